@@ -1,0 +1,61 @@
+# "make" alone lists the targets. Everything runs as root on Debian 12 with Go.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# grpcnotrace leaves out a tracing page that would make the linker keep 20 MB
+# of unused code in the speaker.
+TAGS := -tags grpcnotrace
+PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
+
+.PHONY: help
+help: ## list the targets
+	@echo "Steelyard: a LoadBalancer for Kubernetes on bare metal"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo; echo "New here? Run \"make demo\", as root. The first time it builds Kubernetes, which takes some minutes."
+
+.PHONY: demo
+demo: packages build ## start a rack and show how a Service gets its address, answers, and survives a cut cable
+	@e2e/demo.sh
+
+.PHONY: test
+test: packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
+	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
+	go test $(TAGS) -v -timeout 25m ./e2e
+
+.PHONY: build
+build: ## build all programs into bin/
+	CGO_ENABLED=0 go build $(TAGS) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
+
+.PHONY: generate
+generate: ## regenerate what is derived from the API types: deep copies and CRDs
+	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
+
+.PHONY: lint
+lint: ## check formatting, vet and staticcheck
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted (run gofmt -w): $$files"; exit 1; fi
+	go vet $(TAGS) ./...
+	go tool staticcheck $(TAGS) ./...
+
+.PHONY: bench
+bench: packages build ## measure on a rack, beside a bare client: a burst of Services, the outage of a cut cable
+	go run $(TAGS) ./e2e/bench
+
+.PHONY: images
+images: build ## build container images of controller and speaker (needs docker)
+	@command -v docker >/dev/null || { echo "make images needs docker: on Debian, apt-get install docker.io"; exit 1; }
+	for program in controller speaker; do docker build -t steelyard-$$program:dev --build-arg PROGRAM=$$program -f config/Dockerfile bin; done
+
+.PHONY: packages
+packages: ## install the Debian packages that racks need
+	@missing=; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=" $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "missing packages; as root: apt-get install$$missing"; exit 1; }; \
+	  echo "installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+.PHONY: clean
+clean: ## remove bin/ and every rack
+	@if [ -x bin/rack ]; then bin/rack down --all; fi
+	rm -rf bin

@@ -1,0 +1,79 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// BFDProfile holds the timers of BFD sessions (RFC 5880).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=steelyard
+// +kubebuilder:printcolumn:name="Transmit",type=integer,JSONPath=`.spec.transmitInterval`
+// +kubebuilder:printcolumn:name="Receive",type=integer,JSONPath=`.spec.receiveInterval`
+// +kubebuilder:printcolumn:name="Multiplier",type=integer,JSONPath=`.spec.detectMultiplier`
+// +kubebuilder:printcolumn:name="In-Effect",type=string,JSONPath=`.status.conditions[?(@.type=="InEffect")].status`
+type BFDProfile struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec BFDProfileSpec `json:"spec,omitempty"`
+	// +optional
+	Status BFDProfileStatus `json:"status,omitempty"`
+}
+
+// BFDProfileSpec gives the timers. Times are in milliseconds.
+type BFDProfileSpec struct {
+	// receiveInterval is the shortest time between packets that the node accepts.
+	// +optional
+	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
+	ReceiveInterval int32 `json:"receiveInterval,omitempty"`
+	// transmitInterval is the shortest time between packets that the node sends.
+	// +optional
+	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
+	TransmitInterval int32 `json:"transmitInterval,omitempty"`
+	// detectMultiplier is how many packets may be missed before the session is down.
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=255
+	DetectMultiplier int32 `json:"detectMultiplier,omitempty"`
+	// passiveMode waits for the router's first packet.
+	// +optional
+	PassiveMode bool `json:"passiveMode,omitempty"`
+	// minimumTtl is the lowest TTL accepted from a router several hops away.
+	// +optional
+	// +kubebuilder:default=254
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=254
+	MinimumTTL int32 `json:"minimumTtl,omitempty"`
+	// echoMode has no effect: the echo function is not offered.
+	// +optional
+	EchoMode bool `json:"echoMode,omitempty"`
+	// echoInterval has no effect: the echo function is not offered.
+	// +optional
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=60000
+	EchoInterval int32 `json:"echoInterval,omitempty"`
+}
+
+// BFDProfileStatus is the profile's health.
+type BFDProfileStatus struct {
+	// conditions: InEffect.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// BFDProfileList is a list of profiles.
+//
+// +kubebuilder:object:root=true
+type BFDProfileList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BFDProfile `json:"items"`
+}

@@ -1,0 +1,105 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// BGPAdvertisement has addresses announced to BGP peers (RFC 4271), by every
+// selected node at once.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=bgpadv,categories=steelyard
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Pools",type=string,JSONPath=`.spec.ipAddressPools`
+// +kubebuilder:printcolumn:name="Peers",type=string,JSONPath=`.spec.peers`
+// +kubebuilder:printcolumn:name="Communities",type=string,priority=1,JSONPath=`.spec.communities`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type BGPAdvertisement struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec BGPAdvertisementSpec `json:"spec,omitempty"`
+	// +optional
+	Status AdvertisementStatus `json:"status,omitempty"`
+}
+
+// CommunityName is a BGP community: "a:b" (RFC 1997), "large:a:b:c" (RFC 8092),
+// a well-known name (graceful-shutdown, no-export, no-advertise,
+// no-export-subconfed, no-peer, blackhole, accept-own), or an alias that some
+// Community object defines.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="!self.contains(':') || self.matches('^[0-9]{1,5}:[0-9]{1,5}$') || self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$')",message="must be a:b with numbers up to 65535, large:a:b:c with numbers up to 4294967295, a well-known name, or an alias"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}:[0-9]{1,5}$') || self.split(':').all(n, int(n) <= 65535)",message="the numbers of a community go up to 65535"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^large:[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$') || self.substring(6).split(':').all(n, int(n) <= 4294967295)",message="the numbers of a large community go up to 4294967295"
+type CommunityName string
+
+// BGPAdvertisementSpec says what is announced to whom, and with which path
+// attributes. The empty spec announces every address to every peer.
+type BGPAdvertisementSpec struct {
+	Selection `json:",inline"`
+
+	// aggregationLength of IPv4 routes: addresses are announced as the prefix of
+	// this length that holds them.
+	// +optional
+	// +kubebuilder:default=32
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
+	AggregationLength *int32 `json:"aggregationLength,omitempty"`
+
+	// aggregationLengthV6 is the same for IPv6.
+	// +optional
+	// +kubebuilder:default=128
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=128
+	AggregationLengthV6 *int32 `json:"aggregationLengthV6,omitempty"`
+
+	// localPref is LOCAL_PREF (RFC 4271 section 5.1.5); 0: not sent. Only peers
+	// of the same AS number see it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
+	LocalPref int64 `json:"localPref,omitempty"`
+
+	// med is MULTI_EXIT_DISC (RFC 4271 section 5.1.4); absent: not sent.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
+	MED *int64 `json:"med,omitempty"`
+
+	// asPathPrepend repeats the own AS number in AS_PATH that many times more.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	ASPathPrepend int32 `json:"asPathPrepend,omitempty"`
+
+	// communities to send with the routes.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=63
+	Communities []CommunityName `json:"communities,omitempty"`
+
+	// peers to announce to, by the names of BGPPeer objects. With peerSelectors
+	// empty too: all peers.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=253
+	Peers []string `json:"peers,omitempty"`
+
+	// peerSelectors select further peers by the labels of BGPPeer objects.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	PeerSelectors []metav1.LabelSelector `json:"peerSelectors,omitempty"`
+}
+
+// BGPAdvertisementList is a list of BGP advertisements.
+//
+// +kubebuilder:object:root=true
+type BGPAdvertisementList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BGPAdvertisement `json:"items"`
+}

@@ -1,0 +1,206 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// BGPPeer is a router to which every selected node holds a BGP session.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=steelyard
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.spec.peerAddress`
+// +kubebuilder:printcolumn:name="MyASN",type=integer,JSONPath=`.spec.myASN`
+// +kubebuilder:printcolumn:name="PeerASN",type=integer,JSONPath=`.spec.peerASN`
+// +kubebuilder:printcolumn:name="Established",type=integer,JSONPath=`.status.sessions.established`
+// +kubebuilder:printcolumn:name="Sessions",type=integer,JSONPath=`.status.sessions.total`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type BGPPeer struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec BGPPeerSpec `json:"spec"`
+	// +optional
+	Status BGPPeerStatus `json:"status,omitempty"`
+}
+
+// Duration is a length of time such as "90s", "1m30s" or "300ms".
+//
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+type Duration string
+
+// IPAddress is one IPv4 or IPv6 address.
+//
+// +kubebuilder:validation:MaxLength=45
+// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression="'\"' + self + '\" is not an IP address'",message="must be an IP address"
+type IPAddress string
+
+// BGPPeerSpec says where the router is and how the session is held.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.peerASN) != has(self.dynamicASN)",message="exactly one of peerASN and dynamicASN must be set"
+// +kubebuilder:validation:XValidation:rule="has(self.peerAddress) != has(self.interface)",message="exactly one of peerAddress and interface must be set"
+// +kubebuilder:validation:XValidation:rule="!(has(self.password) && has(self.passwordSecret))",message="at most one of password and passwordSecret may be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.holdTime) || duration(self.holdTime) >= duration('3s')",message="holdTime must be at least 3s (RFC 4271 section 4.2)"
+// +kubebuilder:validation:XValidation:rule="!has(self.holdTime) || duration(self.holdTime) <= duration('65535s')",message="holdTime must be at most 65535s"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || duration(self.keepaliveTime) >= duration('1s')",message="keepaliveTime must be at least 1s"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || duration(self.keepaliveTime) <= (has(self.holdTime) ? duration(self.holdTime) : duration('90s'))",message="keepaliveTime must not be longer than holdTime (90s unless set)"
+// +kubebuilder:validation:XValidation:rule="!has(self.connectTime) || (duration(self.connectTime) >= duration('1s') && duration(self.connectTime) <= duration('65535s'))",message="connectTime must be between 1s and 65535s"
+// +kubebuilder:validation:XValidation:rule="!(has(self.ttlSecurity) && has(self.ebgpMultiHop) && self.ebgpMultiHop)",message="ttlSecurity and ebgpMultiHop exclude each other"
+// +kubebuilder:validation:XValidation:rule="!(has(self.ebgpMultiHop) && self.ebgpMultiHop) || ((!has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)) && (!has(self.dynamicASN) || self.dynamicASN != 'internal'))",message="ebgpMultiHop is for a peer of another AS number; internal sessions cross several hops without it"
+// +kubebuilder:validation:XValidation:rule="!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",message="sourceAddress and peerAddress must be of one family"
+type BGPPeerSpec struct {
+	// myASN is the AS number of the nodes.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4294967295
+	MyASN int64 `json:"myASN"`
+
+	// localASN is shown to this peer in the place of myASN.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4294967295
+	LocalASN int64 `json:"localASN,omitempty"`
+
+	// peerASN is the AS number of the router.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4294967295
+	PeerASN int64 `json:"peerASN,omitempty"`
+
+	// dynamicASN takes the router's AS number as it comes: internal means the
+	// nodes' own, external means any other.
+	// +optional
+	// +kubebuilder:validation:Enum=internal;external
+	DynamicASN string `json:"dynamicASN,omitempty"`
+
+	// peerAddress is the router's address.
+	// +optional
+	PeerAddress IPAddress `json:"peerAddress,omitempty"`
+
+	// interface to find the router on by its router advertisements (unnumbered).
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface,omitempty"`
+
+	// peerPort is the router's TCP port.
+	// +optional
+	// +kubebuilder:default=179
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	PeerPort int32 `json:"peerPort,omitempty"`
+
+	// sourceAddress is the node's address of the session; absent: the kernel
+	// chooses. A node that does not have it holds no session and says so.
+	// +optional
+	SourceAddress IPAddress `json:"sourceAddress,omitempty"`
+
+	// holdTime after which a silent router counts as gone; at least 3s.
+	// +optional
+	// +kubebuilder:default="90s"
+	HoldTime Duration `json:"holdTime,omitempty"`
+
+	// keepaliveTime between keepalives; absent: a third of holdTime.
+	// +optional
+	KeepaliveTime Duration `json:"keepaliveTime,omitempty"`
+
+	// connectTime between attempts to connect; absent: 2s.
+	// +optional
+	ConnectTime Duration `json:"connectTime,omitempty"`
+
+	// routerID is the BGP identifier, in the form of an IPv4 address; absent:
+	// the node's first IPv4 address, or for want of one a hash of its name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="routerID must have the form of an IPv4 address"
+	RouterID string `json:"routerID,omitempty"`
+
+	// nodeSelectors select the nodes that hold a session; empty: all.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	NodeSelectors []metav1.LabelSelector `json:"nodeSelectors,omitempty"`
+
+	// password of the TCP MD5 signature (RFC 2385). Prefer passwordSecret.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=80
+	Password string `json:"password,omitempty"`
+
+	// passwordSecret holds the password: a Secret of type
+	// kubernetes.io/basic-auth, key password, in Steelyard's own namespace. If it
+	// is missing or of another form, no session is held, and a condition says so.
+	// +optional
+	PasswordSecret *SecretName `json:"passwordSecret,omitempty"`
+
+	// bfdProfile names the BFDProfile to watch the router with.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	BFDProfile string `json:"bfdProfile,omitempty"`
+
+	// ebgpMultiHop allows an external router more than one hop away.
+	// +optional
+	EBGPMultiHop bool `json:"ebgpMultiHop,omitempty"`
+
+	// ttlSecurity accepts packets only from routers at most this many hops away
+	// (GTSM, RFC 5082). The router must do the same.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=254
+	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
+
+	// enableGracefulRestart has the router keep the routes while a speaker
+	// restarts (RFC 4724).
+	// +optional
+	EnableGracefulRestart bool `json:"enableGracefulRestart,omitempty"`
+
+	// vrf is the Linux VRF device that the session runs in.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	VRF string `json:"vrf,omitempty"`
+
+	// dualStackAddressFamily announces IPv4 and IPv6 routes in this one session
+	// (RFC 4760); otherwise a session carries the family of its own addresses.
+	// +optional
+	DualStackAddressFamily bool `json:"dualStackAddressFamily,omitempty"`
+}
+
+// SecretName names a Secret in Steelyard's own namespace.
+type SecretName struct {
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// BGPPeerStatus is the peer's health.
+type BGPPeerStatus struct {
+	// sessions counts the nodes' sessions to this peer.
+	// +optional
+	Sessions *SessionCount `json:"sessions,omitempty"`
+	// conditions: Ready (Accepted, Invalid, NotFound, Unsupported), InEffect.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SessionCount counts BGP sessions.
+type SessionCount struct {
+	// established is how many are up.
+	Established int32 `json:"established"`
+	// total is how many should be.
+	Total int32 `json:"total"`
+}
+
+// BGPPeerList is a list of peers.
+//
+// +kubebuilder:object:root=true
+type BGPPeerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BGPPeer `json:"items"`
+}

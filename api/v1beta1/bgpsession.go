@@ -1,0 +1,65 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// BGPSession is the state of one node's session to one BGPPeer. The node's
+// speaker writes it; it is deleted with the Node, or when the node should no
+// longer hold the session.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=steelyard
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`
+// +kubebuilder:printcolumn:name="Peer",type=string,JSONPath=`.status.peer`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="Advertised",type=integer,JSONPath=`.status.prefixes.advertised`
+// +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+// +kubebuilder:printcolumn:name="Last-Error",type=string,JSONPath=`.status.lastError`
+type BGPSession struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Status BGPSessionStatus `json:"status,omitempty"`
+}
+
+// BGPSessionStatus is the state of the session.
+type BGPSessionStatus struct {
+	// node that holds the session.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// peer is the name of the BGPPeer.
+	// +optional
+	Peer string `json:"peer,omitempty"`
+	// state by the names of RFC 4271 section 8.2.2: Idle, Connect, Active,
+	// OpenSent, OpenConfirm, Established.
+	// +optional
+	State string `json:"state,omitempty"`
+	// since when the session has been in this state.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// prefixes counts routes.
+	// +optional
+	Prefixes *PrefixCount `json:"prefixes,omitempty"`
+	// bfd is the state of the BFD session, if one is configured and in effect.
+	// +optional
+	BFD string `json:"bfd,omitempty"`
+	// lastError is why the session is not up, or last went down.
+	// +optional
+	LastError string `json:"lastError,omitempty"`
+}
+
+// PrefixCount counts the routes of a session.
+type PrefixCount struct {
+	// advertised to the peer.
+	Advertised int32 `json:"advertised"`
+}
+
+// BGPSessionList is a list of sessions.
+//
+// +kubebuilder:object:root=true
+type BGPSessionList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BGPSession `json:"items"`
+}

@@ -1,0 +1,141 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// IPAddressPool is a set of addresses that Services of type LoadBalancer may
+// be given.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=ippool,categories=steelyard
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Auto",type=boolean,JSONPath=`.spec.autoAssign`
+// +kubebuilder:printcolumn:name="IPv4-Used",type=string,JSONPath=`.status.ipv4.assigned`
+// +kubebuilder:printcolumn:name="IPv4-Free",type=string,JSONPath=`.status.ipv4.available`
+// +kubebuilder:printcolumn:name="IPv6-Used",type=string,JSONPath=`.status.ipv6.assigned`
+// +kubebuilder:printcolumn:name="IPv6-Free",type=string,JSONPath=`.status.ipv6.available`
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type IPAddressPool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec IPAddressPoolSpec `json:"spec"`
+	// +optional
+	Status IPAddressPoolStatus `json:"status,omitempty"`
+}
+
+// AddressRange is a CIDR ("192.0.2.0/24"), a range ("192.0.2.10-192.0.2.20",
+// both ends included) or one address ("192.0.2.10"), IPv4 or IPv6.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=90
+// +kubebuilder:validation:XValidation:rule="isCIDR(self) || isIP(self) || (self.split('-').size() == 2 && self.split('-').all(a, isIP(a.trim())))",messageExpression="'\"' + self + '\" is none of: a CIDR like 192.0.2.0/24, a range like 192.0.2.10-192.0.2.20, one address like 192.0.2.10'",message="must be a CIDR, a range first-last, or one address"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",messageExpression="'\"' + self + '\" has host bits set: write \"' + string(cidr(self).masked()) + '\"'",message="has host bits set"
+// +kubebuilder:validation:XValidation:rule="!(self.split('-').size() == 2 && self.split('-').all(a, isIP(a.trim()))) || ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family()",message="both ends of a range must be of one family"
+type AddressRange string
+
+// IPAddressPoolSpec is what people ask of a pool.
+type IPAddressPoolSpec struct {
+	// addresses of the pool; both families may mix. A CIDR with host bits set,
+	// or a range of two families, is refused; a range whose end lies before its
+	// start makes the pool not Ready.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	Addresses []AddressRange `json:"addresses"`
+
+	// exclude lists addresses within the above that are never assigned. A
+	// Service that holds one is moved.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	Exclude []AddressRange `json:"exclude,omitempty"`
+
+	// autoAssign false keeps the pool for Services that ask for it, or for an
+	// address of it. Services keep what they hold when this changes.
+	// +optional
+	// +kubebuilder:default=true
+	AutoAssign *bool `json:"autoAssign,omitempty"`
+
+	// avoidBuggyIPs true never assigns an IPv4 address that ends in .0 or .255,
+	// not even on request; some old equipment drops traffic to these.
+	// +optional
+	// +kubebuilder:default=false
+	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
+
+	// serviceAllocation says which Services the pool serves, and in which order
+	// pools are tried. Without it the pool serves all.
+	// +optional
+	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
+}
+
+// ServiceAllocation ties a pool to Services. A pool with any selector is
+// preferred, for the Services that it selects, to a pool without.
+type ServiceAllocation struct {
+	// priority: pools with lower numbers are tried first; 0 means last. Among
+	// equals the pools' names decide.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Priority int32 `json:"priority,omitempty"`
+
+	// namespaces that the pool serves, by name.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// namespaceSelectors select further namespaces that the pool serves, by
+	// labels; any one that matches suffices.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	NamespaceSelectors []metav1.LabelSelector `json:"namespaceSelectors,omitempty"`
+
+	// serviceSelectors narrow the pool to Services with these labels; any one
+	// that matches suffices.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
+}
+
+// IPAddressPoolStatus is the pool's use and health.
+type IPAddressPoolStatus struct {
+	// ipv4 counts the pool's IPv4 addresses.
+	// +optional
+	IPv4 *PoolUsage `json:"ipv4,omitempty"`
+	// ipv6 counts the pool's IPv6 addresses.
+	// +optional
+	IPv6 *PoolUsage `json:"ipv6,omitempty"`
+	// conditions: Ready (Accepted, Invalid, Overlaps). While a pool is not Ready
+	// its Services keep their addresses and nobody gets a new one from it.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// PoolUsage counts addresses of one family as decimal strings, because an IPv6
+// pool may hold more than any integer type does.
+type PoolUsage struct {
+	// capacity is how many addresses the pool can assign in all.
+	Capacity string `json:"capacity"`
+	// assigned is how many of them Services hold.
+	Assigned string `json:"assigned"`
+	// available is capacity less assigned.
+	Available string `json:"available"`
+}
+
+// IPAddressPoolList is a list of pools.
+//
+// +kubebuilder:object:root=true
+type IPAddressPoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []IPAddressPool `json:"items"`
+}

@@ -1,0 +1,79 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// L2Advertisement has addresses announced on the local network: by ARP
+// (RFC 826) for IPv4 and NDP (RFC 4861) for IPv6. One node at a time answers
+// for an address.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=l2adv,categories=steelyard
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Pools",type=string,JSONPath=`.spec.ipAddressPools`
+// +kubebuilder:printcolumn:name="Interfaces",type=string,JSONPath=`.spec.interfaces`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type L2Advertisement struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec L2AdvertisementSpec `json:"spec,omitempty"`
+	// +optional
+	Status AdvertisementStatus `json:"status,omitempty"`
+}
+
+// InterfacePattern is the name of a network interface, or a glob that matches
+// names: * any characters, ? one, [a-z] one of these.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="!self.contains('/') && !self.contains(' ')",message="an interface name has no slash and no space"
+type InterfacePattern string
+
+// L2AdvertisementSpec says what is announced where. The empty spec announces
+// every address on every link of every node.
+type L2AdvertisementSpec struct {
+	Selection `json:",inline"`
+
+	// interfaces to announce on, by name or glob; empty: all that can. A node
+	// with no such interface up is no candidate.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	Interfaces []InterfacePattern `json:"interfaces,omitempty"`
+
+	// excludeInterfaces not to announce on, by name or glob; wins over interfaces.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	ExcludeInterfaces []InterfacePattern `json:"excludeInterfaces,omitempty"`
+
+	// preferredNodeSelectors: the node with the greatest sum of weights of the
+	// preferences it matches announces, while it can.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	PreferredNodeSelectors []PreferredNodes `json:"preferredNodeSelectors,omitempty"`
+}
+
+// PreferredNodes prefers some nodes to others.
+type PreferredNodes struct {
+	// weight is added to a node that the preference selects.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Weight int32 `json:"weight"`
+	// preference selects nodes by labels.
+	// +required
+	Preference metav1.LabelSelector `json:"preference"`
+}
+
+// L2AdvertisementList is a list of layer-2 advertisements.
+//
+// +kubebuilder:object:root=true
+type L2AdvertisementList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []L2Advertisement `json:"items"`
+}

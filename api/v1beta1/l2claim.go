@@ -1,0 +1,79 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// L2Claim says which node answers for one address on the local network. The
+// speakers write it; its name is the address, with - in the place of each
+// colon. Edit spec.node to move the address to another node that may have it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=steelyard
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
+// +kubebuilder:printcolumn:name="Announced",type=string,JSONPath=`.status.conditions[?(@.type=="Announced")].status`
+// +kubebuilder:printcolumn:name="Links",type=string,JSONPath=`.status.links[*].name`
+// +kubebuilder:printcolumn:name="Services",type=string,JSONPath=`.status.services`
+// +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+type L2Claim struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec L2ClaimSpec `json:"spec"`
+	// +optional
+	Status L2ClaimStatus `json:"status,omitempty"`
+}
+
+// L2ClaimSpec names the owner.
+type L2ClaimSpec struct {
+	// address that is claimed; never changes.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="address never changes; delete the claim instead"
+	Address IPAddress `json:"address"`
+	// node that owns the address, while it may.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+}
+
+// L2ClaimStatus is what the owner reports.
+type L2ClaimStatus struct {
+	// node that reports this.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// links that the address is announced on.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Links []ClaimLink `json:"links,omitempty"`
+	// services that use the address, as namespace/name.
+	// +optional
+	// +listType=set
+	Services []string `json:"services,omitempty"`
+	// since when the node has owned the address.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// conditions: Announced, Conflict.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ClaimLink is a link that an address is announced on.
+type ClaimLink struct {
+	// name of the network interface.
+	Name string `json:"name"`
+	// mac is the hardware address given as the answer.
+	MAC string `json:"mac"`
+}
+
+// L2ClaimList is a list of claims.
+//
+// +kubebuilder:object:root=true
+type L2ClaimList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []L2Claim `json:"items"`
+}

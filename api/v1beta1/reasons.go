@@ -1,0 +1,81 @@
+package v1beta1
+
+// Annotations on a Service. The first three are requests; the last is written
+// by the controller.
+const (
+	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
+	// most one of each family.
+	AnnotationLoadBalancerIPs = Group + "/loadBalancerIPs"
+	// AnnotationAddressPool asks for addresses of that IPAddressPool and no other.
+	AnnotationAddressPool = Group + "/address-pool"
+	// AnnotationAllowSharedIP is a sharing key: Services with the same key and
+	// disjoint ports may share an address.
+	AnnotationAllowSharedIP = Group + "/allow-shared-ip"
+	// AnnotationPool names the pool (or, comma-separated in the order of the
+	// addresses, the pools) that the Service's addresses come from.
+	AnnotationPool = Group + "/ip-allocated-from-pool"
+)
+
+// LabelExcludeNode on a Node keeps it from announcing anything. Its value does
+// not matter. It is a well-known label of Kubernetes.
+const LabelExcludeNode = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+// TaintOutOfService on a Node keeps it from announcing anything. It is a
+// well-known taint of Kubernetes.
+const TaintOutOfService = "node.kubernetes.io/out-of-service"
+
+// Types of conditions.
+const (
+	// ConditionAllocated of a Service: True with reason Assigned, or False with
+	// one of the reasons below.
+	ConditionAllocated = Group + "/Allocated"
+	// ConditionReady of a configuration object: True with reason Accepted, or
+	// False with Invalid, Overlaps, NotFound or Unsupported.
+	ConditionReady = "Ready"
+	// ConditionInEffect of a configuration object is False, with reason
+	// NoEffectYet, while some of its fields are accepted but do nothing in this
+	// version; its message names them.
+	ConditionInEffect = "InEffect"
+	// ConditionAnnounced of an L2Claim: True with reason Announced while its
+	// node answers for the address.
+	ConditionAnnounced = "Announced"
+	// ConditionConflict of an L2Claim: True with reason AddressInUse when
+	// another machine answers for the address.
+	ConditionConflict = "Conflict"
+	// ConditionIsolated of a Speaker: True when it cut itself off because it has
+	// no carrier or hears no neighbour.
+	ConditionIsolated = "Isolated"
+	// ConditionRestarting of a Speaker: True while its node holds its addresses
+	// for a restart.
+	ConditionRestarting = "Restarting"
+)
+
+// Reasons of conditions of configuration objects.
+const (
+	ReasonAccepted    = "Accepted"
+	ReasonInvalid     = "Invalid"     // a field has a value that can't be used
+	ReasonOverlaps    = "Overlaps"    // its addresses overlap an older pool's
+	ReasonNotFound    = "NotFound"    // it names an object that is not there
+	ReasonUnsupported = "Unsupported" // it can't work in this version
+	ReasonNoEffectYet = "NoEffectYet"
+	ReasonInEffect    = "InEffect"
+	ReasonAnnounced   = "Announced"
+	ReasonRunning     = "Running"
+)
+
+// Reasons of the Allocated condition of a Service, and of the events beside it.
+// All but the first come with status False; the message names the object to
+// look at.
+const (
+	ReasonAssigned            = "Assigned"
+	ReasonNoPool              = "NoPool"              // no pool serves this Service on its own accord
+	ReasonPoolNotFound        = "PoolNotFound"        // the pool asked for is not there
+	ReasonPoolNotAllowed      = "PoolNotAllowed"      // the pool asked for does not serve this Service
+	ReasonPoolExhausted       = "PoolExhausted"       // every address of every fitting pool is taken
+	ReasonAddressOutsidePools = "AddressOutsidePools" // no pool holds the address asked for
+	ReasonAddressInUse        = "AddressInUse"        // another Service holds the address asked for
+	ReasonSharingRefused      = "SharingRefused"      // it is held by a Service that may not share it with this one
+	ReasonFamilyUnavailable   = "FamilyUnavailable"   // no fitting pool holds addresses of that family
+	ReasonRequestConflict     = "RequestConflict"     // two requests of the Service contradict each other
+	ReasonInvalidRequest      = "InvalidRequest"      // a request of the Service can't be read
+)

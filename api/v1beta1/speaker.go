@@ -1,0 +1,73 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Speaker is what one node's speaker is and can do. The speaker writes it, on
+// change only; its name is the node's, and it is deleted with the Node.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=steelyard
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Links",type=string,JSONPath=`.status.links[?(@.up==true)].name`
+// +kubebuilder:printcolumn:name="Addresses",type=integer,JSONPath=`.status.addresses`
+// +kubebuilder:printcolumn:name="Established",type=integer,JSONPath=`.status.sessions.established`
+// +kubebuilder:printcolumn:name="Sessions",type=integer,JSONPath=`.status.sessions.total`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+type Speaker struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Status SpeakerStatus `json:"status,omitempty"`
+}
+
+// SpeakerStatus describes a speaker.
+type SpeakerStatus struct {
+	// links that can speak layer 2.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Links []SpeakerLink `json:"links,omitempty"`
+	// addresses is how many layer-2 addresses the node holds.
+	// +optional
+	Addresses int32 `json:"addresses"`
+	// sessions counts the node's BGP sessions.
+	// +optional
+	Sessions SessionCount `json:"sessions,omitempty"`
+	// version of the program.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// since when this process has been running.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// conditions: Ready, Isolated, Restarting.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SpeakerLink is a network interface of a node.
+type SpeakerLink struct {
+	// name of the interface.
+	Name string `json:"name"`
+	// mac is its hardware address.
+	MAC string `json:"mac"`
+	// up: it is set up and has carrier.
+	Up bool `json:"up"`
+	// prefixes are its subnets.
+	// +optional
+	// +listType=set
+	Prefixes []string `json:"prefixes,omitempty"`
+}
+
+// SpeakerList is a list of speakers.
+//
+// +kubebuilder:object:root=true
+type SpeakerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Speaker `json:"items"`
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// report writes the status of one object.
+type report func(context.Context) error
+
+// reports returns the writes that bring the status of every configuration
+// object up to date, and that remove the claims of addresses nobody has.
+func (r *reconciler) reports(p plan) []report {
+	var out []report
+	use := p.usage()
+	for i := range p.objects.Pools {
+		o := p.objects.Pools[i].DeepCopy()
+		o.Status.IPv4, o.Status.IPv6 = use[o.Name][ipam.IPv4], use[o.Name][ipam.IPv6]
+		p.judge("IPAddressPool", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.Pools[i], o)
+	}
+	for i := range p.objects.L2 {
+		o := p.objects.L2[i].DeepCopy()
+		p.judge("L2Advertisement", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.L2[i], o)
+	}
+	for i := range p.objects.BGP {
+		o := p.objects.BGP[i].DeepCopy()
+		p.judge("BGPAdvertisement", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.BGP[i], o)
+	}
+	for i := range p.objects.Peers {
+		o := p.objects.Peers[i].DeepCopy()
+		o.Status.Sessions = p.sessionsOf(o.Name)
+		p.judge("BGPPeer", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.Peers[i], o)
+	}
+	for i := range p.objects.Profiles {
+		o := p.objects.Profiles[i].DeepCopy()
+		p.judge("BFDProfile", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.Profiles[i], o)
+	}
+	for i := range p.objects.Communities {
+		o := p.objects.Communities[i].DeepCopy()
+		p.judge("Community", o, &o.Status.Conditions)
+		out = r.differing(out, &p.objects.Communities[i], o)
+	}
+	return append(out, r.orphans(p)...)
+}
+
+// differing adds the write that turns before into after, if they differ.
+func (r *reconciler) differing(out []report, before, after client.Object) []report {
+	if equality.Semantic.DeepEqual(before, after) {
+		return out
+	}
+	return append(out, func(ctx context.Context) error {
+		if err := r.client.Status().Patch(ctx, after, client.MergeFrom(before)); err != nil {
+			return fmt.Errorf("patch the status of %T %q: %w", after, after.GetName(), err)
+		}
+		return nil
+	})
+}
+
+// judge sets the conditions that follow from the verdict on the object.
+func (p plan) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
+	v := p.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
+	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, ObservedGeneration: obj.GetGeneration()}
+	if v.Reason != "" {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v.Reason, v.Message
+	}
+	meta.SetStatusCondition(conditions, ready)
+	if len(v.NoEffect) == 0 {
+		meta.RemoveStatusCondition(conditions, v1beta1.ConditionInEffect)
+		return
+	}
+	meta.SetStatusCondition(conditions, metav1.Condition{
+		Type: v1beta1.ConditionInEffect, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonNoEffectYet, ObservedGeneration: obj.GetGeneration(),
+		Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", "),
+	})
+}
+
+// usage counts the addresses of each pool.
+func (p plan) usage() map[string]map[ipam.Family]*v1beta1.PoolUsage {
+	taken := map[string]map[netip.Addr]bool{}
+	for _, g := range p.grants {
+		for i, a := range g.Addrs {
+			if taken[g.Pools[i]] == nil {
+				taken[g.Pools[i]] = map[netip.Addr]bool{}
+			}
+			taken[g.Pools[i]][a] = true // once, however many Services share it
+		}
+	}
+	out := map[string]map[ipam.Family]*v1beta1.PoolUsage{}
+	for i := range p.pools {
+		pool := &p.pools[i]
+		count := map[ipam.Family]int64{}
+		for a := range taken[pool.Name] {
+			count[ipam.FamilyOf(a)]++
+		}
+		out[pool.Name] = map[ipam.Family]*v1beta1.PoolUsage{}
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			if capacity, n := pool.Capacity(f), big.NewInt(count[f]); capacity.Sign() > 0 {
+				out[pool.Name][f] = &v1beta1.PoolUsage{
+					Capacity: capacity.String(), Assigned: n.String(), Available: new(big.Int).Sub(capacity, n).String(),
+				}
+			}
+		}
+	}
+	return out
+}
+
+// sessionsOf counts the sessions to a peer.
+func (p plan) sessionsOf(peer string) *v1beta1.SessionCount {
+	var n v1beta1.SessionCount
+	for _, s := range p.sessions {
+		if s.Status.Peer == peer {
+			n.Total++
+			if s.Status.State == "Established" {
+				n.Established++
+			}
+		}
+	}
+	return &n
+}
+
+// orphans returns the deletions of claims of addresses that no Service has.
+func (r *reconciler) orphans(p plan) []report {
+	held := map[netip.Addr]bool{}
+	for _, g := range p.grants {
+		for _, a := range g.Addrs {
+			held[a] = true
+		}
+	}
+	var out []report
+	for i := range p.claims {
+		c := &p.claims[i]
+		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil && held[a] || c.DeletionTimestamp != nil {
+			continue
+		}
+		out = append(out, func(ctx context.Context) error {
+			if err := r.client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion}); err != nil {
+				return fmt.Errorf("delete L2Claim %q, whose address no Service has: %w", c.Name, err)
+			}
+			return nil
+		})
+	}
+	return slices.Clip(out)
+}

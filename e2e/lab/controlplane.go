@@ -1,0 +1,175 @@
+package lab
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+)
+
+func (r *Rack) kube(program string) string { return filepath.Join(r.Kube, program) }
+
+// apiProcesses are etcd and the API server. No limit on requests of its own
+// making stands between a test and what it measures.
+func (r *Rack) apiProcesses() []hosts.Process {
+	etcd := []string{
+		r.kube("etcd"), "--data-dir", r.path("etcd"), "--log-level", "warn",
+		"--unsafe-no-fsync", "--quota-backend-bytes", "4294967296",
+		"--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
+		"--initial-cluster", "default=http://127.0.0.1:2380",
+	}
+	apiserver := []string{
+		r.kube("kube-apiserver"), "--etcd-servers", "http://127.0.0.1:2379",
+		"--advertise-address", "192.0.2.3", "--secure-port", "6443",
+		"--tls-cert-file", r.path("server.crt"), "--tls-private-key-file", r.path("server.key"),
+		"--client-ca-file", r.path("ca.crt"), "--token-auth-file", r.path("tokens.csv"), "--authorization-mode", "RBAC",
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--service-account-key-file", r.path("serviceaccounts.key"), "--service-account-signing-key-file", r.path("serviceaccounts.key"),
+		"--service-cluster-ip-range", servicesV4 + "," + servicesV6,
+		// Room for 12,000 NodePorts, all below the ephemeral ports.
+		"--service-node-port-range", "20000-32767",
+		"--allow-privileged", "--profiling=false", "--enable-priority-and-fairness=false",
+		"--max-requests-inflight", "0", "--max-mutating-requests-inflight", "0",
+		// Its taint on a new Node would wait for the node lifecycle controller, which a rack does not run.
+		"--disable-admission-plugins", "TaintNodesByCondition",
+	}
+	return []hosts.Process{
+		{Host: "control", Name: "etcd", Argv: etcd},
+		{Host: "control", Name: "kube-apiserver", Argv: apiserver},
+	}
+}
+
+// clusterProcesses are the programs that need the API server; each waits for it by itself.
+func (r *Rack) clusterProcesses() []hosts.Process {
+	fast := []string{"--kube-api-qps", "500", "--kube-api-burst", "500"}
+	serving := []string{"--leader-elect=false", "--tls-cert-file", r.path("server.crt"), "--tls-private-key-file", r.path("server.key")}
+	manager := append([]string{
+		r.kube("kube-controller-manager"), "--kubeconfig", r.path("kube-controller-manager.kubeconfig"),
+		// A Node that is cut off stays Ready, as it does for 40 s in life: what
+		// reacts to a failure on a rack is what the test is about.
+		"--controllers", "*,-nodelifecycle", "--root-ca-file", r.path("ca.crt"),
+		"--concurrent-endpoint-syncs", "20", "--concurrent-service-endpoint-syncs", "20",
+		"--concurrent-deployment-syncs", "20", "--concurrent-replicaset-syncs", "20",
+	}, append(fast, serving...)...)
+	scheduler := append([]string{
+		r.kube("kube-scheduler"), "--kubeconfig", r.path("kube-scheduler.kubeconfig"),
+		"--authentication-skip-lookup",
+	}, append(fast, serving...)...)
+	kubelet := []string{filepath.Join(r.Bin, "rack"), "kubelet", "--name", r.Name}
+	all := []hosts.Process{
+		{Host: "control", Name: "kube-controller-manager", Argv: manager},
+		{Host: "control", Name: "kube-scheduler", Argv: scheduler},
+		{Host: "control", Name: "kubelet", Argv: kubelet, MakesHosts: true},
+	}
+	for _, n := range r.nodes() {
+		proxy := append([]string{
+			r.kube("kube-proxy"), "--kubeconfig", r.path("kube-proxy.kubeconfig"),
+			"--hostname-override", n.Name, "--proxy-mode", r.Proxy, "--cluster-cidr", podsV4 + "," + podsV6,
+			// These sysctls are the machine's, not the node's: leave them alone.
+			"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0",
+		}, fast...)
+		all = append(all, hosts.Process{Host: n.Name, Name: "kube-proxy", Argv: proxy})
+	}
+	return all
+}
+
+// waitCluster returns when Pods can be made and Services reached.
+func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error {
+	api, err := r.client("admin")
+	if err != nil {
+		return err
+	}
+	err = r.table().Until(ctx, "the API server", func(ctx context.Context) error {
+		return api.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	})
+	if err != nil {
+		return err
+	}
+	say("the API server answers")
+	err = r.table().Until(ctx, "the nodes", func(ctx context.Context) error {
+		nodes, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err == nil && len(nodes.Items) < r.Nodes {
+			err = fmt.Errorf("%d of %d", len(nodes.Items), r.Nodes)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Without it no Pod can be made; and it shows that controllers run.
+	err = r.table().Until(ctx, "the default ServiceAccount", func(ctx context.Context) error {
+		_, err := api.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = r.table().Until(ctx, "the scheduler", func(ctx context.Context) error {
+		return get(ctx, r.ns("control"), "https://127.0.0.1:10259/healthz")
+	})
+	if err != nil {
+		return err
+	}
+	say("nodes, controllers and the scheduler are ready")
+	for _, n := range r.nodes() {
+		err = r.table().Until(ctx, "kube-proxy on "+n.Name, func(ctx context.Context) error {
+			return get(ctx, r.ns(n.Name), "http://127.0.0.1:10256/healthz")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	say("kube-proxy (%s) is ready on each node", r.Proxy)
+	return nil
+}
+
+// client speaks to the API server as one of the identities, from any namespace.
+func (r *Rack) client(id string) (*kubernetes.Clientset, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", r.path(id+".kubeconfig"))
+	if err != nil {
+		return nil, fmt.Errorf("load the kubeconfig of %s: %w", id, err)
+	}
+	config.QPS = -1 // no limit
+	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return hosts.Dial(ctx, r.ns("control"), network, addr)
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// get asks for a page of a host and wants status 200. It does not check the
+// certificate: the page only tells that a process of ours is well.
+func get(ctx context.Context, ns, url string) error {
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return hosts.Dial(ctx, ns, network, addr)
+		},
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path"
+	"slices"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+)
+
+// ReadyAnnotation set to "false" on a Pod makes it not ready, as a failing
+// readiness probe would.
+const ReadyAnnotation = "rack.steelyard.dev/ready"
+
+// pod is one Pod: a namespace, a cable to its node, and one process. Only its
+// goroutine uses what stands below the channels.
+type pod struct {
+	*kubelet
+	node *nodeAddresses
+	seen chan *corev1.Pod // the newest object
+	gone chan struct{}    // closed when the object is no more
+
+	obj       *corev1.Pod
+	number    int // of its address; 0: none yet
+	v4, v6    netip.Addr
+	cmd       *exec.Cmd     // nil while no process runs
+	exited    chan struct{} // closed when cmd has ended
+	accepting bool          // its port has answered since cmd started
+	restarts  int32
+	started   metav1.Time       // of cmd
+	sent      *corev1.PodStatus // last written
+	retry     <-chan time.Time  // when to start the process again
+	grace     <-chan time.Time  // when to kill it; nil unless it is being deleted
+}
+
+// run lives as long as the Pod, or until ctx ends, when the process goes on alone.
+func (p *pod) run(ctx context.Context) {
+	if p.obj.Spec.HostNetwork {
+		p.fail(ctx, "HostNetworkNotSupported", "a rack's Pods have a network of their own")
+		return
+	}
+	for err := p.setUp(ctx); err != nil; err = p.setUp(ctx) {
+		// As with a real kubelet the Pod stays Pending; a Failed one would be
+		// replaced by its ReplicaSet at once, without end.
+		p.Log.Error("could not make a Pod's network, trying again", "pod", p.obj.Name, "err", err)
+		p.tearDown()
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.gone:
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	p.start()
+	p.loop(ctx)
+}
+
+// loop follows the object and the process until one of them ends for good.
+func (p *pod) loop(ctx context.Context) {
+	for {
+		var soon <-chan time.Time // something to try again
+		if !p.report(ctx) || p.cmd != nil && !p.accepting {
+			soon = time.After(50 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case p.obj = <-p.seen:
+			if p.obj.DeletionTimestamp != nil && p.grace == nil {
+				p.signal(syscall.SIGTERM)
+				p.grace = time.After(graceOf(p.obj))
+			}
+		case <-p.gone:
+			p.tearDown()
+			return
+		case <-p.grace:
+			p.signal(syscall.SIGKILL)
+		case <-p.exited:
+			p.cmd, p.exited, p.accepting = nil, nil, false
+			p.retry = time.After(time.Second)
+		case <-p.retry:
+			p.retry = nil
+			p.restarts++
+			p.start()
+		case <-soon:
+			p.accepting = p.accepting || p.accepts(ctx)
+		}
+		if p.obj.DeletionTimestamp != nil && p.cmd == nil {
+			p.tearDown()
+			p.remove(ctx)
+			return
+		}
+	}
+}
+
+func graceOf(obj *corev1.Pod) time.Duration {
+	if obj.DeletionGracePeriodSeconds == nil {
+		return 0
+	}
+	return time.Duration(*obj.DeletionGracePeriodSeconds) * time.Second
+}
+
+func (p *pod) host() string { return podHost(p.obj.UID) }
+
+// link is the node's end of the cable.
+func (p *pod) link() string { return "p" + p.host()[len("pod-"):] }
+
+// setUp makes the Pod's namespace and cable. The node is its gateway, by an
+// address that is the same on every such link; routes to the one address of the
+// Pod do the rest, so there is no link of several Pods.
+func (p *pod) setUp(ctx context.Context) error {
+	number, kept := p.node.number(p.obj.Status.PodIP)
+	if kept {
+		p.node.keep(p.obj.Status.PodIP)
+	} else {
+		number = p.node.take()
+	}
+	if number == 0 {
+		return fmt.Errorf("%s has no free Pod address", p.node.Name)
+	}
+	p.number = number
+	p.v4, p.v6 = p.node.pod(number)
+	ns, node := p.Table.Prefix+p.host(), p.Table.Prefix+p.node.Name
+	// No generated link-local address: it would wait for duplicate detection.
+	if err := hosts.IP(ctx, "", fmt.Sprintf("netns add %s\nlink add name eth0 netns %[1]s type veth peer name %s netns %s\n", ns, p.link(), node)); err != nil {
+		return err
+	}
+	err := hosts.IP(ctx, node, fmt.Sprintf(`link set %s addrgenmode none up
+addr add 169.254.1.1/32 dev %[1]s scope link
+addr add fe80::1/64 dev %[1]s nodad
+route add %[2]s dev %[1]s src %[3]s
+route add %[4]s dev %[1]s src %[5]s
+`, p.link(), p.v4, p.node.V4, p.v6, p.node.V6))
+	if err != nil {
+		return err
+	}
+	return hosts.IP(ctx, ns, fmt.Sprintf(`link set lo up
+link set eth0 addrgenmode none up
+addr add %s/32 dev eth0
+addr add %s/128 dev eth0 nodad
+addr add fe80::2/64 dev eth0 nodad
+route add 169.254.1.1 dev eth0 scope link
+route add default via 169.254.1.1
+route add default via fe80::1 dev eth0
+`, p.v4, p.v6))
+}
+
+// tearDown kills what runs in the Pod, removes its namespace, and with that its cable.
+func (p *pod) tearDown() {
+	if err := hosts.Remove(p.Table.Prefix + p.host()); err != nil {
+		p.Log.Error("could not remove a Pod's namespace", "pod", p.obj.Name, "err", err)
+	}
+	if p.number != 0 {
+		p.node.free(p.number)
+	}
+}
+
+// argv is the process of the Pod's first container. There are no images: it is
+// agnhost, or a program of this machine if the container names a command.
+func (p *pod) argv() []string {
+	c := p.obj.Spec.Containers[0]
+	argv := append(append([]string{}, c.Command...), c.Args...)
+	switch {
+	case len(argv) == 0:
+		return []string{p.Agnhost, "netexec", "--http-port=8080", "--udp-port=8080"}
+	case len(c.Command) == 0:
+		return append([]string{p.Agnhost}, argv...)
+	case path.Base(argv[0]) == "agnhost":
+		argv[0] = p.Agnhost
+	}
+	return argv
+}
+
+// start starts the process, with the Pod's name as its host name.
+func (p *pod) start() {
+	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, p.obj.Name}, p.argv()...)
+	cmd := exec.Command("ip", argv...)
+	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+p.obj.Name)
+	for _, e := range p.obj.Spec.Containers[0].Env {
+		if e.ValueFrom == nil {
+			cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
+		}
+	}
+	p.started = metav1.Now()
+	if err := p.Table.Detach(cmd, "pods", p.obj.Namespace+"_"+p.obj.Name); err != nil {
+		p.Log.Error("could not start a Pod's process", "pod", p.obj.Name, "err", err)
+		p.retry = time.After(time.Second)
+		return
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // however it ended, it is started again
+	}()
+	p.cmd, p.exited = cmd, exited
+}
+
+func (p *pod) signal(s syscall.Signal) {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(s) // fails when it has just ended, which exited tells
+	}
+}
+
+// accepts tells whether the first TCP port of the container takes connections;
+// with UDP ports only, whether the process is there. It asks from inside the
+// Pod, as a real kubelet does from its own node: a cut cable changes nothing.
+func (p *pod) accepts(ctx context.Context) bool {
+	port := int32(8080)
+	for i, declared := range p.obj.Spec.Containers[0].Ports {
+		if declared.Protocol == corev1.ProtocolTCP || declared.Protocol == "" {
+			port = declared.ContainerPort
+			break
+		}
+		if i == len(p.obj.Spec.Containers[0].Ports)-1 {
+			return p.cmd != nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := hosts.Dial(ctx, p.Table.Prefix+p.host(), "tcp", netip.AddrPortFrom(p.v4, uint16(port)).String())
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return p.cmd != nil
+}
+
+// remove tells the API server that the Pod has ended.
+func (p *pod) remove(ctx context.Context) {
+	now := metav1.NewDeleteOptions(0)
+	now.Preconditions = metav1.NewUIDPreconditions(string(p.obj.UID))
+	for range 20 {
+		err := p.API.CoreV1().Pods(p.obj.Namespace).Delete(ctx, p.obj.Name, *now)
+		if err == nil || isGone(err) {
+			return
+		}
+		p.Log.Error("could not remove a Pod's object, trying again", "pod", p.obj.Name, "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,262 @@
+// Package lab builds and runs a rack: a whole cluster on one Linux machine
+// without a container engine. Each host is a network namespace; on them run a
+// real Kubernetes control plane, one real kube-proxy per node, a BGP router and,
+// unless it is told not to, Steelyard itself.
+//
+// It decides names, addresses, cables, and which process runs where with which
+// arguments. It does not decide what a test does with them: a rack stays up
+// until Down, nothing restarts a process that was killed, and a cut cable stays
+// cut until it is joined.
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+	"github.com/steelyard-lb/steelyard/e2e/lab/programs"
+)
+
+// stateRoot holds one folder for each rack of this machine.
+const stateRoot = "/run/steelyard-rack"
+
+// Options say what to build. The zero value is a rack named "rack" with three
+// nodes, BIRD, kube-proxy in nftables mode, and Steelyard.
+type Options struct {
+	// Name matches [a-z][a-z0-9]{0,7}; empty means "rack". Racks of different
+	// names run side by side.
+	Name string `json:"name"`
+	// Nodes is how many nodes to make, 1 to 89; 0 means 3.
+	Nodes int `json:"nodes"`
+	// Router is what speaks BGP on host router: bird, frr or none; empty
+	// means bird. With none the host still forwards.
+	Router string `json:"router"`
+	// Proxy is the mode of kube-proxy: nftables or iptables; empty means
+	// nftables.
+	Proxy string `json:"proxy"`
+	// NoSteelyard leaves the cluster without CRDs, controller and speakers.
+	NoSteelyard bool `json:"noSteelyard"`
+}
+
+// Rack is a rack that is up, or was left half up. Get one from Up or Open.
+type Rack struct {
+	Options
+	// Root is the folder of this Go module.
+	Root string `json:"root"`
+	// Bin holds rack, controller and speaker.
+	Bin string `json:"bin"`
+	// Kube holds the Kubernetes programs.
+	Kube string `json:"kube"`
+	// Ready is true once everything has come up.
+	Ready bool `json:"ready"`
+}
+
+// rackName has no dash, so that "<name>-" is nobody else's prefix.
+var rackName = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
+
+func (o Options) complete() (Options, error) {
+	if o.Name == "" {
+		o.Name = "rack"
+	}
+	if o.Nodes == 0 {
+		o.Nodes = 3
+	}
+	if o.Router == "" {
+		o.Router = "bird"
+	}
+	if o.Proxy == "" {
+		o.Proxy = "nftables"
+	}
+	switch {
+	case !rackName.MatchString(o.Name):
+		return o, fmt.Errorf("rack name %q: want one small letter, then up to 7 small letters or digits", o.Name)
+	case o.Nodes < 1 || o.Nodes > maxNodes:
+		return o, fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, maxNodes)
+	case !slices.Contains([]string{"bird", "frr", "none"}, o.Router):
+		return o, fmt.Errorf("router %q: want bird, frr or none", o.Router)
+	case !slices.Contains([]string{"nftables", "iptables"}, o.Proxy):
+		return o, fmt.Errorf("proxy %q: want nftables or iptables", o.Proxy)
+	}
+	return o, nil
+}
+
+// Up builds a rack and returns when it is ready for use. Lines about each step
+// go to progress. When it fails, what was built stays for a look (rack logs)
+// until Down.
+func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
+	start := time.Now()
+	say := func(format string, args ...any) {
+		fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	r := &Rack{Options: o}
+	if err := r.checkMachine(); err != nil {
+		return nil, err
+	}
+	if r.Root, err = moduleRoot(); err != nil {
+		return nil, err
+	}
+	if r.Bin, err = r.binFolder(); err != nil {
+		return nil, err
+	}
+	if r.Kube, err = programs.Build(ctx, filepath.Join(r.Root, "e2e", "kube"), say); err != nil {
+		return nil, err
+	}
+	if err := r.claim(); err != nil {
+		return nil, err
+	}
+	if err := r.build(ctx, say); err != nil {
+		return nil, fmt.Errorf("%w\nWhat was built is still there: \"rack logs --name %s\" shows more, \"rack down --name %[2]s\" removes it", err, r.Name)
+	}
+	r.Ready = true
+	if err := r.save(); err != nil {
+		return nil, err
+	}
+	say("rack %s is ready", r.Name)
+	return r, nil
+}
+
+// build brings up everything on a claimed name.
+func (r *Rack) build(ctx context.Context, say func(string, ...any)) error {
+	if err := r.buildNetwork(ctx); err != nil {
+		return err
+	}
+	say("network: %d hosts", len(r.Hosts()))
+	if err := r.writeIdentities(); err != nil {
+		return err
+	}
+	if err := r.table().SpawnAll(r.apiProcesses()); err != nil {
+		return err
+	}
+	if err := r.startRouter(ctx); err != nil {
+		return err
+	}
+	if err := r.table().SpawnAll(r.clusterProcesses()); err != nil {
+		return err
+	}
+	say("started etcd, the Kubernetes programs and the router (%s)", r.Router)
+	if err := r.waitCluster(ctx, say); err != nil {
+		return err
+	}
+	if !r.NoSteelyard {
+		if err := r.installSteelyard(ctx, say); err != nil {
+			return err
+		}
+	}
+	return r.table().CheckAlive()
+}
+
+// claim makes the state folder, whose creation is what reserves the name.
+func (r *Rack) claim() error {
+	old, err := Open(r.Name)
+	var none *NotFoundError
+	switch {
+	case err == nil && old.Ready:
+		return fmt.Errorf("a rack named %s is already up: use it, choose another --name, or run \"rack down --name %[1]s\"", r.Name)
+	case !errors.As(err, &none):
+		return halfDead(r.Name)
+	}
+	if err := os.MkdirAll(stateRoot, 0o755); err != nil {
+		return fmt.Errorf("make the folder of all racks: %w", err)
+	}
+	if err := os.Mkdir(r.path(), 0o755); err != nil {
+		return fmt.Errorf("reserve the name %s: %w", r.Name, err)
+	}
+	return r.save()
+}
+
+func halfDead(name string) error {
+	return fmt.Errorf("there are remains of a rack named %s, half up or crashed: run \"rack down --name %[1]s\" first", name)
+}
+
+// NotFoundError tells that there is no rack of a name, nor remains of one.
+type NotFoundError struct {
+	Name  string
+	There []string // the racks that there are
+}
+
+func (e *NotFoundError) Error() string {
+	if len(e.There) == 0 {
+		return fmt.Sprintf("no rack is named %s: there is none at all, \"rack up\" makes one", e.Name)
+	}
+	return fmt.Sprintf("no rack is named %s; there are %s", e.Name, strings.Join(e.There, ", "))
+}
+
+// Open finds a rack that is up, or half up after a failed Up. A name that does
+// not exist gives a *NotFoundError.
+func Open(name string) (*Rack, error) {
+	if !rackName.MatchString(name) {
+		return nil, fmt.Errorf("%q cannot be a rack's name", name)
+	}
+	r := &Rack{Options: Options{Name: name}}
+	text, err := os.ReadFile(r.path("rack.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if slices.Contains(List(), name) {
+			return nil, halfDead(name)
+		}
+		return nil, &NotFoundError{Name: name, There: List()}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state of rack %s: %w", name, err)
+	}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, halfDead(name)
+	}
+	return r, nil
+}
+
+// List returns the names of all racks of this machine, dead ones included, sorted.
+func List() []string {
+	var names []string
+	states, _ := os.ReadDir(stateRoot) // absent: no rack was ever made
+	for _, s := range states {
+		names = append(names, s.Name())
+	}
+	for _, ns := range hosts.List("") {
+		if name, ok := strings.CutSuffix(ns, "-switch"); ok && rackName.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Kubeconfig returns the path of the administrator's kubeconfig. Its server is
+// reached from the rack's hosts only: see Command.
+func (r *Rack) Kubeconfig() string { return r.path("admin.kubeconfig") }
+
+func (r *Rack) path(parts ...string) string {
+	return filepath.Join(append([]string{stateRoot, r.Name}, parts...)...)
+}
+
+// ns is the network namespace of a host.
+func (r *Rack) ns(host string) string { return r.Name + "-" + host }
+
+func (r *Rack) save() error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the state of rack %s: %w", r.Name, err)
+	}
+	return writeFile(r.path("rack.json"), text)
+}
+
+// writeFile replaces a file whole, readable by root only: some hold tokens.
+func writeFile(path string, text []byte) error {
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,117 @@
+// Package announce decides what one node says to the network about the
+// addresses of Services: which of them it answers for on its links (layer 2),
+// and which routes it offers to which BGP peers.
+//
+// It decides nothing about which Service gets which address (package ipam
+// does), sends nothing (packages layer2 and bgp do), and reads no clock:
+// equal snapshots give equal plans on every node.
+package announce
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Claim tells a node to answer ARP (RFC 826) or NDP (RFC 4861) for one
+// address. The zero Claim is not valid.
+type Claim struct {
+	Addr  netip.Addr
+	Links Links
+}
+
+// Links selects network interfaces by name: exact names or globs of
+// path.Match's syntax. The zero value selects every interface that can speak
+// layer 2.
+type Links struct {
+	Only   []string // empty: all
+	Except []string // wins over Only
+}
+
+// Peering is one BGP session to hold, and exactly the routes to offer in it.
+type Peering struct {
+	Peer   Peer
+	Routes []Route // sorted by prefix; no prefix twice
+}
+
+// Peer holds the parameters of one BGP session (RFC 4271). Peers are told
+// apart by Name; a change of any other field is a change of that session.
+type Peer struct {
+	Name          string     // of the BGPPeer object; unique
+	Addr          netip.Addr // where the router listens; with a zone if link-local
+	Port          uint16     // 0: 179
+	LocalASN      uint32     // the AS number of this side
+	PeerASN       uint32     // 0: decided by ASN
+	ASN           ASNRule    // used when PeerASN is 0
+	SourceAddr    netip.Addr // local address of the session; invalid: the kernel chooses
+	RouterID      netip.Addr // IPv4; invalid: chosen from the node's addresses
+	HoldTime      time.Duration
+	KeepaliveTime time.Duration
+	ConnectTime   time.Duration // pause between attempts; 0: the adapter's default
+	Password      string        // TCP MD5 signature (RFC 2385); "": none
+	MultiHopTTL   uint8         // 0: directly connected
+	MinTTL        uint8         // lowest TTL accepted (GTSM, RFC 5082); 0: off
+	DualStack     bool          // offer routes of both families in this session
+}
+
+// ASNRule says which AS numbers a peer of unknown AS number may have.
+type ASNRule string
+
+// The rules for a peer whose AS number is not configured.
+const (
+	ExternalASN ASNRule = "external" // any other than the local one
+	InternalASN ASNRule = "internal" // the local one
+)
+
+// Route is one prefix with its final path attributes (RFC 4271 section 5).
+type Route struct {
+	Prefix      netip.Prefix
+	LocalPref   uint32           // LOCAL_PREF; 0: not sent; only internal peers see it
+	MED         uint32           // MULTI_EXIT_DISC; meaningful if HasMED
+	HasMED      bool             //
+	Prepend     int              // how often the local AS number is prepended beyond once
+	Communities []uint32         // RFC 1997; sorted
+	Large       []LargeCommunity // RFC 8092; sorted
+}
+
+// LargeCommunity is a BGP large community (RFC 8092).
+type LargeCommunity struct{ Global, Data1, Data2 uint32 }
+
+// Compare orders large communities by their parts.
+func (c LargeCommunity) Compare(d LargeCommunity) int {
+	return cmp.Or(cmp.Compare(c.Global, d.Global), cmp.Compare(c.Data1, d.Data1), cmp.Compare(c.Data2, d.Data2))
+}
+
+func (c LargeCommunity) String() string {
+	return fmt.Sprintf("large:%d:%d:%d", c.Global, c.Data1, c.Data2)
+}
+
+// Equal reports whether r and s would be sent as the same UPDATE.
+func (r Route) Equal(s Route) bool {
+	return r.Prefix == s.Prefix && r.LocalPref == s.LocalPref && r.MED == s.MED && r.HasMED == s.HasMED &&
+		r.Prepend == s.Prepend && slices.Equal(r.Communities, s.Communities) && slices.Equal(r.Large, s.Large)
+}
+
+func (r Route) String() string {
+	var b strings.Builder
+	b.WriteString(r.Prefix.String())
+	if r.LocalPref != 0 {
+		fmt.Fprintf(&b, " local-pref %d", r.LocalPref)
+	}
+	if r.HasMED {
+		fmt.Fprintf(&b, " med %d", r.MED)
+	}
+	if r.Prepend != 0 {
+		fmt.Fprintf(&b, " prepend %d", r.Prepend)
+	}
+	for _, c := range r.Communities {
+		fmt.Fprintf(&b, " %d:%d", c>>16, c&0xffff)
+	}
+	for _, c := range r.Large {
+		fmt.Fprintf(&b, " %s", c)
+	}
+	return b.String()
+}

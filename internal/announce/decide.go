@@ -1,0 +1,179 @@
+package announce
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Selector says whether an object with these labels is selected; nil selects all.
+type Selector func(labels map[string]string) bool
+
+func (s Selector) selects(labels map[string]string) bool { return s == nil || s(labels) }
+
+// Node is a node of the cluster as the decision sees it.
+type Node struct {
+	Name     string
+	Labels   map[string]string
+	Live     bool   // its speaker is there
+	Excluded string // why it must not announce anything; empty: it may
+	Links    []Link // those that can speak layer 2
+}
+
+// Link is a network interface that can speak layer 2.
+type Link struct {
+	Name string
+	Up   bool // set up, and with carrier
+}
+
+// Service is a Service with addresses.
+type Service struct {
+	Key     ipam.Key
+	Labels  map[string]string
+	Addrs   []Address
+	Local   bool            // externalTrafficPolicy is Local: a node needs an endpoint of its own
+	ReadyOn map[string]bool // nodes with an endpoint that serves; used if Local
+}
+
+// Address is an address of a Service and the pool that holds it; with Pool
+// empty no pool does, and the address is not announced.
+type Address struct {
+	Addr netip.Addr
+	Pool string
+}
+
+// HeldClaim says which node owns an address on the local network until now.
+type HeldClaim struct {
+	Addr netip.Addr
+	Node string
+}
+
+// Selection is what an advertisement is for. Nil fields select all.
+type Selection struct {
+	Pools    map[string]bool
+	Nodes    Selector
+	Services Selector
+}
+
+func (s Selection) covers(svc *Service, a Address) bool {
+	return a.Pool != "" && (s.Pools == nil || s.Pools[a.Pool]) && s.Services.selects(svc.Labels)
+}
+
+// L2Advertisement has addresses announced by ARP and NDP.
+type L2Advertisement struct {
+	Name string
+	Selection
+	Links  Links
+	Prefer []Preference
+}
+
+// Preference adds weight to the nodes that it selects.
+type Preference struct {
+	Weight int
+	Nodes  Selector
+}
+
+// BGPAdvertisement has addresses announced to BGP peers.
+type BGPAdvertisement struct {
+	Name string
+	Selection
+	Peers      map[string]bool // nil: all
+	Length4    int             // of IPv4 prefixes
+	Length6    int             // of IPv6 prefixes
+	Attributes Route           // its Prefix is not used
+}
+
+// Neighbor is a configured BGP peer and the nodes that hold a session to it.
+type Neighbor struct {
+	Peer  Peer
+	Nodes Selector
+}
+
+// Snapshot is all that the decision depends on. Order never matters.
+type Snapshot struct {
+	Self      string
+	Nodes     []Node
+	Services  []Service
+	Claims    []HeldClaim
+	L2        []L2Advertisement
+	BGP       []BGPAdvertisement
+	Neighbors []Neighbor
+}
+
+// Plan is all that the node says. The zero Plan says nothing.
+type Plan struct {
+	Claims   []Claim   // sorted by address
+	Peerings []Peering // sorted by the peer's name
+	Verdicts map[ipam.Key]Verdict
+}
+
+// Verdict says, for one Service, what this node announces and why nothing else.
+type Verdict struct {
+	Layer2 map[netip.Addr]Ownership
+	BGP    Reason // Announced, or why this node offers no route
+}
+
+// Ownership says who answers for an address on the local network.
+type Ownership struct {
+	Owner  string // the node; empty if none can
+	Reason Reason // of this node
+}
+
+// Reason is why a node announces an address or stays silent. Its text is part
+// of the API.
+type Reason string
+
+// The reasons. The order of the checks that give them is the specification: the
+// first one that applies is told.
+const (
+	Announced           Reason = "Announced"
+	AddressOutsidePools Reason = "AddressOutsidePools" // no pool holds the address
+	NotAdvertised       Reason = "NotAdvertised"       // no advertisement covers the address
+	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not there
+	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
+	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
+	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select is up
+	NoLocalEndpoints    Reason = "NoLocalEndpoints"    // externalTrafficPolicy is Local
+	NotOwner            Reason = "NotOwner"            // another node answers
+	NoPeer              Reason = "NoPeer"              // the node holds no session that the advertisements select
+)
+
+// Decide says what node s.Self announces. Equal snapshots, in any order, give
+// equal plans; and on one snapshot no two nodes claim the same address.
+func Decide(s Snapshot) Plan {
+	s = s.sorted()
+	plan := Plan{Verdicts: make(map[ipam.Key]Verdict, len(s.Services))}
+	for i := range s.Services {
+		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: map[netip.Addr]Ownership{}, BGP: NotAdvertised}
+	}
+	plan.Claims = s.layer2(plan.Verdicts)
+	plan.Peerings = s.bgp(plan.Verdicts)
+	return plan
+}
+
+// sorted returns s with everything in an order of its own, so that the order
+// of the input can't decide anything.
+func (s Snapshot) sorted() Snapshot {
+	s.Nodes = sortedBy(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	s.Services = sortedBy(s.Services, func(a, b Service) int { return a.Key.Compare(b.Key) })
+	s.L2 = sortedBy(s.L2, func(a, b L2Advertisement) int { return cmp.Compare(a.Name, b.Name) })
+	s.BGP = sortedBy(s.BGP, func(a, b BGPAdvertisement) int { return cmp.Compare(a.Name, b.Name) })
+	s.Neighbors = sortedBy(s.Neighbors, func(a, b Neighbor) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
+	return s
+}
+
+func sortedBy[T any](in []T, less func(a, b T) int) []T {
+	out := slices.Clone(in)
+	slices.SortFunc(out, less)
+	return out
+}
+
+// self returns the node that the plan is for; a stranger is not live.
+func (s Snapshot) self() *Node {
+	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == s.Self }); i >= 0 {
+		return &s.Nodes[i]
+	}
+	return &Node{Name: s.Self}
+}

@@ -1,0 +1,169 @@
+// Package bgp holds the BGP sessions (RFC 4271) it is given and offers in each
+// of them exactly the routes it is given.
+//
+// It decides neither which peers there are nor what they are told (package
+// announce does), and it learns no routes: whatever a router sends is refused.
+//
+// Each peer has a BGP server of its own (package gobgp, never listening), whose
+// table holds that peer's routes with their final attributes. So there are no
+// export policies, and no peer waits for another.
+package bgp
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+)
+
+// SessionState is the state of a session, by its name in RFC 4271 section 8.2.2.
+type SessionState = speak.SessionState
+
+// The states of a session.
+const (
+	Idle        = speak.Idle
+	Connect     = speak.Connect
+	Active      = speak.Active
+	OpenSent    = speak.OpenSent
+	OpenConfirm = speak.OpenConfirm
+	Established = speak.Established
+)
+
+// State says how one session fares.
+type State struct {
+	Peer       string // name of the peer
+	Addr       netip.Addr
+	Session    SessionState
+	Since      time.Time // when Session was entered; zero: not yet begun
+	Advertised int       // routes offered while Established, else 0
+	LastError  string    // in plain words; "": none, or long since overcome
+}
+
+// Sessions holds BGP sessions. Make one with New.
+type Sessions struct {
+	log      *slog.Logger
+	routerID netip.Addr
+	pool     *speak.Pool
+	changed  chan struct{} // buffered 1
+	wake     chan struct{} // buffered 1: want has changed
+
+	mu   sync.Mutex // held for moments, never across a call into gobgp
+	want []announce.Peering
+	open map[string]*session // by name of the peer
+}
+
+// New returns Sessions that hold nothing yet. The router ID (RFC 4271 section
+// 4.2, an IPv4 address) is used for peers that name none; if it is invalid,
+// speak.RouterID says what is used instead.
+func New(log *slog.Logger, routerID netip.Addr) *Sessions {
+	return &Sessions{
+		log:      log,
+		routerID: routerID,
+		pool:     speak.NewPool(log),
+		changed:  make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
+		open:     make(map[string]*session),
+	}
+}
+
+// Set says which sessions to hold and which routes to offer; it returns at
+// once, and Run does the work. A peer that is missing is told goodbye, so nil
+// closes all. Changed routes of a peer are sent as a difference; a change of
+// the peer itself makes its session anew. The same again sends nothing. The
+// caller must not change what it passed in.
+func (s *Sessions) Set(want []announce.Peering) {
+	s.mu.Lock()
+	s.want = slices.Clone(want)
+	s.mu.Unlock()
+	signal(s.wake)
+}
+
+// Run holds the sessions until ctx ends; then it says goodbye to every peer
+// (Cease, RFC 4486) and returns nil when all sessions have ended. Call it once.
+func (s *Sessions) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	closing := make(map[string]<-chan struct{}) // sessions saying goodbye, by name
+	for {
+		for _, made := range s.reconcile(ctx, closing) {
+			running.Go(made.run)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+	}
+}
+
+// reconcile hands every session its newest wish, ends those that nobody wants
+// any more, and returns the new ones, which are to be run.
+func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan struct{}) []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(closing, func(_ string, done <-chan struct{}) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	var made []*session
+	wanted := make(map[string]bool, len(s.want))
+	for _, p := range s.want {
+		name := p.Peer.Name
+		wanted[name] = true
+		if old := s.open[name]; old != nil {
+			old.set(p)
+			continue
+		}
+		n := newSession(ctx, s, p)
+		n.after = closing[name] // the router must hear the goodbye before the new hello
+		s.open[name] = n
+		made = append(made, n)
+	}
+	for name, old := range s.open {
+		if !wanted[name] {
+			old.cancel()
+			closing[name] = old.done
+			delete(s.open, name)
+			signal(s.changed)
+		}
+	}
+	return made
+}
+
+// States reports on every session that is wanted, sorted by Peer.
+func (s *Sessions) States() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make([]State, 0, len(s.want))
+	for _, p := range s.want {
+		state := State{Peer: p.Peer.Name, Addr: p.Peer.Addr, Session: Idle}
+		if open := s.open[p.Peer.Name]; open != nil {
+			state = open.status.report()
+		}
+		states = append(states, state)
+	}
+	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.Peer, b.Peer) })
+	return states
+}
+
+// Changed signals that States has changed; signals that nobody took yet merge.
+func (s *Sessions) Changed() <-chan struct{} { return s.changed }
+
+// signal leaves one signal in a channel of capacity one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

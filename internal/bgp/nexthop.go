@@ -1,0 +1,137 @@
+package bgp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+)
+
+// hops are the next hops of a session, by family of the route. Invalid: routes
+// of that family are not offered.
+type hops struct{ v4, v6 netip.Addr }
+
+// pathsOf returns the paths to offer: those of each family that has a next hop.
+func pathsOf(p announce.Peering, h hops) map[netip.Prefix]speak.Path {
+	paths := make(map[netip.Prefix]speak.Path, len(p.Routes))
+	for _, r := range p.Routes {
+		hop := h.v6
+		if r.Prefix.Addr().Is4() {
+			hop = h.v4
+		}
+		if hop.IsValid() {
+			paths[r.Prefix] = speak.Path{Route: r, NextHop: hop}
+		}
+	}
+	return paths
+}
+
+// nextHops finds the next hops to offer p's routes with: this node itself. The
+// session's own address serves its own family. For the other one the node
+// needs an address on the same interface: BGP could send the session's own
+// (RFC 8950 for IPv4), but an IPv4-mapped next hop is of no use to anybody.
+// The text says what is missing, if something is.
+func nextHops(p announce.Peering) (h hops, problem string) {
+	own4 := p.Peer.Addr.Is4()
+	if own4 {
+		h.v4 = netip.IPv4Unspecified()
+	} else {
+		h.v6 = netip.IPv6Unspecified()
+	}
+	if !p.Peer.DualStack {
+		return h, ""
+	}
+	other, err := otherAddress(p.Peer)
+	if err != nil {
+		want := "IPv6"
+		if !own4 {
+			want = "IPv4"
+		}
+		return h, fmt.Sprintf("no %s routes are offered: %v", want, err)
+	}
+	if own4 {
+		h.v6 = other
+	} else {
+		h.v4 = other
+	}
+	return h, ""
+}
+
+// otherAddress finds an address of the family the session does not use, on the
+// interface it does use.
+func otherAddress(p announce.Peer) (netip.Addr, error) {
+	local, err := localAddress(p)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, link := range links {
+		if local.Zone() != "" && local.Zone() != link.Name {
+			continue
+		}
+		addrs, err := link.Addrs()
+		if err != nil {
+			continue // it has just gone
+		}
+		on := addresses(addrs)
+		if !contains(on, local) {
+			continue
+		}
+		if other := pickOther(on, local); other.IsValid() {
+			return other, nil
+		}
+		return netip.Addr{}, fmt.Errorf("interface %s of the session has no address for them", link.Name)
+	}
+	return netip.Addr{}, fmt.Errorf("no interface has the session's address %s", local)
+}
+
+// localAddress is the session's address on this side: as configured, or as
+// the kernel would choose it. Connecting a UDP socket sends nothing.
+func localAddress(p announce.Peer) (netip.Addr, error) {
+	if p.SourceAddr.IsValid() {
+		return p.SourceAddr, nil
+	}
+	conn, err := net.Dial("udp", netip.AddrPortFrom(p.Addr, 179).String())
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find the session's local address: %w", err)
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+func addresses(addrs []net.Addr) []netip.Addr {
+	var list []netip.Addr
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			list = append(list, p.Addr().Unmap())
+		}
+	}
+	return list
+}
+
+// contains ignores the zone: an interface's own list of addresses has none.
+func contains(list []netip.Addr, a netip.Addr) bool {
+	for _, b := range list {
+		if b == a.WithZone("") {
+			return true
+		}
+	}
+	return false
+}
+
+// pickOther chooses, of one interface's addresses, the lowest of the other
+// family that a router can use as a next hop; invalid: there is none.
+func pickOther(list []netip.Addr, session netip.Addr) netip.Addr {
+	var best netip.Addr
+	for _, a := range list {
+		if a.Is4() != session.Is4() && a.IsGlobalUnicast() && (!best.IsValid() || a.Less(best)) {
+			best = a
+		}
+	}
+	return best
+}

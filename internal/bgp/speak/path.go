@@ -1,0 +1,108 @@
+package speak
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// The values of RFC 4271 section 4.3 that a path of ours has.
+const (
+	originIGP  = 0
+	asSequence = 2
+)
+
+// Path is a route with the next hop to send it with; an unspecified next hop
+// stands for this node's address in the session. The zero Path is not valid.
+type Path struct {
+	Route   announce.Route
+	NextHop netip.Addr
+}
+
+// Equal reports whether p and q would be sent as the same UPDATE.
+func (p Path) Equal(q Path) bool { return p.NextHop == q.NextHop && p.Route.Equal(q.Route) }
+
+// Change is one step from what is on offer to what should be: a path to add,
+// which replaces one of the same prefix, or one to withdraw.
+type Change struct {
+	Path     Path
+	Withdraw bool
+}
+
+// Diff lists the changes that lead from have to want: first what is new or
+// different, then what is withdrawn, each sorted by prefix.
+func Diff(have, want map[netip.Prefix]Path) []Change {
+	var add, withdraw []Change
+	for prefix, w := range want {
+		if h, ok := have[prefix]; !ok || !h.Equal(w) {
+			add = append(add, Change{Path: w})
+		}
+	}
+	for prefix, h := range have {
+		if _, ok := want[prefix]; !ok {
+			withdraw = append(withdraw, Change{Path: h, Withdraw: true})
+		}
+	}
+	byPrefix := func(a, b Change) int { return a.Path.Route.Prefix.Compare(b.Path.Route.Prefix) }
+	slices.SortFunc(add, byPrefix)
+	slices.SortFunc(withdraw, byPrefix)
+	return append(add, withdraw...)
+}
+
+// attributes are the path attributes to send p with. The server adds what
+// depends on the session: the local AS number on external sessions (RFC 4271
+// section 5.1.2), LOCAL_PREF 100 on internal ones if p has none (5.1.5), and
+// it takes LOCAL_PREF out on external ones.
+func attributes(p Path, prepend uint32) []proto.Message {
+	r := p.Route
+	list := []proto.Message{
+		&api.OriginAttribute{Origin: originIGP},
+		&api.NextHopAttribute{NextHop: p.NextHop.String()},
+	}
+	if r.Prepend > 0 && prepend != 0 {
+		list = append(list, &api.AsPathAttribute{Segments: []*api.AsSegment{
+			{Type: asSequence, Numbers: slices.Repeat([]uint32{prepend}, r.Prepend)},
+		}})
+	}
+	if r.HasMED {
+		list = append(list, &api.MultiExitDiscAttribute{Med: r.MED})
+	}
+	if r.LocalPref != 0 {
+		list = append(list, &api.LocalPrefAttribute{LocalPref: r.LocalPref})
+	}
+	if len(r.Communities) > 0 {
+		list = append(list, &api.CommunitiesAttribute{Communities: r.Communities})
+	}
+	if len(r.Large) > 0 {
+		large := make([]*api.LargeCommunity, 0, len(r.Large))
+		for _, c := range r.Large {
+			large = append(large, &api.LargeCommunity{GlobalAdmin: c.Global, LocalData1: c.Data1, LocalData2: c.Data2})
+		}
+		list = append(list, &api.LargeCommunitiesAttribute{Communities: large})
+	}
+	return list
+}
+
+// message is p in the server's terms.
+func message(p Path, prepend uint32) (*api.Path, error) {
+	prefix := p.Route.Prefix
+	nlri, err := anypb.New(&api.IPAddressPrefix{Prefix: prefix.Addr().String(), PrefixLen: uint32(prefix.Bits())})
+	if err != nil {
+		return nil, fmt.Errorf("encode prefix %s: %w", prefix, err)
+	}
+	m := &api.Path{Family: family(prefix.Addr()), Nlri: nlri}
+	for _, a := range attributes(p, prepend) {
+		packed, err := anypb.New(a)
+		if err != nil {
+			return nil, fmt.Errorf("encode attribute of %s: %w", prefix, err)
+		}
+		m.Pattrs = append(m.Pattrs, packed)
+	}
+	return m, nil
+}

@@ -1,0 +1,177 @@
+package bgp
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+)
+
+func newStatus() *status {
+	return &status{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+}
+
+func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatus()
+		r := s.begin(announce.Peer{Name: "p"})
+		last := func(want string) {
+			t.Helper()
+			if got := s.report().LastError; got != want {
+				t.Errorf("last error %q, want %q", got, want)
+			}
+		}
+		r.Unreached("refused")
+		last("refused")
+		r.Failed("bad peer AS")
+		last("bad peer AS")
+		r.Unreached("refused") // the router waits after the error
+		last("bad peer AS")
+		time.Sleep(toldLasts + time.Second)
+		r.Unreached("refused")
+		last("refused")
+
+		r.Reached(Established, 64601)
+		last("refused")
+		if got := s.settle(time.Now()); got != settled {
+			t.Errorf("settles in %s", got)
+		}
+		last("refused")
+		time.Sleep(settled)
+		if got := s.settle(time.Now()); got != 0 {
+			t.Errorf("settles in %s more", got)
+		}
+		last("")
+
+		r.Failed("hold timer expired")
+		s.begin(announce.Peer{Name: "p"})
+		last("hold timer expired")
+		s.begin(announce.Peer{Name: "p", Port: 1179})
+		last("") // a changed peer starts anew
+	})
+}
+
+func TestLateNewsOfAnEarlierRunAreIgnored(t *testing.T) {
+	s := newStatus()
+	old := s.begin(announce.Peer{Name: "p"})
+	s.end()
+	old.Reached(Established, 64601)
+	old.Failed("late")
+	old.Unreached("late")
+	old.Crashed("late")
+	if got := s.report(); got.Session != Idle || got.LastError != "" {
+		t.Errorf("%+v", got)
+	}
+	if asn, broken := s.seen(); asn != 0 || broken {
+		t.Errorf("AS %d, broken %t", asn, broken)
+	}
+}
+
+func TestRoutesCountAsAdvertisedWhileEstablishedOnly(t *testing.T) {
+	s := newStatus()
+	r := s.begin(announce.Peer{Name: "p"})
+	s.offers(3, "no IPv6")
+	var got []int
+	for _, state := range []SessionState{Active, OpenSent, OpenConfirm, Established, Idle} {
+		r.Reached(state, 0)
+		got = append(got, s.report().Advertised)
+	}
+	if d := cmp.Diff([]int{0, 0, 0, 3, 0}, got); d != "" {
+		t.Error(d)
+	}
+	if got := s.report().LastError; got != "no IPv6" {
+		t.Errorf("what is missing is not reported: %q", got)
+	}
+}
+
+func TestChangedSignalsChangesOnly(t *testing.T) {
+	s := newStatus()
+	signalled := func() bool {
+		select {
+		case <-s.changed:
+			return true
+		default:
+			return false
+		}
+	}
+	r := s.begin(announce.Peer{Name: "p"})
+	signalled()
+	for _, step := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"a new state", func() { r.Reached(Active, 0) }, true},
+		{"the same state", func() { r.Reached(Active, 0) }, false},
+		{"a new error", func() { r.Failed("x") }, true},
+		{"the same error", func() { r.Failed("x") }, false},
+		{"a number of routes", func() { s.offers(1, "") }, true},
+		{"the same number of routes", func() { s.offers(1, "") }, false},
+	} {
+		step.do()
+		if got := signalled(); got != step.want {
+			t.Errorf("%s: signalled %t", step.name, got)
+		}
+	}
+}
+
+func TestStatesBeforeRunAreIdleAndSorted(t *testing.T) {
+	s := New(slog.New(slog.DiscardHandler), netip.Addr{})
+	s.Set([]announce.Peering{{Peer: announce.Peer{Name: "b"}}, {Peer: announce.Peer{Name: "a"}}})
+	want := []State{{Peer: "a", Session: Idle}, {Peer: "b", Session: Idle}}
+	if d := cmp.Diff(want, s.States(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestPathsOf(t *testing.T) {
+	four, six := announce.Route{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, announce.Route{Prefix: netip.MustParsePrefix("2001:db8::1/128")}
+	self4, self6, node6 := netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("fd09::2")
+	for _, c := range []struct {
+		name string
+		hops hops
+		want []speak.Path
+	}{
+		{"an IPv4 session offers IPv4 routes", hops{v4: self4}, []speak.Path{{Route: four, NextHop: self4}}},
+		{"an IPv6 session offers IPv6 routes", hops{v6: self6}, []speak.Path{{Route: six, NextHop: self6}}},
+		{"with a next hop for each it offers both", hops{v4: self4, v6: node6}, []speak.Path{{Route: four, NextHop: self4}, {Route: six, NextHop: node6}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := pathsOf(announce.Peering{Routes: []announce.Route{four, six}}, c.hops)
+			if len(got) != len(c.want) {
+				t.Errorf("got %v", got)
+			}
+			for _, w := range c.want {
+				if !got[w.Route.Prefix].Equal(w) {
+					t.Errorf("got %v, want %v", got[w.Route.Prefix], w)
+				}
+			}
+		})
+	}
+}
+
+func TestPickOther(t *testing.T) {
+	var all []netip.Addr
+	for _, a := range []string{"192.0.2.2", "fe80::2", "fd09::3", "fd09::2", "127.0.0.1"} {
+		all = append(all, netip.MustParseAddr(a))
+	}
+	for _, c := range []struct{ name, session, want string }{
+		{"an IPv4 session takes the lowest global IPv6 address", "192.0.2.2", "fd09::2"},
+		{"an IPv6 session takes the IPv4 address that is no loopback", "fd09::2", "192.0.2.2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := pickOther(all, netip.MustParseAddr(c.session)); got.String() != c.want {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	if got := pickOther(all[:2], all[0]); got.IsValid() {
+		t.Errorf("a link-local address was taken: %s", got)
+	}
+}

@@ -1,0 +1,206 @@
+// Package cluster is what the controller and the speaker have in common when
+// they read the cluster: which objects are cached, how every event becomes the
+// one request, and how own writes are seen before the cache shows them.
+//
+// It decides nothing, and it writes nothing.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"reflect"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// Scheme returns the types that the programs read and write.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("register Kubernetes types: %w", err)
+	}
+	if err := v1beta1.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("register own types: %w", err)
+	}
+	return s, nil
+}
+
+// LabelLease marks the Leases by which speakers tell that they are there.
+const LabelLease = v1beta1.Group + "/lease"
+
+// deadAfter is how long sent data may stay unacknowledged before a connection
+// to the API server is given up and dialled anew.
+const deadAfter = 4 * time.Second
+
+// Connect adapts the configuration of a client: no rate limit on this side,
+// and a connection that a network fault has killed is noticed in seconds.
+func Connect(cfg *rest.Config) *rest.Config {
+	out := rest.CopyConfig(cfg)
+	out.QPS = -1
+	dialer := net.Dialer{
+		Timeout:   deadAfter,
+		KeepAlive: deadAfter,
+		Control: func(_, _ string, c syscall.RawConn) error {
+			var failed error
+			err := c.Control(func(fd uintptr) {
+				failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
+			})
+			if err != nil {
+				return err
+			}
+			return failed
+		},
+	}
+	out.Dial = dialer.DialContext
+	return out
+}
+
+// CacheOptions limits the cache to what the programs read: Services of type
+// LoadBalancer, Secrets of their own namespace, and of every object only the
+// fields in use.
+func CacheOptions(namespace string) cache.Options {
+	return cache.Options{
+		DefaultTransform:            strip,
+		ReaderFailOnMissingInformer: true,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}: {Field: fields.OneTermEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))},
+			&corev1.Secret{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
+			&coordinationv1.Lease{}: {
+				Namespaces: map[string]cache.Config{namespace: {}},
+				Label:      labels.SelectorFromSet(labels.Set{LabelLease: "speaker"}),
+			},
+		},
+	}
+}
+
+// strip drops what nobody reads.
+func strip(in any) (any, error) {
+	obj, ok := in.(client.Object)
+	if !ok {
+		return in, nil // a tombstone of the cache
+	}
+	obj.SetManagedFields(nil)
+	switch o := obj.(type) {
+	case *corev1.Node:
+		o.Status.Images = nil
+	case *discoveryv1.EndpointSlice:
+		for i := range o.Endpoints {
+			o.Endpoints[i].TargetRef = nil
+		}
+	}
+	return obj, nil
+}
+
+// Kinds are the configuration kinds, which both programs watch.
+func Kinds() []client.Object {
+	return []client.Object{
+		&v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{},
+		&v1beta1.BGPPeer{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
+		&corev1.Secret{}, &corev1.Service{},
+	}
+}
+
+// Configuration reads all configuration objects from the cache. The objects
+// are the cache's own and must not be changed.
+func Configuration(ctx context.Context, r client.Reader, namespace string) (intent.Objects, error) {
+	var o intent.Objects
+	var err error
+	read := func(list client.ObjectList, opts ...client.ListOption) {
+		if err == nil {
+			err = List(ctx, r, list, opts...)
+		}
+	}
+	var pools v1beta1.IPAddressPoolList
+	var l2 v1beta1.L2AdvertisementList
+	var bgp v1beta1.BGPAdvertisementList
+	var peers v1beta1.BGPPeerList
+	var profiles v1beta1.BFDProfileList
+	var communities v1beta1.CommunityList
+	var secrets corev1.SecretList
+	read(&pools)
+	read(&l2)
+	read(&bgp)
+	read(&peers)
+	read(&profiles)
+	read(&communities)
+	read(&secrets, client.InNamespace(namespace))
+	o.Pools, o.L2, o.BGP, o.Peers = pools.Items, l2.Items, bgp.Items, peers.Items
+	o.Profiles, o.Communities = profiles.Items, communities.Items
+	o.Secrets = map[string]*corev1.Secret{}
+	for i := range secrets.Items {
+		o.Secrets[secrets.Items[i].Name] = &secrets.Items[i]
+	}
+	return o, err
+}
+
+// List reads a list from the cache without copying the objects, which must not
+// be changed.
+func List(ctx context.Context, r client.Reader, list client.ObjectList, opts ...client.ListOption) error {
+	if err := r.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		return fmt.Errorf("list %s: %w", reflect.TypeOf(list).Elem().Name(), err)
+	}
+	return nil
+}
+
+// Request is the one request that every event becomes.
+type Request struct{}
+
+// Loop is a reconciler with one key: every event of the watched kinds, and
+// every signal, runs Think once; events that come meanwhile merge into one
+// further run.
+type Loop struct {
+	Name    string
+	Think   func(context.Context) (reconcile.Result, error)
+	Kinds   []client.Object
+	Signals []<-chan struct{}
+	Always  bool // also without leadership
+}
+
+// AddTo has mgr run the loop.
+func (l Loop) AddTo(mgr manager.Manager) error {
+	opts := controller.TypedOptions[Request]{
+		MaxConcurrentReconciles: 1,
+		NeedLeaderElection:      new(bool),
+		Reconciler: reconcile.TypedFunc[Request](func(ctx context.Context, _ Request) (reconcile.Result, error) {
+			return l.Think(ctx)
+		}),
+	}
+	*opts.NeedLeaderElection = !l.Always
+	c, err := controller.NewTypedUnmanaged(l.Name, opts)
+	if err != nil {
+		return fmt.Errorf("make loop %s: %w", l.Name, err)
+	}
+	for _, kind := range l.Kinds {
+		toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, client.Object) []Request { return []Request{{}} })
+		if err := c.Watch(source.TypedKind(mgr.GetCache(), kind, toOne)); err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
+	}
+	for _, signal := range l.Signals {
+		if err := c.Watch(source.TypedFunc[Request](forward(signal))); err != nil {
+			return fmt.Errorf("watch a signal of loop %s: %w", l.Name, err)
+		}
+	}
+	return mgr.Add(c)
+}

@@ -1,0 +1,236 @@
+package intent
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+func (p *parser) l2(in []v1beta1.L2Advertisement, pools []Pool) []announce.L2Advertisement {
+	var out []announce.L2Advertisement
+	for _, obj := range byAge(in) {
+		ref := Ref{"L2Advertisement", obj.Name}
+		p.accept(ref)
+		sel, ok := p.selection(ref, obj.Spec.Selection, pools)
+		if !ok {
+			continue
+		}
+		ad := announce.L2Advertisement{Name: obj.Name, Selection: sel}
+		var err error
+		if ad.Links.Only, err = globs("spec.interfaces", obj.Spec.Interfaces); err == nil {
+			ad.Links.Except, err = globs("spec.excludeInterfaces", obj.Spec.ExcludeInterfaces)
+		}
+		if err == nil {
+			ad.Prefer, err = preferences(obj.Spec.PreferredNodeSelectors)
+		}
+		if err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
+			continue
+		}
+		out = append(out, ad)
+	}
+	return out
+}
+
+func globs(field string, in []v1beta1.InterfacePattern) ([]string, error) {
+	var out []string
+	for i, g := range in {
+		if _, err := path.Match(string(g), ""); err != nil {
+			return nil, fmt.Errorf("%s[%d]: %q is not a valid pattern: * any characters, ? one, [a-z] one of these", field, i, g)
+		}
+		out = append(out, string(g))
+	}
+	return out, nil
+}
+
+func preferences(in []v1beta1.PreferredNodes) ([]announce.Preference, error) {
+	var out []announce.Preference
+	for i, n := range in {
+		s, err := selector(fmt.Sprintf("spec.preferredNodeSelectors[%d].preference", i), []metav1.LabelSelector{n.Preference})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, announce.Preference{Weight: int(n.Weight), Nodes: s})
+	}
+	return out, nil
+}
+
+func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []announce.BGPAdvertisement {
+	peers := make([]named, len(o.Peers))
+	for i, peer := range o.Peers {
+		peers[i] = named{peer.Name, peer.Labels}
+	}
+	var out []announce.BGPAdvertisement
+	for _, obj := range byAge(o.BGP) {
+		ref := Ref{"BGPAdvertisement", obj.Name}
+		p.accept(ref)
+		sel, ok := p.selection(ref, obj.Spec.Selection, pools)
+		if !ok {
+			continue
+		}
+		byLabel, err := selector("spec.peerSelectors", obj.Spec.PeerSelectors)
+		if err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
+			continue
+		}
+		ad := announce.BGPAdvertisement{Name: obj.Name, Selection: sel, Length4: length(obj.Spec.AggregationLength, 32), Length6: length(obj.Spec.AggregationLengthV6, 128)}
+		var missing []string
+		ad.Peers, missing = resolve(peers, obj.Spec.Peers, byLabel)
+		if len(missing) > 0 {
+			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %q; the others are announced to", missing)
+		}
+		if ad.Attributes, err = attributes(obj.Spec, aliases); err != nil {
+			// To announce without a community such as no-export could do harm.
+			p.fault(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
+			continue
+		}
+		p.aggregates(ref, &ad, pools)
+		out = append(out, ad)
+	}
+	return out
+}
+
+// aggregates takes the pools out of ad whose addresses can't be aggregated to
+// its lengths.
+func (p *parser) aggregates(ref Ref, ad *announce.BGPAdvertisement, pools []Pool) {
+	good := map[string]bool{}
+	for _, pool := range pools {
+		if ad.Pools != nil && !ad.Pools[pool.Name] {
+			continue
+		}
+		err4, err6 := pool.aligned(ipam.IPv4, ad.Length4), pool.aligned(ipam.IPv6, ad.Length6)
+		switch {
+		case err4 != nil:
+			p.fault(ref, v1beta1.ReasonInvalid, "spec.aggregationLength: %v; that pool is not announced", err4)
+		case err6 != nil:
+			p.fault(ref, v1beta1.ReasonInvalid, "spec.aggregationLengthV6: %v; that pool is not announced", err6)
+		default:
+			good[pool.Name] = true
+		}
+	}
+	ad.Pools = good
+}
+
+func length(n *int32, whole int) int {
+	if n == nil {
+		return whole
+	}
+	return int(*n)
+}
+
+// attributes turns the path attributes of an advertisement into those of a
+// route without prefix.
+func attributes(spec v1beta1.BGPAdvertisementSpec, aliases map[string]string) (announce.Route, error) {
+	r := announce.Route{LocalPref: uint32(spec.LocalPref), Prepend: int(spec.ASPathPrepend)}
+	if spec.MED != nil {
+		r.MED, r.HasMED = uint32(*spec.MED), true
+	}
+	for i, name := range spec.Communities {
+		value := string(name)
+		if alias, ok := aliases[value]; ok {
+			value = alias
+		}
+		c, large, err := parseCommunity(value)
+		switch {
+		case err != nil:
+			return r, fmt.Errorf("spec.communities[%d]: %w", i, err)
+		case large != nil:
+			r.Large = append(r.Large, *large)
+		default:
+			r.Communities = append(r.Communities, c)
+		}
+	}
+	slices.Sort(r.Communities)
+	slices.SortFunc(r.Large, announce.LargeCommunity.Compare)
+	r.Communities, r.Large = slices.Compact(r.Communities), slices.Compact(r.Large)
+	return r, nil
+}
+
+// wellKnown returns the value of a community of the IANA registry "BGP
+// Well-known Communities".
+func wellKnown(name string) (uint32, bool) {
+	c, ok := map[string]uint32{
+		"graceful-shutdown":   0xffff0000, // RFC 8326
+		"accept-own":          0xffff0001, // RFC 7611
+		"blackhole":           0xffff029a, // RFC 7999
+		"no-export":           0xffffff01, // RFC 1997
+		"no-advertise":        0xffffff02, // RFC 1997
+		"no-export-subconfed": 0xffffff03, // RFC 1997
+		"no-peer":             0xffffff04, // RFC 3765
+	}[name]
+	return c, ok
+}
+
+// parseCommunity reads a:b, large:a:b:c or a well-known name.
+func parseCommunity(s string) (uint32, *announce.LargeCommunity, error) {
+	if c, ok := wellKnown(s); ok {
+		return c, nil, nil
+	}
+	if !strings.Contains(s, ":") {
+		return 0, nil, fmt.Errorf("%q is neither a well-known community nor the name of one in a Community object", s)
+	}
+	bits := 16
+	rest, isLarge := strings.CutPrefix(s, "large:")
+	if isLarge {
+		bits = 32
+	}
+	var n []uint32
+	for part := range strings.SplitSeq(rest, ":") {
+		x, err := strconv.ParseUint(part, 10, bits)
+		if err != nil {
+			return 0, nil, fmt.Errorf("%q: %q is not a number of %d bits", s, part, bits)
+		}
+		n = append(n, uint32(x))
+	}
+	switch {
+	case isLarge && len(n) == 3:
+		return 0, &announce.LargeCommunity{Global: n[0], Data1: n[1], Data2: n[2]}, nil
+	case !isLarge && len(n) == 2:
+		return n[0]<<16 | n[1], nil, nil
+	}
+	return 0, nil, fmt.Errorf("%q is neither a:b nor large:a:b:c", s)
+}
+
+// communities returns the values of all aliases. Of two equal names the older
+// object's counts.
+func (p *parser) communities(in []v1beta1.Community) map[string]string {
+	out := map[string]string{}
+	for _, obj := range byAge(in) {
+		ref := Ref{"Community", obj.Name}
+		p.accept(ref)
+		for i, c := range obj.Spec.Communities {
+			_, _, err := parseCommunity(string(c.Value))
+			_, reserved := wellKnown(c.Name)
+			_, taken := out[c.Name]
+			switch {
+			case err != nil:
+				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].value: %v", i, err)
+			case reserved:
+				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].name: %q is a well-known community and can't be defined", i, c.Name)
+			case taken:
+				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].name: an older Community object defines %q; choose another name", i, c.Name)
+			default:
+				out[c.Name] = string(c.Value)
+			}
+		}
+	}
+	return out
+}
+
+// profiles returns the names of the BFD profiles.
+func (p *parser) profiles(in []v1beta1.BFDProfile) map[string]bool {
+	out := map[string]bool{}
+	for _, obj := range in {
+		p.accept(Ref{"BFDProfile", obj.Name}, "spec")
+		out[obj.Name] = true
+	}
+	return out
+}

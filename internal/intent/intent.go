@@ -1,0 +1,153 @@
+// Package intent turns API objects into checked values: what people wrote,
+// parsed once, and what is wrong with it. Nobody re-validates after that.
+//
+// One bad object is named in a Verdict of its own and skipped; the others go
+// on. The package neither reads from nor writes to the API server.
+package intent
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// Objects are all configuration objects of the cluster. Order does not matter.
+type Objects struct {
+	Pools       []v1beta1.IPAddressPool
+	L2          []v1beta1.L2Advertisement
+	BGP         []v1beta1.BGPAdvertisement
+	Peers       []v1beta1.BGPPeer
+	Profiles    []v1beta1.BFDProfile
+	Communities []v1beta1.Community
+	Secrets     map[string]*corev1.Secret // of Steelyard's own namespace, by name
+}
+
+// Config is the configuration, checked.
+type Config struct {
+	Pools     []Pool
+	L2        []announce.L2Advertisement
+	BGP       []announce.BGPAdvertisement
+	Neighbors []announce.Neighbor
+	Verdicts  map[Ref]Verdict // one for each object
+}
+
+// Ref names an object of this API group.
+type Ref struct{ Kind, Name string }
+
+// Verdict is what is to be said about one object. The zero Verdict is praise.
+type Verdict struct {
+	Reason   string   // "": accepted; else one of the reasons of conditions in v1beta1
+	Message  string   // the fields at fault and the remedy
+	NoEffect []string // fields that are set and do nothing in this version
+}
+
+// Parse checks everything and keeps what is good.
+func Parse(o Objects) Config {
+	p := parser{verdicts: map[Ref]Verdict{}}
+	pools := p.pools(o.Pools)
+	aliases := p.communities(o.Communities)
+	profiles := p.profiles(o.Profiles)
+	neighbors := p.peers(o, profiles)
+	return Config{
+		Pools:     pools,
+		L2:        p.l2(o.L2, pools),
+		BGP:       p.bgp(o, pools, aliases),
+		Neighbors: neighbors,
+		Verdicts:  p.verdicts,
+	}
+}
+
+// parser collects the verdicts.
+type parser struct{ verdicts map[Ref]Verdict }
+
+// fault reports ref; the first fault of an object is the one that is told.
+func (p *parser) fault(ref Ref, reason, format string, args ...any) {
+	if v := p.verdicts[ref]; v.Reason == "" {
+		v.Reason, v.Message = reason, fmt.Sprintf(format, args...)
+		p.verdicts[ref] = v
+	}
+}
+
+// accept makes sure that ref has a verdict.
+func (p *parser) accept(ref Ref, noEffect ...string) {
+	v := p.verdicts[ref]
+	v.NoEffect = noEffect
+	p.verdicts[ref] = v
+}
+
+// byAge returns pointers to the objects, the oldest first, then by name: of two
+// that exclude each other the older is right.
+func byAge[T any, P interface {
+	*T
+	metav1.Object
+}](objects []T) []P {
+	out := make([]P, len(objects))
+	for i := range objects {
+		out[i] = &objects[i]
+	}
+	slices.SortFunc(out, func(a, b P) int {
+		at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
+		return cmp.Or(at.Compare(bt.Time), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}
+
+// selector turns label selectors into one that any of them satisfies; none
+// select all.
+func selector(field string, in []metav1.LabelSelector) (announce.Selector, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	var any []labels.Selector
+	for i := range in {
+		s, err := metav1.LabelSelectorAsSelector(&in[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
+		}
+		any = append(any, s)
+	}
+	return func(l map[string]string) bool {
+		return slices.ContainsFunc(any, func(s labels.Selector) bool { return s.Matches(labels.Set(l)) })
+	}, nil
+}
+
+// named is an object as others refer to it: by name or by labels.
+type named struct {
+	name   string
+	labels map[string]string
+}
+
+// resolve returns the names of the objects that are listed or selected, nil for
+// all, and the listed names that are not there.
+func resolve(all []named, names []string, sel announce.Selector) (chosen map[string]bool, missing []string) {
+	if len(names) == 0 && sel == nil {
+		return nil, nil
+	}
+	chosen = map[string]bool{}
+	there := map[string]bool{}
+	for _, n := range all {
+		there[n.name] = true
+		if sel != nil && sel(n.labels) {
+			chosen[n.name] = true
+		}
+	}
+	for _, n := range names {
+		if there[n] {
+			chosen[n] = true
+		} else {
+			missing = append(missing, n)
+		}
+	}
+	return chosen, missing
+}
+
+// keys returns the sorted keys of a set.
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

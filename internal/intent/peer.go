@@ -1,0 +1,147 @@
+package intent
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// defaultHoldTime is suggested by RFC 4271 section 10.
+const defaultHoldTime = 90 * time.Second
+
+func (p *parser) peers(o Objects, profiles map[string]bool) []announce.Neighbor {
+	var out []announce.Neighbor
+	for _, obj := range byAge(o.Peers) {
+		ref := Ref{"BGPPeer", obj.Name}
+		p.accept(ref, withoutEffect(obj.Spec)...)
+		if obj.Spec.Interface != "" {
+			p.fault(ref, v1beta1.ReasonUnsupported, "spec.interface: sessions without peerAddress are not supported yet; set spec.peerAddress instead")
+			continue
+		}
+		if name := obj.Spec.BFDProfile; name != "" && !profiles[name] {
+			p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
+		}
+		nodes, err := selector("spec.nodeSelectors", obj.Spec.NodeSelectors)
+		if err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
+			continue
+		}
+		password, reason, err := password(obj.Spec, o.Secrets)
+		if err != nil {
+			p.fault(ref, reason, "%v; no session is held", err)
+			continue
+		}
+		peer, err := peer(obj)
+		if err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
+			continue
+		}
+		peer.Password = password
+		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes})
+	}
+	return out
+}
+
+// withoutEffect lists the fields that are set and do nothing in this version.
+func withoutEffect(spec v1beta1.BGPPeerSpec) []string {
+	var out []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"spec.bfdProfile", spec.BFDProfile != ""},
+		{"spec.enableGracefulRestart", spec.EnableGracefulRestart},
+		{"spec.interface", spec.Interface != ""},
+		{"spec.vrf", spec.VRF != ""},
+	} {
+		if f.set {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// password returns the password of the session. A wrong or missing Secret is
+// an error, never an empty password.
+func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (password, reason string, err error) {
+	if spec.PasswordSecret == nil {
+		return spec.Password, "", nil
+	}
+	name := spec.PasswordSecret.Name
+	s := secrets[name]
+	switch {
+	case s == nil:
+		return "", v1beta1.ReasonNotFound, fmt.Errorf("spec.passwordSecret: there is no Secret %q in Steelyard's namespace", name)
+	case s.Type != corev1.SecretTypeBasicAuth:
+		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: Secret %q is of type %q, not %q", name, s.Type, corev1.SecretTypeBasicAuth)
+	}
+	value := string(s.Data[corev1.BasicAuthPasswordKey])
+	if n := len(value); n == 0 || n > 80 {
+		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
+	}
+	return value, "", nil
+}
+
+func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
+	spec := obj.Spec
+	out := announce.Peer{
+		Name:      obj.Name,
+		Port:      uint16(cmp.Or(spec.PeerPort, 179)),
+		LocalASN:  uint32(cmp.Or(spec.LocalASN, spec.MyASN)),
+		PeerASN:   uint32(spec.PeerASN),
+		ASN:       announce.ASNRule(spec.DynamicASN),
+		DualStack: spec.DualStackAddressFamily,
+	}
+	if spec.EBGPMultiHop {
+		out.MultiHopTTL = 255
+	}
+	if spec.TTLSecurity > 0 {
+		// RFC 5082 section 3: a router n hops away sends 255 and is heard with 256 - n.
+		out.MinTTL = uint8(256 - spec.TTLSecurity)
+	}
+	for _, f := range []struct {
+		name string
+		in   string
+		out  *netip.Addr
+	}{
+		{"spec.peerAddress", string(spec.PeerAddress), &out.Addr},
+		{"spec.sourceAddress", string(spec.SourceAddress), &out.SourceAddr},
+		{"spec.routerID", spec.RouterID, &out.RouterID},
+	} {
+		if f.in == "" {
+			continue
+		}
+		a, err := parseAddr(f.in)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", f.name, err)
+		}
+		*f.out = a
+	}
+	for _, f := range []struct {
+		name string
+		in   v1beta1.Duration
+		out  *time.Duration
+	}{
+		{"spec.holdTime", spec.HoldTime, &out.HoldTime},
+		{"spec.keepaliveTime", spec.KeepaliveTime, &out.KeepaliveTime},
+		{"spec.connectTime", spec.ConnectTime, &out.ConnectTime},
+	} {
+		if f.in == "" {
+			continue
+		}
+		d, err := time.ParseDuration(string(f.in))
+		if err != nil {
+			return out, fmt.Errorf("%s: %q is not a duration such as 90s", f.name, f.in)
+		}
+		*f.out = d
+	}
+	out.HoldTime = cmp.Or(out.HoldTime, defaultHoldTime)
+	out.KeepaliveTime = cmp.Or(out.KeepaliveTime, out.HoldTime/3)
+	return out, nil
+}

@@ -1,0 +1,175 @@
+package intent
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Ours reports whether svc is for a load balancer of that class; the empty
+// class is for Services that name none.
+func Ours(svc *corev1.Service, class string) bool {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return false
+	}
+	if svc.Spec.LoadBalancerClass == nil {
+		return class == ""
+	}
+	return class != "" && *svc.Spec.LoadBalancerClass == class
+}
+
+// KeyOf names svc.
+func KeyOf(svc *corev1.Service) ipam.Key { return ipam.Key{Namespace: svc.Namespace, Name: svc.Name} }
+
+// Request returns what svc holds and asks for.
+func Request(svc *corev1.Service) ipam.Request {
+	r := ipam.Request{
+		Service:  KeyOf(svc),
+		Created:  svc.CreationTimestamp.Time,
+		Has:      Holds(svc),
+		Pool:     svc.Annotations[v1beta1.AnnotationAddressPool],
+		Families: families(svc),
+		Share:    share(svc),
+	}
+	for _, p := range svc.Spec.Ports {
+		r.Ports = append(r.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
+	}
+	var err error
+	if r.Want, err = wanted(svc); err != nil {
+		r.Invalid = err.Error()
+	}
+	return r
+}
+
+// Holds returns the addresses in svc's status.
+func Holds(svc *corev1.Service) []netip.Addr {
+	var out []netip.Addr
+	for _, in := range svc.Status.LoadBalancer.Ingress {
+		if a, err := parseAddr(in.IP); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func families(svc *corev1.Service) ipam.Families {
+	f := ipam.Families{All: true}
+	for _, x := range svc.Spec.IPFamilies {
+		if x == corev1.IPv6Protocol {
+			f.Want = append(f.Want, ipam.IPv6)
+		} else {
+			f.Want = append(f.Want, ipam.IPv4)
+		}
+	}
+	if len(f.Want) == 0 {
+		f.Want = []ipam.Family{ipam.IPv4}
+	}
+	if p := svc.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyPreferDualStack {
+		f.All = false
+	}
+	return f
+}
+
+// share returns with whom svc may share. The Pods of a Service without
+// selector are its own.
+func share(svc *corev1.Service) ipam.Share {
+	pods := svc.Namespace + "/" + svc.Name
+	if len(svc.Spec.Selector) > 0 {
+		pods = svc.Namespace + "?" + labels.Set(svc.Spec.Selector).String()
+	}
+	return ipam.Share{
+		Key:   svc.Annotations[v1beta1.AnnotationAllowSharedIP],
+		Local: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Pods:  pods,
+	}
+}
+
+// wanted returns the addresses that svc asks for by annotation or, deprecated,
+// by field.
+func wanted(svc *corev1.Service) ([]netip.Addr, error) {
+	field, text := "annotation "+v1beta1.AnnotationLoadBalancerIPs, svc.Annotations[v1beta1.AnnotationLoadBalancerIPs]
+	if ip := svc.Spec.LoadBalancerIP; ip != "" {
+		if text != "" && strings.TrimSpace(text) != ip {
+			return nil, fmt.Errorf("spec.loadBalancerIP is %q and %s is %q: remove one of them", ip, field, text)
+		}
+		field, text = "spec.loadBalancerIP", ip
+	}
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var out []netip.Addr
+	for part := range strings.SplitSeq(text, ",") {
+		a, err := parseAddr(part)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", field, err)
+		}
+		for _, b := range out {
+			if a.Is4() == b.Is4() {
+				return nil, fmt.Errorf("%s: %s and %s are of one family; at most one of each is possible", field, b, a)
+			}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// Announced returns svc as the decision about announcing sees it. The slices
+// are the EndpointSlices of svc.
+func (c Config) Announced(svc *corev1.Service, slices []discoveryv1.EndpointSlice) announce.Service {
+	s := announce.Service{
+		Key:    KeyOf(svc),
+		Labels: svc.Labels,
+		Local:  svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+	}
+	for _, a := range Holds(svc) {
+		s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: c.PoolOf(a)})
+	}
+	if s.Local {
+		s.ReadyOn = servingNodes(slices)
+	}
+	return s
+}
+
+// servingNodes returns the nodes with an endpoint that serves: one that is
+// ready, or that is terminating and still answers, as kube-proxy has it.
+func servingNodes(slices []discoveryv1.EndpointSlice) map[string]bool {
+	out := map[string]bool{}
+	for i := range slices {
+		for _, e := range slices[i].Endpoints {
+			serving := e.Conditions.Serving
+			if serving == nil {
+				serving = e.Conditions.Ready
+			}
+			if e.NodeName != nil && (serving == nil || *serving) {
+				out[*e.NodeName] = true
+			}
+		}
+	}
+	return out
+}
+
+// Excluded says why a node must not announce anything, or "".
+func Excluded(n *corev1.Node) string {
+	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {
+		return "label " + v1beta1.LabelExcludeNode
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {
+			return "condition NetworkUnavailable"
+		}
+	}
+	for _, t := range n.Spec.Taints {
+		if t.Key == v1beta1.TaintOutOfService {
+			return "taint " + v1beta1.TaintOutOfService
+		}
+	}
+	return ""
+}

@@ -1,0 +1,188 @@
+// Package ipam decides which addresses each Service gets.
+//
+// Assign is a pure function of the pools and of what every Service holds and
+// asks for. It neither reads a clock nor remembers anything between calls: the
+// addresses that Services hold are its memory. It does not decide who
+// announces an address (package announce does).
+package ipam
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Key names a Service. The zero Key names none.
+type Key struct{ Namespace, Name string }
+
+func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// Compare orders keys by namespace, then name.
+func (k Key) Compare(l Key) int {
+	return cmp.Or(cmp.Compare(k.Namespace, l.Namespace), cmp.Compare(k.Name, l.Name))
+}
+
+// Family is an address family; the zero Family is none.
+type Family uint8
+
+// The address families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// FamilyOf returns the family of a valid address. IPv4-mapped IPv6 addresses
+// count as IPv6; package intent lets none in.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+func (f Family) String() string {
+	if f == IPv4 {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+// Families says which families a Service wants, in the order of its addresses.
+type Families struct {
+	Want []Family // one or two, no family twice
+	All  bool     // all of them or nothing; otherwise any one suffices
+}
+
+// Port is a port that a Service listens on.
+type Port struct {
+	Protocol string // "TCP", "UDP", "SCTP"
+	Number   uint16
+}
+
+// Share says with whom a Service may share an address. The zero Share: nobody.
+type Share struct {
+	Key   string // Services with the same key may share; empty: none may
+	Local bool   // externalTrafficPolicy is Local
+	Pods  string // names the set of Pods; Services with equal Pods have the same ones
+}
+
+// Request is what one Service holds and asks for. It is a view of the Service
+// that is no wider than the decision needs.
+type Request struct {
+	Service  Key
+	Created  time.Time
+	Has      []netip.Addr // held now
+	Want     []netip.Addr // asked for by address, at most one of each family
+	Pool     string       // asked for by pool; empty: any
+	Families Families
+	Ports    []Port
+	Share    Share
+	Invalid  string // a request that can't be read, in words: nothing is granted
+}
+
+// Reason says why nothing is granted. Its text is part of the API.
+type Reason string
+
+// The reasons. Every Grant without addresses has one of them.
+const (
+	NoPool              Reason = "NoPool"
+	PoolNotFound        Reason = "PoolNotFound"
+	PoolNotAllowed      Reason = "PoolNotAllowed"
+	PoolExhausted       Reason = "PoolExhausted"
+	AddressOutsidePools Reason = "AddressOutsidePools"
+	AddressInUse        Reason = "AddressInUse"
+	SharingRefused      Reason = "SharingRefused"
+	FamilyUnavailable   Reason = "FamilyUnavailable"
+	RequestConflict     Reason = "RequestConflict"
+	InvalidRequest      Reason = "InvalidRequest"
+)
+
+// Grant is the answer to a Request: addresses, or the reason why there are none.
+type Grant struct {
+	Addrs   []netip.Addr // in the order of Request.Families.Want
+	Pools   []string     // the pool of each address
+	Reason  Reason       // empty if and only if Addrs is not
+	Message string       // what to look at, for people; empty with addresses, unless Moved
+	Moved   string       // why a held address was taken away; empty: none was
+}
+
+// Assign answers every request. Services keep what they hold as long as the
+// pools and their own requests allow it; of two that hold what they may not
+// share, the older keeps it (then the smaller name). The rest is served by age,
+// then name. The order of requests does not matter, and no key may come twice.
+func Assign(pools Pools, requests []Request) map[Key]Grant {
+	byAge := make([]*Request, len(requests))
+	for i := range requests {
+		byAge[i] = &requests[i]
+	}
+	slices.SortFunc(byAge, func(a, b *Request) int {
+		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
+	})
+	lost := make(map[Key]string)
+	for {
+		grants, again := assign(newBook(pools, len(requests)), byAge, lost)
+		if !again {
+			return grants
+		}
+	}
+}
+
+// assign makes one attempt. Services in lost hold nothing. When a Service can't
+// be given all that it must have, so that what it kept becomes free for older
+// waiters, it enters lost, and the attempt counts for nothing.
+func assign(b *book, byAge []*Request, lost map[Key]string) (grants map[Key]Grant, again bool) {
+	grants = make(map[Key]Grant, len(byAge))
+	kept := make([]holding, len(byAge))
+	for i, r := range byAge {
+		if why, ok := lost[r.Service]; ok {
+			kept[i] = holding{addrs: make(map[Family]place, 2), moved: why}
+			continue
+		}
+		kept[i] = b.keep(r)
+	}
+	for i, r := range byAge {
+		h := kept[i]
+		if h.complete(r) {
+			grants[r.Service] = h.grant(r)
+			continue
+		}
+		held := len(h.addrs)
+		g := b.serve(r, h)
+		if held > 0 && g.Reason != "" {
+			lost[r.Service] = g.Message
+			again = true
+		}
+		grants[r.Service] = g
+	}
+	return grants, again
+}
+
+// holding is what a Service has so far, by family.
+type holding struct {
+	addrs map[Family]place
+	moved string // why something it held was not kept
+}
+
+// place is an address and the pool that it is in.
+type place struct {
+	addr netip.Addr
+	pool *Pool
+}
+
+// complete reports whether r needs nothing more.
+func (h holding) complete(r *Request) bool {
+	return r.Invalid == "" && len(h.addrs) == len(r.Families.Want)
+}
+
+// grant turns what is held into the answer, in the order of the families.
+func (h holding) grant(r *Request) Grant {
+	g := Grant{Moved: h.moved}
+	for _, f := range r.Families.Want {
+		if p, ok := h.addrs[f]; ok {
+			g.Addrs = append(g.Addrs, p.addr)
+			g.Pools = append(g.Pools, p.pool.Name)
+		}
+	}
+	return g
+}

@@ -1,0 +1,203 @@
+package ipam
+
+import (
+	"cmp"
+	"math/big"
+	"net/netip"
+	"slices"
+)
+
+// Range is a run of addresses of one family, both ends included.
+type Range struct{ First, Last netip.Addr }
+
+// Contains reports whether a lies in r. Addresses of another family never do.
+func (r Range) Contains(a netip.Addr) bool {
+	return a.BitLen() == r.First.BitLen() && r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0
+}
+
+// Pool is a set of addresses and the rules for giving them out.
+type Pool struct {
+	Name       string
+	Ranges     []Range        // sorted and disjoint; what is excluded is not in them
+	AutoAssign bool           // false: only on request
+	AvoidBuggy bool           // never an IPv4 address that ends in .0 or .255
+	Frozen     bool           // at fault: what is held stays, nothing new is given
+	Pinned     bool           // it selects Services; preferred to pools that take all
+	Priority   int            // lower first; 0: last
+	Allows     func(Key) bool // which Services it serves; nil: all
+}
+
+// Pools are all pools. No address may lie in two of them.
+type Pools []Pool
+
+// Serves reports whether p may serve the Service at all.
+func (p *Pool) Serves(k Key) bool { return p.Allows == nil || p.Allows(k) }
+
+// Holds reports whether a is an address that p gives out.
+func (p *Pool) Holds(a netip.Addr) bool {
+	if p.AvoidBuggy && buggy(a) {
+		return false
+	}
+	i, found := slices.BinarySearchFunc(p.Ranges, a, func(r Range, a netip.Addr) int { return r.Last.Compare(a) })
+	return found || i < len(p.Ranges) && p.Ranges[i].Contains(a)
+}
+
+// Find returns the pool that holds a, or nil.
+func (ps Pools) Find(a netip.Addr) *Pool {
+	for i := range ps {
+		if ps[i].Holds(a) {
+			return &ps[i]
+		}
+	}
+	return nil
+}
+
+func (ps Pools) named(name string) *Pool {
+	i := slices.IndexFunc(ps, func(p Pool) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &ps[i]
+}
+
+// has reports whether p has addresses of family f, free or not.
+func (p *Pool) has(f Family) bool {
+	return slices.ContainsFunc(p.Ranges, func(r Range) bool { return FamilyOf(r.First) == f })
+}
+
+// preferred orders pools by how soon they are tried for one Service.
+func preferred(p, q *Pool) int { return cmp.Or(p.tier().compare(q.tier()), cmp.Compare(p.Name, q.Name)) }
+
+// tier is what makes pools equal but for their names.
+type tier struct {
+	open     bool
+	last     bool
+	priority int
+}
+
+func (p *Pool) tier() tier { return tier{open: !p.Pinned, last: p.Priority == 0, priority: p.Priority} }
+
+func (t tier) compare(u tier) int {
+	return cmp.Or(compareBool(t.open, u.open), compareBool(t.last, u.last), cmp.Compare(t.priority, u.priority))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// buggy reports whether some old equipment takes a for a network or broadcast
+// address.
+func buggy(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
+	last := a.As4()[3]
+	return last == 0 || last == 255
+}
+
+// Capacity returns how many addresses of family f the pool gives out.
+func (p *Pool) Capacity(f Family) *big.Int {
+	total := new(big.Int)
+	for _, r := range p.Ranges {
+		if FamilyOf(r.First) != f {
+			continue
+		}
+		first, last := number(r.First), number(r.Last)
+		size := new(big.Int).Sub(last, first)
+		total.Add(total, size.Add(size, big.NewInt(1)))
+		if p.AvoidBuggy && f == IPv4 {
+			total.Sub(total, big.NewInt(buggyBetween(first.Int64(), last.Int64())))
+		}
+	}
+	return total
+}
+
+// buggyBetween counts the numbers from first to last that end in .0 or .255.
+func buggyBetween(first, last int64) int64 {
+	upTo := func(n int64) int64 { return (n+256)/256 + (n+1)/256 } // those from 0 to n
+	return upTo(last) - upTo(first-1)
+}
+
+func number(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
+
+// Merge returns the union of ranges, sorted and disjoint, less what is in
+// except. Ranges whose ends are in the wrong order count as empty.
+func Merge(ranges, except []Range) []Range {
+	var out []Range
+	for _, r := range ordered(ranges) {
+		if n := len(out); n > 0 && sameFamily(out[n-1], r) && r.First.Compare(out[n-1].Last) <= 0 {
+			if out[n-1].Last.Less(r.Last) {
+				out[n-1].Last = r.Last
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	for _, x := range except {
+		out = subtract(out, x)
+	}
+	return out
+}
+
+// Overlap returns a range that both sets hold, and whether there is one.
+func Overlap(a, b []Range) (Range, bool) {
+	for _, r := range a {
+		for _, s := range b {
+			if sameFamily(r, s) && r.First.Compare(s.Last) <= 0 && s.First.Compare(r.Last) <= 0 {
+				return Range{maxAddr(r.First, s.First), minAddr(r.Last, s.Last)}, true
+			}
+		}
+	}
+	return Range{}, false
+}
+
+func ordered(ranges []Range) []Range {
+	out := slices.DeleteFunc(slices.Clone(ranges), func(r Range) bool {
+		return !sameFamily(r, r) || r.Last.Less(r.First)
+	})
+	slices.SortFunc(out, func(a, b Range) int {
+		return cmp.Or(a.First.Compare(b.First), a.Last.Compare(b.Last))
+	})
+	return out
+}
+
+func subtract(ranges []Range, x Range) []Range {
+	var out []Range
+	for _, r := range ranges {
+		if !sameFamily(r, x) || r.Last.Less(x.First) || x.Last.Less(r.First) {
+			out = append(out, r)
+			continue
+		}
+		if r.First.Less(x.First) {
+			out = append(out, Range{r.First, x.First.Prev()})
+		}
+		if x.Last.Less(r.Last) {
+			out = append(out, Range{x.Last.Next(), r.Last})
+		}
+	}
+	return out
+}
+
+func sameFamily(r, s Range) bool {
+	return r.First.BitLen() == s.First.BitLen() && r.Last.BitLen() == s.Last.BitLen() && r.First.BitLen() == r.Last.BitLen()
+}
+
+func minAddr(a, b netip.Addr) netip.Addr {
+	if b.Less(a) {
+		return b
+	}
+	return a
+}
+
+func maxAddr(a, b netip.Addr) netip.Addr {
+	if a.Less(b) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,222 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// serve gives r what it lacks beyond what it kept, or says why it can't. Then
+// r loses what it kept too, and Assign starts again without it.
+func (b *book) serve(r *Request, h holding) Grant {
+	if r.Invalid != "" {
+		if len(h.addrs) == 0 {
+			return Grant{Reason: InvalidRequest, Message: r.Invalid, Moved: h.moved}
+		}
+		// Nothing that is held is lost to a slip of the pen.
+		g := h.grant(r)
+		g.Message = r.Invalid
+		return g
+	}
+	for _, step := range []func(*Request, holding) refusal{b.checkPool, b.takeWanted, b.takeRest} {
+		if no := step(r, h); no.reason != "" {
+			return Grant{Reason: no.reason, Message: no.message, Moved: h.moved}
+		}
+	}
+	return h.grant(r)
+}
+
+// refusal is why a request can't be met. The zero refusal: it can.
+type refusal struct {
+	reason  Reason
+	message string
+}
+
+func refuse(reason Reason, format string, args ...any) refusal {
+	return refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// checkPool checks the pool that r asks for.
+func (b *book) checkPool(r *Request, _ holding) refusal {
+	if r.Pool == "" {
+		return refusal{}
+	}
+	switch p := b.pools.named(r.Pool); {
+	case p == nil:
+		return refuse(PoolNotFound, "IPAddressPool %q is not there", r.Pool)
+	case !p.Serves(r.Service):
+		return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
+	}
+	return refusal{}
+}
+
+// takeWanted takes the addresses that r asks for by name.
+func (b *book) takeWanted(r *Request, h holding) refusal {
+	for _, a := range r.Want {
+		f := FamilyOf(a)
+		if held, ok := h.addrs[f]; ok && held.addr == a {
+			continue
+		}
+		p := b.pools.Find(a)
+		switch {
+		case !slices.Contains(r.Families.Want, f):
+			return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, list(r.Families.Want))
+		case p == nil:
+			return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
+		case r.Pool != "" && p.Name != r.Pool:
+			return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q", a, p.Name, r.Pool)
+		case !p.Serves(r.Service):
+			return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: see its spec.serviceAllocation", a, p.Name)
+		case p.Frozen:
+			return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, p.Name)
+		}
+		if other, why := b.conflict(a, r); other != nil {
+			reason := AddressInUse
+			if r.Share.Key != "" && r.Share.Key == other.Share.Key {
+				reason = SharingRefused
+			}
+			return refuse(reason, "Service %s has %s: %s", other.Service, a, why)
+		}
+		h.addrs[f] = place{a, p}
+		b.take(a, r)
+	}
+	return refusal{}
+}
+
+// takeRest takes an address of each family that r still lacks: of one pool, if
+// one of the most preferred pools of each family has them all.
+func (b *book) takeRest(r *Request, h holding) refusal {
+	pools := b.candidates(r)
+	best := map[Family]place{}
+	var no refusal
+	for _, f := range r.Families.Want {
+		if _, held := h.addrs[f]; held {
+			continue
+		}
+		p, a := b.first(pools, f, r)
+		if p == nil {
+			if no.reason == "" {
+				no = b.whyNot(r, f, pools)
+			}
+			continue
+		}
+		best[f] = place{a, p}
+	}
+	if no.reason != "" && (r.Families.All || len(best)+len(h.addrs) == 0) {
+		return no
+	}
+	if len(best)+len(h.addrs) == 2 {
+		b.unite(pools, best, r, h)
+	}
+	for f, p := range best {
+		h.addrs[f] = p
+		b.take(p.addr, r)
+	}
+	return refusal{}
+}
+
+// unite moves best to one pool that is as preferred as the pools in it, and
+// that what is held already is of, if there is one.
+func (b *book) unite(pools []*Pool, best map[Family]place, r *Request, h holding) {
+	for _, p := range pools {
+		one := map[Family]place{}
+		for f, x := range best {
+			if a, ok := b.peek(p, f, r); ok && p.tier() == x.pool.tier() {
+				one[f] = place{a, p}
+			}
+		}
+		fits := len(one) == len(best)
+		for _, x := range h.addrs {
+			fits = fits && x.pool == p
+		}
+		if fits {
+			for f, x := range one {
+				best[f] = x
+			}
+			return
+		}
+	}
+}
+
+// candidates are the pools that may serve r without being asked for an
+// address, the preferred ones first.
+func (b *book) candidates(r *Request) []*Pool {
+	var out []*Pool
+	for _, p := range b.sorted {
+		asked := r.Pool == p.Name
+		if p.Serves(r.Service) && !p.Frozen && (asked || r.Pool == "" && p.AutoAssign) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// first returns the first of pools that has a free address of family f.
+func (b *book) first(pools []*Pool, f Family, r *Request) (*Pool, netip.Addr) {
+	for _, p := range pools {
+		if a, ok := b.peek(p, f, r); ok {
+			return p, a
+		}
+	}
+	return nil, netip.Addr{}
+}
+
+// whyNot says why none of pools gives r an address of family f.
+func (b *book) whyNot(r *Request, f Family, pools []*Pool) refusal {
+	if len(pools) == 0 {
+		if r.Pool != "" {
+			return refuse(PoolNotAllowed, "IPAddressPool %q is not Ready", r.Pool)
+		}
+		if len(b.pools) == 0 {
+			return refuse(NoPool, "there is no IPAddressPool")
+		}
+		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describe(r))
+	}
+	var with []string
+	for _, p := range pools {
+		if p.has(f) {
+			with = append(with, p.Name)
+		}
+	}
+	if len(with) == 0 {
+		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, names(pools))
+	}
+	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s", f, strings.Join(with, ", "))
+}
+
+// describe says of each pool why it gives r nothing by itself.
+func (b *book) describe(r *Request) string {
+	var out []string
+	for i, p := range b.sorted {
+		why := "has autoAssign false"
+		switch {
+		case p.Frozen:
+			why = "is not Ready"
+		case !p.Serves(r.Service):
+			why = "selects other Services"
+		}
+		if i == 5 {
+			out = append(out, fmt.Sprintf("and %d more", len(b.sorted)-i))
+			break
+		}
+		out = append(out, fmt.Sprintf("%q %s", p.Name, why))
+	}
+	return strings.Join(out, ", ")
+}
+
+func names(pools []*Pool) string {
+	out := make([]string, len(pools))
+	for i, p := range pools {
+		out[i] = p.Name
+	}
+	return strings.Join(out, ", ")
+}
+
+func list(fs []Family) string {
+	out := make([]string, len(fs))
+	for i, f := range fs {
+		out[i] = f.String()
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,92 @@
+package layer2
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+)
+
+// groups keeps the memberships of the solicited-node multicast groups on one
+// link (RFC 4291 section 2.7.1). They are joined at IPv6 level, by sockets
+// that receive nothing: then the kernel sends MLD reports, which snooping
+// switches need, and sets the NIC's filter. Addresses that end in the same 24
+// bits share a group.
+type groups struct {
+	index   int                // of the interface
+	joined  map[netip.Addr]int // the socket that joined it
+	sockets []int
+}
+
+func newGroups(index int) *groups {
+	return &groups{index: index, joined: map[netip.Addr]int{}}
+}
+
+// set joins the groups of these addresses and leaves all others. It stops at
+// the first that the kernel refuses, for it would refuse the next ones too.
+func (g *groups) set(addrs []netip.Addr) error {
+	wanted := make(map[netip.Addr]bool, len(addrs))
+	for _, addr := range addrs {
+		wanted[neighbour.SolicitedNode(addr)] = true
+	}
+	for group, fd := range g.joined {
+		if wanted[group] {
+			continue
+		}
+		// It fails only if the link, and with it the membership, is gone.
+		_ = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, g.request(group))
+		delete(g.joined, group)
+	}
+	for group := range wanted {
+		if _, ok := g.joined[group]; ok {
+			continue
+		}
+		if err := g.join(group); err != nil {
+			return fmt.Errorf("join the solicited-node groups on interface %d: %w", g.index, err)
+		}
+	}
+	return nil
+}
+
+// join finds a socket with room, the newest first, or opens another: the
+// kernel's optmem_max allows each some hundred or thousand memberships.
+func (g *groups) join(group netip.Addr) error {
+	for i := len(g.sockets) - 1; i >= 0; i-- {
+		err := g.joinBy(g.sockets[i], group)
+		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.ENOBUFS) {
+			return err
+		}
+	}
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+	if err != nil {
+		return err
+	}
+	if err := g.joinBy(fd, group); err != nil {
+		_ = unix.Close(fd) // it holds nothing
+		return err
+	}
+	g.sockets = append(g.sockets, fd)
+	return nil
+}
+
+func (g *groups) joinBy(fd int, group netip.Addr) error {
+	err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, g.request(group))
+	if err == nil {
+		g.joined[group] = fd
+	}
+	return err
+}
+
+func (g *groups) request(group netip.Addr) *unix.IPv6Mreq {
+	return &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(g.index)}
+}
+
+// close leaves all groups.
+func (g *groups) close() {
+	for _, fd := range g.sockets {
+		_ = unix.Close(fd)
+	}
+}

@@ -1,0 +1,116 @@
+package neighbour
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Refresh is the pause between the announcements of an address that all
+// neighbours should know by now: for those that missed the first ones.
+const Refresh = time.Minute
+
+// No burst of thousands of broadcasts: after each batch comes a pause. New
+// addresses go at most at 12,800 a second, refreshed ones at 800.
+const (
+	batchNew     = 64
+	batchRefresh = 4
+	batchPause   = 5 * time.Millisecond
+)
+
+// Schedule says which addresses to announce when. It reads no clock.
+type Schedule struct {
+	gaps   []time.Duration // gaps[i] lies between announcements i and i+1; the last one repeats
+	queues [][]*turn       // by how often announced yet; each sorted by time, as all in it waited the same gap
+	live   map[netip.Addr]*turn
+	quiet  time.Time // nothing before that
+}
+
+// turn is one address's next announcement.
+type turn struct {
+	addr netip.Addr
+	at   time.Time
+}
+
+// NewSchedule returns a schedule of nothing, for a Protocol's Gaps.
+func NewSchedule(gaps []time.Duration) *Schedule {
+	s := &Schedule{live: map[netip.Addr]*turn{}}
+	s.gaps = append(append(s.gaps, gaps...), Refresh)
+	s.queues = make([][]*turn, len(s.gaps)+1)
+	return s
+}
+
+// Set says which addresses are to be announced. Those that are new are due at
+// once, those that are left out never again, and the others keep their turns.
+func (s *Schedule) Set(now time.Time, addrs []netip.Addr) {
+	live := make(map[netip.Addr]*turn, len(addrs))
+	for _, addr := range addrs {
+		t, ok := s.live[addr]
+		if !ok {
+			t = &turn{addr: addr, at: now}
+			s.queues[0] = append(s.queues[0], t)
+		}
+		live[addr] = t
+	}
+	s.live = live
+}
+
+// Next returns when Take will return something; false: never.
+func (s *Schedule) Next() (time.Time, bool) {
+	var first time.Time
+	found := false
+	for i := range s.queues {
+		if t := s.head(i); t != nil && (!found || t.at.Before(first)) {
+			first, found = t.at, true
+		}
+	}
+	if first.Before(s.quiet) {
+		first = s.quiet
+	}
+	return first, found
+}
+
+// Take returns the batch of addresses to announce now, the newest first, and
+// plans their next turns. It counts on being followed: what it returns has
+// been announced.
+func (s *Schedule) Take(now time.Time) []netip.Addr {
+	if now.Before(s.quiet) {
+		return nil
+	}
+	var batch []netip.Addr
+	for i := range s.queues {
+		step := min(i+1, len(s.gaps))
+		limit := batchNew
+		if i == len(s.gaps) {
+			limit = batchRefresh
+		}
+		for len(batch) < limit {
+			t := s.head(i)
+			if t == nil || t.at.After(now) {
+				break
+			}
+			batch = append(batch, t.addr)
+			s.queues[i] = s.queues[i][1:]
+			// Counted from now, not from when it was due: a late announcement
+			// must not come too close to the next one.
+			t.at = now.Add(s.gaps[step-1])
+			s.queues[step] = append(s.queues[step], t)
+		}
+	}
+	if len(batch) > 0 {
+		s.quiet = now.Add(batchPause)
+	}
+	return batch
+}
+
+// head returns the first turn in a queue of an address still to be announced.
+func (s *Schedule) head(i int) *turn {
+	q := s.queues[i]
+	for len(q) > 0 && s.live[q[0].addr] != q[0] {
+		q = q[1:]
+	}
+	s.queues[i] = q
+	if len(q) == 0 {
+		return nil
+	}
+	return q[0]
+}

@@ -1,0 +1,254 @@
+// Package steelyard holds the laws of the repository, as tests: who may import
+// whom, one package document each, sizes, generated files, manifests.
+package steelyard
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/steelyard-lb/steelyard/"
+
+// law says what a room may import of this module, and which foreign packages
+// it must not, with the reason.
+type law struct {
+	own      []string
+	never    []string
+	onlyStd  bool
+	neverStd []string
+	why      string
+}
+
+// laws has one entry for each room; a new room needs one.
+func laws() map[string]law {
+	protocol := []string{"k8s.io/", "sigs.k8s.io/"}
+	pure := []string{"os", "net", "log", "log/slog", "sync", "net/http", "os/exec", "sync/atomic"}
+	clients := []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"}
+	return map[string]law{
+		"internal/ipam":     {onlyStd: true, neverStd: pure, why: "it is a pure function"},
+		"internal/announce": {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, why: "it is a pure function"},
+		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
+			why: "it turns objects into values and reaches no API server"},
+		"internal/layer2":   {own: []string{"internal/announce", "internal/layer2/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/layer2/*": {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/bgp":      {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/bgp/*":    {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/cluster":  {own: []string{"internal/intent", "api/v1beta1"}, why: "it reads for both programs and decides nothing"},
+		"api/v1beta1":       {never: clients, why: "others import it"},
+		"controller":        {own: []string{"internal/intent", "internal/ipam", "internal/cluster", "api/v1beta1"}, why: "it announces nothing"},
+		"speaker":           {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/bgp", "api/v1beta1"}, why: "it is wiring"},
+		"e2e":               {own: []string{"e2e/lab"}, why: "it tries the built programs from outside"},
+		"e2e/lab":           {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
+		"e2e/lab/*":         {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
+		"e2e/rack":          {own: []string{"e2e/lab"}, why: "it is the rack's command line"},
+		"e2e/bench":         {own: []string{"e2e/lab"}, why: "it measures the built programs from outside"},
+		".":                 {why: "it holds the laws"},
+	}
+}
+
+type pkg struct {
+	ImportPath                         string
+	Dir                                string
+	Standard                           bool
+	Imports, TestImports, XTestImports []string
+	GoFiles                            []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,GoFiles", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// lawFor finds the law of a room, by its name or by its parent's pattern.
+func lawFor(room string) (law, bool) {
+	if l, ok := laws()[room]; ok {
+		return l, true
+	}
+	l, ok := laws()[filepath.Dir(room)+"/*"]
+	return l, ok
+}
+
+func allowed(room string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := filepath.Match(p, room)
+		return err == nil && ok
+	})
+}
+
+func TestEachRoomImportsOnlyWhatItMay(t *testing.T) {
+	for _, p := range packages(t) {
+		room := strings.TrimPrefix(p.ImportPath+"/", module)
+		room = strings.TrimSuffix(room, "/")
+		if room == "" {
+			room = "."
+		}
+		l, ok := lawFor(room)
+		if !ok {
+			t.Errorf("room %s has no law: add it to laws()", room)
+			continue
+		}
+		for _, imported := range p.Imports {
+			own, isOwn := strings.CutPrefix(imported, module)
+			isStd := !strings.Contains(strings.Split(imported, "/")[0], ".")
+			isForbidden := slices.ContainsFunc(l.never, func(n string) bool { return strings.HasPrefix(imported, n) })
+			switch {
+			case isOwn && !allowed(own, l.own):
+			case isStd && slices.Contains(l.neverStd, imported):
+			case !isOwn && !isStd && (l.onlyStd || isForbidden):
+			default:
+				continue
+			}
+			t.Errorf("%s must not import %s: %s", room, imported, l.why)
+		}
+	}
+}
+
+func TestEachPackageHasOneDocument(t *testing.T) {
+	for _, p := range packages(t) {
+		var docs []string
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ParseComments|parser.PackageClauseOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Doc != nil {
+				docs = append(docs, name)
+			}
+		}
+		if len(p.GoFiles) > 0 && len(docs) != 1 {
+			t.Errorf("%s: want one file with a package document, have %d: %v", p.ImportPath, len(docs), docs)
+		}
+	}
+}
+
+// TestSizes keeps files to one idea and functions to one page.
+func TestSizes(t *testing.T) {
+	const fileLines, funcLines = 400, 60
+	for _, path := range goFiles(t) {
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := fset.File(f.Pos()).LineCount(); n > fileLines+1 {
+			t.Errorf("%s has %d lines; %d is the most: two ideas in one?", path, n, fileLines)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			if n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line; n > funcLines && !strings.HasSuffix(path, "_test.go") {
+				t.Errorf("%s: %s has %d lines; %d is the most", path, fn.Name.Name, n, funcLines)
+			}
+		}
+	}
+}
+
+func goFiles(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "bin" || path != "." && strings.HasPrefix(d.Name(), ".")):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasPrefix(d.Name(), "zz_generated"):
+			out = append(out, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestGeneratedFilesAreFresh generates everything into a folder of its own and
+// compares it with what is committed.
+func TestGeneratedFilesAreFresh(t *testing.T) {
+	dir := t.TempDir()
+	gen := exec.Command("go", "tool", "controller-gen", "object", "crd", "paths=./api/...",
+		"output:crd:dir="+filepath.Join(dir, "crd"), "output:object:dir="+filepath.Join(dir, "object"))
+	if out, err := gen.CombinedOutput(); err != nil {
+		t.Fatalf("generate: %v\n%s", err, out)
+	}
+	same := func(fresh, committed string) {
+		want, err := os.ReadFile(fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, err := os.ReadFile(committed)
+		if err != nil || !bytes.Equal(want, have) {
+			t.Errorf("%s is stale: run \"make generate\" and commit the result", committed)
+		}
+	}
+	crds, err := filepath.Glob(filepath.Join(dir, "crd", "*.yaml"))
+	if err != nil || len(crds) == 0 {
+		t.Fatalf("controller-gen wrote no kinds: %v", err)
+	}
+	list, err := os.ReadFile("config/crd/kustomization.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, crd := range crds {
+		same(crd, filepath.Join("config/crd", filepath.Base(crd)))
+		if !strings.Contains(string(list), filepath.Base(crd)) {
+			t.Errorf("config/crd/kustomization.yaml does not list %s", filepath.Base(crd))
+		}
+	}
+	committed, err := filepath.Glob("config/crd/steelyard.dev_*.yaml")
+	if err != nil || len(committed) != len(crds) {
+		t.Errorf("config/crd holds %d kinds, the API has %d: %v", len(committed), len(crds), err)
+	}
+	same(filepath.Join(dir, "object", "zz_generated.deepcopy.go"), "api/v1beta1/zz_generated.deepcopy.go")
+}
+
+// TestReadmeCommandsExist checks that each target of make that the documents
+// name is there.
+func TestReadmeCommandsExist(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "DESIGN.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for word := range strings.SplitSeq(string(text), "`") {
+			target, ok := strings.CutPrefix(word, "make ")
+			if ok && !strings.ContainsAny(target, " \n=") && !bytes.Contains(makefile, fmt.Appendf(nil, "\n%s:", target)) {
+				t.Errorf("%s names \"make %s\", which the Makefile doesn't have", doc, target)
+			}
+		}
+	}
+}

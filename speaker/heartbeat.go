@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+// missedBeats is how many renewals a speaker may miss before it counts as gone.
+const missedBeats = 3
+
+// heartbeat tells the other speakers, by a Lease, that this one is there, and
+// watches theirs. Time is counted in own renewals that came back through the
+// watch: with the API server away it stands still, so that nobody is taken for
+// gone because nobody could be heard.
+type heartbeat struct {
+	client    client.Client
+	direct    client.Reader // past the cache
+	log       *slog.Logger
+	node      string
+	namespace string
+	interval  time.Duration
+	claims    *cluster.Overlay[*v1beta1.L2Claim]
+	changed   chan struct{} // told when live or connected changed
+
+	alive    atomic.Pointer[map[string]bool]
+	lastEcho atomic.Int64 // when an own renewal last came back; ns since 1970
+	peers    map[string]*pulse
+	echoed   time.Time // the own renewal that came back last
+	failing  bool
+}
+
+// pulse is what was last seen of another speaker's Lease.
+type pulse struct {
+	renewed time.Time
+	missed  int
+}
+
+func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1beta1.L2Claim], log *slog.Logger) *heartbeat {
+	return &heartbeat{
+		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: log,
+		node: o.node, namespace: o.namespace, interval: o.heartbeat,
+		claims: claims, changed: make(chan struct{}, 1), peers: map[string]*pulse{},
+	}
+}
+
+// live returns the other speakers that are there; the map must not be changed.
+func (h *heartbeat) live() map[string]bool {
+	if m := h.alive.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// connected reports whether the API server was heard lately: so lately that no
+// other speaker takes this one for gone.
+func (h *heartbeat) connected() bool {
+	return time.Since(time.Unix(0, h.lastEcho.Load())) < (missedBeats-1)*h.interval+h.interval/2
+}
+
+func (h *heartbeat) run(ctx context.Context) error {
+	for {
+		h.beat(ctx)
+		pause := h.interval
+		if !h.connected() {
+			pause /= 4 // until the first renewal comes back
+		}
+		select {
+		case <-ctx.Done():
+			return h.release()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// beat renews the own Lease and looks at the others'.
+func (h *heartbeat) beat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*h.interval)
+	defer cancel()
+	if err := h.renew(ctx); err != nil {
+		if !h.failing {
+			h.log.Warn("can't renew the speaker's Lease; the last plan stays in force", "err", err)
+		}
+		h.failing = true
+		return
+	}
+	if h.failing {
+		h.log.Info("renewed the speaker's Lease again")
+	}
+	h.failing = false
+	if err := h.observe(ctx); err != nil {
+		h.log.Warn("can't look at the other speakers' Leases", "err", err)
+	}
+}
+
+func (h *heartbeat) name() client.ObjectKey {
+	return client.ObjectKey{Namespace: h.namespace, Name: "speaker-" + h.node}
+}
+
+func (h *heartbeat) renew(ctx context.Context) error {
+	now := metav1.NewMicroTime(time.Now())
+	seconds := int32(max(1, (missedBeats * h.interval).Seconds()))
+	lease := &coordinationv1.Lease{}
+	lease.Namespace, lease.Name = h.name().Namespace, h.name().Name
+	before := lease.DeepCopy()
+	lease.Labels = map[string]string{cluster.LabelLease: "speaker"}
+	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: &h.node, RenewTime: &now, LeaseDurationSeconds: &seconds}
+	err := h.client.Patch(ctx, lease.DeepCopy(), client.MergeFrom(before))
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	var node corev1.Node
+	if err := h.client.Get(ctx, client.ObjectKey{Name: h.node}, &node); err != nil {
+		return fmt.Errorf("read the own Node: %w", err)
+	}
+	lease.OwnerReferences = []metav1.OwnerReference{ownedBy(&node)}
+	return h.client.Create(ctx, lease)
+}
+
+// observe counts the renewals that the other speakers missed since the last
+// own renewal that came back.
+func (h *heartbeat) observe(ctx context.Context) error {
+	var leases coordinationv1.LeaseList
+	if err := cluster.List(ctx, h.client, &leases, client.InNamespace(h.namespace)); err != nil {
+		return err
+	}
+	var own time.Time
+	for _, l := range leases.Items {
+		if l.Name == h.name().Name && l.Spec.RenewTime != nil {
+			own = l.Spec.RenewTime.Time
+		}
+	}
+	if !own.After(h.echoed) {
+		return nil // the watch is behind: time stands still
+	}
+	h.echoed = own
+	if !h.connected() {
+		if err := h.reconnected(ctx); err != nil {
+			return err
+		}
+	}
+	h.lastEcho.Store(time.Now().UnixNano())
+	h.judge(leases.Items)
+	return nil
+}
+
+// reconnected reads, past the cache, who took over what while this node could
+// not hear of it.
+func (h *heartbeat) reconnected(ctx context.Context) error {
+	var claims v1beta1.L2ClaimList
+	if err := h.direct.List(ctx, &claims); err != nil {
+		return fmt.Errorf("list L2Claims: %w", err)
+	}
+	for i := range claims.Items {
+		h.claims.Saw(&claims.Items[i])
+	}
+	signal(h.changed)
+	return nil
+}
+
+func (h *heartbeat) judge(leases []coordinationv1.Lease) {
+	alive := map[string]bool{}
+	for _, l := range leases {
+		if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || l.Spec.RenewTime == nil || l.Name == h.name().Name {
+			delete(h.peers, l.Name) // released: it stopped by itself
+			continue
+		}
+		p := h.peers[l.Name]
+		switch {
+		case p == nil:
+			p = &pulse{renewed: l.Spec.RenewTime.Time}
+			h.peers[l.Name] = p
+		case p.renewed.Equal(l.Spec.RenewTime.Time):
+			p.missed++
+		default:
+			*p = pulse{renewed: l.Spec.RenewTime.Time}
+		}
+		if p.missed < missedBeats {
+			alive[*l.Spec.HolderIdentity] = true
+		}
+	}
+	before := h.live()
+	for n := range alive {
+		if !before[n] {
+			h.log.Info("speaker is there", "node", n)
+			signal(h.changed)
+		}
+	}
+	for n := range before {
+		if !alive[n] {
+			h.log.Info("speaker is gone", "node", n)
+			signal(h.changed)
+		}
+	}
+	h.alive.Store(&alive)
+}
+
+// release tells the others at once that this speaker stops.
+func (h *heartbeat) release() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	lease := &coordinationv1.Lease{}
+	lease.Namespace, lease.Name = h.name().Namespace, h.name().Name
+	lease.Spec.HolderIdentity = &h.node
+	before := lease.DeepCopy()
+	lease.Spec.HolderIdentity = nil
+	if err := h.client.Patch(ctx, lease, client.MergeFrom(before)); err != nil {
+		return fmt.Errorf("release the speaker's Lease: %w", err)
+	}
+	return nil
+}

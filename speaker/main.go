@@ -1,0 +1,162 @@
+// Command speaker announces the addresses of Services from one node: by ARP
+// and NDP on its links, by BGP to its peers. It reads the cluster, has package
+// announce decide, and hands the plan to packages layer2 and bgp.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/bgp"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+)
+
+// options are the flags. (The flag --kubeconfig is controller-runtime's.)
+type options struct {
+	node      string
+	namespace string
+	class     string
+	metrics   string
+	probes    string
+	heartbeat time.Duration
+	logLevel  slog.Level
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the Node that this speaker runs on; default: the environment variable NODE_NAME")
+	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
+	flag.StringVar(&o.class, "load-balancer-class", "", "announce Services of this spec.loadBalancerClass; empty: those without one")
+	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
+	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
+	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
+	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	flag.Parse()
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
+		logger.Error("stopped", "err", err)
+		os.Exit(1)
+	}
+}
+
+func (o options) validate() error {
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("unknown argument %q: see -help", flag.Arg(0))
+	case o.node == "":
+		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
+	case o.heartbeat < 100*time.Millisecond:
+		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
+	}
+	return nil
+}
+
+// run works until ctx ends.
+func run(ctx context.Context, o options, logger *slog.Logger) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	routerID, err := firstIPv4()
+	if err != nil {
+		return err
+	}
+	claims := new(cluster.Overlay[*v1beta1.L2Claim])
+	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
+	beat := newHeartbeat(mgr, o, claims, logger)
+	r := &reconciler{
+		reader: mgr.GetClient(), log: logger, options: o,
+		claims: claims, beat: beat, links: links, sessions: sessions,
+		report: make(chan struct{}, 1),
+	}
+	rep := &reporter{
+		client: mgr.GetClient(), events: mgr.GetEventRecorder("steelyard-speaker"), log: logger, node: o.node,
+		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
+	}
+	loop := cluster.Loop{
+		Name:    "speaker",
+		Think:   r.reconcile,
+		Always:  true,
+		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
+		Signals: []<-chan struct{}{links.Changed(), beat.changed},
+	}
+	if err := loop.AddTo(mgr); err != nil {
+		return err
+	}
+	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run} {
+		if err := mgr.Add(task); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
+	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
+	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+func newManager(o options) (manager.Manager, error) {
+	cfg, err := config.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
+	}
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cluster.Connect(cfg), ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  cluster.CacheOptions(o.namespace),
+		Metrics:                server.Options{BindAddress: o.metrics},
+		HealthProbeBindAddress: o.probes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("set up /healthz: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("set up /readyz: %w", err)
+	}
+	return mgr, nil
+}
+
+// firstIPv4 returns the first IPv4 address of the node that is not of a
+// loopback or link-local range, or the invalid address if there is none.
+func firstIPv4() (netip.Addr, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, nil
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// snapshot reads all that the decision depends on.
+func (r *reconciler) snapshot(ctx context.Context) (announce.Snapshot, error) {
+	s := announce.Snapshot{Self: r.node}
+	objects, err := cluster.Configuration(ctx, r.reader, r.namespace)
+	if err != nil {
+		return s, err
+	}
+	config := intent.Parse(objects)
+	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
+	if s.Services, err = r.services(ctx, config); err != nil {
+		return s, err
+	}
+	if s.Nodes, err = r.nodes(ctx); err != nil {
+		return s, err
+	}
+	s.Claims, err = r.heldClaims(ctx)
+	return s, err
+}
+
+func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
+	var services corev1.ServiceList
+	if err := cluster.List(ctx, r.reader, &services); err != nil {
+		return nil, err
+	}
+	var slices discoveryv1.EndpointSliceList
+	if err := cluster.List(ctx, r.reader, &slices); err != nil {
+		return nil, err
+	}
+	of := map[ipam.Key][]discoveryv1.EndpointSlice{}
+	for _, s := range slices.Items {
+		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		of[key] = append(of[key], s)
+	}
+	var out []announce.Service
+	for i := range services.Items {
+		svc := &services.Items[i]
+		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
+			out = append(out, config.Announced(svc, of[intent.KeyOf(svc)]))
+		}
+	}
+	return out, nil
+}
+
+// nodes returns every Node; what its links can do stands in its Speaker object,
+// but this node's own links are looked at directly.
+func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
+	var nodes corev1.NodeList
+	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
+		return nil, err
+	}
+	var speakers v1beta1.SpeakerList
+	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
+		return nil, err
+	}
+	links := map[string][]announce.Link{}
+	for _, s := range speakers.Items {
+		for _, l := range s.Status.Links {
+			links[s.Name] = append(links[s.Name], announce.Link{Name: l.Name, Up: l.Up})
+		}
+	}
+	links[r.node] = nil
+	for _, l := range r.links.Links() {
+		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up})
+	}
+	live := r.beat.live()
+	out := make([]announce.Node, len(nodes.Items))
+	for i := range nodes.Items {
+		n := &nodes.Items[i]
+		out[i] = announce.Node{
+			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
+			Live:     n.Name == r.node || live[n.Name],
+			Excluded: intent.Excluded(n),
+		}
+	}
+	return out, nil
+}
+
+func (r *reconciler) heldClaims(ctx context.Context) ([]announce.HeldClaim, error) {
+	claims, err := readClaims(ctx, r.reader, r.claims)
+	var out []announce.HeldClaim
+	for _, c := range claims {
+		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil {
+			out = append(out, announce.HeldClaim{Addr: a, Node: c.Spec.Node})
+		}
+	}
+	return out, err
+}
