@@ -66,6 +66,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	r := &reconciler{
 		client:    mgr.GetClient(),
+		direct:    mgr.GetAPIReader(),
 		events:    mgr.GetEventRecorder("steelyard-controller"),
 		log:       logger,
 		namespace: o.namespace,

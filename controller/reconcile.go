@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -19,15 +21,20 @@ import (
 // event of the object itself is not waited for, and no other Service waits.
 const retryAfter = 2 * time.Second
 
-// reconciler reads, thinks and writes. Its only memory is assumed: what it
-// wrote and the cache does not show yet.
+// reconciler reads, thinks and writes. No decision depends on its memory, but
+// for what it wrote and the cache does not show yet.
 type reconciler struct {
 	client    client.Client
+	direct    client.Reader // past the cache
 	events    events.EventRecorder
 	log       *slog.Logger
 	namespace string
 	class     string
 	assumed   cluster.Overlay[*corev1.Service]
+
+	ours map[types.UID]client.ObjectKey // the Services of the pass before
+	mu   sync.Mutex                     // guards left
+	left []client.ObjectKey             // Services to be cleaned of our words
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {

@@ -22,7 +22,8 @@ import (
 type report func(context.Context) error
 
 // reports returns the writes that bring the status of every configuration
-// object up to date, and that remove the claims of addresses nobody has.
+// object up to date, that remove the claims of addresses nobody has, and that
+// clean Services which are ours no more.
 func (r *reconciler) reports(p plan) []report {
 	var out []report
 	use := p.usage()
@@ -58,7 +59,7 @@ func (r *reconciler) reports(p plan) []report {
 		p.judge("Community", o, &o.Status.Conditions)
 		out = r.differing(out, &p.objects.Communities[i], o)
 	}
-	return append(out, r.orphans(p)...)
+	return slices.Concat(out, r.orphans(p), r.former(p))
 }
 
 // differing adds the write that turns before into after, if they differ.
@@ -157,5 +158,5 @@ func (r *reconciler) orphans(p plan) []report {
 			return nil
 		})
 	}
-	return slices.Clip(out)
+	return out
 }

@@ -15,9 +15,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -105,6 +108,13 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	if err := loop.AddTo(mgr); err != nil {
 		return err
+	}
+	// Read, but no reason to think anew: Leases change all the time, and sessions
+	// are this speaker's own report.
+	for _, kind := range []client.Object{&coordinationv1.Lease{}, &v1beta1.BGPSession{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
 	}
 	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run} {
 		if err := mgr.Add(task); err != nil {

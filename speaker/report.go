@@ -120,9 +120,7 @@ func (r *reporter) reportClaims(ctx context.Context, p *announce.Plan) error {
 	links := r.links.Links()
 	var failed []error
 	for _, c := range p.Claims {
-		if err := r.reportClaim(ctx, byName[claimName(c.Addr)], r.claimStatus(p, c, links), c.Addr); err != nil {
-			failed = append(failed, err)
-		}
+		failed = append(failed, r.reportClaim(ctx, byName[claimName(c.Addr)], r.claimStatus(p, c, links), c.Addr))
 	}
 	return errors.Join(failed...)
 }
@@ -144,8 +142,8 @@ func (r *reporter) claimStatus(p *announce.Plan, c announce.Claim, links []layer
 	return s
 }
 
-// reportClaim writes one claim. The first write names the owner; it is told in
-// an event on each of the Services.
+// reportClaim writes one claim. The write that makes this node the owner is told
+// in an event on each of the Services.
 func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, addr netip.Addr) error {
 	now := metav1.Now()
 	claim := &v1beta1.L2Claim{}
@@ -166,7 +164,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 		}
 		r.claims.Saw(claim.DeepCopy())
-		r.tellOwner(ctx, want.Services, fmt.Sprintf("node %s answers for %s%s", r.node, addr, after(before.Spec.Node)))
+		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Spec.Node)
 	}
 	before := claim.DeepCopy()
 	want.Since, want.Conditions = claim.Status.Since, slices.Clone(claim.Status.Conditions)
@@ -187,22 +185,21 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	return nil
 }
 
-func after(node string) string {
-	if node == "" {
-		return ""
+// tellOwner says on each Service of an address that this node answers for it
+// from now on. The claim goes with the event: without, this event and the one
+// of another address would be merged, and the second text lost.
+func (r *reporter) tellOwner(ctx context.Context, services []string, claim *v1beta1.L2Claim, before string) {
+	note := fmt.Sprintf("node %s answers for %s", r.node, claim.Spec.Address)
+	if before != "" {
+		note += ", after node " + before
 	}
-	return ", after node " + node
-}
-
-// tellOwner says on each Service of an address that this node answers for it.
-func (r *reporter) tellOwner(ctx context.Context, services []string, note string) {
 	for _, name := range services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
 		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.events.Eventf(svc, nil, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, "Announce", "%s", note)
+		r.events.Eventf(svc, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, "Announce", "%s", note)
 	}
 }
 
@@ -270,7 +267,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, states 
 	}
 	status := v1beta1.SpeakerStatus{
 		Addresses: int32(len(r.plan.Load().Claims)),
-		Sessions:  v1beta1.SessionCount{Total: int32(len(states))},
+		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
 		Version:   version(),
 		Since:     timeOf(r.since),
 	}

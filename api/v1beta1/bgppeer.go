@@ -24,16 +24,16 @@ type BGPPeer struct {
 	Status BGPPeerStatus `json:"status,omitempty"`
 }
 
-// Duration is a length of time such as "90s", "1m30s" or "300ms".
+// Duration is a length of time such as "90s", "1m30s" or "300ms". Each field
+// has a rule for the form and the bounds in one, so that a wrong value gets one message.
 //
 // +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 type Duration string
 
 // IPAddress is one IPv4 or IPv6 address.
 //
 // +kubebuilder:validation:MaxLength=45
-// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression="'\"' + self + '\" is not an IP address'",message="must be an IP address"
+// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression="'\"' + self + '\" is not an IP address'",message="is not an IP address"
 type IPAddress string
 
 // BGPPeerSpec says where the router is and how the session is held.
@@ -41,11 +41,7 @@ type IPAddress string
 // +kubebuilder:validation:XValidation:rule="has(self.peerASN) != has(self.dynamicASN)",message="exactly one of peerASN and dynamicASN must be set"
 // +kubebuilder:validation:XValidation:rule="has(self.peerAddress) != has(self.interface)",message="exactly one of peerAddress and interface must be set"
 // +kubebuilder:validation:XValidation:rule="!(has(self.password) && has(self.passwordSecret))",message="at most one of password and passwordSecret may be set"
-// +kubebuilder:validation:XValidation:rule="!has(self.holdTime) || duration(self.holdTime) >= duration('3s')",message="holdTime must be at least 3s (RFC 4271 section 4.2)"
-// +kubebuilder:validation:XValidation:rule="!has(self.holdTime) || duration(self.holdTime) <= duration('65535s')",message="holdTime must be at most 65535s"
-// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || duration(self.keepaliveTime) >= duration('1s')",message="keepaliveTime must be at least 1s"
-// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || duration(self.keepaliveTime) <= (has(self.holdTime) ? duration(self.holdTime) : duration('90s'))",message="keepaliveTime must not be longer than holdTime (90s unless set)"
-// +kubebuilder:validation:XValidation:rule="!has(self.connectTime) || (duration(self.connectTime) >= duration('1s') && duration(self.connectTime) <= duration('65535s'))",message="connectTime must be between 1s and 65535s"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || [self.keepaliveTime, has(self.holdTime) ? self.holdTime : '90s'].exists(d, !d.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$')) || duration(self.keepaliveTime) <= duration(has(self.holdTime) ? self.holdTime : '90s')",message="keepaliveTime must not be longer than holdTime (90s unless set)"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ttlSecurity) && has(self.ebgpMultiHop) && self.ebgpMultiHop)",message="ttlSecurity and ebgpMultiHop exclude each other"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ebgpMultiHop) && self.ebgpMultiHop) || ((!has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)) && (!has(self.dynamicASN) || self.dynamicASN != 'internal'))",message="ebgpMultiHop is for a peer of another AS number; internal sessions cross several hops without it"
 // +kubebuilder:validation:XValidation:rule="!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",message="sourceAddress and peerAddress must be of one family"
@@ -99,21 +95,24 @@ type BGPPeerSpec struct {
 	// holdTime after which a silent router counts as gone; at least 3s.
 	// +optional
 	// +kubebuilder:default="90s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('3s') && duration(self) <= duration('65535s')",message="holdTime must be a length of time from 3s to 65535s, such as 90s or 1m30s (RFC 4271 section 4.2)"
 	HoldTime Duration `json:"holdTime,omitempty"`
 
 	// keepaliveTime between keepalives; absent: a third of holdTime.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="keepaliveTime must be a length of time of at least 1s, such as 30s"
 	KeepaliveTime Duration `json:"keepaliveTime,omitempty"`
 
 	// connectTime between attempts to connect; absent: 2s.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('65535s')",message="connectTime must be a length of time from 1s to 65535s, such as 2s or 1m"
 	ConnectTime Duration `json:"connectTime,omitempty"`
 
 	// routerID is the BGP identifier, in the form of an IPv4 address; absent:
 	// the node's first IPv4 address, or for want of one a hash of its name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="routerID must have the form of an IPv4 address"
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'",message="routerID must have the form of an IPv4 address, and not be 0.0.0.0 (RFC 6286 section 2.1)"
 	RouterID string `json:"routerID,omitempty"`
 
 	// nodeSelectors select the nodes that hold a session; empty: all.

@@ -29,6 +29,7 @@ type L2Advertisement struct {
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:XValidation:rule="!self.contains('/') && !self.contains(' ')",message="an interface name has no slash and no space"
+// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^\[\]\\]|\[\^?([^\[\]\\^-](-[^\[\]\\^-])?)+\])*$')`,message="not a pattern: write * for any characters, ? for one, [a-z] for one of these, and close each bracket"
 type InterfacePattern string
 
 // L2AdvertisementSpec says what is announced where. The empty spec announces

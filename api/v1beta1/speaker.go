@@ -35,7 +35,7 @@ type SpeakerStatus struct {
 	Addresses int32 `json:"addresses"`
 	// sessions counts the node's BGP sessions.
 	// +optional
-	Sessions SessionCount `json:"sessions,omitempty"`
+	Sessions *SessionCount `json:"sessions,omitempty"`
 	// version of the program.
 	// +optional
 	Version string `json:"version,omitempty"`

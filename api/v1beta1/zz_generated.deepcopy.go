@@ -1127,7 +1127,11 @@ func (in *SpeakerStatus) DeepCopyInto(out *SpeakerStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
-	out.Sessions = in.Sessions
+	if in.Sessions != nil {
+		in, out := &in.Sessions, &out.Sessions
+		*out = new(SessionCount)
+		**out = **in
+	}
 	if in.Since != nil {
 		in, out := &in.Since, &out.Since
 		*out = (*in).DeepCopy()

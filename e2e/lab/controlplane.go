@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+	"github.com/steelyard-lb/steelyard/e2e/lab/kubelet"
 )
 
 func (r *Rack) kube(program string) string { return filepath.Join(r.Kube, program) }
@@ -66,11 +68,11 @@ func (r *Rack) clusterProcesses() []hosts.Process {
 		r.kube("kube-scheduler"), "--kubeconfig", r.path("kube-scheduler.kubeconfig"),
 		"--authentication-skip-lookup",
 	}, append(fast, serving...)...)
-	kubelet := []string{filepath.Join(r.Bin, "rack"), "kubelet", "--name", r.Name}
+	pods := []string{filepath.Join(r.Bin, "rack"), "kubelet", "--name", r.Name}
 	all := []hosts.Process{
 		{Host: "control", Name: "kube-controller-manager", Argv: manager},
 		{Host: "control", Name: "kube-scheduler", Argv: scheduler},
-		{Host: "control", Name: "kubelet", Argv: kubelet, MakesHosts: true},
+		{Host: "control", Name: "kubelet", Argv: pods, MakesHosts: true},
 	}
 	for _, n := range r.nodes() {
 		proxy := append([]string{
@@ -82,6 +84,33 @@ func (r *Rack) clusterProcesses() []hosts.Process {
 		all = append(all, hosts.Process{Host: n.Name, Name: "kube-proxy", Argv: proxy})
 	}
 	return all
+}
+
+// kubeletNodes are the nodes as the kubelet wants them.
+func (o Options) kubeletNodes() []kubelet.Node {
+	var nodes []kubelet.Node
+	for _, h := range o.nodes() {
+		n := kubelet.Node{Name: h.Name, V4: h.V4.Addr(), V6: h.V6.Addr()}
+		n.PodsV4, n.PodsV6 = h.pods()
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// RunKubelet serves the nodes of a rack until ctx ends. It is the process
+// kubelet of host control; a test has no use for it.
+func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
+	r, err := Open(name)
+	if err != nil {
+		return err
+	}
+	api, err := r.client("kubelet")
+	if err != nil {
+		return err
+	}
+	return kubelet.Run(ctx, kubelet.Config{
+		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"),
+	})
 }
 
 // waitCluster returns when Pods can be made and Services reached.

@@ -1,12 +1,8 @@
 package lab
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab/kubelet"
 )
 
 // maxNodes leaves 192.0.2.100 to .200 free for a pool of layer-2 addresses.
@@ -68,31 +64,4 @@ func at(format string, n, bits int) netip.Prefix {
 func (h Host) pods() (v4, v6 netip.Prefix) {
 	return netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", h.Node)),
 		netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", h.Node))
-}
-
-// kubeletNodes are the nodes as the kubelet wants them.
-func (o Options) kubeletNodes() []kubelet.Node {
-	var nodes []kubelet.Node
-	for _, h := range o.nodes() {
-		n := kubelet.Node{Name: h.Name, V4: h.V4.Addr(), V6: h.V6.Addr()}
-		n.PodsV4, n.PodsV6 = h.pods()
-		nodes = append(nodes, n)
-	}
-	return nodes
-}
-
-// RunKubelet serves the nodes of a rack until ctx ends. It is the process
-// kubelet of host control; a test has no use for it.
-func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
-	r, err := Open(name)
-	if err != nil {
-		return err
-	}
-	api, err := r.client("kubelet")
-	if err != nil {
-		return err
-	}
-	return kubelet.Run(ctx, kubelet.Config{
-		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"),
-	})
 }

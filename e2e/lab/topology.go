@@ -30,7 +30,7 @@ var sysctls = []string{
 	"net.ipv6.conf.default.keep_addr_on_down=1",
 }
 
-// forwards says which hosts pass packets on, and the sysctls for that.
+// sysctls are the settings of one host: only nodes and the router pass packets on.
 func (h Host) sysctls() []string {
 	switch {
 	case h.Name == "switch": // a bridge needs no addresses of its own

@@ -13,7 +13,7 @@ type book struct {
 	pools   Pools
 	sorted  []*Pool // by preference
 	users   map[netip.Addr][]*Request
-	shared  map[string][]netip.Addr // addresses in use, by sharing key
+	shared  map[string][]netip.Addr // addresses in use, by sharing key; sorted, none twice
 	cursors map[cursorKey]*cursor
 }
 
@@ -43,7 +43,7 @@ func newBook(pools Pools, n int) *book {
 	return b
 }
 
-// keep takes for r what it holds and may go on holding.
+// keep returns what r holds and may go on holding.
 func (b *book) keep(r *Request) holding {
 	h := holding{addrs: make(map[Family]place, 2)}
 	for _, a := range r.Has {
@@ -57,7 +57,6 @@ func (b *book) keep(r *Request) holding {
 			continue
 		}
 		h.addrs[f] = place{a, p}
-		b.take(a, r)
 	}
 	return h
 }
@@ -84,21 +83,30 @@ func (b *book) lost(r *Request, a netip.Addr, p *Pool) string {
 	return ""
 }
 
-func (b *book) take(a netip.Addr, r *Request) {
-	b.users[a] = append(b.users[a], r)
-	if r.Share.Key != "" {
-		b.shared[r.Share.Key] = append(b.shared[r.Share.Key], a)
+// take enters r as a user of all that is in h.
+func (b *book) take(r *Request, h holding) {
+	for _, p := range h.addrs {
+		users := b.users[p.addr]
+		if slices.Contains(users, r) {
+			continue
+		}
+		if len(users) == 0 && r.Share.Key != "" {
+			in := b.shared[r.Share.Key]
+			i, _ := slices.BinarySearchFunc(in, p.addr, netip.Addr.Compare)
+			b.shared[r.Share.Key] = slices.Insert(in, i, p.addr)
+		}
+		b.users[p.addr] = append(users, r)
 	}
 }
 
-// conflict returns a user of a that r may not share it with, and why not.
-func (b *book) conflict(a netip.Addr, r *Request) (*Request, string) {
+// conflict returns the oldest user of a that r may not share it with, and why.
+func (b *book) conflict(a netip.Addr, r *Request) (other *Request, why string) {
 	for _, u := range b.users[a] {
-		if why := refuses(u, r); why != "" && u != r {
-			return u, why
+		if no := refuses(u, r); no != "" && u != r && (other == nil || older(u, other) < 0) {
+			other, why = u, no
 		}
 	}
-	return nil, ""
+	return other, why
 }
 
 // refuses says why two Services may not share an address, or "".
@@ -117,7 +125,8 @@ func refuses(u, r *Request) string {
 	return ""
 }
 
-// peek returns the address of family f that p would give r, without taking it.
+// peek returns the address of family f that p would give r, without taking it:
+// the lowest that r can share, else the lowest that nobody uses.
 func (b *book) peek(p *Pool, f Family, r *Request) (netip.Addr, bool) {
 	if r.Share.Key != "" {
 		for _, a := range b.shared[r.Share.Key] {

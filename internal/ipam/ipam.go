@@ -116,46 +116,69 @@ func Assign(pools Pools, requests []Request) map[Key]Grant {
 	for i := range requests {
 		byAge[i] = &requests[i]
 	}
-	slices.SortFunc(byAge, func(a, b *Request) int {
-		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
-	})
-	lost := make(map[Key]string)
+	slices.SortFunc(byAge, older)
+	yields := make(map[Key]bool)
 	for {
-		grants, again := assign(newBook(pools, len(requests)), byAge, lost)
+		grants, again := assign(newBook(pools, len(requests)), byAge, yields)
 		if !again {
 			return grants
 		}
 	}
 }
 
-// assign makes one attempt. Services in lost hold nothing. When a Service can't
-// be given all that it must have, so that what it kept becomes free for older
-// waiters, it enters lost, and the attempt counts for nothing.
-func assign(b *book, byAge []*Request, lost map[Key]string) (grants map[Key]Grant, again bool) {
+// assign makes one attempt. A Service that can't be given all that it must have
+// enters yields, and the attempt counts for nothing: next time older waiters
+// come before it, and it keeps what is left of its own when its turn comes.
+func assign(b *book, byAge []*Request, yields map[Key]bool) (grants map[Key]Grant, again bool) {
 	grants = make(map[Key]Grant, len(byAge))
 	kept := make([]holding, len(byAge))
 	for i, r := range byAge {
-		if why, ok := lost[r.Service]; ok {
-			kept[i] = holding{addrs: make(map[Family]place, 2), moved: why}
-			continue
+		if !yields[r.Service] {
+			kept[i] = b.keep(r)
+			b.take(r, kept[i])
 		}
-		kept[i] = b.keep(r)
 	}
+	var refused []*Request
 	for i, r := range byAge {
 		h := kept[i]
+		if yields[r.Service] {
+			h = b.keep(r)
+		}
 		if h.complete(r) {
 			grants[r.Service] = h.grant(r)
 			continue
 		}
 		held := len(h.addrs)
 		g := b.serve(r, h)
-		if held > 0 && g.Reason != "" {
-			lost[r.Service] = g.Message
-			again = true
+		if g.Reason != "" {
+			refused = append(refused, r)
+			if held > 0 && !yields[r.Service] {
+				yields[r.Service], again = true, true
+			} else if held > 0 {
+				g.Moved = g.Message
+			}
 		}
 		grants[r.Service] = g
 	}
+	if !again {
+		b.explain(refused, grants)
+	}
 	return grants, again
+}
+
+// explain tells the refused what stands in their way now that all are served,
+// so that the next Assign says the same.
+func (b *book) explain(refused []*Request, grants map[Key]Grant) {
+	for _, r := range refused {
+		g := b.serve(r, holding{addrs: make(map[Family]place, 2)})
+		g.Moved = grants[r.Service].Moved
+		grants[r.Service] = g
+	}
+}
+
+// older orders requests by the age of their Services, then by name.
+func older(r, s *Request) int {
+	return cmp.Or(r.Created.Compare(s.Created), r.Service.Compare(s.Service))
 }
 
 // holding is what a Service has so far, by family.
@@ -172,6 +195,11 @@ type place struct {
 
 // complete reports whether r needs nothing more.
 func (h holding) complete(r *Request) bool {
+	for _, a := range r.Want {
+		if h.addrs[FamilyOf(a)].addr != a {
+			return false
+		}
+	}
 	return r.Invalid == "" && len(h.addrs) == len(r.Families.Want)
 }
 

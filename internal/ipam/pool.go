@@ -66,7 +66,9 @@ func (p *Pool) has(f Family) bool {
 }
 
 // preferred orders pools by how soon they are tried for one Service.
-func preferred(p, q *Pool) int { return cmp.Or(p.tier().compare(q.tier()), cmp.Compare(p.Name, q.Name)) }
+func preferred(p, q *Pool) int {
+	return cmp.Or(p.tier().compare(q.tier()), cmp.Compare(p.Name, q.Name))
+}
 
 // tier is what makes pools equal but for their names.
 type tier struct {
@@ -126,12 +128,12 @@ func buggyBetween(first, last int64) int64 {
 
 func number(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
 
-// Merge returns the union of ranges, sorted and disjoint, less what is in
-// except. Ranges whose ends are in the wrong order count as empty.
+// Merge returns the union of ranges less what is in except, as few ranges as
+// possible, sorted and disjoint. Ranges whose ends are in the wrong order count as empty.
 func Merge(ranges, except []Range) []Range {
 	var out []Range
 	for _, r := range ordered(ranges) {
-		if n := len(out); n > 0 && sameFamily(out[n-1], r) && r.First.Compare(out[n-1].Last) <= 0 {
+		if n := len(out); n > 0 && sameFamily(out[n-1], r) && (r.First.Compare(out[n-1].Last) <= 0 || r.First == out[n-1].Last.Next()) {
 			if out[n-1].Last.Less(r.Last) {
 				out[n-1].Last = r.Last
 			}
@@ -139,7 +141,7 @@ func Merge(ranges, except []Range) []Range {
 		}
 		out = append(out, r)
 	}
-	for _, x := range except {
+	for _, x := range ordered(except) {
 		out = subtract(out, x)
 	}
 	return out

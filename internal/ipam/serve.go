@@ -2,13 +2,14 @@ package ipam
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 )
 
-// serve gives r what it lacks beyond what it kept, or says why it can't. Then
-// r loses what it kept too, and Assign starts again without it.
+// serve gives r what it lacks beyond what it kept, or says why it can't and
+// takes nothing.
 func (b *book) serve(r *Request, h holding) Grant {
 	if r.Invalid != "" {
 		if len(h.addrs) == 0 {
@@ -19,11 +20,12 @@ func (b *book) serve(r *Request, h holding) Grant {
 		g.Message = r.Invalid
 		return g
 	}
-	for _, step := range []func(*Request, holding) refusal{b.checkPool, b.takeWanted, b.takeRest} {
+	for _, step := range []func(*Request, holding) refusal{b.checkPool, b.checkWanted, b.chooseWanted, b.chooseRest} {
 		if no := step(r, h); no.reason != "" {
 			return Grant{Reason: no.reason, Message: no.message, Moved: h.moved}
 		}
 	}
+	b.take(r, h)
 	return h.grant(r)
 }
 
@@ -51,11 +53,11 @@ func (b *book) checkPool(r *Request, _ holding) refusal {
 	return refusal{}
 }
 
-// takeWanted takes the addresses that r asks for by name.
-func (b *book) takeWanted(r *Request, h holding) refusal {
+// checkWanted checks the addresses that r asks for by name, whoever has them.
+func (b *book) checkWanted(r *Request, h holding) refusal {
 	for _, a := range r.Want {
 		f := FamilyOf(a)
-		if held, ok := h.addrs[f]; ok && held.addr == a {
+		if h.addrs[f].addr == a {
 			continue
 		}
 		p := b.pools.Find(a)
@@ -71,6 +73,13 @@ func (b *book) takeWanted(r *Request, h holding) refusal {
 		case p.Frozen:
 			return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, p.Name)
 		}
+	}
+	return refusal{}
+}
+
+// chooseWanted enters in h the addresses that r asks for by name.
+func (b *book) chooseWanted(r *Request, h holding) refusal {
+	for _, a := range r.Want {
 		if other, why := b.conflict(a, r); other != nil {
 			reason := AddressInUse
 			if r.Share.Key != "" && r.Share.Key == other.Share.Key {
@@ -78,26 +87,29 @@ func (b *book) takeWanted(r *Request, h holding) refusal {
 			}
 			return refuse(reason, "Service %s has %s: %s", other.Service, a, why)
 		}
-		h.addrs[f] = place{a, p}
-		b.take(a, r)
+		h.addrs[FamilyOf(a)] = place{a, b.pools.Find(a)}
 	}
 	return refusal{}
 }
 
-// takeRest takes an address of each family that r still lacks: of one pool, if
-// one of the most preferred pools of each family has them all.
-func (b *book) takeRest(r *Request, h holding) refusal {
+// chooseRest enters in h an address of each family that r still lacks: of one
+// pool, if one of the most preferred pools of each family has them all.
+func (b *book) chooseRest(r *Request, h holding) refusal {
 	pools := b.candidates(r)
 	best := map[Family]place{}
 	var no refusal
+	lesser := PoolExhausted // of two obstacles: that may pass by itself
+	if !r.Families.All {
+		lesser = FamilyUnavailable // the other family suffices
+	}
 	for _, f := range r.Families.Want {
 		if _, held := h.addrs[f]; held {
 			continue
 		}
 		p, a := b.first(pools, f, r)
 		if p == nil {
-			if no.reason == "" {
-				no = b.whyNot(r, f, pools)
+			if why := b.whyNot(r, f, pools); no.reason == "" || no.reason == lesser && why.reason != lesser {
+				no = why
 			}
 			continue
 		}
@@ -109,10 +121,7 @@ func (b *book) takeRest(r *Request, h holding) refusal {
 	if len(best)+len(h.addrs) == 2 {
 		b.unite(pools, best, r, h)
 	}
-	for f, p := range best {
-		h.addrs[f] = p
-		b.take(p.addr, r)
-	}
+	maps.Copy(h.addrs, best)
 	return refusal{}
 }
 
@@ -131,9 +140,7 @@ func (b *book) unite(pools []*Pool, best map[Family]place, r *Request, h holding
 			fits = fits && x.pool == p
 		}
 		if fits {
-			for f, x := range one {
-				best[f] = x
-			}
+			maps.Copy(best, one)
 			return
 		}
 	}

@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// story has the commands of a story, beside those of testscript:
+//
+//	kubectl ARGS…             the real kubectl, in the story's namespace
+//	rack ARGS…                bin/rack, on the story's rack: cut, join, kill, start
+//	on HOST COMMAND…          run a command on a host of the rack
+//	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
+//	address VAR SERVICE 4|6   wait for an address of the Service; $VAR is it, ready for a URL
+//	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
+//	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
+//	always TIME PATTERN COMMAND…          … and check that it matches for all that time
+//
+// With "!" in front, kubectl, rack, on and curl must fail, and eventually waits
+// for output that does not match, or for a failure.
+type story struct{ rack, namespace string }
+
+// patience is how long eventually waits unless told otherwise. It is long
+// because the machine may be slow; stories that care measure against a floor.
+const patience = 40 * time.Second
+
+func (s story) kubectl(ts *testscript.TestScript, neg bool, args []string) {
+	s.check(ts, neg, append([]string{"kubectl"}, args...))
+}
+
+func (s story) runRack(ts *testscript.TestScript, neg bool, args []string) {
+	s.check(ts, neg, append([]string{"rack"}, args...))
+}
+
+func (s story) on(ts *testscript.TestScript, neg bool, args []string) {
+	s.check(ts, neg, append([]string{"on"}, args...))
+}
+
+func (s story) curl(ts *testscript.TestScript, neg bool, args []string) {
+	s.check(ts, neg, append([]string{"curl"}, args...))
+}
+
+// check runs a command and fails the story if it ends otherwise than wanted.
+// Its output is what stdout and stderr look at.
+func (s story) check(ts *testscript.TestScript, neg bool, command []string) {
+	err := ts.Exec(program2path("rack"), s.arguments(ts, command)...)
+	if err != nil && !neg {
+		ts.Fatalf("%s: %v", strings.Join(command, " "), err)
+	}
+	if err == nil && neg {
+		ts.Fatalf("%s: succeeded, and should not", strings.Join(command, " "))
+	}
+}
+
+// arguments turns a command of a story into arguments of bin/rack.
+func (s story) arguments(ts *testscript.TestScript, command []string) []string {
+	args := command[1:]
+	name := []string{"--name", s.rack}
+	switch {
+	case command[0] == "kubectl":
+		return slices.Concat([]string{"kubectl"}, name, []string{"--namespace", s.namespace}, args)
+	case command[0] == "rack" && len(args) > 0:
+		return slices.Concat(args[:1], name, args[1:])
+	case command[0] == "on" && len(args) > 1:
+		return slices.Concat([]string{"exec"}, name, []string{args[0], "--"}, args[1:])
+	case command[0] == "curl" && len(args) == 3:
+		return slices.Concat([]string{"exec"}, name, []string{args[0], "--", "curl", "-gsS", "--max-time", "2", "http://" + args[1] + args[2]})
+	}
+	ts.Fatalf("unknown command, or arguments missing: %q", command)
+	return nil
+}
+
+// outcome is how one run of a command ended.
+type outcome struct {
+	stdout, stderr string
+	err            error
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("the last output was\n%s%s%v", o.stdout, o.stderr, o.err)
+}
+
+// look runs a command without a trace in the story's log.
+func (s story) look(ts *testscript.TestScript, command []string) outcome {
+	cmd := exec.Command(program2path("rack"), s.arguments(ts, command)...)
+	cmd.Dir = ts.Getenv("WORK")
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	return outcome{stdout.String(), stderr.String(), err}
+}
+
+// until looks again and again until what it sees is good, and returns that.
+func (s story) until(ts *testscript.TestScript, limit time.Duration, command []string, good func(outcome) bool) outcome {
+	start := time.Now()
+	for {
+		o := s.look(ts, command)
+		if good(o) {
+			ts.Logf("after %.1fs", time.Since(start).Seconds())
+			return o
+		}
+		if time.Since(start) > limit {
+			ts.Fatalf("%s: not after %s; %s", strings.Join(command, " "), limit, o)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (s story) eventually(ts *testscript.TestScript, neg bool, args []string) {
+	limit := patience
+	if d, err := time.ParseDuration(args[0]); err == nil {
+		limit, args = d, args[1:]
+	}
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] eventually [TIME] PATTERN COMMAND…")
+	}
+	pattern := regexp.MustCompile(args[0])
+	s.until(ts, limit, args[1:], func(o outcome) bool { return neg != (o.err == nil && pattern.MatchString(o.stdout)) })
+}
+
+func (s story) always(ts *testscript.TestScript, neg bool, args []string) {
+	limit, err := time.ParseDuration(args[0])
+	if neg || err != nil || len(args) < 3 {
+		ts.Fatalf("usage: always TIME PATTERN COMMAND…")
+	}
+	pattern, command := regexp.MustCompile(args[1]), args[2:]
+	n := 0
+	for start := time.Now(); time.Since(start) < limit; n++ {
+		if o := s.look(ts, command); o.err != nil || !pattern.MatchString(o.stdout) {
+			ts.Fatalf("%s: not any more after %d times; %s", strings.Join(command, " "), n, o)
+		}
+	}
+	ts.Logf("%d times", n)
+}
+
+func (s story) address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 || args[2] != "4" && args[2] != "6" {
+		ts.Fatalf("usage: address VAR SERVICE 4|6")
+	}
+	separator := map[string]string{"4": ".", "6": ":"}[args[2]]
+	var found string
+	s.until(ts, patience, []string{"kubectl", "get", "service", args[1], "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"}, func(o outcome) bool {
+		for _, a := range strings.Fields(o.stdout) {
+			if strings.Contains(a, separator) {
+				found = a
+			}
+		}
+		return found != ""
+	})
+	ts.Setenv(args[0]+"_IP", found)
+	if args[2] == "6" {
+		found = fmt.Sprintf("[%s]", found)
+	}
+	ts.Setenv(args[0], found)
+}
+
+func (s story) get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: get VAR OBJECT JSONPATH")
+	}
+	o := s.until(ts, patience, []string{"kubectl", "get", args[1], "-o", "jsonpath=" + args[2]}, func(o outcome) bool {
+		return o.err == nil && o.stdout != ""
+	})
+	ts.Setenv(args[0], o.stdout)
+}

@@ -1,0 +1,278 @@
+// Package e2e tries the built programs on racks: stories of what a user sees
+// (testdata/*.txtar), and the rules of the API on a real API server
+// (testdata/api).
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab"
+)
+
+var keep = flag.Bool("keep", false, "leave the racks up for a look; \"bin/rack down --all\" removes them")
+
+// TestMain makes sure of root and of the built programs before anything runs.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Geteuid() != 0 {
+		fmt.Println("SKIP: every test here needs root, for network namespaces")
+		os.Exit(0)
+	}
+	for _, program := range []string{"rack", "controller", "speaker"} {
+		if _, err := os.Stat(program2path(program)); err != nil {
+			fmt.Printf("FAIL: %v: run \"make build\" first\n", err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func program2path(name string) string {
+	path, err := filepath.Abs(filepath.Join("..", "bin", name))
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
+
+// description is the rack that a story wants, as its first line tells:
+//
+//	# rack: --router frr --proxy iptables
+type description string
+
+// name returns a rack name that is the same for equal descriptions.
+func (d description) name() string {
+	letters := regexp.MustCompile(`--\w+ (\w)`).FindAllStringSubmatch(string(d), -1)
+	name := "t"
+	for _, l := range letters {
+		name += l[1]
+	}
+	return name
+}
+
+// descriptionsOf returns the racks that a story runs on, one for each of the
+// lines that it starts with.
+func descriptionsOf(t *testing.T, story string) []description {
+	t.Helper()
+	text, err := os.ReadFile(story)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []description
+	for line := range strings.SplitSeq(string(text), "\n") {
+		d, ok := strings.CutPrefix(line, "# rack:")
+		if !ok {
+			break
+		}
+		out = append(out, description(strings.TrimSpace(d)))
+	}
+	if len(out) == 0 {
+		t.Fatalf("%s: the first line must describe the rack, as in %q", story, "# rack: --router bird --proxy nftables")
+	}
+	return out
+}
+
+// TestStories runs every story, those of one rack one after the other.
+func TestStories(t *testing.T) {
+	stories, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(stories) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	byRack := map[description][]string{}
+	var order []description
+	for _, s := range stories {
+		for _, d := range descriptionsOf(t, s) {
+			if byRack[d] == nil {
+				order = append(order, d)
+			}
+			byRack[d] = append(byRack[d], s)
+		}
+	}
+	for _, d := range order {
+		t.Run(strings.ReplaceAll(strings.ReplaceAll(string(d), "--", ""), " ", "-"), func(t *testing.T) {
+			rack := rackFor(t, d)
+			for _, s := range byRack[d] {
+				name := strings.TrimSuffix(filepath.Base(s), ".txtar")
+				t.Run(name, func(t *testing.T) { runStory(t, rack, s, name) })
+			}
+		})
+	}
+}
+
+// sharedRack returns the name of a rack of the usual kind.
+func sharedRack(t *testing.T) string { return rackFor(t, "--router bird --proxy nftables") }
+
+// racks remembers which racks are up, for the tests of this process.
+var racks struct {
+	sync.Mutex
+	up map[description]bool
+}
+
+// rackFor returns the name of a rack, which it starts unless an earlier test
+// did; the last test to use racks ends them all.
+func rackFor(t *testing.T, d description) string {
+	t.Helper()
+	racks.Lock()
+	defer racks.Unlock()
+	name := d.name()
+	if racks.up[d] {
+		return name
+	}
+	start := time.Now()
+	run(t, nil, "rack", "down", "--name", name) // what an aborted run left
+	out := run(t, nil, "rack", append([]string{"up", "--name", name}, strings.Fields(string(d))...)...)
+	t.Logf("rack %s is up after %.1fs", name, time.Since(start).Seconds())
+	if testing.Verbose() {
+		t.Log(out)
+	}
+	if racks.up == nil {
+		racks.up = map[description]bool{}
+	}
+	racks.up[d] = true
+	if !*keep {
+		t.Cleanup(func() {
+			racks.Lock()
+			defer racks.Unlock()
+			run(t, nil, "rack", "down", "--name", name)
+			delete(racks.up, d)
+		})
+	}
+	return name
+}
+
+// run runs a program of bin/ and fails the test if it fails.
+func run(t *testing.T, stdin []byte, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(program2path(program), args...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// kubectl runs the real kubectl against a rack; err holds what it wrote to
+// standard error.
+func kubectl(t *testing.T, rack, stdin string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(program2path("rack"), append([]string{"kubectl", "--name", rack}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// runStory runs one story in a namespace of its own, and puts the rack in
+// order afterwards.
+func runStory(t *testing.T, rack, file, name string) {
+	namespace := "story-" + strings.ReplaceAll(name, "_", "-")
+	if _, err := kubectl(t, rack, "", "create", "namespace", namespace); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tellState(t, rack)
+		}
+		tidy(t, rack, namespace)
+	})
+	s := story{rack: rack, namespace: namespace}
+	testscript.Run(t, testscript.Params{
+		Files: []string{file},
+		Setup: func(e *testscript.Env) error {
+			config, err := filepath.Abs("../config")
+			e.Vars = append(e.Vars, "CONFIG="+config)
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"kubectl":    s.kubectl,
+			"rack":       s.runRack,
+			"on":         s.on,
+			"curl":       s.curl,
+			"eventually": s.eventually,
+			"always":     s.always,
+			"address":    s.address,
+			"get":        s.get,
+		},
+	})
+}
+
+// tellState shows what the objects say when a story has failed.
+func tellState(t *testing.T, rack string) {
+	for _, args := range [][]string{
+		{"get", "services,pods,endpointslices", "-A", "-o", "wide"},
+		{"get", "steelyard", "-o", "wide"},
+		{"get", "leases", "-n", "steelyard-system", "-o", "wide"},
+		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+	} {
+		out, err := kubectl(t, rack, "", args...)
+		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	out, err := exec.Command(program2path("rack"), "ps", "--name", rack).CombinedOutput()
+	t.Logf("rack ps: %v\n%s", err, out)
+	for _, p := range []string{"controller", "speaker"} {
+		out, _ := exec.Command("sh", "-c", fmt.Sprintf("tail -n 25 /run/steelyard-rack/%s/log/*-%s.log", rack, p)).CombinedOutput()
+		t.Logf("the end of the %s logs:\n%s", p, out)
+	}
+}
+
+// tidy removes what a story left: its objects, pulled cables, dead programs.
+func tidy(t *testing.T, rack, namespace string) {
+	if *keep && t.Failed() {
+		return
+	}
+	r, err := lab.Open(rack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repair(t, r)
+	_, err1 := kubectl(t, rack, "", "delete", "namespace", namespace, "--timeout=60s")
+	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities", "--all", "--timeout=30s")
+	_, err3 := kubectl(t, rack, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Error(err)
+	}
+}
+
+// repair plugs in every cable and starts what a story has killed.
+func repair(t *testing.T, r *lab.Rack) {
+	for _, h := range r.Hosts() {
+		if h.Name == "switch" || h.Name == "outside" {
+			continue // they hang on no port of the switch
+		}
+		if err := r.Join(h.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	processes, err := r.Processes()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range processes {
+		if p.State() == "stopped" {
+			err = r.Kill(p.Host, p.Name, syscall.SIGCONT)
+		} else if p.State() == "dead" {
+			err = r.Start(p.Host, p.Name)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}

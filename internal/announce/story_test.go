@@ -1,0 +1,331 @@
+package announce_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// TestStories runs the stories of testdata. A story is its name after "#", the
+// snapshot, "=>" and what each node does. LABELS are k=v, one pair.
+//
+//	node NAME [labels LABELS] [gone] [excluded] [links NAME or NAME/down, ...]
+//	svc NAME ADDR@POOL,... [labels LABELS] [local NODES]
+//	claim ADDR NODE
+//	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
+//	bgp NAME [pools NAMES] [nodes LABELS] [services LABELS] [peers NAMES] [length N] [length6 N]
+//	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...]
+//	peer NAME [nodes LABELS]
+//
+// The end has a line for each claim, each peering and, if the story tells any,
+// each verdict.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
+			name, body, _ := strings.Cut(story, "\n")
+			t.Run(name, func(t *testing.T) { tell(t, body) })
+		}
+	}
+}
+
+func tell(t *testing.T, body string) {
+	told, want, ok := strings.Cut(body, "=>")
+	if !ok {
+		t.Fatal("the story has no end: =>")
+	}
+	snap, err := parseSnapshot(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = strings.TrimSpace(want)
+	verdicts := strings.Contains(want, " says ")
+	if diff := cmp.Diff(want, outcome(snap, verdicts)); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	before := outcome(snap, true)
+	if diff := cmp.Diff(before, outcome(shuffled(snap, rand.New(rand.NewSource(1))), true)); diff != "" {
+		t.Errorf("another order, another end:\n%s", diff)
+	}
+}
+
+// outcome tells what every node does, the nodes by name.
+func outcome(s announce.Snapshot, verdicts bool) string {
+	names := []string{}
+	for _, n := range s.Nodes {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	for _, name := range names {
+		s.Self = name
+		plan := announce.Decide(s)
+		for _, c := range plan.Claims {
+			fmt.Fprintf(&b, "%s claims %s%s\n", name, c.Addr, onLinks(c.Links))
+		}
+		for _, p := range plan.Peerings {
+			routes := []string{"nothing"}
+			for i, r := range p.Routes {
+				routes = append(routes[:i:i], r.String())
+			}
+			fmt.Fprintf(&b, "%s offers %s %s\n", name, p.Peer.Name, strings.Join(routes, ", "))
+		}
+		if verdicts {
+			says(&b, name, plan)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func onLinks(l announce.Links) string {
+	out := ""
+	if len(l.Only) > 0 {
+		out += " on " + strings.Join(l.Only, ",")
+	}
+	if len(l.Except) > 0 {
+		out += " except " + strings.Join(l.Except, ",")
+	}
+	return out
+}
+
+// says prints the verdicts of one node.
+func says(b *strings.Builder, node string, plan announce.Plan) {
+	keys := []ipam.Key{}
+	for k := range plan.Verdicts {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, ipam.Key.Compare)
+	for _, k := range keys {
+		v := plan.Verdicts[k]
+		var addrs []netip.Addr
+		for a := range v.Layer2 {
+			addrs = append(addrs, a)
+		}
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		for _, a := range addrs {
+			o := v.Layer2[a]
+			fmt.Fprintf(b, "%s says %s %s layer2 %s, owner %q\n", node, k.Name, a, o.Reason, o.Owner)
+		}
+		fmt.Fprintf(b, "%s says %s bgp %s\n", node, k.Name, v.BGP)
+	}
+}
+
+func shuffled(s announce.Snapshot, rng *rand.Rand) announce.Snapshot {
+	s.Nodes = shuffle(s.Nodes, rng)
+	s.Services = shuffle(s.Services, rng)
+	s.Claims = shuffle(s.Claims, rng)
+	s.L2 = shuffle(s.L2, rng)
+	s.BGP = shuffle(s.BGP, rng)
+	s.Neighbors = shuffle(s.Neighbors, rng)
+	for i := range s.Nodes {
+		s.Nodes[i].Links = shuffle(s.Nodes[i].Links, rng)
+	}
+	for i := range s.Services {
+		s.Services[i].Addrs = shuffle(s.Services[i].Addrs, rng)
+	}
+	return s
+}
+
+func shuffle[T any](in []T, rng *rand.Rand) []T {
+	out := slices.Clone(in)
+	rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
+func parseSnapshot(text string) (announce.Snapshot, error) {
+	var s announce.Snapshot
+	var problems error
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if len(words) < 2 {
+			return s, fmt.Errorf("can't read %q", line)
+		}
+		name := words[1]
+		o := options{words: map[string]string{}}
+		rest := words[2:]
+		if words[0] == "svc" || words[0] == "claim" {
+			o.first, rest = rest[0], rest[1:]
+		}
+		for len(rest) > 0 {
+			if rest[0] == "gone" || rest[0] == "excluded" {
+				o.words[rest[0]], rest = "yes", rest[1:]
+				continue
+			}
+			if len(rest) < 2 {
+				return s, fmt.Errorf("%q lacks its value in %q", rest[0], line)
+			}
+			o.words[rest[0]], rest = rest[1], rest[2:]
+		}
+		switch words[0] {
+		case "node":
+			s.Nodes = append(s.Nodes, o.node(name))
+		case "svc":
+			s.Services = append(s.Services, o.service(name))
+		case "claim":
+			s.Claims = append(s.Claims, announce.HeldClaim{Addr: netip.MustParseAddr(name), Node: o.first})
+		case "l2":
+			s.L2 = append(s.L2, o.l2(name))
+		case "bgp":
+			s.BGP = append(s.BGP, o.bgp(name))
+		case "peer":
+			s.Neighbors = append(s.Neighbors, announce.Neighbor{Peer: announce.Peer{Name: name}, Nodes: o.selector("nodes")})
+		default:
+			problems = errors.Join(problems, fmt.Errorf("can't read %q", line))
+		}
+		for unread := range o.words {
+			problems = errors.Join(problems, fmt.Errorf("can't read %q in %q", unread, line))
+		}
+	}
+	return s, problems
+}
+
+// options are the words of a line that are not yet read.
+type options struct {
+	first string
+	words map[string]string
+}
+
+func (o options) take(word string) (string, bool) {
+	v, ok := o.words[word]
+	delete(o.words, word)
+	return v, ok
+}
+
+func (o options) list(word string) []string {
+	if v, ok := o.take(word); ok {
+		return strings.Split(v, ",")
+	}
+	return nil
+}
+
+// set is nil without the word, and empty for "-".
+func (o options) set(word string) map[string]bool {
+	names := o.list(word)
+	if names == nil {
+		return nil
+	}
+	out := map[string]bool{}
+	for _, n := range names {
+		if n != "-" {
+			out[n] = true
+		}
+	}
+	return out
+}
+
+func (o options) number(word string, otherwise int) int {
+	v, ok := o.take(word)
+	if !ok {
+		return otherwise
+	}
+	n, _ := strconv.Atoi(v)
+	return n
+}
+
+func (o options) labels(word string) map[string]string {
+	v, _ := o.take(word)
+	k, value, _ := strings.Cut(v, "=")
+	return map[string]string{k: value}
+}
+
+func (o options) selector(word string) announce.Selector {
+	if _, ok := o.words[word]; !ok {
+		return nil
+	}
+	return having(o.labels(word))
+}
+
+// having selects what has all these labels.
+func having(want map[string]string) announce.Selector {
+	return func(have map[string]string) bool {
+		for k, v := range want {
+			if have[k] != v {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func (o options) node(name string) announce.Node {
+	_, gone := o.take("gone")
+	excluded, _ := o.take("excluded")
+	n := announce.Node{Name: name, Live: !gone, Excluded: excluded, Labels: o.labels("labels")}
+	links := o.list("links")
+	if links == nil {
+		links = []string{"eth0"}
+	}
+	for _, l := range links {
+		link, down := strings.CutSuffix(l, "/down")
+		n.Links = append(n.Links, announce.Link{Name: link, Up: !down})
+	}
+	return n
+}
+
+func (o options) service(name string) announce.Service {
+	s := announce.Service{Key: ipam.Key{Namespace: "n", Name: name}, Labels: o.labels("labels")}
+	for part := range strings.SplitSeq(o.first, ",") {
+		addr, pool, _ := strings.Cut(part, "@")
+		s.Addrs = append(s.Addrs, announce.Address{Addr: netip.MustParseAddr(addr), Pool: pool})
+	}
+	if ready := o.set("local"); ready != nil {
+		s.Local, s.ReadyOn = true, ready
+	}
+	return s
+}
+
+func (o options) selection() announce.Selection {
+	return announce.Selection{Pools: o.set("pools"), Nodes: o.selector("nodes"), Services: o.selector("services")}
+}
+
+func (o options) l2(name string) announce.L2Advertisement {
+	ad := announce.L2Advertisement{Name: name, Selection: o.selection(), Links: announce.Links{Only: o.list("only"), Except: o.list("except")}}
+	for _, p := range o.list("prefer") {
+		weight, labels, _ := strings.Cut(p, ":")
+		n, _ := strconv.Atoi(weight)
+		k, v, _ := strings.Cut(labels, "=")
+		ad.Prefer = append(ad.Prefer, announce.Preference{Weight: n, Nodes: having(map[string]string{k: v})})
+	}
+	return ad
+}
+
+func (o options) bgp(name string) announce.BGPAdvertisement {
+	ad := announce.BGPAdvertisement{
+		Name: name, Selection: o.selection(), Peers: o.set("peers"), Length4: o.number("length", 32), Length6: o.number("length6", 128),
+		Attributes: announce.Route{LocalPref: uint32(o.number("localpref", 0)), Prepend: o.number("prepend", 0)},
+	}
+	if _, ok := o.words["med"]; ok {
+		ad.Attributes.MED, ad.Attributes.HasMED = uint32(o.number("med", 0)), true
+	}
+	for _, c := range o.list("communities") {
+		n, _ := strconv.Atoi(c)
+		ad.Attributes.Communities = append(ad.Attributes.Communities, uint32(n))
+	}
+	for _, c := range o.list("large") {
+		n, _ := strconv.Atoi(c)
+		ad.Attributes.Large = append(ad.Attributes.Large, announce.LargeCommunity{Global: 1, Data1: uint32(n)})
+	}
+	return ad
+}

@@ -1,0 +1,259 @@
+package ipam_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// TestStories runs the stories of testdata. A story is its name after "#",
+// the world, "=>" and what Assign answers. Services are told from the oldest
+// to the youngest.
+//
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [only SERVICES]
+//	svc NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
+//	         [share KEY] [local] [pods P] [invalid WORD]
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
+			name, body, _ := strings.Cut(story, "\n")
+			t.Run(name, func(t *testing.T) { tell(t, body) })
+		}
+	}
+}
+
+// tell checks one story, and that it has the same end in any order and when
+// told again with what was granted.
+func tell(t *testing.T, body string) {
+	told, want, ok := strings.Cut(body, "=>")
+	if !ok {
+		t.Fatal("the story has no end: =>")
+	}
+	pools, requests, err := parseWorld(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = strings.TrimSpace(want)
+	grants := ipam.Assign(pools, requests)
+	if diff := gocmp.Diff(want, outcome(requests, grants)); diff != "" {
+		t.Fatalf("want -, have +:\n%s", diff)
+	}
+	shuffled := slices.Clone(requests)
+	rng := rand.New(rand.NewSource(1))
+	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	if diff := diffOf(grants, ipam.Assign(pools, shuffled)); diff != "" {
+		t.Errorf("another order, another end:\n%s", diff)
+	}
+	again := ipam.Assign(pools, holding(requests, grants))
+	if diff := diffOf(settled(grants), again); diff != "" {
+		t.Errorf("what was granted does not stay:\n%s", diff)
+	}
+}
+
+// diffOf shows how two answers differ; "": not at all.
+func diffOf(want, have map[ipam.Key]ipam.Grant) string {
+	if reflect.DeepEqual(want, have) {
+		return ""
+	}
+	return gocmp.Diff(want, have, cmpopts.EquateComparable(netip.Addr{}))
+}
+
+// settled is what is left of grants once they are held: nothing moves any more.
+func settled(grants map[ipam.Key]ipam.Grant) map[ipam.Key]ipam.Grant {
+	out := make(map[ipam.Key]ipam.Grant, len(grants))
+	for k, g := range grants {
+		g.Moved = ""
+		out[k] = g
+	}
+	return out
+}
+
+// holding returns the requests once the grants are written.
+func holding(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) []ipam.Request {
+	out := slices.Clone(requests)
+	for i := range out {
+		out[i].Has = grants[out[i].Service].Addrs
+	}
+	return out
+}
+
+// outcome prints grants from the oldest Service to the youngest.
+func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
+	sorted := slices.Clone(requests)
+	slices.SortFunc(sorted, func(a, b ipam.Request) int {
+		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
+	})
+	var b strings.Builder
+	for _, r := range sorted {
+		g := grants[r.Service]
+		var parts []string
+		for i, a := range g.Addrs {
+			parts = append(parts, fmt.Sprintf("%s of %s", a, g.Pools[i]))
+		}
+		if g.Reason != "" {
+			parts = append(parts, string(g.Reason))
+		}
+		fmt.Fprintf(&b, "%s %s", r.Service.Name, strings.Join(parts, ", "))
+		if g.Message != "" {
+			fmt.Fprintf(&b, ": %s", g.Message)
+		}
+		if g.Moved != "" && g.Moved != g.Message {
+			fmt.Fprintf(&b, " (moved: %s)", g.Moved)
+		}
+		b.WriteString("\n")
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, err error) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "pool" && len(words) >= 3:
+			p, bad := parsePool(words[1:])
+			pools, err = append(pools, p), errors.Join(err, bad)
+		case words[0] == "svc" && len(words) >= 2:
+			r, bad := parseRequest(words[1:])
+			r.Created = time.Unix(int64(len(requests)), 0)
+			requests, err = append(requests, r), errors.Join(err, bad)
+		default:
+			return nil, nil, fmt.Errorf("can't read %q", line)
+		}
+	}
+	return pools, requests, err
+}
+
+func parsePool(words []string) (ipam.Pool, error) {
+	p := ipam.Pool{Name: words[0], AutoAssign: true}
+	ranges, except := parseRanges(words[1]), []ipam.Range(nil)
+	for words = words[2:]; len(words) > 0; {
+		word, value := words[0], ""
+		words = words[1:]
+		if slices.Contains([]string{"except", "priority", "only"}, word) {
+			value, words = words[0], words[1:]
+		}
+		switch word {
+		case "manual":
+			p.AutoAssign = false
+		case "avoid-buggy":
+			p.AvoidBuggy = true
+		case "frozen":
+			p.Frozen = true
+		case "pinned":
+			p.Pinned = true
+		case "except":
+			except = parseRanges(value)
+		case "priority":
+			p.Priority, _ = strconv.Atoi(value)
+		case "only":
+			names := strings.Split(value, ",")
+			p.Pinned, p.Allows = true, func(k ipam.Key) bool { return slices.Contains(names, k.Name) }
+		default:
+			return p, fmt.Errorf("pool %s: can't read %q", p.Name, word)
+		}
+	}
+	p.Ranges = ipam.Merge(ranges, except)
+	return p, nil
+}
+
+func parseRequest(words []string) (ipam.Request, error) {
+	r := ipam.Request{Service: ipam.Key{Namespace: "n", Name: words[0]}, Families: ipam.Families{Want: []ipam.Family{ipam.IPv4}, All: true}}
+	for words = words[1:]; len(words) > 0; {
+		word, value := words[0], ""
+		words = words[1:]
+		if word == "local" {
+			r.Share.Local = true
+			continue
+		}
+		if len(words) == 0 {
+			return r, fmt.Errorf("svc %s: %q lacks its value", r.Service.Name, word)
+		}
+		value, words = words[0], words[1:]
+		switch word {
+		case "has":
+			r.Has = parseAddrs(value)
+		case "wants":
+			r.Want = parseAddrs(value)
+		case "pool":
+			r.Pool = value
+		case "single", "prefer", "require":
+			r.Families = ipam.Families{Want: parseFamilies(value), All: word != "prefer"}
+		case "ports":
+			r.Ports = parsePorts(value)
+		case "share":
+			r.Share.Key = value
+		case "pods":
+			r.Share.Pods = value
+		case "invalid":
+			r.Invalid = value
+		default:
+			return r, fmt.Errorf("svc %s: can't read %q", r.Service.Name, word)
+		}
+	}
+	return r, nil
+}
+
+func parseRanges(s string) []ipam.Range {
+	var out []ipam.Range
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, ok := strings.Cut(part, "-")
+		if !ok {
+			last = first
+		}
+		out = append(out, ipam.Range{First: netip.MustParseAddr(first), Last: netip.MustParseAddr(last)})
+	}
+	return out
+}
+
+func parseAddrs(s string) []netip.Addr {
+	var out []netip.Addr
+	for part := range strings.SplitSeq(s, ",") {
+		out = append(out, netip.MustParseAddr(part))
+	}
+	return out
+}
+
+func parseFamilies(s string) []ipam.Family {
+	var out []ipam.Family
+	for part := range strings.SplitSeq(s, ",") {
+		out = append(out, map[string]ipam.Family{"v4": ipam.IPv4, "v6": ipam.IPv6}[part])
+	}
+	return out
+}
+
+func parsePorts(s string) []ipam.Port {
+	var out []ipam.Port
+	for part := range strings.SplitSeq(s, ",") {
+		number, protocol, ok := strings.Cut(part, "/")
+		if !ok {
+			protocol = "TCP"
+		}
+		n, _ := strconv.ParseUint(number, 10, 16)
+		out = append(out, ipam.Port{Protocol: protocol, Number: uint16(n)})
+	}
+	return out
+}

@@ -1,0 +1,235 @@
+package ipam_test
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// twin is Assign by the same rules, slow and plain: it looks at every address
+// of every pool, and it tells addresses only.
+type twin struct {
+	pools ipam.Pools
+	users map[netip.Addr][]ipam.Request
+}
+
+func twinAssign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key][]netip.Addr {
+	sorted := slices.Clone(requests)
+	slices.SortFunc(sorted, func(a, b ipam.Request) int {
+		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
+	})
+	yields := map[ipam.Key]bool{}
+	for {
+		w := twin{pools, map[netip.Addr][]ipam.Request{}}
+		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
+		for _, r := range sorted {
+			if !yields[r.Service] {
+				kept[r.Service] = w.keeps(r)
+				w.enter(r, kept[r.Service])
+			}
+		}
+		before := len(yields)
+		for _, r := range sorted {
+			if yields[r.Service] {
+				kept[r.Service] = w.keeps(r)
+			}
+			addrs, ok := w.completes(r, kept[r.Service])
+			if !ok && len(kept[r.Service]) > 0 {
+				yields[r.Service] = true
+			}
+			if ok {
+				w.enter(r, addrs)
+				got[r.Service] = addrs
+			}
+		}
+		if len(yields) == before {
+			return got
+		}
+	}
+}
+
+func (w twin) enter(r ipam.Request, addrs []netip.Addr) {
+	for _, a := range addrs {
+		if !slices.ContainsFunc(w.users[a], func(u ipam.Request) bool { return u.Service == r.Service }) {
+			w.users[a] = append(w.users[a], r)
+		}
+	}
+}
+
+// free reports whether r may use a along with those who do.
+func (w twin) free(a netip.Addr, r ipam.Request) bool {
+	for _, u := range w.users[a] {
+		if u.Service != r.Service && !mayShare(u, r) {
+			return false
+		}
+	}
+	return true
+}
+
+func mayShare(u, r ipam.Request) bool {
+	local := u.Share.Local || r.Share.Local
+	return u.Share.Key != "" && u.Share.Key == r.Share.Key && (!local || u.Share.Pods == r.Share.Pods) &&
+		!slices.ContainsFunc(u.Ports, func(p ipam.Port) bool { return slices.Contains(r.Ports, p) })
+}
+
+// of returns the addresses that p gives out, from the lowest upwards.
+func of(p ipam.Pool) []netip.Addr {
+	return slices.DeleteFunc(universe(), func(a netip.Addr) bool {
+		in := slices.ContainsFunc(p.Ranges, func(r ipam.Range) bool { return r.Contains(a) })
+		last := a.AsSlice()[len(a.AsSlice())-1]
+		return !in || p.AvoidBuggy && a.Is4() && (last == 0 || last == 255)
+	})
+}
+
+func (w twin) poolOf(a netip.Addr) *ipam.Pool {
+	for i, p := range w.pools {
+		if slices.Contains(of(p), a) {
+			return &w.pools[i]
+		}
+	}
+	return nil
+}
+
+// suits reports whether r may have a as far as r itself and the pools go.
+func (w twin) suits(a netip.Addr, r ipam.Request) bool {
+	p := w.poolOf(a)
+	named := slices.ContainsFunc(r.Want, func(x netip.Addr) bool { return x.Is4() == a.Is4() })
+	return p != nil && (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == "" || r.Pool == p.Name) &&
+		slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (!named || slices.Contains(r.Want, a))
+}
+
+func (w twin) keeps(r ipam.Request) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range r.Has {
+		if w.suits(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
+			out = append(out, a)
+		}
+	}
+	return inOrder(out, r)
+}
+
+func hasFamily(addrs []netip.Addr, f ipam.Family) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return ipam.FamilyOf(a) == f })
+}
+
+func inOrder(addrs []netip.Addr, r ipam.Request) []netip.Addr {
+	var out []netip.Addr
+	for _, f := range r.Families.Want {
+		for _, a := range addrs {
+			if ipam.FamilyOf(a) == f {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// completes returns all addresses of r, and whether r may have any at all.
+func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) {
+	if r.Invalid != "" {
+		return kept, true
+	}
+	if p := w.named(r.Pool); r.Pool != "" && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
+		return nil, false
+	}
+	have := slices.Clone(kept)
+	for _, a := range r.Want {
+		switch {
+		case slices.Contains(have, a):
+		case !w.suits(a, r) || w.poolOf(a).Frozen || !w.free(a, r):
+			return nil, false
+		default:
+			have = append(have, a)
+		}
+	}
+	have = append(have, w.rest(r, have)...)
+	if len(have) == 0 || r.Families.All && len(have) < len(r.Families.Want) {
+		return nil, false
+	}
+	return inOrder(have, r), true
+}
+
+func (w twin) named(name string) *ipam.Pool {
+	for i, p := range w.pools {
+		if p.Name == name {
+			return &w.pools[i]
+		}
+	}
+	return nil
+}
+
+// rest chooses the families that r lacks: for each the best rank of pools, and
+// within these ranks one pool for all, if there is one.
+func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
+	choices := map[ipam.Family]map[string]netip.Addr{} // by pool
+	for _, f := range r.Families.Want {
+		if hasFamily(have, f) {
+			continue
+		}
+		best, byPool := 0, map[string]netip.Addr{}
+		for _, p := range w.pools {
+			a, ok := w.lowest(p, f, r)
+			if !ok || len(byPool) > 0 && rank(p) > best {
+				continue
+			}
+			if rank(p) < best {
+				clear(byPool)
+			}
+			best, byPool[p.Name] = rank(p), a
+		}
+		if len(byPool) > 0 {
+			choices[f] = byPool
+		}
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		one := []netip.Addr{}
+		for _, byPool := range choices {
+			if a, ok := byPool[name]; ok {
+				one = append(one, a)
+			}
+		}
+		elsewhere := slices.ContainsFunc(have, func(a netip.Addr) bool { return w.poolOf(a).Name != name })
+		if len(one) == len(choices) && !elsewhere && len(one)+len(have) == 2 {
+			return one
+		}
+	}
+	var out []netip.Addr
+	for _, byPool := range choices {
+		names := []string{}
+		for name := range byPool {
+			names = append(names, name)
+		}
+		out = append(out, byPool[slices.Min(names)])
+	}
+	return out
+}
+
+// rank is lower for pools that are tried sooner, and never 0.
+func rank(p ipam.Pool) int {
+	n := p.Priority
+	if n == 0 {
+		n = 1000
+	}
+	if !p.Pinned {
+		n += 10000
+	}
+	return n
+}
+
+// lowest is the address of family f that p gives r of its own accord: one that
+// r can share, else the lowest that nobody uses.
+func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
+		return netip.Addr{}, false
+	}
+	for _, used := range []bool{true, false} {
+		for _, a := range of(p) {
+			if ipam.FamilyOf(a) == f && len(w.users[a]) > 0 == used && w.free(a, r) {
+				return a, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}

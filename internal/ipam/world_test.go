@@ -1,0 +1,140 @@
+package ipam_test
+
+import (
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// world is a random world, small so that Services often collide.
+type world struct {
+	rng      *rand.Rand
+	pools    ipam.Pools
+	requests []ipam.Request
+	born     int
+}
+
+func newWorld(seed int64) *world {
+	w := &world{rng: rand.New(rand.NewSource(seed))}
+	w.editPools()
+	for range w.rng.Intn(9) {
+		w.create()
+		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
+			r.Has = w.someAddrs()
+		}
+	}
+	return w
+}
+
+// universe is every address that any pool may hold; some of them are buggy.
+func universe() []netip.Addr {
+	var out []netip.Addr
+	a4, a6 := netip.MustParseAddr("10.0.0.253"), netip.MustParseAddr("2001:db8::")
+	for range 6 {
+		out = append(out, a4, a6)
+		a4, a6 = a4.Next(), a6.Next()
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+func (w *world) chance(percent int) bool { return w.rng.Intn(100) < percent }
+
+// editPools makes the pools anew; an address stays in its pool more often than not.
+func (w *world) editPools() {
+	names := []string{"a", "b", "c"}
+	old := w.pools
+	w.pools = nil
+	homes := map[string][]ipam.Range{}
+	for _, a := range universe() {
+		home := names[w.rng.Intn(3)]
+		if p := old.Find(a); p != nil && w.chance(80) {
+			home = p.Name
+		}
+		if w.chance(85) {
+			homes[home] = append(homes[home], ipam.Range{First: a, Last: a})
+		}
+	}
+	for _, name := range names {
+		if w.chance(15) {
+			continue
+		}
+		p := ipam.Pool{
+			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
+			Frozen: w.chance(10), Priority: w.rng.Intn(3),
+		}
+		if w.chance(30) {
+			parity := w.rng.Intn(2)
+			p.Pinned = true
+			p.Allows = func(k ipam.Key) bool { return int(k.Name[len(k.Name)-1])%2 == parity }
+		}
+		w.pools = append(w.pools, p)
+	}
+	w.rng.Shuffle(len(w.pools), func(i, j int) { w.pools[i], w.pools[j] = w.pools[j], w.pools[i] })
+}
+
+// create adds the youngest Service.
+func (w *world) create() ipam.Key {
+	r := ipam.Request{Service: ipam.Key{Namespace: "n", Name: fmt.Sprintf("s%d", w.born)}, Created: time.Unix(int64(w.born/2), 0)}
+	w.born++
+	w.ask(&r)
+	w.requests = append(w.requests, r)
+	return r.Service
+}
+
+// ask makes all that r asks for anew.
+func (w *world) ask(r *ipam.Request) {
+	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has}
+	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
+	if w.chance(20) {
+		r.Want = w.someAddrs()
+	}
+	if w.chance(20) {
+		r.Pool = []string{"a", "b", "c", "d"}[w.rng.Intn(4)]
+	}
+	if w.chance(50) {
+		r.Share = ipam.Share{Key: "k", Local: w.chance(20), Pods: []string{"x", "y"}[w.rng.Intn(2)]}
+	}
+	for number := range uint16(4) {
+		if w.chance(30) {
+			r.Ports = append(r.Ports, ipam.Port{Protocol: "TCP", Number: number + 80})
+		}
+	}
+	if w.chance(5) {
+		r.Want, r.Invalid = nil, "words"
+	}
+}
+
+// someAddrs returns at most one address of each family.
+func (w *world) someAddrs() []netip.Addr {
+	var out []netip.Addr
+	all := universe()
+	for _, half := range [][]netip.Addr{all[:len(all)/2], all[len(all)/2:]} {
+		if w.chance(60) {
+			out = append(out, half[w.rng.Intn(len(half))])
+		}
+	}
+	return out
+}
+
+func (w *world) assign() map[ipam.Key]ipam.Grant { return ipam.Assign(w.pools, w.requests) }
+
+// settle writes the grants.
+func (w *world) settle(grants map[ipam.Key]ipam.Grant) { w.requests = holding(w.requests, grants) }
+
+func (w *world) String() string {
+	var b strings.Builder
+	for _, p := range w.pools {
+		fmt.Fprintf(&b, "pool %+v\n", p)
+	}
+	for _, r := range w.requests {
+		fmt.Fprintf(&b, "svc %+v\n", r)
+	}
+	return b.String()
+}
