@@ -227,10 +227,8 @@ func tellState(t *testing.T, rack string) {
 	}
 	out, err := exec.Command(program2path("rack"), "ps", "--name", rack).CombinedOutput()
 	t.Logf("rack ps: %v\n%s", err, out)
-	for _, p := range []string{"controller", "speaker"} {
-		out, _ := exec.Command("sh", "-c", fmt.Sprintf("tail -n 25 /run/steelyard-rack/%s/log/*-%s.log", rack, p)).CombinedOutput()
-		t.Logf("the end of the %s logs:\n%s", p, out)
-	}
+	out, err = exec.Command("sh", "-c", program2path("rack")+" logs --name "+rack+" | grep -E 'level=|^==' | tail -n 150").CombinedOutput()
+	t.Logf("what the programs logged last: %v\n%s", err, out)
 }
 
 // tidy removes what a story left: its objects, pulled cables, dead programs.

@@ -35,8 +35,9 @@ type heartbeat struct {
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
 	changed   chan struct{} // told when live or connected changed
 
-	alive    atomic.Pointer[map[string]bool]
-	lastEcho atomic.Int64 // when an own renewal last came back; ns since 1970
+	lost     atomic.Pointer[map[string]bool] // the speakers that count as gone
+	lastEcho atomic.Int64                    // when an own renewal last came back; ns since 1970
+	echoes   atomic.Int64                    // own renewals in a row that came back
 	peers    map[string]*pulse
 	echoed   time.Time // the own renewal that came back last
 	failing  bool
@@ -56,12 +57,46 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	}
 }
 
-// live returns the other speakers that are there; the map must not be changed.
-func (h *heartbeat) live() map[string]bool {
-	if m := h.alive.Load(); m != nil {
+// live returns the nodes whose speakers are there: those whose Leases the
+// cache shows as held, less those that count as gone. So one that comes, or
+// that stops by itself, is known at once.
+func (h *heartbeat) live(ctx context.Context) (map[string]bool, error) {
+	var leases coordinationv1.LeaseList
+	if err := cluster.List(ctx, h.client, &leases, client.InNamespace(h.namespace)); err != nil {
+		return nil, err
+	}
+	lost := h.gone()
+	out := map[string]bool{}
+	for _, l := range leases.Items {
+		if node := holder(&l); node != "" && !lost[node] {
+			out[node] = true
+		}
+	}
+	return out, nil
+}
+
+// gone returns the nodes whose speakers missed too many renewals.
+func (h *heartbeat) gone() map[string]bool {
+	if m := h.lost.Load(); m != nil {
 		return *m
 	}
 	return nil
+}
+
+// holder returns the node whose speaker holds the Lease; "" if it was released.
+func holder(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// sameHolder tells the renewals of Leases, which come all the time, from the
+// updates that are a reason to think anew.
+func sameHolder(before, after client.Object) bool {
+	b, ok := before.(*coordinationv1.Lease)
+	a, alsoOK := after.(*coordinationv1.Lease)
+	return ok && alsoOK && holder(a) == holder(b)
 }
 
 // connected reports whether the API server was heard lately: so lately that no
@@ -69,6 +104,11 @@ func (h *heartbeat) live() map[string]bool {
 func (h *heartbeat) connected() bool {
 	return time.Since(time.Unix(0, h.lastEcho.Load())) < (missedBeats-1)*h.interval+h.interval/2
 }
+
+// settled reports whether this speaker has been connected for long enough to
+// know of the others that started with it. Until then it takes nothing that
+// nobody has: the first to start would take everything.
+func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() > 2 }
 
 func (h *heartbeat) run(ctx context.Context) error {
 	for {
@@ -122,7 +162,7 @@ func (h *heartbeat) renew(ctx context.Context) error {
 		return err
 	}
 	var node corev1.Node
-	if err := h.client.Get(ctx, client.ObjectKey{Name: h.node}, &node); err != nil {
+	if err := h.direct.Get(ctx, client.ObjectKey{Name: h.node}, &node); err != nil {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
 	lease.OwnerReferences = []metav1.OwnerReference{ownedBy(&node)}
@@ -147,11 +187,15 @@ func (h *heartbeat) observe(ctx context.Context) error {
 	}
 	h.echoed = own
 	if !h.connected() {
+		h.echoes.Store(0)
 		if err := h.reconnected(ctx); err != nil {
 			return err
 		}
 	}
 	h.lastEcho.Store(time.Now().UnixNano())
+	if n := h.echoes.Add(1); n <= 3 {
+		signal(h.changed) // connected, then settled
+	}
 	h.judge(leases.Items)
 	return nil
 }
@@ -166,15 +210,16 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 	for i := range claims.Items {
 		h.claims.Saw(&claims.Items[i])
 	}
-	signal(h.changed)
 	return nil
 }
 
+// judge counts, for each Lease, the beats without a renewal.
 func (h *heartbeat) judge(leases []coordinationv1.Lease) {
-	alive := map[string]bool{}
+	before, lost := h.gone(), map[string]bool{}
 	for _, l := range leases {
-		if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || l.Spec.RenewTime == nil || l.Name == h.name().Name {
-			delete(h.peers, l.Name) // released: it stopped by itself
+		node := holder(&l)
+		if node == "" || node == h.node || l.Spec.RenewTime == nil {
+			delete(h.peers, l.Name)
 			continue
 		}
 		p := h.peers[l.Name]
@@ -182,29 +227,21 @@ func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 		case p == nil:
 			p = &pulse{renewed: l.Spec.RenewTime.Time}
 			h.peers[l.Name] = p
+			h.log.Info("speaker is there", "node", node)
 		case p.renewed.Equal(l.Spec.RenewTime.Time):
 			p.missed++
 		default:
 			*p = pulse{renewed: l.Spec.RenewTime.Time}
 		}
-		if p.missed < missedBeats {
-			alive[*l.Spec.HolderIdentity] = true
+		if p.missed >= missedBeats {
+			lost[node] = true
 		}
-	}
-	before := h.live()
-	for n := range alive {
-		if !before[n] {
-			h.log.Info("speaker is there", "node", n)
+		if lost[node] != before[node] {
+			h.log.Info("speaker fell silent or came back", "node", node, "silent", lost[node])
 			signal(h.changed)
 		}
 	}
-	for n := range before {
-		if !alive[n] {
-			h.log.Info("speaker is gone", "node", n)
-			signal(h.changed)
-		}
-	}
-	h.alive.Store(&alive)
+	h.lost.Store(&lost)
 }
 
 // release tells the others at once that this speaker stops.

@@ -20,7 +20,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -103,18 +102,16 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Name:    "speaker",
 		Think:   r.reconcile,
 		Always:  true,
-		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
+		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
+		Same:    sameHolder,
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}
 	if err := loop.AddTo(mgr); err != nil {
 		return err
 	}
-	// Read, but no reason to think anew: Leases change all the time, and sessions
-	// are this speaker's own report.
-	for _, kind := range []client.Object{&coordinationv1.Lease{}, &v1beta1.BGPSession{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
-		}
+	// Read, but no reason to think anew: sessions are this speaker's own report.
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run} {
 		if err := mgr.Add(task); err != nil {

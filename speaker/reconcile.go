@@ -36,21 +36,19 @@ func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	r.apply(announce.Decide(snap))
+	r.apply(announce.Decide(snap), snap.Claims)
 	return reconcile.Result{}, nil
 }
 
-// apply puts the plan in force. While the API server is out of reach other
-// nodes may have taken over what this node's cache still calls its own, so
-// that nothing is claimed then that is not held already.
-func (r *reconciler) apply(p announce.Plan) {
+// apply puts the plan in force, but for claims that are not safe to make yet.
+func (r *reconciler) apply(p announce.Plan, held []announce.HeldClaim) {
 	before := r.plan.Load()
 	if before == nil {
 		before = &announce.Plan{}
 	}
-	if !r.beat.connected() {
-		p.Claims = slices.DeleteFunc(p.Claims, func(c announce.Claim) bool { return !holds(before, c.Addr) })
-	}
+	p.Claims = slices.DeleteFunc(p.Claims, func(c announce.Claim) bool {
+		return !holds(before, c.Addr) && !r.mayTake(c.Addr, held)
+	})
 	r.links.Set(p.Claims)
 	r.sessions.Set(p.Peerings)
 	for _, c := range p.Claims {
@@ -65,6 +63,17 @@ func (r *reconciler) apply(p announce.Plan) {
 	}
 	r.plan.Store(&p)
 	signal(r.report)
+}
+
+// mayTake reports whether this node may begin to answer for an address. While
+// the API server is out of reach others may have taken over what this node's
+// cache still calls its own; and at first it knows too little of the others to
+// take what it did not hold before.
+func (r *reconciler) mayTake(a netip.Addr, held []announce.HeldClaim) bool {
+	if slices.Contains(held, announce.HeldClaim{Addr: a, Node: r.node}) {
+		return r.beat.connected()
+	}
+	return r.beat.settled()
 }
 
 func holds(p *announce.Plan, a netip.Addr) bool {

@@ -76,7 +76,8 @@ func (r *reporter) report(ctx context.Context, p *announce.Plan) error {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
 	states := r.sessions.States()
-	return errors.Join(r.reportClaims(ctx, p), r.reportSessions(ctx, &node, states), r.reportSpeaker(ctx, &node, states))
+	// The Speaker first: others need its links to see in this node an owner.
+	return errors.Join(r.reportSpeaker(ctx, &node, states), r.reportClaims(ctx, p), r.reportSessions(ctx, &node, states))
 }
 
 // claimName returns the name of an address's L2Claim.

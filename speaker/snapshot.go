@@ -78,7 +78,10 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 	for _, l := range r.links.Links() {
 		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up})
 	}
-	live := r.beat.live()
+	live, err := r.beat.live(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]

@@ -13,6 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
@@ -165,15 +166,27 @@ func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error 
 
 // client speaks to the API server as one of the identities, from any namespace.
 func (r *Rack) client(id string) (*kubernetes.Clientset, error) {
+	config, err := r.config(id)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// Config returns how to speak to the API server as the administrator, from any
+// namespace and without a limit of requests.
+func (r *Rack) Config() (*rest.Config, error) { return r.config("admin") }
+
+func (r *Rack) config(id string) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", r.path(id+".kubeconfig"))
 	if err != nil {
 		return nil, fmt.Errorf("load the kubeconfig of %s: %w", id, err)
 	}
-	config.QPS = -1 // no limit
+	config.QPS = -1
 	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return hosts.Dial(ctx, r.ns("control"), network, addr)
 	}
-	return kubernetes.NewForConfig(config)
+	return config, nil
 }
 
 // get asks for a page of a host and wants status 200. It does not check the

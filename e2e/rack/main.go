@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -31,11 +32,12 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack ps                             the processes and how they are
   rack logs [HOST [PROCESS]] [-f]     what they wrote; Pods log as host "pods"
   rack pcap HOST [FILE] [-- FILTER…]  tcpdump on a host, to a file or as text
+  rack probe HOST ADDRESS:PORT [--for 10s]   connect again and again; draw when it worked
   rack peers                          BGPPeer objects for the rack's router
   rack list                           the racks of this machine
   rack down [--all]                   end a rack and leave nothing behind
 
-Each takes --name NAME, "rack" by default; racks of different names run side by side.
+Each takes --name NAME, by default $RACK or else "rack"; racks of different names run side by side.
 Hosts: switch, router, client, control, node1, node2, …, and outside, behind the router.
 
 Example:
@@ -60,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 	commands := map[string]func(context.Context, *line) error{
 		"up": up, "down": down, "list": list, "exec": execute, "kubectl": kubectl, "kubeconfig": kubeconfig,
 		"cut": cut, "join": join, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
-		"peers": peers, "kubelet": kubelet,
+		"peers": peers, "probe": probe, "kubelet": kubelet, "dial": dial,
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -79,7 +81,7 @@ type line struct {
 func newLine(command string, args []string) *line {
 	l := &line{flags: flag.NewFlagSet("rack "+command, flag.ContinueOnError), args: args}
 	l.flags.SetOutput(io.Discard) // the error says it all
-	l.name = l.flags.String("name", "rack", "")
+	l.name = l.flags.String("name", cmp.Or(os.Getenv("RACK"), "rack"), "")
 	return l
 }
 

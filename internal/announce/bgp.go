@@ -22,9 +22,9 @@ func (s Snapshot) bgp(verdicts map[Key]Verdict) []Peering {
 		}
 		peerings = append(peerings, Peering{Peer: n.Peer})
 	}
-	routes := make([]map[netip.Prefix]Route, len(peerings))
+	routes := make([]map[netip.Prefix]offered, len(peerings))
 	for i := range routes {
-		routes[i] = map[netip.Prefix]Route{}
+		routes[i] = map[netip.Prefix]offered{}
 	}
 	for i := range s.Services {
 		svc := &s.Services[i]
@@ -37,14 +37,22 @@ func (s Snapshot) bgp(verdicts map[Key]Verdict) []Peering {
 		verdicts[svc.Key] = v
 	}
 	for i := range peerings {
-		peerings[i].Routes = slices.SortedFunc(maps.Values(routes[i]), func(a, b Route) int { return comparePrefix(a.Prefix, b.Prefix) })
+		for _, prefix := range slices.SortedFunc(maps.Keys(routes[i]), comparePrefix) {
+			peerings[i].Routes = append(peerings[i].Routes, routes[i][prefix].Route)
+		}
 	}
 	return peerings
 }
 
+// offered is a route and the place of its advertisement in the order of names.
+type offered struct {
+	Route
+	rank int
+}
+
 // offer enters the routes for one address, and returns Announced or why there
 // are none.
-func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering, routes []map[netip.Prefix]Route) Reason {
+func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering, routes []map[netip.Prefix]offered) Reason {
 	if a.Pool == "" {
 		return AddressOutsidePools
 	}
@@ -61,7 +69,7 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering,
 		best = furthest(best, NoPeer)
 		for j, p := range peerings {
 			if ad.Peers == nil || ad.Peers[p.Peer.Name] {
-				r := ad.route(a.Addr)
+				r := offered{ad.route(a.Addr), i}
 				routes[j][r.Prefix] = merged(routes[j], r)
 				best = Announced
 			}
@@ -103,17 +111,19 @@ func (ad *BGPAdvertisement) route(a netip.Addr) Route {
 	return r
 }
 
-// merged returns r with what another advertisement of the same prefix adds:
-// its communities. For the other attributes the smaller name decides, which is
-// the one already there.
-func merged(routes map[netip.Prefix]Route, r Route) Route {
+// merged returns r together with what is offered for its prefix already: the
+// communities of both; for the other attributes the smaller name decides.
+func merged(routes map[netip.Prefix]offered, r offered) offered {
 	old, ok := routes[r.Prefix]
 	if !ok {
 		return r
 	}
-	old.Communities = union(old.Communities, r.Communities, cmp.Compare[uint32])
-	old.Large = union(old.Large, r.Large, LargeCommunity.Compare)
-	return old
+	if old.rank < r.rank {
+		old, r = r, old
+	}
+	r.Communities = union(old.Communities, r.Communities, cmp.Compare[uint32])
+	r.Large = union(old.Large, r.Large, LargeCommunity.Compare)
+	return r
 }
 
 // union returns the sorted union without touching a and b.

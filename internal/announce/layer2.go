@@ -42,8 +42,8 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 		}
 	}
 	held := make(map[netip.Addr]string, len(s.Claims))
-	for _, c := range s.Claims {
-		held[c.Addr] = c.Node
+	for _, c := range slices.Backward(s.Claims) {
+		held[c.Addr] = c.Node // of two claims on one address the first counts
 	}
 	self := s.self()
 	var claims []Claim

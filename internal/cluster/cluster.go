@@ -25,8 +25,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -174,7 +176,8 @@ type Loop struct {
 	Think   func(context.Context) (reconcile.Result, error)
 	Kinds   []client.Object
 	Signals []<-chan struct{}
-	Always  bool // also without leadership
+	Same    func(before, after client.Object) bool // an update that needs no run; nil: none
+	Always  bool                                   // also without leadership
 }
 
 // AddTo has mgr run the loop.
@@ -191,9 +194,12 @@ func (l Loop) AddTo(mgr manager.Manager) error {
 	if err != nil {
 		return fmt.Errorf("make loop %s: %w", l.Name, err)
 	}
+	changes := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return l.Same == nil || !l.Same(e.ObjectOld, e.ObjectNew)
+	}}
 	for _, kind := range l.Kinds {
 		toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, client.Object) []Request { return []Request{{}} })
-		if err := c.Watch(source.TypedKind(mgr.GetCache(), kind, toOne)); err != nil {
+		if err := c.Watch(source.TypedKind(mgr.GetCache(), kind, toOne, predicate.Predicate(changes))); err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
 	}

@@ -19,11 +19,7 @@ func (p *parser) l2(in []v1beta1.L2Advertisement, pools []Pool) []announce.L2Adv
 	for _, obj := range byAge(in) {
 		ref := Ref{"L2Advertisement", obj.Name}
 		p.accept(ref)
-		sel, ok := p.selection(ref, obj.Spec.Selection, pools)
-		if !ok {
-			continue
-		}
-		ad := announce.L2Advertisement{Name: obj.Name, Selection: sel}
+		ad := announce.L2Advertisement{Name: obj.Name}
 		var err error
 		if ad.Links.Only, err = globs("spec.interfaces", obj.Spec.Interfaces); err == nil {
 			ad.Links.Except, err = globs("spec.excludeInterfaces", obj.Spec.ExcludeInterfaces)
@@ -33,6 +29,10 @@ func (p *parser) l2(in []v1beta1.L2Advertisement, pools []Pool) []announce.L2Adv
 		}
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
+			continue
+		}
+		var ok bool
+		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); !ok {
 			continue
 		}
 		out = append(out, ad)
@@ -72,25 +72,25 @@ func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []annou
 	for _, obj := range byAge(o.BGP) {
 		ref := Ref{"BGPAdvertisement", obj.Name}
 		p.accept(ref)
-		sel, ok := p.selection(ref, obj.Spec.Selection, pools)
-		if !ok {
-			continue
-		}
 		byLabel, err := selector("spec.peerSelectors", obj.Spec.PeerSelectors)
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
 			continue
 		}
-		ad := announce.BGPAdvertisement{Name: obj.Name, Selection: sel, Length4: length(obj.Spec.AggregationLength, 32), Length6: length(obj.Spec.AggregationLengthV6, 128)}
-		var missing []string
-		ad.Peers, missing = resolve(peers, obj.Spec.Peers, byLabel)
-		if len(missing) > 0 {
-			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %q; the others are announced to", missing)
-		}
+		ad := announce.BGPAdvertisement{Name: obj.Name, Length4: length(obj.Spec.AggregationLength, 32), Length6: length(obj.Spec.AggregationLengthV6, 128)}
 		if ad.Attributes, err = attributes(obj.Spec, aliases); err != nil {
 			// To announce without a community such as no-export could do harm.
 			p.fault(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
 			continue
+		}
+		var ok bool
+		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); !ok {
+			continue
+		}
+		var missing []string
+		ad.Peers, missing = resolve(peers, obj.Spec.Peers, byLabel)
+		if len(missing) > 0 {
+			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %q; the others are announced to", missing)
 		}
 		p.aggregates(ref, &ad, pools)
 		out = append(out, ad)

@@ -8,7 +8,6 @@ package intent
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -148,6 +147,3 @@ func resolve(all []named, names []string, sel announce.Selector) (chosen map[str
 	}
 	return chosen, missing
 }
-
-// keys returns the sorted keys of a set.
-func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

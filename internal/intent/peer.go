@@ -24,9 +24,6 @@ func (p *parser) peers(o Objects, profiles map[string]bool) []announce.Neighbor 
 			p.fault(ref, v1beta1.ReasonUnsupported, "spec.interface: sessions without peerAddress are not supported yet; set spec.peerAddress instead")
 			continue
 		}
-		if name := obj.Spec.BFDProfile; name != "" && !profiles[name] {
-			p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
-		}
 		nodes, err := selector("spec.nodeSelectors", obj.Spec.NodeSelectors)
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
@@ -41,6 +38,9 @@ func (p *parser) peers(o Objects, profiles map[string]bool) []announce.Neighbor 
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
 			continue
+		}
+		if name := obj.Spec.BFDProfile; name != "" && !profiles[name] {
+			p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
 		}
 		peer.Password = password
 		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes})

@@ -1,0 +1,164 @@
+package intent_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// read turns YAML into an object.
+func read[T any](t *testing.T, text string) *T {
+	t.Helper()
+	out := new(T)
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return out
+}
+
+func TestOurs(t *testing.T) {
+	for _, c := range []struct {
+		name, spec, class string
+		want              bool
+	}{
+		{name: "a Service without class is for the default load balancer", spec: "type: LoadBalancer", want: true},
+		{name: "a Service without class is not for one with a class", spec: "type: LoadBalancer", class: "steelyard.dev/x"},
+		{name: "a Service with a class is for the load balancer of that class", spec: "{type: LoadBalancer, loadBalancerClass: steelyard.dev/x}", class: "steelyard.dev/x", want: true},
+		{name: "a Service with a class is not for the default", spec: "{type: LoadBalancer, loadBalancerClass: steelyard.dev/x}"},
+		{name: "a Service with a class is not for another", spec: "{type: LoadBalancer, loadBalancerClass: steelyard.dev/x}", class: "steelyard.dev/y"},
+		{name: "a Service of another type is not ours", spec: "{type: NodePort, loadBalancerClass: steelyard.dev/x}", class: "steelyard.dev/x"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			svc := &corev1.Service{Spec: *read[corev1.ServiceSpec](t, c.spec)}
+			if have := intent.Ours(svc, c.class); have != c.want {
+				t.Errorf("want %v, have %v", c.want, have)
+			}
+		})
+	}
+}
+
+func TestRequest(t *testing.T) {
+	v4 := ipam.Families{Want: []ipam.Family{ipam.IPv4}, All: true}
+	both := []ipam.Family{ipam.IPv4, ipam.IPv6}
+	own := ipam.Share{Pods: "n/s"}
+	for _, c := range []struct {
+		name, svc string
+		want      ipam.Request
+	}{
+		{name: "a plain Service wants one IPv4 address", svc: `{}`, want: ipam.Request{Families: v4, Share: own}},
+		{name: "ports are taken with their protocols", svc: `spec: {ports: [{port: 80, protocol: TCP}, {port: 53, protocol: UDP}]}`,
+			want: ipam.Request{Families: v4, Share: own, Ports: []ipam.Port{{Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}}}},
+		{name: "single-stack IPv6 is wanted as such", svc: `spec: {ipFamilies: [IPv6], ipFamilyPolicy: SingleStack}`,
+			want: ipam.Request{Families: ipam.Families{Want: []ipam.Family{ipam.IPv6}, All: true}, Share: own}},
+		{name: "required dual-stack wants both", svc: `spec: {ipFamilies: [IPv4, IPv6], ipFamilyPolicy: RequireDualStack}`,
+			want: ipam.Request{Families: ipam.Families{Want: both, All: true}, Share: own}},
+		{name: "preferred dual-stack wants any, in its order", svc: `spec: {ipFamilies: [IPv6, IPv4], ipFamilyPolicy: PreferDualStack}`,
+			want: ipam.Request{Families: ipam.Families{Want: []ipam.Family{ipam.IPv6, ipam.IPv4}}, Share: own}},
+		{name: "a pool is asked for by annotation", svc: `metadata: {annotations: {steelyard.dev/address-pool: p}}`,
+			want: ipam.Request{Families: v4, Share: own, Pool: "p"}},
+		{name: "addresses are asked for by annotation", svc: `metadata: {annotations: {steelyard.dev/loadBalancerIPs: "10.0.0.1, 2001:db8::1"}}`,
+			want: ipam.Request{Families: v4, Share: own, Want: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")}}},
+		{name: "an empty annotation asks for nothing", svc: `metadata: {annotations: {steelyard.dev/loadBalancerIPs: " "}}`, want: ipam.Request{Families: v4, Share: own}},
+		{name: "an address is asked for by field", svc: `spec: {loadBalancerIP: 10.0.0.1}`,
+			want: ipam.Request{Families: v4, Share: own, Want: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}},
+		{name: "field and annotation may agree", svc: `{metadata: {annotations: {steelyard.dev/loadBalancerIPs: 10.0.0.1}}, spec: {loadBalancerIP: 10.0.0.1}}`,
+			want: ipam.Request{Families: v4, Share: own, Want: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}},
+		{name: "field and annotation that differ can't be read", svc: `{metadata: {annotations: {steelyard.dev/loadBalancerIPs: 10.0.0.2}}, spec: {loadBalancerIP: 10.0.0.1}}`,
+			want: ipam.Request{Families: v4, Share: own, Invalid: `spec.loadBalancerIP is "10.0.0.1" and annotation steelyard.dev/loadBalancerIPs is "10.0.0.2": remove one of them`}},
+		{name: "two addresses of one family can't be read", svc: `metadata: {annotations: {steelyard.dev/loadBalancerIPs: "10.0.0.1,10.0.0.2"}}`,
+			want: ipam.Request{Families: v4, Share: own, Invalid: "annotation steelyard.dev/loadBalancerIPs: 10.0.0.1 and 10.0.0.2 are of one family; at most one of each is possible"}},
+		{name: "an address that is none can't be read", svc: `spec: {loadBalancerIP: ten}`,
+			want: ipam.Request{Families: v4, Share: own, Invalid: `spec.loadBalancerIP: "ten" is not an IPv4 or IPv6 address`}},
+		{name: "an empty part of the list can't be read", svc: `metadata: {annotations: {steelyard.dev/loadBalancerIPs: "10.0.0.1,"}}`,
+			want: ipam.Request{Families: v4, Share: own, Invalid: `annotation steelyard.dev/loadBalancerIPs: "" is not an IPv4 or IPv6 address`}},
+		{name: "a sharing key comes with the Pods and the traffic policy",
+			svc:  `{metadata: {annotations: {steelyard.dev/allow-shared-ip: k}}, spec: {externalTrafficPolicy: Local, selector: {b: "2", a: "1"}}}`,
+			want: ipam.Request{Families: v4, Share: ipam.Share{Key: "k", Local: true, Pods: "n?a=1,b=2"}}},
+		{name: "addresses in the status are held, names are not", svc: `status: {loadBalancer: {ingress: [{ip: 10.0.0.1}, {hostname: x.example}, {ip: "2001:db8::1"}]}}`,
+			want: ipam.Request{Families: v4, Share: own, Has: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			svc := read[corev1.Service](t, c.svc)
+			svc.Namespace, svc.Name, svc.CreationTimestamp = "n", "s", metav1.NewTime(time.Unix(7, 0))
+			c.want.Service, c.want.Created = ipam.Key{Namespace: "n", Name: "s"}, time.Unix(7, 0)
+			if diff := gocmp.Diff(c.want, intent.Request(svc), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("want -, have +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPodsOfDifferentNamespacesDiffer(t *testing.T) {
+	svc := read[corev1.Service](t, `spec: {selector: {a: "1"}}`)
+	svc.Namespace, svc.Name = "n", "s"
+	one := intent.Request(svc).Share.Pods
+	svc.Name = "t"
+	if two := intent.Request(svc).Share.Pods; one != two {
+		t.Errorf("equal selectors in one namespace: %q and %q", one, two)
+	}
+	svc.Namespace = "m"
+	if three := intent.Request(svc).Share.Pods; one == three {
+		t.Errorf("selectors in two namespaces: both %q", one)
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1-10.0.0.9]}`))
+	svc := read[corev1.Service](t, `{metadata: {namespace: n, name: s, labels: {a: b}},
+		spec: {externalTrafficPolicy: Local}, status: {loadBalancer: {ingress: [{ip: 10.0.0.1}, {ip: 192.0.2.1}]}}}`)
+	slices := []discoveryv1.EndpointSlice{*read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
+		{addresses: [10.1.0.1], nodeName: ready, conditions: {ready: true, serving: true}},
+		{addresses: [10.1.0.2], nodeName: says-nothing},
+		{addresses: [10.1.0.3], nodeName: ready-of-old, conditions: {ready: true}},
+		{addresses: [10.1.0.4], nodeName: terminating, conditions: {ready: false, serving: true, terminating: true}},
+		{addresses: [10.1.0.5], nodeName: unready, conditions: {ready: false, serving: false}},
+		{addresses: [10.1.0.6], nodeName: unready-of-old, conditions: {ready: false}},
+		{addresses: [10.1.0.7], conditions: {ready: true}}]}`),
+		*read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
+		{addresses: [10.1.0.8], nodeName: unready, conditions: {ready: false, serving: false}},
+		{addresses: [10.1.0.9], nodeName: second-slice, conditions: {ready: true}}]}`)}
+	want := announce.Service{
+		Key: ipam.Key{Namespace: "n", Name: "s"}, Labels: map[string]string{"a": "b"}, Local: true,
+		Addrs:   []announce.Address{{Addr: netip.MustParseAddr("10.0.0.1"), Pool: "p"}, {Addr: netip.MustParseAddr("192.0.2.1")}},
+		ReadyOn: map[string]bool{"ready": true, "says-nothing": true, "ready-of-old": true, "terminating": true, "second-slice": true},
+	}
+	if diff := gocmp.Diff(want, config.Announced(svc, slices), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("with Local traffic, want -, have +:\n%s", diff)
+	}
+	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	want.Local, want.ReadyOn = false, nil
+	if diff := gocmp.Diff(want, config.Announced(svc, slices), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("with Cluster traffic, want -, have +:\n%s", diff)
+	}
+}
+
+func TestExcluded(t *testing.T) {
+	for _, c := range []struct{ name, node, want string }{
+		{name: "a plain node may announce", node: `{}`},
+		{name: "a label excludes it, whatever its value", node: `metadata: {labels: {node.kubernetes.io/exclude-from-external-load-balancers: "false"}}`,
+			want: "label node.kubernetes.io/exclude-from-external-load-balancers"},
+		{name: "a network that is not available excludes it", node: `status: {conditions: [{type: NetworkUnavailable, status: "True"}]}`, want: "condition NetworkUnavailable"},
+		{name: "a network that is available does not", node: `status: {conditions: [{type: NetworkUnavailable, status: "False"}]}`},
+		{name: "another condition does not", node: `status: {conditions: [{type: MemoryPressure, status: "True"}, {type: Ready, status: "False"}]}`},
+		{name: "the taint out-of-service excludes it", node: `spec: {taints: [{key: other, effect: NoSchedule}, {key: node.kubernetes.io/out-of-service, effect: NoExecute}]}`,
+			want: "taint node.kubernetes.io/out-of-service"},
+		{name: "cordon alone does not exclude", node: `spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if have := intent.Excluded(read[corev1.Node](t, c.node)); have != c.want {
+				t.Errorf("want %q, have %q", c.want, have)
+			}
+		})
+	}
+}

@@ -1,0 +1,259 @@
+package intent_test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// TestStories runs the stories of testdata. A story is its name after "#",
+// objects, "=>", and what is made of them. An object is a line, the older
+// first: its kind, its name (and labels in brackets), its spec in YAML; of a
+// Secret the whole object. Selectors are not printed; other tests try them.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/stories/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
+			name, body, _ := strings.Cut(story, "\n")
+			t.Run(name, func(t *testing.T) { tell(t, body) })
+		}
+	}
+}
+
+// neighbours are sound objects that live beside those of every story.
+const neighbours = `
+IPAddressPool zz-pool {addresses: [198.51.100.0/24, "2001:db8:ffff::/64"]}
+L2Advertisement zz-l2 {ipAddressPools: [zz-pool], interfaces: [eth0]}
+Community zz-community {communities: [{name: zz-alias, value: "65535:65281"}]}
+BGPPeer zz-peer {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.1}
+BGPAdvertisement zz-bgp {ipAddressPools: [zz-pool], peers: [zz-peer], communities: [zz-alias], aggregationLength: 24}
+`
+
+func tell(t *testing.T, body string) {
+	told, want, ok := strings.Cut(body, "=>")
+	if !ok {
+		t.Fatal("the story has no end: =>")
+	}
+	objects := parse(t, told)
+	want = strings.TrimSpace(want)
+	if diff := gocmp.Diff(want, outcome(intent.Parse(objects))); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	if diff := gocmp.Diff(want, outcome(intent.Parse(shuffled(objects)))); diff != "" {
+		t.Errorf("another order, another end:\n%s", diff)
+	}
+	alone := linesOf("zz-", outcome(intent.Parse(parse(t, neighbours))))
+	beside := linesOf("zz-", outcome(intent.Parse(parse(t, told+neighbours))))
+	if diff := gocmp.Diff(alone, beside); diff != "" || len(alone) != 4 {
+		t.Errorf("the story harms its neighbours:\n%s", diff)
+	}
+}
+
+// linesOf returns the lines about objects whose name has this prefix.
+func linesOf(prefix, text string) []string {
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if words := strings.Fields(line); len(words) > 1 && strings.HasPrefix(words[1], prefix) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// parse reads objects; each is a second younger than the one before.
+func parse(t *testing.T, text string) intent.Objects {
+	t.Helper()
+	o := intent.Objects{Secrets: map[string]*corev1.Secret{}}
+	age := time.Unix(0, 0)
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		kind, rest, _ := strings.Cut(line, " ")
+		name, spec, _ := strings.Cut(rest, " ")
+		name, label, _ := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+		age = age.Add(time.Second)
+		m := metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(age)}
+		if k, v, ok := strings.Cut(label, "="); ok {
+			m.Labels = map[string]string{k: v}
+		}
+		read := func(into any) {
+			t.Helper()
+			if err := yaml.UnmarshalStrict([]byte(cmp.Or(spec, "{}")), into); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+		}
+		switch kind {
+		case "IPAddressPool":
+			x := v1beta1.IPAddressPool{ObjectMeta: m}
+			read(&x.Spec)
+			o.Pools = append(o.Pools, x)
+		case "L2Advertisement":
+			x := v1beta1.L2Advertisement{ObjectMeta: m}
+			read(&x.Spec)
+			o.L2 = append(o.L2, x)
+		case "BGPAdvertisement":
+			x := v1beta1.BGPAdvertisement{ObjectMeta: m}
+			read(&x.Spec)
+			o.BGP = append(o.BGP, x)
+		case "BGPPeer":
+			x := v1beta1.BGPPeer{ObjectMeta: m}
+			read(&x.Spec)
+			o.Peers = append(o.Peers, x)
+		case "BFDProfile":
+			x := v1beta1.BFDProfile{ObjectMeta: m}
+			read(&x.Spec)
+			o.Profiles = append(o.Profiles, x)
+		case "Community":
+			x := v1beta1.Community{ObjectMeta: m}
+			read(&x.Spec)
+			o.Communities = append(o.Communities, x)
+		case "Secret":
+			x := corev1.Secret{}
+			read(&x)
+			x.ObjectMeta = m
+			for k, v := range x.StringData { // as the API server does
+				x.Data = map[string][]byte{k: []byte(v)}
+			}
+			o.Secrets[name] = &x
+		default:
+			t.Fatalf("can't read %q", line)
+		}
+	}
+	return o
+}
+
+func shuffled(o intent.Objects) intent.Objects {
+	rng := rand.New(rand.NewSource(1))
+	o.Pools = shuffle(o.Pools, rng)
+	o.L2 = shuffle(o.L2, rng)
+	o.BGP = shuffle(o.BGP, rng)
+	o.Peers = shuffle(o.Peers, rng)
+	o.Profiles = shuffle(o.Profiles, rng)
+	o.Communities = shuffle(o.Communities, rng)
+	return o
+}
+
+func shuffle[T any](in []T, rng *rand.Rand) []T {
+	out := slices.Clone(in)
+	slices.Reverse(out) // at least this
+	if len(out) > 2 {
+		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
+	return out
+}
+
+// outcome prints what is good, and then what there is to say.
+func outcome(c intent.Config) string {
+	var lines []string
+	for _, p := range c.Pools {
+		lines = append(lines, "pool "+p.Name+" "+poolText(p.Pool))
+	}
+	for _, ad := range c.L2 {
+		lines = append(lines, fmt.Sprintf("l2 %s pools %s only %v except %v prefer %v", ad.Name, names(ad.Pools), ad.Links.Only, ad.Links.Except, weights(ad.Prefer)))
+	}
+	for _, ad := range c.BGP {
+		attributes := strings.TrimPrefix(ad.Attributes.String(), "invalid Prefix")
+		lines = append(lines, fmt.Sprintf("bgp %s pools %s peers %s length %d/%d%s", ad.Name, names(ad.Pools), names(ad.Peers), ad.Length4, ad.Length6, attributes))
+	}
+	for _, n := range c.Neighbors {
+		lines = append(lines, "peer "+n.Peer.Name+" "+peerText(n.Peer))
+	}
+	slices.Sort(lines)
+	var said []string
+	for ref, v := range c.Verdicts {
+		if v.Reason != "" {
+			said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, v.Reason, v.Message))
+		}
+		if len(v.NoEffect) > 0 {
+			said = append(said, fmt.Sprintf("%s %s without effect: %s", ref.Kind, ref.Name, strings.Join(v.NoEffect, ", ")))
+		}
+	}
+	slices.Sort(said)
+	return strings.Join(append(lines, said...), "\n")
+}
+
+func poolText(p ipam.Pool) string {
+	var out []string
+	for _, r := range p.Ranges {
+		out = append(out, fmt.Sprintf("%s-%s", r.First, r.Last))
+	}
+	for _, f := range []struct {
+		word string
+		set  bool
+	}{{"manual", !p.AutoAssign}, {"avoid-buggy", p.AvoidBuggy}, {"frozen", p.Frozen}, {"pinned", p.Pinned}} {
+		if f.set {
+			out = append(out, f.word)
+		}
+	}
+	if p.Priority != 0 {
+		out = append(out, fmt.Sprintf("priority %d", p.Priority))
+	}
+	return strings.Join(out, " ")
+}
+
+func names(set map[string]bool) string {
+	if set == nil {
+		return "all"
+	}
+	out := []string{}
+	for n := range set {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return fmt.Sprint(out)
+}
+
+func weights(in []announce.Preference) []int {
+	out := []int{}
+	for _, p := range in {
+		out = append(out, p.Weight)
+	}
+	return out
+}
+
+// peerText tells what differs from an ordinary peer.
+func peerText(p announce.Peer) string {
+	out := fmt.Sprintf("%s:%d as %d>%d%s", p.Addr, p.Port, p.LocalASN, p.PeerASN, p.ASN)
+	if p.HoldTime != 90*time.Second || p.KeepaliveTime != 30*time.Second {
+		out += fmt.Sprintf(" hold %s keepalive %s", p.HoldTime, p.KeepaliveTime)
+	}
+	for _, f := range []struct {
+		word string
+		set  bool
+		is   any
+	}{
+		{"connect", p.ConnectTime != 0, p.ConnectTime}, {"source", p.SourceAddr.IsValid(), p.SourceAddr},
+		{"router-id", p.RouterID.IsValid(), p.RouterID}, {"password", p.Password != "", p.Password},
+		{"ttl", p.MultiHopTTL != 0, p.MultiHopTTL}, {"min-ttl", p.MinTTL != 0, p.MinTTL}, {"dual-stack", p.DualStack, ""},
+	} {
+		if f.set {
+			out += strings.TrimRight(fmt.Sprintf(" %s %v", f.word, f.is), " ")
+		}
+	}
+	return out
+}
