@@ -147,7 +147,10 @@ func shuffled(s announce.Snapshot, rng *rand.Rand) announce.Snapshot {
 
 func shuffle[T any](in []T, rng *rand.Rand) []T {
 	out := slices.Clone(in)
-	rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	slices.Reverse(out) // at least this
+	if len(out) > 2 {
+		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
 	return out
 }
 

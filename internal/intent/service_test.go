@@ -115,7 +115,7 @@ func TestPodsOfDifferentNamespacesDiffer(t *testing.T) {
 
 func TestAnnounced(t *testing.T) {
 	config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1-10.0.0.9]}`))
-	svc := read[corev1.Service](t, `{metadata: {namespace: n, name: s, labels: {a: b}},
+	svc := read[corev1.Service](t, `{metadata: {namespace: "n", name: s, labels: {a: b}},
 		spec: {externalTrafficPolicy: Local}, status: {loadBalancer: {ingress: [{ip: 10.0.0.1}, {ip: 192.0.2.1}]}}}`)
 	slices := []discoveryv1.EndpointSlice{*read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
 		{addresses: [10.1.0.1], nodeName: ready, conditions: {ready: true, serving: true}},

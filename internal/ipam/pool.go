@@ -152,7 +152,8 @@ func Overlap(a, b []Range) (Range, bool) {
 	for _, r := range a {
 		for _, s := range b {
 			if sameFamily(r, s) && r.First.Compare(s.Last) <= 0 && s.First.Compare(r.Last) <= 0 {
-				return Range{maxAddr(r.First, s.First), minAddr(r.Last, s.Last)}, true
+				firsts, lasts := []netip.Addr{r.First, s.First}, []netip.Addr{r.Last, s.Last}
+				return Range{slices.MaxFunc(firsts, netip.Addr.Compare), slices.MinFunc(lasts, netip.Addr.Compare)}, true
 			}
 		}
 	}
@@ -188,18 +189,4 @@ func subtract(ranges []Range, x Range) []Range {
 
 func sameFamily(r, s Range) bool {
 	return r.First.BitLen() == s.First.BitLen() && r.Last.BitLen() == s.Last.BitLen() && r.First.BitLen() == r.Last.BitLen()
-}
-
-func minAddr(a, b netip.Addr) netip.Addr {
-	if b.Less(a) {
-		return b
-	}
-	return a
-}
-
-func maxAddr(a, b netip.Addr) netip.Addr {
-	if a.Less(b) {
-		return b
-	}
-	return a
 }

@@ -180,14 +180,15 @@ func (b *book) whyNot(r *Request, f Family, pools []*Pool) refusal {
 		}
 		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describe(r))
 	}
-	var with []string
+	var all, with []string
 	for _, p := range pools {
+		all = append(all, p.Name)
 		if p.has(f) {
 			with = append(with, p.Name)
 		}
 	}
 	if len(with) == 0 {
-		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, names(pools))
+		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, strings.Join(all, ", "))
 	}
 	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s", f, strings.Join(with, ", "))
 }
@@ -208,14 +209,6 @@ func (b *book) describe(r *Request) string {
 			break
 		}
 		out = append(out, fmt.Sprintf("%q %s", p.Name, why))
-	}
-	return strings.Join(out, ", ")
-}
-
-func names(pools []*Pool) string {
-	out := make([]string, len(pools))
-	for i, p := range pools {
-		out[i] = p.Name
 	}
 	return strings.Join(out, ", ")
 }

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// settledService is a Service to which nothing needs to be written.
+func settledService() (*corev1.Service, ipam.Grant) {
+	g := ipam.Grant{
+		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")},
+		Pools: []string{"p", "q"},
+	}
+	vip := corev1.LoadBalancerIPModeVIP
+	svc := &corev1.Service{}
+	svc.Namespace, svc.Name = "n", "s"
+	svc.Annotations = map[string]string{v1beta1.AnnotationPool: "p,q", "other": "stays"}
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.0.0.1", IPMode: &vip}, {IP: "2001:db8::1", IPMode: &vip}}
+	svc.Status.Conditions = []metav1.Condition{
+		{Type: "example.com/Foreign", Status: metav1.ConditionTrue, Reason: "Theirs"},
+		{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAssigned,
+			Message: `10.0.0.1 of IPAddressPool "p", 2001:db8::1 of IPAddressPool "q"`, LastTransitionTime: metav1.NewTime(time.Unix(7, 0))},
+	}
+	return svc, g
+}
+
+func TestChangeOf(t *testing.T) {
+	refused := ipam.Grant{Reason: ipam.PoolExhausted, Message: "all are taken"}
+	proxy := corev1.LoadBalancerIPModeProxy
+	for _, c := range []struct {
+		name    string
+		edit    func(*corev1.Service, *ipam.Grant)
+		differs bool
+		event   bool
+	}{
+		{name: "nothing is written when nothing differs", edit: func(*corev1.Service, *ipam.Grant) {}},
+		{name: "nothing is written for an object of another version", edit: func(s *corev1.Service, _ *ipam.Grant) { s.ResourceVersion = "8" }},
+		{name: "an address that was moved before is no reason to write", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Moved = "of old" }},
+		{name: "another address is written and told", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Addrs[0] = netip.MustParseAddr("10.0.0.2") }, differs: true, event: true},
+		{name: "another order of the addresses is written and told", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			in := s.Status.LoadBalancer.Ingress
+			in[0], in[1] = in[1], in[0]
+		}, differs: true, event: true},
+		{name: "an address too much is taken away", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{Hostname: "x.example"})
+		}, differs: true, event: true},
+		{name: "another ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = &proxy }, differs: true, event: true},
+		{name: "a missing ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = nil }, differs: true, event: true},
+		{name: "a lost annotation is written and not told", edit: func(s *corev1.Service, _ *ipam.Grant) { delete(s.Annotations, v1beta1.AnnotationPool) }, differs: true},
+		{name: "an edited annotation is put right and not told", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations[v1beta1.AnnotationPool] = "mine" }, differs: true},
+		{name: "a lost condition is written and told", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions = s.Status.Conditions[:1] }, differs: true, event: true},
+		{name: "another status of the condition is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Status = metav1.ConditionFalse }, differs: true, event: true},
+		{name: "another reason is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Reason = "Other" }, differs: true, event: true},
+		{name: "another message is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Message = "other" }, differs: true, event: true},
+		{name: "a slip in a request is told though the address stays", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Message = "words" }, differs: true, event: true},
+		{name: "a refusal takes everything away", edit: func(_ *corev1.Service, g *ipam.Grant) { *g = refused }, differs: true, event: true},
+		{name: "a refusal of a new Service is written and told", edit: func(s *corev1.Service, g *ipam.Grant) {
+			*g, s.Status, s.Annotations = refused, corev1.ServiceStatus{}, nil
+		}, differs: true, event: true},
+		{name: "a refusal that stands is not written again", edit: func(s *corev1.Service, g *ipam.Grant) {
+			*g, s.Annotations, s.Status.LoadBalancer = refused, nil, corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{}}
+			s.Status.Conditions[1] = metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: "PoolExhausted", Message: "all are taken"}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			svc, g := settledService()
+			c.edit(svc, &g)
+			before := svc.DeepCopy()
+			change, differs := changeOf(svc, g)
+			if differs != c.differs || change.event != c.event {
+				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.event)
+			}
+			if diff := cmp.Diff(before, svc); diff != "" {
+				t.Errorf("an object of the cache was changed:\n%s", diff)
+			}
+			written(svc, change)
+			if again, differs := changeOf(svc, g); differs || again.event {
+				t.Errorf("once written it differs still: %+v", again)
+			}
+		})
+	}
+}
+
+// written applies a change as the API server does.
+func written(svc *corev1.Service, c change) {
+	svc.Status.LoadBalancer.Ingress, svc.Status.Conditions = c.ingress, c.conditions
+	if svc.Annotations == nil {
+		svc.Annotations = map[string]string{}
+	}
+	delete(svc.Annotations, v1beta1.AnnotationPool)
+	if c.pools != "" {
+		svc.Annotations[v1beta1.AnnotationPool] = c.pools
+	}
+}
+
+func TestForeignConditionsAreKept(t *testing.T) {
+	svc, _ := settledService()
+	change, _ := changeOf(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"})
+	if len(change.conditions) != 2 || !cmp.Equal(change.conditions[0], svc.Status.Conditions[0]) {
+		t.Errorf("have %+v", change.conditions)
+	}
+	if c := change.conditions[1]; c.Status != metav1.ConditionFalse || c.Reason != "NoPool" || c.Message != "none" {
+		t.Errorf("have %+v", c)
+	}
+}
+
+func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
+	svc, g := settledService()
+	g.Message = "words"
+	change, _ := changeOf(svc, g)
+	if have := change.conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
+		t.Errorf("the status is as before, and its time is now %s", have)
+	}
+}
+
+// world is a snapshot of two pools and three Services.
+func world() snapshot {
+	pool := func(name, address string, a *v1beta1.ServiceAllocation) v1beta1.IPAddressPool {
+		p := v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{v1beta1.AddressRange(address)}, ServiceAllocation: a}}
+		p.Name = name
+		return p
+	}
+	var s snapshot
+	s.objects.Pools = []v1beta1.IPAddressPool{
+		pool("front", "10.0.1.1-10.0.1.9", &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"tier": "front"}}}}),
+		pool("red", "10.0.2.1-10.0.2.9", &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"team": "red"}}}}),
+	}
+	for i, n := range []struct{ namespace, name, tier string }{{"shop", "web", "front"}, {"shop", "db", ""}, {"lab", "red", ""}} {
+		svc := &corev1.Service{}
+		svc.Namespace, svc.Name, svc.CreationTimestamp = n.namespace, n.name, metav1.NewTime(time.Unix(int64(i), 0))
+		svc.Labels = map[string]string{"tier": n.tier, "team": "red"} // not the namespace's
+		s.services = append(s.services, svc)
+	}
+	s.namespaces = map[string]map[string]string{"shop": {"team": "blue"}, "lab": {"team": "red"}}
+	return s
+}
+
+func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
+	want := map[string]string{"shop/web": "10.0.1.1", "shop/db": "NoPool", "lab/red": "10.0.2.1"}
+	have := map[string]string{}
+	for k, g := range think(world()).grants {
+		have[k.String()] = string(g.Reason)
+		if len(g.Addrs) > 0 {
+			have[k.String()] = g.Addrs[0].String()
+		}
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
+func TestThinkingTwiceWritesOnce(t *testing.T) {
+	s := world()
+	for _, svc := range s.services {
+		change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}])
+		if !differs {
+			t.Errorf("%s: nothing is written at first", svc.Name)
+		}
+		written(svc, change)
+	}
+	for _, svc := range s.services {
+		if change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}]); differs {
+			t.Errorf("%s: written again: %+v", svc.Name, change)
+		}
+	}
+}
+
+func TestUsageCountsASharedAddressOnce(t *testing.T) {
+	s := world()
+	for i, svc := range s.services {
+		svc.Labels["tier"] = "front"
+		svc.Annotations = map[string]string{v1beta1.AnnotationAllowSharedIP: "k", v1beta1.AnnotationAddressPool: "front"}
+		svc.Spec.Ports = []corev1.ServicePort{{Port: int32(80 + i/2), Protocol: corev1.ProtocolTCP}} // two on 80, one on 81
+	}
+	want := &v1beta1.PoolUsage{Capacity: "9", Assigned: "2", Available: "7"}
+	use := think(s).usage()
+	if diff := cmp.Diff(want, use["front"][ipam.IPv4]); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	if use["front"][ipam.IPv6] != nil {
+		t.Errorf("a pool without IPv6 reports %+v", use["front"][ipam.IPv6])
+	}
+}
