@@ -43,9 +43,8 @@ bench: packages build ## measure on a rack, beside a bare client: a burst of Ser
 	go run $(TAGS) ./e2e/bench
 
 .PHONY: images
-images: build ## build container images of controller and speaker (needs docker)
-	@command -v docker >/dev/null || { echo "make images needs docker: on Debian, apt-get install docker.io"; exit 1; }
-	for program in controller speaker; do docker build -t steelyard-$$program:dev --build-arg PROGRAM=$$program -f config/Dockerfile bin; done
+images: build ## pack controller and speaker into container images, dist/*.tar (no container engine needed)
+	go run ./config/images
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need
@@ -58,4 +57,4 @@ packages: ## install the Debian packages that racks need
 .PHONY: clean
 clean: ## remove bin/ and every rack
 	@if [ -x bin/rack ]; then bin/rack down --all; fi
-	rm -rf bin
+	rm -rf bin dist

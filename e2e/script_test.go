@@ -49,7 +49,7 @@ func (s story) curl(ts *testscript.TestScript, neg bool, args []string) {
 // check runs a command and fails the story if it ends otherwise than wanted.
 // Its output is what stdout and stderr look at.
 func (s story) check(ts *testscript.TestScript, neg bool, command []string) {
-	err := ts.Exec(program2path("rack"), s.arguments(ts, command)...)
+	err := ts.Exec(programPath("rack"), s.arguments(ts, command)...)
 	if err != nil && !neg {
 		ts.Fatalf("%s: %v", strings.Join(command, " "), err)
 	}
@@ -88,7 +88,7 @@ func (o outcome) String() string {
 
 // look runs a command without a trace in the story's log.
 func (s story) look(ts *testscript.TestScript, command []string) outcome {
-	cmd := exec.Command(program2path("rack"), s.arguments(ts, command)...)
+	cmd := exec.Command(programPath("rack"), s.arguments(ts, command)...)
 	cmd.Dir = ts.Getenv("WORK")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

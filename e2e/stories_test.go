@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	for _, program := range []string{"rack", "controller", "speaker"} {
-		if _, err := os.Stat(program2path(program)); err != nil {
+		if _, err := os.Stat(programPath(program)); err != nil {
 			fmt.Printf("FAIL: %v: run \"make build\" first\n", err)
 			os.Exit(1)
 		}
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func program2path(name string) string {
+func programPath(name string) string {
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
 	if err != nil {
 		panic(err)
@@ -157,7 +157,7 @@ func rackFor(t *testing.T, d description) string {
 // run runs a program of bin/ and fails the test if it fails.
 func run(t *testing.T, stdin []byte, program string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(program2path(program), args...)
+	cmd := exec.Command(programPath(program), args...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -170,7 +170,7 @@ func run(t *testing.T, stdin []byte, program string, args ...string) string {
 // standard error.
 func kubectl(t *testing.T, rack, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(program2path("rack"), append([]string{"kubectl", "--name", rack}, args...)...)
+	cmd := exec.Command(programPath("rack"), append([]string{"kubectl", "--name", rack}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -225,9 +225,9 @@ func tellState(t *testing.T, rack string) {
 		out, err := kubectl(t, rack, "", args...)
 		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-	out, err := exec.Command(program2path("rack"), "ps", "--name", rack).CombinedOutput()
+	out, err := exec.Command(programPath("rack"), "ps", "--name", rack).CombinedOutput()
 	t.Logf("rack ps: %v\n%s", err, out)
-	out, err = exec.Command("sh", "-c", program2path("rack")+" logs --name "+rack+" | grep -E 'level=|^==' | tail -n 150").CombinedOutput()
+	out, err = exec.Command("sh", "-c", programPath("rack")+" logs --name "+rack+" | grep -E 'level=|^==' | tail -n 150").CombinedOutput()
 	t.Logf("what the programs logged last: %v\n%s", err, out)
 }
 
