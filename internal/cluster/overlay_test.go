@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func version(uid, rv string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: uid, UID: types.UID(uid), ResourceVersion: rv}}
+}
+
+func versions(services []*corev1.Service) []string {
+	var out []string
+	for _, s := range services {
+		out = append(out, s.Name+"@"+s.ResourceVersion)
+	}
+	return out
+}
+
+func TestOverlay(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		seen   []*corev1.Service
+		cached []*corev1.Service
+		want   []string
+	}{
+		{"the zero overlay changes nothing", nil, []*corev1.Service{version("a", "5")}, []string{"a@5"}},
+		{"what was seen later replaces what is cached", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "5"), version("b", "6")}, []string{"a@7", "b@6"}},
+		{"a cache that has caught up wins", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "7")}, []string{"a@7"}},
+		{"a cache that is ahead wins", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "12")}, []string{"a@12"}},
+		{"versions are compared as numbers", []*corev1.Service{version("a", "100")}, []*corev1.Service{version("a", "99")}, []string{"a@100"}},
+		{"the later of two that were seen counts", []*corev1.Service{version("a", "9"), version("a", "8")}, []*corev1.Service{version("a", "5")}, []string{"a@9"}},
+		{"an object that is not cached stays away", []*corev1.Service{version("a", "9")}, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var o Overlay[*corev1.Service]
+			for _, s := range c.seen {
+				o.Saw(s)
+			}
+			o.Apply(c.cached)
+			if diff := cmp.Diff(c.want, versions(c.cached)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOverlayForgetsWhatTheCacheHasCaughtUpWith(t *testing.T) {
+	var o Overlay[*corev1.Service]
+	o.Saw(version("a", "7"))
+	o.Saw(version("gone", "7"))
+	o.Apply([]*corev1.Service{version("a", "8")})
+	if len(o.newer) != 0 {
+		t.Errorf("it still remembers %d objects", len(o.newer))
+	}
+}
+
+func TestStripDropsOnlyWhatNobodyReads(t *testing.T) {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}},
+		Status:     corev1.NodeStatus{Images: []corev1.ContainerImage{{SizeBytes: 1}}, Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady}}},
+	}
+	want := node.DeepCopy()
+	want.ManagedFields, want.Status.Images = nil, nil
+	got, err := strip(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
