@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,39 +25,75 @@ import (
 // parallel is how many writes are under way at once.
 const parallel = 32
 
+// patience is how long one write may take. One that hangs, in somebody's
+// admission webhook say, must not hold up the next pass for long.
+const patience = 5 * time.Second
+
 // apply writes what differs from the plan and reports whether anything could
 // not be written. No object's failure holds up another.
+//
+// Addresses are taken away first and given out then, so that no two Services
+// are seen with one address; what could not be taken away is not given out.
 func (r *reconciler) apply(ctx context.Context, p plan) (failed bool) {
-	var bad atomic.Bool
+	var losing, others []write
+	for _, svc := range p.services {
+		c, differs := changeOf(svc, p.grants[intent.KeyOf(svc)])
+		switch {
+		case !differs:
+		case len(c.loses) > 0:
+			losing = append(losing, r.writeService(svc, c))
+		default:
+			others = append(others, r.writeService(svc, c))
+		}
+	}
+	refused := r.writeAll(ctx, losing)
+	stuck := map[netip.Addr]bool{}
+	for _, w := range refused {
+		for _, a := range w.loses {
+			stuck[a] = true
+		}
+	}
+	free := slices.DeleteFunc(slices.Clone(others), func(w write) bool {
+		return slices.ContainsFunc(w.gains, func(a netip.Addr) bool { return stuck[a] })
+	})
+	failures := r.writeAll(ctx, slices.Concat(free, r.reports(p)))
+	return len(refused)+len(failures) > 0 || len(free) < len(others)
+}
+
+// write is one write to the API server.
+type write struct {
+	what         string // for the log
+	do           func(context.Context) error
+	failed       func()       // called, if set, when it fails; never at once with another
+	loses, gains []netip.Addr // addresses that a Service gives back, and gets
+}
+
+// writeAll makes all writes, many at once, and returns those that failed.
+func (r *reconciler) writeAll(ctx context.Context, writes []write) []write {
+	errs := make([]error, len(writes))
 	var group errgroup.Group
 	group.SetLimit(parallel)
-	for _, svc := range p.services {
-		change, differs := changeOf(svc, p.grants[intent.KeyOf(svc)])
-		if !differs {
+	for i, w := range writes {
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	var out []write
+	for i, w := range writes {
+		if errs[i] == nil {
 			continue
 		}
-		group.Go(func() error {
-			written, err := r.write(ctx, svc, change)
-			if err != nil {
-				bad.Store(true)
-				r.log.Warn("can't write a Service's status; trying again", "service", intent.KeyOf(svc), "err", err)
-				return nil
-			}
-			r.assumed.Saw(written)
-			return nil
-		})
+		r.log.Warn("can't "+w.what+"; trying again", "err", errs[i])
+		if w.failed != nil {
+			w.failed()
+		}
+		out = append(out, w)
 	}
-	for _, write := range r.reports(p) {
-		group.Go(func() error {
-			if err := write(ctx); client.IgnoreNotFound(err) != nil {
-				bad.Store(true)
-				r.log.Warn("can't write the status of a configuration object; trying again", "err", err)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // every failure was logged, and counted in bad
-	return bad.Load()
+	return out
 }
 
 // change is what is to become of one Service: status, condition and annotation
@@ -69,11 +105,16 @@ type change struct {
 	allocated  metav1.Condition
 	event      bool   // the outcome is another than before
 	moved      string // why an address was taken away; empty: none was
+
+	loses, gains []netip.Addr
 }
 
 // changeOf compares a Service with what it is granted.
 func changeOf(svc *corev1.Service, g ipam.Grant) (change, bool) {
 	c := change{allocated: conditionOf(g), pools: strings.Join(g.Pools, ","), moved: g.Moved}
+	held := intent.Holds(svc)
+	c.loses = slices.DeleteFunc(slices.Clone(held), func(a netip.Addr) bool { return slices.Contains(g.Addrs, a) })
+	c.gains = slices.DeleteFunc(slices.Clone(g.Addrs), func(a netip.Addr) bool { return slices.Contains(held, a) })
 	vip := corev1.LoadBalancerIPModeVIP
 	for _, a := range g.Addrs {
 		c.ingress = append(c.ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
@@ -103,10 +144,19 @@ func conditionOf(g ipam.Grant) metav1.Condition {
 	return metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAssigned, Message: message}
 }
 
-// write patches svc and tells of it. The patch holds only for the version of
+// writeService returns the write that brings a change about.
+func (r *reconciler) writeService(svc *corev1.Service, c change) write {
+	return write{
+		what:  "write the status of Service " + intent.KeyOf(svc).String(),
+		do:    func(ctx context.Context) error { return r.patch(ctx, svc, c) },
+		loses: c.loses, gains: c.gains,
+	}
+}
+
+// patch patches svc and tells of it. The patch holds only for the version of
 // the Service that the plan was made from, so that a former leader who wakes
 // up late changes nothing.
-func (r *reconciler) write(ctx context.Context, svc *corev1.Service, c change) (*corev1.Service, error) {
+func (r *reconciler) patch(ctx context.Context, svc *corev1.Service, c change) error {
 	annotation := any(c.pools)
 	if c.pools == "" {
 		annotation = nil
@@ -122,21 +172,21 @@ func (r *reconciler) write(ctx context.Context, svc *corev1.Service, c change) (
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encode the patch: %w", err)
+		return fmt.Errorf("encode the patch: %w", err)
 	}
 	out := &corev1.Service{}
 	out.Namespace, out.Name = svc.Namespace, svc.Name
-	err = r.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
-	switch {
-	case apierrors.IsNotFound(err):
-		return svc, nil // deleted meanwhile: nothing is left to write
-	case err != nil:
-		return nil, fmt.Errorf("patch the status: %w", err)
+	if err := r.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return err
 	}
 	out.ManagedFields = nil
+	r.assumed.Saw(out)
 	r.tell(out, svc, c)
-	return out, nil
+	return nil
 }
+
+// maxNote is how long the text of an event may be (events.k8s.io/v1).
+const maxNote = 1000
 
 // tell says what changed, once: in an event and in the log.
 func (r *reconciler) tell(svc, before *corev1.Service, c change) {
@@ -151,7 +201,11 @@ func (r *reconciler) tell(svc, before *corev1.Service, c change) {
 	if c.allocated.Status == metav1.ConditionFalse {
 		kind = corev1.EventTypeWarning
 	}
-	r.events.Eventf(svc, nil, kind, c.allocated.Reason, "Allocate", "%s", message)
+	note := message
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote], "") + "…"
+	}
+	r.events.Eventf(svc, nil, kind, c.allocated.Reason, "Allocate", "%s", note)
 	r.log.Info("allocation changed", "service", intent.KeyOf(svc), "reason", c.allocated.Reason, "message", message)
 }
 

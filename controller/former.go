@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,13 +16,18 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// former returns the writes that take our words off Services that were ours in
-// an earlier pass and are of another type now. The API server itself clears the
-// addresses; the watch shows only that such a Service has left.
-func (r *reconciler) former(p plan) []report {
+// former returns the writes that take our words off Services that were ours and
+// are of another type now. The API server itself clears their addresses; the
+// watch shows only that such a Service has left. What left while no leader was
+// there is found in the first pass.
+func (r *reconciler) former(p plan) []write {
 	now := make(map[types.UID]client.ObjectKey, len(p.services))
 	for _, svc := range p.services {
 		now[svc.UID] = client.ObjectKeyFromObject(svc)
+	}
+	var out []write
+	if r.ours == nil {
+		out = append(out, write{what: "find the Services that have left", do: r.findFormer, failed: func() { r.ours = nil }})
 	}
 	for uid, key := range r.ours {
 		if _, still := now[uid]; !still {
@@ -29,26 +35,31 @@ func (r *reconciler) former(p plan) []report {
 		}
 	}
 	r.ours = now
-	left := r.left
-	r.left = nil
-	var out []report
-	for _, key := range left {
-		out = append(out, func(ctx context.Context) error {
-			err := r.clean(ctx, key)
-			if client.IgnoreNotFound(err) != nil {
-				r.leave(key) // again, in the next pass
-			}
-			return err
+	for _, key := range r.left {
+		out = append(out, write{
+			what:   "take our condition off Service " + key.String(),
+			do:     func(ctx context.Context) error { return r.clean(ctx, key) },
+			failed: func() { r.left = append(r.left, key) },
 		})
 	}
+	r.left = nil
 	return out
 }
 
-// leave remembers a Service that is still to be cleaned.
-func (r *reconciler) leave(key client.ObjectKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.left = append(r.left, key)
+// findFormer cleans every Service that bears our annotation and is not ours.
+func (r *reconciler) findFormer(ctx context.Context) error {
+	var all corev1.ServiceList
+	if err := r.direct.List(ctx, &all); err != nil {
+		return err
+	}
+	var failed []error
+	for i := range all.Items {
+		svc := &all.Items[i]
+		if _, ok := svc.Annotations[v1beta1.AnnotationPool]; ok && !intent.Ours(svc, r.class) && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			failed = append(failed, client.IgnoreNotFound(r.clean(ctx, client.ObjectKeyFromObject(svc))))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // clean removes our condition and annotation from a Service that is not ours.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,8 +31,7 @@ type reconciler struct {
 	class     string
 	assumed   cluster.Overlay[*corev1.Service]
 
-	ours map[types.UID]client.ObjectKey // the Services of the pass before
-	mu   sync.Mutex                     // guards left
+	ours map[types.UID]client.ObjectKey // the Services of the pass before; nil at first
 	left []client.ObjectKey             // Services to be cleaned of our words
 }
 

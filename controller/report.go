@@ -18,14 +18,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// report writes the status of one object.
-type report func(context.Context) error
-
 // reports returns the writes that bring the status of every configuration
 // object up to date, that remove the claims of addresses nobody has, and that
 // clean Services which are ours no more.
-func (r *reconciler) reports(p plan) []report {
-	var out []report
+func (r *reconciler) reports(p plan) []write {
+	var out []write
 	use := p.usage()
 	for i := range p.objects.Pools {
 		o := p.objects.Pools[i].DeepCopy()
@@ -63,15 +60,15 @@ func (r *reconciler) reports(p plan) []report {
 }
 
 // differing adds the write that turns before into after, if they differ.
-func (r *reconciler) differing(out []report, before, after client.Object) []report {
+func (r *reconciler) differing(out []write, before, after client.Object) []write {
 	if equality.Semantic.DeepEqual(before, after) {
 		return out
 	}
-	return append(out, func(ctx context.Context) error {
-		if err := r.client.Status().Patch(ctx, after, client.MergeFrom(before)); err != nil {
-			return fmt.Errorf("patch the status of %T %q: %w", after, after.GetName(), err)
-		}
-		return nil
+	return append(out, write{
+		what: fmt.Sprintf("write the status of %T %q", after, after.GetName()),
+		do: func(ctx context.Context) error {
+			return r.client.Status().Patch(ctx, after, client.MergeFrom(before))
+		},
 	})
 }
 
@@ -138,24 +135,27 @@ func (p plan) sessionsOf(peer string) *v1beta1.SessionCount {
 }
 
 // orphans returns the deletions of claims of addresses that no Service has.
-func (r *reconciler) orphans(p plan) []report {
+func (r *reconciler) orphans(p plan) []write {
 	held := map[netip.Addr]bool{}
+	for _, a := range p.foreign {
+		held[a] = true // perhaps of a second Steelyard, of another class
+	}
 	for _, g := range p.grants {
 		for _, a := range g.Addrs {
 			held[a] = true
 		}
 	}
-	var out []report
+	var out []write
 	for i := range p.claims {
 		c := &p.claims[i]
 		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil && held[a] || c.DeletionTimestamp != nil {
 			continue
 		}
-		out = append(out, func(ctx context.Context) error {
-			if err := r.client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion}); err != nil {
-				return fmt.Errorf("delete L2Claim %q, whose address no Service has: %w", c.Name, err)
-			}
-			return nil
+		out = append(out, write{
+			what: "delete L2Claim " + c.Name + ", whose address no Service has",
+			do: func(ctx context.Context) error {
+				return r.client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
+			},
 		})
 	}
 	return out

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -15,6 +16,7 @@ import (
 type snapshot struct {
 	objects    intent.Objects
 	services   []*corev1.Service            // ours, and not about to vanish
+	foreign    []netip.Addr                 // addresses of other load balancers' Services
 	namespaces map[string]map[string]string // labels by name
 	sessions   []v1beta1.BGPSession
 	claims     []v1beta1.L2Claim
@@ -34,12 +36,13 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	for i := range services.Items {
 		all[i] = &services.Items[i]
 	}
-	r.assumed.Apply(all)
-	for _, svc := range all {
+	for _, svc := range r.assumed.Apply(all) {
 		// A Service that is being deleted keeps its address until it is gone, for
 		// as long kube-proxy may still serve it.
 		if intent.Ours(svc, r.class) {
 			s.services = append(s.services, svc)
+		} else {
+			s.foreign = append(s.foreign, intent.Holds(svc)...)
 		}
 	}
 	var namespaces corev1.NamespaceList

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -33,11 +36,13 @@ type heartbeat struct {
 	namespace string
 	interval  time.Duration
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
-	changed   chan struct{} // told when live or connected changed
+	changed   chan struct{} // told when live, connected or settled changed
+	begin     chan struct{} // closed when the speaker can announce: others may count on it
 
 	lost     atomic.Pointer[map[string]bool] // the speakers that count as gone
-	lastEcho atomic.Int64                    // when an own renewal last came back; ns since 1970
+	lastEcho atomic.Pointer[time.Time]       // when an own renewal last came back
 	echoes   atomic.Int64                    // own renewals in a row that came back
+	ready    atomic.Bool                     // settled once
 	peers    map[string]*pulse
 	echoed   time.Time // the own renewal that came back last
 	failing  bool
@@ -53,7 +58,7 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	return &heartbeat{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: log,
 		node: o.node, namespace: o.namespace, interval: o.heartbeat,
-		claims: claims, changed: make(chan struct{}, 1), peers: map[string]*pulse{},
+		claims: claims, changed: make(chan struct{}, 1), begin: make(chan struct{}), peers: map[string]*pulse{},
 	}
 }
 
@@ -91,44 +96,67 @@ func holder(l *coordinationv1.Lease) string {
 	return *l.Spec.HolderIdentity
 }
 
-// sameHolder tells the renewals of Leases, which come all the time, from the
-// updates that are a reason to think anew.
-func sameHolder(before, after client.Object) bool {
-	b, ok := before.(*coordinationv1.Lease)
-	a, alsoOK := after.(*coordinationv1.Lease)
-	return ok && alsoOK && holder(a) == holder(b)
+// same reports whether an update is no reason to think anew: a renewal of a
+// Lease, which comes all the time, or the status of what only its spec and its
+// labels matter of.
+func same(before, after client.Object) bool {
+	switch a := after.(type) {
+	case *coordinationv1.Lease:
+		b, ok := before.(*coordinationv1.Lease)
+		return ok && holder(a) == holder(b)
+	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
+		*v1beta1.BFDProfile, *v1beta1.Community, *v1beta1.L2Claim:
+		return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+	}
+	return false
 }
 
 // connected reports whether the API server was heard lately: so lately that no
 // other speaker takes this one for gone.
 func (h *heartbeat) connected() bool {
-	return time.Since(time.Unix(0, h.lastEcho.Load())) < (missedBeats-1)*h.interval+h.interval/2
+	last := h.lastEcho.Load()
+	return last != nil && time.Since(*last) < (missedBeats-1)*h.interval+h.interval/2
 }
+
+// settledAfter is how many own renewals must have come back for settled.
+const settledAfter = 3
 
 // settled reports whether this speaker has been connected for long enough to
 // know of the others that started with it. Until then it takes nothing that
 // nobody has: the first to start would take everything.
-func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() > 2 }
+func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() >= settledAfter }
+
+// check tells the kubelet when this speaker can take over from the next one
+// that an update stops.
+func (h *heartbeat) check(*http.Request) error {
+	if !h.ready.Load() {
+		return errors.New("the speaker does not know the others yet")
+	}
+	return nil
+}
 
 func (h *heartbeat) run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.begin:
+	}
 	for {
-		h.beat(ctx)
-		pause := h.interval
+		next := time.Now().Add(h.interval)
 		if !h.connected() {
-			pause /= 4 // until the first renewal comes back
+			next = time.Now().Add(h.interval / 4) // until the first renewal comes back
 		}
+		h.beat(ctx)
 		select {
 		case <-ctx.Done():
 			return h.release()
-		case <-time.After(pause):
+		case <-time.After(time.Until(next)):
 		}
 	}
 }
 
 // beat renews the own Lease and looks at the others'.
 func (h *heartbeat) beat(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*h.interval)
-	defer cancel()
 	if err := h.renew(ctx); err != nil {
 		if !h.failing {
 			h.log.Warn("can't renew the speaker's Lease; the last plan stays in force", "err", err)
@@ -138,6 +166,10 @@ func (h *heartbeat) beat(ctx context.Context) {
 	}
 	if h.failing {
 		h.log.Info("renewed the speaker's Lease again")
+		if err := h.reconnected(ctx); err != nil {
+			h.log.Warn("can't see who took over what meanwhile", "err", err)
+			return
+		}
 	}
 	h.failing = false
 	if err := h.observe(ctx); err != nil {
@@ -150,6 +182,8 @@ func (h *heartbeat) name() client.ObjectKey {
 }
 
 func (h *heartbeat) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(2*h.interval, time.Second))
+	defer cancel()
 	now := metav1.NewMicroTime(time.Now())
 	seconds := int32(max(1, (missedBeats * h.interval).Seconds()))
 	lease := &coordinationv1.Lease{}
@@ -182,7 +216,7 @@ func (h *heartbeat) observe(ctx context.Context) error {
 			own = l.Spec.RenewTime.Time
 		}
 	}
-	if !own.After(h.echoed) {
+	if own.Equal(h.echoed) {
 		return nil // the watch is behind: time stands still
 	}
 	h.echoed = own
@@ -192,17 +226,24 @@ func (h *heartbeat) observe(ctx context.Context) error {
 			return err
 		}
 	}
-	h.lastEcho.Store(time.Now().UnixNano())
-	if n := h.echoes.Add(1); n <= 3 {
+	now := time.Now()
+	h.lastEcho.Store(&now)
+	n := h.echoes.Add(1)
+	if n <= settledAfter {
 		signal(h.changed) // connected, then settled
+	}
+	if n >= settledAfter {
+		h.ready.Store(true)
 	}
 	h.judge(leases.Items)
 	return nil
 }
 
 // reconnected reads, past the cache, who took over what while this node could
-// not hear of it.
+// not hear of it. The watches that feed the cache may need longer to return.
 func (h *heartbeat) reconnected(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	var claims v1beta1.L2ClaimList
 	if err := h.direct.List(ctx, &claims); err != nil {
 		return fmt.Errorf("list L2Claims: %w", err)
@@ -210,10 +251,13 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 	for i := range claims.Items {
 		h.claims.Saw(&claims.Items[i])
 	}
+	signal(h.changed)
 	return nil
 }
 
-// judge counts, for each Lease, the beats without a renewal.
+// judge counts, for each Lease, the beats without a renewal. While this speaker
+// is not settled the others may need as long as itself to be heard again: what
+// they missed until then is forgiven, unless they count as gone already.
 func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 	before, lost := h.gone(), map[string]bool{}
 	for _, l := range leases {
@@ -232,6 +276,9 @@ func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 			p.missed++
 		default:
 			*p = pulse{renewed: l.Spec.RenewTime.Time}
+		}
+		if !before[node] && h.echoes.Load() < settledAfter {
+			p.missed = 0
 		}
 		if p.missed >= missedBeats {
 			lost[node] = true

@@ -13,7 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
 // lease is the Lease of a node's speaker, renewed at second at; at -1 it was
@@ -58,6 +58,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &heartbeat{node: "self", log: slog.New(slog.DiscardHandler), peers: map[string]*pulse{}, changed: make(chan struct{}, 1)}
+			h.echoes.Store(settledAfter)
 			before := ""
 			for i, s := range c.steps {
 				var leases []coordinationv1.Lease
@@ -82,43 +83,74 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestRenewalsAreNoReasonToThinkAnew(t *testing.T) {
+// After an outage of the API nobody is taken for gone for what was missed in
+// it, and those that were gone before stay so until they are heard.
+func TestJudgeForgivesUntilSettled(t *testing.T) {
+	h := &heartbeat{node: "self", log: slog.New(slog.DiscardHandler), peers: map[string]*pulse{}, changed: make(chan struct{}, 1)}
+	h.echoes.Store(settledAfter)
+	leases := []coordinationv1.Lease{lease("slow", 5), lease("dead", 1)}
+	h.peers["speaker-slow"] = &pulse{renewed: time.Unix(5, 0), missed: missedBeats - 1}
+	h.peers["speaker-dead"] = &pulse{renewed: time.Unix(1, 0), missed: missedBeats}
+	h.lost.Store(&map[string]bool{"dead": true})
+	for echo := int64(1); echo < settledAfter; echo++ {
+		h.echoes.Store(echo)
+		h.judge(leases)
+		if diff := cmp.Diff([]string{"dead"}, slices.Sorted(maps.Keys(h.gone()))); diff != "" {
+			t.Errorf("echo %d: %s", echo, diff)
+		}
+	}
+}
+
+func TestSame(t *testing.T) {
 	first, renewed, released := lease("a", 1), lease("a", 2), lease("a", -1)
-	if !sameHolder(&first, &renewed) {
+	if !same(&first, &renewed) {
 		t.Error("a renewal must not start a pass")
 	}
-	if sameHolder(&first, &released) {
+	if same(&first, &released) {
 		t.Error("a release must start a pass")
+	}
+	pool := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	used, labelled, edited := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
+	used.Status.IPv4 = &v1beta1.PoolUsage{Assigned: "1"}
+	labelled.Labels = map[string]string{"a": "b"}
+	edited.Generation = 2
+	if !same(pool, used) {
+		t.Error("the use of a pool must not start a pass")
+	}
+	if same(pool, labelled) || same(pool, edited) {
+		t.Error("other labels, and another spec, must start a pass")
 	}
 }
 
 // What a speaker may begin to answer for, by how well it knows the others.
 func TestMayTake(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
-	mine, others := []announce.HeldClaim{{Addr: a, Node: "self"}}, []announce.HeldClaim{{Addr: a, Node: "other"}}
 	for _, c := range []struct {
 		name   string
 		echo   time.Duration // since the last own renewal came back; negative: never
 		echoes int64
-		held   []announce.HeldClaim
+		holder string
 		want   bool
 	}{
-		{"before the API server was heard, nothing, not even its own", -1, 0, mine, false},
-		{"connected: its own", 0, 1, mine, true},
-		{"connected: nobody's, not yet", 0, 1, nil, false},
-		{"connected: another's, not yet", 0, 1, others, false},
-		{"settled: nobody's", 0, 3, nil, true},
-		{"settled: another's that the plan says is free", 0, 3, others, true},
-		{"out of reach for long: nothing, for others may have it", 10 * time.Second, 9, mine, false},
+		{"before the API server was heard, nothing, not even its own", -1, 0, "self", false},
+		{"connected: its own", 0, 1, "self", true},
+		{"connected: nobody's, not yet", 0, 1, "", false},
+		{"connected: that of a node that is gone, not yet", 0, 1, "gone", false},
+		{"connected: what a node that is there gives up", 0, 1, "there", true},
+		{"settled: nobody's", 0, settledAfter, "", true},
+		{"settled: that of a node that is gone", 0, settledAfter, "gone", true},
+		{"out of reach for long: nothing, for others may have it", 10 * time.Second, 9, "self", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &heartbeat{node: "self", interval: time.Second}
 			h.echoes.Store(c.echoes)
 			if c.echo >= 0 {
-				h.lastEcho.Store(time.Now().Add(-c.echo).UnixNano())
+				at := time.Now().Add(-c.echo)
+				h.lastEcho.Store(&at)
 			}
 			r := &reconciler{options: options{node: "self"}, beat: h}
-			if got := r.mayTake(a, c.held); got != c.want {
+			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
+			if got := r.mayTake(a, d); got != c.want {
 				t.Errorf("may take: got %t, want %t", got, c.want)
 			}
 		})

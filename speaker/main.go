@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -93,17 +94,22 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		reader: mgr.GetClient(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions,
 		report: make(chan struct{}, 1),
+		// The others may count on this speaker from its first plan on.
+		thought: sync.OnceFunc(func() { close(beat.begin) }),
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), events: mgr.GetEventRecorder("steelyard-speaker"), log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
+	}
+	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
+		return fmt.Errorf("set up /readyz: %w", err)
 	}
 	loop := cluster.Loop{
 		Name:    "speaker",
 		Think:   r.reconcile,
 		Always:  true,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Same:    sameHolder,
+		Same:    same,
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}
 	if err := loop.AddTo(mgr); err != nil {
@@ -145,9 +151,6 @@ func newManager(o options) (manager.Manager, error) {
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return nil, fmt.Errorf("set up /healthz: %w", err)
-	}
-	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("set up /readyz: %w", err)
 	}
 	return mgr, nil
 }

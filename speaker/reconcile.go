@@ -27,8 +27,31 @@ type reconciler struct {
 	beat     *heartbeat
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
-	plan     atomic.Pointer[announce.Plan] // the one in force; nil at first
-	report   chan struct{}                 // told after every pass
+	plan     atomic.Pointer[decision] // what is in force; nil at first
+	report   chan struct{}            // told after every pass
+	thought  func()                   // called after the first pass, and perhaps again
+}
+
+// decision is a plan and what it was made from.
+type decision struct {
+	announce.Plan
+	claimed map[netip.Addr]bool   // the addresses of Plan.Claims
+	holders map[netip.Addr]string // the node that each L2Claim named
+	live    map[string]bool       // nodes whose speakers were there
+}
+
+func decide(s announce.Snapshot) *decision {
+	d := &decision{
+		Plan:    announce.Decide(s),
+		claimed: map[netip.Addr]bool{}, holders: map[netip.Addr]string{}, live: map[string]bool{},
+	}
+	for _, c := range s.Claims {
+		d.holders[c.Addr] = c.Node
+	}
+	for _, n := range s.Nodes {
+		d.live[n.Name] = n.Live
+	}
+	return d
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {
@@ -36,48 +59,55 @@ func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	r.apply(announce.Decide(snap), snap.Claims)
+	withheld := r.apply(decide(snap))
+	r.thought()
+	if withheld {
+		return reconcile.Result{RequeueAfter: r.heartbeat}, nil
+	}
 	return reconcile.Result{}, nil
 }
 
-// apply puts the plan in force, but for claims that are not safe to make yet.
-func (r *reconciler) apply(p announce.Plan, held []announce.HeldClaim) {
+// apply puts the plan in force. It reports whether it left out claims that are
+// not safe to make yet.
+func (r *reconciler) apply(d *decision) (withheld bool) {
 	before := r.plan.Load()
 	if before == nil {
-		before = &announce.Plan{}
+		before = &decision{}
 	}
-	p.Claims = slices.DeleteFunc(p.Claims, func(c announce.Claim) bool {
-		return !holds(before, c.Addr) && !r.mayTake(c.Addr, held)
+	all := len(d.Claims)
+	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
+		return !before.claimed[c.Addr] && !r.mayTake(c.Addr, d)
 	})
-	r.links.Set(p.Claims)
-	r.sessions.Set(p.Peerings)
-	for _, c := range p.Claims {
-		if !holds(before, c.Addr) {
+	for _, c := range d.Claims {
+		d.claimed[c.Addr] = true
+	}
+	r.links.Set(d.Claims)
+	r.sessions.Set(d.Peerings)
+	for _, c := range d.Claims {
+		if !before.claimed[c.Addr] {
 			r.log.Info("claimed address", "addr", c.Addr)
 		}
 	}
 	for _, c := range before.Claims {
-		if !holds(&p, c.Addr) {
+		if !d.claimed[c.Addr] {
 			r.log.Info("gave up address", "addr", c.Addr)
 		}
 	}
-	r.plan.Store(&p)
+	r.plan.Store(d)
 	signal(r.report)
+	return len(d.Claims) < all
 }
 
 // mayTake reports whether this node may begin to answer for an address. While
 // the API server is out of reach others may have taken over what this node's
-// cache still calls its own; and at first it knows too little of the others to
-// take what it did not hold before.
-func (r *reconciler) mayTake(a netip.Addr, held []announce.HeldClaim) bool {
-	if slices.Contains(held, announce.HeldClaim{Addr: a, Node: r.node}) {
+// cache still calls its own. At first this node knows too little of the others
+// to take what nobody has; but what a node that is there gives up was meant for
+// this one.
+func (r *reconciler) mayTake(a netip.Addr, d *decision) bool {
+	if holder := d.holders[a]; holder == r.node || d.live[holder] {
 		return r.beat.connected()
 	}
 	return r.beat.settled()
-}
-
-func holds(p *announce.Plan, a netip.Addr) bool {
-	return slices.ContainsFunc(p.Claims, func(c announce.Claim) bool { return c.Addr == a })
 }
 
 // signal fills a channel of capacity 1.

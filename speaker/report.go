@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
@@ -42,7 +39,7 @@ type reporter struct {
 	claims   *cluster.Overlay[*v1beta1.L2Claim]
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
-	plan     *atomic.Pointer[announce.Plan]
+	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
 }
 
@@ -52,7 +49,7 @@ func (r *reporter) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return r.farewell()
 		case <-r.trigger:
 		case <-r.sessions.Changed():
 		case <-retry.C:
@@ -68,8 +65,8 @@ func (r *reporter) run(ctx context.Context) error {
 
 // report brings every object up to date; one that fails doesn't hold up the
 // others.
-func (r *reporter) report(ctx context.Context, p *announce.Plan) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (r *reporter) report(ctx context.Context, d *decision) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var node corev1.Node
 	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, &node); err != nil {
@@ -77,131 +74,7 @@ func (r *reporter) report(ctx context.Context, p *announce.Plan) error {
 	}
 	states := r.sessions.States()
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, states), r.reportClaims(ctx, p), r.reportSessions(ctx, &node, states))
-}
-
-// claimName returns the name of an address's L2Claim.
-func claimName(a netip.Addr) string {
-	name := strings.ReplaceAll(a.String(), ":", "-")
-	// A name must not start or end with a dash: "::1" is "0--1".
-	if strings.HasPrefix(name, "-") {
-		name = "0" + name
-	}
-	if strings.HasSuffix(name, "-") {
-		name += "0"
-	}
-	return name
-}
-
-// readClaims returns all claims, as of the cache or later. They must not be changed.
-func readClaims(ctx context.Context, reader client.Reader, overlay *cluster.Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
-	var list v1beta1.L2ClaimList
-	if err := cluster.List(ctx, reader, &list); err != nil {
-		return nil, err
-	}
-	out := make([]*v1beta1.L2Claim, len(list.Items))
-	for i := range list.Items {
-		out[i] = &list.Items[i]
-	}
-	overlay.Apply(out)
-	return out, nil
-}
-
-// reportClaims enters this node in the L2Claims of the addresses that it
-// answers for.
-func (r *reporter) reportClaims(ctx context.Context, p *announce.Plan) error {
-	have, err := readClaims(ctx, r.client, r.claims)
-	if err != nil {
-		return err
-	}
-	byName := make(map[string]*v1beta1.L2Claim, len(have))
-	for _, c := range have {
-		byName[c.Name] = c
-	}
-	links := r.links.Links()
-	var failed []error
-	for _, c := range p.Claims {
-		failed = append(failed, r.reportClaim(ctx, byName[claimName(c.Addr)], r.claimStatus(p, c, links), c.Addr))
-	}
-	return errors.Join(failed...)
-}
-
-// claimStatus returns what is to be told of a claim, but for its time.
-func (r *reporter) claimStatus(p *announce.Plan, c announce.Claim, links []layer2.Link) v1beta1.L2ClaimStatus {
-	s := v1beta1.L2ClaimStatus{Node: r.node}
-	for _, l := range links {
-		if l.Up && c.Links.Match(l.Name) {
-			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
-		}
-	}
-	for key, v := range p.Verdicts {
-		if _, ok := v.Layer2[c.Addr]; ok {
-			s.Services = append(s.Services, key.String())
-		}
-	}
-	slices.Sort(s.Services)
-	return s
-}
-
-// reportClaim writes one claim. The write that makes this node the owner is told
-// in an event on each of the Services.
-func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, addr netip.Addr) error {
-	now := metav1.Now()
-	claim := &v1beta1.L2Claim{}
-	claim.Name, claim.Spec.Address = claimName(addr), v1beta1.IPAddress(addr.String())
-	if have != nil {
-		claim = have.DeepCopy()
-	}
-	if claim.Spec.Node != r.node {
-		before := claim.DeepCopy()
-		claim.Spec.Node = r.node
-		var err error
-		if have == nil {
-			err = r.client.Create(ctx, claim)
-		} else {
-			err = r.client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		}
-		if err != nil {
-			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
-		}
-		r.claims.Saw(claim.DeepCopy())
-		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Spec.Node)
-	}
-	before := claim.DeepCopy()
-	want.Since, want.Conditions = claim.Status.Since, slices.Clone(claim.Status.Conditions)
-	if claim.Status.Node != r.node || want.Since == nil {
-		want.Since = &now
-	}
-	meta.SetStatusCondition(&want.Conditions, metav1.Condition{
-		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced, ObservedGeneration: claim.Generation,
-	})
-	claim.Status = want
-	if equality.Semantic.DeepEqual(before.Status, claim.Status) {
-		return nil
-	}
-	if err := r.client.Status().Patch(ctx, claim, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
-	}
-	r.claims.Saw(claim)
-	return nil
-}
-
-// tellOwner says on each Service of an address that this node answers for it
-// from now on. The claim goes with the event: without, this event and the one
-// of another address would be merged, and the second text lost.
-func (r *reporter) tellOwner(ctx context.Context, services []string, claim *v1beta1.L2Claim, before string) {
-	note := fmt.Sprintf("node %s answers for %s", r.node, claim.Spec.Address)
-	if before != "" {
-		note += ", after node " + before
-	}
-	for _, name := range services {
-		ns, n, _ := strings.Cut(name, "/")
-		svc := &corev1.Service{}
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
-			continue // gone meanwhile: nobody to tell
-		}
-		r.events.Eventf(svc, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, "Announce", "%s", note)
-	}
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states))
 }
 
 func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State) error {
@@ -220,6 +93,9 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 		name := r.node + "." + state.Peer
 		err := r.put(ctx, node, existing(have[name], name), func(o client.Object) {
 			s := o.(*v1beta1.BGPSession)
+			if down(s.Status.State) && down(string(state.Session)) && s.Status.LastError == state.LastError {
+				return // attempt after attempt: not worth a write each
+			}
 			s.Status = v1beta1.BGPSessionStatus{
 				Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: state.LastError,
 				Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
@@ -234,6 +110,26 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// down reports whether a session's state is known and not Established.
+func down(state string) bool { return state != "" && state != string(bgp.Established) }
+
+// farewell says that this speaker stopped by itself.
+func (r *reporter) farewell() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	have := &v1beta1.Speaker{}
+	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, have); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	after := have.DeepCopy()
+	meta.SetStatusCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
+	after.Status.Addresses, after.Status.Sessions = 0, nil
+	if err := r.client.Status().Patch(ctx, after, client.MergeFrom(have)); err != nil {
+		return fmt.Errorf("say in Speaker %q that it stopped: %w", r.node, err)
+	}
+	return nil
 }
 
 // existing returns a copy of what the cache has, or a new object of that name.
@@ -258,7 +154,7 @@ func timeOf(t time.Time) *metav1.Time {
 	return &out
 }
 
-func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, states []bgp.State) error {
+func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *decision, states []bgp.State) error {
 	have := &v1beta1.Speaker{}
 	switch err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, have); {
 	case apierrors.IsNotFound(err):
@@ -267,7 +163,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, states 
 		return fmt.Errorf("read Speaker %q: %w", r.node, err)
 	}
 	status := v1beta1.SpeakerStatus{
-		Addresses: int32(len(r.plan.Load().Claims)),
+		Addresses: int32(len(d.Claims)),
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
 		Version:   version(),
 		Since:     timeOf(r.since),

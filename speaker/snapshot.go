@@ -42,8 +42,9 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	if err := cluster.List(ctx, r.reader, &slices); err != nil {
 		return nil, err
 	}
-	of := map[ipam.Key][]discoveryv1.EndpointSlice{}
-	for _, s := range slices.Items {
+	of := map[ipam.Key][]*discoveryv1.EndpointSlice{}
+	for i := range slices.Items {
+		s := &slices.Items[i]
 		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 		of[key] = append(of[key], s)
 	}

@@ -14,6 +14,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Links",type=string,JSONPath=`.status.links[*].name`
 // +kubebuilder:printcolumn:name="Services",type=string,JSONPath=`.status.services`
 // +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.address.startsWith(':') ? '0' : '') + self.spec.address.replace(':', '-') + (self.spec.address.endsWith(':') ? '0' : '')",message="the name must be the address, with - in the place of each colon, and 0 before or after a - at either end"
 type L2Claim struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -28,6 +29,7 @@ type L2Claim struct {
 type L2ClaimSpec struct {
 	// address that is claimed; never changes.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!isIP(self) || ip.isCanonical(self)",message="the address must be written in its shortest form (RFC 5952)"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="address never changes; delete the claim instead"
 	Address IPAddress `json:"address"`
 	// node that owns the address, while it may.

@@ -61,6 +61,7 @@ const (
 	ReasonInEffect    = "InEffect"
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
+	ReasonStopped     = "Stopped"
 )
 
 // Reasons of the Allocated condition of a Service, and of the events beside it.

@@ -185,6 +185,7 @@ func (l Loop) AddTo(mgr manager.Manager) error {
 	opts := controller.TypedOptions[Request]{
 		MaxConcurrentReconciles: 1,
 		NeedLeaderElection:      new(bool),
+		Logger:                  mgr.GetLogger(),
 		Reconciler: reconcile.TypedFunc[Request](func(ctx context.Context, _ Request) (reconcile.Result, error) {
 			return l.Think(ctx)
 		}),

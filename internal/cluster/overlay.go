@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -10,12 +11,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// unshown is how long an object is remembered that the cache has never shown:
+// longer than a watch lags, and no longer, for it may have been deleted meanwhile.
+const unshown = time.Minute
+
 // Overlay remembers objects as the API server last returned them, and lays
 // them over a cache that is behind. The zero Overlay is ready for use; it is
 // safe for concurrent use.
 type Overlay[T client.Object] struct {
 	mu    sync.Mutex
-	newer map[types.UID]T
+	newer map[types.UID]seen[T]
+}
+
+// seen is an object, and when it was seen.
+type seen[T client.Object] struct {
+	object T
+	at     time.Time
+	shown  bool // the cache has shown an earlier version of it
 }
 
 // Saw remembers obj, unless a later version of it is remembered already.
@@ -23,26 +35,37 @@ func (o *Overlay[T]) Saw(obj T) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.newer == nil {
-		o.newer = map[types.UID]T{}
+		o.newer = map[types.UID]seen[T]{}
 	}
-	if old, ok := o.newer[obj.GetUID()]; !ok || later(obj, old) {
-		o.newer[obj.GetUID()] = obj
+	old, ok := o.newer[obj.GetUID()]
+	if !ok || later(obj, old.object) {
+		o.newer[obj.GetUID()] = seen[T]{obj, time.Now(), old.shown}
 	}
 }
 
-// Apply replaces, in place, every object of the cache that is older than what
-// was seen, and forgets what the cache has caught up with or no longer holds.
-func (o *Overlay[T]) Apply(cached []T) {
+// Apply returns what the cache holds, with every object that is older than what
+// was seen replaced, and those added that the cache has not shown yet. It
+// forgets what the cache has caught up with or no longer holds. It may change
+// the slice, but not the objects.
+func (o *Overlay[T]) Apply(cached []T) []T {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	kept := make(map[types.UID]T)
+	kept := make(map[types.UID]seen[T])
+	inCache := make(map[types.UID]bool, len(cached))
 	for i, c := range cached {
-		if n, ok := o.newer[c.GetUID()]; ok && later(n, c) {
-			cached[i] = n
-			kept[c.GetUID()] = n
+		inCache[c.GetUID()] = true
+		if n, ok := o.newer[c.GetUID()]; ok && later(n.object, c) {
+			n.shown = true
+			cached[i], kept[c.GetUID()] = n.object, n
+		}
+	}
+	for uid, n := range o.newer {
+		if !inCache[uid] && !n.shown && time.Since(n.at) < unshown {
+			cached, kept[uid] = append(cached, n.object), n
 		}
 	}
 	o.newer = kept
+	return cached
 }
 
 // later reports whether a is a later version of the same object than b.

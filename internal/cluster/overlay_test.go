@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -34,29 +36,36 @@ func TestOverlay(t *testing.T) {
 		{"a cache that is ahead wins", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "12")}, []string{"a@12"}},
 		{"versions are compared as numbers", []*corev1.Service{version("a", "100")}, []*corev1.Service{version("a", "99")}, []string{"a@100"}},
 		{"the later of two that were seen counts", []*corev1.Service{version("a", "9"), version("a", "8")}, []*corev1.Service{version("a", "5")}, []string{"a@9"}},
-		{"an object that is not cached stays away", []*corev1.Service{version("a", "9")}, nil, nil},
+		{"an object that the cache has not shown yet is there", []*corev1.Service{version("a", "9")}, nil, []string{"a@9"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var o Overlay[*corev1.Service]
 			for _, s := range c.seen {
 				o.Saw(s)
 			}
-			o.Apply(c.cached)
-			if diff := cmp.Diff(c.want, versions(c.cached)); diff != "" {
+			if diff := cmp.Diff(c.want, versions(o.Apply(c.cached))); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-func TestOverlayForgetsWhatTheCacheHasCaughtUpWith(t *testing.T) {
-	var o Overlay[*corev1.Service]
-	o.Saw(version("a", "7"))
-	o.Saw(version("gone", "7"))
-	o.Apply([]*corev1.Service{version("a", "8")})
-	if len(o.newer) != 0 {
-		t.Errorf("it still remembers %d objects", len(o.newer))
-	}
+func TestOverlayForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o Overlay[*corev1.Service]
+		o.Saw(version("caught up", "7"))
+		o.Saw(version("deleted", "7"))
+		o.Saw(version("never shown", "7"))
+		o.Apply([]*corev1.Service{version("caught up", "8"), version("deleted", "6")})
+		got := versions(o.Apply([]*corev1.Service{version("caught up", "8")}))
+		if diff := cmp.Diff([]string{"caught up@8", "never shown@7"}, got); diff != "" {
+			t.Error(diff)
+		}
+		time.Sleep(unshown)
+		if got := o.Apply(nil); len(got) != 0 || len(o.newer) != 0 {
+			t.Errorf("after %s it still remembers %v", unshown, versions(got))
+		}
+	})
 }
 
 func TestStripDropsOnlyWhatNobodyReads(t *testing.T) {

@@ -123,7 +123,7 @@ func wanted(svc *corev1.Service) ([]netip.Addr, error) {
 
 // Announced returns svc as the decision about announcing sees it. The slices
 // are the EndpointSlices of svc.
-func (c Config) Announced(svc *corev1.Service, slices []discoveryv1.EndpointSlice) announce.Service {
+func (c Config) Announced(svc *corev1.Service, slices []*discoveryv1.EndpointSlice) announce.Service {
 	s := announce.Service{
 		Key:    KeyOf(svc),
 		Labels: svc.Labels,
@@ -140,10 +140,10 @@ func (c Config) Announced(svc *corev1.Service, slices []discoveryv1.EndpointSlic
 
 // servingNodes returns the nodes with an endpoint that serves: one that is
 // ready, or that is terminating and still answers, as kube-proxy has it.
-func servingNodes(slices []discoveryv1.EndpointSlice) map[string]bool {
+func servingNodes(slices []*discoveryv1.EndpointSlice) map[string]bool {
 	out := map[string]bool{}
-	for i := range slices {
-		for _, e := range slices[i].Endpoints {
+	for _, slice := range slices {
+		for _, e := range slice.Endpoints {
 			serving := e.Conditions.Serving
 			if serving == nil {
 				serving = e.Conditions.Ready

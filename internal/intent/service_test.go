@@ -117,7 +117,7 @@ func TestAnnounced(t *testing.T) {
 	config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1-10.0.0.9]}`))
 	svc := read[corev1.Service](t, `{metadata: {namespace: "n", name: s, labels: {a: b}},
 		spec: {externalTrafficPolicy: Local}, status: {loadBalancer: {ingress: [{ip: 10.0.0.1}, {ip: 192.0.2.1}]}}}`)
-	slices := []discoveryv1.EndpointSlice{*read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
+	slices := []*discoveryv1.EndpointSlice{read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
 		{addresses: [10.1.0.1], nodeName: ready, conditions: {ready: true, serving: true}},
 		{addresses: [10.1.0.2], nodeName: says-nothing},
 		{addresses: [10.1.0.3], nodeName: ready-of-old, conditions: {ready: true}},
@@ -125,7 +125,7 @@ func TestAnnounced(t *testing.T) {
 		{addresses: [10.1.0.5], nodeName: unready, conditions: {ready: false, serving: false}},
 		{addresses: [10.1.0.6], nodeName: unready-of-old, conditions: {ready: false}},
 		{addresses: [10.1.0.7], conditions: {ready: true}}]}`),
-		*read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
+		read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
 		{addresses: [10.1.0.8], nodeName: unready, conditions: {ready: false, serving: false}},
 		{addresses: [10.1.0.9], nodeName: second-slice, conditions: {ready: true}}]}`)}
 	want := announce.Service{

@@ -2,7 +2,6 @@ package layer2
 
 import (
 	"net/netip"
-	"path"
 	"slices"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -32,7 +31,7 @@ func newTable(claims []announce.Claim) *table {
 
 // claims says whether some claim wants addr answered on the named link.
 func (t *table) claims(addr netip.Addr, link string) bool {
-	return slices.ContainsFunc(t.links[addr], func(l announce.Links) bool { return selects(l, link) })
+	return slices.ContainsFunc(t.links[addr], func(l announce.Links) bool { return l.Match(link) })
 }
 
 // on returns the addresses of one family to answer for on the named link.
@@ -50,17 +49,6 @@ func (t *table) on(link string, f family) []netip.Addr {
 func (t *table) has(link string, f family) bool {
 	return slices.ContainsFunc(t.addrs, func(addr netip.Addr) bool {
 		return familyOf(addr) == f && t.claims(addr, link)
-	})
-}
-
-func selects(l announce.Links, link string) bool {
-	return (len(l.Only) == 0 || matchesAny(l.Only, link)) && !matchesAny(l.Except, link)
-}
-
-func matchesAny(globs []string, name string) bool {
-	return slices.ContainsFunc(globs, func(glob string) bool {
-		ok, err := path.Match(glob, name)
-		return ok && err == nil // a glob that is none matches nothing
 	})
 }
 

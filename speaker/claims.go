@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+)
+
+// parallel is how many L2Claims are written at once.
+const parallel = 16
+
+// claimName returns the name of an address's L2Claim.
+func claimName(a netip.Addr) string {
+	name := strings.ReplaceAll(a.String(), ":", "-")
+	// A name must not start or end with a dash: "::1" is "0--1".
+	if strings.HasPrefix(name, "-") {
+		name = "0" + name
+	}
+	if strings.HasSuffix(name, "-") {
+		name += "0"
+	}
+	return name
+}
+
+// readClaims returns all claims, as of the cache or later. They must not be changed.
+func readClaims(ctx context.Context, reader client.Reader, overlay *cluster.Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
+	var list v1beta1.L2ClaimList
+	if err := cluster.List(ctx, reader, &list); err != nil {
+		return nil, err
+	}
+	out := make([]*v1beta1.L2Claim, len(list.Items))
+	for i := range list.Items {
+		out[i] = &list.Items[i]
+	}
+	return overlay.Apply(out), nil
+}
+
+// reportClaims enters this node in the L2Claims of the addresses that it
+// answers for, and says of those that it gave up, and nobody took, why.
+func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
+	have, err := readClaims(ctx, r.client, r.claims)
+	if err != nil {
+		return err
+	}
+	byName := make(map[string]*v1beta1.L2Claim, len(have))
+	for _, c := range have {
+		byName[c.Name] = c
+	}
+	users := usersOf(d)
+	links := r.links.Links()
+	errs := make([]error, len(d.Claims))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, c := range d.Claims {
+		claim := byName[claimName(c.Addr)]
+		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.holders[c.Addr] {
+			continue // it changed hands since the plan was made; the next pass knows
+		}
+		group.Go(func() error {
+			errs[i] = r.reportClaim(ctx, claim, r.claimStatus(c, users[c.Addr], links), c.Addr)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	for _, c := range have {
+		errs = append(errs, r.reportSilence(ctx, c, d, users))
+	}
+	return brief(errs)
+}
+
+// brief joins errors but for what would be a flood.
+func brief(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) > 3 {
+		errs = append(errs[:3:3], fmt.Errorf("and %d more", len(errs)-3))
+	}
+	return errors.Join(errs...)
+}
+
+// usersOf returns the Services of each address, by name.
+func usersOf(d *decision) map[netip.Addr][]ipam.Key {
+	out := map[netip.Addr][]ipam.Key{}
+	for key, v := range d.Verdicts {
+		for a := range v.Layer2 {
+			out[a] = append(out[a], key)
+		}
+	}
+	for _, keys := range out {
+		slices.SortFunc(keys, ipam.Key.Compare)
+	}
+	return out
+}
+
+// claimStatus returns what is to be told of a claim, but for its time.
+func (r *reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
+	s := v1beta1.L2ClaimStatus{Node: r.node}
+	for _, l := range links {
+		if l.Up && c.Links.Match(l.Name) {
+			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
+		}
+	}
+	for _, key := range users {
+		s.Services = append(s.Services, key.String())
+	}
+	return s
+}
+
+// reportClaim writes one claim. The write that makes this node the owner is told
+// in an event on each of the Services.
+func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, addr netip.Addr) error {
+	now := metav1.Now()
+	claim := &v1beta1.L2Claim{}
+	claim.Name, claim.Spec.Address = claimName(addr), v1beta1.IPAddress(addr.String())
+	if have != nil {
+		claim = have.DeepCopy()
+	}
+	if claim.Spec.Node != r.node {
+		before := claim.DeepCopy()
+		claim.Spec.Node = r.node
+		var err error
+		if have == nil {
+			err = r.client.Create(ctx, claim)
+		} else {
+			err = r.client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		}
+		if err != nil {
+			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
+		}
+		r.claims.Saw(claim.DeepCopy())
+		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Spec.Node)
+	}
+	want.Since = claim.Status.Since
+	if claim.Status.Node != r.node || want.Since == nil {
+		want.Since = &now
+	}
+	return r.writeClaim(ctx, claim, want, metav1.Condition{
+		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced,
+	})
+}
+
+// reportSilence says why this node, which the claim names, does not answer for
+// the address although nobody else does.
+func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *decision, users map[netip.Addr][]ipam.Key) error {
+	addr, err := netip.ParseAddr(string(c.Spec.Address))
+	if err != nil || c.Spec.Node != r.node || c.Status.Node != r.node || d.claimed[addr] || len(users[addr]) == 0 {
+		return nil // not ours to tell; or the controller is about to delete it
+	}
+	o := d.Verdicts[users[addr][0]].Layer2[addr]
+	if o.Owner != "" {
+		return nil // the owner will tell
+	}
+	want := *c.Status.DeepCopy()
+	want.Links = nil
+	return r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
+		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: "no node can announce the address; this is the reason of node " + r.node,
+	})
+}
+
+// writeClaim patches the status of a claim, if it differs. Who owns the claim by
+// now may write at the same time: then that counts.
+func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition) error {
+	before := claim.DeepCopy()
+	want.Conditions = slices.Clone(claim.Status.Conditions)
+	announced.ObservedGeneration = claim.Generation
+	meta.SetStatusCondition(&want.Conditions, announced)
+	claim.Status = want
+	if equality.Semantic.DeepEqual(before.Status, claim.Status) {
+		return nil
+	}
+	err := r.client.Status().Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case apierrors.IsConflict(err) && announced.Status == metav1.ConditionFalse, apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
+	}
+	r.claims.Saw(claim)
+	return nil
+}
+
+// tellOwner says on each Service of an address that this node answers for it
+// from now on. The claim goes with the event: without, this event and the one
+// of another address would be merged, and the second text lost.
+func (r *reporter) tellOwner(ctx context.Context, services []string, claim *v1beta1.L2Claim, before string) {
+	note := fmt.Sprintf("node %s answers for %s", r.node, claim.Spec.Address)
+	if before != "" {
+		note += ", after node " + before
+	}
+	for _, name := range services {
+		ns, n, _ := strings.Cut(name, "/")
+		svc := &corev1.Service{}
+		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
+			continue // gone meanwhile: nobody to tell
+		}
+		r.events.Eventf(svc, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, "Announce", "%s", note)
+	}
+}
