@@ -46,6 +46,7 @@ func laws() map[string]law {
 		"internal/layer2/*": {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp":      {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp/*":    {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/stories":  {onlyStd: true, why: "tests of the pure rooms use it"},
 		"internal/cluster":  {own: []string{"internal/intent", "api/v1beta1"}, why: "it reads for both programs and decides nothing"},
 		"api/v1beta1":       {never: clients, why: "others import it"},
 		"controller":        {own: []string{"internal/intent", "internal/ipam", "internal/cluster", "api/v1beta1"}, why: "it announces nothing"},

@@ -37,7 +37,8 @@ const patience = 5 * time.Second
 func (r *reconciler) apply(ctx context.Context, p plan) (failed bool) {
 	var losing, others []write
 	for _, svc := range p.services {
-		c, differs := changeOf(svc, p.grants[intent.KeyOf(svc)])
+		g := p.grants[intent.KeyOf(svc)]
+		c, differs := changeOf(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools))
 		switch {
 		case !differs:
 		case len(c.loses) > 0:
@@ -109,9 +110,10 @@ type change struct {
 	loses, gains []netip.Addr
 }
 
-// changeOf compares a Service with what it is granted.
-func changeOf(svc *corev1.Service, g ipam.Grant) (change, bool) {
-	c := change{allocated: conditionOf(g), pools: strings.Join(g.Pools, ","), moved: g.Moved}
+// changeOf compares a Service with what it is granted. No advertisement covers
+// the addresses in silent.
+func changeOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (change, bool) {
+	c := change{allocated: conditionOf(g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
 	held := intent.Holds(svc)
 	c.loses = slices.DeleteFunc(slices.Clone(held), func(a netip.Addr) bool { return slices.Contains(g.Addrs, a) })
 	c.gains = slices.DeleteFunc(slices.Clone(g.Addrs), func(a netip.Addr) bool { return slices.Contains(held, a) })
@@ -129,7 +131,7 @@ func changeOf(svc *corev1.Service, g ipam.Grant) (change, bool) {
 }
 
 // conditionOf puts a grant into the words of the Allocated condition.
-func conditionOf(g ipam.Grant) metav1.Condition {
+func conditionOf(g ipam.Grant, silent []netip.Addr) metav1.Condition {
 	if len(g.Addrs) == 0 {
 		return metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: string(g.Reason), Message: g.Message}
 	}
@@ -138,6 +140,9 @@ func conditionOf(g ipam.Grant) metav1.Condition {
 		parts[i] = fmt.Sprintf("%s of IPAddressPool %q", a, g.Pools[i])
 	}
 	message := strings.Join(parts, ", ")
+	if len(silent) > 0 {
+		message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", join(silent))
+	}
 	if g.Message != "" {
 		message += "; kept although a request can't be read: " + g.Message
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -22,54 +23,48 @@ import (
 // object up to date, that remove the claims of addresses nobody has, and that
 // clean Services which are ours no more.
 func (r *reconciler) reports(p plan) []write {
-	var out []write
 	use := p.usage()
-	for i := range p.objects.Pools {
-		o := p.objects.Pools[i].DeepCopy()
-		o.Status.IPv4, o.Status.IPv6 = use[o.Name][ipam.IPv4], use[o.Name][ipam.IPv6]
-		p.judge("IPAddressPool", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.Pools[i], o)
-	}
-	for i := range p.objects.L2 {
-		o := p.objects.L2[i].DeepCopy()
-		p.judge("L2Advertisement", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.L2[i], o)
-	}
-	for i := range p.objects.BGP {
-		o := p.objects.BGP[i].DeepCopy()
-		p.judge("BGPAdvertisement", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.BGP[i], o)
-	}
-	for i := range p.objects.Peers {
-		o := p.objects.Peers[i].DeepCopy()
-		o.Status.Sessions = p.sessionsOf(o.Name)
-		p.judge("BGPPeer", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.Peers[i], o)
-	}
-	for i := range p.objects.Profiles {
-		o := p.objects.Profiles[i].DeepCopy()
-		p.judge("BFDProfile", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.Profiles[i], o)
-	}
-	for i := range p.objects.Communities {
-		o := p.objects.Communities[i].DeepCopy()
-		p.judge("Community", o, &o.Status.Conditions)
-		out = r.differing(out, &p.objects.Communities[i], o)
-	}
-	return slices.Concat(out, r.orphans(p), r.former(p))
+	return slices.Concat(
+		judged(r, p, p.objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+			o.Status.IPv4, o.Status.IPv6 = use[o.Name][ipam.IPv4], use[o.Name][ipam.IPv6]
+			return &o.Status.Conditions
+		}),
+		judged(r, p, p.objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
+			o.Status.Sessions = p.sessionsOf(o.Name)
+			return &o.Status.Conditions
+		}),
+		judged(r, p, p.objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, p, p.objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, p, p.objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, p, p.objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
+		r.orphans(p), r.former(p),
+	)
 }
 
-// differing adds the write that turns before into after, if they differ.
-func (r *reconciler) differing(out []write, before, after client.Object) []write {
-	if equality.Semantic.DeepEqual(before, after) {
-		return out
+// judged returns the writes that bring the objects of one kind up to date. The
+// function status fills in what is not a condition, and returns the conditions.
+func judged[T any, P interface {
+	*T
+	client.Object
+	DeepCopy() *T
+}](r *reconciler, p plan, objects []T, status func(P) *[]metav1.Condition) []write {
+	kind := reflect.TypeFor[T]().Name()
+	var out []write
+	for i := range objects {
+		before := P(&objects[i])
+		after := P(before.DeepCopy())
+		p.judge(kind, after, status(after))
+		if equality.Semantic.DeepEqual(before, after) {
+			continue
+		}
+		out = append(out, write{
+			what: fmt.Sprintf("write the status of %s %q", kind, after.GetName()),
+			do: func(ctx context.Context) error {
+				return r.client.Status().Patch(ctx, after, client.MergeFrom(before))
+			},
+		})
 	}
-	return append(out, write{
-		what: fmt.Sprintf("write the status of %T %q", after, after.GetName()),
-		do: func(ctx context.Context) error {
-			return r.client.Status().Patch(ctx, after, client.MergeFrom(before))
-		},
-	})
+	return out
 }
 
 // judge sets the conditions that follow from the verdict on the object.

@@ -74,7 +74,7 @@ func TestChangeOf(t *testing.T) {
 			svc, g := settledService()
 			c.edit(svc, &g)
 			before := svc.DeepCopy()
-			change, differs := changeOf(svc, g)
+			change, differs := changeOf(svc, g, nil)
 			if differs != c.differs || change.event != c.event {
 				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.event)
 			}
@@ -82,7 +82,7 @@ func TestChangeOf(t *testing.T) {
 				t.Errorf("an object of the cache was changed:\n%s", diff)
 			}
 			written(svc, change)
-			if again, differs := changeOf(svc, g); differs || again.event {
+			if again, differs := changeOf(svc, g, nil); differs || again.event {
 				t.Errorf("once written it differs still: %+v", again)
 			}
 		})
@@ -103,7 +103,7 @@ func written(svc *corev1.Service, c change) {
 
 func TestForeignConditionsAreKept(t *testing.T) {
 	svc, _ := settledService()
-	change, _ := changeOf(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"})
+	change, _ := changeOf(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil)
 	if len(change.conditions) != 2 || !cmp.Equal(change.conditions[0], svc.Status.Conditions[0]) {
 		t.Errorf("have %+v", change.conditions)
 	}
@@ -115,7 +115,7 @@ func TestForeignConditionsAreKept(t *testing.T) {
 func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
 	svc, g := settledService()
 	g.Message = "words"
-	change, _ := changeOf(svc, g)
+	change, _ := changeOf(svc, g, nil)
 	if have := change.conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
 		t.Errorf("the status is as before, and its time is now %s", have)
 	}
@@ -160,14 +160,14 @@ func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 func TestThinkingTwiceWritesOnce(t *testing.T) {
 	s := world()
 	for _, svc := range s.services {
-		change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}])
+		change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil)
 		if !differs {
 			t.Errorf("%s: nothing is written at first", svc.Name)
 		}
 		written(svc, change)
 	}
 	for _, svc := range s.services {
-		if change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}]); differs {
+		if change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil); differs {
 			t.Errorf("%s: written again: %+v", svc.Name, change)
 		}
 	}

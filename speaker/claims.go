@@ -144,7 +144,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 		}
 		r.claims.Saw(claim.DeepCopy())
-		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Spec.Node)
+		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Status.Node)
 	}
 	want.Since = claim.Status.Since
 	if claim.Status.Node != r.node || want.Since == nil {

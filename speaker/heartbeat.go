@@ -283,8 +283,12 @@ func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 		if p.missed >= missedBeats {
 			lost[node] = true
 		}
-		if lost[node] != before[node] {
-			h.log.Info("speaker fell silent or came back", "node", node, "silent", lost[node])
+		switch {
+		case lost[node] && !before[node]:
+			h.log.Info("speaker fell silent", "node", node)
+			signal(h.changed)
+		case before[node] && !lost[node]:
+			h.log.Info("speaker is back", "node", node)
 			signal(h.changed)
 		}
 	}

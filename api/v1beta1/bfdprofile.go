@@ -2,7 +2,7 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BFDProfile holds the timers of BFD sessions (RFC 5880).
+// BFDProfile holds the timers of BFD sessions (RFC 5880). No effect yet.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -16,6 +16,7 @@ type BFDProfile struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// +optional
+	// +kubebuilder:default={}
 	Spec BFDProfileSpec `json:"spec,omitempty"`
 	// +optional
 	Status BFDProfileStatus `json:"status,omitempty"`

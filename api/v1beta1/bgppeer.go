@@ -75,6 +75,7 @@ type BGPPeerSpec struct {
 	PeerAddress IPAddress `json:"peerAddress,omitempty"`
 
 	// interface to find the router on by its router advertisements (unnumbered).
+	// Not supported yet: such a peer is not Ready.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
@@ -133,7 +134,7 @@ type BGPPeerSpec struct {
 	// +optional
 	PasswordSecret *SecretName `json:"passwordSecret,omitempty"`
 
-	// bfdProfile names the BFDProfile to watch the router with.
+	// bfdProfile names the BFDProfile to watch the router with. No effect yet.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -151,11 +152,11 @@ type BGPPeerSpec struct {
 	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
 
 	// enableGracefulRestart has the router keep the routes while a speaker
-	// restarts (RFC 4724).
+	// restarts (RFC 4724). No effect yet.
 	// +optional
 	EnableGracefulRestart bool `json:"enableGracefulRestart,omitempty"`
 
-	// vrf is the Linux VRF device that the session runs in.
+	// vrf is the Linux VRF device that the session runs in. No effect yet.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15

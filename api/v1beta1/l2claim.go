@@ -14,7 +14,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Links",type=string,JSONPath=`.status.links[*].name`
 // +kubebuilder:printcolumn:name="Services",type=string,JSONPath=`.status.services`
 // +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.address.startsWith(':') ? '0' : ”) + self.spec.address.replace(':', '-') + (self.spec.address.endsWith(':') ? '0' : ”)",message="the name must be the address, with - in the place of each colon, and 0 before or after a - at either end"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.address.startsWith(':') ? (self.spec.address.endsWith(':') ? '0' + self.spec.address.replace(':', '-') + '0' : '0' + self.spec.address.replace(':', '-')) : (self.spec.address.endsWith(':') ? self.spec.address.replace(':', '-') + '0' : self.spec.address.replace(':', '-')))",message="the name must be the address, with - in the place of each colon, and 0 before or after a - at either end"
 type L2Claim struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -54,6 +55,9 @@ func down(_ context.Context, l *line) error {
 	}
 	var failed []error
 	for _, name := range names {
+		if there := lab.List(); !slices.Contains(there, name) {
+			fmt.Printf("there is no rack named %s, nor remains of one\n", name)
+		}
 		failed = append(failed, lab.Down(name))
 	}
 	return errors.Join(failed...)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
 // TestStories runs the stories of testdata. A story is its name after "#", the
@@ -31,33 +30,13 @@ import (
 //
 // The end has a line for each claim, each peering and, if the story tells any,
 // each verdict.
-func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
-			name, body, _ := strings.Cut(story, "\n")
-			t.Run(name, func(t *testing.T) { tell(t, body) })
-		}
-	}
-}
+func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
-func tell(t *testing.T, body string) {
-	told, want, ok := strings.Cut(body, "=>")
-	if !ok {
-		t.Fatal("the story has no end: =>")
-	}
+func tell(t *testing.T, told, want string) {
 	snap, err := parseSnapshot(told)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = strings.TrimSpace(want)
 	verdicts := strings.Contains(want, " says ")
 	if diff := cmp.Diff(want, outcome(snap, verdicts)); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)

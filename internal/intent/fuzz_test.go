@@ -2,20 +2,22 @@ package intent
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // FuzzParseRange: whatever is written, nothing panics; and a range that can be
-// read is in order, of one family, and read again from its ends the same.
+// read, or whose ends need only change places, is in order, of one family, and
+// read again from its ends the same.
 func FuzzParseRange(f *testing.F) {
 	for _, s := range []string{"10.0.0.0/24", "10.0.0.1-10.0.0.9", "10.0.0.1", "2001:db8::/64", "::1-::2", "0.0.0.0/0", "::/0", "::ffff:10.0.0.1", "fe80::1%eth0", "-", "/", "10.0.0.9-10.0.0.1", " 10.0.0.1 - 10.0.0.2 "} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		r, err := parseRange(s)
-		if err != nil {
+		if err != nil && !strings.Contains(err.Error(), "ends before it starts") {
 			if r != (ipam.Range{}) {
 				t.Errorf("%q: both %v and %v", s, r, err)
 			}

@@ -88,6 +88,9 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	invalid(err)
 	except, err := ranges("spec.exclude", obj.Spec.Exclude)
 	invalid(err)
+	if err != nil {
+		except = nil // it can't be known who was meant: whoever holds an address keeps it
+	}
 	out.Whole = ipam.Merge(whole, nil)
 	out.Ranges = ipam.Merge(whole, except)
 	if a := obj.Spec.ServiceAllocation; a != nil {
@@ -99,22 +102,49 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	return out
 }
 
-// ranges parses all that can be parsed, and tells the first that can't.
+// ranges parses all that can be parsed, and tells the first fault. A range with
+// its ends in the wrong order still says what was meant: who holds an address
+// of it shall keep that.
 func ranges(field string, in []v1beta1.AddressRange) ([]ipam.Range, error) {
 	var out []ipam.Range
 	var first error
 	for i, s := range in {
 		r, err := parseRange(string(s))
-		if err == nil {
+		if r.First.IsValid() {
 			out = append(out, r)
-		} else if first == nil {
+		}
+		if err == nil {
+			err = special(r)
+		}
+		if err != nil && first == nil {
 			first = fmt.Errorf("%s[%d]: %w", field, i, err)
 		}
 	}
 	return out, first
 }
 
-// parseRange reads a CIDR, a range first-last or a single address.
+// special says why no Service can be reached at some address of r, or nil.
+func special(r ipam.Range) error {
+	for _, x := range []struct{ prefix, what string }{
+		{"0.0.0.0/8", "addresses of \"this network\" (RFC 1122)"},
+		{"127.0.0.0/8", "loopback addresses"},
+		{"169.254.0.0/16", "link-local addresses"},
+		{"224.0.0.0/4", "multicast addresses"},
+		{"255.255.255.255/32", "the broadcast address"},
+		{"::/127", "the unspecified or the loopback address"},
+		{"fe80::/10", "link-local addresses"},
+		{"ff00::/8", "multicast addresses"},
+	} {
+		p := netip.MustParsePrefix(x.prefix)
+		if both, ok := ipam.Overlap([]ipam.Range{r}, []ipam.Range{{First: p.Addr(), Last: lastOf(p)}}); ok {
+			return fmt.Errorf("%s-%s are %s, where no Service can be reached", both.First, both.Last, x.what)
+		}
+	}
+	return nil
+}
+
+// parseRange reads a CIDR, a range first-last or a single address. Beside the
+// error that a range ends before it starts stands the range that was meant.
 func parseRange(s string) (ipam.Range, error) {
 	if first, last, ok := strings.Cut(s, "-"); ok {
 		a, err := parseAddr(first)
@@ -128,7 +158,7 @@ func parseRange(s string) (ipam.Range, error) {
 		case a.BitLen() != b.BitLen():
 			return ipam.Range{}, fmt.Errorf("%q mixes IPv4 and IPv6", s)
 		case b.Less(a):
-			return ipam.Range{}, fmt.Errorf("%q ends before it starts: write \"%s-%s\"", s, b, a)
+			return ipam.Range{First: b, Last: a}, fmt.Errorf("%q ends before it starts: write \"%s-%s\"", s, b, a)
 		}
 		return ipam.Range{First: a, Last: b}, nil
 	}

@@ -3,6 +3,7 @@ package intent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -121,9 +122,9 @@ func wanted(svc *corev1.Service) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// Announced returns svc as the decision about announcing sees it. The slices
-// are the EndpointSlices of svc.
-func (c Config) Announced(svc *corev1.Service, slices []*discoveryv1.EndpointSlice) announce.Service {
+// Announced returns svc as the decision about announcing sees it. The
+// endpoints are the EndpointSlices of svc.
+func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) announce.Service {
 	s := announce.Service{
 		Key:    KeyOf(svc),
 		Labels: svc.Labels,
@@ -133,16 +134,32 @@ func (c Config) Announced(svc *corev1.Service, slices []*discoveryv1.EndpointSli
 		s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: c.PoolOf(a)})
 	}
 	if s.Local {
-		s.ReadyOn = servingNodes(slices)
+		s.ReadyOn = servingNodes(endpoints)
 	}
 	return s
 }
 
+// Unadvertised returns the addresses of svc that no advertisement covers, so that
+// nobody announces them. The pools are those of the addresses.
+func (c Config) Unadvertised(svc *corev1.Service, addrs []netip.Addr, pools []string) []netip.Addr {
+	var out []netip.Addr
+	for i, a := range addrs {
+		covers := func(s announce.Selection) bool {
+			return (s.Pools == nil || s.Pools[pools[i]]) && (s.Services == nil || s.Services(svc.Labels))
+		}
+		if !slices.ContainsFunc(c.L2, func(ad announce.L2Advertisement) bool { return covers(ad.Selection) }) &&
+			!slices.ContainsFunc(c.BGP, func(ad announce.BGPAdvertisement) bool { return covers(ad.Selection) }) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // servingNodes returns the nodes with an endpoint that serves: one that is
 // ready, or that is terminating and still answers, as kube-proxy has it.
-func servingNodes(slices []*discoveryv1.EndpointSlice) map[string]bool {
+func servingNodes(endpoints []*discoveryv1.EndpointSlice) map[string]bool {
 	out := map[string]bool{}
-	for _, slice := range slices {
+	for _, slice := range endpoints {
 		for _, e := range slice.Endpoints {
 			serving := e.Conditions.Serving
 			if serving == nil {

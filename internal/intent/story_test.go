@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,28 +18,14 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
 // TestStories runs the stories of testdata. A story is its name after "#",
 // objects, "=>", and what is made of them. An object is a line, the older
 // first: its kind, its name (and labels in brackets), its spec in YAML; of a
 // Secret the whole object. Selectors are not printed; other tests try them.
-func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/stories/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
-			name, body, _ := strings.Cut(story, "\n")
-			t.Run(name, func(t *testing.T) { tell(t, body) })
-		}
-	}
-}
+func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", tell) }
 
 // neighbours are sound objects that live beside those of every story.
 const neighbours = `
@@ -52,13 +36,8 @@ BGPPeer zz-peer {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.1}
 BGPAdvertisement zz-bgp {ipAddressPools: [zz-pool], peers: [zz-peer], communities: [zz-alias], aggregationLength: 24}
 `
 
-func tell(t *testing.T, body string) {
-	told, want, ok := strings.Cut(body, "=>")
-	if !ok {
-		t.Fatal("the story has no end: =>")
-	}
+func tell(t *testing.T, told, want string) {
 	objects := parse(t, told)
-	want = strings.TrimSpace(want)
 	if diff := gocmp.Diff(want, outcome(intent.Parse(objects))); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}

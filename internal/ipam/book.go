@@ -112,7 +112,11 @@ func (b *book) conflict(a netip.Addr, r *Request) (other *Request, why string) {
 // refuses says why two Services may not share an address, or "".
 func refuses(u, r *Request) string {
 	switch {
-	case u.Share.Key == "" || u.Share.Key != r.Share.Key:
+	case u.Share.Key == "" && r.Share.Key == "":
+		return "neither of them asks to share it"
+	case u.Share.Key == "" || r.Share.Key == "":
+		return "only one of them asks to share it"
+	case u.Share.Key != r.Share.Key:
 		return "their sharing keys differ"
 	case (u.Share.Local || r.Share.Local) && u.Share.Pods != r.Share.Pods:
 		return "externalTrafficPolicy is Local and they select different Pods"

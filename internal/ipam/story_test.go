@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -19,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
 // TestStories runs the stories of testdata. A story is its name after "#",
@@ -28,35 +27,15 @@ import (
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [only SERVICES]
 //	svc NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P] [invalid WORD]
-func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, story := range strings.Split("\n"+string(text), "\n# ")[1:] {
-			name, body, _ := strings.Cut(story, "\n")
-			t.Run(name, func(t *testing.T) { tell(t, body) })
-		}
-	}
-}
+func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
 // tell checks one story, and that it has the same end in any order and when
 // told again with what was granted.
-func tell(t *testing.T, body string) {
-	told, want, ok := strings.Cut(body, "=>")
-	if !ok {
-		t.Fatal("the story has no end: =>")
-	}
+func tell(t *testing.T, told, want string) {
 	pools, requests, err := parseWorld(told)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = strings.TrimSpace(want)
 	grants := ipam.Assign(pools, requests)
 	if diff := gocmp.Diff(want, outcome(requests, grants)); diff != "" {
 		t.Fatalf("want -, have +:\n%s", diff)
