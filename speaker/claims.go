@@ -143,7 +143,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		if err != nil {
 			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 		}
-		r.claims.Saw(claim.DeepCopy())
+		r.claims.SawNew(claim.DeepCopy())
 		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Status.Node)
 	}
 	want.Since = claim.Status.Since

@@ -249,7 +249,7 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 		return fmt.Errorf("list L2Claims: %w", err)
 	}
 	for i := range claims.Items {
-		h.claims.Saw(&claims.Items[i])
+		h.claims.SawNew(&claims.Items[i])
 	}
 	signal(h.changed)
 	return nil

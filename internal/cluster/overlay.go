@@ -27,11 +27,18 @@ type Overlay[T client.Object] struct {
 type seen[T client.Object] struct {
 	object T
 	at     time.Time
-	shown  bool // the cache has shown an earlier version of it
+	shown  bool // the cache has shown some version of it
 }
 
-// Saw remembers obj, unless a later version of it is remembered already.
-func (o *Overlay[T]) Saw(obj T) {
+// Saw remembers a later version of an object that the cache has shown. It is
+// forgotten when the cache does not hold it any more.
+func (o *Overlay[T]) Saw(obj T) { o.remember(obj, true) }
+
+// SawNew remembers an object that the cache may not have shown yet.
+func (o *Overlay[T]) SawNew(obj T) { o.remember(obj, false) }
+
+// remember remembers obj, unless a later version of it is remembered already.
+func (o *Overlay[T]) remember(obj T, shown bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.newer == nil {
@@ -39,7 +46,7 @@ func (o *Overlay[T]) Saw(obj T) {
 	}
 	old, ok := o.newer[obj.GetUID()]
 	if !ok || later(obj, old.object) {
-		o.newer[obj.GetUID()] = seen[T]{obj, time.Now(), old.shown}
+		o.newer[obj.GetUID()] = seen[T]{obj, time.Now(), shown || old.shown}
 	}
 }
 

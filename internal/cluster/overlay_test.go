@@ -27,21 +27,26 @@ func TestOverlay(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		seen   []*corev1.Service
+		made   []*corev1.Service
 		cached []*corev1.Service
 		want   []string
 	}{
-		{"the zero overlay changes nothing", nil, []*corev1.Service{version("a", "5")}, []string{"a@5"}},
-		{"what was seen later replaces what is cached", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "5"), version("b", "6")}, []string{"a@7", "b@6"}},
-		{"a cache that has caught up wins", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "7")}, []string{"a@7"}},
-		{"a cache that is ahead wins", []*corev1.Service{version("a", "7")}, []*corev1.Service{version("a", "12")}, []string{"a@12"}},
-		{"versions are compared as numbers", []*corev1.Service{version("a", "100")}, []*corev1.Service{version("a", "99")}, []string{"a@100"}},
-		{"the later of two that were seen counts", []*corev1.Service{version("a", "9"), version("a", "8")}, []*corev1.Service{version("a", "5")}, []string{"a@9"}},
-		{"an object that the cache has not shown yet is there", []*corev1.Service{version("a", "9")}, nil, []string{"a@9"}},
+		{"the zero overlay changes nothing", nil, nil, []*corev1.Service{version("a", "5")}, []string{"a@5"}},
+		{"what was seen later replaces what is cached", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "5"), version("b", "6")}, []string{"a@7", "b@6"}},
+		{"a cache that has caught up wins", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "7")}, []string{"a@7"}},
+		{"a cache that is ahead wins", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "12")}, []string{"a@12"}},
+		{"versions are compared as numbers", []*corev1.Service{version("a", "100")}, nil, []*corev1.Service{version("a", "99")}, []string{"a@100"}},
+		{"the later of two that were seen counts", []*corev1.Service{version("a", "9"), version("a", "8")}, nil, []*corev1.Service{version("a", "5")}, []string{"a@9"}},
+		{"a new object that the cache has not shown yet is there", nil, []*corev1.Service{version("a", "9")}, nil, []string{"a@9"}},
+		{"a known object that the cache holds no more is gone", []*corev1.Service{version("a", "9")}, nil, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var o Overlay[*corev1.Service]
 			for _, s := range c.seen {
 				o.Saw(s)
+			}
+			for _, s := range c.made {
+				o.SawNew(s)
 			}
 			if diff := cmp.Diff(c.want, versions(o.Apply(c.cached))); diff != "" {
 				t.Error(diff)
@@ -55,7 +60,8 @@ func TestOverlayForgets(t *testing.T) {
 		var o Overlay[*corev1.Service]
 		o.Saw(version("caught up", "7"))
 		o.Saw(version("deleted", "7"))
-		o.Saw(version("never shown", "7"))
+		o.SawNew(version("never shown", "7"))
+		o.Saw(version("deleted before the next look", "7"))
 		o.Apply([]*corev1.Service{version("caught up", "8"), version("deleted", "6")})
 		got := versions(o.Apply([]*corev1.Service{version("caught up", "8")}))
 		if diff := cmp.Diff([]string{"caught up@8", "never shown@7"}, got); diff != "" {
