@@ -58,7 +58,6 @@ const (
 	ReasonNotFound    = "NotFound"    // it names an object that is not there
 	ReasonUnsupported = "Unsupported" // it can't work in this version
 	ReasonNoEffectYet = "NoEffectYet"
-	ReasonInEffect    = "InEffect"
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
 	ReasonStopped     = "Stopped"
