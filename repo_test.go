@@ -62,11 +62,10 @@ func laws() map[string]law {
 }
 
 type pkg struct {
-	ImportPath                         string
-	Dir                                string
-	Standard                           bool
-	Imports, TestImports, XTestImports []string
-	GoFiles                            []string
+	ImportPath string
+	Dir        string
+	Imports    []string
+	GoFiles    []string
 }
 
 func packages(t *testing.T) []pkg {

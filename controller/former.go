@@ -38,7 +38,7 @@ func (r *reconciler) former(p plan) []write {
 	for _, key := range r.left {
 		out = append(out, write{
 			what:   "take our condition off Service " + key.String(),
-			do:     func(ctx context.Context) error { return r.clean(ctx, key) },
+			do:     func(ctx context.Context) error { return r.cleanLeft(ctx, key) },
 			failed: func() { r.left = append(r.left, key) },
 		})
 	}
@@ -46,7 +46,8 @@ func (r *reconciler) former(p plan) []write {
 	return out
 }
 
-// findFormer cleans every Service that bears our annotation and is not ours.
+// findFormer cleans every Service that bears our annotation and is no load
+// balancer.
 func (r *reconciler) findFormer(ctx context.Context) error {
 	var all corev1.ServiceList
 	if err := r.direct.List(ctx, &all); err != nil {
@@ -55,22 +56,27 @@ func (r *reconciler) findFormer(ctx context.Context) error {
 	var failed []error
 	for i := range all.Items {
 		svc := &all.Items[i]
-		if _, ok := svc.Annotations[v1beta1.AnnotationPool]; ok && !intent.Ours(svc, r.class) && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-			failed = append(failed, client.IgnoreNotFound(r.clean(ctx, client.ObjectKeyFromObject(svc))))
+		if _, ok := svc.Annotations[v1beta1.AnnotationPool]; ok && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			failed = append(failed, client.IgnoreNotFound(r.clean(ctx, svc)))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// clean removes our condition and annotation from a Service that is not ours.
-func (r *reconciler) clean(ctx context.Context, key client.ObjectKey) error {
+// cleanLeft cleans a Service that has left the watch, unless it was made anew.
+func (r *reconciler) cleanLeft(ctx context.Context, key client.ObjectKey) error {
 	svc := &corev1.Service{}
 	if err := r.direct.Get(ctx, key, svc); err != nil {
 		return fmt.Errorf("read Service %s, which has left: %w", key, err)
 	}
 	if intent.Ours(svc, r.class) {
-		return nil // made anew
+		return nil
 	}
+	return r.clean(ctx, svc)
+}
+
+// clean removes our condition and annotation from a Service that is not ours.
+func (r *reconciler) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
 	svc.Status.Conditions = slices.DeleteFunc(svc.Status.Conditions, func(c metav1.Condition) bool { return c.Type == v1beta1.ConditionAllocated })
@@ -79,7 +85,7 @@ func (r *reconciler) clean(ctx context.Context, key client.ObjectKey) error {
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.client.Status().Patch(ctx, svc, patch); err != nil {
-		return fmt.Errorf("take our condition off Service %s: %w", key, err)
+		return fmt.Errorf("take our condition off Service %s: %w", intent.KeyOf(svc), err)
 	}
 	r.log.Info("a Service is no load balancer any more", "service", intent.KeyOf(svc))
 	return nil

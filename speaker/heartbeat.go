@@ -177,8 +177,9 @@ func (h *heartbeat) beat(ctx context.Context) {
 	}
 }
 
-func (h *heartbeat) name() client.ObjectKey {
-	return client.ObjectKey{Namespace: h.namespace, Name: "speaker-" + h.node}
+// lease returns the own Lease, empty but for its name.
+func (h *heartbeat) lease() *coordinationv1.Lease {
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "speaker-" + h.node}}
 }
 
 func (h *heartbeat) renew(ctx context.Context) error {
@@ -186,8 +187,7 @@ func (h *heartbeat) renew(ctx context.Context) error {
 	defer cancel()
 	now := metav1.NewMicroTime(time.Now())
 	seconds := int32(max(1, (missedBeats * h.interval).Seconds()))
-	lease := &coordinationv1.Lease{}
-	lease.Namespace, lease.Name = h.name().Namespace, h.name().Name
+	lease := h.lease()
 	before := lease.DeepCopy()
 	lease.Labels = map[string]string{cluster.LabelLease: "speaker"}
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: &h.node, RenewTime: &now, LeaseDurationSeconds: &seconds}
@@ -212,7 +212,7 @@ func (h *heartbeat) observe(ctx context.Context) error {
 	}
 	var own time.Time
 	for _, l := range leases.Items {
-		if l.Name == h.name().Name && l.Spec.RenewTime != nil {
+		if l.Name == h.lease().Name && l.Spec.RenewTime != nil {
 			own = l.Spec.RenewTime.Time
 		}
 	}
@@ -299,8 +299,7 @@ func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 func (h *heartbeat) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	lease := &coordinationv1.Lease{}
-	lease.Namespace, lease.Name = h.name().Namespace, h.name().Name
+	lease := h.lease()
 	lease.Spec.HolderIdentity = &h.node
 	before := lease.DeepCopy()
 	lease.Spec.HolderIdentity = nil

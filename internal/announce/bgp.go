@@ -59,7 +59,7 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering,
 	best := NotAdvertised
 	for i := range s.BGP {
 		ad := &s.BGP[i]
-		if !ad.covers(svc, a) {
+		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
 		if why := ad.silent(self, svc); why != "" {

@@ -57,8 +57,10 @@ type Selection struct {
 	Services Selector
 }
 
-func (s Selection) covers(svc *Service, a Address) bool {
-	return a.Pool != "" && (s.Pools == nil || s.Pools[a.Pool]) && s.Services.selects(svc.Labels)
+// Covers reports whether an advertisement with this selection is for an address
+// of that pool of a Service with these labels.
+func (s Selection) Covers(pool string, labels map[string]string) bool {
+	return pool != "" && (s.Pools == nil || s.Pools[pool]) && s.Services.selects(labels)
 }
 
 // L2Advertisement has addresses announced by ARP and NDP.

@@ -34,7 +34,7 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 		for _, a := range svc.Addrs {
 			u := use{svc: svc, pool: a.Pool}
 			for j := range s.L2 {
-				if s.L2[j].covers(svc, a) {
+				if s.L2[j].Covers(a.Pool, svc.Labels) {
 					u.ads = append(u.ads, &s.L2[j])
 				}
 			}

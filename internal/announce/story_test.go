@@ -109,28 +109,19 @@ func says(b *strings.Builder, node string, plan announce.Plan) {
 }
 
 func shuffled(s announce.Snapshot, rng *rand.Rand) announce.Snapshot {
-	s.Nodes = shuffle(s.Nodes, rng)
-	s.Services = shuffle(s.Services, rng)
-	s.Claims = shuffle(s.Claims, rng)
-	s.L2 = shuffle(s.L2, rng)
-	s.BGP = shuffle(s.BGP, rng)
-	s.Neighbors = shuffle(s.Neighbors, rng)
+	s.Nodes = stories.Shuffle(s.Nodes, rng)
+	s.Services = stories.Shuffle(s.Services, rng)
+	s.Claims = stories.Shuffle(s.Claims, rng)
+	s.L2 = stories.Shuffle(s.L2, rng)
+	s.BGP = stories.Shuffle(s.BGP, rng)
+	s.Neighbors = stories.Shuffle(s.Neighbors, rng)
 	for i := range s.Nodes {
-		s.Nodes[i].Links = shuffle(s.Nodes[i].Links, rng)
+		s.Nodes[i].Links = stories.Shuffle(s.Nodes[i].Links, rng)
 	}
 	for i := range s.Services {
-		s.Services[i].Addrs = shuffle(s.Services[i].Addrs, rng)
+		s.Services[i].Addrs = stories.Shuffle(s.Services[i].Addrs, rng)
 	}
 	return s
-}
-
-func shuffle[T any](in []T, rng *rand.Rand) []T {
-	out := slices.Clone(in)
-	slices.Reverse(out) // at least this
-	if len(out) > 2 {
-		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	}
-	return out
 }
 
 func parseSnapshot(text string) (announce.Snapshot, error) {

@@ -144,11 +144,8 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 func (c Config) Unadvertised(svc *corev1.Service, addrs []netip.Addr, pools []string) []netip.Addr {
 	var out []netip.Addr
 	for i, a := range addrs {
-		covers := func(s announce.Selection) bool {
-			return (s.Pools == nil || s.Pools[pools[i]]) && (s.Services == nil || s.Services(svc.Labels))
-		}
-		if !slices.ContainsFunc(c.L2, func(ad announce.L2Advertisement) bool { return covers(ad.Selection) }) &&
-			!slices.ContainsFunc(c.BGP, func(ad announce.BGPAdvertisement) bool { return covers(ad.Selection) }) {
+		if !slices.ContainsFunc(c.L2, func(ad announce.L2Advertisement) bool { return ad.Covers(pools[i], svc.Labels) }) &&
+			!slices.ContainsFunc(c.BGP, func(ad announce.BGPAdvertisement) bool { return ad.Covers(pools[i], svc.Labels) }) {
 			out = append(out, a)
 		}
 	}

@@ -128,22 +128,13 @@ func parse(t *testing.T, text string) intent.Objects {
 
 func shuffled(o intent.Objects) intent.Objects {
 	rng := rand.New(rand.NewSource(1))
-	o.Pools = shuffle(o.Pools, rng)
-	o.L2 = shuffle(o.L2, rng)
-	o.BGP = shuffle(o.BGP, rng)
-	o.Peers = shuffle(o.Peers, rng)
-	o.Profiles = shuffle(o.Profiles, rng)
-	o.Communities = shuffle(o.Communities, rng)
+	o.Pools = stories.Shuffle(o.Pools, rng)
+	o.L2 = stories.Shuffle(o.L2, rng)
+	o.BGP = stories.Shuffle(o.BGP, rng)
+	o.Peers = stories.Shuffle(o.Peers, rng)
+	o.Profiles = stories.Shuffle(o.Profiles, rng)
+	o.Communities = stories.Shuffle(o.Communities, rng)
 	return o
-}
-
-func shuffle[T any](in []T, rng *rand.Rand) []T {
-	out := slices.Clone(in)
-	slices.Reverse(out) // at least this
-	if len(out) > 2 {
-		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	}
-	return out
 }
 
 // outcome prints what is good, and then what there is to say.

@@ -4,8 +4,10 @@
 package stories
 
 import (
+	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,4 +36,14 @@ func Run(t *testing.T, pattern string, tell func(t *testing.T, given, want strin
 			})
 		}
 	}
+}
+
+// Shuffle returns in, another slice, in another order if there is one.
+func Shuffle[T any](in []T, rng *rand.Rand) []T {
+	out := slices.Clone(in)
+	slices.Reverse(out) // at least this
+	if len(out) > 2 {
+		rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
+	return out
 }
