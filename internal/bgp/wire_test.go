@@ -158,10 +158,10 @@ func TestPeersComeAndGoAlone(t *testing.T) {
 	establish(t, s, "b")
 	router.counts(t, "r6", 1)
 
-	pb.Peer.HoldTime = 30 * time.Second
+	pb.Peer.HoldTime = 40 * time.Second
 	before := establish(t, s, "b")
 	s.Set([]announce.Peering{pa, pb})
-	router.says(t, "r6", "/30\n")
+	router.says(t, "r6", "/40\n") // the hold timer; 30 would be the keepalive timer of 90
 	after := establish(t, s, "b")
 	router.counts(t, "r6", 1)
 	if !after.Since.After(before.Since) || !before.Since.After(first.Since) {
