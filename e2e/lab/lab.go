@@ -31,7 +31,7 @@ import (
 const stateRoot = "/run/steelyard-rack"
 
 // Options say what to build. The zero value is a rack named "rack" with three
-// nodes, BIRD, kube-proxy in nftables mode, and Steelyard.
+// nodes, BIRD, kube-proxy in nftables mode, and Steelyard with one controller.
 type Options struct {
 	// Name matches [a-z][a-z0-9]{0,7}; empty means "rack". Racks of different
 	// names run side by side.
@@ -46,6 +46,10 @@ type Options struct {
 	Proxy string `json:"proxy"`
 	// NoSteelyard leaves the cluster without CRDs, controller and speakers.
 	NoSteelyard bool `json:"noSteelyard"`
+	// Controllers is how many replicas of the controller run, 1 to 9; 0 means 1.
+	Controllers int `json:"controllers"`
+	// ControllerFlags are added to each replica's command line.
+	ControllerFlags []string `json:"controllerFlags,omitempty"`
 }
 
 // Rack is a rack that is up, or was left half up. Get one from Up or Open.
@@ -77,6 +81,9 @@ func (o Options) complete() (Options, error) {
 	if o.Proxy == "" {
 		o.Proxy = "nftables"
 	}
+	if o.Controllers == 0 {
+		o.Controllers = 1
+	}
 	switch {
 	case !rackName.MatchString(o.Name):
 		return o, fmt.Errorf("rack name %q: want one small letter, then up to 7 small letters or digits", o.Name)
@@ -86,6 +93,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("router %q: want bird, frr or none", o.Router)
 	case !slices.Contains([]string{"nftables", "iptables"}, o.Proxy):
 		return o, fmt.Errorf("proxy %q: want nftables or iptables", o.Proxy)
+	case o.Controllers < 1 || o.Controllers > maxControllers:
+		return o, fmt.Errorf("%d controllers: want 1 to %d", o.Controllers, maxControllers)
 	}
 	return o, nil
 }

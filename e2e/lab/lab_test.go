@@ -16,14 +16,15 @@ func TestOptions(t *testing.T) {
 		want    Options
 		refused string // part of the error; empty: accepted
 	}{
-		{name: "nothing said is three nodes with BIRD and nftables", want: Options{Name: "rack", Nodes: 3, Router: "bird", Proxy: "nftables"}},
-		{name: "what is said stays", in: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables"},
-			want: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables"}},
+		{name: "nothing said is three nodes with BIRD and nftables", want: Options{Name: "rack", Nodes: 3, Router: "bird", Proxy: "nftables", Controllers: 1}},
+		{name: "what is said stays", in: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9},
+			want: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9}},
 		{name: "a dash would make prefixes ambiguous", in: Options{Name: "a-b"}, refused: "rack name"},
 		{name: "nine characters are too many", in: Options{Name: "abcdefghi"}, refused: "rack name"},
 		{name: "the ninetieth node would be in the pool of addresses", in: Options{Nodes: 90}, refused: "1 to 89"},
 		{name: "an unknown router is answered with the known ones", in: Options{Router: "quagga"}, refused: "bird, frr or none"},
 		{name: "an unknown proxy is answered with the known ones", in: Options{Proxy: "ipvs"}, refused: "nftables or iptables"},
+		{name: "ten controllers are too many", in: Options{Controllers: 10}, refused: "1 to 9"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +55,28 @@ func TestPlan(t *testing.T) {
 		}
 		return "# cables\n" + r.cables() + b.String()
 	}())
+}
+
+// Others scrape these ports and kill these processes.
+func TestControllers(t *testing.T) {
+	r := &Rack{Options: Options{Name: "r", Controllers: 2, ControllerFlags: []string{"--log-level", "DEBUG"}}}
+	got := map[string][]string{}
+	for _, p := range r.controllers() {
+		if p.Host != "control" {
+			t.Errorf("%s is on %s", p.Name, p.Host)
+		}
+		got[p.Name] = p.Argv[5:]
+	}
+	want := map[string][]string{
+		"controller":   {"--metrics-bind-address", "127.0.0.1:7472", "--log-level", "DEBUG"},
+		"controller-2": {"--metrics-bind-address", "127.0.0.1:7473", "--log-level", "DEBUG"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got := r.MetricsAddress("speaker"); got != "" {
+		t.Errorf("the speaker is a controller, at %s", got)
+	}
 }
 
 func TestRouterConfiguration(t *testing.T) {

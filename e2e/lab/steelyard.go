@@ -20,7 +20,7 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	if err := r.applyManifests(ctx); err != nil {
 		return err
 	}
-	processes := []hosts.Process{r.steelyard("control", "controller")}
+	processes := r.controllers()
 	for _, n := range r.nodes() {
 		processes = append(processes, r.steelyard(n.Name, "speaker", "--node-name", n.Name))
 	}
@@ -32,7 +32,7 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	if err := r.table().SpawnAll(processes); err != nil {
 		return err
 	}
-	say("started Steelyard: the controller and %d speakers", r.Nodes)
+	say("started Steelyard: %d of the controller, %d speakers", r.Options.Controllers, r.Nodes)
 	return nil
 }
 

@@ -22,6 +22,11 @@ func up(ctx context.Context, l *line) error {
 	l.flags.StringVar(&o.Router, "router", "bird", "")
 	l.flags.StringVar(&o.Proxy, "proxy", "nftables", "")
 	l.flags.BoolVar(&o.NoSteelyard, "no-steelyard", false, "")
+	l.flags.IntVar(&o.Controllers, "controllers", 1, "")
+	l.flags.Func("controller-flag", "", func(flag string) error {
+		o.ControllerFlags = append(o.ControllerFlags, flag)
+		return nil
+	})
 	if _, _, err := l.words(); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 const usage = `rack: a Kubernetes cluster on this machine, each host a network namespace
 
   rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables] [--no-steelyard]
+          [--controllers 1] [--controller-flag FLAG]…
                                       build a rack; returns when it is ready, and it stays
   rack exec HOST -- COMMAND…          run a command on a host, with kubectl at hand
   rack kubectl ARGS…                  the real kubectl
@@ -39,6 +40,7 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
 
 Each takes --name NAME, by default $RACK or else "rack"; racks of different names run side by side.
 Hosts: switch, router, client, control, node1, node2, …, and outside, behind the router.
+Replicas of the controller are controller, controller-2, … on host control, with metrics on 127.0.0.1:7472, :7473, ….
 
 Example:
   rack up && rack kubectl create deployment web --image=web --replicas=3 && rack exec client -- ip addr
