@@ -75,6 +75,9 @@ func (r *Rack) clusterProcesses() []hosts.Process {
 		{Host: "control", Name: "kube-scheduler", Argv: scheduler},
 		{Host: "control", Name: "kubelet", Argv: pods, MakesHosts: true},
 	}
+	if r.Relay {
+		all = append(all, r.relayProcess())
+	}
 	for _, n := range r.nodes() {
 		proxy := append([]string{
 			r.kube("kube-proxy"), "--kubeconfig", r.path("kube-proxy.kubeconfig"),

@@ -48,6 +48,9 @@ type Options struct {
 	NoSteelyard bool `json:"noSteelyard"`
 	// Controllers is how many replicas of the controller run, 1 to 9; 0 means 1.
 	Controllers int `json:"controllers"`
+	// Relay puts a process between the controllers and the API server that can
+	// slow down what passes between them: see Delay.
+	Relay bool `json:"relay"`
 	// ControllerFlags are added to each replica's command line.
 	ControllerFlags []string `json:"controllerFlags,omitempty"`
 }

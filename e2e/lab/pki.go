@@ -74,7 +74,7 @@ func (r *Rack) writeIdentities() error {
 		token := make([]byte, 16)
 		_, _ = rand.Read(token) // never fails, by its documentation
 		tokens = fmt.Appendf(tokens, "%s,%s,%d,%q\n", hex.EncodeToString(token), id.user, i, id.group)
-		if err := r.writeKubeconfig(id.file, hex.EncodeToString(token)); err != nil {
+		if err := r.writeKubeconfig(id.file, apiAddress, hex.EncodeToString(token)); err != nil {
 			return err
 		}
 	}
@@ -108,14 +108,15 @@ func (r *Rack) writeKey(name string) (*ecdsa.PrivateKey, error) {
 	return key, writeFile(r.path(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
 }
 
-// writeKubeconfig writes a kubeconfig that needs no other file.
-func (r *Rack) writeKubeconfig(name, token string) error {
+// writeKubeconfig writes a kubeconfig that needs no other file. The API server
+// is found at server, an address and a port.
+func (r *Rack) writeKubeconfig(name, server, token string) error {
 	ca, err := os.ReadFile(r.path("ca.crt"))
 	if err != nil {
 		return fmt.Errorf("read the authority's certificate: %w", err)
 	}
 	c := clientcmdapi.NewConfig()
-	c.Clusters["rack"] = &clientcmdapi.Cluster{Server: "https://192.0.2.3:6443", CertificateAuthorityData: ca}
+	c.Clusters["rack"] = &clientcmdapi.Cluster{Server: "https://" + server, CertificateAuthorityData: ca}
 	c.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
 	c.Contexts["rack"] = &clientcmdapi.Context{Cluster: "rack", AuthInfo: name}
 	c.CurrentContext = "rack"

@@ -24,8 +24,8 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	for _, n := range r.nodes() {
 		processes = append(processes, r.steelyard(n.Name, "speaker", "--node-name", n.Name))
 	}
-	for _, program := range []string{"controller", "speaker"} {
-		if err := r.writeServiceAccount(ctx, program); err != nil {
+	for _, p := range [][2]string{{"controller", r.controllerServer()}, {"speaker", apiAddress}} {
+		if err := r.writeServiceAccount(ctx, p[0], p[1]); err != nil {
 			return err
 		}
 	}
@@ -60,7 +60,7 @@ func (r *Rack) steelyard(host, program string, args ...string) hosts.Process {
 
 // writeServiceAccount writes the kubeconfig of the program's ServiceAccount,
 // with a token for a year.
-func (r *Rack) writeServiceAccount(ctx context.Context, program string) error {
+func (r *Rack) writeServiceAccount(ctx context.Context, program, server string) error {
 	api, err := r.client("admin")
 	if err != nil {
 		return err
@@ -71,5 +71,5 @@ func (r *Rack) writeServiceAccount(ctx context.Context, program string) error {
 	if err != nil {
 		return fmt.Errorf("ask for the token of %s/steelyard-%s: %w", systemNamespace, program, err)
 	}
-	return r.writeKubeconfig(program, token.Status.Token)
+	return r.writeKubeconfig(program, server, token.Status.Token)
 }

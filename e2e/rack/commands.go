@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ func up(ctx context.Context, l *line) error {
 	l.flags.StringVar(&o.Proxy, "proxy", "nftables", "")
 	l.flags.BoolVar(&o.NoSteelyard, "no-steelyard", false, "")
 	l.flags.IntVar(&o.Controllers, "controllers", 1, "")
+	l.flags.BoolVar(&o.Relay, "relay", false, "")
 	l.flags.Func("controller-flag", "", func(flag string) error {
 		o.ControllerFlags = append(o.ControllerFlags, flag)
 		return nil
@@ -147,6 +149,18 @@ func join(_ context.Context, l *line) error {
 	return r.Join(words[0])
 }
 
+func delay(_ context.Context, l *line) error {
+	r, words, _, err := l.open("TIME")
+	if err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(words[0])
+	if err != nil {
+		return fmt.Errorf("%q: want a time such as 300ms, or 0", words[0])
+	}
+	return r.Delay(d)
+}
+
 func kill(_ context.Context, l *line) error {
 	name := l.flags.String("signal", "KILL", "")
 	r, words, _, err := l.open("HOST", "PROCESS")
@@ -237,6 +251,15 @@ func peers(_ context.Context, l *line) error {
 	}
 	fmt.Print(r.Peers())
 	return nil
+}
+
+// relay is what host control runs between the controllers and the API server;
+// it is not for people.
+func relay(ctx context.Context, l *line) error {
+	if _, _, err := l.words(); err != nil {
+		return err
+	}
+	return lab.RunRelay(ctx, *l.name, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }
 
 // kubelet is what host control runs for the nodes; it is not for people.

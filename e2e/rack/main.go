@@ -22,12 +22,13 @@ import (
 const usage = `rack: a Kubernetes cluster on this machine, each host a network namespace
 
   rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables] [--no-steelyard]
-          [--controllers 1] [--controller-flag FLAG]…
+          [--controllers 1] [--controller-flag FLAG]… [--relay]
                                       build a rack; returns when it is ready, and it stays
   rack exec HOST -- COMMAND…          run a command on a host, with kubectl at hand
   rack kubectl ARGS…                  the real kubectl
   rack kubeconfig                     print the path of the administrator's kubeconfig
   rack cut HOST | rack join HOST      unplug a host's cable at the switch, plug it in again
+  rack delay 300ms | rack delay 0     slow down what passes between controllers and API server (up --relay)
   rack kill HOST PROCESS [--signal KILL]   send a signal; what dies stays dead until start
   rack start HOST PROCESS             start a dead process again
   rack ps                             the processes and how they are
@@ -63,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	commands := map[string]func(context.Context, *line) error{
 		"up": up, "down": down, "list": list, "exec": execute, "kubectl": kubectl, "kubeconfig": kubeconfig,
-		"cut": cut, "join": join, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
+		"cut": cut, "join": join, "delay": delay, "relay": relay, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
 		"peers": peers, "probe": probe, "kubelet": kubelet, "dial": dial,
 	}
 	command, ok := commands[args[0]]
