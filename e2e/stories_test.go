@@ -23,6 +23,8 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
+var prefix = flag.String("racks", "t", "what the names of the racks begin with, so that two runs on one machine don't meet")
+
 var keep = flag.Bool("keep", false, "leave the racks up for a look; \"bin/rack down --all\" removes them")
 
 // TestMain makes sure of root and of the built programs before anything runs.
@@ -56,8 +58,8 @@ type description string
 
 // name returns a rack name that is the same for equal descriptions.
 func (d description) name() string {
-	letters := regexp.MustCompile(`--\w+ (\w)`).FindAllStringSubmatch(string(d), -1)
-	name := "t"
+	letters := regexp.MustCompile(`--[\w-]+ (?:--)?(\w)`).FindAllStringSubmatch(string(d), -1)
+	name := *prefix
 	for _, l := range letters {
 		name += l[1]
 	}
