@@ -128,12 +128,14 @@ func (s siege) burst(prefix string, n int) (join func()) {
 		}
 		done <- creations.Wait()
 	}()
+	start := time.Now()
 	return func() {
 		s.Helper()
 		defer cancel()
 		if err := <-done; err != nil {
 			s.Fatal(err)
 		}
+		s.Logf("%d Services %s made within %.1fs", n, prefix, time.Since(start).Seconds())
 	}
 }
 
