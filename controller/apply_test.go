@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -31,40 +36,99 @@ func waiting(name string, at int64) *corev1.Service {
 	}
 }
 
-// bench is a reconciler on a fake API server that refuses to patch the Services
-// in refused. What a real one makes of the patches, the stories tell.
-type bench struct {
+// rig is a reconciler on a fake API server that refuses to patch the Services in
+// refused, and whose answer about those in lost never arrives. What a real one
+// makes of the patches, the stories tell.
+type rig struct {
 	*reconciler
-	refused map[string]bool
+	refused, lost map[string]bool
+	notes         []note
+	leader        *term
 }
 
-func newBench(t *testing.T, objects ...client.Object) *bench {
+func newRig(t *testing.T, objects ...client.Object) *rig {
 	t.Helper()
 	scheme, err := cluster.Scheme()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{refused: map[string]bool{}}
+	b := &rig{refused: map[string]bool{}, lost: map[string]bool{}}
+	b.leader = &term{Context: t.Context(), lease: &lease{renewed: time.Now().Add(time.Hour)}}
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&corev1.Service{}, "spec.type", func(o client.Object) []string { return []string{string(o.(*corev1.Service).Spec.Type)} }).
 		WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}).
 		WithInterceptorFuncs(interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			if _, isService := o.(*corev1.Service); isService && b.refused[o.GetName()] {
-				return errors.New("an admission policy says no")
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, o.GetName(), errors.New("a policy says no"))
 			}
-			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+			err := c.SubResource(sub).Patch(ctx, o, p, opts...)
+			if err == nil { // a real API server takes the annotation from the same patch
+				data, _ := p.Data(o)
+				status := o.DeepCopyObject().(client.Object)
+				err = c.Patch(ctx, status, client.RawPatch(types.MergePatchType, regexp.MustCompile(`"resourceVersion":"\d+"`).ReplaceAll(data, []byte(`"x":null`))))
+				if svc, ok := o.(*corev1.Service); ok && err == nil {
+					svc.ObjectMeta = status.(*corev1.Service).ObjectMeta
+				}
+			}
+			if b.lost[o.GetName()] {
+				return context.DeadlineExceeded
+			}
+			return err
 		}}).Build()
-	b.reconciler = &reconciler{client: api, direct: api, events: events.NewFakeRecorder(100), log: slog.New(slog.DiscardHandler), namespace: "steelyard-system"}
+	log := slog.New(slog.DiscardHandler)
+	var mu sync.Mutex
+	b.reconciler = &reconciler{
+		client: api, direct: api, log: log, namespace: "steelyard-system", planned: make(chan struct{}, 1),
+		leading: func() *term { return b.leader },
+		took:    func(time.Duration) {},
+		services: func(ctx context.Context) ([]*corev1.Service, error) {
+			var list corev1.ServiceList
+			err := api.List(ctx, &list)
+			var out []*corev1.Service
+			for i := range list.Items {
+				out = append(out, &list.Items[i])
+			}
+			return out, err
+		},
+	}
+	b.writer = newWriter(api, log, func(n note) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n.about != nil {
+			b.notes = append(b.notes, n)
+		}
+	}, func(string, error) {})
 	return b
 }
 
-// addresses makes a pass and returns the address of each Service, and whether
-// the pass wants to be repeated.
-func (b *bench) addresses(t *testing.T) (map[string]string, bool) {
+// pass makes one pass, waits for its writes to land, and returns when the next
+// one is due: 0 if nothing is left to do.
+func (b *rig) pass(t *testing.T) time.Duration {
 	t.Helper()
-	result, err := b.reconcile(t.Context())
+	again, err := b.reconcile(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.writer.flights.Wait()
+	select {
+	case <-b.writer.landed:
+		return time.Nanosecond
+	default:
+		return again
+	}
+}
+
+// settle makes passes until nothing is to be done at once, and returns the
+// address of each Service.
+func (b *rig) settle(t *testing.T) map[string]string {
+	t.Helper()
+	for b.pass(t) == time.Nanosecond {
+	}
+	return b.addresses(t)
+}
+
+func (b *rig) addresses(t *testing.T) map[string]string {
+	t.Helper()
 	var list corev1.ServiceList
 	if err := b.client.List(t.Context(), &list); err != nil {
 		t.Fatal(err)
@@ -75,7 +139,27 @@ func (b *bench) addresses(t *testing.T) (map[string]string, bool) {
 			out[s.Name] = in[0].IP
 		}
 	}
-	return out, result.RequeueAfter > 0
+	return out
+}
+
+// annotate sets an annotation of a Service.
+func (b *rig) annotate(t *testing.T, name, key, value string) {
+	t.Helper()
+	svc := &corev1.Service{}
+	if err := b.client.Get(t.Context(), client.ObjectKey{Namespace: "n", Name: name}, svc); err != nil {
+		t.Fatal(err)
+	}
+	metav1.SetMetaDataAnnotation(&svc.ObjectMeta, key, value)
+	if err := b.client.Update(t.Context(), svc); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t *testing.T, want, have map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
 }
 
 func poolOf(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPool {
@@ -83,51 +167,115 @@ func poolOf(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPo
 }
 
 func TestAServiceThatCantBeWrittenDelaysNobody(t *testing.T) {
-	b := newBench(t, poolOf("p", "10.0.0.1-10.0.0.3"), waiting("a", 1), waiting("b", 2), waiting("c", 3))
-	b.refused["b"] = true
-	got, again := b.addresses(t)
-	if diff := cmp.Diff(map[string]string{"a": "10.0.0.1", "c": "10.0.0.3"}, got); diff != "" || !again {
-		t.Errorf("to be repeated: %t; %s", again, diff)
-	}
-	delete(b.refused, "b")
-	got, again = b.addresses(t)
-	if diff := cmp.Diff(map[string]string{"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}, got); diff != "" || again {
-		t.Errorf("to be repeated: %t; %s", again, diff)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.3"), waiting("a", 1), waiting("b", 2), waiting("c", 3))
+		b.refused["b"] = true
+		expect(t, map[string]string{"a": "10.0.0.1", "c": "10.0.0.3"}, b.settle(t))
+		delete(b.refused, "b")
+		expect(t, map[string]string{"a": "10.0.0.1", "c": "10.0.0.3"}, b.settle(t)) // not before its pause is over
+		time.Sleep(longestRefuse)
+		expect(t, map[string]string{"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}, b.settle(t))
+	})
+}
+
+// While it can't be written it must not keep the last address from others.
+func TestARefusedServiceDoesNotReserveAnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1), waiting("b", 2))
+		b.refused["a"] = true
+		expect(t, map[string]string{"b": "10.0.0.1"}, b.settle(t))
+		told := 0
+		for range 5 {
+			time.Sleep(longestRefuse)
+			b.settle(t)
+		}
+		for _, n := range b.notes {
+			if n.reason == v1beta1.ReasonStatusRefused && n.about.Name == "a" {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("the refusal was told %d times, want once: %v", told, b.notes)
+		}
+	})
+}
+
+// A write whose answer is lost may have arrived: nobody else may get its address.
+func TestALostAnswerKeepsTheAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.9"), waiting("b", 2))
+		stale, err := b.services(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh := b.services
+		b.services = func(ctx context.Context) ([]*corev1.Service, error) { return slices.Clone(stale), nil }
+		b.lost["b"] = true
+		b.settle(t)
+		// An older Service comes, which would get the lowest address. The cache
+		// does not show yet that b has it.
+		if err := b.client.Create(t.Context(), waiting("a", 1)); err != nil {
+			t.Fatal(err)
+		}
+		stale = append(stale, waiting("a", 1))
+		stale[1].ResourceVersion = "1"
+		b.settle(t)
+		b.services = fresh
+		expect(t, map[string]string{"a": "10.0.0.2", "b": "10.0.0.1"}, b.settle(t))
+	})
 }
 
 // An address that could not be taken from one Service must not be seen on two.
 func TestWhatCouldNotBeTakenAwayIsNotGivenOut(t *testing.T) {
-	b := newBench(t, poolOf("p", "10.0.0.1"), poolOf("q", "10.0.0.9"), waiting("a", 1), waiting("b", 2))
-	got, _ := b.addresses(t)
-	if diff := cmp.Diff(map[string]string{"a": "10.0.0.1", "b": "10.0.0.9"}, got); diff != "" {
-		t.Fatal(diff)
-	}
-	// Now b goes, a comes to want the other pool, and c the address that a has.
-	if err := b.client.Delete(t.Context(), waiting("b", 2)); err != nil {
-		t.Fatal(err)
-	}
-	c := waiting("c", 3)
-	c.Annotations = map[string]string{v1beta1.AnnotationLoadBalancerIPs: "10.0.0.1"}
-	if err := b.client.Create(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	a := &corev1.Service{}
-	if err := b.client.Get(t.Context(), client.ObjectKey{Namespace: "n", Name: "a"}, a); err != nil {
-		t.Fatal(err)
-	}
-	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1beta1.AnnotationAddressPool, "q")
-	if err := b.client.Update(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
-	b.refused["a"] = true
-	got, again := b.addresses(t)
-	if diff := cmp.Diff(map[string]string{"a": "10.0.0.1"}, got); diff != "" || !again {
-		t.Errorf("to be repeated: %t; %s", again, diff)
-	}
-	delete(b.refused, "a")
-	got, again = b.addresses(t)
-	if diff := cmp.Diff(map[string]string{"a": "10.0.0.9", "c": "10.0.0.1"}, got); diff != "" || again {
-		t.Errorf("to be repeated: %t; %s", again, diff)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1"), poolOf("q", "10.0.0.9"), waiting("a", 1), waiting("b", 2))
+		expect(t, map[string]string{"a": "10.0.0.1", "b": "10.0.0.9"}, b.settle(t))
+		// Now b goes, a comes to want the other pool, and c the address that a has.
+		if err := b.client.Delete(t.Context(), waiting("b", 2)); err != nil {
+			t.Fatal(err)
+		}
+		c := waiting("c", 3)
+		c.Annotations = map[string]string{v1beta1.AnnotationLoadBalancerIPs: "10.0.0.1"}
+		if err := b.client.Create(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		b.annotate(t, "a", v1beta1.AnnotationAddressPool, "q")
+		b.refused["a"] = true
+		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
+		delete(b.refused, "a")
+		time.Sleep(longestRefuse)
+		expect(t, map[string]string{"a": "10.0.0.9", "c": "10.0.0.1"}, b.settle(t))
+	})
+}
+
+// Two that swap addresses can do it only if one of them has none for a moment.
+func TestTwoServicesSwapAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.2"), waiting("a", 1), waiting("b", 2))
+		expect(t, map[string]string{"a": "10.0.0.1", "b": "10.0.0.2"}, b.settle(t))
+		b.annotate(t, "a", v1beta1.AnnotationLoadBalancerIPs, "10.0.0.2")
+		b.annotate(t, "b", v1beta1.AnnotationLoadBalancerIPs, "10.0.0.1")
+		for range 10 {
+			again := b.pass(t)
+			have := b.addresses(t)
+			if have["a"] == have["b"] && have["a"] != "" {
+				t.Fatalf("both show %s", have["a"])
+			}
+			if again == 0 {
+				break
+			}
+		}
+		expect(t, map[string]string{"a": "10.0.0.2", "b": "10.0.0.1"}, b.addresses(t))
+	})
+}
+
+func TestAFormerLeaderWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
+		b.leader.lease.renewed = time.Now().Add(-leaseDuration)
+		expect(t, map[string]string{}, b.settle(t))
+		b.leader.lease.renewed = time.Now()
+		time.Sleep(firstPause)
+		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
+	})
 }

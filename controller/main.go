@@ -9,21 +9,26 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -33,6 +38,8 @@ type options struct {
 	metrics   string
 	probes    string
 	logLevel  slog.Level
+	compat    string
+	dialect   intent.Dialect
 }
 
 func main() {
@@ -42,6 +49,7 @@ func main() {
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	flag.StringVar(&o.compat, "compat-annotations", "", "also honour the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
 	flag.Parse()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
@@ -60,24 +68,19 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
 	}
-	mgr, err := newManager(cluster.Connect(cfg), o)
+	if o.dialect, err = intent.DialectOf(o.compat); err != nil {
+		return fmt.Errorf("--compat-annotations: %w", err)
+	}
+	klog.SetSlogLogger(logger)
+	cfg = cluster.Connect(cfg)
+	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
+		return fmt.Errorf("wait for the API server: %w", err)
+	}
+	mgr, err := newManager(cfg, o)
 	if err != nil {
 		return err
 	}
-	r := &reconciler{
-		client:    mgr.GetClient(),
-		direct:    mgr.GetAPIReader(),
-		events:    mgr.GetEventRecorder("steelyard-controller"),
-		log:       logger,
-		namespace: o.namespace,
-		class:     o.class,
-	}
-	loop := cluster.Loop{
-		Name:  "controller",
-		Think: r.reconcile,
-		Kinds: append(cluster.Kinds(), &corev1.Namespace{}, &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
-	}
-	if err := loop.AddTo(mgr); err != nil {
+	if err := assemble(ctx, mgr, cfg, o, logger); err != nil {
 		return err
 	}
 	logger.Info("started", "namespace", o.namespace, "loadBalancerClass", o.class)
@@ -87,25 +90,89 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	return nil
 }
 
+// assemble makes the parts and has mgr run them.
+func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o options, logger *slog.Logger) error {
+	counted, err := newTally(metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	elect, err := newElection(cfg, o.namespace, logger)
+	if err != nil {
+		return err
+	}
+	tells := &teller{recorder: mgr.GetEventRecorder("steelyard-controller"), log: logger, wake: make(chan struct{}, 1)}
+	writes := newWriter(mgr.GetClient(), logger, tells.tell, counted.patch)
+	tells.idleFor, elect.drain = writes.idleFor, writes.drain
+	r := &reconciler{
+		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
+		services: func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
+		leading:  elect.leading,
+		writer:   writes,
+		planned:  make(chan struct{}, 1),
+		took:     counted.pass,
+		thinker:  thinker{dialect: o.dialect},
+	}
+	if err := metrics.Registry.Register(r); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	rep := &reporter{reconciler: r, count: counted.patch}
+	for _, loop := range []cluster.Loop{
+		{
+			Name: "controller", Log: logger, Think: r.reconcile, Same: r.same, Rest: cluster.Share(4),
+			Kinds: []client.Object{
+				&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
+				&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
+			},
+			Signals: []<-chan struct{}{elect.changed, writes.landed},
+		},
+		{
+			Name: "reporter", Log: logger, Think: rep.report,
+			Rest:    func(time.Duration) time.Duration { return reportRest },
+			Kinds:   append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
+			Signals: []<-chan struct{}{r.planned},
+		},
+	} {
+		if err := loop.AddTo(ctx, mgr); err != nil {
+			return err
+		}
+	}
+	// A replica that could not serve at once does not stand for election.
+	candidate := func(ctx context.Context) error {
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return nil
+		}
+		return elect.run(ctx)
+	}
+	for _, task := range []manager.RunnableFunc{candidate, tells.run} {
+		if err := mgr.Add(task); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
+	return nil
+}
+
+// same reports whether an update concerns no allocation: what this replica
+// itself has written, or what is not in the specification of an object.
+func (r *reconciler) same(before, after client.Object) bool {
+	switch a := after.(type) {
+	case *corev1.Service:
+		return r.writer.seen.Shows(a)
+	case *corev1.Namespace:
+		return maps.Equal(before.GetLabels(), after.GetLabels())
+	}
+	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+}
+
 func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	scheme, err := cluster.Scheme()
 	if err != nil {
 		return nil, err
 	}
-	// A crashed leader is replaced after the lease; one that stops hands over.
-	lease, renew, retry := 10*time.Second, 7*time.Second, time.Second
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         cluster.CacheOptions(o.namespace),
-		Metrics:                       server.Options{BindAddress: o.metrics},
-		HealthProbeBindAddress:        o.probes,
-		LeaderElection:                true,
-		LeaderElectionID:              "steelyard-controller",
-		LeaderElectionNamespace:       o.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &lease,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
+		Scheme:                 scheme,
+		Cache:                  cluster.CacheOptions(o.namespace),
+		Metrics:                server.Options{BindAddress: o.metrics},
+		HealthProbeBindAddress: o.probes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)

@@ -2,74 +2,87 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/netip"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
-	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// retryAfter is the pause before what could not be written is tried again. An
-// event of the object itself is not waited for, and no other Service waits.
-const retryAfter = 2 * time.Second
-
-// reconciler reads, thinks and writes. No decision depends on its memory, but
-// for what it wrote and the cache does not show yet.
+// reconciler reads, thinks, and starts writing. No decision depends on its
+// memory, but for what it wrote and the cache does not show yet.
 type reconciler struct {
 	client    client.Client
 	direct    client.Reader // past the cache
-	events    events.EventRecorder
+	services  func(context.Context) ([]*corev1.Service, error)
+	leading   func() *term // nil: not now
+	writer    *writer
 	log       *slog.Logger
 	namespace string
 	class     string
-	assumed   cluster.Overlay[*corev1.Service]
+	planned   chan struct{}       // buffered 1; told after every pass
+	took      func(time.Duration) // told of every pass
 
-	ours map[types.UID]client.ObjectKey // the Services of the pass before; nil at first
-	left []client.ObjectKey             // Services to be cleaned of our words
+	caughtUp *term // the term in which the cache is known to show what former leaders wrote
+
+	mu      sync.Mutex // held while thinking, and while others look at the result
+	thinker thinker
+	last    *outcome // of the present term; nil: none yet
 }
 
-func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {
+// outcome is a plan and what else was seen when it was made.
+type outcome struct {
+	plan
+	foreign []netip.Addr
+}
+
+func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
+	t := r.leading()
+	if t == nil {
+		r.publish(nil)
+		return 0, nil
+	}
+	if r.caughtUp != t {
+		if err := r.catchUp(t); err != nil {
+			return 0, fmt.Errorf("catch up with the former leader: %w", err)
+		}
+		r.caughtUp = t
+	}
+	start := time.Now()
 	snap, err := r.snapshot(ctx)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
-	if failed := r.apply(ctx, think(snap)); failed {
-		return reconcile.Result{RequeueAfter: retryAfter}, nil
-	}
-	return reconcile.Result{}, nil
+	r.mu.Lock()
+	p := r.thinker.think(snap)
+	again := r.apply(t, snap, p)
+	r.last = &outcome{p, snap.foreign}
+	r.mu.Unlock()
+	r.took(time.Since(start))
+	cluster.Signal(r.planned)
+	return again, nil
 }
 
-// plan is all that must be true.
-type plan struct {
-	snapshot
-	config intent.Config
-	pools  ipam.Pools
-	grants map[ipam.Key]ipam.Grant
+// catchUp waits until the cache shows what a former leader may have written
+// and decided upon.
+func (r *reconciler) catchUp(t *term) error {
+	start := time.Now()
+	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
+		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})
+	if err == nil {
+		r.log.Info("caught up with the former leader", "took", time.Since(start).Round(time.Millisecond))
+	}
+	return err
 }
 
-// think turns the snapshot into the plan. It is pure.
-func think(s snapshot) plan {
-	p := plan{snapshot: s, config: intent.Parse(s.objects)}
-	byKey := make(map[ipam.Key]*corev1.Service, len(s.services))
-	requests := make([]ipam.Request, len(s.services))
-	for i, svc := range s.services {
-		byKey[intent.KeyOf(svc)] = svc
-		requests[i] = intent.Request(svc)
-	}
-	p.pools = p.config.Bind(func(k ipam.Key) intent.Subject {
-		subject := intent.Subject{Namespace: k.Namespace, NamespaceLabels: s.namespaces[k.Namespace]}
-		if svc := byKey[k]; svc != nil {
-			subject.Labels = svc.Labels
-		}
-		return subject
-	})
-	p.grants = ipam.Assign(p.pools, requests)
-	return p
+func (r *reconciler) publish(o *outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = o
 }

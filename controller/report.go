@@ -3,41 +3,175 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// reports returns the writes that bring the status of every configuration
-// object up to date, that remove the claims of addresses nobody has, and that
-// clean Services which are ours no more.
-func (r *reconciler) reports(p plan) []write {
-	use := p.usage()
+// The pauses of the reporter: between two reports, and before what failed is
+// tried again.
+const (
+	reportRest  = 500 * time.Millisecond
+	retryReport = 2 * time.Second
+)
+
+// reporter writes what people look at: the status of the configuration objects.
+// It also removes claims of addresses that nobody has, and our words from
+// Services that are ours no more. Nobody waits for it.
+type reporter struct {
+	*reconciler
+	count func(kind string, err error)
+
+	term *term                          // that what follows belongs to
+	ours map[types.UID]client.ObjectKey // the Services of the last plan seen; nil at first
+	left []client.ObjectKey             // Services to be cleaned of our words
+}
+
+// scene is all that a report depends on.
+type scene struct {
+	objects  intent.Objects
+	config   intent.Config
+	sessions []v1beta1.BGPSession
+	claims   []v1beta1.L2Claim
+
+	// Of the last plan:
+	usage   map[string][]usage
+	holders map[netip.Addr]bool
+	ours    map[types.UID]client.ObjectKey
+}
+
+// report is one run. It returns when to try again what failed; 0: never.
+func (r *reporter) report(ctx context.Context) (time.Duration, error) {
+	t := r.leading()
+	if t == nil {
+		return 0, nil
+	}
+	s, err := r.scene(ctx)
+	if err != nil || s == nil {
+		return 0, err
+	}
+	if r.term != t {
+		r.term, r.ours, r.left = t, nil, nil
+	}
+	writes := slices.Concat(r.statuses(s), r.orphans(s), r.former(s))
+	if !r.writeAll(t, writes) {
+		return retryReport, nil
+	}
+	return 0, nil
+}
+
+// scene reads what the report is made from; nil: there is no plan yet.
+func (r *reporter) scene(ctx context.Context) (*scene, error) {
+	s := &scene{}
+	var err error
+	if s.objects, err = cluster.Configuration(ctx, r.client, r.namespace); err != nil {
+		return nil, err
+	}
+	var sessions v1beta1.BGPSessionList
+	if err := cluster.List(ctx, r.client, &sessions); err != nil {
+		return nil, err
+	}
+	var claims v1beta1.L2ClaimList
+	if err := cluster.List(ctx, r.client, &claims); err != nil {
+		return nil, err
+	}
+	s.sessions, s.claims = sessions.Items, claims.Items
+	s.config = intent.Parse(s.objects)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil {
+		return nil, nil
+	}
+	s.usage, s.holders = r.last.usage(), r.last.holders()
+	for _, a := range r.last.foreign {
+		s.holders[a] = true // perhaps of a second Steelyard, of another class
+	}
+	s.ours = make(map[types.UID]client.ObjectKey, len(r.last.services))
+	for _, x := range r.last.services {
+		s.ours[x.svc.UID] = client.ObjectKeyFromObject(x.svc)
+	}
+	return s, nil
+}
+
+// write is one write to the API server.
+type write struct {
+	kind   string // of the object that is patched; empty: it is not a patch
+	what   string // for the log
+	do     func(context.Context) error
+	failed func() // called, if set, when it fails; never at once with another
+}
+
+// writeAll makes all writes, many at once, and reports whether all succeeded.
+func (r *reporter) writeAll(t *term, writes []write) bool {
+	errs := make([]error, len(writes))
+	var group errgroup.Group
+	group.SetLimit(parallelAgain)
+	for i, w := range writes {
+		group.Go(func() error {
+			ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+			defer cancel()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write
+				if w.kind != "" {
+					r.count(w.kind, errs[i])
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	good := true
+	for i, w := range writes {
+		if errs[i] == nil {
+			continue
+		}
+		good = false
+		r.log.Warn("can't "+w.what+"; trying again", "err", errs[i])
+		if w.failed != nil {
+			w.failed()
+		}
+	}
+	return good
+}
+
+// statuses returns the writes that bring the status of every configuration
+// object up to date.
+func (r *reporter) statuses(s *scene) []write {
 	return slices.Concat(
-		judged(r, p, p.objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
-			o.Status.IPv4, o.Status.IPv6 = use[o.Name][ipam.IPv4], use[o.Name][ipam.IPv6]
+		judged(r, s, s.objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+			o.Status.IPv4, o.Status.IPv6 = nil, nil
+			for _, u := range s.usage[o.Name] {
+				if u.family == ipam.IPv4 {
+					o.Status.IPv4 = u.status()
+				} else {
+					o.Status.IPv6 = u.status()
+				}
+			}
 			return &o.Status.Conditions
 		}),
-		judged(r, p, p.objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
-			o.Status.Sessions = p.sessionsOf(o.Name)
+		judged(r, s, s.objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
+			o.Status.Sessions = s.sessionsOf(o.Name)
 			return &o.Status.Conditions
 		}),
-		judged(r, p, p.objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, p, p.objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, p, p.objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, p, p.objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
-		r.orphans(p), r.former(p),
+		judged(r, s, s.objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
 	)
 }
 
@@ -47,17 +181,18 @@ func judged[T any, P interface {
 	*T
 	client.Object
 	DeepCopy() *T
-}](r *reconciler, p plan, objects []T, status func(P) *[]metav1.Condition) []write {
+}](r *reporter, s *scene, objects []T, status func(P) *[]metav1.Condition) []write {
 	kind := reflect.TypeFor[T]().Name()
 	var out []write
 	for i := range objects {
 		before := P(&objects[i])
 		after := P(before.DeepCopy())
-		p.judge(kind, after, status(after))
+		s.judge(kind, after, status(after))
 		if equality.Semantic.DeepEqual(before, after) {
 			continue
 		}
 		out = append(out, write{
+			kind: kind,
 			what: fmt.Sprintf("write the status of %s %q", kind, after.GetName()),
 			do: func(ctx context.Context) error {
 				return r.client.Status().Patch(ctx, after, client.MergeFrom(before))
@@ -68,8 +203,8 @@ func judged[T any, P interface {
 }
 
 // judge sets the conditions that follow from the verdict on the object.
-func (p plan) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
-	v := p.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
+func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
+	v := s.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
 	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, ObservedGeneration: obj.GetGeneration()}
 	if v.Reason != "" {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v.Reason, v.Message
@@ -85,43 +220,13 @@ func (p plan) judge(kind string, obj client.Object, conditions *[]metav1.Conditi
 	})
 }
 
-// usage counts the addresses of each pool.
-func (p plan) usage() map[string]map[ipam.Family]*v1beta1.PoolUsage {
-	taken := map[string]map[netip.Addr]bool{}
-	for _, g := range p.grants {
-		for i, a := range g.Addrs {
-			if taken[g.Pools[i]] == nil {
-				taken[g.Pools[i]] = map[netip.Addr]bool{}
-			}
-			taken[g.Pools[i]][a] = true // once, however many Services share it
-		}
-	}
-	out := map[string]map[ipam.Family]*v1beta1.PoolUsage{}
-	for i := range p.pools {
-		pool := &p.pools[i]
-		count := map[ipam.Family]int64{}
-		for a := range taken[pool.Name] {
-			count[ipam.FamilyOf(a)]++
-		}
-		out[pool.Name] = map[ipam.Family]*v1beta1.PoolUsage{}
-		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
-			if capacity, n := pool.Capacity(f), big.NewInt(count[f]); capacity.Sign() > 0 {
-				out[pool.Name][f] = &v1beta1.PoolUsage{
-					Capacity: capacity.String(), Assigned: n.String(), Available: new(big.Int).Sub(capacity, n).String(),
-				}
-			}
-		}
-	}
-	return out
-}
-
 // sessionsOf counts the sessions to a peer.
-func (p plan) sessionsOf(peer string) *v1beta1.SessionCount {
+func (s *scene) sessionsOf(peer string) *v1beta1.SessionCount {
 	var n v1beta1.SessionCount
-	for _, s := range p.sessions {
-		if s.Status.Peer == peer {
+	for _, x := range s.sessions {
+		if x.Status.Peer == peer {
 			n.Total++
-			if s.Status.State == "Established" {
+			if x.Status.State == "Established" {
 				n.Established++
 			}
 		}
@@ -130,20 +235,11 @@ func (p plan) sessionsOf(peer string) *v1beta1.SessionCount {
 }
 
 // orphans returns the deletions of claims of addresses that no Service has.
-func (r *reconciler) orphans(p plan) []write {
-	held := map[netip.Addr]bool{}
-	for _, a := range p.foreign {
-		held[a] = true // perhaps of a second Steelyard, of another class
-	}
-	for _, g := range p.grants {
-		for _, a := range g.Addrs {
-			held[a] = true
-		}
-	}
+func (r *reporter) orphans(s *scene) []write {
 	var out []write
-	for i := range p.claims {
-		c := &p.claims[i]
-		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil && held[a] || c.DeletionTimestamp != nil {
+	for i := range s.claims {
+		c := &s.claims[i]
+		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil && s.holders[a] || c.DeletionTimestamp != nil {
 			continue
 		}
 		out = append(out, write{

@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
@@ -14,29 +15,29 @@ import (
 // snapshot is all that the decision depends on. Its objects belong to the
 // cache and must not be changed.
 type snapshot struct {
+	now        time.Time
 	objects    intent.Objects
-	services   []*corev1.Service            // ours, and not about to vanish
+	services   []*corev1.Service            // ours, and not about to vanish; in no order
 	foreign    []netip.Addr                 // addresses of other load balancers' Services
 	namespaces map[string]map[string]string // labels by name
-	sessions   []v1beta1.BGPSession
-	claims     []v1beta1.L2Claim
+	attempts   map[types.UID]attempt        // writes whose outcome is not known, or was refused
 }
 
 func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
-	var s snapshot
+	s := snapshot{now: time.Now()}
 	var err error
 	if s.objects, err = cluster.Configuration(ctx, r.client, r.namespace); err != nil {
 		return s, err
 	}
-	var services corev1.ServiceList
-	if err := cluster.List(ctx, r.client, &services); err != nil {
+	s.objects.Secrets = nil // they matter to peers, not to allocation
+	cached, err := r.services(ctx)
+	if err != nil {
 		return s, err
 	}
-	all := make([]*corev1.Service, len(services.Items))
-	for i := range services.Items {
-		all[i] = &services.Items[i]
-	}
-	for _, svc := range r.assumed.Apply(all) {
+	s.attempts = r.writer.unresolved(cached) // first: what lands from here on is in what was seen
+	all := r.writer.seen.Apply(cached)
+	s.services = all[:0]
+	for _, svc := range all {
 		// A Service that is being deleted keeps its address until it is gone, for
 		// as long kube-proxy may still serve it.
 		if intent.Ours(svc, r.class) {
@@ -53,14 +54,5 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	for _, n := range namespaces.Items {
 		s.namespaces[n.Name] = n.Labels
 	}
-	var sessions v1beta1.BGPSessionList
-	if err := cluster.List(ctx, r.client, &sessions); err != nil {
-		return s, err
-	}
-	var claims v1beta1.L2ClaimList
-	if err := cluster.List(ctx, r.client, &claims); err != nil {
-		return s, err
-	}
-	s.sessions, s.claims = sessions.Items, claims.Items
 	return s, nil
 }

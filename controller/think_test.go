@@ -1,13 +1,19 @@
 package main
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -81,7 +87,9 @@ func TestChangeOf(t *testing.T) {
 			if diff := cmp.Diff(before, svc); diff != "" {
 				t.Errorf("an object of the cache was changed:\n%s", diff)
 			}
-			written(svc, change)
+			if differs {
+				written(svc, change)
+			}
 			if again, differs := changeOf(svc, g, nil); differs || again.event {
 				t.Errorf("once written it differs still: %+v", again)
 			}
@@ -125,7 +133,7 @@ func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
 func world() snapshot {
 	pool := func(name, address string, a *v1beta1.ServiceAllocation) v1beta1.IPAddressPool {
 		p := v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{v1beta1.AddressRange(address)}, ServiceAllocation: a}}
-		p.Name = name
+		p.Name, p.UID = name, types.UID(name)
 		return p
 	}
 	var s snapshot
@@ -143,10 +151,20 @@ func world() snapshot {
 	return s
 }
 
+// grants returns what a new thinker grants to each Service.
+func grants(s snapshot) map[ipam.Key]ipam.Grant {
+	p := new(thinker).think(s)
+	out := map[ipam.Key]ipam.Grant{}
+	for i, x := range p.services {
+		out[x.request.Service] = p.grants[i]
+	}
+	return out
+}
+
 func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 	want := map[string]string{"shop/web": "10.0.1.1", "shop/db": "NoPool", "lab/red": "10.0.2.1"}
 	have := map[string]string{}
-	for k, g := range think(world()).grants {
+	for k, g := range grants(world()) {
 		have[k.String()] = string(g.Reason)
 		if len(g.Addrs) > 0 {
 			have[k.String()] = g.Addrs[0].String()
@@ -160,14 +178,14 @@ func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 func TestThinkingTwiceWritesOnce(t *testing.T) {
 	s := world()
 	for _, svc := range s.services {
-		change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil)
+		change, differs := changeOf(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil)
 		if !differs {
 			t.Errorf("%s: nothing is written at first", svc.Name)
 		}
 		written(svc, change)
 	}
 	for _, svc := range s.services {
-		if change, differs := changeOf(svc, think(s).grants[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil); differs {
+		if change, differs := changeOf(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil); differs {
 			t.Errorf("%s: written again: %+v", svc.Name, change)
 		}
 	}
@@ -181,11 +199,91 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 		svc.Spec.Ports = []corev1.ServicePort{{Port: int32(80 + i/2), Protocol: corev1.ProtocolTCP}} // two on 80, one on 81
 	}
 	want := &v1beta1.PoolUsage{Capacity: "9", Assigned: "2", Available: "7"}
-	use := think(s).usage()
-	if diff := cmp.Diff(want, use["front"][ipam.IPv4]); diff != "" {
+	use := new(thinker).think(s).usage()
+	if diff := cmp.Diff(want, use["front"][0].status()); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
-	if use["front"][ipam.IPv6] != nil {
-		t.Errorf("a pool without IPv6 reports %+v", use["front"][ipam.IPv6])
+	if len(use["front"]) != 1 {
+		t.Errorf("a pool without IPv6 reports %+v", use["front"])
+	}
+}
+
+// What a thinker remembers saves time and changes nothing.
+func TestAThinkerThatRemembersThinksLikeANewOne(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	s, old := world(), new(thinker)
+	s.attempts = map[types.UID]attempt{}
+	for step := range 2000 {
+		edit(rnd, &s, step)
+		rnd.Shuffle(len(s.services), func(i, j int) { s.services[i], s.services[j] = s.services[j], s.services[i] })
+		have, want := old.think(s), new(thinker).think(s)
+		for i, x := range want.services {
+			y := have.services[i]
+			if x.svc != y.svc || x.differs != y.differs || !sameGrant(want.grants[i], have.grants[i]) || !slices.Equal(x.change.addrs, y.change.addrs) || x.change.allocated != y.change.allocated {
+				t.Fatalf("step %d: Service %s: a new thinker grants %+v and changes %+v, the old one %+v and %+v",
+					step, x.request.Service, want.grants[i], x.change, have.grants[i], y.change)
+			}
+		}
+		for i, x := range want.services {
+			if want.grants[i].Reason == "" && x.differs && rnd.IntN(2) == 0 { // some writes arrive
+				svc := x.svc.DeepCopy()
+				written(svc, x.change)
+				s.services[slices.Index(s.services, x.svc)] = svc
+			}
+		}
+	}
+	if len(old.known) != len(s.services) || len(old.byKey) != len(s.services) {
+		t.Errorf("it remembers %d and %d Services, and there are %d", len(old.known), len(old.byKey), len(s.services))
+	}
+}
+
+// edit changes one thing in a snapshot, without touching an object that is in it.
+func edit(rnd *rand.Rand, s *snapshot, step int) {
+	s.now = time.Unix(int64(step), 0)
+	i := rnd.IntN(len(s.services))
+	changed := func() *corev1.Service {
+		svc := s.services[i].DeepCopy()
+		s.services[i] = svc
+		return svc
+	}
+	switch rnd.IntN(9) {
+	case 0:
+		svc := &corev1.Service{}
+		svc.Namespace, svc.Name, svc.UID = []string{"shop", "lab"}[rnd.IntN(2)], fmt.Sprint("s", step), types.UID(fmt.Sprint(step))
+		svc.CreationTimestamp = metav1.NewTime(time.Unix(int64(rnd.IntN(2000)), 0))
+		s.services = append(s.services, svc)
+	case 1:
+		if len(s.services) > 3 {
+			delete(s.attempts, s.services[i].UID)
+			s.services = slices.Delete(s.services, i, i+1)
+		}
+	case 2:
+		changed().Labels = map[string]string{"tier": []string{"front", "back"}[rnd.IntN(2)]}
+	case 3:
+		changed().Annotations = map[string]string{v1beta1.AnnotationAddressPool: []string{"front", "red", "none"}[rnd.IntN(3)]}
+	case 4:
+		changed().Annotations = map[string]string{"steelyard.dev/slip": ""}
+	case 5:
+		s.namespaces = maps.Clone(s.namespaces)
+		s.namespaces["shop"] = map[string]string{"team": []string{"blue", "red"}[rnd.IntN(2)]}
+	case 6:
+		s.objects.Pools = slices.Clone(s.objects.Pools)
+		p := &s.objects.Pools[rnd.IntN(2)]
+		p.Generation++
+		p.Spec.Addresses = []v1beta1.AddressRange{v1beta1.AddressRange(fmt.Sprintf("10.0.%d.1-10.0.%[1]d.%d", 1+rnd.IntN(2), 1+rnd.IntN(20)))}
+	case 7:
+		if n := len(s.objects.L2); n > 0 {
+			s.objects.L2 = nil
+		} else {
+			s.objects.L2 = make([]v1beta1.L2Advertisement, 1)
+		}
+	case 8:
+		if uid := s.services[i].UID; rnd.IntN(2) == 0 {
+			delete(s.attempts, uid)
+		} else {
+			s.attempts[uid] = attempt{target: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.0.1.%d", 1+rnd.IntN(20)))}, flying: rnd.IntN(2) == 0, refused: rnd.IntN(2) == 0, notBefore: s.now.Add(time.Second)}
+		}
 	}
 }

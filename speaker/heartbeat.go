@@ -230,7 +230,7 @@ func (h *heartbeat) observe(ctx context.Context) error {
 	h.lastEcho.Store(&now)
 	n := h.echoes.Add(1)
 	if n <= settledAfter {
-		signal(h.changed) // connected, then settled
+		cluster.Signal(h.changed) // connected, then settled
 	}
 	if n >= settledAfter {
 		h.ready.Store(true)
@@ -251,7 +251,7 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 	for i := range claims.Items {
 		h.claims.SawNew(&claims.Items[i])
 	}
-	signal(h.changed)
+	cluster.Signal(h.changed)
 	return nil
 }
 
@@ -286,10 +286,10 @@ func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 		switch {
 		case lost[node] && !before[node]:
 			h.log.Info("speaker fell silent", "node", node)
-			signal(h.changed)
+			cluster.Signal(h.changed)
 		case before[node] && !lost[node]:
 			h.log.Info("speaker is back", "node", node)
-			signal(h.changed)
+			cluster.Signal(h.changed)
 		}
 	}
 	h.lost.Store(&lost)

@@ -19,6 +19,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -79,7 +80,8 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return err
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
-	mgr, err := newManager(o)
+	klog.SetSlogLogger(logger)
+	mgr, err := newManager(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -107,12 +109,13 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	loop := cluster.Loop{
 		Name:    "speaker",
 		Think:   r.reconcile,
-		Always:  true,
+		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Same:    same,
+		Rest:    cluster.Share(10),
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}
-	if err := loop.AddTo(mgr); err != nil {
+	if err := loop.AddTo(ctx, mgr); err != nil {
 		return err
 	}
 	// Read, but no reason to think anew: sessions are this speaker's own report.
@@ -131,7 +134,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	return nil
 }
 
-func newManager(o options) (manager.Manager, error) {
+func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	cfg, err := config.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
@@ -140,7 +143,11 @@ func newManager(o options) (manager.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(cluster.Connect(cfg), ctrl.Options{
+	cfg = cluster.Connect(cfg)
+	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  cluster.CacheOptions(o.namespace),
 		Metrics:                server.Options{BindAddress: o.metrics},

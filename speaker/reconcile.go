@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -54,17 +54,17 @@ func decide(s announce.Snapshot) *decision {
 	return d
 }
 
-func (r *reconciler) reconcile(ctx context.Context) (reconcile.Result, error) {
+func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	snap, err := r.snapshot(ctx)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
 	withheld := r.apply(decide(snap))
 	r.thought()
 	if withheld {
-		return reconcile.Result{RequeueAfter: r.heartbeat}, nil
+		return r.heartbeat, nil
 	}
-	return reconcile.Result{}, nil
+	return 0, nil
 }
 
 // apply puts the plan in force. It reports whether it left out claims that are
@@ -94,7 +94,7 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	r.plan.Store(d)
-	signal(r.report)
+	cluster.Signal(r.report)
 	return len(d.Claims) < all
 }
 
@@ -108,12 +108,4 @@ func (r *reconciler) mayTake(a netip.Addr, d *decision) bool {
 		return r.beat.connected()
 	}
 	return r.beat.settled()
-}
-
-// signal fills a channel of capacity 1.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -79,3 +79,7 @@ const (
 	ReasonRequestConflict     = "RequestConflict"     // two requests of the Service contradict each other
 	ReasonInvalidRequest      = "InvalidRequest"      // a request of the Service can't be read
 )
+
+// ReasonStatusRefused is the reason of an event on a Service whose status the
+// API server, or a policy of its administrator, does not let us write.
+const ReasonStatusRefused = "StatusRefused"

@@ -17,20 +17,13 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -84,9 +77,10 @@ func Connect(cfg *rest.Config) *rest.Config {
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform:            strip,
+		NewInformer:                 newInformer,
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Service{}: {Field: fields.OneTermEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))},
+			&corev1.Service{}: {Field: loadBalancers()},
 			&corev1.Secret{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
 			&coordinationv1.Lease{}: {
 				Namespaces: map[string]cache.Config{namespace: {}},
@@ -104,6 +98,8 @@ func strip(in any) (any, error) {
 	}
 	obj.SetManagedFields(nil)
 	switch o := obj.(type) {
+	case *corev1.Service:
+		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
 	case *corev1.Node:
 		o.Status.Images = nil
 	case *discoveryv1.EndpointSlice:
@@ -112,6 +108,13 @@ func strip(in any) (any, error) {
 		}
 	}
 	return obj, nil
+}
+
+// Stripped drops from an object that was not read through the cache what the
+// cache would have dropped, and returns it.
+func Stripped[T client.Object](obj T) T {
+	_, _ = strip(obj) // it fails on nothing
+	return obj
 }
 
 // Kinds are the configuration kinds, which both programs watch.
@@ -156,6 +159,26 @@ func Configuration(ctx context.Context, r client.Reader, namespace string) (inte
 	return o, err
 }
 
+// Services returns the Services of the cache: the cache's own, in no order.
+func Services(ctx context.Context, c cache.Cache) ([]*corev1.Service, error) {
+	informer, err := c.GetInformer(ctx, &corev1.Service{})
+	if err != nil {
+		return nil, fmt.Errorf("find the cache of Services: %w", err)
+	}
+	shared, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("the cache of Services is a %T, which can't be listed", informer)
+	}
+	all := shared.GetStore().List()
+	out := make([]*corev1.Service, len(all))
+	for i, o := range all {
+		if out[i], ok = o.(*corev1.Service); !ok {
+			return nil, fmt.Errorf("the cache of Services holds a %T", o)
+		}
+	}
+	return out, nil
+}
+
 // List reads a list from the cache without copying the objects, which must not
 // be changed.
 func List(ctx context.Context, r client.Reader, list client.ObjectList, opts ...client.ListOption) error {
@@ -163,51 +186,4 @@ func List(ctx context.Context, r client.Reader, list client.ObjectList, opts ...
 		return fmt.Errorf("list %s: %w", reflect.TypeOf(list).Elem().Name(), err)
 	}
 	return nil
-}
-
-// Request is the one request that every event becomes.
-type Request struct{}
-
-// Loop is a reconciler with one key: every event of the watched kinds, and
-// every signal, runs Think once; events that come meanwhile merge into one
-// further run.
-type Loop struct {
-	Name    string
-	Think   func(context.Context) (reconcile.Result, error)
-	Kinds   []client.Object
-	Signals []<-chan struct{}
-	Same    func(before, after client.Object) bool // an update that needs no run; nil: none
-	Always  bool                                   // also without leadership
-}
-
-// AddTo has mgr run the loop.
-func (l Loop) AddTo(mgr manager.Manager) error {
-	opts := controller.TypedOptions[Request]{
-		MaxConcurrentReconciles: 1,
-		NeedLeaderElection:      new(bool),
-		Logger:                  mgr.GetLogger(),
-		Reconciler: reconcile.TypedFunc[Request](func(ctx context.Context, _ Request) (reconcile.Result, error) {
-			return l.Think(ctx)
-		}),
-	}
-	*opts.NeedLeaderElection = !l.Always
-	c, err := controller.NewTypedUnmanaged(l.Name, opts)
-	if err != nil {
-		return fmt.Errorf("make loop %s: %w", l.Name, err)
-	}
-	changes := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return l.Same == nil || !l.Same(e.ObjectOld, e.ObjectNew)
-	}}
-	for _, kind := range l.Kinds {
-		toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, client.Object) []Request { return []Request{{}} })
-		if err := c.Watch(source.TypedKind(mgr.GetCache(), kind, toOne, predicate.Predicate(changes))); err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
-		}
-	}
-	for _, signal := range l.Signals {
-		if err := c.Watch(source.TypedFunc[Request](forward(signal))); err != nil {
-			return fmt.Errorf("watch a signal of loop %s: %w", l.Name, err)
-		}
-	}
-	return mgr.Add(c)
 }

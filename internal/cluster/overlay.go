@@ -1,13 +1,11 @@
 package cluster
 
 import (
-	"context"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -45,9 +43,17 @@ func (o *Overlay[T]) remember(obj T, shown bool) {
 		o.newer = map[types.UID]seen[T]{}
 	}
 	old, ok := o.newer[obj.GetUID()]
-	if !ok || later(obj, old.object) {
+	if !ok || Later(obj, old.object) {
 		o.newer[obj.GetUID()] = seen[T]{obj, time.Now(), shown || old.shown}
 	}
+}
+
+// Shows reports whether obj is the very version that is remembered.
+func (o *Overlay[T]) Shows(obj T) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, ok := o.newer[obj.GetUID()]
+	return ok && n.object.GetResourceVersion() == obj.GetResourceVersion()
 }
 
 // Apply returns what the cache holds, with every object that is older than what
@@ -57,11 +63,18 @@ func (o *Overlay[T]) remember(obj T, shown bool) {
 func (o *Overlay[T]) Apply(cached []T) []T {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if len(o.newer) == 0 {
+		return cached
+	}
 	kept := make(map[types.UID]seen[T])
-	inCache := make(map[types.UID]bool, len(cached))
+	inCache := make(map[types.UID]bool, len(o.newer))
 	for i, c := range cached {
+		n, ok := o.newer[c.GetUID()]
+		if !ok {
+			continue
+		}
 		inCache[c.GetUID()] = true
-		if n, ok := o.newer[c.GetUID()]; ok && later(n.object, c) {
+		if Later(n.object, c) {
 			n.shown = true
 			cached[i], kept[c.GetUID()] = n.object, n
 		}
@@ -75,26 +88,9 @@ func (o *Overlay[T]) Apply(cached []T) []T {
 	return cached
 }
 
-// later reports whether a is a later version of the same object than b.
+// Later reports whether a is a later version of the same object than b.
 // Versions that can't be compared count as not later, so that the cache wins.
-func later(a, b client.Object) bool {
+func Later(a, b client.Object) bool {
 	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
 	return err == nil && order > 0
-}
-
-// forward turns a signal into the one request, until ctx ends.
-func forward(signal <-chan struct{}) func(context.Context, workqueue.TypedRateLimitingInterface[Request]) error {
-	return func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[Request]) error {
-		go func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-signal:
-					queue.Add(Request{})
-				}
-			}
-		}()
-		return nil
-	}
 }

@@ -31,7 +31,7 @@ type Objects struct {
 
 // Config is the configuration, checked.
 type Config struct {
-	Pools     []Pool
+	Pools     Pools
 	L2        []announce.L2Advertisement
 	BGP       []announce.BGPAdvertisement
 	Neighbors []announce.Neighbor

@@ -25,14 +25,27 @@ type Subject struct {
 	Labels          map[string]string
 }
 
+// Pools are all pools.
+type Pools []Pool
+
+// Serving reports for each pool whether its selectors let it serve s.
+func (ps Pools) Serving(s Subject) []bool {
+	out := make([]bool, len(ps))
+	for i, p := range ps {
+		out[i] = p.Selects == nil || p.Selects(s)
+	}
+	return out
+}
+
 // Bind returns the pools in the form that ipam.Assign takes. The function
-// subject finds what is known of a Service.
-func (c Config) Bind(subject func(ipam.Key) Subject) ipam.Pools {
-	out := make(ipam.Pools, len(c.Pools))
-	for i, p := range c.Pools {
+// allows tells whether a pool, given by its index, serves a Service: what
+// Serving says of it.
+func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
+	out := make(ipam.Pools, len(ps))
+	for i, p := range ps {
 		out[i] = p.Pool
 		if p.Selects != nil {
-			out[i].Allows = func(k ipam.Key) bool { return p.Selects(subject(k)) }
+			out[i].Allows = func(k ipam.Key) bool { return allows(k, i) }
 		}
 	}
 	return out

@@ -32,14 +32,14 @@ func TestWhichServicesAPoolServes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1], serviceAllocation: `+c.allocation+`}`))
-			asked := ipam.Key{}
-			pools := config.Bind(func(k ipam.Key) intent.Subject { asked = k; return web })
-			key := ipam.Key{Namespace: "shop", Name: "web"}
-			if have := pools[0].Serves(key); have != c.want {
-				t.Errorf("want %v, have %v", c.want, have)
+			serving := config.Pools.Serving(web)
+			if serving[0] != c.want {
+				t.Errorf("want %v, have %v", c.want, serving[0])
 			}
-			if pools[0].Allows != nil && asked != key {
-				t.Errorf("asked about %v instead of %v", asked, key)
+			key := ipam.Key{Namespace: "shop", Name: "web"}
+			pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return k == key && serving[pool] })
+			if have := pools[0].Serves(key); have != c.want {
+				t.Errorf("bound: want %v, have %v", c.want, have)
 			}
 		})
 	}

@@ -30,21 +30,73 @@ func Ours(svc *corev1.Service, class string) bool {
 // KeyOf names svc.
 func KeyOf(svc *corev1.Service) ipam.Key { return ipam.Key{Namespace: svc.Namespace, Name: svc.Name} }
 
+// Dialect says under which prefixes the annotations of a request are
+// understood beside our own. Where a Service has several, our own counts, then
+// the first of these. The zero Dialect: our own only.
+type Dialect []string
+
+// DialectOf reads a comma-separated list of names: "metallb.io" stands for that
+// prefix and the older metallb.universe.tf. The empty list is the zero Dialect.
+func DialectOf(names string) (Dialect, error) {
+	var out Dialect
+	for name := range strings.SplitSeq(names, ",") {
+		switch name = strings.TrimSpace(name); name {
+		case "":
+		case "metallb.io":
+			out = append(out, "metallb.io", "metallb.universe.tf")
+		default:
+			return nil, fmt.Errorf("annotations of %q are not known; known are: metallb.io", name)
+		}
+	}
+	return out, nil
+}
+
+// find returns the annotation that counts for one of our own, and its value.
+func (d Dialect) find(svc *corev1.Service, own string) (name, value string) {
+	if v, ok := svc.Annotations[own]; ok || len(d) == 0 {
+		return own, v
+	}
+	for _, prefix := range d {
+		name := prefix + strings.TrimPrefix(own, v1beta1.Group)
+		if v, ok := svc.Annotations[name]; ok {
+			return name, v
+		}
+	}
+	return own, ""
+}
+
+// UnknownAnnotations returns those annotations of svc under our own prefix that
+// mean nothing, sorted: most likely a slip.
+func UnknownAnnotations(svc *corev1.Service) []string {
+	var out []string
+	for name := range svc.Annotations {
+		switch name {
+		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool:
+		default:
+			if strings.HasPrefix(name, v1beta1.Group+"/") {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Request returns what svc holds and asks for.
-func Request(svc *corev1.Service) ipam.Request {
+func (d Dialect) Request(svc *corev1.Service) ipam.Request {
 	r := ipam.Request{
 		Service:  KeyOf(svc),
 		Created:  svc.CreationTimestamp.Time,
 		Has:      Holds(svc),
-		Pool:     svc.Annotations[v1beta1.AnnotationAddressPool],
 		Families: families(svc),
-		Share:    share(svc),
+		Share:    d.share(svc),
 	}
+	_, r.Pool = d.find(svc, v1beta1.AnnotationAddressPool)
 	for _, p := range svc.Spec.Ports {
 		r.Ports = append(r.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
 	}
 	var err error
-	if r.Want, err = wanted(svc); err != nil {
+	if r.Want, err = d.wanted(svc); err != nil {
 		r.Invalid = err.Error()
 	}
 	return r
@@ -81,13 +133,14 @@ func families(svc *corev1.Service) ipam.Families {
 
 // share returns with whom svc may share. The Pods of a Service without
 // selector are its own.
-func share(svc *corev1.Service) ipam.Share {
+func (d Dialect) share(svc *corev1.Service) ipam.Share {
+	_, key := d.find(svc, v1beta1.AnnotationAllowSharedIP)
 	pods := svc.Namespace + "/" + svc.Name
 	if len(svc.Spec.Selector) > 0 {
 		pods = svc.Namespace + "?" + labels.Set(svc.Spec.Selector).String()
 	}
 	return ipam.Share{
-		Key:   svc.Annotations[v1beta1.AnnotationAllowSharedIP],
+		Key:   key,
 		Local: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		Pods:  pods,
 	}
@@ -95,8 +148,9 @@ func share(svc *corev1.Service) ipam.Share {
 
 // wanted returns the addresses that svc asks for by annotation or, deprecated,
 // by field.
-func wanted(svc *corev1.Service) ([]netip.Addr, error) {
-	field, text := "annotation "+v1beta1.AnnotationLoadBalancerIPs, svc.Annotations[v1beta1.AnnotationLoadBalancerIPs]
+func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
+	name, text := d.find(svc, v1beta1.AnnotationLoadBalancerIPs)
+	field := "annotation " + name
 	if ip := svc.Spec.LoadBalancerIP; ip != "" {
 		if text != "" && strings.TrimSpace(text) != ip {
 			return nil, fmt.Errorf("spec.loadBalancerIP is %q and %s is %q: remove one of them", ip, field, text)

@@ -92,7 +92,7 @@ func TestRequest(t *testing.T) {
 			svc := read[corev1.Service](t, c.svc)
 			svc.Namespace, svc.Name, svc.CreationTimestamp = "n", "s", metav1.NewTime(time.Unix(7, 0))
 			c.want.Service, c.want.Created = ipam.Key{Namespace: "n", Name: "s"}, time.Unix(7, 0)
-			if diff := gocmp.Diff(c.want, intent.Request(svc), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			if diff := gocmp.Diff(c.want, intent.Dialect(nil).Request(svc), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}
 		})
@@ -102,13 +102,13 @@ func TestRequest(t *testing.T) {
 func TestPodsOfDifferentNamespacesDiffer(t *testing.T) {
 	svc := read[corev1.Service](t, `spec: {selector: {a: "1"}}`)
 	svc.Namespace, svc.Name = "n", "s"
-	one := intent.Request(svc).Share.Pods
+	one := intent.Dialect(nil).Request(svc).Share.Pods
 	svc.Name = "t"
-	if two := intent.Request(svc).Share.Pods; one != two {
+	if two := intent.Dialect(nil).Request(svc).Share.Pods; one != two {
 		t.Errorf("equal selectors in one namespace: %q and %q", one, two)
 	}
 	svc.Namespace = "m"
-	if three := intent.Request(svc).Share.Pods; one == three {
+	if three := intent.Dialect(nil).Request(svc).Share.Pods; one == three {
 		t.Errorf("selectors in two namespaces: both %q", one)
 	}
 }

@@ -79,12 +79,14 @@ type Request struct {
 	Ports    []Port
 	Share    Share
 	Invalid  string // a request that can't be read, in words: nothing is granted
+	Stuck    bool   // its status can't be written now: it shows what it Has, whatever is decided
 }
 
 // Reason says why nothing is granted. Its text is part of the API.
 type Reason string
 
-// The reasons. Every Grant without addresses has one of them.
+// The reasons. Every Grant without addresses has one of them, but for those of
+// stuck Services.
 const (
 	NoPool              Reason = "NoPool"
 	PoolNotFound        Reason = "PoolNotFound"
@@ -99,118 +101,194 @@ const (
 )
 
 // Grant is the answer to a Request: addresses, or the reason why there are none.
+// Grants share memory with one another and with requests: nobody may change it.
 type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
-	Reason  Reason       // empty if and only if Addrs is not
+	Reason  Reason       // empty if and only if Addrs is not, but for stuck Services
 	Message string       // what to look at, for people; empty with addresses, unless Moved
 	Moved   string       // why a held address was taken away; empty: none was
 }
 
-// Assign answers every request. Services keep what they hold as long as the
-// pools and their own requests allow it; of two that hold what they may not
-// share, the older keeps it (then the smaller name). The rest is served by age,
-// then name. The order of requests does not matter, and no key may come twice.
-func Assign(pools Pools, requests []Request) map[Key]Grant {
-	byAge := make([]*Request, len(requests))
-	for i := range requests {
-		byAge[i] = &requests[i]
+// patience is the number of attempts in which Services yield only when they are
+// refused, so that a pass ends soon. Chains of yielding that are longer must be
+// made on purpose.
+const patience = 8
+
+// Assign answers every request: grants[i] is for requests[i]. Services keep what
+// they hold as long as the pools and their own requests allow it; of two that
+// hold what they may not share, the older keeps it (then the smaller name). The
+// rest is served by age, then name. The order of requests does not matter (by
+// age it is the fastest), and no key may come twice.
+//
+// A stuck Service keeps what it has, whatever the rules say, but for what another
+// keeps that is not stuck and may not share it, or an older stuck one. It is
+// given nothing, and nobody gets what it shows and may not share. Its Grant tells
+// what it keeps, without a reason; the pool of an address that no pool holds is "".
+func Assign(pools Pools, requests []*Request) []Grant {
+	order := make([]int32, len(requests))
+	for i := range order {
+		order[i] = int32(i)
 	}
-	slices.SortFunc(byAge, older)
-	yields := make(map[Key]bool)
-	for {
-		grants, again := assign(newBook(pools, len(requests)), byAge, yields)
-		if !again {
-			return grants
+	if !slices.IsSortedFunc(requests, older) {
+		slices.SortFunc(order, func(i, j int32) int { return older(requests[i], requests[j]) })
+	}
+	p := pass{
+		book:   newBook(pools, order, requests),
+		grants: make([]Grant, len(requests)),
+		yields: make([]bool, len(requests)),
+	}
+	for n := 1; !p.attempt(n > patience); n++ {
+		p.book.clear()
+	}
+	return p.grants
+}
+
+// pass is the work of one Assign. Services go by their rank in age.
+type pass struct {
+	*book
+	grants  []Grant // by rank in requests, not in age
+	yields  []bool
+	waiting []waiter
+	stuck   []int32
+}
+
+// waiter is a Service that lacks something.
+type waiter struct {
+	rank    int32
+	kept    holding
+	refused bool
+}
+
+// attempt reports whether all is decided. A Service that can't be given all that
+// it must have enters yields, and the attempt counts for nothing: next time older
+// waiters come before it, and it keeps what is left of its own when its turn
+// comes. In haste all who lack something that they must have yield.
+func (p *pass) attempt(haste bool) (done bool) {
+	p.waiting, p.stuck = p.waiting[:0], p.stuck[:0]
+	for i := range p.order {
+		rank := int32(i)
+		p.keepOwn(rank)
+	}
+	for _, rank := range p.stuck {
+		p.grants[p.order[rank]] = p.show(rank)
+	}
+	done = true
+	for i := range p.waiting {
+		w := &p.waiting[i]
+		done = p.answer(w, haste) && done
+	}
+	if done {
+		p.explain()
+	}
+	return done
+}
+
+// keepOwn lets a Service keep what it may, unless it is stuck or yields.
+func (p *pass) keepOwn(rank int32) {
+	r := p.request(rank)
+	switch {
+	case r.Stuck:
+		p.stuck = append(p.stuck, rank)
+	case p.yields[rank]:
+		p.waiting = append(p.waiting, waiter{rank: rank})
+	default:
+		h := p.keep(r)
+		p.take(rank, h, holding{})
+		if h.complete(r) {
+			p.grants[p.order[rank]] = p.grant(r, h)
+		} else {
+			p.waiting = append(p.waiting, waiter{rank: rank, kept: h})
 		}
 	}
 }
 
-// assign makes one attempt. A Service that can't be given all that it must have
-// enters yields, and the attempt counts for nothing: next time older waiters
-// come before it, and it keeps what is left of its own when its turn comes.
-func assign(b *book, byAge []*Request, yields map[Key]bool) (grants map[Key]Grant, again bool) {
-	grants = make(map[Key]Grant, len(byAge))
-	kept := make([]holding, len(byAge))
-	for i, r := range byAge {
-		if !yields[r.Service] {
-			kept[i] = b.keep(r)
-			b.take(r, kept[i])
-		}
+// answer serves a waiter in its turn, and reports whether that is final.
+func (p *pass) answer(w *waiter, haste bool) bool {
+	r, taken := p.request(w.rank), w.kept
+	if p.yields[w.rank] {
+		w.kept, taken = p.keep(r), holding{}
 	}
-	var refused []*Request
-	for i, r := range byAge {
-		h := kept[i]
-		if yields[r.Service] {
-			h = b.keep(r)
-		}
-		if h.complete(r) {
-			grants[r.Service] = h.grant(r)
-			continue
-		}
-		held := len(h.addrs)
-		g := b.serve(r, h)
-		if g.Reason != "" {
-			refused = append(refused, r)
-			if held > 0 && !yields[r.Service] {
-				yields[r.Service], again = true, true
-			} else if held > 0 {
-				g.Moved = g.Message
-			}
-		}
-		grants[r.Service] = g
+	h, ok := p.serve(r, w.kept)
+	w.refused = !ok
+	if ok {
+		p.take(w.rank, h, taken)
+		p.grants[p.order[w.rank]] = p.grant(r, h)
 	}
-	if !again {
-		b.explain(refused, grants)
+	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
+	if taken.count() > 0 && (!ok || haste && must) {
+		p.yields[w.rank] = true
+		return false
 	}
-	return grants, again
+	return true
 }
 
 // explain tells the refused what stands in their way now that all are served,
 // so that the next Assign says the same.
-func (b *book) explain(refused []*Request, grants map[Key]Grant) {
-	for _, r := range refused {
-		g := b.serve(r, holding{addrs: make(map[Family]place, 2)})
-		g.Moved = grants[r.Service].Moved
-		grants[r.Service] = g
+func (p *pass) explain() {
+	for i := range p.waiting {
+		w := &p.waiting[i]
+		if !w.refused {
+			continue
+		}
+		no := p.why(p.request(w.rank))
+		g := Grant{Reason: no.reason, Message: no.message, Moved: w.kept.moved}
+		if w.kept.count() > 0 {
+			g.Moved = g.Message
+		}
+		p.grants[p.order[w.rank]] = g
 	}
 }
 
 // older orders requests by the age of their Services, then by name.
 func older(r, s *Request) int {
-	return cmp.Or(r.Created.Compare(s.Created), r.Service.Compare(s.Service))
+	if c := r.Created.Compare(s.Created); c != 0 {
+		return c
+	}
+	return r.Service.Compare(s.Service)
 }
 
-// holding is what a Service has so far, by family.
+// holding is what a Service has so far.
 type holding struct {
-	addrs map[Family]place
-	moved string // why something it held was not kept
+	at    [2]place // by slot of the family
+	moved string   // why something it held was not kept
 }
 
-// place is an address and the pool that it is in.
+// place is an address and the pool that it is in. The zero place is none.
 type place struct {
 	addr netip.Addr
-	pool *Pool
+	pool *source
+}
+
+// slot is the index of a family.
+func slot(f Family) int {
+	if f == IPv4 {
+		return 0
+	}
+	return 1
+}
+
+// of returns what is held of family f, and whether there is something.
+func (h *holding) of(f Family) (place, bool) {
+	x := h.at[slot(f)]
+	return x, x.pool != nil
+}
+
+func (h *holding) count() (n int) {
+	for i := range h.at {
+		if h.at[i].pool != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // complete reports whether r needs nothing more.
-func (h holding) complete(r *Request) bool {
+func (h *holding) complete(r *Request) bool {
 	for _, a := range r.Want {
-		if h.addrs[FamilyOf(a)].addr != a {
+		if h.at[slot(FamilyOf(a))].addr != a {
 			return false
 		}
 	}
-	return r.Invalid == "" && len(h.addrs) == len(r.Families.Want)
-}
-
-// grant turns what is held into the answer, in the order of the families.
-func (h holding) grant(r *Request) Grant {
-	g := Grant{Moved: h.moved}
-	for _, f := range r.Families.Want {
-		if p, ok := h.addrs[f]; ok {
-			g.Addrs = append(g.Addrs, p.addr)
-			g.Pools = append(g.Pools, p.pool.Name)
-		}
-	}
-	return g
+	return r.Invalid == "" && h.count() == len(r.Families.Want)
 }

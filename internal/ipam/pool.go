@@ -19,6 +19,7 @@ func (r Range) Contains(a netip.Addr) bool {
 type Pool struct {
 	Name       string
 	Ranges     []Range        // sorted and disjoint; what is excluded is not in them
+	Disputed   []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
 	AutoAssign bool           // false: only on request
 	AvoidBuggy bool           // never an IPv4 address that ends in .0 or .255
 	Frozen     bool           // at fault: what is held stays, nothing new is given
@@ -35,29 +36,18 @@ func (p *Pool) Serves(k Key) bool { return p.Allows == nil || p.Allows(k) }
 
 // Holds reports whether a is an address that p gives out.
 func (p *Pool) Holds(a netip.Addr) bool {
-	if p.AvoidBuggy && buggy(a) {
-		return false
-	}
-	i, found := slices.BinarySearchFunc(p.Ranges, a, func(r Range, a netip.Addr) int { return r.Last.Compare(a) })
-	return found || i < len(p.Ranges) && p.Ranges[i].Contains(a)
+	return !(p.AvoidBuggy && buggy(a)) && within(p.Ranges, a)
 }
 
-// Find returns the pool that holds a, or nil.
-func (ps Pools) Find(a netip.Addr) *Pool {
-	for i := range ps {
-		if ps[i].Holds(a) {
-			return &ps[i]
-		}
-	}
-	return nil
+// Disputes reports whether a would be p's but for a pool that overlaps.
+func (p *Pool) Disputes(a netip.Addr) bool {
+	return !(p.AvoidBuggy && buggy(a)) && within(p.Disputed, a)
 }
 
-func (ps Pools) named(name string) *Pool {
-	i := slices.IndexFunc(ps, func(p Pool) bool { return p.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &ps[i]
+// within reports whether a lies in one of ranges, which are sorted and disjoint.
+func within(ranges []Range, a netip.Addr) bool {
+	i, found := slices.BinarySearchFunc(ranges, a, func(r Range, a netip.Addr) int { return r.Last.Compare(a) })
+	return found || i < len(ranges) && ranges[i].Contains(a)
 }
 
 // has reports whether p has addresses of family f, free or not.

@@ -53,7 +53,7 @@ func (w *world) editPools() {
 	homes := map[string][]ipam.Range{}
 	for _, a := range universe() {
 		home := names[w.rng.Intn(3)]
-		if p := old.Find(a); p != nil && w.chance(80) {
+		if p := (twin{pools: old}).poolOf(a); p != nil && w.chance(80) {
 			home = p.Name
 		}
 		if w.chance(85) {
@@ -123,7 +123,7 @@ func (w *world) someAddrs() []netip.Addr {
 	return out
 }
 
-func (w *world) assign() map[ipam.Key]ipam.Grant { return ipam.Assign(w.pools, w.requests) }
+func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(w.pools, w.requests) }
 
 // settle writes the grants.
 func (w *world) settle(grants map[ipam.Key]ipam.Grant) { w.requests = holding(w.requests, grants) }

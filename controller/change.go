@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// change is what is to become of one Service: status, condition and annotation
+// travel in one patch.
+type change struct {
+	addrs      []netip.Addr
+	ingress    []corev1.LoadBalancerIngress
+	conditions []metav1.Condition
+	pools      string // the annotation; empty: none
+
+	allocated    metav1.Condition
+	event        bool   // the outcome is another than before
+	moved        string // why an address was taken away; empty: none was
+	loses, gains []netip.Addr
+}
+
+// changeOf compares a Service with what it is granted. No advertisement covers
+// the addresses in silent.
+func changeOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (change, bool) {
+	c := change{addrs: g.Addrs, allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
+	held := intent.Holds(svc)
+	c.loses, c.gains = without(held, g.Addrs), without(g.Addrs, held)
+	vip := corev1.LoadBalancerIPModeVIP
+	for _, a := range g.Addrs {
+		c.ingress = append(c.ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
+	}
+	sameIngress := equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
+	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
+	sameWords := before != nil && before.Status == c.allocated.Status && before.Reason == c.allocated.Reason && before.Message == c.allocated.Message
+	if c.event = !sameWords || !sameIngress; !c.event && svc.Annotations[v1beta1.AnnotationPool] == c.pools {
+		return change{}, false
+	}
+	c.conditions = slices.Clone(svc.Status.Conditions)
+	meta.SetStatusCondition(&c.conditions, c.allocated)
+	return c, true
+}
+
+// without returns the addresses of a that are not in b.
+func without(a, b []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, x := range a {
+		if !slices.Contains(b, x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// conditionOf puts a grant into the words of the Allocated condition.
+func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.Condition {
+	c := metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: string(g.Reason), Message: g.Message}
+	if len(g.Addrs) > 0 {
+		c.Status, c.Reason = metav1.ConditionTrue, v1beta1.ReasonAssigned
+		parts := make([]string, len(g.Addrs))
+		for i, a := range g.Addrs {
+			parts[i] = a.String() + " of IPAddressPool \"" + g.Pools[i] + "\""
+		}
+		c.Message = strings.Join(parts, ", ")
+		if len(silent) > 0 {
+			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", join(silent))
+		}
+		if g.Message != "" {
+			c.Message += "; kept although a request can't be read: " + g.Message
+		}
+	}
+	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
+		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", strings.Join(slips, ", "))
+	}
+	return c
+}
+
+// giveUp is the part of a change that takes addresses away, for a Service that
+// can't get others until their holders have given them back.
+func giveUp(svc *corev1.Service, g ipam.Grant) change {
+	var kept ipam.Grant
+	held := intent.Holds(svc)
+	for i, a := range g.Addrs {
+		if slices.Contains(held, a) {
+			kept.Addrs, kept.Pools = append(kept.Addrs, a), append(kept.Pools, g.Pools[i])
+		}
+	}
+	if len(kept.Addrs) == 0 {
+		kept.Reason = ipam.AddressInUse
+		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", join(g.Addrs))
+	}
+	kept.Moved = g.Moved
+	c, _ := changeOf(svc, kept, nil)
+	return c
+}
+
+func join(addrs []netip.Addr) string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return strings.Join(out, ", ")
+}

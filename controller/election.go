@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+// The leader writes its Lease every renewEvery; a standby looks every lookEvery,
+// so that it takes over soon after a leader has released it. A leader that
+// can't renew gives up in time: renewEvery + giveUpAfter < leaseDuration.
+const (
+	leaseName     = "steelyard-controller"
+	leaseDuration = 6 * time.Second
+	giveUpAfter   = 4 * time.Second
+	renewEvery    = 1500 * time.Millisecond
+	lookEvery     = 500 * time.Millisecond
+)
+
+// term is one time of being the leader. Its context ends with it.
+type term struct {
+	context.Context
+	lease *lease
+}
+
+// deadline is when whatever was begun in this term must have ended, as far as
+// is known now: another leader may have followed then.
+func (t *term) deadline() time.Time { return t.lease.until() }
+
+// election makes one of several replicas the leader, again and again: a replica
+// that loses the Lease goes on as a standby with warm caches.
+type election struct {
+	lease   *lease
+	log     *slog.Logger
+	current atomic.Pointer[term]
+	changed chan struct{} // buffered 1
+	drain   func()        // returns when no write is under way any more, or soon
+	closing atomic.Bool
+}
+
+func newElection(cfg *rest.Config, namespace string, log *slog.Logger) (*election, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this replica: %w", err)
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.Timeout = giveUpAfter / 2
+	client, err := coordination.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for the Lease: %w", err)
+	}
+	lock := &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
+		Client:     client,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+	}
+	return &election{lease: &lease{Interface: lock}, log: log, changed: make(chan struct{}, 1)}, nil
+}
+
+// leading returns the present term, or nil.
+func (e *election) leading() *term {
+	if t := e.current.Load(); t != nil && t.Err() == nil && !e.closing.Load() {
+		return t
+	}
+	return nil
+}
+
+// run takes part until ctx ends. Then it lets the writes under way end, and
+// releases the Lease.
+func (e *election) run(ctx context.Context) error {
+	hold, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	stop := context.AfterFunc(ctx, func() {
+		e.closing.Store(true)
+		e.drain()
+		release()
+	})
+	defer stop()
+	for ctx.Err() == nil {
+		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+			Name: leaseName, Lock: e.lease,
+			LeaseDuration: leaseDuration, RenewDeadline: giveUpAfter, RetryPeriod: lookEvery,
+			ReleaseOnCancel: true,
+			Callbacks: leaderelection.LeaderCallbacks{
+				OnStartedLeading: e.begin,
+				OnStoppedLeading: func() { e.lease.lose() },
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("take part in the election: %w", err)
+		}
+		elector.Run(hold)
+		if ctx.Err() == nil {
+			e.log.Warn("lost the Lease; standing by", "lease", leaseName)
+		}
+		cluster.Signal(e.changed)
+	}
+	return nil
+}
+
+func (e *election) begin(ctx context.Context) {
+	e.current.Store(&term{Context: ctx, lease: e.lease})
+	e.log.Info("leading", "lease", leaseName, "identity", e.lease.Identity())
+	cluster.Signal(e.changed)
+}
+
+// lease is the lock as the elector sees it, with two habits more: it is written
+// less often than the elector renews it, and it knows until when it holds.
+type lease struct {
+	resourcelock.Interface
+	mu      sync.Mutex
+	renewed time.Time // when the last renewal was sent; zero: not held
+}
+
+// until returns when the lease ends unless it is renewed, on this machine's
+// monotonic clock: others count from a later moment, when they saw the renewal.
+func (l *lease) until() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.renewed.Add(leaseDuration)
+}
+
+func (l *lease) lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed = time.Time{}
+}
+
+// Create makes the Lease.
+func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	sent := time.Now()
+	if err := l.Interface.Create(ctx, r); err != nil {
+		return err
+	}
+	l.wrote(r, sent)
+	return nil
+}
+
+// Update renews the Lease, or takes or releases it.
+func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	sent := time.Now()
+	l.mu.Lock()
+	early := sent.Sub(l.renewed) < renewEvery
+	l.mu.Unlock()
+	if early && r.HolderIdentity == l.Identity() {
+		return nil
+	}
+	if err := l.Interface.Update(ctx, r); err != nil {
+		return err
+	}
+	l.wrote(r, sent)
+	return nil
+}
+
+func (l *lease) wrote(r resourcelock.LeaderElectionRecord, sent time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.HolderIdentity != l.Identity() {
+		sent = time.Time{}
+	}
+	l.renewed = sent
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// tally holds what is counted as it happens. All that is a state is computed
+// when it is asked for, by reconciler.Collect.
+type tally struct {
+	passes  prometheus.Histogram
+	patches *prometheus.CounterVec
+	errors  *prometheus.CounterVec
+}
+
+func newTally(to prometheus.Registerer) (*tally, error) {
+	m := &tally{
+		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding for all Services, and beginning to write what differs.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
+		}),
+		patches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "steelyard_patches_total", Help: "Patches of statuses sent to the API server, by kind of the object.",
+		}, []string{"kind"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "steelyard_patch_errors_total", Help: "Patches that failed, by kind of the object and HTTP status code (0: no answer).",
+		}, []string{"kind", "code"}),
+	}
+	return m, errors.Join(to.Register(m.passes), to.Register(m.patches), to.Register(m.errors))
+}
+
+// pass counts a pass.
+func (m *tally) pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
+
+// patch counts a patch.
+func (m *tally) patch(kind string, err error) {
+	m.patches.WithLabelValues(kind).Inc()
+	if err == nil {
+		return
+	}
+	code := int32(0)
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		code = status.Status().Code
+	}
+	m.errors.WithLabelValues(kind, strconv.Itoa(int(code))).Inc()
+}
+
+var (
+	leaderDesc = prometheus.NewDesc("steelyard_leader", "1 on the replica that holds the Lease and assigns addresses, 0 on the others.", nil, nil)
+	poolDesc   = prometheus.NewDesc("steelyard_pool_addresses",
+		"Addresses of an IPAddressPool by family and state: assigned or available. Told by the leader.", []string{"pool", "family", "state"}, nil)
+	pendingDesc = prometheus.NewDesc("steelyard_services_pending",
+		"Services of type LoadBalancer without an address, by the reason of their condition Allocated. Told by the leader.", []string{"reason"}, nil)
+	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
+)
+
+// Describe is of prometheus.Collector.
+func (r *reconciler) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, servicesDesc} {
+		to <- d
+	}
+}
+
+// Collect computes the present state from the last plan.
+func (r *reconciler) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	if r.leading() == nil {
+		gauge(leaderDesc, 0)
+		return
+	}
+	gauge(leaderDesc, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil {
+		return
+	}
+	for pool, families := range r.last.usage() {
+		for _, u := range families {
+			gauge(poolDesc, number(u.assigned), pool, u.family.String(), "assigned")
+			gauge(poolDesc, number(u.available()), pool, u.family.String(), "available")
+		}
+	}
+	pending := map[ipam.Reason]int{}
+	for _, g := range r.last.grants {
+		if len(g.Addrs) == 0 {
+			pending[g.Reason]++
+		}
+	}
+	for _, reason := range ipam.Reasons() {
+		gauge(pendingDesc, float64(pending[reason]), string(reason))
+	}
+	gauge(servicesDesc, float64(len(r.last.services)))
+}

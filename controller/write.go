@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+const (
+	// parallel is how many first attempts are under way at once.
+	parallel = 64
+	// parallelAgain is how many repeated ones are: Services whose writes fail
+	// must not take the place of others.
+	parallelAgain = 8
+	// patience is how long one write may take. One that hangs, in somebody's
+	// admission webhook say, must not hold others up for long.
+	patience = 5 * time.Second
+	// firstPause and the two longest lie between attempts at one Service. One
+	// that is refused waits for somebody to change a policy; one whose answer
+	// was lost waits for the API server only.
+	firstPause    = 500 * time.Millisecond
+	longestPause  = 2 * time.Second
+	longestRefuse = 30 * time.Second
+)
+
+// attempt is a write of a Service's status whose effect the cache does not show
+// yet. Until it is known, both what the Service shows and what it was to get
+// count as its own.
+type attempt struct {
+	base      *corev1.Service // the write holds for this version only
+	target    []netip.Addr
+	flying    bool // under way; else it has failed
+	refused   bool // it was not made: the API server said no, or it was too late in the term; else nobody knows whether it arrived
+	failures  int
+	notBefore time.Time // when to try again
+}
+
+// assumed reports whether the target may be on the Service by now.
+func (a attempt) assumed() bool { return a.flying || !a.refused }
+
+// writer writes the status of Services, many at once and each on its own: no
+// Service waits for another.
+type writer struct {
+	client client.Client
+	log    *slog.Logger
+	seen   cluster.Overlay[*corev1.Service] // the Services as the API server returned them
+	landed chan struct{}                    // buffered 1: a pass should look at what became of a write
+	tell   func(note)
+	count  func(kind string, err error)
+
+	first, again *semaphore.Weighted
+	flights      sync.WaitGroup
+
+	mu       sync.Mutex
+	attempts map[types.UID]attempt
+	awaited  bool      // the last pass left something undone until a write has landed
+	busy     int       // writes under way
+	quiet    time.Time // when the last one ended
+}
+
+func newWriter(c client.Client, log *slog.Logger, tell func(note), count func(string, error)) *writer {
+	return &writer{
+		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1), attempts: map[types.UID]attempt{},
+		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
+	}
+}
+
+// unresolved forgets the attempts whose outcome the Services show, and returns
+// the others.
+func (w *writer) unresolved(services []*corev1.Service) map[types.UID]attempt {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.attempts) == 0 {
+		return nil
+	}
+	there := make(map[types.UID]bool, len(w.attempts))
+	for _, svc := range services {
+		if a, ok := w.attempts[svc.UID]; ok {
+			there[svc.UID] = a.flying || !cluster.Later(svc, a.base)
+		}
+	}
+	maps.DeleteFunc(w.attempts, func(uid types.UID, a attempt) bool { return !a.flying && !there[uid] })
+	return maps.Clone(w.attempts)
+}
+
+// start begins to write c to svc, unless a write to it is under way.
+func (w *writer) start(t *term, svc *corev1.Service, c change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.attempts[svc.UID]
+	if old.flying {
+		w.awaited = true
+		return
+	}
+	w.attempts[svc.UID] = attempt{base: svc, target: c.addrs, flying: true, failures: old.failures}
+	w.busy++
+	lane := w.first
+	if old.failures > 0 {
+		lane = w.again
+	}
+	w.flights.Go(func() {
+		out, err := w.patch(t, lane, svc, c)
+		w.land(svc, c, out, err)
+	})
+}
+
+// await has the next write that lands cause a pass.
+func (w *writer) await() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.awaited = true; w.busy == 0 {
+		cluster.Signal(w.landed)
+	}
+}
+
+// idleFor returns for how long nothing has been written.
+func (w *writer) idleFor() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy > 0 {
+		return 0
+	}
+	return time.Since(w.quiet)
+}
+
+// drain returns when no write is under way, or after a second.
+func (w *writer) drain() {
+	done := make(chan struct{})
+	go func() { w.flights.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
+// errUnsent says that a write did not leave this process.
+var errUnsent = errors.New("the term is over")
+
+// patch writes c: status, condition and annotation in one patch, which holds
+// only for the version of the Service that the plan was made from, and only
+// within the term. So a former leader that wakes up late changes nothing.
+func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c change) (*corev1.Service, error) {
+	if lane.Acquire(t, 1) != nil {
+		return nil, errUnsent
+	}
+	defer lane.Release(1)
+	annotation := any(c.pools)
+	if c.pools == "" {
+		annotation = nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"resourceVersion": svc.ResourceVersion,
+			"annotations":     map[string]any{v1beta1.AnnotationPool: annotation},
+		},
+		"status": map[string]any{
+			"loadBalancer": map[string]any{"ingress": c.ingress},
+			"conditions":   c.conditions,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode the patch: %w", err)
+	}
+	now, end := time.Now(), t.deadline()
+	if !now.Before(end) || t.Err() != nil {
+		return nil, errUnsent
+	}
+	ctx, cancel := context.WithDeadline(t, earlier(now.Add(patience), end))
+	defer cancel()
+	out := &corev1.Service{}
+	out.Namespace, out.Name = svc.Namespace, svc.Name
+	err = w.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
+	w.count("Service", err)
+	return out, err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// land takes in the outcome of a write.
+func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err error) {
+	if err == nil {
+		w.seen.Saw(cluster.Stripped(out))
+		w.tell(noteOf(out, svc, c))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy--
+	w.quiet = time.Now()
+	a := w.attempts[svc.UID]
+	switch {
+	case err == nil:
+		delete(w.attempts, svc.UID)
+	case errors.Is(err, errUnsent):
+		a.flying, a.refused, a.notBefore = false, true, w.quiet.Add(firstPause)
+		w.attempts[svc.UID] = a
+	default:
+		a.flying, a.refused = false, refuses(err)
+		a.failures++
+		longest := longestPause
+		if a.refused {
+			longest = longestRefuse
+		}
+		a.notBefore = w.quiet.Add(min(firstPause<<min(a.failures-1, 10), longest))
+		w.attempts[svc.UID] = a
+		w.complain(svc, a, err)
+	}
+	if w.awaited || err != nil {
+		w.awaited = false
+		cluster.Signal(w.landed)
+	}
+}
+
+// complain tells of a failure, the first time.
+func (w *writer) complain(svc *corev1.Service, a attempt, err error) {
+	if a.failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return // somebody was faster, and the cache will show it
+	}
+	w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(svc), "err", err)
+	if a.refused {
+		w.tell(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
+	}
+}
+
+// refuses reports whether an error says that the write was not made, and will
+// not be when repeated. All others leave open whether it was.
+func refuses(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch code := status.Status().Code; code {
+	case 404, 408, 409, 429:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}

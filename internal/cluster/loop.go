@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+// Loop runs Think whenever the world has changed: every event of the watched
+// kinds, and every signal, makes it due. Events that come while it runs, or
+// rests, merge into one further run.
+type Loop struct {
+	Name string
+	// Think runs once all kinds are cached. It returns when to run again if
+	// nothing happens before; 0: never. An error is logged and the run repeated.
+	Think   func(context.Context) (time.Duration, error)
+	Log     *slog.Logger
+	Kinds   []client.Object
+	Signals []<-chan struct{}
+	Same    func(before, after client.Object) bool // an update that needs no run; nil: none
+	// Rest is how long to pause after a run that took so long, however much
+	// happens meanwhile; nil: not at all. The first event of a quiet time
+	// finds the pause over.
+	Rest func(took time.Duration) time.Duration
+}
+
+// Share rests for so long after each run that runs together use at most one
+// part in n of one core, but never longer than a second.
+func Share(n int) func(time.Duration) time.Duration {
+	return func(took time.Duration) time.Duration { return min(time.Duration(n-1)*took, time.Second) }
+}
+
+// The pauses after the first and after many errors in a row.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// AddTo has mgr run the loop.
+func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
+	due := make(chan struct{}, 1)
+	synced := make([]toolscache.InformerSynced, len(l.Kinds))
+	for i, kind := range l.Kinds {
+		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("loop %s: watch %T: %w", l.Name, kind, err)
+		}
+		handler, err := informer.AddEventHandler(l.handler(due))
+		if err != nil {
+			return fmt.Errorf("loop %s: watch %T: %w", l.Name, kind, err)
+		}
+		synced[i] = handler.HasSynced
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		for _, signal := range l.Signals {
+			go forward(ctx, signal, due)
+		}
+		if toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+			l.run(ctx, due)
+		}
+		return nil
+	}))
+}
+
+// handler makes the loop due at every event.
+func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { Signal(due) },
+		DeleteFunc: func(any) { Signal(due) },
+		UpdateFunc: func(before, after any) {
+			b, isObject := before.(client.Object)
+			a, areObjects := after.(client.Object)
+			if l.Same == nil || !isObject || !areObjects || !l.Same(b, a) {
+				Signal(due)
+			}
+		},
+	}
+}
+
+// run runs Think, at first at once, until ctx ends.
+func (l Loop) run(ctx context.Context, due chan struct{}) {
+	retry := firstRetry
+	for {
+		start := time.Now()
+		select { // what has happened so far is seen by this run
+		case <-due:
+		default:
+		}
+		again, err := l.Think(ctx)
+		if err != nil && ctx.Err() == nil {
+			l.Log.Error("trying again", "loop", l.Name, "err", err, "after", retry)
+			again, retry = retry, min(2*retry, lastRetry)
+		} else {
+			retry = firstRetry
+		}
+		if l.Rest != nil && !Sleep(ctx, l.Rest(time.Since(start))) {
+			return
+		}
+		var timer <-chan time.Time
+		if again > 0 {
+			timer = time.After(time.Until(start.Add(again)))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-due:
+		case <-timer:
+		}
+	}
+}
+
+// Sleep pauses and reports whether ctx has not ended meanwhile.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// forward passes signals on until ctx ends.
+func forward(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-from:
+			Signal(to)
+		}
+	}
+}
+
+// Signal leaves a signal in a channel of capacity 1, unless one is there.
+func Signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

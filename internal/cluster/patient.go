@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/watchlist"
+	"k8s.io/klog/v2"
+)
+
+// newInformer makes an informer that finds the API server again within about a
+// second, however long that was away. By itself an informer pauses for longer
+// after each attempt that fails, up to half a minute.
+func newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	return toolscache.NewSharedIndexInformer(patient{lw, toolscache.ToListerWatcherWithContext(lw)}, example, resync, indexers)
+}
+
+// patient is a ListerWatcher that waits for the API server instead of failing
+// for want of it.
+type patient struct {
+	toolscache.ListerWatcher
+	inner toolscache.ListerWatcherWithContext
+}
+
+// The pauses between attempts to reach the API server.
+const (
+	firstAttempt = 100 * time.Millisecond
+	lastAttempt  = time.Second
+)
+
+func (p patient) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	return untilThere(ctx, func() (runtime.Object, error) { return p.inner.ListWithContext(ctx, o) })
+}
+
+func (p patient) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return untilThere(ctx, func() (watch.Interface, error) { return p.inner.WatchWithContext(ctx, o) })
+}
+
+// IsWatchListSemanticsUnSupported passes on what client-go asks of the client.
+func (p patient) IsWatchListSemanticsUnSupported() bool {
+	return watchlist.DoesClientNotSupportWatchListSemantics(p.ListerWatcher)
+}
+
+// untilThere calls do until the API server has answered it.
+func untilThere[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	pause := firstAttempt
+	for {
+		out, err := do()
+		if err == nil || !absent(err) {
+			return out, err
+		}
+		if pause == firstAttempt {
+			klog.FromContext(ctx).Info("the API server can't be reached; trying again", "err", err)
+		}
+		if !Sleep(ctx, pause) {
+			return out, err
+		}
+		pause = min(2*pause, lastAttempt)
+	}
+}
+
+// absent reports whether an error means that the API server is not there, or
+// not yet: the network's word, or its own.
+func absent(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
+}
+
+// AwaitAPI returns when the API server says that it is ready, or with the error
+// of ctx. What keeps it waiting is logged once.
+func AwaitAPI(ctx context.Context, cfg *rest.Config) error {
+	api, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	told := ""
+	for {
+		_, err := api.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		if err == nil {
+			return nil
+		}
+		if err.Error() != told {
+			told = err.Error()
+			klog.FromContext(ctx).Info("the API server is not ready; trying again", "server", cfg.Host, "err", err)
+		}
+		if !Sleep(ctx, lastAttempt) {
+			return ctx.Err()
+		}
+	}
+}

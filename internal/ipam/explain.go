@@ -1,0 +1,177 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// refusal is why a request can't be met. The zero refusal: it can.
+type refusal struct {
+	reason  Reason
+	message string
+}
+
+func refuse(reason Reason, format string, args ...any) refusal {
+	return refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// why says what stands in the way of r, which was refused.
+func (b *book) why(r *Request) refusal {
+	if r.Invalid != "" {
+		return refusal{InvalidRequest, r.Invalid}
+	}
+	no := b.check(r, holding{})
+	if no.reason != "" {
+		return no
+	}
+	lesser := PoolExhausted // of two obstacles: that may pass by itself
+	if !r.Families.All {
+		lesser = FamilyUnavailable // the other family suffices
+	}
+	pools := b.servants(r)
+	for _, f := range r.Families.Want {
+		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
+		if asked || b.best(r, f).pool != nil {
+			continue
+		}
+		if also := b.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
+			no = also
+		}
+	}
+	return no
+}
+
+// check says whether what r asks for by name forbids itself: the pool, and the
+// addresses beyond what it kept.
+func (b *book) check(r *Request, kept holding) refusal {
+	if r.Pool != "" {
+		switch s := b.named(r.Pool); {
+		case s == nil:
+			return refuse(PoolNotFound, "there is no IPAddressPool %q, %s", r.Pool, b.others())
+		case !s.Serves(r.Service):
+			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
+		}
+	}
+	for _, a := range r.Want {
+		if kept.at[slot(FamilyOf(a))].addr == a {
+			continue
+		}
+		if no := b.checkAddr(r, a); no.reason != "" {
+			return no
+		}
+	}
+	for _, a := range r.Want {
+		if kept.at[slot(FamilyOf(a))].addr == a || !b.blocked(a, r) {
+			continue
+		}
+		other, why := b.blocker(a, r)
+		reason := AddressInUse
+		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
+			reason = SharingRefused
+		}
+		return refuse(reason, "Service %s has %s: %s", other.Service, a, why)
+	}
+	return refusal{}
+}
+
+// checkAddr checks an address that r asks for, whoever has it.
+func (b *book) checkAddr(r *Request, a netip.Addr) refusal {
+	s := b.find(a)
+	switch {
+	case !slices.Contains(r.Families.Want, FamilyOf(a)):
+		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, families(r))
+	case s == nil:
+		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
+	case r.Pool != "" && s.Name != r.Pool:
+		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q", a, s.Name, r.Pool)
+	case !s.Serves(r.Service):
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: see its spec.serviceAllocation", a, s.Name)
+	case s.Frozen:
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, s.Name)
+	}
+	return refusal{}
+}
+
+// lacking says why none of pools, which serve r, gives it an address of family f.
+func (b *book) lacking(r *Request, f Family, pools []*source) refusal {
+	if len(pools) == 0 {
+		if r.Pool != "" {
+			return refuse(PoolNotAllowed, "IPAddressPool %q is not Ready", r.Pool)
+		}
+		if len(b.sources) == 0 {
+			return refuse(NoPool, "there is no IPAddressPool")
+		}
+		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describe(r))
+	}
+	var all, with []string
+	for _, p := range pools {
+		all = append(all, p.Name)
+		if p.has(f) {
+			with = append(with, p.Name)
+		}
+	}
+	if len(with) == 0 {
+		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, few(all, len(all)))
+	}
+	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s", f, few(with, len(with)))
+}
+
+// servants are the pools that serve r without being asked for an address.
+func (b *book) servants(r *Request) []*source {
+	var out []*source
+	for _, s := range b.sources {
+		if s.offers(r) && s.Serves(r.Service) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// describe says of each pool why it gives r nothing by itself.
+func (b *book) describe(r *Request) string {
+	var out []string
+	for _, s := range b.sources[:min(many, len(b.sources))] {
+		why := "has autoAssign false"
+		switch {
+		case s.Frozen:
+			why = "is not Ready"
+		case !s.Serves(r.Service):
+			why = "selects other Services"
+		}
+		out = append(out, fmt.Sprintf("%q %s", s.Name, why))
+	}
+	return few(out, len(b.sources))
+}
+
+// others names the pools that are there, in place of one that is not.
+func (b *book) others() string {
+	var out []string
+	for _, s := range b.sources {
+		out = append(out, s.Name)
+	}
+	if len(out) == 0 {
+		return "nor any other"
+	}
+	return "only " + few(out, len(out))
+}
+
+// many is how many pools a message names at most.
+const many = 5
+
+// few lists the first of n.
+func few(all []string, n int) string {
+	if n > many {
+		all = append(all[:many:many], fmt.Sprintf("and %d more", n-many))
+	}
+	return strings.Join(all, ", ")
+}
+
+func families(r *Request) string {
+	out := make([]string, len(r.Families.Want))
+	for i, f := range r.Families.Want {
+		out[i] = f.String()
+	}
+	return strings.Join(out, ", ")
+}
