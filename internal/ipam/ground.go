@@ -94,11 +94,14 @@ func (s *source) offers(r *Request) bool {
 	return !s.Frozen && (r.Pool == s.Name || r.Pool == "" && s.AutoAssign)
 }
 
-// grant turns what is held into the answer, in the order of the families.
-func (g *ground) grant(r *Request, h holding) Grant {
-	out := Grant{Moved: h.moved}
+// grant turns what is held into the answer, in the order of the families. It
+// does not touch more memory than needs to be.
+func (g *ground) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
 		out.Message = r.Invalid
+	}
+	if h.moved != "" {
+		out.Moved = h.moved
 	}
 	var held [2]place
 	n := 0
@@ -117,14 +120,13 @@ func (g *ground) grant(r *Request, h holding) Grant {
 	}
 	if n == 1 || held[0].pool == held[1].pool {
 		out.Pools = held[0].pool.names[:n:n]
-		return out
+		return
 	}
 	pair := [2]*source{held[0].pool, held[1].pool}
 	if g.pairs[pair] == nil {
 		g.pairs[pair] = []string{pair[0].Name, pair[1].Name}
 	}
 	out.Pools = g.pairs[pair]
-	return out
 }
 
 // cursor finds free addresses of one pool and family from the lowest upwards.

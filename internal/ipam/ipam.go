@@ -126,20 +126,23 @@ const patience = 8
 // given nothing, and nobody gets what it shows and may not share. Its Grant tells
 // what it keeps, without a reason; the pool of an address that no pool holds is "".
 func Assign(pools Pools, requests []*Request) []Grant {
-	order := make([]int32, len(requests))
-	for i := range order {
+	order, sorted, addrs := make([]int32, len(requests)), true, 0
+	for i, r := range requests {
 		order[i] = int32(i)
+		addrs += max(1, len(r.Has))
+		sorted = sorted && (i == 0 || older(requests[i-1], r) < 0)
 	}
-	if !slices.IsSortedFunc(requests, older) {
+	if !sorted {
 		slices.SortFunc(order, func(i, j int32) int { return older(requests[i], requests[j]) })
 	}
 	p := pass{
-		book:   newBook(pools, order, requests),
+		book:   newBook(newGround(pools), requests, order, addrs),
 		grants: make([]Grant, len(requests)),
 		yields: make([]bool, len(requests)),
 	}
 	for n := 1; !p.attempt(n > patience); n++ {
-		p.book.clear()
+		p.clear()
+		clear(p.grants)
 	}
 	return p.grants
 }
@@ -196,7 +199,7 @@ func (p *pass) keepOwn(rank int32) {
 		h := p.keep(r)
 		p.take(rank, h, holding{})
 		if h.complete(r) {
-			p.grants[p.order[rank]] = p.grant(r, h)
+			p.grant(r, &h, &p.grants[p.order[rank]])
 		} else {
 			p.waiting = append(p.waiting, waiter{rank: rank, kept: h})
 		}
@@ -213,7 +216,7 @@ func (p *pass) answer(w *waiter, haste bool) bool {
 	w.refused = !ok
 	if ok {
 		p.take(w.rank, h, taken)
-		p.grants[p.order[w.rank]] = p.grant(r, h)
+		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
 	if taken.count() > 0 && (!ok || haste && must) {

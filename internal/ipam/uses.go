@@ -1,0 +1,94 @@
+package ipam
+
+import (
+	"hash/maphash"
+	"net/netip"
+)
+
+// uses says who has which address. It is a hash table with open addressing: most
+// addresses have one user and are looked up once, and then this touches a fifth
+// of the memory that a map does.
+type uses struct {
+	seed  maphash.Seed // whoever names an address can't choose its slot
+	slots []int32      // index in all of the first use of an address; 0: none. Never full; a power of two
+	all   []use        // the first is none
+	addrs int          // slots in use
+}
+
+// use is that a Service has an address. Local, mixed and odd are set in the first
+// use of an address and tell of all: that somebody's traffic is Local, that not
+// all have the same Pods, that one is stuck and may not share it with the rest.
+type use struct {
+	addr              netip.Addr
+	rank              int32
+	next              int32 // another use of the same address; 0: none
+	local, mixed, odd bool
+}
+
+// newUses has room for n addresses; there may be more.
+func newUses(n int) uses {
+	size := 16
+	for size < 2*n {
+		size *= 2
+	}
+	return uses{seed: maphash.MakeSeed(), slots: make([]int32, size), all: make([]use, 1, n+1)}
+}
+
+func (u *uses) clear() {
+	clear(u.slots)
+	u.all, u.addrs = u.all[:1], 0
+}
+
+// slot returns where the first use of a is, or would be.
+func (u *uses) slot(a netip.Addr) *int32 {
+	key := a.As16()
+	for i := maphash.Bytes(u.seed, key[:]); ; i++ {
+		s := &u.slots[i&uint64(len(u.slots)-1)]
+		if *s == 0 || u.all[*s].addr == a {
+			return s
+		}
+	}
+}
+
+// first returns the first use of a, or nil.
+func (u *uses) first(a netip.Addr) *use {
+	if i := *u.slot(a); i != 0 {
+		return &u.all[i]
+	}
+	return nil
+}
+
+// after returns another use of the address of x, or nil when all were told.
+func (u *uses) after(x *use) *use {
+	if x.next == 0 {
+		return nil
+	}
+	return &u.all[x.next]
+}
+
+// add enters x and returns the first use of its address, which may be x itself.
+func (u *uses) add(x use) *use {
+	n := int32(len(u.all))
+	u.all = append(u.all, x)
+	s := u.slot(x.addr)
+	if *s != 0 {
+		first := &u.all[*s]
+		u.all[n].next, first.next = first.next, n
+		return first
+	}
+	*s = n
+	if u.addrs++; 4*u.addrs > 3*len(u.slots) {
+		u.grow()
+	}
+	return &u.all[n]
+}
+
+func (u *uses) grow() {
+	old := u.slots
+	u.slots = make([]int32, 2*len(old))
+	for _, i := range old {
+		if i != 0 {
+			*u.slot(u.all[i].addr) = i
+		}
+	}
+}
