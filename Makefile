@@ -39,8 +39,8 @@ lint: ## check formatting, vet and staticcheck
 	go tool staticcheck $(TAGS) ./...
 
 .PHONY: bench
-bench: packages build ## measure on a rack, beside a bare client: a burst of Services, the outage of a cut cable
-	go run $(TAGS) ./e2e/bench
+bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages (20 min; ARGS="-run burst")
+	go run $(TAGS) ./e2e/bench $(ARGS)
 
 .PHONY: images
 images: build ## pack controller and speaker into container images, dist/*.tar (no container engine needed)

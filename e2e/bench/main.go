@@ -1,14 +1,19 @@
 // Command bench measures the built programs on racks, each figure beside a
 // floor that is measured in the same run, and prints tables. Nothing passes or
-// fails: compare the ratios, for the times depend on the machine.
+// fails: compare the ratios, for the times depend on the machine. But an
+// address that two Services have at once, or a Service that is not served, is an
+// error.
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -16,27 +21,115 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
+// options are the flags.
+type options struct {
+	name     string // of the racks
+	run      string // parts, by comma; empty: all
+	services int
+	rounds   int
+}
+
 func main() {
-	size := flag.Int("services", 500, "how many Services a burst has")
-	rounds := flag.Int("rounds", 3, "how often each figure is measured")
+	var o options
+	flag.StringVar(&o.name, "name", "bench1", "name of the rack that is made, and removed in the end")
+	flag.StringVar(&o.run, "run", "", "measure only these, a comma list of: "+strings.Join(partNames(), ", "))
+	flag.IntVar(&o.services, "services", full, "how many Services the large cluster has; all other numbers of Services are in proportion")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often a figure is measured, where one measurement is quick")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *size, *rounds); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, size, rounds int) error {
-	if err := onRack(ctx, lab.Options{Name: "bench1", Nodes: 1, Router: "none"}, func(r *lab.Rack) error {
-		return bursts(ctx, r, size, rounds)
-	}); err != nil {
+// step is a part of the bench, or one half of a part that needs two clusters.
+type step struct {
+	part string
+	what string // for people
+	do   func(*bench, context.Context) error
+}
+
+// steps are in the order that fills the cluster least often.
+func steps() []step {
+	return []step{
+		{"waiters", "a freed address in a small cluster", (*bench).fewWaiters},
+		{"scattered", "new Services in large pools whose start is half full", (*bench).scattered},
+		{"growth", "new Services in a small cluster", (*bench).growthSmall},
+		{"burst", "bursts of new Services", (*bench).bursts},
+		{"memory", "memory of the controller", (*bench).memory},
+		{"edit", "an edit of a pool that no Service is of", (*bench).edit},
+		{"restart", "a restart of the only controller", (*bench).restart},
+		{"leader", "a change of the active controller", (*bench).leader},
+		{"waiters", "a freed address in a large cluster", (*bench).manyWaiters},
+		{"deletion", "half of all Services deleted", (*bench).deletion},
+		{"growth", "new Services in a large cluster", (*bench).growthLarge},
+	}
+}
+
+// outage is the part that has a rack of its own.
+const outagePart = "outage"
+
+func partNames() []string {
+	var names []string
+	for _, s := range steps() {
+		if !slices.Contains(names, s.part) {
+			names = append(names, s.part)
+		}
+	}
+	return append(names, outagePart)
+}
+
+func run(ctx context.Context, o options) error {
+	chosen := partNames()
+	if o.run != "" {
+		chosen = strings.Split(o.run, ",")
+	}
+	for _, c := range chosen {
+		if !slices.Contains(partNames(), c) {
+			return fmt.Errorf("no part is called %q; there are %s", c, strings.Join(partNames(), ", "))
+		}
+	}
+	if flag.NArg() > 0 || o.services < 1 || o.rounds < 1 {
+		return fmt.Errorf("want no words but flags, and 1 or more -services and -rounds: see -help")
+	}
+	todo := slices.DeleteFunc(steps(), func(s step) bool { return !slices.Contains(chosen, s.part) })
+	start := time.Now()
+	if len(todo) > 0 {
+		// Two replicas: which one is measured, and when both run, see alone.
+		rack := lab.Options{Name: o.name, Nodes: 1, Router: "none", Controllers: 2}
+		if err := onRack(ctx, rack, func(r *lab.Rack) error { return measure(ctx, r, o, todo) }); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(chosen, outagePart) {
+		rack := lab.Options{Name: o.name, Nodes: 3, Router: "none"}
+		if err := onRack(ctx, rack, func(r *lab.Rack) error { return outages(ctx, r, o.rounds) }); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("the whole bench took %s\n", time.Since(start).Round(time.Second))
+	return nil
+}
+
+// measure takes the steps one after the other.
+func measure(ctx context.Context, r *lab.Rack, o options, todo []step) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	b, err := newBench(ctx, r, o)
+	if err != nil {
 		return err
 	}
-	return onRack(ctx, lab.Options{Name: "bench2", Nodes: 3, Router: "none"}, func(r *lab.Rack) error {
-		return outages(ctx, r, rounds)
-	})
+	for i, s := range todo {
+		fmt.Printf("[%d of %d] %s: %s\n", i+1, len(todo), s.part, s.what)
+		start := time.Now()
+		if err := s.do(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+		fmt.Printf("[%d of %d] took %s\n", i+1, len(todo), time.Since(start).Round(time.Second))
+	}
+	return b.ledger.fault()
 }
 
 // onRack runs do on a rack of its own.
@@ -74,4 +167,29 @@ func table(rows [][]string) error {
 	return nil
 }
 
-func ms(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
+func ms(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1000)
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
+
+func ratio(ours, floor time.Duration) float64 { return float64(ours) / float64(floor) }
+
+// times writes the median of some ratios.
+func times(ratios []float64) string { return fmt.Sprintf("%.2f", at(ratios, 0.5)) }
+
+// at returns the value that a share of all values is below; the median is at 0.5.
+func at[T cmp.Ordered](x []T, share float64) T {
+	x = slices.Sorted(slices.Values(x))
+	return x[min(len(x)-1, int(share*float64(len(x))))]
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -80,15 +80,6 @@ func outages(ctx context.Context, r *lab.Rack, rounds int) error {
 	return table(rows)
 }
 
-func kubectl(ctx context.Context, r *lab.Rack, stdin string, args ...string) error {
-	cmd := r.Command(ctx, "control", append([]string{"kubectl"}, args...)...)
-	cmd.Stdin = strings.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
 // owned makes node1 the owner of the address, and returns when it has answered
 // through node1 for some seconds.
 func owned(ctx context.Context, r *lab.Rack) error {

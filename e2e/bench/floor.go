@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+)
+
+// floorClass is the loadBalancerClass of the Services that the bare client
+// serves, and Steelyard does not.
+const floorClass = "bench.steelyard.dev/floor"
+
+// besideFloor runs do while a bare client serves the Services of floorClass:
+// the least that anybody must do, a watch and one status patch for each.
+//
+// Is it fair? The API server, the speaker, kube-proxy and the makers of
+// EndpointSlices work for either's Services alike, the load is created alike, and
+// one and the same watch takes the times of both. What remains:
+//   - In the floor's favour, and meant so: it decides nothing, sends a smaller
+//     patch without condition or annotation, checks no version, writes no event,
+//     keeps no cache, and is root to the API server, which then has no RBAC to look
+//     up. It waits for nothing: as many patches as come are under way at once.
+//   - Against it: Steelyard's controller sees the floor's Services too, and uses
+//     processor time to find that they are none of its own. The tables of bursts
+//     tell how much. The bare client never does anything in Steelyard's turns.
+//   - Against it: it runs in this process, beside the creations and the watch
+//     that takes the times. It has a connection of its own, as Steelyard has.
+func (b *bench) besideFloor(ctx context.Context, do func(context.Context) error) error {
+	client, err := kubernetes.NewForConfig(b.config) // a client has a connection of its own
+	if err != nil {
+		return fmt.Errorf("make the bare client: %w", err)
+	}
+	services := client.CoreV1().Services(namespace)
+	now, err := services.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return fmt.Errorf("list Services: %w", err)
+	}
+	// Steelyard watches with this selector too.
+	w, err := services.Watch(ctx, metav1.ListOptions{ResourceVersion: now.ResourceVersion, FieldSelector: "spec.type=LoadBalancer"})
+	if err != nil {
+		return fmt.Errorf("watch Services: %w", err)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- b.answer(ctx, client, w) }()
+	err = do(ctx)
+	w.Stop()
+	return errors.Join(err, <-answered)
+}
+
+// answer gives an address to each new Service of floorClass until the watch ends.
+func (b *bench) answer(ctx context.Context, client *kubernetes.Clientset, w watch.Interface) error {
+	var patches errgroup.Group
+	for e := range w.ResultChan() {
+		svc, ok := e.Object.(*corev1.Service)
+		if !ok || e.Type != watch.Added || svc.Spec.LoadBalancerClass == nil || *svc.Spec.LoadBalancerClass != floorClass {
+			continue
+		}
+		patches.Go(func() error { return b.patchFloor(ctx, client, svc.Name) })
+	}
+	if err := patches.Wait(); err != nil {
+		return fmt.Errorf("the bare client: %w", err)
+	}
+	return nil
+}
+
+// patchFloor gives a Service the next address.
+func (b *bench) patchFloor(ctx context.Context, client *kubernetes.Clientset, name string) error {
+	n := int(b.floorGiven.Add(1))
+	patch := fmt.Sprintf(`{"status":{"loadBalancer":{"ingress":[{"ip":"%s","ipMode":"VIP"}]}}}`, plus(netip.MustParseAddr("172.28.0.0"), n))
+	_, err := client.CoreV1().Services(namespace).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
+	return err
+}
