@@ -9,12 +9,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
@@ -67,7 +70,7 @@ func newElection(cfg *rest.Config, namespace string, log *slog.Logger) (*electio
 		Client:     client,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
 	}
-	return &election{lease: &lease{Interface: lock}, log: log, changed: make(chan struct{}, 1)}, nil
+	return &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1)}, nil
 }
 
 // leading returns the present term, or nil.
@@ -81,7 +84,9 @@ func (e *election) leading() *term {
 // run takes part until ctx ends. Then it lets the writes under way end, and
 // releases the Lease.
 func (e *election) run(ctx context.Context) error {
-	hold, release := context.WithCancel(context.WithoutCancel(ctx))
+	// The elector's own words would come several times a second.
+	quiet := klog.NewContext(context.WithoutCancel(ctx), logr.Discard())
+	hold, release := context.WithCancel(quiet)
 	defer release()
 	stop := context.AfterFunc(ctx, func() {
 		e.closing.Store(true)
@@ -121,8 +126,10 @@ func (e *election) begin(ctx context.Context) {
 // less often than the elector renews it, and it knows until when it holds.
 type lease struct {
 	resourcelock.Interface
+	log     *slog.Logger
 	mu      sync.Mutex
 	renewed time.Time // when the last renewal was sent; zero: not held
+	failing bool
 }
 
 // until returns when the lease ends unless it is renewed, on this machine's
@@ -139,10 +146,31 @@ func (l *lease) lose() {
 	l.renewed = time.Time{}
 }
 
+// Get reads the Lease.
+func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, raw, err := l.Interface.Get(ctx)
+	if apierrors.IsNotFound(err) {
+		return r, raw, err
+	}
+	return r, raw, l.noted(err)
+}
+
+// noted logs the first of several errors in a row, but for those of a race.
+func (l *lease) noted(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if failing := err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err); failing != l.failing {
+		if l.failing = failing; failing {
+			l.log.Warn("can't reach the Lease; trying again", "lease", leaseName, "err", err)
+		}
+	}
+	return err
+}
+
 // Create makes the Lease.
 func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
 	sent := time.Now()
-	if err := l.Interface.Create(ctx, r); err != nil {
+	if err := l.noted(l.Interface.Create(ctx, r)); err != nil {
 		return err
 	}
 	l.wrote(r, sent)
@@ -158,7 +186,7 @@ func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord)
 	if early && r.HolderIdentity == l.Identity() {
 		return nil
 	}
-	if err := l.Interface.Update(ctx, r); err != nil {
+	if err := l.noted(l.Interface.Update(ctx, r)); err != nil {
 		return err
 	}
 	l.wrote(r, sent)

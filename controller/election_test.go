@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// record is the Lease that several locks share, as the API server keeps it.
+type record struct {
+	mu      sync.Mutex
+	held    *resourcelock.LeaderElectionRecord
+	version int
+	writes  int
+}
+
+// memoryLock is one replica's view of it.
+type memoryLock struct {
+	*record
+	name string
+	cut  bool // the API server can't be reached
+	seen int  // the version it read last
+}
+
+func (l *memoryLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return nil, nil, errors.New("unreachable")
+	}
+	if l.held == nil {
+		return nil, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "leases"}, leaseName)
+	}
+	l.seen = l.version
+	out := *l.held
+	raw, err := json.Marshal(out)
+	return &out, raw, err
+}
+
+func (l *memoryLock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.Update(ctx, r)
+}
+
+func (l *memoryLock) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.cut:
+		return errors.New("unreachable")
+	case l.seen != l.version:
+		return apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, leaseName, errors.New("somebody was faster"))
+	}
+	l.held, l.writes = &r, l.writes+1
+	l.version++
+	l.seen = l.version
+	return nil
+}
+
+func (l *memoryLock) RecordEvent(string) {}
+func (l *memoryLock) Identity() string   { return l.name }
+func (l *memoryLock) Describe() string   { return l.name }
+
+// stand has a replica take part; stop ends it as a signal does.
+func stand(t *testing.T, r *record, name string) (e *election, lock *memoryLock, stop func()) {
+	t.Helper()
+	lock = &memoryLock{record: r, name: name}
+	log := slog.New(slog.DiscardHandler)
+	e = &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1), drain: func() {}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { _ = e.run(ctx); close(done) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return e, lock, stop
+}
+
+func (r *record) written() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.writes
+}
+
+func TestALeaderThatStopsHandsOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{}
+		a, _, stop := stand(t, r, "a")
+		time.Sleep(time.Second)
+		b, _, _ := stand(t, r, "b")
+		time.Sleep(time.Minute)
+		if a.leading() == nil || b.leading() != nil {
+			t.Fatal("not exactly the first one leads")
+		}
+		stop()
+		if a.leading() != nil {
+			t.Error("it leads after it has stopped")
+		}
+		time.Sleep(1200 * time.Millisecond) // a look, with the elector's jitter
+		if b.leading() == nil {
+			t.Error("the standby does not lead")
+		}
+	})
+}
+
+func TestTheLeaseIsWrittenSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{}
+		a, _, _ := stand(t, r, "a")
+		time.Sleep(time.Second)
+		stand(t, r, "b")
+		time.Sleep(time.Minute)
+		before := r.written()
+		time.Sleep(time.Minute)
+		if n := r.written() - before; n < 25 || n > 42 {
+			t.Errorf("%d writes in a minute, want one each %s", n, renewEvery)
+		}
+		if left := time.Until(a.lease.until()); left < leaseDuration-renewEvery-lookEvery || left > leaseDuration {
+			t.Errorf("the lease holds for %s", left)
+		}
+	})
+}
+
+// A leader that can't renew must have stopped before another one follows.
+func TestAReplicaThatIsCutOffStopsInTimeAndComesBackAsStandby(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{}
+		a, lock, _ := stand(t, r, "a")
+		time.Sleep(time.Second)
+		b, _, _ := stand(t, r, "b")
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		lock.cut = true
+		r.mu.Unlock()
+		start := time.Now()
+		for b.leading() == nil {
+			if time.Since(start) > leaseDuration+2*time.Second {
+				t.Fatal("nobody follows")
+			}
+			time.Sleep(10 * time.Millisecond)
+			if b.leading() != nil && (a.leading() != nil || time.Now().Before(a.lease.until())) {
+				t.Fatalf("both lead after %s", time.Since(start))
+			}
+		}
+		r.mu.Lock()
+		lock.cut = false
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		if a.leading() != nil || b.leading() == nil {
+			t.Error("the former leader does not stand by")
+		}
+	})
+}
+
+func TestALonelyReplicaThatWasCutOffLeadsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{}
+		a, lock, _ := stand(t, r, "a")
+		time.Sleep(time.Minute)
+		first := a.leading()
+		r.mu.Lock()
+		lock.cut = true
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		if a.leading() != nil || first.Err() == nil || time.Now().Before(first.deadline()) {
+			t.Error("it leads without a lease")
+		}
+		r.mu.Lock()
+		lock.cut = false
+		r.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		if second := a.leading(); second == nil || second == first {
+			t.Error("it does not begin a new term")
+		}
+	})
+}

@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// runs starts a loop and returns the channel that makes it due, and the times
+// of its runs so far.
+func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
+	t.Helper()
+	start := time.Now()
+	var at []time.Duration
+	l.Log = slog.New(slog.DiscardHandler)
+	l.Think = func(context.Context) (time.Duration, error) {
+		at = append(at, time.Since(start))
+		return think()
+	}
+	due := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { l.run(ctx, due); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return due, func() []time.Duration { synctest.Wait(); return at }
+}
+
+func expect(t *testing.T, want, have []time.Duration) {
+	t.Helper()
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
+func TestALoopRunsAtOnceAndThenWhenItIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		due, at := runs(t, Loop{}, func() (time.Duration, error) { return 0, nil })
+		expect(t, []time.Duration{0}, at())
+		time.Sleep(time.Hour)
+		Signal(due)
+		expect(t, []time.Duration{0, time.Hour}, at())
+	})
+}
+
+func TestEventsOfOneRunMerge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		due, at := runs(t, Loop{}, func() (time.Duration, error) { time.Sleep(time.Second); return 0, nil })
+		for range 9 {
+			time.Sleep(100 * time.Millisecond)
+			Signal(due)
+		}
+		time.Sleep(time.Hour)
+		expect(t, []time.Duration{0, time.Second}, at())
+	})
+}
+
+func TestALoopRestsInProportion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		due, at := runs(t, Loop{Rest: Share(4)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
+		for range 100 { // events never end
+			time.Sleep(time.Millisecond)
+			Signal(due)
+		}
+		expect(t, []time.Duration{0, 40 * time.Millisecond, 80 * time.Millisecond}, at())
+		time.Sleep(time.Hour)
+		Signal(due) // after a quiet time it does not rest first
+		if have := at(); have[len(have)-1] != time.Hour+100*time.Millisecond {
+			t.Errorf("it ran at %s", have)
+		}
+	})
+}
+
+func TestALoopLooksAgainWhenItSaidSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		_, at := runs(t, Loop{}, func() (time.Duration, error) { n++; return time.Duration(3-n) * time.Second, nil })
+		time.Sleep(time.Hour)
+		expect(t, []time.Duration{0, 2 * time.Second, 3 * time.Second}, at())
+	})
+}
+
+func TestALoopRepeatsWhatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		_, at := runs(t, Loop{}, func() (time.Duration, error) {
+			if n++; n < 4 {
+				return 0, errors.New("no")
+			}
+			return 0, nil
+		})
+		time.Sleep(time.Hour)
+		expect(t, []time.Duration{0, firstRetry, 3 * firstRetry, 7 * firstRetry}, at())
+	})
+}
