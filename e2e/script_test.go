@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // story has the commands of a story, beside those of testscript:
@@ -17,12 +20,15 @@ import (
 //	rack ARGS…                bin/rack, on the story's rack: cut, join, kill, start
 //	on HOST COMMAND…          run a command on a host of the rack
 //	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
+//	says [SERVICE]            a line for each Service, or for one: name, addresses, reason, message
+//	events OBJECT             a line for each event of an object: reason, message, count if repeated
+//	active VAR                wait for the active controller; $VAR is it, $VAR_METRICS where its metrics are
 //	address VAR SERVICE 4|6   wait for an address of the Service; $VAR is it, ready for a URL
 //	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
-// With "!" in front, kubectl, rack, on and curl must fail, and eventually waits
+// With "!" in front, kubectl, rack, on, curl, says and events must fail, and eventually waits
 // for output that does not match, or for a failure.
 type story struct{ rack, namespace string }
 
@@ -30,20 +36,17 @@ type story struct{ rack, namespace string }
 // because the machine may be slow; stories that care measure against a floor.
 const patience = 40 * time.Second
 
-func (s story) kubectl(ts *testscript.TestScript, neg bool, args []string) {
-	s.check(ts, neg, append([]string{"kubectl"}, args...))
-}
+// command is a command of a story.
+type command = func(*testscript.TestScript, bool, []string)
 
-func (s story) runRack(ts *testscript.TestScript, neg bool, args []string) {
-	s.check(ts, neg, append([]string{"rack"}, args...))
-}
-
-func (s story) on(ts *testscript.TestScript, neg bool, args []string) {
-	s.check(ts, neg, append([]string{"on"}, args...))
-}
-
-func (s story) curl(ts *testscript.TestScript, neg bool, args []string) {
-	s.check(ts, neg, append([]string{"curl"}, args...))
+func (s story) commands() map[string]command {
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active}
+	for _, name := range []string{"kubectl", "rack", "on", "curl", "says", "events"} {
+		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			s.check(ts, neg, append([]string{name}, args...))
+		}
+	}
+	return all
 }
 
 // check runs a command and fails the story if it ends otherwise than wanted.
@@ -65,6 +68,16 @@ func (s story) arguments(ts *testscript.TestScript, command []string) []string {
 	switch {
 	case command[0] == "kubectl":
 		return slices.Concat([]string{"kubectl"}, name, []string{"--namespace", s.namespace}, args)
+	case command[0] == "says" && len(args) < 2:
+		fields := `{range .items[*]}{.metadata.name} {.status.loadBalancer.ingress[*].ip} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].reason} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].message}{"\n"}{end}`
+		get := []string{"kubectl", "get", "services", "-o", "jsonpath=" + fields}
+		for _, a := range args {
+			get = append(get, "--field-selector", "metadata.name="+a)
+		}
+		return s.arguments(ts, get)
+	case command[0] == "events" && len(args) == 1:
+		fields := `{range .items[*]}{.reason} {.message} {.series.count}{"\n"}{end}`
+		return s.arguments(ts, []string{"kubectl", "get", "events", "--field-selector", "involvedObject.name=" + args[0], "-o", "jsonpath=" + fields})
 	case command[0] == "rack" && len(args) > 0:
 		return slices.Concat(args[:1], name, args[1:])
 	case command[0] == "on" && len(args) > 1:
@@ -168,4 +181,24 @@ func (s story) get(ts *testscript.TestScript, neg bool, args []string) {
 		return o.err == nil && o.stdout != ""
 	})
 	ts.Setenv(args[0], o.stdout)
+}
+
+func (s story) active(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: active VAR")
+	}
+	r, err := lab.Open(s.rack)
+	ts.Check(err)
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		name, err := r.ActiveController(context.Background())
+		if err == nil {
+			ts.Logf("%s after %.1fs", name, time.Since(start).Seconds())
+			ts.Setenv(args[0], name)
+			ts.Setenv(args[0]+"_METRICS", r.MetricsAddress(name))
+			return
+		}
+		if time.Since(start) > patience {
+			ts.Fatalf("no active controller after %s: %v", patience, err)
+		}
+	}
 }

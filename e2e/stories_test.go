@@ -203,16 +203,7 @@ func runStory(t *testing.T, rack, file, name string) {
 			e.Vars = append(e.Vars, "CONFIG="+config)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kubectl":    s.kubectl,
-			"rack":       s.runRack,
-			"on":         s.on,
-			"curl":       s.curl,
-			"eventually": s.eventually,
-			"always":     s.always,
-			"address":    s.address,
-			"get":        s.get,
-		},
+		Cmds: s.commands(),
 	})
 }
 
@@ -246,7 +237,7 @@ func tidy(t *testing.T, rack, namespace string) {
 	// What the next story could meet goes first; the namespace may take its time.
 	_, err0 := kubectl(t, rack, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
 	_, err1 := kubectl(t, rack, "", "delete", "namespace", namespace, "--wait=false")
-	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities", "--all", "--timeout=30s")
+	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=30s")
 	_, err3 := kubectl(t, rack, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := errors.Join(err0, err1, err2, err3); err != nil {
 		t.Error(err)

@@ -54,7 +54,7 @@ func (r *Rack) controllers() []hosts.Process {
 }
 
 // leading is the gauge of the replica that is active.
-var leading = regexp.MustCompile(`(?m)^(steelyard_leader|leader_election_master_status\{name="steelyard-controller"\}) 1$`)
+var leading = regexp.MustCompile(`(?m)^steelyard_leader 1$`)
 
 // ActiveController returns the replica of the controller that calls itself
 // active. It is an error if none does, or more than one; one that does not
