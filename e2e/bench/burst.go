@@ -64,56 +64,52 @@ func (b *bench) passingFloor(ctx context.Context, n int) (m burst, err error) {
 	return m, err
 }
 
-// bursts measures bursts of several sizes in an empty cluster, Steelyard and the
-// floor by turns. The last and largest it measures once, and leaves it there.
+// bursts measures bursts of several sizes in an empty cluster. The largest it
+// measures once, and leaves it there.
 func (b *bench) bursts(ctx context.Context) error {
 	if err := b.ready(ctx, 0); err != nil {
 		return err
 	}
-	rows := [][]string{{"new Services at once", "", "p50", "p99", "Services/s", "controller's CPU"}}
-	row := func(n int, who string, m burst) {
-		rows = append(rows, []string{fmt.Sprint(n), who, ms(at(m.waits, 0.5)), ms(at(m.waits, 0.99)), fmt.Sprintf("%.0f", float64(n)/m.whole.Seconds()), ms(m.used)})
-	}
-	for _, n := range []int{b.scaled(500), b.scaled(2_000), b.scaled(full)} {
-		rounds, largest := b.rounds, n == b.scaled(full)
-		if largest {
-			rounds = 1
+	for _, n := range []int{b.scaled(500), b.scaled(2_000)} {
+		if err := b.burstsOf(ctx, n, b.rounds, b.passing); err != nil {
+			return err
 		}
-		var all [3][]float64 // ratios of p50, p99, and time per Service
-		for round := range rounds {
-			fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
-			floor, err := b.passingFloor(ctx, n)
-			if err != nil {
-				return err
-			}
-			ours, err := b.oneBurst(ctx, n, largest)
-			if err != nil {
-				return err
-			}
-			row(n, "bare client", floor)
-			row(n, "Steelyard", ours)
-			for i, r := range []float64{
-				ratio(at(ours.waits, 0.5), at(floor.waits, 0.5)),
-				ratio(at(ours.waits, 0.99), at(floor.waits, 0.99)),
-				ratio(ours.whole, floor.whole),
-			} {
-				all[i] = append(all[i], r)
-			}
-		}
-		rows = append(rows, []string{fmt.Sprint(n), "ratio of the times, median", times(all[0]), times(all[1]), times(all[2]), ""})
 	}
-	return table(rows)
+	return b.burstsOf(ctx, b.scaled(full), 1, b.staying)
 }
 
-// oneBurst is Steelyard's turn of bursts.
-func (b *bench) oneBurst(ctx context.Context, n int, stays bool) (burst, error) {
-	if !stays {
-		return b.passing(ctx, n, wish{})
+// burstsOf measures the floor and Steelyard by turns; ours is Steelyard's turn.
+func (b *bench) burstsOf(ctx context.Context, n, rounds int, ours func(context.Context, int, wish) (burst, error)) error {
+	rows := [][]string{{fmt.Sprintf("burst of %d Services", n), "p50", "p99", "Services/s", "controller's CPU"}}
+	row := func(who string, m burst) {
+		rows = append(rows, []string{who, ms(at(m.waits, 0.5)), ms(at(m.waits, 0.99)), fmt.Sprintf("%.0f", float64(n)/m.whole.Seconds()), ms(m.used)})
 	}
+	var p50, p99, each []float64
+	for round := range rounds {
+		fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
+		floor, err := b.passingFloor(ctx, n)
+		if err != nil {
+			return err
+		}
+		our, err := ours(ctx, n, wish{})
+		if err != nil {
+			return err
+		}
+		row("bare client", floor)
+		row("Steelyard", our)
+		p50 = append(p50, ratio(at(our.waits, 0.5), at(floor.waits, 0.5)))
+		p99 = append(p99, ratio(at(our.waits, 0.99), at(floor.waits, 0.99)))
+		each = append(each, ratio(our.each(), floor.each()))
+	}
+	return table(append(rows, []string{"ratio of the times, median", times(p50), times(p99), times(each), ""}))
+}
+
+// staying is passing for a burst that stays: it is what is held from then on.
+func (b *bench) staying(ctx context.Context, n int, w wish) (burst, error) {
 	if err := b.settle(ctx); err != nil {
 		return burst{}, err
 	}
-	m, of, err := b.burst(ctx, n, wish{})
+	m, of, err := b.burst(ctx, n, w)
 	if err != nil {
 		return burst{}, err
 	}

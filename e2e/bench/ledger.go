@@ -25,7 +25,8 @@ type ledger struct {
 	mu      sync.Mutex
 	entries map[string]*entry // by name: what is there, or about to be
 	holders map[string]*entry // by address
-	gone    int               // how many were deleted so far
+	shown   int               // how many the watch has shown so far
+	gone    int               // how many of them were deleted
 	wrong   error             // the first thing that must not be; nil: none
 }
 
@@ -96,6 +97,9 @@ func (l *ledger) see(event watch.Event, now time.Time) {
 	if !ok {
 		l.accuse(fmt.Errorf("watch Services: %w", apierrors.FromObject(event.Object)))
 		return
+	}
+	if event.Type == watch.Added {
+		l.shown++
 	}
 	e := l.entries[svc.Name]
 	switch {
@@ -187,7 +191,7 @@ func (l *ledger) await(ctx context.Context, what string, want int, count func() 
 	last, moved, said := -1, time.Now(), time.Now()
 	for {
 		l.mu.Lock()
-		have, wrong := count(), l.wrong
+		have, there, wrong := count(), l.shown-l.gone, l.wrong
 		l.mu.Unlock()
 		switch {
 		case wrong != nil:
@@ -197,11 +201,11 @@ func (l *ledger) await(ctx context.Context, what string, want int, count func() 
 		case have > last:
 			last, moved = have, time.Now()
 		case time.Since(moved) > time.Minute:
-			return fmt.Errorf("%s: %d of %d, and no more for a minute", what, have, want)
+			return fmt.Errorf("%s: %d of %d, and no more for a minute; there are %d in all", what, have, want, there)
 		}
 		if time.Since(said) > 5*time.Second {
 			said = time.Now()
-			fmt.Printf("  %s: %d of %d\n", what, have, want)
+			fmt.Printf("  %s: %d of %d; there are %d in all\n", what, have, want, there)
 		}
 		select {
 		case <-ctx.Done():

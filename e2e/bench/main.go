@@ -68,7 +68,7 @@ func steps() []step {
 	}
 }
 
-// outage is the part that has a rack of its own.
+// outagePart is the part that has a rack of its own.
 const outagePart = "outage"
 
 func partNames() []string {
