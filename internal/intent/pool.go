@@ -3,6 +3,7 @@ package intent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -51,24 +52,28 @@ func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 	return out
 }
 
-// PoolOf returns the name of the pool that holds a, or "".
+// PoolOf returns the name of the pool that holds a, or would but for an overlap;
+// "": there is none.
 func (c Config) PoolOf(a netip.Addr) string {
-	for i := range c.Pools {
-		if c.Pools[i].Holds(a) {
-			return c.Pools[i].Name
-		}
+	i := slices.IndexFunc(c.Pools, func(p Pool) bool { return p.Holds(a) })
+	if i < 0 {
+		i = slices.IndexFunc(c.Pools, func(p Pool) bool { return p.Disputes(a) })
 	}
-	return ""
+	if i < 0 {
+		return ""
+	}
+	return c.Pools[i].Name
 }
 
 // pools checks each pool by itself, then against the older ones: of two that
-// overlap the older keeps the addresses. A pool at fault is frozen: Services
-// keep what they have of its good part, and nobody gets anything new.
+// overlap the older has the addresses. A pool at fault is frozen: Services keep
+// what they have of it, and nobody gets anything new.
 func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 	var out []Pool
 	for _, obj := range byAge(in) {
 		ref := Ref{"IPAddressPool", obj.Name}
 		pool := p.pool(ref, obj)
+		all := pool.Ranges
 		for _, older := range out {
 			both, overlap := ipam.Overlap(pool.Ranges, older.Ranges)
 			if !overlap {
@@ -79,6 +84,7 @@ func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 			pool.Frozen = true
 			pool.Ranges = ipam.Merge(pool.Ranges, older.Ranges)
 		}
+		pool.Disputed = ipam.Merge(all, pool.Ranges)
 		p.accept(ref)
 		out = append(out, pool)
 	}

@@ -76,8 +76,9 @@ func TestSelectorsOfAdvertisementsAndPeers(t *testing.T) {
 func TestPoolOf(t *testing.T) {
 	config := intent.Parse(parse(t, `
 		IPAddressPool p {addresses: [10.0.0.0/24], exclude: [10.0.0.9], avoidBuggyIPs: true}
-		IPAddressPool q {addresses: [10.0.1.0/24, ten]}`))
-	for addr, want := range map[string]string{"10.0.0.1": "p", "10.0.0.9": "", "10.0.0.0": "", "10.0.1.0": "q", "10.0.2.1": "", "::1": ""} {
+		IPAddressPool q {addresses: [10.0.1.0/24, ten]}
+		IPAddressPool r {addresses: [10.0.0.0/31, 10.0.0.9]}`))
+	for addr, want := range map[string]string{"10.0.0.1": "p", "10.0.0.9": "r", "10.0.0.0": "r", "10.0.0.255": "", "10.0.1.0": "q", "10.0.2.1": "", "::1": ""} {
 		if have := config.PoolOf(netip.MustParseAddr(addr)); have != want {
 			t.Errorf("%s: want %q, have %q", addr, want, have)
 		}

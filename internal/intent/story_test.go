@@ -180,6 +180,9 @@ func poolText(p ipam.Pool) string {
 			out = append(out, f.word)
 		}
 	}
+	for _, r := range p.Disputed {
+		out = append(out, fmt.Sprintf("disputed %s-%s", r.First, r.Last))
+	}
 	if p.Priority != 0 {
 		out = append(out, fmt.Sprintf("priority %d", p.Priority))
 	}

@@ -61,7 +61,7 @@ func (b *book) keep(r *Request) holding {
 
 // owner names other as r sees it.
 func (b *book) owner(other, r *Request) string {
-	if older(other, r) < 0 {
+	if Older(other, r) < 0 {
 		return "the older Service " + other.Service.String()
 	}
 	return "Service " + other.Service.String()
@@ -151,8 +151,8 @@ func (b *book) enter(rank int32, x place) {
 // peek returns the address of family f that s would give r, without taking it:
 // the lowest that r can share, else the lowest that nobody uses.
 func (b *book) peek(s *source, f Family, r *Request) (netip.Addr, bool) {
-	if c := b.shared[ring{r.Share.Key, s, f}]; c != nil {
-		if a, ok := b.lowest(c, r); ok {
+	if r.Share.Key != "" {
+		if a, ok := b.lowest(b.shared[ring{r.Share.Key, s, f}], r); ok {
 			return a, true
 		}
 	}

@@ -50,7 +50,7 @@ func (b *book) check(r *Request, kept holding) refusal {
 		switch s := b.named(r.Pool); {
 		case s == nil:
 			return refuse(PoolNotFound, "there is no IPAddressPool %q, %s", r.Pool, b.others())
-		case !s.Serves(r.Service):
+		case !s.serves(r):
 			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
 		}
 	}
@@ -86,7 +86,7 @@ func (b *book) checkAddr(r *Request, a netip.Addr) refusal {
 		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
 	case r.Pool != "" && s.Name != r.Pool:
 		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q", a, s.Name, r.Pool)
-	case !s.Serves(r.Service):
+	case !s.serves(r):
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: see its spec.serviceAllocation", a, s.Name)
 	case s.Frozen:
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, s.Name)
@@ -122,7 +122,7 @@ func (b *book) lacking(r *Request, f Family, pools []*source) refusal {
 func (b *book) servants(r *Request) []*source {
 	var out []*source
 	for _, s := range b.sources {
-		if s.offers(r) && s.Serves(r.Service) {
+		if s.offers(r) && s.serves(r) {
 			out = append(out, s)
 		}
 	}
@@ -137,7 +137,7 @@ func (b *book) describe(r *Request) string {
 		switch {
 		case s.Frozen:
 			why = "is not Ready"
-		case !s.Serves(r.Service):
+		case !s.serves(r):
 			why = "selects other Services"
 		}
 		out = append(out, fmt.Sprintf("%q %s", s.Name, why))

@@ -18,6 +18,8 @@ type source struct {
 	*Pool
 	names   []string   // its name, twice
 	cursors [2]*cursor // by slot of the family
+	asked   *Request   // the last it was asked about, and the answer
+	answer  bool
 }
 
 // span is a range and its pool.
@@ -83,9 +85,21 @@ func (g *ground) named(name string) *source {
 	return nil
 }
 
+// serves reports whether s serves r at all. Selectors are slow, and a Service
+// tends to ask again at once.
+func (s *source) serves(r *Request) bool {
+	if s.Allows == nil {
+		return true
+	}
+	if s.asked != r {
+		s.asked, s.answer = r, s.Serves(r.Service)
+	}
+	return s.answer
+}
+
 // suits reports whether r may have addresses of s.
 func (s *source) suits(r *Request) bool {
-	return (r.Pool == "" || r.Pool == s.Name) && s.Serves(r.Service)
+	return (r.Pool == "" || r.Pool == s.Name) && s.serves(r)
 }
 
 // offers reports whether s gives addresses to r of its own accord, if it serves

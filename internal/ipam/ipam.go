@@ -106,7 +106,7 @@ type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
 	Reason  Reason       // empty if and only if Addrs is not, but for stuck Services
-	Message string       // what to look at, for people; empty with addresses, unless Moved
+	Message string       // what to look at, for people; with addresses: what can't be read, or empty
 	Moved   string       // why a held address was taken away; empty: none was
 }
 
@@ -130,10 +130,10 @@ func Assign(pools Pools, requests []*Request) []Grant {
 	for i, r := range requests {
 		order[i] = int32(i)
 		addrs += max(1, len(r.Has))
-		sorted = sorted && (i == 0 || older(requests[i-1], r) < 0)
+		sorted = sorted && (i == 0 || Older(requests[i-1], r) < 0)
 	}
 	if !sorted {
-		slices.SortFunc(order, func(i, j int32) int { return older(requests[i], requests[j]) })
+		slices.SortFunc(order, func(i, j int32) int { return Older(requests[i], requests[j]) })
 	}
 	p := pass{
 		book:   newBook(newGround(pools), requests, order, addrs),
@@ -243,8 +243,8 @@ func (p *pass) explain() {
 	}
 }
 
-// older orders requests by the age of their Services, then by name.
-func older(r, s *Request) int {
+// Older orders requests by the age of their Services, then by name.
+func Older(r, s *Request) int {
 	if c := r.Created.Compare(s.Created); c != 0 {
 		return c
 	}

@@ -42,7 +42,7 @@ func (b *book) best(r *Request, f Family) place {
 		if !s.offers(r) {
 			continue
 		}
-		if a, ok := b.peek(s, f, r); ok && s.Serves(r.Service) {
+		if a, ok := b.peek(s, f, r); ok && s.serves(r) {
 			return place{a, s}
 		}
 	}
@@ -66,7 +66,7 @@ func (b *book) unite(r *Request, h, more holding) holding {
 				}
 			}
 		}
-		if fits && s.Serves(r.Service) {
+		if fits && s.serves(r) {
 			return one
 		}
 	}

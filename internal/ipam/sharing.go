@@ -33,8 +33,11 @@ type opening struct {
 	addrs []netip.Addr
 }
 
-// lowest returns the lowest address of c that r can share.
+// lowest returns the lowest address of c that r can share. In nil there is none.
 func (b *book) lowest(c *circle, r *Request) (netip.Addr, bool) {
+	if c == nil {
+		return netip.Addr{}, false
+	}
 	var ports []byte
 	for _, p := range r.Ports {
 		ports = binary.BigEndian.AppendUint16(append(ports, p.Protocol...), p.Number)

@@ -24,9 +24,9 @@ import (
 // the world, "=>" and what Assign answers. Services are told from the oldest
 // to the youngest.
 //
-//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [only SERVICES]
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [only SERVICES] [disputed RANGES]
 //	svc NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
-//	         [share KEY] [local] [pods P] [invalid WORD]
+//	         [share KEY] [local] [pods P] [invalid WORD] [stuck]
 func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
 // tell checks one story, and that it has the same end in any order and when
@@ -87,7 +87,9 @@ func settled(grants map[ipam.Key]ipam.Grant) map[ipam.Key]ipam.Grant {
 func holding(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) []ipam.Request {
 	out := slices.Clone(requests)
 	for i := range out {
-		out[i].Has = grants[out[i].Service].Addrs
+		if !out[i].Stuck {
+			out[i].Has = grants[out[i].Service].Addrs
+		}
 	}
 	return out
 }
@@ -103,12 +105,12 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 		g := grants[r.Service]
 		var parts []string
 		for i, a := range g.Addrs {
-			parts = append(parts, fmt.Sprintf("%s of %s", a, g.Pools[i]))
+			parts = append(parts, fmt.Sprintf("%s of %s", a, cmp.Or(g.Pools[i], "none")))
 		}
 		if g.Reason != "" {
 			parts = append(parts, string(g.Reason))
 		}
-		fmt.Fprintf(&b, "%s %s", r.Service.Name, strings.Join(parts, ", "))
+		fmt.Fprintf(&b, "%s %s", r.Service.Name, cmp.Or(strings.Join(parts, ", "), "nothing"))
 		if g.Message != "" {
 			fmt.Fprintf(&b, ": %s", g.Message)
 		}
@@ -145,7 +147,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 	for words = words[2:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if slices.Contains([]string{"except", "priority", "only"}, word) {
+		if slices.Contains([]string{"except", "priority", "only", "disputed"}, word) {
 			value, words = words[0], words[1:]
 		}
 		switch word {
@@ -157,6 +159,8 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.Frozen = true
 		case "pinned":
 			p.Pinned = true
+		case "disputed":
+			p.Disputed = parseRanges(value)
 		case "except":
 			except = parseRanges(value)
 		case "priority":
@@ -177,8 +181,8 @@ func parseRequest(words []string) (ipam.Request, error) {
 	for words = words[1:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if word == "local" {
-			r.Share.Local = true
+		if word == "local" || word == "stuck" {
+			r.Share.Local, r.Stuck = r.Share.Local || word == "local", r.Stuck || word == "stuck"
 			continue
 		}
 		if len(words) == 0 {
@@ -211,6 +215,9 @@ func parseRequest(words []string) (ipam.Request, error) {
 
 func parseRanges(s string) []ipam.Range {
 	var out []ipam.Range
+	if s == "none" {
+		return out
+	}
 	for part := range strings.SplitSeq(s, ",") {
 		first, last, ok := strings.Cut(part, "-")
 		if !ok {

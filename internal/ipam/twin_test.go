@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -21,22 +22,32 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key][]netip.
 		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
 	})
 	yields := map[ipam.Key]bool{}
-	for {
+	for attempt := 1; ; attempt++ {
 		w := twin{pools, map[netip.Addr][]ipam.Request{}}
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
 		for _, r := range sorted {
-			if !yields[r.Service] {
+			if !yields[r.Service] && !r.Stuck {
 				kept[r.Service] = w.keeps(r)
 				w.enter(r, kept[r.Service])
 			}
 		}
+		for _, r := range sorted {
+			if r.Stuck {
+				got[r.Service] = slices.DeleteFunc(slices.Clone(r.Has), func(a netip.Addr) bool { return !w.free(a, r) })
+				w.enter(r, r.Has)
+			}
+		}
 		before := len(yields)
 		for _, r := range sorted {
+			if r.Stuck {
+				continue
+			}
 			if yields[r.Service] {
 				kept[r.Service] = w.keeps(r)
 			}
 			addrs, ok := w.completes(r, kept[r.Service])
-			if !ok && len(kept[r.Service]) > 0 {
+			late := attempt > 8 && r.Invalid == "" && len(addrs) > len(kept[r.Service]) && (r.Families.All || len(r.Want) > 0)
+			if (!ok || late) && len(kept[r.Service]) > 0 {
 				yields[r.Service] = true
 			}
 			if ok {
@@ -76,11 +87,15 @@ func mayShare(u, r ipam.Request) bool {
 
 // of returns the addresses that p gives out, from the lowest upwards.
 func of(p ipam.Pool) []netip.Addr {
-	return slices.DeleteFunc(universe(), func(a netip.Addr) bool {
-		in := slices.ContainsFunc(p.Ranges, func(r ipam.Range) bool { return r.Contains(a) })
-		last := a.AsSlice()[len(a.AsSlice())-1]
-		return !in || p.AvoidBuggy && a.Is4() && (last == 0 || last == 255)
-	})
+	var out []netip.Addr
+	for _, r := range p.Ranges {
+		for a := r.First; a.IsValid() && !r.Last.Less(a); a = a.Next() {
+			if last := a.AsSlice()[len(a.AsSlice())-1]; !p.AvoidBuggy || !a.Is4() || last != 0 && last != 255 {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 func (w twin) poolOf(a netip.Addr) *ipam.Pool {
@@ -92,18 +107,49 @@ func (w twin) poolOf(a netip.Addr) *ipam.Pool {
 	return nil
 }
 
-// suits reports whether r may have a as far as r itself and the pools go.
+// suits reports whether r may get a as far as r itself and the pools go.
 func (w twin) suits(a netip.Addr, r ipam.Request) bool {
 	p := w.poolOf(a)
+	return p != nil && allows(*p, r) && asksFor(a, r)
+}
+
+// suited reports whether r may keep a as far as r itself and the pools go.
+func (w twin) suited(a netip.Addr, r ipam.Request) bool {
+	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(disputedOf(p), a) && allows(p, r) })
+	return w.suits(a, r) || lent && asksFor(a, r)
+}
+
+func allows(p ipam.Pool, r ipam.Request) bool {
+	return (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == "" || r.Pool == p.Name)
+}
+
+func asksFor(a netip.Addr, r ipam.Request) bool {
 	named := slices.ContainsFunc(r.Want, func(x netip.Addr) bool { return x.Is4() == a.Is4() })
-	return p != nil && (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == "" || r.Pool == p.Name) &&
-		slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (!named || slices.Contains(r.Want, a))
+	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (!named || slices.Contains(r.Want, a))
+}
+
+// disputedOf returns the addresses that p would give out but for an overlap.
+func disputedOf(p ipam.Pool) []netip.Addr {
+	p.Ranges = p.Disputed
+	return of(p)
+}
+
+// poolFor is the name of the pool that a is told to be of.
+func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
+	if p := w.poolOf(a); p != nil {
+		return p.Name
+	}
+	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(disputedOf(p), a) || !allows(p, r) })
+	if len(lenders) == 0 {
+		return ""
+	}
+	return slices.MinFunc(lenders, func(p, q ipam.Pool) int { return cmp.Or(rank(p)-rank(q), strings.Compare(p.Name, q.Name)) }).Name
 }
 
 func (w twin) keeps(r ipam.Request) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range r.Has {
-		if w.suits(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
+		if w.suited(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
 			out = append(out, a)
 		}
 	}
@@ -183,14 +229,14 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 			choices[f] = byPool
 		}
 	}
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range poolNames() {
 		one := []netip.Addr{}
 		for _, byPool := range choices {
 			if a, ok := byPool[name]; ok {
 				one = append(one, a)
 			}
 		}
-		elsewhere := slices.ContainsFunc(have, func(a netip.Addr) bool { return w.poolOf(a).Name != name })
+		elsewhere := slices.ContainsFunc(have, func(a netip.Addr) bool { return w.poolFor(a, r) != name })
 		if len(one) == len(choices) && !elsewhere && len(one)+len(have) == 2 {
 			return one
 		}

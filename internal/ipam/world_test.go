@@ -21,11 +21,12 @@ type world struct {
 
 func newWorld(seed int64) *world {
 	w := &world{rng: rand.New(rand.NewSource(seed))}
-	w.editPools()
+	w.newPools()
 	for range w.rng.Intn(9) {
 		w.create()
 		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
 			r.Has = w.someAddrs()
+			r.Stuck = w.chance(20)
 		}
 	}
 	return w
@@ -45,22 +46,18 @@ func universe() []netip.Addr {
 
 func (w *world) chance(percent int) bool { return w.rng.Intn(100) < percent }
 
-// editPools makes the pools anew; an address stays in its pool more often than not.
-func (w *world) editPools() {
-	names := []string{"a", "b", "c"}
-	old := w.pools
-	w.pools = nil
+// poolNames are the names that a pool can have, in order.
+func poolNames() []string { return []string{"a", "b", "c", "d"} }
+
+// newPools makes pools.
+func (w *world) newPools() {
 	homes := map[string][]ipam.Range{}
 	for _, a := range universe() {
-		home := names[w.rng.Intn(3)]
-		if p := (twin{pools: old}).poolOf(a); p != nil && w.chance(80) {
-			home = p.Name
-		}
-		if w.chance(85) {
+		if home := poolNames()[w.rng.Intn(3)]; w.chance(85) {
 			homes[home] = append(homes[home], ipam.Range{First: a, Last: a})
 		}
 	}
-	for _, name := range names {
+	for _, name := range poolNames()[:3] {
 		if w.chance(15) {
 			continue
 		}
@@ -68,14 +65,23 @@ func (w *world) editPools() {
 			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
 			Frozen: w.chance(10), Priority: w.rng.Intn(3),
 		}
-		if w.chance(30) {
-			parity := w.rng.Intn(2)
-			p.Pinned = true
-			p.Allows = func(k ipam.Key) bool { return int(k.Name[len(k.Name)-1])%2 == parity }
+		w.pick(&p, 30)
+		if w.chance(15) {
+			p.Frozen, p.Disputed = true, ipam.Merge(homes[poolNames()[w.rng.Intn(3)]], p.Ranges)
 		}
 		w.pools = append(w.pools, p)
 	}
 	w.rng.Shuffle(len(w.pools), func(i, j int) { w.pools[i], w.pools[j] = w.pools[j], w.pools[i] })
+}
+
+// pick lets p select Services, or, more often than not, all.
+func (w *world) pick(p *ipam.Pool, percent int) {
+	p.Pinned, p.Allows = false, nil
+	if w.chance(percent) {
+		parity := w.rng.Intn(2)
+		p.Pinned = true
+		p.Allows = func(k ipam.Key) bool { return int(k.Name[len(k.Name)-1])%2 == parity }
+	}
 }
 
 // create adds the youngest Service.
@@ -90,13 +96,13 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for anew.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()
 	}
 	if w.chance(20) {
-		r.Pool = []string{"a", "b", "c", "d"}[w.rng.Intn(4)]
+		r.Pool = poolNames()[w.rng.Intn(4)]
 	}
 	if w.chance(50) {
 		r.Share = ipam.Share{Key: "k", Local: w.chance(20), Pods: []string{"x", "y"}[w.rng.Intn(2)]}
@@ -124,6 +130,17 @@ func (w *world) someAddrs() []netip.Addr {
 }
 
 func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(w.pools, w.requests) }
+
+// copied returns the requests, which share no memory with those of w.
+func (w *world) copied() []ipam.Request {
+	out := slices.Clone(w.requests)
+	for i := range out {
+		r := &out[i]
+		r.Has, r.Want, r.Ports = slices.Clone(r.Has), slices.Clone(r.Want), slices.Clone(r.Ports)
+		r.Families.Want = slices.Clone(r.Families.Want)
+	}
+	return out
+}
 
 // settle writes the grants.
 func (w *world) settle(grants map[ipam.Key]ipam.Grant) { w.requests = holding(w.requests, grants) }

@@ -1,0 +1,83 @@
+package ipam_test
+
+import (
+	"fmt"
+	"math/rand"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"net/netip"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+func TestAHolderCostsNoAllocation(t *testing.T) {
+	pools := ipam.Pools{pool("a", "10.0.0.0-10.15.255.255"), pool("b", "2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}
+	cost := func(n int) float64 {
+		requests := held(pools, crowd(n, ipam.IPv4, ipam.IPv6))
+		return testing.AllocsPerRun(5, func() { ipam.Assign(pools, requests) })
+	}
+	if few, many := cost(100), cost(3000); many > few+5 {
+		t.Errorf("100 holders cost %v allocations, and 3000 cost %v", few, many)
+	}
+}
+
+func TestAPoolIsAskedOnceAboutAHolder(t *testing.T) {
+	asked := 0
+	var pools ipam.Pools
+	for i := range 3 {
+		pools = append(pools, pool(fmt.Sprint(i), fmt.Sprintf("10.0.%d.0-10.0.%d.99,2001:db8:%d::-2001:db8:%d::63", i, i, i, i)))
+	}
+	for i := range pools {
+		pools[i].Allows = func(ipam.Key) bool { asked++; return true }
+	}
+	requests := append(held(pools, crowd(300, ipam.IPv4, ipam.IPv6)), crowd(310, ipam.IPv4, ipam.IPv6)[300:]...)
+	asked = 0
+	ipam.Assign(pools, requests)
+	if want := 300 + 10*len(pools); asked != want {
+		t.Errorf("pools were asked %d times about 300 holders and 10 that wait in vain, instead of %d times", asked, want)
+	}
+}
+
+func TestAChainOfYieldingIsCutShort(t *testing.T) {
+	for _, n := range []int{3, 7, 100} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			asked := 0
+			w := &world{rng: rand.New(rand.NewSource(1)), pools: domino(n)}
+			for _, r := range dominoes(n) {
+				w.requests = append(w.requests, *r)
+			}
+			grants := w.assign()
+			if err := agree(w, grants); err != nil {
+				t.Error(err)
+			}
+			if err := lawful(w, grants); err != nil {
+				t.Error(err)
+			}
+			w.pools[0].Allows = func(ipam.Key) bool { asked++; return true }
+			w.assign()
+			if asked > 60*n {
+				t.Errorf("the pool was asked %d times about %d Services", asked, 2*n)
+			}
+			w.pools[0].Allows = nil
+			w.settle(grants)
+			if diff := diffOf(settled(grants), w.assign()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestRequestsAreNotChanged(t *testing.T) {
+	forWorlds(t, func(t *testing.T, w *world) {
+		before := w.copied()
+		for _, g := range w.assign() {
+			_ = append(g.Addrs, netip.Addr{}) // grants may share memory, and no room behind it
+			_ = append(g.Pools, "x")
+		}
+		if diff := cmp.Diff(before, w.requests, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

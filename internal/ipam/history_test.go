@@ -1,0 +1,234 @@
+package ipam_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// TestHistories lives through long histories of edits, each followed by one
+// Assign whose grants are written. IPAM_HISTORIES says how many there are.
+func TestHistories(t *testing.T) {
+	n := int64(20)
+	if s := os.Getenv("IPAM_HISTORIES"); s != "" {
+		var err error
+		if n, err = strconv.ParseInt(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]int{}
+	for seed := range n {
+		w := newWorld(seed)
+		w.settle(w.assign())
+		for step := range 300 {
+			what, world, err := w.live()
+			seen[what]++
+			if err != nil {
+				t.Fatalf("seed %d, step %d, %s: %v\n%s", seed, step, what, err, world)
+			}
+		}
+	}
+	t.Log(seen)
+	if n >= 20 && len(seen) != 20 {
+		t.Errorf("there are 20 kinds of edits, and this happened: %v", seen)
+	}
+}
+
+// live makes one edit, and returns the world in between: before the grants were
+// written.
+func (w *world) live() (what string, edited *world, err error) {
+	before := w.assign()
+	e := w.edit()
+	world := *w // what follows replaces the requests, and changes none
+	grants := w.assign()
+	for _, check := range []func() error{
+		func() error { return lawful(w, grants) },
+		func() error { return nobodyWaitsInVain(w, grants) },
+		func() error { return agree(w, grants) },
+		func() error {
+			if e.takes {
+				return onlyPoolsTake(w, grants)
+			}
+			return stays(before, grants, e.touched...)
+		},
+		func() error {
+			w.settle(grants)
+			if diff := diffOf(settled(grants), w.assign()); diff != "" {
+				return fmt.Errorf("not stable: %s", diff)
+			}
+			return nil
+		},
+		func() error { return waitersDoNothing(w) },
+	} {
+		if err := check(); err != nil {
+			return e.what, &world, err
+		}
+	}
+	return e.what, &world, nil
+}
+
+// edit is what was changed.
+type edit struct {
+	what    string
+	touched []ipam.Key // whose addresses it may move
+	takes   bool       // pools may hold or allow less than before
+}
+
+// edit changes one thing.
+func (w *world) edit() edit {
+	n := len(w.requests)
+	switch dice := w.rng.Intn(100); {
+	case dice < 25 && n < 10 || n == 0:
+		return edit{what: "create", touched: []ipam.Key{w.create()}}
+	case dice < 40:
+		i := w.rng.Intn(n)
+		key := w.requests[i].Service
+		w.requests = slices.Delete(slices.Clone(w.requests), i, i+1)
+		return edit{what: "delete", touched: []ipam.Key{key}}
+	case dice < 70:
+		return w.editRequest(w.rng.Intn(n))
+	}
+	w.pools = slices.Clone(w.pools)
+	if len(w.pools) == 0 || w.chance(5) {
+		w.pools = nil
+		w.newPools()
+		return edit{what: "new pools", takes: true}
+	}
+	return w.editPool(w.rng.Intn(len(w.pools)))
+}
+
+// editRequest changes what the ith Service asks for.
+func (w *world) editRequest(i int) edit {
+	e := edit{touched: w.sharers(i)}
+	w.requests = slices.Clone(w.requests)
+	r := &w.requests[i]
+	other := *r
+	w.ask(&other)
+	switch w.rng.Intn(6) {
+	case 0:
+		e.what, r.Stuck = "stuck or not", !r.Stuck
+	case 1:
+		e.what, r.Ports = "other ports", other.Ports
+	case 2:
+		e.what, r.Families = "other families", other.Families
+	case 3:
+		e.what, r.Share = "other sharing", other.Share
+	case 4:
+		e.what, r.Want, r.Pool = "other wishes", other.Want, other.Pool
+	default:
+		e.what, *r = "other request", other
+	}
+	return e
+}
+
+// sharers are the Service and those who share an address with it: of these the
+// oldest keeps it.
+func (w *world) sharers(i int) []ipam.Key {
+	var out []ipam.Key
+	for j, r := range w.requests {
+		if i == j || slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return slices.Contains(w.requests[i].Has, a) }) {
+			out = append(out, r.Service)
+		}
+	}
+	return out
+}
+
+// editPool changes the ith pool, and others if they are part of the change.
+func (w *world) editPool(i int) edit {
+	p := &w.pools[i]
+	switch w.rng.Intn(11) {
+	case 0:
+		p.AutoAssign = !p.AutoAssign
+		return edit{what: "autoAssign"}
+	case 1:
+		p.Frozen = !p.Frozen || len(p.Disputed) > 0
+		return edit{what: "freeze or thaw"}
+	case 2:
+		p.Priority = w.rng.Intn(3)
+		return edit{what: "priority"}
+	case 3:
+		w.grow(p)
+		return edit{what: "grow"}
+	case 4:
+		if w.takeOver(p) {
+			return edit{what: "take over"}
+		}
+		return edit{what: "grow"}
+	case 5:
+		p.Disputed, p.Frozen = nil, false
+		return edit{what: "mend", takes: true}
+	case 6:
+		p.Ranges = ipam.Merge(p.Ranges, w.half(p))
+		return edit{what: "shrink", takes: true}
+	case 7:
+		w.pools = slices.Delete(w.pools, i, i+1)
+		return edit{what: "delete pool", takes: true}
+	case 8:
+		p.Name = w.unused(p.Name)
+		return edit{what: "rename", takes: true}
+	case 9:
+		q := *p
+		q.Name, q.Ranges, q.Disputed = w.unused(p.Name), w.half(p), nil
+		if q.Name != p.Name {
+			p.Ranges = ipam.Merge(p.Ranges, q.Ranges)
+			w.pools = append(w.pools, q)
+		}
+		return edit{what: "split", takes: true}
+	}
+	p.AvoidBuggy = w.chance(50)
+	w.pick(p, 40)
+	return edit{what: "other rules", takes: true}
+}
+
+// grow gives p an address that no pool has.
+func (w *world) grow(p *ipam.Pool) {
+	for _, a := range universe() {
+		if !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) }) {
+			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), ipam.Range{First: a, Last: a}), nil)
+			return
+		}
+	}
+}
+
+// takeOver gives p half of another pool, which is frozen then, and reports
+// whether there is another.
+func (w *world) takeOver(p *ipam.Pool) bool {
+	for i := range w.pools {
+		if q := &w.pools[i]; q.Name != p.Name {
+			part := w.half(q)
+			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), part...), nil)
+			q.Ranges = ipam.Merge(q.Ranges, part)
+			q.Disputed, q.Frozen = ipam.Merge(append(slices.Clone(q.Disputed), part...), nil), true
+			return true
+		}
+	}
+	return false
+}
+
+// half returns about half the addresses of p.
+func (w *world) half(p *ipam.Pool) []ipam.Range {
+	var out []ipam.Range
+	careless := *p
+	careless.AvoidBuggy = false
+	for _, a := range of(careless) {
+		if w.chance(50) {
+			out = append(out, ipam.Range{First: a, Last: a})
+		}
+	}
+	return ipam.Merge(out, nil)
+}
+
+// unused returns a name that no pool has, or that name.
+func (w *world) unused(name string) string {
+	for _, n := range poolNames() {
+		if !slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return p.Name == n }) {
+			return n
+		}
+	}
+	return name
+}

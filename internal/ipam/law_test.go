@@ -1,0 +1,170 @@
+package ipam_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// lawful checks each grant against its request, and all users of an address
+// against one another.
+func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
+	if len(grants) != len(w.requests) {
+		return fmt.Errorf("%d answers to %d requests", len(grants), len(w.requests))
+	}
+	tw := twin{w.pools, map[netip.Addr][]ipam.Request{}}
+	for _, r := range w.requests {
+		g := grants[r.Service]
+		if len(g.Addrs) != len(g.Pools) {
+			return fmt.Errorf("%v: not one pool for each address: %+v", r.Service, g)
+		}
+		err := lawfulGrant(tw, r, g)
+		if r.Stuck {
+			err = lawfulStuck(tw, r, g)
+		}
+		if err != nil {
+			return err
+		}
+		for _, a := range g.Addrs {
+			if !tw.free(a, r) {
+				return fmt.Errorf("%v shares %s with one it may not share it with", r.Service, a)
+			}
+		}
+		tw.enter(r, g.Addrs)
+	}
+	return nobodyGetsWhatIsStuck(w, grants)
+}
+
+func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
+	if (g.Reason == "") != (len(g.Addrs) > 0) {
+		return fmt.Errorf("%v: neither addresses nor a reason, or both: %+v", r.Service, g)
+	}
+	if g.Reason != "" && g.Message == "" {
+		return fmt.Errorf("%v: a reason without words: %+v", r.Service, g)
+	}
+	if n := len(g.Addrs); r.Invalid == "" && r.Families.All && n != 0 && n != len(r.Families.Want) {
+		return fmt.Errorf("%v wants all of %v and has %v", r.Service, r.Families.Want, g.Addrs)
+	}
+	if !slices.Equal(g.Addrs, inOrder(g.Addrs, r)) {
+		return fmt.Errorf("%v wants %v and has %v", r.Service, r.Families.Want, g.Addrs)
+	}
+	for i, a := range g.Addrs {
+		p := tw.poolOf(a)
+		if !tw.suited(a, r) || tw.poolFor(a, r) != g.Pools[i] {
+			return fmt.Errorf("%v must not have %s of %s", r.Service, a, g.Pools[i])
+		}
+		switch {
+		case slices.Contains(r.Has, a):
+		case !tw.suits(a, r):
+			return fmt.Errorf("%v got %s, which it might only have kept", r.Service, a)
+		case p.Frozen:
+			return fmt.Errorf("%v got %s of the frozen pool %s", r.Service, a, p.Name)
+		case !slices.Contains(r.Want, a) && r.Pool == "" && !p.AutoAssign:
+			return fmt.Errorf("%v got %s of %s, which gives nothing by itself", r.Service, a, p.Name)
+		}
+	}
+	lost := slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !slices.Contains(g.Addrs, a) })
+	if lost != (g.Moved != "") {
+		return fmt.Errorf("%v had %v, has %v, and is told %q", r.Service, r.Has, g.Addrs, g.Moved)
+	}
+	return nil
+}
+
+func lawfulStuck(tw twin, r ipam.Request, g ipam.Grant) error {
+	for i, a := range g.Addrs {
+		if p := tw.poolOf(a); !slices.Contains(r.Has, a) || (p == nil) != (g.Pools[i] == "") || p != nil && p.Name != g.Pools[i] {
+			return fmt.Errorf("%v is stuck with %v and has %s of %q", r.Service, r.Has, a, g.Pools[i])
+		}
+	}
+	if g.Reason != "" || g.Message != "" || g.Moved != "" {
+		return fmt.Errorf("%v is stuck, and is told %+v", r.Service, g)
+	}
+	return nil
+}
+
+// nobodyGetsWhatIsStuck fails if a Service gets what a stuck one shows and may
+// not share with it.
+func nobodyGetsWhatIsStuck(w *world, grants map[ipam.Key]ipam.Grant) error {
+	for _, s := range w.requests {
+		for _, r := range w.requests {
+			for _, a := range grants[r.Service].Addrs {
+				if s.Stuck && !r.Stuck && !slices.Contains(r.Has, a) && slices.Contains(s.Has, a) && !mayShare(s, r) {
+					return fmt.Errorf("%v got %s, which %v is stuck with", r.Service, a, s.Service)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// nobodyWaitsInVain fails if a Service that got nothing could have had what is
+// still free.
+func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
+	tw := twin{w.pools, map[netip.Addr][]ipam.Request{}}
+	for _, r := range w.requests {
+		tw.enter(r, grants[r.Service].Addrs)
+		if r.Stuck {
+			tw.enter(r, r.Has)
+		}
+	}
+	for _, r := range w.requests {
+		if len(grants[r.Service].Addrs) == 0 && r.Invalid == "" && !r.Stuck {
+			if addrs, ok := tw.completes(r, nil); ok {
+				return fmt.Errorf("%v waits for %v, which is free: %+v", r.Service, addrs, grants[r.Service])
+			}
+		}
+	}
+	return nil
+}
+
+// waitersDoNothing fails if the world would be another without one that waits.
+// It must be settled: then nobody yields.
+func waitersDoNothing(w *world) error {
+	all := w.assign()
+	for i, r := range w.requests {
+		if len(all[r.Service].Addrs) > 0 || len(r.Has) > 0 {
+			continue
+		}
+		want := map[ipam.Key]ipam.Grant{}
+		for k, g := range all {
+			if k != r.Service {
+				want[k] = g
+			}
+		}
+		rest := slices.Delete(slices.Clone(w.requests), i, i+1)
+		if diff := diffOf(want, assign(w.pools, rest)); diff != "" {
+			return fmt.Errorf("%v has nothing, and without it there is another end: %s", r.Service, diff)
+		}
+		return nil // one a time is enough
+	}
+	return nil
+}
+
+// stays fails if anyone but those who are touched loses an address.
+func stays(before, after map[ipam.Key]ipam.Grant, touched ...ipam.Key) error {
+	for k, g := range before {
+		for _, a := range g.Addrs {
+			if !slices.Contains(touched, k) && !slices.Contains(after[k].Addrs, a) {
+				return fmt.Errorf("%v had %v and has %v", k, g.Addrs, after[k].Addrs)
+			}
+		}
+	}
+	return nil
+}
+
+// onlyPoolsTake fails if a Service loses an address that some pool still holds
+// and allows it, unless it had to give up another.
+func onlyPoolsTake(w *world, after map[ipam.Key]ipam.Grant) error {
+	tw := twin{pools: w.pools}
+	for _, r := range w.requests {
+		all := !slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !tw.suited(a, r) })
+		for _, a := range r.Has {
+			if all && !r.Stuck && !slices.Contains(after[r.Service].Addrs, a) {
+				return fmt.Errorf("%v had %v, which the pools still allow, and has %+v", r.Service, r.Has, after[r.Service])
+			}
+		}
+	}
+	return nil
+}
