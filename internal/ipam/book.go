@@ -18,10 +18,10 @@ type book struct {
 	shared map[ring]*circle
 }
 
-func newBook(g ground, requests []*Request, order []int32, addrs int) *book {
+func newBook(g ground, requests []*Request, order []int32, most int) *book {
 	return &book{
 		ground: g, requests: requests, order: order,
-		uses: newUses(addrs), ports: map[socket]struct{}{}, shared: map[ring]*circle{},
+		uses: newUses(most), ports: map[socket]struct{}{}, shared: map[ring]*circle{},
 	}
 }
 

@@ -3,11 +3,13 @@ package ipam_test
 import (
 	"fmt"
 	"math/rand"
+	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"net/netip"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -48,6 +50,14 @@ func TestAChainOfYieldingIsCutShort(t *testing.T) {
 			for _, r := range dominoes(n) {
 				w.requests = append(w.requests, *r)
 			}
+			// One has an address that an older one wants, lacks nothing that it must have, and keeps it.
+			w.pools = append(w.pools, pool("b", "192.0.2.1"))
+			w.requests = append(w.requests, ipam.Request{
+				Service: ipam.Key{Name: "prefers"}, Created: time.Unix(int64(n), 0), Has: parseAddrs("192.0.2.1"),
+				Families: ipam.Families{Want: []ipam.Family{ipam.IPv4, ipam.IPv6}},
+			}, ipam.Request{
+				Service: ipam.Key{Name: "wants"}, Want: parseAddrs("192.0.2.1"), Families: ipam.Families{Want: []ipam.Family{ipam.IPv4}},
+			})
 			grants := w.assign()
 			if err := agree(w, grants); err != nil {
 				t.Error(err)
@@ -69,15 +79,40 @@ func TestAChainOfYieldingIsCutShort(t *testing.T) {
 	}
 }
 
-func TestRequestsAreNotChanged(t *testing.T) {
+func TestRequestsAndGrantsAreNotChanged(t *testing.T) {
 	forWorlds(t, func(t *testing.T, w *world) {
+		for i := range w.requests {
+			r := &w.requests[i]
+			r.Has = append(make([]netip.Addr, 0, 4), r.Has...) // room behind it, which is not ours
+		}
 		before := w.copied()
-		for _, g := range w.assign() {
-			_ = append(g.Addrs, netip.Addr{}) // grants may share memory, and no room behind it
+		grants := w.assign()
+		for _, g := range grants {
+			_ = append(g.Addrs, netip.MustParseAddr("192.0.2.1"))
 			_ = append(g.Pools, "x")
 		}
-		if diff := cmp.Diff(before, w.requests, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-			t.Error(diff)
+		for i, r := range w.requests {
+			if spare := r.Has[:4]; slices.ContainsFunc(spare[len(r.Has):], netip.Addr.IsValid) {
+				t.Errorf("%v: written behind what it has: %v", r.Service, spare)
+			}
+			if diff := cmp.Diff(before[i], r, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Error(diff)
+			}
+		}
+		if diff := diffOf(grants, w.assign()); diff != "" {
+			t.Errorf("who appends to one grant changes another: %s", diff)
 		}
 	})
+}
+
+func TestACrowdIsServedFromTheLowestAddressUpwards(t *testing.T) {
+	const n = 1024
+	pools := ipam.Pools{pool("a", "10.0.0.0-10.0.255.255,2001:db8::-2001:db8::ffff")}
+	a4, a6 := pools[0].Ranges[0].First, pools[0].Ranges[1].First
+	for i, r := range held(pools, crowd(n, ipam.IPv4, ipam.IPv6)) {
+		if want := []netip.Addr{a4, a6}; !slices.Equal(want, r.Has) {
+			t.Fatalf("%d: want %v, have %v", i, want, r.Has)
+		}
+		a4, a6 = a4.Next(), a6.Next()
+	}
 }

@@ -126,17 +126,17 @@ const patience = 8
 // given nothing, and nobody gets what it shows and may not share. Its Grant tells
 // what it keeps, without a reason; the pool of an address that no pool holds is "".
 func Assign(pools Pools, requests []*Request) []Grant {
-	order, sorted, addrs := make([]int32, len(requests)), true, 0
+	order, sorted, most := make([]int32, len(requests)), true, 0 // most addresses that all can have
 	for i, r := range requests {
 		order[i] = int32(i)
-		addrs += max(1, len(r.Has))
+		most += max(len(r.Has), len(r.Families.Want))
 		sorted = sorted && (i == 0 || Older(requests[i-1], r) < 0)
 	}
 	if !sorted {
 		slices.SortFunc(order, func(i, j int32) int { return Older(requests[i], requests[j]) })
 	}
 	p := pass{
-		book:   newBook(newGround(pools), requests, order, addrs),
+		book:   newBook(newGround(pools), requests, order, most),
 		grants: make([]Grant, len(requests)),
 		yields: make([]bool, len(requests)),
 	}

@@ -10,9 +10,8 @@ import (
 // of the memory that a map does.
 type uses struct {
 	seed  maphash.Seed // whoever names an address can't choose its slot
-	slots []int32      // index in all of the first use of an address; 0: none. Never full; a power of two
+	slots []int32      // index in all of the first use of an address; 0: none. A power of two, half of them free
 	all   []use        // the first is none
-	addrs int          // slots in use
 }
 
 // use is that a Service has an address. Local, mixed and odd are set in the first
@@ -25,7 +24,7 @@ type use struct {
 	local, mixed, odd bool
 }
 
-// newUses has room for n addresses; there may be more.
+// newUses has room for n uses.
 func newUses(n int) uses {
 	size := 16
 	for size < 2*n {
@@ -36,7 +35,7 @@ func newUses(n int) uses {
 
 func (u *uses) clear() {
 	clear(u.slots)
-	u.all, u.addrs = u.all[:1], 0
+	u.all = u.all[:1]
 }
 
 // slot returns where the first use of a is, or would be.
@@ -77,18 +76,5 @@ func (u *uses) add(x use) *use {
 		return first
 	}
 	*s = n
-	if u.addrs++; 4*u.addrs > 3*len(u.slots) {
-		u.grow()
-	}
 	return &u.all[n]
-}
-
-func (u *uses) grow() {
-	old := u.slots
-	u.slots = make([]int32, 2*len(old))
-	for _, i := range old {
-		if i != 0 {
-			*u.slot(u.all[i].addr) = i
-		}
-	}
 }
