@@ -38,10 +38,13 @@ func (u *uses) clear() {
 	u.all = u.all[:1]
 }
 
-// slot returns where the first use of a is, or would be.
+// slot returns where the first use of a is, or would be. Sixteen addresses that
+// follow one another lie in one line of the cache: pools are used in order.
 func (u *uses) slot(a netip.Addr) *int32 {
 	key := a.As16()
-	for i := maphash.Bytes(u.seed, key[:]); ; i++ {
+	line := uint64(key[15] % 16)
+	key[15] -= byte(line)
+	for i := maphash.Bytes(u.seed, key[:])&^15 + line; ; i++ {
 		s := &u.slots[i&uint64(len(u.slots)-1)]
 		if *s == 0 || u.all[*s].addr == a {
 			return s
