@@ -101,7 +101,7 @@ func worst() []race {
 		many = append(many, p)
 	}
 	return []race{
-		{"a full 16 and 200 wait", full, append(held(full, crowd(65_536, ipam.IPv4)), each(crowd(65_736, ipam.IPv4)[65_536:], func(int, *ipam.Request) {})...)},
+		{"a full 16 and 200 wait", full, append(held(full, crowd(65_536, ipam.IPv4)), crowd(65_736, ipam.IPv4)[65_536:]...)},
 		{"256 full pools and 200 wait", many, append(held(full, crowd(65_536, ipam.IPv4)), crowd(65_736, ipam.IPv4)[65_536:]...)},
 		{"2000 lack the family that is full", both, prefer},
 		{"2000 come to require what is full", both, each(held(full, crowd(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
