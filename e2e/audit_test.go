@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -92,16 +91,17 @@ func (a *audit) release(name string, before, now []string) {
 func (a *audit) served(namespace string) (n int, waiting []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(a.services)) {
-		switch s := a.services[name]; {
+	for name, s := range a.services {
+		switch {
 		case !strings.HasPrefix(name, namespace+"/"):
 		case len(s.addrs) > 0 && s.allocated:
 			n++
-		case len(waiting) < 5:
+		default:
 			waiting = append(waiting, name)
 		}
 	}
-	return n, waiting
+	slices.Sort(waiting)
+	return n, waiting[:min(5, len(waiting))]
 }
 
 // writes returns how often each Service of a namespace was written.

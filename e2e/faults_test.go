@@ -86,14 +86,14 @@ func newSiege(t *testing.T, name string) siege {
 	return s
 }
 
-// killedAgainAndAgain kills the active replica at a random moment of each of
-// four bursts, and starts it again some seconds later, as a kubelet does.
+// killedAgainAndAgain kills the active replica in the midst of each of four
+// bursts, and starts it again some seconds later, as a kubelet does.
 func (s siege) killedAgainAndAgain() {
 	var joins []func()
 	for i := range 4 {
 		active := s.active()
 		joins = append(joins, s.burst(fmt.Sprintf("killed-%d", i), 250))
-		time.Sleep(s.upTo(800 * time.Millisecond))
+		s.within(250)
 		s.Logf("killing %s, with %s", active, s.progress())
 		s.kill(active, syscall.SIGKILL)
 		time.Sleep(time.Second + s.upTo(3*time.Second))
@@ -109,7 +109,7 @@ func (s siege) killedAgainAndAgain() {
 func (s siege) serverStandsStill() {
 	before := s.controllers()
 	join := s.burst("still", 500)
-	time.Sleep(s.upTo(800 * time.Millisecond))
+	s.within(500)
 	s.Logf("the API server stands still, with %s", s.progress())
 	s.kill("kube-apiserver", syscall.SIGSTOP)
 	time.Sleep(20 * time.Second)
@@ -150,7 +150,7 @@ func (s siege) slowStart() {
 func (s siege) formerLeaderWakes() {
 	before, former := s.controllers(), s.active()
 	join := s.burst("asleep", 300)
-	time.Sleep(s.upTo(500 * time.Millisecond))
+	s.within(300)
 	s.kill(former, syscall.SIGSTOP)
 	s.Logf("%s sleeps, with %s", former, s.progress())
 	join()
@@ -158,7 +158,7 @@ func (s siege) formerLeaderWakes() {
 	held := s.audit.writes(faultsNamespace)
 	s.Logf("%s is active", s.active())
 	join = s.burst("awake", 300)
-	time.Sleep(s.upTo(500 * time.Millisecond))
+	s.within(300)
 	s.kill(former, syscall.SIGCONT)
 	s.Logf("%s wakes up, with %s", former, s.progress())
 	join()

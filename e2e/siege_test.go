@@ -38,6 +38,18 @@ func (s siege) upTo(most time.Duration) time.Duration {
 	return time.Duration(s.random.Int64N(int64(most)))
 }
 
+// within returns somewhere within a burst of n Services: as soon as a random
+// number of those who wait have been served.
+func (s siege) within(n int) {
+	start, _ := s.audit.served(faultsNamespace)
+	goal := start + s.random.IntN(n)
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if now, _ := s.audit.served(faultsNamespace); now > goal {
+			return
+		}
+	}
+}
+
 func (s siege) kill(process string, sig syscall.Signal) {
 	s.Helper()
 	if err := s.rack.Kill("control", process, sig); err != nil {
