@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -37,6 +38,7 @@ type options struct {
 	class     string
 	metrics   string
 	probes    string
+	pprof     string
 	logLevel  slog.Level
 	compat    string
 	dialect   intent.Dialect
@@ -48,6 +50,7 @@ func main() {
 	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
+	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honour the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
 	flag.Parse()
@@ -118,7 +121,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	rep := &reporter{reconciler: r, count: counted.patch}
 	for _, loop := range []cluster.Loop{
 		{
-			Name: "controller", Log: logger, Think: r.reconcile, Same: r.same, Rest: cluster.Share(4),
+			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(4),
 			Kinds: []client.Object{
 				&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 				&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
@@ -151,13 +154,19 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	return nil
 }
 
-// same reports whether an update concerns no allocation: what this replica
-// itself has written, or what is not in the specification of an object.
-func (r *reconciler) same(before, after client.Object) bool {
-	switch a := after.(type) {
-	case *corev1.Service:
-		return r.writer.seen.Shows(a)
-	case *corev1.Namespace:
+// skip reports whether an event concerns no allocation: what this replica
+// itself has written, Services of others, and what is not in the specification
+// of an object.
+func (r *reconciler) skip(before, after client.Object) bool {
+	if svc, ok := cmp.Or(after, before).(*corev1.Service); ok {
+		old, updated := before.(*corev1.Service)
+		ours := intent.Ours(svc, r.class) || updated && intent.Ours(old, r.class)
+		return !ours || after != nil && r.writer.seen.Shows(svc)
+	}
+	if before == nil || after == nil {
+		return false
+	}
+	if _, ok := after.(*corev1.Namespace); ok {
 		return maps.Equal(before.GetLabels(), after.GetLabels())
 	}
 	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
@@ -173,6 +182,7 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 		Cache:                  cluster.CacheOptions(o.namespace),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
+		PprofBindAddress:       o.pprof,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)

@@ -100,6 +100,9 @@ func holder(l *coordinationv1.Lease) string {
 // Lease, which comes all the time, or the status of what only its spec and its
 // labels matter of.
 func same(before, after client.Object) bool {
+	if before == nil || after == nil {
+		return false
+	}
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)

@@ -111,7 +111,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Think:   r.reconcile,
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Same:    same,
+		Skip:    same,
 		Rest:    cluster.Share(10),
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}

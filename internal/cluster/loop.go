@@ -23,7 +23,9 @@ type Loop struct {
 	Log     *slog.Logger
 	Kinds   []client.Object
 	Signals []<-chan struct{}
-	Same    func(before, after client.Object) bool // an update that needs no run; nil: none
+	// Skip reports whether an event needs no run: an update, or an object that
+	// has come (before is nil) or gone (after is nil). If Skip is nil none is skipped.
+	Skip func(before, after client.Object) bool
 	// Rest is how long to pause after a run that took so long, however much
 	// happens meanwhile; nil: not at all. The first event of a quiet time
 	// finds the pause over.
@@ -68,18 +70,19 @@ func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
 	}))
 }
 
-// handler makes the loop due at every event.
+// handler makes the loop due at every event that is not skipped.
 func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
+	event := func(before, after any) {
+		b, _ := before.(client.Object)
+		a, _ := after.(client.Object)
+		if known := b != nil || a != nil; l.Skip == nil || !known || !l.Skip(b, a) {
+			Signal(due)
+		}
+	}
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { Signal(due) },
-		DeleteFunc: func(any) { Signal(due) },
-		UpdateFunc: func(before, after any) {
-			b, isObject := before.(client.Object)
-			a, areObjects := after.(client.Object)
-			if l.Same == nil || !isObject || !areObjects || !l.Same(b, a) {
-				Signal(due)
-			}
-		},
+		AddFunc:    func(o any) { event(nil, o) },
+		UpdateFunc: event,
+		DeleteFunc: func(o any) { event(o, nil) }, // a tombstone is no client.Object
 	}
 }
 

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+func TestSkip(t *testing.T) {
+	service := func(version, class string) *corev1.Service {
+		svc := waiting("s", 1)
+		svc.ResourceVersion = version
+		if class != "" {
+			svc.Spec.LoadBalancerClass = &class
+		}
+		return svc
+	}
+	namespace := func(labels map[string]string, finalizer string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Labels: labels, Finalizers: []string{finalizer}}}
+	}
+	pool := func(generation int64, label, version string) *v1beta1.IPAddressPool {
+		return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: generation, Labels: map[string]string{"l": label}, ResourceVersion: version}}
+	}
+	for _, c := range []struct {
+		name          string
+		before, after client.Object
+		skipped       bool
+	}{
+		{"a new Service is looked at", nil, service("1", ""), false},
+		{"a new Service of another load balancer is not", nil, service("1", "other/lb"), true},
+		{"a changed Service is looked at", service("1", ""), service("2", ""), false},
+		{"what we wrote ourselves is not", service("1", ""), service("7", ""), true},
+		{"a deleted Service is looked at, though we wrote it last", service("7", ""), nil, false},
+		{"a deleted Service of another load balancer is not", service("7", "other/lb"), nil, true},
+		{"a Service that becomes another's is looked at", service("1", ""), service("2", "other/lb"), false},
+		{"a Service that becomes ours is looked at", service("1", "other/lb"), service("2", ""), false},
+		{"a Service that stays another's is not", service("1", "other/lb"), service("2", "other/lb"), true},
+		{"a new Namespace is looked at", nil, namespace(nil, ""), false},
+		{"a Namespace with other labels is looked at", namespace(nil, ""), namespace(map[string]string{"a": "b"}, ""), false},
+		{"a Namespace that has changed otherwise is not", namespace(nil, ""), namespace(nil, "f"), true},
+		{"a new pool is looked at", nil, pool(1, "a", "1"), false},
+		{"a changed pool is looked at", pool(1, "a", "1"), pool(2, "a", "2"), false},
+		{"a pool with another label is looked at", pool(1, "a", "1"), pool(1, "b", "2"), false},
+		{"a pool with another status is not", pool(1, "a", "1"), pool(1, "a", "2"), true},
+		{"a deleted pool is looked at", pool(1, "a", "1"), nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRig(t)
+			b.writer.seen.Saw(service("7", ""))
+			if have := b.skip(c.before, c.after); have != c.skipped {
+				t.Errorf("skipped: %t", have)
+			}
+		})
+	}
+}
