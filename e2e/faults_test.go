@@ -60,11 +60,12 @@ func TestFaults(t *testing.T) {
 
 func newSiege(t *testing.T, name string) siege {
 	t.Helper()
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
+	chance := *seed
+	if chance == 0 {
+		chance = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-seed %d", *seed)
-	s := siege{T: t, audit: newAudit(), random: rand.New(rand.NewPCG(*seed, 0)), made: new(atomic.Int64)}
+	t.Logf("-seed %d", chance)
+	s := siege{T: t, audit: newAudit(), random: rand.New(rand.NewPCG(chance, 0)), made: new(atomic.Int64)}
 	var err error
 	if s.rack, err = lab.Open(name); err != nil {
 		t.Fatal(err)
