@@ -50,6 +50,7 @@ func TestFaults(t *testing.T) {
 					s.tellControllers()
 				}
 				repair(t, s.rack)
+				s.delay(0)
 			})
 			s.hold(500) // so that there is something to lose
 			fault.run(s)
@@ -142,7 +143,6 @@ func (s siege) slowStart() {
 	}
 	s.served()
 	s.unwritten(held)
-	s.delay(0)
 }
 
 // formerLeaderWakes stops the active replica in the midst of a burst; the other
