@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -98,6 +99,8 @@ func (d Dialect) Request(svc *corev1.Service) ipam.Request {
 	var err error
 	if r.Want, err = d.wanted(svc); err != nil {
 		r.Invalid = err.Error()
+		var c contradiction
+		r.Contradicts = errors.As(err, &c)
 	}
 	return r
 }
@@ -146,6 +149,11 @@ func (d Dialect) share(svc *corev1.Service) ipam.Share {
 	}
 }
 
+// contradiction is the error of two requests that can't both be met.
+type contradiction string
+
+func (c contradiction) Error() string { return string(c) }
+
 // wanted returns the addresses that svc asks for by annotation or, deprecated,
 // by field.
 func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
@@ -153,7 +161,7 @@ func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
 	field := "annotation " + name
 	if ip := svc.Spec.LoadBalancerIP; ip != "" {
 		if text != "" && strings.TrimSpace(text) != ip {
-			return nil, fmt.Errorf("spec.loadBalancerIP is %q and %s is %q: remove one of them", ip, field, text)
+			return nil, contradiction(fmt.Sprintf("spec.loadBalancerIP is %q and %s is %q: remove one of them", ip, field, text))
 		}
 		field, text = "spec.loadBalancerIP", ip
 	}

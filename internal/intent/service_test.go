@@ -1,6 +1,7 @@
 package intent_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestRequest(t *testing.T) {
 		{name: "field and annotation may agree", svc: `{metadata: {annotations: {steelyard.dev/loadBalancerIPs: 10.0.0.1}}, spec: {loadBalancerIP: 10.0.0.1}}`,
 			want: ipam.Request{Families: v4, Share: own, Want: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}},
 		{name: "field and annotation that differ can't be read", svc: `{metadata: {annotations: {steelyard.dev/loadBalancerIPs: 10.0.0.2}}, spec: {loadBalancerIP: 10.0.0.1}}`,
-			want: ipam.Request{Families: v4, Share: own, Invalid: `spec.loadBalancerIP is "10.0.0.1" and annotation steelyard.dev/loadBalancerIPs is "10.0.0.2": remove one of them`}},
+			want: ipam.Request{Families: v4, Share: own, Contradicts: true, Invalid: `spec.loadBalancerIP is "10.0.0.1" and annotation steelyard.dev/loadBalancerIPs is "10.0.0.2": remove one of them`}},
 		{name: "two addresses of one family can't be read", svc: `metadata: {annotations: {steelyard.dev/loadBalancerIPs: "10.0.0.1,10.0.0.2"}}`,
 			want: ipam.Request{Families: v4, Share: own, Invalid: "annotation steelyard.dev/loadBalancerIPs: 10.0.0.1 and 10.0.0.2 are of one family; at most one of each is possible"}},
 		{name: "an address that is none can't be read", svc: `spec: {loadBalancerIP: ten}`,
@@ -160,5 +161,48 @@ func TestExcluded(t *testing.T) {
 				t.Errorf("want %q, have %q", c.want, have)
 			}
 		})
+	}
+}
+
+func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
+	for _, c := range []struct {
+		name, dialect, annotations string
+		want                       string // pool, addresses, sharing key
+	}{
+		{"without a dialect only our own count", "", `{metallb.io/address-pool: a, steelyard.dev/allow-shared-ip: k}`, ` [] k`},
+		{"MetalLB's are understood when asked for", "metallb.io", `{metallb.io/address-pool: a, metallb.io/loadBalancerIPs: 10.0.0.1, metallb.io/allow-shared-ip: k}`, `a [10.0.0.1] k`},
+		{"so are its older ones", "metallb.io", `{metallb.universe.tf/address-pool: a, metallb.universe.tf/loadBalancerIPs: 10.0.0.1, metallb.universe.tf/allow-shared-ip: k}`, `a [10.0.0.1] k`},
+		{"of the two the newer counts", "metallb.io", `{metallb.universe.tf/address-pool: old, metallb.io/address-pool: new}`, `new [] `},
+		{"our own counts before both, even if it is empty", " metallb.io ,", `{metallb.io/address-pool: theirs, steelyard.dev/address-pool: ""}`, ` [] `},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := intent.DialectOf(c.dialect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: *read[map[string]string](t, c.annotations)}}
+			r := d.Request(svc)
+			if have := fmt.Sprintf("%s %v %s", r.Pool, r.Want, r.Share.Key); have != c.want {
+				t.Errorf("want %q, have %q", c.want, have)
+			}
+		})
+	}
+	if _, err := intent.DialectOf("metallb.io,metalb.io"); err == nil {
+		t.Error("a slip in a dialect is not told")
+	}
+}
+
+func TestAFaultInAnotherDialectNamesTheAnnotation(t *testing.T) {
+	svc := read[corev1.Service](t, `metadata: {annotations: {metallb.universe.tf/loadBalancerIPs: ten}}`)
+	want := `annotation metallb.universe.tf/loadBalancerIPs: "ten" is not an IPv4 or IPv6 address`
+	if have := (intent.Dialect{"metallb.io", "metallb.universe.tf"}).Request(svc).Invalid; have != want {
+		t.Errorf("want %s\nhave %s", want, have)
+	}
+}
+
+func TestUnknownAnnotations(t *testing.T) {
+	svc := read[corev1.Service](t, `metadata: {annotations: {steelyard.dev/loadbalancerips: "", steelyard.dev/adress-pool: "", steelyard.dev/address-pool: "", steelyard.dev/ip-allocated-from-pool: "", metallb.io/x: ""}}`)
+	if diff := gocmp.Diff([]string{"steelyard.dev/adress-pool", "steelyard.dev/loadbalancerips"}, intent.UnknownAnnotations(svc)); diff != "" {
+		t.Error(diff)
 	}
 }

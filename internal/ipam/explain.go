@@ -20,7 +20,11 @@ func refuse(reason Reason, format string, args ...any) refusal {
 // why says what stands in the way of r, which was refused.
 func (b *book) why(r *Request) refusal {
 	if r.Invalid != "" {
-		return refusal{InvalidRequest, r.Invalid}
+		reason := InvalidRequest
+		if r.Contradicts {
+			reason = RequestConflict
+		}
+		return refusal{reason, r.Invalid}
 	}
 	no := b.check(r, holding{})
 	if no.reason != "" {

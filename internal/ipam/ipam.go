@@ -70,16 +70,17 @@ type Share struct {
 // Request is what one Service holds and asks for. It is a view of the Service
 // that is no wider than the decision needs.
 type Request struct {
-	Service  Key
-	Created  time.Time
-	Has      []netip.Addr // held now
-	Want     []netip.Addr // asked for by address, at most one of each family
-	Pool     string       // asked for by pool; empty: any
-	Families Families
-	Ports    []Port
-	Share    Share
-	Invalid  string // a request that can't be read, in words: nothing is granted
-	Stuck    bool   // its status can't be written now: it shows what it Has, whatever is decided
+	Service     Key
+	Created     time.Time
+	Has         []netip.Addr // held now
+	Want        []netip.Addr // asked for by address, at most one of each family
+	Pool        string       // asked for by pool; empty: any
+	Families    Families
+	Ports       []Port
+	Share       Share
+	Invalid     string // a request that can't be read, in words: nothing new is granted
+	Contradicts bool   // Invalid, for two of its requests contradict each other
+	Stuck       bool   // its status can't be written now: it shows what it Has, whatever is decided
 }
 
 // Reason says why nothing is granted. Its text is part of the API.

@@ -204,8 +204,8 @@ func parseRequest(words []string) (ipam.Request, error) {
 			r.Share.Key = value
 		case "pods":
 			r.Share.Pods = value
-		case "invalid":
-			r.Invalid = value
+		case "invalid", "contradicts":
+			r.Invalid, r.Contradicts = value, word == "contradicts"
 		default:
 			return r, fmt.Errorf("svc %s: can't read %q", r.Service.Name, word)
 		}
