@@ -37,13 +37,14 @@ func waiting(name string, at int64) *corev1.Service {
 }
 
 // rig is a reconciler on a fake API server that refuses to patch the Services in
-// refused, and whose answer about those in lost never arrives. What a real one
-// makes of the patches, the stories tell.
+// refused, that never gets those of the Services in dropped, and whose answer
+// about those in lost never arrives. What a real one makes of the patches, the
+// stories tell.
 type rig struct {
 	*reconciler
-	refused, lost map[string]bool
-	notes         []note
-	leader        *term
+	refused, dropped, lost map[string]bool
+	notes                  []note
+	leader                 *term
 }
 
 func newRig(t *testing.T, objects ...client.Object) *rig {
@@ -52,7 +53,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &rig{refused: map[string]bool{}, lost: map[string]bool{}}
+	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}}
 	b.leader = &term{Context: t.Context(), lease: &lease{renewed: time.Now().Add(time.Hour)}}
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
 		WithIndex(&corev1.Service{}, "spec.type", func(o client.Object) []string { return []string{string(o.(*corev1.Service).Spec.Type)} }).
@@ -60,6 +61,9 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		WithInterceptorFuncs(interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			if _, isService := o.(*corev1.Service); isService && b.refused[o.GetName()] {
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, o.GetName(), errors.New("a policy says no"))
+			}
+			if b.dropped[o.GetName()] {
+				return context.DeadlineExceeded
 			}
 			err := c.SubResource(sub).Patch(ctx, o, p, opts...)
 			if err == nil { // a real API server takes the annotation from the same patch
@@ -109,7 +113,7 @@ func (b *rig) pass(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.writer.flights.Wait()
+	synctest.Wait()
 	select {
 	case <-b.writer.landed:
 		return time.Nanosecond
@@ -266,6 +270,26 @@ func TestTwoServicesSwapAddresses(t *testing.T) {
 			}
 		}
 		expect(t, map[string]string{"a": "10.0.0.2", "b": "10.0.0.1"}, b.addresses(t))
+	})
+}
+
+// What a replica tried in a former term says nothing about what others did since.
+func TestANewTermForgetsWhatTheFormerOneTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.9"), waiting("a", 1))
+		b.dropped["a"] = true
+		expect(t, map[string]string{}, b.settle(t)) // 10.0.0.1 may be on a
+		other := waiting("b", 2)
+		other.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.0.0.1"}} // by another leader
+		if err := b.client.Create(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.client.Status().Update(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		delete(b.dropped, "a")
+		b.leader = &term{Context: t.Context(), lease: b.leader.lease}
+		expect(t, map[string]string{"a": "10.0.0.2", "b": "10.0.0.1"}, b.settle(t))
 	})
 }
 

@@ -73,6 +73,9 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 // and decided upon.
 func (r *reconciler) catchUp(t *term) error {
 	start := time.Now()
+	if err := r.writer.begin(t); err != nil {
+		return err
+	}
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
 		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})
 	if err == nil {

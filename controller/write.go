@@ -65,7 +65,6 @@ type writer struct {
 	count  func(kind string, err error)
 
 	first, again *semaphore.Weighted
-	flights      sync.WaitGroup
 
 	mu       sync.Mutex
 	attempts map[types.UID]attempt
@@ -114,10 +113,10 @@ func (w *writer) start(t *term, svc *corev1.Service, c change) {
 	if old.failures > 0 {
 		lane = w.again
 	}
-	w.flights.Go(func() {
+	go func() {
 		out, err := w.patch(t, lane, svc, c)
 		w.land(svc, c, out, err)
-	})
+	}()
 }
 
 // await has the next write that lands cause a pass.
@@ -141,12 +140,23 @@ func (w *writer) idleFor() time.Duration {
 
 // drain returns when no write is under way, or after a second.
 func (w *writer) drain() {
-	done := make(chan struct{})
-	go func() { w.flights.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(time.Second):
+	for end := time.Now().Add(time.Second); w.idleFor() == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
+}
+
+// begin forgets what was tried in a former term, once all of that has landed:
+// others may have written since, and the cache is to catch up with them.
+func (w *writer) begin(t *term) error {
+	for w.idleFor() == 0 {
+		if !cluster.Sleep(t, time.Millisecond) {
+			return t.Err()
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.attempts)
+	return nil
 }
 
 // errUnsent says that a write did not leave this process.
