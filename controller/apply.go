@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,65 +15,90 @@ import (
 // An address goes to a Service only when no other one may still show it:
 // otherwise a watch could see it on both.
 func (r *reconciler) apply(t *term, s snapshot, p plan) time.Duration {
-	leaving := p.leaving(s.attempts)
-	flying, started, waiting := false, false, false
-	var blocked *service // the oldest that must wait
-	var grant int
+	showing := p.showing(s.attempts)
+	var blocked []int
+	waiting := false
 	for i, x := range p.services {
-		if !x.differs {
-			continue
-		}
 		a, tried := s.attempts[x.svc.UID]
 		switch {
 		case tried && a.flying:
-			waiting = waiting || !slices.Equal(a.target, x.change.addrs)
+			waiting = waiting || !x.differs || !x.change.same(a.change)
 		case tried && s.now.Before(a.notBefore):
-		case slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return leaving[a] }):
-			waiting = true
-			if blocked == nil && len(x.change.loses) > 0 {
-				blocked, grant = x, i
-			}
-		default:
+		case x.differs && slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
+			blocked = append(blocked, i)
+		case x.differs:
 			r.writer.start(t, x.svc, x.change)
-			started = true
+		case tried && len(a.maybe) == 0:
+			r.writer.forget(x.svc.UID)
+		case tried: // what it shows is right, if that is what it shows: the answer tells
+			c, _ := changeTo(x.svc, p.grants[i], p.config.Unadvertised(x.svc, p.grants[i].Addrs, p.grants[i].Pools))
+			r.writer.start(t, x.svc, c)
 		}
 	}
-	again := time.Duration(0)
-	for _, a := range s.attempts {
-		flying = flying || a.flying
-		if wait := max(a.notBefore.Sub(s.now), time.Millisecond); !a.flying && (again == 0 || wait < again) {
-			again = wait
-		}
-	}
-	switch {
-	case waiting && (flying || started):
-		r.writer.await()
-	case blocked != nil && again == 0:
+	if i, ok := p.hopeless(blocked, showing); ok {
 		// They wait for one another, as two that swap addresses do.
-		r.writer.start(t, blocked.svc, giveUp(blocked.svc, p.grants[grant]))
-		r.writer.await()
+		r.writer.start(t, p.services[i].svc, giveUp(p.services[i].svc, p.grants[i]))
 	}
-	return again
+	if waiting || len(blocked) > 0 {
+		r.writer.await(s.landings)
+	}
+	return s.again()
 }
 
-// leaving returns the addresses that some Service shows, or may show soon, and
-// is not to have.
-func (p plan) leaving(attempts map[types.UID]attempt) map[netip.Addr]bool {
-	out := map[netip.Addr]bool{}
+// again returns when the first of what failed is to be tried again; 0: nothing is.
+func (s snapshot) again() time.Duration {
+	first := time.Duration(0)
+	for _, a := range s.attempts {
+		if wait := a.notBefore.Sub(s.now); !a.flying && wait > 0 && (first == 0 || wait < first) {
+			first = wait
+		}
+	}
+	return first
+}
+
+// showing returns, for each address that some Service shows, or may show soon,
+// and is not to have, which Services these are.
+func (p plan) showing(attempts map[types.UID]attempt) map[netip.Addr][]int {
+	out := map[netip.Addr][]int{}
 	for i, x := range p.services {
 		if x.differs {
 			for _, a := range x.change.loses {
-				out[a] = true
+				out[a] = append(out[a], i)
 			}
 		}
 		if len(attempts) == 0 {
 			continue
 		}
-		if a, ok := attempts[x.svc.UID]; ok && a.assumed() {
-			for _, b := range without(a.target, p.grants[i].Addrs) {
-				out[b] = true
-			}
+		for _, a := range without(attempts[x.svc.UID].shows(), p.grants[i].Addrs) {
+			out[a] = append(out[a], i)
 		}
 	}
 	return out
+}
+
+// hopeless returns the oldest of the blocked Services that wait, perhaps by way
+// of others, for themselves, and that has something to give up.
+func (p plan) hopeless(blocked []int, showing map[netip.Addr][]int) (int, bool) {
+	without := make(map[int]bool, len(blocked)) // without hope, as far as is known
+	for _, i := range blocked {
+		without[i] = true
+	}
+	for again := true; again; {
+		again = false
+		for i := range maps.Keys(without) {
+			waits := slices.ContainsFunc(p.services[i].change.gains, func(a netip.Addr) bool {
+				return slices.ContainsFunc(showing[a], func(holder int) bool { return without[holder] })
+			})
+			if !waits { // whoever has it is about to give it back
+				delete(without, i)
+				again = true
+			}
+		}
+	}
+	for _, i := range blocked {
+		if without[i] && len(p.services[i].change.loses) > 0 {
+			return i, true
+		}
+	}
+	return 0, false
 }

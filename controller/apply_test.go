@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,12 +38,13 @@ func waiting(name string, at int64) *corev1.Service {
 }
 
 // rig is a reconciler on a fake API server that refuses to patch the Services in
-// refused, that never gets those of the Services in dropped, and whose answer
-// about those in lost never arrives. What a real one makes of the patches, the
-// stories tell.
+// refused, that never gets those of the Services in dropped, takes its time for
+// those in slow, and whose answer about those in lost never arrives. What a real
+// one makes of the patches, the stories tell.
 type rig struct {
 	*reconciler
 	refused, dropped, lost map[string]bool
+	slow                   map[string]time.Duration
 	notes                  []note
 	leader                 *term
 }
@@ -53,14 +55,17 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}}
-	b.leader = &term{Context: t.Context(), lease: &lease{renewed: time.Now().Add(time.Hour)}}
-	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}, slow: map[string]time.Duration{}}
+	b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now().Add(time.Hour)}}
+	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}}).
 		WithIndex(&corev1.Service{}, "spec.type", func(o client.Object) []string { return []string{string(o.(*corev1.Service).Spec.Type)} }).
 		WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}).
 		WithInterceptorFuncs(interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			if _, isService := o.(*corev1.Service); isService && b.refused[o.GetName()] {
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, o.GetName(), errors.New("a policy says no"))
+			}
+			if d := b.slow[o.GetName()]; d > 0 {
+				time.Sleep(d)
 			}
 			if b.dropped[o.GetName()] {
 				return context.DeadlineExceeded
@@ -105,6 +110,11 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	return b
 }
 
+// lag has the cache show those Services and no later ones.
+func (b *rig) lag(services []*corev1.Service) {
+	b.services = func(context.Context) ([]*corev1.Service, error) { return slices.Clone(services), nil }
+}
+
 // pass makes one pass, waits for its writes to land, and returns when the next
 // one is due: 0 if nothing is left to do.
 func (b *rig) pass(t *testing.T) time.Duration {
@@ -144,6 +154,19 @@ func (b *rig) addresses(t *testing.T) map[string]string {
 		}
 	}
 	return out
+}
+
+// words returns the message of a Service's condition.
+func (b *rig) words(t *testing.T, name string) string {
+	t.Helper()
+	svc := &corev1.Service{}
+	if err := b.client.Get(t.Context(), client.ObjectKey{Namespace: "n", Name: name}, svc); err != nil {
+		t.Fatal(err)
+	}
+	if c := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated); c != nil {
+		return c.Message
+	}
+	return ""
 }
 
 // annotate sets an annotation of a Service.
@@ -213,7 +236,7 @@ func TestALostAnswerKeepsTheAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		fresh := b.services
-		b.services = func(ctx context.Context) ([]*corev1.Service, error) { return slices.Clone(stale), nil }
+		b.services = func(context.Context) ([]*corev1.Service, error) { return slices.Clone(stale), nil }
 		b.lost["b"] = true
 		b.settle(t)
 		// An older Service comes, which would get the lowest address. The cache
@@ -298,8 +321,7 @@ func TestAFormerLeaderWritesNothing(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
 		b.leader.lease.renewed = time.Now().Add(-leaseDuration)
 		expect(t, map[string]string{}, b.settle(t))
-		b.leader.lease.renewed = time.Now()
-		time.Sleep(firstPause)
+		b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now()}}
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 	})
 }

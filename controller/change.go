@@ -30,25 +30,40 @@ type change struct {
 	loses, gains []netip.Addr
 }
 
-// changeOf compares a Service with what it is granted. No advertisement covers
-// the addresses in silent.
+// same reports whether two changes come to the same.
+func (c change) same(d change) bool {
+	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && sameWords(c.allocated, d.allocated)
+}
+
+func sameWords(a, b metav1.Condition) bool {
+	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
+}
+
+// changeOf compares a Service with what it is granted, and returns the change,
+// if there is one to be made. No advertisement covers the addresses in silent.
 func changeOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (change, bool) {
-	c := change{addrs: g.Addrs, allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
+	c, differs := changeTo(svc, g, silent)
+	if !differs {
+		return change{}, false
+	}
+	return c, true
+}
+
+// changeTo returns the change that brings about what svc is granted, and
+// whether that differs from what it shows.
+func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c change, differs bool) {
+	c = change{addrs: g.Addrs, allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
 	held := intent.Holds(svc)
 	c.loses, c.gains = without(held, g.Addrs), without(g.Addrs, held)
 	vip := corev1.LoadBalancerIPModeVIP
 	for _, a := range g.Addrs {
 		c.ingress = append(c.ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
 	}
-	sameIngress := equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
 	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
-	sameWords := before != nil && before.Status == c.allocated.Status && before.Reason == c.allocated.Reason && before.Message == c.allocated.Message
-	if c.event = !sameWords || !sameIngress; !c.event && svc.Annotations[v1beta1.AnnotationPool] == c.pools {
-		return change{}, false
-	}
+	c.event = before == nil || !sameWords(*before, c.allocated) || !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
 	c.conditions = slices.Clone(svc.Status.Conditions)
 	meta.SetStatusCondition(&c.conditions, c.allocated)
-	return c, true
+	return c, c.event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
 }
 
 // without returns the addresses of a that are not in b.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -75,7 +76,7 @@ func newElection(cfg *rest.Config, namespace string, log *slog.Logger) (*electio
 
 // leading returns the present term, or nil.
 func (e *election) leading() *term {
-	if t := e.current.Load(); t != nil && t.Err() == nil && !e.closing.Load() {
+	if t := e.current.Load(); t != nil && t.Err() == nil && !e.closing.Load() && time.Now().Before(t.deadline()) {
 		return t
 	}
 	return nil
@@ -95,19 +96,23 @@ func (e *election) run(ctx context.Context) error {
 	})
 	defer stop()
 	for ctx.Err() == nil {
+		turn, end := context.WithCancel(hold)
+		e.lease.begin(end, e.closing.Load)
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Name: leaseName, Lock: e.lease,
 			LeaseDuration: leaseDuration, RenewDeadline: giveUpAfter, RetryPeriod: lookEvery,
 			ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
 				OnStartedLeading: e.begin,
-				OnStoppedLeading: func() { e.lease.lose() },
+				OnStoppedLeading: func() {}, // the term's context tells
 			},
 		})
 		if err != nil {
+			end()
 			return fmt.Errorf("take part in the election: %w", err)
 		}
-		elector.Run(hold)
+		elector.Run(turn)
+		end()
 		if ctx.Err() == nil {
 			e.log.Warn("lost the Lease; standing by", "lease", leaseName)
 		}
@@ -122,28 +127,85 @@ func (e *election) begin(ctx context.Context) {
 	cluster.Signal(e.changed)
 }
 
-// lease is the lock as the elector sees it, with two habits more: it is written
-// less often than the elector renews it, and it knows until when it holds.
+// lease is the lock as the elector sees it, with three habits more: it is
+// written less often than the elector renews it; it knows until when it holds;
+// and once lapsed or lost it is neither renewed nor released, so that a term
+// never resumes, and nobody else's is ended.
 type lease struct {
 	resourcelock.Interface
 	log     *slog.Logger
 	mu      sync.Mutex
-	renewed time.Time // when the last renewal was sent; zero: not held
+	closing func() bool // this replica is about to stop: the lease is to be released
+	end     func()      // ends the elector's turn
+	held    bool        // taken in this turn
+	over    bool        // held, and then lapsed or lost
+	renewed time.Time   // when the last renewal was sent
 	failing bool
+}
+
+// errOver is the answer to a renewal that comes too late.
+var errOver = errors.New("the lease has lapsed, or is somebody else's")
+
+// begin makes l ready for another turn of the elector.
+func (l *lease) begin(end func(), closing func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end, l.closing, l.held, l.over = end, closing, false, false
 }
 
 // until returns when the lease ends unless it is renewed, on this machine's
 // monotonic clock: others count from a later moment, when they saw the renewal.
+// The zero time: it is not held.
 func (l *lease) until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.held || l.over {
+		return time.Time{}
+	}
 	return l.renewed.Add(leaseDuration)
 }
 
-func (l *lease) lose() {
+// lapse ends the turn, if the lease was held in it. The caller holds l.mu.
+func (l *lease) lapse() {
+	if l.held && !l.over {
+		l.over = true
+		l.end()
+	}
+}
+
+// Create makes the Lease.
+func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, r, l.Interface.Create)
+}
+
+// Update renews the Lease, or takes or releases it.
+func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, r, l.Interface.Update)
+}
+
+func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, do func(context.Context, resourcelock.LeaderElectionRecord) error) error {
+	mine := r.HolderIdentity == l.Identity()
+	sent := time.Now()
+	l.mu.Lock()
+	if l.held && !sent.Before(l.renewed.Add(leaseDuration)) {
+		l.lapse()
+	}
+	over, early := l.over, l.held && sent.Sub(l.renewed) < renewEvery
+	release := l.held && !l.over && l.closing()
+	l.mu.Unlock()
+	switch {
+	case mine && over:
+		return errOver
+	case mine && early, !mine && !release:
+		return nil
+	}
+	if err := l.noted(do(ctx, r)); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.renewed = time.Time{}
+	l.held, l.renewed = mine, sent
+	return nil
 }
 
 // Get reads the Lease.
@@ -151,6 +213,11 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	r, raw, err := l.Interface.Get(ctx)
 	if apierrors.IsNotFound(err) {
 		return r, raw, err
+	}
+	if err == nil && r.HolderIdentity != l.Identity() {
+		l.mu.Lock()
+		l.lapse()
+		l.mu.Unlock()
 	}
 	return r, raw, l.noted(err)
 }
@@ -165,39 +232,4 @@ func (l *lease) noted(err error) error {
 		}
 	}
 	return err
-}
-
-// Create makes the Lease.
-func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	sent := time.Now()
-	if err := l.noted(l.Interface.Create(ctx, r)); err != nil {
-		return err
-	}
-	l.wrote(r, sent)
-	return nil
-}
-
-// Update renews the Lease, or takes or releases it.
-func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	sent := time.Now()
-	l.mu.Lock()
-	early := sent.Sub(l.renewed) < renewEvery
-	l.mu.Unlock()
-	if early && r.HolderIdentity == l.Identity() {
-		return nil
-	}
-	if err := l.noted(l.Interface.Update(ctx, r)); err != nil {
-		return err
-	}
-	l.wrote(r, sent)
-	return nil
-}
-
-func (l *lease) wrote(r resourcelock.LeaderElectionRecord, sent time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if r.HolderIdentity != l.Identity() {
-		sent = time.Time{}
-	}
-	l.renewed = sent
 }

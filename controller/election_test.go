@@ -169,7 +169,7 @@ func TestALonelyReplicaThatWasCutOffLeadsAgain(t *testing.T) {
 		lock.cut = true
 		r.mu.Unlock()
 		time.Sleep(time.Minute)
-		if a.leading() != nil || first.Err() == nil || time.Now().Before(first.deadline()) {
+		if a.leading() != nil || first.Err() == nil || !first.deadline().IsZero() {
 			t.Error("it leads without a lease")
 		}
 		r.mu.Lock()
@@ -180,4 +180,52 @@ func TestALonelyReplicaThatWasCutOffLeadsAgain(t *testing.T) {
 			t.Error("it does not begin a new term")
 		}
 	})
+}
+
+func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		over func(l *lease, other *memoryLock)
+	}{
+		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(leaseDuration) }},
+		{"somebody else has taken it", func(l *lease, other *memoryLock) {
+			_, _, _ = other.Get(context.Background())
+			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b"})
+			_, _, _ = l.Get(context.Background())
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &record{}
+				mine, other := &memoryLock{record: r, name: "a"}, &memoryLock{record: r, name: "b"}
+				ended, closing := false, false
+				l := &lease{Interface: mine, log: slog.New(slog.DiscardHandler)}
+				l.begin(func() { ended = true }, func() bool { return closing })
+				own, released := resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, resourcelock.LeaderElectionRecord{}
+				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != leaseDuration {
+					t.Fatal("it is not held")
+				}
+				if err := l.Update(t.Context(), released); err != nil || r.written() != 1 {
+					t.Error("it is released by a replica that goes on")
+				}
+				c.over(l, other)
+				closing = true
+				before := r.written()
+				if err := l.Update(t.Context(), own); !errors.Is(err, errOver) {
+					t.Errorf("it is renewed: %v", err)
+				}
+				if err := l.Update(t.Context(), released); err != nil || r.written() != before {
+					t.Error("it is released")
+				}
+				if !ended || !l.until().IsZero() {
+					t.Error("the turn goes on")
+				}
+				l.begin(func() {}, func() bool { return false })
+				_, _, _ = l.Get(t.Context())
+				if err := l.Update(t.Context(), own); err != nil || l.until().IsZero() {
+					t.Errorf("it can't be taken in another turn: %v", err)
+				}
+			})
+		})
+	}
 }

@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,24 +18,26 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
+// many is from how many Services on a search is cheaper than a look at each.
+const many = 50
+
 // former returns the writes that take our words off Services that were ours and
 // are of another type now. The API server itself clears their addresses; the
 // watch shows only that such a Service has left. What left while no leader was
-// there is found in the first pass.
+// there is found by a search.
 func (r *reporter) former(s *scene) []write {
-	var out []write
-	if r.ours == nil {
-		out = append(out, write{what: "find the Services that have left", do: r.findFormer, failed: func() { r.ours = nil }})
-	}
 	for uid, key := range r.ours {
 		if _, still := s.ours[uid]; !still {
 			r.left = append(r.left, key)
 		}
 	}
 	r.ours = s.ours
+	if len(r.left) > many {
+		r.left, r.searched = nil, false
+	}
+	var out []write
 	for _, key := range r.left {
 		out = append(out, write{
-			kind:   "Service",
 			what:   "take our condition off Service " + key.String(),
 			do:     func(ctx context.Context) error { return r.cleanLeft(ctx, key) },
 			failed: func() { r.left = append(r.left, key) },
@@ -44,25 +47,41 @@ func (r *reporter) former(s *scene) []write {
 	return out
 }
 
-// findFormer cleans every Service that bears our words and is no load balancer.
-func (r *reporter) findFormer(ctx context.Context) error {
-	var failed []error
+// search finds the Services that bear our words and are no load balancers, page
+// by page. They are cleaned like those that were seen leaving.
+func (r *reporter) search(t *term) error {
 	others := client.MatchingFieldsSelector{Selector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))}
-	for more := client.Continue(""); ; {
+	for {
 		var page corev1.ServiceList
-		if err := r.direct.List(ctx, &page, others, client.Limit(500), more); err != nil {
+		ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+		err := r.direct.List(ctx, &page, others, client.Limit(500), r.page)
+		cancel()
+		if err != nil {
+			if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+				r.page = ""
+			}
 			return err
 		}
 		for i := range page.Items {
 			svc := &page.Items[i]
 			if svc.Annotations[v1beta1.AnnotationPool] != "" || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
-				failed = append(failed, client.IgnoreNotFound(r.clean(ctx, svc)))
+				if err := r.cleanWithin(t, svc); err != nil {
+					r.log.Warn("can't take our words off a Service; trying again", "err", err)
+					r.left = append(r.left, client.ObjectKeyFromObject(svc))
+				}
 			}
 		}
-		if more = client.Continue(page.Continue); more == "" {
-			return errors.Join(failed...)
+		if r.page = client.Continue(page.Continue); r.page == "" {
+			r.searched = true
+			return nil
 		}
 	}
+}
+
+func (r *reporter) cleanWithin(t *term, svc *corev1.Service) error {
+	ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+	defer cancel()
+	return client.IgnoreNotFound(r.clean(ctx, svc))
 }
 
 // cleanLeft cleans a Service that has left the watch, unless it was made anew.
@@ -86,7 +105,9 @@ func (r *reporter) clean(ctx context.Context, svc *corev1.Service) error {
 		return nil
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Status().Patch(ctx, svc, patch); err != nil {
+	err := r.client.Status().Patch(ctx, svc, patch)
+	r.count("Service", err)
+	if err != nil {
 		return fmt.Errorf("take our condition off Service %s: %w", intent.KeyOf(svc), err)
 	}
 	r.log.Info("a Service is no load balancer any more", "service", intent.KeyOf(svc))

@@ -105,7 +105,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	tells := &teller{recorder: mgr.GetEventRecorder("steelyard-controller"), log: logger, wake: make(chan struct{}, 1)}
 	writes := newWriter(mgr.GetClient(), logger, tells.tell, counted.patch)
-	tells.idleFor, elect.drain = writes.idleFor, writes.drain
+	tells.idleFor = writes.idleFor
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
 		services: func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
@@ -118,10 +118,11 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err := metrics.Registry.Register(r); err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}
+	elect.drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch}
 	for _, loop := range []cluster.Loop{
 		{
-			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(4),
+			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: pause,
 			Kinds: []client.Object{
 				&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 				&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
@@ -152,6 +153,12 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 	}
 	return nil
+}
+
+// pause keeps the passes to a fifth of one core when events never end, and lets
+// some of a burst's merge.
+func pause(took time.Duration) time.Duration {
+	return max(10*time.Millisecond, cluster.Share(5)(took))
 }
 
 // skip reports whether an event concerns no allocation: what this replica

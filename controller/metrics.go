@@ -73,14 +73,15 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	if r.leading() == nil {
+	t := r.leading()
+	if t == nil {
 		gauge(leaderDesc, 0)
 		return
 	}
 	gauge(leaderDesc, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last == nil {
+	if r.last == nil || r.last.term != t {
 		return
 	}
 	for pool, families := range r.last.usage() {

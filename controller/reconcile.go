@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -36,10 +35,10 @@ type reconciler struct {
 	last    *outcome // of the present term; nil: none yet
 }
 
-// outcome is a plan and what else was seen when it was made.
+// outcome is a plan and the term that it was made in.
 type outcome struct {
 	plan
-	foreign []netip.Addr
+	term *term
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
@@ -49,6 +48,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	}
 	if r.caughtUp != t {
+		r.publish(nil)
 		if err := r.catchUp(t); err != nil {
 			return 0, fmt.Errorf("catch up with the former leader: %w", err)
 		}
@@ -59,14 +59,29 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.mu.Lock()
-	p := r.thinker.think(snap)
-	again := r.apply(t, snap, p)
-	r.last = &outcome{p, snap.foreign}
-	r.mu.Unlock()
+	again := r.act(t, snap)
 	r.took(time.Since(start))
 	cluster.Signal(r.planned)
 	return again, nil
+}
+
+// act thinks, and begins to write if the term has not ended meanwhile.
+func (r *reconciler) act(t *term, s snapshot) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.thinker.think(s)
+	if r.leading() != t {
+		return 0
+	}
+	r.last = &outcome{p, t}
+	return r.apply(t, s, p)
+}
+
+// drain returns when no pass begins to write any more, and no write is under
+// way, or after a second. The term must have ended.
+func (r *reconciler) drain() {
+	r.publish(nil) // waits for the pass that had begun
+	r.writer.drain()
 }
 
 // catchUp waits until the cache shows what a former leader may have written

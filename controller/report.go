@@ -40,6 +40,9 @@ type reporter struct {
 	term *term                          // that what follows belongs to
 	ours map[types.UID]client.ObjectKey // the Services of the last plan seen; nil at first
 	left []client.ObjectKey             // Services to be cleaned of our words
+
+	searched bool            // for Services that left while nobody saw it
+	page     client.Continue // where the search goes on
 }
 
 // scene is all that a report depends on.
@@ -51,7 +54,7 @@ type scene struct {
 
 	// Of the last plan:
 	usage   map[string][]usage
-	holders map[netip.Addr]bool
+	holders map[netip.Addr]bool // and of what Services show
 	ours    map[types.UID]client.ObjectKey
 }
 
@@ -61,22 +64,28 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 	if t == nil {
 		return 0, nil
 	}
-	s, err := r.scene(ctx)
+	s, err := r.scene(ctx, t)
 	if err != nil || s == nil {
 		return 0, err
 	}
 	if r.term != t {
-		r.term, r.ours, r.left = t, nil, nil
+		r.term, r.ours, r.left, r.searched = t, nil, nil, false
 	}
-	writes := slices.Concat(r.statuses(s), r.orphans(s), r.former(s))
-	if !r.writeAll(t, writes) {
+	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former(s)))
+	if !r.searched {
+		if err := r.search(t); err != nil {
+			r.log.Warn("can't find the Services that have left; trying again", "err", err)
+			good = false
+		}
+	}
+	if !good || len(r.left) > 0 {
 		return retryReport, nil
 	}
 	return 0, nil
 }
 
 // scene reads what the report is made from; nil: there is no plan yet.
-func (r *reporter) scene(ctx context.Context) (*scene, error) {
+func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 	s := &scene{}
 	var err error
 	if s.objects, err = cluster.Configuration(ctx, r.client, r.namespace); err != nil {
@@ -91,15 +100,21 @@ func (r *reporter) scene(ctx context.Context) (*scene, error) {
 		return nil, err
 	}
 	s.sessions, s.claims = sessions.Items, claims.Items
+	services, err := r.services(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s.config = intent.Parse(s.objects)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last == nil {
+	if r.last == nil || r.last.term != t {
 		return nil, nil
 	}
 	s.usage, s.holders = r.last.usage(), r.last.holders()
-	for _, a := range r.last.foreign {
-		s.holders[a] = true // perhaps of a second Steelyard, of another class
+	for _, svc := range services { // others' too: they may be a second Steelyard's, of another class
+		for _, a := range intent.Holds(svc) {
+			s.holders[a] = true
+		}
 	}
 	s.ours = make(map[types.UID]client.ObjectKey, len(r.last.services))
 	for _, x := range r.last.services {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,9 +17,9 @@ type snapshot struct {
 	now        time.Time
 	objects    intent.Objects
 	services   []*corev1.Service            // ours, and not about to vanish; in no order
-	foreign    []netip.Addr                 // addresses of other load balancers' Services
 	namespaces map[string]map[string]string // labels by name
 	attempts   map[types.UID]attempt        // writes whose outcome is not known, or was refused
+	landings   int                          // how many writes had landed
 }
 
 func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
@@ -34,7 +33,7 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	s.attempts = r.writer.unresolved(cached) // first: what lands from here on is in what was seen
+	s.attempts, s.landings = r.writer.unresolved(cached) // first: what lands from here on is in what was seen
 	all := r.writer.seen.Apply(cached)
 	s.services = all[:0]
 	for _, svc := range all {
@@ -42,8 +41,6 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 		// as long kube-proxy may still serve it.
 		if intent.Ours(svc, r.class) {
 			s.services = append(s.services, svc)
-		} else {
-			s.foreign = append(s.foreign, intent.Holds(svc)...)
 		}
 	}
 	var namespaces corev1.NamespaceList

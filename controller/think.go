@@ -29,6 +29,7 @@ type service struct {
 	round   uint64
 
 	epoch   uint64
+	early   bool       // its Namespace is not known yet, so that it can't be known who serves it
 	allowed []bool     // which pools serve it, by their index
 	grant   ipam.Grant // the last answer
 	change  change
@@ -59,21 +60,25 @@ func (t *thinker) think(s snapshot) plan {
 	requests := make([]*ipam.Request, len(t.byAge))
 	for i, x := range t.byAge {
 		requests[i] = &x.request
-		if a, ok := s.attempts[x.svc.UID]; ok {
-			r := x.request
-			if a.assumed() {
-				r.Has = a.target
-			} else {
-				r.Stuck = s.now.Before(a.notBefore)
-			}
-			requests[i] = &r
+		a, tried := s.attempts[x.svc.UID]
+		if !tried && !x.early {
+			continue
 		}
+		r := x.request
+		if has, instead := a.holds(); instead {
+			r.Has = has
+		} else {
+			r.Stuck = s.now.Before(a.notBefore)
+		}
+		r.Stuck = r.Stuck || x.early
+		requests[i] = &r
 	}
 	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: ipam.Assign(t.pools, requests)}
 	for i, x := range t.byAge {
 		if g := p.grants[i]; x.epoch != t.epoch || !sameGrant(x.grant, g) {
 			x.epoch, x.grant = t.epoch, g
 			x.change, x.differs = changeOf(x.svc, g, t.config.Unadvertised(x.svc, g.Addrs, g.Pools))
+			x.differs = x.differs && !x.early
 		}
 	}
 	return p
@@ -100,6 +105,8 @@ func (t *thinker) configure(s snapshot) {
 
 // allow works out which pools serve x.
 func (t *thinker) allow(x *service) {
+	_, known := t.namespaces[x.svc.Namespace]
+	x.early = !known
 	x.allowed = t.config.Pools.Serving(intent.Subject{
 		Namespace: x.svc.Namespace, NamespaceLabels: t.namespaces[x.svc.Namespace], Labels: x.svc.Labels,
 	})

@@ -267,7 +267,9 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 		changed().Annotations = map[string]string{"steelyard.dev/slip": ""}
 	case 5:
 		s.namespaces = maps.Clone(s.namespaces)
-		s.namespaces["shop"] = map[string]string{"team": []string{"blue", "red"}[rnd.IntN(2)]}
+		if s.namespaces["shop"] = map[string]string{"team": []string{"blue", "red"}[rnd.IntN(2)]}; rnd.IntN(4) == 0 {
+			delete(s.namespaces, "shop")
+		}
 	case 6:
 		s.objects.Pools = slices.Clone(s.objects.Pools)
 		p := &s.objects.Pools[rnd.IntN(2)]
@@ -283,7 +285,7 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 		if uid := s.services[i].UID; rnd.IntN(2) == 0 {
 			delete(s.attempts, uid)
 		} else {
-			s.attempts[uid] = attempt{target: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.0.1.%d", 1+rnd.IntN(20)))}, flying: rnd.IntN(2) == 0, refused: rnd.IntN(2) == 0, notBefore: s.now.Add(time.Second)}
+			s.attempts[uid] = attempt{change: change{addrs: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.0.1.%d", 1+rnd.IntN(20)))}}, flying: rnd.IntN(2) == 0, notBefore: s.now.Add(time.Second)}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,15 +45,29 @@ const (
 // count as its own.
 type attempt struct {
 	base      *corev1.Service // the write holds for this version only
-	target    []netip.Addr
-	flying    bool // under way; else it has failed
-	refused   bool // it was not made: the API server said no, or it was too late in the term; else nobody knows whether it arrived
+	change    change
+	flying    bool         // under way; else it has failed
+	maybe     []netip.Addr // targets of writes to this version that may have arrived: nobody knows
 	failures  int
 	notBefore time.Time // when to try again
 }
 
-// assumed reports whether the target may be on the Service by now.
-func (a attempt) assumed() bool { return a.flying || !a.refused }
+// holds returns what the Service may have got by now, and whether that is to
+// count instead of what it shows.
+func (a attempt) holds() ([]netip.Addr, bool) {
+	if a.flying {
+		return a.change.addrs, true
+	}
+	return a.maybe, len(a.maybe) > 0
+}
+
+// shows returns all addresses that the Service may show soon.
+func (a attempt) shows() []netip.Addr {
+	if a.flying {
+		return slices.Concat(a.maybe, a.change.addrs)
+	}
+	return a.maybe
+}
 
 // writer writes the status of Services, many at once and each on its own: no
 // Service waits for another.
@@ -68,6 +83,7 @@ type writer struct {
 
 	mu       sync.Mutex
 	attempts map[types.UID]attempt
+	landings int       // how many writes have landed
 	awaited  bool      // the last pass left something undone until a write has landed
 	busy     int       // writes under way
 	quiet    time.Time // when the last one ended
@@ -81,12 +97,12 @@ func newWriter(c client.Client, log *slog.Logger, tell func(note), count func(st
 }
 
 // unresolved forgets the attempts whose outcome the Services show, and returns
-// the others.
-func (w *writer) unresolved(services []*corev1.Service) map[types.UID]attempt {
+// the others, and how many writes have landed so far.
+func (w *writer) unresolved(services []*corev1.Service) (map[types.UID]attempt, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.attempts) == 0 {
-		return nil
+		return nil, w.landings
 	}
 	there := make(map[types.UID]bool, len(w.attempts))
 	for _, svc := range services {
@@ -95,7 +111,16 @@ func (w *writer) unresolved(services []*corev1.Service) map[types.UID]attempt {
 		}
 	}
 	maps.DeleteFunc(w.attempts, func(uid types.UID, a attempt) bool { return !a.flying && !there[uid] })
-	return maps.Clone(w.attempts)
+	return maps.Clone(w.attempts), w.landings
+}
+
+// forget drops an attempt that was not made and is not wanted any more.
+func (w *writer) forget(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.attempts[uid]; !a.flying && len(a.maybe) == 0 {
+		delete(w.attempts, uid)
+	}
 }
 
 // start begins to write c to svc, unless a write to it is under way.
@@ -107,7 +132,7 @@ func (w *writer) start(t *term, svc *corev1.Service, c change) {
 		w.awaited = true
 		return
 	}
-	w.attempts[svc.UID] = attempt{base: svc, target: c.addrs, flying: true, failures: old.failures}
+	w.attempts[svc.UID] = attempt{base: svc, change: c, flying: true, maybe: old.maybe, failures: old.failures}
 	w.busy++
 	lane := w.first
 	if old.failures > 0 {
@@ -119,12 +144,15 @@ func (w *writer) start(t *term, svc *corev1.Service, c change) {
 	}()
 }
 
-// await has the next write that lands cause a pass.
-func (w *writer) await() {
+// await has the next write that lands cause a pass. If one has landed since
+// there were so many, a pass is due at once.
+func (w *writer) await(landings int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.awaited = true; w.busy == 0 {
+	if w.landings != landings {
 		cluster.Signal(w.landed)
+	} else {
+		w.awaited = true
 	}
 }
 
@@ -216,21 +244,22 @@ func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err er
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
+	w.landings++
 	w.quiet = time.Now()
 	a := w.attempts[svc.UID]
+	a.flying = false
 	switch {
 	case err == nil:
 		delete(w.attempts, svc.UID)
 	case errors.Is(err, errUnsent):
-		a.flying, a.refused, a.notBefore = false, true, w.quiet.Add(firstPause)
+		a.notBefore = w.quiet.Add(firstPause)
 		w.attempts[svc.UID] = a
 	default:
-		a.flying, a.refused = false, refuses(err)
-		a.failures++
-		longest := longestPause
-		if a.refused {
-			longest = longestRefuse
+		longest := longestRefuse
+		if !refuses(err) {
+			a.maybe, longest = append(without(a.maybe, c.addrs), c.addrs...), longestPause
 		}
+		a.failures++
 		a.notBefore = w.quiet.Add(min(firstPause<<min(a.failures-1, 10), longest))
 		w.attempts[svc.UID] = a
 		w.complain(svc, a, err)
@@ -247,7 +276,7 @@ func (w *writer) complain(svc *corev1.Service, a attempt, err error) {
 		return // somebody was faster, and the cache will show it
 	}
 	w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(svc), "err", err)
-	if a.refused {
+	if refuses(err) {
 		w.tell(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
 	}
 }

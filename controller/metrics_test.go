@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// gauges gathers and returns the value of each gauge, by name and labels, but
+// for pending reasons that are 0.
+func gauges(t *testing.T, from prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil || len(faults) > 0 {
+		t.Errorf("against the conventions: %v %v", faults, err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetType() != dto.MetricType_GAUGE || f.GetName() == "steelyard_services_pending" && m.Gauge.GetValue() == 0 {
+				continue
+			}
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += " " + l.GetValue()
+			}
+			out[name] = m.Gauge.GetValue()
+		}
+	}
+	return out
+}
+
+func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large := poolOf("large", "10.0.0.1", "2001:db8::/64")
+		b := newRig(t, large, poolOf("small", "10.0.1.1"), waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
+		b.annotate(t, "d", v1beta1.AnnotationAddressPool, "none")
+		registry := prometheus.NewRegistry()
+		counted, err := newTally(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry.MustRegister(b.reconciler)
+		counted.patch("Service", fmt.Errorf("cut off"))
+		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 1}, gauges(t, registry)); diff != "" {
+			t.Errorf("before the first pass, want -, have +:\n%s", diff)
+		}
+		b.settle(t)
+		want := map[string]float64{
+			"steelyard_leader":                              1,
+			"steelyard_services":                            4,
+			"steelyard_services_pending PoolExhausted":      1,
+			"steelyard_services_pending PoolNotFound":       1,
+			"steelyard_pool_addresses IPv4 large assigned":  1,
+			"steelyard_pool_addresses IPv4 large available": 0,
+			"steelyard_pool_addresses IPv6 large assigned":  0,
+			"steelyard_pool_addresses IPv6 large available": 1 << 64,
+			"steelyard_pool_addresses IPv4 small assigned":  1,
+			"steelyard_pool_addresses IPv4 small available": 0,
+		}
+		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
+			t.Errorf("want -, have +:\n%s", diff)
+		}
+		b.leader = nil
+		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 0}, gauges(t, registry)); diff != "" {
+			t.Errorf("of a standby, want -, have +:\n%s", diff)
+		}
+	})
+}
