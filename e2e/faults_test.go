@@ -107,18 +107,21 @@ func (s siege) killedAgainAndAgain() {
 	s.served()
 }
 
-// serverStandsStill stops the API server for longer than a Lease lasts.
+// serverStandsStill stops the API server for much longer than a Lease lasts,
+// and for about as long: then the leader gives up while the other one takes over.
 func (s siege) serverStandsStill() {
 	before := s.controllers()
-	join := s.burst("still", 500)
-	s.within(500)
-	s.Logf("the API server stands still, with %s", s.progress())
-	s.kill("kube-apiserver", syscall.SIGSTOP)
-	time.Sleep(20 * time.Second)
-	s.kill("kube-apiserver", syscall.SIGCONT)
-	s.Log("the API server goes on")
-	join()
-	s.served()
+	for i, pause := range []time.Duration{20 * time.Second, 5*time.Second + s.upTo(4*time.Second), 5*time.Second + s.upTo(4*time.Second)} {
+		join := s.burst(fmt.Sprintf("still%d", i), 300)
+		s.within(300)
+		s.Logf("the API server stands still for %s, with %s", pause.Round(time.Millisecond), s.progress())
+		s.kill("kube-apiserver", syscall.SIGSTOP)
+		time.Sleep(pause)
+		s.kill("kube-apiserver", syscall.SIGCONT)
+		s.Log("the API server goes on")
+		join()
+		s.served()
+	}
 	s.same(before)
 }
 
