@@ -93,7 +93,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
 	r := &reconciler{
-		reader: mgr.GetClient(), log: logger, options: o,
+		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -112,7 +112,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
-		Rest:    cluster.Share(10),
+		Rest:    pause,
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -132,6 +132,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
+}
+
+// pause keeps the passes to a tenth of one core when events never end, and lets
+// some of a burst's merge.
+func pause(took time.Duration) time.Duration {
+	return max(10*time.Millisecond, cluster.Share(10)(took))
 }
 
 func newManager(ctx context.Context, o options) (manager.Manager, error) {

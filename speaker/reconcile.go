@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -22,6 +23,7 @@ import (
 type reconciler struct {
 	options
 	reader   client.Reader
+	cache    cache.Cache
 	log      *slog.Logger
 	claims   *cluster.Overlay[*v1beta1.L2Claim]
 	beat     *heartbeat

@@ -34,8 +34,8 @@ func (r *reconciler) snapshot(ctx context.Context) (announce.Snapshot, error) {
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
-	var services corev1.ServiceList
-	if err := cluster.List(ctx, r.reader, &services); err != nil {
+	services, err := cluster.Services(ctx, r.cache)
+	if err != nil {
 		return nil, err
 	}
 	var slices discoveryv1.EndpointSliceList
@@ -49,8 +49,7 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 		of[key] = append(of[key], s)
 	}
 	var out []announce.Service
-	for i := range services.Items {
-		svc := &services.Items[i]
+	for _, svc := range services {
 		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
 			out = append(out, config.Announced(svc, of[intent.KeyOf(svc)]))
 		}
