@@ -44,6 +44,16 @@ type term struct {
 // is known now: another leader may have followed then.
 func (t *term) deadline() time.Time { return t.lease.until() }
 
+// patient returns a context for one write: it ends after patience, and with the
+// lease at the latest.
+func (t *term) patient() (context.Context, context.CancelFunc) {
+	end := time.Now().Add(patience)
+	if lease := t.deadline(); lease.Before(end) {
+		end = lease
+	}
+	return context.WithDeadline(t, end)
+}
+
 // election makes one of several replicas the leader, again and again: a replica
 // that loses the Lease goes on as a standby with warm caches.
 type election struct {

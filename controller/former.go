@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -53,7 +52,7 @@ func (r *reporter) search(t *term) error {
 	others := client.MatchingFieldsSelector{Selector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))}
 	for {
 		var page corev1.ServiceList
-		ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+		ctx, cancel := t.patient()
 		err := r.direct.List(ctx, &page, others, client.Limit(500), r.page)
 		cancel()
 		if err != nil {
@@ -79,7 +78,7 @@ func (r *reporter) search(t *term) error {
 }
 
 func (r *reporter) cleanWithin(t *term, svc *corev1.Service) error {
-	ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+	ctx, cancel := t.patient()
 	defer cancel()
 	return client.IgnoreNotFound(r.clean(ctx, svc))
 }

@@ -123,7 +123,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	rep := &reporter{reconciler: r, count: counted.patch}
 	for _, loop := range []cluster.Loop{
 		{
-			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: pause,
+			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(5),
 			Kinds: []client.Object{
 				&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 				&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
@@ -154,12 +154,6 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 	}
 	return nil
-}
-
-// pause keeps the passes to a fifth of one core when events never end, and lets
-// some of a burst's merge.
-func pause(took time.Duration) time.Duration {
-	return max(10*time.Millisecond, cluster.Share(5)(took))
 }
 
 // skip reports whether an event concerns no allocation: what this replica

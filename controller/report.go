@@ -138,7 +138,7 @@ func (r *reporter) writeAll(t *term, writes []write) bool {
 	group.SetLimit(parallelAgain)
 	for i, w := range writes {
 		group.Go(func() error {
-			ctx, cancel := context.WithDeadline(t, earlier(time.Now().Add(patience), t.deadline()))
+			ctx, cancel := t.patient()
 			defer cancel()
 			if errs[i] = ctx.Err(); errs[i] == nil {
 				errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,24 +214,16 @@ func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
-	now, end := time.Now(), t.deadline()
-	if !now.Before(end) || t.Err() != nil {
+	ctx, cancel := t.patient()
+	defer cancel()
+	if ctx.Err() != nil {
 		return nil, errUnsent
 	}
-	ctx, cancel := context.WithDeadline(t, earlier(now.Add(patience), end))
-	defer cancel()
 	out := &corev1.Service{}
 	out.Namespace, out.Name = svc.Namespace, svc.Name
 	err = w.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
 	w.count("Service", err)
 	return out, err
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // land takes in the outcome of a write.

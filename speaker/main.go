@@ -112,7 +112,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
-		Rest:    pause,
+		Rest:    cluster.Share(10),
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -132,12 +132,6 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
-}
-
-// pause keeps the passes to a tenth of one core when events never end, and lets
-// some of a burst's merge.
-func pause(took time.Duration) time.Duration {
-	return max(10*time.Millisecond, cluster.Share(10)(took))
 }
 
 func newManager(ctx context.Context, o options) (manager.Manager, error) {

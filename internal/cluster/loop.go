@@ -32,10 +32,15 @@ type Loop struct {
 	Rest func(took time.Duration) time.Duration
 }
 
+// leastRest lets the events of a burst merge, however short the runs are.
+const leastRest = 10 * time.Millisecond
+
 // Share rests for so long after each run that runs together use at most one
-// part in n of one core, but never longer than a second.
+// part in n of one core, at least for leastRest and never longer than a second.
 func Share(n int) func(time.Duration) time.Duration {
-	return func(took time.Duration) time.Duration { return min(time.Duration(n-1)*took, time.Second) }
+	return func(took time.Duration) time.Duration {
+		return max(leastRest, min(time.Duration(n-1)*took, time.Second))
+	}
 }
 
 // The pauses after the first and after many errors in a row.

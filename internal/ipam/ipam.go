@@ -101,6 +101,12 @@ const (
 	InvalidRequest      Reason = "InvalidRequest"
 )
 
+// Reasons returns all reasons.
+func Reasons() []Reason {
+	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, AddressOutsidePools,
+		AddressInUse, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
+}
+
 // Grant is the answer to a Request: addresses, or the reason why there are none.
 // Grants share memory with one another and with requests: nobody may change it.
 type Grant struct {
