@@ -46,6 +46,8 @@ func laws() map[string]law {
 		"internal/layer2/*": {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp":      {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp/*":    {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
+		"internal/bfd":      {onlyStd: true, why: "others can use it, with sockets of their own"},
+		"internal/bfd/*":    {own: []string{"internal/bfd"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/stories":  {onlyStd: true, why: "tests of the pure rooms use it"},
 		"internal/cluster":  {own: []string{"internal/intent", "api/v1beta1"}, why: "it reads for both programs and decides nothing"},
 		"api/v1beta1":       {never: clients, why: "others import it"},

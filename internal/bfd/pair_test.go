@@ -1,0 +1,213 @@
+package bfd_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+)
+
+// ends is two engines that a network joins, which one body of tests runs on,
+// whatever the network is.
+type ends struct {
+	*testing.T
+	a, b *end
+	cut  func(bool) // silently, both ways
+	wait func(what string, until func() bool)
+}
+
+type end struct {
+	*bfd.Engine
+	addr   netip.Addr
+	inside func(func()) // runs a function where the end is
+}
+
+// says returns how the only session of e stands.
+func (e *end) says() bfd.State {
+	states := e.States()
+	if len(states) == 0 {
+		return bfd.State{}
+	}
+	return states[0]
+}
+
+func (e *end) is(s bfd.Status) func() bool { return func() bool { return e.says().Status == s } }
+
+func (e *ends) set(want bfd.Session) {
+	a, b := want, want
+	a.Peer, b.Peer = e.b.addr, e.a.addr
+	e.a.Set([]bfd.Session{a})
+	e.b.Set([]bfd.Session{b})
+}
+
+func (e *ends) up() {
+	e.Helper()
+	e.wait("a is Up", e.a.is(bfd.Up))
+	e.wait("b is Up", e.b.is(bfd.Up))
+}
+
+// bodies are the tests, each of a fresh pair.
+var bodies = map[string]func(*ends){
+	"a cut path is noticed on both sides, and its return": func(e *ends) {
+		e.set(bfd.Session{Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond})
+		e.up()
+		e.cut(true)
+		e.wait("a is Down", e.a.is(bfd.Down))
+		e.wait("b is Down", e.b.is(bfd.Down))
+		if o := e.a.says().LastOutage; o.Diagnostic != bfd.DetectionTimeExpired {
+			e.Errorf("a's outage is %+v", o)
+		}
+		e.cut(false)
+		e.up()
+	},
+	"timers change while Up": func(e *ends) {
+		e.set(bfd.Session{})
+		e.up()
+		for _, want := range []time.Duration{60 * time.Millisecond, time.Second, 100 * time.Millisecond} {
+			e.set(bfd.Session{Transmit: want, Receive: want})
+			e.wait("both have agreed on "+want.String(), func() bool {
+				a, b := e.a.says(), e.b.says()
+				return a.Transmit == want && b.Transmit == want && a.Detection == 3*want && b.Detection == 3*want
+			})
+		}
+		if a, b := e.a.says(), e.b.says(); a.Ups != 1 || b.Ups != 1 {
+			e.Errorf("a was up %d times, b %d times", a.Ups, b.Ups)
+		}
+	},
+	"a passive side waits for an active one": func(e *ends) {
+		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Passive: true}})
+		e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr}}})
+		e.up()
+	},
+	"AdminDown is told": func(e *ends) {
+		e.set(bfd.Session{})
+		e.up()
+		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Disabled: true}})
+		e.wait("b knows", func() bool { s := e.b.says(); return s.Status == bfd.Down && s.RemoteStatus == bfd.AdminDown })
+		if o := e.b.says().LastOutage; o.RemoteStatus != bfd.AdminDown || o.RemoteDiagnostic != bfd.AdministrativelyDown {
+			e.Errorf("b's outage is %+v", o)
+		}
+		e.set(bfd.Session{})
+		e.up()
+	},
+	"a session that is no longer wanted is told": func(e *ends) {
+		e.set(bfd.Session{})
+		e.up()
+		e.a.Set(nil)
+		e.wait("b knows", func() bool { return e.b.says().RemoteStatus == bfd.AdminDown })
+	},
+	"authentication": func(e *ends) {
+		right, wrong := []bfd.Key{{ID: 1, Secret: "sesame"}}, []bfd.Key{{ID: 1, Secret: "mustard"}}
+		e.set(bfd.Session{Keys: right})
+		e.up()
+		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: wrong}})
+		e.wait("both are Down", func() bool { return e.a.says().Status == bfd.Down && e.b.says().Status == bfd.Down })
+		if s := e.b.says(); s.Discarded == 0 || s.LastDiscard != bfd.ErrAuthHash.Error() {
+			e.Errorf("b discarded %d, the last because %q", s.Discarded, s.LastDiscard)
+		}
+		e.set(bfd.Session{Keys: right})
+		e.up()
+	},
+	"several hops, on another port": func(e *ends) {
+		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr, Hops: bfd.Multihop, Port: 7784}, MinTTL: 250}})
+		e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr, Hops: bfd.Multihop, Port: 7784}, MinTTL: 250}})
+		e.up()
+	},
+}
+
+// network is a wire for both ends, in memory.
+type network struct {
+	mu       sync.Mutex
+	cut      bool
+	receives map[netip.Addr]func([]bfd.Datagram)
+}
+
+// plug is one end's place in it.
+type plug struct {
+	*network
+	addr netip.Addr
+	path bfd.Path
+}
+
+func (p plug) Open(path bfd.Path) (bfd.Port, error) { return plug{p.network, p.addr, path}, nil }
+func (p plug) Drain()                               {}
+func (p plug) Peer() netip.Addr                     { return p.path.Peer }
+func (p plug) Close() error                         { return nil }
+
+func (p plug) Deliver(ctx context.Context, receive func([]bfd.Datagram)) error {
+	p.mu.Lock()
+	p.receives[p.addr] = receive
+	p.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (p plug) Send(b []byte) error {
+	p.mu.Lock()
+	receive := p.receives[p.path.Peer]
+	if p.cut {
+		receive = nil
+	}
+	p.mu.Unlock()
+	if receive != nil {
+		receive([]bfd.Datagram{{From: p.addr, To: p.path.Peer, Port: p.path.ListenPort(), TTL: 255, Payload: b}})
+	}
+	return nil
+}
+
+func TestPairInMemory(t *testing.T) {
+	for name, body := range bodies {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := &network{receives: map[netip.Addr]func([]bfd.Datagram){}}
+				newEnd := func(addr string) *end {
+					a := netip.MustParseAddr(addr)
+					return &end{Engine: bfd.New(plug{network: net, addr: a}, slog.New(slog.DiscardHandler)), addr: a, inside: func(f func()) { f() }}
+				}
+				e := &ends{T: t, a: newEnd("192.0.2.1"), b: newEnd("192.0.2.2")}
+				e.cut = func(cut bool) {
+					net.mu.Lock()
+					defer net.mu.Unlock()
+					net.cut = cut
+				}
+				e.wait = func(what string, until func() bool) {
+					t.Helper()
+					for range 10000 {
+						if synctest.Wait(); until() {
+							return
+						}
+						time.Sleep(time.Millisecond)
+					}
+					t.Fatalf("never happened: %s; a %+v, b %+v", what, e.a.says(), e.b.says())
+				}
+				stop := e.run()
+				defer stop()
+				body(e)
+			})
+		})
+	}
+}
+
+// run runs both engines until stop is called.
+func (e *ends) run() (stop func()) {
+	ctx, cancel := context.WithCancel(e.Context())
+	var running sync.WaitGroup
+	for _, end := range []*end{e.a, e.b} {
+		running.Go(func() {
+			end.inside(func() {
+				if err := end.Run(ctx); err != nil {
+					e.Error(err)
+				}
+			})
+		})
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
