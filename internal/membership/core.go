@@ -1,0 +1,234 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// answers is how long the other watchers have to say what they see.
+	answers = 100 * time.Millisecond
+	// gossip is how often neighbors tell each other what they know, so that a
+	// lost datagram does no lasting harm.
+	gossip = time.Second
+	// remember is for how long neighbors are told that a member is back.
+	remember = time.Minute
+	// greetings is how many members that were not heard yet are greeted at a time.
+	greetings = 16
+	// probing is how often the node of a restarting speaker is asked whether it
+	// is there, and how often a speaker that hears nobody asks again.
+	probing = 100 * time.Millisecond
+	// misses is how many times a node may not answer.
+	misses = 4
+	// reunion is how long a speaker that was cut off waits for its sessions when
+	// somebody else answers again.
+	reunion = 3 * time.Second
+)
+
+// repeats is when a datagram that matters is sent again. Who has it already
+// does nothing.
+var repeats = [...]time.Duration{30 * time.Millisecond, 90 * time.Millisecond}
+
+// core decides, from what it sees and hears, who is there. It has no clock and
+// no sockets: an input may leave something in out and ask, and next is when to
+// call tick if nothing else happens.
+type core struct {
+	self    string
+	life    uint64
+	stopped bool // this speaker is restarting
+	members []string
+	ring    ring
+
+	facts map[string]*known
+	sees  map[string]*sight          // by neighbor
+	votes map[string]map[string]bool // by member, by voter: whether the voter sees the member; of the member's present life
+
+	isolated bool
+	inquired time.Time // when it was last asked whether anybody answers
+	touched  time.Time // since when somebody does again
+	gossiped time.Time
+	greeted  int  // the place among the members of who was greeted last
+	accused  bool // somebody holds this speaker for gone
+
+	out     []letter
+	later   []delayed
+	ask     []question
+	asked   map[question]bool // no answer yet
+	changed bool              // who is there has changed
+	stale   bool              // what view says, but for who is there
+}
+
+// known is a fact, and what follows from it here.
+type known struct {
+	fact
+	until  time.Time // end of the hold
+	tell   time.Time // neighbors are told of a Present until then
+	probed time.Time
+	missed int
+}
+
+// sight is what an own session shows.
+type sight struct {
+	up     bool
+	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
+	judged bool      // the time for answers is over
+}
+
+// letter is a message to send; to is nil for all members.
+type letter struct {
+	to []string
+	message
+}
+
+type delayed struct {
+	at time.Time
+	letter
+}
+
+// question is whether something answers: the node of a member, or with "" any
+// neighbor of this node that is no member.
+type question string
+
+func newCore(self string, life uint64) *core {
+	return &core{self: self, life: life, facts: map[string]*known{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
+}
+
+// set takes over who should be there.
+func (c *core) set(now time.Time, members []string) {
+	before := c.members
+	c.members = slices.Compact(slices.Sorted(slices.Values(members)))
+	if slices.Equal(before, c.members) {
+		return
+	}
+	c.changed = true
+	c.ring = newRing(c.members)
+	gone := func(name string) bool { return !slices.Contains(c.members, name) }
+	maps.DeleteFunc(c.facts, func(name string, _ *known) bool { return gone(name) })
+	maps.DeleteFunc(c.votes, func(name string, _ map[string]bool) bool { return gone(name) })
+	for _, votes := range c.votes {
+		maps.DeleteFunc(votes, func(name string, _ bool) bool { return gone(name) })
+	}
+	neighbors := c.ring.neighbors(c.self)
+	maps.DeleteFunc(c.sees, func(name string, _ *sight) bool { return !slices.Contains(neighbors, name) })
+	for _, n := range neighbors {
+		if c.sees[n] == nil {
+			c.sees[n] = &sight{}
+		}
+	}
+	if !slices.Contains(before, c.self) && !gone(c.self) {
+		c.announce()
+	}
+}
+
+// announce tells all that this speaker is there. Who misses it and believes
+// otherwise will say so.
+func (c *core) announce() {
+	c.accused = false
+	c.send(nil, message{Facts: []fact{c.own()}})
+}
+
+func (c *core) own() fact { return fact{Member: c.self, Life: c.life} }
+
+// restart tells all that this speaker stops, to come back within hold.
+func (c *core) restart(now time.Time, hold time.Duration) {
+	c.stopped = true
+	c.tell(now, nil, message{Facts: []fact{{Member: c.self, Life: c.life, Standing: Restarting, Hold: hold}}})
+}
+
+// standing returns what counts for a member.
+func (c *core) standing(name string) Standing {
+	if k := c.facts[name]; k != nil {
+		return k.Standing
+	}
+	return Present
+}
+
+func (c *core) lifeOf(name string) uint64 {
+	if k := c.facts[name]; k != nil {
+		return k.Life
+	}
+	return 0
+}
+
+// learn takes over a fact, if it says more than is known.
+func (c *core) learn(now time.Time, f fact) {
+	k := c.facts[f.Member]
+	if f.Member == c.self || !slices.Contains(c.members, f.Member) || k != nil && !f.outdoes(k.fact) {
+		return
+	}
+	before := c.standing(f.Member)
+	fresh := &known{fact: f, until: now.Add(f.Hold)}
+	if k == nil || k.Life != f.Life {
+		delete(c.votes, f.Member)
+	}
+	if before != Present && f.Standing == Present {
+		fresh.tell = now.Add(remember)
+	}
+	c.facts[f.Member] = fresh
+	c.changed = c.changed || before != f.Standing
+	c.stale = c.stale || k == nil
+	if f.Standing == Gone { // who is gone has no vote
+		for _, votes := range c.votes {
+			delete(votes, f.Member)
+		}
+		for _, name := range c.members {
+			c.judge(now, name)
+		}
+	}
+}
+
+// hear takes a message.
+func (c *core) hear(now time.Time, m message) {
+	if m.From == c.self || !slices.Contains(c.members, m.From) {
+		return
+	}
+	for _, f := range m.Facts {
+		if f.Member == c.self {
+			c.accuse(now, f)
+			continue
+		}
+		if k := c.facts[f.Member]; k != nil && k.fact.outdoes(f) {
+			c.send([]string{m.From}, message{Facts: []fact{c.told(now, f.Member)}})
+		}
+		c.learn(now, f)
+	}
+	if m.Hello && !c.stopped {
+		c.send([]string{m.From}, message{Facts: []fact{c.own()}})
+	}
+	if m.Sees != nil {
+		c.count(now, m.From, *m.Sees, true)
+	}
+	if m.Lost == nil {
+		return
+	}
+	if s := c.sees[m.Lost.Member]; s != nil && s.up {
+		c.send([]string{m.From}, message{Sees: &fact{Member: m.Lost.Member, Life: c.lifeOf(m.Lost.Member)}})
+	}
+	c.count(now, m.From, *m.Lost, false)
+}
+
+// accuse takes in that somebody holds this speaker for restarting or gone. It
+// begins another life, and says so once it is in touch.
+func (c *core) accuse(now time.Time, f fact) {
+	if f.Standing == Present || c.stopped {
+		return
+	}
+	c.life = max(c.life, f.Life+1) // who has not heard of this life holds an earlier one for gone
+	c.accused = true
+	c.plead(now)
+}
+
+// plead contradicts those who hold this speaker for gone, if most of its
+// sessions are Up.
+func (c *core) plead(now time.Time) {
+	up := 0
+	for _, s := range c.sees {
+		if s.up {
+			up++
+		}
+	}
+	if c.accused && 2*up > len(c.sees) {
+		c.announce()
+	}
+}

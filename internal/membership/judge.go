@@ -1,0 +1,191 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// watched takes over what an own session shows: whether it is Up, and whether
+// it was and nothing at all is heard of its peer any more.
+func (c *core) watched(now time.Time, name string, up, lost bool) {
+	s := c.sees[name]
+	if s == nil {
+		return
+	}
+	was := *s
+	switch {
+	case up:
+		*s = sight{up: true}
+	case !lost:
+		*s = sight{}
+	case was.lost.IsZero():
+		*s = sight{lost: now}
+	}
+	c.stale = c.stale || was.up != up
+	switch {
+	case up && !was.up:
+		c.vote(now, name, true)
+		c.send([]string{name}, message{Facts: []fact{c.own()}})
+		if c.standing(name) != Present {
+			c.send([]string{name}, message{Facts: []fact{c.told(now, name)}})
+		}
+		c.isolate(false)
+		c.plead(now)
+	case !s.lost.IsZero() && was.lost.IsZero() && c.standing(name) == Present:
+		c.vote(now, name, false)
+	}
+}
+
+// vote tells the other watchers of a member whether this one sees it.
+func (c *core) vote(now time.Time, name string, sees bool) {
+	about := &fact{Member: name, Life: c.lifeOf(name)}
+	m := message{Sees: about}
+	if !sees {
+		m = message{Lost: about}
+		// What the others saw before may be over as well: they are asked anew.
+		maps.DeleteFunc(c.votes[name], func(_ string, sees bool) bool { return sees })
+	}
+	to := slices.DeleteFunc(c.ring.neighbors(name), func(n string) bool { return n == c.self })
+	c.tell(now, to, m)
+	c.judge(now, name)
+}
+
+// judge decides whether a member whose session has expired is gone: if more
+// watchers have lost it than see it, and at least two have. If nobody else says
+// anything, it is this node that may be cut off: then somebody else must answer.
+func (c *core) judge(now time.Time, name string) {
+	s := c.sees[name]
+	if s == nil || s.up || s.lost.IsZero() || c.standing(name) == Gone || c.held(now, name) {
+		return
+	}
+	lost, seen := 1, 0
+	for _, sees := range c.votes[name] {
+		if sees {
+			seen++
+		} else {
+			lost++
+		}
+	}
+	switch {
+	case lost > 1 && lost > seen:
+		c.declare(now, name)
+		return
+	case now.Before(s.lost.Add(answers)):
+		return
+	}
+	s.judged = true
+	switch {
+	case lost > 1 || seen > 0:
+	case c.hears(name):
+		c.declare(now, name)
+	default:
+		c.inquire("")
+	}
+}
+
+// held says that a member has asked for patience, and gives no cause to doubt.
+func (c *core) held(now time.Time, name string) bool {
+	k := c.facts[name]
+	return k != nil && k.Standing == Restarting && now.Before(k.until) && k.missed < misses
+}
+
+// hears says that some session other than that with name is Up.
+func (c *core) hears(name string) bool {
+	for n, s := range c.sees {
+		if n != name && s.up {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *core) declare(now time.Time, name string) {
+	f := fact{Member: name, Life: c.lifeOf(name), Standing: Gone}
+	c.learn(now, f)
+	c.tell(now, nil, message{Facts: []fact{f}})
+}
+
+// count takes in what another watcher of a member sees, unless that was in an
+// earlier life.
+func (c *core) count(now time.Time, from string, about fact, sees bool) {
+	if !slices.Contains(c.ring.neighbors(about.Member), from) || about.Life < c.lifeOf(about.Member) {
+		return
+	}
+	if c.votes[about.Member] == nil {
+		c.votes[about.Member] = map[string]bool{}
+	}
+	c.votes[about.Member][from] = sees
+	c.judge(now, about.Member)
+}
+
+// inquire asks a question, unless an answer to it is awaited.
+func (c *core) inquire(q question) {
+	if !c.asked[q] {
+		c.asked[q] = true
+		c.ask = append(c.ask, q)
+	}
+}
+
+// answered takes the reply to a question.
+func (c *core) answered(now time.Time, q question, r Reply) {
+	delete(c.asked, q)
+	if q == "" {
+		c.witnessed(now, r)
+		return
+	}
+	k := c.facts[string(q)]
+	switch {
+	case k == nil || k.Standing != Restarting:
+	case r == Sign:
+		k.missed = 0
+	case r == Silence:
+		if k.missed++; k.missed == misses {
+			c.overdue(now, string(q))
+		}
+	}
+}
+
+// witnessed takes in whether somebody who is no member answers. If so this node
+// is not cut off, and those whom nobody sees are gone. If nobody does, it is.
+// Where there is nobody to ask, one of two nodes can't tell, and rather answers
+// twice than not at all.
+func (c *core) witnessed(now time.Time, r Reply) {
+	if c.hears("") {
+		return
+	}
+	cut := r == Silence || r == CantTell && len(c.sees) > 1
+	if c.isolated && !cut {
+		// The sessions come Up in a moment, unless the others really are gone.
+		if c.touched.IsZero() {
+			c.touched = now
+		}
+		cut = now.Before(c.touched.Add(reunion))
+	} else {
+		c.touched = time.Time{}
+	}
+	c.isolate(cut)
+	if cut {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.sees)) {
+		if s := c.sees[name]; s.judged && len(c.votes[name]) == 0 && !c.held(now, name) && c.standing(name) != Gone {
+			c.declare(now, name)
+		}
+	}
+}
+
+func (c *core) isolate(now bool) {
+	c.changed = c.changed || c.isolated != now
+	c.isolated = now
+}
+
+// overdue treats a member that asked for patience as lost.
+func (c *core) overdue(now time.Time, name string) {
+	k := c.facts[name]
+	k.missed = misses
+	if s := c.sees[name]; s != nil && !s.up {
+		*s = sight{lost: now}
+		c.vote(now, name, false)
+	}
+}

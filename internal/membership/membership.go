@@ -1,0 +1,313 @@
+// Package membership tells within a fraction of a second which speakers are
+// there. Kubernetes says who should be; who is, the speakers find out among
+// themselves: each holds BFD sessions with its neighbors on a ring, at most six
+// whatever the number of speakers, and a speaker is gone when more of its
+// neighbors have lost it than see it. That is told to all in one datagram each.
+//
+// A speaker that restarts says so and is not gone: its node still forwards what
+// its neighbors on the link send there. One that is cut off from everybody
+// knows it.
+//
+// It decides nothing about who announces what.
+package membership
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+)
+
+// Member is a speaker that should be there.
+type Member struct {
+	Name string     // of its node
+	Addr netip.Addr // where it can be reached: its node's address
+}
+
+// Config is what a Group is to do. The zero Config watches nobody.
+type Config struct {
+	Members    []Member      // with this speaker itself
+	Keys       [][]byte      // the first signs, any may have signed what arrives; none: watch nobody
+	Interval   time.Duration // between BFD packets
+	Multiplier uint8         // packets missed until a session is lost
+	Port       uint16        // of the BFD sessions
+}
+
+// View is who is there. The zero View knows nobody.
+type View struct {
+	Standing map[string]Standing // of each member
+	// Watchers are, for each member that restarts, the nearest that are Present, in
+	// the order in which they are to stand in for it.
+	Watchers map[string][]string
+	// Isolated: this speaker hears no other, and nobody else either.
+	Isolated bool
+	// Sessions are the own ones, and Up how many of them are Up.
+	Sessions, Up int
+}
+
+// Sessions is a *bfd.Engine.
+type Sessions interface {
+	Set([]bfd.Session)
+	States() []bfd.State
+	Changed() <-chan struct{}
+	Run(context.Context) error
+}
+
+// Post carries datagrams between speakers.
+type Post interface {
+	Send(to netip.Addr, b []byte) error
+	// Deliver calls receive with what arrives, until ctx ends. b is valid until
+	// receive returns.
+	Deliver(ctx context.Context, receive func(b []byte)) error
+}
+
+// Reply is what asking for a sign of life came to.
+type Reply uint8
+
+// The replies.
+const (
+	CantTell Reply = iota // there is nobody to ask, or no way to
+	Silence
+	Sign
+)
+
+// Witness asks hosts on this node's links for a sign of life that needs no
+// speaker there: ARP or NDP.
+type Witness interface {
+	// Ask asks addr, or with the zero Addr somebody who is no member: a gateway.
+	Ask(ctx context.Context, addr netip.Addr) Reply
+}
+
+// Hold is how long a restarting speaker asks the others to wait for it.
+const Hold = 10 * time.Second
+
+// Group is this speaker among the others. Make one with New.
+type Group struct {
+	self     string
+	life     uint64
+	sessions Sessions
+	post     Post
+	witness  Witness
+	log      *slog.Logger
+
+	config  atomic.Pointer[Config]
+	view    atomic.Pointer[View]
+	wake    chan struct{} // buffered 1: the config has changed
+	changed chan struct{} // buffered 1: the view has
+
+	mail      chan message
+	replies   chan answer
+	discarded atomic.Uint64
+}
+
+type answer struct {
+	to question
+	Reply
+}
+
+// New returns a Group without members. life must be greater than at the last
+// start of this speaker: a time. It starts nothing.
+func New(self string, life uint64, sessions Sessions, post Post, witness Witness, log *slog.Logger) *Group {
+	g := &Group{
+		self: self, life: life, sessions: sessions, post: post, witness: witness, log: log,
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), mail: make(chan message, 256), replies: make(chan answer, 16),
+	}
+	g.config.Store(&Config{})
+	g.view.Store(&View{})
+	return g
+}
+
+// Set replaces the config and returns at once.
+func (g *Group) Set(c Config) {
+	c.Members, c.Keys = slices.Clone(c.Members), slices.Clone(c.Keys)
+	g.config.Store(&c)
+	signal(g.wake)
+}
+
+// View returns who is there now. It must not be changed.
+func (g *Group) View() View { return *g.view.Load() }
+
+// Changed gets a value after the View has changed.
+func (g *Group) Changed() <-chan struct{} { return g.changed }
+
+// Discarded counts the datagrams that were not signed with a key, or could not
+// be read.
+func (g *Group) Discarded() uint64 { return g.discarded.Load() }
+
+// Run takes part until ctx ends. Then it tells the others that this speaker
+// restarts.
+func (g *Group) Run(ctx context.Context) error {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	failed := make(chan error, 2)
+	wg.Go(func() { failed <- g.sessions.Run(running) })
+	wg.Go(func() { failed <- g.post.Deliver(running, g.receive) })
+	defer wg.Wait()
+	defer stop()
+	c := newCore(g.self, g.life)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	addrs := map[string]netip.Addr{}
+	for done := ctx.Done(); ; {
+		select {
+		case <-done:
+			done = nil
+			c.restart(time.Now(), Hold)
+		case err := <-failed:
+			return err
+		case <-g.wake:
+			addrs = g.configure(c)
+		case <-g.sessions.Changed():
+			g.look(c, addrs)
+		case m := <-g.mail:
+			c.hear(time.Now(), m)
+		case a := <-g.replies:
+			c.answered(time.Now(), a.to, a.Reply)
+		case <-timer.C:
+			c.tick(time.Now())
+		}
+		g.act(running, c, addrs)
+		if ctx.Err() != nil && done == nil && len(c.later) == 0 {
+			return nil
+		}
+		timer.Reset(time.Until(c.next()))
+	}
+}
+
+// configure takes over the config and returns the members' addresses.
+func (g *Group) configure(c *core) map[string]netip.Addr {
+	config := g.config.Load()
+	addrs := map[string]netip.Addr{}
+	for _, m := range config.Members {
+		addrs[m.Name] = m.Addr
+	}
+	c.set(time.Now(), slices.Collect(maps.Keys(addrs)))
+	var sessions []bfd.Session
+	if len(config.Keys) > 0 {
+		for _, name := range c.ring.neighbors(g.self) {
+			sessions = append(sessions, bfd.Session{
+				Path:     bfd.Path{Peer: addrs[name], Hops: bfd.Multihop, Port: config.Port},
+				Transmit: config.Interval, Receive: config.Interval, Multiplier: config.Multiplier, Keys: bfdKeys(config.Keys),
+			})
+		}
+	}
+	g.sessions.Set(sessions)
+	return addrs
+}
+
+// bfdKeys derives keys of the length that BFD allows.
+func bfdKeys(keys [][]byte) []bfd.Key {
+	var out []bfd.Key
+	for _, key := range keys {
+		sum := mac(key, []byte("bfd"))
+		id := sum[len(sum)-1]
+		if !slices.ContainsFunc(out, func(k bfd.Key) bool { return k.ID == id }) {
+			out = append(out, bfd.Key{ID: id, Secret: string(sum[:20])})
+		}
+	}
+	return out
+}
+
+// look has the core look at the sessions.
+func (g *Group) look(c *core, addrs map[string]netip.Addr) {
+	names := map[netip.Addr]string{}
+	for name, addr := range addrs {
+		names[addr] = name
+	}
+	for _, s := range g.sessions.States() {
+		// Nothing is heard of a peer that was here, and that did not say it ends the
+		// session on purpose.
+		lost := s.Status != bfd.Up && s.Ups > 0 && s.RemoteDiscr == 0 && s.LastOutage.RemoteStatus != bfd.AdminDown
+		c.watched(time.Now(), names[s.Session.Peer], s.Status == bfd.Up, lost)
+	}
+}
+
+// act does what the core wants done.
+func (g *Group) act(ctx context.Context, c *core, addrs map[string]netip.Addr) {
+	for _, l := range c.out {
+		g.send(l, addrs)
+	}
+	for _, q := range c.ask {
+		addr := addrs[string(q)]
+		go func() {
+			select {
+			case g.replies <- answer{q, g.witness.Ask(ctx, addr)}:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	c.out, c.ask = nil, nil
+	if !c.changed && !c.stale || len(g.mail) > 0 {
+		return // or wait for what comes at once
+	}
+	view := c.view()
+	g.view.Store(&view)
+	if c.changed {
+		g.log.Info("membership changed", "gone", named(view, Gone), "restarting", named(view, Restarting), "isolated", view.Isolated)
+		signal(g.changed)
+	}
+	c.changed, c.stale = false, false
+}
+
+func named(v View, standing Standing) []string {
+	var out []string
+	for name, s := range v.Standing {
+		if s == standing {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// send posts a letter to each of its receivers. A datagram that can't be sent
+// is lost as it could be on the way: those that matter are repeated.
+func (g *Group) send(l letter, addrs map[string]netip.Addr) {
+	config := g.config.Load()
+	if len(config.Keys) == 0 {
+		return
+	}
+	b, err := l.seal(config.Keys[0])
+	if err != nil {
+		g.log.Error("can't tell the other speakers", "err", err)
+		return
+	}
+	to := l.to
+	if to == nil {
+		to = slices.Collect(maps.Keys(addrs))
+	}
+	for _, name := range to {
+		if addr, ok := addrs[name]; ok && name != g.self {
+			if err := g.post.Send(addr, b); err != nil {
+				g.log.Debug("can't reach a speaker", "node", name, "err", err)
+			}
+		}
+	}
+}
+
+// receive reads a datagram. One that finds the mailbox full is lost.
+func (g *Group) receive(b []byte) {
+	m, err := open(g.config.Load().Keys, b)
+	if err != nil {
+		g.discarded.Add(1)
+		return
+	}
+	select {
+	case g.mail <- m:
+	default:
+		g.discarded.Add(1)
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,254 @@
+package membership
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// soon is the longest time from a silent loss to everybody's knowing of it: the
+// detection time of the slowest watchers, and what the others need to hear.
+const soon = 600 * time.Millisecond
+
+func in(t *testing.T, n int, body func(*world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, n)
+		defer w.end()
+		w.meet()
+		body(w)
+	})
+}
+
+func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
+	for _, n := range []int{3, 5, 7, 8, 9, 30} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			in(t, n, func(w *world) {
+				w.plug("n2", false)
+				w.agree(soon, " n2 Gone", "n2")
+				w.stays(5*time.Second, " n2 Gone", "n2")
+				if told := w.told("n2"); told != " isolated" {
+					t.Errorf("n2 tells %q", told)
+				}
+				w.plug("n2", true)
+				w.agree(4*time.Second, "")
+				w.stays(5*time.Second, "")
+			})
+		})
+	}
+}
+
+func TestTwoNodes(t *testing.T) {
+	t.Run("whom the gateway answers takes the other for gone", func(t *testing.T) {
+		in(t, 2, func(w *world) {
+			w.plug("n2", false)
+			w.agree(2*soon, " n2 Gone", "n2")
+			w.agree(2*soon, " isolated", "n1")
+			w.plug("n2", true)
+			w.agree(5*time.Second, "")
+		})
+	})
+	t.Run("without a gateway each takes the other for gone", func(t *testing.T) {
+		in(t, 2, func(w *world) {
+			w.noGateway()
+			w.plug("n2", false)
+			w.agree(2*soon, " n2 Gone", "n2")
+			w.agree(2*soon, " n1 Gone", "n1")
+			w.plug("n2", true)
+			w.agree(5*time.Second, "")
+		})
+	})
+}
+
+func TestTwoThatCantHearEachOtherAreBothThere(t *testing.T) {
+	for _, n := range []int{3, 6, 12} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			in(t, n, func(w *world) {
+				a := w.nodes["n1"]
+				b := newRing(namesOf(w)).neighbors("n1")[0]
+				w.part("n1", b, true)
+				w.stays(5*time.Second, "")
+				if v := a.View(); v.Up != v.Sessions-1 {
+					t.Errorf("%d of %d sessions are Up: the link was not cut", v.Up, v.Sessions)
+				}
+			})
+		})
+	}
+}
+
+func TestSeveralAtOnce(t *testing.T) {
+	in(t, 20, func(w *world) {
+		r := newRing(namesOf(w))
+		lost := r[4:9] // neighbors on the ring: the middle one loses five of six sessions
+		for _, name := range lost {
+			w.plug(name, false)
+		}
+		want := ""
+		for _, name := range slices.Sorted(slices.Values(lost)) {
+			want += " " + name + " Gone"
+		}
+		w.agree(time.Second, want, lost...)
+		for _, name := range lost {
+			w.plug(name, true)
+		}
+		w.agree(5*time.Second, "")
+	})
+}
+
+func TestHalvesPartAndMeetAgain(t *testing.T) {
+	in(t, 6, func(w *world) {
+		names := namesOf(w)
+		left, right := names[:3], names[3:]
+		set := func(parted bool) {
+			for _, a := range left {
+				for _, b := range right {
+					w.part(a, b, parted)
+				}
+			}
+		}
+		set(true)
+		w.agree(soon, " n4 Gone n5 Gone n6 Gone", right...)
+		w.agree(soon, " n1 Gone n2 Gone n3 Gone", left...)
+		set(false)
+		w.agree(5*time.Second, "")
+	})
+}
+
+func TestARestartIsNoLoss(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.stop("n3")
+		w.agree(50*time.Millisecond, " n3 Restarting", "n3")
+		w.stays(5*time.Second, " n3 Restarting", "n3")
+		want := newRing(namesOf(w)).after("n3")[:2*successors]
+		if diff := cmp.Diff(want, w.nodes["n1"].View().Watchers["n3"]); diff != "" {
+			t.Errorf("who stands in for n3: want -, have +:\n%s", diff)
+		}
+		w.again("n3")
+		w.agree(50*time.Millisecond, "", "n3")
+		w.meet()
+		w.stays(Hold, "")
+	})
+}
+
+func TestARestartThatTakesTooLongIsALoss(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.stop("n3")
+		w.stays(Hold-time.Second, " n3 Restarting", "n3")
+		w.agree(time.Second+soon, " n3 Gone", "n3")
+		w.again("n3")
+		w.agree(50*time.Millisecond, "", "n3")
+	})
+}
+
+func TestANodeThatDiesWhileItsSpeakerRestarts(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.stop("n3")
+		w.stays(3*time.Second, " n3 Restarting", "n3")
+		w.plug("n3", false)
+		w.agree(time.Second, " n3 Gone", "n3")
+	})
+}
+
+func TestASpeakerThatIsKilledAndComesBack(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.kill("n3")
+		w.agree(soon, " n3 Gone", "n3")
+		w.plug("n3", true)
+		w.again("n3")
+		w.agree(50*time.Millisecond, "", "n3")
+		w.meet()
+	})
+}
+
+func TestDatagramsGetLost(t *testing.T) {
+	in(t, 12, func(w *world) {
+		w.lose(0.4)
+		for range 5 {
+			w.plug("n2", false)
+			w.agree(10*time.Second, " n2 Gone", "n2")
+			w.plug("n2", true)
+			w.agree(20*time.Second, "")
+		}
+	})
+}
+
+func TestAllHearOfAll(t *testing.T) {
+	in(t, 60, func(w *world) {
+		w.lose(0.2)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		for name, n := range w.nodes {
+			if unheard := named(n.View(), Unheard); len(unheard) > 0 {
+				t.Errorf("%s has not heard of %v", name, unheard)
+			}
+		}
+	})
+}
+
+func TestStrangersAreNotHeard(t *testing.T) {
+	in(t, 3, func(w *world) {
+		m := message{From: "n2", Facts: []fact{{Member: "n1", Life: 1 << 60, Standing: Gone}}}
+		b, err := m.seal([]byte("another key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, forged := range [][]byte{b, b[:10], nil} {
+			w.nodes["n3"].letters(forged)
+		}
+		w.stays(time.Second, "")
+		if n := w.nodes["n3"].Discarded(); n != 3 {
+			t.Errorf("%d datagrams were discarded", n)
+		}
+	})
+}
+
+var speakers = flag.Int("speakers", 150, "how many TestManySpeakers simulates")
+
+func TestManySpeakers(t *testing.T) {
+	in(t, *speakers, func(w *world) {
+		for _, n := range w.nodes {
+			if v := n.View(); v.Sessions > 2*successors {
+				t.Fatalf("%s has %d sessions", n.self, v.Sessions)
+			}
+		}
+		for _, name := range namesOf(w)[1:11] {
+			w.plug(name, false)
+			t.Logf("%d speakers: all know after %s that %s is gone", *speakers, w.agree(soon, " "+name+" Gone", name), name)
+			w.plug(name, true)
+			w.agree(5*time.Second, "")
+		}
+	})
+}
+
+func namesOf(w *world) []string {
+	var names []string
+	for _, m := range w.config.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+func TestRing(t *testing.T) {
+	for n := 1; n < 40; n++ {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprint("node", i))
+		}
+		r := newRing(names)
+		for _, a := range names {
+			near := r.neighbors(a)
+			if len(near) != min(n-1, 2*successors) {
+				t.Errorf("%d: %s has %d neighbors", n, a, len(near))
+			}
+			for _, b := range near {
+				if a == b || !slices.Contains(r.neighbors(b), a) {
+					t.Errorf("%d: %s is a neighbor of %s, not the other way round", n, b, a)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ndp"
+	"github.com/vishvananda/netlink"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// patience is how long a host on the link has to answer.
+const patience = 80 * time.Millisecond
+
+// Witness asks hosts on the node's links for a sign of life.
+type Witness struct{ Log *slog.Logger }
+
+// target is a host on a link.
+type target struct {
+	addr netip.Addr
+	link int // index
+}
+
+// Ask implements membership.Witness.
+func (w Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
+	targets, err := gateways()
+	if addr.IsValid() {
+		targets, err = onLink(addr)
+	}
+	if err != nil {
+		w.Log.Debug("can't look for a sign of life", "addr", addr, "err", err)
+		return membership.CantTell
+	}
+	if len(targets) == 0 {
+		return membership.CantTell
+	}
+	replies := make(chan membership.Reply, len(targets))
+	for _, t := range targets {
+		go func() { replies <- w.try(ctx, t) }()
+	}
+	best := membership.Silence
+	for range targets {
+		switch <-replies {
+		case membership.Sign:
+			return membership.Sign
+		case membership.CantTell:
+			best = membership.CantTell
+		}
+	}
+	return best
+}
+
+// gateways returns those of the default routes, of both families.
+func gateways() ([]target, error) {
+	var out []target
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteList(nil, family)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			if r.Dst != nil {
+				if ones, _ := r.Dst.Mask.Size(); ones > 0 {
+					continue
+				}
+			}
+			hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
+			if len(r.MultiPath) > 0 {
+				hops = r.MultiPath
+			}
+			for _, hop := range hops {
+				if gw, ok := netip.AddrFromSlice(hop.Gw); ok {
+					out = append(out, target{gw.Unmap(), hop.LinkIndex})
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// onLink returns addr, if it is reached without a router.
+func onLink(addr netip.Addr) ([]target, error) {
+	routes, err := netlink.RouteGet(addr.AsSlice())
+	if err != nil {
+		return nil, fmt.Errorf("find the route to %s: %w", addr, err)
+	}
+	for _, r := range routes {
+		if len(r.Gw) == 0 {
+			return []target{{addr, r.LinkIndex}}, nil
+		}
+	}
+	return nil, nil
+}
+
+// try asks one host.
+func (w Witness) try(ctx context.Context, t target) membership.Reply {
+	link, err := net.InterfaceByIndex(t.link)
+	if err != nil || link.Flags&net.FlagUp == 0 || link.Flags&net.FlagRunning == 0 {
+		return membership.Silence // no link, no life
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ask := w.askARP
+	if t.addr.Is6() {
+		ask = w.askNDP
+	}
+	switch err := ask(ctx, link, t.addr); {
+	case err == nil:
+		return membership.Sign
+	case isTimeout(err):
+		return membership.Silence
+	default:
+		w.Log.Debug("can't look for a sign of life", "addr", t.addr, "link", link.Name, "err", err)
+		return membership.CantTell
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func (w Witness) askARP(ctx context.Context, link *net.Interface, addr netip.Addr) error {
+	client, err := arp.Dial(link)
+	if err != nil {
+		return fmt.Errorf("open a socket for ARP: %w", err)
+	}
+	defer func() { _ = client.Close() }()
+	deadline, _ := ctx.Deadline()
+	if err := client.SetDeadline(deadline); err != nil {
+		return err
+	}
+	_, err = client.Resolve(addr)
+	return err
+}
+
+func (w Witness) askNDP(ctx context.Context, link *net.Interface, addr netip.Addr) error {
+	conn, _, err := ndp.Listen(link, ndp.LinkLocal)
+	if err != nil {
+		return fmt.Errorf("open a socket for NDP: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	group, err := ndp.SolicitedNodeMulticast(addr.WithZone(""))
+	if err != nil {
+		return err
+	}
+	question := &ndp.NeighborSolicitation{
+		TargetAddress: addr.WithZone(""),
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: link.HardwareAddr}},
+	}
+	if err := conn.WriteTo(question, nil, group); err != nil {
+		return err
+	}
+	for {
+		m, _, _, err := conn.ReadFrom()
+		if err != nil {
+			return err
+		}
+		if na, ok := m.(*ndp.NeighborAdvertisement); ok && na.TargetAddress == addr.WithZone("") {
+			return nil
+		}
+	}
+}
