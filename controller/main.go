@@ -141,6 +141,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
+	key := keeper{client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace}
 	// A replica that could not serve at once does not stand for election.
 	candidate := func(ctx context.Context) error {
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
@@ -148,7 +149,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.run, writes.giveBack} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.run, writes.giveBack, key.run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}

@@ -36,7 +36,8 @@ type heartbeat struct {
 	namespace string
 	interval  time.Duration
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
-	changed   chan struct{} // told when live, connected or settled changed
+	changed   chan struct{} // told when leases, connected or settled changed
+	restarts  func() bool   // whether the others are told, on the wire, that this speaker restarts
 	begin     chan struct{} // closed when the speaker can announce: others may count on it
 
 	lost     atomic.Pointer[map[string]bool] // the speakers that count as gone
@@ -62,22 +63,21 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	}
 }
 
-// live returns the nodes whose speakers are there: those whose Leases the
-// cache shows as held, less those that count as gone. So one that comes, or
-// that stops by itself, is known at once.
-func (h *heartbeat) live(ctx context.Context) (map[string]bool, error) {
+// leases returns the nodes whose speakers hold a Lease, as the cache shows it,
+// and those that count as gone. So one that comes, or that gives its Lease up, is
+// known at once.
+func (h *heartbeat) leases(ctx context.Context) (held, lost map[string]bool, err error) {
 	var leases coordinationv1.LeaseList
 	if err := cluster.List(ctx, h.client, &leases, client.InNamespace(h.namespace)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lost := h.gone()
-	out := map[string]bool{}
+	held = map[string]bool{}
 	for _, l := range leases.Items {
-		if node := holder(&l); node != "" && !lost[node] {
-			out[node] = true
+		if node := holder(&l); node != "" {
+			held[node] = true
 		}
 	}
-	return out, nil
+	return held, h.gone(), nil
 }
 
 // gone returns the nodes whose speakers missed too many renewals.
@@ -152,6 +152,9 @@ func (h *heartbeat) run(ctx context.Context) error {
 		h.beat(ctx)
 		select {
 		case <-ctx.Done():
+			if h.restarts() {
+				return nil // the others know, and wait
+			}
 			return h.release()
 		case <-time.After(time.Until(next)):
 		}

@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // lease is the Lease of a node's speaker, renewed at second at; at -1 it was
@@ -140,6 +142,7 @@ func TestMayTake(t *testing.T) {
 		{"settled: nobody's", 0, settledAfter, "", true},
 		{"settled: that of a node that is gone", 0, settledAfter, "gone", true},
 		{"out of reach for long: nothing, for others may have it", 10 * time.Second, 9, "self", false},
+		{"out of reach for long: what a node has whose watchers have lost it", 10 * time.Second, 9, "watched", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &heartbeat{node: "self", interval: time.Second}
@@ -149,8 +152,9 @@ func TestMayTake(t *testing.T) {
 				h.lastEcho.Store(&at)
 			}
 			r := &reconciler{options: options{node: "self"}, beat: h}
+			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			if got := r.mayTake(a, d); got != c.want {
+			if got := r.mayTake(a, d, view); got != c.want {
 				t.Errorf("may take: got %t, want %t", got, c.want)
 			}
 		})

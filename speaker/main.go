@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -29,9 +30,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/membership/network"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -43,6 +48,10 @@ type options struct {
 	probes    string
 	heartbeat time.Duration
 	logLevel  slog.Level
+
+	membershipPort       uint
+	membershipInterval   time.Duration
+	membershipMultiplier uint
 }
 
 func main() {
@@ -53,6 +62,9 @@ func main() {
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
+	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
+	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
+	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.Parse()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
@@ -70,6 +82,12 @@ func (o options) validate() error {
 		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
 	case o.heartbeat < 100*time.Millisecond:
 		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
+	case o.membershipPort > math.MaxUint16-1:
+		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
+	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
+		return fmt.Errorf("--membership-interval is %s; it must be from 50ms to 10s", o.membershipInterval)
+	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
+		return fmt.Errorf("--membership-multiplier is %d; it must be from 3 to 50", o.membershipMultiplier)
 	}
 	return nil
 }
@@ -85,6 +103,18 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := assemble(ctx, mgr, o, logger); err != nil {
+		return err
+	}
+	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
+	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+// assemble makes the parts and has mgr run them.
+func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.Logger) error {
 	routerID, err := firstIPv4()
 	if err != nil {
 		return err
@@ -92,9 +122,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
+	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
+		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
+	beat.restarts = group.Heard
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions,
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, taken: map[netip.Addr]string{},
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -114,6 +147,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Skip:    same,
 		Rest:    cluster.Share(10),
 		Signals: []<-chan struct{}{links.Changed(), beat.changed},
+		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
 		return err
@@ -122,14 +156,14 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run} {
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run}
+	if o.membershipPort != 0 {
+		tasks = append(tasks, group.Run)
+	}
+	for _, task := range tasks {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
-	}
-	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
-	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("run: %w", err)
 	}
 	return nil
 }

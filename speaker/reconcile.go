@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // reconciler reads, thinks, and sets what the adapters are to do. It writes
@@ -29,6 +31,8 @@ type reconciler struct {
 	beat     *heartbeat
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
+	group    *membership.Group
+	taken    map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
 	plan     atomic.Pointer[decision] // what is in force; nil at first
 	report   chan struct{}            // told after every pass
 	thought  func()                   // called after the first pass, and perhaps again
@@ -42,14 +46,8 @@ type decision struct {
 	live    map[string]bool       // nodes whose speakers were there
 }
 
-func decide(s announce.Snapshot) *decision {
-	d := &decision{
-		Plan:    announce.Decide(s),
-		claimed: map[netip.Addr]bool{}, holders: map[netip.Addr]string{}, live: map[string]bool{},
-	}
-	for _, c := range s.Claims {
-		d.holders[c.Addr] = c.Node
-	}
+func decide(s announce.Snapshot, named map[netip.Addr]string) *decision {
+	d := &decision{Plan: announce.Decide(s), claimed: map[netip.Addr]bool{}, holders: named, live: map[string]bool{}}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 	}
@@ -57,11 +55,11 @@ func decide(s announce.Snapshot) *decision {
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
-	snap, err := r.snapshot(ctx)
+	snap, named, err := r.snapshot(ctx)
 	if err != nil {
 		return 0, err
 	}
-	withheld := r.apply(decide(snap))
+	withheld := r.apply(decide(snap, named))
 	r.thought()
 	if withheld {
 		return r.heartbeat, nil
@@ -77,12 +75,17 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		before = &decision{}
 	}
 	all := len(d.Claims)
+	view := r.group.View()
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return !before.claimed[c.Addr] && !r.mayTake(c.Addr, d)
+		return view.Isolated || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
 	})
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
+		if holder := d.holders[c.Addr]; !before.claimed[c.Addr] && holder != r.node {
+			r.taken[c.Addr] = holder
+		}
 	}
+	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
 	r.links.Set(d.Claims)
 	r.sessions.Set(d.Peerings)
 	for _, c := range d.Claims {
@@ -104,10 +107,16 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 // the API server is out of reach others may have taken over what this node's
 // cache still calls its own. At first this node knows too little of the others
 // to take what nobody has; but what a node that is there gives up was meant for
-// this one.
-func (r *reconciler) mayTake(a netip.Addr, d *decision) bool {
-	if holder := d.holders[a]; holder == r.node || d.live[holder] {
+// this one. What a node has that is gone, as its watchers say, this node takes
+// whether or not the API server can be asked.
+func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
+	holder := d.holders[a]
+	switch {
+	case view.Standing[holder] == membership.Gone:
+		return true
+	case holder == r.node || d.live[holder]:
 		return r.beat.connected()
+	default:
+		return r.beat.settled()
 	}
-	return r.beat.settled()
 }

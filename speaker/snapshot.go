@@ -14,23 +14,24 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// snapshot reads all that the decision depends on.
-func (r *reconciler) snapshot(ctx context.Context) (announce.Snapshot, error) {
-	s := announce.Snapshot{Self: r.node}
+// snapshot reads all that the decision depends on, and which node each L2Claim
+// names.
+func (r *reconciler) snapshot(ctx context.Context) (s announce.Snapshot, named map[netip.Addr]string, err error) {
+	s.Self = r.node
 	objects, err := cluster.Configuration(ctx, r.reader, r.namespace)
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
 	if s.Services, err = r.services(ctx, config); err != nil {
-		return s, err
+		return s, nil, err
 	}
 	if s.Nodes, err = r.nodes(ctx); err != nil {
-		return s, err
+		return s, nil, err
 	}
-	s.Claims, err = r.heldClaims(ctx)
-	return s, err
+	s.Claims, named, err = r.heldClaims(ctx)
+	return s, named, err
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
@@ -78,8 +79,11 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 	for _, l := range r.links.Links() {
 		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up})
 	}
-	live, err := r.beat.live(ctx)
+	p, err := r.presence(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.gather(ctx, p, nodes.Items); err != nil {
 		return nil, err
 	}
 	out := make([]announce.Node, len(nodes.Items))
@@ -87,20 +91,33 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 		n := &nodes.Items[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live:     n.Name == r.node || live[n.Name],
+			Live:     n.Name == r.node || p.there(n.Name),
 			Excluded: intent.Excluded(n),
 		}
 	}
 	return out, nil
 }
 
-func (r *reconciler) heldClaims(ctx context.Context) ([]announce.HeldClaim, error) {
+// heldClaims returns what the L2Claims say, but for those of which this node has
+// taken the address over and could not yet say so: while the API server is away,
+// a former holder that comes back does not get it back.
+func (r *reconciler) heldClaims(ctx context.Context) (held []announce.HeldClaim, named map[netip.Addr]string, err error) {
 	claims, err := readClaims(ctx, r.reader, r.claims)
-	var out []announce.HeldClaim
-	for _, c := range claims {
-		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil {
-			out = append(out, announce.HeldClaim{Addr: a, Node: c.Spec.Node})
-		}
+	if err != nil {
+		return nil, nil, err
 	}
-	return out, err
+	named = map[netip.Addr]string{}
+	for _, c := range claims {
+		a, err := netip.ParseAddr(string(c.Spec.Address))
+		if err != nil {
+			continue
+		}
+		named[a] = c.Spec.Node
+		node := c.Spec.Node
+		if from, taken := r.taken[a]; taken && from == node {
+			node = r.node
+		}
+		held = append(held, announce.HeldClaim{Addr: a, Node: node})
+	}
+	return held, named, nil
 }

@@ -41,6 +41,13 @@ func Scheme() (*runtime.Scheme, error) {
 	return s, nil
 }
 
+// SecretMembership holds what the speakers sign with what they tell one another;
+// MembershipKey is the entry that they sign with.
+const (
+	SecretMembership = "steelyard-membership"
+	MembershipKey    = "key"
+)
+
 // LabelLease marks the Leases by which speakers tell that they are there.
 const LabelLease = v1beta1.Group + "/lease"
 

@@ -30,6 +30,8 @@ type Loop struct {
 	// happens meanwhile; nil: not at all. The first event of a quiet time
 	// finds the pause over.
 	Rest func(took time.Duration) time.Duration
+	// Urgent is a signal that ends a rest; nil: there is none.
+	Urgent <-chan struct{}
 }
 
 // leastRest lets the events of a burst merge, however short the runs are.
@@ -107,8 +109,8 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 		} else {
 			retry = firstRetry
 		}
-		if l.Rest != nil && !Sleep(ctx, l.Rest(time.Since(start))) {
-			return
+		if l.Rest != nil {
+			l.rest(ctx, l.Rest(time.Since(start)), due)
 		}
 		var timer <-chan time.Time
 		if again > 0 {
@@ -119,7 +121,20 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			return
 		case <-due:
 		case <-timer:
+		case <-l.Urgent:
 		}
+	}
+}
+
+// rest pauses, unless something urgent happens: then a run is due.
+func (l Loop) rest(ctx context.Context, d time.Duration, due chan<- struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-l.Urgent:
+		Signal(due)
 	}
 }
 

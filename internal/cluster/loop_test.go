@@ -75,6 +75,19 @@ func TestALoopRestsInProportion(t *testing.T) {
 	})
 }
 
+func TestSomethingUrgentEndsARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		urgent := make(chan struct{}, 1)
+		_, at := runs(t, Loop{Rest: func(time.Duration) time.Duration { return time.Second }, Urgent: urgent}, func() (time.Duration, error) { return 0, nil })
+		time.Sleep(100 * time.Millisecond)
+		Signal(urgent)
+		expect(t, []time.Duration{0, 100 * time.Millisecond}, at())
+		time.Sleep(time.Hour)
+		Signal(urgent)
+		expect(t, []time.Duration{0, 100 * time.Millisecond, time.Hour + 100*time.Millisecond}, at())
+	})
+}
+
 func TestALoopLooksAgainWhenItSaidSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0

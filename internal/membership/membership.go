@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,15 +124,20 @@ func New(self string, life uint64, sessions Sessions, post Post, witness Witness
 	return g
 }
 
-// Set replaces the config and returns at once.
+// Set replaces the config and returns at once. The same again does nothing.
 func (g *Group) Set(c Config) {
 	c.Members, c.Keys = slices.Clone(c.Members), slices.Clone(c.Keys)
-	g.config.Store(&c)
-	signal(g.wake)
+	if old := g.config.Swap(&c); !reflect.DeepEqual(*old, c) {
+		signal(g.wake)
+	}
 }
 
 // View returns who is there now. It must not be changed.
 func (g *Group) View() View { return *g.view.Load() }
+
+// Heard reports whether other speakers hear this one: those are told when it
+// restarts.
+func (g *Group) Heard() bool { return g.View().Up > 0 }
 
 // Changed gets a value after the View has changed.
 func (g *Group) Changed() <-chan struct{} { return g.changed }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+// keyLength is the length of a new key, in octets.
+const keyLength = 32
+
+// keeper makes the key with which the speakers sign what they tell one another,
+// if there is none. It never changes one: who rotates keys, does.
+type keeper struct {
+	client    client.Client
+	direct    client.Reader
+	log       *slog.Logger
+	namespace string
+}
+
+// run looks until the Secret is there. Any replica may: the first that creates
+// it has made the key.
+func (k keeper) run(ctx context.Context) error {
+	for pause := firstRetry; ; pause = min(2*pause, time.Minute) {
+		err := k.ensure(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			k.log.Warn("can't make the speakers' key; trying again", "err", err, "after", pause)
+		}
+		if !cluster.Sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// firstRetry is the pause after the first failure.
+const firstRetry = time.Second
+
+func (k keeper) ensure(ctx context.Context) error {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = k.namespace, cluster.SecretMembership
+	err := k.direct.Get(ctx, client.ObjectKeyFromObject(secret), secret)
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	key := make([]byte, keyLength)
+	_, _ = rand.Read(key) // never fails
+	secret.Data = map[string][]byte{cluster.MembershipKey: key}
+	if err := k.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+	}
+	return nil
+}
