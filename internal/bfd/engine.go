@@ -58,8 +58,15 @@ var (
 	ErrSource    = errors.New("the sender is not the peer of the session that the packet names")
 )
 
-// reopenAfter is how long after one try to open a session's sockets the next is made.
-const reopenAfter = time.Second
+const (
+	// reopenAfter is how long after one try to open a session's sockets the next is made.
+	reopenAfter = time.Second
+	// recheckAfter is the same where nothing that is sent would show that they
+	// no longer serve.
+	recheckAfter = 10 * time.Second
+	// openings is how many sockets are opened at most before packets are sent again.
+	openings = 16
+)
 
 // Engine holds sessions.
 type Engine struct {
@@ -203,6 +210,7 @@ func (e *Engine) turn() time.Time {
 		next = e.queue[0].at
 	}
 	e.mu.Unlock()
+	e.tell(work.changes)
 	e.close(work.closing)
 	return next
 }
@@ -213,18 +221,18 @@ func (e *Engine) reconcile(now time.Time) {
 		return
 	}
 	e.wanted, e.refused = false, nil
-	kept := map[Path]bool{}
+	kept, ends := map[Path]bool{}, map[Path]bool{}
 	for _, want := range e.want {
 		err := want.validate()
-		if err == nil && kept[want.Path] {
-			err = errors.New("another session has the same path")
+		if err == nil && ends[want.ends()] {
+			err = errors.New("another session has the same addresses, device and port")
 		}
 		if err != nil {
 			e.refused = append(e.refused, State{Session: want, Status: Down, RemoteStatus: Down, Problem: err.Error()})
 			signal(e.changed)
 			continue
 		}
-		kept[want.Path] = true
+		kept[want.Path], ends[want.ends()] = true, true
 		s := e.sessions[want.Path]
 		switch {
 		case s == nil:
@@ -260,14 +268,14 @@ func (e *Engine) pop(now time.Time, work *work) {
 		s := heap.Pop(&e.queue).(*session)
 		switch {
 		case s.gone(now):
-			work.gone = append(work.gone, s)
+			e.forget(s, work)
 			continue
 		case s.expired(now):
 			work.late = append(work.late, s)
 		default:
 			e.emit(now, s, work)
 		}
-		if !s.openAt.IsZero() && !now.Before(s.openAt) {
+		if at, ok := s.opens(); ok && !now.Before(at) && len(work.opening) < openings {
 			s.tried = now
 			work.opening = append(work.opening, opening{session: s, path: s.want.Path})
 		}
@@ -299,33 +307,30 @@ func (e *Engine) settle(now time.Time, work *work) {
 		e.opened(now, o, work)
 	}
 	for _, s := range work.seen {
-		if e.tell(s) {
+		if before := s.shown; before != s.shows() {
+			s.shown = s.shows()
+			work.changes = append(work.changes, change{before: before, now: s.state(), left: !s.left.IsZero()})
 			signal(e.changed)
 		}
 		e.schedule(s)
 	}
-	for _, s := range work.gone {
-		e.forget(s, work)
+}
+
+// tell logs changes of state, and problems.
+func (e *Engine) tell(changes []change) {
+	for _, c := range changes {
+		peer, now := c.now.Session.Peer, c.now
+		if c.before.status != now.Status && !c.left {
+			e.log.Info("BFD session changed", "peer", peer, "from", c.before.status.String(), "to", now.Status.String(),
+				"diagnostic", now.Diagnostic.String(), "remote", now.RemoteStatus.String(), "detection", now.Detection)
+		}
+		if c.before.problem != now.Problem && now.Problem != "" {
+			e.log.Warn("BFD session has a problem", "peer", peer, "problem", now.Problem)
+		}
 	}
 }
 
-// tell logs a change of state and reports any change.
-func (e *Engine) tell(s *session) bool {
-	before, shown := s.shown, s.shows()
-	if before == shown {
-		return false
-	}
-	s.shown = shown
-	if before.status != shown.status && s.left.IsZero() {
-		e.log.Info("BFD session changed", "peer", s.want.Peer, "from", before.status.String(), "to", shown.status.String(),
-			"diagnostic", s.diagnostic.String(), "remote", s.remote.status.String(), "detection", s.detection())
-	}
-	if before.problem != shown.problem && shown.problem != "" {
-		e.log.Warn("BFD session has a problem", "peer", s.want.Peer, "problem", shown.problem)
-	}
-	return true
-}
-
+// forget drops s, which then no packet finds.
 func (e *Engine) forget(s *session, work *work) {
 	delete(e.sessions, s.want.Path)
 	delete(e.byDiscr, s.discr)

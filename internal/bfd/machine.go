@@ -149,10 +149,12 @@ func (m *machine) detection() time.Duration {
 
 // silent says that no periodic packets may be sent (§6.8.7).
 func (m *machine) silent() bool {
-	waiting := m.want.Passive && m.remote.discr == 0
 	demanded := m.remote.demand && m.status == Up && m.remote.status == Up && !m.polling
-	return waiting || demanded || m.remote.timers.RequiredMinRx == 0
+	return m.waiting() || demanded || m.remote.timers.RequiredMinRx == 0
 }
+
+// waiting says that it is the peer who must begin (§6.1).
+func (m *machine) waiting() bool { return m.want.Passive && m.remote.discr == 0 }
 
 // deadline is when the peer counts as gone; ok is false if it already does.
 func (m *machine) deadline() (at time.Time, ok bool) {
@@ -207,7 +209,10 @@ func (m *machine) receive(now time.Time, p Packet, raw, auth []byte) error {
 		status: p.Status, diagnostic: p.Diagnostic, discr: p.MyDiscr, demand: p.Demand,
 		timers: Timers{DesiredMinTx: p.DesiredMinTx, RequiredMinRx: p.RequiredMinRx, Multiplier: p.Multiplier},
 	}
-	m.receiveSequence, m.sequenceUntil = sequence, now.Add(2*m.detection())
+	m.receiveSequence = sequence
+	if m.sequenceUntil = now.Add(2 * m.detection()); auth == nil {
+		m.sequenceUntil = time.Time{}
+	}
 	if p.Final && m.polling {
 		m.polling, m.inForce = false, m.said // emit starts the next Poll Sequence, if one is needed
 	}

@@ -58,6 +58,13 @@ func (p Path) ListenPort() uint16 {
 	}
 }
 
+// ends is p without what no packet shows: sessions with equal ends could not be
+// told apart.
+func (p Path) ends() Path {
+	p.Port, p.Hops = p.ListenPort(), SingleHop
+	return p
+}
+
 // Session is one session as it is wanted. All but its Path can be changed while
 // it is Up; a change of timers is agreed with the peer by a Poll Sequence
 // (RFC 5880 §6.8.3).

@@ -22,11 +22,11 @@ import (
 // none, is told and sent, and after "=>" all that it sends and how its state
 // changes, with the time.
 //
-//	session [tx D] [rx D] [mult N] [passive] [disabled] [key ID:SECRET]... [multihop] [minttl N]
+//	session [tx D] [rx D] [mult N] [passive] [disabled] [key ID:SECRET]... [multihop] [minttl N] [device NAME]
 //	none
 //	wait D
 //	quietly wait D                 what it sends meanwhile is not told
-//	hear STATUS [P] [F] [D] [my N] [your us|N] [mult N] [tx D] [rx D] [diag N] [ttl N] [from ADDR] [to ADDR]
+//	hear STATUS [P] [F] [D] [my N] [your us|N] [mult N] [tx D] [rx D] [diag N] [ttl N] [from ADDR] [to ADDR] [on DEVICE]
 //	     [key ID:SECRET seq N]     without "your" it is "us", but in Down 0
 //	waiting hear ...               the packet waits in the socket until that is drained
 //	status                         the engine's own word
@@ -187,6 +187,8 @@ func (s *stage) session(args []string) Session {
 			want.Multiplier = uint8(s.number(value))
 		case "minttl":
 			want.MinTTL = uint8(s.number(value))
+		case "device":
+			want.Device = value
 		case "key":
 			want.Keys = append(want.Keys, s.key(value))
 		default:
@@ -201,7 +203,7 @@ func (s *stage) packet(args []string) Datagram {
 	p := Packet{Multiplier: 3, MyDiscr: 7, DesiredMinTx: 300 * time.Millisecond, RequiredMinRx: 300 * time.Millisecond}
 	d := Datagram{From: peer, To: us, TTL: 255}
 	for _, st := range s.engine.States() {
-		d.Port, s.discr = st.Session.ListenPort(), st.Discriminator
+		d.Port, d.Device, s.discr = st.Session.ListenPort(), st.Session.Device, st.Discriminator
 	}
 	for status := AdminDown; status <= Up; status++ {
 		if status.String() == args[0] {
@@ -248,6 +250,8 @@ func (s *stage) packet(args []string) Datagram {
 			d.From = netip.MustParseAddr(value)
 		case "to":
 			d.To = netip.MustParseAddr(value)
+		case "on":
+			d.Device = value
 		case "seq":
 			sequence = s.number(value)
 		case "key":

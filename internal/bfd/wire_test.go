@@ -40,17 +40,25 @@ func cable(t *testing.T) (a, b host) {
 	for _, h := range []host{a, b} {
 		command(t, "ip", "netns", "add", h.name)
 		t.Cleanup(func() { command(t, "ip", "netns", "del", h.name) })
-	}
-	command(t, "ip", "-n", a.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
-	for i, h := range []host{a, b} {
 		h.ip("link", "set", "lo", "up")
-		h.ip("address", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", "eth0")
-		for _, prefix := range []string{"2001:db8::", "fe80::"} {
-			h.ip("address", "add", fmt.Sprintf("%s%d/64", prefix, i+1), "dev", "eth0", "nodad")
+	}
+	join(a, b)
+	return a, b
+}
+
+// join puts the cable between two hosts.
+func join(a, b host) {
+	a.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
+	for i, h := range []host{a, b} {
+		for _, addr := range addresses(i + 1) {
+			h.ip("address", "add", addr, "dev", "eth0", "nodad")
 		}
 		h.ip("link", "set", "eth0", "up")
 	}
-	return a, b
+}
+
+func addresses(n int) []string {
+	return []string{fmt.Sprintf("192.0.2.%d/24", n), fmt.Sprintf("2001:db8::%d/64", n), fmt.Sprintf("fe80::%d/64", n)}
 }
 
 func command(t *testing.T, name string, args ...string) string {
@@ -117,19 +125,24 @@ func TestPairOverVeth(t *testing.T) {
 			t.Run(family+", "+name, func(t *testing.T) {
 				t.Parallel()
 				a, b := cable(t)
-				newEnd := func(h host, addr string) *end {
-					return &end{Engine: bfd.New(udp.New(), slog.New(slog.DiscardHandler)), addr: netip.MustParseAddr(addr), inside: h.inside}
-				}
-				e := &ends{T: t, a: newEnd(a, addrs[0]), b: newEnd(b, addrs[1])}
-				e.cut = func(cut bool) { a.drop(cut); b.drop(cut) }
-				e.wait = func(what string, until func() bool) {
-					t.Helper()
-					eventually(t, what, until, e.a.says, e.b.says)
-				}
+				e := endsOn(t, a, b, addrs)
 				stop := e.run()
 				defer stop()
 				body(e)
 			})
 		}
 	}
+}
+
+func endsOn(t *testing.T, a, b host, addrs [2]string) *ends {
+	newEnd := func(h host, addr string) *end {
+		return &end{Engine: bfd.New(udp.New(), slog.New(slog.DiscardHandler)), addr: netip.MustParseAddr(addr), inside: h.inside}
+	}
+	e := &ends{T: t, a: newEnd(a, addrs[0]), b: newEnd(b, addrs[1])}
+	e.cut = func(cut bool) { a.drop(cut); b.drop(cut) }
+	e.wait = func(what string, until func() bool) {
+		t.Helper()
+		eventually(t, what, until, e.a.says, e.b.says)
+	}
+	return e
 }

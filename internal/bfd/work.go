@@ -71,10 +71,19 @@ func (s *session) next() (at time.Time, ok bool) {
 	} else if at, ok = s.deadline(); !s.left.IsZero() {
 		at, ok = s.left, true
 	}
-	if !s.openAt.IsZero() && (!ok || s.openAt.Before(at)) {
-		at, ok = s.openAt, true
+	if opens, must := s.opens(); must && (!ok || opens.Before(at)) {
+		at, ok = opens, true
 	}
 	return at, ok
+}
+
+// opens is when to open a port, or another in the place of one that may no
+// longer serve; ok is false if the one it has does.
+func (s *session) opens() (at time.Time, ok bool) {
+	if s.openAt.IsZero() && s.waiting() { // else a device that was made anew would never be noticed
+		return s.tried.Add(recheckAfter), true
+	}
+	return s.openAt, !s.openAt.IsZero()
 }
 
 // ready says that it does now.
@@ -111,8 +120,15 @@ type work struct {
 	opening []opening
 	seen    []*session // all that were taken from the queue
 	late    []*session // of these, whose detection time seems over
-	gone    []*session
 	closing []Port
+	changes []change
+}
+
+// change is what there is to log of a session.
+type change struct {
+	before shown
+	now    State
+	left   bool
 }
 
 type sending struct {
@@ -191,12 +207,19 @@ func (e *Engine) take(now time.Time, d Datagram) (*session, error) {
 	switch {
 	case s == nil:
 		return nil, ErrNoSession
-	case s.port == nil || s.port.Peer() != d.From || s.want.ListenPort() != d.Port || s.want.Local.IsValid() && s.want.Local.WithZone("") != d.To.WithZone(""):
+	case !s.listens(d):
 		return s, ErrSource
 	case d.TTL < s.needsTTL():
 		return s, ErrTTL
 	}
 	return s, s.machine.receive(now, p, d.Payload, auth)
+}
+
+// listens says that d came from where s is to hear its peer.
+func (s *session) listens(d Datagram) bool {
+	return s.port != nil && s.port.Peer() == d.From && s.want.ListenPort() == d.Port &&
+		(s.want.Device == "" || s.want.Device == d.Device) &&
+		(!s.want.Local.IsValid() || s.want.Local.WithZone("") == d.To.WithZone(""))
 }
 
 func (s *session) needsTTL() uint8 {

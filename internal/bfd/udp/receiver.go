@@ -75,18 +75,18 @@ func (w *Wire) part(k key) error {
 
 // listen opens the socket of k. The lock is held.
 func (w *Wire) listen(k key) (*receiver, error) {
-	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(k.port)})
+	address := netip.IPv4Unspecified()
 	options := []option{{unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.IPPROTO_IP, unix.IP_PKTINFO, 1}}
 	if k.ipv6 {
-		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(k.port)}
+		address = netip.IPv6Unspecified()
 		options = []option{{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1}, {unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1}, {unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1}}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := socket(k.ipv6)
 	if err != nil {
 		return nil, fmt.Errorf("listen for BFD packets: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprintf("bfd-%d", k.port))
-	err = errors.Join(set(fd, options), bind(fd, k.device), w.claim(fd, k, address))
+	err = errors.Join(set(fd, options), bind(fd, k.device), w.claim(fd, k, sockaddr(address, k.port)))
 	if err == nil && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, queued) != nil {
 		err = set(fd, []option{{unix.SOL_SOCKET, unix.SO_RCVBUF, queued}}) // as far as an unprivileged process may
 	}

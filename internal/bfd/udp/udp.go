@@ -93,10 +93,11 @@ func (w *Wire) Drain() {
 	}
 }
 
-// port sends the packets of one session.
+// port sends the packets of one session. Its socket is not in Go's poller: who
+// sends must never wait.
 type port struct {
 	wire *Wire
-	conn net.Conn
+	fd   int
 	peer netip.Addr
 	key  key
 }
@@ -119,14 +120,14 @@ func (w *Wire) Open(path bfd.Path) (bfd.Port, error) {
 		}
 		k.index = device.Index
 	}
-	conn, err := dial(path, peer)
+	fd, err := dial(path, peer)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("send BFD packets to %s: %w", path.Peer, err)
 	}
 	if err := w.join(k); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return &port{wire: w, conn: conn, peer: peer, key: k}, nil
+	return &port{wire: w, fd: fd, peer: peer, key: k}, nil
 }
 
 // numbered writes a link-local address with the number of its zone, as
@@ -145,43 +146,65 @@ func numbered(a netip.Addr, zone string) (netip.Addr, error) {
 	return a.WithZone(strconv.Itoa(link.Index)), nil
 }
 
-// dial makes the socket that sends, from a free port of RFC 5881's range.
-func dial(path bfd.Path, peer netip.Addr) (net.Conn, error) {
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error { return prepareToSend(fd, path) })
-	}}
+// dial makes the socket that sends, from a free port of RFC 5881's range. What
+// its errors say is the same with each try.
+func dial(path bfd.Path, peer netip.Addr) (fd int, err error) {
 	local := path.Local.WithZone("")
-	if !local.IsValid() {
+	switch {
+	case !local.IsValid() && peer.Is6():
+		local = netip.IPv6Unspecified()
+	case !local.IsValid():
 		local = netip.IPv4Unspecified()
-		if peer.Is6() {
-			local = netip.IPv6Unspecified()
-		}
-	}
-	if local.Is6() && local.IsLinkLocalUnicast() {
+	case local.Is6() && local.IsLinkLocalUnicast():
 		local = local.WithZone(peer.Zone())
 	}
-	first := rand.IntN(sources)
-	for i := range sourceTries {
-		source := uint16(firstSource + (first+i)%sources)
-		dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, source))
-		conn, err := dialer.Dial("udp", netip.AddrPortFrom(peer, path.ListenPort()).String())
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("send BFD packets to %s: %w", path.Peer, explain(err))
-		}
-		return conn, nil
+	fd, err = socket(peer.Is6())
+	if err != nil {
+		return 0, err
 	}
-	return nil, fmt.Errorf("send BFD packets to %s: no source port from %d to 65535 was found free", path.Peer, firstSource)
+	err = prepareToSend(fd, path)
+	if err == nil {
+		err = bindSource(fd, local)
+	}
+	if err == nil {
+		err = os.NewSyscallError("connect", unix.Connect(fd, sockaddr(peer, path.ListenPort())))
+	}
+	if err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
-// explain adds a hint to what the kernel says of an address.
-func explain(err error) error {
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		return fmt.Errorf("%w: this host does not have the local address", err)
+func bindSource(fd int, local netip.Addr) error {
+	first := rand.IntN(sources)
+	for i := range sourceTries {
+		switch err := unix.Bind(fd, sockaddr(local, uint16(firstSource+(first+i)%sources))); {
+		case errors.Is(err, unix.EADDRINUSE):
+		case errors.Is(err, unix.EADDRNOTAVAIL):
+			return fmt.Errorf("this host does not have the local address %s", local)
+		default:
+			return os.NewSyscallError("bind", err)
+		}
 	}
-	return err
+	return fmt.Errorf("no source port from %d to 65535 was found free", firstSource)
+}
+
+func socket(ipv6 bool) (int, error) {
+	family := unix.AF_INET
+	if ipv6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	return fd, os.NewSyscallError("socket", err)
+}
+
+// sockaddr writes an address, with the number of its zone if any, for the kernel.
+func sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: int(port)}
+	}
+	zone, _ := strconv.Atoi(a.Zone()) // none is 0
+	return &unix.SockaddrInet6{Addr: a.As16(), Port: int(port), ZoneId: uint32(zone)}
 }
 
 func prepareToSend(fd int, path bfd.Path) error {
@@ -228,15 +251,17 @@ func control(c syscall.RawConn, f func(fd int) error) error {
 
 // Send implements bfd.Port.
 func (p *port) Send(b []byte) error {
-	_, err := p.conn.Write(b)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	_, err := unix.Write(p.fd, b)
+	if errors.Is(err, unix.ECONNREFUSED) {
 		return bfd.ErrRefused
 	}
-	return err
+	return os.NewSyscallError("send", err)
 }
 
 // Peer implements bfd.Port.
 func (p *port) Peer() netip.Addr { return p.peer }
 
 // Close implements bfd.Port.
-func (p *port) Close() error { return errors.Join(p.conn.Close(), p.wire.part(p.key)) }
+func (p *port) Close() error {
+	return errors.Join(os.NewSyscallError("close", unix.Close(p.fd)), p.wire.part(p.key))
+}
