@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,11 +64,7 @@ type election struct {
 	closing atomic.Bool
 }
 
-func newElection(cfg *rest.Config, namespace string, log *slog.Logger) (*election, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("name this replica: %w", err)
-	}
+func newElection(cfg *rest.Config, namespace, host string, log *slog.Logger) (*election, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Timeout = giveUpAfter / 2
 	client, err := coordination.NewForConfig(cfg)

@@ -89,6 +89,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
@@ -100,7 +101,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
 	}
 	rep := &reporter{
-		client: mgr.GetClient(), events: mgr.GetEventRecorder("steelyard-speaker"), log: logger, node: o.node,
+		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
 	}
 	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
@@ -122,7 +123,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run} {
+	for _, task := range []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run, tells.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
