@@ -317,7 +317,7 @@ func TestANewTermForgetsWhatTheFormerOneTried(t *testing.T) {
 func TestAFormerLeaderWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
-		b.leader.lease.renewed = time.Now().Add(-leaseDuration)
+		b.leader.lease.renewed = time.Now().Add(-holds)
 		expect(t, map[string]string{}, b.settle(t))
 		b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now()}}
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
