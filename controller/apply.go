@@ -22,12 +22,12 @@ func (r *reconciler) apply(t *term, s snapshot, p plan) time.Duration {
 		a, tried := s.attempts[x.svc.UID]
 		switch {
 		case tried && a.flying:
-			waiting = waiting || !x.differs || !x.change.same(a.change)
+			waiting = waiting || x.change == nil || !x.change.same(a.change)
 		case tried && s.now.Before(a.notBefore):
-		case x.differs && slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
+		case x.change != nil && slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
-		case x.differs:
-			r.writer.start(t, x.svc, x.change)
+		case x.change != nil:
+			r.writer.start(t, x.svc, *x.change)
 		case tried && len(a.maybe) == 0:
 			r.writer.forget(x.svc.UID)
 		case tried: // what it shows is right, if that is what it shows: the answer tells
@@ -61,7 +61,7 @@ func (s snapshot) again() time.Duration {
 func (p plan) showing(attempts map[types.UID]attempt) map[netip.Addr][]int {
 	out := map[netip.Addr][]int{}
 	for i, x := range p.services {
-		if x.differs {
+		if x.change != nil {
 			for _, a := range x.change.loses {
 				out[a] = append(out[a], i)
 			}

@@ -45,7 +45,7 @@ type rig struct {
 	*reconciler
 	refused, dropped, lost map[string]bool
 	slow                   map[string]time.Duration
-	notes                  []note
+	notes                  []cluster.Note
 	leader                 *term
 }
 
@@ -100,12 +100,10 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 			return out, err
 		},
 	}
-	b.writer = newWriter(api, log, func(n note) {
+	b.writer = newWriter(api, log, func(n cluster.Note) {
 		mu.Lock()
 		defer mu.Unlock()
-		if n.about != nil {
-			b.notes = append(b.notes, n)
-		}
+		b.notes = append(b.notes, n)
 	}, func(string, error) {})
 	return b
 }
@@ -217,7 +215,7 @@ func TestARefusedServiceDoesNotReserveAnAddress(t *testing.T) {
 			b.settle(t)
 		}
 		for _, n := range b.notes {
-			if n.reason == v1beta1.ReasonStatusRefused && n.about.Name == "a" {
+			if n.Reason == v1beta1.ReasonStatusRefused && n.About.Name == "a" {
 				told++
 			}
 		}
@@ -319,7 +317,7 @@ func TestANewTermForgetsWhatTheFormerOneTried(t *testing.T) {
 func TestAFormerLeaderWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
-		b.leader.lease.renewed = time.Now().Add(-leaseDuration)
+		b.leader.lease.renewed = time.Now().Add(-holds)
 		expect(t, map[string]string{}, b.settle(t))
 		b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now()}}
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))

@@ -23,7 +23,7 @@ func BenchmarkThink(b *testing.B) {
 			t := &thinker{}
 			for i, x := range t.think(s).services {
 				svc := x.svc.DeepCopy()
-				written(svc, x.change)
+				written(svc, *x.change)
 				s.services[i] = svc
 			}
 			t.think(s)
@@ -32,7 +32,7 @@ func BenchmarkThink(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				one := waiting(fmt.Sprint("new", i), int64(n))
 				p := t.think(snapshot{now: time.Unix(1, 0), objects: s.objects, namespaces: s.namespaces, services: append(s.services[:n:n], one)})
-				if x := p.services[n]; x.svc != one || !x.differs {
+				if x := p.services[n]; x.svc != one || x.change == nil {
 					b.Fatalf("the new Service got %+v", p.grants[n])
 				}
 			}

@@ -39,18 +39,8 @@ func sameWords(a, b metav1.Condition) bool {
 	return a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
-// changeOf compares a Service with what it is granted, and returns the change,
-// if there is one to be made. No advertisement covers the addresses in silent.
-func changeOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (change, bool) {
-	c, differs := changeTo(svc, g, silent)
-	if !differs {
-		return change{}, false
-	}
-	return c, true
-}
-
-// changeTo returns the change that brings about what svc is granted, and
-// whether that differs from what it shows.
+// changeTo returns the change that brings about what svc is granted, and whether
+// that differs from what it shows. No advertisement covers the addresses in silent.
 func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c change, differs bool) {
 	c = change{addrs: g.Addrs, allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
 	held := intent.Holds(svc)
@@ -115,7 +105,7 @@ func giveUp(svc *corev1.Service, g ipam.Grant) change {
 		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", join(g.Addrs))
 	}
 	kept.Moved = g.Moved
-	c, _ := changeOf(svc, kept, nil)
+	c, _ := changeTo(svc, kept, nil)
 	return c
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,14 +23,23 @@ import (
 )
 
 // The leader writes its Lease every renewEvery; a standby looks every lookEvery,
-// so that it takes over soon after a leader has released it. A leader that
-// can't renew gives up in time: renewEvery + giveUpAfter < leaseDuration.
+// or, with the elector's jitter, a bit more than twice that. So it takes over
+// soon after a leader has released the Lease.
+//
+// From the crash of a leader to the next one it takes at most leaseDuration, as
+// the Lease tells. For that, both count spare less: the leader from when it sent
+// a renewal, the standby from when it saw that, which is later. A look late to
+// see the last renewal, and a look late to see that none has followed, the
+// standby still is in time. A leader that can't renew gives up in time:
+// renewEvery + giveUpAfter < holds.
 const (
 	leaseName     = "steelyard-controller"
 	leaseDuration = 6 * time.Second
-	giveUpAfter   = 4 * time.Second
+	spare         = time.Second
+	holds         = leaseDuration - spare // 2 * 2.2 * lookEvery < spare
+	giveUpAfter   = 3 * time.Second
 	renewEvery    = 1500 * time.Millisecond
-	lookEvery     = 500 * time.Millisecond
+	lookEvery     = 200 * time.Millisecond
 )
 
 // term is one time of being the leader. Its context ends with it.
@@ -65,11 +73,7 @@ type election struct {
 	closing atomic.Bool
 }
 
-func newElection(cfg *rest.Config, namespace string, log *slog.Logger) (*election, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("name this replica: %w", err)
-	}
+func newElection(cfg *rest.Config, namespace, host string, log *slog.Logger) (*election, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Timeout = giveUpAfter / 2
 	client, err := coordination.NewForConfig(cfg)
@@ -110,7 +114,7 @@ func (e *election) run(ctx context.Context) error {
 		e.lease.begin(end, e.closing.Load)
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Name: leaseName, Lock: e.lease,
-			LeaseDuration: leaseDuration, RenewDeadline: giveUpAfter, RetryPeriod: lookEvery,
+			LeaseDuration: holds, RenewDeadline: giveUpAfter, RetryPeriod: lookEvery,
 			ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
 				OnStartedLeading: e.begin,
@@ -137,9 +141,9 @@ func (e *election) begin(ctx context.Context) {
 	cluster.Signal(e.changed)
 }
 
-// lease is the lock as the elector sees it, with three habits more: it is
-// written less often than the elector renews it; it knows until when it holds;
-// and once lapsed or lost it is neither renewed nor released, so that a term
+// lease is the lock as the elector sees it, with four habits more: it tells a
+// longer duration than it holds for; it is written less often than the elector
+// renews it; it knows until when it holds; and once lapsed or lost it is neither renewed nor released, so that a term
 // never resumes, and nobody else's is ended.
 type lease struct {
 	resourcelock.Interface
@@ -172,7 +176,7 @@ func (l *lease) until() time.Time {
 	if !l.held || l.over {
 		return time.Time{}
 	}
-	return l.renewed.Add(leaseDuration)
+	return l.renewed.Add(holds)
 }
 
 // lapse ends the turn, if the lease was held in it. The caller holds l.mu.
@@ -197,7 +201,7 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	mine := r.HolderIdentity == l.Identity()
 	sent := time.Now()
 	l.mu.Lock()
-	if l.held && !sent.Before(l.renewed.Add(leaseDuration)) {
+	if l.held && !sent.Before(l.renewed.Add(holds)) {
 		l.lapse()
 	}
 	over, early := l.over, l.held && sent.Sub(l.renewed) < renewEvery
@@ -209,6 +213,7 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	case mine && early, !mine && !release:
 		return nil
 	}
+	r.LeaseDurationSeconds = int(leaseDuration.Seconds())
 	if err := l.noted(do(ctx, r)); err != nil {
 		return err
 	}
@@ -224,10 +229,13 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	if apierrors.IsNotFound(err) {
 		return r, raw, err
 	}
-	if err == nil && r.HolderIdentity != l.Identity() {
-		l.mu.Lock()
-		l.lapse()
-		l.mu.Unlock()
+	if err == nil {
+		r.LeaseDurationSeconds -= int(spare.Seconds())
+		if r.HolderIdentity != l.Identity() {
+			l.mu.Lock()
+			l.lapse()
+			l.mu.Unlock()
+		}
 	}
 	return r, raw, l.noted(err)
 }

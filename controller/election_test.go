@@ -69,18 +69,47 @@ func (l *memoryLock) RecordEvent(string) {}
 func (l *memoryLock) Identity() string   { return l.name }
 func (l *memoryLock) Describe() string   { return l.name }
 
-// stand has a replica take part; stop ends it as a signal does.
-func stand(t *testing.T, r *record, name string) (e *election, lock *memoryLock, stop func()) {
+// replica is one that takes part in the election.
+type replica struct {
+	*election
+	lock *memoryLock
+	stop func() // ends it as a signal does
+}
+
+// stand has a replica take part.
+func stand(t *testing.T, r *record, name string) replica {
 	t.Helper()
-	lock = &memoryLock{record: r, name: name}
+	lock := &memoryLock{record: r, name: name}
 	log := slog.New(slog.DiscardHandler)
-	e = &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1), drain: func() {}}
+	e := &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1), drain: func() {}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { _ = e.run(ctx); close(done) }()
-	stop = func() { cancel(); <-done }
+	stop := func() { cancel(); <-done }
 	t.Cleanup(stop)
-	return e, lock, stop
+	return replica{e, lock, stop}
+}
+
+// standTwo has two replicas take part for a minute and more, and makes sure that
+// a leads, and b stands by.
+func standTwo(t *testing.T) (a, b replica) {
+	t.Helper()
+	r := &record{}
+	a = stand(t, r, "a")
+	time.Sleep(time.Second)
+	b = stand(t, r, "b")
+	time.Sleep(time.Minute)
+	if a.leading() == nil || b.leading() != nil {
+		t.Fatal("not exactly the first one leads")
+	}
+	return a, b
+}
+
+// cutOff has a replica reach the API server no more, or again.
+func (r replica) cutOff(cut bool) {
+	r.lock.mu.Lock()
+	defer r.lock.mu.Unlock()
+	r.lock.cut = cut
 }
 
 func (r *record) written() int {
@@ -91,19 +120,12 @@ func (r *record) written() int {
 
 func TestALeaderThatStopsHandsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &record{}
-		a, _, stop := stand(t, r, "a")
-		time.Sleep(time.Second)
-		b, _, _ := stand(t, r, "b")
-		time.Sleep(time.Minute)
-		if a.leading() == nil || b.leading() != nil {
-			t.Fatal("not exactly the first one leads")
-		}
-		stop()
+		a, b := standTwo(t)
+		a.stop()
 		if a.leading() != nil {
 			t.Error("it leads after it has stopped")
 		}
-		time.Sleep(1200 * time.Millisecond) // a look, with the elector's jitter
+		time.Sleep(5 * lookEvery / 2) // a look, with the elector's jitter
 		if b.leading() == nil {
 			t.Error("the standby does not lead")
 		}
@@ -112,69 +134,59 @@ func TestALeaderThatStopsHandsOverAtOnce(t *testing.T) {
 
 func TestTheLeaseIsWrittenSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &record{}
-		a, _, _ := stand(t, r, "a")
-		time.Sleep(time.Second)
-		stand(t, r, "b")
+		a, _ := standTwo(t)
+		before := a.lock.written()
 		time.Sleep(time.Minute)
-		before := r.written()
-		time.Sleep(time.Minute)
-		if n := r.written() - before; n < 25 || n > 42 {
+		if n := a.lock.written() - before; n < 25 || n > 42 {
 			t.Errorf("%d writes in a minute, want one each %s", n, renewEvery)
 		}
-		if left := time.Until(a.lease.until()); left < leaseDuration-renewEvery-lookEvery || left > leaseDuration {
+		if left := time.Until(a.lease.until()); left < holds-renewEvery-lookEvery || left > holds {
 			t.Errorf("the lease holds for %s", left)
+		}
+		if told := time.Duration(a.lock.held.LeaseDurationSeconds) * time.Second; told != leaseDuration {
+			t.Errorf("the Lease tells that it holds for %s", told)
 		}
 	})
 }
 
-// A leader that can't renew must have stopped before another one follows.
+// A leader that can't renew must have stopped before another one follows, and
+// that one must follow within the duration of the Lease, whenever it happens.
 func TestAReplicaThatIsCutOffStopsInTimeAndComesBackAsStandby(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &record{}
-		a, lock, _ := stand(t, r, "a")
-		time.Sleep(time.Second)
-		b, _, _ := stand(t, r, "b")
-		time.Sleep(time.Minute)
-		r.mu.Lock()
-		lock.cut = true
-		r.mu.Unlock()
-		start := time.Now()
-		for b.leading() == nil {
-			if time.Since(start) > leaseDuration+2*time.Second {
-				t.Fatal("nobody follows")
+	for phase := time.Duration(0); phase < renewEvery+lookEvery; phase += 10 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := standTwo(t)
+			time.Sleep(phase)
+			a.cutOff(true)
+			start := time.Now()
+			for b.leading() == nil {
+				if time.Since(start) > leaseDuration {
+					t.Fatal("nobody follows")
+				}
+				time.Sleep(10 * time.Millisecond)
+				if b.leading() != nil && (a.leading() != nil || time.Now().Before(a.lease.until())) {
+					t.Fatalf("both lead after %s", time.Since(start))
+				}
 			}
-			time.Sleep(10 * time.Millisecond)
-			if b.leading() != nil && (a.leading() != nil || time.Now().Before(a.lease.until())) {
-				t.Fatalf("both lead after %s", time.Since(start))
+			a.cutOff(false)
+			time.Sleep(time.Minute)
+			if a.leading() != nil || b.leading() == nil {
+				t.Error("the former leader does not stand by")
 			}
-		}
-		r.mu.Lock()
-		lock.cut = false
-		r.mu.Unlock()
-		time.Sleep(time.Minute)
-		if a.leading() != nil || b.leading() == nil {
-			t.Error("the former leader does not stand by")
-		}
-	})
+		})
+	}
 }
 
 func TestALonelyReplicaThatWasCutOffLeadsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &record{}
-		a, lock, _ := stand(t, r, "a")
+		a := stand(t, &record{}, "a")
 		time.Sleep(time.Minute)
 		first := a.leading()
-		r.mu.Lock()
-		lock.cut = true
-		r.mu.Unlock()
+		a.cutOff(true)
 		time.Sleep(time.Minute)
 		if a.leading() != nil || first.Err() == nil || !first.deadline().IsZero() {
 			t.Error("it leads without a lease")
 		}
-		r.mu.Lock()
-		lock.cut = false
-		r.mu.Unlock()
+		a.cutOff(false)
 		time.Sleep(2 * time.Second)
 		if second := a.leading(); second == nil || second == first {
 			t.Error("it does not begin a new term")
@@ -187,7 +199,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 		name string
 		over func(l *lease, other *memoryLock)
 	}{
-		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(leaseDuration) }},
+		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(holds) }},
 		{"somebody else has taken it", func(l *lease, other *memoryLock) {
 			_, _, _ = other.Get(context.Background())
 			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b"})
@@ -202,7 +214,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 				l := &lease{Interface: mine, log: slog.New(slog.DiscardHandler)}
 				l.begin(func() { ended = true }, func() bool { return closing })
 				own, released := resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, resourcelock.LeaderElectionRecord{}
-				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != leaseDuration {
+				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != holds {
 					t.Fatal("it is not held")
 				}
 				if err := l.Update(t.Context(), released); err != nil || r.written() != 1 {

@@ -100,13 +100,17 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err != nil {
 		return fmt.Errorf("set up metrics: %w", err)
 	}
-	elect, err := newElection(cfg, o.namespace, logger)
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this replica: %w", err)
+	}
+	elect, err := newElection(cfg, o.namespace, host, logger)
 	if err != nil {
 		return err
 	}
-	tells := &teller{recorder: mgr.GetEventRecorder("steelyard-controller"), log: logger, wake: make(chan struct{}, 1)}
-	writes := newWriter(mgr.GetClient(), logger, tells.tell, counted.patch)
-	tells.idleFor = writes.idleFor
+	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-controller", host)
+	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
+	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
 		services: func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
@@ -121,22 +125,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	elect.drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch}
-	for _, loop := range []cluster.Loop{
-		{
-			Name: "controller", Log: logger, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(5),
-			Kinds: []client.Object{
-				&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
-				&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
-			},
-			Signals: []<-chan struct{}{elect.changed, writes.landed},
-		},
-		{
-			Name: "reporter", Log: logger, Think: rep.report,
-			Rest:    func(time.Duration) time.Duration { return reportRest },
-			Kinds:   append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
-			Signals: []<-chan struct{}{r.planned},
-		},
-	} {
+	for _, loop := range []cluster.Loop{r.loop(elect.changed, writes.landed), rep.loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -149,12 +138,32 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.run, writes.giveBack, key.run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, writes.giveBack, key.run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
 	}
 	return nil
+}
+
+// loop is where addresses are given out.
+func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
+	return cluster.Loop{
+		Name: "controller", Log: r.log, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(2), Signals: signals,
+		Kinds: []client.Object{
+			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
+			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
+		},
+	}
+}
+
+// loop is where all else is written.
+func (r *reporter) loop() cluster.Loop {
+	return cluster.Loop{
+		Name: "reporter", Log: r.log, Think: r.report, Signals: []<-chan struct{}{r.planned},
+		Rest:  func(time.Duration) time.Duration { return reportRest },
+		Kinds: append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
+	}
 }
 
 // skip reports whether an event concerns no allocation: what this replica

@@ -32,8 +32,7 @@ type service struct {
 	early   bool       // its Namespace is not known yet, so that it can't be known who serves it
 	allowed []bool     // which pools serve it, by their index
 	grant   ipam.Grant // the last answer
-	change  change
-	differs bool // change is to be written
+	change  *change    // to be written; nil: nothing is
 }
 
 // thinker turns snapshots into plans. It remembers what it worked out for each
@@ -76,9 +75,10 @@ func (t *thinker) think(s snapshot) plan {
 	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: ipam.Assign(t.pools, requests)}
 	for i, x := range t.byAge {
 		if g := p.grants[i]; x.epoch != t.epoch || !sameGrant(x.grant, g) {
-			x.epoch, x.grant = t.epoch, g
-			x.change, x.differs = changeOf(x.svc, g, t.config.Unadvertised(x.svc, g.Addrs, g.Pools))
-			x.differs = x.differs && !x.early
+			x.epoch, x.grant, x.change = t.epoch, g, nil
+			if c, differs := changeTo(x.svc, g, t.config.Unadvertised(x.svc, g.Addrs, g.Pools)); differs && !x.early {
+				x.change = &c
+			}
 		}
 	}
 	return p

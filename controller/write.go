@@ -75,7 +75,7 @@ type writer struct {
 	log    *slog.Logger
 	seen   cluster.Overlay[*corev1.Service] // the Services as the API server returned them
 	landed chan struct{}                    // buffered 1: a pass should look at what became of a write
-	tell   func(note)
+	tell   func(cluster.Note)
 	count  func(kind string, err error)
 
 	first, again *semaphore.Weighted
@@ -88,7 +88,7 @@ type writer struct {
 	quiet    time.Time // when the last one ended
 }
 
-func newWriter(c client.Client, log *slog.Logger, tell func(note), count func(string, error)) *writer {
+func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count func(string, error)) *writer {
 	return &writer{
 		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1), attempts: map[types.UID]attempt{},
 		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
@@ -230,7 +230,9 @@ func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c
 func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err error) {
 	if err == nil {
 		w.seen.Saw(cluster.Stripped(out))
-		w.tell(noteOf(out, svc, c))
+		if c.event {
+			w.say(noteOf(out, svc, c))
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -268,7 +270,7 @@ func (w *writer) complain(svc *corev1.Service, a attempt, err error) {
 	}
 	w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(svc), "err", err)
 	if refuses(err) {
-		w.tell(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
+		w.say(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
 	}
 }
 

@@ -144,7 +144,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 		}
 		r.claims.SawNew(claim.DeepCopy())
-		r.tellOwner(ctx, want.Services, claim.DeepCopy(), before.Status.Node)
+		r.tellOwner(ctx, want.Services, addr, before.Status.Node)
 	}
 	want.Since = claim.Status.Since
 	if claim.Status.Node != r.node || want.Since == nil {
@@ -196,10 +196,9 @@ func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 }
 
 // tellOwner says on each Service of an address that this node answers for it
-// from now on. The claim goes with the event: without, this event and the one
-// of another address would be merged, and the second text lost.
-func (r *reporter) tellOwner(ctx context.Context, services []string, claim *v1beta1.L2Claim, before string) {
-	note := fmt.Sprintf("node %s answers for %s", r.node, claim.Spec.Address)
+// from now on.
+func (r *reporter) tellOwner(ctx context.Context, services []string, addr netip.Addr, before string) {
+	note := fmt.Sprintf("node %s answers for %s", r.node, addr)
 	if before != "" {
 		note += ", after node " + before
 	}
@@ -209,6 +208,6 @@ func (r *reporter) tellOwner(ctx context.Context, services []string, claim *v1be
 		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.events.Eventf(svc, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, "Announce", "%s", note)
+		r.tell(cluster.Note{About: cluster.About(svc), Type: corev1.EventTypeNormal, Reason: v1beta1.ReasonAnnounced, Action: "Announce", Message: note})
 	}
 }

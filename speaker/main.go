@@ -119,6 +119,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
+	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
@@ -133,7 +134,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
 	}
 	rep := &reporter{
-		client: mgr.GetClient(), events: mgr.GetEventRecorder("steelyard-speaker"), log: logger, node: o.node,
+		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
 	}
 	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
@@ -156,7 +157,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run, tells.Run}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run)
 	}

@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -32,7 +31,7 @@ const retryAfter = 2 * time.Second
 // for delays an announcement.
 type reporter struct {
 	client   client.Client
-	events   events.EventRecorder
+	tell     func(cluster.Note)
 	log      *slog.Logger
 	node     string
 	since    time.Time

@@ -43,14 +43,11 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.settle(ctx); err != nil {
 		return err
 	}
-	running, err := b.running()
+	_, others, err := b.standbys(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range running {
-		if name == active {
-			continue
-		}
+	for _, name := range others {
 		if err := read("a standby, just started", name); err != nil {
 			return err
 		}

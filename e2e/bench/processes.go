@@ -28,18 +28,20 @@ func (b *bench) pid(controller string) (int, error) {
 	return 0, nil
 }
 
-// running lists the replicas of the controller that run.
-func (b *bench) running() ([]string, error) {
-	var names []string
+// standbys returns the active replica, for which it waits, and the others that run.
+func (b *bench) standbys(ctx context.Context) (active string, others []string, err error) {
+	if active, err = b.active(ctx); err != nil {
+		return "", nil, err
+	}
 	for _, name := range b.rack.Controllers() {
 		switch pid, err := b.pid(name); {
 		case err != nil:
-			return nil, err
-		case pid != 0:
-			names = append(names, name)
+			return "", nil, err
+		case pid != 0 && name != active:
+			others = append(others, name)
 		}
 	}
-	return names, nil
+	return active, others, nil
 }
 
 // active waits until a replica is active, and returns it.
@@ -63,18 +65,11 @@ func (b *bench) active(ctx context.Context) (string, error) {
 
 // alone leaves the active replica running, and no other.
 func (b *bench) alone(ctx context.Context) error {
-	active, err := b.active(ctx)
+	_, others, err := b.standbys(ctx)
 	if err != nil {
 		return err
 	}
-	running, err := b.running()
-	if err != nil {
-		return err
-	}
-	for _, name := range running {
-		if name == active {
-			continue
-		}
+	for _, name := range others {
 		if err := b.rack.Kill("control", name, syscall.SIGTERM); err != nil {
 			return err
 		}

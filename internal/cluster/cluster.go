@@ -1,8 +1,9 @@
 // Package cluster is what the controller and the speaker have in common when
 // they read the cluster: which objects are cached, how every event becomes the
-// one request, and how own writes are seen before the cache shows them.
+// one request, and how own writes are seen before the cache shows them. And how
+// they tell people what has happened.
 //
-// It decides nothing, and it writes nothing.
+// It decides nothing, and it writes nothing but Events.
 package cluster
 
 import (

@@ -1,0 +1,152 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// maxNote is how long the text of an event may be (events.k8s.io/v1).
+	maxNote = 1000
+	// maxNotes is how many events may wait to be sent. Those beyond are dropped:
+	// what they say stands in some object's status, too.
+	maxNotes = 20000
+	// telling paces the events: after each, and for how long more urgent writes
+	// come first.
+	telling      = 3 * time.Millisecond
+	tellingLater = 100 * time.Millisecond
+	// hearing is how long one attempt to send an event may take.
+	hearing = 10 * time.Second
+)
+
+// Note is an event that is to be sent.
+type Note struct {
+	About   corev1.ObjectReference
+	Type    string // corev1.EventTypeNormal or …Warning
+	Reason  string
+	Action  string
+	Message string
+}
+
+// About refers to a Service, as events do.
+func About(svc *corev1.Service) corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: svc.Namespace, Name: svc.Name, UID: svc.UID, ResourceVersion: svc.ResourceVersion}
+}
+
+// Teller sends notes as events, one after the other, and keeps none that is
+// sent. (The recorder of client-go keeps each for six minutes, to merge those
+// that are alike; here something is told when it has changed, and no other time.)
+type Teller struct {
+	// IdleFor returns for how long nothing more urgent was being written: events
+	// wait for that, though not for ever. nil: there is nothing more urgent.
+	IdleFor func() time.Duration
+
+	client client.Client
+	log    *slog.Logger
+	name   string        // of the program
+	where  string        // it runs
+	wake   chan struct{} // buffered 1
+
+	mu    sync.Mutex
+	notes []pending
+}
+
+// pending is a note, and when it was told.
+type pending struct {
+	Note
+	at time.Time
+}
+
+// NewTeller returns a teller for the program of that name, and the host that it
+// runs on.
+func NewTeller(c client.Client, log *slog.Logger, name, where string) *Teller {
+	return &Teller{client: c, log: log, name: name, where: where, wake: make(chan struct{}, 1)}
+}
+
+// Tell has n sent later. It waits for nothing.
+func (t *Teller) Tell(n Note) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.notes) < maxNotes {
+		t.notes = append(t.notes, pending{n, time.Now()})
+		Signal(t.wake)
+	}
+}
+
+// Run sends until ctx ends.
+func (t *Teller) Run(ctx context.Context) error {
+	for {
+		n, ok := t.next()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-t.wake:
+			}
+			continue
+		}
+		for waited := time.Duration(0); waited < tellingLater && t.IdleFor != nil && t.IdleFor() < tellingLater; waited += telling {
+			if !Sleep(ctx, telling) {
+				return nil
+			}
+		}
+		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
+			t.log.Warn("can't send an event", "service", n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
+		}
+		if !Sleep(ctx, telling) {
+			return nil
+		}
+	}
+}
+
+// send sends one event, as soon as the API server is there. It has its name
+// before the first attempt, so that none comes twice.
+func (t *Teller) send(ctx context.Context, n pending) error {
+	text := n.Message
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote-3], "") + "…"
+	}
+	_, err := untilThere(ctx, func() (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, hearing)
+		defer cancel()
+		return nil, t.client.Create(ctx, &eventsv1.Event{
+			ObjectMeta:          metav1.ObjectMeta{Namespace: n.About.Namespace, Name: fmt.Sprintf("%s.%x", n.About.Name, n.at.UnixNano())},
+			EventTime:           metav1.NewMicroTime(n.at),
+			ReportingController: t.name,
+			ReportingInstance:   t.name + "-" + t.where,
+			Regarding:           n.About,
+			Type:                n.Type,
+			Reason:              n.Reason,
+			Action:              n.Action,
+			Note:                text,
+		})
+	})
+	if apierrors.IsAlreadyExists(err) {
+		return nil // an attempt had arrived whose answer was lost
+	}
+	return err
+}
+
+// next takes the oldest note.
+func (t *Teller) next() (pending, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.notes) == 0 {
+		t.notes = nil
+		return pending{}, false
+	}
+	n := t.notes[0]
+	t.notes[0] = pending{}
+	t.notes = t.notes[1:]
+	return n, true
+}
