@@ -30,7 +30,7 @@ const (
 	// one of the reasons below.
 	ConditionAllocated = Group + "/Allocated"
 	// ConditionReady of a configuration object: True with reason Accepted, or
-	// False with Invalid, Overlaps, NotFound or Unsupported.
+	// False with Invalid, Overlaps, Conflicts or NotFound.
 	ConditionReady = "Ready"
 	// ConditionInEffect of a configuration object is False, with reason
 	// NoEffectYet, while some of its fields are accepted but do nothing in this
@@ -54,9 +54,9 @@ const (
 const (
 	ReasonAccepted    = "Accepted"
 	ReasonInvalid     = "Invalid"     // a field has a value that can't be used
-	ReasonOverlaps    = "Overlaps"    // its addresses overlap an older pool's
+	ReasonOverlaps    = "Overlaps"    // an older object has its addresses, or some of them
+	ReasonConflicts   = "Conflicts"   // what it asks for another object contradicts
 	ReasonNotFound    = "NotFound"    // it names an object that is not there
-	ReasonUnsupported = "Unsupported" // it can't work in this version
 	ReasonNoEffectYet = "NoEffectYet"
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
