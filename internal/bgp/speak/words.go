@@ -1,6 +1,7 @@
 package speak
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -58,6 +59,10 @@ func dialWords(p announce.Peer, err error) string {
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or its password (TCP MD5) is another one or none", p.Addr, port)
 	case silent:
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or it wants a password (TCP MD5)", p.Addr, port)
+	case errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Sprintf("no route to %s on this node", p.Addr)
+	case errors.Is(err, syscall.ENODEV):
+		return fmt.Sprintf("there is no interface %q on this node", cmp.Or(p.Device, p.Addr.Zone()))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Sprintf("the source address %s is not on this node", p.SourceAddr)
 	}
@@ -78,8 +83,7 @@ func downNews(p announce.Peer, state, reason string) news {
 		return news{why: fmt.Sprintf("the router refused our OPEN: most likely \"bad peer AS\", "+
 			"that is, it expects another AS number than our %d; its log knows", p.LocalASN)}
 	case reason == "write-failed":
-		// gobgp fails so at once if the negotiated hold time is 0.
-		return news{why: "sending to the router failed; a hold time of 0 at the router also looks like this"}
+		return news{why: "sending to the router failed: it reads nothing, or the connection broke"}
 	}
 	return news{}
 }
@@ -103,7 +107,11 @@ func sentWords(p announce.Peer, fields map[string]any) string {
 	if !ok {
 		code, _ := fields["Code"].(uint8)
 		subcode, _ := fields["Subcode"].(uint8)
-		return fmt.Sprintf("sent NOTIFICATION %q to the router", notification{code, subcode})
+		n := notification{code, subcode}
+		if n == maxPrefixes {
+			return fmt.Sprintf("sent NOTIFICATION %q: the router sends more than %d routes, and none is wanted here; let it send none", n, maxReceived)
+		}
+		return fmt.Sprintf("sent NOTIFICATION %q to the router", n)
 	}
 	n := notification{e.TypeCode, e.SubTypeCode}
 	var expected, received uint32
@@ -120,7 +128,10 @@ func sentWords(p announce.Peer, fields map[string]any) string {
 // section 4.5).
 type notification struct{ code, subcode uint8 }
 
-var badPeerAS = notification{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}
+var (
+	badPeerAS   = notification{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}
+	maxPrefixes = notification{bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED}
+)
 
 func (n notification) String() string {
 	kinds := []string{"", "message header error", "OPEN message error", "UPDATE message error",
