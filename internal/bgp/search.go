@@ -17,7 +17,7 @@ type search struct {
 
 	mu      sync.Mutex
 	addr    netip.Addr // the router's, with the link as its zone
-	problem string     // why there is none
+	problem string     // why there is none; "": not known yet
 }
 
 // newSearch begins a search that lasts until it is stopped or ctx ends. It wakes
@@ -27,7 +27,7 @@ func newSearch(ctx context.Context, link string, wake chan struct{}) *search {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &search{link: link, cancel: cancel, ended: make(chan struct{}), problem: "looking for a router on " + link}
+	s := &search{link: link, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
 		unnumbered.Find(ctx, link, func(addr netip.Addr, problem string) {

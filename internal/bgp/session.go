@@ -156,9 +156,8 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 	var problem string
 	if p.Addr, problem = s.search.router(); problem != "" {
 		s.status.fail(problem)
-		return p, false
 	}
-	return p, true
+	return p, p.Addr.IsValid()
 }
 
 // review ends the session if it can't go on, or not for the peer as it is now.

@@ -51,7 +51,7 @@ func dialWords(p announce.Peer, err error) string {
 		port = bgpPort
 	}
 	var timeout net.Error
-	silent := errors.Is(err, syscall.EHOSTUNREACH) || errors.As(err, &timeout) && timeout.Timeout()
+	silent := errors.As(err, &timeout) && timeout.Timeout()
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused: nothing on %s accepts BGP from this node on port %d", p.Addr, port)
@@ -59,6 +59,10 @@ func dialWords(p announce.Peer, err error) string {
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or its password (TCP MD5) is another one or none", p.Addr, port)
 	case silent:
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or it wants a password (TCP MD5)", p.Addr, port)
+	case errors.Is(err, syscall.EHOSTUNREACH) && p.MultiHopTTL == 0 && p.MinTTL == 0 && peerASN(p) != p.LocalASN:
+		return fmt.Sprintf("%s is unreachable: nothing on the network has this address, or it is more than one hop away, which needs ebgpMultiHop", p.Addr)
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return fmt.Sprintf("%s is unreachable", p.Addr)
 	case errors.Is(err, syscall.ENETUNREACH):
 		return fmt.Sprintf("no route to %s on this node", p.Addr)
 	case errors.Is(err, syscall.ENODEV):
@@ -80,8 +84,8 @@ func downNews(p announce.Peer, state, reason string) news {
 	case reason == "invalid-msg" && state != bgp.BGP_FSM_ESTABLISHED.String():
 		// gobgp throws away a NOTIFICATION that comes before the session is
 		// up, so a guess must do.
-		return news{why: fmt.Sprintf("the router refused our OPEN: most likely \"bad peer AS\", "+
-			"that is, it expects another AS number than our %d; its log knows", p.LocalASN)}
+		return news{why: fmt.Sprintf("the router refused our OPEN; its log knows why. "+
+			"Most often that is \"bad peer AS\": it expects another AS number than our %d", p.LocalASN)}
 	case reason == "write-failed":
 		return news{why: "sending to the router failed: it reads nothing, or the connection broke"}
 	}

@@ -34,7 +34,7 @@ func TestWords(t *testing.T) {
 	}{
 		{"a refused connection names address and port", "failed to connect", dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "connection refused: nothing on 192.0.2.1 accepts BGP from this node on port 179", true},
 		{"silence may mean a password", "failed to connect", dial(os.ErrDeadlineExceeded), "no answer from 192.0.2.1 port 179: unreachable, or it wants a password (TCP MD5)", true},
-		{"no neighbour is silence too", "failed to connect", dial(syscall.EHOSTUNREACH), "no answer from 192.0.2.1 port 179", true},
+		{"no neighbour may be a router behind another", "failed to connect", dial(syscall.EHOSTUNREACH), "192.0.2.1 is unreachable: nothing on the network has this address, or it is more than one hop away", true},
 		{"a missing source address is named", "failed to connect", dial(syscall.EADDRNOTAVAIL), "source address 192.0.2.2", true},
 		{"another error is told as it is", "failed to connect", dial(errors.New("odd")), "odd", true},
 		{"our own refusal names both AS numbers", "sent notification", map[string]any{"Data": bgp.NewMessageError(2, 2, nil, "as number mismatch expected 1, received 2")}, `"bad peer AS": the router's AS number is 2, not 1`, false},
