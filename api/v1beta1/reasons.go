@@ -83,3 +83,12 @@ const (
 // ReasonStatusRefused is the reason of an event on a Service whose status the
 // API server, or a policy of its administrator, does not let us write.
 const ReasonStatusRefused = "StatusRefused"
+
+// Reasons of events on a BGPPeer; each is about the session of one node.
+const (
+	ReasonSessionUp      = "SessionUp"
+	ReasonSessionDown    = "SessionDown"    // it was lost; the note says why
+	ReasonSessionFailed  = "SessionFailed"  // it does not come up, or not for all routes; the note says why
+	ReasonSessionReset   = "SessionReset"   // fields of the peer have changed that it can't do without
+	ReasonSessionSkipped = "SessionSkipped" // an older peer is for the same router
+)
