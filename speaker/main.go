@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -136,6 +137,9 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
+	}
+	if err := metrics.Registry.Register(sessionMetrics{sessions}); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
@@ -40,6 +41,10 @@ type reporter struct {
 	sessions *bgp.Sessions
 	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
+
+	// What was told of by events.
+	told      map[string]bgp.State // by name of the peer
+	conflicts map[announce.Conflict]bool
 }
 
 func (r *reporter) run(ctx context.Context) error {
@@ -71,48 +76,11 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, &node); err != nil {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
-	states := r.sessions.States()
+	states := withShadowed(r.sessions.States(), d.Shadowed)
+	r.reportConflicts(ctx, d.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
 	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states))
 }
-
-func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State) error {
-	var list v1beta1.BGPSessionList
-	if err := cluster.List(ctx, r.client, &list); err != nil {
-		return err
-	}
-	have := map[string]*v1beta1.BGPSession{}
-	for i := range list.Items {
-		if s := &list.Items[i]; s.Status.Node == r.node || metav1.IsControlledBy(s, node) {
-			have[s.Name] = s
-		}
-	}
-	var failed []error
-	for _, state := range states {
-		name := r.node + "." + state.Peer
-		err := r.put(ctx, node, existing(have[name], name), func(o client.Object) {
-			s := o.(*v1beta1.BGPSession)
-			if down(s.Status.State) && down(string(state.Session)) && s.Status.LastError == state.LastError {
-				return // attempt after attempt: not worth a write each
-			}
-			s.Status = v1beta1.BGPSessionStatus{
-				Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: state.LastError,
-				Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
-			}
-		})
-		failed = append(failed, err)
-		delete(have, name)
-	}
-	for _, s := range have {
-		if err := r.client.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
-			failed = append(failed, fmt.Errorf("delete BGPSession %q: %w", s.Name, err))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-// down reports whether a session's state is known and not Established.
-func down(state string) bool { return state != "" && state != string(bgp.Established) }
 
 // farewell says that this speaker stopped by itself.
 func (r *reporter) farewell() error {

@@ -36,7 +36,9 @@ type BGPAdvertisement struct {
 type CommunityName string
 
 // BGPAdvertisementSpec says what is announced to whom, and with which path
-// attributes. The empty spec announces every address to every peer.
+// attributes. The empty spec announces every address to every peer. Where
+// several announce one prefix to one peer, it has the communities of all; of
+// localPref, med and asPathPrepend the value of the first by name that sets it.
 type BGPAdvertisementSpec struct {
 	Selection `json:",inline"`
 

@@ -45,6 +45,8 @@ type IPAddress string
 // +kubebuilder:validation:XValidation:rule="!(has(self.ttlSecurity) && has(self.ebgpMultiHop) && self.ebgpMultiHop)",message="ttlSecurity and ebgpMultiHop exclude each other"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ebgpMultiHop) && self.ebgpMultiHop) || ((!has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)) && (!has(self.dynamicASN) || self.dynamicASN != 'internal'))",message="ebgpMultiHop is for a peer of another AS number; internal sessions cross several hops without it"
 // +kubebuilder:validation:XValidation:rule="!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",message="sourceAddress and peerAddress must be of one family"
+// +kubebuilder:validation:XValidation:rule="!has(self.interface) || !(has(self.password) || has(self.passwordSecret))",message="interface excludes password and passwordSecret: TCP MD5 signatures do not work with link-local addresses"
+// +kubebuilder:validation:XValidation:rule="!has(self.interface) || !(has(self.sourceAddress) || has(self.vrf) || (has(self.ebgpMultiHop) && self.ebgpMultiHop))",message="interface excludes sourceAddress, vrf and ebgpMultiHop: the session is with the router on that link"
 type BGPPeerSpec struct {
 	// myASN is the AS number of the nodes.
 	// +required
@@ -74,8 +76,9 @@ type BGPPeerSpec struct {
 	// +optional
 	PeerAddress IPAddress `json:"peerAddress,omitempty"`
 
-	// interface to find the router on by its router advertisements (unnumbered).
-	// Not supported yet: such a peer is not Ready.
+	// interface to find the router on, and it alone, by its router
+	// advertisements (unnumbered, RFC 4861); the node sends such too, for the
+	// router to find it. The session carries both families (RFC 8950).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
@@ -104,7 +107,8 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="keepaliveTime must be a length of time of at least 1s, such as 30s"
 	KeepaliveTime Duration `json:"keepaliveTime,omitempty"`
 
-	// connectTime between attempts to connect; absent: 2s.
+	// connectTime is the longest time between attempts to connect; absent: 2s. A
+	// session that keeps failing is tried less and less often, down to every 30s.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('65535s')",message="connectTime must be a length of time from 1s to 65535s, such as 2s or 1m"
 	ConnectTime Duration `json:"connectTime,omitempty"`
@@ -151,12 +155,15 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=254
 	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
 
-	// enableGracefulRestart has the router keep the routes while a speaker
-	// restarts (RFC 4724). No effect yet.
+	// enableGracefulRestart has the router keep the routes for up to two minutes
+	// while a speaker restarts (RFC 4724). A speaker that stops then says no
+	// goodbye: to take a node's routes away, delete the peer or exclude the node.
 	// +optional
 	EnableGracefulRestart bool `json:"enableGracefulRestart,omitempty"`
 
-	// vrf is the Linux VRF device that the session runs in. No effect yet.
+	// vrf is the Linux VRF device that the session runs in; any other interface
+	// will do too: the session then uses that one alone. A node without it holds
+	// no session and says so.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
@@ -181,7 +188,7 @@ type BGPPeerStatus struct {
 	// sessions counts the nodes' sessions to this peer.
 	// +optional
 	Sessions *SessionCount `json:"sessions,omitempty"`
-	// conditions: Ready (Accepted, Invalid, NotFound, Unsupported), InEffect.
+	// conditions: Ready (Accepted, Invalid, NotFound, Overlaps), InEffect.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -35,7 +35,7 @@ type BGPSessionStatus struct {
 	// OpenSent, OpenConfirm, Established.
 	// +optional
 	State string `json:"state,omitempty"`
-	// since when the session has been in this state.
+	// since when the session has been up, or has not been up.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 	// prefixes counts routes.

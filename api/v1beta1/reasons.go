@@ -30,7 +30,7 @@ const (
 	// one of the reasons below.
 	ConditionAllocated = Group + "/Allocated"
 	// ConditionReady of a configuration object: True with reason Accepted, or
-	// False with Invalid, Overlaps, NotFound or Unsupported.
+	// False with Invalid, Overlaps, Conflicts or NotFound.
 	ConditionReady = "Ready"
 	// ConditionInEffect of a configuration object is False, with reason
 	// NoEffectYet, while some of its fields are accepted but do nothing in this
@@ -53,10 +53,10 @@ const (
 // Reasons of conditions of configuration objects.
 const (
 	ReasonAccepted    = "Accepted"
-	ReasonInvalid     = "Invalid"     // a field has a value that can't be used
-	ReasonOverlaps    = "Overlaps"    // its addresses overlap an older pool's
-	ReasonNotFound    = "NotFound"    // it names an object that is not there
-	ReasonUnsupported = "Unsupported" // it can't work in this version
+	ReasonInvalid     = "Invalid"   // a field has a value that can't be used
+	ReasonOverlaps    = "Overlaps"  // an older object has its addresses, or some of them
+	ReasonConflicts   = "Conflicts" // what it asks for another object contradicts
+	ReasonNotFound    = "NotFound"  // it names an object that is not there
 	ReasonNoEffectYet = "NoEffectYet"
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
@@ -83,3 +83,12 @@ const (
 // ReasonStatusRefused is the reason of an event on a Service whose status the
 // API server, or a policy of its administrator, does not let us write.
 const ReasonStatusRefused = "StatusRefused"
+
+// Reasons of events on a BGPPeer; each is about the session of one node.
+const (
+	ReasonSessionUp      = "SessionUp"
+	ReasonSessionDown    = "SessionDown"    // it was lost; the note says why
+	ReasonSessionFailed  = "SessionFailed"  // it does not come up, or not for all routes; the note says why
+	ReasonSessionReset   = "SessionReset"   // fields of the peer have changed that it can't do without
+	ReasonSessionSkipped = "SessionSkipped" // an older peer is for the same router
+)

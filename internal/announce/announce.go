@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Claim tells a node to answer ARP (RFC 826) or NDP (RFC 4861) for one
@@ -36,35 +35,6 @@ type Peering struct {
 	Peer   Peer
 	Routes []Route // sorted by prefix; no prefix twice
 }
-
-// Peer holds the parameters of one BGP session (RFC 4271). Peers are told
-// apart by Name; a change of any other field is a change of that session.
-type Peer struct {
-	Name          string     // of the BGPPeer object; unique
-	Addr          netip.Addr // where the router listens; with a zone if link-local
-	Port          uint16     // 0: 179
-	LocalASN      uint32     // the AS number of this side
-	PeerASN       uint32     // 0: decided by ASN
-	ASN           ASNRule    // used when PeerASN is 0
-	SourceAddr    netip.Addr // local address of the session; invalid: the kernel chooses
-	RouterID      netip.Addr // IPv4; invalid: chosen from the node's addresses
-	HoldTime      time.Duration
-	KeepaliveTime time.Duration
-	ConnectTime   time.Duration // pause between attempts; 0: the adapter's default
-	Password      string        // TCP MD5 signature (RFC 2385); "": none
-	MultiHopTTL   uint8         // 0: directly connected
-	MinTTL        uint8         // lowest TTL accepted (GTSM, RFC 5082); 0: off
-	DualStack     bool          // offer routes of both families in this session
-}
-
-// ASNRule says which AS numbers a peer of unknown AS number may have.
-type ASNRule string
-
-// The rules for a peer whose AS number is not configured.
-const (
-	ExternalASN ASNRule = "external" // any other than the local one
-	InternalASN ASNRule = "internal" // the local one
-)
 
 // Route is one prefix with its final path attributes (RFC 4271 section 5).
 type Route struct {

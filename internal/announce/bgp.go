@@ -12,47 +12,62 @@ import (
 // Key names a Service.
 type Key = ipam.Key
 
-// bgp decides the routes that s.Self offers to each of its peers.
-func (s Snapshot) bgp(verdicts map[Key]Verdict) []Peering {
-	self := s.self()
-	var peerings []Peering
-	for _, n := range s.Neighbors {
-		if !n.Nodes.selects(self.Labels) {
+// peerings returns the sessions that s.Self holds, without routes, and the
+// peers that must go without.
+func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
+	labels := s.self().Labels
+	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(labels) })
+	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
+	first := map[spot]string{}
+	for _, n := range byAge {
+		if by, taken := first[n.Peer.spot()]; taken {
+			shadowed = append(shadowed, Shadow{Peer: n.Peer.Name, By: by})
 			continue
 		}
-		peerings = append(peerings, Peering{Peer: n.Peer})
+		first[n.Peer.spot()] = n.Peer.Name
+		held = append(held, Peering{Peer: n.Peer})
 	}
-	routes := make([]map[netip.Prefix]offered, len(peerings))
-	for i := range routes {
-		routes[i] = map[netip.Prefix]offered{}
+	slices.SortFunc(held, func(a, b Peering) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
+	slices.SortFunc(shadowed, func(a, b Shadow) int { return cmp.Compare(a.Peer, b.Peer) })
+	return held, shadowed
+}
+
+// offers are the advertisements of each prefix, by their places in the order of
+// names.
+type offers map[netip.Prefix][]int
+
+// bgp decides the routes that s.Self offers to each of its peers, and enters
+// them. It returns where advertisements contradict each other.
+func (s Snapshot) bgp(peerings []Peering, verdicts map[Key]Verdict) []Conflict {
+	self := s.self()
+	all := make([]offers, len(peerings))
+	for i := range all {
+		all[i] = offers{}
 	}
 	for i := range s.Services {
 		svc := &s.Services[i]
 		best := AddressOutsidePools
 		for _, a := range svc.Addrs {
-			best = furthest(best, s.offer(self, svc, a, peerings, routes))
+			best = furthest(best, s.offer(self, svc, a, peerings, all))
 		}
 		v := verdicts[svc.Key]
 		v.BGP = best
 		verdicts[svc.Key] = v
 	}
+	conflicts := map[Conflict]bool{}
 	for i := range peerings {
-		for _, prefix := range slices.SortedFunc(maps.Keys(routes[i]), comparePrefix) {
-			peerings[i].Routes = append(peerings[i].Routes, routes[i][prefix].Route)
+		for _, prefix := range slices.SortedFunc(maps.Keys(all[i]), comparePrefix) {
+			peerings[i].Routes = append(peerings[i].Routes, s.merge(prefix, all[i][prefix], conflicts))
 		}
 	}
-	return peerings
-}
-
-// offered is a route and the place of its advertisement in the order of names.
-type offered struct {
-	Route
-	rank int
+	return slices.SortedFunc(maps.Keys(conflicts), func(a, b Conflict) int {
+		return cmp.Or(cmp.Compare(a.Loser, b.Loser), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Winner, b.Winner))
+	})
 }
 
 // offer enters the routes for one address, and returns Announced or why there
 // are none.
-func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering, routes []map[netip.Prefix]offered) Reason {
+func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering, all []offers) Reason {
 	if a.Pool == "" {
 		return AddressOutsidePools
 	}
@@ -69,8 +84,10 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering,
 		best = furthest(best, NoPeer)
 		for j, p := range peerings {
 			if ad.Peers == nil || ad.Peers[p.Peer.Name] {
-				r := offered{ad.route(a.Addr), i}
-				routes[j][r.Prefix] = merged(routes[j], r)
+				prefix := ad.prefix(a.Addr)
+				if at, there := slices.BinarySearch(all[j][prefix], i); !there {
+					all[j][prefix] = slices.Insert(all[j][prefix], at, i)
+				}
 				best = Announced
 			}
 		}
@@ -101,29 +118,73 @@ func furthest(a, b Reason) Reason {
 	return b
 }
 
-func (ad *BGPAdvertisement) route(a netip.Addr) Route {
-	r := ad.Attributes
+func (ad *BGPAdvertisement) prefix(a netip.Addr) netip.Prefix {
 	length := ad.Length4
 	if a.Is6() {
 		length = ad.Length6
 	}
-	r.Prefix = netip.PrefixFrom(a, length).Masked()
+	return netip.PrefixFrom(a, length).Masked()
+}
+
+// merge returns the route that several advertisements make of one prefix: with
+// the communities of all; for each other attribute the smallest name that sets
+// it decides.
+func (s Snapshot) merge(prefix netip.Prefix, ads []int, conflicts map[Conflict]bool) Route {
+	r := s.BGP[ads[0]].Attributes
+	r.Prefix = prefix
+	if len(ads) == 1 {
+		return r
+	}
+	for _, i := range ads[1:] {
+		a := s.BGP[i].Attributes
+		r.LocalPref, r.Prepend = cmp.Or(r.LocalPref, a.LocalPref), cmp.Or(r.Prepend, a.Prepend)
+		if !r.HasMED {
+			r.MED, r.HasMED = a.MED, a.HasMED
+		}
+		r.Communities = union(r.Communities, a.Communities, cmp.Compare[uint32])
+		r.Large = union(r.Large, a.Large, LargeCommunity.Compare)
+	}
+	for _, f := range attributes() {
+		winner := ""
+		for _, i := range ads {
+			ad := &s.BGP[i]
+			switch {
+			case !f.set(ad.Attributes):
+			case winner == "":
+				winner = ad.Name
+			case !f.same(ad.Attributes, r):
+				conflicts[Conflict{Loser: ad.Name, Winner: winner, Field: f.field}] = true
+			}
+		}
+	}
 	return r
 }
 
-// merged returns r together with what is offered for its prefix already: the
-// communities of both; for the other attributes the smaller name decides.
-func merged(routes map[netip.Prefix]offered, r offered) offered {
-	old, ok := routes[r.Prefix]
-	if !ok {
-		return r
+// attribute is a path attribute that an advertisement sets or leaves alone.
+type attribute struct {
+	field string // of BGPAdvertisement
+	set   func(Route) bool
+	same  func(a, b Route) bool
+}
+
+func attributes() []attribute {
+	return []attribute{
+		{"localPref", func(r Route) bool { return r.LocalPref != 0 }, func(a, b Route) bool { return a.LocalPref == b.LocalPref }},
+		{"med", func(r Route) bool { return r.HasMED }, func(a, b Route) bool { return a.MED == b.MED }},
+		{"asPathPrepend", func(r Route) bool { return r.Prepend != 0 }, func(a, b Route) bool { return a.Prepend == b.Prepend }},
 	}
-	if old.rank < r.rank {
-		old, r = r, old
+}
+
+// Contradicts names the fields of a BGPAdvertisement that r and q both set, to
+// different values.
+func (r Route) Contradicts(q Route) []string {
+	var out []string
+	for _, f := range attributes() {
+		if f.set(r) && f.set(q) && !f.same(r, q) {
+			out = append(out, f.field)
+		}
 	}
-	r.Communities = union(old.Communities, r.Communities, cmp.Compare[uint32])
-	r.Large = union(old.Large, r.Large, LargeCommunity.Compare)
-	return r
+	return out
 }
 
 // union returns the sorted union without touching a and b.

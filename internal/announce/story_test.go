@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,10 +27,11 @@ import (
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
 //	bgp NAME [pools NAMES] [nodes LABELS] [services LABELS] [peers NAMES] [length N] [length6 N]
 //	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...]
-//	peer NAME [nodes LABELS]
+//	peer NAME [nodes LABELS] [at ADDR] [age N]
 //
-// The end has a line for each claim, each peering and, if the story tells any,
-// each verdict.
+// Peers are at addresses of their own. The end has a line for each claim, each
+// peering, each peer that has to go without, each conflict of advertisements
+// and, if the story tells any, each verdict.
 func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
 func tell(t *testing.T, told, want string) {
@@ -67,6 +69,12 @@ func outcome(s announce.Snapshot, verdicts bool) string {
 				routes = append(routes[:i:i], r.String())
 			}
 			fmt.Fprintf(&b, "%s offers %s %s\n", name, p.Peer.Name, strings.Join(routes, ", "))
+		}
+		for _, x := range plan.Shadowed {
+			fmt.Fprintf(&b, "%s skips %s for %s\n", name, x.Peer, x.By)
+		}
+		for _, x := range plan.Conflicts {
+			fmt.Fprintf(&b, "%s ignores %s of %s for that of %s\n", name, x.Field, x.Loser, x.Winner)
 		}
 		if verdicts {
 			says(&b, name, plan)
@@ -163,7 +171,7 @@ func parseSnapshot(text string) (announce.Snapshot, error) {
 		case "bgp":
 			s.BGP = append(s.BGP, o.bgp(name))
 		case "peer":
-			s.Neighbors = append(s.Neighbors, announce.Neighbor{Peer: announce.Peer{Name: name}, Nodes: o.selector("nodes")})
+			s.Neighbors = append(s.Neighbors, o.peer(name, len(s.Neighbors)))
 		default:
 			problems = errors.Join(problems, fmt.Errorf("can't read %q", line))
 		}
@@ -267,6 +275,18 @@ func (o options) service(name string) announce.Service {
 		s.Local, s.ReadyOn = true, ready
 	}
 	return s
+}
+
+func (o options) peer(name string, before int) announce.Neighbor {
+	at, ok := o.take("at")
+	if !ok {
+		at = fmt.Sprintf("192.0.2.%d", before)
+	}
+	return announce.Neighbor{
+		Peer:    announce.Peer{Name: name, Addr: netip.MustParseAddr(at)},
+		Nodes:   o.selector("nodes"),
+		Created: time.Unix(0, 0).AddDate(-o.number("age", 0), 0, 0),
+	}
 }
 
 func (o options) selection() announce.Selection {

@@ -44,6 +44,9 @@ type State struct {
 	Since      time.Time // when Session was entered; zero: not yet begun
 	Advertised int       // routes offered while Established, else 0
 	LastError  string    // in plain words; "": none, or long since overcome
+	Drops      int       // how often the session was lost, but for what we did ourselves
+	Resets     int       // how often it was made anew since fields of the peer had changed
+	Changed    string    // which fields, the last time
 }
 
 // Sessions holds BGP sessions. Make one with New.
@@ -76,8 +79,8 @@ func New(log *slog.Logger, routerID netip.Addr) *Sessions {
 // Set says which sessions to hold and which routes to offer; it returns at
 // once, and Run does the work. A peer that is missing is told goodbye, so nil
 // closes all. Changed routes of a peer are sent as a difference; a change of
-// the peer itself makes its session anew. The same again sends nothing. The
-// caller must not change what it passed in.
+// the peer itself makes its session anew if Peer.Changes says so. The same
+// again sends nothing. The caller must not change what it passed in.
 func (s *Sessions) Set(want []announce.Peering) {
 	s.mu.Lock()
 	s.want = slices.Clone(want)
@@ -86,7 +89,9 @@ func (s *Sessions) Set(want []announce.Peering) {
 }
 
 // Run holds the sessions until ctx ends; then it says goodbye to every peer
-// (Cease, RFC 4486) and returns nil when all sessions have ended. Call it once.
+// (Cease, RFC 4486) and returns nil when all sessions have ended. Those of
+// graceful peers it leaves as they are, for the end of the process to end them:
+// their routers then wait for the next speaker (RFC 4724). Call it once.
 func (s *Sessions) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -132,7 +137,7 @@ func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan stru
 	}
 	for name, old := range s.open {
 		if !wanted[name] {
-			old.cancel()
+			old.cancel(errUnwanted)
 			closing[name] = old.done
 			delete(s.open, name)
 			signal(s.changed)

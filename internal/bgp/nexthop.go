@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
@@ -28,35 +32,63 @@ func pathsOf(p announce.Peering, h hops) map[netip.Prefix]speak.Path {
 	return paths
 }
 
-// nextHops finds the next hops to offer p's routes with: this node itself. The
-// session's own address serves its own family. For the other one the node
-// needs an address on the same interface: BGP could send the session's own
-// (RFC 8950 for IPv4), but an IPv4-mapped next hop is of no use to anybody.
-// The text says what is missing, if something is.
-func nextHops(p announce.Peering) (h hops, problem string) {
-	own4 := p.Peer.Addr.Is4()
+// nextHops finds the next hops to offer routes to p with: this node itself.
+// The session's own address serves its own family. For the other one the node
+// needs an address on the same interface, but IPv4 routes can do without where
+// the router takes an IPv6 next hop for them (RFC 8950); an unnumbered link has
+// nothing else. The text says what is missing, if something is.
+func nextHops(p announce.Peer, terms speak.Terms) (h hops, problem string) {
+	own4 := p.Addr.Is4()
 	if own4 {
 		h.v4 = netip.IPv4Unspecified()
 	} else {
 		h.v6 = netip.IPv6Unspecified()
 	}
-	if !p.Peer.DualStack {
-		return h, ""
-	}
-	other, err := otherAddress(p.Peer)
-	if err != nil {
-		want := "IPv6"
-		if !own4 {
-			want = "IPv4"
+	switch {
+	case !p.DualStack:
+	case p.Interface != "":
+		h.v4 = h.v6
+	default:
+		other, err := otherAddress(p)
+		switch {
+		case own4 && err != nil:
+			problem = fmt.Sprintf("no IPv6 routes are offered: %v", err)
+		case own4:
+			h.v6 = other
+		case err != nil: // an extended next hop may do
+			h.v4 = h.v6
+		default:
+			h.v4 = other
 		}
-		return h, fmt.Sprintf("no %s routes are offered: %v", want, err)
 	}
-	if own4 {
-		h.v6 = other
-	} else {
-		h.v4 = other
+	return agreed(p, h, terms, problem)
+}
+
+// agreed takes away what the router does not take, as far as that is known.
+func agreed(p announce.Peer, h hops, terms speak.Terms, problem string) (hops, string) {
+	if !terms.Heard {
+		return h, problem
 	}
-	return h, ""
+	var missing []string
+	if p.DualStack || p.Addr.Is4() {
+		switch {
+		case !terms.IPv4:
+			missing = append(missing, "IPv4 routes (RFC 4760)")
+		case h.v4.Is6() && !terms.Extended:
+			missing = append(missing, "IPv4 routes with an IPv6 next hop (RFC 8950), and the interface of the session has no IPv4 address")
+		}
+		if len(missing) > 0 {
+			h.v4 = netip.Addr{}
+		}
+	}
+	if (p.DualStack || !p.Addr.Is4()) && !terms.IPv6 {
+		missing = append(missing, "IPv6 routes (RFC 4760)")
+		h.v6 = netip.Addr{}
+	}
+	if len(missing) > 0 {
+		problem = "in this session the router does not take " + strings.Join(missing, ", nor ")
+	}
+	return h, problem
 }
 
 // otherAddress finds an address of the family the session does not use, on the
@@ -96,12 +128,27 @@ func localAddress(p announce.Peer) (netip.Addr, error) {
 	if p.SourceAddr.IsValid() {
 		return p.SourceAddr, nil
 	}
-	conn, err := net.Dial("udp", netip.AddrPortFrom(p.Addr, 179).String())
+	dialer := net.Dialer{Control: bindTo(p.Device)}
+	conn, err := dialer.Dial("udp", netip.AddrPortFrom(p.Addr, 179).String())
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("find the session's local address: %w", err)
 	}
 	defer conn.Close()
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+// bindTo binds a socket to a device, unless that is "".
+func bindTo(device string) func(network, address string, c syscall.RawConn) error {
+	if device == "" {
+		return nil
+	}
+	return func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), device) }); err != nil {
+			return err
+		}
+		return failed
+	}
 }
 
 func addresses(addrs []net.Addr) []netip.Addr {

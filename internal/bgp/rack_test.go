@@ -106,11 +106,14 @@ type bird struct {
 	cmd *exec.Cmd
 }
 
+// birdHead is common to all configurations.
+const birdHead = "router id 10.9.0.1;\nprotocol device {}\n"
+
 // startBird starts a BIRD with the given protocols.
 func startBird(t *testing.T, protocols string) *bird {
 	t.Helper()
 	b := &bird{dir: t.TempDir()}
-	config := "router id 10.9.0.1;\nprotocol device {}\n" + protocols
+	config := birdHead + protocols
 	if err := os.WriteFile(filepath.Join(b.dir, "bird.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

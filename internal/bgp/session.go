@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
@@ -13,11 +14,18 @@ import (
 
 const (
 	// retryPause lies between two attempts at what the router, or someone who
-	// configures it, must change first.
+	// configures it, must change first; and it is the longest that a session
+	// which keeps failing is left alone.
 	retryPause = 30 * time.Second
 	// repairPause lies between two attempts at what this node may mend.
 	repairPause = 5 * time.Second
+	// steady is how long a session must have been up for its loss to be the
+	// first of a series.
+	steady = time.Minute
 )
+
+// errUnwanted is why a session ends that nobody wants any more.
+var errUnwanted = errors.New("the peer is not wanted any more")
 
 // session holds the session with one peer in a goroutine of its own.
 type session struct {
@@ -29,14 +37,18 @@ type session struct {
 	after    <-chan struct{}                  // closed when a forerunner has ended; nil: there is none
 	done     chan struct{}                    // closed when run has returned
 	ctx      context.Context                  // of the whole session, which outlives no Run
-	cancel   context.CancelFunc
+	cancel   context.CancelCauseFunc
 
 	// Owned by the goroutine that runs.
+	search  *search       // for the router of an unnumbered peer; nil: none
 	server  *speak.Server // nil: none in use
 	peer    announce.Peer
 	paths   map[netip.Prefix]speak.Path // on offer at server
-	problem string                      // why not all routes are
+	terms   speak.Terms                 // that the peer last offered
+	asked   bool                        // for the terms of this run
+	problem string                      // why not all routes are on offer
 	tried   announce.Peer               // the peer of the last attempt
+	fails   int                         // how many connections have failed in a row
 	pauseTo time.Time                   // no attempt before, unless the peer changes
 }
 
@@ -47,9 +59,9 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
-	n.status = &status{log: s.log, wake: n.wake, changed: s.changed, peer: p.Peer}
+	n.status = &status{log: s.log, wake: n.wake, news: s.changed, peer: p.Peer}
 	n.status.end()
-	n.ctx, n.cancel = context.WithCancel(ctx)
+	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.want.Store(&p)
 	return n
 }
@@ -59,11 +71,11 @@ func (s *session) set(p announce.Peering) {
 	signal(s.wake)
 }
 
-// run works until the session's context ends, then says goodbye.
+// run works until the session's context ends.
 func (s *session) run() {
 	defer close(s.done)
-	defer s.cancel()
-	defer s.hangUp()
+	defer s.cancel(nil)
+	defer s.end()
 	if s.after != nil {
 		<-s.after
 	}
@@ -83,30 +95,37 @@ func (s *session) run() {
 	}
 }
 
+// end says goodbye, or leaves the session to the end of the process.
+func (s *session) end() {
+	s.search.stop()
+	unwanted := errors.Is(context.Cause(s.ctx), errUnwanted)
+	if s.server != nil && s.peer.Graceful && !unwanted && s.status.seen().session == Established {
+		s.server.Leave()
+		s.server = nil
+	}
+	s.hangUp()
+}
+
 // step brings the session nearer to the wish, and returns when to look again
 // if nothing happens before (0: never).
 func (s *session) step(want announce.Peering) time.Duration {
-	asn, broken := s.status.seen()
-	switch {
-	case s.server == nil:
-	case broken:
+	var ok bool
+	if want.Peer, ok = s.locate(want.Peer); !ok {
 		s.hangUp()
-		s.pauseTo = time.Now().Add(repairPause)
-	case want.Peer != s.peer:
-		s.hangUp()
-	case !speak.ASNAllowed(s.peer, asn):
-		s.hangUp()
-		s.pauseTo = time.Now().Add(retryPause)
-		s.status.fail(fmt.Sprintf("the router's AS number is %d, which is ours; this peer must be external", asn))
+		return 0 // the search wakes us
+	}
+	if s.server != nil {
+		s.review(want.Peer)
 	}
 	if s.server == nil {
-		if wait := time.Until(s.pauseTo); wait > 0 && want.Peer == s.tried {
+		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
+			s.pauseTo, s.fails, s.terms = time.Time{}, 0, speak.Terms{}
+		}
+		if wait := time.Until(s.pauseTo); wait > 0 {
 			return wait
 		}
 		if err := s.start(want); err != nil {
-			s.hangUp()
-			s.status.fail(err.Error())
-			s.pauseTo = time.Now().Add(repairPause)
+			s.stopFor(repairPause, err.Error())
 			return repairPause
 		}
 	} else if err := s.offer(want); err != nil {
@@ -120,10 +139,92 @@ func (s *session) step(want announce.Peering) time.Duration {
 	return wait
 }
 
+// locate returns the peer with the address at which its router is, which is to
+// be found first if the peer is unnumbered.
+func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
+	if s.search.on() != p.Interface {
+		s.search.stop()
+		s.search = newSearch(s.ctx, p.Interface, s.wake)
+	}
+	if p.Interface == "" {
+		return p, true
+	}
+	if s.server != nil && s.status.seen().session == Established {
+		p.Addr = s.peer.Addr // as long as it lasts
+		return p, true
+	}
+	var problem string
+	if p.Addr, problem = s.search.router(); problem != "" {
+		s.status.fail(problem)
+	}
+	return p, p.Addr.IsValid()
+}
+
+// review ends the session if it can't go on, or not for the peer as it is now.
+func (s *session) review(peer announce.Peer) {
+	now := s.status.seen()
+	if now.session == Established && !s.asked {
+		s.terms, s.asked = s.server.Terms(), true
+	}
+	changes := s.peer.Changes(peer)
+	switch {
+	case now.broken:
+		s.stopFor(repairPause, "")
+	case now.lost:
+		s.lost(now.up)
+	case len(changes) > 0:
+		s.status.reset(changes)
+		s.hangUp()
+	case s.peer.ConnectTime != peer.ConnectTime && now.session != Established:
+		s.hangUp()
+	case !speak.ASNAllowed(s.peer, now.peerASN):
+		s.stopFor(retryPause, fmt.Sprintf("the router's AS number is %d, which is ours; this peer must be external", now.peerASN))
+	case s.terms.Heard && s.terms.HoldTime == 0:
+		s.stopFor(retryPause, holdTimeZero)
+	default:
+		s.peer = peer
+	}
+}
+
+const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, with which nobody would notice a failure: set at least 3s there"
+
+// lost deals with a connection that has failed after the session was up for
+// that long, or never. gobgp would now be idle for 5 s; a new server connects
+// within 2 s. One failure after another takes longer and longer.
+func (s *session) lost(up time.Duration) {
+	if t := s.server.Terms(); t.Heard && t.HoldTime == 0 { // gobgp has failed to send in no time
+		s.stopFor(retryPause, holdTimeZero)
+		return
+	}
+	if up >= steady {
+		s.fails = 0
+	}
+	s.stopFor(backOff(s.fails, speak.ConnectTime(s.peer)), "")
+	s.fails++
+}
+
+// backOff is the pause after as many failures in a row: none at first, then one
+// that doubles.
+func backOff(fails int, first time.Duration) time.Duration {
+	if fails == 0 {
+		return 0
+	}
+	return min(first<<min(fails-1, 5), max(first, retryPause))
+}
+
+// stopFor ends the session for a while, with a word why unless there is one.
+func (s *session) stopFor(pause time.Duration, why string) {
+	s.hangUp()
+	s.pauseTo = time.Now().Add(pause)
+	if why != "" {
+		s.status.fail(why)
+	}
+}
+
 // start makes a server, gives it all routes, and only then the peer: the first
 // UPDATEs are complete, which a graceful restart (RFC 4724) depends on.
 func (s *session) start(want announce.Peering) error {
-	s.tried = want.Peer
+	s.tried, s.asked = want.Peer, false
 	run := s.status.begin(want.Peer)
 	if err := speak.Check(want.Peer); err != nil {
 		return err
@@ -141,7 +242,7 @@ func (s *session) start(want announce.Peering) error {
 
 // offer makes what the server holds equal to the wished routes.
 func (s *session) offer(want announce.Peering) error {
-	hops, problem := nextHops(want)
+	hops, problem := nextHops(want.Peer, s.terms)
 	wanted := pathsOf(want, hops)
 	for _, c := range speak.Diff(s.paths, wanted) {
 		if err := s.server.Apply(c); err != nil {

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,21 +21,31 @@ const toldLasts = 6 * time.Minute
 // status gathers what is known of one session. The server's goroutines write
 // it, the session's own reads it; nothing is called while its lock is held.
 type status struct {
-	log     *slog.Logger
-	wake    chan struct{} // the session's own
-	changed chan struct{} // that of Sessions
+	log  *slog.Logger
+	wake chan struct{} // the session's own
+	news chan struct{} // signalled when the report has changed
 
 	mu      sync.Mutex
 	peer    announce.Peer
-	run     int // number of the current run
-	session SessionState
+	run     int  // number of the current run
+	now     view // of the current run
 	since   time.Time
-	peerASN uint32 // from the peer's OPEN; 0: not known
 	offered int
 	failure string    // last error of the session
 	told    time.Time // when the router was last heard to cause an error
 	problem string    // what is wrong although the session may be up
-	broken  bool      // the server of this run has failed beyond use
+	drops   int       // how often the session was lost
+	resets  int       // how often it was made anew for a change of the peer
+	changed string    // the fields of the last such change
+}
+
+// view is what a session's own goroutine wants to know of its run.
+type view struct {
+	session SessionState
+	peerASN uint32        // from the peer's OPEN; 0: not known
+	broken  bool          // the server has failed beyond use
+	lost    bool          // a connection to the peer has failed
+	up      time.Duration // how long the session was up until it was lost
 }
 
 // run is one use of a server; what an earlier one says is ignored.
@@ -48,14 +59,27 @@ type run struct {
 func (s *status) begin(peer announce.Peer) run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if peer != s.peer {
+	if len(s.peer.Changes(peer)) > 0 {
 		s.failure, s.told = "", time.Time{}
 	}
 	s.peer = peer
 	s.run++
-	s.peerASN, s.broken, s.problem = 0, false, ""
+	s.problem = ""
+	s.now = view{session: s.now.session}
 	s.enter(Idle)
 	return run{s, s.run}
+}
+
+// reset records that a session is made anew because these fields of the peer
+// have changed.
+func (s *status) reset(fields []string) {
+	s.mu.Lock()
+	s.resets++
+	s.changed = strings.Join(fields, ", ")
+	peer, changed := s.peer, s.changed
+	s.mu.Unlock()
+	s.log.Info("session is made anew", "peer", peer.Name, "addr", peer.Addr, "changed", changed)
+	signal(s.news)
 }
 
 // end closes the run: the session is Idle, and late news of it are ignored.
@@ -63,17 +87,18 @@ func (s *status) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.run++
-	s.peerASN, s.offered, s.broken = 0, 0, false
+	s.offered = 0
+	s.now = view{session: s.now.session}
 	s.enter(Idle)
 }
 
 // enter must be called with the lock held.
 func (s *status) enter(state SessionState) {
-	if s.session == state {
+	if s.now.session == state {
 		return
 	}
-	s.session, s.since = state, time.Now()
-	signal(s.changed)
+	s.now.session, s.since = state, time.Now()
+	signal(s.news)
 }
 
 // Reached records the state that the session has entered, and the AS number its
@@ -85,8 +110,15 @@ func (r run) Reached(state SessionState, asn uint32) {
 		s.mu.Unlock()
 		return
 	}
-	was, peer, failure := s.session, s.peer, s.failure
-	s.peerASN = asn
+	was, peer, failure := s.now.session, s.peer, s.failure
+	s.now.peerASN = asn
+	if state == Idle && was != Idle && was != Active {
+		s.now.lost = true
+		if was == Established {
+			s.now.up = time.Since(s.since)
+			s.drops++
+		}
+	}
 	s.enter(state)
 	s.mu.Unlock()
 	switch {
@@ -107,7 +139,7 @@ func (s *status) fail(text string) {
 	s.mu.Unlock()
 	if !same {
 		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "error", text)
-		signal(s.changed)
+		signal(s.news)
 	}
 }
 
@@ -142,7 +174,7 @@ func (r run) Crashed(why string) {
 	s := r.status
 	s.mu.Lock()
 	mine := r.number == s.run
-	s.broken = s.broken || mine
+	s.now.broken = s.now.broken || mine
 	s.mu.Unlock()
 	if mine {
 		s.fail(why)
@@ -155,7 +187,7 @@ func (s *status) offers(n int, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n != s.offered || problem != s.problem {
-		signal(s.changed)
+		signal(s.news)
 	}
 	s.offered, s.problem = n, problem
 }
@@ -165,33 +197,35 @@ func (s *status) offers(n int, problem string) {
 func (s *status) settle(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session != Established || s.failure == "" {
+	if s.now.session != Established || s.failure == "" {
 		return 0
 	}
 	if left := settled - now.Sub(s.since); left > 0 {
 		return left
 	}
 	s.failure, s.told = "", time.Time{}
-	signal(s.changed)
+	signal(s.news)
 	return 0
 }
 
-// seen returns the AS number the peer has shown, and whether the server of
-// this run is broken.
-func (s *status) seen() (asn uint32, broken bool) {
+// seen returns what is known of the current run.
+func (s *status) seen() view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.peerASN, s.broken
+	return s.now
 }
 
 func (s *status) report() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.session, Since: s.since, LastError: s.failure}
+	state := State{
+		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, LastError: s.failure,
+		Drops: s.drops, Resets: s.resets, Changed: s.changed,
+	}
 	if s.failure == "" {
 		state.LastError = s.problem
 	}
-	if s.session == Established {
+	if s.now.session == Established {
 		state.Advertised = s.offered
 	}
 	return state

@@ -14,7 +14,7 @@ import (
 )
 
 func newStatus() *status {
-	return &status{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	return &status{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 }
 
 func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
@@ -68,8 +68,8 @@ func TestLateNewsOfAnEarlierRunAreIgnored(t *testing.T) {
 	if got := s.report(); got.Session != Idle || got.LastError != "" {
 		t.Errorf("%+v", got)
 	}
-	if asn, broken := s.seen(); asn != 0 || broken {
-		t.Errorf("AS %d, broken %t", asn, broken)
+	if got, want := s.seen(), (view{session: Idle}); got != want {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 	s := newStatus()
 	signalled := func() bool {
 		select {
-		case <-s.changed:
+		case <-s.news:
 			return true
 		default:
 			return false

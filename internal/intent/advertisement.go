@@ -1,11 +1,13 @@
 package intent
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -69,6 +71,7 @@ func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []annou
 		peers[i] = named{peer.Name, peer.Labels}
 	}
 	var out []announce.BGPAdvertisement
+	specs := map[string]v1beta1.BGPAdvertisementSpec{}
 	for _, obj := range byAge(o.BGP) {
 		ref := Ref{"BGPAdvertisement", obj.Name}
 		p.accept(ref)
@@ -94,7 +97,9 @@ func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []annou
 		}
 		p.aggregates(ref, &ad, pools)
 		out = append(out, ad)
+		specs[ad.Name] = obj.Spec
 	}
+	p.contradictions(out, specs, pools)
 	return out
 }
 
@@ -225,12 +230,21 @@ func (p *parser) communities(in []v1beta1.Community) map[string]string {
 	return out
 }
 
-// profiles returns the names of the BFD profiles.
-func (p *parser) profiles(in []v1beta1.BFDProfile) map[string]bool {
-	out := map[string]bool{}
+// profiles returns the parameters of the BFD profiles, by name.
+func (p *parser) profiles(in []v1beta1.BFDProfile) map[string]announce.BFD {
+	out := map[string]announce.BFD{}
 	for _, obj := range in {
 		p.accept(Ref{"BFDProfile", obj.Name}, "spec")
-		out[obj.Name] = true
+		out[obj.Name] = announce.BFD{
+			Receive:    milliseconds(obj.Spec.ReceiveInterval),
+			Transmit:   milliseconds(obj.Spec.TransmitInterval),
+			Multiplier: uint8(cmp.Or(obj.Spec.DetectMultiplier, 3)),
+			Passive:    obj.Spec.PassiveMode,
+			MinTTL:     uint8(cmp.Or(obj.Spec.MinimumTTL, 254)),
+		}
 	}
 	return out
 }
+
+// milliseconds reads an interval of a BFDProfile; unset: 300 ms.
+func milliseconds(n int32) time.Duration { return time.Duration(cmp.Or(n, 300)) * time.Millisecond }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,15 +16,12 @@ import (
 // defaultHoldTime is suggested by RFC 4271 section 10.
 const defaultHoldTime = 90 * time.Second
 
-func (p *parser) peers(o Objects, profiles map[string]bool) []announce.Neighbor {
+func (p *parser) peers(o Objects, profiles map[string]announce.BFD) []announce.Neighbor {
 	var out []announce.Neighbor
+	var good []*v1beta1.BGPPeer
 	for _, obj := range byAge(o.Peers) {
 		ref := Ref{"BGPPeer", obj.Name}
 		p.accept(ref, withoutEffect(obj.Spec)...)
-		if obj.Spec.Interface != "" {
-			p.fault(ref, v1beta1.ReasonUnsupported, "spec.interface: sessions without peerAddress are not supported yet; set spec.peerAddress instead")
-			continue
-		}
 		nodes, err := selector("spec.nodeSelectors", obj.Spec.NodeSelectors)
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
@@ -39,32 +37,52 @@ func (p *parser) peers(o Objects, profiles map[string]bool) []announce.Neighbor 
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
 			continue
 		}
-		if name := obj.Spec.BFDProfile; name != "" && !profiles[name] {
-			p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
+		if older := shadow(obj, good); older != "" {
+			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", older)
+		}
+		if name := obj.Spec.BFDProfile; name != "" {
+			var ok bool
+			if peer.BFD, ok = profiles[name]; !ok {
+				p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
+			}
 		}
 		peer.Password = password
-		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes})
+		good = append(good, obj)
+		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes, Created: obj.CreationTimestamp.Time})
 	}
 	return out
 }
 
-// withoutEffect lists the fields that are set and do nothing in this version.
-func withoutEffect(spec v1beta1.BGPPeerSpec) []string {
-	var out []string
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{
-		{"spec.bfdProfile", spec.BFDProfile != ""},
-		{"spec.enableGracefulRestart", spec.EnableGracefulRestart},
-		{"spec.interface", spec.Interface != ""},
-		{"spec.vrf", spec.VRF != ""},
-	} {
-		if f.set {
-			out = append(out, f.name)
+// shadow returns the older peer that is for the same router on every node that
+// obj selects, as far as that can be told without looking at nodes; "": none.
+// Where older and younger meet on some nodes only, those nodes say so.
+func shadow(obj *v1beta1.BGPPeer, older []*v1beta1.BGPPeer) string {
+	type spot struct {
+		address, link, vrf string
+		port               int32
+	}
+	of := func(s v1beta1.BGPPeerSpec) spot {
+		address, err := parseAddr(string(s.PeerAddress))
+		if err != nil {
+			return spot{string(s.PeerAddress), s.Interface, s.VRF, cmp.Or(s.PeerPort, 179)}
+		}
+		return spot{address.String(), s.Interface, s.VRF, cmp.Or(s.PeerPort, 179)}
+	}
+	for _, o := range older {
+		everywhere := len(o.Spec.NodeSelectors) == 0 || reflect.DeepEqual(o.Spec.NodeSelectors, obj.Spec.NodeSelectors)
+		if everywhere && of(o.Spec) == of(obj.Spec) {
+			return o.Name
 		}
 	}
-	return out
+	return ""
+}
+
+// withoutEffect lists the fields that are set and do nothing in this version.
+func withoutEffect(spec v1beta1.BGPPeerSpec) []string {
+	if spec.BFDProfile != "" {
+		return []string{"spec.bfdProfile"}
+	}
+	return nil
 }
 
 // password returns the password of the session. A wrong or missing Secret is
@@ -96,7 +114,11 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 		LocalASN:  uint32(cmp.Or(spec.LocalASN, spec.MyASN)),
 		PeerASN:   uint32(spec.PeerASN),
 		ASN:       announce.ASNRule(spec.DynamicASN),
-		DualStack: spec.DualStackAddressFamily,
+		Interface: spec.Interface,
+		Device:    spec.VRF,
+		// The addresses of an unnumbered session are of no family that matters.
+		DualStack: spec.DualStackAddressFamily || spec.Interface != "",
+		Graceful:  spec.EnableGracefulRestart,
 	}
 	if spec.EBGPMultiHop {
 		out.MultiHopTTL = 255

@@ -214,22 +214,27 @@ func (c Config) Unadvertised(svc *corev1.Service, addrs []netip.Addr, pools []st
 	return out
 }
 
-// servingNodes returns the nodes with an endpoint that serves: one that is
-// ready, or that is terminating and still answers, as kube-proxy has it.
+// servingNodes returns the nodes with an endpoint that is ready. If there is
+// none at all, it returns those with one that is terminating and still serves:
+// kube-proxy sends to such ones too, but only while there are no others.
 func servingNodes(endpoints []*discoveryv1.EndpointSlice) map[string]bool {
-	out := map[string]bool{}
+	ready, serving := map[string]bool{}, map[string]bool{}
+	yes := func(b *bool) bool { return b == nil || *b } // as the API has it
 	for _, slice := range endpoints {
 		for _, e := range slice.Endpoints {
-			serving := e.Conditions.Serving
-			if serving == nil {
-				serving = e.Conditions.Ready
-			}
-			if e.NodeName != nil && (serving == nil || *serving) {
-				out[*e.NodeName] = true
+			switch {
+			case e.NodeName == nil:
+			case yes(e.Conditions.Ready):
+				ready[*e.NodeName] = true
+			case e.Conditions.Serving != nil && *e.Conditions.Serving:
+				serving[*e.NodeName] = true
 			}
 		}
 	}
-	return out
+	if len(ready) == 0 {
+		return serving
+	}
+	return ready
 }
 
 // Excluded says why a node must not announce anything, or "".

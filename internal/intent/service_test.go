@@ -132,10 +132,18 @@ func TestAnnounced(t *testing.T) {
 	want := announce.Service{
 		Key: ipam.Key{Namespace: "n", Name: "s"}, Labels: map[string]string{"a": "b"}, Local: true,
 		Addrs:   []announce.Address{{Addr: netip.MustParseAddr("10.0.0.1"), Pool: "p"}, {Addr: netip.MustParseAddr("192.0.2.1")}},
-		ReadyOn: map[string]bool{"ready": true, "says-nothing": true, "ready-of-old": true, "terminating": true, "second-slice": true},
+		ReadyOn: map[string]bool{"ready": true, "says-nothing": true, "ready-of-old": true, "second-slice": true},
 	}
 	if diff := gocmp.Diff(want, config.Announced(svc, slices), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("with Local traffic, want -, have +:\n%s", diff)
+	}
+	last := read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
+		{addresses: [10.1.0.4], nodeName: terminating, conditions: {ready: false, serving: true, terminating: true}},
+		{addresses: [10.1.0.5], nodeName: gone, conditions: {ready: false, serving: false, terminating: true}},
+		{addresses: [10.1.0.6], nodeName: unready, conditions: {ready: false}}]}`)
+	have := config.Announced(svc, []*discoveryv1.EndpointSlice{last}).ReadyOn
+	if diff := gocmp.Diff(map[string]bool{"terminating": true}, have); diff != "" {
+		t.Errorf("with none but terminating endpoints, want -, have +:\n%s", diff)
 	}
 	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	want.Local, want.ReadyOn = false, nil

@@ -223,6 +223,8 @@ func peerText(p announce.Peer) string {
 		{"connect", p.ConnectTime != 0, p.ConnectTime}, {"source", p.SourceAddr.IsValid(), p.SourceAddr},
 		{"router-id", p.RouterID.IsValid(), p.RouterID}, {"password", p.Password != "", p.Password},
 		{"ttl", p.MultiHopTTL != 0, p.MultiHopTTL}, {"min-ttl", p.MinTTL != 0, p.MinTTL}, {"dual-stack", p.DualStack, ""},
+		{"interface", p.Interface != "", p.Interface}, {"device", p.Device != "", p.Device}, {"graceful", p.Graceful, ""},
+		{"bfd", p.BFD != announce.BFD{}, p.BFD},
 	} {
 		if f.set {
 			out += strings.TrimRight(fmt.Sprintf(" %s %v", f.word, f.is), " ")

@@ -79,8 +79,8 @@ func (l *logger) crash(msg string, fields gobgplog.Fields) {
 }
 
 func (l *logger) pass(level slog.Level, msg string, fields gobgplog.Fields) {
-	if strings.HasPrefix(msg, "No matching path for withdraw found") {
-		return // one for each route of the router that we refused, when its session ends
+	if strings.HasPrefix(msg, "No matching path for withdraw found") || msg == "prefix limit reached" {
+		return // one for each route of the router that we refused, when its session ends; one for each beyond the limit
 	}
 	if to := l.to.Load(); to == nil || to.tell(msg, fields) {
 		level = slog.LevelDebug // the server is being stopped, or the listener logs it

@@ -1,6 +1,7 @@
 package speak
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -20,6 +21,16 @@ const (
 	defaultConnectTime = 2 * time.Second  // gobgp's own is 120 s: too long to be without routes
 	minHoldTime        = 3 * time.Second  // RFC 4271 section 4.2
 	maxPassword        = 80               // bytes, TCP_MD5SIG_MAXKEYLEN
+
+	// restartTime is how long a router is to keep our routes for a speaker that
+	// restarts (RFC 4724 section 3).
+	restartTime = 120 * time.Second
+	// eorPatience is how long our routes wait for the router's End-of-RIB
+	// (RFC 4724 section 4.1). Nothing of ours depends on what it sends.
+	eorPatience = time.Second
+	// maxReceived is how many routes of one family a router may send before its
+	// session is ended. All are refused, but gobgp remembers them, at 2 kB each.
+	maxReceived = 10000
 )
 
 // Check says what makes a peer impossible, where the server would be silent
@@ -103,11 +114,12 @@ func peerConfig(p announce.Peer) *api.Peer {
 	c := &api.Peer{
 		Conf: &api.PeerConf{NeighborAddress: p.Addr.String(), PeerAsn: peerASN(p), AuthPassword: p.Password},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry:      seconds(p.ConnectTime, defaultConnectTime),
+			// gobgp waits once to twice as long.
+			ConnectRetry:      max(1, seconds(p.ConnectTime, defaultConnectTime)/2),
 			HoldTime:          seconds(p.HoldTime, defaultHoldTime),
 			KeepaliveInterval: seconds(p.KeepaliveTime, 0), // 0: a third of the hold time
 		}},
-		Transport: &api.Transport{LocalAddress: source.String(), RemotePort: uint32(p.Port)},
+		Transport: &api.Transport{LocalAddress: source.String(), RemotePort: uint32(p.Port), BindInterface: p.Device},
 	}
 	if p.MultiHopTTL != 0 {
 		c.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.MultiHopTTL)}
@@ -115,11 +127,31 @@ func peerConfig(p announce.Peer) *api.Peer {
 	if p.MinTTL != 0 {
 		c.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: uint32(p.MinTTL)}
 	}
+	if p.Graceful {
+		c.GracefulRestart = &api.GracefulRestart{
+			Enabled:      true,
+			RestartTime:  uint32(restartTime / time.Second),
+			DeferralTime: uint32(eorPatience / time.Second),
+			// Said in every OPEN, since gobgp ties to it the bit that says that
+			// forwarding has gone on (RFC 4724 section 3), which is always so.
+			LocalRestarting: true,
+		}
+	}
 	for _, f := range families(p) {
-		c.AfiSafis = append(c.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: f, Enabled: true}})
+		a := &api.AfiSafi{
+			Config:       &api.AfiSafiConfig{Family: f, Enabled: true},
+			PrefixLimits: &api.PrefixLimit{Family: f, MaxPrefixes: maxReceived},
+		}
+		if p.Graceful {
+			a.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
+		}
+		c.AfiSafis = append(c.AfiSafis, a)
 	}
 	return c
 }
+
+// ConnectTime is the longest pause between attempts to connect to p.
+func ConnectTime(p announce.Peer) time.Duration { return cmp.Or(p.ConnectTime, defaultConnectTime) }
 
 // families lists the address families of the session (RFC 4760), its own first.
 func families(p announce.Peer) []*api.Family {

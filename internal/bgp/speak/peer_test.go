@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
@@ -105,13 +107,20 @@ func TestRouterID(t *testing.T) {
 	})
 }
 
+func afiSafi(f *api.Family) *api.AfiSafi {
+	return &api.AfiSafi{
+		Config:       &api.AfiSafiConfig{Family: f, Enabled: true},
+		PrefixLimits: &api.PrefixLimit{Family: f, MaxPrefixes: maxReceived},
+	}
+}
+
 func TestPeerConfig(t *testing.T) {
 	want := func(change func(*api.Peer)) *api.Peer {
 		p := &api.Peer{
 			Conf:      &api.PeerConf{NeighborAddress: "192.0.2.1", PeerAsn: 64601},
-			Timers:    &api.Timers{Config: &api.TimersConfig{ConnectRetry: 2, HoldTime: 90}},
+			Timers:    &api.Timers{Config: &api.TimersConfig{ConnectRetry: 1, HoldTime: 90}},
 			Transport: &api.Transport{LocalAddress: "0.0.0.0"},
-			AfiSafis:  []*api.AfiSafi{{Config: &api.AfiSafiConfig{Family: ipv4(), Enabled: true}}},
+			AfiSafis:  []*api.AfiSafi{afiSafi(ipv4())},
 		}
 		change(p)
 		return p
@@ -121,11 +130,11 @@ func TestPeerConfig(t *testing.T) {
 		change func(*announce.Peer)
 		want   *api.Peer
 	}{
-		{"defaults: 90 s to hold, 2 s to retry", func(*announce.Peer) {}, want(func(*api.Peer) {})},
+		{"defaults: 90 s to hold, 1 to 2 s to retry", func(*announce.Peer) {}, want(func(*api.Peer) {})},
 		{"times are rounded up to seconds", func(p *announce.Peer) {
-			p.HoldTime, p.KeepaliveTime, p.ConnectTime = 8500*time.Millisecond, time.Millisecond, 1100*time.Millisecond
+			p.HoldTime, p.KeepaliveTime, p.ConnectTime = 8500*time.Millisecond, time.Millisecond, 5100*time.Millisecond
 		}, want(func(p *api.Peer) {
-			p.Timers.Config = &api.TimersConfig{ConnectRetry: 2, HoldTime: 9, KeepaliveInterval: 1}
+			p.Timers.Config = &api.TimersConfig{ConnectRetry: 3, HoldTime: 9, KeepaliveInterval: 1}
 		})},
 		{"port, source address and password (RFC 2385)", func(p *announce.Peer) {
 			p.Port, p.SourceAddr, p.Password = 1179, netip.MustParseAddr("192.0.2.2"), "x"
@@ -140,11 +149,18 @@ func TestPeerConfig(t *testing.T) {
 			p.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 255}
 		})},
 		{"both families (RFC 4760)", func(p *announce.Peer) { p.DualStack = true }, want(func(p *api.Peer) {
-			p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: ipv6(), Enabled: true}})
+			p.AfiSafis = append(p.AfiSafis, afiSafi(ipv6()))
 		})},
 		{"an IPv6 session carries IPv6 from any address", func(p *announce.Peer) { p.Addr = netip.MustParseAddr("fe80::1%eth0") }, want(func(p *api.Peer) {
 			p.Conf.NeighborAddress, p.Transport.LocalAddress = "fe80::1%eth0", "::"
-			p.AfiSafis[0].Config.Family = ipv6()
+			p.AfiSafis[0] = afiSafi(ipv6())
+		})},
+		{"a device to bind to", func(p *announce.Peer) { p.Device = "blue" }, want(func(p *api.Peer) {
+			p.Transport.BindInterface = "blue"
+		})},
+		{"graceful restart (RFC 4724 3): every OPEN says that forwarding has gone on", func(p *announce.Peer) { p.Graceful = true }, want(func(p *api.Peer) {
+			p.GracefulRestart = &api.GracefulRestart{Enabled: true, RestartTime: 120, DeferralTime: 1, LocalRestarting: true}
+			p.AfiSafis[0].MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
 		})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,5 +170,42 @@ func TestPeerConfig(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestTerms(t *testing.T) {
+	cap := func(m proto.Message) *anypb.Any {
+		out, err := anypb.New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	four, six := cap(&api.MultiProtocolCapability{Family: ipv4()}), cap(&api.MultiProtocolCapability{Family: ipv6()})
+	vpn := cap(&api.MultiProtocolCapability{Family: &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_MPLS_VPN}})
+	extended := func(hop *api.Family) *anypb.Any {
+		return cap(&api.ExtendedNexthopCapability{Tuples: []*api.ExtendedNexthopCapabilityTuple{{NlriFamily: ipv4(), NexthopFamily: hop}}})
+	}
+	for _, c := range []struct {
+		name string
+		caps []*anypb.Any
+		want Terms
+	}{
+		{"nothing was heard", nil, Terms{}},
+		{"families are told apart (RFC 4760 8)", []*anypb.Any{four, six}, Terms{Heard: true, IPv4: true, IPv6: true}},
+		{"a family of another kind is none of ours", []*anypb.Any{vpn, six}, Terms{Heard: true, IPv6: true}},
+		{"an IPv6 next hop for IPv4 (RFC 8950 4)", []*anypb.Any{four, extended(ipv6())}, Terms{Heard: true, IPv4: true, Extended: true}},
+		{"an IPv4 next hop is nothing new", []*anypb.Any{four, extended(ipv4())}, Terms{Heard: true, IPv4: true}},
+		{"what can't be read is left out", []*anypb.Any{four, {TypeUrl: "unknown"}}, Terms{Heard: true, IPv4: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if d := cmp.Diff(c.want, termsOf(&api.Peer{State: &api.PeerState{RemoteCap: c.caps}})); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+	timers := &api.Timers{State: &api.TimersState{NegotiatedHoldTime: 9}}
+	if got := termsOf(&api.Peer{Timers: timers}).HoldTime; got != 9*time.Second {
+		t.Errorf("hold time %s", got)
 	}
 }

@@ -131,6 +131,13 @@ func (b *Server) Stop() {
 	b.pool.free = append(b.pool.free, b)
 }
 
+// Leave lets go of the server without a word to the peer: the connection ends
+// with this process, which a peer takes for a restart (RFC 4724).
+func (b *Server) Leave() {
+	b.logger.deafen()
+	b.unwatch()
+}
+
 func (b *Server) configure(asn uint32, id netip.Addr) error {
 	ctx := context.Background() // gobgp's calls do not look at it
 	b.pool.globals.Lock()

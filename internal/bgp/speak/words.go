@@ -1,6 +1,7 @@
 package speak
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -50,7 +51,7 @@ func dialWords(p announce.Peer, err error) string {
 		port = bgpPort
 	}
 	var timeout net.Error
-	silent := errors.Is(err, syscall.EHOSTUNREACH) || errors.As(err, &timeout) && timeout.Timeout()
+	silent := errors.As(err, &timeout) && timeout.Timeout()
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused: nothing on %s accepts BGP from this node on port %d", p.Addr, port)
@@ -58,6 +59,14 @@ func dialWords(p announce.Peer, err error) string {
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or its password (TCP MD5) is another one or none", p.Addr, port)
 	case silent:
 		return fmt.Sprintf("no answer from %s port %d: unreachable, or it wants a password (TCP MD5)", p.Addr, port)
+	case errors.Is(err, syscall.EHOSTUNREACH) && p.MultiHopTTL == 0 && p.MinTTL == 0 && peerASN(p) != p.LocalASN:
+		return fmt.Sprintf("%s is unreachable: nothing on the network has this address, or it is more than one hop away, which needs ebgpMultiHop", p.Addr)
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return fmt.Sprintf("%s is unreachable", p.Addr)
+	case errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Sprintf("no route to %s on this node", p.Addr)
+	case errors.Is(err, syscall.ENODEV):
+		return fmt.Sprintf("there is no interface %q on this node", cmp.Or(p.Device, p.Addr.Zone()))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Sprintf("the source address %s is not on this node", p.SourceAddr)
 	}
@@ -75,11 +84,10 @@ func downNews(p announce.Peer, state, reason string) news {
 	case reason == "invalid-msg" && state != bgp.BGP_FSM_ESTABLISHED.String():
 		// gobgp throws away a NOTIFICATION that comes before the session is
 		// up, so a guess must do.
-		return news{why: fmt.Sprintf("the router refused our OPEN: most likely \"bad peer AS\", "+
-			"that is, it expects another AS number than our %d; its log knows", p.LocalASN)}
+		return news{why: fmt.Sprintf("the router refused our OPEN; its log knows why. "+
+			"Most often that is \"bad peer AS\": it expects another AS number than our %d", p.LocalASN)}
 	case reason == "write-failed":
-		// gobgp fails so at once if the negotiated hold time is 0.
-		return news{why: "sending to the router failed; a hold time of 0 at the router also looks like this"}
+		return news{why: "sending to the router failed: it reads nothing, or the connection broke"}
 	}
 	return news{}
 }
@@ -103,7 +111,11 @@ func sentWords(p announce.Peer, fields map[string]any) string {
 	if !ok {
 		code, _ := fields["Code"].(uint8)
 		subcode, _ := fields["Subcode"].(uint8)
-		return fmt.Sprintf("sent NOTIFICATION %q to the router", notification{code, subcode})
+		n := notification{code, subcode}
+		if n == maxPrefixes {
+			return fmt.Sprintf("sent NOTIFICATION %q: the router sends more than %d routes, and none is wanted here; let it send none", n, maxReceived)
+		}
+		return fmt.Sprintf("sent NOTIFICATION %q to the router", n)
 	}
 	n := notification{e.TypeCode, e.SubTypeCode}
 	var expected, received uint32
@@ -120,7 +132,10 @@ func sentWords(p announce.Peer, fields map[string]any) string {
 // section 4.5).
 type notification struct{ code, subcode uint8 }
 
-var badPeerAS = notification{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}
+var (
+	badPeerAS   = notification{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}
+	maxPrefixes = notification{bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED}
+)
 
 func (n notification) String() string {
 	kinds := []string{"", "message header error", "OPEN message error", "UPDATE message error",

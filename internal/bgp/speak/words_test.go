@@ -34,7 +34,7 @@ func TestWords(t *testing.T) {
 	}{
 		{"a refused connection names address and port", "failed to connect", dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "connection refused: nothing on 192.0.2.1 accepts BGP from this node on port 179", true},
 		{"silence may mean a password", "failed to connect", dial(os.ErrDeadlineExceeded), "no answer from 192.0.2.1 port 179: unreachable, or it wants a password (TCP MD5)", true},
-		{"no neighbour is silence too", "failed to connect", dial(syscall.EHOSTUNREACH), "no answer from 192.0.2.1 port 179", true},
+		{"no neighbour may be a router behind another", "failed to connect", dial(syscall.EHOSTUNREACH), "192.0.2.1 is unreachable: nothing on the network has this address, or it is more than one hop away", true},
 		{"a missing source address is named", "failed to connect", dial(syscall.EADDRNOTAVAIL), "source address 192.0.2.2", true},
 		{"another error is told as it is", "failed to connect", dial(errors.New("odd")), "odd", true},
 		{"our own refusal names both AS numbers", "sent notification", map[string]any{"Data": bgp.NewMessageError(2, 2, nil, "as number mismatch expected 1, received 2")}, `"bad peer AS": the router's AS number is 2, not 1`, false},
@@ -46,13 +46,16 @@ func TestWords(t *testing.T) {
 		{"a lost session", "state changed", down("BGP_FSM_ESTABLISHED", "read-failed"), "without a NOTIFICATION", false},
 		{"a connection closed too early", "state changed", down("BGP_FSM_OPENSENT", "read-failed"), "before the session was up", true},
 		{"a refused OPEN names our AS number", "state changed", down("BGP_FSM_OPENCONFIRM", "invalid-msg"), "than our 64512", false},
-		{"a failed write hints at hold time 0", "state changed", down("BGP_FSM_ESTABLISHED", "write-failed"), "hold time of 0", false},
+		{"a failed write is told", "state changed", down("BGP_FSM_ESTABLISHED", "write-failed"), "sending to the router failed", false},
+		{"no route is told apart from silence", "failed to connect", dial(syscall.ENETUNREACH), "no route to 192.0.2.1", true},
+		{"a missing device is named", "failed to connect", dial(syscall.ENODEV), `no interface "blue"`, true},
+		{"a flood of routes is told with its limit", "sent notification", map[string]any{"Code": uint8(6), "Subcode": uint8(1)}, "more than 10000 routes", false},
 		{"a reason that another line tells is left to that", "state changed", down("BGP_FSM_ESTABLISHED", "notification-received"), "", false},
 		{"going up is no error", "state changed", map[string]any{"old": "BGP_FSM_IDLE", "new": "BGP_FSM_ACTIVE", "reason": "read-failed"}, "", false},
 		{"other lines are no error", "Add a peer configuration", nil, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := announce.Peer{Addr: netip.MustParseAddr("192.0.2.1"), SourceAddr: netip.MustParseAddr("192.0.2.2"), LocalASN: 64512, PeerASN: 64601}
+			p := announce.Peer{Addr: netip.MustParseAddr("192.0.2.1"), SourceAddr: netip.MustParseAddr("192.0.2.2"), LocalASN: 64512, PeerASN: 64601, Device: "blue"}
 			got := words(p, c.msg, c.fields)
 			if !strings.Contains(got.why, c.want) || c.want == "" && got.why != "" || got.unreached != c.unreached {
 				t.Errorf("got %+v, want %q", got, c.want)

@@ -1,0 +1,88 @@
+package announce
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Peer holds the parameters of one BGP session (RFC 4271). Peers are told
+// apart by Name.
+type Peer struct {
+	Name          string     // of the BGPPeer object; unique
+	Addr          netip.Addr // where the router listens; invalid: it is found on Interface
+	Interface     string     // the link to find the router on (unnumbered); "": Addr is given
+	Port          uint16     // 0: 179
+	LocalASN      uint32     // the AS number of this side
+	PeerASN       uint32     // 0: decided by ASN
+	ASN           ASNRule    // used when PeerASN is 0
+	SourceAddr    netip.Addr // local address of the session; invalid: the kernel chooses
+	Device        string     // the interface to bind the session to, such as a VRF's; "": none
+	RouterID      netip.Addr // IPv4; invalid: chosen from the node's addresses
+	HoldTime      time.Duration
+	KeepaliveTime time.Duration
+	ConnectTime   time.Duration // longest pause between attempts; 0: the adapter's default
+	Password      string        // TCP MD5 signature (RFC 2385); "": none
+	MultiHopTTL   uint8         // 0: directly connected
+	MinTTL        uint8         // lowest TTL accepted (GTSM, RFC 5082); 0: off
+	DualStack     bool          // offer routes of both families in this session
+	Graceful      bool          // the router is asked to keep the routes over a restart (RFC 4724)
+	BFD           BFD           // how to watch the router; a change of it is none of the session
+}
+
+// BFD holds the parameters of a BFD session (RFC 5880). The zero BFD: none.
+type BFD struct {
+	Receive    time.Duration // shortest time between packets that are accepted
+	Transmit   time.Duration // shortest time between packets that are sent
+	Multiplier uint8         // packets that may be missed; 0: no BFD
+	Passive    bool          // wait for the router's first packet
+	MinTTL     uint8         // lowest TTL accepted from a router several hops away
+}
+
+// ASNRule says which AS numbers a peer of unknown AS number may have.
+type ASNRule string
+
+// The rules for a peer whose AS number is not configured.
+const (
+	ExternalASN ASNRule = "external" // any other than the local one
+	InternalASN ASNRule = "internal" // the local one
+)
+
+// Changes names, as fields of a BGPPeer, what of p is so different in q that a
+// session held with p can't serve q. Nothing: it can.
+func (p Peer) Changes(q Peer) []string {
+	var out []string
+	for _, f := range []struct {
+		name    string
+		differs bool
+	}{
+		{"peerAddress", p.Addr != q.Addr},
+		{"interface", p.Interface != q.Interface},
+		{"peerPort", p.Port != q.Port},
+		{"myASN or localASN", p.LocalASN != q.LocalASN},
+		{"peerASN or dynamicASN", p.PeerASN != q.PeerASN || p.ASN != q.ASN},
+		{"sourceAddress", p.SourceAddr != q.SourceAddr},
+		{"vrf", p.Device != q.Device},
+		{"routerID", p.RouterID != q.RouterID},
+		{"holdTime", p.HoldTime != q.HoldTime},
+		{"keepaliveTime", p.KeepaliveTime != q.KeepaliveTime},
+		{"password", p.Password != q.Password},
+		{"ebgpMultiHop", p.MultiHopTTL != q.MultiHopTTL},
+		{"ttlSecurity", p.MinTTL != q.MinTTL},
+		{"dualStackAddressFamily", p.DualStack != q.DualStack},
+		{"enableGracefulRestart", p.Graceful != q.Graceful},
+	} {
+		if f.differs {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// spot is where a peer's session ends. A node holds one session to a spot.
+type spot struct {
+	addr         netip.Addr
+	port         uint16
+	link, device string
+}
+
+func (p Peer) spot() spot { return spot{p.Addr, p.Port, p.Interface, p.Device} }

@@ -1,0 +1,49 @@
+package announce_test
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// TestChanges changes each field alone: some need no new session.
+func TestChanges(t *testing.T) {
+	free := []string{"Name", "ConnectTime", "BFD"}
+	fields := reflect.TypeFor[announce.Peer]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Name
+		var p, q announce.Peer
+		switch f := reflect.ValueOf(&q).Elem().Field(i); f.Interface().(type) {
+		case netip.Addr:
+			f.Set(reflect.ValueOf(netip.MustParseAddr("192.0.2.1")))
+		case announce.BFD:
+			f.Set(reflect.ValueOf(announce.BFD{Multiplier: 3}))
+		case bool:
+			f.SetBool(true)
+		default:
+			if f.Kind() == reflect.String {
+				f.SetString("x")
+			} else if f.CanUint() {
+				f.SetUint(7)
+			} else {
+				f.SetInt(7)
+			}
+		}
+		if p == q {
+			t.Fatalf("%s was not changed", name)
+		}
+		want := 1
+		if slices.Contains(free, name) {
+			want = 0
+		}
+		if got := p.Changes(q); len(got) != want {
+			t.Errorf("%s: changes %v, want %d of them", name, got, want)
+		}
+		if got := q.Changes(q); got != nil {
+			t.Errorf("%s: changes from itself: %v", name, got)
+		}
+	}
+}

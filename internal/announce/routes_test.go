@@ -1,0 +1,130 @@
+package announce_test
+
+import (
+	"cmp"
+	"maps"
+	"math/rand"
+	"net/netip"
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+func TestRoutesAgreeWithTheTwin(t *testing.T) {
+	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
+		for name, p := range decideAll(s) {
+			n := s.Nodes[slices.IndexFunc(s.Nodes, func(n announce.Node) bool { return n.Name == name })]
+			have := map[string][]string{}
+			for _, peering := range p.Peerings {
+				have[peering.Peer.Name] = []string{}
+				for _, r := range peering.Routes {
+					have[peering.Peer.Name] = append(have[peering.Peer.Name], r.String())
+				}
+			}
+			for _, x := range p.Shadowed {
+				have[x.Peer] = []string{"shadowed by " + x.By}
+			}
+			want, conflicts := twinRoutes(s, n)
+			if diff := gocmp.Diff(want, have); diff != "" {
+				t.Errorf("%s: the twin -, Decide +\n%s", name, diff)
+			}
+			told := map[announce.Conflict]bool{}
+			for _, c := range p.Conflicts {
+				told[c] = true
+			}
+			if diff := gocmp.Diff(conflicts, told); diff != "" || len(told) != len(p.Conflicts) {
+				t.Errorf("%s: conflicts by the twin -, by Decide +\n%s", name, diff)
+			}
+		}
+	})
+}
+
+// twinShadow tells which older peer keeps n from a session with peer, or "".
+func twinShadow(s announce.Snapshot, n announce.Node, peer announce.Neighbor) string {
+	by := peer
+	for _, other := range s.Neighbors {
+		older := other.Created.Before(by.Created) || other.Created.Equal(by.Created) && other.Peer.Name < by.Peer.Name
+		if (other.Nodes == nil || other.Nodes(n.Labels)) && other.Peer.Port == peer.Peer.Port && older {
+			by = other
+		}
+	}
+	if by.Peer.Name == peer.Peer.Name {
+		return ""
+	}
+	return by.Peer.Name
+}
+
+// twinRoutes tells the routes that n offers each peer, and which advertisements
+// contradict each other: for every prefix it goes through all advertisements by
+// name.
+func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[announce.Conflict]bool) {
+	out, conflicts := map[string][]string{}, map[announce.Conflict]bool{}
+	for _, peer := range s.Neighbors {
+		if peer.Nodes != nil && !peer.Nodes(n.Labels) {
+			continue
+		}
+		if by := twinShadow(s, n, peer); by != "" {
+			out[peer.Peer.Name] = []string{"shadowed by " + by}
+			continue
+		}
+		routes := map[netip.Prefix]announce.Route{}
+		setBy := map[netip.Prefix]map[string]string{} // the advertisement that gave each field
+		for _, ad := range s.BGP {                    // their names are in order
+			if ad.Peers != nil && !ad.Peers[peer.Peer.Name] || n.Excluded != "" || ad.Nodes != nil && !ad.Nodes(n.Labels) {
+				continue
+			}
+			for _, svc := range s.Services {
+				for _, a := range svc.Addrs {
+					if !selects(ad.Selection, svc, a) || svc.Local && !svc.ReadyOn[n.Name] {
+						continue
+					}
+					prefix := netip.PrefixFrom(a.Addr, map[bool]int{true: ad.Length4, false: ad.Length6}[a.Addr.Is4()]).Masked()
+					r := routes[prefix]
+					r.Prefix = prefix
+					if setBy[prefix] == nil {
+						setBy[prefix] = map[string]string{}
+					}
+					field := func(name string, set, same bool) (first bool) {
+						by := setBy[prefix][name]
+						if set && by == "" {
+							setBy[prefix][name] = ad.Name
+							return true
+						}
+						if set && !same {
+							conflicts[announce.Conflict{Loser: ad.Name, Winner: by, Field: name}] = true
+						}
+						return false
+					}
+					x := ad.Attributes
+					if field("localPref", x.LocalPref != 0, r.LocalPref == x.LocalPref) {
+						r.LocalPref = x.LocalPref
+					}
+					if field("med", x.HasMED, r.MED == x.MED) {
+						r.MED, r.HasMED = x.MED, true
+					}
+					if field("asPathPrepend", x.Prepend != 0, r.Prepend == x.Prepend) {
+						r.Prepend = x.Prepend
+					}
+					r.Communities = slices.Concat(r.Communities, x.Communities)
+					slices.Sort(r.Communities)
+					r.Communities = slices.Compact(r.Communities)
+					r.Large = slices.Concat(r.Large, x.Large)
+					slices.SortFunc(r.Large, announce.LargeCommunity.Compare)
+					r.Large = slices.Compact(r.Large)
+					routes[prefix] = r
+				}
+			}
+		}
+		names := []string{}
+		for _, r := range slices.SortedFunc(maps.Values(routes), func(a, b announce.Route) int {
+			return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
+		}) {
+			names = append(names, r.String())
+		}
+		out[peer.Peer.Name] = names
+	}
+	return out, conflicts
+}

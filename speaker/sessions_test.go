@@ -1,0 +1,79 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bgp"
+)
+
+func TestNotes(t *testing.T) {
+	now := time.Unix(1, 0)
+	none := bgp.State{}
+	down := bgp.State{Session: bgp.Active, Since: now}
+	up := bgp.State{Session: bgp.Established, Since: now}
+	with := func(s bgp.State, change func(*bgp.State)) bgp.State {
+		change(&s)
+		return s
+	}
+	failed := with(down, func(s *bgp.State) { s.LastError = "refused" })
+	for _, c := range []struct {
+		name         string
+		before, then bgp.State
+		want         []string
+	}{
+		{"a session that has just begun is no news", none, down, nil},
+		{"it comes up", down, up, []string{"SessionUp"}},
+		{"it stays up", up, with(up, func(s *bgp.State) { s.Advertised = 3 }), nil},
+		{"it was seen up first", none, up, []string{"SessionUp"}},
+		{"it does not come up", down, failed, []string{"SessionFailed"}},
+		{"an attempt fails as the one before", failed, failed, nil},
+		{"it is up and something is missing", up, with(up, func(s *bgp.State) { s.LastError = "no IPv6" }), []string{"SessionFailed"}},
+		{"it is lost", up, with(failed, func(s *bgp.State) { s.Drops = 1 }), []string{"SessionDown"}},
+		{"it was lost and is back", up, with(up, func(s *bgp.State) { s.Drops, s.LastError = 1, "hold timer" }), []string{"SessionDown", "SessionUp"}},
+		{"it is made anew", up, with(down, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset"}},
+		{"it was made anew", up, with(up, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset", "SessionUp"}},
+		{"it is not held", none, bgp.State{Session: bgp.Idle, LastError: "older"}, []string{"SessionSkipped"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, n := range notes(c.before, c.then) {
+				got = append(got, n.reason)
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
+	r := &reporter{node: "n"}
+	var s v1beta1.BGPSession
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Active, Since: time.Unix(1, 0), LastError: "refused"})
+	first := *s.DeepCopy()
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(5, 0), LastError: "refused"})
+	if d := cmp.Diff(first, s); d != "" {
+		t.Error(d)
+	}
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Established, Since: time.Unix(9, 0), Advertised: 2})
+	if s.Status.State != "Established" || s.Status.Since.Unix() != 9 || s.Status.Prefixes.Advertised != 2 || s.Status.LastError != "" {
+		t.Errorf("up: %+v", s.Status)
+	}
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(12, 0), LastError: "lost"})
+	if s.Status.State != "Idle" || s.Status.Since.Unix() != 12 || s.Status.LastError != "lost" {
+		t.Errorf("down again: %+v", s.Status)
+	}
+}
+
+func TestWithShadowed(t *testing.T) {
+	got := withShadowed([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Shadow{{Peer: "young", By: "old"}})
+	if len(got) != 2 || got[1].Peer != "young" || got[1].Session != bgp.Idle || got[1].LastError == "" {
+		t.Errorf("%+v", got)
+	}
+}
