@@ -106,14 +106,13 @@ func notes(before, now bgp.State) []note {
 	return out
 }
 
-// tellPeer writes an event on the peer. The session goes with it: without, one
-// event would be merged with the next, and that one's text be lost.
+// tellPeer writes an event on the peer.
 func (r *reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note) {
 	peer := &v1beta1.BGPPeer{}
 	if err := r.client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
 		return // gone meanwhile: nobody to tell
 	}
-	r.events.Eventf(peer, session, n.kind, n.reason, "HoldSession", "node %s: %s", r.node, n.text)
+	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
 }
 
 // reportConflicts tells, once, of advertisements that contradict others on this
@@ -123,16 +122,14 @@ func (r *reporter) reportConflicts(ctx context.Context, conflicts []announce.Con
 		if r.conflicts[c] {
 			continue
 		}
-		var loser, winner v1beta1.BGPAdvertisement
-		err := errors.Join(
-			r.client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser),
-			r.client.Get(ctx, client.ObjectKey{Name: c.Winner}, &winner),
-		)
-		if err != nil {
+		var loser v1beta1.BGPAdvertisement
+		if err := r.client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
 			continue // gone meanwhile: no conflict any more
 		}
-		r.events.Eventf(&loser, &winner, corev1.EventTypeWarning, v1beta1.ReasonConflicts, "Announce",
-			"node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.node, c.Field, c.Winner)
+		r.tell(cluster.Note{
+			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce",
+			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.node, c.Field, c.Winner),
+		})
 	}
 	r.conflicts = map[announce.Conflict]bool{}
 	for _, c := range conflicts {

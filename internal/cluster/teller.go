@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
 const (
@@ -38,9 +42,16 @@ type Note struct {
 	Message string
 }
 
-// About refers to a Service, as events do.
-func About(svc *corev1.Service) corev1.ObjectReference {
-	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: svc.Namespace, Name: svc.Name, UID: svc.UID, ResourceVersion: svc.ResourceVersion}
+// About refers to an object, as events do: to a Service or one of our own kinds.
+func About(obj client.Object) corev1.ObjectReference {
+	version := v1beta1.GroupVersion().String()
+	if _, ok := obj.(*corev1.Service); ok {
+		version = corev1.SchemeGroupVersion.String()
+	}
+	return corev1.ObjectReference{
+		APIVersion: version, Kind: reflect.TypeOf(obj).Elem().Name(),
+		Namespace: obj.GetNamespace(), Name: obj.GetName(), UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(),
+	}
 }
 
 // Teller sends notes as events, one after the other, and keeps none that is
@@ -101,7 +112,7 @@ func (t *Teller) Run(ctx context.Context) error {
 			}
 		}
 		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
-			t.log.Warn("can't send an event", "service", n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
+			t.log.Warn("can't send an event", "about", n.About.Kind+" "+n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
 		}
 		if !Sleep(ctx, telling) {
 			return nil
@@ -120,7 +131,7 @@ func (t *Teller) send(ctx context.Context, n pending) error {
 		ctx, cancel := context.WithTimeout(ctx, hearing)
 		defer cancel()
 		return nil, t.client.Create(ctx, &eventsv1.Event{
-			ObjectMeta:          metav1.ObjectMeta{Namespace: n.About.Namespace, Name: fmt.Sprintf("%s.%x", n.About.Name, n.at.UnixNano())},
+			ObjectMeta:          metav1.ObjectMeta{Namespace: cmp.Or(n.About.Namespace, metav1.NamespaceDefault), Name: fmt.Sprintf("%s.%x", n.About.Name, n.at.UnixNano())},
 			EventTime:           metav1.NewMicroTime(n.at),
 			ReportingController: t.name,
 			ReportingInstance:   t.name + "-" + t.where,
