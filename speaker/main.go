@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,12 +28,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -41,7 +45,10 @@ type options struct {
 	class     string
 	metrics   string
 	probes    string
+	debug     string
 	heartbeat time.Duration
+	ignore    string
+	defend    bool
 	logLevel  slog.Level
 }
 
@@ -52,6 +59,9 @@ func main() {
 	flag.StringVar(&o.class, "load-balancer-class", "", "announce Services of this spec.loadBalancerClass; empty: those without one")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
+	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
+	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
+	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.Parse()
@@ -71,7 +81,25 @@ func (o options) validate() error {
 	case o.heartbeat < 100*time.Millisecond:
 		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
 	}
+	for _, glob := range o.ignored() {
+		if _, err := path.Match(glob, ""); err != nil {
+			return fmt.Errorf("--ignore-links: %q: %w", glob, err)
+		}
+	}
+	if o.debug == "0" {
+		return nil
+	}
+	if addr, err := netip.ParseAddrPort(o.debug); err != nil || !addr.Addr().IsLoopback() {
+		return fmt.Errorf("--debug-bind-address is %q; it must be a loopback address with a port, such as 127.0.0.1:7476, or 0", o.debug)
+	}
 	return nil
+}
+
+func (o options) ignored() []string {
+	if o.ignore == "" {
+		return nil
+	}
+	return strings.Split(o.ignore, ",")
 }
 
 // run works until ctx ends.
@@ -90,7 +118,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return err
 	}
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
@@ -103,8 +131,8 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		client: mgr.GetClient(), events: mgr.GetEventRecorder("steelyard-speaker"), log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
 	}
-	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
-		return fmt.Errorf("set up /readyz: %w", err)
+	if err := expose(mgr, o, links, beat, logger); err != nil {
+		return err
 	}
 	loop := cluster.Loop{
 		Name:    "speaker",
@@ -130,6 +158,23 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+// expose lets others look at what the speaker is and does.
+func expose(mgr manager.Manager, o options, links *layer2.Announcer, beat *heartbeat, logger *slog.Logger) error {
+	if err := metrics.Registry.Register(links); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
+		return fmt.Errorf("set up /readyz: %w", err)
+	}
+	if o.debug == "0" {
+		return nil
+	}
+	if err := mgr.Add(manager.RunnableFunc(debugServer{o.debug, links, logger}.run)); err != nil {
+		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil
 }

@@ -57,10 +57,11 @@ func decide(s announce.Snapshot) *decision {
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
-	snap, err := r.snapshot(ctx)
+	snap, macs, err := r.snapshot(ctx)
 	if err != nil {
 		return 0, err
 	}
+	r.links.SetSpeakers(macs)
 	withheld := r.apply(decide(snap))
 	r.thought()
 	if withheld {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,23 +15,24 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// snapshot reads all that the decision depends on.
-func (r *reconciler) snapshot(ctx context.Context) (announce.Snapshot, error) {
-	s := announce.Snapshot{Self: r.node}
+// snapshot reads all that the decision depends on, and the MACs of all
+// speakers' links.
+func (r *reconciler) snapshot(ctx context.Context) (s announce.Snapshot, macs []net.HardwareAddr, err error) {
+	s.Self = r.node
 	objects, err := cluster.Configuration(ctx, r.reader, r.namespace)
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
 	if s.Services, err = r.services(ctx, config); err != nil {
-		return s, err
+		return s, nil, err
 	}
-	if s.Nodes, err = r.nodes(ctx); err != nil {
-		return s, err
+	if s.Nodes, macs, err = r.nodes(ctx); err != nil {
+		return s, nil, err
 	}
 	s.Claims, err = r.heldClaims(ctx)
-	return s, err
+	return s, macs, err
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
@@ -57,21 +59,25 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	return out, nil
 }
 
-// nodes returns every Node; what its links can do stands in its Speaker object,
-// but this node's own links are looked at directly.
-func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
+// nodes returns every Node, and the MACs of their links; what its links can do
+// stands in its Speaker object, but this node's own links are looked at directly.
+func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, []net.HardwareAddr, error) {
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var speakers v1beta1.SpeakerList
 	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	links := map[string][]announce.Link{}
+	var macs []net.HardwareAddr
 	for _, s := range speakers.Items {
 		for _, l := range s.Status.Links {
 			links[s.Name] = append(links[s.Name], announce.Link{Name: l.Name, Up: l.Up})
+			if mac, err := net.ParseMAC(l.MAC); err == nil {
+				macs = append(macs, mac)
+			}
 		}
 	}
 	links[r.node] = nil
@@ -80,7 +86,7 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 	}
 	live, err := r.beat.live(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
@@ -91,7 +97,7 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 			Excluded: intent.Excluded(n),
 		}
 	}
-	return out, nil
+	return out, macs, nil
 }
 
 func (r *reconciler) heldClaims(ctx context.Context) ([]announce.HeldClaim, error) {
@@ -99,7 +105,7 @@ func (r *reconciler) heldClaims(ctx context.Context) ([]announce.HeldClaim, erro
 	var out []announce.HeldClaim
 	for _, c := range claims {
 		if a, err := netip.ParseAddr(string(c.Spec.Address)); err == nil {
-			out = append(out, announce.HeldClaim{Addr: a, Node: c.Spec.Node})
+			out = append(out, announce.HeldClaim{Addr: a, Node: c.Spec.Node, Untried: untried(c)})
 		}
 	}
 	return out, err

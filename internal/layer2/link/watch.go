@@ -1,14 +1,11 @@
-package layer2
+package link
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -23,27 +20,27 @@ const (
 	mergePause = 10 * time.Millisecond // between two listings, so that a burst of changes shares one
 )
 
-// device is a Link with what the kernel knows it by.
-type device struct {
-	Link
-	index int
-	epoch uint32 // how often it lost its carrier: tells of cuts too short to be seen
-}
-
-// watcher lists the links again whenever the kernel says that something about
-// links or addresses changed.
-type watcher struct {
+// Watcher lists the links again whenever the kernel says that something about
+// links or addresses changed. Make one with NewWatcher.
+type Watcher struct {
 	log     *slog.Logger
-	devices chan []device // sorted by name
+	ignored []string
+	devices chan []Device
 }
 
-func newWatcher(log *slog.Logger) *watcher {
-	return &watcher{log: log, devices: make(chan []device)}
+// NewWatcher returns a Watcher that leaves out the links of these names
+// (globs). It starts nothing.
+func NewWatcher(log *slog.Logger, ignored []string) *Watcher {
+	return &Watcher{log: log, ignored: ignored, devices: make(chan []Device)}
 }
 
-// run follows the links until ctx ends, and subscribes again when the kernel
+// Devices returns the channel that gets all links, sorted by name, at first and
+// whenever something may have changed.
+func (w *Watcher) Devices() <-chan []Device { return w.devices }
+
+// Run follows the links until ctx ends, and subscribes again when the kernel
 // lost messages (ENOBUFS) or the subscription failed.
-func (w *watcher) run(ctx context.Context) {
+func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := w.follow(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("link watch broke off, subscribing again", "error", err)
@@ -54,8 +51,9 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-func (w *watcher) follow(ctx context.Context) error {
-	sub, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+func (w *Watcher) follow(ctx context.Context) error {
+	sub, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV6_NETCONF) // of forwarding
 	if err != nil {
 		return fmt.Errorf("subscribe to link changes: %w", err)
 	}
@@ -73,7 +71,7 @@ func (w *watcher) follow(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-news:
 		}
-		devices, err := list()
+		devices, err := list(w.ignored)
 		if errors.Is(err, netlink.ErrDumpInterrupted) {
 			signal(news)
 		} else if err != nil {
@@ -100,7 +98,7 @@ func receive(sub *nl.NetlinkSocket, news chan<- struct{}) error {
 
 // list reads links and addresses from the kernel. It returns those that can
 // speak layer 2, sorted by name.
-func list() ([]device, error) {
+func list(ignored []string) ([]Device, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	links, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
@@ -111,78 +109,27 @@ func list() ([]device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	prefixes := map[int][]netip.Prefix{}
-	for _, a := range addrs {
-		if p, ok := subnet(a.IPNet); ok {
-			prefixes[a.LinkIndex] = append(prefixes[a.LinkIndex], p)
-		}
+	of := map[int]addresses{}
+	for _, addr := range addrs {
+		a := of[addr.LinkIndex]
+		a.add(addr.IPNet)
+		of[addr.LinkIndex] = a
 	}
-	var devices []device
+	var devices []Device
 	for _, m := range links {
 		l, err := netlink.LinkDeserialize(nil, m)
 		if err != nil {
 			return nil, fmt.Errorf("read a listed link: %w", err)
 		}
-		attrs := l.Attrs()
-		if link, ok := linkOf(attrs, prefixes[attrs.Index]); ok {
-			devices = append(devices, device{Link: link, index: attrs.Index, epoch: carrierLosses(m)})
+		index := l.Attrs().Index
+		if link, ok := linkOf(l, of[index], ignored); ok {
+			d := Device{Link: link, Index: index}
+			d.tell(m)
+			devices = append(devices, d)
 		}
 	}
-	slices.SortFunc(devices, func(a, b device) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(devices, func(a, b Device) int { return cmp.Compare(a.Name, b.Name) })
 	return devices, nil
-}
-
-// carrierLosses reads how often a link lost its carrier from the kernel's
-// message about it; 0 on kernels before 4.16, which don't say.
-func carrierLosses(m []byte) uint32 {
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return 0 // LinkDeserialize read the same without an error
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.IFLA_CARRIER_DOWN_COUNT && len(a.Value) == 4 {
-			return nl.NativeEndian().Uint32(a.Value)
-		}
-	}
-	return 0
-}
-
-// linkOf returns the Link for an interface, if it can speak layer 2. A link
-// without a subnet has no neighbours that could ask: this leaves out, among
-// others, the node's ends of the Pods' veth pairs.
-func linkOf(attrs *netlink.LinkAttrs, prefixes []netip.Prefix) (Link, bool) {
-	const never = unix.IFF_LOOPBACK | unix.IFF_NOARP | unix.IFF_POINTOPOINT
-	ok := len(attrs.HardwareAddr) == 6 && !bytes.Equal(attrs.HardwareAddr, make([]byte, 6)) &&
-		attrs.RawFlags&unix.IFF_BROADCAST != 0 && attrs.RawFlags&never == 0 &&
-		attrs.MasterIndex == 0 && len(prefixes) > 0
-	if !ok {
-		return Link{}, false
-	}
-	running := attrs.OperState == netlink.OperUp ||
-		attrs.OperState == netlink.OperUnknown && attrs.RawFlags&unix.IFF_RUNNING != 0
-	prefixes = slices.Clone(prefixes)
-	slices.SortFunc(prefixes, netip.Prefix.Compare)
-	return Link{
-		Name:     attrs.Name,
-		MAC:      attrs.HardwareAddr,
-		Up:       attrs.RawFlags&unix.IFF_UP != 0 && running,
-		Prefixes: slices.Compact(prefixes),
-	}, true
-}
-
-// subnet returns the subnet of an interface address, if it is global and more
-// than that one address.
-func subnet(n *net.IPNet) (netip.Prefix, bool) {
-	if n == nil {
-		return netip.Prefix{}, false
-	}
-	addr, ok := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	addr = addr.Unmap()
-	if !ok || !addr.IsGlobalUnicast() || bits >= addr.BitLen() {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(addr, bits).Masked(), true
 }
 
 // pause waits for d, or until ctx ends.
@@ -192,5 +139,13 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-t.C:
+	}
+}
+
+// signal leaves a value in a channel of capacity 1, unless one lies there.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
