@@ -54,7 +54,7 @@ func laws() map[string]law {
 		"internal/cluster":      {own: []string{"internal/intent", "api/v1beta1"}, why: "it reads for both programs and decides nothing"},
 		"api/v1beta1":           {never: clients, why: "others import it"},
 		"controller":            {own: []string{"internal/intent", "internal/ipam", "internal/cluster", "api/v1beta1"}, why: "it announces nothing"},
-		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/membership", "internal/membership/*", "api/v1beta1"}, why: "it is wiring"},
+		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/membership", "internal/membership/*", "api/v1beta1"}, why: "it is wiring"},
 		"e2e":                   {own: []string{"e2e/lab"}, why: "it tries the built programs from outside"},
 		"e2e/lab":               {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
 		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},

@@ -39,6 +39,13 @@ func claimName(a netip.Addr) string {
 	return name
 }
 
+// untried reports whether nobody has announced the address yet, or a stranger
+// had it when last seen.
+func untried(c *v1beta1.L2Claim) bool {
+	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
+	return announced == nil || announced.Reason == v1beta1.ReasonAddressInUse
+}
+
 // readClaims returns all claims, as of the cache or later. They must not be changed.
 func readClaims(ctx context.Context, reader client.Reader, overlay *cluster.Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
 	var list v1beta1.L2ClaimList
@@ -65,6 +72,10 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 	}
 	users := usersOf(d)
 	links := r.links.Links()
+	standings := map[netip.Addr]layer2.Standing{}
+	for _, s := range r.links.Standings() {
+		standings[s.Addr] = s
+	}
 	errs := make([]error, len(d.Claims))
 	var group errgroup.Group
 	group.SetLimit(parallel)
@@ -73,8 +84,12 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.holders[c.Addr] {
 			continue // it changed hands since the plan was made; the next pass knows
 		}
+		standing, ok := standings[c.Addr]
+		if !ok {
+			continue // withdrawn since the plan was made
+		}
 		group.Go(func() error {
-			errs[i] = r.reportClaim(ctx, claim, r.claimStatus(c, users[c.Addr], links), c.Addr)
+			errs[i] = r.reportClaim(ctx, claim, r.claimStatus(c, users[c.Addr], links), standing)
 			return nil
 		})
 	}
@@ -122,37 +137,83 @@ func (r *reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer
 	return s
 }
 
-// reportClaim writes one claim. The write that makes this node the owner is told
-// in an event on each of the Services.
-func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, addr netip.Addr) error {
-	now := metav1.Now()
+// reportClaim writes one claim. The write that says that this node answers, and
+// did not before, is told in an event on each of the Services; so is a stranger
+// that has the address.
+func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) error {
+	claim, err := r.nameNode(ctx, have, standing.Addr)
+	if err != nil || standing.State == layer2.Probing {
+		return err // what comes of the trial is told then
+	}
+	before := claim.Status.DeepCopy()
+	want.Since = before.Since
+	if before.Node != r.node || want.Since == nil {
+		now := metav1.Now()
+		want.Since = &now
+	}
+	announced := metav1.Condition{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}
+	conflict := conflictOf(standing, r.node)
+	if standing.State == layer2.Taken {
+		want.Links = nil
+		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressInUse, conflict
+	}
+	isNew := standing.State == layer2.Announced && (before.Node != r.node || untried(claim))
+	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
+	if wrote, err := r.writeClaim(ctx, claim, want, announced, conflict); err != nil || !wrote {
+		return err
+	}
+	if isNew {
+		r.tellServices(ctx, want.Services, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.node, claim, before.Node))
+	}
+	if conflict != "" && (was == nil || was.Message != conflict) {
+		r.tellServices(ctx, want.Services, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
+	}
+	return nil
+}
+
+// nameNode returns the claim, in which this node is named as the owner.
+func (r *reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (*v1beta1.L2Claim, error) {
 	claim := &v1beta1.L2Claim{}
 	claim.Name, claim.Spec.Address = claimName(addr), v1beta1.IPAddress(addr.String())
 	if have != nil {
 		claim = have.DeepCopy()
 	}
-	if claim.Spec.Node != r.node {
-		before := claim.DeepCopy()
-		claim.Spec.Node = r.node
-		var err error
-		if have == nil {
-			err = r.client.Create(ctx, claim)
-		} else {
-			err = r.client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		}
-		if err != nil {
-			return fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
-		}
-		r.claims.SawNew(claim.DeepCopy())
-		r.tellOwner(ctx, want.Services, addr, before.Status.Node)
+	if claim.Spec.Node == r.node {
+		return claim, nil
 	}
-	want.Since = claim.Status.Since
-	if claim.Status.Node != r.node || want.Since == nil {
-		want.Since = &now
+	before := claim.DeepCopy()
+	claim.Spec.Node = r.node
+	var err error
+	if have == nil {
+		err = r.client.Create(ctx, claim)
+	} else {
+		err = r.client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
-	return r.writeClaim(ctx, claim, want, metav1.Condition{
-		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced,
-	})
+	if err != nil {
+		return nil, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
+	}
+	r.claims.SawNew(claim.DeepCopy())
+	return claim, nil
+}
+
+// conflictOf says whose the address is, too; "" if there is no conflict.
+func conflictOf(s layer2.Standing, node string) string {
+	if s.Stranger == nil {
+		return ""
+	}
+	text := fmt.Sprintf("machine %s on link %s of node %s has %s", s.Stranger, s.Link, node, s.Addr)
+	if s.State == layer2.Taken {
+		return text + ", so that it is not announced"
+	}
+	return text + ", too"
+}
+
+func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
+	text := fmt.Sprintf("node %s answers for %s", node, claim.Spec.Address)
+	if before != "" && before != node {
+		text += ", after node " + before
+	}
+	return text
 }
 
 // reportSilence says why this node, which the claim names, does not answer for
@@ -168,46 +229,49 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 	}
 	want := *c.Status.DeepCopy()
 	want.Links = nil
-	return r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
+	_, err = r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
 		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: "no node can announce the address; this is the reason of node " + r.node,
-	})
+	}, "")
+	return err
 }
 
-// writeClaim patches the status of a claim, if it differs. Who owns the claim by
-// now may write at the same time: then that counts.
-func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition) error {
+// writeClaim patches the status of a claim, if it differs, and reports whether
+// it did. Who owns the claim by now may write at the same time: then that counts.
+func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition, conflict string) (bool, error) {
 	before := claim.DeepCopy()
 	want.Conditions = slices.Clone(claim.Status.Conditions)
 	announced.ObservedGeneration = claim.Generation
 	meta.SetStatusCondition(&want.Conditions, announced)
+	if conflict == "" {
+		meta.RemoveStatusCondition(&want.Conditions, v1beta1.ConditionConflict)
+	} else {
+		meta.SetStatusCondition(&want.Conditions, metav1.Condition{
+			Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAddressInUse, Message: conflict, ObservedGeneration: claim.Generation,
+		})
+	}
 	claim.Status = want
 	if equality.Semantic.DeepEqual(before.Status, claim.Status) {
-		return nil
+		return false, nil
 	}
 	err := r.client.Status().Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	switch {
 	case apierrors.IsConflict(err) && announced.Status == metav1.ConditionFalse, apierrors.IsNotFound(err):
-		return nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
+		return false, fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
 	}
 	r.claims.Saw(claim)
-	return nil
+	return true, nil
 }
 
-// tellOwner says on each Service of an address that this node answers for it
-// from now on.
-func (r *reporter) tellOwner(ctx context.Context, services []string, addr netip.Addr, before string) {
-	note := fmt.Sprintf("node %s answers for %s", r.node, addr)
-	if before != "" {
-		note += ", after node " + before
-	}
+// tellServices says something on each Service of an address.
+func (r *reporter) tellServices(ctx context.Context, services []string, kind, reason, note string) {
 	for _, name := range services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
 		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.tell(cluster.Note{About: cluster.About(svc), Type: corev1.EventTypeNormal, Reason: v1beta1.ReasonAnnounced, Action: "Announce", Message: note})
+		r.tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Message: note})
 	}
 }

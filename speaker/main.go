@@ -13,10 +13,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -36,6 +39,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 )
@@ -47,7 +51,10 @@ type options struct {
 	class     string
 	metrics   string
 	probes    string
+	debug     string
 	heartbeat time.Duration
+	ignore    string
+	defend    bool
 	logLevel  slog.Level
 
 	membershipPort       uint
@@ -62,6 +69,9 @@ func main() {
 	flag.StringVar(&o.class, "load-balancer-class", "", "announce Services of this spec.loadBalancerClass; empty: those without one")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
+	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
+	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
+	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
@@ -90,7 +100,25 @@ func (o options) validate() error {
 	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
 		return fmt.Errorf("--membership-multiplier is %d; it must be from 3 to 50", o.membershipMultiplier)
 	}
+	for _, glob := range o.ignored() {
+		if _, err := path.Match(glob, ""); err != nil {
+			return fmt.Errorf("--ignore-links: %q: %w", glob, err)
+		}
+	}
+	if o.debug == "0" {
+		return nil
+	}
+	if addr, err := netip.ParseAddrPort(o.debug); err != nil || !addr.Addr().IsLoopback() {
+		return fmt.Errorf("--debug-bind-address is %q; it must be a loopback address with a port, such as 127.0.0.1:7476, or 0", o.debug)
+	}
 	return nil
+}
+
+func (o options) ignored() []string {
+	if o.ignore == "" {
+		return nil
+	}
+	return strings.Split(o.ignore, ",")
 }
 
 // run works until ctx ends.
@@ -122,7 +150,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger), bgp.New(logger, routerID)
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID)
 	beat := newHeartbeat(mgr, o, claims, logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
@@ -138,11 +166,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
 		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
 	}
-	if err := metrics.Registry.Register(sessionMetrics{sessions}); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
-		return fmt.Errorf("set up /readyz: %w", err)
+	if err := expose(mgr, o, links, sessions, beat, logger); err != nil {
+		return err
 	}
 	loop := cluster.Loop{
 		Name:    "speaker",
@@ -169,6 +194,25 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+	}
+	return nil
+}
+
+// expose lets others look at what the speaker is and does.
+func expose(mgr manager.Manager, o options, links *layer2.Announcer, sessions *bgp.Sessions, beat *heartbeat, logger *slog.Logger) error {
+	for _, c := range []prometheus.Collector{links, sessionMetrics{sessions}} {
+		if err := metrics.Registry.Register(c); err != nil {
+			return fmt.Errorf("set up metrics: %w", err)
+		}
+	}
+	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
+		return fmt.Errorf("set up /readyz: %w", err)
+	}
+	if o.debug == "0" {
+		return nil
+	}
+	if err := mgr.Add(manager.RunnableFunc(debugServer{o.debug, links, logger}.run)); err != nil {
+		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil
 }

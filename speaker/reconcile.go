@@ -46,8 +46,8 @@ type decision struct {
 	live    map[string]bool       // nodes whose speakers were there
 }
 
-func decide(s announce.Snapshot, named map[netip.Addr]string) *decision {
-	d := &decision{Plan: announce.Decide(s), claimed: map[netip.Addr]bool{}, holders: named, live: map[string]bool{}}
+func decide(s sight) *decision {
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, live: map[string]bool{}}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 	}
@@ -55,11 +55,12 @@ func decide(s announce.Snapshot, named map[netip.Addr]string) *decision {
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
-	snap, named, err := r.snapshot(ctx)
+	s, err := r.look(ctx)
 	if err != nil {
 		return 0, err
 	}
-	withheld := r.apply(decide(snap, named))
+	r.links.SetSpeakers(s.macs)
+	withheld := r.apply(decide(s))
 	r.thought()
 	if withheld {
 		return r.heartbeat, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
 // retryAfter is the pause after a report that failed.
@@ -41,6 +43,7 @@ type reporter struct {
 	sessions *bgp.Sessions
 	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
+	loud     string // why the kernel answers ARP for Services, as last logged
 
 	// What was told of by events.
 	told      map[string]bgp.State // by name of the peer
@@ -56,6 +59,7 @@ func (r *reporter) run(ctx context.Context) error {
 			return r.farewell()
 		case <-r.trigger:
 		case <-r.sessions.Changed():
+		case <-r.links.Turned():
 		case <-retry.C:
 		}
 		if p := r.plan.Load(); p != nil {
@@ -147,9 +151,22 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 		}
 		status.Links = append(status.Links, link)
 	}
+	loud, err := link.KernelAnswers()
+	if err != nil {
+		return err
+	}
+	if loud != r.loud {
+		r.log.Warn("whether the kernel of this node answers ARP for Services", "why", cmp.Or(loud, "it does not any more"))
+		r.loud = loud
+	}
 	return r.put(ctx, node, existing(have, r.node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
 		status.Conditions = slices.Clone(s.Status.Conditions)
+		if loud == "" {
+			meta.RemoveStatusCondition(&status.Conditions, v1beta1.ConditionKernelAnswers)
+		} else {
+			meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionKernelAnswers, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonNoStrictARP, Message: loud})
+		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
 		s.Status = status
 	})

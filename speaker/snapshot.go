@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,24 +15,29 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// snapshot reads all that the decision depends on, and which node each L2Claim
-// names.
-func (r *reconciler) snapshot(ctx context.Context) (s announce.Snapshot, named map[netip.Addr]string, err error) {
+// sight is all that the decision depends on, and what else a pass needs.
+type sight struct {
+	announce.Snapshot
+	named map[netip.Addr]string // the node that each L2Claim names
+	macs  []net.HardwareAddr    // of all speakers' links
+}
+
+func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	s.Self = r.node
 	objects, err := cluster.Configuration(ctx, r.reader, r.namespace)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
 	if s.Services, err = r.services(ctx, config); err != nil {
-		return s, nil, err
+		return s, err
 	}
-	if s.Nodes, err = r.nodes(ctx); err != nil {
-		return s, nil, err
+	if s.Nodes, s.macs, err = r.nodes(ctx); err != nil {
+		return s, err
 	}
-	s.Claims, named, err = r.heldClaims(ctx)
-	return s, named, err
+	s.Claims, s.named, err = r.heldClaims(ctx)
+	return s, err
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
@@ -58,21 +64,25 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	return out, nil
 }
 
-// nodes returns every Node; what its links can do stands in its Speaker object,
-// but this node's own links are looked at directly.
-func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
+// nodes returns every Node, and the MACs of their links; what its links can do
+// stands in its Speaker object, but this node's own links are looked at directly.
+func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, []net.HardwareAddr, error) {
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var speakers v1beta1.SpeakerList
 	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	links := map[string][]announce.Link{}
+	var macs []net.HardwareAddr
 	for _, s := range speakers.Items {
 		for _, l := range s.Status.Links {
 			links[s.Name] = append(links[s.Name], announce.Link{Name: l.Name, Up: l.Up})
+			if mac, err := net.ParseMAC(l.MAC); err == nil {
+				macs = append(macs, mac)
+			}
 		}
 	}
 	links[r.node] = nil
@@ -81,10 +91,10 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 	}
 	p, err := r.presence(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := r.gather(ctx, p, nodes.Items); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
@@ -95,7 +105,7 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, error) {
 			Excluded: intent.Excluded(n),
 		}
 	}
-	return out, nil
+	return out, macs, nil
 }
 
 // heldClaims returns what the L2Claims say, but for those of which this node has
@@ -117,7 +127,7 @@ func (r *reconciler) heldClaims(ctx context.Context) (held []announce.HeldClaim,
 		if from, taken := r.taken[a]; taken && from == node {
 			node = r.node
 		}
-		held = append(held, announce.HeldClaim{Addr: a, Node: node})
+		held = append(held, announce.HeldClaim{Addr: a, Node: node, Untried: untried(c)})
 	}
 	return held, named, nil
 }

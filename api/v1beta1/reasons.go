@@ -45,6 +45,9 @@ const (
 	// ConditionIsolated of a Speaker: True when it cut itself off because it has
 	// no carrier or hears no neighbour.
 	ConditionIsolated = "Isolated"
+	// ConditionKernelAnswers of a Speaker: True, with reason NoStrictARP, while its
+	// node's kernel answers ARP for every Service's address, whoever owns it.
+	ConditionKernelAnswers = "KernelAnswers"
 	// ConditionRestarting of a Speaker: True while its node holds its addresses
 	// for a restart.
 	ConditionRestarting = "Restarting"
@@ -61,6 +64,7 @@ const (
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
 	ReasonStopped     = "Stopped"
+	ReasonNoStrictARP = "NoStrictARP" // kube-proxy runs in mode ipvs without strictARP
 )
 
 // Reasons of the Allocated condition of a Service, and of the events beside it.

@@ -42,7 +42,7 @@ type SpeakerStatus struct {
 	// since when this process has been running.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
-	// conditions: Ready, Isolated, Restarting.
+	// conditions: Ready, Isolated, Restarting, KernelAnswers.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

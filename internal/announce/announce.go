@@ -20,6 +20,7 @@ import (
 type Claim struct {
 	Addr  netip.Addr
 	Links Links
+	New   bool // nobody was ever seen to announce it: ask first whether a stranger has it
 }
 
 // Links selects network interfaces by name: exact names or globs of

@@ -47,8 +47,9 @@ type Address struct {
 
 // HeldClaim says which node owns an address on the local network until now.
 type HeldClaim struct {
-	Addr netip.Addr
-	Node string
+	Addr    netip.Addr
+	Node    string
+	Untried bool // no node has announced it yet, or a stranger had it when last seen
 }
 
 // Selection is what an advertisement is for. Nil fields select all.
@@ -174,12 +175,23 @@ func (s Snapshot) sorted() Snapshot {
 	s.Nodes = sortedBy(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	s.Services = sortedBy(s.Services, func(a, b Service) int { return a.Key.Compare(b.Key) })
 	s.Claims = sortedBy(s.Claims, func(a, b HeldClaim) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node), compareBool(a.Untried, b.Untried))
 	})
 	s.L2 = sortedBy(s.L2, func(a, b L2Advertisement) int { return cmp.Compare(a.Name, b.Name) })
 	s.BGP = sortedBy(s.BGP, func(a, b BGPAdvertisement) int { return cmp.Compare(a.Name, b.Name) })
 	s.Neighbors = sortedBy(s.Neighbors, func(a, b Neighbor) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
 	return s
+}
+
+// compareBool puts false first.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 func sortedBy[T any](in []T, less func(a, b T) int) []T {

@@ -41,14 +41,15 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 			uses[a.Addr] = append(uses[a.Addr], u)
 		}
 	}
-	held := make(map[netip.Addr]string, len(s.Claims))
+	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
 	for _, c := range slices.Backward(s.Claims) {
-		held[c.Addr] = c.Node // of two claims on one address the first counts
+		held[c.Addr] = c // of two claims on one address the first counts
 	}
 	self := s.self()
 	var claims []Claim
 	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
-		owner := s.owner(addr, uses[addr], held[addr])
+		before, ok := held[addr]
+		owner := s.owner(addr, uses[addr], before.Node)
 		for _, u := range uses[addr] {
 			reason := u.silent(self)
 			if reason == "" && owner == s.Self {
@@ -59,7 +60,7 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 			verdicts[u.svc.Key].Layer2[addr] = Ownership{Owner: owner, Reason: reason}
 		}
 		if owner == s.Self && owner != "" {
-			claims = append(claims, Claim{Addr: addr, Links: linksOf(uses[addr], self)})
+			claims = append(claims, Claim{Addr: addr, Links: linksOf(uses[addr], self), New: !ok || before.Untried})
 		}
 	}
 	return claims

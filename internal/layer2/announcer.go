@@ -1,6 +1,6 @@
 // Package layer2 answers ARP (RFC 826, RFC 5227) and NDP (RFC 4861) for the
-// addresses it is given, on the links that their claims select, and announces
-// them to the neighbours when they arrive.
+// addresses it is given, on the links that their claims select, announces them
+// to the neighbours when they arrive, and tells of strangers that have them.
 //
 // It decides nothing about which node answers for which address: package
 // announce does. It adds no address to any link, so the kernel neither owns
@@ -10,65 +10,82 @@ package layer2
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
+
+// Options are what an administrator may choose.
+type Options struct {
+	Ignore []string // names of links never to speak on, globs of path.Match's syntax
+	Defend bool     // announce an address again when a stranger says that it has it
+}
+
+// Link is a network interface that can speak layer 2.
+type Link = link.Link
 
 // Announcer answers for claimed addresses. Make one with New.
 type Announcer struct {
-	log     *slog.Logger
-	claims  atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
-	links   atomic.Pointer[[]Link] // immutable once stored
-	wake    chan struct{}          // buffered 1: claims changed
-	changed chan struct{}          // buffered 1: links changed
-	count4  counters
-	count6  counters
-}
-
-// Link is a network interface that can speak layer 2: it carries Ethernet
-// frames, can broadcast, is no member of a bridge or bond, and has an address
-// in a subnet that can hold neighbours.
-type Link struct {
-	Name     string
-	MAC      net.HardwareAddr // 6 bytes
-	Up       bool             // administratively up, and with carrier
-	Prefixes []netip.Prefix   // its subnets (host bits zero), sorted; no link-local ones
-}
-
-// Stats counts since the Announcer was made.
-type Stats struct{ IPv4, IPv6 FamilyStats }
-
-// FamilyStats counts for one address family.
-type FamilyStats struct {
-	Answered  uint64 // ARP requests or neighbour solicitations answered
-	Announced uint64 // announcements sent, in frames
-}
-
-type counters struct{ answered, announced atomic.Uint64 }
-
-func (c *counters) stats() FamilyStats {
-	return FamilyStats{Answered: c.answered.Load(), Announced: c.announced.Load()}
+	Options
+	log      *slog.Logger
+	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
+	links    atomic.Pointer[[]Link] // immutable once stored
+	speakers atomic.Pointer[map[[6]byte]bool]
+	wake     chan struct{} // buffered 1: claims, or the outcome of a trial, changed
+	changed  chan struct{} // buffered 1: links changed
+	turned   chan struct{} // buffered 1: standings changed
+	ledger   ledger
 }
 
 // New returns an Announcer that claims nothing. It starts nothing.
-func New(log *slog.Logger) *Announcer {
-	a := &Announcer{log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
-	a.claims.Store(newTable(nil))
+func New(log *slog.Logger, o Options) *Announcer {
+	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1)}
+	a.claims.Store(newTable(nil, nil))
 	a.links.Store(&[]Link{})
+	a.speakers.Store(&map[[6]byte]bool{})
 	return a
 }
 
 // Set replaces all claims, and returns at once; nil withdraws all. Withdrawal
 // is silent: once Set has returned, no question that arrives is answered for
-// an address that it left out. Setting the same claims again does nothing.
+// an address that it left out. Setting the same claims again does nothing. An
+// address whose claim is New when it arrives is probed first (RFC 5227 section
+// 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
+// goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
-	a.claims.Store(newTable(claims))
+	a.claims.Store(newTable(claims, a.claims.Load()))
 	signal(a.wake)
+}
+
+// SetSpeakers tells the MACs of all nodes' links: who has one of them is no
+// stranger. This node's own need not be among them.
+func (a *Announcer) SetSpeakers(macs []net.HardwareAddr) {
+	known := map[[6]byte]bool{}
+	for _, m := range macs {
+		if len(m) == 6 {
+			known[[6]byte(m)] = true
+		}
+	}
+	if maps.Equal(known, *a.speakers.Load()) {
+		return
+	}
+	a.speakers.Store(&known)
+	for _, e := range a.claims.Load().entries {
+		if e.holding.forgive(func(s sighting) bool { return known[s.mac] }) {
+			signal(a.turned)
+		}
+	}
+}
+
+// stranger says whether no speaker has that MAC.
+func (a *Announcer) stranger(mac net.HardwareAddr) bool {
+	return !(*a.speakers.Load())[[6]byte(mac)] &&
+		!slices.ContainsFunc(*a.links.Load(), func(l Link) bool { return slices.Equal(l.MAC, mac) })
 }
 
 // Links returns the links that can speak layer 2 now, sorted by name; none
@@ -86,10 +103,30 @@ func (a *Announcer) Links() []Link {
 // changes that nobody has read yet merge into one.
 func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 
-// Stats returns what was sent until now.
-func (a *Announcer) Stats() Stats {
-	return Stats{IPv4: a.count4.stats(), IPv6: a.count6.stats()}
+// Standings returns how this node stands to each address that it claims,
+// sorted by address.
+func (a *Announcer) Standings() []Standing {
+	links := *a.links.Load()
+	entries := a.claims.Load().entries
+	out := make([]Standing, len(entries))
+	for i, e := range entries {
+		state, seen := e.holding.state()
+		out[i] = Standing{Addr: e.addr, State: state}
+		if seen != (sighting{}) {
+			out[i].Stranger, out[i].Link = net.HardwareAddr(seen.mac[:]), seen.link
+		}
+		for _, l := range links {
+			if l.Up && e.on(l.Name) {
+				out[i].Links = append(out[i].Links, l.Name)
+			}
+		}
+	}
+	return out
 }
+
+// Turned returns the channel that gets a value after the state of an address,
+// or the stranger that has it, changed by itself: not by Set.
+func (a *Announcer) Turned() <-chan struct{} { return a.turned }
 
 // Run watches the links and speaks for the claims on them until ctx ends. It
 // returns nil when all it started has ended: what fails meanwhile is logged
@@ -100,16 +137,16 @@ func (a *Announcer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before the wait: deferred calls run last first
 
-	watch := newWatcher(a.log)
-	wg.Go(func() { watch.run(ctx) })
+	watch := link.NewWatcher(a.log, a.Ignore)
+	wg.Go(func() { watch.Run(ctx) })
 
-	var devices []device
+	var devices []link.Device
 	workers := map[role]*worker{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case devices = <-watch.devices:
+		case devices = <-watch.Devices():
 			a.publish(devices)
 		case <-a.wake:
 		}
@@ -126,7 +163,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 				continue
 			}
 			wctx, stop := context.WithCancel(ctx)
-			w := a.newWorker(r, stop)
+			w := newWorker(a, r, stop)
 			workers[r] = w
 			wg.Go(func() { w.run(wctx) })
 		}
@@ -134,12 +171,12 @@ func (a *Announcer) Run(ctx context.Context) error {
 }
 
 // publish makes the links visible, and says so if they differ.
-func (a *Announcer) publish(devices []device) {
+func (a *Announcer) publish(devices []link.Device) {
 	links := make([]Link, len(devices))
 	for i, d := range devices {
 		links[i] = d.Link
 	}
-	if slices.EqualFunc(*a.links.Load(), links, Link.equal) {
+	if slices.EqualFunc(*a.links.Load(), links, Link.Equal) {
 		return
 	}
 	a.links.Store(&links)
@@ -147,10 +184,6 @@ func (a *Announcer) publish(devices []device) {
 		a.log.Info("link can speak layer 2", "link", l.Name, "mac", l.MAC.String(), "up", l.Up, "prefixes", l.Prefixes)
 	}
 	signal(a.changed)
-}
-
-func (l Link) equal(m Link) bool {
-	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes)
 }
 
 // signal leaves a value in a channel of capacity 1, unless one lies there.

@@ -3,6 +3,7 @@ package layer2
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -109,11 +110,20 @@ func testExchanges(t *testing.T, exchanges []exchange, ask func(*testing.T, []by
 	}
 }
 
+// TestExchangesPure runs the exchanges on a worker without a socket.
 func TestExchangesPure(t *testing.T) {
-	table := newTable(exchangeClaims())
-	s := neighbour.Station{MAC: mac(nodeMAC), Claims: func(a netip.Addr) bool { return table.claims(a, "n0") }}
-	testExchanges(t, arpExchanges(), func(_ *testing.T, f []byte) []byte { return neighbour.ARP().Answer(f, s) })
-	testExchanges(t, ndpExchanges(), func(_ *testing.T, f []byte) []byte { return neighbour.NDP().Answer(f, s) })
+	a := New(slog.New(slog.DiscardHandler), Options{})
+	a.Set(exchangeClaims())
+	for f, exchanges := range map[family][]exchange{ipv4: arpExchanges(), ipv6: ndpExchanges()} {
+		w := newWorker(a, role{family: f, link: "n0", mac: string(mac(nodeMAC))}, nil)
+		testExchanges(t, exchanges, func(t *testing.T, f []byte) []byte {
+			m, ok := w.read(f)
+			if !ok {
+				return nil
+			}
+			return w.reply(m, neighbour.NewLimiter())
+		})
+	}
 }
 
 // question is an ARP request or a neighbour solicitation; what is left out is
@@ -227,6 +237,9 @@ func describe(b []byte) string {
 	src, dst := netip.AddrFrom16([16]byte(p[8:])), netip.AddrFrom16([16]byte(p[24:]))
 	parsed, err := ndp.ParseMessage(m)
 	must(err)
+	if ns, ok := parsed.(*ndp.NeighborSolicitation); ok {
+		return fmt.Sprintf("NS to %s from %s: %s -> %s hops %d target=%s", f.Destination, f.Source, src, dst, p[7], ns.TargetAddress)
+	}
 	na, ok := parsed.(*ndp.NeighborAdvertisement)
 	if !ok {
 		return fmt.Sprintf("%T", parsed)

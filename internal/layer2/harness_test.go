@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
@@ -28,9 +29,9 @@ const envClient = "STEELYARD_LAYER2_CLIENT"
 
 const patience = 10 * time.Second // for what must happen
 
-// wire is a node, which is the namespace that the test process runs in, with
+// rig is a node, which is the namespace that the test process runs in, with
 // an Announcer, joined by veth n0-c0 to a client in another namespace.
-type wire struct {
+type rig struct {
 	*testing.T
 	*Announcer
 	client string // namespace
@@ -39,7 +40,7 @@ type wire struct {
 
 // onWire runs body in a process of its own that lives in a fresh network
 // namespace, so that all its goroutines do.
-func onWire(t *testing.T, body func(*wire)) {
+func onWire(t *testing.T, body func(*rig)) {
 	if client := os.Getenv(envClient); client != "" {
 		body(startWire(t, client))
 		return
@@ -88,8 +89,8 @@ func cable(t testing.TB, ip, node, client string) {
 	onNode("link", "set", "n0", "up")
 }
 
-func startWire(t *testing.T, client string) *wire {
-	w := &wire{T: t, Announcer: New(slog.New(slog.NewTextHandler(t.Output(), nil))), client: client}
+func startWire(t *testing.T, client string) *rig {
+	w := &rig{T: t, Announcer: New(slog.New(slog.NewTextHandler(t.Output(), nil)), Options{Ignore: link.Ignored()}), client: client}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Announcer.Run(ctx) }()
@@ -106,7 +107,7 @@ func startWire(t *testing.T, client string) *wire {
 		w.stop = func() {}
 		var stacks strings.Builder
 		must(pprof.Lookup("goroutine").WriteTo(&stacks, 1))
-		for _, leftover := range []string{"(*worker)", "(*watcher)", "(*Announcer)"} {
+		for _, leftover := range []string{"(*worker)", "(*Watcher)", "(*Announcer)"} {
 			if strings.Contains(stacks.String(), leftover) {
 				t.Errorf("a goroutine outlives Run:\n%s", stacks.String())
 			}
@@ -117,7 +118,7 @@ func startWire(t *testing.T, client string) *wire {
 	return w
 }
 
-func (w *wire) up(name string) bool {
+func (w *rig) up(name string) bool {
 	for _, l := range w.Links() {
 		if l.Name == name {
 			return l.Up
@@ -126,8 +127,26 @@ func (w *wire) up(name string) bool {
 	return false
 }
 
+// sum adds up the counts of a family over all links.
+func (w *rig) sum(f family) (all Stats) {
+	for _, s := range w.Stats() {
+		if s.Family == string(f) {
+			all.Frames += s.Frames
+			all.Requests += s.Requests
+			all.Answers += s.Answers
+			all.Limited += s.Limited
+			all.Announced += s.Announced
+			all.Probes += s.Probes
+			all.Malformed += s.Malformed
+			all.Conflicts += s.Conflicts
+			all.Defences += s.Defences
+		}
+	}
+	return all
+}
+
 // until polls for what must come true.
-func (w *wire) until(what string, ok func() bool) {
+func (w *rig) until(what string, ok func() bool) {
 	w.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -137,7 +156,7 @@ func (w *wire) until(what string, ok func() bool) {
 }
 
 // onClient runs a command in the client's namespace.
-func (w *wire) onClient(args ...string) string {
+func (w *rig) onClient(args ...string) string {
 	w.Helper()
 	return run(w, "ip", append([]string{"netns", "exec", w.client}, args...)...)
 }
@@ -153,11 +172,11 @@ func run(t testing.TB, name string, args ...string) string {
 
 // tap sees and sends one protocol's frames at the client's end of a cable.
 type tap struct {
-	*wire
+	*rig
 	*packet.Conn
 }
 
-func (w *wire) tap(link string, p neighbour.Protocol) tap {
+func (w *rig) tap(link string, p neighbour.Protocol) tap {
 	w.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

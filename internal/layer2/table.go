@@ -5,51 +5,81 @@ import (
 	"slices"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
-// table holds the claims for look-up by address. It never changes.
+// table holds the claims for look-up by address. It never changes; the holdings
+// in it do.
 type table struct {
-	addrs []netip.Addr // sorted, none twice
-	links map[netip.Addr][]announce.Links
+	entries []*entry // sorted by address, none twice
+	of      map[netip.Addr]*entry
 }
 
-func newTable(claims []announce.Claim) *table {
-	t := &table{links: make(map[netip.Addr][]announce.Links, len(claims))}
+// entry is a claimed address.
+type entry struct {
+	addr    netip.Addr
+	links   []announce.Links
+	holding *holding
+}
+
+// newTable takes over from the table before what is known of addresses that
+// stay. An address that is new here is on trial if its claim is the first one
+// ever, else it can be answered at once.
+func newTable(claims []announce.Claim, before *table) *table {
+	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
 	for _, c := range claims {
 		addr := c.Addr.Unmap()
 		if !addr.IsValid() {
 			continue // the zero Claim claims nothing
 		}
-		if _, ok := t.links[addr]; !ok {
-			t.addrs = append(t.addrs, addr)
+		e, ok := t.of[addr]
+		if !ok {
+			e = &entry{addr: addr, holding: before.holding(addr)}
+			if e.holding == nil {
+				e.holding = newHolding(c.New)
+			}
+			t.of[addr] = e
+			t.entries = append(t.entries, e)
 		}
-		t.links[addr] = append(t.links[addr], c.Links)
+		e.links = append(e.links, c.Links)
 	}
-	slices.SortFunc(t.addrs, netip.Addr.Compare)
+	slices.SortFunc(t.entries, func(a, b *entry) int { return a.addr.Compare(b.addr) })
 	return t
 }
 
-// claims says whether some claim wants addr answered on the named link.
-func (t *table) claims(addr netip.Addr, link string) bool {
-	return slices.ContainsFunc(t.links[addr], func(l announce.Links) bool { return l.Match(link) })
+func (t *table) holding(addr netip.Addr) *holding {
+	if t == nil || t.of[addr] == nil {
+		return nil
+	}
+	return t.of[addr].holding
 }
 
-// on returns the addresses of one family to answer for on the named link.
-func (t *table) on(link string, f family) []netip.Addr {
-	var addrs []netip.Addr
-	for _, addr := range t.addrs {
-		if familyOf(addr) == f && t.claims(addr, link) {
-			addrs = append(addrs, addr)
+// claimed returns the holding of an address if it is claimed on the named link.
+func (t *table) claimed(addr netip.Addr, name string) *holding {
+	if e := t.of[addr]; e != nil && e.on(name) {
+		return e.holding
+	}
+	return nil
+}
+
+func (e *entry) on(name string) bool {
+	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
+}
+
+// on returns the addresses of one family that are claimed on the named link.
+func (t *table) on(name string, f family) []*entry {
+	var out []*entry
+	for _, e := range t.entries {
+		if familyOf(e.addr) == f && e.on(name) {
+			out = append(out, e)
 		}
 	}
-	return addrs
+	return out
 }
 
 // has says whether on would return something.
-func (t *table) has(link string, f family) bool {
-	return slices.ContainsFunc(t.addrs, func(addr netip.Addr) bool {
-		return familyOf(addr) == f && t.claims(addr, link)
-	})
+func (t *table) has(name string, f family) bool {
+	return slices.ContainsFunc(t.entries, func(e *entry) bool { return familyOf(e.addr) == f && e.on(name) })
 }
 
 // family is the address family that one socket speaks for.
@@ -68,24 +98,32 @@ func familyOf(addr netip.Addr) family {
 }
 
 // role is what one worker does: speak one family's protocol on one link. A
-// link whose MAC changed, or that lost its carrier meanwhile, gives another
-// role: all is announced again.
+// link that changed, or lost its carrier meanwhile, gives another role: all is
+// announced, and all groups are joined, again.
 type role struct {
 	family family
 	link   string
 	index  int    // of the interface, in the kernel
 	mac    string // 6 raw bytes
 	epoch  uint32 // of the device
+	inet6  bool   // the kernel speaks IPv6 on it
+	router bool   // it forwards IPv6
 }
 
 // roles returns what must be done for the claims on the links as they are.
-func roles(devices []device, t *table) map[role]bool {
+func roles(devices []link.Device, t *table) map[role]bool {
 	wanted := map[role]bool{}
 	for _, d := range devices {
-		for _, f := range []family{ipv4, ipv6} {
-			if d.Up && t.has(d.Name, f) {
-				wanted[role{family: f, link: d.Name, index: d.index, mac: string(d.MAC), epoch: d.epoch}] = true
-			}
+		if !d.Up {
+			continue
+		}
+		r := role{link: d.Name, index: d.Index, mac: string(d.MAC), epoch: d.Epoch}
+		if r.family = ipv4; t.has(d.Name, ipv4) {
+			wanted[r] = true
+		}
+		if r.family = ipv6; t.has(d.Name, ipv6) {
+			r.inet6, r.router = d.IPv6, d.Router
+			wanted[r] = true
 		}
 	}
 	return wanted

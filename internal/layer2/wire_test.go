@@ -27,12 +27,12 @@ func claimsFor(addrs ...string) []announce.Claim {
 }
 
 func TestWireExchanges(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 		w.Set(exchangeClaims())
 		// Announcements look like some of the answers, so let them pass.
 		w.until("all announcements are made", func() bool {
-			return w.Stats().IPv4.Announced == 12 && w.Stats().IPv6.Announced == 3
+			return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3
 		})
 		arpMark, ndpMark := question{source: "192.0.2.9"}.arp(), question{source: "2001:db8::9"}.ndp()
 		for _, c := range []struct {
@@ -71,7 +71,7 @@ func (t tap) ask(tt *testing.T, question, mark []byte, marked string) []byte {
 }
 
 func TestWireKernelLearnsFromAnnouncement(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		for _, vip := range []string{vip4, vip6} {
 			w.onClient("ip", "neigh", "replace", vip, "lladdr", "02:00:00:00:00:99", "dev", "c0", "nud", "stale")
 		}
@@ -81,16 +81,16 @@ func TestWireKernelLearnsFromAnnouncement(t *testing.T) {
 				return strings.Contains(w.onClient("ip", "neigh", "show", vip), nodeMAC)
 			})
 		}
-		if s := w.Stats(); s.IPv4.Answered+s.IPv6.Answered != 0 {
-			w.Errorf("%+v: somebody asked, so this proves nothing about announcements", s)
+		if w.sum(ipv4).Answers+w.sum(ipv6).Answers != 0 {
+			w.Errorf("%+v: somebody asked, so this proves nothing about announcements", w.Stats())
 		}
 	})
 }
 
 func TestWireKernelResolvesAndProbes(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		w.Set(claimsFor(vip4, vip6))
-		w.until("both protocols speak", func() bool { return w.Stats().IPv4.Announced > 0 && w.Stats().IPv6.Announced > 0 })
+		w.until("both protocols speak", func() bool { return w.sum(ipv4).Announced > 0 && w.sum(ipv6).Announced > 0 })
 		out := w.onClient("arping", "-c", "1", "-w", "5", "-I", "c0", vip4)
 		if !strings.Contains(strings.ToLower(out), nodeMAC) {
 			w.Errorf("arping says:\n%s", out)
@@ -118,7 +118,7 @@ func TestWireKernelResolvesAndProbes(t *testing.T) {
 }
 
 func TestWireCableCutAndRejoined(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbour.ARP())
 		w.Set(claimsFor(vip4))
 		tap.expect("a new claim", announce1)
@@ -135,15 +135,15 @@ func TestWireCableCutAndRejoined(t *testing.T) {
 		tap.expect("after the cable is back", announce2)
 		tap.expect("and again", announce1)
 		tap.send(question{}.arp())
-		w.until("questions are answered again", func() bool { return w.Stats().IPv4.Answered > 0 })
+		w.until("questions are answered again", func() bool { return w.sum(ipv4).Answers > 0 })
 	})
 }
 
 func TestWireShortestCut(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbour.ARP())
 		w.Set(claimsFor(vip4))
-		w.until("all announcements are made", func() bool { return w.Stats().IPv4.Announced == 12 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
 		drain(tap)
 		w.onClient("bash", "-c", "ip link set c0 down; ip link set c0 up")
 		tap.expect("after a cut too short to be listed", announce1)
@@ -151,7 +151,7 @@ func TestWireShortestCut(t *testing.T) {
 }
 
 func TestWireLinkDeletedAndMadeAgain(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		w.Set(claimsFor(vip4, vip6))
 		run(w, "ip", "link", "del", "n0")
 		w.until("the link is gone", func() bool { return len(w.Links()) == 0 })
@@ -161,14 +161,15 @@ func TestWireLinkDeletedAndMadeAgain(t *testing.T) {
 			tap.send(question{}.arp())
 			return strings.HasPrefix(tap.receive(100*time.Millisecond), "ARP")
 		})
+		w.until("the solicited-node group is joined again", joined)
 	})
 }
 
 func TestWireMACChanged(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbour.ARP())
 		w.Set(claimsFor(vip4))
-		w.until("all announcements are made", func() bool { return w.Stats().IPv4.Announced == 12 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
 		drain(tap)
 		run(w, "ip", "link", "set", "n0", "address", "02:00:00:00:00:0b")
 		tap.expect("after the change", strings.ReplaceAll(announce1, nodeMAC, "02:00:00:00:00:0b"))
@@ -181,10 +182,10 @@ func TestWireMACChanged(t *testing.T) {
 }
 
 func TestWireSetNilIsSilent(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 		w.Set(claimsFor(vip4, vip6))
-		w.until("both protocols speak", func() bool { return w.Stats().IPv4.Announced > 0 && w.Stats().IPv6.Announced > 0 })
+		w.until("both protocols speak", func() bool { return w.sum(ipv4).Announced > 0 && w.sum(ipv6).Announced > 0 })
 		w.Set(nil)
 		w.until("the sockets are closed", func() bool { return packetSockets() == 0 })
 		drain(arp)
@@ -199,10 +200,10 @@ func TestWireSetNilIsSilent(t *testing.T) {
 }
 
 func TestWireWithdrawalIsImmediate(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbour.ARP())
 		w.Set(claimsFor(vip4, "192.0.2.110"))
-		w.until("all announcements are made", func() bool { return w.Stats().IPv4.Announced == 24 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 24 })
 		drain(tap)
 		// The withdrawn address first: an answer to it would come first too.
 		w.Set(claimsFor("192.0.2.110"))
@@ -213,10 +214,10 @@ func TestWireWithdrawalIsImmediate(t *testing.T) {
 }
 
 func TestWireSetTwiceSendsNothing(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 		w.Set(claimsFor(vip4, vip6))
-		w.until("all announcements are made", func() bool { return w.Stats().IPv4.Announced == 12 && w.Stats().IPv6.Announced == 3 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3 })
 		drain(arp)
 		drain(ndp)
 		w.Set(claimsFor(vip6, vip4))
@@ -228,7 +229,7 @@ func TestWireSetTwiceSendsNothing(t *testing.T) {
 }
 
 func TestWireLinksThatQualify(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		run(w, "ip", "link", "add", "pod0", "type", "veth", "peer", "name", "pod1")
 		run(w, "ip", "link", "set", "pod0", "up")
 		run(w, "ip", "addr", "add", "10.0.0.1/32", "dev", "pod0")
@@ -250,7 +251,7 @@ func TestWireLinksThatQualify(t *testing.T) {
 		run(w, "ip", "link", "set", "pod1", "up")
 		w.until("the bridge has a carrier", func() bool { return w.up("br0") })
 		w.Set([]announce.Claim{{Addr: netip.MustParseAddr(vip4), Links: announce.Links{Only: []string{"br*"}}}})
-		w.until("the bridge speaks", func() bool { return w.Stats().IPv4.Announced > 0 })
+		w.until("the bridge speaks", func() bool { return w.sum(ipv4).Announced > 0 })
 		tap := w.tap("c0", neighbour.ARP())
 		tap.send(question{}.arp())
 		tap.silent("claimed on another link only")
@@ -261,7 +262,7 @@ func TestWireLinksThatQualify(t *testing.T) {
 }
 
 func TestWireGroups(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		base := memberships(w.T)
 		var claims []announce.Claim
 		for a, i := netip.MustParseAddr("2001:db8::1:0"), 0; i < 3000; a, i = a.Next(), i+1 {
@@ -279,7 +280,7 @@ func TestWireGroups(t *testing.T) {
 }
 
 func TestWireGroupsRefusedAtFirst(t *testing.T) {
-	onWire(t, func(w *wire) {
+	onWire(t, func(w *rig) {
 		run(w, "ip", "link", "set", "n0", "mtu", "1200") // too small for IPv6, so that the kernel drops it
 		w.Set(claimsFor(vip4, vip6))
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
@@ -288,7 +289,7 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 			return arp.receive(100*time.Millisecond) != ""
 		})
 		ndp.send(question{dst: nodeMAC, group: vip6}.ndp())
-		w.until("unicast solicitations are answered all the same", func() bool { return w.Stats().IPv6.Answered == 1 })
+		w.until("unicast solicitations are answered all the same", func() bool { return w.sum(ipv6).Answers == 1 })
 		if n := memberships(w.T); n != 0 {
 			w.Errorf("n0 is in %d groups, so nothing was refused", n)
 		}

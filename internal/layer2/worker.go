@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -18,28 +18,35 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
+const retryPause = time.Second // before what failed is tried again
+
 // worker plays one role: one socket, one reader, one announcer.
 type worker struct {
+	*Announcer
 	role  role
+	self  neighbour.Station
 	proto neighbour.Protocol
 	log   *slog.Logger
-	table *atomic.Pointer[table]
 	count *counters
 	wake  chan struct{} // buffered 1: look at the table again
 	stop  context.CancelFunc
 }
 
-func (a *Announcer) newWorker(r role, stop context.CancelFunc) *worker {
-	w := &worker{role: r, proto: neighbour.NDP(), table: &a.claims, count: &a.count6, wake: make(chan struct{}, 1), stop: stop}
+func newWorker(a *Announcer, r role, stop context.CancelFunc) *worker {
+	w := &worker{
+		Announcer: a, role: r, self: neighbour.Station{MAC: net.HardwareAddr(r.mac), Router: r.router},
+		proto: neighbour.NDP(), count: a.ledger.at(place{r.link, r.family}), wake: make(chan struct{}, 1), stop: stop,
+	}
 	if r.family == ipv4 {
-		w.proto, w.count = neighbour.ARP(), &a.count4
+		w.proto = neighbour.ARP()
 	}
 	w.log = a.log.With("link", r.link, "protocol", w.proto.Name)
 	return w
 }
 
-// run speaks until ctx ends. What fails is tried again after a pause, for the
-// link exists as long as nobody ends ctx; each new error is logged once.
+// run speaks until ctx ends. What fails is tried again after a pause, or when
+// something changed, for the link exists as long as nobody ends ctx; each new
+// error is logged once.
 func (w *worker) run(ctx context.Context) {
 	last := ""
 	for ctx.Err() == nil {
@@ -51,22 +58,39 @@ func (w *worker) run(ctx context.Context) {
 			w.log.Warn("can't speak on link, trying again", "error", err)
 			last = err.Error()
 		}
-		pause(ctx, retryPause)
+		select {
+		case <-ctx.Done():
+		case <-w.wake:
+		case <-time.After(retryPause):
+		}
 	}
+}
+
+// wire is what a worker speaks through: a packet.Conn.
+type wire interface {
+	ReadFrom(frame []byte) (int, net.Addr, error)
+	WriteTo(frame []byte, to net.Addr) (int, error)
+	SetBPF(filter []bpf.RawInstruction) error
+	Close() error
 }
 
 // serve opens the socket and speaks until ctx ends or the socket fails.
 func (w *worker) serve(ctx context.Context) error {
-	filter, err := bpf.Assemble(w.proto.Filter)
+	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
 	if err != nil {
-		return fmt.Errorf("assemble the filter for %s: %w", w.proto.Name, err)
+		return fmt.Errorf("assemble a filter: %w", err)
 	}
-	ifi := &net.Interface{Index: w.role.index, Name: w.role.link, HardwareAddr: net.HardwareAddr(w.role.mac)}
-	conn, err := packet.Listen(ifi, packet.Raw, int(w.proto.EtherType), &packet.Config{Filter: filter})
+	ifi := &net.Interface{Index: w.role.index, Name: w.role.link, HardwareAddr: w.self.MAC}
+	conn, err := packet.Listen(ifi, packet.Raw, int(w.proto.EtherType), &packet.Config{Filter: nothing})
 	if err != nil {
 		return fmt.Errorf("listen for %s on %s: %w", w.proto.Name, w.role.link, err)
 	}
 	w.log.Info("speaking on link")
+	return w.speak(ctx, conn)
+}
+
+// speak speaks until ctx ends or the wire fails, and closes it.
+func (w *worker) speak(ctx context.Context, conn wire) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		<-ctx.Done() // ends the reader
@@ -75,49 +99,38 @@ func (w *worker) serve(ctx context.Context) error {
 		}
 		return nil
 	})
-	g.Go(func() error { return w.answer(ctx, conn) })
+	g.Go(func() error { return w.listen(ctx, conn) })
 	g.Go(func() error { return w.announce(ctx, conn) })
 	return g.Wait()
 }
 
-// answer reads questions and answers those for claimed addresses.
-func (w *worker) answer(ctx context.Context, conn *packet.Conn) error {
-	s := neighbour.Station{MAC: net.HardwareAddr(w.role.mac), Claims: func(addr netip.Addr) bool {
-		return ctx.Err() == nil && w.table.Load().claims(addr, w.role.link)
-	}}
-	buf := make([]byte, neighbour.MaxFrame)
-	for {
-		n, _, err := conn.ReadFrom(buf)
-		if err != nil {
-			return fmt.Errorf("receive %s on %s: %w", w.proto.Name, w.role.link, err)
-		}
-		reply := w.proto.Answer(buf[:n], s)
-		if reply == nil {
-			continue
-		}
-		if err := w.send(conn, reply); err != nil {
-			return err
-		}
-		w.count.answered.Add(1)
-	}
-}
-
-// announce keeps the announcements on schedule, and for IPv6 the memberships
-// of the groups in which neighbours ask.
-func (w *worker) announce(ctx context.Context, conn *packet.Conn) error {
+// announce keeps trials and announcements on schedule, the filter on the
+// claimed addresses, and for IPv6 the memberships of the groups in which
+// neighbours ask.
+func (w *worker) announce(ctx context.Context, conn wire) error {
 	groups := newGroups(w.role.index)
 	defer groups.close()
-	plan := neighbour.NewSchedule(w.proto.Gaps)
+	plan := neighbour.NewSchedule(w.proto.Gaps, neighbour.Refresh)
+	trials := neighbour.NewSchedule(neighbour.ProbeGaps(), neighbour.ProbeRefresh)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var filtered []netip.Addr
 	refused := ""
 	for stale := true; ; {
 		if stale {
-			addrs := w.table.Load().on(w.role.link, w.role.family)
-			plan.Set(time.Now(), addrs)
-			refused = w.join(groups, addrs, refused)
+			all, free, tried := w.addresses()
+			// First the filter: what is announced is asked for.
+			if !slices.Equal(all, filtered) {
+				if err := w.filter(conn, all); err != nil {
+					return err
+				}
+				filtered = all
+			}
+			refused = w.join(groups, all, refused)
+			plan.Set(time.Now(), free)
+			trials.Set(time.Now(), tried)
 		}
-		timer.Reset(untilNext(plan, refused != ""))
+		timer.Reset(untilNext(refused != "", plan, trials))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -125,10 +138,46 @@ func (w *worker) announce(ctx context.Context, conn *packet.Conn) error {
 			stale = true
 		case <-timer.C:
 			stale = refused != "" // tries again
-			if err := w.sendBatch(conn, plan.Take(time.Now())); err != nil {
+			if err := errors.Join(w.probe(conn, trials.Take(time.Now())), w.sendBatch(conn, plan.Take(time.Now()))); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// addresses returns the addresses that are claimed here, sorted, and which of
+// them are free and which on trial.
+func (w *worker) addresses() (all, free, tried []netip.Addr) {
+	for _, e := range w.claims.Load().on(w.role.link, w.role.family) {
+		all = append(all, e.addr)
+		if e.holding.answers() {
+			free = append(free, e.addr)
+		} else {
+			tried = append(tried, e.addr)
+		}
+	}
+	return all, free, tried
+}
+
+// filter has the kernel drop what concerns none of the addresses. The new
+// filter takes the old one's place at once: no frame is lost, none slips
+// through. Kernels differ in how long a filter they take (net.core.optmem_max),
+// and a short one will do.
+func (w *worker) filter(conn wire, addrs []netip.Addr) error {
+	for limit := neighbour.FullFilter; ; limit /= 2 {
+		program, err := bpf.Assemble(w.proto.Filter(addrs, limit))
+		if err != nil {
+			return fmt.Errorf("assemble the filter for %s: %w", w.proto.Name, err)
+		}
+		err = conn.SetBPF(program)
+		if errors.Is(err, unix.ENOMEM) && limit > 0 {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("set the filter for %s on %s: %w", w.proto.Name, w.role.link, err)
+		}
+		w.log.Debug("set the filter", "addresses", len(addrs), "limit", limit, "instructions", len(program))
+		return nil
 	}
 }
 
@@ -140,6 +189,7 @@ func (w *worker) join(g *groups, addrs []netip.Addr, before string) string {
 		return "" // IPv4 neighbours ask by broadcast
 	}
 	err := g.set(addrs)
+	w.count.joinFailed.Store(err != nil)
 	if err == nil {
 		return ""
 	}
@@ -150,10 +200,12 @@ func (w *worker) join(g *groups, addrs []netip.Addr, before string) string {
 }
 
 // untilNext returns how long announce can sleep.
-func untilNext(plan *neighbour.Schedule, retry bool) time.Duration {
+func untilNext(retry bool, schedules ...*neighbour.Schedule) time.Duration {
 	d := neighbour.Refresh
-	if at, ok := plan.Next(); ok {
-		d = min(d, time.Until(at))
+	for _, s := range schedules {
+		if at, ok := s.Next(); ok {
+			d = min(d, time.Until(at))
+		}
 	}
 	if retry {
 		d = min(d, retryPause)
@@ -161,25 +213,65 @@ func untilNext(plan *neighbour.Schedule, retry bool) time.Duration {
 	return d
 }
 
+// probe asks for addresses on trial, or ends their trials.
+func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
+	for _, t := range turns {
+		h := w.claims.Load().claimed(t.Addr, w.role.link)
+		if h == nil {
+			continue // withdrawn just now
+		}
+		if t.Before >= neighbour.Probes && h.pass(time.Now()) {
+			// All links announce it now, and somebody may want to tell.
+			signal(w.Announcer.wake)
+			signal(w.turned)
+		}
+		if h.answers() {
+			continue
+		}
+		if err := w.send(conn, w.proto.Probe(t.Addr, w.self)); err != nil {
+			return err
+		}
+		w.count.probes.Add(1)
+	}
+	return nil
+}
+
 // sendBatch announces addresses, unless they were withdrawn just now.
-func (w *worker) sendBatch(conn *packet.Conn, batch []netip.Addr) error {
-	for _, addr := range batch {
-		for _, f := range w.proto.Announce(addr, net.HardwareAddr(w.role.mac)) {
-			if !w.table.Load().claims(addr, w.role.link) {
-				break
-			}
-			if err := w.send(conn, f); err != nil {
-				return err
-			}
-			w.count.announced.Add(1)
+func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
+	for _, t := range turns {
+		h := w.claims.Load().claimed(t.Addr, w.role.link)
+		if h == nil {
+			continue
+		}
+		if h.forgive(func(s sighting) bool { return time.Since(s.last) > forget }) {
+			signal(w.turned)
+		}
+		n, err := w.sendAnnouncement(conn, t.Addr)
+		w.count.announced.Add(n)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// sendAnnouncement returns how many frames it sent.
+func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err error) {
+	for _, f := range w.proto.Announce(addr, w.self) {
+		if w.claims.Load().claimed(addr, w.role.link) == nil {
+			break // withdrawn just now
+		}
+		if err := w.send(conn, f); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // send writes a frame. One that does not fit into the link's queue is lost as
 // it could be on the wire: it will be asked for again, or comes again.
-func (w *worker) send(conn *packet.Conn, f []byte) error {
+func (w *worker) send(conn wire, f []byte) error {
 	_, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]})
 	if err != nil && !errors.Is(err, unix.ENOBUFS) {
 		return fmt.Errorf("send %s on %s: %w", w.proto.Name, w.role.link, err)

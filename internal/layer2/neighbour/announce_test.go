@@ -17,11 +17,11 @@ func TestAnnounce(t *testing.T) {
 		got  [][]byte
 		want []string // hex; blanks don't count
 	}{
-		{"RFC 5227 2.3 and 3: a request without a target MAC, and a reply whose target is its sender", announceARP(addr4, testMAC), []string{
+		{"RFC 5227 2.3 and 3: a request without a target MAC, and a reply whose target is its sender", announceARP(addr4, Station{MAC: testMAC}), []string{
 			"ffffffffffff 02000000000a 0806 0001 0800 06 04 0001 02000000000a c0000264 000000000000 c0000264" + strings.Repeat("00", 18),
 			"ffffffffffff 02000000000a 0806 0001 0800 06 04 0002 02000000000a c0000264 02000000000a c0000264" + strings.Repeat("00", 18),
 		}},
-		{"RFC 4861 7.2.6: an advertisement to all nodes with Override, without Solicited and Router", announceNDP(addr6, testMAC), []string{
+		{"RFC 4861 7.2.6: an advertisement to all nodes with Override, without Solicited and Router", announceNDP(addr6, Station{MAC: testMAC}), []string{
 			"333300000001 02000000000a 86dd 60000000 0020 3a ff 20010db8000000000000000000000100 ff020000000000000000000000000001" +
 				"88 00 f723 20000000 20010db8000000000000000000000100 02 01 02000000000a",
 		}},
@@ -66,8 +66,8 @@ func simulate(s *Schedule, from, to time.Duration) []said {
 			return all
 		}
 		now = max(now, at.Sub(start))
-		for _, addr := range s.Take(start.Add(now)) {
-			all = append(all, said{now, addr})
+		for _, turn := range s.Take(start.Add(now)) {
+			all = append(all, said{now, turn.Addr})
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestScheduleOfOneAddress(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := NewSchedule(c.gaps)
+			s := NewSchedule(c.gaps, Refresh)
 			s.Set(start, []netip.Addr{addr4})
 			var got []time.Duration
 			for _, e := range simulate(s, 0, 130*time.Second) {
@@ -100,7 +100,7 @@ func TestScheduleOfOneAddress(t *testing.T) {
 
 func TestScheduleChanges(t *testing.T) {
 	other := netip.MustParseAddr("192.0.2.101")
-	s := NewSchedule([]time.Duration{100 * ms})
+	s := NewSchedule([]time.Duration{100 * ms}, Refresh)
 	step := func(name string, addrs []netip.Addr, to time.Duration, want []said) {
 		t.Helper()
 		from := to - 50*ms
@@ -118,7 +118,7 @@ func TestScheduleChanges(t *testing.T) {
 }
 
 func TestScheduleWokenLateKeepsTheGap(t *testing.T) {
-	s := NewSchedule(NDP().Gaps)
+	s := NewSchedule(NDP().Gaps, Refresh)
 	s.Set(start, []netip.Addr{addr6})
 	late := start.Add(900 * ms)
 	s.Take(late)
@@ -134,7 +134,7 @@ func TestScheduleIsPaced(t *testing.T) {
 	for a, i := netip.MustParseAddr("2001:db8::1"), 0; i < 5000; a, i = a.Next(), i+1 {
 		addrs = append(addrs, a)
 	}
-	s := NewSchedule(NDP().Gaps)
+	s := NewSchedule(NDP().Gaps, Refresh)
 	s.Set(start, addrs[:4000])
 	all := simulate(s, 0, 63*time.Second) // in the midst of the first refresh
 	s.Set(start.Add(63*time.Second), addrs)
@@ -175,5 +175,27 @@ func TestScheduleIsPaced(t *testing.T) {
 				t.Errorf("%v was announced twice within %v", addr, gap)
 			}
 		}
+	}
+}
+
+// A trial's turns are counted, so that the third probe is known as such.
+func TestScheduleCountsTurns(t *testing.T) {
+	s := NewSchedule(ProbeGaps(), ProbeRefresh)
+	s.Set(start, []netip.Addr{addr4})
+	type turn struct {
+		At     time.Duration
+		Before int
+	}
+	var got []turn
+	for now := time.Duration(0); now < 25*time.Second; {
+		at, _ := s.Next()
+		now = at.Sub(start)
+		for _, b := range s.Take(at) {
+			got = append(got, turn{now, b.Before})
+		}
+	}
+	want := []turn{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 4}, {30500 * ms, 4}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("turns (-want +got):\n%s", diff)
 	}
 }

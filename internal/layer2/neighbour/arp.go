@@ -1,7 +1,6 @@
 package neighbour
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
 
@@ -12,35 +11,52 @@ import (
 const (
 	arpLen      = 28 // for Ethernet and IPv4
 	hwEthernet  = 1
+	opRequest   = uint32(arp.OperationRequest)
 	lenIPv4Addr = 4
 )
 
-// answerARP answers an ARP request (RFC 826), broadcast or unicast, for a
-// claimed address by a unicast reply. It answers the probes of RFC 5227
-// section 2.1.1 (sender 0.0.0.0) too, so that nobody else takes the address.
-func answerARP(request []byte, s Station) []byte {
+// readARP reads a request or a reply (RFC 826). A request of 0.0.0.0 is a probe
+// (RFC 5227 section 2.1.1): its sender has no address yet.
+func readARP(b []byte) (Message, bool) {
 	var f ethernet.Frame
 	var p arp.Packet
-	if f.UnmarshalBinary(request) != nil || f.EtherType != ethernet.EtherTypeARP || f.VLAN != nil || f.ServiceVLAN != nil ||
-		len(f.Payload) < arpLen || f.Payload[4] != 6 || f.Payload[5] != lenIPv4Addr || p.UnmarshalBinary(f.Payload) != nil {
-		return nil
+	if f.UnmarshalBinary(b) != nil || f.EtherType != ethernet.EtherTypeARP || f.VLAN != nil || f.ServiceVLAN != nil ||
+		len(f.Payload) < arpLen || f.Payload[4] != 6 || f.Payload[5] != lenIPv4Addr || p.UnmarshalBinary(f.Payload) != nil ||
+		p.HardwareType != hwEthernet || p.ProtocolType != uint16(ethernet.EtherTypeIPv4) || !unicastMAC(p.SenderHardwareAddr) {
+		return Message{}, false
 	}
-	switch {
-	case p.HardwareType != hwEthernet, p.ProtocolType != uint16(ethernet.EtherTypeIPv4), p.Operation != arp.OperationRequest:
-		return nil
-	case p.SenderIP == p.TargetIP:
-		return nil // an announcement (RFC 5227 section 3), not a question
-	case !unicastMAC(p.SenderHardwareAddr), bytes.Equal(p.SenderHardwareAddr, s.MAC):
-		return nil // no station, or ourselves
-	case !s.Claims(p.TargetIP):
-		return nil
+	m := Message{Sender: p.SenderHardwareAddr, From: p.SenderIP, Unicast: unicastMAC(f.Destination)}
+	if !p.SenderIP.IsUnspecified() {
+		m.Holds = p.SenderIP
 	}
-	return arpFrame(p.SenderHardwareAddr, arp.Packet{
+	// A request for the sender's own address is an announcement (RFC 5227
+	// section 3), and no question.
+	if p.Operation == arp.OperationRequest && p.SenderIP != p.TargetIP {
+		m.Asks = p.TargetIP
+	}
+	return m, true
+}
+
+// answerARP answers by a unicast reply. Probes are answered too, so that nobody
+// else takes the address.
+func answerARP(m Message, s Station) []byte {
+	return arpFrame(m.Sender, arp.Packet{
 		Operation:          arp.OperationReply,
 		SenderHardwareAddr: s.MAC,
-		SenderIP:           p.TargetIP,
-		TargetHardwareAddr: p.SenderHardwareAddr,
-		TargetIP:           p.SenderIP,
+		SenderIP:           m.Asks,
+		TargetHardwareAddr: m.Sender,
+		TargetIP:           m.From,
+	})
+}
+
+// probeARP returns an ARP probe (RFC 5227 section 2.1.1).
+func probeARP(addr netip.Addr, s Station) []byte {
+	return arpFrame(ethernet.Broadcast, arp.Packet{
+		Operation:          arp.OperationRequest,
+		SenderHardwareAddr: s.MAC,
+		SenderIP:           netip.IPv4Unspecified(),
+		TargetHardwareAddr: make(net.HardwareAddr, 6),
+		TargetIP:           addr,
 	})
 }
 
@@ -48,17 +64,17 @@ func answerARP(request []byte, s Station) []byte {
 // 2.3 and 3): some hosts take only requests, some only replies. The reply
 // names our own MAC as its target: with a broadcast address there, Linux takes
 // it for unsolicited and does not update an entry that is younger than 1 s.
-func announceARP(addr netip.Addr, mac net.HardwareAddr) [][]byte {
+func announceARP(addr netip.Addr, s Station) [][]byte {
 	request := arp.Packet{
 		Operation:          arp.OperationRequest,
-		SenderHardwareAddr: mac,
+		SenderHardwareAddr: s.MAC,
 		SenderIP:           addr,
 		TargetHardwareAddr: make(net.HardwareAddr, 6),
 		TargetIP:           addr,
 	}
 	reply := request
 	reply.Operation = arp.OperationReply
-	reply.TargetHardwareAddr = mac
+	reply.TargetHardwareAddr = s.MAC
 	return [][]byte{arpFrame(ethernet.Broadcast, request), arpFrame(ethernet.Broadcast, reply)}
 }
 

@@ -1,7 +1,6 @@
 package neighbour
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -11,12 +10,15 @@ import (
 )
 
 const (
-	ipv6HeaderLen    = 40
-	protoICMPv6      = 58
-	hopLimit         = ndp.HopLimit
-	typeSolicitation = 135
-	solicitationLen  = 24 // RFC 4861 section 4.3, without options
-	optionSourceMAC  = 1  // RFC 4861 section 4.6.1
+	ipv6HeaderLen     = 40
+	protoICMPv6       = 58
+	hopLimit          = ndp.HopLimit
+	typeSolicitation  = 135
+	typeAdvertisement = 136
+	messageLen        = 24 // of either, without options: RFC 4861 sections 4.3 and 4.4
+	flagSolicited     = 0x40
+	optionSourceMAC   = 1 // RFC 4861 section 4.6.1
+	optionTargetMAC   = 2
 )
 
 // neighbour is where an advertisement goes.
@@ -30,37 +32,47 @@ func everybody() neighbour {
 	return neighbour{addr: all, mac: multicastMAC(all)}
 }
 
-// answerNDP answers a neighbour solicitation for a claimed address as RFC 4861
-// section 7.2.4 says: to the sender, or, if that has no address yet (duplicate
-// address detection, RFC 4862 section 5.4.3), to all nodes. Override is set,
-// for one node alone claims the address. Router is not: we are nobody's
-// gateway by claiming.
-func answerNDP(request []byte, s Station) []byte {
-	from, target, ok := parseSolicitation(request)
-	if !ok || bytes.Equal(from.mac, s.MAC) || !s.Claims(target) {
-		return nil
+// answerNDP answers a neighbour solicitation as RFC 4861 section 7.2.4 says: to
+// the sender, or, if that has no address yet (duplicate address detection, RFC
+// 4862 section 5.4.3), to all nodes. Override is set, for one node alone claims
+// the address.
+func answerNDP(m Message, s Station) []byte {
+	if m.From.IsUnspecified() {
+		return advertise(m.Asks, s, everybody())
 	}
-	if from.addr.IsUnspecified() {
-		from = everybody()
-	}
-	return advertise(target, s.MAC, from)
+	return advertise(m.Asks, s, neighbour{addr: m.From, mac: m.Sender})
 }
 
 // announceNDP returns an unsolicited advertisement (RFC 4861 section 7.2.6).
 // RFC 9131 lets routers learn from it before anybody has asked.
-func announceNDP(addr netip.Addr, mac net.HardwareAddr) [][]byte {
-	return [][]byte{advertise(addr, mac, everybody())}
+func announceNDP(addr netip.Addr, s Station) [][]byte {
+	return [][]byte{advertise(addr, s, everybody())}
+}
+
+// probeNDP returns a solicitation of duplicate address detection (RFC 4862
+// section 5.4.2).
+func probeNDP(addr netip.Addr, s Station) []byte {
+	group := SolicitedNode(addr)
+	to := neighbour{addr: group, mac: multicastMAC(group)}
+	return icmpFrame(&ndp.NeighborSolicitation{TargetAddress: addr}, netip.IPv6Unspecified(), s.MAC, to)
 }
 
 // advertise returns the advertisement of target; it counts as solicited unless
-// it goes to a multicast address (RFC 4861 section 4.4).
-func advertise(target netip.Addr, mac net.HardwareAddr, to neighbour) []byte {
-	m, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
+// it goes to a multicast address (RFC 4861 section 4.4). It comes from the
+// address itself: that is this node's for as long as it is claimed, and a link
+// may have no other.
+func advertise(target netip.Addr, s Station, to neighbour) []byte {
+	return icmpFrame(&ndp.NeighborAdvertisement{
+		Router:        s.Router,
 		Solicited:     !to.addr.IsMulticast(),
 		Override:      true,
 		TargetAddress: target,
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
-	}, target, to.addr)
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: s.MAC}},
+	}, target, s.MAC, to)
+}
+
+func icmpFrame(message ndp.Message, from netip.Addr, mac net.HardwareAddr, to neighbour) []byte {
+	m, err := ndp.MarshalMessageChecksum(message, from, to.addr)
 	if err != nil {
 		return nil // only for a target that is no IPv6 address, and nobody can ask for one
 	}
@@ -68,54 +80,66 @@ func advertise(target netip.Addr, mac net.HardwareAddr, to neighbour) []byte {
 	p[0] = 6 << 4
 	binary.BigEndian.PutUint16(p[4:], uint16(len(m)))
 	p[6], p[7] = protoICMPv6, hopLimit
-	// From the address itself: it is this node's for as long as it is claimed,
-	// and a link may have no other.
-	copy(p[8:], target.AsSlice())
+	copy(p[8:], from.AsSlice())
 	copy(p[24:], to.addr.AsSlice())
 	return frame(to.mac, mac, append(p, m...), ethernet.EtherTypeIPv6)
 }
 
-// parseSolicitation returns who asks for which address, if the frame holds a
-// solicitation that passes all of RFC 4861 section 7.1.1.
-func parseSolicitation(b []byte) (from neighbour, target netip.Addr, ok bool) {
+// readNDP reads a solicitation or an advertisement that passes all of RFC 4861
+// section 7.1.
+func readNDP(b []byte) (Message, bool) {
 	var f ethernet.Frame
 	if f.UnmarshalBinary(b) != nil || f.EtherType != ethernet.EtherTypeIPv6 || f.VLAN != nil || f.ServiceVLAN != nil ||
-		len(f.Payload) < ipv6HeaderLen+solicitationLen {
-		return neighbour{}, netip.Addr{}, false
+		len(f.Payload) < ipv6HeaderLen+messageLen {
+		return Message{}, false
 	}
 	p := f.Payload
 	m := p[ipv6HeaderLen:]
 	size := int(binary.BigEndian.Uint16(p[4:]))
-	if p[0]>>4 != 6 || p[6] != protoICMPv6 || p[7] != hopLimit || size < solicitationLen || size > len(m) {
-		return neighbour{}, netip.Addr{}, false
+	if p[0]>>4 != 6 || p[6] != protoICMPv6 || p[7] != hopLimit || size < messageLen || size > len(m) {
+		return Message{}, false
 	}
 	m = m[:size] // the rest is padding
 	src, dst, target := addr16(p[8:]), addr16(p[24:]), addr16(m[8:])
-	option, ok := sourceMAC(m[solicitationLen:])
-	switch {
-	case !ok, m[0] != typeSolicitation, m[1] != 0, !checksumOK(src, dst, m):
-		return neighbour{}, netip.Addr{}, false
-	case target.IsMulticast(), src.IsMulticast():
-		return neighbour{}, netip.Addr{}, false
-	case src.IsUnspecified() && (option != nil || dst != SolicitedNode(target)):
-		return neighbour{}, netip.Addr{}, false
+	if m[1] != 0 || !checksumOK(src, dst, m) || target.IsMulticast() || src.IsMulticast() {
+		return Message{}, false
 	}
-	mac := f.Source
-	if option != nil {
-		mac = option
+	switch m[0] {
+	case typeSolicitation:
+		option, ok := optionMAC(m[messageLen:], optionSourceMAC)
+		if !ok || src.IsUnspecified() && (option != nil || dst != SolicitedNode(target)) {
+			return Message{}, false
+		}
+		out := Message{Sender: orMAC(option, f.Source), Asks: target, From: src, Unicast: unicastMAC(f.Destination)}
+		return out, unicastMAC(out.Sender)
+	case typeAdvertisement:
+		option, ok := optionMAC(m[messageLen:], optionTargetMAC)
+		if !ok || dst.IsMulticast() && m[4]&flagSolicited != 0 {
+			return Message{}, false
+		}
+		out := Message{Sender: orMAC(option, f.Source), Holds: target}
+		return out, unicastMAC(out.Sender)
 	}
-	return neighbour{addr: src, mac: mac}, target, unicastMAC(mac)
+	return Message{}, false
 }
 
-// sourceMAC returns the Source Link-Layer Address option, if there is one, and
-// whether the options are well formed: none of length 0, none cut short.
-func sourceMAC(options []byte) (net.HardwareAddr, bool) {
+func orMAC(option, source net.HardwareAddr) net.HardwareAddr {
+	if option != nil {
+		return option
+	}
+	return source
+}
+
+// optionMAC returns the link-layer address in an option of that type, if there
+// is one, and whether the options are well formed: none of length 0, none cut
+// short.
+func optionMAC(options []byte, kind byte) (net.HardwareAddr, bool) {
 	var mac net.HardwareAddr
 	for len(options) > 0 {
 		if len(options) < 2 || options[1] == 0 || int(options[1])*8 > len(options) {
 			return nil, false
 		}
-		if options[0] == optionSourceMAC && options[1] == 1 {
+		if options[0] == kind && options[1] == 1 {
 			mac = options[2:8]
 		}
 		options = options[int(options[1])*8:]

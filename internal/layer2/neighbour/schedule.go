@@ -17,7 +17,7 @@ const (
 	batchPause   = 5 * time.Millisecond
 )
 
-// Schedule says which addresses to announce when. It reads no clock.
+// Schedule says which addresses to announce, or to probe, when. It reads no clock.
 type Schedule struct {
 	gaps   []time.Duration // gaps[i] lies between announcements i and i+1; the last one repeats
 	queues [][]*turn       // by how often announced yet; each sorted by time, as all in it waited the same gap
@@ -25,21 +25,28 @@ type Schedule struct {
 	quiet  time.Time // nothing before that
 }
 
-// turn is one address's next announcement.
+// Turn is one address's turn.
+type Turn struct {
+	Addr   netip.Addr
+	Before int // how many turns it had before; beyond the gaps it doesn't count on
+}
+
+// turn is one address's next turn.
 type turn struct {
 	addr netip.Addr
 	at   time.Time
 }
 
-// NewSchedule returns a schedule of nothing, for a Protocol's Gaps.
-func NewSchedule(gaps []time.Duration) *Schedule {
+// NewSchedule returns a schedule of nothing, with these pauses between the
+// turns of an address, and then one every so often.
+func NewSchedule(gaps []time.Duration, every time.Duration) *Schedule {
 	s := &Schedule{live: map[netip.Addr]*turn{}}
-	s.gaps = append(append(s.gaps, gaps...), Refresh)
+	s.gaps = append(append(s.gaps, gaps...), every)
 	s.queues = make([][]*turn, len(s.gaps)+1)
 	return s
 }
 
-// Set says which addresses are to be announced. Those that are new are due at
+// Set says which addresses get turns. Those that are new are due at
 // once, those that are left out never again, and the others keep their turns.
 func (s *Schedule) Set(now time.Time, addrs []netip.Addr) {
 	live := make(map[netip.Addr]*turn, len(addrs))
@@ -69,14 +76,13 @@ func (s *Schedule) Next() (time.Time, bool) {
 	return first, found
 }
 
-// Take returns the batch of addresses to announce now, the newest first, and
-// plans their next turns. It counts on being followed: what it returns has
-// been announced.
-func (s *Schedule) Take(now time.Time) []netip.Addr {
+// Take returns the turns that are due now, the newest addresses first, and
+// plans the next ones. It counts on being followed.
+func (s *Schedule) Take(now time.Time) []Turn {
 	if now.Before(s.quiet) {
 		return nil
 	}
-	var batch []netip.Addr
+	var batch []Turn
 	for i := range s.queues {
 		step := min(i+1, len(s.gaps))
 		limit := batchNew
@@ -88,7 +94,7 @@ func (s *Schedule) Take(now time.Time) []netip.Addr {
 			if t == nil || t.at.After(now) {
 				break
 			}
-			batch = append(batch, t.addr)
+			batch = append(batch, Turn{Addr: t.addr, Before: i})
 			s.queues[i] = s.queues[i][1:]
 			// Counted from now, not from when it was due: a late announcement
 			// must not come too close to the next one.

@@ -1,0 +1,162 @@
+// Package link knows the network interfaces of this node that can speak layer
+// 2, and follows their changes as the kernel tells them.
+//
+// It decides nothing about what is said on which of them.
+package link
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Link is a network interface that can speak layer 2: it carries Ethernet
+// frames, can broadcast, is no member of a bridge or bond, belongs to no
+// container and no overlay network, and has an address.
+type Link struct {
+	Name     string
+	MAC      net.HardwareAddr // 6 bytes
+	Up       bool             // administratively up, and with carrier
+	Prefixes []netip.Prefix   // its subnets (host bits zero), sorted; no link-local ones
+}
+
+// Equal reports whether two links are the same in every part.
+func (l Link) Equal(m Link) bool {
+	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes)
+}
+
+// Device is a Link with what the kernel knows of it.
+type Device struct {
+	Link
+	Index  int
+	Epoch  uint32 // how often it lost its carrier: tells of cuts too short to be seen
+	IPv6   bool   // the kernel speaks IPv6 on it, so that groups can be joined
+	Router bool   // the kernel forwards IPv6 packets that come in on it
+}
+
+// Ignored returns the globs of names that are left out unless somebody says
+// otherwise: of container runtimes, network plugins and hypervisors. Their kind
+// does not tell, for they are bridges and veth pairs like others.
+func Ignored() []string {
+	return []string{
+		"cni*", "cbr*", "docker*", "br-????????????", "podman*", "nerdctl*", "lxc*", "lxd*", "virbr*", "vnet*",
+		"cali*", "cilium*", "flannel*", "weave*", "antrea*", "ovn-k8s-*", "kube-*", "nodelocaldns",
+	}
+}
+
+// foreign says whether links of this kind, as the kernel calls it, never lead
+// to neighbours in the local network.
+func foreign(kind string) bool {
+	switch kind {
+	case "vxlan", "geneve", "wireguard", "tun", "tuntap", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan",
+		"ipip", "ip6tnl", "sit", "vti", "vti6", "xfrm", "gtp", "bareudp", "amt", "netkit", "dummy", "ifb", "nlmon", "vrf":
+		return true
+	}
+	return false
+}
+
+// addresses are what an interface has of them: whether any that is not
+// link-local, and the subnets.
+type addresses struct {
+	global   bool
+	prefixes []netip.Prefix
+}
+
+func (a *addresses) add(n *net.IPNet) {
+	if n == nil {
+		return
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	addr = addr.Unmap()
+	if !ok || !addr.IsGlobalUnicast() {
+		return
+	}
+	a.global = true
+	if bits < addr.BitLen() {
+		a.prefixes = append(a.prefixes, netip.PrefixFrom(addr, bits).Masked())
+	}
+}
+
+// linkOf returns the Link for an interface, if it can speak layer 2. Without an
+// address it leads nowhere that this node talks to. The node's ends of the Pods'
+// veth pairs have none either, or one without a subnet.
+func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
+	const never = unix.IFF_LOOPBACK | unix.IFF_NOARP | unix.IFF_POINTOPOINT
+	attrs := l.Attrs()
+	// A member of a VRF still speaks for itself.
+	member := attrs.MasterIndex != 0 && (attrs.Slave == nil || attrs.Slave.SlaveType() != "vrf")
+	ok := len(attrs.HardwareAddr) == 6 && !bytes.Equal(attrs.HardwareAddr, make([]byte, 6)) &&
+		attrs.RawFlags&unix.IFF_BROADCAST != 0 && attrs.RawFlags&never == 0 &&
+		!member && !foreign(l.Type()) && !matches(ignored, attrs.Name) &&
+		a.global && (l.Type() != "veth" || len(a.prefixes) > 0)
+	if !ok {
+		return Link{}, false
+	}
+	// The state follows the carrier up to 1 s late; the flag doesn't.
+	const carrier = unix.IFF_UP | unix.IFF_LOWER_UP
+	running := attrs.OperState == netlink.OperUp ||
+		attrs.OperState == netlink.OperUnknown && attrs.RawFlags&unix.IFF_RUNNING != 0
+	prefixes := slices.Clone(a.prefixes)
+	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	return Link{
+		Name:     attrs.Name,
+		MAC:      attrs.HardwareAddr,
+		Up:       attrs.RawFlags&carrier == carrier && running,
+		Prefixes: slices.Compact(prefixes),
+	}, true
+}
+
+func matches(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		ok, err := path.Match(g, name)
+		return err == nil && ok
+	})
+}
+
+// tell fills in what the kernel's message says that netlink.Link leaves out.
+// What older kernels don't tell stays zero.
+func (d *Device) tell(m []byte) {
+	for _, a := range attributes(m[unix.SizeofIfInfomsg:]) {
+		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+		case unix.IFLA_CARRIER_DOWN_COUNT:
+			if len(a.Value) == 4 {
+				d.Epoch = nl.NativeEndian().Uint32(a.Value)
+			}
+		case unix.IFLA_AF_SPEC:
+			for _, f := range attributes(a.Value) {
+				if f.Attr.Type&^unix.NLA_F_NESTED == unix.AF_INET6 {
+					d.IPv6 = true
+					d.Router = forwarding(f.Value)
+				}
+			}
+		}
+	}
+}
+
+// forwarding reads net.ipv6.conf.LINK.forwarding, which is the first number of
+// the link's IPv6 settings.
+func forwarding(b []byte) bool {
+	for _, a := range attributes(b) {
+		if a.Attr.Type == unix.IFLA_INET6_CONF && len(a.Value) >= 4 {
+			return nl.NativeEndian().Uint32(a.Value) != 0
+		}
+	}
+	return false
+}
+
+// attributes parses what LinkDeserialize parsed, too, without an error.
+func attributes(b []byte) []syscall.NetlinkRouteAttr {
+	attrs, err := nl.ParseRouteAttr(b)
+	if err != nil {
+		return nil
+	}
+	return attrs
+}

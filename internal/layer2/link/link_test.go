@@ -1,0 +1,135 @@
+package link
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const nodeMAC = "02:00:00:00:00:0a"
+
+func TestLinkOf(t *testing.T) {
+	const ordinary = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP | unix.IFF_BROADCAST | unix.IFF_MULTICAST
+	subnet := netip.MustParsePrefix("192.0.2.0/24")
+	lan := addresses{global: true, prefixes: []netip.Prefix{subnet}}
+	qualifies := func(up bool) *Link {
+		return &Link{Name: "eth0", MAC: mac(nodeMAC), Up: up, Prefixes: lan.prefixes}
+	}
+	alone := &Link{Name: "eth0", MAC: mac(nodeMAC), Up: true}
+	kind := func(name string) func(*netlink.GenericLink) {
+		return func(l *netlink.GenericLink) { l.LinkType = name }
+	}
+	cases := []struct {
+		name string
+		edit func(*netlink.GenericLink)
+		addr addresses
+		want *Link // nil: doesn't qualify
+	}{
+		{"an Ethernet link with a subnet qualifies", kind("device"), lan, qualifies(true)},
+		{"a bond qualifies", kind("bond"), lan, qualifies(true)},
+		{"a bridge qualifies", kind("bridge"), lan, qualifies(true)},
+		{"a VLAN qualifies", kind("vlan"), lan, qualifies(true)},
+		{"a veth with a subnet qualifies", kind("veth"), lan, qualifies(true)},
+		{"a veth with a host address leads to a Pod", kind("veth"), addresses{global: true}, nil},
+		{"another link with a host address qualifies", kind("device"), addresses{global: true}, alone},
+		{"a link without an address leads nowhere", kind("device"), addresses{}, nil},
+		{"an overlay doesn't qualify", kind("vxlan"), lan, nil},
+		{"a tunnel doesn't qualify", kind("wireguard"), lan, nil},
+		{"a tap doesn't qualify", kind("tuntap"), lan, nil},
+		{"a link of a name that is ignored doesn't qualify", func(l *netlink.GenericLink) { l.Name = "cni0" }, lan, nil},
+		{"loopback doesn't qualify", func(l *netlink.GenericLink) { l.RawFlags |= unix.IFF_LOOPBACK }, lan, nil},
+		{"a link without ARP doesn't qualify", func(l *netlink.GenericLink) { l.RawFlags |= unix.IFF_NOARP }, lan, nil},
+		{"a point-to-point link doesn't qualify", func(l *netlink.GenericLink) { l.RawFlags |= unix.IFF_POINTOPOINT }, lan, nil},
+		{"a link that can't broadcast doesn't qualify", func(l *netlink.GenericLink) { l.RawFlags &^= unix.IFF_BROADCAST }, lan, nil},
+		{"a member of a bridge or bond doesn't qualify", func(l *netlink.GenericLink) { l.MasterIndex = 7 }, lan, nil},
+		{"a member of a VRF qualifies", func(l *netlink.GenericLink) { l.MasterIndex, l.Slave = 7, &netlink.VrfSlave{} }, lan, qualifies(true)},
+		{"a link without a MAC doesn't qualify", func(l *netlink.GenericLink) { l.HardwareAddr = nil }, lan, nil},
+		{"a link with a MAC of 20 bytes doesn't qualify", func(l *netlink.GenericLink) { l.HardwareAddr = make([]byte, 20) }, lan, nil},
+		{"a link with a MAC of zeroes doesn't qualify", func(l *netlink.GenericLink) { l.HardwareAddr = make([]byte, 6) }, lan, nil},
+		{"administratively down is down", func(l *netlink.GenericLink) { l.RawFlags &^= unix.IFF_UP; l.OperState = netlink.OperDown }, lan, qualifies(false)},
+		{"a state without a carrier is down", func(l *netlink.GenericLink) { l.OperState = netlink.OperLowerLayerDown }, lan, qualifies(false)},
+		{"no carrier is down, though the state doesn't show it yet", func(l *netlink.GenericLink) { l.RawFlags &^= unix.IFF_LOWER_UP }, lan, qualifies(false)},
+		{"an unknown state counts as up while running", func(l *netlink.GenericLink) { l.OperState = netlink.OperUnknown }, lan, qualifies(true)},
+		{"an unknown state is down while not running",
+			func(l *netlink.GenericLink) { l.OperState = netlink.OperUnknown; l.RawFlags &^= unix.IFF_RUNNING }, lan, qualifies(false)},
+		{"two addresses in one subnet are one prefix", kind("device"), addresses{global: true, prefixes: []netip.Prefix{subnet, subnet}}, qualifies(true)},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			l := netlink.GenericLink{LinkType: "device"}
+			l.LinkAttrs = netlink.LinkAttrs{Name: "eth0", HardwareAddr: mac(nodeMAC), RawFlags: ordinary, OperState: netlink.OperUp}
+			c.edit(&l)
+			var got *Link
+			if l, ok := linkOf(&l, c.addr, Ignored()); ok {
+				got = &l
+			}
+			if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Errorf("link (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestIgnored(t *testing.T) {
+	for name, want := range map[string]bool{
+		"eth0": false, "enp3s0f1np1": false, "bond0": false, "br0": false, "br-ex": false, "vlan100": false, "eth0.100": false, "ovs-lan": false,
+		"cni0": true, "docker0": true, "br-0123456789ab": true, "cali1234567890a": true, "cilium_host": true, "flannel.1": true, "kube-ipvs0": true,
+		"kube-bridge": true, "virbr0": true, "lxc1a2b3c": true,
+	} {
+		if got := matches(Ignored(), name); got != want {
+			t.Errorf("%s is ignored: %t, want %t", name, got, want)
+		}
+	}
+}
+
+func mac(s string) net.HardwareAddr {
+	m, err := net.ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func TestAddresses(t *testing.T) {
+	subnet := func(text string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(text)} }
+	cases := []struct {
+		name, addr string
+		want       addresses
+	}{
+		{"an IPv4 subnet", "192.0.2.11/24", addresses{true, subnet("192.0.2.0/24")}},
+		{"an IPv6 subnet", "2001:db8::11/64", addresses{true, subnet("2001:db8::/64")}},
+		{"a subnet of two", "192.0.2.11/31", addresses{true, subnet("192.0.2.10/31")}},
+		{"a host address is no subnet", "192.0.2.11/32", addresses{true, nil}},
+		{"an IPv6 host address is no subnet", "2001:db8::11/128", addresses{true, nil}},
+		{"link-local addresses don't count", "fe80::1/64", addresses{}},
+		{"nor do IPv4 link-local ones", "169.254.0.1/16", addresses{}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			ip, n, err := net.ParseCIDR(c.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got addresses
+			got.add(&net.IPNet{IP: ip, Mask: n.Mask})
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(addresses{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Errorf("addresses (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLoud(t *testing.T) {
+	for _, c := range []struct {
+		ignore, announce string
+		want             bool
+	}{{"0", "0", true}, {"1", "2", false}, {"2", "2", false}, {"1", "0", true}, {"0", "2", true}} {
+		if got := loud(c.ignore, c.announce) != ""; got != c.want {
+			t.Errorf("arp_ignore %s, arp_announce %s: the kernel answers: %t, want %t", c.ignore, c.announce, got, c.want)
+		}
+	}
+}

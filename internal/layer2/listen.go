@@ -1,0 +1,98 @@
+package layer2
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+)
+
+// listen reads frames and does what they ask for.
+func (w *worker) listen(ctx context.Context, conn wire) error {
+	limiter := neighbour.NewLimiter()
+	buf := make([]byte, neighbour.MaxFrame)
+	for {
+		n, _, err := conn.ReadFrom(buf)
+		if err != nil {
+			return fmt.Errorf("receive %s on %s: %w", w.proto.Name, w.role.link, err)
+		}
+		if ctx.Err() != nil {
+			continue // the socket is about to be closed
+		}
+		m, ok := w.read(buf[:n])
+		if !ok {
+			continue
+		}
+		if err := w.watch(conn, m); err != nil {
+			return err
+		}
+		if reply := w.reply(m, limiter); reply != nil {
+			if err := w.send(conn, reply); err != nil {
+				return err
+			}
+			w.count.answers.Add(1)
+		}
+	}
+}
+
+// read returns what a frame says, unless it can't be read or is one of our own,
+// reflected.
+func (w *worker) read(frame []byte) (neighbour.Message, bool) {
+	w.count.frames.Add(1)
+	m, ok := w.proto.Read(frame)
+	if !ok {
+		w.count.malformed.Add(1)
+		return m, false
+	}
+	return m, !bytes.Equal(m.Sender, w.self.MAC)
+}
+
+// reply returns the answer to a message, nil for silence.
+func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
+	t := w.claims.Load()
+	h := t.claimed(m.Asks, w.role.link)
+	if h == nil || !h.answers() {
+		return nil
+	}
+	w.count.requests.Add(1)
+	if !limiter.Allow(m, time.Now(), len(t.entries)+questionBurst) {
+		w.count.limited.Add(1)
+		return nil
+	}
+	return w.proto.Answer(m, w.self)
+}
+
+// questionBurst is how many questions a station may ask at once, beyond one for
+// each of our addresses, as a router does that has just started.
+const questionBurst = 100
+
+// watch looks for strangers that say they have, or in a trial that they want,
+// one of our addresses. A conflict is not fought over, unless the administrator
+// chose so: then the address is announced (RFC 5227 section 2.4 c).
+func (w *worker) watch(conn wire, m neighbour.Message) error {
+	addr := m.Holds
+	h := w.claims.Load().claimed(addr, w.role.link)
+	if h == nil && m.Wants() {
+		addr = m.Asks
+		if h = w.claims.Load().claimed(addr, w.role.link); h != nil && h.answers() {
+			return nil // it will be told that the address is ours
+		}
+	}
+	if h == nil || !w.stranger(m.Sender) {
+		return nil
+	}
+	now := time.Now()
+	w.count.conflicts.Add(1)
+	if h.saw(sighting{mac: [6]byte(m.Sender), link: w.role.link, last: now}) {
+		w.log.Warn("a stranger has an address of ours", "addr", addr, "mac", m.Sender.String())
+		signal(w.turned)
+	}
+	if !w.Defend || !h.defend(now) {
+		return nil
+	}
+	n, err := w.sendAnnouncement(conn, addr)
+	w.count.defences.Add(n)
+	return err
+}

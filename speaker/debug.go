@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+)
+
+// debugServer tells tools on this node, without the API server, what it says
+// to its neighbours.
+type debugServer struct {
+	addr  string // loopback
+	links *layer2.Announcer
+	log   *slog.Logger
+}
+
+// announcement is one address in the answer.
+type announcement struct {
+	Address  string       `json:"address"`
+	State    layer2.State `json:"state"`
+	Links    []string     `json:"links"`
+	Stranger *stranger    `json:"stranger,omitempty"`
+}
+
+// stranger is another machine that has the address, too.
+type stranger struct {
+	MAC  string `json:"mac"`
+	Link string `json:"link"`
+}
+
+func (d debugServer) run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.addr)
+	if err != nil {
+		return fmt.Errorf("listen for --debug-bind-address: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/announcements", d.announcements)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve tells the error
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", d.addr, err)
+	}
+	return nil
+}
+
+func (d debugServer) announcements(w http.ResponseWriter, _ *http.Request) {
+	out := []announcement{}
+	for _, s := range d.links.Standings() {
+		a := announcement{Address: s.Addr.String(), State: s.State, Links: append([]string{}, s.Links...)}
+		if s.Stranger != nil {
+			a.Stranger = &stranger{MAC: s.Stranger.String(), Link: s.Link}
+		}
+		out = append(out, a)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(out); err != nil {
+		d.log.Debug("can't answer /debug/announcements", "err", err)
+	}
+}
