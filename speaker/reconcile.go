@@ -87,7 +87,10 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
-	r.links.Set(d.Claims)
+	if view.Isolated {
+		d.StandIns = nil
+	}
+	r.links.Set(slices.Concat(d.Claims, d.StandIns))
 	r.sessions.Set(d.Peerings)
 	for _, c := range d.Claims {
 		if !before.claimed[c.Addr] {

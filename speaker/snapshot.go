@@ -75,20 +75,7 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, []net.Hardware
 	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
 		return nil, nil, err
 	}
-	links := map[string][]announce.Link{}
-	var macs []net.HardwareAddr
-	for _, s := range speakers.Items {
-		for _, l := range s.Status.Links {
-			links[s.Name] = append(links[s.Name], announce.Link{Name: l.Name, Up: l.Up})
-			if mac, err := net.ParseMAC(l.MAC); err == nil {
-				macs = append(macs, mac)
-			}
-		}
-	}
-	links[r.node] = nil
-	for _, l := range r.links.Links() {
-		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up})
-	}
+	links, macs := r.linksOf(speakers.Items)
 	p, err := r.presence(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -102,10 +89,36 @@ func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, []net.Hardware
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
 			Live:     n.Name == r.node || p.there(n.Name),
-			Excluded: intent.Excluded(n),
+			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 	}
 	return out, macs, nil
+}
+
+// linksOf returns the links of each node, and the MACs of all. This node's own
+// are as they are now, the others' as their speakers last told.
+func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs []net.HardwareAddr) {
+	links = map[string][]announce.Link{}
+	for _, s := range speakers {
+		for _, l := range s.Status.Links {
+			link := announce.Link{Name: l.Name, Up: l.Up}
+			if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == len(link.MAC) {
+				link.MAC = [6]byte(mac)
+				macs = append(macs, mac)
+			}
+			for _, p := range l.Prefixes {
+				if prefix, err := netip.ParsePrefix(p); err == nil {
+					link.Prefixes = append(link.Prefixes, prefix)
+				}
+			}
+			links[s.Name] = append(links[s.Name], link)
+		}
+	}
+	links[r.node] = nil
+	for _, l := range r.links.Links() {
+		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes})
+	}
+	return links, macs
 }
 
 // heldClaims returns what the L2Claims say, but for those of which this node has

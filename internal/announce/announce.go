@@ -21,6 +21,15 @@ type Claim struct {
 	Addr  netip.Addr
 	Links Links
 	New   bool // nobody was ever seen to announce it: ask first whether a stranger has it
+	// As, if not empty, has the node answer in the place of another one that
+	// restarts: on these links alone, with that one's MAC, announcing nothing.
+	As []Disguise
+}
+
+// Disguise is the MAC to answer with on a link.
+type Disguise struct {
+	Link string
+	MAC  [6]byte
 }
 
 // Links selects network interfaces by name: exact names or globs of

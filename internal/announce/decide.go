@@ -21,12 +21,17 @@ type Node struct {
 	Live     bool   // its speaker is there
 	Excluded string // why it must not announce anything; empty: it may
 	Links    []Link // those that can speak layer 2
+	// StandIns are the nodes that answer in the place of this one, which restarts,
+	// the first that can; empty: it answers itself.
+	StandIns []string
 }
 
 // Link is a network interface that can speak layer 2.
 type Link struct {
-	Name string
-	Up   bool // set up, and with carrier
+	Name     string
+	Up       bool // set up, and with carrier
+	MAC      [6]byte
+	Prefixes []netip.Prefix // its subnets
 }
 
 // Service is a Service with addresses.
@@ -110,6 +115,7 @@ type Snapshot struct {
 // Plan is all that the node says. The zero Plan says nothing.
 type Plan struct {
 	Claims    []Claim    // sorted by address
+	StandIns  []Claim    // in the place of nodes that restart; sorted by address
 	Peerings  []Peering  // sorted by the peer's name
 	Shadowed  []Shadow   // sorted by the peer's name
 	Conflicts []Conflict // sorted
@@ -149,7 +155,7 @@ const (
 	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not there
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
 	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
-	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select is up
+	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any node's is, is up
 	NoLocalEndpoints    Reason = "NoLocalEndpoints"    // externalTrafficPolicy is Local
 	NotOwner            Reason = "NotOwner"            // another node answers
 	NoPeer              Reason = "NoPeer"              // the node holds no session that the advertisements select
@@ -163,7 +169,7 @@ func Decide(s Snapshot) Plan {
 	for i := range s.Services {
 		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: map[netip.Addr]Ownership{}, BGP: NotAdvertised}
 	}
-	plan.Claims = s.layer2(plan.Verdicts)
+	plan.Claims, plan.StandIns = s.layer2(plan.Verdicts)
 	plan.Peerings, plan.Shadowed = s.peerings()
 	plan.Conflicts = s.bgp(plan.Peerings, plan.Verdicts)
 	return plan
@@ -201,9 +207,12 @@ func sortedBy[T any](in []T, less func(a, b T) int) []T {
 }
 
 // self returns the node that the plan is for; a stranger is not live.
-func (s Snapshot) self() *Node {
-	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == s.Self }); i >= 0 {
+func (s Snapshot) self() *Node { return s.node(s.Self) }
+
+// node returns the node of that name; one that is not there has nothing.
+func (s Snapshot) node(name string) *Node {
+	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name }); i >= 0 {
 		return &s.Nodes[i]
 	}
-	return &Node{Name: s.Self}
+	return &Node{Name: name}
 }

@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"maps"
@@ -20,19 +21,21 @@ func (l Links) Match(name string) bool {
 
 // use is one Service's use of one address, and the advertisements that cover it.
 type use struct {
-	svc  *Service
-	pool string
-	ads  []*L2Advertisement
+	svc   *Service
+	pool  string
+	ads   []*L2Advertisement
+	local bool // some node has a link in the address's subnet
+	addr  netip.Addr
 }
 
 // layer2 decides who owns each address, enters it in the verdicts, and returns
-// the claims of s.Self.
-func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
-	uses := map[netip.Addr][]use{}
+// the claims of s.Self, its own and those in the place of others.
+func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
+	uses, subnets := map[netip.Addr][]use{}, s.subnets()
 	for i := range s.Services {
 		svc := &s.Services[i]
 		for _, a := range svc.Addrs {
-			u := use{svc: svc, pool: a.Pool}
+			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
 			for j := range s.L2 {
 				if s.L2[j].Covers(a.Pool, svc.Labels) {
 					u.ads = append(u.ads, &s.L2[j])
@@ -46,7 +49,6 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 		held[c.Addr] = c // of two claims on one address the first counts
 	}
 	self := s.self()
-	var claims []Claim
 	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
 		before, ok := held[addr]
 		owner := s.owner(addr, uses[addr], before.Node)
@@ -59,11 +61,65 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) []Claim {
 			}
 			verdicts[u.svc.Key].Layer2[addr] = Ownership{Owner: owner, Reason: reason}
 		}
-		if owner == s.Self && owner != "" {
+		switch {
+		case owner == "":
+		case owner == s.Self:
 			claims = append(claims, Claim{Addr: addr, Links: linksOf(uses[addr], self), New: !ok || before.Untried})
+		default:
+			if as := s.disguises(s.node(owner), uses[addr]); len(as) > 0 {
+				standIns = append(standIns, Claim{Addr: addr, As: as})
+			}
 		}
 	}
-	return claims
+	return claims, standIns
+}
+
+// subnets returns the subnets of all nodes' links.
+func (s Snapshot) subnets() []netip.Prefix {
+	all := map[netip.Prefix]bool{}
+	for _, n := range s.Nodes {
+		for _, l := range n.Links {
+			for _, p := range l.Prefixes {
+				all[p] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(all))
+}
+
+// disguises returns on which links s.Self answers in the place of an owner that
+// restarts, and with which MACs: where both have a link in one subnet. It is
+// nil if the owner answers itself, or another node can stand in for it before
+// this one.
+func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
+	links := linksOf(uses, owner)
+	byName := func(a, b Link) int { return cmp.Compare(a.Name, b.Name) }
+	theirs := sortedBy(owner.Links, byName)
+	for _, name := range owner.StandIns {
+		n := s.node(name)
+		if !n.Live {
+			continue
+		}
+		var as []Disguise
+		for _, l := range sortedBy(n.Links, byName) {
+			i := slices.IndexFunc(theirs, func(o Link) bool { return o.Up && links.Match(o.Name) && l.sharesSubnet(o) })
+			if l.Up && i >= 0 {
+				as = append(as, Disguise{l.Name, theirs[i].MAC})
+			}
+		}
+		if len(as) == 0 {
+			continue
+		}
+		if name == s.Self {
+			return as
+		}
+		return nil
+	}
+	return nil
+}
+
+func (l Link) sharesSubnet(o Link) bool {
+	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return slices.Contains(o.Prefixes, p) })
 }
 
 // owner returns the node that answers for addr: the one that held it, while it
@@ -108,7 +164,7 @@ func (u use) silent(n *Node) Reason {
 		{NodeNotLive, !n.Live},
 		{NodeExcluded, n.Excluded != ""},
 		{NodeNotSelected, len(u.selecting(n)) == 0},
-		{NoLinkUp, !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l.Name) })},
+		{NoLinkUp, !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) })},
 		{NoLocalEndpoints, u.svc.Local && !u.svc.ReadyOn[n.Name]},
 	}
 	for _, c := range checks {
@@ -130,8 +186,11 @@ func (u use) selecting(n *Node) []*L2Advertisement {
 	return out
 }
 
-func (u use) announcedOn(n *Node, link string) bool {
-	return slices.ContainsFunc(u.selecting(n), func(ad *L2Advertisement) bool { return ad.Links.Match(link) })
+// announcedOn reports whether a link of n is selected, and in the address's
+// subnet, if any node has one that is.
+func (u use) announcedOn(n *Node, link Link) bool {
+	return (!u.local || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) &&
+		slices.ContainsFunc(u.selecting(n), func(ad *L2Advertisement) bool { return ad.Links.Match(link.Name) })
 }
 
 func (u use) weight(n *Node) int {
@@ -146,23 +205,19 @@ func (u use) weight(n *Node) int {
 	return sum
 }
 
-// linksOf unites the links of all advertisements that select n. When they name
-// different ones, the union is told as the names of n's own links.
+// linksOf unites the links on which n announces an address for its uses. Unless
+// that is all links, whichever come, they are told as the names of n's own.
 func linksOf(uses []use, n *Node) Links {
-	var all []Links
 	for _, u := range uses {
 		for _, ad := range u.selecting(n) {
-			all = append(all, ad.Links)
-		}
-	}
-	for _, l := range all {
-		if len(l.Only) == 0 && len(l.Except) == 0 {
-			return Links{}
+			if !u.local && len(ad.Links.Only) == 0 && len(ad.Links.Except) == 0 {
+				return Links{}
+			}
 		}
 	}
 	var names []string
 	for _, link := range n.Links {
-		if slices.ContainsFunc(all, func(l Links) bool { return l.Match(link.Name) }) {
+		if slices.ContainsFunc(uses, func(u use) bool { return u.announcedOn(n, link) }) {
 			names = append(names, link.Name)
 		}
 	}

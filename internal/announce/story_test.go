@@ -21,7 +21,7 @@ import (
 // TestStories runs the stories of testdata. A story is its name after "#", the
 // snapshot, "=>" and what each node does. LABELS are k=v, one pair.
 //
-//	node NAME [labels LABELS] [gone] [excluded] [links NAME or NAME/down, ...]
+//	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX][/down], ...] [restarts STAND-INS]
 //	svc NAME ADDR@POOL,... [labels LABELS] [local NODES]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
@@ -62,6 +62,11 @@ func outcome(s announce.Snapshot, verdicts bool) string {
 		plan := announce.Decide(s)
 		for _, c := range plan.Claims {
 			fmt.Fprintf(&b, "%s claims %s%s\n", name, c.Addr, onLinks(c.Links))
+		}
+		for _, c := range plan.StandIns {
+			for _, as := range c.As {
+				fmt.Fprintf(&b, "%s stands in for %s on %s, as %s's link %c\n", name, c.Addr, as.Link, string(as.MAC[0]), as.MAC[1])
+			}
 		}
 		for _, p := range plan.Peerings {
 			routes := []string{"nothing"}
@@ -260,8 +265,14 @@ func (o options) node(name string) announce.Node {
 	}
 	for _, l := range links {
 		link, down := strings.CutSuffix(l, "/down")
-		n.Links = append(n.Links, announce.Link{Name: link, Up: !down})
+		link, prefixes, _ := strings.Cut(link, "=")
+		to := announce.Link{Name: link, Up: !down, MAC: [6]byte{name[0], link[len(link)-1]}}
+		for prefix := range strings.FieldsFuncSeq(prefixes, func(r rune) bool { return r == '+' }) {
+			to.Prefixes = append(to.Prefixes, netip.MustParsePrefix(prefix))
+		}
+		n.Links = append(n.Links, to)
 	}
+	n.StandIns = o.list("restarts")
 	return n
 }
 

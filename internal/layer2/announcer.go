@@ -107,19 +107,22 @@ func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 // sorted by address.
 func (a *Announcer) Standings() []Standing {
 	links := *a.links.Load()
-	entries := a.claims.Load().entries
-	out := make([]Standing, len(entries))
-	for i, e := range entries {
+	var out []Standing
+	for _, e := range a.claims.Load().entries {
+		if len(e.links) == 0 {
+			continue // in another node's place
+		}
 		state, seen := e.holding.state()
-		out[i] = Standing{Addr: e.addr, State: state}
+		s := Standing{Addr: e.addr, State: state}
 		if seen != (sighting{}) {
-			out[i].Stranger, out[i].Link = net.HardwareAddr(seen.mac[:]), seen.link
+			s.Stranger, s.Link = net.HardwareAddr(seen.mac[:]), seen.link
 		}
 		for _, l := range links {
-			if l.Up && e.on(l.Name) {
-				out[i].Links = append(out[i].Links, l.Name)
+			if l.Up && e.own(l.Name) {
+				s.Links = append(s.Links, l.Name)
 			}
 		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -61,7 +61,15 @@ func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 		w.count.limited.Add(1)
 		return nil
 	}
-	return w.proto.Answer(m, w.self)
+	mac := t.disguise(m.Asks, w.role.link)
+	if mac == nil {
+		return w.proto.Answer(m, w.self)
+	}
+	frame := w.proto.Answer(m, neighbour.Station{MAC: mac, Router: w.self.Router})
+	if frame != nil {
+		copy(frame[6:12], w.self.MAC) // else switches would send that node's frames here
+	}
+	return frame
 }
 
 // questionBurst is how many questions a station may ask at once, beyond one for

@@ -1,6 +1,7 @@
 package layer2
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 
@@ -19,6 +20,7 @@ type table struct {
 type entry struct {
 	addr    netip.Addr
 	links   []announce.Links
+	as      map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
 	holding *holding
 }
 
@@ -41,7 +43,15 @@ func newTable(claims []announce.Claim, before *table) *table {
 			t.of[addr] = e
 			t.entries = append(t.entries, e)
 		}
-		e.links = append(e.links, c.Links)
+		if len(c.As) == 0 {
+			e.links = append(e.links, c.Links)
+		}
+		for _, d := range c.As {
+			if e.as == nil {
+				e.as = map[string]net.HardwareAddr{}
+			}
+			e.as[d.Link] = net.HardwareAddr(d.MAC[:])
+		}
 	}
 	slices.SortFunc(t.entries, func(a, b *entry) int { return a.addr.Compare(b.addr) })
 	return t
@@ -62,7 +72,19 @@ func (t *table) claimed(addr netip.Addr, name string) *holding {
 	return nil
 }
 
-func (e *entry) on(name string) bool {
+// disguise returns the MAC of the node in whose place this one answers for the
+// address on the named link; nil: it answers for itself.
+func (t *table) disguise(addr netip.Addr, name string) net.HardwareAddr {
+	if e := t.of[addr]; e != nil && !e.own(name) {
+		return e.as[name]
+	}
+	return nil
+}
+
+func (e *entry) on(name string) bool { return e.own(name) || e.as[name] != nil }
+
+// own says that the address is this node's own to announce on the named link.
+func (e *entry) own(name string) bool {
 	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
 }
 

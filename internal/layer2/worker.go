@@ -146,13 +146,15 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 }
 
 // addresses returns the addresses that are claimed here, sorted, and which of
-// them are free and which on trial.
+// those that are this node's own are free and which on trial.
 func (w *worker) addresses() (all, free, tried []netip.Addr) {
 	for _, e := range w.claims.Load().on(w.role.link, w.role.family) {
 		all = append(all, e.addr)
-		if e.holding.answers() {
+		switch {
+		case !e.own(w.role.link):
+		case e.holding.answers():
 			free = append(free, e.addr)
-		} else {
+		default:
 			tried = append(tried, e.addr)
 		}
 	}

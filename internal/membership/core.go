@@ -73,6 +73,7 @@ type sight struct {
 	up     bool
 	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
 	judged bool      // the time for answers is over
+	past   bool      // it is of an earlier life, until it is Up
 }
 
 // letter is a message to send; to is nil for all members.
@@ -161,6 +162,9 @@ func (c *core) learn(now time.Time, f fact) {
 	fresh := &known{fact: f, until: now.Add(f.Hold)}
 	if k == nil || k.Life != f.Life {
 		delete(c.votes, f.Member)
+		if s := c.sees[f.Member]; s != nil && !s.up {
+			*s = sight{past: true}
+		}
 	}
 	if before != Present && f.Standing == Present {
 		fresh.tell = now.Add(remember)

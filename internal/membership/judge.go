@@ -10,7 +10,7 @@ import (
 // it was and nothing at all is heard of its peer any more.
 func (c *core) watched(now time.Time, name string, up, lost bool) {
 	s := c.sees[name]
-	if s == nil {
+	if s == nil || s.past && !up {
 		return
 	}
 	was := *s

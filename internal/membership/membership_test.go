@@ -134,6 +134,21 @@ func TestARestartIsNoLoss(t *testing.T) {
 	})
 }
 
+func TestASpeakerThatIsBackIsThereBeforeItsSessionsAre(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.stop("n3")
+		w.stays(3*time.Second, " n3 Restarting", "n3")
+		w.hush("n3", true)
+		w.again("n3")
+		w.agree(50*time.Millisecond, "", "n3")
+		w.stays(2*time.Second, "")
+		w.hush("n3", false)
+		w.meet()
+		w.plug("n3", false)
+		w.agree(soon, " n3 Gone", "n3")
+	})
+}
+
 func TestARestartThatTakesTooLongIsALoss(t *testing.T) {
 	in(t, 9, func(w *world) {
 		w.stop("n3")
@@ -179,7 +194,7 @@ func TestDatagramsGetLost(t *testing.T) {
 func TestAllHearOfAll(t *testing.T) {
 	in(t, 60, func(w *world) {
 		w.lose(0.2)
-		time.Sleep(10 * time.Second)
+		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		for name, n := range w.nodes {
 			if unheard := named(n.View(), Unheard); len(unheard) > 0 {

@@ -27,6 +27,7 @@ type world struct {
 	mu      sync.RWMutex
 	cut     map[string]bool    // whose cable is out
 	deaf    map[[2]string]bool // pairs that can't reach each other
+	mute    map[string]bool    // whose BFD packets are lost
 	loss    float64            // of the datagrams
 	gateway bool               // there is one
 	dice    *rand.Rand
@@ -45,7 +46,7 @@ type node struct {
 
 func newWorld(t *testing.T, n int) *world {
 	w := &world{
-		T: t, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, deaf: map[[2]string]bool{},
+		T: t, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, deaf: map[[2]string]bool{}, mute: map[string]bool{},
 		gateway: true, dice: rand.New(rand.NewPCG(1, 2)),
 		config: Config{Keys: [][]byte{[]byte("key")}, Interval: 100 * time.Millisecond, Multiplier: 4, Port: 7480},
 	}
@@ -140,6 +141,18 @@ func (w *world) reaches(a, b string) bool {
 	return !w.cut[a] && !w.cut[b] && !w.deaf[[2]string{a, b}]
 }
 
+func (w *world) hush(name string, mute bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute[name] = mute
+}
+
+func (w *world) mutes(name string) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.mute[name]
+}
+
 func (w *world) loses() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -178,7 +191,7 @@ func (w wire) Deliver(ctx context.Context, receive func([]bfd.Datagram)) error {
 
 func (p port) Send(b []byte) error {
 	to := p.world.at(p.path.Peer)
-	if to == nil || !p.world.reaches(p.self, to.self) {
+	if to == nil || !p.world.reaches(p.self, to.self) || p.world.mutes(p.self) {
 		return nil
 	}
 	to.mu.RLock()
