@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
@@ -141,15 +142,21 @@ func (a *Announcer) Run(ctx context.Context) error {
 	wg.Go(func() { watch.Run(ctx) })
 
 	var devices []link.Device
+	var cuts link.Cuts
+	settled := time.NewTimer(0)
+	defer settled.Stop()
 	workers := map[role]*worker{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case devices = <-watch.Devices():
-			a.publish(devices)
 		case <-a.wake:
+		case <-settled.C:
 		}
+		links, next := cuts.Links(devices, time.Now())
+		a.publish(links)
+		settled.Reset(next)
 		wanted := roles(devices, a.claims.Load())
 		for r, w := range workers {
 			if !wanted[r] {
@@ -171,11 +178,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 }
 
 // publish makes the links visible, and says so if they differ.
-func (a *Announcer) publish(devices []link.Device) {
-	links := make([]Link, len(devices))
-	for i, d := range devices {
-		links[i] = d.Link
-	}
+func (a *Announcer) publish(links []Link) {
 	if slices.EqualFunc(*a.links.Load(), links, Link.Equal) {
 		return
 	}
