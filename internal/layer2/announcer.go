@@ -37,9 +37,10 @@ type Announcer struct {
 	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
 	links    atomic.Pointer[[]Link] // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
-	wake     chan struct{} // buffered 1: claims, or the outcome of a trial, changed
-	changed  chan struct{} // buffered 1: links changed
-	turned   chan struct{} // buffered 1: standings changed
+	kernel   atomic.Pointer[string] // what KernelAnswers returns
+	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
+	changed  chan struct{}          // buffered 1: links changed
+	turned   chan struct{}          // buffered 1: standings changed
 	ledger   ledger
 }
 
@@ -49,6 +50,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 	a.claims.Store(newTable(nil, nil))
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
+	a.kernel.Store(new(string))
 	return a
 }
 
@@ -126,7 +128,7 @@ func (a *Announcer) Standings() []Standing {
 }
 
 // Turned returns the channel that gets a value after the state of an address,
-// or the stranger that has it, changed by itself: not by Set.
+// the stranger that has it, or KernelAnswers changed by itself: not by Set.
 func (a *Announcer) Turned() <-chan struct{} { return a.turned }
 
 // Run watches the links and speaks for the claims on them until ctx ends. It
@@ -151,6 +153,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case devices = <-watch.Devices():
+			a.askKernel()
 		case <-a.wake:
 		case <-settled.C:
 		}
@@ -175,6 +178,30 @@ func (a *Announcer) Run(ctx context.Context) error {
 			wg.Go(func() { w.run(wctx) })
 		}
 	}
+}
+
+// KernelAnswers says why this node's kernel answers ARP for the addresses of
+// Services by itself, so that more nodes than the owner do; "": it does not.
+func (a *Announcer) KernelAnswers() string { return *a.kernel.Load() }
+
+// askKernel looks at that anew. The sysctls in question don't tell of changes,
+// but kube-proxy, which sets them, changes addresses often.
+func (a *Announcer) askKernel() {
+	why, err := link.KernelAnswers()
+	if err != nil {
+		a.log.Warn("can't tell whether the kernel answers ARP for Services", "error", err)
+		return
+	}
+	if why == a.KernelAnswers() {
+		return
+	}
+	if why != "" {
+		a.log.Warn("the kernel answers ARP for Services", "why", why)
+	} else {
+		a.log.Info("the kernel does not answer ARP for Services any more")
+	}
+	a.kernel.Store(&why)
+	signal(a.turned)
 }
 
 // publish makes the links visible, and says so if they differ.
