@@ -25,12 +25,17 @@ import (
 //	active VAR                wait for the active controller; $VAR is it, $VAR_METRICS where its metrics are
 //	address VAR SERVICE 4|6   wait for an address of the Service; $VAR is it, ready for a URL
 //	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
+//	record HOST               listen, from now on, to what is said to a host by ARP and NDP
+//	holders ADDRESS           the MACs that said they have the address since record
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
 // With "!" in front, kubectl, rack, on, curl, says and events must fail, and eventually waits
 // for output that does not match, or for a failure.
-type story struct{ rack, namespace string }
+type story struct {
+	rack, namespace string
+	heard           *capture // by record; nil before
+}
 
 // patience is how long eventually waits unless told otherwise. It is long
 // because the machine may be slow; stories that care measure against a floor.
@@ -39,8 +44,8 @@ const patience = 40 * time.Second
 // command is a command of a story.
 type command = func(*testscript.TestScript, bool, []string)
 
-func (s story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active}
+func (s *story) commands() map[string]command {
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "holders": s.holders}
 	for _, name := range []string{"kubectl", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			s.check(ts, neg, append([]string{name}, args...))
@@ -51,7 +56,7 @@ func (s story) commands() map[string]command {
 
 // check runs a command and fails the story if it ends otherwise than wanted.
 // Its output is what stdout and stderr look at.
-func (s story) check(ts *testscript.TestScript, neg bool, command []string) {
+func (s *story) check(ts *testscript.TestScript, neg bool, command []string) {
 	err := ts.Exec(programPath("rack"), s.arguments(ts, command)...)
 	if err != nil && !neg {
 		ts.Fatalf("%s: %v", strings.Join(command, " "), err)
@@ -62,7 +67,7 @@ func (s story) check(ts *testscript.TestScript, neg bool, command []string) {
 }
 
 // arguments turns a command of a story into arguments of bin/rack.
-func (s story) arguments(ts *testscript.TestScript, command []string) []string {
+func (s *story) arguments(ts *testscript.TestScript, command []string) []string {
 	args := command[1:]
 	name := []string{"--name", s.rack}
 	switch {
@@ -100,7 +105,7 @@ func (o outcome) String() string {
 }
 
 // look runs a command without a trace in the story's log.
-func (s story) look(ts *testscript.TestScript, command []string) outcome {
+func (s *story) look(ts *testscript.TestScript, command []string) outcome {
 	cmd := exec.Command(programPath("rack"), s.arguments(ts, command)...)
 	cmd.Dir = ts.Getenv("WORK")
 	var stdout, stderr strings.Builder
@@ -110,7 +115,7 @@ func (s story) look(ts *testscript.TestScript, command []string) outcome {
 }
 
 // until looks again and again until what it sees is good, and returns that.
-func (s story) until(ts *testscript.TestScript, limit time.Duration, command []string, good func(outcome) bool) outcome {
+func (s *story) until(ts *testscript.TestScript, limit time.Duration, command []string, good func(outcome) bool) outcome {
 	start := time.Now()
 	for {
 		o := s.look(ts, command)
@@ -125,7 +130,7 @@ func (s story) until(ts *testscript.TestScript, limit time.Duration, command []s
 	}
 }
 
-func (s story) eventually(ts *testscript.TestScript, neg bool, args []string) {
+func (s *story) eventually(ts *testscript.TestScript, neg bool, args []string) {
 	limit := patience
 	if d, err := time.ParseDuration(args[0]); err == nil {
 		limit, args = d, args[1:]
@@ -137,7 +142,7 @@ func (s story) eventually(ts *testscript.TestScript, neg bool, args []string) {
 	s.until(ts, limit, args[1:], func(o outcome) bool { return neg != (o.err == nil && pattern.MatchString(o.stdout)) })
 }
 
-func (s story) always(ts *testscript.TestScript, neg bool, args []string) {
+func (s *story) always(ts *testscript.TestScript, neg bool, args []string) {
 	limit, err := time.ParseDuration(args[0])
 	if neg || err != nil || len(args) < 3 {
 		ts.Fatalf("usage: always TIME PATTERN COMMAND…")
@@ -152,7 +157,7 @@ func (s story) always(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%d times", n)
 }
 
-func (s story) address(ts *testscript.TestScript, neg bool, args []string) {
+func (s *story) address(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 || args[2] != "4" && args[2] != "6" {
 		ts.Fatalf("usage: address VAR SERVICE 4|6")
 	}
@@ -173,7 +178,7 @@ func (s story) address(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], found)
 }
 
-func (s story) get(ts *testscript.TestScript, neg bool, args []string) {
+func (s *story) get(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: get VAR OBJECT JSONPATH")
 	}
@@ -183,7 +188,7 @@ func (s story) get(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], o.stdout)
 }
 
-func (s story) active(ts *testscript.TestScript, neg bool, args []string) {
+func (s *story) active(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: active VAR")
 	}

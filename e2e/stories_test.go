@@ -195,7 +195,7 @@ func runStory(t *testing.T, rack, file, name string) {
 		}
 		tidy(t, rack, namespace)
 	})
-	s := story{rack: rack, namespace: namespace}
+	s := &story{rack: rack, namespace: namespace}
 	testscript.Run(t, testscript.Params{
 		Files: []string{file},
 		Setup: func(e *testscript.Env) error {

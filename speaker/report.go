@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +22,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
-	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
 // retryAfter is the pause after a report that failed.
@@ -43,7 +41,6 @@ type reporter struct {
 	sessions *bgp.Sessions
 	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
-	loud     string // why the kernel answers ARP for Services, as last logged
 
 	// What was told of by events.
 	told      map[string]bgp.State // by name of the peer
@@ -151,14 +148,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 		}
 		status.Links = append(status.Links, link)
 	}
-	loud, err := link.KernelAnswers()
-	if err != nil {
-		return err
-	}
-	if loud != r.loud {
-		r.log.Warn("whether the kernel of this node answers ARP for Services", "why", cmp.Or(loud, "it does not any more"))
-		r.loud = loud
-	}
+	loud := r.links.KernelAnswers()
 	return r.put(ctx, node, existing(have, r.node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
 		status.Conditions = slices.Clone(s.Status.Conditions)

@@ -68,8 +68,16 @@ func steps() []step {
 	}
 }
 
-// outagePart is the part that has a rack of its own.
-const outagePart = "outage"
+// apart is a part that has a rack of its own.
+type apart struct {
+	name  string
+	nodes int
+	do    func(context.Context, *lab.Rack, int) error
+}
+
+func aparts() []apart {
+	return []apart{{"neighbours", 1, neighbours}, {"outage", 3, outages}}
+}
 
 func partNames() []string {
 	var names []string
@@ -78,7 +86,10 @@ func partNames() []string {
 			names = append(names, s.part)
 		}
 	}
-	return append(names, outagePart)
+	for _, a := range aparts() {
+		names = append(names, a.name)
+	}
+	return names
 }
 
 func run(ctx context.Context, o options) error {
@@ -103,9 +114,12 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if slices.Contains(chosen, outagePart) {
-		rack := lab.Options{Name: o.name, Nodes: 3, Router: "none"}
-		if err := onRack(ctx, rack, func(r *lab.Rack) error { return outages(ctx, r, o.rounds) }); err != nil {
+	for _, a := range aparts() {
+		if !slices.Contains(chosen, a.name) {
+			continue
+		}
+		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none"}
+		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o.rounds) }); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
@@ -36,9 +37,10 @@ type Announcer struct {
 	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
 	links    atomic.Pointer[[]Link] // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
-	wake     chan struct{} // buffered 1: claims, or the outcome of a trial, changed
-	changed  chan struct{} // buffered 1: links changed
-	turned   chan struct{} // buffered 1: standings changed
+	kernel   atomic.Pointer[string] // what KernelAnswers returns
+	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
+	changed  chan struct{}          // buffered 1: links changed
+	turned   chan struct{}          // buffered 1: standings changed
 	ledger   ledger
 }
 
@@ -48,6 +50,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 	a.claims.Store(newTable(nil, nil))
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
+	a.kernel.Store(new(string))
 	return a
 }
 
@@ -128,7 +131,7 @@ func (a *Announcer) Standings() []Standing {
 }
 
 // Turned returns the channel that gets a value after the state of an address,
-// or the stranger that has it, changed by itself: not by Set.
+// the stranger that has it, or KernelAnswers changed by itself: not by Set.
 func (a *Announcer) Turned() <-chan struct{} { return a.turned }
 
 // Run watches the links and speaks for the claims on them until ctx ends. It
@@ -144,15 +147,22 @@ func (a *Announcer) Run(ctx context.Context) error {
 	wg.Go(func() { watch.Run(ctx) })
 
 	var devices []link.Device
+	var cuts link.Cuts
+	settled := time.NewTimer(0)
+	defer settled.Stop()
 	workers := map[role]*worker{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case devices = <-watch.Devices():
-			a.publish(devices)
+			a.askKernel()
 		case <-a.wake:
+		case <-settled.C:
 		}
+		links, next := cuts.Links(devices, time.Now())
+		a.publish(links)
+		settled.Reset(next)
 		wanted := roles(devices, a.claims.Load())
 		for r, w := range workers {
 			if !wanted[r] {
@@ -173,12 +183,32 @@ func (a *Announcer) Run(ctx context.Context) error {
 	}
 }
 
-// publish makes the links visible, and says so if they differ.
-func (a *Announcer) publish(devices []link.Device) {
-	links := make([]Link, len(devices))
-	for i, d := range devices {
-		links[i] = d.Link
+// KernelAnswers says why this node's kernel answers ARP for the addresses of
+// Services by itself, so that more nodes than the owner do; "": it does not.
+func (a *Announcer) KernelAnswers() string { return *a.kernel.Load() }
+
+// askKernel looks at that anew. The sysctls in question don't tell of changes,
+// but kube-proxy, which sets them, changes addresses often.
+func (a *Announcer) askKernel() {
+	why, err := link.KernelAnswers()
+	if err != nil {
+		a.log.Warn("can't tell whether the kernel answers ARP for Services", "error", err)
+		return
 	}
+	if why == a.KernelAnswers() {
+		return
+	}
+	if why != "" {
+		a.log.Warn("the kernel answers ARP for Services", "why", why)
+	} else {
+		a.log.Info("the kernel does not answer ARP for Services any more")
+	}
+	a.kernel.Store(&why)
+	signal(a.turned)
+}
+
+// publish makes the links visible, and says so if they differ.
+func (a *Announcer) publish(links []Link) {
 	if slices.EqualFunc(*a.links.Load(), links, Link.Equal) {
 		return
 	}

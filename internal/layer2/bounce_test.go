@@ -12,10 +12,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
-// announced waits until all first announcements are made.
-func (w *rig) announced(n4, n6 uint64) {
+// speaking waits until both protocols have begun.
+func (w *rig) speaking() {
 	w.Helper()
-	w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == n4 && w.sum(ipv6).Announced == n6 })
+	w.until("both protocols speak", func() bool { return w.sum(ipv4).Announced > 0 && w.sum(ipv6).Announced > 0 })
 }
 
 // TestWireFilterIsReplacedUnderLoad: while other addresses come and go, no
@@ -24,8 +24,7 @@ func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbour.ARP())
 		w.Set(claimsFor(vip4))
-		w.announced(12, 0)
-		drain(tap)
+		w.until("ARP speaks", func() bool { return w.sum(ipv4).Announced > 0 })
 		var many []string
 		for a, i := netip.MustParseAddr("198.51.100.1"), 0; i < 100; a, i = a.Next(), i+1 {
 			many = append(many, a.String())
@@ -54,7 +53,7 @@ func TestWireForeignFramesWakeNobody(t *testing.T) {
 	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 		w.Set(claimsFor(vip4, vip6))
-		w.announced(12, 3)
+		w.speaking()
 		for range 5000 {
 			arp.send(question{target: "192.0.2.102"}.arp())
 			ndp.send(question{target: "2001:db8::102", dst: nodeMAC}.ndp())
@@ -76,7 +75,6 @@ func TestWireStrangerHasTheAddress(t *testing.T) {
 		w.until("both are taken, and the third is not", func() bool {
 			return standing(w.Announcer) == vip4+" Taken "+clientMAC+" n0, 192.0.2.110 Announced, "+vip6+" Taken "+clientMAC+" n0"
 		})
-		w.announced(12, 0) // of the third
 	})
 }
 
@@ -84,7 +82,7 @@ func TestWireStrangerHasTheAddress(t *testing.T) {
 func TestWireOursIsFoundByOthers(t *testing.T) {
 	onWire(t, func(w *rig) {
 		w.Set(claimsFor(vip4, vip6))
-		w.announced(12, 3)
+		w.speaking()
 		w.onClient("ip", "addr", "add", vip6+"/128", "dev", "c0")
 		w.until("the client's kernel finds that its address is a duplicate", func() bool {
 			return strings.Contains(w.onClient("ip", "addr", "show", "dev", "c0"), "dadfailed")
@@ -97,11 +95,11 @@ func TestWireOursIsFoundByOthers(t *testing.T) {
 func TestWireBounces(t *testing.T) {
 	onWire(t, func(w *rig) {
 		w.Set(claimsFor(vip4, vip6))
-		w.announced(12, 3)
+		w.speaking()
 		ndp := w.tap("c0", neighbour.NDP())
 		for i := range 20 {
 			w.onClient("ip", "link", "set", "c0", "down")
-			if i%2 == 0 { // else it comes back before anybody has noticed
+			if i%4 == 0 { // else it comes back before anybody has noticed
 				w.until("the link is seen down", func() bool { return !w.up("n0") })
 			}
 			w.onClient("ip", "link", "set", "c0", "up")
@@ -150,7 +148,7 @@ func TestWireLinkOfOneFamily(t *testing.T) {
 				w.until("the address is gone", func() bool { return len(w.Links()) == 1 && len(w.Links()[0].Prefixes) == 1 })
 				arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 				w.Set(claimsFor(vip4, vip6))
-				w.announced(12, 3)
+				w.speaking()
 				arp.send(question{}.arp())
 				ndp.send(question{}.ndp())
 				w.until("both families are answered", func() bool { return w.sum(ipv4).Answers == 1 && w.sum(ipv6).Answers == 1 })
@@ -164,7 +162,6 @@ func TestWireRouterFlag(t *testing.T) {
 	onWire(t, func(w *rig) {
 		ndp := w.tap("c0", neighbour.NDP())
 		w.Set(claimsFor(vip6))
-		w.announced(0, 3)
 		for _, forwarding := range []string{"1", "0"} {
 			must(os.WriteFile("/proc/sys/net/ipv6/conf/n0/forwarding", []byte(forwarding), 0o644))
 			w.until("the flag follows forwarding="+forwarding, func() bool {
@@ -180,7 +177,7 @@ func TestWireMalformed(t *testing.T) {
 	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
 		w.Set(claimsFor(vip4, vip6))
-		w.announced(12, 3)
+		w.speaking()
 		broken := question{edit: flip(56)}.ndp()
 		for n := ethernetHeader; n < len(broken); n++ {
 			ndp.send(broken[:n])
@@ -201,3 +198,18 @@ func TestWireMalformed(t *testing.T) {
 }
 
 const ethernetHeader = 14
+
+// kube-proxy's mode ipvs is known by its link, and strictARP by two sysctls.
+func TestWireKernelAnswers(t *testing.T) {
+	onWire(t, func(w *rig) {
+		if why := w.KernelAnswers(); why != "" {
+			w.Errorf("without kube-ipvs0: %s", why)
+		}
+		run(w, "ip", "link", "add", "kube-ipvs0", "type", "bridge")
+		w.until("it is seen that the kernel answers", func() bool { return w.KernelAnswers() != "" })
+		must(os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_ignore", []byte("1"), 0o644))
+		must(os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_announce", []byte("2"), 0o644))
+		run(w, "ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
+		w.until("it is seen that it does not any more", func() bool { return w.KernelAnswers() == "" })
+	})
+}

@@ -3,9 +3,10 @@ package link
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 )
 
 // ipvsLink is where kube-proxy, in its mode "ipvs", puts the address of each
@@ -17,10 +18,9 @@ const ipvsLink = "kube-ipvs0"
 // its mode "ipvs" gives it those addresses, and without strictARP does not tell
 // it to keep quiet about them.
 func KernelAnswers() (string, error) {
-	switch _, err := os.Stat("/sys/class/net/" + ipvsLink); {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := netlink.LinkByName(ipvsLink); errors.As(err, new(netlink.LinkNotFoundError)) {
 		return "", nil
-	case err != nil:
+	} else if err != nil {
 		return "", fmt.Errorf("look for %s: %w", ipvsLink, err)
 	}
 	settings := map[string]string{}

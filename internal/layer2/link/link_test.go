@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -131,5 +132,35 @@ func TestLoud(t *testing.T) {
 		if got := loud(c.ignore, c.announce) != ""; got != c.want {
 			t.Errorf("arp_ignore %s, arp_announce %s: the kernel answers: %t, want %t", c.ignore, c.announce, got, c.want)
 		}
+	}
+}
+
+func TestShortCutsAreNotTold(t *testing.T) {
+	var c Cuts
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, step := range []struct {
+		after  time.Duration
+		up     bool
+		told   bool
+		within time.Duration
+	}{
+		{0, false, false, time.Hour}, // never up yet
+		{time.Second, true, true, time.Hour},
+		{time.Second, false, true, bounce},
+		{bounce - 1, false, true, 1},
+		{0, true, true, time.Hour},
+		{time.Second, false, true, bounce},
+		{bounce, false, false, time.Hour},
+		{time.Second, false, false, time.Hour},
+		{time.Second, true, true, time.Hour},
+	} {
+		now = now.Add(step.after)
+		links, next := c.Links([]Device{{Link: Link{Name: "eth0", Up: step.up}}}, now)
+		if links[0].Up != step.told || next != step.within {
+			t.Errorf("%+v: told %t, next look in %v", step, links[0].Up, next)
+		}
+	}
+	if links, _ := c.Links(nil, now); len(links) != 0 {
+		t.Errorf("a link that is gone is told: %v", links)
 	}
 }
