@@ -12,7 +12,7 @@ import (
 const (
 	// gcPercent is how much garbage may gather, in percent of what is in use.
 	// Most of the heap is the cache, which hardly changes.
-	gcPercent = 50
+	gcPercent = 30
 	// calm is for how long nothing must have been written before memory is given
 	// back that a burst has left.
 	calm = 10 * time.Second

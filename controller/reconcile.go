@@ -69,6 +69,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 func (r *reconciler) act(t *term, s snapshot) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.last = nil // it holds until the thinker's next plan
 	p := r.thinker.think(s)
 	if r.leading() != t {
 		return 0

@@ -47,6 +47,8 @@ type thinker struct {
 	epoch      uint64 // of the configuration and the namespaces
 
 	known map[*corev1.Service]*service
+	desk  ipam.Desk
+	asked []*ipam.Request // memory for the requests of one pass
 	byKey map[ipam.Key]*service
 	byAge []*service
 	round uint64
@@ -56,9 +58,10 @@ type thinker struct {
 func (t *thinker) think(s snapshot) plan {
 	t.configure(s)
 	t.attend(s.services)
-	requests := make([]*ipam.Request, len(t.byAge))
+	clear(t.asked) // or else it would keep what is gone
+	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	for i, x := range t.byAge {
-		requests[i] = &x.request
+		t.asked[i] = &x.request
 		a, tried := s.attempts[x.svc.UID]
 		if !tried && !x.early {
 			continue
@@ -70,9 +73,9 @@ func (t *thinker) think(s snapshot) plan {
 			r.Stuck = s.now.Before(a.notBefore)
 		}
 		r.Stuck = r.Stuck || x.early
-		requests[i] = &r
+		t.asked[i] = &r
 	}
-	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: ipam.Assign(t.pools, requests)}
+	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked)}
 	for i, x := range t.byAge {
 		if g := p.grants[i]; x.epoch != t.epoch || !sameGrant(x.grant, g) {
 			x.epoch, x.grant, x.change = t.epoch, g, nil

@@ -108,6 +108,7 @@ func strip(in any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Service:
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
 		o.Status.Images = nil
 	case *discoveryv1.EndpointSlice:

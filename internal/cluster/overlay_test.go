@@ -81,11 +81,22 @@ func TestStripDropsOnlyWhatNobodyReads(t *testing.T) {
 	}
 	want := node.DeepCopy()
 	want.ManagedFields, want.Status.Images = nil, nil
-	got, err := strip(node)
-	if err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(want, Stripped(node)); diff != "" {
+		t.Error(diff)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	cluster := corev1.ServiceInternalTrafficPolicyCluster
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b", corev1.LastAppliedConfigAnnotation: "{}"}},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
+			SessionAffinity: corev1.ServiceAffinityNone, InternalTrafficPolicy: &cluster, Ports: []corev1.ServicePort{{Port: 80}},
+		},
+	}
+	stripped := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b"}},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	if diff := cmp.Diff(stripped, Stripped(svc)); diff != "" {
 		t.Error(diff)
 	}
 }

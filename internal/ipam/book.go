@@ -13,15 +13,15 @@ type book struct {
 	ground
 	requests []*Request
 	order    []int32 // requests by age; the index is the rank of a Service
-	uses
+	*uses
 	ports  map[socket]struct{} // in use on addresses that are shared
 	shared map[ring]*circle
 }
 
-func newBook(g ground, requests []*Request, order []int32, most int) *book {
+func newBook(g ground, requests []*Request, order []int32, u *uses) *book {
 	return &book{
 		ground: g, requests: requests, order: order,
-		uses: newUses(most), ports: map[socket]struct{}{}, shared: map[ring]*circle{},
+		uses: u, ports: map[socket]struct{}{}, shared: map[ring]*circle{},
 	}
 }
 

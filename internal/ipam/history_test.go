@@ -51,6 +51,12 @@ func (w *world) live() (what string, edited *world, err error) {
 		func() error { return nobodyWaitsInVain(w, grants) },
 		func() error { return agree(w, grants) },
 		func() error {
+			if diff := diffOf(assign(new(ipam.Desk), w.pools, w.requests), grants); diff != "" {
+				return fmt.Errorf("what was left on the desk decides:\n%s", diff)
+			}
+			return nil
+		},
+		func() error {
 			if e.takes {
 				return onlyPoolsTake(w, grants)
 			}

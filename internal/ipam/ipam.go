@@ -132,26 +132,53 @@ const patience = 8
 // keeps that is not stuck and may not share it, or an older stuck one. It is
 // given nothing, and nobody gets what it shows and may not share. Its Grant tells
 // what it keeps, without a reason; the pool of an address that no pool holds is "".
-func Assign(pools Pools, requests []*Request) []Grant {
-	order, sorted, most := make([]int32, len(requests)), true, 0 // most addresses that all can have
+func Assign(pools Pools, requests []*Request) []Grant { return new(Desk).Assign(pools, requests) }
+
+// Desk is the memory in which grants are worked out. What is left there from the
+// last time decides nothing: it saves garbage, where thousands of requests are
+// answered many times a second. The zero Desk is ready for use.
+type Desk struct {
+	pass  pass
+	order []int32
+	uses  uses
+}
+
+// Assign is like the function of that name, but for the grants: they hold until
+// the next call.
+func (d *Desk) Assign(pools Pools, requests []*Request) []Grant {
+	d.order = blank(d.order, len(requests))
+	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
-		order[i] = int32(i)
+		d.order[i] = int32(i)
 		most += max(len(r.Has), len(r.Families.Want))
 		sorted = sorted && (i == 0 || Older(requests[i-1], r) < 0)
 	}
 	if !sorted {
-		slices.SortFunc(order, func(i, j int32) int { return Older(requests[i], requests[j]) })
+		slices.SortFunc(d.order, func(i, j int32) int { return Older(requests[i], requests[j]) })
 	}
-	p := pass{
-		book:   newBook(newGround(pools), requests, order, most),
-		grants: make([]Grant, len(requests)),
-		yields: make([]bool, len(requests)),
+	d.uses.empty(most)
+	p := &d.pass
+	*p = pass{
+		book:    newBook(newGround(pools), requests, d.order, &d.uses),
+		grants:  blank(p.grants, len(requests)),
+		yields:  blank(p.yields, len(requests)),
+		waiting: blank(p.waiting, 0),
+		stuck:   p.stuck,
 	}
 	for n := 1; !p.attempt(n > patience); n++ {
 		p.clear()
 		clear(p.grants)
 	}
+	p.book = nil // it is the caller's memory that it looks into
 	return p.grants
+}
+
+// blank returns n zero values, in the memory of s if that is enough; what else
+// is there becomes zero, too.
+func blank[T any](s []T, n int) []T {
+	s = slices.Grow(s[:0], n)
+	clear(s[:cap(s)])
+	return s[:n]
 }
 
 // pass is the work of one Assign. Services go by their rank in age.

@@ -134,7 +134,7 @@ func waitersDoNothing(w *world) error {
 			}
 		}
 		rest := slices.Delete(slices.Clone(w.requests), i, i+1)
-		if diff := diffOf(want, assign(w.pools, rest)); diff != "" {
+		if diff := diffOf(want, assign(&w.desk, w.pools, rest)); diff != "" {
 			return fmt.Errorf("%v has nothing, and without it there is another end: %s", r.Service, diff)
 		}
 		return nil // one a time is enough

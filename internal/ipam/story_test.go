@@ -36,30 +36,30 @@ func tell(t *testing.T, told, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grants := assign(pools, requests)
+	grants := assign(new(ipam.Desk), pools, requests)
 	if diff := gocmp.Diff(want, outcome(requests, grants)); diff != "" {
 		t.Fatalf("want -, have +:\n%s", diff)
 	}
 	shuffled := slices.Clone(requests)
 	rng := rand.New(rand.NewSource(1))
 	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	if diff := diffOf(grants, assign(pools, shuffled)); diff != "" {
+	if diff := diffOf(grants, assign(new(ipam.Desk), pools, shuffled)); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
-	again := assign(pools, holding(requests, grants))
+	again := assign(new(ipam.Desk), pools, holding(requests, grants))
 	if diff := diffOf(settled(grants), again); diff != "" {
 		t.Errorf("what was granted does not stay:\n%s", diff)
 	}
 }
 
-// assign is ipam.Assign for a view by name.
-func assign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key]ipam.Grant {
+// assign is Desk.Assign for a view by name.
+func assign(desk *ipam.Desk, pools ipam.Pools, requests []ipam.Request) map[ipam.Key]ipam.Grant {
 	in := make([]*ipam.Request, len(requests))
 	for i := range requests {
 		in[i] = &requests[i]
 	}
 	out := make(map[ipam.Key]ipam.Grant, len(requests))
-	for i, g := range ipam.Assign(pools, in) {
+	for i, g := range desk.Assign(pools, in) {
 		out[requests[i].Service] = g
 	}
 	return out

@@ -24,13 +24,13 @@ type use struct {
 	local, mixed, odd bool
 }
 
-// newUses has room for n uses.
-func newUses(n int) uses {
+// empty forgets all uses, and makes room for n.
+func (u *uses) empty(n int) {
 	size := 16
 	for size < 2*n {
 		size *= 2
 	}
-	return uses{seed: maphash.MakeSeed(), slots: make([]int32, size), all: make([]use, 1, n+1)}
+	u.seed, u.slots, u.all = maphash.MakeSeed(), blank(u.slots, size), blank(u.all, n+1)[:1]
 }
 
 func (u *uses) clear() {

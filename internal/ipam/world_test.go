@@ -16,6 +16,7 @@ type world struct {
 	rng      *rand.Rand
 	pools    ipam.Pools
 	requests []ipam.Request
+	desk     ipam.Desk
 	born     int
 }
 
@@ -129,7 +130,7 @@ func (w *world) someAddrs() []netip.Addr {
 	return out
 }
 
-func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(w.pools, w.requests) }
+func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(&w.desk, w.pools, w.requests) }
 
 // copied returns the requests, which share no memory with those of w.
 func (w *world) copied() []ipam.Request {
