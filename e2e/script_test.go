@@ -21,7 +21,8 @@ import (
 //	on HOST COMMAND…          run a command on a host of the rack
 //	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
 //	says [SERVICE]            a line for each Service, or for one: name, addresses, reason, message
-//	events OBJECT             a line for each event of an object: reason, message, count if repeated
+//	events OBJECT             a line for each event of an object: reason, message, count if repeated;
+//	                          of one that is in no namespace: KIND/OBJECT
 //	active VAR                wait for the active controller; $VAR is it, $VAR_METRICS where its metrics are
 //	address VAR SERVICE 4|6   wait for an address of the Service; $VAR is it, ready for a URL
 //	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
@@ -82,7 +83,11 @@ func (s *story) arguments(ts *testscript.TestScript, command []string) []string 
 		return s.arguments(ts, get)
 	case command[0] == "events" && len(args) == 1:
 		fields := `{range .items[*]}{.reason} {.message} {.series.count}{"\n"}{end}`
-		return s.arguments(ts, []string{"kubectl", "get", "events", "--field-selector", "involvedObject.name=" + args[0], "-o", "jsonpath=" + fields})
+		get := []string{"kubectl", "get", "events", "-o", "jsonpath=" + fields, "--field-selector"}
+		if kind, name, ok := strings.Cut(args[0], "/"); ok {
+			return s.arguments(ts, append(get, "involvedObject.kind="+kind+",involvedObject.name="+name, "--namespace", "default"))
+		}
+		return s.arguments(ts, append(get, "involvedObject.name="+args[0]))
 	case command[0] == "rack" && len(args) > 0:
 		return slices.Concat(args[:1], name, args[1:])
 	case command[0] == "on" && len(args) > 1:

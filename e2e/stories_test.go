@@ -200,7 +200,7 @@ func runStory(t *testing.T, rack, file, name string) {
 		Files: []string{file},
 		Setup: func(e *testscript.Env) error {
 			config, err := filepath.Abs("../config")
-			e.Vars = append(e.Vars, "CONFIG="+config)
+			e.Vars = append(e.Vars, "CONFIG="+config, "RACK="+rack)
 			return err
 		},
 		Cmds: s.commands(),

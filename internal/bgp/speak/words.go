@@ -31,6 +31,9 @@ func words(p announce.Peer, msg string, fields map[string]any) news {
 		reason, _ := fields["Communicated-Reason"].(string) // RFC 9003
 		return news{why: receivedWords(p, notification{code, subcode}, reason)}
 	case "sent notification":
+		if code, _ := fields["Code"].(uint8); code == bgp.BGP_ERROR_HOLD_TIMER_EXPIRED {
+			return news{} // of a session that was up: told by the line before
+		}
 		return news{why: sentWords(p, fields)}
 	case "hold timer expired":
 		return news{why: "hold timer expired: the router was silent for the whole hold time"}

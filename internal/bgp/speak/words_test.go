@@ -42,6 +42,7 @@ func TestWords(t *testing.T) {
 		{"a shutdown is told with the administrator's words (RFC 9003)", "received notification", map[string]any{"Code": uint8(6), "Subcode": uint8(2), "Communicated-Reason": "back at 8"}, `"administrative shutdown", saying "back at 8"`, false},
 		{"a notification we send while up is named", "sent notification", map[string]any{"Code": uint8(3), "Subcode": uint8(1)}, `"UPDATE message error, subcode 1"`, false},
 		{"a silent router lets the hold timer expire", "hold timer expired", nil, "hold timer expired", false},
+		{"and our word about that to the router says less", "sent notification", map[string]any{"Code": uint8(4), "Subcode": uint8(0)}, "", false},
 		{"no OPEN is told apart from a silent session", "sent notification", map[string]any{"Data": bgp.NewMessageError(4, 0, nil, "hold timer expired")}, "sent no OPEN", false},
 		{"a lost session", "state changed", down("BGP_FSM_ESTABLISHED", "read-failed"), "without a NOTIFICATION", false},
 		{"a connection closed too early", "state changed", down("BGP_FSM_OPENSENT", "read-failed"), "before the session was up", true},
