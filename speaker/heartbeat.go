@@ -107,8 +107,11 @@ func same(before, after client.Object) bool {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)
 		return ok && holder(a) == holder(b)
+	case *v1beta1.L2Claim:
+		b, ok := before.(*v1beta1.L2Claim)
+		return ok && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
 	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
-		*v1beta1.BFDProfile, *v1beta1.Community, *v1beta1.L2Claim:
+		*v1beta1.BFDProfile, *v1beta1.Community:
 		return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 	}
 	return false

@@ -157,16 +157,16 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	beat.restarts = group.Heard
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, taken: map[netip.Addr]string{},
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{},
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
-		since: time.Now(), claims: claims, links: links, sessions: sessions, plan: &r.plan, trigger: r.report,
+		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, plan: &r.plan, trigger: r.report,
 	}
-	if err := expose(mgr, o, links, sessions, beat, logger); err != nil {
+	if err := expose(mgr, r); err != nil {
 		return err
 	}
 	loop := cluster.Loop{
@@ -199,19 +199,19 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 }
 
 // expose lets others look at what the speaker is and does.
-func expose(mgr manager.Manager, o options, links *layer2.Announcer, sessions *bgp.Sessions, beat *heartbeat, logger *slog.Logger) error {
-	for _, c := range []prometheus.Collector{links, sessionMetrics{sessions}} {
+func expose(mgr manager.Manager, r *reconciler) error {
+	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, memberMetrics{r}} {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	if err := mgr.AddReadyzCheck("settled", beat.check); err != nil {
+	if err := mgr.AddReadyzCheck("settled", r.beat.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}
-	if o.debug == "0" {
+	if r.debug == "0" {
 		return nil
 	}
-	if err := mgr.Add(manager.RunnableFunc(debugServer{o.debug, links, logger}.run)); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(debugServer{r.debug, r.links, r.log}.run)); err != nil {
 		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil

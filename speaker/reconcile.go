@@ -24,18 +24,20 @@ import (
 // nothing to the API server: the reporter does, after the wire has changed.
 type reconciler struct {
 	options
-	reader   client.Reader
-	cache    cache.Cache
-	log      *slog.Logger
-	claims   *cluster.Overlay[*v1beta1.L2Claim]
-	beat     *heartbeat
-	links    *layer2.Announcer
-	sessions *bgp.Sessions
-	group    *membership.Group
-	taken    map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
-	plan     atomic.Pointer[decision] // what is in force; nil at first
-	report   chan struct{}            // told after every pass
-	thought  func()                   // called after the first pass, and perhaps again
+	reader    client.Reader
+	cache     cache.Cache
+	log       *slog.Logger
+	claims    *cluster.Overlay[*v1beta1.L2Claim]
+	beat      *heartbeat
+	links     *layer2.Announcer
+	sessions  *bgp.Sessions
+	group     *membership.Group
+	handing   map[netip.Addr]handing
+	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
+	plan      atomic.Pointer[decision] // what is in force; nil at first
+	takeovers atomic.Uint64            // of addresses from other nodes
+	report    chan struct{}            // told after every pass
+	thought   func()                   // called after the first pass, and perhaps again
 }
 
 // decision is a plan and what it was made from.
@@ -43,11 +45,12 @@ type decision struct {
 	announce.Plan
 	claimed map[netip.Addr]bool   // the addresses of Plan.Claims
 	holders map[netip.Addr]string // the node that each L2Claim named
+	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, live: map[string]bool{}}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 	}
@@ -62,10 +65,14 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.links.SetSpeakers(s.macs)
 	withheld := r.apply(decide(s))
 	r.thought()
-	if withheld {
+	switch {
+	case withheld:
 		return r.heartbeat, nil
+	case len(r.handing) > 0:
+		return handover, nil
+	default:
+		return 0, nil
 	}
-	return 0, nil
 }
 
 // apply puts the plan in force. It reports whether it left out claims that are
@@ -84,13 +91,17 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		d.claimed[c.Addr] = true
 		if holder := d.holders[c.Addr]; !before.claimed[c.Addr] && holder != r.node {
 			r.taken[c.Addr] = holder
+			if holder != "" {
+				r.takeovers.Add(1)
+			}
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
+	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
 	if view.Isolated {
-		d.StandIns = nil
+		others = nil
 	}
-	r.links.Set(slices.Concat(d.Claims, d.StandIns))
+	r.links.Set(slices.Concat(d.Claims, others))
 	r.sessions.Set(d.Peerings)
 	for _, c := range d.Claims {
 		if !before.claimed[c.Addr] {

@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // retryAfter is the pause after a report that failed.
@@ -39,6 +40,7 @@ type reporter struct {
 	claims   *cluster.Overlay[*v1beta1.L2Claim]
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
+	group    *membership.Group
 	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
 
@@ -93,7 +95,15 @@ func (r *reporter) farewell() error {
 	}
 	after := have.DeepCopy()
 	meta.SetStatusCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
-	after.Status.Addresses, after.Status.Sessions = 0, nil
+	after.Status.Sessions = nil
+	if r.group.Heard() {
+		meta.SetStatusCondition(&after.Status.Conditions, metav1.Condition{
+			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
+			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),
+		})
+	} else {
+		after.Status.Addresses = 0
+	}
 	if err := r.client.Status().Patch(ctx, after, client.MergeFrom(have)); err != nil {
 		return fmt.Errorf("say in Speaker %q that it stopped: %w", r.node, err)
 	}
@@ -148,14 +158,24 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 		}
 		status.Links = append(status.Links, link)
 	}
-	loud := r.links.KernelAnswers()
+	loud, cutOff := r.links.KernelAnswers(), ""
+	if r.group.View().Isolated {
+		cutOff = "it hears no other speaker, and no gateway answers; so it answers for nothing"
+	}
 	return r.put(ctx, node, existing(have, r.node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
 		status.Conditions = slices.Clone(s.Status.Conditions)
-		if loud == "" {
-			meta.RemoveStatusCondition(&status.Conditions, v1beta1.ConditionKernelAnswers)
-		} else {
-			meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionKernelAnswers, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonNoStrictARP, Message: loud})
+		for _, c := range []metav1.Condition{
+			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: loud},
+			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonCutOff, Message: cutOff},
+			{Type: v1beta1.ConditionRestarting},
+		} {
+			if c.Message == "" {
+				meta.RemoveStatusCondition(&status.Conditions, c.Type)
+				continue
+			}
+			c.Status = metav1.ConditionTrue
+			meta.SetStatusCondition(&status.Conditions, c)
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
 		s.Status = status

@@ -18,8 +18,9 @@ import (
 // sight is all that the decision depends on, and what else a pass needs.
 type sight struct {
 	announce.Snapshot
-	named map[netip.Addr]string // the node that each L2Claim names
-	macs  []net.HardwareAddr    // of all speakers' links
+	named   map[netip.Addr]string // the node that each L2Claim names
+	answers map[netip.Addr]string // the node that each says it answers
+	macs    []net.HardwareAddr    // of all speakers' links
 }
 
 func (r *reconciler) look(ctx context.Context) (s sight, err error) {
@@ -36,8 +37,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if s.Nodes, s.macs, err = r.nodes(ctx); err != nil {
 		return s, err
 	}
-	s.Claims, s.named, err = r.heldClaims(ctx)
-	return s, err
+	return s, r.heldClaims(ctx, &s)
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
@@ -121,26 +121,26 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 	return links, macs
 }
 
-// heldClaims returns what the L2Claims say, but for those of which this node has
-// taken the address over and could not yet say so: while the API server is away,
-// a former holder that comes back does not get it back.
-func (r *reconciler) heldClaims(ctx context.Context) (held []announce.HeldClaim, named map[netip.Addr]string, err error) {
+// heldClaims takes over what the L2Claims say, but for those of which this node
+// has taken the address over and could not yet say so: while the API server is
+// away, a former holder that comes back does not get it back.
+func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	claims, err := readClaims(ctx, r.reader, r.claims)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	named = map[netip.Addr]string{}
+	s.named, s.answers = map[netip.Addr]string{}, map[netip.Addr]string{}
 	for _, c := range claims {
 		a, err := netip.ParseAddr(string(c.Spec.Address))
 		if err != nil {
 			continue
 		}
-		named[a] = c.Spec.Node
+		s.named[a], s.answers[a] = c.Spec.Node, c.Status.Node
 		node := c.Spec.Node
 		if from, taken := r.taken[a]; taken && from == node {
 			node = r.node
 		}
-		held = append(held, announce.HeldClaim{Addr: a, Node: node, Untried: untried(c)})
+		s.Claims = append(s.Claims, announce.HeldClaim{Addr: a, Node: node, Untried: untried(c)})
 	}
-	return held, named, nil
+	return nil
 }

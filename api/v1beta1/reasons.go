@@ -64,6 +64,8 @@ const (
 	ReasonAnnounced   = "Announced"
 	ReasonRunning     = "Running"
 	ReasonStopped     = "Stopped"
+	ReasonRestarting  = "Restarting"
+	ReasonCutOff      = "CutOff"      // neither another speaker nor a gateway is heard
 	ReasonNoStrictARP = "NoStrictARP" // kube-proxy runs in mode ipvs without strictARP
 )
 
