@@ -73,10 +73,16 @@ type apart struct {
 	name  string
 	nodes int
 	do    func(context.Context, *lab.Rack, int) error
+	flags []string // of the speakers
 }
 
 func aparts() []apart {
-	return []apart{{"neighbours", 1, neighbours}, {"outage", 3, outages}}
+	return []apart{
+		{name: "neighbours", nodes: 1, do: neighbours},
+		{name: "outage", nodes: 3, do: outages},
+		{name: "failover", nodes: 3, do: failovers},
+		{name: "failover-fast", nodes: 3, do: failovers, flags: []string{"--membership-interval=50ms", "--membership-multiplier=3"}},
+	}
 }
 
 func partNames() []string {
@@ -118,7 +124,7 @@ func run(ctx context.Context, o options) error {
 		if !slices.Contains(chosen, a.name) {
 			continue
 		}
-		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none"}
+		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none", SpeakerFlags: a.flags}
 		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o.rounds) }); err != nil {
 			return err
 		}

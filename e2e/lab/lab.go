@@ -53,6 +53,8 @@ type Options struct {
 	Relay bool `json:"relay"`
 	// ControllerFlags are added to each replica's command line.
 	ControllerFlags []string `json:"controllerFlags,omitempty"`
+	// SpeakerFlags are added to each speaker's.
+	SpeakerFlags []string `json:"speakerFlags,omitempty"`
 }
 
 // Rack is a rack that is up, or was left half up. Get one from Up or Open.

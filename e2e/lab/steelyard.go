@@ -22,8 +22,8 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	}
 	processes := r.controllers()
 	for _, n := range r.nodes() {
-		processes = append(processes, r.steelyard(n.Name, "speaker", "--node-name", n.Name,
-			"--metrics-bind-address", "127.0.0.1:7474", "--debug-bind-address", "127.0.0.1:7476"))
+		flags := []string{"--node-name", n.Name, "--metrics-bind-address", "127.0.0.1:7474", "--debug-bind-address", "127.0.0.1:7476"}
+		processes = append(processes, r.steelyard(n.Name, "speaker", append(flags, r.SpeakerFlags...)...))
 	}
 	for _, p := range [][2]string{{"controller", r.controllerServer()}, {"speaker", apiAddress}} {
 		if err := r.writeServiceAccount(ctx, p[0], p[1]); err != nil {

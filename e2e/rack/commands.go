@@ -29,6 +29,10 @@ func up(ctx context.Context, l *line) error {
 		o.ControllerFlags = append(o.ControllerFlags, flag)
 		return nil
 	})
+	l.flags.Func("speaker-flag", "", func(flag string) error {
+		o.SpeakerFlags = append(o.SpeakerFlags, flag)
+		return nil
+	})
 	if _, _, err := l.words(); err != nil {
 		return err
 	}

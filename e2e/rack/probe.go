@@ -93,7 +93,7 @@ func (r *record) attempt(ctx context.Context, addr string) {
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		conn.Close()
-	} else if ctx.Err() != nil {
+	} else if end, _ := ctx.Deadline(); ctx.Err() != nil || !time.Now().Before(end) {
 		return // the time is over: this says nothing of the address
 	}
 	r.mu.Lock()
