@@ -2,8 +2,8 @@ package bfd_test
 
 import (
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,9 +33,7 @@ func cable(t *testing.T) (a, b host) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(t.Name()))
-	name := fmt.Sprintf("bfd-%d-%08x", os.Getpid(), h.Sum32())
+	name := fmt.Sprintf("bfd-%d-%08x", os.Getpid(), rand.Uint32())
 	a, b = host{t, name + "-a"}, host{t, name + "-b"}
 	for _, h := range []host{a, b} {
 		command(t, "ip", "netns", "add", h.name)
@@ -53,7 +51,7 @@ func join(a, b host) {
 		for _, addr := range addresses(i + 1) {
 			h.ip("address", "add", addr, "dev", "eth0", "nodad")
 		}
-		h.ip("link", "set", "eth0", "up")
+		h.ip("link", "set", "eth0", "up", "addrgenmode", "none")
 	}
 }
 
