@@ -68,8 +68,11 @@ func steps() []step {
 	}
 }
 
-// outagePart is the part that has a rack of its own.
-const outagePart = "outage"
+// outagePart has a rack of its own, bfdPart needs none.
+const (
+	outagePart = "outage"
+	bfdPart    = "bfd"
+)
 
 func partNames() []string {
 	var names []string
@@ -78,7 +81,7 @@ func partNames() []string {
 			names = append(names, s.part)
 		}
 	}
-	return append(names, outagePart)
+	return append(names, outagePart, bfdPart)
 }
 
 func run(ctx context.Context, o options) error {
@@ -106,6 +109,11 @@ func run(ctx context.Context, o options) error {
 	if slices.Contains(chosen, outagePart) {
 		rack := lab.Options{Name: o.name, Nodes: 3, Router: "none"}
 		if err := onRack(ctx, rack, func(r *lab.Rack) error { return outages(ctx, r, o.rounds) }); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(chosen, bfdPart) {
+		if err := bfd(ctx); err != nil {
 			return err
 		}
 	}
