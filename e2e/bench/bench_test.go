@@ -95,3 +95,11 @@ func TestPlus(t *testing.T) {
 		}
 	}
 }
+
+func TestFiguresOfBenchmarks(t *testing.T) {
+	got := figures("goos: linux\nBenchmarkCost-2   \t1\t10017598635 ns/op\t  6.427 %_of_a_core\t 1519 octets_each\nPASS\n")
+	want := [][]string{{"BFD between two processes", ""}, {"% of a core", "6.427"}, {"octets each", "1519"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

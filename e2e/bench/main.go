@@ -85,6 +85,9 @@ func aparts() []apart {
 	}
 }
 
+// bfdPart needs no rack.
+const bfdPart = "bfd"
+
 func partNames() []string {
 	var names []string
 	for _, s := range steps() {
@@ -95,7 +98,7 @@ func partNames() []string {
 	for _, a := range aparts() {
 		names = append(names, a.name)
 	}
-	return names
+	return append(names, bfdPart)
 }
 
 func run(ctx context.Context, o options) error {
@@ -126,6 +129,11 @@ func run(ctx context.Context, o options) error {
 		}
 		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none", SpeakerFlags: a.flags}
 		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o.rounds) }); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(chosen, bfdPart) {
+		if err := bfd(ctx); err != nil {
 			return err
 		}
 	}

@@ -2,8 +2,8 @@ package bfd_test
 
 import (
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -23,19 +23,17 @@ const patience = 20 * time.Second
 
 // host is a network namespace.
 type host struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 }
 
 // cable makes two hosts that are joined by a cable, each end named eth0, with
 // 192.0.2.1 and .2, 2001:db8::1 and ::2, fe80::1 and ::2.
-func cable(t *testing.T) (a, b host) {
+func cable(t testing.TB) (a, b host) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(t.Name()))
-	name := fmt.Sprintf("bfd-%d-%08x", os.Getpid(), h.Sum32())
+	name := fmt.Sprintf("bfd-%d-%08x", os.Getpid(), rand.Uint32())
 	a, b = host{t, name + "-a"}, host{t, name + "-b"}
 	for _, h := range []host{a, b} {
 		command(t, "ip", "netns", "add", h.name)
@@ -53,7 +51,7 @@ func join(a, b host) {
 		for _, addr := range addresses(i + 1) {
 			h.ip("address", "add", addr, "dev", "eth0", "nodad")
 		}
-		h.ip("link", "set", "eth0", "up")
+		h.ip("link", "set", "eth0", "up", "addrgenmode", "none")
 	}
 }
 
@@ -61,7 +59,7 @@ func addresses(n int) []string {
 	return []string{fmt.Sprintf("192.0.2.%d/24", n), fmt.Sprintf("2001:db8::%d/64", n), fmt.Sprintf("fe80::%d/64", n)}
 }
 
-func command(t *testing.T, name string, args ...string) string {
+func command(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {

@@ -1,0 +1,211 @@
+package bfd_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
+)
+
+// childWork, in the environment, is what the test binary is to do as a child:
+// hold the sessions that it reads, or watch for stalls.
+const childWork = "BFD_TEST_CHILD"
+
+// TestChild is a process of its own, on a host, for the other tests and the
+// benchmarks. It ends with its standard input.
+func TestChild(t *testing.T) {
+	switch os.Getenv(childWork) {
+	case "hold":
+		hold(t)
+	case "watch":
+		watch()
+	default:
+		t.Skip("is run by others")
+	}
+}
+
+// child is such a process. It writes lines of words.
+type child struct {
+	*exec.Cmd
+	in    io.WriteCloser
+	lines chan string
+}
+
+func startChild(t testing.TB, h host, work string) child {
+	t.Helper()
+	c := child{Cmd: exec.Command("ip", "netns", "exec", h.name, os.Args[0], "-test.run=^TestChild$"), lines: make(chan string, 10000)}
+	c.Env = append(os.Environ(), childWork+"="+work)
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own part of the machine, as a container has it
+	c.Stderr = os.Stderr
+	in, inErr := c.StdinPipe()
+	out, outErr := c.StdoutPipe()
+	if inErr != nil || outErr != nil {
+		t.Fatal(inErr, outErr)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.in = in
+	go func() {
+		defer close(c.lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			c.lines <- s.Text()
+		}
+	}()
+	t.Cleanup(func() { c.finish() })
+	return c
+}
+
+// finish ends the child and returns the lines that were not yet read.
+func (c child) finish() (rest []string) {
+	_ = c.in.Close() // a second time is no harm
+	for line := range c.lines {
+		rest = append(rest, line)
+	}
+	_ = c.Wait()
+	return rest
+}
+
+// holding starts a child that holds sessions.
+func holding(t testing.TB, h host, sessions []bfd.Session) child {
+	t.Helper()
+	c := startChild(t, h, "hold")
+	if err := json.NewEncoder(c.in).Encode(sessions); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// await returns the words after the first of the next line that begins with it.
+func (c child) await(t testing.TB, word string) []string {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case line, ok := <-c.lines:
+			if !ok {
+				t.Fatalf("the child has ended and not said %q", word)
+			}
+			if words := strings.Fields(line); len(words) > 0 && words[0] == word {
+				return words[1:]
+			}
+		case <-late:
+			t.Fatalf("the child has not said %q", word)
+		}
+	}
+}
+
+// usage is what a child has used.
+type usage struct {
+	at   time.Time
+	cpu  time.Duration
+	heap uint64 // octets in use
+}
+
+func (c child) usage(t testing.TB) usage {
+	t.Helper()
+	fmt.Fprintln(c.in, `"usage"`)
+	var at, cpu int64
+	var u usage
+	if _, err := fmt.Sscan(strings.Join(c.await(t, "usage"), " "), &at, &cpu, &u.heap); err != nil {
+		t.Fatal(err)
+	}
+	u.at, u.cpu = time.Unix(0, at), time.Duration(cpu)
+	return u
+}
+
+// hold holds the sessions that it reads first. It writes "usage TIME CPU HEAP" at
+// its start and when it reads a further line, "up" when all sessions are Up, and
+// "lost PEER TIME" for each loss. Times are in nanoseconds.
+func hold(t *testing.T) {
+	in := json.NewDecoder(os.Stdin)
+	var sessions []bfd.Session
+	if err := in.Decode(&sessions); err != nil {
+		t.Fatal(err)
+	}
+	tellUsage(t)
+	engine := bfd.New(udp.New(), slog.New(slog.DiscardHandler))
+	done := make(chan error)
+	go func() { done <- engine.Run(t.Context()) }()
+	engine.Set(sessions)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for word := ""; in.Decode(&word) == nil; {
+			asked <- struct{}{}
+		}
+	}()
+	outages, wereUp := map[bfd.Path]time.Time{}, false
+	for {
+		select {
+		case err := <-done:
+			t.Fatal(err)
+		case _, more := <-asked:
+			if !more {
+				return
+			}
+			tellUsage(t)
+		case <-engine.Changed():
+			up := 0
+			for _, s := range engine.States() {
+				if s.Status == bfd.Up {
+					up++
+				}
+				if at := s.LastOutage.At; !at.Equal(outages[s.Session.Path]) {
+					outages[s.Session.Path] = at
+					fmt.Println("lost", s.Session.Peer, at.UnixNano())
+				}
+			}
+			if all := up == len(sessions); all != wereUp {
+				if wereUp = all; all {
+					fmt.Println("up")
+				}
+			}
+			time.Sleep(5 * time.Millisecond) // many changes are read at once
+		}
+	}
+}
+
+func tellUsage(t *testing.T) {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	fmt.Println("usage", now.UnixNano(), used.Utime.Nano()+used.Stime.Nano(), memory.HeapAlloc+memory.StackInuse)
+}
+
+// stalled is how much too late a thread must wake to be told.
+const stalled = 30 * time.Millisecond
+
+// watch writes "stall TIME DURATION" when the machine lets it wait.
+func watch() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it is closed, however
+		os.Exit(0)
+	}()
+	for last := time.Now(); ; {
+		time.Sleep(5 * time.Millisecond)
+		now := time.Now()
+		if d := now.Sub(last); d > stalled {
+			fmt.Println("stall", now.UnixNano(), d.Nanoseconds())
+		}
+		last = now
+	}
+}
