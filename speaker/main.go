@@ -100,6 +100,10 @@ func (o options) validate() error {
 	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
 		return fmt.Errorf("--membership-multiplier is %d; it must be from 3 to 50", o.membershipMultiplier)
 	}
+	return o.validateLayer2()
+}
+
+func (o options) validateLayer2() error {
 	for _, glob := range o.ignored() {
 		if _, err := path.Match(glob, ""); err != nil {
 			return fmt.Errorf("--ignore-links: %q: %w", glob, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
@@ -70,7 +73,7 @@ func neighbours(ctx context.Context, r *lab.Rack, rounds int) error {
 	defer c.Close()
 	rows := [][]string{{"ARP answers", "p50 kernel", "p50", "ratio", "p99 kernel", "p99", "ratio"}}
 	for range rounds {
-		kernel, ours, err := c.race(ctx)
+		kernel, ours, err := c.race(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -84,17 +87,17 @@ func neighbours(ctx context.Context, r *lab.Rack, rounds int) error {
 	if err := table(rows); err != nil {
 		return err
 	}
-	rows = [][]string{{"processor time of the speaker", "at rest", "with " + strconv.Itoa(foreign) + " foreign ARP frames"}}
+	rows = [][]string{{"processor time of the speaker", "at rest", "with " + strconv.Itoa(foreign) + " foreign ARP frames", "of which woke it"}}
 	for range rounds {
-		rest, err := c.cost(ctx, r, false)
+		rest, _, err := c.cost(ctx, r, false)
 		if err != nil {
 			return err
 		}
-		flood, err := c.cost(ctx, r, true)
+		flood, woke, err := c.cost(ctx, r, true)
 		if err != nil {
 			return err
 		}
-		rows = append(rows, []string{"", us(rest), us(flood)})
+		rows = append(rows, []string{"", us(rest), us(flood), strconv.Itoa(woke)})
 	}
 	return table(rows)
 }
@@ -149,59 +152,84 @@ func (c *asker) request(target netip.Addr) ([]byte, error) {
 	return f.MarshalBinary()
 }
 
-// race asks for the address and for one of the node's own by turns.
-func (c *asker) race(ctx context.Context) (kernel, ours []time.Duration, err error) {
-	for range questions {
-		for target, to := range map[string]*[]time.Duration{"192.0.2.11": &kernel, address: &ours} {
-			d, err := c.ask(netip.MustParseAddr(target))
-			if err != nil {
-				return nil, nil, err
-			}
-			*to = append(*to, d)
-			if err := pause(ctx, questionPause/2); err != nil {
-				return nil, nil, err
-			}
-		}
-	}
-	return kernel, ours, nil
-}
-
-// ask returns how long an answer took.
-func (c *asker) ask(target netip.Addr) (time.Duration, error) {
-	f, err := c.request(target)
+// race asks for the address and for one of the node's own by turns. The times
+// are the kernel's, of the frames: how fast this program wakes up has no part.
+func (c *asker) race(ctx context.Context, r *lab.Rack) (kernel, ours []time.Duration, err error) {
+	ctx, stop := context.WithTimeout(ctx, 2*questions*questionPause+time.Minute)
+	defer stop()
+	dump := r.Command(ctx, "client", "tcpdump", "-lnq", "-tt", "--nano", "-i", "eth0", "-c", strconv.Itoa(4*questions), "--",
+		"arp and (arp[24:4] = 0xc0000264 or arp[14:4] = 0xc0000264 or arp[24:4] = 0xc000020b or arp[14:4] = 0xc000020b) and (ether src "+c.mac.String()+" or ether dst "+c.mac.String()+")")
+	out, err := dump.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return nil, nil, fmt.Errorf("listen on the client: %w", err)
 	}
-	buf := make([]byte, 1514)
-	start := time.Now()
-	if err := c.SetReadDeadline(start.Add(2 * time.Second)); err != nil {
-		return 0, fmt.Errorf("set a deadline: %w", err)
+	if err := dump.Start(); err != nil {
+		return nil, nil, fmt.Errorf("listen on the client: %w", err)
 	}
-	if _, err := c.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
-		return 0, fmt.Errorf("ask for %s: %w", target, err)
-	}
-	for {
-		n, _, err := c.ReadFrom(buf)
+	var asking errgroup.Group
+	asking.Go(func() error { return c.askAll(ctx) })
+	asked := map[string]time.Duration{}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		m := exchanged.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		at, err := time.ParseDuration(m[1] + "s")
 		if err != nil {
-			return 0, fmt.Errorf("wait for the answer of %s: %w", target, err)
+			return nil, nil, fmt.Errorf("read a time: %w", err)
 		}
-		const offOperation, offSender = 20, 28
-		if n >= 42 && buf[offOperation+1] == byte(arp.OperationReply) && netip.AddrFrom4([4]byte(buf[offSender:])) == target {
-			return time.Since(start), nil
+		switch start, open := asked[m[3]]; {
+		case m[2] == "Request who-has":
+			asked[m[3]] = at
+		case open && m[3] == address:
+			ours = append(ours, at-start)
+		case open:
+			kernel = append(kernel, at-start)
 		}
 	}
+	return kernel, ours, errors.Join(asking.Wait(), dump.Wait())
 }
 
-// cost returns the speaker's processor time while foreign frames come, or
-// while as much time passes without.
-func (c *asker) cost(ctx context.Context, r *lab.Rack, flood bool) (time.Duration, error) {
+// exchanged matches the time, the kind and the address of a frame.
+var exchanged = regexp.MustCompile(`^(\S+) ARP, (Request who-has|Reply) ([0-9.]+)`)
+
+// askAll sends all questions.
+func (c *asker) askAll(ctx context.Context) error {
+	if err := pause(ctx, time.Second); err != nil { // until somebody listens
+		return err
+	}
+	for range questions {
+		for _, target := range []string{"192.0.2.11", address} {
+			f, err := c.request(netip.MustParseAddr(target))
+			if err != nil {
+				return err
+			}
+			if _, err := c.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
+				return fmt.Errorf("ask for %s: %w", target, err)
+			}
+			if err := pause(ctx, questionPause/2); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cost returns the speaker's processor time while foreign frames come, or while
+// as much time passes without, and how many frames its filter passed. Work that
+// the kernel does in interrupts is reckoned to whom it interrupts.
+func (c *asker) cost(ctx context.Context, r *lab.Rack, flood bool) (used time.Duration, woke int, err error) {
 	f, err := c.request(netip.MustParseAddr("192.0.2.250"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	before, err := speakerTime(r)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	passed, err := passedFrames(ctx, r)
+	if err != nil {
+		return 0, 0, err
 	}
 	for range foreign / foreignBatch {
 		for range foreignBatch {
@@ -209,15 +237,32 @@ func (c *asker) cost(ctx context.Context, r *lab.Rack, flood bool) (time.Duratio
 				break
 			}
 			if _, err := c.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
-				return 0, fmt.Errorf("send a foreign frame: %w", err)
+				return 0, 0, fmt.Errorf("send a foreign frame: %w", err)
 			}
 		}
 		if err := pause(ctx, foreignPause); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	after, err := speakerTime(r)
-	return after - before, err
+	if err != nil {
+		return 0, 0, err
+	}
+	now, err := passedFrames(ctx, r)
+	return after - before, now - passed, err
+}
+
+// passedFrames returns how many ARP frames the speaker's filter has passed.
+func passedFrames(ctx context.Context, r *lab.Rack) (int, error) {
+	out, err := r.Command(ctx, "node1", "curl", "-sS", "http://127.0.0.1:7474/metrics").Output()
+	if err != nil {
+		return 0, fmt.Errorf("read the speaker's metrics: %w", err)
+	}
+	found := regexp.MustCompile(`steelyard_layer2_frames_total\{family="IPv4",link="eth0"\} (\d+)`).FindSubmatch(out)
+	if found == nil {
+		return 0, errors.New("the speaker counts no frames")
+	}
+	return strconv.Atoi(string(found[1]))
 }
 
 // speakerTime returns the processor time that all threads of the speaker have

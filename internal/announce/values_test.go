@@ -58,3 +58,29 @@ func TestRoutesAreEqualOnlyInEveryPart(t *testing.T) {
 		}
 	}
 }
+
+func TestClaimIsNewUntilItWasAnnounced(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.1")
+	for _, c := range []struct {
+		name string
+		held []announce.HeldClaim
+		want bool
+	}{
+		{"nobody has claimed it", nil, true},
+		{"another address is claimed", []announce.HeldClaim{{Addr: addr.Next(), Node: "a"}}, true},
+		{"it was announced, by this node", []announce.HeldClaim{{Addr: addr, Node: "a"}}, false},
+		{"it was announced, by another", []announce.HeldClaim{{Addr: addr, Node: "b"}}, false},
+		{"it was claimed, but not announced", []announce.HeldClaim{{Addr: addr, Node: "a", Untried: true}}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := announce.Decide(announce.Snapshot{
+				Self: "a", Nodes: []announce.Node{{Name: "a", Live: true, Links: []announce.Link{{Name: "eth0", Up: true}}}},
+				Services: []announce.Service{{Addrs: []announce.Address{{Addr: addr, Pool: "lan"}}}},
+				L2:       []announce.L2Advertisement{{Name: "lan"}}, Claims: c.held,
+			})
+			if len(plan.Claims) != 1 || plan.Claims[0].New != c.want {
+				t.Errorf("claims %+v, want one with New=%t", plan.Claims, c.want)
+			}
+		})
+	}
+}

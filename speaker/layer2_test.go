@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+)
+
+func TestUntried(t *testing.T) {
+	condition := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
+		return []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: status, Reason: reason}}
+	}
+	for _, c := range []struct {
+		name       string
+		conditions []metav1.Condition
+		want       bool
+	}{
+		{"nobody has said anything of it yet", nil, true},
+		{"it is announced", condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), false},
+		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
+		{"a stranger has it", condition(metav1.ConditionFalse, v1beta1.ReasonAddressInUse), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := untried(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
+				t.Errorf("untried = %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestConflictOf(t *testing.T) {
+	s := layer2.Standing{Addr: netip.MustParseAddr("192.0.2.1"), State: layer2.Announced, Link: "eth0"}
+	if got := conflictOf(s, "a"); got != "" {
+		t.Errorf("without a stranger: %q", got)
+	}
+	s.Stranger = net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, too"; got != want {
+		t.Errorf("announced: %q, want %q", got, want)
+	}
+	s.State = layer2.Taken
+	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, so that it is not announced"; got != want {
+		t.Errorf("taken: %q, want %q", got, want)
+	}
+}
+
+func TestOptionsOfLayer2(t *testing.T) {
+	for _, c := range []struct {
+		debug, ignore string
+		good          bool
+	}{
+		{"0", "", true}, {"127.0.0.1:7476", "cni*,lxc?", true}, {"[::1]:7476", "eth0", true},
+		{":7476", "", false}, {"192.0.2.1:7476", "", false}, {"localhost", "", false}, {"0", "eth[", false},
+	} {
+		o := options{node: "a", heartbeat: 1e9, debug: c.debug, ignore: c.ignore}
+		if err := o.validateLayer2(); (err == nil) != c.good {
+			t.Errorf("--debug-bind-address %q --ignore-links %q: %v", c.debug, c.ignore, err)
+		}
+	}
+}
+
+func TestDebugAnnouncements(t *testing.T) {
+	links := layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})
+	tell := func() (got []announcement) {
+		w := httptest.NewRecorder()
+		debugServer{links: links, log: slog.New(slog.DiscardHandler)}.announcements(w, nil)
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := tell(); got == nil || len(got) != 0 {
+		t.Errorf("without claims: %v, want an empty list", got)
+	}
+	links.Set([]announce.Claim{{Addr: netip.MustParseAddr("2001:db8::1"), New: true}, {Addr: netip.MustParseAddr("192.0.2.1")}})
+	want := []announcement{{Address: "192.0.2.1", State: layer2.Announced, Links: []string{}}, {Address: "2001:db8::1", State: layer2.Probing, Links: []string{}}}
+	if diff := cmp.Diff(want, tell()); diff != "" {
+		t.Errorf("announcements (-want +got):\n%s", diff)
+	}
+}
+
+func TestMetricsOfLayer2(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil || len(faults) > 0 || len(families) == 0 {
+		t.Errorf("%d families; against the conventions: %v %v", len(families), faults, err)
+	}
+}
