@@ -63,18 +63,18 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	}
 }
 
-// leases returns the nodes whose speakers hold a Lease, as the cache shows it,
-// and those that count as gone. So one that comes, or that gives its Lease up, is
-// known at once.
-func (h *heartbeat) leases(ctx context.Context) (held, lost map[string]bool, err error) {
+// leases returns, for each node whose speaker holds a Lease, when that was
+// renewed by its own clock, as the cache shows it, and those that count as gone.
+// So one that comes, or that gives its Lease up, is known at once.
+func (h *heartbeat) leases(ctx context.Context) (held map[string]time.Time, lost map[string]bool, err error) {
 	var leases coordinationv1.LeaseList
 	if err := cluster.List(ctx, h.client, &leases, client.InNamespace(h.namespace)); err != nil {
 		return nil, nil, err
 	}
-	held = map[string]bool{}
+	held = map[string]time.Time{}
 	for _, l := range leases.Items {
-		if node := holder(&l); node != "" {
-			held[node] = true
+		if node := holder(&l); node != "" && l.Spec.RenewTime != nil {
+			held[node] = l.Spec.RenewTime.Time
 		}
 	}
 	return held, h.gone(), nil

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,23 +18,48 @@ import (
 // presence is what both ways of looking say of the other speakers: Kubernetes,
 // by their Leases, and the speakers among themselves.
 type presence struct {
-	leased map[string]bool // who holds a Lease
-	lost   map[string]bool // of these, who missed too many renewals
+	leased map[string]time.Time // who holds a Lease, renewed when
+	lost   map[string]bool      // of these, who missed too many renewals
+	proven map[string]bool      // who went on renewing after it was gone for its watchers
 	membership.View
 }
 
 // there reports whether a node's speaker can be counted on. What was found on
 // the wire counts for more than a Lease, which the API server may be slow to
-// tell of; the Lease counts for those whom nobody has heard.
+// tell of; the Lease counts for those whom nobody has heard. Speakers that can't
+// hear one another but all reach the API server agree by that, else two would
+// take one address from each other for ever.
 func (p presence) there(node string) bool {
 	standing, known := p.Standing[node]
+	_, leased := p.leased[node]
 	switch {
-	case !p.leased[node] || standing == membership.Gone:
+	case !leased:
 		return false
+	case standing == membership.Gone:
+		return p.proven[node]
 	case known && standing != membership.Unheard:
 		return true
 	default:
 		return !p.lost[node]
+	}
+}
+
+// prove says who went on renewing its Lease, as often as makes another one
+// count as gone, since it is gone for its watchers.
+func (r *reconciler) prove(p *presence) {
+	p.proven = map[string]bool{}
+	for node, standing := range p.Standing {
+		renewed, leased := p.leased[node]
+		if standing != membership.Gone || !leased {
+			delete(r.goneAt, node)
+			continue
+		}
+		at, known := r.goneAt[node]
+		if !known {
+			r.goneAt[node] = renewed
+			continue
+		}
+		p.proven[node] = renewed.Sub(at) >= missedBeats*r.heartbeat
 	}
 }
 
@@ -51,7 +77,9 @@ func (p presence) members(self string) []string {
 
 func (r *reconciler) presence(ctx context.Context) (presence, error) {
 	leased, lost, err := r.beat.leases(ctx)
-	return presence{leased, lost, r.group.View()}, err
+	p := presence{leased: leased, lost: lost, View: r.group.View()}
+	r.prove(&p)
+	return p, err
 }
 
 // gather tells the group who should be there.

@@ -33,6 +33,7 @@ type reconciler struct {
 	sessions  *bgp.Sessions
 	group     *membership.Group
 	handing   map[netip.Addr]handing
+	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease\'s renewal when that was seen
 	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
@@ -66,7 +67,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	withheld := r.apply(decide(s))
 	r.thought()
 	switch {
-	case withheld:
+	case withheld, len(r.goneAt) > 0: // renewals alone start no pass
 		return r.heartbeat, nil
 	case len(r.handing) > 0:
 		return handover, nil
@@ -127,7 +128,7 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
 	holder := d.holders[a]
 	switch {
-	case view.Standing[holder] == membership.Gone:
+	case view.Standing[holder] == membership.Gone && !d.live[holder]:
 		return true
 	case holder == r.node || d.live[holder]:
 		return r.beat.connected()
