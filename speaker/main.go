@@ -161,7 +161,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	beat.restarts = group.Heard
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -192,7 +192,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tasks := []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run, tells.Run}
 	if o.membershipPort != 0 {
-		tasks = append(tasks, group.Run)
+		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
 	for _, task := range tasks {
 		if err := mgr.Add(task); err != nil {

@@ -101,6 +101,11 @@ func (r *reconciler) gather(ctx context.Context, p presence, nodes []corev1.Node
 		}
 	}
 	r.group.Set(config)
+	var addrs []netip.Addr
+	for _, m := range config.Members {
+		addrs = append(addrs, m.Addr)
+	}
+	r.neighbors.Set(addrs)
 	return nil
 }
 

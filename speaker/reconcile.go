@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/membership/network"
 )
 
 // reconciler reads, thinks, and sets what the adapters are to do. It writes
@@ -32,6 +33,7 @@ type reconciler struct {
 	links     *layer2.Announcer
 	sessions  *bgp.Sessions
 	group     *membership.Group
+	neighbors *network.Neighbors
 	handing   map[netip.Addr]handing
 	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease\'s renewal when that was seen
 	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then

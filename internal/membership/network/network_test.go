@@ -3,7 +3,9 @@ package network
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,7 +16,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// inside says that the test process runs in a network namespace of its own.
+// inside says that the test process runs in a network namespace of its own, and
+// names that of the other end of its cable.
 const inside = "STEELYARD_MEMBERSHIP_INSIDE"
 
 // onHost runs body in a process of its own on a host with 192.0.2.1 and
@@ -27,12 +30,16 @@ func onHost(t *testing.T, body func()) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
-	name := fmt.Sprintf("members-%d", os.Getpid())
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Name()))
+	name := fmt.Sprintf("members-%d-%08x", os.Getpid(), h.Sum32())
 	host, peer := name+"-a", name+"-b"
 	for _, ns := range []string{host, peer} {
 		ip(t, "netns", "add", ns)
 		t.Cleanup(func() { ip(t, "netns", "del", ns) })
 	}
+	// The peer's address is to outlast its link's being set down.
+	ip(t, "netns", "exec", peer, "sysctl", "-qw", "net.ipv6.conf.all.keep_addr_on_down=1", "net.ipv6.conf.default.keep_addr_on_down=1")
 	ip(t, "-n", host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer)
 	for i, ns := range []string{host, peer} {
 		for _, prefix := range []string{"192.0.2.%d/24", "2001:db8::%d/64"} {
@@ -46,7 +53,7 @@ func onHost(t *testing.T, body func()) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", host, self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=1m")
-	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), inside+"="+peer)
 	out, err := cmd.CombinedOutput()
 	t.Logf("on the host:\n%s", out)
 	if err != nil {
@@ -94,6 +101,63 @@ func TestWitness(t *testing.T) {
 		ip(t, "link", "set", "eth0", "down")
 		ask("", membership.CantTell) // the routes are gone with the link
 	})
+}
+
+func TestNeighborsOutlastALossOfCarrier(t *testing.T) {
+	onHost(t, func() {
+		n := NewNeighbors(slog.Default())
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- n.Run(ctx) }()
+		for _, addr := range []string{"192.0.2.2", "2001:db8::2"} {
+			n.Set([]netip.Addr{netip.MustParseAddr(addr)})
+			conn, err := net.Dial("udp", net.JoinHostPort(addr, "9"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			remembered := func() bool {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				return len(n.known) == 1
+			}
+			until(t, "the neighbor is known", func() bool { _, _ = conn.Write([]byte("x")); return remembered() })
+			for range 5 {
+				ip(t, "-n", os.Getenv(inside), "link", "set", "eth0", "down")
+				until(t, "the carrier is lost", func() bool { return !carrier() })
+				ip(t, "-n", os.Getenv(inside), "link", "set", "eth0", "up")
+				until(t, "the neighbor is back, though nothing was sent", func() bool { return carrier() && kernelKnows(t, addr) })
+			}
+			// It answers no more: it may be elsewhere, and is not put back.
+			ip(t, "neigh", "replace", addr, "dev", "eth0", "nud", "failed")
+			until(t, "it is forgotten", func() bool { return !remembered() })
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func until(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !happened(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func carrier() bool {
+	link, err := net.InterfaceByName("eth0")
+	return err == nil && link.Flags&net.FlagRunning != 0
+}
+
+func kernelKnows(t *testing.T, addr string) bool {
+	out, err := exec.Command("ip", "neigh", "show", addr, "dev", "eth0").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(out), "lladdr")
 }
 
 func TestPost(t *testing.T) {
