@@ -39,7 +39,7 @@ lint: ## check formatting, vet and staticcheck
 	go tool staticcheck $(TAGS) ./...
 
 .PHONY: bench
-bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages (40 min; ARGS="-run burst" or "-services 2000" for less)
+bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
 	go run $(TAGS) ./e2e/bench $(ARGS)
 
 .PHONY: images
