@@ -149,7 +149,8 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 // loop is where addresses are given out.
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
-		Name: "controller", Log: r.log, Think: r.reconcile, Skip: r.skip, Rest: cluster.Share(3), Signals: signals,
+		Name: "controller", Log: r.log, Think: r.reconcile, Skip: r.skip, Signals: signals,
+		Rest: cluster.Share(3), Credit: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},

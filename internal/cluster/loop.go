@@ -30,6 +30,9 @@ type Loop struct {
 	// happens meanwhile; nil: not at all. The first event of a quiet time
 	// finds the pause over.
 	Rest func(took time.Duration) time.Duration
+	// Credit is how much of the pauses may be put off, so that single events find
+	// none; those of a stream that goes on do, and in the long run all are made.
+	Credit time.Duration
 	// Urgent is a signal that ends a rest; nil: there is none.
 	Urgent <-chan struct{}
 }
@@ -96,6 +99,7 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 // run runs Think, at first at once, until ctx ends.
 func (l Loop) run(ctx context.Context, due chan struct{}) {
 	retry := firstRetry
+	var rested time.Time // when all pauses so far are made up for
 	for {
 		start := time.Now()
 		select { // what has happened so far is seen by this run
@@ -110,7 +114,15 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			retry = firstRetry
 		}
 		if l.Rest != nil {
-			l.rest(ctx, l.Rest(time.Since(start)), due)
+			if rested.Before(start) {
+				rested = start
+			}
+			took := time.Since(start)
+			rested = rested.Add(took + l.Rest(took))
+			l.rest(ctx, time.Until(rested.Add(-l.Credit)), due)
+			if most := time.Now().Add(l.Credit); most.Before(rested) {
+				rested = most // what was urgent is not to be made up for
+			}
 		}
 		var timer <-chan time.Time
 		if again > 0 {

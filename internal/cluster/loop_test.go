@@ -78,14 +78,48 @@ func TestALoopRestsInProportion(t *testing.T) {
 func TestSomethingUrgentEndsARest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		urgent := make(chan struct{}, 1)
-		_, at := runs(t, Loop{Rest: func(time.Duration) time.Duration { return time.Second }, Urgent: urgent}, func() (time.Duration, error) { return 0, nil })
+		due, at := runs(t, Loop{Rest: func(time.Duration) time.Duration { return time.Second }, Urgent: urgent}, func() (time.Duration, error) { return 0, nil })
 		time.Sleep(100 * time.Millisecond)
 		Signal(urgent)
 		expect(t, []time.Duration{0, 100 * time.Millisecond}, at())
+		Signal(due) // it rests as long as ever: what was cut short is not made up for
 		time.Sleep(time.Hour)
 		Signal(urgent)
-		expect(t, []time.Duration{0, 100 * time.Millisecond, time.Hour + 100*time.Millisecond}, at())
+		expect(t, []time.Duration{0, 100 * time.Millisecond, 1100 * time.Millisecond, time.Hour + 100*time.Millisecond}, at())
 	})
+}
+
+func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
+	think := func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil }
+	for _, c := range []struct {
+		name        string
+		every       time.Duration
+		events      int
+		least, most int           // runs
+		late        time.Duration // the last run after the last event, at most
+	}{
+		{"a pair of events", 15 * time.Millisecond, 2, 2, 2, 0},
+		{"events that come more seldom than a run and its rest take", 41 * time.Millisecond, 100, 100, 100, 0},
+		{"a stream of events uses up the credit", time.Millisecond, 4000, 100, 104, 40 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				due, at := runs(t, Loop{Rest: Share(4), Credit: 50 * time.Millisecond}, think)
+				time.Sleep(time.Hour)
+				before, last := len(at()), time.Duration(0)
+				for i := range c.events {
+					time.Sleep(c.every)
+					Signal(due)
+					last = time.Hour + time.Duration(i+1)*c.every
+				}
+				time.Sleep(time.Hour)
+				have := at()[before:]
+				if late := have[len(have)-1] - last; len(have) < c.least || len(have) > c.most || late > c.late {
+					t.Errorf("%d runs, and the last one %s after its event; want %d to %d and at most %s", len(have), late, c.least, c.most, c.late)
+				}
+			})
+		})
+	}
 }
 
 func TestALoopLooksAgainWhenItSaidSo(t *testing.T) {
