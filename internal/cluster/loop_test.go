@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +18,13 @@ import (
 func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
 	t.Helper()
 	start := time.Now()
+	var mu sync.Mutex
 	var at []time.Duration
 	l.Log = slog.New(slog.DiscardHandler)
 	l.Think = func(context.Context) (time.Duration, error) {
+		mu.Lock()
 		at = append(at, time.Since(start))
+		mu.Unlock()
 		return think()
 	}
 	due := make(chan struct{}, 1)
@@ -27,7 +32,12 @@ func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- str
 	done := make(chan struct{})
 	go func() { l.run(ctx, due); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return due, func() []time.Duration { synctest.Wait(); return at }
+	return due, func() []time.Duration {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(at)
+	}
 }
 
 func expect(t *testing.T, want, have []time.Duration) {
