@@ -150,7 +150,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID)
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
@@ -200,7 +200,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, o options, links *layer2.Announcer, sessions *bgp.Sessions, beat *heartbeat, logger *slog.Logger) error {
-	for _, c := range []prometheus.Collector{links, sessionMetrics{sessions}} {
+	for _, c := range []prometheus.Collector{links, sessionMetrics{sessions}, watchMetrics{sessions}} {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
