@@ -32,10 +32,12 @@ type reconciler struct {
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
 	group    *membership.Group
-	taken    map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
-	plan     atomic.Pointer[decision] // what is in force; nil at first
-	report   chan struct{}            // told after every pass
-	thought  func()                   // called after the first pass, and perhaps again
+	forwards *forwarding
+	departure
+	taken   map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
+	plan    atomic.Pointer[decision] // what is in force; nil at first
+	report  chan struct{}            // told after every pass
+	thought func()                   // called after the first pass, and perhaps again
 }
 
 // decision is a plan and what it was made from.
@@ -44,6 +46,7 @@ type decision struct {
 	claimed map[netip.Addr]bool   // the addresses of Plan.Claims
 	holders map[netip.Addr]string // the node that each L2Claim named
 	live    map[string]bool       // nodes whose speakers were there
+	offers  bool                  // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
@@ -62,10 +65,10 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.links.SetSpeakers(s.macs)
 	withheld := r.apply(decide(s))
 	r.thought()
-	if withheld {
+	if withheld && (s.leaves == 0 || s.leaves > r.heartbeat) {
 		return r.heartbeat, nil
 	}
-	return 0, nil
+	return s.leaves, nil
 }
 
 // apply puts the plan in force. It reports whether it left out claims that are
@@ -91,7 +94,9 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		d.StandIns = nil
 	}
 	r.links.Set(slices.Concat(d.Claims, d.StandIns))
-	r.sessions.Set(d.Peerings)
+	if d.offers = r.forwards.does(); d.offers {
+		r.sessions.Set(d.Peerings)
+	}
 	for _, c := range d.Claims {
 		if !before.claimed[c.Addr] {
 			r.log.Info("claimed address", "addr", c.Addr)
