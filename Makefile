@@ -7,6 +7,8 @@ SHELL := bash
 # grpcnotrace leaves out a tracing page that would make the linker keep 20 MB
 # of unused code in the speaker.
 TAGS := -tags grpcnotrace
+# Without symbol table and DWARF; stack traces and profiles need neither.
+SMALL := -ldflags='-s -w'
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
 
 .PHONY: help
@@ -26,7 +28,7 @@ test: packages build lint ## run every test: unit, race, wire, the API's rules o
 
 .PHONY: build
 build: ## build all programs into bin/
-	CGO_ENABLED=0 go build $(TAGS) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
 
 .PHONY: generate
 generate: ## regenerate what is derived from the API types: deep copies and CRDs

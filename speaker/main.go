@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -57,6 +58,9 @@ type options struct {
 	defend    bool
 	logLevel  slog.Level
 
+	drain time.Duration
+	ready string
+
 	membershipPort       uint
 	membershipInterval   time.Duration
 	membershipMultiplier uint
@@ -73,6 +77,8 @@ func main() {
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
+	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
+	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are offered; it is asked for a minute at most. Empty: ask nobody")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
@@ -93,12 +99,17 @@ func (o options) validate() error {
 		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
 	case o.heartbeat < 100*time.Millisecond:
 		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
+	case o.drain < 0 || o.drain > time.Hour:
+		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
 	case o.membershipPort > math.MaxUint16-1:
 		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
 	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
 		return fmt.Errorf("--membership-interval is %s; it must be from 50ms to 10s", o.membershipInterval)
 	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
 		return fmt.Errorf("--membership-multiplier is %d; it must be from 3 to 50", o.membershipMultiplier)
+	}
+	if u, err := url.Parse(o.ready); o.ready != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
+		return fmt.Errorf("--ready-check is %q; it must be a URL such as http://127.0.0.1:10256/healthz", o.ready)
 	}
 	return o.validateLayer2()
 }
@@ -154,14 +165,17 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID)
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
 	beat.restarts = group.Heard
+	forwards := newForwarding(o, tells.Tell, logger)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
+		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
+		departure: departure{takes: o.drain}, forwards: forwards,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -180,7 +194,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
 		Rest:    cluster.Share(10),
-		Signals: []<-chan struct{}{links.Changed(), beat.changed},
+		Signals: []<-chan struct{}{links.Changed(), beat.changed, forwards.changed},
 		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -190,7 +204,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, beat.run, rep.run, tells.Run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -204,7 +218,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, memberMetrics{r}} {
+	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, watchMetrics{r.sessions}, memberMetrics{r}} {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

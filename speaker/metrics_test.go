@@ -9,15 +9,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 )
 
 func TestSessionMetrics(t *testing.T) {
-	sessions := bgp.New(slog.New(slog.DiscardHandler), netip.Addr{})
-	sessions.Set([]announce.Peering{{Peer: announce.Peer{Name: "tor"}}})
+	sessions := bgp.New(slog.New(slog.DiscardHandler), netip.Addr{}, bfd.New(udp.New(), slog.New(slog.DiscardHandler)))
+	sessions.Set([]announce.Peering{{Peer: announce.Peer{Name: "tor"}}, {Peer: announce.Peer{Name: "spine", BFD: announce.BFD{Multiplier: 3}}}})
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(sessionMetrics{sessions}); err != nil {
-		t.Fatal(err)
+	for _, c := range []prometheus.Collector{sessionMetrics{sessions}, watchMetrics{sessions}} {
+		if err := registry.Register(c); err != nil {
+			t.Fatal(err)
+		}
 	}
 	gather := func() map[string]float64 {
 		t.Helper()
@@ -36,6 +40,10 @@ func TestSessionMetrics(t *testing.T) {
 	want := map[string]float64{
 		"steelyard_bgp_session_up tor": 0, "steelyard_bgp_prefixes_advertised tor": 0,
 		"steelyard_bgp_session_drops_total tor": 0, "steelyard_bgp_session_resets_total tor": 0,
+		"steelyard_bgp_session_up spine": 0, "steelyard_bgp_prefixes_advertised spine": 0,
+		"steelyard_bgp_session_drops_total spine": 0, "steelyard_bgp_session_resets_total spine": 0,
+		"steelyard_bfd_session_up spine": 0, "steelyard_bfd_session_drops_total spine": 0, "steelyard_bfd_detection_seconds spine": 0,
+		"steelyard_bfd_packets_sent_total spine": 0, "steelyard_bfd_packets_received_total spine": 0, "steelyard_bfd_packets_refused_total spine": 0,
 	}
 	if d := cmp.Diff(want, gather()); d != "" {
 		t.Errorf("a session that has not begun:\n%s", d)

@@ -34,8 +34,10 @@ type reconciler struct {
 	sessions  *bgp.Sessions
 	group     *membership.Group
 	neighbors *network.Neighbors
+	forwards  *forwarding
+	departure
 	handing   map[netip.Addr]handing
-	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease\'s renewal when that was seen
+	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease's renewal when that was seen
 	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
@@ -50,6 +52,7 @@ type decision struct {
 	holders map[netip.Addr]string // the node that each L2Claim named
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
+	offers  bool                  // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
@@ -68,14 +71,24 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.links.SetSpeakers(s.macs)
 	withheld := r.apply(decide(s))
 	r.thought()
-	switch {
-	case withheld, len(r.goneAt) > 0: // renewals alone start no pass
-		return r.heartbeat, nil
-	case len(r.handing) > 0:
-		return handover, nil
-	default:
-		return 0, nil
+	return r.again(s, withheld), nil
+}
+
+// again returns when to look again if nothing happens before; 0: never.
+func (r *reconciler) again(s sight, withheld bool) time.Duration {
+	soonest := s.leaves
+	within := func(d time.Duration) {
+		if soonest == 0 || d < soonest {
+			soonest = d
+		}
 	}
+	if withheld || len(r.goneAt) > 0 { // renewals alone start no pass
+		within(r.heartbeat)
+	}
+	if len(r.handing) > 0 {
+		within(handover)
+	}
+	return soonest
 }
 
 // apply puts the plan in force. It reports whether it left out claims that are
@@ -105,7 +118,9 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		others = nil
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
-	r.sessions.Set(d.Peerings)
+	if d.offers = r.forwards.does(); d.offers {
+		r.sessions.Set(d.Peerings)
+	}
 	for _, c := range d.Claims {
 		if !before.claimed[c.Addr] {
 			r.log.Info("claimed address", "addr", c.Addr)

@@ -79,6 +79,9 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, &node); err != nil {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
+	if !d.offers { // what BGPSessions say is from before a restart
+		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
+	}
 	states := withShadowed(r.sessions.States(), d.Shadowed)
 	r.reportConflicts(ctx, d.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.

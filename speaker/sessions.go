@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
@@ -66,12 +67,27 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State) {
 	status := v1beta1.BGPSessionStatus{
 		Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: state.LastError,
+		BFD:   watching(state.BFD),
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
 	if down(s.Status.State) && down(status.State) {
 		status.State, status.Since = s.Status.State, s.Status.Since
 	}
 	s.Status = status
+}
+
+// watching tells how the BFD session beside a BGP session stands.
+func watching(by *bfd.State) string {
+	switch {
+	case by == nil:
+		return ""
+	case by.Status == bfd.Up:
+	case by.Problem != "":
+		return fmt.Sprintf("%s: %s", by.Status, by.Problem)
+	case by.LastDiscard != "":
+		return fmt.Sprintf("%s: the router's packets are refused: %s", by.Status, by.LastDiscard)
+	}
+	return by.Status.String()
 }
 
 // down reports whether a session's state is known and not Established.

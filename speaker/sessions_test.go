@@ -9,6 +9,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 )
 
@@ -75,5 +76,25 @@ func TestWithShadowed(t *testing.T) {
 	got := withShadowed([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Shadow{{Peer: "young", By: "old"}})
 	if len(got) != 2 || got[1].Peer != "young" || got[1].Session != bgp.Idle || got[1].LastError == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestWatching(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		by   *bfd.State
+		want string
+	}{
+		{"no BFD is wanted", nil, ""},
+		{"it is up, whatever was", &bfd.State{Status: bfd.Up, Problem: "a", LastDiscard: "b"}, "Up"},
+		{"it can't work", &bfd.State{Status: bfd.Down, Problem: "no port", LastDiscard: "b"}, "Down: no port"},
+		{"the router does it otherwise", &bfd.State{Status: bfd.Down, LastDiscard: "TTL"}, "Down: the router's packets are refused: TTL"},
+		{"the router does it not", &bfd.State{Status: bfd.Down}, "Down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := watching(c.by); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
 	}
 }

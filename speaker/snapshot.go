@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,6 +22,8 @@ type sight struct {
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
 	macs    []net.HardwareAddr    // of all speakers' links
+	// leaves is how long this node, which is excluded, still offers its routes.
+	leaves time.Duration
 }
 
 func (r *reconciler) look(ctx context.Context) (s sight, err error) {
@@ -34,7 +37,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if s.Services, err = r.services(ctx, config); err != nil {
 		return s, err
 	}
-	if s.Nodes, s.macs, err = r.nodes(ctx); err != nil {
+	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
 	return s, r.heldClaims(ctx, &s)
@@ -64,35 +67,40 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	return out, nil
 }
 
-// nodes returns every Node, and the MACs of their links; what its links can do
+// nodes enters every Node, and the MACs of their links; what its links can do
 // stands in its Speaker object, but this node's own links are looked at directly.
-func (r *reconciler) nodes(ctx context.Context) ([]announce.Node, []net.HardwareAddr, error) {
+func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
-		return nil, nil, err
+		return err
 	}
 	var speakers v1beta1.SpeakerList
 	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
-		return nil, nil, err
+		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
+	s.macs = macs
 	p, err := r.presence(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := r.gather(ctx, p, nodes.Items); err != nil {
-		return nil, nil, err
+		return err
 	}
-	out := make([]announce.Node, len(nodes.Items))
+	s.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		out[i] = announce.Node{
+		s.Nodes[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
 			Live:     n.Name == r.node || p.there(n.Name),
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
+		if n.Name == r.node {
+			s.leaves = r.left(n, time.Now())
+			s.Leaving = s.leaves > 0
+		}
 	}
-	return out, macs, nil
+	return nil
 }
 
 // linksOf returns the links of each node, and the MACs of all. This node's own

@@ -2,7 +2,9 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BFDProfile holds the timers of BFD sessions (RFC 5880). No effect yet.
+// BFDProfile says how nodes watch routers by BFD (RFC 5880). BGPPeers name it. A
+// node ends no BGP session because the profile has changed, or gone; but some
+// routers (FRR 8, BIRD 2.0) do when a node tells them that it ends BFD.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -21,6 +23,18 @@ type BFDProfile struct {
 	// +optional
 	Status BFDProfileStatus `json:"status,omitempty"`
 }
+
+// HopMode says how far away a router may be for BFD.
+//
+// +kubebuilder:validation:Enum=auto;single;multi
+type HopMode string
+
+// The values of HopMode.
+const (
+	HopModeAuto   HopMode = "auto"
+	HopModeSingle HopMode = "single" // RFC 5881, UDP port 3784
+	HopModeMulti  HopMode = "multi"  // RFC 5883, UDP port 4784
+)
 
 // BFDProfileSpec gives the timers. Times are in milliseconds.
 type BFDProfileSpec struct {
@@ -45,7 +59,15 @@ type BFDProfileSpec struct {
 	// passiveMode waits for the router's first packet.
 	// +optional
 	PassiveMode bool `json:"passiveMode,omitempty"`
-	// minimumTtl is the lowest TTL accepted from a router several hops away.
+	// hopMode is single (RFC 5881, port 3784), multi (RFC 5883, port 4784), or auto,
+	// which chooses as FRR does: multi with ebgpMultiHop, with ttlSecurity, and for an
+	// internal peer that is in no subnet of the node; else single. The router must
+	// use the same. BIRD chooses otherwise: multi for every internal peer that is not
+	// "direct", and single with ttlSecurity.
+	// +optional
+	// +kubebuilder:default=auto
+	HopMode HopMode `json:"hopMode,omitempty"`
+	// minimumTtl is the lowest TTL accepted in hop mode multi; single needs 255.
 	// +optional
 	// +kubebuilder:default=254
 	// +kubebuilder:validation:Minimum=1

@@ -138,7 +138,8 @@ type BGPPeerSpec struct {
 	// +optional
 	PasswordSecret *SecretName `json:"passwordSecret,omitempty"`
 
-	// bfdProfile names the BFDProfile to watch the router with. No effect yet.
+	// bfdProfile names the BFDProfile to watch the router with. When BFD finds the
+	// path broken, the BGP session ends at once. Until BFD is up it decides nothing.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -188,7 +189,7 @@ type BGPPeerStatus struct {
 	// sessions counts the nodes' sessions to this peer.
 	// +optional
 	Sessions *SessionCount `json:"sessions,omitempty"`
-	// conditions: Ready (Accepted, Invalid, NotFound, Overlaps), InEffect.
+	// conditions: Ready (Accepted, Invalid, NotFound, Overlaps).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -12,6 +12,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`
 // +kubebuilder:printcolumn:name="Peer",type=string,JSONPath=`.status.peer`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="BFD",type=string,JSONPath=`.status.bfd`
 // +kubebuilder:printcolumn:name="Advertised",type=integer,JSONPath=`.status.prefixes.advertised`
 // +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
 // +kubebuilder:printcolumn:name="Last-Error",type=string,JSONPath=`.status.lastError`
@@ -41,7 +42,8 @@ type BGPSessionStatus struct {
 	// prefixes counts routes.
 	// +optional
 	Prefixes *PrefixCount `json:"prefixes,omitempty"`
-	// bfd is the state of the BFD session, if one is configured and in effect.
+	// bfd is the state of the BFD session, if one is configured, by the names of
+	// RFC 5880 section 4.1 (Up, Down, Init, AdminDown), and what is wrong with it.
 	// +optional
 	BFD string `json:"bfd,omitempty"`
 	// lastError is why the session is not up, or last went down.

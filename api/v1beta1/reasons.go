@@ -98,3 +98,10 @@ const (
 	ReasonSessionReset   = "SessionReset"   // fields of the peer have changed that it can't do without
 	ReasonSessionSkipped = "SessionSkipped" // an older peer is for the same router
 )
+
+// Reasons of events on a Node.
+const (
+	ReasonNotForwarding     = "NotForwarding"     // its speaker waits with BGP routes until kube-proxy is ready
+	ReasonForwarding        = "Forwarding"        // it no longer does
+	ReasonForwardingUnknown = "ForwardingUnknown" // it waits no longer, though nobody has said that kube-proxy is ready
+)

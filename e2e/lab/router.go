@@ -141,7 +141,7 @@ func (o Options) frrConfig() string {
 	for _, n := range o.nodes() {
 		session := func(family *strings.Builder, node fmt.Stringer) {
 			fmt.Fprintf(&b, " neighbor %s remote-as %d\n", node, clusterAS)
-			for _, option := range []string{"passive", "graceful-restart-helper", "bfd profile node", "bfd check-control-plane-failure"} {
+			for _, option := range []string{"passive", "graceful-restart-helper", "bfd profile node"} {
 				fmt.Fprintf(&b, " neighbor %s %s\n", node, option)
 			}
 			fmt.Fprintf(family, "  neighbor %s activate\n  neighbor %[1]s prefix-list accept in\n  neighbor %[1]s prefix-list nothing out\n", node)

@@ -55,6 +55,7 @@ type Route struct {
 	Prepend     int              // how often the local AS number is prepended beyond once
 	Communities []uint32         // RFC 1997; sorted
 	Large       []LargeCommunity // RFC 8092; sorted
+	Leaving     bool             // it will be withdrawn soon: routers are to use others (RFC 8326); its LocalPref does not count
 }
 
 // LargeCommunity is a BGP large community (RFC 8092).
@@ -72,7 +73,7 @@ func (c LargeCommunity) String() string {
 // Equal reports whether r and s would be sent as the same UPDATE.
 func (r Route) Equal(s Route) bool {
 	return r.Prefix == s.Prefix && r.LocalPref == s.LocalPref && r.MED == s.MED && r.HasMED == s.HasMED &&
-		r.Prepend == s.Prepend && slices.Equal(r.Communities, s.Communities) && slices.Equal(r.Large, s.Large)
+		r.Prepend == s.Prepend && r.Leaving == s.Leaving && slices.Equal(r.Communities, s.Communities) && slices.Equal(r.Large, s.Large)
 }
 
 func (r Route) String() string {
@@ -92,6 +93,9 @@ func (r Route) String() string {
 	}
 	for _, c := range r.Large {
 		fmt.Fprintf(&b, " %s", c)
+	}
+	if r.Leaving {
+		b.WriteString(" leaving")
 	}
 	return b.String()
 }

@@ -39,7 +39,11 @@ type offers map[netip.Prefix][]int
 // bgp decides the routes that s.Self offers to each of its peers, and enters
 // them. It returns where advertisements contradict each other.
 func (s Snapshot) bgp(peerings []Peering, verdicts map[Key]Verdict) []Conflict {
-	self := s.self()
+	self := *s.self()
+	leaving := s.Leaving && self.Excluded != ""
+	if leaving {
+		self.Excluded = ""
+	}
 	all := make([]offers, len(peerings))
 	for i := range all {
 		all[i] = offers{}
@@ -48,7 +52,7 @@ func (s Snapshot) bgp(peerings []Peering, verdicts map[Key]Verdict) []Conflict {
 		svc := &s.Services[i]
 		best := AddressOutsidePools
 		for _, a := range svc.Addrs {
-			best = furthest(best, s.offer(self, svc, a, peerings, all))
+			best = furthest(best, s.offer(&self, svc, a, peerings, all))
 		}
 		v := verdicts[svc.Key]
 		v.BGP = best
@@ -57,7 +61,9 @@ func (s Snapshot) bgp(peerings []Peering, verdicts map[Key]Verdict) []Conflict {
 	conflicts := map[Conflict]bool{}
 	for i := range peerings {
 		for _, prefix := range slices.SortedFunc(maps.Keys(all[i]), comparePrefix) {
-			peerings[i].Routes = append(peerings[i].Routes, s.merge(prefix, all[i][prefix], conflicts))
+			route := s.merge(prefix, all[i][prefix], conflicts)
+			route.Leaving = leaving
+			peerings[i].Routes = append(peerings[i].Routes, route)
 		}
 	}
 	return slices.SortedFunc(maps.Keys(conflicts), func(a, b Conflict) int {

@@ -104,6 +104,7 @@ type Neighbor struct {
 // Snapshot is all that the decision depends on. Order never matters.
 type Snapshot struct {
 	Self      string
+	Leaving   bool // if Self is excluded, its routes are not withdrawn yet
 	Nodes     []Node
 	Services  []Service
 	Claims    []HeldClaim

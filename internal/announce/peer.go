@@ -35,8 +35,19 @@ type BFD struct {
 	Transmit   time.Duration // shortest time between packets that are sent
 	Multiplier uint8         // packets that may be missed; 0: no BFD
 	Passive    bool          // wait for the router's first packet
-	MinTTL     uint8         // lowest TTL accepted from a router several hops away
+	Hops       Hops
+	MinTTL     uint8 // lowest TTL accepted over several hops
 }
+
+// Hops says how far away a router is for BFD.
+type Hops string
+
+// The values of Hops.
+const (
+	SingleHop Hops = "single" // RFC 5881
+	MultiHop  Hops = "multi"  // RFC 5883
+	HopsByNet Hops = "by net" // single if its address is in a subnet of this node, else multi
+)
 
 // ASNRule says which AS numbers a peer of unknown AS number may have.
 type ASNRule string

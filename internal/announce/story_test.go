@@ -29,6 +29,8 @@ import (
 //	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...]
 //	peer NAME [nodes LABELS] [at ADDR] [age N]
 //
+//	leaving true
+//
 // Peers are at addresses of their own. The end has a line for each claim, each
 // peering, each peer that has to go without, each conflict of advertisements
 // and, if the story tells any, each verdict.
@@ -165,6 +167,8 @@ func parseSnapshot(text string) (announce.Snapshot, error) {
 			o.words[rest[0]], rest = rest[1], rest[2:]
 		}
 		switch words[0] {
+		case "leaving":
+			s.Leaving = true
 		case "node":
 			s.Nodes = append(s.Nodes, o.node(name))
 		case "svc":

@@ -4,6 +4,9 @@
 // It decides neither which peers there are nor what they are told (package
 // announce does), and it learns no routes: whatever a router sends is refused.
 //
+// A router may be watched by BFD (package bfd) beside its session: if that finds
+// the path broken, the session ends at once. It never keeps one from coming up.
+//
 // Each peer has a BGP server of its own (package gobgp, never listening), whose
 // table holds that peer's routes with their final attributes. So there are no
 // export policies, and no peer waits for another.
@@ -17,9 +20,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 )
 
@@ -41,12 +46,14 @@ type State struct {
 	Peer       string // name of the peer
 	Addr       netip.Addr
 	Session    SessionState
-	Since      time.Time // when Session was entered; zero: not yet begun
-	Advertised int       // routes offered while Established, else 0
-	LastError  string    // in plain words; "": none, or long since overcome
-	Drops      int       // how often the session was lost, but for what we did ourselves
-	Resets     int       // how often it was made anew since fields of the peer had changed
-	Changed    string    // which fields, the last time
+	Since      time.Time  // when Session was entered; zero: not yet begun
+	Advertised int        // routes offered while Established, else 0
+	LastError  string     // in plain words; "": none, or long since overcome
+	Drops      int        // how often the session was lost, but for what we did ourselves
+	Resets     int        // how often it was made anew since fields of the peer had changed
+	Changed    string     // which fields, the last time
+	BFD        *bfd.State // nil: none is wanted
+	Cuts       int        // how often BFD ended the session
 }
 
 // Sessions holds BGP sessions. Make one with New.
@@ -54,6 +61,8 @@ type Sessions struct {
 	log      *slog.Logger
 	routerID netip.Addr
 	pool     *speak.Pool
+	watch    *watch
+	left     atomic.Bool   // a session was left to the end of the process
 	changed  chan struct{} // buffered 1
 	wake     chan struct{} // buffered 1: want has changed
 
@@ -64,12 +73,13 @@ type Sessions struct {
 
 // New returns Sessions that hold nothing yet. The router ID (RFC 4271 section
 // 4.2, an IPv4 address) is used for peers that name none; if it is invalid,
-// speak.RouterID says what is used instead.
-func New(log *slog.Logger, routerID netip.Addr) *Sessions {
+// speak.RouterID says what is used instead. Nobody else may use the engine.
+func New(log *slog.Logger, routerID netip.Addr, engine *bfd.Engine) *Sessions {
 	return &Sessions{
 		log:      log,
 		routerID: routerID,
 		pool:     speak.NewPool(log),
+		watch:    &watch{engine: engine, want: make(map[*session]watched)},
 		changed:  make(chan struct{}, 1),
 		wake:     make(chan struct{}, 1),
 		open:     make(map[string]*session),
@@ -91,10 +101,25 @@ func (s *Sessions) Set(want []announce.Peering) {
 // Run holds the sessions until ctx ends; then it says goodbye to every peer
 // (Cease, RFC 4486) and returns nil when all sessions have ended. Those of
 // graceful peers it leaves as they are, for the end of the process to end them:
-// their routers then wait for the next speaker (RFC 4724). Call it once.
+// their routers then wait for the next speaker (RFC 4724). Then BFD goes on, too:
+// a router that saw it end first would take that for a broken path. Call it once.
 func (s *Sessions) Run(ctx context.Context) error {
 	var running sync.WaitGroup
-	defer running.Wait()
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := s.watch.run(watching); err != nil {
+			s.log.Error("BFD ended", "err", err)
+		}
+	}()
+	defer func() {
+		running.Wait()
+		if !s.left.Load() {
+			stop()
+			<-stopped
+		}
+	}()
 	closing := make(map[string]<-chan struct{}) // sessions saying goodbye, by name
 	for {
 		for _, made := range s.reconcile(ctx, closing) {
@@ -150,11 +175,19 @@ func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan stru
 func (s *Sessions) States() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	watched := s.watch.states()
 	states := make([]State, 0, len(s.want))
 	for _, p := range s.want {
 		state := State{Peer: p.Peer.Name, Addr: p.Peer.Addr, Session: Idle}
 		if open := s.open[p.Peer.Name]; open != nil {
 			state = open.status.report()
+		}
+		if p.Peer.BFD.Multiplier != 0 {
+			by, begun := watched[s.open[p.Peer.Name]]
+			if !begun {
+				by = bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down}
+			}
+			state.BFD = &by
 		}
 		states = append(states, state)
 	}

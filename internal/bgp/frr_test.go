@@ -13,8 +13,17 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-// frr is FRR's zebra and bgpd in a namespace.
+// frr is FRR's zebra, bfdd and bgpd in a namespace.
 type frr struct{ ns string }
+
+// frrBFD is what a neighbor can name as its BFD profile.
+const frrBFD = `bfd
+ profile fast
+  transmit-interval 50
+  receive-interval 50
+ exit
+exit
+`
 
 // startFRR starts FRR with the configuration of its bgpd, and of its zebra.
 func startFRR(t *testing.T, ns, bgpd, zebra string) frr {
@@ -34,7 +43,7 @@ func startFRR(t *testing.T, ns, bgpd, zebra string) frr {
 			}
 		})
 	}
-	for name, text := range map[string]string{"vtysh": "", "zebra": zebra, "bgpd": bgpd} {
+	for name, text := range map[string]string{"vtysh": "", "zebra": zebra, "bgpd": bgpd, "bfdd": frrBFD} {
 		if err := os.WriteFile(filepath.Join(etc, name+".conf"), []byte("hostname router\n"+text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +52,7 @@ func startFRR(t *testing.T, ns, bgpd, zebra string) frr {
 		t.Fatalf("chown: %v\n%s", err, out)
 	}
 	f := frr{ns}
-	for _, daemon := range []string{"zebra", "bgpd"} {
+	for _, daemon := range []string{"zebra", "bfdd", "bgpd"} { // bgpd looks for the others when it starts
 		cmd := exec.Command("ip", "netns", "exec", ns, filepath.Join(folder, daemon), "-N", ns,
 			"-f", filepath.Join(etc, daemon+".conf"), "-i", filepath.Join(run, daemon+".pid"), "--log", "stdout")
 		if err := cmd.Start(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 )
 
 // routerNS names, in the environment, the namespace of the router; the test
@@ -204,7 +206,7 @@ func eventually(t *testing.T, what string, check func() error) {
 func startSessions(t *testing.T) (*Sessions, context.CancelFunc) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s := New(log, netip.MustParseAddr("10.9.0.2"))
+	s := New(log, netip.MustParseAddr("10.9.0.2"), bfd.New(udp.New(), log))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

@@ -31,6 +31,8 @@ var errUnwanted = errors.New("the peer is not wanted any more")
 type session struct {
 	routerID netip.Addr // fallback
 	pool     *speak.Pool
+	watch    *watch
+	left     *atomic.Bool // of Sessions
 	status   *status
 	want     atomic.Pointer[announce.Peering] // the latest wish wins
 	wake     chan struct{}                    // buffered 1
@@ -38,6 +40,7 @@ type session struct {
 	done     chan struct{}                    // closed when run has returned
 	ctx      context.Context                  // of the whole session, which outlives no Run
 	cancel   context.CancelCauseFunc
+	made     time.Time
 
 	// Owned by the goroutine that runs.
 	search  *search       // for the router of an unnumbered peer; nil: none
@@ -56,8 +59,11 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 	n := &session{
 		routerID: s.routerID,
 		pool:     s.pool,
+		watch:    s.watch,
+		left:     &s.left,
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
+		made:     time.Now(),
 	}
 	n.status = &status{log: s.log, wake: n.wake, news: s.changed, peer: p.Peer}
 	n.status.end()
@@ -102,8 +108,12 @@ func (s *session) end() {
 	if s.server != nil && s.peer.Graceful && !unwanted && s.status.seen().session == Established {
 		s.server.Leave()
 		s.server = nil
+		s.left.Store(true)
 	}
 	s.hangUp()
+	if unwanted {
+		s.watch.set(s, announce.Peer{})
+	}
 }
 
 // step brings the session nearer to the wish, and returns when to look again
@@ -112,17 +122,19 @@ func (s *session) step(want announce.Peering) time.Duration {
 	var ok bool
 	if want.Peer, ok = s.locate(want.Peer); !ok {
 		s.hangUp()
+		s.watch.set(s, announce.Peer{})
 		return 0 // the search wakes us
 	}
 	if s.server != nil {
 		s.review(want.Peer)
 	}
+	watch := s.watchRouter(want.Peer)
 	if s.server == nil {
 		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
 			s.pauseTo, s.fails, s.terms = time.Time{}, 0, speak.Terms{}
 		}
 		if wait := time.Until(s.pauseTo); wait > 0 {
-			return wait
+			return soonest(wait, watch)
 		}
 		if err := s.start(want); err != nil {
 			s.stopFor(repairPause, err.Error())
@@ -132,11 +144,33 @@ func (s *session) step(want announce.Peering) time.Duration {
 		s.status.fail(err.Error())
 		return repairPause
 	}
-	wait := s.status.settle(time.Now())
+	wait := soonest(s.status.settle(time.Now()), watch)
 	if s.problem != "" {
-		return repairPause // look whether there is a next hop by now
+		return soonest(repairPause, wait) // look whether there is a next hop by now
 	}
 	return wait
+}
+
+// soonest is the smaller of two waits, of which 0 never ends.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// watchRouter begins or ends BFD with the router of p, and returns when to look
+// again (0: never).
+func (s *session) watchRouter(p announce.Peer) time.Duration {
+	wait := time.Until(watchFrom(p, s.status.seen(), s.made))
+	if p.BFD.Multiplier == 0 {
+		wait = 0
+	}
+	if wait > 0 {
+		p.BFD = announce.BFD{}
+	}
+	s.watch.set(s, p)
+	return max(0, wait)
 }
 
 // locate returns the peer with the address at which its router is, which is to
@@ -167,11 +201,14 @@ func (s *session) review(peer announce.Peer) {
 		s.terms, s.asked = s.server.Terms(), true
 	}
 	changes := s.peer.Changes(peer)
+	by, watched := s.watch.states()[s]
 	switch {
 	case now.broken:
 		s.stopFor(repairPause, "")
 	case now.lost:
 		s.lost(now.up)
+	case watched && now.session == Established && by.LastOutage.At.After(now.since) && severed(by) != "":
+		s.lost(s.status.lose(severed(by)))
 	case len(changes) > 0:
 		s.status.reset(changes)
 		s.hangUp()

@@ -35,6 +35,8 @@ type status struct {
 	told    time.Time // when the router was last heard to cause an error
 	problem string    // what is wrong although the session may be up
 	drops   int       // how often the session was lost
+	cuts    int       // how often of these by BFD
+	down    time.Time // when it was last up; at first when it was made
 	resets  int       // how often it was made anew for a change of the peer
 	changed string    // the fields of the last such change
 }
@@ -42,6 +44,8 @@ type status struct {
 // view is what a session's own goroutine wants to know of its run.
 type view struct {
 	session SessionState
+	since   time.Time     // when session was entered
+	down    time.Time     // when session was last Established
 	peerASN uint32        // from the peer's OPEN; 0: not known
 	broken  bool          // the server has failed beyond use
 	lost    bool          // a connection to the peer has failed
@@ -97,6 +101,9 @@ func (s *status) enter(state SessionState) {
 	if s.now.session == state {
 		return
 	}
+	if s.now.session == Established || s.down.IsZero() {
+		s.down = time.Now()
+	}
 	s.now.session, s.since = state, time.Now()
 	signal(s.news)
 }
@@ -129,6 +136,20 @@ func (r run) Reached(state SessionState, asn uint32) {
 		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", failure)
 	}
 	signal(s.wake)
+}
+
+// lose records that BFD has found the path of a session broken that is up, and
+// returns for how long it was.
+func (s *status) lose(why string) time.Duration {
+	s.mu.Lock()
+	s.drops++
+	s.cuts++
+	s.failure, s.told = why, time.Now()
+	peer, up := s.peer, time.Since(s.since)
+	s.mu.Unlock()
+	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
+	signal(s.news)
+	return up
 }
 
 // fail records an error of the session.
@@ -212,7 +233,9 @@ func (s *status) settle(now time.Time) time.Duration {
 func (s *status) seen() view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now
+	now := s.now
+	now.since, now.down = s.since, s.down
+	return now
 }
 
 func (s *status) report() State {
@@ -220,7 +243,7 @@ func (s *status) report() State {
 	defer s.mu.Unlock()
 	state := State{
 		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, LastError: s.failure,
-		Drops: s.drops, Resets: s.resets, Changed: s.changed,
+		Drops: s.drops, Cuts: s.cuts, Resets: s.resets, Changed: s.changed,
 	}
 	if s.failure == "" {
 		state.LastError = s.problem

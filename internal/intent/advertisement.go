@@ -1,13 +1,11 @@
 package intent
 
 import (
-	"cmp"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -229,22 +227,3 @@ func (p *parser) communities(in []v1beta1.Community) map[string]string {
 	}
 	return out
 }
-
-// profiles returns the parameters of the BFD profiles, by name.
-func (p *parser) profiles(in []v1beta1.BFDProfile) map[string]announce.BFD {
-	out := map[string]announce.BFD{}
-	for _, obj := range in {
-		p.accept(Ref{"BFDProfile", obj.Name}, "spec")
-		out[obj.Name] = announce.BFD{
-			Receive:    milliseconds(obj.Spec.ReceiveInterval),
-			Transmit:   milliseconds(obj.Spec.TransmitInterval),
-			Multiplier: uint8(cmp.Or(obj.Spec.DetectMultiplier, 3)),
-			Passive:    obj.Spec.PassiveMode,
-			MinTTL:     uint8(cmp.Or(obj.Spec.MinimumTTL, 254)),
-		}
-	}
-	return out
-}
-
-// milliseconds reads an interval of a BFDProfile; unset: 300 ms.
-func milliseconds(n int32) time.Duration { return time.Duration(cmp.Or(n, 300)) * time.Millisecond }

@@ -16,12 +16,12 @@ import (
 // defaultHoldTime is suggested by RFC 4271 section 10.
 const defaultHoldTime = 90 * time.Second
 
-func (p *parser) peers(o Objects, profiles map[string]announce.BFD) []announce.Neighbor {
+func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []announce.Neighbor {
 	var out []announce.Neighbor
 	var good []*v1beta1.BGPPeer
 	for _, obj := range byAge(o.Peers) {
 		ref := Ref{"BGPPeer", obj.Name}
-		p.accept(ref, withoutEffect(obj.Spec)...)
+		p.accept(ref)
 		nodes, err := selector("spec.nodeSelectors", obj.Spec.NodeSelectors)
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
@@ -41,8 +41,9 @@ func (p *parser) peers(o Objects, profiles map[string]announce.BFD) []announce.N
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", older)
 		}
 		if name := obj.Spec.BFDProfile; name != "" {
-			var ok bool
-			if peer.BFD, ok = profiles[name]; !ok {
+			if profile, ok := profiles[name]; ok {
+				peer.BFD = watching(profile, peer)
+			} else {
 				p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
 			}
 		}
@@ -75,14 +76,6 @@ func shadow(obj *v1beta1.BGPPeer, older []*v1beta1.BGPPeer) string {
 		}
 	}
 	return ""
-}
-
-// withoutEffect lists the fields that are set and do nothing in this version.
-func withoutEffect(spec v1beta1.BGPPeerSpec) []string {
-	if spec.BFDProfile != "" {
-		return []string{"spec.bfdProfile"}
-	}
-	return nil
 }
 
 // password returns the password of the session. A wrong or missing Secret is

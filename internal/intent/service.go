@@ -242,10 +242,8 @@ func Excluded(n *corev1.Node) string {
 	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {
 		return "label " + v1beta1.LabelExcludeNode
 	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {
-			return "condition NetworkUnavailable"
-		}
+	if Unreachable(n) {
+		return "condition NetworkUnavailable"
 	}
 	for _, t := range n.Spec.Taints {
 		if t.Key == v1beta1.TaintOutOfService {
@@ -253,4 +251,11 @@ func Excluded(n *corev1.Node) string {
 		}
 	}
 	return ""
+}
+
+// Unreachable says that a node is excluded since its network is not there.
+func Unreachable(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue
+	})
 }

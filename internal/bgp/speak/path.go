@@ -18,6 +18,9 @@ const (
 	asSequence = 2
 )
 
+// gracefulShutdown is the community of RFC 8326 section 5.
+const gracefulShutdown = 0xFFFF0000
+
 // Path is a route with the next hop to send it with; an unspecified next hop
 // stands for this node's address in the session. The zero Path is not valid.
 type Path struct {
@@ -73,7 +76,10 @@ func attributes(p Path, prepend uint32) []proto.Message {
 	if r.HasMED {
 		list = append(list, &api.MultiExitDiscAttribute{Med: r.MED})
 	}
-	if r.LocalPref != 0 {
+	if r.Leaving { // RFC 8326 section 4.2
+		r.LocalPref, r.Communities = 0, append(slices.Clone(r.Communities), gracefulShutdown)
+	}
+	if r.LocalPref != 0 || r.Leaving {
 		list = append(list, &api.LocalPrefAttribute{LocalPref: r.LocalPref})
 	}
 	if len(r.Communities) > 0 {

@@ -39,6 +39,8 @@ func TestAttributes(t *testing.T) {
 			[]proto.Message{origin, self, &api.LocalPrefAttribute{LocalPref: 200}}},
 		{"communities are sent (RFC 1997)", Path{Route: announce.Route{Communities: []uint32{1, 2}}}, 64512,
 			[]proto.Message{origin, self, &api.CommunitiesAttribute{Communities: []uint32{1, 2}}}},
+		{"a route that will be withdrawn is the last choice (RFC 8326 4.2)", Path{Route: announce.Route{LocalPref: 200, Communities: []uint32{1}, Leaving: true}}, 64512,
+			[]proto.Message{origin, self, &api.LocalPrefAttribute{}, &api.CommunitiesAttribute{Communities: []uint32{1, 65535 << 16}}}},
 		{"large communities are sent (RFC 8092 3)", Path{Route: announce.Route{Large: []announce.LargeCommunity{{Global: 1, Data1: 2, Data2: 3}}}}, 64512,
 			[]proto.Message{origin, self, &api.LargeCommunitiesAttribute{Communities: []*api.LargeCommunity{{GlobalAdmin: 1, LocalData1: 2, LocalData2: 3}}}}},
 	} {

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+func TestDeparture(t *testing.T) {
+	in, out, broken := &corev1.Node{}, &corev1.Node{}, &corev1.Node{}
+	out.Labels = map[string]string{v1beta1.LabelExcludeNode: ""}
+	broken.Labels = out.Labels
+	broken.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue}}
+	type look struct {
+		at   int // s
+		node *corev1.Node
+		want int // s
+	}
+	for _, c := range []struct {
+		name  string
+		looks []look
+	}{
+		{"a node that becomes excluded has its time", []look{{0, in, 0}, {10, out, 5}, {12, out, 3}, {15, out, 0}, {99, out, 0}}},
+		{"one that was excluded before has not", []look{{0, out, 0}, {1, out, 0}}},
+		{"one that comes back may go again", []look{{0, in, 0}, {10, out, 5}, {12, in, 0}, {13, out, 5}}},
+		{"one whose network is gone goes at once", []look{{0, in, 0}, {10, broken, 0}, {11, out, 0}}},
+		{"also while it takes its leave", []look{{0, in, 0}, {10, out, 5}, {11, broken, 0}, {12, out, 0}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := departure{takes: 5 * time.Second}
+			for _, l := range c.looks {
+				if got := d.left(l.node, time.Unix(int64(l.at), 0)); got != time.Duration(l.want)*time.Second {
+					t.Errorf("after %d s: %s left, want %d s", l.at, got, l.want)
+				}
+			}
+		})
+	}
+}

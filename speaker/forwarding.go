@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+const (
+	// askEvery is the pause between two questions.
+	askEvery = 250 * time.Millisecond
+	// askFor is how long to wait for a node to become ready: not for ever, since
+	// the question may be the wrong one.
+	askFor = time.Minute
+	// booting is how long after its boot a node may not run all it will run.
+	booting = 5 * time.Minute
+)
+
+// forwarding finds out whether this node forwards what is sent to addresses of
+// Services: a node that comes back must have kube-proxy's rules before it draws
+// traffic. Once it does, it counts as doing so.
+type forwarding struct {
+	url     string // to ask; empty: it does
+	node    string
+	tell    func(cluster.Note)
+	log     *slog.Logger
+	changed chan struct{} // buffered 1
+	yes     atomic.Bool
+}
+
+func newForwarding(o options, tell func(cluster.Note), log *slog.Logger) *forwarding {
+	f := &forwarding{url: o.ready, node: o.node, tell: tell, log: log, changed: make(chan struct{}, 1)}
+	f.yes.Store(o.ready == "")
+	return f
+}
+
+func (f *forwarding) does() bool { return f.yes.Load() }
+
+// run asks until there is an answer.
+func (f *forwarding) run(ctx context.Context) error {
+	if f.does() {
+		return nil
+	}
+	var up unix.Sysinfo_t
+	if err := unix.Sysinfo(&up); err != nil {
+		return fmt.Errorf("read for how long this node has been up: %w", err)
+	}
+	start := time.Now()
+	for told := false; ; {
+		err := f.ask(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if waited := time.Since(start); settled(err, waited, time.Duration(up.Uptime)*time.Second+waited) {
+			f.settle(err, waited, told)
+			return nil
+		}
+		if !told {
+			told = true
+			f.say(corev1.EventTypeWarning, v1beta1.ReasonNotForwarding, fmt.Sprintf("no BGP routes are offered before this node forwards, for %s at most: %v", askFor, err))
+		}
+		if !cluster.Sleep(ctx, askEvery) {
+			return nil
+		}
+	}
+}
+
+// settled reports whether to ask no more: the answer is yes, or it has taken too
+// long, or nobody is there to ask, on a node that has not just booted. So a
+// cluster without kube-proxy doesn't wait at every restart of a speaker.
+func settled(err error, waited, up time.Duration) bool {
+	return err == nil || waited >= askFor || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
+}
+
+// settle has the routes offered.
+func (f *forwarding) settle(err error, waited time.Duration, told bool) {
+	f.yes.Store(true)
+	cluster.Signal(f.changed)
+	switch {
+	case err != nil:
+		f.say(corev1.EventTypeWarning, v1beta1.ReasonForwardingUnknown, fmt.Sprintf("BGP routes are offered although nobody says that this node forwards; set --ready-check to what can tell, or to nothing: %v", err))
+	case told:
+		f.say(corev1.EventTypeNormal, v1beta1.ReasonForwarding, fmt.Sprintf("this node forwards, after %s: BGP routes are offered", waited.Round(time.Millisecond)))
+	}
+}
+
+// say logs, and tells the Node; events name it as those of the kubelet do.
+func (f *forwarding) say(kind, reason, text string) {
+	f.log.Info("readiness to forward", "reason", reason, "text", text)
+	f.tell(cluster.Note{
+		About: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: f.node, UID: types.UID(f.node)},
+		Type:  kind, Reason: reason, Action: "Announce", Message: text,
+	})
+}
+
+// ask returns nil if the answer is yes.
+func (f *forwarding) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
+	if err != nil {
+		return fmt.Errorf("ask whether this node forwards: %w", err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask whether this node forwards: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s says %s", f.url, answer.Status)
+	}
+	return nil
+}

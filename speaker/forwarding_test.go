@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+func TestSettled(t *testing.T) {
+	refused := fmt.Errorf("ask: %w", syscall.ECONNREFUSED)
+	for _, c := range []struct {
+		name       string
+		err        error
+		waited, up time.Duration
+		want       bool
+	}{
+		{"the answer is yes", nil, 0, time.Second, true},
+		{"the answer is no", errors.New("503"), 59 * time.Second, time.Hour, false},
+		{"the answer is no for too long", errors.New("503"), time.Minute, time.Hour, true},
+		{"nobody is there on a node that has booted", refused, 0, 4 * time.Minute, false},
+		{"nor after too long", refused, time.Minute, 2 * time.Minute, true},
+		{"nobody is there on a node that has long been up", refused, 0, 5 * time.Minute, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := settled(c.err, c.waited, c.up); got != c.want {
+				t.Errorf("%t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestForwardingWaitsForTheAnswer(t *testing.T) {
+	var asked atomic.Int32
+	kubeProxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer kubeProxy.Close()
+	var told []string
+	f := newForwarding(options{ready: kubeProxy.URL, node: "n"}, func(n cluster.Note) { told = append(told, n.Type+" "+n.Reason+" "+n.About.Name) }, slog.New(slog.DiscardHandler))
+	if f.does() {
+		t.Error("it forwards before anybody was asked")
+	}
+	if err := f.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !f.does() || asked.Load() != 3 {
+		t.Errorf("it forwards: %t, after %d questions", f.does(), asked.Load())
+	}
+	if d := cmp.Diff([]string{"Warning NotForwarding n", "Normal Forwarding n"}, told); d != "" {
+		t.Error(d)
+	}
+	select {
+	case <-f.changed:
+	default:
+		t.Error("nobody was told to look")
+	}
+	if f := newForwarding(options{}, nil, nil); !f.does() || f.run(t.Context()) != nil {
+		t.Error("it waits with nobody to ask")
+	}
+}
