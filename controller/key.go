@@ -26,15 +26,14 @@ type keeper struct {
 	namespace string
 }
 
-// run looks until the Secret is there. Any replica may: the first that creates
+// run looks now and again whether the Secret is there. Any replica may: the first that creates
 // it has made the key.
 func (k keeper) run(ctx context.Context) error {
 	for pause := firstRetry; ; pause = min(2*pause, time.Minute) {
 		err := k.ensure(ctx)
 		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
+			pause = keyEvery // somebody may delete it
+		} else if ctx.Err() == nil {
 			k.log.Warn("can't make the speakers' key; trying again", "err", err, "after", pause)
 		}
 		if !cluster.Sleep(ctx, pause) {
@@ -45,6 +44,9 @@ func (k keeper) run(ctx context.Context) error {
 
 // firstRetry is the pause after the first failure.
 const firstRetry = time.Second
+
+// keyEvery is the pause while the Secret is there.
+const keyEvery = time.Minute
 
 func (k keeper) ensure(ctx context.Context) error {
 	secret := &corev1.Secret{}

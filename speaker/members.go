@@ -36,7 +36,7 @@ func (p presence) there(node string) bool {
 	case !leased:
 		return false
 	case standing == membership.Gone:
-		return p.proven[node]
+		return p.proven[node] && !p.lost[node]
 	case known && standing != membership.Unheard:
 		return true
 	default:
@@ -48,6 +48,7 @@ func (p presence) there(node string) bool {
 // count as gone, since it is gone for its watchers.
 func (r *reconciler) prove(p *presence) {
 	p.proven = map[string]bool{}
+	maps.DeleteFunc(r.goneAt, func(node string, _ time.Time) bool { return p.Standing[node] != membership.Gone })
 	for node, standing := range p.Standing {
 		renewed, leased := p.leased[node]
 		if standing != membership.Gone || !leased {
@@ -84,7 +85,9 @@ func (r *reconciler) presence(ctx context.Context) (presence, error) {
 
 // gather tells the group who should be there.
 func (r *reconciler) gather(ctx context.Context, p presence, nodes []corev1.Node) error {
-	if r.membershipPort == 0 {
+	// Who hears of this speaker counts on it: not before it may claim something.
+	r.joined = r.joined || r.beat.connected()
+	if r.membershipPort == 0 || !r.joined {
 		return nil
 	}
 	keys, err := r.keys(ctx)
@@ -97,7 +100,7 @@ func (r *reconciler) gather(ctx context.Context, p presence, nodes []corev1.Node
 	should := p.members(r.node)
 	for i := range nodes {
 		if addr := addressOf(&nodes[i]); addr.IsValid() && slices.Contains(should, nodes[i].Name) {
-			config.Members = append(config.Members, membership.Member{Name: nodes[i].Name, Addr: addr})
+			config.Members = append(config.Members, membership.Member{Name: nodes[i].Name, Addr: addr, Silent: p.lost[nodes[i].Name]})
 		}
 	}
 	r.group.Set(config)
@@ -120,11 +123,11 @@ func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
 		return nil, fmt.Errorf("read the speakers' key: %w", err)
 	}
 	var out [][]byte
-	if key, ok := secret.Data[cluster.MembershipKey]; ok {
+	if key := secret.Data[cluster.MembershipKey]; len(key) > 0 {
 		out = append(out, key)
 	}
 	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
-		if name != cluster.MembershipKey {
+		if name != cluster.MembershipKey && len(secret.Data[name]) > 0 {
 			out = append(out, secret.Data[name])
 		}
 	}

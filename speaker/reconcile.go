@@ -36,6 +36,7 @@ type reconciler struct {
 	neighbors *network.Neighbors
 	forwards  *forwarding
 	departure
+	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
 	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease's renewal when that was seen
 	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
@@ -85,8 +86,8 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 	if withheld || len(r.goneAt) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
 	}
-	if len(r.handing) > 0 {
-		within(handover)
+	for _, h := range r.handing {
+		within(max(time.Until(h.since.Add(handover)), 0) + time.Millisecond)
 	}
 	return soonest
 }
@@ -116,6 +117,8 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
 	if view.Isolated {
 		others = nil
+		// What happens meanwhile is asked for, past the cache, before anything is taken up again.
+		r.beat.lastEcho.Store(nil)
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
 	if d.offers = r.forwards.does(); d.offers {

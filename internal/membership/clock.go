@@ -27,6 +27,9 @@ func (c *core) tick(now time.Time) {
 			}
 		case !s.lost.IsZero() && !s.judged && !now.Before(s.lost.Add(answers)):
 			c.judge(now, name)
+		case c.doubts(name) && !now.Before(s.down.Add(doubt)):
+			*s = sight{worked: s.worked, down: s.down, lost: now, doubted: true}
+			c.vote(now, name, false)
 		}
 	}
 	if c.isolated && !now.Before(c.inquired.Add(probing)) {
@@ -35,8 +38,8 @@ func (c *core) tick(now time.Time) {
 	}
 	if !now.Before(c.gossiped.Add(gossip)) {
 		c.gossiped = now
-		if facts := c.news(now); len(facts) > 0 {
-			c.send(c.ring.neighbors(c.self), message{Facts: facts})
+		if facts, to := c.news(now), c.ring.neighbors(c.self); len(facts) > 0 && len(to) > 0 {
+			c.send(to, message{Facts: facts})
 		}
 		c.send(c.strangers(), message{Hello: true, Facts: []fact{c.own()}})
 	}
@@ -63,6 +66,8 @@ func (c *core) next() time.Time {
 			}
 		case !s.lost.IsZero() && !s.judged && c.standing(name) != Gone:
 			sooner(s.lost.Add(answers))
+		case c.doubts(name):
+			sooner(s.down.Add(doubt))
 		}
 	}
 	if c.isolated {

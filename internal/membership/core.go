@@ -24,6 +24,9 @@ const (
 	// reunion is how long a speaker that was cut off waits for its sessions when
 	// somebody else answers again.
 	reunion = 3 * time.Second
+	// doubt is how long a member that says it is there, and whose session has
+	// worked before or whose Lease is over, may be without a session that is Up.
+	doubt = 5 * time.Second
 )
 
 // repeats is when a datagram that matters is sent again. Who has it already
@@ -38,6 +41,7 @@ type core struct {
 	life    uint64
 	stopped bool // this speaker is restarting
 	members []string
+	silent  map[string]bool // members whose Leases are over
 	ring    ring
 
 	facts map[string]*known
@@ -66,6 +70,7 @@ type known struct {
 	tell   time.Time // neighbors are told of a Present until then
 	probed time.Time
 	missed int
+	warned bool // of a Gone: the member was told
 }
 
 // sight is what an own session shows.
@@ -74,6 +79,10 @@ type sight struct {
 	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
 	judged bool      // the time for answers is over
 	past   bool      // it is of an earlier life, until it is Up
+
+	worked  bool      // it has been Up some time
+	down    time.Time // since when it is not Up
+	doubted bool      // it is lost for it did not come Up in time
 }
 
 // letter is a message to send; to is nil for all members.
@@ -114,11 +123,17 @@ func (c *core) set(now time.Time, members []string) {
 	maps.DeleteFunc(c.sees, func(name string, _ *sight) bool { return !slices.Contains(neighbors, name) })
 	for _, n := range neighbors {
 		if c.sees[n] == nil {
-			c.sees[n] = &sight{}
+			c.sees[n] = &sight{down: now}
 		}
 	}
 	if !slices.Contains(before, c.self) && !gone(c.self) {
 		c.announce()
+	}
+	if len(c.sees) == 0 {
+		c.isolate(false) // there is nobody to hear
+	}
+	for _, name := range c.members { // some that had a vote may be gone
+		c.judge(now, name)
 	}
 }
 
@@ -163,7 +178,7 @@ func (c *core) learn(now time.Time, f fact) {
 	if k == nil || k.Life != f.Life {
 		delete(c.votes, f.Member)
 		if s := c.sees[f.Member]; s != nil && !s.up {
-			*s = sight{past: true}
+			*s = sight{past: true, worked: s.worked, down: now}
 		}
 	}
 	if before != Present && f.Standing == Present {
@@ -196,6 +211,7 @@ func (c *core) hear(now time.Time, m message) {
 			c.send([]string{m.From}, message{Facts: []fact{c.told(now, f.Member)}})
 		}
 		c.learn(now, f)
+		c.doubtNews(m.From, f)
 	}
 	if m.Hello && !c.stopped {
 		c.send([]string{m.From}, message{Facts: []fact{c.own()}})
@@ -210,6 +226,20 @@ func (c *core) hear(now time.Time, m message) {
 		c.send([]string{m.From}, message{Sees: &fact{Member: m.Lost.Member, Life: c.lifeOf(m.Lost.Member)}})
 	}
 	c.count(now, m.From, *m.Lost, false)
+}
+
+// doubtNews tells a member that somebody holds it for gone, if there is reason
+// to think that it lives: its session here is Up, or the news comes from somebody
+// who does not watch it, so that it may be old. The living contradict.
+func (c *core) doubtNews(from string, f fact) {
+	k, s := c.facts[f.Member], c.sees[f.Member]
+	if f.Standing != Gone || k == nil || k.fact != f || k.warned {
+		return
+	}
+	if s != nil && s.up || !slices.Contains(c.ring.neighbors(f.Member), from) {
+		k.warned = true
+		c.send([]string{f.Member}, message{Facts: []fact{f}})
+	}
 }
 
 // accuse takes in that somebody holds this speaker for restarting or gone. It

@@ -16,11 +16,16 @@ func (c *core) watched(now time.Time, name string, up, lost bool) {
 	was := *s
 	switch {
 	case up:
-		*s = sight{up: true}
+		*s = sight{up: true, worked: true}
+	case was.up:
+		*s = sight{worked: true, down: now}
+	}
+	switch {
+	case up || was.doubted:
 	case !lost:
-		*s = sight{}
+		s.lost, s.judged = time.Time{}, false
 	case was.lost.IsZero():
-		*s = sight{lost: now}
+		s.lost, s.judged = now, false
 	}
 	c.stale = c.stale || was.up != up
 	switch {
@@ -68,20 +73,29 @@ func (c *core) judge(now time.Time, name string) {
 		}
 	}
 	switch {
-	case lost > 1 && lost > seen:
+	case lost > 1 && 2*lost > len(c.ring.neighbors(name)):
 		c.declare(now, name)
 		return
 	case now.Before(s.lost.Add(answers)):
-		return
+		return // the others may yet say that they see it
 	}
 	s.judged = true
 	switch {
+	case lost > 1 && lost > seen:
+		c.declare(now, name)
 	case lost > 1 || seen > 0:
 	case c.hears(name):
 		c.declare(now, name)
 	default:
 		c.inquire("")
 	}
+}
+
+// doubts says that a member says it is there, and no session shows it, though
+// one has before or Kubernetes does not hear of it either.
+func (c *core) doubts(name string) bool {
+	s, k := c.sees[name], c.facts[name]
+	return s != nil && !s.up && s.lost.IsZero() && k != nil && k.Standing == Present && (s.worked || c.silent[name])
 }
 
 // held says that a member has asked for patience, and gives no cause to doubt.
@@ -185,7 +199,7 @@ func (c *core) overdue(now time.Time, name string) {
 	k := c.facts[name]
 	k.missed = misses
 	if s := c.sees[name]; s != nil && !s.up {
-		*s = sight{lost: now}
+		*s = sight{worked: s.worked, down: s.down, lost: now}
 		c.vote(now, name, false)
 	}
 }

@@ -29,6 +29,8 @@ import (
 type Member struct {
 	Name string     // of its node
 	Addr netip.Addr // where it can be reached: its node's address
+	// Silent: Kubernetes does not hear of it either.
+	Silent bool
 }
 
 // Config is what a Group is to do. The zero Config watches nobody.
@@ -190,16 +192,23 @@ func (g *Group) Run(ctx context.Context) error {
 func (g *Group) configure(c *core) map[string]netip.Addr {
 	config := g.config.Load()
 	addrs := map[string]netip.Addr{}
-	for _, m := range config.Members {
-		addrs[m.Name] = m.Addr
+	c.silent = map[string]bool{}
+	if len(config.Keys) > 0 { // without, nothing can be found out, and what was is old
+		for _, m := range config.Members {
+			addrs[m.Name], c.silent[m.Name] = m.Addr, m.Silent
+		}
 	}
 	c.set(time.Now(), slices.Collect(maps.Keys(addrs)))
+	keys := bfdKeys(config.Keys)
+	if len(keys) < len(config.Keys) {
+		g.log.Warn("two of the speakers' keys can't be told apart in BFD packets: make another one in the place of the newer before the two are swapped")
+	}
 	var sessions []bfd.Session
-	if len(config.Keys) > 0 {
+	if len(keys) > 0 {
 		for _, name := range c.ring.neighbors(g.self) {
 			sessions = append(sessions, bfd.Session{
 				Path:     bfd.Path{Peer: addrs[name], Hops: bfd.Multihop, Port: config.Port},
-				Transmit: config.Interval, Receive: config.Interval, Multiplier: config.Multiplier, Keys: bfdKeys(config.Keys),
+				Transmit: config.Interval, Receive: config.Interval, Multiplier: config.Multiplier, Keys: keys,
 			})
 		}
 	}

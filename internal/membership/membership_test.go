@@ -267,3 +267,56 @@ func TestRing(t *testing.T) {
 		}
 	}
 }
+
+// Speakers don't hear of a new Node, or of one that was removed, at the same time.
+func TestTheyDisagreeWhoShouldBeThere(t *testing.T) {
+	in(t, 12, func(w *world) {
+		fewer := w.config
+		fewer.Members = w.config.Members[:11]
+		for i, name := range namesOf(w)[:11] {
+			if i%2 == 0 {
+				w.nodes[name].Set(fewer)
+			}
+		}
+		w.plug("n12", false)
+		time.Sleep(3 * time.Second)
+		w.plug("n12", true)
+		time.Sleep(3 * time.Second)
+		w.nodes["n1"].Set(Config{Keys: w.config.Keys, Port: w.config.Port, Members: w.config.Members[1:]}) // not even itself
+		time.Sleep(3 * time.Second)
+		for _, name := range namesOf(w) {
+			w.nodes[name].Set(w.config)
+		}
+		w.meet()
+		w.stays(10*time.Second, "")
+	})
+}
+
+func TestASpeakerThatDiesJustAfterItsRestart(t *testing.T) {
+	in(t, 9, func(w *world) {
+		w.stop("n3")
+		w.hush("n3", true)
+		w.again("n3")
+		w.agree(50*time.Millisecond, "", "n3")
+		w.kill("n3")
+		w.agree(doubt+soon, " n3 Gone", "n3")
+	})
+}
+
+func TestWithoutAKeyNothingIsKnown(t *testing.T) {
+	in(t, 4, func(w *world) {
+		for _, n := range w.nodes {
+			config := w.config
+			config.Keys = nil
+			n.Set(config)
+		}
+		synctest.Wait()
+		for name, n := range w.nodes {
+			if v := n.View(); len(v.Standing) > 0 || v.Up > 0 || n.Heard() {
+				t.Errorf("%s still knows %+v", name, v)
+			}
+			n.Set(w.config)
+		}
+		w.meet()
+	})
+}

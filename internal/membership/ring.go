@@ -39,10 +39,10 @@ func (r ring) after(name string) []string {
 }
 
 // neighbors returns those with whom name has a session, the nearest successor
-// first. If a is a neighbor of b, b is one of a.
+// first; none if name is no member. If a is a neighbor of b, b is one of a.
 func (r ring) neighbors(name string) []string {
 	others := r.after(name)
-	if len(r) <= mesh {
+	if len(others) == 0 || len(r) <= mesh {
 		return others
 	}
 	return slices.Concat(others[:successors], others[len(others)-successors:])
