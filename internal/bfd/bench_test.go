@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -72,15 +70,6 @@ func paced(ours, theirs []bfd.Session) map[string]pace {
 	return whose
 }
 
-// loss reads what a child tells of one.
-func loss(b *testing.B, words []string) (who string, at time.Time) {
-	nanos, err := strconv.ParseInt(words[1], 10, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return words[0], time.Unix(0, nanos)
-}
-
 // How long after the peer fell silent a session is lost. The peer is stopped,
 // which from here looks like a path that is cut.
 func BenchmarkDetection(b *testing.B) {
@@ -99,11 +88,11 @@ func BenchmarkDetection(b *testing.B) {
 				b.Fatal(err)
 			}
 			for n := 0; n < len(ours); {
-				who, at := loss(b, c.await(b, "lost"))
-				if at.Before(cut) { // another reason
+				l := readLoss(b, c.await(b, "lost"))
+				if l.at.Before(cut) { // another reason
 					continue
 				}
-				times[whose[who]] = append(times[whose[who]], at.Sub(cut))
+				times[whose[l.peer]] = append(times[whose[l.peer]], l.at.Sub(cut))
 				n++
 			}
 			if err := peer.Process.Signal(syscall.SIGCONT); err != nil {
@@ -136,15 +125,12 @@ func BenchmarkFalseAlarms(b *testing.B) {
 		burn(b)
 		time.Sleep(time.Minute)
 		alarms := map[pace]int{}
-		for _, line := range c.finish() {
-			if words := strings.Fields(line); words[0] == "lost" {
-				who, _ := loss(b, words[1:])
-				alarms[whose[who]]++
-			}
+		for _, l := range c.losses(b) {
+			alarms[whose[l.peer]]++
 		}
 		for _, p := range paces {
 			b.ReportMetric(float64(alarms[p])*60/each, fmt.Sprintf("false_alarms_in_an_hour_of_a_session_at_%s,_all_cores_busy,_from_a_minute_of_%d", p, each))
 		}
-		b.ReportMetric(float64(len(watcher.finish())), "times_that_minute_kept_a_bare_process_waiting_for_"+stalled.String())
+		b.ReportMetric(float64(len(watcher.stalls(b))), "times_that_minute_kept_a_bare_thread_on_a_core_waiting_for_"+stalled.String())
 	}
 }

@@ -108,6 +108,33 @@ func (c child) await(t testing.TB, word string) []string {
 	}
 }
 
+// loss is one that a child tells of.
+type loss struct {
+	peer string
+	at   time.Time
+}
+
+func readLoss(t testing.TB, words []string) loss {
+	t.Helper()
+	var l loss
+	var nanos int64
+	if _, err := fmt.Sscan(strings.Join(words, " "), &l.peer, &nanos); err != nil {
+		t.Fatal(err)
+	}
+	l.at = time.Unix(0, nanos)
+	return l
+}
+
+// losses ends the child and returns what it told of and was not yet read.
+func (c child) losses(t testing.TB) (all []loss) {
+	for _, line := range c.finish() {
+		if words, isLoss := strings.CutPrefix(line, "lost "); isLoss {
+			all = append(all, readLoss(t, strings.Fields(words)))
+		}
+	}
+	return all
+}
+
 // usage is what a child has used.
 type usage struct {
 	at   time.Time
@@ -194,18 +221,26 @@ func tellUsage(t *testing.T) {
 // stalled is how much too late a thread must wake to be told.
 const stalled = 30 * time.Millisecond
 
-// watch writes "stall TIME DURATION" when the machine lets it wait.
+// watch has a thread on each core write "stall TIME DURATION" when it wakes late.
 func watch() {
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // until it is closed, however
-		os.Exit(0)
-	}()
-	for last := time.Now(); ; {
-		time.Sleep(5 * time.Millisecond)
-		now := time.Now()
-		if d := now.Sub(last); d > stalled {
-			fmt.Println("stall", now.UnixNano(), d.Nanoseconds())
-		}
-		last = now
+	for cpu := range runtime.NumCPU() {
+		go func() {
+			runtime.LockOSThread()
+			var only unix.CPUSet
+			only.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &only); err != nil {
+				fmt.Fprintln(os.Stderr, "watch a core:", err)
+				os.Exit(1)
+			}
+			for last := time.Now(); ; {
+				_ = unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil) // a shorter sleep is as good
+				now := time.Now()
+				if d := now.Sub(last); d > stalled {
+					fmt.Println("stall", now.UnixNano(), d.Nanoseconds())
+				}
+				last = now
+			}
+		}()
 	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until it is closed, however
 }

@@ -46,16 +46,17 @@ func (m *meeting) meet() {
 }
 
 // set has the engine hold a session for each path.
-func (m *meeting) set(want bfd.Session) {
-	var all []bfd.Session
-	for _, p := range m.paths {
+func (m *meeting) set(want bfd.Session) { m.engine.Set(onPaths(m.paths, want)) }
+
+func onPaths(paths []path, want bfd.Session) (all []bfd.Session) {
+	for _, p := range paths {
 		want.Peer, want.Local = netip.MustParseAddr(p.theirs), netip.MustParseAddr(p.ours)
 		if want.Hops == bfd.SingleHop {
 			want.Device = "eth0"
 		}
 		all = append(all, want)
 	}
-	m.engine.Set(all)
+	return all
 }
 
 // ours waits until the engine says so of each session.
