@@ -46,6 +46,9 @@ type reconciler struct {
 	thought   func()                   // called after the first pass, and perhaps again
 }
 
+// listing is the pause until the links may have been listed.
+const listing = 20 * time.Millisecond
+
 // decision is a plan and what it was made from.
 type decision struct {
 	announce.Plan
@@ -65,6 +68,9 @@ func decide(s sight) *decision {
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
+	if !r.links.Listed() {
+		return listing, nil // or this node would say that it has no links, and lose its addresses
+	}
 	s, err := r.look(ctx)
 	if err != nil {
 		return 0, err

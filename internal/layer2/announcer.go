@@ -41,6 +41,7 @@ type Announcer struct {
 	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
 	changed  chan struct{}          // buffered 1: links changed
 	turned   chan struct{}          // buffered 1: standings changed
+	listed   atomic.Bool            // links is what the kernel has
 	ledger   ledger
 }
 
@@ -102,6 +103,9 @@ func (a *Announcer) Links() []Link {
 	return links
 }
 
+// Listed reports whether Links is what the kernel has: not before Run has asked.
+func (a *Announcer) Listed() bool { return a.listed.Load() }
+
 // Changed returns the channel that gets a value after Links has changed;
 // changes that nobody has read yet merge into one.
 func (a *Announcer) Changed() <-chan struct{} { return a.changed }
@@ -147,6 +151,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	wg.Go(func() { watch.Run(ctx) })
 
 	var devices []link.Device
+	known := false // devices were told
 	var cuts link.Cuts
 	settled := time.NewTimer(0)
 	defer settled.Stop()
@@ -157,11 +162,13 @@ func (a *Announcer) Run(ctx context.Context) error {
 			return nil
 		case devices = <-watch.Devices():
 			a.askKernel()
+			known = true
 		case <-a.wake:
 		case <-settled.C:
 		}
 		links, next := cuts.Links(devices, time.Now())
 		a.publish(links)
+		a.listed.Store(known)
 		settled.Reset(next)
 		wanted := roles(devices, a.claims.Load())
 		for r, w := range workers {
