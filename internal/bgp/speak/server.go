@@ -24,11 +24,6 @@ import (
 // hold time if the router has stopped reading. Then the server is left behind.
 const stopPatience = 5 * time.Second
 
-// parting is between taking leave of a peer and clearing the server's
-// configuration, which the session's goroutines read until they have ended, and
-// nothing tells when they have.
-const parting = 100 * time.Millisecond
-
 // Pool makes gobgp servers, and keeps the stopped ones for reuse: a server's main
 // loop cannot be ended, so each one thrown away would leave a goroutine and
 // some kilobytes behind for ever. Make one with NewPool.
@@ -58,7 +53,6 @@ type Server struct {
 	logger  *logger
 	prepend uint32 // AS number for routes that ask for prepending; 0: none
 	unwatch context.CancelFunc
-	peer    *api.DeletePeerRequest // names the peer that was added; nil: none was
 }
 
 // Listener hears of a session, from several goroutines and with locks of
@@ -118,12 +112,8 @@ func (b *Server) Stop() {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		if b.peer != nil && b.gobgp.DeletePeer(context.Background(), b.peer) == nil {
-			time.Sleep(parting)
-		}
 		// Its only error is a nil request.
 		_ = b.gobgp.StopBgp(context.Background(), &api.StopBgpRequest{})
-		b.peer = nil
 	}()
 	patience := time.NewTimer(stopPatience)
 	defer patience.Stop()
@@ -202,11 +192,9 @@ func (b *Server) refuseAll(ctx context.Context) error {
 func (b *Server) AddPeer(p announce.Peer) error {
 	b.pool.globals.RLock()
 	defer b.pool.globals.RUnlock()
-	config := peerConfig(p)
-	if err := b.gobgp.AddPeer(context.Background(), &api.AddPeerRequest{Peer: config}); err != nil {
+	if err := b.gobgp.AddPeer(context.Background(), &api.AddPeerRequest{Peer: peerConfig(p)}); err != nil {
 		return fmt.Errorf("add peer %s: %w", p.Addr, err)
 	}
-	b.peer = &api.DeletePeerRequest{Address: config.Conf.NeighborAddress, Interface: config.Conf.NeighborInterface}
 	return nil
 }
 
