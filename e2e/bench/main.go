@@ -68,15 +68,20 @@ func steps() []step {
 	}
 }
 
-// apart is a part that has a rack of its own.
+// apart is a part that has racks of its own, one for each kind of router.
 type apart struct {
-	name  string
-	nodes int
-	do    func(context.Context, *lab.Rack, int) error
+	name    string
+	nodes   int
+	routers []string
+	do      func(context.Context, *lab.Rack, options) error
 }
 
 func aparts() []apart {
-	return []apart{{"neighbours", 1, neighbours}, {"outage", 3, outages}}
+	return []apart{
+		{"neighbours", 1, []string{"none"}, neighbours},
+		{"outage", 3, []string{"none"}, outages},
+		{"routes", 1, []string{"bird", "frr"}, routes},
+	}
 }
 
 func partNames() []string {
@@ -118,9 +123,11 @@ func run(ctx context.Context, o options) error {
 		if !slices.Contains(chosen, a.name) {
 			continue
 		}
-		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none"}
-		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o.rounds) }); err != nil {
-			return err
+		for _, router := range a.routers {
+			rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router}
+			if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o) }); err != nil {
+				return err
+			}
 		}
 	}
 	fmt.Printf("the whole bench took %s\n", time.Since(start).Round(time.Second))
