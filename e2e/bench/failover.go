@@ -33,7 +33,7 @@ type failover struct {
 
 // failovers measures the time from a failure to the new owner's first
 // announcement, as the client sees it.
-func failovers(ctx context.Context, r *lab.Rack, rounds int) error {
+func failovers(ctx context.Context, r *lab.Rack, o options) error {
 	if err := kubectl(ctx, r, site, "apply", "-f", "-"); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func failovers(ctx context.Context, r *lab.Rack, rounds int) error {
 			}
 		}
 		var times []time.Duration
-		runs := failoversPerRound * rounds
+		runs := failoversPerRound * o.rounds
 		for run := range runs {
 			fmt.Printf("failover, %s, %d of %d\n", c.name, run+1, runs)
 			took, err := f.fail(ctx, c.harm, c.mend)

@@ -68,20 +68,22 @@ func steps() []step {
 	}
 }
 
-// apart is a part that has a rack of its own.
+// apart is a part that has racks of its own, one for each kind of router.
 type apart struct {
-	name  string
-	nodes int
-	do    func(context.Context, *lab.Rack, int) error
-	flags []string // of the speakers
+	name    string
+	nodes   int
+	routers []string
+	do      func(context.Context, *lab.Rack, options) error
+	flags   []string // of the speakers
 }
 
 func aparts() []apart {
 	return []apart{
-		{name: "neighbours", nodes: 1, do: neighbours},
-		{name: "outage", nodes: 3, do: outages},
-		{name: "failover", nodes: 3, do: failovers},
-		{name: "failover-fast", nodes: 3, do: failovers, flags: []string{"--membership-interval=50ms", "--membership-multiplier=3"}},
+		{name: "neighbours", nodes: 1, routers: []string{"none"}, do: neighbours},
+		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
+		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},
+		{name: "failover-fast", nodes: 3, routers: []string{"none"}, do: failovers, flags: []string{"--membership-interval=50ms", "--membership-multiplier=3"}},
+		{name: "routes", nodes: 1, routers: []string{"bird", "frr"}, do: routes},
 	}
 }
 
@@ -127,9 +129,11 @@ func run(ctx context.Context, o options) error {
 		if !slices.Contains(chosen, a.name) {
 			continue
 		}
-		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: "none", SpeakerFlags: a.flags}
-		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o.rounds) }); err != nil {
-			return err
+		for _, router := range a.routers {
+			rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router, SpeakerFlags: a.flags}
+			if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o) }); err != nil {
+				return err
+			}
 		}
 	}
 	if slices.Contains(chosen, bfdPart) {

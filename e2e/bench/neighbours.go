@@ -57,7 +57,7 @@ const (
 
 // neighbours measures how fast ARP is answered, against the kernel for an
 // address of its own, and what frames for others cost the speaker.
-func neighbours(ctx context.Context, r *lab.Rack, rounds int) error {
+func neighbours(ctx context.Context, r *lab.Rack, o options) error {
 	if err := kubectl(ctx, r, lone, "apply", "-f", "-"); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func neighbours(ctx context.Context, r *lab.Rack, rounds int) error {
 	}
 	defer c.Close()
 	rows := [][]string{{"ARP answers", "p50 kernel", "p50", "ratio", "p99 kernel", "p99", "ratio"}}
-	for range rounds {
+	for range o.rounds {
 		kernel, ours, err := c.race(ctx, r)
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func neighbours(ctx context.Context, r *lab.Rack, rounds int) error {
 		return err
 	}
 	rows = [][]string{{"processor time of the speaker", "at rest", "with " + strconv.Itoa(foreign) + " foreign ARP frames", "of which woke it"}}
-	for range rounds {
+	for range o.rounds {
 		rest, _, err := c.cost(ctx, r, false)
 		if err != nil {
 			return err

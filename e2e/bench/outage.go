@@ -48,7 +48,7 @@ const address = "192.0.2.100"
 
 // outages measures how long a client gets no connection when the node that
 // answers for an address fails in several ways.
-func outages(ctx context.Context, r *lab.Rack, rounds int) error {
+func outages(ctx context.Context, r *lab.Rack, o options) error {
 	if err := kubectl(ctx, r, site, "apply", "-f", "-"); err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func outages(ctx context.Context, r *lab.Rack, rounds int) error {
 		{"nothing happens (the floor)", func() error { return nil }, func() error { return nil }},
 	} {
 		var times []time.Duration
-		for round := range rounds {
-			fmt.Printf("outage, %s, round %d of %d\n", f.name, round+1, rounds)
+		for round := range o.rounds {
+			fmt.Printf("outage, %s, round %d of %d\n", f.name, round+1, o.rounds)
 			if err := owned(ctx, r); err != nil {
 				return err
 			}

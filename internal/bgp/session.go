@@ -162,9 +162,10 @@ func soonest(a, b time.Duration) time.Duration {
 // watchRouter begins or ends BFD with the router of p, and returns when to look
 // again (0: never).
 func (s *session) watchRouter(p announce.Peer) time.Duration {
-	wait := time.Until(watchFrom(p, s.status.seen(), s.made))
-	if p.BFD.Multiplier == 0 {
-		wait = 0
+	now := s.status.seen()
+	wait := time.Until(watchFrom(p, now, s.made))
+	if p.BFD.Multiplier == 0 || now.session == Established && s.watch.has(s) {
+		wait = 0 // nothing is to begin, or it has: a session that comes up then must not end it
 	}
 	if wait > 0 {
 		p.BFD = announce.BFD{}

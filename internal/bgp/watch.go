@@ -106,6 +106,13 @@ func (w *watch) set(s *session, p announce.Peer) {
 	signal(s.status.news)
 }
 
+func (w *watch) has(s *session) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, has := w.want[s]
+	return has
+}
+
 // equal compares all that watching sets.
 func (x watched) equal(y watched) bool {
 	return x.name == y.name && x.hops == y.hops && x.Path == y.Path && x.Transmit == y.Transmit && x.Receive == y.Receive &&

@@ -150,6 +150,17 @@ func TestOnlyABrokenPathEndsASession(t *testing.T) {
 	if st := state(s, "p"); st.Drops != 1 {
 		t.Errorf("what BFD has seen before ended a later session: %+v", st)
 	}
+
+	router.stop()
+	watchedAs(t, s, "p", bfd.Down)
+	watchedAs(t, s, "p", bfd.Up) // after a while without a session
+	ups := there.States()[0].Ups
+	router.start(t)
+	establish(t, s, "p")
+	router.counts(t, "r4", 1)
+	if st := there.States()[0]; st.Ups != ups || st.Status != bfd.Up {
+		t.Errorf("BFD did not go on when the session came up: %+v", st)
+	}
 }
 
 func TestARouterThatSignalsDownEndsTheSession(t *testing.T) {
@@ -225,4 +236,22 @@ func TestFRRWatchesAndIsWatched(t *testing.T) {
 		establish(t, s, p.Peer.Name)
 		watchedAs(t, s, p.Peer.Name, bfd.Up)
 	}
+}
+
+func TestAnUnnumberedRouterIsWatched(t *testing.T) {
+	if !inRack(t) {
+		return
+	}
+	zebra := "interface eth0\n no ipv6 nd suppress-ra\n ipv6 nd ra-interval 1\n"
+	startFRR(t, os.Getenv(routerNS), frrHead+" neighbor eth0 interface remote-as external\n neighbor eth0 bfd profile fast\n"+activate("eth0"), zebra)
+	s, _ := startSessions(t)
+	p := quick(announce.Peer{Name: "p", Interface: "eth0", LocalASN: 64512, ASN: announce.ExternalASN, DualStack: true, ConnectTime: time.Second}, announce.SingleHop)
+	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32")}})
+	establish(t, s, "p")
+	watchedAs(t, s, "p", bfd.Up)
+	lose(t, true)
+	fails(t, s, "p", "BFD: detection time expired")
+	lose(t, false)
+	establish(t, s, "p")
+	watchedAs(t, s, "p", bfd.Up)
 }
