@@ -209,7 +209,9 @@ func (s *session) review(peer announce.Peer) {
 	case now.lost:
 		s.lost(now.up)
 	case watched && now.session == Established && by.LastOutage.At.After(now.since) && severed(by) != "":
-		s.lost(s.status.lose(severed(by)))
+		if up, was := s.status.lose(severed(by)); was {
+			s.lost(up)
+		}
 	case len(changes) > 0:
 		s.status.reset(changes)
 		s.hangUp()

@@ -138,18 +138,24 @@ func (r run) Reached(state SessionState, asn uint32) {
 	signal(s.wake)
 }
 
-// lose records that BFD has found the path of a session broken that is up, and
-// returns for how long it was.
-func (s *status) lose(why string) time.Duration {
+// lose records that BFD has found the path of a session broken, and closes the
+// run. It returns for how long the session was up; was is false if the server has
+// found out meanwhile that it no longer is.
+func (s *status) lose(why string) (up time.Duration, was bool) {
 	s.mu.Lock()
+	if s.now.session != Established {
+		s.mu.Unlock()
+		return 0, false
+	}
 	s.drops++
 	s.cuts++
+	s.run++
 	s.failure, s.told = why, time.Now()
 	peer, up := s.peer, time.Since(s.since)
+	s.enter(Idle)
 	s.mu.Unlock()
 	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
-	signal(s.news)
-	return up
+	return up, true
 }
 
 // fail records an error of the session.

@@ -178,3 +178,26 @@ func TestPickOther(t *testing.T) {
 		t.Errorf("a link-local address was taken: %s", got)
 	}
 }
+
+func TestALossByBFDIsCountedOnce(t *testing.T) {
+	s := newStatus()
+	r := s.begin(announce.Peer{Name: "p"})
+	if _, was := s.lose("BFD"); was || s.report().Drops != 0 {
+		t.Errorf("before it was up: %+v", s.report())
+	}
+	r.Reached(Established, 64601)
+	if _, was := s.lose("BFD"); !was {
+		t.Error("it was up, and that was not seen")
+	}
+	r.Failed("NOTIFICATION")
+	r.Reached(Idle, 0)
+	if got := s.report(); got.Drops != 1 || got.Cuts != 1 || got.LastError != "BFD" || got.Session != Idle {
+		t.Errorf("%+v", got)
+	}
+	r = s.begin(announce.Peer{Name: "p"})
+	r.Reached(Established, 64601)
+	r.Reached(Idle, 0)
+	if _, was := s.lose("BFD"); was || s.report().Drops != 2 || s.report().Cuts != 1 {
+		t.Errorf("lost before BFD saw it: %+v", s.report())
+	}
+}
