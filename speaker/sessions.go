@@ -101,6 +101,8 @@ func refusal(by *bfd.State) string {
 	case by == nil || by.Status == bfd.Up:
 	case by.Problem != "":
 		return by.Problem
+	case by.Refused && by.TTL != 0 && by.Session.Hops == bfd.Multihop && by.TTL >= by.Session.MinTTL:
+		return "" // minimumTtl has been changed since
 	case by.Refused && by.TTL != 0 && by.Session.Hops == bfd.Multihop:
 		return fmt.Sprintf("the router's packets arrive with TTL %d, and the BFDProfile's minimumTtl takes none below %d; if the router is no farther away than it should be, "+
 			"it sends a TTL below 255, as BIRD does: set minimumTtl to %[1]d", by.TTL, by.Session.MinTTL)

@@ -103,6 +103,7 @@ func TestWatching(t *testing.T) {
 		{"it did so once", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, LastDiscard: "version", Discarded: 1, Received: 1}, "Down"},
 		{"a TTL too low names the field and what to set", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 63, Discarded: 1},
 			"Down: the router's packets arrive with TTL 63, and the BFDProfile's minimumTtl takes none below 254; if the router is no farther away than it should be, it sends a TTL below 255, as BIRD does: set minimumTtl to 63"},
+		{"the field was changed, and nothing has come since", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 254, Discarded: 1}, "Down"},
 		{"a router that is not on the link names the field", &bfd.State{Status: bfd.Down, Session: near, Refused: true, TTL: 254, Discarded: 1},
 			"Down: the router's packets arrive with TTL 254, and the BFDProfile's hopMode single takes 255 alone: if the router is more than one hop away, set hopMode to multi, and likewise at the router"},
 		{"the router is silent", &bfd.State{Status: bfd.Down, Session: near}, "Down: the router has sent no packet yet to port 3784 (hopMode single)"},

@@ -142,7 +142,7 @@ protocol bgp much {
 	before := establish(t, s, "good")
 	little := flooded("little", "10.9.0.11", "10.9.0.3")
 	much := flooded("much", "10.9.0.12", "10.9.0.4")
-	if much > 3*little {
+	if much > 5*little { // without a limit it would be ten times as much, and more
 		t.Errorf("a flood of 200,000 routes took %d kB, one of 16,384 took %d kB: there is no bound", much, little)
 	}
 	if got := establish(t, s, "good"); !got.Since.Equal(before.Since) {
