@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -218,7 +217,9 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, watchMetrics{r.sessions}, memberMetrics{r}} {
+	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
+	r.took = self.pass
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
