@@ -30,7 +30,7 @@ test: test-packages build lint ## run every test: unit, race, wire, the API's ru
 
 .PHONY: build
 build: ## build all programs into bin/
-	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
 
 .PHONY: generate
 generate: ## regenerate what is derived: deep copies, CRDs, the table of metrics
