@@ -42,6 +42,8 @@ func laws() map[string]law {
 		"internal/announce": {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, why: "it is a pure function"},
 		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
 			why: "it turns objects into values and reaches no API server"},
+		"internal/migrate": {own: []string{"api/v1beta1", "internal/intent", "internal/ipam"}, never: clients, neverStd: pure,
+			why: "it turns objects into objects and reaches no API server"},
 		"internal/layer2":       {own: []string{"internal/announce", "internal/layer2/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/layer2/*":     {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp":          {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
