@@ -28,7 +28,7 @@ test: packages build lint ## run every test: unit, race, wire, the API's rules o
 
 .PHONY: build
 build: ## build all programs into bin/
-	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
 
 .PHONY: generate
 generate: ## regenerate what is derived from the API types: deep copies and CRDs

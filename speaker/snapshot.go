@@ -13,7 +13,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // sight is all that the decision depends on, and what else a pass needs.
@@ -48,16 +47,11 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	if err != nil {
 		return nil, err
 	}
-	var slices discoveryv1.EndpointSliceList
-	if err := cluster.List(ctx, r.reader, &slices); err != nil {
+	var endpoints discoveryv1.EndpointSliceList
+	if err := cluster.List(ctx, r.reader, &endpoints); err != nil {
 		return nil, err
 	}
-	of := map[ipam.Key][]*discoveryv1.EndpointSlice{}
-	for i := range slices.Items {
-		s := &slices.Items[i]
-		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-		of[key] = append(of[key], s)
-	}
+	of := intent.ByService(endpoints.Items)
 	var out []announce.Service
 	for _, svc := range services {
 		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
@@ -107,20 +101,14 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 // are as they are now, the others' as their speakers last told.
 func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs []net.HardwareAddr) {
 	links = map[string][]announce.Link{}
-	for _, s := range speakers {
-		for _, l := range s.Status.Links {
-			link := announce.Link{Name: l.Name, Up: l.Up}
-			if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == len(link.MAC) {
-				link.MAC = [6]byte(mac)
-				macs = append(macs, mac)
+	for i := range speakers {
+		of := intent.Links(&speakers[i])
+		for _, l := range of {
+			if l.MAC != [6]byte{} {
+				macs = append(macs, l.MAC[:])
 			}
-			for _, p := range l.Prefixes {
-				if prefix, err := netip.ParsePrefix(p); err == nil {
-					link.Prefixes = append(link.Prefixes, prefix)
-				}
-			}
-			links[s.Name] = append(links[s.Name], link)
 		}
+		links[speakers[i].Name] = of
 	}
 	links[r.node] = nil
 	for _, l := range r.links.Links() {
@@ -139,16 +127,15 @@ func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	}
 	s.named, s.answers = map[netip.Addr]string{}, map[netip.Addr]string{}
 	for _, c := range claims {
-		a, err := netip.ParseAddr(string(c.Spec.Address))
-		if err != nil {
+		held, ok := intent.HeldClaim(c)
+		if !ok {
 			continue
 		}
-		s.named[a], s.answers[a] = c.Spec.Node, c.Status.Node
-		node := c.Spec.Node
-		if from, taken := r.taken[a]; taken && from == node {
-			node = r.node
+		s.named[held.Addr], s.answers[held.Addr] = held.Node, c.Status.Node
+		if from, taken := r.taken[held.Addr]; taken && from == held.Node {
+			held.Node = r.node
 		}
-		s.Claims = append(s.Claims, announce.HeldClaim{Addr: a, Node: node, Untried: untried(c)})
+		s.Claims = append(s.Claims, held)
 	}
 	return nil
 }
