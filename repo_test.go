@@ -56,7 +56,7 @@ func laws() map[string]law {
 		"internal/world": {own: []string{"internal/intent", "internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
 			why: "it asks those who decide, and reaches no API server"},
 		"internal/cluster":      {own: []string{"internal/intent", "internal/world", "api/v1beta1"}, why: "it reads for the programs and decides nothing"},
-		"cmd/kubectl-steelyard": {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
+		"cmd/kubectl-steelyard": {own: []string{"internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
 		"api/v1beta1":           {never: clients, why: "others import it"},
 		"controller":            {own: []string{"internal/intent", "internal/ipam", "internal/cluster", "api/v1beta1"}, why: "it announces nothing"},
 		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/membership", "internal/membership/*", "api/v1beta1"}, why: "it is wiring"},

@@ -196,10 +196,8 @@ func (d *draft) objects() []Object {
 			panic(fmt.Sprintf("write %s %s: %v", kind, o.GetName(), err)) // our own types
 		}
 		delete(content, "status")
-		u := Object{unstructured.Unstructured{Object: content}, d.from[intent.Ref{Kind: kind, Name: o.GetName()}]}
-		u.SetAPIVersion(v1beta1.GroupVersion().String())
-		u.SetKind(kind)
-		out = append(out, u)
+		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind
+		out = append(out, Object{d.from[intent.Ref{Kind: kind, Name: o.GetName()}], content})
 	}
 	for i := range d.config.Pools {
 		add("IPAddressPool", &d.config.Pools[i])

@@ -47,27 +47,27 @@ type Source struct {
 
 // Plan is what comes of it.
 type Plan struct {
-	Objects []Object
-	Edits   []Edit   // of Services, by name
-	Notes   []Note   // the gravest first
-	Steps   []string // to switch with the addresses kept, in order
-	Class   string   // what Steelyard's flag --load-balancer-class must be
-	Held    int      // addresses in use
+	Objects []Object `json:"objects"`
+	Edits   []Edit   `json:"edits"` // of Services, by name
+	Notes   []Note   `json:"notes"` // the gravest first
+	Steps   []string `json:"steps"` // to switch with the addresses kept, in order
+	Class   string   `json:"class"` // what Steelyard's flag --load-balancer-class must be
+	Held    int      `json:"held"`  // addresses in use
 }
 
 // Object is one of our own, ready to apply.
 type Object struct {
-	unstructured.Unstructured
-	From string // what it was made from, as kind namespace/name
+	From     string         `json:"from"` // what it was made from, as kind namespace/name
+	Manifest map[string]any `json:"manifest"`
 }
 
 // Edit is what a Service must be given.
 type Edit struct {
-	Service     ipam.Key
-	Annotations map[string]string
+	Service     ipam.Key          `json:"service"`
+	Annotations map[string]string `json:"annotations"`
 	// ClearIP: spec.loadBalancerIP must go, since it contradicts an annotation or
 	// asks for what we have not.
-	ClearIP bool
+	ClearIP bool `json:"clearIP"`
 }
 
 // Gravity is how much a Note matters.
@@ -87,12 +87,15 @@ func (g Gravity) String() string {
 
 // Note is something that is not as it was.
 type Note struct {
-	Gravity Gravity
-	Object  string // kind namespace/name
-	Field   string // with the path; empty: the whole object
-	Value   string // what it was set to, in brief; empty for secrets
-	Why     string
+	Gravity Gravity `json:"gravity"`
+	Object  string  `json:"object"`          // kind namespace/name
+	Field   string  `json:"field,omitempty"` // with the path; empty: the whole object
+	Value   string  `json:"value,omitempty"` // what it was set to, in brief; empty for secrets
+	Why     string  `json:"why"`
 }
+
+// MarshalText writes the word for g.
+func (g Gravity) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
 func (n Note) String() string {
 	what := n.Object

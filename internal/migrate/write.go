@@ -37,9 +37,9 @@ func (p Plan) Write(w io.Writer) error {
 		}
 	}
 	for _, o := range p.Objects {
-		text, err := yaml.Marshal(o.Object)
+		text, err := yaml.Marshal(o.Manifest)
 		if err != nil {
-			return fmt.Errorf("write %s %s: %w", o.GetKind(), o.GetName(), err)
+			return fmt.Errorf("write what was made from %s: %w", o.From, err)
 		}
 		fmt.Fprintf(&b, "---\n# from %s\n%s", o.From, text)
 	}
