@@ -31,23 +31,7 @@ type use struct {
 // layer2 decides who owns each address, enters it in the verdicts, and returns
 // the claims of s.Self, its own and those in the place of others.
 func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
-	uses, subnets := map[netip.Addr][]use{}, s.subnets()
-	for i := range s.Services {
-		svc := &s.Services[i]
-		for _, a := range svc.Addrs {
-			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
-			for j := range s.L2 {
-				if s.L2[j].Covers(a.Pool, svc.Labels) {
-					u.ads = append(u.ads, &s.L2[j])
-				}
-			}
-			uses[a.Addr] = append(uses[a.Addr], u)
-		}
-	}
-	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
-	for _, c := range slices.Backward(s.Claims) {
-		held[c.Addr] = c // of two claims on one address the first counts
-	}
+	uses, held := s.uses(), s.held()
 	self := s.self()
 	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
 		before, ok := held[addr]
@@ -74,6 +58,33 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
 	return claims, standIns
 }
 
+// uses returns who uses each address.
+func (s Snapshot) uses() map[netip.Addr][]use {
+	uses, subnets := map[netip.Addr][]use{}, s.subnets()
+	for i := range s.Services {
+		svc := &s.Services[i]
+		for _, a := range svc.Addrs {
+			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
+			for j := range s.L2 {
+				if s.L2[j].Covers(a.Pool, svc.Labels) {
+					u.ads = append(u.ads, &s.L2[j])
+				}
+			}
+			uses[a.Addr] = append(uses[a.Addr], u)
+		}
+	}
+	return uses
+}
+
+// held returns who owns each address until now.
+func (s Snapshot) held() map[netip.Addr]HeldClaim {
+	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
+	for _, c := range slices.Backward(s.Claims) {
+		held[c.Addr] = c // of two claims on one address the first counts
+	}
+	return held
+}
+
 // subnets returns the subnets of all nodes' links.
 func (s Snapshot) subnets() []netip.Prefix {
 	all := map[netip.Prefix]bool{}
@@ -93,7 +104,6 @@ func (s Snapshot) subnets() []netip.Prefix {
 // this one.
 func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
 	links := linksOf(uses, owner)
-	byName := func(a, b Link) int { return cmp.Compare(a.Name, b.Name) }
 	theirs := sortedBy(owner.Links, byName)
 	for _, name := range owner.StandIns {
 		n := s.node(name)
@@ -117,6 +127,8 @@ func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
 	}
 	return nil
 }
+
+func byName(a, b Link) int { return cmp.Compare(a.Name, b.Name) }
 
 func (l Link) sharesSubnet(o Link) bool {
 	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return slices.Contains(o.Prefixes, p) })
