@@ -31,6 +31,11 @@ const (
 // commands are all subcommands, in the order of the help text.
 func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
+		claims(t),
+		sessions(t),
+		drain(t),
+		undrain(t),
+		migrates(t),
 		versions(t),
 	}
 }
