@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // retryAfter is the pause after a report that failed.
@@ -146,7 +146,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 	status := v1beta1.SpeakerStatus{
 		Addresses: int32(len(d.Claims)),
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
-		Version:   version(),
+		Version:   version.String(),
 		Since:     timeOf(r.since),
 	}
 	for _, s := range states {
@@ -209,13 +209,4 @@ func (r *reporter) put(ctx context.Context, node *corev1.Node, obj client.Object
 func ownedBy(node *corev1.Node) metav1.OwnerReference {
 	yes := true
 	return metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID, Controller: &yes}
-}
-
-// version returns the version of this program, as far as the build knows it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
 }
