@@ -33,6 +33,8 @@ func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
 		claims(t),
 		sessions(t),
+		move(t),
+		rebalance(t),
 		drain(t),
 		undrain(t),
 		migrates(t),
