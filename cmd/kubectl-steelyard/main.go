@@ -31,6 +31,8 @@ const (
 // commands are all subcommands, in the order of the help text.
 func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
+		status(t),
+		explain(t),
 		claims(t),
 		sessions(t),
 		move(t),

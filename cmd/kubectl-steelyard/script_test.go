@@ -30,6 +30,7 @@ import (
 // commands:
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
+//	                      (those of testdata/clusters are there, too)
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
 // What the plugin prints is what stdout, stderr and cmp look at; "env COLOUR=1"
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 			c, err := newCluster()
 			e.Values[stageKey{}] = &stage{c}
 			e.Setenv("KUBECONFIG", "none")
-			return err
+			return errors.Join(err, os.CopyFS(e.WorkDir, os.DirFS("testdata/clusters")))
 		},
 	})
 }

@@ -52,9 +52,13 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, and should have %s: does the controller run?", Join(shown), Join(g.Addrs))}
 	}
 	for _, a := range shown {
-		if !said.Announced(a) {
-			return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: %s", a, said.Silence())}
+		if said.Announced(a) {
+			continue
 		}
+		if ready, _ := t.Serving(k); ready == 0 && t.Requests[i].Share.Local {
+			return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", a)}
+		}
+		return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: %s", a, said.Silence())}
 	}
 	if d := t.strangers(shown); d.Reason != "" {
 		return d
@@ -211,6 +215,26 @@ func (t *Thought) missing(node string, neighbor int) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("node %s should hold a session to BGPPeer %s, and there is no BGPSession of it", node, n.Peer.Name)}
+}
+
+// Untold tells of BGP sessions that are up, and in which another number of routes
+// is offered than follows from the objects; of nodes that offer the Service.
+func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
+	of := said.Of[k]
+	if of == nil {
+		return nil
+	}
+	var out []string
+	for i := range t.Sessions {
+		s := &t.Sessions[i].Status
+		want, holds := said.Routes[PeerOnNode{s.Node, s.Peer}]
+		if s.State != established || s.Prefixes == nil || !holds || !slices.Contains(of.Offers, s.Node) || int(s.Prefixes.Advertised) == want {
+			continue
+		}
+		out = append(out, fmt.Sprintf("node %s says that it offers %d routes to %s; by the objects there are %d", s.Node, s.Prefixes.Advertised, s.Peer, want))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Claim returns the L2Claim of an address; nil: there is none.

@@ -135,6 +135,39 @@ func (w *World) renewals(node string) (newest, own time.Time, length time.Durati
 	return newest, own, length
 }
 
+// LeaseController is the Lease that the active controller holds.
+const LeaseController = "steelyard-controller"
+
+// clocks is how far clocks may be apart before age alone makes a Lease stale.
+const clocks = time.Minute
+
+// Controller returns the name of the active controller, or says in words why
+// there seems to be none.
+func (w *World) Controller() (name, absent string) {
+	if w.Leases == nil {
+		return "not known", ""
+	}
+	newest, _, _ := w.renewals("")
+	for i := range w.Leases {
+		l := &w.Leases[i]
+		if l.Name != LeaseController || intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil {
+			continue
+		}
+		length := missed
+		if l.Spec.LeaseDurationSeconds != nil {
+			length = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		}
+		age := w.Now.Sub(l.Spec.RenewTime.Time)
+		if behind := newest.Sub(l.Spec.RenewTime.Time); behind > length+grace || age > clocks {
+			return "", "no controller runs: the last one renewed its Lease " + max(age, behind).Truncate(time.Second).String() + " ago"
+		}
+		// The identity ends in something that makes it unique.
+		host, _, _ := strings.Cut(intent.LeaseHolder(l), "_")
+		return host, ""
+	}
+	return "", "no controller runs: nobody holds Lease " + LeaseController
+}
+
 // condition returns the condition of that type; the zero one if there is none.
 func condition(all []metav1.Condition, kind string) metav1.Condition {
 	if c := meta.FindStatusCondition(all, kind); c != nil {
