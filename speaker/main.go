@@ -188,6 +188,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
+	looks := newHost(o, forwards, group)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
@@ -199,7 +200,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
-		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, plan: &r.plan, trigger: r.report,
+		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, host: looks, plan: &r.plan, trigger: r.report,
 	}
 	if err := expose(mgr, r); err != nil {
 		return err
@@ -221,7 +222,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run, looks.run}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
