@@ -33,9 +33,9 @@ build: ## build all programs into bin/
 	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
 
 .PHONY: generate
-generate: ## regenerate what is derived: deep copies, CRDs, the table of metrics
+generate: ## regenerate what is derived: deep copies, CRDs, the table of metrics, the operator's alerts
 	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
-	go test $(TAGS) -p 1 -count 1 -run TestTheReference ./controller ./speaker -args -update
+	go test $(TAGS) -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
 
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck
