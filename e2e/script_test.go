@@ -31,6 +31,9 @@ import (
 //	turns ADDRESS             the same in the order in which they did, each as often as it began to
 //	press HOST ADDRESS:PORT   connect 200 times a second, from now on, from a host that forgets its neighbors all the time
 //	pressed                   end that: how many connections were answered, and how many were not
+//	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
+//	answered                  end all traffic: not one connection may have failed
+//	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
@@ -40,6 +43,7 @@ type story struct {
 	rack, namespace string
 	heard           *capture // by record; nil before
 	pressing        *press   // by press; nil before
+	traffic         []*exec.Cmd
 }
 
 // patience is how long eventually waits unless told otherwise. It is long
@@ -50,7 +54,7 @@ const patience = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).turns)
 	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "rack", "on", "curl", "says", "events"} {

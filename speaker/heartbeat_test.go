@@ -163,16 +163,3 @@ func TestMayTake(t *testing.T) {
 		})
 	}
 }
-
-func TestClaimNamesAreNamesOfObjects(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.10":   "192.0.2.10",
-		"2001:db8::10": "2001-db8--10",
-		"::1":          "0--1",
-		"2001:db8::":   "2001-db8--0",
-	} {
-		if got := claimName(netip.MustParseAddr(addr)); got != want {
-			t.Errorf("%s: got %q, want %q", addr, got, want)
-		}
-	}
-}

@@ -47,6 +47,7 @@ type reconciler struct {
 	takeovers atomic.Uint64            // of addresses from other nodes
 	report    chan struct{}            // told after every pass
 	thought   func()                   // called after the first pass, and perhaps again
+	took      func(time.Duration)      // told of every pass
 }
 
 // listing is the pause until the links may have been listed.
@@ -77,12 +78,14 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
 		return listing, nil // or this node would say that it has no links, and lose its addresses
 	}
+	start := time.Now()
 	s, err := r.look(ctx)
 	if err != nil {
 		return 0, err
 	}
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
 	withheld := r.apply(decide(s))
+	r.took(time.Since(start))
 	r.thought()
 	return r.again(s, withheld), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // sight is all that the decision depends on, and what else a pass needs.
@@ -56,16 +54,11 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) ([]anno
 	if err != nil {
 		return nil, err
 	}
-	var slices discoveryv1.EndpointSliceList
-	if err := cluster.List(ctx, r.reader, &slices); err != nil {
+	var endpoints discoveryv1.EndpointSliceList
+	if err := cluster.List(ctx, r.reader, &endpoints); err != nil {
 		return nil, err
 	}
-	of := map[ipam.Key][]*discoveryv1.EndpointSlice{}
-	for i := range slices.Items {
-		s := &slices.Items[i]
-		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-		of[key] = append(of[key], s)
-	}
+	of := intent.ByService(endpoints.Items)
 	var out []announce.Service
 	for _, svc := range services {
 		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
@@ -115,20 +108,14 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 // are as they are now, the others' as their speakers last told.
 func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs map[[6]byte]string) {
 	links, macs = map[string][]announce.Link{}, map[[6]byte]string{}
-	for _, s := range speakers {
-		for _, l := range s.Status.Links {
-			link := announce.Link{Name: l.Name, Up: l.Up}
-			if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == len(link.MAC) {
-				link.MAC = [6]byte(mac)
-				macs[link.MAC] = s.Name
+	for i := range speakers {
+		of := intent.Links(&speakers[i])
+		for _, l := range of {
+			if l.MAC != [6]byte{} {
+				macs[l.MAC] = speakers[i].Name
 			}
-			for _, p := range l.Prefixes {
-				if prefix, err := netip.ParsePrefix(p); err == nil {
-					link.Prefixes = append(link.Prefixes, prefix)
-				}
-			}
-			links[s.Name] = append(links[s.Name], link)
 		}
+		links[speakers[i].Name] = of
 	}
 	links[r.node] = nil
 	for _, l := range r.links.Links() {
@@ -145,12 +132,13 @@ func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	}
 	s.named, s.answers = map[netip.Addr]string{}, map[netip.Addr]string{}
 	for _, c := range claims {
-		a, err := netip.ParseAddr(string(c.Spec.Address))
-		if err != nil {
+		held, ok := intent.HeldClaim(c)
+		if !ok {
 			continue
 		}
-		s.named[a], s.answers[a] = c.Spec.Node, c.Status.Node
-		s.Claims = append(s.Claims, announce.HeldClaim{Addr: a, Node: r.holder(a, c.Spec.Node, s.rivals[a]), Untried: untried(c)})
+		s.named[held.Addr], s.answers[held.Addr] = held.Node, c.Status.Node
+		held.Node = r.holder(held.Addr, held.Node, s.rivals[held.Addr])
+		s.Claims = append(s.Claims, held)
 	}
 	return nil
 }
