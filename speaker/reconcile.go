@@ -42,6 +42,7 @@ type reconciler struct {
 	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
 	missed    bool                  // this node was cut off or held up, and has not heard all since
 	vacancies *vacancies
+	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
 	rounds    rounds
 	lapse     lapse
 	plan      atomic.Pointer[decision] // what is in force; nil at first
@@ -62,7 +63,9 @@ type decision struct {
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
 	rivals  map[netip.Addr]rival  // who else was heard to have an address
-	offers  bool                  // Plan.Peerings are in force
+
+	connected bool // the API server was heard lately
+	offers    bool // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
@@ -136,18 +139,15 @@ func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
-	connected := r.beat.connected()
-	r.rounds.reunion(time.Now(), before.live, d.live, connected)
-	if connected {
-		r.rounds.insist(time.Now(), d.Claims, d.rivals)
-	}
-	for i := range d.Claims {
-		d.Claims[i].Round = r.rounds.of(d.Claims[i].Addr)
-	}
+	d.connected = r.beat.connected()
+	r.rounds.enter(time.Now(), before, d, d.connected)
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
 	if view.Isolated || lapsed {
 		others = nil
 		clear(r.handing)
+		if lapsed {
+			r.log.Warn("this process was held up; it gives up its addresses until it knows who has them")
+		}
 		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
 		r.beat.lastEcho.Store(nil)
 	}

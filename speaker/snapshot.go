@@ -39,7 +39,14 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
-	return s, r.heldClaims(ctx, &s)
+	if err = r.heldClaims(ctx, &s); err != nil {
+		return s, err
+	}
+	now := time.Now()
+	overruled(r.node, r.plan.Load(), s.named, r.overruled, now)
+	remember(s.rivals, r.overruled, now)
+	heard(s.rivals, s.Nodes)
+	return s, nil
 }
 
 func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
@@ -74,10 +81,6 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 	}
 	links, macs := r.linksOf(speakers.Items)
 	s.macs, s.rivals = macs, rivalsOf(r.node, r.links.Rivals(), macs)
-	heard := map[string]bool{r.node: true}
-	for _, v := range s.rivals {
-		heard[v.node] = true
-	}
 	p, err := r.presence(ctx)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		n := &nodes.Items[i]
 		s.Nodes[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live:     heard[n.Name] || p.there(n.Name),
+			Live:     n.Name == r.node || p.there(n.Name),
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 		if n.Name == r.node {
