@@ -35,7 +35,8 @@ const (
 // Services that are ours no more. Nobody waits for it.
 type reporter struct {
 	*reconciler
-	count func(kind string, err error)
+	count    func(kind string, err error)
+	verdicts *verdictTally
 
 	term *term                          // that what follows belongs to
 	ours map[types.UID]client.ObjectKey // the Services of the last plan seen; nil at first
@@ -71,6 +72,7 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 	if r.term != t {
 		r.term, r.ours, r.left, r.searched = t, nil, nil, false
 	}
+	r.verdicts.set(t, s.objects, s.config.Verdicts)
 	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former(s)))
 	if !r.searched {
 		if err := r.search(t); err != nil {
