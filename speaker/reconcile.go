@@ -35,6 +35,7 @@ type reconciler struct {
 	group     *membership.Group
 	neighbors *network.Neighbors
 	forwards  *forwarding
+	turns     *turns
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
@@ -99,6 +100,9 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 		if soonest == 0 || d < soonest {
 			soonest = d
 		}
+	}
+	if s.departs > 0 {
+		within(s.departs)
 	}
 	if withheld || len(r.goneFor) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
