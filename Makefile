@@ -32,8 +32,9 @@ build: ## build all programs into bin/
 	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./e2e/rack
 
 .PHONY: generate
-generate: ## regenerate what is derived from the API types: deep copies and CRDs
+generate: build ## regenerate what is derived: deep copies, CRDs, the reference of kinds and flags
 	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
+	go run ./docs/generate
 
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck
