@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -136,6 +135,14 @@ func (o options) ignored() []string {
 	return strings.Split(o.ignore, ",")
 }
 
+// noticed is how long this speaker can be held up before others may notice.
+func (o options) noticed() time.Duration {
+	if o.membershipPort == 0 {
+		return missedBeats * o.heartbeat
+	}
+	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
+}
+
 // run works until ctx ends.
 func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.validate(); err != nil {
@@ -165,7 +172,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
@@ -174,7 +181,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
+		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -194,7 +201,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
 		Rest:    cluster.Share(10),
-		Signals: []<-chan struct{}{links.Changed(), beat.changed, forwards.changed},
+		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, forwards.changed},
 		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -218,7 +225,9 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, watchMetrics{r.sessions}, memberMetrics{r}} {
+	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
+	r.took = self.pass
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

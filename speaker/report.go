@@ -85,7 +85,7 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	states := withShadowed(r.sessions.States(), d.Shadowed)
 	r.reportConflicts(ctx, d.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states))
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Shadowed))
 }
 
 // farewell says that this speaker stopped by itself.
