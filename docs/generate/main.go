@@ -1,6 +1,6 @@
 // Command generate writes the pages of docs/reference that follow from something
-// else: api.md from the kinds in config/crd, flags.md from what the built programs
-// answer to -help. "make generate" runs it; a test fails when a page is stale.
+// else: api.md from the kinds in config/crd, flags.md and plugin.md from what the
+// built programs answer to -help. "make generate" runs it; a test fails when a page is stale.
 package main
 
 import (
@@ -43,6 +43,9 @@ func pages(root string) (map[string]string, error) {
 	}
 	out := map[string]string{"api.md": kindsPage(kinds)}
 	if out["flags.md"], err = flagsPage(filepath.Join(root, "bin"), []string{"controller", "speaker"}); err != nil {
+		return nil, err
+	}
+	if out["plugin.md"], err = pluginPage(filepath.Join(root, "bin", "kubectl-steelyard")); err != nil {
 		return nil, err
 	}
 	return out, nil
