@@ -214,6 +214,7 @@ func pages(t *testing.T) []page {
 }
 
 func TestReadingAPage(t *testing.T) {
+	t.Parallel()
 	fence := "```"
 	text := "<!-- rack: --router frr --proxy nftables -->\n# Title\n\n" +
 		fence + "yaml file=pool.yaml\nkind: A\n" + fence + "\n" +

@@ -42,6 +42,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -56,6 +57,7 @@ type options struct {
 	ignore    string
 	defend    bool
 	logLevel  slog.Level
+	version   bool
 
 	drain time.Duration
 	ready string
@@ -82,7 +84,12 @@ func main() {
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
+	if o.version {
+		fmt.Println(version.String())
+		return
+	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
@@ -148,6 +155,9 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if err := checkPrivileges(logger); err != nil {
+		return err
+	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
 	mgr, err := newManager(ctx, o)
@@ -157,7 +167,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := assemble(ctx, mgr, o, logger); err != nil {
 		return err
 	}
-	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
+	logger.Info("started", "version", version.String(), "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
 	}
@@ -178,6 +188,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
+	looks := newHost(o, forwards, group)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
@@ -189,7 +200,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
-		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, plan: &r.plan, trigger: r.report,
+		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, host: looks, plan: &r.plan, trigger: r.report,
 	}
 	if err := expose(mgr, r); err != nil {
 		return err
@@ -211,7 +222,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run, looks.run}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -232,7 +243,8 @@ func expose(mgr manager.Manager, r *reconciler) error {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	if err := mgr.AddReadyzCheck("settled", r.beat.check); err != nil {
+	ready := &readiness{settled: r.beat.ready.Load, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
+	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}
 	if r.debug == "0" {

@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // annotationDrain on a Node says that drain was there, and what it found: the
@@ -84,6 +86,7 @@ func (w waiting) until(ctx context.Context, t *tool, done func(context.Context) 
 
 func drain(t *tool) *cobra.Command {
 	var w waiting
+	var force bool
 	c := t.command(&cobra.Command{
 		Use:   "drain NODE",
 		Short: "Move everything that a node announces to others, and keep it from announcing",
@@ -94,10 +97,12 @@ It sets the label ` + v1beta1.LabelExcludeNode + `, as does
 where they are: that is what "kubectl drain" is for. Addresses on the local network
 move without a gap; BGP routes are first made the last choice (RFC 8326).
 
-Exit code 2 says that an address is left that no other node can announce.`,
+It refuses if an address would be left that no other node can announce, unless it
+is told --force; exit code 2 says that one is left.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: t.names(corev1Kind("Node"), ""),
-	}, func(ctx context.Context, args []string) (answer, error) { return t.drain(ctx, args[0], w) })
+	}, func(ctx context.Context, args []string) (answer, error) { return t.drain(ctx, args[0], force, w) })
+	c.Flags().BoolVar(&force, "force", false, "also if nobody else can announce some address")
 	w.addFlags(c, 2*time.Minute)
 	return c
 }
@@ -120,7 +125,7 @@ func (t *tool) node(ctx context.Context, c client.Reader, name string) (*corev1.
 	return &node, nil
 }
 
-func (t *tool) drain(ctx context.Context, name string, w waiting) (answer, error) {
+func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (answer, error) {
 	c, err := t.connect()
 	if err != nil {
 		return nil, err
@@ -128,6 +133,13 @@ func (t *tool) drain(ctx context.Context, name string, w waiting) (answer, error
 	node, err := t.node(ctx, c, name)
 	if err != nil {
 		return nil, err
+	}
+	seen, err := t.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if alone := onlyOn(seen, name); len(alone) > 0 && !force {
+		return nil, fmt.Errorf("no node but %s can announce %s; kubectl steelyard explain tells why; drain --force does it nevertheless", name, strings.Join(alone, ", "))
 	}
 	before := node.DeepCopy()
 	_, labelled := node.Labels[v1beta1.LabelExcludeNode]
@@ -150,6 +162,52 @@ func (t *tool) drain(ctx context.Context, name string, w waiting) (answer, error
 		return d, nil
 	}
 	return t.awaitDrained(ctx, c, d, w)
+}
+
+// onlyOn returns the addresses that are announced, and would not be by anybody
+// without that node.
+func onlyOn(w *world.World, node string) []string {
+	s := w.Think().Shown()
+	var out []string
+	others := announcedBy(excluded(s, node))
+	for _, a := range announcedBy(s) {
+		if !slices.Contains(others, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// excluded returns s with a node that must not announce anything.
+func excluded(s announce.Snapshot, node string) announce.Snapshot {
+	s.Nodes = slices.Clone(s.Nodes)
+	for i := range s.Nodes {
+		if s.Nodes[i].Name == node {
+			s.Nodes[i].Excluded = "label"
+		}
+	}
+	return s
+}
+
+// announcedBy returns the addresses that some node announces, by ARP, NDP or BGP.
+func announcedBy(s announce.Snapshot) []string {
+	var out []string
+	for _, h := range s.Holdings() {
+		out = append(out, h.Addr.String())
+	}
+	for _, n := range s.Nodes {
+		s.Self = n.Name
+		plan := announce.Decide(s)
+		for _, svc := range s.Services {
+			for _, a := range svc.Addrs {
+				if plan.Verdicts[svc.Key].BGP == announce.Announced {
+					out = append(out, a.Addr.String())
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, compareAddresses)
+	return slices.Compact(out)
 }
 
 // awaitDrained waits until nothing is announced from a node.

@@ -35,6 +35,8 @@ func commands(t *tool) []*cobra.Command {
 		explain(t),
 		claims(t),
 		sessions(t),
+		move(t),
+		rebalance(t),
 		drain(t),
 		undrain(t),
 		migrates(t),

@@ -2,6 +2,7 @@ package announce
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -13,6 +14,33 @@ type Holding struct {
 	Addr netip.Addr
 	Node string // empty: nobody answers
 	May  []string
+}
+
+// Holdings returns, for each address that a node answers for, the nodes to which
+// it can be moved and will stay, by address.
+func (s Snapshot) Holdings() []Holding {
+	s = s.sorted()
+	uses, held := s.uses(), s.held()
+	var out []Holding
+	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
+		h := Holding{Addr: addr, Node: s.owner(addr, uses[addr], held[addr].Node)}
+		top := -1
+		for i := range s.Nodes {
+			n := &s.Nodes[i]
+			weight, ok := standingOf(uses[addr], n)
+			if !ok || weight < top {
+				continue
+			}
+			if weight > top {
+				top, h.May = weight, nil
+			}
+			h.May = append(h.May, n.Name)
+		}
+		if h.Node != "" {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 // Move takes an address from the node that answers for it to another.

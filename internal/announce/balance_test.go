@@ -130,3 +130,30 @@ func TestABigBalanceEndsSoon(t *testing.T) {
 		t.Errorf("%d moves, want 195: 5 stay", len(moves))
 	}
 }
+
+// TestHoldingsTellWhereAnAddressCanGo edits each claim, as people do.
+func TestHoldingsTellWhereAnAddressCanGo(t *testing.T) {
+	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
+		for _, h := range s.Holdings() {
+			for _, n := range s.Nodes {
+				edited := s
+				edited.Claims = slices.DeleteFunc(slices.Clone(s.Claims), func(c announce.HeldClaim) bool { return c.Addr == h.Addr })
+				edited.Claims = append(edited.Claims, announce.HeldClaim{Addr: h.Addr, Node: n.Name})
+				owner := ""
+				for _, after := range edited.Holdings() {
+					if after.Addr == h.Addr {
+						owner = after.Node
+					}
+				}
+				if goes := owner == n.Name; goes != slices.Contains(h.May, n.Name) {
+					t.Errorf("%s: moved to %s it is with %s; it may go to %v", h.Addr, n.Name, owner, h.May)
+				}
+			}
+			for _, c := range s.Candidates(h.Addr) {
+				if can := c.Reason == announce.Announced || c.Reason == announce.NotOwner; !can && slices.Contains(h.May, c.Node) || c.Reason == announce.Announced && c.Node != h.Node {
+					t.Errorf("%s: %+v, and %+v", h.Addr, c, h)
+				}
+			}
+		}
+	})
+}

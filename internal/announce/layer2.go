@@ -148,15 +148,8 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 	var score uint64
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		weight, ok := 0, true
-		for _, u := range uses {
-			// A use that nobody advertises takes no part: it would silence the others.
-			if len(u.ads) > 0 {
-				ok = ok && u.silent(n) == ""
-				weight += u.weight(n)
-			}
-		}
-		if !ok || !slices.ContainsFunc(uses, func(u use) bool { return len(u.ads) > 0 }) || weight < top {
+		weight, ok := standingOf(uses, n)
+		if !ok || weight < top {
 			continue
 		}
 		h := Rank(n.Name, addr)
@@ -166,6 +159,21 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 		}
 	}
 	return best
+}
+
+// standingOf returns what the preferences for n add up to, and whether n may
+// answer for the address of uses. A use that nobody advertises takes no part.
+func standingOf(uses []use, n *Node) (weight int, ok bool) {
+	for _, u := range uses {
+		if len(u.ads) == 0 {
+			continue
+		}
+		if u.silent(n) != "" {
+			return 0, false
+		}
+		weight, ok = weight+u.weight(n), true
+	}
+	return weight, ok
 }
 
 // silent runs the checks on node n; the first that fails says why n does not

@@ -1,4 +1,4 @@
-// Package reference keeps pages of docs/reference true: tests of the programs
+// Package reference keeps pages of docs/reference, and other files, true: tests of the programs
 // compare what the programs are with what the pages say, and write the pages when
 // they are told to ("make generate").
 package reference
@@ -13,7 +13,7 @@ import (
 )
 
 // update is a flag of the tests that use this package.
-var update = flag.Bool("update", false, "write what is stale in docs/reference instead of failing")
+var update = flag.Bool("update", false, "write the files that are stale instead of failing")
 
 // Section compares text with a section of the page at path, which begins with
 // the line <!-- generated: name --> and ends with <!-- end: name -->.
@@ -27,14 +27,22 @@ func Section(t testing.TB, path, name, text string) {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+	File(t, path, want)
+}
+
+// File compares a whole file with what it should be.
+func File(t testing.TB, path string, want []byte) {
+	t.Helper()
+	have, err := os.ReadFile(path)
 	switch {
-	case bytes.Equal(page, want):
 	case *update:
 		if err := os.WriteFile(path, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
-	default:
-		t.Errorf("section %q of %s is stale: run \"make generate\" and commit the result. It should be:\n%s", name, path, text)
+	case err != nil:
+		t.Fatal(err)
+	case !bytes.Equal(have, want):
+		t.Errorf("%s is stale: run \"make generate\" and commit the result. It should be:\n%s", path, want)
 	}
 }
 
