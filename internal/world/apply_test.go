@@ -79,7 +79,7 @@ func TestApplyOfWhatIsThereChangesNothing(t *testing.T) {
 	after := w.Clone()
 	for _, text := range []string{
 		"{apiVersion: v1, kind: Node, metadata: {name: a}}",
-		"{apiVersion: v1, kind: Service, metadata: {name: s, namespace: "n"}, spec: {type: LoadBalancer}}",
+		"{apiVersion: v1, kind: Service, metadata: {name: s, namespace: \"n\"}, spec: {type: LoadBalancer}}",
 		"{apiVersion: steelyard.dev/v1beta1, kind: L2Advertisement, metadata: {name: lan}}",
 	} {
 		if _, err := after.Apply(object(t, text)); err != nil {
@@ -100,7 +100,7 @@ func TestDelete(t *testing.T) {
 		t.Errorf("a Deployment: %t, %v", matters, err)
 	}
 	w.Namespaces = append(w.Namespaces, *namespace("n"))
-	if _, err := w.Delete(object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: "n"}}")); err != nil || len(w.Services)+len(w.Endpoints) > 0 {
+	if _, err := w.Delete(object(t, `{apiVersion: v1, kind: Namespace, metadata: {name: "n"}}`)); err != nil || len(w.Services)+len(w.Endpoints) > 0 {
 		t.Errorf("a namespace: %v, %d Services", err, len(w.Services))
 	}
 }
