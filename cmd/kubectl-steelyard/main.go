@@ -35,6 +35,13 @@ func commands(t *tool) []*cobra.Command {
 		explain(t),
 		simulate(t),
 		lint(t),
+		claims(t),
+		sessions(t),
+		move(t),
+		rebalance(t),
+		drain(t),
+		undrain(t),
+		migrates(t),
 		versions(t),
 	}
 }
