@@ -33,6 +33,8 @@ func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
 		status(t),
 		explain(t),
+		simulate(t),
+		lint(t),
 		claims(t),
 		sessions(t),
 		move(t),
