@@ -33,6 +33,7 @@ func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
 		status(t),
 		explain(t),
+		simulate(t),
 		claims(t),
 		sessions(t),
 		move(t),

@@ -102,7 +102,11 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 	var objects []unstructured.Unstructured
 	var err error
 	if len(files) > 0 {
-		objects, err = t.documents(files)
+		var docs []document
+		docs, err = t.documents(files)
+		for _, d := range docs {
+			objects = append(objects, *d.Unstructured)
+		}
 	} else {
 		objects, err = t.theirs(ctx, peer)
 	}
