@@ -41,6 +41,7 @@ func commands(t *tool) []*cobra.Command {
 		rebalance(t),
 		drain(t),
 		undrain(t),
+		doctors(t),
 		migrates(t),
 		versions(t),
 	}
