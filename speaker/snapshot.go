@@ -22,6 +22,8 @@ type sight struct {
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
 	macs    []net.HardwareAddr    // of all speakers' links
+	// speakers are the nodes that have a Speaker object.
+	speakers map[string]bool
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
 }
@@ -79,7 +81,10 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs = macs
+	s.macs, s.speakers = macs, make(map[string]bool, len(speakers.Items))
+	for i := range speakers.Items {
+		s.speakers[speakers.Items[i].Name] = true
+	}
 	p, err := r.presence(ctx)
 	if err != nil {
 		return err
