@@ -30,6 +30,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -40,6 +41,7 @@ type options struct {
 	probes    string
 	pprof     string
 	logLevel  slog.Level
+	version   bool
 	compat    string
 	dialect   intent.Dialect
 	page      bool
@@ -55,7 +57,12 @@ func main() {
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honour the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
+	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
+	if o.version {
+		fmt.Println(version.String())
+		return
+	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
@@ -89,7 +96,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := assemble(ctx, mgr, cfg, o, logger); err != nil {
 		return err
 	}
-	logger.Info("started", "namespace", o.namespace, "loadBalancerClass", o.class)
+	logger.Info("started", "version", version.String(), "namespace", o.namespace, "loadBalancerClass", o.class)
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
 	}

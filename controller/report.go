@@ -222,6 +222,9 @@ func judged[T any, P interface {
 // judge sets the conditions that follow from the verdict on the object.
 func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
 	v := s.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
+	if kind == "BGPPeer" && v.Reason == "" {
+		v.Reason, v.Message = overlap(obj.GetName(), s.sessions)
+	}
 	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, ObservedGeneration: obj.GetGeneration()}
 	if v.Reason != "" {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v.Reason, v.Message

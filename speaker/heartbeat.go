@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // missedBeats is how many renewals a speaker may miss before it counts as gone.
@@ -73,7 +72,7 @@ func (h *heartbeat) leases(ctx context.Context) (held map[string]time.Time, lost
 	}
 	held = map[string]time.Time{}
 	for _, l := range leases.Items {
-		if node := holder(&l); node != "" && l.Spec.RenewTime != nil {
+		if node := intent.LeaseHolder(&l); node != "" && l.Spec.RenewTime != nil {
 			held[node] = l.Spec.RenewTime.Time
 		}
 	}
@@ -88,14 +87,6 @@ func (h *heartbeat) gone() map[string]bool {
 	return nil
 }
 
-// holder returns the node whose speaker holds the Lease; "" if it was released.
-func holder(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
-}
-
 // same reports whether an update is no reason to think anew: a renewal of a
 // Lease, which comes all the time, or the status of what only its spec and its
 // labels matter of.
@@ -106,7 +97,7 @@ func same(before, after client.Object) bool {
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)
-		return ok && holder(a) == holder(b)
+		return ok && intent.LeaseHolder(a) == intent.LeaseHolder(b)
 	case *v1beta1.L2Claim:
 		b, ok := before.(*v1beta1.L2Claim)
 		return ok && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
@@ -131,15 +122,6 @@ const settledAfter = 3
 // know of the others that started with it. Until then it takes nothing that
 // nobody has: the first to start would take everything.
 func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() >= settledAfter }
-
-// check tells the kubelet when this speaker can take over from the next one
-// that an update stops.
-func (h *heartbeat) check(*http.Request) error {
-	if !h.ready.Load() {
-		return errors.New("the speaker does not know the others yet")
-	}
-	return nil
-}
 
 func (h *heartbeat) run(ctx context.Context) error {
 	select {
@@ -270,7 +252,7 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 	before, lost := h.gone(), map[string]bool{}
 	for _, l := range leases {
-		node := holder(&l)
+		node := intent.LeaseHolder(&l)
 		if node == "" || node == h.node || l.Spec.RenewTime == nil {
 			delete(h.peers, l.Name)
 			continue

@@ -38,8 +38,10 @@ type reconciler struct {
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
-	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease's renewal when that was seen
-	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
+	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
+	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
+	rounds    rounds
+	lapse     lapse
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
 	report    chan struct{}            // told after every pass
@@ -59,11 +61,12 @@ type decision struct {
 	live    map[string]bool       // nodes whose speakers were there
 	missing int                   // nodes that have a Speaker object, and whose speakers were not there
 	present int                   // nodes that have one, and whose were
+	rivals  map[netip.Addr]rival  // who else was heard to have an address
 	offers  bool                  // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 		switch {
@@ -86,7 +89,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.links.SetSpeakers(s.macs)
+	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
 	withheld := r.apply(decide(s))
 	r.took(time.Since(start))
 	r.thought()
@@ -101,11 +104,17 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 			soonest = d
 		}
 	}
-	if withheld || len(r.goneAt) > 0 { // renewals alone start no pass
+	if withheld || len(r.goneFor) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
 	}
 	for _, h := range r.handing {
 		within(max(time.Until(h.since.Add(handover)), 0) + time.Millisecond)
+	}
+	if r.lapse.lasts() {
+		within(r.heartbeat / 4)
+	}
+	if at, ok := r.rounds.again(s.rivals, r.beat.connected()); ok {
+		within(max(time.Until(at), 0) + time.Millisecond)
 	}
 	return soonest
 }
@@ -119,8 +128,9 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	}
 	all := len(d.Claims)
 	view := r.group.View()
+	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return view.Isolated || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
+		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
 	})
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
@@ -132,10 +142,19 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
+	connected := r.beat.connected()
+	r.rounds.reunion(time.Now(), before.live, d.live, connected)
+	if connected {
+		r.rounds.insist(time.Now(), d.Claims, d.rivals)
+	}
+	for i := range d.Claims {
+		d.Claims[i].Round = r.rounds.of(d.Claims[i].Addr)
+	}
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
-	if view.Isolated {
+	if view.Isolated || lapsed {
 		others = nil
-		// What happens meanwhile is asked for, past the cache, before anything is taken up again.
+		clear(r.handing)
+		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
 		r.beat.lastEcho.Store(nil)
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
@@ -161,12 +180,16 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 // the API server is out of reach others may have taken over what this node's
 // cache still calls its own. At first this node knows too little of the others
 // to take what nobody has; but what a node that is there gives up was meant for
-// this one. What a node has that is gone, as its watchers say, this node takes
+// this one. After a lapse it takes nothing until it knows more. What a node has that is gone, as its watchers say, this node takes
 // whether or not the API server can be asked.
 func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
 	holder := d.holders[a]
 	switch {
+	case r.lapse.lasts():
+		return false
 	case view.Standing[holder] == membership.Gone && !d.live[holder]:
+		return true
+	case holder == r.node && r.lapse.trusted:
 		return true
 	case holder == r.node || d.live[holder]:
 		return r.beat.connected()
