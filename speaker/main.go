@@ -242,7 +242,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 func expose(mgr manager.Manager, r *reconciler) error {
 	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
 	r.took = self.pass
-	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load, r.plan.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

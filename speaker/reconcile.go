@@ -63,6 +63,8 @@ type decision struct {
 	holders map[netip.Addr]string // the node that each L2Claim named
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
+	missing int                   // nodes that have a Speaker object, and whose speakers were not there
+	present int                   // nodes that have one, and whose were
 	rivals  map[netip.Addr]rival  // who else was heard to have an address
 
 	connected bool // the API server was heard lately
@@ -73,6 +75,13 @@ func decide(s sight) *decision {
 	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
+		switch {
+		case !s.speakers[n.Name]:
+		case n.Live:
+			d.present++
+		default:
+			d.missing++
+		}
 	}
 	return d
 }

@@ -20,8 +20,10 @@ type sight struct {
 	announce.Snapshot
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
-	macs    map[[6]byte]string    // of all speakers' links: the node
-	rivals  map[netip.Addr]rival  // of addresses that this node answers for
+	// speakers are the nodes that have a Speaker object.
+	speakers map[string]bool
+	macs     map[[6]byte]string   // of all speakers' links: the node
+	rivals   map[netip.Addr]rival // of addresses that this node answers for
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
 	// departs is when the soonest of the endpoints that go is to be looked at again.
@@ -96,7 +98,10 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs, s.rivals = macs, rivalsOf(r.node, r.links.Rivals(), macs)
+	s.macs, s.rivals, s.speakers = macs, rivalsOf(r.node, r.links.Rivals(), macs), make(map[string]bool, len(speakers.Items))
+	for i := range speakers.Items {
+		s.speakers[speakers.Items[i].Name] = true
+	}
 	p, err := r.presence(ctx)
 	if err != nil {
 		return err
