@@ -188,15 +188,15 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
-		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
+	witness := network.Witness{Log: logger}
+	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneFor: map[string]renewals{},
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
+		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -216,7 +216,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
 		Rest:    cluster.Share(10),
-		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, forwards.changed, r.turns.changed},
+		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
 		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -242,7 +242,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 func expose(mgr manager.Manager, r *reconciler) error {
 	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
 	r.took = self.pass
-	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load, r.plan.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

@@ -20,8 +20,10 @@ type sight struct {
 	announce.Snapshot
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
-	macs    map[[6]byte]string    // of all speakers' links: the node
-	rivals  map[netip.Addr]rival  // of addresses that this node answers for
+	// speakers are the nodes that have a Speaker object.
+	speakers map[string]bool
+	macs     map[[6]byte]string   // of all speakers' links: the node
+	rivals   map[netip.Addr]rival // of addresses that this node answers for
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
 	// departs is when the soonest of the endpoints that go is to be looked at again.
@@ -42,7 +44,14 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
-	return s, r.heldClaims(ctx, &s)
+	if err = r.heldClaims(ctx, &s); err != nil {
+		return s, err
+	}
+	now := time.Now()
+	overruled(r.node, r.plan.Load(), s.named, r.overruled, now)
+	remember(s.rivals, r.overruled, now)
+	heard(s.rivals, s.Nodes)
+	return s, nil
 }
 
 // services returns the Services with addresses, and when to look at them again if
@@ -89,10 +98,9 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs, s.rivals = macs, rivalsOf(r.node, r.links.Rivals(), macs)
-	heard := map[string]bool{r.node: true}
-	for _, v := range s.rivals {
-		heard[v.node] = true
+	s.macs, s.rivals, s.speakers = macs, rivalsOf(r.node, r.links.Rivals(), macs), make(map[string]bool, len(speakers.Items))
+	for i := range speakers.Items {
+		s.speakers[speakers.Items[i].Name] = true
 	}
 	p, err := r.presence(ctx)
 	if err != nil {
@@ -106,7 +114,7 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		n := &nodes.Items[i]
 		s.Nodes[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live:     heard[n.Name] || p.there(n.Name),
+			Live:     n.Name == r.node || p.there(n.Name),
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 		if n.Name == r.node {
