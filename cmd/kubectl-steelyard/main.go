@@ -33,12 +33,15 @@ func commands(t *tool) []*cobra.Command {
 	return []*cobra.Command{
 		status(t),
 		explain(t),
+		simulate(t),
+		lint(t),
 		claims(t),
 		sessions(t),
 		move(t),
 		rebalance(t),
 		drain(t),
 		undrain(t),
+		doctors(t),
 		migrates(t),
 		versions(t),
 	}

@@ -102,7 +102,7 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 	var objects []unstructured.Unstructured
 	var err error
 	if len(files) > 0 {
-		objects, err = t.documents(files)
+		objects, err = t.objects(files)
 	} else {
 		objects, err = t.theirs(ctx, peer)
 	}

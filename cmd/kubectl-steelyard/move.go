@@ -107,7 +107,8 @@ func (t *tool) move(ctx context.Context, address, node string, w waiting) (answe
 
 // movable says why an address can't be moved to a node, or nil.
 func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node string) error {
-	s := w.Think().Shown()
+	thought := w.Think()
+	s := thought.Shown()
 	candidates := s.Candidates(addr)
 	switch {
 	case len(candidates) == 0:
@@ -120,7 +121,7 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 		return fmt.Errorf("there is no node %q", node)
 	}
 	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
-		return fmt.Errorf("%s can't announce %s: %s%s", node, addr, c.Reason, because(w, c))
+		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))
 	}
 	for _, h := range s.Holdings() {
 		if h.Addr == addr && !slices.Contains(h.May, node) {
@@ -128,27 +129,6 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 		}
 	}
 	return nil
-}
-
-// because explains the reason of a candidate that is none; "": the word says it.
-func because(w *world.World, c announce.Candidate) string {
-	switch c.Reason {
-	case announce.NodeNotLive:
-		return " (" + w.Absent(c.Node) + ")"
-	case announce.NodeExcluded:
-		return " (by " + intent.Excluded(w.Node(c.Node)) + ")"
-	case announce.NodeNotSelected:
-		return " (no L2Advertisement for this address selects the node)"
-	case announce.NoLocalEndpoints:
-		return fmt.Sprintf(" (Service %s has externalTrafficPolicy Local, and no endpoint there that is ready)", c.Service)
-	case announce.NoLinkUp:
-		var links []string
-		for _, l := range c.Links {
-			links = append(links, l.Name+" "+string(l.Reason))
-		}
-		return " (" + strings.Join(links, ", ") + ")"
-	}
-	return ""
 }
 
 // carry edits the claim, and waits until it has come true.

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/steelyard-lb/steelyard/internal/migrate"
+	"github.com/steelyard-lb/steelyard/internal/schema"
 	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
@@ -61,6 +62,38 @@ func TestGolden(t *testing.T) {
 				t.Errorf("another order, another end:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestOursAreAccepted checks what comes out as the API server would.
+func TestOursAreAccepted(t *testing.T) {
+	checker, err := schema.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := migrate.Convert(peerOf(file), read(t, fileOf(archive, "in.yaml").Data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range plan.Objects {
+			obj := &unstructured.Unstructured{Object: o.Manifest}
+			if !checker.Knows(obj.GroupVersionKind()) {
+				t.Errorf("%s: what is %s?", file, obj.GroupVersionKind())
+				continue
+			}
+			if refused, dropped := checker.Check(obj); len(refused)+len(dropped) > 0 {
+				t.Errorf("%s: %s %s: refused %v, dropped %v", file, obj.GetKind(), obj.GetName(), refused, dropped)
+			}
+		}
 	}
 }
 

@@ -115,6 +115,10 @@ func add(t *testing.T, w *world.World, o words) {
 	}
 }
 
+func namespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
 func addNode(w *world.World, meta metav1.ObjectMeta, o words) {
 	n := corev1.Node{ObjectMeta: meta}
 	if o.has("excluded") {
