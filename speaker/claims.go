@@ -19,32 +19,13 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
 
 // parallel is how many L2Claims are written at once.
 const parallel = 16
-
-// claimName returns the name of an address's L2Claim.
-func claimName(a netip.Addr) string {
-	name := strings.ReplaceAll(a.String(), ":", "-")
-	// A name must not start or end with a dash: "::1" is "0--1".
-	if strings.HasPrefix(name, "-") {
-		name = "0" + name
-	}
-	if strings.HasSuffix(name, "-") {
-		name += "0"
-	}
-	return name
-}
-
-// untried reports whether nobody has announced the address yet, or a stranger
-// had it when last seen.
-func untried(c *v1beta1.L2Claim) bool {
-	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
-	return announced == nil || announced.Reason == v1beta1.ReasonAddressInUse
-}
 
 // readClaims returns all claims, as of the cache or later. They must not be changed.
 func readClaims(ctx context.Context, reader client.Reader, overlay *cluster.Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
@@ -80,7 +61,7 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for i, c := range d.Claims {
-		claim := byName[claimName(c.Addr)]
+		claim := byName[intent.ClaimName(c.Addr)]
 		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.holders[c.Addr] {
 			continue // it changed hands since the plan was made; the next pass knows
 		}
@@ -157,7 +138,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		want.Links = nil
 		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressInUse, conflict
 	}
-	isNew := standing.State == layer2.Announced && (before.Node != r.node || untried(claim))
+	isNew := standing.State == layer2.Announced && (before.Node != r.node || intent.Untried(claim))
 	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
 	if wrote, err := r.writeClaim(ctx, claim, want, announced, conflict); err != nil || !wrote {
 		return err
@@ -174,7 +155,7 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 // nameNode returns the claim, in which this node is named as the owner.
 func (r *reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (*v1beta1.L2Claim, error) {
 	claim := &v1beta1.L2Claim{}
-	claim.Name, claim.Spec.Address = claimName(addr), v1beta1.IPAddress(addr.String())
+	claim.Name, claim.Spec.Address = intent.ClaimName(addr), v1beta1.IPAddress(addr.String())
 	if have != nil {
 		claim = have.DeepCopy()
 	}
@@ -229,9 +210,13 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 	}
 	want := *c.Status.DeepCopy()
 	want.Links = nil
-	_, err = r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
-		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: "no node can announce the address; this is the reason of node " + r.node,
+	why := "no node can announce the address; this is the reason of node " + r.node
+	wrote, err := r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
+		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: why,
 	}, "")
+	if err == nil && wrote {
+		r.tellServices(ctx, want.Services, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+why)
+	}
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // missedBeats is how many renewals a speaker may miss before it counts as gone.
@@ -71,7 +72,7 @@ func (h *heartbeat) leases(ctx context.Context) (held map[string]time.Time, lost
 	}
 	held = map[string]time.Time{}
 	for _, l := range leases.Items {
-		if node := holder(&l); node != "" && l.Spec.RenewTime != nil {
+		if node := intent.LeaseHolder(&l); node != "" && l.Spec.RenewTime != nil {
 			held[node] = l.Spec.RenewTime.Time
 		}
 	}
@@ -86,14 +87,6 @@ func (h *heartbeat) gone() map[string]bool {
 	return nil
 }
 
-// holder returns the node whose speaker holds the Lease; "" if it was released.
-func holder(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
-}
-
 // same reports whether an update is no reason to think anew: a renewal of a
 // Lease, which comes all the time, or the status of what only its spec and its
 // labels matter of.
@@ -104,7 +97,7 @@ func same(before, after client.Object) bool {
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)
-		return ok && holder(a) == holder(b)
+		return ok && intent.LeaseHolder(a) == intent.LeaseHolder(b)
 	case *v1beta1.L2Claim:
 		b, ok := before.(*v1beta1.L2Claim)
 		return ok && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
@@ -259,7 +252,7 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 	before, lost := h.gone(), map[string]bool{}
 	for _, l := range leases {
-		node := holder(&l)
+		node := intent.LeaseHolder(&l)
 		if node == "" || node == h.node || l.Spec.RenewTime == nil {
 			delete(h.peers, l.Name)
 			continue

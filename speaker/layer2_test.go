@@ -11,34 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
-
-func TestUntried(t *testing.T) {
-	condition := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
-		return []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: status, Reason: reason}}
-	}
-	for _, c := range []struct {
-		name       string
-		conditions []metav1.Condition
-		want       bool
-	}{
-		{"nobody has said anything of it yet", nil, true},
-		{"it is announced", condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), false},
-		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
-		{"a stranger has it", condition(metav1.ConditionFalse, v1beta1.ReasonAddressInUse), true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := untried(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
-				t.Errorf("untried = %t, want %t", got, c.want)
-			}
-		})
-	}
-}
 
 func TestConflictOf(t *testing.T) {
 	s := layer2.Standing{Addr: netip.MustParseAddr("192.0.2.1"), State: layer2.Announced, Link: "eth0"}

@@ -35,15 +35,22 @@ type reconciler struct {
 	group     *membership.Group
 	neighbors *network.Neighbors
 	forwards  *forwarding
+	turns     *turns
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
-	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease's renewal when that was seen
-	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
+	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
+	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
+	missed    bool                  // this node was cut off or held up, and has not heard all since
+	vacancies *vacancies
+	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
+	rounds    rounds
+	lapse     lapse
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
 	report    chan struct{}            // told after every pass
 	thought   func()                   // called after the first pass, and perhaps again
+	took      func(time.Duration)      // told of every pass
 }
 
 // listing is the pause until the links may have been listed.
@@ -56,13 +63,25 @@ type decision struct {
 	holders map[netip.Addr]string // the node that each L2Claim named
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
-	offers  bool                  // Plan.Peerings are in force
+	missing int                   // nodes that have a Speaker object, and whose speakers were not there
+	present int                   // nodes that have one, and whose were
+	rivals  map[netip.Addr]rival  // who else was heard to have an address
+
+	connected bool // the API server was heard lately
+	offers    bool // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
+		switch {
+		case !s.speakers[n.Name]:
+		case n.Live:
+			d.present++
+		default:
+			d.missing++
+		}
 	}
 	return d
 }
@@ -71,12 +90,14 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
 		return listing, nil // or this node would say that it has no links, and lose its addresses
 	}
+	start := time.Now()
 	s, err := r.look(ctx)
 	if err != nil {
 		return 0, err
 	}
-	r.links.SetSpeakers(s.macs)
-	withheld := r.apply(decide(s))
+	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
+	withheld := r.apply(ctx, decide(s))
+	r.took(time.Since(start))
 	r.thought()
 	return r.again(s, withheld), nil
 }
@@ -89,26 +110,37 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 			soonest = d
 		}
 	}
-	if withheld || len(r.goneAt) > 0 { // renewals alone start no pass
+	if s.departs > 0 {
+		within(s.departs)
+	}
+	if withheld || len(r.goneFor) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
 	}
 	for _, h := range r.handing {
 		within(max(time.Until(h.since.Add(handover)), 0) + time.Millisecond)
+	}
+	if r.lapse.lasts() {
+		within(r.heartbeat / 4)
+	}
+	if at, ok := r.rounds.again(s.rivals, r.beat.connected()); ok {
+		within(max(time.Until(at), 0) + time.Millisecond)
 	}
 	return soonest
 }
 
 // apply puts the plan in force. It reports whether it left out claims that are
 // not safe to make yet.
-func (r *reconciler) apply(d *decision) (withheld bool) {
+func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 	before := r.plan.Load()
 	if before == nil {
 		before = &decision{}
 	}
 	all := len(d.Claims)
 	view := r.group.View()
+	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
+	r.missed = view.Isolated || lapsed || r.missed && !r.beat.settled()
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return view.Isolated || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
+		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(ctx, c, d, view)
 	})
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
@@ -120,10 +152,16 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
+	d.connected = r.beat.connected()
+	r.rounds.enter(time.Now(), before, d, d.connected)
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
-	if view.Isolated {
+	if view.Isolated || lapsed {
 		others = nil
-		// What happens meanwhile is asked for, past the cache, before anything is taken up again.
+		clear(r.handing)
+		if lapsed {
+			r.log.Warn("this process was held up; it gives up its addresses until it knows who has them")
+		}
+		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
 		r.beat.lastEcho.Store(nil)
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
@@ -145,20 +183,39 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	return len(d.Claims) < all
 }
 
-// mayTake reports whether this node may begin to answer for an address. While
-// the API server is out of reach others may have taken over what this node's
-// cache still calls its own. At first this node knows too little of the others
-// to take what nobody has; but what a node that is there gives up was meant for
-// this one. What a node has that is gone, as its watchers say, this node takes
-// whether or not the API server can be asked.
-func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
-	holder := d.holders[a]
+// mayTake reports whether this node may begin to answer for an address. At
+// first it knows too little of the others to take what nobody has; but what a
+// node that is there gives up was meant for this one. After a lapse it takes
+// nothing until it knows more. What a node has that is gone, as its watchers
+// say, it takes whether or not the API server can be asked.
+//
+// While the API server is out of reach others may have taken over what this
+// node's cache still calls its own, and after it was cut off it has missed who
+// took what: then it asks on the wire.
+func (r *reconciler) mayTake(ctx context.Context, c announce.Claim, d *decision, view membership.View) bool {
+	holder, connected := d.holders[c.Addr], r.beat.connected()
+	gone := view.Standing[holder] == membership.Gone && !d.live[holder]
 	switch {
-	case view.Standing[holder] == membership.Gone && !d.live[holder]:
+	case r.lapse.lasts():
+		return false
+	case gone && !r.missed, holder == r.node && r.lapse.trusted:
 		return true
-	case holder == r.node || d.live[holder]:
-		return r.beat.connected()
-	default:
+	case !gone && holder != r.node && !d.live[holder]:
 		return r.beat.settled()
+	case connected && !r.missed:
+		return true
+	default:
+		return r.beat.ready.Load() && r.vacancies.free(ctx, c.Addr, r.upLinks(c.Links))
 	}
+}
+
+// upLinks returns the names of the own links of a claim that are up.
+func (r *reconciler) upLinks(of announce.Links) []string {
+	var out []string
+	for _, l := range r.links.Links() {
+		if l.Up && of.Match(l.Name) {
+			out = append(out, l.Name)
+		}
+	}
+	return out
 }

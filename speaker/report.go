@@ -41,6 +41,7 @@ type reporter struct {
 	links    *layer2.Announcer
 	sessions *bgp.Sessions
 	group    *membership.Group
+	host     *host
 	plan     *atomic.Pointer[decision]
 	trigger  <-chan struct{}
 
@@ -59,6 +60,7 @@ func (r *reporter) run(ctx context.Context) error {
 		case <-r.trigger:
 		case <-r.sessions.Changed():
 		case <-r.links.Turned():
+		case <-r.host.changed:
 		case <-retry.C:
 		}
 		if p := r.plan.Load(); p != nil {
@@ -85,7 +87,7 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	states := withShadowed(r.sessions.States(), d.Shadowed)
 	r.reportConflicts(ctx, d.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states))
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Shadowed))
 }
 
 // farewell says that this speaker stopped by itself.
@@ -148,6 +150,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
 		Version:   version.String(),
 		Since:     timeOf(r.since),
+		Host:      r.host.facts.Load(),
 	}
 	for _, s := range states {
 		if s.Session == bgp.Established {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -21,9 +20,14 @@ type sight struct {
 	announce.Snapshot
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
-	macs    []net.HardwareAddr    // of all speakers' links
+	// speakers are the nodes that have a Speaker object.
+	speakers map[string]bool
+	macs     map[[6]byte]string   // of all speakers' links: the node
+	rivals   map[netip.Addr]rival // of addresses that this node answers for
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
+	// departs is when the soonest of the endpoints that go is to be looked at again.
+	departs time.Duration
 }
 
 func (r *reconciler) look(ctx context.Context) (s sight, err error) {
@@ -34,37 +38,52 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
-	if s.Services, err = r.services(ctx, config); err != nil {
+	if s.Services, s.departs, err = r.services(ctx, config); err != nil {
 		return s, err
 	}
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
-	return s, r.heldClaims(ctx, &s)
+	if err = r.heldClaims(ctx, &s); err != nil {
+		return s, err
+	}
+	now := time.Now()
+	overruled(r.node, r.plan.Load(), s.named, r.overruled, now)
+	remember(s.rivals, r.overruled, now)
+	heard(s.rivals, s.Nodes)
+	return s, nil
 }
 
-func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
+// services returns the Services with addresses, and when to look at them again if
+// nothing happens before; 0: never.
+func (r *reconciler) services(ctx context.Context, config intent.Config) (out []announce.Service, again time.Duration, err error) {
 	services, err := cluster.Services(ctx, r.cache)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var slices discoveryv1.EndpointSliceList
-	if err := cluster.List(ctx, r.reader, &slices); err != nil {
-		return nil, err
+	var endpoints discoveryv1.EndpointSliceList
+	if err := cluster.List(ctx, r.reader, &endpoints); err != nil {
+		return nil, 0, err
 	}
-	of := map[ipam.Key][]*discoveryv1.EndpointSlice{}
-	for i := range slices.Items {
-		s := &slices.Items[i]
-		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-		of[key] = append(of[key], s)
-	}
-	var out []announce.Service
+	of := intent.ByService(endpoints.Items)
+	here := map[ipam.Key]spot{}
 	for _, svc := range services {
-		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
-			out = append(out, config.Announced(svc, of[intent.KeyOf(svc)]))
+		if !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0 {
+			continue
 		}
+		key := intent.KeyOf(svc)
+		announced := config.Announced(svc, of[key])
+		if announced.Local {
+			ready, serving := intent.EndpointsOn(r.node, of[key])
+			here[key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}
+		}
+		out = append(out, announced)
 	}
-	return out, nil
+	turns, again := r.turns.look(time.Now(), here)
+	for i := range out {
+		out[i].Turn = turns[out[i].Key]
+	}
+	return out, again, nil
 }
 
 // nodes enters every Node, and the MACs of their links; what its links can do
@@ -79,7 +98,10 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs = macs
+	s.macs, s.rivals, s.speakers = macs, rivalsOf(r.node, r.links.Rivals(), macs), make(map[string]bool, len(speakers.Items))
+	for i := range speakers.Items {
+		s.speakers[speakers.Items[i].Name] = true
+	}
 	p, err := r.presence(ctx)
 	if err != nil {
 		return err
@@ -96,6 +118,7 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 		if n.Name == r.node {
+			r.turns.at(n)
 			s.leaves = r.left(n, time.Now())
 			s.Leaving = s.leaves > 0
 		}
@@ -103,24 +126,18 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 	return nil
 }
 
-// linksOf returns the links of each node, and the MACs of all. This node's own
+// linksOf returns the links of each node, and whose each MAC is. This node's own
 // are as they are now, the others' as their speakers last told.
-func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs []net.HardwareAddr) {
-	links = map[string][]announce.Link{}
-	for _, s := range speakers {
-		for _, l := range s.Status.Links {
-			link := announce.Link{Name: l.Name, Up: l.Up}
-			if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == len(link.MAC) {
-				link.MAC = [6]byte(mac)
-				macs = append(macs, mac)
+func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs map[[6]byte]string) {
+	links, macs = map[string][]announce.Link{}, map[[6]byte]string{}
+	for i := range speakers {
+		of := intent.Links(&speakers[i])
+		for _, l := range of {
+			if l.MAC != [6]byte{} {
+				macs[l.MAC] = speakers[i].Name
 			}
-			for _, p := range l.Prefixes {
-				if prefix, err := netip.ParsePrefix(p); err == nil {
-					link.Prefixes = append(link.Prefixes, prefix)
-				}
-			}
-			links[s.Name] = append(links[s.Name], link)
 		}
+		links[speakers[i].Name] = of
 	}
 	links[r.node] = nil
 	for _, l := range r.links.Links() {
@@ -129,9 +146,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 	return links, macs
 }
 
-// heldClaims takes over what the L2Claims say, but for those of which this node
-// has taken the address over and could not yet say so: while the API server is
-// away, a former holder that comes back does not get it back.
+// heldClaims takes over what the L2Claims say, but for those that are not true any more.
 func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	claims, err := readClaims(ctx, r.reader, r.claims)
 	if err != nil {
@@ -139,16 +154,28 @@ func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	}
 	s.named, s.answers = map[netip.Addr]string{}, map[netip.Addr]string{}
 	for _, c := range claims {
-		a, err := netip.ParseAddr(string(c.Spec.Address))
-		if err != nil {
+		held, ok := intent.HeldClaim(c)
+		if !ok {
 			continue
 		}
-		s.named[a], s.answers[a] = c.Spec.Node, c.Status.Node
-		node := c.Spec.Node
-		if from, taken := r.taken[a]; taken && from == node {
-			node = r.node
-		}
-		s.Claims = append(s.Claims, announce.HeldClaim{Addr: a, Node: node, Untried: untried(c)})
+		s.named[held.Addr], s.answers[held.Addr] = held.Node, c.Status.Node
+		held.Node = r.holder(held.Addr, held.Node, s.rivals[held.Addr])
+		s.Claims = append(s.Claims, held)
 	}
 	return nil
+}
+
+// holder returns who counts as the holder of an address whose L2Claim names a
+// node: this one, if it has taken the address over and could not yet say so, for
+// while the API server is away a former holder that comes back does not get it
+// back, unless it never stopped answering. And this node leaves an address to a
+// rival, if it can't ask whose it is. The zero rival is none.
+func (r *reconciler) holder(a netip.Addr, named string, v rival) string {
+	if from, taken := r.taken[a]; taken && from == named && v.node != from {
+		named = r.node
+	}
+	if v.node != "" && named == r.node && !r.beat.connected() && v.cedes(r.node, a) {
+		return v.node
+	}
+	return named
 }

@@ -42,11 +42,40 @@ type SpeakerStatus struct {
 	// since when this process has been running.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
+	// host is what the speaker found out about its node, looked at every 10 s.
+	// +optional
+	Host *SpeakerHost `json:"host,omitempty"`
 	// conditions: Ready, Isolated, Restarting, KernelAnswers.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SpeakerHost is what matters of a node to those who reach Services there, and
+// can only be seen on it.
+type SpeakerHost struct {
+	// kernel is its release, as uname -r tells it.
+	// +optional
+	Kernel string `json:"kernel,omitempty"`
+	// proxyMode is kube-proxy's, as it says on the node: iptables, ipvs, nftables;
+	// empty: it does not say, or is not there.
+	// +optional
+	ProxyMode string `json:"proxyMode,omitempty"`
+	// proxyError is why the speaker's --ready-check does not say that the node
+	// forwards; empty: it does, or nobody is asked.
+	// +optional
+	ProxyError string `json:"proxyError,omitempty"`
+	// strictReversePath are the links on which the kernel drops what it would
+	// answer by another link (rp_filter 1, RFC 3704 section 2.2).
+	// +optional
+	// +listType=set
+	StrictReversePath []string `json:"strictReversePath,omitempty"`
+	// unheard are the nodes whose speakers renew their Leases, and that this one
+	// has never heard on the wire.
+	// +optional
+	// +listType=set
+	Unheard []string `json:"unheard,omitempty"`
 }
 
 // SpeakerLink is a network interface of a node.

@@ -21,6 +21,7 @@ const slot = 100 * time.Millisecond
 func probe(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 10*time.Second, "")
 	every := l.flags.Duration("every", 10*time.Millisecond, "")
+	patience := l.flags.Duration("timeout", 250*time.Millisecond, "")
 	words, _, err := l.words("HOST", "ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -36,13 +37,14 @@ func probe(ctx context.Context, l *line) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), words[1]))
+	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), "--timeout", patience.String(), words[1]))
 }
 
 // dial is the part of probe that runs on the host.
 func dial(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 0, "")
 	every := l.flags.Duration("every", 0, "")
+	patience := l.flags.Duration("timeout", 0, "")
 	words, _, err := l.words("ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func dial(ctx context.Context, l *line) error {
 		case <-next.C:
 			// The next attempt doesn't wait for this one: an address that is silent
 			// must not slow the clock.
-			wg.Go(func() { record.attempt(ctx, words[0]) })
+			wg.Go(func() { record.attempt(ctx, words[0], *patience) })
 		case <-picture.C:
 			fmt.Print(record.sign())
 		}
@@ -81,6 +83,7 @@ type record struct {
 	longest        time.Duration
 	longestStarted time.Duration // since the start
 	start          time.Time
+	firstFailure   string
 }
 
 func newRecord() *record {
@@ -88,8 +91,9 @@ func newRecord() *record {
 	return &record{last: now, start: now}
 }
 
-func (r *record) attempt(ctx context.Context, addr string) {
-	d := net.Dialer{Timeout: 250 * time.Millisecond}
+func (r *record) attempt(ctx context.Context, addr string, patience time.Duration) {
+	began := time.Now()
+	d := net.Dialer{Timeout: patience}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		conn.Close()
@@ -99,7 +103,9 @@ func (r *record) attempt(ctx context.Context, addr string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.failed++
+		if r.failed++; r.firstFailure == "" {
+			r.firstFailure = fmt.Sprintf("at %.1fs, %v", began.Sub(r.start).Seconds(), err)
+		}
 		return
 	}
 	r.good++
@@ -134,6 +140,9 @@ func (r *record) summary() string {
 	fmt.Fprintf(&b, "%d connections answered, %d not; longest time without any: %.2fs", r.good, r.failed, r.longest.Seconds())
 	if r.longest > slot {
 		fmt.Fprintf(&b, " (from %.1fs on)", r.longestStarted.Seconds())
+	}
+	if r.failed > 0 {
+		fmt.Fprintf(&b, "; the first not: %s", r.firstFailure)
 	}
 	return b.String()
 }

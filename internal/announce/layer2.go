@@ -31,32 +31,20 @@ type use struct {
 // layer2 decides who owns each address, enters it in the verdicts, and returns
 // the claims of s.Self, its own and those in the place of others.
 func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
-	uses, subnets := map[netip.Addr][]use{}, s.subnets()
-	for i := range s.Services {
-		svc := &s.Services[i]
-		for _, a := range svc.Addrs {
-			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
-			for j := range s.L2 {
-				if s.L2[j].Covers(a.Pool, svc.Labels) {
-					u.ads = append(u.ads, &s.L2[j])
-				}
-			}
-			uses[a.Addr] = append(uses[a.Addr], u)
-		}
-	}
-	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
-	for _, c := range slices.Backward(s.Claims) {
-		held[c.Addr] = c // of two claims on one address the first counts
-	}
+	uses, held := s.uses(), s.held()
 	self := s.self()
 	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
 		before, ok := held[addr]
 		owner := s.owner(addr, uses[addr], before.Node)
 		for _, u := range uses[addr] {
 			reason := u.silent(self)
-			if reason == "" && owner == s.Self {
+			switch {
+			case reason != "":
+			case owner == s.Self:
 				reason = Announced
-			} else if reason == "" {
+			case owner == "":
+				reason = silenced(uses[addr], self)
+			default:
 				reason = NotOwner
 			}
 			verdicts[u.svc.Key].Layer2[addr] = Ownership{Owner: owner, Reason: reason}
@@ -72,6 +60,33 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
 		}
 	}
 	return claims, standIns
+}
+
+// uses returns who uses each address.
+func (s Snapshot) uses() map[netip.Addr][]use {
+	uses, subnets := map[netip.Addr][]use{}, s.subnets()
+	for i := range s.Services {
+		svc := &s.Services[i]
+		for _, a := range svc.Addrs {
+			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
+			for j := range s.L2 {
+				if s.L2[j].Covers(a.Pool, svc.Labels) {
+					u.ads = append(u.ads, &s.L2[j])
+				}
+			}
+			uses[a.Addr] = append(uses[a.Addr], u)
+		}
+	}
+	return uses
+}
+
+// held returns who owns each address until now.
+func (s Snapshot) held() map[netip.Addr]HeldClaim {
+	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
+	for _, c := range slices.Backward(s.Claims) {
+		held[c.Addr] = c // of two claims on one address the first counts
+	}
+	return held
 }
 
 // subnets returns the subnets of all nodes' links.
@@ -93,7 +108,6 @@ func (s Snapshot) subnets() []netip.Prefix {
 // this one.
 func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
 	links := linksOf(uses, owner)
-	byName := func(a, b Link) int { return cmp.Compare(a.Name, b.Name) }
 	theirs := sortedBy(owner.Links, byName)
 	for _, name := range owner.StandIns {
 		n := s.node(name)
@@ -118,6 +132,8 @@ func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
 	return nil
 }
 
+func byName(a, b Link) int { return cmp.Compare(a.Name, b.Name) }
+
 func (l Link) sharesSubnet(o Link) bool {
 	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return slices.Contains(o.Prefixes, p) })
 }
@@ -132,24 +148,32 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 	var score uint64
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		weight, ok := 0, true
-		for _, u := range uses {
-			// A use that nobody advertises takes no part: it would silence the others.
-			if len(u.ads) > 0 {
-				ok = ok && u.silent(n) == ""
-				weight += u.weight(n)
-			}
-		}
-		if !ok || !slices.ContainsFunc(uses, func(u use) bool { return len(u.ads) > 0 }) || weight < top {
+		weight, ok := standingOf(uses, n)
+		if !ok || weight < top {
 			continue
 		}
-		h := rendezvous(n.Name, addr)
+		h := Rank(n.Name, addr)
 		// Names are unique and sorted, so equal hashes go to the first name.
 		if weight > top || n.Name == held || best != held && h > score {
 			best, top, score = n.Name, weight, h
 		}
 	}
 	return best
+}
+
+// standingOf returns what the preferences for n add up to, and whether n may
+// answer for the address of uses. A use that nobody advertises takes no part.
+func standingOf(uses []use, n *Node) (weight int, ok bool) {
+	for _, u := range uses {
+		if len(u.ads) == 0 {
+			continue
+		}
+		if u.silent(n) != "" {
+			return 0, false
+		}
+		weight, ok = weight+u.weight(n), true
+	}
+	return weight, ok
 }
 
 // silent runs the checks on node n; the first that fails says why n does not
@@ -173,6 +197,17 @@ func (u use) silent(n *Node) Reason {
 		}
 	}
 	return ""
+}
+
+// silenced says why n does not announce an address for one of its uses that it
+// could announce it for: because of another that shares it.
+func silenced(uses []use, n *Node) Reason {
+	for _, u := range uses {
+		if reason := u.silent(n); reason != "" && len(u.ads) > 0 {
+			return reason
+		}
+	}
+	return NotOwner // never: n would be a candidate
 }
 
 // selecting returns the advertisements that select n.
@@ -225,9 +260,10 @@ func linksOf(uses []use, n *Node) Links {
 	return Links{Only: names}
 }
 
-// rendezvous gives each pair of node and address a number of its own
-// (highest-random-weight hashing): a node that leaves moves only its own.
-func rendezvous(node string, addr netip.Addr) uint64 {
+// Rank gives each pair of node and address a number of its own
+// (highest-random-weight hashing): the highest wins, and a node that leaves
+// moves only its own.
+func Rank(node string, addr netip.Addr) uint64 {
 	b := addr.As16()
 	sum := sha256.Sum256(append(b[:], node...))
 	return binary.BigEndian.Uint64(sum[:])

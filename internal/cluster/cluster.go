@@ -1,7 +1,7 @@
-// Package cluster is what the controller and the speaker have in common when
-// they read the cluster: which objects are cached, how every event becomes the
-// one request, and how own writes are seen before the cache shows them. And how
-// they tell people what has happened.
+// Package cluster is what the programs have in common when they read the
+// cluster: which objects are cached, how every event becomes the one request, and
+// how own writes are seen before the cache shows them; or all objects, once
+// (World). And how they tell people what has happened.
 //
 // It decides nothing, and it writes nothing but Events.
 package cluster
@@ -11,10 +11,8 @@ import (
 	"fmt"
 	"net"
 	"reflect"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -61,20 +59,7 @@ const deadAfter = 4 * time.Second
 func Connect(cfg *rest.Config) *rest.Config {
 	out := rest.CopyConfig(cfg)
 	out.QPS = -1
-	dialer := net.Dialer{
-		Timeout:   deadAfter,
-		KeepAlive: deadAfter,
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var failed error
-			err := c.Control(func(fd uintptr) {
-				failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
-			})
-			if err != nil {
-				return err
-			}
-			return failed
-		},
-	}
+	dialer := net.Dialer{Timeout: deadAfter, KeepAlive: deadAfter, Control: giveUp}
 	out.Dial = dialer.DialContext
 	return out
 }

@@ -237,6 +237,22 @@ func servingNodes(endpoints []*discoveryv1.EndpointSlice) map[string]bool {
 	return ready
 }
 
+// EndpointsOn reports whether a Service has, on one node, an endpoint that is ready,
+// and one that serves though it may be terminating.
+func EndpointsOn(node string, endpoints []*discoveryv1.EndpointSlice) (ready, serving bool) {
+	for _, slice := range endpoints {
+		for _, e := range slice.Endpoints {
+			if e.NodeName == nil || *e.NodeName != node {
+				continue
+			}
+			isReady := e.Conditions.Ready == nil || *e.Conditions.Ready // as the API has it
+			ready = ready || isReady
+			serving = serving || isReady || e.Conditions.Serving != nil && *e.Conditions.Serving
+		}
+	}
+	return ready, serving
+}
+
 // Excluded says why a node must not announce anything, or "".
 func Excluded(n *corev1.Node) string {
 	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {
@@ -250,7 +266,19 @@ func Excluded(n *corev1.Node) string {
 			return "taint " + v1beta1.TaintOutOfService
 		}
 	}
+	if shutsDown(n) {
+		return "it is shutting down"
+	}
 	return ""
+}
+
+// shutsDown says that the kubelet has been told that the machine goes down, and
+// holds that up until its Pods have ended (graceful node shutdown). It says so in
+// these words only, among others if there are more reasons for not being ready.
+func shutsDown(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "node is shutting down")
+	})
 }
 
 // Unreachable says that a node is excluded since its network is not there.

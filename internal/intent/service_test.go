@@ -160,6 +160,8 @@ func TestExcluded(t *testing.T) {
 		{name: "a network that is not available excludes it", node: `status: {conditions: [{type: NetworkUnavailable, status: "True"}]}`, want: "condition NetworkUnavailable"},
 		{name: "a network that is available does not", node: `status: {conditions: [{type: NetworkUnavailable, status: "False"}]}`},
 		{name: "another condition does not", node: `status: {conditions: [{type: MemoryPressure, status: "True"}, {type: Ready, status: "False"}]}`},
+		{name: "a node that shuts down is excluded", node: `status: {conditions: [{type: Ready, status: "False", reason: KubeletNotReady, message: "[container runtime is down, node is shutting down]"}]}`,
+			want: "it is shutting down"},
 		{name: "the taint out-of-service excludes it", node: `spec: {taints: [{key: other, effect: NoSchedule}, {key: node.kubernetes.io/out-of-service, effect: NoExecute}]}`,
 			want: "taint node.kubernetes.io/out-of-service"},
 		{name: "cordon alone does not exclude", node: `spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}`},
@@ -212,5 +214,32 @@ func TestUnknownAnnotations(t *testing.T) {
 	svc := read[corev1.Service](t, `metadata: {annotations: {steelyard.dev/loadbalancerips: "", steelyard.dev/adress-pool: "", steelyard.dev/address-pool: "", steelyard.dev/ip-allocated-from-pool: "", metallb.io/x: ""}}`)
 	if diff := gocmp.Diff([]string{"steelyard.dev/adress-pool", "steelyard.dev/loadbalancerips"}, intent.UnknownAnnotations(svc)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestEndpointsOn(t *testing.T) {
+	yes, no, here, there := true, false, "here", "there"
+	endpoint := func(node *string, ready, serving *bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{NodeName: node, Conditions: discoveryv1.EndpointConditions{Ready: ready, Serving: serving}}
+	}
+	for _, c := range []struct {
+		name           string
+		endpoints      []discoveryv1.Endpoint
+		ready, serving bool
+	}{
+		{"none", nil, false, false},
+		{"one elsewhere, and one that is nowhere", []discoveryv1.Endpoint{endpoint(&there, &yes, &yes), endpoint(nil, &yes, &yes)}, false, false},
+		{"one that is ready", []discoveryv1.Endpoint{endpoint(&here, &yes, &yes)}, true, true},
+		{"one of which nothing is said", []discoveryv1.Endpoint{endpoint(&here, nil, nil)}, true, true},
+		{"one that ends and serves", []discoveryv1.Endpoint{endpoint(&here, &no, &yes)}, false, true},
+		{"one that does not serve", []discoveryv1.Endpoint{endpoint(&here, &no, &no), endpoint(&here, &no, nil)}, false, false},
+		{"one that ends and one that is ready", []discoveryv1.Endpoint{endpoint(&here, &no, &yes), endpoint(&here, &yes, &yes)}, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ready, serving := intent.EndpointsOn("here", []*discoveryv1.EndpointSlice{{}, {Endpoints: c.endpoints}})
+			if ready != c.ready || serving != c.serving {
+				t.Errorf("ready %t, serving %t", ready, serving)
+			}
+		})
 	}
 }

@@ -146,6 +146,13 @@ type Desk struct {
 // Assign is like the function of that name, but for the grants: they hold until
 // the next call.
 func (d *Desk) Assign(pools Pools, requests []*Request) []Grant {
+	p := d.decide(pools, requests)
+	p.book = nil // it is the caller's memory that it looks into
+	return p.grants
+}
+
+// decide decides all grants, and returns the book that they stand in.
+func (d *Desk) decide(pools Pools, requests []*Request) *pass {
 	d.order = blank(d.order, len(requests))
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
@@ -169,8 +176,7 @@ func (d *Desk) Assign(pools Pools, requests []*Request) []Grant {
 		p.clear()
 		clear(p.grants)
 	}
-	p.book = nil // it is the caller's memory that it looks into
-	return p.grants
+	return p
 }
 
 // blank returns n zero values, in the memory of s if that is enough; what else

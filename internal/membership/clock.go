@@ -15,6 +15,9 @@ func (c *core) tick(now time.Time) {
 		return false
 	})
 	for _, name := range c.members {
+		if r, ok := c.rumors[name]; ok && !now.Before(r.until) {
+			c.learn(now, r.fact)
+		}
 		s, k := c.sees[name], c.facts[name]
 		switch {
 		case s == nil:
@@ -25,7 +28,7 @@ func (c *core) tick(now time.Time) {
 				k.probed = now
 				c.inquire(question(name))
 			}
-		case !s.lost.IsZero() && !s.judged && !now.Before(s.lost.Add(answers)):
+		case !s.lost.IsZero() && !s.judged && !now.Before(s.lost.Add(Answers)):
 			c.judge(now, name)
 		case c.doubts(name) && !now.Before(s.down.Add(doubt)):
 			*s = sight{worked: s.worked, down: s.down, lost: now, doubted: true}
@@ -56,6 +59,9 @@ func (c *core) next() time.Time {
 	for _, d := range c.later {
 		sooner(d.at)
 	}
+	for _, r := range c.rumors {
+		sooner(r.until)
+	}
 	for name, s := range c.sees {
 		k := c.facts[name]
 		switch {
@@ -65,7 +71,7 @@ func (c *core) next() time.Time {
 				sooner(k.probed.Add(probing))
 			}
 		case !s.lost.IsZero() && !s.judged && c.standing(name) != Gone:
-			sooner(s.lost.Add(answers))
+			sooner(s.lost.Add(Answers))
 		case c.doubts(name):
 			sooner(s.down.Add(doubt))
 		}
@@ -132,7 +138,7 @@ func (c *core) tell(now time.Time, to []string, m message) {
 
 // view is what there is to know.
 func (c *core) view() View {
-	v := View{Isolated: c.isolated, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
+	v := View{Isolated: c.isolated, Accusations: c.charges, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
 	for _, name := range c.members {
 		v.Standing[name] = c.standing(name)
 		if c.facts[name] == nil && name != c.self {

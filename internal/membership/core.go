@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// answers is how long the other watchers have to say what they see.
-	answers = 100 * time.Millisecond
+	// Answers is how long the other watchers have to say what they see.
+	Answers = 100 * time.Millisecond
 	// gossip is how often neighbors tell each other what they know, so that a
 	// lost datagram does no lasting harm.
 	gossip = time.Second
@@ -16,6 +16,9 @@ const (
 	remember = time.Minute
 	// greetings is how many members that were not heard yet are greeted at a time.
 	greetings = 16
+	// hearing is how long a member that this speaker sees has to contradict, when
+	// others hold it for gone.
+	hearing = 200 * time.Millisecond
 	// probing is how often the node of a restarting speaker is asked whether it
 	// is there, and how often a speaker that hears nobody asks again.
 	probing = 100 * time.Millisecond
@@ -44,16 +47,18 @@ type core struct {
 	silent  map[string]bool // members whose Leases are over
 	ring    ring
 
-	facts map[string]*known
-	sees  map[string]*sight          // by neighbor
-	votes map[string]map[string]bool // by member, by voter: whether the voter sees the member; of the member's present life
+	facts  map[string]*known
+	rumors map[string]rumor           // by member that others hold for gone, and this speaker sees
+	sees   map[string]*sight          // by neighbor
+	votes  map[string]map[string]bool // by member, by voter: whether the voter sees the member; of the member's present life
 
 	isolated bool
 	inquired time.Time // when it was last asked whether anybody answers
 	touched  time.Time // since when somebody does again
 	gossiped time.Time
-	greeted  int  // the place among the members of who was greeted last
-	accused  bool // somebody holds this speaker for gone
+	greeted  int    // the place among the members of who was greeted last
+	accused  bool   // somebody holds this speaker for gone
+	charges  uint64 // how often somebody did
 
 	out     []letter
 	later   []delayed
@@ -67,10 +72,17 @@ type core struct {
 type known struct {
 	fact
 	until  time.Time // end of the hold
+	learnt time.Time
 	tell   time.Time // neighbors are told of a Present until then
 	probed time.Time
 	missed int
 	warned bool // of a Gone: the member was told
+}
+
+// rumor is a fact that is not believed yet.
+type rumor struct {
+	fact
+	until time.Time
 }
 
 // sight is what an own session shows.
@@ -78,7 +90,9 @@ type sight struct {
 	up     bool
 	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
 	judged bool      // the time for answers is over
-	past   bool      // it is of an earlier life, until it is Up
+	past   bool      // it is of an earlier life, until it comes Up
+	ups    uint64    // how often it has come Up
+	since  time.Time // when it last did; zero unless it is Up
 
 	worked  bool      // it has been Up some time
 	down    time.Time // since when it is not Up
@@ -101,7 +115,7 @@ type delayed struct {
 type question string
 
 func newCore(self string, life uint64) *core {
-	return &core{self: self, life: life, facts: map[string]*known{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
+	return &core{self: self, life: life, facts: map[string]*known{}, rumors: map[string]rumor{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
 }
 
 // set takes over who should be there.
@@ -115,6 +129,7 @@ func (c *core) set(now time.Time, members []string) {
 	c.ring = newRing(c.members)
 	gone := func(name string) bool { return !slices.Contains(c.members, name) }
 	maps.DeleteFunc(c.facts, func(name string, _ *known) bool { return gone(name) })
+	maps.DeleteFunc(c.rumors, func(name string, _ rumor) bool { return gone(name) })
 	maps.DeleteFunc(c.votes, func(name string, _ map[string]bool) bool { return gone(name) })
 	for _, votes := range c.votes {
 		maps.DeleteFunc(votes, func(name string, _ bool) bool { return gone(name) })
@@ -173,12 +188,16 @@ func (c *core) learn(now time.Time, f fact) {
 	if f.Member == c.self || !slices.Contains(c.members, f.Member) || k != nil && !f.outdoes(k.fact) {
 		return
 	}
+	delete(c.rumors, f.Member)
 	before := c.standing(f.Member)
-	fresh := &known{fact: f, until: now.Add(f.Hold)}
+	fresh := &known{fact: f, until: now.Add(f.Hold), learnt: now}
 	if k == nil || k.Life != f.Life {
 		delete(c.votes, f.Member)
-		if s := c.sees[f.Member]; s != nil && !s.up {
-			*s = sight{past: true, worked: s.worked, down: now}
+		// One that has restarted within the detection time leaves a session behind
+		// that is Up still, and will expire.
+		restarted := k != nil && k.Standing == Restarting
+		if s := c.sees[f.Member]; s != nil && (!s.up || restarted && !s.since.After(k.learnt)) {
+			*s = sight{past: true, ups: s.ups, worked: s.worked, down: now}
 		}
 	}
 	if before != Present && f.Standing == Present {
@@ -210,8 +229,10 @@ func (c *core) hear(now time.Time, m message) {
 		if k := c.facts[f.Member]; k != nil && k.fact.outdoes(f) {
 			c.send([]string{m.From}, message{Facts: []fact{c.told(now, f.Member)}})
 		}
-		c.learn(now, f)
-		c.doubtNews(m.From, f)
+		if !c.withholds(now, f) {
+			c.learn(now, f)
+			c.doubtNews(m.From, f)
+		}
 	}
 	if m.Hello && !c.stopped {
 		c.send([]string{m.From}, message{Facts: []fact{c.own()}})
@@ -226,6 +247,21 @@ func (c *core) hear(now time.Time, m message) {
 		c.send([]string{m.From}, message{Sees: &fact{Member: m.Lost.Member, Life: c.lifeOf(m.Lost.Member)}})
 	}
 	c.count(now, m.From, *m.Lost, false)
+}
+
+// withholds says that a fact is not to be believed yet: others hold a member for
+// gone that this speaker sees. They may have been cut off, and it alive and well;
+// so it is told first, and if it lives it contradicts.
+func (c *core) withholds(now time.Time, f fact) bool {
+	k, s := c.facts[f.Member], c.sees[f.Member]
+	if f.Standing != Gone || s == nil || !s.up || k != nil && !f.outdoes(k.fact) {
+		return false
+	}
+	if c.rumors[f.Member].fact != f {
+		c.rumors[f.Member] = rumor{f, now.Add(hearing)}
+		c.send([]string{f.Member}, message{Facts: []fact{f}})
+	}
+	return true
 }
 
 // doubtNews tells a member that somebody holds it for gone, if there is reason
@@ -250,11 +286,15 @@ func (c *core) accuse(now time.Time, f fact) {
 	}
 	c.life = max(c.life, f.Life+1) // who has not heard of this life holds an earlier one for gone
 	c.accused = true
+	if f.Standing == Gone {
+		c.charges++
+		c.stale = true
+	}
 	c.plead(now)
 }
 
-// plead contradicts those who hold this speaker for gone, if most of its
-// sessions are Up.
+// plead contradicts those who hold this speaker for gone, unless most of its
+// sessions are down.
 func (c *core) plead(now time.Time) {
 	up := 0
 	for _, s := range c.sees {
@@ -262,7 +302,7 @@ func (c *core) plead(now time.Time) {
 			up++
 		}
 	}
-	if c.accused && 2*up > len(c.sees) {
+	if c.accused && up > 0 && 2*up >= len(c.sees) {
 		c.announce()
 	}
 }

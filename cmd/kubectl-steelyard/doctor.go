@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/doctor"
+	"github.com/steelyard-lb/steelyard/internal/migrate"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// examined is what doctor answers.
+type examined struct {
+	Findings []doctor.Finding `json:"findings"`
+	Unread   []string         `json:"unread,omitempty"` // what could not be read
+}
+
+func doctors(t *tool) *cobra.Command {
+	return t.command(&cobra.Command{
+		Use:   "doctor [CHECK…]",
+		Short: "Examine the cluster for what is known to keep clients from Services",
+		Long: `Examine the cluster for what is known to keep clients from Services.
+
+Each check has a name, a result, its evidence and a remedy. Given names, it makes
+these checks only: ` + strings.Join(doctor.Checks(), ", ") + `.
+
+It reads, and changes nothing. Exit code 2 says that it found a warning or a fault.`,
+		ValidArgsFunction: cobra.FixedCompletions(doctor.Checks(), cobra.ShellCompDirectiveNoFileComp),
+	}, func(ctx context.Context, names []string) (answer, error) {
+		for _, n := range names {
+			if !slices.Contains(doctor.Checks(), n) {
+				return nil, fmt.Errorf("there is no check %q; there are %s", n, strings.Join(doctor.Checks(), ", "))
+			}
+		}
+		c, err := t.connect()
+		if err != nil {
+			return nil, err
+		}
+		w, err := t.look(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		around, err := t.around(ctx, c, w)
+		if err != nil {
+			return nil, err
+		}
+		return examined{doctor.Examine(w, around, names...), w.Unread}, nil
+	})
+}
+
+func (e examined) clean() bool {
+	return !slices.ContainsFunc(e.Findings, func(f doctor.Finding) bool { return f.Result == doctor.Warning || f.Result == doctor.Fault })
+}
+
+func (e examined) draw(p *pen) {
+	width := 0
+	counts := map[doctor.Result]int{}
+	for _, f := range e.Findings {
+		width = max(width, len(f.Check))
+		counts[f.Result]++
+	}
+	for _, f := range e.Findings {
+		mark := map[doctor.Result]piece{doctor.OK: good("ok     "), doctor.Warning: warn("warning"), doctor.Fault: bad("fault  "), doctor.Unknown: dimmed("unknown")}[f.Result]
+		name := fmt.Sprintf("%-*s", width, f.Check)
+		if f.Result == doctor.OK {
+			p.line(mark, plain("  "+name+"  "), dimmed(cmp.Or(strings.Join(f.Evidence, "; "), f.Asks)))
+			continue
+		}
+		p.line(mark, bold("  "+name), plain("  "+f.Asks))
+		for _, x := range f.Evidence {
+			p.line(plain("           - " + x))
+		}
+		p.line(dimmed("           remedy: "), plain(f.Remedy))
+	}
+	for _, u := range e.Unread {
+		p.line(warn("not read "), plain(u))
+	}
+	p.line()
+	p.line(plainf("%d ok, %d warnings, %d faults, %d unknown", counts[doctor.OK], counts[doctor.Warning], counts[doctor.Fault], counts[doctor.Unknown]))
+}
+
+// surroundings are the objects that tell what is around Steelyard.
+type surroundings struct {
+	deployments appsv1.DeploymentList
+	daemons     appsv1.DaemonSetList
+	sets        appsv1.StatefulSetList
+	configs     corev1.ConfigMapList
+	cidrs       networkingv1.ServiceCIDRList
+	kinds       unstructured.UnstructuredList
+}
+
+// around reads what is around Steelyard. What its reader may not see it says in
+// w.Unread.
+func (t *tool) around(ctx context.Context, c client.WithWatch, w *world.World) (doctor.Around, error) {
+	var s surroundings
+	s.kinds.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
+	for _, read := range []struct {
+		list client.ObjectList
+		what string
+		opts []client.ListOption
+	}{
+		{&s.deployments, "Deployments", nil}, {&s.daemons, "DaemonSets", nil}, {&s.sets, "StatefulSets", nil},
+		{&s.configs, "ConfigMaps of kube-system", []client.ListOption{client.InNamespace("kube-system")}},
+		{&s.cidrs, "ServiceCIDRs", nil}, {&s.kinds, "CustomResourceDefinitions", nil},
+	} {
+		switch err := c.List(ctx, read.list, read.opts...); {
+		case err == nil, meta.IsNoMatchError(err), apierrors.IsNotFound(err):
+		case apierrors.IsForbidden(err):
+			w.Unread = append(w.Unread, "you may not list "+read.what)
+		default:
+			return doctor.Around{}, fmt.Errorf("list %s: %w", read.what, err)
+		}
+	}
+	a := doctor.Around{System: t.system, Workloads: s.workloads()}
+	for _, m := range s.configs.Items {
+		if m.Name == "kube-proxy" {
+			a.ProxyConfigs = append(a.ProxyConfigs, slices.Collect(maps.Values(m.Data))...)
+		}
+	}
+	for _, x := range s.cidrs.Items {
+		for _, text := range x.Spec.CIDRs {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				a.ServiceCIDRs = append(a.ServiceCIDRs, p)
+			}
+		}
+	}
+	for i := range s.kinds.Items {
+		if old := doctor.OldKind(&s.kinds.Items[i]); old != "" {
+			a.OldKinds = append(a.OldKinds, old)
+		}
+	}
+	var err error
+	a.Foreign, err = t.foreign(ctx, c)
+	return a, err
+}
+
+func (s *surroundings) workloads() []doctor.Workload {
+	wanted := func(n *int32) int32 {
+		if n == nil {
+			return 1 // the API's default
+		}
+		return *n
+	}
+	var out []doctor.Workload
+	for _, d := range s.deployments.Items {
+		out = append(out, workload("Deployment", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
+	}
+	for _, d := range s.daemons.Items {
+		out = append(out, workload("DaemonSet", &d, d.Spec.Template.Spec, d.Status.DesiredNumberScheduled))
+	}
+	for _, d := range s.sets.Items {
+		out = append(out, workload("StatefulSet", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
+	}
+	return out
+}
+
+// workload is what doctor needs of one.
+func workload(kind string, o client.Object, pod corev1.PodSpec, replicas int32) doctor.Workload {
+	w := doctor.Workload{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), Replicas: replicas}
+	for _, c := range pod.Containers {
+		w.Images = append(w.Images, c.Image)
+		w.Settings = append(w.Settings, slices.Concat(c.Command, c.Args)...)
+		for _, e := range c.Env {
+			w.Settings = append(w.Settings, e.Name+"="+e.Value)
+		}
+	}
+	return w
+}
+
+// foreign counts the pools of Cilium, whose LB IPAM runs in every Cilium: only
+// they tell that it is used.
+func (t *tool) foreign(ctx context.Context, c client.WithWatch) ([]doctor.Foreign, error) {
+	for _, r := range migrate.Cilium.Resources() {
+		if r.Resource != "ciliumloadbalancerippools" {
+			continue
+		}
+		kind, err := c.RESTMapper().KindFor(r)
+		if meta.IsNoMatchError(err) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", r.GroupResource(), err)
+		}
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := c.List(ctx, list); err != nil && !apierrors.IsForbidden(err) {
+			return nil, fmt.Errorf("list %s: %w", r.GroupResource(), err)
+		}
+		return []doctor.Foreign{{Product: "Cilium", Kind: kind.Kind, Count: len(list.Items)}}, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// explanation is all that is to know about one Service.
+type explanation struct {
+	Service     string        `json:"service"`
+	Reason      string        `json:"reason,omitempty"` // empty: all is well
+	Summary     string        `json:"summary"`
+	Request     []fact        `json:"request,omitempty"`
+	Pools       []poolFact    `json:"pools,omitempty"`
+	Addresses   []addressFact `json:"addresses,omitempty"`
+	Endpoints   *endpointFact `json:"endpoints,omitempty"`
+	Differences []string      `json:"differences,omitempty"`
+	Guesses     []string      `json:"guesses,omitempty"` // for want of rights
+}
+
+// fact is one thing that a Service asks for.
+type fact struct {
+	Field string `json:"field"`
+	Says  string `json:"says"`
+}
+
+// poolFact says how a pool stands with the Service.
+type poolFact struct {
+	Pool     string            `json:"pool"`
+	Family   string            `json:"family"`
+	Decision ipam.ChoiceReason `json:"decision"`
+	Why      string            `json:"why"`
+}
+
+// endpointFact counts the Service's endpoints.
+type endpointFact struct {
+	Ready   int            `json:"ready"`
+	Total   int            `json:"total"`
+	ReadyOn map[string]int `json:"readyOn,omitempty"` // by node
+}
+
+func explain(t *tool) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "explain SERVICE|ADDRESS",
+		Short: "Explain why a Service has its address and who announces it, or why not",
+		Long: `Explain why a Service has its address and who announces it, or why not.
+
+The whole chain, with evidence: what the Service asks for, each pool and why it
+was chosen or not, the address, each node and why it does or does not announce
+it, each BGP peer and what it is offered, the endpoints. The answer is worked
+out anew from the objects and compared with what the controller and the
+speakers say they do; where the two differ, that is told.
+
+Exit code 0: clients reach it; 2: the first line says what is wrong.`,
+		Example: `  kubectl steelyard explain svc/web
+  kubectl steelyard explain -n shop web
+  kubectl steelyard explain 192.0.2.100`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: t.names(corev1Kind("Service"), "svc/"),
+	}
+	return t.command(c, func(ctx context.Context, args []string) (answer, error) {
+		w, err := t.world(ctx)
+		if err != nil {
+			return nil, err
+		}
+		key, err := t.serviceOf(w, args)
+		if err != nil {
+			return nil, err
+		}
+		return explanationOf(w, key), nil
+	})
+}
+
+// serviceOf finds the Service that the arguments name: as svc/NAME, svc NAME,
+// NAME, or by an address that it has.
+func (t *tool) serviceOf(w *world.World, args []string) (ipam.Key, error) {
+	text := strings.Join(args, "/")
+	if addr, err := netip.ParseAddr(text); err == nil {
+		for i := range w.Services {
+			if slices.Contains(intent.Holds(&w.Services[i]), addr) {
+				return intent.KeyOf(&w.Services[i]), nil
+			}
+		}
+		return ipam.Key{}, fmt.Errorf("no Service has address %s", addr)
+	}
+	kind, name, slash := strings.Cut(text, "/")
+	if !slash {
+		kind, name = "svc", text
+	}
+	if !slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(kind)) || strings.Contains(name, "/") {
+		return ipam.Key{}, fmt.Errorf("%q is not a Service: write svc/NAME, and its namespace with -n", text)
+	}
+	ns, err := t.namespace()
+	if err != nil {
+		return ipam.Key{}, err
+	}
+	key := ipam.Key{Namespace: ns, Name: name}
+	if w.Service(key) != nil {
+		return key, nil
+	}
+	var elsewhere []string
+	for i := range w.Services {
+		if k := intent.KeyOf(&w.Services[i]); k.Name == name {
+			elsewhere = append(elsewhere, k.Namespace)
+		}
+	}
+	if len(elsewhere) > 0 {
+		return key, fmt.Errorf("there is no Service %q in namespace %q; there is one in %s: use -n", name, ns, strings.Join(elsewhere, ", "))
+	}
+	return key, fmt.Errorf("there is no Service %q in namespace %q", name, ns)
+}
+
+// explanationOf explains the Service of that name, which is there.
+func explanationOf(w *world.World, key ipam.Key) explanation {
+	thought := w.Think()
+	shown := thought.Shown()
+	said := world.Say(shown)
+	d := thought.Diagnose(key, said.Of[key])
+	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Guesses: w.Unread}
+	place, ours := thought.Place(key)
+	if !ours {
+		return e
+	}
+	svc, r := thought.Served[place], thought.Requests[place]
+	e.Request = requestFacts(svc, r)
+	e.Pools = poolFacts(thought, key)
+	addrs := intent.Holds(svc)
+	about := shown.About(addrs)
+	for _, a := range addrs {
+		e.Addresses = append(e.Addresses, addressFactOf(thought, about, svc, a))
+	}
+	ready, total := w.Serving(key)
+	e.Endpoints = &endpointFact{ready, total, w.ReadyOn(key)}
+	e.Differences = slices.Concat(thought.Differences(key, said.Of[key]), thought.Untold(said, key))
+	return e
+}
+
+func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
+	families := make([]string, len(r.Families.Want))
+	for i, f := range r.Families.Want {
+		families[i] = f.String()
+	}
+	what := "an " + families[0] + " address"
+	if len(families) == 2 && r.Families.All {
+		what += " and an " + families[1] + " address"
+	} else if len(families) == 2 {
+		what += " and, if there is one, an " + families[1] + " address"
+	}
+	if len(r.Want) > 0 {
+		what = world.Join(r.Want)
+	}
+	from := ", of any pool"
+	if r.Pool != "" {
+		from = fmt.Sprintf(", of IPAddressPool %q", r.Pool)
+	}
+	out := []fact{{"asks for", what + from}}
+	if r.Invalid != "" {
+		out = append(out, fact{"can't be read", r.Invalid})
+	}
+	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
+		out = append(out, fact{"means nothing", strings.Join(slips, ", ")})
+	}
+	ports := make([]string, len(r.Ports))
+	for i, p := range r.Ports {
+		ports[i] = fmt.Sprintf("%d/%s", p.Number, p.Protocol)
+	}
+	out = append(out, fact{"ports", strings.Join(ports, ", ")})
+	policy := "Cluster: any node may announce it"
+	if r.Share.Local {
+		policy = "Local: only nodes with a ready endpoint announce it"
+	}
+	out = append(out, fact{"traffic policy", policy})
+	if r.Share.Key != "" {
+		out = append(out, fact{"shares", fmt.Sprintf("with Services of key %q and other ports", r.Share.Key)})
+	}
+	return out
+}
+
+func poolFacts(t *world.Thought, key ipam.Key) []poolFact {
+	var out []poolFact
+	for _, c := range ipam.Choices(t.Pools, t.Requests, key) {
+		out = append(out, poolFact{c.Pool, c.Family.String(), c.Reason, whyPool(t, key, c)})
+	}
+	return out
+}
+
+// whyPool puts a choice in words.
+func whyPool(t *world.Thought, key ipam.Key, c ipam.Choice) string {
+	switch c.Reason {
+	case ipam.Chosen:
+		return c.Addr.String()
+	case ipam.NotReady:
+		return t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Message
+	case ipam.SelectsOthers:
+		for i := range t.Config.Pools {
+			if p := &t.Config.Pools[i]; p.Name == c.Pool {
+				return intent.Refuses(p.Spec.ServiceAllocation, t.Subject(t.Service(key)))
+			}
+		}
+		return "it selects other Services"
+	case ipam.NotAskedFor:
+		return "the Service asks for something else"
+	case ipam.OnRequestOnly:
+		return "autoAssign is false, and the Service does not ask for it"
+	case ipam.NoFamily:
+		return "it holds no " + c.Family.String() + " address"
+	case ipam.Exhausted:
+		return "every address that the Service could have of it is taken"
+	case ipam.NotNeeded:
+		return "the Service has an address of another"
+	case ipam.Withheld:
+		return "it has one, but the Service is refused as a whole"
+	}
+	return ""
+}

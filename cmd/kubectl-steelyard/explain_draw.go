@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+func (e explanation) clean() bool { return e.Reason == "" }
+
+func (e explanation) draw(p *pen) {
+	verdict := good("OK")
+	if e.Reason != "" {
+		verdict = bad(e.Reason)
+	}
+	p.line(bold(e.Service), plain("  "), verdict)
+	p.line(plain(e.Summary))
+	if len(e.Request) > 0 {
+		p.heading("Request")
+		var rows [][]piece
+		for _, f := range e.Request {
+			rows = append(rows, []piece{plain(f.Field), plain(f.Says)})
+		}
+		p.table("  ", rows...)
+		e.drawPools(p)
+	}
+	for _, a := range e.Addresses {
+		a.drawOn(p)
+	}
+	if x := e.Endpoints; x != nil {
+		p.heading(fmt.Sprintf("Endpoints: %d of %d ready", x.Ready, x.Total))
+		var rows [][]piece
+		for _, node := range slices.Sorted(maps.Keys(x.ReadyOn)) {
+			name := node
+			if name == "" {
+				name = "on no node"
+			}
+			rows = append(rows, []piece{plain(name), plainf("%d ready", x.ReadyOn[node])})
+		}
+		p.table("  ", rows...)
+	}
+	drawList(p, "What the programs say differs", e.Differences)
+	drawList(p, "Not known", e.Guesses)
+}
+
+// drawList draws lines under a title, if there are any.
+func drawList(p *pen, title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	p.heading(title)
+	for _, l := range lines {
+		p.line(plain("  "), warn(l))
+	}
+}
+
+func (e explanation) drawPools(p *pen) {
+	if len(e.Pools) == 0 {
+		p.heading("Pools: there is none")
+		return
+	}
+	p.heading("Pools, in the order in which they are tried")
+	rows := [][]piece{header("POOL", "FAMILY", "DECISION", "WHY")}
+	for _, f := range e.Pools {
+		decision := plain(string(f.Decision))
+		switch f.Decision {
+		case ipam.Chosen:
+			decision.style = goodOne
+		case ipam.NotReady:
+			decision.style = badOne
+		case ipam.Exhausted, ipam.Withheld:
+			decision.style = warnOne
+		}
+		rows = append(rows, []piece{plain(f.Pool), plain(f.Family), decision, plain(f.Why)})
+	}
+	p.table("  ", rows...)
+}
+
+// drawOn draws who announces an address.
+func (a addressFact) drawOn(p *pen) {
+	title := a.Address + ", of no pool"
+	if a.Pool != "" {
+		title = fmt.Sprintf("%s, of pool %s", a.Address, a.Pool)
+	}
+	p.heading(title)
+	if len(a.Advertisements) == 0 {
+		p.line(plain("  "), bad("there is no L2Advertisement and no BGPAdvertisement: nobody announces it"))
+	}
+	for _, c := range a.Advertisements {
+		if c.Covers {
+			p.line(plain("  "), plainf("%s %s covers it", c.Kind, c.Name))
+		} else {
+			p.line(plain("  "), dimmed(fmt.Sprintf("%s %s does not cover it: %s", c.Kind, c.Name, c.Why)))
+		}
+	}
+	if len(a.Layer2) > 0 {
+		rows := [][]piece{header("NODE", "LAYER 2", "WHY")}
+		for _, n := range a.Layer2 {
+			rows = append(rows, []piece{plain(n.Node), decisionPiece(n.Decision), plain(n.Why)})
+		}
+		p.WriteByte('\n')
+		p.table("  ", rows...)
+	}
+	if len(a.BGP) > 0 {
+		rows := [][]piece{header("NODE", "BGP", "PEER", "SESSION", "ROUTE", "WHY")}
+		for _, f := range a.BGP {
+			session := plain(f.Session)
+			if f.Session == "Established" {
+				session.style = goodOne
+			} else if f.Session != "" {
+				session.style = badOne
+			}
+			rows = append(rows, []piece{plain(f.Node), decisionPiece(f.Decision), plain(f.Peer), session, plain(f.Route), plain(f.Why)})
+		}
+		p.WriteByte('\n')
+		p.table("  ", withoutEmpty(rows)...)
+	}
+}
+
+// withoutEmpty leaves out the columns that have only a title.
+func withoutEmpty(rows [][]piece) [][]piece {
+	out := make([][]piece, len(rows))
+	for column := range rows[0] {
+		if !slices.ContainsFunc(rows[1:], func(r []piece) bool { return strings.TrimSpace(r[column].text) != "" }) {
+			continue
+		}
+		for i, r := range rows {
+			out[i] = append(out[i], r[column])
+		}
+	}
+	return out
+}
+
+// decisionPiece colours a reason by what it means for the address.
+func decisionPiece(r announce.Reason) piece {
+	switch r {
+	case announce.Announced:
+		return good(string(r))
+	case announce.NotOwner, announce.NodeNotSelected:
+		return plain(string(r))
+	}
+	return warn(string(r))
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// addressFact says who announces an address, and how.
+type addressFact struct {
+	Address        string      `json:"address"`
+	Pool           string      `json:"pool"`
+	Advertisements []coverFact `json:"advertisements"`
+	Layer2         []nodeFact  `json:"layer2,omitempty"`
+	BGP            []offerFact `json:"bgp,omitempty"`
+}
+
+// coverFact says whether an advertisement is for the address.
+type coverFact struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Covers bool   `json:"covers"`
+	Why    string `json:"why,omitempty"` // why not
+}
+
+// nodeFact says how a node stands with an address on the local network.
+type nodeFact struct {
+	Node     string          `json:"node"`
+	Decision announce.Reason `json:"decision"`
+	Why      string          `json:"why"`
+}
+
+// offerFact says what a node offers to a peer.
+type offerFact struct {
+	Node     string          `json:"node"`
+	Peer     string          `json:"peer,omitempty"`
+	Decision announce.Reason `json:"decision"`
+	Route    string          `json:"route,omitempty"`
+	Session  string          `json:"session,omitempty"` // the state of the session
+	Why      string          `json:"why,omitempty"`
+}
+
+func addressFactOf(t *world.Thought, s announce.Snapshot, svc *corev1.Service, a netip.Addr) addressFact {
+	out := addressFact{Address: a.String(), Pool: t.Checked.PoolOf(a)}
+	out.Advertisements = coverFacts(t, svc, out.Pool)
+	covered := func(kind string) bool {
+		return slices.ContainsFunc(out.Advertisements, func(c coverFact) bool { return c.Covers && c.Kind == kind })
+	}
+	if covered("L2Advertisement") {
+		all := s.Candidates(a)
+		for _, c := range all {
+			out.Layer2 = append(out.Layer2, nodeFact{c.Node, c.Reason, whyNode(t, a, c, all)})
+		}
+	}
+	if covered("BGPAdvertisement") {
+		for _, n := range s.Nodes {
+			s.Self = n.Name
+			out.BGP = append(out.BGP, offerFacts(t, announce.Decide(s), svc, n, a)...)
+		}
+	}
+	return out
+}
+
+// coverFacts says of each advertisement whether it is for an address of that
+// pool of svc.
+func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact {
+	var out []coverFact
+	enter := func(kind, name string, find func() *announce.Selection) {
+		c := coverFact{Kind: kind, Name: name}
+		verdict := t.Checked.Verdicts[intent.Ref{Kind: kind, Name: name}]
+		switch s := find(); {
+		case s == nil:
+			c.Why = "it is not Ready: " + verdict.Message
+		case s.Covers(pool, svc.Labels):
+			c.Covers = true
+		case pool == "":
+			c.Why = "no IPAddressPool holds the address"
+		case s.Pools != nil && !s.Pools[pool]:
+			c.Why = strings.TrimSuffix(fmt.Sprintf("it is not for IPAddressPool %q; %s", pool, verdict.Message), "; ")
+		default:
+			c.Why = "its serviceSelectors do not match the Service's labels"
+		}
+		out = append(out, c)
+	}
+	for i := range t.Config.L2 {
+		name := t.Config.L2[i].Name
+		enter("L2Advertisement", name, func() *announce.Selection {
+			for j := range t.Checked.L2 {
+				if t.Checked.L2[j].Name == name {
+					return &t.Checked.L2[j].Selection
+				}
+			}
+			return nil
+		})
+	}
+	for i := range t.Config.BGP {
+		name := t.Config.BGP[i].Name
+		enter("BGPAdvertisement", name, func() *announce.Selection {
+			for j := range t.Checked.BGP {
+				if t.Checked.BGP[j].Name == name {
+					return &t.Checked.BGP[j].Selection
+				}
+			}
+			return nil
+		})
+	}
+	slices.SortFunc(out, func(a, b coverFact) int {
+		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// whyNode puts a node's standing in words; all are those of the address.
+func whyNode(t *world.Thought, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
+	switch c.Reason {
+	case announce.Announced:
+		return whyOwner(t, a, c, all)
+	case announce.NotOwner:
+		owner := ownerOf(all)
+		switch {
+		case owner == nil:
+			return "it could"
+		case owner.Weight > c.Weight:
+			return fmt.Sprintf("it could; %s is preferred (weight %d, here %d)", owner.Node, owner.Weight, c.Weight)
+		case owner.Holds:
+			return fmt.Sprintf("it could; %s holds the address and keeps it", owner.Node)
+		}
+		return fmt.Sprintf("it could; the lot (rendezvous hash) fell on %s", owner.Node)
+	case announce.NoLinkUp:
+		return whyLinks(c.Links)
+	case announce.NodeNotSelected:
+		return "the nodeSelectors of the advertisements do not match its labels"
+	case announce.NoLocalEndpoints:
+		return fmt.Sprintf("no ready endpoint of %s there, and its externalTrafficPolicy is Local", c.Service)
+	}
+	return whySilent(t, c.Node, c.Reason)
+}
+
+// whySilent puts reasons in words that are the same for layer 2 and BGP.
+func whySilent(t *world.Thought, node string, reason announce.Reason) string {
+	switch reason {
+	case announce.NodeNotLive:
+		return t.Absent(node)
+	case announce.NodeExcluded:
+		if n := t.Node(node); n != nil {
+			return intent.Excluded(n)
+		}
+	case announce.NodeNotSelected:
+		return "the nodeSelectors of the advertisements do not match its labels"
+	case announce.NoLocalEndpoints:
+		return "no ready endpoint there, and externalTrafficPolicy is Local"
+	case announce.NoPeer:
+		return "no BGPPeer that the advertisements select is for this node"
+	}
+	return ""
+}
+
+func ownerOf(all []announce.Candidate) *announce.Candidate {
+	for i := range all {
+		if all[i].Reason == announce.Announced {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// whyOwner says why a node owns the address, and what it says of that itself.
+func whyOwner(t *world.Thought, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
+	others, preferred := 0, true
+	for _, o := range all {
+		if o.Reason == announce.NotOwner {
+			others++
+			preferred = preferred && o.Weight < c.Weight
+		}
+	}
+	why := "the lot (rendezvous hash) fell on it"
+	switch {
+	case others == 0:
+		why = "no other node can"
+	case preferred:
+		why = fmt.Sprintf("it is preferred (weight %d)", c.Weight)
+	case c.Holds:
+		why = "it holds the address and keeps it"
+	}
+	claim := t.Claim(a)
+	if claim == nil || claim.Status.Node != c.Node {
+		return why
+	}
+	for _, l := range claim.Status.Links {
+		why += fmt.Sprintf("; answers on %s with %s", l.Name, l.MAC)
+	}
+	if claim.Status.Since != nil {
+		why += " for " + duration.HumanDuration(t.Now.Sub(claim.Status.Since.Time))
+	}
+	return why
+}
+
+func whyLinks(links []announce.LinkStanding) string {
+	if len(links) == 0 {
+		return "it has no link that can speak layer 2"
+	}
+	var parts []string
+	for _, l := range links {
+		switch l.Reason {
+		case announce.LinkDown:
+			parts = append(parts, l.Name+" is down")
+		case announce.LinkNotInSubnet:
+			parts = append(parts, l.Name+" is not in the address's subnet")
+		case announce.LinkNotSelected:
+			parts = append(parts, l.Name+" is not selected by an advertisement")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// offerFacts says what node n offers of an address to each of its peers.
+func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
+	reason := plan.Verdicts[intent.KeyOf(svc)].BGP
+	if !n.Live {
+		reason = announce.NodeNotLive
+	}
+	if reason != announce.Announced {
+		return []offerFact{{Node: n.Name, Decision: reason, Why: whySilent(t, n.Name, reason)}}
+	}
+	var out []offerFact
+	for _, p := range plan.Peerings {
+		f := offerFact{Node: n.Name, Peer: p.Peer.Name, Decision: announce.NoPeer, Why: "no advertisement of the address is for this peer"}
+		i := slices.IndexFunc(p.Routes, func(r announce.Route) bool { return r.Prefix.Contains(a) })
+		if i >= 0 {
+			f.Decision, f.Route, f.Why = announce.Announced, p.Routes[i].String(), ""
+		}
+		if s := t.Session(n.Name, p.Peer.Name); s != nil {
+			f.Session = s.Status.State
+			f.Why = cmp.Or(f.Why, s.Status.LastError)
+		} else {
+			f.Session = "not told of"
+		}
+		out = append(out, f)
+	}
+	for _, x := range plan.Shadowed {
+		out = append(out, offerFact{Node: n.Name, Peer: x.Peer, Decision: announce.NoPeer, Why: fmt.Sprintf("the older BGPPeer %s is for the same router", x.By)})
+	}
+	return out
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/migrate"
+)
+
+// migration are the flags of migrate.
+type migration struct {
+	from     string
+	files    []string
+	annotate bool
+	pin      bool
+}
+
+func migrates(t *tool) *cobra.Command {
+	var m migration
+	c := t.command(&cobra.Command{
+		Use:   "migrate --from PEER [-f FILE…]",
+		Short: "Turn what another load balancer was told into our objects, with the addresses kept",
+		Long: `Turn what another load balancer was told into our objects, with the addresses kept.
+
+It reads, and writes nothing: it prints our objects as YAML, ready to apply. The
+comments in it tell the steps to switch, and what has no equal, field by field.
+With -o json or yaml it prints the same as data.
+
+Exit code 2 says that an address in use would be lost as it stands: see BREAKS.`,
+		Example: `  kubectl steelyard migrate --from metallb > steelyard.yaml
+  kubectl steelyard migrate --from metallb -f their-objects.yaml -f services.yaml
+  kubectl steelyard migrate --from metallb --annotate`,
+		Args: cobra.NoArgs,
+	}, func(ctx context.Context, _ []string) (answer, error) { return t.migrate(ctx, m) })
+	flags := c.Flags()
+	flags.StringVar(&m.from, "from", "", "where from: "+peerNames())
+	flags.StringArrayVarP(&m.files, "filename", "f", nil, "read their objects, Services and Namespaces from this file, folder, or - (standard input), not from the cluster")
+	flags.BoolVar(&m.annotate, "annotate", false, "give the cluster's Services our annotations, beside those that they have")
+	flags.BoolVar(&m.pin, "pin", false, "have each Service ask for the addresses that it holds")
+	if err := errors.Join(c.MarkFlagRequired("from"), c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp))); err != nil {
+		panic(err) // the flag is not there
+	}
+	return c
+}
+
+func peerNames() string {
+	var out []string
+	for _, p := range migrate.Peers() {
+		out = append(out, string(p))
+	}
+	return strings.Join(out, ", ")
+}
+
+// plan is what migrate answers.
+type plan struct{ migrate.Plan }
+
+func (p plan) clean() bool { return p.Count(migrate.Breaks) == 0 }
+
+func (p plan) draw(to *pen) {
+	if err := p.Write(to); err != nil {
+		to.line(bad(err.Error()))
+	}
+}
+
+func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
+	peer := migrate.Peer(m.from)
+	if !slices.Contains(migrate.Peers(), peer) {
+		return nil, fmt.Errorf("--from %s: it can be %s", m.from, peerNames())
+	}
+	source, err := t.source(ctx, peer, m.files)
+	if err != nil {
+		return nil, err
+	}
+	source.Home, source.Pin = t.system, m.pin
+	if t.class != unset {
+		source.Class = &t.class
+	}
+	p, err := migrate.Convert(peer, source)
+	if err != nil {
+		return nil, err
+	}
+	if m.annotate {
+		return t.annotate(ctx, p)
+	}
+	fmt.Fprintln(t.ErrOut, p.Summary())
+	return plan{p}, nil
+}
+
+// source reads from files, or else from the cluster.
+func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (migrate.Source, error) {
+	var objects []unstructured.Unstructured
+	var err error
+	if len(files) > 0 {
+		objects, err = t.objects(files)
+	} else {
+		objects, err = t.theirs(ctx, peer)
+	}
+	s := migrate.Source{Namespaces: map[string]map[string]string{}}
+	for _, o := range objects {
+		switch o.GroupVersionKind() {
+		case corev1Kind("Service"):
+			var svc corev1.Service
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &svc); err != nil {
+				return s, fmt.Errorf("read Service %s/%s: %w", o.GetNamespace(), o.GetName(), err)
+			}
+			s.Services = append(s.Services, svc)
+		case corev1Kind("Namespace"):
+			s.Namespaces[o.GetName()] = o.GetLabels()
+		default:
+			s.Objects = append(s.Objects, o)
+		}
+	}
+	return s, err
+}
+
+// theirs reads a peer's objects, the Services and the Namespaces of the cluster.
+func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Unstructured, error) {
+	c, err := t.connect()
+	if err != nil {
+		return nil, err
+	}
+	var out []unstructured.Unstructured
+	there := map[schema.GroupResource]bool{}
+	for _, r := range append(peer.Resources(), schema.GroupVersionResource{Version: "v1", Resource: "services"}, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}) {
+		if there[r.GroupResource()] {
+			continue // in another version
+		}
+		kind, err := c.RESTMapper().KindFor(r)
+		if meta.IsNoMatchError(err) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", r.GroupResource(), err)
+		}
+		var opts []client.ListOption
+		if r.Resource == "configmaps" {
+			opts = append(opts, client.MatchingFields{"metadata.name": "kubevip"})
+		}
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := c.List(ctx, list, opts...); err != nil {
+			return nil, fmt.Errorf("list %s: %w", r.GroupResource(), err)
+		}
+		there[r.GroupResource()] = true
+		out = append(out, list.Items...)
+	}
+	return out, nil
+}
+
+// annotated tells which Services were given annotations.
+type annotated struct {
+	Services []string `json:"services"`
+	Breaks   []string `json:"breaks,omitempty"`
+}
+
+func (a annotated) clean() bool { return len(a.Breaks) == 0 }
+
+func (a annotated) draw(p *pen) {
+	for _, s := range a.Services {
+		p.line(plain("annotated Service " + s))
+	}
+	if len(a.Services) == 0 {
+		p.line(plain("no Service needs an annotation"))
+	}
+	for _, b := range a.Breaks {
+		p.line(bad("breaks: "), plain(b))
+	}
+}
+
+// annotate does the edits of a plan. Doing it twice does nothing.
+func (t *tool) annotate(ctx context.Context, p migrate.Plan) (answer, error) {
+	c, err := t.connect()
+	if err != nil {
+		return nil, err
+	}
+	a := annotated{Services: []string{}}
+	for _, n := range p.Notes {
+		if n.Gravity == migrate.Breaks {
+			a.Breaks = append(a.Breaks, n.String())
+		}
+	}
+	for _, e := range p.Edits {
+		var svc corev1.Service
+		if err := c.Get(ctx, client.ObjectKey{Namespace: e.Service.Namespace, Name: e.Service.Name}, &svc); err != nil {
+			return nil, fmt.Errorf("read Service %s: %w", e.Service, err)
+		}
+		before := svc.DeepCopy()
+		if svc.Annotations == nil {
+			svc.Annotations = map[string]string{}
+		}
+		for k, v := range e.Annotations {
+			svc.Annotations[k] = v
+		}
+		if e.ClearIP {
+			svc.Spec.LoadBalancerIP = ""
+		}
+		if err := c.Patch(ctx, &svc, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+			return nil, fmt.Errorf("annotate Service %s: %w", e.Service, err)
+		}
+		a.Services = append(a.Services, e.Service.String())
+	}
+	return a, nil
+}

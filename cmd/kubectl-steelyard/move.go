@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// moved is what move answers.
+type moved struct {
+	Address string `json:"address"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Done    bool   `json:"done"` // To announces it
+	Said    string `json:"said"`
+}
+
+func (m moved) clean() bool { return m.Done }
+
+func (m moved) draw(p *pen) {
+	if m.Done {
+		p.line(plain(m.Said))
+	} else {
+		p.line(warn("! "), plain(m.Said))
+	}
+}
+
+func move(t *tool) *cobra.Command {
+	var w waiting
+	c := t.command(&cobra.Command{
+		Use:   "move ADDRESS NODE",
+		Short: "Have another node answer for an address on the local network",
+		Long: `Have another node answer for an address on the local network.
+
+It edits spec.node of the address's L2Claim, and waits until that node announces
+the address: the new node begins before the old one ends. Connections that are
+open go on if they do not depend on the node (externalTrafficPolicy Cluster
+forwards by the node's own table: they may end).
+
+A node that can't announce the address, or to which another is preferred, is
+refused, with the reason.`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: t.moveArguments(),
+	}, func(ctx context.Context, args []string) (answer, error) { return t.move(ctx, args[0], args[1], w) })
+	w.addFlags(c, 30*time.Second)
+	return c
+}
+
+// moveArguments completes an address, then a node.
+func (t *tool) moveArguments() cobra.CompletionFunc {
+	nodes := t.names(corev1Kind("Node"), "")
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nodes(cmd, args, begun)
+		}
+		c, err := t.connect()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp // there is nobody to tell
+		}
+		var list v1beta1.L2ClaimList
+		if err := c.List(cmd.Context(), &list); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var out []string
+		for _, c := range list.Items {
+			out = append(out, string(c.Spec.Address))
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func (t *tool) move(ctx context.Context, address, node string, w waiting) (answer, error) {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no address", address)
+	}
+	c, err := t.connect()
+	if err != nil {
+		return nil, err
+	}
+	seen, err := t.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	claim := seen.Claim(addr)
+	if err := movable(seen, claim, addr, node); err != nil {
+		return nil, err
+	}
+	m := moved{Address: addr.String(), From: claim.Spec.Node, To: node}
+	if x := claimOf(claim); x.Answers == node && x.Node == node {
+		m.Done, m.Said = true, fmt.Sprintf("%s answers for %s already", node, addr)
+		return m, nil
+	}
+	return t.carry(ctx, c, m, w)
+}
+
+// movable says why an address can't be moved to a node, or nil.
+func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node string) error {
+	thought := w.Think()
+	s := thought.Shown()
+	candidates := s.Candidates(addr)
+	switch {
+	case len(candidates) == 0:
+		return fmt.Errorf("no Service that Steelyard serves has the address %s", addr)
+	case claim == nil:
+		return fmt.Errorf("nobody answers for %s on the local network; it may be announced by BGP alone, which every node does at once", addr)
+	}
+	i := slices.IndexFunc(candidates, func(c announce.Candidate) bool { return c.Node == node })
+	if i < 0 {
+		return fmt.Errorf("there is no node %q", node)
+	}
+	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
+		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))
+	}
+	for _, h := range s.Holdings() {
+		if h.Addr == addr && !slices.Contains(h.May, node) {
+			return fmt.Errorf("%s would not keep %s: the advertisement prefers %s (spec.preferredNodeSelectors)", node, addr, strings.Join(h.May, ", "))
+		}
+	}
+	return nil
+}
+
+// carry edits the claim, and waits until it has come true.
+func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting) (moved, error) {
+	addr := netip.MustParseAddr(m.Address)
+	claim := &v1beta1.L2Claim{}
+	name := client.ObjectKey{Name: intent.ClaimName(addr)}
+	if err := c.Get(ctx, name, claim); err != nil {
+		return m, fmt.Errorf("read the L2Claim of %s: %w", m.Address, err)
+	}
+	before := claim.DeepCopy()
+	claim.Spec.Node = m.To
+	if err := c.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return m, fmt.Errorf("edit the L2Claim of %s: %w", m.Address, err)
+	}
+	if !w.wait {
+		m.Done, m.Said = true, fmt.Sprintf("%s is to answer for %s", m.To, m.Address)
+		return m, nil
+	}
+	start := time.Now()
+	ok, err := w.until(ctx, t, func(ctx context.Context) (string, bool, error) {
+		if err := c.Get(ctx, name, claim); err != nil {
+			return "", false, fmt.Errorf("read the L2Claim of %s: %w", m.Address, err)
+		}
+		x := claimOf(claim)
+		return fmt.Sprintf("waiting for %s to announce %s", m.To, m.Address), x.Answers == m.To && x.Node == m.To, nil
+	})
+	switch {
+	case err != nil:
+		return m, err
+	case ok:
+		m.Done, m.Said = true, fmt.Sprintf("%s answers for %s, after %.1f s; before it was %s", m.To, m.Address, time.Since(start).Seconds(), m.From)
+	case claim.Spec.Node != m.To:
+		m.Said = fmt.Sprintf("%s went to %s instead of %s: see kubectl steelyard claims", m.Address, claim.Spec.Node, m.To)
+	default:
+		m.Said = fmt.Sprintf("%s does not announce %s yet, after %s: see kubectl steelyard claims", m.To, m.Address, w.timeout)
+	}
+	return m, nil
+}

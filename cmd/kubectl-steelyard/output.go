@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"sigs.k8s.io/yaml"
+)
+
+// answer is what a command found. With -o json or yaml it is encoded as it is.
+type answer interface {
+	draw(*pen)
+	clean() bool // there is nothing to look at
+}
+
+func formats() []string { return []string{"table", "json", "yaml"} }
+
+// print writes a in the format that -o asks for.
+func (t *tool) print(a answer) error {
+	var text []byte
+	var err error
+	switch t.format {
+	case "json":
+		text, err = json.MarshalIndent(a, "", "  ")
+		text = append(text, '\n')
+	case "yaml":
+		text, err = yaml.Marshal(a)
+	default:
+		p := pen{colour: t.colour}
+		a.draw(&p)
+		text = []byte(p.String())
+	}
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if _, err := t.Out.Write(text); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// style is how a piece of text is meant.
+type style string
+
+// The styles, as ANSI escape codes (ECMA-48 section 8.3.117).
+const (
+	noStyle style = ""
+	goodOne style = "32"
+	warnOne style = "33"
+	badOne  style = "31"
+	strong  style = "1"
+	faint   style = "2"
+)
+
+// piece is a piece of text in one style.
+type piece struct {
+	text  string
+	style style
+}
+
+func plain(text string) piece  { return piece{text, noStyle} }
+func good(text string) piece   { return piece{text, goodOne} }
+func warn(text string) piece   { return piece{text, warnOne} }
+func bad(text string) piece    { return piece{text, badOne} }
+func bold(text string) piece   { return piece{text, strong} }
+func dimmed(text string) piece { return piece{text, faint} }
+
+// plainf is plain with formatting.
+func plainf(format string, args ...any) piece { return plain(fmt.Sprintf(format, args...)) }
+
+// pen draws for people. The zero pen draws without colours.
+type pen struct {
+	strings.Builder
+	colour bool
+}
+
+// line draws pieces, one after the other, and ends the line.
+func (p *pen) line(pieces ...piece) {
+	for _, x := range pieces {
+		p.draw(x)
+	}
+	p.WriteByte('\n')
+}
+
+func (p *pen) draw(x piece) {
+	if !p.colour || x.style == noStyle || x.text == "" {
+		p.WriteString(x.text)
+		return
+	}
+	fmt.Fprintf(p, "\x1b[%sm%s\x1b[0m", string(x.style), x.text)
+}
+
+// heading draws a title, after an empty line unless it is the first.
+func (p *pen) heading(text string) {
+	if p.Len() > 0 {
+		p.WriteByte('\n')
+	}
+	p.line(bold(text))
+}
+
+// table draws rows whose columns stand under one another, two spaces apart, each
+// line after the indent. Rows may be of different lengths.
+func (p *pen) table(indent string, rows ...[]piece) {
+	var widths []int
+	for _, row := range rows {
+		for i, x := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(x.text))
+		}
+	}
+	for _, row := range rows {
+		for len(row) > 0 && row[len(row)-1].text == "" {
+			row = row[:len(row)-1] // no spaces at the end of a line
+		}
+		_, _ = io.WriteString(p, indent)
+		for i, x := range row {
+			p.draw(x)
+			if i < len(row)-1 {
+				p.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(x.text)+2))
+			}
+		}
+		p.WriteByte('\n')
+	}
+}
+
+// header is the first row of a table.
+func header(names ...string) []piece {
+	out := make([]piece, len(names))
+	for i, n := range names {
+		out[i] = bold(n)
+	}
+	return out
+}

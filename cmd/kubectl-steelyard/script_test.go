@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+)
+
+// TestScripts runs testdata/*.txtar. A script has, beside testscript's own
+// commands:
+//
+//	cluster FILE…         from here on the cluster holds the objects of these files
+//	                      (those of testdata/clusters are there, too)
+//	input FILE            from here on this is the plugin's standard input
+//	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
+//
+// What the plugin prints is what stdout, stderr and cmp look at; "env COLOUR=1"
+// has it drawn as on a terminal. STEELYARD_UPDATE=1 writes what cmp compares with
+// anew.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput},
+		Setup: func(e *testscript.Env) error {
+			c, err := newCluster()
+			e.Values[stageKey{}] = &stage{WithWatch: c}
+			e.Setenv("KUBECONFIG", "none")
+			return errors.Join(err, os.CopyFS(e.WorkDir, os.DirFS("testdata/clusters")))
+		},
+	})
+}
+
+// stage is the cluster of one script.
+type stage struct {
+	client.WithWatch
+	stdin string // of the next commands
+}
+
+type stageKey struct{}
+
+func newCluster(objects ...client.Object) (client.WithWatch, error) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(
+		&corev1.Service{}, &corev1.Node{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &v1beta1.BGPSession{},
+	).Build(), nil
+}
+
+func setCluster(ts *testscript.TestScript, neg bool, files []string) {
+	if neg || len(files) == 0 {
+		ts.Fatalf("usage: cluster FILE…")
+	}
+	var objects []client.Object
+	for _, file := range files {
+		more, err := decode(ts.ReadFile(file))
+		if err != nil {
+			ts.Fatalf("%s: %v", file, err)
+		}
+		objects = append(objects, more...)
+	}
+	c, err := newCluster(objects...)
+	ts.Check(err)
+	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setInput(ts *testscript.TestScript, neg bool, files []string) {
+	if neg || len(files) != 1 {
+		ts.Fatalf("usage: input FILE")
+	}
+	ts.Value(stageKey{}).(*stage).stdin = ts.ReadFile(files[0])
+}
+
+// decode reads all objects of a YAML file.
+func decode(text string) ([]client.Object, error) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
+	docs := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	var out []client.Object
+	for {
+		doc, err := docs.Read()
+		switch {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, err
+		case len(bytes.TrimSpace(doc)) == 0:
+			continue
+		}
+		o, _, err := decoder.Decode(doc, nil, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w in\n%s", err, doc)
+		}
+		obj, ok := o.(client.Object)
+		if !ok {
+			return nil, fmt.Errorf("%T is not an object", o)
+		}
+		out = append(out, obj)
+	}
+}
+
+func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
+	want := exitFine
+	if len(args) > 0 {
+		if n, err := strconv.Atoi(args[0]); err == nil && n < 0 {
+			want, args = -n, args[1:]
+		}
+	}
+	if neg {
+		ts.Fatalf("say with which exit code it must end: steelyard -2 …")
+	}
+	t := &tool{
+		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), Out: ts.Stdout(), ErrOut: ts.Stderr()},
+		flags:     genericclioptions.NewConfigFlags(true),
+		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage).WithWatch, nil },
+		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
+		colour:    ts.Getenv("COLOUR") != "",
+		folder:    ts.Getenv("WORK"),
+	}
+	if have := t.run(context.Background(), args); have != want {
+		ts.Fatalf("ended with exit code %d, want %d", have, want)
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// session is what a BGPSession says, in a line.
+type session struct {
+	Node   string       `json:"node"`
+	Peer   string       `json:"peer"`
+	Router string       `json:"router"` // address or interface
+	State  string       `json:"state"`
+	BFD    string       `json:"bfd,omitempty"`
+	Routes int32        `json:"routes"` // that are advertised
+	Since  *metav1.Time `json:"since,omitempty"`
+	Why    string       `json:"why,omitempty"` // it is not up, or last went down
+}
+
+// established is how BGP calls a session that is up.
+const established = "Established"
+
+// sessionList is what the command sessions answers.
+type sessionList struct {
+	Sessions []session `json:"sessions"`
+	now      time.Time
+}
+
+func sessions(t *tool) *cobra.Command {
+	var node, peer string
+	c := t.command(&cobra.Command{
+		Use:   "sessions",
+		Short: "List the nodes' BGP sessions, and why one is not up",
+		Args:  cobra.NoArgs,
+	}, func(ctx context.Context, _ []string) (answer, error) {
+		w, err := t.world(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a := sessionList{Sessions: []session{}, now: w.Now}
+		for i := range w.Sessions {
+			s := sessionOf(&w.Sessions[i], w.Config.Peers)
+			if (node == "" || s.Node == node) && (peer == "" || s.Peer == peer) {
+				a.Sessions = append(a.Sessions, s)
+			}
+		}
+		slices.SortFunc(a.Sessions, func(a, b session) int {
+			return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Peer, b.Peer))
+		})
+		return a, nil
+	})
+	c.Flags().StringVar(&node, "node", "", "only those of this node")
+	c.Flags().StringVar(&peer, "peer", "", "only those to this BGPPeer")
+	for name, kind := range map[string]string{"node": "Node", "peer": "BGPPeer"} {
+		of := corev1Kind(kind)
+		if kind == "BGPPeer" {
+			of = v1beta1.GroupVersion().WithKind(kind)
+		}
+		if err := c.RegisterFlagCompletionFunc(name, t.names(of, "")); err != nil {
+			panic(err) // the flag is not there
+		}
+	}
+	return c
+}
+
+func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
+	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Why: s.Status.LastError}
+	if s.Status.Prefixes != nil {
+		out.Routes = s.Status.Prefixes.Advertised
+	}
+	for i := range peers {
+		if peers[i].Name == out.Peer {
+			out.Router = cmp.Or(string(peers[i].Spec.PeerAddress), peers[i].Spec.Interface)
+		}
+	}
+	return out
+}
+
+func (a sessionList) clean() bool {
+	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != established })
+}
+
+func (a sessionList) draw(p *pen) {
+	if len(a.Sessions) == 0 {
+		p.line(plain("there is no BGP session"))
+		return
+	}
+	rows := [][]piece{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}
+	for _, s := range a.Sessions {
+		state := bad(s.State)
+		if s.State == established {
+			state = good(s.State)
+		}
+		bfd := plain(s.BFD)
+		if s.BFD == "Up" {
+			bfd = good(s.BFD)
+		}
+		rows = append(rows, []piece{plain(s.Node), plain(s.Peer), plain(s.Router), state, bfd,
+			plain(strconv.Itoa(int(s.Routes))), dimmed(since(s.Since, a.now)), plain(s.Why)})
+	}
+	p.table("", rows...)
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// overview is the whole of Steelyard on one screen.
+type overview struct {
+	Problems   []problem     `json:"problems,omitempty"` // of all but Services
+	Controller string        `json:"controller"`
+	Pools      []poolUse     `json:"pools,omitempty"`
+	Nodes      []nodeUse     `json:"nodes,omitempty"`
+	Sessions   []sessionUse  `json:"sessions,omitempty"`
+	Services   serviceCounts `json:"services"`
+	Guesses    []string      `json:"guesses,omitempty"` // for want of rights
+}
+
+// problem is what is wrong with an object.
+type problem struct {
+	Object  string `json:"object"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// poolUse is how much of one family a pool has given out, in decimal.
+type poolUse struct {
+	Pool     string `json:"pool"`
+	Family   string `json:"family"`
+	Ready    bool   `json:"ready"`
+	Used     string `json:"used"`
+	Capacity string `json:"capacity"`
+	Percent  int    `json:"percent"` // rounded down, at least 1 if any is used
+}
+
+// nodeUse is what a node's speaker does.
+type nodeUse struct {
+	Node      string `json:"node"`
+	Absent    string `json:"absent,omitempty"`   // why its speaker can't be counted on
+	Excluded  string `json:"excluded,omitempty"` // why it must not announce
+	Links     string `json:"links"`
+	Addresses int    `json:"addresses"` // of layer 2
+	Sessions  string `json:"sessions"`  // established/all
+	Version   string `json:"version"`
+	Age       string `json:"age"` // of the process
+}
+
+// sessionUse is a peer and the nodes' sessions to it.
+type sessionUse struct {
+	Peer        string   `json:"peer"`
+	Established int      `json:"established"`
+	Total       int      `json:"total"`
+	Down        []string `json:"down,omitempty"` // nodes, each with its last error
+}
+
+// serviceCounts are the Services that Steelyard serves.
+type serviceCounts struct {
+	Total    int       `json:"total"`
+	Fine     int       `json:"fine"`
+	Problems []problem `json:"problems,omitempty"`
+}
+
+func status(t *tool) *cobra.Command {
+	return t.command(&cobra.Command{
+		Use:   "status",
+		Short: "Show the health of Steelyard on one screen",
+		Long: `Show the health of Steelyard on one screen: its controller, pools and how much
+of them is used, nodes and their speakers, BGP sessions, and every Service that
+has a problem.
+
+Exit code 0: all is well; 2: something is not.`,
+		Args: cobra.NoArgs,
+	}, func(ctx context.Context, _ []string) (answer, error) {
+		w, err := t.world(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return overviewOf(w), nil
+	})
+}
+
+func overviewOf(w *world.World) overview {
+	thought := w.Think()
+	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Guesses: w.Unread}
+	leader, reason := w.Controller()
+	o.Controller = leader
+	if reason != "" {
+		o.Controller = reason
+		o.Problems = append(o.Problems, problem{"the controller", "NotRunning", reason})
+	}
+	for i := range w.Nodes {
+		o.Nodes = append(o.Nodes, nodeUseOf(w, w.Nodes[i].Name))
+	}
+	slices.SortFunc(o.Nodes, func(a, b nodeUse) int { return strings.Compare(a.Node, b.Node) })
+	for _, n := range o.Nodes {
+		if n.Absent != "" && n.Excluded == "" {
+			o.Problems = append(o.Problems, problem{"node " + n.Node, "NodeNotLive", n.Absent})
+		}
+		o.Problems = append(o.Problems, speakerProblems(w, n.Node)...)
+	}
+	for ref, v := range thought.Checked.Verdicts {
+		if v.Reason != "" {
+			o.Problems = append(o.Problems, problem{ref.Kind + " " + ref.Name, v.Reason, v.Message})
+		}
+	}
+	for _, s := range o.Sessions {
+		for _, d := range s.Down {
+			o.Problems = append(o.Problems, problem{"BGPPeer " + s.Peer, "SessionDown", d})
+		}
+	}
+	slices.SortStableFunc(o.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
+	return o
+}
+
+// speakerProblems are what a speaker says of itself that people should know.
+func speakerProblems(w *world.World, node string) []problem {
+	var out []problem
+	for _, s := range w.Speakers {
+		for _, kind := range []string{v1beta1.ConditionKernelAnswers, v1beta1.ConditionIsolated} {
+			c := meta.FindStatusCondition(s.Status.Conditions, kind)
+			if s.Name == node && c != nil && c.Status == metav1.ConditionTrue {
+				out = append(out, problem{"node " + node, kind, c.Message})
+			}
+		}
+	}
+	return out
+}
+
+func poolUses(t *world.Thought) []poolUse {
+	var out []poolUse
+	usage := t.Usage()
+	for i := range t.Pools {
+		p := &t.Pools[i]
+		ready := t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Reason == ""
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			capacity := p.Capacity(f)
+			if capacity.Sign() == 0 {
+				continue
+			}
+			used := usage[i][f]
+			percent := new(big.Int).Div(new(big.Int).Mul(big.NewInt(used), big.NewInt(100)), capacity)
+			u := poolUse{p.Name, f.String(), ready, fmt.Sprint(used), capacity.String(), int(percent.Int64())}
+			if used > 0 {
+				u.Percent = max(1, u.Percent)
+			}
+			out = append(out, u)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b poolUse) int { return strings.Compare(a.Pool, b.Pool) })
+	return out
+}
+
+func nodeUseOf(w *world.World, node string) nodeUse {
+	u := nodeUse{Node: node, Absent: w.Absent(node), Excluded: intent.Excluded(w.Node(node))}
+	for i := range w.Speakers {
+		s := &w.Speakers[i]
+		if s.Name != node {
+			continue
+		}
+		var links []string
+		for _, l := range s.Status.Links {
+			name := l.Name
+			if !l.Up {
+				name += " (down)"
+			}
+			links = append(links, name)
+		}
+		u.Links, u.Addresses, u.Version = strings.Join(links, ", "), int(s.Status.Addresses), s.Status.Version
+		if c := s.Status.Sessions; c != nil && c.Total > 0 {
+			u.Sessions = fmt.Sprintf("%d/%d", c.Established, c.Total)
+		}
+		if s.Status.Since != nil {
+			u.Age = duration.HumanDuration(w.Now.Sub(s.Status.Since.Time))
+		}
+	}
+	return u
+}
+
+func sessionUses(w *world.World) []sessionUse {
+	uses := map[string]*sessionUse{}
+	for i := range w.Config.Peers {
+		name := w.Config.Peers[i].Name
+		uses[name] = &sessionUse{Peer: name}
+	}
+	for i := range w.Sessions {
+		s := &w.Sessions[i].Status
+		u := uses[s.Peer]
+		if u == nil || w.Node(s.Node) == nil {
+			continue // it is about to be deleted
+		}
+		u.Total++
+		if s.State == "Established" {
+			u.Established++
+			continue
+		}
+		u.Down = append(u.Down, strings.TrimSuffix(fmt.Sprintf("node %s: %s: %s", s.Node, s.State, s.LastError), ": "))
+	}
+	var out []sessionUse
+	for _, u := range uses {
+		slices.Sort(u.Down)
+		out = append(out, *u)
+	}
+	slices.SortFunc(out, func(a, b sessionUse) int { return strings.Compare(a.Peer, b.Peer) })
+	return out
+}
+
+func countServices(t *world.Thought) serviceCounts {
+	said := world.Say(t.Shown())
+	c := serviceCounts{Total: len(t.Served)}
+	for _, svc := range t.Served {
+		k := intent.KeyOf(svc)
+		if d := t.Diagnose(k, said.Of[k]); d.Reason != "" {
+			c.Problems = append(c.Problems, problem{k.String(), d.Reason, d.Text})
+		}
+	}
+	slices.SortFunc(c.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
+	c.Fine = c.Total - len(c.Problems)
+	return c
+}

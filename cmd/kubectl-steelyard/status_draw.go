@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.Problems) == 0 }
+
+func (o overview) draw(p *pen) {
+	o.drawHealth(p)
+	o.drawPools(p)
+	o.drawNodes(p)
+	if len(o.Sessions) > 0 {
+		rows := [][]piece{header("PEER", "UP")}
+		for _, s := range o.Sessions {
+			up := plainf("%d of %d", s.Established, s.Total)
+			if s.Established < s.Total {
+				up.style = badOne
+			}
+			rows = append(rows, []piece{plain(s.Peer), up})
+		}
+		p.heading("BGP sessions")
+		p.table("  ", rows...)
+	}
+	o.drawProblems(p)
+	drawList(p, "Not known", o.Guesses)
+}
+
+func (o overview) drawHealth(p *pen) {
+	health := good("healthy")
+	if n := len(o.Problems) + len(o.Services.Problems); n > 0 {
+		health = bad(counted(n, "problem"))
+	}
+	p.line(bold("Steelyard"), plain("  "), health)
+	p.line(plainf("%s, %d fine; controller: %s", counted(o.Services.Total, "Service"), o.Services.Fine, o.Controller))
+}
+
+// counted counts things whose plural ends in s.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// barWidth is how many characters a full pool takes.
+const barWidth = 20
+
+func (o overview) drawPools(p *pen) {
+	if len(o.Pools) == 0 {
+		p.heading("Pools: there is none, so that no Service gets an address")
+		return
+	}
+	rows := [][]piece{header("POOL", "FAMILY", "READY", "USED", "", "")}
+	for _, u := range o.Pools {
+		ready, colour := good("yes"), goodOne
+		if !u.Ready {
+			ready = bad("no")
+		}
+		switch {
+		case u.Percent >= 100:
+			colour = badOne
+		case u.Percent >= 80:
+			colour = warnOne
+		}
+		full := min(barWidth, (u.Percent*barWidth+99)/100)
+		bar := piece{"[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]", colour}
+		rows = append(rows, []piece{plain(u.Pool), plain(u.Family), ready, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
+	}
+	p.heading("Pools")
+	p.table("  ", rows...)
+}
+
+// short writes a number of more than 12 digits as a power of ten.
+func short(decimal string) string {
+	if len(decimal) <= 12 {
+		return decimal
+	}
+	return fmt.Sprintf("%s.%se%d", decimal[:1], decimal[1:2], len(decimal)-1)
+}
+
+func (o overview) drawNodes(p *pen) {
+	if len(o.Nodes) == 0 {
+		p.heading("Nodes: there is none")
+		return
+	}
+	rows := [][]piece{header("NODE", "SPEAKER", "LINKS", "ADDRESSES", "SESSIONS", "VERSION", "AGE")}
+	for _, n := range o.Nodes {
+		state := good("ready")
+		switch {
+		case n.Absent != "":
+			state = bad("absent")
+		case n.Excluded != "":
+			state = warn("excluded")
+		}
+		rows = append(rows, []piece{plain(n.Node), state, plain(n.Links), plainf("%d", n.Addresses), plain(n.Sessions), plain(n.Version), plain(n.Age)})
+	}
+	p.heading("Nodes")
+	p.table("  ", withoutEmpty(rows)...)
+}
+
+func (o overview) drawProblems(p *pen) {
+	for _, part := range []struct {
+		title    string
+		problems []problem
+	}{
+		{"Problems", o.Problems},
+		{"Services with a problem (kubectl steelyard explain tells more)", o.Services.Problems},
+	} {
+		if len(part.problems) == 0 {
+			continue
+		}
+		p.heading(part.title)
+		var rows [][]piece
+		for _, x := range part.problems {
+			rows = append(rows, []piece{plain(x.Object), bad(x.Reason), plain(x.Message)})
+		}
+		p.table("  ", rows...)
+	}
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// tool is what all subcommands have in common.
+type tool struct {
+	genericiooptions.IOStreams
+	flags   *genericclioptions.ConfigFlags
+	connect func() (client.WithWatch, error) // to the cluster that the flags name
+	now     func() time.Time
+	colour  bool   // what is drawn may have colours
+	folder  string // that the names of files are relative to; "": the current one
+
+	format string // -o
+	system string // Steelyard's own namespace
+	class  string // "\x00": as the controller's Deployment says
+	compat string // likewise
+}
+
+// unset is the value of a flag that nobody gave, where "" means something.
+const unset = "\x00"
+
+// addFlags adds what every subcommand understands: kubectl's own flags, of which
+// the help text lists those that are used most, and ours.
+func (t *tool) addFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	t.flags.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		f.Hidden = !slices.Contains([]string{"kubeconfig", "context", "namespace"}, f.Name)
+	})
+	flags.StringVarP(&t.format, "output", "o", "table", "table, json or yaml")
+	flags.StringVar(&t.system, "steelyard-namespace", "steelyard-system", "namespace of Steelyard itself")
+	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
+	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations it honours, too: metallb.io (default: what its controller's Deployment says)")
+	for _, name := range []string{"load-balancer-class", "compat-annotations"} {
+		flags.Lookup(name).DefValue = ""
+	}
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if !slices.Contains(formats(), t.format) {
+			return fmt.Errorf("-o %s: there are %s", t.format, strings.Join(formats(), ", "))
+		}
+		return nil
+	}
+	fixed := func(values ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	}
+	for name, complete := range map[string]cobra.CompletionFunc{
+		"output":             fixed(formats()...),
+		"compat-annotations": fixed("metallb.io"),
+		"namespace":          t.names(corev1Kind("Namespace"), ""),
+	} {
+		if err := root.RegisterFlagCompletionFunc(name, complete); err != nil {
+			panic(err) // the flag is not there
+		}
+	}
+}
+
+// command completes c, so that it prints what answer finds, and ends with the
+// exit code that follows from that.
+func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []string) (answer, error)) *cobra.Command {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		a, err := find(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if err := t.print(a); err != nil {
+			return err
+		}
+		if !a.clean() {
+			return errFound
+		}
+		return nil
+	}
+	return c
+}
+
+// dial returns a client for the cluster that kubectl's flags name.
+func (t *tool) dial() (client.WithWatch, error) {
+	config, err := t.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.NewWithWatch(cluster.Connect(config), client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return c, nil
+}
+
+// world reads the whole cluster.
+func (t *tool) world(ctx context.Context) (*world.World, error) {
+	c, err := t.connect()
+	if err != nil {
+		return nil, err
+	}
+	return t.look(ctx, c)
+}
+
+// look reads the whole cluster through c.
+func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) {
+	w, err := cluster.World(ctx, c, t.system)
+	if err != nil {
+		return nil, err
+	}
+	w.Now = t.now()
+	if t.class != unset {
+		w.Class = t.class
+	}
+	if t.compat != unset {
+		if w.Dialect, err = intent.DialectOf(t.compat); err != nil {
+			return nil, fmt.Errorf("--compat-annotations: %w", err)
+		}
+	}
+	return w, nil
+}
+
+// namespace returns the namespace that the flags, or the kubeconfig, name.
+func (t *tool) namespace() (string, error) {
+	name, _, err := t.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", fmt.Errorf("find the namespace: %w", err)
+	}
+	return name, nil
+}
+
+// names completes names of objects, each with the prefix before it. Those of
+// kinds that are in namespaces are of the one that the flags name.
+func (t *tool) names(kind schema.GroupVersionKind, prefix string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		const none = cobra.ShellCompDirectiveNoFileComp
+		c, err := t.connect()
+		if err != nil {
+			return nil, none // there is nobody to tell
+		}
+		var opts []client.ListOption
+		if namespaced, err := c.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version); err == nil && namespaced.Scope.Name() == "namespace" {
+			ns, err := t.namespace()
+			if err != nil {
+				return nil, none
+			}
+			opts = append(opts, client.InNamespace(ns))
+		}
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := c.List(cmd.Context(), list, opts...); err != nil {
+			return nil, none
+		}
+		var out []string
+		for _, o := range list.Items {
+			out = append(out, prefix+o.Name)
+		}
+		return out, none
+	}
+}
+
+// corev1Kind is a kind of Kubernetes' core.
+func corev1Kind(kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Version: "v1", Kind: kind}
+}

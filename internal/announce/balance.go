@@ -1,0 +1,223 @@
+package announce
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Holding is an address that a node answers for, and to which nodes it can be
+// moved and will stay: those that can answer and to which no other is strictly
+// preferred.
+type Holding struct {
+	Addr netip.Addr
+	Node string // empty: nobody answers
+	May  []string
+}
+
+// Holdings returns, for each address that a node answers for, the nodes to which
+// it can be moved and will stay, by address.
+func (s Snapshot) Holdings() []Holding {
+	s = s.sorted()
+	uses, held := s.uses(), s.held()
+	var out []Holding
+	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
+		h := Holding{Addr: addr, Node: s.owner(addr, uses[addr], held[addr].Node)}
+		top := -1
+		for i := range s.Nodes {
+			n := &s.Nodes[i]
+			weight, ok := standingOf(uses[addr], n)
+			if !ok || weight < top {
+				continue
+			}
+			if weight > top {
+				top, h.May = weight, nil
+			}
+			h.May = append(h.May, n.Name)
+		}
+		if h.Node != "" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// Move takes an address from the node that answers for it to another.
+type Move struct {
+	Addr     netip.Addr
+	From, To string
+}
+
+// Balance returns moves, by address, after which the addresses are spread over
+// the nodes as evenly as candidates and preferences allow, and of all such sets
+// of moves one of the smallest. An address whose node may not have it stays out:
+// it is on its way to another.
+//
+// It cancels negative cycles (Klein): a state is a way of giving each address to
+// one of its nodes, its cost the sum of the squares of what the nodes have, and
+// after that the number of moves. A cycle of reassignments that lessens the cost
+// exists until the cost is the least possible.
+func Balance(holdings []Holding) []Move {
+	b := newBalance(holdings)
+	for b.improve() {
+	}
+	var out []Move
+	for i, a := range b.addrs {
+		if b.now[i] != a.was {
+			out = append(out, Move{a.addr, b.names[a.was], b.names[b.now[i]]})
+		}
+	}
+	return out
+}
+
+// balance is the state. Nodes are numbered by name.
+type balance struct {
+	names []string
+	addrs []movable
+	now   []int // the node of each of addrs
+	load  []int // of each node
+}
+
+// movable is an address that somebody answers for.
+type movable struct {
+	addr netip.Addr
+	was  int
+	may  []int
+}
+
+func newBalance(holdings []Holding) *balance {
+	b := &balance{}
+	for _, h := range holdings {
+		b.names = append(b.names, h.May...)
+	}
+	slices.Sort(b.names)
+	b.names = slices.Compact(b.names)
+	b.load = make([]int, len(b.names))
+	for _, h := range sortedBy(holdings, func(a, b Holding) int { return a.Addr.Compare(b.Addr) }) {
+		if !slices.Contains(h.May, h.Node) {
+			continue
+		}
+		m := movable{addr: h.Addr, was: b.number(h.Node)}
+		for _, n := range h.May {
+			m.may = append(m.may, b.number(n))
+		}
+		slices.Sort(m.may)
+		b.addrs, b.now = append(b.addrs, m), append(b.now, m.was)
+		b.load[m.was]++
+	}
+	return b
+}
+
+func (b *balance) number(name string) int {
+	i, _ := slices.BinarySearch(b.names, name)
+	return i
+}
+
+// step is the cheapest way to move something from one node to another.
+type step struct {
+	cost int // in moves
+	addr int // its index; -1: there is none
+}
+
+// steps returns the cheapest step between each two nodes.
+func (b *balance) steps() [][]step {
+	out := make([][]step, len(b.names))
+	for u := range out {
+		out[u] = make([]step, len(b.names))
+		for v := range out[u] {
+			out[u][v].addr = -1
+		}
+	}
+	for i, a := range b.addrs {
+		u := b.now[i]
+		for _, v := range a.may {
+			cost := moved(v, a.was) - moved(u, a.was)
+			if s := &out[u][v]; v != u && (s.addr < 0 || cost < s.cost) {
+				*s = step{cost, i}
+			}
+		}
+	}
+	return out
+}
+
+func moved(node, was int) int {
+	if node == was {
+		return 0
+	}
+	return 1
+}
+
+// cost is compared by the spread, then by the moves.
+type cost struct{ spread, moves int }
+
+func (c cost) plus(d cost) cost { return cost{c.spread + d.spread, c.moves + d.moves} }
+
+func (c cost) less(d cost) bool {
+	return cmp.Or(cmp.Compare(c.spread, d.spread), cmp.Compare(c.moves, d.moves)) < 0
+}
+
+// improve finds a cycle that lessens the cost and follows it. The last vertex,
+// beyond the nodes, lets a chain of moves end at another node than it began:
+// what the first loses and the last gains changes the spread.
+func (b *balance) improve() bool {
+	n := len(b.names)
+	steps := b.steps()
+	between := func(u, v int) (cost, bool) {
+		switch {
+		case u == v:
+			return cost{}, false
+		case u == n: // some node begins: it has one less
+			return cost{spread: 1 - 2*b.load[v]}, b.load[v] > 0
+		case v == n: // and u has one more
+			return cost{spread: 2*b.load[u] + 1}, true
+		}
+		s := steps[u][v]
+		return cost{moves: s.cost}, s.addr >= 0
+	}
+	cycle := negativeCycle(n+1, between)
+	if cycle == nil {
+		return false
+	}
+	for i, u := range cycle {
+		if v := cycle[(i+1)%len(cycle)]; u != n && v != n {
+			a := steps[u][v].addr
+			b.now[a] = v
+			b.load[u]--
+			b.load[v]++
+		}
+	}
+	return true
+}
+
+// negativeCycle returns the vertices of a cycle of less than no cost, in order,
+// nil if there is none (Bellman and Ford).
+func negativeCycle(n int, between func(u, v int) (cost, bool)) []int {
+	dist, prev := make([]cost, n), make([]int, n)
+	for i := range prev {
+		prev[i] = -1
+	}
+	last := -1
+	for range n {
+		last = -1
+		for u := range n {
+			for v := range n {
+				if c, ok := between(u, v); ok && dist[u].plus(c).less(dist[v]) {
+					dist[v], prev[v], last = dist[u].plus(c), u, v
+				}
+			}
+		}
+		if last < 0 {
+			return nil
+		}
+	}
+	for range n { // to get onto the cycle
+		last = prev[last]
+	}
+	cycle := []int{last}
+	for v := prev[last]; v != last; v = prev[v] {
+		cycle = append(cycle, v)
+	}
+	slices.Reverse(cycle)
+	return cycle
+}

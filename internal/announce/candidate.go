@@ -1,0 +1,103 @@
+package announce
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Candidate says how one node stands with one address on the local network, in
+// more words than Decide needs: for people who ask why.
+type Candidate struct {
+	Node    string
+	Reason  Reason // Announced: it is the owner; NotOwner: it could be; else why it can't
+	Service Key    // whose check gave the reason; the address may be shared
+	Weight  int    // what the preferences for the node add up to; more comes first
+	Holds   bool   // the L2Claim names it
+	Links   []LinkStanding
+}
+
+// LinkStanding says why an address may be announced on a link or not.
+type LinkStanding struct {
+	Name   string
+	Reason LinkReason
+}
+
+// LinkReason is why an address is announced on a link, or is not.
+type LinkReason string
+
+// The reasons, in the order of the checks.
+const (
+	LinkNotSelected LinkReason = "LinkNotSelected" // by no advertisement that selects the node
+	LinkNotInSubnet LinkReason = "LinkNotInSubnet" // some node's link is in the address's subnet, and this one is not
+	LinkDown        LinkReason = "LinkDown"
+	LinkUsable      LinkReason = "LinkUsable"
+)
+
+// Candidates says how each node stands with addr, sorted by name. It agrees
+// with Decide. Without a Service that has the address there are none.
+func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
+	s = s.sorted()
+	uses := s.uses()[addr]
+	if len(uses) == 0 {
+		return nil
+	}
+	if advertised := slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return len(u.ads) == 0 }); len(advertised) > 0 {
+		uses = advertised // the others take no part
+	}
+	held := s.held()[addr].Node
+	owner := s.owner(addr, uses, held)
+	out := make([]Candidate, len(s.Nodes))
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held, Service: uses[0].svc.Key}
+		for _, u := range uses {
+			c.Weight += u.weight(n)
+			if why := u.silent(n); why != "" && c.Reason == NotOwner {
+				c.Reason, c.Service = why, u.svc.Key
+			}
+		}
+		if n.Name == owner {
+			c.Reason = Announced
+		}
+		for _, l := range sortedBy(n.Links, byName) {
+			c.Links = append(c.Links, LinkStanding{l.Name, standing(uses, n, l)})
+		}
+		out[i] = c
+	}
+	return out
+}
+
+// standing says whether a link of n serves any of uses.
+func standing(uses []use, n *Node, l Link) LinkReason {
+	selected := func(u use) bool {
+		return slices.ContainsFunc(u.selecting(n), func(ad *L2Advertisement) bool { return ad.Links.Match(l.Name) })
+	}
+	switch {
+	case !slices.ContainsFunc(uses, selected):
+		return LinkNotSelected
+	case !slices.ContainsFunc(uses, func(u use) bool { return u.announcedOn(n, l) }):
+		return LinkNotInSubnet
+	case !l.Up:
+		return LinkDown
+	}
+	return LinkUsable
+}
+
+// About returns the part of s on which depends what is said of addrs: Services
+// that have none of them, and no other address of a prefix that they are
+// announced in, are left out.
+func (s Snapshot) About(addrs []netip.Addr) Snapshot {
+	var near []netip.Prefix
+	for _, a := range addrs {
+		near = append(near, netip.PrefixFrom(a, a.BitLen()))
+		for i := range s.BGP {
+			near = append(near, s.BGP[i].prefix(a))
+		}
+	}
+	s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(svc Service) bool {
+		return !slices.ContainsFunc(svc.Addrs, func(a Address) bool {
+			return slices.ContainsFunc(near, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
+		})
+	})
+	return s
+}

@@ -1,0 +1,121 @@
+package announce_test
+
+import (
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/stories"
+)
+
+// TestCandidates tells, for stories as those of TestStories, how each node
+// stands with each address.
+func TestCandidates(t *testing.T) {
+	stories.Run(t, "testdata/candidates/*.txt", func(t *testing.T, told, want string) {
+		s, err := parseSnapshot(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, a := range addressesOf(s) {
+			for _, c := range s.Candidates(a) {
+				fmt.Fprintf(&b, "%s %s: %s", a, c.Node, c.Reason)
+				if c.Reason != announce.Announced && c.Reason != announce.NotOwner {
+					fmt.Fprintf(&b, " for %s", c.Service.Name)
+				}
+				if c.Weight > 0 {
+					fmt.Fprintf(&b, ", weight %d", c.Weight)
+				}
+				if c.Holds {
+					b.WriteString(", holds it")
+				}
+				for _, l := range c.Links {
+					fmt.Fprintf(&b, ", %s %s", l.Name, l.Reason)
+				}
+				b.WriteString("\n")
+			}
+		}
+		if diff := gocmp.Diff(want, strings.TrimSpace(b.String())); diff != "" {
+			t.Errorf("want -, have +:\n%s", diff)
+		}
+	})
+}
+
+// addressesOf returns the addresses of all Services, each once.
+func addressesOf(s announce.Snapshot) []netip.Addr {
+	var out []netip.Addr
+	for _, svc := range s.Services {
+		for _, a := range svc.Addrs {
+			if !slices.Contains(out, a.Addr) {
+				out = append(out, a.Addr)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+func TestCandidatesAgreeWithDecide(t *testing.T) {
+	forSnapshots(t, func(t *testing.T, s announce.Snapshot, rng *rand.Rand) {
+		plans := decideAll(s)
+		for _, a := range addresses() {
+			for _, c := range s.Candidates(a) {
+				said := map[announce.Reason]bool{}
+				for _, v := range plans[c.Node].Verdicts {
+					if o, has := v.Layer2[a]; has {
+						said[o.Reason] = true
+						if (o.Owner == c.Node) != (c.Reason == announce.Announced) {
+							t.Errorf("%s on %s is %s, and the owner is %q", a, c.Node, c.Reason, o.Owner)
+						}
+					}
+				}
+				if !said[c.Reason] && c.Reason != announce.NotOwner {
+					t.Errorf("%s on %s is %s, which Decide says of no Service that has it: %v", a, c.Node, c.Reason, said)
+				}
+				usable := slices.ContainsFunc(c.Links, func(l announce.LinkStanding) bool { return l.Reason == announce.LinkUsable })
+				if c.Reason == announce.Announced && !usable || c.Reason == announce.NoLinkUp && usable && len(said) == 1 {
+					t.Errorf("%s on %s is %s with links %v", a, c.Node, c.Reason, c.Links)
+				}
+			}
+		}
+		if !reflect.DeepEqual(s.Candidates(addresses()[0]), shuffled(s, rng).Candidates(addresses()[0])) {
+			t.Error("another order, other candidates")
+		}
+	})
+}
+
+func TestAboutLeavesOutOnlyWhatDoesNotMatter(t *testing.T) {
+	forSnapshots(t, func(t *testing.T, s announce.Snapshot, rng *rand.Rand) {
+		if len(s.Services) == 0 {
+			return
+		}
+		svc := s.Services[rng.Intn(len(s.Services))]
+		var of []netip.Addr
+		for _, a := range svc.Addrs {
+			of = append(of, a.Addr)
+		}
+		part, whole := decideAll(s.About(of)), decideAll(s)
+		for node, plan := range whole {
+			if len(of) == 0 {
+				continue
+			}
+			if want, have := plan.Verdicts[svc.Key], part[node].Verdicts[svc.Key]; !reflect.DeepEqual(want, have) {
+				t.Errorf("%s on %s: want %v, have %v", svc.Key, node, want, have)
+			}
+			for i, p := range plan.Peerings {
+				for _, r := range p.Routes {
+					if slices.ContainsFunc(of, r.Prefix.Contains) && !slices.ContainsFunc(part[node].Peerings[i].Routes, r.Equal) {
+						t.Errorf("%s offers %s %s, and the part does not: %v", node, p.Peer.Name, r, part[node].Peerings[i].Routes)
+					}
+				}
+			}
+		}
+	})
+}

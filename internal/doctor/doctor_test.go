@@ -1,0 +1,291 @@
+package doctor_test
+
+import (
+	"math/rand"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/doctor"
+	"github.com/steelyard-lb/steelyard/internal/stories"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+func now() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
+
+// patient is a healthy cluster, to be harmed.
+type patient struct {
+	*world.World
+	doctor.Around
+}
+
+func lease(name, holder string, ago time.Duration) coordinationv1.Lease {
+	renewed, written := metav1.NewMicroTime(now().Add(-ago)), metav1.NewTime(now().Add(-ago))
+	seconds := int32(3)
+	return coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: name, ManagedFields: []metav1.ManagedFieldsEntry{{Time: &written}}},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, RenewTime: &renewed, LeaseDurationSeconds: &seconds},
+	}
+}
+
+func healthy() *patient {
+	w := &world.World{Now: now()}
+	w.Config.Pools = []v1beta1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"192.0.2.100-192.0.2.120"}}}}
+	w.Config.L2 = []v1beta1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}}
+	w.Config.Peers = []v1beta1.BGPPeer{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1"}}}
+	w.Leases = []coordinationv1.Lease{lease("steelyard-controller", "controller-1", time.Second)}
+	for i, name := range []string{"node1", "node2"} {
+		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: []string{"192.0.2.11", "192.0.2.12"}[i]}}
+		n.Spec.PodCIDRs = []string{[]string{"10.1.1.0/24", "10.1.2.0/24"}[i]}
+		w.Nodes = append(w.Nodes, n)
+		w.Leases = append(w.Leases, lease("speaker-"+name, name, time.Second))
+		w.Speakers = append(w.Speakers, v1beta1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1beta1.SpeakerStatus{
+			Version:    "v1.0.0",
+			Links:      []v1beta1.SpeakerLink{{Name: "eth0", Up: true, Prefixes: []string{"192.0.2.0/24"}}},
+			Host:       &v1beta1.SpeakerHost{Kernel: "6.1", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}},
+			Conditions: []metav1.Condition{{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue}},
+		}})
+		w.Sessions = append(w.Sessions, v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: name, Peer: "tor", State: "Established", BFD: "Up"}})
+	}
+	web := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "web"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ClusterIPs: []string{"10.96.0.7"}}}
+	web.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	web.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.100"}}
+	w.Services = []corev1.Service{web}
+	node := "node1"
+	w.Endpoints = []discoveryv1.EndpointSlice{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node, Addresses: []string{"10.1.1.2"}}},
+	}}
+	claim := v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.100"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.100", Node: "node1"}}
+	claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue}}
+	w.Claims = []v1beta1.L2Claim{claim}
+	return &patient{w, doctor.Around{
+		System: "steelyard-system", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
+		Workloads: []doctor.Workload{
+			{Kind: "Deployment", Namespace: "steelyard-system", Name: "c", Images: []string{"r.example/steelyard-controller:v1"}, Replicas: 2},
+			{Kind: "DaemonSet", Namespace: "steelyard-system", Name: "s", Images: []string{"r.example/steelyard-speaker:v1"}, Replicas: 2},
+		},
+	}}
+}
+
+// sick returns the findings that are not OK, each as a line, and checks that
+// each has a remedy and evidence, and that order does not matter.
+func sick(t *testing.T, p *patient) []string {
+	t.Helper()
+	findings := doctor.Examine(p.World, p.Around)
+	rng := rand.New(rand.NewSource(1))
+	p.Nodes, p.Speakers, p.Sessions, p.Leases, p.Workloads = stories.Shuffle(p.Nodes, rng), stories.Shuffle(p.Speakers, rng), stories.Shuffle(p.Sessions, rng), stories.Shuffle(p.Leases, rng), stories.Shuffle(p.Workloads, rng)
+	if diff := cmp.Diff(findings, doctor.Examine(p.World, p.Around)); diff != "" {
+		t.Errorf("another order, another end:\n%s", diff)
+	}
+	out := []string{}
+	for _, f := range findings {
+		if f.Result == doctor.OK {
+			if f.Remedy != "" {
+				t.Errorf("%s is OK, and has a remedy", f.Check)
+			}
+			continue
+		}
+		if f.Remedy == "" || len(f.Evidence) == 0 {
+			t.Errorf("%s: no remedy or no evidence: %+v", f.Check, f)
+		}
+		out = append(out, f.Check+" "+string(f.Result)+": "+strings.Join(f.Evidence, "; "))
+	}
+	return out
+}
+
+func TestAHealthyClusterHasNothing(t *testing.T) {
+	if diff := cmp.Diff([]string{}, sick(t, healthy())); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(doctor.Examine(healthy().World, doctor.Around{}, "clocks", "bfd")); n != 2 {
+		t.Errorf("two checks were asked for, %d were made", n)
+	}
+}
+
+func TestAnEmptyClusterIsNoReasonToPanic(t *testing.T) {
+	for _, f := range doctor.Examine(&world.World{Now: now()}, doctor.Around{}) {
+		if f.Result == "" {
+			t.Errorf("%s says nothing", f.Check)
+		}
+	}
+	if len(doctor.Checks()) != len(doctor.Examine(&world.World{}, doctor.Around{})) {
+		t.Error("a check is left out")
+	}
+}
+
+// harm is what is done to a healthy cluster, and what is found then: all of it.
+type harm struct {
+	name string
+	do   func(*patient)
+	want []string
+}
+
+func condition(kind, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Message: message}
+}
+
+func programHarms() []harm {
+	return []harm{
+		{"no controller has ever run", func(p *patient) { p.Leases = p.Leases[1:] },
+			[]string{"controller Fault: there is no Lease steelyard-controller in namespace steelyard-system: no controller has ever run"}},
+		{"the controller is gone", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 40*time.Second) },
+			[]string{"controller Fault: c holds the Lease, and has not renewed it for 39s"}},
+		{"the controller has stopped", func(p *patient) { *p.Leases[0].Spec.HolderIdentity = "" },
+			[]string{"controller Fault: the Lease steelyard-controller was released: no controller is active"}},
+		{"Leases can't be read", func(p *patient) { p.Leases = nil },
+			[]string{"controller Unknown: the Leases of Steelyard's namespace can't be read", "clocks Unknown: no Lease tells when it was written"}},
+		{"a speaker is missing", func(p *patient) { p.Speakers = p.Speakers[:1] },
+			[]string{"speakers Warning: node2: no speaker has ever run there"}},
+		{"two versions", func(p *patient) {
+			p.Speakers[0].Status.Version = "v0.9.0"
+			p.Workloads[0].Images[0] = "localhost:5000/steelyard-controller:v2"
+			p.OldKinds = []string{"Speaker lacks status.host"}
+		}, []string{`versions Warning: speakers of version "v0.9.0" run on node1; speakers of version "v1.0.0" run on node2; ` +
+			"the controller's image is v2, the speakers' v1; the kind Speaker lacks status.host: it is of an older version than this program"}},
+		{"a clock is behind", func(p *patient) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
+			[]string{"speakers Warning: node2: its speaker has not renewed its Lease for 19s", "clocks Warning: the clock of node2 is off by -19s"}},
+		{"an object is wrong", func(p *patient) {
+			p.Config.L2[0].Spec.IPAddressPools = []string{"lan", "none"}
+		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool ["none"]; the others that it names are announced`}},
+	}
+}
+
+func nodeHarms() []harm {
+	exclude := func(n *corev1.Node) { n.Labels = map[string]string{v1beta1.LabelExcludeNode: ""} }
+	return []harm{
+		{"a node is excluded", func(p *patient) { exclude(&p.Nodes[1]) },
+			[]string{"excluded-nodes Warning: node2: by label " + v1beta1.LabelExcludeNode}},
+		{"a control plane is excluded, as it should", func(p *patient) {
+			exclude(&p.Nodes[1])
+			p.Nodes[1].Labels["node-role.kubernetes.io/control-plane"] = ""
+		}, []string{}},
+		{"all nodes are excluded", func(p *patient) {
+			for i := range p.Nodes {
+				exclude(&p.Nodes[i])
+				p.Nodes[i].Labels["node-role.kubernetes.io/control-plane"] = ""
+			}
+		}, []string{"excluded-nodes Fault: node1: by label " + v1beta1.LabelExcludeNode + "; node2: by label " + v1beta1.LabelExcludeNode}},
+		{"a kernel answers", func(p *patient) {
+			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionKernelAnswers, "arp_ignore is 0"))
+		}, []string{"strict-arp Fault: node1: arp_ignore is 0"}},
+		{"ipvs is configured without strictARP", func(p *patient) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: false\nmode: ipvs\n"} },
+			[]string{"strict-arp Warning: the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}},
+		{"ipvs is configured with strictARP", func(p *patient) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: true\nmode: \"ipvs\"\n"} }, []string{}},
+		{"kube-proxy does not answer, and modes differ", func(p *patient) {
+			p.Speakers[0].Status.Host.ProxyError = "connection refused"
+			p.Speakers[1].Status.Host.ProxyMode = "iptables"
+		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
+		{"strict reverse path with two links", func(p *patient) {
+			p.Speakers[0].Status.Links = append(p.Speakers[0].Status.Links, v1beta1.SpeakerLink{Name: "eth1", Up: true, Prefixes: []string{"198.51.100.0/24"}})
+		}, []string{"reverse-path Warning: node1: strict on eth0, and it has 2 links"}},
+	}
+}
+
+func addressHarms() []harm {
+	pool := func(p *patient, ranges ...v1beta1.AddressRange) { p.Config.Pools[0].Spec.Addresses = ranges }
+	return []harm{
+		{"a pool holds what others have", func(p *patient) { pool(p, "192.0.2.0/24", "10.1.1.200-10.1.1.201", "10.96.0.0/28") },
+			[]string{"addresses-in-use Fault: IPAddressPool lan holds 10.96.0.7, the ClusterIP of Service n/web; IPAddressPool lan holds 192.0.2.1, the router of BGPPeer tor; " +
+				"IPAddressPool lan holds 192.0.2.11, an address of node node1; IPAddressPool lan holds 192.0.2.12, an address of node node2; " +
+				"IPAddressPool lan holds addresses of 10.1.1.0/24, the Pods of node node1; IPAddressPool lan holds addresses of 10.96.0.0/16, the ClusterIPs",
+				"subnets Warning: IPAddressPool lan: 10.1.1.200-10.1.1.201 is in no subnet of any node; IPAddressPool lan: 10.96.0.0-10.96.0.15 is in no subnet of any node"}},
+		{"what is excluded is not held", func(p *patient) {
+			pool(p, "192.0.2.0/24")
+			p.Config.Pools[0].Spec.Exclude = []v1beta1.AddressRange{"192.0.2.0-192.0.2.99"}
+		}, []string{}},
+		{"a pool is in no subnet", func(p *patient) {
+			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
+		}, []string{"subnets Warning: IPAddressPool far: 203.0.113.9 is in no subnet of any node"}},
+		{"a pool in no subnet is for BGP", func(p *patient) {
+			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
+			p.Config.BGP = []v1beta1.BGPAdvertisement{{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.BGPAdvertisementSpec{Selection: v1beta1.Selection{IPAddressPools: []string{"far"}}}}}
+		}, []string{}},
+		{"nobody advertises", func(p *patient) { p.Config.L2 = nil }, []string{"advertised Warning: IPAddressPool lan: no advertisement is for it"}},
+		{"no pool", func(p *patient) { p.Config.Pools, p.Services = nil, nil }, []string{"advertised Warning: there is no IPAddressPool"}},
+		{"MetalLB runs", func(p *patient) {
+			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "metallb-system", Name: "controller", Images: []string{"quay.io/metallb/controller:v0.16"}, Replicas: 1})
+			p.Services[0].Annotations = map[string]string{"metallb.io/ip-allocated-from-pool": "x"}
+		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment metallb-system/controller; Service n/web is served by MetalLB, too (metallb.io/ip-allocated-from-pool)"}},
+		{"MetalLB has stopped, or has a class of its own", func(p *patient) {
+			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller@sha256:0"}},
+				doctor.Workload{Kind: "Deployment", Name: "b", Images: []string{"metallb/controller:v0.16"}, Replicas: 1, Settings: []string{"--lb-class=x"}},
+				doctor.Workload{Kind: "DaemonSet", Name: "c", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=false"}})
+		}, []string{}},
+		{"Cilium gives out addresses", func(p *patient) {
+			p.Foreign = []doctor.Foreign{{Product: "Cilium", Kind: "CiliumLoadBalancerIPPool", Count: 2}}
+		}, []string{"other-load-balancers Fault: Cilium has 2 CiliumLoadBalancerIPPools: its LB IPAM gives out addresses, too"}},
+	}
+}
+
+func wireHarms() []harm {
+	return []harm{
+		{"a speaker does not hear another", func(p *patient) { p.Speakers[0].Status.Host.Unheard = []string{"node2"} },
+			[]string{"membership Warning: node1 has never heard node2"}},
+		{"a speaker is cut off", func(p *patient) {
+			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionIsolated, "it hears nobody"))
+		}, []string{"speakers Warning: node1: its speaker has cut itself off: it hears nobody", "membership Fault: node1: it hears nobody"}},
+		{"older speakers", func(p *patient) { p.Speakers[0].Status.Host, p.Speakers[1].Status.Host = nil, nil },
+			[]string{"membership Unknown: no speaker tells whom it hears"}},
+		{"a session is down", func(p *patient) {
+			p.Sessions[0].Status.State, p.Sessions[0].Status.BFD, p.Sessions[0].Status.LastError = "Active", "Down", "dial: i/o timeout"
+		}, []string{"bgp-sessions Fault: node node1 to tor is Active: dial: i/o timeout"}},
+		{"BFD is down", func(p *patient) { p.Sessions[0].Status.BFD = "Down" }, []string{"bfd Warning: node node1 to tor: Down"}},
+		{"a stranger", func(p *patient) {
+			p.Claims[0].Status.Conditions = append(p.Claims[0].Status.Conditions, condition(v1beta1.ConditionConflict, "02:00:00:00:00:09 has it"))
+		}, []string{"strangers Fault: 192.0.2.100: 02:00:00:00:00:09 has it"}},
+		{"a Service waits", func(p *patient) {
+			p.Services[0].Status.LoadBalancer.Ingress = nil
+			p.Services[0].Spec.LoadBalancerIP = "203.0.113.1"
+		}, []string{"waiting Warning: Service n/web: AddressOutsidePools: no IPAddressPool holds 203.0.113.1"}},
+		{"Local without an endpoint", func(p *patient) { p.Endpoints = nil },
+			[]string{"local-endpoints Warning: Service n/web: 0 of 0 endpoints ready"}},
+		{"a slip in an annotation", func(p *patient) {
+			p.Services[0].Annotations = map[string]string{"steelyard.dev/adress-pool": "x"}
+		}, []string{"annotations Warning: Service n/web: steelyard.dev/adress-pool"}},
+	}
+}
+
+// TestEachHarmIsFound does one harm at a time, and looks at all that is found.
+func TestEachHarmIsFound(t *testing.T) {
+	found := map[string]bool{}
+	for _, h := range slices.Concat(programHarms(), nodeHarms(), addressHarms(), wireHarms()) {
+		t.Run(h.name, func(t *testing.T) {
+			p := healthy()
+			h.do(p)
+			if diff := cmp.Diff(h.want, sick(t, p)); diff != "" {
+				t.Errorf("want -, have +:\n%s", diff)
+			}
+		})
+		for _, w := range h.want {
+			name, _, _ := strings.Cut(w, " ")
+			found[name] = true
+		}
+	}
+	for _, name := range doctor.Checks() {
+		if !found[name] {
+			t.Errorf("no harm is found by the check %s", name)
+		}
+	}
+}
+
+func TestAFloodIsCut(t *testing.T) {
+	p := healthy()
+	for range 20 {
+		p.Nodes = append(p.Nodes, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "more" + string(rune('a'+len(p.Nodes)))}})
+	}
+	f := doctor.Examine(p.World, p.Around, "speakers")[0]
+	if len(f.Evidence) != 9 || f.Evidence[8] != "and 12 more" {
+		t.Errorf("%q", f.Evidence)
+	}
+}

@@ -1,0 +1,149 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// nodeChecks look at the nodes, most of them through their speakers' eyes.
+func nodeChecks() []check {
+	return []check{
+		{"excluded-nodes", "Which nodes must not announce anything?", (*patient).excluded},
+		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*patient).strictARP},
+		{"kube-proxy", "Does every node forward, and in the same way?", (*patient).kubeProxy},
+		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*patient).reversePath},
+	}
+}
+
+// controlPlane labels the nodes that kubeadm excludes by itself.
+const controlPlane = "node-role.kubernetes.io/control-plane"
+
+func (p *patient) excluded() verdict {
+	var all, told []string
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		why := intent.Excluded(n)
+		if why == "" {
+			continue
+		}
+		all = append(all, n.Name+": by "+why)
+		if _, ok := n.Labels[controlPlane]; !ok {
+			told = append(told, n.Name+": by "+why)
+		}
+	}
+	switch {
+	case len(all) > 0 && len(all) == len(p.Nodes):
+		return verdict{Fault, all, "no node may announce anything: kubectl label node NAME " + v1beta1.LabelExcludeNode + "- (kubeadm sets it on control planes; where these are the only nodes it must go)"}
+	case len(told) > 0:
+		return verdict{Warning, told, "if that was for maintenance that is over: kubectl steelyard undrain NODE"}
+	}
+	return verdict{evidence: all}
+}
+
+func (p *patient) strictARP() verdict {
+	var loud []string
+	seen, mode := 0, ""
+	for i := range p.Speakers {
+		s := &p.Speakers[i]
+		if s.Status.Host != nil && s.Status.Host.ProxyMode != "" {
+			seen++
+			if s.Status.Host.ProxyMode == "ipvs" {
+				mode = "ipvs"
+			}
+		}
+		if c := meta.FindStatusCondition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c != nil && c.Status == metav1.ConditionTrue {
+			loud = append(loud, s.Name+": "+c.Message)
+		}
+	}
+	const remedy = "set ipvs.strictARP to true in kube-proxy's configuration (kubectl edit configmap kube-proxy -n kube-system), and restart its Pods"
+	if len(loud) > 0 {
+		return verdict{Fault, loud, remedy}
+	}
+	for _, text := range p.ProxyConfigs {
+		if setting(text, "mode") == "ipvs" && setting(text, "strictARP") != "true" {
+			return verdict{Warning, []string{"the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}, remedy}
+		}
+	}
+	if mode == "" && seen > 0 {
+		return verdict{evidence: []string{"kube-proxy does not run in mode ipvs"}}
+	}
+	return verdict{}
+}
+
+// setting reads a value of kube-proxy's configuration, wherever it stands.
+func setting(text, name string) string {
+	for line := range strings.Lines(text) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && key == name {
+			return strings.Trim(strings.TrimSpace(value), `"'`)
+		}
+	}
+	return ""
+}
+
+func (p *patient) kubeProxy() verdict {
+	var evidence []string
+	modes := map[string][]string{}
+	for i := range p.Speakers {
+		s := &p.Speakers[i]
+		h := s.Status.Host
+		if h == nil || p.Absent(s.Name) != "" {
+			continue
+		}
+		if h.ProxyError != "" {
+			evidence = append(evidence, s.Name+": "+h.ProxyError)
+		}
+		if h.ProxyMode != "" {
+			modes[h.ProxyMode] = append(modes[h.ProxyMode], s.Name)
+		}
+	}
+	if len(modes) > 1 {
+		for _, m := range slices.Sorted(maps.Keys(modes)) {
+			evidence = append(evidence, fmt.Sprintf("kube-proxy runs in mode %s on %s", m, joined(modes[m])))
+		}
+	}
+	if len(evidence) == 0 {
+		return verdict{evidence: slices.Sorted(maps.Keys(modes))}
+	}
+	return verdict{Warning, evidence, "see that kube-proxy runs on the node, in one mode everywhere; where another program forwards, set the speaker's --ready-check to what that answers, or to nothing"}
+}
+
+func (p *patient) reversePath() verdict {
+	var evidence []string
+	for i := range p.Speakers {
+		s := &p.Speakers[i]
+		if s.Status.Host == nil {
+			continue
+		}
+		up := []string{}
+		for _, l := range s.Status.Links {
+			if l.Up {
+				up = append(up, l.Name)
+			}
+		}
+		strict := slices.DeleteFunc(slices.Clone(up), func(l string) bool { return !slices.Contains(s.Status.Host.StrictReversePath, l) })
+		if len(up) > 1 && len(strict) > 0 {
+			evidence = append(evidence, fmt.Sprintf("%s: strict on %s, and it has %s", s.Name, joined(strict), plural(len(up), "link")))
+		}
+	}
+	return found(Warning, evidence, "with several links a client may come by one and be answered by another: set net.ipv4.conf.all.rp_filter to 2 (loose), unless every client's way back is the way it came")
+}
+
+// addressesOf returns a node's own addresses.
+func addressesOf(n *corev1.Node) []string {
+	var out []string
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+			out = append(out, a.Address)
+		}
+	}
+	return out
+}

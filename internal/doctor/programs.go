@@ -1,0 +1,166 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// programChecks look at Steelyard itself.
+func programChecks() []check {
+	return []check{
+		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller},
+		{"speakers", "Does a speaker run on every node?", (*patient).speakers},
+		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions},
+		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks},
+		{"configuration", "Is every configuration object accepted?", (*patient).configuration},
+	}
+}
+
+// controllerLease is the Lease of the active controller.
+const controllerLease = "steelyard-controller"
+
+// stale is how long a Lease may be over its time before that is told: who looks
+// from outside sees renewals late.
+const stale = 10 * time.Second
+
+func (p *patient) lease(name string) *coordinationv1.Lease {
+	for i := range p.Leases {
+		if p.Leases[i].Name == name {
+			return &p.Leases[i]
+		}
+	}
+	return nil
+}
+
+func (p *patient) controller() verdict {
+	const remedy = "see kubectl get pods -n steelyard-system, and the controller's log; without it no Service gets an address"
+	if p.Leases == nil {
+		return verdict{Unknown, []string{"the Leases of Steelyard's namespace can't be read"}, "allow yourself to list Leases there"}
+	}
+	l := p.lease(controllerLease)
+	switch {
+	case l == nil:
+		return verdict{Fault, []string{"there is no Lease " + controllerLease + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
+		return verdict{Fault, []string{"the Lease " + controllerLease + " was released: no controller is active"}, remedy}
+	}
+	newest := p.newest()
+	if late := newest.Sub(l.Spec.RenewTime.Time); late > stale {
+		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease, and has not renewed it for %s", intent.LeaseHolder(l), late.Truncate(time.Second))}, remedy}
+	}
+	return verdict{evidence: []string{intent.LeaseHolder(l) + " is active"}}
+}
+
+// newest returns the youngest renewal of all Leases, or now if that is long ago:
+// then nobody renews.
+func (p *patient) newest() time.Time {
+	var newest time.Time
+	for i := range p.Leases {
+		if at := p.Leases[i].Spec.RenewTime; at != nil && at.After(newest) {
+			newest = at.Time
+		}
+	}
+	if p.Now.Sub(newest) > time.Minute {
+		return p.Now
+	}
+	return newest
+}
+
+func (p *patient) speakers() verdict {
+	var missing []string
+	for i := range p.Nodes {
+		name := p.Nodes[i].Name
+		if why := p.Absent(name); why != "" {
+			missing = append(missing, name+": "+why)
+		}
+	}
+	if len(p.Nodes) > 0 && len(missing) == len(p.Nodes) {
+		return verdict{Fault, missing, "see kubectl get daemonset,pods -n " + p.System + " -o wide; nothing is announced"}
+	}
+	v := found(Warning, missing, "see kubectl get pods -n "+p.System+" -o wide, and whether the DaemonSet tolerates the nodes' taints; such a node announces nothing")
+	if v.result == "" {
+		v.evidence = []string{"on " + plural(len(p.Nodes), "node")}
+	}
+	return v
+}
+
+func (p *patient) versions() verdict {
+	nodes := map[string][]string{}
+	for i := range p.Speakers {
+		s := &p.Speakers[i]
+		nodes[s.Status.Version] = append(nodes[s.Status.Version], s.Name)
+	}
+	var evidence []string
+	if len(nodes) > 1 {
+		for _, v := range slices.Sorted(maps.Keys(nodes)) {
+			evidence = append(evidence, fmt.Sprintf("speakers of version %q run on %s", v, joined(nodes[v])))
+		}
+	}
+	images := map[string]string{} // by program: the tag
+	for _, w := range p.Workloads {
+		for _, image := range w.Images {
+			program, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+			if w.Namespace == p.System && (program == "steelyard-controller" || program == "steelyard-speaker") {
+				images[program] = tag
+			}
+		}
+	}
+	if c, s := images["steelyard-controller"], images["steelyard-speaker"]; c != "" && s != "" && c != s {
+		evidence = append(evidence, fmt.Sprintf("the controller's image is %s, the speakers' %s", c, s))
+	}
+	for _, k := range p.OldKinds {
+		evidence = append(evidence, "the kind "+k+": it is of an older version than this program")
+	}
+	return found(Warning, evidence, "finish the upgrade: the kinds (CRDs) first, then both programs, to one version")
+}
+
+// skew is how far a clock may be off before that is told. Leases are told to the
+// second by the API server.
+const skew = 5 * time.Second
+
+// clocks compares when a speaker says that it renewed its Lease with when the
+// API server says that it did.
+func (p *patient) clocks() verdict {
+	var off []string
+	told := 0
+	for i := range p.Leases {
+		l := &p.Leases[i]
+		if l.Spec.RenewTime == nil {
+			continue
+		}
+		var written time.Time
+		for _, m := range l.ManagedFields {
+			if m.Time != nil && m.Time.After(written) {
+				written = m.Time.Time
+			}
+		}
+		if written.IsZero() {
+			continue
+		}
+		told++
+		if by := l.Spec.RenewTime.Sub(written); by > skew || by < -skew {
+			off = append(off, fmt.Sprintf("the clock of %s is off by %s", intent.LeaseHolder(l), by.Truncate(time.Second)))
+		}
+	}
+	if told == 0 {
+		return verdict{Unknown, []string{"no Lease tells when it was written"}, "look at the clocks by hand: date -u on each node"}
+	}
+	return found(Warning, off, "set the clock by NTP; who took over what is decided by Leases when the wire does not tell")
+}
+
+func (p *patient) configuration() verdict {
+	var faults []string
+	for ref, v := range p.Checked.Verdicts {
+		if v.Reason != "" {
+			faults = append(faults, fmt.Sprintf("%s %s: %s: %s", ref.Kind, ref.Name, v.Reason, v.Message))
+		}
+	}
+	return found(Fault, faults, "mend the object; until then it is left out, and the others go on")
+}

@@ -1,0 +1,81 @@
+package intent
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Links returns the links of a node as its speaker last told them. A MAC or a
+// subnet that can't be read counts as not told.
+func Links(s *v1beta1.Speaker) []announce.Link {
+	var out []announce.Link
+	for _, l := range s.Status.Links {
+		link := announce.Link{Name: l.Name, Up: l.Up}
+		if mac, err := hex.DecodeString(strings.ReplaceAll(l.MAC, ":", "")); err == nil && len(mac) == len(link.MAC) {
+			link.MAC = [6]byte(mac)
+		}
+		for _, p := range l.Prefixes {
+			if prefix, err := netip.ParsePrefix(p); err == nil {
+				link.Prefixes = append(link.Prefixes, prefix)
+			}
+		}
+		out = append(out, link)
+	}
+	return out
+}
+
+// LeaseHolder returns the node whose speaker holds the Lease; "" if it was
+// released.
+func LeaseHolder(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// ClaimName returns the name of an address's L2Claim.
+func ClaimName(a netip.Addr) string {
+	name := strings.ReplaceAll(a.String(), ":", "-")
+	// A name must not start or end with a dash: "::1" is "0--1".
+	if strings.HasPrefix(name, "-") {
+		name = "0" + name
+	}
+	if strings.HasSuffix(name, "-") {
+		name += "0"
+	}
+	return name
+}
+
+// HeldClaim returns what an L2Claim says of the owner of its address; ok is
+// false if its address can't be read.
+func HeldClaim(c *v1beta1.L2Claim) (held announce.HeldClaim, ok bool) {
+	a, err := netip.ParseAddr(string(c.Spec.Address))
+	return announce.HeldClaim{Addr: a, Node: c.Spec.Node, Untried: Untried(c)}, err == nil
+}
+
+// Untried reports whether nobody has announced the address yet, or a stranger
+// had it when last seen.
+func Untried(c *v1beta1.L2Claim) bool {
+	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
+	return announced == nil || announced.Reason == v1beta1.ReasonAddressInUse
+}
+
+// ByService sorts EndpointSlices by the Service that they are of.
+func ByService(endpoints []discoveryv1.EndpointSlice) map[ipam.Key][]*discoveryv1.EndpointSlice {
+	out := map[ipam.Key][]*discoveryv1.EndpointSlice{}
+	for i := range endpoints {
+		s := &endpoints[i]
+		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		out[key] = append(out[key], s)
+	}
+	return out
+}

@@ -1,0 +1,78 @@
+package intent_test
+
+import (
+	"net/netip"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+func TestClaimNamesAreNamesOfObjects(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.10":   "192.0.2.10",
+		"2001:db8::10": "2001-db8--10",
+		"::1":          "0--1",
+		"2001:db8::":   "2001-db8--0",
+	} {
+		if got := intent.ClaimName(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: got %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestUntried(t *testing.T) {
+	condition := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
+		return []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: status, Reason: reason}}
+	}
+	for _, c := range []struct {
+		name       string
+		conditions []metav1.Condition
+		want       bool
+	}{
+		{"nobody has said anything of it yet", nil, true},
+		{"it is announced", condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), false},
+		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
+		{"a stranger has it", condition(metav1.ConditionFalse, v1beta1.ReasonAddressInUse), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := intent.Untried(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
+				t.Errorf("untried = %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestLinks(t *testing.T) {
+	s := read[v1beta1.Speaker](t, `
+status:
+  addresses: 0
+  links:
+  - {name: eth0, mac: "02:00:00:00:00:01", up: true, prefixes: [192.0.2.0/24, nonsense, "2001:db8::/64"]}
+  - {name: eth1, mac: nonsense, up: false}
+`)
+	want := []announce.Link{
+		{Name: "eth0", Up: true, MAC: [6]byte{2, 0, 0, 0, 0, 1}, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}},
+		{Name: "eth1"},
+	}
+	if diff := gocmp.Diff(want, intent.Links(s), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
+func TestHeldClaim(t *testing.T) {
+	c := read[v1beta1.L2Claim](t, `spec: {address: 192.0.2.1, node: a}`)
+	held, ok := intent.HeldClaim(c)
+	if want := (announce.HeldClaim{Addr: netip.MustParseAddr("192.0.2.1"), Node: "a", Untried: true}); !ok || held != want {
+		t.Errorf("have %+v, %t; want %+v", held, ok, want)
+	}
+	c.Spec.Address = "nonsense"
+	if held, ok := intent.HeldClaim(c); ok {
+		t.Errorf("an address that can't be read gives %+v", held)
+	}
+}

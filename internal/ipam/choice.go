@@ -1,0 +1,81 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Choice says how a pool stands with one Service and one family of addresses.
+type Choice struct {
+	Pool   string
+	Family Family
+	Reason ChoiceReason
+	Addr   netip.Addr // what the Service has of the pool; of Chosen only
+}
+
+// ChoiceReason is why a Service has an address of a pool, or none.
+type ChoiceReason string
+
+// The reasons, in the order of the checks: the first that applies is told.
+const (
+	Chosen        ChoiceReason = "Chosen"
+	NotReady      ChoiceReason = "NotReady"      // the pool is at fault: it gives nobody anything new
+	SelectsOthers ChoiceReason = "SelectsOthers" // its selectors do not let it serve the Service
+	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
+	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
+	NoFamily      ChoiceReason = "NoFamily"      // it holds no address of the family
+	Exhausted     ChoiceReason = "Exhausted"     // all that the Service could have is taken
+	NotNeeded     ChoiceReason = "NotNeeded"     // it could serve, and the Service has an address of another
+	Withheld      ChoiceReason = "Withheld"      // it could serve, and the Service is refused as a whole
+)
+
+// Choices says how each pool stands with the Service k once all requests are
+// answered, in the order in which pools are tried, for each family that the
+// Service wants. Assign answers as it does; this is for people who ask why.
+// A Service that has no request has no choices.
+func Choices(pools Pools, requests []*Request, k Key) []Choice {
+	i := slices.IndexFunc(requests, func(r *Request) bool { return r.Service == k })
+	if i < 0 {
+		return nil
+	}
+	r := requests[i]
+	p := new(Desk).decide(pools, requests)
+	var out []Choice
+	for _, s := range p.sources {
+		for _, f := range r.Families.Want {
+			c := Choice{Pool: s.Name, Family: f}
+			c.Reason, c.Addr = p.choice(s, f, r, p.grants[i])
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// choice says how s stands with r, which was granted g.
+func (b *book) choice(s *source, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
+	has := slices.IndexFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f })
+	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
+	inIt := want >= 0 && s.Holds(r.Want[want])
+	switch {
+	case has >= 0 && g.Pools[has] == s.Name:
+		return Chosen, g.Addrs[has]
+	case s.Frozen:
+		return NotReady, netip.Addr{}
+	case !s.serves(r):
+		return SelectsOthers, netip.Addr{}
+	case r.Pool != "" && r.Pool != s.Name, want >= 0 && !inIt:
+		return NotAskedFor, netip.Addr{}
+	case !s.AutoAssign && r.Pool != s.Name && !inIt:
+		return OnRequestOnly, netip.Addr{}
+	case !s.has(f):
+		return NoFamily, netip.Addr{}
+	case has >= 0:
+		return NotNeeded, netip.Addr{}
+	case inIt && b.blocked(r.Want[want], r):
+		return Exhausted, netip.Addr{}
+	}
+	if _, free := b.peek(s, f, r); !free && !inIt {
+		return Exhausted, netip.Addr{}
+	}
+	return Withheld, netip.Addr{}
+}

@@ -1,0 +1,71 @@
+package ipam_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/stories"
+)
+
+// TestChoices tells, for stories as those of TestStories, how each pool stands
+// with the youngest Service.
+func TestChoices(t *testing.T) {
+	stories.Run(t, "testdata/choices/*.txt", func(t *testing.T, told, want string) {
+		pools, requests, err := parseWorld(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, c := range choices(pools, requests, requests[len(requests)-1].Service) {
+			line := fmt.Sprintf("%s %s %s", c.Pool, c.Family, c.Reason)
+			if c.Addr.IsValid() {
+				line += " " + c.Addr.String()
+			}
+			lines = append(lines, line)
+		}
+		if diff := gocmp.Diff(want, strings.Join(lines, "\n")); diff != "" {
+			t.Errorf("want -, have +:\n%s", diff)
+		}
+	})
+}
+
+func choices(pools ipam.Pools, requests []ipam.Request, k ipam.Key) []ipam.Choice {
+	in := make([]*ipam.Request, len(requests))
+	for i := range requests {
+		in[i] = &requests[i]
+	}
+	return ipam.Choices(pools, in, k)
+}
+
+func TestChoicesAgreeWithAssign(t *testing.T) {
+	forWorlds(t, func(t *testing.T, w *world) {
+		grants := w.assign()
+		for _, r := range w.requests {
+			g := grants[r.Service]
+			var chosen, withheld int
+			for _, c := range choices(w.pools, w.requests, r.Service) {
+				switch c.Reason {
+				case ipam.Chosen:
+					chosen++
+					if i := slices.Index(g.Addrs, c.Addr); i < 0 || g.Pools[i] != c.Pool {
+						t.Errorf("%v was granted %v of %v, and chose %v of %s", r.Service, g.Addrs, g.Pools, c.Addr, c.Pool)
+					}
+				case ipam.Withheld:
+					withheld++
+				}
+			}
+			inPools := len(slices.DeleteFunc(slices.Clone(g.Pools), func(p string) bool { return p == "" }))
+			if chosen != inPools && !r.Stuck {
+				t.Errorf("%v was granted %v of %v, and chose %d", r.Service, g.Addrs, g.Pools, chosen)
+			}
+			if withheld > 0 && g.Reason == ipam.PoolExhausted && len(r.Families.Want) == 1 {
+				t.Errorf("%v is refused with %s, and %d pools could serve it", r.Service, g.Reason, withheld)
+			}
+		}
+	})
+}

@@ -1,0 +1,221 @@
+package migrate
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// draft is a plan in the making.
+type draft struct {
+	peer    Peer
+	trade   trade
+	source  Source
+	config  intent.Objects        // our own objects
+	from    map[intent.Ref]string // what each was made from
+	taken   map[*unstructured.Unstructured]bool
+	poolOf  map[string]string               // our pool of each of theirs, by their name
+	secrets map[string]types.NamespacedName // theirs, by the name that ours will have
+	homes   map[string]bool                 // the namespaces of their objects
+	facts   map[string]bool                 // what the steps depend on
+	plan    Plan
+}
+
+func newDraft(p Peer, t trade, s Source) *draft {
+	copied := make([]unstructured.Unstructured, len(s.Objects))
+	for i := range s.Objects {
+		copied[i] = *s.Objects[i].DeepCopy() // for reading takes them apart
+	}
+	slices.SortStableFunc(copied, func(a, b unstructured.Unstructured) int { return strings.Compare(nameOf(&a), nameOf(&b)) })
+	s.Objects = copied
+	return &draft{
+		peer: p, trade: t, source: s,
+		from: map[intent.Ref]string{}, taken: map[*unstructured.Unstructured]bool{}, poolOf: map[string]string{},
+		secrets: map[string]types.NamespacedName{}, homes: map[string]bool{}, facts: map[string]bool{},
+	}
+}
+
+func (d *draft) note(n Note) { d.plan.Notes = append(d.plan.Notes, n) }
+
+// entry is one of their objects, to be read.
+type entry struct {
+	obj  *unstructured.Unstructured
+	all  fields
+	spec fields
+}
+
+// name of the object, for notes.
+func (e entry) name() string { return nameOf(e.obj) }
+
+// each calls f with every object of a kind in one of the groups, and names what
+// it has not read.
+func (d *draft) each(kind string, versions []string, f func(entry)) {
+	for i := range d.source.Objects {
+		o := &d.source.Objects[i]
+		if o.GetKind() != kind || !slices.Contains(versions, o.GetAPIVersion()) {
+			continue
+		}
+		d.taken[o] = true
+		d.homes[o.GetNamespace()] = true
+		all := fields{o.Object, "", nameOf(o), d.note}
+		e := entry{obj: o.DeepCopy(), all: all, spec: all.sub("spec")}
+		for _, name := range []string{"apiVersion", "kind", "metadata", "status"} {
+			all.take(name)
+		}
+		f(e)
+		all.rest()
+	}
+}
+
+// meta gives a new object the name of the old one, unless another has it, and
+// those of its labels that people chose.
+func (d *draft) meta(kind, name string, e entry) metav1.ObjectMeta {
+	m := d.made(kind, name, e.name())
+	for k, v := range e.obj.GetLabels() {
+		if k == "app.kubernetes.io/managed-by" || k == "helm.sh/chart" {
+			continue
+		}
+		if m.Labels == nil {
+			m.Labels = map[string]string{}
+		}
+		m.Labels[k] = v
+	}
+	return m
+}
+
+// made gives a new object its name, unless another has it, and says what it
+// comes from.
+func (d *draft) made(kind, name, from string) metav1.ObjectMeta {
+	unique := name
+	for n := 2; d.from[intent.Ref{Kind: kind, Name: unique}] != ""; n++ {
+		unique = fmt.Sprintf("%s-%d", name, n)
+	}
+	d.from[intent.Ref{Kind: kind, Name: unique}] = from
+	return metav1.ObjectMeta{Name: unique}
+}
+
+func (d *draft) pool(m metav1.ObjectMeta, spec v1beta1.IPAddressPoolSpec) {
+	if len(spec.Addresses) == 0 {
+		ref := intent.Ref{Kind: "IPAddressPool", Name: m.Name}
+		d.note(Note{Gravity: NoEqual, Object: d.from[ref], Why: "no address of it can be carried over, so there is no pool for it"})
+		delete(d.from, ref)
+		return
+	}
+	d.config.Pools = append(d.config.Pools, v1beta1.IPAddressPool{ObjectMeta: m, Spec: spec})
+}
+
+// ranges reads a list of addresses as the peers write them: CIDRs, also with
+// host bits, ranges, single addresses. It is written as we have it.
+func (d *draft) ranges(f fields, name string, in []string) []v1beta1.AddressRange {
+	var out []v1beta1.AddressRange
+	for _, text := range in {
+		r, err := canonical(text)
+		switch {
+		case err != nil:
+			f.tell(NoEqual, name, text, "%v", err)
+		case !slices.Contains(out, r):
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// canonical writes a CIDR, a range or an address as we have it.
+func canonical(text string) (v1beta1.AddressRange, error) {
+	text = strings.TrimSpace(text)
+	bad := fmt.Errorf("%q is neither a CIDR nor a range nor an address", text)
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return v1beta1.AddressRange(p.Masked().String()), nil
+	}
+	first, last, isRange := strings.Cut(text, "-")
+	a, err := netip.ParseAddr(strings.TrimSpace(first))
+	if err != nil {
+		return "", bad
+	}
+	if !isRange {
+		return v1beta1.AddressRange(a.Unmap().String()), nil
+	}
+	b, err := netip.ParseAddr(strings.TrimSpace(last))
+	if err != nil || a.Is4() != b.Is4() {
+		return "", bad
+	}
+	return v1beta1.AddressRange(a.String() + "-" + b.String()), nil
+}
+
+// ends returns the first and last address of each CIDR that has more than two.
+func ends(in []v1beta1.AddressRange) []v1beta1.AddressRange {
+	var out []v1beta1.AddressRange
+	for _, r := range in {
+		first, last, ok := endsOf(string(r))
+		if ok {
+			out = append(out, v1beta1.AddressRange(first), v1beta1.AddressRange(last))
+		}
+	}
+	return out
+}
+
+// endsOf returns the first and last address of a CIDR that has more than two.
+func endsOf(text string) (first, last string, ok bool) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || p.Addr().BitLen()-p.Bits() < 2 {
+		return "", "", false
+	}
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return p.Masked().Addr().String(), a.String(), true
+}
+
+// secret notes that a Secret of theirs is needed, and returns the name that
+// ours must have.
+func (d *draft) secret(namespace, name string) *v1beta1.SecretName {
+	if name == "" {
+		return nil
+	}
+	d.secrets[name] = types.NamespacedName{Namespace: namespace, Name: name}
+	return &v1beta1.SecretName{Name: name}
+}
+
+// objects returns our own objects, in the order in which they read best.
+func (d *draft) objects() []Object {
+	var out []Object
+	add := func(kind string, o metav1.Object) {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
+			panic(fmt.Sprintf("write %s %s: %v", kind, o.GetName(), err)) // our own types
+		}
+		delete(content, "status")
+		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind
+		out = append(out, Object{d.from[intent.Ref{Kind: kind, Name: o.GetName()}], content})
+	}
+	for i := range d.config.Pools {
+		add("IPAddressPool", &d.config.Pools[i])
+	}
+	for i := range d.config.L2 {
+		add("L2Advertisement", &d.config.L2[i])
+	}
+	for i := range d.config.Communities {
+		add("Community", &d.config.Communities[i])
+	}
+	for i := range d.config.Profiles {
+		add("BFDProfile", &d.config.Profiles[i])
+	}
+	for i := range d.config.Peers {
+		add("BGPPeer", &d.config.Peers[i])
+	}
+	for i := range d.config.BGP {
+		add("BGPAdvertisement", &d.config.BGP[i])
+	}
+	return out
+}

@@ -1,0 +1,290 @@
+package migrate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// wish is what a Service asks its load balancer for.
+type wish struct {
+	ours      bool   // the peer serves it, as far as that can be told
+	addresses string // comma list
+	pool      string // theirs
+	share     string // key
+	clearIP   bool   // spec.loadBalancerIP must go
+	// Annotations under these prefixes are the peer's; those that are not known
+	// are named, with the reason of said if it has one.
+	prefixes []string
+	known    []string
+	said     map[string]string
+}
+
+// serviceName names a Service in notes.
+func serviceName(svc *corev1.Service) string {
+	return "Service " + svc.Namespace + "/" + svc.Name
+}
+
+// concerned returns the Services that Steelyard will serve, by name, and
+// chooses its class: one load balancer has one.
+func (d *draft) concerned() []*corev1.Service {
+	var all []*corev1.Service
+	byClass := map[string]int{}
+	for i := range d.source.Services {
+		svc := &d.source.Services[i]
+		class := classOf(svc)
+		foreign := class != "" && !slices.Contains(d.trade.classes, class) && (d.source.Class == nil || *d.source.Class != class)
+		if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || foreign {
+			continue
+		}
+		all = append(all, svc)
+		byClass[class]++
+	}
+	slices.SortFunc(all, func(a, b *corev1.Service) int { return intent.KeyOf(a).Compare(intent.KeyOf(b)) })
+	best := ""
+	for _, class := range slices.Sorted(maps.Keys(byClass)) {
+		if byClass[class] > byClass[best] {
+			best = class
+		}
+	}
+	if d.source.Class != nil {
+		best = *d.source.Class
+	}
+	d.plan.Class = best
+	return slices.DeleteFunc(all, func(svc *corev1.Service) bool {
+		class := classOf(svc)
+		if class == best {
+			return false
+		}
+		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Field: "spec.loadBalancerClass", Value: class,
+			Why: fmt.Sprintf("one Steelyard serves one class, and most Services here have %q; a class can't be changed: make this Service anew, with the annotation %s to get its address back", best, v1beta1.AnnotationLoadBalancerIPs)})
+		return true
+	})
+}
+
+func classOf(svc *corev1.Service) string {
+	if svc.Spec.LoadBalancerClass == nil {
+		return ""
+	}
+	return *svc.Spec.LoadBalancerClass
+}
+
+// services translates what Services ask for.
+func (d *draft) services() {
+	byAddress := map[netip.Addr][]*corev1.Service{}
+	edits := map[ipam.Key]*Edit{}
+	all := d.concerned()
+	d.source.Services = nil
+	for _, svc := range all {
+		d.source.Services = append(d.source.Services, *svc)
+		w := d.trade.asks(d, svc)
+		d.unknownAnnotations(svc, w)
+		e := &Edit{Service: intent.KeyOf(svc), Annotations: map[string]string{}}
+		edits[e.Service] = e
+		d.translate(svc, w, e)
+		for _, a := range intent.Holds(svc) {
+			byAddress[a] = append(byAddress[a], svc)
+			d.plan.Held++
+		}
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(byAddress), netip.Addr.Compare) {
+		d.shared(a, byAddress[a], edits)
+	}
+	for _, svc := range all {
+		if e := edits[intent.KeyOf(svc)]; len(e.Annotations) > 0 || e.ClearIP {
+			d.plan.Edits = append(d.plan.Edits, *e)
+		}
+	}
+}
+
+// unknownAnnotations names the peer's annotations that were not carried over.
+func (d *draft) unknownAnnotations(svc *corev1.Service, w wish) {
+	for _, name := range slices.Sorted(maps.Keys(svc.Annotations)) {
+		for _, prefix := range w.prefixes {
+			short, ok := strings.CutPrefix(name, prefix)
+			if !ok || slices.Contains(w.known, short) {
+				continue
+			}
+			why := w.said[short]
+			gravity := NoEqual
+			if text, ok := strings.CutPrefix(why, "+"); ok {
+				why, gravity = text, Unneeded
+			}
+			d.note(Note{Gravity: gravity, Object: serviceName(svc), Field: "annotation " + name, Value: brief(name, svc.Annotations[name]),
+				Why: cmp.Or(why, "this annotation is not known here; it is left out")})
+			break
+		}
+	}
+}
+
+// translate enters in e what svc asks for. What it asks of us already counts.
+func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
+	set := func(name, value string) {
+		if _, ok := svc.Annotations[name]; !ok && value != "" {
+			e.Annotations[name] = value
+		}
+	}
+	addresses := d.addresses(svc, w)
+	e.ClearIP = w.clearIP && svc.Spec.LoadBalancerIP != ""
+	if addresses == "" && d.source.Pin {
+		var held []string
+		for _, a := range oneOfEach(intent.Holds(svc), nil) {
+			held = append(held, a.String())
+		}
+		addresses = strings.Join(held, ",")
+	}
+	if ip := svc.Spec.LoadBalancerIP; ip != "" && !e.ClearIP && addresses != "" {
+		if addresses == ip {
+			addresses = "" // the field says the same here
+		} else {
+			e.ClearIP = true
+		}
+	}
+	set(v1beta1.AnnotationLoadBalancerIPs, addresses)
+	set(v1beta1.AnnotationAllowSharedIP, w.share)
+	if w.pool == "" {
+		return
+	}
+	pool := d.poolOf[w.pool]
+	if pool == "" {
+		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: w.pool, Why: "there is no such pool among ours; so the request for it is left out"})
+		return
+	}
+	if outside := d.outside(pool, intent.Holds(svc)); len(outside) > 0 {
+		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: w.pool,
+			Why: fmt.Sprintf("it asks for this pool, which does not hold its address %s; so the request is left out, and the address kept", outside)})
+		return
+	}
+	set(v1beta1.AnnotationAddressPool, pool)
+}
+
+// outside returns those addresses that a pool of ours does not hold.
+func (d *draft) outside(pool string, addrs []netip.Addr) []netip.Addr {
+	c := intent.Parse(intent.Objects{Pools: d.config.Pools})
+	i := slices.IndexFunc(c.Pools, func(p intent.Pool) bool { return p.Name == pool })
+	if i < 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return c.Pools[i].Holds(a) || c.Pools[i].Disputes(a) })
+}
+
+// addresses writes the addresses that a Service asks for as we have it: at most
+// one of each family.
+func (d *draft) addresses(svc *corev1.Service, w wish) string {
+	var asked []netip.Addr
+	for text := range strings.SplitSeq(w.addresses, ",") {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil || a.IsUnspecified() {
+			d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: text, Why: "it asks for this address, which is none; the request is left out"})
+			continue
+		}
+		asked = append(asked, a.Unmap())
+	}
+	kept := oneOfEach(asked, intent.Holds(svc))
+	var out []string
+	for _, a := range kept {
+		out = append(out, a.String())
+	}
+	for _, a := range asked {
+		if !slices.Contains(kept, a) {
+			d.note(Note{Gravity: NoEqual, Object: serviceName(svc), Value: a.String(),
+				Why: "a Service has at most one address of each family here; make a second Service for this one"})
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// oneOfEach returns the first address of each family, rather one that is held.
+func oneOfEach(addrs, held []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, isHeld := range []bool{true, false} {
+		for _, a := range addrs {
+			if slices.Contains(held, a) == isHeld && !slices.ContainsFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
+				out = append(out, a)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b netip.Addr) int { return cmp.Compare(slices.Index(addrs, a), slices.Index(addrs, b)) })
+	return out
+}
+
+// shared gives Services that hold one address a key to share it by, if they
+// have none: their load balancer did not ask for one.
+func (d *draft) shared(a netip.Addr, users []*corev1.Service, edits map[ipam.Key]*Edit) {
+	if len(users) < 2 {
+		return
+	}
+	keys := map[string]bool{}
+	for _, svc := range users {
+		keys[cmp.Or(svc.Annotations[v1beta1.AnnotationAllowSharedIP], edits[intent.KeyOf(svc)].Annotations[v1beta1.AnnotationAllowSharedIP])] = true
+	}
+	if len(keys) == 1 && !keys[""] {
+		return
+	}
+	key := "shared-" + strings.ReplaceAll(a.String(), ":", "-")
+	for k := range keys {
+		if k != "" && len(keys) == 2 && keys[""] {
+			key = k // the others join those that have one
+		}
+	}
+	for _, svc := range users {
+		if svc.Annotations[v1beta1.AnnotationAllowSharedIP] == "" {
+			edits[intent.KeyOf(svc)].Annotations[v1beta1.AnnotationAllowSharedIP] = key
+		}
+	}
+}
+
+// hold makes a pool of the addresses in use that no other pool holds, so that
+// nobody loses one. Nobody gets a new one from it.
+func (d *draft) hold() {
+	c := intent.Parse(intent.Objects{Pools: d.config.Pools})
+	var addrs []v1beta1.AddressRange
+	for i := range d.source.Services {
+		for _, a := range intent.Holds(&d.source.Services[i]) {
+			if r := v1beta1.AddressRange(a.String()); c.PoolOf(a) == "" && !slices.Contains(addrs, r) {
+				addrs = append(addrs, r)
+			}
+		}
+	}
+	if len(addrs) == 0 {
+		return
+	}
+	slices.Sort(addrs)
+	const name = "migrated-in-use"
+	no := false
+	ref := intent.Ref{Kind: "IPAddressPool", Name: name}
+	d.from[ref] = "the addresses in use that no pool of " + string(d.peer) + " holds"
+	d.config.Pools = append(d.config.Pools, v1beta1.IPAddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1beta1.IPAddressPoolSpec{Addresses: addrs, AutoAssign: &no},
+	})
+	for _, ad := range d.config.L2 {
+		if len(ad.Spec.IPAddressPools)+len(ad.Spec.IPAddressPoolSelectors) == 0 {
+			return // all pools
+		}
+	}
+	for _, ad := range d.config.BGP {
+		if len(ad.Spec.IPAddressPools)+len(ad.Spec.IPAddressPoolSelectors) == 0 {
+			return
+		}
+	}
+	// Announced as everything else is: by the first that names its pools.
+	if len(d.config.L2) > 0 {
+		d.config.L2[0].Spec.IPAddressPools = append(d.config.L2[0].Spec.IPAddressPools, name)
+	} else if len(d.config.BGP) > 0 {
+		d.config.BGP[0].Spec.IPAddressPools = append(d.config.BGP[0].Spec.IPAddressPools, name)
+	}
+}

@@ -1,0 +1,84 @@
+package migrate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// home returns the namespace of the peer's objects, or its usual one.
+func (d *draft) home(usual string) string {
+	var all []string
+	for n := range d.homes {
+		if n != "" {
+			all = append(all, n)
+		}
+	}
+	if len(all) != 1 {
+		return usual
+	}
+	return all[0]
+}
+
+// usual are the commands of the usual way, of one peer.
+type usual struct {
+	stopController string   // so that nobody takes addresses away, or gives any out
+	stopSpeakers   string   // so that nobody else announces; "": stopController does
+	before         []string // what else must be done before
+	after          []string // what else must be done at the end
+	never          string   // what would lose addresses
+	remove         string
+	compat         bool // the controller understands the peer's annotations
+}
+
+// usual returns the way that holds for most peers: the addresses stand in the
+// Services' status, where our controller finds and keeps them.
+func (d *draft) usual(u usual) []string {
+	steps := []string{"Read BREAKS, NO EQUAL and CHANGED below, and mend in this file what matters to you."}
+	steps = append(steps, u.before...)
+	steps = append(steps,
+		"Install Steelyard's kinds, nothing else yet, and apply this file. Nobody acts on it so far.\n"+
+			"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
+	if cmds := d.secretCommands(); len(cmds) > 0 {
+		steps = append(steps, "Copy the passwords of BGP sessions; Steelyard reads Secrets in its own namespace only.\n"+strings.Join(cmds, "\n"))
+	}
+	if len(d.plan.Edits) > 0 {
+		text := fmt.Sprintf("Give %s our annotations, beside those that they have (the commands are at the end of this file).\nkubectl steelyard migrate --from %s --annotate", count(len(d.plan.Edits), "Service"), d.peer)
+		if u.compat {
+			text += "\nOr start Steelyard's controller with --compat-annotations=metallb.io, which understands theirs, for as long as you like."
+		}
+		steps = append(steps, text)
+	}
+	steps = append(steps, "Stop what gives out addresses now. From here on a new Service waits. "+u.never+"\n"+u.stopController)
+	install := "Install Steelyard. Its controller finds the addresses in the Services' status and keeps them."
+	if d.plan.Class != "" {
+		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", d.plan.Class)
+	}
+	install += "\nkubectl apply -k config/default"
+	stop := "Stop what announces addresses now."
+	switch {
+	case u.stopSpeakers == "":
+		steps = append(steps, install)
+	case d.facts["bgp"]:
+		// Two sessions from one node to one router would end each other.
+		steps = append(steps, stop+" Routers see the routes go, and come again in seconds, with the next step; keep that short.\n"+u.stopSpeakers, install)
+	default:
+		// On the local network both may answer: each node forwards.
+		steps = append(steps, install, stop+" Until then both answer, which harms nobody: every node that answers forwards.\n"+u.stopSpeakers)
+	}
+	steps = append(steps, "Look: every address is where it was, and somebody announces it.\nkubectl get services -A; kubectl get l2claims,bgpsessions; kubectl steelyard doctor")
+	steps = append(steps, u.after...)
+	return append(steps, u.remove)
+}
+
+// secretCommands copy passwords without showing them.
+func (d *draft) secretCommands() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
+		s := d.secrets[name]
+		out = append(out, fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.password}' | base64 -d |\n  kubectl create secret generic %s -n %s --type kubernetes.io/basic-auth --from-file password=/dev/stdin",
+			s.Name, s.Namespace, name, d.source.Home))
+	}
+	return out
+}

@@ -1,0 +1,101 @@
+package migrate
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// verify tries what came out: it checks our objects, assigns with them, and
+// names what would be lost.
+func (d *draft) verify() {
+	o := d.config
+	o.Secrets = map[string]*corev1.Secret{}
+	for name := range d.secrets { // the steps have them made
+		o.Secrets[name] = &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{corev1.BasicAuthPasswordKey: []byte("x")}}
+	}
+	config := intent.Parse(o)
+	for ref, v := range config.Verdicts {
+		if v.Reason != "" {
+			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: fmt.Sprintf("Steelyard would say %s: %s", v.Reason, v.Message)})
+		}
+	}
+	services := d.edited()
+	subjects := map[ipam.Key][]bool{}
+	requests := make([]*ipam.Request, len(services))
+	for i, svc := range services {
+		r := intent.Dialect(nil).Request(svc)
+		requests[i] = &r
+		subjects[r.Service] = config.Pools.Serving(intent.Subject{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels})
+	}
+	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return subjects[k][pool] })
+	for i, g := range ipam.Assign(pools, requests) {
+		d.judge(config, services[i], requests[i].Has, g)
+	}
+}
+
+// judge names what svc would lose of what it holds.
+func (d *draft) judge(config intent.Config, svc *corev1.Service, held []netip.Addr, g ipam.Grant) {
+	for _, a := range held {
+		if slices.Contains(g.Addrs, a) {
+			continue
+		}
+		why := g.Moved
+		if why == "" {
+			why = strings.TrimSpace(string(g.Reason) + ": " + g.Message)
+		}
+		if len(g.Addrs) > 0 {
+			why += fmt.Sprintf("; it would have %s", g.Addrs)
+		}
+		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Value: a.String(), Why: "it would lose this address: " + strings.Trim(why, ": ;")})
+	}
+	silent := config.Unadvertised(svc, g.Addrs, g.Pools)
+	if silent = slices.DeleteFunc(silent, func(a netip.Addr) bool { return !slices.Contains(held, a) }); len(silent) > 0 {
+		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Value: fmt.Sprint(silent),
+			Why: "no advertisement is for this address: nobody would announce it; make an L2Advertisement or a BGPAdvertisement for its pool"})
+	}
+}
+
+// edited returns the Services as they will be.
+func (d *draft) edited() []*corev1.Service {
+	edits := map[ipam.Key]Edit{}
+	for _, e := range d.plan.Edits {
+		edits[e.Service] = e
+	}
+	var out []*corev1.Service
+	for i := range d.source.Services {
+		svc := d.source.Services[i].DeepCopy()
+		e := edits[intent.KeyOf(svc)]
+		for k, v := range e.Annotations {
+			if svc.Annotations == nil {
+				svc.Annotations = map[string]string{}
+			}
+			svc.Annotations[k] = v
+		}
+		if e.ClearIP {
+			svc.Spec.LoadBalancerIP = ""
+		}
+		out = append(out, svc)
+	}
+	return out
+}
+
+// labels of a Namespace; the API server gives each the label of its name.
+func (d *draft) labels(namespace string) map[string]string {
+	if l, ok := d.source.Namespaces[namespace]; ok {
+		return l
+	}
+	return map[string]string{"kubernetes.io/metadata.name": namespace}
+}
+
+// Annotation names that an Edit can hold, in the order in which they read best.
+func annotations() []string {
+	return []string{v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP}
+}

@@ -1,0 +1,128 @@
+package migrate
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Write prints a plan as YAML, ready to apply; all that is for people stands in
+// comments: the steps, what has no equal, and the commands for Services.
+func (p Plan) Write(w io.Writer) error {
+	var b strings.Builder
+	comment := func(format string, args ...any) {
+		for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
+			b.WriteString(strings.TrimRight("# "+line, " ") + "\n")
+		}
+	}
+	comment("%s", p.Summary())
+	comment("\nSteps, in this order, keep the addresses in use:")
+	for i, s := range p.Steps {
+		comment("%2d. %s", i+1, strings.ReplaceAll(s, "\n", "\n      "))
+	}
+	for _, g := range []Gravity{Breaks, NoEqual, Changed, Unneeded} {
+		comment("\n%s", g.heading())
+		none := true
+		for _, n := range p.Notes {
+			if n.Gravity == g {
+				none = false
+				comment("- %s", n)
+			}
+		}
+		if none {
+			comment("- nothing")
+		}
+	}
+	for _, o := range p.Objects {
+		text, err := yaml.Marshal(o.Manifest)
+		if err != nil {
+			return fmt.Errorf("write what was made from %s: %w", o.From, err)
+		}
+		fmt.Fprintf(&b, "---\n# from %s\n%s", o.From, text)
+	}
+	if len(p.Edits) > 0 {
+		b.WriteString("---\n")
+		comment("What \"--annotate\" does, as commands:")
+		for _, e := range p.Edits {
+			for _, c := range e.Commands() {
+				comment("%s", c)
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// heading of the notes of a gravity.
+func (g Gravity) heading() string {
+	switch g {
+	case Breaks:
+		return "BREAKS: mend this first, or an address in use is lost or falls silent, or an object is not taken:"
+	case NoEqual:
+		return "NO EQUAL: left out:"
+	case Changed:
+		return "CHANGED: carried over, but it is not the same:"
+	}
+	return "NOT NEEDED: nothing to carry over:"
+}
+
+// Count returns how many notes are of a gravity.
+func (p Plan) Count(g Gravity) int {
+	n := 0
+	for _, x := range p.Notes {
+		if x.Gravity == g {
+			n++
+		}
+	}
+	return n
+}
+
+// Summary is one line about the whole.
+func (p Plan) Summary() string {
+	kept := "every address in use is kept (" + strconv.Itoa(p.Held) + ")"
+	if n := p.Count(Breaks); n > 0 {
+		kept = "NOT EVERY address in use is kept as it stands (see BREAKS)"
+	} else if p.Held == 0 {
+		kept = "no address is in use"
+	}
+	return fmt.Sprintf("%s, %s to annotate; %s; no equal: %d, changed: %d.", count(len(p.Objects), "object"), count(len(p.Edits), "Service"), kept, p.Count(NoEqual), p.Count(Changed))
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
+}
+
+// Commands returns what to type for an edit.
+func (e Edit) Commands() []string {
+	var out []string
+	line := "kubectl annotate service " + e.Service.Name + " -n " + e.Service.Namespace
+	for _, name := range annotations() {
+		if v, ok := e.Annotations[name]; ok {
+			line += fmt.Sprintf(" %s=%s", name, quoted(v))
+		}
+	}
+	if len(e.Annotations) > 0 {
+		out = append(out, line)
+	}
+	if e.ClearIP {
+		out = append(out, fmt.Sprintf("kubectl patch service %s -n %s --type merge -p '{\"spec\":{\"loadBalancerIP\":null}}'", e.Service.Name, e.Service.Namespace))
+	}
+	return out
+}
+
+// quoted makes a word of a shell of v.
+func quoted(v string) string {
+	if strings.IndexFunc(v, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-/@%+", r)
+	}) < 0 && v != "" {
+		return v
+	}
+	return "'" + strings.ReplaceAll(v, "'", `'\''`) + "'"
+}

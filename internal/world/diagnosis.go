@@ -1,0 +1,278 @@
+package world
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Diagnosis is the one thing to know about a Service.
+type Diagnosis struct {
+	Reason string // "": all is well
+	Text   string
+}
+
+// The reasons of a Diagnosis, beside those for which a Service has no address.
+const (
+	NotServed    = "NotServed"    // it is not a Service of this load balancer
+	NotWritten   = "NotWritten"   // its status differs from what the controller should write
+	NotAnnounced = "NotAnnounced" // nobody announces its address
+	AddressInUse = "AddressInUse" // another machine has its address
+	Disagreement = "Disagreement" // what the speakers say differs from what follows from the objects
+	SessionsDown = "SessionsDown" // it is announced by BGP alone, and no session is up
+	NoEndpoints  = "NoEndpoints"  // nobody serves it
+)
+
+// Diagnose tells the first thing that keeps clients from a Service that is
+// there; what the nodes say of it is nil if it has no address.
+func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
+	svc := t.Service(k)
+	i, ours := t.Place(k)
+	if !ours {
+		return Diagnosis{NotServed, t.notOurs(svc)}
+	}
+	g := t.Grants[i]
+	shown := intent.Holds(svc)
+	switch {
+	case len(g.Addrs) == 0 && len(shown) == 0:
+		return Diagnosis{string(g.Reason), "it gets no address: " + g.Message}
+	case len(g.Addrs) == 0:
+		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, which it should lose: %s", Join(shown), g.Message)}
+	case len(shown) == 0:
+		return Diagnosis{NotWritten, fmt.Sprintf("it should have %s, and has no address: does the controller run?", Join(g.Addrs))}
+	case !slices.Equal(g.Addrs, shown):
+		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, and should have %s: does the controller run?", Join(shown), Join(g.Addrs))}
+	}
+	for _, a := range shown {
+		if said.Announced(a) {
+			continue
+		}
+		if ready, _ := t.Serving(k); ready == 0 && t.Requests[i].Share.Local {
+			return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", a)}
+		}
+		return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: %s", a, said.Silence())}
+	}
+	if d := t.strangers(shown); d.Reason != "" {
+		return d
+	}
+	if different := t.Differences(k, said); len(different) > 0 {
+		return Diagnosis{Disagreement, different[0]}
+	}
+	if d := t.unheard(shown, said); d.Reason != "" {
+		return d
+	}
+	if serving, all := t.Serving(k); serving == 0 {
+		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", Join(shown), all)}
+	}
+	return Diagnosis{Text: t.success(k, said, shown)}
+}
+
+// notOurs says why Steelyard does nothing for svc.
+func (t *Thought) notOurs(svc *corev1.Service) string {
+	named := func(class string) string {
+		if class == "" {
+			return "Services that name no class"
+		}
+		return "class " + class
+	}
+	switch class := svc.Spec.LoadBalancerClass; {
+	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
+		return fmt.Sprintf("it is of type %s: only those of type LoadBalancer get an address", svc.Spec.Type)
+	case class != nil:
+		return fmt.Sprintf("it is for load balancer class %s; Steelyard serves %s", *class, named(t.Class))
+	}
+	return "it names no loadBalancerClass; Steelyard serves " + named(t.Class)
+}
+
+// strangers tells of an address that another machine has.
+func (t *Thought) strangers(addrs []netip.Addr) Diagnosis {
+	for _, a := range addrs {
+		if c := t.Claim(a); c != nil {
+			if x := condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
+				return Diagnosis{AddressInUse, x.Message}
+			}
+		}
+	}
+	return Diagnosis{}
+}
+
+// unheard tells that no session is up that a Service depends on.
+func (t *Thought) unheard(addrs []netip.Addr, said *Saying) Diagnosis {
+	up, all, why := t.Established(said)
+	for _, a := range addrs {
+		if said.Owner[a] == "" && up == 0 {
+			text := fmt.Sprintf("%s is announced by BGP alone, and none of %d sessions is up", a, all)
+			if why != "" {
+				text += ": " + why
+			}
+			return Diagnosis{SessionsDown, text}
+		}
+	}
+	return Diagnosis{}
+}
+
+// success says how clients get there.
+func (t *Thought) success(k ipam.Key, said *Saying, addrs []netip.Addr) string {
+	var parts []string
+	for _, a := range addrs {
+		if owner := said.Owner[a]; owner != "" {
+			parts = append(parts, fmt.Sprintf("node %s answers for %s", owner, a))
+		}
+	}
+	if up, all, _ := t.Established(said); all > 0 {
+		parts = append(parts, fmt.Sprintf("%s offered in %d of %d BGP sessions", Join(addrs), up, all))
+	}
+	serving, all := t.Serving(k)
+	return fmt.Sprintf("%s; %d of %d endpoints ready", strings.Join(parts, ", "), serving, all)
+}
+
+// Established counts the sessions of the nodes that offer a Service, those that
+// are up and all; why is the error of one that is not.
+func (t *Thought) Established(said *Saying) (up, all int, why string) {
+	for i := range t.Sessions {
+		s := &t.Sessions[i].Status
+		if !slices.Contains(said.Offers, s.Node) {
+			continue
+		}
+		all++
+		if s.State == established {
+			up++
+		} else if why == "" && s.LastError != "" {
+			why = fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError)
+		}
+	}
+	return up, all, why
+}
+
+// established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
+const established = "Established"
+
+// Differences tells where what the speakers say of a Service's addresses is not
+// what follows from the objects.
+func (t *Thought) Differences(k ipam.Key, said *Saying) []string {
+	var out []string
+	svc := t.Service(k)
+	i, ours := t.Place(k)
+	if svc == nil || !ours {
+		return nil
+	}
+	if pools := strings.Join(t.Grants[i].Pools, ","); svc.Annotations[v1beta1.AnnotationPool] != pools && len(intent.Holds(svc)) > 0 {
+		out = append(out, fmt.Sprintf("annotation %s is %q; by the objects it is %q", v1beta1.AnnotationPool, svc.Annotations[v1beta1.AnnotationPool], pools))
+	}
+	if said == nil {
+		return out
+	}
+	for _, a := range intent.Holds(svc) {
+		if text := t.difference(a, said.Owner[a]); text != "" {
+			out = append(out, text)
+		}
+	}
+	for _, node := range said.Offers {
+		for i := range t.Checked.Neighbors {
+			out = append(out, t.missing(node, i)...)
+		}
+	}
+	return out
+}
+
+// difference compares the owner that follows from the objects with the L2Claim.
+func (t *Thought) difference(a netip.Addr, owner string) string {
+	c := t.Claim(a)
+	switch {
+	case owner == "" && c == nil:
+		return ""
+	case owner == "":
+		if x := condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status == metav1.ConditionTrue {
+			return fmt.Sprintf("node %s says that it answers for %s; by the objects no node may", c.Status.Node, a)
+		}
+		return ""
+	case c == nil:
+		return fmt.Sprintf("node %s should answer for %s, and there is no L2Claim of it: does its speaker run?", owner, a)
+	case c.Spec.Node != owner:
+		return fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
+	case c.Status.Node != c.Spec.Node:
+		return fmt.Sprintf("the L2Claim of %s names node %s, which has not said yet that it answers", a, c.Spec.Node)
+	}
+	if x := condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status != metav1.ConditionTrue {
+		return fmt.Sprintf("node %s should answer for %s, and says that it does not: %s", owner, a, strings.TrimSpace(x.Reason+" "+x.Message))
+	}
+	return ""
+}
+
+// missing tells of a session that a node should hold and does not tell of.
+func (t *Thought) missing(node string, neighbor int) []string {
+	n := t.Checked.Neighbors[neighbor]
+	obj := t.Node(node)
+	if obj == nil || n.Nodes != nil && !n.Nodes(obj.Labels) || t.Session(node, n.Peer.Name) != nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("node %s should hold a session to BGPPeer %s, and there is no BGPSession of it", node, n.Peer.Name)}
+}
+
+// Untold tells of BGP sessions that are up, and in which another number of routes
+// is offered than follows from the objects; of nodes that offer the Service.
+func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
+	of := said.Of[k]
+	if of == nil {
+		return nil
+	}
+	var out []string
+	for i := range t.Sessions {
+		s := &t.Sessions[i].Status
+		want, holds := said.Routes[PeerOnNode{s.Node, s.Peer}]
+		if s.State != established || s.Prefixes == nil || !holds || !slices.Contains(of.Offers, s.Node) || int(s.Prefixes.Advertised) == want {
+			continue
+		}
+		out = append(out, fmt.Sprintf("node %s says that it offers %d routes to %s; by the objects there are %d", s.Node, s.Prefixes.Advertised, s.Peer, want))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Claim returns the L2Claim of an address; nil: there is none.
+func (w *World) Claim(a netip.Addr) *v1beta1.L2Claim {
+	for i := range w.Claims {
+		if w.Claims[i].Name == intent.ClaimName(a) {
+			return &w.Claims[i]
+		}
+	}
+	return nil
+}
+
+// Session returns what a node says of its session to a peer; nil: nothing.
+func (w *World) Session(node, peer string) *v1beta1.BGPSession {
+	for i := range w.Sessions {
+		if s := &w.Sessions[i]; s.Status.Node == node && s.Status.Peer == peer {
+			return s
+		}
+	}
+	return nil
+}
+
+// Serving counts the endpoints of a Service, those that are ready and all.
+func (w *World) Serving(k ipam.Key) (ready, all int) {
+	for _, e := range w.endpointsOf(k) {
+		all++
+		if e.Conditions.Ready == nil || *e.Conditions.Ready {
+			ready++
+		}
+	}
+	return ready, all
+}
+
+// Join lists addresses.
+func Join(addrs []netip.Addr) string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return strings.Join(out, ", ")
+}

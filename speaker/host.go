@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// lookEvery is the pause between two looks at the node.
+const lookEvery = 10 * time.Second
+
+// proxyModeURL is where kube-proxy tells its mode, unless its
+// --metrics-bind-address was changed.
+const proxyModeURL = "http://127.0.0.1:10249/proxyMode"
+
+// host looks, now and then, at what of the node can't be seen from elsewhere. It
+// decides nothing: the Speaker object tells, and people, or the plugin, read it.
+type host struct {
+	proc    string // where the kernel's settings are
+	proxy   string // URL
+	ready   func(context.Context) error
+	view    func() membership.View
+	facts   atomic.Pointer[v1beta1.SpeakerHost]
+	changed chan struct{} // buffered 1
+
+	silent map[string]bool // who was unheard at the last look
+}
+
+func newHost(o options, f *forwarding, group *membership.Group) *host {
+	h := &host{proc: "/proc/sys", proxy: proxyModeURL, ready: f.ask, view: group.View, changed: make(chan struct{}, 1)}
+	if o.ready == "" {
+		h.ready = func(context.Context) error { return nil }
+	}
+	return h
+}
+
+func (h *host) run(ctx context.Context) error {
+	for {
+		facts := h.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if old := h.facts.Swap(&facts); old == nil || !reflect.DeepEqual(*old, facts) {
+			cluster.Signal(h.changed)
+		}
+		if !cluster.Sleep(ctx, lookEvery) {
+			return nil
+		}
+	}
+}
+
+// look takes what it can find out; what it can't stays empty.
+func (h *host) look(ctx context.Context) v1beta1.SpeakerHost {
+	facts := v1beta1.SpeakerHost{
+		Kernel:            h.setting("kernel/osrelease"),
+		ProxyMode:         h.proxyMode(ctx),
+		StrictReversePath: h.strict(),
+		Unheard:           h.unheard(),
+	}
+	if err := h.ready(ctx); err != nil {
+		facts.ProxyError = err.Error()
+	}
+	return facts
+}
+
+// setting reads a setting of the kernel; "": it can't be read.
+func (h *host) setting(name string) string {
+	text, err := os.ReadFile(filepath.Join(h.proc, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// strict returns the links with strict reverse-path filtering: the greater of
+// the link's own setting and of that for all counts, and 1 is strict.
+func (h *host) strict() []string {
+	const folder = "net/ipv4/conf"
+	links, err := os.ReadDir(filepath.Join(h.proc, folder))
+	if err != nil {
+		return nil
+	}
+	of := func(link string) string { return h.setting(filepath.Join(folder, link, "rp_filter")) }
+	all := of("all")
+	var out []string
+	for _, l := range links {
+		if name := l.Name(); name != "all" && name != "default" && name != "lo" && max(of(name), all) == "1" {
+			out = append(out, name)
+		}
+	}
+	return out // sorted, as ReadDir has it
+}
+
+// unheard returns the speakers that were not heard at this look nor at the one
+// before: at a start it takes a moment.
+func (h *host) unheard() []string {
+	silent := map[string]bool{}
+	for name, standing := range h.view().Standing {
+		if standing == membership.Unheard {
+			silent[name] = true
+		}
+	}
+	before := h.silent
+	h.silent = silent
+	return slices.Sorted(maps.Keys(intersection(silent, before)))
+}
+
+func intersection(a, b map[string]bool) map[string]bool {
+	out := map[string]bool{}
+	for name := range a {
+		if b[name] {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// proxyMode asks kube-proxy; "": it does not answer as it should.
+func (h *host) proxyMode(ctx context.Context) string {
+	text, err := fetch(ctx, h.proxy)
+	if err != nil || len(text) > 20 || strings.ContainsAny(text, " <\n") {
+		return ""
+	}
+	return text
+}
+
+func fetch(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", fmt.Errorf("ask %s: %w", url, err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", fmt.Errorf("ask %s: %w", url, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s says %s", url, answer.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
+	if err != nil {
+		return "", fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}

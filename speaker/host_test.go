@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// TestHostTellsWhatItSees has settings of a kernel in files.
+func TestHostTellsWhatItSees(t *testing.T) {
+	proc := t.TempDir()
+	for name, text := range map[string]string{
+		"kernel/osrelease":                "6.1.0-13-amd64\n",
+		"net/ipv4/conf/all/rp_filter":     "0\n",
+		"net/ipv4/conf/default/rp_filter": "1\n",
+		"net/ipv4/conf/lo/rp_filter":      "1\n",
+		"net/ipv4/conf/eth0/rp_filter":    "1\n",
+		"net/ipv4/conf/eth1/rp_filter":    "2\n",
+		"net/ipv4/conf/eth2/rp_filter":    "0\n",
+	} {
+		path := filepath.Join(proc, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("nftables")) }))
+	defer proxy.Close()
+	standing := map[string]membership.Standing{"a": membership.Unheard, "b": membership.Present, "c": membership.Unheard}
+	var notReady error
+	h := &host{
+		proc: proc, proxy: proxy.URL,
+		ready: func(context.Context) error { return notReady },
+		view:  func() membership.View { return membership.View{Standing: standing} },
+	}
+	see := func(want v1beta1.SpeakerHost) {
+		t.Helper()
+		if diff := cmp.Diff(want, h.look(t.Context())); diff != "" {
+			t.Error(diff)
+		}
+	}
+	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}}
+	see(usual) // who is unheard at the first look may only be about to be heard
+
+	standing["c"], notReady = membership.Present, errors.New("refused")
+	later := usual
+	later.Unheard, later.ProxyError = []string{"a"}, "refused"
+	see(later)
+
+	// What is set for all links counts where it is more; 2 is loose.
+	if err := os.WriteFile(filepath.Join(proc, "net/ipv4/conf/all/rp_filter"), []byte("2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	notReady = nil
+	standing["a"] = membership.Present
+	loose := usual
+	loose.StrictReversePath = nil
+	see(loose)
+
+	// Nothing can be seen: nothing is said.
+	h.proc = filepath.Join(proc, "nowhere")
+	proxy.Close()
+	see(v1beta1.SpeakerHost{})
+}
