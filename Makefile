@@ -7,9 +7,14 @@ SHELL := bash
 # grpcnotrace leaves out a tracing page that would make the linker keep 20 MB
 # of unused code in the speaker.
 TAGS := -tags grpcnotrace
-# Without symbol table and DWARF; stack traces and profiles need neither.
-SMALL := -ldflags='-s -w'
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Without symbol table and DWARF; stack traces and profiles need neither. The
+# version is stamped, and nothing else of the repository: equal sources of one
+# version give equal programs.
+LINK := -buildvcs=false -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
+# A browser for the controller's page, and promtool.
+TEST_PACKAGES := chromium-headless-shell prometheus
 
 .PHONY: help
 help: ## list the targets
@@ -22,17 +27,20 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 	@e2e/demo.sh
 
 .PHONY: test
-test: packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
+test: test-packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
 	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
-	go test $(TAGS) -v -timeout 25m ./e2e
+	bin/rack build traefik
+	go test $(TAGS) -v -parallel 16 -timeout 25m ./e2e
 
 .PHONY: build
 build: ## build all programs into bin/
-	CGO_ENABLED=0 go build $(TAGS) $(SMALL) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
 
 .PHONY: generate
-generate: ## regenerate what is derived from the API types: deep copies and CRDs
+generate: ## regenerate what is derived: deep copies, CRDs, manifests from the chart, the table of metrics, the operator's alerts
 	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
+	cd charts && go run ./generate
+	go test $(TAGS) -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
 
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck
@@ -50,11 +58,19 @@ images: build ## pack controller and speaker into container images, dist/*.tar (
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need
-	@missing=; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=" $$p"; done; \
+	@$(call install,$(PACKAGES))
+
+.PHONY: test-packages
+test-packages: packages ## and those that only tests need: a browser, Prometheus
+	@$(call install,$(TEST_PACKAGES))
+
+define install
+	missing=; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=" $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	  [ "$$(id -u)" = 0 ] || { echo "missing packages; as root: apt-get install$$missing"; exit 1; }; \
 	  echo "installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+endef
 
 .PHONY: clean
 clean: ## remove bin/ and every rack

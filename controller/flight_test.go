@@ -196,7 +196,7 @@ func TestAClaimStaysWhileItsAddressIsShown(t *testing.T) {
 		b.refused["a"] = true
 		b.annotate(t, "a", v1beta1.AnnotationAddressPool, "q")
 		b.settle(t)
-		rep := &reporter{reconciler: b.reconciler, count: func(string, error) {}}
+		rep := &reporter{reconciler: b.reconciler, count: func(string, error) {}, verdicts: &verdictTally{leading: b.leading}}
 		if _, err := rep.report(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -40,8 +41,10 @@ type options struct {
 	probes    string
 	pprof     string
 	logLevel  slog.Level
+	version   bool
 	compat    string
 	dialect   intent.Dialect
+	page      bool
 }
 
 func main() {
@@ -49,11 +52,17 @@ func main() {
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
 	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
+	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for whoever can reach that port")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honour the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
+	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
+	if o.version {
+		fmt.Println(version.String())
+		return
+	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
@@ -87,7 +96,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := assemble(ctx, mgr, cfg, o, logger); err != nil {
 		return err
 	}
-	logger.Info("started", "namespace", o.namespace, "loadBalancerClass", o.class)
+	logger.Info("started", "version", version.String(), "namespace", o.namespace, "loadBalancerClass", o.class)
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
 	}
@@ -96,10 +105,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 
 // assemble makes the parts and has mgr run them.
 func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o options, logger *slog.Logger) error {
-	counted, err := newTally(metrics.Registry)
-	if err != nil {
-		return fmt.Errorf("set up metrics: %w", err)
-	}
+	counted := newTally()
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this replica: %w", err)
@@ -120,11 +126,18 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		took:     counted.pass,
 		thinker:  thinker{dialect: o.dialect},
 	}
-	if err := metrics.Registry.Register(r); err != nil {
-		return fmt.Errorf("set up metrics: %w", err)
-	}
 	elect.drain = r.drain
-	rep := &reporter{reconciler: r, count: counted.patch}
+	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.leading}}
+	for _, c := range collectors(counted, r, rep.verdicts) {
+		if err := metrics.Registry.Register(c); err != nil {
+			return fmt.Errorf("set up metrics: %w", err)
+		}
+	}
+	if o.page && o.metrics != "0" {
+		if err := addPage(ctx, mgr, r, host); err != nil {
+			return err
+		}
+	}
 	for _, loop := range []cluster.Loop{r.loop(elect.changed, writes.landed), rep.loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -19,8 +24,8 @@ type tally struct {
 	errors  *prometheus.CounterVec
 }
 
-func newTally(to prometheus.Registerer) (*tally, error) {
-	m := &tally{
+func newTally() *tally {
+	return &tally{
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding for all Services, and beginning to write what differs.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
@@ -32,7 +37,11 @@ func newTally(to prometheus.Registerer) (*tally, error) {
 			Name: "steelyard_patch_errors_total", Help: "Patches that failed, by kind of the object and HTTP status code (0: no answer).",
 		}, []string{"kind", "code"}),
 	}
-	return m, errors.Join(to.Register(m.passes), to.Register(m.patches), to.Register(m.errors))
+}
+
+// collectors is all that the controller tells of itself.
+func collectors(m *tally, r *reconciler, v *verdictTally) []prometheus.Collector {
+	return []prometheus.Collector{cluster.BuildInfo(), m.passes, m.patches, m.errors, r, v}
 }
 
 // pass counts a pass.
@@ -100,4 +109,57 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 		gauge(pendingDesc, float64(pending[reason]), string(reason))
 	}
 	gauge(servicesDesc, float64(len(r.last.services)))
+}
+
+// verdictTally counts the configuration objects by what is said of them. The
+// reporter tells it; it tells only what the leader's reporter told in this term.
+type verdictTally struct {
+	leading func() *term
+
+	mu    sync.Mutex
+	term  *term
+	count map[verdict]int
+}
+
+// verdict is a kind of objects, and the reason of their condition Ready.
+type verdict struct{ kind, reason string }
+
+// set takes in all objects and what is said of them.
+func (v *verdictTally) set(t *term, o intent.Objects, said map[intent.Ref]intent.Verdict) {
+	count := map[verdict]int{}
+	add := func(kind, name string) {
+		count[verdict{kind, cmp.Or(said[intent.Ref{Kind: kind, Name: name}].Reason, v1beta1.ReasonAccepted)}]++
+	}
+	for i := range o.Pools {
+		add("IPAddressPool", o.Pools[i].Name)
+	}
+	for _, c := range configured(o) {
+		add(c.Kind, c.Name)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.term, v.count = t, count
+}
+
+// configDesc is a function so that no package variable is needed.
+func configDesc() *prometheus.Desc {
+	return prometheus.NewDesc("steelyard_config_objects",
+		"Configuration objects by kind and by the reason of their condition Ready: Accepted, or why they are skipped (Invalid, Overlaps, Conflicts, NotFound). Told by the leader.",
+		[]string{"kind", "reason"}, nil)
+}
+
+// Describe is of prometheus.Collector.
+func (v *verdictTally) Describe(to chan<- *prometheus.Desc) { to <- configDesc() }
+
+// Collect is of prometheus.Collector.
+func (v *verdictTally) Collect(to chan<- prometheus.Metric) {
+	t := v.leading()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if t == nil || v.term != t {
+		return
+	}
+	for x, n := range v.count {
+		to <- prometheus.MustNewConstMetric(configDesc(), prometheus.GaugeValue, float64(n), x.kind, x.reason)
+	}
 }

@@ -11,6 +11,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/reference"
 )
 
 // gauges gathers and returns the value of each gauge, by name and labels, but
@@ -28,7 +30,7 @@ func gauges(t *testing.T, from prometheus.Gatherer) map[string]float64 {
 	out := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.Metric {
-			if f.GetType() != dto.MetricType_GAUGE || f.GetName() == "steelyard_services_pending" && m.Gauge.GetValue() == 0 {
+			if f.GetType() != dto.MetricType_GAUGE || f.GetName() == "steelyard_services_pending" && m.Gauge.GetValue() == 0 || f.GetName() == "steelyard_build_info" {
 				continue
 			}
 			name := f.GetName()
@@ -47,11 +49,8 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		b := newRig(t, large, poolOf("small", "10.0.1.1"), waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
 		b.annotate(t, "d", v1beta1.AnnotationAddressPool, "none")
 		registry := prometheus.NewRegistry()
-		counted, err := newTally(registry)
-		if err != nil {
-			t.Fatal(err)
-		}
-		registry.MustRegister(b.reconciler)
+		counted, verdicts := newTally(), &verdictTally{leading: b.leading}
+		registry.MustRegister(collectors(counted, b.reconciler, verdicts)...)
 		counted.patch("Service", fmt.Errorf("cut off"))
 		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 1}, gauges(t, registry)); diff != "" {
 			t.Errorf("before the first pass, want -, have +:\n%s", diff)
@@ -76,5 +75,39 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 0}, gauges(t, registry)); diff != "" {
 			t.Errorf("of a standby, want -, have +:\n%s", diff)
 		}
+	})
+}
+
+func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("a", "10.0.0.1"), poolOf("b", "10.0.0.1"), poolOf("c", "10.0.1.1"))
+		b.settle(t)
+		verdicts := &verdictTally{leading: b.leading}
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(verdicts)
+		rep := &reporter{reconciler: b.reconciler, count: func(string, error) {}, verdicts: verdicts, searched: true}
+		if _, err := rep.report(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]float64{"steelyard_config_objects IPAddressPool Accepted": 2, "steelyard_config_objects IPAddressPool Overlaps": 1}
+		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
+			t.Errorf("want -, have +:\n%s", diff)
+		}
+		b.leader = &term{Context: t.Context(), lease: b.leader.lease}
+		if diff := cmp.Diff(map[string]float64{}, gauges(t, registry)); diff != "" {
+			t.Errorf("what an earlier term told, want -, have +:\n%s", diff)
+		}
+	})
+}
+
+// TestTheReferenceNamesAllMetrics keeps docs/reference/metrics.md up to date.
+func TestTheReferenceNamesAllMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("lan", "10.0.0.1", "2001:db8::/64"), waiting("a", 1))
+		counted, verdicts := newTally(), &verdictTally{leading: b.leading}
+		counted.patch("Service", fmt.Errorf("cut off"))
+		b.settle(t)
+		verdicts.set(b.leader, intent.Objects{Pools: []v1beta1.IPAddressPool{*poolOf("lan", "10.0.0.1")}}, nil)
+		reference.Metrics(t, "../docs/reference/metrics.md", "controller", collectors(counted, b.reconciler, verdicts))
 	})
 }

@@ -35,7 +35,8 @@ const (
 // Services that are ours no more. Nobody waits for it.
 type reporter struct {
 	*reconciler
-	count func(kind string, err error)
+	count    func(kind string, err error)
+	verdicts *verdictTally
 
 	term *term                          // that what follows belongs to
 	ours map[types.UID]client.ObjectKey // the Services of the last plan seen; nil at first
@@ -71,6 +72,7 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 	if r.term != t {
 		r.term, r.ours, r.left, r.searched = t, nil, nil, false
 	}
+	r.verdicts.set(t, s.objects, s.config.Verdicts)
 	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former(s)))
 	if !r.searched {
 		if err := r.search(t); err != nil {
@@ -220,6 +222,9 @@ func judged[T any, P interface {
 // judge sets the conditions that follow from the verdict on the object.
 func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
 	v := s.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
+	if kind == "BGPPeer" && v.Reason == "" {
+		v.Reason, v.Message = overlap(obj.GetName(), s.sessions)
+	}
 	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, ObservedGeneration: obj.GetGeneration()}
 	if v.Reason != "" {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v.Reason, v.Message

@@ -126,7 +126,7 @@ cat <<END
   bin/rack kubectl get steelyard -o wide         everything Steelyard knows
   bin/rack kubectl explain bgppeer.spec          every field, explained
   bin/rack probe client $v4:80 --for 20s   and, meanwhile, in another shell:
-  bin/rack kill node1 speaker --signal TERM      (TERM hands over at once; KILL takes some seconds)
+  bin/rack kill node1 speaker --signal TERM      (TERM or KILL: the others answer with its MAC until it is back)
   bin/rack pcap client -- arp                    what is said on the wire
   bin/rack help                                  all commands
 Clean up with

@@ -32,6 +32,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes: leases run out, servers stand still")
 	}
+	inLane(t)
 	s := newSiege(t, rackFor(t, "--router none --nodes 1 --controllers 2 --relay"))
 	for _, fault := range []struct {
 		name string

@@ -29,6 +29,9 @@ import (
 //	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
 //	record HOST               listen, from now on, to what is said to a host by ARP and NDP
 //	holders ADDRESS           the MACs that said they have the address since record
+//	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
+//	answered                  end all traffic: not one connection may have failed
+//	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
@@ -37,6 +40,7 @@ import (
 type story struct {
 	rack, namespace string
 	heard           *capture // by record; nil before
+	traffic         []*exec.Cmd
 }
 
 // patience is how long eventually waits unless told otherwise. It is long
@@ -47,7 +51,7 @@ const patience = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "holders": s.holders}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "holders": s.holders, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			s.check(ts, neg, append([]string{name}, args...))

@@ -210,9 +210,13 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 	}
 	want := *c.Status.DeepCopy()
 	want.Links = nil
-	_, err = r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
-		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: "no node can announce the address; this is the reason of node " + r.node,
+	why := "no node can announce the address; this is the reason of node " + r.node
+	wrote, err := r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
+		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: why,
 	}, "")
+	if err == nil && wrote {
+		r.tellServices(ctx, want.Services, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+why)
+	}
 	return err
 }
 

@@ -39,7 +39,8 @@ func (r *reconciler) linger(before, d *decision, answering map[netip.Addr]string
 	var out []announce.Claim
 	for a, h := range r.handing {
 		heir := heirs[a]
-		if heir == "" || heir == r.node || !d.live[heir] || answering[a] == heir || time.Since(h.since) > handover {
+		answers := answering[a] == heir || d.rivals[a].node == heir // by its L2Claim, or it was heard to
+		if heir == "" || heir == r.node || !d.live[heir] || answers || time.Since(h.since) > handover {
 			delete(r.handing, a)
 			continue
 		}

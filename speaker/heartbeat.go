@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -124,15 +122,6 @@ const settledAfter = 3
 // know of the others that started with it. Until then it takes nothing that
 // nobody has: the first to start would take everything.
 func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() >= settledAfter }
-
-// check tells the kubelet when this speaker can take over from the next one
-// that an update stops.
-func (h *heartbeat) check(*http.Request) error {
-	if !h.ready.Load() {
-		return errors.New("the speaker does not know the others yet")
-	}
-	return nil
-}
 
 func (h *heartbeat) run(ctx context.Context) error {
 	select {

@@ -52,6 +52,9 @@ func TestJudge(t *testing.T) {
 		{"one that comes back is there at once", []step{
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, []string{"a"}}, {map[string]int{"a": 9}, nil},
 		}},
+		{"one whose clock is set back, or ahead, is there as long as it renews", []step{
+			{map[string]int{"a": 5000}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 9000}, nil}, {map[string]int{"a": 9001}, nil},
+		}},
 		{"one that released its Lease needs no counting", []step{{map[string]int{"a": 1}, nil}, {map[string]int{"a": -1}, nil}, {map[string]int{"a": -1}, nil}, {map[string]int{"a": -1}, nil}}},
 		{"one that fell silent does not take another with it", []step{
 			{map[string]int{"a": 1, "b": 1}, nil}, {map[string]int{"a": 1, "b": 2}, nil}, {map[string]int{"a": 1, "b": 3}, nil}, {map[string]int{"a": 1, "b": 4}, []string{"a"}},

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -43,6 +42,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -57,6 +57,7 @@ type options struct {
 	ignore    string
 	defend    bool
 	logLevel  slog.Level
+	version   bool
 
 	drain time.Duration
 	ready string
@@ -83,7 +84,12 @@ func main() {
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
+	if o.version {
+		fmt.Println(version.String())
+		return
+	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
@@ -136,9 +142,20 @@ func (o options) ignored() []string {
 	return strings.Split(o.ignore, ",")
 }
 
+// noticed is how long this speaker can be held up before others may notice.
+func (o options) noticed() time.Duration {
+	if o.membershipPort == 0 {
+		return missedBeats * o.heartbeat
+	}
+	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
+}
+
 // run works until ctx ends.
 func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.validate(); err != nil {
+		return err
+	}
+	if err := checkPrivileges(logger); err != nil {
 		return err
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
@@ -150,7 +167,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := assemble(ctx, mgr, o, logger); err != nil {
 		return err
 	}
-	logger.Info("started", "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
+	logger.Info("started", "version", version.String(), "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
 	}
@@ -165,7 +182,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
 		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
@@ -175,7 +192,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneAt: map[string]time.Time{},
+		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -195,7 +212,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
 		Rest:    cluster.Share(10),
-		Signals: []<-chan struct{}{links.Changed(), beat.changed, forwards.changed},
+		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, forwards.changed},
 		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -219,12 +236,15 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	for _, c := range []prometheus.Collector{r.links, sessionMetrics{r.sessions}, watchMetrics{r.sessions}, memberMetrics{r}} {
+	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
+	r.took = self.pass
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	if err := mgr.AddReadyzCheck("settled", r.beat.check); err != nil {
+	ready := &readiness{settled: r.beat.ready.Load, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
+	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}
 	if r.debug == "0" {

@@ -44,23 +44,32 @@ func (p presence) there(node string) bool {
 	}
 }
 
+// renewals are those of a Lease that were seen.
+type renewals struct {
+	last time.Time // by its holder's clock, which may be set
+	n    int
+}
+
 // prove says who went on renewing its Lease, as often as makes another one
 // count as gone, since it is gone for its watchers.
 func (r *reconciler) prove(p *presence) {
 	p.proven = map[string]bool{}
-	maps.DeleteFunc(r.goneAt, func(node string, _ time.Time) bool { return p.Standing[node] != membership.Gone })
+	maps.DeleteFunc(r.goneFor, func(node string, _ renewals) bool { return p.Standing[node] != membership.Gone })
 	for node, standing := range p.Standing {
 		renewed, leased := p.leased[node]
 		if standing != membership.Gone || !leased {
-			delete(r.goneAt, node)
+			delete(r.goneFor, node)
 			continue
 		}
-		at, known := r.goneAt[node]
-		if !known {
-			r.goneAt[node] = renewed
-			continue
+		seen, known := r.goneFor[node]
+		switch {
+		case !known:
+			seen.last = renewed
+		case !seen.last.Equal(renewed):
+			seen = renewals{renewed, seen.n + 1}
 		}
-		p.proven[node] = renewed.Sub(at) >= missedBeats*r.heartbeat
+		r.goneFor[node] = seen
+		p.proven[node] = seen.n >= missedBeats
 	}
 }
 

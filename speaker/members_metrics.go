@@ -7,7 +7,11 @@ import (
 )
 
 // memberMetrics tells, when it is asked, who is there, and what came of that.
-type memberMetrics struct{ r *reconciler }
+type memberMetrics struct {
+	view      func() membership.View
+	discarded func() uint64
+	takeovers func() uint64
+}
 
 func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("steelyard_"+name, help, labels, nil)
@@ -18,7 +22,7 @@ var (
 	watchingDesc  = aboutMembers("membership_sessions", "BFD sessions of this speaker with others.")
 	watchedDesc   = aboutMembers("membership_sessions_up", "Of these, those that are Up.")
 	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker hears no other, and no gateway either, so that it answers for nothing.")
-	discardedDesc = aboutMembers("membership_discarded_total", "Datagrams that were not signed with the speakers' key, or could not be read.")
+	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, or could not be read.")
 	takeoversDesc = aboutMembers("layer2_takeovers_total", "Addresses that this node took over from another one.")
 )
 
@@ -34,7 +38,7 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 	}
-	view := m.r.group.View()
+	view := m.view()
 	count := map[membership.Standing]int{}
 	for _, s := range view.Standing {
 		count[s]++
@@ -42,13 +46,9 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	for s := membership.Present; s <= membership.Unheard; s++ {
 		tell(membersDesc, prometheus.GaugeValue, float64(count[s]), s.String())
 	}
-	isolated := 0.0
-	if view.Isolated {
-		isolated = 1
-	}
 	tell(watchingDesc, prometheus.GaugeValue, float64(view.Sessions))
 	tell(watchedDesc, prometheus.GaugeValue, float64(view.Up))
-	tell(isolatedDesc, prometheus.GaugeValue, isolated)
-	tell(discardedDesc, prometheus.CounterValue, float64(m.r.group.Discarded()))
-	tell(takeoversDesc, prometheus.CounterValue, float64(m.r.takeovers.Load()))
+	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
+	tell(discardedDesc, prometheus.CounterValue, float64(m.discarded()))
+	tell(takeoversDesc, prometheus.CounterValue, float64(m.takeovers()))
 }

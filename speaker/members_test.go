@@ -47,26 +47,33 @@ func TestWhoIsThere(t *testing.T) {
 
 // Speakers that can't hear one another, and all reach the API server.
 func TestWhoGoesOnRenewingIsThereAfterAll(t *testing.T) {
-	r := &reconciler{options: options{heartbeat: time.Second}, goneAt: map[string]time.Time{}}
+	r := &reconciler{options: options{heartbeat: time.Second}, goneFor: map[string]renewals{}}
 	var have []string
 	for second := range 6 {
 		p := presence{
-			leased: map[string]time.Time{"alive": time.Unix(int64(second), 0), "dead": time.Unix(min(int64(second), 1), 0)},
-			View:   membership.View{Standing: map[string]membership.Standing{"alive": membership.Gone, "dead": membership.Gone}},
+			leased: map[string]time.Time{
+				"alive": time.Unix(int64(second), 0), "dead": time.Unix(min(int64(second), 1), 0),
+				"early": time.Unix(int64(second-3600*min(second, 1)), 0), // its clock was set back
+				"late":  time.Unix(3600*min(int64(second), 1), 0),        // and that of a dead one ahead
+			},
+			View: membership.View{Standing: map[string]membership.Standing{
+				"alive": membership.Gone, "dead": membership.Gone, "early": membership.Gone, "late": membership.Gone,
+			}},
 		}
 		r.prove(&p)
-		have = append(have, fmt.Sprintf("%d: alive %t, dead %t", second, p.there("alive"), p.there("dead")))
+		have = append(have, fmt.Sprintf("%d: alive %t, dead %t, early %t, late %t", second, p.there("alive"), p.there("dead"), p.there("early"), p.there("late")))
 	}
 	want := []string{
-		"0: alive false, dead false", "1: alive false, dead false", "2: alive false, dead false",
-		"3: alive true, dead false", "4: alive true, dead false", "5: alive true, dead false",
+		"0: alive false, dead false, early false, late false", "1: alive false, dead false, early false, late false",
+		"2: alive false, dead false, early false, late false", "3: alive true, dead false, early true, late false",
+		"4: alive true, dead false, early true, late false", "5: alive true, dead false, early true, late false",
 	}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	p := presence{leased: map[string]time.Time{}, View: membership.View{Standing: map[string]membership.Standing{"alive": membership.Present}}}
 	r.prove(&p)
-	if _, known := r.goneAt["alive"]; known {
+	if _, known := r.goneFor["alive"]; known {
 		t.Error("who is back is remembered as gone")
 	}
 }

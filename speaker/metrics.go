@@ -1,47 +1,56 @@
 package main
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
 
 // sessionMetrics tells of the BGP sessions as they are when it is asked.
-type sessionMetrics struct{ sessions *bgp.Sessions }
+type sessionMetrics struct{ states func() []bgp.State }
 
-func describe(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("steelyard_"+name, help, []string{"peer"}, nil)
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("steelyard_"+name, help, append([]string{"peer"}, labels...), nil)
 }
 
 var (
 	upDesc         = describe("bgp_session_up", "1 while this node's session to the BGPPeer is Established, else 0.")
-	sinceDesc      = describe("bgp_session_since_seconds", "When the session entered its present state, as seconds since 1970.")
+	stateDesc      = describe("bgp_session_state", "1 for the state that the session is in, by its name in RFC 4271, 0 for the others.", "state")
+	sinceDesc      = describe("bgp_session_since_timestamp_seconds", "When the session entered its present state, as seconds since 1970.")
 	advertisedDesc = describe("bgp_prefixes_advertised", "Routes that are offered in the session; 0 while it is not Established.")
-	dropsDesc      = describe("bgp_session_drops_total", "How often the session was lost, but for what the node did itself.")
+	updatesDesc    = describe("bgp_route_updates_total", "Routes that the router was told of (announced, all of them again with each new session) and that were taken back from it (withdrawn).", "change")
+	dropsDesc      = describe("bgp_session_drops_total", "How often the session was lost, but for what the node did itself, by the cause.", "reason")
 	resetsDesc     = describe("bgp_session_resets_total", "How often the session was made anew since fields of the BGPPeer had changed.")
 )
 
 // Describe is of prometheus.Collector.
 func (m sessionMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{upDesc, sinceDesc, advertisedDesc, dropsDesc, resetsDesc} {
+	for _, d := range []*prometheus.Desc{upDesc, stateDesc, sinceDesc, advertisedDesc, updatesDesc, dropsDesc, resetsDesc} {
 		to <- d
 	}
 }
 
 // Collect is of prometheus.Collector.
 func (m sessionMetrics) Collect(to chan<- prometheus.Metric) {
-	for _, s := range m.sessions.States() {
-		tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64) {
-			to <- prometheus.MustNewConstMetric(d, kind, value, s.Peer)
+	for _, s := range m.states() {
+		tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+			to <- prometheus.MustNewConstMetric(d, kind, value, append([]string{s.Peer}, labels...)...)
 		}
-		up := 0.0
-		if s.Session == bgp.Established {
-			up = 1
+		tell(upDesc, prometheus.GaugeValue, oneIf(s.Session == bgp.Established))
+		for _, state := range bgp.SessionStates() {
+			tell(stateDesc, prometheus.GaugeValue, oneIf(s.Session == state), string(state))
 		}
-		tell(upDesc, prometheus.GaugeValue, up)
 		tell(advertisedDesc, prometheus.GaugeValue, float64(s.Advertised))
-		tell(dropsDesc, prometheus.CounterValue, float64(s.Drops))
+		tell(updatesDesc, prometheus.CounterValue, float64(s.Announced), "announced")
+		tell(updatesDesc, prometheus.CounterValue, float64(s.Withdrawn), "withdrawn")
+		for _, cause := range bgp.Causes() {
+			tell(dropsDesc, prometheus.CounterValue, float64(s.DropsBy[cause]), string(cause))
+		}
 		tell(resetsDesc, prometheus.CounterValue, float64(s.Resets))
 		if !s.Since.IsZero() {
 			tell(sinceDesc, prometheus.GaugeValue, float64(s.Since.Unix()))
@@ -49,8 +58,16 @@ func (m sessionMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
+// oneIf is how Prometheus writes a truth.
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 // watchMetrics tells of the BFD sessions beside them.
-type watchMetrics struct{ sessions *bgp.Sessions }
+type watchMetrics struct{ states func() []bgp.State }
 
 var (
 	watchUpDesc        = describe("bfd_session_up", "1 while the BFD session with the BGPPeer's router is Up, else 0.")
@@ -70,21 +87,17 @@ func (m watchMetrics) Describe(to chan<- *prometheus.Desc) {
 
 // Collect is of prometheus.Collector.
 func (m watchMetrics) Collect(to chan<- prometheus.Metric) {
-	for _, s := range m.sessions.States() {
+	for _, s := range m.states() {
 		if s.BFD == nil {
 			continue
-		}
-		up := 0.0
-		if s.BFD.Status == bfd.Up {
-			up = 1
 		}
 		for _, x := range []struct {
 			desc  *prometheus.Desc
 			kind  prometheus.ValueType
 			value float64
 		}{
-			{watchUpDesc, prometheus.GaugeValue, up},
-			{watchDropsDesc, prometheus.CounterValue, float64(s.Cuts)},
+			{watchUpDesc, prometheus.GaugeValue, oneIf(s.BFD.Status == bfd.Up)},
+			{watchDropsDesc, prometheus.CounterValue, float64(s.DropsBy[bgp.PathLost])},
 			{watchDetectionDesc, prometheus.GaugeValue, s.BFD.Detection.Seconds()},
 			{watchSentDesc, prometheus.CounterValue, float64(s.BFD.Sent)},
 			{watchReceivedDesc, prometheus.CounterValue, float64(s.BFD.Received)},
@@ -93,4 +106,47 @@ func (m watchMetrics) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.MustNewConstMetric(x.desc, x.kind, x.value, s.Peer)
 		}
 	}
+}
+
+// selfMetrics tells how this speaker itself fares. Make one with newSelfMetrics.
+type selfMetrics struct {
+	connected     func() bool
+	kernelAnswers func() string
+	passes        prometheus.Histogram
+}
+
+func newSelfMetrics(connected func() bool, kernelAnswers func() string) *selfMetrics {
+	return &selfMetrics{connected: connected, kernelAnswers: kernelAnswers, passes: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding, and handing the plan to ARP, NDP and BGP.",
+		Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
+	})}
+}
+
+// pass counts a pass.
+func (m *selfMetrics) pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
+
+var (
+	connectedDesc = prometheus.NewDesc("steelyard_speaker_connected",
+		"1 while this speaker's own Lease comes back to it through the API server, else 0: then what it knows of the cluster may be old, and it goes on with its last plan.", nil, nil)
+	kernelAnswersDesc = prometheus.NewDesc("steelyard_layer2_kernel_answers",
+		"1 while the node's kernel answers ARP for every Service's address, whoever owns it (kube-proxy in mode ipvs without strictARP), else 0.", nil, nil)
+)
+
+// Describe is of prometheus.Collector.
+func (m *selfMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- connectedDesc
+	to <- kernelAnswersDesc
+	m.passes.Describe(to)
+}
+
+// Collect is of prometheus.Collector.
+func (m *selfMetrics) Collect(to chan<- prometheus.Metric) {
+	to <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, oneIf(m.connected()))
+	to <- prometheus.MustNewConstMetric(kernelAnswersDesc, prometheus.GaugeValue, oneIf(m.kernelAnswers() != ""))
+	m.passes.Collect(to)
+}
+
+// collectors is all that this speaker tells of itself.
+func collectors(self *selfMetrics, links *layer2.Announcer, states func() []bgp.State, members memberMetrics) []prometheus.Collector {
+	return []prometheus.Collector{cluster.BuildInfo(), self, links, sessionMetrics{states}, watchMetrics{states}, members}
 }

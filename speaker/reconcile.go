@@ -38,12 +38,15 @@ type reconciler struct {
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
-	goneAt    map[string]time.Time     // by node that is gone for its watchers: its Lease's renewal when that was seen
-	taken     map[netip.Addr]string    // by address that this node took over: whom its L2Claim named then
+	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
+	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
+	rounds    rounds
+	lapse     lapse
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
 	report    chan struct{}            // told after every pass
 	thought   func()                   // called after the first pass, and perhaps again
+	took      func(time.Duration)      // told of every pass
 }
 
 // listing is the pause until the links may have been listed.
@@ -56,11 +59,12 @@ type decision struct {
 	holders map[netip.Addr]string // the node that each L2Claim named
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
+	rivals  map[netip.Addr]rival  // who else was heard to have an address
 	offers  bool                  // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 	}
@@ -71,12 +75,14 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
 		return listing, nil // or this node would say that it has no links, and lose its addresses
 	}
+	start := time.Now()
 	s, err := r.look(ctx)
 	if err != nil {
 		return 0, err
 	}
-	r.links.SetSpeakers(s.macs)
+	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
 	withheld := r.apply(decide(s))
+	r.took(time.Since(start))
 	r.thought()
 	return r.again(s, withheld), nil
 }
@@ -89,11 +95,17 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 			soonest = d
 		}
 	}
-	if withheld || len(r.goneAt) > 0 { // renewals alone start no pass
+	if withheld || len(r.goneFor) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
 	}
 	for _, h := range r.handing {
 		within(max(time.Until(h.since.Add(handover)), 0) + time.Millisecond)
+	}
+	if r.lapse.lasts() {
+		within(r.heartbeat / 4)
+	}
+	if at, ok := r.rounds.again(s.rivals, r.beat.connected()); ok {
+		within(max(time.Until(at), 0) + time.Millisecond)
 	}
 	return soonest
 }
@@ -107,8 +119,9 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	}
 	all := len(d.Claims)
 	view := r.group.View()
+	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return view.Isolated || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
+		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
 	})
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
@@ -120,10 +133,19 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
+	connected := r.beat.connected()
+	r.rounds.reunion(time.Now(), before.live, d.live, connected)
+	if connected {
+		r.rounds.insist(time.Now(), d.Claims, d.rivals)
+	}
+	for i := range d.Claims {
+		d.Claims[i].Round = r.rounds.of(d.Claims[i].Addr)
+	}
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
-	if view.Isolated {
+	if view.Isolated || lapsed {
 		others = nil
-		// What happens meanwhile is asked for, past the cache, before anything is taken up again.
+		clear(r.handing)
+		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
 		r.beat.lastEcho.Store(nil)
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
@@ -149,12 +171,16 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 // the API server is out of reach others may have taken over what this node's
 // cache still calls its own. At first this node knows too little of the others
 // to take what nobody has; but what a node that is there gives up was meant for
-// this one. What a node has that is gone, as its watchers say, this node takes
+// this one. After a lapse it takes nothing until it knows more. What a node has that is gone, as its watchers say, this node takes
 // whether or not the API server can be asked.
 func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
 	holder := d.holders[a]
 	switch {
+	case r.lapse.lasts():
+		return false
 	case view.Standing[holder] == membership.Gone && !d.live[holder]:
+		return true
+	case holder == r.node && r.lapse.trusted:
 		return true
 	case holder == r.node || d.live[holder]:
 		return r.beat.connected()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // retryAfter is the pause after a report that failed.
@@ -87,7 +87,7 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	states := withShadowed(r.sessions.States(), d.Shadowed)
 	r.reportConflicts(ctx, d.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states))
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Shadowed))
 }
 
 // farewell says that this speaker stopped by itself.
@@ -148,7 +148,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 	status := v1beta1.SpeakerStatus{
 		Addresses: int32(len(d.Claims)),
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
-		Version:   version(),
+		Version:   version.String(),
 		Since:     timeOf(r.since),
 		Host:      r.host.facts.Load(),
 	}
@@ -212,13 +212,4 @@ func (r *reporter) put(ctx context.Context, node *corev1.Node, obj client.Object
 func ownedBy(node *corev1.Node) metav1.OwnerReference {
 	yes := true
 	return metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID, Controller: &yes}
-}
-
-// version returns the version of this program, as far as the build knows it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
 }

@@ -28,7 +28,7 @@ func withShadowed(states []bgp.State, shadowed []announce.Shadow) []bgp.State {
 	return states
 }
 
-func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State) error {
+func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Shadow) error {
 	var list v1beta1.BGPSessionList
 	if err := cluster.List(ctx, r.client, &list); err != nil {
 		return err
@@ -39,13 +39,17 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 			have[s.Name] = s
 		}
 	}
+	older := map[string]string{}
+	for _, x := range shadowed {
+		older[x.Peer] = x.By
+	}
 	told := map[string]bgp.State{}
 	var failed []error
 	for _, state := range states {
 		name := r.node + "." + state.Peer
 		session := existing(have[name], name)
 		delete(have, name)
-		if err := r.put(ctx, node, session, func(o client.Object) { r.enter(o.(*v1beta1.BGPSession), state) }); err != nil {
+		if err := r.put(ctx, node, session, func(o client.Object) { r.enter(o.(*v1beta1.BGPSession), state, older[state.Peer]) }); err != nil {
 			failed = append(failed, err)
 		}
 		for _, n := range notes(r.told[state.Peer], state) {
@@ -62,12 +66,13 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 	return errors.Join(failed...)
 }
 
-// enter puts a state in a BGPSession. From attempt to attempt nothing changes
-// there: those are not worth a write each.
-func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State) {
+// enter puts a state in a BGPSession, and the older peer, if there is one, that has
+// the session. From attempt to attempt nothing changes there: those are not worth
+// a write each.
+func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	status := v1beta1.BGPSessionStatus{
 		Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: state.LastError,
-		BFD:   watching(state.BFD),
+		BFD: watching(state.BFD), YieldsTo: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
 	if down(s.Status.State) && down(status.State) {
@@ -76,18 +81,58 @@ func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State) {
 	s.Status = status
 }
 
-// watching tells how the BFD session beside a BGP session stands.
+// watching tells how the BFD session beside a BGP session stands, and what is to
+// be done about it.
 func watching(by *bfd.State) string {
-	switch {
-	case by == nil:
+	if by == nil {
 		return ""
-	case by.Status == bfd.Up:
-	case by.Problem != "":
-		return fmt.Sprintf("%s: %s", by.Status, by.Problem)
-	case by.LastDiscard != "":
-		return fmt.Sprintf("%s: the router's packets are refused: %s", by.Status, by.LastDiscard)
 	}
-	return by.Status.String()
+	why := cmp.Or(refusal(by), silence(by))
+	if by.Status == bfd.Up || why == "" {
+		return by.Status.String()
+	}
+	return fmt.Sprintf("%s: %s", by.Status, why)
+}
+
+// refusal tells why a BFD session can't come up as things are configured; empty
+// if nothing is known of that.
+func refusal(by *bfd.State) string {
+	switch {
+	case by == nil || by.Status == bfd.Up:
+	case by.Problem != "":
+		return by.Problem
+	case by.Refused && by.TTL != 0 && by.Session.Hops == bfd.Multihop && by.TTL >= by.Session.MinTTL:
+		return "" // minimumTtl has been changed since
+	case by.Refused && by.TTL != 0 && by.Session.Hops == bfd.Multihop:
+		return fmt.Sprintf("the router's packets arrive with TTL %d, and the BFDProfile's minimumTtl takes none below %d; if the router is no farther away than it should be, "+
+			"it sends a TTL below 255, as BIRD does: set minimumTtl to %[1]d", by.TTL, by.Session.MinTTL)
+	case by.Refused && by.TTL != 0:
+		return fmt.Sprintf("the router's packets arrive with TTL %d, and the BFDProfile's hopMode single takes 255 alone: "+
+			"if the router is more than one hop away, set hopMode to multi, and likewise at the router", by.TTL)
+	case by.Refused:
+		return "the router's packets are refused: " + by.LastDiscard
+	}
+	return ""
+}
+
+// silence tells why nothing is to be expected of a BFD session so far; empty if
+// the router takes part in it.
+func silence(by *bfd.State) string {
+	mode := v1beta1.HopModeSingle
+	if by.Session.Hops == bfd.Multihop {
+		mode = v1beta1.HopModeMulti
+	}
+	switch {
+	case !by.Session.Peer.IsValid(): // not begun
+		return ""
+	case by.Received > 0 && by.RemoteStatus == bfd.AdminDown:
+		return "it was ended at the router (AdminDown)"
+	case by.Received > 0 || by.Discarded > 0:
+		return ""
+	case by.Session.Passive:
+		return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s), and with passiveMode it is to begin", by.Session.ListenPort(), mode)
+	}
+	return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s)", by.Session.ListenPort(), mode)
 }
 
 // down reports whether a session's state is known and not Established.
@@ -118,6 +163,9 @@ func notes(before, now bgp.State) []note {
 		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionSkipped, now.LastError})
 	default:
 		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionFailed, now.LastError})
+	}
+	if why := refusal(now.BFD); why != "" && why != refusal(before.BFD) {
+		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonBFDFailed, "BFD does not come up: " + why})
 	}
 	return out
 }

@@ -39,6 +39,9 @@ func TestNotes(t *testing.T) {
 		{"it was lost and is back", up, with(up, func(s *bgp.State) { s.Drops, s.LastError = 1, "hold timer" }), []string{"SessionDown", "SessionUp"}},
 		{"it is made anew", up, with(down, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset"}},
 		{"it was made anew", up, with(up, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset", "SessionUp"}},
+		{"BFD can't come up", up, with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port"} }), []string{"BFDFailed"}},
+		{"BFD still can't", with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port"} }), with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port", Sent: 3} }), nil},
+		{"the router is silent by BFD", up, with(up, func(s *bgp.State) { s.BFD = &bfd.State{Status: bfd.Down} }), nil},
 		{"it is not held", none, bgp.State{Session: bgp.Idle, LastError: "older"}, []string{"SessionSkipped"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,19 +59,23 @@ func TestNotes(t *testing.T) {
 func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
 	r := &reporter{node: "n"}
 	var s v1beta1.BGPSession
-	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Active, Since: time.Unix(1, 0), LastError: "refused"})
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Active, Since: time.Unix(1, 0), LastError: "refused"}, "")
 	first := *s.DeepCopy()
-	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(5, 0), LastError: "refused"})
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(5, 0), LastError: "refused"}, "")
 	if d := cmp.Diff(first, s); d != "" {
 		t.Error(d)
 	}
-	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Established, Since: time.Unix(9, 0), Advertised: 2})
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Established, Since: time.Unix(9, 0), Advertised: 2}, "")
 	if s.Status.State != "Established" || s.Status.Since.Unix() != 9 || s.Status.Prefixes.Advertised != 2 || s.Status.LastError != "" {
 		t.Errorf("up: %+v", s.Status)
 	}
-	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(12, 0), LastError: "lost"})
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle, Since: time.Unix(12, 0), LastError: "lost"}, "")
 	if s.Status.State != "Idle" || s.Status.Since.Unix() != 12 || s.Status.LastError != "lost" {
 		t.Errorf("down again: %+v", s.Status)
+	}
+	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle}, "old")
+	if s.Status.YieldsTo != "old" {
+		t.Errorf("an older peer has it: %+v", s.Status)
 	}
 }
 
@@ -80,16 +87,31 @@ func TestWithShadowed(t *testing.T) {
 }
 
 func TestWatching(t *testing.T) {
+	far := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1"), Hops: bfd.Multihop}, MinTTL: 254}
+	near := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1")}}
+	passive := near
+	passive.Passive = true
 	for _, c := range []struct {
 		name string
 		by   *bfd.State
 		want string
 	}{
 		{"no BFD is wanted", nil, ""},
-		{"it is up, whatever was", &bfd.State{Status: bfd.Up, Problem: "a", LastDiscard: "b"}, "Up"},
+		{"it is up, whatever was", &bfd.State{Status: bfd.Up, Problem: "a", LastDiscard: "b", Refused: true}, "Up"},
 		{"it can't work", &bfd.State{Status: bfd.Down, Problem: "no port", LastDiscard: "b"}, "Down: no port"},
-		{"the router does it otherwise", &bfd.State{Status: bfd.Down, LastDiscard: "TTL"}, "Down: the router's packets are refused: TTL"},
-		{"the router does it not", &bfd.State{Status: bfd.Down}, "Down"},
+		{"the router does it otherwise", &bfd.State{Status: bfd.Down, LastDiscard: "version", Refused: true, Discarded: 1}, "Down: the router's packets are refused: version"},
+		{"it did so once", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, LastDiscard: "version", Discarded: 1, Received: 1}, "Down"},
+		{"a TTL too low names the field and what to set", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 63, Discarded: 1},
+			"Down: the router's packets arrive with TTL 63, and the BFDProfile's minimumTtl takes none below 254; if the router is no farther away than it should be, it sends a TTL below 255, as BIRD does: set minimumTtl to 63"},
+		{"the field was changed, and nothing has come since", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 254, Discarded: 1}, "Down"},
+		{"a router that is not on the link names the field", &bfd.State{Status: bfd.Down, Session: near, Refused: true, TTL: 254, Discarded: 1},
+			"Down: the router's packets arrive with TTL 254, and the BFDProfile's hopMode single takes 255 alone: if the router is more than one hop away, set hopMode to multi, and likewise at the router"},
+		{"the router is silent", &bfd.State{Status: bfd.Down, Session: near}, "Down: the router has sent no packet yet to port 3784 (hopMode single)"},
+		{"the router is silent far away", &bfd.State{Status: bfd.Down, Session: far}, "Down: the router has sent no packet yet to port 4784 (hopMode multi)"},
+		{"both wait", &bfd.State{Status: bfd.Down, Session: passive}, "Down: the router has sent no packet yet to port 3784 (hopMode single), and with passiveMode it is to begin"},
+		{"somebody wants it so", &bfd.State{Status: bfd.Down, Session: near, RemoteStatus: bfd.AdminDown, Received: 3}, "Down: it was ended at the router (AdminDown)"},
+		{"it has not begun", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down}, "Down"},
+		{"the path is broken", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, Received: 9}, "Down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := watching(c.by); got != c.want {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -20,7 +19,8 @@ type sight struct {
 	announce.Snapshot
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
-	macs    []net.HardwareAddr    // of all speakers' links
+	macs    map[[6]byte]string    // of all speakers' links: the node
+	rivals  map[netip.Addr]rival  // of addresses that this node answers for
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
 }
@@ -73,7 +73,11 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs = macs
+	s.macs, s.rivals = macs, rivalsOf(r.node, r.links.Rivals(), macs)
+	heard := map[string]bool{r.node: true}
+	for _, v := range s.rivals {
+		heard[v.node] = true
+	}
 	p, err := r.presence(ctx)
 	if err != nil {
 		return err
@@ -86,7 +90,7 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		n := &nodes.Items[i]
 		s.Nodes[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live:     n.Name == r.node || p.there(n.Name),
+			Live:     heard[n.Name] || p.there(n.Name),
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 		if n.Name == r.node {
@@ -97,15 +101,15 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 	return nil
 }
 
-// linksOf returns the links of each node, and the MACs of all. This node's own
+// linksOf returns the links of each node, and whose each MAC is. This node's own
 // are as they are now, the others' as their speakers last told.
-func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs []net.HardwareAddr) {
-	links = map[string][]announce.Link{}
+func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs map[[6]byte]string) {
+	links, macs = map[string][]announce.Link{}, map[[6]byte]string{}
 	for i := range speakers {
 		of := intent.Links(&speakers[i])
 		for _, l := range of {
 			if l.MAC != [6]byte{} {
-				macs = append(macs, l.MAC[:])
+				macs[l.MAC] = speakers[i].Name
 			}
 		}
 		links[speakers[i].Name] = of
@@ -117,9 +121,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 	return links, macs
 }
 
-// heldClaims takes over what the L2Claims say, but for those of which this node
-// has taken the address over and could not yet say so: while the API server is
-// away, a former holder that comes back does not get it back.
+// heldClaims takes over what the L2Claims say, but for those that are not true any more.
 func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 	claims, err := readClaims(ctx, r.reader, r.claims)
 	if err != nil {
@@ -132,10 +134,23 @@ func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 			continue
 		}
 		s.named[held.Addr], s.answers[held.Addr] = held.Node, c.Status.Node
-		if from, taken := r.taken[held.Addr]; taken && from == held.Node {
-			held.Node = r.node
-		}
+		held.Node = r.holder(held.Addr, held.Node, s.rivals[held.Addr])
 		s.Claims = append(s.Claims, held)
 	}
 	return nil
+}
+
+// holder returns who counts as the holder of an address whose L2Claim names a
+// node: this one, if it has taken the address over and could not yet say so, for
+// while the API server is away a former holder that comes back does not get it
+// back, unless it never stopped answering. And this node leaves an address to a
+// rival, if it can't ask whose it is. The zero rival is none.
+func (r *reconciler) holder(a netip.Addr, named string, v rival) string {
+	if from, taken := r.taken[a]; taken && from == named && v.node != from {
+		named = r.node
+	}
+	if v.node != "" && named == r.node && !r.beat.connected() && v.cedes(r.node, a) {
+		return v.node
+	}
+	return named
 }

@@ -46,6 +46,10 @@ type BGPSessionStatus struct {
 	// RFC 5880 section 4.1 (Up, Down, Init, AdminDown), and what is wrong with it.
 	// +optional
 	BFD string `json:"bfd,omitempty"`
+	// yieldsTo is the older BGPPeer for the same router: the node holds its session
+	// for that one, and none for this.
+	// +optional
+	YieldsTo string `json:"yieldsTo,omitempty"`
 	// lastError is why the session is not up, or last went down.
 	// +optional
 	LastError string `json:"lastError,omitempty"`

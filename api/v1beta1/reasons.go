@@ -97,6 +97,7 @@ const (
 	ReasonSessionFailed  = "SessionFailed"  // it does not come up, or not for all routes; the note says why
 	ReasonSessionReset   = "SessionReset"   // fields of the peer have changed that it can't do without
 	ReasonSessionSkipped = "SessionSkipped" // an older peer is for the same router
+	ReasonBFDFailed      = "BFDFailed"      // the BFD session beside it does not come up as things are; the note says why
 )
 
 // Reasons of events on a Node.

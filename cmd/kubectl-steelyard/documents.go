@@ -109,6 +109,16 @@ func (t *tool) documents(names []string) ([]document, error) {
 	return out, errors.Join(errs...)
 }
 
+// objects reads the objects of files as documents does, without their places.
+func (t *tool) objects(names []string) ([]unstructured.Unstructured, error) {
+	docs, err := t.documents(names)
+	out := make([]unstructured.Unstructured, len(docs))
+	for i, d := range docs {
+		out[i] = *d.Unstructured
+	}
+	return out, err
+}
+
 // path is where a file is.
 func (t *tool) path(name string) string {
 	if filepath.IsAbs(name) {
@@ -136,8 +146,11 @@ func (t *tool) expand(name string) ([]string, error) {
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", name, err)
+	case len(out) == 0:
+		return nil, fmt.Errorf("%s holds no YAML or JSON file", name)
 	}
 	return out, nil
 }

@@ -34,6 +34,7 @@ func commands(t *tool) []*cobra.Command {
 		status(t),
 		explain(t),
 		simulate(t),
+		lint(t),
 		claims(t),
 		sessions(t),
 		move(t),

@@ -102,11 +102,7 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 	var objects []unstructured.Unstructured
 	var err error
 	if len(files) > 0 {
-		var docs []document
-		docs, err = t.documents(files)
-		for _, d := range docs {
-			objects = append(objects, *d.Unstructured)
-		}
+		objects, err = t.objects(files)
 	} else {
 		objects, err = t.theirs(ctx, peer)
 	}

@@ -31,6 +31,7 @@ import (
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
+//	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
 // What the plugin prints is what stdout, stderr and cmp look at; "env COLOUR=1"
@@ -40,10 +41,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
-			e.Values[stageKey{}] = &stage{c}
+			e.Values[stageKey{}] = &stage{WithWatch: c}
 			e.Setenv("KUBECONFIG", "none")
 			return errors.Join(err, os.CopyFS(e.WorkDir, os.DirFS("testdata/clusters")))
 		},
@@ -51,7 +52,10 @@ func TestScripts(t *testing.T) {
 }
 
 // stage is the cluster of one script.
-type stage struct{ client.WithWatch }
+type stage struct {
+	client.WithWatch
+	stdin string // of the next commands
+}
 
 type stageKey struct{}
 
@@ -80,6 +84,13 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 	c, err := newCluster(objects...)
 	ts.Check(err)
 	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setInput(ts *testscript.TestScript, neg bool, files []string) {
+	if neg || len(files) != 1 {
+		ts.Fatalf("usage: input FILE")
+	}
+	ts.Value(stageKey{}).(*stage).stdin = ts.ReadFile(files[0])
 }
 
 // decode reads all objects of a YAML file.
@@ -124,7 +135,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("say with which exit code it must end: steelyard -2 …")
 	}
 	t := &tool{
-		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: ts.Stdout(), ErrOut: ts.Stderr()},
+		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), Out: ts.Stdout(), ErrOut: ts.Stderr()},
 		flags:     genericclioptions.NewConfigFlags(true),
 		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage).WithWatch, nil },
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },

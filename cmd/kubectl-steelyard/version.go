@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // versionsAnswer tells which programs are of which version.
@@ -25,10 +26,7 @@ func versions(t *tool) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		a := versionsAnswer{Plugin: "unknown", Speakers: map[string]string{}}
-		if info, ok := debug.ReadBuildInfo(); ok {
-			a.Plugin = info.Main.Version
-		}
+		a := versionsAnswer{Plugin: version.String(), Speakers: map[string]string{}}
 		for _, s := range w.Speakers {
 			a.Speakers[s.Name] = s.Status.Version
 		}
@@ -41,17 +39,17 @@ func (a versionsAnswer) clean() bool { return true }
 func (a versionsAnswer) draw(p *pen) {
 	rows := [][]piece{{plain("plugin"), plain(a.Plugin)}}
 	nodes := map[string][]string{}
-	for node, version := range a.Speakers {
-		nodes[version] = append(nodes[version], node)
+	for node, v := range a.Speakers {
+		nodes[v] = append(nodes[v], node)
 	}
 	var of []string
-	for version, names := range nodes {
+	for v, names := range nodes {
 		slices.Sort(names)
-		of = append(of, version)
+		of = append(of, v)
 	}
 	slices.Sort(of)
-	for _, version := range of {
-		rows = append(rows, []piece{plain("speakers"), plain(version), dimmed(strings.Join(nodes[version], ", "))})
+	for _, v := range of {
+		rows = append(rows, []piece{plain("speakers"), plain(v), dimmed(strings.Join(nodes[v], ", "))})
 	}
 	p.table("", rows...)
 }

@@ -80,6 +80,7 @@ type apart struct {
 func aparts() []apart {
 	return []apart{
 		{name: "neighbours", nodes: 1, routers: []string{"none"}, do: neighbours},
+		{name: "addresses", nodes: 3, routers: []string{"none"}, do: holding},
 		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
 		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},
 		{name: "failover-fast", nodes: 3, routers: []string{"none"}, do: failovers, flags: []string{"--membership-interval=50ms", "--membership-multiplier=3"}},

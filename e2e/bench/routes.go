@@ -207,7 +207,7 @@ func (b *routing) changes(ctx context.Context, n int) error {
 	}
 	b.add(fmt.Sprintf("an endpoint changes among %d Services, to UPDATE", b.made+1), heard)
 	b.add("    to the router's kernel", kernel)
-	b.rows = append(b.rows, []string{fmt.Sprintf("    UPDATEs for %d changes to %d peers", n, collectors), fmt.Sprint(sent - before)})
+	b.rows = append(b.rows, []string{fmt.Sprintf("    UPDATEs for %d changes to %d peers, of which one each is needed", n, collectors), fmt.Sprint(sent - before)})
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
 	"github.com/steelyard-lb/steelyard/e2e/lab/kubelet"
+	"github.com/steelyard-lb/steelyard/e2e/lab/programs"
 )
 
 func (r *Rack) kube(program string) string { return filepath.Join(r.Kube, program) }
@@ -112,8 +114,13 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	images, err := programs.Paths(filepath.Join(r.Root, "e2e"), filepath.Dir(r.Kube))
+	if err != nil {
+		return err
+	}
 	return kubelet.Run(ctx, kubelet.Config{
-		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"),
+		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"), Programs: images,
+		Server: netip.AddrPortFrom(netip.MustParsePrefix(servicesV4).Addr().Next(), 443), CA: r.path("ca.crt"),
 	})
 }
 

@@ -126,7 +126,7 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
 	if r.Bin, err = r.binFolder(); err != nil {
 		return nil, err
 	}
-	if r.Kube, err = programs.Build(ctx, filepath.Join(r.Root, "e2e", "kube"), say); err != nil {
+	if r.Kube, err = programs.Kubernetes().Build(ctx, filepath.Join(r.Root, "e2e"), say); err != nil {
 		return nil, err
 	}
 	if err := r.claim(); err != nil {
@@ -141,6 +141,25 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
 	}
 	say("rack %s is ready", r.Name)
 	return r, nil
+}
+
+// BuildImage builds the program that Pods of an image run, where an image has one,
+// and returns its path. Lines about it go to progress.
+func BuildImage(ctx context.Context, image string, progress io.Writer) (string, error) {
+	set, ok := programs.Image(image)
+	if !ok {
+		return "", fmt.Errorf("no program is known for the image %q; its Pods run agnhost", image)
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
+	dir, err := set.Build(ctx, filepath.Join(root, "e2e"), say)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, programs.ImageName(image)), nil
 }
 
 // build brings up everything on a claimed name.

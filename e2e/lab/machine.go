@@ -62,7 +62,7 @@ func (r *Rack) checkMachine() error {
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
 		return errors.New("this kernel has no IPv6, which a rack needs")
 	}
-	need := map[string]string{"ip": "iproute2", "sysctl": "procps", "unshare": "util-linux"}
+	need := map[string]string{"ip": "iproute2", "sysctl": "procps", "unshare": "util-linux", "setpriv": "util-linux"}
 	switch r.Router {
 	case "bird":
 		need["bird"] = "bird2"

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
 )
@@ -29,6 +31,13 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 		if err := r.writeServiceAccount(ctx, p[0], p[1]); err != nil {
 			return err
 		}
+	}
+	for i, p := range processes {
+		privileges, err := r.privileges(filepath.Base(p.Argv[0]))
+		if err != nil {
+			return err
+		}
+		processes[i].Privileges = privileges
 	}
 	if err := r.table().SpawnAll(processes); err != nil {
 		return err
@@ -72,5 +81,40 @@ func (r *Rack) writeServiceAccount(ctx context.Context, program, server string) 
 	if err != nil {
 		return fmt.Errorf("ask for the token of %s/steelyard-%s: %w", systemNamespace, program, err)
 	}
-	return r.writeKubeconfig(program, server, token.Status.Token)
+	if err := r.writeKubeconfig(program, server, token.Status.Token); err != nil {
+		return err
+	}
+	privileges, err := r.privileges(program)
+	if err != nil {
+		return err
+	}
+	if err := os.Chown(r.path(program+".kubeconfig"), int(privileges.User), int(privileges.User)); err != nil {
+		return fmt.Errorf("hand the kubeconfig to %s: %w", program, err)
+	}
+	return nil
+}
+
+// privileges returns what the manifest of a program lets it do.
+func (r *Rack) privileges(program string) (*hosts.Privileges, error) {
+	file := map[string]string{"controller": "controller/deployment.yaml", "speaker": "speaker/daemonset.yaml"}[program]
+	text, err := os.ReadFile(filepath.Join(r.Root, "config", file))
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of %s: %w", program, err)
+	}
+	var workload struct { // a Deployment or a DaemonSet
+		Spec struct{ Template corev1.PodTemplateSpec }
+	}
+	if err := yaml.Unmarshal(text, &workload); err != nil {
+		return nil, fmt.Errorf("decode the manifest of %s: %w", program, err)
+	}
+	pod := workload.Spec.Template.Spec
+	if len(pod.Containers) != 1 || pod.SecurityContext == nil || pod.SecurityContext.RunAsUser == nil ||
+		pod.Containers[0].SecurityContext == nil || pod.Containers[0].SecurityContext.Capabilities == nil {
+		return nil, fmt.Errorf("the manifest of %s does not tell its user and its capabilities", program)
+	}
+	p := &hosts.Privileges{User: *pod.SecurityContext.RunAsUser}
+	for _, c := range pod.Containers[0].SecurityContext.Capabilities.Add {
+		p.Capabilities = append(p.Capabilities, string(c))
+	}
+	return p, nil
 }

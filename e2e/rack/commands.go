@@ -55,6 +55,20 @@ func up(ctx context.Context, l *line) error {
 	return t.Flush()
 }
 
+// build needs no rack: what it builds serves all.
+func build(ctx context.Context, l *line) error {
+	words, _, err := l.words("IMAGE")
+	if err != nil {
+		return err
+	}
+	path, err := lab.BuildImage(ctx, words[0], os.Stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Println(path)
+	return nil
+}
+
 func down(_ context.Context, l *line) error {
 	all := l.flags.Bool("all", false, "")
 	if _, _, err := l.words(); err != nil {

@@ -36,6 +36,7 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack pcap HOST [FILE] [-- FILTER…]  tcpdump on a host, to a file or as text
   rack probe HOST ADDRESS:PORT [--for 10s]   connect again and again; draw when it worked
   rack peers                          BGPPeer objects for the rack's router
+  rack build IMAGE                    build the program that Pods of an image run, once; traefik has one, others run agnhost
   rack list                           the racks of this machine
   rack down [--all]                   end a rack and leave nothing behind
 
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	commands := map[string]func(context.Context, *line) error{
 		"up": up, "down": down, "list": list, "exec": execute, "kubectl": kubectl, "kubeconfig": kubeconfig,
 		"cut": cut, "join": join, "delay": delay, "relay": relay, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
-		"peers": peers, "probe": probe, "kubelet": kubelet, "dial": dial,
+		"peers": peers, "build": build, "probe": probe, "kubelet": kubelet, "dial": dial,
 	}
 	command, ok := commands[args[0]]
 	if !ok {

@@ -21,6 +21,7 @@ const slot = 100 * time.Millisecond
 func probe(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 10*time.Second, "")
 	every := l.flags.Duration("every", 10*time.Millisecond, "")
+	patience := l.flags.Duration("timeout", 250*time.Millisecond, "")
 	words, _, err := l.words("HOST", "ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -36,13 +37,14 @@ func probe(ctx context.Context, l *line) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), words[1]))
+	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), "--timeout", patience.String(), words[1]))
 }
 
 // dial is the part of probe that runs on the host.
 func dial(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 0, "")
 	every := l.flags.Duration("every", 0, "")
+	patience := l.flags.Duration("timeout", 0, "")
 	words, _, err := l.words("ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func dial(ctx context.Context, l *line) error {
 		case <-next.C:
 			// The next attempt doesn't wait for this one: an address that is silent
 			// must not slow the clock.
-			wg.Go(func() { record.attempt(ctx, words[0]) })
+			wg.Go(func() { record.attempt(ctx, words[0], *patience) })
 		case <-picture.C:
 			fmt.Print(record.sign())
 		}
@@ -88,8 +90,8 @@ func newRecord() *record {
 	return &record{last: now, start: now}
 }
 
-func (r *record) attempt(ctx context.Context, addr string) {
-	d := net.Dialer{Timeout: 250 * time.Millisecond}
+func (r *record) attempt(ctx context.Context, addr string, patience time.Duration) {
+	d := net.Dialer{Timeout: patience}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		conn.Close()

@@ -24,6 +24,9 @@ type Claim struct {
 	// As, if not empty, has the node answer in the place of another one that
 	// restarts: on these links alone, with that one's MAC, announcing nothing.
 	As []Disguise
+	// Round is for the program that puts the plan in force: when it changes, the
+	// address is announced anew. Decide leaves it 0.
+	Round uint64
 }
 
 // Disguise is the MAC to answer with on a link.

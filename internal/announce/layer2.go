@@ -38,9 +38,13 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
 		owner := s.owner(addr, uses[addr], before.Node)
 		for _, u := range uses[addr] {
 			reason := u.silent(self)
-			if reason == "" && owner == s.Self {
+			switch {
+			case reason != "":
+			case owner == s.Self:
 				reason = Announced
-			} else if reason == "" {
+			case owner == "":
+				reason = silenced(uses[addr], self)
+			default:
 				reason = NotOwner
 			}
 			verdicts[u.svc.Key].Layer2[addr] = Ownership{Owner: owner, Reason: reason}
@@ -148,7 +152,7 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 		if !ok || weight < top {
 			continue
 		}
-		h := rendezvous(n.Name, addr)
+		h := Rank(n.Name, addr)
 		// Names are unique and sorted, so equal hashes go to the first name.
 		if weight > top || n.Name == held || best != held && h > score {
 			best, top, score = n.Name, weight, h
@@ -193,6 +197,17 @@ func (u use) silent(n *Node) Reason {
 		}
 	}
 	return ""
+}
+
+// silenced says why n does not announce an address for one of its uses that it
+// could announce it for: because of another that shares it.
+func silenced(uses []use, n *Node) Reason {
+	for _, u := range uses {
+		if reason := u.silent(n); reason != "" && len(u.ads) > 0 {
+			return reason
+		}
+	}
+	return NotOwner // never: n would be a candidate
 }
 
 // selecting returns the advertisements that select n.
@@ -245,9 +260,10 @@ func linksOf(uses []use, n *Node) Links {
 	return Links{Only: names}
 }
 
-// rendezvous gives each pair of node and address a number of its own
-// (highest-random-weight hashing): a node that leaves moves only its own.
-func rendezvous(node string, addr netip.Addr) uint64 {
+// Rank gives each pair of node and address a number of its own
+// (highest-random-weight hashing): the highest wins, and a node that leaves
+// moves only its own.
+func Rank(node string, addr netip.Addr) uint64 {
 	b := addr.As16()
 	sum := sha256.Sum256(append(b[:], node...))
 	return binary.BigEndian.Uint64(sum[:])

@@ -160,6 +160,43 @@ func TestManyNewSessionsDontDelayTheOthers(t *testing.T) {
 	})
 }
 
+// Who has set up a session wants to know why nothing comes of it.
+func TestARefusalIsNewsUntilAPacketIsTaken(t *testing.T) {
+	onBench(t, func(t *testing.T, e *Engine, w *bench) {
+		e.Set([]Session{{Path: Path{Peer: peer}}})
+		news := func(what string, want bool) {
+			t.Helper()
+			time.Sleep(2 * time.Second) // a session that is Down sends once a second, and looks at itself then
+			synctest.Wait()
+			select {
+			case <-e.Changed():
+				if !want {
+					t.Errorf("%s: that is no news", what)
+				}
+			default:
+				if want {
+					t.Errorf("%s: nobody was told", what)
+				}
+			}
+		}
+		news("it has begun", false)
+		low := says(peer)
+		low[0].TTL = 63
+		w.receive(low)
+		news("a packet was refused", true)
+		w.receive(low)
+		news("another one was", false)
+		if got := e.States()[0]; !got.Refused || got.TTL != 63 || got.LastDiscard != ErrTTL.Error() {
+			t.Errorf("%+v", got)
+		}
+		w.receive(says(peer))
+		news("one was taken", true)
+		if got := e.States()[0]; got.Refused || got.TTL != 0 || got.LastDiscard == "" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 // asking is a log that asks the engine back.
 type asking struct {
 	slog.Handler

@@ -160,5 +160,7 @@ type State struct {
 	Sent, Received   uint64        // packets
 	Discarded        uint64        // packets that found this session and were refused
 	LastDiscard      string        // why the last of them was; "": none was
+	Refused          bool          // none has been taken since
+	TTL              uint8         // or Hop Limit, of the last packet if it was refused for that; 0: it was not
 	Problem          string        // why it can't work as things are: sockets, addresses; "": nothing known
 }

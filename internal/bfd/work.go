@@ -19,6 +19,8 @@ type session struct {
 	problem                      string
 	nSent, nReceived, nDiscarded uint64
 	lastDiscard                  error
+	refused                      bool  // nothing was taken since the last discard
+	ttl                          uint8 // of the last packet if it was too low; 0: it was not
 
 	shown shown
 	at    time.Time // its time in the queue
@@ -38,13 +40,21 @@ type shown struct {
 	outage              Outage
 	transmit, detection time.Duration
 	problem             string
+	silent              bool  // nothing has ever come
+	refused             error // why the last packet was; nil also while Up: then it harms nobody
+	ttl                 uint8
 }
 
 func (s *session) shows() shown {
-	return shown{
+	out := shown{
 		status: s.status, remote: s.remote.status, ups: s.ups, outage: s.lastOutage,
 		transmit: s.interval(), detection: s.detection(), problem: s.problem,
+		silent: s.nReceived+s.nDiscarded == 0,
 	}
+	if s.refused && s.status != Up {
+		out.refused, out.ttl = s.lastDiscard, s.ttl
+	}
+	return out
 }
 
 func (s *session) state() State {
@@ -53,6 +63,7 @@ func (s *session) state() State {
 		RemoteStatus: s.remote.status, RemoteDiagnostic: s.remote.diagnostic, RemoteDiscr: s.remote.discr, RemoteTimers: s.remote.timers,
 		Transmit: s.interval(), Detection: s.detection(), Ups: s.ups, LastOutage: s.lastOutage,
 		Sent: s.nSent, Received: s.nReceived, Discarded: s.nDiscarded, Problem: s.problem,
+		Refused: s.refused, TTL: s.ttl,
 	}
 	if s.lastDiscard != nil {
 		st.LastDiscard = s.lastDiscard.Error()
@@ -178,10 +189,14 @@ func (e *Engine) receive(datagrams []Datagram) {
 			continue
 		case err != nil:
 			s.nDiscarded++
-			s.lastDiscard = err
+			s.lastDiscard, s.refused, s.ttl = err, true, 0
+			if errors.Is(err, ErrTTL) {
+				s.ttl = d.TTL
+			}
 			continue
 		}
 		s.nReceived++
+		s.refused, s.ttl = false, 0
 		if s.problem == ErrRefused.Error() {
 			s.problem = ""
 		}

@@ -41,19 +41,35 @@ const (
 	Established = speak.Established
 )
 
+// Cause is why a session was lost.
+type Cause = speak.Cause
+
+// PathLost is a loss that BFD has found.
+const PathLost = speak.PathLost
+
+// Causes lists all causes of a loss.
+func Causes() []Cause { return speak.Causes() }
+
+// SessionStates lists all states of a session.
+func SessionStates() []SessionState {
+	return []SessionState{Idle, Connect, Active, OpenSent, OpenConfirm, Established}
+}
+
 // State says how one session fares.
 type State struct {
 	Peer       string // name of the peer
 	Addr       netip.Addr
 	Session    SessionState
-	Since      time.Time  // when Session was entered; zero: not yet begun
-	Advertised int        // routes offered while Established, else 0
-	LastError  string     // in plain words; "": none, or long since overcome
-	Drops      int        // how often the session was lost, but for what we did ourselves
-	Resets     int        // how often it was made anew since fields of the peer had changed
-	Changed    string     // which fields, the last time
-	BFD        *bfd.State // nil: none is wanted
-	Cuts       int        // how often BFD ended the session
+	Since      time.Time     // when Session was entered; zero: not yet begun
+	Advertised int           // routes offered while Established, else 0
+	LastError  string        // in plain words; "": none, or long since overcome
+	Drops      int           // how often the session was lost, but for what we did ourselves
+	DropsBy    map[Cause]int // the same by cause; those that never happened may be missing
+	Announced  int           // routes the router was told of, changed ones and those when the session came up included
+	Withdrawn  int           // routes taken back in the session
+	Resets     int           // how often it was made anew since fields of the peer had changed
+	Changed    string        // which fields, the last time
+	BFD        *bfd.State    // nil: none is wanted
 }
 
 // Sessions holds BGP sessions. Make one with New.

@@ -239,6 +239,27 @@ func TestFRRIsFoundOnTheLink(t *testing.T) {
 	router.path(t, "ipv4", "198.51.100.1/32")
 }
 
+func TestFRRTakesIPv4RoutesWithIPv6NextHops(t *testing.T) {
+	if !inRack(t) {
+		return
+	}
+	ip(t, "-4", "addr", "flush", "dev", "eth0")
+	router := startFRR(t, os.Getenv(routerNS), frrHead+`
+ neighbor fd09::2 remote-as 64512
+ neighbor fd09::2 passive
+ neighbor fd09::2 capability extended-nexthop
+`+activate("fd09::2"), "")
+	s, _ := startSessions(t)
+	p := peer("p", "fd09::1")
+	p.DualStack = true
+	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32", "2001:db8::1/128")}})
+	for family, prefix := range map[string]string{"ipv4": "198.51.100.1/32", "ipv6": "2001:db8::1/128"} {
+		if got := router.path(t, family, prefix); got.Nexthops[0].IP != "fd09::2" {
+			t.Errorf("%s: %+v", prefix, got)
+		}
+	}
+}
+
 func TestBIRDIsFoundOnTheLink(t *testing.T) {
 	if !inRack(t) {
 		return

@@ -293,6 +293,7 @@ func (s *session) offer(want announce.Peering) error {
 		} else {
 			s.paths[c.Path.Route.Prefix] = c.Path
 		}
+		s.status.updated(c.Withdraw)
 	}
 	s.problem = problem
 	s.status.offers(len(s.paths), problem)

@@ -1,12 +1,15 @@
 package bgp
 
 import (
+	"cmp"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 )
 
 // settled is how long a session must have been Established before its last
@@ -25,20 +28,21 @@ type status struct {
 	wake chan struct{} // the session's own
 	news chan struct{} // signalled when the report has changed
 
-	mu      sync.Mutex
-	peer    announce.Peer
-	run     int  // number of the current run
-	now     view // of the current run
-	since   time.Time
-	offered int
-	failure string    // last error of the session
-	told    time.Time // when the router was last heard to cause an error
-	problem string    // what is wrong although the session may be up
-	drops   int       // how often the session was lost
-	cuts    int       // how often of these by BFD
-	down    time.Time // when it was last up; at first when it was made
-	resets  int       // how often it was made anew for a change of the peer
-	changed string    // the fields of the last such change
+	mu                   sync.Mutex
+	peer                 announce.Peer
+	run                  int  // number of the current run
+	now                  view // of the current run
+	since                time.Time
+	offered              int
+	failure              string        // last error of the session
+	told                 time.Time     // when the router was last heard to cause an error
+	problem              string        // what is wrong although the session may be up
+	cause                Cause         // of the next loss; "": not known yet
+	drops                map[Cause]int // how often the session was lost
+	down                 time.Time     // when it was last up; at first when it was made
+	announced, withdrawn int           // routes, while it was up and when it came up
+	resets               int           // how often it was made anew for a change of the peer
+	changed              string        // the fields of the last such change
 }
 
 // view is what a session's own goroutine wants to know of its run.
@@ -123,8 +127,12 @@ func (r run) Reached(state SessionState, asn uint32) {
 		s.now.lost = true
 		if was == Established {
 			s.now.up = time.Since(s.since)
-			s.drops++
+			s.drop(cmp.Or(s.cause, speak.Unknown))
 		}
+	}
+	if state == Established && was != Established {
+		s.cause = ""
+		s.announced += s.offered
 	}
 	s.enter(state)
 	s.mu.Unlock()
@@ -138,6 +146,27 @@ func (r run) Reached(state SessionState, asn uint32) {
 	signal(s.wake)
 }
 
+// drop counts a loss. It must be called with the lock held.
+func (s *status) drop(cause Cause) {
+	if s.drops == nil {
+		s.drops = map[Cause]int{}
+	}
+	s.drops[cause]++
+}
+
+// updated counts a route that the router was told of, if the session is up.
+func (s *status) updated(withdrawn bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.now.session != Established:
+	case withdrawn:
+		s.withdrawn++
+	default:
+		s.announced++
+	}
+}
+
 // lose records that BFD has found the path of a session broken, and closes the
 // run. It returns for how long the session was up; was is false if the server has
 // found out meanwhile that it no longer is.
@@ -147,8 +176,7 @@ func (s *status) lose(why string) (up time.Duration, was bool) {
 		s.mu.Unlock()
 		return 0, false
 	}
-	s.drops++
-	s.cuts++
+	s.drop(speak.PathLost)
 	s.run++
 	s.failure, s.told = why, time.Now()
 	peer, up := s.peer, time.Since(s.since)
@@ -170,13 +198,13 @@ func (s *status) fail(text string) {
 	}
 }
 
-// Failed records why the session failed.
-func (r run) Failed(why string) {
+// Failed records why the session failed, and of what kind that is.
+func (r run) Failed(why string, cause Cause) {
 	s := r.status
 	s.mu.Lock()
 	mine := r.number == s.run
 	if mine {
-		s.told = time.Now()
+		s.told, s.cause = time.Now(), cause
 	}
 	s.mu.Unlock()
 	if mine {
@@ -249,7 +277,10 @@ func (s *status) report() State {
 	defer s.mu.Unlock()
 	state := State{
 		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, LastError: s.failure,
-		Drops: s.drops, Cuts: s.cuts, Resets: s.resets, Changed: s.changed,
+		DropsBy: maps.Clone(s.drops), Resets: s.resets, Changed: s.changed, Announced: s.announced, Withdrawn: s.withdrawn,
+	}
+	for _, n := range s.drops {
+		state.Drops += n
 	}
 	if s.failure == "" {
 		state.LastError = s.problem

@@ -31,7 +31,7 @@ func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
 		}
 		r.Unreached("refused")
 		last("refused")
-		r.Failed("bad peer AS")
+		r.Failed("bad peer AS", "")
 		last("bad peer AS")
 		r.Unreached("refused") // the router waits after the error
 		last("bad peer AS")
@@ -51,7 +51,7 @@ func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
 		}
 		last("")
 
-		r.Failed("hold timer expired")
+		r.Failed("hold timer expired", "")
 		s.begin(announce.Peer{Name: "p"})
 		last("hold timer expired")
 		s.begin(announce.Peer{Name: "p", Port: 1179})
@@ -64,7 +64,7 @@ func TestLateNewsOfAnEarlierRunAreIgnored(t *testing.T) {
 	old := s.begin(announce.Peer{Name: "p"})
 	s.end()
 	old.Reached(Established, 64601)
-	old.Failed("late")
+	old.Failed("late", "")
 	old.Unreached("late")
 	old.Crashed("late")
 	if got := s.report(); got.Session != Idle || got.LastError != "" {
@@ -112,8 +112,8 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 	}{
 		{"a new state", func() { r.Reached(Active, 0) }, true},
 		{"the same state", func() { r.Reached(Active, 0) }, false},
-		{"a new error", func() { r.Failed("x") }, true},
-		{"the same error", func() { r.Failed("x") }, false},
+		{"a new error", func() { r.Failed("x", "") }, true},
+		{"the same error", func() { r.Failed("x", "") }, false},
 		{"a number of routes", func() { s.offers(1, "") }, true},
 		{"the same number of routes", func() { s.offers(1, "") }, false},
 	} {
@@ -189,15 +189,56 @@ func TestALossByBFDIsCountedOnce(t *testing.T) {
 	if _, was := s.lose("BFD"); !was {
 		t.Error("it was up, and that was not seen")
 	}
-	r.Failed("NOTIFICATION")
+	r.Failed("NOTIFICATION", speak.NotificationReceived)
 	r.Reached(Idle, 0)
-	if got := s.report(); got.Drops != 1 || got.Cuts != 1 || got.LastError != "BFD" || got.Session != Idle {
+	if got := s.report(); got.Drops != 1 || got.DropsBy[speak.PathLost] != 1 || got.LastError != "BFD" || got.Session != Idle {
 		t.Errorf("%+v", got)
 	}
 	r = s.begin(announce.Peer{Name: "p"})
 	r.Reached(Established, 64601)
 	r.Reached(Idle, 0)
-	if _, was := s.lose("BFD"); was || s.report().Drops != 2 || s.report().Cuts != 1 {
+	if _, was := s.lose("BFD"); was || s.report().Drops != 2 || s.report().DropsBy[speak.PathLost] != 1 {
 		t.Errorf("lost before BFD saw it: %+v", s.report())
+	}
+}
+
+func TestLossesAreCountedByCause(t *testing.T) {
+	s := newStatus()
+	r := s.begin(announce.Peer{Name: "p"})
+	lose := func(why string, cause Cause) {
+		r.Reached(Established, 64601)
+		if why != "" {
+			r.Failed(why, cause)
+		}
+		r.Reached(Idle, 0)
+	}
+	r.Failed("refused before it was up", speak.NotificationReceived)
+	lose("", "")
+	lose("silence", speak.HoldTimerExpired)
+	lose("", "") // what was said of the loss before says nothing of this one
+	lose("shutdown", speak.NotificationReceived)
+	lose("odd", "")
+	want := map[Cause]int{speak.Unknown: 3, speak.HoldTimerExpired: 1, speak.NotificationReceived: 1}
+	if d := cmp.Diff(want, s.report().DropsBy); d != "" || s.report().Drops != 5 {
+		t.Errorf("%d drops:\n%s", s.report().Drops, d)
+	}
+}
+
+func TestRoutesAreCountedAsTheRouterHearsThem(t *testing.T) {
+	s := newStatus()
+	r := s.begin(announce.Peer{Name: "p"})
+	s.updated(false) // before the session: it hears that when it comes up
+	s.offers(1, "")
+	r.Reached(Established, 64601)
+	r.Reached(Established, 64601)
+	s.updated(false)
+	s.updated(false)
+	s.updated(true)
+	s.offers(2, "")
+	r.Reached(Idle, 0)
+	s.updated(true)
+	r.Reached(Established, 64601)
+	if got := s.report(); got.Announced != 1+2+2 || got.Withdrawn != 1 {
+		t.Errorf("announced %d, withdrawn %d; want 5 and 1", got.Announced, got.Withdrawn)
 	}
 }

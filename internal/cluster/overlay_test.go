@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-func version(uid, rv string) *corev1.Service {
+func versioned(uid, rv string) *corev1.Service {
 	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: uid, UID: types.UID(uid), ResourceVersion: rv}}
 }
 
@@ -31,14 +31,14 @@ func TestOverlay(t *testing.T) {
 		cached []*corev1.Service
 		want   []string
 	}{
-		{"the zero overlay changes nothing", nil, nil, []*corev1.Service{version("a", "5")}, []string{"a@5"}},
-		{"what was seen later replaces what is cached", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "5"), version("b", "6")}, []string{"a@7", "b@6"}},
-		{"a cache that has caught up wins", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "7")}, []string{"a@7"}},
-		{"a cache that is ahead wins", []*corev1.Service{version("a", "7")}, nil, []*corev1.Service{version("a", "12")}, []string{"a@12"}},
-		{"versions are compared as numbers", []*corev1.Service{version("a", "100")}, nil, []*corev1.Service{version("a", "99")}, []string{"a@100"}},
-		{"the later of two that were seen counts", []*corev1.Service{version("a", "9"), version("a", "8")}, nil, []*corev1.Service{version("a", "5")}, []string{"a@9"}},
-		{"a new object that the cache has not shown yet is there", nil, []*corev1.Service{version("a", "9")}, nil, []string{"a@9"}},
-		{"a known object that the cache holds no more is gone", []*corev1.Service{version("a", "9")}, nil, nil, nil},
+		{"the zero overlay changes nothing", nil, nil, []*corev1.Service{versioned("a", "5")}, []string{"a@5"}},
+		{"what was seen later replaces what is cached", []*corev1.Service{versioned("a", "7")}, nil, []*corev1.Service{versioned("a", "5"), versioned("b", "6")}, []string{"a@7", "b@6"}},
+		{"a cache that has caught up wins", []*corev1.Service{versioned("a", "7")}, nil, []*corev1.Service{versioned("a", "7")}, []string{"a@7"}},
+		{"a cache that is ahead wins", []*corev1.Service{versioned("a", "7")}, nil, []*corev1.Service{versioned("a", "12")}, []string{"a@12"}},
+		{"versions are compared as numbers", []*corev1.Service{versioned("a", "100")}, nil, []*corev1.Service{versioned("a", "99")}, []string{"a@100"}},
+		{"the later of two that were seen counts", []*corev1.Service{versioned("a", "9"), versioned("a", "8")}, nil, []*corev1.Service{versioned("a", "5")}, []string{"a@9"}},
+		{"a new object that the cache has not shown yet is there", nil, []*corev1.Service{versioned("a", "9")}, nil, []string{"a@9"}},
+		{"a known object that the cache holds no more is gone", []*corev1.Service{versioned("a", "9")}, nil, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var o Overlay[*corev1.Service]
@@ -58,12 +58,12 @@ func TestOverlay(t *testing.T) {
 func TestOverlayForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o Overlay[*corev1.Service]
-		o.Saw(version("caught up", "7"))
-		o.Saw(version("deleted", "7"))
-		o.SawNew(version("never shown", "7"))
-		o.Saw(version("deleted before the next look", "7"))
-		o.Apply([]*corev1.Service{version("caught up", "8"), version("deleted", "6")})
-		got := versions(o.Apply([]*corev1.Service{version("caught up", "8")}))
+		o.Saw(versioned("caught up", "7"))
+		o.Saw(versioned("deleted", "7"))
+		o.SawNew(versioned("never shown", "7"))
+		o.Saw(versioned("deleted before the next look", "7"))
+		o.Apply([]*corev1.Service{versioned("caught up", "8"), versioned("deleted", "6")})
+		got := versions(o.Apply([]*corev1.Service{versioned("caught up", "8")}))
 		if diff := cmp.Diff([]string{"caught up@8", "never shown@7"}, got); diff != "" {
 			t.Error(diff)
 		}

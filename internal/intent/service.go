@@ -250,7 +250,19 @@ func Excluded(n *corev1.Node) string {
 			return "taint " + v1beta1.TaintOutOfService
 		}
 	}
+	if shutsDown(n) {
+		return "it is shutting down"
+	}
 	return ""
+}
+
+// shutsDown says that the kubelet has been told that the machine goes down, and
+// holds that up until its Pods have ended (graceful node shutdown). It says so in
+// these words only, among others if there are more reasons for not being ready.
+func shutsDown(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "node is shutting down")
+	})
 }
 
 // Unreachable says that a node is excluded since its network is not there.

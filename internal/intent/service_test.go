@@ -160,6 +160,8 @@ func TestExcluded(t *testing.T) {
 		{name: "a network that is not available excludes it", node: `status: {conditions: [{type: NetworkUnavailable, status: "True"}]}`, want: "condition NetworkUnavailable"},
 		{name: "a network that is available does not", node: `status: {conditions: [{type: NetworkUnavailable, status: "False"}]}`},
 		{name: "another condition does not", node: `status: {conditions: [{type: MemoryPressure, status: "True"}, {type: Ready, status: "False"}]}`},
+		{name: "a node that shuts down is excluded", node: `status: {conditions: [{type: Ready, status: "False", reason: KubeletNotReady, message: "[container runtime is down, node is shutting down]"}]}`,
+			want: "it is shutting down"},
 		{name: "the taint out-of-service excludes it", node: `spec: {taints: [{key: other, effect: NoSchedule}, {key: node.kubernetes.io/out-of-service, effect: NoExecute}]}`,
 			want: "taint node.kubernetes.io/out-of-service"},
 		{name: "cordon alone does not exclude", node: `spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}`},

@@ -1,6 +1,7 @@
 // Package layer2 answers ARP (RFC 826, RFC 5227) and NDP (RFC 4861) for the
 // addresses it is given, on the links that their claims select, announces them
-// to the neighbours when they arrive, and tells of strangers that have them.
+// to the neighbours when they arrive, and tells of strangers, and of other
+// speakers, that have them.
 //
 // It decides nothing about which node answers for which address: package
 // announce does. It adds no address to any link, so the kernel neither owns
@@ -19,12 +20,16 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
+	"github.com/steelyard-lb/steelyard/internal/layer2/pulse"
 )
 
 // Options are what an administrator may choose.
 type Options struct {
 	Ignore []string // names of links never to speak on, globs of path.Match's syntax
 	Defend bool     // announce an address again when a stranger says that it has it
+	// Lapse is for how long this process can be held up before others may have
+	// taken its addresses over; 0: for ever.
+	Lapse time.Duration
 }
 
 // Link is a network interface that can speak layer 2.
@@ -43,12 +48,17 @@ type Announcer struct {
 	turned   chan struct{}          // buffered 1: standings changed
 	listed   atomic.Bool            // links is what the kernel has
 	ledger   ledger
+
+	pulse     *pulse.Pulse
+	rivals    rivals
+	contested chan struct{} // buffered 1: a rival was heard
 }
 
 // New returns an Announcer that claims nothing. It starts nothing.
 func New(log *slog.Logger, o Options) *Announcer {
-	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1)}
-	a.claims.Store(newTable(nil, nil))
+	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1)}
+	a.pulse = pulse.New(o.Lapse)
+	a.claims.Store(newTable(nil, nil, 0))
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
 	a.kernel.Store(new(string))
@@ -60,20 +70,18 @@ func New(log *slog.Logger, o Options) *Announcer {
 // an address that it left out. Setting the same claims again does nothing. An
 // address whose claim is New when it arrives is probed first (RFC 5227 section
 // 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
-// goroutine at a time may call it.
+// whose Round has changed is announced anew. One goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
-	a.claims.Store(newTable(claims, a.claims.Load()))
+	a.claims.Store(newTable(claims, a.claims.Load(), a.pulse.Count()))
 	signal(a.wake)
 }
 
 // SetSpeakers tells the MACs of all nodes' links: who has one of them is no
 // stranger. This node's own need not be among them.
-func (a *Announcer) SetSpeakers(macs []net.HardwareAddr) {
+func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	known := map[[6]byte]bool{}
 	for _, m := range macs {
-		if len(m) == 6 {
-			known[[6]byte(m)] = true
-		}
+		known[m] = true
 	}
 	if maps.Equal(known, *a.speakers.Load()) {
 		return
@@ -88,8 +96,12 @@ func (a *Announcer) SetSpeakers(macs []net.HardwareAddr) {
 
 // stranger says whether no speaker has that MAC.
 func (a *Announcer) stranger(mac net.HardwareAddr) bool {
-	return !(*a.speakers.Load())[[6]byte(mac)] &&
-		!slices.ContainsFunc(*a.links.Load(), func(l Link) bool { return slices.Equal(l.MAC, mac) })
+	return !(*a.speakers.Load())[[6]byte(mac)] && !a.ours(mac)
+}
+
+// ours says whether a link of this node has that MAC.
+func (a *Announcer) ours(mac net.HardwareAddr) bool {
+	return slices.ContainsFunc(*a.links.Load(), func(l Link) bool { return slices.Equal(l.MAC, mac) })
 }
 
 // Links returns the links that can speak layer 2 now, sorted by name; none
@@ -138,6 +150,14 @@ func (a *Announcer) Standings() []Standing {
 // the stranger that has it, or KernelAnswers changed by itself: not by Set.
 func (a *Announcer) Turned() <-chan struct{} { return a.turned }
 
+// Lapses counts how often this process was held up for longer than
+// Options.Lapse. Addresses that were claimed then are neither answered for nor
+// announced until a Set has left them out and a later one claims them again.
+func (a *Announcer) Lapses() uint64 { return a.pulse.Beat() }
+
+// Lapsed returns the channel that gets a value after a lapse.
+func (a *Announcer) Lapsed() <-chan struct{} { return a.pulse.Lapsed() }
+
 // Run watches the links and speaks for the claims on them until ctx ends. It
 // returns nil when all it started has ended: what fails meanwhile is logged
 // and tried again. Call it once.
@@ -149,6 +169,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 
 	watch := link.NewWatcher(a.log, a.Ignore)
 	wg.Go(func() { watch.Run(ctx) })
+	wg.Go(func() { a.pulse.Run(ctx) })
 
 	var devices []link.Device
 	known := false // devices were told

@@ -140,6 +140,7 @@ func (w *rig) sum(f family) (all Stats) {
 			all.Malformed += s.Malformed
 			all.Conflicts += s.Conflicts
 			all.Defences += s.Defences
+			all.Rivals += s.Rivals
 		}
 	}
 	return all

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/layer2/pulse"
 )
 
 // State is how far this node is with an address that it claims.
@@ -50,9 +51,13 @@ type holding struct {
 	free     bool     // of strangers, so that it can be answered
 	seen     sighting // zero: nobody
 	defended time.Time
+	lapses   uint64 // of this process, when the address was claimed
 }
 
-func newHolding(trial bool) *holding { return &holding{free: !trial} }
+func newHolding(trial bool, lapses uint64) *holding { return &holding{free: !trial, lapses: lapses} }
+
+// current says that this process has not been held up since the address was claimed.
+func (h *holding) current(p *pulse.Pulse) bool { return h.lapses == p.Beat() }
 
 // answers says whether questions are to be answered.
 func (h *holding) answers() bool {

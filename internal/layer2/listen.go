@@ -53,7 +53,7 @@ func (w *worker) read(frame []byte) (neighbour.Message, bool) {
 func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 	t := w.claims.Load()
 	h := t.claimed(m.Asks, w.role.link)
-	if h == nil || !h.answers() {
+	if h == nil || !h.answers() || !h.current(w.pulse) {
 		return nil
 	}
 	w.count.requests.Add(1)
@@ -76,8 +76,8 @@ func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 // each of our addresses, as a router does that has just started.
 const questionBurst = 100
 
-// watch looks for strangers that say they have, or in a trial that they want,
-// one of our addresses. A conflict is not fought over, unless the administrator
+// watch looks for others that say they have, or for strangers that in a trial
+// say they want, one of our addresses. A conflict is not fought over, unless the administrator
 // chose so: then the address is announced (RFC 5227 section 2.4 c).
 func (w *worker) watch(conn wire, m neighbour.Message) error {
 	addr := m.Holds
@@ -88,7 +88,13 @@ func (w *worker) watch(conn wire, m neighbour.Message) error {
 			return nil // it will be told that the address is ours
 		}
 	}
-	if h == nil || !w.stranger(m.Sender) {
+	if h == nil {
+		return nil
+	}
+	if !w.stranger(m.Sender) {
+		if addr == m.Holds {
+			w.contest(addr, m.Sender)
+		}
 		return nil
 	}
 	now := time.Now()

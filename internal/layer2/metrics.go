@@ -22,12 +22,13 @@ type Stats struct {
 	Malformed  uint64 // frames that could not be read
 	Conflicts  uint64 // frames by which a stranger said that it has an address of ours
 	Defences   uint64 // announcements sent against strangers, in frames
+	Rivals     uint64 // frames by which another speaker said that it has an address of this node
 	JoinFailed bool   // not all solicited-node groups are joined now
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	frames, requests, answers, limited, announced, probes, malformed, conflicts, defences atomic.Uint64
+	frames, requests, answers, limited, announced, probes, malformed, conflicts, defences, rivals atomic.Uint64
 
 	joinFailed atomic.Bool
 }
@@ -66,7 +67,7 @@ func (a *Announcer) Stats() []Stats {
 			Link: p.link, Family: string(p.family),
 			Frames: c.frames.Load(), Requests: c.requests.Load(), Answers: c.answers.Load(), Limited: c.limited.Load(),
 			Announced: c.announced.Load(), Probes: c.probes.Load(), Malformed: c.malformed.Load(),
-			Conflicts: c.conflicts.Load(), Defences: c.defences.Load(), JoinFailed: c.joinFailed.Load(),
+			Conflicts: c.conflicts.Load(), Defences: c.defences.Load(), Rivals: c.rivals.Load(), JoinFailed: c.joinFailed.Load(),
 		})
 	}
 	slices.SortFunc(out, func(a, b Stats) int { return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Family, b.Family)) })
@@ -93,6 +94,7 @@ func metrics() []metric {
 		counter("malformed", "ARP and NDP frames that could not be read.", func(s Stats) uint64 { return s.Malformed }),
 		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),
 		counter("defences", "Frames sent against strangers that have an address of this node.", func(s Stats) uint64 { return s.Defences }),
+		counter("rivals", "Frames by which another speaker said that it has an address that this node answers for.", func(s Stats) uint64 { return s.Rivals }),
 	}
 }
 

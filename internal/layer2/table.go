@@ -22,12 +22,13 @@ type entry struct {
 	links   []announce.Links
 	as      map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
 	holding *holding
+	round   uint64 // of the claim
 }
 
 // newTable takes over from the table before what is known of addresses that
 // stay. An address that is new here is on trial if its claim is the first one
-// ever, else it can be answered at once.
-func newTable(claims []announce.Claim, before *table) *table {
+// ever, else it can be answered at once. lapses is how many there were.
+func newTable(claims []announce.Claim, before *table, lapses uint64) *table {
 	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
 	for _, c := range claims {
 		addr := c.Addr.Unmap()
@@ -38,11 +39,12 @@ func newTable(claims []announce.Claim, before *table) *table {
 		if !ok {
 			e = &entry{addr: addr, holding: before.holding(addr)}
 			if e.holding == nil {
-				e.holding = newHolding(c.New)
+				e.holding = newHolding(c.New, lapses)
 			}
 			t.of[addr] = e
 			t.entries = append(t.entries, e)
 		}
+		e.round = max(e.round, c.Round)
 		if len(c.As) == 0 {
 			e.links = append(e.links, c.Links)
 		}

@@ -31,7 +31,7 @@ func TestClaimsSelectLinks(t *testing.T) {
 			for _, l := range c.links {
 				claims = append(claims, announce.Claim{Addr: addr, Links: l})
 			}
-			table := newTable(claims, nil)
+			table := newTable(claims, nil, 0)
 			var got []string
 			for _, link := range []string{"br0", "eth0", "eth1"} {
 				if table.claimed(addr, link) != nil {
@@ -70,7 +70,7 @@ func TestRoles(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, roles(devices, newTable(c.claims, nil)), cmp.AllowUnexported(role{})); diff != "" {
+			if diff := cmp.Diff(c.want, roles(devices, newTable(c.claims, nil, 0)), cmp.AllowUnexported(role{})); diff != "" {
 				t.Errorf("roles (-want +got):\n%s", diff)
 			}
 		})

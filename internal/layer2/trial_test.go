@@ -227,7 +227,7 @@ func TestWhoIsAStrangerInATrial(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 				if c.mac != "" {
-					a.SetSpeakers([]net.HardwareAddr{mac(c.mac)})
+					a.SetSpeakers([][6]byte{[6]byte(mac(c.mac))})
 				}
 				a.Set(newClaims(vip4))
 				f.lately(10 * time.Millisecond)
@@ -284,7 +284,7 @@ func TestStrangerTurnsOutToBeASpeaker(t *testing.T) {
 		f.in <- strangerSays(vip4)
 		f.take()
 		<-a.turned
-		a.SetSpeakers([]net.HardwareAddr{mac(strangerMAC)})
+		a.SetSpeakers([][6]byte{[6]byte(mac(strangerMAC))})
 		if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
 			t.Errorf("standing: %s, told: %d", got, len(a.turned))
 		}

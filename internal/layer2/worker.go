@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/steelyard-lb/steelyard/internal/layer2/group"
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
@@ -108,8 +109,8 @@ func (w *worker) speak(ctx context.Context, conn wire) error {
 // claimed addresses, and for IPv6 the memberships of the groups in which
 // neighbours ask.
 func (w *worker) announce(ctx context.Context, conn wire) error {
-	groups := newGroups(w.role.index)
-	defer groups.close()
+	groups := group.New(w.role.index)
+	defer groups.Close()
 	plan := neighbour.NewSchedule(w.proto.Gaps, neighbour.Refresh)
 	trials := neighbour.NewSchedule(neighbour.ProbeGaps(), neighbour.ProbeRefresh)
 	timer := time.NewTimer(0)
@@ -147,15 +148,15 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 
 // addresses returns the addresses that are claimed here, sorted, and which of
 // those that are this node's own are free and which on trial.
-func (w *worker) addresses() (all, free, tried []netip.Addr) {
+func (w *worker) addresses() (all []netip.Addr, free, tried []neighbour.Subject) {
 	for _, e := range w.claims.Load().on(w.role.link, w.role.family) {
 		all = append(all, e.addr)
 		switch {
 		case !e.own(w.role.link):
 		case e.holding.answers():
-			free = append(free, e.addr)
+			free = append(free, neighbour.Subject{Addr: e.addr, Round: e.round})
 		default:
-			tried = append(tried, e.addr)
+			tried = append(tried, neighbour.Subject{Addr: e.addr})
 		}
 	}
 	return all, free, tried
@@ -186,11 +187,15 @@ func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 // join sets the memberships, and returns why that was refused, "" if it was
 // not. It is no reason to stop: unicast questions, and on most switches
 // multicast ones, arrive all the same.
-func (w *worker) join(g *groups, addrs []netip.Addr, before string) string {
+func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) string {
 	if w.role.family != ipv6 {
 		return "" // IPv4 neighbours ask by broadcast
 	}
-	err := g.set(addrs)
+	solicited := make([]netip.Addr, len(addrs)) // those that end in the same 24 bits share one
+	for i, addr := range addrs {
+		solicited[i] = neighbour.SolicitedNode(addr)
+	}
+	err := g.Set(solicited)
 	w.count.joinFailed.Store(err != nil)
 	if err == nil {
 		return ""
@@ -219,8 +224,8 @@ func untilNext(retry bool, schedules ...*neighbour.Schedule) time.Duration {
 func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().claimed(t.Addr, w.role.link)
-		if h == nil {
-			continue // withdrawn just now
+		if h == nil || !h.current(w.pulse) {
+			continue // withdrawn just now, or about to be
 		}
 		if t.Before >= neighbour.Probes && h.pass(time.Now()) {
 			// All links announce it now, and somebody may want to tell.
@@ -242,7 +247,7 @@ func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
 func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().claimed(t.Addr, w.role.link)
-		if h == nil {
+		if h == nil || !h.current(w.pulse) {
 			continue
 		}
 		if h.forgive(func(s sighting) bool { return time.Since(s.last) > forget }) {
@@ -260,8 +265,8 @@ func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
 // sendAnnouncement returns how many frames it sent.
 func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err error) {
 	for _, f := range w.proto.Announce(addr, w.self) {
-		if w.claims.Load().claimed(addr, w.role.link) == nil {
-			break // withdrawn just now
+		if h := w.claims.Load().claimed(addr, w.role.link); h == nil || !h.current(w.pulse) {
+			break // withdrawn just now, or about to be
 		}
 		if err := w.send(conn, f); err != nil {
 			return n, err

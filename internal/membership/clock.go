@@ -25,7 +25,7 @@ func (c *core) tick(now time.Time) {
 				k.probed = now
 				c.inquire(question(name))
 			}
-		case !s.lost.IsZero() && !s.judged && !now.Before(s.lost.Add(answers)):
+		case !s.lost.IsZero() && !s.judged && !now.Before(s.lost.Add(Answers)):
 			c.judge(now, name)
 		case c.doubts(name) && !now.Before(s.down.Add(doubt)):
 			*s = sight{worked: s.worked, down: s.down, lost: now, doubted: true}
@@ -65,7 +65,7 @@ func (c *core) next() time.Time {
 				sooner(k.probed.Add(probing))
 			}
 		case !s.lost.IsZero() && !s.judged && c.standing(name) != Gone:
-			sooner(s.lost.Add(answers))
+			sooner(s.lost.Add(Answers))
 		case c.doubts(name):
 			sooner(s.down.Add(doubt))
 		}
@@ -132,7 +132,7 @@ func (c *core) tell(now time.Time, to []string, m message) {
 
 // view is what there is to know.
 func (c *core) view() View {
-	v := View{Isolated: c.isolated, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
+	v := View{Isolated: c.isolated, Accusations: c.charges, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
 	for _, name := range c.members {
 		v.Standing[name] = c.standing(name)
 		if c.facts[name] == nil && name != c.self {

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// answers is how long the other watchers have to say what they see.
-	answers = 100 * time.Millisecond
+	// Answers is how long the other watchers have to say what they see.
+	Answers = 100 * time.Millisecond
 	// gossip is how often neighbors tell each other what they know, so that a
 	// lost datagram does no lasting harm.
 	gossip = time.Second
@@ -52,8 +52,9 @@ type core struct {
 	inquired time.Time // when it was last asked whether anybody answers
 	touched  time.Time // since when somebody does again
 	gossiped time.Time
-	greeted  int  // the place among the members of who was greeted last
-	accused  bool // somebody holds this speaker for gone
+	greeted  int    // the place among the members of who was greeted last
+	accused  bool   // somebody holds this speaker for gone
+	charges  uint64 // how often somebody did
 
 	out     []letter
 	later   []delayed
@@ -67,6 +68,7 @@ type core struct {
 type known struct {
 	fact
 	until  time.Time // end of the hold
+	learnt time.Time
 	tell   time.Time // neighbors are told of a Present until then
 	probed time.Time
 	missed int
@@ -78,7 +80,9 @@ type sight struct {
 	up     bool
 	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
 	judged bool      // the time for answers is over
-	past   bool      // it is of an earlier life, until it is Up
+	past   bool      // it is of an earlier life, until it comes Up
+	ups    uint64    // how often it has come Up
+	since  time.Time // when it last did; zero unless it is Up
 
 	worked  bool      // it has been Up some time
 	down    time.Time // since when it is not Up
@@ -174,11 +178,14 @@ func (c *core) learn(now time.Time, f fact) {
 		return
 	}
 	before := c.standing(f.Member)
-	fresh := &known{fact: f, until: now.Add(f.Hold)}
+	fresh := &known{fact: f, until: now.Add(f.Hold), learnt: now}
 	if k == nil || k.Life != f.Life {
 		delete(c.votes, f.Member)
-		if s := c.sees[f.Member]; s != nil && !s.up {
-			*s = sight{past: true, worked: s.worked, down: now}
+		// One that has restarted within the detection time leaves a session behind
+		// that is Up still, and will expire.
+		restarted := k != nil && k.Standing == Restarting
+		if s := c.sees[f.Member]; s != nil && (!s.up || restarted && !s.since.After(k.learnt)) {
+			*s = sight{past: true, ups: s.ups, worked: s.worked, down: now}
 		}
 	}
 	if before != Present && f.Standing == Present {
@@ -250,6 +257,10 @@ func (c *core) accuse(now time.Time, f fact) {
 	}
 	c.life = max(c.life, f.Life+1) // who has not heard of this life holds an earlier one for gone
 	c.accused = true
+	if f.Standing == Gone {
+		c.charges++
+		c.stale = true
+	}
 	c.plead(now)
 }
 

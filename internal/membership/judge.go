@@ -6,19 +6,21 @@ import (
 	"time"
 )
 
-// watched takes over what an own session shows: whether it is Up, and whether
-// it was and nothing at all is heard of its peer any more.
-func (c *core) watched(now time.Time, name string, up, lost bool) {
+// watched takes over what an own session shows: whether it is Up, how often it
+// has come Up, and whether it was Up and nothing at all is heard of its peer any
+// more.
+func (c *core) watched(now time.Time, name string, up bool, ups uint64, lost bool) {
 	s := c.sees[name]
-	if s == nil || s.past && !up {
+	if s == nil || s.past && (!up || s.ups == ups) {
 		return
 	}
 	was := *s
 	switch {
+	case up && was.up && was.ups == ups:
 	case up:
-		*s = sight{up: true, worked: true}
+		*s = sight{up: true, ups: ups, since: now, worked: true}
 	case was.up:
-		*s = sight{worked: true, down: now}
+		*s = sight{ups: ups, worked: true, down: now}
 	}
 	switch {
 	case up || was.doubted:
@@ -76,7 +78,7 @@ func (c *core) judge(now time.Time, name string) {
 	case lost > 1 && 2*lost > len(c.ring.neighbors(name)):
 		c.declare(now, name)
 		return
-	case now.Before(s.lost.Add(answers)):
+	case now.Before(s.lost.Add(Answers)):
 		return // the others may yet say that they see it
 	}
 	s.judged = true

@@ -50,6 +50,8 @@ type View struct {
 	Watchers map[string][]string
 	// Isolated: this speaker hears no other, and nobody else either.
 	Isolated bool
+	// Accusations is how often another speaker held this one for gone.
+	Accusations uint64
 	// Sessions are the own ones, and Up how many of them are Up.
 	Sessions, Up int
 }
@@ -239,7 +241,7 @@ func (g *Group) look(c *core, addrs map[string]netip.Addr) {
 		// Nothing is heard of a peer that was here, and that did not say it ends the
 		// session on purpose.
 		lost := s.Status != bfd.Up && s.Ups > 0 && s.RemoteDiscr == 0 && s.LastOutage.RemoteStatus != bfd.AdminDown
-		c.watched(time.Now(), names[s.Session.Peer], s.Status == bfd.Up, lost)
+		c.watched(time.Now(), names[s.Session.Peer], s.Status == bfd.Up, s.Ups, lost)
 	}
 }
 

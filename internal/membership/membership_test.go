@@ -37,6 +37,11 @@ func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
 				w.plug("n2", true)
 				w.agree(4*time.Second, "")
 				w.stays(5*time.Second, "")
+				for name, node := range w.nodes {
+					if n := node.View().Accusations; (n > 0) != (name == "n2") {
+						t.Errorf("%s was held for gone %d times", name, n)
+					}
+				}
 			})
 		})
 	}
@@ -132,6 +137,27 @@ func TestARestartIsNoLoss(t *testing.T) {
 		w.meet()
 		w.stays(Hold, "")
 	})
+}
+
+// The sessions of its former life expire when the speaker is back already.
+func TestARestartThatIsShorterThanTheDetectionTime(t *testing.T) {
+	for _, n := range []int{2, 3, 9} {
+		for _, away := range []time.Duration{0, 100 * time.Millisecond, 390 * time.Millisecond, 420 * time.Millisecond, 900 * time.Millisecond} {
+			t.Run(fmt.Sprint(n, " nodes, ", away), func(t *testing.T) {
+				in(t, n, func(w *world) {
+					w.stop("n2")
+					time.Sleep(away)
+					w.again("n2")
+					w.agree(50*time.Millisecond, "", "n2")
+					w.stays(4*time.Second, "")
+					w.meet()
+					w.stays(Hold, "")
+					w.plug("n2", false)
+					w.agree(2*soon, " n2 Gone", "n2")
+				})
+			})
+		}
+	}
 }
 
 func TestASpeakerThatIsBackIsThereBeforeItsSessionsAre(t *testing.T) {
@@ -319,4 +345,23 @@ func TestWithoutAKeyNothingIsKnown(t *testing.T) {
 		}
 		w.meet()
 	})
+}
+
+// The wall clock, which lives are numbered by, is set back while a speaker is
+// down, or ahead: the others count on it all the same, and it is watched.
+func TestTheClockIsSetWhileASpeakerIsDown(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			in(t, 5, func(w *world) {
+				w.stop("n3")
+				w.agree(soon, " n3 Restarting", "n3")
+				w.clock = by
+				w.again("n3")
+				w.agree(5*time.Second, "")
+				w.stays(15*time.Second, "")
+				w.kill("n3")
+				w.agree(soon+time.Second, " n3 Gone", "n3")
+			})
+		})
+	}
 }

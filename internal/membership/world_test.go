@@ -30,6 +30,7 @@ type world struct {
 	mute    map[string]bool    // whose BFD packets are lost
 	loss    float64            // of the datagrams
 	gateway bool               // there is one
+	clock   time.Duration      // how much the wall clock was set ahead
 	dice    *rand.Rand
 }
 
@@ -63,7 +64,7 @@ func newWorld(t *testing.T, n int) *world {
 func (w *world) start(m Member) {
 	n := &node{world: w, addr: m.Addr, ended: make(chan struct{})}
 	log := slog.New(slog.DiscardHandler)
-	n.Group = New(m.Name, uint64(time.Now().UnixMilli()), bfd.New(wire{n}, log), post{n}, n, log)
+	n.Group = New(m.Name, uint64(time.Now().Add(w.clock).UnixMilli()), bfd.New(wire{n}, log), post{n}, n, log)
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	w.mu.Lock()

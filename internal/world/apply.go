@@ -113,7 +113,7 @@ func (e edit) apply(pointer any) error {
 	list := reflect.ValueOf(pointer).Elem()
 	wanted := e.obj.DeepCopy()
 	unstructured.RemoveNestedField(wanted.Object, "status")
-	modified, err := wanted.MarshalJSON()
+	modified, err := remembering(wanted)
 	if err != nil {
 		return err
 	}
@@ -141,6 +141,24 @@ func (e edit) apply(pointer any) error {
 	}
 	list.Index(i).Set(out.Elem())
 	return nil
+}
+
+// remembering returns an object as kubectl sends it: with an annotation that says
+// what was applied.
+func remembering(obj *unstructured.Unstructured) ([]byte, error) {
+	annotations := obj.GetAnnotations()
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	obj.SetAnnotations(annotations)
+	applied, err := obj.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[corev1.LastAppliedConfigAnnotation] = string(applied)
+	obj.SetAnnotations(annotations)
+	return obj.MarshalJSON()
 }
 
 // sameSpec reports whether two objects ask for the same.

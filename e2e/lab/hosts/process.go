@@ -38,6 +38,8 @@ type Process struct {
 	Argv []string `json:"argv"`
 	// Env is added to the table's.
 	Env []string `json:"env,omitempty"`
+	// Privileges are what it may do; nil: whatever root may.
+	Privileges *Privileges `json:"privileges,omitempty"`
 	// MakesHosts is for a process that makes namespaces itself.
 	MakesHosts bool `json:"makesHosts,omitempty"`
 	PID        int  `json:"pid"`
@@ -162,6 +164,9 @@ func (t Table) Spawn(p Process) error {
 		// ip netns exec gives mounts of its own as well, in which the
 		// namespaces that it makes would be seen by nobody else.
 		enter = []string{"nsenter", "--net=" + filepath.Join(folder, t.Prefix+p.Host), "--"}
+	}
+	if p.Privileges != nil {
+		enter = append(enter, p.Privileges.confine()...)
 	}
 	cmd := exec.Command(enter[0], append(enter[1:], p.Argv...)...)
 	cmd.Env = append(t.Env, p.Env...)

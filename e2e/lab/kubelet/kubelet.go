@@ -1,6 +1,7 @@
 // Package kubelet runs the Pods of all nodes of a rack: each Pod is a network
-// namespace with a cable to its node, and one process in it. There are no images, no
-// volumes and one container for each Pod. It decides when a Pod is ready; what runs
+// namespace with a cable to its node, and one process in it. There are no images (the
+// name of one stands for a program), one container for each Pod, and no volumes but
+// that of a Pod's own ServiceAccount. It decides when a Pod is ready; what runs
 // where is the scheduler's business.
 package kubelet
 
@@ -35,8 +36,15 @@ type Config struct {
 	// Table gives the prefix of namespaces, the logs and the environment.
 	Table hosts.Table
 	Nodes []Node
-	// Agnhost is the program that a Pod runs if it names none.
+	// Agnhost is the program that a Pod runs if its image has none.
 	Agnhost string
+	// Programs are those of images, by the image's name without registry and tag.
+	// One that is not there yet keeps its Pods waiting.
+	Programs map[string]string
+	// Server is where Pods find the API server, and CA the file of the
+	// authority that has signed for it.
+	Server netip.AddrPort
+	CA     string
 }
 
 // Node is one node to serve.

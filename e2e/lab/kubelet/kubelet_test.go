@@ -31,7 +31,7 @@ func TestPodAddressesAreUsedInTurn(t *testing.T) {
 
 func TestWhatAPodRuns(t *testing.T) {
 	cases := []struct {
-		name          string
+		name, image   string
 		command, args []string
 		want          []string
 	}{
@@ -39,11 +39,15 @@ func TestWhatAPodRuns(t *testing.T) {
 		{name: "arguments alone are agnhost's", args: []string{"pause"}, want: []string{"/bin/agnhost", "pause"}},
 		{name: "an image's agnhost is ours", command: []string{"/agnhost", "netexec"}, args: []string{"--http-port=80"}, want: []string{"/bin/agnhost", "netexec", "--http-port=80"}},
 		{name: "another command is this machine's", command: []string{"sleep"}, args: []string{"9"}, want: []string{"sleep", "9"}},
+		{name: "an image with a program of its own", image: "docker.io/library/traefik:v3", args: []string{"--ping"}, want: []string{"/bin/traefik", "--ping"}},
+		{name: "the same, with nothing said", image: "traefik", want: []string{"/bin/traefik"}},
+		{name: "the same, by its command", image: "traefik", command: []string{"/usr/local/bin/traefik"}, args: []string{"version"}, want: []string{"/bin/traefik", "version"}},
+		{name: "another command in it is this machine's", image: "traefik", command: []string{"sleep", "9"}, want: []string{"sleep", "9"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			obj := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Command: c.command, Args: c.args}}}}
-			p := &pod{kubelet: &kubelet{Config: Config{Agnhost: "/bin/agnhost"}}, obj: obj}
+			obj := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: c.image, Command: c.command, Args: c.args}}}}
+			p := &pod{kubelet: &kubelet{Config: Config{Agnhost: "/bin/agnhost", Programs: map[string]string{"traefik": "/bin/traefik"}}}, obj: obj}
 			if d := cmp.Diff(c.want, p.argv()); d != "" {
 				t.Error(d)
 			}

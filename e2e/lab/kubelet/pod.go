@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+	"github.com/steelyard-lb/steelyard/e2e/lab/programs"
 )
 
 // ReadyAnnotation set to "false" on a Pod makes it not ready, as a failing
@@ -36,6 +38,7 @@ type pod struct {
 	accepting bool          // its port has answered since cmd started
 	restarts  int32
 	started   metav1.Time       // of cmd
+	why       string            // no process runs
 	sent      *corev1.PodStatus // last written
 	retry     <-chan time.Time  // when to start the process again
 	grace     <-chan time.Time  // when to kill it; nil unless it is being deleted
@@ -60,7 +63,7 @@ func (p *pod) run(ctx context.Context) {
 		case <-time.After(time.Second):
 		}
 	}
-	p.start()
+	p.start(ctx)
 	p.loop(ctx)
 }
 
@@ -85,12 +88,12 @@ func (p *pod) loop(ctx context.Context) {
 		case <-p.grace:
 			p.signal(syscall.SIGKILL)
 		case <-p.exited:
-			p.cmd, p.exited, p.accepting = nil, nil, false
+			p.cmd, p.exited, p.accepting, p.why = nil, nil, false, "it ended"
 			p.retry = time.After(time.Second)
 		case <-p.retry:
 			p.retry = nil
 			p.restarts++
-			p.start()
+			p.start(ctx)
 		case <-soon:
 			p.accepting = p.accepting || p.accepts(ctx)
 		}
@@ -159,42 +162,76 @@ func (p *pod) tearDown() {
 	if err := hosts.Remove(p.Table.Prefix + p.host()); err != nil {
 		p.Log.Error("could not remove a Pod's namespace", "pod", p.obj.Name, "err", err)
 	}
+	if err := os.RemoveAll(p.accountFolder()); err != nil {
+		p.Log.Error("could not remove a Pod's account", "pod", p.obj.Name, "err", err)
+	}
 	if p.number != 0 {
 		p.node.free(p.number)
 	}
 }
 
 // argv is the process of the Pod's first container. There are no images: it is
-// agnhost, or a program of this machine if the container names a command.
+// the program that is built for the image's name, else agnhost, or a program of
+// this machine if the container names a command.
 func (p *pod) argv() []string {
 	c := p.obj.Spec.Containers[0]
 	argv := append(append([]string{}, c.Command...), c.Args...)
+	image := programs.ImageName(c.Image)
+	own, built := p.Programs[image]
+	if !built {
+		image, own = "agnhost", p.Agnhost
+	}
 	switch {
-	case len(argv) == 0:
-		return []string{p.Agnhost, "netexec", "--http-port=8080", "--udp-port=8080"}
+	case len(argv) == 0 && !built:
+		return []string{own, "netexec", "--http-port=8080", "--udp-port=8080"}
 	case len(c.Command) == 0:
-		return append([]string{p.Agnhost}, argv...)
-	case path.Base(argv[0]) == "agnhost":
-		argv[0] = p.Agnhost
+		return append([]string{own}, argv...)
+	case path.Base(argv[0]) == image:
+		argv[0] = own
 	}
 	return argv
 }
 
-// start starts the process, with the Pod's name as its host name.
-func (p *pod) start() {
-	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, p.obj.Name}, p.argv()...)
+// start starts the process, or sees to it that it is tried again.
+func (p *pod) start(ctx context.Context) {
+	p.started = metav1.Now()
+	if err := p.startProcess(ctx); err != nil {
+		p.Log.Error("could not start a Pod's process, trying again", "pod", p.obj.Name, "err", err)
+		p.why = err.Error()
+		p.retry = time.After(time.Second)
+	}
+}
+
+// startProcess starts the process, with the Pod's name as its host name and,
+// where client libraries look for it, the Pod's account.
+func (p *pod) startProcess(ctx context.Context) error {
+	program := p.argv()
+	if _, err := exec.LookPath(program[0]); err != nil {
+		image := programs.ImageName(p.obj.Spec.Containers[0].Image)
+		if program[0] == p.Programs[image] {
+			return fmt.Errorf("the program of image %s is not built: run \"rack build %[1]s\"", image)
+		}
+		return fmt.Errorf("find the Pod's program: %w", err)
+	}
+	enter, account := `hostname "$0" && shift && exec "$@"`, ""
+	if p.hasAccount() {
+		var err error
+		if account, err = p.writeAccount(ctx); err != nil {
+			return err
+		}
+		enter = mountAccount + enter
+	}
+	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", enter, p.obj.Name, account}, program...)
 	cmd := exec.Command("ip", argv...)
-	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+p.obj.Name)
+	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+p.obj.Name,
+		"KUBERNETES_SERVICE_HOST="+p.Server.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", p.Server.Port()))
 	for _, e := range p.obj.Spec.Containers[0].Env {
 		if e.ValueFrom == nil {
 			cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
 		}
 	}
-	p.started = metav1.Now()
 	if err := p.Table.Detach(cmd, "pods", p.obj.Namespace+"_"+p.obj.Name); err != nil {
-		p.Log.Error("could not start a Pod's process", "pod", p.obj.Name, "err", err)
-		p.retry = time.After(time.Second)
-		return
+		return err
 	}
 	exited := make(chan struct{})
 	go func() {
@@ -202,6 +239,7 @@ func (p *pod) start() {
 		_ = cmd.Wait() // however it ended, it is started again
 	}()
 	p.cmd, p.exited = cmd, exited
+	return nil
 }
 
 func (p *pod) signal(s syscall.Signal) {

@@ -1,5 +1,5 @@
-// Package programs builds the Kubernetes programs that a rack runs, once for
-// each version, from a Go module that pins them.
+// Package programs builds the programs that a rack runs and that are not ours,
+// once for each version, from Go modules that pin them.
 package programs
 
 import (
@@ -7,46 +7,105 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// program is one program to build from e2e/kube, and the time it took on
-// two cores when nothing was in Go's build cache.
-type program struct{ name, pkg, time string }
-
-var all = []program{
-	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", "3 min"},
-	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", "1 min"},
-	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", "10 s"},
-	{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", "10 s"},
-	{"kubectl", "k8s.io/kubernetes/cmd/kubectl", "30 s"},
-	{"agnhost", "k8s.io/kubernetes/test/images/agnhost", "10 s"},
-	{"etcd", "go.etcd.io/etcd/server/v3", "10 s"},
+// Set is the programs that one Go module of folder e2e pins.
+type Set struct {
+	// folder is the module's, in e2e; pin is the module whose version the
+	// programs have; stamp is the variable that tells a program its version.
+	folder, pin, stamp string
+	programs           []program
 }
 
-// version finds the version of Kubernetes in the text of e2e/kube/go.mod.
-var version = regexp.MustCompile(`(?m)^\s*(?:require )?k8s\.io/kubernetes (v\S+)`)
+// program is one program to build, and the time it took on two cores when
+// nothing was in Go's build cache.
+type program struct{ name, pkg, time string }
 
-// Build returns the folder of the programs that the Go module in folder module
-// pins, and builds those that are not there yet. It tells say of each build.
-func Build(ctx context.Context, module string, say func(string, ...any)) (string, error) {
-	text, err := os.ReadFile(filepath.Join(module, "go.mod"))
-	if err != nil {
-		return "", fmt.Errorf("read the version of Kubernetes: %w", err)
+// Kubernetes is what every rack runs.
+func Kubernetes() Set {
+	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
+		{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", "3 min"},
+		{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", "1 min"},
+		{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", "10 s"},
+		{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", "10 s"},
+		{"kubectl", "k8s.io/kubernetes/cmd/kubectl", "30 s"},
+		{"agnhost", "k8s.io/kubernetes/test/images/agnhost", "10 s"},
+		{"etcd", "go.etcd.io/etcd/server/v3", "10 s"},
+	}}
+}
+
+// images are the programs that Pods run beside agnhost: each by the name of its
+// image, built when it is asked for.
+func images() map[string]Set {
+	return map[string]Set{
+		"traefik": {"traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/pkg/version.Version", []program{
+			{"traefik", "github.com/traefik/traefik/v3/cmd/traefik", "10 min"},
+		}},
 	}
-	found := version.FindSubmatch(text)
+}
+
+// Image finds the programs of an image, whose name may have a registry, a tag
+// and a digest: docker.io/library/traefik:v3.
+func Image(image string) (Set, bool) {
+	set, ok := images()[ImageName(image)]
+	return set, ok
+}
+
+// ImageName is what is left of an image's name without registry, tag and digest.
+func ImageName(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	name, _, _ := strings.Cut(path.Base(image), ":")
+	return name
+}
+
+// Paths tells where the program of each image is, or will be once it is built.
+// e2e is the folder of that name, cache the folder that holds what Build returns.
+func Paths(e2e, cache string) (map[string]string, error) {
+	out := map[string]string{}
+	for name, set := range images() {
+		version, err := set.version(e2e)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = filepath.Join(cache, set.folder+"-"+version, name)
+	}
+	return out, nil
+}
+
+// version reads the version of the programs from their Go module.
+func (s Set) version(e2e string) (string, error) {
+	file := filepath.Join(e2e, s.folder, "go.mod")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the version of %s: %w", s.pin, err)
+	}
+	line := regexp.MustCompile(`(?m)^\s*(?:require )?` + regexp.QuoteMeta(s.pin) + ` (v\S+)`)
+	found := line.FindSubmatch(text)
 	if found == nil {
-		return "", fmt.Errorf("found no k8s.io/kubernetes in %s", filepath.Join(module, "go.mod"))
+		return "", fmt.Errorf("found no %s in %s", s.pin, file)
+	}
+	return string(found[1]), nil
+}
+
+// Build returns the folder of the programs, and builds those that are not there
+// yet. It tells say of each build. e2e is the folder of that name.
+func (s Set) Build(ctx context.Context, e2e string, say func(string, ...any)) (string, error) {
+	version, err := s.version(e2e)
+	if err != nil {
+		return "", err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find the cache folder: %w", err)
 	}
-	dir := filepath.Join(cache, "steelyard", "kube-"+string(found[1]))
-	if len(missing(dir)) == 0 {
+	dir := filepath.Join(cache, "steelyard", s.folder+"-"+version)
+	if len(s.missing(dir)) == 0 {
 		return dir, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -62,18 +121,18 @@ func Build(ctx context.Context, module string, say func(string, ...any)) (string
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock the cache: %w", err)
 	}
-	for _, p := range missing(dir) {
-		say("building %s %s (once; about %s) …", p.name, found[1], p.time)
-		if err := p.build(ctx, module, dir, string(found[1])); err != nil {
+	for _, p := range s.missing(dir) {
+		say("building %s %s (once; about %s) …", p.name, version, p.time)
+		if err := s.build(ctx, p, filepath.Join(e2e, s.folder), filepath.Join(dir, p.name), version); err != nil {
 			return "", err
 		}
 	}
 	return dir, nil
 }
 
-func missing(dir string) []program {
+func (s Set) missing(dir string) []program {
 	var programs []program
-	for _, p := range all {
+	for _, p := range s.programs {
 		if _, err := os.Stat(filepath.Join(dir, p.name)); err != nil {
 			programs = append(programs, p)
 		}
@@ -82,10 +141,9 @@ func missing(dir string) []program {
 }
 
 // build builds under another name first, so that a broken build never counts.
-func (p program) build(ctx context.Context, module, dir, version string) error {
-	output := filepath.Join(dir, p.name)
+func (s Set) build(ctx context.Context, p program, module, output, version string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", output+".new",
-		"-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+version, p.pkg)
+		"-ldflags=-s -w -X "+s.stamp+"="+version, p.pkg)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -2,21 +2,63 @@ package programs
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-func TestKubernetesVersionIsFoundInItsModule(t *testing.T) {
-	text, err := os.ReadFile("../../kube/go.mod")
+const e2e = "../.."
+
+func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
+	sets := images()
+	sets["kubernetes"] = Kubernetes()
+	for name, set := range sets {
+		version, err := set.version(e2e)
+		if err != nil || !strings.HasPrefix(version, "v") {
+			t.Errorf("%s: version %q, %v", name, version, err)
+		}
+		text, err := os.ReadFile(filepath.Join(e2e, set.folder, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range set.programs {
+			if !strings.Contains(string(text), "\t"+p.pkg+"\n") && !strings.Contains(string(text), "\ntool "+p.pkg+"\n") {
+				t.Errorf("%s/go.mod lists no tool %s", set.folder, p.pkg)
+			}
+		}
+	}
+}
+
+func TestAnImageIsKnownByItsLastName(t *testing.T) {
+	for image, want := range map[string]string{
+		"traefik":                            "traefik",
+		"traefik:v3.7":                       "traefik",
+		"localhost:5000/library/traefik":     "traefik",
+		"docker.io/library/traefik@sha256:0": "traefik",
+		"registry.k8s.io/e2e/agnhost:2.53":   "agnhost",
+	} {
+		if got := ImageName(image); got != want {
+			t.Errorf("%s is %q, want %q", image, got, want)
+		}
+	}
+	if _, ok := Image("docker.io/library/traefik:v3"); !ok {
+		t.Error("Traefik is not found")
+	}
+	if _, ok := Image("nginx"); ok {
+		t.Error("nginx is found, and nothing builds it")
+	}
+}
+
+func TestProgramsAreWhereBuildPutsThem(t *testing.T) {
+	paths, err := Paths(e2e, "/cache")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := version.FindSubmatch(text); v == nil || !strings.HasPrefix(string(v[1]), "v1.") {
-		t.Errorf("found %q in e2e/kube/go.mod, want v1.…", v)
+	version, err := images()["traefik"].version(e2e)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, p := range all {
-		if !strings.Contains(string(text), "\t"+p.pkg+"\n") {
-			t.Errorf("e2e/kube/go.mod lists no tool %s", p.pkg)
-		}
+	if want := "/cache/traefik-" + version + "/traefik"; paths["traefik"] != want {
+		t.Errorf("got %v, want %s", paths, want)
 	}
 }

@@ -102,7 +102,7 @@ func (h *hearing) tell(msg string, fields gobgplog.Fields) bool {
 		h.Unreached(n.why)
 	default:
 		h.told.Store(true)
-		h.Failed(n.why)
+		h.Failed(n.why, n.cause)
 	}
 	return true
 }

@@ -64,8 +64,9 @@ type Listener interface {
 	Reached(state SessionState, peerASN uint32)
 	// Unreached tells in plain words why there was no connection to the peer.
 	Unreached(why string)
-	// Failed tells in plain words why a session failed over its connection.
-	Failed(why string)
+	// Failed tells in plain words why a session failed over its connection, and
+	// the cause if it had been up ("": not known).
+	Failed(why string, cause Cause)
 	// Crashed tells that the server itself failed and should be replaced.
 	Crashed(why string)
 }

@@ -12,10 +12,29 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
+// Cause is why a session that was up was lost. Its text is API: metrics print it.
+type Cause string
+
+// The causes of a loss.
+const (
+	PathLost             Cause = "PathLost" // as BFD says
+	HoldTimerExpired     Cause = "HoldTimerExpired"
+	NotificationReceived Cause = "NotificationReceived"
+	NotificationSent     Cause = "NotificationSent"
+	ConnectionLost       Cause = "ConnectionLost" // without a NOTIFICATION
+	Unknown              Cause = "Unknown"
+)
+
+// Causes lists them all.
+func Causes() []Cause {
+	return []Cause{PathLost, HoldTimerExpired, NotificationReceived, NotificationSent, ConnectionLost, Unknown}
+}
+
 // news is an error of a session in plain words.
 type news struct {
 	why       string // "": no news, or another line tells it better
 	unreached bool   // nothing was heard from the router
+	cause     Cause  // of the loss, if the session was up; "": not known
 }
 
 // words tells the error that a log line of p's server is about. Messages and
@@ -24,19 +43,19 @@ func words(p announce.Peer, msg string, fields map[string]any) news {
 	switch msg {
 	case "failed to connect":
 		err, _ := fields["Error"].(error)
-		return news{dialWords(p, err), true}
+		return news{why: dialWords(p, err), unreached: true}
 	case "received notification":
 		code, _ := fields["Code"].(uint8)
 		subcode, _ := fields["Subcode"].(uint8)
 		reason, _ := fields["Communicated-Reason"].(string) // RFC 9003
-		return news{why: receivedWords(p, notification{code, subcode}, reason)}
+		return news{why: receivedWords(p, notification{code, subcode}, reason), cause: NotificationReceived}
 	case "sent notification":
 		if code, _ := fields["Code"].(uint8); code == bgp.BGP_ERROR_HOLD_TIMER_EXPIRED {
 			return news{} // of a session that was up: told by the line before
 		}
-		return news{why: sentWords(p, fields)}
+		return news{why: sentWords(p, fields), cause: NotificationSent}
 	case "hold timer expired":
-		return news{why: "hold timer expired: the router was silent for the whole hold time"}
+		return news{why: "hold timer expired: the router was silent for the whole hold time", cause: HoldTimerExpired}
 	case "state changed":
 		if fmt.Sprint(fields["new"]) == bgp.BGP_FSM_IDLE.String() {
 			return downNews(p, fmt.Sprint(fields["old"]), fmt.Sprint(fields["reason"]))
@@ -80,17 +99,17 @@ func dialWords(p announce.Peer, err error) string {
 func downNews(p announce.Peer, state, reason string) news {
 	switch {
 	case reason == "read-failed" && state == bgp.BGP_FSM_ESTABLISHED.String():
-		return news{why: "the router closed the connection without a NOTIFICATION"}
+		return news{why: "the router closed the connection without a NOTIFICATION", cause: ConnectionLost}
 	case reason == "read-failed":
-		return news{"the router closed the connection before the session was up: " +
-			"it may not know this node as a peer, or still be waiting after an error", true}
+		return news{unreached: true, why: "the router closed the connection before the session was up: " +
+			"it may not know this node as a peer, or still be waiting after an error"}
 	case reason == "invalid-msg" && state != bgp.BGP_FSM_ESTABLISHED.String():
 		// gobgp throws away a NOTIFICATION that comes before the session is
 		// up, so a guess must do.
 		return news{why: fmt.Sprintf("the router refused our OPEN; its log knows why. "+
 			"Most often that is \"bad peer AS\": it expects another AS number than our %d", p.LocalASN)}
 	case reason == "write-failed":
-		return news{why: "sending to the router failed: it reads nothing, or the connection broke"}
+		return news{why: "sending to the router failed: it reads nothing, or the connection broke", cause: ConnectionLost}
 	}
 	return news{}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +72,30 @@ func TestWords(t *testing.T) {
 	}
 }
 
+func TestTheCauseOfALoss(t *testing.T) {
+	for _, c := range []struct {
+		msg    string
+		fields map[string]any
+		want   Cause
+	}{
+		{"received notification", map[string]any{"Code": uint8(6), "Subcode": uint8(2)}, NotificationReceived},
+		{"sent notification", map[string]any{"Code": uint8(3), "Subcode": uint8(1)}, NotificationSent},
+		{"sent notification", map[string]any{"Code": uint8(4), "Subcode": uint8(0)}, ""}, // the line before has told it
+		{"hold timer expired", nil, HoldTimerExpired},
+		{"state changed", map[string]any{"old": "BGP_FSM_ESTABLISHED", "new": "BGP_FSM_IDLE", "reason": "read-failed"}, ConnectionLost},
+		{"state changed", map[string]any{"old": "BGP_FSM_ESTABLISHED", "new": "BGP_FSM_IDLE", "reason": "write-failed"}, ConnectionLost},
+		{"state changed", map[string]any{"old": "BGP_FSM_OPENSENT", "new": "BGP_FSM_IDLE", "reason": "read-failed"}, ""},
+		{"failed to connect", map[string]any{"Error": errors.New("odd")}, ""},
+	} {
+		if got := words(announce.Peer{}, c.msg, c.fields).cause; got != c.want {
+			t.Errorf("%s %v: cause %q, want %q", c.msg, c.fields, got, c.want)
+		}
+		if c.want != "" && !slices.Contains(Causes(), c.want) {
+			t.Errorf("Causes lacks %q", c.want)
+		}
+	}
+}
+
 func TestNotificationNames(t *testing.T) {
 	for n, want := range map[notification]string{
 		{1, 0}: "message header error", {2, 6}: "unacceptable hold time", {2, 5}: "OPEN message error, subcode 5",
@@ -89,9 +114,9 @@ type told struct{ lines []string }
 func (l *told) Reached(s SessionState, asn uint32) {
 	l.lines = append(l.lines, fmt.Sprint(s, " ", asn))
 }
-func (l *told) Unreached(why string) { l.lines = append(l.lines, "unreached") }
-func (l *told) Failed(why string)    { l.lines = append(l.lines, "failed") }
-func (l *told) Crashed(why string)   { l.lines = append(l.lines, "crashed: "+why) }
+func (l *told) Unreached(why string)       { l.lines = append(l.lines, "unreached") }
+func (l *told) Failed(why string, _ Cause) { l.lines = append(l.lines, "failed") }
+func (l *told) Crashed(why string)         { l.lines = append(l.lines, "crashed: "+why) }
 
 func TestLogger(t *testing.T) {
 	var out strings.Builder

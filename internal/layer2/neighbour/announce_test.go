@@ -57,6 +57,14 @@ type said struct {
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+func subjects(addrs ...netip.Addr) []Subject {
+	var out []Subject
+	for _, a := range addrs {
+		out = append(out, Subject{Addr: a})
+	}
+	return out
+}
+
 // simulate lets a schedule run from a time to another, always woken in time.
 func simulate(s *Schedule, from, to time.Duration) []said {
 	var all []said
@@ -86,7 +94,7 @@ func TestScheduleOfOneAddress(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			s := NewSchedule(c.gaps, Refresh)
-			s.Set(start, []netip.Addr{addr4})
+			s.Set(start, subjects(addr4))
 			var got []time.Duration
 			for _, e := range simulate(s, 0, 130*time.Second) {
 				got = append(got, e.At)
@@ -104,7 +112,7 @@ func TestScheduleChanges(t *testing.T) {
 	step := func(name string, addrs []netip.Addr, to time.Duration, want []said) {
 		t.Helper()
 		from := to - 50*ms
-		s.Set(start.Add(from), addrs)
+		s.Set(start.Add(from), subjects(addrs...))
 		if diff := cmp.Diff(want, simulate(s, from, to), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -117,9 +125,25 @@ func TestScheduleChanges(t *testing.T) {
 	step("and goes on from there", []netip.Addr{addr4}, 450*ms, []said{{400 * ms, addr4}})
 }
 
+// Another round begins the turns of an address anew, and of no other.
+func TestScheduleRounds(t *testing.T) {
+	other := netip.MustParseAddr("192.0.2.101")
+	s := NewSchedule([]time.Duration{100 * ms}, Refresh)
+	s.Set(start, subjects(addr4, other))
+	simulate(s, 0, time.Second)
+	again := []Subject{{Addr: addr4, Round: 1}, {Addr: other}}
+	for range 2 { // the same again says nothing
+		s.Set(start.Add(time.Second), again)
+	}
+	want := []said{{1000 * ms, addr4}, {1100 * ms, addr4}}
+	if diff := cmp.Diff(want, simulate(s, time.Second, 3*time.Second), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
 func TestScheduleWokenLateKeepsTheGap(t *testing.T) {
 	s := NewSchedule(NDP().Gaps, Refresh)
-	s.Set(start, []netip.Addr{addr6})
+	s.Set(start, subjects(addr6))
 	late := start.Add(900 * ms)
 	s.Take(late)
 	if at, _ := s.Next(); at.Sub(late) < time.Second {
@@ -135,9 +159,9 @@ func TestScheduleIsPaced(t *testing.T) {
 		addrs = append(addrs, a)
 	}
 	s := NewSchedule(NDP().Gaps, Refresh)
-	s.Set(start, addrs[:4000])
+	s.Set(start, subjects(addrs[:4000]...))
 	all := simulate(s, 0, 63*time.Second) // in the midst of the first refresh
-	s.Set(start.Add(63*time.Second), addrs)
+	s.Set(start.Add(63*time.Second), subjects(addrs...))
 	all = append(all, simulate(s, 63*time.Second, 100*time.Second)...)
 
 	times := map[netip.Addr][]time.Duration{}
@@ -181,7 +205,7 @@ func TestScheduleIsPaced(t *testing.T) {
 // A trial's turns are counted, so that the third probe is known as such.
 func TestScheduleCountsTurns(t *testing.T) {
 	s := NewSchedule(ProbeGaps(), ProbeRefresh)
-	s.Set(start, []netip.Addr{addr4})
+	s.Set(start, subjects(addr4))
 	type turn struct {
 		At     time.Duration
 		Before int

@@ -31,10 +31,16 @@ type Turn struct {
 	Before int // how many turns it had before; beyond the gaps it doesn't count on
 }
 
+// Subject is an address that gets turns.
+type Subject struct {
+	Addr  netip.Addr
+	Round uint64 // another one makes the address new again
+}
+
 // turn is one address's next turn.
 type turn struct {
-	addr netip.Addr
-	at   time.Time
+	Subject
+	at time.Time
 }
 
 // NewSchedule returns a schedule of nothing, with these pauses between the
@@ -48,15 +54,15 @@ func NewSchedule(gaps []time.Duration, every time.Duration) *Schedule {
 
 // Set says which addresses get turns. Those that are new are due at
 // once, those that are left out never again, and the others keep their turns.
-func (s *Schedule) Set(now time.Time, addrs []netip.Addr) {
-	live := make(map[netip.Addr]*turn, len(addrs))
-	for _, addr := range addrs {
-		t, ok := s.live[addr]
-		if !ok {
-			t = &turn{addr: addr, at: now}
+func (s *Schedule) Set(now time.Time, subjects []Subject) {
+	live := make(map[netip.Addr]*turn, len(subjects))
+	for _, subject := range subjects {
+		t, ok := s.live[subject.Addr]
+		if !ok || t.Round != subject.Round {
+			t = &turn{Subject: subject, at: now}
 			s.queues[0] = append(s.queues[0], t)
 		}
-		live[addr] = t
+		live[subject.Addr] = t
 	}
 	s.live = live
 }
@@ -94,7 +100,7 @@ func (s *Schedule) Take(now time.Time) []Turn {
 			if t == nil || t.at.After(now) {
 				break
 			}
-			batch = append(batch, Turn{Addr: t.addr, Before: i})
+			batch = append(batch, Turn{Addr: t.Addr, Before: i})
 			s.queues[i] = s.queues[i][1:]
 			// Counted from now, not from when it was due: a late announcement
 			// must not come too close to the next one.
@@ -111,7 +117,7 @@ func (s *Schedule) Take(now time.Time) []Turn {
 // head returns the first turn in a queue of an address still to be announced.
 func (s *Schedule) head(i int) *turn {
 	q := s.queues[i]
-	for len(q) > 0 && s.live[q[0].addr] != q[0] {
+	for len(q) > 0 && s.live[q[0].Addr] != q[0] {
 		q = q[1:]
 	}
 	s.queues[i] = q

@@ -1,4 +1,10 @@
-package layer2
+// Package group keeps the memberships of IPv6 multicast groups on one link.
+// Groups are joined at IPv6 level, by sockets that receive nothing: then the
+// kernel sends MLD reports, which snooping switches need, and sets the NIC's
+// filter.
+//
+// It does not know which groups are for whom.
+package group
 
 import (
 	"errors"
@@ -6,31 +12,27 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
-// groups keeps the memberships of the solicited-node multicast groups on one
-// link (RFC 4291 section 2.7.1). They are joined at IPv6 level, by sockets
-// that receive nothing: then the kernel sends MLD reports, which snooping
-// switches need, and sets the NIC's filter. Addresses that end in the same 24
-// bits share a group.
-type groups struct {
+// Memberships are those on one link. Make one with New, and close it.
+type Memberships struct {
 	index   int                // of the interface
 	joined  map[netip.Addr]int // the socket that joined it
 	sockets []int
 }
 
-func newGroups(index int) *groups {
-	return &groups{index: index, joined: map[netip.Addr]int{}}
+// New returns no memberships, on the interface of that index.
+func New(index int) *Memberships {
+	return &Memberships{index: index, joined: map[netip.Addr]int{}}
 }
 
-// set joins the groups of these addresses and leaves all others. It stops at
-// the first that the kernel refuses, for it would refuse the next ones too.
-func (g *groups) set(addrs []netip.Addr) error {
-	wanted := make(map[netip.Addr]bool, len(addrs))
-	for _, addr := range addrs {
-		wanted[neighbour.SolicitedNode(addr)] = true
+// Set joins these groups, of which some may be the same, and leaves all others.
+// It stops at the first that the kernel refuses, for it would refuse the next
+// ones too.
+func (g *Memberships) Set(groups []netip.Addr) error {
+	wanted := make(map[netip.Addr]bool, len(groups))
+	for _, group := range groups {
+		wanted[group] = true
 	}
 	for group, fd := range g.joined {
 		if wanted[group] {
@@ -45,7 +47,7 @@ func (g *groups) set(addrs []netip.Addr) error {
 			continue
 		}
 		if err := g.join(group); err != nil {
-			return fmt.Errorf("join the solicited-node groups on interface %d: %w", g.index, err)
+			return fmt.Errorf("join multicast groups on interface %d: %w", g.index, err)
 		}
 	}
 	return nil
@@ -53,7 +55,7 @@ func (g *groups) set(addrs []netip.Addr) error {
 
 // join finds a socket with room, the newest first, or opens another: the
 // kernel's optmem_max allows each some hundred or thousand memberships.
-func (g *groups) join(group netip.Addr) error {
+func (g *Memberships) join(group netip.Addr) error {
 	for i := len(g.sockets) - 1; i >= 0; i-- {
 		err := g.joinBy(g.sockets[i], group)
 		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.ENOBUFS) {
@@ -72,7 +74,7 @@ func (g *groups) join(group netip.Addr) error {
 	return nil
 }
 
-func (g *groups) joinBy(fd int, group netip.Addr) error {
+func (g *Memberships) joinBy(fd int, group netip.Addr) error {
 	err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, g.request(group))
 	if err == nil {
 		g.joined[group] = fd
@@ -80,12 +82,12 @@ func (g *groups) joinBy(fd int, group netip.Addr) error {
 	return err
 }
 
-func (g *groups) request(group netip.Addr) *unix.IPv6Mreq {
+func (g *Memberships) request(group netip.Addr) *unix.IPv6Mreq {
 	return &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(g.index)}
 }
 
-// close leaves all groups.
-func (g *groups) close() {
+// Close leaves all groups.
+func (g *Memberships) Close() {
 	for _, fd := range g.sockets {
 		_ = unix.Close(fd)
 	}

@@ -1,0 +1,24 @@
+{{/* The labels that find the Pods of a program; they can't change once installed. */}}
+{{- define "steelyard.labels" -}}
+app.kubernetes.io/name: steelyard
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+
+{{/* The reference of a program's image; takes a list of the root and the program's name. */}}
+{{- define "steelyard.image" -}}
+{{- $root := index . 0 -}}
+{{- $program := index . 1 -}}
+{{- $image := $root.Values.image -}}
+{{- $built := printf "%ssteelyard-%s:%s" (ternary "" (printf "%s/" (trimSuffix "/" $image.registry)) (empty $image.registry)) $program (default $root.Chart.AppVersion $image.tag) -}}
+{{- default $built (index $root.Values $program).image -}}
+{{- end }}
+
+{{/* Flags that both programs have. */}}
+{{- define "steelyard.flags" -}}
+{{- with .Values.loadBalancerClass }}
+- --load-balancer-class={{ . }}
+{{- end }}
+{{- if ne .Values.logLevel "INFO" }}
+- --log-level={{ .Values.logLevel }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/schema"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// report is what is wrong with files.
+type report struct {
+	Objects  int      `json:"objects"` // that were checked
+	Findings []remark `json:"findings"`
+}
+
+// remark is one thing that is wrong.
+type remark struct {
+	File     string   `json:"file"` // and line
+	Object   string   `json:"object"`
+	Severity severity `json:"severity"`
+	Reason   string   `json:"reason"`
+	Message  string   `json:"message"`
+	order    [2]int   // of the document, and of its line
+}
+
+// severity says how bad a remark is.
+type severity string
+
+const (
+	// refusedBy means that the API server would not take the object.
+	refusedBy severity = "error"
+	// notReady means that it would, and the object would not do what it says.
+	notReady severity = "warning"
+)
+
+// The reasons of remarks, beside those of conditions.
+const (
+	reasonRefused      = "Refused"      // by the schema or a rule of its kind
+	reasonUnknownField = "UnknownField" // the API server would drop it
+	reasonUnknownKind  = "UnknownKind"
+	reasonSlip         = "UnknownAnnotation"
+)
+
+func lint(t *tool) *cobra.Command {
+	var files []string
+	c := &cobra.Command{
+		Use:   "lint -f FILE…",
+		Short: "Check files without a cluster",
+		Long: `Check files without a cluster: what the API server would refuse, fields that it
+would drop, objects that would not be Ready, Services that ask for what can't be
+read or had, and annotations that mean nothing.
+
+All files are checked together, as if they were the whole configuration: an object
+that they name and do not hold is reported as not found. Secrets are taken for
+good. That no pool serves a Service is reported only if the files hold a pool.
+
+Exit code 0: nothing was found; 1: a file could not be read; 2: something was found.`,
+		Example: `  kubectl steelyard lint -f steelyard/
+  helm template … | kubectl steelyard lint -f -`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or - (standard input) to check; may be repeated")
+	if err := c.MarkFlagRequired("filename"); err != nil {
+		panic(err) // the flag is not there
+	}
+	return t.command(c, func(context.Context, []string) (answer, error) {
+		docs, err := t.documents(files)
+		if err != nil {
+			return nil, err
+		}
+		return t.lintAll(docs)
+	})
+}
+
+// linter checks documents one by one, and then together.
+type linter struct {
+	checker *schema.Checker
+	world   world.World
+	docs    map[string]int // places of documents by kind and name
+	refused map[int]bool   // by place: the document is refused, and that is all there is to say
+	report  report
+	all     []document
+}
+
+func (t *tool) lintAll(docs []document) (answer, error) {
+	checker, err := schema.New()
+	if err != nil {
+		return nil, err
+	}
+	dialect, err := t.dialect()
+	if err != nil {
+		return nil, err
+	}
+	l := linter{checker: checker, docs: map[string]int{}, refused: map[int]bool{}, all: docs, report: report{Findings: []remark{}}}
+	l.world.Now, l.world.Dialect = t.now(), dialect
+	for i, d := range docs {
+		if err := t.settle(d); err != nil {
+			return nil, err
+		}
+		l.one(i, d)
+	}
+	l.together()
+	slices.SortStableFunc(l.report.Findings, func(a, b remark) int {
+		return cmp.Or(cmp.Compare(a.order[0], b.order[0]), cmp.Compare(a.order[1], b.order[1]))
+	})
+	return l.report, nil
+}
+
+// find enters a remark on a field of a document.
+func (l *linter) find(doc int, path string, s severity, reason, format string, args ...any) {
+	d := l.all[doc]
+	place := d.place(path)
+	var line int
+	if _, err := fmt.Sscanf(place[strings.LastIndex(place, ":")+1:], "%d", &line); err != nil {
+		panic(err) // a place ends in a line
+	}
+	l.report.Findings = append(l.report.Findings, remark{
+		File: place, Object: d.GetKind() + " " + d.GetName(), Severity: s, Reason: reason, Message: fmt.Sprintf(format, args...), order: [2]int{doc, line},
+	})
+}
+
+// one checks a document by itself, and adds it to the world. There it counts as
+// far as it can be read even if it is refused, so that others that name it are
+// not blamed.
+func (l *linter) one(i int, d document) {
+	gvk := d.GroupVersionKind()
+	switch {
+	case l.checker.Knows(gvk):
+		l.report.Objects++
+		refused, dropped := l.checker.Check(d.Unstructured)
+		for _, field := range dropped {
+			l.find(i, field, notReady, reasonUnknownField, "there is no field %s: the API server drops it", field)
+		}
+		for _, e := range refused {
+			l.find(i, e.Field, refusedBy, reasonRefused, "%v", e)
+		}
+		l.refused[i] = len(refused) > 0
+	case gvk.Group == v1beta1.Group:
+		l.report.Objects++
+		l.find(i, "kind", refusedBy, reasonUnknownKind, "there is no kind %s in %s", gvk.Kind, d.GetAPIVersion())
+		return
+	case gvk.Kind == "Service" && d.GetAPIVersion() == "v1":
+		l.report.Objects++
+		l.service(i, d)
+	}
+	name := d.GetKind() + " " + d.GetNamespace() + "/" + d.GetName()
+	if first, twice := l.docs[name]; twice {
+		l.find(i, "metadata.name", notReady, "Duplicate", "%s has this object, too: the last one applied counts", l.all[first].place(""))
+	}
+	l.docs[name] = i
+	if _, err := l.world.Apply(d.Unstructured); err != nil && !l.refused[i] {
+		l.find(i, "", refusedBy, reasonRefused, "%v", err)
+	}
+}
+
+// service checks what a Service asks for by itself.
+func (l *linter) service(i int, d document) {
+	var svc corev1.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.Object, &svc); err != nil {
+		l.find(i, "spec", refusedBy, reasonRefused, "%v", err)
+		return
+	}
+	for _, name := range intent.UnknownAnnotations(&svc) {
+		l.find(i, "metadata.annotations["+name+"]", notReady, reasonSlip, "annotation %s means nothing: %s", name, suggestion(name))
+	}
+	for name := range svc.Annotations {
+		prefix, _, _ := strings.Cut(name, "/")
+		if isForeign(prefix) && !slices.Contains(l.world.Dialect, prefix) {
+			l.find(i, "metadata.annotations["+name+"]", notReady, reasonSlip,
+				"annotation %s counts only if the controller runs with --compat-annotations=metallb.io (then give lint the same flag)", name)
+		}
+	}
+}
+
+// isForeign reports whether a prefix is MetalLB's.
+func isForeign(prefix string) bool {
+	known, err := intent.DialectOf("metallb.io")
+	return err == nil && slices.Contains(known, prefix)
+}
+
+// together checks what depends on several objects.
+func (l *linter) together() {
+	thought := l.world.Think()
+	for ref, v := range thought.Checked.Verdicts {
+		i, ok := l.docs[ref.Kind+" /"+ref.Name]
+		if !ok || l.refused[i] {
+			continue
+		}
+		if v.Reason != "" {
+			field, _, _ := strings.Cut(v.Message, ": ")
+			if !strings.HasPrefix(field, "spec") {
+				field = ""
+			}
+			l.find(i, field, notReady, v.Reason, "%s", v.Message)
+		}
+		for _, field := range v.NoEffect {
+			l.find(i, field, notReady, v1beta1.ReasonNoEffectYet, "%s does nothing in this version", field)
+		}
+	}
+	for place, g := range thought.Grants {
+		r := thought.Requests[place]
+		depends := g.Reason != ipam.InvalidRequest && g.Reason != ipam.RequestConflict
+		i, ok := l.docs["Service "+r.Service.String()]
+		if !ok || g.Reason == "" || depends && len(thought.Pools) == 0 {
+			continue
+		}
+		l.find(i, "metadata.name", notReady, string(g.Reason), "%s", g.Message)
+	}
+}
+
+// dialect returns the annotations that count by the flags alone.
+func (t *tool) dialect() (intent.Dialect, error) {
+	if t.compat == unset {
+		return nil, nil
+	}
+	d, err := intent.DialectOf(t.compat)
+	if err != nil {
+		return nil, fmt.Errorf("--compat-annotations: %w", err)
+	}
+	return d, nil
+}
+
+func (r report) clean() bool { return len(r.Findings) == 0 }
+
+func (r report) draw(p *pen) {
+	for _, f := range r.Findings {
+		style := warnOne
+		if f.Severity == refusedBy {
+			style = badOne
+		}
+		p.line(bold(f.File), plain(": "), piece{string(f.Severity), style}, plainf(": %s: %s ", f.Object, f.Message), dimmed("["+f.Reason+"]"))
+	}
+	if len(r.Findings) == 0 {
+		p.line(plainf("%s checked: ", counted(r.Objects, "object")), good("nothing to say"))
+		return
+	}
+	p.line(plainf("%s checked: ", counted(r.Objects, "object")), bad(counted(len(r.Findings), "finding")))
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// overlapNodes is how many nodes a condition names.
+const overlapNodes = 3
+
+// overlap tells on which nodes an older peer has the session to the same router,
+// as their speakers say: where two peers meet depends on the nodes' labels, which
+// the objects alone don't show. Empty: on none.
+func overlap(peer string, sessions []v1beta1.BGPSession) (reason, message string) {
+	nodes := map[string][]string{} // by the older peer
+	for _, x := range sessions {
+		if x.Status.Peer == peer && x.Status.YieldsTo != "" {
+			nodes[x.Status.YieldsTo] = append(nodes[x.Status.YieldsTo], x.Status.Node)
+		}
+	}
+	if len(nodes) == 0 {
+		return "", ""
+	}
+	var told []string
+	for _, older := range slices.Sorted(maps.Keys(nodes)) {
+		told = append(told, fmt.Sprintf("on %s the older BGPPeer %q is for the same router", some(nodes[older]), older))
+	}
+	return v1beta1.ReasonOverlaps, strings.Join(told, "; ") + "; no session is held for this one there: delete one of them, or give them different nodeSelectors"
+}
+
+// some names a few nodes, and counts the rest.
+func some(nodes []string) string {
+	slices.Sort(nodes)
+	if rest := len(nodes) - overlapNodes; rest > 0 {
+		return fmt.Sprintf("%s and %d more nodes", strings.Join(nodes[:overlapNodes], ", "), rest)
+	}
+	return strings.Join(nodes, ", ")
+}

@@ -1,0 +1,116 @@
+package layer2
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+)
+
+// rivalMAC is of another node's speaker.
+const rivalMAC = "02:00:00:00:00:0c"
+
+func TestWhoIsARival(t *testing.T) {
+	theirs := announce.Claim{Addr: netip.MustParseAddr(vip4), As: []announce.Disguise{{Link: "n0", MAC: [6]byte(mac(nodeMAC))}}}
+	for _, c := range []struct {
+		name  string
+		claim announce.Claim
+		frame []byte
+		want  bool
+	}{
+		{"who announces an address of ours", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4}.arp(), true},
+		{"who answers for one", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4, target: "192.0.2.1", edit: set(21, 2)}.arp(), true},
+		{"not who asks for it", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC}.arp(), false},
+		{"not a stranger", announce.Claim{Addr: netip.MustParseAddr(vip4)}, strangerSays(vip4), false},
+		{"not who stands in for us, and tells our MAC", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: nodeMAC, source: vip4}.arp(), false},
+		{"not the heir of an address that this node only still answers for", theirs, question{mac: rivalMAC, source: vip4}.arp(), false},
+		{"not who has an address of nobody here", announce.Claim{Addr: netip.MustParseAddr("192.0.2.110")}, question{mac: rivalMAC, source: vip4}.arp(), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onFake(t, Options{Defend: true}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
+				a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC)), [6]byte(mac(nodeMAC))})
+				a.Set([]announce.Claim{c.claim})
+				f.lately(5 * time.Second)
+				f.in <- c.frame
+				f.lately(time.Millisecond)
+				got := a.Rivals()
+				if (len(got) == 1) != c.want || (len(a.contested) == 1) != c.want || (a.Stats()[0].Rivals == 1) != c.want {
+					t.Errorf("rivals: %v; told: %d, counted %d; want one: %t", got, len(a.contested), a.Stats()[0].Rivals, c.want)
+				}
+				if len(got) == 1 && (got[0].Addr.String() != vip4 || net.HardwareAddr(got[0].MAC[:]).String() != rivalMAC) {
+					t.Errorf("rival %+v", got[0])
+				}
+			})
+		})
+	}
+}
+
+func TestRivalOfIPv6(t *testing.T) {
+	onFake(t, Options{}, ipv6, func(t *testing.T, a *Announcer, f *fakeWire) {
+		a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
+		a.Set(claimsFor(vip6))
+		f.lately(5 * time.Second)
+		f.in <- neighbour.NDP().Announce(netip.MustParseAddr(vip6), neighbour.Station{MAC: mac(rivalMAC)})[0]
+		f.lately(time.Millisecond)
+		if got := a.Rivals(); len(got) != 1 || got[0].Addr.String() != vip6 {
+			t.Errorf("rivals: %v", got)
+		}
+	})
+}
+
+// A series lasts as long as no pause is too long, and is told of at intervals.
+func TestRivalsAreForgotten(t *testing.T) {
+	var r rivals
+	addr, start := netip.MustParseAddr(vip4), time.Unix(1000, 0)
+	tell := func(at time.Duration) string {
+		told := r.hear(addr, mac(rivalMAC), start.Add(at))
+		v := r.lately(start.Add(at))[0]
+		return fmt.Sprint(told, " ", v.First.Sub(start), " ", v.Last.Sub(start))
+	}
+	for _, c := range []struct {
+		at   time.Duration
+		want string
+	}{
+		{0, "true 0s 0s"},
+		{rivalPause / 2, "false 0s 100ms"},
+		{rivalPause, "true 0s 200ms"},
+		{rivalPause + RivalMemory, "true 3.2s 3.2s"},
+	} {
+		if got := tell(c.at); got != c.want {
+			t.Errorf("at %v: %s, want %s", c.at, got, c.want)
+		}
+	}
+	if got := r.lately(start.Add(rivalPause + 2*RivalMemory)); len(got) != 0 || len(r.heard) != 0 {
+		t.Errorf("long after: %v", got)
+	}
+}
+
+// A claim's next round is announced as if it were new; the others are not.
+func TestAnotherRoundIsAnnounced(t *testing.T) {
+	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
+		claims := claimsFor(vip4, "192.0.2.110")
+		a.Set(claims)
+		f.lately(5 * time.Second)
+		claims[0].Round = 7
+		a.Set(claims)
+		expect(t, "another round", "5s "+announce1+"\n5s "+announce2+"\n5.1s "+announce1+"\n5.1s "+announce2, f.lately(300*time.Millisecond))
+		f.lately(5 * time.Second)
+		a.Set(claims)
+		expect(t, "the same round", "", f.lately(time.Second))
+	})
+}
+
+func TestWireRival(t *testing.T) {
+	onWire(t, func(w *rig) {
+		tap := w.tap("c0", neighbour.ARP())
+		w.SetSpeakers([][6]byte{[6]byte(mac(clientMAC))})
+		w.Set(claimsFor(vip4))
+		w.until("the address is announced", func() bool { return w.sum(ipv4).Announced > 0 })
+		tap.send(neighbour.ARP().Announce(netip.MustParseAddr(vip4), neighbour.Station{MAC: mac(clientMAC)})[0])
+		w.until("the rival was heard", func() bool { return len(w.Rivals()) == 1 && w.sum(ipv4).Rivals == 1 })
+	})
+}

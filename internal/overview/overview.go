@@ -1,0 +1,246 @@
+// Package overview makes a page that shows at a glance what Steelyard does and
+// what needs attention: pools, layer-2 addresses, BGP sessions, speakers, Services.
+//
+// It decides nothing. All that it shows is what the objects say of themselves, so
+// every replica of the controller shows the same; and it shows nothing of Secrets.
+package overview
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// Objects is what the page is made from. Nothing in it is changed.
+type Objects struct {
+	Pools    []v1beta1.IPAddressPool
+	Others   []Configured // configuration objects of all other kinds
+	Claims   []v1beta1.L2Claim
+	Sessions []v1beta1.BGPSession
+	Speakers []v1beta1.Speaker
+	Services []*corev1.Service // those that Steelyard serves
+}
+
+// Configured is what a configuration object says of itself.
+type Configured struct {
+	Kind, Name string
+	Conditions []metav1.Condition
+}
+
+// Scene is who shows the page, and when.
+type Scene struct {
+	Now     time.Time
+	Replica string
+	Leads   bool          // this replica is the one that assigns addresses
+	Refresh time.Duration // how often the page loads itself anew; 0: never
+}
+
+// most is how many rows of a table are shown: a page, unlike kubectl, must stay
+// small enough for a browser.
+const most = 300
+
+// page is what the template shows.
+type page struct {
+	Scene
+	Style                               any
+	Summary                             string
+	Problems                            table[problem]
+	Pools                               table[pool]
+	Claims                              table[claim]
+	Sessions                            table[session]
+	Speakers                            table[speaker]
+	Services, Addresses, Up, Registered int
+}
+
+// table is rows, of which there may be too many.
+type table[T any] struct {
+	Rows   []T
+	Hidden int    // rows left out
+	Kind   string // what kubectl calls them
+}
+
+func tableOf[T any](kind string, rows []T) table[T] {
+	shown := min(len(rows), most)
+	return table[T]{Rows: rows[:shown], Hidden: len(rows) - shown, Kind: kind}
+}
+
+// Mark is how well something is. Its text is shown beside its colour.
+type Mark struct {
+	Class string // good, bad or wait
+	Text  string
+}
+
+func good(text string) Mark { return Mark{"good", text} }
+func bad(text string) Mark  { return Mark{"bad", text} }
+func wait(text string) Mark { return Mark{"wait", text} }
+
+// Sign is a shape for those who can't tell the colours apart.
+func (m Mark) Sign() string {
+	switch m.Class {
+	case "good":
+		return "✓"
+	case "bad":
+		return "✗"
+	}
+	return "!"
+}
+
+// problem is something that needs attention.
+type problem struct {
+	Kind, Name string
+	Mark       Mark
+	Message    string
+}
+
+// claim is a layer-2 address.
+type claim struct {
+	Address, Node   string
+	Links, Services []string
+	Since           *metav1.Time
+	Mark            Mark
+}
+
+// session is a BGP session.
+type session struct {
+	Node, Peer string
+	Mark       Mark
+	BFD        string
+	Routes     int32
+	Since      *metav1.Time
+	Error      string
+}
+
+// speaker is a node's speaker.
+type speaker struct {
+	Node      string
+	Mark      Mark
+	Links     []string
+	Addresses int32
+	Up, Total int32 // sessions
+	Version   string
+	Since     *metav1.Time
+}
+
+// pageOf works out what to show.
+func pageOf(o Objects, scene Scene) page {
+	p := page{Scene: scene, Services: len(o.Services)}
+	p.Pools = poolsOf(o.Pools)
+	p.Claims = claimsOf(o.Claims)
+	p.Sessions = sessionsOf(o.Sessions)
+	p.Speakers = speakersOf(o.Speakers)
+	p.Problems = problemsOf(o)
+	for _, svc := range o.Services {
+		p.Addresses += len(svc.Status.LoadBalancer.Ingress)
+	}
+	for _, s := range o.Sessions {
+		p.Registered++
+		if s.Status.State == established {
+			p.Up++
+		}
+	}
+	return p
+}
+
+const established = "Established" // RFC 4271 section 8.2.2
+
+func claimsOf(claims []v1beta1.L2Claim) table[claim] {
+	sorted := make([]*v1beta1.L2Claim, len(claims))
+	for i := range claims {
+		sorted[i] = &claims[i]
+	}
+	slices.SortFunc(sorted, func(a, b *v1beta1.L2Claim) int {
+		return byAddress(string(a.Spec.Address), string(b.Spec.Address))
+	})
+	rows := make([]claim, len(sorted))
+	for i, c := range sorted {
+		rows[i] = claim{
+			Address: string(c.Spec.Address), Node: c.Spec.Node, Services: c.Status.Services, Since: c.Status.Since, Mark: markOfClaim(c),
+		}
+		for _, l := range c.Status.Links {
+			rows[i].Links = append(rows[i].Links, l.Name)
+		}
+	}
+	return tableOf("l2claims", rows)
+}
+
+func markOfClaim(c *v1beta1.L2Claim) Mark {
+	switch {
+	case meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionConflict):
+		return bad("Conflict")
+	case meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionAnnounced):
+		return good("Announced")
+	}
+	return wait("Not announced")
+}
+
+// byAddress puts addresses in their order, IPv4 first, and what is none last.
+func byAddress(a, b string) int {
+	x, err1 := netip.ParseAddr(a)
+	y, err2 := netip.ParseAddr(b)
+	if err1 != nil || err2 != nil {
+		return cmp.Or(cmp.Compare(fmt.Sprint(err1 != nil), fmt.Sprint(err2 != nil)), strings.Compare(a, b))
+	}
+	return x.Compare(y)
+}
+
+func sessionsOf(sessions []v1beta1.BGPSession) table[session] {
+	rows := make([]session, len(sessions))
+	for i, s := range sessions {
+		rows[i] = session{
+			Node: s.Status.Node, Peer: s.Status.Peer, BFD: s.Status.BFD, Since: s.Status.Since, Error: s.Status.LastError,
+			Mark: bad(cmp.Or(s.Status.State, "Unknown")),
+		}
+		if s.Status.State == established {
+			rows[i].Mark = good(established)
+		}
+		if s.Status.Prefixes != nil {
+			rows[i].Routes = s.Status.Prefixes.Advertised
+		}
+	}
+	slices.SortFunc(rows, func(a, b session) int {
+		return cmp.Or(strings.Compare(a.Peer, b.Peer), strings.Compare(a.Node, b.Node))
+	})
+	return tableOf("bgpsessions", rows)
+}
+
+func speakersOf(speakers []v1beta1.Speaker) table[speaker] {
+	rows := make([]speaker, len(speakers))
+	for i := range speakers {
+		s := &speakers[i]
+		rows[i] = speaker{Node: s.Name, Mark: markOfSpeaker(s), Addresses: s.Status.Addresses, Version: s.Status.Version, Since: s.Status.Since}
+		if n := s.Status.Sessions; n != nil {
+			rows[i].Up, rows[i].Total = n.Established, n.Total
+		}
+		for _, l := range s.Status.Links {
+			name := l.Name
+			if !l.Up {
+				name += " (down)"
+			}
+			rows[i].Links = append(rows[i].Links, name)
+		}
+	}
+	slices.SortFunc(rows, func(a, b speaker) int { return strings.Compare(a.Node, b.Node) })
+	return tableOf("speakers", rows)
+}
+
+func markOfSpeaker(s *v1beta1.Speaker) Mark {
+	is := func(condition string) bool { return meta.IsStatusConditionTrue(s.Status.Conditions, condition) }
+	switch {
+	case is(v1beta1.ConditionIsolated):
+		return bad("Isolated")
+	case is(v1beta1.ConditionRestarting):
+		return wait("Restarting")
+	case is(v1beta1.ConditionReady):
+		return good("Ready")
+	}
+	return bad("Not ready")
+}

@@ -1,0 +1,251 @@
+package overview
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// noon is when the pages of the tests are made.
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) *metav1.Time { t := metav1.NewTime(noon.Add(-d)); return &t }
+
+// says is a condition.
+func says(kind, reason, message string, yes bool) metav1.Condition {
+	c := metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+	if yes {
+		c.Status = metav1.ConditionTrue
+	}
+	return c
+}
+
+func poolWith(name string, v4, v6 *v1beta1.PoolUsage, conditions ...metav1.Condition) v1beta1.IPAddressPool {
+	return v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1beta1.IPAddressPoolStatus{IPv4: v4, IPv6: v6, Conditions: conditions}}
+}
+
+func usageFor(assigned, capacity, available string) *v1beta1.PoolUsage {
+	return &v1beta1.PoolUsage{Assigned: assigned, Capacity: capacity, Available: available}
+}
+
+func claimOf(address, node string, since time.Duration, services []string, conditions ...metav1.Condition) v1beta1.L2Claim {
+	return v1beta1.L2Claim{
+		ObjectMeta: metav1.ObjectMeta{Name: strings.ReplaceAll(address, ":", "-")},
+		Spec:       v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(address), Node: node},
+		Status: v1beta1.L2ClaimStatus{
+			Node: node, Links: []v1beta1.ClaimLink{{Name: "eth0", MAC: "02:00:00:00:00:01"}}, Services: services, Since: ago(since), Conditions: conditions,
+		},
+	}
+}
+
+func sessionTo(peer, node, state, bfd, failure string, routes int32) v1beta1.BGPSession {
+	return v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{
+		Node: node, Peer: peer, State: state, Since: ago(3*time.Hour + 12*time.Minute), BFD: bfd, LastError: failure, Prefixes: &v1beta1.PrefixCount{Advertised: routes},
+	}}
+}
+
+func speakerOn(node string, link bool, conditions ...metav1.Condition) v1beta1.Speaker {
+	return v1beta1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: node}, Status: v1beta1.SpeakerStatus{
+		Links: []v1beta1.SpeakerLink{{Name: "eth0", MAC: "02:00:00:00:00:01", Up: link}}, Addresses: 3, Sessions: &v1beta1.SessionCount{Established: 1, Total: 2},
+		Version: "v1.0.0", Since: ago(30 * time.Hour), Conditions: conditions,
+	}}
+}
+
+func serviceNamed(name string, ips []string, conditions ...metav1.Condition) *corev1.Service {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+	for _, ip := range ips {
+		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+	}
+	svc.Status.Conditions = conditions
+	return svc
+}
+
+// trouble has something of everything.
+func trouble() Objects {
+	ready, announced := says(v1beta1.ConditionReady, "Accepted", "", true), says(v1beta1.ConditionAnnounced, "Announced", "", true)
+	o := Objects{
+		Pools: []v1beta1.IPAddressPool{
+			poolWith("web", usageFor("93", "100", "7"), usageFor("12", "18446744073709551616", "18446744073709551604"), ready),
+			poolWith("edge", usageFor("4", "4", "0"), nil, ready),
+			poolWith("spare", nil, nil, says(v1beta1.ConditionReady, "Overlaps", `192.0.2.0/28 is in IPAddressPool "web", which is older`, false)),
+			poolWith("new", usageFor("0", "1048576", "1048576"), nil),
+		},
+		Others: []Configured{
+			{"BGPPeer", "tor-b", []metav1.Condition{says(v1beta1.ConditionReady, "NotFound", `no Secret "tor-b" in namespace steelyard-system`, false)}},
+			{"BFDProfile", "fast", []metav1.Condition{ready, says(v1beta1.ConditionInEffect, "NoEffectYet", "accepted, but without any effect in this version: echoMode", false)}},
+			{"L2Advertisement", "lan", []metav1.Condition{ready}},
+		},
+		Claims: []v1beta1.L2Claim{
+			claimOf("2001:db8::a", "node-2", 26*time.Hour, []string{"shop/web"}, announced),
+			claimOf("192.0.2.100", "node-1", 3*time.Hour, []string{"shop/web", "shop/web-udp"}, announced),
+			claimOf("192.0.2.20", "node-3", 40*time.Second, []string{"shop/cart"}, says(v1beta1.ConditionAnnounced, "AddressInUse", "", false),
+				says(v1beta1.ConditionConflict, "AddressInUse", "02:42:ac:11:00:02 on link eth0 of node-3 has the address, too", true)),
+			claimOf("192.0.2.21", "node-3", 2*time.Second, nil),
+		},
+		Sessions: []v1beta1.BGPSession{
+			sessionTo("tor-a", "node-2", "Established", "Up", "", 12),
+			sessionTo("tor-a", "node-1", "Established", "Up", "", 12),
+			sessionTo("tor-b", "node-1", "Active", "Down", `the router sent NOTIFICATION "administrative shutdown", saying "back at <script>alert(1)</script>"`, 0),
+		},
+		Speakers: []v1beta1.Speaker{
+			speakerOn("node-1", true, ready), speakerOn("node-2", false, ready),
+			speakerOn("node-3", true, ready, says(v1beta1.ConditionIsolated, "CutOff", "it hears no other speaker, and no gateway answers; so it answers for nothing", true)),
+			speakerOn("node-4", true, says(v1beta1.ConditionRestarting, "Restarting", "", true)),
+			speakerOn("node-5", true, says(v1beta1.ConditionReady, "Stopped", "", false)),
+		},
+		Services: []*corev1.Service{
+			serviceNamed("web", []string{"192.0.2.100", "2001:db8::a"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.100 of IPAddressPool "web"`, true)),
+			serviceNamed("cart", []string{"192.0.2.20"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.20 of IPAddressPool "web"; nobody announces 192.0.2.20: no L2Advertisement or BGPAdvertisement covers it`, true)),
+			serviceNamed("queue", nil, says(v1beta1.ConditionAllocated, "PoolExhausted", `every address of IPAddressPool "edge" is taken`, false)),
+			serviceNamed("fresh", nil),
+		},
+	}
+	return o
+}
+
+// quiet has no problem.
+func quiet() Objects {
+	o := trouble()
+	return Objects{Pools: o.Pools[:1], Claims: o.Claims[:2], Sessions: o.Sessions[:2], Speakers: o.Speakers[:1], Services: o.Services[:1]}
+}
+
+func TestProblemsAreNamedWorstFirst(t *testing.T) {
+	var got []string
+	for _, p := range problemsOf(trouble()).Rows {
+		got = append(got, fmt.Sprintf("%s %s %s %s: %.30s", p.Mark.Class, p.Mark.Text, p.Kind, p.Name, p.Message))
+	}
+	want := []string{
+		`bad NotFound BGPPeer tor-b: no Secret "tor-b" in namespace`,
+		`bad Active BGPSession node-1 to tor-b: the router sent NOTIFICATION "`,
+		`bad Overlaps IPAddressPool spare: 192.0.2.0/28 is in IPAddressPo`,
+		`bad AddressInUse L2Claim 192.0.2.20: 02:42:ac:11:00:02 on link eth0`,
+		`bad PoolExhausted Service shop/queue: every address of IPAddressPool`,
+		`bad CutOff Speaker node-3: it hears no other speaker, and`,
+		`bad Not ready Speaker node-5: It has stopped, or has not sta`,
+		`wait NoEffectYet BFDProfile fast: accepted, but without any effe`,
+		`wait Full IPAddressPool edge: Every IPv4 address is assigned`,
+		`wait Assigned, but Service shop/cart: nobody announces 192.0.2.20: n`,
+		`wait Pending Service shop/fresh: The controller has not said an`,
+		`wait LinkDown Speaker node-2: Link eth0 is down, or has no c`,
+		`wait Restarting Speaker node-4: Its node keeps its addresses m`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want -, have +:\n%s", d)
+	}
+	if rows := problemsOf(quiet()).Rows; len(rows) > 0 {
+		t.Errorf("of what is well: %v", rows)
+	}
+}
+
+func TestPoolsTellTheirUse(t *testing.T) {
+	var got []string
+	for _, p := range poolsOf(trouble().Pools).Rows {
+		got = append(got, fmt.Sprintf("%s %s: %s of %s, %s free, %s %s, %s, bar %.0f", p.Name, p.Family, p.Assigned, p.Capacity, p.Free, p.Share, p.Fullness, p.Mark.Text, p.Percent))
+	}
+	want := []string{
+		"edge IPv4: 4 of 4, 0 free, 100 % full, Ready, bar 100",
+		"new IPv4: 0 of 1,048,576, 1,048,576 free, 0 % , Not judged yet, bar 0",
+		"spare :  of ,  free,  , Overlaps, bar 0",
+		"web IPv4: 93 of 100, 7 free, 93 % nearly full, Ready, bar 93",
+		"web IPv6: 12 of 1.8 × 10¹⁹, 1.8 × 10¹⁹ free, less than 1 % , Ready, bar 0",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want -, have +:\n%s", d)
+	}
+}
+
+func TestNumbersCanBeReadAtAGlance(t *testing.T) {
+	for in, want := range map[string]string{
+		"0": "0", "999": "999", "1000": "1,000", "1048576": "1,048,576", "16777216": "1.7 × 10⁷", "340282366920938463463374607431768211456": "3.4 × 10³⁸",
+		"": "?", "many": "many",
+	} {
+		if got := short(in); got != want {
+			t.Errorf("%q is shown as %q, want %q", in, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{-time.Minute: "0 s", 59 * time.Second: "59 s", 61 * time.Second: "1 min 1 s", 3*time.Hour + 12*time.Minute: "3 h 12 min", 50 * time.Hour: "2 d 2 h"} {
+		if got := age(noon, ago(d)); got != want {
+			t.Errorf("%s ago is %q, want %q", d, got, want)
+		}
+	}
+	if got := age(noon, nil); got != "–" {
+		t.Errorf("an unknown time is %q", got)
+	}
+}
+
+func TestAddressesAreInTheirOrder(t *testing.T) {
+	var got []string
+	for _, c := range claimsOf(trouble().Claims).Rows {
+		got = append(got, c.Address+" "+c.Mark.Text)
+	}
+	want := []string{"192.0.2.20 Conflict", "192.0.2.21 Not announced", "192.0.2.100 Announced", "2001:db8::a Announced"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want -, have +:\n%s", d)
+	}
+}
+
+// render returns the page of o.
+func render(t *testing.T, o Objects, scene Scene) string {
+	t.Helper()
+	r, err := NewRenderer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := r.Render(o, scene)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestThePageEscapesWhatOthersWrote(t *testing.T) {
+	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>'` + "{{.}}"
+	c := says(v1beta1.ConditionReady, evil, evil, false)
+	page := render(t, Objects{
+		Pools:    []v1beta1.IPAddressPool{poolWith(evil, usageFor(evil, evil, evil), usageFor("1", "2", evil), c)},
+		Others:   []Configured{{evil, evil, []metav1.Condition{c}}},
+		Claims:   []v1beta1.L2Claim{claimOf(evil, evil, 0, []string{evil}, says(v1beta1.ConditionConflict, evil, evil, true))},
+		Sessions: []v1beta1.BGPSession{sessionTo(evil, evil, evil, evil, evil, 1)},
+		Speakers: []v1beta1.Speaker{{ObjectMeta: metav1.ObjectMeta{Name: evil}, Status: v1beta1.SpeakerStatus{Version: evil, Links: []v1beta1.SpeakerLink{{Name: evil}}}}},
+		Services: []*corev1.Service{serviceNamed(evil, nil, says(v1beta1.ConditionAllocated, evil, evil, false))},
+	}, Scene{Now: noon, Replica: evil})
+	if strings.Contains(page, "<script") || strings.Contains(page, "<img") {
+		t.Error("the page has a script or an image")
+	}
+	if !strings.Contains(page, "&lt;script&gt;") {
+		t.Error("what was written is not shown at all")
+	}
+}
+
+func TestAPageOfThousandsStaysSmall(t *testing.T) {
+	var o Objects
+	for i := range 20_000 {
+		o.Claims = append(o.Claims, claimOf(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), "n", 0, nil))
+		o.Services = append(o.Services, serviceNamed(fmt.Sprint("s", i), nil))
+	}
+	page := render(t, o, Scene{Now: noon})
+	if len(page) > 500_000 {
+		t.Errorf("it has %d bytes", len(page))
+	}
+	for _, want := range []string{"19700 more are not shown: <code>kubectl get l2claims</code>", "19700 more are not shown.", "more than 300 things need attention"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+}
+
+func TestThePageOfAnEmptyClusterSaysWhatIsMissing(t *testing.T) {
+	page := render(t, Objects{}, Scene{Now: noon, Replica: "controller-7", Leads: true})
+	for _, want := range []string{"nothing needs attention", "No IPAddressPool yet", "No address is announced", "No node has a BGP session", "No speaker has ever started", "controller-7, the replica that assigns"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+}

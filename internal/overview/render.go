@@ -1,0 +1,77 @@
+package overview
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+)
+
+// Renderer writes pages. Make one with NewRenderer.
+type Renderer struct {
+	template *template.Template
+	policy   string
+}
+
+// NewRenderer returns a Renderer.
+func NewRenderer() (*Renderer, error) {
+	t, err := template.New("page").Funcs(template.FuncMap{
+		"age":   age,
+		"join":  func(words []string) string { return strings.Join(words, ", ") },
+		"bar":   func(percent float64) string { return fmt.Sprintf("%.1f", percent) },
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	}).Parse(pageHTML)
+	if err != nil {
+		return nil, fmt.Errorf("parse the page: %w", err)
+	}
+	sum := sha256.Sum256([]byte(pageCSS))
+	return &Renderer{t, fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		base64.StdEncoding.EncodeToString(sum[:]))}, nil
+}
+
+// Policy is the Content-Security-Policy that the page lives by: nothing but its
+// own style sheet, no script, no frame around it.
+func (r *Renderer) Policy() string { return r.policy }
+
+// Render returns the page.
+func (r *Renderer) Render(o Objects, scene Scene) ([]byte, error) {
+	p := pageOf(o, scene)
+	p.Style = template.CSS(pageCSS)
+	var out bytes.Buffer
+	if err := r.template.Execute(&out, p); err != nil {
+		return nil, fmt.Errorf("render the page: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// age is how long ago something was, in its two largest units.
+func age(now time.Time, then *metav1.Time) string {
+	if then == nil || then.IsZero() {
+		return "–"
+	}
+	d := max(now.Sub(then.Time), 0)
+	day := 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}
