@@ -37,9 +37,10 @@ build: ## build all programs into bin/
 	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
 
 .PHONY: generate
-generate: ## regenerate what is derived: deep copies, CRDs, manifests from the chart, the table of metrics, the operator's alerts
+generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
 	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
 	cd charts && go run ./generate
+	go run ./docs/generate
 	go test $(TAGS) -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
 
 .PHONY: lint

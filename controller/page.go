@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,11 +31,19 @@ const (
 	pageRefresh = 10 * time.Second
 	// pagePatience is how long a page may wait for the caches.
 	pagePatience = 5 * time.Second
+	// leasePatience is how long it may wait for the API server's word on the Leases.
+	leasePatience = time.Second
+	// clockSkew is by how much the clocks of nodes may differ: a Lease is told to
+	// have lapsed so much later.
+	clockSkew = 20 * time.Second
 )
 
-// pages serves the page of package overview, on every replica. It reads caches only.
+// pages serves the page of package overview, on every replica. It reads caches only,
+// but for the speakers' Leases: who watches them hears of each renewal, and few
+// look at the page.
 type pages struct {
 	read     func(context.Context) (overview.Objects, error)
+	leases   func(context.Context) ([]coordinationv1.Lease, error) // of the speakers, past the cache
 	scene    func() overview.Scene
 	renderer *overview.Renderer
 	log      *slog.Logger
@@ -59,6 +70,11 @@ func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica st
 	}
 	p := &pages{
 		read: r.overview,
+		leases: func(ctx context.Context) ([]coordinationv1.Lease, error) {
+			var list coordinationv1.LeaseList
+			err := r.direct.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels{cluster.LabelLease: "speaker"})
+			return list.Items, err
+		},
 		scene: func() overview.Scene {
 			return overview.Scene{Now: time.Now(), Replica: replica, Leads: r.leading() != nil}
 		},
@@ -99,6 +115,22 @@ func (r *reconciler) overview(ctx context.Context) (overview.Objects, error) {
 		}
 	}
 	return out, nil
+}
+
+// silent returns the nodes whose speakers have let their Leases lapse, and when
+// they last renewed them. Of one that was released its Speaker object tells.
+func silent(leases []coordinationv1.Lease, now time.Time) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, l := range leases {
+		if l.Spec.HolderIdentity == nil || l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil {
+			continue
+		}
+		lasts := time.Duration(*l.Spec.LeaseDurationSeconds)*time.Second + clockSkew
+		if renewed := l.Spec.RenewTime.Time; now.Sub(renewed) > lasts {
+			out[*l.Spec.HolderIdentity] = renewed
+		}
+	}
+	return out
 }
 
 // configured returns what the configuration objects say of themselves; pools are
@@ -167,6 +199,14 @@ func (p *pages) page(ctx context.Context, refresh time.Duration) ([]byte, error)
 	}
 	scene := p.scene()
 	scene.Refresh = refresh
+	asking, cancel := context.WithTimeout(ctx, leasePatience)
+	defer cancel()
+	if leases, err := p.leases(asking); err != nil {
+		p.log.Debug("can't list the speakers' Leases", "err", err)
+		objects.Away = cmp.Or(string(apierrors.ReasonForError(err)), "no answer")
+	} else {
+		objects.Silent = silent(leases, scene.Now)
+	}
 	html, err := p.renderer.Render(objects, scene)
 	if err != nil {
 		return nil, err

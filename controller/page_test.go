@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -26,6 +27,9 @@ func newPages(t *testing.T, read func(context.Context) (overview.Objects, error)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", &pages{
+		leases: func(context.Context) ([]coordinationv1.Lease, error) {
+			return nil, errors.New("connection refused to 10.0.0.1")
+		},
 		read: read, renderer: renderer, log: slog.New(slog.DiscardHandler),
 		scene: func() overview.Scene { return overview.Scene{Now: time.Now(), Replica: "here"} },
 	})
@@ -77,6 +81,9 @@ func TestThePageIsServedSafely(t *testing.T) {
 			t.Errorf("GET %s: %d", target, got)
 		}
 	}
+	if body := w.Body.String(); !strings.Contains(body, "may be old") || strings.Contains(body, "10.0.0.1") {
+		t.Error("it does not say that the API server is away, or says more than it should")
+	}
 	if got := ask(pages, "POST", "/").Code; got != http.StatusMethodNotAllowed {
 		t.Errorf("POST /: %d", got)
 	}
@@ -99,6 +106,20 @@ func TestThePageIsMadeAtMostOnceASecond(t *testing.T) {
 			t.Errorf("made %d times in 2.5 s, want 3", reads)
 		}
 	})
+}
+
+func TestASpeakerWhoseLeaseHasLapsedIsSilent(t *testing.T) {
+	now := time.Now()
+	lease := func(node string, renewed time.Duration) coordinationv1.Lease {
+		at, lasts := metav1.NewMicroTime(now.Add(-renewed)), int32(3)
+		return coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &node, RenewTime: &at, LeaseDurationSeconds: &lasts}}
+	}
+	released := lease("c", time.Hour)
+	released.Spec.HolderIdentity = nil
+	got := silent([]coordinationv1.Lease{lease("a", 3*time.Second+clockSkew), lease("b", 4*time.Second+clockSkew), released, {}}, now)
+	if _, is := got["b"]; len(got) != 1 || !is {
+		t.Errorf("silent are %v, want b", got)
+	}
 }
 
 func TestAPageThatCannotBeReadIsUnavailable(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,20 +22,32 @@ type capture struct {
 }
 
 // said matches a frame that says who has an address: its sender's MAC, and the
-// address.
-var said = regexp.MustCompile(`^\S+ (\S+) > .*(?:Reply|Announcement|tell|tgt is) ([0-9a-f.:]+?)(?:,| is-at|$)`)
+// address. A reply names the MAC itself, which is another one if somebody
+// answers in the place of a node that restarts.
+var (
+	said    = regexp.MustCompile(`^\S+ (\S+) > .*(?:Announcement|tell|tgt is) ([0-9a-f.:]+?)(?:,|$)`)
+	replied = regexp.MustCompile(`Reply ([0-9.]+) is-at ([0-9a-f:]+)`)
+)
 
-// holders returns the MACs that said they have the address, sorted.
-func (c *capture) holders(addr string) []string {
+// turns returns the MACs that were said to have the address, in the order in
+// which they were, each as often as that began.
+func (c *capture) turns(addr string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	macs := map[string]bool{}
+	var macs []string
 	for _, l := range c.lines {
-		if m := said.FindStringSubmatch(l); m != nil && m[2] == addr {
-			macs[m[1]] = true
+		if m := replied.FindStringSubmatch(l); m != nil && m[1] == addr {
+			macs = append(macs, m[2])
+		} else if m := said.FindStringSubmatch(l); m != nil && m[2] == addr {
+			macs = append(macs, m[1])
 		}
 	}
-	return slices.Sorted(maps.Keys(macs))
+	return slices.Compact(macs)
+}
+
+// holders returns the MACs that were said to have the address, sorted.
+func (c *capture) holders(addr string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(c.turns(addr))))
 }
 
 // record listens on a host until the story ends.
@@ -84,10 +95,12 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// holders prints the MACs that said they have an address since record began.
-func (s *story) holders(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 || s.heard == nil {
-		ts.Fatalf("usage: holders ADDRESS, after record")
+// heardOf returns the command that prints what tell knows of an address.
+func (s *story) heardOf(tell func(*capture, string) []string) command {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 || s.heard == nil {
+			ts.Fatalf("usage: holders ADDRESS, or turns ADDRESS, after record")
+		}
+		fmt.Fprint(ts.Stdout(), strings.Join(tell(s.heard, args[0]), " "))
 	}
-	fmt.Fprint(ts.Stdout(), strings.Join(s.heard.holders(args[0]), " "))
 }

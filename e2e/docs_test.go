@@ -17,9 +17,13 @@ import (
 // TestDocs runs what the pages of docs tell a reader to run, page by page, from
 // top to bottom (page_test.go tells how blocks are marked).
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	byRack := map[description][]page{}
 	var order []description
 	for _, p := range pages(t) {
+		if !p.runs() {
+			continue
+		}
 		if byRack[p.rack] == nil {
 			order = append(order, p.rack)
 		}
@@ -31,22 +35,31 @@ func TestDocs(t *testing.T) {
 			name = itsOwn
 		}
 		t.Run(name, func(t *testing.T) {
-			rack := *prefix + "own"
+			inLane(t)
+			rack := readersRack(t, d)
 			for _, p := range byRack[d] {
 				title, err := filepath.Rel("../docs", strings.TrimSuffix(p.path, ".md"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !p.runs() {
-					continue
-				}
-				if d != "" {
-					rack = rackFor(t, d)
-				}
 				t.Run(title, func(t *testing.T) { runPage(t, rack, p, title) })
 			}
 		})
 	}
+}
+
+// readersRack returns the name of a rack for pages, apart from those of stories,
+// which may run at the same time. It starts the rack, unless its pages do so.
+func readersRack(t *testing.T, d description) string {
+	name := *prefix + "d" + strings.TrimPrefix(d.name(), *prefix)
+	run(t, nil, "rack", "down", "--name", name) // what an aborted run left
+	if !*keep {
+		t.Cleanup(func() { run(t, nil, "rack", "down", "--name", name) })
+	}
+	if d != "" {
+		run(t, nil, "rack", append([]string{"up", "--name", name}, strings.Fields(string(d))...)...)
+	}
+	return name
 }
 
 // runs tells whether the page has anything to try.
@@ -68,10 +81,7 @@ type reader struct {
 func runPage(t *testing.T, rack string, p page, title string) {
 	r := reader{rack: rack, folder: t.TempDir()}
 	namespace := "docs-" + strings.ReplaceAll(strings.ToLower(title), "/", "-")
-	if p.rack == "" {
-		run(t, nil, "rack", "down", "--name", rack) // what an aborted run left
-		t.Cleanup(func() { run(t, nil, "rack", "down", "--name", rack) })
-	} else {
+	if p.rack != "" {
 		if _, err := kubectl(t, rack, "", "create", "namespace", namespace); err != nil {
 			t.Fatal(err)
 		}

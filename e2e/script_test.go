@@ -29,6 +29,9 @@ import (
 //	get VAR OBJECT JSONPATH   $VAR becomes a field of an object, which must not be empty
 //	record HOST               listen, from now on, to what is said to a host by ARP and NDP
 //	holders ADDRESS           the MACs that said they have the address since record
+//	turns ADDRESS             the same in the order in which they did, each as often as it began to
+//	press HOST ADDRESS:PORT   connect 200 times a second, from now on, from a host that forgets its neighbors all the time
+//	pressed                   end that: how many connections were answered, and how many were not
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
@@ -40,6 +43,7 @@ import (
 type story struct {
 	rack, namespace string
 	heard           *capture // by record; nil before
+	pressing        *press   // by press; nil before
 	traffic         []*exec.Cmd
 }
 
@@ -51,7 +55,9 @@ const patience = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "holders": s.holders, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
+	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).turns)
+	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			s.check(ts, neg, append([]string{name}, args...))

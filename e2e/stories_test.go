@@ -165,11 +165,39 @@ func rackFor(t *testing.T, d description) string {
 		t.Cleanup(func() {
 			racks.Lock()
 			defer racks.Unlock()
+			sufficient(t, name)
 			run(t, nil, "rack", "down", "--name", name)
 			delete(racks.up, d)
 		})
 	}
 	return name
+}
+
+// lacking is what the API server answers when a role lacks a verb.
+var lacking = regexp.MustCompile(`.*User .{0,3}system:serviceaccount:steelyard-system:.* cannot \w+ resource .*`)
+
+// sufficient checks that the programs' roles, which are those that config/
+// installs, were enough for all that they did on a rack.
+func sufficient(t *testing.T, rack string) {
+	t.Helper()
+	r, err := lab.Open(rack)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	logs, err := r.Logs("", "")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		if line := lacking.Find(text); line != nil {
+			t.Errorf("%s: a role lacks a verb: %s", file, line)
+		}
+	}
 }
 
 // run runs a program of bin/ and fails the test if it fails.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,7 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 
+	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -135,30 +138,53 @@ func TestMayTake(t *testing.T) {
 		echo   time.Duration // since the last own renewal came back; negative: never
 		echoes int64
 		holder string
+		missed bool // it was cut off
 		want   bool
+		asks   bool
 	}{
-		{"before the API server was heard, nothing, not even its own", -1, 0, "self", false},
-		{"connected: its own", 0, 1, "self", true},
-		{"connected: nobody's, not yet", 0, 1, "", false},
-		{"connected: that of a node that is gone, not yet", 0, 1, "gone", false},
-		{"connected: what a node that is there gives up", 0, 1, "there", true},
-		{"settled: nobody's", 0, settledAfter, "", true},
-		{"settled: that of a node that is gone", 0, settledAfter, "gone", true},
-		{"out of reach for long: nothing, for others may have it", 10 * time.Second, 9, "self", false},
-		{"out of reach for long: what a node has whose watchers have lost it", 10 * time.Second, 9, "watched", true},
+		{"before the API server was heard, nothing, not even its own", -1, 0, "self", false, false, false},
+		{"connected: its own", 0, 1, "self", false, true, false},
+		{"connected: nobody's, not yet", 0, 1, "", false, false, false},
+		{"connected: that of a node that is gone, not yet", 0, 1, "gone", false, false, false},
+		{"connected: what a node that is there gives up", 0, 1, "there", false, true, false},
+		{"connected, but it was cut off: its own, if nobody else has it", 0, 1, "self", true, false, true},
+		{"settled: nobody's", 0, settledAfter, "", false, true, false},
+		{"settled: that of a node that is gone", 0, settledAfter, "gone", false, true, false},
+		{"out of reach for long: its own, if nobody else has it", 10 * time.Second, 9, "self", false, false, true},
+		{"out of reach for long: what another gives up, if nobody has it", 10 * time.Second, 9, "there", false, false, true},
+		{"out of reach for long: nobody's, not at all", 10 * time.Second, 9, "", true, false, false},
+		{"out of reach for long: what a node has whose watchers have lost it", 10 * time.Second, 9, "watched", false, true, false},
+		{"the same, after it was cut off: if nobody else has it", 10 * time.Second, 9, "watched", true, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &heartbeat{node: "self", interval: time.Second}
 			h.echoes.Store(c.echoes)
+			h.ready.Store(c.echoes >= settledAfter || c.missed)
 			if c.echo >= 0 {
 				at := time.Now().Add(-c.echo)
 				h.lastEcho.Store(&at)
 			}
-			r := &reconciler{options: options{node: "self"}, beat: h}
+			asked := make(chan bool, 1)
+			r := &reconciler{
+				options: options{node: "self"}, beat: h, missed: c.missed, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{}),
+				vacancies: newVacancies(func(context.Context, netip.Addr, []string) membership.Reply { asked <- true; return membership.Silence }),
+			}
 			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			if got := r.mayTake(a, d, view); got != c.want {
+			claim := announce.Claim{Addr: a}
+			if got := r.mayTake(t.Context(), claim, d, view); got != c.want {
 				t.Errorf("may take: got %t, want %t", got, c.want)
+			}
+			if !c.asks {
+				if len(r.vacancies.found) > 0 {
+					t.Error("it asked on the wire")
+				}
+				return
+			}
+			<-asked
+			<-r.vacancies.changed
+			if !r.mayTake(t.Context(), claim, d, view) {
+				t.Error("nobody has it, and it may not take it")
 			}
 		})
 	}

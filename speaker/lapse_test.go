@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -67,7 +68,7 @@ func TestMayTakeAfterALapse(t *testing.T) {
 			r := &reconciler{options: options{node: "self"}, beat: &heartbeat{node: "self", interval: time.Second}, lapse: c.lapse}
 			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			if got := r.mayTake(a, d, view); got != c.want {
+			if got := r.mayTake(t.Context(), announce.Claim{Addr: a}, d, view); got != c.want {
 				t.Errorf("may take: %t", got)
 			}
 		})

@@ -60,6 +60,7 @@ type options struct {
 	version   bool
 
 	drain time.Duration
+	turn  time.Duration
 	ready string
 
 	membershipPort       uint
@@ -79,6 +80,7 @@ func main() {
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
+	flag.DurationVar(&o.turn, "endpoint-wait", 2*time.Second, "how long at most BGP routes for a Service with externalTrafficPolicy Local wait for kube-proxy to say, at the Service's health check port, that it sends to an endpoint that has come to this node; and how long they stay for one that terminates and still serves. 0: neither")
 	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are offered; it is asked for a minute at most. Empty: ask nobody")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
@@ -107,6 +109,8 @@ func (o options) validate() error {
 		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
 	case o.drain < 0 || o.drain > time.Hour:
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
+	case o.turn < 0 || o.turn > time.Minute:
+		return fmt.Errorf("--endpoint-wait is %s; it must be from 0 to 1m", o.turn)
 	case o.membershipPort > math.MaxUint16-1:
 		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
 	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
@@ -184,16 +188,16 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger),
-		network.NewPost(uint16(o.membershipPort)+1), network.Witness{Log: logger}, logger)
+	witness := network.Witness{Log: logger}
+	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
 		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, goneFor: map[string]renewals{},
-		departure: departure{takes: o.drain}, forwards: forwards,
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
+		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
+		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -212,7 +216,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    same,
 		Rest:    cluster.Share(10),
-		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, forwards.changed},
+		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
 		Urgent:  group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -222,7 +226,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, beat.run, rep.run, tells.Run, looks.run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, beat.run, rep.run, tells.Run, looks.run}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -238,7 +242,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 func expose(mgr manager.Manager, r *reconciler) error {
 	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
 	r.took = self.pass
-	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load}) {
+	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load, r.plan.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

@@ -11,6 +11,7 @@ type memberMetrics struct {
 	view      func() membership.View
 	discarded func() uint64
 	takeovers func() uint64
+	plan      func() *decision // nil: none yet
 }
 
 func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
@@ -23,12 +24,13 @@ var (
 	watchedDesc   = aboutMembers("membership_sessions_up", "Of these, those that are Up.")
 	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker hears no other, and no gateway either, so that it answers for nothing.")
 	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, or could not be read.")
+	speakersDesc  = aboutMembers("speakers", "Nodes that have a Speaker object, by whether this speaker counts on theirs: present or missing.", "state")
 	takeoversDesc = aboutMembers("layer2_takeovers_total", "Addresses that this node took over from another one.")
 )
 
 // Describe is of prometheus.Collector.
 func (m memberMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{membersDesc, watchingDesc, watchedDesc, isolatedDesc, discardedDesc, takeoversDesc} {
+	for _, d := range []*prometheus.Desc{membersDesc, watchingDesc, watchedDesc, isolatedDesc, discardedDesc, takeoversDesc, speakersDesc} {
 		to <- d
 	}
 }
@@ -50,5 +52,9 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	tell(watchedDesc, prometheus.GaugeValue, float64(view.Up))
 	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
 	tell(discardedDesc, prometheus.CounterValue, float64(m.discarded()))
+	if p := m.plan(); p != nil {
+		tell(speakersDesc, prometheus.GaugeValue, float64(p.present), "present")
+		tell(speakersDesc, prometheus.GaugeValue, float64(p.missing), "missing")
+	}
 	tell(takeoversDesc, prometheus.CounterValue, float64(m.takeovers()))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
@@ -103,18 +104,24 @@ func TestMemberMetrics(t *testing.T) {
 		"steelyard_membership_sessions": 4, "steelyard_membership_sessions_up": 3, "steelyard_membership_isolated": 1,
 		"steelyard_membership_datagrams_discarded_total": 5, "steelyard_layer2_takeovers_total": 6,
 	}
-	if d := cmp.Diff(want, told(t, members(view))); d != "" {
+	if d := cmp.Diff(want, told(t, members(view, nil))); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
+	}
+	s := sight{speakers: map[string]bool{"a": true, "b": true, "c": true, "gone for good": true}}
+	s.Nodes = []announce.Node{{Name: "a", Live: true}, {Name: "b", Live: true}, {Name: "c"}, {Name: "never had one"}}
+	want["steelyard_speakers present"], want["steelyard_speakers missing"] = 2, 1
+	if d := cmp.Diff(want, told(t, members(view, decide(s)))); d != "" {
+		t.Errorf("with a plan, want -, have +:\n%s", d)
 	}
 }
 
-func members(view membership.View) memberMetrics {
-	return memberMetrics{func() membership.View { return view }, func() uint64 { return 5 }, func() uint64 { return 6 }}
+func members(view membership.View, d *decision) memberMetrics {
+	return memberMetrics{func() membership.View { return view }, func() uint64 { return 5 }, func() uint64 { return 6 }, func() *decision { return d }}
 }
 
 // TestTheReferenceNamesAllMetrics keeps docs/reference/metrics.md up to date.
 func TestTheReferenceNamesAllMetrics(t *testing.T) {
 	links := layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})
 	self := newSelfMetrics(func() bool { return true }, links.KernelAnswers)
-	reference.Metrics(t, "../docs/reference/metrics.md", "speaker", collectors(self, links, two, members(membership.View{})))
+	reference.Metrics(t, "../docs/reference/metrics.md", "speaker", collectors(self, links, two, members(membership.View{}, &decision{})))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net"
 	"os"
@@ -9,12 +10,15 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/internal/membership/network"
 )
 
 // with runs f on a thread that has no other capabilities than these, in a
@@ -88,6 +92,13 @@ func restore() error {
 	})
 }
 
+// watch does what package network does all the time, for a moment.
+func watch() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	return network.NewNeighbors(slog.New(slog.DiscardHandler)).Run(ctx)
+}
+
 // Each capability is needed for what it is named for, both suffice, and the
 // speaker tells when one is missing.
 func TestEachPrivilegeIsNeeded(t *testing.T) {
@@ -109,6 +120,9 @@ func TestEachPrivilegeIsNeeded(t *testing.T) {
 				}
 				if err := restore(); (err == nil) != c.restores {
 					t.Errorf("restore a neighbor: want success %v, have %v", c.restores, err)
+				}
+				if err := watch(); err != nil {
+					t.Errorf("watch the neighbors: want success with any capabilities, have %v", err)
 				}
 				var logged bytes.Buffer
 				err := checkPrivileges(slog.New(slog.NewTextHandler(&logged, nil)))

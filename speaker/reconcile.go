@@ -35,11 +35,15 @@ type reconciler struct {
 	group     *membership.Group
 	neighbors *network.Neighbors
 	forwards  *forwarding
+	turns     *turns
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
 	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
 	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
+	missed    bool                  // this node was cut off or held up, and has not heard all since
+	vacancies *vacancies
+	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
 	rounds    rounds
 	lapse     lapse
 	plan      atomic.Pointer[decision] // what is in force; nil at first
@@ -59,14 +63,25 @@ type decision struct {
 	holders map[netip.Addr]string // the node that each L2Claim named
 	answers map[netip.Addr]string // the node that each said it answers
 	live    map[string]bool       // nodes whose speakers were there
+	missing int                   // nodes that have a Speaker object, and whose speakers were not there
+	present int                   // nodes that have one, and whose were
 	rivals  map[netip.Addr]rival  // who else was heard to have an address
-	offers  bool                  // Plan.Peerings are in force
+
+	connected bool // the API server was heard lately
+	offers    bool // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
 	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
+		switch {
+		case !s.speakers[n.Name]:
+		case n.Live:
+			d.present++
+		default:
+			d.missing++
+		}
 	}
 	return d
 }
@@ -81,7 +96,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
-	withheld := r.apply(decide(s))
+	withheld := r.apply(ctx, decide(s))
 	r.took(time.Since(start))
 	r.thought()
 	return r.again(s, withheld), nil
@@ -94,6 +109,9 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 		if soonest == 0 || d < soonest {
 			soonest = d
 		}
+	}
+	if s.departs > 0 {
+		within(s.departs)
 	}
 	if withheld || len(r.goneFor) > 0 { // renewals alone start no pass
 		within(r.heartbeat)
@@ -112,7 +130,7 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 
 // apply puts the plan in force. It reports whether it left out claims that are
 // not safe to make yet.
-func (r *reconciler) apply(d *decision) (withheld bool) {
+func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 	before := r.plan.Load()
 	if before == nil {
 		before = &decision{}
@@ -120,8 +138,9 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	all := len(d.Claims)
 	view := r.group.View()
 	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
+	r.missed = view.Isolated || lapsed || r.missed && !r.beat.settled()
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(c.Addr, d, view)
+		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(ctx, c, d, view)
 	})
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
@@ -133,18 +152,15 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 		}
 	}
 	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
-	connected := r.beat.connected()
-	r.rounds.reunion(time.Now(), before.live, d.live, connected)
-	if connected {
-		r.rounds.insist(time.Now(), d.Claims, d.rivals)
-	}
-	for i := range d.Claims {
-		d.Claims[i].Round = r.rounds.of(d.Claims[i].Addr)
-	}
+	d.connected = r.beat.connected()
+	r.rounds.enter(time.Now(), before, d, d.connected)
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
 	if view.Isolated || lapsed {
 		others = nil
 		clear(r.handing)
+		if lapsed {
+			r.log.Warn("this process was held up; it gives up its addresses until it knows who has them")
+		}
 		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
 		r.beat.lastEcho.Store(nil)
 	}
@@ -167,24 +183,39 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	return len(d.Claims) < all
 }
 
-// mayTake reports whether this node may begin to answer for an address. While
-// the API server is out of reach others may have taken over what this node's
-// cache still calls its own. At first this node knows too little of the others
-// to take what nobody has; but what a node that is there gives up was meant for
-// this one. After a lapse it takes nothing until it knows more. What a node has that is gone, as its watchers say, this node takes
-// whether or not the API server can be asked.
-func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) bool {
-	holder := d.holders[a]
+// mayTake reports whether this node may begin to answer for an address. At
+// first it knows too little of the others to take what nobody has; but what a
+// node that is there gives up was meant for this one. After a lapse it takes
+// nothing until it knows more. What a node has that is gone, as its watchers
+// say, it takes whether or not the API server can be asked.
+//
+// While the API server is out of reach others may have taken over what this
+// node's cache still calls its own, and after it was cut off it has missed who
+// took what: then it asks on the wire.
+func (r *reconciler) mayTake(ctx context.Context, c announce.Claim, d *decision, view membership.View) bool {
+	holder, connected := d.holders[c.Addr], r.beat.connected()
+	gone := view.Standing[holder] == membership.Gone && !d.live[holder]
 	switch {
 	case r.lapse.lasts():
 		return false
-	case view.Standing[holder] == membership.Gone && !d.live[holder]:
+	case gone && !r.missed, holder == r.node && r.lapse.trusted:
 		return true
-	case holder == r.node && r.lapse.trusted:
-		return true
-	case holder == r.node || d.live[holder]:
-		return r.beat.connected()
-	default:
+	case !gone && holder != r.node && !d.live[holder]:
 		return r.beat.settled()
+	case connected && !r.missed:
+		return true
+	default:
+		return r.beat.ready.Load() && r.vacancies.free(ctx, c.Addr, r.upLinks(c.Links))
 	}
+}
+
+// upLinks returns the names of the own links of a claim that are up.
+func (r *reconciler) upLinks(of announce.Links) []string {
+	var out []string
+	for _, l := range r.links.Links() {
+		if l.Up && of.Match(l.Name) {
+			out = append(out, l.Name)
+		}
+	}
+	return out
 }

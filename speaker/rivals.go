@@ -18,13 +18,14 @@ import (
 // rival is a node that was heard to say that it has an address of this one.
 type rival struct {
 	node        string
+	mac         [6]byte
 	first, last time.Time // of what was heard without a longer pause
 }
 
 const (
-	// settling is how long a rival must have been heard before this node repeats
-	// its announcement: one that is about to give up the address, as it moves, is
-	// silent by then, and so is this one if it is to.
+	// settling is how long a rival must have been heard, or a node have been back,
+	// before this node repeats its announcements: whoever is about to give up an
+	// address, as it moves, is silent by then, and so is this one if it is to.
 	settling = 250 * time.Millisecond
 	// insisting is the least pause between two announcements against a rival.
 	insisting = time.Second
@@ -45,7 +46,7 @@ func rivalsOf(self string, heard []layer2.Rival, nodes map[[6]byte]string) map[n
 		if before, ok := out[h.Addr]; !known || node == self || ok && !h.First.Before(before.first) {
 			continue
 		}
-		out[h.Addr] = rival{node, h.First, h.Last}
+		out[h.Addr] = rival{node, h.MAC, h.First, h.Last}
 	}
 	return out
 }
@@ -60,6 +61,50 @@ func (v rival) cedes(node string, addr netip.Addr) bool {
 		patience = cedingLate
 	}
 	return v.last.Sub(v.first) >= patience
+}
+
+// overruled takes in the nodes that the L2Claims name now, and enters those that
+// were named while this node could not hear of it, in the place of this one: a
+// node that could write that was there, whatever was found out meanwhile.
+func overruled(self string, before *decision, named map[netip.Addr]string, rivals map[netip.Addr]rival, now time.Time) {
+	if before == nil || before.connected {
+		return
+	}
+	for a, node := range named {
+		if before.claimed[a] && before.holders[a] == self && node != self {
+			rivals[a] = rival{node: node, first: now, last: now}
+		}
+	}
+}
+
+// remember adds to the rivals that were heard those that are known from the
+// L2Claims, for as long, and forgets the others.
+func remember(heard, told map[netip.Addr]rival, now time.Time) {
+	for a, v := range told {
+		if now.Sub(v.last) >= layer2.RivalMemory {
+			delete(told, a)
+		} else if _, ok := heard[a]; !ok {
+			heard[a] = v
+		}
+	}
+}
+
+// heard enters what rivals prove by being heard: that they are there, and that
+// their links are up.
+func heard(rivals map[netip.Addr]rival, nodes []announce.Node) {
+	for i := range nodes {
+		n := &nodes[i]
+		for _, v := range rivals {
+			if v.node != n.Name {
+				continue
+			}
+			n.Live = true
+			n.Links = slices.Clone(n.Links)
+			for j := range n.Links {
+				n.Links[j].Up = n.Links[j].Up || n.Links[j].MAC == v.mac
+			}
+		}
+	}
 }
 
 // rounds says which addresses this node announces anew although it goes on
@@ -77,6 +122,17 @@ type insistence struct {
 	last  time.Time
 }
 
+// enter gives the claims of d, which takes the place of before, their rounds.
+func (r *rounds) enter(now time.Time, before, d *decision, connected bool) {
+	r.reunion(now, before.live, d.live, connected)
+	if connected {
+		r.insist(now, d.Claims, d.rivals)
+	}
+	for i := range d.Claims {
+		d.Claims[i].Round = r.of(d.Claims[i].Addr)
+	}
+}
+
 // reunion takes in who is there, and was before. Neighbours that were out of
 // reach together with a node that comes back may have missed who has what.
 func (r *rounds) reunion(now time.Time, before, live map[string]bool, connected bool) {
@@ -92,9 +148,9 @@ func (r *rounds) reunion(now time.Time, before, live map[string]bool, connected 
 
 // ready is when all may be announced anew.
 func (r *rounds) ready(connected bool) time.Time {
-	at, paused := r.due, r.reunited.Add(reuniting)
+	at, paused := r.due.Add(settling), r.reunited.Add(reuniting)
 	if !connected {
-		at = at.Add(cedingLate)
+		at = r.due.Add(cedingLate)
 	}
 	if paused.After(at) {
 		return paused

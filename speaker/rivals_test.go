@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestRivalsOf(t *testing.T) {
 		{Addr: netip.MustParseAddr("192.0.2.3"), MAC: [6]byte{2, 8}, First: first, Last: first}, // a MAC that this node had
 	}
 	nodes := map[[6]byte]string{{2, 1}: "a", {2, 2}: "b", {2, 3}: "c", {2, 8}: "self"}
-	want := map[netip.Addr]rival{contested: {"b", first, later}}
+	want := map[netip.Addr]rival{contested: {"b", [6]byte{2, 2}, first, later}}
 	if diff := cmp.Diff(want, rivalsOf("self", heard, nodes), cmp.AllowUnexported(rival{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
@@ -68,7 +69,7 @@ func TestHolder(t *testing.T) {
 			if c.taken != "" {
 				r.taken[contested] = c.taken
 			}
-			v := rival{c.rival, start, start.Add(c.heard)}
+			v := rival{node: c.rival, first: start, last: start.Add(c.heard)}
 			if got := r.holder(contested, c.named, v); got != c.want {
 				t.Errorf("the holder is %s, want %s", got, c.want)
 			}
@@ -92,7 +93,7 @@ func tellRounds(r *rounds, start time.Time, heard []time.Duration) []string {
 	for i, at := range heard {
 		v := rivals[contested]
 		if v.first.IsZero() {
-			v = rival{"b", start.Add(at), start.Add(at)}
+			v = rival{node: "b", first: start.Add(at), last: start.Add(at)}
 		}
 		v.last = start.Add(at)
 		rivals[contested] = v
@@ -148,21 +149,77 @@ func TestAllIsAnnouncedAnewWhenANodeIsBack(t *testing.T) {
 	lost := map[string]bool{"self": true, "b": false}
 	step("at the start", 0, live, true, 0)
 	step("a node is lost", time.Second, lost, true, 0)
-	step("it is back", 2*time.Second, live, true, 1)
-	step("nothing happens", 3*time.Second, live, true, 1)
+	step("it is back", 2*time.Second, live, true, 0)
+	next(true, 2*time.Second+settling)
+	step("what is on its way has settled", 2*time.Second+settling, live, true, 1)
 	step("a node is added", 3*time.Second, map[string]bool{"self": true, "b": true, "c": true}, true, 1)
 	step("it is lost again", 4*time.Second, lost, true, 1)
 	step("and back, too soon", 5*time.Second, live, true, 1)
-	next(true, 2*time.Second+reuniting)
-	step("later", 2*time.Second+reuniting, live, true, 2)
+	next(true, 2*time.Second+settling+reuniting)
+	step("later", 2*time.Second+settling+reuniting, live, true, 2)
 	if _, ok := r.again(nil, true); ok {
 		t.Error("there is something left to do")
 	}
 	step("it is lost a third time", time.Hour, lost, true, 2)
 	step("who can't ask the API server lets others speak first", time.Hour+time.Second, live, false, 2)
 	next(false, time.Hour+time.Second+cedingLate)
-	next(true, time.Hour+time.Second)
+	next(true, time.Hour+time.Second+settling)
 	step("and then announces, too", time.Hour+time.Second+cedingLate, live, false, 3)
+}
+
+func TestWhoIsHeardIsThere(t *testing.T) {
+	mac := [6]byte{2, 1}
+	nodes := []announce.Node{
+		{Name: "a", Links: []announce.Link{{Name: "eth0", MAC: mac}, {Name: "eth1", MAC: [6]byte{2, 7}}}},
+		{Name: "b", Links: []announce.Link{{Name: "eth0", MAC: [6]byte{2, 2}}}},
+	}
+	told := slices.Clone(nodes[0].Links)
+	heard(map[netip.Addr]rival{contested: {node: "a", mac: mac}}, nodes)
+	if a := nodes[0]; !a.Live || !a.Links[0].Up || a.Links[1].Up {
+		t.Errorf("who was heard on eth0: %+v", a)
+	}
+	if b := nodes[1]; b.Live || b.Links[0].Up {
+		t.Errorf("who was not: %+v", b)
+	}
+	if told[0].Up {
+		t.Error("what the Speaker told was written over")
+	}
+}
+
+// Who was named in the place of this node, while that could not hear of it, was
+// there.
+func TestOverruled(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name      string
+		connected bool
+		claimed   bool
+		holder    string // before
+		named     string
+		want      bool
+	}{
+		{"another node is named", false, true, "self", "b", true},
+		{"it is, and this node heard of it at once: an administrator may have named one that is gone", true, true, "self", "b", false},
+		{"this node is named", false, true, "self", "self", false},
+		{"this node did not have it", false, false, "self", "b", false},
+		{"this node had it from that one, and could not say so", false, true, "b", "b", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := &decision{connected: c.connected, claimed: map[netip.Addr]bool{contested: c.claimed}, holders: map[netip.Addr]string{contested: c.holder}}
+			told := map[netip.Addr]rival{}
+			overruled("self", before, map[netip.Addr]string{contested: c.named}, told, now)
+			have := map[netip.Addr]rival{}
+			remember(have, told, now.Add(layer2.RivalMemory-1))
+			if _, ok := have[contested]; ok != c.want || ok && have[contested].node != c.named {
+				t.Errorf("rivals: %v", have)
+			}
+			have = map[netip.Addr]rival{}
+			if remember(have, told, now.Add(layer2.RivalMemory)); len(have)+len(told) != 0 {
+				t.Errorf("later: %v, %v", have, told)
+			}
+		})
+	}
+	overruled("self", nil, nil, nil, now) // the first pass
 }
 
 // What is given up to a rival is not answered for any longer: it answers.

@@ -12,6 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // sight is all that the decision depends on, and what else a pass needs.
@@ -19,10 +20,14 @@ type sight struct {
 	announce.Snapshot
 	named   map[netip.Addr]string // the node that each L2Claim names
 	answers map[netip.Addr]string // the node that each says it answers
-	macs    map[[6]byte]string    // of all speakers' links: the node
-	rivals  map[netip.Addr]rival  // of addresses that this node answers for
+	// speakers are the nodes that have a Speaker object.
+	speakers map[string]bool
+	macs     map[[6]byte]string   // of all speakers' links: the node
+	rivals   map[netip.Addr]rival // of addresses that this node answers for
 	// leaves is how long this node, which is excluded, still offers its routes.
 	leaves time.Duration
+	// departs is when the soonest of the endpoints that go is to be looked at again.
+	departs time.Duration
 }
 
 func (r *reconciler) look(ctx context.Context) (s sight, err error) {
@@ -33,32 +38,52 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
-	if s.Services, err = r.services(ctx, config); err != nil {
+	if s.Services, s.departs, err = r.services(ctx, config); err != nil {
 		return s, err
 	}
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
-	return s, r.heldClaims(ctx, &s)
+	if err = r.heldClaims(ctx, &s); err != nil {
+		return s, err
+	}
+	now := time.Now()
+	overruled(r.node, r.plan.Load(), s.named, r.overruled, now)
+	remember(s.rivals, r.overruled, now)
+	heard(s.rivals, s.Nodes)
+	return s, nil
 }
 
-func (r *reconciler) services(ctx context.Context, config intent.Config) ([]announce.Service, error) {
+// services returns the Services with addresses, and when to look at them again if
+// nothing happens before; 0: never.
+func (r *reconciler) services(ctx context.Context, config intent.Config) (out []announce.Service, again time.Duration, err error) {
 	services, err := cluster.Services(ctx, r.cache)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var endpoints discoveryv1.EndpointSliceList
 	if err := cluster.List(ctx, r.reader, &endpoints); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	of := intent.ByService(endpoints.Items)
-	var out []announce.Service
+	here := map[ipam.Key]spot{}
 	for _, svc := range services {
-		if intent.Ours(svc, r.class) && len(svc.Status.LoadBalancer.Ingress) > 0 {
-			out = append(out, config.Announced(svc, of[intent.KeyOf(svc)]))
+		if !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0 {
+			continue
 		}
+		key := intent.KeyOf(svc)
+		announced := config.Announced(svc, of[key])
+		if announced.Local {
+			ready, serving := intent.EndpointsOn(r.node, of[key])
+			here[key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}
+		}
+		out = append(out, announced)
 	}
-	return out, nil
+	turns, again := r.turns.look(time.Now(), here)
+	for i := range out {
+		out[i].Turn = turns[out[i].Key]
+	}
+	return out, again, nil
 }
 
 // nodes enters every Node, and the MACs of their links; what its links can do
@@ -73,10 +98,9 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.macs, s.rivals = macs, rivalsOf(r.node, r.links.Rivals(), macs)
-	heard := map[string]bool{r.node: true}
-	for _, v := range s.rivals {
-		heard[v.node] = true
+	s.macs, s.rivals, s.speakers = macs, rivalsOf(r.node, r.links.Rivals(), macs), make(map[string]bool, len(speakers.Items))
+	for i := range speakers.Items {
+		s.speakers[speakers.Items[i].Name] = true
 	}
 	p, err := r.presence(ctx)
 	if err != nil {
@@ -90,10 +114,11 @@ func (r *reconciler) nodes(ctx context.Context, s *sight) error {
 		n := &nodes.Items[i]
 		s.Nodes[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live:     heard[n.Name] || p.there(n.Name),
+			Live:     n.Name == r.node || p.there(n.Name),
 			Excluded: intent.Excluded(n), StandIns: p.Watchers[n.Name],
 		}
 		if n.Name == r.node {
+			r.turns.at(n)
 			s.leaves = r.left(n, time.Now())
 			s.Leaving = s.leaves > 0
 		}

@@ -41,7 +41,8 @@ func (r *Rack) Logs(host, process string) ([]string, error) { return r.table().L
 // administrator's KUBECONFIG. An unknown host is an error when it is started.
 func (r *Rack) Command(ctx context.Context, host string, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", r.ns(host)}, argv...)...)
-	cmd.Env = append(os.Environ(), "PATH="+r.Kube+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig())
+	// All racks have the same address: kubectl must not take what it found in one for another.
+	cmd.Env = append(os.Environ(), "PATH="+r.Kube+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig(), "KUBECACHEDIR="+r.path("kubectl"))
 	if !slices.Contains(hosts.List(r.Name+"-"), r.ns(host)) {
 		var there []string
 		for _, ns := range hosts.List(r.Name + "-") {

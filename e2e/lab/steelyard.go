@@ -24,7 +24,7 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	}
 	processes := r.controllers()
 	for _, n := range r.nodes() {
-		flags := []string{"--node-name", n.Name, "--metrics-bind-address", "127.0.0.1:7474", "--debug-bind-address", "127.0.0.1:7476"}
+		flags := []string{"--node-name", n.Name, "--metrics-bind-address", "127.0.0.1:7474", "--health-probe-bind-address", "127.0.0.1:7475", "--debug-bind-address", "127.0.0.1:7476"}
 		processes = append(processes, r.steelyard(n.Name, "speaker", append(flags, r.SpeakerFlags...)...))
 	}
 	for _, p := range [][2]string{{"controller", r.controllerServer()}, {"speaker", apiAddress}} {

@@ -34,7 +34,8 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack ps                             the processes and how they are
   rack logs [HOST [PROCESS]] [-f]     what they wrote; Pods log as host "pods"
   rack pcap HOST [FILE] [-- FILTER…]  tcpdump on a host, to a file or as text
-  rack probe HOST ADDRESS:PORT [--for 10s]   connect again and again; draw when it worked
+  rack probe HOST ADDRESS:PORT [--for 10s] [--every 10ms] [--timeout 250ms]
+                                      connect again and again; draw when it worked
   rack peers                          BGPPeer objects for the rack's router
   rack build IMAGE                    build the program that Pods of an image run, once; traefik has one, others run agnhost
   rack list                           the racks of this machine

@@ -83,6 +83,7 @@ type record struct {
 	longest        time.Duration
 	longestStarted time.Duration // since the start
 	start          time.Time
+	firstFailure   string
 }
 
 func newRecord() *record {
@@ -91,6 +92,7 @@ func newRecord() *record {
 }
 
 func (r *record) attempt(ctx context.Context, addr string, patience time.Duration) {
+	began := time.Now()
 	d := net.Dialer{Timeout: patience}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {
@@ -101,7 +103,9 @@ func (r *record) attempt(ctx context.Context, addr string, patience time.Duratio
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.failed++
+		if r.failed++; r.firstFailure == "" {
+			r.firstFailure = fmt.Sprintf("at %.1fs, %v", began.Sub(r.start).Seconds(), err)
+		}
 		return
 	}
 	r.good++
@@ -136,6 +140,9 @@ func (r *record) summary() string {
 	fmt.Fprintf(&b, "%d connections answered, %d not; longest time without any: %.2fs", r.good, r.failed, r.longest.Seconds())
 	if r.longest > slot {
 		fmt.Fprintf(&b, " (from %.1fs on)", r.longestStarted.Seconds())
+	}
+	if r.failed > 0 {
+		fmt.Fprintf(&b, "; the first not: %s", r.firstFailure)
 	}
 	return b.String()
 }

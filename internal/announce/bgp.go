@@ -109,7 +109,7 @@ func (ad *BGPAdvertisement) silent(n *Node, svc *Service) Reason {
 		return NodeExcluded
 	case !ad.Nodes.selects(n.Labels):
 		return NodeNotSelected
-	case svc.Local && !svc.ReadyOn[n.Name]:
+	case !svc.routes(n.Name):
 		return NoLocalEndpoints
 	}
 	return ""

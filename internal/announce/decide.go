@@ -41,6 +41,31 @@ type Service struct {
 	Addrs   []Address
 	Local   bool            // externalTrafficPolicy is Local: a node needs an endpoint of its own
 	ReadyOn map[string]bool // nodes with an endpoint that serves; used if Local
+	Turn    Turn            // of the endpoints on the own node; used if Local, for routes alone
+}
+
+// Turn is what has just become of a Service's endpoints on a node. The zero Turn:
+// nothing.
+type Turn string
+
+// The turns of endpoints.
+const (
+	// Arriving: the node does not forward to them yet, so it offers no routes yet.
+	Arriving Turn = "arriving"
+	// Departing: they end, but still serve. The node offers its routes while
+	// those of others may be on their way.
+	Departing Turn = "departing"
+)
+
+// routes reports whether a node is one to send the Service's traffic to.
+func (s *Service) routes(node string) bool {
+	switch {
+	case !s.Local || s.Turn == Departing:
+		return true
+	case s.Turn == Arriving:
+		return false
+	}
+	return s.ReadyOn[node]
 }
 
 // Address is an address of a Service and the pool that holds it; with Pool

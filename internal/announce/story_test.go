@@ -289,6 +289,8 @@ func (o options) service(name string) announce.Service {
 	if ready := o.set("local"); ready != nil {
 		s.Local, s.ReadyOn = true, ready
 	}
+	turn, _ := o.take("turn")
+	s.Turn = announce.Turn(turn)
 	return s
 }
 

@@ -106,7 +106,7 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 					s.Dialect, err = intent.DialectOf(value)
 				}
 				if err != nil {
-					return s, fmt.Errorf("Deployment %s/%s: %w", d.Namespace, d.Name, err)
+					return s, fmt.Errorf("read the flags of Deployment %s/%s: %w", d.Namespace, d.Name, err)
 				}
 			}
 		}

@@ -237,6 +237,22 @@ func servingNodes(endpoints []*discoveryv1.EndpointSlice) map[string]bool {
 	return ready
 }
 
+// EndpointsOn reports whether a Service has, on one node, an endpoint that is ready,
+// and one that serves though it may be terminating.
+func EndpointsOn(node string, endpoints []*discoveryv1.EndpointSlice) (ready, serving bool) {
+	for _, slice := range endpoints {
+		for _, e := range slice.Endpoints {
+			if e.NodeName == nil || *e.NodeName != node {
+				continue
+			}
+			isReady := e.Conditions.Ready == nil || *e.Conditions.Ready // as the API has it
+			ready = ready || isReady
+			serving = serving || isReady || e.Conditions.Serving != nil && *e.Conditions.Serving
+		}
+	}
+	return ready, serving
+}
+
 // Excluded says why a node must not announce anything, or "".
 func Excluded(n *corev1.Node) string {
 	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {

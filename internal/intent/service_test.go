@@ -216,3 +216,30 @@ func TestUnknownAnnotations(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestEndpointsOn(t *testing.T) {
+	yes, no, here, there := true, false, "here", "there"
+	endpoint := func(node *string, ready, serving *bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{NodeName: node, Conditions: discoveryv1.EndpointConditions{Ready: ready, Serving: serving}}
+	}
+	for _, c := range []struct {
+		name           string
+		endpoints      []discoveryv1.Endpoint
+		ready, serving bool
+	}{
+		{"none", nil, false, false},
+		{"one elsewhere, and one that is nowhere", []discoveryv1.Endpoint{endpoint(&there, &yes, &yes), endpoint(nil, &yes, &yes)}, false, false},
+		{"one that is ready", []discoveryv1.Endpoint{endpoint(&here, &yes, &yes)}, true, true},
+		{"one of which nothing is said", []discoveryv1.Endpoint{endpoint(&here, nil, nil)}, true, true},
+		{"one that ends and serves", []discoveryv1.Endpoint{endpoint(&here, &no, &yes)}, false, true},
+		{"one that does not serve", []discoveryv1.Endpoint{endpoint(&here, &no, &no), endpoint(&here, &no, nil)}, false, false},
+		{"one that ends and one that is ready", []discoveryv1.Endpoint{endpoint(&here, &no, &yes), endpoint(&here, &yes, &yes)}, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ready, serving := intent.EndpointsOn("here", []*discoveryv1.EndpointSlice{{}, {Endpoints: c.endpoints}})
+			if ready != c.ready || serving != c.serving {
+				t.Errorf("ready %t, serving %t", ready, serving)
+			}
+		})
+	}
+}

@@ -15,6 +15,9 @@ func (c *core) tick(now time.Time) {
 		return false
 	})
 	for _, name := range c.members {
+		if r, ok := c.rumors[name]; ok && !now.Before(r.until) {
+			c.learn(now, r.fact)
+		}
 		s, k := c.sees[name], c.facts[name]
 		switch {
 		case s == nil:
@@ -55,6 +58,9 @@ func (c *core) next() time.Time {
 	}
 	for _, d := range c.later {
 		sooner(d.at)
+	}
+	for _, r := range c.rumors {
+		sooner(r.until)
 	}
 	for name, s := range c.sees {
 		k := c.facts[name]

@@ -16,6 +16,9 @@ const (
 	remember = time.Minute
 	// greetings is how many members that were not heard yet are greeted at a time.
 	greetings = 16
+	// hearing is how long a member that this speaker sees has to contradict, when
+	// others hold it for gone.
+	hearing = 200 * time.Millisecond
 	// probing is how often the node of a restarting speaker is asked whether it
 	// is there, and how often a speaker that hears nobody asks again.
 	probing = 100 * time.Millisecond
@@ -44,9 +47,10 @@ type core struct {
 	silent  map[string]bool // members whose Leases are over
 	ring    ring
 
-	facts map[string]*known
-	sees  map[string]*sight          // by neighbor
-	votes map[string]map[string]bool // by member, by voter: whether the voter sees the member; of the member's present life
+	facts  map[string]*known
+	rumors map[string]rumor           // by member that others hold for gone, and this speaker sees
+	sees   map[string]*sight          // by neighbor
+	votes  map[string]map[string]bool // by member, by voter: whether the voter sees the member; of the member's present life
 
 	isolated bool
 	inquired time.Time // when it was last asked whether anybody answers
@@ -73,6 +77,12 @@ type known struct {
 	probed time.Time
 	missed int
 	warned bool // of a Gone: the member was told
+}
+
+// rumor is a fact that is not believed yet.
+type rumor struct {
+	fact
+	until time.Time
 }
 
 // sight is what an own session shows.
@@ -105,7 +115,7 @@ type delayed struct {
 type question string
 
 func newCore(self string, life uint64) *core {
-	return &core{self: self, life: life, facts: map[string]*known{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
+	return &core{self: self, life: life, facts: map[string]*known{}, rumors: map[string]rumor{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
 }
 
 // set takes over who should be there.
@@ -119,6 +129,7 @@ func (c *core) set(now time.Time, members []string) {
 	c.ring = newRing(c.members)
 	gone := func(name string) bool { return !slices.Contains(c.members, name) }
 	maps.DeleteFunc(c.facts, func(name string, _ *known) bool { return gone(name) })
+	maps.DeleteFunc(c.rumors, func(name string, _ rumor) bool { return gone(name) })
 	maps.DeleteFunc(c.votes, func(name string, _ map[string]bool) bool { return gone(name) })
 	for _, votes := range c.votes {
 		maps.DeleteFunc(votes, func(name string, _ bool) bool { return gone(name) })
@@ -177,6 +188,7 @@ func (c *core) learn(now time.Time, f fact) {
 	if f.Member == c.self || !slices.Contains(c.members, f.Member) || k != nil && !f.outdoes(k.fact) {
 		return
 	}
+	delete(c.rumors, f.Member)
 	before := c.standing(f.Member)
 	fresh := &known{fact: f, until: now.Add(f.Hold), learnt: now}
 	if k == nil || k.Life != f.Life {
@@ -217,8 +229,10 @@ func (c *core) hear(now time.Time, m message) {
 		if k := c.facts[f.Member]; k != nil && k.fact.outdoes(f) {
 			c.send([]string{m.From}, message{Facts: []fact{c.told(now, f.Member)}})
 		}
-		c.learn(now, f)
-		c.doubtNews(m.From, f)
+		if !c.withholds(now, f) {
+			c.learn(now, f)
+			c.doubtNews(m.From, f)
+		}
 	}
 	if m.Hello && !c.stopped {
 		c.send([]string{m.From}, message{Facts: []fact{c.own()}})
@@ -233,6 +247,21 @@ func (c *core) hear(now time.Time, m message) {
 		c.send([]string{m.From}, message{Sees: &fact{Member: m.Lost.Member, Life: c.lifeOf(m.Lost.Member)}})
 	}
 	c.count(now, m.From, *m.Lost, false)
+}
+
+// withholds says that a fact is not to be believed yet: others hold a member for
+// gone that this speaker sees. They may have been cut off, and it alive and well;
+// so it is told first, and if it lives it contradicts.
+func (c *core) withholds(now time.Time, f fact) bool {
+	k, s := c.facts[f.Member], c.sees[f.Member]
+	if f.Standing != Gone || s == nil || !s.up || k != nil && !f.outdoes(k.fact) {
+		return false
+	}
+	if c.rumors[f.Member].fact != f {
+		c.rumors[f.Member] = rumor{f, now.Add(hearing)}
+		c.send([]string{f.Member}, message{Facts: []fact{f}})
+	}
+	return true
 }
 
 // doubtNews tells a member that somebody holds it for gone, if there is reason
@@ -264,8 +293,8 @@ func (c *core) accuse(now time.Time, f fact) {
 	c.plead(now)
 }
 
-// plead contradicts those who hold this speaker for gone, if most of its
-// sessions are Up.
+// plead contradicts those who hold this speaker for gone, unless most of its
+// sessions are down.
 func (c *core) plead(now time.Time) {
 	up := 0
 	for _, s := range c.sees {
@@ -273,7 +302,7 @@ func (c *core) plead(now time.Time) {
 			up++
 		}
 	}
-	if c.accused && 2*up > len(c.sees) {
+	if c.accused && up > 0 && 2*up >= len(c.sees) {
 		c.announce()
 	}
 }

@@ -30,6 +30,9 @@ func (c *core) watched(now time.Time, name string, up bool, ups uint64, lost boo
 		s.lost, s.judged = now, false
 	}
 	c.stale = c.stale || was.up != up
+	if r, ok := c.rumors[name]; ok && !up {
+		c.learn(now, r.fact)
+	}
 	switch {
 	case up && !was.up:
 		c.vote(now, name, true)

@@ -28,6 +28,11 @@ type Objects struct {
 	Sessions []v1beta1.BGPSession
 	Speakers []v1beta1.Speaker
 	Services []*corev1.Service // those that Steelyard serves
+	// Silent are the nodes whose speakers have let their Leases lapse, and when
+	// they last renewed them: what their objects say is from then.
+	Silent map[string]time.Time
+	// Away is why the API server could not be asked for that; "": it could.
+	Away string
 }
 
 // Configured is what a configuration object says of itself.
@@ -135,15 +140,15 @@ func pageOf(o Objects, scene Scene) page {
 	p := page{Scene: scene, Services: len(o.Services)}
 	p.Pools = poolsOf(o.Pools)
 	p.Claims = claimsOf(o.Claims)
-	p.Sessions = sessionsOf(o.Sessions)
-	p.Speakers = speakersOf(o.Speakers)
-	p.Problems = problemsOf(o)
+	p.Sessions = sessionsOf(o)
+	p.Speakers = speakersOf(o)
+	p.Problems = problemsOf(o, scene.Now)
 	for _, svc := range o.Services {
 		p.Addresses += len(svc.Status.LoadBalancer.Ingress)
 	}
 	for _, s := range o.Sessions {
 		p.Registered++
-		if s.Status.State == established {
+		if s.Status.State == established && o.Silent[s.Status.Node].IsZero() {
 			p.Up++
 		}
 	}
@@ -192,15 +197,18 @@ func byAddress(a, b string) int {
 	return x.Compare(y)
 }
 
-func sessionsOf(sessions []v1beta1.BGPSession) table[session] {
-	rows := make([]session, len(sessions))
-	for i, s := range sessions {
+func sessionsOf(o Objects) table[session] {
+	rows := make([]session, len(o.Sessions))
+	for i, s := range o.Sessions {
 		rows[i] = session{
 			Node: s.Status.Node, Peer: s.Status.Peer, BFD: s.Status.BFD, Since: s.Status.Since, Error: s.Status.LastError,
 			Mark: bad(cmp.Or(s.Status.State, "Unknown")),
 		}
 		if s.Status.State == established {
 			rows[i].Mark = good(established)
+		}
+		if _, silent := o.Silent[s.Status.Node]; silent {
+			rows[i].Mark, rows[i].Error = wait("Unknown"), "the node's speaker is silent; what it said last was "+cmp.Or(s.Status.State, "nothing")
 		}
 		if s.Status.Prefixes != nil {
 			rows[i].Routes = s.Status.Prefixes.Advertised
@@ -212,11 +220,11 @@ func sessionsOf(sessions []v1beta1.BGPSession) table[session] {
 	return tableOf("bgpsessions", rows)
 }
 
-func speakersOf(speakers []v1beta1.Speaker) table[speaker] {
-	rows := make([]speaker, len(speakers))
-	for i := range speakers {
-		s := &speakers[i]
-		rows[i] = speaker{Node: s.Name, Mark: markOfSpeaker(s), Addresses: s.Status.Addresses, Version: s.Status.Version, Since: s.Status.Since}
+func speakersOf(o Objects) table[speaker] {
+	rows := make([]speaker, len(o.Speakers))
+	for i := range o.Speakers {
+		s := &o.Speakers[i]
+		rows[i] = speaker{Node: s.Name, Mark: markOfSpeaker(s, o.Silent), Addresses: s.Status.Addresses, Version: s.Status.Version, Since: s.Status.Since}
 		if n := s.Status.Sessions; n != nil {
 			rows[i].Up, rows[i].Total = n.Established, n.Total
 		}
@@ -232,9 +240,12 @@ func speakersOf(speakers []v1beta1.Speaker) table[speaker] {
 	return tableOf("speakers", rows)
 }
 
-func markOfSpeaker(s *v1beta1.Speaker) Mark {
+func markOfSpeaker(s *v1beta1.Speaker, silent map[string]time.Time) Mark {
 	is := func(condition string) bool { return meta.IsStatusConditionTrue(s.Status.Conditions, condition) }
+	_, lapsed := silent[s.Name]
 	switch {
+	case lapsed && is(v1beta1.ConditionReady):
+		return bad("Silent")
 	case is(v1beta1.ConditionIsolated):
 		return bad("Isolated")
 	case is(v1beta1.ConditionRestarting):

@@ -118,7 +118,7 @@ func quiet() Objects {
 
 func TestProblemsAreNamedWorstFirst(t *testing.T) {
 	var got []string
-	for _, p := range problemsOf(trouble()).Rows {
+	for _, p := range problemsOf(trouble(), noon).Rows {
 		got = append(got, fmt.Sprintf("%s %s %s %s: %.30s", p.Mark.Class, p.Mark.Text, p.Kind, p.Name, p.Message))
 	}
 	want := []string{
@@ -139,8 +139,31 @@ func TestProblemsAreNamedWorstFirst(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
 	}
-	if rows := problemsOf(quiet()).Rows; len(rows) > 0 {
+	if rows := problemsOf(quiet(), noon).Rows; len(rows) > 0 {
 		t.Errorf("of what is well: %v", rows)
+	}
+}
+
+func TestWhatASilentSpeakerSaidLastIsNotTakenForTrue(t *testing.T) {
+	o := quiet()
+	o.Silent, o.Away = map[string]time.Time{"node-1": noon.Add(-90 * time.Second)}, "timeout"
+	var got []string
+	for _, p := range problemsOf(o, noon).Rows {
+		got = append(got, fmt.Sprintf("%s %s %s: %.40s", p.Mark.Text, p.Kind, p.Name, p.Message))
+	}
+	for _, s := range sessionsOf(o).Rows {
+		got = append(got, s.Peer+" "+s.Node+" "+s.Mark.Text+" "+s.Error)
+	}
+	got = append(got, speakersOf(o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{Now: noon}).Up))
+	want := []string{
+		"Cut off Controller : The API server can't be asked, so all th",
+		"Silent Speaker node-1: It was last heard 1 min 30 s ago. What t",
+		"tor-a node-1 Unknown the node's speaker is silent; what it said last was Established",
+		"tor-a node-2 Established ",
+		"Silent", "1",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want -, have +:\n%s", d)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,8 +16,11 @@ import (
 
 // problemsOf lists what needs attention: what is broken before what waits, then
 // by kind and name.
-func problemsOf(o Objects) table[problem] {
+func problemsOf(o Objects, now time.Time) table[problem] {
 	var out []problem
+	if o.Away != "" {
+		out = append(out, problem{"Controller", "", bad("Cut off"), "The API server can't be asked, so all that is shown here may be old: " + o.Away})
+	}
 	for i := range o.Pools {
 		out = append(out, judged(Configured{"IPAddressPool", o.Pools[i].Name, o.Pools[i].Status.Conditions})...)
 	}
@@ -40,13 +44,13 @@ func problemsOf(o Objects) table[problem] {
 		}
 	}
 	for _, s := range o.Sessions {
-		if s.Status.State != established {
+		if _, silent := o.Silent[s.Status.Node]; s.Status.State != established && !silent {
 			out = append(out, problem{"BGPSession", s.Status.Node + " to " + s.Status.Peer, bad(cmp.Or(s.Status.State, "Unknown")),
 				cmp.Or(s.Status.LastError, "The session is not up (yet).")})
 		}
 	}
 	for i := range o.Speakers {
-		out = append(out, ofSpeaker(&o.Speakers[i])...)
+		out = append(out, ofSpeaker(&o.Speakers[i], o.Silent, now)...)
 	}
 	slices.SortStableFunc(out, func(a, b problem) int {
 		return cmp.Or(strings.Compare(a.Mark.Class, b.Mark.Class), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
@@ -86,14 +90,19 @@ func ofService(svc *corev1.Service) (problem, bool) {
 }
 
 // ofSpeaker tells what is wrong with a node's speaker.
-func ofSpeaker(s *v1beta1.Speaker) []problem {
+func ofSpeaker(s *v1beta1.Speaker, silent map[string]time.Time, now time.Time) []problem {
+	m := markOfSpeaker(s, silent)
+	if since, lapsed := silent[s.Name]; lapsed && m.Class == "bad" {
+		then := metav1.NewTime(since)
+		return []problem{{"Speaker", s.Name, m, "It was last heard " + age(now, &then) + " ago. What this page says of its node is from then."}}
+	}
 	var out []problem
 	for _, c := range s.Status.Conditions {
 		if c.Status == metav1.ConditionTrue && (c.Type == v1beta1.ConditionIsolated || c.Type == v1beta1.ConditionKernelAnswers) {
 			out = append(out, problem{"Speaker", s.Name, bad(c.Reason), c.Message})
 		}
 	}
-	if m := markOfSpeaker(s); m.Class == "bad" && len(out) == 0 {
+	if m.Class == "bad" && len(out) == 0 {
 		out = append(out, problem{"Speaker", s.Name, m, "It has stopped, or has not started yet."})
 	} else if m.Class == "wait" {
 		out = append(out, problem{"Speaker", s.Name, m, "Its node keeps its addresses meanwhile."})

@@ -62,11 +62,19 @@ func (n *Neighbors) Run(ctx context.Context) error {
 			n.log.Warn("lost sight of the kernel's neighbors", "err", err)
 		}
 	}
-	if err := netlink.NeighSubscribeWithOptions(neighbors, done, netlink.NeighSubscribeOptions{ListExisting: true, ErrorCallback: told}); err != nil {
+	if err := netlink.NeighSubscribeWithOptions(neighbors, done, netlink.NeighSubscribeOptions{ErrorCallback: told}); err != nil {
 		return fmt.Errorf("watch the kernel's neighbors: %w", err)
 	}
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: told}); err != nil {
 		return fmt.Errorf("watch links: %w", err)
+	}
+	// The subscription could list them, but only with NET_ADMIN.
+	existing, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the kernel's neighbors: %w", err)
+	}
+	for _, e := range existing {
+		n.see(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: e})
 	}
 	for neighbors != nil || links != nil {
 		select {

@@ -93,6 +93,17 @@ func TestWitness(t *testing.T) {
 		ask("2001:db8::9", membership.Silence)
 		ask("198.51.100.1", membership.CantTell) // no route
 		ask("", membership.CantTell)             // no gateway
+		for addr, want := range map[string]membership.Reply{
+			"192.0.2.2": membership.Sign, "2001:db8::2": membership.Sign, "192.0.2.9": membership.Silence, "2001:db8::9": membership.Silence,
+			"198.51.100.1": membership.Silence, // no route, but the link is named
+		} {
+			if have := w.Has(t.Context(), netip.MustParseAddr(addr), []string{"eth0"}); have != want {
+				t.Errorf("who has %s? %d, want %d", addr, have, want)
+			}
+		}
+		if have := w.Has(t.Context(), netip.MustParseAddr("192.0.2.9"), []string{"eth0", "eth7"}); have != membership.CantTell {
+			t.Errorf("a link that is not there told %d", have)
+		}
 		ip(t, "route", "add", "default", "via", "192.0.2.9")
 		ask("", membership.Silence)
 		ask("198.51.100.1", membership.CantTell) // behind a router

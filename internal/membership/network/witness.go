@@ -38,6 +38,36 @@ func (w Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
 		w.Log.Debug("can't look for a sign of life", "addr", addr, "err", err)
 		return membership.CantTell
 	}
+	return w.anyOf(ctx, targets)
+}
+
+// askedTimes is how often Has asks before it believes in silence.
+const askedTimes = 3
+
+// Has asks on the named links whether anybody has addr: three times, since one
+// question may be lost. CantTell: a link is not there, or this node has no
+// address on it to ask with.
+func (w Witness) Has(ctx context.Context, addr netip.Addr, links []string) membership.Reply {
+	var targets []target
+	for _, name := range links {
+		link, err := net.InterfaceByName(name)
+		if err != nil {
+			w.Log.Debug("can't ask who has an address", "addr", addr, "link", name, "err", err)
+			return membership.CantTell
+		}
+		targets = append(targets, target{addr, link.Index})
+	}
+	for range askedTimes - 1 {
+		if r := w.anyOf(ctx, targets); r != membership.Silence {
+			return r
+		}
+	}
+	return w.anyOf(ctx, targets)
+}
+
+// anyOf asks all at once: one sign is enough, and one that can't be asked
+// leaves it open.
+func (w Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
 	if len(targets) == 0 {
 		return membership.CantTell
 	}

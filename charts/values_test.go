@@ -1,0 +1,236 @@
+package charts
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	deployment = "Deployment " + Namespace + "/steelyard-controller"
+	daemonSet  = "DaemonSet " + Namespace + "/steelyard-speaker"
+	budget     = "PodDisruptionBudget " + Namespace + "/steelyard-controller"
+	policy     = "NetworkPolicy " + Namespace + "/steelyard-controller"
+	monitor    = "PodMonitor " + Namespace + "/steelyard"
+	container  = "spec.template.spec.containers.0."
+	pod        = "spec.template.spec."
+)
+
+// effect says what a value other than the default does to an object. "" as
+// path is the object itself; a path that ends in "+" is a list that must hold
+// want; want nil: there is nothing.
+type effect struct {
+	object, path string
+	want         any
+}
+
+// effects has an entry for each value: another value than the default, as YAML,
+// and what comes of it.
+func effects() map[string]struct {
+	value   string
+	effects []effect
+} {
+	type c = struct {
+		value   string
+		effects []effect
+	}
+	arg := func(object, want string) effect { return effect{object, container + "args+", want} }
+	return map[string]c{
+		"loadBalancerClass": {"example.org/edge", []effect{arg(deployment, "--load-balancer-class=example.org/edge"), arg(daemonSet, "--load-balancer-class=example.org/edge")}},
+		"logLevel":          {"DEBUG", []effect{arg(deployment, "--log-level=DEBUG"), arg(daemonSet, "--log-level=DEBUG")}},
+		"image.registry": {"registry.example.org/net", []effect{
+			{deployment, container + "image", "registry.example.org/net/steelyard-controller:dev"}, {daemonSet, container + "image", "registry.example.org/net/steelyard-speaker:dev"}}},
+		"image.tag":        {"v9.9.9", []effect{{deployment, container + "image", "steelyard-controller:v9.9.9"}, {daemonSet, container + "image", "steelyard-speaker:v9.9.9"}}},
+		"image.pullPolicy": {"Never", []effect{{deployment, container + "imagePullPolicy", "Never"}, {daemonSet, container + "imagePullPolicy", "Never"}}},
+		"image.pullSecrets": {"[mine]", []effect{
+			{deployment, pod + "imagePullSecrets.0.name", "mine"}, {daemonSet, pod + "imagePullSecrets.0.name", "mine"}}},
+		"crds.install":                 {"false", []effect{{"CustomResourceDefinition /l2claims.steelyard.dev", "", nil}}},
+		"networkPolicy.enabled":        {"false", []effect{{policy, "", nil}}},
+		"networkPolicy.metricsFrom":    {"[{podSelector: {}}]", []effect{{policy, "spec.ingress.0.from.0.podSelector", map[string]any{}}}},
+		"networkPolicy.apiServerPorts": {"[6443]", []effect{{policy, "spec.policyTypes+", "Egress"}, {policy, "spec.egress.0.ports.0.port", 6443.0}}},
+		"podMonitor.enabled":           {"true", []effect{{monitor, "spec.podMetricsEndpoints.0.port", "metrics"}}},
+		"podMonitor.labels":            {"{release: prom}", []effect{{monitor, "metadata.labels.release", "prom"}}},
+		"podMonitor.interval":          {"10s", []effect{{monitor, "spec.podMetricsEndpoints.0.interval", "10s"}}},
+
+		"controller.image":               {"mirror.example.org/c@sha256:12", []effect{{deployment, container + "image", "mirror.example.org/c@sha256:12"}}},
+		"controller.replicas":            {"3", []effect{{deployment, "spec.replicas", 3.0}}},
+		"controller.podDisruptionBudget": {"false", []effect{{budget, "", nil}}},
+		"controller.compatAnnotations":   {"metallb.io", []effect{arg(deployment, "--compat-annotations=metallb.io")}},
+		"controller.metricsPort":         {"9472", []effect{arg(deployment, "--metrics-bind-address=:9472"), {deployment, container + "ports.0.containerPort", 9472.0}}},
+		"controller.probePort":           {"9473", []effect{arg(deployment, "--health-probe-bind-address=:9473"), {deployment, container + "ports.1.containerPort", 9473.0}}},
+		"controller.extraArgs":           {"[--pprof-bind-address=0]", []effect{arg(deployment, "--pprof-bind-address=0")}},
+		"controller.priorityClassName":   {"mine", []effect{{deployment, pod + "priorityClassName", "mine"}}},
+		"controller.resources":           {"{limits: {memory: 1Gi}}", []effect{{deployment, container + "resources.limits.memory", "1Gi"}}},
+		"controller.nodeSelector":        {"{role: edge}", []effect{{deployment, pod + "nodeSelector.role", "edge"}}},
+		"controller.tolerations":         {"[{key: a}]", []effect{{deployment, pod + "tolerations.0.key", "a"}}},
+		"controller.affinity": {"{nodeAffinity: {}}", []effect{
+			{deployment, pod + "affinity.nodeAffinity", map[string]any{}}, {deployment, pod + "affinity.podAntiAffinity", nil}}},
+		"controller.podLabels":      {"{team: net}", []effect{{deployment, "spec.template.metadata.labels.team", "net"}, {deployment, "spec.selector.matchLabels.team", nil}}},
+		"controller.podAnnotations": {"{note: x}", []effect{{deployment, "spec.template.metadata.annotations.note", "x"}}},
+
+		"speaker.image":                {"mirror.example.org/s:1", []effect{{daemonSet, container + "image", "mirror.example.org/s:1"}}},
+		"speaker.metricsAddress":       {`"127.0.0.1:9474"`, []effect{arg(daemonSet, "--metrics-bind-address=127.0.0.1:9474"), {daemonSet, container + "ports.0.containerPort", 9474.0}}},
+		"speaker.probePort":            {"9475", []effect{arg(daemonSet, "--health-probe-bind-address=127.0.0.1:9475"), {daemonSet, container + "ports.1.containerPort", 9475.0}}},
+		"speaker.debugPort":            {"0", []effect{arg(daemonSet, "--debug-bind-address=0")}},
+		"speaker.membershipPort":       {"0", []effect{arg(daemonSet, "--membership-port=0")}},
+		"speaker.membershipInterval":   {"50ms", []effect{arg(daemonSet, "--membership-interval=50ms")}},
+		"speaker.membershipMultiplier": {"3", []effect{arg(daemonSet, "--membership-multiplier=3")}},
+		"speaker.heartbeat":            {"5s", []effect{arg(daemonSet, "--heartbeat=5s")}},
+		"speaker.ignoreLinks":          {"[cni*, wlan0]", []effect{arg(daemonSet, "--ignore-links=cni*,wlan0")}},
+		"speaker.defend":               {"true", []effect{arg(daemonSet, "--defend")}},
+		"speaker.drainTime":            {"20s", []effect{arg(daemonSet, "--drain-time=20s")}},
+		"speaker.readyCheck":           {`""`, []effect{arg(daemonSet, "--ready-check=")}},
+		"speaker.extraArgs":            {"[--drain-time=1s]", []effect{arg(daemonSet, "--drain-time=1s")}},
+		"speaker.minReadySeconds":      {"20", []effect{{daemonSet, "spec.minReadySeconds", 20.0}}},
+		"speaker.maxUnavailable":       {"10%", []effect{{daemonSet, "spec.updateStrategy.rollingUpdate.maxUnavailable", "10%"}}},
+		"speaker.capabilities":         {"[NET_RAW]", []effect{{daemonSet, container + "securityContext.capabilities.add", []any{"NET_RAW"}}}},
+		"speaker.runAsRoot": {"true", []effect{
+			{daemonSet, pod + "securityContext.runAsUser", 0.0}, {daemonSet, pod + "securityContext.runAsNonRoot", nil}, {daemonSet, container + "securityContext.allowPrivilegeEscalation", false}}},
+		"speaker.priorityClassName": {"mine", []effect{{daemonSet, pod + "priorityClassName", "mine"}}},
+		"speaker.resources":         {"{limits: {memory: 1Gi}}", []effect{{daemonSet, container + "resources.limits.memory", "1Gi"}}},
+		"speaker.nodeSelector":      {"{role: edge}", []effect{{daemonSet, pod + "nodeSelector.role", "edge"}}},
+		"speaker.tolerations":       {"[{key: a}]", []effect{{daemonSet, pod + "tolerations.0.key", "a"}}},
+		"speaker.podLabels":         {"{team: net}", []effect{{daemonSet, "spec.template.metadata.labels.team", "net"}, {daemonSet, "spec.selector.matchLabels.team", nil}}},
+		"speaker.podAnnotations":    {"{note: x}", []effect{{daemonSet, "spec.template.metadata.annotations.note", "x"}}},
+	}
+}
+
+// set returns values in which one is set, besides what it needs to be seen.
+func set(t *testing.T, into map[string]any, path, value string) map[string]any {
+	t.Helper()
+	group, name, nested := strings.Cut(path, ".")
+	var v any
+	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if !nested {
+		into[group] = v
+		return into
+	}
+	if into[group] == nil {
+		into[group] = map[string]any{}
+	}
+	into[group].(map[string]any)[name] = v
+	if group == "podMonitor" {
+		into[group].(map[string]any)["enabled"] = true
+	}
+	return into
+}
+
+// everyValue returns all values of effects at once, as far as they don't undo
+// one another.
+func everyValue(t *testing.T) map[string]any {
+	values := map[string]any{}
+	for path, c := range effects() {
+		set(t, values, path, c.value)
+	}
+	return values
+}
+
+// at returns what is at a path in an object, nil if there is nothing.
+func at(o any, path string) any {
+	for step := range strings.SplitSeq(path, ".") {
+		switch v := o.(type) {
+		case map[string]any:
+			o = v[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i >= len(v) {
+				return nil
+			}
+			o = v[i]
+		default:
+			return nil
+		}
+	}
+	return o
+}
+
+func TestEachValueHasItsEffect(t *testing.T) {
+	values, err := Values("steelyard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, all := byHelm(t, nil), effects()
+	for _, v := range values {
+		c, ok := all[v.Path]
+		if !ok {
+			t.Errorf("no test sets %s", v.Path)
+		}
+		delete(all, v.Path)
+		for _, e := range c.effects {
+			have, before := find(byHelm(t, set(t, map[string]any{}, v.Path, c.value)), e), find(plain, e)
+			if diff := cmp.Diff(e.want, have); diff != "" {
+				t.Errorf("%s: %s: %s at %s: -want +have\n%s", v.Path, c.value, e.object, e.path, diff)
+			}
+			negative := strings.HasSuffix(e.path, "selector.matchLabels.team") // which must not change
+			if cmp.Equal(have, before) && !negative {
+				t.Errorf("%s: %s at %s is %v by default, too", v.Path, e.object, e.path, have)
+			}
+		}
+	}
+	for path := range all {
+		t.Errorf("a test sets %s, which values.yaml does not have", path)
+	}
+}
+
+// find returns what an effect is about.
+func find(all objects, e effect) any {
+	o, ok := all[e.object]
+	if !ok {
+		return nil
+	}
+	if e.path == "" {
+		return o
+	}
+	path, inList := strings.CutSuffix(e.path, "+")
+	have := at(o, path)
+	if list, ok := have.([]any); ok && inList {
+		if slices.Contains(list, e.want) {
+			return e.want
+		}
+		return nil
+	}
+	return have
+}
+
+// The schema refuses what could only be a mistake.
+func TestSchemaRefuses(t *testing.T) {
+	for _, c := range []struct{ name, path, value, says string }{
+		{"a value that is not there", "speaker.replicas", "3", "replicas"},
+		{"a group that is not there", "sepaker", "{}", "sepaker"},
+		{"a number as text", "controller.replicas", `"2"`, "controller/replicas"},
+		{"a port out of range", "controller.metricsPort", "70000", "controller/metricsPort"},
+		{"a level that is none", "logLevel", "info", "logLevel"},
+		{"a time without a unit", "speaker.heartbeat", "5", "speaker/heartbeat"},
+		{"too few misses", "speaker.membershipMultiplier", "2", "speaker/membershipMultiplier"},
+		{"no speaker at all in an update", "speaker.maxUnavailable", "0", "speaker/maxUnavailable"},
+		{"capabilities without NET_RAW", "speaker.capabilities", "[NET_ADMIN]", "speaker/capabilities"},
+		{"an image without tag or digest", "speaker.image", "mirror.example.org/speaker", "speaker/image"},
+		{"an unknown dialect", "controller.compatAnnotations", "purelb", "controller/compatAnnotations"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Render("steelyard", set(t, map[string]any{}, c.path, c.value))
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("want a refusal that names %s, have %v", c.says, err)
+			}
+		})
+	}
+}
+
+// What is printed after an installation names what it did and what comes next.
+func TestNotes(t *testing.T) {
+	rendered, err := Render("steelyard", map[string]any{"loadBalancerClass": "example.org/edge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds"} {
+		if !strings.Contains(rendered["NOTES.txt"], want) {
+			t.Errorf("want %q in\n%s", want, rendered["NOTES.txt"])
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+const (
+	// askTurnEvery is the pause between two rounds of questions.
+	askTurnEvery = 20 * time.Millisecond
+	// askTurnFor is how long an answer may take.
+	askTurnFor = 100 * time.Millisecond
+)
+
+// turns follows the endpoints of Services with externalTrafficPolicy Local on this
+// node. One that comes takes traffic only when kube-proxy sends to it, which may
+// be a second after the API says that it is ready; kube-proxy tells at the
+// Service's health check port. One that goes stays for as long, that the routes of
+// others may come first. Without both, an endpoint that moves loses connections.
+type turns struct {
+	limit   time.Duration // for how long to wait at most; 0: nothing is followed
+	ask     func(ctx context.Context, at netip.AddrPort) bool
+	changed chan struct{} // buffered 1
+	wake    chan struct{} // buffered 1: there is something to ask
+
+	mu    sync.Mutex
+	node  []netip.Addr
+	known map[ipam.Key]*stay // nil before the first look
+}
+
+// stay is what is known of a Service's endpoints on this node.
+type stay struct {
+	port     uint16 // for health checks
+	here     bool   // one of them is ready
+	since    time.Time
+	forwards bool // kube-proxy sends to it, or has been waited for long enough
+}
+
+// spot is what the API says of a Service's endpoints on this node.
+type spot struct {
+	port           uint16 // for health checks; 0: none
+	ready, serving bool
+}
+
+func newTurns(limit time.Duration) *turns {
+	return &turns{limit: limit, ask: healthy, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+}
+
+// look takes over what the API says of all Services with Local traffic, and tells
+// what has become of each, and when to look again if nothing happens before (0:
+// never). What is here at the first look counts as having been here: a speaker
+// that restarts must not take its routes back.
+func (t *turns) look(now time.Time, found map[ipam.Key]spot) (out map[ipam.Key]announce.Turn, again time.Duration) {
+	if t.limit == 0 {
+		return nil, 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := t.known == nil
+	known := make(map[ipam.Key]*stay, len(found))
+	out = map[ipam.Key]announce.Turn{}
+	for key, f := range found {
+		s := t.known[key]
+		switch {
+		case f.ready && (s == nil || !s.here):
+			s = &stay{here: true, since: now, forwards: first || f.port == 0}
+		case f.ready:
+		case s == nil || !s.forwards || !f.serving:
+			continue
+		case s.here:
+			s = &stay{since: now, forwards: true}
+		case now.Sub(s.since) >= t.limit:
+			continue
+		}
+		s.port, known[key] = f.port, s
+		switch {
+		case !s.here:
+			out[key] = announce.Departing
+			if left := t.limit - now.Sub(s.since); again == 0 || left < again {
+				again = left
+			}
+		case !s.forwards:
+			out[key] = announce.Arriving
+			cluster.Signal(t.wake)
+		}
+	}
+	t.known = known
+	return out, again
+}
+
+// at says which addresses this node has: kube-proxy answers at these alone.
+func (t *turns) at(n *corev1.Node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.node = nil
+	for _, a := range n.Status.Addresses {
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			t.node = append(t.node, addr)
+		}
+	}
+}
+
+// run asks, while there is something to ask, until ctx ends.
+func (t *turns) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+		}
+		for t.round(ctx) && cluster.Sleep(ctx, askTurnEvery) {
+		}
+	}
+}
+
+// round asks once for each endpoint that has come, and reports whether it is to
+// be asked again for any.
+func (t *turns) round(ctx context.Context) bool {
+	t.mu.Lock()
+	node, asked := t.node, map[*stay]uint16{}
+	for _, s := range t.known {
+		if s.here && !s.forwards {
+			asked[s] = s.port
+		}
+	}
+	t.mu.Unlock()
+	open := len(asked)
+	for s, port := range asked {
+		answer := time.Since(s.since) >= t.limit
+		for i := 0; i < len(node) && !answer; i++ {
+			answer = t.ask(ctx, netip.AddrPortFrom(node[i], port))
+		}
+		if answer {
+			open--
+			t.mu.Lock()
+			s.forwards = true
+			t.mu.Unlock()
+			cluster.Signal(t.changed)
+		}
+	}
+	return open > 0
+}
+
+// unproxied asks the node itself, whatever the environment says of proxies.
+var unproxied = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: askTurnFor}
+
+// healthy reports whether kube-proxy says, at a Service's health check port, that
+// it sends to an endpoint on this node.
+func healthy(ctx context.Context, at netip.AddrPort) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/healthz", at), nil)
+	if err != nil {
+		return false
+	}
+	answer, err := unproxied.Do(request)
+	if err != nil {
+		return false
+	}
+	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+func TestTurnsOfEndpoints(t *testing.T) {
+	const limit = 2 * time.Second
+	web := ipam.Key{Namespace: "n", Name: "web"}
+	start := time.Unix(1000, 0)
+	gone, ready, ending := spot{}, spot{port: 30000, ready: true, serving: true}, spot{port: 30000, serving: true}
+	portless := ready
+	portless.port = 0
+	type step struct {
+		after    time.Duration // since the start
+		found    *spot         // nil: there is no such Service
+		forwards bool          // kube-proxy has said so before
+		want     announce.Turn
+		again    time.Duration
+	}
+	none := step{}
+	for _, c := range []struct {
+		name  string
+		steps []step
+	}{
+		{"what is here at first was here before", []step{{0, &ready, false, "", 0}, {1, &ready, false, "", 0}}},
+		{"what comes waits for kube-proxy", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ready, true, "", 0}}},
+		{"a Service without a port for health checks has nobody to ask", []step{none, {1, &portless, false, "", 0}}},
+		{"what goes stays a moment while it serves", []step{{0, &ready, false, "", 0}, {time.Second, &ending, false, announce.Departing, limit},
+			{2 * time.Second, &ending, false, announce.Departing, time.Second}, {3 * time.Second, &ending, false, "", 0}, {9 * time.Second, &ending, false, "", 0}}},
+		{"what no longer serves goes at once", []step{{0, &ready, false, "", 0}, {1, &gone, false, "", 0}}},
+		{"what stops serving on its way goes at once", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &gone, false, "", 0}}},
+		{"what never took traffic does not stay", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
+		{"what comes back while it goes waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &ready, false, announce.Arriving, 0}}},
+		{"a Service that is made anew waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			turns := newTurns(limit)
+			for i, s := range c.steps {
+				found := map[ipam.Key]spot{}
+				if s.found != nil {
+					found[web] = *s.found
+				}
+				if s.forwards {
+					turns.known[web].forwards = true
+				}
+				got, again := turns.look(start.Add(s.after), found)
+				if got[web] != s.want || again != s.again {
+					t.Errorf("step %d: %q, again in %s; want %q, %s", i+1, got[web], again, s.want, s.again)
+				}
+			}
+		})
+	}
+	if got, _ := newTurns(0).look(start, map[ipam.Key]spot{web: ready}); got[web] != "" {
+		t.Errorf("with no time to wait: %q", got[web])
+	}
+}
+
+func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := ipam.Key{Name: "answers"}
+		never := ipam.Key{Name: "never"}
+		turns := newTurns(2 * time.Second)
+		turns.at(&corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.11"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::11"},
+		}}})
+		start := time.Now()
+		turns.ask = func(_ context.Context, at netip.AddrPort) bool {
+			return at == netip.MustParseAddrPort("[2001:db8::11]:1") && time.Since(start) >= 500*time.Millisecond
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- turns.run(ctx) }()
+		turns.look(start, nil)
+		found := map[ipam.Key]spot{answers: {port: 1, ready: true}, never: {port: 2, ready: true}}
+		turns.look(start, found)
+		for _, c := range []struct {
+			after   time.Duration
+			arrives map[ipam.Key]announce.Turn
+		}{
+			{500 * time.Millisecond, map[ipam.Key]announce.Turn{never: announce.Arriving}},
+			{2 * time.Second, nil},
+		} {
+			<-turns.changed
+			if took := time.Since(start); took < c.after || took > c.after+askTurnEvery {
+				t.Errorf("told after %s, want %s", took, c.after)
+			}
+			got, _ := turns.look(time.Now(), found)
+			if len(got) != len(c.arrives) || got[never] != c.arrives[never] {
+				t.Errorf("after %s: %v", c.after, got)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHealthyIsWhatKubeProxySays(t *testing.T) {
+	var code atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(code.Load())) }))
+	at := netip.MustParseAddrPort(strings.TrimPrefix(server.URL, "http://"))
+	for status, want := range map[int]bool{http.StatusOK: true, http.StatusServiceUnavailable: false} {
+		code.Store(int32(status))
+		if got := healthy(t.Context(), at); got != want {
+			t.Errorf("%d: %t", status, got)
+		}
+	}
+	server.Close()
+	if healthy(t.Context(), at) {
+		t.Error("nobody is there, and it is healthy")
+	}
+}
