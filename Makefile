@@ -30,7 +30,7 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 test: test-packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
 	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 16 -timeout 25m ./e2e
+	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
 
 .PHONY: build
 build: ## build all programs into bin/
