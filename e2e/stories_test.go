@@ -244,7 +244,8 @@ func runStory(t *testing.T, rack, file, name string) {
 		Files: []string{file},
 		Setup: func(e *testscript.Env) error {
 			config, err := filepath.Abs("../config")
-			e.Vars = append(e.Vars, "CONFIG="+config, "RACK="+rack)
+			// "rack build" finds there what is built already.
+			e.Vars = append(e.Vars, "CONFIG="+config, "RACK="+rack, "HOME="+os.Getenv("HOME"))
 			return err
 		},
 		Cmds: s.commands(),
