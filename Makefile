@@ -29,6 +29,7 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 .PHONY: test
 test: test-packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
 	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
+	cd charts && go test -timeout 10m ./...
 	bin/rack build traefik
 	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
 
@@ -47,15 +48,42 @@ generate: build ## regenerate what is derived: deep copies, CRDs, manifests from
 lint: ## check formatting, vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted (run gofmt -w): $$files"; exit 1; fi
 	go vet $(TAGS) ./...
+	cd charts && go vet ./...
+	go tool actionlint -shellcheck= -pyflakes=
 	go tool staticcheck $(TAGS) ./...
 
 .PHONY: bench
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
 	go run $(TAGS) ./e2e/bench $(ARGS)
 
+# What images are made for (a release: ARCHES="amd64 arm64"), their tag, and what
+# they say of their sources. With PUSH=registry.example.org/net they are pushed there.
+ARCHES ?= $(shell go env GOARCH)
+TAG ?= dev
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+CREATED ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+comma := ,
+space := $(subst ,, )
+
 .PHONY: images
-images: build ## pack controller and speaker into container images, dist/*.tar (no container engine needed)
-	go run ./config/images
+images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
+	@for arch in $(ARCHES); do echo "build for $$arch"; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(TAGS) $(LINK) -trimpath -o bin/$$arch/ ./controller ./speaker; done
+	go run ./config/images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+
+RELEASE := $(patsubst v%,%,$(TAG))
+
+.PHONY: release
+release: ARCHES = amd64 arm64
+release: images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
+	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
+	rm -rf dist/chart && mkdir dist/chart && cp -rL charts/steelyard dist/chart/
+	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/chart/steelyard/values.yaml
+	cd charts && go tool helm package ../dist/chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
+	{ cat config/rbac/namespace.yaml; echo ---; cd charts; go tool helm template steelyard '../dist/steelyard-$(RELEASE).tgz' --namespace steelyard-system; } > dist/steelyard.yaml
+	awk '/^## /{on = index($$0, "$(RELEASE)") > 0} on' CHANGELOG.md > dist/notes.md
+	[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
+	cd dist && sha256sum *.tar *.cdx.json *.tgz steelyard.yaml > SHA256SUMS
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need

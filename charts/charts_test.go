@@ -1,6 +1,7 @@
 package charts
 
 import (
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +17,11 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
+
+func TestMain(m *testing.M) {
+	slog.SetLogLoggerLevel(slog.LevelWarn) // Helm tells of each symbolic link
+	os.Exit(m.Run())
+}
 
 // objects are manifests by kind, namespace and name.
 type objects map[string]map[string]any

@@ -1,53 +1,116 @@
 // Command images puts the built programs into container images, without a
-// container engine: an archive for each, which docker, podman, containerd
-// (ctr images import) and kind can load. An image holds one static program.
+// container engine: for each program and architecture an archive, which docker,
+// podman, containerd (ctr images import) and kind can load, and a bill of
+// materials (CycloneDX); for each program an OCI image layout with all
+// architectures, or an image in a registry. An image holds one static program,
+// and equal programs give equal images.
 package main
 
 import (
-	"archive/tar"
-	"bytes"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
+	"strings"
+	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
+// options are the flags.
+type options struct {
+	bin      string
+	out      string
+	arches   []string
+	tag      string
+	version  string
+	revision string
+	created  time.Time
+	push     string
+}
+
 func main() {
-	bin := flag.String("bin", "bin", "folder of the programs")
-	out := flag.String("out", "dist", "folder for the archives")
-	tag := flag.String("tag", "dev", "tag of the images")
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs, those of an architecture in a folder of its name")
+	flag.StringVar(&o.out, "out", "dist", "folder for what is written")
+	arches := flag.String("arches", "amd64,arm64", "comma list of architectures")
+	flag.StringVar(&o.tag, "tag", "dev", "tag of the images")
+	flag.StringVar(&o.version, "version", "", "version of the programs, for the images' labels")
+	flag.StringVar(&o.revision, "revision", "", "commit of the sources, likewise")
+	created := flag.Int64("created", 0, "time that the images were created, in seconds since 1970: that of the commit, so that equal sources give equal images")
+	flag.StringVar(&o.push, "push", "", "registry and path to push the images to, as ghcr.io/steelyard-lb; the credentials are those of docker login. Empty: push nothing")
 	flag.Parse()
-	for _, program := range []string{"controller", "speaker"} {
-		if err := write(*bin, *out, program, *tag); err != nil {
+	o.arches, o.created = strings.Split(*arches, ","), time.Unix(*created, 0).UTC()
+	for _, p := range programs() {
+		if err := o.write(p); err != nil {
 			fmt.Fprintln(os.Stderr, "images:", err)
 			os.Exit(1)
 		}
 	}
 }
 
-// write makes the archive of one program and reads it back to check it.
-func write(bin, out, program, tag string) error {
-	image, err := imageOf(filepath.Join(bin, program))
+// write makes all that there is of one program.
+func (o options) write(p program) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return fmt.Errorf("make the folder of the images: %w", err)
+	}
+	index := v1.ImageIndex(empty.Index)
+	for _, arch := range o.arches {
+		image, err := o.image(p, arch)
+		if err != nil {
+			return fmt.Errorf("make the image of %s for %s: %w", p.name, arch, err)
+		}
+		if err := o.archive(image, p, arch); err != nil {
+			return err
+		}
+		if err := o.bill(p, arch); err != nil {
+			return err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	folder := filepath.Join(o.out, "oci", "steelyard-"+p.name)
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("remove the old layout: %w", err)
+	}
+	if _, err := layout.Write(folder, index); err != nil {
+		return fmt.Errorf("write the layout %s: %w", folder, err)
+	}
+	digest, err := index.Digest()
 	if err != nil {
-		return fmt.Errorf("make the image of %s: %w", program, err)
+		return fmt.Errorf("sum up the image of %s: %w", p.name, err)
 	}
-	ref, err := name.NewTag("steelyard-" + program + ":" + tag)
+	fmt.Printf("%s   %s, all architectures\n", folder, digest)
+	if o.push == "" {
+		return nil
+	}
+	ref, err := name.NewTag(strings.TrimSuffix(o.push, "/") + "/steelyard-" + p.name + ":" + o.tag)
 	if err != nil {
-		return fmt.Errorf("tag %q: %w", tag, err)
+		return fmt.Errorf("registry %q, tag %q: %w", o.push, o.tag, err)
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return fmt.Errorf("make the folder of the archives: %w", err)
+	if err := remote.WriteIndex(ref, index, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
 	}
-	path := filepath.Join(out, "steelyard-"+program+".tar")
+	fmt.Printf("pushed %s@%s\n", ref, digest)
+	return nil
+}
+
+// archive writes the archive of one image and reads it back to check it.
+func (o options) archive(image v1.Image, p program, arch string) error {
+	ref, err := name.NewTag("steelyard-" + p.name + ":" + o.tag)
+	if err != nil {
+		return fmt.Errorf("tag %q: %w", o.tag, err)
+	}
+	path := filepath.Join(o.out, "steelyard-"+p.name+"-"+arch+".tar")
 	if err := tarball.WriteToFile(path, ref, image); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -60,46 +123,4 @@ func write(bin, out, program, tag string) error {
 	}
 	fmt.Printf("%s   load it with: docker load -i %[1]s   or: kind load image-archive %[1]s\n", path)
 	return nil
-}
-
-// imageOf returns an image that holds and runs the program. Equal programs give
-// equal images: no time of the build is in it.
-func imageOf(program string) (v1.Image, error) {
-	layer, err := layerOf(program)
-	if err != nil {
-		return nil, err
-	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, fmt.Errorf("add the program: %w", err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("read the image's configuration: %w", err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	config.Config.Entrypoint = []string{"/" + filepath.Base(program)}
-	return mutate.ConfigFile(image, config)
-}
-
-// layerOf returns a layer with one file, executable by everybody.
-func layerOf(program string) (v1.Layer, error) {
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return nil, fmt.Errorf("%w: run \"make build\" first", err)
-	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	err = w.WriteHeader(&tar.Header{Name: filepath.Base(program), Mode: 0o755, Size: int64(len(text))})
-	if err != nil {
-		return nil, fmt.Errorf("pack %s: %w", program, err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("pack %s: %w", program, err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("pack %s: %w", program, err)
-	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
 }

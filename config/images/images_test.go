@@ -1,0 +1,281 @@
+package main
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+)
+
+// made makes everything from a program that is small, but a real one, and says
+// it is built for two architectures.
+func made(t *testing.T) options {
+	t.Helper()
+	dir := t.TempDir()
+	o := options{
+		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), arches: []string{"amd64", "arm64"},
+		tag: "v1.2.3", version: "v1.2.3", revision: "abc", created: time.Unix(1700000000, 0).UTC(),
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arch := range o.arches {
+		if err := os.MkdirAll(filepath.Join(o.bin, arch), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range programs() {
+			if err := os.WriteFile(filepath.Join(o.bin, arch, p.name), text, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return o
+}
+
+// sums returns the SHA-256 of each file under a folder.
+func sums(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		rel, relErr := filepath.Rel(folder, path)
+		out[rel] = fmt.Sprintf("%x", sha256.Sum256(text))
+		return errors.Join(err, relErr)
+	})
+	if err != nil || len(out) == 0 {
+		t.Fatalf("%d files in %s, %v", len(out), folder, err)
+	}
+	return out
+}
+
+// Two builds, from copies of the sources in two places, give the same programs,
+// images and bills of materials, bit for bit.
+func TestTwoBuildsAreEqual(t *testing.T) {
+	list, err := exec.Command("git", "-C", "../..", "ls-files", "-z").Output()
+	if err != nil {
+		t.Fatalf("list the sources: %v", err)
+	}
+	var all []map[string]string
+	for _, place := range []string{"one", "another"} {
+		dir := filepath.Join(t.TempDir(), place)
+		for path := range strings.SplitSeq(strings.Trim(string(list), "\x00"), "\x00") {
+			text, err := os.ReadFile(filepath.Join("../..", path))
+			if err != nil { // a link to a folder, or not committed as removed
+				continue
+			}
+			file := filepath.Join(dir, path)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		build := exec.Command("make", "-C", dir, "images", "ARCHES="+runtime.GOARCH, "VERSION=v1.2.3", "REVISION=abc", "CREATED=1700000000")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("make images: %v\n%s", err, out)
+		}
+		all = append(all, sums(t, filepath.Join(dir, "dist")))
+	}
+	if diff := cmp.Diff(all[0], all[1]); diff != "" {
+		t.Errorf("-one +another\n%s", diff)
+	}
+}
+
+func TestImage(t *testing.T) {
+	o := made(t)
+	for _, p := range programs() {
+		if err := o.write(p); err != nil {
+			t.Fatal(err)
+		}
+		for _, arch := range o.arches {
+			image, err := tarball.ImageFromPath(filepath.Join(o.out, "steelyard-"+p.name+"-"+arch+".tar"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, err := image.ConfigFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config.Architecture != arch || config.Config.User != "65532:65532" || !config.Created.Equal(o.created) ||
+				config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" || config.Config.Labels["org.opencontainers.image.revision"] != "abc" {
+				t.Errorf("%s for %s: %+v", p.name, arch, config)
+			}
+			if diff := cmp.Diff([]string{p.name}, names(t, image)); diff != "" {
+				t.Errorf("files of %s: -want +have\n%s", p.name, diff)
+			}
+		}
+	}
+}
+
+// names lists the files in an image.
+func names(t *testing.T, image v1.Image) []string {
+	t.Helper()
+	var out []string
+	each(t, image, func(h *tar.Header, _ io.Reader) { out = append(out, h.Name) })
+	return out
+}
+
+func each(t *testing.T, image v1.Image, see func(*tar.Header, io.Reader)) {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		text, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer text.Close()
+		for r := tar.NewReader(text); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			see(h, r)
+		}
+	}
+}
+
+// A registry gets one image of all architectures.
+func TestPush(t *testing.T) {
+	server := httptest.NewServer(registry.New())
+	defer server.Close()
+	o := made(t)
+	o.push = strings.TrimPrefix(server.URL, "http://") + "/net"
+	p := programs()[0]
+	if err := o.write(p); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(o.push + "/steelyard-" + p.name + ":v1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Index(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for _, m := range manifest.Manifests {
+		have = append(have, m.Platform.String())
+	}
+	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, have); diff != "" {
+		t.Errorf("-want +have\n%s", diff)
+	}
+}
+
+// The bill names the modules that the program was linked from.
+func TestBill(t *testing.T) {
+	o := made(t)
+	if err := o.write(programs()[0]); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(filepath.Join(o.out, "steelyard-controller-amd64.cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var bom cdx.BOM
+	if err := cdx.NewBOMDecoder(file, cdx.BOMFileFormatJSON).Decode(&bom); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, c := range *bom.Components {
+		found[c.Name] = c.Version
+	}
+	if found["github.com/google/go-containerregistry"] == "" || found["std"] != strings.TrimPrefix(runtime.Version(), "go") {
+		t.Errorf("want Go %s and what this test uses among %v", runtime.Version(), found)
+	}
+	if bom.Metadata.Component.Version != "v1.2.3" || bom.SpecVersion != cdx.SpecVersion1_6 {
+		t.Errorf("have %+v", bom.Metadata.Component)
+	}
+}
+
+// What is packed as the speaker has, run by a user other than root, the
+// capabilities of its file, and would not have them where the kernel may give no
+// new privileges: that is why its manifest allows "privilege escalation".
+func TestTheFileBringsItsCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	grep, err := exec.LookPath("grep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := made(t)
+	o.arches = []string{"amd64"}
+	text, err := os.ReadFile(grep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(o.bin, "amd64", "speaker"), text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	image, err := o.image(programs()[1], "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A container runtime unpacks it so.
+	dir, err := os.MkdirTemp("", "image")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	file := filepath.Join(dir, "speaker")
+	each(t, image, func(h *tar.Header, r io.Reader) {
+		packed, err := io.ReadAll(r)
+		err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(file, packed, 0o755), os.Chmod(file, 0o755))
+		if err == nil {
+			err = unix.Setxattr(file, "security.capability", []byte(h.PAXRecords["SCHILY.xattr.security.capability"]), 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, c := range []struct {
+		name, want string
+		flags      []string
+	}{
+		{"in its container", "CapEff:\t0000000000003000", []string{"--bounding-set", "-all,+net_raw,+net_admin"}},
+		{"without new privileges", "CapEff:\t0000000000000000", []string{"--bounding-set", "-all,+net_raw,+net_admin", "--no-new-privs"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			argv := append([]string{"--reuid", "65532", "--regid", "65532", "--clear-groups", "--inh-caps", "-all"}, c.flags...)
+			out, err := exec.Command("setpriv", append(argv, "--", file, "CapEff", "/proc/self/status")...).CombinedOutput()
+			if err != nil || strings.TrimSpace(string(out)) != c.want {
+				t.Errorf("want %q, have %q, %v", c.want, out, err)
+			}
+		})
+	}
+}
