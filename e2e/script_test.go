@@ -17,6 +17,7 @@ import (
 // story has the commands of a story, beside those of testscript:
 //
 //	kubectl ARGS…             the real kubectl, in the story's namespace
+//	steelyard ARGS…           the plugin kubectl-steelyard, in the story's namespace
 //	rack ARGS…                bin/rack, on the story's rack: cut, join, kill, start
 //	on HOST COMMAND…          run a command on a host of the rack
 //	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
@@ -34,7 +35,7 @@ import (
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
-// With "!" in front, kubectl, rack, on, curl, says and events must fail, and eventually waits
+// With "!" in front, kubectl, steelyard, rack, on, curl, says and events must fail, and eventually waits
 // for output that does not match, or for a failure.
 type story struct {
 	rack, namespace string
@@ -51,7 +52,7 @@ type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
 	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "holders": s.holders, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
-	for _, name := range []string{"kubectl", "rack", "on", "curl", "says", "events"} {
+	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			s.check(ts, neg, append([]string{name}, args...))
 		}
@@ -78,6 +79,9 @@ func (s *story) arguments(ts *testscript.TestScript, command []string) []string 
 	switch {
 	case command[0] == "kubectl":
 		return slices.Concat([]string{"kubectl"}, name, []string{"--namespace", s.namespace}, args)
+	case command[0] == "steelyard":
+		plugin := slices.Concat([]string{programPath("kubectl-steelyard")}, args, []string{"--namespace", s.namespace})
+		return s.arguments(ts, slices.Concat([]string{"on", "control"}, plugin))
 	case command[0] == "says" && len(args) < 2:
 		fields := `{range .items[*]}{.metadata.name} {.status.loadBalancer.ingress[*].ip} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].reason} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].message}{"\n"}{end}`
 		get := []string{"kubectl", "get", "services", "-o", "jsonpath=" + fields}

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("SKIP: every test here needs root, for network namespaces")
 		os.Exit(0)
 	}
-	for _, program := range []string{"rack", "controller", "speaker"} {
+	for _, program := range []string{"rack", "controller", "speaker", "kubectl-steelyard"} {
 		if _, err := os.Stat(programPath(program)); err != nil {
 			fmt.Printf("FAIL: %v: run \"make build\" first\n", err)
 			os.Exit(1)
