@@ -31,7 +31,7 @@ test: test-packages build lint ## run every test: unit, race, wire, the API's ru
 	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
 	cd charts && go test -timeout 10m ./...
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 16 -timeout 25m ./e2e
+	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
 
 .PHONY: build
 build: ## build all programs into bin/
@@ -49,6 +49,7 @@ lint: ## check formatting, vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted (run gofmt -w): $$files"; exit 1; fi
 	go vet $(TAGS) ./...
 	cd charts && go vet ./...
+	go tool actionlint -shellcheck= -pyflakes=
 	go tool staticcheck $(TAGS) ./...
 
 .PHONY: bench
@@ -69,6 +70,20 @@ images: ## pack controller and speaker into container images, dist/*.tar, with b
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(TAGS) $(LINK) -trimpath -o bin/$$arch/ ./controller ./speaker; done
 	go run ./config/images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+
+RELEASE := $(patsubst v%,%,$(TAG))
+
+.PHONY: release
+release: ARCHES = amd64 arm64
+release: images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
+	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
+	rm -rf dist/chart && mkdir dist/chart && cp -rL charts/steelyard dist/chart/
+	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/chart/steelyard/values.yaml
+	cd charts && go tool helm package ../dist/chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
+	{ cat config/rbac/namespace.yaml; echo ---; cd charts; go tool helm template steelyard '../dist/steelyard-$(RELEASE).tgz' --namespace steelyard-system; } > dist/steelyard.yaml
+	awk '/^## /{on = index($$0, "$(RELEASE)") > 0} on' CHANGELOG.md > dist/notes.md
+	[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
+	cd dist && sha256sum *.tar *.cdx.json *.tgz steelyard.yaml > SHA256SUMS
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need
