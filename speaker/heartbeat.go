@@ -37,6 +37,7 @@ type heartbeat struct {
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
 	changed   chan struct{} // told when leases, connected or settled changed
 	restarts  func() bool   // whether the others are told, on the wire, that this speaker restarts
+	anew      chan struct{} // told by restart
 	begin     chan struct{} // closed when the speaker can announce: others may count on it
 
 	lost     atomic.Pointer[map[string]bool] // the speakers that count as gone
@@ -58,7 +59,7 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	return &heartbeat{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: log,
 		node: o.node, namespace: o.namespace, interval: o.heartbeat,
-		claims: claims, changed: make(chan struct{}, 1), begin: make(chan struct{}), peers: map[string]*pulse{},
+		claims: claims, changed: make(chan struct{}, 1), anew: make(chan struct{}, 1), begin: make(chan struct{}), peers: map[string]*pulse{},
 	}
 }
 
@@ -123,6 +124,13 @@ const settledAfter = 3
 // nobody has: the first to start would take everything.
 func (h *heartbeat) settled() bool { return h.connected() && h.echoes.Load() >= settledAfter }
 
+// restart has this speaker count as not connected until it has read anew, at
+// once, who has what.
+func (h *heartbeat) restart() {
+	h.lastEcho.Store(nil)
+	cluster.Signal(h.anew)
+}
+
 func (h *heartbeat) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -141,6 +149,7 @@ func (h *heartbeat) run(ctx context.Context) error {
 				return nil // the others know, and wait
 			}
 			return h.release()
+		case <-h.anew:
 		case <-time.After(time.Until(next)):
 		}
 	}

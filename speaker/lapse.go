@@ -12,8 +12,9 @@ const recovery = 3 * time.Second
 
 // lapse is what follows when this process was held up for so long that others
 // may have taken its addresses over: it gives them all up, and takes them again
-// when it has asked the API server whose they are, or, if that is away, when
-// speakers that hear it have not held it for gone. The zero value is none.
+// when it has asked the API server whose they are. If that is away it takes them
+// when speakers that hear it have not held it for gone; else it asks on the wire
+// for each. The zero value is none.
 type lapse struct {
 	seen    uint64    // how many there were
 	since   time.Time // zero: it is over
@@ -27,11 +28,14 @@ func (l *lapse) look(lapses uint64, connected bool, view membership.View, now ti
 		*l = lapse{seen: lapses, since: now, accused: view.Accusations}
 		return true
 	}
+	blamed := view.Accusations != l.accused
 	switch {
 	case connected:
 		l.since, l.trusted = time.Time{}, false
-	case l.lasts() && now.Sub(l.since) >= recovery && view.Up > 0 && view.Accusations == l.accused:
-		l.since, l.trusted = time.Time{}, true
+	case l.lasts() && now.Sub(l.since) >= recovery:
+		l.since, l.trusted = time.Time{}, view.Up > 0 && !blamed
+	case view.Isolated || blamed: // whose addresses are whose may have changed since
+		l.trusted = false
 	}
 	return false
 }

@@ -24,8 +24,8 @@ func TestLapse(t *testing.T) {
 		{"it is over when the API server was asked", true, accused, time.Millisecond, false, false},
 		{"without, others first get time to say something", false, heard, recovery - 1, true, false},
 		{"who is heard, and was not held for gone, goes on", false, heard, recovery, false, true},
-		{"who was held for gone waits for the API server", false, accused, time.Hour, true, false},
-		{"so does who is not heard", false, membership.View{Accusations: 3}, time.Hour, true, false},
+		{"who was held for gone asks on the wire", false, accused, time.Hour, false, false},
+		{"so does who is not heard", false, membership.View{Accusations: 3}, time.Hour, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var l lapse
@@ -70,6 +70,25 @@ func TestMayTakeAfterALapse(t *testing.T) {
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
 			if got := r.mayTake(t.Context(), announce.Claim{Addr: a}, d, view); got != c.want {
 				t.Errorf("may take: %t", got)
+			}
+		})
+	}
+}
+
+// Trust ends when others may have taken something over since.
+func TestTrustAfterALapseEnds(t *testing.T) {
+	start := time.Unix(1000, 0)
+	for name, view := range map[string]membership.View{"cut off": {Up: 1, Isolated: true}, "held for gone": {Up: 1, Accusations: 1}} {
+		t.Run(name, func(t *testing.T) {
+			var l lapse
+			l.look(1, false, membership.View{Up: 1}, start)
+			l.look(1, false, membership.View{Up: 1}, start.Add(recovery))
+			if !l.trusted {
+				t.Fatal("who is heard, and was not held for gone, is not trusted")
+			}
+			l.look(1, false, view, start.Add(2*recovery))
+			if l.trusted {
+				t.Error("it is trusted still")
 			}
 		})
 	}

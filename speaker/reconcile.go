@@ -41,6 +41,7 @@ type reconciler struct {
 	handing   map[netip.Addr]handing
 	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
 	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
+	cutOff    bool                  // at the last pass
 	missed    bool                  // this node was cut off or held up, and has not heard all since
 	vacancies *vacancies
 	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
@@ -122,7 +123,7 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 	if r.lapse.lasts() {
 		within(r.heartbeat / 4)
 	}
-	if at, ok := r.rounds.again(s.rivals, r.beat.connected()); ok {
+	if at, ok := r.rounds.again(s.rivals, r.plan.Load().claimed, r.beat.connected()); ok {
 		within(max(time.Until(at), 0) + time.Millisecond)
 	}
 	return soonest
@@ -138,6 +139,10 @@ func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 	all := len(d.Claims)
 	view := r.group.View()
 	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
+	if lapsed || r.cutOff && !view.Isolated {
+		r.beat.restart() // what happened meanwhile is asked for, past the cache, before anything is taken up again
+	}
+	r.cutOff = view.Isolated
 	r.missed = view.Isolated || lapsed || r.missed && !r.beat.settled()
 	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
 		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(ctx, c, d, view)
@@ -161,8 +166,6 @@ func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 		if lapsed {
 			r.log.Warn("this process was held up; it gives up its addresses until it knows who has them")
 		}
-		// What happened meanwhile is asked for, past the cache, before anything is taken up again.
-		r.beat.lastEcho.Store(nil)
 	}
 	r.links.Set(slices.Concat(d.Claims, others))
 	if d.offers = r.forwards.does(); d.offers {

@@ -92,17 +92,22 @@ func remember(heard, told map[netip.Addr]rival, now time.Time) {
 // heard enters what rivals prove by being heard: that they are there, and that
 // their links are up.
 func heard(rivals map[netip.Addr]rival, nodes []announce.Node) {
+	proof := map[string]map[[6]byte]bool{}
+	for _, v := range rivals {
+		if proof[v.node] == nil {
+			proof[v.node] = map[[6]byte]bool{}
+		}
+		proof[v.node][v.mac] = true
+	}
 	for i := range nodes {
 		n := &nodes[i]
-		for _, v := range rivals {
-			if v.node != n.Name {
-				continue
-			}
-			n.Live = true
-			n.Links = slices.Clone(n.Links)
-			for j := range n.Links {
-				n.Links[j].Up = n.Links[j].Up || n.Links[j].MAC == v.mac
-			}
+		if proof[n.Name] == nil {
+			continue
+		}
+		n.Live = true
+		n.Links = slices.Clone(n.Links)
+		for j := range n.Links {
+			n.Links[j].Up = n.Links[j].Up || proof[n.Name][n.Links[j].MAC]
 		}
 	}
 }
@@ -190,14 +195,14 @@ func (r *rounds) of(a netip.Addr) uint64 { return r.all + r.one[a].times }
 
 // again returns when there may be something to announce, or a rival is to be
 // forgotten; false: never.
-func (r *rounds) again(rivals map[netip.Addr]rival, connected bool) (time.Time, bool) {
+func (r *rounds) again(rivals map[netip.Addr]rival, claimed map[netip.Addr]bool, connected bool) (time.Time, bool) {
 	var times []time.Time
 	if !r.due.IsZero() {
 		times = append(times, r.ready(connected))
 	}
 	for a, v := range rivals {
 		times = append(times, v.last.Add(layer2.RivalMemory))
-		if i := r.one[a]; connected && v.last.After(i.last) {
+		if i := r.one[a]; connected && claimed[a] && v.last.After(i.last) {
 			times = append(times, i.next(v))
 		}
 	}

@@ -98,7 +98,7 @@ func tellRounds(r *rounds, start time.Time, heard []time.Duration) []string {
 		v.last = start.Add(at)
 		rivals[contested] = v
 		pass(at)
-		for next, ok := r.again(rivals, true); ok && next.Before(v.last.Add(layer2.RivalMemory)); next, ok = r.again(rivals, true) {
+		for next, ok := r.again(rivals, map[netip.Addr]bool{contested: true}, true); ok && next.Before(v.last.Add(layer2.RivalMemory)); next, ok = r.again(rivals, map[netip.Addr]bool{contested: true}, true) {
 			if i+1 < len(heard) && !next.Before(start.Add(heard[i+1])) {
 				break
 			}
@@ -142,7 +142,7 @@ func TestAllIsAnnouncedAnewWhenANodeIsBack(t *testing.T) {
 	}
 	next := func(connected bool, want time.Duration) {
 		t.Helper()
-		if at, ok := r.again(nil, connected); !ok || !at.Equal(start.Add(want)) {
+		if at, ok := r.again(nil, nil, connected); !ok || !at.Equal(start.Add(want)) {
 			t.Errorf("next at %v, %t; want %v", at.Sub(start), ok, want)
 		}
 	}
@@ -157,7 +157,7 @@ func TestAllIsAnnouncedAnewWhenANodeIsBack(t *testing.T) {
 	step("and back, too soon", 5*time.Second, live, true, 1)
 	next(true, 2*time.Second+settling+reuniting)
 	step("later", 2*time.Second+settling+reuniting, live, true, 2)
-	if _, ok := r.again(nil, true); ok {
+	if _, ok := r.again(nil, nil, true); ok {
 		t.Error("there is something left to do")
 	}
 	step("it is lost a third time", time.Hour, lost, true, 2)

@@ -73,6 +73,7 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) (out []
 		}
 		key := intent.KeyOf(svc)
 		announced := config.Announced(svc, of[key])
+		here[key] = spot{ready: true, serving: true} // kube-proxy sends elsewhere, too
 		if announced.Local {
 			ready, serving := intent.EndpointsOn(r.node, of[key])
 			here[key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}

@@ -56,7 +56,8 @@ func newTurns(limit time.Duration) *turns {
 	return &turns{limit: limit, ask: healthy, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
-// look takes over what the API says of all Services with Local traffic, and tells
+// look takes over what the API says of all Services (those with Cluster traffic
+// have endpoints everywhere, so that an edit to Local is no arrival), and tells
 // what has become of each, and when to look again if nothing happens before (0:
 // never). What is here at the first look counts as having been here: a speaker
 // that restarts must not take its routes back.

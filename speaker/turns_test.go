@@ -22,6 +22,7 @@ func TestTurnsOfEndpoints(t *testing.T) {
 	web := ipam.Key{Namespace: "n", Name: "web"}
 	start := time.Unix(1000, 0)
 	gone, ready, ending := spot{}, spot{port: 30000, ready: true, serving: true}, spot{port: 30000, serving: true}
+	everywhere := spot{ready: true, serving: true}
 	portless := ready
 	portless.port = 0
 	type step struct {
@@ -45,6 +46,7 @@ func TestTurnsOfEndpoints(t *testing.T) {
 		{"what stops serving on its way goes at once", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &gone, false, "", 0}}},
 		{"what never took traffic does not stay", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
 		{"what comes back while it goes waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &ready, false, announce.Arriving, 0}}},
+		{"a Service whose traffic was Cluster is no arrival", []step{none, {1, &everywhere, false, "", 0}, {2, &ready, false, "", 0}}},
 		{"a Service that is made anew waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -36,9 +36,11 @@ func TestVacancies(t *testing.T) {
 		if len(v.changed) != 0 {
 			t.Error("told of an address that somebody has")
 		}
+		free("somebody had it a moment ago", false, 1)
+		time.Sleep(takenFor)
 		reply.Store(int64(membership.CantTell))
 		free("somebody has it: asked again", false, 2)
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200*time.Millisecond + takenFor)
 		reply.Store(int64(membership.Silence))
 		free("nobody could be asked: asked again", false, 3)
 		time.Sleep(200 * time.Millisecond)
@@ -46,7 +48,7 @@ func TestVacancies(t *testing.T) {
 			t.Error("not told of a free address")
 		}
 		free("nobody has it", true, 3)
-		time.Sleep(2 * time.Second)
+		time.Sleep(vacantFor)
 		free("nobody had it some time ago: asked again", false, 4)
 		time.Sleep(time.Second)
 	})

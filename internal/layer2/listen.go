@@ -57,7 +57,8 @@ func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 		return nil
 	}
 	w.count.requests.Add(1)
-	if !limiter.Allow(m, time.Now(), len(t.entries)+questionBurst) {
+	// Speakers ask who has what, for all addresses at once, and believe in silence.
+	if w.stranger(m.Sender) && !limiter.Allow(m, time.Now(), len(t.entries)+questionBurst) {
 		w.count.limited.Add(1)
 		return nil
 	}

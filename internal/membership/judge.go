@@ -173,7 +173,7 @@ func (c *core) witnessed(now time.Time, r Reply) {
 	if c.hears("") {
 		return
 	}
-	cut := r == Silence || r == CantTell && len(c.sees) > 1
+	cut := !c.allSilent() && (r == Silence || r == CantTell && len(c.sees) > 1)
 	if c.isolated && !cut {
 		// The sessions come Up in a moment, unless the others really are gone.
 		if c.touched.IsZero() {
@@ -192,6 +192,17 @@ func (c *core) witnessed(now time.Time, r Reply) {
 			c.declare(now, name)
 		}
 	}
+}
+
+// allSilent reports whether all that this node watches are said, from elsewhere,
+// to be silent: then this node hears somebody, and they are gone.
+func (c *core) allSilent() bool {
+	for name := range c.sees {
+		if !c.silent[name] {
+			return false
+		}
+	}
+	return len(c.sees) > 0
 }
 
 func (c *core) isolate(now bool) {

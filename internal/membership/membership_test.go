@@ -365,3 +365,25 @@ func TestTheClockIsSetWhileASpeakerIsDown(t *testing.T) {
 		})
 	}
 }
+
+// All others die, and there is no gateway to ask: the last one can't tell that
+// from being cut off, until Kubernetes says that theirs are the Leases that end.
+func TestTheLastOneIsToldByKubernetes(t *testing.T) {
+	in(t, 4, func(w *world) {
+		w.noGateway()
+		for _, name := range []string{"n2", "n3", "n4"} {
+			w.kill(name)
+		}
+		time.Sleep(soon + time.Second)
+		if !w.nodes["n1"].View().Isolated {
+			t.Error("the last one does not take itself for cut off")
+		}
+		config := w.config
+		config.Members = slices.Clone(config.Members)
+		for i := range config.Members {
+			config.Members[i].Silent = config.Members[i].Name != "n1"
+		}
+		w.nodes["n1"].Set(config)
+		w.agree(5*time.Second, " n2 Gone n3 Gone n4 Gone", "n2", "n3", "n4")
+	})
+}

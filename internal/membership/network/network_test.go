@@ -111,6 +111,9 @@ func TestWitness(t *testing.T) {
 		ask("", membership.Sign)
 		ip(t, "link", "set", "eth0", "down")
 		ask("", membership.CantTell) // the routes are gone with the link
+		if have := w.Has(t.Context(), netip.MustParseAddr("192.0.2.9"), []string{"eth0"}); have != membership.CantTell {
+			t.Errorf("a link that is down told %d", have)
+		}
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/arp"
@@ -45,46 +47,58 @@ func (w Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
 const askedTimes = 3
 
 // Has asks on the named links whether anybody has addr: three times, since one
-// question may be lost. CantTell: a link is not there, or this node has no
-// address on it to ask with.
+// question may be lost. CantTell: a link is not there, or down, or this node has
+// no address of the family on any of them to ask with.
 func (w Witness) Has(ctx context.Context, addr netip.Addr, links []string) membership.Reply {
 	var targets []target
 	for _, name := range links {
 		link, err := net.InterfaceByName(name)
-		if err != nil {
+		if err != nil || !carries(link) {
 			w.Log.Debug("can't ask who has an address", "addr", addr, "link", name, "err", err)
 			return membership.CantTell
 		}
 		targets = append(targets, target{addr, link.Index})
 	}
-	for range askedTimes - 1 {
-		if r := w.anyOf(ctx, targets); r != membership.Silence {
-			return r
+	reply := membership.CantTell
+	for range askedTimes {
+		replies := w.askAll(ctx, targets)
+		if slices.Contains(replies, membership.Sign) {
+			return membership.Sign
+		}
+		if slices.Contains(replies, membership.Silence) {
+			reply = membership.Silence
 		}
 	}
-	return w.anyOf(ctx, targets)
+	return reply
 }
 
 // anyOf asks all at once: one sign is enough, and one that can't be asked
 // leaves it open.
 func (w Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
-	if len(targets) == 0 {
+	replies := w.askAll(ctx, targets)
+	switch {
+	case slices.Contains(replies, membership.Sign):
+		return membership.Sign
+	case len(replies) == 0 || slices.Contains(replies, membership.CantTell):
 		return membership.CantTell
+	default:
+		return membership.Silence
 	}
-	replies := make(chan membership.Reply, len(targets))
-	for _, t := range targets {
-		go func() { replies <- w.try(ctx, t) }()
+}
+
+func (w Witness) askAll(ctx context.Context, targets []target) []membership.Reply {
+	replies := make([]membership.Reply, len(targets))
+	var wait sync.WaitGroup
+	for i, t := range targets {
+		wait.Go(func() { replies[i] = w.try(ctx, t) })
 	}
-	best := membership.Silence
-	for range targets {
-		switch <-replies {
-		case membership.Sign:
-			return membership.Sign
-		case membership.CantTell:
-			best = membership.CantTell
-		}
-	}
-	return best
+	wait.Wait()
+	return replies
+}
+
+// carries reports whether the link is up and has a carrier.
+func carries(link *net.Interface) bool {
+	return link.Flags&net.FlagUp != 0 && link.Flags&net.FlagRunning != 0
 }
 
 // gateways returns those of the default routes, of both families.
@@ -132,7 +146,7 @@ func onLink(addr netip.Addr) ([]target, error) {
 // try asks one host.
 func (w Witness) try(ctx context.Context, t target) membership.Reply {
 	link, err := net.InterfaceByIndex(t.link)
-	if err != nil || link.Flags&net.FlagUp == 0 || link.Flags&net.FlagRunning == 0 {
+	if err != nil || !carries(link) {
 		return membership.Silence // no link, no life
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
