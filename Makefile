@@ -31,7 +31,7 @@ test: test-packages build lint ## run every test: unit, race, wire, the API's ru
 	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
 	cd charts && go test -timeout 10m ./...
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 16 -timeout 25m ./e2e
+	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
 
 .PHONY: build
 build: ## build all programs into bin/

@@ -158,7 +158,11 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return nil, fmt.Errorf("label Node %q: %w", name, err)
 	}
-	if !w.wait {
+	switch why := seen.Absent(name); {
+	case !w.wait:
+		return d, nil
+	case why != "": // what its objects say is from before
+		d.Said = append(d.Said, "nothing is announced from it: "+why)
 		return d, nil
 	}
 	return t.awaitDrained(ctx, c, d, w)

@@ -146,6 +146,9 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 		if r.Resource == "configmaps" {
 			opts = append(opts, client.MatchingFields{"metadata.name": "kubevip"})
 		}
+		if r.Resource == "pods" {
+			opts = append(opts, client.InNamespace("kube-system")) // where static ones are
+		}
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := c.List(ctx, list, opts...); err != nil {

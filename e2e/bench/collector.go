@@ -235,7 +235,17 @@ func say(conn net.Conn, m *bgp.BGPMessage) error {
 func forwardingTable(ctx context.Context, r *lab.Rack) (*record, error) {
 	table := &record{routes: map[netip.Prefix]bool{}}
 	changes := make(chan netlink.RouteUpdate, 1024)
-	err := onRouter(r, func() error { return netlink.RouteSubscribe(changes, ctx.Done()) })
+	err := onRouter(r, func() error {
+		return netlink.RouteSubscribeWithOptions(changes, ctx.Done(), netlink.RouteSubscribeOptions{
+			// Thousands of routes may come at once, and what finds no room ends the subscription.
+			ReceiveBufferSize: 64 << 20, ReceiveBufferForceSize: true,
+			ErrorCallback: func(err error) {
+				if ctx.Err() == nil {
+					fmt.Fprintln(os.Stderr, "bench: the router's routes are no longer watched:", err)
+				}
+			},
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the router's routes: %w", err)
 	}

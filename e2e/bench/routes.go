@@ -189,13 +189,13 @@ func (b *routing) changes(ctx context.Context, n int) error {
 		for _, p := range b.peers {
 			took, err := p.await(ctx, b.address, ready, at)
 			if err != nil {
-				return err
+				return fmt.Errorf("by BGP: %w", err)
 			}
 			heard = append(heard, took)
 		}
 		took, err := b.table.await(ctx, b.address, ready, at)
 		if err != nil {
-			return err
+			return fmt.Errorf("in the router's kernel: %w", err)
 		}
 		kernel = append(kernel, took)
 		if err := pause(ctx, 100*time.Millisecond); err != nil {

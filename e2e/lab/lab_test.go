@@ -103,3 +103,20 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (UPDATE=1 accepts it):\n%s", name, d)
 	}
 }
+
+// All racks have one address plan, and kubectl tells clusters apart by address.
+func TestKubectlRemembersEachRackApart(t *testing.T) {
+	cache := func(name string) string {
+		r := &Rack{Options: Options{Name: name}}
+		for _, v := range r.Command(t.Context(), "control", "kubectl").Env {
+			if dir, ok := strings.CutPrefix(v, "KUBECACHEDIR="); ok && strings.HasPrefix(dir, r.path()+"/") {
+				return dir
+			}
+		}
+		t.Fatalf("rack %s: no folder of its own for what kubectl remembers", name)
+		return ""
+	}
+	if a, b := cache("a"), cache("b"); a == b {
+		t.Errorf("both in %s", a)
+	}
+}

@@ -1,7 +1,8 @@
 // Traefik, an ingress controller, pinned as an ordinary module: this module only
 // lists it as a tool, and e2e/lab builds it from here. To move to another version,
 // change it below, take over the replacements of its own go.mod, then run
-// "go mod tidy" in this folder.
+// "go mod tidy" in this folder. (3.7 replaces a module by a folder of its own that
+// its published module lacks: that would take a stand-in.)
 module github.com/steelyard-lb/steelyard/e2e/traefik
 
 go 1.26.0

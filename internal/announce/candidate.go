@@ -9,11 +9,11 @@ import (
 // more words than Decide needs: for people who ask why.
 type Candidate struct {
 	Node    string
-	Reason  Reason // Announced: it is the owner; NotOwner: it could be; else why it can't
-	Service Key    // whose check gave the reason; the address may be shared
-	Weight  int    // what the preferences for the node add up to; more comes first
-	Holds   bool   // the L2Claim names it
-	Links   []LinkStanding
+	Reason  Reason         // Announced: it is the owner; NotOwner: it could be; else why it can't
+	Service Key            // whose check gave the reason; the address may be shared
+	Weight  int            // what the preferences for the node add up to; more comes first
+	Holds   bool           // the L2Claim names it
+	Links   []LinkStanding // for that Service, if there is such a reason, or else for any that shares it
 }
 
 // LinkStanding says why an address may be announced on a link or not.
@@ -50,17 +50,18 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held, Service: uses[0].svc.Key}
-		for _, u := range uses {
+		told := uses // those that the links are looked at for
+		for i, u := range uses {
 			c.Weight += u.weight(n)
 			if why := u.silent(n); why != "" && c.Reason == NotOwner {
-				c.Reason, c.Service = why, u.svc.Key
+				c.Reason, c.Service, told = why, u.svc.Key, uses[i:i+1]
 			}
 		}
 		if n.Name == owner {
 			c.Reason = Announced
 		}
 		for _, l := range sortedBy(n.Links, byName) {
-			c.Links = append(c.Links, LinkStanding{l.Name, standing(uses, n, l)})
+			c.Links = append(c.Links, LinkStanding{l.Name, standing(told, n, l)})
 		}
 		out[i] = c
 	}

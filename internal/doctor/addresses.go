@@ -142,22 +142,22 @@ func between(r ipam.Range) string {
 	return r.First.String() + "-" + r.Last.String()
 }
 
-// rival is another load balancer, by what its images are called, and the classes
-// that it serves beside Services without class.
+// rival is another load balancer, by what its images are called.
 type rival struct {
 	product string
 	images  []string
 	marks   []string // annotations that it writes on Services which it serves
+	classes []string // that it serves beside Services without class
 }
 
 func rivals() []rival {
 	return []rival{
-		{"MetalLB", []string{"metallb/controller", "metallb/speaker"}, []string{"metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"}},
-		{"PureLB", []string{"purelb/allocator", "purelb/lbnodeagent"}, []string{"purelb.io/allocated-by"}},
-		{"OpenELB", []string{"kubesphere/openelb"}, []string{"lb.kubesphere.io/v1alpha1"}},
-		{"kube-vip", []string{"kube-vip/kube-vip-cloud-provider", "kube-vip/kube-vip"}, []string{"kube-vip.io/vipHost"}},
-		{"ServiceLB of k3s", []string{"rancher/klipper-lb"}, nil},
-		{"LoxiLB", []string{"loxilb-io/kube-loxilb"}, nil},
+		{"MetalLB", []string{"metallb/controller", "metallb/speaker"}, []string{"metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"}, nil},
+		{"PureLB", []string{"purelb/allocator", "purelb/lbnodeagent"}, []string{"purelb.io/allocated-by"}, []string{"purelb.io/purelb", "purelb.io/purelbv2"}},
+		{"OpenELB", []string{"kubesphere/openelb"}, []string{"lb.kubesphere.io/v1alpha1"}, nil},
+		{"kube-vip", []string{"kube-vip/kube-vip-cloud-provider", "kube-vip/kube-vip"}, []string{"kube-vip.io/vipHost"}, []string{"kube-vip.io/kube-vip-class"}},
+		{"ServiceLB of k3s", []string{"rancher/klipper-lb"}, nil, nil},
+		{"LoxiLB", []string{"loxilb-io/kube-loxilb"}, nil, []string{"loxilb.io/loxilb"}},
 	}
 }
 
@@ -166,7 +166,7 @@ func (p *patient) others() verdict {
 	running := map[string]bool{}
 	for _, w := range p.Workloads {
 		for _, r := range rivals() {
-			if w.Replicas == 0 || !slices.ContainsFunc(w.Images, func(image string) bool { return isOf(image, r.images) }) || harmless(r, w) {
+			if w.Replicas == 0 || !slices.ContainsFunc(w.Images, func(image string) bool { return isOf(image, r.images) }) || !r.serves(w, p.Class) {
 				continue
 			}
 			running[r.product] = true
@@ -194,11 +194,21 @@ func (p *patient) others() verdict {
 	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
 }
 
-// harmless says that a workload of a rival is set to leave Services alone, or
-// those without class.
-func harmless(r rival, w Workload) bool {
-	args := strings.Join(w.Settings, " ")
-	return strings.Contains(args, "--lb-class=") || r.product == "kube-vip" && strings.Contains(args, "svc_enable=false")
+// serves reports whether a workload of a rival takes Services of that class.
+func (r rival) serves(w Workload, class string) bool {
+	of := "" // MetalLB's flag: these alone
+	for _, x := range w.Settings {
+		if v, ok := strings.CutPrefix(strings.TrimLeft(x, "-"), "lb-class="); ok {
+			of = v
+		}
+		if x == "svc_enable=false" {
+			return false // kube-vip, for the API server only
+		}
+	}
+	if of != "" {
+		return of == class
+	}
+	return class == "" || slices.Contains(r.classes, class)
 }
 
 // isOf reports whether an image is one of these, whatever registry it is from.

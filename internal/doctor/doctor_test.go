@@ -222,6 +222,14 @@ func addressHarms() []harm {
 				doctor.Workload{Kind: "Deployment", Name: "b", Images: []string{"metallb/controller:v0.16"}, Replicas: 1, Settings: []string{"--lb-class=x"}},
 				doctor.Workload{Kind: "DaemonSet", Name: "c", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=false"}})
 		}, []string{}},
+		{"MetalLB runs, for other classes than ours", func(p *patient) {
+			p.Class, p.Services = "steelyard.dev/lb", nil
+			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1})
+		}, []string{}},
+		{"MetalLB has our class", func(p *patient) {
+			p.Class, p.Services = "steelyard.dev/lb", nil
+			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "m", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1, Settings: []string{"--lb-class=steelyard.dev/lb"}})
+		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment m/a"}},
 		{"Cilium gives out addresses", func(p *patient) {
 			p.Foreign = []doctor.Foreign{{Product: "Cilium", Kind: "CiliumLoadBalancerIPPool", Count: 2}}
 		}, []string{"other-load-balancers Fault: Cilium has 2 CiliumLoadBalancerIPPools: its LB IPAM gives out addresses, too"}},

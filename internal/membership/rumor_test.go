@@ -11,7 +11,7 @@ import (
 // One that was cut off has held all others for gone. When it is back they don't
 // believe that of one another.
 func TestWhatOneThatWasCutOffBelievedIsNotBelieved(t *testing.T) {
-	for _, n := range []int{3, 5, 7} {
+	for _, n := range []int{3, 7} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			in(t, n, func(w *world) {
 				names := namesOf(w)
@@ -20,13 +20,13 @@ func TestWhatOneThatWasCutOffBelievedIsNotBelieved(t *testing.T) {
 						w.part("n1", name, parted)
 					}
 				}
-				for i := range time.Duration(10) {
+				for i := range time.Duration(5) {
 					set(true)
 					w.agree(2*soon, " n1 Gone", "n1")
 					w.agree(2*soon, " "+strings.Join(names[1:], " Gone ")+" Gone", names[1:]...)
-					time.Sleep(i * 100 * time.Millisecond) // to where neighbors stand in their telling one another
+					time.Sleep(i * 200 * time.Millisecond) // to where neighbors stand in their telling one another
 					set(false)
-					for start := time.Now(); time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
+					for start := time.Now(); time.Since(start) < 4*time.Second; time.Sleep(5 * time.Millisecond) {
 						synctest.Wait()
 						for _, name := range names[1:] {
 							if told := w.told(name); told != "" && told != " n1 Gone" {

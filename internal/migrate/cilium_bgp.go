@@ -137,6 +137,11 @@ func (d *draft) ciliumBGP(e entry, configs map[string]*peerConfig) {
 			clear(a.left)
 			continue
 		}
+		if !a.has("selector") {
+			a.tell(Unneeded, "service", types, "without a selector it selects no Service")
+			clear(a.left)
+			continue
+		}
 		spec := v1beta1.BGPAdvertisementSpec{
 			Selection:           v1beta1.Selection{ServiceSelectors: d.servicesOf(a, "selector")},
 			AggregationLength:   length(service, "aggregationLengthIPv4"),

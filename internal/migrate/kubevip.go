@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -18,13 +19,14 @@ import (
 func kubeVIP() trade {
 	return trade{
 		kinds: []schema.GroupVersionResource{
-			{Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "daemonsets"},
+			{Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "daemonsets"}, {Version: "v1", Resource: "pods"},
 		},
 		classes: []string{"kube-vip.io/kube-vip-class"},
 		convert: func(d *draft) {
 			d.skipOthers()
 			d.each("ConfigMap", []string{"v1"}, d.kubeVIPPools)
 			d.each("DaemonSet", []string{"apps/v1"}, d.kubeVIPDaemons)
+			d.each("Pod", []string{"v1"}, d.kubeVIPDaemons)
 		},
 		asks: func(d *draft, svc *corev1.Service) wish {
 			asked := svc.Annotations["kube-vip.io/loadbalancerIPs"]
@@ -79,8 +81,8 @@ func (d *draft) skipOthers() {
 		switch o.GetKind() {
 		case "ConfigMap":
 			d.taken[o] = o.GetName() != "kubevip"
-		case "DaemonSet":
-			d.taken[o] = len(kubeVIPContainers(o.Object)) == 0
+		case "DaemonSet", "Pod":
+			d.taken[o] = kubeVIPEnv(o.Object) == nil
 		}
 	}
 }
@@ -164,39 +166,55 @@ func (d *draft) sharing(svc *corev1.Service) string {
 	return ""
 }
 
-// kubeVIPContainers returns the containers of a DaemonSet that run kube-vip.
-func kubeVIPContainers(object map[string]any) []map[string]any {
-	var out []map[string]any
-	spec, _ := object["spec"].(map[string]any)
-	template, _ := spec["template"].(map[string]any)
-	pod, _ := template["spec"].(map[string]any)
+// kubeVIPEnv returns the environment of the containers of a DaemonSet or Pod that
+// run kube-vip; nil: none does.
+func kubeVIPEnv(object map[string]any) map[string]any {
+	within := func(m map[string]any, name string) map[string]any {
+		out, _ := m[name].(map[string]any)
+		return out
+	}
+	pod := within(object, "spec")
+	if object["kind"] != "Pod" {
+		pod = within(within(pod, "template"), "spec")
+	}
+	var env map[string]any
 	list, _ := pod["containers"].([]any)
 	for _, x := range list {
 		c, _ := x.(map[string]any)
-		if image, _ := c["image"].(string); strings.Contains(image, "kube-vip/kube-vip:") || strings.Contains(image, "kube-vip/kube-vip@") || strings.HasSuffix(image, "/kube-vip") || strings.HasSuffix(image, "kube-vip-iptables") {
-			out = append(out, c)
+		image, _ := c["image"].(string)
+		name, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+		if name, _, _ = strings.Cut(name, "@"); name != "kube-vip" && name != "kube-vip-iptables" {
+			continue
 		}
-	}
-	return out
-}
-
-// kubeVIPDaemons reads how kube-vip announces.
-func (d *draft) kubeVIPDaemons(e entry) {
-	containers := kubeVIPContainers(e.all.left)
-	if len(containers) == 0 {
-		containers = kubeVIPContainers(map[string]any{"spec": e.spec.left})
-	}
-	env := map[string]any{}
-	for _, c := range containers {
-		list, _ := c["env"].([]any)
-		for _, x := range list {
-			v, _ := x.(map[string]any)
+		if env == nil {
+			env = map[string]any{}
+		}
+		settings, _ := c["env"].([]any)
+		for _, y := range settings {
+			v, _ := y.(map[string]any)
 			name, _ := v["name"].(string)
 			env[name] = v["value"]
 		}
 	}
+	return env
+}
+
+// kubeVIPDaemons reads how kube-vip announces: of a DaemonSet, or of static Pods,
+// of which every node has one like the others.
+func (d *draft) kubeVIPDaemons(e entry) {
+	env := kubeVIPEnv(e.obj.Object)
 	clear(e.spec.left) // the rest says how it is run
 	clear(e.all.left)
+	owned := slices.ContainsFunc(e.obj.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.Kind != "Node" })
+	if env == nil || owned && e.obj.GetKind() == "Pod" {
+		return
+	}
+	said := fmt.Sprint(env)
+	if d.facts["kube-vip with "+said] {
+		d.note(Note{Gravity: Unneeded, Object: e.name(), Why: "it is set as another is"})
+		return
+	}
+	d.facts["kube-vip with "+said] = true
 	f := fields{env, "env", e.name(), d.note}
 	if f.flag("cp_enable") {
 		f.tell(NoEqual, "cp_enable", true, "an address for the API server itself is not kept here: let kube-vip go on with that, with svc_enable set to false")
@@ -207,7 +225,11 @@ func (d *draft) kubeVIPDaemons(e entry) {
 		clear(env)
 		return
 	}
-	d.facts["services by "+e.obj.GetNamespace()+"/"+e.obj.GetName()] = true
+	if e.obj.GetKind() == "DaemonSet" {
+		d.facts["services by "+e.obj.GetNamespace()+"/"+e.obj.GetName()] = true
+	} else {
+		d.facts["static Pods"] = true
+	}
 	d.kubeVIPARP(f)
 	d.kubeVIPBGP(f)
 	f.say(Unneeded, "lb_class_name", "see the step that installs Steelyard")
@@ -289,6 +311,9 @@ func kubeVIPSteps(d *draft) []string {
 		}
 	}
 	slices.Sort(stop)
+	if d.facts["static Pods"] {
+		stop = append(stop, "On each node set svc_enable to \"false\" in kube-vip's manifest (/etc/kubernetes/manifests); the kubelet restarts it.")
+	}
 	if len(stop) == 0 {
 		stop = []string{"kubectl set env daemonset/kube-vip-ds -n kube-system svc_enable=false"}
 	}
@@ -299,7 +324,7 @@ func kubeVIPSteps(d *draft) []string {
 	return d.usual(usual{
 		before:         []string{"Let every Service ask for the address that it has, in case kube-vip empties a status as it goes: run this again with --pin."},
 		stopController: "kubectl scale statefulset,deployment kube-vip-cloud-provider --replicas=0 -n kube-system     # whichever it is",
-		stopSpeakers:   strings.Join(stop, "\n") + "\nWhere kube-vip is a static Pod, set svc_enable in its manifest on each node. See that no node has an address of a Service on an interface any more: ip addr.",
+		stopSpeakers:   strings.Join(stop, "\n") + "\nSee that no node has an address of a Service on an interface any more: ip addr.",
 		never:          "Do not delete its ConfigMap before.",
 		remove:         remove,
 	})

@@ -11,11 +11,12 @@ import (
 )
 
 // mountAccount is run in the Pod's mount namespace, with the account's folder as
-// first argument. What else is in /run is the machine's, and not for Pods.
-const mountAccount = `mount -t tmpfs -o mode=755 account /mnt &&
+// first argument. What else is in /run is the machine's, and not for Pods; -n since
+// mount would keep its notes there.
+const mountAccount = `mount -nt tmpfs -o mode=755 account /mnt &&
 mkdir -p /mnt/secrets/kubernetes.io/serviceaccount &&
 cp "$1"/* /mnt/secrets/kubernetes.io/serviceaccount &&
-mount --move /mnt /run && `
+mount -n --move /mnt /run && `
 
 // hasAccount tells whether the Pod is given a token: it names a ServiceAccount and
 // does not refuse it. The default one may do nothing, so its token is left out.

@@ -45,7 +45,7 @@ func Kubernetes() Set {
 func images() map[string]Set {
 	return map[string]Set{
 		"traefik": {"traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/pkg/version.Version", []program{
-			{"traefik", "github.com/traefik/traefik/v3/cmd/traefik", "10 min"},
+			{"traefik", "github.com/traefik/traefik/v3/cmd/traefik", "6 min"},
 		}},
 	}
 }
