@@ -12,8 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -120,36 +120,35 @@ func TestStories(t *testing.T) {
 		}
 	}
 	for _, d := range order {
-		t.Run(strings.ReplaceAll(strings.ReplaceAll(string(d), "--", ""), " ", "-"), func(t *testing.T) {
-			inLane(t)
-			rack := rackFor(t, d)
-			for _, s := range byRack[d] {
-				name := strings.TrimSuffix(filepath.Base(s), ".txtar")
-				t.Run(name, func(t *testing.T) { runStory(t, rack, s, name) })
-			}
-		})
+		// Too many for one rack are told on several of one description.
+		for part, told := range slices.Collect(slices.Chunk(byRack[d], storiesOfARack)) {
+			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(strings.ReplaceAll(string(d), "--", ""), " ", "-"), part+1), func(t *testing.T) {
+				inLane(t)
+				rack := startRack(t, fmt.Sprintf("%s%d", d.name(), part+1), d)
+				for _, s := range told {
+					name := strings.TrimSuffix(filepath.Base(s), ".txtar")
+					t.Run(name, func(t *testing.T) { runStory(t, rack, s, name) })
+				}
+			})
+		}
 	}
 }
+
+// storiesOfARack is how many stories are told one after the other, at most: the
+// longest chain decides when all are done.
+const storiesOfARack = 12
 
 // sharedRack returns the name of a rack of the usual kind.
 func sharedRack(t *testing.T) string { return rackFor(t, "--router bird --proxy nftables") }
 
-// racks remembers which racks are up, for the tests of this process.
-var racks struct {
-	sync.Mutex
-	up map[description]bool
-}
-
-// rackFor returns the name of a rack, which it starts unless an earlier test
-// did; the last test to use racks ends them all.
+// rackFor starts a rack, which is gone when the test has ended, and returns its name.
 func rackFor(t *testing.T, d description) string {
 	t.Helper()
-	racks.Lock()
-	defer racks.Unlock()
-	name := d.name()
-	if racks.up[d] {
-		return name
-	}
+	return startRack(t, d.name(), d)
+}
+
+func startRack(t *testing.T, name string, d description) string {
+	t.Helper()
 	start := time.Now()
 	run(t, nil, "rack", "down", "--name", name) // what an aborted run left
 	out := run(t, nil, "rack", append([]string{"up", "--name", name}, strings.Fields(string(d))...)...)
@@ -157,17 +156,10 @@ func rackFor(t *testing.T, d description) string {
 	if testing.Verbose() {
 		t.Log(out)
 	}
-	if racks.up == nil {
-		racks.up = map[description]bool{}
-	}
-	racks.up[d] = true
 	if !*keep {
 		t.Cleanup(func() {
-			racks.Lock()
-			defer racks.Unlock()
 			sufficient(t, name)
 			run(t, nil, "rack", "down", "--name", name)
-			delete(racks.up, d)
 		})
 	}
 	return name

@@ -35,7 +35,7 @@ func checkPrivileges(log *slog.Logger) error {
 		case sets[p.number/32].Effective&(1<<(p.number%32)) != 0:
 		case p.must:
 			return fmt.Errorf("the speaker lacks the capability %s, which it needs %s: "+
-				"its securityContext must add it and must not set allowPrivilegeEscalation to false, "+
+				"its securityContext must add it, and should not set allowPrivilegeEscalation to false, "+
 				"and the image must have kept the capabilities of its file /speaker; where it can't, run the speaker as root (runAsUser 0)", p.name, p.use)
 		default:
 			log.Warn("the speaker lacks a capability and goes on without", "capability", p.name, "use", p.use)

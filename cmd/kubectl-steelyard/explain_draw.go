@@ -8,6 +8,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 func (e explanation) clean() bool { return e.Reason == "" }
@@ -140,7 +141,7 @@ func decisionPiece(r announce.Reason) piece {
 	switch r {
 	case announce.Announced:
 		return good(string(r))
-	case announce.NotOwner, announce.NodeNotSelected:
+	case announce.NotOwner, announce.NodeNotSelected, world.NotCarried:
 		return plain(string(r))
 	}
 	return warn(string(r))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -235,7 +236,10 @@ func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n ann
 	for _, p := range plan.Peerings {
 		f := offerFact{Node: n.Name, Peer: p.Peer.Name, Decision: announce.NoPeer, Why: "no advertisement of the address is for this peer"}
 		i := slices.IndexFunc(p.Routes, func(r announce.Route) bool { return r.Prefix.Contains(a) })
-		if i >= 0 {
+		switch family := ipam.FamilyOf(a); {
+		case i >= 0 && !p.Peer.Carries(family):
+			f.Decision, f.Why = world.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
+		case i >= 0:
 			f.Decision, f.Route, f.Why = announce.Announced, p.Routes[i].String(), ""
 		}
 		if s := t.Session(n.Name, p.Peer.Name); s != nil {

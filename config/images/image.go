@@ -91,7 +91,8 @@ func layerOf(path string, capabilities []uint) (v1.Layer, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", path, err)
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }
+	return tarball.LayerFromOpener(open, tarball.WithCompressedCaching)
 }
 
 // fileCapabilities writes permitted and effective capabilities as the kernel

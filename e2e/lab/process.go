@@ -37,12 +37,13 @@ func (r *Rack) Start(host, process string) error { return r.table().Start(host, 
 func (r *Rack) Logs(host, process string) ([]string, error) { return r.table().Logs(host, process) }
 
 // Command prepares a command on a host: a host of Hosts, or pod- and the first
-// 8 characters of a Pod's UID. It finds kubectl first in its PATH, and the
-// administrator's KUBECONFIG. An unknown host is an error when it is started.
+// 8 characters of a Pod's UID. It finds kubectl first in its PATH, then its
+// plugin kubectl-steelyard, and the administrator's KUBECONFIG. An unknown host
+// is an error when it is started.
 func (r *Rack) Command(ctx context.Context, host string, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", r.ns(host)}, argv...)...)
 	// All racks have the same address: kubectl must not take what it found in one for another.
-	cmd.Env = append(os.Environ(), "PATH="+r.Kube+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig(), "KUBECACHEDIR="+r.path("kubectl"))
+	cmd.Env = append(os.Environ(), "PATH="+r.Kube+":"+r.Bin+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig(), "KUBECACHEDIR="+r.path("kubectl"))
 	if !slices.Contains(hosts.List(r.Name+"-"), r.ns(host)) {
 		var there []string
 		for _, ns := range hosts.List(r.Name + "-") {

@@ -146,5 +146,5 @@ func become(cmd *exec.Cmd) error {
 	if cmd.Err != nil {
 		return cmd.Err
 	}
-	return syscall.Exec(cmd.Path, cmd.Args, cmd.Env)
+	return syscall.Exec(cmd.Path, cmd.Args, cmd.Environ())
 }

@@ -9,11 +9,11 @@ import (
 // more words than Decide needs: for people who ask why.
 type Candidate struct {
 	Node    string
-	Reason  Reason // Announced: it is the owner; NotOwner: it could be; else why it can't
-	Service Key    // whose check gave the reason; the address may be shared
-	Weight  int    // what the preferences for the node add up to; more comes first
-	Holds   bool   // the L2Claim names it
-	Links   []LinkStanding
+	Reason  Reason         // Announced: it is the owner; NotOwner: it could be; else why it can't
+	Service Key            // whose check gave the reason; the address may be shared
+	Weight  int            // what the preferences for the node add up to; more comes first
+	Holds   bool           // the L2Claim names it
+	Links   []LinkStanding // for that Service, if there is such a reason, or else for any that shares it
 }
 
 // LinkStanding says why an address may be announced on a link or not.

@@ -3,6 +3,8 @@ package announce
 import (
 	"net/netip"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // Peer holds the parameters of one BGP session (RFC 4271). Peers are told
@@ -87,6 +89,12 @@ func (p Peer) Changes(q Peer) []string {
 		}
 	}
 	return out
+}
+
+// Carries reports whether the session is to carry routes of family f; whether the
+// router takes them is another matter.
+func (p Peer) Carries(f ipam.Family) bool {
+	return p.DualStack || p.Addr.IsValid() && ipam.FamilyOf(p.Addr) == f
 }
 
 // spot is where a peer's session ends. A node holds one session to a spot.

@@ -106,7 +106,7 @@ func serve(t *testing.T, o Objects) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		scene := Scene{Now: noon, Replica: "steelyard-controller-7d9f", Leads: true}
 		if q.URL.Query().Get("refresh") != "" {
-			scene.Refresh = time.Second
+			scene.Refresh = 2 * time.Second
 		}
 		html, err := r.Render(o, scene)
 		if err != nil {
@@ -260,20 +260,23 @@ func TestChromiumNeedsNoScriptAndKeepsItsPlaceWhenThePageRefreshes(t *testing.T)
 	look(t, tab, "light", 360)
 	command(t, tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	do(t, tab, chromedp.Navigate(url+"/?refresh=10"))
-	first := value[float64](t, tab, `performance.timeOrigin`)
-	value[bool](t, tab, `window.scrollTo(0, 300), true`)
-	for again := first; again <= first; { // until the deadline of the tab
-		do(t, tab, chromedp.Sleep(100*time.Millisecond))
-		if now, err := chromedp.Run(tab, chromedp.Evaluate[float64](`performance.timeOrigin`)); err == nil {
-			again = now
-		} else if tab.Err() != nil {
-			t.Fatalf("it does not refresh: %v", err)
+	// One look may meet the moment at which the page is exchanged, and fail.
+	until := func(what, script string, good func(float64) bool) float64 {
+		t.Helper()
+		for {
+			got, err := chromedp.Run(tab, chromedp.Evaluate[float64](script))
+			switch {
+			case err == nil && good(got):
+				return got
+			case tab.Err() != nil:
+				t.Fatalf("%s; the last look has %v, %v", what, got, err)
+			}
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	for place := 0.0; place != 300; {
-		do(t, tab, chromedp.Sleep(50*time.Millisecond))
-		place = value[float64](t, tab, `window.scrollY`)
-	}
+	first := until("it does not scroll", `window.scrollTo(0, 300), performance.timeOrigin`, func(float64) bool { return true })
+	until("it does not refresh", `performance.timeOrigin`, func(now float64) bool { return now > first })
+	until("it loses its place", `window.scrollY`, func(y float64) bool { return y == 300 })
 	if links := value[string](t, tab, `document.querySelector("nav").innerText`); !strings.Contains(links, "Stop") {
 		t.Errorf("nothing stops it: %q", links)
 	}

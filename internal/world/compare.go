@@ -37,8 +37,8 @@ type Difference struct {
 // Standing is what a Service has.
 type Standing struct {
 	Addrs []netip.Addr
-	Owner []string // of each address, on the local network; "": nobody
-	BGP   []string // the nodes that offer it
+	Owner []string   // of each address, on the local network; "": nobody
+	BGP   [][]string // of each address, the nodes that offer it
 }
 
 // Compare tells what becomes of each Service if t becomes after, in order of
@@ -64,9 +64,8 @@ func (t *Thought) standing(k ipam.Key, said Sayings) Standing {
 	s := Standing{Addrs: t.Grant(k).Addrs}
 	if of := said.Of[k]; of != nil {
 		for _, a := range s.Addrs {
-			s.Owner = append(s.Owner, of.Owner[a])
+			s.Owner, s.BGP = append(s.Owner, of.Owner[a]), append(s.BGP, of.Offers[a])
 		}
-		s.BGP = of.Offers
 	}
 	return s
 }
@@ -93,7 +92,7 @@ func (d Difference) effect(was, is bool) Effect {
 		return Silenced
 	case after.silent() < before.silent():
 		return Heard
-	case !slices.Equal(before.Owner, after.Owner) || !slices.Equal(before.BGP, after.BGP):
+	case !slices.Equal(before.Owner, after.Owner) || !slices.EqualFunc(before.BGP, after.BGP, slices.Equal):
 		return Moves
 	}
 	return Unchanged
@@ -102,7 +101,7 @@ func (d Difference) effect(was, is bool) Effect {
 // silent counts the addresses that nobody announces.
 func (s Standing) silent() (n int) {
 	for i := range s.Addrs {
-		if s.Owner[i] == "" && len(s.BGP) == 0 {
+		if s.Owner[i] == "" && len(s.BGP[i]) == 0 {
 			n++
 		}
 	}
@@ -156,21 +155,19 @@ func (s Standing) Text() string {
 	}
 	var parts []string
 	for i, a := range s.Addrs {
-		switch {
-		case s.Owner[i] != "":
-			parts = append(parts, fmt.Sprintf("%s on %s", a, s.Owner[i]))
-		default:
-			parts = append(parts, a.String())
+		text := a.String()
+		if s.Owner[i] != "" {
+			text += " on " + s.Owner[i]
 		}
+		switch n := len(s.BGP[i]); {
+		case n > 3:
+			text += fmt.Sprintf(" by BGP from %d nodes", n)
+		case n > 0:
+			text += " by BGP from " + strings.Join(s.BGP[i], " and ")
+		case s.Owner[i] == "":
+			text += " not announced"
+		}
+		parts = append(parts, text)
 	}
-	text := strings.Join(parts, ", ")
-	switch n := len(s.BGP); {
-	case n > 3:
-		return text + fmt.Sprintf(", by BGP from %d nodes", n)
-	case n > 0:
-		return text + ", by BGP from " + strings.Join(s.BGP, ", ")
-	case s.silent() == len(s.Addrs):
-		return text + ", not announced"
-	}
-	return text
+	return strings.Join(parts, ", ")
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -106,8 +107,8 @@ func (t *Thought) strangers(addrs []netip.Addr) Diagnosis {
 
 // unheard tells that no session is up that a Service depends on.
 func (t *Thought) unheard(addrs []netip.Addr, said *Saying) Diagnosis {
-	up, all, why := t.Established(said)
 	for _, a := range addrs {
+		up, all, why := t.Established(said.Offers[a], a)
 		if said.Owner[a] == "" && up == 0 {
 			text := fmt.Sprintf("%s is announced by BGP alone, and none of %d sessions is up", a, all)
 			if why != "" {
@@ -127,19 +128,24 @@ func (t *Thought) success(k ipam.Key, said *Saying, addrs []netip.Addr) string {
 			parts = append(parts, fmt.Sprintf("node %s answers for %s", owner, a))
 		}
 	}
-	if up, all, _ := t.Established(said); all > 0 {
-		parts = append(parts, fmt.Sprintf("%s offered in %d of %d BGP sessions", Join(addrs), up, all))
+	for _, a := range addrs {
+		if up, all, _ := t.Established(said.Offers[a], a); all > 0 {
+			parts = append(parts, fmt.Sprintf("%s is offered in %d of %d BGP sessions", a, up, all))
+		}
 	}
 	serving, all := t.Serving(k)
 	return fmt.Sprintf("%s; %d of %d endpoints ready", strings.Join(parts, ", "), serving, all)
 }
 
-// Established counts the sessions of the nodes that offer a Service, those that
-// are up and all; why is the error of one that is not.
-func (t *Thought) Established(said *Saying) (up, all int, why string) {
+// Established counts the sessions of nodes that carry the family of an address,
+// those that are up and all; why is the error of one that is not.
+func (t *Thought) Established(nodes []string, a netip.Addr) (up, all int, why string) {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
-		if !slices.Contains(said.Offers, s.Node) {
+		carries := slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
+			return n.Peer.Name == s.Peer && n.Peer.Carries(ipam.FamilyOf(a))
+		})
+		if !carries || !slices.Contains(nodes, s.Node) {
 			continue
 		}
 		all++
@@ -175,7 +181,7 @@ func (t *Thought) Differences(k ipam.Key, said *Saying) []string {
 			out = append(out, text)
 		}
 	}
-	for _, node := range said.Offers {
+	for _, node := range said.Offering() {
 		for i := range t.Checked.Neighbors {
 			out = append(out, t.missing(node, i)...)
 		}
@@ -228,10 +234,14 @@ func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
 		want, holds := said.Routes[PeerOnNode{s.Node, s.Peer}]
-		if s.State != established || s.Prefixes == nil || !holds || !slices.Contains(of.Offers, s.Node) || int(s.Prefixes.Advertised) == want {
+		if s.State != established || s.Prefixes == nil || !holds || !slices.Contains(of.Offering(), s.Node) || int(s.Prefixes.Advertised) == want {
 			continue
 		}
-		out = append(out, fmt.Sprintf("node %s says that it offers %d routes to %s; by the objects there are %d", s.Node, s.Prefixes.Advertised, s.Peer, want))
+		text := fmt.Sprintf("node %s says that it offers %d routes to %s; by the objects it is %d", s.Node, s.Prefixes.Advertised, s.Peer, want)
+		if s.LastError != "" {
+			text += ": " + s.LastError
+		}
+		out = append(out, text)
 	}
 	slices.Sort(out)
 	return out

@@ -18,17 +18,31 @@ type Saying struct {
 	// Service that is worst off, and of BGP.
 	Layer2 map[announce.Reason]int
 	BGP    map[announce.Reason]int
-	Offers []string // the nodes that offer a route to at least one peer, sorted
+	Offers map[netip.Addr][]string // the nodes that offer it to a peer whose session carries its family, sorted
 }
 
+// NotCarried is the reason of a node that holds sessions to peers which an address
+// is advertised to, none of which carries routes of its family.
+const NotCarried announce.Reason = "NotCarried"
+
 // Announced reports whether somebody announces a.
-func (s *Saying) Announced(a netip.Addr) bool { return s.Owner[a] != "" || len(s.Offers) > 0 }
+func (s *Saying) Announced(a netip.Addr) bool { return s.Owner[a] != "" || len(s.Offers[a]) > 0 }
+
+// Offering returns the nodes that offer any address, sorted.
+func (s *Saying) Offering() []string {
+	var out []string
+	for _, nodes := range s.Offers {
+		out = append(out, nodes...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // Sayings are what all nodes say.
 type Sayings struct {
 	Of     map[ipam.Key]*Saying
 	Claims map[string]int     // how many addresses each node answers for
-	Routes map[PeerOnNode]int // how many routes each node offers to each of its peers
+	Routes map[PeerOnNode]int // how many routes each node offers to each of its peers, of families that the session carries
 }
 
 // PeerOnNode is one node's session to one peer.
@@ -39,32 +53,65 @@ type PeerOnNode struct{ Node, Peer string }
 func Say(s announce.Snapshot) Sayings {
 	out := Sayings{Of: make(map[ipam.Key]*Saying, len(s.Services)), Claims: map[string]int{}, Routes: map[PeerOnNode]int{}}
 	for _, svc := range s.Services {
-		out.Of[svc.Key] = &Saying{Owner: map[netip.Addr]string{}, Layer2: map[announce.Reason]int{}, BGP: map[announce.Reason]int{}}
+		out.Of[svc.Key] = &Saying{
+			Owner: map[netip.Addr]string{}, Layer2: map[announce.Reason]int{}, BGP: map[announce.Reason]int{}, Offers: map[netip.Addr][]string{},
+		}
 	}
 	for _, n := range s.Nodes {
 		s.Self = n.Name
 		plan := announce.Decide(s)
 		out.Claims[n.Name] = len(plan.Claims)
+		carried := map[netip.Prefix]bool{}
 		for _, p := range plan.Peerings {
-			out.Routes[PeerOnNode{n.Name, p.Peer.Name}] = len(p.Routes)
+			routes := Carried(p)
+			out.Routes[PeerOnNode{n.Name, p.Peer.Name}] = len(routes)
+			for _, r := range routes {
+				carried[r.Prefix] = true
+			}
 		}
-		for key, v := range plan.Verdicts {
-			of := out.Of[key]
+		for i := range s.Services {
+			key := s.Services[i].Key
+			of, v := out.Of[key], plan.Verdicts[key]
 			of.enter(v)
 			byBGP := v.BGP
 			if !n.Live && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
 				byBGP = announce.NodeNotLive // which Decide does not ask, for who decides is there
 			}
-			of.BGP[byBGP]++
-			if byBGP == announce.Announced {
-				of.Offers = append(of.Offers, n.Name)
+			if byBGP == announce.Announced && of.offer(n.Name, s.Services[i], carried, s.BGP) == 0 {
+				byBGP = NotCarried
 			}
+			of.BGP[byBGP]++
 		}
 	}
 	for _, of := range out.Of {
-		slices.Sort(of.Offers)
+		for _, nodes := range of.Offers {
+			slices.Sort(nodes)
+		}
 	}
 	return out
+}
+
+// Carried returns the routes of p that its session carries.
+func Carried(p announce.Peering) []announce.Route {
+	return slices.DeleteFunc(slices.Clone(p.Routes), func(r announce.Route) bool { return !p.Peer.Carries(ipam.FamilyOf(r.Prefix.Addr())) })
+}
+
+// offer enters a node for the addresses of svc which lie in a prefix that some
+// session of the node carries, and counts them.
+func (s *Saying) offer(node string, svc announce.Service, carried map[netip.Prefix]bool, ads []announce.BGPAdvertisement) (n int) {
+	for _, a := range svc.Addrs {
+		if slices.ContainsFunc(ads, func(ad announce.BGPAdvertisement) bool {
+			length := ad.Length4
+			if a.Addr.Is6() {
+				length = ad.Length6
+			}
+			return ad.Covers(a.Pool, svc.Labels) && carried[netip.PrefixFrom(a.Addr, length).Masked()]
+		}) {
+			s.Offers[a.Addr] = append(s.Offers[a.Addr], node)
+			n++
+		}
+	}
+	return n
 }
 
 // enter takes in what one node says on the local network.

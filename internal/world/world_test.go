@@ -29,7 +29,7 @@ import (
 //	bgp NAME
 //	peer NAME ADDRESS
 //	node NAME [excluded] [down] [absent|stopped|late]
-//	svc NAME [has ADDRESS] [class C] [local] [on NODES] [type T] [wants ADDRESS]
+//	svc NAME [has ADDRESS] [class C] [local] [on NODES] [type T] [wants ADDRESS] [six]
 //	claim ADDRESS NODE [by NODE] [reason REASON] [conflict]
 //	session NODE PEER STATE
 func TestDiagnoses(t *testing.T) {
@@ -154,6 +154,9 @@ func addService(w *world.World, meta metav1.ObjectMeta, o words) {
 	}
 	if class := o.after("class"); class != "" {
 		svc.Spec.LoadBalancerClass = &class
+	}
+	if o.has("six") {
+		svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
 	}
 	if o.has("local") {
 		svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	outside "github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
+func seenFromOutside(s snapshot) *outside.World {
+	w := &outside.World{Now: s.now, Config: s.objects}
+	for _, svc := range s.services {
+		ours := *svc
+		ours.Spec.Type = corev1.ServiceTypeLoadBalancer
+		w.Services = append(w.Services, ours)
+	}
+	for name, labels := range s.namespaces {
+		w.Namespaces = append(w.Namespaces, corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
+	}
+	return w
+}
+
+// What kubectl's plugin works out is what the controller does, while no write is
+// under way.
+func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	s := world()
+	for step := range 500 {
+		s.attempts = map[types.UID]attempt{}
+		edit(rnd, &s, step)
+		s.attempts = nil
+		if len(s.namespaces) < 2 {
+			continue // the controller waits for the Namespace
+		}
+		thought := seenFromOutside(s).Think()
+		for k, want := range grants(s) {
+			if have := thought.Grant(k); !sameGrant(want, have) {
+				t.Fatalf("step %d: %s: the controller grants %+v, from outside it is %+v", step, k, want, have)
+			}
+		}
+		arrive(&s)
+	}
+}
+
+// arrive has everything written that a new thinker would write.
+func arrive(s *snapshot) {
+	for _, x := range new(thinker).think(*s).services {
+		if x.change != nil {
+			svc := x.svc.DeepCopy()
+			written(svc, *x.change)
+			s.services[slices.Index(s.services, x.svc)] = svc
+		}
+	}
+}
