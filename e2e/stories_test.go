@@ -274,7 +274,7 @@ func tidy(t *testing.T, rack, namespace string) {
 	// What the next story could meet goes first; the namespace may take its time.
 	_, err0 := kubectl(t, rack, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
 	_, err1 := kubectl(t, rack, "", "delete", "namespace", namespace, "--wait=false")
-	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=30s")
+	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=30s")
 	_, err3 := kubectl(t, rack, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := errors.Join(err0, err1, err2, err3); err != nil {
 		t.Error(err)

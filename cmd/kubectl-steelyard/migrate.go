@@ -33,9 +33,9 @@ func migrates(t *tool) *cobra.Command {
 		Short: "Turn what another load balancer was told into our objects, with the addresses kept",
 		Long: `Turn what another load balancer was told into our objects, with the addresses kept.
 
-It reads, and writes nothing: it prints our objects as YAML, ready to apply. The
-comments in it tell the steps to switch, and what has no equal, field by field.
-With -o json or yaml it prints the same as data.
+It prints our objects as YAML, ready to apply. The comments in it tell the steps to
+switch, and what has no equal, field by field. With -o json or yaml it prints the
+same as data. Nothing is written to the cluster but by --annotate.
 
 Exit code 2 says that an address in use would be lost as it stands: see BREAKS.`,
 		Example: `  kubectl steelyard migrate --from metallb > steelyard.yaml

@@ -44,9 +44,8 @@ func move(t *tool) *cobra.Command {
 		Long: `Have another node answer for an address on the local network.
 
 It edits spec.node of the address's L2Claim, and waits until that node announces
-the address: the new node begins before the old one ends. Connections that are
-open go on if they do not depend on the node (externalTrafficPolicy Cluster
-forwards by the node's own table: they may end).
+the address: the new node begins before the old one ends. New connections notice
+nothing; those that are open may end, for it is a node that keeps track of them.
 
 A node that can't announce the address, or to which another is preferred, is
 refused, with the reason.`,
