@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,5 +145,16 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if have := t.run(context.Background(), args); have != want {
 		ts.Fatalf("ended with exit code %d, want %d", have, want)
+	}
+}
+
+func TestTheSamplesHaveNothingToSayOf(t *testing.T) {
+	var out, failed strings.Builder
+	tool := &tool{
+		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &failed},
+		flags:     genericclioptions.NewConfigFlags(true), now: time.Now, folder: filepath.Join("..", "..", "config"),
+	}
+	if code := tool.run(t.Context(), []string{"lint", "-f", "samples"}); code != exitFine {
+		t.Errorf("lint ended with %d:\n%s%s", code, &out, &failed)
 	}
 }
