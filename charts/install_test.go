@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 var prefix = flag.String("racks", "h", "what the name of the rack begins with, so that two runs on one machine don't meet")
@@ -105,6 +107,22 @@ func older(t *testing.T) string {
 	return dir
 }
 
+// everyValueFile has each value as in effects, but for a kind that is not there.
+func everyValueFile(t *testing.T) string {
+	t.Helper()
+	values := everyValue(t)
+	values["podMonitor"] = map[string]any{"enabled": false}
+	text, err := yaml.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // What docs/how-to/upgrade.md and uninstall.md say of Helm, on a real API server.
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 	c := newCluster(t)
@@ -134,7 +152,15 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 		t.Errorf("the upgrade left kinds of the older chart: %s", ages)
 	}
 
+	// The API server takes every value; kinds that are no longer the chart's are kept.
 	kinds := c.kinds()
+	if out, err = c.install("upgrade", "steelyard", "--values", everyValueFile(t)); err != nil {
+		t.Errorf("upgrade with every value set: %v\n%s", err, out)
+	}
+	if c.kinds() != kinds {
+		t.Errorf("crds.install=false: want the %d kinds kept, have %d", kinds, c.kinds())
+	}
+
 	c.must(c.helm, "uninstall", "steelyard", "--namespace", Namespace)
 	if left := c.left(); left != "" {
 		t.Errorf("an uninstall leaves %s", left)
