@@ -14,8 +14,8 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
-// TestDocs runs what the pages of docs tell a reader to run, page by page, from
-// top to bottom (page_test.go tells how blocks are marked).
+// TestDocs runs what the README and the pages of docs tell a reader to run, page by
+// page, from top to bottom (page_test.go tells how blocks are marked).
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	byRack := map[description][]page{}
@@ -38,11 +38,7 @@ func TestDocs(t *testing.T) {
 			inLane(t)
 			rack := readersRack(t, d)
 			for _, p := range byRack[d] {
-				title, err := filepath.Rel("../docs", strings.TrimSuffix(p.path, ".md"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Run(title, func(t *testing.T) { runPage(t, rack, p, title) })
+				t.Run(p.title(), func(t *testing.T) { runPage(t, rack, p) })
 			}
 		})
 	}
@@ -78,10 +74,12 @@ type reader struct {
 	env          []string
 }
 
-func runPage(t *testing.T, rack string, p page, title string) {
+func runPage(t *testing.T, rack string, p page) {
 	r := reader{rack: rack, folder: t.TempDir()}
-	namespace := "docs-" + strings.ReplaceAll(strings.ToLower(title), "/", "-")
-	if p.rack != "" {
+	namespace := "docs-" + strings.ReplaceAll(strings.ToLower(p.title()), "/", "-")
+	if p.rack == "" {
+		run(t, nil, "rack", "down", "--name", rack) // what another page left
+	} else {
 		if _, err := kubectl(t, rack, "", "create", "namespace", namespace); err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +200,7 @@ func (r *reader) run(b block, s step) (string, error) {
 // TestLinks follows the links of the pages to files and headings of the repository.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	files := []string{"../README.md", "../DESIGN.md", "../CONTRIBUTING.md"}
+	files := []string{"../DESIGN.md", "../CONTRIBUTING.md"}
 	for _, p := range pages(t) {
 		files = append(files, p.path)
 	}

@@ -188,29 +188,37 @@ func (s step) missing(output string) (string, bool) {
 	return "", false
 }
 
-// pages reads every page of docs.
+// pages reads every page of docs, and the README.
 func pages(t *testing.T) []page {
 	t.Helper()
-	var out []page
+	files := []string{"../README.md"}
 	err := filepath.WalkDir("../docs", func(path string, d os.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".md" {
-			return err
+		if err == nil && filepath.Ext(path) == ".md" {
+			files = append(files, path)
 		}
+		return err
+	})
+	if err != nil || len(files) == 1 {
+		t.Fatalf("no pages: %v", err)
+	}
+	var out []page
+	for _, path := range files {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		p, err := readPage(path, string(text))
 		if err != nil {
 			t.Error(err)
 		}
 		out = append(out, p)
-		return nil
-	})
-	if err != nil || len(out) == 0 {
-		t.Fatalf("no pages: %v", err)
 	}
 	return out
+}
+
+// title names a page in tests: README, how-to/layer2.
+func (p page) title() string {
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(p.path, "../"), "docs/"), ".md")
 }
 
 func TestReadingAPage(t *testing.T) {
