@@ -73,16 +73,19 @@ images: ## pack controller and speaker into container images, dist/*.tar, with b
 
 RELEASE := $(patsubst v%,%,$(TAG))
 
+.PHONY: notes
+notes:
+	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
+	@mkdir -p dist && awk '/^## /{on = index($$0, "$(RELEASE)") > 0} on' CHANGELOG.md > dist/notes.md
+	@[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
+
 .PHONY: release
 release: ARCHES = amd64 arm64
-release: images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
-	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
+release: notes images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
 	rm -rf dist/chart && mkdir dist/chart && cp -rL charts/steelyard dist/chart/
 	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/chart/steelyard/values.yaml
 	cd charts && go tool helm package ../dist/chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
 	{ cat config/rbac/namespace.yaml; echo ---; cd charts; go tool helm template steelyard '../dist/steelyard-$(RELEASE).tgz' --namespace steelyard-system; } > dist/steelyard.yaml
-	awk '/^## /{on = index($$0, "$(RELEASE)") > 0} on' CHANGELOG.md > dist/notes.md
-	[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
 	cd dist && sha256sum *.tar *.cdx.json *.tgz steelyard.yaml > SHA256SUMS
 
 .PHONY: packages
