@@ -82,10 +82,11 @@ notes:
 .PHONY: release
 release: ARCHES = amd64 arm64
 release: notes images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
-	rm -rf dist/chart && mkdir dist/chart && cp -rL charts/steelyard dist/chart/
-	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/chart/steelyard/values.yaml
-	cd charts && go tool helm package ../dist/chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
+	rm -rf dist/_chart && mkdir dist/_chart && cp -rL charts/steelyard dist/_chart/
+	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/_chart/steelyard/values.yaml
+	cd charts && go tool helm package ../dist/_chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
 	{ cat config/rbac/namespace.yaml; echo ---; cd charts; go tool helm template steelyard '../dist/steelyard-$(RELEASE).tgz' --namespace steelyard-system; } > dist/steelyard.yaml
+	rm -rf dist/_chart
 	cd dist && sha256sum *.tar *.cdx.json *.tgz steelyard.yaml > SHA256SUMS
 
 .PHONY: packages
