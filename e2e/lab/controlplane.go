@@ -55,7 +55,8 @@ func (r *Rack) apiProcesses() []hosts.Process {
 	}
 }
 
-// clusterProcesses are the programs that need the API server; each waits for it by itself.
+// clusterProcesses are the programs that need the API server. They are started
+// when it answers: on a busy machine it may need longer than some of them wait.
 func (r *Rack) clusterProcesses() []hosts.Process {
 	fast := []string{"--kube-api-qps", "500", "--kube-api-burst", "500"}
 	serving := []string{"--leader-elect=false", "--tls-cert-file", r.path("server.crt"), "--tls-private-key-file", r.path("server.key")}
@@ -124,8 +125,7 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	})
 }
 
-// waitCluster returns when Pods can be made and Services reached.
-func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error {
+func (r *Rack) waitAPI(ctx context.Context, say func(string, ...any)) error {
 	api, err := r.client("admin")
 	if err != nil {
 		return err
@@ -133,10 +133,18 @@ func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error 
 	err = r.table().Until(ctx, "the API server", func(ctx context.Context) error {
 		return api.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
+	if err == nil {
+		say("the API server answers")
+	}
+	return err
+}
+
+// waitCluster returns when Pods can be made and Services reached.
+func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error {
+	api, err := r.client("admin")
 	if err != nil {
 		return err
 	}
-	say("the API server answers")
 	err = r.table().Until(ctx, "the nodes", func(ctx context.Context) error {
 		nodes, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err == nil && len(nodes.Items) < r.Nodes {

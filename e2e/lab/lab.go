@@ -177,10 +177,13 @@ func (r *Rack) build(ctx context.Context, say func(string, ...any)) error {
 	if err := r.startRouter(ctx); err != nil {
 		return err
 	}
+	say("started etcd, the API server and the router (%s)", r.Router)
+	if err := r.waitAPI(ctx, say); err != nil {
+		return err
+	}
 	if err := r.table().SpawnAll(r.clusterProcesses()); err != nil {
 		return err
 	}
-	say("started etcd, the Kubernetes programs and the router (%s)", r.Router)
 	if err := r.waitCluster(ctx, say); err != nil {
 		return err
 	}
