@@ -200,6 +200,9 @@ func announcedBy(s announce.Snapshot) []string {
 		out = append(out, h.Addr.String())
 	}
 	for _, n := range s.Nodes {
+		if !n.Live {
+			continue
+		}
 		s.Self = n.Name
 		plan := announce.Decide(s)
 		for _, svc := range s.Services {

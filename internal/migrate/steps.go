@@ -32,6 +32,18 @@ type usual struct {
 	compat         bool // the controller understands the peer's annotations
 }
 
+// annotate returns the command that makes the plan's edits, and no others.
+func (d *draft) annotate() string {
+	command := "kubectl steelyard migrate --from " + string(d.peer) + " --annotate"
+	if d.source.Pin {
+		command += " --pin"
+	}
+	if d.source.Class != nil {
+		command += " --load-balancer-class=" + *d.source.Class
+	}
+	return command
+}
+
 // usual returns the way that holds for most peers: the addresses stand in the
 // Services' status, where our controller finds and keeps them.
 func (d *draft) usual(u usual) []string {
@@ -44,7 +56,7 @@ func (d *draft) usual(u usual) []string {
 		steps = append(steps, "Copy the passwords of BGP sessions; Steelyard reads Secrets in its own namespace only.\n"+strings.Join(cmds, "\n"))
 	}
 	if len(d.plan.Edits) > 0 {
-		text := fmt.Sprintf("Give %s our annotations, beside those that they have (the commands are at the end of this file).\nkubectl steelyard migrate --from %s --annotate", count(len(d.plan.Edits), "Service"), d.peer)
+		text := fmt.Sprintf("Give %s our annotations, beside those that they have (the commands are at the end of this file).\n%s", count(len(d.plan.Edits), "Service"), d.annotate())
 		if u.compat {
 			text += "\nOr start Steelyard's controller with --compat-annotations=metallb.io, which understands theirs, for as long as you like."
 		}

@@ -24,6 +24,7 @@ func (w *World) Clone() *World {
 	c.Pools, c.L2, c.BGP = slices.Clone(c.Pools), slices.Clone(c.L2), slices.Clone(c.BGP)
 	c.Peers, c.Profiles, c.Communities = slices.Clone(c.Peers), slices.Clone(c.Profiles), slices.Clone(c.Communities)
 	out.Services, out.Namespaces, out.Nodes, out.Endpoints = slices.Clone(w.Services), slices.Clone(w.Namespaces), slices.Clone(w.Nodes), slices.Clone(w.Endpoints)
+	out.Claims = slices.Clone(w.Claims)
 	return &out
 }
 

@@ -135,3 +135,32 @@ func TestEffects(t *testing.T) {
 		})
 	}
 }
+
+// A claim that is edited, or deleted, is as it was in the world before.
+func TestClaimsAreCloned(t *testing.T) {
+	w := services(t)
+	for _, node := range []string{"a", "b"} {
+		var c v1beta1.L2Claim
+		c.Name, c.Spec.Address, c.Spec.Node = "192.0.2.1"+node, "192.0.2.1", node
+		w.Claims = append(w.Claims, c)
+	}
+	claim := object(t, `
+apiVersion: steelyard.dev/v1beta1
+kind: L2Claim
+metadata: {name: 192.0.2.1a}
+spec: {address: 192.0.2.1, node: c}
+`)
+	edited, deleted := w.Clone(), w.Clone()
+	if _, err := edited.Apply(claim); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deleted.Delete(claim); err != nil {
+		t.Fatal(err)
+	}
+	if edited.Claims[0].Spec.Node != "c" || len(deleted.Claims) != 1 {
+		t.Errorf("edited %v, deleted %v", edited.Claims, deleted.Claims)
+	}
+	if w.Claims[0].Spec.Node != "a" || w.Claims[1].Spec.Node != "b" {
+		t.Errorf("the world before was changed, too: %v", w.Claims)
+	}
+}
