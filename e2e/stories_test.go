@@ -166,8 +166,9 @@ func startRack(t *testing.T, name string, d description) string {
 }
 
 // lacking is what the API server answers when a role lacks a verb: user, verb,
-// resource, subresource, group, namespace.
-var lacking = regexp.MustCompile(`User \W*(system:serviceaccount:steelyard-system:[\w-]+)\W* cannot (\w+) resource \W*(\w+)/?(\w*)\W* in API group \W*?([\w.]*)\W* (?:at the cluster scope|in the namespace \W*([\w-]+))`)
+// resource, subresource, group, namespace, after the name of the object, if it
+// was one.
+var lacking = regexp.MustCompile(`(?:"([\w.-]+)\\*" is forbidden: )?User \W*(system:serviceaccount:steelyard-system:[\w-]+)\W* cannot (\w+) resource \W*(\w+)/?(\w*)\W* in API group \W*?([\w.]*)\W* (?:at the cluster scope|in the namespace \W*([\w-]+))`)
 
 // sufficient checks that the programs' roles, which are those that config/
 // installs, were enough for all that they did on a rack.
@@ -200,8 +201,8 @@ func sufficient(t *testing.T, rack string) {
 // started refuses everything for a moment.
 func may(t *testing.T, rack string, refused []string) bool {
 	t.Helper()
-	user, verb, resource, sub, group, namespace := refused[1], refused[2], refused[3], refused[4], refused[5], refused[6]
-	args := []string{"auth", "can-i", verb, strings.TrimSuffix(resource+"."+group, "."), "--as=" + user}
+	name, user, verb, resource, sub, group, namespace := refused[1], refused[2], refused[3], refused[4], refused[5], refused[6], refused[7]
+	args := []string{"auth", "can-i", verb, strings.TrimSuffix(strings.TrimSuffix(resource+"."+group, ".")+"/"+name, "/"), "--as=" + user}
 	if sub != "" {
 		args = append(args, "--subresource="+sub)
 	}
