@@ -74,11 +74,20 @@ func addressFactOf(t *world.Thought, s announce.Snapshot, svc *corev1.Service, a
 // coverFacts says of each advertisement whether it is for an address of that
 // pool of svc.
 func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact {
+	selections := map[intent.Ref]*announce.Selection{} // of the advertisements that are Ready
+	for i := range t.Checked.L2 {
+		ad := &t.Checked.L2[i]
+		selections[intent.Ref{Kind: "L2Advertisement", Name: ad.Name}] = &ad.Selection
+	}
+	for i := range t.Checked.BGP {
+		ad := &t.Checked.BGP[i]
+		selections[intent.Ref{Kind: "BGPAdvertisement", Name: ad.Name}] = &ad.Selection
+	}
 	var out []coverFact
-	enter := func(kind, name string, find func() *announce.Selection) {
-		c := coverFact{Kind: kind, Name: name}
-		verdict := t.Checked.Verdicts[intent.Ref{Kind: kind, Name: name}]
-		switch s := find(); {
+	enter := func(kind, name string) {
+		ref := intent.Ref{Kind: kind, Name: name}
+		c, verdict := coverFact{Kind: kind, Name: name}, t.Checked.Verdicts[ref]
+		switch s := selections[ref]; {
 		case s == nil:
 			c.Why = "it is not Ready: " + verdict.Message
 		case s.Covers(pool, svc.Labels):
@@ -93,26 +102,10 @@ func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact 
 		out = append(out, c)
 	}
 	for i := range t.Config.L2 {
-		name := t.Config.L2[i].Name
-		enter("L2Advertisement", name, func() *announce.Selection {
-			for j := range t.Checked.L2 {
-				if t.Checked.L2[j].Name == name {
-					return &t.Checked.L2[j].Selection
-				}
-			}
-			return nil
-		})
+		enter("L2Advertisement", t.Config.L2[i].Name)
 	}
 	for i := range t.Config.BGP {
-		name := t.Config.BGP[i].Name
-		enter("BGPAdvertisement", name, func() *announce.Selection {
-			for j := range t.Checked.BGP {
-				if t.Checked.BGP[j].Name == name {
-					return &t.Checked.BGP[j].Selection
-				}
-			}
-			return nil
-		})
+		enter("BGPAdvertisement", t.Config.BGP[i].Name)
 	}
 	slices.SortFunc(out, func(a, b coverFact) int {
 		return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
