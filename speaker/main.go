@@ -53,6 +53,7 @@ type options struct {
 	metrics   string
 	probes    string
 	debug     string
+	pprof     string
 	heartbeat time.Duration
 	ignore    string
 	defend    bool
@@ -76,6 +77,7 @@ func main() {
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
+	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
@@ -278,6 +280,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 		Cache:                  cluster.CacheOptions(o.namespace),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
+		PprofBindAddress:       o.pprof,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)
