@@ -23,6 +23,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -196,13 +197,16 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	forwards := newForwarding(o, tells.Tell, logger)
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
-		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
+		reader: mgr.GetClient(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
 		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
+	}
+	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
+		return err
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
@@ -216,7 +220,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Think:   r.reconcile,
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    same,
+		Skip:    idle(r.services),
 		Rest:    cluster.Share(10),
 		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
 		Urgent:  group.Changed(),
@@ -238,6 +242,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		}
 	}
 	return nil
+}
+
+// stores returns where the cache keeps what there may be very many of.
+func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.Store, err error) {
+	if services, err = cluster.Store(ctx, c, &corev1.Service{}, cache.BlockUntilSynced(false)); err == nil {
+		endpoints, err = cluster.Store(ctx, c, &discoveryv1.EndpointSlice{}, cache.BlockUntilSynced(false))
+	}
+	return services, endpoints, err
 }
 
 // expose lets others look at what the speaker is and does.
