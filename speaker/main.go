@@ -164,6 +164,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
+	cluster.SaveMemory()
 	mgr, err := newManager(ctx, o)
 	if err != nil {
 		return err
@@ -226,7 +227,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, beat.run, rep.run, tells.Run, looks.run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}

@@ -52,6 +52,7 @@ type reconciler struct {
 	report    chan struct{}            // told after every pass
 	thought   func()                   // called after the first pass, and perhaps again
 	took      func(time.Duration)      // told of every pass
+	passed    atomic.Int64             // when the last pass ended, in nanoseconds since 1970
 }
 
 // listing is the pause until the links may have been listed.
@@ -99,9 +100,13 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
 	withheld := r.apply(ctx, decide(s))
 	r.took(time.Since(start))
+	r.passed.Store(time.Now().UnixNano())
 	r.thought()
 	return r.again(s, withheld), nil
 }
+
+// idleFor returns for how long there was no pass.
+func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.passed.Load())) }
 
 // again returns when to look again if nothing happens before; 0: never.
 func (r *reconciler) again(s sight, withheld bool) time.Duration {
