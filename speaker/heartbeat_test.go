@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,8 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -201,27 +198,11 @@ func TestMayTake(t *testing.T) {
 				at := time.Now().Add(-c.echo)
 				h.lastEcho.Store(&at)
 			}
-			asked := make(chan bool, 1)
-			r := &reconciler{
-				options: options{node: "self"}, beat: h, missed: c.missed, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{}),
-				vacancies: newVacancies(func(context.Context, netip.Addr, []string) membership.Reply { asked <- true; return membership.Silence }),
-			}
+			r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed}
 			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			claim := announce.Claim{Addr: a}
-			if got := r.mayTake(t.Context(), claim, d, view); got != c.want {
-				t.Errorf("may take: got %t, want %t", got, c.want)
-			}
-			if !c.asks {
-				if len(r.vacancies.found) > 0 {
-					t.Error("it asked on the wire")
-				}
-				return
-			}
-			<-asked
-			<-r.vacancies.changed
-			if !r.mayTake(t.Context(), claim, d, view) {
-				t.Error("nobody has it, and it may not take it")
+			if may, ask := r.mayTake(a, d, view); may != c.want || ask != c.asks {
+				t.Errorf("may take: %t, is to ask: %t; want %t, %t", may, ask, c.want, c.asks)
 			}
 		})
 	}

@@ -167,6 +167,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
+	cluster.SaveMemory()
 	mgr, err := newManager(ctx, o)
 	if err != nil {
 		return err
@@ -191,7 +192,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	claims := new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	witness := network.Witness{Log: logger}
+	witness := network.NewWitness(logger)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
@@ -232,7 +233,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, beat.run, rep.run, tells.Run, looks.run}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.vacancies.run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
