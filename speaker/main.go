@@ -222,7 +222,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip:    idle(r.services),
-		Rest:    cluster.Share(10),
+		Rest:    cluster.Share(5),
+		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
 		Urgent:  group.Changed(),
 	}
