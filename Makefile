@@ -98,6 +98,21 @@ release: notes images ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH
 	rm -rf dist/_chart
 	cd dist && sha256sum *.tar *.cdx.json *.tgz steelyard.yaml > SHA256SUMS
 
+# What the images of a kind cluster are built with, and a container engine.
+KIND_PACKAGES := mmdebstrap libseccomp-dev
+
+.PHONY: kind-images
+kind-images: build ## build the images of a kind cluster from packages and Go modules, for where none can be pulled (15 min; later runs seconds)
+	@$(call install,$(KIND_PACKAGES))
+	bin/kind-rack images
+
+.PHONY: e2e-kind
+e2e-kind: build images ## run Steelyard on a kind cluster: real kubelets, containers, FRR in a container (KEEP=1 keeps it, ARGS="--images built")
+	@docker info >/dev/null 2>&1 || { $(call install,docker.io); }
+	@$(call install,$(KIND_PACKAGES))
+	@[ -n '$(KEEP)' ] || trap 'bin/kind-rack down' EXIT; bin/kind-rack up $(ARGS); \
+	  go test $(TAGS) -v -count 1 -timeout 40m ./e2e/kind -args -cluster
+
 .PHONY: packages
 packages: ## install the Debian packages that racks need
 	@$(call install,$(PACKAGES))

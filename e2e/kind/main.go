@@ -24,9 +24,9 @@ import (
 const usage = `kind-rack: a cluster of kind's on this machine, with a router and clients as containers beside its nodes
 
   kind-rack images                    build the images that it needs, once; nothing is pulled from a registry
-  kind-rack up [--published] [--proxy nftables|iptables]
-                                      make a cluster, and an engine if none runs; it stays. --published pulls
-                                      the images that others publish, in place of those that "images" builds
+  kind-rack up [--workers 2] [--proxy nftables|iptables] [--images auto|published|built]
+                                      make a cluster, and an engine if none runs; it stays. Its images are pulled
+                                      (published), or those that "images" builds; auto pulls where that works
   kind-rack load ARCHIVE…             load image archives into every node
   kind-rack install [--chart]         load dist/*.tar and apply config/default, or install the Helm chart
   kind-rack exec HOST -- COMMAND…     run a command on a host
@@ -37,7 +37,7 @@ const usage = `kind-rack: a cluster of kind's on this machine, with a router and
   kind-rack down [--purge]            remove all, and end the engine if it was started here; its images stay unless
                                       --purge removes them, too
 
-Hosts: router, client, outside (behind the router), control, node1, node2; and switch, where the engine runs.
+Hosts: router, client, outside (behind the router), control, node1, node2, …; and switch, where the engine runs.
 `
 
 func main() {
@@ -104,7 +104,8 @@ func build(ctx context.Context, args []string) error {
 func up(ctx context.Context, args []string) (err error) {
 	o := cluster.Options{}
 	if err := parse("up", args, func(f *flag.FlagSet) {
-		f.BoolVar(&o.Published, "published", false, "")
+		f.StringVar(&o.Images, "images", "auto", "")
+		f.IntVar(&o.Workers, "workers", 2, "")
 		f.StringVar(&o.Proxy, "proxy", "nftables", "")
 	}); err != nil {
 		return err
