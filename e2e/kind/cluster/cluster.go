@@ -107,8 +107,8 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 
 // complete fills in what was left out, and checks the rest.
 func (o *Options) complete() error {
-	if !slices.Contains([]string{"", "auto", "published", "built"}, o.Images) {
-		return fmt.Errorf("images %q: want published, built or auto", o.Images)
+	if o.Images == "" {
+		o.Images = "auto"
 	}
 	if o.Proxy == "" {
 		o.Proxy = "nftables"
@@ -116,7 +116,12 @@ func (o *Options) complete() error {
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
-	if o.Workers < 1 || o.Workers > maxWorkers {
+	switch {
+	case !slices.Contains([]string{"auto", "published", "built"}, o.Images):
+		return fmt.Errorf("images %q: want published, built or auto", o.Images)
+	case !slices.Contains([]string{"nftables", "iptables"}, o.Proxy):
+		return fmt.Errorf("proxy %q: want nftables or iptables", o.Proxy)
+	case o.Workers < 1 || o.Workers > maxWorkers:
 		return fmt.Errorf("%d workers: want 1 to %d", o.Workers, maxWorkers)
 	}
 	return nil
@@ -125,7 +130,7 @@ func (o *Options) complete() error {
 // chooseImages settles which images are used, and sees to it that the engine
 // has them.
 func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
-	if c.Images == "" || c.Images == "auto" {
+	if c.Images == "auto" {
 		c.Images = "built"
 		if !c.engine.Own {
 			say("asking the registries for %s …", publishedRouter)
