@@ -36,6 +36,7 @@ test: test-packages build lint ## run every test: unit, race, wire, the API's ru
 .PHONY: build
 build: ## build all programs into bin/
 	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/kind-rack ./e2e/kind
 
 .PHONY: generate
 generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
