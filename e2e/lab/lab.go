@@ -168,6 +168,20 @@ func BuildImage(ctx context.Context, image string, progress io.Writer) (string, 
 	return filepath.Join(dir, programs.ImageName(image)), nil
 }
 
+// BuildTests builds Kubernetes' own tests, and returns the folder of e2e.test and
+// kubectl. Lines about it go to progress.
+func BuildTests(ctx context.Context, progress io.Writer) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
+	if _, err := programs.Kubernetes().Build(ctx, filepath.Join(root, "e2e"), say); err != nil {
+		return "", err
+	}
+	return programs.Tests().Build(ctx, filepath.Join(root, "e2e"), say)
+}
+
 // build brings up everything on a claimed name.
 func (r *Rack) build(ctx context.Context, say func(string, ...any)) error {
 	if err := r.buildNetwork(ctx); err != nil {
