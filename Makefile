@@ -28,12 +28,20 @@ help: ## list the targets
 demo: packages build ## start a rack and show how a Service gets its address, answers, and survives a cut cable
 	@e2e/demo.sh
 
+# The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test
-test: test-packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
-	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
-	cd charts && go test -timeout 10m ./...
+test: test-packages build ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 stories rest
+
+.PHONY: stories
+stories:
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
+	go test $(TAGS) -v -parallel 32 -timeout 40m ./e2e
+
+.PHONY: rest
+rest: lint
+	go test $(TAGS) -vet=off -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
+	cd charts && go test -timeout 10m ./...
 
 # Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
 .PHONY: e2e-upstream
