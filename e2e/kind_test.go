@@ -19,6 +19,7 @@ func TestKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.open(t)
 	t.Cleanup(func() { enough(t, k) })
 	stories, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
@@ -29,6 +30,23 @@ func TestKind(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(s), ".txtar")
 			t.Run(name, func(t *testing.T) { runStory(t, k, s, name) })
 		}
+	}
+}
+
+// open lets the node with the control plane run Pods and announce, as a rack's do.
+func (k *kindStage) open(t *testing.T) {
+	const taint = "node-role.kubernetes.io/control-plane"
+	node := []string{"taint", "node", "node3"}
+	if _, err := kubectlOn(k, "", append(node, taint+"-")...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := kubectlOn(k, "", append(node, taint+"=:NoSchedule")...); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := kubectlOn(k, "", "label", "node", "node3", "node.kubernetes.io/exclude-from-external-load-balancers-"); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -73,14 +91,8 @@ func (k *kindStage) fromInside(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var node string
-	for actual, host := range k.words {
-		if host == "192.0.2.3" {
-			node = actual
-		}
-	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(config, server, "https://"+node+":6443")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(config, server, "https://"+k.meant("192.0.2.13")+":6443")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -62,9 +62,9 @@ func (r rackStage) repair(t *testing.T) {
 
 func (r rackStage) tell(t *testing.T) { tellState(t, string(r)) }
 
-// kindStage is the cluster of bin/kind-rack. Its workers have names of kind's and
+// kindStage is the cluster of bin/kind-rack. Its nodes have names of kind's and
 // addresses in any order: node1 and node2 of a story are the workers by name, and
-// the node with the control plane is control.
+// node3 is the node with the control plane, which is host control as well.
 type kindStage struct {
 	kubeconfig   string
 	processes    map[string]string // by host: the id of one in its network
@@ -87,18 +87,20 @@ func openKind() (*kindStage, error) {
 		return nil, err
 	}
 	containers := map[string]string{"router": "steelyard-router", "client": "steelyard-client", "outside": "steelyard-outside"}
-	n := 0
+	worker := 0
 	for line := range strings.Lines(nodes) {
-		f := strings.Fields(line)
-		host, addresses := "control", []string{"192.0.2.3", "2001:db8:2::3"} // a rack's
-		if !strings.HasSuffix(f[0], "-control-plane") {
-			n++
-			host, addresses = fmt.Sprintf("node%d", n), []string{fmt.Sprintf("192.0.2.%d", 10+n), fmt.Sprintf("2001:db8:2::%d", 10+n)}
-			k.actual[host] = f[0] // "control" is a word of many meanings
+		f, n := strings.Fields(line), 3
+		if strings.HasSuffix(f[0], "-control-plane") {
+			containers["control"] = f[0]
+		} else {
+			worker++
+			n = worker
 		}
-		containers[host], k.words[f[0]] = f[0], host
-		for i, a := range f[1:] {
-			k.words[a], k.actual[addresses[i]] = addresses[i], a
+		host := fmt.Sprintf("node%d", n)
+		containers[host], k.words[f[0]], k.actual[host] = f[0], host, f[0]
+		for i, format := range []string{"192.0.2.%d", "2001:db8:2::%d"} { // as on a rack
+			as := fmt.Sprintf(format, 10+n)
+			k.words[f[i+1]], k.actual[as] = as, f[i+1]
 		}
 	}
 	for host, container := range containers {
