@@ -15,6 +15,8 @@ LINK := -buildvcs=false -ldflags='-s -w -X github.com/steelyard-lb/steelyard/int
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
 # A browser for the controller's page, and promtool.
 TEST_PACKAGES := chromium-headless-shell prometheus
+# What the image of Kubernetes' own tests has.
+UPSTREAM_PACKAGES := netcat-openbsd wget
 
 .PHONY: help
 help: ## list the targets
@@ -40,6 +42,11 @@ stories:
 rest: lint
 	go test $(TAGS) -vet=off -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
 	cd charts && go test -timeout 10m ./...
+
+# Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
+.PHONY: e2e-upstream
+e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
+	go test $(TAGS) -v -parallel 16 -timeout 60m -run TestUpstream ./e2e -upstream $(ARGS)
 
 .PHONY: build
 build: ## build all programs into bin/
@@ -120,6 +127,10 @@ packages: ## install the Debian packages that racks need
 .PHONY: test-packages
 test-packages: packages ## and those that only tests need: a browser, Prometheus
 	@$(call install,$(TEST_PACKAGES))
+
+.PHONY: upstream-packages
+upstream-packages: packages ## and those that commands of Kubernetes' own tests need in a rack's Pods
+	@$(call install,$(UPSTREAM_PACKAGES))
 
 define install
 	missing=; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=" $$p"; done; \

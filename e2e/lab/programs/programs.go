@@ -28,11 +28,11 @@ type Set struct {
 
 // program is one program to build, and the time it took on two cores when
 // nothing was in Go's build cache. tags are Go's, with commas; one that is
-// written in C, too, needs a compiler.
+// written in C, too, needs a compiler. One of test is a package's tests.
 type program struct {
 	name, pkg, time string
 	tags            string
-	c               bool
+	c, test         bool
 }
 
 // Kubernetes is what every rack runs.
@@ -45,6 +45,13 @@ func Kubernetes() Set {
 		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", time: "30 s"},
 		{name: "agnhost", pkg: "k8s.io/kubernetes/test/images/agnhost", time: "10 s"},
 		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", time: "10 s"},
+	}}
+}
+
+// Tests are Kubernetes' own, for a cluster that is there.
+func Tests() Set {
+	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
+		{name: "e2e.test", pkg: "k8s.io/kubernetes/test/e2e", time: "4 min", test: true},
 	}}
 }
 
@@ -201,7 +208,11 @@ func (s Set) build(ctx context.Context, p program, module, output, version strin
 	if p.c {
 		cgo = "CGO_ENABLED=1"
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", output+".new", "-tags", p.tags, link, p.pkg)
+	build := []string{"build"}
+	if p.test {
+		build = []string{"test", "-c"}
+	}
+	cmd := exec.CommandContext(ctx, "go", append(build, "-trimpath", "-o", output+".new", "-tags", p.tags, link, p.pkg)...)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
