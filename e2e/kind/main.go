@@ -23,6 +23,7 @@ import (
 
 const usage = `kind-rack: a cluster of kind's on this machine, with a router and clients as containers beside its nodes
 
+  kind-rack check                     tell whether a container engine runs here, or could be started
   kind-rack images                    build the images that it needs, once; nothing is pulled from a registry
   kind-rack up [--workers 2] [--proxy nftables|iptables] [--images auto|published|built]
                                       make a cluster, and an engine if none runs; it stays. Its images are pulled
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	commands := map[string]func(context.Context, []string) error{
-		"images": build, "up": up, "down": down, "load": load, "install": install, "exec": execute, "kubectl": kubectl,
+		"check": check, "images": build, "up": up, "down": down, "load": load, "install": install, "exec": execute, "kubectl": kubectl,
 		"kubeconfig": kubeconfig, "cut": cable("down"), "join": cable("up"), "peers": peers,
 	}
 	command, ok := commands[args[0]]
@@ -77,6 +78,27 @@ func parse(name string, args []string, define func(*flag.FlagSet)) error {
 		return fmt.Errorf("%s: unexpected %q", flags.Name(), flags.Arg(0))
 	}
 	return nil
+}
+
+// check fails where a cluster can't be, for want of a container engine.
+func check(ctx context.Context, args []string) error {
+	if err := parse("check", args, func(*flag.FlagSet) {}); err != nil {
+		return err
+	}
+	if _, err := engine.Find(ctx); err == nil {
+		fmt.Println("a container engine runs")
+		return nil
+	}
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	e, err := cluster.Engine(ctx, root, func(string, ...any) {})
+	if err != nil {
+		return err
+	}
+	fmt.Println("a container engine can be started")
+	return e.Stop()
 }
 
 func build(ctx context.Context, args []string) error {

@@ -64,15 +64,19 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("only root may make a cluster")
+	}
 	if _, err := os.Stat(state); err == nil {
 		return nil, errors.New("there is a cluster already: \"kind-rack down\" removes it")
 	}
 	c := &Cluster{Options: o}
-	if err := c.complete(); err != nil {
+	err := c.complete()
+	if err != nil {
 		return nil, err
 	}
 	b := &images.Builder{Root: o.Root, Say: say}
-	if err := c.findEngine(ctx, b, say); err != nil {
+	if c.engine, err = Engine(ctx, o.Root, say); err != nil {
 		return nil, err
 	}
 	if err := c.save(); err != nil { // now Down can
@@ -161,22 +165,19 @@ func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(
 	return nil
 }
 
-func (c *Cluster) findEngine(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
+// Engine finds a container engine, or starts one.
+func Engine(ctx context.Context, root string, say func(string, ...any)) (*engine.Engine, error) {
 	found, err := engine.Find(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		say("no container engine runs: starting Docker's by hand, for this cluster")
-		bounded, err := b.Own(ctx, "e2e/kind/bounded")
-		if err != nil {
-			return err
-		}
-		if found, err = engine.Start(ctx, bounded); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found, err
 	}
-	c.engine = found
-	return nil
+	say("no container engine runs: starting Docker's by hand, for this cluster")
+	b := &images.Builder{Root: root, Say: say}
+	bounded, err := b.Own(ctx, "e2e/kind/bounded")
+	if err != nil {
+		return nil, err
+	}
+	return engine.Start(ctx, bounded)
 }
 
 func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func(string, ...any)) error {

@@ -11,7 +11,7 @@ const e2e = "../.."
 
 func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 	sets := images()
-	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"] = Kubernetes(), Tests(), Node(), Kind()
+	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"], sets["runtime"] = Kubernetes(), Tests(), Node(), Kind(), Runtime()
 	for name, set := range sets {
 		version, err := set.version(e2e)
 		if err != nil || strings.HasPrefix(version, "v") == (set.pin == "") || len(version) < 6 {
