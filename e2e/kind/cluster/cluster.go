@@ -172,7 +172,11 @@ func Engine(ctx context.Context, root string, say func(string, ...any)) (*engine
 		return found, err
 	}
 	say("no container engine runs: starting Docker's by hand, for this cluster")
-	b := &images.Builder{Root: root, Say: say}
+	return startEngine(ctx, root)
+}
+
+func startEngine(ctx context.Context, root string) (*engine.Engine, error) {
+	b := &images.Builder{Root: root}
 	bounded, err := b.Own(ctx, "e2e/kind/bounded")
 	if err != nil {
 		return nil, err
@@ -225,15 +229,19 @@ func (c *Cluster) save() error {
 }
 
 // Down removes the cluster and all containers beside it, and ends the engine if
-// it was started for it. It does so after a crash at any point, too.
-func Down(ctx context.Context) error {
+// it was started for it. It does so after a crash at any point, too: an engine of
+// ours that has died is started once more, for only it knows its containers.
+func Down(ctx context.Context, root string) error {
 	e, err := engine.Find(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		e, err = &engine.Engine{Own: true}, nil // what is left of one that crashed
-	} else if err == nil {
-		err = removeAll(ctx, e)
+	if engine.Left() && (err != nil || !e.Own) {
+		e, err = startEngine(ctx, root)
 	}
-	return errors.Join(err, e.Stop(), os.RemoveAll(state))
+	if err == nil {
+		err = removeAll(ctx, e)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil // nothing can be there
+	}
+	return errors.Join(err, engine.Stop(), os.RemoveAll(state))
 }
 
 // removeAll removes the containers, their volumes and their networks.
