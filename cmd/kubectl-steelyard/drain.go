@@ -12,8 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // annotationDrain on a Node says that drain was there, and what it found: the
@@ -166,55 +164,6 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 		return d, nil
 	}
 	return t.awaitDrained(ctx, c, d, w)
-}
-
-// onlyOn returns the addresses that are announced, and would not be by anybody
-// without that node.
-func onlyOn(w *world.World, node string) []string {
-	s := w.Think().Shown()
-	var out []string
-	others := announcedBy(excluded(s, node))
-	for _, a := range announcedBy(s) {
-		if !slices.Contains(others, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// excluded returns s with a node that must not announce anything.
-func excluded(s announce.Snapshot, node string) announce.Snapshot {
-	s.Nodes = slices.Clone(s.Nodes)
-	for i := range s.Nodes {
-		if s.Nodes[i].Name == node {
-			s.Nodes[i].Excluded = "label"
-		}
-	}
-	return s
-}
-
-// announcedBy returns the addresses that some node announces, by ARP, NDP or BGP.
-func announcedBy(s announce.Snapshot) []string {
-	var out []string
-	for _, h := range s.Holdings() {
-		out = append(out, h.Addr.String())
-	}
-	for _, n := range s.Nodes {
-		if !n.Live {
-			continue
-		}
-		s.Self = n.Name
-		plan := announce.Decide(s)
-		for _, svc := range s.Services {
-			for _, a := range svc.Addrs {
-				if plan.Verdicts[svc.Key].BGP == announce.Announced {
-					out = append(out, a.Addr.String())
-				}
-			}
-		}
-	}
-	slices.SortFunc(out, compareAddresses)
-	return slices.Compact(out)
 }
 
 // awaitDrained waits until nothing is announced from a node.
