@@ -16,6 +16,12 @@ import (
 func onlyOn(w *world.World, node string) []string {
 	t := w.Think()
 	s := t.Shown()
+	if w.Presence(node).State == world.Unheard { // it may be there
+		s.Nodes = slices.Clone(s.Nodes)
+		for i := range s.Nodes {
+			s.Nodes[i].Live = s.Nodes[i].Live || s.Nodes[i].Name == node
+		}
+	}
 	before, after := announcedIn(t, s), announcedIn(t, excluded(s, node))
 	var out []string
 	for _, a := range slices.SortedFunc(maps.Keys(before), netip.Addr.Compare) {

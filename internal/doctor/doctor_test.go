@@ -154,7 +154,7 @@ func programHarms() []harm {
 		}, []string{`versions Warning: speakers of version "v0.9.0" run on node1; speakers of version "v1.0.0" run on node2; ` +
 			"the controller's image is v2, the speakers' v1; the kind Speaker lacks status.host: it is of an older version than this program"}},
 		{"a clock is behind", func(p *patient) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
-			[]string{"speakers Warning: node2: its speaker has not renewed its Lease for 19s", "clocks Warning: the clock of node2 is off by -19s"}},
+			[]string{"speakers Warning: node2: the API server has not heard of its speaker for 19s: it may announce still", "clocks Warning: the clock of node2 is off by -19s"}},
 		{"an object is wrong", func(p *patient) {
 			p.Config.L2[0].Spec.IPAddressPools = []string{"lan", "none"}
 		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool ["none"]; the others that it names are announced`}},
