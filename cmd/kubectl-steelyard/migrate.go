@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/migrate"
 )
 
@@ -82,7 +84,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	source.Home, source.Pin = t.system, m.pin
+	source.Home, source.Pin = cmp.Or(t.system, cluster.NamespaceDefault), m.pin
 	if t.class != unset {
 		source.Class = &t.class
 	}
@@ -128,6 +130,9 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Unstructured, error) {
 	c, err := t.connect()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := t.findHome(ctx, c); err != nil { // it may not be installed yet
 		return nil, err
 	}
 	var out []unstructured.Unstructured

@@ -40,7 +40,7 @@ func (p *patient) lease(name string) *coordinationv1.Lease {
 }
 
 func (p *patient) controller() verdict {
-	const remedy = "see kubectl get pods -n steelyard-system, and the controller's log; without it no Service gets an address"
+	remedy := "see kubectl get pods -n " + p.System + ", and the controller's log; without it no Service gets an address"
 	if p.Leases == nil {
 		return verdict{Unknown, []string{"the Leases of Steelyard's namespace can't be read"}, "allow yourself to list Leases there"}
 	}

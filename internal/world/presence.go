@@ -200,7 +200,7 @@ func (w *World) Controller() (name, absent string) {
 		host, _, _ := strings.Cut(intent.LeaseHolder(l), "_")
 		return host, ""
 	}
-	return "", "no controller runs: nobody holds Lease " + LeaseController
+	return "", fmt.Sprintf("no controller runs: nobody holds Lease %s in namespace %s", LeaseController, w.Home)
 }
 
 // Speaker returns what the speaker of a node tells; nil: nothing.
