@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,11 +17,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -32,6 +36,7 @@ import (
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
+//	forbid KIND…          from here on nobody may list these kinds of it
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
@@ -42,7 +47,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
 			e.Values[stageKey{}] = &stage{WithWatch: c}
@@ -55,7 +60,20 @@ func TestScripts(t *testing.T) {
 // stage is the cluster of one script.
 type stage struct {
 	client.WithWatch
-	stdin string // of the next commands
+	stdin     string   // of the next commands
+	forbidden []string // kinds
+}
+
+// List refuses to list what is forbidden.
+func (s *stage) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	kind, err := apiutil.GVKForObject(list, s.Scheme())
+	if err != nil {
+		return err
+	}
+	if of := strings.TrimSuffix(kind.Kind, "List"); slices.Contains(s.forbidden, of) {
+		return apierrors.NewForbidden(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(of) + "s"}, "", errors.New(`User "eve" cannot list it at the cluster scope`))
+	}
+	return s.WithWatch.List(ctx, list, opts...)
 }
 
 type stageKey struct{}
@@ -85,6 +103,13 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 	c, err := newCluster(objects...)
 	ts.Check(err)
 	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setForbidden(ts *testscript.TestScript, neg bool, kinds []string) {
+	if neg {
+		ts.Fatalf("usage: forbid KIND…")
+	}
+	ts.Value(stageKey{}).(*stage).forbidden = kinds
 }
 
 func setInput(ts *testscript.TestScript, neg bool, files []string) {
@@ -138,7 +163,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	t := &tool{
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), Out: ts.Stdout(), ErrOut: ts.Stderr()},
 		flags:     genericclioptions.NewConfigFlags(true),
-		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage).WithWatch, nil },
+		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage), nil },
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
 		colour:    ts.Getenv("COLOUR") != "",
 		folder:    ts.Getenv("WORK"),

@@ -134,7 +134,7 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 		w.Unread = append(w.Unread, doubt)
 	}
 	if t.class != unset {
-		w.Class = t.class
+		w.Class, w.Guessed = t.class, false
 	}
 	if t.compat != unset {
 		if w.Dialect, err = intent.DialectOf(t.compat); err != nil {

@@ -56,6 +56,8 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 			switch {
 			case err == nil && list == client.ObjectList(&leases) && leases.Items == nil:
 				leases.Items = []coordinationv1.Lease{} // nil: they could not be read
+			case err == nil && list == client.ObjectList(&deployments) && deployments.Items == nil:
+				deployments.Items = []appsv1.Deployment{}
 			case meta.IsNoMatchError(err):
 				return fmt.Errorf("%w: is Steelyard installed?", err)
 			case apierrors.IsForbidden(err) && guess != "":
@@ -83,6 +85,7 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
 	w.Settings, err = settings(deployments.Items)
+	w.Guessed = deployments.Items == nil
 	return w, err
 }
 

@@ -15,11 +15,11 @@ import (
 // programChecks look at Steelyard itself.
 func programChecks() []check {
 	return []check{
-		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller},
-		{"speakers", "Does a speaker run on every node?", (*patient).speakers},
-		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions},
-		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks},
-		{"configuration", "Is every configuration object accepted?", (*patient).configuration},
+		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller, []string{leases}},
+		{"speakers", "Does a speaker run on every node?", (*patient).speakers, []string{leases}},
+		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions, []string{deployments, daemonSets, kinds}},
+		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks, []string{leases}},
+		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
 	}
 }
 
@@ -42,7 +42,7 @@ func (p *patient) lease(name string) *coordinationv1.Lease {
 func (p *patient) controller() verdict {
 	remedy := "see kubectl get pods -n " + p.System + ", and the controller's log; without it no Service gets an address"
 	if p.Leases == nil {
-		return verdict{Unknown, []string{"the Leases of Steelyard's namespace can't be read"}, "allow yourself to list Leases there"}
+		return verdict{}
 	}
 	l := p.lease(controllerLease)
 	switch {

@@ -41,5 +41,6 @@ type World struct {
 // Settings are the controller's and speakers' flags that matter to decisions.
 type Settings struct {
 	Class   string // of the Services that are served; empty: of those that name none
+	Guessed bool   // Class could not be read, and nobody said it
 	Dialect intent.Dialect
 }
