@@ -37,6 +37,7 @@ import (
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
 //	forbid KIND…          from here on nobody may list these kinds of it
+//	meanwhile FILE        the objects of this file are changed before the next write
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "meanwhile": setMeanwhile},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
 			e.Values[stageKey{}] = &stage{WithWatch: c}
@@ -60,8 +61,25 @@ func TestScripts(t *testing.T) {
 // stage is the cluster of one script.
 type stage struct {
 	client.WithWatch
-	stdin     string   // of the next commands
-	forbidden []string // kinds
+	stdin     string          // of the next commands
+	forbidden []string        // kinds
+	meanwhile []client.Object // to be changed before the next write
+}
+
+// Patch lets somebody else write first.
+func (s *stage) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	for _, other := range s.meanwhile {
+		was := other.DeepCopyObject().(client.Object)
+		if err := s.Get(ctx, client.ObjectKeyFromObject(other), was); err != nil {
+			return err
+		}
+		other.SetResourceVersion(was.GetResourceVersion())
+		if err := s.Update(ctx, other); err != nil {
+			return err
+		}
+	}
+	s.meanwhile = nil
+	return s.WithWatch.Patch(ctx, o, patch, opts...)
 }
 
 // List refuses to list what is forbidden.
@@ -92,6 +110,20 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 	if neg || len(files) == 0 {
 		ts.Fatalf("usage: cluster FILE…")
 	}
+	c, err := newCluster(objectsOf(ts, files)...)
+	ts.Check(err)
+	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setMeanwhile(ts *testscript.TestScript, neg bool, files []string) {
+	if neg || len(files) == 0 {
+		ts.Fatalf("usage: meanwhile FILE…")
+	}
+	ts.Value(stageKey{}).(*stage).meanwhile = objectsOf(ts, files)
+}
+
+// objectsOf reads all objects of files.
+func objectsOf(ts *testscript.TestScript, files []string) []client.Object {
 	var objects []client.Object
 	for _, file := range files {
 		more, err := decode(ts.ReadFile(file))
@@ -100,9 +132,7 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 		}
 		objects = append(objects, more...)
 	}
-	c, err := newCluster(objects...)
-	ts.Check(err)
-	ts.Value(stageKey{}).(*stage).WithWatch = c
+	return objects
 }
 
 func setForbidden(ts *testscript.TestScript, neg bool, kinds []string) {
