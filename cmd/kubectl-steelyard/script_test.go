@@ -18,6 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -66,6 +69,36 @@ type stage struct {
 	meanwhile []client.Object // to be changed before the next write
 }
 
+// RESTMapper knows what migrate looks for in this cluster.
+func (s *stage) RESTMapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	m.Add(corev1Kind("Namespace"), meta.RESTScopeRoot)
+	m.Add(corev1Kind("Service"), meta.RESTScopeNamespace)
+	for _, kind := range metallb() {
+		m.Add(kind, meta.RESTScopeNamespace)
+	}
+	return m
+}
+
+// metallb are kinds of another load balancer that clusters may hold.
+func metallb() []schema.GroupVersionKind {
+	v := schema.GroupVersion{Group: "metallb.io", Version: "v1beta1"}
+	return []schema.GroupVersionKind{v.WithKind("IPAddressPool"), v.WithKind("L2Advertisement")}
+}
+
+// clusterScheme knows all kinds that clusters may hold.
+func clusterScheme() (*runtime.Scheme, error) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range metallb() {
+		scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
+		scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
+	}
+	return scheme, nil
+}
+
 // Patch lets somebody else write first.
 func (s *stage) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
 	for _, other := range s.meanwhile {
@@ -97,7 +130,7 @@ func (s *stage) List(ctx context.Context, list client.ObjectList, opts ...client
 type stageKey struct{}
 
 func newCluster(objects ...client.Object) (client.WithWatch, error) {
-	scheme, err := cluster.Scheme()
+	scheme, err := clusterScheme()
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +184,7 @@ func setInput(ts *testscript.TestScript, neg bool, files []string) {
 
 // decode reads all objects of a YAML file.
 func decode(text string) ([]client.Object, error) {
-	scheme, err := cluster.Scheme()
+	scheme, err := clusterScheme()
 	if err != nil {
 		return nil, err
 	}
