@@ -84,7 +84,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("--compat-annotations: %w", err)
 	}
 	klog.SetSlogLogger(logger)
-	saveMemory()
+	cluster.SaveMemory()
 	cfg = cluster.Connect(cfg)
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return fmt.Errorf("wait for the API server: %w", err)
@@ -151,7 +151,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, writes.giveBack, key.run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.GiveBack(writes.idleFor), key.run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}

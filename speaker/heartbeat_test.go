@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,12 +11,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
-
-	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -130,6 +130,40 @@ func TestSame(t *testing.T) {
 	}
 }
 
+func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
+	services := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
+	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{"local": corev1.ServiceExternalTrafficPolicyLocal, "cluster": corev1.ServiceExternalTrafficPolicyCluster} {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}}
+		if err := services.Add(svc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slice := func(of, node string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: of}},
+			Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
+		}
+	}
+	for _, c := range []struct {
+		name          string
+		before, after client.Object
+		idle          bool
+	}{
+		{"an endpoint of a Local Service moves", slice("local", "a"), slice("local", "b"), false},
+		{"a Local Service's endpoints come", nil, slice("local", "a"), false},
+		{"a Local Service's endpoints go", slice("local", "a"), nil, false},
+		{"nothing of note changes", slice("local", "a"), slice("local", "a"), true},
+		{"an endpoint of another Service moves", slice("cluster", "a"), slice("cluster", "b"), true},
+		{"an endpoint of what is no load balancer comes", nil, slice("web", "a"), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := idle(services)(c.before, c.after); got != c.idle {
+				t.Errorf("idle is %v", got)
+			}
+		})
+	}
+}
+
 // What a speaker may begin to answer for, by how well it knows the others.
 func TestMayTake(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
@@ -164,27 +198,11 @@ func TestMayTake(t *testing.T) {
 				at := time.Now().Add(-c.echo)
 				h.lastEcho.Store(&at)
 			}
-			asked := make(chan bool, 1)
-			r := &reconciler{
-				options: options{node: "self"}, beat: h, missed: c.missed, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{}),
-				vacancies: newVacancies(func(context.Context, netip.Addr, []string) membership.Reply { asked <- true; return membership.Silence }),
-			}
+			r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed}
 			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
 			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			claim := announce.Claim{Addr: a}
-			if got := r.mayTake(t.Context(), claim, d, view); got != c.want {
-				t.Errorf("may take: got %t, want %t", got, c.want)
-			}
-			if !c.asks {
-				if len(r.vacancies.found) > 0 {
-					t.Error("it asked on the wire")
-				}
-				return
-			}
-			<-asked
-			<-r.vacancies.changed
-			if !r.mayTake(t.Context(), claim, d, view) {
-				t.Error("nobody has it, and it may not take it")
+			if may, ask := r.mayTake(a, d, view); may != c.want || ask != c.asks {
+				t.Errorf("may take: %t, is to ask: %t; want %t, %t", may, ask, c.want, c.asks)
 			}
 		})
 	}

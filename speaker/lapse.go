@@ -1,41 +1,28 @@
 package main
 
-import (
-	"time"
+import "time"
 
-	"github.com/steelyard-lb/steelyard/internal/membership"
-)
-
-// recovery is how long after a lapse the others have had time to say that they
-// held this node for gone: until the sessions with them are Up again, and more.
+// recovery is how long after a lapse the others have had time to take this
+// node's addresses over, if they held it for gone.
 const recovery = 3 * time.Second
 
 // lapse is what follows when this process was held up for so long that others
 // may have taken its addresses over: it gives them all up, and takes them again
-// when it has asked the API server whose they are. If that is away it takes them
-// when speakers that hear it have not held it for gone; else it asks on the wire
-// for each. The zero value is none.
+// when it has asked the API server whose they are, or if that is away, on the
+// wire. The zero value is none.
 type lapse struct {
-	seen    uint64    // how many there were
-	since   time.Time // zero: it is over
-	accused uint64    // how often others had held this node for gone before
-	trusted bool      // it is over without the API server's word
+	seen  uint64    // how many there were
+	since time.Time // zero: it is over
 }
 
 // look takes in how many lapses there were, and reports whether that is news.
-func (l *lapse) look(lapses uint64, connected bool, view membership.View, now time.Time) bool {
+func (l *lapse) look(lapses uint64, connected bool, now time.Time) bool {
 	if lapses != l.seen {
-		*l = lapse{seen: lapses, since: now, accused: view.Accusations}
+		*l = lapse{seen: lapses, since: now}
 		return true
 	}
-	blamed := view.Accusations != l.accused
-	switch {
-	case connected:
-		l.since, l.trusted = time.Time{}, false
-	case l.lasts() && now.Sub(l.since) >= recovery:
-		l.since, l.trusted = time.Time{}, view.Up > 0 && !blamed
-	case view.Isolated || blamed: // whose addresses are whose may have changed since
-		l.trusted = false
+	if connected || now.Sub(l.since) >= recovery {
+		l.since = time.Time{}
 	}
 	return false
 }

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -26,7 +26,8 @@ import (
 type reconciler struct {
 	options
 	reader    client.Reader
-	cache     cache.Cache
+	services  toolscache.Store // of the cache, as endpoints is
+	endpoints toolscache.Store
 	log       *slog.Logger
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
 	beat      *heartbeat
@@ -52,6 +53,7 @@ type reconciler struct {
 	report    chan struct{}            // told after every pass
 	thought   func()                   // called after the first pass, and perhaps again
 	took      func(time.Duration)      // told of every pass
+	passed    atomic.Int64             // when the last pass ended, in nanoseconds since 1970
 }
 
 // listing is the pause until the links may have been listed.
@@ -67,13 +69,14 @@ type decision struct {
 	missing int                   // nodes that have a Speaker object, and whose speakers were not there
 	present int                   // nodes that have one, and whose were
 	rivals  map[netip.Addr]rival  // who else was heard to have an address
+	macs    map[[6]byte]string    // of all speakers' links: the node
 
 	connected bool // the API server was heard lately
 	offers    bool // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals, macs: s.macs}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 		switch {
@@ -97,11 +100,15 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.macs)))
-	withheld := r.apply(ctx, decide(s))
+	withheld := r.apply(decide(s))
 	r.took(time.Since(start))
+	r.passed.Store(time.Now().UnixNano())
 	r.thought()
 	return r.again(s, withheld), nil
 }
+
+// idleFor returns for how long there was no pass.
+func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.passed.Load())) }
 
 // again returns when to look again if nothing happens before; 0: never.
 func (r *reconciler) again(s sight, withheld bool) time.Duration {
@@ -131,22 +138,20 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 
 // apply puts the plan in force. It reports whether it left out claims that are
 // not safe to make yet.
-func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
+func (r *reconciler) apply(d *decision) (withheld bool) {
 	before := r.plan.Load()
 	if before == nil {
 		before = &decision{}
 	}
 	all := len(d.Claims)
 	view := r.group.View()
-	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), view, time.Now())
+	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), time.Now())
 	if lapsed || r.cutOff && !view.Isolated {
 		r.beat.restart() // what happened meanwhile is asked for, past the cache, before anything is taken up again
 	}
 	r.cutOff = view.Isolated
 	r.missed = view.Isolated || lapsed || r.missed && !r.beat.settled()
-	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
-		return view.Isolated || lapsed || !before.claimed[c.Addr] && !r.mayTake(ctx, c, d, view)
-	})
+	r.take(before, d, view, lapsed)
 	for _, c := range d.Claims {
 		d.claimed[c.Addr] = true
 		if holder := d.holders[c.Addr]; !before.claimed[c.Addr] && holder != r.node {
@@ -186,6 +191,31 @@ func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 	return len(d.Claims) < all
 }
 
+// take leaves out of the plan what this node may not begin to answer for yet.
+func (r *reconciler) take(before, d *decision, view membership.View, lapsed bool) {
+	now := time.Now()
+	r.vacancies.look(now, view, d.live, d.macs)
+	if view.Isolated || lapsed { // nobody's answering means nothing, and meant nothing just now
+		r.vacancies.set(nil)
+		r.vacancies.forget()
+		d.Claims = nil
+		return
+	}
+	var asks []announce.Claim
+	d.Claims = slices.DeleteFunc(d.Claims, func(c announce.Claim) bool {
+		if before.claimed[c.Addr] {
+			return false
+		}
+		may, ask := r.mayTake(c.Addr, d, view)
+		if !ask {
+			return !may
+		}
+		asks = append(asks, c)
+		return !r.vacancies.free(now, c.Addr, r.upLinks(c.Links))
+	})
+	r.vacancies.set(r.wishes(asks, d))
+}
+
 // mayTake reports whether this node may begin to answer for an address. At
 // first it knows too little of the others to take what nobody has; but what a
 // node that is there gives up was meant for this one. After a lapse it takes
@@ -194,21 +224,21 @@ func (r *reconciler) apply(ctx context.Context, d *decision) (withheld bool) {
 //
 // While the API server is out of reach others may have taken over what this
 // node's cache still calls its own, and after it was cut off it has missed who
-// took what: then it asks on the wire.
-func (r *reconciler) mayTake(ctx context.Context, c announce.Claim, d *decision, view membership.View) bool {
-	holder, connected := d.holders[c.Addr], r.beat.connected()
+// took what: then it is to ask on the wire.
+func (r *reconciler) mayTake(a netip.Addr, d *decision, view membership.View) (may, ask bool) {
+	holder, connected := d.holders[a], r.beat.connected()
 	gone := view.Standing[holder] == membership.Gone && !d.live[holder]
 	switch {
 	case r.lapse.lasts():
-		return false
-	case gone && !r.missed, holder == r.node && r.lapse.trusted:
-		return true
+		return false, false
+	case gone && !r.missed:
+		return true, false
 	case !gone && holder != r.node && !d.live[holder]:
-		return r.beat.settled()
+		return r.beat.settled(), false
 	case connected && !r.missed:
-		return true
+		return true, false
 	default:
-		return r.beat.ready.Load() && r.vacancies.free(ctx, c.Addr, r.upLinks(c.Links))
+		return false, r.beat.ready.Load()
 	}
 }
 

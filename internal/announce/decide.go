@@ -158,12 +158,24 @@ type Conflict struct{ Loser, Winner, Field string }
 
 // Verdict says, for one Service, what this node announces and why nothing else.
 type Verdict struct {
-	Layer2 map[netip.Addr]Ownership
-	BGP    Reason // Announced, or why this node offers no route
+	Layer2 []Ownership // of each of its addresses; sorted by address
+	BGP    Reason      // Announced, or why this node offers no route
+}
+
+// Of returns what is said of one of the Service's addresses; the zero Ownership
+// if it is none of them.
+func (v Verdict) Of(a netip.Addr) Ownership {
+	for _, o := range v.Layer2 {
+		if o.Addr == a {
+			return o
+		}
+	}
+	return Ownership{}
 }
 
 // Ownership says who answers for an address on the local network.
 type Ownership struct {
+	Addr   netip.Addr
 	Owner  string // the node; empty if none can
 	Reason Reason // of this node
 }
@@ -191,13 +203,21 @@ const (
 // equal plans; and on one snapshot no two nodes claim the same address.
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
-	plan := Plan{Verdicts: make(map[ipam.Key]Verdict, len(s.Services))}
-	for i := range s.Services {
-		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: map[netip.Addr]Ownership{}, BGP: NotAdvertised}
-	}
-	plan.Claims, plan.StandIns = s.layer2(plan.Verdicts)
+	uses := s.uses()
+	owned := make([]Ownership, len(uses)) // in the order of the Services
+	var plan Plan
+	plan.Claims, plan.StandIns = s.layer2(uses, owned)
 	plan.Peerings, plan.Shadowed = s.peerings()
-	plan.Conflicts = s.bgp(plan.Peerings, plan.Verdicts)
+	offered, conflicts := s.bgp(plan.Peerings)
+	plan.Conflicts = conflicts
+	plan.Verdicts = make(map[ipam.Key]Verdict, len(s.Services))
+	for i := range s.Services {
+		svc := &s.Services[i]
+		n := len(svc.Addrs)
+		slices.SortFunc(owned[:n], func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
+		plan.Verdicts[svc.Key] = Verdict{Layer2: owned[:n:n], BGP: offered[i]}
+		owned = owned[n:]
+	}
 	return plan
 }
 
@@ -235,9 +255,10 @@ func sortedBy[T any](in []T, less func(a, b T) int) []T {
 // self returns the node that the plan is for; a stranger is not live.
 func (s Snapshot) self() *Node { return s.node(s.Self) }
 
-// node returns the node of that name; one that is not there has nothing.
+// node returns the node of that name, of sorted ones; one that is not there has
+// nothing.
 func (s Snapshot) node(name string) *Node {
-	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name }); i >= 0 {
+	if i, ok := slices.BinarySearchFunc(s.Nodes, name, func(n Node, name string) int { return cmp.Compare(n.Name, name) }); ok {
 		return &s.Nodes[i]
 	}
 	return &Node{Name: name}

@@ -138,7 +138,7 @@ func (c *core) tell(now time.Time, to []string, m message) {
 
 // view is what there is to know.
 func (c *core) view() View {
-	v := View{Isolated: c.isolated, Accusations: c.charges, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
+	v := View{Isolated: c.isolated, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
 	for _, name := range c.members {
 		v.Standing[name] = c.standing(name)
 		if c.facts[name] == nil && name != c.self {

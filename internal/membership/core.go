@@ -56,9 +56,8 @@ type core struct {
 	inquired time.Time // when it was last asked whether anybody answers
 	touched  time.Time // since when somebody does again
 	gossiped time.Time
-	greeted  int    // the place among the members of who was greeted last
-	accused  bool   // somebody holds this speaker for gone
-	charges  uint64 // how often somebody did
+	greeted  int  // the place among the members of who was greeted last
+	accused  bool // somebody holds this speaker for gone
 
 	out     []letter
 	later   []delayed
@@ -286,10 +285,6 @@ func (c *core) accuse(now time.Time, f fact) {
 	}
 	c.life = max(c.life, f.Life+1) // who has not heard of this life holds an earlier one for gone
 	c.accused = true
-	if f.Standing == Gone {
-		c.charges++
-		c.stale = true
-	}
 	c.plead(now)
 }
 

@@ -50,8 +50,6 @@ type View struct {
 	Watchers map[string][]string
 	// Isolated: this speaker hears no other, and nobody else either.
 	Isolated bool
-	// Accusations is how often another speaker held this one for gone.
-	Accusations uint64
 	// Sessions are the own ones, and Up how many of them are Up.
 	Sessions, Up int
 }

@@ -37,11 +37,6 @@ func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
 				w.plug("n2", true)
 				w.agree(4*time.Second, "")
 				w.stays(5*time.Second, "")
-				for name, node := range w.nodes {
-					if n := node.View().Accusations; (n > 0) != (name == "n2") {
-						t.Errorf("%s was held for gone %d times", name, n)
-					}
-				}
 			})
 		})
 	}

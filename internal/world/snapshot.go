@@ -27,7 +27,11 @@ func (t *Thought) Granted() announce.Snapshot {
 
 func (t *Thought) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: t.nodes()}
-	endpoints := intent.ByService(t.Endpoints)
+	slices := make([]*discoveryv1.EndpointSlice, len(t.Endpoints))
+	for i := range t.Endpoints {
+		slices[i] = &t.Endpoints[i]
+	}
+	endpoints := intent.ByService(slices)
 	for i, svc := range t.Served {
 		has := addrs(i)
 		if len(has) == 0 {

@@ -70,7 +70,7 @@ func ip(t *testing.T, args ...string) {
 
 func TestWitness(t *testing.T) {
 	onHost(t, func() {
-		w := Witness{Log: slog.Default()}
+		w := NewWitness(slog.Default())
 		ask := func(addr string, want membership.Reply) {
 			t.Helper()
 			var a netip.Addr
@@ -93,17 +93,26 @@ func TestWitness(t *testing.T) {
 		ask("2001:db8::9", membership.Silence)
 		ask("198.51.100.1", membership.CantTell) // no route
 		ask("", membership.CantTell)             // no gateway
+		has := func(addr string, links ...string) membership.Reply {
+			a := netip.MustParseAddr(addr)
+			return w.Has(t.Context(), []netip.Addr{a}, links)[a].Reply
+		}
 		for addr, want := range map[string]membership.Reply{
 			"192.0.2.2": membership.Sign, "2001:db8::2": membership.Sign, "192.0.2.9": membership.Silence, "2001:db8::9": membership.Silence,
 			"198.51.100.1": membership.Silence, // no route, but the link is named
 		} {
-			if have := w.Has(t.Context(), netip.MustParseAddr(addr), []string{"eth0"}); have != want {
+			if have := has(addr, "eth0"); have != want {
 				t.Errorf("who has %s? %d, want %d", addr, have, want)
 			}
 		}
-		if have := w.Has(t.Context(), netip.MustParseAddr("192.0.2.9"), []string{"eth0", "eth7"}); have != membership.CantTell {
+		if have := has("192.0.2.9", "eth0", "eth7"); have != membership.CantTell {
 			t.Errorf("a link that is not there told %d", have)
 		}
+		ip(t, "address", "del", "192.0.2.1/24", "dev", "eth0") // a probe needs none
+		if have := has("192.0.2.2", "eth0"); have != membership.Sign {
+			t.Errorf("asked from a link without an address: %d", have)
+		}
+		ip(t, "address", "add", "192.0.2.1/24", "dev", "eth0")
 		ip(t, "route", "add", "default", "via", "192.0.2.9")
 		ask("", membership.Silence)
 		ask("198.51.100.1", membership.CantTell) // behind a router
@@ -111,7 +120,7 @@ func TestWitness(t *testing.T) {
 		ask("", membership.Sign)
 		ip(t, "link", "set", "eth0", "down")
 		ask("", membership.CantTell) // the routes are gone with the link
-		if have := w.Has(t.Context(), netip.MustParseAddr("192.0.2.9"), []string{"eth0"}); have != membership.CantTell {
+		if have := has("192.0.2.9", "eth0"); have != membership.CantTell {
 			t.Errorf("a link that is down told %d", have)
 		}
 	})

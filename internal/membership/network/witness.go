@@ -2,27 +2,36 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/mdlayher/arp"
-	"github.com/mdlayher/ndp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// patience is how long a host on the link has to answer.
-const patience = 80 * time.Millisecond
+// Witness asks hosts on the node's links for a sign of life. Make one with
+// NewWitness.
+type Witness struct {
+	log  *slog.Logger
+	pace pace
+}
 
-// Witness asks hosts on the node's links for a sign of life.
-type Witness struct{ Log *slog.Logger }
+// NewWitness returns a Witness.
+func NewWitness(log *slog.Logger) *Witness { return &Witness{log: log} }
+
+// Answer is what asking who has an address came to. The zero Answer is CantTell.
+type Answer struct {
+	membership.Reply
+	// MAC is, with a Sign, of the station that has the address: whoever answers in
+	// another's place tells that one's. Zero: it was not told.
+	MAC [6]byte
+	At  time.Time // when the Sign was heard
+}
 
 // target is a host on a link.
 type target struct {
@@ -31,13 +40,13 @@ type target struct {
 }
 
 // Ask implements membership.Witness.
-func (w Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
+func (w *Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
 	targets, err := gateways()
 	if addr.IsValid() {
 		targets, err = onLink(addr)
 	}
 	if err != nil {
-		w.Log.Debug("can't look for a sign of life", "addr", addr, "err", err)
+		w.log.Debug("can't look for a sign of life", "addr", addr, "err", err)
 		return membership.CantTell
 	}
 	return w.anyOf(ctx, targets)
@@ -46,54 +55,101 @@ func (w Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
 // askedTimes is how often Has asks before it believes in silence.
 const askedTimes = 3
 
-// Has asks on the named links whether anybody has addr: three times, since one
-// question may be lost. CantTell: a link is not there, or down, or this node has
-// no address of the family on any of them to ask with.
-func (w Witness) Has(ctx context.Context, addr netip.Addr, links []string) membership.Reply {
+// Has asks on the named links whether anybody but this node has the addresses:
+// each three times, since one question may be lost. CantTell: a link is not
+// there, or down, or this node can't ask for the family on any of them. Of
+// thousands it takes a fraction of a second, and for silence a quarter at least.
+func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer {
+	out := make(map[netip.Addr]Answer, len(addrs))
 	var targets []target
 	for _, name := range links {
 		link, err := net.InterfaceByName(name)
 		if err != nil || !carries(link) {
-			w.Log.Debug("can't ask who has an address", "addr", addr, "link", name, "err", err)
-			return membership.CantTell
+			w.log.Debug("can't ask who has addresses", "addresses", len(addrs), "link", name, "err", err)
+			return out
 		}
-		targets = append(targets, target{addr, link.Index})
-	}
-	reply := membership.CantTell
-	for range askedTimes {
-		replies := w.askAll(ctx, targets)
-		if slices.Contains(replies, membership.Sign) {
-			return membership.Sign
-		}
-		if slices.Contains(replies, membership.Silence) {
-			reply = membership.Silence
+		for _, a := range addrs {
+			targets = append(targets, target{a, link.Index})
 		}
 	}
-	return reply
+	answers, broken := w.askAll(ctx, targets, askedTimes)
+	for t, a := range answers {
+		if a.Reply == membership.Sign || a.Reply == membership.Silence && !broken && out[t.addr].Reply == membership.CantTell {
+			out[t.addr] = a
+		}
+	}
+	return out
 }
 
 // anyOf asks all at once: one sign is enough, and one that can't be asked
 // leaves it open.
-func (w Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
-	replies := w.askAll(ctx, targets)
+func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
+	replies := map[membership.Reply]bool{}
+	answers, _ := w.askAll(ctx, targets, 1)
+	for _, a := range answers {
+		replies[a.Reply] = true
+	}
 	switch {
-	case slices.Contains(replies, membership.Sign):
+	case replies[membership.Sign]:
 		return membership.Sign
-	case len(replies) == 0 || slices.Contains(replies, membership.CantTell):
+	case len(replies) == 0 || replies[membership.CantTell]:
 		return membership.CantTell
 	default:
 		return membership.Silence
 	}
 }
 
-func (w Witness) askAll(ctx context.Context, targets []target) []membership.Reply {
-	replies := make([]membership.Reply, len(targets))
-	var wait sync.WaitGroup
-	for i, t := range targets {
-		wait.Go(func() { replies[i] = w.try(ctx, t) })
+// askAll asks with one socket for each link and family. broken: one failed while
+// it was used, so that somebody may not have been heard.
+func (w *Witness) askAll(ctx context.Context, targets []target, times int) (answers map[target]Answer, broken bool) {
+	type place struct {
+		link int
+		ipv4 bool
 	}
-	wait.Wait()
-	return replies
+	by := map[place][]netip.Addr{}
+	for _, t := range targets {
+		at := place{t.link, t.addr.Is4()}
+		by[at] = append(by[at], t.addr)
+	}
+	answers = make(map[target]Answer, len(targets))
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for at, addrs := range by {
+		asking.Go(func() {
+			answered, silent, failed := w.askOn(ctx, at.link, addrs, times)
+			mu.Lock()
+			defer mu.Unlock()
+			broken = broken || failed
+			for _, a := range addrs {
+				if h, ok := answered[a]; ok {
+					answers[target{a, at.link}] = Answer{membership.Sign, h.mac, h.at}
+				} else {
+					answers[target{a, at.link}] = Answer{Reply: silent}
+				}
+			}
+		})
+	}
+	asking.Wait()
+	return answers, broken
+}
+
+// askOn asks on one link for addresses of one family. It returns who has
+// them, and what follows for those that nobody has.
+func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, times int) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
+	link, err := net.InterfaceByIndex(index)
+	if err != nil || !carries(link) {
+		return nil, membership.Silence, false // no link, no life
+	}
+	conn, err := openWire(link, addrs[0])
+	if err != nil {
+		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
+		return nil, membership.CantTell, false
+	}
+	if answered, err = inquire(ctx, conn, &w.pace, addrs, times); err != nil {
+		w.log.Debug("asking on a link failed", "link", link.Name, "err", err)
+		return answered, membership.CantTell, true
+	}
+	return answered, membership.Silence, false
 }
 
 // carries reports whether the link is up and has a carrier.
@@ -141,78 +197,4 @@ func onLink(addr netip.Addr) ([]target, error) {
 		}
 	}
 	return nil, nil
-}
-
-// try asks one host.
-func (w Witness) try(ctx context.Context, t target) membership.Reply {
-	link, err := net.InterfaceByIndex(t.link)
-	if err != nil || !carries(link) {
-		return membership.Silence // no link, no life
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ask := w.askARP
-	if t.addr.Is6() {
-		ask = w.askNDP
-	}
-	switch err := ask(ctx, link, t.addr); {
-	case err == nil:
-		return membership.Sign
-	case isTimeout(err):
-		return membership.Silence
-	default:
-		w.Log.Debug("can't look for a sign of life", "addr", t.addr, "link", link.Name, "err", err)
-		return membership.CantTell
-	}
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
-func (w Witness) askARP(ctx context.Context, link *net.Interface, addr netip.Addr) error {
-	client, err := arp.Dial(link)
-	if err != nil {
-		return fmt.Errorf("open a socket for ARP: %w", err)
-	}
-	defer func() { _ = client.Close() }()
-	deadline, _ := ctx.Deadline()
-	if err := client.SetDeadline(deadline); err != nil {
-		return err
-	}
-	_, err = client.Resolve(addr)
-	return err
-}
-
-func (w Witness) askNDP(ctx context.Context, link *net.Interface, addr netip.Addr) error {
-	conn, _, err := ndp.Listen(link, ndp.LinkLocal)
-	if err != nil {
-		return fmt.Errorf("open a socket for NDP: %w", err)
-	}
-	defer func() { _ = conn.Close() }()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	group, err := ndp.SolicitedNodeMulticast(addr.WithZone(""))
-	if err != nil {
-		return err
-	}
-	question := &ndp.NeighborSolicitation{
-		TargetAddress: addr.WithZone(""),
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: link.HardwareAddr}},
-	}
-	if err := conn.WriteTo(question, nil, group); err != nil {
-		return err
-	}
-	for {
-		m, _, _, err := conn.ReadFrom()
-		if err != nil {
-			return err
-		}
-		if na, ok := m.(*ndp.NeighborAdvertisement); ok && na.TargetAddress == addr.WithZone("") {
-			return nil
-		}
-	}
 }
