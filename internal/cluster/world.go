@@ -16,6 +16,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -28,7 +29,7 @@ import (
 // not know passwords. What the reader's rights don't reach, and what follows
 // from it can be guessed, is named in Unread; anything else is an error.
 func World(ctx context.Context, r client.Reader, namespace string) (*world.World, error) {
-	w := &world.World{Now: time.Now()}
+	w := &world.World{Now: time.Now(), Home: namespace}
 	var (
 		pools       v1beta1.IPAddressPoolList
 		l2          v1beta1.L2AdvertisementList
@@ -53,6 +54,10 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 		group.Go(func() error {
 			err := List(ctx, r, list, opts...)
 			switch {
+			case err == nil && list == client.ObjectList(&leases) && leases.Items == nil:
+				leases.Items = []coordinationv1.Lease{} // nil: they could not be read
+			case err == nil && list == client.ObjectList(&deployments) && deployments.Items == nil:
+				deployments.Items = []appsv1.Deployment{}
 			case meta.IsNoMatchError(err):
 				return fmt.Errorf("%w: is Steelyard installed?", err)
 			case apierrors.IsForbidden(err) && guess != "":
@@ -80,6 +85,7 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
 	w.Settings, err = settings(deployments.Items)
+	w.Guessed = deployments.Items == nil
 	return w, err
 }
 
@@ -91,7 +97,11 @@ func kindOf(list client.ObjectList) string {
 // settings are what the controller's command line says.
 func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 	var s world.Settings
+	controller := labels.SelectorFromSet(labels.Set(labelsController()))
 	for _, d := range deployments {
+		if !controller.Matches(labels.Set(d.Labels)) && d.Name != "steelyard-controller" {
+			continue
+		}
 		for _, c := range d.Spec.Template.Spec.Containers {
 			if c.Name != "controller" {
 				continue
