@@ -15,6 +15,8 @@ LINK := -buildvcs=false -ldflags='-s -w -X github.com/steelyard-lb/steelyard/int
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
 # A browser for the controller's page, and promtool.
 TEST_PACKAGES := chromium-headless-shell prometheus
+# What the image of Kubernetes' own tests has.
+UPSTREAM_PACKAGES := netcat-openbsd wget
 
 .PHONY: help
 help: ## list the targets
@@ -26,16 +28,30 @@ help: ## list the targets
 demo: packages build ## start a rack and show how a Service gets its address, answers, and survives a cut cable
 	@e2e/demo.sh
 
+# The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test
-test: test-packages build lint ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
-	go test $(TAGS) -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
-	cd charts && go test -timeout 10m ./...
+test: test-packages build ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 stories rest
+
+.PHONY: stories
+stories:
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 16 -timeout 30m ./e2e
+	go test $(TAGS) -v -parallel 32 -timeout 40m ./e2e
+
+.PHONY: rest
+rest: lint
+	go test $(TAGS) -vet=off -race -timeout 20m $$(go list ./... | grep -v /e2e$$)
+	cd charts && go test -timeout 10m ./...
+
+# Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
+.PHONY: e2e-upstream
+e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
+	go test $(TAGS) -v -parallel 16 -timeout 60m -run TestUpstream ./e2e -upstream $(ARGS)
 
 .PHONY: build
 build: ## build all programs into bin/
 	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
+	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/kind-rack ./e2e/kind
 
 .PHONY: generate
 generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
@@ -105,6 +121,10 @@ packages: ## install the Debian packages that racks need
 .PHONY: test-packages
 test-packages: packages ## and those that only tests need: a browser, Prometheus
 	@$(call install,$(TEST_PACKAGES))
+
+.PHONY: upstream-packages
+upstream-packages: packages ## and those that commands of Kubernetes' own tests need in a rack's Pods
+	@$(call install,$(UPSTREAM_PACKAGES))
 
 define install
 	missing=; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=" $$p"; done; \

@@ -74,6 +74,8 @@ func laws() map[string]law {
 		"config/images":         {why: "it packs the built programs"},
 		"config/plugin":         {why: "it packs the built plugin"},
 		"docs/generate":         {never: clients, why: "it reads files and the built programs"},
+		"e2e/kind":              {own: []string{"e2e/kind/*"}, why: "it is the command line of a kind cluster"},
+		"e2e/kind/*":            {own: []string{"e2e/kind/*", "e2e/lab", "e2e/lab/hosts", "e2e/lab/programs"}, why: "a cluster knows the built programs only"},
 		"config/monitoring":     {why: "it has tests only"},
 		"e2e/bench":             {own: []string{"e2e/lab"}, why: "it measures the built programs from outside"},
 		".":                     {why: "it holds the laws"},

@@ -91,7 +91,7 @@ func descriptionsOf(t *testing.T, story string) []description {
 // lanes is how many racks are busy at a time. Stories mostly wait, for
 // something to be noticed or to be sure that nothing happens: one rack leaves
 // most of two cores unused.
-var lanes = make(chan struct{}, 3)
+var lanes = make(chan struct{}, 4)
 
 // inLane has the test wait for a lane, which is free again when the test, and
 // the rack that it started, have ended.
@@ -136,7 +136,7 @@ func TestStories(t *testing.T) {
 
 // storiesOfARack is how many stories are told one after the other, at most: the
 // longest chain decides when all are done.
-const storiesOfARack = 12
+const storiesOfARack = 7
 
 // sharedRack returns the name of a rack of the usual kind.
 func sharedRack(t *testing.T) string { return rackFor(t, "--router bird --proxy nftables") }

@@ -188,8 +188,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	claims := new(cluster.Overlay[*v1beta1.L2Claim])
+	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	witness := network.NewWitness(logger)

@@ -77,7 +77,7 @@ func UnknownAnnotations(svc *corev1.Service) []string {
 	var out []string
 	for name := range svc.Annotations {
 		switch name {
-		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool:
+		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool, v1beta1.AnnotationFinalizer:
 		default:
 			if strings.HasPrefix(name, v1beta1.Group+"/") {
 				out = append(out, name)

@@ -1,0 +1,169 @@
+package images
+
+import (
+	"context"
+	_ "embed" // the files of the node image
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+var (
+	//go:embed podnet.yaml
+	podnetManifest string
+	//go:embed storage.yaml
+	storageManifest string
+	//go:embed kind-images.service
+	importService string
+)
+
+// nodeImage makes kind's node image: Debian, kind's own files, the programs of a
+// node, and the images of the Pods. tools is what some of these Pods call.
+func (b *Builder) nodeImage(ctx context.Context, tools layer) (Archive, error) {
+	debian, err := b.debian(ctx, "node", nodePackages, nodeScript)
+	if err != nil {
+		return Archive{}, err
+	}
+	bounded, err := b.Own(ctx, "e2e/kind/bounded")
+	if err != nil {
+		return Archive{}, err
+	}
+	pods, err := b.podImages(ctx, tools)
+	if err != nil {
+		return Archive{}, err
+	}
+	programs := []entry{
+		program("/usr/local/sbin/runc", bounded),
+		program("/usr/local/libexec/runc", filepath.Join(b.kind, "runc")),
+		program("/usr/bin/kubectl", b.Kubectl()),
+	}
+	for folder, names := range map[string][]string{
+		"/usr/bin/": {"kubeadm", "kubelet"}, "/usr/local/bin/": {"containerd", "containerd-shim-runc-v2", "ctr", "crictl"},
+		"/opt/cni/bin/": {"host-local", "loopback", "portmap", "ptp"},
+	} {
+		for _, n := range names {
+			from := filepath.Join(b.kind, n)
+			if folder == "/usr/bin/" {
+				from = filepath.Join(b.node, n)
+			}
+			programs = append(programs, program(folder+n, from))
+		}
+	}
+	own, err := b.nodeFiles(ctx)
+	if err != nil {
+		return Archive{}, err
+	}
+	own = append(own, entry{name: "/kind/images/pods.tar", from: pods})
+	key, err := b.key(own, bounded, filepath.Base(pods))
+	if err != nil {
+		return Archive{}, err
+	}
+	layer1, err := b.files(key, append(programs, own...))
+	if err != nil {
+		return Archive{}, err
+	}
+	b.Say("packing the node image …")
+	return b.archive("node", recipe{layers: []layer{debian, layer1}, config: v1.Config{
+		Entrypoint: []string{"/usr/local/bin/entrypoint", "/sbin/init"},
+		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=docker"},
+		StopSignal: "SIGRTMIN+3", // systemd's
+	}})
+}
+
+// key sums up small files by their text, the programs by their version, and
+// own programs by their contents.
+func (b *Builder) key(entries []entry, own string, more ...string) (string, error) {
+	text, err := os.ReadFile(own)
+	if err != nil {
+		return "", err
+	}
+	parts := append(more, b.version, string(text))
+	for _, e := range entries {
+		parts = append(parts, e.name, e.link, e.text, fmt.Sprint(e.mode))
+	}
+	return sum(parts...), nil
+}
+
+// nodeFiles are all files of a node that are no programs: kind's own, from the
+// module, and those that kind's build would write.
+func (b *Builder) nodeFiles(ctx context.Context) ([]entry, error) {
+	module, err := b.module(ctx, "node", "sigs.k8s.io/kind")
+	if err != nil {
+		return nil, err
+	}
+	base, err := kindFiles(filepath.Join(module, "images", "base", "files"))
+	if err != nil {
+		return nil, err
+	}
+	spec, err := b.podSpec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	const units, wanted = "/etc/systemd/system/", "/etc/systemd/system/multi-user.target.wants/"
+	files := append(base, []entry{
+		{name: "/kind/version", text: b.kubernetes},
+		{name: "/kind/manifests/default-cni.yaml", text: podnetManifest},
+		{name: "/kind/manifests/default-storage.yaml", text: storageManifest},
+		{name: "/etc/containerd/cri-base.json", text: spec},
+		{name: "/etc/kubernetes/manifests/"},
+		{name: units + "kind-images.service", text: importService},
+		{name: units + "kubelet.service.d/20-images.conf", text: "[Unit]\nAfter=kind-images.service\n"},
+	}...)
+	for _, unit := range []string{"containerd.service", "kind-images.service", "kubelet.service", "undo-mount-hacks.service"} {
+		files = append(files, entry{name: wanted + unit, link: units + unit})
+	}
+	return files, nil
+}
+
+// kindFiles are the files that kind's Dockerfile copies; scripts are executable.
+func kindFiles(root string) (files []entry, err error) {
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		if strings.HasSuffix(name, "/clean-install") { // only for building
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		e := entry{name: name, text: string(text), mode: 0o644}
+		if strings.Contains(filepath.Dir(name), "/bin") {
+			e.mode = 0o755
+		}
+		files = append(files, e)
+		return nil
+	})
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s is empty", root)
+	}
+	return files, err
+}
+
+// podSpec is what containerd starts each container's specification from: its
+// default, without limits that a node may not be able to give, and with kind's
+// hook that hides the machine's serial numbers.
+func (b *Builder) podSpec(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(b.kind, "ctr"), "oci", "spec").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask containerd for its default specification: %w", err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(out, &spec); err != nil {
+		return "", fmt.Errorf("read containerd's default specification: %w", err)
+	}
+	if process, ok := spec["process"].(map[string]any); ok {
+		delete(process, "rlimits")
+	}
+	spec["hooks"] = map[string]any{"createContainer": []any{map[string]any{"path": "/kind/bin/mount-product-files.sh"}}}
+	text, err := json.Marshal(spec)
+	return string(text), err
+}
