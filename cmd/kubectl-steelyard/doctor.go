@@ -91,7 +91,7 @@ func (e examined) draw(p *pen) {
 		p.line(warn("not read "), plain(u))
 	}
 	p.line()
-	p.line(plainf("%d ok, %d warnings, %d faults, %d unknown", counts[doctor.OK], counts[doctor.Warning], counts[doctor.Fault], counts[doctor.Unknown]))
+	p.line(plainf("%d ok, %s, %s, %d unknown", counts[doctor.OK], counted(counts[doctor.Warning], "warning"), counted(counts[doctor.Fault], "fault"), counts[doctor.Unknown]))
 }
 
 // surroundings are the objects that tell what is around Steelyard.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -118,10 +119,25 @@ func undrain(t *tool) *cobra.Command {
 
 func (t *tool) node(ctx context.Context, c client.Reader, name string) (*corev1.Node, error) {
 	var node corev1.Node
-	if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
+	err := c.Get(ctx, client.ObjectKey{Name: name}, &node)
+	if apierrors.IsNotFound(err) {
+		var all corev1.NodeList
+		if err := c.List(ctx, &all); err == nil { // else that it is not there will do
+			return nil, unknown("node", name, nodeNames(all.Items))
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read Node %q: %w", name, err)
 	}
 	return &node, nil
+}
+
+func nodeNames(nodes []corev1.Node) []string {
+	out := make([]string, len(nodes))
+	for i := range nodes {
+		out[i] = nodes[i].Name
+	}
+	return out
 }
 
 func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (answer, error) {

@@ -45,7 +45,7 @@ Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
 		Example: `  kubectl steelyard migrate --from metallb > steelyard.yaml
   kubectl steelyard migrate --from metallb -f their-objects.yaml -f services.yaml
   kubectl steelyard migrate --from metallb --annotate`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.migrate(ctx, m) })
 	flags := c.Flags()
 	flags.StringVar(&m.from, "from", "", "where from: "+peerNames())
@@ -53,7 +53,7 @@ Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
 	flags.BoolVar(&m.annotate, "annotate", false, "give the cluster's Services our annotations, beside those that they have")
 	flags.BoolVar(&m.force, "force", false, "with --annotate: also if an address in use would be lost (see BREAKS)")
 	flags.BoolVar(&m.pin, "pin", false, "have each Service ask for the addresses that it holds")
-	if err := errors.Join(c.MarkFlagRequired("from"), c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp))); err != nil {
+	if err := c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag is not there
 	}
 	return c
@@ -80,6 +80,10 @@ func (p plan) draw(to *pen) {
 
 func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	peer := migrate.Peer(m.from)
+	if m.from == "" {
+		at := strings.LastIndex(peerNames(), ", ")
+		return nil, errors.New("say where from: --from " + peerNames()[:at] + " or " + peerNames()[at+2:])
+	}
 	if !slices.Contains(migrate.Peers(), peer) {
 		return nil, fmt.Errorf("--from %s: it can be %s", m.from, peerNames())
 	}
@@ -92,6 +96,13 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	source, err := t.source(ctx, peer, m.files)
 	if err != nil {
 		return nil, err
+	}
+	if len(source.Objects) == 0 {
+		where := "in the cluster: is it the right one (--context), and the right peer (--from)?"
+		if len(m.files) > 0 {
+			where = "in these files"
+		}
+		return nil, fmt.Errorf("there is no object of %s %s", peer, where)
 	}
 	source.Home, source.Pin = cmp.Or(t.system, cluster.NamespaceDefault), m.pin
 	if t.class != unset {

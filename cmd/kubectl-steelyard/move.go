@@ -120,7 +120,7 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 	}
 	i := slices.IndexFunc(candidates, func(c announce.Candidate) bool { return c.Node == node })
 	if i < 0 {
-		return fmt.Errorf("there is no node %q", node)
+		return unknown("node", node, nodeNames(w.Nodes))
 	}
 	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
 		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))

@@ -39,7 +39,7 @@ An address only goes to a node that can announce it and is not less preferred. W
 --plan, which is the default, nothing is changed: exit code 2 says that there is
 something to move. --apply moves the addresses one after the other, and stops at the
 first that does not arrive. One that somebody else has moved meanwhile is left there.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.rebalance(ctx, apply, w) })
 	c.Flags().BoolVar(&planOnly, "plan", false, "tell what would be moved (the default)")
 	c.Flags().BoolVar(&apply, "apply", false, "move it")

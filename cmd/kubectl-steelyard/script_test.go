@@ -40,6 +40,8 @@ import (
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
 //	forbid KIND…          from here on nobody may list these kinds of it
+//	without KIND…         from here on the API server does not have these kinds
+//	unreachable           from here on the cluster is the one that the flags name
 //	meanwhile FILE        the objects of this file are changed before the next write
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
@@ -51,7 +53,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "meanwhile": setMeanwhile},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "without": setMissing, "unreachable": setUnreachable, "meanwhile": setMeanwhile},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
 			e.Values[stageKey{}] = &stage{WithWatch: c}
@@ -66,6 +68,8 @@ type stage struct {
 	client.WithWatch
 	stdin     string          // of the next commands
 	forbidden []string        // kinds
+	missing   []string        // kinds
+	real      bool            // dial
 	meanwhile []client.Object // to be changed before the next write
 }
 
@@ -121,7 +125,11 @@ func (s *stage) List(ctx context.Context, list client.ObjectList, opts ...client
 	if err != nil {
 		return err
 	}
-	if of := strings.TrimSuffix(kind.Kind, "List"); slices.Contains(s.forbidden, of) {
+	of := strings.TrimSuffix(kind.Kind, "List")
+	if slices.Contains(s.missing, of) {
+		return &meta.NoKindMatchError{GroupKind: kind.GroupVersion().WithKind(of).GroupKind(), SearchedVersions: []string{kind.Version}}
+	}
+	if slices.Contains(s.forbidden, of) {
 		return apierrors.NewForbidden(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(of) + "s"}, "", errors.New(`User "eve" cannot list it at the cluster scope`))
 	}
 	return s.WithWatch.List(ctx, list, opts...)
@@ -146,6 +154,20 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 	c, err := newCluster(objectsOf(ts, files)...)
 	ts.Check(err)
 	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setMissing(ts *testscript.TestScript, neg bool, kinds []string) {
+	if neg {
+		ts.Fatalf("usage: without KIND…")
+	}
+	ts.Value(stageKey{}).(*stage).missing = kinds
+}
+
+func setUnreachable(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: unreachable")
+	}
+	ts.Value(stageKey{}).(*stage).real = true
 }
 
 func setMeanwhile(ts *testscript.TestScript, neg bool, files []string) {
@@ -230,6 +252,9 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
 		colour:    ts.Getenv("COLOUR") != "",
 		folder:    ts.Getenv("WORK"),
+	}
+	if ts.Value(stageKey{}).(*stage).real {
+		t.connect = t.dial
 	}
 	if have := t.run(context.Background(), args); have != want {
 		ts.Fatalf("ended with exit code %d, want %d", have, want)

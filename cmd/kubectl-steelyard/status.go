@@ -83,7 +83,7 @@ of them is used, nodes and their speakers, BGP sessions, and every Service that
 has a problem.
 
 Exit code 0: all is well; 2: something is not.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
 		w, err := t.world(ctx)
 		if err != nil {

@@ -77,6 +77,9 @@ func (t *tool) addFlags(root *cobra.Command) {
 // command completes c, so that it prints what answer finds, and ends with the
 // exit code that follows from that.
 func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []string) (answer, error)) *cobra.Command {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error { return misused(cmd, check(cmd, args)) }
+	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a, err := find(cmd.Context(), args)
 		if err != nil {
@@ -91,6 +94,26 @@ func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []s
 		return nil
 	}
 	return c
+}
+
+// noArguments is the check of the arguments of a command that takes none.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("accepts no arguments, received %q", strings.Join(args, " "))
+	}
+	return nil
+}
+
+// misused adds to what is wrong with a command line how the command is called.
+func misused(c *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	use := "COMMAND"
+	if c.HasParent() {
+		use = c.Use
+	}
+	return fmt.Errorf("%w; usage: kubectl steelyard %s (--help tells more)", err, use)
 }
 
 // dial returns a client for the cluster that kubectl's flags name.
