@@ -94,8 +94,8 @@ func brief(errs []error) error {
 func usersOf(d *decision) map[netip.Addr][]ipam.Key {
 	out := map[netip.Addr][]ipam.Key{}
 	for key, v := range d.Verdicts {
-		for a := range v.Layer2 {
-			out[a] = append(out[a], key)
+		for _, o := range v.Layer2 {
+			out[o.Addr] = append(out[o.Addr], key)
 		}
 	}
 	for _, keys := range out {
@@ -204,7 +204,7 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 	if err != nil || c.Spec.Node != r.node || c.Status.Node != r.node || d.claimed[addr] || len(users[addr]) == 0 {
 		return nil // not ours to tell; or the controller is about to delete it
 	}
-	o := d.Verdicts[users[addr][0]].Layer2[addr]
+	o := d.Verdicts[users[addr][0]].Of(addr)
 	if o.Owner != "" {
 		return nil // the owner will tell
 	}

@@ -31,8 +31,8 @@ func (r *reconciler) linger(before, d *decision, answering map[netip.Addr]string
 	}
 	heirs := map[netip.Addr]string{}
 	for _, v := range d.Verdicts {
-		for a, o := range v.Layer2 {
-			heirs[a] = o.Owner
+		for _, o := range v.Layer2 {
+			heirs[o.Addr] = o.Owner
 		}
 	}
 	links := r.links.Links()

@@ -228,7 +228,7 @@ func TestNothingLingersForARival(t *testing.T) {
 	before := &decision{}
 	before.Claims = []announce.Claim{{Addr: contested}}
 	d := &decision{live: map[string]bool{"b": true}, rivals: map[netip.Addr]rival{contested: {node: "b"}}}
-	d.Verdicts = map[ipam.Key]announce.Verdict{{}: {Layer2: map[netip.Addr]announce.Ownership{contested: {Owner: "b"}}}}
+	d.Verdicts = map[ipam.Key]announce.Verdict{{}: {Layer2: []announce.Ownership{{Addr: contested, Owner: "b"}}}}
 	r.linger(before, d, nil)
 	if len(r.handing) != 0 {
 		t.Errorf("lingers: %v", r.handing)

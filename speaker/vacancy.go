@@ -218,9 +218,9 @@ func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]w
 	if r.missed && !r.beat.connected() {
 		all := r.upLinks(announce.Links{})
 		for _, verdict := range d.Verdicts {
-			for a, o := range verdict.Layer2 {
+			for _, o := range verdict.Layer2 {
 				if o.Reason == announce.NotOwner {
-					out[a] = wish{links: all}
+					out[o.Addr] = wish{links: all}
 				}
 			}
 		}

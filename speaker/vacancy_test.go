@@ -280,8 +280,8 @@ func TestTake(t *testing.T) {
 	pass := func(s *street, r *reconciler, view membership.View) []announce.Claim {
 		d := &decision{holders: map[netip.Addr]string{mine: "self", theirs: "y"}, live: map[string]bool{"self": true, "x": view.Standing["x"] != gone, "y": true}, macs: macsOf("self", "x", "y")}
 		d.Claims = []announce.Claim{{Addr: mine}}
-		d.Verdicts = map[ipam.Key]announce.Verdict{{}: {Layer2: map[netip.Addr]announce.Ownership{
-			mine: {Owner: "self", Reason: announce.Announced}, theirs: {Owner: "y", Reason: announce.NotOwner},
+		d.Verdicts = map[ipam.Key]announce.Verdict{{}: {Layer2: []announce.Ownership{
+			{Addr: mine, Owner: "self", Reason: announce.Announced}, {Addr: theirs, Owner: "y", Reason: announce.NotOwner},
 		}}}
 		r.take(&decision{}, d, view, false)
 		synctest.Wait()

@@ -158,12 +158,24 @@ type Conflict struct{ Loser, Winner, Field string }
 
 // Verdict says, for one Service, what this node announces and why nothing else.
 type Verdict struct {
-	Layer2 map[netip.Addr]Ownership
-	BGP    Reason // Announced, or why this node offers no route
+	Layer2 []Ownership // of each of its addresses, by address
+	BGP    Reason      // Announced, or why this node offers no route
+}
+
+// Of returns who answers for an address of the Service; the zero Ownership if it
+// has no such address.
+func (v Verdict) Of(addr netip.Addr) Ownership {
+	for _, o := range v.Layer2 {
+		if o.Addr == addr {
+			return o
+		}
+	}
+	return Ownership{}
 }
 
 // Ownership says who answers for an address on the local network.
 type Ownership struct {
+	Addr   netip.Addr
 	Owner  string // the node; empty if none can
 	Reason Reason // of this node
 }
@@ -192,8 +204,15 @@ const (
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
 	plan := Plan{Verdicts: make(map[ipam.Key]Verdict, len(s.Services))}
+	addrs := 0
 	for i := range s.Services {
-		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: map[netip.Addr]Ownership{}, BGP: NotAdvertised}
+		addrs += len(s.Services[i].Addrs)
+	}
+	owned := make([]Ownership, addrs) // one piece of memory, for there are many
+	for i := range s.Services {
+		n := len(s.Services[i].Addrs)
+		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: owned[:0:n], BGP: NotAdvertised}
+		owned = owned[n:]
 	}
 	plan.Claims, plan.StandIns = s.layer2(plan.Verdicts)
 	plan.Peerings, plan.Shadowed = s.peerings()

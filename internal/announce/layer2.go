@@ -47,7 +47,11 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
 			default:
 				reason = NotOwner
 			}
-			verdicts[u.svc.Key].Layer2[addr] = Ownership{Owner: owner, Reason: reason}
+			v := verdicts[u.svc.Key]
+			if n := len(v.Layer2); n == 0 || v.Layer2[n-1].Addr != addr { // else it has the address twice
+				v.Layer2 = append(v.Layer2, Ownership{addr, owner, reason})
+				verdicts[u.svc.Key] = v
+			}
 		}
 		switch {
 		case owner == "":

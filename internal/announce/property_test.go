@@ -289,7 +289,7 @@ func TestVerdictsAgreeWithThePlan(t *testing.T) {
 		for name, p := range plans {
 			for _, svc := range s.Services {
 				for _, a := range svc.Addrs {
-					o := p.Verdicts[svc.Key].Layer2[a.Addr]
+					o := p.Verdicts[svc.Key].Of(a.Addr)
 					if o.Owner != owner(plans, a.Addr) || o.Reason == announce.Announced && o.Owner != name {
 						t.Errorf("%s says of %s %s: %+v; it is claimed by %q", name, svc.Key, a.Addr, o, owner(plans, a.Addr))
 					}

@@ -110,14 +110,8 @@ func says(b *strings.Builder, node string, plan announce.Plan) {
 	slices.SortFunc(keys, ipam.Key.Compare)
 	for _, k := range keys {
 		v := plan.Verdicts[k]
-		var addrs []netip.Addr
-		for a := range v.Layer2 {
-			addrs = append(addrs, a)
-		}
-		slices.SortFunc(addrs, netip.Addr.Compare)
-		for _, a := range addrs {
-			o := v.Layer2[a]
-			fmt.Fprintf(b, "%s says %s %s layer2 %s, owner %q\n", node, k.Name, a, o.Reason, o.Owner)
+		for _, o := range v.Layer2 {
+			fmt.Fprintf(b, "%s says %s %s layer2 %s, owner %q\n", node, k.Name, o.Addr, o.Reason, o.Owner)
 		}
 		fmt.Fprintf(b, "%s says %s bgp %s\n", node, k.Name, v.BGP)
 	}

@@ -117,9 +117,8 @@ func (s *Saying) offer(node string, svc announce.Service, carried map[netip.Pref
 // enter takes in what one node says on the local network.
 func (s *Saying) enter(v announce.Verdict) {
 	worst := announce.Reason("")
-	for _, a := range slices.SortedFunc(maps.Keys(v.Layer2), netip.Addr.Compare) {
-		o := v.Layer2[a]
-		s.Owner[a] = o.Owner
+	for _, o := range v.Layer2 {
+		s.Owner[o.Addr] = o.Owner
 		if worst == "" || o.Owner == "" {
 			worst = o.Reason
 		}
