@@ -276,7 +276,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace),
+		Cache:                  cluster.CacheOptions(o.namespace, new(words).drop),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 	})

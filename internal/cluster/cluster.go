@@ -66,10 +66,17 @@ func Connect(cfg *rest.Config) *rest.Config {
 
 // CacheOptions limits the cache to what the programs read: Services of type
 // LoadBalancer, Secrets of their own namespace, and of every object only the
-// fields in use.
-func CacheOptions(namespace string) cache.Options {
+// fields in use. drop takes out of an object what this program alone does not
+// read; nil: nothing.
+func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
 	return cache.Options{
-		DefaultTransform:            strip,
+		DefaultTransform: func(in any) (any, error) {
+			out, err := strip(in)
+			if obj, ok := out.(client.Object); ok && drop != nil {
+				drop(obj)
+			}
+			return out, err
+		},
 		NewInformer:                 newInformer,
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
