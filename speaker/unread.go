@@ -19,7 +19,7 @@ type words struct {
 }
 
 // mostWords bounds how many are known: beyond, they are learnt anew.
-const mostWords = 1 << 14
+const mostWords = 1 << 12
 
 func (w *words) share(s string) string {
 	w.mu.Lock()
@@ -67,7 +67,7 @@ func bare(obj client.Object) {
 // dropEndpoints leaves of all endpoints on a node that are in one state a single
 // one: how many there are, and which, is kube-proxy's concern.
 func (w *words) dropEndpoints(o *discoveryv1.EndpointSlice) {
-	service := w.share(o.Labels[discoveryv1.LabelServiceName])
+	service := o.Labels[discoveryv1.LabelServiceName]
 	*o = discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion},
 		Endpoints:  o.Endpoints,
