@@ -8,24 +8,33 @@ import (
 	"strings"
 )
 
-// Hosts are the names of the cluster's hosts, those of a rack: control is the
+// Hosts are the names of the cluster's hosts, as a rack has them: control is the
 // node with the control plane, switch is where the engine runs.
-func Hosts() []string {
-	return []string{"switch", "router", "client", "outside", "control", "node1", "node2"}
+func (c *Cluster) Hosts() []string {
+	hosts := []string{"switch", "router", "client", "outside", "control"}
+	for i := range c.Workers {
+		hosts = append(hosts, fmt.Sprintf("node%d", i+1))
+	}
+	return hosts
 }
 
-// container is the name of a host's container.
+// container is the name of a host's container, which for a node is kind's, and
+// also the Node's.
 func container(host string) string {
-	switch host {
-	case "control":
+	number, isNode := strings.CutPrefix(host, "node")
+	switch {
+	case host == "control":
 		return name + "-control-plane"
-	case "node1":
+	case number == "1" && isNode:
 		return name + "-worker"
-	case "node2":
-		return name + "-worker2"
+	case isNode:
+		return name + "-worker" + number
 	}
 	return name + "-" + host
 }
+
+// Node is the name of the Node that a host is.
+func (c *Cluster) Node(host string) string { return container(host) }
 
 // Command is a command on a host. Its standard input is passed on.
 func (c *Cluster) Command(ctx context.Context, host string, argv ...string) *exec.Cmd {
@@ -41,8 +50,8 @@ func (c *Cluster) Command(ctx context.Context, host string, argv ...string) *exe
 
 // Cable sets the switch's end of a host's cable up or down.
 func (c *Cluster) Cable(ctx context.Context, host, state string) error {
-	if !slices.Contains(Hosts()[1:], host) {
-		return fmt.Errorf("no host %q has a cable: want one of %s", host, strings.Join(Hosts()[1:], ", "))
+	if !slices.Contains(c.Hosts()[1:], host) {
+		return fmt.Errorf("no host %q has a cable: want one of %s", host, strings.Join(c.Hosts()[1:], ", "))
 	}
 	index, err := c.Command(ctx, host, "cat", "/sys/class/net/eth0/iflink").Output()
 	if err != nil {
