@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	upstream = flag.Bool("upstream", false, "run Kubernetes' own LoadBalancer tests (TestUpstream), on a rack or on -cluster")
+	upstream = flag.Bool("upstream", false, "run Kubernetes' own LoadBalancer tests (TestUpstream), on a rack, or with -kind or -cluster there")
 	cluster  = flag.String("cluster", "", "kubeconfig of a cluster for -upstream: with Steelyard, its --cleanup-finalizer, and what testdata/upstream/cluster.yaml gives")
 	through  = flag.String("through", "", "what goes before a command so that it runs where the addresses of -cluster are reached, as \"nsenter --target 1 --net\"")
 )
@@ -105,25 +105,46 @@ func newUpstream(t *testing.T) *suite {
 	if u.programs, err = lab.BuildTests(t.Context(), os.Stdout); err != nil {
 		t.Fatal(err)
 	}
-	if *cluster != "" {
+	switch {
+	case *cluster != "":
 		u.config = *cluster
 		u.command = func(argv ...string) *exec.Cmd {
 			all := append(strings.Fields(*through), argv...)
 			return exec.Command(all[0], all[1:]...)
 		}
-	} else {
+	case *onKind:
+		k, err := openKind()
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.config = k.fromInside(t)
+		u.command = func(argv ...string) *exec.Cmd { return onHost(context.Background(), k, "outside", argv...) }
+		k.finalize(t)
+		u.configure(t, "kind-rack", "peers")
+	default:
 		rack := startRack(t, *prefix+"up", upstreamRack)
 		r, err := lab.Open(rack)
 		if err != nil {
 			t.Fatal(err)
 		}
 		u.config = r.Kubeconfig()
-		u.command = func(argv ...string) *exec.Cmd { return r.Command(context.Background(), "outside", argv...) }
-		u.kubectl(t, run(t, nil, "rack", "peers", "--name", rack), "apply", "-f", "-")
+		u.command = func(argv ...string) *exec.Cmd {
+			return onHost(context.Background(), rackStage(rack), "outside", argv...)
+		}
+		u.configure(t, "rack", "peers", "--name", rack)
 	}
-	u.kubectl(t, "", "apply", "-f", filepath.Join("testdata", "upstream", "cluster.yaml"))
 	u.pack(t)
 	return u
+}
+
+// configure gives the cluster the pools for the tests, and the peers that a
+// program prints. They are gone afterwards.
+func (u *suite) configure(t *testing.T, program string, args ...string) {
+	peers := run(t, nil, program, args...)
+	for _, objects := range []struct{ file, text string }{{"-", peers}, {filepath.Join("testdata", "upstream", "cluster.yaml"), ""}} {
+		u.kubectl(t, objects.text, "apply", "-f", objects.file)
+		t.Cleanup(func() { u.kubectl(t, objects.text, "delete", "--ignore-not-found", "-f", objects.file) })
+	}
 }
 
 // pack has the scheduler put the Pods of a test onto one node if it may. Layer 2

@@ -199,7 +199,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	r := &reconciler{
 		reader: mgr.GetClient(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
+		taken: map[netip.Addr]takeover{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -290,7 +290,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace),
+		Cache:                  cluster.CacheOptions(o.namespace, new(words).drop),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

@@ -30,7 +30,7 @@ const (
 // node is gone that had an address. Make one with newVacancies.
 type vacancies struct {
 	has     func(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]network.Answer
-	changed chan struct{} // told when one that is wanted was found to be free
+	changed chan struct{} // told when one was found to be free, or checked
 	wake    chan struct{} // buffered 1
 
 	mu     sync.Mutex
@@ -45,6 +45,7 @@ type vacancies struct {
 type wish struct {
 	links []string // to ask on, sorted
 	take  bool     // if it is free
+	check bool     // whether somebody else has what this node has
 }
 
 // finding is what came of asking for an address.
@@ -134,6 +135,18 @@ func (v *vacancies) isFree(now time.Time, addr netip.Addr, links []string) bool 
 	}
 }
 
+// holder returns the node that was found to have addr a moment ago, "" for
+// nobody that is known; asked is false if that is not known.
+func (v *vacancies) holder(now time.Time, addr netip.Addr) (node string, asked bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f := v.found[addr]
+	if f.at.IsZero() || now.Sub(f.at) >= reuse {
+		return "", false
+	}
+	return v.macs[f.MAC], true
+}
+
 // run asks until ctx ends.
 func (v *vacancies) run(ctx context.Context) error {
 	var asking sync.WaitGroup
@@ -204,7 +217,7 @@ func (v *vacancies) inquire(ctx context.Context, b *batch) {
 	now := time.Now()
 	for _, a := range b.addrs {
 		v.found[a] = finding{Answer: answers[a], at: now, links: b.links}
-		if w, wanted := v.wishes[a]; wanted && w.take && v.isFree(now, a, w.links) {
+		if w, wanted := v.wishes[a]; wanted && (w.check || w.take && v.isFree(now, a, w.links)) {
 			cluster.Signal(v.changed)
 		}
 	}
@@ -212,7 +225,8 @@ func (v *vacancies) inquire(ctx context.Context, b *batch) {
 }
 
 // wishes returns the addresses that this node must ask for: those that it would
-// take, and if it can't hear who has what, those that it might have to.
+// take, and if it can't hear who has what, those that it might have to; and what
+// it has and is unsure of.
 func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]wish {
 	out := map[netip.Addr]wish{}
 	if r.missed && !r.beat.connected() {
@@ -226,7 +240,12 @@ func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]w
 		}
 	}
 	for _, c := range take {
-		out[c.Addr] = wish{r.upLinks(c.Links), true}
+		out[c.Addr] = wish{links: r.upLinks(c.Links), take: true}
+	}
+	for _, c := range d.Claims {
+		if d.unsure[c.Addr] && r.beat.connected() {
+			out[c.Addr] = wish{links: r.upLinks(c.Links), check: true}
+		}
 	}
 	return out
 }

@@ -100,6 +100,9 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	if err := c.waitReady(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.pullNothing(ctx); err != nil {
+		return nil, err
+	}
 	say("the cluster is ready: export KUBECONFIG=%s", c.Kubeconfig())
 	return c, nil
 }
@@ -146,8 +149,18 @@ func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func
 	if _, err := c.engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
 		return nil
 	}
+	repository, _, _ := strings.Cut(a.Name, ":")
+	old, err := c.engine.Docker(ctx, "image", "ls", "--format={{.Repository}}:{{.Tag}}", repository)
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(old) {
+		if _, err := c.engine.Docker(ctx, "image", "rm", name); err != nil {
+			return err
+		}
+	}
 	say("loading %s into the engine …", a.Name)
-	_, err := c.engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
+	_, err = c.engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
 	return err
 }
 

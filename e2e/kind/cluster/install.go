@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	_ "embed" // a manifest
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,25 @@ func Root() (string, error) {
 			return "", errors.New("run this in Steelyard's sources")
 		}
 	}
+}
+
+// neverPull has nodes use the images that they have also where a Pod would ask
+// the registry for a newer one, as is the default for the tag latest.
+//
+//go:embed neverpull.yaml
+var neverPull string
+
+// pullNothing makes a cluster whose images were built here do without registries.
+func (c *Cluster) pullNothing(ctx context.Context) error {
+	if c.Published {
+		return nil
+	}
+	file := filepath.Join(state, "neverpull.yaml")
+	if err := os.WriteFile(file, []byte(neverPull), 0o644); err != nil {
+		return err
+	}
+	_, err := c.Run(ctx, "apply", "-f", file)
+	return err
 }
 
 // Peers are the BGPPeer objects that make the nodes call the router.

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -53,33 +54,30 @@ type Builder struct {
 	kubernetes, version string // Kubernetes' version; the sum of all that is built from Go modules
 }
 
-// Build builds what isn't there yet.
+// Build builds what isn't there yet, and removes what an older version built.
 func (b *Builder) Build(ctx context.Context) (Set, error) {
-	if err := b.openCache(); err != nil {
-		return Set{}, err
-	}
 	if err := b.Programs(ctx); err != nil {
 		return Set{}, err
 	}
+	var s Set
 	tools, err := b.debian(ctx, "tools", toolsPackages, toolsScript)
 	if err != nil {
 		return Set{}, err
 	}
-	var s Set
-	for _, one := range []struct {
-		archive *Archive
-		name    string
-		config  v1.Config
-	}{
-		{&s.Router, "router", v1.Config{Cmd: []string{"sleep", "infinity"}}},
-		{&s.Client, "client", v1.Config{Cmd: []string{"sleep", "infinity"}}},
-	} {
-		if *one.archive, err = b.archive(one.name, recipe{layers: []layer{tools}, config: one.config}); err != nil {
-			return Set{}, err
-		}
+	// One image under two names: a router has FRR, and so has the client.
+	hosts := recipe{layers: []layer{tools}, config: v1.Config{Cmd: []string{"sleep", "infinity"}}}
+	s.Router, s.Client = b.archive("router", "hosts", hosts.key()), b.archive("client", "hosts", hosts.key())
+	if err := b.write(s.Router.Path, map[string]recipe{s.Router.Name: hosts, s.Client.Name: hosts}); err != nil {
+		return Set{}, err
 	}
-	s.Node, err = b.nodeImage(ctx, tools)
-	return s, err
+	debian, err := b.debian(ctx, "node", nodePackages, nodeScript)
+	if err != nil {
+		return Set{}, err
+	}
+	if s.Node, err = b.nodeImage(ctx, debian, tools); err != nil {
+		return Set{}, err
+	}
+	return s, b.prune(s.Node.Path, s.Router.Path, debian.path, tools.path)
 }
 
 func (b *Builder) openCache() error {
@@ -96,6 +94,9 @@ func (b *Builder) openCache() error {
 
 // Programs builds only what comes from Go modules: Kind and Kubectl.
 func (b *Builder) Programs(ctx context.Context) (err error) {
+	if err := b.openCache(); err != nil {
+		return err
+	}
 	e2e := filepath.Join(b.Root, "e2e")
 	for _, one := range []struct {
 		dir *string
@@ -142,36 +143,48 @@ func (b *Builder) module(ctx context.Context, in, path string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// archive writes an image under a name that ends in the sum of its parts.
-func (b *Builder) archive(kind string, r recipe) (Archive, error) {
-	key := r.key()
-	a := Archive{Name: "steelyard-kind/" + kind + ":" + key, Path: filepath.Join(b.cache, kind+"-"+key+".tar")}
-	if _, err := os.Stat(a.Path); err == nil {
-		return a, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return a, err
-	}
-	image, err := r.image()
-	if err != nil {
-		return a, fmt.Errorf("make the image %s: %w", a.Name, err)
-	}
-	return a, write(a.Path, map[string]v1.Image{a.Name: image})
+// archive is the archive of an image whose contents a key stands for.
+func (b *Builder) archive(image, file, key string) Archive {
+	return Archive{Name: "steelyard-kind/" + image + ":" + key, Path: filepath.Join(b.cache, file+"-"+key+".tar")}
 }
 
-// write writes images into one archive, in which they share layers.
-func write(path string, images map[string]v1.Image) error {
-	tags := map[name.Tag]v1.Image{}
-	for n, image := range images {
+// write writes images into one archive, in which they share layers, unless it
+// is there.
+func (b *Builder) write(path string, recipes map[string]recipe) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	images := map[name.Tag]v1.Image{}
+	for n, r := range recipes {
 		tag, err := name.NewTag(n)
 		if err != nil {
 			return fmt.Errorf("name an image %q: %w", n, err)
 		}
-		tags[tag] = image
+		if images[tag], err = r.image(); err != nil {
+			return fmt.Errorf("make the image %s: %w", n, err)
+		}
 	}
-	if err := tarball.MultiWriteToFile(path+".new", tags); err != nil {
+	if err := tarball.MultiWriteToFile(path+".new", images); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return os.Rename(path+".new", path)
+}
+
+// prune removes every archive and layer of the cache but those to keep.
+func (b *Builder) prune(keep ...string) error {
+	all, err := filepath.Glob(filepath.Join(b.cache, "*.tar*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range all {
+		if slices.Contains(keep, path) {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("clear the cache: %w", err)
+		}
+	}
+	return nil
 }
 
 // sum sums up what something is built from.

@@ -14,66 +14,79 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
+// searchPath is where programs stand in every image.
+const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 var (
 	//go:embed podnet.yaml
 	podnetManifest string
 	//go:embed storage.yaml
 	storageManifest string
-	//go:embed kind-images.service
+	//go:embed kind-images@.service
 	importService string
 )
 
 // nodeImage makes kind's node image: Debian, kind's own files, the programs of a
 // node, and the images of the Pods. tools is what some of these Pods call.
-func (b *Builder) nodeImage(ctx context.Context, tools layer) (Archive, error) {
-	debian, err := b.debian(ctx, "node", nodePackages, nodeScript)
-	if err != nil {
-		return Archive{}, err
-	}
+func (b *Builder) nodeImage(ctx context.Context, debian, tools layer) (Archive, error) {
 	bounded, err := b.Own(ctx, "e2e/kind/bounded")
 	if err != nil {
 		return Archive{}, err
-	}
-	pods, err := b.podImages(ctx, tools)
-	if err != nil {
-		return Archive{}, err
-	}
-	programs := []entry{
-		program("/usr/local/sbin/runc", bounded),
-		program("/usr/local/libexec/runc", filepath.Join(b.kind, "runc")),
-		program("/usr/bin/kubectl", b.Kubectl()),
-	}
-	for folder, names := range map[string][]string{
-		"/usr/bin/": {"kubeadm", "kubelet"}, "/usr/local/bin/": {"containerd", "containerd-shim-runc-v2", "ctr", "crictl"},
-		"/opt/cni/bin/": {"host-local", "loopback", "portmap", "ptp"},
-	} {
-		for _, n := range names {
-			from := filepath.Join(b.kind, n)
-			if folder == "/usr/bin/" {
-				from = filepath.Join(b.node, n)
-			}
-			programs = append(programs, program(folder+n, from))
-		}
 	}
 	own, err := b.nodeFiles(ctx)
 	if err != nil {
 		return Archive{}, err
 	}
-	own = append(own, entry{name: "/kind/images/pods.tar", from: pods})
-	key, err := b.key(own, bounded, filepath.Base(pods))
+	pods, err := b.pods(ctx, tools)
 	if err != nil {
 		return Archive{}, err
 	}
-	layer1, err := b.files(key, append(programs, own...))
+	key, err := b.key(own, bounded, debian.key, pods.key)
 	if err != nil {
 		return Archive{}, err
+	}
+	archive := b.archive("node", "node", key)
+	if _, err := os.Stat(archive.Path); err == nil {
+		return archive, nil
+	}
+	b.Say("packing the images of Pods …")
+	for _, name := range []string{"pods", "control"} {
+		file := filepath.Join(b.cache, name+"-"+key+".tar")
+		recipes, err := pods.recipes(b, name == "control")
+		if err != nil {
+			return Archive{}, err
+		}
+		if err := b.write(file, recipes); err != nil {
+			return Archive{}, err
+		}
+		own = append(own, entry{name: "/kind/images/" + name + ".tar", from: file})
 	}
 	b.Say("packing the node image …")
-	return b.archive("node", recipe{layers: []layer{debian, layer1}, config: v1.Config{
+	programs, err := b.files(key, append(b.nodePrograms(bounded), own...))
+	if err != nil {
+		return Archive{}, err
+	}
+	return archive, b.write(archive.Path, map[string]recipe{archive.Name: {layers: []layer{debian, programs}, config: v1.Config{
 		Entrypoint: []string{"/usr/local/bin/entrypoint", "/sbin/init"},
-		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=docker"},
+		Env:        []string{searchPath, "container=docker"},
 		StopSignal: "SIGRTMIN+3", // systemd's
-	}})
+	}}})
+}
+
+// nodePrograms are all programs of a node; bounded takes the place of runc.
+func (b *Builder) nodePrograms(bounded string) []entry {
+	programs := []entry{program("/usr/local/sbin/runc", bounded), program("/usr/local/libexec/runc", filepath.Join(b.kind, "runc")), program("/usr/bin/kubectl", b.Kubectl())}
+	for folder, names := range map[string][]string{
+		"/usr/local/bin/": {"containerd", "containerd-shim-runc-v2", "ctr", "crictl"}, "/opt/cni/bin/": {"host-local", "loopback", "portmap", "ptp"},
+	} {
+		for _, n := range names {
+			programs = append(programs, program(folder+n, filepath.Join(b.kind, n)))
+		}
+	}
+	for _, n := range []string{"kubeadm", "kubelet"} {
+		programs = append(programs, program("/usr/bin/"+n, filepath.Join(b.node, n)))
+	}
+	return programs
 }
 
 // key sums up small files by their text, the programs by their version, and
@@ -112,11 +125,15 @@ func (b *Builder) nodeFiles(ctx context.Context) ([]entry, error) {
 		{name: "/kind/manifests/default-storage.yaml", text: storageManifest},
 		{name: "/etc/containerd/cri-base.json", text: spec},
 		{name: "/etc/kubernetes/manifests/"},
-		{name: units + "kind-images.service", text: importService},
-		{name: units + "kubelet.service.d/20-images.conf", text: "[Unit]\nAfter=kind-images.service\n"},
+		{name: units + "kind-images@.service", text: importService},
+		// kind gives a node with the control plane such a name.
+		{name: units + "kind-images@control.service.d/10-host.conf", text: "[Unit]\nConditionHost=*-control-plane*\n"},
 	}...)
-	for _, unit := range []string{"containerd.service", "kind-images.service", "kubelet.service", "undo-mount-hacks.service"} {
+	for _, unit := range []string{"containerd.service", "kubelet.service", "undo-mount-hacks.service"} {
 		files = append(files, entry{name: wanted + unit, link: units + unit})
+	}
+	for _, archive := range []string{"pods", "control"} {
+		files = append(files, entry{name: wanted + "kind-images@" + archive + ".service", link: units + "kind-images@.service"})
 	}
 	return files, nil
 }

@@ -1,10 +1,10 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the list of images
 	"fmt"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -16,95 +16,89 @@ import (
 //go:embed images.txt
 var moreImages string
 
-// podImages writes the images of all Pods of a new cluster into one archive, and
-// returns its path.
-func (b *Builder) podImages(ctx context.Context, tools layer) (string, error) {
-	names, err := b.podNames(ctx)
+// control are the programs that run only where the control plane does.
+const control = "kube-apiserver kube-controller-manager kube-scheduler etcd"
+
+// podImage is an image that runs one program.
+type podImage struct{ name, program, args string }
+
+// podImages are the images of all Pods of a new cluster.
+type podImages struct {
+	all []podImage
+	// programs are the paths of programs that are nobody's tools.
+	programs map[string]string
+	// tools is what some programs call.
+	tools layer
+	// key sums up everything.
+	key string
+}
+
+// pods says what the images of Pods are made of.
+func (b *Builder) pods(ctx context.Context, tools layer) (podImages, error) {
+	all, err := b.podNames(ctx)
 	if err != nil {
-		return "", err
+		return podImages{}, err
 	}
 	podnet, err := b.Own(ctx, "e2e/kind/podnet")
 	if err != nil {
-		return "", err
+		return podImages{}, err
 	}
 	pause, err := b.pause(ctx)
 	if err != nil {
-		return "", err
+		return podImages{}, err
 	}
-	key, err := b.key(nil, podnet, tools.key, fmt.Sprint(names))
-	if err != nil {
-		return "", err
-	}
-	archive := filepath.Join(b.cache, "pods-"+key+".tar")
-	if _, err := os.Stat(archive); err == nil {
-		return archive, nil
-	}
-	b.Say("packing %d images of Pods …", len(names))
+	p := podImages{all: all, tools: tools, programs: map[string]string{"podnet": podnet, "pause": pause, "coredns": filepath.Join(b.kind, "coredns")}}
+	p.key, err = b.key(nil, podnet, tools.key, fmt.Sprint(all))
+	return p, err
+}
+
+// recipes makes the layers of the images: of those of the control plane, or of
+// the others.
+func (p podImages) recipes(b *Builder, ofControl bool) (map[string]recipe, error) {
 	recipes := map[string]recipe{}
-	for _, p := range []struct {
-		name, from string
-		layers     []layer
-	}{
-		{"kube-apiserver", b.kube, nil}, {"kube-controller-manager", b.kube, nil}, {"kube-scheduler", b.kube, nil}, {"etcd", b.kube, nil},
-		{"kube-proxy", b.kube, []layer{tools}}, {"agnhost", b.kube, []layer{tools}}, {"coredns", b.kind, nil},
-		{"podnet", filepath.Dir(podnet), []layer{tools}}, {"pause", filepath.Dir(pause), nil},
-	} {
-		if recipes[p.name], err = b.podRecipe(p.name, p.from, p.layers, key); err != nil {
-			return "", err
+	for _, i := range p.all {
+		if strings.Contains(control, i.program) != ofControl {
+			continue
 		}
+		from := cmp.Or(p.programs[i.program], filepath.Join(b.kube, i.program))
+		entries := []entry{program("/usr/local/bin/"+i.program, from), {name: "/" + i.program, link: "usr/local/bin/" + i.program}}
+		r := recipe{config: v1.Config{Entrypoint: []string{"/" + i.program}, Env: []string{searchPath}, Cmd: strings.Fields(i.args)}}
+		switch i.program {
+		case "agnhost": // with what Kubernetes' tests look for in it
+			entries = append(entries, entry{name: "/agnhost-2", link: "agnhost"}, entry{name: "/uploads/"})
+			fallthrough
+		case "kube-proxy", "podnet":
+			r.layers = []layer{p.tools}
+		}
+		l, err := b.files(sum(p.key, i.program), entries)
+		if err != nil {
+			return nil, err
+		}
+		r.layers = append(r.layers, l)
+		recipes[i.name] = r
 	}
-	images := map[string]v1.Image{}
-	for name, program := range names {
-		r, ok := recipes[program]
-		if !ok {
-			return "", fmt.Errorf("no program %s is built for the image %s", program, name)
-		}
-		if images[name], err = r.image(); err != nil {
-			return "", fmt.Errorf("make the image %s: %w", name, err)
-		}
-	}
-	return archive, write(archive, images)
+	return recipes, nil
 }
 
-// podRecipe is an image that runs one program. It stands in the root, where an
-// image's entry point or a script looks for it, and in the PATH.
-func (b *Builder) podRecipe(name, from string, layers []layer, key string) (recipe, error) {
-	file := filepath.Join(from, name)
-	if name == "podnet" || name == "pause" {
-		file = filepath.Join(from, "own-"+name)
-	}
-	entries := []entry{program("/usr/local/bin/"+name, file), {name: "/" + name, link: "usr/local/bin/" + name}}
-	config := v1.Config{Entrypoint: []string{"/" + name}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
-	if name == "agnhost" {
-		config.Cmd = []string{"pause"}
-		entries = append(entries, entry{name: "/agnhost-2", link: "agnhost"}, entry{name: "/uploads/"})
-	}
-	l, err := b.files(sum(key, name), entries)
-	if err != nil {
-		return recipe{}, err
-	}
-	return recipe{layers: append(layers, l), config: config}, nil
-}
-
-// podNames tells which program each image runs: those that kubeadm wants, those
-// of images.txt, and the Pods' network.
-func (b *Builder) podNames(ctx context.Context) (map[string]string, error) {
+// podNames are the images that kubeadm wants, those of images.txt, and the Pods'
+// network.
+func (b *Builder) podNames(ctx context.Context) ([]podImage, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(b.node, "kubeadm"), "config", "images", "list", "--kubernetes-version", b.kubernetes)
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask kubeadm for its images: %w", err)
 	}
-	names := map[string]string{"steelyard.dev/podnet:built": "podnet"}
+	images := []podImage{{name: "steelyard.dev/podnet:built", program: "podnet"}}
 	for _, name := range strings.Fields(string(out)) {
 		program, _, _ := strings.Cut(path.Base(name), ":")
-		names[name] = program
+		images = append(images, podImage{name: name, program: program})
 	}
 	for line := range strings.Lines(moreImages) {
-		if f := strings.Fields(line); len(f) == 2 && f[0] != "#" {
-			names[f[0]] = f[1]
+		if f := strings.Fields(line); len(f) >= 2 && f[0] != "#" {
+			images = append(images, podImage{f[0], f[1], strings.Join(f[2:], " ")})
 		}
 	}
-	return names, nil
+	return images, nil
 }
 
 // pause compiles the program that holds a Pod's namespaces, which Kubernetes has in C.
