@@ -93,12 +93,11 @@ func check(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	e, err := cluster.Engine(ctx, root, func(string, ...any) {})
-	if err != nil {
+	if _, err := cluster.Engine(ctx, root, func(string, ...any) {}); err != nil {
 		return err
 	}
 	fmt.Println("a container engine can be started")
-	return e.Stop()
+	return engine.Stop()
 }
 
 func build(ctx context.Context, args []string) error {
@@ -144,7 +143,11 @@ func down(ctx context.Context, args []string) error {
 	if err := parse("down", args, func(f *flag.FlagSet) { f.BoolVar(&purge, "purge", false, "") }); err != nil {
 		return err
 	}
-	err := cluster.Down(ctx)
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	err = cluster.Down(ctx, root)
 	if err == nil && purge {
 		err = engine.Purge()
 	}

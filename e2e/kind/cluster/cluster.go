@@ -131,74 +131,6 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// chooseImages settles which images are used, and sees to it that the engine
-// has them.
-func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
-	if c.Images == "auto" {
-		c.Images = "built"
-		if !c.engine.Own {
-			say("asking the registries for %s …", publishedRouter)
-			if _, err := c.engine.Docker(ctx, "pull", "--quiet", publishedRouter); err == nil {
-				c.Images = "published"
-			} else {
-				say("nothing can be pulled, so the images are built here: %v", err)
-			}
-		}
-	}
-	if c.Images == "published" {
-		c.NodeImage, c.RouterImage, c.ClientImage = publishedNode, publishedRouter, publishedClient
-		err := b.Programs(ctx)
-		c.Kind, c.Kubectl = b.Kind(), b.Kubectl()
-		return err
-	}
-	set, err := b.Build(ctx)
-	if err != nil {
-		return err
-	}
-	c.NodeImage, c.RouterImage, c.ClientImage = set.Node.Name, set.Router.Name, set.Client.Name
-	c.Kind, c.Kubectl = b.Kind(), b.Kubectl()
-	for _, a := range []images.Archive{set.Node, set.Router, set.Client} {
-		if err := c.loadIntoEngine(ctx, a, say); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Engine finds a container engine, or starts one.
-func Engine(ctx context.Context, root string, say func(string, ...any)) (*engine.Engine, error) {
-	found, err := engine.Find(ctx)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return found, err
-	}
-	say("no container engine runs: starting Docker's by hand, for this cluster")
-	b := &images.Builder{Root: root, Say: say}
-	bounded, err := b.Own(ctx, "e2e/kind/bounded")
-	if err != nil {
-		return nil, err
-	}
-	return engine.Start(ctx, bounded)
-}
-
-func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func(string, ...any)) error {
-	if _, err := c.engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
-		return nil
-	}
-	repository, _, _ := strings.Cut(a.Name, ":")
-	old, err := c.engine.Docker(ctx, "image", "ls", "--format={{.Repository}}:{{.Tag}}", repository)
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(old) {
-		if _, err := c.engine.Docker(ctx, "image", "rm", name); err != nil {
-			return err
-		}
-	}
-	say("loading %s into the engine …", a.Name)
-	_, err = c.engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
-	return err
-}
-
 // Open finds the cluster of this machine.
 func Open(ctx context.Context) (*Cluster, error) {
 	text, err := os.ReadFile(filepath.Join(state, "cluster.json"))
@@ -225,15 +157,19 @@ func (c *Cluster) save() error {
 }
 
 // Down removes the cluster and all containers beside it, and ends the engine if
-// it was started for it. It does so after a crash at any point, too.
-func Down(ctx context.Context) error {
+// it was started for it. It does so after a crash at any point, too: an engine of
+// ours that has died is started once more, for only it knows its containers.
+func Down(ctx context.Context, root string) error {
 	e, err := engine.Find(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		e, err = &engine.Engine{Own: true}, nil // what is left of one that crashed
-	} else if err == nil {
-		err = removeAll(ctx, e)
+	if engine.Left() && (err != nil || !e.Own) {
+		e, err = startEngine(ctx, root)
 	}
-	return errors.Join(err, e.Stop(), os.RemoveAll(state))
+	if err == nil {
+		err = removeAll(ctx, e)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil // nothing can be there
+	}
+	return errors.Join(err, engine.Stop(), os.RemoveAll(state))
 }
 
 // removeAll removes the containers, their volumes and their networks.

@@ -116,7 +116,7 @@ func (e *Engine) suits(ctx context.Context) error {
 		err = fmt.Errorf("the engine has no overlay file system here, only %s", driver)
 	}
 	if err != nil {
-		return errors.Join(err, e.Stop())
+		return errors.Join(err, Stop())
 	}
 	return nil
 }
@@ -136,10 +136,17 @@ func cable(ctx context.Context) error {
 
 func pidFile() string { return filepath.Join(run, "dockerd.pid") }
 
-// Stop ends an engine that was started by hand, and removes its namespace. The
-// images that it has stay on the disk.
-func (e *Engine) Stop() error {
-	if !e.Own {
+// Left tells whether there is anything of an engine that was started by hand,
+// running or not.
+func Left() bool {
+	_, err := os.Stat(run)
+	return err == nil
+}
+
+// Stop ends the engine that was started by hand, if there is one, and removes its
+// namespace. The images that it has stay on the disk.
+func Stop() error {
+	if !Left() {
 		return nil
 	}
 	text, err := os.ReadFile(pidFile())
