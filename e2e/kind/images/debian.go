@@ -24,7 +24,7 @@ var nodePackages = []string{
 // agnhost's image, a router, and what a client tests a network with.
 var toolsPackages = []string{
 	"bind9-dnsutils", "ca-certificates", "conntrack", "curl", "frr", "iperf3", "iproute2", "iptables", "iputils-arping",
-	"iputils-ping", "kmod", "ndisc6", "netcat-openbsd", "nftables", "procps", "tcpdump",
+	"iputils-ping", "kmod", "ndisc6", "netcat-openbsd", "nftables", "procps", "tcpdump", "wget",
 }
 
 // The scripts run when the packages are there; $1 is the root.
