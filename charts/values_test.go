@@ -60,6 +60,7 @@ func effects() map[string]struct {
 		"controller.replicas":            {"3", []effect{{deployment, "spec.replicas", 3.0}}},
 		"controller.podDisruptionBudget": {"false", []effect{{budget, "", nil}}},
 		"controller.compatAnnotations":   {"metallb.io", []effect{arg(deployment, "--compat-annotations=metallb.io")}},
+		"controller.cleanupFinalizer":    {"true", []effect{arg(deployment, "--cleanup-finalizer")}},
 		"controller.metricsPort":         {"9472", []effect{arg(deployment, "--metrics-bind-address=:9472"), {deployment, container + "ports.0.containerPort", 9472.0}}},
 		"controller.probePort":           {"9473", []effect{arg(deployment, "--health-probe-bind-address=:9473"), {deployment, container + "ports.1.containerPort", 9473.0}}},
 		"controller.extraArgs":           {"[--pprof-bind-address=0]", []effect{arg(deployment, "--pprof-bind-address=0")}},

@@ -31,7 +31,7 @@ func (r *reconciler) apply(t *term, s snapshot, p plan) time.Duration {
 		case tried && len(a.maybe) == 0:
 			r.writer.forget(x.svc.UID)
 		case tried: // what it shows is right, if that is what it shows: the answer tells
-			c, _ := changeTo(x.svc, p.grants[i], p.config.Unadvertised(x.svc, p.grants[i].Addrs, p.grants[i].Pools))
+			c, _ := p.changeFor(i)
 			r.writer.start(t, x.svc, c)
 		}
 	}

@@ -24,6 +24,7 @@ type change struct {
 	conditions []metav1.Condition
 	pools      string // the annotation; empty: none
 
+	cleanup      cleanup // what becomes of the finalizer
 	allocated    metav1.Condition
 	event        bool   // the outcome is another than before
 	moved        string // why an address was taken away; empty: none was
@@ -32,7 +33,7 @@ type change struct {
 
 // same reports whether two changes come to the same.
 func (c change) same(d change) bool {
-	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && sameWords(c.allocated, d.allocated)
+	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.cleanup == d.cleanup && sameWords(c.allocated, d.allocated)
 }
 
 func sameWords(a, b metav1.Condition) bool {

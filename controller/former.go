@@ -21,16 +21,10 @@ import (
 const many = 50
 
 // former returns the writes that take our words off Services that were ours and
-// are of another type now. The API server itself clears their addresses; the
+// are of another type or class now. The API server itself clears their addresses; the
 // watch shows only that such a Service has left. What left while no leader was
 // there is found by a search.
-func (r *reporter) former(s *scene) []write {
-	for uid, key := range r.ours {
-		if _, still := s.ours[uid]; !still {
-			r.left = append(r.left, key)
-		}
-	}
-	r.ours = s.ours
+func (r *reporter) former() []write {
 	if len(r.left) > many {
 		r.left, r.searched = nil, false
 	}
@@ -47,8 +41,18 @@ func (r *reporter) former(s *scene) []write {
 }
 
 // search finds the Services that bear our words and are no load balancers, page
-// by page. They are cleaned like those that were seen leaving.
+// by page, and those of another class now with our finalizer. They are cleaned
+// like those that were seen leaving.
 func (r *reporter) search(t *term) error {
+	cached, err := r.services(t)
+	if err != nil {
+		return err
+	}
+	for _, svc := range cached {
+		if r.thinker.finalizer.ours(svc) && !intent.Ours(svc, r.class) {
+			r.left = append(r.left, client.ObjectKeyFromObject(svc))
+		}
+	}
 	others := client.MatchingFieldsSelector{Selector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))}
 	for {
 		var page corev1.ServiceList
@@ -63,7 +67,7 @@ func (r *reporter) search(t *term) error {
 		}
 		for i := range page.Items {
 			svc := &page.Items[i]
-			if svc.Annotations[v1beta1.AnnotationPool] != "" || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
+			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.thinker.finalizer.ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
 				if err := r.cleanWithin(t, svc); err != nil {
 					r.log.Warn("can't take our words off a Service; trying again", "err", err)
 					r.left = append(r.left, client.ObjectKeyFromObject(svc))
@@ -95,10 +99,12 @@ func (r *reporter) cleanLeft(ctx context.Context, key client.ObjectKey) error {
 	return r.clean(ctx, svc)
 }
 
-// clean removes our condition and annotation from a Service that is not ours.
+// clean removes our condition, annotations and finalizer from a Service that is
+// not ours.
 func (r *reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
+	r.thinker.finalizer.remove(svc)
 	svc.Status.Conditions = slices.DeleteFunc(svc.Status.Conditions, func(c metav1.Condition) bool { return c.Type == v1beta1.ConditionAllocated })
 	if equality.Semantic.DeepEqual(before, svc) {
 		return nil

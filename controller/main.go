@@ -45,6 +45,7 @@ type options struct {
 	compat    string
 	dialect   intent.Dialect
 	page      bool
+	finalize  bool
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honour the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
+	flag.BoolVar(&o.finalize, "cleanup-finalizer", false, "set the finalizer service.kubernetes.io/load-balancer-cleanup on Services that have an address, so that a deletion waits until the controller has taken it back; without the flag it is taken off again where the controller had set it. Run without it before you uninstall")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
 	if o.version {
@@ -116,6 +118,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-controller", host)
 	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
+	writes.finalizer = finalizer{wanted: o.finalize, class: o.class}
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
@@ -124,7 +127,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		writer:   writes,
 		planned:  make(chan struct{}, 1),
 		took:     counted.pass,
-		thinker:  thinker{dialect: o.dialect},
+		thinker:  thinker{dialect: o.dialect, finalizer: writes.finalizer},
 	}
 	elect.drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.leading}}

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -38,9 +37,8 @@ type reporter struct {
 	count    func(kind string, err error)
 	verdicts *verdictTally
 
-	term *term                          // that what follows belongs to
-	ours map[types.UID]client.ObjectKey // the Services of the last plan seen; nil at first
-	left []client.ObjectKey             // Services to be cleaned of our words
+	term *term              // that what follows belongs to
+	left []client.ObjectKey // Services to be cleaned of our words
 
 	searched bool            // for Services that left while nobody saw it
 	page     client.Continue // where the search goes on
@@ -56,7 +54,6 @@ type scene struct {
 	// Of the last plan:
 	usage   map[string][]usage
 	holders map[netip.Addr]bool // and of what Services show
-	ours    map[types.UID]client.ObjectKey
 }
 
 // report is one run. It returns when to try again what failed; 0: never.
@@ -65,15 +62,15 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 	if t == nil {
 		return 0, nil
 	}
+	if r.term != t {
+		r.term, r.left, r.searched = t, nil, false
+	}
 	s, err := r.scene(ctx, t)
 	if err != nil || s == nil {
 		return 0, err
 	}
-	if r.term != t {
-		r.term, r.ours, r.left, r.searched = t, nil, nil, false
-	}
 	r.verdicts.set(t, s.objects, s.config.Verdicts)
-	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former(s)))
+	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former()))
 	if !r.searched {
 		if err := r.search(t); err != nil {
 			r.log.Warn("can't find the Services that have left; trying again", "err", err)
@@ -118,10 +115,8 @@ func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 			s.holders[a] = true
 		}
 	}
-	s.ours = make(map[types.UID]client.ObjectKey, len(r.last.services))
-	for _, x := range r.last.services {
-		s.ours[x.svc.UID] = client.ObjectKeyFromObject(x.svc)
-	}
+	r.left = append(r.left, r.thinker.left...)
+	r.thinker.left = nil
 	return s, nil
 }
 

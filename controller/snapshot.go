@@ -38,7 +38,7 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	s.services = all[:0]
 	for _, svc := range all {
 		// A Service that is being deleted keeps its address until it is gone, for
-		// as long kube-proxy may still serve it.
+		// as long kube-proxy may still serve it, unless it waits for us (finalizer.go).
 		if intent.Ours(svc, r.class) {
 			s.services = append(s.services, svc)
 		}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -15,10 +16,11 @@ import (
 
 // plan is all that must be true.
 type plan struct {
-	config   intent.Config
-	pools    ipam.Pools
-	services []*service   // by age
-	grants   []ipam.Grant // of the services
+	config    intent.Config
+	pools     ipam.Pools
+	services  []*service   // by age
+	grants    []ipam.Grant // of the services
+	finalizer finalizer
 }
 
 // service is a Service and what follows from it. It belongs to one version of
@@ -30,6 +32,7 @@ type service struct {
 
 	epoch   uint64
 	early   bool       // its Namespace is not known yet, so that it can't be known who serves it
+	leaves  bool       // it is being deleted, and is given nothing any more
 	allowed []bool     // which pools serve it, by their index
 	grant   ipam.Grant // the last answer
 	change  *change    // to be written; nil: nothing is
@@ -40,6 +43,7 @@ type service struct {
 // thinker is ready for use.
 type thinker struct {
 	dialect    intent.Dialect
+	finalizer  finalizer
 	objects    intent.Objects
 	namespaces map[string]map[string]string
 	config     intent.Config
@@ -52,6 +56,7 @@ type thinker struct {
 	byKey map[ipam.Key]*service
 	byAge []*service
 	round uint64
+	left  []client.ObjectKey // Services that are gone, or not ours any more, for the reporter
 }
 
 // think returns the plan for a snapshot. The plan holds until the next call.
@@ -63,7 +68,7 @@ func (t *thinker) think(s snapshot) plan {
 	for i, x := range t.byAge {
 		t.asked[i] = &x.request
 		a, tried := s.attempts[x.svc.UID]
-		if !tried && !x.early {
+		if !tried && !x.early && !x.leaves {
 			continue
 		}
 		r := x.request
@@ -72,14 +77,14 @@ func (t *thinker) think(s snapshot) plan {
 		} else {
 			r.Stuck = s.now.Before(a.notBefore)
 		}
-		r.Stuck = r.Stuck || x.early
+		r.Stuck = r.Stuck || x.early || x.leaves
 		t.asked[i] = &r
 	}
-	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked)}
+	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked), finalizer: t.finalizer}
 	for i, x := range t.byAge {
 		if g := p.grants[i]; x.epoch != t.epoch || !sameGrant(x.grant, g) {
 			x.epoch, x.grant, x.change = t.epoch, g, nil
-			if c, differs := changeTo(x.svc, g, t.config.Unadvertised(x.svc, g.Addrs, g.Pools)); differs && !x.early {
+			if c, differs := p.changeFor(i); differs && !x.early {
 				x.change = &c
 			}
 		}
@@ -125,7 +130,7 @@ func (t *thinker) attend(services []*corev1.Service) {
 	for _, svc := range services {
 		x := t.known[svc]
 		if x == nil {
-			x = &service{svc: svc, request: t.dialect.Request(svc)}
+			x = t.service(svc)
 			t.known[svc] = x
 			fresh = append(fresh, x)
 		}
@@ -135,12 +140,14 @@ func (t *thinker) attend(services []*corev1.Service) {
 		return
 	}
 	old := t.byAge
+	var dropped []*service
 	slices.SortFunc(fresh, older)
 	t.byAge = make([]*service, 0, len(services))
 	for _, x := range old {
 		if x.round != t.round {
 			delete(t.known, x.svc)
 			delete(t.byKey, x.request.Service)
+			dropped = append(dropped, x)
 			continue
 		}
 		for len(fresh) > 0 && older(fresh[0], x) < 0 {
@@ -155,6 +162,20 @@ func (t *thinker) attend(services []*corev1.Service) {
 			t.allow(x)
 		}
 	}
+	for _, x := range dropped {
+		if t.byKey[x.request.Service] == nil {
+			t.left = append(t.left, client.ObjectKeyFromObject(x.svc))
+		}
+	}
+}
+
+// service returns what follows from one version of a Service alone.
+func (t *thinker) service(svc *corev1.Service) *service {
+	x := &service{svc: svc, request: t.dialect.Request(svc), leaves: t.finalizer.lets(svc)}
+	if x.leaves {
+		x.request.Has, x.request.Stuck = nil, true
+	}
+	return x
 }
 
 func older(a, b *service) int { return ipam.Older(&a.request, &b.request) }

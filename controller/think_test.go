@@ -98,7 +98,7 @@ func TestChangeOf(t *testing.T) {
 }
 
 func sameChange(a, b *change) bool {
-	return a == nil && b == nil || a != nil && b != nil && slices.Equal(a.addrs, b.addrs) && a.allocated == b.allocated
+	return a == nil && b == nil || a != nil && b != nil && slices.Equal(a.addrs, b.addrs) && a.allocated == b.allocated && a.cleanup == b.cleanup
 }
 
 // written applies a change as the API server does.

@@ -79,6 +79,7 @@ type writer struct {
 	count  func(kind string, err error)
 
 	first, again *semaphore.Weighted
+	finalizer    finalizer
 
 	mu       sync.Mutex
 	attempts map[types.UID]attempt
@@ -197,15 +198,14 @@ func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c
 		return nil, errUnsent
 	}
 	defer lane.Release(1)
-	annotation := any(c.pools)
-	if c.pools == "" {
-		annotation = nil
+	annotations := map[string]any{v1beta1.AnnotationPool: nil}
+	if c.pools != "" {
+		annotations[v1beta1.AnnotationPool] = c.pools
 	}
+	metadata := map[string]any{"resourceVersion": svc.ResourceVersion, "annotations": annotations}
+	w.finalizer.patch(svc, c.cleanup, metadata, annotations)
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{
-			"resourceVersion": svc.ResourceVersion,
-			"annotations":     map[string]any{v1beta1.AnnotationPool: annotation},
-		},
+		"metadata": metadata,
 		"status": map[string]any{
 			"loadBalancer": map[string]any{"ingress": c.ingress},
 			"conditions":   c.conditions,

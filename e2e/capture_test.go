@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // capture is what a host hears of ARP and NDP during a story.
@@ -55,10 +53,8 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: record HOST")
 	}
-	r, err := lab.Open(s.rack)
-	ts.Check(err)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := r.Command(ctx, args[0], "tcpdump", "--immediate-mode", "-lneq", "-i", "eth0", "arp or (icmp6 and ip6[40] == 136)")
+	cmd := onHost(ctx, s, args[0], "tcpdump", "--immediate-mode", "-lneq", "-i", "eth0", "arp or (icmp6 and ip6[40] == 136)")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	diagnosis, err := cmd.StderrPipe()

@@ -87,7 +87,7 @@ func runPage(t *testing.T, rack string, p page) {
 			if t.Failed() {
 				tellState(t, rack)
 			}
-			tidy(t, rack, namespace)
+			tidy(t, rackStage(rack), namespace)
 		})
 	}
 	r.settle(t, p, namespace)

@@ -123,7 +123,7 @@ func TestPrometheusUnderstandsThePrograms(t *testing.T) {
 	if _, err := kubectl(t, rack, "", "create", "namespace", "seen"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tidy(t, rack, "seen") })
+	t.Cleanup(func() { tidy(t, rackStage(rack), "seen") })
 	for _, sample := range []string{"layer2", "bgp"} {
 		if _, err := kubectl(t, rack, "", "apply", "-f", "../config/samples/"+sample+".yaml"); err != nil {
 			t.Fatal(err)

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // press is a client that connects to an address all the time.
@@ -27,13 +25,12 @@ func (s *story) press(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || s.pressing != nil {
 		ts.Fatalf("usage: press HOST ADDRESS:PORT, until pressed")
 	}
-	r, err := lab.Open(s.rack)
-	ts.Check(err)
 	ctx, stop := context.WithCancel(context.Background())
-	forget := r.Command(ctx, args[0], "sh", "-c", "while sleep 0.2; do ip neigh flush dev eth0 nud reachable nud stale nud delay nud probe; done")
+	forget := onHost(ctx, s, args[0], "sh", "-c", "while sleep 0.2; do ip neigh flush dev eth0 nud reachable nud stale nud delay nud probe; done")
 	ts.Check(forget.Start())
 	p := &press{forget: func() { stop(); _ = forget.Wait() }} // it was killed
-	p.probe = exec.Command(programPath("rack"), "probe", "--name", s.rack, "--for", "10m", "--every", "5ms", "--timeout", "4s", args[0], args[1])
+	probe := s.line("probe", "--for", "10m", "--every", "5ms", "--timeout", "4s", args[0], args[1])
+	p.probe = exec.Command(probe[0], probe[1:]...)
 	p.probe.Stdout, p.probe.Stderr = &p.out, &p.out
 	ts.Check(p.probe.Start())
 	s.pressing = p

@@ -18,8 +18,9 @@ import (
 //
 //	kubectl ARGS…             the real kubectl, in the story's namespace
 //	steelyard ARGS…           the plugin kubectl-steelyard, in the story's namespace
-//	rack ARGS…                bin/rack, on the story's rack: cut, join, kill, start
-//	on HOST COMMAND…          run a command on a host of the rack
+//	rack ARGS…                what bin/rack does with the story's rack: cut, join, kill, start; kind's
+//	                          cluster can be cut and joined
+//	on HOST COMMAND…          run a command on a host
 //	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
 //	says [SERVICE]            a line for each Service, or for one: name, addresses, reason, message
 //	events OBJECT             a line for each event of an object: reason, message, count if repeated;
@@ -41,10 +42,11 @@ import (
 // With "!" in front, kubectl, steelyard, rack, on, curl, says and events must fail, and eventually waits
 // for output that does not match, or for a failure.
 type story struct {
-	rack, namespace string
-	heard           *capture // by record; nil before
-	pressing        *press   // by press; nil before
-	traffic         []*exec.Cmd
+	stage
+	namespace string
+	heard     *capture // by record; nil before
+	pressing  *press   // by press; nil before
+	traffic   []*exec.Cmd
 }
 
 // patience is how long eventually waits unless told otherwise. It is long
@@ -69,25 +71,30 @@ func (s *story) commands() map[string]command {
 // check runs a command and fails the story if it ends otherwise than wanted.
 // Its output is what stdout and stderr look at.
 func (s *story) check(ts *testscript.TestScript, neg bool, command []string) {
-	err := ts.Exec(programPath("rack"), s.arguments(ts, command)...)
-	if err != nil && !neg {
-		ts.Fatalf("%s: %v", strings.Join(command, " "), err)
+	o := s.look(ts, command)
+	fmt.Fprint(ts.Stdout(), o.stdout)
+	fmt.Fprint(ts.Stderr(), o.stderr)
+	for _, heard := range [][2]string{{"stdout", o.stdout}, {"stderr", o.stderr}} {
+		if heard[1] != "" {
+			ts.Logf("[%s]\n%s", heard[0], heard[1])
+		}
 	}
-	if err == nil && neg {
+	if o.err != nil && !neg {
+		ts.Fatalf("%s: %v", strings.Join(command, " "), o.err)
+	}
+	if o.err == nil && neg {
 		ts.Fatalf("%s: succeeded, and should not", strings.Join(command, " "))
 	}
 }
 
-// arguments turns a command of a story into arguments of bin/rack.
+// arguments turns a command of a story into a command line.
 func (s *story) arguments(ts *testscript.TestScript, command []string) []string {
 	args := command[1:]
-	name := []string{"--name", s.rack}
 	switch {
 	case command[0] == "kubectl":
-		return slices.Concat([]string{"kubectl"}, name, []string{"--namespace", s.namespace}, args)
+		return s.line("kubectl", slices.Concat([]string{"--namespace", s.namespace}, args)...)
 	case command[0] == "steelyard":
-		plugin := slices.Concat([]string{programPath("kubectl-steelyard")}, args, []string{"--namespace", s.namespace})
-		return s.arguments(ts, slices.Concat([]string{"on", "control"}, plugin))
+		return s.line("steelyard", slices.Concat(args, []string{"--namespace", s.namespace})...)
 	case command[0] == "says" && len(args) < 2:
 		fields := `{range .items[*]}{.metadata.name} {.status.loadBalancer.ingress[*].ip} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].reason} {.status.conditions[?(@.type=="steelyard.dev/Allocated")].message}{"\n"}{end}`
 		get := []string{"kubectl", "get", "services", "-o", "jsonpath=" + fields}
@@ -103,14 +110,25 @@ func (s *story) arguments(ts *testscript.TestScript, command []string) []string 
 		}
 		return s.arguments(ts, append(get, "involvedObject.name="+args[0]))
 	case command[0] == "rack" && len(args) > 0:
-		return slices.Concat(args[:1], name, args[1:])
+		return s.line(args[0], slices.Clone(args[1:])...)
 	case command[0] == "on" && len(args) > 1:
-		return slices.Concat([]string{"exec"}, name, []string{args[0], "--"}, args[1:])
+		return s.line("exec", slices.Concat([]string{args[0], "--"}, args[1:])...)
 	case command[0] == "curl" && len(args) == 3:
-		return slices.Concat([]string{"exec"}, name, []string{args[0], "--", "curl", "-gsS", "--max-time", "2", "http://" + args[1] + args[2]})
+		return s.line("exec", args[0], "--", "curl", "-gsS", "--max-time", "2", "http://"+args[1]+args[2])
 	}
 	ts.Fatalf("unknown command, or arguments missing: %q", command)
 	return nil
+}
+
+// rack is the story's rack, for what only a rack can do.
+func (s *story) rack(ts *testscript.TestScript) *lab.Rack {
+	name, ok := s.stage.(rackStage)
+	if !ok {
+		ts.Fatalf("only a rack can do that")
+	}
+	r, err := lab.Open(string(name))
+	ts.Check(err)
+	return r
 }
 
 // outcome is how one run of a command ended.
@@ -125,12 +143,13 @@ func (o outcome) String() string {
 
 // look runs a command without a trace in the story's log.
 func (s *story) look(ts *testscript.TestScript, command []string) outcome {
-	cmd := exec.Command(programPath("rack"), s.arguments(ts, command)...)
+	line := s.arguments(ts, command)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	return outcome{stdout.String(), stderr.String(), err}
+	return outcome{s.told(stdout.String()), s.told(stderr.String()), err}
 }
 
 // until looks again and again until what it sees is good, and returns that.
@@ -211,8 +230,7 @@ func (s *story) active(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: active VAR")
 	}
-	r, err := lab.Open(s.rack)
-	ts.Check(err)
+	r := s.rack(ts)
 	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		name, err := r.ActiveController(context.Background())
 		if err == nil {

@@ -66,32 +66,33 @@ func (d description) name() string {
 	return name
 }
 
-// descriptionsOf returns the racks that a story runs on, one for each of the
-// lines that it starts with.
-func descriptionsOf(t *testing.T, story string) []description {
+// descriptionsOf returns where a story is told, one stage for each of the lines
+// that it starts with: a rack, or "# kind" for the cluster of bin/kind-rack.
+func descriptionsOf(t *testing.T, story string) (racks []description, kind bool) {
 	t.Helper()
 	text, err := os.ReadFile(story)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []description
 	for line := range strings.SplitSeq(string(text), "\n") {
-		d, ok := strings.CutPrefix(line, "# rack:")
-		if !ok {
+		d, rack := strings.CutPrefix(line, "# rack:")
+		kind = kind || line == "# kind"
+		if rack {
+			racks = append(racks, description(strings.TrimSpace(d)))
+		} else if line != "# kind" {
 			break
 		}
-		out = append(out, description(strings.TrimSpace(d)))
 	}
-	if len(out) == 0 {
-		t.Fatalf("%s: the first line must describe the rack, as in %q", story, "# rack: --router bird --proxy nftables")
+	if len(racks) == 0 && !kind {
+		t.Fatalf("%s: the first line must describe the rack, as in %q, or be %q", story, "# rack: --router bird --proxy nftables", "# kind")
 	}
-	return out
+	return racks, kind
 }
 
 // lanes is how many racks are busy at a time. Stories mostly wait, for
 // something to be noticed or to be sure that nothing happens: one rack leaves
 // most of two cores unused.
-var lanes = make(chan struct{}, 3)
+var lanes = make(chan struct{}, 4)
 
 // inLane has the test wait for a lane, which is free again when the test, and
 // the rack that it started, have ended.
@@ -112,7 +113,8 @@ func TestStories(t *testing.T) {
 	byRack := map[description][]string{}
 	var order []description
 	for _, s := range stories {
-		for _, d := range descriptionsOf(t, s) {
+		racks, _ := descriptionsOf(t, s)
+		for _, d := range racks {
 			if byRack[d] == nil {
 				order = append(order, d)
 			}
@@ -127,7 +129,7 @@ func TestStories(t *testing.T) {
 				rack := startRack(t, fmt.Sprintf("%s%d", d.name(), part+1), d)
 				for _, s := range told {
 					name := strings.TrimSuffix(filepath.Base(s), ".txtar")
-					t.Run(name, func(t *testing.T) { runStory(t, rack, s, name) })
+					t.Run(name, func(t *testing.T) { runStory(t, rackStage(rack), s, name) })
 				}
 			})
 		}
@@ -136,7 +138,7 @@ func TestStories(t *testing.T) {
 
 // storiesOfARack is how many stories are told one after the other, at most: the
 // longest chain decides when all are done.
-const storiesOfARack = 12
+const storiesOfARack = 7
 
 // sharedRack returns the name of a rack of the usual kind.
 func sharedRack(t *testing.T) string { return rackFor(t, "--router bird --proxy nftables") }
@@ -234,7 +236,12 @@ func run(t *testing.T, stdin []byte, program string, args ...string) string {
 // standard error.
 func kubectl(t *testing.T, rack, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(programPath("rack"), append([]string{"kubectl", "--name", rack}, args...)...)
+	return kubectlOn(rackStage(rack), stdin, args...)
+}
+
+func kubectlOn(on stage, stdin string, args ...string) (string, error) {
+	line := on.line("kubectl", args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -246,38 +253,45 @@ func kubectl(t *testing.T, rack, stdin string, args ...string) (string, error) {
 
 // runStory runs one story in a namespace of its own, and puts the rack in
 // order afterwards.
-func runStory(t *testing.T, rack, file, name string) {
+func runStory(t *testing.T, on stage, file, name string) {
 	namespace := "story-" + strings.ReplaceAll(name, "_", "-")
-	if _, err := kubectl(t, rack, "", "create", "namespace", namespace); err != nil {
+	if _, err := kubectlOn(on, "", "create", "namespace", namespace); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			tellState(t, rack)
+			on.tell(t)
 		}
-		tidy(t, rack, namespace)
+		tidy(t, on, namespace)
 	})
-	s := &story{rack: rack, namespace: namespace}
+	s := &story{stage: on, namespace: namespace}
 	testscript.Run(t, testscript.Params{
 		Files: []string{file},
 		Setup: func(e *testscript.Env) error {
 			config, err := filepath.Abs("../config")
-			// "rack build" finds there what is built already.
-			e.Vars = append(e.Vars, "CONFIG="+config, "RACK="+rack, "HOME="+os.Getenv("HOME"))
-			return err
+			e.Vars = append(e.Vars, "CONFIG="+config)
+			if rack, ok := on.(rackStage); ok {
+				e.Vars = append(e.Vars, "RACK="+string(rack))
+			}
+			return errors.Join(err, rewrite(on, e.WorkDir))
 		},
 		Cmds: s.commands(),
 	})
 }
 
-// tellState shows what the objects say when a story has failed.
-func tellState(t *testing.T, rack string) {
-	for _, args := range [][]string{
+// telling are the questions whose answers tell how a cluster is.
+func telling() [][]string {
+	return [][]string{
 		{"get", "services,pods,endpointslices", "-A", "-o", "wide"},
 		{"get", "steelyard", "-o", "wide"},
 		{"get", "leases", "-n", "steelyard-system", "-o", "wide"},
 		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-	} {
+	}
+}
+
+// tellState shows what the objects say when a story has failed.
+func tellState(t *testing.T, rack string) {
+	for _, args := range telling() {
 		out, err := kubectl(t, rack, "", args...)
 		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -288,20 +302,16 @@ func tellState(t *testing.T, rack string) {
 }
 
 // tidy removes what a story left: its objects, pulled cables, dead programs.
-func tidy(t *testing.T, rack, namespace string) {
+func tidy(t *testing.T, on stage, namespace string) {
 	if *keep && t.Failed() {
 		return
 	}
-	r, err := lab.Open(rack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	repair(t, r)
+	on.repair(t)
 	// What the next story could meet goes first; the namespace may take its time.
-	_, err0 := kubectl(t, rack, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
-	_, err1 := kubectl(t, rack, "", "delete", "namespace", namespace, "--wait=false")
-	_, err2 := kubectl(t, rack, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=30s")
-	_, err3 := kubectl(t, rack, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
+	_, err0 := kubectlOn(on, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
+	_, err1 := kubectlOn(on, "", "delete", "namespace", namespace, "--wait=false")
+	_, err2 := kubectlOn(on, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all", "--timeout=30s")
+	_, err3 := kubectlOn(on, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := errors.Join(err0, err1, err2, err3); err != nil {
 		t.Error(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // begin opens connections, one each 20 ms, until answered. The first SYN must be
@@ -18,8 +16,8 @@ func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: traffic HOST ADDRESS:PORT")
 	}
-	probe := []string{"probe", "--for", "10m", "--every", "20ms", "--timeout", "900ms"}
-	cmd := exec.Command(programPath("rack"), s.arguments(ts, append([]string{"rack"}, append(probe, args...)...))...)
+	probe := s.line("probe", append([]string{"--for", "10m", "--every", "20ms", "--timeout", "900ms"}, args...)...)
+	cmd := exec.Command(probe[0], probe[1:]...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	ts.Check(cmd.Start())
@@ -61,8 +59,7 @@ func (s *story) upgrade(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	away, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	r, err := lab.Open(s.rack)
-	ts.Check(err)
+	r := s.rack(ts)
 	for _, h := range r.Hosts() {
 		if h.Node == 0 {
 			continue

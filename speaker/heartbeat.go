@@ -10,8 +10,11 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -88,6 +91,24 @@ func (h *heartbeat) gone() map[string]bool {
 	return nil
 }
 
+// idle reports whether an event is no reason to think anew: what same says, and
+// what becomes of the endpoints of a Service that is announced wherever they are.
+// When that changes, or the Service comes, the Service's own event is a reason.
+func idle(services toolscache.Store) func(before, after client.Object) bool {
+	return func(before, after client.Object) bool {
+		slice, ok := after.(*discoveryv1.EndpointSlice)
+		if !ok {
+			slice, ok = before.(*discoveryv1.EndpointSlice)
+		}
+		if !ok {
+			return same(before, after)
+		}
+		o, there, err := services.GetByKey(intent.ServiceOf(slice).String())
+		svc, _ := o.(*corev1.Service)
+		return err == nil && (!there || svc != nil && !intent.Local(svc)) || same(before, after)
+	}
+}
+
 // same reports whether an update is no reason to think anew: a renewal of a
 // Lease, which comes all the time, or the status of what only its spec and its
 // labels matter of.
@@ -99,6 +120,9 @@ func same(before, after client.Object) bool {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)
 		return ok && intent.LeaseHolder(a) == intent.LeaseHolder(b)
+	case *discoveryv1.EndpointSlice: // of which the cache has only what matters
+		b, ok := before.(*discoveryv1.EndpointSlice)
+		return ok && equality.Semantic.DeepEqual(a.Endpoints, b.Endpoints) && maps.Equal(a.Labels, b.Labels)
 	case *v1beta1.L2Claim:
 		b, ok := before.(*v1beta1.L2Claim)
 		return ok && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)

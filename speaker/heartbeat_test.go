@@ -11,7 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -123,6 +127,40 @@ func TestSame(t *testing.T) {
 	}
 	if same(pool, labelled) || same(pool, edited) {
 		t.Error("other labels, and another spec, must start a pass")
+	}
+}
+
+func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
+	services := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
+	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{"local": corev1.ServiceExternalTrafficPolicyLocal, "cluster": corev1.ServiceExternalTrafficPolicyCluster} {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}}
+		if err := services.Add(svc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slice := func(of, node string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: of}},
+			Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
+		}
+	}
+	for _, c := range []struct {
+		name          string
+		before, after client.Object
+		idle          bool
+	}{
+		{"an endpoint of a Local Service moves", slice("local", "a"), slice("local", "b"), false},
+		{"a Local Service's endpoints come", nil, slice("local", "a"), false},
+		{"a Local Service's endpoints go", slice("local", "a"), nil, false},
+		{"nothing of note changes", slice("local", "a"), slice("local", "a"), true},
+		{"an endpoint of another Service moves", slice("cluster", "a"), slice("cluster", "b"), true},
+		{"an endpoint of what is no load balancer comes", nil, slice("web", "a"), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := idle(services)(c.before, c.after); got != c.idle {
+				t.Errorf("idle is %v", got)
+			}
+		})
 	}
 }
 

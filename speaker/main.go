@@ -23,6 +23,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -53,6 +54,7 @@ type options struct {
 	metrics   string
 	probes    string
 	debug     string
+	pprof     string
 	heartbeat time.Duration
 	ignore    string
 	defend    bool
@@ -76,6 +78,7 @@ func main() {
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
+	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
@@ -185,8 +188,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	claims := new(cluster.Overlay[*v1beta1.L2Claim])
+	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
 	witness := network.NewWitness(logger)
@@ -195,13 +197,16 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	forwards := newForwarding(o, tells.Tell, logger)
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
-		reader: mgr.GetClient(), cache: mgr.GetCache(), log: logger, options: o,
+		reader: mgr.GetClient(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
 		taken: map[netip.Addr]takeover{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
+	}
+	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
+		return err
 	}
 	rep := &reporter{
 		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
@@ -215,8 +220,9 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Think:   r.reconcile,
 		Log:     logger,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    same,
-		Rest:    cluster.Share(10),
+		Skip:    idle(r.services),
+		Rest:    cluster.Share(5),
+		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
 		Urgent:  group.Changed(),
 	}
@@ -237,6 +243,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		}
 	}
 	return nil
+}
+
+// stores returns where the cache keeps what there may be very many of.
+func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.Store, err error) {
+	if services, err = cluster.Store(ctx, c, &corev1.Service{}, cache.BlockUntilSynced(false)); err == nil {
+		endpoints, err = cluster.Store(ctx, c, &discoveryv1.EndpointSlice{}, cache.BlockUntilSynced(false))
+	}
+	return services, endpoints, err
 }
 
 // expose lets others look at what the speaker is and does.
@@ -279,6 +293,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 		Cache:                  cluster.CacheOptions(o.namespace, new(words).drop),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
+		PprofBindAddress:       o.pprof,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -26,7 +26,8 @@ import (
 type reconciler struct {
 	options
 	reader    client.Reader
-	cache     cache.Cache
+	services  toolscache.Store // of the cache, as endpoints is
+	endpoints toolscache.Store
 	log       *slog.Logger
 	claims    *cluster.Overlay[*v1beta1.L2Claim]
 	beat      *heartbeat

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,9 +39,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	}
 	config := intent.Parse(objects)
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
-	if s.Services, s.departs, err = r.services(ctx, config); err != nil {
-		return s, err
-	}
+	s.Services, s.departs = r.announceable(config)
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
@@ -55,29 +54,24 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	return s, nil
 }
 
-// services returns the Services with addresses, and when to look at them again if
+// announceable returns the Services with addresses, and when to look at them again if
 // nothing happens before; 0: never.
-func (r *reconciler) services(ctx context.Context, config intent.Config) (out []announce.Service, again time.Duration, err error) {
-	services, err := cluster.Services(ctx, r.cache)
-	if err != nil {
-		return nil, 0, err
+func (r *reconciler) announceable(config intent.Config) (_ []announce.Service, again time.Duration) {
+	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
+		return !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0
+	})
+	var of map[ipam.Key][]*discoveryv1.EndpointSlice
+	if slices.ContainsFunc(services, intent.Local) { // the others' are not asked for
+		of = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints))
 	}
-	var endpoints discoveryv1.EndpointSliceList
-	if err := cluster.List(ctx, r.reader, &endpoints); err != nil {
-		return nil, 0, err
-	}
-	of := intent.ByService(endpoints.Items)
-	here := map[ipam.Key]spot{}
+	here := make(map[ipam.Key]spot, len(services))
+	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
-		if !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0 {
-			continue
-		}
-		key := intent.KeyOf(svc)
-		announced := config.Announced(svc, of[key])
-		here[key] = spot{ready: true, serving: true} // kube-proxy sends elsewhere, too
+		announced := config.Announced(svc, of[intent.KeyOf(svc)])
+		here[announced.Key] = spot{ready: true, serving: true} // kube-proxy sends elsewhere, too
 		if announced.Local {
-			ready, serving := intent.EndpointsOn(r.node, of[key])
-			here[key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}
+			ready, serving := intent.EndpointsOn(r.node, of[announced.Key])
+			here[announced.Key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}
 		}
 		out = append(out, announced)
 	}
@@ -85,7 +79,7 @@ func (r *reconciler) services(ctx context.Context, config intent.Config) (out []
 	for i := range out {
 		out[i].Turn = turns[out[i].Key]
 	}
-	return out, again, nil
+	return out, again
 }
 
 // nodes enters every Node, and the MACs of their links; what its links can do

@@ -74,12 +74,8 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Here, Where []bool
 		About       corev1.ObjectReference
 	}{Announced: intent.Config{}.Announced(svc, endpoints), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: cluster.About(svc)}
-	var items []discoveryv1.EndpointSlice
-	for _, s := range endpoints {
-		items = append(items, *s)
-	}
 	for node := range 3 {
-		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), intent.ByService(items)[intent.KeyOf(svc)])
+		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), intent.ByService(endpoints)[intent.KeyOf(svc)])
 		out.Here, out.Where = append(out.Here, ready), append(out.Where, serving)
 	}
 	return out

@@ -1,6 +1,6 @@
 package v1beta1
 
-// Annotations on a Service. The first three are requests; the last is written
+// Annotations on a Service. The first three are requests; the others are written
 // by the controller.
 const (
 	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
@@ -14,7 +14,15 @@ const (
 	// AnnotationPool names the pool (or, comma-separated in the order of the
 	// addresses, the pools) that the Service's addresses come from.
 	AnnotationPool = Group + "/ip-allocated-from-pool"
+	// AnnotationFinalizer says, by being there, that FinalizerCleanup on the
+	// Service is the controller's own, which takes both away together.
+	AnnotationFinalizer = Group + "/cleanup-finalizer"
 )
+
+// FinalizerCleanup on a Service makes its deletion wait until its load balancer
+// has been taken away. It is a well-known finalizer of Kubernetes, and may be that of
+// another load balancer.
+const FinalizerCleanup = "service.kubernetes.io/load-balancer-cleanup"
 
 // LabelExcludeNode on a Node keeps it from announcing anything. Its value does
 // not matter. It is a well-known label of Kubernetes.

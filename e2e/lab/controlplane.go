@@ -41,9 +41,10 @@ func (r *Rack) apiProcesses() []hosts.Process {
 		"--client-ca-file", r.path("ca.crt"), "--token-auth-file", r.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", r.path("serviceaccounts.key"), "--service-account-signing-key-file", r.path("serviceaccounts.key"),
+		"--kubelet-client-certificate", r.path("server.crt"), "--kubelet-client-key", r.path("server.key"),
+		"--kubelet-preferred-address-types", "InternalIP",
 		"--service-cluster-ip-range", servicesV4 + "," + servicesV6,
-		// Room for 12,000 NodePorts, all below the ephemeral ports.
-		"--service-node-port-range", "20000-32767",
+		"--service-node-port-range", r.NodePorts,
 		"--allow-privileged", "--profiling=false", "--enable-priority-and-fairness=false",
 		"--max-requests-inflight", "0", "--max-mutating-requests-inflight", "0",
 		// Its taint on a new Node would wait for the node lifecycle controller, which a rack does not run.
@@ -122,6 +123,7 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	return kubelet.Run(ctx, kubelet.Config{
 		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"), Programs: images,
 		Server: netip.AddrPortFrom(netip.MustParsePrefix(servicesV4).Addr().Next(), 443), CA: r.path("ca.crt"),
+		Certificate: r.path("server.crt"), Key: r.path("server.key"),
 	})
 }
 

@@ -51,6 +51,9 @@ type Options struct {
 	// Relay puts a process between the controllers and the API server that can
 	// slow down what passes between them: see Delay.
 	Relay bool `json:"relay"`
+	// NodePorts is the range of the API server's NodePorts; empty means
+	// 20000-32767: room for 12,000, all below the ephemeral ports.
+	NodePorts string `json:"nodePorts,omitempty"`
 	// ControllerFlags are added to each replica's command line.
 	ControllerFlags []string `json:"controllerFlags,omitempty"`
 	// SpeakerFlags are added to each speaker's.
@@ -88,6 +91,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Controllers == 0 {
 		o.Controllers = 1
+	}
+	if o.NodePorts == "" {
+		o.NodePorts = "20000-32767"
 	}
 	switch {
 	case !rackName.MatchString(o.Name):
@@ -160,6 +166,20 @@ func BuildImage(ctx context.Context, image string, progress io.Writer) (string, 
 		return "", err
 	}
 	return filepath.Join(dir, programs.ImageName(image)), nil
+}
+
+// BuildTests builds Kubernetes' own tests, and returns the folder of e2e.test and
+// kubectl. Lines about it go to progress.
+func BuildTests(ctx context.Context, progress io.Writer) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
+	if _, err := programs.Kubernetes().Build(ctx, filepath.Join(root, "e2e"), say); err != nil {
+		return "", err
+	}
+	return programs.Tests().Build(ctx, filepath.Join(root, "e2e"), say)
 }
 
 // build brings up everything on a claimed name.

@@ -52,8 +52,9 @@ func (r *Rack) writeIdentities() error {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "control"},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
+		KeyUsage:    x509.KeyUsageDigitalSignature, // the API server shows it to the kubelet, too
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
 		IPAddresses: []net.IP{ // crypto/x509 knows no netip
 			net.ParseIP("127.0.0.1"), net.ParseIP("192.0.2.3"), net.ParseIP("2001:db8:2::3"),
 			net.ParseIP("10.96.0.1"), net.ParseIP("fd00:10:96::1"),

@@ -154,6 +154,10 @@ func (o Options) frrConfig() string {
 	return b.String()
 }
 
+// FRR is the configuration, in one file, of an FRR that plays the router of a
+// rack with so many nodes.
+func FRR(nodes int) string { return Options{Nodes: nodes}.frrConfig() + frrBFD }
+
 // Peers returns the two BGPPeer objects that make the nodes call this router.
 func (o Options) Peers() string {
 	var b strings.Builder

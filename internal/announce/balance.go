@@ -2,7 +2,6 @@ package announce
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 )
@@ -20,22 +19,13 @@ type Holding struct {
 // it can be moved and will stay, by address.
 func (s Snapshot) Holdings() []Holding {
 	s = s.sorted()
-	uses, held := s.uses(), s.held()
 	var out []Holding
-	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
-		h := Holding{Addr: addr, Node: s.owner(addr, uses[addr], held[addr].Node)}
-		top := -1
-		for i := range s.Nodes {
-			n := &s.Nodes[i]
-			weight, ok := standingOf(uses[addr], n)
-			if !ok || weight < top {
-				continue
-			}
-			if weight > top {
-				top, h.May = weight, nil
-			}
-			h.May = append(h.May, n.Name)
-		}
+	for uses := s.uses(); len(uses) > 0; {
+		sharing := first(uses)
+		uses = uses[len(sharing):]
+		addr := sharing[0].addr
+		held, _ := s.held(addr)
+		h := Holding{Addr: addr, Node: s.owner(addr, sharing, held.Node), May: s.preferred(sharing)}
 		if h.Node != "" {
 			out = append(out, h)
 		}

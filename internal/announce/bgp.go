@@ -32,50 +32,99 @@ func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
 	return held, shadowed
 }
 
-// offers are the advertisements of each prefix, by their places in the order of
-// names.
-type offers map[netip.Prefix][]int
+// offer is a prefix that an advertisement announces, by its place in the order
+// of names.
+type offer struct {
+	prefix netip.Prefix
+	by     int
+}
+
+func (o offer) compare(p offer) int {
+	return cmp.Or(ComparePrefix(o.prefix, p.prefix), cmp.Compare(o.by, p.by))
+}
 
 // bgp decides the routes that s.Self offers to each of its peers, and enters
-// them. It returns where advertisements contradict each other.
-func (s Snapshot) bgp(peerings []Peering, verdicts map[Key]Verdict) []Conflict {
+// them. It returns what it offers for each Service, or why nothing, and where
+// advertisements contradict each other.
+func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	self := *s.self()
 	leaving := s.Leaving && self.Excluded != ""
 	if leaving {
 		self.Excluded = ""
 	}
-	all := make([]offers, len(peerings))
-	for i := range all {
-		all[i] = offers{}
+	heard := make([]bool, len(s.BGP)) // by some peer
+	for i := range s.BGP {
+		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].tells)
 	}
+	var all []offer
+	offered = make([]Reason, len(s.Services))
 	for i := range s.Services {
 		svc := &s.Services[i]
-		best := AddressOutsidePools
+		offered[i] = AddressOutsidePools
 		for _, a := range svc.Addrs {
-			best = furthest(best, s.offer(&self, svc, a, peerings, all))
+			var best Reason
+			best, all = s.offer(&self, svc, a, heard, all)
+			offered[i] = furthest(offered[i], best)
 		}
-		v := verdicts[svc.Key]
-		v.BGP = best
-		verdicts[svc.Key] = v
 	}
+	slices.SortFunc(all, offer.compare)
+	all = slices.Compact(all)
 	conflicts := map[Conflict]bool{}
-	for i := range peerings {
-		for _, prefix := range slices.SortedFunc(maps.Keys(all[i]), comparePrefix) {
-			route := s.merge(prefix, all[i][prefix], conflicts)
-			route.Leaving = leaving
-			peerings[i].Routes = append(peerings[i].Routes, route)
+	made := map[string][]Route{} // by who tells it: peers that hear the same share a list
+	for i, p := range peerings {
+		who := s.teller(p)
+		routes, known := made[who]
+		if !known {
+			routes = s.routes(all, who, leaving, conflicts)
+			made[who] = routes
 		}
+		peerings[i].Routes = routes
 	}
-	return slices.SortedFunc(maps.Keys(conflicts), func(a, b Conflict) int {
+	return offered, slices.SortedFunc(maps.Keys(conflicts), func(a, b Conflict) int {
 		return cmp.Or(cmp.Compare(a.Loser, b.Loser), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Winner, b.Winner))
 	})
 }
 
-// offer enters the routes for one address, and returns Announced or why there
+// tells reports whether the advertisement is for a peer.
+func (ad *BGPAdvertisement) tells(p Peering) bool { return ad.Peers == nil || ad.Peers[p.Peer.Name] }
+
+// teller says for each advertisement whether it is for a peer: 1, or 0.
+func (s Snapshot) teller(p Peering) string {
+	who := make([]byte, len(s.BGP))
+	for i := range s.BGP {
+		who[i] = '0'
+		if s.BGP[i].tells(p) {
+			who[i] = '1'
+		}
+	}
+	return string(who)
+}
+
+// routes makes routes of the offers of those advertisements that tell.
+func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Conflict]bool) []Route {
+	var out []Route
+	var by []int // who offers the prefix that comes next
+	for i, o := range all {
+		if who[o.by] == '1' {
+			by = append(by, o.by)
+		}
+		if last := i == len(all)-1; len(by) > 0 && (last || all[i+1].prefix != o.prefix) {
+			if out == nil {
+				out = make([]Route, 0, len(all)-i)
+			}
+			route := s.merge(o.prefix, by, conflicts)
+			route.Leaving = leaving
+			out, by = append(out, route), by[:0]
+		}
+	}
+	return out
+}
+
+// offer enters the prefixes for one address, and returns Announced or why there
 // are none.
-func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering, all []offers) Reason {
+func (s Snapshot) offer(self *Node, svc *Service, a Address, heard []bool, all []offer) (Reason, []offer) {
 	if a.Pool == "" {
-		return AddressOutsidePools
+		return AddressOutsidePools, all
 	}
 	best := NotAdvertised
 	for i := range s.BGP {
@@ -88,17 +137,11 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, peerings []Peering,
 			continue
 		}
 		best = furthest(best, NoPeer)
-		for j, p := range peerings {
-			if ad.Peers == nil || ad.Peers[p.Peer.Name] {
-				prefix := ad.prefix(a.Addr)
-				if at, there := slices.BinarySearch(all[j][prefix], i); !there {
-					all[j][prefix] = slices.Insert(all[j][prefix], at, i)
-				}
-				best = Announced
-			}
+		if heard[i] {
+			all, best = append(all, offer{ad.prefix(a.Addr), i}), Announced
 		}
 	}
-	return best
+	return best, all
 }
 
 // silent runs the checks on node n; empty: it may announce.
@@ -200,6 +243,7 @@ func union[T comparable](a, b []T, compare func(a, b T) int) []T {
 	return slices.Compact(out)
 }
 
-func comparePrefix(a, b netip.Prefix) int {
+// ComparePrefix orders prefixes by address, then by length, as Peering.Routes are.
+func ComparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

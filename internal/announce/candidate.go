@@ -37,19 +37,19 @@ const (
 // with Decide. Without a Service that has the address there are none.
 func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	s = s.sorted()
-	uses := s.uses()[addr]
+	uses := slices.DeleteFunc(s.uses(), func(u use) bool { return u.addr != addr })
 	if len(uses) == 0 {
 		return nil
 	}
 	if advertised := slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return len(u.ads) == 0 }); len(advertised) > 0 {
 		uses = advertised // the others take no part
 	}
-	held := s.held()[addr].Node
-	owner := s.owner(addr, uses, held)
+	held, _ := s.held(addr)
+	owner := s.owner(addr, uses, held.Node)
 	out := make([]Candidate, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held, Service: uses[0].svc.Key}
+		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held.Node, Service: uses[0].svc.Key}
 		told := uses // those that the links are looked at for
 		for i, u := range uses {
 			c.Weight += u.weight(n)
@@ -70,11 +70,8 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 
 // standing says whether a link of n serves any of uses.
 func standing(uses []use, n *Node, l Link) LinkReason {
-	selected := func(u use) bool {
-		return slices.ContainsFunc(u.selecting(n), func(ad *L2Advertisement) bool { return ad.Links.Match(l.Name) })
-	}
 	switch {
-	case !slices.ContainsFunc(uses, selected):
+	case !slices.ContainsFunc(uses, func(u use) bool { return u.selected(n, l) }):
 		return LinkNotSelected
 	case !slices.ContainsFunc(uses, func(u use) bool { return u.announcedOn(n, l) }):
 		return LinkNotInSubnet

@@ -69,7 +69,7 @@ func TestCandidatesAgreeWithDecide(t *testing.T) {
 			for _, c := range s.Candidates(a) {
 				said, sharers := map[announce.Reason]bool{}, 0
 				for _, v := range plans[c.Node].Verdicts {
-					if o := v.Of(a); o.Addr.IsValid() {
+					if o := v.Of(a); o.Reason != "" {
 						said[o.Reason] = true
 						sharers++
 						if (o.Owner == c.Node) != (c.Reason == announce.Announced) {

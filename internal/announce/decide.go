@@ -158,15 +158,15 @@ type Conflict struct{ Loser, Winner, Field string }
 
 // Verdict says, for one Service, what this node announces and why nothing else.
 type Verdict struct {
-	Layer2 []Ownership // of each of its addresses, by address
+	Layer2 []Ownership // of each of its addresses; sorted by address
 	BGP    Reason      // Announced, or why this node offers no route
 }
 
-// Of returns who answers for an address of the Service; the zero Ownership if it
-// has no such address.
-func (v Verdict) Of(addr netip.Addr) Ownership {
+// Of returns what is said of one of the Service's addresses; the zero Ownership
+// if it is none of them.
+func (v Verdict) Of(a netip.Addr) Ownership {
 	for _, o := range v.Layer2 {
-		if o.Addr == addr {
+		if o.Addr == a {
 			return o
 		}
 	}
@@ -203,20 +203,23 @@ const (
 // equal plans; and on one snapshot no two nodes claim the same address.
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
-	plan := Plan{Verdicts: make(map[ipam.Key]Verdict, len(s.Services))}
-	addrs := 0
+	uses := s.uses()
+	owned := make([]Ownership, len(uses)) // in the order of the Services
+	var plan Plan
+	plan.Claims, plan.StandIns = s.layer2(uses, owned)
+	plan.Peerings, plan.Shadowed = s.peerings()
+	offered, conflicts := s.bgp(plan.Peerings)
+	plan.Conflicts = conflicts
+	plan.Verdicts = make(map[ipam.Key]Verdict, len(s.Services))
 	for i := range s.Services {
-		addrs += len(s.Services[i].Addrs)
-	}
-	owned := make([]Ownership, addrs) // one piece of memory, for there are many
-	for i := range s.Services {
-		n := len(s.Services[i].Addrs)
-		plan.Verdicts[s.Services[i].Key] = Verdict{Layer2: owned[:0:n], BGP: NotAdvertised}
+		svc := &s.Services[i]
+		n := len(svc.Addrs)
+		own := owned[:n:n]
+		slices.SortFunc(own, func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
+		own = slices.CompactFunc(own, func(a, b Ownership) bool { return a.Addr == b.Addr })
+		plan.Verdicts[svc.Key] = Verdict{Layer2: own, BGP: offered[i]}
 		owned = owned[n:]
 	}
-	plan.Claims, plan.StandIns = s.layer2(plan.Verdicts)
-	plan.Peerings, plan.Shadowed = s.peerings()
-	plan.Conflicts = s.bgp(plan.Peerings, plan.Verdicts)
 	return plan
 }
 
@@ -254,9 +257,10 @@ func sortedBy[T any](in []T, less func(a, b T) int) []T {
 // self returns the node that the plan is for; a stranger is not live.
 func (s Snapshot) self() *Node { return s.node(s.Self) }
 
-// node returns the node of that name; one that is not there has nothing.
+// node returns the node of that name, of sorted ones; one that is not there has
+// nothing.
 func (s Snapshot) node(name string) *Node {
-	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name }); i >= 0 {
+	if i, ok := slices.BinarySearchFunc(s.Nodes, name, func(n Node, name string) int { return cmp.Compare(n.Name, name) }); ok {
 		return &s.Nodes[i]
 	}
 	return &Node{Name: name}

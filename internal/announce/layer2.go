@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"maps"
 	"net/netip"
 	"path"
@@ -21,44 +22,43 @@ func (l Links) Match(name string) bool {
 
 // use is one Service's use of one address, and the advertisements that cover it.
 type use struct {
+	addr  netip.Addr
 	svc   *Service
 	pool  string
 	ads   []*L2Advertisement
 	local bool // some node has a link in the address's subnet
-	addr  netip.Addr
+	place int  // among all uses, in the order of the Services
 }
 
-// layer2 decides who owns each address, enters it in the verdicts, and returns
-// the claims of s.Self, its own and those in the place of others.
-func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
-	uses, held := s.uses(), s.held()
+// layer2 decides who owns each address, enters it in owned at the places of its
+// uses, and returns the claims of s.Self, its own and those in the place of others.
+func (s Snapshot) layer2(uses []use, owned []Ownership) (claims, standIns []Claim) {
 	self := s.self()
-	for _, addr := range slices.SortedFunc(maps.Keys(uses), netip.Addr.Compare) {
-		before, ok := held[addr]
-		owner := s.owner(addr, uses[addr], before.Node)
-		for _, u := range uses[addr] {
+	for len(uses) > 0 {
+		sharing := first(uses)
+		uses = uses[len(sharing):]
+		addr := sharing[0].addr
+		before, ok := s.held(addr)
+		owner := s.owner(addr, sharing, before.Node)
+		for _, u := range sharing {
 			reason := u.silent(self)
 			switch {
 			case reason != "":
 			case owner == s.Self:
 				reason = Announced
 			case owner == "":
-				reason = silenced(uses[addr], self)
+				reason = silenced(sharing, self)
 			default:
 				reason = NotOwner
 			}
-			v := verdicts[u.svc.Key]
-			if n := len(v.Layer2); n == 0 || v.Layer2[n-1].Addr != addr { // else it has the address twice
-				v.Layer2 = append(v.Layer2, Ownership{addr, owner, reason})
-				verdicts[u.svc.Key] = v
-			}
+			owned[u.place] = Ownership{Addr: addr, Owner: owner, Reason: reason}
 		}
 		switch {
 		case owner == "":
 		case owner == s.Self:
-			claims = append(claims, Claim{Addr: addr, Links: linksOf(uses[addr], self), New: !ok || before.Untried})
+			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), New: !ok || before.Untried})
 		default:
-			if as := s.disguises(s.node(owner), uses[addr]); len(as) > 0 {
+			if as := s.disguises(s.node(owner), sharing); len(as) > 0 {
 				standIns = append(standIns, Claim{Addr: addr, As: as})
 			}
 		}
@@ -66,31 +66,48 @@ func (s Snapshot) layer2(verdicts map[Key]Verdict) (claims, standIns []Claim) {
 	return claims, standIns
 }
 
-// uses returns who uses each address.
-func (s Snapshot) uses() map[netip.Addr][]use {
-	uses, subnets := map[netip.Addr][]use{}, s.subnets()
+// uses returns who uses each address, sorted by address.
+func (s Snapshot) uses() []use {
+	var out []use
+	var ads, before []*L2Advertisement
+	subnets := s.subnets()
 	for i := range s.Services {
 		svc := &s.Services[i]
 		for _, a := range svc.Addrs {
-			u := use{svc: svc, pool: a.Pool, addr: a.Addr, local: slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })}
+			ads = ads[:0]
 			for j := range s.L2 {
 				if s.L2[j].Covers(a.Pool, svc.Labels) {
-					u.ads = append(u.ads, &s.L2[j])
+					ads = append(ads, &s.L2[j])
 				}
 			}
-			uses[a.Addr] = append(uses[a.Addr], u)
+			if !slices.Equal(ads, before) { // most have those of their neighbours
+				before = slices.Clone(ads)
+			}
+			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
+			out = append(out, use{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, local: local, place: len(out)})
 		}
 	}
-	return uses
+	slices.SortStableFunc(out, func(a, b use) int { return a.addr.Compare(b.addr) })
+	return out
 }
 
-// held returns who owns each address until now.
-func (s Snapshot) held() map[netip.Addr]HeldClaim {
-	held := make(map[netip.Addr]HeldClaim, len(s.Claims))
-	for _, c := range slices.Backward(s.Claims) {
-		held[c.Addr] = c // of two claims on one address the first counts
+// first returns those uses that begin the list and are of one address.
+func first(uses []use) []use {
+	n := slices.IndexFunc(uses, func(u use) bool { return u.addr != uses[0].addr })
+	if n < 0 {
+		n = len(uses)
 	}
-	return held
+	return uses[:n:n]
+}
+
+// held returns who owns an address until now, if there is a claim on it; of two
+// the first counts.
+func (s Snapshot) held(a netip.Addr) (HeldClaim, bool) {
+	i, ok := slices.BinarySearchFunc(s.Claims, a, func(c HeldClaim, a netip.Addr) int { return c.Addr.Compare(a) })
+	if !ok {
+		return HeldClaim{}, false
+	}
+	return s.Claims[i], true
 }
 
 // subnets returns the subnets of all nodes' links.
@@ -148,21 +165,42 @@ func (l Link) sharesSubnet(o Link) bool {
 // when a node comes back, and nodes agree without talking. A shared address
 // goes to a node that may announce all of its Services.
 func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
-	best, top := "", -1
-	var score uint64
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		weight, ok := standingOf(uses, n)
-		if !ok || weight < top {
-			continue
+	if !slices.ContainsFunc(uses, use.prefers) { // most often: the others need no look
+		if _, ok := standingOf(uses, s.node(held)); ok {
+			return held
 		}
-		h := Rank(n.Name, addr)
+	}
+	best := ""
+	var score uint64
+	for _, name := range s.preferred(uses) {
+		if name == held {
+			return held
+		}
 		// Names are unique and sorted, so equal hashes go to the first name.
-		if weight > top || n.Name == held || best != held && h > score {
-			best, top, score = n.Name, weight, h
+		if h := Rank(name, addr); best == "" || h > score {
+			best, score = name, h
 		}
 	}
 	return best
+}
+
+// preferred returns those of the candidates to which none is strictly preferred,
+// by name.
+func (s Snapshot) preferred(uses []use) []string {
+	var out []string
+	top := 0
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		weight, ok := standingOf(uses, n)
+		switch {
+		case !ok || len(out) > 0 && weight < top:
+			continue
+		case weight > top:
+			out = out[:0]
+		}
+		out, top = append(out, n.Name), weight
+	}
+	return out
 }
 
 // standingOf returns what the preferences for n add up to, and whether n may
@@ -183,22 +221,21 @@ func standingOf(uses []use, n *Node) (weight int, ok bool) {
 // silent runs the checks on node n; the first that fails says why n does not
 // announce the address. Empty: it may.
 func (u use) silent(n *Node) Reason {
-	checks := []struct {
-		reason Reason
-		fails  bool
-	}{
-		{AddressOutsidePools, u.pool == ""},
-		{NotAdvertised, len(u.ads) == 0},
-		{NodeNotLive, !n.Live},
-		{NodeExcluded, n.Excluded != ""},
-		{NodeNotSelected, len(u.selecting(n)) == 0},
-		{NoLinkUp, !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) })},
-		{NoLocalEndpoints, u.svc.Local && !u.svc.ReadyOn[n.Name]},
-	}
-	for _, c := range checks {
-		if c.fails {
-			return c.reason
-		}
+	switch {
+	case u.pool == "":
+		return AddressOutsidePools
+	case len(u.ads) == 0:
+		return NotAdvertised
+	case !n.Live:
+		return NodeNotLive
+	case n.Excluded != "":
+		return NodeExcluded
+	case !slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return ad.Nodes.selects(n.Labels) }):
+		return NodeNotSelected
+	case !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) }):
+		return NoLinkUp
+	case u.svc.Local && !u.svc.ReadyOn[n.Name]:
+		return NoLocalEndpoints
 	}
 	return ""
 }
@@ -214,27 +251,41 @@ func silenced(uses []use, n *Node) Reason {
 	return NotOwner // never: n would be a candidate
 }
 
-// selecting returns the advertisements that select n.
-func (u use) selecting(n *Node) []*L2Advertisement {
-	var out []*L2Advertisement
-	for _, ad := range u.ads {
-		if ad.Nodes.selects(n.Labels) {
-			out = append(out, ad)
+// selecting yields the advertisements that select n.
+func (u use) selecting(n *Node) iter.Seq[*L2Advertisement] {
+	return func(yield func(*L2Advertisement) bool) {
+		for _, ad := range u.ads {
+			if ad.Nodes.selects(n.Labels) && !yield(ad) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // announcedOn reports whether a link of n is selected, and in the address's
 // subnet, if any node has one that is.
 func (u use) announcedOn(n *Node, link Link) bool {
-	return (!u.local || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) &&
-		slices.ContainsFunc(u.selecting(n), func(ad *L2Advertisement) bool { return ad.Links.Match(link.Name) })
+	return (!u.local || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) && u.selected(n, link)
+}
+
+// selected reports whether an advertisement selects a link of n.
+func (u use) selected(n *Node, link Link) bool {
+	for ad := range u.selecting(n) {
+		if ad.Links.Match(link.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// prefers reports whether some nodes are preferred.
+func (u use) prefers() bool {
+	return slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return len(ad.Prefer) > 0 })
 }
 
 func (u use) weight(n *Node) int {
 	sum := 0
-	for _, ad := range u.selecting(n) {
+	for ad := range u.selecting(n) {
 		for _, p := range ad.Prefer {
 			if p.Nodes.selects(n.Labels) {
 				sum += p.Weight
@@ -248,7 +299,7 @@ func (u use) weight(n *Node) int {
 // that is all links, whichever come, they are told as the names of n's own.
 func linksOf(uses []use, n *Node) Links {
 	for _, u := range uses {
-		for _, ad := range u.selecting(n) {
+		for ad := range u.selecting(n) {
 			if !u.local && len(ad.Links.Only) == 0 && len(ad.Links.Except) == 0 {
 				return Links{}
 			}

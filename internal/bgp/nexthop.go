@@ -17,19 +17,12 @@ import (
 // of that family are not offered.
 type hops struct{ v4, v6 netip.Addr }
 
-// pathsOf returns the paths to offer: those of each family that has a next hop.
-func pathsOf(p announce.Peering, h hops) map[netip.Prefix]speak.Path {
-	paths := make(map[netip.Prefix]speak.Path, len(p.Routes))
-	for _, r := range p.Routes {
-		hop := h.v6
-		if r.Prefix.Addr().Is4() {
-			hop = h.v4
-		}
-		if hop.IsValid() {
-			paths[r.Prefix] = speak.Path{Route: r, NextHop: hop}
-		}
+// of returns the next hop for a route.
+func (h hops) of(r announce.Route) netip.Addr {
+	if r.Prefix.Addr().Is4() {
+		return h.v4
 	}
-	return paths
+	return h.v6
 }
 
 // nextHops finds the next hops to offer routes to p with: this node itself.

@@ -46,13 +46,13 @@ type session struct {
 	search  *search       // for the router of an unnumbered peer; nil: none
 	server  *speak.Server // nil: none in use
 	peer    announce.Peer
-	paths   map[netip.Prefix]speak.Path // on offer at server
-	terms   speak.Terms                 // that the peer last offered
-	asked   bool                        // for the terms of this run
-	problem string                      // why not all routes are on offer
-	tried   announce.Peer               // the peer of the last attempt
-	fails   int                         // how many connections have failed in a row
-	pauseTo time.Time                   // no attempt before, unless the peer changes
+	offers  offering      // at server
+	terms   speak.Terms   // that the peer last offered
+	asked   bool          // for the terms of this run
+	problem string        // why not all routes are on offer
+	tried   announce.Peer // the peer of the last attempt
+	fails   int           // how many connections have failed in a row
+	pauseTo time.Time     // no attempt before, unless the peer changes
 }
 
 func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
@@ -141,7 +141,7 @@ func (s *session) step(want announce.Peering) time.Duration {
 			return repairPause
 		}
 	} else if err := s.offer(want); err != nil {
-		s.status.fail(err.Error())
+		s.stopFor(repairPause, err.Error())
 		return repairPause
 	}
 	wait := soonest(s.status.settle(time.Now()), watch)
@@ -273,30 +273,26 @@ func (s *session) start(want announce.Peering) error {
 	if err != nil {
 		return err
 	}
-	s.server, s.peer, s.paths = server, want.Peer, make(map[netip.Prefix]speak.Path)
+	s.server, s.peer, s.offers = server, want.Peer, offering{}
 	if err := s.offer(want); err != nil {
 		return err
 	}
 	return server.AddPeer(want.Peer)
 }
 
-// offer makes what the server holds equal to the wished routes.
+// offer makes what the server holds equal to the wished routes. After an error
+// nobody knows what it holds: then the session must end.
 func (s *session) offer(want announce.Peering) error {
 	hops, problem := nextHops(want.Peer, s.terms)
-	wanted := pathsOf(want, hops)
-	for _, c := range speak.Diff(s.paths, wanted) {
+	wanted := offering{want.Routes, hops}
+	for _, c := range changes(s.offers, wanted) {
 		if err := s.server.Apply(c); err != nil {
 			return err
 		}
-		if c.Withdraw {
-			delete(s.paths, c.Path.Route.Prefix)
-		} else {
-			s.paths[c.Path.Route.Prefix] = c.Path
-		}
 		s.status.updated(c.Withdraw)
 	}
-	s.problem = problem
-	s.status.offers(len(s.paths), problem)
+	s.offers, s.problem = wanted, problem
+	s.status.offers(wanted.len(), problem)
 	return nil
 }
 
@@ -304,7 +300,7 @@ func (s *session) offer(want announce.Peering) error {
 func (s *session) hangUp() {
 	if s.server != nil {
 		s.server.Stop()
-		s.server, s.paths = nil, nil
+		s.server, s.offers = nil, offering{}
 	}
 	s.status.end()
 }

@@ -133,32 +133,6 @@ func TestStatesBeforeRunAreIdleAndSorted(t *testing.T) {
 	}
 }
 
-func TestPathsOf(t *testing.T) {
-	four, six := announce.Route{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, announce.Route{Prefix: netip.MustParsePrefix("2001:db8::1/128")}
-	self4, self6, node6 := netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("fd09::2")
-	for _, c := range []struct {
-		name string
-		hops hops
-		want []speak.Path
-	}{
-		{"an IPv4 session offers IPv4 routes", hops{v4: self4}, []speak.Path{{Route: four, NextHop: self4}}},
-		{"an IPv6 session offers IPv6 routes", hops{v6: self6}, []speak.Path{{Route: six, NextHop: self6}}},
-		{"with a next hop for each it offers both", hops{v4: self4, v6: node6}, []speak.Path{{Route: four, NextHop: self4}, {Route: six, NextHop: node6}}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got := pathsOf(announce.Peering{Routes: []announce.Route{four, six}}, c.hops)
-			if len(got) != len(c.want) {
-				t.Errorf("got %v", got)
-			}
-			for _, w := range c.want {
-				if !got[w.Route.Prefix].Equal(w) {
-					t.Errorf("got %v, want %v", got[w.Route.Prefix], w)
-				}
-			}
-		})
-	}
-}
-
 func TestPickOther(t *testing.T) {
 	var all []netip.Addr
 	for _, a := range []string{"192.0.2.2", "fe80::2", "fd09::3", "fd09::2", "127.0.0.1"} {

@@ -15,7 +15,6 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -103,10 +102,6 @@ func strip(in any) (any, error) {
 		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
 		o.Status.Images = nil
-	case *discoveryv1.EndpointSlice:
-		for i := range o.Endpoints {
-			o.Endpoints[i].TargetRef = nil
-		}
 	}
 	return obj, nil
 }
@@ -160,24 +155,39 @@ func Configuration(ctx context.Context, r client.Reader, namespace string) (inte
 	return o, err
 }
 
-// Services returns the Services of the cache: the cache's own, in no order.
-func Services(ctx context.Context, c cache.Cache) ([]*corev1.Service, error) {
-	informer, err := c.GetInformer(ctx, &corev1.Service{})
+// Store is where the cache keeps its objects of a kind: they are the cache's own
+// and must not be changed.
+func Store(ctx context.Context, c cache.Cache, kind client.Object, opts ...cache.InformerGetOption) (toolscache.Store, error) {
+	informer, err := c.GetInformer(ctx, kind, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("find the cache of Services: %w", err)
+		return nil, fmt.Errorf("find the cache of %T: %w", kind, err)
 	}
 	shared, ok := informer.(toolscache.SharedIndexInformer)
 	if !ok {
-		return nil, fmt.Errorf("the cache of Services is a %T, which can't be listed", informer)
+		return nil, fmt.Errorf("the cache of %T is a %T, which can't be listed", kind, informer)
 	}
-	all := shared.GetStore().List()
-	out := make([]*corev1.Service, len(all))
-	for i, o := range all {
-		if out[i], ok = o.(*corev1.Service); !ok {
-			return nil, fmt.Errorf("the cache of Services holds a %T", o)
+	return shared.GetStore(), nil
+}
+
+// Services returns the Services of the cache: the cache's own, in no order.
+func Services(ctx context.Context, c cache.Cache) ([]*corev1.Service, error) {
+	store, err := Store(ctx, c, &corev1.Service{})
+	if err != nil {
+		return nil, err
+	}
+	return All[*corev1.Service](store), nil
+}
+
+// All returns what a Store holds, in no order: the cache's own objects.
+func All[T client.Object](from toolscache.Store) []T {
+	all := from.List()
+	out := make([]T, 0, len(all))
+	for _, o := range all {
+		if t, ok := o.(T); ok {
+			out = append(out, t)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // List reads a list from the cache without copying the objects, which must not

@@ -70,12 +70,16 @@ func Untried(c *v1beta1.L2Claim) bool {
 }
 
 // ByService sorts EndpointSlices by the Service that they are of.
-func ByService(endpoints []discoveryv1.EndpointSlice) map[ipam.Key][]*discoveryv1.EndpointSlice {
+func ByService(endpoints []*discoveryv1.EndpointSlice) map[ipam.Key][]*discoveryv1.EndpointSlice {
 	out := map[ipam.Key][]*discoveryv1.EndpointSlice{}
-	for i := range endpoints {
-		s := &endpoints[i]
-		key := ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+	for _, s := range endpoints {
+		key := ServiceOf(s)
 		out[key] = append(out[key], s)
 	}
 	return out
+}
+
+// ServiceOf names the Service that an EndpointSlice is of.
+func ServiceOf(s *discoveryv1.EndpointSlice) ipam.Key {
+	return ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 }

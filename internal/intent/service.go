@@ -28,6 +28,11 @@ func Ours(svc *corev1.Service, class string) bool {
 	return class != "" && *svc.Spec.LoadBalancerClass == class
 }
 
+// Local reports whether a node must have an endpoint of svc to announce it.
+func Local(svc *corev1.Service) bool {
+	return svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
 // KeyOf names svc.
 func KeyOf(svc *corev1.Service) ipam.Key { return ipam.Key{Namespace: svc.Namespace, Name: svc.Name} }
 
@@ -72,7 +77,7 @@ func UnknownAnnotations(svc *corev1.Service) []string {
 	var out []string
 	for name := range svc.Annotations {
 		switch name {
-		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool:
+		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool, v1beta1.AnnotationFinalizer:
 		default:
 			if strings.HasPrefix(name, v1beta1.Group+"/") {
 				out = append(out, name)
@@ -144,7 +149,7 @@ func (d Dialect) share(svc *corev1.Service) ipam.Share {
 	}
 	return ipam.Share{
 		Key:   key,
-		Local: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Local: Local(svc),
 		Pods:  pods,
 	}
 }
@@ -190,7 +195,7 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 	s := announce.Service{
 		Key:    KeyOf(svc),
 		Labels: svc.Labels,
-		Local:  svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Local:  Local(svc),
 	}
 	for _, a := range Holds(svc) {
 		s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: c.PoolOf(a)})

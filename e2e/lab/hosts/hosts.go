@@ -49,32 +49,43 @@ func IP(ctx context.Context, ns, batch string) error {
 	return nil
 }
 
-// Dial dials from inside a network namespace. A socket belongs to the
-// namespace its thread was in when it was made, and the net package makes it on
-// the calling thread as long as addr is one literal address.
+// Dial dials from inside a network namespace. addr must be one literal address:
+// only then does the net package make the socket on the calling thread.
 func Dial(ctx context.Context, ns, network, addr string) (net.Conn, error) {
+	return within(ns, func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, addr) })
+}
+
+// Listen listens inside a network namespace, on one literal address.
+func Listen(ctx context.Context, ns, network, addr string) (net.Listener, error) {
+	return within(ns, func() (net.Listener, error) { return new(net.ListenConfig).Listen(ctx, network, addr) })
+}
+
+// within opens a socket in a network namespace: it belongs to the one that its
+// thread was in when it was made.
+func within[S any](ns string, open func() (S, error)) (S, error) {
+	var none S
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("find the own namespace: %w", err)
+		return none, fmt.Errorf("find the own namespace: %w", err)
 	}
 	defer home.Close()
 	there, err := netns.GetFromName(ns)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("open namespace %s: %w", ns, err)
+		return none, fmt.Errorf("open namespace %s: %w", ns, err)
 	}
 	defer there.Close()
 	if err := netns.Set(there); err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("enter namespace %s: %w", ns, err)
+		return none, fmt.Errorf("enter namespace %s: %w", ns, err)
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	socket, err := open()
 	if netns.Set(home) == nil {
 		runtime.UnlockOSThread()
 	} // else the thread stays locked, and ends with its goroutine
-	return conn, err
+	return socket, err
 }
 
 // Remove deletes the namespaces with a prefix and kills what is in them.

@@ -190,12 +190,15 @@ func (t Table) Spawn(p Process) error {
 	return os.Rename(file+".new", file)
 }
 
+// Log is the log file of a process.
+func (t Table) Log(host, process string) string { return t.path("log", host, process+".log") }
+
 // Detach starts a command in a session of its own, with its output in a log file.
 func (t Table) Detach(cmd *exec.Cmd, host, name string) error {
 	if err := os.MkdirAll(t.path("log", host), 0o755); err != nil {
 		return fmt.Errorf("make the log folder of %s: %w", host, err)
 	}
-	log, err := os.OpenFile(t.path("log", host, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(t.Log(host, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", name, err)
 	}
@@ -240,7 +243,7 @@ func (t Table) CheckAlive() error {
 	var dead []error
 	for _, p := range all {
 		if p.State() == "dead" {
-			dead = append(dead, fmt.Errorf("%s on %s has died; its last words:\n%s", p.Name, p.Host, tail(t.path("log", p.Host, p.Name+".log"))))
+			dead = append(dead, fmt.Errorf("%s on %s has died; its last words:\n%s", p.Name, p.Host, tail(t.Log(p.Host, p.Name))))
 		}
 	}
 	return errors.Join(dead...)

@@ -45,6 +45,8 @@ type Config struct {
 	// authority that has signed for it.
 	Server netip.AddrPort
 	CA     string
+	// Certificate and Key are the files that the kubelet shows to the API server.
+	Certificate, Key string
 }
 
 // Node is one node to serve.
@@ -71,7 +73,7 @@ type kubelet struct {
 
 	mu   sync.Mutex
 	pods map[types.UID]*pod
-	all  sync.WaitGroup // the goroutines of pods
+	all  sync.WaitGroup // the goroutines of pods, and what answers the API server
 }
 
 // nodeAddresses hands out the Pod addresses of one node, in turn, so that an
@@ -96,6 +98,9 @@ func Run(ctx context.Context, c Config) error {
 			return err
 		}
 		k.nodes[n.Name] = &nodeAddresses{Node: n, last: 1, used: map[int]bool{}}
+	}
+	if err := k.serve(ctx); err != nil {
+		return err
 	}
 	return k.run(ctx)
 }
@@ -146,6 +151,7 @@ func (k *kubelet) register(ctx context.Context, n Node) error {
 		Spec:       corev1.NodeSpec{PodCIDR: n.PodsV4.String(), PodCIDRs: []string{n.PodsV4.String(), n.PodsV6.String()}},
 		Status: corev1.NodeStatus{
 			Capacity: capacity, Allocatable: capacity,
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: Port}},
 			Addresses: []corev1.NodeAddress{
 				{Type: corev1.NodeInternalIP, Address: n.V4.String()},
 				{Type: corev1.NodeInternalIP, Address: n.V6.String()},
@@ -180,7 +186,7 @@ func (k *kubelet) see(ctx context.Context, obj *corev1.Pod) {
 	defer k.mu.Unlock()
 	p := k.pods[obj.UID]
 	if p == nil {
-		p = &pod{kubelet: k, node: node, obj: obj, seen: make(chan *corev1.Pod, 1), gone: make(chan struct{})}
+		p = &pod{kubelet: k, node: node, namespace: obj.Namespace, name: obj.Name, obj: obj, seen: make(chan *corev1.Pod, 1), gone: make(chan struct{})}
 		k.pods[obj.UID] = p
 		k.all.Go(func() { p.run(ctx) })
 	}

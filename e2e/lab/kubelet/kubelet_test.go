@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 func TestPodAddressesAreUsedInTurn(t *testing.T) {
@@ -26,6 +27,27 @@ func TestPodAddressesAreUsedInTurn(t *testing.T) {
 	}
 	if got := n.take(); got != 0 {
 		t.Errorf("a full node gave out %d", got)
+	}
+}
+
+func TestAPodIsReadyWhenItsPortAnswers(t *testing.T) {
+	tcp, udp := corev1.ContainerPort{ContainerPort: 80}, corev1.ContainerPort{ContainerPort: 53, Protocol: corev1.ProtocolUDP}
+	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(8083)}}}
+	for name, c := range map[string]struct {
+		container corev1.Container
+		want      int32
+	}{
+		"nothing said is a web server on 8080":   {corev1.Container{}, 8080},
+		"so is netexec":                          {corev1.Container{Args: []string{"netexec"}}, 8080},
+		"the first TCP port that is declared":    {corev1.Container{Ports: []corev1.ContainerPort{udp, tcp}}, 80},
+		"with a UDP port the process suffices":   {corev1.Container{Ports: []corev1.ContainerPort{udp}}, 0},
+		"without a port the process suffices":    {corev1.Container{Args: []string{"pause"}}, 0},
+		"the port of the probe before all other": {corev1.Container{Ports: []corev1.ContainerPort{tcp}, ReadinessProbe: probe}, 8083},
+	} {
+		p := &pod{obj: &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{c.container}}}}
+		if got := p.port(); got != c.want {
+			t.Errorf("%s: port %d, want %d", name, got, c.want)
+		}
 	}
 }
 

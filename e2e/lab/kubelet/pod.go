@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +31,9 @@ type pod struct {
 	node *nodeAddresses
 	seen chan *corev1.Pod // the newest object
 	gone chan struct{}    // closed when the object is no more
+	pid  atomic.Int64     // of the process; 0: none runs
+
+	namespace, name string
 
 	obj       *corev1.Pod
 	number    int // of its address; 0: none yet
@@ -89,6 +94,7 @@ func (p *pod) loop(ctx context.Context) {
 			p.signal(syscall.SIGKILL)
 		case <-p.exited:
 			p.cmd, p.exited, p.accepting, p.why = nil, nil, false, "it ended"
+			p.pid.Store(0)
 			p.retry = time.After(time.Second)
 		case <-p.retry:
 			p.retry = nil
@@ -202,7 +208,7 @@ func (p *pod) start(ctx context.Context) {
 	}
 }
 
-// startProcess starts the process, with the Pod's name as its host name and,
+// startProcess starts the process, with the Pod's host name and,
 // where client libraries look for it, the Pod's account.
 func (p *pod) startProcess(ctx context.Context) error {
 	program := p.argv()
@@ -221,16 +227,17 @@ func (p *pod) startProcess(ctx context.Context) error {
 		}
 		enter = mountAccount + enter
 	}
-	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", enter, p.obj.Name, account}, program...)
+	hostname := cmp.Or(p.obj.Spec.Hostname, p.name)
+	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", enter, hostname, account}, program...)
 	cmd := exec.Command("ip", argv...)
-	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+p.obj.Name,
+	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+hostname,
 		"KUBERNETES_SERVICE_HOST="+p.Server.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", p.Server.Port()))
 	for _, e := range p.obj.Spec.Containers[0].Env {
 		if e.ValueFrom == nil {
 			cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
 		}
 	}
-	if err := p.Table.Detach(cmd, "pods", p.obj.Namespace+"_"+p.obj.Name); err != nil {
+	if err := p.Table.Detach(cmd, "pods", p.logName()); err != nil {
 		return err
 	}
 	exited := make(chan struct{})
@@ -239,8 +246,11 @@ func (p *pod) startProcess(ctx context.Context) error {
 		_ = cmd.Wait() // however it ended, it is started again
 	}()
 	p.cmd, p.exited = cmd, exited
+	p.pid.Store(int64(cmd.Process.Pid))
 	return nil
 }
+
+func (p *pod) logName() string { return p.namespace + "_" + p.name }
 
 func (p *pod) signal(s syscall.Signal) {
 	if p.cmd != nil {
@@ -248,19 +258,32 @@ func (p *pod) signal(s syscall.Signal) {
 	}
 }
 
-// accepts tells whether the first TCP port of the container takes connections;
-// with UDP ports only, whether the process is there. It asks from inside the
-// Pod, as a real kubelet does from its own node: a cut cable changes nothing.
-func (p *pod) accepts(ctx context.Context) bool {
-	port := int32(8080)
-	for i, declared := range p.obj.Spec.Containers[0].Ports {
+// port is that of the container's readiness probe, else its first TCP port. One
+// that declares none may be agnhost, which then listens on 8080. 0: there is none.
+func (p *pod) port() int32 {
+	c := p.obj.Spec.Containers[0]
+	if probe := c.ReadinessProbe; probe != nil && probe.HTTPGet != nil && probe.HTTPGet.Port.IntVal != 0 {
+		return probe.HTTPGet.Port.IntVal
+	}
+	for _, declared := range c.Ports {
 		if declared.Protocol == corev1.ProtocolTCP || declared.Protocol == "" {
-			port = declared.ContainerPort
-			break
+			return declared.ContainerPort
 		}
-		if i == len(p.obj.Spec.Containers[0].Ports)-1 {
-			return p.cmd != nil
-		}
+	}
+	argv := slices.Concat(c.Command, c.Args)
+	if len(c.Ports) == 0 && (len(argv) == 0 || slices.Contains(argv, "netexec")) {
+		return 8080
+	}
+	return 0
+}
+
+// accepts tells whether the container's port takes connections; without one,
+// whether the process is there. It asks from inside the Pod, as a real kubelet
+// does from its own node: a cut cable changes nothing.
+func (p *pod) accepts(ctx context.Context) bool {
+	port := p.port()
+	if port == 0 {
+		return p.cmd != nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -4,6 +4,8 @@ package programs
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,24 +21,65 @@ import (
 type Set struct {
 	// folder is the module's, in e2e; pin is the module whose version the
 	// programs have; stamp is the variable that tells a program its version.
+	// Programs of several modules have no pin: what go.sum pins is their version.
 	folder, pin, stamp string
 	programs           []program
 }
 
 // program is one program to build, and the time it took on two cores when
-// nothing was in Go's build cache.
-type program struct{ name, pkg, time string }
+// nothing was in Go's build cache. tags are Go's, with commas; one that is
+// written in C, too, needs a compiler. One of test is a package's tests.
+type program struct {
+	name, pkg, time string
+	tags            string
+	c, test         bool
+}
 
 // Kubernetes is what every rack runs.
 func Kubernetes() Set {
 	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
-		{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", "3 min"},
-		{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", "1 min"},
-		{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", "10 s"},
-		{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", "10 s"},
-		{"kubectl", "k8s.io/kubernetes/cmd/kubectl", "30 s"},
-		{"agnhost", "k8s.io/kubernetes/test/images/agnhost", "10 s"},
-		{"etcd", "go.etcd.io/etcd/server/v3", "10 s"},
+		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", time: "3 min"},
+		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", time: "1 min"},
+		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", time: "10 s"},
+		{name: "kube-proxy", pkg: "k8s.io/kubernetes/cmd/kube-proxy", time: "10 s"},
+		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", time: "30 s"},
+		{name: "agnhost", pkg: "k8s.io/kubernetes/test/images/agnhost", time: "10 s"},
+		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", time: "10 s"},
+	}}
+}
+
+// Tests are Kubernetes' own, for a cluster that is there.
+func Tests() Set {
+	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
+		{name: "e2e.test", pkg: "k8s.io/kubernetes/test/e2e", time: "4 min", test: true},
+	}}
+}
+
+// Node is what runs on a node that is more than a network namespace: Kubernetes'
+// part of it.
+func Node() Set {
+	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
+		{name: "kubeadm", pkg: "k8s.io/kubernetes/cmd/kubeadm", time: "30 s"},
+		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", time: "2 min"},
+	}}
+}
+
+// Kind is kind itself, and what its node image has beside Kubernetes.
+func Kind() Set {
+	const containerd, plugins = "github.com/containerd/containerd/v2/cmd/", "github.com/containernetworking/plugins/plugins/"
+	const less = "no_btrfs,no_zfs" // file systems that nodes don't use
+	return Set{folder: "node", programs: []program{
+		{name: "kind", pkg: "sigs.k8s.io/kind", time: "10 s"},
+		{name: "containerd", pkg: containerd + "containerd", time: "1 min", tags: less},
+		{name: "containerd-shim-runc-v2", pkg: containerd + "containerd-shim-runc-v2", time: "5 s", tags: less},
+		{name: "ctr", pkg: containerd + "ctr", time: "10 s", tags: less},
+		{name: "runc", pkg: "github.com/opencontainers/runc", time: "10 s", tags: "seccomp", c: true},
+		{name: "crictl", pkg: "sigs.k8s.io/cri-tools/cmd/crictl", time: "20 s"},
+		{name: "host-local", pkg: plugins + "ipam/host-local", time: "5 s"},
+		{name: "loopback", pkg: plugins + "main/loopback", time: "5 s"},
+		{name: "ptp", pkg: plugins + "main/ptp", time: "5 s"},
+		{name: "portmap", pkg: plugins + "meta/portmap", time: "5 s"},
+		{name: "coredns", pkg: "github.com/coredns/coredns", time: "1 min"},
 	}}
 }
 
@@ -45,7 +88,7 @@ func Kubernetes() Set {
 func images() map[string]Set {
 	return map[string]Set{
 		"traefik": {"traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/pkg/version.Version", []program{
-			{"traefik", "github.com/traefik/traefik/v3/cmd/traefik", "6 min"},
+			{name: "traefik", pkg: "github.com/traefik/traefik/v3/cmd/traefik", time: "6 min"},
 		}},
 	}
 }
@@ -80,6 +123,9 @@ func Paths(e2e, cache string) (map[string]string, error) {
 
 // version reads the version of the programs from their Go module.
 func (s Set) version(e2e string) (string, error) {
+	if s.pin == "" {
+		return s.sum(e2e)
+	}
 	file := filepath.Join(e2e, s.folder, "go.mod")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -91,6 +137,19 @@ func (s Set) version(e2e string) (string, error) {
 		return "", fmt.Errorf("found no %s in %s", s.pin, file)
 	}
 	return string(found[1]), nil
+}
+
+// sum sums up what the module pins.
+func (s Set) sum(e2e string) (string, error) {
+	sum := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(e2e, s.folder, name))
+		if err != nil {
+			return "", fmt.Errorf("read what %s pins: %w", s.folder, err)
+		}
+		sum.Write(text)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:6]), nil
 }
 
 // Build returns the folder of the programs, and builds those that are not there
@@ -142,10 +201,20 @@ func (s Set) missing(dir string) []program {
 
 // build builds under another name first, so that a broken build never counts.
 func (s Set) build(ctx context.Context, p program, module, output, version string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", output+".new",
-		"-ldflags=-s -w -X "+s.stamp+"="+version, p.pkg)
+	link, cgo := "-ldflags=-s -w", "CGO_ENABLED=0"
+	if s.stamp != "" {
+		link += " -X " + s.stamp + "=" + version
+	}
+	if p.c {
+		cgo = "CGO_ENABLED=1"
+	}
+	build := []string{"build"}
+	if p.test {
+		build = []string{"test", "-c"}
+	}
+	cmd := exec.CommandContext(ctx, "go", append(build, "-trimpath", "-o", output+".new", "-tags", p.tags, link, p.pkg)...)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s in %s: %w\n%s", p.pkg, module, err, out)
 	}

@@ -11,7 +11,7 @@ const e2e = "../.."
 
 func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 	sets := images()
-	sets["kubernetes"] = Kubernetes()
+	sets["kubernetes"], sets["tests"] = Kubernetes(), Tests()
 	for name, set := range sets {
 		version, err := set.version(e2e)
 		if err != nil || !strings.HasPrefix(version, "v") {

@@ -38,26 +38,6 @@ type Change struct {
 	Withdraw bool
 }
 
-// Diff lists the changes that lead from have to want: first what is new or
-// different, then what is withdrawn, each sorted by prefix.
-func Diff(have, want map[netip.Prefix]Path) []Change {
-	var add, withdraw []Change
-	for prefix, w := range want {
-		if h, ok := have[prefix]; !ok || !h.Equal(w) {
-			add = append(add, Change{Path: w})
-		}
-	}
-	for prefix, h := range have {
-		if _, ok := want[prefix]; !ok {
-			withdraw = append(withdraw, Change{Path: h, Withdraw: true})
-		}
-	}
-	byPrefix := func(a, b Change) int { return a.Path.Route.Prefix.Compare(b.Path.Route.Prefix) }
-	slices.SortFunc(add, byPrefix)
-	slices.SortFunc(withdraw, byPrefix)
-	return append(add, withdraw...)
-}
-
 // attributes are the path attributes to send p with. The server adds what
 // depends on the session: the local AS number on external sessions (RFC 4271
 // section 5.1.2), LOCAL_PREF 100 on internal ones if p has none (5.1.5), and

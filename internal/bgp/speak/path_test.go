@@ -1,10 +1,7 @@
 package speak
 
 import (
-	"maps"
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,74 +66,6 @@ func TestMessageCarriesPrefixAndFamily(t *testing.T) {
 		}
 		if m.Family.Afi != afi || nlri.Prefix != p.Addr().String() || int(nlri.PrefixLen) != p.Bits() {
 			t.Errorf("%s became %v", prefix, m)
-		}
-	}
-}
-
-func paths(list ...Path) map[netip.Prefix]Path {
-	m := make(map[netip.Prefix]Path)
-	for _, p := range list {
-		m[p.Route.Prefix] = p
-	}
-	return m
-}
-
-func path(prefix string, med uint32) Path {
-	return Path{Route: announce.Route{Prefix: netip.MustParsePrefix(prefix), HasMED: true, MED: med}, NextHop: netip.IPv4Unspecified()}
-}
-
-func TestDiff(t *testing.T) {
-	a, a2, b, c := path("192.0.2.1/32", 1), path("192.0.2.1/32", 2), path("192.0.2.2/32", 1), path("192.0.2.3/32", 1)
-	hop := a
-	hop.NextHop = netip.MustParseAddr("192.0.2.99")
-	for _, test := range []struct {
-		name       string
-		have, want map[netip.Prefix]Path
-		diff       []Change
-	}{
-		{"nothing to nothing is no change", nil, nil, nil},
-		{"the same is no change", paths(a, b), paths(a, b), nil},
-		{"new paths are added in order", nil, paths(b, a), []Change{{Path: a}, {Path: b}}},
-		{"a changed attribute replaces the path", paths(a, b), paths(a2, b), []Change{{Path: a2}}},
-		{"a changed next hop replaces the path", paths(a), paths(hop), []Change{{Path: hop}}},
-		{"missing paths are withdrawn after the new ones are added", paths(a, b), paths(b, c), []Change{{Path: c}, {Path: a, Withdraw: true}}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got := Diff(test.have, test.want)
-			if d := cmp.Diff(test.diff, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-				cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-}
-
-func TestDiffAppliedToWhatThereIsGivesWhatIsWanted(t *testing.T) {
-	for range 500 {
-		some := func() map[netip.Prefix]Path {
-			m := make(map[netip.Prefix]Path)
-			for _, p := range []string{"192.0.2.1/32", "192.0.2.2/32", "2001:db8::/64", "192.0.2.0/24"} {
-				if n := rand.Uint32N(3); n > 0 {
-					m[netip.MustParsePrefix(p)] = path(p, n)
-				}
-			}
-			return m
-		}
-		have, want := some(), some()
-		got := maps.Clone(have)
-		changes := Diff(have, want)
-		for _, c := range changes {
-			if c.Withdraw {
-				delete(got, c.Path.Route.Prefix)
-			} else {
-				got[c.Path.Route.Prefix] = c.Path
-			}
-		}
-		if !maps.EqualFunc(got, want, Path.Equal) {
-			t.Fatalf("%v to %v by %v gives %v", have, want, changes, got)
-		}
-		if slices.ContainsFunc(changes, func(c Change) bool { return !c.Withdraw && have[c.Path.Route.Prefix].Equal(c.Path) }) {
-			t.Fatalf("%v to %v by %v sends what is there", have, want, changes)
 		}
 	}
 }

@@ -1,0 +1,191 @@
+// Package engine finds a container engine, or starts Docker's by hand where there
+// is none: without systemd, in a network namespace of its own, so that its
+// bridges, addresses and firewall rules are nobody else's, and can't meet what
+// the machine has.
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+)
+
+const (
+	// Namespace is the network namespace of an engine that was started by hand.
+	Namespace = "steelyard-kind"
+	// run holds the running engine's files; data is what it keeps: images.
+	run, data = "/run/steelyard-kind", "/var/lib/steelyard-kind"
+	// outer and inner are this machine's address and the engine's on the cable
+	// between them, by which people on this machine reach published ports.
+	outer, inner = "169.254.77.1", "169.254.77.2"
+)
+
+// Engine is a container engine that answers.
+type Engine struct {
+	// Own tells that it was started by hand, in Namespace.
+	Own bool
+	// Address is where this machine reaches ports that containers publish.
+	Address string
+	// CgroupV1 tells that containers have cgroups of version 1.
+	CgroupV1 bool
+}
+
+// Find finds an engine that runs: one of ours, else the one that docker finds.
+// It fails with fs.ErrNotExist if there is none.
+func Find(ctx context.Context) (*Engine, error) {
+	own, theirs := &Engine{Own: true, Address: inner}, &Engine{Address: "127.0.0.1"}
+	for _, e := range []*Engine{own, theirs} {
+		if _, err := os.Stat(filepath.Join(run, "docker.sock")); e.Own && err != nil {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		version, err := e.Docker(short, "info", "--format", "{{.CgroupVersion}}")
+		cancel()
+		if err == nil {
+			e.CgroupV1 = strings.TrimSpace(version) == "1"
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("container engine: %w", fs.ErrNotExist)
+}
+
+// Start starts Docker's engine by hand. runtime is a program that takes runc's
+// place where this machine lacks a capability (see command bounded).
+func Start(ctx context.Context, runtime string) (*Engine, error) {
+	dockerd, err := exec.LookPath("dockerd")
+	if err != nil {
+		return nil, fmt.Errorf("no container engine runs, and none is installed (Debian has docker.io): %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("no container engine runs, and only root may start one")
+	}
+	if err := cable(ctx); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(run, 0o711); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(run, "dockerd.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	// Not "ip netns exec": that would hide the cgroups, which are below /sys.
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+Namespace, dockerd, "--host=unix://"+filepath.Join(run, "docker.sock"),
+		"--data-root="+data, "--exec-root="+filepath.Join(run, "exec"), "--pidfile="+pidFile(), "--bridge=none",
+		"--add-runtime=bounded="+runtime, "--default-runtime=bounded")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start dockerd: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if e, err := Find(ctx); err == nil && e.Own {
+			return e, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case err := <-ended:
+			text, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("dockerd ended: %v\n%s", err, text)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	return nil, fmt.Errorf("dockerd does not answer after a minute: see %s", log.Name())
+}
+
+// cable makes the engine's namespace and connects it to this machine's.
+func cable(ctx context.Context) error {
+	if _, err := os.Stat("/run/netns/" + Namespace); err == nil {
+		return nil
+	}
+	err := hosts.IP(ctx, "", fmt.Sprintf("netns add %s\nlink add name kind-engine type veth peer name machine netns %[1]s\n"+
+		"address add %s/30 dev kind-engine\nlink set kind-engine up\n", Namespace, outer))
+	if err != nil {
+		return fmt.Errorf("make the engine's network namespace: %w", err)
+	}
+	return hosts.IP(ctx, Namespace, fmt.Sprintf("link set lo up\naddress add %s/30 dev machine\nlink set machine up\n", inner))
+}
+
+func pidFile() string { return filepath.Join(run, "dockerd.pid") }
+
+// Stop ends an engine that was started by hand, and removes its namespace. The
+// images that it has stay on the disk.
+func (e *Engine) Stop() error {
+	if !e.Own {
+		return nil
+	}
+	text, err := os.ReadFile(pidFile())
+	if err == nil {
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", pidFile(), err)
+		}
+		if err := end(pid); err != nil {
+			return err
+		}
+	}
+	if err := hosts.Remove(Namespace); err != nil {
+		return err
+	}
+	_ = os.Remove("/lib/modules") // nodes mount it; Docker makes it where there is none. Fails if it holds any
+	return os.RemoveAll(run)
+}
+
+// end asks a process to end, and waits until it has.
+func end(pid int) error {
+	for stop := time.Now().Add(30 * time.Second); time.Now().Before(stop); time.Sleep(100 * time.Millisecond) {
+		if err := syscall.Kill(pid, syscall.SIGTERM); errors.Is(err, syscall.ESRCH) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("end dockerd: %w", err)
+		}
+		// It takes one signal for an order, three for an emergency.
+		for i := 0; i < 100 && syscall.Kill(pid, 0) == nil; i++ {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return fmt.Errorf("dockerd (%d) has not ended after 30 s", pid)
+}
+
+// Purge removes what a stopped engine of ours left on the disk.
+func Purge() error { return os.RemoveAll(data) }
+
+// Command is a command that runs on the engine's machine: in its network
+// namespace, with docker talking to it.
+func (e *Engine) Command(ctx context.Context, argv ...string) *exec.Cmd {
+	if e.Own {
+		argv = append([]string{"nsenter", "--net=/run/netns/" + Namespace}, argv...)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = os.Environ()
+	if e.Own {
+		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+filepath.Join(run, "docker.sock"))
+	}
+	return cmd
+}
+
+// Docker runs a command of docker and returns what it wrote.
+func (e *Engine) Docker(ctx context.Context, args ...string) (string, error) {
+	cmd := e.Command(ctx, append([]string{"docker"}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return out.String(), nil
+}
