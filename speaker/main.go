@@ -191,7 +191,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	witness := network.NewWitness(logger)
+	// Who was held up for longer has given its addresses up by itself.
+	witness := network.NewWitness(logger, min(o.noticed(), missedBeats*time.Second)+held)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)

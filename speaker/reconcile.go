@@ -42,8 +42,9 @@ type reconciler struct {
 	handing   map[netip.Addr]handing
 	goneFor   map[string]renewals // by node that is gone for its watchers: how often it renewed its Lease since
 	taken     map[netip.Addr]takeover
-	cutOff    bool // at the last pass
-	missed    bool // this node was cut off or held up, and has not heard all since
+	cutOff    bool      // at the last pass
+	missed    bool      // this node was cut off or held up, and has not heard all since
+	restarted time.Time // when it began to ask for what it has missed
 	vacancies *vacancies
 	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
 	rounds    rounds
@@ -131,6 +132,9 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 	if r.lapse.lasts() {
 		within(r.heartbeat / 4)
 	}
+	if wait, looks := r.looksAround(time.Now()); looks && wait > 0 {
+		within(wait + time.Millisecond)
+	}
 	if at, ok := r.rounds.again(s.rivals, r.plan.Load().claimed, r.beat.connected()); ok {
 		within(max(time.Until(at), 0) + time.Millisecond)
 	}
@@ -148,6 +152,7 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	view := r.group.View()
 	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), time.Now())
 	if lapsed || r.cutOff && !view.Isolated {
+		r.restarted = time.Now()
 		r.beat.restart() // what happened meanwhile is asked for, past the cache, before anything is taken up again
 	}
 	r.cutOff = view.Isolated

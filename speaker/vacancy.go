@@ -20,6 +20,12 @@ const (
 	// askAgain is the least pause before an address is asked for again, and pace
 	// what each address adds to that.
 	askAgain, pace = time.Second, 2 * time.Millisecond
+	// held is what is added to how long a speaker can be held up before it gives
+	// its addresses up by itself: who is silent for longer has none.
+	held = 50 * time.Millisecond
+	// unheard is how long the API server may take, after this node was cut off or
+	// held up, until the others are asked for all that they have.
+	unheard = 2 * time.Second
 	// dying is how long before a node is found to be gone its last answers were.
 	// Who answers later is not gone.
 	dying = 100 * time.Millisecond
@@ -182,6 +188,9 @@ func (v *vacancies) due(now time.Time) ([]*batch, time.Duration) {
 	defer v.mu.Unlock()
 	every := max(askAgain, time.Duration(len(v.wishes))*pace)
 	next := every
+	if len(v.wishes) == 0 {
+		next = time.Hour
+	}
 	by := map[string]*batch{}
 	for a, w := range v.wishes {
 		f := v.found[a]
@@ -229,7 +238,7 @@ func (v *vacancies) inquire(ctx context.Context, b *batch) {
 // it has and is unsure of.
 func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]wish {
 	out := map[netip.Addr]wish{}
-	if r.missed && !r.beat.connected() {
+	if wait, looks := r.looksAround(time.Now()); looks && wait <= 0 {
 		all := r.upLinks(announce.Links{})
 		for _, verdict := range d.Verdicts {
 			for _, o := range verdict.Layer2 {
@@ -248,4 +257,10 @@ func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]w
 		}
 	}
 	return out
+}
+
+// looksAround reports whether this node has missed who took what, and can't hear
+// it, and how long until it asks for all.
+func (r *reconciler) looksAround(now time.Time) (time.Duration, bool) {
+	return r.restarted.Add(unheard).Sub(now), r.missed && !r.beat.connected()
 }

@@ -299,16 +299,18 @@ func TestTake(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		missed bool
+		ago    time.Duration // since it began to ask the API server anew
 		asks   []string
 	}{
-		{"without the API server it asks for what it would take", false, []string{"192.0.2.1 true"}},
-		{"and if it has missed who took what, for what it might have to take", true, []string{"192.0.2.1 true", "192.0.2.2 false"}},
+		{"without the API server it asks for what it would take", false, time.Hour, []string{"192.0.2.1 true"}},
+		{"and if it has missed who took what, for what it might have to take", true, time.Hour, []string{"192.0.2.1 true", "192.0.2.2 false"}},
+		{"but not before the API server had time to answer", true, 0, []string{"192.0.2.1 true"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onStreet(t, func(t *testing.T, s *street) {
 				h := &heartbeat{node: "self", interval: time.Second}
 				h.ready.Store(true)
-				r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed, vacancies: s.vacancies, taken: map[netip.Addr]takeover{}, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})}
+				r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed, restarted: time.Now().Add(-c.ago), vacancies: s.vacancies, taken: map[netip.Addr]takeover{}, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})}
 				s.move(mine, "x")
 				if got := pass(s, r, membership.View{}); len(got) > 0 {
 					t.Error("it takes what it does not know to be free")

@@ -131,7 +131,7 @@ func (f *failover) back(ctx context.Context) error {
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
-		if f.named(ctx) == f.owner {
+		if f.follow(); f.named(ctx) == f.owner {
 			return pause(ctx, reunited)
 		}
 	}
@@ -218,12 +218,17 @@ func (f *failover) settle(ctx context.Context) error {
 	return fmt.Errorf("nobody answers for %s", address)
 }
 
+// follow takes in that the address has moved meanwhile.
+func (f *failover) follow() {
+	for len(f.claims) > 0 {
+		f.owner = f.nodes[(<-f.claims).mac]
+	}
+}
+
 // fail has the owner fail once, and returns after how long another node
 // announced the address.
 func (f *failover) fail(ctx context.Context, harm, mend func(string) error) (time.Duration, error) {
-	for len(f.claims) > 0 { // it may have moved meanwhile
-		f.owner = f.nodes[(<-f.claims).mac]
-	}
+	f.follow()
 	failed := f.owner
 	start := time.Now()
 	if err := harm(failed); err != nil {
