@@ -72,6 +72,7 @@ func laws() map[string]law {
 		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
 		"e2e/rack":              {own: []string{"e2e/lab"}, why: "it is the rack's command line"},
 		"config/images":         {why: "it packs the built programs"},
+		"config/plugin":         {why: "it packs the built plugin"},
 		"docs/generate":         {never: clients, why: "it reads files and the built programs"},
 		"e2e/kind":              {own: []string{"e2e/kind/*"}, why: "it is the command line of a kind cluster"},
 		"e2e/kind/*":            {own: []string{"e2e/kind/*", "e2e/lab", "e2e/lab/hosts", "e2e/lab/programs"}, why: "a cluster knows the built programs only"},

@@ -208,7 +208,7 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace),
+		Cache:                  cluster.CacheOptions(o.namespace, nil),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

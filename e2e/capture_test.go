@@ -54,7 +54,7 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: record HOST")
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := onHost(ctx, s, args[0], "tcpdump", "-lneq", "-i", "eth0", "arp or (icmp6 and ip6[40] == 136)")
+	cmd := onHost(ctx, s, args[0], "tcpdump", "--immediate-mode", "-lneq", "-i", "eth0", "arp or (icmp6 and ip6[40] == 136)")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	diagnosis, err := cmd.StderrPipe()
@@ -91,12 +91,16 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// hearsay is how long a frame may be on its way from the wire to the story.
+const hearsay = 300 * time.Millisecond
+
 // heardOf returns the command that prints what tell knows of an address.
 func (s *story) heardOf(tell func(*capture, string) []string) command {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 || s.heard == nil {
 			ts.Fatalf("usage: holders ADDRESS, or turns ADDRESS, after record")
 		}
+		time.Sleep(hearsay)
 		fmt.Fprint(ts.Stdout(), strings.Join(tell(s.heard, args[0]), " "))
 	}
 }

@@ -66,8 +66,8 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 			continue // it changed hands since the plan was made; the next pass knows
 		}
 		standing, ok := standings[c.Addr]
-		if !ok {
-			continue // withdrawn since the plan was made
+		if !ok || d.unsure[c.Addr] {
+			continue // withdrawn since the plan was made, or somebody else may have it
 		}
 		group.Go(func() error {
 			errs[i] = r.reportClaim(ctx, claim, r.claimStatus(c, users[c.Addr], links), standing)

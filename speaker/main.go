@@ -191,7 +191,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	witness := network.NewWitness(logger)
+	// Who was held up for longer has given its addresses up by itself.
+	witness := network.NewWitness(logger, min(o.noticed(), missedBeats*time.Second)+held)
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
@@ -199,7 +200,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	r := &reconciler{
 		reader: mgr.GetClient(), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
-		taken: map[netip.Addr]string{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
+		taken: map[netip.Addr]takeover{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -215,23 +216,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := expose(mgr, r); err != nil {
 		return err
 	}
-	loop := cluster.Loop{
-		Name:    "speaker",
-		Think:   r.reconcile,
-		Log:     logger,
-		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    idle(r.services),
-		Rest:    cluster.Share(5),
-		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
-		Urgent:  group.Changed(),
-	}
-	if err := loop.AddTo(ctx, mgr); err != nil {
+	if err := attend(ctx, mgr, r); err != nil {
 		return err
-	}
-	// Read, but no reason to think anew: sessions are this speaker's own report.
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
-		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.vacancies.run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
@@ -241,6 +227,29 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+	}
+	return nil
+}
+
+// attend has r think whenever the world changes.
+func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
+	loop := cluster.Loop{
+		Name:    "speaker",
+		Think:   r.reconcile,
+		Log:     r.log,
+		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
+		Skip:    idle(r.services),
+		Rest:    cluster.Share(5),
+		Credit:  200 * time.Millisecond,
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.vacancies.changed, r.forwards.changed, r.turns.changed},
+		Urgent:  r.group.Changed(),
+	}
+	if err := loop.AddTo(ctx, mgr); err != nil {
+		return err
+	}
+	// Read, but no reason to think anew: sessions are this speaker's own report.
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	return nil
 }
@@ -290,7 +299,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace),
+		Cache:                  cluster.CacheOptions(o.namespace, new(words).drop),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

@@ -40,10 +40,11 @@ type reconciler struct {
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing
-	goneFor   map[string]renewals   // by node that is gone for its watchers: how often it renewed its Lease since
-	taken     map[netip.Addr]string // by address that this node took over: whom its L2Claim named then
-	cutOff    bool                  // at the last pass
-	missed    bool                  // this node was cut off or held up, and has not heard all since
+	goneFor   map[string]renewals // by node that is gone for its watchers: how often it renewed its Lease since
+	taken     map[netip.Addr]takeover
+	cutOff    bool      // at the last pass
+	missed    bool      // this node was cut off or held up, and has not heard all since
+	restarted time.Time // when it began to ask for what it has missed
 	vacancies *vacancies
 	overruled map[netip.Addr]rival // who was given an address of this node while it could not hear of it
 	rounds    rounds
@@ -70,13 +71,14 @@ type decision struct {
 	present int                   // nodes that have one, and whose were
 	rivals  map[netip.Addr]rival  // who else was heard to have an address
 	macs    map[[6]byte]string    // of all speakers' links: the node
+	unsure  map[netip.Addr]bool   // of which it is not to be told yet that this node has them
 
 	connected bool // the API server was heard lately
 	offers    bool // Plan.Peerings are in force
 }
 
 func decide(s sight) *decision {
-	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals, macs: s.macs}
+	d := &decision{Plan: announce.Decide(s.Snapshot), claimed: map[netip.Addr]bool{}, holders: s.named, answers: s.answers, live: map[string]bool{}, rivals: s.rivals, macs: s.macs, unsure: map[netip.Addr]bool{}}
 	for _, n := range s.Nodes {
 		d.live[n.Name] = n.Live
 		switch {
@@ -130,6 +132,9 @@ func (r *reconciler) again(s sight, withheld bool) time.Duration {
 	if r.lapse.lasts() {
 		within(r.heartbeat / 4)
 	}
+	if wait, looks := r.looksAround(time.Now()); looks && wait > 0 {
+		within(wait + time.Millisecond)
+	}
 	if at, ok := r.rounds.again(s.rivals, r.plan.Load().claimed, r.beat.connected()); ok {
 		within(max(time.Until(at), 0) + time.Millisecond)
 	}
@@ -147,21 +152,12 @@ func (r *reconciler) apply(d *decision) (withheld bool) {
 	view := r.group.View()
 	lapsed := r.lapse.look(r.links.Lapses(), r.beat.connected(), time.Now())
 	if lapsed || r.cutOff && !view.Isolated {
+		r.restarted = time.Now()
 		r.beat.restart() // what happened meanwhile is asked for, past the cache, before anything is taken up again
 	}
 	r.cutOff = view.Isolated
 	r.missed = view.Isolated || lapsed || r.missed && !r.beat.settled()
 	r.take(before, d, view, lapsed)
-	for _, c := range d.Claims {
-		d.claimed[c.Addr] = true
-		if holder := d.holders[c.Addr]; !before.claimed[c.Addr] && holder != r.node {
-			r.taken[c.Addr] = holder
-			if holder != "" {
-				r.takeovers.Add(1)
-			}
-		}
-	}
-	maps.DeleteFunc(r.taken, func(a netip.Addr, from string) bool { return !d.claimed[a] || d.holders[a] != from })
 	d.connected = r.beat.connected()
 	r.rounds.enter(time.Now(), before, d, d.connected)
 	others := slices.Concat(d.StandIns, r.linger(before, d, d.answers))
@@ -199,6 +195,7 @@ func (r *reconciler) take(before, d *decision, view membership.View, lapsed bool
 		r.vacancies.set(nil)
 		r.vacancies.forget()
 		d.Claims = nil
+		r.takeOver(before, d)
 		return
 	}
 	var asks []announce.Claim
@@ -210,9 +207,14 @@ func (r *reconciler) take(before, d *decision, view membership.View, lapsed bool
 		if !ask {
 			return !may
 		}
+		if r.vacancies.free(now, c.Addr, r.upLinks(c.Links)) {
+			return false
+		}
 		asks = append(asks, c)
-		return !r.vacancies.free(now, c.Addr, r.upLinks(c.Links))
+		return true
 	})
+	r.takeOver(before, d)
+	r.confirm(now, d)
 	r.vacancies.set(r.wishes(asks, d))
 }
 

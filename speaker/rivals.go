@@ -64,14 +64,14 @@ func (v rival) cedes(node string, addr netip.Addr) bool {
 }
 
 // overruled takes in the nodes that the L2Claims name now, and enters those that
-// were named while this node could not hear of it, in the place of this one: a
-// node that could write that was there, whatever was found out meanwhile.
+// came to be named while this node could not hear of it: a node that could write
+// that was there, whatever was found out meanwhile.
 func overruled(self string, before *decision, named map[netip.Addr]string, rivals map[netip.Addr]rival, now time.Time) {
 	if before == nil || before.connected {
 		return
 	}
 	for a, node := range named {
-		if before.claimed[a] && before.holders[a] == self && node != self {
+		if was, known := before.holders[a]; known && was != node && node != self {
 			rivals[a] = rival{node: node, first: now, last: now}
 		}
 	}

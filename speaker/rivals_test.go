@@ -65,9 +65,9 @@ func TestHolder(t *testing.T) {
 				now := time.Now()
 				h.lastEcho.Store(&now)
 			}
-			r := &reconciler{options: options{node: c.self}, beat: h, taken: map[netip.Addr]string{}}
+			r := &reconciler{options: options{node: c.self}, beat: h, taken: map[netip.Addr]takeover{}}
 			if c.taken != "" {
-				r.taken[contested] = c.taken
+				r.taken[contested] = takeover{from: c.taken}
 			}
 			v := rival{node: c.rival, first: start, last: start.Add(c.heard)}
 			if got := r.holder(contested, c.named, v); got != c.want {
@@ -193,19 +193,18 @@ func TestOverruled(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		connected bool
-		claimed   bool
 		holder    string // before
 		named     string
 		want      bool
 	}{
-		{"another node is named", false, true, "self", "b", true},
-		{"it is, and this node heard of it at once: an administrator may have named one that is gone", true, true, "self", "b", false},
-		{"this node is named", false, true, "self", "self", false},
-		{"this node did not have it", false, false, "self", "b", false},
-		{"this node had it from that one, and could not say so", false, true, "b", "b", false},
+		{"another node is named", false, "self", "b", true},
+		{"another one in the place of a third", false, "c", "b", true},
+		{"it is, and this node heard of it at once: an administrator may have named one that is gone", true, "self", "b", false},
+		{"this node is named", false, "c", "self", false},
+		{"the same one is named", false, "b", "b", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := &decision{connected: c.connected, claimed: map[netip.Addr]bool{contested: c.claimed}, holders: map[netip.Addr]string{contested: c.holder}}
+			before := &decision{connected: c.connected, holders: map[netip.Addr]string{contested: c.holder}}
 			told := map[netip.Addr]rival{}
 			overruled("self", before, map[netip.Addr]string{contested: c.named}, told, now)
 			have := map[netip.Addr]rival{}

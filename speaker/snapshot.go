@@ -43,10 +43,11 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if err = r.nodes(ctx, &s); err != nil {
 		return s, err
 	}
+	now := time.Now()
+	r.contradicted(now, s.rivals)
 	if err = r.heldClaims(ctx, &s); err != nil {
 		return s, err
 	}
-	now := time.Now()
 	overruled(r.node, r.plan.Load(), s.named, r.overruled, now)
 	remember(s.rivals, r.overruled, now)
 	heard(s.rivals, s.Nodes)
@@ -166,7 +167,7 @@ func (r *reconciler) heldClaims(ctx context.Context, s *sight) error {
 // back, unless it never stopped answering. And this node leaves an address to a
 // rival, if it can't ask whose it is. The zero rival is none.
 func (r *reconciler) holder(a netip.Addr, named string, v rival) string {
-	if from, taken := r.taken[a]; taken && from == named && v.node != from {
+	if t, taken := r.taken[a]; taken && t.from == named && v.node != t.from {
 		named = r.node
 	}
 	if v.node != "" && named == r.node && !r.beat.connected() && v.cedes(r.node, a) {

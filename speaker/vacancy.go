@@ -20,6 +20,12 @@ const (
 	// askAgain is the least pause before an address is asked for again, and pace
 	// what each address adds to that.
 	askAgain, pace = time.Second, 2 * time.Millisecond
+	// held is what is added to how long a speaker can be held up before it gives
+	// its addresses up by itself: who is silent for longer has none.
+	held = 50 * time.Millisecond
+	// unheard is how long the API server may take, after this node was cut off or
+	// held up, until the others are asked for all that they have.
+	unheard = 2 * time.Second
 	// dying is how long before a node is found to be gone its last answers were.
 	// Who answers later is not gone.
 	dying = 100 * time.Millisecond
@@ -30,7 +36,7 @@ const (
 // node is gone that had an address. Make one with newVacancies.
 type vacancies struct {
 	has     func(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]network.Answer
-	changed chan struct{} // told when one that is wanted was found to be free
+	changed chan struct{} // told when one was found to be free, or checked
 	wake    chan struct{} // buffered 1
 
 	mu     sync.Mutex
@@ -45,6 +51,7 @@ type vacancies struct {
 type wish struct {
 	links []string // to ask on, sorted
 	take  bool     // if it is free
+	check bool     // whether somebody else has what this node has
 }
 
 // finding is what came of asking for an address.
@@ -134,6 +141,18 @@ func (v *vacancies) isFree(now time.Time, addr netip.Addr, links []string) bool 
 	}
 }
 
+// holder returns the node that was found to have addr a moment ago, "" for
+// nobody that is known; asked is false if that is not known.
+func (v *vacancies) holder(now time.Time, addr netip.Addr) (node string, asked bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f := v.found[addr]
+	if f.at.IsZero() || now.Sub(f.at) >= reuse {
+		return "", false
+	}
+	return v.macs[f.MAC], true
+}
+
 // run asks until ctx ends.
 func (v *vacancies) run(ctx context.Context) error {
 	var asking sync.WaitGroup
@@ -169,6 +188,9 @@ func (v *vacancies) due(now time.Time) ([]*batch, time.Duration) {
 	defer v.mu.Unlock()
 	every := max(askAgain, time.Duration(len(v.wishes))*pace)
 	next := every
+	if len(v.wishes) == 0 {
+		next = time.Hour
+	}
 	by := map[string]*batch{}
 	for a, w := range v.wishes {
 		f := v.found[a]
@@ -204,7 +226,7 @@ func (v *vacancies) inquire(ctx context.Context, b *batch) {
 	now := time.Now()
 	for _, a := range b.addrs {
 		v.found[a] = finding{Answer: answers[a], at: now, links: b.links}
-		if w, wanted := v.wishes[a]; wanted && w.take && v.isFree(now, a, w.links) {
+		if w, wanted := v.wishes[a]; wanted && (w.check || w.take && v.isFree(now, a, w.links)) {
 			cluster.Signal(v.changed)
 		}
 	}
@@ -212,10 +234,11 @@ func (v *vacancies) inquire(ctx context.Context, b *batch) {
 }
 
 // wishes returns the addresses that this node must ask for: those that it would
-// take, and if it can't hear who has what, those that it might have to.
+// take, and if it can't hear who has what, those that it might have to; and what
+// it has and is unsure of.
 func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]wish {
 	out := map[netip.Addr]wish{}
-	if r.missed && !r.beat.connected() {
+	if wait, looks := r.looksAround(time.Now()); looks && wait <= 0 {
 		all := r.upLinks(announce.Links{})
 		for _, verdict := range d.Verdicts {
 			for _, o := range verdict.Layer2 {
@@ -226,7 +249,18 @@ func (r *reconciler) wishes(take []announce.Claim, d *decision) map[netip.Addr]w
 		}
 	}
 	for _, c := range take {
-		out[c.Addr] = wish{r.upLinks(c.Links), true}
+		out[c.Addr] = wish{links: r.upLinks(c.Links), take: true}
+	}
+	for _, c := range d.Claims {
+		if d.unsure[c.Addr] && r.beat.connected() {
+			out[c.Addr] = wish{links: r.upLinks(c.Links), check: true}
+		}
 	}
 	return out
+}
+
+// looksAround reports whether this node has missed who took what, and can't hear
+// it, and how long until it asks for all.
+func (r *reconciler) looksAround(now time.Time) (time.Duration, bool) {
+	return r.restarted.Add(unheard).Sub(now), r.missed && !r.beat.connected()
 }

@@ -120,7 +120,7 @@ func (s *street) expect(t *testing.T, what string, a netip.Addr, want bool) {
 	}
 }
 
-func onEth0(take bool) wish { return wish{[]string{"eth0"}, take} }
+func onEth0(take bool) wish { return wish{links: []string{"eth0"}, take: take} }
 
 func TestVacancies(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
@@ -278,7 +278,7 @@ func TestTake(t *testing.T) {
 	mine, theirs := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	const gone = membership.Gone
 	pass := func(s *street, r *reconciler, view membership.View) []announce.Claim {
-		d := &decision{holders: map[netip.Addr]string{mine: "self", theirs: "y"}, live: map[string]bool{"self": true, "x": view.Standing["x"] != gone, "y": true}, macs: macsOf("self", "x", "y")}
+		d := &decision{holders: map[netip.Addr]string{mine: "self", theirs: "y"}, live: map[string]bool{"self": true, "x": view.Standing["x"] != gone, "y": true}, macs: macsOf("self", "x", "y"), claimed: map[netip.Addr]bool{}, unsure: map[netip.Addr]bool{}}
 		d.Claims = []announce.Claim{{Addr: mine}}
 		d.Verdicts = map[ipam.Key]announce.Verdict{{}: {Layer2: []announce.Ownership{
 			{Addr: mine, Owner: "self", Reason: announce.Announced}, {Addr: theirs, Owner: "y", Reason: announce.NotOwner},
@@ -299,16 +299,18 @@ func TestTake(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		missed bool
+		ago    time.Duration // since it began to ask the API server anew
 		asks   []string
 	}{
-		{"without the API server it asks for what it would take", false, []string{"192.0.2.1 true"}},
-		{"and if it has missed who took what, for what it might have to take", true, []string{"192.0.2.1 true", "192.0.2.2 false"}},
+		{"without the API server it asks for what it would take", false, time.Hour, []string{"192.0.2.1 true"}},
+		{"and if it has missed who took what, for what it might have to take", true, time.Hour, []string{"192.0.2.1 true", "192.0.2.2 false"}},
+		{"but not before the API server had time to answer", true, 0, []string{"192.0.2.1 true"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onStreet(t, func(t *testing.T, s *street) {
 				h := &heartbeat{node: "self", interval: time.Second}
 				h.ready.Store(true)
-				r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed, vacancies: s.vacancies, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})}
+				r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed, restarted: time.Now().Add(-c.ago), vacancies: s.vacancies, taken: map[netip.Addr]takeover{}, links: layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})}
 				s.move(mine, "x")
 				if got := pass(s, r, membership.View{}); len(got) > 0 {
 					t.Error("it takes what it does not know to be free")

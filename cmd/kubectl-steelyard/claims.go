@@ -38,7 +38,7 @@ func claims(t *tool) *cobra.Command {
 	return t.command(&cobra.Command{
 		Use:   "claims",
 		Short: "List which node answers for which address on the local network",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
 		w, err := t.world(ctx)
 		if err != nil {

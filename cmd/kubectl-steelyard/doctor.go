@@ -15,13 +15,13 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/doctor"
 	"github.com/steelyard-lb/steelyard/internal/migrate"
-	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // examined is what doctor answers.
@@ -55,7 +55,7 @@ It reads, and changes nothing. Exit code 2 says that it found a warning or a fau
 		if err != nil {
 			return nil, err
 		}
-		around, err := t.around(ctx, c, w)
+		around, err := t.around(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ func (e examined) draw(p *pen) {
 		p.line(warn("not read "), plain(u))
 	}
 	p.line()
-	p.line(plainf("%d ok, %d warnings, %d faults, %d unknown", counts[doctor.OK], counts[doctor.Warning], counts[doctor.Fault], counts[doctor.Unknown]))
+	p.line(plainf("%d ok, %s, %s, %d unknown", counts[doctor.OK], counted(counts[doctor.Warning], "warning"), counted(counts[doctor.Fault], "fault"), counts[doctor.Unknown]))
 }
 
 // surroundings are the objects that tell what is around Steelyard.
@@ -99,34 +99,37 @@ type surroundings struct {
 	deployments appsv1.DeploymentList
 	daemons     appsv1.DaemonSetList
 	sets        appsv1.StatefulSetList
+	pods        corev1.PodList // of kube-system, where static ones are
 	configs     corev1.ConfigMapList
 	cidrs       networkingv1.ServiceCIDRList
 	kinds       unstructured.UnstructuredList
 }
 
-// around reads what is around Steelyard. What its reader may not see it says in
-// w.Unread.
-func (t *tool) around(ctx context.Context, c client.WithWatch, w *world.World) (doctor.Around, error) {
+// around reads what is around Steelyard. What its reader may not see is named in
+// Forbidden.
+func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, error) {
 	var s surroundings
 	s.kinds.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
+	a := doctor.Around{System: t.system}
+	const kubeSystem = "kube-system"
 	for _, read := range []struct {
 		list client.ObjectList
-		what string
-		opts []client.ListOption
+		gap  doctor.Gap // if it may not be read
 	}{
-		{&s.deployments, "Deployments", nil}, {&s.daemons, "DaemonSets", nil}, {&s.sets, "StatefulSets", nil},
-		{&s.configs, "ConfigMaps of kube-system", []client.ListOption{client.InNamespace("kube-system")}},
-		{&s.cidrs, "ServiceCIDRs", nil}, {&s.kinds, "CustomResourceDefinitions", nil},
+		{&s.deployments, doctor.Gap{Resource: "deployments.apps"}}, {&s.daemons, doctor.Gap{Resource: "daemonsets.apps"}},
+		{&s.sets, doctor.Gap{Resource: "statefulsets.apps"}}, {&s.pods, doctor.Gap{Resource: "pods", Namespace: kubeSystem}},
+		{&s.configs, doctor.Gap{Resource: "configmaps", Namespace: kubeSystem}},
+		{&s.cidrs, doctor.Gap{Resource: "servicecidrs.networking.k8s.io"}}, {&s.kinds, doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}},
 	} {
-		switch err := c.List(ctx, read.list, read.opts...); {
+		switch err := c.List(ctx, read.list, client.InNamespace(read.gap.Namespace)); {
 		case err == nil, meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 		case apierrors.IsForbidden(err):
-			w.Unread = append(w.Unread, "you may not list "+read.what)
+			a.Forbidden = append(a.Forbidden, read.gap)
 		default:
-			return doctor.Around{}, fmt.Errorf("list %s: %w", read.what, err)
+			return doctor.Around{}, fmt.Errorf("list %s: %w", read.gap.Resource, err)
 		}
 	}
-	a := doctor.Around{System: t.system, Workloads: s.workloads()}
+	a.Workloads = s.workloads()
 	for _, m := range s.configs.Items {
 		if m.Name == "kube-proxy" {
 			a.ProxyConfigs = append(a.ProxyConfigs, slices.Collect(maps.Values(m.Data))...)
@@ -146,6 +149,9 @@ func (t *tool) around(ctx context.Context, c client.WithWatch, w *world.World) (
 	}
 	var err error
 	a.Foreign, err = t.foreign(ctx, c)
+	if apierrors.IsForbidden(err) {
+		a.Forbidden, err = append(a.Forbidden, doctor.Gap{Resource: "ciliumloadbalancerippools.cilium.io"}), nil
+	}
 	return a, err
 }
 
@@ -165,6 +171,11 @@ func (s *surroundings) workloads() []doctor.Workload {
 	}
 	for _, d := range s.sets.Items {
 		out = append(out, workload("StatefulSet", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
+	}
+	for _, p := range s.pods.Items {
+		if owner := metav1.GetControllerOf(&p); owner == nil || owner.Kind == "Node" { // a static Pod's, or nobody's
+			out = append(out, workload("Pod", &p, p.Spec, 1))
+		}
 	}
 	return out
 }
@@ -197,7 +208,7 @@ func (t *tool) foreign(ctx context.Context, c client.WithWatch) ([]doctor.Foreig
 		}
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := c.List(ctx, list); err != nil && !apierrors.IsForbidden(err) {
+		if err := c.List(ctx, list); err != nil {
 			return nil, fmt.Errorf("list %s: %w", r.GroupResource(), err)
 		}
 		return []doctor.Foreign{{Product: "Cilium", Kind: kind.Kind, Count: len(list.Items)}}, nil

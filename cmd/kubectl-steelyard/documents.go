@@ -38,6 +38,9 @@ func (d document) place(path string) string {
 		}
 		node, line = next, at+d.skip
 	}
+	if line == 0 {
+		return d.file // it is no file's
+	}
 	return fmt.Sprintf("%s:%d", d.file, line)
 }
 

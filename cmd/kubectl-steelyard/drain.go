@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -119,10 +119,25 @@ func undrain(t *tool) *cobra.Command {
 
 func (t *tool) node(ctx context.Context, c client.Reader, name string) (*corev1.Node, error) {
 	var node corev1.Node
-	if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
+	err := c.Get(ctx, client.ObjectKey{Name: name}, &node)
+	if apierrors.IsNotFound(err) {
+		var all corev1.NodeList
+		if err := c.List(ctx, &all); err == nil { // else that it is not there will do
+			return nil, unknown("node", name, nodeNames(all.Items))
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read Node %q: %w", name, err)
 	}
 	return &node, nil
+}
+
+func nodeNames(nodes []corev1.Node) []string {
+	out := make([]string, len(nodes))
+	for i := range nodes {
+		out[i] = nodes[i].Name
+	}
+	return out
 }
 
 func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (answer, error) {
@@ -158,63 +173,16 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return nil, fmt.Errorf("label Node %q: %w", name, err)
 	}
-	switch why := seen.Absent(name); {
+	switch there := seen.Presence(name); {
 	case !w.wait:
 		return d, nil
-	case why != "": // what its objects say is from before
-		d.Said = append(d.Said, "nothing is announced from it: "+why)
+	case there.State == world.Never, there.State == world.Stopped: // what its objects say is from before
+		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
 		return d, nil
+	case there.State == world.Unheard:
+		return t.awaitTaken(ctx, c, d, w)
 	}
 	return t.awaitDrained(ctx, c, d, w)
-}
-
-// onlyOn returns the addresses that are announced, and would not be by anybody
-// without that node.
-func onlyOn(w *world.World, node string) []string {
-	s := w.Think().Shown()
-	var out []string
-	others := announcedBy(excluded(s, node))
-	for _, a := range announcedBy(s) {
-		if !slices.Contains(others, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// excluded returns s with a node that must not announce anything.
-func excluded(s announce.Snapshot, node string) announce.Snapshot {
-	s.Nodes = slices.Clone(s.Nodes)
-	for i := range s.Nodes {
-		if s.Nodes[i].Name == node {
-			s.Nodes[i].Excluded = "label"
-		}
-	}
-	return s
-}
-
-// announcedBy returns the addresses that some node announces, by ARP, NDP or BGP.
-func announcedBy(s announce.Snapshot) []string {
-	var out []string
-	for _, h := range s.Holdings() {
-		out = append(out, h.Addr.String())
-	}
-	for _, n := range s.Nodes {
-		if !n.Live {
-			continue
-		}
-		s.Self = n.Name
-		plan := announce.Decide(s)
-		for _, svc := range s.Services {
-			for _, a := range svc.Addrs {
-				if plan.Verdicts[svc.Key].BGP == announce.Announced {
-					out = append(out, a.Addr.String())
-				}
-			}
-		}
-	}
-	slices.SortFunc(out, compareAddresses)
-	return slices.Compact(out)
 }
 
 // awaitDrained waits until nothing is announced from a node.
@@ -237,6 +205,38 @@ func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w w
 		if last.routes > 0 {
 			d.Remains = append(d.Remains, fmt.Sprintf("%d routes are still announced from %s", last.routes, d.Node))
 		}
+	}
+	d.Remains = append(d.Remains, last.silent...)
+	return d, nil
+}
+
+// awaitTaken waits until other nodes have taken over the addresses of a node whose
+// speaker is not heard of, and does not hear that it is drained. Of its routes
+// only the routers know.
+func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w waiting) (answer, error) {
+	var last announced
+	_, err := w.until(ctx, t, func(ctx context.Context) (string, bool, error) {
+		var err error
+		last, err = announcedFrom(ctx, c, d.Node)
+		return fmt.Sprintf("%d addresses of %s are not taken over yet", len(last.addresses), d.Node), len(last.addresses) == 0, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	seen, err := t.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	switch there := seen.Presence(d.Node); there.State {
+	case world.Unheard:
+		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Why)
+	case world.Present, world.CutOff:
+		return t.awaitDrained(ctx, c, d, w)
+	default:
+		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
+	}
+	for _, a := range last.addresses {
+		d.Remains = append(d.Remains, a+" was not taken over by another node")
 	}
 	d.Remains = append(d.Remains, last.silent...)
 	return d, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,13 +69,13 @@ good. That no pool serves a Service is reported only if the files hold a pool.
 Exit code 0: nothing was found; 1: a file could not be read; 2: something was found.`,
 		Example: `  kubectl steelyard lint -f steelyard/
   helm template … | kubectl steelyard lint -f -`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or - (standard input) to check; may be repeated")
-	if err := c.MarkFlagRequired("filename"); err != nil {
-		panic(err) // the flag is not there
-	}
 	return t.command(c, func(context.Context, []string) (answer, error) {
+		if len(files) == 0 {
+			return nil, errors.New("say with -f which files to check (- is the standard input)")
+		}
 		docs, err := t.documents(files)
 		if err != nil {
 			return nil, err

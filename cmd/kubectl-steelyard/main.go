@@ -9,16 +9,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways to log in that kubeconfigs name
+	"k8s.io/klog/v2"
 )
 
 // The exit codes, which scripts rely on.
@@ -28,22 +32,18 @@ const (
 	exitFound  = 2 // it could, and there is something to look at: a fault, a difference
 )
 
-// commands are all subcommands, in the order of the help text.
-func commands(t *tool) []*cobra.Command {
-	return []*cobra.Command{
-		status(t),
-		explain(t),
-		simulate(t),
-		lint(t),
-		claims(t),
-		sessions(t),
-		move(t),
-		rebalance(t),
-		drain(t),
-		undrain(t),
-		doctors(t),
-		migrates(t),
-		versions(t),
+// group is a part of the commands, for the help text.
+type group struct {
+	title    string
+	commands []*cobra.Command
+}
+
+// commands are all subcommands, in the parts of the help text.
+func commands(t *tool) []group {
+	return []group{
+		{"See what is", []*cobra.Command{status(t), explain(t), claims(t), sessions(t), doctors(t), versions(t)}},
+		{"Try what would be", []*cobra.Command{simulate(t), lint(t), migrates(t)}},
+		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t)}},
 	}
 }
 
@@ -52,6 +52,7 @@ func main() {
 	t := &tool{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: time.Now}
 	t.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	t.connect = t.dial
+	klog.SetLogger(logr.Discard()) // what goes wrong is told once, by the command
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := t.run(ctx, os.Args[1:])
 	stop()
@@ -72,9 +73,21 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errFound):
 		return exitFound
 	default:
-		fmt.Fprintln(t.ErrOut, "error:", err)
+		fmt.Fprintln(t.ErrOut, "error:", plainly(err))
 		return exitFailed
 	}
+}
+
+// plainly has an error that is the way to the cluster's, not a command's, say so.
+func plainly(err error) error {
+	var way *url.Error
+	switch {
+	case errors.As(err, &way):
+		return fmt.Errorf("reach the cluster: %w; is it the right one (--context, --kubeconfig)?", way)
+	case apierrors.IsUnauthorized(err):
+		return errors.New("the cluster does not know you, or not any more (Unauthorized): log in anew, or see --context")
+	}
+	return err
 }
 
 // root returns the command that has all others.
@@ -93,7 +106,14 @@ Exit codes: 0 all is well, or nothing would change; 1 the command failed;
 	root.SetIn(t.In)
 	root.SetOut(t.Out)
 	root.SetErr(t.ErrOut)
+	root.SetFlagErrorFunc(misused)
 	t.addFlags(root)
-	root.AddCommand(commands(t)...)
+	for _, g := range commands(t) {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/migrate"
 )
 
@@ -23,6 +25,7 @@ type migration struct {
 	from     string
 	files    []string
 	annotate bool
+	force    bool
 	pin      bool
 }
 
@@ -37,18 +40,20 @@ It prints our objects as YAML, ready to apply. The comments in it tell the steps
 switch, and what has no equal, field by field. With -o json or yaml it prints the
 same as data. Nothing is written to the cluster but by --annotate.
 
-Exit code 2 says that an address in use would be lost as it stands: see BREAKS.`,
+Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
+--annotate then changes nothing, unless it is told --force.`,
 		Example: `  kubectl steelyard migrate --from metallb > steelyard.yaml
   kubectl steelyard migrate --from metallb -f their-objects.yaml -f services.yaml
   kubectl steelyard migrate --from metallb --annotate`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.migrate(ctx, m) })
 	flags := c.Flags()
 	flags.StringVar(&m.from, "from", "", "where from: "+peerNames())
 	flags.StringArrayVarP(&m.files, "filename", "f", nil, "read their objects, Services and Namespaces from this file, folder, or - (standard input), not from the cluster")
 	flags.BoolVar(&m.annotate, "annotate", false, "give the cluster's Services our annotations, beside those that they have")
+	flags.BoolVar(&m.force, "force", false, "with --annotate: also if an address in use would be lost (see BREAKS)")
 	flags.BoolVar(&m.pin, "pin", false, "have each Service ask for the addresses that it holds")
-	if err := errors.Join(c.MarkFlagRequired("from"), c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp))); err != nil {
+	if err := c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag is not there
 	}
 	return c
@@ -75,14 +80,31 @@ func (p plan) draw(to *pen) {
 
 func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	peer := migrate.Peer(m.from)
+	if m.from == "" {
+		at := strings.LastIndex(peerNames(), ", ")
+		return nil, errors.New("say where from: --from " + peerNames()[:at] + " or " + peerNames()[at+2:])
+	}
 	if !slices.Contains(migrate.Peers(), peer) {
 		return nil, fmt.Errorf("--from %s: it can be %s", m.from, peerNames())
+	}
+	switch {
+	case m.annotate && len(m.files) > 0:
+		return nil, errors.New("--annotate is for the Services that the cluster holds, and -f reads files: leave one of them out")
+	case m.force && !m.annotate:
+		return nil, errors.New("--force goes with --annotate")
 	}
 	source, err := t.source(ctx, peer, m.files)
 	if err != nil {
 		return nil, err
 	}
-	source.Home, source.Pin = t.system, m.pin
+	if len(source.Objects) == 0 {
+		where := "in the cluster: is it the right one (--context), and the right peer (--from)?"
+		if len(m.files) > 0 {
+			where = "in these files"
+		}
+		return nil, fmt.Errorf("there is no object of %s %s", peer, where)
+	}
+	source.Home, source.Pin = cmp.Or(t.system, cluster.NamespaceDefault), m.pin
 	if t.class != unset {
 		source.Class = &t.class
 	}
@@ -91,7 +113,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 		return nil, err
 	}
 	if m.annotate {
-		return t.annotate(ctx, p)
+		return t.annotate(ctx, p, m.force)
 	}
 	fmt.Fprintln(t.ErrOut, p.Summary())
 	return plan{p}, nil
@@ -130,6 +152,9 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 	if err != nil {
 		return nil, err
 	}
+	if _, err := t.findHome(ctx, c); err != nil { // it may not be installed yet
+		return nil, err
+	}
 	var out []unstructured.Unstructured
 	there := map[schema.GroupResource]bool{}
 	for _, r := range append(peer.Resources(), schema.GroupVersionResource{Version: "v1", Resource: "services"}, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}) {
@@ -164,6 +189,7 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 type annotated struct {
 	Services []string `json:"services"`
 	Breaks   []string `json:"breaks,omitempty"`
+	Refused  bool     `json:"refused,omitempty"` // for what breaks nothing was annotated
 }
 
 func (a annotated) clean() bool { return len(a.Breaks) == 0 }
@@ -172,25 +198,33 @@ func (a annotated) draw(p *pen) {
 	for _, s := range a.Services {
 		p.line(plain("annotated Service " + s))
 	}
-	if len(a.Services) == 0 {
-		p.line(plain("no Service needs an annotation"))
-	}
 	for _, b := range a.Breaks {
 		p.line(bad("breaks: "), plain(b))
 	}
+	switch {
+	case a.Refused:
+		p.line(warn("nothing was annotated: mend that first, or say --force"))
+	case len(a.Services) == 0:
+		p.line(plain("no Service needs an annotation"))
+	}
 }
 
-// annotate does the edits of a plan. Doing it twice does nothing.
-func (t *tool) annotate(ctx context.Context, p migrate.Plan) (answer, error) {
-	c, err := t.connect()
-	if err != nil {
-		return nil, err
-	}
+// annotate does the edits of a plan, if nothing breaks or force says so. Doing it
+// twice does nothing.
+func (t *tool) annotate(ctx context.Context, p migrate.Plan, force bool) (answer, error) {
 	a := annotated{Services: []string{}}
 	for _, n := range p.Notes {
 		if n.Gravity == migrate.Breaks {
 			a.Breaks = append(a.Breaks, n.String())
 		}
+	}
+	if len(a.Breaks) > 0 && !force {
+		a.Refused = true
+		return a, nil
+	}
+	c, err := t.connect()
+	if err != nil {
+		return nil, err
 	}
 	for _, e := range p.Edits {
 		var svc corev1.Service

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -22,7 +24,8 @@ type moved struct {
 	Address string `json:"address"`
 	From    string `json:"from"`
 	To      string `json:"to"`
-	Done    bool   `json:"done"` // To announces it
+	Done    bool   `json:"done"`           // To announces it
+	Left    bool   `json:"left,omitempty"` // somebody else has moved it since it was looked at: it was left there
 	Said    string `json:"said"`
 }
 
@@ -112,12 +115,14 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 	switch {
 	case len(candidates) == 0:
 		return fmt.Errorf("no Service that Steelyard serves has the address %s", addr)
+	case claim == nil && slices.ContainsFunc(candidates, func(c announce.Candidate) bool { return c.Reason == announce.Announced }):
+		return fmt.Errorf("nobody has said yet that it answers for %s: try again in a moment, or see kubectl steelyard explain %s", addr, addr)
 	case claim == nil:
 		return fmt.Errorf("nobody answers for %s on the local network; it may be announced by BGP alone, which every node does at once", addr)
 	}
 	i := slices.IndexFunc(candidates, func(c announce.Candidate) bool { return c.Node == node })
 	if i < 0 {
-		return fmt.Errorf("there is no node %q", node)
+		return unknown("node", node, nodeNames(w.Nodes))
 	}
 	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
 		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))
@@ -130,18 +135,16 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 	return nil
 }
 
-// carry edits the claim, and waits until it has come true.
+// carry edits the claim, if it still names the node that the move is from, and
+// waits until it has come true.
 func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting) (moved, error) {
 	addr := netip.MustParseAddr(m.Address)
 	claim := &v1beta1.L2Claim{}
 	name := client.ObjectKey{Name: intent.ClaimName(addr)}
-	if err := c.Get(ctx, name, claim); err != nil {
-		return m, fmt.Errorf("read the L2Claim of %s: %w", m.Address, err)
-	}
-	before := claim.DeepCopy()
-	claim.Spec.Node = m.To
-	if err := c.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return m, fmt.Errorf("edit the L2Claim of %s: %w", m.Address, err)
+	var err error
+	if m.Left, err = rename(ctx, c, name, claim, m); m.Left || err != nil {
+		m.Said = leftWhere(claim, m)
+		return m, err
 	}
 	if !w.wait {
 		m.Done, m.Said = true, fmt.Sprintf("%s is to answer for %s", m.To, m.Address)
@@ -166,4 +169,39 @@ func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting
 		m.Said = fmt.Sprintf("%s does not announce %s yet, after %s: see kubectl steelyard claims", m.To, m.Address, w.timeout)
 	}
 	return m, nil
+}
+
+// rename has a claim name another node, and returns what became of it. One that
+// does not name the node that the move is from any more is left alone.
+func rename(ctx context.Context, c client.WithWatch, name client.ObjectKey, claim *v1beta1.L2Claim, m moved) (left bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { // its status is written, too
+		left = false
+		switch err := c.Get(ctx, name, claim); {
+		case apierrors.IsNotFound(err):
+			*claim, left = v1beta1.L2Claim{}, true
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the L2Claim of %s: %w", m.Address, err)
+		case claim.Spec.Node == m.To:
+			return nil // somebody wants the same
+		case claim.Spec.Node != m.From:
+			left = true
+			return nil
+		}
+		before := claim.DeepCopy()
+		claim.Spec.Node = m.To
+		if err := c.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+			return fmt.Errorf("edit the L2Claim of %s: %w", m.Address, err)
+		}
+		return nil
+	})
+	return left, err
+}
+
+// leftWhere says what became of a claim that was left alone.
+func leftWhere(claim *v1beta1.L2Claim, m moved) string {
+	if claim.Name == "" {
+		return m.Address + " is not announced on the local network any more"
+	}
+	return fmt.Sprintf("%s was moved to %s meanwhile, and is left there", m.Address, claim.Spec.Node)
 }

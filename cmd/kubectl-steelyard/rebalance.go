@@ -38,8 +38,8 @@ func rebalance(t *tool) *cobra.Command {
 An address only goes to a node that can announce it and is not less preferred. With
 --plan, which is the default, nothing is changed: exit code 2 says that there is
 something to move. --apply moves the addresses one after the other, and stops at the
-first that does not arrive.`,
-		Args: cobra.NoArgs,
+first that does not arrive. One that somebody else has moved meanwhile is left there.`,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.rebalance(ctx, apply, w) })
 	c.Flags().BoolVar(&planOnly, "plan", false, "tell what would be moved (the default)")
 	c.Flags().BoolVar(&apply, "apply", false, "move it")
@@ -71,7 +71,7 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 			return nil, err
 		}
 		fmt.Fprintln(t.ErrOut, a.Moves[i].Said)
-		if !a.Moves[i].Done {
+		if !a.Moves[i].Done && !a.Moves[i].Left {
 			break
 		}
 	}
@@ -131,6 +131,8 @@ func (r rebalanced) draw(p *pen) {
 		switch {
 		case m.Done:
 			state = good("done")
+		case m.Left:
+			state = warn(m.Said)
 		case m.Said != "":
 			state = bad(m.Said)
 		case r.Applied:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,11 +17,17 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -32,6 +39,10 @@ import (
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
+//	forbid KIND…          from here on nobody may list these kinds of it
+//	without KIND…         from here on the API server does not have these kinds
+//	unreachable           from here on the cluster is the one that the flags name
+//	meanwhile FILE        the objects of this file are changed before the next write
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
@@ -42,7 +53,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "without": setMissing, "unreachable": setUnreachable, "meanwhile": setMeanwhile},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
 			e.Values[stageKey{}] = &stage{WithWatch: c}
@@ -55,13 +66,79 @@ func TestScripts(t *testing.T) {
 // stage is the cluster of one script.
 type stage struct {
 	client.WithWatch
-	stdin string // of the next commands
+	stdin     string          // of the next commands
+	forbidden []string        // kinds
+	missing   []string        // kinds
+	real      bool            // dial
+	meanwhile []client.Object // to be changed before the next write
+}
+
+// RESTMapper knows what migrate looks for in this cluster.
+func (s *stage) RESTMapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	m.Add(corev1Kind("Namespace"), meta.RESTScopeRoot)
+	m.Add(corev1Kind("Service"), meta.RESTScopeNamespace)
+	for _, kind := range metallb() {
+		m.Add(kind, meta.RESTScopeNamespace)
+	}
+	return m
+}
+
+// metallb are kinds of another load balancer that clusters may hold.
+func metallb() []schema.GroupVersionKind {
+	v := schema.GroupVersion{Group: "metallb.io", Version: "v1beta1"}
+	return []schema.GroupVersionKind{v.WithKind("IPAddressPool"), v.WithKind("L2Advertisement")}
+}
+
+// clusterScheme knows all kinds that clusters may hold.
+func clusterScheme() (*runtime.Scheme, error) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range metallb() {
+		scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
+		scheme.AddKnownTypeWithName(kind.GroupVersion().WithKind(kind.Kind+"List"), &unstructured.UnstructuredList{})
+	}
+	return scheme, nil
+}
+
+// Patch lets somebody else write first.
+func (s *stage) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	for _, other := range s.meanwhile {
+		was := other.DeepCopyObject().(client.Object)
+		if err := s.Get(ctx, client.ObjectKeyFromObject(other), was); err != nil {
+			return err
+		}
+		other.SetResourceVersion(was.GetResourceVersion())
+		if err := s.Update(ctx, other); err != nil {
+			return err
+		}
+	}
+	s.meanwhile = nil
+	return s.WithWatch.Patch(ctx, o, patch, opts...)
+}
+
+// List refuses to list what is forbidden.
+func (s *stage) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	kind, err := apiutil.GVKForObject(list, s.Scheme())
+	if err != nil {
+		return err
+	}
+	of := strings.TrimSuffix(kind.Kind, "List")
+	if slices.Contains(s.missing, of) {
+		return &meta.NoKindMatchError{GroupKind: kind.GroupVersion().WithKind(of).GroupKind(), SearchedVersions: []string{kind.Version}}
+	}
+	if slices.Contains(s.forbidden, of) {
+		return apierrors.NewForbidden(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(of) + "s"}, "", errors.New(`User "eve" cannot list it at the cluster scope`))
+	}
+	return s.WithWatch.List(ctx, list, opts...)
 }
 
 type stageKey struct{}
 
 func newCluster(objects ...client.Object) (client.WithWatch, error) {
-	scheme, err := cluster.Scheme()
+	scheme, err := clusterScheme()
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +151,34 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 	if neg || len(files) == 0 {
 		ts.Fatalf("usage: cluster FILE…")
 	}
+	c, err := newCluster(objectsOf(ts, files)...)
+	ts.Check(err)
+	ts.Value(stageKey{}).(*stage).WithWatch = c
+}
+
+func setMissing(ts *testscript.TestScript, neg bool, kinds []string) {
+	if neg {
+		ts.Fatalf("usage: without KIND…")
+	}
+	ts.Value(stageKey{}).(*stage).missing = kinds
+}
+
+func setUnreachable(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: unreachable")
+	}
+	ts.Value(stageKey{}).(*stage).real = true
+}
+
+func setMeanwhile(ts *testscript.TestScript, neg bool, files []string) {
+	if neg || len(files) == 0 {
+		ts.Fatalf("usage: meanwhile FILE…")
+	}
+	ts.Value(stageKey{}).(*stage).meanwhile = objectsOf(ts, files)
+}
+
+// objectsOf reads all objects of files.
+func objectsOf(ts *testscript.TestScript, files []string) []client.Object {
 	var objects []client.Object
 	for _, file := range files {
 		more, err := decode(ts.ReadFile(file))
@@ -82,9 +187,14 @@ func setCluster(ts *testscript.TestScript, neg bool, files []string) {
 		}
 		objects = append(objects, more...)
 	}
-	c, err := newCluster(objects...)
-	ts.Check(err)
-	ts.Value(stageKey{}).(*stage).WithWatch = c
+	return objects
+}
+
+func setForbidden(ts *testscript.TestScript, neg bool, kinds []string) {
+	if neg {
+		ts.Fatalf("usage: forbid KIND…")
+	}
+	ts.Value(stageKey{}).(*stage).forbidden = kinds
 }
 
 func setInput(ts *testscript.TestScript, neg bool, files []string) {
@@ -96,7 +206,7 @@ func setInput(ts *testscript.TestScript, neg bool, files []string) {
 
 // decode reads all objects of a YAML file.
 func decode(text string) ([]client.Object, error) {
-	scheme, err := cluster.Scheme()
+	scheme, err := clusterScheme()
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +248,13 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	t := &tool{
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), Out: ts.Stdout(), ErrOut: ts.Stderr()},
 		flags:     genericclioptions.NewConfigFlags(true),
-		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage).WithWatch, nil },
+		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage), nil },
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
 		colour:    ts.Getenv("COLOUR") != "",
 		folder:    ts.Getenv("WORK"),
+	}
+	if ts.Value(stageKey{}).(*stage).real {
+		t.connect = t.dial
 	}
 	if have := t.run(context.Background(), args); have != want {
 		ts.Fatalf("ended with exit code %d, want %d", have, want)

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // session is what a BGPSession says, in a line.
@@ -32,6 +33,7 @@ const established = "Established"
 type sessionList struct {
 	Sessions []session `json:"sessions"`
 	now      time.Time
+	some     bool // not of all nodes and peers
 }
 
 func sessions(t *tool) *cobra.Command {
@@ -39,13 +41,16 @@ func sessions(t *tool) *cobra.Command {
 	c := t.command(&cobra.Command{
 		Use:   "sessions",
 		Short: "List the nodes' BGP sessions, and why one is not up",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
 		w, err := t.world(ctx)
 		if err != nil {
 			return nil, err
 		}
-		a := sessionList{Sessions: []session{}, now: w.Now}
+		if err := namesSessions(w, node, peer); err != nil {
+			return nil, err
+		}
+		a := sessionList{Sessions: []session{}, now: w.Now, some: node+peer != ""}
 		for i := range w.Sessions {
 			s := sessionOf(&w.Sessions[i], w.Config.Peers)
 			if (node == "" || s.Node == node) && (peer == "" || s.Peer == peer) {
@@ -71,6 +76,25 @@ func sessions(t *tool) *cobra.Command {
 	return c
 }
 
+// namesSessions says whether there is a node and a peer of these names, which may
+// be empty.
+func namesSessions(w *world.World, node, peer string) error {
+	nodes, peers := nodeNames(w.Nodes), []string{}
+	for i := range w.Config.Peers {
+		peers = append(peers, w.Config.Peers[i].Name)
+	}
+	for i := range w.Sessions { // their objects may have gone
+		nodes, peers = append(nodes, w.Sessions[i].Status.Node), append(peers, w.Sessions[i].Status.Peer)
+	}
+	switch {
+	case node != "" && !slices.Contains(nodes, node):
+		return unknown("node", node, nodes)
+	case peer != "" && !slices.Contains(peers, peer):
+		return unknown("BGPPeer", peer, peers)
+	}
+	return nil
+}
+
 func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Why: s.Status.LastError}
 	if s.Status.Prefixes != nil {
@@ -90,7 +114,11 @@ func (a sessionList) clean() bool {
 
 func (a sessionList) draw(p *pen) {
 	if len(a.Sessions) == 0 {
-		p.line(plain("there is no BGP session"))
+		text := "there is no BGP session"
+		if a.some {
+			text = "there is no such BGP session"
+		}
+		p.line(plain(text))
 		return
 	}
 	rows := [][]piece{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}

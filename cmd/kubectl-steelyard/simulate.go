@@ -56,7 +56,7 @@ refuse an object; 2: some Service changes, or an object's readiness does.`,
 		Example: `  kubectl steelyard simulate -f pools.yaml
   kubectl steelyard simulate -f new.yaml --delete ippool/old
   git show origin/main:pools.yaml | kubectl steelyard simulate -f -`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or - (standard input) with objects to apply; may be repeated")
 	c.Flags().StringArrayVar(&deleted, "delete", nil, "file with objects to delete, or KIND/NAME; may be repeated")

@@ -48,14 +48,15 @@ type poolUse struct {
 
 // nodeUse is what a node's speaker does.
 type nodeUse struct {
-	Node      string `json:"node"`
-	Absent    string `json:"absent,omitempty"`   // why its speaker can't be counted on
-	Excluded  string `json:"excluded,omitempty"` // why it must not announce
-	Links     string `json:"links"`
-	Addresses int    `json:"addresses"` // of layer 2
-	Sessions  string `json:"sessions"`  // established/all
-	Version   string `json:"version"`
-	Age       string `json:"age"` // of the process
+	Node      string              `json:"node"`
+	Speaker   world.PresenceState `json:"speaker"`
+	Absent    string              `json:"absent,omitempty"`   // why its speaker can't be counted on
+	Excluded  string              `json:"excluded,omitempty"` // why it must not announce
+	Links     string              `json:"links"`
+	Addresses int                 `json:"addresses"` // of layer 2
+	Sessions  string              `json:"sessions"`  // established/all
+	Version   string              `json:"version"`
+	Age       string              `json:"age"` // of the process
 }
 
 // sessionUse is a peer and the nodes' sessions to it.
@@ -82,7 +83,7 @@ of them is used, nodes and their speakers, BGP sessions, and every Service that
 has a problem.
 
 Exit code 0: all is well; 2: something is not.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
 		w, err := t.world(ctx)
 		if err != nil {
@@ -164,7 +165,8 @@ func poolUses(t *world.Thought) []poolUse {
 }
 
 func nodeUseOf(w *world.World, node string) nodeUse {
-	u := nodeUse{Node: node, Absent: w.Absent(node), Excluded: intent.Excluded(w.Node(node))}
+	there := w.Presence(node)
+	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Why, Excluded: intent.Excluded(w.Node(node))}
 	for i := range w.Speakers {
 		s := &w.Speakers[i]
 		if s.Name != node {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.Problems) == 0 }
@@ -89,6 +91,8 @@ func (o overview) drawNodes(p *pen) {
 	for _, n := range o.Nodes {
 		state := good("ready")
 		switch {
+		case n.Speaker == world.Unheard:
+			state = bad("not heard of")
 		case n.Absent != "":
 			state = bad("absent")
 		case n.Excluded != "":

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -20,6 +23,27 @@ func suggestion(name string) string {
 		return "there are " + strings.Join(known, ", ")
 	}
 	return "do you mean " + best + "?"
+}
+
+// unknown says that nothing of a kind has that name, and what else there is, the
+// likeliest first.
+func unknown(kind, name string, there []string) error {
+	const most = 6
+	there = slices.Clone(there)
+	slices.SortFunc(there, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(name, a), distance(name, b)), cmp.Compare(a, b))
+	})
+	there = slices.Compact(there)
+	are := "are"
+	switch n := len(there); {
+	case n == 0:
+		return fmt.Errorf("there is no %s %q, and no other", kind, name)
+	case n == 1:
+		are = "is"
+	case n > most:
+		there = append(there[:most:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return fmt.Errorf("there is no %s %q; there %s %s", kind, name, are, strings.Join(there, ", "))
 }
 
 // distance is how many letters must be added, dropped or changed to make b of a

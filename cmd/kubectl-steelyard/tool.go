@@ -30,7 +30,7 @@ type tool struct {
 	folder  string // that the names of files are relative to; "": the current one
 
 	format string // -o
-	system string // Steelyard's own namespace
+	system string // Steelyard's own namespace; "": to be found
 	class  string // "\x00": as the controller's Deployment says
 	compat string // likewise
 }
@@ -47,7 +47,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 		f.Hidden = !slices.Contains([]string{"kubeconfig", "context", "namespace"}, f.Name)
 	})
 	flags.StringVarP(&t.format, "output", "o", "table", "table, json or yaml")
-	flags.StringVar(&t.system, "steelyard-namespace", "steelyard-system", "namespace of Steelyard itself")
+	flags.StringVar(&t.system, "steelyard-namespace", "", "namespace of Steelyard itself (default: where its controller is)")
 	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
 	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations it honours, too: metallb.io (default: what its controller's Deployment says)")
 	for _, name := range []string{"load-balancer-class", "compat-annotations"} {
@@ -63,9 +63,10 @@ func (t *tool) addFlags(root *cobra.Command) {
 		return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	}
 	for name, complete := range map[string]cobra.CompletionFunc{
-		"output":             fixed(formats()...),
-		"compat-annotations": fixed("metallb.io"),
-		"namespace":          t.names(corev1Kind("Namespace"), ""),
+		"output":              fixed(formats()...),
+		"compat-annotations":  fixed("metallb.io"),
+		"namespace":           t.names(corev1Kind("Namespace"), ""),
+		"steelyard-namespace": t.names(corev1Kind("Namespace"), ""),
 	} {
 		if err := root.RegisterFlagCompletionFunc(name, complete); err != nil {
 			panic(err) // the flag is not there
@@ -76,6 +77,9 @@ func (t *tool) addFlags(root *cobra.Command) {
 // command completes c, so that it prints what answer finds, and ends with the
 // exit code that follows from that.
 func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []string) (answer, error)) *cobra.Command {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error { return misused(cmd, check(cmd, args)) }
+	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a, err := find(cmd.Context(), args)
 		if err != nil {
@@ -90,6 +94,26 @@ func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []s
 		return nil
 	}
 	return c
+}
+
+// noArguments is the check of the arguments of a command that takes none.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("accepts no arguments, received %q", strings.Join(args, " "))
+	}
+	return nil
+}
+
+// misused adds to what is wrong with a command line how the command is called.
+func misused(c *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	use := "COMMAND"
+	if c.HasParent() {
+		use = c.Use
+	}
+	return fmt.Errorf("%w; usage: kubectl steelyard %s (--help tells more)", err, use)
 }
 
 // dial returns a client for the cluster that kubectl's flags name.
@@ -120,13 +144,20 @@ func (t *tool) world(ctx context.Context) (*world.World, error) {
 
 // look reads the whole cluster through c.
 func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) {
+	doubt, err := t.findHome(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	w, err := cluster.World(ctx, c, t.system)
 	if err != nil {
 		return nil, err
 	}
 	w.Now = t.now()
+	if _, absent := w.Controller(); doubt != "" && (absent != "" || w.Leases == nil) {
+		w.Unread = append(w.Unread, doubt)
+	}
 	if t.class != unset {
-		w.Class = t.class
+		w.Class, w.Guessed = t.class, false
 	}
 	if t.compat != unset {
 		if w.Dialect, err = intent.DialectOf(t.compat); err != nil {
@@ -134,6 +165,15 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 		}
 	}
 	return w, nil
+}
+
+// findHome finds out which namespace Steelyard is in, unless that was said or
+// found already; doubt says why that is only a guess, or is empty.
+func (t *tool) findHome(ctx context.Context, c client.Reader) (doubt string, err error) {
+	if t.system == "" {
+		t.system, doubt, err = cluster.Home(ctx, c)
+	}
+	return doubt, err
 }
 
 // namespace returns the namespace that the flags, or the kubeconfig, name.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -20,14 +23,18 @@ func versions(t *tool) *cobra.Command {
 	return t.command(&cobra.Command{
 		Use:   "version",
 		Short: "Print the versions of this plugin and of the speakers",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
-		w, err := t.world(ctx)
-		if err != nil {
-			return nil, err
-		}
 		a := versionsAnswer{Plugin: version.String(), Speakers: map[string]string{}}
-		for _, s := range w.Speakers {
+		var list v1beta1.SpeakerList
+		c, err := t.connect()
+		if err == nil {
+			err = cluster.Read(ctx, c, &list)
+		}
+		if err != nil {
+			return nil, errors.Join(t.print(a), err) // that of the plugin is known
+		}
+		for _, s := range list.Items {
 			a.Speakers[s.Name] = s.Status.Version
 		}
 		return a, nil

@@ -17,8 +17,8 @@ func pluginPage(program string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, list, found := strings.Cut(root, "Available Commands:\n")
-	list, _, _ = strings.Cut(list, "\n\n")
+	_, list, found := strings.Cut(root, " [command]\n")
+	list, _, _ = strings.Cut(list, "\nFlags:")
 	if !found {
 		return "", fmt.Errorf("found no commands in the help of %s", program)
 	}
@@ -28,6 +28,9 @@ func pluginPage(program string) (string, error) {
 Made by "make generate" from the plugin's own help; don't edit it. Put ` + "`kubectl-steelyard`" + ` into your PATH and call it as
 ` + "`kubectl steelyard`" + `. Exit codes: 0 all is well, 1 the command failed, 2 there is something to look at.
 `)
+	_, global, _ := strings.Cut(root, "\nFlags:\n")
+	global, _, _ = strings.Cut(global, "\n\n")
+	fmt.Fprintf(&b, "\nAll commands have these flags, and kubectl's own, such as `--as` and `--token`:\n\n```text\n%s\n```\n", strings.TrimRight(global, "\n"))
 	for _, m := range aCommand.FindAllStringSubmatch(list, -1) {
 		text, err := help(program, m[1])
 		if err != nil {

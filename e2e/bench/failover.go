@@ -47,43 +47,69 @@ func failovers(ctx context.Context, r *lab.Rack, o options) error {
 		return err
 	}
 	rows := [][]string{{"from the failure to the new owner's first announcement", "runs", "p50", "p99", "most"}}
-	for _, c := range []struct {
-		name       string
-		harm, mend func(string) error
-		before     func() error
-		after      func() error
-	}{
-		{name: "the owner's cable is cut", harm: r.Cut, mend: r.Join},
-		{name: "its node is switched off", harm: f.link("down"), mend: f.link("up")},
-		{name: "its cable is cut, the API server away for 5 minutes", harm: r.Cut, mend: r.Join,
-			before: func() error { return errors.Join(f.stopAPI(), pause(ctx, 5*time.Minute)) },
-			after:  func() error { return r.Kill("control", "kube-apiserver", syscall.SIGCONT) }},
-	} {
-		if c.before != nil {
-			fmt.Printf("failover, %s: wait\n", c.name)
-			if err := c.before(); err != nil {
-				return err
-			}
+	for _, h := range f.harms(ctx) {
+		times, err := f.measure(ctx, h, failoversPerRound*o.rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
 		}
-		var times []time.Duration
-		runs := failoversPerRound * o.rounds
-		for run := range runs {
-			fmt.Printf("failover, %s, %d of %d\n", c.name, run+1, runs)
-			took, err := f.fail(ctx, c.harm, c.mend)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			times = append(times, took)
+		if h.after != "" {
+			rows = append(rows, rowOf(h.after, times[:1]))
+			times = times[1:]
 		}
-		if c.after != nil {
-			if err := c.after(); err != nil {
-				return err
-			}
-		}
-		slices.Sort(times)
-		rows = append(rows, []string{c.name, fmt.Sprint(runs), ms(at(times, 0.5)), ms(at(times, 0.99)), ms(times[len(times)-1])})
+		rows = append(rows, rowOf(h.name, times))
 	}
 	return table(rows)
+}
+
+func rowOf(name string, times []time.Duration) []string {
+	slices.Sort(times)
+	return []string{name, fmt.Sprint(len(times)), ms(at(times, 0.5)), ms(at(times, 0.99)), ms(times[len(times)-1])}
+}
+
+// harm is one way for an owner to fail.
+type harm struct {
+	name       string
+	after      string // names the first failure of all, which has a row of its own; empty: it has none
+	harm, mend func(node string) error
+	begin, end func() error // around all failures; nil: nothing
+	each, past func() error // around each; nil: nothing
+}
+
+func (f *failover) harms(ctx context.Context) []harm {
+	away := func(d time.Duration) func() error {
+		return func() error { return errors.Join(f.signalAPI(syscall.SIGSTOP), pause(ctx, d)) }
+	}
+	return []harm{
+		{name: "the owner's cable is cut", harm: f.Cut, mend: f.Join},
+		{name: "its node is switched off", harm: f.link("down"), mend: f.link("up")},
+		{name: "its cable is cut, the API server away for 5 seconds", harm: f.Cut, mend: f.Join,
+			each: away(5 * time.Second), past: func() error { return f.back(ctx) }},
+		{name: "the same again and again, nodes cut off one after the other, the API server still away", harm: f.Cut, mend: f.Join,
+			after: "its cable is cut, the API server away for 5 minutes", begin: away(5 * time.Minute), end: func() error { return f.back(ctx) }},
+	}
+}
+
+// measure has the owner fail so many times.
+func (f *failover) measure(ctx context.Context, h harm, runs int) (times []time.Duration, err error) {
+	do := func(step func() error) {
+		if step != nil && err == nil {
+			err = step()
+		}
+	}
+	fmt.Printf("failover, %s\n", h.name)
+	do(h.begin)
+	for run := range runs {
+		do(h.each)
+		do(func() error {
+			fmt.Printf("failover, %s, %d of %d\n", h.name, run+1, runs)
+			took, err := f.fail(ctx, h.harm, h.mend)
+			times = append(times, took)
+			return err
+		})
+		do(h.past)
+	}
+	do(h.end)
+	return times, err
 }
 
 const (
@@ -94,7 +120,32 @@ const (
 	reunited = 6 * time.Second
 )
 
-func (f *failover) stopAPI() error { return f.Kill("control", "kube-apiserver", syscall.SIGSTOP) }
+func (f *failover) signalAPI(s syscall.Signal) error { return f.Kill("control", "kube-apiserver", s) }
+
+// back has the API server go on, and returns when all is known there, and by all.
+func (f *failover) back(ctx context.Context) error {
+	if err := f.signalAPI(syscall.SIGCONT); err != nil {
+		return err
+	}
+	for range 60 {
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+		if f.follow(); f.named(ctx) == f.owner {
+			return pause(ctx, reunited)
+		}
+	}
+	return fmt.Errorf("the API server is back, and %s is not said to answer for %s", f.owner, address)
+}
+
+// named returns the node that is said to answer; "": nobody says it.
+func (f *failover) named(ctx context.Context) string {
+	out, err := f.Command(ctx, "control", "kubectl", "get", "l2claim", address, "-o", "jsonpath={.status.node}").Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
 
 // link sets a node's own end of its cable up or down.
 func (f *failover) link(state string) func(string) error {
@@ -159,21 +210,25 @@ func (f *failover) settle(ctx context.Context) error {
 				f.nodes[words[1]] = words[0]
 			}
 		}
-		owner, err := f.Command(ctx, "control", "kubectl", "get", "l2claim", address, "-o", "jsonpath={.status.node}").Output()
-		if err == nil && len(owner) > 0 && len(f.nodes) == f.Nodes {
-			f.owner = string(owner)
+		if owner := f.named(ctx); owner != "" && len(f.nodes) == f.Nodes {
+			f.owner = owner
 			return pause(ctx, 2*reunited)
 		}
 	}
 	return fmt.Errorf("nobody answers for %s", address)
 }
 
+// follow takes in that the address has moved meanwhile.
+func (f *failover) follow() {
+	for len(f.claims) > 0 {
+		f.owner = f.nodes[(<-f.claims).mac]
+	}
+}
+
 // fail has the owner fail once, and returns after how long another node
 // announced the address.
 func (f *failover) fail(ctx context.Context, harm, mend func(string) error) (time.Duration, error) {
-	for len(f.claims) > 0 { // it may have moved meanwhile
-		f.owner = f.nodes[(<-f.claims).mac]
-	}
+	f.follow()
 	failed := f.owner
 	start := time.Now()
 	if err := harm(failed); err != nil {

@@ -214,8 +214,10 @@ func Decide(s Snapshot) Plan {
 	for i := range s.Services {
 		svc := &s.Services[i]
 		n := len(svc.Addrs)
-		slices.SortFunc(owned[:n], func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
-		plan.Verdicts[svc.Key] = Verdict{Layer2: owned[:n:n], BGP: offered[i]}
+		own := owned[:n:n]
+		slices.SortFunc(own, func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
+		own = slices.CompactFunc(own, func(a, b Ownership) bool { return a.Addr == b.Addr })
+		plan.Verdicts[svc.Key] = Verdict{Layer2: own, BGP: offered[i]}
 		owned = owned[n:]
 	}
 	return plan

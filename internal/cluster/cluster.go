@@ -15,7 +15,6 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -66,10 +65,17 @@ func Connect(cfg *rest.Config) *rest.Config {
 
 // CacheOptions limits the cache to what the programs read: Services of type
 // LoadBalancer, Secrets of their own namespace, and of every object only the
-// fields in use.
-func CacheOptions(namespace string) cache.Options {
+// fields in use. drop takes out of an object what this program alone does not
+// read; nil: nothing.
+func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
 	return cache.Options{
-		DefaultTransform:            strip,
+		DefaultTransform: func(in any) (any, error) {
+			out, err := strip(in)
+			if obj, ok := out.(client.Object); ok && drop != nil {
+				drop(obj)
+			}
+			return out, err
+		},
 		NewInformer:                 newInformer,
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
@@ -96,12 +102,6 @@ func strip(in any) (any, error) {
 		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
 		o.Status.Images = nil
-	case *discoveryv1.EndpointSlice:
-		o.Labels = map[string]string{discoveryv1.LabelServiceName: o.Labels[discoveryv1.LabelServiceName]}
-		o.Annotations, o.OwnerReferences, o.Ports = nil, nil, nil
-		for i, e := range o.Endpoints {
-			o.Endpoints[i] = discoveryv1.Endpoint{NodeName: e.NodeName, Conditions: e.Conditions}
-		}
 	}
 	return obj, nil
 }

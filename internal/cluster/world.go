@@ -3,19 +3,17 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"reflect"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -28,7 +26,7 @@ import (
 // not know passwords. What the reader's rights don't reach, and what follows
 // from it can be guessed, is named in Unread; anything else is an error.
 func World(ctx context.Context, r client.Reader, namespace string) (*world.World, error) {
-	w := &world.World{Now: time.Now()}
+	w := &world.World{Now: time.Now(), Home: namespace}
 	var (
 		pools       v1beta1.IPAddressPoolList
 		l2          v1beta1.L2AdvertisementList
@@ -47,57 +45,48 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 		deployments appsv1.DeploymentList
 	)
 	own := client.InNamespace(namespace)
-	var mu sync.Mutex // of w.Unread
-	group, ctx := errgroup.WithContext(ctx)
-	read := func(list client.ObjectList, guess string, opts ...client.ListOption) {
-		group.Go(func() error {
-			err := List(ctx, r, list, opts...)
-			switch {
-			case meta.IsNoMatchError(err):
-				return fmt.Errorf("%w: is Steelyard installed?", err)
-			case apierrors.IsForbidden(err) && guess != "":
-				mu.Lock()
-				defer mu.Unlock()
-				w.Unread = append(w.Unread, fmt.Sprintf("you may not list %s; %s", kindOf(list), guess))
-				return nil
-			}
-			return err
-		})
-	}
+	x := reading{reader: r}
 	for _, list := range []client.ObjectList{
 		&pools, &l2, &bgp, &peers, &profiles, &communities, &services, &namespaces, &nodes, &endpoints, &speakers, &claims, &sessions,
 	} {
-		read(list, "")
+		x.list(ctx, list, "")
 	}
-	read(&leases, "which speakers are there is guessed from their Speaker objects", own)
-	read(&deployments, "the controller's class and dialect are guessed to be the default", own)
-	if err := group.Wait(); err != nil {
+	x.list(ctx, &leases, "which speakers are there is guessed from their Speaker objects", own)
+	x.list(ctx, &deployments, "the controller's class and dialect are guessed to be the default", own)
+	if err := x.wait(); err != nil {
 		return nil, err
 	}
-	slices.Sort(w.Unread)
+	w.Unread = slices.Sorted(maps.Values(x.unread))
+	if x.unread["Lease"] == "" && leases.Items == nil {
+		leases.Items = []coordinationv1.Lease{} // nil: they could not be read
+	}
 	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items}
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
 	w.Settings, err = settings(deployments.Items)
+	w.Guessed = x.unread["Deployment"] != ""
 	return w, err
-}
-
-// kindOf names the kind of a list's objects.
-func kindOf(list client.ObjectList) string {
-	return strings.TrimSuffix(reflect.TypeOf(list).Elem().Name(), "List") + "s"
 }
 
 // settings are what the controller's command line says.
 func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 	var s world.Settings
+	controller := labels.SelectorFromSet(labels.Set(labelsController()))
 	for _, d := range deployments {
+		if !controller.Matches(labels.Set(d.Labels)) && d.Name != "steelyard-controller" {
+			continue
+		}
 		for _, c := range d.Spec.Template.Spec.Containers {
 			if c.Name != "controller" {
 				continue
 			}
-			for _, arg := range slices.Concat(c.Command, c.Args) {
-				name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+			args := slices.Concat(c.Command, c.Args)
+			for i, arg := range args {
+				name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+				if !given && i+1 < len(args) {
+					value = args[i+1]
+				}
 				var err error
 				switch name {
 				case "load-balancer-class":

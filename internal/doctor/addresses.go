@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -14,10 +13,10 @@ import (
 // addressChecks look at pools and at who else has their addresses.
 func addressChecks() []check {
 	return []check{
-		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*patient).inUse},
-		{"advertised", "Does an advertisement cover each pool?", (*patient).advertised},
-		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*patient).subnets},
-		{"other-load-balancers", "Does another load balancer serve the same Services?", (*patient).others},
+		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*patient).inUse, []string{serviceCIDRs}},
+		{"advertised", "Does an advertisement cover each pool?", (*patient).advertised, nil},
+		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*patient).subnets, nil},
+		{"other-load-balancers", "Does another load balancer serve the same Services?", (*patient).others, []string{deployments, daemonSets, statefulSets, pods, ciliumPools}},
 	}
 }
 
@@ -140,84 +139,4 @@ func between(r ipam.Range) string {
 		return r.First.String()
 	}
 	return r.First.String() + "-" + r.Last.String()
-}
-
-// rival is another load balancer, by what its images are called.
-type rival struct {
-	product string
-	images  []string
-	marks   []string // annotations that it writes on Services which it serves
-	classes []string // that it serves beside Services without class
-}
-
-func rivals() []rival {
-	return []rival{
-		{"MetalLB", []string{"metallb/controller", "metallb/speaker"}, []string{"metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"}, nil},
-		{"PureLB", []string{"purelb/allocator", "purelb/lbnodeagent"}, []string{"purelb.io/allocated-by"}, []string{"purelb.io/purelb", "purelb.io/purelbv2"}},
-		{"OpenELB", []string{"kubesphere/openelb"}, []string{"lb.kubesphere.io/v1alpha1"}, nil},
-		{"kube-vip", []string{"kube-vip/kube-vip-cloud-provider", "kube-vip/kube-vip"}, []string{"kube-vip.io/vipHost"}, []string{"kube-vip.io/kube-vip-class"}},
-		{"ServiceLB of k3s", []string{"rancher/klipper-lb"}, nil, nil},
-		{"LoxiLB", []string{"loxilb-io/kube-loxilb"}, nil, []string{"loxilb.io/loxilb"}},
-	}
-}
-
-func (p *patient) others() verdict {
-	var evidence []string
-	running := map[string]bool{}
-	for _, w := range p.Workloads {
-		for _, r := range rivals() {
-			if w.Replicas == 0 || !slices.ContainsFunc(w.Images, func(image string) bool { return isOf(image, r.images) }) || !r.serves(w, p.Class) {
-				continue
-			}
-			running[r.product] = true
-			evidence = append(evidence, fmt.Sprintf("%s runs: %s", r.product, w))
-		}
-	}
-	for _, f := range p.Foreign {
-		if f.Product == "Cilium" && f.Count > 0 {
-			evidence = append(evidence, fmt.Sprintf("Cilium has %s: its LB IPAM gives out addresses, too", plural(f.Count, f.Kind)))
-		}
-	}
-	for _, svc := range p.Served {
-		for _, r := range rivals() {
-			for _, mark := range r.marks {
-				if _, marked := svc.Annotations[mark]; marked && running[r.product] {
-					evidence = append(evidence, fmt.Sprintf("Service %s/%s is served by %s, too (%s)", svc.Namespace, svc.Name, r.product, mark))
-				}
-			}
-		}
-	}
-	class := "without spec.loadBalancerClass"
-	if p.Class != "" {
-		class = "of class " + p.Class
-	}
-	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
-}
-
-// serves reports whether a workload of a rival takes Services of that class.
-func (r rival) serves(w Workload, class string) bool {
-	of := "" // MetalLB's flag: these alone
-	for _, x := range w.Settings {
-		if v, ok := strings.CutPrefix(strings.TrimLeft(x, "-"), "lb-class="); ok {
-			of = v
-		}
-		if x == "svc_enable=false" {
-			return false // kube-vip, for the API server only
-		}
-	}
-	if of != "" {
-		return of == class
-	}
-	return class == "" || slices.Contains(r.classes, class)
-}
-
-// isOf reports whether an image is one of these, whatever registry it is from.
-func isOf(image string, names []string) bool {
-	path, _, _ := strings.Cut(image, "@")
-	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
-		path = path[:i]
-	}
-	return slices.ContainsFunc(names, func(n string) bool {
-		return path == n || strings.HasSuffix(path, "/"+n) || strings.HasPrefix(path, n+"-") || strings.Contains(path, "/"+n+"-")
-	})
 }

@@ -23,9 +23,55 @@ type Around struct {
 	ProxyConfigs []string       // of kube-proxy, as texts
 	ServiceCIDRs []netip.Prefix // of ClusterIPs
 	OldKinds     []string       // what OldKind says of our kinds
+	Forbidden    []Gap          // what its reader was forbidden to see of all this
 }
 
-// Workload is a Deployment, DaemonSet or StatefulSet.
+// Gap is a kind of objects that the reader of a cluster was forbidden to list.
+type Gap struct {
+	Resource  string // as roles call it, with its group: deployments.apps
+	Namespace string // empty: in all
+}
+
+func (g Gap) String() string {
+	return "you may not list " + g.Resource + g.where("in all namespaces", "in namespace ")
+}
+
+// remedy is a command that tells whether it is allowed.
+func (g Gap) remedy() string {
+	return "kubectl auth can-i list " + g.Resource + g.where("-A", "-n ")
+}
+
+func (g Gap) where(everywhere, within string) string {
+	switch {
+	case clusterScoped(g.Resource):
+		return ""
+	case g.Namespace == "":
+		return " " + everywhere
+	}
+	return " " + within + g.Namespace
+}
+
+// clusterScoped reports whether a resource that checks need is in no namespace.
+func clusterScoped(resource string) bool {
+	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools}, resource)
+}
+
+// The resources that checks need beside those without which there is nothing to
+// be said at all.
+const (
+	deployments  = "deployments.apps"
+	daemonSets   = "daemonsets.apps"
+	statefulSets = "statefulsets.apps"
+	pods         = "pods"
+	configMaps   = "configmaps"
+	leases       = "leases.coordination.k8s.io"
+	serviceCIDRs = "servicecidrs.networking.k8s.io"
+	kinds        = "customresourcedefinitions.apiextensions.k8s.io"
+	ciliumPools  = "ciliumloadbalancerippools.cilium.io"
+)
+
+// Workload is a Deployment, DaemonSet or StatefulSet, or a Pod that belongs to
+// none, such as a static one.
 type Workload struct {
 	Kind, Namespace, Name string
 	Images                []string
@@ -68,11 +114,12 @@ type Finding struct {
 type check struct {
 	name, asks string
 	examine    func(*patient) verdict
+	needs      []string // resources: it is OK only if they could be read
 }
 
 // verdict is what a check returns. The zero verdict is health.
 type verdict struct {
-	result   Result // empty: OK
+	result   Result // empty: OK if all could be read that the check needs
 	evidence []string
 	remedy   string
 }
@@ -101,12 +148,15 @@ func Checks() []string {
 // Examine runs the checks of these names; none: all.
 func Examine(w *world.World, a Around, names ...string) []Finding {
 	p := &patient{Thought: w.Think(), Around: a}
+	if w.Leases == nil {
+		p.Around.Forbidden = append(slices.Clone(a.Forbidden), Gap{leases, a.System})
+	}
 	var out []Finding
 	for _, x := range checks() {
 		if len(names) > 0 && !slices.Contains(names, x.name) {
 			continue
 		}
-		v := x.examine(p)
+		v := p.bounded(x.examine(p), x.needs)
 		f := Finding{Check: x.name, Asks: x.asks, Result: v.result, Evidence: few(v.evidence), Remedy: v.remedy}
 		if f.Result == "" || f.Result == OK {
 			f.Result, f.Remedy = OK, ""
@@ -114,6 +164,27 @@ func Examine(w *world.World, a Around, names ...string) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// bounded returns v, unless it says that all is well of something that was not
+// there to be seen.
+func (p *patient) bounded(v verdict, needs []string) verdict {
+	var unread, remedies []string
+	for _, g := range p.Forbidden {
+		if slices.Contains(needs, g.Resource) {
+			unread, remedies = append(unread, g.String()), append(remedies, g.remedy())
+		}
+	}
+	switch {
+	case len(unread) == 0:
+		return v
+	case v.result == OK:
+		return v
+	case v.result == "" || v.result == Unknown:
+		return verdict{Unknown, unread, "have somebody look who may, or allow it to yourself (" + strings.Join(remedies, "; ") + ")"}
+	}
+	v.evidence = append(slices.Clone(v.evidence), unread...)
+	return v
 }
 
 // few sorts evidence and leaves out what would be a flood.

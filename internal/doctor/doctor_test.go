@@ -141,10 +141,14 @@ func programHarms() []harm {
 			[]string{"controller Fault: there is no Lease steelyard-controller in namespace steelyard-system: no controller has ever run"}},
 		{"the controller is gone", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 40*time.Second) },
 			[]string{"controller Fault: c holds the Lease, and has not renewed it for 39s"}},
+		{"the controller is gone, as status has it", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 8*time.Second) },
+			[]string{"controller Fault: c holds the Lease, and has not renewed it for 7s"}},
 		{"the controller has stopped", func(p *patient) { *p.Leases[0].Spec.HolderIdentity = "" },
 			[]string{"controller Fault: the Lease steelyard-controller was released: no controller is active"}},
 		{"Leases can't be read", func(p *patient) { p.Leases = nil },
-			[]string{"controller Unknown: the Leases of Steelyard's namespace can't be read", "clocks Unknown: no Lease tells when it was written"}},
+			[]string{"controller Unknown: " + noLeases, "speakers Unknown: " + noLeases, "clocks Unknown: " + noLeases}},
+		{"Leases can't be read, and a speaker is missing", func(p *patient) { p.Leases, p.Speakers = nil, p.Speakers[:1] },
+			[]string{"controller Unknown: " + noLeases, "speakers Warning: node2: no speaker has ever run there; " + noLeases, "clocks Unknown: " + noLeases}},
 		{"a speaker is missing", func(p *patient) { p.Speakers = p.Speakers[:1] },
 			[]string{"speakers Warning: node2: no speaker has ever run there"}},
 		{"two versions", func(p *patient) {
@@ -154,7 +158,7 @@ func programHarms() []harm {
 		}, []string{`versions Warning: speakers of version "v0.9.0" run on node1; speakers of version "v1.0.0" run on node2; ` +
 			"the controller's image is v2, the speakers' v1; the kind Speaker lacks status.host: it is of an older version than this program"}},
 		{"a clock is behind", func(p *patient) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
-			[]string{"speakers Warning: node2: its speaker has not renewed its Lease for 19s", "clocks Warning: the clock of node2 is off by -19s"}},
+			[]string{"speakers Warning: node2: the API server has not heard of its speaker for 19s: it may announce still", "clocks Warning: the clock of node2 is off by -19s"}},
 		{"an object is wrong", func(p *patient) {
 			p.Config.L2[0].Spec.IPAddressPools = []string{"lan", "none"}
 		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool ["none"]; the others that it names are announced`}},
@@ -213,26 +217,6 @@ func addressHarms() []harm {
 		}, []string{}},
 		{"nobody advertises", func(p *patient) { p.Config.L2 = nil }, []string{"advertised Warning: IPAddressPool lan: no advertisement is for it"}},
 		{"no pool", func(p *patient) { p.Config.Pools, p.Services = nil, nil }, []string{"advertised Warning: there is no IPAddressPool"}},
-		{"MetalLB runs", func(p *patient) {
-			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "metallb-system", Name: "controller", Images: []string{"quay.io/metallb/controller:v0.16"}, Replicas: 1})
-			p.Services[0].Annotations = map[string]string{"metallb.io/ip-allocated-from-pool": "x"}
-		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment metallb-system/controller; Service n/web is served by MetalLB, too (metallb.io/ip-allocated-from-pool)"}},
-		{"MetalLB has stopped, or has a class of its own", func(p *patient) {
-			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller@sha256:0"}},
-				doctor.Workload{Kind: "Deployment", Name: "b", Images: []string{"metallb/controller:v0.16"}, Replicas: 1, Settings: []string{"--lb-class=x"}},
-				doctor.Workload{Kind: "DaemonSet", Name: "c", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=false"}})
-		}, []string{}},
-		{"MetalLB runs, for other classes than ours", func(p *patient) {
-			p.Class, p.Services = "steelyard.dev/lb", nil
-			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1})
-		}, []string{}},
-		{"MetalLB has our class", func(p *patient) {
-			p.Class, p.Services = "steelyard.dev/lb", nil
-			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "m", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1, Settings: []string{"--lb-class=steelyard.dev/lb"}})
-		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment m/a"}},
-		{"Cilium gives out addresses", func(p *patient) {
-			p.Foreign = []doctor.Foreign{{Product: "Cilium", Kind: "CiliumLoadBalancerIPPool", Count: 2}}
-		}, []string{"other-load-balancers Fault: Cilium has 2 CiliumLoadBalancerIPPools: its LB IPAM gives out addresses, too"}},
 	}
 }
 
@@ -267,7 +251,7 @@ func wireHarms() []harm {
 // TestEachHarmIsFound does one harm at a time, and looks at all that is found.
 func TestEachHarmIsFound(t *testing.T) {
 	found := map[string]bool{}
-	for _, h := range slices.Concat(programHarms(), nodeHarms(), addressHarms(), wireHarms()) {
+	for _, h := range slices.Concat(programHarms(), nodeHarms(), addressHarms(), rivalHarms(), wireHarms()) {
 		t.Run(h.name, func(t *testing.T) {
 			p := healthy()
 			h.do(p)

@@ -17,10 +17,10 @@ import (
 // nodeChecks look at the nodes, most of them through their speakers' eyes.
 func nodeChecks() []check {
 	return []check{
-		{"excluded-nodes", "Which nodes must not announce anything?", (*patient).excluded},
-		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*patient).strictARP},
-		{"kube-proxy", "Does every node forward, and in the same way?", (*patient).kubeProxy},
-		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*patient).reversePath},
+		{"excluded-nodes", "Which nodes must not announce anything?", (*patient).excluded, nil},
+		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*patient).strictARP, []string{configMaps}},
+		{"kube-proxy", "Does every node forward, and in the same way?", (*patient).kubeProxy, nil},
+		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*patient).reversePath, nil},
 	}
 }
 
@@ -73,10 +73,14 @@ func (p *patient) strictARP() verdict {
 			return verdict{Warning, []string{"the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}, remedy}
 		}
 	}
+	var v verdict
 	if mode == "" && seen > 0 {
-		return verdict{evidence: []string{"kube-proxy does not run in mode ipvs"}}
+		v.evidence = []string{"kube-proxy does not run in mode ipvs"}
 	}
-	return verdict{}
+	if seen == len(p.Nodes) {
+		v.result = OK // all tell it themselves
+	}
+	return v
 }
 
 // setting reads a value of kube-proxy's configuration, wherever it stands.

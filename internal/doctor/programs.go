@@ -10,25 +10,19 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // programChecks look at Steelyard itself.
 func programChecks() []check {
 	return []check{
-		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller},
-		{"speakers", "Does a speaker run on every node?", (*patient).speakers},
-		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions},
-		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks},
-		{"configuration", "Is every configuration object accepted?", (*patient).configuration},
+		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller, []string{leases}},
+		{"speakers", "Does a speaker run on every node?", (*patient).speakers, []string{leases}},
+		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions, []string{deployments, daemonSets, kinds}},
+		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks, []string{leases}},
+		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
 	}
 }
-
-// controllerLease is the Lease of the active controller.
-const controllerLease = "steelyard-controller"
-
-// stale is how long a Lease may be over its time before that is told: who looks
-// from outside sees renewals late.
-const stale = 10 * time.Second
 
 func (p *patient) lease(name string) *coordinationv1.Lease {
 	for i := range p.Leases {
@@ -40,37 +34,22 @@ func (p *patient) lease(name string) *coordinationv1.Lease {
 }
 
 func (p *patient) controller() verdict {
-	const remedy = "see kubectl get pods -n steelyard-system, and the controller's log; without it no Service gets an address"
+	remedy := "see kubectl get pods -n " + p.System + ", and the controller's log; without it no Service gets an address"
 	if p.Leases == nil {
-		return verdict{Unknown, []string{"the Leases of Steelyard's namespace can't be read"}, "allow yourself to list Leases there"}
+		return verdict{}
 	}
-	l := p.lease(controllerLease)
+	l := p.lease(world.LeaseController)
 	switch {
 	case l == nil:
-		return verdict{Fault, []string{"there is no Lease " + controllerLease + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+		return verdict{Fault, []string{"there is no Lease " + world.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
 	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
-		return verdict{Fault, []string{"the Lease " + controllerLease + " was released: no controller is active"}, remedy}
+		return verdict{Fault, []string{"the Lease " + world.LeaseController + " was released: no controller is active"}, remedy}
 	}
-	newest := p.newest()
-	if late := newest.Sub(l.Spec.RenewTime.Time); late > stale {
+	if _, absent := p.Controller(); absent != "" {
+		late := p.Newest().Sub(l.Spec.RenewTime.Time)
 		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease, and has not renewed it for %s", intent.LeaseHolder(l), late.Truncate(time.Second))}, remedy}
 	}
 	return verdict{evidence: []string{intent.LeaseHolder(l) + " is active"}}
-}
-
-// newest returns the youngest renewal of all Leases, or now if that is long ago:
-// then nobody renews.
-func (p *patient) newest() time.Time {
-	var newest time.Time
-	for i := range p.Leases {
-		if at := p.Leases[i].Spec.RenewTime; at != nil && at.After(newest) {
-			newest = at.Time
-		}
-	}
-	if p.Now.Sub(newest) > time.Minute {
-		return p.Now
-	}
-	return newest
 }
 
 func (p *patient) speakers() verdict {
@@ -81,10 +60,11 @@ func (p *patient) speakers() verdict {
 			missing = append(missing, name+": "+why)
 		}
 	}
+	remedy := "see kubectl get pods -n " + p.System + " -o wide, whether the DaemonSet tolerates the nodes' taints, and whether the node reaches the API server; a speaker that lost only that goes on with what it knew last (on the node: curl 127.0.0.1:7476/debug/announcements)"
 	if len(p.Nodes) > 0 && len(missing) == len(p.Nodes) {
-		return verdict{Fault, missing, "see kubectl get daemonset,pods -n " + p.System + " -o wide; nothing is announced"}
+		return verdict{Fault, missing, remedy}
 	}
-	v := found(Warning, missing, "see kubectl get pods -n "+p.System+" -o wide, and whether the DaemonSet tolerates the nodes' taints; such a node announces nothing")
+	v := found(Warning, missing, remedy)
 	if v.result == "" {
 		v.evidence = []string{"on " + plural(len(p.Nodes), "node")}
 	}

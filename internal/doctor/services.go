@@ -11,9 +11,21 @@ import (
 // serviceChecks look at the Services.
 func serviceChecks() []check {
 	return []check{
-		{"waiting", "Has every Service an address?", (*patient).waiting},
-		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", (*patient).local},
-		{"annotations", "Does every annotation of ours mean something?", (*patient).annotations},
+		{"waiting", "Has every Service an address?", known((*patient).waiting), nil},
+		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", known((*patient).local), nil},
+		{"annotations", "Does every annotation of ours mean something?", known((*patient).annotations), nil},
+	}
+}
+
+// known has a check of the Services that are served say that it does not know
+// where all seems well, and which are served was only guessed.
+func known(examine func(*patient) verdict) func(*patient) verdict {
+	return func(p *patient) verdict {
+		v := examine(p)
+		if v.result == "" && p.Guessed {
+			return verdict{Unknown, []string{"which class of Services Steelyard serves could not be read"}, "say it: --load-balancer-class (\"\" for Services that name none)"}
+		}
+		return v
 	}
 }
 

@@ -14,10 +14,10 @@ import (
 // wireChecks look at what does and does not get through.
 func wireChecks() []check {
 	return []check{
-		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*patient).membership},
-		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*patient).sessions},
-		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*patient).bfd},
-		{"strangers", "Does another machine answer for an address of a Service?", (*patient).strangers},
+		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*patient).membership, nil},
+		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*patient).sessions, nil},
+		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*patient).bfd, nil},
+		{"strangers", "Does another machine answer for an address of a Service?", (*patient).strangers, nil},
 	}
 }
 

@@ -19,8 +19,11 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/layer2/pulse"
+	"github.com/steelyard-lb/steelyard/internal/layer2/rival"
+	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
 
 // Options are what an administrator may choose.
@@ -39,18 +42,18 @@ type Link = link.Link
 type Announcer struct {
 	Options
 	log      *slog.Logger
-	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
-	links    atomic.Pointer[[]Link] // immutable once stored
+	claims   atomic.Pointer[claim.Table] // read for each packet, so that a withdrawal holds at once
+	links    atomic.Pointer[[]Link]      // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
 	kernel   atomic.Pointer[string] // what KernelAnswers returns
 	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
 	changed  chan struct{}          // buffered 1: links changed
 	turned   chan struct{}          // buffered 1: standings changed
 	listed   atomic.Bool            // links is what the kernel has
-	ledger   ledger
+	ledger   tally.Ledger
 
 	pulse     *pulse.Pulse
-	rivals    rivals
+	rivals    rival.Rivals
 	contested chan struct{} // buffered 1: a rival was heard
 }
 
@@ -58,7 +61,7 @@ type Announcer struct {
 func New(log *slog.Logger, o Options) *Announcer {
 	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1)}
 	a.pulse = pulse.New(o.Lapse)
-	a.claims.Store(newTable(nil, nil, 0))
+	a.claims.Store(claim.New(nil, nil, 0))
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
 	a.kernel.Store(new(string))
@@ -72,7 +75,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 // 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
 // whose Round has changed is announced anew. One goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
-	a.claims.Store(newTable(claims, a.claims.Load(), a.pulse.Count()))
+	a.claims.Store(claim.New(claims, a.claims.Load(), a.pulse.Count()))
 	signal(a.wake)
 }
 
@@ -87,8 +90,8 @@ func (a *Announcer) SetSpeakers(macs [][6]byte) {
 		return
 	}
 	a.speakers.Store(&known)
-	for _, e := range a.claims.Load().entries {
-		if e.holding.forgive(func(s sighting) bool { return known[s.mac] }) {
+	for _, e := range a.claims.Load().Entries() {
+		if e.Holding.Forgive(func(s claim.Sighting) bool { return known[s.MAC] }) {
 			signal(a.turned)
 		}
 	}
@@ -121,30 +124,6 @@ func (a *Announcer) Listed() bool { return a.listed.Load() }
 // Changed returns the channel that gets a value after Links has changed;
 // changes that nobody has read yet merge into one.
 func (a *Announcer) Changed() <-chan struct{} { return a.changed }
-
-// Standings returns how this node stands to each address that it claims,
-// sorted by address.
-func (a *Announcer) Standings() []Standing {
-	links := *a.links.Load()
-	var out []Standing
-	for _, e := range a.claims.Load().entries {
-		if len(e.links) == 0 {
-			continue // in another node's place
-		}
-		state, seen := e.holding.state()
-		s := Standing{Addr: e.addr, State: state}
-		if seen != (sighting{}) {
-			s.Stranger, s.Link = net.HardwareAddr(seen.mac[:]), seen.link
-		}
-		for _, l := range links {
-			if l.Up && e.own(l.Name) {
-				s.Links = append(s.Links, l.Name)
-			}
-		}
-		out = append(out, s)
-	}
-	return out
-}
 
 // Turned returns the channel that gets a value after the state of an address,
 // the stranger that has it, or KernelAnswers changed by itself: not by Set.

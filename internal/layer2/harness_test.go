@@ -21,6 +21,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
 
 // envClient tells a test process that it runs on a node, and names the
@@ -128,7 +129,7 @@ func (w *rig) up(name string) bool {
 }
 
 // sum adds up the counts of a family over all links.
-func (w *rig) sum(f family) (all Stats) {
+func (w *rig) sum(f family) (all tally.Stats) {
 	for _, s := range w.Stats() {
 		if s.Family == string(f) {
 			all.Frames += s.Frames

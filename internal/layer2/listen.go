@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 )
 
@@ -32,7 +33,7 @@ func (w *worker) listen(ctx context.Context, conn wire) error {
 			if err := w.send(conn, reply); err != nil {
 				return err
 			}
-			w.count.answers.Add(1)
+			w.count.Answers.Add(1)
 		}
 	}
 }
@@ -40,10 +41,10 @@ func (w *worker) listen(ctx context.Context, conn wire) error {
 // read returns what a frame says, unless it can't be read or is one of our own,
 // reflected.
 func (w *worker) read(frame []byte) (neighbour.Message, bool) {
-	w.count.frames.Add(1)
+	w.count.Frames.Add(1)
 	m, ok := w.proto.Read(frame)
 	if !ok {
-		w.count.malformed.Add(1)
+		w.count.Malformed.Add(1)
 		return m, false
 	}
 	return m, !bytes.Equal(m.Sender, w.self.MAC)
@@ -52,17 +53,17 @@ func (w *worker) read(frame []byte) (neighbour.Message, bool) {
 // reply returns the answer to a message, nil for silence.
 func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 	t := w.claims.Load()
-	h := t.claimed(m.Asks, w.role.link)
-	if h == nil || !h.answers() || !h.current(w.pulse) {
+	h := t.Claimed(m.Asks, w.role.link)
+	if h == nil || !h.Answers() || !h.Current(w.pulse.Beat()) {
 		return nil
 	}
-	w.count.requests.Add(1)
+	w.count.Requests.Add(1)
 	// Speakers ask who has what, for all addresses at once, and believe in silence.
-	if w.stranger(m.Sender) && !limiter.Allow(m, time.Now(), len(t.entries)+questionBurst) {
-		w.count.limited.Add(1)
+	if w.stranger(m.Sender) && !limiter.Allow(m, time.Now(), len(t.Entries())+questionBurst) {
+		w.count.Limited.Add(1)
 		return nil
 	}
-	mac := t.disguise(m.Asks, w.role.link)
+	mac := t.Disguise(m.Asks, w.role.link)
 	if mac == nil {
 		return w.proto.Answer(m, w.self)
 	}
@@ -82,10 +83,10 @@ const questionBurst = 100
 // chose so: then the address is announced (RFC 5227 section 2.4 c).
 func (w *worker) watch(conn wire, m neighbour.Message) error {
 	addr := m.Holds
-	h := w.claims.Load().claimed(addr, w.role.link)
+	h := w.claims.Load().Claimed(addr, w.role.link)
 	if h == nil && m.Wants() {
 		addr = m.Asks
-		if h = w.claims.Load().claimed(addr, w.role.link); h != nil && h.answers() {
+		if h = w.claims.Load().Claimed(addr, w.role.link); h != nil && h.Answers() {
 			return nil // it will be told that the address is ours
 		}
 	}
@@ -99,15 +100,15 @@ func (w *worker) watch(conn wire, m neighbour.Message) error {
 		return nil
 	}
 	now := time.Now()
-	w.count.conflicts.Add(1)
-	if h.saw(sighting{mac: [6]byte(m.Sender), link: w.role.link, last: now}) {
+	w.count.Conflicts.Add(1)
+	if h.Saw(claim.Sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}) {
 		w.log.Warn("a stranger has an address of ours", "addr", addr, "mac", m.Sender.String())
 		signal(w.turned)
 	}
-	if !w.Defend || !h.defend(now) {
+	if !w.Defend || !h.Defend(now) {
 		return nil
 	}
 	n, err := w.sendAnnouncement(conn, addr)
-	w.count.defences.Add(n)
+	w.count.Defences.Add(n)
 	return err
 }

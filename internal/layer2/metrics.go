@@ -1,102 +1,14 @@
 package layer2
 
 import (
-	"cmp"
-	"slices"
-	"sync"
-	"sync/atomic"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
-
-// Stats counts, for one link and address family, since the Announcer was made.
-type Stats struct {
-	Link       string
-	Family     string // IPv4 or IPv6
-	Frames     uint64 // that the filter passed
-	Requests   uint64 // ARP requests or neighbour solicitations for addresses claimed here
-	Answers    uint64 // that were sent
-	Limited    uint64 // requests left unanswered because their sender asked too often
-	Announced  uint64 // announcements sent, in frames
-	Probes     uint64 // probes sent
-	Malformed  uint64 // frames that could not be read
-	Conflicts  uint64 // frames by which a stranger said that it has an address of ours
-	Defences   uint64 // announcements sent against strangers, in frames
-	Rivals     uint64 // frames by which another speaker said that it has an address of this node
-	JoinFailed bool   // not all solicited-node groups are joined now
-}
-
-// counters are what Stats is read from.
-type counters struct {
-	frames, requests, answers, limited, announced, probes, malformed, conflicts, defences, rivals atomic.Uint64
-
-	joinFailed atomic.Bool
-}
-
-// ledger keeps the counters of each link and family. The zero ledger is ready.
-type ledger struct {
-	mu sync.Mutex
-	of map[place]*counters
-}
-
-type place struct {
-	link   string
-	family family
-}
-
-func (l *ledger) at(p place) *counters {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.of[p] == nil {
-		if l.of == nil {
-			l.of = map[place]*counters{}
-		}
-		l.of[p] = new(counters)
-	}
-	return l.of[p]
-}
 
 // Stats returns what was counted until now, by link and family, sorted. A link
 // that is gone stays.
-func (a *Announcer) Stats() []Stats {
-	a.ledger.mu.Lock()
-	defer a.ledger.mu.Unlock()
-	var out []Stats
-	for p, c := range a.ledger.of {
-		out = append(out, Stats{
-			Link: p.link, Family: string(p.family),
-			Frames: c.frames.Load(), Requests: c.requests.Load(), Answers: c.answers.Load(), Limited: c.limited.Load(),
-			Announced: c.announced.Load(), Probes: c.probes.Load(), Malformed: c.malformed.Load(),
-			Conflicts: c.conflicts.Load(), Defences: c.defences.Load(), Rivals: c.rivals.Load(), JoinFailed: c.joinFailed.Load(),
-		})
-	}
-	slices.SortFunc(out, func(a, b Stats) int { return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Family, b.Family)) })
-	return out
-}
-
-// metric is one number of Stats.
-type metric struct {
-	desc  *prometheus.Desc
-	value func(Stats) uint64
-}
-
-func metrics() []metric {
-	counter := func(name, help string, value func(Stats) uint64) metric {
-		return metric{prometheus.NewDesc("steelyard_layer2_"+name+"_total", help, []string{"link", "family"}, nil), value}
-	}
-	return []metric{
-		counter("frames", "ARP and NDP frames that the kernel's filter passed to the speaker.", func(s Stats) uint64 { return s.Frames }),
-		counter("requests", "ARP requests and neighbour solicitations received for addresses that this node claims.", func(s Stats) uint64 { return s.Requests }),
-		counter("answers", "Answers sent to them.", func(s Stats) uint64 { return s.Answers }),
-		counter("rate_limited", "Requests left unanswered because their sender asked too often.", func(s Stats) uint64 { return s.Limited }),
-		counter("announcements", "Gratuitous ARP frames and unsolicited neighbour advertisements sent.", func(s Stats) uint64 { return s.Announced }),
-		counter("probes", "Probes sent for addresses that were new, or that a stranger had.", func(s Stats) uint64 { return s.Probes }),
-		counter("malformed", "ARP and NDP frames that could not be read.", func(s Stats) uint64 { return s.Malformed }),
-		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),
-		counter("defences", "Frames sent against strangers that have an address of this node.", func(s Stats) uint64 { return s.Defences }),
-		counter("rivals", "Frames by which another speaker said that it has an address that this node answers for.", func(s Stats) uint64 { return s.Rivals }),
-	}
-}
+func (a *Announcer) Stats() []tally.Stats { return a.ledger.Stats() }
 
 // addressesDesc is a function so that no package variable is needed.
 func addressesDesc() *prometheus.Desc {
@@ -109,21 +21,14 @@ func strangersDesc() *prometheus.Desc {
 
 // Describe is of prometheus.Collector.
 func (a *Announcer) Describe(to chan<- *prometheus.Desc) {
-	for _, m := range metrics() {
-		to <- m.desc
-	}
+	a.ledger.Describe(to)
 	to <- addressesDesc()
 	to <- strangersDesc()
 }
 
 // Collect is of prometheus.Collector: everything is read when it is asked for.
 func (a *Announcer) Collect(to chan<- prometheus.Metric) {
-	stats := a.Stats()
-	for _, m := range metrics() {
-		for _, s := range stats {
-			to <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(s)), s.Link, s.Family)
-		}
-	}
+	a.ledger.Collect(to)
 	by, strangers := map[State]int{}, 0
 	for _, s := range a.Standings() {
 		by[s.State]++

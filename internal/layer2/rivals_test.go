@@ -1,7 +1,6 @@
 package layer2
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -60,33 +59,6 @@ func TestRivalOfIPv6(t *testing.T) {
 			t.Errorf("rivals: %v", got)
 		}
 	})
-}
-
-// A series lasts as long as no pause is too long, and is told of at intervals.
-func TestRivalsAreForgotten(t *testing.T) {
-	var r rivals
-	addr, start := netip.MustParseAddr(vip4), time.Unix(1000, 0)
-	tell := func(at time.Duration) string {
-		told := r.hear(addr, mac(rivalMAC), start.Add(at))
-		v := r.lately(start.Add(at))[0]
-		return fmt.Sprint(told, " ", v.First.Sub(start), " ", v.Last.Sub(start))
-	}
-	for _, c := range []struct {
-		at   time.Duration
-		want string
-	}{
-		{0, "true 0s 0s"},
-		{rivalPause / 2, "false 0s 100ms"},
-		{rivalPause, "true 0s 200ms"},
-		{rivalPause + RivalMemory, "true 3.2s 3.2s"},
-	} {
-		if got := tell(c.at); got != c.want {
-			t.Errorf("at %v: %s, want %s", c.at, got, c.want)
-		}
-	}
-	if got := r.lately(start.Add(rivalPause + 2*RivalMemory)); len(got) != 0 || len(r.heard) != 0 {
-		t.Errorf("long after: %v", got)
-	}
 }
 
 // A claim's next round is announced as if it were new; the others are not.

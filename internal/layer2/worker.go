@@ -15,8 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/group"
 	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
 
 const retryPause = time.Second // before what failed is tried again
@@ -28,7 +30,7 @@ type worker struct {
 	self  neighbour.Station
 	proto neighbour.Protocol
 	log   *slog.Logger
-	count *counters
+	count *tally.Counters
 	wake  chan struct{} // buffered 1: look at the table again
 	stop  context.CancelFunc
 }
@@ -36,7 +38,7 @@ type worker struct {
 func newWorker(a *Announcer, r role, stop context.CancelFunc) *worker {
 	w := &worker{
 		Announcer: a, role: r, self: neighbour.Station{MAC: net.HardwareAddr(r.mac), Router: r.router},
-		proto: neighbour.NDP(), count: a.ledger.at(place{r.link, r.family}), wake: make(chan struct{}, 1), stop: stop,
+		proto: neighbour.NDP(), count: a.ledger.At(r.link, string(r.family)), wake: make(chan struct{}, 1), stop: stop,
 	}
 	if r.family == ipv4 {
 		w.proto = neighbour.ARP()
@@ -131,7 +133,11 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 			plan.Set(time.Now(), free)
 			trials.Set(time.Now(), tried)
 		}
-		timer.Reset(untilNext(refused != "", plan, trials))
+		wait := min(plan.Wait(time.Now()), trials.Wait(time.Now()))
+		if refused != "" {
+			wait = min(wait, retryPause)
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -149,14 +155,14 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 // addresses returns the addresses that are claimed here, sorted, and which of
 // those that are this node's own are free and which on trial.
 func (w *worker) addresses() (all []netip.Addr, free, tried []neighbour.Subject) {
-	for _, e := range w.claims.Load().on(w.role.link, w.role.family) {
-		all = append(all, e.addr)
+	for _, e := range w.claims.Load().On(w.role.link, w.role.family) {
+		all = append(all, e.Addr)
 		switch {
-		case !e.own(w.role.link):
-		case e.holding.answers():
-			free = append(free, neighbour.Subject{Addr: e.addr, Round: e.round})
+		case !e.Own(w.role.link):
+		case e.Holding.Answers():
+			free = append(free, neighbour.Subject{Addr: e.Addr, Round: e.Round})
 		default:
-			tried = append(tried, neighbour.Subject{Addr: e.addr})
+			tried = append(tried, neighbour.Subject{Addr: e.Addr})
 		}
 	}
 	return all, free, tried
@@ -196,7 +202,7 @@ func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) s
 		solicited[i] = neighbour.SolicitedNode(addr)
 	}
 	err := g.Set(solicited)
-	w.count.joinFailed.Store(err != nil)
+	w.count.JoinFailed.Store(err != nil)
 	if err == nil {
 		return ""
 	}
@@ -206,39 +212,25 @@ func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) s
 	return err.Error()
 }
 
-// untilNext returns how long announce can sleep.
-func untilNext(retry bool, schedules ...*neighbour.Schedule) time.Duration {
-	d := neighbour.Refresh
-	for _, s := range schedules {
-		if at, ok := s.Next(); ok {
-			d = min(d, time.Until(at))
-		}
-	}
-	if retry {
-		d = min(d, retryPause)
-	}
-	return d
-}
-
 // probe asks for addresses on trial, or ends their trials.
 func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
 	for _, t := range turns {
-		h := w.claims.Load().claimed(t.Addr, w.role.link)
-		if h == nil || !h.current(w.pulse) {
+		h := w.claims.Load().Claimed(t.Addr, w.role.link)
+		if h == nil || !h.Current(w.pulse.Beat()) {
 			continue // withdrawn just now, or about to be
 		}
-		if t.Before >= neighbour.Probes && h.pass(time.Now()) {
+		if t.Before >= neighbour.Probes && h.Pass(time.Now(), neighbour.ProbeForget) {
 			// All links announce it now, and somebody may want to tell.
 			signal(w.Announcer.wake)
 			signal(w.turned)
 		}
-		if h.answers() {
+		if h.Answers() {
 			continue
 		}
 		if err := w.send(conn, w.proto.Probe(t.Addr, w.self)); err != nil {
 			return err
 		}
-		w.count.probes.Add(1)
+		w.count.Probes.Add(1)
 	}
 	return nil
 }
@@ -246,15 +238,15 @@ func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
 // sendBatch announces addresses, unless they were withdrawn just now.
 func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
 	for _, t := range turns {
-		h := w.claims.Load().claimed(t.Addr, w.role.link)
-		if h == nil || !h.current(w.pulse) {
+		h := w.claims.Load().Claimed(t.Addr, w.role.link)
+		if h == nil || !h.Current(w.pulse.Beat()) {
 			continue
 		}
-		if h.forgive(func(s sighting) bool { return time.Since(s.last) > forget }) {
+		if h.Forgive(func(s claim.Sighting) bool { return time.Since(s.Last) > forget }) {
 			signal(w.turned)
 		}
 		n, err := w.sendAnnouncement(conn, t.Addr)
-		w.count.announced.Add(n)
+		w.count.Announced.Add(n)
 		if err != nil {
 			return err
 		}
@@ -265,7 +257,7 @@ func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
 // sendAnnouncement returns how many frames it sent.
 func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err error) {
 	for _, f := range w.proto.Announce(addr, w.self) {
-		if h := w.claims.Load().claimed(addr, w.role.link); h == nil || !h.current(w.pulse) {
+		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.pulse.Beat()) {
 			break // withdrawn just now, or about to be
 		}
 		if err := w.send(conn, f); err != nil {

@@ -178,13 +178,25 @@ func endsOf(text string) (first, last string, ok bool) {
 }
 
 // secret notes that a Secret of theirs is needed, and returns the name that
-// ours must have.
+// ours must have: its own, unless one of another namespace has that.
 func (d *draft) secret(namespace, name string) *v1beta1.SecretName {
 	if name == "" {
 		return nil
 	}
-	d.secrets[name] = types.NamespacedName{Namespace: namespace, Name: name}
-	return &v1beta1.SecretName{Name: name}
+	theirs := types.NamespacedName{Namespace: namespace, Name: name}
+	unique := name
+	for n := 2; ; n++ {
+		other, taken := d.secrets[unique]
+		if !taken || other == theirs {
+			break
+		}
+		unique = fmt.Sprintf("%s-%d", name, n)
+	}
+	if d.secrets[unique] != theirs && unique != name {
+		d.note(Note{Gravity: Changed, Object: "Secret " + theirs.String(), Why: fmt.Sprintf("one of this name is needed of namespace %s, too, and ours are all in one: this one becomes %s", d.secrets[name].Namespace, unique)})
+	}
+	d.secrets[unique] = theirs
+	return &v1beta1.SecretName{Name: unique}
 }
 
 // objects returns our own objects, in the order in which they read best.

@@ -120,7 +120,7 @@ func (t *Thought) why(d Difference, said Sayings) string {
 		}
 		return "it is deleted"
 	case d.After.silent() > 0:
-		return "nobody announces it: " + said.Of[d.Service].Silence()
+		return t.nobody() + " it: " + said.Of[d.Service].Silence()
 	}
 	return g.Moved
 }

@@ -57,9 +57,9 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 			continue
 		}
 		if ready, _ := t.Serving(k); ready == 0 && t.Requests[i].Share.Local {
-			return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", a)}
+			return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", t.nobody(), a)}
 		}
-		return Diagnosis{NotAnnounced, fmt.Sprintf("nobody announces %s: %s", a, said.Silence())}
+		return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: %s", t.nobody(), a, said.Silence())}
 	}
 	if d := t.strangers(shown); d.Reason != "" {
 		return d
@@ -74,6 +74,16 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", Join(shown), all)}
 	}
 	return Diagnosis{Text: t.success(k, said, shown)}
+}
+
+// nobody says that nobody announces an address, as far as can be known.
+func (w *World) nobody() string {
+	for i := range w.Nodes {
+		if w.Presence(w.Nodes[i].Name).State == Unheard {
+			return "nobody is known to announce"
+		}
+	}
+	return "nobody announces"
 }
 
 // notOurs says why Steelyard does nothing for svc.
@@ -203,7 +213,11 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 	case c == nil:
 		return fmt.Sprintf("node %s should answer for %s, and there is no L2Claim of it: does its speaker run?", owner, a)
 	case c.Spec.Node != owner:
-		return fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
+		text := fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
+		if p := t.Presence(c.Spec.Node); p.State == Unheard {
+			text += ", for " + p.Why
+		}
+		return text
 	case c.Status.Node != c.Spec.Node:
 		return fmt.Sprintf("the L2Claim of %s names node %s, which has not said yet that it answers", a, c.Spec.Node)
 	}

@@ -3,14 +3,12 @@ package world
 import (
 	"net/netip"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -65,111 +63,10 @@ func (w *World) nodes() []announce.Node {
 		n := &w.Nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: w.Absent(n.Name) == "", Excluded: intent.Excluded(n),
+			Live: w.Presence(n.Name).State == Present, Excluded: intent.Excluded(n),
 		}
 	}
 	return out
-}
-
-// missed is how long a Lease stays good without being renewed if it does not
-// tell itself.
-const missed = 3 * time.Second
-
-// grace is how much longer than its Lease a speaker is taken to be there: who
-// looks from outside sees renewals late.
-const grace = 3 * time.Second
-
-// Absent says in words why the speaker of a node can't be counted on, or "". It
-// goes by its Lease, measured against the youngest renewal of all, so that no
-// clock has to be right but the nodes' among themselves; if there is none, by
-// its Speaker object.
-func (w *World) Absent(node string) string {
-	var speaker *v1beta1.Speaker
-	for i := range w.Speakers {
-		if w.Speakers[i].Name == node {
-			speaker = &w.Speakers[i]
-		}
-	}
-	if speaker == nil {
-		return "no speaker has ever run there"
-	}
-	if c := condition(speaker.Status.Conditions, v1beta1.ConditionIsolated); c.Status == metav1.ConditionTrue {
-		return "its speaker has cut itself off: " + c.Message
-	}
-	if c := condition(speaker.Status.Conditions, v1beta1.ConditionRestarting); c.Status == metav1.ConditionTrue {
-		return "" // the node keeps its addresses
-	}
-	if c := condition(speaker.Status.Conditions, v1beta1.ConditionReady); c.Status == metav1.ConditionFalse {
-		return "its speaker has stopped"
-	}
-	if w.Leases == nil {
-		return ""
-	}
-	newest, own, length := w.renewals(node)
-	switch {
-	case own.IsZero():
-		return "its speaker holds no Lease: it has stopped"
-	case newest.Sub(own) > length+grace:
-		return "its speaker has not renewed its Lease for " + newest.Sub(own).Truncate(time.Second).String()
-	}
-	return ""
-}
-
-// renewals returns when the youngest of all speakers' Leases was renewed, when
-// that of the node was (zero: it holds none), and for how long that is good.
-func (w *World) renewals(node string) (newest, own time.Time, length time.Duration) {
-	length = missed
-	for i := range w.Leases {
-		l := &w.Leases[i]
-		if l.Spec.RenewTime == nil || l.Spec.RenewTime.After(w.Now.Add(time.Minute)) {
-			continue // a clock that is that wrong tells nothing of the others
-		}
-		at := l.Spec.RenewTime.Time
-		if at.After(newest) {
-			newest = at
-		}
-		if intent.LeaseHolder(l) != node || l.Name != "speaker-"+node {
-			continue
-		}
-		own = at
-		if l.Spec.LeaseDurationSeconds != nil {
-			length = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
-		}
-	}
-	return newest, own, length
-}
-
-// LeaseController is the Lease that the active controller holds.
-const LeaseController = "steelyard-controller"
-
-// clocks is how far clocks may be apart before age alone makes a Lease stale.
-const clocks = time.Minute
-
-// Controller returns the name of the active controller, or says in words why
-// there seems to be none.
-func (w *World) Controller() (name, absent string) {
-	if w.Leases == nil {
-		return "not known", ""
-	}
-	newest, _, _ := w.renewals("")
-	for i := range w.Leases {
-		l := &w.Leases[i]
-		if l.Name != LeaseController || intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil {
-			continue
-		}
-		length := missed
-		if l.Spec.LeaseDurationSeconds != nil {
-			length = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
-		}
-		age := w.Now.Sub(l.Spec.RenewTime.Time)
-		if behind := newest.Sub(l.Spec.RenewTime.Time); behind > length+grace || age > clocks {
-			return "", "no controller runs: the last one renewed its Lease " + max(age, behind).Truncate(time.Second).String() + " ago"
-		}
-		// The identity ends in something that makes it unique.
-		host, _, _ := strings.Cut(intent.LeaseHolder(l), "_")
-		return host, ""
-	}
-	return "", "no controller runs: nobody holds Lease " + LeaseController
 }
 
 // condition returns the condition of that type; the zero one if there is none.

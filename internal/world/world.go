@@ -25,12 +25,13 @@ import (
 type World struct {
 	Settings
 	Now        time.Time // when it was read
+	Home       string    // Steelyard's own namespace
 	Config     intent.Objects
 	Services   []corev1.Service // of all types and classes
 	Namespaces []corev1.Namespace
 	Nodes      []corev1.Node
 	Endpoints  []discoveryv1.EndpointSlice
-	Leases     []coordinationv1.Lease // of Steelyard's own namespace
+	Leases     []coordinationv1.Lease // of Steelyard's own namespace; nil: they could not be read
 	Speakers   []v1beta1.Speaker
 	Claims     []v1beta1.L2Claim
 	Sessions   []v1beta1.BGPSession
@@ -40,5 +41,6 @@ type World struct {
 // Settings are the controller's and speakers' flags that matter to decisions.
 type Settings struct {
 	Class   string // of the Services that are served; empty: of those that name none
+	Guessed bool   // Class could not be read, and nobody said it
 	Dialect intent.Dialect
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,21 @@ func TestKindIsToldOfCgroupsOnlyWhereItMust(t *testing.T) {
 		if len(config.Nodes) != 3 || config.Nodes[0].Role != "control-plane" || config.Networking.IPFamily != "dual" ||
 			config.Networking.KubeProxyMode != "iptables" || (len(config.KubeadmConfigPatches) == 1) != v1 {
 			t.Errorf("%+v", config)
+		}
+	}
+}
+
+func TestAMachineInTheClustersNetworkIsNoticed(t *testing.T) {
+	for address, want := range map[string]bool{
+		"192.0.2.2/24": true, "192.0.2.2/32": true, "2001:db8:51::9/64": true, "192.0.0.1/16": true,
+		"10.0.0.1/8": false, "fd00::2/64": false, "127.0.0.1/8": false,
+	} {
+		ip, network, err := net.ParseCIDR(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := meets(&net.IPNet{IP: ip, Mask: network.Mask}); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
 		}
 	}
 }

@@ -12,6 +12,9 @@ import (
 )
 
 const (
+	// The networks: that of nodes, router and client, and that behind the router.
+	lanV4, lanV6         = "192.0.2.0/24", "2001:db8:2::/64"
+	outsideV4, outsideV6 = "198.51.100.0/24", "2001:db8:51::/64"
 	// label marks what is ours and not kind's.
 	label = "steelyard.dev/kind"
 	// maxWorkers is how many the range of the nodes' addresses has room for.
@@ -29,10 +32,10 @@ const (
 // connect makes the two networks. Docker gives nodes the lowest free addresses of
 // the range, which are left from 11 on.
 func (c *Cluster) connect(ctx context.Context) error {
-	lan := []string{"--subnet=192.0.2.0/24", "--gateway=192.0.2.254", "--ip-range=192.0.2.8/29",
-		"--ipv6", "--subnet=2001:db8:2::/64", "--gateway=2001:db8:2::254", "--ip-range=2001:db8:2::10/124",
+	lan := []string{"--subnet=" + lanV4, "--gateway=192.0.2.254", "--ip-range=192.0.2.8/29",
+		"--ipv6", "--subnet=" + lanV6, "--gateway=2001:db8:2::254", "--ip-range=2001:db8:2::10/124",
 		"--aux-address=a=192.0.2.8", "--aux-address=b=192.0.2.9", "--aux-address=c=192.0.2.10", "--aux-address=d=2001:db8:2::10"}
-	outside := []string{"--subnet=198.51.100.0/24", "--gateway=198.51.100.254", "--ipv6", "--subnet=2001:db8:51::/64", "--gateway=2001:db8:51::254"}
+	outside := []string{"--subnet=" + outsideV4, "--gateway=198.51.100.254", "--ipv6", "--subnet=" + outsideV6, "--gateway=2001:db8:51::254"}
 	for network, flags := range map[string][]string{name: lan, name + "-outside": outside} {
 		args := append([]string{"network", "create", "--label=" + label}, flags...)
 		if _, err := c.engine.Docker(ctx, append(args, network)...); err != nil {
@@ -100,7 +103,7 @@ func (c *Cluster) startHosts(ctx context.Context) error {
 // engine's machine.
 func (c *Cluster) setRoutes(ctx context.Context) error {
 	for _, host := range c.Hosts()[2:] {
-		to, v4, v6 := []string{"198.51.100.0/24", "2001:db8:51::/64"}, "192.0.2.1", "2001:db8:2::1"
+		to, v4, v6 := []string{outsideV4, outsideV6}, "192.0.2.1", "2001:db8:2::1"
 		switch host {
 		case "client":
 			to = []string{"default", "default"}

@@ -82,6 +82,14 @@ func (s *Schedule) Next() (time.Time, bool) {
 	return first, found
 }
 
+// Wait returns for how long Take will return nothing, or Refresh if that is longer.
+func (s *Schedule) Wait(now time.Time) time.Duration {
+	if at, ok := s.Next(); ok {
+		return min(Refresh, at.Sub(now))
+	}
+	return Refresh
+}
+
 // Take returns the turns that are due now, the newest addresses first, and
 // plans the next ones. It counts on being followed.
 func (s *Schedule) Take(now time.Time) []Turn {

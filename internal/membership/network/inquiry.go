@@ -11,13 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// patience is how long a host on the link has to answer.
-	patience = 80 * time.Millisecond
-	// perSecond is how many questions are asked at most. Each is a broadcast that
-	// all hosts on the link look at: this takes them less than a tenth of a core.
-	perSecond = 15_000
-)
+// perSecond is how many questions are asked at most. Each is a broadcast that
+// all hosts on the link look at: this takes them less than a tenth of a core.
+const perSecond = 15_000
 
 // wire asks on one link who has addresses of one family.
 type wire interface {
@@ -46,10 +42,16 @@ type holder struct {
 	at  time.Time // when that was heard
 }
 
-// inquire asks for addresses, each so many times, as long as nobody answers, and
-// returns whose MAC was told for those that somebody has. It closes w. With an
+// rounds is how often to ask for each address that nobody answers for, and how
+// long to wait for answers each time.
+type rounds struct {
+	times int
+	wait  time.Duration
+}
+
+// inquire asks for addresses, and returns who has them. It closes w. With an
 // error, nothing follows from silence.
-func inquire(ctx context.Context, w wire, p *pace, addrs []netip.Addr, times int) (map[netip.Addr]holder, error) {
+func inquire(ctx context.Context, w wire, p *pace, addrs []netip.Addr, n rounds) (map[netip.Addr]holder, error) {
 	waiting, done := context.WithCancel(ctx)
 	defer done()
 	q := &inquiry{wire: w, pace: p, done: done, open: make(map[netip.Addr]bool, len(addrs)), answered: map[netip.Addr]holder{}}
@@ -58,7 +60,7 @@ func inquire(ctx context.Context, w wire, p *pace, addrs []netip.Addr, times int
 	}
 	var reading sync.WaitGroup
 	reading.Go(q.read)
-	err := q.askAll(waiting, addrs, times)
+	err := q.askAll(waiting, addrs, n)
 	q.mu.Lock() // what closing the socket makes read return is no failure
 	failed := q.failed
 	q.mu.Unlock()
@@ -69,8 +71,8 @@ func inquire(ctx context.Context, w wire, p *pace, addrs []netip.Addr, times int
 
 // askAll returns when all addresses have been answered for, or nobody has
 // answered for so long that nobody will.
-func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, times int) error {
-	for round := range times {
+func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) error {
+	for round := range n.times {
 		start := time.Now()
 		for _, a := range addrs {
 			if !q.isOpen(a) {
@@ -84,9 +86,9 @@ func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, times int) err
 				return fmt.Errorf("ask for %s: %w", a, err)
 			}
 		}
-		end := start.Add(patience)
-		if round == times-1 {
-			end = time.Now().Add(patience)
+		end := start.Add(n.wait)
+		if round == n.times-1 {
+			end = time.Now().Add(n.wait)
 		}
 		if !sleep(ctx, time.Until(end)) {
 			return nil

@@ -19,6 +19,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
+func thrice() rounds { return rounds{askedTimes, patience} }
+
 // peerMAC is whose addresses are asked for, on a fake.
 func peerMAC() [6]byte { return [6]byte{2, 0, 0, 0, 0, 2} }
 
@@ -90,7 +92,7 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 	var p pace
 	for _, addrs := range [][]netip.Addr{all, third} {
 		start := time.Now()
-		answered, err := inquire(t.Context(), open(), &p, addrs, askedTimes)
+		answered, err := inquire(t.Context(), open(), &p, addrs, thrice())
 		have := map[netip.Addr][6]byte{}
 		for a, h := range answered {
 			have[a] = h.mac
@@ -104,7 +106,7 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := inquire(ctx, open(), &p, all, askedTimes); !errors.Is(err, context.Canceled) {
+	if _, err := inquire(ctx, open(), &p, all, thrice()); !errors.Is(err, context.Canceled) {
 		t.Errorf("broken off: %v", err)
 	}
 }
@@ -156,7 +158,7 @@ func TestInquiryOnTheWire(t *testing.T) {
 				until(t, "the link has an address to ask from", func() bool { w, err = openWire(link, all[0]); return err == nil })
 				return w
 			})
-			have := NewWitness(nil).Has(t.Context(), all, []string{"eth0"})
+			have := NewWitness(nil, 0).Has(t.Context(), all, []string{"eth0"})
 			if one := have[third[0]]; one.Reply != membership.Sign || one.MAC != [6]byte(mac) || one.At.IsZero() || have[all[1]] != (Answer{Reply: membership.Silence}) {
 				t.Errorf("one that the peer has: %v; one that nobody has: %v", have[third[0]], have[all[1]])
 			}
@@ -174,7 +176,7 @@ func TestInquiryKeepsItsPace(t *testing.T) {
 		var both sync.WaitGroup
 		for i, w := range []*fakeWire{first, second} {
 			both.Go(func() {
-				if _, err := inquire(t.Context(), w, &p, all[i*n/2:(i+1)*n/2], askedTimes); err != nil {
+				if _, err := inquire(t.Context(), w, &p, all[i*n/2:(i+1)*n/2], thrice()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -209,7 +211,7 @@ func TestInquiryEndsWhenAllIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, _ := addresses("192.0.2.1", 10)
 		start := time.Now()
-		if have, err := inquire(t.Context(), newFakeWire(all), new(pace), all, askedTimes); err != nil || len(have) != len(all) {
+		if have, err := inquire(t.Context(), newFakeWire(all), new(pace), all, thrice()); err != nil || len(have) != len(all) {
 			t.Errorf("%v, %v", have, err)
 		}
 		if took := time.Since(start); took >= patience {
@@ -223,12 +225,12 @@ func TestSilenceOnABrokenWireMeansNothing(t *testing.T) {
 		all, third := addresses("192.0.2.1", 10)
 		w := newFakeWire(third)
 		w.fails = errors.New("the cable is cut")
-		if _, err := inquire(t.Context(), w, new(pace), all, askedTimes); !errors.Is(err, w.fails) {
+		if _, err := inquire(t.Context(), w, new(pace), all, thrice()); !errors.Is(err, w.fails) {
 			t.Errorf("writing fails: %v", err)
 		}
 		w = newFakeWire(third)
 		_ = w.Close()
-		_, err := inquire(t.Context(), reopened{w}, new(pace), all, askedTimes)
+		_, err := inquire(t.Context(), reopened{w}, new(pace), all, thrice())
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("reading fails: %v", err)
 		}

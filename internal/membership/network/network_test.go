@@ -70,7 +70,7 @@ func ip(t *testing.T, args ...string) {
 
 func TestWitness(t *testing.T) {
 	onHost(t, func() {
-		w := NewWitness(slog.Default())
+		w := NewWitness(slog.Default(), 0)
 		ask := func(addr string, want membership.Reply) {
 			t.Helper()
 			var a netip.Addr

@@ -17,12 +17,16 @@ import (
 // Witness asks hosts on the node's links for a sign of life. Make one with
 // NewWitness.
 type Witness struct {
-	log  *slog.Logger
-	pace pace
+	log     *slog.Logger
+	silence time.Duration
+	pace    pace
 }
 
-// NewWitness returns a Witness.
-func NewWitness(log *slog.Logger) *Witness { return &Witness{log: log} }
+// NewWitness returns a Witness that believes nobody to have an address when for
+// that long nobody has answered.
+func NewWitness(log *slog.Logger, silence time.Duration) *Witness {
+	return &Witness{log: log, silence: silence}
+}
 
 // Answer is what asking who has an address came to. The zero Answer is CantTell.
 type Answer struct {
@@ -52,13 +56,16 @@ func (w *Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
 	return w.anyOf(ctx, targets)
 }
 
-// askedTimes is how often Has asks before it believes in silence.
-const askedTimes = 3
+const (
+	// patience is how long a host on the link has to answer.
+	patience = 80 * time.Millisecond
+	// askedTimes is how often Has asks before it believes in silence.
+	askedTimes = 3
+)
 
 // Has asks on the named links whether anybody but this node has the addresses:
 // each three times, since one question may be lost. CantTell: a link is not
-// there, or down, or this node can't ask for the family on any of them. Of
-// thousands it takes a fraction of a second, and for silence a quarter at least.
+// there, or down, or this node can't ask for the family on any of them.
 func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer {
 	out := make(map[netip.Addr]Answer, len(addrs))
 	var targets []target
@@ -72,7 +79,7 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 			targets = append(targets, target{a, link.Index})
 		}
 	}
-	answers, broken := w.askAll(ctx, targets, askedTimes)
+	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(patience, w.silence/askedTimes)})
 	for t, a := range answers {
 		if a.Reply == membership.Sign || a.Reply == membership.Silence && !broken && out[t.addr].Reply == membership.CantTell {
 			out[t.addr] = a
@@ -85,7 +92,7 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 // leaves it open.
 func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
 	replies := map[membership.Reply]bool{}
-	answers, _ := w.askAll(ctx, targets, 1)
+	answers, _ := w.askAll(ctx, targets, rounds{1, patience})
 	for _, a := range answers {
 		replies[a.Reply] = true
 	}
@@ -101,7 +108,7 @@ func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply 
 
 // askAll asks with one socket for each link and family. broken: one failed while
 // it was used, so that somebody may not have been heard.
-func (w *Witness) askAll(ctx context.Context, targets []target, times int) (answers map[target]Answer, broken bool) {
+func (w *Witness) askAll(ctx context.Context, targets []target, n rounds) (answers map[target]Answer, broken bool) {
 	type place struct {
 		link int
 		ipv4 bool
@@ -116,7 +123,7 @@ func (w *Witness) askAll(ctx context.Context, targets []target, times int) (answ
 	var asking sync.WaitGroup
 	for at, addrs := range by {
 		asking.Go(func() {
-			answered, silent, failed := w.askOn(ctx, at.link, addrs, times)
+			answered, silent, failed := w.askOn(ctx, at.link, addrs, n)
 			mu.Lock()
 			defer mu.Unlock()
 			broken = broken || failed
@@ -135,7 +142,7 @@ func (w *Witness) askAll(ctx context.Context, targets []target, times int) (answ
 
 // askOn asks on one link for addresses of one family. It returns who has
 // them, and what follows for those that nobody has.
-func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, times int) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
+func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, n rounds) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
 	link, err := net.InterfaceByIndex(index)
 	if err != nil || !carries(link) {
 		return nil, membership.Silence, false // no link, no life
@@ -145,7 +152,7 @@ func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, time
 		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
 		return nil, membership.CantTell, false
 	}
-	if answered, err = inquire(ctx, conn, &w.pace, addrs, times); err != nil {
+	if answered, err = inquire(ctx, conn, &w.pace, addrs, n); err != nil {
 		w.log.Debug("asking on a link failed", "link", link.Name, "err", err)
 		return answered, membership.CantTell, true
 	}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+// onlyOn returns the addresses that are announced, and would not be by anybody
+// without that node, in words.
+func onlyOn(w *world.World, node string) []string {
+	t := w.Think()
+	s := t.Shown()
+	if w.Presence(node).State == world.Unheard { // it may be there
+		s.Nodes = slices.Clone(s.Nodes)
+		for i := range s.Nodes {
+			s.Nodes[i].Live = s.Nodes[i].Live || s.Nodes[i].Name == node
+		}
+	}
+	before, after := announcedIn(t, s), announcedIn(t, excluded(s, node))
+	var out []string
+	for _, a := range slices.SortedFunc(maps.Keys(before), netip.Addr.Compare) {
+		switch now := after[a]; {
+		case !before[a].known() || now.known():
+		case len(now.deaf) > 0:
+			out = append(out, fmt.Sprintf("%s (%s would by BGP, and no session of it is up)", a, strings.Join(now.deaf, ", ")))
+		default:
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// excluded returns s with a node that must not announce anything.
+func excluded(s announce.Snapshot, node string) announce.Snapshot {
+	s.Nodes = slices.Clone(s.Nodes)
+	for i := range s.Nodes {
+		if s.Nodes[i].Name == node {
+			s.Nodes[i].Excluded = "label"
+		}
+	}
+	return s
+}
+
+// reach is how neighbors and routers come to know of an address.
+type reach struct {
+	layer2 bool     // a node answers for it
+	bgp    bool     // a node offers it, in a session that is up or that nothing is told of
+	deaf   []string // nodes that would offer it, and whose sessions are all down
+}
+
+func (r reach) known() bool { return r.layer2 || r.bgp }
+
+// announcedIn tells of each address who announces it by s, which is of t.
+// Services that share an address are as one.
+func announcedIn(t *world.Thought, s announce.Snapshot) map[netip.Addr]reach {
+	out := map[netip.Addr]reach{}
+	said := world.Say(s)
+	for i := range s.Services {
+		of := said.Of[s.Services[i].Key]
+		for _, a := range s.Services[i].Addrs {
+			r := out[a.Addr]
+			r.layer2 = r.layer2 || of.Owner[a.Addr] != ""
+			if nodes := of.Offers[a.Addr]; len(nodes) > 0 {
+				up, all, _ := t.Established(nodes, a.Addr)
+				r.bgp = r.bgp || up > 0 || all == 0
+				if up == 0 && all > 0 {
+					r.deaf = nodes
+				}
+			}
+			out[a.Addr] = r
+		}
+	}
+	return out
+}

@@ -1,0 +1,107 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// rival is another load balancer, by what its images are called.
+type rival struct {
+	product string
+	images  []string
+	marks   []string // annotations that it writes on Services which it serves
+	classes []string // that it serves beside Services without class
+}
+
+// The two programs of kube-vip: one answers for addresses, as a DaemonSet or a
+// static Pod on each node; the other gives them out.
+const (
+	kubeVIP         = "kube-vip/kube-vip"
+	kubeVIPProvider = "kube-vip/kube-vip-cloud-provider"
+)
+
+func rivals() []rival {
+	return []rival{
+		{"MetalLB", []string{"metallb/controller", "metallb/speaker"}, []string{"metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"}, nil},
+		{"PureLB", []string{"purelb/allocator", "purelb/lbnodeagent"}, []string{"purelb.io/allocated-by"}, []string{"purelb.io/purelb", "purelb.io/purelbv2"}},
+		{"OpenELB", []string{"kubesphere/openelb"}, []string{"lb.kubesphere.io/v1alpha1"}, nil},
+		{"kube-vip", []string{kubeVIPProvider, kubeVIP}, []string{"kube-vip.io/vipHost"}, []string{"kube-vip.io/kube-vip-class"}},
+		{"ServiceLB of k3s", []string{"rancher/klipper-lb"}, nil, nil},
+		{"LoxiLB", []string{"loxilb-io/kube-loxilb"}, nil, []string{"loxilb.io/loxilb"}},
+	}
+}
+
+func (p *patient) others() verdict {
+	var evidence []string
+	running := map[string]bool{}
+	for _, w := range p.Workloads {
+		for _, r := range rivals() {
+			if w.Replicas == 0 || !slices.ContainsFunc(w.Images, func(image string) bool { return isOf(image, r.images) }) || !r.serves(w, p.Class) {
+				continue
+			}
+			running[r.product] = true
+			evidence = append(evidence, fmt.Sprintf("%s runs: %s", r.product, w))
+		}
+	}
+	for _, f := range p.Foreign {
+		if f.Product == "Cilium" && f.Count > 0 {
+			evidence = append(evidence, fmt.Sprintf("Cilium has %s: its LB IPAM gives out addresses, too", plural(f.Count, f.Kind)))
+		}
+	}
+	for _, svc := range p.Served {
+		for _, r := range rivals() {
+			for _, mark := range r.marks {
+				if _, marked := svc.Annotations[mark]; marked && running[r.product] {
+					evidence = append(evidence, fmt.Sprintf("Service %s/%s is served by %s, too (%s)", svc.Namespace, svc.Name, r.product, mark))
+				}
+			}
+		}
+	}
+	class := "without spec.loadBalancerClass"
+	if p.Class != "" {
+		class = "of class " + p.Class
+	}
+	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
+}
+
+// serves reports whether a workload of a rival takes Services of that class.
+func (r rival) serves(w Workload, class string) bool {
+	of := "" // these alone
+	settings := map[string]string{}
+	for _, x := range w.Settings {
+		name, value, _ := strings.Cut(strings.TrimLeft(x, "-"), "=")
+		settings[name] = value
+	}
+	on := func(name string) bool { return settings[name] == "true" }
+	if r.product == "MetalLB" {
+		of = settings["lb-class"]
+	}
+	if slices.ContainsFunc(w.Images, func(image string) bool {
+		return isOf(image, []string{kubeVIP}) && !isOf(image, []string{kubeVIPProvider})
+	}) {
+		flag, given := settings["services"]
+		if !on("svc_enable") && (!given || flag == "false") {
+			return false // it looks after the API server's address alone
+		}
+		if on("lb_class_only") {
+			of = cmp.Or(settings["lb_class_name"], r.classes[0])
+		}
+	}
+	if of != "" {
+		return of == class
+	}
+	return class == "" || slices.Contains(r.classes, class)
+}
+
+// isOf reports whether an image is one of these, whatever registry it is from.
+func isOf(image string, names []string) bool {
+	path, _, _ := strings.Cut(image, "@")
+	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
+		path = path[:i]
+	}
+	return slices.ContainsFunc(names, func(n string) bool {
+		return path == n || strings.HasSuffix(path, "/"+n) || strings.HasPrefix(path, n+"-") || strings.Contains(path, "/"+n+"-")
+	})
+}

@@ -1,0 +1,46 @@
+package layer2
+
+import (
+	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
+)
+
+// family is the address family that one socket speaks for.
+type family = claim.Family
+
+const (
+	ipv4 = claim.IPv4
+	ipv6 = claim.IPv6
+)
+
+// role is what one worker does: speak one family's protocol on one link. A
+// link that changed, or lost its carrier meanwhile, gives another role: all is
+// announced, and all groups are joined, again.
+type role struct {
+	family family
+	link   string
+	index  int    // of the interface, in the kernel
+	mac    string // 6 raw bytes
+	epoch  uint32 // of the device
+	inet6  bool   // the kernel speaks IPv6 on it
+	router bool   // it forwards IPv6
+}
+
+// roles returns what must be done for the claims on the links as they are.
+func roles(devices []link.Device, t *claim.Table) map[role]bool {
+	wanted := map[role]bool{}
+	for _, d := range devices {
+		if !d.Up {
+			continue
+		}
+		r := role{link: d.Name, index: d.Index, mac: string(d.MAC), epoch: d.Epoch}
+		if r.family = ipv4; t.Has(d.Name, ipv4) {
+			wanted[r] = true
+		}
+		if r.family = ipv6; t.Has(d.Name, ipv6) {
+			r.inet6, r.router = d.IPv6, d.Router
+			wanted[r] = true
+		}
+	}
+	return wanted
+}

@@ -1,0 +1,116 @@
+// Package tally counts what is sent and received, for each link and family.
+package tally
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Stats counts, for one link and address family, since the program started.
+type Stats struct {
+	Link       string
+	Family     string // IPv4 or IPv6
+	Frames     uint64 // that the filter passed
+	Requests   uint64 // ARP requests or neighbour solicitations for addresses claimed here
+	Answers    uint64 // that were sent
+	Limited    uint64 // requests left unanswered because their sender asked too often
+	Announced  uint64 // announcements sent, in frames
+	Probes     uint64 // probes sent
+	Malformed  uint64 // frames that could not be read
+	Conflicts  uint64 // frames by which a stranger said that it has an address of ours
+	Defences   uint64 // announcements sent against strangers, in frames
+	Rivals     uint64 // frames by which another speaker said that it has an address of this node
+	JoinFailed bool   // not all solicited-node groups are joined now
+}
+
+// Counters are what Stats is read from.
+type Counters struct {
+	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defences, Rivals atomic.Uint64
+
+	JoinFailed atomic.Bool
+}
+
+// Ledger keeps the Counters of each link and family. The zero Ledger is ready.
+type Ledger struct {
+	mu sync.Mutex
+	of map[place]*Counters
+}
+
+type place struct{ link, family string }
+
+// At returns the Counters of a link and family.
+func (l *Ledger) At(link, family string) *Counters {
+	p := place{link, family}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of[p] == nil {
+		if l.of == nil {
+			l.of = map[place]*Counters{}
+		}
+		l.of[p] = new(Counters)
+	}
+	return l.of[p]
+}
+
+// Stats returns what was counted until now, by link and family, sorted. A link
+// that is gone stays.
+func (l *Ledger) Stats() []Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Stats
+	for p, c := range l.of {
+		out = append(out, Stats{
+			Link: p.link, Family: p.family,
+			Frames: c.Frames.Load(), Requests: c.Requests.Load(), Answers: c.Answers.Load(), Limited: c.Limited.Load(),
+			Announced: c.Announced.Load(), Probes: c.Probes.Load(), Malformed: c.Malformed.Load(),
+			Conflicts: c.Conflicts.Load(), Defences: c.Defences.Load(), Rivals: c.Rivals.Load(), JoinFailed: c.JoinFailed.Load(),
+		})
+	}
+	slices.SortFunc(out, func(a, b Stats) int { return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Family, b.Family)) })
+	return out
+}
+
+// metric is one number of Stats.
+type metric struct {
+	desc  *prometheus.Desc
+	value func(Stats) uint64
+}
+
+func metrics() []metric {
+	counter := func(name, help string, value func(Stats) uint64) metric {
+		return metric{prometheus.NewDesc("steelyard_layer2_"+name+"_total", help, []string{"link", "family"}, nil), value}
+	}
+	return []metric{
+		counter("frames", "ARP and NDP frames that the kernel's filter passed to the speaker.", func(s Stats) uint64 { return s.Frames }),
+		counter("requests", "ARP requests and neighbour solicitations received for addresses that this node claims.", func(s Stats) uint64 { return s.Requests }),
+		counter("answers", "Answers sent to them.", func(s Stats) uint64 { return s.Answers }),
+		counter("rate_limited", "Requests left unanswered because their sender asked too often.", func(s Stats) uint64 { return s.Limited }),
+		counter("announcements", "Gratuitous ARP frames and unsolicited neighbour advertisements sent.", func(s Stats) uint64 { return s.Announced }),
+		counter("probes", "Probes sent for addresses that were new, or that a stranger had.", func(s Stats) uint64 { return s.Probes }),
+		counter("malformed", "ARP and NDP frames that could not be read.", func(s Stats) uint64 { return s.Malformed }),
+		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),
+		counter("defences", "Frames sent against strangers that have an address of this node.", func(s Stats) uint64 { return s.Defences }),
+		counter("rivals", "Frames by which another speaker said that it has an address that this node answers for.", func(s Stats) uint64 { return s.Rivals }),
+	}
+}
+
+// Describe is of prometheus.Collector.
+func (l *Ledger) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range metrics() {
+		to <- m.desc
+	}
+}
+
+// Collect is of prometheus.Collector: everything is read when it is asked for.
+func (l *Ledger) Collect(to chan<- prometheus.Metric) {
+	stats := l.Stats()
+	for _, m := range metrics() {
+		for _, s := range stats {
+			to <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(s)), s.Link, s.Family)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package world_test
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/world"
+)
+
+func TestASpeakerThatIsNotHeardOfMayAnnounceStill(t *testing.T) {
+	says := func(kind string, status metav1.ConditionStatus, ago time.Duration) func(*world.World) {
+		return func(w *world.World) {
+			s := &w.Speakers[0].Status
+			s.Conditions = append([]metav1.Condition{{Type: kind, Status: status, Message: "it hears nobody", LastTransitionTime: metav1.NewTime(now().Add(-ago))}}, s.Conditions...)
+		}
+	}
+	for _, c := range []struct {
+		name, told string
+		do         func(*world.World)
+		want       world.Presence
+	}{
+		{"it renews its Lease", "node a\nnode b", nil, world.Presence{State: world.Present}},
+		{"it was never there", "node a absent\nnode b", nil, world.Presence{State: world.Never, Why: "no speaker has ever run there"}},
+		{"it said that it stops", "node a stopped\nnode b", nil, world.Presence{State: world.Stopped, Why: "its speaker has stopped"}},
+		{"it gave its Lease up", "node a\nnode b", func(w *world.World) { w.Leases[0].Spec.HolderIdentity = nil },
+			world.Presence{State: world.Stopped, Why: "its speaker has stopped"}},
+		{"it restarts", "node a\nnode b", says(v1beta1.ConditionRestarting, metav1.ConditionTrue, 5*time.Second), world.Presence{State: world.Present}},
+		{"it did not come back from a restart", "node a\nnode b", says(v1beta1.ConditionRestarting, metav1.ConditionTrue, time.Minute),
+			world.Presence{State: world.Stopped, Why: "its speaker has stopped, and has not come back"}},
+		{"it has cut itself off", "node a\nnode b", says(v1beta1.ConditionIsolated, metav1.ConditionTrue, time.Minute),
+			world.Presence{State: world.CutOff, Why: "its speaker has cut itself off: it hears nobody"}},
+		{"its Lease is old", "node a late\nnode b", nil,
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+		{"its Lease is old, and others leave it its addresses", "node a late\nnode b\nclaim 192.0.2.1 a\nclaim 192.0.2.2 a\nclaim 192.0.2.3 b by a", nil,
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no other node has taken over its 2 addresses on the local network"}},
+		{"its Lease is old, and others have its addresses", "node a late\nnode b\nclaim 192.0.2.1 b", func(w *world.World) { w.Speakers[0].Status.Addresses = 1 },
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no L2Claim names it any more"}},
+		{"its Lease is old, and it had routes", "node a late\nnode b\nsession a tor Established", func(w *world.World) { w.Sessions[0].Status.Prefixes = &v1beta1.PrefixCount{Advertised: 7} },
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; when last heard of it offered 7 routes by BGP"}},
+		{"it was cut off when it was last heard of", "node a late\nnode b", says(v1beta1.ConditionIsolated, metav1.ConditionTrue, time.Minute),
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+		{"all Leases are old", "node a late\nnode b late", func(w *world.World) { w.Now = w.Now.Add(time.Minute) },
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 2m0s: it may announce still"}},
+		{"its Lease is gone", "node a\nnode b", func(w *world.World) { w.Leases = w.Leases[1:] },
+			world.Presence{State: world.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
+		{"no Lease could be read", "node a late\nnode b", func(w *world.World) { w.Leases = nil }, world.Presence{State: world.Present}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := parseWorld(t, c.told)
+			if c.do != nil {
+				c.do(w)
+			}
+			if have := w.Presence("a"); have != c.want {
+				t.Errorf("%+v, want %+v", have, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// words lets equal strings of many objects share memory: names of nodes and
+// namespaces, MACs, reasons. The zero words is ready.
+type words struct {
+	mu    sync.Mutex
+	known map[string]string
+}
+
+// mostWords bounds how many are known: beyond, they are learnt anew.
+const mostWords = 1 << 12
+
+func (w *words) share(s string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if same, ok := w.known[s]; ok {
+		return same
+	}
+	if w.known == nil || len(w.known) >= mostWords {
+		w.known = map[string]string{}
+	}
+	w.known[s] = s
+	return s
+}
+
+// drop takes out of an object on its way to the cache what this speaker does not
+// read, and has the rest share memory. What it patches it leaves whole.
+func (w *words) drop(obj client.Object) {
+	obj.SetNamespace(w.share(obj.GetNamespace()))
+	switch o := obj.(type) {
+	case *corev1.Service:
+		o.Spec = corev1.ServiceSpec{
+			Type: o.Spec.Type, LoadBalancerClass: o.Spec.LoadBalancerClass,
+			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort,
+		}
+		o.Status.Conditions = nil
+		bare(o)
+	case *discoveryv1.EndpointSlice:
+		w.dropEndpoints(o)
+	case *corev1.Node:
+		o.Status = corev1.NodeStatus{Conditions: o.Status.Conditions, Addresses: o.Status.Addresses}
+		o.Annotations = nil
+	case *v1beta1.L2Claim:
+		w.shareClaim(o)
+	}
+}
+
+// bare drops what is of interest to those who made the object.
+func bare(obj client.Object) {
+	obj.SetAnnotations(nil)
+	obj.SetOwnerReferences(nil)
+	obj.SetFinalizers(nil)
+	obj.SetGenerateName("")
+}
+
+// dropEndpoints leaves of all endpoints on a node that are in one state a single
+// one: how many there are, and which, is kube-proxy's concern.
+func (w *words) dropEndpoints(o *discoveryv1.EndpointSlice) {
+	service := o.Labels[discoveryv1.LabelServiceName]
+	*o = discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion},
+		Endpoints:  o.Endpoints,
+	}
+	if service != "" {
+		o.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+	}
+	type state struct {
+		node           string
+		ready, serving bool
+	}
+	yes, no := true, false
+	pointer := func(b bool) *bool {
+		if b {
+			return &yes
+		}
+		return &no
+	}
+	seen := map[state]bool{}
+	var out []discoveryv1.Endpoint
+	for _, e := range o.Endpoints {
+		if e.NodeName == nil {
+			continue // of no use to a node
+		}
+		node := w.share(*e.NodeName)
+		s := state{node, e.Conditions.Ready == nil || *e.Conditions.Ready, e.Conditions.Serving != nil && *e.Conditions.Serving}
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, discoveryv1.Endpoint{NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: pointer(s.ready), Serving: pointer(s.serving)}})
+		}
+	}
+	o.Endpoints = out
+}
+
+func (w *words) shareClaim(o *v1beta1.L2Claim) {
+	o.TypeMeta = metav1.TypeMeta{}
+	o.Spec.Node, o.Status.Node = w.share(o.Spec.Node), w.share(o.Status.Node)
+	if string(o.Spec.Address) == o.Name {
+		o.Spec.Address = v1beta1.IPAddress(o.Name)
+	}
+	for i := range o.Status.Links {
+		l := &o.Status.Links[i]
+		l.Name, l.MAC = w.share(l.Name), w.share(l.MAC)
+	}
+	for i := range o.Status.Conditions {
+		c := &o.Status.Conditions[i]
+		c.Type, c.Reason, c.Message = w.share(c.Type), w.share(c.Reason), w.share(c.Message)
+		c.Status = metav1.ConditionStatus(w.share(string(c.Status)))
+	}
+}

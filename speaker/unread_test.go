@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+func metaOf(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: "ns", Name: name, GenerateName: "g", UID: "u", ResourceVersion: "7", Generation: 3, Labels: map[string]string{"tier": "edge"},
+		Annotations: map[string]string{"a": "b"}, Finalizers: []string{"f"}, OwnerReferences: []metav1.OwnerReference{{Name: "o"}},
+	}
+}
+
+// randomService is a Service with endpoints in all states.
+func randomService(rng *rand.Rand) (*corev1.Service, []*discoveryv1.EndpointSlice) {
+	class := "other"
+	svc := &corev1.Service{ObjectMeta: metaOf("svc"), Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}},
+		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster, HealthCheckNodePort: 30000, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+	}}
+	svc.Status.Conditions = []metav1.Condition{{Type: "Allocated"}}
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}, {IP: "2001:db8::1"}}
+	if rng.IntN(2) == 0 {
+		svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	}
+	if rng.IntN(3) == 0 {
+		svc.Spec.LoadBalancerClass = &class
+	}
+	maybe := func() *bool {
+		if rng.IntN(3) == 0 {
+			return nil
+		}
+		b := rng.IntN(2) == 0
+		return &b
+	}
+	var slices []*discoveryv1.EndpointSlice
+	for i := range rng.IntN(3) {
+		s := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(fmt.Sprint("slice", i)), AddressType: discoveryv1.AddressTypeIPv4}
+		s.Labels[discoveryv1.LabelServiceName] = "svc"
+		for range rng.IntN(8) {
+			e := discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(), Serving: maybe(), Terminating: maybe()}}
+			if node := fmt.Sprint("n", rng.IntN(3)); rng.IntN(5) > 0 {
+				e.NodeName = &node
+			}
+			s.Endpoints = append(s.Endpoints, e)
+		}
+		slices = append(slices, s)
+	}
+	return svc, slices
+}
+
+// read is all that a pass makes of a Service.
+func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
+	out := struct {
+		Announced   announce.Service
+		Ours        bool
+		Port        int32
+		Here, Where []bool
+		About       corev1.ObjectReference
+	}{Announced: intent.Config{}.Announced(svc, endpoints), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: cluster.About(svc)}
+	for node := range 3 {
+		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), intent.ByService(endpoints)[intent.KeyOf(svc)])
+		out.Here, out.Where = append(out.Here, ready), append(out.Where, serving)
+	}
+	return out
+}
+
+func TestNobodyReadsWhatIsDropped(t *testing.T) {
+	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	for seed := range uint64(500) {
+		svc, endpoints := randomService(rand.New(rand.NewPCG(seed, 1)))
+		want := read(svc, endpoints)
+		var w words
+		w.drop(svc)
+		for _, s := range endpoints {
+			w.drop(s)
+		}
+		if diff := cmp.Diff(want, read(svc, endpoints), same); diff != "" {
+			t.Fatalf("seed %d: want -, have +:\n%s", seed, diff)
+		}
+		if svc.Annotations != nil || svc.Spec.Selector != nil || svc.Spec.Ports != nil || svc.Status.Conditions != nil {
+			t.Fatalf("a Service that is kept whole: %v", svc)
+		}
+		for _, s := range endpoints {
+			if len(s.Endpoints) > 12 || s.Annotations != nil || len(s.Labels) != 1 {
+				t.Fatalf("an EndpointSlice that is kept whole: %v", s)
+			}
+		}
+	}
+	node := &corev1.Node{ObjectMeta: metaOf("n"), Status: corev1.NodeStatus{
+		Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.11"}},
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue}},
+		Capacity:   corev1.ResourceList{"cpu": resource.MustParse("1")},
+	}}
+	before := node.DeepCopy()
+	new(words).drop(node)
+	if addressOf(before) != addressOf(node) || intent.Excluded(before) != intent.Excluded(node) || node.UID != before.UID || !cmp.Equal(node.Labels, before.Labels) {
+		t.Errorf("a Node: %v", node)
+	}
+	if node.Annotations != nil || node.Status.Capacity != nil {
+		t.Error("a Node is kept whole")
+	}
+}
+
+// An L2Claim is patched by comparing: nothing of it may be missing.
+func TestWhatIsPatchedStaysWhole(t *testing.T) {
+	claim := func() *v1beta1.L2Claim {
+		c := &v1beta1.L2Claim{ObjectMeta: metaOf("192.0.2.1"), Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: string([]byte("node1"))}}
+		now := metav1.NewTime(time.Unix(1000, 0))
+		c.Status = v1beta1.L2ClaimStatus{
+			Node: string([]byte("node1")), Since: &now, Services: []string{"a/b"}, Links: []v1beta1.ClaimLink{{Name: "eth0", MAC: "02:00:00:00:00:01"}},
+			Conditions: []metav1.Condition{{Type: "Announced", Status: metav1.ConditionTrue, Reason: "Announced", Message: "m", LastTransitionTime: now}},
+		}
+		return c
+	}
+	var w words
+	one, two := claim(), claim()
+	w.drop(one)
+	w.drop(two)
+	if diff := cmp.Diff(claim(), one); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	if unsafe.StringData(one.Spec.Node) != unsafe.StringData(two.Status.Node) {
+		t.Error("equal words do not share memory")
+	}
+}
+
+func TestWordsAreBounded(t *testing.T) {
+	var w words
+	for i := range 3 * mostWords {
+		if s := fmt.Sprint(i); w.share(s) != s {
+			t.Fatalf("%s is %s", s, w.share(s))
+		}
+	}
+	if len(w.known) > mostWords {
+		t.Errorf("%d words are known", len(w.known))
+	}
+}
