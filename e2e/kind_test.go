@@ -123,3 +123,28 @@ func (k *kindStage) fromInside(t *testing.T) string {
 	}
 	return path
 }
+
+// A story's names and addresses of nodes are not the cluster's, and may be those
+// of another of its nodes.
+func TestWordsOfAStory(t *testing.T) {
+	actual := map[string]string{"node1": "steelyard-worker", "node2": "steelyard-worker2", "192.0.2.11": "192.0.2.12", "192.0.2.12": "192.0.2.11"}
+	k := &kindStage{actual: actual, words: map[string]string{}}
+	for word, a := range actual {
+		k.words[a] = word
+	}
+	k.known, k.named = anyOf(k.words), anyOf(k.actual)
+	for told, meant := range map[string]string{
+		"node1":                          "steelyard-worker",
+		"node2.router-v4":                "steelyard-worker2.router-v4",
+		"via 192.0.2.11, via 192.0.2.12": "via 192.0.2.12, via 192.0.2.11",
+		"192.0.2.1 192.0.2.110 node10":   "192.0.2.1 192.0.2.110 node10",
+		"steelyard-system/node1":         "steelyard-system/steelyard-worker",
+	} {
+		if got := k.meant(told); got != meant {
+			t.Errorf("%q means %q, want %q", told, got, meant)
+		}
+		if got := k.told(meant); got != told {
+			t.Errorf("%q is told as %q, want %q", meant, got, told)
+		}
+	}
+}

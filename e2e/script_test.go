@@ -75,11 +75,6 @@ func (s *story) check(ts *testscript.TestScript, neg bool, command []string) {
 	o := s.look(ts, command)
 	fmt.Fprint(ts.Stdout(), o.stdout)
 	fmt.Fprint(ts.Stderr(), o.stderr)
-	for _, heard := range [][2]string{{"stdout", o.stdout}, {"stderr", o.stderr}} {
-		if heard[1] != "" {
-			ts.Logf("[%s]\n%s", heard[0], heard[1])
-		}
-	}
 	if o.err != nil && !neg {
 		ts.Fatalf("%s: %v", strings.Join(command, " "), o.err)
 	}
