@@ -121,6 +121,25 @@ release: notes images plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2
 	rm -rf dist/_chart
 	cd dist && sha256sum *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml krew.yaml > SHA256SUMS
 
+# What the images of a kind cluster are built with.
+KIND_PACKAGES := mmdebstrap libseccomp-dev
+
+.PHONY: kind-images
+kind-images: build ## build the images of a kind cluster from packages and Go modules, for where none can be pulled (15 min; later runs seconds)
+	@$(call install,$(KIND_PACKAGES))
+	bin/kind-rack images
+
+.PHONY: kind-engine
+kind-engine: packages build
+	@docker info >/dev/null 2>&1 || { $(call install,docker.io $(KIND_PACKAGES)); }
+	@bin/kind-rack check
+
+.PHONY: e2e-kind
+e2e-kind: kind-engine images ## stories on a kind cluster: real kubelets and containers (KEEP=1 keeps it; ARGS="--images built" pulls nothing)
+	@[ -n '$(KEEP)' ] || trap 'bin/kind-rack down' EXIT; bin/kind-rack up $(ARGS); \
+	  go test $(TAGS) -v -count 1 -timeout 20m ./e2e/kind -cluster; \
+	  bin/kind-rack install; go test $(TAGS) -v -count 1 -timeout 50m -run TestKind ./e2e -kind
+
 .PHONY: packages
 packages: ## install the Debian packages that racks need
 	@$(call install,$(PACKAGES))

@@ -3,9 +3,13 @@ package e2e
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 var onKind = flag.Bool("kind", false, "tell the stories that are for kind's cluster (TestKind), and with -upstream run Kubernetes' own tests there: bin/kind-rack has made it and installed Steelyard")
@@ -63,6 +67,28 @@ func enough(t *testing.T, k *kindStage) {
 	}
 }
 
+// previous builds the images of the commit before and loads them into the nodes.
+func (s *story) previous(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: previous")
+	}
+	sources := filepath.Join(ts.Getenv("WORK"), "previous")
+	ts.Defer(func() {
+		if out, err := exec.Command("git", "worktree", "remove", "--force", sources).CombinedOutput(); err != nil {
+			ts.Logf("remove the sources of the commit before: %v\n%s", err, out)
+		}
+	})
+	for _, line := range [][]string{
+		{"git", "worktree", "add", "--detach", sources, "HEAD~1"},
+		{"make", "-C", sources, "images", "TAG=previous", "VERSION=previous"},
+		s.line("load", filepath.Join(sources, "dist", "steelyard-controller-"+runtime.GOARCH+".tar"), filepath.Join(sources, "dist", "steelyard-speaker-"+runtime.GOARCH+".tar")),
+	} {
+		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
+			ts.Fatalf("%s: %v\n%s", strings.Join(line, " "), err, out)
+		}
+	}
+}
+
 // finalize has the controller set the cleanup finalizer.
 func (k *kindStage) finalize(t *testing.T) {
 	for _, args := range [][]string{
@@ -96,4 +122,29 @@ func (k *kindStage) fromInside(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A story's names and addresses of nodes are not the cluster's, and may be those
+// of another of its nodes.
+func TestWordsOfAStory(t *testing.T) {
+	actual := map[string]string{"node1": "steelyard-worker", "node2": "steelyard-worker2", "192.0.2.11": "192.0.2.12", "192.0.2.12": "192.0.2.11"}
+	k := &kindStage{actual: actual, words: map[string]string{}}
+	for word, a := range actual {
+		k.words[a] = word
+	}
+	k.known, k.named = anyOf(k.words), anyOf(k.actual)
+	for told, meant := range map[string]string{
+		"node1":                          "steelyard-worker",
+		"node2.router-v4":                "steelyard-worker2.router-v4",
+		"via 192.0.2.11, via 192.0.2.12": "via 192.0.2.12, via 192.0.2.11",
+		"192.0.2.1 192.0.2.110 node10":   "192.0.2.1 192.0.2.110 node10",
+		"steelyard-system/node1":         "steelyard-system/steelyard-worker",
+	} {
+		if got := k.meant(told); got != meant {
+			t.Errorf("%q means %q, want %q", told, got, meant)
+		}
+		if got := k.told(meant); got != told {
+			t.Errorf("%q is told as %q, want %q", meant, got, told)
+		}
+	}
 }

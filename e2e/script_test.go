@@ -36,6 +36,7 @@ import (
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
+//	previous                  load the images of the commit before into kind's nodes, with the tag previous
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
@@ -57,7 +58,7 @@ const patience = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "previous": s.previous}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).turns)
 	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
@@ -74,11 +75,6 @@ func (s *story) check(ts *testscript.TestScript, neg bool, command []string) {
 	o := s.look(ts, command)
 	fmt.Fprint(ts.Stdout(), o.stdout)
 	fmt.Fprint(ts.Stderr(), o.stderr)
-	for _, heard := range [][2]string{{"stdout", o.stdout}, {"stderr", o.stderr}} {
-		if heard[1] != "" {
-			ts.Logf("[%s]\n%s", heard[0], heard[1])
-		}
-	}
 	if o.err != nil && !neg {
 		ts.Fatalf("%s: %v", strings.Join(command, " "), o.err)
 	}

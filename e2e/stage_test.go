@@ -142,13 +142,15 @@ func (k *kindStage) line(verb string, args ...string) []string {
 	for i := range args {
 		args[i] = k.meant(args[i])
 	}
-	if verb != "exec" && verb != "kubectl" && verb != "steelyard" && len(args) > 0 { // a host's name is not a node's
-		args[0] = k.told(args[0])
-	}
 	switch verb {
+	case "cut", "join":
+		args[0] = cable(k.told(args[0]))
 	case "steelyard":
 		return slices.Concat([]string{"env", "KUBECONFIG=" + k.kubeconfig, programPath("kubectl-steelyard")}, args)
 	case "exec":
+		if args[2] == "vtysh" { // the router's own; of racks' it is told which
+			return slices.Concat([]string{programPath("kind-rack"), "exec", args[0], "--", "vtysh"}, args[5:])
+		}
 		if process, ok := k.processes[k.told(args[0])]; ok {
 			return slices.Concat([]string{"nsenter", "--target", process, "--net", "--"}, args[2:])
 		}
@@ -162,6 +164,9 @@ func (k *kindStage) line(verb string, args ...string) []string {
 	return slices.Concat([]string{programPath("kind-rack"), verb}, args)
 }
 
+// cable names the host of a cable as kind-rack does.
+func cable(host string) string { return strings.ReplaceAll(host, "node3", "control") }
+
 func (k *kindStage) told(text string) string {
 	return k.known.ReplaceAllStringFunc(text, func(w string) string { return k.words[w] })
 }
@@ -172,9 +177,12 @@ func (k *kindStage) meant(text string) string {
 
 func (k *kindStage) repair(t *testing.T) {
 	for host := range k.processes {
-		if out, err := exec.Command(programPath("kind-rack"), "join", host).CombinedOutput(); err != nil {
+		if out, err := exec.Command(programPath("kind-rack"), "join", cable(host)).CombinedOutput(); err != nil {
 			t.Errorf("kind-rack join %s: %v\n%s", host, err, out)
 		}
+	}
+	if _, err := kubectlOn(k, "", "uncordon", "node1", "node2", "node3"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -219,23 +219,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := expose(mgr, r); err != nil {
 		return err
 	}
-	loop := cluster.Loop{
-		Name:    "speaker",
-		Think:   r.reconcile,
-		Log:     logger,
-		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    idle(r.services),
-		Rest:    cluster.Share(5),
-		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{links.Changed(), links.Contested(), links.Lapsed(), beat.changed, r.vacancies.changed, forwards.changed, r.turns.changed},
-		Urgent:  group.Changed(),
-	}
-	if err := loop.AddTo(ctx, mgr); err != nil {
+	if err := attend(ctx, mgr, r); err != nil {
 		return err
-	}
-	// Read, but no reason to think anew: sessions are this speaker's own report.
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
-		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.vacancies.run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
@@ -245,6 +230,29 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+	}
+	return nil
+}
+
+// attend has r think whenever the world changes.
+func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
+	loop := cluster.Loop{
+		Name:    "speaker",
+		Think:   r.reconcile,
+		Log:     r.log,
+		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
+		Skip:    idle(r.services),
+		Rest:    cluster.Share(5),
+		Credit:  200 * time.Millisecond,
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.vacancies.changed, r.forwards.changed, r.turns.changed},
+		Urgent:  r.group.Changed(),
+	}
+	if err := loop.AddTo(ctx, mgr); err != nil {
+		return err
+	}
+	// Read, but no reason to think anew: sessions are this speaker's own report.
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func plainly(err error) error {
 	case errors.As(err, &way):
 		return fmt.Errorf("reach the cluster: %w; is it the right one (--context, --kubeconfig)?", way)
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("%w: the cluster does not know you, or not any more: log in anew, or see --context", err)
+		return errors.New("the cluster does not know you, or not any more (Unauthorized): log in anew, or see --context")
 	}
 	return err
 }

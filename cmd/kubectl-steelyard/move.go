@@ -115,6 +115,8 @@ func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node strin
 	switch {
 	case len(candidates) == 0:
 		return fmt.Errorf("no Service that Steelyard serves has the address %s", addr)
+	case claim == nil && slices.ContainsFunc(candidates, func(c announce.Candidate) bool { return c.Reason == announce.Announced }):
+		return fmt.Errorf("nobody has said yet that it answers for %s: try again in a moment, or see kubectl steelyard explain %s", addr, addr)
 	case claim == nil:
 		return fmt.Errorf("nobody answers for %s on the local network; it may be announced by BGP alone, which every node does at once", addr)
 	}

@@ -23,10 +23,11 @@ import (
 
 const usage = `kind-rack: a cluster of kind's on this machine, with a router and clients as containers beside its nodes
 
+  kind-rack check                     tell whether a container engine runs here, or could be started
   kind-rack images                    build the images that it needs, once; nothing is pulled from a registry
-  kind-rack up [--published] [--proxy nftables|iptables]
-                                      make a cluster, and an engine if none runs; it stays. --published pulls
-                                      the images that others publish, in place of those that "images" builds
+  kind-rack up [--workers 2] [--proxy nftables|iptables] [--images auto|published|built]
+                                      make a cluster, and an engine if none runs; it stays. Its images are pulled
+                                      (published), or those that "images" builds; auto pulls where that works
   kind-rack load ARCHIVE…             load image archives into every node
   kind-rack install [--chart]         load dist/*.tar and apply config/default, or install the Helm chart
   kind-rack exec HOST -- COMMAND…     run a command on a host
@@ -37,7 +38,7 @@ const usage = `kind-rack: a cluster of kind's on this machine, with a router and
   kind-rack down [--purge]            remove all, and end the engine if it was started here; its images stay unless
                                       --purge removes them, too
 
-Hosts: router, client, outside (behind the router), control, node1, node2; and switch, where the engine runs.
+Hosts: router, client, outside (behind the router), control, node1, node2, …; and switch, where the engine runs.
 `
 
 func main() {
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	commands := map[string]func(context.Context, []string) error{
-		"images": build, "up": up, "down": down, "load": load, "install": install, "exec": execute, "kubectl": kubectl,
+		"check": check, "images": build, "up": up, "down": down, "load": load, "install": install, "exec": execute, "kubectl": kubectl,
 		"kubeconfig": kubeconfig, "cut": cable("down"), "join": cable("up"), "peers": peers,
 	}
 	command, ok := commands[args[0]]
@@ -77,6 +78,26 @@ func parse(name string, args []string, define func(*flag.FlagSet)) error {
 		return fmt.Errorf("%s: unexpected %q", flags.Name(), flags.Arg(0))
 	}
 	return nil
+}
+
+// check fails where a cluster can't be, for want of a container engine.
+func check(ctx context.Context, args []string) error {
+	if err := parse("check", args, func(*flag.FlagSet) {}); err != nil {
+		return err
+	}
+	if _, err := engine.Find(ctx); err == nil {
+		fmt.Println("a container engine runs")
+		return nil
+	}
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	if _, err := cluster.Engine(ctx, root, func(string, ...any) {}); err != nil {
+		return err
+	}
+	fmt.Println("a container engine can be started")
+	return engine.Stop()
 }
 
 func build(ctx context.Context, args []string) error {
@@ -104,7 +125,8 @@ func build(ctx context.Context, args []string) error {
 func up(ctx context.Context, args []string) (err error) {
 	o := cluster.Options{}
 	if err := parse("up", args, func(f *flag.FlagSet) {
-		f.BoolVar(&o.Published, "published", false, "")
+		f.StringVar(&o.Images, "images", "auto", "")
+		f.IntVar(&o.Workers, "workers", 2, "")
 		f.StringVar(&o.Proxy, "proxy", "nftables", "")
 	}); err != nil {
 		return err
@@ -121,7 +143,11 @@ func down(ctx context.Context, args []string) error {
 	if err := parse("down", args, func(f *flag.FlagSet) { f.BoolVar(&purge, "purge", false, "") }); err != nil {
 		return err
 	}
-	err := cluster.Down(ctx)
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	err = cluster.Down(ctx, root)
 	if err == nil && purge {
 		err = engine.Purge()
 	}

@@ -16,9 +16,9 @@ func TestOptions(t *testing.T) {
 		want    Options
 		refused string // part of the error; empty: accepted
 	}{
-		{name: "nothing said is three nodes with BIRD and nftables", want: Options{Name: "rack", Nodes: 3, Router: "bird", Proxy: "nftables", Controllers: 1}},
-		{name: "what is said stays", in: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9},
-			want: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9}},
+		{name: "nothing said is three nodes with BIRD and nftables", want: Options{Name: "rack", Nodes: 3, Router: "bird", Proxy: "nftables", Controllers: 1, NodePorts: "20000-32767"}},
+		{name: "what is said stays", in: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9, NodePorts: "30000-30099"},
+			want: Options{Name: "b2", Nodes: 89, Router: "none", Proxy: "iptables", Controllers: 9, NodePorts: "30000-30099"}},
 		{name: "a dash would make prefixes ambiguous", in: Options{Name: "a-b"}, refused: "rack name"},
 		{name: "nine characters are too many", in: Options{Name: "abcdefghi"}, refused: "rack name"},
 		{name: "the ninetieth node would be in the pool of addresses", in: Options{Nodes: 90}, refused: "1 to 89"},

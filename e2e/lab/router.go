@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,21 @@ func (r *Rack) startRouter(ctx context.Context) error {
 // the router's namespace, which nothing else in them can be called.
 func frrFolders(name string) (etc, run string) {
 	return filepath.Join("/etc/frr", name+"-router"), filepath.Join("/run/frr", name+"-router")
+}
+
+// RoutesCommand is what, on the rack's router, prints what it was offered for a prefix.
+func (r *Rack) RoutesCommand(prefix netip.Prefix) ([]string, error) {
+	switch r.Router {
+	case "bird":
+		return []string{"birdc", "-s", r.path("bird.ctl"), "show", "route", prefix.String(), "all"}, nil
+	case "frr":
+		family := "ipv4"
+		if prefix.Addr().Is6() {
+			family = "ipv6"
+		}
+		return []string{"vtysh", "-N", r.Name + "-router", "-c", "show bgp " + family + " unicast " + prefix.String()}, nil
+	}
+	return nil, fmt.Errorf("rack %s has no router that speaks BGP", r.Name)
 }
 
 func (r *Rack) startFRR(ctx context.Context) error {
@@ -99,6 +115,7 @@ protocol bfd {
 }
 protocol kernel kernel4 { ipv4 { import none; export where source = RTS_BGP; }; merge paths on limit 64; }
 protocol kernel kernel6 { ipv6 { import none; export where source = RTS_BGP; }; merge paths on limit 64; }
+function heed_shutdown() { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; }
 template bgp node {
 	passive on;
 	graceful restart aware;
@@ -108,7 +125,7 @@ template bgp node {
 	for _, n := range o.nodes() {
 		session := func(family, local string, node fmt.Stringer, accept []string) {
 			fmt.Fprintf(&b, "protocol bgp %s_%s from node {\n\tlocal %s as %d;\n\tneighbor %s as %d;\n", n.Name, family[2:], local, routerAS, node, clusterAS)
-			fmt.Fprintf(&b, "\t%s { import where net ~ [ %s+ ]; export none; };\n}\n", family, strings.Join(accept, "+, "))
+			fmt.Fprintf(&b, "\t%s { import filter { if net !~ [ %s+ ] then reject; heed_shutdown(); accept; }; export none; };\n}\n", family, strings.Join(accept, "+, "))
 		}
 		session("ipv4", "192.0.2.1", n.V4.Addr(), acceptV4)
 		session("ipv6", "2001:db8:2::1", n.V6.Addr(), acceptV6)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -270,6 +271,23 @@ func peers(_ context.Context, l *line) error {
 	}
 	fmt.Print(r.Peers())
 	return nil
+}
+
+// routes prints what the router was offered for a prefix, in its own words.
+func routes(ctx context.Context, l *line) error {
+	r, words, _, err := l.open("PREFIX")
+	if err != nil {
+		return err
+	}
+	prefix, err := netip.ParsePrefix(words[0])
+	if err != nil {
+		return fmt.Errorf("%q is no prefix such as 203.0.113.10/32", words[0])
+	}
+	argv, err := r.RoutesCommand(prefix)
+	if err != nil {
+		return err
+	}
+	return become(r.Command(ctx, "router", argv...))
 }
 
 // relay is what host control runs between the controllers and the API server;

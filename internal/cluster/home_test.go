@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -74,5 +75,33 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 				t.Errorf("%q, %q; want %q, %q", have, doubt, c.want, c.doubt)
 			}
 		})
+	}
+}
+
+func TestTheClassIsWhatTheControllersFlagsSay(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--namespace=x"}, ""},
+		{[]string{"--load-balancer-class=example.org/a"}, "example.org/a"},
+		{[]string{"--load-balancer-class", "example.org/a", "--page"}, "example.org/a"},
+		{[]string{"-load-balancer-class", "example.org/a"}, "example.org/a"},
+	} {
+		scheme, err := cluster.Scheme()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "net", Name: "steelyard-controller"}}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "controller", Args: c.args}}
+		other := d.DeepCopy() // of somebody else
+		other.Name, other.Spec.Template.Spec.Containers[0].Args = "other", []string{"--load-balancer-class=example.org/other"}
+		w, err := cluster.World(t.Context(), fake.NewClientBuilder().WithScheme(scheme).WithObjects(d, other).Build(), "net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Class != c.want {
+			t.Errorf("%q: class %q, want %q", c.args, w.Class, c.want)
+		}
 	}
 }

@@ -81,8 +81,12 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 			if c.Name != "controller" {
 				continue
 			}
-			for _, arg := range slices.Concat(c.Command, c.Args) {
-				name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+			args := slices.Concat(c.Command, c.Args)
+			for i, arg := range args {
+				name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+				if !given && i+1 < len(args) {
+					value = args[i+1]
+				}
 				var err error
 				switch name {
 				case "load-balancer-class":

@@ -141,6 +141,8 @@ func programHarms() []harm {
 			[]string{"controller Fault: there is no Lease steelyard-controller in namespace steelyard-system: no controller has ever run"}},
 		{"the controller is gone", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 40*time.Second) },
 			[]string{"controller Fault: c holds the Lease, and has not renewed it for 39s"}},
+		{"the controller is gone, as status has it", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 8*time.Second) },
+			[]string{"controller Fault: c holds the Lease, and has not renewed it for 7s"}},
 		{"the controller has stopped", func(p *patient) { *p.Leases[0].Spec.HolderIdentity = "" },
 			[]string{"controller Fault: the Lease steelyard-controller was released: no controller is active"}},
 		{"Leases can't be read", func(p *patient) { p.Leases = nil },

@@ -10,6 +10,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // programChecks look at Steelyard itself.
@@ -22,13 +23,6 @@ func programChecks() []check {
 		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
 	}
 }
-
-// controllerLease is the Lease of the active controller.
-const controllerLease = "steelyard-controller"
-
-// stale is how long a Lease may be over its time before that is told: who looks
-// from outside sees renewals late.
-const stale = 10 * time.Second
 
 func (p *patient) lease(name string) *coordinationv1.Lease {
 	for i := range p.Leases {
@@ -44,15 +38,15 @@ func (p *patient) controller() verdict {
 	if p.Leases == nil {
 		return verdict{}
 	}
-	l := p.lease(controllerLease)
+	l := p.lease(world.LeaseController)
 	switch {
 	case l == nil:
-		return verdict{Fault, []string{"there is no Lease " + controllerLease + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+		return verdict{Fault, []string{"there is no Lease " + world.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
 	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
-		return verdict{Fault, []string{"the Lease " + controllerLease + " was released: no controller is active"}, remedy}
+		return verdict{Fault, []string{"the Lease " + world.LeaseController + " was released: no controller is active"}, remedy}
 	}
-	newest := p.Newest()
-	if late := newest.Sub(l.Spec.RenewTime.Time); late > stale {
+	if _, absent := p.Controller(); absent != "" {
+		late := p.Newest().Sub(l.Spec.RenewTime.Time)
 		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease, and has not renewed it for %s", intent.LeaseHolder(l), late.Truncate(time.Second))}, remedy}
 	}
 	return verdict{evidence: []string{intent.LeaseHolder(l) + " is active"}}

@@ -288,8 +288,10 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 			arp.send(question{}.arp())
 			return arp.receive(100*time.Millisecond) != ""
 		})
-		ndp.send(question{dst: nodeMAC, group: vip6}.ndp())
-		w.until("unicast solicitations are answered all the same", func() bool { return w.sum(ipv6).Answers == 1 })
+		w.until("unicast solicitations are answered all the same", func() bool {
+			ndp.send(question{dst: nodeMAC, group: vip6}.ndp()) // again: NDP begins anew when IPv6 has gone
+			return w.sum(ipv6).Answers > 0
+		})
 		if n := memberships(w.T); n != 0 {
 			w.Errorf("n0 is in %d groups, so nothing was refused", n)
 		}

@@ -93,7 +93,10 @@ func (w *World) bequest(of *v1beta1.Speaker) string {
 	case of.Status.Addresses > 0:
 		text += "; no L2Claim names it any more"
 	}
-	if routes := w.Routes(of.Name); routes > 0 {
+	switch routes := w.Routes(of.Name); {
+	case routes == 1:
+		text += "; when last heard of it offered 1 route by BGP"
+	case routes > 1:
 		text += fmt.Sprintf("; when last heard of it offered %d routes by BGP", routes)
 	}
 	return text

@@ -20,13 +20,12 @@ import (
 const beside = "/usr/local/libexec/runc"
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "bounded: %v\n", err)
-		os.Exit(1)
-	}
+	fmt.Fprintf(os.Stderr, "bounded: %v\n", become(os.Args[1:]))
+	os.Exit(1)
 }
 
-func run(args []string) error {
+// become fits what the command line names, and becomes runc; it returns if it can't.
+func become(args []string) error {
 	runc := beside
 	if _, err := os.Stat(runc); err != nil {
 		if runc, err = exec.LookPath("runc"); err != nil {

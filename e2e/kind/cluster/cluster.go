@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,9 +35,12 @@ const (
 type Options struct {
 	// Root is the folder of this Go module.
 	Root string
-	// Published takes the images that others publish, from their registries,
-	// in place of those that are built here.
-	Published bool
+	// Images are published (pulled from others' registries), built (here), or
+	// auto: pulled where an engine runs that can; empty means auto.
+	Images string
+	// Workers is how many nodes to make beside that of the control plane, 1 to 4;
+	// 0 means 2.
+	Workers int
 	// Proxy is the mode of kube-proxy: nftables or iptables; empty means nftables.
 	Proxy string
 }
@@ -48,12 +52,9 @@ type Cluster struct {
 	Kubectl string
 	// Kind is the path of kind's own program.
 	Kind string
-	// Node, Router and Client are the images.
-	Node, Router, Client string
-	// OwnEngine tells that the engine was started for this cluster.
-	OwnEngine bool
-
-	engine *engine.Engine
+	// NodeImage, RouterImage and ClientImage are what the containers run.
+	NodeImage, RouterImage, ClientImage string
+	engine                              *engine.Engine
 }
 
 // Up makes a cluster, and an engine if none runs. Lines about each step go to
@@ -63,28 +64,29 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("only root may make a cluster")
+	}
 	if _, err := os.Stat(state); err == nil {
 		return nil, errors.New("there is a cluster already: \"kind-rack down\" removes it")
 	}
 	c := &Cluster{Options: o}
-	if c.Proxy == "" {
-		c.Proxy = "nftables"
-	}
-	b := &images.Builder{Root: o.Root, Say: say}
-	archives, err := c.chooseImages(ctx, b)
+	err := c.complete()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.findEngine(ctx, b, say); err != nil {
+	b := &images.Builder{Root: o.Root, Say: say}
+	if c.engine, err = Engine(ctx, o.Root, say); err != nil {
+		return nil, err
+	}
+	if err := c.save(); err != nil { // now Down can
+		return nil, err
+	}
+	if err := c.chooseImages(ctx, b, say); err != nil {
 		return nil, err
 	}
 	if err := c.save(); err != nil {
 		return nil, err
-	}
-	for _, a := range archives {
-		if err := c.loadIntoEngine(ctx, a, say); err != nil {
-			return nil, err
-		}
 	}
 	if err := c.connect(ctx); err != nil {
 		return nil, err
@@ -107,61 +109,26 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	return c, nil
 }
 
-// chooseImages fills in the images' names, and returns the archives of those that
-// were built.
-func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder) ([]images.Archive, error) {
-	if c.Published {
-		if err := b.Programs(ctx); err != nil {
-			return nil, err
-		}
-		c.Node, c.Router, c.Client = publishedNode, publishedRouter, publishedClient
-		c.Kind, c.Kubectl = b.Kind(), b.Kubectl()
-		return nil, nil
+// complete fills in what was left out, and checks the rest.
+func (o *Options) complete() error {
+	if o.Images == "" {
+		o.Images = "auto"
 	}
-	set, err := b.Build(ctx)
-	if err != nil {
-		return nil, err
+	if o.Proxy == "" {
+		o.Proxy = "nftables"
 	}
-	c.Node, c.Router, c.Client = set.Node.Name, set.Router.Name, set.Client.Name
-	c.Kind, c.Kubectl = b.Kind(), b.Kubectl()
-	return []images.Archive{set.Node, set.Router, set.Client}, nil
-}
-
-func (c *Cluster) findEngine(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
-	found, err := engine.Find(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		say("no container engine runs: starting Docker's by hand, for this cluster")
-		bounded, err := b.Own(ctx, "e2e/kind/bounded")
-		if err != nil {
-			return err
-		}
-		if found, err = engine.Start(ctx, bounded); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
+	if o.Workers == 0 {
+		o.Workers = 2
 	}
-	c.engine, c.OwnEngine = found, found.Own
+	switch {
+	case !slices.Contains([]string{"auto", "published", "built"}, o.Images):
+		return fmt.Errorf("images %q: want published, built or auto", o.Images)
+	case !slices.Contains([]string{"nftables", "iptables"}, o.Proxy):
+		return fmt.Errorf("proxy %q: want nftables or iptables", o.Proxy)
+	case o.Workers < 1 || o.Workers > maxWorkers:
+		return fmt.Errorf("%d workers: want 1 to %d", o.Workers, maxWorkers)
+	}
 	return nil
-}
-
-func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func(string, ...any)) error {
-	if _, err := c.engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
-		return nil
-	}
-	repository, _, _ := strings.Cut(a.Name, ":")
-	old, err := c.engine.Docker(ctx, "image", "ls", "--format={{.Repository}}:{{.Tag}}", repository)
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(old) {
-		if _, err := c.engine.Docker(ctx, "image", "rm", name); err != nil {
-			return err
-		}
-	}
-	say("loading %s into the engine …", a.Name)
-	_, err = c.engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
-	return err
 }
 
 // Open finds the cluster of this machine.
@@ -190,15 +157,19 @@ func (c *Cluster) save() error {
 }
 
 // Down removes the cluster and all containers beside it, and ends the engine if
-// it was started for it. It does so after a crash at any point, too.
-func Down(ctx context.Context) error {
+// it was started for it. It does so after a crash at any point, too: an engine of
+// ours that has died is started once more, for only it knows its containers.
+func Down(ctx context.Context, root string) error {
 	e, err := engine.Find(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		e, err = &engine.Engine{Own: true}, nil // what is left of one that crashed
-	} else if err == nil {
-		err = removeAll(ctx, e)
+	if engine.Left() && (err != nil || !e.Own) {
+		e, err = startEngine(ctx, root)
 	}
-	return errors.Join(err, e.Stop(), os.RemoveAll(state))
+	if err == nil {
+		err = removeAll(ctx, e)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil // nothing can be there
+	}
+	return errors.Join(err, engine.Stop(), os.RemoveAll(state))
 }
 
 // removeAll removes the containers, their volumes and their networks.

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
@@ -34,10 +36,19 @@ func Root() (string, error) {
 //go:embed neverpull.yaml
 var neverPull string
 
-// pullNothing makes a cluster whose images were built here do without registries.
+// pullNothing makes a cluster do without registries. Where its images were built
+// here the nodes have what Pods run; else it is pulled once, and loaded.
 func (c *Cluster) pullNothing(ctx context.Context) error {
-	if c.Published {
-		return nil
+	if c.Images == "published" {
+		for _, args := range [][]string{{"pull", publishedAgnhost}, {"tag", publishedAgnhost, agnhost}} {
+			if _, err := c.engine.Docker(ctx, args...); err != nil {
+				return err
+			}
+		}
+		cmd := c.engine.Command(ctx, c.Kind, "load", "docker-image", "--name="+name, agnhost)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("load %s: %w\n%s", agnhost, err, out)
+		}
 	}
 	file := filepath.Join(state, "neverpull.yaml")
 	if err := os.WriteFile(file, []byte(neverPull), 0o644); err != nil {
@@ -89,12 +100,36 @@ func (c *Cluster) InstallChart(ctx context.Context) error {
 	if _, err := c.Run(ctx, "apply", "-f", filepath.Join(c.Root, "config", "rbac", "namespace.yaml")); err != nil {
 		return err
 	}
-	cmd := c.engine.Command(ctx, "go", "tool", "helm", "install", "steelyard", "./steelyard", "--namespace=steelyard-system", "--kubeconfig="+c.Kubeconfig())
-	cmd.Dir = filepath.Join(c.Root, "charts")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("install the chart: %w\n%s", err, out)
+	if err := c.helm(ctx, "install", "steelyard", "./steelyard"); err != nil {
+		return err
 	}
 	return c.WaitInstalled(ctx)
+}
+
+// Uninstall removes all that Install applied, with the configuration.
+func (c *Cluster) Uninstall(ctx context.Context) error {
+	_, err := c.Run(ctx, "delete", "--ignore-not-found", "--timeout=2m", "-k", filepath.Join(c.Root, "config", "default"))
+	return err
+}
+
+// UninstallChart removes all that InstallChart installed, and the kinds, which
+// Helm keeps.
+func (c *Cluster) UninstallChart(ctx context.Context) error {
+	if err := c.helm(ctx, "uninstall", "steelyard", "--wait"); err != nil {
+		return err
+	}
+	return c.Uninstall(ctx)
+}
+
+// helm runs the Helm that the charts are tested with.
+func (c *Cluster) helm(ctx context.Context, args ...string) error {
+	args = append([]string{"go", "tool", "helm", "--namespace=steelyard-system", "--kubeconfig=" + c.Kubeconfig()}, args...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = filepath.Join(c.Root, "charts")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
 }
 
 // WaitInstalled waits until every replica of controller and speaker is ready.

@@ -94,7 +94,7 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 	go func() { ended <- cmd.Wait() }()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if e, err := Find(ctx); err == nil && e.Own {
-			return e, nil
+			return e, e.suits(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -106,6 +106,19 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 		}
 	}
 	return nil, fmt.Errorf("dockerd does not answer after a minute: see %s", log.Name())
+}
+
+// suits tells why an engine can't hold a cluster: without overlays each of its
+// containers would be a copy of its image.
+func (e *Engine) suits(ctx context.Context) error {
+	driver, err := e.Docker(ctx, "info", "--format", "{{.Driver}}")
+	if driver = strings.TrimSpace(driver); err == nil && driver == "vfs" {
+		err = fmt.Errorf("the engine has no overlay file system here, only %s", driver)
+	}
+	if err != nil {
+		return errors.Join(err, Stop())
+	}
+	return nil
 }
 
 // cable makes the engine's namespace and connects it to this machine's.
@@ -123,10 +136,17 @@ func cable(ctx context.Context) error {
 
 func pidFile() string { return filepath.Join(run, "dockerd.pid") }
 
-// Stop ends an engine that was started by hand, and removes its namespace. The
-// images that it has stay on the disk.
-func (e *Engine) Stop() error {
-	if !e.Own {
+// Left tells whether there is anything of an engine that was started by hand,
+// running or not.
+func Left() bool {
+	_, err := os.Stat(run)
+	return err == nil
+}
+
+// Stop ends the engine that was started by hand, if there is one, and removes its
+// namespace. The images that it has stay on the disk.
+func Stop() error {
+	if !Left() {
 		return nil
 	}
 	text, err := os.ReadFile(pidFile())

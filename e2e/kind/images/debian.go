@@ -24,7 +24,7 @@ var nodePackages = []string{
 // agnhost's image, a router, and what a client tests a network with.
 var toolsPackages = []string{
 	"bind9-dnsutils", "ca-certificates", "conntrack", "curl", "frr", "iperf3", "iproute2", "iptables", "iputils-arping",
-	"iputils-ping", "kmod", "ndisc6", "netcat-openbsd", "nftables", "procps", "tcpdump",
+	"iputils-ping", "kmod", "ndisc6", "netcat-openbsd", "nftables", "procps", "tcpdump", "wget",
 }
 
 // The scripts run when the packages are there; $1 is the root.
@@ -44,13 +44,17 @@ func (b *Builder) debian(ctx context.Context, name string, packages []string, sc
 	if l, err := openLayer(key, path); err == nil {
 		return l, nil
 	}
+	mmdebstrap, err := exec.LookPath("mmdebstrap")
+	if err != nil {
+		return layer{}, fmt.Errorf("images are built with mmdebstrap, which \"make kind-images\" installs: %w", err)
+	}
 	b.Say("installing %d packages of Debian %s for %s (once; about 1 min) …", len(packages), suite, name)
 	args = append(args, suite, path+".new.tar")
 	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
 		args = append(args, mirror)
 	}
 	var errors bytes.Buffer
-	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
+	cmd := exec.CommandContext(ctx, mmdebstrap, args...)
 	cmd.Stderr = &errors
 	if err := cmd.Run(); err != nil {
 		return layer{}, fmt.Errorf("install Debian for %s: %w\n%s", name, err, errors.Bytes())

@@ -56,7 +56,7 @@ type Builder struct {
 
 // Build builds what isn't there yet, and removes what an older version built.
 func (b *Builder) Build(ctx context.Context) (Set, error) {
-	if err := b.Programs(ctx); err != nil {
+	if err := b.allPrograms(ctx); err != nil {
 		return Set{}, err
 	}
 	var s Set
@@ -92,26 +92,36 @@ func (b *Builder) openCache() error {
 	return nil
 }
 
-// Programs builds only what comes from Go modules: Kind and Kubectl.
-func (b *Builder) Programs(ctx context.Context) (err error) {
+// Programs builds kind and kubectl, which also who pulls images needs.
+func (b *Builder) Programs(ctx context.Context) error {
+	return b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &b.kube: programs.Kubernetes().Only("kubectl")})
+}
+
+// allPrograms builds everything that comes from Go modules.
+func (b *Builder) allPrograms(ctx context.Context) error {
+	var runtime string // the same folder as kind's
+	err := b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &runtime: programs.Runtime(), &b.kube: programs.Kubernetes(), &b.node: programs.Node()})
+	_, b.kubernetes, _ = strings.Cut(filepath.Base(b.node), "-")
+	b.version = sum(filepath.Base(b.node), filepath.Base(b.kind))
+	return err
+}
+
+// build builds sets of programs, and fills in the folder of each.
+func (b *Builder) build(ctx context.Context, sets map[*string]programs.Set) error {
 	if err := b.openCache(); err != nil {
 		return err
 	}
-	e2e := filepath.Join(b.Root, "e2e")
-	for _, one := range []struct {
-		dir *string
-		set programs.Set
-	}{{&b.kube, programs.Kubernetes()}, {&b.node, programs.Node()}, {&b.kind, programs.Kind()}} {
-		if *one.dir, err = one.set.Build(ctx, e2e, b.Say); err != nil {
+	for dir, set := range sets {
+		built, err := set.Build(ctx, filepath.Join(b.Root, "e2e"), b.Say)
+		if err != nil {
 			return err
 		}
+		*dir = built
 	}
-	_, b.kubernetes, _ = strings.Cut(filepath.Base(b.node), "-")
-	b.version = sum(filepath.Base(b.kube), filepath.Base(b.node), filepath.Base(b.kind))
 	return nil
 }
 
-// Kind returns the path of kind's own program, once Build is done.
+// Kind returns the path of kind's own program, once Programs or Build is done.
 func (b *Builder) Kind() string { return filepath.Join(b.kind, "kind") }
 
 // Kubectl returns the path of kubectl, likewise.

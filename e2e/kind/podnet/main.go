@@ -2,8 +2,8 @@
 // from source: on each node it writes the configuration of the CNI plugins for
 // the node's Pod CIDRs, keeps a route to those of every other node, and has the
 // kernel translate the addresses of Pods that talk to others than Pods. Nodes must
-// share a link. It is what kindnetd does in published node images, whose module
-// no package registry has; it knows no network policies.
+// share a link. It is what kindnetd does in published node images, which is an
+// image, too, and can't be pinned as a module. It knows no network policies.
 package main
 
 import (

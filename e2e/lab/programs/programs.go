@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,12 +65,16 @@ func Node() Set {
 	}}
 }
 
-// Kind is kind itself, and what its node image has beside Kubernetes.
+// Kind is kind itself.
 func Kind() Set {
+	return Set{folder: "node", programs: []program{{name: "kind", pkg: "sigs.k8s.io/kind", time: "10 s"}}}
+}
+
+// Runtime is what kind's node image has beside Kubernetes.
+func Runtime() Set {
 	const containerd, plugins = "github.com/containerd/containerd/v2/cmd/", "github.com/containernetworking/plugins/plugins/"
 	const less = "no_btrfs,no_zfs" // file systems that nodes don't use
 	return Set{folder: "node", programs: []program{
-		{name: "kind", pkg: "sigs.k8s.io/kind", time: "10 s"},
 		{name: "containerd", pkg: containerd + "containerd", time: "1 min", tags: less},
 		{name: "containerd-shim-runc-v2", pkg: containerd + "containerd-shim-runc-v2", time: "5 s", tags: less},
 		{name: "ctr", pkg: containerd + "ctr", time: "10 s", tags: less},
@@ -81,6 +86,12 @@ func Kind() Set {
 		{name: "portmap", pkg: plugins + "meta/portmap", time: "5 s"},
 		{name: "coredns", pkg: "github.com/coredns/coredns", time: "1 min"},
 	}}
+}
+
+// Only is the set without its other programs.
+func (s Set) Only(name string) Set {
+	s.programs = slices.DeleteFunc(slices.Clone(s.programs), func(p program) bool { return p.name != name })
+	return s
 }
 
 // images are the programs that Pods run beside agnhost: each by the name of its

@@ -11,10 +11,10 @@ const e2e = "../.."
 
 func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 	sets := images()
-	sets["kubernetes"], sets["tests"] = Kubernetes(), Tests()
+	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"], sets["runtime"] = Kubernetes(), Tests(), Node(), Kind(), Runtime()
 	for name, set := range sets {
 		version, err := set.version(e2e)
-		if err != nil || !strings.HasPrefix(version, "v") {
+		if err != nil || strings.HasPrefix(version, "v") == (set.pin == "") || len(version) < 6 {
 			t.Errorf("%s: version %q, %v", name, version, err)
 		}
 		text, err := os.ReadFile(filepath.Join(e2e, set.folder, "go.mod"))
