@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
 )
 
@@ -74,6 +76,12 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(run, 0o711); err != nil {
+		return nil, err
+	}
+	if pid, runs := process(); runs {
+		return nil, fmt.Errorf("the engine (dockerd, %d) runs and does not answer", pid)
+	}
+	if err := os.Remove(pidFile()); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that crashed
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(run, "dockerd.log"))
@@ -149,15 +157,8 @@ func Stop() error {
 	if !Left() {
 		return nil
 	}
-	text, err := os.ReadFile(pidFile())
-	if err == nil {
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", pidFile(), err)
-		}
-		if err := end(pid); err != nil {
-			return err
-		}
+	if err := end(); err != nil {
+		return err
 	}
 	if err := hosts.Remove(Namespace); err != nil {
 		return err
@@ -166,24 +167,46 @@ func Stop() error {
 	return os.RemoveAll(run)
 }
 
-// end asks a process to end, and waits until it has.
-func end(pid int) error {
-	for stop := time.Now().Add(30 * time.Second); time.Now().Before(stop); time.Sleep(100 * time.Millisecond) {
-		if err := syscall.Kill(pid, syscall.SIGTERM); errors.Is(err, syscall.ESRCH) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("end dockerd: %w", err)
-		}
-		// It takes one signal for an order, three for an emergency.
-		for i := 0; i < 100 && syscall.Kill(pid, 0) == nil; i++ {
-			time.Sleep(100 * time.Millisecond)
-		}
+// process returns the number of the engine's process, and whether it runs; one
+// that has ended and that nobody has asked about yet does not.
+func process() (pid int, runs bool) {
+	text, err := os.ReadFile(pidFile())
+	if err != nil {
+		return 0, false
 	}
-	return fmt.Errorf("dockerd (%d) has not ended after 30 s", pid)
+	pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return pid, err == nil && !strings.HasPrefix(state, "Z")
 }
 
-// Purge removes what a stopped engine of ours left on the disk.
-func Purge() error { return os.RemoveAll(data) }
+// end asks the engine to end, and waits until it has.
+func end() error {
+	pid, runs := process()
+	if !runs {
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("end dockerd: %w", err)
+	}
+	for stop := time.Now().Add(time.Minute); time.Now().Before(stop); time.Sleep(100 * time.Millisecond) {
+		if _, runs := process(); !runs {
+			return nil
+		}
+	}
+	return fmt.Errorf("dockerd (%d) has not ended after a minute", pid)
+}
+
+// Purge removes what a stopped engine of ours left on the disk. One that crashed
+// may have left the folder mounted on itself.
+func Purge() error {
+	for unix.Unmount(data, unix.MNT_DETACH) == nil {
+	}
+	return os.RemoveAll(data)
+}
 
 // Command is a command that runs on the engine's machine: in its network
 // namespace, with docker talking to it.
