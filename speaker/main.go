@@ -157,6 +157,10 @@ func (o options) noticed() time.Duration {
 	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
 }
 
+// silence is how long nobody must answer for an address until nobody has it: who
+// was held up for longer has given its addresses up by itself.
+func (o options) silence() time.Duration { return min(o.noticed(), missedBeats*time.Second) + held }
+
 // run works until ctx ends.
 func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.validate(); err != nil {
@@ -191,8 +195,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	beat := newHeartbeat(mgr, o, claims, logger)
-	// Who was held up for longer has given its addresses up by itself.
-	witness := network.NewWitness(logger, min(o.noticed(), missedBeats*time.Second)+held)
+	witness := network.NewWitness(logger, o.silence())
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)

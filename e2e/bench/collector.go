@@ -67,6 +67,23 @@ func (r *record) await(ctx context.Context, prefix netip.Prefix, there bool, aft
 	return 0, fmt.Errorf("wait for %s (there: %t): not within a minute", prefix, there)
 }
 
+// rests waits until a prefix is there, or is not: a change from that can be seen.
+// On a busy machine BFD may have taken the route away by itself.
+func (r *record) rests(ctx context.Context, prefix netip.Prefix, there bool) error {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
+		r.mu.Lock()
+		done := r.routes[prefix] == there
+		r.mu.Unlock()
+		if done {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("wait for %s (there: %t) before it changes: not within two minutes", prefix, there)
+}
+
 // whole waits until a session, of after a time, has brought n routes, and
 // returns how long that took from when it was up.
 func (r *record) whole(ctx context.Context, n int, after time.Time) (time.Duration, error) {

@@ -182,6 +182,9 @@ func (b *routing) changes(ctx context.Context, n int) error {
 	}
 	for i := range n {
 		ready := i%2 == 0
+		if err := b.table.rests(ctx, b.address, !ready); err != nil {
+			return fmt.Errorf("in the router's kernel: %w", err)
+		}
 		at, err := b.turn(ctx, ready)
 		if err != nil {
 			return err

@@ -20,12 +20,12 @@ const (
 	// maxWorkers is how many the range of the nodes' addresses has room for.
 	maxWorkers = 4
 	// Published images. The node's digest is from kind's release notes (v0.33.0);
-	// the others are those by which other projects pin these tags.
+	// the two others are those by which other projects pin these tags.
 	publishedNode   = "kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed"
 	publishedRouter = "quay.io/frrouting/frr:10.4.1@sha256:97a281a1473cae1f762ceab87cbcc53a2e102053877421e8b4606422aae45442"
 	publishedClient = "nicolaka/netshoot:v0.14@sha256:7f08c4aff13ff61a35d30e30c5c1ea8396eac6ab4ce19fd02d5a4b3b5d0d09a2"
 	// agnhost is what Pods run, under the name that samples and stories have
-	// for it.
+	// for it. It is pinned by its tag, which Kubernetes never moves.
 	publishedAgnhost, agnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0", "agnhost:latest"
 )
 
@@ -93,6 +93,9 @@ func (c *Cluster) startHosts(ctx context.Context) error {
 		return err
 	}
 	if err := c.setRoutes(ctx); err != nil {
+		return err
+	}
+	if err := c.namePorts(ctx); err != nil {
 		return err
 	}
 	return c.startFRR(ctx)

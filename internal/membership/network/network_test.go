@@ -151,8 +151,10 @@ func TestNeighborsOutlastALossOfCarrier(t *testing.T) {
 				until(t, "the neighbor is back, though nothing was sent", func() bool { return carrier() && kernelKnows(t, addr) })
 			}
 			// It answers no more: it may be elsewhere, and is not put back.
-			ip(t, "neigh", "replace", addr, "dev", "eth0", "nud", "failed")
-			until(t, "it is forgotten", func() bool { return !remembered() })
+			until(t, "it is forgotten", func() bool {
+				ip(t, "neigh", "replace", addr, "dev", "eth0", "nud", "failed") // again: what came of the last loss may be under way
+				return !remembered()
+			})
 		}
 		stop()
 		if err := <-done; err != nil {
