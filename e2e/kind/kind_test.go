@@ -21,7 +21,7 @@ func kind(t *testing.T) *cluster.Cluster {
 	if !*onCluster {
 		t.Skip("needs a cluster: \"make e2e-kind\" makes one and runs this")
 	}
-	c, err := cluster.Open(t.Context())
+	c, err := cluster.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func down(ctx context.Context, args []string) error {
 }
 
 func load(ctx context.Context, args []string) error {
-	c, err := cluster.Open(ctx)
+	c, err := cluster.Open()
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func install(ctx context.Context, args []string) error {
 	if err := parse("install", args, func(f *flag.FlagSet) { f.BoolVar(&chart, "chart", false, "") }); err != nil {
 		return err
 	}
-	c, err := cluster.Open(ctx)
+	c, err := cluster.Open()
 	if err != nil {
 		return err
 	}
@@ -181,15 +181,15 @@ func execute(ctx context.Context, args []string) error {
 	if len(args) < 3 || args[1] != "--" {
 		return errors.New("want: exec HOST -- COMMAND…")
 	}
-	c, err := cluster.Open(ctx)
+	c, err := cluster.Open()
 	if err != nil {
 		return err
 	}
 	return become(c.Command(ctx, args[0], args[2:]...))
 }
 
-func kubectl(ctx context.Context, args []string) error {
-	c, err := cluster.Open(ctx)
+func kubectl(_ context.Context, args []string) error {
+	c, err := cluster.Open()
 	if err != nil {
 		return err
 	}
@@ -198,8 +198,8 @@ func kubectl(ctx context.Context, args []string) error {
 	return become(cmd)
 }
 
-func kubeconfig(ctx context.Context, _ []string) error {
-	c, err := cluster.Open(ctx)
+func kubeconfig(_ context.Context, _ []string) error {
+	c, err := cluster.Open()
 	if err == nil {
 		fmt.Println(c.Kubeconfig())
 	}
@@ -212,7 +212,7 @@ func cable(state string) func(context.Context, []string) error {
 		if len(args) != 1 {
 			return errors.New("want one HOST")
 		}
-		c, err := cluster.Open(ctx)
+		c, err := cluster.Open()
 		if err != nil {
 			return err
 		}

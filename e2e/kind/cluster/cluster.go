@@ -54,7 +54,8 @@ type Cluster struct {
 	Kind string
 	// NodeImage, RouterImage and ClientImage are what the containers run.
 	NodeImage, RouterImage, ClientImage string
-	engine                              *engine.Engine
+	// Engine is the one that the containers run in.
+	Engine *engine.Engine
 }
 
 // Up makes a cluster, and an engine if none runs. Lines about each step go to
@@ -76,7 +77,7 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 		return nil, err
 	}
 	b := &images.Builder{Root: o.Root, Say: say}
-	if c.engine, err = Engine(ctx, o.Root, say); err != nil {
+	if c.Engine, err = Engine(ctx, o.Root, say); err != nil {
 		return nil, err
 	}
 	if err := c.save(); err != nil { // now Down can
@@ -131,8 +132,9 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Open finds the cluster of this machine.
-func Open(ctx context.Context) (*Cluster, error) {
+// Open finds the cluster of this machine. It asks nobody: a busy engine is slow
+// to answer.
+func Open() (*Cluster, error) {
 	text, err := os.ReadFile(filepath.Join(state, "cluster.json"))
 	if err != nil {
 		return nil, fmt.Errorf("there is no cluster (\"kind-rack up\" makes one): %w", err)
@@ -141,8 +143,7 @@ func Open(ctx context.Context) (*Cluster, error) {
 	if err := json.Unmarshal(text, c); err != nil {
 		return nil, fmt.Errorf("read the cluster's state: %w", err)
 	}
-	c.engine, err = engine.Find(ctx)
-	return c, err
+	return c, nil
 }
 
 func (c *Cluster) save() error {

@@ -25,7 +25,7 @@ func TestHostsAreTheContainersOfKindAndOurs(t *testing.T) {
 
 func TestKindIsToldOfCgroupsOnlyWhereItMust(t *testing.T) {
 	for _, v1 := range []bool{true, false} {
-		c := Cluster{Options: Options{Workers: 2, Proxy: "iptables"}, engine: &engine.Engine{Address: "127.0.0.1", CgroupV1: v1}}
+		c := Cluster{Options: Options{Workers: 2, Proxy: "iptables"}, Engine: &engine.Engine{Address: "127.0.0.1", CgroupV1: v1}}
 		var config struct {
 			Networking           struct{ IPFamily, KubeProxyMode, APIServerAddress string }
 			Nodes                []struct{ Role string }

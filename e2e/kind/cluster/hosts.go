@@ -40,9 +40,9 @@ func (c *Cluster) Node(host string) string { return container(host) }
 func (c *Cluster) Command(ctx context.Context, host string, argv ...string) *exec.Cmd {
 	var cmd *exec.Cmd
 	if host == "switch" {
-		cmd = c.engine.Command(ctx, argv...)
+		cmd = c.Engine.Command(ctx, argv...)
 	} else {
-		cmd = c.engine.Command(ctx, append([]string{"docker", "exec", "--interactive", container(host)}, argv...)...)
+		cmd = c.Engine.Command(ctx, append([]string{"docker", "exec", "--interactive", container(host)}, argv...)...)
 	}
 	cmd.Env = append(cmd.Env, "KUBECONFIG="+c.Kubeconfig())
 	return cmd

@@ -41,11 +41,11 @@ var neverPull string
 func (c *Cluster) pullNothing(ctx context.Context) error {
 	if c.Images == "published" {
 		for _, args := range [][]string{{"pull", publishedAgnhost}, {"tag", publishedAgnhost, agnhost}} {
-			if _, err := c.engine.Docker(ctx, args...); err != nil {
+			if _, err := c.Engine.Docker(ctx, args...); err != nil {
 				return err
 			}
 		}
-		cmd := c.engine.Command(ctx, c.Kind, "load", "docker-image", "--name="+name, agnhost)
+		cmd := c.Engine.Command(ctx, c.Kind, "load", "docker-image", "--name="+name, agnhost)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("load %s: %w\n%s", agnhost, err, out)
 		}
@@ -64,7 +64,7 @@ func Peers() string { return lab.Options{}.Peers() }
 // Load loads image archives into every node.
 func (c *Cluster) Load(ctx context.Context, archives ...string) error {
 	for _, a := range archives {
-		cmd := c.engine.Command(ctx, c.Kind, "load", "image-archive", "--name="+name, a)
+		cmd := c.Engine.Command(ctx, c.Kind, "load", "image-archive", "--name="+name, a)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("load %s: %w\n%s", a, err, out)
 		}

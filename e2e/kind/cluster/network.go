@@ -38,7 +38,7 @@ func (c *Cluster) connect(ctx context.Context) error {
 	outside := []string{"--subnet=" + outsideV4, "--gateway=198.51.100.254", "--ipv6", "--subnet=" + outsideV6, "--gateway=2001:db8:51::254"}
 	for network, flags := range map[string][]string{name: lan, name + "-outside": outside} {
 		args := append([]string{"network", "create", "--label=" + label}, flags...)
-		if _, err := c.engine.Docker(ctx, append(args, network)...); err != nil {
+		if _, err := c.Engine.Docker(ctx, append(args, network)...); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func (c *Cluster) create(ctx context.Context, progress io.Writer) error {
 	if err := os.WriteFile(config, []byte(c.kindConfig()), 0o644); err != nil {
 		return err
 	}
-	cmd := c.engine.Command(ctx, c.Kind, "create", "cluster", "--name="+name, "--image="+c.NodeImage, "--config="+config,
+	cmd := c.Engine.Command(ctx, c.Kind, "create", "cluster", "--name="+name, "--image="+c.NodeImage, "--config="+config,
 		"--kubeconfig="+c.Kubeconfig(), "--retain")
 	cmd.Env = append(cmd.Env, "KIND_EXPERIMENTAL_DOCKER_NETWORK="+name)
 	cmd.Stdout, cmd.Stderr = progress, progress
@@ -64,8 +64,8 @@ func (c *Cluster) create(ctx context.Context, progress io.Writer) error {
 func (c *Cluster) kindConfig() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"+
-		"networking: {ipFamily: dual, kubeProxyMode: %s, apiServerAddress: %q}\n", c.Proxy, c.engine.Address)
-	if c.engine.CgroupV1 { // else a kubelet of 1.35 and later refuses to start
+		"networking: {ipFamily: dual, kubeProxyMode: %s, apiServerAddress: %q}\n", c.Proxy, c.Engine.Address)
+	if c.Engine.CgroupV1 { // else a kubelet of 1.35 and later refuses to start
 		b.WriteString("kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  failCgroupV1: false\n")
 	}
 	b.WriteString("nodes:\n- role: control-plane\n" + strings.Repeat("- role: worker\n", c.Workers))
@@ -81,7 +81,7 @@ func (c *Cluster) startHosts(ctx context.Context) error {
 		{"client", c.ClientImage, name, "192.0.2.2", "2001:db8:2::2"},
 		{"outside", c.ClientImage, outside, "198.51.100.2", "2001:db8:51::2"},
 	} {
-		if _, err := c.engine.Docker(ctx, "run", "--detach", "--name="+name+"-"+h.name, "--hostname="+h.name, "--label="+label,
+		if _, err := c.Engine.Docker(ctx, "run", "--detach", "--name="+name+"-"+h.name, "--hostname="+h.name, "--label="+label,
 			"--network="+h.network, "--ip="+h.v4, "--ip6="+h.v6, "--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--cap-add=SYS_ADMIN",
 			"--sysctl=net.ipv6.conf.all.disable_ipv6=0", "--sysctl=net.ipv4.ip_forward=1", "--sysctl=net.ipv6.conf.all.forwarding=1",
 			"--sysctl=net.ipv4.fib_multipath_hash_policy=1", "--sysctl=net.ipv6.fib_multipath_hash_policy=1",
@@ -89,7 +89,7 @@ func (c *Cluster) startHosts(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := c.engine.Docker(ctx, "network", "connect", "--ip=198.51.100.1", "--ip6=2001:db8:51::1", outside, name+"-router"); err != nil {
+	if _, err := c.Engine.Docker(ctx, "network", "connect", "--ip=198.51.100.1", "--ip6=2001:db8:51::1", outside, name+"-router"); err != nil {
 		return err
 	}
 	if err := c.setRoutes(ctx); err != nil {

@@ -19,9 +19,9 @@ import (
 func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
 	if c.Images == "auto" {
 		c.Images = "built"
-		if !c.engine.Own {
+		if !c.Engine.Own {
 			say("asking the registries for %s …", publishedRouter)
-			if _, err := c.engine.Docker(ctx, "pull", "--quiet", publishedRouter); err == nil {
+			if _, err := c.Engine.Docker(ctx, "pull", "--quiet", publishedRouter); err == nil {
 				c.Images = "published"
 			} else {
 				say("nothing can be pulled, so the images are built here: %v", err)
@@ -91,20 +91,20 @@ func startEngine(ctx context.Context, root string) (*engine.Engine, error) {
 }
 
 func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func(string, ...any)) error {
-	if _, err := c.engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
+	if _, err := c.Engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
 		return nil
 	}
 	repository, _, _ := strings.Cut(a.Name, ":")
-	old, err := c.engine.Docker(ctx, "image", "ls", "--format={{.Repository}}:{{.Tag}}", repository)
+	old, err := c.Engine.Docker(ctx, "image", "ls", "--format={{.Repository}}:{{.Tag}}", repository)
 	if err != nil {
 		return err
 	}
 	for _, name := range strings.Fields(old) {
-		if _, err := c.engine.Docker(ctx, "image", "rm", name); err != nil {
+		if _, err := c.Engine.Docker(ctx, "image", "rm", name); err != nil {
 			return err
 		}
 	}
 	say("loading %s into the engine …", a.Name)
-	_, err = c.engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
+	_, err = c.Engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
 	return err
 }

@@ -49,7 +49,7 @@ func Find(ctx context.Context) (*Engine, error) {
 		if _, err := os.Stat(filepath.Join(run, "docker.sock")); e.Own && err != nil {
 			continue
 		}
-		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		short, cancel := context.WithTimeout(ctx, 30*time.Second) // a busy one is slow
 		version, err := e.Docker(short, "info", "--format", "{{.CgroupVersion}}")
 		cancel()
 		if err == nil {
