@@ -46,7 +46,7 @@ type Links struct {
 // Peering is one BGP session to hold, and exactly the routes to offer in it.
 type Peering struct {
 	Peer   Peer
-	Routes []Route // sorted by prefix; no prefix twice
+	Routes []Route // sorted by prefix; no prefix twice; peerings may share one list
 }
 
 // Route is one prefix with its final path attributes (RFC 4271 section 5).
