@@ -98,11 +98,15 @@ func (f *failover) measure(ctx context.Context, h harm, runs int) (times []time.
 	}
 	fmt.Printf("failover, %s\n", h.name)
 	do(h.begin)
-	for run := range runs {
+	for tries := 1; len(times) < runs && err == nil; tries++ {
 		do(h.each)
 		do(func() error {
-			fmt.Printf("failover, %s, %d of %d\n", h.name, run+1, runs)
+			fmt.Printf("failover, %s, %d of %d\n", h.name, len(times)+1, runs)
 			took, err := f.fail(ctx, h.harm, h.mend)
+			if errors.Is(err, errMoved) && tries < 2*runs {
+				fmt.Printf("  not counted: %v\n", err)
+				return nil
+			}
 			times = append(times, took)
 			return err
 		})
@@ -162,7 +166,7 @@ var announcement = regexp.MustCompile(`^([0-9.]+) .*Reply ` + regexp.QuoteMeta(a
 // listen has the client tell of all announcements, until stop is called.
 func (f *failover) listen(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	cmd := f.Command(ctx, "client", "tcpdump", "-l", "-n", "-tt", "-i", "eth0", "arp")
+	cmd := f.Command(ctx, "client", "tcpdump", "--immediate-mode", "-l", "-n", "-tt", "-i", "eth0", "arp")
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -225,6 +229,10 @@ func (f *failover) follow() {
 	}
 }
 
+// errMoved says that the address had moved before the node failed that seemed to
+// be the owner: a busy machine had one node take another for gone.
+var errMoved = errors.New("the address had moved by itself")
+
 // fail has the owner fail once, and returns after how long another node
 // announced the address.
 func (f *failover) fail(ctx context.Context, harm, mend func(string) error) (time.Duration, error) {
@@ -242,11 +250,18 @@ func (f *failover) fail(ctx context.Context, harm, mend func(string) error) (tim
 		case <-timeout:
 			return 0, errors.Join(fmt.Errorf("nobody took over from %s", failed), mend(failed))
 		case c := <-f.claims:
-			if f.nodes[c.mac] == failed || c.at.Before(start) {
+			by := f.nodes[c.mac]
+			if by == failed {
 				continue
 			}
-			f.owner = f.nodes[c.mac]
-			return c.at.Sub(start), errors.Join(mend(failed), pause(ctx, reunited))
+			f.owner = by
+			if err := errors.Join(mend(failed), pause(ctx, reunited)); err != nil {
+				return 0, err
+			}
+			if c.at.Before(start) {
+				return 0, errMoved
+			}
+			return c.at.Sub(start), nil
 		}
 	}
 }
