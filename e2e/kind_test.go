@@ -38,14 +38,18 @@ func TestKind(t *testing.T) {
 }
 
 // open lets the node with the control plane run Pods and announce, as a rack's do.
+// What a run that was broken off has left does not matter.
 func (k *kindStage) open(t *testing.T) {
+	k.repair(t)
 	const taint = "node-role.kubernetes.io/control-plane"
-	node := []string{"taint", "node", "node3"}
-	if _, err := kubectlOn(k, "", append(node, taint+"-")...); err != nil {
-		t.Fatal(err)
+	tainted := []string{"taint", "node", "node3", "--overwrite", taint + "=:NoSchedule"}
+	for _, args := range [][]string{tainted, {"taint", "node", "node3", taint + "-"}} {
+		if _, err := kubectlOn(k, "", args...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
-		if _, err := kubectlOn(k, "", append(node, taint+"=:NoSchedule")...); err != nil {
+		if _, err := kubectlOn(k, "", tainted...); err != nil {
 			t.Error(err)
 		}
 	})
