@@ -255,7 +255,10 @@ func kubectlOn(on stage, stdin string, args ...string) (string, error) {
 // order afterwards.
 func runStory(t *testing.T, on stage, file, name string) {
 	namespace := "story-" + strings.ReplaceAll(name, "_", "-")
-	if _, err := kubectlOn(on, "", "create", "namespace", namespace); err != nil {
+	// What a run that was broken off has left, and one that has only just ended.
+	_, err0 := kubectlOn(on, "", "delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s")
+	_, err1 := kubectlOn(on, "", "create", "namespace", namespace)
+	if err := errors.Join(err0, err1); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
