@@ -4,14 +4,19 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-# grpcnotrace leaves out a tracing page that would make the linker keep 20 MB
-# of unused code in the speaker.
-TAGS := -tags grpcnotrace
+# The same for everything that is built, so that nothing is compiled twice but what
+# the race detector looks at. grpcnotrace leaves out a tracing page that would make
+# the linker keep 20 MB of unused code in the speaker.
+ifeq ($(MAKELEVEL),0)
+export GOFLAGS := $(shell go env GOFLAGS) -trimpath -buildvcs=false -tags=grpcnotrace
+endif
+export CGO_ENABLED := 0
+RACE := CGO_ENABLED=1 go test -vet=off -race
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Without symbol table and DWARF; stack traces and profiles need neither. The
 # version is stamped, and nothing else of the repository: equal sources of one
 # version give equal programs.
-LINK := -buildvcs=false -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
+LINK := -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
 # A browser for the controller's page, and promtool.
 TEST_PACKAGES := chromium-headless-shell prometheus
@@ -36,48 +41,48 @@ PURE := ./internal/announce ./internal/intent ./internal/ipam ./internal/migrate
 # The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test
 test: test-packages build ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
-	go test $(TAGS) -vet=off -race -run $(ALONE) ./internal/bfd
+	$(RACE) -run $(ALONE) ./internal/bfd
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 stories rest
 
 .PHONY: stories
 stories:
 	bin/rack build traefik
-	go test $(TAGS) -v -parallel 32 -timeout 40m ./e2e
+	go test -vet=off -v -parallel 32 -timeout 40m ./e2e
 
 .PHONY: rest
 rest: lint
-	go test $(TAGS) -vet=off $(PURE)
-	go test $(TAGS) -vet=off -race -skip $(ALONE) -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE) ./e2e))
+	go test -vet=off $(PURE)
+	$(RACE) -skip $(ALONE) -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE) ./e2e))
 	cd charts && go test -timeout 10m ./...
 
 # Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
 .PHONY: e2e-upstream
 e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
-	go test $(TAGS) -v -parallel 16 -timeout 60m -run TestUpstream ./e2e -upstream $(ARGS)
+	go test -v -parallel 16 -timeout 60m -run TestUpstream ./e2e -upstream $(ARGS)
 
 .PHONY: build
 build: ## build all programs into bin/
-	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
-	CGO_ENABLED=0 go build $(TAGS) $(LINK) -trimpath -o bin/kind-rack ./e2e/kind
+	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
+	go build $(LINK) -o bin/kind-rack ./e2e/kind
 
 .PHONY: generate
 generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
 	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
 	cd charts && go run ./generate
 	go run ./docs/generate
-	go test $(TAGS) -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
+	go test -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
 
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted (run gofmt -w): $$files"; exit 1; fi
-	go vet $(TAGS) ./...
+	go vet ./...
 	cd charts && go vet ./...
 	go tool actionlint -shellcheck= -pyflakes=
-	go tool staticcheck $(TAGS) ./...
+	go tool staticcheck ./...
 
 .PHONY: bench
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
-	go run $(TAGS) ./e2e/bench $(ARGS)
+	go run ./e2e/bench $(ARGS)
 
 # What images are made for (a release: ARCHES="amd64 arm64"), their tag, and what
 # they say of their sources. With PUSH=registry.example.org/net they are pushed there.
@@ -91,7 +96,7 @@ space := $(subst ,, )
 .PHONY: images
 images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(TAGS) $(LINK) -trimpath -o bin/$$arch/ ./controller ./speaker; done
+	  GOOS=linux GOARCH=$$arch go build $(LINK) -o bin/$$arch/ ./controller ./speaker; done
 	go run ./config/images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
 
 # What the plugin is built for.
@@ -100,7 +105,7 @@ PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 .PHONY: plugin
 plugin: ## pack the kubectl plugin for people, dist/kubectl-steelyard-*.tar.gz, with krew's manifest: TAG=v1.2.3
 	@for p in $(PLATFORMS); do echo "build the plugin for $$p"; \
-	  CGO_ENABLED=0 GOOS=$${p%-*} GOARCH=$${p#*-} go build $(TAGS) $(LINK) -trimpath -o bin/$$p/ ./cmd/kubectl-steelyard || exit 1; done
+	  GOOS=$${p%-*} GOARCH=$${p#*-} go build $(LINK) -o bin/$$p/ ./cmd/kubectl-steelyard || exit 1; done
 	go run ./config/plugin -platforms '$(subst $(space),$(comma),$(strip $(PLATFORMS)))' -tag '$(TAG)' -created '$(CREATED)'
 
 RELEASE := $(patsubst v%,%,$(TAG))
@@ -137,8 +142,8 @@ kind-engine: packages build
 .PHONY: e2e-kind
 e2e-kind: kind-engine images ## stories on a kind cluster: real kubelets and containers (KEEP=1 keeps it; ARGS="--images built" pulls nothing)
 	@[ -n '$(KEEP)' ] || trap 'bin/kind-rack down' EXIT; bin/kind-rack up $(ARGS); \
-	  go test $(TAGS) -v -count 1 -timeout 20m ./e2e/kind -cluster; \
-	  bin/kind-rack install; go test $(TAGS) -v -count 1 -timeout 50m -run TestKind ./e2e -kind
+	  go test -v -count 1 -timeout 20m ./e2e/kind -cluster; \
+	  bin/kind-rack install; go test -v -count 1 -timeout 50m -run TestKind ./e2e -kind
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need

@@ -145,6 +145,10 @@ func (k *kindStage) line(verb string, args ...string) []string {
 	switch verb {
 	case "cut", "join":
 		args[0] = cable(k.told(args[0]))
+	case "kill", "start":
+		if args[1] == "controller" {
+			return k.line("kubectl", "--namespace=steelyard-system", "scale", "deployment/steelyard-controller", "--replicas="+map[string]string{"kill": "0", "start": "2"}[verb])
+		}
 	case "steelyard":
 		return slices.Concat([]string{"env", "KUBECONFIG=" + k.kubeconfig, programPath("kubectl-steelyard")}, args)
 	case "exec":
@@ -181,7 +185,10 @@ func (k *kindStage) repair(t *testing.T) {
 			t.Errorf("kind-rack join %s: %v\n%s", host, err, out)
 		}
 	}
-	if _, err := kubectlOn(k, "", "uncordon", "node1", "node2", "node3"); err != nil {
+	_, err0 := kubectlOn(k, "", "uncordon", "node1", "node2", "node3")
+	line := k.line("start", "control", "controller")
+	_, err1 := exec.Command(line[0], line[1:]...).Output()
+	if err := errors.Join(err0, err1); err != nil {
 		t.Error(err)
 	}
 }

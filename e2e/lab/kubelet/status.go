@@ -40,7 +40,7 @@ func (p *pod) status() corev1.PodStatus {
 		Conditions: []corev1.PodCondition{
 			p.condition(corev1.PodInitialized, true),
 			p.condition(corev1.ContainersReady, ready),
-			p.condition(corev1.PodReady, ready),
+			p.condition(corev1.PodReady, ready && p.opened()),
 		},
 	}
 	state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: p.started}}
@@ -54,6 +54,20 @@ func (p *pod) status() corev1.PodStatus {
 		})
 	}
 	return s
+}
+
+// opened tells whether all that the Pod's readiness gates name is true.
+func (p *pod) opened() bool {
+	is := map[corev1.PodConditionType]corev1.ConditionStatus{}
+	for _, c := range p.obj.Status.Conditions {
+		is[c.Type] = c.Status
+	}
+	for _, g := range p.obj.Spec.ReadinessGates {
+		if is[g.ConditionType] != corev1.ConditionTrue {
+			return false
+		}
+	}
+	return true
 }
 
 // condition keeps the time of the last change from what was sent before.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -242,8 +243,18 @@ type reopened struct{ *fakeWire }
 
 func (reopened) Close() error { return nil }
 
+const goodReply = "ffffffffffff 020000000002 0806 0001 0800 06 04 0002 020000000002 c0000201 020000000001 c0000209"
+
+func frameOf(t testing.TB, hex string) []byte {
+	var b []byte
+	if _, err := fmt.Sscanf(strings.ReplaceAll(hex, " ", ""), "%x", &b); err != nil && hex != "" {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestReadReply(t *testing.T) {
-	const good = "ffffffffffff 020000000002 0806 0001 0800 06 04 0002 020000000002 c0000201 020000000001 c0000209"
+	const good = goodReply
 	for _, c := range []struct {
 		name, frame string
 		want        bool
@@ -255,14 +266,28 @@ func TestReadReply(t *testing.T) {
 		{"nothing", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var b []byte
-			if _, err := fmt.Sscanf(strings.ReplaceAll(c.frame, " ", ""), "%x", &b); err != nil && c.frame != "" {
-				t.Fatal(err)
-			}
-			addr, mac, ok := readReply(b)
+			addr, mac, ok := readReply(frameOf(t, c.frame))
 			if ok != c.want || ok && (addr.String() != "192.0.2.1" || mac != peerMAC()) {
 				t.Errorf("%s has %s: %t", net.HardwareAddr(mac[:]), addr, ok)
 			}
 		})
 	}
+}
+
+// FuzzReadReply: whatever arrives, it does not panic, leaves the frame as it is, and
+// makes nothing up.
+func FuzzReadReply(f *testing.F) {
+	f.Add(frameOf(f, goodReply))
+	f.Add(frameOf(f, strings.Replace(goodReply, "06 04", "04 06", 1)))
+	f.Add(make([]byte, 128))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := bytes.Clone(b)
+		addr, mac, ok := readReply(b)
+		if !bytes.Equal(before, b) {
+			t.Errorf("changed %x into %x", before, b)
+		}
+		if ok && (!addr.Is4() || !bytes.Contains(b, slices.Concat(mac[:], addr.AsSlice()))) {
+			t.Errorf("%s has %s, in %x", net.HardwareAddr(mac[:]), addr, b)
+		}
+	})
 }
