@@ -5,10 +5,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 # The same for everything that is built, so that nothing is compiled twice but what
-# the race detector looks at. grpcnotrace leaves out a tracing page that would make
+# the race detector looks at; without DWARF, which no program keeps, a tenth faster.
+# grpcnotrace leaves out a tracing page that would make
 # the linker keep 20 MB of unused code in the speaker.
 ifeq ($(MAKELEVEL),0)
-export GOFLAGS := $(shell go env GOFLAGS) -trimpath -buildvcs=false -tags=grpcnotrace
+export GOFLAGS := $(shell go env GOFLAGS) -trimpath -buildvcs=false -gcflags=all=-dwarf=false -tags=grpcnotrace
 endif
 export CGO_ENABLED := 0
 RACE := CGO_ENABLED=1 go test -vet=off -race
