@@ -99,7 +99,7 @@ func (s Set) Only(name string) Set {
 func images() map[string]Set {
 	return map[string]Set{
 		"traefik": {"traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/pkg/version.Version", []program{
-			{name: "traefik", pkg: "github.com/traefik/traefik/v3/cmd/traefik", time: "6 min"},
+			{name: "traefik", pkg: "github.com/traefik/traefik/v3/cmd/traefik", time: "5 min"},
 		}},
 	}
 }
