@@ -18,8 +18,8 @@ import (
 //
 //	kubectl ARGS…             the real kubectl, in the story's namespace
 //	steelyard ARGS…           the plugin kubectl-steelyard, in the story's namespace
-//	rack ARGS…                what bin/rack does with the story's rack: cut, join, kill, start; kind's
-//	                          cluster can be cut and joined
+//	rack ARGS…                what bin/rack does with the story's rack: cut, join, kill, start; on kind's
+//	                          cluster only the controller is killed and started
 //	on HOST COMMAND…          run a command on a host
 //	curl HOST ADDRESS:PORT PATH    an HTTP request from a host, with a new connection
 //	says [SERVICE]            a line for each Service, or for one: name, addresses, reason, message

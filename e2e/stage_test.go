@@ -147,7 +147,7 @@ func (k *kindStage) line(verb string, args ...string) []string {
 		args[0] = cable(k.told(args[0]))
 	case "kill", "start":
 		if args[1] == "controller" {
-			return k.line("kubectl", "--namespace=steelyard-system", "scale", "deployment/steelyard-controller", "--replicas="+map[string]string{"kill": "0", "start": "2"}[verb])
+			return k.line("kubectl", controllers(map[string]string{"kill": "0", "start": "2"}[verb])...)
 		}
 	case "steelyard":
 		return slices.Concat([]string{"env", "KUBECONFIG=" + k.kubeconfig, programPath("kubectl-steelyard")}, args)
@@ -186,11 +186,15 @@ func (k *kindStage) repair(t *testing.T) {
 		}
 	}
 	_, err0 := kubectlOn(k, "", "uncordon", "node1", "node2", "node3")
-	line := k.line("start", "control", "controller")
-	_, err1 := exec.Command(line[0], line[1:]...).Output()
+	_, err1 := kubectlOn(k, "", controllers("2")...)
 	if err := errors.Join(err0, err1); err != nil {
 		t.Error(err)
 	}
+}
+
+// controllers are kubectl's arguments that leave that many replicas.
+func controllers(replicas string) []string {
+	return []string{"--namespace=steelyard-system", "scale", "deployment/steelyard-controller", "--replicas=" + replicas}
 }
 
 func (k *kindStage) tell(t *testing.T) {
