@@ -6,9 +6,9 @@ SHELL := bash
 
 # The same for everything that is built, so that nothing is compiled twice but what
 # the race detector looks at; without DWARF, which no program keeps, a tenth faster.
-# grpcnotrace leaves out a tracing page that would make
-# the linker keep 20 MB of unused code in the speaker.
-ifeq ($(MAKELEVEL),0)
+# grpcnotrace leaves out a tracing page that would make the linker keep 20 MB of
+# unused code in the speaker. A make within this one has the flags from it.
+ifeq ($(findstring grpcnotrace,$(GOFLAGS)),)
 export GOFLAGS := $(shell go env GOFLAGS) -trimpath -buildvcs=false -gcflags=all=-dwarf=false -tags=grpcnotrace
 endif
 export CGO_ENABLED := 0

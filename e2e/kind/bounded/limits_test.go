@@ -58,10 +58,10 @@ func TestTheSpecificationIsFoundInEachCommand(t *testing.T) {
 		"run -b /b id":          {"/b/config.json", "process"},
 		"create --bundle=/b id": {"/b/config.json", "process"},
 		"create id":             {"config.json", "process"},
-		"exec --process /tmp/p.json --detach --pid-file /p id": {"/tmp/p.json", ""},
-		"--root /r exec id sh":                                 {"", ""},
-		"--root /r state id":                                   {"", ""},
-		"--version":                                            {"", ""},
+		"exec --process /b/p.json --detach --pid-file /p id": {"/b/p.json", ""},
+		"--root /r exec id sh":                               {"", ""},
+		"--root /r state id":                                 {"", ""},
+		"--version":                                          {"", ""},
 	} {
 		file, at := specification(strings.Fields(line))
 		if got := [2]string{file, at}; got != want {

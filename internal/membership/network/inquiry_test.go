@@ -254,15 +254,14 @@ func frameOf(t testing.TB, hex string) []byte {
 }
 
 func TestReadReply(t *testing.T) {
-	const good = goodReply
 	for _, c := range []struct {
 		name, frame string
 		want        bool
 	}{
-		{"a reply", good, true},
-		{"a request", strings.Replace(good, "0002", "0001", 2), false},
-		{"cut short", good[:len(good)-4], false},
-		{"addresses of another length", strings.Replace(good, "06 04", "08 02", 1), false},
+		{"a reply", goodReply, true},
+		{"a request", strings.Replace(goodReply, "0002", "0001", 2), false},
+		{"cut short", goodReply[:len(goodReply)-4], false},
+		{"addresses of another length", strings.Replace(goodReply, "06 04", "08 02", 1), false},
 		{"nothing", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
