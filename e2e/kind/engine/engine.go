@@ -78,7 +78,9 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 	if err := os.MkdirAll(run, 0o711); err != nil {
 		return nil, err
 	}
-	if pid, runs := process(); runs {
+	if pid, runs, err := process(); err != nil {
+		return nil, err
+	} else if runs {
 		return nil, fmt.Errorf("the engine (dockerd, %d) runs and does not answer", pid)
 	}
 	if err := os.Remove(pidFile()); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that crashed
@@ -167,33 +169,32 @@ func Stop() error {
 	return os.RemoveAll(run)
 }
 
-// process returns the number of the engine's process, and whether it runs; one
-// that has ended and that nobody has asked about yet does not.
-func process() (pid int, runs bool) {
+// process returns the number of the engine's process, and whether it runs.
+func process() (pid int, runs bool, err error) {
 	text, err := os.ReadFile(pidFile())
-	if err != nil {
-		return 0, false
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
 	}
-	pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, false
+	if err == nil {
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return pid, err == nil && !strings.HasPrefix(state, "Z")
+	if err != nil {
+		return 0, false, fmt.Errorf("read the number of dockerd: %w", err)
+	}
+	return pid, hosts.Alive(pid), nil
 }
 
 // end asks the engine to end, and waits until it has.
 func end() error {
-	pid, runs := process()
-	if !runs {
-		return nil
+	pid, runs, err := process()
+	if err != nil || !runs {
+		return err
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end dockerd: %w", err)
 	}
 	for stop := time.Now().Add(time.Minute); time.Now().Before(stop); time.Sleep(100 * time.Millisecond) {
-		if _, runs := process(); !runs {
+		if !hosts.Alive(pid) {
 			return nil
 		}
 	}

@@ -52,13 +52,23 @@ type Process struct {
 func (p Process) State() string {
 	state, started := procStat(p.PID)
 	switch {
-	case started == 0 || started != p.Started || state == "Z" || state == "X":
+	case started != p.Started || over(state):
 		return "dead"
 	case state == "T":
 		return "stopped"
 	}
 	return "running"
 }
+
+// Alive tells whether there is such a process; one that has ended and that nobody
+// has asked about yet is none.
+func Alive(pid int) bool {
+	state, _ := procStat(pid)
+	return !over(state)
+}
+
+// over tells whether a state letter, or none, says that a process has ended.
+func over(state string) bool { return state == "" || state == "Z" || state == "X" }
 
 // procStat reads a process's state letter and start time; the time is 0 when
 // there is no such process. See proc(5), fields 3 and 22.
