@@ -11,10 +11,9 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-func (p *parser) l2(in []v1beta1.L2Advertisement, pools []Pool) []announce.L2Advertisement {
+func (p *parser) l2(in []v1beta1.L2Advertisement, pools *catalog) []announce.L2Advertisement {
 	var out []announce.L2Advertisement
 	for _, obj := range byAge(in) {
 		ref := Ref{"L2Advertisement", obj.Name}
@@ -63,10 +62,10 @@ func preferences(in []v1beta1.PreferredNodes) ([]announce.Preference, error) {
 	return out, nil
 }
 
-func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []announce.BGPAdvertisement {
-	peers := make([]named, len(o.Peers))
-	for i, peer := range o.Peers {
-		peers[i] = named{peer.Name, peer.Labels}
+func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []announce.BGPAdvertisement {
+	peers := naming{places: make(map[string]int, len(o.Peers))}
+	for i := range o.Peers {
+		peers.enter(o.Peers[i].Name, o.Peers[i].Labels)
 	}
 	var out []announce.BGPAdvertisement
 	specs := map[string]v1beta1.BGPAdvertisementSpec{}
@@ -89,37 +88,19 @@ func (p *parser) bgp(o Objects, pools []Pool, aliases map[string]string) []annou
 			continue
 		}
 		var missing []string
-		ad.Peers, missing = resolve(peers, obj.Spec.Peers, byLabel)
+		ad.Peers, missing = peers.resolve(obj.Spec.Peers, byLabel)
 		if len(missing) > 0 {
 			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %q; the others are announced to", missing)
 		}
-		p.aggregates(ref, &ad, pools)
+		aggregated := pools.aggregates(ad.Pools, ad.Length4, ad.Length6)
+		if ad.Pools = aggregated.pools; aggregated.fault != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v", aggregated.fault)
+		}
 		out = append(out, ad)
 		specs[ad.Name] = obj.Spec
 	}
 	p.contradictions(out, specs, pools)
 	return out
-}
-
-// aggregates takes the pools out of ad whose addresses can't be aggregated to
-// its lengths.
-func (p *parser) aggregates(ref Ref, ad *announce.BGPAdvertisement, pools []Pool) {
-	good := map[string]bool{}
-	for _, pool := range pools {
-		if ad.Pools != nil && !ad.Pools[pool.Name] {
-			continue
-		}
-		err4, err6 := pool.aligned(ipam.IPv4, ad.Length4), pool.aligned(ipam.IPv6, ad.Length6)
-		switch {
-		case err4 != nil:
-			p.fault(ref, v1beta1.ReasonInvalid, "spec.aggregationLength: %v; that pool is not announced", err4)
-		case err6 != nil:
-			p.fault(ref, v1beta1.ReasonInvalid, "spec.aggregationLengthV6: %v; that pool is not announced", err6)
-		default:
-			good[pool.Name] = true
-		}
-	}
-	ad.Pools = good
 }
 
 func length(n *int32, whole int) int {

@@ -36,6 +36,7 @@ type Config struct {
 	BGP       []announce.BGPAdvertisement
 	Neighbors []announce.Neighbor
 	Verdicts  map[Ref]Verdict // one for each object
+	places    places
 }
 
 // Ref names an object of this API group.
@@ -52,15 +53,17 @@ type Verdict struct {
 func Parse(o Objects) Config {
 	p := parser{verdicts: map[Ref]Verdict{}}
 	pools := p.pools(o.Pools)
+	known := newCatalog(pools)
 	aliases := p.communities(o.Communities)
 	profiles := p.profiles(o.Profiles)
 	neighbors := p.peers(o, profiles)
 	return Config{
 		Pools:     pools,
-		L2:        p.l2(o.L2, pools),
-		BGP:       p.bgp(o, pools, aliases),
+		L2:        p.l2(o.L2, known),
+		BGP:       p.bgp(o, known, aliases),
 		Neighbors: neighbors,
 		Verdicts:  p.verdicts,
+		places:    placed(pools),
 	}
 }
 
@@ -118,31 +121,36 @@ func selector(field string, in []metav1.LabelSelector) (announce.Selector, error
 	}, nil
 }
 
-// named is an object as others refer to it: by name or by labels.
-type named struct {
-	name   string
-	labels map[string]string
+// naming is the objects of one kind as others refer to them: by name or by labels.
+type naming struct {
+	places map[string]int
+	labels []map[string]string
+}
+
+func (n *naming) enter(name string, labels map[string]string) {
+	n.places[name] = len(n.labels)
+	n.labels = append(n.labels, labels)
 }
 
 // resolve returns the names of the objects that are listed or selected, nil for
 // all, and the listed names that are not there.
-func resolve(all []named, names []string, sel announce.Selector) (chosen map[string]bool, missing []string) {
+func (n *naming) resolve(names []string, sel announce.Selector) (chosen map[string]bool, missing []string) {
 	if len(names) == 0 && sel == nil {
 		return nil, nil
 	}
 	chosen = map[string]bool{}
-	there := map[string]bool{}
-	for _, n := range all {
-		there[n.name] = true
-		if sel != nil && sel(n.labels) {
-			chosen[n.name] = true
+	if sel != nil {
+		for name, i := range n.places {
+			if sel(n.labels[i]) {
+				chosen[name] = true
+			}
 		}
 	}
-	for _, n := range names {
-		if there[n] {
-			chosen[n] = true
+	for _, name := range names {
+		if _, there := n.places[name]; there {
+			chosen[name] = true
 		} else {
-			missing = append(missing, n)
+			missing = append(missing, name)
 		}
 	}
 	return chosen, missing

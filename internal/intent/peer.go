@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +17,7 @@ const defaultHoldTime = 90 * time.Second
 
 func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []announce.Neighbor {
 	var out []announce.Neighbor
-	var good []*v1beta1.BGPPeer
+	taken := routers{}
 	for _, obj := range byAge(o.Peers) {
 		ref := Ref{"BGPPeer", obj.Name}
 		p.accept(ref)
@@ -37,8 +36,8 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
 			continue
 		}
-		if older := shadow(obj, good); older != "" {
-			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", older)
+		if older, shadowed := taken.shadow(routerOf(obj.Spec), len(out)); shadowed {
+			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
 		if name := obj.Spec.BFDProfile; name != "" {
 			if profile, ok := profiles[name]; ok {
@@ -48,34 +47,47 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			}
 		}
 		peer.Password = password
-		good = append(good, obj)
 		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes, Created: obj.CreationTimestamp.Time})
 	}
 	return out
 }
 
-// shadow returns the older peer that is for the same router on every node that
-// obj selects, as far as that can be told without looking at nodes; "": none.
-// Where older and younger meet on some nodes only, those nodes say so.
-func shadow(obj *v1beta1.BGPPeer, older []*v1beta1.BGPPeer) string {
-	type spot struct {
-		address, link, vrf string
-		port               int32
+// router is where a session ends, and on which nodes as far as that can be told
+// without looking at nodes.
+type router struct {
+	address, link, vrf string
+	port               int32
+	nodes              string // the selectors; "": all nodes
+}
+
+func routerOf(s v1beta1.BGPPeerSpec) router {
+	r := router{address: string(s.PeerAddress), link: s.Interface, vrf: s.VRF, port: cmp.Or(s.PeerPort, 179)}
+	if a, err := parseAddr(r.address); err == nil {
+		r.address = a.String()
 	}
-	of := func(s v1beta1.BGPPeerSpec) spot {
-		address, err := parseAddr(string(s.PeerAddress))
-		if err != nil {
-			return spot{string(s.PeerAddress), s.Interface, s.VRF, cmp.Or(s.PeerPort, 179)}
+	if len(s.NodeSelectors) > 0 {
+		r.nodes = fmt.Sprintf("%q", s.NodeSelectors)
+	}
+	return r
+}
+
+// routers are the places of the oldest peers for each router.
+type routers map[router]int
+
+// shadow returns the place of the older peer that is for the same router on
+// every node that r is for, if there is one, and enters r at its place. Where
+// older and younger meet on some nodes only, those nodes say so.
+func (rs routers) shadow(r router, place int) (older int, shadowed bool) {
+	older = place
+	for _, x := range []router{{r.address, r.link, r.vrf, r.port, ""}, r} {
+		if i, taken := rs[x]; taken {
+			older = min(older, i)
 		}
-		return spot{address.String(), s.Interface, s.VRF, cmp.Or(s.PeerPort, 179)}
 	}
-	for _, o := range older {
-		everywhere := len(o.Spec.NodeSelectors) == 0 || reflect.DeepEqual(o.Spec.NodeSelectors, obj.Spec.NodeSelectors)
-		if everywhere && of(o.Spec) == of(obj.Spec) {
-			return o.Name
-		}
+	if _, taken := rs[r]; !taken {
+		rs[r] = place
 	}
-	return ""
+	return older, older < place
 }
 
 // password returns the password of the session. A wrong or missing Secret is

@@ -3,11 +3,9 @@ package intent
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -17,6 +15,8 @@ type Pool struct {
 	Labels  map[string]string
 	Whole   []ipam.Range // the ranges before anything is excluded
 	Selects func(Subject) bool
+	whole4  int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
+	whole6  int
 }
 
 // Subject is what a pool's selectors look at: a Service and its namespace.
@@ -52,45 +52,6 @@ func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 	return out
 }
 
-// PoolOf returns the name of the pool that holds a, or would but for an overlap;
-// "": there is none.
-func (c Config) PoolOf(a netip.Addr) string {
-	i := slices.IndexFunc(c.Pools, func(p Pool) bool { return p.Holds(a) })
-	if i < 0 {
-		i = slices.IndexFunc(c.Pools, func(p Pool) bool { return p.Disputes(a) })
-	}
-	if i < 0 {
-		return ""
-	}
-	return c.Pools[i].Name
-}
-
-// pools checks each pool by itself, then against the older ones: of two that
-// overlap the older has the addresses. A pool at fault is frozen: Services keep
-// what they have of it, and nobody gets anything new.
-func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
-	var out []Pool
-	for _, obj := range byAge(in) {
-		ref := Ref{"IPAddressPool", obj.Name}
-		pool := p.pool(ref, obj)
-		all := pool.Ranges
-		for _, older := range out {
-			both, overlap := ipam.Overlap(pool.Ranges, older.Ranges)
-			if !overlap {
-				continue
-			}
-			p.fault(ref, v1beta1.ReasonOverlaps, "spec.addresses: %s-%s also lies in IPAddressPool %q, which is older and keeps it; take it out of one of the two",
-				both.First, both.Last, older.Name)
-			pool.Frozen = true
-			pool.Ranges = ipam.Merge(pool.Ranges, older.Ranges)
-		}
-		pool.Disputed = ipam.Merge(all, pool.Ranges)
-		p.accept(ref)
-		out = append(out, pool)
-	}
-	return out
-}
-
 func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	out := Pool{Labels: obj.Labels, Pool: ipam.Pool{
 		Name:       obj.Name,
@@ -111,6 +72,13 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		except = nil // it can't be known who was meant: whoever holds an address keeps it
 	}
 	out.Whole = ipam.Merge(whole, nil)
+	for _, r := range out.Whole {
+		if n := exactLength(r); r.First.Is4() {
+			out.whole4 = max(out.whole4, n)
+		} else {
+			out.whole6 = max(out.whole6, n)
+		}
+	}
 	out.Ranges = ipam.Merge(whole, except)
 	if a := obj.Spec.ServiceAllocation; a != nil {
 		out.Priority = int(a.Priority)
@@ -236,51 +204,4 @@ func selects(a *v1beta1.ServiceAllocation) (func(Subject) bool, error) {
 		in := anyNamespace || names[s.Namespace] || namespaces != nil && namespaces(s.NamespaceLabels)
 		return in && (services == nil || services(s.Labels))
 	}, nil
-}
-
-// aligned reports whether every prefix of that length around an address of
-// the pool lies within the pool, so that announcing it attracts no traffic for
-// others. Families are told apart by length of the address.
-func (p Pool) aligned(f ipam.Family, length int) error {
-	for _, r := range p.Whole {
-		if ipam.FamilyOf(r.First) != f {
-			continue
-		}
-		first, last := netip.PrefixFrom(r.First, length).Masked(), netip.PrefixFrom(r.Last, length).Masked()
-		if first.Addr() != r.First || lastOf(last) != r.Last {
-			return fmt.Errorf("a prefix of length %d holds addresses outside IPAddressPool %q (%s-%s)", length, p.Name, r.First, r.Last)
-		}
-	}
-	return nil
-}
-
-// poolNames are the pools as advertisements refer to them.
-func poolNames(pools []Pool) []named {
-	out := make([]named, len(pools))
-	for i, p := range pools {
-		out[i] = named{p.Name, p.Labels}
-	}
-	return out
-}
-
-// selection checks what both kinds of advertisement have in common.
-func (p *parser) selection(ref Ref, in v1beta1.Selection, pools []Pool) (announce.Selection, bool) {
-	var out announce.Selection
-	byLabel, err := selector("spec.ipAddressPoolSelectors", in.IPAddressPoolSelectors)
-	if err == nil {
-		out.Nodes, err = selector("spec.nodeSelectors", in.NodeSelectors)
-	}
-	if err == nil {
-		out.Services, err = selector("spec.serviceSelectors", in.ServiceSelectors)
-	}
-	if err != nil {
-		p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
-		return out, false
-	}
-	var missing []string
-	out.Pools, missing = resolve(poolNames(pools), in.IPAddressPools, byLabel)
-	if len(missing) > 0 {
-		p.fault(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %q; the others that it names are announced", missing)
-	}
-	return out, true
 }

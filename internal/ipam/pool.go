@@ -121,6 +121,15 @@ func number(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
 // Merge returns the union of ranges less what is in except, as few ranges as
 // possible, sorted and disjoint. Ranges whose ends are in the wrong order count as empty.
 func Merge(ranges, except []Range) []Range {
+	out := union(ranges)
+	if len(except) > 0 {
+		out = subtract(out, union(except))
+	}
+	return out
+}
+
+// union returns the union of ranges, as few as possible, sorted and disjoint.
+func union(ranges []Range) []Range {
 	var out []Range
 	for _, r := range ordered(ranges) {
 		if n := len(out); n > 0 && sameFamily(out[n-1], r) && (r.First.Compare(out[n-1].Last) <= 0 || r.First == out[n-1].Last.Next()) {
@@ -131,20 +140,22 @@ func Merge(ranges, except []Range) []Range {
 		}
 		out = append(out, r)
 	}
-	for _, x := range ordered(except) {
-		out = subtract(out, x)
-	}
 	return out
 }
 
-// Overlap returns a range that both sets hold, and whether there is one.
+// Overlap returns the lowest range that both sets hold, and whether there is one.
+// Each set must be sorted and disjoint.
 func Overlap(a, b []Range) (Range, bool) {
-	for _, r := range a {
-		for _, s := range b {
-			if sameFamily(r, s) && r.First.Compare(s.Last) <= 0 && s.First.Compare(r.Last) <= 0 {
-				firsts, lasts := []netip.Addr{r.First, s.First}, []netip.Addr{r.Last, s.Last}
-				return Range{slices.MaxFunc(firsts, netip.Addr.Compare), slices.MinFunc(lasts, netip.Addr.Compare)}, true
-			}
+	for len(a) > 0 && len(b) > 0 {
+		r, s := a[0], b[0]
+		switch { // addresses of IPv4 come before those of IPv6
+		case r.Last.Less(s.First):
+			a = a[1:]
+		case s.Last.Less(r.First):
+			b = b[1:]
+		default:
+			firsts, lasts := []netip.Addr{r.First, s.First}, []netip.Addr{r.Last, s.Last}
+			return Range{slices.MaxFunc(firsts, netip.Addr.Compare), slices.MinFunc(lasts, netip.Addr.Compare)}, true
 		}
 	}
 	return Range{}, false
@@ -160,18 +171,28 @@ func ordered(ranges []Range) []Range {
 	return out
 }
 
-func subtract(ranges []Range, x Range) []Range {
+// subtract returns what is in ranges and not in except. Both are sorted and disjoint.
+func subtract(ranges, except []Range) []Range {
 	var out []Range
 	for _, r := range ranges {
-		if !sameFamily(r, x) || r.Last.Less(x.First) || x.Last.Less(r.First) {
+		for len(except) > 0 && except[0].Last.Less(r.First) {
+			except = except[1:]
+		}
+		rest := true
+		for _, x := range except {
+			if r.Last.Less(x.First) {
+				break
+			}
+			if r.First.Less(x.First) {
+				out = append(out, Range{r.First, x.First.Prev()})
+			}
+			if rest = x.Last.Less(r.Last); !rest {
+				break
+			}
+			r.First = x.Last.Next()
+		}
+		if rest {
 			out = append(out, r)
-			continue
-		}
-		if r.First.Less(x.First) {
-			out = append(out, Range{r.First, x.First.Prev()})
-		}
-		if x.Last.Less(r.Last) {
-			out = append(out, Range{x.Last.Next(), r.Last})
 		}
 	}
 	return out
