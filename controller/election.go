@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // The leader writes its Lease every renewEvery; a standby looks every lookEvery,
@@ -34,7 +36,7 @@ import (
 // renewEvery + giveUpAfter < holds.
 const (
 	leaseName     = "steelyard-controller"
-	leaseDuration = 6 * time.Second
+	leaseDuration = intent.ControllerLease
 	spare         = time.Second
 	holds         = leaseDuration - spare // 2 * 2.2 * lookEvery < spare
 	giveUpAfter   = 3 * time.Second
@@ -141,10 +143,14 @@ func (e *election) begin(ctx context.Context) {
 	cluster.Signal(e.changed)
 }
 
-// lease is the lock as the elector sees it, with four habits more: it tells a
-// longer duration than it holds for; it is written less often than the elector
-// renews it; it knows until when it holds; and once lapsed or lost it is neither renewed nor released, so that a term
-// never resumes, and nobody else's is ended.
+// lease is the lock as the elector sees it, with five habits more:
+//   - It tells a longer duration than it holds for.
+//   - It is written less often than the elector renews it.
+//   - It knows until when it holds.
+//   - Once lapsed or lost it is neither renewed nor released, so that a term never
+//     resumes, and nobody else's is ended.
+//   - It believes only the holder of what somebody else wrote. Whatever duration
+//     the Lease tells, a standby waits for holds from the last change that it saw.
 type lease struct {
 	resourcelock.Interface
 	log     *slog.Logger
@@ -154,11 +160,15 @@ type lease struct {
 	held    bool        // taken in this turn
 	over    bool        // held, and then lapsed or lost
 	renewed time.Time   // when the last renewal was sent
+	foreign time.Time   // when somebody else was last seen to hold it
 	failing bool
 }
 
 // errOver is the answer to a renewal that comes too late.
 var errOver = errors.New("the lease has lapsed, or is somebody else's")
+
+// errDeleted is the answer to a standby that finds no Lease.
+var errDeleted = errors.New("the Lease was deleted; its holder may lead still")
 
 // begin makes l ready for another turn of the elector.
 func (l *lease) begin(end func(), closing func() bool) {
@@ -223,19 +233,28 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	return nil
 }
 
-// Get reads the Lease.
+// Get reads the Lease. A standby does not make one that was deleted anew while its
+// last holder may lead.
 func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	r, raw, err := l.Interface.Get(ctx)
+	l.mu.Lock()
+	switch {
+	case apierrors.IsNotFound(err) && !l.held && time.Since(l.foreign) < holds:
+		err = errDeleted
+	case err != nil:
+	default:
+		r.LeaseDurationSeconds = int(holds.Seconds())
+		r.LeaderTransitions %= math.MaxInt32 // the API server takes no more: then nobody could take it
+		if r.HolderIdentity != l.Identity() {
+			l.lapse()
+			if r.HolderIdentity != "" {
+				l.foreign = time.Now()
+			}
+		}
+	}
+	l.mu.Unlock()
 	if apierrors.IsNotFound(err) {
 		return r, raw, err
-	}
-	if err == nil {
-		r.LeaseDurationSeconds -= int(spare.Seconds())
-		if r.HolderIdentity != l.Identity() {
-			l.mu.Lock()
-			l.lapse()
-			l.mu.Unlock()
-		}
 	}
 	return r, raw, l.noted(err)
 }
@@ -246,7 +265,7 @@ func (l *lease) noted(err error) error {
 	defer l.mu.Unlock()
 	if failing := err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err); failing != l.failing {
 		if l.failing = failing; failing {
-			l.log.Warn("can't reach the Lease; trying again", "lease", leaseName, "err", err)
+			l.log.Warn("can't use the Lease; trying again", "lease", leaseName, "err", err)
 		}
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -46,8 +47,16 @@ func (l *memoryLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, [
 	return &out, raw, err
 }
 
-func (l *memoryLock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	return l.Update(ctx, r)
+func (l *memoryLock) Create(_ context.Context, r resourcelock.LeaderElectionRecord) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.cut:
+		return errors.New("unreachable")
+	case l.held != nil:
+		return apierrors.NewAlreadyExists(schema.GroupResource{Resource: "leases"}, leaseName)
+	}
+	return l.put(r)
 }
 
 func (l *memoryLock) Update(_ context.Context, r resourcelock.LeaderElectionRecord) error {
@@ -58,11 +67,33 @@ func (l *memoryLock) Update(_ context.Context, r resourcelock.LeaderElectionReco
 		return errors.New("unreachable")
 	case l.seen != l.version:
 		return apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, leaseName, errors.New("somebody was faster"))
+	case l.held == nil:
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "leases"}, leaseName)
+	}
+	return l.put(r)
+}
+
+// put must be called with the record locked.
+func (l *memoryLock) put(r resourcelock.LeaderElectionRecord) error {
+	if int32(r.LeaderTransitions) < 0 || r.LeaseDurationSeconds < 1 { // as the API server checks
+		return apierrors.NewInvalid(schema.GroupKind{Kind: "Lease"}, leaseName, nil)
 	}
 	l.held, l.writes = &r, l.writes+1
 	l.version++
 	l.seen = l.version
 	return nil
+}
+
+// edit has somebody who is no replica write the Lease; nil deletes it.
+func (r *record) edit(do func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var before resourcelock.LeaderElectionRecord
+	if r.held != nil {
+		before = *r.held
+	}
+	r.held = do(before)
+	r.version++
 }
 
 func (l *memoryLock) RecordEvent(string) {}
@@ -202,7 +233,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(holds) }},
 		{"somebody else has taken it", func(l *lease, other *memoryLock) {
 			_, _, _ = other.Get(context.Background())
-			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b"})
+			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b", LeaseDurationSeconds: 6})
 			_, _, _ = l.Get(context.Background())
 		}},
 	} {
@@ -238,6 +269,97 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 					t.Errorf("it can't be taken in another turn: %v", err)
 				}
 			})
+		})
+	}
+}
+
+// A Lease is worth no more than its holder: what somebody else writes in it must
+// not keep every replica from leading for longer than this program's own duration,
+// nor make two of them lead for longer than it takes the leader to see it.
+func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
+	type held = resourcelock.LeaderElectionRecord
+	future := metav1.NewTime(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+	for _, c := range []struct {
+		name string
+		edit func(held) *held
+	}{
+		{"a holder that does not exist, for a day", func(r held) *held {
+			r.HolderIdentity, r.LeaseDurationSeconds = "mallory", 86400
+			return &r
+		}},
+		{"the same, in the future", func(r held) *held {
+			r.HolderIdentity, r.LeaseDurationSeconds, r.RenewTime, r.AcquireTime = "mallory", 1<<31-1, future, future
+			return &r
+		}},
+		{"a holder that does not exist, without a duration", func(held) *held { return &held{HolderIdentity: "mallory"} }},
+		{"the holder's own, for a day", func(r held) *held { r.LeaseDurationSeconds = 86400; return &r }},
+		{"the holder's own, for a second", func(r held) *held { r.LeaseDurationSeconds = 1; return &r }},
+		{"the holder's own, without a duration", func(r held) *held { r.LeaseDurationSeconds = 0; return &r }},
+		{"as many transitions as there can be", func(r held) *held {
+			r.HolderIdentity, r.LeaderTransitions = "mallory", 1<<31-1
+			return &r
+		}},
+		{"nothing at all", func(held) *held { return &held{} }},
+		{"it is deleted", func(held) *held { return nil }},
+		{"the standby's", func(r held) *held { r.HolderIdentity, r.LeaseDurationSeconds = "b", 86400; return &r }},
+	} {
+		for phase := time.Duration(0); phase < renewEvery+lookEvery; phase += 100 * time.Millisecond {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := standTwo(t)
+				time.Sleep(phase)
+				a.lock.edit(c.edit)
+				edited, both := time.Now(), time.Duration(0)
+				var none time.Duration // since when nobody leads
+				for time.Since(edited) < time.Minute {
+					time.Sleep(10 * time.Millisecond)
+					switch leads := a.leading() != nil; {
+					case leads && b.leading() != nil:
+						both += 10 * time.Millisecond
+					case leads || b.leading() != nil:
+						none = 0
+					default:
+						none += 10 * time.Millisecond
+					}
+					if none > leaseDuration {
+						t.Fatalf("%s, %s after a renewal: nobody leads %s later", c.name, phase, time.Since(edited))
+					}
+				}
+				if both > renewEvery+2*lookEvery {
+					t.Errorf("%s, %s after a renewal: both lead for %s", c.name, phase, both)
+				}
+			})
+		}
+	}
+}
+
+// A leader that is alive goes on, and nobody else leads. A Lease that is deleted it
+// makes anew in time for the standby to see it, unless that is done faster than it
+// renews.
+func TestALeaderKeepsALeaseThatSomebodyDeletesOrShortens(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		every time.Duration
+		edit  func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord
+	}{
+		{"deleted", renewEvery + 4*lookEvery, func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord { return nil }},
+		{"shortened", 70 * time.Millisecond, func(r resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord {
+			r.LeaseDurationSeconds = 1
+			return &r
+		}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := standTwo(t)
+			first := a.leading()
+			for range 300 {
+				a.lock.edit(c.edit)
+				time.Sleep(c.every)
+				if b.leading() != nil {
+					t.Fatalf("%s: another replica leads", c.name)
+				}
+			}
+			if a.leading() != first {
+				t.Errorf("%s: the term has ended", c.name)
+			}
 		})
 	}
 }

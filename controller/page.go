@@ -121,13 +121,11 @@ func (r *reconciler) overview(ctx context.Context) (overview.Objects, error) {
 // they last renewed them. Of one that was released its Speaker object tells.
 func silent(leases []coordinationv1.Lease, now time.Time) map[string]time.Time {
 	out := map[string]time.Time{}
-	for _, l := range leases {
-		if l.Spec.HolderIdentity == nil || l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil {
-			continue
-		}
-		lasts := time.Duration(*l.Spec.LeaseDurationSeconds)*time.Second + clockSkew
-		if renewed := l.Spec.RenewTime.Time; now.Sub(renewed) > lasts {
-			out[*l.Spec.HolderIdentity] = renewed
+	for i := range leases {
+		l := &leases[i]
+		node := intent.LeaseNode(l)
+		if node != "" && now.Sub(l.Spec.RenewTime.Time) > intent.LeaseLasts(l)+clockSkew {
+			out[node] = l.Spec.RenewTime.Time
 		}
 	}
 	return out

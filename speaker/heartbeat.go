@@ -23,8 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// missedBeats is how many renewals a speaker may miss before it counts as gone.
-const missedBeats = 3
+const missedBeats = intent.MissedBeats
 
 // heartbeat tells the other speakers, by a Lease, that this one is there, and
 // watches theirs. Time is counted in own renewals that came back through the
@@ -76,7 +75,7 @@ func (h *heartbeat) leases(ctx context.Context) (held map[string]time.Time, lost
 	}
 	held = map[string]time.Time{}
 	for _, l := range leases.Items {
-		if node := intent.LeaseHolder(&l); node != "" && l.Spec.RenewTime != nil {
+		if node := intent.LeaseNode(&l); node != "" {
 			held[node] = l.Spec.RenewTime.Time
 		}
 	}
@@ -119,7 +118,7 @@ func same(before, after client.Object) bool {
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
 		b, ok := before.(*coordinationv1.Lease)
-		return ok && intent.LeaseHolder(a) == intent.LeaseHolder(b)
+		return ok && intent.LeaseNode(a) == intent.LeaseNode(b)
 	case *discoveryv1.EndpointSlice: // of which the cache has only what matters
 		b, ok := before.(*discoveryv1.EndpointSlice)
 		return ok && equality.Semantic.DeepEqual(a.Endpoints, b.Endpoints) && maps.Equal(a.Labels, b.Labels)
@@ -203,7 +202,7 @@ func (h *heartbeat) beat(ctx context.Context) {
 
 // lease returns the own Lease, empty but for its name.
 func (h *heartbeat) lease() *coordinationv1.Lease {
-	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "speaker-" + h.node}}
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: intent.LeaseName(h.node)}}
 }
 
 func (h *heartbeat) renew(ctx context.Context) error {
@@ -285,8 +284,8 @@ func (h *heartbeat) reconnected(ctx context.Context) error {
 func (h *heartbeat) judge(leases []coordinationv1.Lease) {
 	before, lost := h.gone(), map[string]bool{}
 	for _, l := range leases {
-		node := intent.LeaseHolder(&l)
-		if node == "" || node == h.node || l.Spec.RenewTime == nil {
+		node := intent.LeaseNode(&l)
+		if node == "" || node == h.node {
 			delete(h.peers, l.Name)
 			continue
 		}

@@ -109,6 +109,23 @@ func TestJudgeForgivesUntilSettled(t *testing.T) {
 	}
 }
 
+// Only the Lease that bears a node's name tells of its speaker.
+func TestALeaseOfAnotherNameTellsNothing(t *testing.T) {
+	h := &heartbeat{node: "self", log: slog.New(slog.DiscardHandler), peers: map[string]*pulse{}, changed: make(chan struct{}, 1)}
+	h.echoes.Store(settledAfter)
+	for at := range 2 * missedBeats {
+		forged, absent := lease("a", 1), lease("b", at)
+		forged.Name, absent.Name = "speaker-mallory", "b"
+		h.judge([]coordinationv1.Lease{lease("a", at), forged, absent})
+		if gone := h.gone(); len(gone) != 0 {
+			t.Fatalf("a Lease of another name has %v count as gone", gone)
+		}
+	}
+	if _, watched := h.peers["b"]; watched || len(h.peers) != 1 {
+		t.Errorf("watched are %v", h.peers)
+	}
+}
+
 func TestSame(t *testing.T) {
 	first, renewed, released := lease("a", 1), lease("a", 2), lease("a", -1)
 	if !same(&first, &renewed) {

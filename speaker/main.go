@@ -39,6 +39,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -81,7 +82,7 @@ func main() {
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
-	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease; another speaker counts as gone after missing three times")
+	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; another speaker counts as gone after missing three times")
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
 	flag.DurationVar(&o.turn, "endpoint-wait", 2*time.Second, "how long at most BGP routes for a Service with externalTrafficPolicy Local wait for kube-proxy to say, at the Service's health check port, that it sends to an endpoint that has come to this node; and how long they stay for one that terminates and still serves. 0: neither")
 	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are offered; it is asked for a minute at most. Empty: ask nobody")
@@ -108,8 +109,8 @@ func (o options) validate() error {
 		return fmt.Errorf("unknown argument %q: see -help", flag.Arg(0))
 	case o.node == "":
 		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
-	case o.heartbeat < 100*time.Millisecond:
-		return fmt.Errorf("--heartbeat is %s; it must be at least 100ms", o.heartbeat)
+	case o.heartbeat < 100*time.Millisecond || o.heartbeat > intent.LongestHeartbeat:
+		return fmt.Errorf("--heartbeat is %s; it must be from 100ms to %s", o.heartbeat, intent.LongestHeartbeat)
 	case o.drain < 0 || o.drain > time.Hour:
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
 	case o.turn < 0 || o.turn > time.Minute:

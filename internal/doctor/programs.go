@@ -46,8 +46,7 @@ func (p *patient) controller() verdict {
 		return verdict{Fault, []string{"the Lease " + world.LeaseController + " was released: no controller is active"}, remedy}
 	}
 	if _, absent := p.Controller(); absent != "" {
-		late := p.Newest().Sub(l.Spec.RenewTime.Time)
-		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease, and has not renewed it for %s", intent.LeaseHolder(l), late.Truncate(time.Second))}, remedy}
+		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent)}, remedy}
 	}
 	return verdict{evidence: []string{intent.LeaseHolder(l) + " is active"}}
 }

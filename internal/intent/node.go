@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -31,15 +30,6 @@ func Links(s *v1beta1.Speaker) []announce.Link {
 		out = append(out, link)
 	}
 	return out
-}
-
-// LeaseHolder returns the node whose speaker holds the Lease; "" if it was
-// released.
-func LeaseHolder(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
 }
 
 // ClaimName returns the name of an address's L2Claim.

@@ -12,10 +12,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// missed is how long a Lease stays good without being renewed if it does not
-// tell itself.
-const missed = 3 * time.Second
-
 // grace is how much longer than its Lease a speaker is taken to be there: who
 // looks from outside sees renewals late.
 const grace = 3 * time.Second
@@ -134,28 +130,32 @@ type renewal struct {
 
 // renewals returns what the Lease of a node's speaker tells.
 func (w *World) renewals(node string) renewal {
-	own := renewal{length: missed}
+	var own renewal
 	for i := range w.Leases {
 		l := &w.Leases[i]
-		if l.Name != "speaker-"+node {
+		if l.Name != intent.LeaseName(node) {
 			continue
 		}
 		own.released = intent.LeaseHolder(l) == ""
-		if intent.LeaseHolder(l) != node || !w.sane(l) {
-			continue
-		}
-		own.renewed = l.Spec.RenewTime.Time
-		if l.Spec.LeaseDurationSeconds != nil {
-			own.length = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		if intent.LeaseNode(l) == node {
+			own.renewed, own.length = w.renewed(l), intent.LeaseLasts(l)
 		}
 	}
 	return own
 }
 
-// sane reports whether a Lease was renewed, and not by a clock that is so wrong
-// that it tells nothing of the others.
-func (w *World) sane(l *coordinationv1.Lease) bool {
-	return l.Spec.RenewTime != nil && !l.Spec.RenewTime.After(w.Now.Add(clocks))
+// renewed returns when a Lease was renewed, and no later time than Now: a renewal
+// in the future would make it last longer, and all others look old. The zero time:
+// it was not, or the clock that says so is so wrong that it tells nothing.
+func (w *World) renewed(l *coordinationv1.Lease) time.Time {
+	switch t := l.Spec.RenewTime; {
+	case t == nil || t.After(w.Now.Add(clocks)):
+		return time.Time{}
+	case t.After(w.Now):
+		return w.Now
+	default:
+		return t.Time
+	}
 }
 
 // Newest returns when the youngest of all Leases was renewed, or Now if that is
@@ -163,8 +163,8 @@ func (w *World) sane(l *coordinationv1.Lease) bool {
 func (w *World) Newest() time.Time {
 	var newest time.Time
 	for i := range w.Leases {
-		if l := &w.Leases[i]; w.sane(l) && l.Spec.RenewTime.After(newest) {
-			newest = l.Spec.RenewTime.Time
+		if t := w.renewed(&w.Leases[i]); t.After(newest) {
+			newest = t
 		}
 	}
 	if w.Now.Sub(newest) > clocks {
@@ -191,12 +191,12 @@ func (w *World) Controller() (name, absent string) {
 		if l.Name != LeaseController || intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil {
 			continue
 		}
-		length := missed
-		if l.Spec.LeaseDurationSeconds != nil {
-			length = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		renewed := w.renewed(l)
+		if renewed.IsZero() {
+			return "", "no controller runs: Lease " + LeaseController + " tells of a renewal in the future"
 		}
-		age := w.Now.Sub(l.Spec.RenewTime.Time)
-		if behind := newest.Sub(l.Spec.RenewTime.Time); behind > length+grace || age > clocks {
+		age := w.Now.Sub(renewed)
+		if behind := newest.Sub(renewed); behind > intent.ControllerLease+grace || age > clocks {
 			return "", "no controller runs: the last one renewed its Lease " + max(age, behind).Truncate(time.Second).String() + " ago"
 		}
 		// The identity ends in something that makes it unique.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -46,6 +47,13 @@ func TestASpeakerThatIsNotHeardOfMayAnnounceStill(t *testing.T) {
 			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 2m0s: it may announce still"}},
 		{"its Lease is gone", "node a\nnode b", func(w *world.World) { w.Leases = w.Leases[1:] },
 			world.Presence{State: world.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
+		{"its Lease is old, and tells that it lasts for a day", "node a late\nnode b", func(w *world.World) { *w.Leases[0].Spec.LeaseDurationSeconds = 86400 },
+			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+		{"its Lease is new, and tells that it never lasted", "node a\nnode b", func(w *world.World) { *w.Leases[0].Spec.LeaseDurationSeconds = -86400 }, world.Presence{State: world.Present}},
+		{"another Lease was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[1], 50*time.Second) }, world.Presence{State: world.Present}},
+		{"its own was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[0], 50*time.Second) }, world.Presence{State: world.Present}},
+		{"its own was renewed in a future that no clock explains", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[0], 24*time.Hour) },
+			world.Presence{State: world.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
 		{"no Lease could be read", "node a late\nnode b", func(w *world.World) { w.Leases = nil }, world.Presence{State: world.Present}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -55,6 +63,40 @@ func TestASpeakerThatIsNotHeardOfMayAnnounceStill(t *testing.T) {
 			}
 			if have := w.Presence("a"); have != c.want {
 				t.Errorf("%+v, want %+v", have, c.want)
+			}
+		})
+	}
+}
+
+// renewed has a Lease tell that it was renewed in the future.
+func renewed(l *coordinationv1.Lease, ahead time.Duration) {
+	at := metav1.NewMicroTime(now().Add(ahead))
+	l.Spec.RenewTime = &at
+}
+
+func TestTheActiveControllerIsWhoRenewsItsLease(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		holder       string
+		renewed      time.Duration // ago
+		seconds      int32
+		want, absent string
+	}{
+		{"it renews", "pod_1", time.Second, 6, "pod", ""},
+		{"it renews, and tells that the Lease never lasts", "pod_1", time.Second, -86400, "pod", ""},
+		{"its clock is ahead", "pod_1", -30 * time.Second, 6, "pod", ""},
+		{"it does not renew", "pod_1", 30 * time.Second, 6, "", "no controller runs: the last one renewed its Lease 30s ago"},
+		{"somebody holds it for a day", "mallory", 30 * time.Second, 86400, "", "no controller runs: the last one renewed its Lease 30s ago"},
+		{"somebody renewed it in the future", "mallory", -24 * time.Hour, 86400, "", "no controller runs: Lease steelyard-controller tells of a renewal in the future"},
+		{"it was released", "", time.Second, 1, "", "no controller runs: nobody holds Lease steelyard-controller in namespace "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := parseWorld(t, "node a")
+			lease := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: world.LeaseController}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &c.holder, LeaseDurationSeconds: &c.seconds}}
+			renewed(&lease, -c.renewed)
+			w.Leases = append(w.Leases, lease)
+			if have, absent := w.Controller(); have != c.want || absent != c.absent {
+				t.Errorf("%q, %q; want %q, %q", have, absent, c.want, c.absent)
 			}
 		})
 	}
