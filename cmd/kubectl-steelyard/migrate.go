@@ -11,13 +11,15 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	kind "k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/migrate"
+	"github.com/steelyard-lb/steelyard/internal/schema"
 )
 
 // migration are the flags of migrate.
@@ -27,6 +29,7 @@ type migration struct {
 	annotate bool
 	force    bool
 	pin      bool
+	theirs   string // namespace
 }
 
 func migrates(t *tool) *cobra.Command {
@@ -52,6 +55,7 @@ Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
 	flags.StringArrayVarP(&m.files, "filename", "f", nil, "read their objects, Services and Namespaces from this file, folder, or - (standard input), not from the cluster")
 	flags.BoolVar(&m.annotate, "annotate", false, "give the cluster's Services our annotations, beside those that they have")
 	flags.BoolVar(&m.force, "force", false, "with --annotate: also if an address in use would be lost (see BREAKS)")
+	flags.StringVar(&m.theirs, "their-namespace", "", "the other load balancer's own namespace (default: its usual one, or the only one that holds its objects); what lies in others is left out")
 	flags.BoolVar(&m.pin, "pin", false, "have each Service ask for the addresses that it holds")
 	if err := c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(strings.Split(peerNames(), ", "), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag is not there
@@ -67,16 +71,15 @@ func peerNames() string {
 	return strings.Join(out, ", ")
 }
 
-// plan is what migrate answers.
-type plan struct{ migrate.Plan }
+// plan is what migrate answers, and as text.
+type plan struct {
+	migrate.Plan
+	text string
+}
 
 func (p plan) clean() bool { return p.Count(migrate.Breaks) == 0 }
 
-func (p plan) draw(to *pen) {
-	if err := p.Write(to); err != nil {
-		to.line(bad(err.Error()))
-	}
-}
+func (p plan) draw(to *pen) { to.WriteString(p.text) }
 
 func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	peer := migrate.Peer(m.from)
@@ -108,15 +111,23 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	if t.class != unset {
 		source.Class = &t.class
 	}
+	source.Theirs = m.theirs
+	if source.Rules, err = schema.New(); err != nil {
+		return nil, err
+	}
 	p, err := migrate.Convert(peer, source)
 	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	if err := p.Write(&text); err != nil {
 		return nil, err
 	}
 	if m.annotate {
 		return t.annotate(ctx, p, m.force)
 	}
 	fmt.Fprintln(t.ErrOut, p.Summary())
-	return plan{p}, nil
+	return plan{p, text.String()}, nil
 }
 
 // source reads from files, or else from the cluster.
@@ -132,6 +143,9 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 	for _, o := range objects {
 		switch o.GroupVersionKind() {
 		case corev1Kind("Service"):
+			if o.GetNamespace() == "" {
+				o.SetNamespace(metav1.NamespaceDefault) // as kubectl apply has it, of a file
+			}
 			var svc corev1.Service
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &svc); err != nil {
 				return s, fmt.Errorf("read Service %s/%s: %w", o.GetNamespace(), o.GetName(), err)
@@ -156,8 +170,8 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 		return nil, err
 	}
 	var out []unstructured.Unstructured
-	there := map[schema.GroupResource]bool{}
-	for _, r := range append(peer.Resources(), schema.GroupVersionResource{Version: "v1", Resource: "services"}, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}) {
+	there := map[kind.GroupResource]bool{}
+	for _, r := range append(peer.Resources(), kind.GroupVersionResource{Version: "v1", Resource: "services"}, kind.GroupVersionResource{Version: "v1", Resource: "namespaces"}) {
 		if there[r.GroupResource()] {
 			continue // in another version
 		}

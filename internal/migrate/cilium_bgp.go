@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
@@ -26,8 +27,7 @@ type peerConfig struct {
 func (d *draft) ciliumPeerConfig(e entry) *peerConfig {
 	s := e.spec
 	out := &peerConfig{secret: s.text("authSecretRef")}
-	port, _ := s.sub("transport").number("peerPort")
-	out.spec.PeerPort = int32(port)
+	out.spec.PeerPort = s.sub("transport").small("peerPort")
 	t := s.sub("timers")
 	out.spec.HoldTime, out.spec.KeepaliveTime = seconds(t, "holdTimeSeconds", 3), seconds(t, "keepAliveTimeSeconds", 1)
 	t.say(Unneeded, "connectRetryTimeSeconds", "a session that failed is tried anew within seconds")
@@ -60,8 +60,7 @@ func (d *draft) ciliumBFD(e entry, f fields, peer *v1beta1.BGPPeerSpec) {
 	}
 	var spec v1beta1.BFDProfileSpec
 	for name, into := range map[string]*int32{"receiveIntervalMilliseconds": &spec.ReceiveInterval, "transmitIntervalMilliseconds": &spec.TransmitInterval, "detectionMultiplier": &spec.DetectMultiplier} {
-		n, _ := f.number(name)
-		*into = int32(n)
+		*into = f.small(name)
 	}
 	m := d.made("BFDProfile", e.obj.GetName(), e.name())
 	peer.BFDProfile = m.Name
@@ -109,11 +108,11 @@ func (d *draft) ciliumPeer(e entry, p fields, asn int64, nodes []metav1.LabelSel
 	}
 	spec.DualStackAddressFamily = config.families > 1
 	if config.secret != "" {
-		spec.PasswordSecret = d.secret("kube-system", config.secret)
+		spec.PasswordSecret = d.secret(theirSecret{types.NamespacedName{Namespace: "kube-system", Name: config.secret}, "password"})
 	}
 	m := d.meta("BGPPeer", strings.ToLower(e.obj.GetName()+"-"+name), e)
 	config.peers = append(config.peers, m.Name)
-	d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: m, Spec: spec})
+	d.addPeer(m, spec)
 }
 
 // ciliumBGP reads advertisements. Those of other things than Services are named.

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -23,11 +22,13 @@ type draft struct {
 	config  intent.Objects        // our own objects
 	from    map[intent.Ref]string // what each was made from
 	taken   map[*unstructured.Unstructured]bool
-	poolOf  map[string]string               // our pool of each of theirs, by their name
-	secrets map[string]types.NamespacedName // theirs, by the name that ours will have
-	homes   map[string]bool                 // the namespaces of their objects
-	facts   map[string]bool                 // what the steps depend on
-	plan    Plan
+	poolOf  map[string]string      // our pool of each of theirs, by their name
+	secrets map[string]theirSecret // by the name that ours will have
+	// passwords that stand in their objects, by the name that the Secret will have.
+	passwords map[string]string
+	homes     map[string]bool // the namespaces of their objects
+	facts     map[string]bool // what the steps depend on
+	plan      Plan
 }
 
 func newDraft(p Peer, t trade, s Source) *draft {
@@ -40,11 +41,16 @@ func newDraft(p Peer, t trade, s Source) *draft {
 	return &draft{
 		peer: p, trade: t, source: s,
 		from: map[intent.Ref]string{}, taken: map[*unstructured.Unstructured]bool{}, poolOf: map[string]string{},
-		secrets: map[string]types.NamespacedName{}, homes: map[string]bool{}, facts: map[string]bool{},
+		secrets: map[string]theirSecret{}, passwords: map[string]string{}, homes: map[string]bool{}, facts: map[string]bool{},
 	}
 }
 
-func (d *draft) note(n Note) { d.plan.Notes = append(d.plan.Notes, n) }
+// note enters a note. Much of it was written by others: what can't be seen is
+// escaped, and what is long is cut.
+func (d *draft) note(n Note) {
+	n.Object, n.Field, n.Value, n.Why = printable(n.Object), printable(n.Field), printable(n.Value), printable(n.Why)
+	d.plan.Notes = append(d.plan.Notes, n)
+}
 
 // entry is one of their objects, to be read.
 type entry struct {
@@ -137,18 +143,28 @@ func canonical(text string) (v1beta1.AddressRange, error) {
 		return v1beta1.AddressRange(p.Masked().String()), nil
 	}
 	first, last, isRange := strings.Cut(text, "-")
-	a, err := netip.ParseAddr(strings.TrimSpace(first))
+	a, err := parseAddr(first)
 	if err != nil {
 		return "", bad
 	}
 	if !isRange {
 		return v1beta1.AddressRange(a.Unmap().String()), nil
 	}
-	b, err := netip.ParseAddr(strings.TrimSpace(last))
+	b, err := parseAddr(last)
 	if err != nil || a.Is4() != b.Is4() {
 		return "", bad
 	}
 	return v1beta1.AddressRange(a.String() + "-" + b.String()), nil
+}
+
+// parseAddr reads an address that can be everybody's: one without a zone, which
+// could be any text.
+func parseAddr(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(strings.TrimSpace(text))
+	if err == nil && a.Zone() != "" {
+		err = fmt.Errorf("%q has a zone", text)
+	}
+	return a, err
 }
 
 // ends returns the first and last address of each CIDR that has more than two.
@@ -177,28 +193,6 @@ func endsOf(text string) (first, last string, ok bool) {
 	return p.Masked().Addr().String(), a.String(), true
 }
 
-// secret notes that a Secret of theirs is needed, and returns the name that
-// ours must have: its own, unless one of another namespace has that.
-func (d *draft) secret(namespace, name string) *v1beta1.SecretName {
-	if name == "" {
-		return nil
-	}
-	theirs := types.NamespacedName{Namespace: namespace, Name: name}
-	unique := name
-	for n := 2; ; n++ {
-		other, taken := d.secrets[unique]
-		if !taken || other == theirs {
-			break
-		}
-		unique = fmt.Sprintf("%s-%d", name, n)
-	}
-	if d.secrets[unique] != theirs && unique != name {
-		d.note(Note{Gravity: Changed, Object: "Secret " + theirs.String(), Why: fmt.Sprintf("one of this name is needed of namespace %s, too, and ours are all in one: this one becomes %s", d.secrets[name].Namespace, unique)})
-	}
-	d.secrets[unique] = theirs
-	return &v1beta1.SecretName{Name: unique}
-}
-
 // objects returns our own objects, in the order in which they read best.
 func (d *draft) objects() []Object {
 	var out []Object
@@ -209,7 +203,7 @@ func (d *draft) objects() []Object {
 		}
 		delete(content, "status")
 		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind
-		out = append(out, Object{d.from[intent.Ref{Kind: kind, Name: o.GetName()}], content})
+		out = append(out, Object{From: d.from[intent.Ref{Kind: kind, Name: o.GetName()}], Manifest: content})
 	}
 	for i := range d.config.Pools {
 		add("IPAddressPool", &d.config.Pools[i])
@@ -223,6 +217,7 @@ func (d *draft) objects() []Object {
 	for i := range d.config.Profiles {
 		add("BFDProfile", &d.config.Profiles[i])
 	}
+	out = append(out, d.secretObjects()...)
 	for i := range d.config.Peers {
 		add("BGPPeer", &d.config.Peers[i])
 	}

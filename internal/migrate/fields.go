@@ -63,6 +63,26 @@ func (f fields) number(name string) (int64, bool) {
 	return n, ok
 }
 
+// small returns a number of 32 bits; 0: it is not there.
+func (f fields) small(name string) int32 {
+	v := f.take(name)
+	n, ok := whole(v)
+	if int64(int32(n)) != n || !ok && v != nil {
+		f.odd(name, v)
+		return 0
+	}
+	return int32(n)
+}
+
+// password returns a text as it stands, with the spaces at its ends.
+func (f fields) password(name string) string {
+	if text, ok := f.left[name].(string); ok {
+		f.take(name)
+		return text
+	}
+	return f.text(name)
+}
+
 // whole reads a whole number as JSON, YAML and people write it.
 func whole(v any) (int64, bool) {
 	switch v := v.(type) {
@@ -219,7 +239,11 @@ func (f fields) leaves(path, name string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, n := range slices.Sorted(maps.Keys(v)) {
-			f.leaves(path+"."+n, n, v[n])
+			of := n
+			if isSecret(name) {
+				of = name
+			}
+			f.leaves(path+"."+n, of, v[n])
 		}
 	case []any:
 		for i, x := range v {
@@ -233,15 +257,45 @@ func (f fields) leaves(path, name string, v any) {
 
 // brief prints a value in a few words, and a secret not at all.
 func brief(name string, v any) string {
-	if strings.Contains(strings.ToLower(name), "pass") {
+	if isSecret(name) {
 		return ""
 	}
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(withoutSecrets(v))
 	if err != nil {
 		return ""
 	}
-	if len(text) > 80 {
-		return string(text[:77]) + "..."
+	if r := []rune(string(text)); len(r) > 80 {
+		return string(r[:77]) + "..."
 	}
 	return string(text)
+}
+
+// isSecret reports whether a field of this name may hold a password.
+func isSecret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"pass", "secret", "token", "credential", "bgp_peers"}, func(part string) bool { return strings.Contains(name, part) })
+}
+
+// withoutSecrets returns v without the values of fields that may hold a password,
+// at any depth; so it does with {name: …, value: …}.
+func withoutSecrets(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		named, _ := v["name"].(string)
+		for k, x := range v {
+			if isSecret(k) || k == "value" && isSecret(named) {
+				x = "..."
+			}
+			out[k] = withoutSecrets(x)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = withoutSecrets(v[i])
+		}
+		return out
+	}
+	return v
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -22,6 +23,14 @@ func kubeVIP() trade {
 			{Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "daemonsets"}, {Version: "v1", Resource: "pods"},
 		},
 		classes: []string{"kube-vip.io/kube-vip-class"},
+		homes:   []string{"kube-system"},
+		anybody: true,
+		concerns: func(o *unstructured.Unstructured) bool {
+			if o.GetKind() == "ConfigMap" {
+				return o.GetName() == "kubevip"
+			}
+			return kubeVIPEnv(o.Object) != nil
+		},
 		convert: func(d *draft) {
 			d.skipOthers()
 			d.each("ConfigMap", []string{"v1"}, d.kubeVIPPools)
@@ -79,10 +88,8 @@ func (d *draft) skipOthers() {
 	for i := range d.source.Objects {
 		o := &d.source.Objects[i]
 		switch o.GetKind() {
-		case "ConfigMap":
-			d.taken[o] = o.GetName() != "kubevip"
-		case "DaemonSet", "Pod":
-			d.taken[o] = kubeVIPEnv(o.Object) == nil
+		case "ConfigMap", "DaemonSet", "Pod":
+			d.taken[o] = !d.concerns(o)
 		}
 	}
 }
@@ -279,7 +286,7 @@ func (d *draft) kubeVIPBGP(f fields) {
 			f.note(Note{Gravity: NoEqual, Object: f.object, Field: "env.bgp_peers", Why: "an entry of it is not of the form address:AS:password:multihop"})
 		}
 	}
-	one := router{f.text("bgp_peeraddress"), f.text("bgp_peeras"), f.text("bgp_peerpass"), f.text("bgp_multihop")}
+	one := router{f.text("bgp_peeraddress"), f.text("bgp_peeras"), f.password("bgp_peerpass"), f.text("bgp_multihop")}
 	if one.address != "" {
 		routers = append(routers, one)
 	}
@@ -287,7 +294,7 @@ func (d *draft) kubeVIPBGP(f fields) {
 		spec := base
 		spec.PeerAddress, spec.Password, spec.EBGPMultiHop = v1beta1.IPAddress(r.address), r.password, strings.HasPrefix(r.hops, "true")
 		spec.PeerASN, _ = whole(r.asn)
-		d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: d.made("BGPPeer", "kubevip-"+peerName(r.address, "", i), f.object+" bgp_peers"), Spec: spec})
+		d.addPeer(d.made("BGPPeer", "kubevip-"+peerName(r.address, "", i), f.object+" bgp_peers"), spec)
 	}
 	d.config.BGP = append(d.config.BGP, v1beta1.BGPAdvertisement{ObjectMeta: d.made("BGPAdvertisement", "kubevip", f.object+" bgp_enable")})
 }
@@ -307,7 +314,7 @@ func kubeVIPSteps(d *draft) []string {
 	for fact := range d.facts {
 		if set, ok := strings.CutPrefix(fact, "services by "); ok {
 			ns, name, _ := strings.Cut(set, "/")
-			stop = append(stop, fmt.Sprintf("kubectl set env daemonset/%s -n %s svc_enable=false", name, ns))
+			stop = append(stop, fmt.Sprintf("kubectl set env daemonset/%s -n %s svc_enable=false", quoted(name), quoted(ns)))
 		}
 	}
 	slices.Sort(stop)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
@@ -36,6 +37,7 @@ func metalLB() trade {
 			"FRRNodeStateList":    "it is a report of MetalLB's",
 			"BGPSessionStateList": "it is a report of MetalLB's",
 		},
+		homes: []string{"metallb-system"},
 		convert: func(d *draft) {
 			v1 := []string{"metallb.io/v1beta1"}
 			d.each("IPAddressPool", v1, d.metalLBPool)
@@ -131,11 +133,10 @@ func (d *draft) metalLBBGP(e entry) {
 
 // length of a prefix; nil: not set.
 func length(f fields, name string) *int32 {
-	n, ok := f.number(name)
-	if !ok {
+	if !f.has(name) {
 		return nil
 	}
-	out := int32(n)
+	out := f.small(name)
 	return &out
 }
 
@@ -152,7 +153,7 @@ func (d *draft) metalLBPeer(e entry) {
 		ConnectTime:            d.duration(s, "connectTime", time.Second, "it is at least 1s here; the usual 2s are taken"),
 		RouterID:               s.text("routerID"),
 		NodeSelectors:          metalLBNodes(s),
-		Password:               s.text("password"),
+		Password:               s.password("password"),
 		BFDProfile:             s.text("bfdProfile"),
 		EBGPMultiHop:           s.flag("ebgpMultiHop"),
 		EnableGracefulRestart:  s.flag("enableGracefulRestart"),
@@ -162,12 +163,11 @@ func (d *draft) metalLBPeer(e entry) {
 	spec.MyASN, _ = s.number("myASN")
 	spec.LocalASN, _ = s.number("localASN")
 	spec.PeerASN, _ = s.number("peerASN")
-	port, _ := s.number("peerPort")
-	spec.PeerPort = int32(port)
+	spec.PeerPort = s.small("peerPort")
 	secret := s.sub("passwordSecret")
-	spec.PasswordSecret = d.secret(cmp.Or(secret.text("namespace"), e.obj.GetNamespace()), secret.text("name"))
+	spec.PasswordSecret = d.secret(theirSecret{types.NamespacedName{Namespace: cmp.Or(secret.text("namespace"), e.obj.GetNamespace()), Name: secret.text("name")}, "password"})
 	s.say(Unneeded, "disableMP", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
-	d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: d.meta("BGPPeer", e.obj.GetName(), e), Spec: spec})
+	d.addPeer(d.meta("BGPPeer", e.obj.GetName(), e), spec)
 }
 
 // metalLBNodes reads the selectors of nodes; in v1beta1 one that selects
@@ -226,8 +226,7 @@ func (d *draft) metalLBProfile(e entry) {
 		{"receiveInterval", &spec.ReceiveInterval}, {"transmitInterval", &spec.TransmitInterval},
 		{"detectMultiplier", &spec.DetectMultiplier}, {"minimumTtl", &spec.MinimumTTL},
 	} {
-		n, _ := s.number(x.name)
-		*x.into = int32(n)
+		*x.into = s.small(x.name)
 	}
 	s.say(NoEqual, "echoMode", "the echo function is not offered; packets of the usual kind find the fault, at their own interval")
 	s.say(NoEqual, "echoInterval", "the echo function is not offered")

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	rules "github.com/steelyard-lb/steelyard/internal/schema"
 )
 
 // Peer is a load balancer to come from.
@@ -43,6 +44,8 @@ type Source struct {
 	Home       string                       // Steelyard's own namespace
 	Class      *string                      // spec.loadBalancerClass of the Services to take over; nil: what most of them have
 	Pin        bool                         // have each Service ask for the addresses that it holds
+	Theirs     string                       // the peer's own namespace; empty: its usual one, or the only one that has objects
+	Rules      *rules.Checker               // what the API server refuses
 }
 
 // Plan is what comes of it.
@@ -59,6 +62,7 @@ type Plan struct {
 type Object struct {
 	From     string         `json:"from"` // what it was made from, as kind namespace/name
 	Manifest map[string]any `json:"manifest"`
+	text     string         // Manifest as YAML
 }
 
 // Edit is what a Service must be given.
@@ -112,6 +116,11 @@ func (n Note) String() string {
 type trade struct {
 	kinds   []schema.GroupVersionResource // to read; of several versions of one the first that is served
 	classes []string                      // of Services that can only be the peer's
+	homes   []string                      // its usual namespaces
+	// anybody: these kinds are made in any namespace, by people who administer nothing.
+	anybody bool
+	// concerns reports which of the objects that are read matter; nil: all.
+	concerns func(*unstructured.Unstructured) bool
 	// foreign kinds hold nothing that could be carried over; the text says what they are.
 	foreign map[string]string
 	// convert enters what the objects say.
@@ -129,13 +138,16 @@ func trades() map[Peer]trade {
 // several versions of a resource the first that is served will do.
 func (p Peer) Resources() []schema.GroupVersionResource { return trades()[p].kinds }
 
-// Convert does it. It fails only if the peer is not known.
+// Convert does it. It fails if the peer is not known, or its namespace is not.
 func Convert(p Peer, s Source) (Plan, error) {
 	t, ok := trades()[p]
 	if !ok {
 		return Plan{}, fmt.Errorf("%q is not known; known are %v", p, Peers())
 	}
 	d := newDraft(p, t, s)
+	if err := d.scope(); err != nil {
+		return Plan{}, err
+	}
 	t.convert(d)
 	d.others()
 	d.services()
@@ -151,7 +163,6 @@ func (d *draft) finish() Plan {
 		return cmp.Or(cmp.Compare(a.Gravity, b.Gravity), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Why, b.Why))
 	})
 	d.plan.Notes = slices.Compact(d.plan.Notes)
-	d.plan.Objects = d.objects()
 	return d.plan
 }
 

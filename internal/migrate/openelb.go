@@ -202,7 +202,7 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 	c := s.sub("conf")
 	spec := v1beta1.BGPPeerSpec{
 		MyASN: conf.asn, PeerAddress: v1beta1.IPAddress(c.text("neighborAddress")), Interface: c.text("neighborInterface"),
-		VRF: c.text("vrf"), Password: c.text("authPassword"), NodeSelectors: s.selector("nodeSelector"),
+		VRF: c.text("vrf"), Password: c.password("authPassword"), NodeSelectors: s.selector("nodeSelector"),
 		EnableGracefulRestart: graceful(s) || conf.graceful,
 	}
 	spec.PeerASN, _ = c.number("peerAs")
@@ -222,8 +222,7 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 	spec.HoldTime, spec.KeepaliveTime, spec.ConnectTime = seconds(t, "holdTime", 3), seconds(t, "keepaliveInterval", 1), seconds(t, "connectRetry", 1)
 	t.say(Unneeded, "minimumAdvertisementInterval", "changes are told at once")
 	tr := s.sub("transport")
-	port, _ := tr.number("remotePort")
-	spec.PeerPort = int32(port)
+	spec.PeerPort = tr.small("remotePort")
 	tr.say(NoEqual, "passiveMode", "nodes open the sessions here: the router must accept them")
 	for _, name := range []string{"mtuDiscovery", "tcpMss", "remoteAddress"} {
 		tr.say(NoEqual, name, "the kernel decides")
@@ -232,7 +231,7 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 		d.openELBFamily(family)
 	}
 	if len(conf.racks) == 0 {
-		d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: d.meta("BGPPeer", e.obj.GetName(), e), Spec: spec})
+		d.addPeer(d.meta("BGPPeer", e.obj.GetName(), e), spec)
 		return
 	}
 	for _, rack := range slices.Sorted(maps.Keys(conf.racks)) {
@@ -247,7 +246,7 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 			}
 			of.NodeSelectors[i].MatchLabels[openELBRack] = rack
 		}
-		d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: d.meta("BGPPeer", e.obj.GetName()+"-"+rack, e), Spec: of})
+		d.addPeer(d.meta("BGPPeer", e.obj.GetName()+"-"+rack, e), of)
 	}
 }
 
@@ -265,7 +264,7 @@ func openELBSteps(d *draft) []string {
 	for fact := range d.facts {
 		if svc, ok := strings.CutPrefix(fact, "finalizer "); ok {
 			ns, name, _ := strings.Cut(svc, "/")
-			stuck = append(stuck, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", name, ns, openELBFinalizer))
+			stuck = append(stuck, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", quoted(name), quoted(ns), openELBFinalizer))
 		}
 	}
 	slices.Sort(stuck)
@@ -274,7 +273,7 @@ func openELBSteps(d *draft) []string {
 		stopSpeakers:   "kubectl delete daemonset openelb-speaker -n " + home,
 		never:          "Do not delete an Eip, nor the mark " + openELBMark + " on a Service, before: both take addresses away.",
 		before:         []string{"Steelyard serves every Service without loadBalancerClass, also those without the mark " + openELBMark + "=openelb. See which of them wait for an address.\nkubectl get services -A --field-selector spec.type=LoadBalancer"},
-		remove:         "Uninstall OpenELB. Its Eips have a finalizer that nobody removes any more: kubectl patch eip NAME --type merge -p '{\"metadata\":{\"finalizers\":null}}' before they are deleted.",
+		remove:         "Uninstall OpenELB. Its Eips have a finalizer that nobody removes any more: kubectl patch eips.network.kubesphere.io NAME --type merge -p '{\"metadata\":{\"finalizers\":null}}' before they are deleted.",
 	}
 	if len(stuck) > 0 {
 		u.after = []string{"Remove the finalizers that OpenELB put on Services; or they can't be deleted once it is gone. (The command fails where others stand before it: edit those by hand.)\n" + strings.Join(stuck, "\n")}

@@ -3,30 +3,36 @@ package migrate
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// pureLB is what is known of PureLB, 0.16 and 0.17 (purelb.io/v2, bgp.purelb.io/v1).
+// pureLBv1 is the version of PureLB's kinds up to 0.15.
+const pureLBv1 = "purelb.io/v1"
+
+// pureLB is what is known of PureLB: up to 0.15 (purelb.io/v1), and 0.16 and 0.17
+// (purelb.io/v2, bgp.purelb.io/v1).
 func pureLB() trade {
 	const reads = "it is a report of PureLB's"
 	return trade{
 		kinds: []schema.GroupVersionResource{
 			{Group: "purelb.io", Version: "v2", Resource: "servicegroups"}, {Group: "purelb.io", Version: "v2", Resource: "lbnodeagents"},
+			{Group: "purelb.io", Version: "v1", Resource: "servicegroups"}, {Group: "purelb.io", Version: "v1", Resource: "lbnodeagents"},
 			{Group: "bgp.purelb.io", Version: "v1", Resource: "bgpconfigurations"},
 		},
 		classes: []string{"purelb.io/purelb", "purelb.io/purelbv2"},
+		homes:   []string{"purelb-system", "purelb"},
 		foreign: map[string]string{"BGPNodeStatus": reads},
 		convert: func(d *draft) {
-			d.each("ServiceGroup", []string{"purelb.io/v2"}, d.serviceGroup)
-			d.each("LBNodeAgent", []string{"purelb.io/v2"}, d.nodeAgent)
+			d.each("ServiceGroup", []string{"purelb.io/v2", pureLBv1}, d.serviceGroup)
+			d.each("LBNodeAgent", []string{"purelb.io/v2", pureLBv1}, d.nodeAgent)
 			d.each("BGPConfiguration", []string{"bgp.purelb.io/v1"}, d.pureLBBGP)
 			d.pureLBAdvertisements()
 		},
@@ -61,8 +67,8 @@ func (d *draft) serviceGroup(e entry) {
 	name := e.obj.GetName()
 	namespaces, enforce, byDefault := s.texts("namespaces"), s.flag("enforceNamespaces"), s.flag("namespaceDefault")
 	spec := v1beta1.IPAddressPoolSpec{}
-	if s.has("external") {
-		s.say(NoEqual, "external", "there are no external address managers here; addresses of it that are in use are kept, in a pool of their own")
+	for _, manager := range []string{"external", "netbox"} {
+		s.say(NoEqual, manager, "there are no external address managers here; addresses of it that are in use are kept, in a pool of their own")
 	}
 	kind := ""
 	for _, k := range []string{"local", "remote"} {
@@ -70,6 +76,10 @@ func (d *draft) serviceGroup(e entry) {
 			kind = k
 			spec.Addresses = d.pureLBRanges(s.sub(k), k)
 		}
+	}
+	if kind == "local" && e.obj.GetAPIVersion() == pureLBv1 {
+		d.note(Note{Gravity: Changed, Object: e.name(), Field: "spec.local",
+			Why: "in this version it does not tell whether routers bring clients to its addresses; they are announced on the local network: if they are not of the nodes' subnet, write a BGPAdvertisement for its pool, and a BGPPeer for each router"})
 	}
 	if len(namespaces) > 0 {
 		spec.ServiceAllocation = &v1beta1.ServiceAllocation{Namespaces: namespaces}
@@ -132,6 +142,9 @@ func (d *draft) pureLBRanges(s fields, kind string) []v1beta1.AddressRange {
 			p.tell(Changed, "aggregation", v, "routes are announced for single addresses; to announce a prefix, set aggregationLength in the BGPAdvertisement, where the pool fills the prefix")
 		}
 	}
+	if s.has("pool") {
+		read(s) // of v1, before it knew of families
+	}
 	for _, name := range []string{"v4pool", "v6pool"} {
 		if s.has(name) {
 			read(s.sub(name))
@@ -157,12 +170,14 @@ func (d *draft) nodeAgent(e entry) {
 	}
 	d.facts["agent"] = true
 	local := s.sub("local")
-	switch name := local.text("localInterface"); name {
-	case "":
-	case "default":
-		local.tell(Unneeded, "localInterface", name, "a node answers on the links that are in an address's subnet")
-	default:
-		spec.Interfaces = append(spec.Interfaces, d.globs(local, "localInterface", []string{name})...)
+	for _, field := range []string{"localInterface", "localint"} { // the latter of v1
+		switch name := local.text(field); name {
+		case "":
+		case "default":
+			local.tell(Unneeded, field, name, "a node answers on the links that are in an address's subnet")
+		default:
+			spec.Interfaces = append(spec.Interfaces, d.globs(local, field, []string{name})...)
+		}
 	}
 	extra := local.texts("interfaces")
 	if len(spec.Interfaces) > 0 {
@@ -172,9 +187,12 @@ func (d *draft) nodeAgent(e entry) {
 	} else if len(extra) > 0 {
 		local.tell(Unneeded, "interfaces", extra, "all links that are in an address's subnet are used")
 	}
-	local.say(Unneeded, "dummyInterface", "addresses are not put on network interfaces here")
-	local.say(Unneeded, "addressConfig", "addresses are not put on network interfaces here")
-	local.say(Unneeded, "garpConfig", "a new owner always announces itself")
+	for _, field := range []string{"dummyInterface", "extlbint", "addressConfig"} {
+		local.say(Unneeded, field, "addresses are not put on network interfaces here")
+	}
+	for _, field := range []string{"garpConfig", "sendgarp"} {
+		local.say(Unneeded, field, "a new owner always announces itself")
+	}
 	d.config.L2 = append(d.config.L2, v1beta1.L2Advertisement{ObjectMeta: d.meta("L2Advertisement", e.obj.GetName(), e), Spec: spec})
 }
 
@@ -248,7 +266,7 @@ func (d *draft) pureLBNeighbor(e entry, n fields, all neighbour) {
 	c := n.sub("config")
 	spec := v1beta1.BGPPeerSpec{
 		MyASN: all.asn, PeerAddress: v1beta1.IPAddress(c.text("neighborAddress")), Interface: c.text("neighborInterface"),
-		VRF: c.text("vrf"), Password: c.text("authPassword"), NodeSelectors: n.selector("nodeSelector"),
+		VRF: c.text("vrf"), Password: c.password("authPassword"), NodeSelectors: n.selector("nodeSelector"),
 		EnableGracefulRestart: graceful(n) || all.graceful,
 	}
 	spec.PeerASN, _ = c.number("peerAsn")
@@ -262,11 +280,8 @@ func (d *draft) pureLBNeighbor(e entry, n fields, all neighbour) {
 	}
 	c.say(Unneeded, "description", "it is for people")
 	ref := c.sub("authPasswordSecretRef")
-	if key := ref.text("key"); key != "" && key != "password" {
-		ref.tell(Changed, "key", key, "the key of a password is \"password\" here: mend the command that copies the Secret")
-	}
 	ref.take("optional")
-	spec.PasswordSecret = d.secret(e.obj.GetNamespace(), ref.text("name"))
+	spec.PasswordSecret = d.secret(theirSecret{types.NamespacedName{Namespace: e.obj.GetNamespace(), Name: ref.text("name")}, cmp.Or(ref.text("key"), "password")})
 	hop := n.sub("ebgpMultihop")
 	spec.EBGPMultiHop = hop.flag("enabled")
 	hop.say(Unneeded, "multihopTtl", "any number of hops will do")
@@ -284,12 +299,12 @@ func (d *draft) pureLBNeighbor(e entry, n fields, all neighbour) {
 	}
 	spec.DualStackAddressFamily = len(own) > 1 || len(own) == 0 && all.dual
 	name := fmt.Sprintf("%s-%s", e.obj.GetName(), peerName(string(spec.PeerAddress), spec.Interface, all.index))
-	d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: d.meta("BGPPeer", name, e), Spec: spec})
+	d.addPeer(d.meta("BGPPeer", name, e), spec)
 }
 
 // peerName makes a name of what a peer is known by.
 func peerName(address, link string, index int) string {
-	if a, err := netip.ParseAddr(address); err == nil {
+	if a, err := parseAddr(address); err == nil {
 		return strings.Trim(strings.ReplaceAll(a.String(), ":", "-"), "-")
 	}
 	if link != "" {

@@ -151,17 +151,21 @@ func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
 		}
 	}
 	set(v1beta1.AnnotationLoadBalancerIPs, addresses)
+	if w.share != "" && (len(w.share) > 253 || printable(w.share) != w.share) {
+		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.share), Why: "the key that it shares addresses by is too long, or can't be seen; it is left out, and Services that do share an address get another"})
+		w.share = ""
+	}
 	set(v1beta1.AnnotationAllowSharedIP, w.share)
 	if w.pool == "" {
 		return
 	}
 	pool := d.poolOf[w.pool]
 	if pool == "" {
-		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: w.pool, Why: "there is no such pool among ours; so the request for it is left out"})
+		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool), Why: "there is no such pool among ours; so the request for it is left out"})
 		return
 	}
 	if outside := d.outside(pool, intent.Holds(svc)); len(outside) > 0 {
-		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: w.pool,
+		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool),
 			Why: fmt.Sprintf("it asks for this pool, which does not hold its address %s; so the request is left out, and the address kept", outside)})
 		return
 	}
@@ -186,9 +190,9 @@ func (d *draft) addresses(svc *corev1.Service, w wish) string {
 		if strings.TrimSpace(text) == "" {
 			continue
 		}
-		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		a, err := parseAddr(text)
 		if err != nil || a.IsUnspecified() {
-			d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: text, Why: "it asks for this address, which is none; the request is left out"})
+			d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", text), Why: "it asks for this address, which is none; the request is left out"})
 			continue
 		}
 		asked = append(asked, a.Unmap())

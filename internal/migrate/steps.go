@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// home returns the namespace of the peer's objects, or its usual one.
+// home returns the namespace of the peer's objects, or its usual one, as a word of a shell.
 func (d *draft) home(usual string) string {
 	var all []string
 	for n := range d.homes {
@@ -18,7 +18,7 @@ func (d *draft) home(usual string) string {
 	if len(all) != 1 {
 		return usual
 	}
-	return all[0]
+	return quoted(all[0])
 }
 
 // usual are the commands of the usual way, of one peer.
@@ -39,7 +39,7 @@ func (d *draft) annotate() string {
 		command += " --pin"
 	}
 	if d.source.Class != nil {
-		command += " --load-balancer-class=" + *d.source.Class
+		command += " --load-balancer-class=" + quoted(*d.source.Class)
 	}
 	return command
 }
@@ -51,7 +51,7 @@ func (d *draft) usual(u usual) []string {
 	steps = append(steps, u.before...)
 	steps = append(steps,
 		"Install Steelyard's kinds, nothing else yet, and apply this file. Nobody acts on it so far.\n"+
-			"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
+			d.makeHome()+"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
 	if cmds := d.secretCommands(); len(cmds) > 0 {
 		steps = append(steps, "Copy the passwords of BGP sessions; Steelyard reads Secrets in its own namespace only.\n"+strings.Join(cmds, "\n"))
 	}
@@ -65,7 +65,7 @@ func (d *draft) usual(u usual) []string {
 	steps = append(steps, "Stop what gives out addresses now. From here on a new Service waits. "+u.never+"\n"+u.stopController)
 	install := "Install Steelyard. Its controller finds the addresses in the Services' status and keeps them."
 	if d.plan.Class != "" {
-		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", d.plan.Class)
+		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", quoted(d.plan.Class))
 	}
 	install += "\nkubectl apply -k config/default"
 	stop := "Stop what announces addresses now."
@@ -79,9 +79,18 @@ func (d *draft) usual(u usual) []string {
 		// On the local network both may answer: each node forwards.
 		steps = append(steps, install, stop+" Until then both answer, which harms nobody: every node that answers forwards.\n"+u.stopSpeakers)
 	}
-	steps = append(steps, "Look: every address is where it was, and somebody announces it.\nkubectl get services -A; kubectl get l2claims,bgpsessions; kubectl steelyard doctor")
+	steps = append(steps, "Look: every address is where it was, and somebody announces it.\nkubectl get services -A; kubectl get l2claims.steelyard.dev,bgpsessions.steelyard.dev; kubectl steelyard doctor")
 	steps = append(steps, u.after...)
 	return append(steps, u.remove)
+}
+
+// makeHome is the command that makes Steelyard's namespace, if Secrets go there
+// before it is installed.
+func (d *draft) makeHome() string {
+	if len(d.secrets)+len(d.passwords) == 0 {
+		return ""
+	}
+	return "kubectl create namespace " + quoted(d.source.Home) + "     # if it is not there\n"
 }
 
 // secretCommands copy passwords without showing them.
@@ -89,8 +98,8 @@ func (d *draft) secretCommands() []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
 		s := d.secrets[name]
-		out = append(out, fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath='{.data.password}' | base64 -d |\n  kubectl create secret generic %s -n %s --type kubernetes.io/basic-auth --from-file password=/dev/stdin",
-			s.Name, s.Namespace, name, d.source.Home))
+		out = append(out, fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath=%s | base64 -d |\n  kubectl create secret generic %s -n %s --type kubernetes.io/basic-auth --from-file password=/dev/stdin",
+			quoted(s.Name), quoted(s.Namespace), quoted("{.data."+strings.ReplaceAll(s.key, ".", `\.`)+"}"), quoted(name), quoted(d.source.Home)))
 	}
 	return out
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -16,15 +18,18 @@ import (
 // verify tries what came out: it checks our objects, assigns with them, and
 // names what would be lost.
 func (d *draft) verify() {
+	d.write()
+	refused := d.refused()
 	o := d.config
-	o.Secrets = map[string]*corev1.Secret{}
-	for name := range d.secrets { // the steps have them made
-		o.Secrets[name] = &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{corev1.BasicAuthPasswordKey: []byte("x")}}
-	}
+	o.Secrets = d.allSecrets()
 	config := intent.Parse(o)
 	for ref, v := range config.Verdicts {
-		if v.Reason != "" {
+		switch {
+		case refused[ref]:
+		case v.Reason != "":
 			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: fmt.Sprintf("Steelyard would say %s: %s", v.Reason, v.Message)})
+		case len(v.NoEffect) > 0:
+			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: "it has fields that do nothing in this version: " + strings.Join(v.NoEffect, ", ")})
 		}
 	}
 	services := d.edited()
@@ -39,6 +44,45 @@ func (d *draft) verify() {
 	for i, g := range ipam.Assign(pools, requests) {
 		d.judge(config, services[i], requests[i].Has, g)
 	}
+}
+
+// write writes each object, and leaves out what can't be written so that everybody
+// reads the same.
+func (d *draft) write() {
+	for _, o := range d.objects() {
+		var err error
+		if o.text, err = document(o); err != nil {
+			d.note(Note{Gravity: Breaks, Object: o.From, Why: fmt.Sprintf("what is made of it can't be written as YAML; it is left out: %v", err)})
+			continue
+		}
+		d.plan.Objects = append(d.plan.Objects, o)
+	}
+}
+
+// refused names the objects that the API server would not take, with its reason.
+func (d *draft) refused() map[intent.Ref]bool {
+	out := map[intent.Ref]bool{}
+	for _, o := range d.plan.Objects {
+		obj := &unstructured.Unstructured{Object: o.Manifest}
+		ref := intent.Ref{Kind: obj.GetKind(), Name: obj.GetName()}
+		var why []string
+		if d.source.Rules.Knows(obj.GroupVersionKind()) {
+			errs, dropped := d.source.Rules.Check(obj)
+			for _, e := range errs {
+				why = append(why, e.Error())
+			}
+			for _, field := range dropped {
+				why = append(why, "there is no field "+field)
+			}
+		} else { // a Secret
+			why = validation.NameIsDNSSubdomain(obj.GetName(), false)
+		}
+		for _, text := range why {
+			out[ref] = true
+			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: "the API server refuses it: " + text})
+		}
+	}
+	return out
 }
 
 // judge names what svc would lose of what it holds.

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,12 +11,24 @@ import (
 )
 
 // Write prints a plan as YAML, ready to apply; all that is for people stands in
-// comments: the steps, what has no equal, and the commands for Services.
+// comments: the steps, what has no equal, and the commands for Services. It
+// prints nothing, and returns an error, unless every reader of YAML finds in the
+// text exactly the objects of the plan.
 func (p Plan) Write(w io.Writer) error {
+	text := p.text()
+	if err := reread(text, p.Objects); err != nil {
+		return fmt.Errorf("what would be printed is not what is meant, so nothing is: %w", err)
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// text is what Write prints.
+func (p Plan) text() string {
 	var b strings.Builder
 	comment := func(format string, args ...any) {
 		for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
-			b.WriteString(strings.TrimRight("# "+line, " ") + "\n")
+			b.WriteString(strings.TrimRight("# "+printable(line), " ") + "\n")
 		}
 	}
 	comment("%s", p.Summary())
@@ -29,7 +42,7 @@ func (p Plan) Write(w io.Writer) error {
 		for _, n := range p.Notes {
 			if n.Gravity == g {
 				none = false
-				comment("- %s", n)
+				comment("- %s", printable(n.String()))
 			}
 		}
 		if none {
@@ -37,23 +50,39 @@ func (p Plan) Write(w io.Writer) error {
 		}
 	}
 	for _, o := range p.Objects {
-		text, err := yaml.Marshal(o.Manifest)
-		if err != nil {
-			return fmt.Errorf("write what was made from %s: %w", o.From, err)
-		}
-		fmt.Fprintf(&b, "---\n# from %s\n%s", o.From, text)
+		b.WriteString("---\n")
+		comment("from %s", printable(o.From))
+		b.WriteString(o.text)
 	}
 	if len(p.Edits) > 0 {
 		b.WriteString("---\n")
 		comment("What \"--annotate\" does, as commands:")
 		for _, e := range p.Edits {
 			for _, c := range e.Commands() {
-				comment("%s", c)
+				comment("%s", printable(c))
 			}
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
+}
+
+// document writes one object as YAML. Writers of YAML print some runes as they are
+// that its readers take for the end of a line, and readers differ in what a word
+// without quotes means. An object that holds such is written as JSON, which is
+// YAML, too, with all that can't be seen escaped. Not everything can be written.
+func document(o Object) (string, error) {
+	text, err := yaml.Marshal(o.Manifest) // which fails of some texts that it can't read itself
+	if err == nil && reread(string(text), []Object{o}) == nil {
+		return string(text), nil
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(o.Manifest); err != nil {
+		return "", err
+	}
+	return escaped(b.String()), reread(escaped(b.String()), []Object{o})
 }
 
 // heading of the notes of a gravity.
@@ -102,23 +131,26 @@ func count(n int, thing string) string {
 // Commands returns what to type for an edit.
 func (e Edit) Commands() []string {
 	var out []string
-	line := "kubectl annotate service " + e.Service.Name + " -n " + e.Service.Namespace
-	for _, name := range annotations() {
-		if v, ok := e.Annotations[name]; ok {
-			line += fmt.Sprintf(" %s=%s", name, quoted(v))
+	name, namespace := quoted(e.Service.Name), quoted(e.Service.Namespace)
+	line := "kubectl annotate service " + name + " -n " + namespace
+	for _, key := range annotations() {
+		if v, ok := e.Annotations[key]; ok {
+			line += fmt.Sprintf(" %s=%s", key, quoted(v))
 		}
 	}
 	if len(e.Annotations) > 0 {
 		out = append(out, line)
 	}
 	if e.ClearIP {
-		out = append(out, fmt.Sprintf("kubectl patch service %s -n %s --type merge -p '{\"spec\":{\"loadBalancerIP\":null}}'", e.Service.Name, e.Service.Namespace))
+		out = append(out, fmt.Sprintf("kubectl patch service %s -n %s --type merge -p '{\"spec\":{\"loadBalancerIP\":null}}'", name, namespace))
 	}
 	return out
 }
 
-// quoted makes a word of a shell of v.
+// quoted makes a word of a shell of v. What can't be seen in it is escaped: nobody
+// can type it, and no name of Kubernetes holds it.
 func quoted(v string) string {
+	v = printable(v)
 	if strings.IndexFunc(v, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-/@%+", r)
 	}) < 0 && v != "" {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	labels "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	kind "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -111,6 +112,7 @@ func (c *Checker) Check(obj *unstructured.Unstructured) (refused field.ErrorList
 			refused = append(refused, field.Invalid(metadata.Child("name"), name, text))
 		}
 	}
+	refused = append(refused, labels.ValidateLabels(obj.GetLabels(), metadata.Child("labels"))...)
 	refused = append(refused, metavalidation.ValidateAnnotations(obj.GetAnnotations(), metadata.Child("annotations"))...)
 	refused = append(refused, validation.ValidateCustomResource(nil, content, r.values)...)
 	refused = append(refused, listtype.ValidateListSetsAndMaps(nil, r.schema, content)...)

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 		{name: "an item of a set that comes twice", kind: "IPAddressPool", spec: "{addresses: [192.0.2.1, 192.0.2.1]}", refused: "spec.addresses[1]: Duplicate value"},
 		{name: "an unknown field", kind: "IPAddressPool", spec: "{addresses: [192.0.2.1], autoAsign: false}", dropped: "spec.autoAsign"},
 		{name: "a name that is none", kind: "IPAddressPool", meta: "{name: A_B}", spec: "{addresses: [192.0.2.1]}", refused: "metadata.name: Invalid value"},
+		{name: "a label that is none", kind: "IPAddressPool", meta: "{name: a, labels: {a: b c}}", spec: "{addresses: [192.0.2.1]}", refused: "metadata.labels: Invalid value"},
 		{name: "no name", kind: "IPAddressPool", meta: "{}", spec: "{addresses: [192.0.2.1]}", refused: "metadata.name: Required value"},
 		{name: "a rule about the whole object", kind: "L2Claim", meta: "{name: other}", spec: "{address: 192.0.2.1, node: a}", refused: "the name must be the address"},
 	} {

@@ -1,0 +1,140 @@
+package migrate
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	yamlnodes "go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	kubectlyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// reread reads a text as those do who apply it, and returns an error unless all of
+// them find the wanted objects in it, in this order, and nothing else. A reader
+// that splits a text elsewhere than another does is an attacker's chance: what
+// stands in a comment for one is an object for the other.
+func reread(text string, want []Object) error {
+	if !allPrintable(text) {
+		return errors.New("it holds a character that can't be seen")
+	}
+	for name, read := range map[string]func(string) ([]any, error){"kubectl": asKubectl, "a parser of the whole stream": asStream} {
+		have, err := read(text)
+		if err != nil {
+			return fmt.Errorf("read as %s does: %w", name, err)
+		}
+		if err := same(have, want); err != nil {
+			return fmt.Errorf("read as %s does: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// asKubectl splits a text at the lines that kubectl splits it at, and reads each
+// part strictly.
+func asKubectl(text string) ([]any, error) {
+	var out []any
+	for r := kubectlyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text))); ; {
+		part, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return nil, err
+		}
+		data, err := yaml.YAMLToJSONStrict(part)
+		if err != nil {
+			return nil, err
+		}
+		var content any
+		if err := json.Unmarshal(data, &content); err != nil {
+			return nil, err
+		}
+		if content == nil {
+			continue // only comments
+		}
+		if err := known(part); err != nil {
+			return nil, err
+		}
+		out = append(out, content)
+	}
+}
+
+// known refuses an object of a kind that Write does not print, and fields that the
+// kind does not have.
+func known(part []byte) error {
+	var of struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+	}
+	if err := yaml.Unmarshal(part, &of); err != nil {
+		return err
+	}
+	into := map[string]any{
+		"v1 Secret": &corev1.Secret{},
+	}
+	for kind, object := range map[string]any{
+		"IPAddressPool": &v1beta1.IPAddressPool{}, "L2Advertisement": &v1beta1.L2Advertisement{}, "BGPAdvertisement": &v1beta1.BGPAdvertisement{},
+		"BGPPeer": &v1beta1.BGPPeer{}, "BFDProfile": &v1beta1.BFDProfile{}, "Community": &v1beta1.Community{},
+	} {
+		into[v1beta1.GroupVersion().String()+" "+kind] = object
+	}
+	object := into[of.APIVersion+" "+of.Kind]
+	if object == nil {
+		return fmt.Errorf("there is an object of apiVersion %q, kind %q", of.APIVersion, of.Kind)
+	}
+	return yaml.UnmarshalStrict(part, object)
+}
+
+// asStream lets a parser find the documents of a text by itself.
+func asStream(text string) ([]any, error) {
+	var out []any
+	for dec := yamlnodes.NewDecoder(strings.NewReader(text)); ; {
+		var content any
+		if err := dec.Decode(&content); errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if content != nil {
+			out = append(out, content)
+		}
+	}
+}
+
+// same compares what was read with what was meant.
+func same(have []any, want []Object) error {
+	if len(have) != len(want) {
+		return fmt.Errorf("it holds %d objects, not %d", len(have), len(want))
+	}
+	for i := range want {
+		a, err := normal(have[i])
+		if err != nil {
+			return err
+		}
+		b, err := normal(want[i].Manifest)
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(a, b) {
+			return fmt.Errorf("object %d is another than what was made from %s", i+1, printable(want[i].From))
+		}
+	}
+	return nil
+}
+
+// normal has all numbers be of one type.
+func normal(v any) (any, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	return out, json.Unmarshal(text, &out)
+}
