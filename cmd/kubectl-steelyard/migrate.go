@@ -166,8 +166,11 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.findHome(ctx, c); err != nil { // it may not be installed yet
+	switch home, err := t.findHome(ctx, c); { // it may not be installed yet
+	case err != nil:
 		return nil, err
+	case home.Guessed:
+		t.system = cluster.NamespaceDefault // passwords go there: rather there than where anybody says
 	}
 	var out []unstructured.Unstructured
 	there := map[kind.GroupResource]bool{}

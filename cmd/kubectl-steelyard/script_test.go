@@ -39,7 +39,7 @@ import (
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
 //	                      (those of testdata/clusters are there, too)
-//	forbid KIND…          from here on nobody may list these kinds of it
+//	forbid KIND…          from here on nobody may see these kinds of it
 //	without KIND…         from here on the API server does not have these kinds
 //	unreachable           from here on the cluster is the one that the flags name
 //	meanwhile FILE        the objects of this file are changed before the next write
@@ -129,10 +129,29 @@ func (s *stage) List(ctx context.Context, list client.ObjectList, opts ...client
 	if slices.Contains(s.missing, of) {
 		return &meta.NoKindMatchError{GroupKind: kind.GroupVersion().WithKind(of).GroupKind(), SearchedVersions: []string{kind.Version}}
 	}
-	if slices.Contains(s.forbidden, of) {
-		return apierrors.NewForbidden(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(of) + "s"}, "", errors.New(`User "eve" cannot list it at the cluster scope`))
+	if err := s.refuse(kind.GroupVersion().WithKind(of)); err != nil {
+		return err
 	}
 	return s.WithWatch.List(ctx, list, opts...)
+}
+
+// Get refuses to read what is forbidden.
+func (s *stage) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	kind, err := apiutil.GVKForObject(o, s.Scheme())
+	if err != nil {
+		return err
+	}
+	if err := s.refuse(kind); err != nil {
+		return err
+	}
+	return s.WithWatch.Get(ctx, key, o, opts...)
+}
+
+func (s *stage) refuse(kind schema.GroupVersionKind) error {
+	if !slices.Contains(s.forbidden, kind.Kind) {
+		return nil
+	}
+	return apierrors.NewForbidden(schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(kind.Kind) + "s"}, "", errors.New(`User "eve" cannot see it`))
 }
 
 type stageKey struct{}

@@ -144,7 +144,7 @@ func (t *tool) world(ctx context.Context) (*world.World, error) {
 
 // look reads the whole cluster through c.
 func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) {
-	doubt, err := t.findHome(ctx, c)
+	home, err := t.findHome(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +153,9 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 		return nil, err
 	}
 	w.Now = t.now()
-	if _, absent := w.Controller(); doubt != "" && (absent != "" || w.Leases == nil) {
-		w.Unread = append(w.Unread, doubt)
+	sure := home.Namespace == cluster.NamespaceDefault && len(home.Others) == 0 // a controller there is ours
+	if _, absent := w.Controller(); home.Doubt != "" && (absent != "" || w.Leases == nil || !sure) {
+		w.Unread = append(w.Unread, home.Doubt)
 	}
 	if t.class != unset {
 		w.Class, w.Guessed = t.class, false
@@ -168,12 +169,14 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 }
 
 // findHome finds out which namespace Steelyard is in, unless that was said or
-// found already; doubt says why that is only a guess, or is empty.
-func (t *tool) findHome(ctx context.Context, c client.Reader) (doubt string, err error) {
-	if t.system == "" {
-		t.system, doubt, err = cluster.Home(ctx, c)
+// found already.
+func (t *tool) findHome(ctx context.Context, c client.Reader) (cluster.Home, error) {
+	if t.system != "" {
+		return cluster.Home{Namespace: t.system}, nil
 	}
-	return doubt, err
+	home, err := cluster.FindHome(ctx, c)
+	t.system = home.Namespace
+	return home, err
 }
 
 // namespace returns the namespace that the flags, or the kubeconfig, name.

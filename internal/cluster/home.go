@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,16 +17,42 @@ import (
 // NamespaceDefault is where Steelyard is installed if nobody says otherwise.
 const NamespaceDefault = "steelyard-system"
 
-// labelsController are those of the controller's Deployment.
+// binding gives the controller its rights. Only who administers the cluster can
+// make one, so its subject tells where Steelyard is.
+const binding = "steelyard-controller"
+
+// labelsController are those of the controller's Deployment. Anybody can give
+// them to a Deployment.
 func labelsController() client.MatchingLabels {
 	return client.MatchingLabels{"app.kubernetes.io/name": "steelyard", "app.kubernetes.io/component": "controller"}
 }
 
-// Home finds the namespace that Steelyard is installed in: by its controller's
-// Deployment, or else by the speakers' Leases. If there is nothing to find it by
-// it returns NamespaceDefault, and says in doubt why; several are an error.
-func Home(ctx context.Context, r client.Reader) (namespace, doubt string, err error) {
+// Home is the namespace that Steelyard is installed in.
+type Home struct {
+	Namespace string
+	Doubt     string // why it is only a guess; empty: it is none
+	// Guessed: nothing told, or only what anybody can write; so no secret should go there.
+	Guessed bool
+	Others  []string // namespaces that hold the same
+}
+
+// FindHome finds Steelyard's namespace: by the binding that gives its controller
+// rights. Where that is not to be seen it goes by what anybody in a namespace can
+// forge, the controller's Deployment and the speakers' Leases. Of several
+// namespaces it takes NamespaceDefault, or else the one whose object is the oldest.
+func FindHome(ctx context.Context, r client.Reader) (Home, error) {
+	var b rbacv1.ClusterRoleBinding
+	err := r.Get(ctx, client.ObjectKey{Name: binding}, &b)
+	if in := accounts(b); err == nil && len(in) > 0 {
+		return Home{Namespace: in[0]}, nil
+	}
 	var forbidden []string
+	switch {
+	case apierrors.IsForbidden(err):
+		forbidden = []string{"the ClusterRoleBinding " + binding}
+	case err != nil && !apierrors.IsNotFound(err):
+		return Home{}, fmt.Errorf("look for the rights of Steelyard's controller: %w", err)
+	}
 	for _, look := range []struct {
 		kind schema.GroupVersionKind
 		what string
@@ -38,27 +65,62 @@ func Home(ctx context.Context, r client.Reader) (namespace, doubt string, err er
 		list.SetGroupVersionKind(look.kind.GroupVersion().WithKind(look.kind.Kind + "List"))
 		switch err := r.List(ctx, list, look.by); {
 		case apierrors.IsForbidden(err):
-			forbidden = append(forbidden, look.kind.Kind+"s")
+			forbidden = append(forbidden, look.kind.Kind+"s of all namespaces")
 			continue
 		case err != nil:
-			return "", "", fmt.Errorf("look for %s: %w", look.what, err)
+			return Home{}, fmt.Errorf("look for %s: %w", look.what, err)
 		}
-		var in []string
-		for _, o := range list.Items {
-			in = append(in, o.Namespace)
-		}
-		slices.Sort(in)
-		in = slices.Compact(in)
-		if len(in) > 1 {
-			return "", "", fmt.Errorf("there are %s in namespaces %s: say with --steelyard-namespace which is meant", look.what, strings.Join(in, ", "))
-		}
-		if len(in) == 1 {
-			return in[0], "", nil
+		if h := likeliest(list.Items); h.Namespace != "" {
+			h.Doubt = fmt.Sprintf("namespace %s is taken for Steelyard's, for there are %s", h.Namespace, look.what)
+			if len(h.Others) > 0 {
+				h.Doubt += "; there are in " + strings.Join(h.Others, ", ") + ", too"
+			}
+			h.Doubt += " (anybody can make those; --steelyard-namespace says which is meant)"
+			return h, nil
 		}
 	}
 	why := "no namespace has a controller of Steelyard"
 	if len(forbidden) > 0 {
-		why = "you may not list " + strings.Join(forbidden, " and ") + " of all namespaces, to find Steelyard's"
+		why = "you may not see " + strings.Join(forbidden, " and ") + ", to find Steelyard's namespace"
 	}
-	return NamespaceDefault, why + "; " + NamespaceDefault + " is taken for it (--steelyard-namespace names another)", nil
+	return Home{Namespace: NamespaceDefault, Guessed: true, Doubt: why + "; " + NamespaceDefault + " is taken for it (--steelyard-namespace names another)"}, nil
+}
+
+// accounts returns the namespaces of the ServiceAccounts that a binding is for.
+func accounts(b rbacv1.ClusterRoleBinding) []string {
+	var out []string
+	for _, s := range b.Subjects {
+		if s.Kind == rbacv1.ServiceAccountKind {
+			out = append(out, s.Namespace)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// likeliest returns the namespace of objects that look like Steelyard's: the
+// default one, or that of the oldest; an attacker can't date an object back.
+func likeliest(found []metav1.PartialObjectMetadata) Home {
+	var h Home
+	var oldest metav1.Time
+	all := map[string]bool{}
+	for i := range found {
+		o := &found[i]
+		all[o.Namespace] = true
+		older := o.CreationTimestamp.Before(&oldest) || o.CreationTimestamp.Equal(&oldest) && o.Namespace < h.Namespace
+		if h.Namespace == "" || older {
+			h.Namespace, oldest = o.Namespace, o.CreationTimestamp
+		}
+	}
+	if all[NamespaceDefault] {
+		h.Namespace = NamespaceDefault
+	}
+	for n := range all {
+		if n != h.Namespace {
+			h.Others = append(h.Others, n)
+		}
+	}
+	slices.Sort(h.Others)
+	h.Guessed = true
+	return h
 }
