@@ -6,43 +6,56 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// apply begins to write what differs from the plan, and returns when to look
-// again if nothing happens before (0: never).
+// step is what a pass comes to.
+type step struct {
+	starts  []start       // writes to begin, in this order
+	forgets []types.UID   // attempts that are not wanted any more
+	awaits  bool          // a pass is due when a write lands
+	landed  int           // how many had landed when this was decided
+	again   time.Duration // when to look again if nothing happens before; 0: never
+}
+
+// start is a write to begin.
+type start struct {
+	svc    *corev1.Service
+	change change
+}
+
+// step returns what is to be done about what differs from the plan.
 //
 // An address goes to a Service only when no other one may still show it:
 // otherwise a watch could see it on both.
-func (r *reconciler) apply(t *term, s snapshot, p plan) time.Duration {
+func (p plan) step(s snapshot) step {
 	showing := p.showing(s.attempts)
+	out := step{landed: s.landings, again: s.again()}
 	var blocked []int
-	waiting := false
 	for i, x := range p.services {
 		a, tried := s.attempts[x.svc.UID]
 		switch {
 		case tried && a.flying:
-			waiting = waiting || x.change == nil || !x.change.same(a.change)
+			out.awaits = out.awaits || !a.settles(x.svc, x.change)
 		case tried && s.now.Before(a.notBefore):
 		case x.change != nil && slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
 		case x.change != nil:
-			r.writer.start(t, x.svc, *x.change)
+			out.starts = append(out.starts, start{x.svc, *x.change})
 		case tried && len(a.maybe) == 0:
-			r.writer.forget(x.svc.UID)
+			out.forgets = append(out.forgets, x.svc.UID)
 		case tried: // what it shows is right, if that is what it shows: the answer tells
 			c, _ := p.changeFor(i)
-			r.writer.start(t, x.svc, c)
+			out.starts = append(out.starts, start{x.svc, c})
 		}
 	}
 	if i, ok := p.hopeless(blocked, showing); ok {
 		// They wait for one another, as two that swap addresses do.
-		r.writer.start(t, p.services[i].svc, giveUp(p.services[i].svc, p.grants[i]))
+		out.starts = append(out.starts, start{p.services[i].svc, giveUp(p.services[i].svc, p.grants[i])})
 	}
-	if waiting || len(blocked) > 0 {
-		r.writer.await(s.landings)
-	}
-	return s.again()
+	out.awaits = out.awaits || len(blocked) > 0
+	return out
 }
 
 // again returns when the first of what failed is to be tried again; 0: nothing is.

@@ -39,12 +39,12 @@ func waiting(name string, at int64) *corev1.Service {
 
 // rig is a reconciler on a fake API server that refuses to patch the Services in
 // refused, that never gets those of the Services in dropped, takes its time for
-// those in slow, and whose answer about those in lost never arrives. What a real
-// one makes of the patches, the stories tell.
+// those in slow, answers late about those in late, and whose answer about those in
+// lost never arrives. What a real one makes of the patches, the stories tell.
 type rig struct {
 	*reconciler
 	refused, dropped, lost map[string]bool
-	slow                   map[string]time.Duration
+	slow, late             map[string]time.Duration
 	notes                  []cluster.Note
 	leader                 *term
 }
@@ -55,7 +55,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}, slow: map[string]time.Duration{}}
+	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}, slow: map[string]time.Duration{}, late: map[string]time.Duration{}}
 	b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now().Add(time.Hour)}}
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}}).
 		WithIndex(&corev1.Service{}, "spec.type", func(o client.Object) []string { return []string{string(o.(*corev1.Service).Spec.Type)} }).
@@ -79,6 +79,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 					svc.ObjectMeta = status.(*corev1.Service).ObjectMeta
 				}
 			}
+			time.Sleep(b.late[o.GetName()])
 			if b.lost[o.GetName()] {
 				return context.DeadlineExceeded
 			}

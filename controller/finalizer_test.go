@@ -157,7 +157,7 @@ func TestAnAddressIsGivenOnWhenItsHolderHasGivenItBack(t *testing.T) {
 		b.refused["a"] = true
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 		delete(b.refused, "a")
-		delete(b.writer.attempts, a.UID) // the pause is over
+		delete(b.writer.tried.byUID, a.UID) // the pause is over
 		expect(t, map[string]string{"b": "10.0.0.1"}, b.settle(t))
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
@@ -44,6 +45,40 @@ func TestWordsThatChangeDuringAWriteAreWrittenAfterIt(t *testing.T) {
 	})
 }
 
+// A write has arrived, somebody else has written since, and only then its answer
+// is read: the pass in between must not take that write for the last word.
+func TestAForeignWriteBeforeOurAnswerIsUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
+		b.late["a"] = time.Second
+		b.pass(t) // 10.0.0.1 is on a; the answer is on its way
+		b.overwrite(t, "a", "203.0.113.9")
+		b.pass(t)
+		time.Sleep(2 * time.Second)
+		if len(b.writer.landed) == 0 {
+			t.Error("no pass is due when the answer has come")
+		}
+		for range 3 {
+			b.settle(t)
+			time.Sleep(2 * time.Second)
+		}
+		expect(t, map[string]string{"a": "10.0.0.1"}, b.addresses(t))
+	})
+}
+
+// overwrite has somebody else write an address into a Service's status.
+func (b *rig) overwrite(t *testing.T, name, address string) {
+	t.Helper()
+	svc := &corev1.Service{}
+	if err := b.client.Get(t.Context(), client.ObjectKey{Namespace: "n", Name: name}, svc); err != nil {
+		t.Fatal(err)
+	}
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: address}}
+	if err := b.client.Status().Update(t.Context(), svc); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What was refused and is not wanted any more leaves nothing behind.
 func TestARefusalThatTimeHasOvertakenIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -57,8 +92,8 @@ func TestARefusalThatTimeHasOvertakenIsForgotten(t *testing.T) {
 		b.settle(t)
 		time.Sleep(longestRefuse)
 		b.settle(t)
-		if again := b.pass(t); again != 0 || len(b.writer.attempts) != 0 {
-			t.Errorf("to look again after %s, for %v", again, b.writer.attempts)
+		if again := b.pass(t); again != 0 || len(b.writer.tried.byUID) != 0 {
+			t.Errorf("to look again after %s, for %v", again, b.writer.tried.byUID)
 		}
 	})
 }
@@ -146,16 +181,11 @@ func TestAFreedAddressDoesNotWaitForASlowWrite(t *testing.T) {
 }
 
 func TestAwaitSeesWhatLandedBefore(t *testing.T) {
-	b := newRig(t)
-	b.writer.landings = 3
-	b.writer.await(2)
-	select {
-	case <-b.writer.landed:
-	default:
+	w := attempts{landed: 3}
+	if !w.await(2) {
 		t.Error("a write that landed after the snapshot causes no pass")
 	}
-	b.writer.await(3)
-	if len(b.writer.landed) > 0 || !b.writer.awaited {
+	if w.await(3) || !w.awaited {
 		t.Error("it does not wait for the next one")
 	}
 }

@@ -75,7 +75,9 @@ func (r *reconciler) act(t *term, s snapshot) time.Duration {
 		return 0
 	}
 	r.last = &outcome{p, t}
-	return r.apply(t, s, p)
+	next := p.step(s)
+	r.writer.take(t, next)
+	return next.again
 }
 
 // drain returns when no pass begins to write any more, and no write is under

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,42 +28,7 @@ const (
 	// patience is how long one write may take. One that hangs, in somebody's
 	// admission webhook say, must not hold others up for long.
 	patience = 5 * time.Second
-	// firstPause and the two longest lie between attempts at one Service. One
-	// that is refused waits for somebody to change a policy; one whose answer
-	// was lost waits for the API server only.
-	firstPause    = 500 * time.Millisecond
-	longestPause  = 2 * time.Second
-	longestRefuse = 30 * time.Second
 )
-
-// attempt is a write of a Service's status whose effect the cache does not show
-// yet. Until it is known, both what the Service shows and what it was to get
-// count as its own.
-type attempt struct {
-	base      *corev1.Service // the write holds for this version only
-	change    change
-	flying    bool         // under way; else it has failed
-	maybe     []netip.Addr // targets of writes to this version that may have arrived: nobody knows
-	failures  int
-	notBefore time.Time // when to try again
-}
-
-// holds returns what the Service may have got by now, and whether that is to
-// count instead of what it shows.
-func (a attempt) holds() ([]netip.Addr, bool) {
-	if a.flying {
-		return a.change.addrs, true
-	}
-	return a.maybe, len(a.maybe) > 0
-}
-
-// shows returns all addresses that the Service may show soon.
-func (a attempt) shows() []netip.Addr {
-	if a.flying {
-		return slices.Concat(a.maybe, a.change.addrs)
-	}
-	return a.maybe
-}
 
 // writer writes the status of Services, many at once and each on its own: no
 // Service waits for another.
@@ -81,17 +43,15 @@ type writer struct {
 	first, again *semaphore.Weighted
 	finalizer    finalizer
 
-	mu       sync.Mutex
-	attempts map[types.UID]attempt
-	landings int       // how many writes have landed
-	awaited  bool      // the last pass left something undone until a write has landed
-	busy     int       // writes under way
-	quiet    time.Time // when the last one ended
+	mu    sync.Mutex
+	tried attempts
+	busy  int       // writes under way
+	quiet time.Time // when the last one ended
 }
 
 func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count func(string, error)) *writer {
 	return &writer{
-		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1), attempts: map[types.UID]attempt{},
+		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1), tried: attempts{byUID: map[types.UID]attempt{}},
 		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
 	}
 }
@@ -101,59 +61,39 @@ func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count
 func (w *writer) unresolved(services []*corev1.Service) (map[types.UID]attempt, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.attempts) == 0 {
-		return nil, w.landings
-	}
-	there := make(map[types.UID]bool, len(w.attempts))
-	for _, svc := range services {
-		if a, ok := w.attempts[svc.UID]; ok {
-			there[svc.UID] = a.flying || !cluster.Later(svc, a.base)
-		}
-	}
-	maps.DeleteFunc(w.attempts, func(uid types.UID, a attempt) bool { return !a.flying && !there[uid] })
-	return maps.Clone(w.attempts), w.landings
+	return w.tried.unresolved(services), w.tried.landed
 }
 
-// forget drops an attempt that was not made and is not wanted any more.
-func (w *writer) forget(uid types.UID) {
+// take begins to write what a pass came to.
+func (w *writer) take(t *term, s step) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a := w.attempts[uid]; !a.flying && len(a.maybe) == 0 {
-		delete(w.attempts, uid)
+	for _, x := range s.starts {
+		w.start(t, x.svc, x.change)
+	}
+	for _, uid := range s.forgets {
+		w.tried.forget(uid)
+	}
+	if s.awaits && w.tried.await(s.landed) {
+		cluster.Signal(w.landed)
 	}
 }
 
 // start begins to write c to svc, unless a write to it is under way.
 func (w *writer) start(t *term, svc *corev1.Service, c change) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	old := w.attempts[svc.UID]
-	if old.flying {
-		w.awaited = true
+	failures, started := w.tried.start(svc, c)
+	if !started {
 		return
 	}
-	w.attempts[svc.UID] = attempt{base: svc, change: c, flying: true, maybe: old.maybe, failures: old.failures}
 	w.busy++
 	lane := w.first
-	if old.failures > 0 {
+	if failures > 0 {
 		lane = w.again
 	}
 	go func() {
 		out, err := w.patch(t, lane, svc, c)
 		w.land(svc, c, out, err)
 	}()
-}
-
-// await has the next write that lands cause a pass. If one has landed since
-// there were so many, a pass is due at once.
-func (w *writer) await(landings int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.landings != landings {
-		cluster.Signal(w.landed)
-	} else {
-		w.awaited = true
-	}
 }
 
 // idleFor returns for how long nothing has been written.
@@ -183,7 +123,7 @@ func (w *writer) begin(t *term) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.attempts)
+	clear(w.tried.byUID)
 	return nil
 }
 
@@ -237,28 +177,12 @@ func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err er
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
-	w.landings++
 	w.quiet = time.Now()
-	a := w.attempts[svc.UID]
-	a.flying = false
-	switch {
-	case err == nil:
-		delete(w.attempts, svc.UID)
-	case errors.Is(err, errUnsent):
-		a.notBefore = w.quiet.Add(firstPause)
-		w.attempts[svc.UID] = a
-	default:
-		longest := longestRefuse
-		if !refuses(err) {
-			a.maybe, longest = append(without(a.maybe, c.addrs), c.addrs...), longestPause
-		}
-		a.failures++
-		a.notBefore = w.quiet.Add(min(firstPause<<min(a.failures-1, 10), longest))
-		w.attempts[svc.UID] = a
+	a, due := w.tried.land(svc.UID, err, w.quiet)
+	if err != nil && !errors.Is(err, errUnsent) {
 		w.complain(svc, a, err)
 	}
-	if w.awaited || err != nil {
-		w.awaited = false
+	if due {
 		cluster.Signal(w.landed)
 	}
 }
