@@ -89,8 +89,9 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	var mu sync.Mutex
 	b.reconciler = &reconciler{
 		client: api, direct: api, log: log, namespace: "steelyard-system", planned: make(chan struct{}, 1),
-		leading: func() *term { return b.leader },
-		took:    func(time.Duration) {},
+		leading:       func() *term { return b.leader },
+		took:          func(time.Duration) {},
+		configuration: cluster.NewConfiguration(cluster.Listed(api, "steelyard-system")),
 		services: func(ctx context.Context) ([]*corev1.Service, error) {
 			var list corev1.ServiceList
 			err := api.List(ctx, &list)

@@ -122,12 +122,13 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
-		services: func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
-		leading:  elect.leading,
-		writer:   writes,
-		planned:  make(chan struct{}, 1),
-		took:     counted.pass,
-		thinker:  thinker{dialect: o.dialect, finalizer: writes.finalizer},
+		services:      func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
+		configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
+		leading:       elect.leading,
+		writer:        writes,
+		planned:       make(chan struct{}, 1),
+		took:          counted.pass,
+		thinker:       thinker{dialect: o.dialect, finalizer: writes.finalizer},
 	}
 	elect.drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.leading}}

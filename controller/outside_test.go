@@ -14,7 +14,7 @@ import (
 
 // seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
 func seenFromOutside(s snapshot) *outside.World {
-	w := &outside.World{Now: s.now, Config: s.objects}
+	w := &outside.World{Now: s.now, Config: s.Objects}
 	for _, svc := range s.services {
 		ours := *svc
 		ours.Spec.Type = corev1.ServiceTypeLoadBalancer

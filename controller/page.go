@@ -89,12 +89,12 @@ func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica st
 // overview reads what the page shows, from the caches.
 func (r *reconciler) overview(ctx context.Context) (overview.Objects, error) {
 	var out overview.Objects
-	config, err := cluster.Configuration(ctx, r.client, r.namespace)
+	read, err := r.configuration.Read(ctx)
 	if err != nil {
 		return out, err
 	}
-	out.Pools = config.Pools
-	out.Others = configured(config)
+	out.Pools = read.Objects.Pools
+	out.Others = configured(read.Objects)
 	var claims v1beta1.L2ClaimList
 	var sessions v1beta1.BGPSessionList
 	var speakers v1beta1.SpeakerList

@@ -17,16 +17,17 @@ import (
 // reconciler reads, thinks, and starts writing. No decision depends on its
 // memory, but for what it wrote and the cache does not show yet.
 type reconciler struct {
-	client    client.Client
-	direct    client.Reader // past the cache
-	services  func(context.Context) ([]*corev1.Service, error)
-	leading   func() *term // nil: not now
-	writer    *writer
-	log       *slog.Logger
-	namespace string
-	class     string
-	planned   chan struct{}       // buffered 1; told after every pass
-	took      func(time.Duration) // told of every pass
+	client        client.Client
+	direct        client.Reader // past the cache
+	services      func(context.Context) ([]*corev1.Service, error)
+	configuration *cluster.Configuration
+	leading       func() *term // nil: not now
+	writer        *writer
+	log           *slog.Logger
+	namespace     string
+	class         string
+	planned       chan struct{}       // buffered 1; told after every pass
+	took          func(time.Duration) // told of every pass
 
 	caughtUp *term // the term in which the cache is known to show what former leaders wrote
 

@@ -46,8 +46,7 @@ type reporter struct {
 
 // scene is all that a report depends on.
 type scene struct {
-	objects  intent.Objects
-	config   intent.Config
+	cluster.Configured
 	sessions []v1beta1.BGPSession
 	claims   []v1beta1.L2Claim
 
@@ -69,7 +68,7 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 	if err != nil || s == nil {
 		return 0, err
 	}
-	r.verdicts.set(t, s.objects, s.config.Verdicts)
+	r.verdicts.set(t, s.Objects, s.Config.Verdicts)
 	good := r.writeAll(t, slices.Concat(r.statuses(s), r.orphans(s), r.former()))
 	if !r.searched {
 		if err := r.search(t); err != nil {
@@ -87,7 +86,7 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 	s := &scene{}
 	var err error
-	if s.objects, err = cluster.Configuration(ctx, r.client, r.namespace); err != nil {
+	if s.Configured, err = r.configuration.Read(ctx); err != nil {
 		return nil, err
 	}
 	var sessions v1beta1.BGPSessionList
@@ -103,7 +102,6 @@ func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.config = intent.Parse(s.objects)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil || r.last.term != t {
@@ -165,7 +163,7 @@ func (r *reporter) writeAll(t *term, writes []write) bool {
 // object up to date.
 func (r *reporter) statuses(s *scene) []write {
 	return slices.Concat(
-		judged(r, s, s.objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+		judged(r, s, s.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range s.usage[o.Name] {
 				if u.family == ipam.IPv4 {
@@ -176,14 +174,14 @@ func (r *reporter) statuses(s *scene) []write {
 			}
 			return &o.Status.Conditions
 		}),
-		judged(r, s, s.objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
+		judged(r, s, s.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
 			o.Status.Sessions = s.sessionsOf(o.Name)
 			return &o.Status.Conditions
 		}),
-		judged(r, s, s.objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, s, s.objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, s, s.objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
-		judged(r, s, s.objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.Objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
+		judged(r, s, s.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
 	)
 }
 
@@ -216,7 +214,7 @@ func judged[T any, P interface {
 
 // judge sets the conditions that follow from the verdict on the object.
 func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
-	v := s.config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
+	v := s.Config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
 	if kind == "BGPPeer" && v.Reason == "" {
 		v.Reason, v.Message = overlap(obj.GetName(), s.sessions)
 	}

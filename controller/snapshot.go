@@ -14,8 +14,8 @@ import (
 // snapshot is all that the decision depends on. Its objects belong to the
 // cache and must not be changed.
 type snapshot struct {
-	now        time.Time
-	objects    intent.Objects
+	now time.Time
+	cluster.Configured
 	services   []*corev1.Service            // ours, and not about to vanish; in no order
 	namespaces map[string]map[string]string // labels by name
 	attempts   map[types.UID]attempt        // writes whose outcome is not known, or was refused
@@ -25,10 +25,9 @@ type snapshot struct {
 func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	s := snapshot{now: time.Now()}
 	var err error
-	if s.objects, err = cluster.Configuration(ctx, r.client, r.namespace); err != nil {
+	if s.Configured, err = r.configuration.Read(ctx); err != nil {
 		return s, err
 	}
-	s.objects.Secrets = nil // they matter to peers, not to allocation
 	cached, err := r.services(ctx)
 	if err != nil {
 		return s, err

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -16,7 +14,7 @@ import (
 
 // plan is all that must be true.
 type plan struct {
-	config    intent.Config
+	config    *intent.Config
 	pools     ipam.Pools
 	services  []*service   // by age
 	grants    []ipam.Grant // of the services
@@ -24,18 +22,19 @@ type plan struct {
 }
 
 // service is a Service and what follows from it. It belongs to one version of
-// one Service, but for its verdicts, which hold for an epoch of the thinker.
+// one Service; what else follows from the configuration and the labels of its
+// Namespace is forgotten when these change.
 type service struct {
 	svc     *corev1.Service
 	request ipam.Request
 	round   uint64
 
-	epoch   uint64
-	early   bool       // its Namespace is not known yet, so that it can't be known who serves it
-	leaves  bool       // it is being deleted, and is given nothing any more
-	allowed []bool     // which pools serve it, by their index
-	grant   ipam.Grant // the last answer
-	change  *change    // to be written; nil: nothing is
+	judged  bool         // early, allowed and change hold
+	early   bool         // its Namespace is not known yet, so that it can't be known who serves it
+	allowed map[int]bool // which pools serve it, by their place, of those that were asked
+	leaves  bool         // it is being deleted, and is given nothing any more
+	grant   ipam.Grant   // the last answer
+	change  *change      // to be written; nil: nothing is
 }
 
 // thinker turns snapshots into plans. It remembers what it worked out for each
@@ -44,11 +43,9 @@ type service struct {
 type thinker struct {
 	dialect    intent.Dialect
 	finalizer  finalizer
-	objects    intent.Objects
 	namespaces map[string]map[string]string
-	config     intent.Config
+	config     *intent.Config
 	pools      ipam.Pools
-	epoch      uint64 // of the configuration and the namespaces
 
 	known map[*corev1.Service]*service
 	desk  ipam.Desk
@@ -82,8 +79,8 @@ func (t *thinker) think(s snapshot) plan {
 	}
 	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked), finalizer: t.finalizer}
 	for i, x := range t.byAge {
-		if g := p.grants[i]; x.epoch != t.epoch || !sameGrant(x.grant, g) {
-			x.epoch, x.grant, x.change = t.epoch, g, nil
+		if g := p.grants[i]; !x.judged || !sameGrant(x.grant, g) {
+			x.judged, x.grant, x.change = true, g, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
 				x.change = &c
 			}
@@ -92,32 +89,67 @@ func (t *thinker) think(s snapshot) plan {
 	return p
 }
 
-// configure takes in the configuration, and begins an epoch if it has changed.
+// configure takes in the configuration and the namespaces. What is known of
+// Services that a change does not concern stays known.
 func (t *thinker) configure(s snapshot) {
-	same := t.epoch > 0 && sameObjects(t.objects, s.objects) &&
-		maps.EqualFunc(t.namespaces, s.namespaces, func(a, b map[string]string) bool { return maps.Equal(a, b) })
-	t.objects, t.namespaces = s.objects, s.namespaces
-	if same {
-		return
+	concerns := func(*service) bool { return true }
+	if t.config == s.Config {
+		changed := differing(t.namespaces, s.namespaces)
+		if len(changed) == 0 {
+			return
+		}
+		concerns = func(x *service) bool { return changed[x.svc.Namespace] }
+	} else {
+		t.config = s.Config
+		t.pools = t.config.Pools.Bind(func(k ipam.Key, pool int) bool {
+			x := t.byKey[k]
+			return x != nil && t.serves(x, pool)
+		})
 	}
-	t.epoch++
-	t.config = intent.Parse(s.objects)
-	t.pools = t.config.Pools.Bind(func(k ipam.Key, pool int) bool {
-		x := t.byKey[k]
-		return x != nil && x.allowed[pool]
-	})
+	t.namespaces = s.namespaces
 	for _, x := range t.byAge {
-		t.allow(x)
+		if concerns(x) {
+			t.forget(x)
+		}
 	}
 }
 
-// allow works out which pools serve x.
-func (t *thinker) allow(x *service) {
+// differing returns the namespaces that came, went or have other labels.
+func differing(before, after map[string]map[string]string) map[string]bool {
+	out := map[string]bool{}
+	for name, labels := range after {
+		if old, there := before[name]; !there || !maps.Equal(old, labels) {
+			out[name] = true
+		}
+	}
+	for name := range before {
+		if _, there := after[name]; !there {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// forget has all that follows for x from more than itself worked out anew.
+func (t *thinker) forget(x *service) {
 	_, known := t.namespaces[x.svc.Namespace]
-	x.early = !known
-	x.allowed = t.config.Pools.Serving(intent.Subject{
-		Namespace: x.svc.Namespace, NamespaceLabels: t.namespaces[x.svc.Namespace], Labels: x.svc.Labels,
-	})
+	x.early, x.judged, x.allowed = !known, false, nil
+}
+
+// serves reports whether a pool, given by its place, serves x. There may be many
+// pools, and a Service that has its address asks one of them.
+func (t *thinker) serves(x *service, pool int) bool {
+	yes, known := x.allowed[pool]
+	if !known {
+		yes = t.config.Pools.Serves(pool, intent.Subject{
+			Namespace: x.svc.Namespace, NamespaceLabels: t.namespaces[x.svc.Namespace], Labels: x.svc.Labels,
+		})
+		if x.allowed == nil {
+			x.allowed = map[int]bool{}
+		}
+		x.allowed[pool] = yes
+	}
+	return yes
 }
 
 // attend brings what is known of the Services up to date.
@@ -139,7 +171,7 @@ func (t *thinker) attend(services []*corev1.Service) {
 	if len(fresh) == 0 && len(services) == len(t.byAge) {
 		return
 	}
-	old := t.byAge
+	entered, old := fresh, t.byAge
 	var dropped []*service
 	slices.SortFunc(fresh, older)
 	t.byAge = make([]*service, 0, len(services))
@@ -156,11 +188,9 @@ func (t *thinker) attend(services []*corev1.Service) {
 		t.byAge = append(t.byAge, x)
 	}
 	t.byAge = append(t.byAge, fresh...)
-	for _, x := range t.byAge {
-		if x.epoch == 0 {
-			t.byKey[x.request.Service] = x
-			t.allow(x)
-		}
+	for _, x := range entered {
+		t.byKey[x.request.Service] = x
+		t.forget(x)
 	}
 	for _, x := range dropped {
 		if t.byKey[x.request.Service] == nil {
@@ -183,35 +213,6 @@ func older(a, b *service) int { return ipam.Older(&a.request, &b.request) }
 func sameGrant(a, b ipam.Grant) bool {
 	return a.Reason == b.Reason && a.Message == b.Message && a.Moved == b.Moved &&
 		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Pools, b.Pools)
-}
-
-// sameObjects reports whether two configurations say the same, whatever the
-// order of their objects. What is in a status does not count.
-func sameObjects(a, b intent.Objects) bool {
-	return sameKind(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
-		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) &&
-		maps.EqualFunc(a.Secrets, b.Secrets, func(x, y *corev1.Secret) bool { return x.UID == y.UID && x.ResourceVersion == y.ResourceVersion })
-}
-
-func sameKind[T any, P interface {
-	*T
-	metav1.Object
-}](a, b []T) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	before := make(map[types.UID]P, len(a))
-	for i := range a {
-		before[P(&a[i]).GetUID()] = &a[i]
-	}
-	for i := range b {
-		y := P(&b[i])
-		x := before[y.GetUID()]
-		if x == nil || x.GetGeneration() != y.GetGeneration() || !maps.Equal(x.GetLabels(), y.GetLabels()) {
-			return false
-		}
-	}
-	return true
 }
 
 // holders returns the addresses that Services have by the plan.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -141,7 +142,7 @@ func world() snapshot {
 		return p
 	}
 	var s snapshot
-	s.objects.Pools = []v1beta1.IPAddressPool{
+	s.Objects.Pools = []v1beta1.IPAddressPool{
 		pool("front", "10.0.1.1-10.0.1.9", &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"tier": "front"}}}}),
 		pool("red", "10.0.2.1-10.0.2.9", &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"team": "red"}}}}),
 	}
@@ -152,7 +153,13 @@ func world() snapshot {
 		s.services = append(s.services, svc)
 	}
 	s.namespaces = map[string]map[string]string{"shop": {"team": "blue"}, "lab": {"team": "red"}}
+	s.Config = parsed(s.Objects)
 	return s
+}
+
+func parsed(o intent.Objects) *intent.Config {
+	config := intent.Parse(o)
+	return &config
 }
 
 // grants returns what a new thinker grants to each Service.
@@ -275,16 +282,17 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 			delete(s.namespaces, "shop")
 		}
 	case 6:
-		s.objects.Pools = slices.Clone(s.objects.Pools)
-		p := &s.objects.Pools[rnd.IntN(2)]
-		p.Generation++
+		s.Objects.Pools = slices.Clone(s.Objects.Pools)
+		p := &s.Objects.Pools[rnd.IntN(2)]
 		p.Spec.Addresses = []v1beta1.AddressRange{v1beta1.AddressRange(fmt.Sprintf("10.0.%d.1-10.0.%[1]d.%d", 1+rnd.IntN(2), 1+rnd.IntN(20)))}
+		s.Config = parsed(s.Objects)
 	case 7:
-		if n := len(s.objects.L2); n > 0 {
-			s.objects.L2 = nil
+		if n := len(s.Objects.L2); n > 0 {
+			s.Objects.L2 = nil
 		} else {
-			s.objects.L2 = make([]v1beta1.L2Advertisement, 1)
+			s.Objects.L2 = make([]v1beta1.L2Advertisement, 1)
 		}
+		s.Config = parsed(s.Objects)
 	case 8:
 		if uid := s.services[i].UID; rnd.IntN(2) == 0 {
 			delete(s.attempts, uid)

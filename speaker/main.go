@@ -202,7 +202,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	forwards := newForwarding(o, tells.Tell, logger)
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
-		reader: mgr.GetClient(), log: logger, options: o,
+		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
 		taken: map[netip.Addr]takeover{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),

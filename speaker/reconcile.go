@@ -25,18 +25,19 @@ import (
 // nothing to the API server: the reporter does, after the wire has changed.
 type reconciler struct {
 	options
-	reader    client.Reader
-	services  toolscache.Store // of the cache, as endpoints is
-	endpoints toolscache.Store
-	log       *slog.Logger
-	claims    *cluster.Overlay[*v1beta1.L2Claim]
-	beat      *heartbeat
-	links     *layer2.Announcer
-	sessions  *bgp.Sessions
-	group     *membership.Group
-	neighbors *network.Neighbors
-	forwards  *forwarding
-	turns     *turns
+	reader        client.Reader
+	configuration *cluster.Configuration
+	services      toolscache.Store // of the cache, as endpoints is
+	endpoints     toolscache.Store
+	log           *slog.Logger
+	claims        *cluster.Overlay[*v1beta1.L2Claim]
+	beat          *heartbeat
+	links         *layer2.Announcer
+	sessions      *bgp.Sessions
+	group         *membership.Group
+	neighbors     *network.Neighbors
+	forwards      *forwarding
+	turns         *turns
 	departure
 	joined    bool // the others were told of this speaker
 	handing   map[netip.Addr]handing

@@ -33,11 +33,11 @@ type sight struct {
 
 func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	s.Self = r.node
-	objects, err := cluster.Configuration(ctx, r.reader, r.namespace)
+	read, err := r.configuration.Read(ctx)
 	if err != nil {
 		return s, err
 	}
-	config := intent.Parse(objects)
+	config := read.Config
 	s.L2, s.BGP, s.Neighbors = config.L2, config.BGP, config.Neighbors
 	s.Services, s.departs = r.announceable(config)
 	if err = r.nodes(ctx, &s); err != nil {
@@ -56,7 +56,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 
 // announceable returns the Services with addresses, and when to look at them again if
 // nothing happens before; 0: never.
-func (r *reconciler) announceable(config intent.Config) (_ []announce.Service, again time.Duration) {
+func (r *reconciler) announceable(config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
 		return !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0
 	})

@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // Scheme returns the types that the programs read and write.
@@ -120,39 +119,6 @@ func Kinds() []client.Object {
 		&v1beta1.BGPPeer{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
 		&corev1.Secret{}, &corev1.Service{},
 	}
-}
-
-// Configuration reads all configuration objects from the cache. The objects
-// are the cache's own and must not be changed.
-func Configuration(ctx context.Context, r client.Reader, namespace string) (intent.Objects, error) {
-	var o intent.Objects
-	var err error
-	read := func(list client.ObjectList, opts ...client.ListOption) {
-		if err == nil {
-			err = List(ctx, r, list, opts...)
-		}
-	}
-	var pools v1beta1.IPAddressPoolList
-	var l2 v1beta1.L2AdvertisementList
-	var bgp v1beta1.BGPAdvertisementList
-	var peers v1beta1.BGPPeerList
-	var profiles v1beta1.BFDProfileList
-	var communities v1beta1.CommunityList
-	var secrets corev1.SecretList
-	read(&pools)
-	read(&l2)
-	read(&bgp)
-	read(&peers)
-	read(&profiles)
-	read(&communities)
-	read(&secrets, client.InNamespace(namespace))
-	o.Pools, o.L2, o.BGP, o.Peers = pools.Items, l2.Items, bgp.Items, peers.Items
-	o.Profiles, o.Communities = profiles.Items, communities.Items
-	o.Secrets = map[string]*corev1.Secret{}
-	for i := range secrets.Items {
-		o.Secrets[secrets.Items[i].Name] = &secrets.Items[i]
-	}
-	return o, err
 }
 
 // Store is where the cache keeps its objects of a kind: they are the cache's own

@@ -1,12 +1,15 @@
 // Package growth measures whether work costs as much for each item however many
 // there are, for tests and benchmarks. A ratio of two measurements in one process
-// says the same on every machine; that of times does not.
+// says the same on every machine, where a time does not.
 package growth
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -23,7 +26,7 @@ const (
 type Work struct {
 	Name    string
 	Items   int
-	Prepare func(items int) (do func()) // do may be called again and again
+	Prepare func(items int) (do func()) // do may be called again and again, and does all itself
 }
 
 // Test fails t for all work whose cost grows faster than its items. It ends as
@@ -78,10 +81,23 @@ func (w Work) measure(enough float64) (best measured) {
 	return best
 }
 
-// timed returns what do takes for each of so many items.
+// timed returns the processor time that do takes for each of so many items,
+// without what collecting garbage takes, which depends on all else in memory.
 func timed(do func(), items int) time.Duration {
 	runtime.GC()
-	start := time.Now()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := used()
 	do()
-	return time.Since(start) / time.Duration(items)
+	return (used() - start) / time.Duration(items)
+}
+
+// used returns the processor time that this thread has had.
+func used() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		panic("ask for the processor time of this thread: " + err.Error())
+	}
+	return time.Duration(t.Nano())
 }

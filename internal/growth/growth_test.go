@@ -18,11 +18,11 @@ func pairs(items, others int) func() {
 }
 
 func TestQuadraticWorkIsFoundOut(t *testing.T) {
-	linear := Work{Items: 10000, Prepare: func(n int) func() { return pairs(n, 1000) }}
+	linear := Work{Items: 3000, Prepare: func(n int) func() { return pairs(n, 1000) }}
 	if r := linear.measure(Most).ratio(); r > Most {
 		t.Errorf("linear work: the ratio is %.1f", r)
 	}
-	quadratic := Work{Items: 10000, Prepare: func(n int) func() { return pairs(n, n) }}
+	quadratic := Work{Items: 3000, Prepare: func(n int) func() { return pairs(n, n) }}
 	if r := quadratic.measure(Most).ratio(); r <= Most {
 		t.Errorf("quadratic work: the ratio is %.1f", r)
 	}

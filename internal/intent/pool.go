@@ -29,18 +29,16 @@ type Subject struct {
 // Pools are all pools.
 type Pools []Pool
 
-// Serving reports for each pool whether its selectors let it serve s.
-func (ps Pools) Serving(s Subject) []bool {
-	out := make([]bool, len(ps))
-	for i, p := range ps {
-		out[i] = p.Selects == nil || p.Selects(s)
-	}
-	return out
+// Serves reports whether the selectors of a pool, given by its index, let it
+// serve s.
+func (ps Pools) Serves(pool int, s Subject) bool {
+	selects := ps[pool].Selects
+	return selects == nil || selects(s)
 }
 
 // Bind returns the pools in the form that ipam.Assign takes. The function
 // allows tells whether a pool, given by its index, serves a Service: what
-// Serving says of it.
+// Serves says of it.
 func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 	out := make(ipam.Pools, len(ps))
 	for i, p := range ps {

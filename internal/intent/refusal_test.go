@@ -26,8 +26,8 @@ func TestRefuses(t *testing.T) {
 				t.Errorf("want %q, have %q", c.want, have)
 			}
 			pool := v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"192.0.2.1"}, ServiceAllocation: a}}
-			if serves := intent.Parse(intent.Objects{Pools: []v1beta1.IPAddressPool{pool}}).Pools.Serving(shop)[0]; serves != (have == "") {
-				t.Errorf("Serving says %t, Refuses %q", serves, have)
+			if serves := intent.Parse(intent.Objects{Pools: []v1beta1.IPAddressPool{pool}}).Pools.Serves(0, shop); serves != (have == "") {
+				t.Errorf("Serves says %t, Refuses %q", serves, have)
 			}
 		})
 	}

@@ -32,12 +32,11 @@ func TestWhichServicesAPoolServes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1], serviceAllocation: `+c.allocation+`}`))
-			serving := config.Pools.Serving(web)
-			if serving[0] != c.want {
-				t.Errorf("want %v, have %v", c.want, serving[0])
+			if have := config.Pools.Serves(0, web); have != c.want {
+				t.Errorf("want %v, have %v", c.want, have)
 			}
 			key := ipam.Key{Namespace: "shop", Name: "web"}
-			pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return k == key && serving[pool] })
+			pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return k == key && config.Pools.Serves(pool, web) })
 			if have := pools[0].Serves(key); have != c.want {
 				t.Errorf("bound: want %v, have %v", c.want, have)
 			}

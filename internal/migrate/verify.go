@@ -33,14 +33,14 @@ func (d *draft) verify() {
 		}
 	}
 	services := d.edited()
-	subjects := map[ipam.Key][]bool{}
+	subjects := map[ipam.Key]intent.Subject{}
 	requests := make([]*ipam.Request, len(services))
 	for i, svc := range services {
 		r := intent.Dialect(nil).Request(svc)
 		requests[i] = &r
-		subjects[r.Service] = config.Pools.Serving(intent.Subject{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels})
+		subjects[r.Service] = intent.Subject{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels}
 	}
-	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return subjects[k][pool] })
+	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return config.Pools.Serves(pool, subjects[k]) })
 	for i, g := range ipam.Assign(pools, requests) {
 		d.judge(config, services[i], requests[i].Has, g)
 	}

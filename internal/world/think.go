@@ -38,14 +38,14 @@ func (w *World) Think() *Thought {
 	}
 	slices.SortFunc(order, func(i, j int) int { return ipam.Older(t.Requests[i], t.Requests[j]) })
 	t.Served, t.Requests = arranged(t.Served, order), arranged(t.Requests, order)
-	serving := make([][]bool, len(t.Served))
+	subjects := make([]intent.Subject, len(t.Served))
 	for i, svc := range t.Served {
 		t.place[t.Requests[i].Service] = i
-		serving[i] = t.Checked.Pools.Serving(w.Subject(svc))
+		subjects[i] = w.Subject(svc)
 	}
 	t.Pools = t.Checked.Pools.Bind(func(k ipam.Key, pool int) bool {
 		i, ours := t.place[k]
-		return ours && serving[i][pool]
+		return ours && t.Checked.Pools.Serves(pool, subjects[i])
 	})
 	t.Grants = ipam.Assign(t.Pools, t.Requests)
 	return t
