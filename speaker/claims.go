@@ -144,10 +144,10 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		return err
 	}
 	if isNew {
-		r.tellServices(ctx, want.Services, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.node, claim, before.Node))
+		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.node, claim, before.Node))
 	}
 	if conflict != "" && (was == nil || was.Message != conflict) {
-		r.tellServices(ctx, want.Services, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
+		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
 	}
 	return nil
 }
@@ -215,7 +215,7 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: why,
 	}, "")
 	if err == nil && wrote {
-		r.tellServices(ctx, want.Services, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+why)
+		r.tellServices(ctx, c, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+why)
 	}
 	return err
 }
@@ -249,14 +249,14 @@ func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	return true, nil
 }
 
-// tellServices says something on each Service of an address.
-func (r *reporter) tellServices(ctx context.Context, services []string, kind, reason, note string) {
-	for _, name := range services {
+// tellServices says something on each Service of a claim's address.
+func (r *reporter) tellServices(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
+	for _, name := range of.Status.Services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
 		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Message: note})
+		r.tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
 	}
 }

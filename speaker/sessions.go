@@ -191,7 +191,7 @@ func (r *reporter) reportConflicts(ctx context.Context, conflicts []announce.Con
 			continue // gone meanwhile: no conflict any more
 		}
 		r.tell(cluster.Note{
-			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce",
+			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce", Detail: c.Field + " " + c.Winner,
 			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.node, c.Field, c.Winner),
 		})
 	}

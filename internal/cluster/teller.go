@@ -33,12 +33,15 @@ const (
 	hearing = 10 * time.Second
 )
 
-// Note is an event that is to be sent.
+// Note is an event that is to be sent. Notes of one object, reason and detail are
+// repetitions of one another, whatever they say: the first few are sent, then fewer
+// and fewer (repeats).
 type Note struct {
 	About   corev1.ObjectReference
 	Type    string // corev1.EventTypeNormal or …Warning
 	Reason  string
 	Action  string
+	Detail  string // tells apart what one object may have several of, such as addresses; "": it has one
 	Message string
 }
 
@@ -68,14 +71,16 @@ type Teller struct {
 	where  string        // it runs
 	wake   chan struct{} // buffered 1
 
-	mu    sync.Mutex
-	notes []pending
+	mu      sync.Mutex
+	notes   []pending
+	repeats repeats
 }
 
-// pending is a note, and when it was told.
+// pending is a note, when it was told, and how many like it were not.
 type pending struct {
 	Note
-	at time.Time
+	at   time.Time
+	held int
 }
 
 // NewTeller returns a teller for the program of that name, and the host that it
@@ -84,14 +89,33 @@ func NewTeller(c client.Client, log *slog.Logger, name, where string) *Teller {
 	return &Teller{client: c, log: log, name: name, where: where, wake: make(chan struct{}, 1)}
 }
 
-// Tell has n sent later. It waits for nothing.
+// Tell has n sent later, unless it repeats too soon what was told before. It waits
+// for nothing.
 func (t *Teller) Tell(n Note) {
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.notes) < maxNotes {
-		t.notes = append(t.notes, pending{n, time.Now()})
+	if len(t.notes) >= maxNotes {
+		return
+	}
+	of := topic{uid: n.About.UID, kind: n.About.Kind, namespace: n.About.Namespace, name: n.About.Name, where: t.where, reason: n.Reason, detail: n.Detail}
+	if held, send := t.repeats.next(of, now); send {
+		t.notes = append(t.notes, pending{n, now, held})
 		Signal(t.wake)
 	}
+}
+
+// text returns what the event says.
+func (n pending) text() string {
+	var more string
+	if n.held > 0 {
+		more = fmt.Sprintf(" (%d more since the last event)", n.held)
+	}
+	text := n.Message
+	if most := maxNote - len(more); len(text) > most {
+		text = strings.ToValidUTF8(text[:most-3], "") + "…"
+	}
+	return text + more
 }
 
 // Run sends until ctx ends.
@@ -123,10 +147,6 @@ func (t *Teller) Run(ctx context.Context) error {
 // send sends one event, as soon as the API server is there. It has its name
 // before the first attempt, so that none comes twice.
 func (t *Teller) send(ctx context.Context, n pending) error {
-	text := n.Message
-	if len(text) > maxNote {
-		text = strings.ToValidUTF8(text[:maxNote-3], "") + "…"
-	}
 	_, err := untilThere(ctx, func() (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, hearing)
 		defer cancel()
@@ -139,7 +159,7 @@ func (t *Teller) send(ctx context.Context, n pending) error {
 			Type:                n.Type,
 			Reason:              n.Reason,
 			Action:              n.Action,
-			Note:                text,
+			Note:                n.text(),
 		})
 	})
 	if apierrors.IsAlreadyExists(err) {

@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"hash/fnv"
+	"hash/maphash"
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// toldAtOnce is how many notes of one topic are sent without a pause between.
+	toldAtOnce = 5
+	// firstPause and longestPause are the pauses that follow, doubled each time, at
+	// most. Each is shorter by up to half, so that many hosts don't tell at once.
+	firstPause   = 20 * time.Minute
+	longestPause = time.Hour
+	// maxTopics is how many topics are remembered. Notes on more are not sent.
+	maxTopics = 50000
+)
+
+// topic is what notes are about that count as repetitions of one another, whatever
+// their texts say.
+type topic struct {
+	uid                          types.UID
+	kind, namespace, name, where string // where: the program's host
+	reason, detail               string
+}
+
+// series is what was told of one topic.
+type series struct {
+	told   int           // notes that were sent
+	pause  time.Duration // since the last one; 0: there is none
+	last   time.Time     // when the last one was sent
+	held   int           // notes that were not sent since
+	latest time.Time     // the latest note, sent or not
+}
+
+// repeats decides which notes are sent: of each topic the first few, then one after
+// a pause that doubles up to an hour. So an event that comes back for ever, or
+// whose text changes for ever, is told for ever, but seldom. A topic of which
+// nothing was heard for an hour begins anew.
+type repeats struct {
+	seed  maphash.Seed
+	of    map[uint64]*series // by the topic's hash, which is smaller
+	swept time.Time
+}
+
+// next reports whether a note on t is sent now, and how many were held back since
+// the last that was.
+func (r *repeats) next(t topic, now time.Time) (held int, send bool) {
+	r.sweep(now)
+	key := maphash.Comparable(r.seed, t)
+	s := r.of[key]
+	switch {
+	case s == nil && len(r.of) >= maxTopics:
+		return 0, false
+	case s == nil || now.Sub(s.latest) > longestPause:
+		s = new(series)
+		r.of[key] = s
+	}
+	s.latest = now
+	if now.Sub(s.last) < s.pause {
+		s.held++
+		return 0, false
+	}
+	held = s.held
+	s.told, s.held, s.last = s.told+1, 0, now
+	if s.told >= toldAtOnce {
+		s.pause = t.pause(s.told - toldAtOnce)
+	}
+	return held, true
+}
+
+// pause returns the pause number n of a topic, the first is 0.
+func (t topic) pause(n int) time.Duration {
+	longest := longestPause
+	if n < 2 {
+		longest = min(firstPause<<n, longestPause)
+	}
+	h := fnv.New32a()
+	for _, s := range []string{string(t.uid), t.kind, t.namespace, t.name, t.where, t.reason, t.detail, string(rune('0' + n%8))} {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	return longest - longest/2*time.Duration(h.Sum32()>>16)/(1<<16)
+}
+
+// sweep forgets, now and then, the topics of which nothing was heard for long.
+func (r *repeats) sweep(now time.Time) {
+	if r.of == nil {
+		r.seed, r.of = maphash.MakeSeed(), map[uint64]*series{}
+	}
+	if now.Sub(r.swept) < longestPause/4 {
+		return
+	}
+	r.swept = now
+	maps.DeleteFunc(r.of, func(_ uint64, s *series) bool { return now.Sub(s.latest) > longestPause })
+}
