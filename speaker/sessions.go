@@ -158,7 +158,7 @@ func notes(before, now bgp.State) []note {
 	switch {
 	case now.Session == bgp.Established && !up:
 		out = append(out, note{corev1.EventTypeNormal, v1beta1.ReasonSessionUp, fmt.Sprintf("the session with %s is up", now.Addr)})
-	case now.LastError == "" || now.LastError == before.LastError || now.Drops > before.Drops:
+	case !worse(before, now) || now.Drops > before.Drops:
 	case now.Since.IsZero():
 		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionSkipped, now.LastError})
 	default:
@@ -168,6 +168,20 @@ func notes(before, now bgp.State) []note {
 		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonBFDFailed, "BFD does not come up: " + why})
 	}
 	return out
+}
+
+// worse reports whether a session has an error that was not told of: of another
+// class, or of the same in other words. The words for an unreachable router change
+// from attempt to attempt, so they don't count.
+func worse(before, now bgp.State) bool {
+	switch {
+	case now.LastError == "":
+		return false
+	case now.Failure != before.Failure:
+		return true
+	default:
+		return now.LastError != before.LastError && now.Failure != bgp.Unreachable
+	}
 }
 
 // tellPeer writes an event on the peer.

@@ -1,16 +1,25 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net/netip"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
 
 func TestNotes(t *testing.T) {
@@ -22,7 +31,7 @@ func TestNotes(t *testing.T) {
 		change(&s)
 		return s
 	}
-	failed := with(down, func(s *bgp.State) { s.LastError = "refused" })
+	failed := with(down, func(s *bgp.State) { s.Failure, s.LastError = bgp.Unreachable, "refused" })
 	for _, c := range []struct {
 		name         string
 		before, then bgp.State
@@ -34,6 +43,11 @@ func TestNotes(t *testing.T) {
 		{"it was seen up first", none, up, []string{"SessionUp"}},
 		{"it does not come up", down, failed, []string{"SessionFailed"}},
 		{"an attempt fails as the one before", failed, failed, nil},
+		{"an attempt fails as the one before, in other words", failed, with(failed, func(s *bgp.State) { s.LastError = "no answer" }), nil},
+		{"an attempt fails otherwise", failed, with(failed, func(s *bgp.State) { s.Failure = bgp.Unsuitable }), []string{"SessionFailed"}},
+		{"it is refused for another reason", with(failed, func(s *bgp.State) { s.Failure = "NotificationReceived" }),
+			with(failed, func(s *bgp.State) { s.Failure, s.LastError = "NotificationReceived", "bad peer AS" }), []string{"SessionFailed"}},
+		{"the error is overcome", failed, down, nil},
 		{"it is up and something is missing", up, with(up, func(s *bgp.State) { s.LastError = "no IPv6" }), []string{"SessionFailed"}},
 		{"it is lost", up, with(failed, func(s *bgp.State) { s.Drops = 1 }), []string{"SessionDown"}},
 		{"it was lost and is back", up, with(up, func(s *bgp.State) { s.Drops, s.LastError = 1, "hold timer" }), []string{"SessionDown", "SessionUp"}},
@@ -52,6 +66,77 @@ func TestNotes(t *testing.T) {
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)
 			}
+		})
+	}
+}
+
+// Two routers that are dead, as 100 nodes see them, whatever the nodes say of them:
+// after the first minute less than an event a second comes of it.
+func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
+	classes := []bgp.Failure{bgp.Unreachable, "NotificationReceived", "HoldTimerExpired"}
+	for _, c := range []struct {
+		name  string
+		state func(attempt int) bgp.State
+		most  int // events of a node and router in four hours
+	}{
+		{"its words alternate", func(i int) bgp.State {
+			return bgp.State{Failure: bgp.Unreachable, LastError: []string{"no answer", "unreachable"}[i%2]}
+		}, 1},
+		{"its class alternates", func(i int) bgp.State { return bgp.State{Failure: classes[i%3], LastError: "x"} }, 14},
+		{"it is never told alike", func(i int) bgp.State { return bgp.State{Failure: "NotificationReceived", LastError: fmt.Sprint(i)} }, 14},
+		{"it comes up and is lost", func(i int) bgp.State { return bgp.State{Drops: i, Session: bgp.Established} }, 2 * 14},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				perMinute, start := map[time.Duration]int{}, time.Now()
+				peers := []string{"tor1", "tor2"}
+				api := fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+					Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+						o.SetName(key.Name)
+						return nil
+					},
+					Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+						mu.Lock()
+						defer mu.Unlock()
+						perMinute[time.Since(start)/time.Minute]++
+						return nil
+					},
+				}).Build()
+				var nodes sync.WaitGroup
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Hour)
+				defer cancel()
+				for i := range 100 {
+					node := fmt.Sprint("node", i)
+					teller := cluster.NewTeller(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
+					r := &reporter{client: api, node: node, tell: teller.Tell}
+					nodes.Go(func() { _ = teller.Run(ctx) })
+					nodes.Go(func() {
+						last := map[string]bgp.State{}
+						for attempt := 0; ctx.Err() == nil; attempt++ {
+							for _, peer := range peers {
+								now := c.state(attempt)
+								now.Peer, now.Since = peer, start
+								for _, n := range notes(last[now.Peer], now) {
+									r.tellPeer(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n)
+								}
+								last[now.Peer] = now
+							}
+							cluster.Sleep(ctx, 5*time.Second)
+						}
+					})
+				}
+				nodes.Wait()
+				all := 0
+				for minute, n := range perMinute {
+					if all += n; minute > 0 && n >= 60 {
+						t.Errorf("%d events in minute %d", n, minute)
+					}
+				}
+				if all < 200 || all > 200*c.most {
+					t.Errorf("%d events in four hours, want %d at most", all, 200*c.most)
+				}
+			})
 		})
 	}
 }

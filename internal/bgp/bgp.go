@@ -62,6 +62,7 @@ type State struct {
 	Session    SessionState
 	Since      time.Time     // when Session was entered; zero: not yet begun
 	Advertised int           // routes offered while Established, else 0
+	Failure    Failure       // class of the last error; "": none, or long since overcome
 	LastError  string        // in plain words; "": none, or long since overcome
 	Drops      int           // how often the session was lost, but for what we did ourselves
 	DropsBy    map[Cause]int // the same by cause; those that never happened may be missing

@@ -190,7 +190,7 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 	}
 	var problem string
 	if p.Addr, problem = s.search.router(); problem != "" {
-		s.status.fail(problem)
+		s.status.fail(Unreachable, problem)
 	}
 	return p, p.Addr.IsValid()
 }
@@ -257,7 +257,7 @@ func (s *session) stopFor(pause time.Duration, why string) {
 	s.hangUp()
 	s.pauseTo = time.Now().Add(pause)
 	if why != "" {
-		s.status.fail(why)
+		s.status.fail(Unsuitable, why)
 	}
 }
 

@@ -34,7 +34,7 @@ type status struct {
 	now                  view // of the current run
 	since                time.Time
 	offered              int
-	failure              string        // last error of the session
+	failure              failure       // last error of the session
 	told                 time.Time     // when the router was last heard to cause an error
 	problem              string        // what is wrong although the session may be up
 	cause                Cause         // of the next loss; "": not known yet
@@ -68,7 +68,7 @@ func (s *status) begin(peer announce.Peer) run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.peer.Changes(peer)) > 0 {
-		s.failure, s.told = "", time.Time{}
+		s.failure, s.told = failure{}, time.Time{}
 	}
 	s.peer = peer
 	s.run++
@@ -121,7 +121,7 @@ func (r run) Reached(state SessionState, asn uint32) {
 		s.mu.Unlock()
 		return
 	}
-	was, peer, failure := s.now.session, s.peer, s.failure
+	was, peer, why := s.now.session, s.peer, s.failure.text
 	s.now.peerASN = asn
 	if state == Idle && was != Idle && was != Active {
 		s.now.lost = true
@@ -131,7 +131,7 @@ func (r run) Reached(state SessionState, asn uint32) {
 		}
 	}
 	if state == Established && was != Established {
-		s.cause = ""
+		s.cause, s.failure.shown = "", nil
 		s.announced += s.offered
 	}
 	s.enter(state)
@@ -141,7 +141,7 @@ func (r run) Reached(state SessionState, asn uint32) {
 	case state == Established:
 		s.log.Info("session established", "peer", peer.Name, "addr", peer.Addr, "asn", asn)
 	case was == Established:
-		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", failure)
+		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
 	}
 	signal(s.wake)
 }
@@ -178,7 +178,9 @@ func (s *status) lose(why string) (up time.Duration, was bool) {
 	}
 	s.drop(speak.PathLost)
 	s.run++
-	s.failure, s.told = why, time.Now()
+	now := time.Now()
+	s.failure, _ = s.failure.meet(reason{Failure(speak.PathLost), why}, now)
+	s.told = now
 	peer, up := s.peer, time.Since(s.since)
 	s.enter(Idle)
 	s.mu.Unlock()
@@ -187,13 +189,14 @@ func (s *status) lose(why string) (up time.Duration, was bool) {
 }
 
 // fail records an error of the session.
-func (s *status) fail(text string) {
+func (s *status) fail(class Failure, text string) {
 	s.mu.Lock()
-	same, peer := text == s.failure, s.peer
-	s.failure = text
+	var changed bool
+	s.failure, changed = s.failure.meet(reason{class, text}, time.Now())
+	peer := s.peer
 	s.mu.Unlock()
-	if !same {
-		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "error", text)
+	if changed {
+		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "class", class, "error", text)
 		signal(s.news)
 	}
 }
@@ -208,7 +211,7 @@ func (r run) Failed(why string, cause Cause) {
 	}
 	s.mu.Unlock()
 	if mine {
-		s.fail(why)
+		s.fail(Failure(cmp.Or(cause, speak.Unknown)), why)
 	}
 }
 
@@ -220,7 +223,7 @@ func (r run) Unreached(why string) {
 	news := r.number == s.run && time.Since(s.told) > toldLasts
 	s.mu.Unlock()
 	if news {
-		s.fail(why)
+		s.fail(Unreachable, why)
 	}
 }
 
@@ -232,7 +235,7 @@ func (r run) Crashed(why string) {
 	s.now.broken = s.now.broken || mine
 	s.mu.Unlock()
 	if mine {
-		s.fail(why)
+		s.fail(Crashed, why)
 		signal(s.wake)
 	}
 }
@@ -252,13 +255,13 @@ func (s *status) offers(n int, problem string) {
 func (s *status) settle(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.now.session != Established || s.failure == "" {
+	if s.now.session != Established || s.failure.text == "" {
 		return 0
 	}
 	if left := settled - now.Sub(s.since); left > 0 {
 		return left
 	}
-	s.failure, s.told = "", time.Time{}
+	s.failure, s.told = failure{}, time.Time{}
 	signal(s.news)
 	return 0
 }
@@ -276,14 +279,14 @@ func (s *status) report() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := State{
-		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, LastError: s.failure,
+		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, Failure: s.failure.class, LastError: s.failure.text,
 		DropsBy: maps.Clone(s.drops), Resets: s.resets, Changed: s.changed, Announced: s.announced, Withdrawn: s.withdrawn,
 	}
 	for _, n := range s.drops {
 		state.Drops += n
 	}
-	if s.failure == "" {
-		state.LastError = s.problem
+	if s.failure.text == "" && s.problem != "" {
+		state.Failure, state.LastError = Incomplete, s.problem
 	}
 	if s.now.session == Established {
 		state.Advertised = s.offered
