@@ -1,0 +1,353 @@
+package main
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// sim is a controller, without goroutines, against a small model of the API
+// server: objects, their versions, a watch that lags, writes and answers that take
+// their time. All chance comes from one seed: one seed, one history. It lives in
+// a bubble of testing/synctest, whose clock it moves.
+type sim struct {
+	rnd   *rand.Rand
+	start time.Time
+	queue timeline
+	log   []string
+
+	// The API server.
+	version int
+	there   map[string]*corev1.Service // by name
+	foreign map[types.UID]bool         // what it shows was written by somebody else
+	refuses map[string]bool            // whose status a policy does not let us write
+	rival   map[string]bool            // whose status somebody overwrites as soon as we write it
+	faulty  bool                       // answers get lost, and take long
+	shown   time.Time                  // when the last of them arrives: a watch keeps the order
+
+	// The controller.
+	*reconciler
+	cache        map[string]*corev1.Service
+	config       snapshot // its configuration and Namespaces
+	due, passing bool
+	passes       int
+	writes       map[types.UID]int // that arrived
+	broken       error             // a rule that was broken on the way
+}
+
+func newSim(seed uint64) *sim {
+	s := &sim{
+		rnd: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), faulty: true,
+		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, rival: map[string]bool{},
+		cache: map[string]*corev1.Service{}, writes: map[types.UID]int{},
+	}
+	s.config.namespaces = map[string]map[string]string{"n": nil}
+	s.resize()
+	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(cluster.Note) {}, func(string, error) {})}
+	return s
+}
+
+// moment is something that happens at a time.
+type moment struct {
+	at   time.Time
+	seq  int
+	what func()
+}
+
+// timeline is a heap of moments.
+type timeline struct {
+	all []moment
+	seq int
+}
+
+func (t *timeline) Len() int { return len(t.all) }
+func (t *timeline) Less(i, j int) bool {
+	return t.all[i].at.Before(t.all[j].at) || t.all[i].at.Equal(t.all[j].at) && t.all[i].seq < t.all[j].seq
+}
+func (t *timeline) Swap(i, j int) { t.all[i], t.all[j] = t.all[j], t.all[i] }
+func (t *timeline) Push(x any)    { t.all = append(t.all, x.(moment)) }
+func (t *timeline) Pop() any {
+	last := t.all[len(t.all)-1]
+	t.all = t.all[:len(t.all)-1]
+	return last
+}
+
+// in has something happen after a while.
+func (s *sim) in(d time.Duration, what func()) {
+	s.queue.seq++
+	heap.Push(&s.queue, moment{time.Now().Add(d), s.queue.seq, what})
+}
+
+// run lets time go by until then.
+func (s *sim) run(end time.Time) {
+	for s.queue.Len() > 0 && !s.queue.all[0].at.After(end) && s.broken == nil {
+		next := heap.Pop(&s.queue).(moment)
+		time.Sleep(time.Until(next.at))
+		next.what()
+	}
+	time.Sleep(time.Until(end))
+}
+
+// upTo is a random duration, often a short one.
+func (s *sim) upTo(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * s.rnd.Float64() * s.rnd.Float64() * s.rnd.Float64())
+}
+
+func (s *sim) say(format string, args ...any) {
+	s.log = append(s.log, fmt.Sprintf("%9.3f ", time.Since(s.start).Seconds())+fmt.Sprintf(format, args...))
+}
+
+// put stores a version of a Service, and has the watch tell it; svc nil: it is gone.
+func (s *sim) put(name string, svc *corev1.Service) {
+	s.version++
+	if svc == nil {
+		delete(s.there, name)
+	} else {
+		svc.ResourceVersion = strconv.Itoa(s.version)
+		s.there[name] = svc
+	}
+	if svc != nil && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		svc = nil // what the watch does not select has gone for it
+	}
+	s.shown = time.Now().Add(max(time.Until(s.shown), s.upTo(3*time.Second))).Add(1)
+	s.in(time.Until(s.shown), func() { s.deliver(name, svc) })
+}
+
+// deliver has the cache show a version, and the loop hear of it.
+func (s *sim) deliver(name string, svc *corev1.Service) {
+	old := s.cache[name]
+	switch {
+	case svc == nil:
+		delete(s.cache, name)
+	default:
+		s.cache[name] = svc
+	}
+	switch { // an object as nil would be no nil
+	case old != nil && svc != nil && old.UID != svc.UID: // the watch has missed the deletion
+		s.wakeUnless(s.skip(old, nil))
+		s.wakeUnless(s.skip(nil, svc))
+	case old != nil && svc != nil:
+		s.wakeUnless(s.skip(old, svc))
+	case old != nil:
+		s.wakeUnless(s.skip(old, nil))
+	case svc != nil:
+		s.wakeUnless(s.skip(nil, svc))
+	}
+}
+
+func (s *sim) wakeUnless(skipped bool) {
+	if !skipped {
+		s.wake()
+	}
+}
+
+// wake makes a pass due; it comes when the loop has rested.
+func (s *sim) wake() {
+	if !s.due {
+		s.due = true
+		s.in(10*time.Millisecond+s.upTo(100*time.Millisecond), s.pass)
+	}
+}
+
+// pass is one pass, as reconciler makes it. What lands meanwhile may do so
+// between any two of its parts.
+func (s *sim) pass() {
+	if s.passing {
+		s.in(time.Millisecond, s.pass)
+		return
+	}
+	s.due, s.passing = false, true
+	defer func() { s.passing = false }()
+	s.passes++
+	snap := s.config
+	snap.now = time.Now()
+	cached := s.sorted(s.cache)
+	snap.attempts, snap.landings = s.writer.unresolved(cached)
+	s.meanwhile()
+	for _, svc := range s.writer.seen.Apply(cached) {
+		if intent.Ours(svc, s.class) {
+			snap.services = append(snap.services, svc)
+		}
+	}
+	s.meanwhile()
+	p := s.thinker.think(snap)
+	for i, g := range new(thinker).think(snap).grants {
+		if !sameGrant(g, p.grants[i]) {
+			s.broken = fmt.Errorf("a new thinker grants %s %v, this one %v", p.services[i].svc.Name, g, p.grants[i])
+		}
+	}
+	next := p.step(snap)
+	s.meanwhile()
+	for _, x := range next.starts {
+		s.send(x.svc, x.change)
+	}
+	for _, uid := range next.forgets {
+		s.writer.tried.forget(uid)
+	}
+	if next.awaits && s.writer.tried.await(next.landed) {
+		s.wake()
+	}
+	if next.again > 0 {
+		s.in(time.Until(snap.now.Add(next.again)), s.wake)
+	}
+}
+
+// meanwhile lets a little time go by, in which answers may come.
+func (s *sim) meanwhile() {
+	if s.rnd.IntN(4) == 0 {
+		s.run(time.Now().Add(s.upTo(20 * time.Millisecond)))
+	}
+}
+
+func (s *sim) sorted(all map[string]*corev1.Service) []*corev1.Service {
+	var out []*corev1.Service
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[name])
+	}
+	return out
+}
+
+// send is a write: its way there, what becomes of it, the way of the answer.
+func (s *sim) send(svc *corev1.Service, c change) {
+	if _, started := s.writer.tried.start(svc, c); !started {
+		return
+	}
+	s.writer.busy++
+	there, back := s.upTo(300*time.Millisecond), s.upTo(300*time.Millisecond)
+	chance := s.rnd.IntN(20)
+	if !s.faulty {
+		chance = 19
+	}
+	land := func(out *corev1.Service, err error) {
+		s.say("    answer for %s: %v", svc.Name, err)
+		s.writer.land(svc, c, out, err)
+		select {
+		case <-s.writer.landed:
+			s.wake()
+		default:
+		}
+	}
+	s.say("    write %v to %s@%s", c.addrs, svc.Name, svc.ResourceVersion)
+	switch {
+	case chance == 0: // it never arrives
+		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
+	case chance == 1: // it arrives, the answer doesn't
+		s.in(there, func() { _, _ = s.arrive(svc, c) })
+		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
+	case chance == 2: // it arrives when nobody waits for it any more
+		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
+		s.in(patience+s.upTo(10*time.Second), func() { _, _ = s.arrive(svc, c) })
+	default:
+		if chance < 6 {
+			back = s.upTo(patience - there)
+		}
+		s.in(there, func() {
+			out, err := s.arrive(svc, c)
+			s.in(back, func() { land(out, err) })
+		})
+	}
+}
+
+// arrive is what the API server makes of a write.
+func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
+	resource := schema.GroupResource{Resource: "services"}
+	now := s.there[svc.Name]
+	switch {
+	case now == nil || now.UID != svc.UID:
+		return nil, apierrors.NewNotFound(resource, svc.Name)
+	case s.refuses[svc.Name]:
+		return nil, apierrors.NewForbidden(resource, svc.Name, errors.New("a policy says no"))
+	case now.ResourceVersion != svc.ResourceVersion:
+		return nil, apierrors.NewConflict(resource, svc.Name, errors.New("it has been modified"))
+	}
+	for _, a := range without(c.addrs, intent.Holds(now)) {
+		for _, other := range s.there {
+			if other.UID != svc.UID && !s.foreign[other.UID] && slices.Contains(intent.Holds(other), a) {
+				s.broken = fmt.Errorf("%s is written to %s while %s shows it", a, svc.Name, other.Name)
+			}
+		}
+	}
+	out := now.DeepCopy()
+	written(out, c)
+	s.writes[svc.UID]++
+	// What somebody else wrote and we took over stays theirs.
+	s.foreign[svc.UID] = s.foreign[svc.UID] && slices.Equal(c.addrs, intent.Holds(now))
+	s.put(svc.Name, out)
+	if s.rival[svc.Name] {
+		s.in(s.upTo(50*time.Millisecond), func() { s.overwrite(svc.Name, "203.0.113.1") })
+	}
+	s.say("    %s@%s shows %v", svc.Name, out.ResourceVersion, c.addrs)
+	return out, nil
+}
+
+// atRest tells what is wrong when nothing happens any more: every Service must
+// show exactly what a new thinker gives it.
+func (s *sim) atRest() error {
+	snap := s.config
+	snap.now, snap.attempts = time.Now(), nil
+	for _, svc := range s.sorted(s.there) {
+		if intent.Ours(svc, s.class) {
+			snap.services = append(snap.services, svc)
+		}
+	}
+	var wrong []string
+	p := new(thinker).think(snap)
+	has := map[netip.Addr]string{}
+	for i, x := range p.services {
+		if x.change != nil {
+			wrong = append(wrong, fmt.Sprintf("%s@%s shows %v, and the plan says %v", x.svc.Name, x.svc.ResourceVersion, intent.Holds(x.svc), p.grants[i].Addrs))
+		}
+		for _, a := range intent.Holds(x.svc) {
+			if has[a] != "" {
+				wrong = append(wrong, fmt.Sprintf("%s and %s both show %s", has[a], x.svc.Name, a))
+			}
+			has[a] = x.svc.Name
+		}
+	}
+	if n := len(s.writer.tried.byUID); n > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d attempts are left", n))
+	}
+	if s.due {
+		wrong = append(wrong, "a pass is still due")
+	}
+	if len(wrong) > 0 {
+		return errors.New("at rest " + strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// edit changes a Service as somebody else does.
+func (s *sim) edit(name string, change func(*corev1.Service)) {
+	if now := s.there[name]; now != nil {
+		svc := now.DeepCopy()
+		change(svc)
+		s.put(name, svc)
+	}
+}
+
+// create makes a Service.
+func (s *sim) create(name string) *corev1.Service {
+	svc := waiting(name, 0)
+	svc.UID = types.UID(fmt.Sprint(name, "-", s.version))
+	svc.CreationTimestamp = metav1.NewTime(time.Now().Truncate(time.Second))
+	s.put(name, svc)
+	return svc
+}
