@@ -170,6 +170,25 @@ func TestEachPackageHasOneDocument(t *testing.T) {
 	}
 }
 
+// TestTheSpeakerAsksItsNodeDirectly has one file of the speaker make requests: its
+// client knows no proxy.
+func TestTheSpeakerAsksItsNodeDirectly(t *testing.T) {
+	for _, path := range goFiles(t) {
+		if filepath.Dir(path) != "speaker" || strings.HasSuffix(path, "_test.go") || path == "speaker/ask.go" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []string{"http.Client{", "http.DefaultClient", "http.DefaultTransport", "http.Get(", "http.Head(", "http.Post(", "http.PostForm("} {
+			if bytes.Contains(text, []byte(other)) {
+				t.Errorf("%s has %q: use ask (speaker/ask.go)", path, other)
+			}
+		}
+	}
+}
+
 // TestSizes keeps files to one idea and functions to one page.
 func TestSizes(t *testing.T) {
 	const fileLines, funcLines = 400, 60

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -107,19 +106,6 @@ func (f *forwarding) say(kind, reason, text string) {
 
 // ask returns nil if the answer is yes.
 func (f *forwarding) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
-	if err != nil {
-		return fmt.Errorf("ask whether this node forwards: %w", err)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask whether this node forwards: %w", err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s says %s", f.url, answer.Status)
-	}
-	return nil
+	_, err := ask(ctx, f.url, time.Second)
+	return err
 }

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -130,31 +127,9 @@ func intersection(a, b map[string]bool) map[string]bool {
 
 // proxyMode asks kube-proxy; "": it does not answer as it should.
 func (h *host) proxyMode(ctx context.Context) string {
-	text, err := fetch(ctx, h.proxy)
+	text, err := ask(ctx, h.proxy, time.Second)
 	if err != nil || len(text) > 20 || strings.ContainsAny(text, " <\n") {
 		return ""
 	}
 	return text
-}
-
-func fetch(ctx context.Context, url string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", fmt.Errorf("ask %s: %w", url, err)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", fmt.Errorf("ask %s: %w", url, err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s says %s", url, answer.Status)
-	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
-	if err != nil {
-		return "", fmt.Errorf("read the answer of %s: %w", url, err)
-	}
-	return strings.TrimSpace(string(text)), nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -152,19 +151,9 @@ func (t *turns) round(ctx context.Context) bool {
 	return open > 0
 }
 
-// unproxied asks the node itself, whatever the environment says of proxies.
-var unproxied = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: askTurnFor}
-
 // healthy reports whether kube-proxy says, at a Service's health check port, that
 // it sends to an endpoint on this node.
 func healthy(ctx context.Context, at netip.AddrPort) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/healthz", at), nil)
-	if err != nil {
-		return false
-	}
-	answer, err := unproxied.Do(request)
-	if err != nil {
-		return false
-	}
-	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+	_, err := ask(ctx, fmt.Sprintf("http://%s/healthz", at), askTurnFor)
+	return err == nil
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// onNode asks programs of this node, kube-proxy above all: never through a proxy,
+// whatever the environment says of one, and only at the address that was given. A
+// redirect is no answer.
+var onNode = http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// ask returns what a program of this node says at a URL: the first 1,024 bytes of
+// an answer 200, which must come within patience.
+func ask(ctx context.Context, url string, patience time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", fmt.Errorf("ask %s: %w", url, err)
+	}
+	answer, err := onNode.Do(request)
+	if err != nil {
+		return "", fmt.Errorf("ask this node: %w", err) // which names the URL
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s says %s", url, answer.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
+	if err != nil {
+		return "", fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
