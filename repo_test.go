@@ -59,6 +59,7 @@ func laws() map[string]law {
 		"internal/stories":      {onlyStd: true, why: "tests of the pure rooms use it"},
 		"internal/growth":       {why: "tests of every room use it"},
 		"internal/version":      {onlyStd: true, why: "every program can use it"},
+		"internal/printable":    {onlyStd: true, neverStd: pure, why: "every room can use it, the pure ones, too"},
 		"internal/world": {own: []string{"internal/intent", "internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
 			why: "it asks those who decide, and reaches no API server"},
 		"config/crd":            {onlyStd: true, why: "it holds files"},
