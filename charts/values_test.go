@@ -230,7 +230,7 @@ func TestNotes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds"} {
+	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers.steelyard.dev", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds"} {
 		if !strings.Contains(rendered["NOTES.txt"], want) {
 			t.Errorf("want %q in\n%s", want, rendered["NOTES.txt"])
 		}

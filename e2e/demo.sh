@@ -57,10 +57,10 @@ done
 show rack exec client -- curl -gs "http://[$v6]/hostname"
 echo
 show rack exec client -- ip neigh show "$v4"
-show rack kubectl get l2claims
+show rack kubectl get l2claims.steelyard.dev
 
 step "5. The cable of the node that answers is cut. Another node notices and takes over"
-owner=$(kubectl get l2claim "$v4" -o 'jsonpath={.spec.node}')
+owner=$(kubectl get l2claims.steelyard.dev "$v4" -o 'jsonpath={.spec.node}')
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 rack probe client "$v4:80" --for 8s >"$log" &
@@ -71,14 +71,14 @@ wait $probe
 cat "$log"
 say "(While a third of the Pods is behind the cut cable, a third of the connections still fails: Kubernetes gives up"
 say " on a node later than Steelyard does.)"
-show rack kubectl get l2claim "$v4"
+show rack kubectl get l2claims.steelyard.dev "$v4"
 show rack kubectl get events --field-selector "involvedObject.name=web,reason=Announced" -o custom-columns=EVENT:.message
 
 step "6. The cable is plugged in again: nothing moves a second time"
 show rack join "$owner"
-await 30 sh -c "rack kubectl get speaker $owner -o 'jsonpath={.status.links[0].up}' | grep -q true"
+await 30 sh -c "rack kubectl get speakers.steelyard.dev $owner -o 'jsonpath={.status.links[0].up}' | grep -q true"
 rack probe client "$v4:80" --for 5s
-show rack kubectl get l2claim "$v4"
+show rack kubectl get l2claims.steelyard.dev "$v4"
 
 step "7. The same over BGP: a second pool, a Service that asks for it, and the router as a peer of every node"
 show rack kubectl apply -f config/samples/bgp.yaml
@@ -96,7 +96,7 @@ YAML
 await 30 sh -c "rack kubectl get service routed -o jsonpath='{.status.loadBalancer.ingress[0].ip}' | grep -q 203.0.113"
 far=$(kubectl get service routed -o 'jsonpath={.status.loadBalancer.ingress[0].ip}')
 await 60 sh -c "rack exec router -- ip route show $far | grep -c nexthop | grep -q 3"
-show rack kubectl get bgpsessions
+show rack kubectl get bgpsessions.steelyard.dev
 say "The router has learned the address from three nodes, and spreads connections over them:"
 show rack exec router -- ip route show "$far"
 await 30 rack exec outside -- curl -sS --max-time 1 "http://$far/hostname"
@@ -110,8 +110,8 @@ kind: IPAddressPool
 metadata: {name: twice}
 spec: {addresses: [192.0.2.150-192.0.2.160]}
 YAML
-await 30 sh -c "rack kubectl get ippool twice -o 'jsonpath={.status.conditions[0].reason}' | grep -q Overlaps"
-show rack kubectl get ippool -o wide
+await 30 sh -c "rack kubectl get ipaddresspools.steelyard.dev twice -o 'jsonpath={.status.conditions[0].reason}' | grep -q Overlaps"
+show rack kubectl get ipaddresspools.steelyard.dev -o wide
 printf '%s$ %s%s\n' "$dim" "echo '… addresses: [192.0.2.77/24]' | bin/rack kubectl apply -f -" "$plain"
 kubectl apply -f - 2>&1 <<'YAML' || true
 apiVersion: steelyard.dev/v1beta1
@@ -124,7 +124,7 @@ step "The rack is still there. What to try next"
 cat <<END
   export RACK=demo                               the rack that the commands below mean
   bin/rack kubectl get steelyard -o wide         everything Steelyard knows
-  bin/rack kubectl explain bgppeer.spec          every field, explained
+  bin/rack kubectl explain bgppeers.spec --api-version=steelyard.dev/v1beta1     every field, explained
   bin/rack probe client $v4:80 --for 20s   and, meanwhile, in another shell:
   bin/rack kill node1 speaker --signal TERM      (TERM or KILL: the others answer with its MAC until it is back)
   bin/rack pcap client -- arp                    what is said on the wire

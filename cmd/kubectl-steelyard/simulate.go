@@ -54,7 +54,7 @@ the controller says that they are not. Services that are new have no endpoints.
 Exit code 0: no Service changes; 1: it could not be told, or the API server would
 refuse an object; 2: some Service changes, or an object's readiness does.`,
 		Example: `  kubectl steelyard simulate -f pools.yaml
-  kubectl steelyard simulate -f new.yaml --delete ippool/old
+  kubectl steelyard simulate -f new.yaml --delete ipaddresspool/old
   git show origin/main:pools.yaml | kubectl steelyard simulate -f -`,
 		Args: noArguments,
 	}
@@ -128,6 +128,7 @@ func (t *tool) targets(names []string) ([]document, error) {
 // kindOf finds a kind by a name that kubectl knows it by; "": there is none.
 func kindOf(name string) (version, kind string) {
 	own := v1beta1.GroupVersion().String()
+	name = strings.TrimSuffix(name, "."+v1beta1.Group)
 	for kind, version := range map[string]string{
 		"IPAddressPool": own, "L2Advertisement": own, "BGPAdvertisement": own, "BGPPeer": own, "BFDProfile": own, "L2Claim": own,
 		"Service": "v1", "Namespace": "v1", "Node": "v1",
@@ -137,7 +138,7 @@ func kindOf(name string) (version, kind string) {
 		}
 	}
 	switch strings.ToLower(name) {
-	case "ippool":
+	case "sypool":
 		return own, "IPAddressPool"
 	case "community", "communities":
 		return own, "Community"

@@ -53,7 +53,7 @@ func kindsPage(kinds []apiextensionsv1.CustomResourceDefinition) string {
 	var b strings.Builder
 	b.WriteString(`# Kinds and fields
 
-Made by "make generate" from the API types; don't edit it. The same is in the cluster: ` + "`kubectl explain ipaddresspool.spec`" + `.
+Made by "make generate" from the API types; don't edit it. The same is in the cluster: ` + "`kubectl explain ipaddresspools.spec --api-version=steelyard.dev/v1beta1`" + `.
 
 All kinds are of group ` + "`steelyard.dev`, version `v1beta1`" + `, and cluster-scoped. ` + "`kubectl get steelyard`" + ` lists all objects. What one object
 alone can get wrong is refused when it is written, with the message in italics. What depends on other objects shows as a condition

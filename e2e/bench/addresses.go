@@ -110,7 +110,7 @@ func (b *bench) holds(ctx context.Context, node string) (int, error) {
 func (b *bench) written(ctx context.Context, n int) error {
 	counted := regexp.MustCompile(`^(\d+)`)
 	for {
-		out, err := b.rack.Command(ctx, "control", "sh", "-c", "kubectl get l2claims -o 'jsonpath={range .items[*]}{.status.node}{\"\\n\"}{end}' | grep -c . || true").Output()
+		out, err := b.rack.Command(ctx, "control", "sh", "-c", "kubectl get l2claims.steelyard.dev -o 'jsonpath={range .items[*]}{.status.node}{\"\\n\"}{end}' | grep -c . || true").Output()
 		if err != nil {
 			return fmt.Errorf("list L2Claims: %w", err)
 		}

@@ -144,7 +144,7 @@ func (f *failover) back(ctx context.Context) error {
 
 // named returns the node that is said to answer; "": nobody says it.
 func (f *failover) named(ctx context.Context) string {
-	out, err := f.Command(ctx, "control", "kubectl", "get", "l2claim", address, "-o", "jsonpath={.status.node}").Output()
+	out, err := f.Command(ctx, "control", "kubectl", "get", "l2claims.steelyard.dev", address, "-o", "jsonpath={.status.node}").Output()
 	if err != nil {
 		return ""
 	}
@@ -205,7 +205,7 @@ func (f *failover) settle(ctx context.Context) error {
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
-		out, err := f.Command(ctx, "control", "kubectl", "get", "speakers", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.links[0].mac}{"\n"}{end}`).Output()
+		out, err := f.Command(ctx, "control", "kubectl", "get", "speakers.steelyard.dev", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.links[0].mac}{"\n"}{end}`).Output()
 		if err != nil {
 			continue
 		}

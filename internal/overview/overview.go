@@ -174,7 +174,7 @@ func claimsOf(claims []v1beta1.L2Claim) table[claim] {
 			rows[i].Links = append(rows[i].Links, l.Name)
 		}
 	}
-	return tableOf("l2claims", rows)
+	return tableOf("l2claims.steelyard.dev", rows)
 }
 
 func markOfClaim(c *v1beta1.L2Claim) Mark {

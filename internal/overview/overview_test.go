@@ -257,7 +257,7 @@ func TestAPageOfThousandsStaysSmall(t *testing.T) {
 	if len(page) > 500_000 {
 		t.Errorf("it has %d bytes", len(page))
 	}
-	for _, want := range []string{"19700 more are not shown: <code>kubectl get l2claims</code>", "19700 more are not shown.", "more than 300 things need attention"} {
+	for _, want := range []string{"19700 more are not shown: <code>kubectl get l2claims.steelyard.dev</code>", "19700 more are not shown.", "more than 300 things need attention"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("it does not say %q", want)
 		}
