@@ -15,7 +15,8 @@ import (
 )
 
 // TestDocs runs what the README and the pages of docs tell a reader to run, page by
-// page, from top to bottom (page_test.go tells how blocks are marked).
+// page, from top to bottom (page_test.go tells how blocks are marked). The cluster
+// has kinds of other products that are named as ours are; no page does them harm.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	byRack := map[description][]page{}
@@ -37,6 +38,9 @@ func TestDocs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inLane(t)
 			rack := readersRack(t, d)
+			if d != "" {
+				installOthers(t, rack)
+			}
 			for _, p := range byRack[d] {
 				t.Run(p.title(), func(t *testing.T) { runPage(t, rack, p) })
 			}
@@ -83,7 +87,9 @@ func runPage(t *testing.T, rack string, p page) {
 		if _, err := kubectl(t, rack, "", "create", "namespace", namespace); err != nil {
 			t.Fatal(err)
 		}
+		makeOthers(t, rack, namespace)
 		t.Cleanup(func() {
+			checkOthers(t, rack, namespace)
 			if t.Failed() {
 				tellState(t, rack)
 			}
