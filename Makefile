@@ -81,6 +81,15 @@ lint: ## check formatting, vet and staticcheck
 	go tool actionlint -shellcheck= -pyflakes=
 	go tool staticcheck ./...
 
+# The version of govulncheck, and where the database is that it asks.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOVULNDB ?= https://vuln.go.dev
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities that the code can reach, where their database can be reached
+	@curl -fsS --max-time 20 -o /dev/null '$(GOVULNDB)/index/db.json' 2>/dev/null || { echo 'NOT RUN: make vuln: $(GOVULNDB) can not be reached'; exit 0; }; \
+	  for module in . charts; do echo "govulncheck in $$module"; (cd $$module && go run $(GOVULNCHECK) -db '$(GOVULNDB)' ./...) || exit 1; done
+
 .PHONY: bench
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
 	go run ./e2e/bench $(ARGS)
