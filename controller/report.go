@@ -162,8 +162,13 @@ func (r *reporter) writeAll(t *term, writes []write) bool {
 // statuses returns the writes that bring the status of every configuration
 // object up to date.
 func (r *reporter) statuses(s *scene) []write {
+	accepted := make(map[string][]ipam.Range, len(s.Config.Pools))
+	for _, p := range s.Config.Pools {
+		accepted[p.Name] = p.Accepted
+	}
 	return slices.Concat(
 		judged(r, s, s.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range s.usage[o.Name] {
 				if u.family == ipam.IPv4 {
@@ -218,9 +223,9 @@ func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condi
 	if kind == "BGPPeer" && v.Reason == "" {
 		v.Reason, v.Message = overlap(obj.GetName(), s.sessions)
 	}
-	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, ObservedGeneration: obj.GetGeneration()}
+	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, Message: v.Message, ObservedGeneration: obj.GetGeneration()}
 	if v.Reason != "" {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v.Reason, v.Message
+		ready.Status, ready.Reason = metav1.ConditionFalse, v.Reason
 	}
 	meta.SetStatusCondition(conditions, ready)
 	if len(v.NoEffect) == 0 {

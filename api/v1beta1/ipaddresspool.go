@@ -104,6 +104,9 @@ type ServiceAllocation struct {
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 }
 
+// MaxAccepted is how many ranges of accepted addresses a status holds.
+const MaxAccepted = 512
+
 // IPAddressPoolStatus is the pool's use and health.
 type IPAddressPoolStatus struct {
 	// ipv4 counts the pool's IPv4 addresses.
@@ -112,8 +115,17 @@ type IPAddressPoolStatus struct {
 	// ipv6 counts the pool's IPv6 addresses.
 	// +optional
 	IPv6 *PoolUsage `json:"ipv6,omitempty"`
+	// accepted are the addresses that the pool has: its addresses less what is
+	// excluded. They stay its own when another pool is edited, or made, to overlap:
+	// that one is not Ready, and gives out only what it had before.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:items:MaxLength=90
+	Accepted []string `json:"accepted,omitempty"`
 	// conditions: Ready (Accepted, Invalid, Overlaps). While a pool is not Ready
-	// its Services keep their addresses and nobody gets a new one from it.
+	// its Services keep their addresses and nobody gets a new one from it, but for
+	// one that overlaps, which goes on giving out what it had before.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -65,7 +65,7 @@ const (
 const (
 	ReasonAccepted    = "Accepted"
 	ReasonInvalid     = "Invalid"   // a field has a value that can't be used
-	ReasonOverlaps    = "Overlaps"  // an older object has its addresses, or some of them
+	ReasonOverlaps    = "Overlaps"  // another object has its addresses, or some of them
 	ReasonConflicts   = "Conflicts" // what it asks for another object contradicts
 	ReasonNotFound    = "NotFound"  // it names an object that is not there
 	ReasonNoEffectYet = "NoEffectYet"

@@ -667,6 +667,11 @@ func (in *IPAddressPoolStatus) DeepCopyInto(out *IPAddressPoolStatus) {
 		*out = new(PoolUsage)
 		**out = **in
 	}
+	if in.Accepted != nil {
+		in, out := &in.Accepted, &out.Accepted
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
 		*out = make([]v1.Condition, len(*in))

@@ -45,7 +45,7 @@ type Ref struct{ Kind, Name string }
 // Verdict is what is to be said about one object. The zero Verdict is praise.
 type Verdict struct {
 	Reason   string   // "": accepted; else one of the reasons of conditions in v1beta1
-	Message  string   // the fields at fault and the remedy
+	Message  string   // the fields at fault and the remedy; of an accepted object what else there is to know
 	NoEffect []string // fields that are set and do nothing in this version
 }
 

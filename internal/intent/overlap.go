@@ -2,6 +2,7 @@ package intent
 
 import (
 	"container/heap"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -9,41 +10,130 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// pools checks each pool by itself, then all of them against one another: of two
-// that overlap the older has the addresses. A pool at fault is frozen: Services
-// keep what they have of it, and nobody gets anything new.
+// pools checks each pool by itself, then all of them against one another. An
+// address that several list is that pool's which had it before, as the statuses
+// tell; if none had it, one's in which nothing else is wrong; then the older one's.
+// The others are at fault: they give out what they had before and nothing else,
+// and Services keep what they hold.
 func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
-	out := make([]Pool, 0, len(in))
-	for _, obj := range byAge(in) {
-		ref := Ref{"IPAddressPool", obj.Name}
-		out = append(out, p.pool(ref, obj))
-		p.accept(ref)
-	}
+	all := byAge(in)
+	out := make([]Pool, len(all))
 	var claims []claim
-	for i := range out {
-		claims = claimed(claims, i, out[i].Ranges)
+	for i, obj := range all {
+		ref := Ref{"IPAddressPool", obj.Name}
+		pool := p.pool(ref, obj)
+		p.accept(ref)
+		pool.Accepted = intersection(pool.Ranges, readable(obj.Status.Accepted))
+		claims = claimed(claims, i, pool.Accepted)
+		class := 1
+		if pool.Frozen {
+			class = 2 // its fault must not harm others
+		}
+		claims = claimed(claims, class*len(all)+i, ipam.Merge(pool.Ranges, pool.Accepted))
+		out[i] = pool
 	}
 	owners := settle(claims)
 	owned := make([][]ipam.Range, len(out))
-	for _, c := range owners {
-		owned[c.by] = append(owned[c.by], c.Range)
+	for i := range owners {
+		place := owners[i].by % len(out)
+		owned[place] = append(owned[place], owners[i].Range)
 	}
+	var lost []claim
 	for i := range out {
-		pool := &out[i]
-		pool.Disputed = ipam.Merge(pool.Ranges, owned[i])
-		if len(pool.Disputed) == 0 {
+		pool, owned := &out[i], ipam.Merge(owned[i], nil)
+		without := ipam.Merge(pool.Ranges, owned)
+		if len(without) == 0 {
+			if !pool.Frozen {
+				pool.Accepted = pool.Ranges
+			}
 			continue
 		}
-		first := pool.Disputed[0]
-		older := owners.of(first.First)
-		p.fault(Ref{"IPAddressPool", pool.Name}, v1beta1.ReasonOverlaps,
-			"spec.addresses: %s-%s also lies in IPAddressPool %q, which is older and keeps it; take it out of one of the two",
-			first.First, lesser(first.Last, older.Last), out[older.by].Name)
-		pool.Frozen = true
-		pool.Ranges = owned[i]
+		lost = claimed(lost, i, without)
+		p.overlaps(out, i, without[0], owners.of(without[0].First))
+		had := intersection(owned, pool.Accepted)
+		pool.Disputed = ipam.Merge(pool.Ranges, had)
+		if pool.Accepted, pool.Ranges = had, had; len(had) == 0 {
+			pool.Frozen, pool.Ranges, pool.Disputed = true, owned, without
+		}
+	}
+	p.warn(out, owners, settle(lost))
+	return out
+}
+
+// overlaps reports the pool at that place, whose lowest range that it can't have
+// is lost. The owner of its first address is given.
+func (p *parser) overlaps(pools []Pool, place int, lost ipam.Range, owner *claim) {
+	pool, other := &pools[place], &pools[owner.by%len(pools)]
+	why, until := "which keeps it", ""
+	if place > owner.by%len(pools) {
+		why = "which is older and keeps it"
+	}
+	had := owner.by < len(pools)
+	if _, both := ipam.Overlap(pool.Accepted, []ipam.Range{{First: lost.First, Last: lost.First}}); had && !both {
+		why = "which had it before and keeps it"
+	}
+	if len(pool.Accepted) > 0 {
+		until = "; until then this pool gives out only what it had before"
+	}
+	p.fault(Ref{"IPAddressPool", pool.Name}, v1beta1.ReasonOverlaps, "spec.addresses: %s-%s also lies in IPAddressPool %q, %s; take it out of one of the two%s",
+		lost.First, lesser(lost.Last, owner.Last), other.Name, why, until)
+}
+
+// warn tells pools that keep what others list, too.
+func (p *parser) warn(pools []Pool, owners, lost owners) {
+	for len(owners) > 0 && len(lost) > 0 {
+		o, l := owners[0], lost[0]
+		switch {
+		case o.Last.Less(l.First):
+			owners = owners[1:]
+			continue
+		case l.Last.Less(o.First):
+			lost = lost[1:]
+			continue
+		case o.Last.Less(l.Last):
+			owners = owners[1:]
+		default:
+			lost = lost[1:]
+		}
+		ref := Ref{"IPAddressPool", pools[o.by%len(pools)].Name}
+		if v := p.verdicts[ref]; v.Message == "" {
+			first := l.First
+			if first.Less(o.First) {
+				first = o.First
+			}
+			v.Message = fmt.Sprintf("IPAddressPool %q also lists %s-%s, which stays this pool's; take it out of one of the two", pools[l.by].Name, first, lesser(l.Last, o.Last))
+			p.verdicts[ref] = v
+		}
+	}
+}
+
+// readable returns the ranges of a status.
+func readable(in []string) []ipam.Range {
+	var out []ipam.Range
+	for _, s := range in {
+		if r, err := parseRange(s); err == nil { // only the controller writes them, and a pool is no worse off without
+			out = append(out, r)
+		}
+	}
+	return ipam.Merge(out, nil)
+}
+
+// Accepted spells ranges as they stand in the status of a pool, as many as it can
+// hold.
+func Accepted(ranges []ipam.Range) []string {
+	var out []string
+	for _, r := range ranges[:min(len(ranges), v1beta1.MaxAccepted)] {
+		text := r.First.String()
+		if r.First != r.Last {
+			text += "-" + r.Last.String()
+		}
+		out = append(out, text)
 	}
 	return out
 }
+
+// intersection returns what is in both of two sorted and disjoint sets.
+func intersection(a, b []ipam.Range) []ipam.Range { return ipam.Merge(a, ipam.Merge(a, b)) }
 
 func lesser(a, b netip.Addr) netip.Addr {
 	if a.Less(b) {

@@ -132,23 +132,8 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 		// RFC 5082 section 3: a router n hops away sends 255 and is heard with 256 - n.
 		out.MinTTL = uint8(256 - spec.TTLSecurity)
 	}
-	for _, f := range []struct {
-		name string
-		in   string
-		out  *netip.Addr
-	}{
-		{"spec.peerAddress", string(spec.PeerAddress), &out.Addr},
-		{"spec.sourceAddress", string(spec.SourceAddress), &out.SourceAddr},
-		{"spec.routerID", spec.RouterID, &out.RouterID},
-	} {
-		if f.in == "" {
-			continue
-		}
-		a, err := parseAddr(f.in)
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", f.name, err)
-		}
-		*f.out = a
+	if err := addresses(spec, &out); err != nil {
+		return out, err
 	}
 	for _, f := range []struct {
 		name string
@@ -171,4 +156,30 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 	out.HoldTime = cmp.Or(out.HoldTime, defaultHoldTime)
 	out.KeepaliveTime = cmp.Or(out.KeepaliveTime, out.HoldTime/3)
 	return out, nil
+}
+
+// addresses enters those of the session.
+func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) error {
+	for _, f := range []struct {
+		name string
+		in   string
+		out  *netip.Addr
+	}{
+		{"spec.peerAddress", string(spec.PeerAddress), &out.Addr},
+		{"spec.sourceAddress", string(spec.SourceAddress), &out.SourceAddr},
+		{"spec.routerID", spec.RouterID, &out.RouterID},
+	} {
+		if f.in == "" {
+			continue
+		}
+		a, err := parseAddr(f.in)
+		if err == nil && f.out != &out.RouterID { // which is a number in the form of an address
+			err = hostAddr(a)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		*f.out = a
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -15,8 +16,10 @@ type Pool struct {
 	Labels  map[string]string
 	Whole   []ipam.Range // the ranges before anything is excluded
 	Selects func(Subject) bool
-	whole4  int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
-	whole6  int
+	// Accepted is what stays this pool's when another one is edited to overlap.
+	Accepted []ipam.Range
+	whole4   int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
+	whole6   int
 }
 
 // Subject is what a pool's selectors look at: a Service and its namespace.
@@ -62,9 +65,9 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 			out.Frozen = true
 		}
 	}
-	whole, err := ranges("spec.addresses", obj.Spec.Addresses)
+	whole, err := ranges("spec.addresses", obj.Spec.Addresses, reachable)
 	invalid(err)
-	except, err := ranges("spec.exclude", obj.Spec.Exclude)
+	except, err := ranges("spec.exclude", obj.Spec.Exclude, func(ipam.Range) error { return nil })
 	invalid(err)
 	if err != nil {
 		except = nil // it can't be known who was meant: whoever holds an address keeps it
@@ -89,43 +92,21 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 
 // ranges parses all that can be parsed, and tells the first fault. A range with
 // its ends in the wrong order still says what was meant: who holds an address
-// of it shall keep that.
-func ranges(field string, in []v1beta1.AddressRange) ([]ipam.Range, error) {
+// of it shall keep that. What can be parsed is checked, too.
+func ranges(field string, in []v1beta1.AddressRange, check func(ipam.Range) error) ([]ipam.Range, error) {
 	var out []ipam.Range
 	var first error
 	for i, s := range in {
 		r, err := parseRange(string(s))
 		if r.First.IsValid() {
 			out = append(out, r)
-		}
-		if err == nil {
-			err = special(r)
+			err = cmp.Or(err, check(r))
 		}
 		if err != nil && first == nil {
 			first = fmt.Errorf("%s[%d]: %w", field, i, err)
 		}
 	}
 	return out, first
-}
-
-// special says why no Service can be reached at some address of r, or nil.
-func special(r ipam.Range) error {
-	for _, x := range []struct{ prefix, what string }{
-		{"0.0.0.0/8", "addresses of \"this network\" (RFC 1122)"},
-		{"127.0.0.0/8", "loopback addresses"},
-		{"169.254.0.0/16", "link-local addresses"},
-		{"224.0.0.0/4", "multicast addresses"},
-		{"255.255.255.255/32", "the broadcast address"},
-		{"::/127", "the unspecified or the loopback address"},
-		{"fe80::/10", "link-local addresses"},
-		{"ff00::/8", "multicast addresses"},
-	} {
-		p := netip.MustParsePrefix(x.prefix)
-		if both, ok := ipam.Overlap([]ipam.Range{r}, []ipam.Range{{First: p.Addr(), Last: lastOf(p)}}); ok {
-			return fmt.Errorf("%s-%s are %s, where no Service can be reached", both.First, both.Last, x.what)
-		}
-	}
-	return nil
 }
 
 // parseRange reads a CIDR, a range first-last or a single address. Beside the

@@ -24,7 +24,7 @@ import (
 // TestStories runs the stories of testdata. A story is its name after "#",
 // objects, "=>", and what is made of them. An object is a line, the older
 // first: its kind, its name (and labels in brackets), its spec in YAML; of a
-// Secret the whole object. Selectors are not printed; other tests try them.
+// Secret the whole object. What a pool had before stands behind "had". Selectors are not printed; other tests try them.
 func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", tell) }
 
 // neighbours are sound objects that live beside those of every story.
@@ -51,11 +51,12 @@ func tell(t *testing.T, told, want string) {
 	}
 }
 
-// linesOf returns the lines about objects whose name has this prefix.
+// linesOf returns the lines about objects whose name has this prefix, but for what
+// there is to know about others.
 func linesOf(prefix, text string) []string {
 	var out []string
 	for line := range strings.SplitSeq(text, "\n") {
-		if words := strings.Fields(line); len(words) > 1 && strings.HasPrefix(words[1], prefix) {
+		if words := strings.Fields(line); len(words) > 1 && strings.HasPrefix(words[1], prefix) && words[2] != v1beta1.ReasonAccepted+":" {
 			out = append(out, line)
 		}
 	}
@@ -89,6 +90,10 @@ func parse(t *testing.T, text string) intent.Objects {
 		switch kind {
 		case "IPAddressPool":
 			x := v1beta1.IPAddressPool{ObjectMeta: m}
+			var had string
+			if spec, had, _ = strings.Cut(spec, " had "); had != "" {
+				x.Status.Accepted = strings.Split(had, ", ")
+			}
 			read(&x.Spec)
 			o.Pools = append(o.Pools, x)
 		case "L2Advertisement":
@@ -156,8 +161,8 @@ func outcome(c intent.Config) string {
 	slices.Sort(lines)
 	var said []string
 	for ref, v := range c.Verdicts {
-		if v.Reason != "" {
-			said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, v.Reason, v.Message))
+		if v.Reason != "" || v.Message != "" {
+			said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, cmp.Or(v.Reason, v1beta1.ReasonAccepted), v.Message))
 		}
 		if len(v.NoEffect) > 0 {
 			said = append(said, fmt.Sprintf("%s %s without effect: %s", ref.Kind, ref.Name, strings.Join(v.NoEffect, ", ")))

@@ -135,7 +135,7 @@ func (t *Thought) Judgements(after *Thought) []string {
 		before, now := t.Checked.Verdicts[ref], after.Checked.Verdicts[ref]
 		_, is := after.Checked.Verdicts[ref]
 		switch {
-		case !is || before.Reason == now.Reason && before.Message == now.Message && slices.Equal(before.NoEffect, now.NoEffect):
+		case !is || before.Reason == now.Reason && (now.Reason == "" || before.Message == now.Message) && slices.Equal(before.NoEffect, now.NoEffect):
 		case now.Reason != "":
 			out = append(out, fmt.Sprintf("%s %s will not be Ready: %s: %s", ref.Kind, ref.Name, now.Reason, now.Message))
 		case len(now.NoEffect) > 0:
