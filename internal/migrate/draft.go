@@ -48,7 +48,7 @@ func newDraft(p Peer, t trade, s Source) *draft {
 // note enters a note. Much of it was written by others: what can't be seen is
 // escaped, and what is long is cut.
 func (d *draft) note(n Note) {
-	n.Object, n.Field, n.Value, n.Why = printable(n.Object), printable(n.Field), printable(n.Value), printable(n.Why)
+	n.Object, n.Field, n.Value, n.Why = short(n.Object, 400), short(n.Field, 200), short(n.Value, 100), short(n.Why, 1024)
 	d.plan.Notes = append(d.plan.Notes, n)
 }
 
@@ -203,7 +203,7 @@ func (d *draft) objects() []Object {
 		}
 		delete(content, "status")
 		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind
-		out = append(out, Object{From: d.from[intent.Ref{Kind: kind, Name: o.GetName()}], Manifest: content})
+		out = append(out, Object{From: short(d.from[intent.Ref{Kind: kind, Name: o.GetName()}], 400), Manifest: content})
 	}
 	for i := range d.config.Pools {
 		add("IPAddressPool", &d.config.Pools[i])

@@ -27,7 +27,7 @@ var hostile = []string{
 	"x\rapiVersion: rbac.authorization.k8s.io/v1\rkind: ClusterRoleBinding\rmetadata: {name: mallory}\r#",
 	"x\u0085---\u0085apiVersion: v1\u0085kind: Secret\u0085#", "x\u2028---\u2028kind: Pod\u2028", "x\u2029kind: Pod", "x\n---\nkind: Pod\n", "\v\f\x00\x07\x1b[2J\x9b",
 	"\u202egnp.exe", "\ufeff", "\U000e0001", "'; rm -rf / #", "$(reboot)`reboot`", "a: b", "- a", "# a", "{a", "[a", "&a", "*a", "!a", "|", ">", "%a", "@a", "`a", "--- a", "...", "?",
-	"yes", "~", "null", "0o7", "0x1F", "1e3", ".inf", "2020-01-01", "1:20", "=", "<<", "", " ", " a ", "fe80::1%x\rkind: y", "::ffff:192.0.2.1", "0.0.0.0/0", strings.Repeat("a", 1_500), "\\u2028",
+	"yes", "~", "null", "0o7", "0x1F", "1e3", ".inf", "2020-01-01", "1:20", "=", "<<", "", " ", " a ", "fe80::1%x\rkind: y", "::ffff:192.0.2.1", "0.0.0.0/0", strings.Repeat("a", 1_500), strings.Repeat("\x01", 3_000), "\\u2028",
 }
 
 // marker is a password, which must never be printed.
@@ -264,6 +264,11 @@ func printed(t *testing.T, source migrate.Source, plan migrate.Plan) {
 	for _, r := range text {
 		if r != '\n' && !unicode.IsPrint(r) {
 			t.Fatalf("it holds %q:\n%s", r, text)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") && len(line) > 8_000 {
+			t.Fatalf("a line has %d bytes: %s", len(line), line)
 		}
 	}
 	bodies := bodiesOf(t, text)

@@ -90,7 +90,7 @@ func (d *draft) secretObjects() []Object {
 		user := slices.IndexFunc(d.config.Peers, func(p v1beta1.BGPPeer) bool {
 			return p.Spec.PasswordSecret != nil && p.Spec.PasswordSecret.Name == name
 		})
-		out = append(out, Object{From: d.from[intent.Ref{Kind: "BGPPeer", Name: d.config.Peers[user].Name}], Manifest: map[string]any{
+		out = append(out, Object{From: short(d.from[intent.Ref{Kind: "BGPPeer", Name: d.config.Peers[user].Name}], 400), Manifest: map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "type": string(corev1.SecretTypeBasicAuth),
 			"metadata": map[string]any{"name": name, "namespace": d.source.Home},
 			"data":     map[string]any{corev1.BasicAuthPasswordKey: base64.StdEncoding.EncodeToString([]byte(d.passwords[name]))},

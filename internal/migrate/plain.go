@@ -32,6 +32,15 @@ func escaped(text string) string {
 	return b.String()
 }
 
+// short makes one line of foreign text, of so many runes at most.
+func short(text string, most int) string {
+	r := []rune(printable(text))
+	if len(r) <= most {
+		return string(r)
+	}
+	return string(r[:most-3]) + "..."
+}
+
 // printable makes one line of foreign text.
 func printable(text string) string {
 	return strings.ReplaceAll(escaped(text), "\n", `\n`)

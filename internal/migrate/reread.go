@@ -11,6 +11,7 @@ import (
 
 	yamlnodes "go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kubectlyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -113,7 +114,14 @@ func same(have []any, want []Object) error {
 	if len(have) != len(want) {
 		return fmt.Errorf("it holds %d objects, not %d", len(have), len(want))
 	}
+	there := map[string]bool{}
 	for i := range want {
+		obj := unstructured.Unstructured{Object: want[i].Manifest}
+		name := nameOf(&obj)
+		if there[name] {
+			return fmt.Errorf("there are two of %s: one would take the other's place", short(name, 100))
+		}
+		there[name] = true
 		a, err := normal(have[i])
 		if err != nil {
 			return err
@@ -123,7 +131,7 @@ func same(have []any, want []Object) error {
 			return err
 		}
 		if !reflect.DeepEqual(a, b) {
-			return fmt.Errorf("object %d is another than what was made from %s", i+1, printable(want[i].From))
+			return fmt.Errorf("object %d is another than what was made from %s", i+1, want[i].From)
 		}
 	}
 	return nil

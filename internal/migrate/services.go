@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -267,12 +266,11 @@ func (d *draft) hold() {
 		return
 	}
 	slices.Sort(addrs)
-	const name = "migrated-in-use"
 	no := false
-	ref := intent.Ref{Kind: "IPAddressPool", Name: name}
-	d.from[ref] = "the addresses in use that no pool of " + string(d.peer) + " holds"
+	m := d.made("IPAddressPool", "migrated-in-use", "the addresses in use that no pool of "+string(d.peer)+" holds")
+	name := m.Name
 	d.config.Pools = append(d.config.Pools, v1beta1.IPAddressPool{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: m,
 		Spec:       v1beta1.IPAddressPoolSpec{Addresses: addrs, AutoAssign: &no},
 	})
 	for _, ad := range d.config.L2 {

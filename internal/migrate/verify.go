@@ -75,7 +75,7 @@ func (d *draft) refused() map[intent.Ref]bool {
 				why = append(why, "there is no field "+field)
 			}
 		} else { // a Secret
-			why = validation.NameIsDNSSubdomain(obj.GetName(), false)
+			why = append(validation.NameIsDNSSubdomain(obj.GetName(), false), validation.ValidateNamespaceName(obj.GetNamespace(), false)...)
 		}
 		for _, text := range why {
 			out[ref] = true

@@ -42,7 +42,7 @@ func (p Plan) text() string {
 		for _, n := range p.Notes {
 			if n.Gravity == g {
 				none = false
-				comment("- %s", printable(n.String()))
+				comment("- %s", n)
 			}
 		}
 		if none {
@@ -51,7 +51,7 @@ func (p Plan) text() string {
 	}
 	for _, o := range p.Objects {
 		b.WriteString("---\n")
-		comment("from %s", printable(o.From))
+		comment("from %s", o.From)
 		b.WriteString(o.text)
 	}
 	if len(p.Edits) > 0 {
