@@ -66,11 +66,29 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:default=false
 	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
 
+	// sharing says how far a sharing key reaches. Namespace: Services of one
+	// namespace may share an address of the pool. Cluster: Services of any
+	// namespaces may, so whoever may create a Service can join an address whose
+	// key he guesses. Services that share an address keep it when this changes.
+	// +optional
+	// +kubebuilder:default=Namespace
+	// +kubebuilder:validation:Enum=Namespace;Cluster
+	Sharing Sharing `json:"sharing,omitempty"`
+
 	// serviceAllocation says which Services the pool serves, and in which order
 	// pools are tried. Without it the pool serves all.
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
 }
+
+// Sharing is how far a sharing key reaches.
+type Sharing string
+
+// How far a sharing key reaches. The empty value is SharingNamespace.
+const (
+	SharingNamespace Sharing = "Namespace"
+	SharingCluster   Sharing = "Cluster"
+)
 
 // ServiceAllocation ties a pool to Services. A pool with any selector is
 // preferred, for the Services that it selects, to a pool without.

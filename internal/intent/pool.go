@@ -58,6 +58,7 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		Name:       obj.Name,
 		AutoAssign: obj.Spec.AutoAssign == nil || *obj.Spec.AutoAssign,
 		AvoidBuggy: obj.Spec.AvoidBuggyIPs,
+		Across:     obj.Spec.Sharing == v1beta1.SharingCluster,
 	}}
 	invalid := func(err error) {
 		if err != nil {

@@ -180,7 +180,7 @@ func poolText(p ipam.Pool) string {
 	for _, f := range []struct {
 		word string
 		set  bool
-	}{{"manual", !p.AutoAssign}, {"avoid-buggy", p.AvoidBuggy}, {"frozen", p.Frozen}, {"pinned", p.Pinned}} {
+	}{{"manual", !p.AutoAssign}, {"avoid-buggy", p.AvoidBuggy}, {"frozen", p.Frozen}, {"pinned", p.Pinned}, {"across", p.Across}} {
 		if f.set {
 			out = append(out, f.word)
 		}

@@ -128,16 +128,19 @@ func (b *book) take(rank int32, h, taken holding) {
 // enter makes a Service a user of x.
 func (b *book) enter(rank int32, x place) {
 	r := b.request(rank)
-	first := b.add(use{addr: x.addr, rank: rank, local: r.Share.Local})
+	first := b.add(use{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
 	if first.rank != rank {
+		u := b.request(first.rank)
 		first.local = first.local || r.Share.Local
-		first.mixed = first.mixed || r.Share.Pods != b.request(first.rank).Share.Pods
+		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
+		first.across = first.across || r.Service.Namespace != u.Service.Namespace
+		first.fresh = first.fresh || !r.has(x.addr)
 	}
 	if r.Share.Key == "" {
 		return
 	}
 	if first.rank == rank && x.pool != nil {
-		k := ring{r.Share.Key, x.pool, FamilyOf(x.addr)}
+		k := ringOf(r, x.pool, FamilyOf(x.addr))
 		if b.shared[k] == nil {
 			b.shared[k] = &circle{open: map[string]*opening{}}
 		}
@@ -152,7 +155,7 @@ func (b *book) enter(rank int32, x place) {
 // the lowest that r can share, else the lowest that nobody uses.
 func (b *book) peek(s *source, f Family, r *Request) (netip.Addr, bool) {
 	if r.Share.Key != "" {
-		if a, ok := b.lowest(b.shared[ring{r.Share.Key, s, f}], r); ok {
+		if a, ok := b.lowest(b.shared[ringOf(r, s, f)], r); ok {
 			return a, true
 		}
 	}

@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 20 {
-		t.Errorf("there are 20 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 21 {
+		t.Errorf("there are 21 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -147,7 +147,7 @@ func (w *world) sharers(i int) []ipam.Key {
 // editPool changes the ith pool, and others if they are part of the change.
 func (w *world) editPool(i int) edit {
 	p := &w.pools[i]
-	switch w.rng.Intn(11) {
+	switch w.rng.Intn(12) {
 	case 0:
 		p.AutoAssign = !p.AutoAssign
 		return edit{what: "autoAssign"}
@@ -178,6 +178,9 @@ func (w *world) editPool(i int) edit {
 		p.Name = w.unused(p.Name)
 		return edit{what: "rename", takes: true}
 	case 9:
+		p.Across = !p.Across
+		return edit{what: "sharing"}
+	case 10:
 		q := *p
 		q.Name, q.Ranges, q.Disputed = w.unused(p.Name), w.half(p), nil
 		if q.Name != p.Name {

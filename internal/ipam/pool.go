@@ -25,6 +25,7 @@ type Pool struct {
 	Frozen     bool           // at fault: what is held stays, nothing new is given
 	Pinned     bool           // it selects Services; preferred to pools that take all
 	Priority   int            // lower first; 0: last
+	Across     bool           // Services of different namespaces may come to share its addresses
 	Allows     func(Key) bool // which Services it serves; nil: all
 }
 

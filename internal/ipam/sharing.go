@@ -15,9 +15,17 @@ type socket struct {
 
 // ring is those who may share what is in a pool.
 type ring struct {
-	key    string
-	pool   *source
-	family Family
+	key       string
+	namespace string // "" where the pool lets all share
+	pool      *source
+	family    Family
+}
+
+func ringOf(r *Request, s *source, f Family) ring {
+	if s.Across {
+		return ring{r.Share.Key, "", s, f}
+	}
+	return ring{r.Share.Key, r.Service.Namespace, s, f}
 }
 
 // circle is the addresses that a ring uses, and who might join where.
@@ -82,7 +90,9 @@ func (b *book) blocked(a netip.Addr, r *Request) bool {
 	switch {
 	case r.Share.Key == "" || r.Share.Key != u.Share.Key:
 		return true
-	case first.odd:
+	case (first.across || u.Service.Namespace != r.Service.Namespace) && !b.across(a) && !r.has(a):
+		return true
+	case first.odd, first.fresh && (first.across || u.Service.Namespace != r.Service.Namespace):
 		other, _ := b.blocker(a, r)
 		return other != nil
 	case (r.Share.Local || first.local) && u.Share.Pods != r.Share.Pods, r.Share.Local && first.mixed:
@@ -96,7 +106,7 @@ func (b *book) blocker(a netip.Addr, r *Request) (other *Request, why string) {
 	oldest := int32(len(b.order))
 	for x := b.first(a); x != nil; x = b.after(x) {
 		if x.rank < oldest {
-			if no := refuses(b.request(x.rank), r); no != "" {
+			if no := b.refuses(a, b.request(x.rank), r); no != "" {
 				oldest, why = x.rank, no
 			}
 		}
@@ -107,8 +117,18 @@ func (b *book) blocker(a netip.Addr, r *Request) (other *Request, why string) {
 	return b.request(oldest), why
 }
 
-// refuses says why two Services may not share an address, or "".
-func refuses(u, r *Request) string {
+// across reports whether Services of different namespaces may come to share a.
+func (b *book) across(a netip.Addr) bool {
+	s := b.find(a)
+	return s != nil && s.Across
+}
+
+// has reports whether r has a now.
+func (r *Request) has(a netip.Addr) bool { return slices.Contains(r.Has, a) }
+
+// refuses says why two Services may not share a, or "". Those of different
+// namespaces that both have it go on sharing it, whatever has become of its pool.
+func (b *book) refuses(a netip.Addr, u, r *Request) string {
 	switch {
 	case u.Share.Key == "" && r.Share.Key == "":
 		return "neither of them asks to share it"
@@ -116,6 +136,11 @@ func refuses(u, r *Request) string {
 		return "only one of them asks to share it"
 	case u.Share.Key != r.Share.Key:
 		return "their sharing keys differ"
+	case u.Service.Namespace != r.Service.Namespace && !b.across(a) && !(u.has(a) && r.has(a)):
+		if s := b.find(a); s != nil {
+			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace", s.Name)
+		}
+		return "they are of different namespaces"
 	case (u.Share.Local || r.Share.Local) && u.Share.Pods != r.Share.Pods:
 		return "externalTrafficPolicy is Local and they select different Pods"
 	}

@@ -24,8 +24,8 @@ import (
 // the world, "=>" and what Assign answers. Services are told from the oldest
 // to the youngest.
 //
-//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [only SERVICES] [disputed RANGES]
-//	svc NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [disputed RANGES]
+//	svc [NAMESPACE/]NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P] [invalid WORD] [stuck]
 func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
@@ -110,7 +110,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 		if g.Reason != "" {
 			parts = append(parts, string(g.Reason))
 		}
-		fmt.Fprintf(&b, "%s %s", r.Service.Name, cmp.Or(strings.Join(parts, ", "), "nothing"))
+		fmt.Fprintf(&b, "%s %s", strings.TrimPrefix(r.Service.String(), "n/"), cmp.Or(strings.Join(parts, ", "), "nothing"))
 		if g.Message != "" {
 			fmt.Fprintf(&b, ": %s", g.Message)
 		}
@@ -157,6 +157,8 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.AvoidBuggy = true
 		case "frozen":
 			p.Frozen = true
+		case "across":
+			p.Across = true
 		case "pinned":
 			p.Pinned = true
 		case "disputed":
@@ -176,8 +178,16 @@ func parsePool(words []string) (ipam.Pool, error) {
 	return p, nil
 }
 
+// keyOf reads the name of a Service; without a namespace it is in n.
+func keyOf(s string) ipam.Key {
+	if namespace, name, ok := strings.Cut(s, "/"); ok {
+		return ipam.Key{Namespace: namespace, Name: name}
+	}
+	return ipam.Key{Namespace: "n", Name: s}
+}
+
 func parseRequest(words []string) (ipam.Request, error) {
-	r := ipam.Request{Service: ipam.Key{Namespace: "n", Name: words[0]}, Families: ipam.Families{Want: []ipam.Family{ipam.IPv4}, All: true}}
+	r := ipam.Request{Service: keyOf(words[0]), Families: ipam.Families{Want: []ipam.Family{ipam.IPv4}, All: true}}
 	for words = words[1:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]

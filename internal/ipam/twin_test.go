@@ -72,14 +72,23 @@ func (w twin) enter(r ipam.Request, addrs []netip.Addr) {
 // free reports whether r may use a along with those who do.
 func (w twin) free(a netip.Addr, r ipam.Request) bool {
 	for _, u := range w.users[a] {
-		if u.Service != r.Service && !mayShare(u, r) {
+		if u.Service != r.Service && !w.mayShare(a, u, r) {
 			return false
 		}
 	}
 	return true
 }
 
-func mayShare(u, r ipam.Request) bool {
+// mayShare reports whether two may share a. Those of different namespaces that
+// have it go on sharing it; others come to share it only where its pool says so.
+func (w twin) mayShare(a netip.Addr, u, r ipam.Request) bool {
+	across := slices.Contains(u.Has, a) && slices.Contains(r.Has, a)
+	if p := w.poolOf(a); p != nil && p.Across {
+		across = true
+	}
+	if u.Service.Namespace != r.Service.Namespace && !across {
+		return false
+	}
 	local := u.Share.Local || r.Share.Local
 	return u.Share.Key != "" && u.Share.Key == r.Share.Key && (!local || u.Share.Pods == r.Share.Pods) &&
 		!slices.ContainsFunc(u.Ports, func(p ipam.Port) bool { return slices.Contains(r.Ports, p) })

@@ -14,14 +14,17 @@ type uses struct {
 	all   []use        // the first is none
 }
 
-// use is that a Service has an address. Local, mixed and odd are set in the first
-// use of an address and tell of all: that somebody's traffic is Local, that not
-// all have the same Pods, that one is stuck and may not share it with the rest.
+// use is that a Service has an address. What is below next is set in the first
+// use of an address and tells of all.
 type use struct {
-	addr              netip.Addr
-	rank              int32
-	next              int32 // another use of the same address; 0: none
-	local, mixed, odd bool
+	addr   netip.Addr
+	rank   int32
+	next   int32 // another use of the same address; 0: none
+	local  bool  // somebody's traffic is Local
+	mixed  bool  // not all have the same Pods
+	across bool  // not all are of one namespace
+	fresh  bool  // somebody did not have it before
+	odd    bool  // one is stuck and may not share it with the rest
 }
 
 // empty forgets all uses, and makes room for n.

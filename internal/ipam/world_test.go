@@ -64,7 +64,7 @@ func (w *world) newPools() {
 		}
 		p := ipam.Pool{
 			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
-			Frozen: w.chance(10), Priority: w.rng.Intn(3),
+			Frozen: w.chance(10), Priority: w.rng.Intn(3), Across: w.chance(50),
 		}
 		w.pick(&p, 30)
 		if w.chance(15) {
@@ -87,7 +87,7 @@ func (w *world) pick(p *ipam.Pool, percent int) {
 
 // create adds the youngest Service.
 func (w *world) create() ipam.Key {
-	r := ipam.Request{Service: ipam.Key{Namespace: "n", Name: fmt.Sprintf("s%d", w.born)}, Created: time.Unix(int64(w.born/2), 0)}
+	r := ipam.Request{Service: ipam.Key{Namespace: []string{"n", "n", "m"}[w.rng.Intn(3)], Name: fmt.Sprintf("s%d", w.born)}, Created: time.Unix(int64(w.born/2), 0)}
 	w.born++
 	w.ask(&r)
 	w.requests = append(w.requests, r)
