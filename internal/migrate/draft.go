@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // draft is a plan in the making.
@@ -48,7 +49,7 @@ func newDraft(p Peer, t trade, s Source) *draft {
 // note enters a note. Much of it was written by others: what can't be seen is
 // escaped, and what is long is cut.
 func (d *draft) note(n Note) {
-	n.Object, n.Field, n.Value, n.Why = short(n.Object, 400), short(n.Field, 200), short(n.Value, 100), short(n.Why, 1024)
+	n.Object, n.Field, n.Value, n.Why = printable.Message(n.Object), printable.Message(n.Field), printable.Word(n.Value), printable.Message(n.Why)
 	d.plan.Notes = append(d.plan.Notes, n)
 }
 
@@ -203,7 +204,7 @@ func (d *draft) objects() []Object {
 		}
 		delete(content, "status")
 		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind
-		out = append(out, Object{From: short(d.from[intent.Ref{Kind: kind, Name: o.GetName()}], 400), Manifest: content})
+		out = append(out, Object{From: printable.Message(d.from[intent.Ref{Kind: kind, Name: o.GetName()}]), Manifest: content})
 	}
 	for i := range d.config.Pools {
 		add("IPAddressPool", &d.config.Pools[i])

@@ -13,6 +13,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // kubeVIP is what is known of kube-vip, 0.8 to 1.2, and its cloud provider: a
@@ -314,7 +315,7 @@ func kubeVIPSteps(d *draft) []string {
 	for fact := range d.facts {
 		if set, ok := strings.CutPrefix(fact, "services by "); ok {
 			ns, name, _ := strings.Cut(set, "/")
-			stop = append(stop, fmt.Sprintf("kubectl set env daemonset/%s -n %s svc_enable=false", quoted(name), quoted(ns)))
+			stop = append(stop, fmt.Sprintf("kubectl set env daemonset/%s -n %s svc_enable=false", printable.Shell(name), printable.Shell(ns)))
 		}
 	}
 	slices.Sort(stop)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // The names that OpenELB 0.6 goes by.
@@ -264,7 +265,7 @@ func openELBSteps(d *draft) []string {
 	for fact := range d.facts {
 		if svc, ok := strings.CutPrefix(fact, "finalizer "); ok {
 			ns, name, _ := strings.Cut(svc, "/")
-			stuck = append(stuck, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", quoted(name), quoted(ns), openELBFinalizer))
+			stuck = append(stuck, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", printable.Shell(name), printable.Shell(ns), openELBFinalizer))
 		}
 	}
 	slices.Sort(stuck)

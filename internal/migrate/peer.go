@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // addPeer enters a peer of ours, and mends what any source can say and our API
@@ -90,7 +91,7 @@ func (d *draft) secretObjects() []Object {
 		user := slices.IndexFunc(d.config.Peers, func(p v1beta1.BGPPeer) bool {
 			return p.Spec.PasswordSecret != nil && p.Spec.PasswordSecret.Name == name
 		})
-		out = append(out, Object{From: short(d.from[intent.Ref{Kind: "BGPPeer", Name: d.config.Peers[user].Name}], 400), Manifest: map[string]any{
+		out = append(out, Object{From: printable.Message(d.from[intent.Ref{Kind: "BGPPeer", Name: d.config.Peers[user].Name}]), Manifest: map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "type": string(corev1.SecretTypeBasicAuth),
 			"metadata": map[string]any{"name": name, "namespace": d.source.Home},
 			"data":     map[string]any{corev1.BasicAuthPasswordKey: base64.StdEncoding.EncodeToString([]byte(d.passwords[name]))},

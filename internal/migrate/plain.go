@@ -4,24 +4,27 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-)
 
-// plain reports whether a rune may stand in what is printed: it is to be seen, and
-// no reader of YAML and no terminal takes it for anything but itself.
-func plain(r rune) bool { return unicode.IsPrint(r) }
+	"github.com/steelyard-lb/steelyard/internal/printable"
+)
 
 // allPrintable reports whether a text of several lines needs no escapes.
 func allPrintable(text string) bool {
-	return strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !plain(r) }) < 0
+	for line := range strings.SplitSeq(text, "\n") {
+		if !printable.Is(line) {
+			return false
+		}
+	}
+	return true
 }
 
-// escaped writes each rune that is not plain as a double-quoted scalar of YAML
-// does; it leaves line feeds alone.
+// escaped writes each rune that can't be seen by itself as a double-quoted scalar
+// of YAML does; it leaves line feeds alone.
 func escaped(text string) string {
 	var b strings.Builder
 	for _, r := range text {
 		switch {
-		case r == '\n' || plain(r):
+		case r == '\n' || printable.Rune(r) && !unicode.Is(unicode.M, r):
 			b.WriteRune(r)
 		case r > 0xffff:
 			fmt.Fprintf(&b, `\U%08X`, r)
@@ -30,18 +33,4 @@ func escaped(text string) string {
 		}
 	}
 	return b.String()
-}
-
-// short makes one line of foreign text, of so many runes at most.
-func short(text string, most int) string {
-	r := []rune(printable(text))
-	if len(r) <= most {
-		return string(r)
-	}
-	return string(r[:most-3]) + "..."
-}
-
-// printable makes one line of foreign text.
-func printable(text string) string {
-	return strings.ReplaceAll(escaped(text), "\n", `\n`)
 }

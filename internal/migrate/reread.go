@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // reread reads a text as those do who apply it, and returns an error unless all of
@@ -119,7 +120,7 @@ func same(have []any, want []Object) error {
 		obj := unstructured.Unstructured{Object: want[i].Manifest}
 		name := nameOf(&obj)
 		if there[name] {
-			return fmt.Errorf("there are two of %s: one would take the other's place", short(name, 100))
+			return fmt.Errorf("there are two of %s: one would take the other's place", printable.Word(name))
 		}
 		there[name] = true
 		a, err := normal(have[i])

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // scope leaves out the objects of other namespaces than the peer's own. The peer
@@ -60,7 +61,7 @@ func (d *draft) ownNamespace(in map[string]bool) (string, error) {
 	case d.trade.anybody || len(all) == 0:
 		return "", nil
 	case len(all) > 1:
-		return "", fmt.Errorf("there are objects of %s in the namespaces %s: say with --their-namespace which is its own", d.peer, printable(strings.Join(all, ", ")))
+		return "", fmt.Errorf("there are objects of %s in the namespaces %s: say with --their-namespace which is its own", d.peer, printable.List(all))
 	}
 	return all[0], nil
 }

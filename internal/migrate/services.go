@@ -13,6 +13,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // wish is what a Service asks its load balancer for.
@@ -150,7 +151,7 @@ func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
 		}
 	}
 	set(v1beta1.AnnotationLoadBalancerIPs, addresses)
-	if w.share != "" && (len(w.share) > 253 || printable(w.share) != w.share) {
+	if w.share != "" && (len(w.share) > 253 || !printable.Is(w.share)) {
 		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.share), Why: "the key that it shares addresses by is too long, or can't be seen; it is left out, and Services that do share an address get another"})
 		w.share = ""
 	}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // home returns the namespace of the peer's objects, or its usual one, as a word of a shell.
@@ -18,7 +20,7 @@ func (d *draft) home(usual string) string {
 	if len(all) != 1 {
 		return usual
 	}
-	return quoted(all[0])
+	return printable.Shell(all[0])
 }
 
 // usual are the commands of the usual way, of one peer.
@@ -39,7 +41,7 @@ func (d *draft) annotate() string {
 		command += " --pin"
 	}
 	if d.source.Class != nil {
-		command += " --load-balancer-class=" + quoted(*d.source.Class)
+		command += " --load-balancer-class=" + printable.Shell(*d.source.Class)
 	}
 	return command
 }
@@ -65,7 +67,7 @@ func (d *draft) usual(u usual) []string {
 	steps = append(steps, "Stop what gives out addresses now. From here on a new Service waits. "+u.never+"\n"+u.stopController)
 	install := "Install Steelyard. Its controller finds the addresses in the Services' status and keeps them."
 	if d.plan.Class != "" {
-		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", quoted(d.plan.Class))
+		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", printable.Shell(d.plan.Class))
 	}
 	install += "\nkubectl apply -k config/default"
 	stop := "Stop what announces addresses now."
@@ -90,7 +92,7 @@ func (d *draft) makeHome() string {
 	if len(d.secrets)+len(d.passwords) == 0 {
 		return ""
 	}
-	return "kubectl create namespace " + quoted(d.source.Home) + "     # if it is not there\n"
+	return "kubectl create namespace " + printable.Shell(d.source.Home) + "     # if it is not there\n"
 }
 
 // secretCommands copy passwords without showing them.
@@ -99,7 +101,7 @@ func (d *draft) secretCommands() []string {
 	for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
 		s := d.secrets[name]
 		out = append(out, fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath=%s | base64 -d |\n  kubectl create secret generic %s -n %s --type kubernetes.io/basic-auth --from-file password=/dev/stdin",
-			quoted(s.Name), quoted(s.Namespace), quoted("{.data."+strings.ReplaceAll(s.key, ".", `\.`)+"}"), quoted(name), quoted(d.source.Home)))
+			printable.Shell(s.Name), printable.Shell(s.Namespace), printable.Shell("{.data."+strings.ReplaceAll(s.key, ".", `\.`)+"}"), printable.Shell(name), printable.Shell(d.source.Home)))
 	}
 	return out
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Write prints a plan as YAML, ready to apply; all that is for people stands in
@@ -28,7 +30,7 @@ func (p Plan) text() string {
 	var b strings.Builder
 	comment := func(format string, args ...any) {
 		for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
-			b.WriteString(strings.TrimRight("# "+printable(line), " ") + "\n")
+			b.WriteString(strings.TrimRight("# "+printable.Line(line), " ") + "\n")
 		}
 	}
 	comment("%s", p.Summary())
@@ -59,7 +61,7 @@ func (p Plan) text() string {
 		comment("What \"--annotate\" does, as commands:")
 		for _, e := range p.Edits {
 			for _, c := range e.Commands() {
-				comment("%s", printable(c))
+				comment("%s", c)
 			}
 		}
 	}
@@ -131,11 +133,11 @@ func count(n int, thing string) string {
 // Commands returns what to type for an edit.
 func (e Edit) Commands() []string {
 	var out []string
-	name, namespace := quoted(e.Service.Name), quoted(e.Service.Namespace)
+	name, namespace := printable.Shell(e.Service.Name), printable.Shell(e.Service.Namespace)
 	line := "kubectl annotate service " + name + " -n " + namespace
 	for _, key := range annotations() {
 		if v, ok := e.Annotations[key]; ok {
-			line += fmt.Sprintf(" %s=%s", key, quoted(v))
+			line += fmt.Sprintf(" %s=%s", key, printable.Shell(v))
 		}
 	}
 	if len(e.Annotations) > 0 {
@@ -145,16 +147,4 @@ func (e Edit) Commands() []string {
 		out = append(out, fmt.Sprintf("kubectl patch service %s -n %s --type merge -p '{\"spec\":{\"loadBalancerIP\":null}}'", name, namespace))
 	}
 	return out
-}
-
-// quoted makes a word of a shell of v. What can't be seen in it is escaped: nobody
-// can type it, and no name of Kubernetes holds it.
-func quoted(v string) string {
-	v = printable(v)
-	if strings.IndexFunc(v, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-/@%+", r)
-	}) < 0 && v != "" {
-		return v
-	}
-	return "'" + strings.ReplaceAll(v, "'", `'\''`) + "'"
 }
