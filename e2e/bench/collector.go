@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -165,9 +165,12 @@ func collect(r *lab.Rack, port int) (*collector, error) {
 // serve holds one session until it ends.
 func (c *collector) serve(conn net.Conn) error {
 	defer conn.Close()
-	open := bgp.NewBGPOpenMessage(64601, 90, "192.0.2.1", []bgp.OptionParameterInterface{
+	open, err := bgp.NewBGPOpenMessage(64601, 90, netip.MustParseAddr("192.0.2.1"), []bgp.OptionParameterInterface{
 		bgp.NewOptionParameterCapability([]bgp.ParameterCapabilityInterface{bgp.NewCapMultiProtocol(bgp.RF_IPv4_UC), bgp.NewCapFourOctetASNumber(64601)}),
 	})
+	if err != nil {
+		return fmt.Errorf("make an OPEN: %w", err)
+	}
 	for _, m := range []*bgp.BGPMessage{open, bgp.NewBGPKeepAliveMessage()} {
 		if err := say(conn, m); err != nil {
 			return err

@@ -2,14 +2,14 @@
 // of them exactly the routes it is given.
 //
 // It decides neither which peers there are nor what they are told (package
-// announce does), and it learns no routes: whatever a router sends is refused.
+// announce does), and it learns no routes: whatever a router sends is thrown away
+// unread (package speak).
 //
 // A router may be watched by BFD (package bfd) beside its session: if that finds
 // the path broken, the session ends at once. It never keeps one from coming up.
 //
-// Each peer has a BGP server of its own (package gobgp, never listening), whose
-// table holds that peer's routes with their final attributes. So there are no
-// export policies, and no peer waits for another.
+// Each peer has a session of its own, which offers that peer's routes with their
+// final attributes. So there are no export policies, and no peer waits for another.
 package bgp
 
 import (
@@ -77,13 +77,12 @@ type State struct {
 type Sessions struct {
 	log      *slog.Logger
 	routerID netip.Addr
-	pool     *speak.Pool
 	watch    *watch
 	left     atomic.Bool   // a session was left to the end of the process
 	changed  chan struct{} // buffered 1
 	wake     chan struct{} // buffered 1: want has changed
 
-	mu   sync.Mutex // held for moments, never across a call into gobgp
+	mu   sync.Mutex // held for moments, never across a call into package speak
 	want []announce.Peering
 	open map[string]*session // by name of the peer
 }
@@ -95,7 +94,6 @@ func New(log *slog.Logger, routerID netip.Addr, engine *bfd.Engine) *Sessions {
 	return &Sessions{
 		log:      log,
 		routerID: routerID,
-		pool:     speak.NewPool(log),
 		watch:    &watch{engine: engine, want: make(map[*session]watched)},
 		changed:  make(chan struct{}, 1),
 		wake:     make(chan struct{}, 1),

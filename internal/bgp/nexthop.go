@@ -13,52 +13,40 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 )
 
-// hops are the next hops of a session, by family of the route. Invalid: routes
-// of that family are not offered.
-type hops struct{ v4, v6 netip.Addr }
-
-// of returns the next hop for a route.
-func (h hops) of(r announce.Route) netip.Addr {
-	if r.Prefix.Addr().Is4() {
-		return h.v4
-	}
-	return h.v6
-}
-
 // nextHops finds the next hops to offer routes to p with: this node itself.
 // The session's own address serves its own family. For the other one the node
 // needs an address on the same interface, but IPv4 routes can do without where
 // the router takes an IPv6 next hop for them (RFC 8950); an unnumbered link has
 // nothing else. The text says what is missing, if something is.
-func nextHops(p announce.Peer, terms speak.Terms) (h hops, problem string) {
+func nextHops(p announce.Peer, terms speak.Terms) (h speak.Hops, problem string) {
 	own4 := p.Addr.Is4()
 	if own4 {
-		h.v4 = netip.IPv4Unspecified()
+		h.V4 = netip.IPv4Unspecified()
 	} else {
-		h.v6 = netip.IPv6Unspecified()
+		h.V6 = netip.IPv6Unspecified()
 	}
 	switch {
 	case !p.DualStack:
 	case p.Interface != "":
-		h.v4 = h.v6
+		h.V4 = h.V6
 	default:
 		other, err := otherAddress(p)
 		switch {
 		case own4 && err != nil:
 			problem = fmt.Sprintf("no IPv6 routes are offered: %v", err)
 		case own4:
-			h.v6 = other
+			h.V6 = other
 		case err != nil: // an extended next hop may do
-			h.v4 = h.v6
+			h.V4 = h.V6
 		default:
-			h.v4 = other
+			h.V4 = other
 		}
 	}
 	return agreed(p, h, terms, problem)
 }
 
 // agreed takes away what the router does not take, as far as that is known.
-func agreed(p announce.Peer, h hops, terms speak.Terms, problem string) (hops, string) {
+func agreed(p announce.Peer, h speak.Hops, terms speak.Terms, problem string) (speak.Hops, string) {
 	if !terms.Heard {
 		return h, problem
 	}
@@ -67,16 +55,16 @@ func agreed(p announce.Peer, h hops, terms speak.Terms, problem string) (hops, s
 		switch {
 		case !terms.IPv4:
 			missing = append(missing, "IPv4 routes (RFC 4760)")
-		case h.v4.Is6() && !terms.Extended:
+		case h.V4.Is6() && !terms.Extended:
 			missing = append(missing, "IPv4 routes with an IPv6 next hop (RFC 8950), and the interface of the session has no IPv4 address")
 		}
 		if len(missing) > 0 {
-			h.v4 = netip.Addr{}
+			h.V4 = netip.Addr{}
 		}
 	}
 	if (p.DualStack || !p.Addr.Is4()) && !terms.IPv6 {
 		missing = append(missing, "IPv6 routes (RFC 4760)")
-		h.v6 = netip.Addr{}
+		h.V6 = netip.Addr{}
 	}
 	if len(missing) > 0 {
 		problem = "in this session the router does not take " + strings.Join(missing, ", nor ")

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
@@ -59,8 +59,12 @@ func send(conn io.Writer, messages ...*packet.BGPMessage) error {
 
 func open(holdTime uint16, caps ...packet.ParameterCapabilityInterface) *packet.BGPMessage {
 	caps = append(caps, packet.NewCapFourOctetASNumber(64601))
-	return packet.NewBGPOpenMessage(64601, holdTime, "10.9.9.9",
+	m, err := packet.NewBGPOpenMessage(64601, holdTime, netip.MustParseAddr("10.9.9.9"),
 		[]packet.OptionParameterInterface{packet.NewOptionParameterCapability(caps)})
+	if err != nil {
+		panic(err) // that is an IPv4 address
+	}
+	return m
 }
 
 // receive reads one message and returns its type.
@@ -114,7 +118,7 @@ func TestOddRoutersAreNamedInPlainWords(t *testing.T) {
 		}, []string{"hold time of 0"}},
 		{"a capability it can't do without (RFC 5492 5)", func(conn *net.TCPConn) error {
 			return errors.Join(until(conn, packet.BGP_MSG_OPEN), send(conn, packet.NewBGPNotificationMessage(2, 7, nil)))
-		}, []string{"refused our OPEN"}},
+		}, []string{"unsupported capability"}},
 		{"no family of ours", func(conn *net.TCPConn) error {
 			vpn := packet.NewCapMultiProtocol(packet.RF_IPv4_VPN)
 			return errors.Join(send(conn, open(9, vpn), packet.NewBGPKeepAliveMessage()), until(conn, 0))
@@ -134,7 +138,7 @@ func TestOddRoutersAreNamedInPlainWords(t *testing.T) {
 			}
 			_, err := conn.Write(make([]byte, 40))
 			return errors.Join(err, until(conn, packet.BGP_MSG_NOTIFICATION))
-		}, []string{"message header error"}},
+		}, []string{"connection not synchronized"}},
 		{"a hang-up", func(conn *net.TCPConn) error { return up(conn) }, []string{"without a NOTIFICATION"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

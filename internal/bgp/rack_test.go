@@ -61,12 +61,7 @@ func inRack(t *testing.T) bool {
 
 	args := []string{"netns", "exec", node, os.Args[0], "-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=3m"}
 	cmd := exec.CommandContext(t.Context(), "ip", args...)
-	// gobgp's races with itself are not ours to find; those with us are.
-	races, err := filepath.Abs("testdata/gobgp.races")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = append(os.Environ(), routerNS+"="+router, "GORACE=suppressions="+races)
+	cmd.Env = append(os.Environ(), routerNS+"="+router)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("in the rack: %v\n%s", err, out)

@@ -3,7 +3,7 @@ package bgp
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -19,6 +19,9 @@ const (
 	retryPause = 30 * time.Second
 	// repairPause lies between two attempts at what this node may mend.
 	repairPause = 5 * time.Second
+	// redialPause is how long a router is given to be done with a session before it
+	// is dialed for the next one.
+	redialPause = time.Second
 	// steady is how long a session must have been up for its loss to be the
 	// first of a series.
 	steady = time.Minute
@@ -30,7 +33,7 @@ var errUnwanted = errors.New("the peer is not wanted any more")
 // session holds the session with one peer in a goroutine of its own.
 type session struct {
 	routerID netip.Addr // fallback
-	pool     *speak.Pool
+	log      *slog.Logger
 	watch    *watch
 	left     *atomic.Bool // of Sessions
 	status   *status
@@ -43,10 +46,10 @@ type session struct {
 	made     time.Time
 
 	// Owned by the goroutine that runs.
-	search  *search       // for the router of an unnumbered peer; nil: none
-	server  *speak.Server // nil: none in use
+	search  *search        // for the router of an unnumbered peer; nil: none
+	open    *speak.Session // nil: none
+	ended   time.Time      // when the last one did
 	peer    announce.Peer
-	offers  offering      // at server
 	terms   speak.Terms   // that the peer last offered
 	asked   bool          // for the terms of this run
 	problem string        // why not all routes are on offer
@@ -58,7 +61,7 @@ type session struct {
 func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 	n := &session{
 		routerID: s.routerID,
-		pool:     s.pool,
+		log:      s.log,
 		watch:    s.watch,
 		left:     &s.left,
 		wake:     make(chan struct{}, 1),
@@ -105,9 +108,9 @@ func (s *session) run() {
 func (s *session) end() {
 	s.search.stop()
 	unwanted := errors.Is(context.Cause(s.ctx), errUnwanted)
-	if s.server != nil && s.peer.Graceful && !unwanted && s.status.seen().session == Established {
-		s.server.Leave()
-		s.server = nil
+	if s.open != nil && s.peer.Graceful && !unwanted && s.status.seen().session == Established {
+		s.open.Leave()
+		s.open = nil
 		s.left.Store(true)
 	}
 	s.hangUp()
@@ -125,11 +128,11 @@ func (s *session) step(want announce.Peering) time.Duration {
 		s.watch.set(s, announce.Peer{})
 		return 0 // the search wakes us
 	}
-	if s.server != nil {
+	if s.open != nil {
 		s.review(want.Peer)
 	}
 	watch := s.watchRouter(want.Peer)
-	if s.server == nil {
+	if s.open == nil {
 		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
 			s.pauseTo, s.fails, s.terms = time.Time{}, 0, speak.Terms{}
 		}
@@ -140,9 +143,8 @@ func (s *session) step(want announce.Peering) time.Duration {
 			s.stopFor(repairPause, err.Error())
 			return repairPause
 		}
-	} else if err := s.offer(want); err != nil {
-		s.stopFor(repairPause, err.Error())
-		return repairPause
+	} else {
+		s.offer(want)
 	}
 	wait := soonest(s.status.settle(time.Now()), watch)
 	if s.problem != "" {
@@ -184,7 +186,7 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 	if p.Interface == "" {
 		return p, true
 	}
-	if s.server != nil && s.status.seen().session == Established {
+	if s.open != nil && s.status.seen().session == Established {
 		p.Addr = s.peer.Addr // as long as it lasts
 		return p, true
 	}
@@ -199,7 +201,7 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 func (s *session) review(peer announce.Peer) {
 	now := s.status.seen()
 	if now.session == Established && !s.asked {
-		s.terms, s.asked = s.server.Terms(), true
+		s.terms, s.asked = s.open.Terms(), true
 	}
 	changes := s.peer.Changes(peer)
 	by, watched := s.watch.states()[s]
@@ -217,25 +219,15 @@ func (s *session) review(peer announce.Peer) {
 		s.hangUp()
 	case s.peer.ConnectTime != peer.ConnectTime && now.session != Established:
 		s.hangUp()
-	case !speak.ASNAllowed(s.peer, now.peerASN):
-		s.stopFor(retryPause, fmt.Sprintf("the router's AS number is %d, which is ours; this peer must be external", now.peerASN))
-	case s.terms.Heard && s.terms.HoldTime == 0:
-		s.stopFor(retryPause, holdTimeZero)
 	default:
 		s.peer = peer
 	}
 }
 
-const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, with which nobody would notice a failure: set at least 3s there"
-
 // lost deals with a connection that has failed after the session was up for
-// that long, or never. gobgp would now be idle for 5 s; a new server connects
-// within 2 s. One failure after another takes longer and longer.
+// that long, or never: it is dialed again soon. One failure after another takes
+// longer and longer.
 func (s *session) lost(up time.Duration) {
-	if t := s.server.Terms(); t.Heard && t.HoldTime == 0 { // gobgp has failed to send in no time
-		s.stopFor(retryPause, holdTimeZero)
-		return
-	}
 	if up >= steady {
 		s.fails = 0
 	}
@@ -261,7 +253,7 @@ func (s *session) stopFor(pause time.Duration, why string) {
 	}
 }
 
-// start makes a server, gives it all routes, and only then the peer: the first
+// start makes a session, gives it all routes, and only then opens it: the first
 // UPDATEs are complete, which a graceful restart (RFC 4724) depends on.
 func (s *session) start(want announce.Peering) error {
 	s.tried, s.asked = want.Peer, false
@@ -269,38 +261,26 @@ func (s *session) start(want announce.Peering) error {
 	if err := speak.Check(want.Peer); err != nil {
 		return err
 	}
-	server, err := s.pool.Start(want.Peer, speak.RouterID(want.Peer, s.routerID), run)
-	if err != nil {
-		return err
-	}
-	s.server, s.peer, s.offers = server, want.Peer, offering{}
-	if err := s.offer(want); err != nil {
-		return err
-	}
-	return server.AddPeer(want.Peer)
-}
-
-// offer makes what the server holds equal to the wished routes. After an error
-// nobody knows what it holds: then the session must end.
-func (s *session) offer(want announce.Peering) error {
-	hops, problem := nextHops(want.Peer, s.terms)
-	wanted := offering{want.Routes, hops}
-	for _, c := range changes(s.offers, wanted) {
-		if err := s.server.Apply(c); err != nil {
-			return err
-		}
-		s.status.updated(c.Withdraw)
-	}
-	s.offers, s.problem = wanted, problem
-	s.status.offers(wanted.len(), problem)
+	s.open, s.peer = speak.New(s.log, want.Peer, speak.RouterID(want.Peer, s.routerID), run), want.Peer
+	s.offer(want)
+	s.open.Open(time.Until(s.ended.Add(redialPause)))
 	return nil
 }
 
-// hangUp ends the session, if there is one, and lets go of its server.
+// offer says what the router is to be told.
+func (s *session) offer(want announce.Peering) {
+	hops, problem := nextHops(want.Peer, s.terms)
+	offering := speak.Offering{Routes: want.Routes, Hops: hops}
+	s.open.Offer(offering)
+	s.problem = problem
+	s.status.offers(offering.Len(), problem)
+}
+
+// hangUp ends the session, if there is one.
 func (s *session) hangUp() {
-	if s.server != nil {
-		s.server.Stop()
-		s.server, s.offers = nil, offering{}
+	if s.open != nil {
+		s.open.Stop()
+		s.open, s.ended = nil, time.Now()
 	}
 	s.status.end()
 }

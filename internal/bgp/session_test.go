@@ -83,19 +83,19 @@ func TestNextHopsAsTheRouterAgreed(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		peer  announce.Peer
-		hops  hops
+		hops  speak.Hops
 		terms speak.Terms
-		want  hops
+		want  speak.Hops
 		words string
 	}{
-		{"nothing is known yet", announce.Peer{Addr: four}, hops{v4: self4}, speak.Terms{}, hops{v4: self4}, ""},
-		{"all is taken", announce.Peer{Addr: four, DualStack: true}, hops{self4, six}, all, hops{self4, six}, ""},
-		{"no IPv6", announce.Peer{Addr: four, DualStack: true}, hops{self4, six}, with(func(t *speak.Terms) { t.IPv6 = false }), hops{v4: self4}, "IPv6 routes"},
-		{"no IPv6, and none was wanted", announce.Peer{Addr: four}, hops{v4: self4}, with(func(t *speak.Terms) { t.IPv6 = false }), hops{v4: self4}, ""},
-		{"no IPv4 in a session of IPv4", announce.Peer{Addr: four}, hops{v4: self4}, with(func(t *speak.Terms) { t.IPv4 = false }), hops{}, "IPv4 routes"},
-		{"no IPv6 next hop for IPv4", announce.Peer{Addr: six, DualStack: true}, hops{self6, self6}, with(func(t *speak.Terms) { t.Extended = false }), hops{v6: self6}, "RFC 8950"},
-		{"no IPv6 next hop, and none is needed", announce.Peer{Addr: six, DualStack: true}, hops{four, self6}, with(func(t *speak.Terms) { t.Extended = false }), hops{four, self6}, ""},
-		{"neither", announce.Peer{Addr: six, DualStack: true}, hops{four, self6}, with(func(t *speak.Terms) { t.IPv4, t.IPv6 = false, false }), hops{}, "IPv4 routes (RFC 4760), nor IPv6"},
+		{"nothing is known yet", announce.Peer{Addr: four}, speak.Hops{V4: self4}, speak.Terms{}, speak.Hops{V4: self4}, ""},
+		{"all is taken", announce.Peer{Addr: four, DualStack: true}, speak.Hops{V4: self4, V6: six}, all, speak.Hops{V4: self4, V6: six}, ""},
+		{"no IPv6", announce.Peer{Addr: four, DualStack: true}, speak.Hops{V4: self4, V6: six}, with(func(t *speak.Terms) { t.IPv6 = false }), speak.Hops{V4: self4}, "IPv6 routes"},
+		{"no IPv6, and none was wanted", announce.Peer{Addr: four}, speak.Hops{V4: self4}, with(func(t *speak.Terms) { t.IPv6 = false }), speak.Hops{V4: self4}, ""},
+		{"no IPv4 in a session of IPv4", announce.Peer{Addr: four}, speak.Hops{V4: self4}, with(func(t *speak.Terms) { t.IPv4 = false }), speak.Hops{}, "IPv4 routes"},
+		{"no IPv6 next hop for IPv4", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: self6, V6: self6}, with(func(t *speak.Terms) { t.Extended = false }), speak.Hops{V6: self6}, "RFC 8950"},
+		{"no IPv6 next hop, and none is needed", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: four, V6: self6}, with(func(t *speak.Terms) { t.Extended = false }), speak.Hops{V4: four, V6: self6}, ""},
+		{"neither", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: four, V6: self6}, with(func(t *speak.Terms) { t.IPv4, t.IPv6 = false, false }), speak.Hops{}, "IPv4 routes (RFC 4760), nor IPv6"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, words := agreed(c.peer, c.hops, c.terms, "")
@@ -104,8 +104,8 @@ func TestNextHopsAsTheRouterAgreed(t *testing.T) {
 			}
 		})
 	}
-	kept, words := agreed(announce.Peer{Addr: four}, hops{v4: self4}, all, "another problem")
-	if kept.v4 != self4 || words != "another problem" {
+	kept, words := agreed(announce.Peer{Addr: four}, speak.Hops{V4: self4}, all, "another problem")
+	if kept.V4 != self4 || words != "another problem" {
 		t.Errorf("another problem became %q", words)
 	}
 }
@@ -113,7 +113,7 @@ func TestNextHopsAsTheRouterAgreed(t *testing.T) {
 func TestAnUnnumberedSessionHasItsOwnNextHopForBoth(t *testing.T) {
 	p := announce.Peer{Addr: netip.MustParseAddr("fe80::1%eth0"), Interface: "eth0", DualStack: true}
 	got, problem := nextHops(p, speak.Terms{})
-	if got.v4 != netip.IPv6Unspecified() || got.v6 != got.v4 || problem != "" {
+	if got.V4 != netip.IPv6Unspecified() || got.V6 != got.V4 || problem != "" {
 		t.Errorf("%v, %q", got, problem)
 	}
 }

@@ -132,7 +132,6 @@ func (r run) Reached(state SessionState, asn uint32) {
 	}
 	if state == Established && was != Established {
 		s.cause, s.failure.shown = "", nil
-		s.announced += s.offered
 	}
 	s.enter(state)
 	s.mu.Unlock()
@@ -154,16 +153,13 @@ func (s *status) drop(cause Cause) {
 	s.drops[cause]++
 }
 
-// updated counts a route that the router was told of, if the session is up.
-func (s *status) updated(withdrawn bool) {
+// Sent counts what the router was told.
+func (r run) Sent(announced, withdrawn int) {
+	s := r.status
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.now.session != Established:
-	case withdrawn:
-		s.withdrawn++
-	default:
-		s.announced++
+	if r.number == s.run {
+		s.announced, s.withdrawn = s.announced+announced, s.withdrawn+withdrawn
 	}
 }
 

@@ -5,21 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
-	api "github.com/osrg/gobgp/v3/api"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
-
-// The values of RFC 4271 section 4.3 that a path of ours has.
-const (
-	originIGP  = 0
-	asSequence = 2
-)
-
-// gracefulShutdown is the community of RFC 8326 section 5.
-const gracefulShutdown = 0xFFFF0000
 
 // Path is a route with the next hop to send it with; an unspecified next hop
 // stands for this node's address in the session. The zero Path is not valid.
@@ -31,64 +18,115 @@ type Path struct {
 // Equal reports whether p and q would be sent as the same UPDATE.
 func (p Path) Equal(q Path) bool { return p.NextHop == q.NextHop && p.Route.Equal(q.Route) }
 
-// Change is one step from what is on offer to what should be: a path to add,
-// which replaces one of the same prefix, or one to withdraw.
+// sharesAttributes reports whether p and q differ in nothing but their prefixes, of
+// one family.
+func (p Path) sharesAttributes(q Path) bool {
+	same := p.Route.Prefix.Addr().Is4() == q.Route.Prefix.Addr().Is4()
+	q.Route.Prefix = p.Route.Prefix
+	return same && p.Equal(q)
+}
+
+// attributesKey is equal for paths that share their attributes.
+func (p Path) attributesKey() string {
+	r := p.Route
+	r.Prefix = netip.Prefix{}
+	return fmt.Sprint(p.Route.Prefix.Addr().Is4(), p.NextHop, r.LocalPref, r.MED, r.HasMED, r.Prepend, r.Leaving, r.Communities, r.Large)
+}
+
+// Change is one step from what was told to what should be: a path to tell, which
+// replaces one of the same prefix, or one to withdraw.
 type Change struct {
 	Path     Path
 	Withdraw bool
 }
 
-// attributes are the path attributes to send p with. The server adds what
-// depends on the session: the local AS number on external sessions (RFC 4271
-// section 5.1.2), LOCAL_PREF 100 on internal ones if p has none (5.1.5), and
-// it takes LOCAL_PREF out on external ones.
-func attributes(p Path, prepend uint32) []proto.Message {
-	r := p.Route
-	list := []proto.Message{
-		&api.OriginAttribute{Origin: originIGP},
-		&api.NextHopAttribute{NextHop: p.NextHop.String()},
+// Hops are the next hops of a session, by family of the route. Invalid: routes
+// of that family are not offered.
+type Hops struct{ V4, V6 netip.Addr }
+
+// of returns the next hop for a route.
+func (h Hops) of(r announce.Route) netip.Addr {
+	if r.Prefix.Addr().Is4() {
+		return h.V4
 	}
-	if r.Prepend > 0 && prepend != 0 {
-		list = append(list, &api.AsPathAttribute{Segments: []*api.AsSegment{
-			{Type: asSequence, Numbers: slices.Repeat([]uint32{prepend}, r.Prepend)},
-		}})
-	}
-	if r.HasMED {
-		list = append(list, &api.MultiExitDiscAttribute{Med: r.MED})
-	}
-	if r.Leaving { // RFC 8326 section 4.2
-		r.LocalPref, r.Communities = 0, append(slices.Clone(r.Communities), gracefulShutdown)
-	}
-	if r.LocalPref != 0 || r.Leaving {
-		list = append(list, &api.LocalPrefAttribute{LocalPref: r.LocalPref})
-	}
-	if len(r.Communities) > 0 {
-		list = append(list, &api.CommunitiesAttribute{Communities: r.Communities})
-	}
-	if len(r.Large) > 0 {
-		large := make([]*api.LargeCommunity, 0, len(r.Large))
-		for _, c := range r.Large {
-			large = append(large, &api.LargeCommunity{GlobalAdmin: c.Global, LocalData1: c.Data1, LocalData2: c.Data2})
-		}
-		list = append(list, &api.LargeCommunitiesAttribute{Communities: large})
-	}
-	return list
+	return h.V6
 }
 
-// message is p in the server's terms.
-func message(p Path, prepend uint32) (*api.Path, error) {
-	prefix := p.Route.Prefix
-	nlri, err := anypb.New(&api.IPAddressPrefix{Prefix: prefix.Addr().String(), PrefixLen: uint32(prefix.Bits())})
-	if err != nil {
-		return nil, fmt.Errorf("encode prefix %s: %w", prefix, err)
-	}
-	m := &api.Path{Family: family(prefix.Addr()), Nlri: nlri}
-	for _, a := range attributes(p, prepend) {
-		packed, err := anypb.New(a)
-		if err != nil {
-			return nil, fmt.Errorf("encode attribute of %s: %w", prefix, err)
+// Offering is what a session offers: those of the routes for whose family it has
+// a next hop. The zero Offering is empty.
+type Offering struct {
+	Routes []announce.Route // sorted by prefix; shared with other sessions and plans, so never written
+	Hops   Hops
+}
+
+// at returns the path of a route; false: it is not offered.
+func (o Offering) at(i int) (Path, bool) {
+	p := Path{Route: o.Routes[i], NextHop: o.Hops.of(o.Routes[i])}
+	return p, p.NextHop.IsValid()
+}
+
+// Len counts the paths.
+func (o Offering) Len() int {
+	n := 0
+	for i := range o.Routes {
+		if o.Hops.of(o.Routes[i]).IsValid() {
+			n++
 		}
-		m.Pattrs = append(m.Pattrs, packed)
 	}
-	return m, nil
+	return n
+}
+
+// Equal reports whether o and p offer the same for sure: the same list of routes.
+func (o Offering) Equal(p Offering) bool {
+	return o.Hops == p.Hops && len(o.Routes) == len(p.Routes) && (len(o.Routes) == 0 || &o.Routes[0] == &p.Routes[0])
+}
+
+// agreed returns the part of o that the peer takes.
+func (o Offering) agreed(p announce.Peer, t Terms) Offering {
+	own4 := p.Addr.Is4() || p.DualStack
+	own6 := !p.Addr.Is4() || p.DualStack
+	if !own4 || !t.IPv4 || o.Hops.V4.Is6() && !t.Extended {
+		o.Hops.V4 = netip.Addr{}
+	}
+	if !own6 || !t.IPv6 {
+		o.Hops.V6 = netip.Addr{}
+	}
+	return o
+}
+
+// changes lists what leads from have to want: first what is new or different,
+// then what is withdrawn, each sorted by prefix.
+func changes(have, want Offering) []Change {
+	if have.Equal(want) {
+		return nil
+	}
+	var add, withdraw []Change
+	for i, j := 0, 0; i < len(have.Routes) || j < len(want.Routes); {
+		order := 0 // <0: have's comes first, and want has none of its prefix
+		switch {
+		case i == len(have.Routes):
+			order = 1
+		case j == len(want.Routes):
+			order = -1
+		default:
+			order = announce.ComparePrefix(have.Routes[i].Prefix, want.Routes[j].Prefix)
+		}
+		var h, w Path
+		var had, wanted bool
+		if order <= 0 {
+			h, had = have.at(i)
+			i++
+		}
+		if order >= 0 {
+			w, wanted = want.at(j)
+			j++
+		}
+		switch {
+		case wanted && !(had && h.Equal(w)):
+			add = append(add, Change{Path: w})
+		case had && !wanted:
+			withdraw = append(withdraw, Change{Path: h, Withdraw: true})
+		}
+	}
+	return slices.Concat(add, withdraw)
 }

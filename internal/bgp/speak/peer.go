@@ -2,6 +2,7 @@ package speak
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -10,31 +11,22 @@ import (
 	"os"
 	"time"
 
-	api "github.com/osrg/gobgp/v3/api"
-
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
 const (
 	bgpPort            = 179              // RFC 4271 section 8.2.1
 	defaultHoldTime    = 90 * time.Second // RFC 4271 section 10
-	defaultConnectTime = 2 * time.Second  // gobgp's own is 120 s: too long to be without routes
+	defaultConnectTime = 2 * time.Second  // RFC 4271 section 10 suggests 120 s: too long to be without routes
 	minHoldTime        = 3 * time.Second  // RFC 4271 section 4.2
 	maxPassword        = 80               // bytes, TCP_MD5SIG_MAXKEYLEN
 
 	// restartTime is how long a router is to keep our routes for a speaker that
 	// restarts (RFC 4724 section 3).
 	restartTime = 120 * time.Second
-	// eorPatience is how long our routes wait for the router's End-of-RIB
-	// (RFC 4724 section 4.1). Nothing of ours depends on what it sends.
-	eorPatience = time.Second
-	// maxReceived is how many routes of one family a router may send before its
-	// session is ended. All are refused, but gobgp remembers them, at 2 kB each.
-	maxReceived = 10000
 )
 
-// Check says what makes a peer impossible, where the server would be silent
-// about it or say it badly.
+// Check says what makes a peer impossible.
 func Check(p announce.Peer) error {
 	switch {
 	case !p.Addr.IsValid():
@@ -59,12 +51,6 @@ func Check(p announce.Peer) error {
 	return nil
 }
 
-// ASNAllowed reports whether the AS number of the peer's OPEN (0: none yet)
-// obeys the peer's rule. Every other case the server checks by itself.
-func ASNAllowed(p announce.Peer, asn uint32) bool {
-	return p.PeerASN != 0 || p.ASN != announce.ExternalASN || asn != p.LocalASN
-}
-
 // peerASN is the AS number to ask of the peer; 0 takes any.
 func peerASN(p announce.Peer) uint32 {
 	if p.PeerASN == 0 && p.ASN == announce.InternalASN {
@@ -73,15 +59,31 @@ func peerASN(p announce.Peer) uint32 {
 	return p.PeerASN
 }
 
-// prependASN is the AS number to prepend where a route asks for it; 0: none.
-// An internal peer gets no AS number prepended (RFC 4271 section 5.1.2), and
-// would take its own for a loop.
-func prependASN(p announce.Peer) uint32 {
-	if peerASN(p) == p.LocalASN {
-		return 0
+// internal reports whether the peer is in the own AS, as far as it is known before
+// its OPEN.
+func internal(p announce.Peer) bool { return peerASN(p) == p.LocalASN }
+
+// refusal says what makes an OPEN unacceptable to this side (RFC 4271 section 6.2).
+func refusal(p announce.Peer, routerID netip.Addr, o open) *fault {
+	ours := binary.BigEndian.Uint32(routerID.AsSlice())
+	switch {
+	case o.asn == 0: // RFC 7607
+		return &fault{notification: badPeerAS, text: "the router's AS number is 0"}
+	case peerASN(p) != 0 && o.asn != peerASN(p):
+		return &fault{notification: badPeerAS, text: fmt.Sprintf("the router's AS number is %d, not %d", o.asn, peerASN(p))}
+	case peerASN(p) == 0 && p.ASN == announce.ExternalASN && o.asn == p.LocalASN:
+		return &fault{notification: badPeerAS, text: fmt.Sprintf("the router's AS number is %d, which is ours; this peer must be external", o.asn)}
+	case o.id == 0, o.asn == p.LocalASN && o.id == ours: // RFC 6286 section 2.2
+		return &fault{notification: notification{openError, badIdentifier}}
+	case o.HoldTime == 0:
+		return &fault{notification: notification{openError, badHoldTime}, text: holdTimeZero}
+	case o.HoldTime < minHoldTime:
+		return &fault{notification: notification{openError, badHoldTime}, text: fmt.Sprintf("its hold time is %s; the least is %s", o.HoldTime, minHoldTime)}
 	}
-	return p.LocalASN
+	return nil
 }
+
+const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, with which nobody would notice a failure: set at least 3s there"
 
 // RouterID picks the router ID of the session with p (RFC 4271 section 4.2): its
 // own, else the fallback, else its IPv4 source address, else 32 bits hashed
@@ -100,85 +102,10 @@ func RouterID(p announce.Peer, fallback netip.Addr) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
-// peerConfig is the peer in the server's terms.
-func peerConfig(p announce.Peer) *api.Peer {
-	source := p.SourceAddr
-	if !source.IsValid() {
-		// Named although it is the default: with a link-local peer the
-		// server would else advertise an unspecified next hop.
-		source = netip.IPv6Unspecified()
-		if p.Addr.Is4() {
-			source = netip.IPv4Unspecified()
-		}
-	}
-	c := &api.Peer{
-		Conf: &api.PeerConf{NeighborAddress: p.Addr.String(), PeerAsn: peerASN(p), AuthPassword: p.Password},
-		Timers: &api.Timers{Config: &api.TimersConfig{
-			// gobgp waits once to twice as long.
-			ConnectRetry:      max(1, seconds(p.ConnectTime, defaultConnectTime)/2),
-			HoldTime:          seconds(p.HoldTime, defaultHoldTime),
-			KeepaliveInterval: seconds(p.KeepaliveTime, 0), // 0: a third of the hold time
-		}},
-		Transport: &api.Transport{LocalAddress: source.String(), RemotePort: uint32(p.Port), BindInterface: p.Device},
-	}
-	if p.MultiHopTTL != 0 {
-		c.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.MultiHopTTL)}
-	}
-	if p.MinTTL != 0 {
-		c.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: uint32(p.MinTTL)}
-	}
-	if p.Graceful {
-		c.GracefulRestart = &api.GracefulRestart{
-			Enabled:      true,
-			RestartTime:  uint32(restartTime / time.Second),
-			DeferralTime: uint32(eorPatience / time.Second),
-			// Said in every OPEN, since gobgp ties to it the bit that says that
-			// forwarding has gone on (RFC 4724 section 3), which is always so.
-			LocalRestarting: true,
-		}
-	}
-	for _, f := range families(p) {
-		a := &api.AfiSafi{
-			Config:       &api.AfiSafiConfig{Family: f, Enabled: true},
-			PrefixLimits: &api.PrefixLimit{Family: f, MaxPrefixes: maxReceived},
-		}
-		if p.Graceful {
-			a.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
-		}
-		c.AfiSafis = append(c.AfiSafis, a)
-	}
-	return c
-}
-
 // ConnectTime is the longest pause between attempts to connect to p.
 func ConnectTime(p announce.Peer) time.Duration { return cmp.Or(p.ConnectTime, defaultConnectTime) }
 
-// families lists the address families of the session (RFC 4760), its own first.
-func families(p announce.Peer) []*api.Family {
-	own, other := family(p.Addr), ipv4()
-	if p.Addr.Is4() {
-		other = ipv6()
-	}
-	if p.DualStack {
-		return []*api.Family{own, other}
-	}
-	return []*api.Family{own}
-}
-
-func family(a netip.Addr) *api.Family {
-	if a.Is4() {
-		return ipv4()
-	}
-	return ipv6()
-}
-
-func ipv4() *api.Family { return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST} }
-func ipv6() *api.Family { return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST} }
-
-// seconds rounds d up to whole seconds, which is what BGP counts in.
-func seconds(d, unset time.Duration) uint64 {
-	if d == 0 {
-		d = unset
-	}
-	return uint64((d + time.Second - 1) / time.Second)
+// holdTime is the hold time to offer, in whole seconds, which is what BGP counts in.
+func holdTime(p announce.Peer) time.Duration {
+	return (cmp.Or(p.HoldTime, defaultHoldTime) + time.Second - 1).Truncate(time.Second)
 }

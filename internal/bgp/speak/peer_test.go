@@ -6,44 +6,45 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	api "github.com/osrg/gobgp/v3/api"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/testing/protocmp"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-func TestASNRules(t *testing.T) {
+// RFC 4271 section 6.2: what OPEN is acceptable.
+func TestRefusal(t *testing.T) {
 	const local = 64512
+	ours := netip.MustParseAddr("192.0.2.2")
 	for _, c := range []struct {
 		name    string
 		peerASN uint32
 		rule    announce.ASNRule
-		ask     uint32 // of the server
-		prepend uint32
-		seen    uint32
-		allowed bool
+		change  func(*open)
+		want    string // "": accepted
 	}{
-		{"a configured number is asked for", 64601, "", 64601, local, 64601, true},
-		{"a configured number that is ours makes an internal peer", local, "", local, 0, local, true},
-		{"a configured number outdoes the rule", local, announce.ExternalASN, local, 0, local, true},
-		{"internal asks for ours", 0, announce.InternalASN, local, 0, local, true},
-		{"external asks for any", 0, announce.ExternalASN, 0, local, 64601, true},
-		{"external is content before the OPEN", 0, announce.ExternalASN, 0, local, 0, true},
-		{"external refuses ours", 0, announce.ExternalASN, 0, local, local, false},
+		{"the number that is configured", 64601, "", nil, ""},
+		{"another one", 64602, "", nil, "is 64601, not 64602"},
+		{"ours makes an internal peer", local, "", func(o *open) { o.asn = local }, ""},
+		{"a configured number outdoes the rule", local, announce.ExternalASN, func(o *open) { o.asn = local }, ""},
+		{"internal asks for ours", 0, announce.InternalASN, nil, "is 64601, not 64512"},
+		{"external takes any", 0, announce.ExternalASN, nil, ""},
+		{"but ours", 0, announce.ExternalASN, func(o *open) { o.asn = local }, "must be external"},
+		{"no number at all (RFC 7607)", 0, announce.ExternalASN, func(o *open) { o.asn = 0 }, "is 0"},
+		{"no identifier", 64601, "", func(o *open) { o.id = 0 }, "bad BGP identifier"},
+		{"an internal peer with our identifier (RFC 6286)", local, "", func(o *open) { o.asn, o.id = local, 0xc0000202 }, "bad BGP identifier"},
+		{"an external peer with our identifier", 64601, "", func(o *open) { o.id = 0xc0000202 }, ""},
+		{"a hold time of none", 64601, "", func(o *open) { o.HoldTime = 0 }, "hold time of 0"},
+		{"a hold time that nobody may ask for", 64601, "", func(o *open) { o.HoldTime = 2 * time.Second }, "the least is 3s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := announce.Peer{LocalASN: local, PeerASN: c.peerASN, ASN: c.rule}
-			if got := peerASN(p); got != c.ask {
-				t.Errorf("asks for %d, want %d", got, c.ask)
+			o := open{asn: 64601, id: 1, Terms: Terms{HoldTime: 90 * time.Second}}
+			if c.change != nil {
+				c.change(&o)
 			}
-			if got := prependASN(p); got != c.prepend {
-				t.Errorf("prepends %d, want %d", got, c.prepend)
-			}
-			if got := ASNAllowed(p, c.seen); got != c.allowed {
-				t.Errorf("allowed: %t, want %t", got, c.allowed)
+			bad := refusal(announce.Peer{LocalASN: local, PeerASN: c.peerASN, ASN: c.rule}, ours, o)
+			switch {
+			case bad == nil && c.want != "":
+				t.Error("accepted")
+			case bad != nil && (c.want == "" || !strings.Contains(bad.Error(), c.want)):
+				t.Errorf("refused: %v", bad)
 			}
 		})
 	}
@@ -105,107 +106,4 @@ func TestRouterID(t *testing.T) {
 			t.Errorf("%s and %s", a, b)
 		}
 	})
-}
-
-func afiSafi(f *api.Family) *api.AfiSafi {
-	return &api.AfiSafi{
-		Config:       &api.AfiSafiConfig{Family: f, Enabled: true},
-		PrefixLimits: &api.PrefixLimit{Family: f, MaxPrefixes: maxReceived},
-	}
-}
-
-func TestPeerConfig(t *testing.T) {
-	want := func(change func(*api.Peer)) *api.Peer {
-		p := &api.Peer{
-			Conf:      &api.PeerConf{NeighborAddress: "192.0.2.1", PeerAsn: 64601},
-			Timers:    &api.Timers{Config: &api.TimersConfig{ConnectRetry: 1, HoldTime: 90}},
-			Transport: &api.Transport{LocalAddress: "0.0.0.0"},
-			AfiSafis:  []*api.AfiSafi{afiSafi(ipv4())},
-		}
-		change(p)
-		return p
-	}
-	for _, c := range []struct {
-		name   string
-		change func(*announce.Peer)
-		want   *api.Peer
-	}{
-		{"defaults: 90 s to hold, 1 to 2 s to retry", func(*announce.Peer) {}, want(func(*api.Peer) {})},
-		{"times are rounded up to seconds", func(p *announce.Peer) {
-			p.HoldTime, p.KeepaliveTime, p.ConnectTime = 8500*time.Millisecond, time.Millisecond, 5100*time.Millisecond
-		}, want(func(p *api.Peer) {
-			p.Timers.Config = &api.TimersConfig{ConnectRetry: 3, HoldTime: 9, KeepaliveInterval: 1}
-		})},
-		{"port, source address and password (RFC 2385)", func(p *announce.Peer) {
-			p.Port, p.SourceAddr, p.Password = 1179, netip.MustParseAddr("192.0.2.2"), "x"
-		}, want(func(p *api.Peer) {
-			p.Transport = &api.Transport{RemotePort: 1179, LocalAddress: "192.0.2.2"}
-			p.Conf.AuthPassword = "x"
-		})},
-		{"several hops", func(p *announce.Peer) { p.MultiHopTTL = 3 }, want(func(p *api.Peer) {
-			p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: 3}
-		})},
-		{"GTSM (RFC 5082)", func(p *announce.Peer) { p.MinTTL = 255 }, want(func(p *api.Peer) {
-			p.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 255}
-		})},
-		{"both families (RFC 4760)", func(p *announce.Peer) { p.DualStack = true }, want(func(p *api.Peer) {
-			p.AfiSafis = append(p.AfiSafis, afiSafi(ipv6()))
-		})},
-		{"an IPv6 session carries IPv6 from any address", func(p *announce.Peer) { p.Addr = netip.MustParseAddr("fe80::1%eth0") }, want(func(p *api.Peer) {
-			p.Conf.NeighborAddress, p.Transport.LocalAddress = "fe80::1%eth0", "::"
-			p.AfiSafis[0] = afiSafi(ipv6())
-		})},
-		{"a device to bind to", func(p *announce.Peer) { p.Device = "blue" }, want(func(p *api.Peer) {
-			p.Transport.BindInterface = "blue"
-		})},
-		{"graceful restart (RFC 4724 3): every OPEN says that forwarding has gone on", func(p *announce.Peer) { p.Graceful = true }, want(func(p *api.Peer) {
-			p.GracefulRestart = &api.GracefulRestart{Enabled: true, RestartTime: 120, DeferralTime: 1, LocalRestarting: true}
-			p.AfiSafis[0].MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
-		})},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := announce.Peer{Addr: netip.MustParseAddr("192.0.2.1"), LocalASN: 64512, PeerASN: 64601}
-			c.change(&p)
-			if d := cmp.Diff(c.want, peerConfig(p), protocmp.Transform()); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-}
-
-func TestTerms(t *testing.T) {
-	cap := func(m proto.Message) *anypb.Any {
-		out, err := anypb.New(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	four, six := cap(&api.MultiProtocolCapability{Family: ipv4()}), cap(&api.MultiProtocolCapability{Family: ipv6()})
-	vpn := cap(&api.MultiProtocolCapability{Family: &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_MPLS_VPN}})
-	extended := func(hop *api.Family) *anypb.Any {
-		return cap(&api.ExtendedNexthopCapability{Tuples: []*api.ExtendedNexthopCapabilityTuple{{NlriFamily: ipv4(), NexthopFamily: hop}}})
-	}
-	for _, c := range []struct {
-		name string
-		caps []*anypb.Any
-		want Terms
-	}{
-		{"nothing was heard", nil, Terms{}},
-		{"families are told apart (RFC 4760 8)", []*anypb.Any{four, six}, Terms{Heard: true, IPv4: true, IPv6: true}},
-		{"a family of another kind is none of ours", []*anypb.Any{vpn, six}, Terms{Heard: true, IPv6: true}},
-		{"an IPv6 next hop for IPv4 (RFC 8950 4)", []*anypb.Any{four, extended(ipv6())}, Terms{Heard: true, IPv4: true, Extended: true}},
-		{"an IPv4 next hop is nothing new", []*anypb.Any{four, extended(ipv4())}, Terms{Heard: true, IPv4: true}},
-		{"what can't be read is left out", []*anypb.Any{four, {TypeUrl: "unknown"}}, Terms{Heard: true, IPv4: true}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if d := cmp.Diff(c.want, termsOf(&api.Peer{State: &api.PeerState{RemoteCap: c.caps}})); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-	timers := &api.Timers{State: &api.TimersState{NegotiatedHoldTime: 9}}
-	if got := termsOf(&api.Peer{Timers: timers}).HoldTime; got != 9*time.Second {
-		t.Errorf("hold time %s", got)
-	}
 }

@@ -1,4 +1,4 @@
-package bgp
+package speak
 
 import (
 	"maps"
@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 )
 
 func TestChanges(t *testing.T) {
@@ -19,27 +18,27 @@ func TestChanges(t *testing.T) {
 	}
 	a, a2, b, c, six := route("192.0.2.1/32", 1), route("192.0.2.1/32", 2), route("192.0.2.2/32", 1), route("192.0.2.3/32", 1), route("2001:db8::/64", 1)
 	self, self6, other := netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("192.0.2.99")
-	with := func(hop netip.Addr, routes ...announce.Route) offering { return offering{routes, hops{v4: hop}} }
-	add := func(hop netip.Addr, r announce.Route) speak.Change {
-		return speak.Change{Path: speak.Path{Route: r, NextHop: hop}}
+	with := func(hop netip.Addr, routes ...announce.Route) Offering { return Offering{routes, Hops{V4: hop}} }
+	add := func(hop netip.Addr, r announce.Route) Change {
+		return Change{Path: Path{Route: r, NextHop: hop}}
 	}
 	for _, test := range []struct {
 		name       string
-		have, want offering
-		changes    []speak.Change
+		have, want Offering
+		changes    []Change
 	}{
-		{"nothing to nothing is no change", offering{}, offering{}, nil},
+		{"nothing to nothing is no change", Offering{}, Offering{}, nil},
 		{"the same is no change", with(self, a, b), with(self, a, b), nil},
-		{"new paths are added in order", offering{}, with(self, a, b), []speak.Change{add(self, a), add(self, b)}},
-		{"a changed attribute replaces the path", with(self, a, b), with(self, a2, b), []speak.Change{add(self, a2)}},
-		{"a changed next hop replaces the path", with(self, a), with(other, a), []speak.Change{add(other, a)}},
+		{"new paths are added in order", Offering{}, with(self, a, b), []Change{add(self, a), add(self, b)}},
+		{"a changed attribute replaces the path", with(self, a, b), with(self, a2, b), []Change{add(self, a2)}},
+		{"a changed next hop replaces the path", with(self, a), with(other, a), []Change{add(other, a)}},
 		{"missing paths are withdrawn after the new ones are added", with(self, a, b), with(self, b, c),
-			[]speak.Change{add(self, c), {Path: speak.Path{Route: a, NextHop: self}, Withdraw: true}}},
-		{"an IPv6 session offers IPv6 routes", offering{}, offering{[]announce.Route{a, six}, hops{v6: self6}}, []speak.Change{add(self6, six)}},
-		{"with a next hop for each it offers both", offering{}, offering{[]announce.Route{a, six}, hops{v4: self, v6: self6}}, []speak.Change{add(self, a), add(self6, six)}},
-		{"a family without a next hop is not offered", offering{}, with(self, a, six), []speak.Change{add(self, a)}},
+			[]Change{add(self, c), {Path: Path{Route: a, NextHop: self}, Withdraw: true}}},
+		{"an IPv6 session offers IPv6 routes", Offering{}, Offering{[]announce.Route{a, six}, Hops{V6: self6}}, []Change{add(self6, six)}},
+		{"with a next hop for each it offers both", Offering{}, Offering{[]announce.Route{a, six}, Hops{V4: self, V6: self6}}, []Change{add(self, a), add(self6, six)}},
+		{"a family without a next hop is not offered", Offering{}, with(self, a, six), []Change{add(self, a)}},
 		{"a family that loses its next hop is withdrawn", with(self, a), with(netip.Addr{}, a),
-			[]speak.Change{{Path: speak.Path{Route: a, NextHop: self}, Withdraw: true}}},
+			[]Change{{Path: Path{Route: a, NextHop: self}, Withdraw: true}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if d := cmp.Diff(test.changes, changes(test.have, test.want), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
@@ -51,21 +50,21 @@ func TestChanges(t *testing.T) {
 }
 
 func TestChangesAppliedToWhatThereIsGiveWhatIsWanted(t *testing.T) {
-	some := func() offering {
-		var o offering
+	some := func() Offering {
+		var o Offering
 		for _, p := range []string{"192.0.2.0/24", "192.0.2.1/32", "192.0.2.2/32", "2001:db8::/64"} {
 			if n := rand.Uint32N(3); n > 0 {
-				o.routes = append(o.routes, announce.Route{Prefix: netip.MustParsePrefix(p), MED: n, HasMED: true})
+				o.Routes = append(o.Routes, announce.Route{Prefix: netip.MustParsePrefix(p), MED: n, HasMED: true})
 			}
 		}
 		hops4 := []netip.Addr{{}, netip.IPv4Unspecified(), netip.MustParseAddr("192.0.2.99")}
 		hops6 := []netip.Addr{{}, netip.IPv6Unspecified()}
-		o.hops = hops{hops4[rand.IntN(3)], hops6[rand.IntN(2)]}
+		o.Hops = Hops{hops4[rand.IntN(3)], hops6[rand.IntN(2)]}
 		return o
 	}
-	paths := func(o offering) map[netip.Prefix]speak.Path {
-		m := map[netip.Prefix]speak.Path{}
-		for i := range o.routes {
+	paths := func(o Offering) map[netip.Prefix]Path {
+		m := map[netip.Prefix]Path{}
+		for i := range o.Routes {
 			if p, ok := o.at(i); ok {
 				m[p.Route.Prefix] = p
 			}
@@ -82,10 +81,10 @@ func TestChangesAppliedToWhatThereIsGiveWhatIsWanted(t *testing.T) {
 				got[c.Path.Route.Prefix] = c.Path
 			}
 		}
-		if !maps.EqualFunc(got, paths(want), speak.Path.Equal) || len(got) != want.len() {
+		if !maps.EqualFunc(got, paths(want), Path.Equal) || len(got) != want.Len() {
 			t.Fatalf("%v to %v by %v gives %v", have, want, steps, got)
 		}
-		if slices.ContainsFunc(steps, func(c speak.Change) bool { return !c.Withdraw && paths(have)[c.Path.Route.Prefix].Equal(c.Path) }) {
+		if slices.ContainsFunc(steps, func(c Change) bool { return !c.Withdraw && paths(have)[c.Path.Route.Prefix].Equal(c.Path) }) {
 			t.Fatalf("%v to %v by %v sends what is there", have, want, steps)
 		}
 	}

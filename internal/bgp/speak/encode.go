@@ -1,0 +1,294 @@
+package speak
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// asTrans stands for an AS number that does not fit into two bytes (RFC 6793).
+const asTrans = 23456
+
+// gracefulShutdown is the community of RFC 8326 section 5.
+const gracefulShutdown = 0xFFFF0000
+
+// ourOpen is the OPEN for p, encoded.
+func ourOpen(p announce.Peer, routerID netip.Addr) ([]byte, error) {
+	caps := []bgp.ParameterCapabilityInterface{bgp.NewCapRouteRefresh()}
+	var tuples []*bgp.CapGracefulRestartTuple
+	for _, f := range families(p) {
+		caps = append(caps, bgp.NewCapMultiProtocol(f))
+		// Forwarding goes on while this speaker is away, since kube-proxy does it.
+		tuples = append(tuples, bgp.NewCapGracefulRestartTuple(f, true))
+	}
+	if slices.Contains(families(p), bgp.RF_IPv4_UC) {
+		caps = append(caps, bgp.NewCapExtendedNexthop([]*bgp.CapExtendedNexthopTuple{bgp.NewCapExtendedNexthopTuple(bgp.RF_IPv4_UC, bgp.AFI_IP6)}))
+	}
+	caps = append(caps, bgp.NewCapFourOctetASNumber(p.LocalASN))
+	if p.Graceful { // RFC 4724 section 3
+		caps = append(caps, bgp.NewCapGracefulRestart(true, false, uint16(restartTime/time.Second), tuples))
+	}
+	asn := uint16(asTrans)
+	if p.LocalASN <= math.MaxUint16 {
+		asn = uint16(p.LocalASN)
+	}
+	m, err := bgp.NewBGPOpenMessage(asn, uint16(holdTime(p)/time.Second), routerID, []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)})
+	if err != nil {
+		return nil, fmt.Errorf("make an OPEN: %w", err)
+	}
+	return m.Serialize()
+}
+
+// encoder turns what is to be told into UPDATEs of one session.
+type encoder struct {
+	local    netip.Addr // this node's address in the session
+	asn      uint32     // of this side
+	internal bool       // the peer is in the same AS
+	terms    Terms
+}
+
+// group is paths of one family that differ in nothing but their prefixes.
+type group struct {
+	path     Path
+	prefixes []netip.Prefix
+}
+
+// updates encodes changes as few UPDATEs: each with as many prefixes as fit that
+// share their attributes; what is withdrawn comes last.
+func (e encoder) updates(changes []Change) ([][]byte, error) {
+	var groups []*group
+	var gone4, gone6 []netip.Prefix
+	known := map[string]*group{}
+	var last *group
+	for _, c := range changes {
+		prefix := c.Path.Route.Prefix
+		switch {
+		case c.Withdraw && prefix.Addr().Is4():
+			gone4 = append(gone4, prefix)
+		case c.Withdraw:
+			gone6 = append(gone6, prefix)
+		default:
+			if last == nil || !last.path.sharesAttributes(c.Path) {
+				key := c.Path.attributesKey()
+				if last = known[key]; last == nil {
+					last = &group{path: c.Path}
+					known[key], groups = last, append(groups, last)
+				}
+			}
+			last.prefixes = append(last.prefixes, prefix)
+		}
+	}
+	var out [][]byte
+	for _, g := range groups {
+		some, err := e.announced(g)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, some...)
+	}
+	for _, gone := range [][]netip.Prefix{gone4, gone6} {
+		some, err := e.withdrawn(gone)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, some...)
+	}
+	return out, nil
+}
+
+// announced encodes a group.
+func (e encoder) announced(g *group) ([][]byte, error) {
+	family, hop := familyOf(g.path.Route.Prefix), g.path.NextHop
+	if hop.IsUnspecified() {
+		hop = e.local
+	}
+	attributes, err := e.attributes(g.path.Route, hop)
+	if err != nil {
+		return nil, err
+	}
+	size := 0
+	for _, a := range attributes {
+		b, err := a.Serialize()
+		if err != nil {
+			return nil, fmt.Errorf("encode an attribute of %s: %w", g.path.Route.Prefix, err)
+		}
+		size += len(b)
+	}
+	classic := family == bgp.RF_IPv4_UC && hop.Is4()
+	overhead := headerLength + 4 + size
+	if !classic {
+		overhead += 4 + 5 + 32 // of MP_REACH_NLRI, with a next hop of any length
+	}
+	var out [][]byte
+	for prefixes := range chunks(g.prefixes, maxLength-overhead) {
+		if len(prefixes) == 0 {
+			return nil, fmt.Errorf("the attributes of %s take %d bytes, which leaves no room for it in an UPDATE", g.path.Route.Prefix, size)
+		}
+		nlri, err := nlriOf(prefixes)
+		if err != nil {
+			return nil, err
+		}
+		m := bgp.NewBGPUpdateMessage(nil, attributes, nlri)
+		if !classic {
+			reach, err := bgp.NewPathAttributeMpReachNLRI(family, nlri, hop)
+			if err != nil {
+				return nil, fmt.Errorf("encode %s: %w", g.path.Route.Prefix, err)
+			}
+			m = bgp.NewBGPUpdateMessage(nil, ordered(append(slices.Clone(attributes), reach)), nil)
+		}
+		b, err := m.Serialize()
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", g.path.Route.Prefix, err)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// withdrawn encodes prefixes of one family.
+func (e encoder) withdrawn(gone []netip.Prefix) ([][]byte, error) {
+	var out [][]byte
+	for prefixes := range chunks(gone, maxLength-headerLength-16) {
+		nlri, err := nlriOf(prefixes)
+		if err != nil {
+			return nil, err
+		}
+		m := bgp.NewBGPUpdateMessage(nlri, nil, nil)
+		if family := familyOf(prefixes[0]); family != bgp.RF_IPv4_UC {
+			unreach, err := bgp.NewPathAttributeMpUnreachNLRI(family, nlri)
+			if err != nil {
+				return nil, fmt.Errorf("encode the withdrawal of %s: %w", prefixes[0], err)
+			}
+			m = bgp.NewBGPUpdateMessage(nil, []bgp.PathAttributeInterface{unreach}, nil)
+		}
+		b, err := m.Serialize()
+		if err != nil {
+			return nil, fmt.Errorf("encode the withdrawal of %s: %w", prefixes[0], err)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// attributes are the path attributes of a route (RFC 4271 section 5), by their
+// types, but for MP_REACH_NLRI.
+func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttributeInterface, error) {
+	out := append([]bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}, e.asPath(r.Prepend)...)
+	if r.Prefix.Addr().Is4() && hop.Is4() {
+		next, err := bgp.NewPathAttributeNextHop(hop)
+		if err != nil {
+			return nil, fmt.Errorf("encode the next hop %s: %w", hop, err)
+		}
+		out = append(out, next)
+	}
+	if r.HasMED {
+		out = append(out, bgp.NewPathAttributeMultiExitDisc(r.MED))
+	}
+	if r.Leaving { // RFC 8326 section 4.2
+		r.LocalPref, r.Communities = 0, append(slices.Clone(r.Communities), gracefulShutdown)
+	} else if r.LocalPref == 0 {
+		r.LocalPref = 100
+	}
+	if e.internal { // section 5.1.5: no external peer may see it
+		out = append(out, bgp.NewPathAttributeLocalPref(r.LocalPref))
+	}
+	if len(r.Communities) > 0 {
+		out = append(out, bgp.NewPathAttributeCommunities(r.Communities))
+	}
+	if len(r.Large) > 0 {
+		large := make([]*bgp.LargeCommunity, 0, len(r.Large))
+		for _, c := range r.Large {
+			large = append(large, bgp.NewLargeCommunity(c.Global, c.Data1, c.Data2))
+		}
+		out = append(out, bgp.NewPathAttributeLargeCommunities(large))
+	}
+	return ordered(out), nil
+}
+
+// asPath is the AS_PATH: empty for an internal peer, else the own AS number, and
+// again for each time it is to be prepended (RFC 4271 section 5.1.2). For a peer
+// that knows AS numbers of two bytes only, AS4_PATH has the true ones (RFC 6793).
+func (e encoder) asPath(prepend int) []bgp.PathAttributeInterface {
+	if e.internal {
+		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath(nil)}
+	}
+	path := slices.Repeat([]uint32{e.asn}, 1+prepend)
+	four := bgp.NewAs4PathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, path)
+	if e.terms.FourByte {
+		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath([]bgp.AsPathParamInterface{four})}
+	}
+	two := slices.Repeat([]uint16{asTrans}, len(path))
+	if e.asn <= math.MaxUint16 {
+		two = slices.Repeat([]uint16{uint16(e.asn)}, len(path))
+	}
+	out := []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath([]bgp.AsPathParamInterface{bgp.NewAsPathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, two)})}
+	if e.asn > math.MaxUint16 {
+		out = append(out, bgp.NewPathAttributeAs4Path([]*bgp.As4PathParam{four}))
+	}
+	return out
+}
+
+// ordered sorts attributes by type (RFC 4271 section 5).
+func ordered(attributes []bgp.PathAttributeInterface) []bgp.PathAttributeInterface {
+	slices.SortStableFunc(attributes, func(a, b bgp.PathAttributeInterface) int { return int(a.GetType()) - int(b.GetType()) })
+	return attributes
+}
+
+// endOfRIB is what follows the first routes of a family (RFC 4724 section 2).
+func endOfRIB(family bgp.Family) ([]byte, error) { return bgp.NewEndOfRib(family).Serialize() }
+
+func nlriOf(prefixes []netip.Prefix) ([]bgp.PathNLRI, error) {
+	out := make([]bgp.PathNLRI, len(prefixes))
+	for i, p := range prefixes {
+		n, err := bgp.NewIPAddrPrefix(p)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", p, err)
+		}
+		out[i] = bgp.PathNLRI{NLRI: n}
+	}
+	return out, nil
+}
+
+// chunks yields as many prefixes at a time as fit into that many bytes; none: not
+// even one does.
+func chunks(prefixes []netip.Prefix, room int) func(func([]netip.Prefix) bool) {
+	return func(yield func([]netip.Prefix) bool) {
+		for len(prefixes) > 0 {
+			n, size := 0, 0
+			for ; n < len(prefixes); n++ {
+				if size += 1 + (prefixes[n].Bits()+7)/8; size > room {
+					break
+				}
+			}
+			if !yield(prefixes[:n]) || n == 0 {
+				return
+			}
+			prefixes = prefixes[n:]
+		}
+	}
+}
+
+// families lists the address families of the session (RFC 4760), its own first.
+func families(p announce.Peer) []bgp.Family {
+	own, other := bgp.RF_IPv6_UC, bgp.RF_IPv4_UC
+	if p.Addr.Is4() {
+		own, other = other, own
+	}
+	if p.DualStack {
+		return []bgp.Family{own, other}
+	}
+	return []bgp.Family{own}
+}
+
+func familyOf(p netip.Prefix) bgp.Family {
+	if p.Addr().Is4() {
+		return bgp.RF_IPv4_UC
+	}
+	return bgp.RF_IPv6_UC
+}

@@ -1,0 +1,345 @@
+package speak
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+const (
+	// openTimeout is how long a router that took the connection may take to send
+	// its OPEN. RFC 4271 section 8.2.2 suggests four minutes.
+	openTimeout = time.Minute
+	// lateTimeout is how much longer the hold time is when this process itself may
+	// have been too busy to read.
+	lateTimeout = 200 * time.Millisecond
+	// writeTimeout is how long a message may take to be sent before the hold time
+	// is agreed upon, or a goodbye.
+	writeTimeout = time.Second
+)
+
+// run connects, and holds the session.
+func (s *Session) run() {
+	conn := s.connect()
+	if conn == nil {
+		return
+	}
+	defer conn.Close() // what it fails with was about to end anyway
+	s.converse(conn)
+}
+
+// converse holds the session over a connection until that ends.
+func (s *Session) converse(conn net.Conn) {
+	c := &conversation{Session: s, conn: conn, state: OpenSent, start: time.Now(), in: make(chan message, 4), holdTime: openTimeout}
+	c.enc = encoder{local: localAddr(conn), asn: s.peer.LocalASN}
+	// A Stop must not wait for a router that reads nothing.
+	unblock := context.AfterFunc(s.ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(writeTimeout)) })
+	defer unblock()
+	err := c.hold()
+	c.end(err)
+}
+
+// message is one of the router's, or why there will be none any more.
+type message struct {
+	kind uint8
+	body []byte
+	err  error
+}
+
+// conversation is a session over one connection. One goroutine owns it; another one
+// reads.
+type conversation struct {
+	*Session
+	enc      encoder
+	conn     net.Conn
+	in       chan message
+	start    time.Time
+	heard    atomic.Int64 // when the router was last heard, since start
+	state    SessionState
+	peerASN  uint32
+	holdTime time.Duration
+	late     bool     // the hold time is over, and is given lateTimeout more
+	broken   bool     // part of a message may have been sent: no more must follow
+	sent     Offering // what the peer was told
+}
+
+// errHold says that the hold timer has expired (RFC 4271 section 6.5).
+var errHold = errors.New("hold timer expired")
+
+// writeError is a failure to send.
+type writeError struct{ error }
+
+// received is a NOTIFICATION of the router.
+type received struct {
+	notification
+	said string
+}
+
+func (r received) Error() string { return r.String() }
+
+// hold holds the session, and returns why it ends.
+func (c *conversation) hold() error {
+	c.tell(func(to Listener) { to.Reached(OpenSent, 0) })
+	open, err := ourOpen(c.peer, c.routerID)
+	if err == nil {
+		err = c.write(open)
+	}
+	if err != nil {
+		return err
+	}
+	go c.guard("reader", c.read)
+	hold, keepalive := time.NewTimer(c.holdTime), time.NewTimer(time.Hour)
+	defer hold.Stop()
+	defer keepalive.Stop()
+	for {
+		wake := c.wake
+		if c.state != Established {
+			wake = nil
+		}
+		was := c.state
+		select {
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		case m := <-c.in:
+			err = c.take(m)
+		case <-hold.C:
+			err = c.expire(hold)
+		case <-keepalive.C:
+			err = c.keepalive(keepalive)
+		case <-wake:
+			err = c.update()
+		}
+		if err == nil && was == OpenSent && c.state == OpenConfirm {
+			hold.Reset(c.holdTime)
+			err = c.keepalive(keepalive)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// read reads until the connection ends or makes no sense.
+func (c *conversation) read() {
+	r := newReader(c.conn, func() { c.heard.Store(int64(time.Since(c.start))) }, func() { c.updates.Add(1) })
+	for {
+		kind, body, err := r.next()
+		select {
+		case c.in <- message{kind, body, err}:
+		case <-c.ended:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take takes in a message in the state that the session is in (RFC 4271 section
+// 8.2.2).
+func (c *conversation) take(m message) error {
+	switch {
+	case m.err != nil:
+		return m.err
+	case m.kind == notificationMessage:
+		n, said := parseNotification(m.body)
+		return received{n, said}
+	case m.kind == openMessage && c.state == OpenSent:
+		return c.opened(m.body)
+	case m.kind == keepaliveMessage && c.state == OpenConfirm:
+		return c.establish()
+	case m.kind == keepaliveMessage && c.state == Established:
+		return nil
+	case m.kind == refreshMessage && c.state == Established:
+		return c.refresh(m.body)
+	}
+	// RFC 6608: which message, in which state.
+	subcode := map[SessionState]uint8{OpenSent: 1, OpenConfirm: 2, Established: 3}[c.state]
+	return &fault{notification: notification{stateError, subcode}, data: []byte{m.kind}, text: "it sent " + kindName(m.kind) + " in the state " + string(c.state)}
+}
+
+// opened takes in the router's OPEN (RFC 4271 section 6.2), and agrees on its terms.
+func (c *conversation) opened(body []byte) error {
+	o, bad := parseOpen(body)
+	if bad == nil {
+		bad = refusal(c.peer, c.routerID, o)
+	}
+	if bad != nil {
+		return bad
+	}
+	c.holdTime = min(o.HoldTime, holdTime(c.peer))
+	o.HoldTime = c.holdTime
+	c.peerASN, c.enc.internal, c.enc.terms = o.asn, o.asn == c.peer.LocalASN, o.Terms
+	c.agree(o.Terms)
+	c.enter(OpenConfirm)
+	return nil
+}
+
+// establish tells the peer all that it is to be told.
+func (c *conversation) establish() error {
+	c.enter(Established)
+	if err := c.update(); err != nil || !c.peer.Graceful {
+		return err
+	}
+	for _, f := range families(c.peer) {
+		if f == bgp.RF_IPv4_UC && !c.enc.terms.IPv4 || f == bgp.RF_IPv6_UC && !c.enc.terms.IPv6 {
+			continue
+		}
+		b, err := endOfRIB(f)
+		if err == nil {
+			err = c.write(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update tells the peer what has changed.
+func (c *conversation) update() error {
+	want := c.want.Load().agreed(c.peer, c.enc.terms)
+	return c.send(c.sent, want)
+}
+
+// refresh tells the peer all of one family again (RFC 2918).
+func (c *conversation) refresh(body []byte) error {
+	all := c.sent
+	switch afi, safi := uint16(body[0])<<8|uint16(body[1]), body[3]; {
+	case safi != safiUnicast:
+		return nil
+	case afi == afiIPv4:
+		all.Hops.V6 = Hops{}.V6
+	case afi == afiIPv6:
+		all.Hops.V4 = Hops{}.V4
+	default:
+		return nil
+	}
+	want := c.sent
+	if err := c.send(Offering{}, all); err != nil {
+		return err
+	}
+	c.sent = want
+	return nil
+}
+
+// send sends what leads from what the peer was told to what it should be.
+func (c *conversation) send(have, want Offering) error {
+	list := changes(have, want)
+	messages, err := c.enc.updates(list)
+	if err != nil {
+		return err
+	}
+	for _, b := range messages {
+		if err := c.write(b); err != nil {
+			return err
+		}
+	}
+	c.sent = want
+	withdrawn := 0
+	for i := range list {
+		if list[i].Withdraw {
+			withdrawn++
+		}
+	}
+	if len(list) > 0 {
+		c.tell(func(to Listener) { to.Sent(len(list)-withdrawn, withdrawn) })
+	}
+	return nil
+}
+
+// enter enters a state.
+func (c *conversation) enter(state SessionState) {
+	c.state = state
+	c.tell(func(to Listener) { to.Reached(state, c.peerASN) })
+}
+
+// keepalive sends one, and sets the timer for the next (RFC 4271 section 4.4).
+func (c *conversation) keepalive(timer *time.Timer) error {
+	interval := c.holdTime / 3
+	if c.peer.KeepaliveTime != 0 && c.holdTime == holdTime(c.peer) {
+		interval = c.peer.KeepaliveTime
+	}
+	timer.Reset(jitter(interval))
+	b, err := bgp.NewBGPKeepAliveMessage().Serialize()
+	if err != nil {
+		return err
+	}
+	return c.write(b)
+}
+
+// expire reports whether the router was silent for the whole hold time; else it
+// sets the timer again. This process may have been held up, with messages unread:
+// the reader gets a moment.
+func (c *conversation) expire(timer *time.Timer) error {
+	left := c.holdTime - (time.Since(c.start) - time.Duration(c.heard.Load()))
+	switch {
+	case left > 0:
+		c.late = false
+		timer.Reset(left)
+	case !c.late:
+		c.late = true
+		timer.Reset(lateTimeout)
+	default:
+		return errHold
+	}
+	return nil
+}
+
+// write sends a message whole. A router that reads nothing for the whole hold time
+// is as good as gone.
+func (c *conversation) write(b []byte) error {
+	if c.ctx.Err() == nil {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.holdTime)); err != nil {
+			return writeError{err}
+		}
+	}
+	n, err := c.conn.Write(b)
+	if err != nil {
+		c.broken = n > 0
+		return writeError{err}
+	}
+	return nil
+}
+
+// end tells the peer and the listener why the session ends.
+func (c *conversation) end(why error) {
+	switch {
+	case errors.Is(why, errStopped):
+		c.notify(notification{cease, peerDeconfigured}, nil)
+		return
+	case errors.Is(why, errHold):
+		c.notify(notification{holdTimerExpired, 0}, nil)
+	default:
+		if bad := (*fault)(nil); errors.As(why, &bad) {
+			c.notify(bad.notification, bad.data)
+		}
+	}
+	text, cause, unreached := c.words(why)
+	c.tell(func(to Listener) {
+		if unreached {
+			to.Unreached(text)
+		} else {
+			to.Failed(text, cause)
+		}
+	})
+	c.enter(Idle)
+}
+
+// notify sends a NOTIFICATION, if that is possible: the connection ends anyway.
+func (c *conversation) notify(n notification, data []byte) {
+	if c.broken || c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
+		return
+	}
+	b, err := bgp.NewBGPNotificationMessage(n.code, n.subcode, data).Serialize()
+	if err == nil {
+		_, err = c.conn.Write(b)
+	}
+	if err != nil {
+		c.log.Debug("can't send a NOTIFICATION", "peer", c.peer.Name, "notification", n.String(), "err", err)
+	}
+}

@@ -1,0 +1,231 @@
+package speak
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// ear writes down what it is told.
+type ear struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func (e *ear) note(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.told = append(e.told, fmt.Sprintf(format, args...))
+}
+
+func (e *ear) all() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.told)
+}
+
+func (e *ear) Reached(s SessionState, asn uint32) { e.note("%s %d", s, asn) }
+func (e *ear) Unreached(why string)               { e.note("unreached: %s", why) }
+func (e *ear) Failed(why string, cause Cause)     { e.note("failed: %s (%s)", why, cause) }
+func (e *ear) Sent(announced, withdrawn int)      { e.note("sent %d, %d", announced, withdrawn) }
+func (e *ear) Crashed(why string)                 { e.note("crashed: %s", why) }
+
+// talk runs body with the router's end of a session, in time that is not real. What
+// the session sends is read all the time.
+func talk(t *testing.T, change func(*announce.Peer), body func(t *testing.T, router *far)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := announce.Peer{Name: "p", Addr: netip.MustParseAddr("192.0.2.1"), LocalASN: 64512, PeerASN: 64601, HoldTime: 9 * time.Second}
+		if change != nil {
+			change(&p)
+		}
+		here, there := net.Pipe()
+		e := &ear{}
+		s := New(slog.New(slog.DiscardHandler), p, netip.MustParseAddr("192.0.2.2"), e)
+		router := &far{Conn: there, Session: s, ear: e, start: time.Now()}
+		ended := make(chan struct{})
+		go router.read(ended)
+		s.opened.Store(true)
+		go s.guard("session", func() {
+			defer close(s.ended)
+			defer here.Close()
+			s.converse(here)
+		})
+		body(t, router)
+		s.Stop()
+		there.Close()
+		<-ended
+	})
+}
+
+// far is the router's end.
+type far struct {
+	net.Conn
+	*Session
+	*ear
+	start time.Time
+	mu    sync.Mutex
+	heard []string
+}
+
+func (f *far) read(ended chan struct{}) {
+	defer close(ended)
+	for {
+		head := make([]byte, headerLength)
+		if _, err := io.ReadFull(f.Conn, head); err != nil {
+			return
+		}
+		body := make([]byte, int(head[16])<<8+int(head[17])-headerLength)
+		if _, err := io.ReadFull(f.Conn, body); err != nil {
+			return
+		}
+		text := kindName(head[18])
+		if head[18] == notificationMessage {
+			text = "NOTIFICATION " + notification{body[0], body[1]}.String()
+		}
+		f.mu.Lock()
+		f.heard = append(f.heard, fmt.Sprintf("%.0fs %s", time.Since(f.start).Seconds(), text))
+		f.mu.Unlock()
+	}
+}
+
+func (f *far) send(t *testing.T, messages ...[]byte) {
+	t.Helper()
+	for _, b := range messages {
+		if _, err := f.Write(b); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("send: %v", err)
+		}
+	}
+	synctest.Wait()
+}
+
+func (f *far) hears() []string {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.heard)
+}
+
+var four = []byte{1, 0, 1, 0, 1}
+
+func TestASessionComesUp(t *testing.T) {
+	talk(t, func(p *announce.Peer) { p.Graceful = true }, func(t *testing.T, r *far) {
+		r.Offer(Offering{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, Hops: Hops{V4: netip.MustParseAddr("192.0.2.2")}})
+		r.send(t, rawOpen(64601, 30, four), raw(keepaliveMessage))
+		want := []string{"OpenSent 0", "OpenConfirm 64601", "Established 64601", "sent 1, 0"}
+		if d := cmp.Diff(want, r.all()); d != "" {
+			t.Error(d)
+		}
+		// The End-of-RIB comes after all routes (RFC 4724 section 2).
+		if d := cmp.Diff([]string{"0s an OPEN", "0s a KEEPALIVE", "0s an UPDATE", "0s an UPDATE"}, r.hears()); d != "" {
+			t.Error(d)
+		}
+		if got := r.Terms(); got.HoldTime != 9*time.Second || !got.IPv4 {
+			t.Errorf("%+v", got)
+		}
+		r.send(t, raw(refreshMessage, 0, 1, 0, 1))
+		if got := len(r.hears()); got != 5 {
+			t.Errorf("asked for its routes again the router heard %v (RFC 2918)", r.hears())
+		}
+		for range 10 { // keepalives both ways hold it up
+			time.Sleep(3 * time.Second)
+			r.send(t, raw(keepaliveMessage))
+		}
+		if got := r.all(); got[len(got)-1] != "sent 1, 0" {
+			t.Errorf("after 30 s: %v", got)
+		}
+		kept := 0
+		for _, h := range r.hears() {
+			if strings.HasSuffix(h, "KEEPALIVE") {
+				kept++
+			}
+		}
+		if kept < 10 || kept > 15 { // every 3 s, up to a quarter earlier
+			t.Errorf("%d keepalives in 30 s", kept)
+		}
+	})
+}
+
+// What a router does wrong, by state (RFC 4271 sections 6 and 8.2.2, RFC 6608).
+func TestSessionsEnd(t *testing.T) {
+	up := [][]byte{rawOpen(64601, 9, four), raw(keepaliveMessage)}
+	for _, c := range []struct {
+		name  string
+		sends [][]byte
+		wait  time.Duration
+		tells string // the listener, before Idle
+		hears string // the router, at last
+	}{
+		{"another AS number", [][]byte{rawOpen(64602, 9, four)}, 0, `failed: sent NOTIFICATION "bad peer AS": the router's AS number is 64602, not 64601 (NotificationSent)`, "0s NOTIFICATION bad peer AS"},
+		{"a KEEPALIVE before its OPEN", [][]byte{raw(keepaliveMessage)}, 0, `failed: sent NOTIFICATION "state machine error, subcode 1": it sent a KEEPALIVE in the state OpenSent (NotificationSent)`, "0s NOTIFICATION state machine error, subcode 1"},
+		{"two OPENs", [][]byte{rawOpen(64601, 9, four), rawOpen(64601, 9, four)}, 0, `failed: sent NOTIFICATION "state machine error, subcode 2": it sent an OPEN in the state OpenConfirm (NotificationSent)`, "0s NOTIFICATION state machine error, subcode 2"},
+		{"19 bytes before any OPEN that are no message", [][]byte{raw(9)}, 0, `failed: sent NOTIFICATION "bad message type" to the router (NotificationSent)`, "0s NOTIFICATION bad message type"},
+		{"a NOTIFICATION before its OPEN", [][]byte{raw(notificationMessage, 2, 2)}, 0, `failed: the router sent NOTIFICATION "bad peer AS": it does not expect our AS number 64512 (its own should be 64601) (NotificationReceived)`, "0s an OPEN"},
+		{"no OPEN", nil, openTimeout + lateTimeout, "failed: hold timer expired: 192.0.2.1 took the connection but sent no OPEN (HoldTimerExpired)", "60s NOTIFICATION hold timer expired"},
+		{"silence", up, 9*time.Second + lateTimeout, "failed: hold timer expired: the router was silent for the whole hold time (HoldTimerExpired)", "9s NOTIFICATION hold timer expired"},
+		{"an UPDATE that would end a parser", append(slices.Clone(up), raw(updateMessage, 0, 0, 0, 4, 0xc0, 40, 1, 0xff), raw(notificationMessage, 6, 4)), 0, `failed: the router sent NOTIFICATION "administrative reset" (NotificationReceived)`, "0s a KEEPALIVE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			talk(t, nil, func(t *testing.T, r *far) {
+				r.send(t, c.sends...)
+				time.Sleep(c.wait)
+				synctest.Wait()
+				told := r.all()
+				if len(told) < 2 || told[len(told)-2] != c.tells || !strings.HasPrefix(told[len(told)-1], "Idle") {
+					t.Errorf("told %q, want %q", told, c.tells)
+				}
+				if heard := r.hears(); heard[len(heard)-1] != c.hears {
+					t.Errorf("the router heard %q, want %q", heard, c.hears)
+				}
+			})
+		})
+	}
+}
+
+// An UPDATE counts as a sign of life, and as nothing else.
+func TestUpdatesAreThrownAway(t *testing.T) {
+	talk(t, nil, func(t *testing.T, r *far) {
+		r.send(t, rawOpen(64601, 9, four), raw(keepaliveMessage))
+		for range 20 {
+			time.Sleep(2 * time.Second)
+			r.send(t, raw(updateMessage, bytes.Repeat([]byte{0xff}, 100)...))
+		}
+		if got := r.all(); got[len(got)-1] != "Established 64601" || r.Updates() != 20 {
+			t.Errorf("%v, %d updates", got, r.Updates())
+		}
+	})
+}
+
+// Whatever fails in a session ends that session alone.
+func TestAPanicEndsTheSessionAlone(t *testing.T) {
+	e := &ear{}
+	s := New(slog.New(slog.DiscardHandler), announce.Peer{}, netip.Addr{}, e)
+	s.guard("reader", func() { panic("boom") })
+	if d := cmp.Diff([]string{"crashed: the BGP reader failed and is restarted: boom"}, e.all()); d != "" || s.ctx.Err() == nil {
+		t.Error(d)
+	}
+}
+
+func TestStopSaysGoodbyeAndIsHeardNoMore(t *testing.T) {
+	talk(t, nil, func(t *testing.T, r *far) {
+		r.send(t, rawOpen(64601, 9, four), raw(keepaliveMessage))
+		before := len(r.all())
+		r.Stop()
+		if heard := r.hears(); heard[len(heard)-1] != "0s NOTIFICATION peer deconfigured" || len(r.all()) != before {
+			t.Errorf("heard %q, told %q", heard, r.all())
+		}
+	})
+}
