@@ -152,6 +152,7 @@ func Convert(p Peer, s Source) (Plan, error) {
 	d.others()
 	d.services()
 	d.hold()
+	d.share()
 	d.verify()
 	d.plan.Steps = t.steps(d)
 	return d.finish(), nil
