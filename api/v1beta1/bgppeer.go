@@ -74,6 +74,7 @@ type BGPPeerSpec struct {
 
 	// peerAddress is the router's address.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	PeerAddress IPAddress `json:"peerAddress,omitempty"`
 
 	// interface to find the router on, and it alone, by its router
@@ -94,6 +95,7 @@ type BGPPeerSpec struct {
 	// sourceAddress is the node's address of the session; absent: the kernel
 	// chooses. A node that does not have it holds no session and says so.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	SourceAddress IPAddress `json:"sourceAddress,omitempty"`
 
 	// holdTime after which a silent router counts as gone; at least 3s.

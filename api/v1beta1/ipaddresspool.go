@@ -39,12 +39,16 @@ type AddressRange string
 // IPAddressPoolSpec is what people ask of a pool.
 type IPAddressPoolSpec struct {
 	// addresses of the pool; both families may mix. A CIDR with host bits set,
-	// or a range of two families, is refused; a range whose end lies before its
-	// start makes the pool not Ready.
+	// or a range of two families, is refused, and so are addresses where no Service
+	// can be reached (unspecified, loopback, link-local, multicast, 240.0.0.0/4). A
+	// range whose end lies before its start, or with such addresses between its
+	// ends, makes the pool not Ready.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('(^|-) *((0|127|169[.]254|22[4-9]|2[3-5][0-9])[.]|([fF][fF][0-9a-fA-F]{2}|[fF][eE][89abAB][0-9a-fA-F]):|[0:]*:0*1?( |-|$))') && (!isIP(self) || ip(self).isGlobalUnicast()) && !(isCIDR(self) && ['0.0.0.0', '127.0.0.0', '169.254.0.0', '224.0.0.0', '240.0.0.0', '::', '::1', 'fe80::', 'ff00::'].exists(a, cidr(self).containsIP(a)))",messageExpression="'\"' + self + '\" holds unspecified, loopback, link-local, multicast or reserved addresses, where no Service can be reached: take them out'",message="holds unspecified, loopback, link-local, multicast or reserved addresses, where no Service can be reached: take them out"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() > 95 || !cidr(self).containsIP('::fffe:0:0')",messageExpression="'\"' + self + '\" holds ::ffff:0:0/96, IPv4 addresses in the form of IPv6, where no Service can be reached: take them out'",message="holds ::ffff:0:0/96, IPv4 addresses in the form of IPv6, where no Service can be reached: take them out"
 	Addresses []AddressRange `json:"addresses"`
 
 	// exclude lists addresses within the above that are never assigned. A
