@@ -159,17 +159,32 @@ type contradiction string
 
 func (c contradiction) Error() string { return string(c) }
 
-// wanted returns the addresses that svc asks for by annotation or, deprecated,
-// by field.
+// wanted returns the addresses that svc asks for by annotation and, deprecated, by
+// field. They are compared as addresses: the two may both be set if they agree.
 func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
 	name, text := d.find(svc, v1beta1.AnnotationLoadBalancerIPs)
-	field := "annotation " + name
-	if ip := svc.Spec.LoadBalancerIP; ip != "" {
-		if text != "" && strings.TrimSpace(text) != ip {
-			return nil, contradiction(fmt.Sprintf("spec.loadBalancerIP is %q and %s is %q: remove one of them", ip, field, text))
-		}
-		field, text = "spec.loadBalancerIP", ip
+	out, err := addressList("annotation "+name, text)
+	if err != nil {
+		return nil, err
 	}
+	field, err := addressList("spec.loadBalancerIP", svc.Spec.LoadBalancerIP)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range field {
+		i := slices.IndexFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() })
+		switch {
+		case i < 0:
+			out = append(out, a)
+		case out[i] != a:
+			return nil, contradiction(fmt.Sprintf("spec.loadBalancerIP is %q and annotation %s has %q: remove one of them", a.String(), name, out[i].String()))
+		}
+	}
+	return out, nil
+}
+
+// addressList reads a comma-separated list of addresses, at most one of each family.
+func addressList(field, text string) ([]netip.Addr, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
