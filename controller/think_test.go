@@ -204,6 +204,8 @@ func TestThinkingTwiceWritesOnce(t *testing.T) {
 
 func TestUsageCountsASharedAddressOnce(t *testing.T) {
 	s := world()
+	s.Objects.Pools[0].Spec.Sharing = v1beta1.SharingCluster // the Services are of two namespaces
+	s.Config = parsed(s.Objects)
 	for i, svc := range s.services {
 		svc.Labels["tier"] = "front"
 		svc.Annotations = map[string]string{v1beta1.AnnotationAllowSharedIP: "k", v1beta1.AnnotationAddressPool: "front"}
