@@ -30,6 +30,9 @@ func (p Plan) text() string {
 	var b strings.Builder
 	comment := func(format string, args ...any) {
 		for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
+			if len(line) > 4096 { // no name of Kubernetes makes one so long
+				line = printable.Message(line)
+			}
 			b.WriteString(strings.TrimRight("# "+printable.Line(line), " ") + "\n")
 		}
 	}
