@@ -57,16 +57,16 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 	for _, s := range r.links.Standings() {
 		standings[s.Addr] = s
 	}
-	errs := make([]error, len(d.Claims))
+	errs := make([]error, len(d.Plan.Claims))
 	var group errgroup.Group
 	group.SetLimit(parallel)
-	for i, c := range d.Claims {
+	for i, c := range d.Plan.Claims {
 		claim := byName[intent.ClaimName(c.Addr)]
-		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.holders[c.Addr] {
+		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.Owners[c.Addr] {
 			continue // it changed hands since the plan was made; the next pass knows
 		}
 		standing, ok := standings[c.Addr]
-		if !ok || d.unsure[c.Addr] {
+		if !ok || d.Unconfirmed[c.Addr] {
 			continue // withdrawn since the plan was made, or somebody else may have it
 		}
 		group.Go(func() error {
@@ -93,7 +93,7 @@ func brief(errs []error) error {
 // usersOf returns the Services of each address, by name.
 func usersOf(d *decision) map[netip.Addr][]ipam.Key {
 	out := map[netip.Addr][]ipam.Key{}
-	for key, v := range d.Verdicts {
+	for key, v := range d.Plan.Verdicts {
 		for _, o := range v.Layer2 {
 			out[o.Addr] = append(out[o.Addr], key)
 		}
@@ -201,10 +201,10 @@ func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
 // the address although nobody else does.
 func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *decision, users map[netip.Addr][]ipam.Key) error {
 	addr, err := netip.ParseAddr(string(c.Spec.Address))
-	if err != nil || c.Spec.Node != r.node || c.Status.Node != r.node || d.claimed[addr] || len(users[addr]) == 0 {
+	if err != nil || c.Spec.Node != r.node || c.Status.Node != r.node || d.Claimed[addr] || len(users[addr]) == 0 {
 		return nil // not ours to tell; or the controller is about to delete it
 	}
-	o := d.Verdicts[users[addr][0]].Of(addr)
+	o := d.Plan.Verdicts[users[addr][0]].Of(addr)
 	if o.Owner != "" {
 		return nil // the owner will tell
 	}

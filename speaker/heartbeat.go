@@ -20,6 +20,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
@@ -65,21 +66,26 @@ func newHeartbeat(mgr manager.Manager, o options, claims *cluster.Overlay[*v1bet
 	}
 }
 
-// leases returns, for each node whose speaker holds a Lease, when that was
-// renewed by its own clock, as the cache shows it, and those that count as gone.
-// So one that comes, or that gives its Lease up, is known at once.
-func (h *heartbeat) leases(ctx context.Context) (held map[string]time.Time, lost map[string]bool, err error) {
+// leases returns the Leases of the other speakers, and this one's, as the cache
+// shows them, by node. So one that comes, or that gives its Lease up, is known at
+// once.
+func (h *heartbeat) leases(ctx context.Context) (map[string]failover.Lease, error) {
 	var leases coordinationv1.LeaseList
 	if err := cluster.List(ctx, h.client, &leases, client.InNamespace(h.namespace)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	held = map[string]time.Time{}
+	held, gone := map[string]failover.Lease{}, h.gone()
 	for _, l := range leases.Items {
 		if node := intent.LeaseNode(&l); node != "" {
-			held[node] = l.Spec.RenewTime.Time
+			held[node] = failover.Lease{Renewed: l.Spec.RenewTime.Time, Expired: gone[node]}
 		}
 	}
-	return held, h.gone(), nil
+	return held, nil
+}
+
+// api says how well the API server is heard.
+func (h *heartbeat) api() failover.API {
+	return failover.API{Reachable: h.connected(), Synced: h.settled(), WasSynced: h.ready.Load()}
 }
 
 // gone returns the nodes whose speakers missed too many renewals.

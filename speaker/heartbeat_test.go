@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // lease is the Lease of a node's speaker, renewed at second at; at -1 it was
@@ -176,50 +174,6 @@ func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := idle(services)(c.before, c.after); got != c.idle {
 				t.Errorf("idle is %v", got)
-			}
-		})
-	}
-}
-
-// What a speaker may begin to answer for, by how well it knows the others.
-func TestMayTake(t *testing.T) {
-	a := netip.MustParseAddr("192.0.2.1")
-	for _, c := range []struct {
-		name   string
-		echo   time.Duration // since the last own renewal came back; negative: never
-		echoes int64
-		holder string
-		missed bool // it was cut off
-		want   bool
-		asks   bool
-	}{
-		{"before the API server was heard, nothing, not even its own", -1, 0, "self", false, false, false},
-		{"connected: its own", 0, 1, "self", false, true, false},
-		{"connected: nobody's, not yet", 0, 1, "", false, false, false},
-		{"connected: that of a node that is gone, not yet", 0, 1, "gone", false, false, false},
-		{"connected: what a node that is there gives up", 0, 1, "there", false, true, false},
-		{"connected, but it was cut off: its own, if nobody else has it", 0, 1, "self", true, false, true},
-		{"settled: nobody's", 0, settledAfter, "", false, true, false},
-		{"settled: that of a node that is gone", 0, settledAfter, "gone", false, true, false},
-		{"out of reach for long: its own, if nobody else has it", 10 * time.Second, 9, "self", false, false, true},
-		{"out of reach for long: what another gives up, if nobody has it", 10 * time.Second, 9, "there", false, false, true},
-		{"out of reach for long: nobody's, not at all", 10 * time.Second, 9, "", true, false, false},
-		{"out of reach for long: what a node has whose watchers have lost it", 10 * time.Second, 9, "watched", false, true, false},
-		{"the same, after it was cut off: if nobody else has it", 10 * time.Second, 9, "watched", true, false, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := &heartbeat{node: "self", interval: time.Second}
-			h.echoes.Store(c.echoes)
-			h.ready.Store(c.echoes >= settledAfter || c.missed)
-			if c.echo >= 0 {
-				at := time.Now().Add(-c.echo)
-				h.lastEcho.Store(&at)
-			}
-			r := &reconciler{options: options{node: "self"}, beat: h, missed: c.missed}
-			view := membership.View{Standing: map[string]membership.Standing{"watched": membership.Gone}}
-			d := &decision{holders: map[netip.Addr]string{a: c.holder}, live: map[string]bool{"self": true, "there": true}}
-			if may, ask := r.mayTake(a, d, view); may != c.want || ask != c.asks {
-				t.Errorf("may take: %t, is to ask: %t; want %t, %t", may, ask, c.want, c.asks)
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
 
@@ -78,5 +79,12 @@ func TestMetricsOfLayer2(t *testing.T) {
 	faults, err := promlint.NewWithMetricFamilies(families).Lint()
 	if err != nil || len(faults) > 0 || len(families) == 0 {
 		t.Errorf("%d families; against the conventions: %v %v", len(families), faults, err)
+	}
+}
+
+// What layer2 remembers of other speakers, and what failover counts, is the same.
+func TestConflictsAreRememberedForAsLongAsTheyCount(t *testing.T) {
+	if layer2.RivalMemory != failover.ConflictMemory {
+		t.Errorf("layer2 remembers for %v, and failover counts for %v", layer2.RivalMemory, failover.ConflictMemory)
 	}
 }

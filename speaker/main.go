@@ -39,6 +39,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
@@ -158,9 +159,15 @@ func (o options) noticed() time.Duration {
 	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
 }
 
+// probeMargin is added to how long a speaker can be held up before it gives its
+// addresses up by itself: who does not answer for longer has none.
+const probeMargin = 50 * time.Millisecond
+
 // silence is how long nobody must answer for an address until nobody has it: who
 // was held up for longer has given its addresses up by itself.
-func (o options) silence() time.Duration { return min(o.noticed(), missedBeats*time.Second) + held }
+func (o options) silence() time.Duration {
+	return min(o.noticed(), missedBeats*time.Second) + probeMargin
+}
 
 // run works until ctx ends.
 func run(ctx context.Context, o options, logger *slog.Logger) error {
@@ -203,8 +210,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	looks := newHost(o, forwards, group)
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), vacancies: newVacancies(witness.Has),
-		taken: map[netip.Addr]takeover{}, handing: map[netip.Addr]handing{}, overruled: map[netip.Addr]rival{}, goneFor: map[string]renewals{},
+		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
+		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: missedBeats}),
 		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
@@ -223,7 +230,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.vacancies.run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -245,7 +252,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Skip:    idle(r.services),
 		Rest:    cluster.Share(5),
 		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.vacancies.changed, r.forwards.changed, r.turns.changed},
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.prober.Changed(), r.forwards.changed, r.turns.changed},
 		Urgent:  r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {

@@ -84,10 +84,10 @@ func (r *reporter) report(ctx context.Context, d *decision) error {
 	if !d.offers { // what BGPSessions say is from before a restart
 		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
 	}
-	states := withShadowed(r.sessions.States(), d.Shadowed)
-	r.reportConflicts(ctx, d.Conflicts)
+	states := withShadowed(r.sessions.States(), d.Plan.Shadowed)
+	r.reportConflicts(ctx, d.Plan.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Shadowed))
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Shadowed))
 }
 
 // farewell says that this speaker stopped by itself.
@@ -146,7 +146,7 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 		return fmt.Errorf("read Speaker %q: %w", r.node, err)
 	}
 	status := v1beta1.SpeakerStatus{
-		Addresses: int32(len(d.Claims)),
+		Addresses: int32(len(d.Plan.Claims)),
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
 		Version:   version.String(),
 		Since:     timeOf(r.since),

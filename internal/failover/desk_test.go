@@ -1,0 +1,112 @@
+package failover
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+const self = "self"
+
+var (
+	addr  = netip.MustParseAddr("192.0.2.1")
+	addr2 = netip.MustParseAddr("192.0.2.2")
+)
+
+func macOf(node string) [6]byte { return [6]byte{2, 0, 0, 0, 0, node[0]} }
+
+// desk is a node whose facts a test changes between Steps. At first three nodes
+// are alive, the API server is heard, and nobody has the addresses.
+type desk struct {
+	*State
+	Facts
+}
+
+func newDesk() *desk {
+	d := &desk{State: New(Options{Node: self, Heartbeat: time.Second, Misses: 3})}
+	d.Now = time.Unix(1000, 0)
+	d.API = API{true, true, true}
+	d.MACs, d.Leases, d.Speakers = map[[6]byte]string{}, map[string]Lease{}, map[string]bool{}
+	d.Members.Standing = map[string]membership.Standing{}
+	d.Probes = map[netip.Addr]Probe{}
+	for _, n := range []string{self, "x", "y"} {
+		d.MACs[macOf(n)], d.Leases[n], d.Speakers[n], d.Members.Standing[n] = n, Lease{Renewed: d.Now}, true, membership.Present
+		d.Cluster.Nodes = append(d.Cluster.Nodes, announce.Node{Name: n, Links: []announce.Link{{Name: "eth0", Up: true, MAC: macOf(n)}}})
+	}
+	d.Cluster.L2 = []announce.L2Advertisement{{Name: "all"}}
+	for i, a := range []netip.Addr{addr, addr2} {
+		d.Cluster.Services = append(d.Cluster.Services, announce.Service{
+			Key: ipam.Key{Namespace: "default", Name: fmt.Sprint("s", i)}, Addrs: []announce.Address{{Addr: a, Pool: "lan"}},
+		})
+	}
+	return d
+}
+
+// claim has the L2Claims name these owners, who answer.
+func (d *desk) claim(owners map[netip.Addr]string) {
+	d.Claims = nil
+	for a, n := range owners {
+		d.Claims = append(d.Claims, Claim{announce.HeldClaim{Addr: a, Node: n}, n})
+	}
+}
+
+func (d *desk) dead(node string)   { d.Members.Standing[node] = membership.Gone }
+func (d *desk) alive(node string)  { d.Members.Standing[node] = membership.Present }
+func (d *desk) exclude(why string) { d.Cluster.Nodes[0].Excluded = why }
+func (d *desk) away()              { d.API = API{WasSynced: true} }
+func (d *desk) back()              { d.API = API{true, true, true} }
+
+// probed has a probe of a find a node, or "" for nobody.
+func (d *desk) probed(a netip.Addr, node string) {
+	p := Probe{Reply: membership.Silence, Asked: d.Now, Done: d.Now, Links: []string{"eth0"}}
+	if node != "" {
+		p.Reply, p.MAC, p.Answered = membership.Sign, macOf(node), d.Now
+	}
+	d.Probes[a] = p
+}
+
+func (d *desk) heard(a netip.Addr, node string, first time.Time) {
+	d.Facts.Conflicts = []Conflict{{Addr: a, MAC: macOf(node), First: first, Last: d.Now}}
+}
+
+// step makes one after a pause.
+func (d *desk) step(after time.Duration) Output {
+	d.Now = d.Now.Add(after)
+	return d.Step(d.Facts)
+}
+
+// told puts what matters of an Output into words.
+func told(o Output) string {
+	var out []string
+	for _, c := range o.Plan.Claims {
+		text := "answers " + c.Addr.String()
+		if o.Unconfirmed[c.Addr] {
+			text += " unconfirmed"
+		}
+		out = append(out, text)
+	}
+	for _, c := range o.Proxy {
+		out = append(out, fmt.Sprintf("proxies %s as %x", c.Addr, c.As[0].MAC[5]))
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(o.Probe), netip.Addr.Compare) {
+		out = append(out, "probes "+a.String())
+	}
+	return strings.Join(append(out, string(o.Phase)), ", ")
+}
+
+func expect(t *testing.T, what string, o Output, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, told(o)); diff != "" {
+		t.Errorf("%s: want -, have +:\n%s", what, diff)
+	}
+}

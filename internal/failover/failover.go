@@ -1,0 +1,249 @@
+// Package failover decides which layer-2 addresses this node may answer for at
+// this moment. Package announce says what the node should have, if the cluster is
+// as its cache shows it; this package knows what the cache can't: which speakers
+// are alive, who was heard on the wire, what this node may have missed.
+//
+// Step is a pure function of its State and of Facts: it reads no clock, opens no
+// socket and starts no goroutine. It does not decide who is alive (package
+// membership does) nor send anything (package layer2 does).
+//
+// A node is in one of five phases:
+//
+//	Starting ──API server heard──▶ Synced ◀──heard all since──┐
+//	    │                            │                        │
+//	    │         hears nobody, no gateway answers            │
+//	    ├──────────────────▶ Isolated ──hears somebody──▶ Resyncing
+//	    │                                                     ▲
+//	    └──process stood still──▶ Stalled ──API server heard,─┘
+//	                                        or 3 s later
+//
+// Isolated and Stalled can be entered from every phase, and Isolated counts
+// first. In both the node answers for nothing. In Resyncing it takes only what
+// nobody answers for when it probes.
+package failover
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// Facts are all that a Step depends on, but for the State.
+type Facts struct {
+	Now time.Time // the only clock
+	// Cluster is what the cache shows. Step enters who is alive, who answers for a
+	// node that restarts, and who holds which address: those fields are not read.
+	Cluster   announce.Snapshot
+	Claims    []Claim              // the L2Claims
+	Speakers  map[string]bool      // nodes that have a Speaker object
+	MACs      map[[6]byte]string   // the node of each MAC that a Speaker object names
+	Members   membership.View      // who is alive, as the speakers find out among themselves
+	Leases    map[string]Lease     // by node whose speaker holds one
+	API       API                  // how well the API server is heard
+	Conflicts []Conflict           // other speakers that were heard to have an address of this node
+	Probes    map[netip.Addr]Probe // the newest result for each address that was asked for
+	Stalls    uint64               // how often this process stood still for too long
+}
+
+// Claim is what an L2Claim says. Node is the owner that it names.
+type Claim struct {
+	announce.HeldClaim
+	Answering string // the node that says in it that it answers; empty: none has
+}
+
+// Lease is what Kubernetes says of a speaker.
+type Lease struct {
+	Renewed time.Time // by its holder's clock, which may be set
+	Expired bool      // too many renewals are missing
+}
+
+// API says how well the API server is heard.
+type API struct {
+	Reachable bool // an own renewal came back so lately that nobody takes this node for dead
+	Synced    bool // and so many in a row that what others wrote has arrived, too
+	WasSynced bool // it was Synced once
+}
+
+// Output is all that must be true after a Step. Nobody changes it.
+type Output struct {
+	// Plan is what announce.Decide made of the corrected facts, less the claims
+	// that this node may not answer for yet.
+	Plan        announce.Plan
+	Proxy       []announce.Claim            // answer, but announce nothing: for nodes that restart, and until a handover is done
+	Probe       map[netip.Addr]ProbeRequest // ask for these, again and again
+	Unconfirmed map[netip.Addr]bool         // claimed, and not to be written into the L2Claim yet
+	Watch       map[string]bool             // the speakers to watch and be watched by, this one too; true: its Lease has expired
+	Join        bool                        // others may count on this node
+	Resync      bool                        // read past the cache who has what
+	Wake        time.Duration               // step again after this, if nothing happens before; 0: no need
+	Events      []Event
+	Phase       Phase
+
+	Claimed   map[netip.Addr]bool     // the addresses of Plan.Claims
+	Owners    map[netip.Addr]string   // the node that each L2Claim names
+	Alive     map[string]bool         // nodes whose speakers can be counted on; false: the others
+	Conflicts map[netip.Addr]Opponent // who else has an address of this node
+}
+
+// Kind is what an Event tells.
+type Kind string
+
+// The kinds of events.
+const (
+	AddressClaimed   Kind = "AddressClaimed"   // this node begins to answer for Addr
+	AddressReleased  Kind = "AddressReleased"  // it gives Addr up
+	AddressTakenOver Kind = "AddressTakenOver" // it begins to answer for Addr, which From had
+	ProcessStalled   Kind = "ProcessStalled"   // the process stood still; it gives everything up
+)
+
+// Event is something for the log and for counters.
+type Event struct {
+	Kind Kind
+	Addr netip.Addr
+	From string
+}
+
+// Options are what an administrator has chosen.
+type Options struct {
+	Node      string        // this one
+	Heartbeat time.Duration // between two renewals of a Lease
+	Misses    int           // renewals after which a Lease has expired
+}
+
+// State is what a node remembers from Step to Step. Make one with New.
+type State struct {
+	Options
+
+	phase Phase
+	// joined is true once the API server has been heard, and stays so.
+	joined bool
+	// stalls is Facts.Stalls of the last Step.
+	stalls uint64
+	// stalledAt is when the process was last found to have stood still; zero once
+	// that has been made good. It is not zero in phase Stalled.
+	stalledAt time.Time
+	// resyncAt is when the node last began to read what it had missed.
+	resyncAt time.Time
+	// before is what the last Step came to; nil before the first.
+	before *Output
+	// reached is whether the API server was reachable at the end of the last Step.
+	reached bool
+	// renewals has an entry for each node that is Gone for its watchers and holds
+	// a Lease.
+	renewals map[string]renewals
+	// taken has an entry for each claimed address whose L2Claim does not name this
+	// node yet.
+	taken map[netip.Addr]takeover
+	// handovers has an entry for each address that this node gave up and still
+	// answers for.
+	handovers map[netip.Addr]handover
+	// superseded has the owners that an L2Claim came to name while this node could
+	// not hear of it, or that were found to have never stopped; each for conflictMemory.
+	superseded map[netip.Addr]Opponent
+	// yielded has the opponent to which an address was left without the API server;
+	// it is empty while that is reachable.
+	yielded    map[netip.Addr]string
+	probes     probes
+	reannounce reannouncements
+}
+
+// New returns the State of a node that has just started.
+func New(o Options) *State {
+	return &State{
+		Options: o, phase: Starting, renewals: map[string]renewals{}, taken: map[netip.Addr]takeover{},
+		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]string{},
+		probes: probes{dead: map[string]time.Time{}, back: map[string]time.Time{}},
+	}
+}
+
+// pass is the work of one Step.
+type pass struct {
+	*State
+	Facts
+	Output
+	opponents map[netip.Addr]Opponent
+	answering map[netip.Addr]string // the node that each L2Claim says answers
+	last      *Output               // of the Step before; empty before the first
+	withheld  bool                  // some claims were left out
+	stalled   bool                  // since the last Step
+}
+
+// Step takes in the facts and says what must be true now.
+func (s *State) Step(f Facts) Output {
+	p := &pass{State: s, Facts: f, last: s.before, answering: map[netip.Addr]string{}}
+	if p.last == nil {
+		p.last = &Output{}
+	}
+	p.Cluster.Self = p.Node
+	p.presence()
+	p.conflicts()
+	p.holders()
+	p.supersede()
+	p.Plan = announce.Decide(p.Cluster)
+	p.transition()
+	p.take()
+	p.announceAgain()
+	p.proxy()
+	p.tell()
+	p.Wake = p.wake()
+	s.before, s.reached = &p.Output, p.API.Reachable
+	return p.Output
+}
+
+// answers reports whether this node may answer for anything at all.
+func (p *pass) answers() bool { return !p.Members.Isolated && !p.stalled }
+
+// tell says what has changed.
+func (p *pass) tell() {
+	if p.stalled {
+		p.Events = append(p.Events, Event{Kind: ProcessStalled})
+	}
+	for _, c := range p.Plan.Claims {
+		if !p.last.Claimed[c.Addr] {
+			p.Events = append(p.Events, Event{Kind: AddressClaimed, Addr: c.Addr})
+		}
+	}
+	for _, c := range p.last.Plan.Claims {
+		if !p.Claimed[c.Addr] {
+			p.Events = append(p.Events, Event{Kind: AddressReleased, Addr: c.Addr})
+		}
+	}
+}
+
+// wake returns when to look again if nothing happens before; 0: never.
+func (p *pass) wake() time.Duration {
+	var soonest time.Duration
+	within := func(d time.Duration) {
+		if soonest == 0 || d < soonest {
+			soonest = d
+		}
+	}
+	at := func(t time.Time) { within(max(t.Sub(p.Now), 0) + time.Millisecond) }
+	if p.withheld || len(p.renewals) > 0 { // renewals alone cause no Step
+		within(p.Heartbeat)
+	}
+	for _, h := range p.handovers {
+		at(h.since.Add(handoverTimeout))
+	}
+	if !p.stalledAt.IsZero() {
+		within(p.Heartbeat / 4)
+	}
+	if until, asks := p.asksForAll(); asks && until.After(p.Now) {
+		at(until)
+	}
+	if t, ok := p.reannounce.next(p.opponents, p.Claimed, p.API.Reachable); ok {
+		at(t)
+	}
+	return soonest
+}
+
+// alive enters in the Output who can be counted on.
+func (p *pass) alive() map[string]bool {
+	out := make(map[string]bool, len(p.Cluster.Nodes))
+	for i := range p.Cluster.Nodes {
+		out[p.Cluster.Nodes[i].Name] = p.Cluster.Nodes[i].Live
+	}
+	return out
+}

@@ -1,0 +1,292 @@
+package failover
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// Who a node takes an address over from, and when.
+func TestTake(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		facts func(*desk)
+		want  string
+	}{
+		{"what its L2Claim says is its own", func(d *desk) { d.claim(map[netip.Addr]string{addr: self, addr2: "y"}) }, "answers 192.0.2.1, Synced"},
+		{"nothing that a living node has", func(d *desk) { d.claim(map[netip.Addr]string{addr: "x", addr2: "y"}) }, "Synced"},
+		{"what a dead node had, with the API server", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			d.dead("x")
+			d.dead("y")
+		}, "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"what a dead node had, without the API server, which it can't tell it yet", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			d.dead("x")
+			d.dead("y")
+			d.away()
+		}, "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, Synced"},
+		{"nothing of a node that Kubernetes alone has lost, before it knows the others", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			for _, n := range []string{"x", "y"} {
+				d.Members.Standing[n], d.Leases[n] = membership.Unheard, Lease{Expired: true}
+			}
+			d.API = API{Reachable: true}
+		}, "Starting"},
+		{"that, when it knows them", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			for _, n := range []string{"x", "y"} {
+				d.Members.Standing[n], d.Leases[n] = membership.Unheard, Lease{Expired: true}
+			}
+		}, "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"its own, without the API server, if a probe finds nobody", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.away()
+		}, "probes 192.0.2.1, Synced"},
+		{"which it did", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.away()
+			d.probed(addr, "")
+		}, "answers 192.0.2.1, Synced"},
+		{"not what a probe found elsewhere", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.away()
+			d.probed(addr, "x")
+		}, "probes 192.0.2.1, Synced"},
+		{"nor what somebody unknown has", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.away()
+			d.probed(addr, "zebra")
+		}, "probes 192.0.2.1, Synced"},
+		{"nothing while it is isolated", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.Members.Isolated = true
+		}, "Isolated"},
+		{"nothing after its process stood still", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+			d.Stalls = 1
+		}, "Stalled"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk()
+			c.facts(d)
+			expect(t, "it takes", d.step(0), c.want)
+		})
+	}
+}
+
+// A node that was cut off, or stood still, believes nothing until it has heard all
+// that it missed.
+func TestPhases(t *testing.T) {
+	mine := map[netip.Addr]string{addr: self, addr2: "y"}
+	t.Run("isolated, then back with the API server", func(t *testing.T) {
+		d := newDesk()
+		d.claim(mine)
+		expect(t, "at first", d.step(0), "answers 192.0.2.1, Synced")
+		d.Members.Isolated = true
+		expect(t, "cut off", d.step(time.Second), "Isolated")
+		d.Members.Isolated = false
+		o := d.step(time.Second)
+		expect(t, "back", o, "probes 192.0.2.1, Resyncing")
+		if !o.Resync {
+			t.Error("it does not read what it has missed")
+		}
+		d.API = API{Reachable: true, WasSynced: true}
+		expect(t, "the API server is heard, but not for long", d.step(time.Second), "probes 192.0.2.1, Resyncing")
+		d.back()
+		expect(t, "all was heard", d.step(time.Second), "answers 192.0.2.1, Synced")
+	})
+	t.Run("isolated, then back without the API server: it probes all that it might come to have", func(t *testing.T) {
+		d := newDesk()
+		d.claim(mine)
+		d.step(0)
+		d.away()
+		d.Members.Isolated = true
+		d.step(time.Second)
+		d.Members.Isolated = false
+		expect(t, "back", d.step(time.Second), "probes 192.0.2.1, Resyncing")
+		o := d.step(probeAllAfter - time.Millisecond)
+		expect(t, "the API server may yet answer", o, "probes 192.0.2.1, Resyncing")
+		if o.Wake > 3*time.Millisecond {
+			t.Errorf("it wakes after %v", o.Wake)
+		}
+		expect(t, "it does not", d.step(time.Millisecond), "probes 192.0.2.1, probes 192.0.2.2, Resyncing")
+		d.probed(addr, "")
+		d.probed(addr2, "y")
+		expect(t, "nobody has the one", d.step(0), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
+		d.Now = d.Now.Add(time.Second)
+		d.dead("x") // so that this node is to have it
+		d.dead("y")
+		expect(t, "who had the other is dead", d.step(0), "answers 192.0.2.1, answers 192.0.2.2 unconfirmed, Resyncing")
+	})
+	t.Run("stalled", func(t *testing.T) {
+		d := newDesk()
+		d.claim(mine)
+		d.step(0)
+		d.Stalls++
+		o := d.step(time.Second)
+		expect(t, "the process stood still", o, "Stalled")
+		if !o.Resync || !slices.Contains(o.Events, Event{Kind: ProcessStalled}) || !slices.Contains(o.Events, Event{Kind: AddressReleased, Addr: addr}) {
+			t.Errorf("resync %t, events %v", o.Resync, o.Events)
+		}
+		d.away()
+		d.probed(addr, "")
+		o = d.step(stallRecovery - time.Millisecond)
+		expect(t, "others have time to take what it had", o, "probes 192.0.2.2, Stalled")
+		if o.Wake == 0 {
+			t.Error("it does not wake")
+		}
+		d.probed(addr, "")
+		d.dead("x")
+		d.dead("y")
+		expect(t, "then it takes what nobody has, and not what a dead node had", d.step(time.Millisecond), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
+	})
+	t.Run("stalled, and the API server is heard anew", func(t *testing.T) {
+		d := newDesk()
+		d.claim(mine)
+		d.step(0)
+		d.Stalls++
+		d.step(0)
+		d.API = API{Reachable: true, WasSynced: true}
+		expect(t, "reachable: it probes", d.step(time.Millisecond), "probes 192.0.2.1, Resyncing")
+		d.back()
+		expect(t, "all was heard", d.step(time.Millisecond), "answers 192.0.2.1, Synced")
+		d.Stalls++
+		expect(t, "another one", d.step(time.Millisecond), "Stalled")
+	})
+	t.Run("what was probed before is void", func(t *testing.T) {
+		d := newDesk()
+		d.claim(mine)
+		d.away()
+		d.probed(addr, "")
+		d.Members.Isolated = true
+		d.step(time.Millisecond)
+		d.Members.Isolated = false
+		expect(t, "back", d.step(time.Millisecond), "probes 192.0.2.1, Resyncing")
+		if after := d.step(0).Probe[addr].After; !after.After(d.Probes[addr].Asked) {
+			t.Error("the old result is not asked for again")
+		}
+	})
+}
+
+// What a probe says, and for how long.
+func TestProbes(t *testing.T) {
+	// missing has the API server away, and addr2 of x, which this node must probe.
+	missing := func() *desk {
+		d := newDesk()
+		d.claim(map[netip.Addr]string{addr: "y", addr2: "x"})
+		d.away()
+		d.Members.Isolated = true
+		d.step(0)
+		d.Members.Isolated = false
+		d.step(0)
+		d.step(probeAllAfter)
+		return d
+	}
+	takes := func(o Output) bool { return o.Claimed[addr2] }
+	for _, c := range []struct {
+		name string
+		then func(*desk)
+		want bool
+	}{
+		{"it answered long before it died", func(d *desk) { d.probed(addr2, "x"); d.step(dying + time.Millisecond) }, true},
+		{"it answered just before", func(d *desk) { d.probed(addr2, "x"); d.step(dying - time.Millisecond) }, false},
+		{"too long ago", func(d *desk) { d.probed(addr2, "x"); d.step(probeValid) }, false},
+		{"nobody could be asked", func(d *desk) { d.Probes[addr2] = Probe{Asked: d.Now, Done: d.Now, Links: []string{"eth0"}} }, false},
+		{"asked on another link", func(d *desk) {
+			d.probed(addr2, "x")
+			p := d.Probes[addr2]
+			p.Links = []string{"eth1"}
+			d.Probes[addr2] = p
+			d.step(time.Second)
+		}, false},
+		{"it was back in between", func(d *desk) {
+			d.probed(addr2, "x")
+			d.step(time.Second / 2)
+			d.dead("x")
+			d.dead("y")
+			d.exclude("somebody excludes it, so that it takes nothing meanwhile")
+			d.step(0)
+			d.alive("x")
+			d.step(time.Millisecond)
+			d.exclude("")
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := missing()
+			c.then(d)
+			d.dead("x")
+			d.dead("y") // so that this node is to have it
+			if got := takes(d.step(0)); got != c.want {
+				t.Errorf("taken: %t", got)
+			}
+		})
+	}
+}
+
+// A node takes an address over, and can say so only later: meanwhile the former
+// owner may have gone on in another half of the network.
+func TestATakeoverWithoutTheAPIServer(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		has  string // who answers for it, too
+		want string
+	}{
+		{"when nobody else has it, it is told", "", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"a third one has it, too: they will settle it", "y", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"the former owner has it still: it is left to that one", "x", "answers 192.0.2.2, Synced"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk()
+			d.claim(map[netip.Addr]string{addr: "x", addr2: self})
+			d.step(0)
+			d.dead("x")
+			d.dead("y")
+			d.away()
+			o := d.step(time.Second)
+			expect(t, "taken", o, "answers 192.0.2.1 unconfirmed, answers 192.0.2.2, Synced")
+			if !slices.Contains(o.Events, Event{AddressTakenOver, addr, "x"}) {
+				t.Errorf("events: %v", o.Events)
+			}
+			d.back()
+			expect(t, "it asks once more", d.step(time.Second), "answers 192.0.2.1 unconfirmed, answers 192.0.2.2, probes 192.0.2.1, Synced")
+			d.probed(addr, c.has)
+			o = d.step(0)
+			expect(t, "it knows", o, c.want)
+			if c.has == "x" && o.Conflicts[addr].Node != "x" {
+				t.Errorf("conflicts: %v", o.Conflicts)
+			}
+		})
+	}
+}
+
+func TestHandover(t *testing.T) {
+	d := newDesk()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.step(0)
+	d.Claims[slices.IndexFunc(d.Claims, func(c Claim) bool { return c.Addr == addr })].Node = "x" // an administrator moves it
+	o := d.step(time.Second)
+	expect(t, "it answers until x does", o, "proxies 192.0.2.1 as 73, Synced")
+	if o.Wake == 0 || o.Wake > handoverTimeout+2*time.Millisecond {
+		t.Errorf("wakes after %v", o.Wake)
+	}
+	expect(t, "x does not, yet", d.step(handoverTimeout), "proxies 192.0.2.1 as 73, Synced")
+	expect(t, "for so long", d.step(time.Millisecond), "Synced")
+
+	d = newDesk()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.step(0)
+	d.claim(map[netip.Addr]string{addr: "x", addr2: "y"}) // and x says that it answers
+	expect(t, "x answers", d.step(time.Second), "Synced")
+
+	d = newDesk()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.step(0)
+	d.Claims[slices.IndexFunc(d.Claims, func(c Claim) bool { return c.Addr == addr })].Node = "x"
+	d.step(time.Second)
+	d.Members.Isolated = true
+	expect(t, "cut off it hands nothing over", d.step(time.Second), "Isolated")
+}

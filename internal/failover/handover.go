@@ -1,0 +1,68 @@
+package failover
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// handoverTimeout is for how long a node goes on answering for an address that
+// another one is to have, if that one does not say that it answers.
+const handoverTimeout = 2 * time.Second
+
+// handover is an address on its way to another node.
+type handover struct {
+	since time.Time
+	links announce.Links
+}
+
+// proxy enters what this node answers for without announcing it: in the place of
+// nodes that restart, and until handovers are done.
+func (p *pass) proxy() {
+	if !p.answers() {
+		clear(p.handovers)
+		return
+	}
+	p.Proxy = append(slices.Clone(p.Plan.StandIns), p.linger()...)
+}
+
+// linger returns claims on the addresses that this node gives up to others which
+// do not say yet that they answer (make before break).
+func (p *pass) linger() []announce.Claim {
+	for _, c := range p.last.Plan.Claims {
+		if _, known := p.handovers[c.Addr]; !known && !p.Claimed[c.Addr] {
+			p.handovers[c.Addr] = handover{p.Now, c.Links}
+		}
+	}
+	if len(p.handovers) == 0 {
+		return nil
+	}
+	successors := map[netip.Addr]string{}
+	for _, v := range p.Plan.Verdicts {
+		for _, o := range v.Layer2 {
+			successors[o.Addr] = o.Owner
+		}
+	}
+	var out []announce.Claim
+	for a, h := range p.handovers {
+		to := successors[a]
+		answers := p.answering[a] == to || p.opponents[a].Node == to // its L2Claim says so, or it was heard
+		if to == "" || to == p.Node || !p.Alive[to] || answers || p.Now.Sub(h.since) > handoverTimeout {
+			delete(p.handovers, a)
+			continue
+		}
+		c := announce.Claim{Addr: a}
+		for _, l := range p.ownLinks() {
+			if l.Up && h.links.Match(l.Name) {
+				c.As = append(c.As, announce.Disguise{Link: l.Name, MAC: l.MAC})
+			}
+		}
+		if len(c.As) > 0 {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b announce.Claim) int { return a.Addr.Compare(b.Addr) })
+	return out
+}

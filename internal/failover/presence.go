@@ -1,0 +1,83 @@
+package failover
+
+import (
+	"maps"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// renewals are those of a Lease that were seen since its holder is Gone for its
+// watchers.
+type renewals struct {
+	last time.Time
+	n    int
+}
+
+// presence enters who is alive, and whom to watch.
+func (p *pass) presence() {
+	p.countRenewals()
+	nodes := make([]announce.Node, len(p.Cluster.Nodes))
+	for i, n := range p.Cluster.Nodes {
+		n.Live = n.Name == p.Node || p.counts(n.Name)
+		n.StandIns = p.Members.Watchers[n.Name]
+		nodes[i] = n
+	}
+	p.Cluster.Nodes = nodes
+	// Others count on a speaker that they hear of: not before it may claim something.
+	p.joined = p.joined || p.API.Reachable
+	p.Join = p.joined
+	// A cable may have come loose just now: who is Gone stays watched while its
+	// Lease is renewed.
+	p.Watch = map[string]bool{p.Node: p.Leases[p.Node].Expired}
+	for node, lease := range p.Leases {
+		if p.counts(node) || !lease.Expired {
+			p.Watch[node] = lease.Expired
+		}
+	}
+}
+
+// counts reports whether a node's speaker can be counted on. What was found on
+// the wire counts for more than a Lease, which the API server may be slow to
+// tell of. The Lease counts for those whom nobody has heard, and for those that
+// go on renewing it although their watchers lost them: speakers that can't hear
+// one another but all reach the API server would else take one address from each
+// other for ever.
+func (p *pass) counts(node string) bool {
+	standing, known := p.Members.Standing[node]
+	lease, leased := p.Leases[node]
+	switch {
+	case !leased:
+		return false
+	case standing == membership.Gone:
+		return p.renewals[node].n >= p.Misses && !lease.Expired
+	case known && standing != membership.Unheard:
+		return true
+	default:
+		return !lease.Expired
+	}
+}
+
+// countRenewals counts those of the Leases of nodes that are Gone for their
+// watchers.
+func (p *pass) countRenewals() {
+	maps.DeleteFunc(p.renewals, func(node string, _ renewals) bool {
+		_, leased := p.Leases[node]
+		return p.Members.Standing[node] != membership.Gone || !leased
+	})
+	for node, standing := range p.Members.Standing {
+		lease, leased := p.Leases[node]
+		if standing != membership.Gone || !leased {
+			continue
+		}
+		seen, known := p.renewals[node]
+		switch {
+		case !known:
+			seen.last = lease.Renewed
+		case !seen.last.Equal(lease.Renewed):
+			seen = renewals{lease.Renewed, seen.n + 1}
+		}
+		p.renewals[node] = seen
+	}
+}

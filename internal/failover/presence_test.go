@@ -1,0 +1,110 @@
+package failover
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+func TestWhoIsAlive(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		leased   bool
+		expired  bool
+		standing membership.Standing
+		known    bool
+		want     bool
+	}{
+		{"no Lease, though heard", false, false, membership.Present, true, false},
+		{"a Lease, and nothing known of the wire", true, false, 0, false, true},
+		{"a Lease that is not renewed, and nothing known of the wire", true, true, 0, false, false},
+		{"not heard yet", true, false, membership.Unheard, true, true},
+		{"not heard yet, and no renewals", true, true, membership.Unheard, true, false},
+		{"heard, though renewals are missing", true, true, membership.Present, true, true},
+		{"restarting", true, true, membership.Restarting, true, true},
+		{"gone for its watchers, though its Lease has not expired", true, false, membership.Gone, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk()
+			delete(d.Leases, "x")
+			delete(d.Members.Standing, "x")
+			if c.leased {
+				d.Leases["x"] = Lease{Renewed: d.Now, Expired: c.expired}
+			}
+			if c.known {
+				d.Members.Standing["x"] = c.standing
+			}
+			if got := d.step(0).Alive["x"]; got != c.want {
+				t.Errorf("alive: %t", got)
+			}
+		})
+	}
+}
+
+// Speakers that can't hear one another, and all reach the API server.
+func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
+	d := newDesk()
+	d.Cluster.Nodes = d.Cluster.Nodes[:1]
+	names := []string{"alive", "dead", "early", "late"}
+	for _, n := range names {
+		node := d.Cluster.Nodes[0]
+		node.Name = n
+		d.Cluster.Nodes = append(d.Cluster.Nodes, node)
+		d.dead(n)
+	}
+	var have []string
+	for s := range 6 {
+		d.Leases = map[string]Lease{
+			"alive": {Renewed: time.Unix(int64(s), 0)}, "dead": {Renewed: time.Unix(min(int64(s), 1), 0)},
+			"early": {Renewed: time.Unix(int64(s-3600*min(s, 1)), 0)}, // its clock was set back
+			"late":  {Renewed: time.Unix(3600*min(int64(s), 1), 0)},   // and that of a dead one ahead
+		}
+		o := d.step(time.Second)
+		line := fmt.Sprintf("%d:", s)
+		for _, n := range names {
+			line += fmt.Sprintf(" %s %t", n, o.Alive[n])
+		}
+		if o.Wake == 0 || o.Wake > d.Heartbeat {
+			t.Errorf("renewals alone cause no Step, and it wakes after %v", o.Wake)
+		}
+		have = append(have, line)
+	}
+	want := []string{
+		"0: alive false dead false early false late false", "1: alive false dead false early false late false",
+		"2: alive false dead false early false late false", "3: alive true dead false early true late false",
+		"4: alive true dead false early true late false", "5: alive true dead false early true late false",
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	d.alive("alive")
+	d.step(0)
+	if _, known := d.renewals["alive"]; known {
+		t.Error("who is back is remembered as gone")
+	}
+}
+
+func TestWhoIsToBeWatched(t *testing.T) {
+	d := newDesk()
+	d.Leases = map[string]Lease{"heard": {Expired: true}, "new": {}, "cut": {}, "off": {Expired: true}}
+	d.Members.Standing = map[string]membership.Standing{"heard": membership.Present, "cut": membership.Gone, "off": membership.Gone}
+	want := map[string]bool{"cut": false, "heard": true, "new": false, self: false}
+	if diff := cmp.Diff(want, d.step(0).Watch); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	d = newDesk()
+	d.API = API{}
+	if d.step(0).Join {
+		t.Error("others may count on a speaker that has not heard the API server")
+	}
+	d.API.Reachable = true
+	d.step(0)
+	d.API = API{}
+	if !d.step(0).Join {
+		t.Error("it leaves when the API server is away")
+	}
+}

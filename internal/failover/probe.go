@@ -1,0 +1,169 @@
+package failover
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+const (
+	// probeValid is how long the result of a probe counts.
+	probeValid = 2 * time.Second
+	// dying is how long before a node is found to be dead its last answers were.
+	// Who answers later is not dead.
+	dying = 100 * time.Millisecond
+)
+
+// ProbeRequest asks who answers for an address (RFC 5227 section 2.1.1 calls
+// the question an ARP Probe; RFC 4861 has Neighbor Solicitations).
+type ProbeRequest struct {
+	Links  []string  // to ask on, sorted
+	After  time.Time // a result whose question was asked before does not count
+	Notify bool      // a result is a reason to step again
+}
+
+// Probe is the result of a ProbeRequest.
+type Probe struct {
+	Reply    membership.Reply
+	MAC      [6]byte   // of Sign: who answered
+	Answered time.Time // of Sign: when
+	Asked    time.Time // when the question was first asked
+	Done     time.Time // when all answers were in; zero: not yet
+	Links    []string  // asked on
+}
+
+// probes is what is known of results beside the results themselves.
+type probes struct {
+	after time.Time            // the node was Isolated or Stalled until then: older results are void
+	dead  map[string]time.Time // by node that is dead: since when
+	back  map[string]time.Time // by node that was dead: when it was back, without what it had
+}
+
+// observeDeaths takes in who is dead and who is back.
+func (p *pass) observeDeaths() {
+	for node, at := range p.probes.back {
+		if p.Now.Sub(at) > probeValid {
+			delete(p.probes.back, node)
+		}
+	}
+	for node := range p.probes.dead {
+		if !p.dead(node) {
+			delete(p.probes.dead, node)
+			p.probes.back[node] = p.Now
+		}
+	}
+	for node := range p.Members.Standing {
+		if _, known := p.probes.dead[node]; !known && p.dead(node) {
+			p.probes.dead[node] = p.Now
+		}
+	}
+}
+
+// dead reports whether a node is dead, as its watchers say, and nothing proves
+// otherwise.
+func (p *pass) dead(node string) bool {
+	return p.Members.Standing[node] == membership.Gone && !p.Alive[node]
+}
+
+// probeAfter is before when a result for a does not count.
+func (p *pass) probeAfter(a netip.Addr) time.Time {
+	after := p.probes.after
+	if r, ok := p.Probes[a]; ok && r.Reply == membership.Sign {
+		if back := p.probes.back[p.MACs[r.MAC]]; back.After(after) {
+			after = back
+		}
+	}
+	return after
+}
+
+// result returns the result for a, if it counts.
+func (p *pass) result(a netip.Addr) (Probe, bool) {
+	r := p.Probes[a]
+	return r, !r.Done.IsZero() && !r.Asked.Before(p.probeAfter(a))
+}
+
+// free reports whether nobody had a on these links a moment ago: nobody answered,
+// or a node that is dead since. Who answers is alive, whatever else is known of it.
+func (p *pass) free(a netip.Addr, links []string) bool {
+	r, ok := p.result(a)
+	if !ok || slices.ContainsFunc(links, func(l string) bool { return !slices.Contains(r.Links, l) }) {
+		return false
+	}
+	switch r.Reply {
+	case membership.Silence:
+		return p.Now.Sub(r.Done) < probeValid
+	case membership.Sign:
+		since, dead := p.probes.dead[p.MACs[r.MAC]]
+		return dead && r.Answered.Add(dying).Before(since) && p.Now.Sub(r.Answered) < probeValid
+	default:
+		return false
+	}
+}
+
+// heldBy returns the node that was found to have a a moment ago, "" for nobody
+// that is known; asked is false if that is not known.
+func (p *pass) heldBy(a netip.Addr) (node string, asked bool) {
+	r, ok := p.result(a)
+	if !ok || p.Now.Sub(r.Done) >= probeValid {
+		return "", false
+	}
+	return p.MACs[r.MAC], true
+}
+
+// requests returns what to probe: what this node would take; if it can't hear who
+// has what, all that it might come to have; and what it has and is unsure of.
+func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
+	out := map[netip.Addr]ProbeRequest{}
+	ask := func(a netip.Addr, on announce.Links, notify bool) {
+		out[a] = ProbeRequest{Links: p.upLinks(on), After: p.probeAfter(a), Notify: notify}
+	}
+	if until, asks := p.asksForAll(); asks && !until.After(p.Now) {
+		for _, v := range p.Plan.Verdicts {
+			for _, o := range v.Layer2 {
+				if o.Reason == announce.NotOwner {
+					ask(o.Addr, announce.Links{}, false)
+				}
+			}
+		}
+	}
+	for _, c := range take {
+		ask(c.Addr, c.Links, true)
+	}
+	for _, c := range p.Plan.Claims {
+		if p.Unconfirmed[c.Addr] && p.API.Reachable {
+			ask(c.Addr, c.Links, true)
+		}
+	}
+	return out
+}
+
+// asksForAll reports whether this node has missed who took what, and can't hear
+// it, and from when on it probes all.
+func (p *pass) asksForAll() (from time.Time, asks bool) {
+	return p.resyncAt.Add(probeAllAfter), p.Phase.missed() && !p.API.Reachable
+}
+
+// upLinks returns the names of the own links of a claim that are up, sorted.
+func (p *pass) upLinks(of announce.Links) []string {
+	var out []string
+	for _, l := range p.ownLinks() {
+		if l.Up && of.Match(l.Name) {
+			out = append(out, l.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ownLinks returns this node's links.
+func (p *pass) ownLinks() []announce.Link {
+	for i := range p.Cluster.Nodes {
+		if p.Cluster.Nodes[i].Name == p.Node {
+			return p.Cluster.Nodes[i].Links
+		}
+	}
+	return nil
+}

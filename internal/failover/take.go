@@ -1,0 +1,129 @@
+package failover
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// takeover is an address that this node took over, and whose L2Claim does not say
+// so yet.
+type takeover struct {
+	from string // whom the L2Claim named then; empty: nobody
+	// unconfirmed: the API server was out of reach since. Then from may have been
+	// alive and well in another half of the network: this node probes once more
+	// before it writes its own name over it.
+	unconfirmed bool
+}
+
+// take leaves out of the plan what this node may not begin to answer for yet.
+func (p *pass) take() {
+	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	p.observeDeaths()
+	all := len(p.Plan.Claims)
+	if !p.answers() { // that nobody answers means nothing now, and meant nothing just before
+		p.probes.after = p.Now
+		p.Plan.Claims = nil
+		p.recordTakeovers()
+		p.withheld = all > 0
+		return
+	}
+	var unknown []announce.Claim
+	p.Plan.Claims = slices.DeleteFunc(p.Plan.Claims, func(c announce.Claim) bool {
+		if p.last.Claimed[c.Addr] {
+			return false
+		}
+		switch p.mayTake(c.Addr) {
+		case yes:
+			return false
+		case no:
+			return true
+		}
+		if p.free(c.Addr, p.upLinks(c.Links)) {
+			return false
+		}
+		unknown = append(unknown, c)
+		return true
+	})
+	p.recordTakeovers()
+	p.confirm()
+	p.Probe = p.requests(unknown)
+	p.withheld = len(p.Plan.Claims) < all
+}
+
+// permission says whether this node may begin to answer for an address.
+type permission uint8
+
+const (
+	no permission = iota
+	yes
+	ifFree // if a probe finds that nobody has it
+)
+
+// mayTake says whether this node may begin to answer for an address that the plan
+// gives it. In order:
+//
+//   - Stalled: no.
+//   - Its owner is dead, as its watchers say, and this node has missed nothing:
+//     yes, with or without the API server.
+//   - Its owner is not known to be alive: only once this node knows the others.
+//   - The API server is heard, and nothing was missed: yes. A living owner gives
+//     it up to this node.
+//   - Otherwise the cache may be old: if a probe finds nobody.
+func (p *pass) mayTake(a netip.Addr) permission {
+	owner := p.Owners[a]
+	dead := p.dead(owner)
+	switch {
+	case p.Phase == Stalled:
+		return no
+	case dead && !p.Phase.missed():
+		return yes
+	case !dead && owner != p.Node && !p.Alive[owner]:
+		if p.API.Synced {
+			return yes
+		}
+		return no
+	case p.API.Reachable && !p.Phase.missed():
+		return yes
+	case p.API.WasSynced:
+		return ifFree
+	}
+	return no
+}
+
+// recordTakeovers takes in what this node answers for now, and did not before.
+func (p *pass) recordTakeovers() {
+	for _, c := range p.Plan.Claims {
+		p.Claimed[c.Addr] = true
+		owner := p.Owners[c.Addr]
+		if p.last.Claimed[c.Addr] || owner == p.Node {
+			continue
+		}
+		p.taken[c.Addr] = takeover{from: owner}
+		if owner != "" {
+			p.Events = append(p.Events, Event{Kind: AddressTakenOver, Addr: c.Addr, From: owner})
+		}
+	}
+	maps.DeleteFunc(p.taken, func(a netip.Addr, t takeover) bool { return !p.Claimed[a] || p.Owners[a] != t.from })
+}
+
+// confirm marks the addresses whose takeover must not be written into the L2Claim
+// yet: those that were taken over without the API server, until a probe finds that
+// the former owner does not have them.
+func (p *pass) confirm() {
+	for a, t := range p.taken {
+		other, asked := p.heldBy(a)
+		switch {
+		case !p.API.Reachable:
+			t.unconfirmed = t.unconfirmed || t.from != ""
+		case asked && other != t.from:
+			t.unconfirmed = false
+		}
+		p.taken[a] = t
+		if t.unconfirmed {
+			p.Unconfirmed[a] = true
+		}
+	}
+}
