@@ -121,10 +121,10 @@ func textFiles(t *testing.T) []string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "bin" || d.Name() == "dist" || d.Name() == "testdata" || path != "." && strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && (d.Name() == "bin" || d.Name() == "dist" || d.Name() == "testdata" || path != "." && path != ".github" && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
 		case path == "CHANGELOG.md" || path == "commands_test.go" || strings.HasSuffix(path, "_test.go"):
-		case slices.Contains([]string{".md", ".go", ".sh", ".txt", ".yaml", ".tpl", ".html"}, filepath.Ext(path)):
+		case slices.Contains([]string{".md", ".go", ".sh", ".txt", ".yaml", ".yml", ".tpl", ".html"}, filepath.Ext(path)):
 			out = append(out, path)
 		}
 		return nil
