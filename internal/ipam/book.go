@@ -14,14 +14,16 @@ type book struct {
 	requests []*Request
 	order    []int32 // requests by age; the index is the rank of a Service
 	*uses
-	ports  map[socket]struct{} // in use on addresses that are shared
-	shared map[ring]*circle
+	ports   map[socket]int32 // in use on addresses that are shared: the oldest who listens
+	shared  map[ring]*circle
+	circles map[netip.Addr]*circle // by the addresses in them
+	crowds  map[netip.Addr]*crowd  // of addresses with several users
 }
 
 func newBook(g ground, requests []*Request, order []int32, u *uses) *book {
 	return &book{
 		ground: g, requests: requests, order: order,
-		uses: u, ports: map[socket]struct{}{}, shared: map[ring]*circle{},
+		uses: u, ports: map[socket]int32{}, shared: map[ring]*circle{}, circles: map[netip.Addr]*circle{}, crowds: map[netip.Addr]*crowd{},
 	}
 }
 
@@ -30,6 +32,8 @@ func (b *book) clear() {
 	b.uses.clear()
 	clear(b.ports)
 	clear(b.shared)
+	clear(b.circles)
+	clear(b.crowds)
 	for _, s := range b.sources {
 		s.rewind()
 	}
@@ -135,6 +139,7 @@ func (b *book) enter(rank int32, x place) {
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
 		first.across = first.across || r.Service.Namespace != u.Service.Namespace
 		first.fresh = first.fresh || !r.has(x.addr)
+		b.join(first.rank, rank, x.addr)
 	}
 	if r.Share.Key == "" {
 		return
@@ -142,13 +147,12 @@ func (b *book) enter(rank int32, x place) {
 	if first.rank == rank && x.pool != nil {
 		k := ringOf(r, x.pool, FamilyOf(x.addr))
 		if b.shared[k] == nil {
-			b.shared[k] = &circle{open: map[string]*opening{}}
+			b.shared[k] = &circle{open: map[string]*opening{}, listeners: map[Port]int{}}
 		}
 		b.shared[k].addrs = append(b.shared[k].addrs, x.addr)
+		b.circles[x.addr] = b.shared[k]
 	}
-	for _, p := range r.Ports {
-		b.ports[socket{x.addr, p}] = struct{}{}
-	}
+	b.listen(rank, x.addr)
 }
 
 // peek returns the address of family f that s would give r, without taking it:

@@ -30,8 +30,14 @@ func ringOf(r *Request, s *source, f Family) ring {
 
 // circle is the addresses that a ring uses, and who might join where.
 type circle struct {
-	addrs []netip.Addr        // as they came into use; none twice
-	open  map[string]*opening // by the ports of those who would join
+	addrs     []netip.Addr        // as they came into use; none twice
+	open      map[string]*opening // by the ports of those who would join
+	listeners map[Port]int        // on how many of the addresses somebody listens on it
+}
+
+// full reports whether somebody listens on a port of r at every address of c.
+func (c *circle) full(r *Request) bool {
+	return slices.ContainsFunc(r.Ports, func(p Port) bool { return c.listeners[p] == len(c.addrs) })
 }
 
 // opening is the addresses of a circle, from the lowest upwards, without those
@@ -43,7 +49,7 @@ type opening struct {
 
 // lowest returns the lowest address of c that r can share. In nil there is none.
 func (b *book) lowest(c *circle, r *Request) (netip.Addr, bool) {
-	if c == nil {
+	if c == nil || c.full(r) {
 		return netip.Addr{}, false
 	}
 	var ports []byte
@@ -99,22 +105,6 @@ func (b *book) blocked(a netip.Addr, r *Request) bool {
 		return true
 	}
 	return b.listens(a, r)
-}
-
-// blocker returns the oldest user of a with whom r may not share it, and why.
-func (b *book) blocker(a netip.Addr, r *Request) (other *Request, why string) {
-	oldest := int32(len(b.order))
-	for x := b.first(a); x != nil; x = b.after(x) {
-		if x.rank < oldest {
-			if no := b.refuses(a, b.request(x.rank), r); no != "" {
-				oldest, why = x.rank, no
-			}
-		}
-	}
-	if why == "" {
-		return nil, ""
-	}
-	return b.request(oldest), why
 }
 
 // across reports whether Services of different namespaces may come to share a.

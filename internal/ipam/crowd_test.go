@@ -1,0 +1,59 @@
+package ipam
+
+import (
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestWhoRefusesToShareIsFoundWithoutALookAtEach has a crowd come in any order.
+func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
+	a := netip.MustParseAddr("192.0.2.1")
+	for seed := range int64(2000) {
+		rng := rand.New(rand.NewSource(seed))
+		pools := Pools{{Name: "p", Ranges: []Range{{a, a}}, Across: rng.Intn(2) == 0}}
+		requests, order := make([]*Request, 12), make([]int32, 12)
+		for i := range requests {
+			r := &Request{Service: Key{fmt.Sprint("n", rng.Intn(2)), fmt.Sprintf("%02d", i)}, Created: time.Unix(int64(i), 0), Families: Families{Want: []Family{IPv4}}}
+			r.Share = Share{Key: []string{"k", "k", "k", "k", "l", ""}[rng.Intn(6)], Local: rng.Intn(4) == 0, Pods: fmt.Sprint(rng.Intn(2))}
+			r.Ports = []Port{{"TCP", uint16(rng.Intn(20))}, {"UDP", uint16(rng.Intn(20))}}
+			if rng.Intn(2) == 0 {
+				r.Has = []netip.Addr{a}
+			}
+			requests[i], order[i] = r, int32(i)
+		}
+		u := new(uses)
+		u.empty(len(requests))
+		b := newBook(newGround(pools), requests, order, u)
+		for _, rank := range rng.Perm(len(requests)) {
+			for _, r := range requests {
+				if err := agreeAbout(b, a, r); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+			if !b.blocked(a, requests[rank]) {
+				b.enter(int32(rank), place{a, b.find(a)})
+			}
+		}
+	}
+}
+
+// agreeAbout compares blocker and blocked with a look at each user.
+func agreeAbout(b *book, a netip.Addr, r *Request) error {
+	want, why := (*Request)(nil), ""
+	for rank := range b.users(a) {
+		u := b.request(rank)
+		if no := b.refuses(a, u, r); no != "" && (want == nil || Older(u, want) < 0) {
+			want, why = u, no
+		}
+	}
+	if have, words := b.blocker(a, r); have != want || words != why {
+		return fmt.Errorf("%v: want %v for %q, have %v for %q", r, want, why, have, words)
+	}
+	if have := b.blocked(a, r); have != (want != nil) {
+		return fmt.Errorf("%v: blocked is %t", r, have)
+	}
+	return nil
+}
