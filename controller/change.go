@@ -82,7 +82,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", join(silent))
 		}
 		if g.Message != "" {
-			c.Message += "; kept although a request can't be read: " + g.Message
+			c.Message += "; " + g.Message
 		}
 	}
 	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {

@@ -17,8 +17,8 @@ func refuse(reason Reason, format string, args ...any) refusal {
 	return refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// why says what stands in the way of r, which was refused.
-func (b *book) why(r *Request) refusal {
+// why says what stands in the way of r beyond what it kept. The refused kept nothing.
+func (b *book) why(r *Request, kept holding) refusal {
 	if r.Invalid != "" {
 		reason := InvalidRequest
 		if r.Contradicts {
@@ -26,7 +26,10 @@ func (b *book) why(r *Request) refusal {
 		}
 		return refusal{reason, r.Invalid}
 	}
-	no := b.check(r, holding{})
+	if !keepsPart(r, kept) {
+		kept = holding{}
+	}
+	no := b.check(r, kept)
 	if no.reason != "" {
 		return no
 	}
@@ -37,7 +40,7 @@ func (b *book) why(r *Request) refusal {
 	pools := b.servants(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-		if asked || b.best(r, f).pool != nil {
+		if _, has := kept.of(f); has || asked || b.best(r, f).pool != nil {
 			continue
 		}
 		if also := b.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {

@@ -112,7 +112,7 @@ func (s *source) offers(r *Request) bool {
 // does not touch more memory than needs to be.
 func (g *ground) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
-		out.Message = r.Invalid
+		out.Message = "kept although a request can't be read: " + r.Invalid
 	}
 	if h.moved != "" {
 		out.Moved = h.moved

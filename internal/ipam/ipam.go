@@ -113,7 +113,7 @@ type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
 	Reason  Reason       // empty if and only if Addrs is not, but for stuck Services
-	Message string       // what to look at, for people; with addresses: what can't be read, or empty
+	Message string       // what to look at, for people; with addresses: which request is not met, or empty
 	Moved   string       // why a held address was taken away; empty: none was
 }
 
@@ -201,6 +201,7 @@ type waiter struct {
 	rank    int32
 	kept    holding
 	refused bool
+	part    bool // it keeps what it has, and lacks what it must have
 }
 
 // attempt reports whether all is decided. A Service that can't be given all that
@@ -258,23 +259,29 @@ func (p *pass) answer(w *waiter, haste bool) bool {
 		p.take(w.rank, h, taken)
 		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
+	gains := h.count() > w.kept.count()
+	w.part = ok && r.Invalid == "" && !gains && keepsPart(r, w.kept)
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
-	if taken.count() > 0 && (!ok || haste && must) {
+	if taken.count() > 0 && (!ok || haste && must && gains) {
 		p.yields[w.rank] = true
 		return false
 	}
 	return true
 }
 
-// explain tells the refused what stands in their way now that all are served,
+// explain tells those who lack something what stands in their way now that all are served,
 // so that the next Assign says the same.
 func (p *pass) explain() {
 	for i := range p.waiting {
 		w := &p.waiting[i]
-		if !w.refused {
+		if !w.refused && !w.part {
 			continue
 		}
-		no := p.why(p.request(w.rank))
+		no := p.why(p.request(w.rank), w.kept)
+		if w.part {
+			p.grants[p.order[w.rank]].Message = "ipFamilyPolicy RequireDualStack is not met: " + no.message
+			continue
+		}
 		g := Grant{Reason: no.reason, Message: no.message, Moved: w.kept.moved}
 		if w.kept.count() > 0 {
 			g.Moved = g.Message

@@ -45,7 +45,10 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 		return fmt.Errorf("%v: a reason without words: %+v", r.Service, g)
 	}
 	if n := len(g.Addrs); r.Invalid == "" && r.Families.All && n != 0 && n != len(r.Families.Want) {
-		return fmt.Errorf("%v wants all of %v and has %v", r.Service, r.Families.Want, g.Addrs)
+		had := func(a netip.Addr) bool { return slices.Contains(r.Has, a) }
+		if n != 1 || !had(g.Addrs[0]) || g.Message == "" { // what it has is not taken away, and it is told
+			return fmt.Errorf("%v wants all of %v and has %v, %q", r.Service, r.Families.Want, g.Addrs, g.Message)
+		}
 	}
 	if !slices.Equal(g.Addrs, inOrder(g.Addrs, r)) {
 		return fmt.Errorf("%v wants %v and has %v", r.Service, r.Families.Want, g.Addrs)

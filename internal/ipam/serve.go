@@ -7,7 +7,7 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 		return kept, kept.count() > 0 // nothing that is held is lost to a slip of the pen
 	}
 	if no := b.check(r, kept); no.reason != "" {
-		return kept, false
+		return kept, keepsPart(r, kept)
 	}
 	h = kept
 	for _, a := range r.Want {
@@ -23,7 +23,7 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 	}
 	n := h.count() + more.count()
 	if n == 0 || r.Families.All && n < len(r.Families.Want) {
-		return kept, false
+		return kept, keepsPart(r, kept)
 	}
 	if n == 2 {
 		more = b.unite(r, h, more)
@@ -34,6 +34,13 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 		}
 	}
 	return h, true
+}
+
+// keepsPart reports whether r, which must have addresses of two families and can't
+// have both, keeps the one that it has: a working address is not taken away
+// because the other one is missing. Who has none is given none.
+func keepsPart(r *Request, kept holding) bool {
+	return r.Families.All && len(r.Families.Want) == 2 && kept.count() > 0
 }
 
 // best returns the address of family f that r gets if that is all it lacks.

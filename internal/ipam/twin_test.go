@@ -186,22 +186,23 @@ func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) 
 	if r.Invalid != "" {
 		return kept, true
 	}
+	part := r.Families.All && len(r.Families.Want) == 2 && len(kept) > 0 // keeps what it has
 	if p := w.named(r.Pool); r.Pool != "" && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
-		return nil, false
+		return kept, part
 	}
 	have := slices.Clone(kept)
 	for _, a := range r.Want {
 		switch {
 		case slices.Contains(have, a):
 		case !w.suits(a, r) || w.poolOf(a).Frozen || !w.free(a, r):
-			return nil, false
+			return kept, part
 		default:
 			have = append(have, a)
 		}
 	}
 	have = append(have, w.rest(r, have)...)
 	if len(have) == 0 || r.Families.All && len(have) < len(r.Families.Want) {
-		return nil, false
+		return kept, part
 	}
 	return inOrder(have, r), true
 }
