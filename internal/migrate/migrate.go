@@ -45,7 +45,7 @@ type Source struct {
 	Class      *string                      // spec.loadBalancerClass of the Services to take over; nil: what most of them have
 	Pin        bool                         // have each Service ask for the addresses that it holds
 	Theirs     string                       // the peer's own namespace; empty: its usual one, or the only one that has objects
-	Rules      *rules.Checker               // what the API server refuses
+	Rules      *rules.Checker               // what the API server refuses; it must be there
 }
 
 // Plan is what comes of it.

@@ -118,7 +118,7 @@ func (p Plan) Count(g Gravity) int {
 func (p Plan) Summary() string {
 	kept := "every address in use is kept (" + strconv.Itoa(p.Held) + ")"
 	if n := p.Count(Breaks); n > 0 {
-		kept = "NOT EVERY address in use is kept as it stands (see BREAKS)"
+		kept = "NOT EVERYTHING is kept as it stands (see BREAKS)"
 	} else if p.Held == 0 {
 		kept = "no address is in use"
 	}
