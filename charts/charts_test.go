@@ -179,3 +179,10 @@ func TestFlagsAreThere(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyReachesTheControllerUnlessSomebodyIsNamed(t *testing.T) {
+	spec := byHelm(t, nil)[policy]["spec"].(map[string]any)
+	if ingress, ok := spec["ingress"].([]any); !ok || len(ingress) != 0 {
+		t.Errorf("by default these may: %v", spec["ingress"])
+	}
+}

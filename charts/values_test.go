@@ -63,6 +63,7 @@ func effects() map[string]struct {
 		"controller.cleanupFinalizer":    {"true", []effect{arg(deployment, "--cleanup-finalizer")}},
 		"controller.metricsPort":         {"9472", []effect{arg(deployment, "--metrics-bind-address=:9472"), {deployment, container + "ports.0.containerPort", 9472.0}}},
 		"controller.probePort":           {"9473", []effect{arg(deployment, "--health-probe-bind-address=:9473"), {deployment, container + "ports.1.containerPort", 9473.0}}},
+		"controller.pageHosts":           {"[a.example.org, b]", []effect{arg(deployment, "--page-hosts=a.example.org,b")}},
 		"controller.extraArgs":           {"[--pprof-bind-address=0]", []effect{arg(deployment, "--pprof-bind-address=0")}},
 		"controller.priorityClassName":   {"mine", []effect{{deployment, pod + "priorityClassName", "mine"}}},
 		"controller.resources":           {"{limits: {memory: 1Gi}}", []effect{{deployment, container + "resources.limits.memory", "1Gi"}}},

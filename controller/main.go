@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -45,6 +46,7 @@ type options struct {
 	compat    string
 	dialect   intent.Dialect
 	page      bool
+	hosts     string
 	finalize  bool
 }
 
@@ -54,6 +56,7 @@ func main() {
 	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for whoever can reach that port")
+	flag.StringVar(&o.hosts, "page-hosts", "", "names, by commas, beside localhost and addresses, that the page may be asked for by, as a browser sends them: such as steelyard.example.org, for a page behind a proxy. Other names get 421, so that no foreign site can read the page by leading its own name here")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
@@ -70,6 +73,11 @@ func main() {
 		logger.Error("stopped", "err", err)
 		os.Exit(1)
 	}
+}
+
+// pageHosts are the names that the page may be asked for by.
+func (o options) pageHosts() []string {
+	return strings.FieldsFunc(o.hosts, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // run works until ctx ends.
@@ -138,7 +146,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 	}
 	if o.page && o.metrics != "0" {
-		if err := addPage(ctx, mgr, r, host); err != nil {
+		if err := addPage(ctx, mgr, r, host, o.pageHosts()); err != nil {
 			return err
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/overview"
+	"github.com/steelyard-lb/steelyard/internal/serving"
 )
 
 const (
@@ -36,6 +37,8 @@ const (
 	// clockSkew is by how much the clocks of nodes may differ: a Lease is told to
 	// have lapsed so much later.
 	clockSkew = 20 * time.Second
+	// pagePattern is where the page is.
+	pagePattern = "GET /{$}"
 )
 
 // pages serves the page of package overview, on every replica. It reads caches only,
@@ -59,7 +62,7 @@ type madePage struct {
 }
 
 // addPage has mgr serve the page beside the metrics.
-func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica string) error {
+func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica string, hosts []string) error {
 	renderer, err := overview.NewRenderer()
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica st
 		},
 		renderer: renderer, log: r.log,
 	}
-	if err := mgr.AddMetricsServerExtraHandler("GET /{$}", p); err != nil {
+	if err := mgr.AddMetricsServerExtraHandler(pagePattern, serving.OnlyFor(hosts, p)); err != nil {
 		return fmt.Errorf("serve the page: %w", err)
 	}
 	return nil

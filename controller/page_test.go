@@ -19,6 +19,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/overview"
+	"github.com/steelyard-lb/steelyard/internal/serving"
 )
 
 // newPages returns pages as addPage has them served, of that reader.
@@ -29,13 +30,13 @@ func newPages(t *testing.T, read func(context.Context) (overview.Objects, error)
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", &pages{
+	mux.Handle(pagePattern, serving.OnlyFor([]string{"example.com"}, &pages{
 		leases: func(context.Context) ([]coordinationv1.Lease, error) {
 			return nil, errors.New("connection refused to 10.0.0.1")
 		},
 		read: read, renderer: renderer, log: slog.New(slog.DiscardHandler),
 		scene: func() overview.Scene { return overview.Scene{Now: time.Now(), Replica: "here"} },
-	})
+	}))
 	return mux
 }
 
@@ -83,6 +84,11 @@ func TestThePageIsServedSafely(t *testing.T) {
 		if got := ask(pages, "GET", target).Code; got != code {
 			t.Errorf("GET %s: %d", target, got)
 		}
+	}
+	rebound := httptest.NewRequest("GET", "http://evil.example/", nil)
+	refused := httptest.NewRecorder()
+	if pages.ServeHTTP(refused, rebound); refused.Code != http.StatusMisdirectedRequest || strings.Contains(refused.Body.String(), "Steelyard</h1>") {
+		t.Errorf("by a name of a foreign site it answers %d: %s", refused.Code, refused.Body)
 	}
 	if body := w.Body.String(); !strings.Contains(body, "may be old") || strings.Contains(body, "10.0.0.1") {
 		t.Error("it does not say that the API server is away, or says more than it should")

@@ -2,6 +2,7 @@ package overview
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // noon is when the pages of the tests are made.
@@ -244,6 +246,41 @@ func TestThePageEscapesWhatOthersWrote(t *testing.T) {
 	}
 	if !strings.Contains(page, "&lt;script&gt;") {
 		t.Error("what was written is not shown at all")
+	}
+}
+
+// TestAHostileTextStaysSmall has every field that a tenant or a speaker's stolen
+// token can write hold a quarter of a megabyte of what must not be shown.
+func TestAHostileTextStaysSmall(t *testing.T) {
+	hostile := strings.Repeat("\x01\u202e\x1b[2J", 40000)
+	var o Objects
+	for i := range 30 {
+		name := fmt.Sprint("s", i)
+		words := slices.Repeat([]string{hostile}, 40)
+		o.Services = append(o.Services, serviceNamed(name, nil, says(v1beta1.ConditionAllocated, hostile, hostile, false)),
+			serviceNamed("kept-"+name, []string{"192.0.2.1"}, says(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1; "+hostile, true)))
+		claim := claimOf("192.0.2.1", hostile, time.Hour, words, says(v1beta1.ConditionConflict, hostile, hostile, true))
+		claim.Spec.Address = v1beta1.IPAddress(hostile)
+		speaker := speakerOn(name, false, says(v1beta1.ConditionIsolated, hostile, hostile, true))
+		speaker.Status.Version = hostile
+		for range 40 {
+			claim.Status.Links = append(claim.Status.Links, v1beta1.ClaimLink{Name: hostile})
+		}
+		speaker.Status.Links = append(speaker.Status.Links, v1beta1.SpeakerLink{Name: hostile})
+		o.Claims, o.Speakers = append(o.Claims, claim), append(o.Speakers, speaker)
+		o.Sessions = append(o.Sessions, sessionTo(hostile, hostile, hostile, hostile, hostile, 1))
+		o.Pools = append(o.Pools, poolWith(name, usageFor(hostile, hostile, hostile), nil, says(v1beta1.ConditionReady, hostile, hostile, false)))
+		o.Others = append(o.Others, Configured{Kind: "BGPPeer", Name: name, Conditions: []metav1.Condition{says(v1beta1.ConditionInEffect, hostile, hostile, false)}})
+	}
+	html := render(t, o, Scene{Now: noon})
+	if len(html) > 1<<20 {
+		t.Errorf("the page has %d bytes", len(html))
+	}
+	if i := strings.IndexFunc(html, func(r rune) bool { return r != '\n' && !printable.Rune(r) }); i >= 0 {
+		t.Errorf("it holds %q", html[i:i+10])
+	}
+	if !strings.Contains(html, "and 31 more") {
+		t.Error("it does not say how many links are left out")
 	}
 }
 

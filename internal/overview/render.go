@@ -7,10 +7,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"reflect"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 var (
@@ -50,12 +53,39 @@ func (r *Renderer) Policy() string { return r.policy }
 // Render returns the page.
 func (r *Renderer) Render(o Objects, scene Scene) ([]byte, error) {
 	p := pageOf(o, scene)
+	printed(reflect.ValueOf(&p).Elem(), printable.Word)
 	p.Style = template.CSS(pageCSS)
 	var out bytes.Buffer
 	if err := r.template.Execute(&out, p); err != nil {
 		return nil, fmt.Errorf("render the page: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// printed makes all that a page shows printable and short, in place: the objects are
+// other people's. Fields of whole sentences may be longer than others. Of a list of
+// words it leaves the first ones.
+func printed(v reflect.Value, show func(string) string) {
+	switch {
+	case !v.CanSet():
+	case v.Kind() == reflect.String:
+		v.SetString(show(v.String()))
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			switch v.Type().Field(i).Name {
+			case "Message", "Error", "BFD":
+				printed(v.Field(i), printable.Message)
+			default:
+				printed(v.Field(i), printable.Word)
+			}
+		}
+	case v.Type() == reflect.TypeFor[[]string]():
+		v.Set(reflect.ValueOf(printable.Words(v.Interface().([]string))))
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			printed(v.Index(i), show)
+		}
+	}
 }
 
 // age is how long ago something was, in its two largest units.

@@ -156,6 +156,19 @@ func Quote(text string) string {
 	return b.String() + `"`
 }
 
+// Words returns words, each as Word has it. In place of those beyond MaxList stands
+// how many there are.
+func Words(words []string) []string {
+	shown := make([]string, 0, MaxList+1)
+	for i, w := range words {
+		if i == MaxList {
+			return append(shown, fmt.Sprintf("and %d more", len(words)-i))
+		}
+		shown = append(shown, Word(w))
+	}
+	return shown
+}
+
 // List returns words, by commas, each as Word has it. Of more than MaxList it says
 // how many more there are.
 func List(words []string) string { return list(words, Word) }
