@@ -103,3 +103,15 @@ func TestFiguresOfBenchmarks(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestSizeOfReadsLinesOfBenchmarks(t *testing.T) {
+	const line = "BenchmarkSize/10,000_pools-2         \t       1\t     10000 items\t      4407 ns/item\t         1.114 x-a-tenth"
+	if have, want := strings.Join(sizeOf(line), "|"), "10,000 pools|10000|4407 ns|1.114"; have != want {
+		t.Errorf("want %q, have %q", want, have)
+	}
+	for _, other := range []string{"", "PASS", "ok  \tgithub.com/steelyard-lb/steelyard/internal/intent\t29.459s", "BenchmarkThink/1000-2 1 5 ns/op"} {
+		if have := sizeOf(other); have != nil {
+			t.Errorf("%q: have %q", other, have)
+		}
+	}
+}

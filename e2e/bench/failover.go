@@ -34,18 +34,11 @@ type failover struct {
 // failovers measures the time from a failure to the new owner's first
 // announcement, as the client sees it.
 func failovers(ctx context.Context, r *lab.Rack, o options) error {
-	if err := kubectl(ctx, r, site, "apply", "-f", "-"); err != nil {
-		return err
-	}
-	f := &failover{Rack: r, nodes: map[string]string{}, claims: make(chan claim, 1024)}
-	stop, err := f.listen(ctx)
+	f, stop, err := watchFailovers(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if err := f.settle(ctx); err != nil {
-		return err
-	}
 	rows := [][]string{{"from the failure to the new owner's first announcement", "runs", "p50", "p99", "most"}}
 	for _, h := range f.harms(ctx) {
 		times, err := f.measure(ctx, h, failoversPerRound*o.rounds)
@@ -59,6 +52,22 @@ func failovers(ctx context.Context, r *lab.Rack, o options) error {
 		rows = append(rows, rowOf(h.name, times))
 	}
 	return table(rows)
+}
+
+// watchFailovers makes the Service, and returns when it has an owner.
+func watchFailovers(ctx context.Context, r *lab.Rack) (f *failover, stop func(), err error) {
+	if err := kubectl(ctx, r, site, "apply", "-f", "-"); err != nil {
+		return nil, nil, err
+	}
+	f = &failover{Rack: r, nodes: map[string]string{}, claims: make(chan claim, 1024)}
+	if stop, err = f.listen(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := f.settle(ctx); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return f, stop, nil
 }
 
 func rowOf(name string, times []time.Duration) []string {

@@ -83,6 +83,7 @@ func aparts() []apart {
 		{name: "addresses", nodes: 3, routers: []string{"none"}, do: holding},
 		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
 		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},
+		{name: "failover-pools", nodes: 3, routers: []string{"none"}, do: failoversAmongPools},
 		{name: "failover-fast", nodes: 3, routers: []string{"none"}, do: failovers, flags: []string{"--membership-interval=50ms", "--membership-multiplier=3"}},
 		// What is measured is this program's part; kube-proxy, which it would wait for, syncs once a second.
 		{name: "routes", nodes: 1, routers: []string{"bird", "frr"}, do: routes, flags: []string{"--endpoint-wait=0"}},
@@ -102,7 +103,7 @@ func partNames() []string {
 	for _, a := range aparts() {
 		names = append(names, a.name)
 	}
-	return append(names, bfdPart)
+	return append(names, bfdPart, sizePart)
 }
 
 func run(ctx context.Context, o options) error {
@@ -140,6 +141,11 @@ func run(ctx context.Context, o options) error {
 	}
 	if slices.Contains(chosen, bfdPart) {
 		if err := bfd(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(chosen, sizePart) {
+		if err := sizes(ctx); err != nil {
 			return err
 		}
 	}

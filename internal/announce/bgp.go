@@ -57,13 +57,14 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].tells)
 	}
 	var all []offer
+	covering := s.covering(len(s.BGP), func(i int) map[string]bool { return s.BGP[i].Pools })
 	offered = make([]Reason, len(s.Services))
 	for i := range s.Services {
 		svc := &s.Services[i]
 		offered[i] = AddressOutsidePools
 		for _, a := range svc.Addrs {
 			var best Reason
-			best, all = s.offer(&self, svc, a, heard, all)
+			best, all = s.offer(&self, svc, a, covering[a.Pool], heard, all)
 			offered[i] = furthest(offered[i], best)
 		}
 	}
@@ -122,12 +123,12 @@ func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Co
 
 // offer enters the prefixes for one address, and returns Announced or why there
 // are none.
-func (s Snapshot) offer(self *Node, svc *Service, a Address, heard []bool, all []offer) (Reason, []offer) {
+func (s Snapshot) offer(self *Node, svc *Service, a Address, covering []int, heard []bool, all []offer) (Reason, []offer) {
 	if a.Pool == "" {
 		return AddressOutsidePools, all
 	}
 	best := NotAdvertised
-	for i := range s.BGP {
+	for _, i := range covering {
 		ad := &s.BGP[i]
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue

@@ -71,11 +71,12 @@ func (s Snapshot) uses() []use {
 	var out []use
 	var ads, before []*L2Advertisement
 	subnets := s.subnets()
+	covering := s.covering(len(s.L2), func(i int) map[string]bool { return s.L2[i].Pools })
 	for i := range s.Services {
 		svc := &s.Services[i]
 		for _, a := range svc.Addrs {
 			ads = ads[:0]
-			for j := range s.L2 {
+			for _, j := range covering[a.Pool] {
 				if s.L2[j].Covers(a.Pool, svc.Labels) {
 					ads = append(ads, &s.L2[j])
 				}
@@ -88,6 +89,37 @@ func (s Snapshot) uses() []use {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b use) int { return a.addr.Compare(b.addr) })
+	return out
+}
+
+// covering returns, by the pools of which Services have addresses, which of n
+// advertisements are for them, in order. Most advertisements are for few pools, or
+// most addresses are of few.
+func (s Snapshot) covering(n int, poolsOf func(i int) map[string]bool) map[string][]int {
+	out := map[string][]int{}
+	for i := range s.Services {
+		for _, a := range s.Services[i].Addrs {
+			if a.Pool != "" {
+				out[a.Pool] = nil
+			}
+		}
+	}
+	for i := range n {
+		pools := poolsOf(i)
+		if pools != nil && len(pools) < len(out) {
+			for pool, is := range pools {
+				if ads, used := out[pool]; used && is {
+					out[pool] = append(ads, i)
+				}
+			}
+			continue
+		}
+		for pool, ads := range out {
+			if pools == nil || pools[pool] {
+				out[pool] = append(ads, i)
+			}
+		}
+	}
 	return out
 }
 
