@@ -297,3 +297,39 @@ func TestReadmeCommandsExist(t *testing.T) {
 		}
 	}
 }
+
+// gobgp v3 parses what a router sends, and panics over it: it is for nobody. Of v4 the
+// packet code encodes; its server is for nobody either.
+func TestNoShippedProgramHoldsABGPServer(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./speaker", "./controller", "./cmd/kubectl-steelyard").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if !strings.Contains(string(out), module+"internal/bgp/speak\n") {
+		t.Fatal("the list lacks what the speaker has")
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(dep, "github.com/osrg/gobgp/") && !strings.HasPrefix(dep, "github.com/osrg/gobgp/v4/pkg/packet/") {
+			t.Errorf("a program that is shipped holds %s", dep)
+		}
+	}
+}
+
+// What comes from a router is read by the speaker's own few lines only.
+func TestTheSpeakerParsesNothingByGobgp(t *testing.T) {
+	files, err := filepath.Glob("internal/bgp/speak/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"bgp.Parse", "DecodeFromBytes"} {
+			if !strings.HasSuffix(path, "_test.go") && strings.Contains(string(text), word) {
+				t.Errorf("%s has %s", path, word)
+			}
+		}
+	}
+}

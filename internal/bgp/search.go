@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
+	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 	"github.com/steelyard-lb/steelyard/internal/bgp/unnumbered"
 )
 
@@ -30,17 +32,37 @@ func newSearch(ctx context.Context, link string, wake chan struct{}) *search {
 	s := &search{link: link, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
-		unnumbered.Find(ctx, link, func(addr netip.Addr, problem string) {
-			s.mu.Lock()
-			changed := addr != s.addr || problem != s.problem
-			s.addr, s.problem = addr, problem
-			s.mu.Unlock()
-			if changed {
-				signal(wake)
-			}
-		})
+		s.run(ctx, wake, unnumbered.Find)
 	}()
 	return s
+}
+
+// run finds the router until ctx ends. Should that panic, over what somebody on the
+// link has sent, it is begun again.
+func (s *search) run(ctx context.Context, wake chan struct{}, find func(context.Context, string, func(netip.Addr, string))) {
+	for ctx.Err() == nil {
+		err := speak.Contained(func() {
+			find(ctx, s.link, func(addr netip.Addr, problem string) { s.found(addr, problem, wake) })
+		})
+		if err == nil {
+			return
+		}
+		s.found(netip.Addr{}, err.Error(), wake)
+		select {
+		case <-ctx.Done():
+		case <-time.After(repairPause):
+		}
+	}
+}
+
+func (s *search) found(addr netip.Addr, problem string, wake chan struct{}) {
+	s.mu.Lock()
+	changed := addr != s.addr || problem != s.problem
+	s.addr, s.problem = addr, problem
+	s.mu.Unlock()
+	if changed {
+		signal(wake)
+	}
 }
 
 func (s *search) on() string {

@@ -98,10 +98,21 @@ func (s *session) run() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if wait := s.step(*s.want.Load()); wait > 0 {
+		if wait := s.contained(s.step); wait > 0 {
 			timer.Reset(wait)
 		}
 	}
+}
+
+// contained takes a step. Should that panic, the session begins anew after a while, and
+// nothing else ends.
+func (s *session) contained(step func(announce.Peering) time.Duration) (wait time.Duration) {
+	if err := speak.Contained(func() { wait = step(*s.want.Load()) }); err != nil {
+		s.stopFor(repairPause, "")
+		s.status.fail(Crashed, err.Error())
+		return repairPause
+	}
+	return wait
 }
 
 // end says goodbye, or leaves the session to the end of the process.

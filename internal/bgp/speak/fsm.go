@@ -17,6 +17,8 @@ const (
 	// lateTimeout is how much longer the hold time is when this process itself may
 	// have been too busy to read.
 	lateTimeout = 200 * time.Millisecond
+	// refreshPause lies between two answers to a router that wants to hear all again.
+	refreshPause = time.Second
 	// writeTimeout is how long a message may take to be sent before the hold time
 	// is agreed upon, or a goodbye.
 	writeTimeout = time.Second
@@ -65,6 +67,9 @@ type conversation struct {
 	late     bool     // the hold time is over, and is given lateTimeout more
 	broken   bool     // part of a message may have been sent: no more must follow
 	sent     Offering // what the peer was told
+
+	asked    [2]bool   // IPv4, IPv6: to be told again after refreshPause
+	repeated time.Time // when the peer was last told all again
 }
 
 // errHold says that the hold timer has expired (RFC 4271 section 6.5).
@@ -92,9 +97,10 @@ func (c *conversation) hold() error {
 		return err
 	}
 	go c.guard("reader", c.read)
-	hold, keepalive := time.NewTimer(c.holdTime), time.NewTimer(time.Hour)
+	hold, keepalive, again := time.NewTimer(c.holdTime), time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer hold.Stop()
 	defer keepalive.Stop()
+	defer again.Stop()
 	for {
 		wake := c.wake
 		if c.state != Established {
@@ -112,6 +118,8 @@ func (c *conversation) hold() error {
 			err = c.keepalive(keepalive)
 		case <-wake:
 			err = c.update()
+		case <-again.C:
+			err = c.repeat()
 		}
 		if err == nil && was == OpenSent && c.state == OpenConfirm {
 			hold.Reset(c.holdTime)
@@ -119,6 +127,9 @@ func (c *conversation) hold() error {
 		}
 		if err != nil {
 			return err
+		}
+		if c.asked != [2]bool{} {
+			again.Reset(refreshPause - time.Since(c.repeated))
 		}
 	}
 }
@@ -206,20 +217,29 @@ func (c *conversation) update() error {
 	return c.send(c.sent, want)
 }
 
-// refresh tells the peer all of one family again (RFC 2918).
+// refresh takes in that the peer wants to hear all of one family again (RFC 2918).
 func (c *conversation) refresh(body []byte) error {
-	all := c.sent
-	switch afi, safi := uint16(body[0])<<8|uint16(body[1]), body[3]; {
-	case safi != safiUnicast:
-		return nil
-	case afi == afiIPv4:
-		all.Hops.V6 = Hops{}.V6
-	case afi == afiIPv6:
-		all.Hops.V4 = Hops{}.V4
-	default:
+	afi, safi := uint16(body[0])<<8|uint16(body[1]), body[3]
+	if safi != safiUnicast || afi != afiIPv4 && afi != afiIPv6 {
 		return nil
 	}
-	want := c.sent
+	c.asked[afi-afiIPv4] = true
+	if time.Since(c.repeated) < refreshPause {
+		return nil
+	}
+	return c.repeat()
+}
+
+// repeat tells the peer all of the families again that it has asked for.
+func (c *conversation) repeat() error {
+	all, want := c.sent, c.sent
+	if !c.asked[0] {
+		all.Hops.V4 = Hops{}.V4
+	}
+	if !c.asked[1] {
+		all.Hops.V6 = Hops{}.V6
+	}
+	c.asked, c.repeated = [2]bool{}, time.Now()
 	if err := c.send(Offering{}, all); err != nil {
 		return err
 	}

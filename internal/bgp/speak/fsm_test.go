@@ -229,3 +229,35 @@ func TestStopSaysGoodbyeAndIsHeardNoMore(t *testing.T) {
 		}
 	})
 }
+
+// A router that asks for all again and again is told so once a second: its few bytes
+// must not cost this node a table each time.
+func TestRefreshesInAFloodAreAnsweredTogether(t *testing.T) {
+	talk(t, nil, func(t *testing.T, r *far) {
+		r.Offer(Offering{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, Hops: Hops{V4: netip.MustParseAddr("192.0.2.2")}})
+		r.send(t, rawOpen(64601, 9, four), raw(keepaliveMessage))
+		count := func() (n int) {
+			for _, line := range r.hears() {
+				if strings.HasSuffix(line, kindName(updateMessage)) {
+					n++
+				}
+			}
+			return n
+		}
+		before := count()
+		for range 100 {
+			r.send(t, raw(refreshMessage, 0, 1, 0, 1))
+		}
+		if got := count() - before; got != 1 {
+			t.Errorf("%d UPDATEs at once for 100 requests, want 1", got)
+		}
+		time.Sleep(time.Second)
+		if got := count() - before; got != 2 {
+			t.Errorf("%d UPDATEs after a pause, want 2: the last request came after the first answer", got)
+		}
+		time.Sleep(5 * time.Second)
+		if got := count() - before; got != 2 {
+			t.Errorf("%d UPDATEs long after, want 2", got)
+		}
+	})
+}

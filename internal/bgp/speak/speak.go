@@ -119,6 +119,18 @@ func (s *Session) guard(what string, run func()) {
 	run()
 }
 
+// Contained runs f, and makes a panic there an error: what faces the network must not
+// end the process.
+func Contained(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("BGP failed on this node and is restarted: %v", r)
+		}
+	}()
+	f()
+	return nil
+}
+
 // Stop says goodbye to the peer (Cease, RFC 4486: its routes are gone at once) and
 // ends the session. No news of it comes any more.
 func (s *Session) Stop() {
