@@ -86,6 +86,7 @@ func effects() map[string]struct {
 		"speaker.defend":               {"true", []effect{arg(daemonSet, "--defend")}},
 		"speaker.drainTime":            {"20s", []effect{arg(daemonSet, "--drain-time=20s")}},
 		"speaker.endpointWait":         {"4s", []effect{arg(daemonSet, "--endpoint-wait=4s")}},
+		"speaker.nullRouteTable":       {"0", []effect{arg(daemonSet, "--null-route-table=0")}},
 		"speaker.readyCheck":           {`""`, []effect{arg(daemonSet, "--ready-check=")}},
 		"speaker.extraArgs":            {"[--drain-time=1s]", []effect{arg(daemonSet, "--drain-time=1s")}},
 		"speaker.minReadySeconds":      {"20", []effect{{daemonSet, "spec.minReadySeconds", 20.0}}},

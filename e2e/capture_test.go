@@ -53,20 +53,25 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: record HOST")
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := onHost(ctx, s, args[0], "tcpdump", "--immediate-mode", "-lneq", "-i", "eth0", "arp or (icmp6 and ip6[40] == 136)")
+	s.heard, _ = s.sniff(ts, args[0], "arp or (icmp6 and ip6[40] == 136)")
+}
+
+// sniff listens to what passes a host's eth0, until stop or the end of the story.
+func (s *story) sniff(ts *testscript.TestScript, host, filter string) (_ *capture, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := onHost(ctx, s, host, "tcpdump", "--immediate-mode", "-lneq", "-i", "eth0", filter)
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	diagnosis, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	s.heard = &capture{}
+	heard := &capture{}
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			s.heard.mu.Lock()
-			s.heard.lines = append(s.heard.lines, lines.Text())
-			s.heard.mu.Unlock()
+			heard.mu.Lock()
+			heard.lines = append(heard.lines, lines.Text())
+			heard.mu.Unlock()
 		}
 	})
 	ready := make(chan struct{})
@@ -79,16 +84,18 @@ func (s *story) record(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	})
-	ts.Defer(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		reading.Wait()
 		_ = cmd.Wait() // it was killed
 	})
+	ts.Defer(stop)
 	select {
 	case <-ready:
 	case <-time.After(patience):
 		ts.Fatalf("tcpdump does not listen")
 	}
+	return heard, stop
 }
 
 // hearsay is how long a frame may be on its way from the wire to the story.

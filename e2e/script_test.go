@@ -31,6 +31,8 @@ import (
 //	record HOST               listen, from now on, to what is said to a host by ARP and NDP
 //	holders ADDRESS           the MACs that said they have the address since record
 //	turns ADDRESS             the same in the order in which they did, each as often as it began to
+//	crossings HOST ADDRESS    send a UDP packet of TTL 255 to a closed port of an address; how often it, or an
+//	                          ICMP error about it, crosses the router's link to the nodes
 //	press HOST ADDRESS:PORT   connect 200 times a second, from now on, from a host that forgets its neighbors all the time
 //	pressed                   end that: how many connections were answered, and how many were not
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
@@ -60,6 +62,7 @@ type command = func(*testscript.TestScript, bool, []string)
 func (s *story) commands() map[string]command {
 	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "previous": s.previous}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).turns)
+	all["crossings"] = s.crossings
 	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {

@@ -30,14 +30,15 @@ type host struct {
 	proxy   string // URL
 	ready   func(context.Context) error
 	view    func() membership.View
+	nulls   func() string // why null routes are not in force
 	facts   atomic.Pointer[v1beta1.SpeakerHost]
 	changed chan struct{} // buffered 1
 
 	silent map[string]bool // who was unheard at the last look
 }
 
-func newHost(o options, f *forwarding, group *membership.Group) *host {
-	h := &host{proc: "/proc/sys", proxy: proxyModeURL, ready: f.ask, view: group.View, changed: make(chan struct{}, 1)}
+func newHost(o options, f *forwarding, group *membership.Group, nulls func() string) *host {
+	h := &host{proc: "/proc/sys", proxy: proxyModeURL, ready: f.ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
 	if o.ready == "" {
 		h.ready = func(context.Context) error { return nil }
 	}
@@ -66,6 +67,7 @@ func (h *host) look(ctx context.Context) v1beta1.SpeakerHost {
 		ProxyMode:         h.proxyMode(ctx),
 		StrictReversePath: h.strict(),
 		Unheard:           h.unheard(),
+		NullRouteError:    h.nulls(),
 	}
 	if err := h.ready(ctx); err != nil {
 		facts.ProxyError = err.Error()

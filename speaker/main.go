@@ -45,6 +45,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
+	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -66,6 +67,7 @@ type options struct {
 	drain time.Duration
 	turn  time.Duration
 	ready string
+	nulls uint
 
 	membershipPort       uint
 	membershipInterval   time.Duration
@@ -87,6 +89,7 @@ func main() {
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
 	flag.DurationVar(&o.turn, "endpoint-wait", 2*time.Second, "how long at most BGP routes for a Service with externalTrafficPolicy Local wait for kube-proxy to say, at the Service's health check port, that it sends to an endpoint that has come to this node; and how long they stay for one that terminates and still serves. 0: neither")
 	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are offered; it is asked for a minute at most. Empty: ask nobody")
+	flag.UintVar(&o.nulls, "null-route-table", nullroute.DefaultTable, "number of the routing table, which nobody else may use, for unreachable routes: what comes for an announced address or aggregate, and no Service takes, would go back to the router by the default route, and in circles until its TTL ends. 0: no such routes")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
@@ -116,6 +119,8 @@ func (o options) validate() error {
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
 	case o.turn < 0 || o.turn > time.Minute:
 		return fmt.Errorf("--endpoint-wait is %s; it must be from 0 to 1m", o.turn)
+	case o.nulls > math.MaxInt32 || o.nulls >= 253 && o.nulls <= 255:
+		return fmt.Errorf("--null-route-table is %d; it must be from 1 to %d and none of the kernel's own (253 to 255), or 0", o.nulls, math.MaxInt32)
 	case o.membershipPort > math.MaxUint16-1:
 		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
 	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
@@ -207,12 +212,13 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
 	forwards := newForwarding(o, tells.Tell, logger)
-	looks := newHost(o, forwards, group)
+	nulls := nullroute.New(logger, int(o.nulls))
+	looks := newHost(o, forwards, group, nulls.Problem)
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
 		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: missedBeats}),
-		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn),
+		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn), nulls: nulls,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -230,7 +236,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, nulls.Run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}

@@ -19,7 +19,7 @@ type privilege struct {
 // signatures, GTSM and binding to a device (the first time) need none.
 var privileges = []privilege{
 	{"NET_RAW", unix.CAP_NET_RAW, "to speak ARP and NDP, to find unnumbered BGP peers, and to ask hosts on the link for a sign of life", true},
-	{"NET_ADMIN", unix.CAP_NET_ADMIN, "to put neighbors back that the kernel forgets when a link bounces, and to queue more BFD packets than an ordinary socket may", false},
+	{"NET_ADMIN", unix.CAP_NET_ADMIN, "to put neighbors back that the kernel forgets when a link bounces, to keep packets from going in circles between router and node, and to queue more BFD packets than an ordinary socket may", false},
 }
 
 // checkPrivileges returns an error if the speaker can't work for want of a

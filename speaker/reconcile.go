@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
+	"github.com/steelyard-lb/steelyard/internal/nullroute"
 )
 
 // reconciler reads, has package failover decide, and sets what the adapters are to
@@ -40,6 +41,7 @@ type reconciler struct {
 	prober        *network.Prober
 	forwards      *forwarding
 	turns         *turns
+	nulls         *nullroute.Routes
 	departure
 	plan      atomic.Pointer[decision] // what is in force; nil at first
 	takeovers atomic.Uint64            // of addresses from other nodes
@@ -107,6 +109,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	if r.links.Lapses() != s.Stalls {
 		claims = nil // this process stood still since it looked; the next pass, which is due, knows
 	}
+	r.nulls.Set(announced(out.Plan))
 	r.links.Set(claims)
 	if d.offers {
 		r.sessions.Set(out.Plan.Peerings)

@@ -66,6 +66,10 @@ type SpeakerHost struct {
 	// forwards; empty: it does, or nobody is asked.
 	// +optional
 	ProxyError string `json:"proxyError,omitempty"`
+	// nullRouteError is why the speaker can't keep packets that no Service takes from
+	// going in circles between the node and its router; empty: it does, or is not to.
+	// +optional
+	NullRouteError string `json:"nullRouteError,omitempty"`
 	// strictReversePath are the links on which the kernel drops what it would
 	// answer by another link (rp_filter 1, RFC 3704 section 2.2).
 	// +optional

@@ -190,6 +190,8 @@ func nodeHarms() []harm {
 			p.Speakers[0].Status.Host.ProxyError = "connection refused"
 			p.Speakers[1].Status.Host.ProxyMode = "iptables"
 		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
+		{"null routes can't be made", func(p *patient) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
+			[]string{"null-routes Warning: node2: the table is taken"}},
 		{"strict reverse path with two links", func(p *patient) {
 			p.Speakers[0].Status.Links = append(p.Speakers[0].Status.Links, v1beta1.SpeakerLink{Name: "eth1", Up: true, Prefixes: []string{"198.51.100.0/24"}})
 		}, []string{"reverse-path Warning: node1: strict on eth0, and it has 2 links"}},

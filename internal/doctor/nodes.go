@@ -20,6 +20,7 @@ func nodeChecks() []check {
 		{"excluded-nodes", "Which nodes must not announce anything?", (*patient).excluded, nil},
 		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*patient).strictARP, []string{configMaps}},
 		{"kube-proxy", "Does every node forward, and in the same way?", (*patient).kubeProxy, nil},
+		{"null-routes", "Do nodes keep what no Service takes from going in circles?", (*patient).nullRoutes, nil},
 		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*patient).reversePath, nil},
 	}
 }
@@ -118,6 +119,16 @@ func (p *patient) kubeProxy() verdict {
 		return verdict{evidence: slices.Sorted(maps.Keys(modes))}
 	}
 	return verdict{Warning, evidence, "see that kube-proxy runs on the node, in one mode everywhere; where another program forwards, set the speaker's --ready-check to what that answers, or to nothing"}
+}
+
+func (p *patient) nullRoutes() verdict {
+	var evidence []string
+	for i := range p.Speakers {
+		if h := p.Speakers[i].Status.Host; h != nil && h.NullRouteError != "" {
+			evidence = append(evidence, p.Speakers[i].Name+": "+h.NullRouteError)
+		}
+	}
+	return found(Warning, evidence, "mend what it says, or set the speaker's --null-route-table to 0; until then one packet for a port that nobody serves may cross the node's link up to 255 times")
 }
 
 func (p *patient) reversePath() verdict {

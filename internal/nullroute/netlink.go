@@ -1,0 +1,130 @@
+package nullroute
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// protocol marks what is ours (rtm_protocol, fib_rule_hdr); iproute2 has no name for it.
+const protocol = 74
+
+// notFrom is the link of which packets are left alone: the node's own.
+const notFrom = "lo"
+
+// netlinks is the kernel's side, by netlink.
+type netlinks struct {
+	handle *netlink.Handle
+}
+
+func newNetlink() netlinks { return netlinks{&netlink.Handle{}} }
+
+func families() []int { return []int{unix.AF_INET, unix.AF_INET6} }
+
+func (n netlinks) ours() (held, error) { return n.look(unix.RT_TABLE_UNSPEC) }
+
+func (n netlinks) in(table int) (held, error) { return n.look(table) }
+
+// look reads one table, or all.
+func (n netlinks) look(table int) (held, error) {
+	var out held
+	for _, family := range families() {
+		rules, err := n.handle.RuleList(family)
+		if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
+			continue // there is no IPv6
+		} else if err != nil {
+			return out, fmt.Errorf("list routing rules: %w", err)
+		}
+		for i := range rules {
+			out.addRule(&rules[i], family == unix.AF_INET6, table)
+		}
+		routes, err := n.handle.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return out, fmt.Errorf("list the routes of table %d: %w", table, err)
+		}
+		for i := range routes {
+			out.addRoute(&routes[i], table)
+		}
+	}
+	return out, nil
+}
+
+// addRule enters a rule if it is ours, or if it is in the way of what asks table.
+func (h *held) addRule(x *netlink.Rule, six bool, table int) {
+	switch {
+	case x.Protocol == protocol:
+		h.rules = append(h.rules, rule{six, x.Priority, x.Table, x.SuppressPrefixlen})
+	case table == unix.RT_TABLE_UNSPEC:
+	case x.Table == table:
+		h.taken = fmt.Sprintf("somebody else's rule (ip rule, priority %d) asks table %d", x.Priority, table)
+	case x.Priority == askMain || x.Priority == askOurs:
+		h.taken = fmt.Sprintf("somebody else has a rule of priority %d (ip rule)", x.Priority)
+	}
+}
+
+// addRoute enters a route if it is ours, or if somebody else has it in table.
+func (h *held) addRoute(x *netlink.Route, table int) {
+	prefix, ok := prefixOf(x.Dst)
+	switch {
+	case x.Protocol == protocol && x.Type == unix.RTN_UNREACHABLE && ok:
+		h.routes = append(h.routes, route{prefix, x.Table})
+	case table != unix.RT_TABLE_UNSPEC:
+		h.taken = fmt.Sprintf("somebody else has routes in table %d (ip route show table %[1]d)", table)
+	}
+}
+
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	bits, size := n.Mask.Size()
+	return netip.PrefixFrom(addr, bits), ok && size == addr.BitLen()
+}
+
+func (n netlinks) do(c change) error {
+	switch {
+	case c.rule != nil:
+		return n.doRule(*c.rule, c.remove)
+	default:
+		return n.doRoute(*c.route, c.remove)
+	}
+}
+
+func (n netlinks) doRule(r rule, remove bool) error {
+	x := netlink.NewRule()
+	x.Family = unix.AF_INET
+	if r.six {
+		x.Family = unix.AF_INET6
+	}
+	x.Priority, x.Table, x.SuppressPrefixlen, x.Protocol = r.priority, r.table, r.suppress, protocol
+	x.Invert, x.IifName = true, notFrom
+	if remove {
+		return done(n.handle.RuleDel(x), "remove the routing rule of priority %d", r.priority)
+	}
+	return done(n.handle.RuleAdd(x), "add the routing rule of priority %d", r.priority)
+}
+
+func (n netlinks) doRoute(r route, remove bool) error {
+	x := &netlink.Route{
+		Dst:   &net.IPNet{IP: r.prefix.Addr().AsSlice(), Mask: net.CIDRMask(r.prefix.Bits(), r.prefix.Addr().BitLen())},
+		Table: r.table, Type: unix.RTN_UNREACHABLE, Protocol: protocol,
+	}
+	if remove {
+		return done(n.handle.RouteDel(x), "remove the unreachable route for %s", r.prefix)
+	}
+	return done(n.handle.RouteAdd(x), "add an unreachable route for %s", r.prefix)
+}
+
+// done returns an error unless what was to be done is done, or was before.
+func done(err error, format string, args ...any) error {
+	if err == nil || errors.Is(err, syscall.EEXIST) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

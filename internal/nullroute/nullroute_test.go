@@ -1,0 +1,347 @@
+package nullroute
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+const table = DefaultTable
+
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range texts {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// memory is a kernel that keeps everything in memory.
+type memory struct {
+	mu      sync.Mutex
+	held    held
+	writes  int
+	failing error
+}
+
+func (m *memory) ours() (held, error) { return m.look(func(int) bool { return true }) }
+
+func (m *memory) in(table int) (held, error) {
+	return m.look(func(of int) bool { return of == table })
+}
+
+func (m *memory) look(in func(int) bool) (held, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := held{rules: slices.Clone(m.held.rules), taken: m.held.taken}
+	for _, r := range m.held.routes {
+		if in(r.table) {
+			out.routes = append(out.routes, r)
+		}
+	}
+	return out, m.failing
+}
+
+func (m *memory) do(c change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.writes++; m.failing != nil {
+		return m.failing
+	}
+	if c.rule != nil {
+		m.held.rules = toggled(m.held.rules, *c.rule, c.remove)
+	} else {
+		m.held.routes = toggled(m.held.routes, *c.route, c.remove)
+	}
+	return nil
+}
+
+func toggled[T comparable](in []T, x T, remove bool) []T {
+	in = slices.DeleteFunc(in, func(y T) bool { return x == y })
+	if !remove {
+		in = append(in, x)
+	}
+	return in
+}
+
+// shows returns what the kernel has of ours, in words.
+func shows(t *testing.T, k kernel) []string {
+	t.Helper()
+	have, err := k.ours()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range have.rules {
+		family := "4"
+		if r.six {
+			family = "6"
+		}
+		switch {
+		case r.priority == askMain && r.table == mainTable && r.suppress == widest:
+			out = append(out, "rule main "+family)
+		case r.priority == askOurs && r.table == table && r.suppress == suppressed:
+			out = append(out, "rule ours "+family)
+		default:
+			out = append(out, "rule other "+family)
+		}
+	}
+	for _, r := range have.routes {
+		if r.table == table {
+			out = append(out, r.prefix.String())
+		} else {
+			out = append(out, "other "+r.prefix.String())
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// kernels has a test run on both kernels.
+func kernels(t *testing.T, test func(t *testing.T, k kernel)) {
+	t.Run("in memory", func(t *testing.T) { test(t, new(memory)) })
+	t.Run("in a network namespace", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root, for a network namespace")
+		}
+		test(t, namespace(t))
+	})
+}
+
+// namespace returns the kernel's side in a new network namespace.
+func namespace(t *testing.T) netlinks {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Set(here); err != nil {
+		t.Fatal(err)
+	}
+	handle, err := netlink.NewHandleAt(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { handle.Close(); there.Close(); here.Close() })
+	return netlinks{handle}
+}
+
+// start runs Routes on a kernel until stop.
+func start(t *testing.T, k kernel, table int) (_ *Routes, stop func()) {
+	t.Helper()
+	r := newRoutes(slog.New(slog.DiscardHandler), table, k)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return r, stop
+}
+
+// becomes waits for what the kernel has of ours.
+func becomes(t *testing.T, k kernel, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	var diff string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if diff = cmp.Diff(want, shows(t, k)); diff == "" {
+			return
+		}
+	}
+	t.Fatalf("want -, have +:\n%s", diff)
+}
+
+func TestTheKernelHoldsWhatIsAnnounced(t *testing.T) {
+	kernels(t, func(t *testing.T, k kernel) {
+		r, stop := start(t, k, table)
+		r.Set(prefixes("192.0.2.7/32", "192.0.2.7/32", "198.51.100.0/24"))
+		becomes(t, k, "rule main 4", "rule ours 4", "192.0.2.7/32", "198.51.100.0/24")
+		r.Set(prefixes("198.51.100.0/24", "2001:db8::7/128", "2001:db8:1::/64"))
+		becomes(t, k, "rule main 4", "rule ours 4", "198.51.100.0/24", "rule main 6", "rule ours 6", "2001:db8::7/128", "2001:db8:1::/64")
+		r.Set(prefixes("2001:db8::7/128"))
+		becomes(t, k, "rule main 6", "rule ours 6", "2001:db8::7/128")
+		r.Set(nil)
+		becomes(t, k)
+		r.Set(prefixes("192.0.2.7/32", "2001:db8::7/128"))
+		becomes(t, k, "rule main 4", "rule ours 4", "192.0.2.7/32", "rule main 6", "rule ours 6", "2001:db8::7/128")
+		stop()
+		becomes(t, k)
+	})
+}
+
+// leave has a process leave routes behind, as one that is killed does.
+func leave(t *testing.T, k kernel, table int, want []netip.Prefix) {
+	t.Helper()
+	have, err := k.ours()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range changes(have, want, table) {
+		if err := k.do(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatAFormerProcessLeftIsAdopted(t *testing.T) {
+	kernels(t, func(t *testing.T, k kernel) {
+		leave(t, k, table, prefixes("192.0.2.7/32", "192.0.2.8/32", "2001:db8::7/128"))
+		left := shows(t, k)
+		r, _ := start(t, k, table)
+		time.Sleep(50 * time.Millisecond)
+		becomes(t, k, left...) // nothing is known yet
+		r.Set(prefixes("192.0.2.8/32", "192.0.2.9/32"))
+		becomes(t, k, "rule main 4", "rule ours 4", "192.0.2.8/32", "192.0.2.9/32")
+	})
+}
+
+func TestWhatAFormerProcessLeftInAnotherTableIsRemoved(t *testing.T) {
+	kernels(t, func(t *testing.T, k kernel) {
+		leave(t, k, table+1, prefixes("192.0.2.7/32"))
+		r, _ := start(t, k, table)
+		r.Set(prefixes("192.0.2.8/32"))
+		becomes(t, k, "rule main 4", "rule ours 4", "192.0.2.8/32")
+	})
+}
+
+func TestTurnedOffItRemovesWhatWasLeft(t *testing.T) {
+	kernels(t, func(t *testing.T, k kernel) {
+		leave(t, k, table, prefixes("192.0.2.7/32", "2001:db8::7/128"))
+		r, _ := start(t, k, 0)
+		r.Set(prefixes("192.0.2.8/32"))
+		becomes(t, k)
+		if r.Problem() != "" {
+			t.Error(r.Problem())
+		}
+	})
+}
+
+func TestItComesBackWhenSomebodyFlushesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := new(memory)
+		r, _ := start(t, m, table)
+		r.Set(prefixes("192.0.2.7/32"))
+		synctest.Wait()
+		m.mu.Lock()
+		m.held = held{}
+		m.mu.Unlock()
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"192.0.2.7/32", "rule main 4", "rule ours 4"}, shows(t, m)); diff != "" {
+			t.Error(diff)
+		}
+		before := m.writes
+		r.Set(prefixes("192.0.2.7/32"))
+		time.Sleep(time.Hour)
+		if m.writes != before {
+			t.Error("it writes what is there")
+		}
+	})
+}
+
+func TestAFailureIsToldAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{failing: errors.New("operation not permitted")}
+		r, stop := start(t, m, table)
+		r.Set(prefixes("192.0.2.7/32"))
+		time.Sleep(time.Minute)
+		if r.Problem() != "operation not permitted" {
+			t.Errorf("the problem is %q", r.Problem())
+		}
+		m.mu.Lock()
+		m.failing = nil
+		m.mu.Unlock()
+		time.Sleep(retryAfter)
+		synctest.Wait()
+		if have := shows(t, m); len(have) != 3 || r.Problem() != "" {
+			t.Errorf("the kernel has %v; the problem is %q", have, r.Problem())
+		}
+		stop()
+	})
+}
+
+// What somebody else has in the table, or at the priorities, is told and stays; and
+// nothing of ours is beside it.
+func TestATableOfSomebodyElseIsLeftAlone(t *testing.T) {
+	for _, c := range []struct{ name, has, problem string }{
+		{"a route", "route add 203.0.113.0/24 dev lo table 7478", "somebody else has routes in table 7478"},
+		{"an unreachable route without our mark", "-6 route add unreachable 2001:db8::/64 table 7478", "somebody else has routes in table 7478"},
+		{"a rule that asks it", "rule add from 203.0.113.1 lookup 7478 priority 100", "somebody else's rule (ip rule, priority 100) asks table 7478"},
+		{"a rule of our priority", "-6 rule add lookup 99 priority 32751", "somebody else has a rule of priority 32751"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root, for a network namespace")
+			}
+			ns := "nullroute-" + strings.ReplaceAll(strings.Fields(c.name)[1]+c.problem[len(c.problem)-3:], " ", "")
+			ip := func(args ...string) string {
+				t.Helper()
+				out, err := exec.Command("ip", args...).CombinedOutput()
+				if err != nil {
+					t.Fatalf("ip %v: %v\n%s", args, err, out)
+				}
+				return string(out)
+			}
+			ip("netns", "add", ns)
+			t.Cleanup(func() { ip("netns", "del", ns) })
+			ip("-n", ns, "link", "set", "lo", "up")
+			ip(append([]string{"-n", ns}, strings.Fields(c.has)...)...)
+			there, err := netns.GetFromName(ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer there.Close()
+			handle, err := netlink.NewHandleAt(there)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer handle.Close()
+			k := netlinks{handle}
+			all := func() string {
+				out := ""
+				for _, of := range []string{"rule", "-6 rule", "route show table all", "-6 route show table all"} {
+					out += ip(append([]string{"-n", ns}, strings.Fields(of)...)...)
+				}
+				return out
+			}
+			before := all()
+			r, stop := start(t, k, table)
+			r.Set(prefixes("192.0.2.7/32", "2001:db8::7/128"))
+			for end := time.Now().Add(5 * time.Second); r.Problem() == "" && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			if !strings.HasPrefix(r.Problem(), c.problem) {
+				t.Errorf("the problem is %q, want %q", r.Problem(), c.problem)
+			}
+			stop()
+			if diff := cmp.Diff(before, all()); diff != "" {
+				t.Errorf("it was changed: %s", diff)
+			}
+		})
+	}
+}

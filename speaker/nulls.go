@@ -1,0 +1,27 @@
+package main
+
+import (
+	"net/netip"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// announced returns all that a plan has others send to this node, perhaps several
+// times.
+func announced(p announce.Plan) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(p.Claims))
+	for _, c := range p.Claims {
+		out = append(out, netip.PrefixFrom(c.Addr, c.Addr.BitLen()))
+	}
+	listed := map[*announce.Route]int{} // peers may share one list: its length by its first
+	for _, x := range p.Peerings {
+		if len(x.Routes) == 0 || listed[&x.Routes[0]] == len(x.Routes) {
+			continue
+		}
+		listed[&x.Routes[0]] = len(x.Routes)
+		for _, r := range x.Routes {
+			out = append(out, r.Prefix)
+		}
+	}
+	return out
+}
