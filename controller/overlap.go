@@ -12,13 +12,22 @@ import (
 // overlapNodes is how many nodes a condition names.
 const overlapNodes = 3
 
-// overlap tells on which nodes an older peer has the session to the same router,
-// as their speakers say: where two peers meet depends on the nodes' labels, which
-// the objects alone don't show. Empty: on none.
-func overlap(peer string, sessions []v1beta1.BGPSession) (reason, message string) {
+// byPeer sorts sessions by the peer that they are to.
+func byPeer(sessions []v1beta1.BGPSession) map[string][]v1beta1.BGPSession {
+	out := map[string][]v1beta1.BGPSession{}
+	for _, x := range sessions {
+		out[x.Status.Peer] = append(out[x.Status.Peer], x)
+	}
+	return out
+}
+
+// overlap tells, of the sessions to a peer, on which nodes an older peer has the
+// one to the same router, as their speakers say: where two peers meet depends on
+// the nodes' labels, which the objects alone don't show. Empty: on none.
+func overlap(sessions []v1beta1.BGPSession) (reason, message string) {
 	nodes := map[string][]string{} // by the older peer
 	for _, x := range sessions {
-		if x.Status.Peer == peer && x.Status.YieldsTo != "" {
+		if x.Status.YieldsTo != "" {
 			nodes[x.Status.YieldsTo] = append(nodes[x.Status.YieldsTo], x.Status.Node)
 		}
 	}

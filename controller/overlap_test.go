@@ -30,7 +30,7 @@ func TestOverlap(t *testing.T) {
 		{"on many nodes", many, "Overlaps", `on node1, node2, node3 and 2 more nodes the older BGPPeer "old" is for the same router` + remedy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if reason, message := overlap("young", c.sessions); reason != c.reason || message != c.message {
+			if reason, message := overlap(byPeer(c.sessions)["young"]); reason != c.reason || message != c.message {
 				t.Errorf("%q, %q", reason, message)
 			}
 		})

@@ -47,7 +47,7 @@ type reporter struct {
 // scene is all that a report depends on.
 type scene struct {
 	cluster.Configured
-	sessions []v1beta1.BGPSession
+	sessions map[string][]v1beta1.BGPSession // by peer
 	claims   []v1beta1.L2Claim
 
 	// Of the last plan:
@@ -97,7 +97,7 @@ func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 	if err := cluster.List(ctx, r.client, &claims); err != nil {
 		return nil, err
 	}
-	s.sessions, s.claims = sessions.Items, claims.Items
+	s.sessions, s.claims = byPeer(sessions.Items), claims.Items
 	services, err := r.services(ctx)
 	if err != nil {
 		return nil, err
@@ -221,7 +221,7 @@ func judged[T any, P interface {
 func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condition) {
 	v := s.Config.Verdicts[intent.Ref{Kind: kind, Name: obj.GetName()}]
 	if kind == "BGPPeer" && v.Reason == "" {
-		v.Reason, v.Message = overlap(obj.GetName(), s.sessions)
+		v.Reason, v.Message = overlap(s.sessions[obj.GetName()])
 	}
 	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, Message: v.Message, ObservedGeneration: obj.GetGeneration()}
 	if v.Reason != "" {
@@ -241,12 +241,10 @@ func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condi
 // sessionsOf counts the sessions to a peer.
 func (s *scene) sessionsOf(peer string) *v1beta1.SessionCount {
 	var n v1beta1.SessionCount
-	for _, x := range s.sessions {
-		if x.Status.Peer == peer {
-			n.Total++
-			if x.Status.State == "Established" {
-				n.Established++
-			}
+	for _, x := range s.sessions[peer] {
+		n.Total++
+		if x.Status.State == "Established" {
+			n.Established++
 		}
 	}
 	return &n

@@ -89,6 +89,8 @@ func (b *book) checkAddr(r *Request, a netip.Addr) refusal {
 	switch {
 	case !slices.Contains(r.Families.Want, FamilyOf(a)):
 		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, families(r))
+	case s == nil && b.disputed(a) != nil:
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, b.disputed(a).Name)
 	case s == nil:
 		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
 	case r.Pool != "" && s.Name != r.Pool:

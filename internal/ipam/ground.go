@@ -75,6 +75,16 @@ func (g *ground) lends(r *Request, a netip.Addr) *source {
 	return nil
 }
 
+// disputed returns a pool that lists a, and lost it to an overlap; nil: there is none.
+func (g *ground) disputed(a netip.Addr) *source {
+	for _, s := range g.lending {
+		if s.Disputes(a) {
+			return s
+		}
+	}
+	return nil
+}
+
 // named returns the pool of that name, or nil.
 func (g *ground) named(name string) *source {
 	for _, s := range g.sources {
