@@ -68,7 +68,7 @@ func laws() map[string]law {
 		"config/crd":            {onlyStd: true, why: "it holds files"},
 		"internal/schema":       {own: []string{"config/crd"}, never: clients, why: "it reaches no API server"},
 		"internal/cluster":      {own: []string{"internal/intent", "internal/world", "internal/version", "api/v1beta1"}, why: "it reads for the programs and decides nothing"},
-		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
+		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
 		"api/v1beta1":           {never: clients, why: "others import it"},
 		"controller":            {own: []string{"internal/intent", "internal/ipam", "internal/cluster", "internal/overview", "internal/serving", "internal/version", "api/v1beta1"}, why: "it announces nothing"},
 		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/serving", "internal/version", "api/v1beta1"}, why: "it is wiring"},

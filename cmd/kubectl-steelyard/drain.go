@@ -73,7 +73,7 @@ func (w waiting) until(ctx context.Context, t *tool, done func(context.Context) 
 		case ok:
 			return true, nil
 		case state != said:
-			fmt.Fprintln(t.ErrOut, state)
+			t.say(state)
 			said = state
 		}
 		select {

@@ -65,6 +65,7 @@ var errFound = errors.New("there is something to look at")
 
 // run runs one command line and returns its exit code.
 func (t *tool) run(ctx context.Context, args []string) int {
+	t.Out, t.ErrOut = terminal{t.Out}, terminal{t.ErrOut}
 	root := t.root()
 	root.SetArgs(args)
 	switch err := root.ExecuteContext(ctx); {
@@ -73,7 +74,7 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errFound):
 		return exitFound
 	default:
-		fmt.Fprintln(t.ErrOut, "error:", plainly(err))
+		t.say("error: " + plainly(err).Error())
 		return exitFailed
 	}
 }

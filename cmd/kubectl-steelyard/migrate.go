@@ -126,7 +126,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	if m.annotate {
 		return t.annotate(ctx, p, m.force)
 	}
-	fmt.Fprintln(t.ErrOut, p.Summary())
+	t.say(p.Summary())
 	return plan{p, text.String()}, nil
 }
 

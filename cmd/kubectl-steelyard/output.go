@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // answer is what a command found. With -o json or yaml it is encoded as it is.
@@ -24,10 +27,12 @@ func (t *tool) print(a answer) error {
 	var err error
 	switch t.format {
 	case "json":
-		text, err = json.MarshalIndent(a, "", "  ")
-		text = append(text, '\n')
+		text, err = asJSON(a, pairEscape)
 	case "yaml":
-		text, err = yaml.Marshal(a)
+		text, err = yaml.Marshal(a) // which fails of some controls, and leaves others as they are
+		if err != nil || !canBeSeen(text) {
+			text, err = asJSON(a, longEscape)
+		}
 	default:
 		p := pen{colour: t.colour}
 		a.draw(&p)
@@ -40,6 +45,12 @@ func (t *tool) print(a answer) error {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil
+}
+
+// asJSON encodes a, with all that can't be seen escaped.
+func asJSON(a answer, beyond func(rune) string) ([]byte, error) {
+	text, err := json.MarshalIndent(a, "", "  ")
+	return append(escaped(text, beyond), '\n'), err
 }
 
 // style is how a piece of text is meant.
@@ -55,7 +66,10 @@ const (
 	faint   style = "2"
 )
 
-// piece is a piece of text in one style.
+// code is what has a terminal change to the style.
+func (s style) code() string { return "\x1b[" + string(s) + "m" }
+
+// piece is a piece of text in one style. It is drawn printable and short.
 type piece struct {
 	text  string
 	style style
@@ -80,6 +94,7 @@ type pen struct {
 // line draws pieces, one after the other, and ends the line.
 func (p *pen) line(pieces ...piece) {
 	for _, x := range pieces {
+		x.text = printable.Message(x.text)
 		p.draw(x)
 	}
 	p.WriteByte('\n')
@@ -90,7 +105,7 @@ func (p *pen) draw(x piece) {
 		p.WriteString(x.text)
 		return
 	}
-	fmt.Fprintf(p, "\x1b[%sm%s\x1b[0m", string(x.style), x.text)
+	p.WriteString(x.style.code() + x.text + style("0").code())
 }
 
 // heading draws a title, after an empty line unless it is the first.
@@ -105,8 +120,11 @@ func (p *pen) heading(text string) {
 // line after the indent. Rows may be of different lengths.
 func (p *pen) table(indent string, rows ...[]piece) {
 	var widths []int
-	for _, row := range rows {
+	for r, row := range rows {
+		rows[r] = slices.Clone(row)
 		for i, x := range row {
+			x.text = printable.Message(x.text)
+			rows[r][i] = x
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}

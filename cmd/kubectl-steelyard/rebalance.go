@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -70,7 +69,7 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 		if a.Moves[i], err = t.carry(ctx, c, a.Moves[i], w); err != nil {
 			return nil, err
 		}
-		fmt.Fprintln(t.ErrOut, a.Moves[i].Said)
+		t.say(a.Moves[i].Said)
 		if !a.Moves[i].Done && !a.Moves[i].Left {
 			break
 		}
