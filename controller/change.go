@@ -12,8 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // change is what is to become of one Service: status, condition and annotation
@@ -53,7 +55,7 @@ func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c change,
 	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
 	c.event = before == nil || !sameWords(*before, c.allocated) || !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
 	c.conditions = slices.Clone(svc.Status.Conditions)
-	meta.SetStatusCondition(&c.conditions, c.allocated)
+	cluster.SetCondition(&c.conditions, c.allocated)
 	return c, c.event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
 }
 
@@ -86,8 +88,9 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 		}
 	}
 	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
-		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", strings.Join(slips, ", "))
+		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", printable.List(slips))
 	}
+	c.Message = printable.Message(c.Message) // as SetCondition writes it, and noteOf tells it
 	return c
 }
 

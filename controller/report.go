@@ -227,12 +227,12 @@ func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condi
 	if v.Reason != "" {
 		ready.Status, ready.Reason = metav1.ConditionFalse, v.Reason
 	}
-	meta.SetStatusCondition(conditions, ready)
+	cluster.SetCondition(conditions, ready)
 	if len(v.NoEffect) == 0 {
 		meta.RemoveStatusCondition(conditions, v1beta1.ConditionInEffect)
 		return
 	}
-	meta.SetStatusCondition(conditions, metav1.Condition{
+	cluster.SetCondition(conditions, metav1.Condition{
 		Type: v1beta1.ConditionInEffect, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonNoEffectYet, ObservedGeneration: obj.GetGeneration(),
 		Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", "),
 	})

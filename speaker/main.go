@@ -100,7 +100,7 @@ func main() {
 		fmt.Println(version.String())
 		return
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	logger := cluster.NewLogger(os.Stderr, o.logLevel)
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
 		os.Exit(1)

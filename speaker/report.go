@@ -99,10 +99,10 @@ func (r *reporter) farewell() error {
 		return client.IgnoreNotFound(err)
 	}
 	after := have.DeepCopy()
-	meta.SetStatusCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
+	cluster.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
 	after.Status.Sessions = nil
 	if r.group.Heard() {
-		meta.SetStatusCondition(&after.Status.Conditions, metav1.Condition{
+		cluster.SetCondition(&after.Status.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
 			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),
 		})
@@ -181,9 +181,9 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 				continue
 			}
 			c.Status = metav1.ConditionTrue
-			meta.SetStatusCondition(&status.Conditions, c)
+			cluster.SetCondition(&status.Conditions, c)
 		}
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
+		cluster.SetCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
 		s.Status = status
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // withShadowed adds the sessions that this node does not hold, and why.
@@ -71,7 +72,7 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 // a write each.
 func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	status := v1beta1.BGPSessionStatus{
-		Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: state.LastError,
+		Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
 		BFD: watching(state.BFD), YieldsTo: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}

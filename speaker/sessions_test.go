@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,7 +21,17 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
+
+// TestWhatARouterSaysIsShownShortAndSafe: a session's error may quote it.
+func TestWhatARouterSaysIsShownShortAndSafe(t *testing.T) {
+	var s v1beta1.BGPSession
+	(&reporter{node: "n"}).enter(&s, bgp.State{LastError: "the router said \x1b[2J\r" + strings.Repeat("\u2028", 5000)}, "")
+	if text := s.Status.LastError; !printable.Is(text) || len(text) > printable.MaxMessage || !strings.HasPrefix(text, `the router said \x1b[2J\r\u2028`) {
+		t.Errorf("%d bytes: %.200q", len(text), text)
+	}
+}
 
 func TestNotes(t *testing.T) {
 	now := time.Unix(1, 0)

@@ -97,7 +97,7 @@ func TestTopicsAreForgotten(t *testing.T) {
 
 func TestALongNoteKeepsItsCount(t *testing.T) {
 	n := pending{Note: Note{Message: strings.Repeat("ü", maxNote)}, held: 7}
-	if text := n.text(); len(text) > maxNote || !strings.HasSuffix(text, "ü… (7 more since the last event)") {
+	if text := n.text(); len(text) > maxNote || !strings.HasSuffix(text, " bytes more) (7 more since the last event)") {
 		t.Errorf("%d bytes: %s", len(text), text)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 const (
@@ -111,11 +111,7 @@ func (n pending) text() string {
 	if n.held > 0 {
 		more = fmt.Sprintf(" (%d more since the last event)", n.held)
 	}
-	text := n.Message
-	if most := maxNote - len(more); len(text) > most {
-		text = strings.ToValidUTF8(text[:most-3], "") + "…"
-	}
-	return text + more
+	return printable.Within(maxNote-len(more), n.Message) + more
 }
 
 // Run sends until ctx ends.

@@ -161,7 +161,7 @@ func programHarms() []harm {
 			[]string{"speakers Warning: node2: the API server has not heard of its speaker for 19s: it may announce still", "clocks Warning: the clock of node2 is off by -19s"}},
 		{"an object is wrong", func(p *patient) {
 			p.Config.L2[0].Spec.IPAddressPools = []string{"lan", "none"}
-		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool ["none"]; the others that it names are announced`}},
+		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool "none"; the others that it names are announced`}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 func (p *parser) l2(in []v1beta1.L2Advertisement, pools *catalog) []announce.L2Advertisement {
@@ -43,7 +44,7 @@ func globs(field string, in []v1beta1.InterfacePattern) ([]string, error) {
 	var out []string
 	for i, g := range in {
 		if _, err := path.Match(string(g), ""); err != nil {
-			return nil, fmt.Errorf("%s[%d]: %q is not a valid pattern: * any characters, ? one, [a-z] one of these", field, i, g)
+			return nil, fmt.Errorf("%s[%d]: %s is not a valid pattern: * any characters, ? one, [a-z] one of these", field, i, printable.Quote(string(g)))
 		}
 		out = append(out, string(g))
 	}
@@ -90,7 +91,7 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		var missing []string
 		ad.Peers, missing = peers.resolve(obj.Spec.Peers, byLabel)
 		if len(missing) > 0 {
-			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %q; the others are announced to", missing)
+			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %s; the others are announced to", printable.Quotes(missing))
 		}
 		aggregated := pools.aggregates(ad.Pools, ad.Length4, ad.Length6)
 		if ad.Pools = aggregated.pools; aggregated.fault != nil {
@@ -159,7 +160,7 @@ func parseCommunity(s string) (uint32, *announce.LargeCommunity, error) {
 		return c, nil, nil
 	}
 	if !strings.Contains(s, ":") {
-		return 0, nil, fmt.Errorf("%q is neither a well-known community nor the name of one in a Community object", s)
+		return 0, nil, fmt.Errorf("%s is neither a well-known community nor the name of one in a Community object", printable.Quote(s))
 	}
 	bits := 16
 	rest, isLarge := strings.CutPrefix(s, "large:")
@@ -170,7 +171,7 @@ func parseCommunity(s string) (uint32, *announce.LargeCommunity, error) {
 	for part := range strings.SplitSeq(rest, ":") {
 		x, err := strconv.ParseUint(part, 10, bits)
 		if err != nil {
-			return 0, nil, fmt.Errorf("%q: %q is not a number of %d bits", s, part, bits)
+			return 0, nil, fmt.Errorf("%s: %s is not a number of %d bits", printable.Quote(s), printable.Quote(part), bits)
 		}
 		n = append(n, uint32(x))
 	}
@@ -180,7 +181,7 @@ func parseCommunity(s string) (uint32, *announce.LargeCommunity, error) {
 	case !isLarge && len(n) == 2:
 		return n[0]<<16 | n[1], nil, nil
 	}
-	return 0, nil, fmt.Errorf("%q is neither a:b nor large:a:b:c", s)
+	return 0, nil, fmt.Errorf("%s is neither a:b nor large:a:b:c", printable.Quote(s))
 }
 
 // communities returns the values of all aliases. Of two equal names the older
@@ -200,7 +201,7 @@ func (p *parser) communities(in []v1beta1.Community) map[string]string {
 			case reserved:
 				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].name: %q is a well-known community and can't be defined", i, c.Name)
 			case taken:
-				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].name: an older Community object defines %q; choose another name", i, c.Name)
+				p.fault(ref, v1beta1.ReasonInvalid, "spec.communities[%d].name: an older Community object defines %s; choose another name", i, printable.Quote(c.Name))
 			default:
 				out[c.Name] = string(c.Value)
 			}

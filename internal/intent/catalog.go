@@ -7,6 +7,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // catalog is the pools as advertisements refer to them.
@@ -47,7 +48,7 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 	var missing []string
 	out.Pools, missing = pools.resolve(in.IPAddressPools, byLabel)
 	if len(missing) > 0 {
-		p.fault(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %q; the others that it names are announced", missing)
+		p.fault(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %s; the others that it names are announced", printable.Quotes(missing))
 	}
 	return out, true
 }

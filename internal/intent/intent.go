@@ -16,6 +16,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Objects are all configuration objects of the cluster. Order does not matter.
@@ -73,7 +74,7 @@ type parser struct{ verdicts map[Ref]Verdict }
 // fault reports ref; the first fault of an object is the one that is told.
 func (p *parser) fault(ref Ref, reason, format string, args ...any) {
 	if v := p.verdicts[ref]; v.Reason == "" {
-		v.Reason, v.Message = reason, fmt.Sprintf(format, args...)
+		v.Reason, v.Message = reason, printable.Message(fmt.Sprintf(format, args...))
 		p.verdicts[ref] = v
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // defaultHoldTime is suggested by RFC 4271 section 10.
@@ -43,7 +44,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			if profile, ok := profiles[name]; ok {
 				peer.BFD = watching(profile, peer)
 			} else {
-				p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %q; the session is held without", name)
+				p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
 			}
 		}
 		peer.Password = password
@@ -100,9 +101,9 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 	s := secrets[name]
 	switch {
 	case s == nil:
-		return "", v1beta1.ReasonNotFound, fmt.Errorf("spec.passwordSecret: there is no Secret %q in Steelyard's namespace", name)
+		return "", v1beta1.ReasonNotFound, fmt.Errorf("spec.passwordSecret: there is no Secret %s in Steelyard's namespace", printable.Quote(name))
 	case s.Type != corev1.SecretTypeBasicAuth:
-		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: Secret %q is of type %q, not %q", name, s.Type, corev1.SecretTypeBasicAuth)
+		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: Secret %q is of type %s, not %q", name, printable.Quote(string(s.Type)), corev1.SecretTypeBasicAuth)
 	}
 	value := string(s.Data[corev1.BasicAuthPasswordKey])
 	if n := len(value); n == 0 || n > 80 {
@@ -149,7 +150,7 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 		}
 		d, err := time.ParseDuration(string(f.in))
 		if err != nil {
-			return out, fmt.Errorf("%s: %q is not a duration such as 90s", f.name, f.in)
+			return out, fmt.Errorf("%s: %s is not a duration such as 90s", f.name, printable.Quote(string(f.in)))
 		}
 		*f.out = d
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Pool is an IPAddressPool. Its Allows is not set: Bind does that.
@@ -123,9 +124,9 @@ func parseRange(s string) (ipam.Range, error) {
 		case err != nil:
 			return ipam.Range{}, err
 		case a.BitLen() != b.BitLen():
-			return ipam.Range{}, fmt.Errorf("%q mixes IPv4 and IPv6", s)
+			return ipam.Range{}, fmt.Errorf("%s mixes IPv4 and IPv6", printable.Quote(s))
 		case b.Less(a):
-			return ipam.Range{First: b, Last: a}, fmt.Errorf("%q ends before it starts: write \"%s-%s\"", s, b, a)
+			return ipam.Range{First: b, Last: a}, fmt.Errorf("%s ends before it starts: write \"%s-%s\"", printable.Quote(s), b, a)
 		}
 		return ipam.Range{First: a, Last: b}, nil
 	}
@@ -136,9 +137,9 @@ func parseRange(s string) (ipam.Range, error) {
 	p, err := netip.ParsePrefix(strings.TrimSpace(s))
 	switch {
 	case err != nil || p.Addr().Is4In6():
-		return ipam.Range{}, fmt.Errorf("%q is not a CIDR", s)
+		return ipam.Range{}, fmt.Errorf("%s is not a CIDR", printable.Quote(s))
 	case p != p.Masked():
-		return ipam.Range{}, fmt.Errorf("%q has host bits set: write %q", s, p.Masked())
+		return ipam.Range{}, fmt.Errorf("%s has host bits set: write %q", printable.Quote(s), p.Masked())
 	}
 	return ipam.Range{First: p.Addr(), Last: lastOf(p)}, nil
 }
@@ -146,7 +147,7 @@ func parseRange(s string) (ipam.Range, error) {
 func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(strings.TrimSpace(s))
 	if err != nil || a.Zone() != "" || a.Is4In6() {
-		return netip.Addr{}, fmt.Errorf("%q is not an IPv4 or IPv6 address", strings.TrimSpace(s))
+		return netip.Addr{}, fmt.Errorf("%s is not an IPv4 or IPv6 address", printable.Quote(strings.TrimSpace(s)))
 	}
 	return a, nil
 }

@@ -3,9 +3,9 @@ package intent
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Refuses says in words why the selectors of a pool do not let it serve s; "" if
@@ -22,11 +22,11 @@ func Refuses(a *v1beta1.ServiceAllocation, s Subject) string {
 	if byNamespace, _ := selects(&narrowed); byNamespace != nil && !byNamespace(s) {
 		switch {
 		case len(a.NamespaceSelectors) == 0:
-			return fmt.Sprintf("it serves only namespace %s", strings.Join(slices.Sorted(slices.Values(a.Namespaces)), ", "))
+			return fmt.Sprintf("it serves only namespace %s", printable.List(slices.Sorted(slices.Values(a.Namespaces))))
 		case len(a.Namespaces) == 0:
 			return fmt.Sprintf("its namespaceSelectors do not match namespace %s", s.Namespace)
 		}
-		return fmt.Sprintf("neither its namespaces (%s) nor its namespaceSelectors match namespace %s", strings.Join(a.Namespaces, ", "), s.Namespace)
+		return fmt.Sprintf("neither its namespaces (%s) nor its namespaceSelectors match namespace %s", printable.List(a.Namespaces), s.Namespace)
 	}
 	return "its serviceSelectors do not match the Service's labels"
 }

@@ -154,6 +154,10 @@ func (d Dialect) share(svc *corev1.Service) ipam.Share {
 	}
 }
 
+// maxRequest is how many bytes a request for addresses may have. Two addresses with
+// spaces around need far less.
+const maxRequest = 1024
+
 // contradiction is the error of two requests that can't both be met.
 type contradiction string
 
@@ -185,6 +189,9 @@ func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
 
 // addressList reads a comma-separated list of addresses, at most one of each family.
 func addressList(field, text string) ([]netip.Addr, error) {
+	if len(text) > maxRequest {
+		return nil, fmt.Errorf("%s is %d bytes long; at most %d are read", field, len(text), maxRequest)
+	}
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}

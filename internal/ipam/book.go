@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // book is the state of one attempt: who has which address so far.
@@ -93,7 +95,7 @@ func (b *book) stays(r *Request, a netip.Addr) (s *source, why string) {
 	case s == nil:
 		return nil, fmt.Sprintf("no IPAddressPool holds %s any more", a)
 	case r.Pool != "" && r.Pool != s.Name:
-		return nil, fmt.Sprintf("the Service asks for IPAddressPool %q, and %s is of %q", r.Pool, a, s.Name)
+		return nil, fmt.Sprintf("the Service asks for IPAddressPool %s, and %s is of %q", printable.Quote(r.Pool), a, s.Name)
 	}
 	return nil, fmt.Sprintf("IPAddressPool %q does not serve this Service any more", s.Name)
 }

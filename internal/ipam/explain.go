@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // refusal is why a request can't be met. The zero refusal: it can.
@@ -56,7 +58,7 @@ func (b *book) check(r *Request, kept holding) refusal {
 	if r.Pool != "" {
 		switch s := b.named(r.Pool); {
 		case s == nil:
-			return refuse(PoolNotFound, "there is no IPAddressPool %q, %s", r.Pool, b.others())
+			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.others())
 		case !s.serves(r):
 			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
 		}

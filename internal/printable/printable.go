@@ -76,11 +76,14 @@ func (e *escaper) next(text string) (shown string, size int) {
 
 // Message returns text on one line, of at most MaxMessage bytes. Where it cuts, it
 // says how much is missing. To pass a message once more changes nothing.
-func Message(text string) string {
-	if len(text) <= MaxMessage && Is(text) {
+func Message(text string) string { return Within(MaxMessage, text) }
+
+// Within is Message with another most of bytes, 50 or more.
+func Within(most int, text string) string {
+	if len(text) <= most && Is(text) {
 		return text
 	}
-	return shorten(text, MaxMessage, func(shown string) int { return len(shown) })
+	return shorten(text, most, func(shown string) int { return len(shown) })
 }
 
 // Word returns text on one line, of at most MaxQuote runes: a name, or a value,

@@ -17,9 +17,4 @@ func Shell(text string) string {
 }
 
 // Line returns text on one line, whole.
-func Line(text string) string {
-	if Is(text) {
-		return text
-	}
-	return shorten(text, 10*len(text), func(shown string) int { return len(shown) }) // no rune is shown by more than 10 bytes
-}
+func Line(text string) string { return Within(10*len(text), text) } // no byte is shown by more than 10

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Cause is why a session that was up was lost. Its text is API: metrics print it.
@@ -97,7 +98,7 @@ func receivedWords(p announce.Peer, n notification, reason string) string {
 		}
 	}
 	if reason != "" {
-		text += fmt.Sprintf(", saying %.100q", reason)
+		text += ", saying " + printable.Quote(reason)
 	}
 	return text
 }

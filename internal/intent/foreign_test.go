@@ -1,0 +1,164 @@
+package intent
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
+)
+
+// hostile are texts that must not reach anybody as they are.
+func hostile() []string {
+	return []string{"x\x1b[2J\r\n\u0085\u2028", strings.Repeat("\x01", 255000), strings.Repeat("a", 255000), "a:" + strings.Repeat("\u202e", 1000), strings.Repeat("[", 5000), "10.0.0.1" + strings.Repeat(",10.0.0.1", 20000)}
+}
+
+func wantShown(t *testing.T, where, text string) {
+	t.Helper()
+	if !printable.Is(text) || len(text) > printable.MaxMessage {
+		t.Errorf("%s: %d bytes: %.300q", where, len(text), text)
+	}
+}
+
+// TestNoRequestOfAServiceSpeaksForItself has each annotation hold what is hostile.
+func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
+	dialect, err := DialectOf("metallb.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pools := []ipam.Pool{{Name: "lan"}}
+	for _, prefix := range []string{v1beta1.Group, "metallb.io", "metallb.universe.tf"} {
+		for _, name := range []string{"loadBalancerIPs", "address-pool", "allow-shared-ip"} {
+			for _, text := range hostile() {
+				svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "n", Annotations: map[string]string{prefix + "/" + name: text}}}
+				for _, field := range []string{"", "10.0.0.2", text} {
+					svc.Spec.LoadBalancerIP = field
+					r := dialect.Request(svc)
+					wantShown(t, prefix+"/"+name, r.Invalid)
+					wantShown(t, prefix+"/"+name, ipam.Assign(pools, []*ipam.Request{&r})[0].Message)
+				}
+			}
+		}
+	}
+}
+
+// TestAnOversizedRequestIsNotRead names the length, and nothing of the text.
+func TestAnOversizedRequestIsNotRead(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1beta1.AnnotationLoadBalancerIPs: strings.Repeat("\x01", 255000)}}}
+	const want = "annotation steelyard.dev/loadBalancerIPs is 255000 bytes long; at most 1024 are read"
+	if have := (Dialect{}).Request(svc).Invalid; have != want {
+		t.Errorf("have %q", have)
+	}
+}
+
+// TestNoFieldSpeaksForItself has each text of each field of our kinds, in turn,
+// hold what is hostile.
+func TestNoFieldSpeaksForItself(t *testing.T) {
+	meta := metav1.ObjectMeta{Name: "x"}
+	for name, put := range map[string]func(o *Objects, set func(reflect.Value)){
+		"IPAddressPool": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.IPAddressPool{ObjectMeta: meta}
+			set(reflect.ValueOf(&x.Spec))
+			o.Pools = append(o.Pools, x)
+		},
+		"L2Advertisement": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.L2Advertisement{ObjectMeta: meta}
+			set(reflect.ValueOf(&x.Spec))
+			o.L2 = append(o.L2, x)
+		},
+		"BGPAdvertisement": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.BGPAdvertisement{ObjectMeta: meta}
+			set(reflect.ValueOf(&x.Spec))
+			o.BGP = append(o.BGP, x)
+		},
+		"BGPPeer": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.BGPPeer{ObjectMeta: meta, Spec: v1beta1.BGPPeerSpec{PeerAddress: "10.0.0.1"}}
+			set(reflect.ValueOf(&x.Spec))
+			o.Peers = append(o.Peers, x)
+		},
+		"BFDProfile": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.BFDProfile{ObjectMeta: meta}
+			set(reflect.ValueOf(&x.Spec))
+			o.Profiles = append(o.Profiles, x)
+		},
+		"Community": func(o *Objects, set func(reflect.Value)) {
+			x := v1beta1.Community{ObjectMeta: meta}
+			set(reflect.ValueOf(&x.Spec))
+			o.Communities = append(o.Communities, x)
+		},
+	} {
+		told := 0
+		for _, text := range hostile() {
+			for nth := 0; ; nth++ {
+				var o Objects
+				left := nth
+				put(&o, func(v reflect.Value) { setText(v, text, &left) })
+				if left >= 0 {
+					break // there are no more fields
+				}
+				for ref, v := range Parse(o).Verdicts {
+					wantShown(t, ref.Kind, v.Message)
+					if v.Message != "" {
+						told++
+					}
+				}
+			}
+		}
+		if told == 0 && name != "BFDProfile" { // which has no text
+			t.Errorf("no %s was refused", name)
+		}
+	}
+}
+
+// setText sets the nth text below v, counted down to -1 by then.
+func setText(v reflect.Value, text string, nth *int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			if before := *nth; !hasText(v.Type()) || before < 0 {
+				return
+			}
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		setText(v.Elem(), text, nth)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			setText(v.Field(i), text, nth)
+		}
+	case reflect.Slice:
+		if hasText(v.Type().Elem()) {
+			one := reflect.MakeSlice(v.Type(), 1, 1)
+			if before := *nth; before >= 0 {
+				if setText(one.Index(0), text, nth); *nth < 0 {
+					v.Set(one)
+				}
+			}
+		}
+	case reflect.String:
+		if *nth--; *nth == -1 {
+			v.SetString(text)
+		}
+	}
+}
+
+// hasText reports whether a value of that type can hold text.
+func hasText(of reflect.Type) bool {
+	switch of.Kind() {
+	case reflect.String:
+		return true
+	case reflect.Pointer, reflect.Slice:
+		return hasText(of.Elem())
+	case reflect.Struct:
+		for i := range of.NumField() {
+			if hasText(of.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
+}
