@@ -25,6 +25,7 @@ type change struct {
 	ingress    []corev1.LoadBalancerIngress
 	conditions []metav1.Condition
 	pools      string // the annotation; empty: none
+	granted    string // the message of the condition Sharing; empty: there is none
 
 	cleanup      cleanup // what becomes of the finalizer
 	allocated    metav1.Condition
@@ -35,7 +36,7 @@ type change struct {
 
 // same reports whether two changes come to the same.
 func (c change) same(d change) bool {
-	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.cleanup == d.cleanup && sameWords(c.allocated, d.allocated)
+	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && sameWords(c.allocated, d.allocated)
 }
 
 func sameWords(a, b metav1.Condition) bool {
@@ -57,6 +58,27 @@ func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c change,
 	c.conditions = slices.Clone(svc.Status.Conditions)
 	cluster.SetCondition(&c.conditions, c.allocated)
 	return c, c.event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
+}
+
+// remember has c say for which request an address that may be shared is granted,
+// and reports whether that differs from what svc shows.
+func (c *change) remember(svc *corev1.Service, r *ipam.Request) bool {
+	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionSharing)
+	granted, wanted := intent.Granted(r)
+	if !wanted || len(c.addrs) == 0 {
+		meta.RemoveStatusCondition(&c.conditions, v1beta1.ConditionSharing)
+		return before != nil
+	}
+	c.granted = granted.Message
+	meta.SetStatusCondition(&c.conditions, granted)
+	return before == nil || before.Message != granted.Message
+}
+
+// withoutOurs returns the conditions that are not the controller's.
+func withoutOurs(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool {
+		return c.Type == v1beta1.ConditionAllocated || c.Type == v1beta1.ConditionSharing
+	})
 }
 
 // without returns the addresses of a that are not in b.

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -86,7 +85,7 @@ func (f finalizer) lets(svc *corev1.Service) bool {
 // that it is not gone before they are free.
 func (f finalizer) farewell(svc *corev1.Service) (change, bool) {
 	return change{
-		conditions: slices.DeleteFunc(slices.Clone(svc.Status.Conditions), func(c metav1.Condition) bool { return c.Type == v1beta1.ConditionAllocated }),
+		conditions: withoutOurs(svc.Status.Conditions),
 		cleanup:    f.cleanup(svc, false),
 		loses:      intent.Holds(svc),
 	}, f.ours(svc)
@@ -100,6 +99,7 @@ func (p plan) changeFor(i int) (c change, differs bool) {
 		return p.finalizer.farewell(svc)
 	}
 	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools))
+	differs = c.remember(svc, &p.services[i].request) || differs
 	c.cleanup = p.finalizer.cleanup(svc, len(g.Addrs) > 0)
 	return c, differs || c.cleanup != leaveFinalizer
 }

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -105,7 +103,7 @@ func (r *reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
 	r.thinker.finalizer.remove(svc)
-	svc.Status.Conditions = slices.DeleteFunc(svc.Status.Conditions, func(c metav1.Condition) bool { return c.Type == v1beta1.ConditionAllocated })
+	svc.Status.Conditions = withoutOurs(svc.Status.Conditions)
 	if equality.Semantic.DeepEqual(before, svc) {
 		return nil
 	}

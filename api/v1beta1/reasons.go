@@ -37,6 +37,10 @@ const (
 	// ConditionAllocated of a Service: True with reason Assigned, or False with
 	// one of the reasons below.
 	ConditionAllocated = Group + "/Allocated"
+	// ConditionSharing of a Service that may share its address: True with reason
+	// Granted. Its fingerprint says for which sharing key, ports, traffic policy and
+	// selector the address was granted.
+	ConditionSharing = Group + "/Sharing"
 	// ConditionReady of a configuration object: True with reason Accepted, or
 	// False with Invalid, Overlaps, Conflicts or NotFound.
 	ConditionReady = "Ready"
@@ -82,6 +86,7 @@ const (
 // look at.
 const (
 	ReasonAssigned            = "Assigned"
+	ReasonGranted             = "Granted"             // of the condition Sharing
 	ReasonNoPool              = "NoPool"              // no pool serves this Service on its own accord
 	ReasonPoolNotFound        = "PoolNotFound"        // the pool asked for is not there
 	ReasonPoolNotAllowed      = "PoolNotAllowed"      // the pool asked for does not serve this Service

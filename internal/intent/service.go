@@ -107,6 +107,7 @@ func (d Dialect) Request(svc *corev1.Service) ipam.Request {
 		var c contradiction
 		r.Contradicts = errors.As(err, &c)
 	}
+	r.Changed = changed(svc, &r)
 	return r
 }
 

@@ -55,6 +55,9 @@ func (b *book) keep(r *Request) holding {
 		if why == "" && b.blocked(a, r) {
 			other, _ := b.blocker(a, r)
 			why = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
+			if r.Changed && !other.Changed {
+				why += ", and this Service has changed its sharing key, ports, externalTrafficPolicy or selector since it got it"
+			}
 		}
 		if why != "" {
 			h.moved = why

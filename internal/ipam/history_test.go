@@ -110,14 +110,14 @@ func (w *world) edit() edit {
 
 // editRequest changes what the ith Service asks for.
 func (w *world) editRequest(i int) edit {
-	e := edit{touched: w.sharers(i)}
+	e := edit{touched: w.changed(i)}
 	w.requests = slices.Clone(w.requests)
 	r := &w.requests[i]
-	other := *r
+	other, before := *r, *r
 	w.ask(&other)
 	switch w.rng.Intn(6) {
 	case 0:
-		e.what, r.Stuck = "stuck or not", !r.Stuck
+		e.what, r.Stuck, e.touched = "stuck or not", !r.Stuck, w.sharers(i)
 	case 1:
 		e.what, r.Ports = "other ports", other.Ports
 	case 2:
@@ -129,11 +129,25 @@ func (w *world) editRequest(i int) edit {
 	default:
 		e.what, *r = "other request", other
 	}
+	r.Changed = r.Changed || len(r.Has) > 0 && (before.Share != r.Share || !slices.Equal(before.Ports, r.Ports))
 	return e
 }
 
-// sharers are the Service and those who share an address with it: of these the
-// oldest keeps it.
+// changed are the ith Service, which is about to be edited, and those that could not
+// be told yet that they keep what they have in spite of an edit. Nobody else loses
+// an address by an edit.
+func (w *world) changed(i int) []ipam.Key {
+	out := []ipam.Key{w.requests[i].Service}
+	for _, r := range w.requests {
+		if r.Changed {
+			out = append(out, r.Service)
+		}
+	}
+	return out
+}
+
+// sharers are the Service and those who share an address with it, which is as free
+// to them as it was when its status could be written.
 func (w *world) sharers(i int) []ipam.Key {
 	var out []ipam.Key
 	for j, r := range w.requests {

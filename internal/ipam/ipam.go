@@ -80,6 +80,7 @@ type Request struct {
 	Share       Share
 	Invalid     string // a request that can't be read, in words: nothing new is granted
 	Contradicts bool   // Invalid, for two of its requests contradict each other
+	Changed     bool   // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
 	Stuck       bool   // its status can't be written now: it shows what it Has, whatever is decided
 }
 
@@ -124,7 +125,8 @@ const patience = 8
 
 // Assign answers every request: grants[i] is for requests[i]. Services keep what
 // they hold as long as the pools and their own requests allow it; of two that
-// hold what they may not share, the older keeps it (then the smaller name). The
+// hold what they may not share, the one whose request has not changed keeps it,
+// then the older (then the smaller name). The
 // rest is served by age, then name. The order of requests does not matter (by
 // age it is the fastest), and no key may come twice.
 //
@@ -210,13 +212,7 @@ type waiter struct {
 // comes. In haste all who lack something that they must have yield.
 func (p *pass) attempt(haste bool) (done bool) {
 	p.waiting, p.stuck = p.waiting[:0], p.stuck[:0]
-	for i := range p.order {
-		rank := int32(i)
-		p.keepOwn(rank)
-	}
-	for _, rank := range p.stuck {
-		p.grants[p.order[rank]] = p.show(rank)
-	}
+	p.keepAll()
 	done = true
 	for i := range p.waiting {
 		w := &p.waiting[i]
@@ -228,22 +224,48 @@ func (p *pass) attempt(haste bool) (done bool) {
 	return done
 }
 
-// keepOwn lets a Service keep what it may, unless it is stuck or yields.
+// keepAll lets each Service keep what it may: first those who ask for what they
+// were granted, by age; then what stuck ones show is entered; then come those whose
+// request has changed. So nobody loses an address by another's edit.
+func (p *pass) keepAll() {
+	changed := false
+	for i := range p.order {
+		switch rank := int32(i); {
+		case p.request(rank).Stuck:
+			p.stuck = append(p.stuck, rank)
+		case p.request(rank).Changed:
+			changed = true
+		default:
+			p.keepOwn(rank)
+		}
+	}
+	for _, rank := range p.stuck {
+		p.grants[p.order[rank]] = p.show(rank)
+	}
+	if !changed {
+		return
+	}
+	for i := range p.order {
+		if r := p.request(int32(i)); r.Changed && !r.Stuck {
+			p.keepOwn(int32(i))
+		}
+	}
+	slices.SortFunc(p.waiting, func(a, b waiter) int { return cmp.Compare(a.rank, b.rank) })
+}
+
+// keepOwn lets a Service that is not stuck keep what it may, unless it yields.
 func (p *pass) keepOwn(rank int32) {
 	r := p.request(rank)
-	switch {
-	case r.Stuck:
-		p.stuck = append(p.stuck, rank)
-	case p.yields[rank]:
+	if p.yields[rank] {
 		p.waiting = append(p.waiting, waiter{rank: rank})
-	default:
-		h := p.keep(r)
-		p.take(rank, h, holding{})
-		if h.complete(r) {
-			p.grant(r, &h, &p.grants[p.order[rank]])
-		} else {
-			p.waiting = append(p.waiting, waiter{rank: rank, kept: h})
-		}
+		return
+	}
+	h := p.keep(r)
+	p.take(rank, h, holding{})
+	if h.complete(r) {
+		p.grant(r, &h, &p.grants[p.order[rank]])
+	} else {
+		p.waiting = append(p.waiting, waiter{rank: rank, kept: h})
 	}
 }
 

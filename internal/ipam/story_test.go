@@ -88,7 +88,7 @@ func holding(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) []ipam.Req
 	out := slices.Clone(requests)
 	for i := range out {
 		if !out[i].Stuck {
-			out[i].Has = grants[out[i].Service].Addrs
+			out[i].Has, out[i].Changed = grants[out[i].Service].Addrs, false
 		}
 	}
 	return out
@@ -191,8 +191,8 @@ func parseRequest(words []string) (ipam.Request, error) {
 	for words = words[1:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if word == "local" || word == "stuck" {
-			r.Share.Local, r.Stuck = r.Share.Local || word == "local", r.Stuck || word == "stuck"
+		if word == "local" || word == "stuck" || word == "changed" {
+			r.Share.Local, r.Stuck, r.Changed = r.Share.Local || word == "local", r.Stuck || word == "stuck", r.Changed || word == "changed"
 			continue
 		}
 		if len(words) == 0 {

@@ -25,18 +25,22 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key][]netip.
 	for attempt := 1; ; attempt++ {
 		w := twin{pools, map[netip.Addr][]ipam.Request{}}
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
-		for _, r := range sorted {
-			if !yields[r.Service] && !r.Stuck {
-				kept[r.Service] = w.keeps(r)
-				w.enter(r, kept[r.Service])
+		keep := func(changed bool) {
+			for _, r := range sorted {
+				if r.Changed == changed && !yields[r.Service] && !r.Stuck {
+					kept[r.Service] = w.keeps(r)
+					w.enter(r, kept[r.Service])
+				}
 			}
 		}
+		keep(false) // who asks for what it was granted comes first
 		for _, r := range sorted {
 			if r.Stuck {
 				got[r.Service] = slices.DeleteFunc(slices.Clone(r.Has), func(a netip.Addr) bool { return !w.free(a, r) })
 				w.enter(r, r.Has)
 			}
 		}
+		keep(true)
 		before := len(yields)
 		for _, r := range sorted {
 			if r.Stuck {

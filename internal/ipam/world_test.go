@@ -27,7 +27,7 @@ func newWorld(seed int64) *world {
 		w.create()
 		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
 			r.Has = w.someAddrs()
-			r.Stuck = w.chance(20)
+			r.Stuck, r.Changed = w.chance(20), w.chance(30)
 		}
 	}
 	return w
@@ -97,7 +97,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for anew.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck, Changed: r.Changed}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()
