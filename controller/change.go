@@ -70,7 +70,7 @@ func (c *change) remember(svc *corev1.Service, r *ipam.Request) bool {
 		return before != nil
 	}
 	c.granted = granted.Message
-	meta.SetStatusCondition(&c.conditions, granted)
+	cluster.SetCondition(&c.conditions, granted)
 	return before == nil || before.Message != granted.Message
 }
 
