@@ -46,5 +46,5 @@ func fingerprint(r *ipam.Request) string {
 	}
 	slices.Sort(ports)
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %t %q %q", r.Share.Key, r.Share.Local, r.Share.Pods, ports))
-	return hex.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:]) // whole: who edits the Service chooses both of two that must differ
 }
