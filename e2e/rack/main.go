@@ -37,6 +37,8 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack pcap HOST [FILE] [-- FILTER…]  tcpdump on a host, to a file or as text
   rack probe HOST ADDRESS:PORT [--for 10s] [--every 10ms] [--timeout 250ms]
                                       connect again and again; draw when it worked
+  rack babble HOST [--for 10s] -- ADDRESS:PORT…
+                                      listen as a hostile BGP router, which sends nonsense in each state
   rack peers                          BGPPeer objects for the rack's router
   rack routes PREFIX                  what the router was offered for a prefix such as 203.0.113.10/32
   rack build IMAGE                    build the program that Pods of an image run, once; traefik has one, others run agnhost
@@ -69,7 +71,7 @@ func run(ctx context.Context, args []string) error {
 	commands := map[string]func(context.Context, *line) error{
 		"up": up, "down": down, "list": list, "exec": execute, "kubectl": kubectl, "kubeconfig": kubeconfig,
 		"cut": cut, "join": join, "delay": delay, "relay": relay, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
-		"peers": peers, "routes": routes, "build": build, "probe": probe, "kubelet": kubelet, "dial": dial,
+		"peers": peers, "routes": routes, "build": build, "probe": probe, "kubelet": kubelet, "dial": dial, "babble": babble, "babbler": babbler,
 	}
 	command, ok := commands[args[0]]
 	if !ok {
