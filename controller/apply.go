@@ -14,6 +14,7 @@ import (
 type step struct {
 	starts  []start       // writes to begin, in this order
 	forgets []types.UID   // attempts that are not wanted any more
+	agrees  []start       // Services that show what they shall, though somebody else wrote that
 	awaits  bool          // a pass is due when a write lands
 	landed  int           // how many had landed when this was decided
 	again   time.Duration // when to look again if nothing happens before; 0: never
@@ -31,7 +32,7 @@ type start struct {
 // otherwise a watch could see it on both.
 func (p plan) step(s snapshot) step {
 	showing := p.showing(s.attempts)
-	out := step{landed: s.landings, again: s.again()}
+	out := step{landed: s.landings, again: sooner(s.again(), p.again(s.now))}
 	var blocked []int
 	for i, x := range p.services {
 		a, tried := s.attempts[x.svc.UID]
@@ -39,12 +40,19 @@ func (p plan) step(s snapshot) step {
 		case tried && a.flying:
 			out.awaits = out.awaits || !a.settles(x.svc, x.change)
 		case tried && s.now.Before(a.notBefore):
+		case p.contests[x.svc.UID].waits(s.now) && !x.leaves:
+			if c, differs := words(x.svc, p.contests[x.svc.UID]); differs {
+				out.starts = append(out.starts, start{x.svc, c})
+			}
 		case x.change != nil && slices.ContainsFunc(x.change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
 		case x.change != nil:
 			out.starts = append(out.starts, start{x.svc, *x.change})
 		case tried && len(a.maybe) == 0:
 			out.forgets = append(out.forgets, x.svc.UID)
+		case !tried && p.contests[x.svc.UID].lies(): // whoever wrote that
+			out.agrees = append(out.agrees, start{x.svc, change{addrs: p.grants[i].Addrs}})
+			out.again = sooner(out.again, calm)
 		case tried: // what it shows is right, if that is what it shows: the answer tells
 			c, _ := p.changeFor(i)
 			out.starts = append(out.starts, start{x.svc, c})
@@ -58,12 +66,29 @@ func (p plan) step(s snapshot) step {
 	return out
 }
 
+// again returns when something is to be done about the first contest; 0: nothing is.
+func (p plan) again(now time.Time) time.Duration {
+	first := time.Duration(0)
+	for _, c := range p.contests {
+		first = sooner(first, c.again(now))
+	}
+	return first
+}
+
+// sooner returns the shorter of two times to wait, of which 0 is for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // again returns when the first of what failed is to be tried again; 0: nothing is.
 func (s snapshot) again() time.Duration {
 	first := time.Duration(0)
 	for _, a := range s.attempts {
-		if wait := a.notBefore.Sub(s.now); !a.flying && wait > 0 && (first == 0 || wait < first) {
-			first = wait
+		if wait := a.notBefore.Sub(s.now); !a.flying && wait > 0 {
+			first = sooner(first, wait)
 		}
 	}
 	return first

@@ -28,6 +28,8 @@ type change struct {
 	granted    string // the message of the condition Sharing; empty: there is none
 
 	cleanup      cleanup // what becomes of the finalizer
+	words        bool    // only the conditions are written: what the Service shows stays as it is
+	contested    string  // what the condition Contested says; empty: it is not there
 	allocated    metav1.Condition
 	event        bool   // the outcome is another than before
 	moved        string // why an address was taken away; empty: none was
@@ -36,7 +38,7 @@ type change struct {
 
 // same reports whether two changes come to the same.
 func (c change) same(d change) bool {
-	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && sameWords(c.allocated, d.allocated)
+	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && c.words == d.words && c.contested == d.contested && sameWords(c.allocated, d.allocated)
 }
 
 func sameWords(a, b metav1.Condition) bool {
@@ -77,8 +79,30 @@ func (c *change) remember(svc *corev1.Service, r *ipam.Request) bool {
 // withoutOurs returns the conditions that are not the controller's.
 func withoutOurs(conditions []metav1.Condition) []metav1.Condition {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool {
-		return c.Type == v1beta1.ConditionAllocated || c.Type == v1beta1.ConditionSharing
+		return c.Type == v1beta1.ConditionAllocated || c.Type == v1beta1.ConditionSharing || c.Type == v1beta1.ConditionContested
 	})
+}
+
+// contest adds to c what is to be told of a contest of svc, and reports whether
+// that changes anything.
+func (c *change) contest(svc *corev1.Service, with contest) (differs bool) {
+	if with.told() {
+		c.contested = with.message()
+	}
+	if with.lies() { // it gets back what it had
+		before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
+		c.event = before == nil || !sameWords(*before, c.allocated)
+	}
+	return with.mark(&c.conditions)
+}
+
+// words returns the change that tells of a contest of svc, and leaves to svc what
+// it shows; and whether there is anything to tell.
+func words(svc *corev1.Service, with contest) (c change, differs bool) {
+	c = change{addrs: intent.Holds(svc), conditions: slices.Clone(svc.Status.Conditions), words: true}
+	differs = c.contest(svc, with)
+	c.event = false
+	return c, differs
 }
 
 // without returns the addresses of a that are not in b.
@@ -111,6 +135,9 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 	}
 	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
 		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", printable.List(slips))
+	}
+	if foreignFinalizer(svc) {
+		c.Message += fmt.Sprintf("; the finalizer %s was not set by Steelyard: the Service can't be deleted until whoever set it, such as a cloud provider or another load balancer, takes it off", v1beta1.FinalizerCleanup)
 	}
 	c.Message = printable.Message(c.Message) // as SetCondition writes it, and noteOf tells it
 	return c

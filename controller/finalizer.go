@@ -36,6 +36,11 @@ func (f finalizer) ours(svc *corev1.Service) bool {
 	return svc.Annotations[v1beta1.AnnotationFinalizer] == f.mark()
 }
 
+// foreignFinalizer reports whether the finalizer on svc is that of no Steelyard.
+func foreignFinalizer(svc *corev1.Service) bool {
+	return slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == ""
+}
+
 // cleanup returns what is to become of the finalizer on svc, which has addresses or not.
 func (f finalizer) cleanup(svc *corev1.Service, addressed bool) cleanup {
 	wanted := f.wanted && addressed && svc.DeletionTimestamp == nil
@@ -101,5 +106,6 @@ func (p plan) changeFor(i int) (c change, differs bool) {
 	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools))
 	differs = c.remember(svc, &p.services[i].request) || differs
 	c.cleanup = p.finalizer.cleanup(svc, len(g.Addrs) > 0)
-	return c, differs || c.cleanup != leaveFinalizer
+	tells := c.contest(svc, p.contests[svc.UID])
+	return c, differs || tells || c.cleanup != leaveFinalizer
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -9,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // finalizing is a rig whose controller sets the finalizer.
@@ -171,5 +175,19 @@ func TestAFinalizerThatSomebodyRemovedIsSetAgain(t *testing.T) {
 	want := map[string]any{"finalizers": []string{"example.org/theirs", v1beta1.FinalizerCleanup}}
 	if diff := cmp.Diff(want, metadata); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
+// Nobody can delete a Service with a finalizer that nobody takes off.
+func TestAForeignFinalizerIsTold(t *testing.T) {
+	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pools: []string{"p"}}
+	svc := waiting("a", 1)
+	svc.Finalizers = []string{v1beta1.FinalizerCleanup}
+	if c := conditionOf(svc, g, nil); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
+		t.Errorf("it says %+v", c)
+	}
+	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: finalizer{}.mark()}
+	if c := conditionOf(svc, g, nil); strings.Contains(c.Message, "finalizer") {
+		t.Errorf("of our own it says %+v", c)
 	}
 }

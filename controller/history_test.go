@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
@@ -35,7 +37,7 @@ func TestHistories(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(seed)
 			for range 6 {
-				if err := s.live(seen); err != nil {
+				if err := s.act(seen); err != nil {
 					t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(s.log, "\n"))
 				}
 			}
@@ -49,9 +51,9 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// live is a few seconds of deeds, then their end, then rest. It returns what is
+// act is a few seconds of deeds, then their end, then rest. It returns what is
 // wrong then, or was on the way.
-func (s *sim) live(seen map[string]int) error {
+func (s *sim) act(seen map[string]int) error {
 	all := deeds()
 	end := time.Now().Add(6 * time.Second)
 	var next func()
@@ -158,6 +160,7 @@ func (s *sim) overwrite(name, address string) {
 		if svc.Status.LoadBalancer.Ingress = nil; address != "" {
 			svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: address}}
 		}
+		svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "k3s\x1b[2J"}}
 		s.foreign[svc.UID] = true
 		s.say("    somebody writes %q to %s", address, name)
 	})

@@ -95,7 +95,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
-	cfg = cluster.Connect(cfg)
+	cfg = cluster.Connect(cfg, cluster.ManagerController)
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return fmt.Errorf("wait for the API server: %w", err)
 	}
@@ -124,7 +124,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err != nil {
 		return err
 	}
-	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-controller", host)
+	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
 	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
 	writes.finalizer = finalizer{wanted: o.finalize, class: o.class}
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs

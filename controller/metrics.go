@@ -66,13 +66,15 @@ var (
 	poolDesc   = prometheus.NewDesc("steelyard_pool_addresses",
 		"Addresses of an IPAddressPool by family and state: assigned or available. Told by the leader.", []string{"pool", "family", "state"}, nil)
 	pendingDesc = prometheus.NewDesc("steelyard_services_pending",
-		"Services of type LoadBalancer without an address, by the reason of their condition Allocated. Told by the leader.", []string{"reason"}, nil)
+		"Services of type LoadBalancer without an address, by the reason of their condition Allocated; StatusRefused: the API server, or a policy, refuses their status. Told by the leader.", []string{"reason"}, nil)
+	contestedDesc = prometheus.NewDesc("steelyard_services_contested",
+		"Services whose status somebody else overwrites again and again: their condition Contested names the field manager. Told by the leader.", nil, nil)
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
 // Describe is of prometheus.Collector.
 func (r *reconciler) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, servicesDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, contestedDesc, servicesDesc} {
 		to <- d
 	}
 }
@@ -99,15 +101,11 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 			gauge(poolDesc, number(u.available()), pool, u.family.String(), "available")
 		}
 	}
-	pending := map[ipam.Reason]int{}
-	for _, g := range r.last.grants {
-		if len(g.Addrs) == 0 {
-			pending[g.Reason]++
-		}
-	}
-	for _, reason := range ipam.Reasons() {
+	pending := r.last.pending()
+	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
 		gauge(pendingDesc, float64(pending[reason]), string(reason))
 	}
+	gauge(contestedDesc, float64(r.last.contested()))
 	gauge(servicesDesc, float64(len(r.last.services)))
 }
 

@@ -59,6 +59,7 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		want := map[string]float64{
 			"steelyard_leader":                              1,
 			"steelyard_services":                            4,
+			"steelyard_services_contested":                  0,
 			"steelyard_services_pending PoolExhausted":      1,
 			"steelyard_services_pending PoolNotFound":       1,
 			"steelyard_pool_addresses IPv4 large assigned":  1,
@@ -70,6 +71,14 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
 			t.Errorf("want -, have +:\n%s", diff)
+		}
+		b.refused["e"] = true
+		if err := b.client.Create(t.Context(), waiting("e", 0)); err != nil {
+			t.Fatal(err)
+		}
+		b.settle(t)
+		if have := gauges(t, registry)["steelyard_services_pending StatusRefused"]; have != 1 {
+			t.Errorf("%v Services are pending because their status is refused", have)
 		}
 		b.leader = nil
 		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 0}, gauges(t, registry)); diff != "" {

@@ -95,6 +95,9 @@ func (r *reconciler) catchUp(t *term) error {
 	if err := r.writer.begin(t); err != nil {
 		return err
 	}
+	r.mu.Lock()
+	r.thinker.reset()
+	r.mu.Unlock()
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
 		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})
 	if err == nil {

@@ -49,19 +49,20 @@ type sim struct {
 	config       snapshot // its configuration and Namespaces
 	due, passing bool
 	passes       int
-	writes       map[types.UID]int // that arrived
-	broken       error             // a rule that was broken on the way
+	writes       map[string]int // that arrived, by name
+	notes        []cluster.Note
+	broken       error // a rule that was broken on the way
 }
 
 func newSim(seed uint64) *sim {
 	s := &sim{
 		rnd: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), faulty: true,
 		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, rival: map[string]bool{},
-		cache: map[string]*corev1.Service{}, writes: map[types.UID]int{},
+		cache: map[string]*corev1.Service{}, writes: map[string]int{},
 	}
 	s.config.namespaces = map[string]map[string]string{"n": nil}
 	s.resize()
-	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(cluster.Note) {}, func(string, error) {})}
+	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(n cluster.Note) { s.notes = append(s.notes, n) }, func(string, error) {})}
 	return s
 }
 
@@ -180,7 +181,10 @@ func (s *sim) pass() {
 	snap := s.config
 	snap.now = time.Now()
 	cached := s.sorted(s.cache)
-	snap.attempts, snap.landings = s.writer.unresolved(cached)
+	snap.attempts, snap.landings = s.writer.unresolved(cached, snap.now)
+	snap.review = func(arrived []arrival, gone []types.UID) map[types.UID]contest {
+		return s.writer.review(arrived, gone, snap.now)
+	}
 	s.meanwhile()
 	for _, svc := range s.writer.seen.Apply(cached) {
 		if intent.Ours(svc, s.class) {
@@ -189,6 +193,7 @@ func (s *sim) pass() {
 	}
 	s.meanwhile()
 	p := s.thinker.think(snap)
+	snap.review, snap.contests = nil, p.contests
 	for i, g := range new(thinker).think(snap).grants {
 		if !sameGrant(g, p.grants[i]) {
 			s.broken = fmt.Errorf("a new thinker grants %s %v, this one %v", p.services[i].svc.Name, g, p.grants[i])
@@ -201,6 +206,9 @@ func (s *sim) pass() {
 	}
 	for _, uid := range next.forgets {
 		s.writer.tried.forget(uid)
+	}
+	for _, x := range next.agrees {
+		s.writer.tried.contests.write(x.svc.UID, x.change.addrs, time.Now())
 	}
 	if next.awaits && s.writer.tried.await(next.landed) {
 		s.wake()
@@ -287,7 +295,10 @@ func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
 	}
 	out := now.DeepCopy()
 	written(out, c)
-	s.writes[svc.UID]++
+	s.writes[svc.Name]++
+	if !c.words {
+		out.ManagedFields = nil
+	}
 	// What somebody else wrote and we took over stays theirs.
 	s.foreign[svc.UID] = s.foreign[svc.UID] && slices.Equal(c.addrs, intent.Holds(now))
 	s.put(svc.Name, out)
@@ -302,7 +313,7 @@ func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
 // show exactly what a new thinker gives it.
 func (s *sim) atRest() error {
 	snap := s.config
-	snap.now, snap.attempts = time.Now(), nil
+	snap.now = time.Now()
 	for _, svc := range s.sorted(s.there) {
 		if intent.Ours(svc, s.class) {
 			snap.services = append(snap.services, svc)
@@ -313,7 +324,7 @@ func (s *sim) atRest() error {
 	has := map[netip.Addr]string{}
 	for i, x := range p.services {
 		if x.change != nil {
-			wrong = append(wrong, fmt.Sprintf("%s@%s shows %v, and the plan says %v", x.svc.Name, x.svc.ResourceVersion, intent.Holds(x.svc), p.grants[i].Addrs))
+			wrong = append(wrong, fmt.Sprintf("%s@%s shows %v and %v, and the plan says %v and %v", x.svc.Name, x.svc.ResourceVersion, intent.Holds(x.svc), x.svc.Status.Conditions, p.grants[i].Addrs, x.change.conditions))
 		}
 		for _, a := range intent.Holds(x.svc) {
 			if has[a] != "" {
@@ -322,8 +333,8 @@ func (s *sim) atRest() error {
 			has[a] = x.svc.Name
 		}
 	}
-	if n := len(s.writer.tried.byUID); n > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d attempts are left", n))
+	if n, m := len(s.writer.tried.byUID), s.writer.tried.contests.at(snap.now); n > 0 || len(m) > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d attempts and the contests %v are left", n, m))
 	}
 	if s.due {
 		wrong = append(wrong, "a pass is still due")

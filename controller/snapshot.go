@@ -20,6 +20,19 @@ type snapshot struct {
 	namespaces map[string]map[string]string // labels by name
 	attempts   map[types.UID]attempt        // writes whose outcome is not known, or was refused
 	landings   int                          // how many writes had landed
+	contests   map[types.UID]contest        // Services whose status somebody else overwrites
+
+	// review returns the contests when a pass knows what it sees for the first time,
+	// and what is gone; nil: contests are known.
+	review func([]arrival, []types.UID) map[types.UID]contest
+}
+
+// contest returns the contest of svc; the zero contest: there is none.
+func (s *snapshot) contest(svc *corev1.Service) contest {
+	if len(s.contests) == 0 { // as a rule
+		return contest{}
+	}
+	return s.contests[svc.UID]
 }
 
 func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
@@ -32,7 +45,10 @@ func (r *reconciler) snapshot(ctx context.Context) (snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	s.attempts, s.landings = r.writer.unresolved(cached) // first: what lands from here on is in what was seen
+	s.review = func(arrived []arrival, gone []types.UID) map[types.UID]contest {
+		return r.writer.review(arrived, gone, s.now)
+	}
+	s.attempts, s.landings = r.writer.unresolved(cached, s.now) // first: what lands from here on is in what was seen
 	all := r.writer.seen.Apply(cached)
 	s.services = all[:0]
 	for _, svc := range all {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -18,6 +19,8 @@ type plan struct {
 	pools     ipam.Pools
 	services  []*service   // by age
 	grants    []ipam.Grant // of the services
+	attempts  map[types.UID]attempt
+	contests  map[types.UID]contest
 	finalizer finalizer
 }
 
@@ -35,6 +38,7 @@ type service struct {
 	leaves  bool         // it is being deleted, and is given nothing any more
 	grant   ipam.Grant   // the last answer
 	change  *change      // to be written; nil: nothing is
+	contest contest      // that change takes into account
 }
 
 // thinker turns snapshots into plans. It remembers what it worked out for each
@@ -59,13 +63,17 @@ type thinker struct {
 // think returns the plan for a snapshot. The plan holds until the next call.
 func (t *thinker) think(s snapshot) plan {
 	t.configure(s)
-	t.attend(s.services)
+	arrived, gone := t.attend(s.services)
+	if s.review != nil {
+		s.contests = s.review(arrived, gone)
+	}
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	for i, x := range t.byAge {
 		t.asked[i] = &x.request
 		a, tried := s.attempts[x.svc.UID]
-		if !tried && !x.early && !x.leaves {
+		c := s.contest(x.svc)
+		if !tried && c.times == 0 && !x.early && !x.leaves {
 			continue
 		}
 		r := x.request
@@ -73,14 +81,16 @@ func (t *thinker) think(s snapshot) plan {
 			r.Has = has
 		} else {
 			r.Stuck = s.now.Before(a.notBefore)
+			r.Has = c.holds(r.Has, r.Stuck || c.waits(s.now))
+			r.Stuck = r.Stuck || c.waits(s.now)
 		}
 		r.Stuck = r.Stuck || x.early || x.leaves
 		t.asked[i] = &r
 	}
-	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked), finalizer: t.finalizer}
+	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked), attempts: s.attempts, contests: s.contests, finalizer: t.finalizer}
 	for i, x := range t.byAge {
-		if g := p.grants[i]; !x.judged || !sameGrant(x.grant, g) {
-			x.judged, x.grant, x.change = true, g, nil
+		if g, c := p.grants[i], s.contest(x.svc); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
+			x.judged, x.grant, x.contest, x.change = true, g, c, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
 				x.change = &c
 			}
@@ -152,8 +162,12 @@ func (t *thinker) serves(x *service, pool int) bool {
 	return yes
 }
 
-// attend brings what is known of the Services up to date.
-func (t *thinker) attend(services []*corev1.Service) {
+// reset forgets what Services showed: others may have written to them since.
+func (t *thinker) reset() { t.known, t.byKey, t.byAge = nil, nil, nil }
+
+// attend brings what is known of the Services up to date, and returns what was not
+// seen before, and which ones are gone or not ours any more.
+func (t *thinker) attend(services []*corev1.Service) (arrived []arrival, gone []types.UID) {
 	if t.known == nil {
 		t.known, t.byKey = map[*corev1.Service]*service{}, map[ipam.Key]*service{}
 	}
@@ -165,11 +179,12 @@ func (t *thinker) attend(services []*corev1.Service) {
 			x = t.service(svc)
 			t.known[svc] = x
 			fresh = append(fresh, x)
+			arrived = append(arrived, arrival{svc, false, nil}.after(t.byKey[x.request.Service]))
 		}
 		x.round = t.round
 	}
 	if len(fresh) == 0 && len(services) == len(t.byAge) {
-		return
+		return nil, nil
 	}
 	entered, old := fresh, t.byAge
 	var dropped []*service
@@ -193,10 +208,15 @@ func (t *thinker) attend(services []*corev1.Service) {
 		t.forget(x)
 	}
 	for _, x := range dropped {
-		if t.byKey[x.request.Service] == nil {
+		now := t.byKey[x.request.Service]
+		if now == nil {
 			t.left = append(t.left, client.ObjectKeyFromObject(x.svc))
 		}
+		if now == nil || now.svc.UID != x.svc.UID {
+			gone = append(gone, x.svc.UID)
+		}
 	}
+	return arrived, gone
 }
 
 // service returns what follows from one version of a Service alone.

@@ -104,7 +104,10 @@ func sameChange(a, b *change) bool {
 
 // written applies a change as the API server does.
 func written(svc *corev1.Service, c change) {
-	svc.Status.LoadBalancer.Ingress, svc.Status.Conditions = c.ingress, c.conditions
+	if svc.Status.Conditions = c.conditions; c.words {
+		return
+	}
+	svc.Status.LoadBalancer.Ingress = c.ingress
 	if svc.Annotations == nil {
 		svc.Annotations = map[string]string{}
 	}

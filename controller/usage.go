@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -25,6 +26,31 @@ func (u usage) status() *v1beta1.PoolUsage {
 func number(n *big.Int) float64 {
 	f, _ := new(big.Float).SetInt(n).Float64()
 	return f
+}
+
+// pending counts the Services without an address, by reason.
+func (p plan) pending() map[ipam.Reason]int {
+	out := map[ipam.Reason]int{}
+	for i, g := range p.grants {
+		switch svc := p.services[i].svc; {
+		case p.attempts[svc.UID].refused && len(intent.Holds(svc)) == 0:
+			out[v1beta1.ReasonStatusRefused]++
+		case len(g.Addrs) == 0:
+			out[g.Reason]++
+		}
+	}
+	return out
+}
+
+// contested counts the Services whose status somebody else overwrites.
+func (p plan) contested() int {
+	n := 0
+	for _, c := range p.contests {
+		if c.told() {
+			n++
+		}
+	}
+	return n
 }
 
 // usage counts the addresses of each pool, of the families that it has.

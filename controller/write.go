@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -58,10 +60,18 @@ func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count
 
 // unresolved forgets the attempts whose outcome the Services show, and returns
 // the others, and how many writes have landed so far.
-func (w *writer) unresolved(services []*corev1.Service) (map[types.UID]attempt, int) {
+func (w *writer) unresolved(services []*corev1.Service, now time.Time) (map[types.UID]attempt, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tried.unresolved(services), w.tried.landed
+	return w.tried.unresolved(services, now), w.tried.landed
+}
+
+// review takes in what a pass sees for the first time, and what is gone, and
+// returns the contests.
+func (w *writer) review(arrived []arrival, gone []types.UID, now time.Time) map[types.UID]contest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tried.review(arrived, gone, now)
 }
 
 // take begins to write what a pass came to.
@@ -73,6 +83,9 @@ func (w *writer) take(t *term, s step) {
 	}
 	for _, uid := range s.forgets {
 		w.tried.forget(uid)
+	}
+	for _, x := range s.agrees {
+		w.tried.contests.write(x.svc.UID, x.change.addrs, time.Now())
 	}
 	if s.awaits && w.tried.await(s.landed) {
 		cluster.Signal(w.landed)
@@ -124,6 +137,7 @@ func (w *writer) begin(t *term) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.tried.byUID)
+	w.tried.contests = contests{}
 	return nil
 }
 
@@ -138,19 +152,18 @@ func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c
 		return nil, errUnsent
 	}
 	defer lane.Release(1)
-	annotations := map[string]any{v1beta1.AnnotationPool: nil}
-	if c.pools != "" {
-		annotations[v1beta1.AnnotationPool] = c.pools
+	metadata := map[string]any{"resourceVersion": svc.ResourceVersion}
+	status := map[string]any{"conditions": c.conditions}
+	if !c.words {
+		annotations := map[string]any{v1beta1.AnnotationPool: nil}
+		if c.pools != "" {
+			annotations[v1beta1.AnnotationPool] = c.pools
+		}
+		metadata["annotations"] = annotations
+		w.finalizer.patch(svc, c.cleanup, metadata, annotations)
+		status["loadBalancer"] = map[string]any{"ingress": c.ingress}
 	}
-	metadata := map[string]any{"resourceVersion": svc.ResourceVersion, "annotations": annotations}
-	w.finalizer.patch(svc, c.cleanup, metadata, annotations)
-	patch, err := json.Marshal(map[string]any{
-		"metadata": metadata,
-		"status": map[string]any{
-			"loadBalancer": map[string]any{"ingress": c.ingress},
-			"conditions":   c.conditions,
-		},
-	})
+	patch, err := json.Marshal(map[string]any{"metadata": metadata, "status": status})
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
@@ -173,6 +186,9 @@ func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err er
 		if c.event {
 			w.say(noteOf(out, svc, c))
 		}
+		if c.contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
+			w.say(warn(svc, v1beta1.ReasonStatusOverwritten, c.contested))
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,7 +198,8 @@ func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err er
 	if err != nil && !errors.Is(err, errUnsent) {
 		w.complain(svc, a, err)
 	}
-	if due {
+	altered := err == nil && !c.words && !slices.Equal(intent.Holds(out), c.addrs) // on its way, by a webhook say
+	if due || altered {
 		cluster.Signal(w.landed)
 	}
 }

@@ -310,7 +310,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg = cluster.Connect(cfg)
+	cfg = cluster.Connect(cfg, cluster.ManagerSpeaker)
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return nil, err
 	}

@@ -58,6 +58,7 @@ func (w *words) drop(obj client.Object) {
 
 // bare drops what is of interest to those who made the object.
 func bare(obj client.Object) {
+	obj.SetManagedFields(nil)
 	obj.SetAnnotations(nil)
 	obj.SetOwnerReferences(nil)
 	obj.SetFinalizers(nil)

@@ -41,6 +41,9 @@ const (
 	// Granted. Its fingerprint says for which sharing key, ports, traffic policy and
 	// selector the address was granted.
 	ConditionSharing = Group + "/Sharing"
+	// ConditionContested of a Service: True, with reason StatusOverwritten, while
+	// somebody else overwrites the addresses in its status again and again.
+	ConditionContested = Group + "/Contested"
 	// ConditionReady of a configuration object: True with reason Accepted, or
 	// False with Invalid, Overlaps, Conflicts or NotFound.
 	ConditionReady = "Ready"
@@ -102,6 +105,10 @@ const (
 // ReasonStatusRefused is the reason of an event on a Service whose status the
 // API server, or a policy of its administrator, does not let us write.
 const ReasonStatusRefused = "StatusRefused"
+
+// ReasonStatusOverwritten is the reason of the Contested condition of a Service,
+// and of the event beside it.
+const ReasonStatusOverwritten = "StatusOverwritten"
 
 // Reasons of events on a BGPPeer; each is about the session of one node.
 const (

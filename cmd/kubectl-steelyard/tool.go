@@ -126,7 +126,7 @@ func (t *tool) dial() (client.WithWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.NewWithWatch(cluster.Connect(config), client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(cluster.Connect(config, cluster.ManagerPlugin), client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}

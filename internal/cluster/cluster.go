@@ -7,6 +7,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -24,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // Scheme returns the types that the programs read and write.
@@ -52,11 +55,20 @@ const LabelLease = v1beta1.Group + "/lease"
 // to the API server is given up and dialled anew.
 const deadAfter = 4 * time.Second
 
+// The field managers under which the programs write.
+const (
+	ManagerController = "steelyard-controller"
+	ManagerSpeaker    = "steelyard-speaker"
+	ManagerPlugin     = "kubectl-steelyard"
+)
+
 // Connect adapts the configuration of a client: no rate limit on this side,
-// and a connection that a network fault has killed is noticed in seconds.
-func Connect(cfg *rest.Config) *rest.Config {
+// and a connection that a network fault has killed is noticed in seconds. The API
+// server takes what is written for that of the given field manager.
+func Connect(cfg *rest.Config, manager string) *rest.Config {
 	out := rest.CopyConfig(cfg)
 	out.QPS = -1
+	out.UserAgent = manager + "/" + version.String() // the part before the slash is the field manager
 	dialer := net.Dialer{Timeout: deadAfter, KeepAlive: deadAfter, Control: giveUp}
 	out.Dial = dialer.DialContext
 	return out
@@ -94,15 +106,29 @@ func strip(in any) (any, error) {
 	if !ok {
 		return in, nil // a tombstone of the cache
 	}
+	managers := obj.GetManagedFields()
 	obj.SetManagedFields(nil)
 	switch o := obj.(type) {
 	case *corev1.Service:
+		o.ManagedFields = strangers(managers)
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
 		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
 		o.Status.Images = nil
 	}
 	return obj, nil
+}
+
+// strangers returns, of the managers of a Service's fields, those that wrote its
+// addresses and are none of ours: by name alone. As a rule there is none.
+func strangers(managers []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, m := range managers {
+		if m.Subresource == "status" && m.Manager != ManagerController && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte(`"f:loadBalancer"`)) {
+			out = append(out, metav1.ManagedFieldsEntry{Manager: m.Manager})
+		}
+	}
+	return out
 }
 
 // Stripped drops from an object that was not read through the cache what the

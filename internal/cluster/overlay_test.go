@@ -86,14 +86,22 @@ func TestStripDropsOnlyWhatNobodyReads(t *testing.T) {
 	}
 	cluster := corev1.ServiceInternalTrafficPolicyCluster
 	svc := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b", corev1.LastAppliedConfigAnnotation: "{}"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Annotations: map[string]string{"a": "b", corev1.LastAppliedConfigAnnotation: "{}"},
+			ManagedFields: []metav1.ManagedFieldsEntry{
+				{Manager: "k3s", Operation: "Update", Subresource: "status", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)}},
+				{Manager: ManagerController, Subresource: "status", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:loadBalancer":{}}}`)}},
+				{Manager: "kubectl", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{}}`)}},
+				{Manager: "other", Subresource: "status", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:conditions":{}}}`)}},
+			},
+		},
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 			SessionAffinity: corev1.ServiceAffinityNone, InternalTrafficPolicy: &cluster, Ports: []corev1.ServicePort{{Port: 80}},
 		},
 	}
 	stripped := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b"}},
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "k3s"}}}, // who wrote the addresses
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 80}}},
 	}
 	if diff := cmp.Diff(stripped, Stripped(svc)); diff != "" {

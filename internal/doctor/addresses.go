@@ -16,6 +16,7 @@ func addressChecks() []check {
 		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*patient).inUse, []string{serviceCIDRs}},
 		{"advertised", "Does an advertisement cover each pool?", (*patient).advertised, nil},
 		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*patient).subnets, nil},
+		{"contested", "Does somebody else overwrite the addresses of a Service, or keep it from being deleted?", (*patient).contested, nil},
 		{"other-load-balancers", "Does another load balancer serve the same Services?", (*patient).others, []string{deployments, daemonSets, statefulSets, pods, ciliumPools}},
 	}
 }

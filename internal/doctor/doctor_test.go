@@ -210,6 +210,14 @@ func addressHarms() []harm {
 			pool(p, "192.0.2.0/24")
 			p.Config.Pools[0].Spec.Exclude = []v1beta1.AddressRange{"192.0.2.0-192.0.2.99"}
 		}, []string{}},
+		{"somebody overwrites a Service", func(p *patient) {
+			p.Services[0].Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionContested, Status: metav1.ConditionTrue, Message: "field manager \x1b"}}
+		}, []string{`contested Fault: Service n/web: field manager \x1b`}},
+		{"a Service can't be deleted", func(p *patient) { p.Services[0].Finalizers = []string{v1beta1.FinalizerCleanup} },
+			[]string{"contested Warning: Service n/web has the finalizer service.kubernetes.io/load-balancer-cleanup, which Steelyard did not set"}},
+		{"our own finalizer is no fault", func(p *patient) {
+			p.Services[0].Finalizers, p.Services[0].Annotations = []string{v1beta1.FinalizerCleanup}, map[string]string{v1beta1.AnnotationFinalizer: "class="}
+		}, []string{}},
 		{"a pool is in no subnet", func(p *patient) {
 			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
 		}, []string{"subnets Warning: IPAddressPool far: 203.0.113.9 is in no subnet of any node"}},

@@ -5,6 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // rival is another load balancer, by what its images are called.
@@ -64,6 +70,24 @@ func (p *patient) others() verdict {
 		class = "of class " + p.Class
 	}
 	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
+}
+
+// contested looks for Services of ours on which somebody else works, too.
+func (p *patient) contested() verdict {
+	var overwritten, finalized []string
+	for _, svc := range p.Served {
+		name := svc.Namespace + "/" + svc.Name
+		if c := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested); c != nil && c.Status == metav1.ConditionTrue {
+			overwritten = append(overwritten, "Service "+name+": "+printable.Message(c.Message))
+		}
+		if slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == "" {
+			finalized = append(finalized, "Service "+name+" has the finalizer "+v1beta1.FinalizerCleanup+", which Steelyard did not set")
+		}
+	}
+	if len(overwritten) > 0 {
+		return found(Fault, slices.Concat(overwritten, finalized), "let one load balancer serve each Service: turn the other one off, or give one of them a class of its own (spec.loadBalancerClass)")
+	}
+	return found(Warning, finalized, "such a Service can't be deleted until whoever set the finalizer, such as a cloud provider or another load balancer, takes it off: where that does not run any more, take it off by hand")
 }
 
 // serves reports whether a workload of a rival takes Services of that class.

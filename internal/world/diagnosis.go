@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Diagnosis is the one thing to know about a Service.
@@ -25,6 +27,7 @@ type Diagnosis struct {
 const (
 	NotServed    = "NotServed"    // it is not a Service of this load balancer
 	NotWritten   = "NotWritten"   // its status differs from what the controller should write
+	Contested    = "Contested"    // somebody else overwrites its status
 	NotAnnounced = "NotAnnounced" // nobody announces its address
 	AddressInUse = "AddressInUse" // another machine has its address
 	Disagreement = "Disagreement" // what the speakers say differs from what follows from the objects
@@ -42,7 +45,10 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 	}
 	g := t.Grants[i]
 	shown := intent.Holds(svc)
+	contested := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested)
 	switch {
+	case contested != nil && contested.Status == metav1.ConditionTrue:
+		return Diagnosis{Contested, printable.Message(contested.Message)}
 	case len(g.Addrs) == 0 && len(shown) == 0:
 		return Diagnosis{string(g.Reason), "it gets no address: " + g.Message}
 	case len(g.Addrs) == 0:
