@@ -124,7 +124,7 @@ func strip(in any) (any, error) {
 func strangers(managers []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var out []metav1.ManagedFieldsEntry
 	for _, m := range managers {
-		if m.Subresource == "status" && m.Manager != ManagerController && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte(`"f:loadBalancer"`)) {
+		if m.Subresource == "status" && m.Manager != ManagerController && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:loadBalancer"`)) {
 			out = append(out, metav1.ManagedFieldsEntry{Manager: m.Manager})
 		}
 	}
