@@ -54,7 +54,7 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 			failed = append(failed, err)
 		}
 		for _, n := range notes(r.told[state.Peer], state) {
-			r.tellPeer(ctx, session, n)
+			r.tellPeer(ctx, session, n, state.Failure)
 		}
 		told[state.Peer] = state
 	}
@@ -186,12 +186,12 @@ func worse(before, now bgp.State) bool {
 }
 
 // tellPeer writes an event on the peer.
-func (r *reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note) {
+func (r *reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
 	peer := &v1beta1.BGPPeer{}
 	if err := r.client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
 		return // gone meanwhile: nobody to tell
 	}
-	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
+	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Detail: string(class), Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
 }
 
 // reportConflicts tells, once, of advertisements that contradict others on this
