@@ -129,7 +129,7 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 								now := c.state(attempt)
 								now.Peer, now.Since = peer, start
 								for _, n := range notes(last[now.Peer], now) {
-									r.tellPeer(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n)
+									r.tellPeer(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n, now.Failure)
 								}
 								last[now.Peer] = now
 							}
