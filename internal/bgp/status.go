@@ -50,7 +50,6 @@ type view struct {
 	session SessionState
 	since   time.Time     // when session was entered
 	down    time.Time     // when session was last Established
-	peerASN uint32        // from the peer's OPEN; 0: not known
 	broken  bool          // the server has failed beyond use
 	lost    bool          // a connection to the peer has failed
 	up      time.Duration // how long the session was up until it was lost
@@ -122,7 +121,6 @@ func (r run) Reached(state SessionState, asn uint32) {
 		return
 	}
 	was, peer, why := s.now.session, s.peer, s.failure.text
-	s.now.peerASN = asn
 	if state == Idle && was != Idle && was != Active {
 		s.now.lost = true
 		if was == Established {

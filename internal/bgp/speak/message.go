@@ -257,7 +257,7 @@ func parseNotification(b []byte) (n notification, said string) {
 	return n, ""
 }
 
-// String of a state machine's view of a type.
+// kindName names a type of message, with its article.
 func kindName(kind uint8) string {
 	names := map[uint8]string{openMessage: "an OPEN", updateMessage: "an UPDATE", notificationMessage: "a NOTIFICATION", keepaliveMessage: "a KEEPALIVE", refreshMessage: "a ROUTE-REFRESH"}
 	if name, ok := names[kind]; ok {
