@@ -191,7 +191,7 @@ func (r *reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n 
 	if err := r.client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
 		return // gone meanwhile: nobody to tell
 	}
-	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Detail: string(class), Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
+	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
 }
 
 // reportConflicts tells, once, of advertisements that contradict others on this

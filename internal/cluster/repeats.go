@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"hash/maphash"
 	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,8 @@ const (
 	// most. Each is shorter by up to half, so that many hosts don't tell at once.
 	firstPause   = 20 * time.Minute
 	longestPause = time.Hour
+	// maxKinds is how many kinds of notes are told apart within a topic.
+	maxKinds = 8
 	// maxTopics is how many topics are remembered. Notes on more are not sent.
 	maxTopics = 50000
 )
@@ -35,21 +38,23 @@ type series struct {
 	last   time.Time     // when the last one was sent
 	held   int           // notes that were not sent since
 	latest time.Time     // the latest note, sent or not
+	kinds  []string      // of the notes that were sent: the first maxKinds
 }
 
 // repeats decides which notes are sent: of each topic the first few, then one after
 // a pause that doubles up to an hour. So an event that comes back for ever, or
-// whose text changes for ever, is told for ever, but seldom. A topic of which
-// nothing was heard for an hour begins anew.
+// whose text changes for ever, is told for ever, but seldom. A note of a kind that
+// the topic has not had is sent at once. A topic of which nothing was heard for an
+// hour begins anew.
 type repeats struct {
 	seed  maphash.Seed
 	of    map[uint64]*series // by the topic's hash, which is smaller
 	swept time.Time
 }
 
-// next reports whether a note on t is sent now, and how many were held back since
-// the last that was.
-func (r *repeats) next(t topic, now time.Time) (held int, send bool) {
+// next reports whether a note on t, of some kind, is sent now, and how many were
+// held back since the last that was.
+func (r *repeats) next(t topic, kind string, now time.Time) (held int, send bool) {
 	r.sweep(now)
 	key := maphash.Comparable(r.seed, t)
 	s := r.of[key]
@@ -61,7 +66,11 @@ func (r *repeats) next(t topic, now time.Time) (held int, send bool) {
 		r.of[key] = s
 	}
 	s.latest = now
-	if now.Sub(s.last) < s.pause {
+	isNew := len(s.kinds) < maxKinds && !slices.Contains(s.kinds, kind)
+	if isNew {
+		s.kinds = append(s.kinds, kind)
+	}
+	if !isNew && now.Sub(s.last) < s.pause {
 		s.held++
 		return 0, false
 	}

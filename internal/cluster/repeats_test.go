@@ -54,12 +54,12 @@ func TestWhatWasQuietForAnHourIsToldAtOnce(t *testing.T) {
 		var r repeats
 		of := topic{name: "a"}
 		for range 1000 {
-			r.next(of, time.Now())
+			r.next(of, "", time.Now())
 			time.Sleep(time.Second)
 		}
 		time.Sleep(longestPause)
 		for i := range toldAtOnce {
-			if held, send := r.next(of, time.Now()); !send || held != 0 {
+			if held, send := r.next(of, "", time.Now()); !send || held != 0 {
 				t.Errorf("number %d: sent %t, %d held", i, send, held)
 			}
 		}
@@ -71,9 +71,22 @@ func TestTopicsAreToldEachForItself(t *testing.T) {
 	now := time.Unix(0, 0)
 	for _, of := range []topic{{name: "a"}, {name: "b"}, {name: "a", namespace: "n"}, {name: "a", uid: "2"}, {name: "a", reason: "r"}, {name: "a", detail: "192.0.2.1"}} {
 		for i := range 10 {
-			if _, send := r.next(of, now); send != (i < toldAtOnce) {
+			if _, send := r.next(of, "", now); send != (i < toldAtOnce) {
 				t.Errorf("%+v, number %d: sent %t", of, i, send)
 			}
+		}
+	}
+}
+
+func TestANewKindIsToldAtOnce(t *testing.T) {
+	var r repeats
+	of, now := topic{name: "a"}, time.Unix(0, 0)
+	for range 10 {
+		r.next(of, "", now)
+	}
+	for i := range 100 {
+		if held, send := r.next(of, fmt.Sprint(i), now); send != (i < maxKinds-1) || send && i == 0 && held != 10-toldAtOnce {
+			t.Errorf("kind %d: sent %t, %d held", i, send, held)
 		}
 	}
 }
@@ -82,14 +95,14 @@ func TestTopicsAreForgotten(t *testing.T) {
 	var r repeats
 	now := time.Unix(0, 0)
 	for i := range 2 * maxTopics {
-		if _, send := r.next(topic{name: fmt.Sprint(i)}, now); send != (i < maxTopics) {
+		if _, send := r.next(topic{name: fmt.Sprint(i)}, "", now); send != (i < maxTopics) {
 			t.Fatalf("topic %d: sent %t", i, send)
 		}
 	}
 	if len(r.of) != maxTopics {
 		t.Errorf("%d topics are remembered, want %d", len(r.of), maxTopics)
 	}
-	r.next(topic{name: "last"}, now.Add(longestPause+time.Second))
+	r.next(topic{name: "last"}, "", now.Add(longestPause+time.Second))
 	if len(r.of) != 1 {
 		t.Errorf("%d topics are remembered an hour later", len(r.of))
 	}

@@ -34,14 +34,15 @@ const (
 )
 
 // Note is an event that is to be sent. Notes of one object, reason and detail are
-// repetitions of one another, whatever they say: the first few are sent, then fewer
-// and fewer (repeats).
+// repetitions of one another, whatever they say: the first few are sent, and the
+// first of each kind, then fewer and fewer (repeats).
 type Note struct {
 	About   corev1.ObjectReference
 	Type    string // corev1.EventTypeNormal or …Warning
 	Reason  string
 	Action  string
 	Detail  string // tells apart what one object may have several of, such as addresses; "": it has one
+	Kind    string // tells apart what may happen to it by turns, such as classes of failure; "": one kind
 	Message string
 }
 
@@ -99,7 +100,7 @@ func (t *Teller) Tell(n Note) {
 		return
 	}
 	of := topic{uid: n.About.UID, kind: n.About.Kind, namespace: n.About.Namespace, name: n.About.Name, where: t.where, reason: n.Reason, detail: n.Detail}
-	if held, send := t.repeats.next(of, now); send {
+	if held, send := t.repeats.next(of, n.Kind, now); send {
 		t.notes = append(t.notes, pending{n, now, held})
 		Signal(t.wake)
 	}
