@@ -16,7 +16,7 @@ import (
 // these, and the rest calls them.
 func TestForeignTextPassesOnePlace(t *testing.T) {
 	places := map[string]string{
-		"k8s.io/apimachinery/pkg/api/meta.SetStatusCondition": "internal/cluster/condition.go",
+		"k8s.io/apimachinery/pkg/api/meta.SetStatusCondition": "internal/intent/condition.go",
 		"k8s.io/api/events/v1.Event":                          "internal/cluster/teller.go",
 		"k8s.io/api/core/v1.Event":                            "",
 		"k8s.io/client-go/tools/record.EventRecorder":         "",

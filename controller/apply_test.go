@@ -24,6 +24,8 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // waiting is a Service of type LoadBalancer, created at second at.
@@ -200,7 +202,7 @@ func TestAServiceThatCantBeWrittenDelaysNobody(t *testing.T) {
 		expect(t, map[string]string{"a": "10.0.0.1", "c": "10.0.0.3"}, b.settle(t))
 		delete(b.refused, "b")
 		expect(t, map[string]string{"a": "10.0.0.1", "c": "10.0.0.3"}, b.settle(t)) // not before its pause is over
-		time.Sleep(longestRefuse)
+		time.Sleep(planner.LongestRefusedPause)
 		expect(t, map[string]string{"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}, b.settle(t))
 	})
 }
@@ -213,7 +215,7 @@ func TestARefusedServiceDoesNotReserveAnAddress(t *testing.T) {
 		expect(t, map[string]string{"b": "10.0.0.1"}, b.settle(t))
 		told := 0
 		for range 5 {
-			time.Sleep(longestRefuse)
+			time.Sleep(planner.LongestRefusedPause)
 			b.settle(t)
 		}
 		for _, n := range b.notes {
@@ -270,7 +272,7 @@ func TestWhatCouldNotBeTakenAwayIsNotGivenOut(t *testing.T) {
 		b.refused["a"] = true
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 		delete(b.refused, "a")
-		time.Sleep(longestRefuse)
+		time.Sleep(planner.LongestRefusedPause)
 		expect(t, map[string]string{"a": "10.0.0.9", "c": "10.0.0.1"}, b.settle(t))
 	})
 }
@@ -324,4 +326,9 @@ func TestAFormerLeaderWritesNothing(t *testing.T) {
 		b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now()}}
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 	})
+}
+
+func parsed(o intent.Objects) *intent.Config {
+	config := intent.Parse(o)
+	return &config
 }

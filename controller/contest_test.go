@@ -9,11 +9,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // quietly is a sim without faults, with three addresses.
@@ -28,7 +27,7 @@ func quietly(seed uint64) *sim {
 func (s *sim) live(d time.Duration) { s.run(time.Now().Add(d)) }
 
 // shows returns the addresses that a Service shows, as text.
-func (s *sim) shows(name string) string { return join(intent.Holds(s.there[name])) }
+func (s *sim) shows(name string) string { return planner.Join(intent.Holds(s.there[name])) }
 
 // says returns the message of a Service's condition Contested.
 func (s *sim) says(name string) string {
@@ -69,11 +68,11 @@ func TestARivalIsToldAndNotFoughtForEver(t *testing.T) {
 			t.Errorf("there are %d warnings among %+v", told, s.notes)
 		}
 		clear(s.rival)
-		s.live(longestContest + time.Minute)
+		s.live(planner.LongestContestPause + time.Minute)
 		if s.shows("a") != "10.0.0.1" || s.says("a") == "" {
 			t.Errorf("when the rival has gone, a shows %s, and says %q", s.shows("a"), s.says("a"))
 		}
-		s.live(calm)
+		s.live(planner.Quiet)
 		if said := s.says("a"); said != "" {
 			t.Errorf("after a long calm, it still says %q", said)
 		}
@@ -115,11 +114,3 @@ func TestASlipIsUndone(t *testing.T) {
 }
 
 // Who is deleted is let go even while we back off.
-func TestADeletedServiceDoesNotWaitForTheEndOfAContest(t *testing.T) {
-	svc := waiting("a", 1)
-	c := contest{times: 9, notBefore: time.Unix(100, 0)}
-	p := plan{services: []*service{{svc: svc, leaves: true, change: &change{}}}, grants: make([]ipam.Grant, 1), contests: map[types.UID]contest{svc.UID: c}}
-	if next := p.step(snapshot{now: time.Unix(1, 0)}); len(next.starts) != 1 || next.starts[0].change.words {
-		t.Errorf("it comes to %+v", next)
-	}
-}

@@ -1,27 +1,25 @@
 package main
 
 import (
-	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // finalizing is a rig whose controller sets the finalizer.
 func finalizing(t *testing.T, objects ...client.Object) *rig {
 	b := newRig(t, objects...)
-	b.thinker.finalizer.wanted = true
+	b.plans.Finalizer.Wanted = true
 	return b
 }
 
@@ -53,7 +51,7 @@ func (b *rig) finalizers(t *testing.T, name string, ours bool, want ...string) {
 	if svc == nil {
 		t.Fatalf("Service %s is gone", name)
 	}
-	if !slices.Equal(want, svc.Finalizers) || b.thinker.finalizer.ours(svc) != ours {
+	if !slices.Equal(want, svc.Finalizers) || b.plans.Finalizer.Ours(svc) != ours {
 		t.Errorf("Service %s: want finalizers %v, ours %v; have %v, annotations %v", name, want, ours, svc.Finalizers, svc.Annotations)
 	}
 }
@@ -126,7 +124,7 @@ func TestTheFinalizerOfOthersIsLeftAlone(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := with(waiting("a", 1), v1beta1.FinalizerCleanup)
 			b := newRig(t, poolOf("p", "10.0.0.1"), a)
-			b.thinker.finalizer.wanted = finalize
+			b.plans.Finalizer.Wanted = finalize
 			b.settle(t)
 			b.finalizers(t, "a", false, v1beta1.FinalizerCleanup)
 			b.delete(t, a)
@@ -142,7 +140,7 @@ func TestWithoutTheFlagOurFinalizerIsTakenOff(t *testing.T) {
 		b := finalizing(t, poolOf("p", "10.0.0.1-10.0.0.2"), waiting("a", 1), deleted)
 		b.settle(t)
 		b.delete(t, deleted)
-		b.thinker = thinker{} // started again, without the flag
+		b.plans = planner.Planner{} // started again, without the flag
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 		b.finalizers(t, "a", false)
 		if b.service(t, "deleted") != nil {
@@ -161,33 +159,20 @@ func TestAnAddressIsGivenOnWhenItsHolderHasGivenItBack(t *testing.T) {
 		b.refused["a"] = true
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 		delete(b.refused, "a")
-		delete(b.writer.tried.byUID, a.UID) // the pause is over
+		time.Sleep(planner.LongestRefusedPause)
 		expect(t, map[string]string{"b": "10.0.0.1"}, b.settle(t))
 	})
 }
 
 func TestAFinalizerThatSomebodyRemovedIsSetAgain(t *testing.T) {
 	svc := waiting("a", 1)
-	f := finalizer{wanted: true, class: "example.org/edge"}
-	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: f.mark()}
-	metadata, annotations := map[string]any{}, map[string]any{}
-	f.patch(svc, f.cleanup(with(svc, "example.org/theirs"), true), metadata, annotations)
-	want := map[string]any{"finalizers": []string{"example.org/theirs", v1beta1.FinalizerCleanup}}
-	if diff := cmp.Diff(want, metadata); diff != "" {
+	f := planner.Finalizer{Wanted: true, Class: "example.org/edge"}
+	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: f.Mark()}
+	theirs := with(svc, "example.org/theirs")
+	f.Apply(theirs, f.Cleanup(theirs, true))
+	if diff := cmp.Diff([]string{"example.org/theirs", v1beta1.FinalizerCleanup}, theirs.Finalizers); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 }
 
 // Nobody can delete a Service with a finalizer that nobody takes off.
-func TestAForeignFinalizerIsTold(t *testing.T) {
-	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pools: []string{"p"}}
-	svc := waiting("a", 1)
-	svc.Finalizers = []string{v1beta1.FinalizerCleanup}
-	if c := conditionOf(svc, g, nil); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
-		t.Errorf("it says %+v", c)
-	}
-	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: finalizer{}.mark()}
-	if c := conditionOf(svc, g, nil); strings.Contains(c.Message, "finalizer") {
-		t.Errorf("of our own it says %+v", c)
-	}
-}

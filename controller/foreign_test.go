@@ -43,13 +43,3 @@ func TestWhatATenantWritesIsShownShortAndSafe(t *testing.T) {
 }
 
 // TestManySlipsAreCounted: a Service may have thousands of annotations.
-func TestManySlipsAreCounted(t *testing.T) {
-	svc, g := settledService()
-	for i := range 3000 {
-		svc.Annotations[v1beta1.Group+"/"+strings.Repeat("x", i%60+1)+strings.Repeat("y", i/60+1)] = ""
-	}
-	words := conditionOf(svc, g, nil).Message
-	if !strings.Contains(words, " and 2990 more means nothing: known are") || len(words) > printable.MaxMessage {
-		t.Errorf("%d bytes: %s", len(words), words)
-	}
-}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // many is from how many Services on a search is cheaper than a look at each.
@@ -47,7 +48,7 @@ func (r *reporter) search(t *term) error {
 		return err
 	}
 	for _, svc := range cached {
-		if r.thinker.finalizer.ours(svc) && !intent.Ours(svc, r.class) {
+		if r.plans.Finalizer.Ours(svc) && !intent.Ours(svc, r.class) {
 			r.left = append(r.left, client.ObjectKeyFromObject(svc))
 		}
 	}
@@ -65,7 +66,7 @@ func (r *reporter) search(t *term) error {
 		}
 		for i := range page.Items {
 			svc := &page.Items[i]
-			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.thinker.finalizer.ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
+			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.plans.Finalizer.Ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
 				if err := r.cleanWithin(t, svc); err != nil {
 					r.log.Warn("can't take our words off a Service; trying again", "err", err)
 					r.left = append(r.left, client.ObjectKeyFromObject(svc))
@@ -102,8 +103,8 @@ func (r *reporter) cleanLeft(ctx context.Context, key client.ObjectKey) error {
 func (r *reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
-	r.thinker.finalizer.remove(svc)
-	svc.Status.Conditions = withoutOurs(svc.Status.Conditions)
+	r.plans.Finalizer.Remove(svc)
+	svc.Status.Conditions = planner.WithoutOurs(svc.Status.Conditions)
 	if equality.Semantic.DeepEqual(before, svc) {
 		return nil
 	}

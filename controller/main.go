@@ -31,6 +31,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -126,7 +127,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
 	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
-	writes.finalizer = finalizer{wanted: o.finalize, class: o.class}
+	writes.finalizer = planner.Finalizer{Wanted: o.finalize, Class: o.class}
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
@@ -136,7 +137,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		writer:        writes,
 		planned:       make(chan struct{}, 1),
 		took:          counted.pass,
-		thinker:       thinker{dialect: o.dialect, finalizer: writes.finalizer},
+		plans:         planner.Planner{Dialect: o.dialect, Finalizer: writes.finalizer},
 	}
 	elect.drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.leading}}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"math/big"
 	"strconv"
 	"sync"
 	"time"
@@ -95,18 +96,18 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 	if r.last == nil || r.last.term != t {
 		return
 	}
-	for pool, families := range r.last.usage() {
+	for pool, families := range r.last.Usage() {
 		for _, u := range families {
-			gauge(poolDesc, number(u.assigned), pool, u.family.String(), "assigned")
-			gauge(poolDesc, number(u.available()), pool, u.family.String(), "available")
+			gauge(poolDesc, number(u.Assigned), pool, u.Family.String(), "assigned")
+			gauge(poolDesc, number(u.Available()), pool, u.Family.String(), "available")
 		}
 	}
-	pending := r.last.pending()
+	pending := r.last.Pending()
 	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
 		gauge(pendingDesc, float64(pending[reason]), string(reason))
 	}
-	gauge(contestedDesc, float64(r.last.contested()))
-	gauge(servicesDesc, float64(len(r.last.services)))
+	gauge(contestedDesc, float64(r.last.Contested()))
+	gauge(servicesDesc, float64(len(r.last.Services)))
 }
 
 // verdictTally counts the configuration objects by what is said of them. The
@@ -160,4 +161,10 @@ func (v *verdictTally) Collect(to chan<- prometheus.Metric) {
 	for x, n := range v.count {
 		to <- prometheus.MustNewConstMetric(configDesc(), prometheus.GaugeValue, float64(n), x.kind, x.reason)
 	}
+}
+
+// number rounds to what a metric can hold.
+func number(n *big.Int) float64 {
+	f, _ := new(big.Float).SetInt(n).Float64()
+	return f
 }

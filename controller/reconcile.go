@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // reconciler reads, thinks, and starts writing. No decision depends on its
@@ -31,14 +32,14 @@ type reconciler struct {
 
 	caughtUp *term // the term in which the cache is known to show what former leaders wrote
 
-	mu      sync.Mutex // held while thinking, and while others look at the result
-	thinker thinker
-	last    *outcome // of the present term; nil: none yet
+	mu    sync.Mutex // held while thinking, and while others look at the result
+	plans planner.Planner
+	last  *outcome // of the present term; nil: none yet
 }
 
 // outcome is a plan and the term that it was made in.
 type outcome struct {
-	plan
+	planner.Plan
 	term *term
 }
 
@@ -67,18 +68,18 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 }
 
 // act thinks, and begins to write if the term has not ended meanwhile.
-func (r *reconciler) act(t *term, s snapshot) time.Duration {
+func (r *reconciler) act(t *term, s planner.Snapshot) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = nil // it holds until the thinker's next plan
-	p := r.thinker.think(s)
+	r.last = nil // it holds until the planner's next plan
+	p := r.plans.Plan(s)
 	if r.leading() != t {
 		return 0
 	}
 	r.last = &outcome{p, t}
-	next := p.step(s)
+	next := p.Step(s)
 	r.writer.take(t, next)
-	return next.again
+	return next.Again
 }
 
 // drain returns when no pass begins to write any more, and no write is under
@@ -96,7 +97,7 @@ func (r *reconciler) catchUp(t *term) error {
 		return err
 	}
 	r.mu.Lock()
-	r.thinker.reset()
+	r.plans.Reset()
 	r.mu.Unlock()
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
 		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})

@@ -20,6 +20,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // The pauses of the reporter: between two reports, and before what failed is
@@ -46,12 +47,12 @@ type reporter struct {
 
 // scene is all that a report depends on.
 type scene struct {
-	cluster.Configured
+	intent.Configured
 	sessions map[string][]v1beta1.BGPSession // by peer
 	claims   []v1beta1.L2Claim
 
 	// Of the last plan:
-	usage   map[string][]usage
+	usage   map[string][]planner.Usage
 	holders map[netip.Addr]bool // and of what Services show
 }
 
@@ -107,14 +108,14 @@ func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
 	if r.last == nil || r.last.term != t {
 		return nil, nil
 	}
-	s.usage, s.holders = r.last.usage(), r.last.holders()
+	s.usage, s.holders = r.last.Usage(), r.last.Holders()
 	for _, svc := range services { // others' too: they may be a second Steelyard's, of another class
 		for _, a := range intent.Holds(svc) {
 			s.holders[a] = true
 		}
 	}
-	r.left = append(r.left, r.thinker.left...)
-	r.thinker.left = nil
+	r.left = append(r.left, r.plans.Released...)
+	r.plans.Released = nil
 	return s, nil
 }
 
@@ -171,10 +172,10 @@ func (r *reporter) statuses(s *scene) []write {
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range s.usage[o.Name] {
-				if u.family == ipam.IPv4 {
-					o.Status.IPv4 = u.status()
+				if u.Family == ipam.IPv4 {
+					o.Status.IPv4 = u.Status()
 				} else {
-					o.Status.IPv6 = u.status()
+					o.Status.IPv6 = u.Status()
 				}
 			}
 			return &o.Status.Conditions
@@ -227,12 +228,12 @@ func (s *scene) judge(kind string, obj client.Object, conditions *[]metav1.Condi
 	if v.Reason != "" {
 		ready.Status, ready.Reason = metav1.ConditionFalse, v.Reason
 	}
-	cluster.SetCondition(conditions, ready)
+	intent.SetCondition(conditions, ready)
 	if len(v.NoEffect) == 0 {
 		meta.RemoveStatusCondition(conditions, v1beta1.ConditionInEffect)
 		return
 	}
-	cluster.SetCondition(conditions, metav1.Condition{
+	intent.SetCondition(conditions, metav1.Condition{
 		Type: v1beta1.ConditionInEffect, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonNoEffectYet, ObservedGeneration: obj.GetGeneration(),
 		Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", "),
 	})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // sim is a controller, without goroutines, against a small model of the API
@@ -46,7 +47,7 @@ type sim struct {
 	// The controller.
 	*reconciler
 	cache        map[string]*corev1.Service
-	config       snapshot // its configuration and Namespaces
+	config       planner.Snapshot // its configuration and Namespaces
 	due, passing bool
 	passes       int
 	writes       map[string]int // that arrived, by name
@@ -60,7 +61,7 @@ func newSim(seed uint64) *sim {
 		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, rival: map[string]bool{},
 		cache: map[string]*corev1.Service{}, writes: map[string]int{},
 	}
-	s.config.namespaces = map[string]map[string]string{"n": nil}
+	s.config.Namespaces = map[string]map[string]string{"n": nil}
 	s.resize()
 	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(n cluster.Note) { s.notes = append(s.notes, n) }, func(string, error) {})}
 	return s
@@ -179,42 +180,42 @@ func (s *sim) pass() {
 	defer func() { s.passing = false }()
 	s.passes++
 	snap := s.config
-	snap.now = time.Now()
+	snap.Now = time.Now()
 	cached := s.sorted(s.cache)
-	snap.attempts, snap.landings = s.writer.unresolved(cached, snap.now)
-	snap.review = func(arrived []arrival, gone []types.UID) map[types.UID]contest {
-		return s.writer.review(arrived, gone, snap.now)
+	snap.Attempts, snap.Finished = s.writer.unresolved(cached, snap.Now)
+	snap.Review = func(arrived []planner.Arrival, gone []types.UID) map[types.UID]planner.Contest {
+		return s.writer.review(arrived, gone, snap.Now)
 	}
 	s.meanwhile()
 	for _, svc := range s.writer.seen.Apply(cached) {
 		if intent.Ours(svc, s.class) {
-			snap.services = append(snap.services, svc)
+			snap.Services = append(snap.Services, svc)
 		}
 	}
 	s.meanwhile()
-	p := s.thinker.think(snap)
-	snap.review, snap.contests = nil, p.contests
-	for i, g := range new(thinker).think(snap).grants {
-		if !sameGrant(g, p.grants[i]) {
-			s.broken = fmt.Errorf("a new thinker grants %s %v, this one %v", p.services[i].svc.Name, g, p.grants[i])
+	p := s.plans.Plan(snap)
+	snap.Review, snap.Contests = nil, p.Contests
+	for i, g := range new(planner.Planner).Plan(snap).Grants {
+		if have := p.Grants[i]; fmt.Sprint(g) != fmt.Sprint(have) {
+			s.broken = fmt.Errorf("a new planner grants %s %v, this one %v", p.Services[i].Object.Name, g, p.Grants[i])
 		}
 	}
-	next := p.step(snap)
+	next := p.Step(snap)
 	s.meanwhile()
-	for _, x := range next.starts {
-		s.send(x.svc, x.change)
+	for _, x := range next.Writes {
+		s.send(x.Service, x.Change)
 	}
-	for _, uid := range next.forgets {
-		s.writer.tried.forget(uid)
+	for _, uid := range next.Forgets {
+		s.writer.tried.Forget(uid)
 	}
-	for _, x := range next.agrees {
-		s.writer.tried.contests.write(x.svc.UID, x.change.addrs, time.Now())
+	for _, x := range next.Agreed {
+		s.writer.tried.Agree(x, time.Now())
 	}
-	if next.awaits && s.writer.tried.await(next.landed) {
+	if next.Awaits && s.writer.tried.Await(next.Finished) {
 		s.wake()
 	}
-	if next.again > 0 {
-		s.in(time.Until(snap.now.Add(next.again)), s.wake)
+	if next.Again > 0 {
+		s.in(time.Until(snap.Now.Add(next.Again)), s.wake)
 	}
 }
 
@@ -234,8 +235,8 @@ func (s *sim) sorted(all map[string]*corev1.Service) []*corev1.Service {
 }
 
 // send is a write: its way there, what becomes of it, the way of the answer.
-func (s *sim) send(svc *corev1.Service, c change) {
-	if _, started := s.writer.tried.start(svc, c); !started {
+func (s *sim) send(svc *corev1.Service, c planner.Change) {
+	if _, started := s.writer.tried.Start(svc, c); !started {
 		return
 	}
 	s.writer.busy++
@@ -253,7 +254,7 @@ func (s *sim) send(svc *corev1.Service, c change) {
 		default:
 		}
 	}
-	s.say("    write %v to %s@%s", c.addrs, svc.Name, svc.ResourceVersion)
+	s.say("    write %v to %s@%s", c.Addrs, svc.Name, svc.ResourceVersion)
 	switch {
 	case chance == 0: // it never arrives
 		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
@@ -275,7 +276,7 @@ func (s *sim) send(svc *corev1.Service, c change) {
 }
 
 // arrive is what the API server makes of a write.
-func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
+func (s *sim) arrive(svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
 	resource := schema.GroupResource{Resource: "services"}
 	now := s.there[svc.Name]
 	switch {
@@ -286,7 +287,10 @@ func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
 	case now.ResourceVersion != svc.ResourceVersion:
 		return nil, apierrors.NewConflict(resource, svc.Name, errors.New("it has been modified"))
 	}
-	for _, a := range without(c.addrs, intent.Holds(now)) {
+	for _, a := range c.Addrs {
+		if slices.Contains(intent.Holds(now), a) {
+			continue
+		}
 		for _, other := range s.there {
 			if other.UID != svc.UID && !s.foreign[other.UID] && slices.Contains(intent.Holds(other), a) {
 				s.broken = fmt.Errorf("%s is written to %s while %s shows it", a, svc.Name, other.Name)
@@ -294,47 +298,47 @@ func (s *sim) arrive(svc *corev1.Service, c change) (*corev1.Service, error) {
 		}
 	}
 	out := now.DeepCopy()
-	written(out, c)
+	c.Apply(out, planner.Finalizer{})
 	s.writes[svc.Name]++
-	if !c.words {
+	if !c.ConditionsOnly {
 		out.ManagedFields = nil
 	}
 	// What somebody else wrote and we took over stays theirs.
-	s.foreign[svc.UID] = s.foreign[svc.UID] && slices.Equal(c.addrs, intent.Holds(now))
+	s.foreign[svc.UID] = s.foreign[svc.UID] && slices.Equal(c.Addrs, intent.Holds(now))
 	s.put(svc.Name, out)
 	if s.rival[svc.Name] {
 		s.in(s.upTo(50*time.Millisecond), func() { s.overwrite(svc.Name, "203.0.113.1") })
 	}
-	s.say("    %s@%s shows %v", svc.Name, out.ResourceVersion, c.addrs)
+	s.say("    %s@%s shows %v", svc.Name, out.ResourceVersion, c.Addrs)
 	return out, nil
 }
 
 // atRest tells what is wrong when nothing happens any more: every Service must
-// show exactly what a new thinker gives it.
+// show exactly what a new planner gives it.
 func (s *sim) atRest() error {
 	snap := s.config
-	snap.now = time.Now()
+	snap.Now = time.Now()
 	for _, svc := range s.sorted(s.there) {
 		if intent.Ours(svc, s.class) {
-			snap.services = append(snap.services, svc)
+			snap.Services = append(snap.Services, svc)
 		}
 	}
 	var wrong []string
-	p := new(thinker).think(snap)
+	p := new(planner.Planner).Plan(snap)
 	has := map[netip.Addr]string{}
-	for i, x := range p.services {
-		if x.change != nil {
-			wrong = append(wrong, fmt.Sprintf("%s@%s shows %v and %v, and the plan says %v and %v", x.svc.Name, x.svc.ResourceVersion, intent.Holds(x.svc), x.svc.Status.Conditions, p.grants[i].Addrs, x.change.conditions))
+	for i, x := range p.Services {
+		if x.Change != nil {
+			wrong = append(wrong, fmt.Sprintf("%s@%s shows %v and %v, and the plan says %v and %v", x.Object.Name, x.Object.ResourceVersion, intent.Holds(x.Object), x.Object.Status.Conditions, p.Grants[i].Addrs, x.Change.Conditions))
 		}
-		for _, a := range intent.Holds(x.svc) {
+		for _, a := range intent.Holds(x.Object) {
 			if has[a] != "" {
-				wrong = append(wrong, fmt.Sprintf("%s and %s both show %s", has[a], x.svc.Name, a))
+				wrong = append(wrong, fmt.Sprintf("%s and %s both show %s", has[a], x.Object.Name, a))
 			}
-			has[a] = x.svc.Name
+			has[a] = x.Object.Name
 		}
 	}
-	if n, m := len(s.writer.tried.byUID), s.writer.tried.contests.at(snap.now); n > 0 || len(m) > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d attempts and the contests %v are left", n, m))
+	if n, m := s.writer.tried.Open(snap.Now); n > 0 || m > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d attempts and %d contests are left", n, m))
 	}
 	if s.due {
 		wrong = append(wrong, "a pass is still due")

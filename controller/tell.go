@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
-	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // say logs n, and has it sent as an event.
@@ -22,13 +22,13 @@ func warn(svc *corev1.Service, reason, message string) cluster.Note {
 }
 
 // noteOf says what has changed on a Service.
-func noteOf(svc, before *corev1.Service, c change) cluster.Note {
-	n := cluster.Note{About: cluster.About(svc), Type: corev1.EventTypeNormal, Reason: c.allocated.Reason, Message: c.allocated.Message}
-	if c.allocated.Status == metav1.ConditionFalse {
+func noteOf(svc *corev1.Service, c planner.Change) cluster.Note {
+	n := cluster.Note{About: cluster.About(svc), Type: corev1.EventTypeNormal, Reason: c.Allocated.Reason, Message: c.Allocated.Message}
+	if c.Allocated.Status == metav1.ConditionFalse {
 		n.Type = corev1.EventTypeWarning
 	}
-	if held := intent.Holds(before); len(held) > 0 && c.moved != "" {
-		n.Message = fmt.Sprintf("%s (held %s before: %s)", n.Message, join(held), c.moved)
+	if c.Moved != "" {
+		n.Message = fmt.Sprintf("%s (%s)", n.Message, c.Moved)
 	}
 	return n
 }

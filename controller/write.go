@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 const (
@@ -43,58 +43,58 @@ type writer struct {
 	count  func(kind string, err error)
 
 	first, again *semaphore.Weighted
-	finalizer    finalizer
+	finalizer    planner.Finalizer
 
 	mu    sync.Mutex
-	tried attempts
+	tried planner.Attempts
 	busy  int       // writes under way
 	quiet time.Time // when the last one ended
 }
 
 func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count func(string, error)) *writer {
 	return &writer{
-		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1), tried: attempts{byUID: map[types.UID]attempt{}},
+		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1),
 		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
 	}
 }
 
 // unresolved forgets the attempts whose outcome the Services show, and returns
 // the others, and how many writes have landed so far.
-func (w *writer) unresolved(services []*corev1.Service, now time.Time) (map[types.UID]attempt, int) {
+func (w *writer) unresolved(services []*corev1.Service, now time.Time) (map[types.UID]planner.Attempt, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tried.unresolved(services, now), w.tried.landed
+	return w.tried.Pending(services, now), w.tried.Finished
 }
 
 // review takes in what a pass sees for the first time, and what is gone, and
 // returns the contests.
-func (w *writer) review(arrived []arrival, gone []types.UID, now time.Time) map[types.UID]contest {
+func (w *writer) review(arrived []planner.Arrival, gone []types.UID, now time.Time) map[types.UID]planner.Contest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tried.review(arrived, gone, now)
+	return w.tried.Review(arrived, gone, now)
 }
 
 // take begins to write what a pass came to.
-func (w *writer) take(t *term, s step) {
+func (w *writer) take(t *term, s planner.Step) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, x := range s.starts {
-		w.start(t, x.svc, x.change)
+	for _, x := range s.Writes {
+		w.start(t, x.Service, x.Change)
 	}
-	for _, uid := range s.forgets {
-		w.tried.forget(uid)
+	for _, uid := range s.Forgets {
+		w.tried.Forget(uid)
 	}
-	for _, x := range s.agrees {
-		w.tried.contests.write(x.svc.UID, x.change.addrs, time.Now())
+	for _, x := range s.Agreed {
+		w.tried.Agree(x, time.Now())
 	}
-	if s.awaits && w.tried.await(s.landed) {
+	if s.Awaits && w.tried.Await(s.Finished) {
 		cluster.Signal(w.landed)
 	}
 }
 
 // start begins to write c to svc, unless a write to it is under way.
-func (w *writer) start(t *term, svc *corev1.Service, c change) {
-	failures, started := w.tried.start(svc, c)
+func (w *writer) start(t *term, svc *corev1.Service, c planner.Change) {
+	failures, started := w.tried.Start(svc, c)
 	if !started {
 		return
 	}
@@ -136,41 +136,28 @@ func (w *writer) begin(t *term) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.tried.byUID)
-	w.tried.contests = contests{}
+	w.tried.Reset()
 	return nil
 }
-
-// errUnsent says that a write did not leave this process.
-var errUnsent = errors.New("the term is over")
 
 // patch writes c: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
 // within the term. So a former leader that wakes up late changes nothing.
-func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c change) (*corev1.Service, error) {
+func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
 	if lane.Acquire(t, 1) != nil {
-		return nil, errUnsent
+		return nil, planner.ErrUnsent
 	}
 	defer lane.Release(1)
-	metadata := map[string]any{"resourceVersion": svc.ResourceVersion}
-	status := map[string]any{"conditions": c.conditions}
-	if !c.words {
-		annotations := map[string]any{v1beta1.AnnotationPool: nil}
-		if c.pools != "" {
-			annotations[v1beta1.AnnotationPool] = c.pools
-		}
-		metadata["annotations"] = annotations
-		w.finalizer.patch(svc, c.cleanup, metadata, annotations)
-		status["loadBalancer"] = map[string]any{"ingress": c.ingress}
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": metadata, "status": status})
-	if err != nil {
-		return nil, fmt.Errorf("encode the patch: %w", err)
-	}
 	ctx, cancel := t.patient()
 	defer cancel()
 	if ctx.Err() != nil {
-		return nil, errUnsent
+		return nil, planner.ErrUnsent
+	}
+	want := svc.DeepCopy()
+	c.Apply(want, w.finalizer)
+	patch, err := client.MergeFromWithOptions(svc, client.MergeFromWithOptimisticLock{}).Data(want)
+	if err != nil {
+		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
 	out := &corev1.Service{}
 	out.Namespace, out.Name = svc.Namespace, svc.Name
@@ -180,52 +167,37 @@ func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c
 }
 
 // land takes in the outcome of a write.
-func (w *writer) land(svc *corev1.Service, c change, out *corev1.Service, err error) {
+func (w *writer) land(svc *corev1.Service, c planner.Change, out *corev1.Service, err error) {
 	if err == nil {
 		w.seen.Saw(cluster.Stripped(out))
-		if c.event {
-			w.say(noteOf(out, svc, c))
+		if c.Event {
+			w.say(noteOf(out, c))
 		}
-		if c.contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
-			w.say(warn(svc, v1beta1.ReasonStatusOverwritten, c.contested))
+		if c.Contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
+			w.say(warn(svc, v1beta1.ReasonStatusOverwritten, c.Contested))
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
 	w.quiet = time.Now()
-	a, due := w.tried.land(svc.UID, err, w.quiet)
-	if err != nil && !errors.Is(err, errUnsent) {
+	a, due := w.tried.Done(svc.UID, err, w.quiet)
+	if err != nil && !errors.Is(err, planner.ErrUnsent) {
 		w.complain(svc, a, err)
 	}
-	altered := err == nil && !c.words && !slices.Equal(intent.Holds(out), c.addrs) // on its way, by a webhook say
+	altered := err == nil && !c.ConditionsOnly && !slices.Equal(intent.Holds(out), c.Addrs) // on its way, by a webhook say
 	if due || altered {
 		cluster.Signal(w.landed)
 	}
 }
 
 // complain tells of a failure, the first time.
-func (w *writer) complain(svc *corev1.Service, a attempt, err error) {
-	if a.failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+func (w *writer) complain(svc *corev1.Service, a planner.Attempt, err error) {
+	if a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return // somebody was faster, and the cache will show it
 	}
 	w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(svc), "err", err)
-	if refuses(err) {
+	if planner.Refused(err) {
 		w.say(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
-	}
-}
-
-// refuses reports whether an error says that the write was not made, and will
-// not be when repeated. All others leave open whether it was.
-func refuses(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	switch code := status.Status().Code; code {
-	case 404, 408, 409, 429:
-		return false
-	default:
-		return code >= 400 && code < 500
 	}
 }

@@ -226,11 +226,11 @@ func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	before := claim.DeepCopy()
 	want.Conditions = slices.Clone(claim.Status.Conditions)
 	announced.ObservedGeneration = claim.Generation
-	cluster.SetCondition(&want.Conditions, announced)
+	intent.SetCondition(&want.Conditions, announced)
 	if conflict == "" {
 		meta.RemoveStatusCondition(&want.Conditions, v1beta1.ConditionConflict)
 	} else {
-		cluster.SetCondition(&want.Conditions, metav1.Condition{
+		intent.SetCondition(&want.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAddressInUse, Message: conflict, ObservedGeneration: claim.Generation,
 		})
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/version"
@@ -99,10 +100,10 @@ func (r *reporter) farewell() error {
 		return client.IgnoreNotFound(err)
 	}
 	after := have.DeepCopy()
-	cluster.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
+	intent.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
 	after.Status.Sessions = nil
 	if r.group.Heard() {
-		cluster.SetCondition(&after.Status.Conditions, metav1.Condition{
+		intent.SetCondition(&after.Status.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
 			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),
 		})
@@ -181,9 +182,9 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 				continue
 			}
 			c.Status = metav1.ConditionTrue
-			cluster.SetCondition(&status.Conditions, c)
+			intent.SetCondition(&status.Conditions, c)
 		}
-		cluster.SetCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
+		intent.SetCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
 		s.Status = status
 	})
 }

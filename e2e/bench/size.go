@@ -17,7 +17,7 @@ const sizePart = "size"
 // tenth of them in the same run, by the benchmarks of that name.
 func sizes(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkSize$", "-benchtime", "1x",
-		"./internal/intent", "./internal/ipam", "./internal/announce", "./controller")
+		"./internal/intent", "./internal/ipam", "./internal/announce", "./internal/planner")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 const (
@@ -117,7 +119,7 @@ func still(ctx context.Context, cached client.Reader, objects []client.Object) (
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("look for %T %s in the cache: %w", obj, client.ObjectKeyFromObject(obj), err)
 		}
-		if apierrors.IsNotFound(err) || Later(obj, shown) {
+		if apierrors.IsNotFound(err) || intent.Later(obj, shown) {
 			out = append(out, obj)
 		}
 	}

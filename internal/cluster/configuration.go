@@ -17,12 +17,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// Configured is the configuration of one moment. Nobody may change it.
-type Configured struct {
-	Objects intent.Objects // the cache's own
-	Config  *intent.Config // what they come to; the same one while only statuses change
-}
-
 // Configuration reads the configuration from the cache, and parses it only when
 // it has changed.
 type Configuration struct {
@@ -30,7 +24,7 @@ type Configuration struct {
 
 	mu   sync.Mutex // of what follows
 	seen map[any]bool
-	last Configured
+	last intent.Configured
 }
 
 // Lister lists the objects of a kind, in no order: of kind, or with an empty list
@@ -76,7 +70,7 @@ func Listed(r client.Reader, namespace string) Lister {
 
 // Read returns the configuration as the cache shows it now. It compares which
 // objects are there, and looks into them only if others are than at the last time.
-func (c *Configuration) Read(ctx context.Context) (Configured, error) {
+func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 	var all [7][]any
 	for i, x := range []struct {
 		kind client.Object
@@ -89,7 +83,7 @@ func (c *Configuration) Read(ctx context.Context) (Configured, error) {
 	} {
 		var err error
 		if all[i], err = c.list(ctx, x.kind, x.list); err != nil {
-			return Configured{}, fmt.Errorf("read the configuration: %w", err)
+			return intent.Configured{}, fmt.Errorf("read the configuration: %w", err)
 		}
 	}
 	secrets := map[string]*corev1.Secret{}

@@ -5,8 +5,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // unshown is how long an object is remembered that the cache has never shown:
@@ -43,7 +44,7 @@ func (o *Overlay[T]) remember(obj T, shown bool) {
 		o.newer = map[types.UID]seen[T]{}
 	}
 	old, ok := o.newer[obj.GetUID()]
-	if !ok || Later(obj, old.object) {
+	if !ok || intent.Later(obj, old.object) {
 		o.newer[obj.GetUID()] = seen[T]{obj, time.Now(), shown || old.shown}
 	}
 }
@@ -74,7 +75,7 @@ func (o *Overlay[T]) Apply(cached []T) []T {
 			continue
 		}
 		inCache[c.GetUID()] = true
-		if Later(n.object, c) {
+		if intent.Later(n.object, c) {
 			n.shown = true
 			cached[i], kept[c.GetUID()] = n.object, n
 		}
@@ -86,11 +87,4 @@ func (o *Overlay[T]) Apply(cached []T) []T {
 	}
 	o.newer = kept
 	return cached
-}
-
-// Later reports whether a is a later version of the same object than b.
-// Versions that can't be compared count as not later, so that the cache wins.
-func Later(a, b client.Object) bool {
-	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
-	return err == nil && order > 0
 }

@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"fmt"
@@ -12,33 +12,47 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// change is what is to become of one Service: status, condition and annotation
+// Change is what is to become of one Service: status, condition and annotation
 // travel in one patch.
-type change struct {
-	addrs      []netip.Addr
+type Change struct {
+	Addrs      []netip.Addr
 	ingress    []corev1.LoadBalancerIngress
-	conditions []metav1.Condition
+	Conditions []metav1.Condition
 	pools      string // the annotation; empty: none
 	granted    string // the message of the condition Sharing; empty: there is none
 
-	cleanup      cleanup // what becomes of the finalizer
-	words        bool    // only the conditions are written: what the Service shows stays as it is
-	contested    string  // what the condition Contested says; empty: it is not there
-	allocated    metav1.Condition
-	event        bool   // the outcome is another than before
-	moved        string // why an address was taken away; empty: none was
-	loses, gains []netip.Addr
+	cleanup        cleanup // what becomes of the finalizer
+	ConditionsOnly bool    // only the conditions are written: what the Service shows stays as it is
+	Contested      string  // what the condition Contested says; empty: it is not there
+	Allocated      metav1.Condition
+	Event          bool   // the outcome is another than before
+	Moved          string // which addresses it had, and why one was taken away; empty: none was
+	loses, gains   []netip.Addr
+}
+
+// Apply brings c about on svc, which is a copy of the one that c was made for.
+func (c Change) Apply(svc *corev1.Service, f Finalizer) {
+	if svc.Status.Conditions = c.Conditions; c.ConditionsOnly {
+		return
+	}
+	svc.Status.LoadBalancer.Ingress = c.ingress
+	if svc.Annotations == nil {
+		svc.Annotations = map[string]string{}
+	}
+	if delete(svc.Annotations, v1beta1.AnnotationPool); c.pools != "" {
+		svc.Annotations[v1beta1.AnnotationPool] = c.pools
+	}
+	f.Apply(svc, c.cleanup)
 }
 
 // same reports whether two changes come to the same.
-func (c change) same(d change) bool {
-	return slices.Equal(c.addrs, d.addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && c.words == d.words && c.contested == d.contested && sameWords(c.allocated, d.allocated)
+func (c Change) same(d Change) bool {
+	return slices.Equal(c.Addrs, d.Addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && c.ConditionsOnly == d.ConditionsOnly && c.Contested == d.Contested && sameWords(c.Allocated, d.Allocated)
 }
 
 func sameWords(a, b metav1.Condition) bool {
@@ -47,37 +61,40 @@ func sameWords(a, b metav1.Condition) bool {
 
 // changeTo returns the change that brings about what svc is granted, and whether
 // that differs from what it shows. No advertisement covers the addresses in silent.
-func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c change, differs bool) {
-	c = change{addrs: g.Addrs, allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ","), moved: g.Moved}
+func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c Change, differs bool) {
+	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ",")}
 	held := intent.Holds(svc)
+	if len(held) > 0 && g.Moved != "" {
+		c.Moved = fmt.Sprintf("held %s before: %s", Join(held), g.Moved)
+	}
 	c.loses, c.gains = without(held, g.Addrs), without(g.Addrs, held)
 	vip := corev1.LoadBalancerIPModeVIP
 	for _, a := range g.Addrs {
 		c.ingress = append(c.ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
 	}
 	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
-	c.event = before == nil || !sameWords(*before, c.allocated) || !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
-	c.conditions = slices.Clone(svc.Status.Conditions)
-	cluster.SetCondition(&c.conditions, c.allocated)
-	return c, c.event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
+	c.Event = before == nil || !sameWords(*before, c.Allocated) || !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
+	c.Conditions = slices.Clone(svc.Status.Conditions)
+	intent.SetCondition(&c.Conditions, c.Allocated)
+	return c, c.Event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
 }
 
 // remember has c say for which request an address that may be shared is granted,
 // and reports whether that differs from what svc shows.
-func (c *change) remember(svc *corev1.Service, r *ipam.Request) bool {
+func (c *Change) remember(svc *corev1.Service, r *ipam.Request) bool {
 	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionSharing)
 	granted, wanted := intent.Granted(r)
-	if !wanted || len(c.addrs) == 0 {
-		meta.RemoveStatusCondition(&c.conditions, v1beta1.ConditionSharing)
+	if !wanted || len(c.Addrs) == 0 {
+		meta.RemoveStatusCondition(&c.Conditions, v1beta1.ConditionSharing)
 		return before != nil
 	}
 	c.granted = granted.Message
-	cluster.SetCondition(&c.conditions, granted)
+	intent.SetCondition(&c.Conditions, granted)
 	return before == nil || before.Message != granted.Message
 }
 
-// withoutOurs returns the conditions that are not the controller's.
-func withoutOurs(conditions []metav1.Condition) []metav1.Condition {
+// WithoutOurs returns the conditions that are not the controller's.
+func WithoutOurs(conditions []metav1.Condition) []metav1.Condition {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool {
 		return c.Type == v1beta1.ConditionAllocated || c.Type == v1beta1.ConditionSharing || c.Type == v1beta1.ConditionContested
 	})
@@ -85,23 +102,23 @@ func withoutOurs(conditions []metav1.Condition) []metav1.Condition {
 
 // contest adds to c what is to be told of a contest of svc, and reports whether
 // that changes anything.
-func (c *change) contest(svc *corev1.Service, with contest) (differs bool) {
-	if with.told() {
-		c.contested = with.message()
+func (c *Change) contest(svc *corev1.Service, with Contest) (differs bool) {
+	if with.reported() {
+		c.Contested = with.message()
 	}
-	if with.lies() { // it gets back what it had
+	if with.overwritten() { // it gets back what it had
 		before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
-		c.event = before == nil || !sameWords(*before, c.allocated)
+		c.Event = before == nil || !sameWords(*before, c.Allocated)
 	}
-	return with.mark(&c.conditions)
+	return with.mark(&c.Conditions)
 }
 
-// words returns the change that tells of a contest of svc, and leaves to svc what
+// conditionsOf returns the change that tells of a contest of svc, and leaves to svc what
 // it shows; and whether there is anything to tell.
-func words(svc *corev1.Service, with contest) (c change, differs bool) {
-	c = change{addrs: intent.Holds(svc), conditions: slices.Clone(svc.Status.Conditions), words: true}
+func conditionsOf(svc *corev1.Service, with Contest) (c Change, differs bool) {
+	c = Change{Addrs: intent.Holds(svc), Conditions: slices.Clone(svc.Status.Conditions), ConditionsOnly: true}
 	differs = c.contest(svc, with)
-	c.event = false
+	c.Event = false
 	return c, differs
 }
 
@@ -127,7 +144,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 		}
 		c.Message = strings.Join(parts, ", ")
 		if len(silent) > 0 {
-			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", join(silent))
+			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", Join(silent))
 		}
 		if g.Message != "" {
 			c.Message += "; " + g.Message
@@ -143,9 +160,9 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 	return c
 }
 
-// giveUp is the part of a change that takes addresses away, for a Service that
+// stepDown is the part of a change that takes addresses away, for a Service that
 // can't get others until their holders have given them back.
-func giveUp(svc *corev1.Service, g ipam.Grant) change {
+func stepDown(svc *corev1.Service, g ipam.Grant) Change {
 	var kept ipam.Grant
 	held := intent.Holds(svc)
 	for i, a := range g.Addrs {
@@ -155,14 +172,14 @@ func giveUp(svc *corev1.Service, g ipam.Grant) change {
 	}
 	if len(kept.Addrs) == 0 {
 		kept.Reason = ipam.AddressInUse
-		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", join(g.Addrs))
+		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", Join(g.Addrs))
 	}
 	kept.Moved = g.Moved
 	c, _ := changeTo(svc, kept, nil)
 	return c
 }
 
-func join(addrs []netip.Addr) string {
+func Join(addrs []netip.Addr) string {
 	out := make([]string, len(addrs))
 	for i, a := range addrs {
 		out[i] = a.String()

@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"maps"
@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
@@ -23,19 +22,19 @@ const (
 	// overwritten until that is told, and the next write waits. Before, it may
 	// have been somebody's slip.
 	contestedAfter = 3
-	// firstContest and longestContest are the pauses before the next write: each is
+	// firstContest and LongestContestPause are the pauses before the next write: each is
 	// twice as long as the one before.
-	firstContest   = time.Second
-	longestContest = 5 * time.Minute
-	// calm is how long what we wrote must stand until a contest is over. It is
+	firstContest        = time.Second
+	LongestContestPause = 5 * time.Minute
+	// Quiet is how long what we wrote must stand until a contest is over. It is
 	// longer than the pauses: in one of them nobody has anything to overwrite.
-	calm = 2 * longestContest
+	Quiet = 2 * LongestContestPause
 )
 
-// contest is what is known of a Service whose status somebody else overwrites.
+// Contest is what is known of a Service whose status somebody else overwrites.
 // Until it is written again the Service keeps what it was assigned: nobody else
 // gets that.
-type contest struct {
+type Contest struct {
 	ours      []netip.Addr // what it was assigned
 	stands    bool         // it shows that, as far as is known
 	times     int          // how often it was overwritten
@@ -45,15 +44,15 @@ type contest struct {
 }
 
 // waits reports whether the Service is to be left as it is, for now.
-func (c contest) waits(now time.Time) bool {
+func (c Contest) waits(now time.Time) bool {
 	return c.times > 0 && !c.stands && now.Before(c.notBefore)
 }
 
 // holds returns what the Service is to count as having, which shows those
 // addresses: what it was assigned; and what it shows, too, where that stays so.
-func (c contest) holds(shows []netip.Addr, stays bool) []netip.Addr {
+func (c Contest) holds(shows []netip.Addr, stays bool) []netip.Addr {
 	switch {
-	case !c.lies():
+	case !c.overwritten():
 		return shows
 	case stays:
 		return slices.Concat(c.ours, without(shows, c.ours))
@@ -62,43 +61,43 @@ func (c contest) holds(shows []netip.Addr, stays bool) []netip.Addr {
 }
 
 // same reports whether two contests ask for the same change of a Service.
-func (c contest) same(d contest) bool {
-	return c.stands == d.stands && c.told() == d.told() && (!c.told() || c.message() == d.message()) && (c.times == 0) == (d.times == 0)
+func (c Contest) same(d Contest) bool {
+	return c.stands == d.stands && c.reported() == d.reported() && (!c.reported() || c.message() == d.message()) && (c.times == 0) == (d.times == 0)
 }
 
-// lies reports whether the Service shows what somebody else wrote.
-func (c contest) lies() bool { return c.times > 0 && !c.stands }
+// overwritten reports whether the Service shows what somebody else wrote.
+func (c Contest) overwritten() bool { return c.times > 0 && !c.stands }
 
-// told reports whether people are to know of it.
-func (c contest) told() bool { return c.times >= contestedAfter }
+// reported reports whether people are to know of it.
+func (c Contest) reported() bool { return c.times >= contestedAfter }
 
 // lost notes that somebody else was faster, or has overwritten what stood.
-func (c *contest) lost(now time.Time) {
+func (c *Contest) lost(now time.Time) {
 	c.times++
 	c.stands, c.since, c.notBefore = false, now, now
 	if n := c.times - contestedAfter; n >= 0 {
-		c.notBefore = now.Add(min(firstContest<<min(n, 10), longestContest))
+		c.notBefore = now.Add(min(firstContest<<min(n, 10), LongestContestPause))
 	}
 }
 
 // contests holds the contests of Services, and what was written to Services since
 // they were seen last. It reads no clock and has no lock. The zero contests are empty.
 type contests struct {
-	open  map[types.UID]contest
+	open  map[types.UID]Contest
 	wrote map[types.UID][]netip.Addr
 }
 
-// arrival is a version of a Service that no pass has seen before.
-type arrival struct {
+// Arrival is a version of a Service that no pass has seen before.
+type Arrival struct {
 	svc     *corev1.Service
 	settled bool         // the version before it showed what the plan said:
 	agreed  []netip.Addr // this
 }
 
 // after adds what the version before showed, if it is of the same Service.
-func (v arrival) after(x *service) arrival {
-	if x != nil && x.svc.UID == v.svc.UID && x.judged && x.change == nil && !x.early && !x.leaves {
-		v.agreed = intent.Holds(x.svc)
+func (v Arrival) after(x *Service) Arrival {
+	if x != nil && x.Object.UID == v.svc.UID && x.judged && x.Change == nil && !x.early && !x.leaves {
+		v.agreed = intent.Holds(x.Object)
 		v.settled = slices.Equal(v.agreed, x.grant.Addrs)
 	}
 	return v
@@ -127,7 +126,7 @@ func (c *contests) conflict(uid types.UID, now time.Time) {
 }
 
 // see finds out whether somebody has overwritten what a Service showed.
-func (c *contests) see(v arrival, a attempt, now time.Time) {
+func (c *contests) see(v Arrival, a Attempt, now time.Time) {
 	uid, shows := v.svc.UID, intent.Holds(v.svc)
 	x, open := c.open[uid]
 	ours, known := c.wrote[uid]
@@ -149,7 +148,7 @@ func (c *contests) see(v arrival, a attempt, now time.Time) {
 		x.ours, x.by = ours, writersOf(v.svc)
 		x.lost(now)
 		if c.open == nil {
-			c.open = map[types.UID]contest{}
+			c.open = map[types.UID]Contest{}
 		}
 		c.open[uid] = x
 	}
@@ -162,8 +161,8 @@ func (c *contests) left(uid types.UID) {
 }
 
 // at returns the contests that are not over.
-func (c *contests) at(now time.Time) map[types.UID]contest {
-	maps.DeleteFunc(c.open, func(_ types.UID, x contest) bool { return x.stands && now.Sub(x.since) >= calm })
+func (c *contests) at(now time.Time) map[types.UID]Contest {
+	maps.DeleteFunc(c.open, func(_ types.UID, x Contest) bool { return x.stands && now.Sub(x.since) >= Quiet })
 	return maps.Clone(c.open)
 }
 
@@ -180,29 +179,29 @@ func writersOf(svc *corev1.Service) string {
 }
 
 // message is what the condition and the event say.
-func (c contest) message() string {
+func (c Contest) message() string {
 	who := "somebody, whose field manager is not known,"
 	if c.by != "" {
 		who = "field manager " + c.by
 	}
 	assigned := "no address"
 	if len(c.ours) > 0 {
-		assigned = join(c.ours)
+		assigned = Join(c.ours)
 	}
 	return printable.Message(who + " overwrites the addresses in the status of this Service. Steelyard assigned " + assigned + ", which no other Service gets meanwhile, and writes it " +
-		"again after longer and longer pauses, up to " + longestContest.String() + ". Until then the status shows what the other wrote. " +
+		"again after longer and longer pauses, up to " + LongestContestPause.String() + ". Until then the status shows what the other wrote. " +
 		"Let one load balancer serve this Service: set spec.loadBalancerClass, or turn the other one off")
 }
 
 // mark puts the condition Contested among the conditions, or takes it away. It
 // reports whether that changes anything.
-func (c contest) mark(conditions *[]metav1.Condition) bool {
-	if !c.told() {
+func (c Contest) mark(conditions *[]metav1.Condition) bool {
+	if !c.reported() {
 		return meta.RemoveStatusCondition(conditions, v1beta1.ConditionContested)
 	}
 	before := meta.FindStatusCondition(*conditions, v1beta1.ConditionContested)
 	said := before != nil && before.Status == metav1.ConditionTrue && before.Message == c.message()
-	cluster.SetCondition(conditions, metav1.Condition{
+	intent.SetCondition(conditions, metav1.Condition{
 		Type: v1beta1.ConditionContested, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonStatusOverwritten, Message: c.message(),
 	})
 	return !said
@@ -210,13 +209,13 @@ func (c contest) mark(conditions *[]metav1.Condition) bool {
 
 // again returns when something is to be done about it if nothing happens before;
 // 0: nothing is.
-func (c contest) again(now time.Time) time.Duration {
+func (c Contest) again(now time.Time) time.Duration {
 	switch {
 	case c.times == 0:
 	case !c.stands:
 		return max(0, c.notBefore.Sub(now))
-	case c.told():
-		return c.since.Add(calm).Sub(now)
+	case c.reported():
+		return c.since.Add(Quiet).Sub(now)
 	}
 	return 0
 }

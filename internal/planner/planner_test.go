@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"fmt"
@@ -82,48 +82,33 @@ func TestChangeOf(t *testing.T) {
 			c.edit(svc, &g)
 			before := svc.DeepCopy()
 			change, differs := changeTo(svc, g, nil)
-			if differs != c.differs || change.event != c.event {
-				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.event)
+			if differs != c.differs || change.Event != c.event {
+				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.Event)
 			}
 			if diff := cmp.Diff(before, svc); diff != "" {
 				t.Errorf("an object of the cache was changed:\n%s", diff)
 			}
 			if differs {
-				written(svc, change)
+				change.Apply(svc, Finalizer{})
 			}
-			if again, differs := changeTo(svc, g, nil); differs || again.event {
+			if again, differs := changeTo(svc, g, nil); differs || again.Event {
 				t.Errorf("once written it differs still: %+v", again)
 			}
 		})
 	}
 }
 
-func sameChange(a, b *change) bool {
-	return a == nil && b == nil || a != nil && b != nil && slices.Equal(a.addrs, b.addrs) && a.allocated == b.allocated && a.cleanup == b.cleanup
-}
-
-// written applies a change as the API server does.
-func written(svc *corev1.Service, c change) {
-	if svc.Status.Conditions = c.conditions; c.words {
-		return
-	}
-	svc.Status.LoadBalancer.Ingress = c.ingress
-	if svc.Annotations == nil {
-		svc.Annotations = map[string]string{}
-	}
-	delete(svc.Annotations, v1beta1.AnnotationPool)
-	if c.pools != "" {
-		svc.Annotations[v1beta1.AnnotationPool] = c.pools
-	}
+func sameChange(a, b *Change) bool {
+	return a == nil && b == nil || a != nil && b != nil && slices.Equal(a.Addrs, b.Addrs) && a.Allocated == b.Allocated && a.cleanup == b.cleanup
 }
 
 func TestForeignConditionsAreKept(t *testing.T) {
 	svc, _ := settledService()
 	change, _ := changeTo(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil)
-	if len(change.conditions) != 2 || !cmp.Equal(change.conditions[0], svc.Status.Conditions[0]) {
-		t.Errorf("have %+v", change.conditions)
+	if len(change.Conditions) != 2 || !cmp.Equal(change.Conditions[0], svc.Status.Conditions[0]) {
+		t.Errorf("have %+v", change.Conditions)
 	}
-	if c := change.conditions[1]; c.Status != metav1.ConditionFalse || c.Reason != "NoPool" || c.Message != "none" {
+	if c := change.Conditions[1]; c.Status != metav1.ConditionFalse || c.Reason != "NoPool" || c.Message != "none" {
 		t.Errorf("have %+v", c)
 	}
 }
@@ -132,19 +117,19 @@ func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
 	svc, g := settledService()
 	g.Message = "words"
 	change, _ := changeTo(svc, g, nil)
-	if have := change.conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
+	if have := change.Conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
 		t.Errorf("the status is as before, and its time is now %s", have)
 	}
 }
 
 // world is a snapshot of two pools and three Services.
-func world() snapshot {
+func world() Snapshot {
 	pool := func(name, address string, a *v1beta1.ServiceAllocation) v1beta1.IPAddressPool {
 		p := v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{v1beta1.AddressRange(address)}, ServiceAllocation: a}}
 		p.Name, p.UID = name, types.UID(name)
 		return p
 	}
-	var s snapshot
+	var s Snapshot
 	s.Objects.Pools = []v1beta1.IPAddressPool{
 		pool("front", "10.0.1.1-10.0.1.9", &v1beta1.ServiceAllocation{ServiceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"tier": "front"}}}}),
 		pool("red", "10.0.2.1-10.0.2.9", &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"team": "red"}}}}),
@@ -153,9 +138,9 @@ func world() snapshot {
 		svc := &corev1.Service{}
 		svc.Namespace, svc.Name, svc.CreationTimestamp = n.namespace, n.name, metav1.NewTime(time.Unix(int64(i), 0))
 		svc.Labels = map[string]string{"tier": n.tier, "team": "red"} // not the namespace's
-		s.services = append(s.services, svc)
+		s.Services = append(s.Services, svc)
 	}
-	s.namespaces = map[string]map[string]string{"shop": {"team": "blue"}, "lab": {"team": "red"}}
+	s.Namespaces = map[string]map[string]string{"shop": {"team": "blue"}, "lab": {"team": "red"}}
 	s.Config = parsed(s.Objects)
 	return s
 }
@@ -165,12 +150,12 @@ func parsed(o intent.Objects) *intent.Config {
 	return &config
 }
 
-// grants returns what a new thinker grants to each Service.
-func grants(s snapshot) map[ipam.Key]ipam.Grant {
-	p := new(thinker).think(s)
+// grants returns what a new planner grants to each Service.
+func grants(s Snapshot) map[ipam.Key]ipam.Grant {
+	p := new(Planner).Plan(s)
 	out := map[ipam.Key]ipam.Grant{}
-	for i, x := range p.services {
-		out[x.request.Service] = p.grants[i]
+	for i, x := range p.Services {
+		out[x.request.Service] = p.Grants[i]
 	}
 	return out
 }
@@ -191,14 +176,14 @@ func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 
 func TestThinkingTwiceWritesOnce(t *testing.T) {
 	s := world()
-	for _, svc := range s.services {
+	for _, svc := range s.Services {
 		change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil)
 		if !differs {
 			t.Errorf("%s: nothing is written at first", svc.Name)
 		}
-		written(svc, change)
+		change.Apply(svc, Finalizer{})
 	}
-	for _, svc := range s.services {
+	for _, svc := range s.Services {
 		if change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil); differs {
 			t.Errorf("%s: written again: %+v", svc.Name, change)
 		}
@@ -209,14 +194,14 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 	s := world()
 	s.Objects.Pools[0].Spec.Sharing = v1beta1.SharingCluster // the Services are of two namespaces
 	s.Config = parsed(s.Objects)
-	for i, svc := range s.services {
+	for i, svc := range s.Services {
 		svc.Labels["tier"] = "front"
 		svc.Annotations = map[string]string{v1beta1.AnnotationAllowSharedIP: "k", v1beta1.AnnotationAddressPool: "front"}
 		svc.Spec.Ports = []corev1.ServicePort{{Port: int32(80 + i/2), Protocol: corev1.ProtocolTCP}} // two on 80, one on 81
 	}
 	want := &v1beta1.PoolUsage{Capacity: "9", Assigned: "2", Available: "7"}
-	use := new(thinker).think(s).usage()
-	if diff := cmp.Diff(want, use["front"][0].status()); diff != "" {
+	use := new(Planner).Plan(s).Usage()
+	if diff := cmp.Diff(want, use["front"][0].Status()); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	if len(use["front"]) != 1 {
@@ -224,44 +209,44 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 	}
 }
 
-// What a thinker remembers saves time and changes nothing.
+// What a planner remembers saves time and changes nothing.
 func TestAThinkerThatRemembersThinksLikeANewOne(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	s, old := world(), new(thinker)
-	s.attempts = map[types.UID]attempt{}
+	s, old := world(), new(Planner)
+	s.Attempts = map[types.UID]Attempt{}
 	for step := range 2000 {
 		edit(rnd, &s, step)
-		rnd.Shuffle(len(s.services), func(i, j int) { s.services[i], s.services[j] = s.services[j], s.services[i] })
-		have, want := old.think(s), new(thinker).think(s)
-		for i, x := range want.services {
-			y := have.services[i]
-			if x.svc != y.svc || !sameGrant(want.grants[i], have.grants[i]) || !sameChange(x.change, y.change) {
-				t.Fatalf("step %d: Service %s: a new thinker grants %+v and changes %+v, the old one %+v and %+v",
-					step, x.request.Service, want.grants[i], x.change, have.grants[i], y.change)
+		rnd.Shuffle(len(s.Services), func(i, j int) { s.Services[i], s.Services[j] = s.Services[j], s.Services[i] })
+		have, want := old.Plan(s), new(Planner).Plan(s)
+		for i, x := range want.Services {
+			y := have.Services[i]
+			if x.Object != y.Object || !sameGrant(want.Grants[i], have.Grants[i]) || !sameChange(x.Change, y.Change) {
+				t.Fatalf("step %d: Service %s: a new planner grants %+v and changes %+v, the old one %+v and %+v",
+					step, x.request.Service, want.Grants[i], x.Change, have.Grants[i], y.Change)
 			}
 		}
-		for i, x := range want.services {
-			if want.grants[i].Reason == "" && x.change != nil && rnd.IntN(2) == 0 { // some writes arrive
-				svc := x.svc.DeepCopy()
-				written(svc, *x.change)
-				s.services[slices.Index(s.services, x.svc)] = svc
+		for i, x := range want.Services {
+			if want.Grants[i].Reason == "" && x.Change != nil && rnd.IntN(2) == 0 { // some writes arrive
+				svc := x.Object.DeepCopy()
+				x.Change.Apply(svc, Finalizer{})
+				s.Services[slices.Index(s.Services, x.Object)] = svc
 			}
 		}
 	}
-	if len(old.known) != len(s.services) || len(old.byKey) != len(s.services) {
-		t.Errorf("it remembers %d and %d Services, and there are %d", len(old.known), len(old.byKey), len(s.services))
+	if len(old.known) != len(s.Services) || len(old.byKey) != len(s.Services) {
+		t.Errorf("it remembers %d and %d Services, and there are %d", len(old.known), len(old.byKey), len(s.Services))
 	}
 }
 
 // edit changes one thing in a snapshot, without touching an object that is in it.
-func edit(rnd *rand.Rand, s *snapshot, step int) {
-	s.now = time.Unix(int64(step), 0)
-	i := rnd.IntN(len(s.services))
+func edit(rnd *rand.Rand, s *Snapshot, step int) {
+	s.Now = time.Unix(int64(step), 0)
+	i := rnd.IntN(len(s.Services))
 	changed := func() *corev1.Service {
-		svc := s.services[i].DeepCopy()
-		s.services[i] = svc
+		svc := s.Services[i].DeepCopy()
+		s.Services[i] = svc
 		return svc
 	}
 	switch rnd.IntN(9) {
@@ -269,11 +254,11 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 		svc := &corev1.Service{}
 		svc.Namespace, svc.Name, svc.UID = []string{"shop", "lab"}[rnd.IntN(2)], fmt.Sprint("s", step), types.UID(fmt.Sprint(step))
 		svc.CreationTimestamp = metav1.NewTime(time.Unix(int64(rnd.IntN(2000)), 0))
-		s.services = append(s.services, svc)
+		s.Services = append(s.Services, svc)
 	case 1:
-		if len(s.services) > 3 {
-			delete(s.attempts, s.services[i].UID)
-			s.services = slices.Delete(s.services, i, i+1)
+		if len(s.Services) > 3 {
+			delete(s.Attempts, s.Services[i].UID)
+			s.Services = slices.Delete(s.Services, i, i+1)
 		}
 	case 2:
 		changed().Labels = map[string]string{"tier": []string{"front", "back"}[rnd.IntN(2)]}
@@ -282,9 +267,9 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 	case 4:
 		changed().Annotations = map[string]string{"steelyard.dev/slip": ""}
 	case 5:
-		s.namespaces = maps.Clone(s.namespaces)
-		if s.namespaces["shop"] = map[string]string{"team": []string{"blue", "red"}[rnd.IntN(2)]}; rnd.IntN(4) == 0 {
-			delete(s.namespaces, "shop")
+		s.Namespaces = maps.Clone(s.Namespaces)
+		if s.Namespaces["shop"] = map[string]string{"team": []string{"blue", "red"}[rnd.IntN(2)]}; rnd.IntN(4) == 0 {
+			delete(s.Namespaces, "shop")
 		}
 	case 6:
 		s.Objects.Pools = slices.Clone(s.Objects.Pools)
@@ -299,10 +284,10 @@ func edit(rnd *rand.Rand, s *snapshot, step int) {
 		}
 		s.Config = parsed(s.Objects)
 	case 8:
-		if uid := s.services[i].UID; rnd.IntN(2) == 0 {
-			delete(s.attempts, uid)
+		if uid := s.Services[i].UID; rnd.IntN(2) == 0 {
+			delete(s.Attempts, uid)
 		} else {
-			s.attempts[uid] = attempt{change: change{addrs: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.0.1.%d", 1+rnd.IntN(20)))}}, flying: rnd.IntN(2) == 0, notBefore: s.now.Add(time.Second)}
+			s.Attempts[uid] = Attempt{change: Change{Addrs: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.0.1.%d", 1+rnd.IntN(20)))}}, inFlight: rnd.IntN(2) == 0, notBefore: s.Now.Add(time.Second)}
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package intent
 
 import (
 	"k8s.io/apimachinery/pkg/api/meta"

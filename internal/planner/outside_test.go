@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"math/rand/v2"
@@ -13,14 +13,14 @@ import (
 )
 
 // seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
-func seenFromOutside(s snapshot) *outside.World {
-	w := &outside.World{Now: s.now, Config: s.Objects}
-	for _, svc := range s.services {
+func seenFromOutside(s Snapshot) *outside.World {
+	w := &outside.World{Now: s.Now, Config: s.Objects}
+	for _, svc := range s.Services {
 		ours := *svc
 		ours.Spec.Type = corev1.ServiceTypeLoadBalancer
 		w.Services = append(w.Services, ours)
 	}
-	for name, labels := range s.namespaces {
+	for name, labels := range s.Namespaces {
 		w.Namespaces = append(w.Namespaces, corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
 	}
 	return w
@@ -34,10 +34,10 @@ func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	s := world()
 	for step := range 500 {
-		s.attempts = map[types.UID]attempt{}
+		s.Attempts = map[types.UID]Attempt{}
 		edit(rnd, &s, step)
-		s.attempts = nil
-		if len(s.namespaces) < 2 {
+		s.Attempts = nil
+		if len(s.Namespaces) < 2 {
 			continue // the controller waits for the Namespace
 		}
 		thought := seenFromOutside(s).Think()
@@ -50,13 +50,13 @@ func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
 	}
 }
 
-// arrive has everything written that a new thinker would write.
-func arrive(s *snapshot) {
-	for _, x := range new(thinker).think(*s).services {
-		if x.change != nil {
-			svc := x.svc.DeepCopy()
-			written(svc, *x.change)
-			s.services[slices.Index(s.services, x.svc)] = svc
+// arrive has everything written that a new planner would write.
+func arrive(s *Snapshot) {
+	for _, x := range new(Planner).Plan(*s).Services {
+		if x.Change != nil {
+			svc := x.Object.DeepCopy()
+			x.Change.Apply(svc, Finalizer{})
+			s.Services[slices.Index(s.Services, x.Object)] = svc
 		}
 	}
 }

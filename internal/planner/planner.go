@@ -1,4 +1,10 @@
-package main
+// Package planner decides what the controller writes: which addresses each Service
+// gets (package ipam), in which words its conditions say so, which writes may begin
+// now, and what is known of those whose answers are still to come. It is pure: it
+// reads no clock, does no I/O, and starts no goroutine. The controller reads a
+// Snapshot, has Planner make a Plan and the Plan a Step, writes what the Step names,
+// and tells Attempts how each write ended.
+package planner
 
 import (
 	"maps"
@@ -7,28 +13,27 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// plan is all that must be true.
-type plan struct {
+// Plan is all that must be true.
+type Plan struct {
 	config    *intent.Config
 	pools     ipam.Pools
-	services  []*service   // by age
-	grants    []ipam.Grant // of the services
-	attempts  map[types.UID]attempt
-	contests  map[types.UID]contest
-	finalizer finalizer
+	Services  []*Service   // by age
+	Grants    []ipam.Grant // of the services
+	attempts  map[types.UID]Attempt
+	Contests  map[types.UID]Contest
+	finalizer Finalizer
 }
 
-// service is a Service and what follows from it. It belongs to one version of
+// Service is a Service and what follows from it. It belongs to one version of
 // one Service; what else follows from the configuration and the labels of its
 // Namespace is forgotten when these change.
-type service struct {
-	svc     *corev1.Service
+type Service struct {
+	Object  *corev1.Service
 	request ipam.Request
 	round   uint64
 
@@ -37,42 +42,42 @@ type service struct {
 	allowed map[int]bool // which pools serve it, by their place, of those that were asked
 	leaves  bool         // it is being deleted, and is given nothing any more
 	grant   ipam.Grant   // the last answer
-	change  *change      // to be written; nil: nothing is
-	contest contest      // that change takes into account
+	Change  *Change      // to be written; nil: nothing is
+	contest Contest      // that change takes into account
 }
 
-// thinker turns snapshots into plans. It remembers what it worked out for each
+// Planner turns snapshots into plans. It remembers what it worked out for each
 // Service, to save time only: a new one comes to the same plan. The zero
-// thinker is ready for use.
-type thinker struct {
-	dialect    intent.Dialect
-	finalizer  finalizer
+// Planner is ready for use.
+type Planner struct {
+	Dialect    intent.Dialect
+	Finalizer  Finalizer
 	namespaces map[string]map[string]string
 	config     *intent.Config
 	pools      ipam.Pools
 
-	known map[*corev1.Service]*service
-	desk  ipam.Desk
-	asked []*ipam.Request // memory for the requests of one pass
-	byKey map[ipam.Key]*service
-	byAge []*service
-	round uint64
-	left  []client.ObjectKey // Services that are gone, or not ours any more, for the reporter
+	known    map[*corev1.Service]*Service
+	desk     ipam.Desk
+	asked    []*ipam.Request // memory for the requests of one pass
+	byKey    map[ipam.Key]*Service
+	byAge    []*Service
+	round    uint64
+	Released []types.NamespacedName // Services that are gone, or not ours any more, for the reporter
 }
 
-// think returns the plan for a snapshot. The plan holds until the next call.
-func (t *thinker) think(s snapshot) plan {
+// Plan returns the plan for a snapshot. The plan holds until the next call.
+func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
-	arrived, gone := t.attend(s.services)
-	if s.review != nil {
-		s.contests = s.review(arrived, gone)
+	arrived, gone := t.observe(s.Services)
+	if s.Review != nil {
+		s.Contests = s.Review(arrived, gone)
 	}
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	for i, x := range t.byAge {
 		t.asked[i] = &x.request
-		a, tried := s.attempts[x.svc.UID]
-		c := s.contest(x.svc)
+		a, tried := s.Attempts[x.Object.UID]
+		c := s.contest(x.Object)
 		if !tried && c.times == 0 && !x.early && !x.leaves {
 			continue
 		}
@@ -80,19 +85,19 @@ func (t *thinker) think(s snapshot) plan {
 		if has, instead := a.holds(); instead {
 			r.Has = has
 		} else {
-			r.Stuck = s.now.Before(a.notBefore)
-			r.Has = c.holds(r.Has, r.Stuck || c.waits(s.now))
-			r.Stuck = r.Stuck || c.waits(s.now)
+			r.Stuck = s.Now.Before(a.notBefore)
+			r.Has = c.holds(r.Has, r.Stuck || c.waits(s.Now))
+			r.Stuck = r.Stuck || c.waits(s.Now)
 		}
 		r.Stuck = r.Stuck || x.early || x.leaves
 		t.asked[i] = &r
 	}
-	p := plan{config: t.config, pools: t.pools, services: t.byAge, grants: t.desk.Assign(t.pools, t.asked), attempts: s.attempts, contests: s.contests, finalizer: t.finalizer}
+	p := Plan{config: t.config, pools: t.pools, Services: t.byAge, Grants: t.desk.Assign(t.pools, t.asked), attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer}
 	for i, x := range t.byAge {
-		if g, c := p.grants[i], s.contest(x.svc); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
-			x.judged, x.grant, x.contest, x.change = true, g, c, nil
+		if g, c := p.Grants[i], s.contest(x.Object); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
+			x.judged, x.grant, x.contest, x.Change = true, g, c, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
-				x.change = &c
+				x.Change = &c
 			}
 		}
 	}
@@ -101,14 +106,14 @@ func (t *thinker) think(s snapshot) plan {
 
 // configure takes in the configuration and the namespaces. What is known of
 // Services that a change does not concern stays known.
-func (t *thinker) configure(s snapshot) {
-	concerns := func(*service) bool { return true }
+func (t *Planner) configure(s Snapshot) {
+	concerns := func(*Service) bool { return true }
 	if t.config == s.Config {
-		changed := differing(t.namespaces, s.namespaces)
+		changed := differing(t.namespaces, s.Namespaces)
 		if len(changed) == 0 {
 			return
 		}
-		concerns = func(x *service) bool { return changed[x.svc.Namespace] }
+		concerns = func(x *Service) bool { return changed[x.Object.Namespace] }
 	} else {
 		t.config = s.Config
 		t.pools = t.config.Pools.Bind(func(k ipam.Key, pool int) bool {
@@ -116,7 +121,7 @@ func (t *thinker) configure(s snapshot) {
 			return x != nil && t.serves(x, pool)
 		})
 	}
-	t.namespaces = s.namespaces
+	t.namespaces = s.Namespaces
 	for _, x := range t.byAge {
 		if concerns(x) {
 			t.forget(x)
@@ -141,18 +146,18 @@ func differing(before, after map[string]map[string]string) map[string]bool {
 }
 
 // forget has all that follows for x from more than itself worked out anew.
-func (t *thinker) forget(x *service) {
-	_, known := t.namespaces[x.svc.Namespace]
+func (t *Planner) forget(x *Service) {
+	_, known := t.namespaces[x.Object.Namespace]
 	x.early, x.judged, x.allowed = !known, false, nil
 }
 
 // serves reports whether a pool, given by its place, serves x. There may be many
 // pools, and a Service that has its address asks one of them.
-func (t *thinker) serves(x *service, pool int) bool {
+func (t *Planner) serves(x *Service, pool int) bool {
 	yes, known := x.allowed[pool]
 	if !known {
 		yes = t.config.Pools.Serves(pool, intent.Subject{
-			Namespace: x.svc.Namespace, NamespaceLabels: t.namespaces[x.svc.Namespace], Labels: x.svc.Labels,
+			Namespace: x.Object.Namespace, NamespaceLabels: t.namespaces[x.Object.Namespace], Labels: x.Object.Labels,
 		})
 		if x.allowed == nil {
 			x.allowed = map[int]bool{}
@@ -162,24 +167,24 @@ func (t *thinker) serves(x *service, pool int) bool {
 	return yes
 }
 
-// reset forgets what Services showed: others may have written to them since.
-func (t *thinker) reset() { t.known, t.byKey, t.byAge = nil, nil, nil }
+// Reset forgets what Services showed: others may have written to them since.
+func (t *Planner) Reset() { t.known, t.byKey, t.byAge = nil, nil, nil }
 
-// attend brings what is known of the Services up to date, and returns what was not
+// observe brings what is known of the Services up to date, and returns what was not
 // seen before, and which ones are gone or not ours any more.
-func (t *thinker) attend(services []*corev1.Service) (arrived []arrival, gone []types.UID) {
+func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone []types.UID) {
 	if t.known == nil {
-		t.known, t.byKey = map[*corev1.Service]*service{}, map[ipam.Key]*service{}
+		t.known, t.byKey = map[*corev1.Service]*Service{}, map[ipam.Key]*Service{}
 	}
 	t.round++
-	var fresh []*service
+	var fresh []*Service
 	for _, svc := range services {
 		x := t.known[svc]
 		if x == nil {
 			x = t.service(svc)
 			t.known[svc] = x
 			fresh = append(fresh, x)
-			arrived = append(arrived, arrival{svc, false, nil}.after(t.byKey[x.request.Service]))
+			arrived = append(arrived, Arrival{svc, false, nil}.after(t.byKey[x.request.Service]))
 		}
 		x.round = t.round
 	}
@@ -187,12 +192,12 @@ func (t *thinker) attend(services []*corev1.Service) (arrived []arrival, gone []
 		return nil, nil
 	}
 	entered, old := fresh, t.byAge
-	var dropped []*service
+	var dropped []*Service
 	slices.SortFunc(fresh, older)
-	t.byAge = make([]*service, 0, len(services))
+	t.byAge = make([]*Service, 0, len(services))
 	for _, x := range old {
 		if x.round != t.round {
-			delete(t.known, x.svc)
+			delete(t.known, x.Object)
 			delete(t.byKey, x.request.Service)
 			dropped = append(dropped, x)
 			continue
@@ -210,35 +215,35 @@ func (t *thinker) attend(services []*corev1.Service) (arrived []arrival, gone []
 	for _, x := range dropped {
 		now := t.byKey[x.request.Service]
 		if now == nil {
-			t.left = append(t.left, client.ObjectKeyFromObject(x.svc))
+			t.Released = append(t.Released, types.NamespacedName{Namespace: x.Object.Namespace, Name: x.Object.Name})
 		}
-		if now == nil || now.svc.UID != x.svc.UID {
-			gone = append(gone, x.svc.UID)
+		if now == nil || now.Object.UID != x.Object.UID {
+			gone = append(gone, x.Object.UID)
 		}
 	}
 	return arrived, gone
 }
 
 // service returns what follows from one version of a Service alone.
-func (t *thinker) service(svc *corev1.Service) *service {
-	x := &service{svc: svc, request: t.dialect.Request(svc), leaves: t.finalizer.lets(svc)}
+func (t *Planner) service(svc *corev1.Service) *Service {
+	x := &Service{Object: svc, request: t.Dialect.Request(svc), leaves: t.Finalizer.lets(svc)}
 	if x.leaves {
 		x.request.Has, x.request.Stuck = nil, true
 	}
 	return x
 }
 
-func older(a, b *service) int { return ipam.Older(&a.request, &b.request) }
+func older(a, b *Service) int { return ipam.Older(&a.request, &b.request) }
 
 func sameGrant(a, b ipam.Grant) bool {
 	return a.Reason == b.Reason && a.Message == b.Message && a.Moved == b.Moved &&
 		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Pools, b.Pools)
 }
 
-// holders returns the addresses that Services have by the plan.
-func (p plan) holders() map[netip.Addr]bool {
-	out := make(map[netip.Addr]bool, len(p.services))
-	for _, g := range p.grants {
+// Holders returns the addresses that Services have by the plan.
+func (p Plan) Holders() map[netip.Addr]bool {
+	out := make(map[netip.Addr]bool, len(p.Services))
+	for _, g := range p.Grants {
 		for _, a := range g.Addrs {
 			out[a] = true
 		}

@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"fmt"
@@ -21,20 +21,20 @@ func sizes() []growth.Work {
 		{Name: "10,000 Services, 1,000 pools, a new Namespace", Items: 10000, Prepare: func(n int) func() {
 			t, s := populated(n, n/10)
 			return func() {
-				s.namespaces = maps.Clone(s.namespaces)
-				s.namespaces[fmt.Sprint("new", len(s.namespaces))] = nil
-				t.think(s)
+				s.Namespaces = maps.Clone(s.Namespaces)
+				s.Namespaces[fmt.Sprint("new", len(s.Namespaces))] = nil
+				t.Plan(s)
 			}
 		}},
 		{Name: "10,000 Services, 10,000 pools, nothing new", Items: 10000, Prepare: func(n int) func() {
 			t, s := populated(n, n)
-			return func() { t.think(s) }
+			return func() { t.Plan(s) }
 		}},
 		{Name: "10,000 Services, 1,000 pools, an edit of a pool", Items: 10000, Prepare: func(n int) func() {
 			t, s := populated(n, n/10)
 			return func() {
 				s.Config = parsed(s.Objects)
-				t.think(s)
+				t.Plan(s)
 			}
 		}},
 	}
@@ -43,29 +43,29 @@ func sizes() []growth.Work {
 // populated returns a snapshot of n Services that hold addresses of so many
 // pools, each of which serves one namespace by its labels, and who has thought
 // about it.
-func populated(n, pools int) (*thinker, snapshot) {
-	s := snapshot{namespaces: map[string]map[string]string{}}
+func populated(n, pools int) (*Planner, Snapshot) {
+	s := Snapshot{Namespaces: map[string]map[string]string{}}
 	for i := range pools {
-		pool := poolOf(fmt.Sprint("p", i), v1beta1.AddressRange(fmt.Sprintf("10.%d.%d.0/28", i/256, i%256)))
+		pool := aPool(fmt.Sprint("p", i), v1beta1.AddressRange(fmt.Sprintf("10.%d.%d.0/28", i/256, i%256)))
 		pool.Spec.ServiceAllocation = &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"team": fmt.Sprint(i)}}}}
 		s.Objects.Pools = append(s.Objects.Pools, *pool)
-		s.namespaces[fmt.Sprint("n", i)] = map[string]string{"team": fmt.Sprint(i)}
+		s.Namespaces[fmt.Sprint("n", i)] = map[string]string{"team": fmt.Sprint(i)}
 	}
 	s.Config = parsed(s.Objects)
 	for i := range n {
-		svc := waiting(fmt.Sprint("s", i), int64(i))
+		svc := aService(fmt.Sprint("s", i), int64(i))
 		svc.Namespace = fmt.Sprint("n", i%pools)
 		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.%d.%d.%d", i%pools/256, i%pools%256, i/pools)}}
-		s.services = append(s.services, svc)
+		s.Services = append(s.Services, svc)
 	}
-	t := &thinker{}
-	for i, x := range t.think(s).services {
-		svc := x.svc.DeepCopy()
-		written(svc, *x.change)
-		s.services[i] = svc
+	t := &Planner{}
+	for i, x := range t.Plan(s).Services {
+		svc := x.Object.DeepCopy()
+		x.Change.Apply(svc, Finalizer{})
+		s.Services[i] = svc
 	}
-	if x := t.think(s).services[n-1]; x.change != nil {
-		panic(fmt.Sprintf("nothing is settled: %+v", x.change))
+	if x := t.Plan(s).Services[n-1]; x.Change != nil {
+		panic(fmt.Sprintf("nothing is settled: %+v", x.Change))
 	}
 	return t, s
 }

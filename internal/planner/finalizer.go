@@ -1,0 +1,109 @@
+package planner
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// Finalizer says whether Services that have an address get the finalizer (the
+// flag --cleanup-finalizer), and for which class this controller works. The zero
+// finalizer sets none, and takes off those that it had set.
+type Finalizer struct {
+	Wanted bool
+	Class  string
+}
+
+// cleanup is what becomes of the finalizer on a Service.
+type cleanup int
+
+const (
+	leaveFinalizer cleanup = iota
+	setFinalizer
+	dropFinalizer
+)
+
+// Mark is the annotation's value beside a finalizer of ours. Another Steelyard
+// works for another class.
+func (f Finalizer) Mark() string { return "class=" + f.Class }
+
+// Ours reports whether the finalizer on svc, if it is there, is ours. Another load
+// balancer may have set the same one: that is not touched, nor set a second time.
+func (f Finalizer) Ours(svc *corev1.Service) bool {
+	return svc.Annotations[v1beta1.AnnotationFinalizer] == f.Mark()
+}
+
+// foreignFinalizer reports whether the finalizer on svc is that of no Steelyard.
+func foreignFinalizer(svc *corev1.Service) bool {
+	return slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == ""
+}
+
+// Cleanup returns what is to become of the finalizer on svc, which has addresses or not.
+func (f Finalizer) Cleanup(svc *corev1.Service, addressed bool) cleanup {
+	wanted := f.Wanted && addressed && svc.DeletionTimestamp == nil
+	switch {
+	case wanted && !slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup):
+		return setFinalizer
+	case !wanted && f.Ours(svc):
+		return dropFinalizer
+	}
+	return leaveFinalizer
+}
+
+// Apply brings c about.
+func (f Finalizer) Apply(svc *corev1.Service, c cleanup) {
+	switch c {
+	case setFinalizer:
+		svc.Finalizers = append(svc.Finalizers, v1beta1.FinalizerCleanup)
+		svc.Annotations[v1beta1.AnnotationFinalizer] = f.Mark()
+	case dropFinalizer:
+		f.Remove(svc)
+	}
+}
+
+// Remove takes the finalizer off svc if it is ours.
+func (f Finalizer) Remove(svc *corev1.Service) {
+	if f.Ours(svc) {
+		svc.Finalizers = withoutFinalizer(svc.Finalizers)
+		delete(svc.Annotations, v1beta1.AnnotationFinalizer)
+	}
+}
+
+func withoutFinalizer(finalizers []string) []string {
+	return slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == v1beta1.FinalizerCleanup })
+}
+
+// lets reports whether svc is being deleted and either waits for us, or has no
+// address: nothing is given to it any more. Others that are being deleted keep
+// what they have until they are gone.
+func (f Finalizer) lets(svc *corev1.Service) bool {
+	return svc.DeletionTimestamp != nil && (f.Ours(svc) || len(intent.Holds(svc)) == 0)
+}
+
+// release takes all that is ours off a Service that is being deleted, and
+// reports whether anything is to be written: addresses and finalizer in one, so
+// that it is not gone before they are free.
+func (f Finalizer) release(svc *corev1.Service) (Change, bool) {
+	return Change{
+		Conditions: WithoutOurs(svc.Status.Conditions),
+		cleanup:    f.Cleanup(svc, false),
+		loses:      intent.Holds(svc),
+	}, f.Ours(svc)
+}
+
+// changeFor returns what is to be written to the i-th Service, and whether that
+// differs from what it shows.
+func (p Plan) changeFor(i int) (c Change, differs bool) {
+	svc, g := p.Services[i].Object, p.Grants[i]
+	if p.Services[i].leaves {
+		return p.finalizer.release(svc)
+	}
+	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools))
+	differs = c.remember(svc, &p.Services[i].request) || differs
+	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
+	tells := c.contest(svc, p.Contests[svc.UID])
+	return c, differs || tells || c.cleanup != leaveFinalizer
+}

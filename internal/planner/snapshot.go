@@ -1,0 +1,34 @@
+package planner
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// Snapshot is all that the decision depends on. Its objects belong to the
+// cache and must not be changed.
+type Snapshot struct {
+	Now time.Time
+	intent.Configured
+	Services   []*corev1.Service            // ours, and not about to vanish; in no order
+	Namespaces map[string]map[string]string // labels by name
+	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
+	Finished   int                          // how many writes had landed
+	Contests   map[types.UID]Contest        // Services whose status somebody else overwrites
+
+	// Review returns the contests when a pass knows what it sees for the first time,
+	// and what is gone; nil: contests are known.
+	Review func([]Arrival, []types.UID) map[types.UID]Contest
+}
+
+// contest returns the contest of svc; the zero contest: there is none.
+func (s *Snapshot) contest(svc *corev1.Service) Contest {
+	if len(s.Contests) == 0 { // as a rule
+		return Contest{}
+	}
+	return s.Contests[svc.UID]
+}

@@ -1,0 +1,79 @@
+package planner
+
+import (
+	"math/big"
+	"net/netip"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Usage is how much of one family a pool has given out.
+type Usage struct {
+	Family             ipam.Family
+	capacity, Assigned *big.Int
+}
+
+func (u Usage) Available() *big.Int { return new(big.Int).Sub(u.capacity, u.Assigned) }
+
+// Status is the usage as it stands on the pool.
+func (u Usage) Status() *v1beta1.PoolUsage {
+	return &v1beta1.PoolUsage{Capacity: u.capacity.String(), Assigned: u.Assigned.String(), Available: u.Available().String()}
+}
+
+// Pending counts the Services without an address, by reason.
+func (p Plan) Pending() map[ipam.Reason]int {
+	out := map[ipam.Reason]int{}
+	for i, g := range p.Grants {
+		switch svc := p.Services[i].Object; {
+		case p.attempts[svc.UID].refused && len(intent.Holds(svc)) == 0:
+			out[v1beta1.ReasonStatusRefused]++
+		case len(g.Addrs) == 0:
+			out[g.Reason]++
+		}
+	}
+	return out
+}
+
+// Contested counts the Services whose status somebody else overwrites.
+func (p Plan) Contested() int {
+	n := 0
+	for _, c := range p.Contests {
+		if c.reported() {
+			n++
+		}
+	}
+	return n
+}
+
+// Usage counts the addresses of each pool, of the families that it has.
+func (p Plan) Usage() map[string][]Usage {
+	type place struct {
+		pool   string
+		family ipam.Family
+	}
+	taken := map[place]int64{}
+	shared := map[netip.Addr]bool{}
+	for i, g := range p.Grants {
+		for j, a := range g.Addrs {
+			if p.Services[i].request.Share.Key != "" { // it may be on several
+				if shared[a] {
+					continue
+				}
+				shared[a] = true
+			}
+			taken[place{g.Pools[j], ipam.FamilyOf(a)}]++
+		}
+	}
+	out := make(map[string][]Usage, len(p.pools))
+	for i := range p.pools {
+		pool := &p.pools[i]
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			if capacity := pool.Capacity(f); capacity.Sign() > 0 {
+				out[pool.Name] = append(out[pool.Name], Usage{f, capacity, big.NewInt(taken[place{pool.Name, f}])})
+			}
+		}
+	}
+	return out
+}
