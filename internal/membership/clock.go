@@ -6,10 +6,10 @@ import (
 )
 
 // tick does what is due.
-func (c *core) tick(now time.Time) {
+func (c *State) tick(now time.Time) {
 	c.later = slices.DeleteFunc(c.later, func(d delayed) bool {
 		if due := !now.Before(d.at); due {
-			c.out = append(c.out, d.letter)
+			c.out = append(c.out, d.Letter)
 			return true
 		}
 		return false
@@ -49,7 +49,7 @@ func (c *core) tick(now time.Time) {
 }
 
 // next is when tick has something to do.
-func (c *core) next() time.Time {
+func (c *State) next() time.Time {
 	next := c.gossiped.Add(gossip)
 	sooner := func(t time.Time) {
 		if t.Before(next) {
@@ -83,7 +83,7 @@ func (c *core) next() time.Time {
 }
 
 // news is what neighbors are told again and again.
-func (c *core) news(now time.Time) []fact {
+func (c *State) news(now time.Time) []fact {
 	var out []fact
 	for _, name := range c.members {
 		if k := c.facts[name]; k != nil && (k.Standing != Present || now.Before(k.tell)) {
@@ -94,7 +94,7 @@ func (c *core) news(now time.Time) []fact {
 }
 
 // strangers returns some members that have not been heard yet, others each time.
-func (c *core) strangers() []string {
+func (c *State) strangers() []string {
 	out := []string{}
 	for range c.members {
 		c.greeted = (c.greeted + 1) % len(c.members)
@@ -109,7 +109,7 @@ func (c *core) strangers() []string {
 }
 
 // told is a fact as others are told it now.
-func (c *core) told(now time.Time, name string) fact {
+func (c *State) told(now time.Time, name string) fact {
 	k := c.facts[name]
 	f := k.fact
 	f.Hold = max(0, k.until.Sub(now))
@@ -117,19 +117,19 @@ func (c *core) told(now time.Time, name string) fact {
 }
 
 // send sends a message once.
-func (c *core) send(to []string, m message) {
+func (c *State) send(to []string, m message) {
 	m.From = c.self
 	facts := m.Facts
 	for len(facts) > most {
 		m.Facts, facts = facts[:most], facts[most:]
-		c.out = append(c.out, letter{to, m})
+		c.out = append(c.out, Letter{to, m})
 	}
 	m.Facts = facts
-	c.out = append(c.out, letter{to, m})
+	c.out = append(c.out, Letter{to, m})
 }
 
 // tell sends a message that matters: now, and again.
-func (c *core) tell(now time.Time, to []string, m message) {
+func (c *State) tell(now time.Time, to []string, m message) {
 	c.send(to, m)
 	for _, after := range repeats {
 		c.later = append(c.later, delayed{now.Add(after), c.out[len(c.out)-1]})
@@ -137,7 +137,7 @@ func (c *core) tell(now time.Time, to []string, m message) {
 }
 
 // view is what there is to know.
-func (c *core) view() View {
+func (c *State) view() View {
 	v := View{Isolated: c.isolated, Standing: make(map[string]Standing, len(c.members)), Watchers: map[string][]string{}}
 	for _, name := range c.members {
 		v.Standing[name] = c.standing(name)
@@ -158,7 +158,7 @@ func (c *core) view() View {
 }
 
 // present returns the nearest members after name that are Present.
-func (c *core) present(name string) []string {
+func (c *State) present(name string) []string {
 	var out []string
 	for _, n := range c.ring.after(name) {
 		if c.standing(n) == Present {

@@ -36,10 +36,10 @@ const (
 // does nothing.
 var repeats = [...]time.Duration{30 * time.Millisecond, 90 * time.Millisecond}
 
-// core decides, from what it sees and hears, who is there. It has no clock and
-// no sockets: an input may leave something in out and ask, and next is when to
-// call tick if nothing else happens.
-type core struct {
+// State decides, from what it sees and hears, who is there. It has no clock, no
+// sockets and no goroutine: after each input Ready says what is to be done, and
+// Next is when to call Tick if nothing else happens. Make one with NewState.
+type State struct {
 	self    string
 	life    uint64
 	stopped bool // this speaker is restarting
@@ -59,7 +59,7 @@ type core struct {
 	greeted  int  // the place among the members of who was greeted last
 	accused  bool // somebody holds this speaker for gone
 
-	out     []letter
+	out     []Letter
 	later   []delayed
 	ask     []question
 	asked   map[question]bool // no answer yet
@@ -98,27 +98,23 @@ type sight struct {
 	doubted bool      // it is lost for it did not come Up in time
 }
 
-// letter is a message to send; to is nil for all members.
-type letter struct {
-	to []string
-	message
-}
-
 type delayed struct {
 	at time.Time
-	letter
+	Letter
 }
 
 // question is whether something answers: the node of a member, or with "" any
 // neighbor of this node that is no member.
 type question string
 
-func newCore(self string, life uint64) *core {
-	return &core{self: self, life: life, facts: map[string]*known{}, rumors: map[string]rumor{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
+// NewState returns the State of a member that knows nobody yet. life must be
+// greater than at its last start.
+func NewState(self string, life uint64) *State {
+	return &State{self: self, life: life, facts: map[string]*known{}, rumors: map[string]rumor{}, sees: map[string]*sight{}, votes: map[string]map[string]bool{}, asked: map[question]bool{}}
 }
 
 // set takes over who should be there.
-func (c *core) set(now time.Time, members []string) {
+func (c *State) set(now time.Time, members []string) {
 	before := c.members
 	c.members = slices.Compact(slices.Sorted(slices.Values(members)))
 	if slices.Equal(before, c.members) {
@@ -153,28 +149,28 @@ func (c *core) set(now time.Time, members []string) {
 
 // announce tells all that this speaker is there. Who misses it and believes
 // otherwise will say so.
-func (c *core) announce() {
+func (c *State) announce() {
 	c.accused = false
 	c.send(nil, message{Facts: []fact{c.own()}})
 }
 
-func (c *core) own() fact { return fact{Member: c.self, Life: c.life} }
+func (c *State) own() fact { return fact{Member: c.self, Life: c.life} }
 
 // restart tells all that this speaker stops, to come back within hold.
-func (c *core) restart(now time.Time, hold time.Duration) {
+func (c *State) restart(now time.Time, hold time.Duration) {
 	c.stopped = true
 	c.tell(now, nil, message{Facts: []fact{{Member: c.self, Life: c.life, Standing: Restarting, Hold: hold}}})
 }
 
 // standing returns what counts for a member.
-func (c *core) standing(name string) Standing {
+func (c *State) standing(name string) Standing {
 	if k := c.facts[name]; k != nil {
 		return k.Standing
 	}
 	return Present
 }
 
-func (c *core) lifeOf(name string) uint64 {
+func (c *State) lifeOf(name string) uint64 {
 	if k := c.facts[name]; k != nil {
 		return k.Life
 	}
@@ -182,7 +178,7 @@ func (c *core) lifeOf(name string) uint64 {
 }
 
 // learn takes over a fact, if it says more than is known.
-func (c *core) learn(now time.Time, f fact) {
+func (c *State) learn(now time.Time, f fact) {
 	k := c.facts[f.Member]
 	if f.Member == c.self || !slices.Contains(c.members, f.Member) || k != nil && !f.outdoes(k.fact) {
 		return
@@ -216,7 +212,7 @@ func (c *core) learn(now time.Time, f fact) {
 }
 
 // hear takes a message.
-func (c *core) hear(now time.Time, m message) {
+func (c *State) hear(now time.Time, m message) {
 	if m.From == c.self || !slices.Contains(c.members, m.From) {
 		return
 	}
@@ -251,7 +247,7 @@ func (c *core) hear(now time.Time, m message) {
 // withholds says that a fact is not to be believed yet: others hold a member for
 // gone that this speaker sees. They may have been cut off, and it alive and well;
 // so it is told first, and if it lives it contradicts.
-func (c *core) withholds(now time.Time, f fact) bool {
+func (c *State) withholds(now time.Time, f fact) bool {
 	k, s := c.facts[f.Member], c.sees[f.Member]
 	if f.Standing != Gone || s == nil || !s.up || k != nil && !f.outdoes(k.fact) {
 		return false
@@ -266,7 +262,7 @@ func (c *core) withholds(now time.Time, f fact) bool {
 // doubtNews tells a member that somebody holds it for gone, if there is reason
 // to think that it lives: its session here is Up, or the news comes from somebody
 // who does not watch it, so that it may be old. The living contradict.
-func (c *core) doubtNews(from string, f fact) {
+func (c *State) doubtNews(from string, f fact) {
 	k, s := c.facts[f.Member], c.sees[f.Member]
 	if f.Standing != Gone || k == nil || k.fact != f || k.warned {
 		return
@@ -279,7 +275,7 @@ func (c *core) doubtNews(from string, f fact) {
 
 // accuse takes in that somebody holds this speaker for restarting or gone. It
 // begins another life, and says so once it is in touch.
-func (c *core) accuse(now time.Time, f fact) {
+func (c *State) accuse(now time.Time, f fact) {
 	if f.Standing == Present || c.stopped {
 		return
 	}
@@ -290,7 +286,7 @@ func (c *core) accuse(now time.Time, f fact) {
 
 // plead contradicts those who hold this speaker for gone, unless most of its
 // sessions are down.
-func (c *core) plead(now time.Time) {
+func (c *State) plead(now time.Time) {
 	up := 0
 	for _, s := range c.sees {
 		if s.up {

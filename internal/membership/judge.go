@@ -9,7 +9,7 @@ import (
 // watched takes over what an own session shows: whether it is Up, how often it
 // has come Up, and whether it was Up and nothing at all is heard of its peer any
 // more.
-func (c *core) watched(now time.Time, name string, up bool, ups uint64, lost bool) {
+func (c *State) watched(now time.Time, name string, up bool, ups uint64, lost bool) {
 	s := c.sees[name]
 	if s == nil || s.past && (!up || s.ups == ups) {
 		return
@@ -48,7 +48,7 @@ func (c *core) watched(now time.Time, name string, up bool, ups uint64, lost boo
 }
 
 // vote tells the other watchers of a member whether this one sees it.
-func (c *core) vote(now time.Time, name string, sees bool) {
+func (c *State) vote(now time.Time, name string, sees bool) {
 	about := &fact{Member: name, Life: c.lifeOf(name)}
 	m := message{Sees: about}
 	if !sees {
@@ -64,7 +64,7 @@ func (c *core) vote(now time.Time, name string, sees bool) {
 // judge decides whether a member whose session has expired is gone: if more
 // watchers have lost it than see it, and at least two have. If nobody else says
 // anything, it is this node that may be cut off: then somebody else must answer.
-func (c *core) judge(now time.Time, name string) {
+func (c *State) judge(now time.Time, name string) {
 	s := c.sees[name]
 	if s == nil || s.up || s.lost.IsZero() || c.standing(name) == Gone || c.held(now, name) {
 		return
@@ -98,19 +98,19 @@ func (c *core) judge(now time.Time, name string) {
 
 // doubts says that a member says it is there, and no session shows it, though
 // one has before or Kubernetes does not hear of it either.
-func (c *core) doubts(name string) bool {
+func (c *State) doubts(name string) bool {
 	s, k := c.sees[name], c.facts[name]
 	return s != nil && !s.up && s.lost.IsZero() && k != nil && k.Standing == Present && (s.worked || c.silent[name])
 }
 
 // held says that a member has asked for patience, and gives no cause to doubt.
-func (c *core) held(now time.Time, name string) bool {
+func (c *State) held(now time.Time, name string) bool {
 	k := c.facts[name]
 	return k != nil && k.Standing == Restarting && now.Before(k.until) && k.missed < misses
 }
 
 // hears says that some session other than that with name is Up.
-func (c *core) hears(name string) bool {
+func (c *State) hears(name string) bool {
 	for n, s := range c.sees {
 		if n != name && s.up {
 			return true
@@ -119,7 +119,7 @@ func (c *core) hears(name string) bool {
 	return false
 }
 
-func (c *core) declare(now time.Time, name string) {
+func (c *State) declare(now time.Time, name string) {
 	f := fact{Member: name, Life: c.lifeOf(name), Standing: Gone}
 	c.learn(now, f)
 	c.tell(now, nil, message{Facts: []fact{f}})
@@ -127,7 +127,7 @@ func (c *core) declare(now time.Time, name string) {
 
 // count takes in what another watcher of a member sees, unless that was in an
 // earlier life.
-func (c *core) count(now time.Time, from string, about fact, sees bool) {
+func (c *State) count(now time.Time, from string, about fact, sees bool) {
 	if !slices.Contains(c.ring.neighbors(about.Member), from) || about.Life < c.lifeOf(about.Member) {
 		return
 	}
@@ -139,7 +139,7 @@ func (c *core) count(now time.Time, from string, about fact, sees bool) {
 }
 
 // inquire asks a question, unless an answer to it is awaited.
-func (c *core) inquire(q question) {
+func (c *State) inquire(q question) {
 	if !c.asked[q] {
 		c.asked[q] = true
 		c.ask = append(c.ask, q)
@@ -147,7 +147,7 @@ func (c *core) inquire(q question) {
 }
 
 // answered takes the reply to a question.
-func (c *core) answered(now time.Time, q question, r Reply) {
+func (c *State) answered(now time.Time, q question, r Reply) {
 	delete(c.asked, q)
 	if q == "" {
 		c.witnessed(now, r)
@@ -169,7 +169,7 @@ func (c *core) answered(now time.Time, q question, r Reply) {
 // is not cut off, and those whom nobody sees are gone. If nobody does, it is.
 // Where there is nobody to ask, one of two nodes can't tell, and rather answers
 // twice than not at all.
-func (c *core) witnessed(now time.Time, r Reply) {
+func (c *State) witnessed(now time.Time, r Reply) {
 	if c.hears("") {
 		return
 	}
@@ -196,7 +196,7 @@ func (c *core) witnessed(now time.Time, r Reply) {
 
 // allSilent reports whether all that this node watches are said, from elsewhere,
 // to be silent: then this node hears somebody, and they are gone.
-func (c *core) allSilent() bool {
+func (c *State) allSilent() bool {
 	for name := range c.sees {
 		if !c.silent[name] {
 			return false
@@ -205,13 +205,13 @@ func (c *core) allSilent() bool {
 	return len(c.sees) > 0
 }
 
-func (c *core) isolate(now bool) {
+func (c *State) isolate(now bool) {
 	c.changed = c.changed || c.isolated != now
 	c.isolated = now
 }
 
 // overdue treats a member that asked for patience as lost.
-func (c *core) overdue(now time.Time, name string) {
+func (c *State) overdue(now time.Time, name string) {
 	k := c.facts[name]
 	k.missed = misses
 	if s := c.sees[name]; s != nil && !s.up {

@@ -107,6 +107,8 @@ type Group struct {
 	mail      chan message
 	replies   chan answer
 	discarded atomic.Uint64
+
+	stale, news bool // the view is to be shown; that is more than a count
 }
 
 type answer struct {
@@ -158,7 +160,7 @@ func (g *Group) Run(ctx context.Context) error {
 	wg.Go(func() { failed <- g.post.Deliver(running, g.receive) })
 	defer wg.Wait()
 	defer stop()
-	c := newCore(g.self, g.life)
+	c := NewState(g.self, g.life)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	addrs := map[string]netip.Addr{}
@@ -166,7 +168,7 @@ func (g *Group) Run(ctx context.Context) error {
 		select {
 		case <-done:
 			done = nil
-			c.restart(time.Now(), Hold)
+			c.Restart(time.Now())
 		case err := <-failed:
 			return err
 		case <-g.wake:
@@ -174,38 +176,39 @@ func (g *Group) Run(ctx context.Context) error {
 		case <-g.sessions.Changed():
 			g.look(c, addrs)
 		case m := <-g.mail:
-			c.hear(time.Now(), m)
+			c.Step(time.Now(), m)
 		case a := <-g.replies:
-			c.answered(time.Now(), a.to, a.Reply)
+			c.Answer(time.Now(), a.to, a.Reply)
 		case <-timer.C:
-			c.tick(time.Now())
+			c.Tick(time.Now())
 		}
 		g.act(running, c, addrs)
-		if ctx.Err() != nil && done == nil && len(c.later) == 0 {
+		if ctx.Err() != nil && done == nil && c.Restarted() {
 			return nil
 		}
-		timer.Reset(time.Until(c.next()))
+		timer.Reset(time.Until(c.Next()))
 	}
 }
 
 // configure takes over the config and returns the members' addresses.
-func (g *Group) configure(c *core) map[string]netip.Addr {
+func (g *Group) configure(c *State) map[string]netip.Addr {
 	config := g.config.Load()
 	addrs := map[string]netip.Addr{}
-	c.silent = map[string]bool{}
+	var members []Member
 	if len(config.Keys) > 0 { // without, nothing can be found out, and what was is old
-		for _, m := range config.Members {
-			addrs[m.Name], c.silent[m.Name] = m.Addr, m.Silent
-		}
+		members = config.Members
 	}
-	c.set(time.Now(), slices.Collect(maps.Keys(addrs)))
+	for _, m := range members {
+		addrs[m.Name] = m.Addr
+	}
+	c.SetMembers(time.Now(), members)
 	keys := bfdKeys(config.Keys)
 	if len(keys) < len(config.Keys) {
 		g.log.Warn("two of the speakers' keys can't be told apart in BFD packets: make another one in the place of the newer before the two are swapped")
 	}
 	var sessions []bfd.Session
 	if len(keys) > 0 {
-		for _, name := range c.ring.neighbors(g.self) {
+		for _, name := range c.Neighbors() {
 			sessions = append(sessions, bfd.Session{
 				Path:     bfd.Path{Peer: addrs[name], Hops: bfd.Multihop, Port: config.Port},
 				Transmit: config.Interval, Receive: config.Interval, Multiplier: config.Multiplier, Keys: keys,
@@ -229,26 +232,26 @@ func bfdKeys(keys [][]byte) []bfd.Key {
 	return out
 }
 
-// look has the core look at the sessions.
-func (g *Group) look(c *core, addrs map[string]netip.Addr) {
+// look has the State look at the sessions.
+func (g *Group) look(c *State, addrs map[string]netip.Addr) {
 	names := map[netip.Addr]string{}
 	for name, addr := range addrs {
 		names[addr] = name
 	}
 	for _, s := range g.sessions.States() {
-		// Nothing is heard of a peer that was here, and that did not say it ends the
-		// session on purpose.
-		lost := s.Status != bfd.Up && s.Ups > 0 && s.RemoteDiscr == 0 && s.LastOutage.RemoteStatus != bfd.AdminDown
-		c.watched(time.Now(), names[s.Session.Peer], s.Status == bfd.Up, s.Ups, lost)
+		c.Session(time.Now(), names[s.Session.Peer], Session{
+			Up: s.Status == bfd.Up, Ups: s.Ups, Heard: s.RemoteDiscr != 0, Ended: s.LastOutage.RemoteStatus == bfd.AdminDown,
+		})
 	}
 }
 
-// act does what the core wants done.
-func (g *Group) act(ctx context.Context, c *core, addrs map[string]netip.Addr) {
-	for _, l := range c.out {
+// act does what the State wants done.
+func (g *Group) act(ctx context.Context, c *State, addrs map[string]netip.Addr) {
+	o := c.Ready()
+	for _, l := range o.Send {
 		g.send(l, addrs)
 	}
-	for _, q := range c.ask {
+	for _, q := range o.Ask {
 		addr := addrs[string(q)]
 		go func() {
 			select {
@@ -257,17 +260,17 @@ func (g *Group) act(ctx context.Context, c *core, addrs map[string]netip.Addr) {
 			}
 		}()
 	}
-	c.out, c.ask = nil, nil
-	if !c.changed && !c.stale || len(g.mail) > 0 {
+	g.stale, g.news = g.stale || o.Stale, g.news || o.Changed
+	if !g.stale || len(g.mail) > 0 {
 		return // or wait for what comes at once
 	}
-	view := c.view()
+	view := c.View()
 	g.view.Store(&view)
-	if c.changed {
+	if g.news {
 		g.log.Info("membership changed", "gone", named(view, Gone), "restarting", named(view, Restarting), "isolated", view.Isolated)
 		signal(g.changed)
 	}
-	c.changed, c.stale = false, false
+	g.stale, g.news = false, false
 }
 
 func named(v View, standing Standing) []string {
@@ -283,17 +286,17 @@ func named(v View, standing Standing) []string {
 
 // send posts a letter to each of its receivers. A datagram that can't be sent
 // is lost as it could be on the way: those that matter are repeated.
-func (g *Group) send(l letter, addrs map[string]netip.Addr) {
+func (g *Group) send(l Letter, addrs map[string]netip.Addr) {
 	config := g.config.Load()
 	if len(config.Keys) == 0 {
 		return
 	}
-	b, err := l.seal(config.Keys[0])
+	b, err := l.Message.seal(config.Keys[0])
 	if err != nil {
 		g.log.Error("can't tell the other speakers", "err", err)
 		return
 	}
-	to := l.to
+	to := l.To
 	if to == nil {
 		to = slices.Collect(maps.Keys(addrs))
 	}

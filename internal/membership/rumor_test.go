@@ -47,19 +47,19 @@ func TestARumor(t *testing.T) {
 	gone := fact{Member: "c", Life: 7, Standing: Gone}
 	for _, c := range []struct {
 		name   string
-		then   func(*core)
+		then   func(*State)
 		before Standing // when the time to contradict is not over
 		after  Standing
 	}{
-		{"it is silent", func(*core) {}, Present, Gone},
-		{"it contradicts", func(c *core) {
+		{"it is silent", func(*State) {}, Present, Gone},
+		{"it contradicts", func(c *State) {
 			c.hear(start.Add(time.Millisecond), message{From: "c", Facts: []fact{{Member: "c", Life: 8}}})
 		}, Present, Present},
-		{"it is not seen any more", func(c *core) { c.watched(start.Add(time.Millisecond), "c", false, 1, true) }, Gone, Gone},
-		{"it leaves", func(c *core) { c.set(start, []string{"a", "b"}) }, Present, Present},
+		{"it is not seen any more", func(c *State) { c.watched(start.Add(time.Millisecond), "c", false, 1, true) }, Gone, Gone},
+		{"it leaves", func(c *State) { c.set(start, []string{"a", "b"}) }, Present, Present},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newCore("a", 1)
+			a := NewState("a", 1)
 			a.set(start, []string{"a", "b", "c"})
 			a.learn(start, fact{Member: "c", Life: 7})
 			a.watched(start, "c", true, 1, false)
@@ -68,7 +68,7 @@ func TestARumor(t *testing.T) {
 			if got := a.standing("c"); got != Present {
 				t.Errorf("at first: %s", got)
 			}
-			if len(a.out) != 1 || len(a.out[0].to) != 1 || a.out[0].to[0] != "c" || a.out[0].Facts[0] != gone {
+			if len(a.out) != 1 || len(a.out[0].To) != 1 || a.out[0].To[0] != "c" || a.out[0].Message.Facts[0] != gone {
 				t.Errorf("told: %+v", a.out)
 			}
 			c.then(a)
