@@ -25,6 +25,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
@@ -48,7 +49,14 @@ type rig struct {
 	refused, dropped, lost map[string]bool
 	slow, late             map[string]time.Duration
 	notes                  []cluster.Note
-	leader                 *term
+	leader                 *leader.Term
+	deadline               time.Time
+}
+
+// newTerm begins another term, which lasts for an hour.
+func (b *rig) newTerm(ctx context.Context) {
+	b.deadline = time.Now().Add(time.Hour)
+	b.leader = leader.NewTerm(ctx, func() time.Time { return b.deadline })
 }
 
 func newRig(t *testing.T, objects ...client.Object) *rig {
@@ -58,7 +66,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		t.Fatal(err)
 	}
 	b := &rig{refused: map[string]bool{}, dropped: map[string]bool{}, lost: map[string]bool{}, slow: map[string]time.Duration{}, late: map[string]time.Duration{}}
-	b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now().Add(time.Hour)}}
+	b.newTerm(t.Context())
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}}).
 		WithIndex(&corev1.Service{}, "spec.type", func(o client.Object) []string { return []string{string(o.(*corev1.Service).Spec.Type)} }).
 		WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}).
@@ -91,7 +99,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	var mu sync.Mutex
 	b.reconciler = &reconciler{
 		client: api, direct: api, log: log, namespace: "steelyard-system", planned: make(chan struct{}, 1),
-		leading:       func() *term { return b.leader },
+		leading:       func() *leader.Term { return b.leader },
 		took:          func(time.Duration) {},
 		configuration: cluster.NewConfiguration(cluster.Listed(api, "steelyard-system")),
 		services: func(ctx context.Context) ([]*corev1.Service, error) {
@@ -313,7 +321,7 @@ func TestANewTermForgetsWhatTheFormerOneTried(t *testing.T) {
 			t.Fatal(err)
 		}
 		delete(b.dropped, "a")
-		b.leader = &term{Context: t.Context(), lease: b.leader.lease}
+		b.newTerm(t.Context())
 		expect(t, map[string]string{"a": "10.0.0.2", "b": "10.0.0.1"}, b.settle(t))
 	})
 }
@@ -321,9 +329,9 @@ func TestANewTermForgetsWhatTheFormerOneTried(t *testing.T) {
 func TestAFormerLeaderWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1))
-		b.leader.lease.renewed = time.Now().Add(-holds)
+		b.deadline = time.Now()
 		expect(t, map[string]string{}, b.settle(t))
-		b.leader = &term{Context: t.Context(), lease: &lease{held: true, renewed: time.Now()}}
+		b.newTerm(t.Context())
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 	})
 }

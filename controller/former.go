@@ -13,6 +13,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
@@ -42,7 +43,7 @@ func (r *reporter) former() []write {
 // search finds the Services that bear our words and are no load balancers, page
 // by page, and those of another class now with our finalizer. They are cleaned
 // like those that were seen leaving.
-func (r *reporter) search(t *term) error {
+func (r *reporter) search(t *leader.Term) error {
 	cached, err := r.services(t)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (r *reporter) search(t *term) error {
 	others := client.MatchingFieldsSelector{Selector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeLoadBalancer))}
 	for {
 		var page corev1.ServiceList
-		ctx, cancel := t.patient()
+		ctx, cancel := t.WriteContext(writeTimeout)
 		err := r.direct.List(ctx, &page, others, client.Limit(500), r.page)
 		cancel()
 		if err != nil {
@@ -80,8 +81,8 @@ func (r *reporter) search(t *term) error {
 	}
 }
 
-func (r *reporter) cleanWithin(t *term, svc *corev1.Service) error {
-	ctx, cancel := t.patient()
+func (r *reporter) cleanWithin(t *leader.Term, svc *corev1.Service) error {
+	ctx, cancel := t.WriteContext(writeTimeout)
 	defer cancel()
 	return client.IgnoreNotFound(r.clean(ctx, svc))
 }

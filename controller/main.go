@@ -31,6 +31,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
@@ -121,7 +122,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err != nil {
 		return fmt.Errorf("name this replica: %w", err)
 	}
-	elect, err := newElection(cfg, o.namespace, host, logger)
+	elect, err := leader.New(cfg, o.namespace, host, logger)
 	if err != nil {
 		return err
 	}
@@ -133,14 +134,14 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
 		services:      func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
 		configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
-		leading:       elect.leading,
+		leading:       elect.Leading,
 		writer:        writes,
 		planned:       make(chan struct{}, 1),
 		took:          counted.pass,
 		plans:         planner.Planner{Dialect: o.dialect, Finalizer: writes.finalizer},
 	}
-	elect.drain = r.drain
-	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.leading}}
+	elect.Drain = r.drain
+	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.Leading}}
 	for _, c := range collectors(counted, r, rep.verdicts) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
@@ -151,7 +152,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.changed, writes.landed), rep.loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.landed), rep.loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -162,7 +163,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
 			return nil
 		}
-		return elect.run(ctx)
+		return elect.Run(ctx)
 	}
 	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.GiveBack(writes.idleFor), key.run} {
 		if err := mgr.Add(task); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 )
 
 // tally holds what is counted as it happens. All that is a state is computed
@@ -113,10 +114,10 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 // verdictTally counts the configuration objects by what is said of them. The
 // reporter tells it; it tells only what the leader's reporter told in this term.
 type verdictTally struct {
-	leading func() *term
+	leading func() *leader.Term
 
 	mu    sync.Mutex
-	term  *term
+	term  *leader.Term
 	count map[verdict]int
 }
 
@@ -124,7 +125,7 @@ type verdictTally struct {
 type verdict struct{ kind, reason string }
 
 // set takes in all objects and what is said of them.
-func (v *verdictTally) set(t *term, o intent.Objects, said map[intent.Ref]intent.Verdict) {
+func (v *verdictTally) set(t *leader.Term, o intent.Objects, said map[intent.Ref]intent.Verdict) {
 	count := map[verdict]int{}
 	add := func(kind, name string) {
 		count[verdict{kind, cmp.Or(said[intent.Ref{Kind: kind, Name: name}].Reason, v1beta1.ReasonAccepted)}]++

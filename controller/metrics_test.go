@@ -102,7 +102,7 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
 			t.Errorf("want -, have +:\n%s", diff)
 		}
-		b.leader = &term{Context: t.Context(), lease: b.leader.lease}
+		b.newTerm(t.Context())
 		if diff := cmp.Diff(map[string]float64{}, gauges(t, registry)); diff != "" {
 			t.Errorf("what an earlier term told, want -, have +:\n%s", diff)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
@@ -22,7 +23,7 @@ type reconciler struct {
 	direct        client.Reader // past the cache
 	services      func(context.Context) ([]*corev1.Service, error)
 	configuration *cluster.Configuration
-	leading       func() *term // nil: not now
+	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
 	namespace     string
@@ -30,7 +31,7 @@ type reconciler struct {
 	planned       chan struct{}       // buffered 1; told after every pass
 	took          func(time.Duration) // told of every pass
 
-	caughtUp *term // the term in which the cache is known to show what former leaders wrote
+	caughtUp *leader.Term // the term in which the cache is known to show what former leaders wrote
 
 	mu    sync.Mutex // held while thinking, and while others look at the result
 	plans planner.Planner
@@ -40,7 +41,7 @@ type reconciler struct {
 // outcome is a plan and the term that it was made in.
 type outcome struct {
 	planner.Plan
-	term *term
+	term *leader.Term
 }
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
@@ -68,7 +69,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 }
 
 // act thinks, and begins to write if the term has not ended meanwhile.
-func (r *reconciler) act(t *term, s planner.Snapshot) time.Duration {
+func (r *reconciler) act(t *leader.Term, s planner.Snapshot) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = nil // it holds until the planner's next plan
@@ -91,7 +92,7 @@ func (r *reconciler) drain() {
 
 // catchUp waits until the cache shows what a former leader may have written
 // and decided upon.
-func (r *reconciler) catchUp(t *term) error {
+func (r *reconciler) catchUp(t *leader.Term) error {
 	start := time.Now()
 	if err := r.writer.begin(t); err != nil {
 		return err

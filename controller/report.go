@@ -20,6 +20,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
@@ -38,7 +39,7 @@ type reporter struct {
 	count    func(kind string, err error)
 	verdicts *verdictTally
 
-	term *term              // that what follows belongs to
+	term *leader.Term       // that what follows belongs to
 	left []client.ObjectKey // Services to be cleaned of our words
 
 	searched bool            // for Services that left while nobody saw it
@@ -84,7 +85,7 @@ func (r *reporter) report(ctx context.Context) (time.Duration, error) {
 }
 
 // scene reads what the report is made from; nil: there is no plan yet.
-func (r *reporter) scene(ctx context.Context, t *term) (*scene, error) {
+func (r *reporter) scene(ctx context.Context, t *leader.Term) (*scene, error) {
 	s := &scene{}
 	var err error
 	if s.Configured, err = r.configuration.Read(ctx); err != nil {
@@ -128,13 +129,13 @@ type write struct {
 }
 
 // writeAll makes all writes, many at once, and reports whether all succeeded.
-func (r *reporter) writeAll(t *term, writes []write) bool {
+func (r *reporter) writeAll(t *leader.Term, writes []write) bool {
 	errs := make([]error, len(writes))
 	var group errgroup.Group
 	group.SetLimit(parallelAgain)
 	for i, w := range writes {
 		group.Go(func() error {
-			ctx, cancel := t.patient()
+			ctx, cancel := t.WriteContext(writeTimeout)
 			defer cancel()
 			if errs[i] = ctx.Err(); errs[i] == nil {
 				errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write

@@ -257,16 +257,16 @@ func (s *sim) send(svc *corev1.Service, c planner.Change) {
 	s.say("    write %v to %s@%s", c.Addrs, svc.Name, svc.ResourceVersion)
 	switch {
 	case chance == 0: // it never arrives
-		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 1: // it arrives, the answer doesn't
 		s.in(there, func() { _, _ = s.arrive(svc, c) })
-		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 2: // it arrives when nobody waits for it any more
-		s.in(patience, func() { land(nil, context.DeadlineExceeded) })
-		s.in(patience+s.upTo(10*time.Second), func() { _, _ = s.arrive(svc, c) })
+		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTimeout+s.upTo(10*time.Second), func() { _, _ = s.arrive(svc, c) })
 	default:
 		if chance < 6 {
-			back = s.upTo(patience - there)
+			back = s.upTo(writeTimeout - there)
 		}
 		s.in(there, func() {
 			out, err := s.arrive(svc, c)

@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
@@ -27,9 +28,9 @@ const (
 	// parallelAgain is how many repeated ones are: Services whose writes fail
 	// must not take the place of others.
 	parallelAgain = 8
-	// patience is how long one write may take. One that hangs, in somebody's
+	// writeTimeout is how long one write may take. One that hangs, in somebody's
 	// admission webhook say, must not hold others up for long.
-	patience = 5 * time.Second
+	writeTimeout = 5 * time.Second
 )
 
 // writer writes the status of Services, many at once and each on its own: no
@@ -75,7 +76,7 @@ func (w *writer) review(arrived []planner.Arrival, gone []types.UID, now time.Ti
 }
 
 // take begins to write what a pass came to.
-func (w *writer) take(t *term, s planner.Step) {
+func (w *writer) take(t *leader.Term, s planner.Step) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, x := range s.Writes {
@@ -93,7 +94,7 @@ func (w *writer) take(t *term, s planner.Step) {
 }
 
 // start begins to write c to svc, unless a write to it is under way.
-func (w *writer) start(t *term, svc *corev1.Service, c planner.Change) {
+func (w *writer) start(t *leader.Term, svc *corev1.Service, c planner.Change) {
 	failures, started := w.tried.Start(svc, c)
 	if !started {
 		return
@@ -128,7 +129,7 @@ func (w *writer) drain() {
 
 // begin forgets what was tried in a former term, once all of that has landed:
 // others may have written since, and the cache is to catch up with them.
-func (w *writer) begin(t *term) error {
+func (w *writer) begin(t *leader.Term) error {
 	for w.idleFor() == 0 {
 		if !cluster.Sleep(t, time.Millisecond) {
 			return t.Err()
@@ -143,12 +144,12 @@ func (w *writer) begin(t *term) error {
 // patch writes c: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
 // within the term. So a former leader that wakes up late changes nothing.
-func (w *writer) patch(t *term, lane *semaphore.Weighted, svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
+func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
 	if lane.Acquire(t, 1) != nil {
 		return nil, planner.ErrUnsent
 	}
 	defer lane.Release(1)
-	ctx, cancel := t.patient()
+	ctx, cancel := t.WriteContext(writeTimeout)
 	defer cancel()
 	if ctx.Err() != nil {
 		return nil, planner.ErrUnsent

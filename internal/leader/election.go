@@ -1,4 +1,10 @@
-package main
+// Package leader makes one of several replicas of the controller the leader.
+//
+// The election is client-go's own. What is ours is the lock that it is given: it
+// writes the Lease less often, knows until when the Lease is held, on the monotonic
+// clock, and believes no longer duration than our own, whoever wrote it. So no two
+// replicas write at once, and no edit of the Lease stops all of them.
+package leader
 
 import (
 	"context"
@@ -24,60 +30,65 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// The leader writes its Lease every renewEvery; a standby looks every lookEvery,
+// The leader writes its Lease every renewPeriod; a standby looks every retryPeriod,
 // or, with the elector's jitter, a bit more than twice that. So it takes over
 // soon after a leader has released the Lease.
 //
 // From the crash of a leader to the next one it takes at most leaseDuration, as
-// the Lease tells. For that, both count spare less: the leader from when it sent
+// the Lease tells. For that, both count skewMargin less: the leader from when it sent
 // a renewal, the standby from when it saw that, which is later. A look late to
 // see the last renewal, and a look late to see that none has followed, the
 // standby still is in time. A leader that can't renew gives up in time:
-// renewEvery + giveUpAfter < holds.
+// renewPeriod + renewDeadline < heldFor.
 const (
 	leaseName     = "steelyard-controller"
 	leaseDuration = intent.ControllerLease
-	spare         = time.Second
-	holds         = leaseDuration - spare // 2 * 2.2 * lookEvery < spare
-	giveUpAfter   = 3 * time.Second
-	renewEvery    = 1500 * time.Millisecond
-	lookEvery     = 200 * time.Millisecond
+	skewMargin    = time.Second
+	heldFor       = leaseDuration - skewMargin // 2 * 2.2 * retryPeriod < skewMargin
+	renewDeadline = 3 * time.Second
+	renewPeriod   = 1500 * time.Millisecond
+	retryPeriod   = 200 * time.Millisecond
 )
 
-// term is one time of being the leader. Its context ends with it.
-type term struct {
+// Term is one time of being the leader. Its context ends with it.
+type Term struct {
 	context.Context
-	lease *lease
+	deadline func() time.Time
 }
 
-// deadline is when whatever was begun in this term must have ended, as far as
-// is known now: another leader may have followed then.
-func (t *term) deadline() time.Time { return t.lease.until() }
+// NewTerm returns the term that ends with ctx. By deadline, as far as is known when
+// it is asked, whatever was begun in the term must have ended: another leader may
+// follow then.
+func NewTerm(ctx context.Context, deadline func() time.Time) *Term {
+	return &Term{ctx, deadline}
+}
 
-// patient returns a context for one write: it ends after patience, and with the
-// lease at the latest.
-func (t *term) patient() (context.Context, context.CancelFunc) {
-	end := time.Now().Add(patience)
+// WriteContext returns a context for one write: it ends after timeout, and with the
+// Lease at the latest.
+func (t *Term) WriteContext(timeout time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(timeout)
 	if lease := t.deadline(); lease.Before(end) {
 		end = lease
 	}
 	return context.WithDeadline(t, end)
 }
 
-// election makes one of several replicas the leader, again and again: a replica
+// Election makes one of several replicas the leader, again and again: a replica
 // that loses the Lease goes on as a standby with warm caches.
-type election struct {
+type Election struct {
 	lease   *lease
 	log     *slog.Logger
-	current atomic.Pointer[term]
-	changed chan struct{} // buffered 1
-	drain   func()        // returns when no write is under way any more, or soon
+	current atomic.Pointer[Term]
+	Changed chan struct{} // buffered 1: told when Leading changes
+	Drain   func()        // returns when no write is under way any more, or soon
 	closing atomic.Bool
 }
 
-func newElection(cfg *rest.Config, namespace, host string, log *slog.Logger) (*election, error) {
+// New returns the election among the replicas in namespace. The name of this one begins
+// with host. Errors come from the configuration of the client.
+func New(cfg *rest.Config, namespace, host string, log *slog.Logger) (*Election, error) {
 	cfg = rest.CopyConfig(cfg)
-	cfg.Timeout = giveUpAfter / 2
+	cfg.Timeout = renewDeadline / 2
 	client, err := coordination.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make a client for the Lease: %w", err)
@@ -87,27 +98,27 @@ func newElection(cfg *rest.Config, namespace, host string, log *slog.Logger) (*e
 		Client:     client,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
 	}
-	return &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1)}, nil
+	return &Election{lease: &lease{Interface: lock, log: log}, log: log, Changed: make(chan struct{}, 1)}, nil
 }
 
-// leading returns the present term, or nil.
-func (e *election) leading() *term {
+// Leading returns the present term, or nil.
+func (e *Election) Leading() *Term {
 	if t := e.current.Load(); t != nil && t.Err() == nil && !e.closing.Load() && time.Now().Before(t.deadline()) {
 		return t
 	}
 	return nil
 }
 
-// run takes part until ctx ends. Then it lets the writes under way end, and
+// Run takes part until ctx ends. Then it lets the writes under way end, and
 // releases the Lease.
-func (e *election) run(ctx context.Context) error {
+func (e *Election) Run(ctx context.Context) error {
 	// The elector's own words would come several times a second.
 	quiet := klog.NewContext(context.WithoutCancel(ctx), logr.Discard())
 	hold, release := context.WithCancel(quiet)
 	defer release()
 	stop := context.AfterFunc(ctx, func() {
 		e.closing.Store(true)
-		e.drain()
+		e.Drain()
 		release()
 	})
 	defer stop()
@@ -116,7 +127,7 @@ func (e *election) run(ctx context.Context) error {
 		e.lease.begin(end, e.closing.Load)
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Name: leaseName, Lock: e.lease,
-			LeaseDuration: holds, RenewDeadline: giveUpAfter, RetryPeriod: lookEvery,
+			LeaseDuration: heldFor, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 			ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
 				OnStartedLeading: e.begin,
@@ -132,15 +143,15 @@ func (e *election) run(ctx context.Context) error {
 		if ctx.Err() == nil {
 			e.log.Warn("lost the Lease; standing by", "lease", leaseName)
 		}
-		cluster.Signal(e.changed)
+		cluster.Signal(e.Changed)
 	}
 	return nil
 }
 
-func (e *election) begin(ctx context.Context) {
-	e.current.Store(&term{Context: ctx, lease: e.lease})
+func (e *Election) begin(ctx context.Context) {
+	e.current.Store(NewTerm(ctx, e.lease.until))
 	e.log.Info("leading", "lease", leaseName, "identity", e.lease.Identity())
-	cluster.Signal(e.changed)
+	cluster.Signal(e.Changed)
 }
 
 // lease is the lock as the elector sees it, with five habits more:
@@ -150,7 +161,7 @@ func (e *election) begin(ctx context.Context) {
 //   - Once lapsed or lost it is neither renewed nor released, so that a term never
 //     resumes, and nobody else's is ended.
 //   - It believes only the holder of what somebody else wrote. Whatever duration
-//     the Lease tells, a standby waits for holds from the last change that it saw.
+//     the Lease tells, a standby waits for heldFor from the last change that it saw.
 type lease struct {
 	resourcelock.Interface
 	log     *slog.Logger
@@ -186,7 +197,7 @@ func (l *lease) until() time.Time {
 	if !l.held || l.over {
 		return time.Time{}
 	}
-	return l.renewed.Add(holds)
+	return l.renewed.Add(heldFor)
 }
 
 // lapse ends the turn, if the lease was held in it. The caller holds l.mu.
@@ -211,10 +222,10 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	mine := r.HolderIdentity == l.Identity()
 	sent := time.Now()
 	l.mu.Lock()
-	if l.held && !sent.Before(l.renewed.Add(holds)) {
+	if l.held && !sent.Before(l.renewed.Add(heldFor)) {
 		l.lapse()
 	}
-	over, early := l.over, l.held && sent.Sub(l.renewed) < renewEvery
+	over, early := l.over, l.held && sent.Sub(l.renewed) < renewPeriod
 	release := l.held && !l.over && l.closing()
 	l.mu.Unlock()
 	switch {
@@ -239,11 +250,11 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	r, raw, err := l.Interface.Get(ctx)
 	l.mu.Lock()
 	switch {
-	case apierrors.IsNotFound(err) && !l.held && time.Since(l.foreign) < holds:
+	case apierrors.IsNotFound(err) && !l.held && time.Since(l.foreign) < heldFor:
 		err = errDeleted
 	case err != nil:
 	default:
-		r.LeaseDurationSeconds = int(holds.Seconds())
+		r.LeaseDurationSeconds = int(heldFor.Seconds())
 		r.LeaderTransitions %= math.MaxInt32 // the API server takes no more: then nobody could take it
 		if r.HolderIdentity != l.Identity() {
 			l.lapse()

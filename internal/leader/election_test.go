@@ -1,4 +1,4 @@
-package main
+package leader
 
 import (
 	"context"
@@ -102,7 +102,7 @@ func (l *memoryLock) Describe() string   { return l.name }
 
 // replica is one that takes part in the election.
 type replica struct {
-	*election
+	*Election
 	lock *memoryLock
 	stop func() // ends it as a signal does
 }
@@ -112,10 +112,10 @@ func stand(t *testing.T, r *record, name string) replica {
 	t.Helper()
 	lock := &memoryLock{record: r, name: name}
 	log := slog.New(slog.DiscardHandler)
-	e := &election{lease: &lease{Interface: lock, log: log}, log: log, changed: make(chan struct{}, 1), drain: func() {}}
+	e := &Election{lease: &lease{Interface: lock, log: log}, log: log, Changed: make(chan struct{}, 1), Drain: func() {}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { _ = e.run(ctx); close(done) }()
+	go func() { _ = e.Run(ctx); close(done) }()
 	stop := func() { cancel(); <-done }
 	t.Cleanup(stop)
 	return replica{e, lock, stop}
@@ -130,7 +130,7 @@ func standTwo(t *testing.T) (a, b replica) {
 	time.Sleep(time.Second)
 	b = stand(t, r, "b")
 	time.Sleep(time.Minute)
-	if a.leading() == nil || b.leading() != nil {
+	if a.Leading() == nil || b.Leading() != nil {
 		t.Fatal("not exactly the first one leads")
 	}
 	return a, b
@@ -153,11 +153,11 @@ func TestALeaderThatStopsHandsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := standTwo(t)
 		a.stop()
-		if a.leading() != nil {
+		if a.Leading() != nil {
 			t.Error("it leads after it has stopped")
 		}
-		time.Sleep(5 * lookEvery / 2) // a look, with the elector's jitter
-		if b.leading() == nil {
+		time.Sleep(5 * retryPeriod / 2) // a look, with the elector's jitter
+		if b.Leading() == nil {
 			t.Error("the standby does not lead")
 		}
 	})
@@ -169,9 +169,9 @@ func TestTheLeaseIsWrittenSeldom(t *testing.T) {
 		before := a.lock.written()
 		time.Sleep(time.Minute)
 		if n := a.lock.written() - before; n < 25 || n > 42 {
-			t.Errorf("%d writes in a minute, want one each %s", n, renewEvery)
+			t.Errorf("%d writes in a minute, want one each %s", n, renewPeriod)
 		}
-		if left := time.Until(a.lease.until()); left < holds-renewEvery-lookEvery || left > holds {
+		if left := time.Until(a.lease.until()); left < heldFor-renewPeriod-retryPeriod || left > heldFor {
 			t.Errorf("the lease holds for %s", left)
 		}
 		if told := time.Duration(a.lock.held.LeaseDurationSeconds) * time.Second; told != leaseDuration {
@@ -183,24 +183,24 @@ func TestTheLeaseIsWrittenSeldom(t *testing.T) {
 // A leader that can't renew must have stopped before another one follows, and
 // that one must follow within the duration of the Lease, whenever it happens.
 func TestAReplicaThatIsCutOffStopsInTimeAndComesBackAsStandby(t *testing.T) {
-	for phase := time.Duration(0); phase < renewEvery+lookEvery; phase += 10 * time.Millisecond {
+	for phase := time.Duration(0); phase < renewPeriod+retryPeriod; phase += 10 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := standTwo(t)
 			time.Sleep(phase)
 			a.cutOff(true)
 			start := time.Now()
-			for b.leading() == nil {
+			for b.Leading() == nil {
 				if time.Since(start) > leaseDuration {
 					t.Fatal("nobody follows")
 				}
 				time.Sleep(10 * time.Millisecond)
-				if b.leading() != nil && (a.leading() != nil || time.Now().Before(a.lease.until())) {
+				if b.Leading() != nil && (a.Leading() != nil || time.Now().Before(a.lease.until())) {
 					t.Fatalf("both lead after %s", time.Since(start))
 				}
 			}
 			a.cutOff(false)
 			time.Sleep(time.Minute)
-			if a.leading() != nil || b.leading() == nil {
+			if a.Leading() != nil || b.Leading() == nil {
 				t.Error("the former leader does not stand by")
 			}
 		})
@@ -211,15 +211,15 @@ func TestALonelyReplicaThatWasCutOffLeadsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := stand(t, &record{}, "a")
 		time.Sleep(time.Minute)
-		first := a.leading()
+		first := a.Leading()
 		a.cutOff(true)
 		time.Sleep(time.Minute)
-		if a.leading() != nil || first.Err() == nil || !first.deadline().IsZero() {
+		if a.Leading() != nil || first.Err() == nil || !first.deadline().IsZero() {
 			t.Error("it leads without a lease")
 		}
 		a.cutOff(false)
 		time.Sleep(2 * time.Second)
-		if second := a.leading(); second == nil || second == first {
+		if second := a.Leading(); second == nil || second == first {
 			t.Error("it does not begin a new term")
 		}
 	})
@@ -230,7 +230,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 		name string
 		over func(l *lease, other *memoryLock)
 	}{
-		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(holds) }},
+		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(heldFor) }},
 		{"somebody else has taken it", func(l *lease, other *memoryLock) {
 			_, _, _ = other.Get(context.Background())
 			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b", LeaseDurationSeconds: 6})
@@ -245,7 +245,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 				l := &lease{Interface: mine, log: slog.New(slog.DiscardHandler)}
 				l.begin(func() { ended = true }, func() bool { return closing })
 				own, released := resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, resourcelock.LeaderElectionRecord{}
-				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != holds {
+				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != heldFor {
 					t.Fatal("it is not held")
 				}
 				if err := l.Update(t.Context(), released); err != nil || r.written() != 1 {
@@ -303,7 +303,7 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 		{"it is deleted", func(held) *held { return nil }},
 		{"the standby's", func(r held) *held { r.HolderIdentity, r.LeaseDurationSeconds = "b", 86400; return &r }},
 	} {
-		for phase := time.Duration(0); phase < renewEvery+lookEvery; phase += 100 * time.Millisecond {
+		for phase := time.Duration(0); phase < renewPeriod+retryPeriod; phase += 100 * time.Millisecond {
 			synctest.Test(t, func(t *testing.T) {
 				a, b := standTwo(t)
 				time.Sleep(phase)
@@ -312,10 +312,10 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 				var none time.Duration // since when nobody leads
 				for time.Since(edited) < time.Minute {
 					time.Sleep(10 * time.Millisecond)
-					switch leads := a.leading() != nil; {
-					case leads && b.leading() != nil:
+					switch leads := a.Leading() != nil; {
+					case leads && b.Leading() != nil:
 						both += 10 * time.Millisecond
-					case leads || b.leading() != nil:
+					case leads || b.Leading() != nil:
 						none = 0
 					default:
 						none += 10 * time.Millisecond
@@ -324,7 +324,7 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 						t.Fatalf("%s, %s after a renewal: nobody leads %s later", c.name, phase, time.Since(edited))
 					}
 				}
-				if both > renewEvery+2*lookEvery {
+				if both > renewPeriod+2*retryPeriod {
 					t.Errorf("%s, %s after a renewal: both lead for %s", c.name, phase, both)
 				}
 			})
@@ -341,7 +341,7 @@ func TestALeaderKeepsALeaseThatSomebodyDeletesOrShortens(t *testing.T) {
 		every time.Duration
 		edit  func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord
 	}{
-		{"deleted", renewEvery + 4*lookEvery, func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord { return nil }},
+		{"deleted", renewPeriod + 4*retryPeriod, func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord { return nil }},
 		{"shortened", 70 * time.Millisecond, func(r resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord {
 			r.LeaseDurationSeconds = 1
 			return &r
@@ -349,15 +349,15 @@ func TestALeaderKeepsALeaseThatSomebodyDeletesOrShortens(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := standTwo(t)
-			first := a.leading()
+			first := a.Leading()
 			for range 300 {
 				a.lock.edit(c.edit)
 				time.Sleep(c.every)
-				if b.leading() != nil {
+				if b.Leading() != nil {
 					t.Fatalf("%s: another replica leads", c.name)
 				}
 			}
-			if a.leading() != first {
+			if a.Leading() != first {
 				t.Errorf("%s: the term has ended", c.name)
 			}
 		})
