@@ -46,7 +46,8 @@ func laws() map[string]law {
 		"internal/failover": {own: []string{"internal/announce", "internal/membership"}, never: protocol, neverStd: pure, why: "it is a pure state machine"},
 		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
 			why: "it turns objects into values and reaches no API server"},
-		"internal/leader": {own: []string{"internal/cluster", "internal/intent"}, why: "it decides who leads, and nothing that a leader decides"},
+		"internal/leader":    {own: []string{"internal/cluster", "internal/intent"}, why: "it decides who leads, and nothing that a leader decides"},
+		"internal/kubeproxy": {own: []string{"api/v1beta1", "internal/announce", "internal/cluster", "internal/ipam"}, why: "it asks one program of the node"},
 		"internal/planner": {own: []string{"api/v1beta1", "internal/intent", "internal/ipam", "internal/printable"}, never: clients, neverStd: pure,
 			why: "it decides what is written, and writes nothing"},
 		"internal/doctor": {own: []string{"api/v1beta1", "internal/announce", "internal/intent", "internal/ipam", "internal/printable", "internal/world"}, never: clients, neverStd: pure,
@@ -77,7 +78,7 @@ func laws() map[string]law {
 		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
 		"api/v1beta1":           {never: clients, why: "others import it"},
 		"controller":            {own: []string{"internal/intent", "internal/ipam", "internal/leader", "internal/planner", "internal/cluster", "internal/overview", "internal/printable", "internal/serving", "internal/version", "api/v1beta1"}, why: "it announces nothing"},
-		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/serving", "internal/version", "api/v1beta1"}, why: "it is wiring"},
+		"speaker":               {own: []string{"internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/kubeproxy", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/serving", "internal/version", "api/v1beta1"}, why: "it is wiring"},
 		"e2e":                   {own: []string{"e2e/lab"}, why: "it tries the built programs from outside"},
 		"e2e/lab":               {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
 		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
@@ -180,11 +181,12 @@ func TestEachPackageHasOneDocument(t *testing.T) {
 	}
 }
 
-// TestTheSpeakerAsksItsNodeDirectly has one file of the speaker make requests: its
-// client knows no proxy.
+// TestTheSpeakerAsksItsNodeDirectly has one file of the speaker and of its packages
+// make requests: its client knows no proxy.
 func TestTheSpeakerAsksItsNodeDirectly(t *testing.T) {
 	for _, path := range goFiles(t) {
-		if filepath.Dir(path) != "speaker" || strings.HasSuffix(path, "_test.go") || path == "speaker/ask.go" {
+		dir := filepath.Dir(path)
+		if dir != "speaker" && dir != "internal/kubeproxy" && dir != "internal/status" && dir != "internal/lease" || strings.HasSuffix(path, "_test.go") || path == "internal/kubeproxy/ask.go" {
 			continue
 		}
 		text, err := os.ReadFile(path)
@@ -193,7 +195,7 @@ func TestTheSpeakerAsksItsNodeDirectly(t *testing.T) {
 		}
 		for _, other := range []string{"http.Client{", "http.DefaultClient", "http.DefaultTransport", "http.Get(", "http.Head(", "http.Post(", "http.PostForm("} {
 			if bytes.Contains(text, []byte(other)) {
-				t.Errorf("%s has %q: use ask (speaker/ask.go)", path, other)
+				t.Errorf("%s has %q: use package kubeproxy (internal/kubeproxy/ask.go)", path, other)
 			}
 		}
 	}

@@ -13,15 +13,12 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // lookEvery is the pause between two looks at the node.
 const lookEvery = 10 * time.Second
-
-// proxyModeURL is where kube-proxy tells its mode, unless its
-// --metrics-bind-address was changed.
-const proxyModeURL = "http://127.0.0.1:10249/proxyMode"
 
 // host looks, now and then, at what of the node can't be seen from elsewhere. It
 // decides nothing: the Speaker object tells, and people, or the plugin, read it.
@@ -37,11 +34,8 @@ type host struct {
 	silent map[string]bool // who was unheard at the last look
 }
 
-func newHost(o options, f *forwarding, group *membership.Group, nulls func() string) *host {
-	h := &host{proc: "/proc/sys", proxy: proxyModeURL, ready: f.ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
-	if o.ready == "" {
-		h.ready = func(context.Context) error { return nil }
-	}
+func newHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string) *host {
+	h := &host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
 	return h
 }
 
@@ -64,7 +58,7 @@ func (h *host) run(ctx context.Context) error {
 func (h *host) look(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:            h.setting("kernel/osrelease"),
-		ProxyMode:         h.proxyMode(ctx),
+		ProxyMode:         kubeproxy.ProxyMode(ctx, h.proxy),
 		StrictReversePath: h.strict(),
 		Unheard:           h.unheard(),
 		NullRouteError:    h.nulls(),
@@ -125,13 +119,4 @@ func intersection(a, b map[string]bool) map[string]bool {
 		}
 	}
 	return out
-}
-
-// proxyMode asks kube-proxy; "": it does not answer as it should.
-func (h *host) proxyMode(ctx context.Context) string {
-	text, err := ask(ctx, h.proxy, time.Second)
-	if err != nil || len(text) > 20 || strings.ContainsAny(text, " <\n") {
-		return ""
-	}
-	return text
 }

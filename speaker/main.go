@@ -41,6 +41,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -211,14 +212,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	witness := network.NewWitness(logger, o.silence())
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat.restarts = group.Heard
-	forwards := newForwarding(o, tells.Tell, logger)
+	forwards := kubeproxy.NewReadiness(o.ready, o.node, tells.Tell, logger)
 	nulls := nullroute.New(logger, int(o.nulls))
-	looks := newHost(o, forwards, group, nulls.Problem)
+	looks := newHost(forwards, group, nulls.Problem)
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
 		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: missedBeats}),
-		departure: departure{takes: o.drain}, forwards: forwards, turns: newTurns(o.turn), nulls: nulls,
+		departure: departure{takes: o.drain}, forwards: forwards, turns: kubeproxy.NewEndpoints(o.turn), nulls: nulls,
 		report: make(chan struct{}, 1),
 		// The others may count on this speaker from its first plan on.
 		thought: sync.OnceFunc(func() { close(beat.begin) }),
@@ -236,7 +237,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.run, r.turns.run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, nulls.Run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, nulls.Run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -258,7 +259,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Skip:    idle(r.services),
 		Rest:    cluster.Share(5),
 		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.prober.Changed(), r.forwards.changed, r.turns.changed},
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
 		Urgent:  r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -316,7 +317,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace, new(words).drop),
+		Cache:                  cluster.CacheOptions(o.namespace, cluster.SpeakerFields()),
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -27,7 +28,7 @@ func (r *reconciler) gather(s sight, out failover.Output) {
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		expired, watched := out.Watch[n.Name]
-		if addr := addressOf(n); watched && addr.IsValid() {
+		if addr := intent.NodeAddress(n); watched && addr.IsValid() {
 			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: expired})
 		}
 	}
@@ -62,20 +63,4 @@ func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
 		}
 	}
 	return out, nil
-}
-
-// addressOf returns the address at which the other nodes reach n: the first
-// internal one, of IPv4 if there is any.
-func addressOf(n *corev1.Node) netip.Addr {
-	var best netip.Addr
-	for _, a := range n.Status.Addresses {
-		addr, err := netip.ParseAddr(a.Address)
-		if a.Type != corev1.NodeInternalIP || err != nil {
-			continue
-		}
-		if !best.IsValid() || addr.Is4() && !best.Is4() {
-			best = addr
-		}
-	}
-	return best
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
@@ -39,8 +40,8 @@ type reconciler struct {
 	group         *membership.Group
 	neighbors     *network.Neighbors
 	prober        *network.Prober
-	forwards      *forwarding
-	turns         *turns
+	forwards      *kubeproxy.Readiness
+	turns         *kubeproxy.Endpoints
 	nulls         *nullroute.Routes
 	departure
 	plan      atomic.Pointer[decision] // what is in force; nil at first
@@ -96,7 +97,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	if out.Resync {
 		r.beat.restart()
 	}
-	d := &decision{Output: out, offers: r.forwards.does()}
+	d := &decision{Output: out, offers: r.forwards.Ready()}
 	for node := range s.Speakers {
 		if out.Alive[node] {
 			d.present++

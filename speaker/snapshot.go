@@ -14,6 +14,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 )
 
 // sight is all that the decision depends on, and what else a pass needs.
@@ -66,18 +67,18 @@ func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []ann
 	if slices.ContainsFunc(services, intent.Local) { // the others' are not asked for
 		of = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints))
 	}
-	here := make(map[ipam.Key]spot, len(services))
+	here := make(map[ipam.Key]kubeproxy.Endpoint, len(services))
 	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
 		announced := config.Announced(svc, of[intent.KeyOf(svc)])
-		here[announced.Key] = spot{ready: true, serving: true} // kube-proxy sends elsewhere, too
+		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy sends elsewhere, too
 		if announced.Local {
 			ready, serving := intent.EndpointsOn(r.node, of[announced.Key])
-			here[announced.Key] = spot{port: uint16(svc.Spec.HealthCheckNodePort), ready: ready, serving: serving}
+			here[announced.Key] = kubeproxy.Endpoint{Port: uint16(svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving}
 		}
 		out = append(out, announced)
 	}
-	turns, again := r.turns.look(now, here)
+	turns, again := r.turns.Follow(now, here)
 	for i := range out {
 		out[i].Turn = turns[out[i].Key]
 	}
@@ -105,7 +106,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *sight) error {
 		n := &nodes.Items[i]
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: intent.Excluded(n)}
 		if n.Name == r.node {
-			r.turns.at(n)
+			r.turns.SetNodeAddresses(n)
 			s.leaves = r.left(n, s.Now)
 			s.Cluster.Leaving = s.leaves > 0
 		}

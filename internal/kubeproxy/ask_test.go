@@ -1,4 +1,4 @@
-package main
+package kubeproxy
 
 import (
 	"net"
@@ -51,10 +51,10 @@ func askAll(t *testing.T) {
 	if answer, err := http.Get(url); err != nil || answer.StatusCode != http.StatusBadGateway {
 		t.Fatalf("the environment's proxy is not in force: %v", err)
 	}
-	if err := (&forwarding{url: url}).ask(t.Context()); err != nil {
+	if err := (&Readiness{url: url}).Ask(t.Context()); err != nil {
 		t.Errorf("whether it forwards: %v", err)
 	}
-	if mode := (&host{proxy: url}).proxyMode(t.Context()); mode != "iptables" {
+	if mode := ProxyMode(t.Context(), url); mode != "iptables" {
 		t.Errorf("kube-proxy's mode: %q", mode)
 	}
 	if !healthy(t.Context(), at) {

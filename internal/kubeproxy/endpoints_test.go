@@ -1,4 +1,4 @@
-package main
+package kubeproxy
 
 import (
 	"context"
@@ -21,13 +21,13 @@ func TestTurnsOfEndpoints(t *testing.T) {
 	const limit = 2 * time.Second
 	web := ipam.Key{Namespace: "n", Name: "web"}
 	start := time.Unix(1000, 0)
-	gone, ready, ending := spot{}, spot{port: 30000, ready: true, serving: true}, spot{port: 30000, serving: true}
-	everywhere := spot{ready: true, serving: true}
+	gone, ready, ending := Endpoint{}, Endpoint{Port: 30000, Ready: true, Serving: true}, Endpoint{Port: 30000, Serving: true}
+	everywhere := Endpoint{Ready: true, Serving: true}
 	portless := ready
-	portless.port = 0
+	portless.Port = 0
 	type step struct {
 		after    time.Duration // since the start
-		found    *spot         // nil: there is no such Service
+		found    *Endpoint     // nil: there is no such Service
 		forwards bool          // kube-proxy has said so before
 		want     announce.Turn
 		again    time.Duration
@@ -50,23 +50,23 @@ func TestTurnsOfEndpoints(t *testing.T) {
 		{"a Service that is made anew waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			turns := newTurns(limit)
+			turns := NewEndpoints(limit)
 			for i, s := range c.steps {
-				found := map[ipam.Key]spot{}
+				found := map[ipam.Key]Endpoint{}
 				if s.found != nil {
 					found[web] = *s.found
 				}
 				if s.forwards {
 					turns.known[web].forwards = true
 				}
-				got, again := turns.look(start.Add(s.after), found)
+				got, again := turns.Follow(start.Add(s.after), found)
 				if got[web] != s.want || again != s.again {
 					t.Errorf("step %d: %q, again in %s; want %q, %s", i+1, got[web], again, s.want, s.again)
 				}
 			}
 		})
 	}
-	if got, _ := newTurns(0).look(start, map[ipam.Key]spot{web: ready}); got[web] != "" {
+	if got, _ := NewEndpoints(0).Follow(start, map[ipam.Key]Endpoint{web: ready}); got[web] != "" {
 		t.Errorf("with no time to wait: %q", got[web])
 	}
 }
@@ -75,8 +75,8 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := ipam.Key{Name: "answers"}
 		never := ipam.Key{Name: "never"}
-		turns := newTurns(2 * time.Second)
-		turns.at(&corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+		turns := NewEndpoints(2 * time.Second)
+		turns.SetNodeAddresses(&corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.11"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::11"},
 		}}})
 		start := time.Now()
@@ -85,10 +85,10 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- turns.run(ctx) }()
-		turns.look(start, nil)
-		found := map[ipam.Key]spot{answers: {port: 1, ready: true}, never: {port: 2, ready: true}}
-		turns.look(start, found)
+		go func() { ended <- turns.Run(ctx) }()
+		turns.Follow(start, nil)
+		found := map[ipam.Key]Endpoint{answers: {Port: 1, Ready: true}, never: {Port: 2, Ready: true}}
+		turns.Follow(start, found)
 		for _, c := range []struct {
 			after   time.Duration
 			arrives map[ipam.Key]announce.Turn
@@ -96,11 +96,11 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 			{500 * time.Millisecond, map[ipam.Key]announce.Turn{never: announce.Arriving}},
 			{2 * time.Second, nil},
 		} {
-			<-turns.changed
+			<-turns.Changed
 			if took := time.Since(start); took < c.after || took > c.after+askTurnEvery {
 				t.Errorf("told after %s, want %s", took, c.after)
 			}
-			got, _ := turns.look(time.Now(), found)
+			got, _ := turns.Follow(time.Now(), found)
 			if len(got) != len(c.arrives) || got[never] != c.arrives[never] {
 				t.Errorf("after %s: %v", c.after, got)
 			}

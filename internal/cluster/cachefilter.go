@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"sync"
@@ -11,33 +11,37 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// words lets equal strings of many objects share memory: names of nodes and
-// namespaces, MACs, reasons. The zero words is ready.
-type words struct {
+// SpeakerFields returns what takes out of an object, on its way to the cache, what a
+// speaker does not read. What a speaker patches stays whole.
+func SpeakerFields() func(client.Object) { return new(interner).stripFields }
+
+// interner lets equal strings of many objects share memory: names of nodes and
+// namespaces, MACs, reasons. The zero interner is ready for use.
+type interner struct {
 	mu    sync.Mutex
 	known map[string]string
 }
 
-// mostWords bounds how many are known: beyond, they are learnt anew.
-const mostWords = 1 << 12
+// maxInterned bounds how many strings are known: beyond, they are learnt anew.
+const maxInterned = 1 << 12
 
-func (w *words) share(s string) string {
+func (w *interner) intern(s string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if same, ok := w.known[s]; ok {
 		return same
 	}
-	if w.known == nil || len(w.known) >= mostWords {
+	if w.known == nil || len(w.known) >= maxInterned {
 		w.known = map[string]string{}
 	}
 	w.known[s] = s
 	return s
 }
 
-// drop takes out of an object on its way to the cache what this speaker does not
-// read, and has the rest share memory. What it patches it leaves whole.
-func (w *words) drop(obj client.Object) {
-	obj.SetNamespace(w.share(obj.GetNamespace()))
+// stripFields takes out of an object what a speaker does not read, and has the rest
+// share memory.
+func (w *interner) stripFields(obj client.Object) {
+	obj.SetNamespace(w.intern(obj.GetNamespace()))
 	switch o := obj.(type) {
 	case *corev1.Service:
 		o.Spec = corev1.ServiceSpec{
@@ -45,19 +49,19 @@ func (w *words) drop(obj client.Object) {
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort,
 		}
 		o.Status.Conditions = nil
-		bare(o)
+		stripMetadata(o)
 	case *discoveryv1.EndpointSlice:
-		w.dropEndpoints(o)
+		w.stripEndpoints(o)
 	case *corev1.Node:
 		o.Status = corev1.NodeStatus{Conditions: o.Status.Conditions, Addresses: o.Status.Addresses}
 		o.Annotations = nil
 	case *v1beta1.L2Claim:
-		w.shareClaim(o)
+		w.internClaim(o)
 	}
 }
 
-// bare drops what is of interest to those who made the object.
-func bare(obj client.Object) {
+// stripMetadata drops what is of interest to those who made the object.
+func stripMetadata(obj client.Object) {
 	obj.SetManagedFields(nil)
 	obj.SetAnnotations(nil)
 	obj.SetOwnerReferences(nil)
@@ -65,9 +69,9 @@ func bare(obj client.Object) {
 	obj.SetGenerateName("")
 }
 
-// dropEndpoints leaves of all endpoints on a node that are in one state a single
+// stripEndpoints leaves of all endpoints on a node that are in one state a single
 // one: how many there are, and which, is kube-proxy's concern.
-func (w *words) dropEndpoints(o *discoveryv1.EndpointSlice) {
+func (w *interner) stripEndpoints(o *discoveryv1.EndpointSlice) {
 	service := o.Labels[discoveryv1.LabelServiceName]
 	*o = discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion},
@@ -93,7 +97,7 @@ func (w *words) dropEndpoints(o *discoveryv1.EndpointSlice) {
 		if e.NodeName == nil {
 			continue // of no use to a node
 		}
-		node := w.share(*e.NodeName)
+		node := w.intern(*e.NodeName)
 		s := state{node, e.Conditions.Ready == nil || *e.Conditions.Ready, e.Conditions.Serving != nil && *e.Conditions.Serving}
 		if !seen[s] {
 			seen[s] = true
@@ -103,19 +107,19 @@ func (w *words) dropEndpoints(o *discoveryv1.EndpointSlice) {
 	o.Endpoints = out
 }
 
-func (w *words) shareClaim(o *v1beta1.L2Claim) {
+func (w *interner) internClaim(o *v1beta1.L2Claim) {
 	o.TypeMeta = metav1.TypeMeta{}
-	o.Spec.Node, o.Status.Node = w.share(o.Spec.Node), w.share(o.Status.Node)
+	o.Spec.Node, o.Status.Node = w.intern(o.Spec.Node), w.intern(o.Status.Node)
 	if string(o.Spec.Address) == o.Name {
 		o.Spec.Address = v1beta1.IPAddress(o.Name)
 	}
 	for i := range o.Status.Links {
 		l := &o.Status.Links[i]
-		l.Name, l.MAC = w.share(l.Name), w.share(l.MAC)
+		l.Name, l.MAC = w.intern(l.Name), w.intern(l.MAC)
 	}
 	for i := range o.Status.Conditions {
 		c := &o.Status.Conditions[i]
-		c.Type, c.Reason, c.Message = w.share(c.Type), w.share(c.Reason), w.share(c.Message)
-		c.Status = metav1.ConditionStatus(w.share(string(c.Status)))
+		c.Type, c.Reason, c.Message = w.intern(c.Type), w.intern(c.Reason), w.intern(c.Message)
+		c.Status = metav1.ConditionStatus(w.intern(string(c.Status)))
 	}
 }

@@ -1,4 +1,7 @@
-package main
+// Package kubeproxy finds out what kube-proxy says on this node: whether it forwards
+// at all (/healthz), in which mode it works (/proxyMode), and whether it sends to a
+// Service's endpoints here (the Service's health check port).
+package kubeproxy
 
 import (
 	"context"
@@ -27,29 +30,31 @@ const (
 	booting = 5 * time.Minute
 )
 
-// forwarding finds out whether this node forwards what is sent to addresses of
+// Readiness finds out whether this node forwards what is sent to addresses of
 // Services: a node that comes back must have kube-proxy's rules before it draws
 // traffic. Once it does, it counts as doing so.
-type forwarding struct {
+type Readiness struct {
 	url     string // to ask; empty: it does
 	node    string
 	tell    func(cluster.Note)
 	log     *slog.Logger
-	changed chan struct{} // buffered 1
+	Changed chan struct{} // buffered 1
 	yes     atomic.Bool
 }
 
-func newForwarding(o options, tell func(cluster.Note), log *slog.Logger) *forwarding {
-	f := &forwarding{url: o.ready, node: o.node, tell: tell, log: log, changed: make(chan struct{}, 1)}
-	f.yes.Store(o.ready == "")
+// NewReadiness returns what asks at url until this node, of that name, forwards. An
+// empty url: it counts as ready at once.
+func NewReadiness(url, node string, tell func(cluster.Note), log *slog.Logger) *Readiness {
+	f := &Readiness{url: url, node: node, tell: tell, log: log, Changed: make(chan struct{}, 1)}
+	f.yes.Store(url == "")
 	return f
 }
 
-func (f *forwarding) does() bool { return f.yes.Load() }
+func (f *Readiness) Ready() bool { return f.yes.Load() }
 
-// run asks until there is an answer.
-func (f *forwarding) run(ctx context.Context) error {
-	if f.does() {
+// Run asks until there is an answer.
+func (f *Readiness) Run(ctx context.Context) error {
+	if f.Ready() {
 		return nil
 	}
 	var up unix.Sysinfo_t
@@ -58,12 +63,12 @@ func (f *forwarding) run(ctx context.Context) error {
 	}
 	start := time.Now()
 	for told := false; ; {
-		err := f.ask(ctx)
+		err := f.Ask(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if waited := time.Since(start); settled(err, waited, time.Duration(up.Uptime)*time.Second+waited) {
-			f.settle(err, waited, told)
+			f.finish(err, waited, told)
 			return nil
 		}
 		if !told {
@@ -83,10 +88,10 @@ func settled(err error, waited, up time.Duration) bool {
 	return err == nil || waited >= askFor || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
 }
 
-// settle has the routes offered.
-func (f *forwarding) settle(err error, waited time.Duration, told bool) {
+// finish has the routes offered.
+func (f *Readiness) finish(err error, waited time.Duration, told bool) {
 	f.yes.Store(true)
-	cluster.Signal(f.changed)
+	cluster.Signal(f.Changed)
 	switch {
 	case err != nil:
 		f.say(corev1.EventTypeWarning, v1beta1.ReasonForwardingUnknown, fmt.Sprintf("BGP routes are offered although nobody says that this node forwards; set --ready-check to what can tell, or to nothing: %v", err))
@@ -96,7 +101,7 @@ func (f *forwarding) settle(err error, waited time.Duration, told bool) {
 }
 
 // say logs, and tells the Node; events name it as those of the kubelet do.
-func (f *forwarding) say(kind, reason, text string) {
+func (f *Readiness) say(kind, reason, text string) {
 	f.log.Info("readiness to forward", "reason", reason, "text", text)
 	f.tell(cluster.Note{
 		About: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: f.node, UID: types.UID(f.node)},
@@ -104,8 +109,11 @@ func (f *forwarding) say(kind, reason, text string) {
 	})
 }
 
-// ask returns nil if the answer is yes.
-func (f *forwarding) ask(ctx context.Context) error {
+// Ask returns nil if the answer is yes, or there is nobody to ask.
+func (f *Readiness) Ask(ctx context.Context) error {
+	if f.url == "" {
+		return nil
+	}
 	_, err := ask(ctx, f.url, time.Second)
 	return err
 }

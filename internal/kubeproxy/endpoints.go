@@ -1,4 +1,4 @@
-package main
+package kubeproxy
 
 import (
 	"context"
@@ -21,68 +21,70 @@ const (
 	askTurnFor = 100 * time.Millisecond
 )
 
-// turns follows the endpoints of Services with externalTrafficPolicy Local on this
+// Endpoints follows the endpoints of Services with externalTrafficPolicy Local on this
 // node. One that comes takes traffic only when kube-proxy sends to it, which may
 // be a second after the API says that it is ready; kube-proxy tells at the
 // Service's health check port. One that goes stays for as long, that the routes of
 // others may come first. Without both, an endpoint that moves loses connections.
-type turns struct {
+type Endpoints struct {
 	limit   time.Duration // for how long to wait at most; 0: nothing is followed
 	ask     func(ctx context.Context, at netip.AddrPort) bool
-	changed chan struct{} // buffered 1
+	Changed chan struct{} // buffered 1
 	wake    chan struct{} // buffered 1: there is something to ask
 
 	mu    sync.Mutex
 	node  []netip.Addr
-	known map[ipam.Key]*stay // nil before the first look
+	known map[ipam.Key]*endpoint // nil before the first look
 }
 
-// stay is what is known of a Service's endpoints on this node.
-type stay struct {
+// endpoint is what is known of a Service's endpoints on this node.
+type endpoint struct {
 	port     uint16 // for health checks
 	here     bool   // one of them is ready
 	since    time.Time
 	forwards bool // kube-proxy sends to it, or has been waited for long enough
 }
 
-// spot is what the API says of a Service's endpoints on this node.
-type spot struct {
-	port           uint16 // for health checks; 0: none
-	ready, serving bool
+// Endpoint is what the API says of a Service's endpoints on this node.
+type Endpoint struct {
+	Port           uint16 // for health checks; 0: none
+	Ready, Serving bool
 }
 
-func newTurns(limit time.Duration) *turns {
-	return &turns{limit: limit, ask: healthy, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+// NewEndpoints returns what follows endpoints, and waits for each for limit at most;
+// 0: it follows none.
+func NewEndpoints(limit time.Duration) *Endpoints {
+	return &Endpoints{limit: limit, ask: healthy, Changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
-// look takes over what the API says of all Services (those with Cluster traffic
+// Follow takes over what the API says of all Services (those with Cluster traffic
 // have endpoints everywhere, so that an edit to Local is no arrival), and tells
 // what has become of each, and when to look again if nothing happens before (0:
 // never). What is here at the first look counts as having been here: a speaker
 // that restarts must not take its routes back.
-func (t *turns) look(now time.Time, found map[ipam.Key]spot) (out map[ipam.Key]announce.Turn, again time.Duration) {
+func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.Turn, again time.Duration) {
 	if t.limit == 0 {
 		return nil, 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first := t.known == nil
-	known := make(map[ipam.Key]*stay, len(found))
+	known := make(map[ipam.Key]*endpoint, len(found))
 	out = map[ipam.Key]announce.Turn{}
 	for key, f := range found {
 		s := t.known[key]
 		switch {
-		case f.ready && (s == nil || !s.here):
-			s = &stay{here: true, since: now, forwards: first || f.port == 0}
-		case f.ready:
-		case s == nil || !s.forwards || !f.serving:
+		case f.Ready && (s == nil || !s.here):
+			s = &endpoint{here: true, since: now, forwards: first || f.Port == 0}
+		case f.Ready:
+		case s == nil || !s.forwards || !f.Serving:
 			continue
 		case s.here:
-			s = &stay{since: now, forwards: true}
+			s = &endpoint{since: now, forwards: true}
 		case now.Sub(s.since) >= t.limit:
 			continue
 		}
-		s.port, known[key] = f.port, s
+		s.port, known[key] = f.Port, s
 		switch {
 		case !s.here:
 			out[key] = announce.Departing
@@ -98,8 +100,8 @@ func (t *turns) look(now time.Time, found map[ipam.Key]spot) (out map[ipam.Key]a
 	return out, again
 }
 
-// at says which addresses this node has: kube-proxy answers at these alone.
-func (t *turns) at(n *corev1.Node) {
+// SetNodeAddresses says which addresses this node has: kube-proxy answers at these alone.
+func (t *Endpoints) SetNodeAddresses(n *corev1.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.node = nil
@@ -110,8 +112,8 @@ func (t *turns) at(n *corev1.Node) {
 	}
 }
 
-// run asks, while there is something to ask, until ctx ends.
-func (t *turns) run(ctx context.Context) error {
+// Run asks, while there is something to ask, until ctx ends.
+func (t *Endpoints) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,9 +127,9 @@ func (t *turns) run(ctx context.Context) error {
 
 // round asks once for each endpoint that has come, and reports whether it is to
 // be asked again for any.
-func (t *turns) round(ctx context.Context) bool {
+func (t *Endpoints) round(ctx context.Context) bool {
 	t.mu.Lock()
-	node, asked := t.node, map[*stay]uint16{}
+	node, asked := t.node, map[*endpoint]uint16{}
 	for _, s := range t.known {
 		if s.here && !s.forwards {
 			asked[s] = s.port
@@ -145,7 +147,7 @@ func (t *turns) round(ctx context.Context) bool {
 			t.mu.Lock()
 			s.forwards = true
 			t.mu.Unlock()
-			cluster.Signal(t.changed)
+			cluster.Signal(t.Changed)
 		}
 	}
 	return open > 0

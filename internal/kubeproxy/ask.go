@@ -1,4 +1,4 @@
-package main
+package kubeproxy
 
 import (
 	"context"
@@ -39,4 +39,18 @@ func ask(ctx context.Context, url string, patience time.Duration) (string, error
 		return "", fmt.Errorf("read the answer of %s: %w", url, err)
 	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// ProxyModeURL is where kube-proxy tells its mode, unless its
+// --metrics-bind-address was changed.
+const ProxyModeURL = "http://127.0.0.1:10249/proxyMode"
+
+// ProxyMode asks kube-proxy, at a URL, for its mode; "": it does not answer as it
+// should.
+func ProxyMode(ctx context.Context, url string) string {
+	text, err := ask(ctx, url, time.Second)
+	if err != nil || len(text) > 20 || strings.ContainsAny(text, " <\n") {
+		return ""
+	}
+	return text
 }

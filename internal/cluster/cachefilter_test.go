@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"fmt"
@@ -16,7 +16,6 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
@@ -73,7 +72,7 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Port        int32
 		Here, Where []bool
 		About       corev1.ObjectReference
-	}{Announced: intent.Config{}.Announced(svc, endpoints), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: cluster.About(svc)}
+	}{Announced: intent.Config{}.Announced(svc, endpoints), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc)}
 	for node := range 3 {
 		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), intent.ByService(endpoints)[intent.KeyOf(svc)])
 		out.Here, out.Where = append(out.Here, ready), append(out.Where, serving)
@@ -86,10 +85,10 @@ func TestNobodyReadsWhatIsDropped(t *testing.T) {
 	for seed := range uint64(500) {
 		svc, endpoints := randomService(rand.New(rand.NewPCG(seed, 1)))
 		want := read(svc, endpoints)
-		var w words
-		w.drop(svc)
+		var w interner
+		w.stripFields(svc)
 		for _, s := range endpoints {
-			w.drop(s)
+			w.stripFields(s)
 		}
 		if diff := cmp.Diff(want, read(svc, endpoints), same); diff != "" {
 			t.Fatalf("seed %d: want -, have +:\n%s", seed, diff)
@@ -109,8 +108,8 @@ func TestNobodyReadsWhatIsDropped(t *testing.T) {
 		Capacity:   corev1.ResourceList{"cpu": resource.MustParse("1")},
 	}}
 	before := node.DeepCopy()
-	new(words).drop(node)
-	if addressOf(before) != addressOf(node) || intent.Excluded(before) != intent.Excluded(node) || node.UID != before.UID || !cmp.Equal(node.Labels, before.Labels) {
+	SpeakerFields()(node)
+	if intent.NodeAddress(before) != intent.NodeAddress(node) || intent.Excluded(before) != intent.Excluded(node) || node.UID != before.UID || !cmp.Equal(node.Labels, before.Labels) {
 		t.Errorf("a Node: %v", node)
 	}
 	if node.Annotations != nil || node.Status.Capacity != nil {
@@ -129,26 +128,26 @@ func TestWhatIsPatchedStaysWhole(t *testing.T) {
 		}
 		return c
 	}
-	var w words
+	var w interner
 	one, two := claim(), claim()
-	w.drop(one)
-	w.drop(two)
+	w.stripFields(one)
+	w.stripFields(two)
 	if diff := cmp.Diff(claim(), one); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	if unsafe.StringData(one.Spec.Node) != unsafe.StringData(two.Status.Node) {
-		t.Error("equal words do not share memory")
+		t.Error("equal strings do not share memory")
 	}
 }
 
 func TestWordsAreBounded(t *testing.T) {
-	var w words
-	for i := range 3 * mostWords {
-		if s := fmt.Sprint(i); w.share(s) != s {
-			t.Fatalf("%s is %s", s, w.share(s))
+	var w interner
+	for i := range 3 * maxInterned {
+		if s := fmt.Sprint(i); w.intern(s) != s {
+			t.Fatalf("%s is %s", s, w.intern(s))
 		}
 	}
-	if len(w.known) > mostWords {
-		t.Errorf("%d words are known", len(w.known))
+	if len(w.known) > maxInterned {
+		t.Errorf("%d strings are known", len(w.known))
 	}
 }

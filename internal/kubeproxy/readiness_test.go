@@ -1,4 +1,4 @@
-package main
+package kubeproxy
 
 import (
 	"errors"
@@ -48,25 +48,25 @@ func TestForwardingWaitsForTheAnswer(t *testing.T) {
 	}))
 	defer kubeProxy.Close()
 	var told []string
-	f := newForwarding(options{ready: kubeProxy.URL, node: "n"}, func(n cluster.Note) { told = append(told, n.Type+" "+n.Reason+" "+n.About.Name) }, slog.New(slog.DiscardHandler))
-	if f.does() {
+	f := NewReadiness(kubeProxy.URL, "n", func(n cluster.Note) { told = append(told, n.Type+" "+n.Reason+" "+n.About.Name) }, slog.New(slog.DiscardHandler))
+	if f.Ready() {
 		t.Error("it forwards before anybody was asked")
 	}
-	if err := f.run(t.Context()); err != nil {
+	if err := f.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !f.does() || asked.Load() != 3 {
-		t.Errorf("it forwards: %t, after %d questions", f.does(), asked.Load())
+	if !f.Ready() || asked.Load() != 3 {
+		t.Errorf("it forwards: %t, after %d questions", f.Ready(), asked.Load())
 	}
 	if d := cmp.Diff([]string{"Warning NotForwarding n", "Normal Forwarding n"}, told); d != "" {
 		t.Error(d)
 	}
 	select {
-	case <-f.changed:
+	case <-f.Changed:
 	default:
 		t.Error("nobody was told to look")
 	}
-	if f := newForwarding(options{}, nil, nil); !f.does() || f.run(t.Context()) != nil {
+	if f := NewReadiness("", "", nil, nil); !f.Ready() || f.Run(t.Context()) != nil {
 		t.Error("it waits with nobody to ask")
 	}
 }
