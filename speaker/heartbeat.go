@@ -228,7 +228,7 @@ func (h *heartbeat) renew(ctx context.Context) error {
 	if err := h.direct.Get(ctx, client.ObjectKey{Name: h.node}, &node); err != nil {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
-	lease.OwnerReferences = []metav1.OwnerReference{ownedBy(&node)}
+	lease.OwnerReferences = []metav1.OwnerReference{cluster.OwnedBy(&node)}
 	return h.client.Create(ctx, lease)
 }
 

@@ -47,6 +47,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
+	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -214,7 +215,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	beat.restarts = group.Heard
 	forwards := kubeproxy.NewReadiness(o.ready, o.node, tells.Tell, logger)
 	nulls := nullroute.New(logger, int(o.nulls))
-	looks := newHost(forwards, group, nulls.Problem)
+	looks := status.NewHost(forwards, group, nulls.Problem)
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
@@ -227,17 +228,17 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
-	rep := &reporter{
-		client: mgr.GetClient(), tell: tells.Tell, log: logger, node: o.node,
-		since: time.Now(), claims: claims, links: links, sessions: sessions, group: group, host: looks, plan: &r.plan, trigger: r.report,
-	}
+	rep := status.New(status.Options{
+		Client: mgr.GetClient(), Tell: tells.Tell, Log: logger, Node: o.node,
+		Claims: claims, Links: links, Sessions: sessions, Group: group, Host: looks, Plan: &r.plan, Trigger: r.report,
+	})
 	if err := expose(mgr, r); err != nil {
 		return err
 	}
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.run, rep.run, tells.Run, looks.run, nulls.Run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.run, rep.Run, tells.Run, looks.Run, nulls.Run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}

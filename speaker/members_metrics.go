@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
 // memberMetrics tells, when it is asked, who is there, and what came of that.
@@ -11,7 +12,7 @@ type memberMetrics struct {
 	view      func() membership.View
 	discarded func() uint64
 	takeovers func() uint64
-	plan      func() *decision // nil: none yet
+	plan      func() *status.Applied // nil: none yet
 }
 
 func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
@@ -53,8 +54,8 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
 	tell(discardedDesc, prometheus.CounterValue, float64(m.discarded()))
 	if p := m.plan(); p != nil {
-		tell(speakersDesc, prometheus.GaugeValue, float64(p.present), "present")
-		tell(speakersDesc, prometheus.GaugeValue, float64(p.missing), "missing")
+		tell(speakersDesc, prometheus.GaugeValue, float64(p.Present), "present")
+		tell(speakersDesc, prometheus.GaugeValue, float64(p.Missing), "missing")
 	}
 	tell(takeoversDesc, prometheus.CounterValue, float64(m.takeovers()))
 }

@@ -62,5 +62,5 @@ func (r *readiness) waiting() error {
 // opened.
 func (r *reconciler) mayOffer() bool {
 	d := r.plan.Load()
-	return d != nil && (d.offers || len(d.Plan.Peerings) == 0)
+	return d != nil && (d.Offers || len(d.Plan.Peerings) == 0)
 }

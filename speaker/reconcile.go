@@ -20,6 +20,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
+	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
 // reconciler reads, has package failover decide, and sets what the adapters are to
@@ -44,24 +45,16 @@ type reconciler struct {
 	turns         *kubeproxy.Endpoints
 	nulls         *nullroute.Routes
 	departure
-	plan      atomic.Pointer[decision] // what is in force; nil at first
-	takeovers atomic.Uint64            // of addresses from other nodes
-	report    chan struct{}            // told after every pass
-	thought   func()                   // called after the first pass, and perhaps again
-	took      func(time.Duration)      // told of every pass
-	passed    atomic.Int64             // when the last pass ended, in nanoseconds since 1970
+	plan      atomic.Pointer[status.Applied] // what is in force; nil at first
+	takeovers atomic.Uint64                  // of addresses from other nodes
+	report    chan struct{}                  // told after every pass
+	thought   func()                         // called after the first pass, and perhaps again
+	took      func(time.Duration)            // told of every pass
+	passed    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
 }
 
 // listing is the pause until the links may have been listed.
 const listing = 20 * time.Millisecond
-
-// decision is what was decided, and what was set.
-type decision struct {
-	failover.Output
-	missing int  // nodes that have a Speaker object, and whose speakers are not alive
-	present int  // nodes that have one, and whose are
-	offers  bool // Plan.Peerings are in force
-}
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
@@ -97,12 +90,12 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	if out.Resync {
 		r.beat.restart()
 	}
-	d := &decision{Output: out, offers: r.forwards.Ready()}
+	d := &status.Applied{Output: out, Offers: r.forwards.Ready()}
 	for node := range s.Speakers {
 		if out.Alive[node] {
-			d.present++
+			d.Present++
 		} else if _, is := out.Alive[node]; is {
-			d.missing++
+			d.Missing++
 		}
 	}
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
@@ -112,7 +105,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	}
 	r.nulls.Set(announced(out.Plan))
 	r.links.Set(claims)
-	if d.offers {
+	if d.Offers {
 		r.sessions.Set(out.Plan.Peerings)
 	}
 	r.prober.Set(out.Probe)

@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 // lookEvery is the pause between two looks at the node.
 const lookEvery = 10 * time.Second
 
-// host looks, now and then, at what of the node can't be seen from elsewhere. It
+// Host looks, now and then, at what of the node can't be seen from elsewhere. It
 // decides nothing: the Speaker object tells, and people, or the plugin, read it.
-type host struct {
+type Host struct {
 	proc    string // where the kernel's settings are
 	proxy   string // URL
 	ready   func(context.Context) error
@@ -34,12 +34,15 @@ type host struct {
 	silent map[string]bool // who was unheard at the last look
 }
 
-func newHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string) *host {
-	h := &host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
+// NewHost returns what looks at this node while Run does. The function nulls says why
+// null routes are not in force; "": they are.
+func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string) *Host {
+	h := &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
 	return h
 }
 
-func (h *host) run(ctx context.Context) error {
+// Run looks at the node again and again until ctx ends.
+func (h *Host) Run(ctx context.Context) error {
 	for {
 		facts := h.look(ctx)
 		if ctx.Err() != nil {
@@ -55,7 +58,7 @@ func (h *host) run(ctx context.Context) error {
 }
 
 // look takes what it can find out; what it can't stays empty.
-func (h *host) look(ctx context.Context) v1beta1.SpeakerHost {
+func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:            h.setting("kernel/osrelease"),
 		ProxyMode:         kubeproxy.ProxyMode(ctx, h.proxy),
@@ -70,7 +73,7 @@ func (h *host) look(ctx context.Context) v1beta1.SpeakerHost {
 }
 
 // setting reads a setting of the kernel; "": it can't be read.
-func (h *host) setting(name string) string {
+func (h *Host) setting(name string) string {
 	text, err := os.ReadFile(filepath.Join(h.proc, name))
 	if err != nil {
 		return ""
@@ -80,7 +83,7 @@ func (h *host) setting(name string) string {
 
 // strict returns the links with strict reverse-path filtering: the greater of
 // the link's own setting and of that for all counts, and 1 is strict.
-func (h *host) strict() []string {
+func (h *Host) strict() []string {
 	const folder = "net/ipv4/conf"
 	links, err := os.ReadDir(filepath.Join(h.proc, folder))
 	if err != nil {
@@ -99,7 +102,7 @@ func (h *host) strict() []string {
 
 // unheard returns the speakers that were not heard at this look nor at the one
 // before: at a start it takes a moment.
-func (h *host) unheard() []string {
+func (h *Host) unheard() []string {
 	silent := map[string]bool{}
 	for name, standing := range h.view().Standing {
 		if standing == membership.Unheard {

@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"context"
@@ -27,23 +27,10 @@ import (
 // parallel is how many L2Claims are written at once.
 const parallel = 16
 
-// readClaims returns all claims, as of the cache or later. They must not be changed.
-func readClaims(ctx context.Context, reader client.Reader, overlay *cluster.Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
-	var list v1beta1.L2ClaimList
-	if err := cluster.List(ctx, reader, &list); err != nil {
-		return nil, err
-	}
-	out := make([]*v1beta1.L2Claim, len(list.Items))
-	for i := range list.Items {
-		out[i] = &list.Items[i]
-	}
-	return overlay.Apply(out), nil
-}
-
 // reportClaims enters this node in the L2Claims of the addresses that it
 // answers for, and says of those that it gave up, and nobody took, why.
-func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
-	have, err := readClaims(ctx, r.client, r.claims)
+func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
+	have, err := cluster.Claims(ctx, r.Client, r.Claims)
 	if err != nil {
 		return err
 	}
@@ -52,9 +39,9 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 		byName[c.Name] = c
 	}
 	users := usersOf(d)
-	links := r.links.Links()
+	links := r.Links.Links()
 	standings := map[netip.Addr]layer2.Standing{}
-	for _, s := range r.links.Standings() {
+	for _, s := range r.Links.Standings() {
 		standings[s.Addr] = s
 	}
 	errs := make([]error, len(d.Plan.Claims))
@@ -62,7 +49,7 @@ func (r *reporter) reportClaims(ctx context.Context, d *decision) error {
 	group.SetLimit(parallel)
 	for i, c := range d.Plan.Claims {
 		claim := byName[intent.ClaimName(c.Addr)]
-		if claim != nil && claim.Spec.Node != r.node && claim.Spec.Node != d.Owners[c.Addr] {
+		if claim != nil && claim.Spec.Node != r.Node && claim.Spec.Node != d.Owners[c.Addr] {
 			continue // it changed hands since the plan was made; the next pass knows
 		}
 		standing, ok := standings[c.Addr]
@@ -91,7 +78,7 @@ func brief(errs []error) error {
 }
 
 // usersOf returns the Services of each address, by name.
-func usersOf(d *decision) map[netip.Addr][]ipam.Key {
+func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
 	out := map[netip.Addr][]ipam.Key{}
 	for key, v := range d.Plan.Verdicts {
 		for _, o := range v.Layer2 {
@@ -105,8 +92,8 @@ func usersOf(d *decision) map[netip.Addr][]ipam.Key {
 }
 
 // claimStatus returns what is to be told of a claim, but for its time.
-func (r *reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
-	s := v1beta1.L2ClaimStatus{Node: r.node}
+func (r *Reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
+	s := v1beta1.L2ClaimStatus{Node: r.Node}
 	for _, l := range links {
 		if l.Up && c.Links.Match(l.Name) {
 			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
@@ -121,30 +108,30 @@ func (r *reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer
 // reportClaim writes one claim. The write that says that this node answers, and
 // did not before, is told in an event on each of the Services; so is a stranger
 // that has the address.
-func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) error {
+func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) error {
 	claim, err := r.nameNode(ctx, have, standing.Addr)
 	if err != nil || standing.State == layer2.Probing {
 		return err // what comes of the trial is told then
 	}
 	before := claim.Status.DeepCopy()
 	want.Since = before.Since
-	if before.Node != r.node || want.Since == nil {
+	if before.Node != r.Node || want.Since == nil {
 		now := metav1.Now()
 		want.Since = &now
 	}
 	announced := metav1.Condition{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}
-	conflict := conflictOf(standing, r.node)
+	conflict := conflictOf(standing, r.Node)
 	if standing.State == layer2.Taken {
 		want.Links = nil
 		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressInUse, conflict
 	}
-	isNew := standing.State == layer2.Announced && (before.Node != r.node || intent.Untried(claim))
+	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.Untried(claim))
 	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
 	if wrote, err := r.writeClaim(ctx, claim, want, announced, conflict); err != nil || !wrote {
 		return err
 	}
 	if isNew {
-		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.node, claim, before.Node))
+		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
 	}
 	if conflict != "" && (was == nil || was.Message != conflict) {
 		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
@@ -153,27 +140,27 @@ func (r *reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 }
 
 // nameNode returns the claim, in which this node is named as the owner.
-func (r *reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (*v1beta1.L2Claim, error) {
+func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (*v1beta1.L2Claim, error) {
 	claim := &v1beta1.L2Claim{}
 	claim.Name, claim.Spec.Address = intent.ClaimName(addr), v1beta1.IPAddress(addr.String())
 	if have != nil {
 		claim = have.DeepCopy()
 	}
-	if claim.Spec.Node == r.node {
+	if claim.Spec.Node == r.Node {
 		return claim, nil
 	}
 	before := claim.DeepCopy()
-	claim.Spec.Node = r.node
+	claim.Spec.Node = r.Node
 	var err error
 	if have == nil {
-		err = r.client.Create(ctx, claim)
+		err = r.Client.Create(ctx, claim)
 	} else {
-		err = r.client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		err = r.Client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 	}
-	r.claims.SawNew(claim.DeepCopy())
+	r.Claims.SawNew(claim.DeepCopy())
 	return claim, nil
 }
 
@@ -199,9 +186,9 @@ func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
 
 // reportSilence says why this node, which the claim names, does not answer for
 // the address although nobody else does.
-func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *decision, users map[netip.Addr][]ipam.Key) error {
+func (r *Reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *Applied, users map[netip.Addr][]ipam.Key) error {
 	addr, err := netip.ParseAddr(string(c.Spec.Address))
-	if err != nil || c.Spec.Node != r.node || c.Status.Node != r.node || d.Claimed[addr] || len(users[addr]) == 0 {
+	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr]) == 0 {
 		return nil // not ours to tell; or the controller is about to delete it
 	}
 	o := d.Plan.Verdicts[users[addr][0]].Of(addr)
@@ -210,7 +197,7 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 	}
 	want := *c.Status.DeepCopy()
 	want.Links = nil
-	why := "no node can announce the address; this is the reason of node " + r.node
+	why := "no node can announce the address; this is the reason of node " + r.Node
 	wrote, err := r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
 		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: why,
 	}, "")
@@ -222,7 +209,7 @@ func (r *reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *dec
 
 // writeClaim patches the status of a claim, if it differs, and reports whether
 // it did. Who owns the claim by now may write at the same time: then that counts.
-func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition, conflict string) (bool, error) {
+func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition, conflict string) (bool, error) {
 	before := claim.DeepCopy()
 	want.Conditions = slices.Clone(claim.Status.Conditions)
 	announced.ObservedGeneration = claim.Generation
@@ -238,25 +225,25 @@ func (r *reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	if equality.Semantic.DeepEqual(before.Status, claim.Status) {
 		return false, nil
 	}
-	err := r.client.Status().Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	err := r.Client.Status().Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	switch {
 	case apierrors.IsConflict(err) && announced.Status == metav1.ConditionFalse, apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
 	}
-	r.claims.Saw(claim)
+	r.Claims.Saw(claim)
 	return true, nil
 }
 
 // tellServices says something on each Service of a claim's address.
-func (r *reporter) tellServices(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
+func (r *Reporter) tellServices(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
 	for _, name := range of.Status.Services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
+		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
+		r.Tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
 	}
 }

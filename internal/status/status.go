@@ -1,4 +1,7 @@
-package main
+// Package status writes what a speaker does: its L2Claims, BGPSessions and Speaker
+// object, and the events about them. It writes after the wire has changed, and only
+// what differs.
+package status
 
 import (
 	"context"
@@ -20,53 +23,73 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
+// Applied is what was decided, and what was set.
+type Applied struct {
+	failover.Output
+	Missing int  // nodes that have a Speaker object, and whose speakers are not alive
+	Present int  // nodes that have one, and whose are
+	Offers  bool // Plan.Peerings are in force
+}
+
 // retryAfter is the pause after a report that failed.
 const retryAfter = 2 * time.Second
 
-// reporter writes what this node does, after it does it: L2Claims, BGPSessions
+// Options are what a Reporter reads, and whom it tells.
+type Options struct {
+	Client   client.Client
+	Tell     func(cluster.Note) // sends an event
+	Log      *slog.Logger
+	Node     string // its name
+	Claims   *cluster.Overlay[*v1beta1.L2Claim]
+	Links    *layer2.Announcer
+	Sessions *bgp.Sessions
+	Group    *membership.Group
+	Host     *Host
+	Plan     *atomic.Pointer[Applied] // what is in force; nil in it: nothing yet
+	Trigger  <-chan struct{}          // plan has changed
+}
+
+// Reporter writes what this node does, after it does it: L2Claims, BGPSessions
 // and its Speaker object. It is off the critical path: nothing that it waits
 // for delays an announcement.
-type reporter struct {
-	client   client.Client
-	tell     func(cluster.Note)
-	log      *slog.Logger
-	node     string
-	since    time.Time
-	claims   *cluster.Overlay[*v1beta1.L2Claim]
-	links    *layer2.Announcer
-	sessions *bgp.Sessions
-	group    *membership.Group
-	host     *host
-	plan     *atomic.Pointer[decision]
-	trigger  <-chan struct{}
+type Reporter struct {
+	Options
+	since time.Time // when it was made
 
 	// What was told of by events.
 	told      map[string]bgp.State // by name of the peer
 	conflicts map[announce.Conflict]bool
 }
 
-func (r *reporter) run(ctx context.Context) error {
+// New returns a reporter, which works while Run does.
+func New(o Options) *Reporter {
+	return &Reporter{Options: o, since: time.Now()}
+}
+
+// Run reports what has changed until ctx ends; then it says that this speaker stopped.
+func (r *Reporter) Run(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return r.farewell()
-		case <-r.trigger:
-		case <-r.sessions.Changed():
-		case <-r.links.Turned():
-		case <-r.host.changed:
+			return r.stopped()
+		case <-r.Trigger:
+		case <-r.Sessions.Changed():
+		case <-r.Links.Turned():
+		case <-r.Host.changed:
 		case <-retry.C:
 		}
-		if p := r.plan.Load(); p != nil {
+		if p := r.Plan.Load(); p != nil {
 			if err := r.report(ctx, p); err != nil && ctx.Err() == nil {
-				r.log.Warn("can't report; trying again", "err", err)
+				r.Log.Warn("can't report; trying again", "err", err)
 				retry.Reset(retryAfter)
 			}
 		}
@@ -75,34 +98,34 @@ func (r *reporter) run(ctx context.Context) error {
 
 // report brings every object up to date; one that fails doesn't hold up the
 // others.
-func (r *reporter) report(ctx context.Context, d *decision) error {
+func (r *Reporter) report(ctx context.Context, d *Applied) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var node corev1.Node
-	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, &node); err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: r.Node}, &node); err != nil {
 		return fmt.Errorf("read the own Node: %w", err)
 	}
-	if !d.offers { // what BGPSessions say is from before a restart
+	if !d.Offers { // what BGPSessions say is from before a restart
 		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
 	}
-	states := withShadowed(r.sessions.States(), d.Plan.Shadowed)
+	states := withShadowed(r.Sessions.States(), d.Plan.Shadowed)
 	r.reportConflicts(ctx, d.Plan.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
 	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Shadowed))
 }
 
-// farewell says that this speaker stopped by itself.
-func (r *reporter) farewell() error {
+// stopped says that this speaker stopped by itself.
+func (r *Reporter) stopped() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	have := &v1beta1.Speaker{}
-	if err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, have); err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: r.Node}, have); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	after := have.DeepCopy()
 	intent.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
 	after.Status.Sessions = nil
-	if r.group.Heard() {
+	if r.Group.Heard() {
 		intent.SetCondition(&after.Status.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
 			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),
@@ -110,8 +133,8 @@ func (r *reporter) farewell() error {
 	} else {
 		after.Status.Addresses = 0
 	}
-	if err := r.client.Status().Patch(ctx, after, client.MergeFrom(have)); err != nil {
-		return fmt.Errorf("say in Speaker %q that it stopped: %w", r.node, err)
+	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(have)); err != nil {
+		return fmt.Errorf("say in Speaker %q that it stopped: %w", r.Node, err)
 	}
 	return nil
 }
@@ -138,38 +161,38 @@ func timeOf(t time.Time) *metav1.Time {
 	return &out
 }
 
-func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *decision, states []bgp.State) error {
+func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Applied, states []bgp.State) error {
 	have := &v1beta1.Speaker{}
-	switch err := r.client.Get(ctx, client.ObjectKey{Name: r.node}, have); {
+	switch err := r.Client.Get(ctx, client.ObjectKey{Name: r.Node}, have); {
 	case apierrors.IsNotFound(err):
 		have = nil
 	case err != nil:
-		return fmt.Errorf("read Speaker %q: %w", r.node, err)
+		return fmt.Errorf("read Speaker %q: %w", r.Node, err)
 	}
 	status := v1beta1.SpeakerStatus{
 		Addresses: int32(len(d.Plan.Claims)),
 		Sessions:  &v1beta1.SessionCount{Total: int32(len(states))},
 		Version:   version.String(),
 		Since:     timeOf(r.since),
-		Host:      r.host.facts.Load(),
+		Host:      r.Host.facts.Load(),
 	}
 	for _, s := range states {
 		if s.Session == bgp.Established {
 			status.Sessions.Established++
 		}
 	}
-	for _, l := range r.links.Links() {
+	for _, l := range r.Links.Links() {
 		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
 		for _, p := range l.Prefixes {
 			link.Prefixes = append(link.Prefixes, p.String())
 		}
 		status.Links = append(status.Links, link)
 	}
-	loud, cutOff := r.links.KernelAnswers(), ""
-	if r.group.View().Isolated {
+	loud, cutOff := r.Links.KernelAnswers(), ""
+	if r.Group.View().Isolated {
 		cutOff = "it hears no other speaker, and no gateway answers; so it answers for nothing"
 	}
-	return r.put(ctx, node, existing(have, r.node), func(o client.Object) {
+	return r.put(ctx, node, existing(have, r.Node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
 		status.Conditions = slices.Clone(s.Status.Conditions)
 		for _, c := range []metav1.Condition{
@@ -191,10 +214,10 @@ func (r *reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *deci
 
 // put writes the status of an object that this node's speaker owns, if it
 // differs, and creates the object if it is not there.
-func (r *reporter) put(ctx context.Context, node *corev1.Node, obj client.Object, set func(client.Object)) error {
+func (r *Reporter) put(ctx context.Context, node *corev1.Node, obj client.Object, set func(client.Object)) error {
 	if obj.GetUID() == "" {
-		obj.SetOwnerReferences([]metav1.OwnerReference{ownedBy(node)})
-		if err := r.client.Create(ctx, obj); err != nil {
+		obj.SetOwnerReferences([]metav1.OwnerReference{cluster.OwnedBy(node)})
+		if err := r.Client.Create(ctx, obj); err != nil {
 			return fmt.Errorf("create %T %q: %w", obj, obj.GetName(), err)
 		}
 	}
@@ -203,14 +226,8 @@ func (r *reporter) put(ctx context.Context, node *corev1.Node, obj client.Object
 	if equality.Semantic.DeepEqual(before, obj) {
 		return nil
 	}
-	if err := r.client.Status().Patch(ctx, obj, client.MergeFrom(before)); err != nil {
+	if err := r.Client.Status().Patch(ctx, obj, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("patch the status of %T %q: %w", obj, obj.GetName(), err)
 	}
 	return nil
-}
-
-// ownedBy makes an object vanish with the Node.
-func ownedBy(node *corev1.Node) metav1.OwnerReference {
-	yes := true
-	return metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID, Controller: &yes}
 }

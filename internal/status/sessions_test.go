@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"context"
@@ -27,7 +27,7 @@ import (
 // TestWhatARouterSaysIsShownShortAndSafe: a session's error may quote it.
 func TestWhatARouterSaysIsShownShortAndSafe(t *testing.T) {
 	var s v1beta1.BGPSession
-	(&reporter{node: "n"}).enter(&s, bgp.State{LastError: "the router said \x1b[2J\r" + strings.Repeat("\u2028", 5000)}, "")
+	(New(Options{Node: "n"})).enter(&s, bgp.State{LastError: "the router said \x1b[2J\r" + strings.Repeat("\u2028", 5000)}, "")
 	if text := s.Status.LastError; !printable.Is(text) || len(text) > printable.MaxMessage || !strings.HasPrefix(text, `the router said \x1b[2J\r\u2028`) {
 		t.Errorf("%d bytes: %.200q", len(text), text)
 	}
@@ -120,7 +120,7 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 				for i := range 100 {
 					node := fmt.Sprint("node", i)
 					teller := cluster.NewTeller(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
-					r := &reporter{client: api, node: node, tell: teller.Tell}
+					r := New(Options{Client: api, Node: node, Tell: teller.Tell})
 					nodes.Go(func() { _ = teller.Run(ctx) })
 					nodes.Go(func() {
 						last := map[string]bgp.State{}
@@ -153,7 +153,7 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 }
 
 func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
-	r := &reporter{node: "n"}
+	r := New(Options{Node: "n"})
 	var s v1beta1.BGPSession
 	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Active, Since: time.Unix(1, 0), LastError: "refused"}, "")
 	first := *s.DeepCopy()

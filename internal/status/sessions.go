@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"cmp"
@@ -29,14 +29,14 @@ func withShadowed(states []bgp.State, shadowed []announce.Shadow) []bgp.State {
 	return states
 }
 
-func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Shadow) error {
+func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Shadow) error {
 	var list v1beta1.BGPSessionList
-	if err := cluster.List(ctx, r.client, &list); err != nil {
+	if err := cluster.List(ctx, r.Client, &list); err != nil {
 		return err
 	}
 	have := map[string]*v1beta1.BGPSession{}
 	for i := range list.Items {
-		if s := &list.Items[i]; s.Status.Node == r.node || metav1.IsControlledBy(s, node) {
+		if s := &list.Items[i]; s.Status.Node == r.Node || metav1.IsControlledBy(s, node) {
 			have[s.Name] = s
 		}
 	}
@@ -47,7 +47,7 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 	told := map[string]bgp.State{}
 	var failed []error
 	for _, state := range states {
-		name := r.node + "." + state.Peer
+		name := r.Node + "." + state.Peer
 		session := existing(have[name], name)
 		delete(have, name)
 		if err := r.put(ctx, node, session, func(o client.Object) { r.enter(o.(*v1beta1.BGPSession), state, older[state.Peer]) }); err != nil {
@@ -60,7 +60,7 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 	}
 	r.told = told
 	for _, s := range have {
-		if err := r.client.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
+		if err := r.Client.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
 			failed = append(failed, fmt.Errorf("delete BGPSession %q: %w", s.Name, err))
 		}
 	}
@@ -70,9 +70,9 @@ func (r *reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 // enter puts a state in a BGPSession, and the older peer, if there is one, that has
 // the session. From attempt to attempt nothing changes there: those are not worth
 // a write each.
-func (r *reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
+func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	status := v1beta1.BGPSessionStatus{
-		Node: r.node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
+		Node: r.Node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
 		BFD: watching(state.BFD), YieldsTo: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
@@ -186,28 +186,28 @@ func worse(before, now bgp.State) bool {
 }
 
 // tellPeer writes an event on the peer.
-func (r *reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
+func (r *Reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
 	peer := &v1beta1.BGPPeer{}
-	if err := r.client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
 		return // gone meanwhile: nobody to tell
 	}
-	r.tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.node, n.text)})
+	r.Tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
 }
 
 // reportConflicts tells, once, of advertisements that contradict others on this
 // node.
-func (r *reporter) reportConflicts(ctx context.Context, conflicts []announce.Conflict) {
+func (r *Reporter) reportConflicts(ctx context.Context, conflicts []announce.Conflict) {
 	for _, c := range conflicts {
 		if r.conflicts[c] {
 			continue
 		}
 		var loser v1beta1.BGPAdvertisement
-		if err := r.client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
+		if err := r.Client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
 			continue // gone meanwhile: no conflict any more
 		}
-		r.tell(cluster.Note{
+		r.Tell(cluster.Note{
 			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce", Detail: c.Field + " " + c.Winner,
-			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.node, c.Field, c.Winner),
+			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.Node, c.Field, c.Winner),
 		})
 	}
 	r.conflicts = map[announce.Conflict]bool{}

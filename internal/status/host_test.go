@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	standing := map[string]membership.Standing{"a": membership.Unheard, "b": membership.Present, "c": membership.Unheard}
 	var notReady error
 	noNulls := ""
-	h := &host{
+	h := &Host{
 		proc: proc, proxy: proxy.URL,
 		ready: func(context.Context) error { return notReady },
 		view:  func() membership.View { return membership.View{Standing: standing} },
