@@ -75,7 +75,7 @@ func laws() map[string]law {
 			why: "it asks those who decide, and reaches no API server"},
 		"config/crd":            {onlyStd: true, why: "it holds files"},
 		"internal/schema":       {own: []string{"config/crd"}, never: clients, why: "it reaches no API server"},
-		"internal/cluster":      {own: []string{"internal/intent", "internal/world", "internal/version", "api/v1beta1"}, why: "it reads for the programs and decides nothing"},
+		"internal/cluster":      {own: []string{"internal/intent", "internal/serving", "internal/world", "internal/version", "api/v1beta1"}, why: "it reads for the programs and decides nothing"},
 		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
 		"api/v1beta1":           {never: clients, why: "others import it"},
 		"controller":            {own: []string{"internal/intent", "internal/ipam", "internal/leader", "internal/planner", "internal/cluster", "internal/overview", "internal/printable", "internal/serving", "internal/version", "api/v1beta1"}, why: "it announces nothing"},

@@ -60,6 +60,16 @@ func made() map[string]string {
 	}
 }
 
+// secureMetrics returns the roles for --metrics-secure, which config/default does not
+// have: those who want them apply them.
+func secureMetrics(chart string) (string, error) {
+	rendered, err := Render(chart, map[string]any{"metrics": map[string]any{"secure": true}})
+	if err != nil {
+		return "", err
+	}
+	return "# The roles for --metrics-secure. Made from charts/steelyard/templates/metrics.yaml by \"make generate\".\n" + rendered["metrics.yaml"], nil
+}
+
 // Files returns all files that are made from the chart, by their path in the
 // repository whose root is given.
 func Files(root string) (map[string]string, error) {
@@ -75,6 +85,9 @@ func Files(root string) (map[string]string, error) {
 			return nil, fmt.Errorf("the chart has no template %s, or it says nothing", template)
 		}
 		out["config/"+file] = "# Made from charts/steelyard/templates/" + template + " by \"make generate\".\n" + text
+	}
+	if out["config/rbac/metrics.yaml"], err = secureMetrics(chart); err != nil {
+		return nil, err
 	}
 	readme, err := withTable(chart)
 	if err != nil {

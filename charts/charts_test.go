@@ -167,6 +167,11 @@ func TestFlagsAreThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		common, err := os.ReadFile(filepath.Join("..", "internal", "cluster", "metrics.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, common...)
 		args, _ := at(helm[key], "spec.template.spec.containers.0.args").([]any)
 		if len(args) < 5 {
 			t.Errorf("%s: want its flags, have %v", program, args)

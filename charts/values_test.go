@@ -52,9 +52,17 @@ func effects() map[string]struct {
 		"networkPolicy.enabled":        {"false", []effect{{policy, "", nil}}},
 		"networkPolicy.metricsFrom":    {"[{podSelector: {}}]", []effect{{policy, "spec.ingress.0.from.0.podSelector", map[string]any{}}}},
 		"networkPolicy.apiServerPorts": {"[6443]", []effect{{policy, "spec.policyTypes+", "Egress"}, {policy, "spec.egress.0.ports.0.port", 6443.0}}},
-		"podMonitor.enabled":           {"true", []effect{{monitor, "spec.podMetricsEndpoints.0.port", "metrics"}}},
-		"podMonitor.labels":            {"{release: prom}", []effect{{monitor, "metadata.labels.release", "prom"}}},
-		"podMonitor.interval":          {"10s", []effect{{monitor, "spec.podMetricsEndpoints.0.interval", "10s"}}},
+		"metrics.secure": {"true", []effect{arg(deployment, "--metrics-secure"), arg(daemonSet, "--metrics-secure"),
+			{"ClusterRole /steelyard-metrics-auth", "rules.0.resources.0", "tokenreviews"}, {"ClusterRole /steelyard-metrics-auth", "rules.1.resources.0", "subjectaccessreviews"},
+			{"ClusterRoleBinding /steelyard-metrics-auth", "subjects.1.name", "steelyard-speaker"}, {"ClusterRole /steelyard-metrics-reader", "rules.0.nonResourceURLs.0", "/metrics"}}},
+		"metrics.certSecret": {"cert", []effect{arg(deployment, "--metrics-cert-path=/etc/steelyard/metrics"), arg(daemonSet, "--metrics-cert-path=/etc/steelyard/metrics"),
+			{deployment, pod + "volumes.0.secret.secretName", "cert"}, {daemonSet, pod + "volumes.0.secret.secretName", "cert"},
+			{deployment, container + "volumeMounts.0.name", "metrics-cert"}, {daemonSet, container + "volumeMounts.0.mountPath", "/etc/steelyard/metrics"}}},
+		"podMonitor.tlsConfig":     {"{serverName: metrics}", []effect{{monitor, "spec.podMetricsEndpoints.0.tlsConfig.serverName", "metrics"}, {monitor, "spec.podMetricsEndpoints.0.scheme", "https"}}},
+		"podMonitor.authorization": {"{credentials: {name: a, key: token}}", []effect{{monitor, "spec.podMetricsEndpoints.0.authorization.credentials.name", "a"}}},
+		"podMonitor.enabled":       {"true", []effect{{monitor, "spec.podMetricsEndpoints.0.port", "metrics"}}},
+		"podMonitor.labels":        {"{release: prom}", []effect{{monitor, "metadata.labels.release", "prom"}}},
+		"podMonitor.interval":      {"10s", []effect{{monitor, "spec.podMetricsEndpoints.0.interval", "10s"}}},
 
 		"controller.image":               {"mirror.example.org/c@sha256:12", []effect{{deployment, container + "image", "mirror.example.org/c@sha256:12"}}},
 		"controller.replicas":            {"3", []effect{{deployment, "spec.replicas", 3.0}}},
@@ -121,6 +129,9 @@ func set(t *testing.T, into map[string]any, path, value string) map[string]any {
 	into[group].(map[string]any)[name] = v
 	if group == "podMonitor" {
 		into[group].(map[string]any)["enabled"] = true
+	}
+	if slices.Contains([]string{"metrics.certSecret", "podMonitor.tlsConfig", "podMonitor.authorization"}, path) {
+		set(t, into, "metrics.secure", "true")
 	}
 	return into
 }
@@ -215,6 +226,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"no speaker at all in an update", "speaker.maxUnavailable", "0", "speaker/maxUnavailable"},
 		{"capabilities without NET_RAW", "speaker.capabilities", "[NET_ADMIN]", "speaker/capabilities"},
 		{"an image without tag or digest", "speaker.image", "mirror.example.org/speaker", "speaker/image"},
+		{"a name that no Secret has", "metrics.certSecret", "My_Cert", "metrics/certSecret"},
 		{"an unknown dialect", "controller.compatAnnotations", "purelb", "controller/compatAnnotations"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

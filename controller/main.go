@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
@@ -40,7 +39,7 @@ import (
 type options struct {
 	namespace string
 	class     string
-	metrics   string
+	metrics   cluster.Metrics
 	probes    string
 	pprof     string
 	logLevel  slog.Level
@@ -56,8 +55,8 @@ func main() {
 	var o options
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
 	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
-	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
-	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for whoever can reach that port")
+	o.metrics.AddFlags(flag.CommandLine)
+	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for whoever can reach that port and, with --metrics-secure, may get /")
 	flag.StringVar(&o.hosts, "page-hosts", "", "names, by commas, beside localhost and addresses, that the page may be asked for by, as a browser sends them: such as steelyard.example.org, for a page behind a proxy. Other names get 421, so that no foreign site can read the page by leading its own name here")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
@@ -92,6 +91,9 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
 	}
+	if err := o.metrics.Validate(); err != nil {
+		return err
+	}
 	if o.dialect, err = intent.DialectOf(o.compat); err != nil {
 		return fmt.Errorf("--compat-annotations: %w", err)
 	}
@@ -101,7 +103,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return fmt.Errorf("wait for the API server: %w", err)
 	}
-	mgr, err := newManager(cfg, o)
+	mgr, err := newManager(cfg, o, logger)
 	if err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	if o.page && o.metrics != "0" {
+	if o.page && o.metrics.Address != "0" {
 		if err := addPage(ctx, mgr, r, host, o.pageHosts()); err != nil {
 			return err
 		}
@@ -212,7 +214,7 @@ func (r *reconciler) skip(before, after client.Object) bool {
 	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 }
 
-func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
+func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manager, error) {
 	scheme, err := cluster.Scheme()
 	if err != nil {
 		return nil, err
@@ -220,7 +222,7 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  cluster.CacheOptions(o.namespace, nil),
-		Metrics:                server.Options{BindAddress: o.metrics},
+		Metrics:                o.metrics.Options(cfg, logger),
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,
 	})

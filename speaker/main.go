@@ -32,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
@@ -56,7 +55,7 @@ type options struct {
 	node      string
 	namespace string
 	class     string
-	metrics   string
+	metrics   cluster.Metrics
 	probes    string
 	debug     string
 	pprof     string
@@ -81,7 +80,7 @@ func main() {
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the Node that this speaker runs on; default: the environment variable NODE_NAME")
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
 	flag.StringVar(&o.class, "load-balancer-class", "", "announce Services of this spec.loadBalancerClass; empty: those without one")
-	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
+	o.metrics.AddFlags(flag.CommandLine)
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
@@ -132,6 +131,9 @@ func (o options) validate() error {
 	}
 	if u, err := url.Parse(o.ready); o.ready != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
 		return fmt.Errorf("--ready-check is %q; it must be a URL such as http://127.0.0.1:10256/healthz", o.ready)
+	}
+	if err := o.metrics.Validate(); err != nil {
+		return err
 	}
 	return o.validateLayer2()
 }
@@ -187,7 +189,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
-	mgr, err := newManager(ctx, o)
+	mgr, err := newManager(ctx, o, logger)
 	if err != nil {
 		return err
 	}
@@ -303,7 +305,7 @@ func expose(mgr manager.Manager, r *reconciler) error {
 	return nil
 }
 
-func newManager(ctx context.Context, o options) (manager.Manager, error) {
+func newManager(ctx context.Context, o options, logger *slog.Logger) (manager.Manager, error) {
 	cfg, err := config.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
@@ -319,7 +321,7 @@ func newManager(ctx context.Context, o options) (manager.Manager, error) {
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  cluster.CacheOptions(o.namespace, cluster.SpeakerFields()),
-		Metrics:                server.Options{BindAddress: o.metrics},
+		Metrics:                o.metrics.Options(cfg, logger),
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,
 	})

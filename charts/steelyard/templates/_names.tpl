@@ -21,4 +21,25 @@ app.kubernetes.io/component: {{ . }}
 {{- if ne .Values.logLevel "INFO" }}
 - --log-level={{ .Values.logLevel }}
 {{- end }}
+{{- if .Values.metrics.secure }}
+- --metrics-secure
+{{- if .Values.metrics.certSecret }}
+- --metrics-cert-path=/etc/steelyard/metrics
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a Pod gets the certificate of its metrics from, if not from itself. */}}
+{{- define "steelyard.certVolume" -}}
+{{- if and .Values.metrics.secure .Values.metrics.certSecret }}
+volumes:
+- name: metrics-cert
+  secret: {secretName: {{ .Values.metrics.certSecret }}}
+{{- end }}
+{{- end }}
+{{- define "steelyard.certMount" -}}
+{{- if and .Values.metrics.secure .Values.metrics.certSecret }}
+volumeMounts:
+- {name: metrics-cert, mountPath: /etc/steelyard/metrics, readOnly: true}
+{{- end }}
 {{- end }}
