@@ -16,7 +16,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -43,6 +42,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
+	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
@@ -163,7 +163,7 @@ func (o options) ignored() []string {
 // noticed is how long this speaker can be held up before others may notice.
 func (o options) noticed() time.Duration {
 	if o.membershipPort == 0 {
-		return missedBeats * o.heartbeat
+		return intent.MissedBeats * o.heartbeat
 	}
 	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
 }
@@ -175,7 +175,7 @@ const probeMargin = 50 * time.Millisecond
 // silence is how long nobody must answer for an address until nobody has it: who
 // was held up for longer has given its addresses up by itself.
 func (o options) silence() time.Duration {
-	return min(o.noticed(), missedBeats*time.Second) + probeMargin
+	return min(o.noticed(), intent.MissedBeats*time.Second) + probeMargin
 }
 
 // run works until ctx ends.
@@ -211,21 +211,21 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
-	beat := newHeartbeat(mgr, o, claims, logger)
 	witness := network.NewWitness(logger, o.silence())
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
-	beat.restarts = group.Heard
+	beat := lease.New(lease.Options{
+		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
+		Claims: claims, Restarts: group.Heard,
+	})
 	forwards := kubeproxy.NewReadiness(o.ready, o.node, tells.Tell, logger)
 	nulls := nullroute.New(logger, int(o.nulls))
 	looks := status.NewHost(forwards, group, nulls.Problem)
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
-		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: missedBeats}),
+		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedBeats}),
 		departure: departure{takes: o.drain}, forwards: forwards, turns: kubeproxy.NewEndpoints(o.turn), nulls: nulls,
 		report: make(chan struct{}, 1),
-		// The others may count on this speaker from its first plan on.
-		thought: sync.OnceFunc(func() { close(beat.begin) }),
 	}
 	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
 		return err
@@ -240,7 +240,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.run, rep.Run, tells.Run, looks.Run, nulls.Run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.Run, rep.Run, tells.Run, looks.Run, nulls.Run, cluster.GiveBack(r.idleFor)}
 	if o.membershipPort != 0 {
 		tasks = append(tasks, group.Run, r.neighbors.Run)
 	}
@@ -262,7 +262,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Skip:    idle(r.services),
 		Rest:    cluster.Share(5),
 		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
 		Urgent:  r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
@@ -285,14 +285,14 @@ func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	self := newSelfMetrics(r.beat.connected, r.links.KernelAnswers)
+	self := newSelfMetrics(func() bool { return r.beat.API().Reachable }, r.links.KernelAnswers)
 	r.took = self.pass
 	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load, r.plan.Load}) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	ready := &readiness{settled: r.beat.ready.Load, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
+	ready := &readiness{settled: func() bool { return r.beat.API().WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
 	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
@@ -34,7 +35,7 @@ type reconciler struct {
 	endpoints     toolscache.Store
 	log           *slog.Logger
 	claims        *cluster.Overlay[*v1beta1.L2Claim]
-	beat          *heartbeat
+	beat          *lease.Heartbeat
 	failover      *failover.State
 	links         *layer2.Announcer
 	sessions      *bgp.Sessions
@@ -48,7 +49,6 @@ type reconciler struct {
 	plan      atomic.Pointer[status.Applied] // what is in force; nil at first
 	takeovers atomic.Uint64                  // of addresses from other nodes
 	report    chan struct{}                  // told after every pass
-	thought   func()                         // called after the first pass, and perhaps again
 	took      func(time.Duration)            // told of every pass
 	passed    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
 }
@@ -69,7 +69,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.apply(s, out)
 	r.took(time.Since(start))
 	r.passed.Store(time.Now().UnixNano())
-	r.thought()
+	r.beat.Begin() // the others may count on this speaker from its first plan on
 	return soonest(out.Wake, s.leaves, s.departs), nil
 }
 
@@ -88,7 +88,7 @@ func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.
 // apply puts what was decided in force.
 func (r *reconciler) apply(s sight, out failover.Output) {
 	if out.Resync {
-		r.beat.restart()
+		r.beat.Restart()
 	}
 	d := &status.Applied{Output: out, Offers: r.forwards.Ready()}
 	for node := range s.Speakers {

@@ -40,14 +40,14 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
-	s.API = r.beat.api() // first: what it vouches for is read after
+	s.API = r.beat.API() // first: what it vouches for is read after
 	if err = r.readClaims(ctx, &s); err != nil {
 		return s, err
 	}
 	if s.keys, err = r.keys(ctx); err != nil {
 		return s, err
 	}
-	if s.Leases, err = r.beat.leases(ctx); err != nil {
+	if s.Leases, err = r.beat.Leases(ctx); err != nil {
 		return s, err
 	}
 	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Lapses(), r.prober.Results()
