@@ -17,9 +17,9 @@ import (
 	kind "k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/migrate"
 	"github.com/steelyard-lb/steelyard/internal/schema"
+	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
 // migration are the flags of migrate.
@@ -107,7 +107,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 		}
 		return nil, fmt.Errorf("there is no object of %s %s", peer, where)
 	}
-	source.Home, source.Pin = cmp.Or(t.system, cluster.NamespaceDefault), m.pin
+	source.Home, source.Pin = cmp.Or(t.system, collect.NamespaceDefault), m.pin
 	if t.class != unset {
 		source.Class = &t.class
 	}
@@ -170,7 +170,7 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Un
 	case err != nil:
 		return nil, err
 	case home.Guessed:
-		t.system = cluster.NamespaceDefault // passwords go there: rather there than where anybody says
+		t.system = collect.NamespaceDefault // passwords go there: rather there than where anybody says
 	}
 	var out []unstructured.Unstructured
 	there := map[kind.GroupResource]bool{}

@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/world"
+	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
 // tool is what all subcommands have in common.
@@ -148,12 +149,12 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 	if err != nil {
 		return nil, err
 	}
-	w, err := cluster.World(ctx, c, t.system)
+	w, err := collect.World(ctx, c, t.system)
 	if err != nil {
 		return nil, err
 	}
 	w.Now = t.now()
-	sure := home.Namespace == cluster.NamespaceDefault && len(home.Others) == 0 // a controller there is ours
+	sure := home.Namespace == collect.NamespaceDefault && len(home.Others) == 0 // a controller there is ours
 	if _, absent := w.Controller(); home.Doubt != "" && (absent != "" || w.Leases == nil || !sure) {
 		w.Unread = append(w.Unread, home.Doubt)
 	}
@@ -170,11 +171,11 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 
 // findHome finds out which namespace Steelyard is in, unless that was said or
 // found already.
-func (t *tool) findHome(ctx context.Context, c client.Reader) (cluster.Home, error) {
+func (t *tool) findHome(ctx context.Context, c client.Reader) (collect.Home, error) {
 	if t.system != "" {
-		return cluster.Home{Namespace: t.system}, nil
+		return collect.Home{Namespace: t.system}, nil
 	}
-	home, err := cluster.FindHome(ctx, c)
+	home, err := collect.FindHome(ctx, c)
 	t.system = home.Namespace
 	return home, err
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/version"
+	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
 // versionsAnswer tells which programs are of which version.
@@ -29,7 +29,7 @@ func versions(t *tool) *cobra.Command {
 		var list v1beta1.SpeakerList
 		c, err := t.connect()
 		if err == nil {
-			err = cluster.Read(ctx, c, &list)
+			err = collect.Read(ctx, c, &list)
 		}
 		if err != nil {
 			return nil, errors.Join(t.print(a), err) // that of the plugin is known

@@ -1,4 +1,4 @@
-package cluster
+package collect
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
 
 // Read reads one list, and says in words what is wrong if that can't be done.
@@ -41,7 +42,7 @@ type reading struct {
 // error.
 func (x *reading) list(ctx context.Context, list client.ObjectList, guess string, opts ...client.ListOption) {
 	x.group.Go(func() {
-		err := List(ctx, x.reader, list, opts...)
+		err := cluster.List(ctx, x.reader, list, opts...)
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		ours := reflect.TypeOf(list).Elem().PkgPath() == reflect.TypeFor[v1beta1.Speaker]().PkgPath()

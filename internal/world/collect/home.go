@@ -1,4 +1,4 @@
-package cluster
+package collect
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
 
 // NamespaceDefault is where Steelyard is installed if nobody says otherwise.
@@ -59,7 +61,7 @@ func FindHome(ctx context.Context, r client.Reader) (Home, error) {
 		by   client.ListOption
 	}{
 		{schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "Deployments of a controller of Steelyard", labelsController()},
-		{coordinationv1.SchemeGroupVersion.WithKind("Lease"), "Leases of speakers", client.HasLabels{LabelLease}},
+		{coordinationv1.SchemeGroupVersion.WithKind("Lease"), "Leases of speakers", client.HasLabels{cluster.LabelLease}},
 	} {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(look.kind.GroupVersion().WithKind(look.kind.Kind + "List"))

@@ -1,4 +1,4 @@
-package cluster_test
+package collect_test
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
 func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
@@ -91,7 +92,7 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 					return r.List(ctx, list, opts...)
 				},
 			}).Build()
-			have, err := cluster.FindHome(t.Context(), r)
+			have, err := collect.FindHome(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +124,7 @@ func TestTheClassIsWhatTheControllersFlagsSay(t *testing.T) {
 		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "controller", Args: c.args}}
 		other := d.DeepCopy() // of somebody else
 		other.Name, other.Spec.Template.Spec.Containers[0].Args = "other", []string{"--load-balancer-class=example.org/other"}
-		w, err := cluster.World(t.Context(), fake.NewClientBuilder().WithScheme(scheme).WithObjects(d, other).Build(), "net")
+		w, err := collect.World(t.Context(), fake.NewClientBuilder().WithScheme(scheme).WithObjects(d, other).Build(), "net")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,6 @@
-package cluster
+// Package collect reads a whole cluster once, for a tool that looks at it: kubectl's
+// plugin. It makes no cache, and writes nothing.
+package collect
 
 import (
 	"context"
