@@ -124,10 +124,11 @@ func (s *session) end() {
 		s.open = nil
 		s.left.Store(true)
 	}
-	s.hangUp()
 	if unwanted {
+		s.hangUp(speak.PeerDeconfigured)
 		s.watch.set(s, announce.Peer{})
 	}
+	s.hangUp(speak.AdministrativeShutdown)
 }
 
 // step brings the session nearer to the wish, and returns when to look again
@@ -135,7 +136,7 @@ func (s *session) end() {
 func (s *session) step(want announce.Peering) time.Duration {
 	var ok bool
 	if want.Peer, ok = s.locate(want.Peer); !ok {
-		s.hangUp()
+		s.hangUp(speak.OtherConfigurationChange)
 		s.watch.set(s, announce.Peer{})
 		return 0 // the search wakes us
 	}
@@ -223,13 +224,14 @@ func (s *session) review(peer announce.Peer) {
 		s.lost(now.up)
 	case watched && now.session == Established && by.LastOutage.At.After(now.since) && severed(by) != "":
 		if up, was := s.status.lose(severed(by)); was {
+			s.hangUp(speak.BFDDown)
 			s.lost(up)
 		}
 	case len(changes) > 0:
 		s.status.reset(changes)
-		s.hangUp()
+		s.hangUp(speak.OtherConfigurationChange)
 	case s.peer.ConnectTime != peer.ConnectTime && now.session != Established:
-		s.hangUp()
+		s.hangUp(speak.OtherConfigurationChange)
 	default:
 		s.peer = peer
 	}
@@ -257,7 +259,7 @@ func backOff(fails int, first time.Duration) time.Duration {
 
 // stopFor ends the session for a while, with a word why unless there is one.
 func (s *session) stopFor(pause time.Duration, why string) {
-	s.hangUp()
+	s.hangUp(speak.AdministrativeReset) // as a rule it is over already
 	s.pauseTo = time.Now().Add(pause)
 	if why != "" {
 		s.status.fail(Unsuitable, why)
@@ -288,9 +290,9 @@ func (s *session) offer(want announce.Peering) {
 }
 
 // hangUp ends the session, if there is one.
-func (s *session) hangUp() {
+func (s *session) hangUp(why speak.Goodbye) {
 	if s.open != nil {
-		s.open.Stop()
+		s.open.Stop(why)
 		s.open, s.ended = nil, time.Now()
 	}
 	s.status.end()

@@ -167,7 +167,7 @@ func TestARouterThatSignalsDownEndsTheSession(t *testing.T) {
 	if !inRack(t) {
 		return
 	}
-	startBird(t, birdFour)
+	router := startBird(t, birdFour)
 	there := startBFD(t)
 	s, _ := startSessions(t)
 	s.Set([]announce.Peering{{Peer: quick(peer("p", "10.9.0.1"), announce.SingleHop), Routes: routes("198.51.100.1/32")}})
@@ -179,6 +179,7 @@ func TestARouterThatSignalsDownEndsTheSession(t *testing.T) {
 	if out, err := exec.Command("ip", ip...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	router.says(t, "r4", "6.10")
 	fails(t, s, "p", "BFD: the router signaled down", "detection time expired")
 	if st := state(s, "p"); st.Drops != 1 {
 		t.Errorf("%+v", st)

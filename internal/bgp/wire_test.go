@@ -128,7 +128,7 @@ func TestChangedRoutesDoNotTouchTheSession(t *testing.T) {
 
 	stop()
 	router.counts(t, "r4", 0)
-	router.says(t, "r4", "Received: Peer de-configured")
+	router.says(t, "r4", "Received: Administrative shutdown\n  Message:        Steelyard's speaker ends")
 	if st := state(s, "p"); st.Session != Idle || st.Advertised != 0 {
 		t.Errorf("after Run has ended: %+v", st)
 	}

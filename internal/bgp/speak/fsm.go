@@ -3,6 +3,7 @@ package speak
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,9 @@ const (
 	// writeTimeout is how long a message may take to be sent before the hold time
 	// is agreed upon, or a goodbye.
 	writeTimeout = time.Second
+	// drainTimeout is how long a peer may take to read a NOTIFICATION and end its side
+	// of the connection.
+	drainTimeout = time.Second
 )
 
 // run connects, and holds the session.
@@ -66,6 +70,7 @@ type conversation struct {
 	holdTime time.Duration
 	late     bool     // the hold time is over, and is given lateTimeout more
 	broken   bool     // part of a message may have been sent: no more must follow
+	notified bool     // a NOTIFICATION was sent
 	sent     Offering // what the peer was told
 
 	asked    [2]bool   // IPv4, IPv6: to be told again after refreshPause
@@ -328,16 +333,17 @@ func (c *conversation) write(b []byte) error {
 
 // end tells the peer and the listener why the session ends.
 func (c *conversation) end(why error) {
+	var bye Goodbye
+	var bad *fault
 	switch {
-	case errors.Is(why, errStopped):
-		c.notify(notification{cease, peerDeconfigured}, nil)
+	case errors.As(why, &bye):
+		c.notify(notification{cease, uint8(bye)}, bye.data())
+		c.drain()
 		return
 	case errors.Is(why, errHold):
 		c.notify(notification{holdTimerExpired, 0}, nil)
-	default:
-		if bad := (*fault)(nil); errors.As(why, &bad) {
-			c.notify(bad.notification, bad.data)
-		}
+	case errors.As(why, &bad):
+		c.notify(bad.notification, bad.data)
 	}
 	text, cause, unreached := c.words(why)
 	c.tell(func(to Listener) {
@@ -348,6 +354,18 @@ func (c *conversation) end(why error) {
 		}
 	})
 	c.enter(Idle)
+	c.drain()
+}
+
+// drain throws away what the peer still sends, until it ends its side, too. A connection
+// that is closed with something unread is reset, and who is reset while it writes does
+// not read the NOTIFICATION any more.
+func (c *conversation) drain() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !c.notified || !ok || half.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(drainTimeout)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.conn) // however it ends, nothing more can be done
 }
 
 // notify sends a NOTIFICATION, if that is possible: the connection ends anyway.
@@ -362,4 +380,5 @@ func (c *conversation) notify(n notification, data []byte) {
 	if err != nil {
 		c.log.Debug("can't send a NOTIFICATION", "peer", c.peer.Name, "notification", n.String(), "err", err)
 	}
+	c.notified = err == nil
 }

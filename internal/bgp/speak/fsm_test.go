@@ -65,7 +65,7 @@ func talk(t *testing.T, change func(*announce.Peer), body func(t *testing.T, rou
 			s.converse(here)
 		})
 		body(t, router)
-		s.Stop()
+		s.Stop(PeerDeconfigured)
 		there.Close()
 		<-ended
 	})
@@ -223,7 +223,7 @@ func TestStopSaysGoodbyeAndIsHeardNoMore(t *testing.T) {
 	talk(t, nil, func(t *testing.T, r *far) {
 		r.send(t, rawOpen(64601, 9, four), raw(keepaliveMessage))
 		before := len(r.all())
-		r.Stop()
+		r.Stop(PeerDeconfigured)
 		if heard := r.hears(); heard[len(heard)-1] != "0s NOTIFICATION peer deconfigured" || len(r.all()) != before {
 			t.Errorf("heard %q, told %q", heard, r.all())
 		}

@@ -248,7 +248,7 @@ func (o *open) capability(code uint8, v []byte) (family bool) {
 func parseNotification(b []byte) (n notification, said string) {
 	n = notification{b[0], b[1]}
 	data := b[2:]
-	if n.code != cease || n.subcode != administrativeShutdown && n.subcode != administrativeReset || len(data) == 0 {
+	if why := Goodbye(n.subcode); n.code != cease || why != AdministrativeShutdown && why != AdministrativeReset || len(data) == 0 {
 		return n, ""
 	}
 	if size := int(data[0]); size > 0 && size < len(data) {

@@ -12,7 +12,6 @@ package speak
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -75,9 +74,6 @@ type Session struct {
 	terms Terms
 }
 
-// errStopped is why a session ends that Stop was called for.
-var errStopped = errors.New("stopped")
-
 // stopTimeout bounds a goodbye. It normally takes a millisecond.
 const stopTimeout = 5 * time.Second
 
@@ -131,11 +127,11 @@ func Contained(f func()) (err error) {
 	return nil
 }
 
-// Stop says goodbye to the peer (Cease, RFC 4486: its routes are gone at once) and
-// ends the session. No news of it comes any more.
-func (s *Session) Stop() {
+// Stop says goodbye to the peer (its routes are gone at once) and ends the session. No
+// news of it comes any more.
+func (s *Session) Stop(why Goodbye) {
 	s.deaf.Store(true)
-	s.cancel(errStopped)
+	s.cancel(why)
 	if !s.opened.Load() {
 		return
 	}

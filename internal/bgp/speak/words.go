@@ -124,16 +124,38 @@ const (
 	badParameter  = 4
 	badHoldTime   = 6
 
-	administrativeShutdown = 2 // of cease
-	peerDeconfigured       = 3
-	administrativeReset    = 4
 )
+
+// Goodbye is why this side ends a session: the subcode of Cease.
+type Goodbye uint8
+
+// The goodbyes of RFC 4486 and RFC 9384. (Hard Reset, RFC 8538, is for those who offer
+// to keep routes after a NOTIFICATION; this side does not.)
+const (
+	AdministrativeShutdown   Goodbye = 2  // this speaker ends
+	PeerDeconfigured         Goodbye = 3  // nobody wants the session any more
+	AdministrativeReset      Goodbye = 4  // it has failed on this side, and is made anew
+	OtherConfigurationChange Goodbye = 6  // it is made anew for a peer that has changed
+	BFDDown                  Goodbye = 10 // the path is broken, as BFD says
+)
+
+// Error makes a Goodbye the cause of an end.
+func (g Goodbye) Error() string { return notification{cease, uint8(g)}.String() }
+
+// data is what the NOTIFICATION says to people (RFC 9003).
+func (g Goodbye) data() []byte {
+	if g != AdministrativeShutdown {
+		return nil
+	}
+	const text = "Steelyard's speaker ends"
+	return append([]byte{byte(len(text))}, text...)
+}
 
 var badPeerAS = notification{openError, 2}
 
 func (n notification) String() string {
 	kinds := []string{"", "message header error", "OPEN message error", "UPDATE message error",
-		"hold timer expired", "state machine error", "cease", "ROUTE-REFRESH message error"}
+		"hold timer expired", "state machine error", "cease", "ROUTE-REFRESH message error", "send hold timer expired"} // RFC 9687
 	names := map[uint8][]string{
 		headerError: {"", "connection not synchronized", "bad message length", "bad message type"},
 		// RFC 4271 section 6.2, RFC 5492, RFC 9234

@@ -58,6 +58,7 @@ func TestWords(t *testing.T) {
 	}{
 		{"the router's refusal names our AS number and its own", OpenSent, received{badPeerAS, ""}, `"bad peer AS": it does not expect our AS number 64512 (its own should be 64601)`, NotificationReceived, false},
 		{"a shutdown is told with the administrator's words (RFC 9003)", Established, received{notification{cease, 2}, "back at 8"}, `"administrative shutdown", saying "back at 8"`, NotificationReceived, false},
+		{"a session whose keepalives did not get through (RFC 9687)", Established, received{notification{8, 0}, ""}, `"send hold timer expired"`, NotificationReceived, false},
 		{"which may be anything", Established, received{notification{cease, 2}, "\x1b[31m\u202e" + strings.Repeat("x", 200)}, `saying "\x1b[31m\u202e` + strings.Repeat("x", 71) + `…" (208 bytes)`, NotificationReceived, false},
 		{"a NOTIFICATION of ours is named", Established, &fault{notification: notification{headerError, badType}}, `sent NOTIFICATION "bad message type"`, NotificationSent, false},
 		{"a silent router lets the hold timer expire", Established, errHold, "silent for the whole hold time", HoldTimerExpired, false},
