@@ -65,7 +65,7 @@ func laws() map[string]law {
 		"internal/bfd":          {onlyStd: true, why: "others can use it, with sockets of their own"},
 		"internal/bfd/*":        {own: []string{"internal/bfd"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
 		"internal/membership":   {own: []string{"internal/bfd"}, never: protocol, why: "who is there is found on the wire"},
-		"internal/membership/*": {own: []string{"internal/membership", "internal/failover"}, never: protocol, why: "who is there is found on the wire"},
+		"internal/membership/*": {own: []string{"internal/membership", "internal/failover", "internal/neighbor"}, never: protocol, why: "who is there is found on the wire"},
 		"internal/nullroute":    {never: protocol, why: "the kernel's routes know nothing of Kubernetes"},
 		"internal/overview":     {own: []string{"api/v1beta1", "internal/printable"}, never: clients, neverStd: pure, why: "it turns objects into a page, and reaches no API server"},
 		"internal/serving":      {onlyStd: true, why: "every program can use it"},

@@ -15,7 +15,7 @@ import (
 )
 
 // debugServer tells tools on this node, without the API server, what it says
-// to its neighbours.
+// to its neighbors.
 type debugServer struct {
 	addr  string // loopback
 	links *layer2.Announcer

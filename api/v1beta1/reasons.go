@@ -58,7 +58,7 @@ const (
 	// another machine answers for the address.
 	ConditionConflict = "Conflict"
 	// ConditionIsolated of a Speaker: True when it cut itself off because it has
-	// no carrier or hears no neighbour.
+	// no carrier or hears no neighbor.
 	ConditionIsolated = "Isolated"
 	// ConditionKernelAnswers of a Speaker: True, with reason NoStrictARP, while its
 	// node's kernel answers ARP for every Service's address, whoever owns it.

@@ -79,7 +79,7 @@ type apart struct {
 
 func aparts() []apart {
 	return []apart{
-		{name: "neighbours", nodes: 1, routers: []string{"none"}, do: neighbours},
+		{name: "neighbors", nodes: 1, routers: []string{"none"}, do: neighbors},
 		{name: "addresses", nodes: 3, routers: []string{"none"}, do: holding},
 		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
 		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},

@@ -55,9 +55,9 @@ const (
 	foreignPause = 10 * time.Millisecond
 )
 
-// neighbours measures how fast ARP is answered, against the kernel for an
+// neighbors measures how fast ARP is answered, against the kernel for an
 // address of its own, and what frames for others cost the speaker.
-func neighbours(ctx context.Context, r *lab.Rack, o options) error {
+func neighbors(ctx context.Context, r *lab.Rack, o options) error {
 	if err := kubectl(ctx, r, lone, "apply", "-f", "-"); err != nil {
 		return err
 	}

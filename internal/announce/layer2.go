@@ -81,7 +81,7 @@ func (s Snapshot) uses() []use {
 					ads = append(ads, &s.L2[j])
 				}
 			}
-			if !slices.Equal(ads, before) { // most have those of their neighbours
+			if !slices.Equal(ads, before) { // most have those of their neighbors
 				before = slices.Clone(ads)
 			}
 			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })

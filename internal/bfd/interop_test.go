@@ -223,12 +223,12 @@ var scenarios = map[string]func(*meeting){
 		m.far.exec("nft", "delete", "table", "inet", "ttl")
 		m.up()
 	},
-	"a BGP neighbour asks for it": func(m *meeting) {
+	"a BGP neighbor asks for it": func(m *meeting) {
 		if m.kind == "FRR" {
-			m.paths = m.paths[:2] // it would leave the device of a link-local neighbour open
+			m.paths = m.paths[:2] // it would leave the device of a link-local neighbor open
 		}
 		our, their := quick()
-		m.neighbours(our, their)
+		m.neighbors(our, their)
 	},
 	"authentication": func(m *meeting) {
 		if m.kind == "FRR" {
@@ -251,9 +251,9 @@ var scenarios = map[string]func(*meeting){
 	},
 }
 
-// neighbours has the router's BGP ask for the sessions. FRR gives up its first
+// neighbors has the router's BGP ask for the sessions. FRR gives up its first
 // ones for others with its own address named, and says Down for those.
-func (m *meeting) neighbours(our bfd.Session, their manner) {
+func (m *meeting) neighbors(our bfd.Session, their manner) {
 	their.bgp = true
 	m.set(our)
 	m.speakBGP(their.multihop)
@@ -278,10 +278,10 @@ var farScenarios = map[string]func(*meeting){
 		m.agreed(200*time.Millisecond, 200*time.Millisecond, 3, 3)
 		m.unbroken()
 	},
-	"a BGP neighbour asks for it": func(m *meeting) {
+	"a BGP neighbor asks for it": func(m *meeting) {
 		our, their := quick()
 		our.Hops, their.multihop = bfd.Multihop, true
-		m.neighbours(our, their)
+		m.neighbors(our, their)
 	},
 }
 

@@ -33,7 +33,7 @@ type path struct{ ours, theirs string }
 type manner struct {
 	tx, rx, multiplier int
 	multihop           bool
-	bgp                bool // because a BGP neighbour asks for it, not on their own
+	bgp                bool // because a BGP neighbor asks for it, not on their own
 	passive            bool
 	down               bool   // by the administrator
 	secret             string // of Meticulous Keyed SHA1
@@ -159,12 +159,12 @@ func (f *frr) hold(t *testing.T, paths []path, m manner) {
 	if m.bgp {
 		commands = append(commands, "router bgp 64601", "bgp router-id 192.0.2.2")
 		for _, p := range paths {
-			neighbour := "neighbor " + addrOf(p.ours)
-			commands = append(commands, neighbour+" remote-as 64512")
+			neighbor := "neighbor " + addrOf(p.ours)
+			commands = append(commands, neighbor+" remote-as 64512")
 			if m.multihop {
-				commands = append(commands, neighbour+" ebgp-multihop 3", neighbour+" update-source "+addrOf(p.theirs))
+				commands = append(commands, neighbor+" ebgp-multihop 3", neighbor+" update-source "+addrOf(p.theirs))
 			}
-			commands = append(commands, neighbour+" bfd profile p")
+			commands = append(commands, neighbor+" bfd profile p")
 		}
 		commands = append(commands, "exit")
 	}
@@ -248,7 +248,7 @@ func (b *bird) hold(t *testing.T, paths []path, m manner) {
 	if m.secret != "" {
 		options += fmt.Sprintf(" authentication meticulous keyed sha1; password %q { id 1; };", m.secret)
 	}
-	sessions, neighbours := "", ""
+	sessions, neighbors := "", ""
 	for _, p := range paths {
 		ours, theirs := addrOf(p.ours), addrOf(p.theirs)
 		where := `dev "eth0" local ` + theirs
@@ -256,15 +256,15 @@ func (b *bird) hold(t *testing.T, paths []path, m manner) {
 			where = "local " + theirs + " multihop yes"
 		}
 		sessions += fmt.Sprintf("  neighbor %s %s;\n", ours, where)
-		neighbours += neighbour(p.theirs, p.ours, m.multihop, "bfd on; local as 64601; neighbor as 64512")
+		neighbors += neighbor(p.theirs, p.ours, m.multihop, "bfd on; local as 64601; neighbor as 64512")
 	}
 	if m.bgp {
 		sessions = ""
 	} else {
-		neighbours = ""
+		neighbors = ""
 	}
 	disabled := map[bool]string{true: "  disabled;\n"}[m.down]
-	b.write(t, fmt.Sprintf("protocol bfd {\n%s  interface \"eth0\" { %s };\n  multihop { %[2]s };\n%[3]s}\n%[4]s", disabled, options, sessions, neighbours))
+	b.write(t, fmt.Sprintf("protocol bfd {\n%s  interface \"eth0\" { %s };\n  multihop { %[2]s };\n%[3]s}\n%[4]s", disabled, options, sessions, neighbors))
 	command(t, "birdc", "-s", b.dir+"/ctl", "configure")
 }
 
@@ -291,8 +291,8 @@ func (b *bird) sessions(t *testing.T) map[string]view {
 	return views
 }
 
-// neighbour is a BGP protocol of BIRD's.
-func neighbour(local, peer string, multihop bool, options string) string {
+// neighbor is a BGP protocol of BIRD's.
+func neighbor(local, peer string, multihop bool, options string) string {
 	hops := "direct"
 	if multihop {
 		hops = "multihop 3"
@@ -308,7 +308,7 @@ func neighbour(local, peer string, multihop bool, options string) string {
 func (m *meeting) speakBGP(multihop bool) {
 	protocols := ""
 	for _, p := range m.paths {
-		protocols += neighbour(p.ours, p.theirs, multihop, "passive; local as 64512; neighbor as 64601")
+		protocols += neighbor(p.ours, p.theirs, multihop, "passive; local as 64512; neighbor as 64601")
 	}
 	new(bird).startWith(m.T, m.near, protocols)
 }

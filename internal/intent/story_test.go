@@ -27,8 +27,8 @@ import (
 // Secret the whole object. What a pool had before stands behind "had". Selectors are not printed; other tests try them.
 func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", tell) }
 
-// neighbours are sound objects that live beside those of every story.
-const neighbours = `
+// neighbors are sound objects that live beside those of every story.
+const neighbors = `
 IPAddressPool zz-pool {addresses: [198.51.100.0/24, "2001:db8:ffff::/64"]}
 L2Advertisement zz-l2 {ipAddressPools: [zz-pool], interfaces: [eth0]}
 Community zz-community {communities: [{name: zz-alias, value: "65535:65281"}]}
@@ -44,10 +44,10 @@ func tell(t *testing.T, told, want string) {
 	if diff := gocmp.Diff(want, outcome(intent.Parse(shuffled(objects)))); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
-	alone := linesOf("zz-", outcome(intent.Parse(parse(t, neighbours))))
-	beside := linesOf("zz-", outcome(intent.Parse(parse(t, told+neighbours))))
+	alone := linesOf("zz-", outcome(intent.Parse(parse(t, neighbors))))
+	beside := linesOf("zz-", outcome(intent.Parse(parse(t, told+neighbors))))
 	if diff := gocmp.Diff(alone, beside); diff != "" || len(alone) != 4 {
-		t.Errorf("the story harms its neighbours:\n%s", diff)
+		t.Errorf("the story harms its neighbors:\n%s", diff)
 	}
 }
 

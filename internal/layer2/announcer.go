@@ -1,6 +1,6 @@
 // Package layer2 answers ARP (RFC 826, RFC 5227) and NDP (RFC 4861) for the
 // addresses it is given, on the links that their claims select, announces them
-// to the neighbours when they arrive, and tells of strangers, and of other
+// to the neighbors when they arrive, and tells of strangers, and of other
 // speakers, that have them.
 //
 // It decides nothing about which node answers for which address: package

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // speaking waits until both protocols have begun.
@@ -22,7 +22,7 @@ func (w *rig) speaking() {
 // question for one that stays is lost.
 func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
 		w.until("ARP speaks", func() bool { return w.sum(ipv4).Announced > 0 })
 		var many []string
@@ -51,7 +51,7 @@ func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 
 func TestWireForeignFramesWakeNobody(t *testing.T) {
 	onWire(t, func(w *rig) {
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
 		w.speaking()
 		for range 5000 {
@@ -96,7 +96,7 @@ func TestWireBounces(t *testing.T) {
 	onWire(t, func(w *rig) {
 		w.Set(claimsFor(vip4, vip6))
 		w.speaking()
-		ndp := w.tap("c0", neighbour.NDP())
+		ndp := w.tap("c0", neighbor.NDP())
 		for i := range 20 {
 			w.onClient("ip", "link", "set", "c0", "down")
 			if i%4 == 0 { // else it comes back before anybody has noticed
@@ -117,7 +117,7 @@ func TestWireBounces(t *testing.T) {
 func (t tap) report(group string) {
 	t.Helper()
 	must(t.SetReadDeadline(time.Now().Add(patience)))
-	f := make([]byte, neighbour.MaxFrame)
+	f := make([]byte, neighbor.MaxFrame)
 	for {
 		n, _, err := t.ReadFrom(f)
 		if err != nil && strings.Contains(err.Error(), "network is down") {
@@ -146,7 +146,7 @@ func TestWireLinkOfOneFamily(t *testing.T) {
 			onWire(t, func(w *rig) {
 				run(w, "ip", "addr", "del", own, "dev", "n0")
 				w.until("the address is gone", func() bool { return len(w.Links()) == 1 && len(w.Links()[0].Prefixes) == 1 })
-				arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+				arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 				w.Set(claimsFor(vip4, vip6))
 				w.speaking()
 				arp.send(question{}.arp())
@@ -160,7 +160,7 @@ func TestWireLinkOfOneFamily(t *testing.T) {
 // RFC 4861 section 7.2.4: the Router flag tells whether the node forwards.
 func TestWireRouterFlag(t *testing.T) {
 	onWire(t, func(w *rig) {
-		ndp := w.tap("c0", neighbour.NDP())
+		ndp := w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip6))
 		for _, forwarding := range []string{"1", "0"} {
 			must(os.WriteFile("/proc/sys/net/ipv6/conf/n0/forwarding", []byte(forwarding), 0o644))
@@ -175,7 +175,7 @@ func TestWireRouterFlag(t *testing.T) {
 // TestWireMalformed: cut short, or prolonged, nothing stops the worker.
 func TestWireMalformed(t *testing.T) {
 	onWire(t, func(w *rig) {
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
 		w.speaking()
 		broken := question{edit: flip(56)}.ndp()

@@ -15,7 +15,7 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // The stations of all tests, pure or on a wire.
@@ -130,12 +130,12 @@ func TestExchangesPure(t *testing.T) {
 			if !ok {
 				return nil
 			}
-			return w.reply(m, neighbour.NewLimiter())
+			return w.reply(m, neighbor.NewLimiter())
 		})
 	}
 }
 
-// question is an ARP request or a neighbour solicitation; what is left out is
+// question is an ARP request or a neighbor solicitation; what is left out is
 // as an ordinary client asks for the claimed address.
 type question struct {
 	dst, mac       string // MACs: of the frame's receiver, of who asks

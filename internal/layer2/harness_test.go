@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // envClient tells a test process that it runs on a node, and names the
@@ -178,7 +178,7 @@ type tap struct {
 	*packet.Conn
 }
 
-func (w *rig) tap(link string, p neighbour.Protocol) tap {
+func (w *rig) tap(link string, p neighbor.Protocol) tap {
 	w.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -216,7 +216,7 @@ func (t tap) frame(patience time.Duration) []byte {
 	t.Helper()
 	must(t.SetReadDeadline(time.Now().Add(patience)))
 	for {
-		f := make([]byte, neighbour.MaxFrame)
+		f := make([]byte, neighbor.MaxFrame)
 		n, _, err := t.ReadFrom(f)
 		if errors.Is(err, unix.ENETDOWN) {
 			continue // said once when the cable is cut

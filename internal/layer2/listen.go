@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // listen reads frames and does what they ask for.
 func (w *worker) listen(ctx context.Context, conn wire) error {
-	limiter := neighbour.NewLimiter()
-	buf := make([]byte, neighbour.MaxFrame)
+	limiter := neighbor.NewLimiter()
+	buf := make([]byte, neighbor.MaxFrame)
 	for {
 		n, _, err := conn.ReadFrom(buf)
 		if err != nil {
@@ -40,7 +40,7 @@ func (w *worker) listen(ctx context.Context, conn wire) error {
 
 // read returns what a frame says, unless it can't be read or is one of our own,
 // reflected.
-func (w *worker) read(frame []byte) (neighbour.Message, bool) {
+func (w *worker) read(frame []byte) (neighbor.Message, bool) {
 	w.count.Frames.Add(1)
 	m, ok := w.proto.Read(frame)
 	if !ok {
@@ -51,7 +51,7 @@ func (w *worker) read(frame []byte) (neighbour.Message, bool) {
 }
 
 // reply returns the answer to a message, nil for silence.
-func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
+func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 	t := w.claims.Load()
 	h := t.Claimed(m.Asks, w.role.link)
 	if h == nil || !h.Answers() || !h.Current(w.pulse.Beat()) {
@@ -67,7 +67,7 @@ func (w *worker) reply(m neighbour.Message, limiter *neighbour.Limiter) []byte {
 	if mac == nil {
 		return w.proto.Answer(m, w.self)
 	}
-	frame := w.proto.Answer(m, neighbour.Station{MAC: mac, Router: w.self.Router})
+	frame := w.proto.Answer(m, neighbor.Station{MAC: mac, Router: w.self.Router})
 	if frame != nil {
 		copy(frame[6:12], w.self.MAC) // else switches would send that node's frames here
 	}
@@ -81,7 +81,7 @@ const questionBurst = 100
 // watch looks for others that say they have, or for strangers that in a trial
 // say they want, one of our addresses. A conflict is not fought over, unless the administrator
 // chose so: then the address is announced (RFC 5227 section 2.4 c).
-func (w *worker) watch(conn wire, m neighbour.Message) error {
+func (w *worker) watch(conn wire, m neighbor.Message) error {
 	addr := m.Holds
 	h := w.claims.Load().Claimed(addr, w.role.link)
 	if h == nil && m.Wants() {

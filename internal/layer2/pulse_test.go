@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // A process that was held up neither answers what waited for it nor announces,
@@ -34,7 +34,7 @@ func TestAfterALapseThereIsSilence(t *testing.T) {
 					t.Errorf("told: %d, lapses: %d", len(a.Lapsed()), a.Lapses())
 				}
 				a.Set(claimsFor(vip4)) // by a pass that began before
-				for range neighbour.Refresh / lapse {
+				for range neighbor.Refresh / lapse {
 					time.Sleep(lapse)
 					a.Lapses()
 				}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // rivalMAC is of another node's speaker.
@@ -53,7 +53,7 @@ func TestRivalOfIPv6(t *testing.T) {
 		a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
 		a.Set(claimsFor(vip6))
 		f.lately(5 * time.Second)
-		f.in <- neighbour.NDP().Announce(netip.MustParseAddr(vip6), neighbour.Station{MAC: mac(rivalMAC)})[0]
+		f.in <- neighbor.NDP().Announce(netip.MustParseAddr(vip6), neighbor.Station{MAC: mac(rivalMAC)})[0]
 		f.lately(time.Millisecond)
 		if got := a.Rivals(); len(got) != 1 || got[0].Addr.String() != vip6 {
 			t.Errorf("rivals: %v", got)
@@ -78,11 +78,11 @@ func TestAnotherRoundIsAnnounced(t *testing.T) {
 
 func TestWireRival(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.SetSpeakers([][6]byte{[6]byte(mac(clientMAC))})
 		w.Set(claimsFor(vip4))
 		w.until("the address is announced", func() bool { return w.sum(ipv4).Announced > 0 })
-		tap.send(neighbour.ARP().Announce(netip.MustParseAddr(vip4), neighbour.Station{MAC: mac(clientMAC)})[0])
+		tap.send(neighbor.ARP().Announce(netip.MustParseAddr(vip4), neighbor.Station{MAC: mac(clientMAC)})[0])
 		w.until("the rival was heard", func() bool { return len(w.Rivals()) == 1 && w.sum(ipv4).Rivals == 1 })
 	})
 }

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 const strangerMAC = "02:00:00:00:00:99"
@@ -199,11 +199,11 @@ func TestAddressThatAStrangerHas(t *testing.T) {
 		}
 		<-a.turned
 		there.Store(false)
-		f.lately(neighbour.ProbeForget + neighbour.ProbeRefresh)
+		f.lately(neighbor.ProbeForget + neighbor.ProbeRefresh)
 		if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
 			t.Errorf("when the stranger is gone: %s, told: %d", got, len(a.turned))
 		}
-		if n := len(f.lately(neighbour.Refresh)); n == 0 {
+		if n := len(f.lately(neighbor.Refresh)); n == 0 {
 			t.Error("not announced when the stranger is gone")
 		}
 	})
@@ -263,7 +263,7 @@ func TestConflictLater(t *testing.T) {
 				if got := strings.Join(f.take(), ""); !strings.Contains(got, "ARP reply") {
 					t.Errorf("in a conflict a question gets %q", got)
 				}
-				f.lately(forget + neighbour.Refresh + time.Second)
+				f.lately(forget + neighbor.Refresh + time.Second)
 				if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
 					t.Errorf("long after: %s, told: %d", got, len(a.turned))
 				}

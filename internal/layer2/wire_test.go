@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 const (
@@ -28,7 +28,7 @@ func claimsFor(addrs ...string) []announce.Claim {
 
 func TestWireExchanges(t *testing.T) {
 	onWire(t, func(w *rig) {
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(exchangeClaims())
 		// Announcements look like some of the answers, so let them pass.
 		w.until("all announcements are made", func() bool {
@@ -119,7 +119,7 @@ func TestWireKernelResolvesAndProbes(t *testing.T) {
 
 func TestWireCableCutAndRejoined(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
 		tap.expect("a new claim", announce1)
 		w.onClient("ip", "link", "set", "c0", "down")
@@ -141,7 +141,7 @@ func TestWireCableCutAndRejoined(t *testing.T) {
 
 func TestWireShortestCut(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
 		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
 		drain(tap)
@@ -156,7 +156,7 @@ func TestWireLinkDeletedAndMadeAgain(t *testing.T) {
 		run(w, "ip", "link", "del", "n0")
 		w.until("the link is gone", func() bool { return len(w.Links()) == 0 })
 		cable(w, "ip", "", w.client)
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.until("the client hears again from the node", func() bool {
 			tap.send(question{}.arp())
 			return strings.HasPrefix(tap.receive(100*time.Millisecond), "ARP")
@@ -167,7 +167,7 @@ func TestWireLinkDeletedAndMadeAgain(t *testing.T) {
 
 func TestWireMACChanged(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
 		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
 		drain(tap)
@@ -183,7 +183,7 @@ func TestWireMACChanged(t *testing.T) {
 
 func TestWireSetNilIsSilent(t *testing.T) {
 	onWire(t, func(w *rig) {
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
 		w.until("both protocols speak", func() bool { return w.sum(ipv4).Announced > 0 && w.sum(ipv6).Announced > 0 })
 		w.Set(nil)
@@ -201,7 +201,7 @@ func TestWireSetNilIsSilent(t *testing.T) {
 
 func TestWireWithdrawalIsImmediate(t *testing.T) {
 	onWire(t, func(w *rig) {
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4, "192.0.2.110"))
 		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 24 })
 		drain(tap)
@@ -215,7 +215,7 @@ func TestWireWithdrawalIsImmediate(t *testing.T) {
 
 func TestWireSetTwiceSendsNothing(t *testing.T) {
 	onWire(t, func(w *rig) {
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
 		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3 })
 		drain(arp)
@@ -252,7 +252,7 @@ func TestWireLinksThatQualify(t *testing.T) {
 		w.until("the bridge has a carrier", func() bool { return w.up("br0") })
 		w.Set([]announce.Claim{{Addr: netip.MustParseAddr(vip4), Links: announce.Links{Only: []string{"br*"}}}})
 		w.until("the bridge speaks", func() bool { return w.sum(ipv4).Announced > 0 })
-		tap := w.tap("c0", neighbour.ARP())
+		tap := w.tap("c0", neighbor.ARP())
 		tap.send(question{}.arp())
 		tap.silent("claimed on another link only")
 		if n := packetSockets(); n != 1 {
@@ -283,7 +283,7 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 	onWire(t, func(w *rig) {
 		run(w, "ip", "link", "set", "n0", "mtu", "1200") // too small for IPv6, so that the kernel drops it
 		w.Set(claimsFor(vip4, vip6))
-		arp, ndp := w.tap("c0", neighbour.ARP()), w.tap("c0", neighbour.NDP())
+		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.until("ARP speaks all the same", func() bool {
 			arp.send(question{}.arp())
 			return arp.receive(100*time.Millisecond) != ""

@@ -17,8 +17,8 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/group"
-	"github.com/steelyard-lb/steelyard/internal/layer2/neighbour"
 	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 const retryPause = time.Second // before what failed is tried again
@@ -27,8 +27,8 @@ const retryPause = time.Second // before what failed is tried again
 type worker struct {
 	*Announcer
 	role  role
-	self  neighbour.Station
-	proto neighbour.Protocol
+	self  neighbor.Station
+	proto neighbor.Protocol
 	log   *slog.Logger
 	count *tally.Counters
 	wake  chan struct{} // buffered 1: look at the table again
@@ -37,11 +37,11 @@ type worker struct {
 
 func newWorker(a *Announcer, r role, stop context.CancelFunc) *worker {
 	w := &worker{
-		Announcer: a, role: r, self: neighbour.Station{MAC: net.HardwareAddr(r.mac), Router: r.router},
-		proto: neighbour.NDP(), count: a.ledger.At(r.link, string(r.family)), wake: make(chan struct{}, 1), stop: stop,
+		Announcer: a, role: r, self: neighbor.Station{MAC: net.HardwareAddr(r.mac), Router: r.router},
+		proto: neighbor.NDP(), count: a.ledger.At(r.link, string(r.family)), wake: make(chan struct{}, 1), stop: stop,
 	}
 	if r.family == ipv4 {
-		w.proto = neighbour.ARP()
+		w.proto = neighbor.ARP()
 	}
 	w.log = a.log.With("link", r.link, "protocol", w.proto.Name)
 	return w
@@ -109,12 +109,12 @@ func (w *worker) speak(ctx context.Context, conn wire) error {
 
 // announce keeps trials and announcements on schedule, the filter on the
 // claimed addresses, and for IPv6 the memberships of the groups in which
-// neighbours ask.
+// neighbors ask.
 func (w *worker) announce(ctx context.Context, conn wire) error {
 	groups := group.New(w.role.index)
 	defer groups.Close()
-	plan := neighbour.NewSchedule(w.proto.Gaps, neighbour.Refresh)
-	trials := neighbour.NewSchedule(neighbour.ProbeGaps(), neighbour.ProbeRefresh)
+	plan := neighbor.NewSchedule(w.proto.Gaps, neighbor.Refresh)
+	trials := neighbor.NewSchedule(neighbor.ProbeGaps(), neighbor.ProbeRefresh)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var filtered []netip.Addr
@@ -154,15 +154,15 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 
 // addresses returns the addresses that are claimed here, sorted, and which of
 // those that are this node's own are free and which on trial.
-func (w *worker) addresses() (all []netip.Addr, free, tried []neighbour.Subject) {
+func (w *worker) addresses() (all []netip.Addr, free, tried []neighbor.Subject) {
 	for _, e := range w.claims.Load().On(w.role.link, w.role.family) {
 		all = append(all, e.Addr)
 		switch {
 		case !e.Own(w.role.link):
 		case e.Holding.Answers():
-			free = append(free, neighbour.Subject{Addr: e.Addr, Round: e.Round})
+			free = append(free, neighbor.Subject{Addr: e.Addr, Round: e.Round})
 		default:
-			tried = append(tried, neighbour.Subject{Addr: e.Addr})
+			tried = append(tried, neighbor.Subject{Addr: e.Addr})
 		}
 	}
 	return all, free, tried
@@ -173,7 +173,7 @@ func (w *worker) addresses() (all []netip.Addr, free, tried []neighbour.Subject)
 // through. Kernels differ in how long a filter they take (net.core.optmem_max),
 // and a short one will do.
 func (w *worker) filter(conn wire, addrs []netip.Addr) error {
-	for limit := neighbour.FullFilter; ; limit /= 2 {
+	for limit := neighbor.FullFilter; ; limit /= 2 {
 		program, err := bpf.Assemble(w.proto.Filter(addrs, limit))
 		if err != nil {
 			return fmt.Errorf("assemble the filter for %s: %w", w.proto.Name, err)
@@ -195,11 +195,11 @@ func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 // multicast ones, arrive all the same.
 func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) string {
 	if w.role.family != ipv6 {
-		return "" // IPv4 neighbours ask by broadcast
+		return "" // IPv4 neighbors ask by broadcast
 	}
 	solicited := make([]netip.Addr, len(addrs)) // those that end in the same 24 bits share one
 	for i, addr := range addrs {
-		solicited[i] = neighbour.SolicitedNode(addr)
+		solicited[i] = neighbor.SolicitedNode(addr)
 	}
 	err := g.Set(solicited)
 	w.count.JoinFailed.Store(err != nil)
@@ -213,13 +213,13 @@ func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) s
 }
 
 // probe asks for addresses on trial, or ends their trials.
-func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
+func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
 		if h == nil || !h.Current(w.pulse.Beat()) {
 			continue // withdrawn just now, or about to be
 		}
-		if t.Before >= neighbour.Probes && h.Pass(time.Now(), neighbour.ProbeForget) {
+		if t.Before >= neighbor.Probes && h.Pass(time.Now(), neighbor.ProbeForget) {
 			// All links announce it now, and somebody may want to tell.
 			signal(w.Announcer.wake)
 			signal(w.turned)
@@ -236,7 +236,7 @@ func (w *worker) probe(conn wire, turns []neighbour.Turn) error {
 }
 
 // sendBatch announces addresses, unless they were withdrawn just now.
-func (w *worker) sendBatch(conn wire, turns []neighbour.Turn) error {
+func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
 		if h == nil || !h.Current(w.pulse.Beat()) {

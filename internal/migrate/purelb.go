@@ -251,18 +251,18 @@ func (d *draft) pureLBBGP(e entry) {
 	s.sub("netlinkImport").say(Unneeded, "interfaceList", "routes come from the Services here, not from the kernel")
 	s.say(NoEqual, "netlinkExport", "routes of routers are not taken in here")
 	for i, n := range s.items("neighbors") {
-		d.pureLBNeighbor(e, n, neighbour{asn: asn, dual: len(families) > 1, graceful: restarts, index: i})
+		d.pureLBNeighbor(e, n, neighbor{asn: asn, dual: len(families) > 1, graceful: restarts, index: i})
 	}
 }
 
-// neighbour is what peers have in common, and which one it is.
-type neighbour struct {
+// neighbor is what peers have in common, and which one it is.
+type neighbor struct {
 	asn            int64
 	dual, graceful bool
 	index          int
 }
 
-func (d *draft) pureLBNeighbor(e entry, n fields, all neighbour) {
+func (d *draft) pureLBNeighbor(e entry, n fields, all neighbor) {
 	c := n.sub("config")
 	spec := v1beta1.BGPPeerSpec{
 		MyASN: all.asn, PeerAddress: v1beta1.IPAddress(c.text("neighborAddress")), Interface: c.text("neighborInterface"),

@@ -52,7 +52,7 @@ func Ignored() []string {
 }
 
 // foreign says whether links of this kind, as the kernel calls it, never lead
-// to neighbours in the local network.
+// to neighbors in the local network.
 func foreign(kind string) bool {
 	switch kind {
 	case "vxlan", "geneve", "wireguard", "tun", "tuntap", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan",

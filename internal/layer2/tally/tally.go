@@ -15,7 +15,7 @@ type Stats struct {
 	Link       string
 	Family     string // IPv4 or IPv6
 	Frames     uint64 // that the filter passed
-	Requests   uint64 // ARP requests or neighbour solicitations for addresses claimed here
+	Requests   uint64 // ARP requests or neighbor solicitations for addresses claimed here
 	Answers    uint64 // that were sent
 	Limited    uint64 // requests left unanswered because their sender asked too often
 	Announced  uint64 // announcements sent, in frames
@@ -86,10 +86,10 @@ func metrics() []metric {
 	}
 	return []metric{
 		counter("frames", "ARP and NDP frames that the kernel's filter passed to the speaker.", func(s Stats) uint64 { return s.Frames }),
-		counter("requests", "ARP requests and neighbour solicitations received for addresses that this node claims.", func(s Stats) uint64 { return s.Requests }),
+		counter("requests", "ARP requests and neighbor solicitations received for addresses that this node claims.", func(s Stats) uint64 { return s.Requests }),
 		counter("answers", "Answers sent to them.", func(s Stats) uint64 { return s.Answers }),
 		counter("rate_limited", "Requests left unanswered because their sender asked too often.", func(s Stats) uint64 { return s.Limited }),
-		counter("announcements", "Gratuitous ARP frames and unsolicited neighbour advertisements sent.", func(s Stats) uint64 { return s.Announced }),
+		counter("announcements", "Gratuitous ARP frames and unsolicited neighbor advertisements sent.", func(s Stats) uint64 { return s.Announced }),
 		counter("probes", "Probes sent for addresses that were new, or that a stranger had.", func(s Stats) uint64 { return s.Probes }),
 		counter("malformed", "ARP and NDP frames that could not be read.", func(s Stats) uint64 { return s.Malformed }),
 		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),

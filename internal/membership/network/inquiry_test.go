@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 func thrice() rounds { return rounds{askedTimes, patience} }
@@ -156,7 +157,7 @@ func TestInquiryOnTheWire(t *testing.T) {
 			}
 			t.Log(family)
 			askWho(t, all, third, [6]byte(mac), func() (w wire) {
-				until(t, "the link has an address to ask from", func() bool { w, err = openWire(link, all[0]); return err == nil })
+				until(t, "the link has an address to ask from", func() bool { w, err = openWire(link, all); return err == nil })
 				return w
 			})
 			have := NewWitness(nil, 0).Has(t.Context(), all, []string{"eth0"})
@@ -253,7 +254,7 @@ func frameOf(t testing.TB, hex string) []byte {
 	return b
 }
 
-func TestReadReply(t *testing.T) {
+func TestReadAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name, frame string
 		want        bool
@@ -265,7 +266,7 @@ func TestReadReply(t *testing.T) {
 		{"nothing", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			addr, mac, ok := readReply(frameOf(t, c.frame))
+			addr, mac, ok := packetWire{proto: neighbor.ARP()}.read(frameOf(t, c.frame))
 			if ok != c.want || ok && (addr.String() != "192.0.2.1" || mac != peerMAC()) {
 				t.Errorf("%s has %s: %t", net.HardwareAddr(mac[:]), addr, ok)
 			}
@@ -273,15 +274,15 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
-// FuzzReadReply: whatever arrives, it does not panic, leaves the frame as it is, and
+// FuzzReadAnswer: whatever arrives, it does not panic, leaves the frame as it is, and
 // makes nothing up.
-func FuzzReadReply(f *testing.F) {
+func FuzzReadAnswer(f *testing.F) {
 	f.Add(frameOf(f, goodReply))
 	f.Add(frameOf(f, strings.Replace(goodReply, "06 04", "04 06", 1)))
 	f.Add(make([]byte, 128))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
-		addr, mac, ok := readReply(b)
+		addr, mac, ok := packetWire{proto: neighbor.ARP()}.read(b)
 		if !bytes.Equal(before, b) {
 			t.Errorf("changed %x into %x", before, b)
 		}

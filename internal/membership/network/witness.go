@@ -147,7 +147,7 @@ func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, n ro
 	if err != nil || !carries(link) {
 		return nil, membership.Silence, false // no link, no life
 	}
-	conn, err := openWire(link, addrs[0])
+	conn, err := openWire(link, addrs)
 	if err != nil {
 		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
 		return nil, membership.CantTell, false

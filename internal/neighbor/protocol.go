@@ -1,14 +1,16 @@
-// Package neighbour knows what a station says to its neighbours in ARP (RFC
+// Package neighbor knows what a station says to its neighbors in ARP (RFC
 // 826, RFC 5227) and NDP (RFC 4861): the answer to a frame, the announcements
-// of an address, and when to send them.
+// of an address, and when to send them. All that Steelyard reads or sends in these
+// two protocols is made here.
 //
 // It opens no socket and reads no clock: frames and times in, frames out.
-package neighbour
+package neighbor
 
 import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/ethernet"
@@ -31,8 +33,11 @@ type Protocol struct {
 	Read func(frame []byte) (Message, bool)
 	// Answer returns the frame that answers a message's question.
 	Answer func(m Message, s Station) []byte
-	// Announce returns the frames that tell all neighbours where addr is.
+	// Announce returns the frames that tell all neighbors where addr is.
 	Announce func(addr netip.Addr, s Station) [][]byte
+	// Ask returns the frame that asks who has addr. It comes from an address of the
+	// link's own; unspecified: it is a probe.
+	Ask func(addr, from netip.Addr, s Station) []byte
 	// Probe returns the frame that asks whether somebody has addr already.
 	Probe func(addr netip.Addr, s Station) []byte
 }
@@ -73,6 +78,7 @@ func ARP() Protocol {
 		Read:     readARP,
 		Answer:   answerARP,
 		Announce: announceARP,
+		Ask:      askARP,
 		Probe:    probeARP,
 	}
 }
@@ -89,6 +95,7 @@ func NDP() Protocol {
 		Read:     readNDP,
 		Answer:   answerNDP,
 		Announce: announceNDP,
+		Ask:      askNDP,
 		Probe:    probeNDP,
 	}
 }
@@ -96,6 +103,18 @@ func NDP() Protocol {
 // unicastMAC says whether mac can be one station's address.
 func unicastMAC(mac net.HardwareAddr) bool {
 	return len(mac) == 6 && mac[0]&1 == 0 && !bytes.Equal(mac, make([]byte, 6))
+}
+
+// check is a condition that a message must meet before it is believed.
+type check[T any] struct {
+	section   string // of the RFC that demands it; of RFC 4861 unless another is named
+	condition string
+	holds     func(*T) bool
+}
+
+// passesAll reports whether m meets all conditions.
+func passesAll[T any](checks []check[T], m *T) bool {
+	return !slices.ContainsFunc(checks, func(c check[T]) bool { return !c.holds(m) })
 }
 
 // frame puts a payload into an Ethernet frame, padded to the least length.

@@ -1,4 +1,4 @@
-package neighbour
+package neighbor
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func seedARP(target netip.Addr) []byte {
 func seedNDP(target netip.Addr, option ndp.Option) []byte {
 	group := SolicitedNode(target)
 	return icmpFrame(&ndp.NeighborSolicitation{TargetAddress: target, Options: []ndp.Option{option}},
-		netip.MustParseAddr("2001:db8::1"), askerMAC, neighbour{addr: group, mac: multicastMAC(group)})
+		netip.MustParseAddr("2001:db8::1"), askerMAC, destination{addr: group, mac: multicastMAC(group)})
 }
 
 func TestMulticastIsNobody(t *testing.T) {

@@ -1,4 +1,4 @@
-package neighbour
+package neighbor
 
 import (
 	"net"
@@ -15,6 +15,13 @@ const (
 	lenIPv4Addr = 4
 )
 
+// arpChecks are what a packet must meet, by RFC.
+var arpChecks = []check[arp.Packet]{
+	{"RFC 826", "hardware type is Ethernet", func(p *arp.Packet) bool { return p.HardwareType == hwEthernet }},
+	{"RFC 826", "protocol type is IPv4", func(p *arp.Packet) bool { return p.ProtocolType == uint16(ethernet.EtherTypeIPv4) }},
+	{"RFC 894 and IEEE 802", "sender is one station", func(p *arp.Packet) bool { return unicastMAC(p.SenderHardwareAddr) }},
+}
+
 // readARP reads a request or a reply (RFC 826). A request of 0.0.0.0 is a probe
 // (RFC 5227 section 2.1.1): its sender has no address yet.
 func readARP(b []byte) (Message, bool) {
@@ -22,7 +29,7 @@ func readARP(b []byte) (Message, bool) {
 	var p arp.Packet
 	if f.UnmarshalBinary(b) != nil || f.EtherType != ethernet.EtherTypeARP || f.VLAN != nil || f.ServiceVLAN != nil ||
 		len(f.Payload) < arpLen || f.Payload[4] != 6 || f.Payload[5] != lenIPv4Addr || p.UnmarshalBinary(f.Payload) != nil ||
-		p.HardwareType != hwEthernet || p.ProtocolType != uint16(ethernet.EtherTypeIPv4) || !unicastMAC(p.SenderHardwareAddr) {
+		!passesAll(arpChecks, &p) {
 		return Message{}, false
 	}
 	m := Message{Sender: p.SenderHardwareAddr, From: p.SenderIP, Unicast: unicastMAC(f.Destination)}
@@ -49,16 +56,20 @@ func answerARP(m Message, s Station) []byte {
 	})
 }
 
-// probeARP returns an ARP probe (RFC 5227 section 2.1.1).
-func probeARP(addr netip.Addr, s Station) []byte {
+// askARP returns a request for addr (RFC 826), from an address of the link's own;
+// 0.0.0.0: it is a probe.
+func askARP(addr, from netip.Addr, s Station) []byte {
 	return arpFrame(ethernet.Broadcast, arp.Packet{
 		Operation:          arp.OperationRequest,
 		SenderHardwareAddr: s.MAC,
-		SenderIP:           netip.IPv4Unspecified(),
+		SenderIP:           from,
 		TargetHardwareAddr: make(net.HardwareAddr, 6),
 		TargetIP:           addr,
 	})
 }
+
+// probeARP returns an ARP probe (RFC 5227 section 2.1.1).
+func probeARP(addr netip.Addr, s Station) []byte { return askARP(addr, netip.IPv4Unspecified(), s) }
 
 // announceARP returns the two forms of ARP announcement (RFC 5227 section
 // 2.3 and 3): some hosts take only requests, some only replies. The reply

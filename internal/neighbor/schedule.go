@@ -1,4 +1,4 @@
-package neighbour
+package neighbor
 
 import (
 	"net/netip"
@@ -6,7 +6,7 @@ import (
 )
 
 // Refresh is the pause between the announcements of an address that all
-// neighbours should know by now: for those that missed the first ones.
+// neighbors should know by now: for those that missed the first ones.
 const Refresh = time.Minute
 
 // No burst of thousands of broadcasts: after each batch comes a pause. New
