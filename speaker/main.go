@@ -210,7 +210,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		return err
 	}
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, Lapse: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
+	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	witness := network.NewWitness(logger, o.silence())
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)
 	beat := lease.New(lease.Options{
@@ -262,7 +262,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Skip:    idle(r.services),
 		Rest:    cluster.Share(5),
 		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Lapsed(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
+		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
 		Urgent:  r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {

@@ -100,7 +100,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	}
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
 	claims := slices.Concat(out.Plan.Claims, out.Proxy)
-	if r.links.Lapses() != s.Stalls {
+	if r.links.Stalls() != s.Stalls {
 		claims = nil // this process stood still since it looked; the next pass, which is due, knows
 	}
 	r.nulls.Set(announced(out.Plan))

@@ -50,7 +50,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	if s.Leases, err = r.beat.Leases(ctx); err != nil {
 		return s, err
 	}
-	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Lapses(), r.prober.Results()
+	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
 	for _, h := range r.links.Rivals() {
 		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
 	}

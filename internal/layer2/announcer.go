@@ -19,20 +19,16 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
-	"github.com/steelyard-lb/steelyard/internal/layer2/pulse"
-	"github.com/steelyard-lb/steelyard/internal/layer2/rival"
-	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
 
 // Options are what an administrator may choose.
 type Options struct {
 	Ignore []string // names of links never to speak on, globs of path.Match's syntax
 	Defend bool     // announce an address again when a stranger says that it has it
-	// Lapse is for how long this process can be held up before others may have
+	// StallLimit is for how long this process can be held up before others may have
 	// taken its addresses over; 0: for ever.
-	Lapse time.Duration
+	StallLimit time.Duration
 }
 
 // Link is a network interface that can speak layer 2.
@@ -42,26 +38,26 @@ type Link = link.Link
 type Announcer struct {
 	Options
 	log      *slog.Logger
-	claims   atomic.Pointer[claim.Table] // read for each packet, so that a withdrawal holds at once
-	links    atomic.Pointer[[]Link]      // immutable once stored
+	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
+	links    atomic.Pointer[[]Link] // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
 	kernel   atomic.Pointer[string] // what KernelAnswers returns
 	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
 	changed  chan struct{}          // buffered 1: links changed
 	turned   chan struct{}          // buffered 1: standings changed
 	listed   atomic.Bool            // links is what the kernel has
-	ledger   tally.Ledger
+	ledger   ledger
 
-	pulse     *pulse.Pulse
-	rivals    rival.Rivals
+	watchdog     *watchdog
+	rivals    rivals
 	contested chan struct{} // buffered 1: a rival was heard
 }
 
 // New returns an Announcer that claims nothing. It starts nothing.
 func New(log *slog.Logger, o Options) *Announcer {
 	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1)}
-	a.pulse = pulse.New(o.Lapse)
-	a.claims.Store(claim.New(nil, nil, 0))
+	a.watchdog = newWatchdog(o.StallLimit)
+	a.claims.Store(newTable(nil, nil, 0))
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
 	a.kernel.Store(new(string))
@@ -75,7 +71,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 // 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
 // whose Round has changed is announced anew. One goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
-	a.claims.Store(claim.New(claims, a.claims.Load(), a.pulse.Count()))
+	a.claims.Store(newTable(claims, a.claims.Load(), a.watchdog.Stalls()))
 	signal(a.wake)
 }
 
@@ -91,7 +87,7 @@ func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	}
 	a.speakers.Store(&known)
 	for _, e := range a.claims.Load().Entries() {
-		if e.Holding.Forgive(func(s claim.Sighting) bool { return known[s.MAC] }) {
+		if e.Holding.Forgive(func(s sighting) bool { return known[s.MAC] }) {
 			signal(a.turned)
 		}
 	}
@@ -129,13 +125,13 @@ func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 // the stranger that has it, or KernelAnswers changed by itself: not by Set.
 func (a *Announcer) Turned() <-chan struct{} { return a.turned }
 
-// Lapses counts how often this process was held up for longer than
-// Options.Lapse. Addresses that were claimed then are neither answered for nor
+// Stalls counts how often this process was held up for longer than
+// Options.StallLimit. Addresses that were claimed then are neither answered for nor
 // announced until a Set has left them out and a later one claims them again.
-func (a *Announcer) Lapses() uint64 { return a.pulse.Beat() }
+func (a *Announcer) Stalls() uint64 { return a.watchdog.Beat() }
 
-// Lapsed returns the channel that gets a value after a lapse.
-func (a *Announcer) Lapsed() <-chan struct{} { return a.pulse.Lapsed() }
+// Stalled returns the channel that gets a value after a stall.
+func (a *Announcer) Stalled() <-chan struct{} { return a.watchdog.Stalled() }
 
 // Run watches the links and speaks for the claims on them until ctx ends. It
 // returns nil when all it started has ended: what fails meanwhile is logged
@@ -148,7 +144,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 
 	watch := link.NewWatcher(a.log, a.Ignore)
 	wg.Go(func() { watch.Run(ctx) })
-	wg.Go(func() { a.pulse.Run(ctx) })
+	wg.Go(func() { a.watchdog.Run(ctx) })
 
 	var devices []link.Device
 	known := false // devices were told

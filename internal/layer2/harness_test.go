@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
-	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
@@ -129,7 +128,7 @@ func (w *rig) up(name string) bool {
 }
 
 // sum adds up the counts of a family over all links.
-func (w *rig) sum(f family) (all tally.Stats) {
+func (w *rig) sum(f family) (all Stats) {
 	for _, s := range w.Stats() {
 		if s.Family == string(f) {
 			all.Frames += s.Frames

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
@@ -54,7 +53,7 @@ func (w *worker) read(frame []byte) (neighbor.Message, bool) {
 func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 	t := w.claims.Load()
 	h := t.Claimed(m.Asks, w.role.link)
-	if h == nil || !h.Answers() || !h.Current(w.pulse.Beat()) {
+	if h == nil || !h.Answers() || !h.Current(w.watchdog.Beat()) {
 		return nil
 	}
 	w.count.Requests.Add(1)
@@ -101,7 +100,7 @@ func (w *worker) watch(conn wire, m neighbor.Message) error {
 	}
 	now := time.Now()
 	w.count.Conflicts.Add(1)
-	if h.Saw(claim.Sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}) {
+	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}) {
 		w.log.Warn("a stranger has an address of ours", "addr", addr, "mac", m.Sender.String())
 		signal(w.turned)
 	}

@@ -2,13 +2,11 @@ package layer2
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 )
 
 // Stats returns what was counted until now, by link and family, sorted. A link
 // that is gone stays.
-func (a *Announcer) Stats() []tally.Stats { return a.ledger.Stats() }
+func (a *Announcer) Stats() []Stats { return a.ledger.Stats() }
 
 // addressesDesc is a function so that no package variable is needed.
 func addressesDesc() *prometheus.Desc {

@@ -4,15 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/steelyard-lb/steelyard/internal/layer2/rival"
 )
-
-// Rival is another speaker that says it has an address of this node.
-type Rival = rival.Rival
-
-// RivalMemory is for how long after it was last heard a rival counts.
-const RivalMemory = rival.Memory
 
 // Rivals returns the rivals that were heard lately, by address.
 func (a *Announcer) Rivals() []Rival { return a.rivals.Lately(time.Now()) }

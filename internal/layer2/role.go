@@ -1,16 +1,7 @@
 package layer2
 
 import (
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
-)
-
-// family is the address family that one socket speaks for.
-type family = claim.Family
-
-const (
-	ipv4 = claim.IPv4
-	ipv6 = claim.IPv6
 )
 
 // role is what one worker does: speak one family's protocol on one link. A
@@ -27,7 +18,7 @@ type role struct {
 }
 
 // roles returns what must be done for the claims on the links as they are.
-func roles(devices []link.Device, t *claim.Table) map[role]bool {
+func roles(devices []link.Device, t *table) map[role]bool {
 	wanted := map[role]bool{}
 	for _, d := range devices {
 		if !d.Up {

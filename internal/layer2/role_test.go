@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
@@ -36,7 +35,7 @@ func TestRoles(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, roles(devices, claim.New(c.claims, nil, 0)), cmp.AllowUnexported(role{})); diff != "" {
+			if diff := cmp.Diff(c.want, roles(devices, newTable(c.claims, nil, 0)), cmp.AllowUnexported(role{})); diff != "" {
 				t.Errorf("roles (-want +got):\n%s", diff)
 			}
 		})

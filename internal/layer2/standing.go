@@ -4,18 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
-)
-
-// State is how far this node is with an address that it claims.
-type State = claim.State
-
-// The states.
-const (
-	Probing   = claim.Probing
-	Announced = claim.Announced
-	Taken     = claim.Taken
 )
 
 // Standing is how this node stands to an address that it claims.
@@ -42,7 +30,7 @@ func (a *Announcer) Standings() []Standing {
 		}
 		state, seen := e.Holding.State()
 		s := Standing{Addr: e.Addr, State: state}
-		if seen != (claim.Sighting{}) {
+		if seen != (sighting{}) {
 			s.Stranger, s.Link = net.HardwareAddr(seen.MAC[:]), seen.Link
 		}
 		for _, l := range links {

@@ -263,7 +263,7 @@ func TestWireLinksThatQualify(t *testing.T) {
 
 func TestWireGroups(t *testing.T) {
 	onWire(t, func(w *rig) {
-		base := memberships(w.T)
+		base := groupsJoined(w.T)
 		var claims []announce.Claim
 		for a, i := netip.MustParseAddr("2001:db8::1:0"), 0; i < 3000; a, i = a.Next(), i+1 {
 			claims = append(claims, announce.Claim{Addr: a})
@@ -271,11 +271,11 @@ func TestWireGroups(t *testing.T) {
 		// Two addresses that share their group, which must outlive one of them.
 		claims = append(claims, claimsFor("2001:db8::a:9:1", "2001:db8::b:9:1")...)
 		w.Set(claims)
-		w.until("one socket's worth of groups and more are joined", func() bool { return memberships(w.T) == base+3001 })
+		w.until("one socket's worth of groups and more are joined", func() bool { return groupsJoined(w.T) == base+3001 })
 		w.Set(claimsFor("2001:db8::a:9:1"))
-		w.until("all but the shared group are left", func() bool { return memberships(w.T) == base+1 })
+		w.until("all but the shared group are left", func() bool { return groupsJoined(w.T) == base+1 })
 		w.Set(nil)
-		w.until("all are left", func() bool { return memberships(w.T) == base })
+		w.until("all are left", func() bool { return groupsJoined(w.T) == base })
 	})
 }
 
@@ -292,7 +292,7 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 			ndp.send(question{dst: nodeMAC, group: vip6}.ndp()) // again: NDP begins anew when IPv6 has gone
 			return w.sum(ipv6).Answers > 0
 		})
-		if n := memberships(w.T); n != 0 {
+		if n := groupsJoined(w.T); n != 0 {
 			w.Errorf("n0 is in %d groups, so nothing was refused", n)
 		}
 		run(w, "ip", "link", "set", "n0", "mtu", "1500")
@@ -304,8 +304,8 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 	})
 }
 
-// memberships counts the IPv6 groups that n0 is in.
-func memberships(t *testing.T) int {
+// groupsJoined counts the IPv6 groups that n0 is in.
+func groupsJoined(t *testing.T) int {
 	b, err := os.ReadFile("/proc/thread-self/net/igmp6")
 	if err != nil {
 		t.Fatal(err)

@@ -15,9 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/steelyard-lb/steelyard/internal/layer2/claim"
-	"github.com/steelyard-lb/steelyard/internal/layer2/group"
-	"github.com/steelyard-lb/steelyard/internal/layer2/tally"
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
@@ -30,7 +27,7 @@ type worker struct {
 	self  neighbor.Station
 	proto neighbor.Protocol
 	log   *slog.Logger
-	count *tally.Counters
+	count *counters
 	wake  chan struct{} // buffered 1: look at the table again
 	stop  context.CancelFunc
 }
@@ -111,7 +108,7 @@ func (w *worker) speak(ctx context.Context, conn wire) error {
 // claimed addresses, and for IPv6 the memberships of the groups in which
 // neighbors ask.
 func (w *worker) announce(ctx context.Context, conn wire) error {
-	groups := group.New(w.role.index)
+	groups := newMemberships(w.role.index)
 	defer groups.Close()
 	plan := neighbor.NewSchedule(w.proto.Gaps, neighbor.Refresh)
 	trials := neighbor.NewSchedule(neighbor.ProbeGaps(), neighbor.ProbeRefresh)
@@ -193,7 +190,7 @@ func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 // join sets the memberships, and returns why that was refused, "" if it was
 // not. It is no reason to stop: unicast questions, and on most switches
 // multicast ones, arrive all the same.
-func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) string {
+func (w *worker) join(g *memberships, addrs []netip.Addr, before string) string {
 	if w.role.family != ipv6 {
 		return "" // IPv4 neighbors ask by broadcast
 	}
@@ -216,7 +213,7 @@ func (w *worker) join(g *group.Memberships, addrs []netip.Addr, before string) s
 func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
-		if h == nil || !h.Current(w.pulse.Beat()) {
+		if h == nil || !h.Current(w.watchdog.Beat()) {
 			continue // withdrawn just now, or about to be
 		}
 		if t.Before >= neighbor.Probes && h.Pass(time.Now(), neighbor.ProbeForget) {
@@ -239,10 +236,10 @@ func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
 func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 	for _, t := range turns {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
-		if h == nil || !h.Current(w.pulse.Beat()) {
+		if h == nil || !h.Current(w.watchdog.Beat()) {
 			continue
 		}
-		if h.Forgive(func(s claim.Sighting) bool { return time.Since(s.Last) > forget }) {
+		if h.Forgive(func(s sighting) bool { return time.Since(s.Last) > forget }) {
 			signal(w.turned)
 		}
 		n, err := w.sendAnnouncement(conn, t.Addr)
@@ -257,7 +254,7 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 // sendAnnouncement returns how many frames it sent.
 func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err error) {
 	for _, f := range w.proto.Announce(addr, w.self) {
-		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.pulse.Beat()) {
+		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.watchdog.Beat()) {
 			break // withdrawn just now, or about to be
 		}
 		if err := w.send(conn, f); err != nil {

@@ -1,4 +1,4 @@
-package claim
+package layer2
 
 import (
 	"sync"
@@ -15,9 +15,9 @@ const (
 	Taken     State = "Taken"     // not answered: a stranger has it
 )
 
-// Sighting is a stranger that says it has one of our addresses. The zero Sighting
+// sighting is a stranger that says it has one of our addresses. The zero sighting
 // is nobody.
-type Sighting struct {
+type sighting struct {
 	MAC  [6]byte
 	Link string
 	Last time.Time
@@ -27,24 +27,24 @@ type Sighting struct {
 // section 2.4).
 const defence = 10 * time.Second
 
-// Holding is what is known of one claimed address. It outlives the tables that
+// holding is what is known of one claimed address. It outlives the tables that
 // it is in. All methods may be called at any time.
-type Holding struct {
+type holding struct {
 	mu       sync.Mutex
 	free     bool // of strangers, so that it can be answered
-	seen     Sighting
+	seen     sighting
 	defended time.Time
-	lapses   uint64 // of this process, when the address was claimed
+	stalls   uint64 // of this process, when the address was claimed
 }
 
-func newHolding(trial bool, lapses uint64) *Holding { return &Holding{free: !trial, lapses: lapses} }
+func newHolding(trial bool, stalls uint64) *holding { return &holding{free: !trial, stalls: stalls} }
 
-// Current says that this process, which had so many lapses until now, has not been
+// Current says that this process, which had so many stalls until now, has not been
 // held up since the address was claimed.
-func (h *Holding) Current(lapses uint64) bool { return h.lapses == lapses }
+func (h *holding) Current(stalls uint64) bool { return h.stalls == stalls }
 
 // Answers says whether questions are to be answered.
-func (h *Holding) Answers() bool {
+func (h *holding) Answers() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.free
@@ -52,20 +52,20 @@ func (h *Holding) Answers() bool {
 
 // State returns how far this node is with the address, and the stranger that was
 // seen to have it.
-func (h *Holding) State() (State, Sighting) {
+func (h *holding) State() (State, sighting) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.free:
 		return Announced, h.seen
-	case h.seen == Sighting{}:
+	case h.seen == sighting{}:
 		return Probing, h.seen
 	}
 	return Taken, h.seen
 }
 
 // Saw notes a stranger. It reports whether that is news.
-func (h *Holding) Saw(s Sighting) bool {
+func (h *holding) Saw(s sighting) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	news := h.seen.MAC != s.MAC || h.seen.Link != s.Link
@@ -74,30 +74,30 @@ func (h *Holding) Saw(s Sighting) bool {
 }
 
 // Forgive forgets the stranger if ok says so. It reports whether it did.
-func (h *Holding) Forgive(ok func(Sighting) bool) bool {
+func (h *holding) Forgive(ok func(sighting) bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (h.seen == Sighting{}) || !ok(h.seen) {
+	if (h.seen == sighting{}) || !ok(h.seen) {
 		return false
 	}
-	h.seen = Sighting{}
+	h.seen = sighting{}
 	return true
 }
 
 // Pass ends the trial unless a stranger has been seen for the last time less than
 // so long ago. It reports whether it did.
-func (h *Holding) Pass(now time.Time, forget time.Duration) bool {
+func (h *holding) Pass(now time.Time, forget time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.free || h.seen != (Sighting{}) && now.Sub(h.seen.Last) < forget {
+	if h.free || h.seen != (sighting{}) && now.Sub(h.seen.Last) < forget {
 		return false
 	}
-	h.free, h.seen = true, Sighting{}
+	h.free, h.seen = true, sighting{}
 	return true
 }
 
 // Defend says whether to defend the address now.
-func (h *Holding) Defend(now time.Time) bool {
+func (h *holding) Defend(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.free || now.Sub(h.defended) < defence {

@@ -1,10 +1,4 @@
-// Package group keeps the memberships of IPv6 multicast groups on one link.
-// Groups are joined at IPv6 level, by sockets that receive nothing: then the
-// kernel sends MLD reports, which snooping switches need, and sets the NIC's
-// filter.
-//
-// It does not know which groups are for whom.
-package group
+package layer2
 
 import (
 	"errors"
@@ -14,22 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memberships are those on one link. Make one with New, and close it.
-type Memberships struct {
+// memberships are those of IPv6 multicast groups on one link. Groups are joined at
+// IPv6 level, by sockets that receive nothing: then the kernel sends MLD reports,
+// which snooping switches need, and sets the NIC's filter. Make one with
+// newMemberships, and close it.
+type memberships struct {
 	index   int                // of the interface
 	joined  map[netip.Addr]int // the socket that joined it
 	sockets []int
 }
 
-// New returns no memberships, on the interface of that index.
-func New(index int) *Memberships {
-	return &Memberships{index: index, joined: map[netip.Addr]int{}}
+// newMemberships returns no memberships, on the interface of that index.
+func newMemberships(index int) *memberships {
+	return &memberships{index: index, joined: map[netip.Addr]int{}}
 }
 
 // Set joins these groups, of which some may be the same, and leaves all others.
 // It stops at the first that the kernel refuses, for it would refuse the next
 // ones too.
-func (g *Memberships) Set(groups []netip.Addr) error {
+func (g *memberships) Set(groups []netip.Addr) error {
 	wanted := make(map[netip.Addr]bool, len(groups))
 	for _, group := range groups {
 		wanted[group] = true
@@ -55,7 +52,7 @@ func (g *Memberships) Set(groups []netip.Addr) error {
 
 // join finds a socket with room, the newest first, or opens another: the
 // kernel's optmem_max allows each some hundred or thousand memberships.
-func (g *Memberships) join(group netip.Addr) error {
+func (g *memberships) join(group netip.Addr) error {
 	for i := len(g.sockets) - 1; i >= 0; i-- {
 		err := g.joinBy(g.sockets[i], group)
 		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.ENOBUFS) {
@@ -74,7 +71,7 @@ func (g *Memberships) join(group netip.Addr) error {
 	return nil
 }
 
-func (g *Memberships) joinBy(fd int, group netip.Addr) error {
+func (g *memberships) joinBy(fd int, group netip.Addr) error {
 	err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, g.request(group))
 	if err == nil {
 		g.joined[group] = fd
@@ -82,12 +79,12 @@ func (g *Memberships) joinBy(fd int, group netip.Addr) error {
 	return err
 }
 
-func (g *Memberships) request(group netip.Addr) *unix.IPv6Mreq {
+func (g *memberships) request(group netip.Addr) *unix.IPv6Mreq {
 	return &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(g.index)}
 }
 
 // Close leaves all groups.
-func (g *Memberships) Close() {
+func (g *memberships) Close() {
 	for _, fd := range g.sockets {
 		_ = unix.Close(fd)
 	}

@@ -1,4 +1,4 @@
-package claim
+package layer2
 
 import (
 	"net/netip"
@@ -30,7 +30,7 @@ func TestClaimsSelectLinks(t *testing.T) {
 			for _, l := range c.links {
 				claims = append(claims, announce.Claim{Addr: addr, Links: l})
 			}
-			table := New(claims, nil, 0)
+			table := newTable(claims, nil, 0)
 			var got []string
 			for _, link := range []string{"br0", "eth0", "eth1"} {
 				if table.Claimed(addr, link) != nil {

@@ -10,33 +10,33 @@ import (
 
 // A process that was held up neither answers what waited for it nor announces,
 // until it is told anew what it has.
-func TestAfterALapseThereIsSilence(t *testing.T) {
-	const lapse = 10 * time.Second
+func TestAfterAStallThereIsSilence(t *testing.T) {
+	const stall = 10 * time.Second
 	for _, c := range []struct {
 		name string
 		held time.Duration
 		want bool // it goes on
 	}{
-		{"held up for less than it takes others to notice", lapse, true},
-		{"held up for longer", lapse + 1, false},
+		{"held up for less than it takes others to notice", stall, true},
+		{"held up for longer", stall + 1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			onFake(t, Options{Lapse: lapse}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
+			onFake(t, Options{StallLimit: stall}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 				a.Set(claimsFor(vip4))
 				f.lately(5 * time.Second)
-				a.Lapses() // a beat; nothing is due before the refresh
+				a.Stalls() // a beat; nothing is due before the refresh
 				time.Sleep(c.held)
 				f.in <- question{}.arp()
 				if got := f.take(); (len(got) == 1) != c.want {
 					t.Errorf("a question that waited: %q", got)
 				}
-				if (len(a.Lapsed()) == 0) != c.want || (a.Lapses() == 0) != c.want {
-					t.Errorf("told: %d, lapses: %d", len(a.Lapsed()), a.Lapses())
+				if (len(a.Stalled()) == 0) != c.want || (a.Stalls() == 0) != c.want {
+					t.Errorf("told: %d, stalls: %d", len(a.Stalled()), a.Stalls())
 				}
 				a.Set(claimsFor(vip4)) // by a pass that began before
-				for range neighbor.Refresh / lapse {
-					time.Sleep(lapse)
-					a.Lapses()
+				for range neighbor.Refresh / stall {
+					time.Sleep(stall)
+					a.Stalls()
 				}
 				if got := f.take(); (len(got) == 2) != c.want {
 					t.Errorf("an announcement that was due: %q", got)

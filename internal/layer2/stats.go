@@ -1,5 +1,4 @@
-// Package tally counts what is sent and received, for each link and family.
-package tally
+package layer2
 
 import (
 	"cmp"
@@ -27,38 +26,38 @@ type Stats struct {
 	JoinFailed bool   // not all solicited-node groups are joined now
 }
 
-// Counters are what Stats is read from.
-type Counters struct {
+// counters are what Stats is read from.
+type counters struct {
 	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defences, Rivals atomic.Uint64
 
 	JoinFailed atomic.Bool
 }
 
-// Ledger keeps the Counters of each link and family. The zero Ledger is ready.
-type Ledger struct {
+// ledger keeps the counters of each link and family. The zero ledger is ready.
+type ledger struct {
 	mu sync.Mutex
-	of map[place]*Counters
+	of map[counterKey]*counters
 }
 
-type place struct{ link, family string }
+type counterKey struct{ link, family string }
 
-// At returns the Counters of a link and family.
-func (l *Ledger) At(link, family string) *Counters {
-	p := place{link, family}
+// At returns the counters of a link and family.
+func (l *ledger) At(link, family string) *counters {
+	p := counterKey{link, family}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of[p] == nil {
 		if l.of == nil {
-			l.of = map[place]*Counters{}
+			l.of = map[counterKey]*counters{}
 		}
-		l.of[p] = new(Counters)
+		l.of[p] = new(counters)
 	}
 	return l.of[p]
 }
 
 // Stats returns what was counted until now, by link and family, sorted. A link
 // that is gone stays.
-func (l *Ledger) Stats() []Stats {
+func (l *ledger) Stats() []Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []Stats
@@ -99,14 +98,14 @@ func metrics() []metric {
 }
 
 // Describe is of prometheus.Collector.
-func (l *Ledger) Describe(to chan<- *prometheus.Desc) {
+func (l *ledger) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range metrics() {
 		to <- m.desc
 	}
 }
 
 // Collect is of prometheus.Collector: everything is read when it is asked for.
-func (l *Ledger) Collect(to chan<- prometheus.Metric) {
+func (l *ledger) Collect(to chan<- prometheus.Metric) {
 	stats := l.Stats()
 	for _, m := range metrics() {
 		for _, s := range stats {

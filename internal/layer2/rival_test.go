@@ -1,4 +1,4 @@
-package rival
+package layer2
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A series lasts as long as no pause is too long, and is told of at intervals.
+// A series lasts as long as no rivalPause is too long, and is told of at intervals.
 func TestRivalsAreForgotten(t *testing.T) {
-	var r Rivals
+	var r rivals
 	addr, start := netip.MustParseAddr("192.0.2.100"), time.Unix(1000, 0)
 	tell := func(at time.Duration) string {
 		told := r.Hear(addr, net.HardwareAddr{2, 0, 0, 0, 0, 2}, start.Add(at))
@@ -22,15 +22,15 @@ func TestRivalsAreForgotten(t *testing.T) {
 		want string
 	}{
 		{0, "true 0s 0s"},
-		{pause / 2, "false 0s 100ms"},
-		{pause, "true 0s 200ms"},
-		{pause + Memory, "true 3.2s 3.2s"},
+		{rivalPause / 2, "false 0s 100ms"},
+		{rivalPause, "true 0s 200ms"},
+		{rivalPause + RivalMemory, "true 3.2s 3.2s"},
 	} {
 		if got := tell(c.at); got != c.want {
 			t.Errorf("at %v: %s, want %s", c.at, got, c.want)
 		}
 	}
-	if got := r.Lately(start.Add(pause + 2*Memory)); len(got) != 0 || len(r.heard) != 0 {
+	if got := r.Lately(start.Add(rivalPause + 2*RivalMemory)); len(got) != 0 || len(r.heard) != 0 {
 		t.Errorf("long after: %v", got)
 	}
 }

@@ -1,6 +1,4 @@
-// Package rival remembers which other speakers were heard to have an address of
-// this node.
-package rival
+package layer2
 
 import (
 	"cmp"
@@ -18,44 +16,44 @@ import (
 type Rival struct {
 	Addr netip.Addr
 	MAC  [6]byte
-	// First and Last are when it was heard, in a series without a pause of Memory.
+	// First and Last are when it was heard, in a rivalSeries without a rivalPause of RivalMemory.
 	First, Last time.Time
 }
 
-// Memory is for how long after it was last heard a rival counts.
-const Memory = 3 * time.Second
+// RivalMemory is for how long after it was last heard a rival counts.
+const RivalMemory = 3 * time.Second
 
-// pause is the least time between two signals about one rival.
-const pause = 200 * time.Millisecond
+// rivalPause is the least time between two signals about one rival.
+const rivalPause = 200 * time.Millisecond
 
-// Rivals are those that were heard lately. The zero Rivals is ready.
-type Rivals struct {
+// rivals are those that were heard lately. The zero rivals is ready.
+type rivals struct {
 	mu    sync.Mutex
-	heard map[key]*series
+	heard map[rivalKey]*rivalSeries
 }
 
-type key struct {
+type rivalKey struct {
 	addr netip.Addr
 	mac  [6]byte
 }
 
-type series struct{ first, last, told time.Time }
+type rivalSeries struct{ first, last, told time.Time }
 
 // Hear notes a rival. It reports whether somebody should be told.
-func (r *Rivals) Hear(addr netip.Addr, mac net.HardwareAddr, now time.Time) bool {
+func (r *rivals) Hear(addr netip.Addr, mac net.HardwareAddr, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard == nil {
-		r.heard = map[key]*series{}
+		r.heard = map[rivalKey]*rivalSeries{}
 	}
-	k := key{addr, [6]byte(mac)}
+	k := rivalKey{addr, [6]byte(mac)}
 	s := r.heard[k]
-	if s == nil || now.Sub(s.last) >= Memory {
-		s = &series{first: now}
+	if s == nil || now.Sub(s.last) >= RivalMemory {
+		s = &rivalSeries{first: now}
 		r.heard[k] = s
 	}
 	s.last = now
-	if now.Sub(s.told) < pause {
+	if now.Sub(s.told) < rivalPause {
 		return false
 	}
 	s.told = now
@@ -63,12 +61,12 @@ func (r *Rivals) Hear(addr netip.Addr, mac net.HardwareAddr, now time.Time) bool
 }
 
 // Lately returns those that count, and forgets the others.
-func (r *Rivals) Lately(now time.Time) []Rival {
+func (r *rivals) Lately(now time.Time) []Rival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []Rival
 	for k, s := range r.heard {
-		if now.Sub(s.last) >= Memory {
+		if now.Sub(s.last) >= RivalMemory {
 			delete(r.heard, k)
 			continue
 		}

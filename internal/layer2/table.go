@@ -1,0 +1,134 @@
+package layer2
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// table holds the claims for look-up by address. It never changes; what
+// it holds does. The nil table is empty.
+type table struct {
+	entries []*entry // sorted by address, none twice
+	of      map[netip.Addr]*entry
+}
+
+// entry is a claimed address.
+type entry struct {
+	Addr    netip.Addr
+	Holding *holding
+	Round   uint64 // of the claim
+
+	links []announce.Links
+	as    map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
+}
+
+// newTable takes over from the table before what is known of addresses that
+// stay. An address that is new here is on trial if its claim is the first one
+// ever, else it can be answered at once. stalls is how many there were.
+func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
+	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
+	for _, c := range claims {
+		addr := c.Addr.Unmap()
+		if !addr.IsValid() {
+			continue // the zero Claim claims nothing
+		}
+		e, ok := t.of[addr]
+		if !ok {
+			e = &entry{Addr: addr, Holding: before.holding(addr)}
+			if e.Holding == nil {
+				e.Holding = newHolding(c.New, stalls)
+			}
+			t.of[addr] = e
+			t.entries = append(t.entries, e)
+		}
+		e.Round = max(e.Round, c.Round)
+		if len(c.As) == 0 {
+			e.links = append(e.links, c.Links)
+		}
+		for _, d := range c.As {
+			if e.as == nil {
+				e.as = map[string]net.HardwareAddr{}
+			}
+			e.as[d.Link] = net.HardwareAddr(d.MAC[:])
+		}
+	}
+	slices.SortFunc(t.entries, func(a, b *entry) int { return a.Addr.Compare(b.Addr) })
+	return t
+}
+
+func (t *table) holding(addr netip.Addr) *holding {
+	if t == nil || t.of[addr] == nil {
+		return nil
+	}
+	return t.of[addr].Holding
+}
+
+// Entries returns all, sorted by address. They must not be changed.
+func (t *table) Entries() []*entry { return t.entries }
+
+// Of returns what is claimed of an address; nil: it is not.
+func (t *table) Of(addr netip.Addr) *entry { return t.of[addr] }
+
+// Claimed returns the holding of an address if it is claimed on the named link.
+func (t *table) Claimed(addr netip.Addr, name string) *holding {
+	if e := t.of[addr]; e != nil && e.On(name) {
+		return e.Holding
+	}
+	return nil
+}
+
+// Disguise returns the MAC of the node in whose place this one answers for the
+// address on the named link; nil: it answers for itself.
+func (t *table) Disguise(addr netip.Addr, name string) net.HardwareAddr {
+	if e := t.of[addr]; e != nil && !e.Own(name) {
+		return e.as[name]
+	}
+	return nil
+}
+
+// On says that the address is answered for on the named link.
+func (e *entry) On(name string) bool { return e.Own(name) || e.as[name] != nil }
+
+// Own says that the address is this node's own to announce on the named link.
+func (e *entry) Own(name string) bool {
+	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
+}
+
+// Lent says that this node answers for the address in another one's place only.
+func (e *entry) Lent() bool { return len(e.links) == 0 }
+
+// On returns the addresses of one family that are claimed on the named link.
+func (t *table) On(name string, f family) []*entry {
+	var out []*entry
+	for _, e := range t.entries {
+		if familyOf(e.Addr) == f && e.On(name) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Has says whether On would return something.
+func (t *table) Has(name string, f family) bool {
+	return slices.ContainsFunc(t.entries, func(e *entry) bool { return familyOf(e.Addr) == f && e.On(name) })
+}
+
+// family is the family of an address.
+type family string
+
+// The families.
+const (
+	ipv4 family = "IPv4"
+	ipv6 family = "IPv6"
+)
+
+// familyOf returns the family of an address.
+func familyOf(addr netip.Addr) family {
+	if addr.Is4() {
+		return ipv4
+	}
+	return ipv6
+}
