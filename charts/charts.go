@@ -26,12 +26,18 @@ const Namespace = "steelyard-system"
 // Render renders the chart in a folder with values that differ from the
 // defaults; each template's text is found by its path under templates.
 func Render(folder string, values map[string]any) (map[string]string, error) {
+	return RenderFor(nil, folder, values)
+}
+
+// RenderFor is Render for a cluster that can do what caps tell; nil: no cluster is
+// known.
+func RenderFor(caps *common.Capabilities, folder string, values map[string]any) (map[string]string, error) {
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
 		return nil, fmt.Errorf("load the chart %s: %w", folder, err)
 	}
 	release := common.ReleaseOptions{Name: "steelyard", Namespace: Namespace, Revision: 1, IsInstall: true}
-	complete, err := util.ToRenderValues(chart, values, release, nil)
+	complete, err := util.ToRenderValues(chart, values, release, caps)
 	if err != nil {
 		return nil, fmt.Errorf("complete the values: %w", err)
 	}
@@ -53,6 +59,7 @@ func made() map[string]string {
 	return map[string]string{
 		"rbac/controller.yaml":          "controller/rbac.yaml",
 		"rbac/speaker.yaml":             "speaker/rbac.yaml",
+		"rbac/policy.yaml":              "speaker/policy.yaml",
 		"controller/deployment.yaml":    "controller/deployment.yaml",
 		"controller/disruption.yaml":    "controller/disruption.yaml",
 		"controller/networkpolicy.yaml": "controller/networkpolicy.yaml",

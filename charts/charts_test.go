@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -181,6 +182,27 @@ func TestFlagsAreThere(t *testing.T) {
 			if name == nil || !strings.Contains(string(source), `, "`+name[1]+`", `) {
 				t.Errorf("%s has no flag %s", program, a)
 			}
+		}
+	}
+}
+
+func TestThePolicyIsLeftOutWhereTheAPIHasNone(t *testing.T) {
+	const kind = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"
+	for _, c := range []struct {
+		name string
+		apis common.VersionSet
+		want bool
+	}{
+		{"no cluster is known", common.VersionSet{"v1", "admissionregistration.k8s.io/v1"}, true},
+		{"a cluster has the kind", common.VersionSet{"v1", "v1/Pod", "admissionregistration.k8s.io/v1", kind}, true},
+		{"a cluster lacks the kind", common.VersionSet{"v1", "v1/Pod", "admissionregistration.k8s.io/v1"}, false},
+	} {
+		rendered, err := RenderFor(&common.Capabilities{KubeVersion: common.DefaultCapabilities.KubeVersion, APIVersions: c.apis}, "steelyard", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, have := rendered["speaker/policy.yaml"]; have != c.want {
+			t.Errorf("%s: want a policy %t, have %t", c.name, c.want, have)
 		}
 	}
 }

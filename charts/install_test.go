@@ -46,7 +46,7 @@ func (c cluster) install(verb, chart string, more ...string) (string, error) {
 // left lists what there is of Steelyard but its kinds and what is in them.
 func (c cluster) left() string {
 	var found []string
-	for line := range strings.Lines(c.must("kubectl", "get", "all,roles,rolebindings,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,clusterroles,clusterrolebindings", "--all-namespaces", "-o", "name")) {
+	for line := range strings.Lines(c.must("kubectl", "get", "all,roles,rolebindings,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings", "--all-namespaces", "-o", "name")) {
 		if strings.Contains(line, "steelyard") {
 			found = append(found, strings.TrimSpace(line))
 		}

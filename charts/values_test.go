@@ -102,6 +102,8 @@ func effects() map[string]struct {
 		"speaker.capabilities":         {"[NET_RAW]", []effect{{daemonSet, container + "securityContext.capabilities.add", []any{"NET_RAW"}}}},
 		"speaker.runAsRoot": {"true", []effect{
 			{daemonSet, pod + "securityContext.runAsUser", 0.0}, {daemonSet, pod + "securityContext.runAsNonRoot", nil}, {daemonSet, container + "securityContext.allowPrivilegeEscalation", false}}},
+		"speaker.admissionPolicy": {"false", []effect{
+			{"ValidatingAdmissionPolicy /steelyard-speaker", "", nil}, {"ValidatingAdmissionPolicyBinding /steelyard-speaker", "", nil}}},
 		"speaker.priorityClassName": {"mine", []effect{{daemonSet, pod + "priorityClassName", "mine"}}},
 		"speaker.resources":         {"{limits: {memory: 1Gi}}", []effect{{daemonSet, container + "resources.limits.memory", "1Gi"}}},
 		"speaker.nodeSelector":      {"{role: edge}", []effect{{daemonSet, pod + "nodeSelector.role", "edge"}}},

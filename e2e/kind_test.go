@@ -58,12 +58,16 @@ func (k *kindStage) open(t *testing.T) {
 	}
 }
 
-// enough checks that the programs' roles were enough for all that they did.
+// enough checks that the programs' roles and the policy for speakers let them do all
+// that they did.
 func enough(t *testing.T, k *kindStage) {
 	for _, program := range []string{"deployment/steelyard-controller", "daemonset/steelyard-speaker"} {
 		logs, err := kubectlOn(k, "", "logs", "-n", "steelyard-system", program, "--all-pods", "--tail=-1")
 		if err != nil {
 			t.Error(err)
+		}
+		if strings.Contains(logs, denied) {
+			t.Errorf("%s: the policy refused a speaker's write:\n%s", program, logs)
 		}
 		for _, m := range lacking.FindAllString(logs, -1) {
 			t.Errorf("%s: a role lacks a verb: %s", program, m)

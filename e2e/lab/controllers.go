@@ -46,7 +46,7 @@ func (r *Rack) MetricsAddress(controller string) string {
 func (r *Rack) controllers() []hosts.Process {
 	var all []hosts.Process
 	for _, name := range r.Controllers() {
-		p := r.steelyard("control", "controller", append([]string{"--metrics-bind-address", r.MetricsAddress(name)}, r.ControllerFlags...)...)
+		p := r.steelyard("control", "controller", "controller", append([]string{"--metrics-bind-address", r.MetricsAddress(name)}, r.ControllerFlags...)...)
 		p.Name = name
 		all = append(all, p)
 	}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+	"github.com/steelyard-lb/steelyard/e2e/lab/kubelet"
 )
 
 const systemNamespace = "steelyard-system"
@@ -25,12 +26,18 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	processes := r.controllers()
 	for _, n := range r.nodes() {
 		flags := []string{"--node-name", n.Name, "--metrics-bind-address", "127.0.0.1:7474", "--health-probe-bind-address", "127.0.0.1:7475", "--debug-bind-address", "127.0.0.1:7476"}
-		processes = append(processes, r.steelyard(n.Name, "speaker", append(flags, r.SpeakerFlags...)...))
-	}
-	for _, p := range [][2]string{{"controller", r.controllerServer()}, {"speaker", apiAddress}} {
-		if err := r.writeServiceAccount(ctx, p[0], p[1]); err != nil {
+		p := r.steelyard(n.Name, "speaker", "speaker-"+n.Name, append(flags, r.SpeakerFlags...)...)
+		processes = append(processes, p)
+		pod, err := r.speakerPod(ctx, n.Name)
+		if err != nil {
 			return err
 		}
+		if err := r.writeServiceAccount(ctx, "speaker", "speaker-"+n.Name, apiAddress, pod); err != nil {
+			return err
+		}
+	}
+	if err := r.writeServiceAccount(ctx, "controller", "controller", r.controllerServer(), nil); err != nil {
+		return err
 	}
 	for i, p := range processes {
 		privileges, err := r.privileges(filepath.Base(p.Argv[0]))
@@ -63,32 +70,57 @@ func (r *Rack) applyManifests(ctx context.Context) error {
 	return nil
 }
 
-func (r *Rack) steelyard(host, program string, args ...string) hosts.Process {
-	argv := []string{filepath.Join(r.Bin, program), "--kubeconfig", r.path(program + ".kubeconfig"), "--namespace", systemNamespace}
+// steelyard is one process of a program, which speaks to the API server as the
+// identity.
+func (r *Rack) steelyard(host, program, identity string, args ...string) hosts.Process {
+	argv := []string{filepath.Join(r.Bin, program), "--kubeconfig", r.path(identity + ".kubeconfig"), "--namespace", systemNamespace}
 	return hosts.Process{Host: host, Name: program, Argv: append(argv, args...)}
 }
 
-// writeServiceAccount writes the kubeconfig of the program's ServiceAccount,
-// with a token for a year.
-func (r *Rack) writeServiceAccount(ctx context.Context, program, server string) error {
+// speakerPod makes the Pod that the speaker of a node would run in, and returns what
+// binds a token to it: so the API server puts the node's name into the token, as it
+// does for the Pods of a DaemonSet. The kubelet leaves it alone.
+func (r *Rack) speakerPod(ctx context.Context, node string) (*authenticationv1.BoundObjectReference, error) {
+	api, err := r.client("admin")
+	if err != nil {
+		return nil, err
+	}
+	no, atOnce := false, int64(0)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "speaker-" + node, Annotations: map[string]string{kubelet.ProcessAnnotation: "speaker"}},
+		Spec: corev1.PodSpec{
+			NodeName: node, HostNetwork: true, ServiceAccountName: "steelyard-speaker", AutomountServiceAccountToken: &no,
+			Containers:  []corev1.Container{{Name: "speaker", Image: "steelyard-speaker"}},
+			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}, TerminationGracePeriodSeconds: &atOnce,
+		},
+	}
+	if pod, err = api.CoreV1().Pods(systemNamespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("make the Pod of the speaker of %s: %w", node, err)
+	}
+	return &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}, nil
+}
+
+// writeServiceAccount writes the kubeconfig of a program's ServiceAccount for the
+// identity, with a token for a year; bound to an object, if one is given.
+func (r *Rack) writeServiceAccount(ctx context.Context, program, identity, server string, to *authenticationv1.BoundObjectReference) error {
 	api, err := r.client("admin")
 	if err != nil {
 		return err
 	}
 	year := int64(365 * 24 * 3600)
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year, BoundObjectRef: to}}
 	token, err := api.CoreV1().ServiceAccounts(systemNamespace).CreateToken(ctx, "steelyard-"+program, request, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("ask for the token of %s/steelyard-%s: %w", systemNamespace, program, err)
 	}
-	if err := r.writeKubeconfig(program, server, token.Status.Token); err != nil {
+	if err := r.writeKubeconfig(identity, server, token.Status.Token); err != nil {
 		return err
 	}
 	privileges, err := r.privileges(program)
 	if err != nil {
 		return err
 	}
-	if err := os.Chown(r.path(program+".kubeconfig"), int(privileges.User), int(privileges.User)); err != nil {
+	if err := os.Chown(r.path(identity+".kubeconfig"), int(privileges.User), int(privileges.User)); err != nil {
 		return fmt.Errorf("hand the kubeconfig to %s: %w", program, err)
 	}
 	return nil

@@ -179,7 +179,8 @@ func (k *kubelet) register(ctx context.Context, n Node) error {
 // see tells the Pod's goroutine of its newest object, and starts it at first sight.
 func (k *kubelet) see(ctx context.Context, obj *corev1.Pod) {
 	node := k.nodes[obj.Spec.NodeName]
-	if node == nil || obj.Status.Phase == corev1.PodFailed || obj.Status.Phase == corev1.PodSucceeded {
+	_, process := obj.Annotations[ProcessAnnotation]
+	if node == nil || process || obj.Status.Phase == corev1.PodFailed || obj.Status.Phase == corev1.PodSucceeded {
 		return
 	}
 	k.mu.Lock()

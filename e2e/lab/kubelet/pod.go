@@ -24,6 +24,10 @@ import (
 // readiness probe would.
 const ReadyAnnotation = "rack.steelyard.dev/ready"
 
+// ProcessAnnotation on a Pod says that a process of the rack stands for it, which
+// the kubelet leaves alone.
+const ProcessAnnotation = "rack.steelyard.dev/process"
+
 // pod is one Pod: a namespace, a cable to its node, and one process. Only its
 // goroutine uses what stands below the channels.
 type pod struct {
