@@ -219,7 +219,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	})
 	forwards := kubeproxy.NewReadiness(o.ready, o.node, tells.Tell, logger)
 	nulls := nullroute.New(logger, int(o.nulls))
-	looks := status.NewHost(forwards, group, nulls.Problem)
+	looks := status.NewHost(forwards, group, nulls.Problem, status.Token(mgr.GetClient(), o.node, logger))
 	r := &reconciler{
 		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
 		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),

@@ -70,6 +70,10 @@ type SpeakerHost struct {
 	// going in circles between the node and its router; empty: it does, or is not to.
 	// +optional
 	NullRouteError string `json:"nullRouteError,omitempty"`
+	// tokenError is why the API server can't hold the speaker to what bears its own
+	// node's name (ValidatingAdmissionPolicy steelyard-speaker); empty: it can.
+	// +optional
+	TokenError string `json:"tokenError,omitempty"`
 	// strictReversePath are the links on which the kernel drops what it would
 	// answer by another link (rp_filter 1, RFC 3704 section 2.2).
 	// +optional

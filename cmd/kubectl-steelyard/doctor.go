@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -103,6 +104,7 @@ type surroundings struct {
 	configs     corev1.ConfigMapList
 	cidrs       networkingv1.ServiceCIDRList
 	kinds       unstructured.UnstructuredList
+	bindings    admissionv1.ValidatingAdmissionPolicyBindingList
 }
 
 // around reads what is around Steelyard. What its reader may not see is named in
@@ -120,6 +122,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 		{&s.sets, doctor.Gap{Resource: "statefulsets.apps"}}, {&s.pods, doctor.Gap{Resource: "pods", Namespace: kubeSystem}},
 		{&s.configs, doctor.Gap{Resource: "configmaps", Namespace: kubeSystem}},
 		{&s.cidrs, doctor.Gap{Resource: "servicecidrs.networking.k8s.io"}}, {&s.kinds, doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}},
+		{&s.bindings, doctor.Gap{Resource: "validatingadmissionpolicybindings.admissionregistration.k8s.io"}},
 	} {
 		switch err := c.List(ctx, read.list, client.InNamespace(read.gap.Namespace)); {
 		case err == nil, meta.IsNoMatchError(err), apierrors.IsNotFound(err):
@@ -129,7 +132,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 			return doctor.Around{}, fmt.Errorf("list %s: %w", read.gap.Resource, err)
 		}
 	}
-	a.Workloads = s.workloads()
+	a.Workloads, a.Policy = s.workloads(), slices.ContainsFunc(s.bindings.Items, inForce)
 	for _, m := range s.configs.Items {
 		if m.Name == "kube-proxy" {
 			a.ProxyConfigs = append(a.ProxyConfigs, slices.Collect(maps.Values(m.Data))...)
@@ -153,6 +156,11 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 		a.Forbidden, err = append(a.Forbidden, doctor.Gap{Resource: "ciliumloadbalancerippools.cilium.io"}), nil
 	}
 	return a, err
+}
+
+// inForce reports whether a binding puts the policy for speakers in force.
+func inForce(b admissionv1.ValidatingAdmissionPolicyBinding) bool {
+	return b.Spec.PolicyName == "steelyard-speaker" && b.Spec.MatchResources == nil && slices.Contains(b.Spec.ValidationActions, admissionv1.Deny)
 }
 
 func (s *surroundings) workloads() []doctor.Workload {

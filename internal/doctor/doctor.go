@@ -23,6 +23,7 @@ type Around struct {
 	ProxyConfigs []string       // of kube-proxy, as texts
 	ServiceCIDRs []netip.Prefix // of ClusterIPs
 	OldKinds     []string       // what OldKind says of our kinds
+	Policy       bool           // the policy for what speakers write is in force
 	Forbidden    []Gap          // what its reader was forbidden to see of all this
 }
 
@@ -53,7 +54,7 @@ func (g Gap) where(everywhere, within string) string {
 
 // clusterScoped reports whether a resource that checks need is in no namespace.
 func clusterScoped(resource string) bool {
-	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools}, resource)
+	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools, policies}, resource)
 }
 
 // The resources that checks need beside those without which there is nothing to
@@ -67,6 +68,7 @@ const (
 	leases       = "leases.coordination.k8s.io"
 	serviceCIDRs = "servicecidrs.networking.k8s.io"
 	kinds        = "customresourcedefinitions.apiextensions.k8s.io"
+	policies     = "validatingadmissionpolicybindings.admissionregistration.k8s.io"
 	ciliumPools  = "ciliumloadbalancerippools.cilium.io"
 )
 

@@ -70,7 +70,7 @@ func healthy() *patient {
 	claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue}}
 	w.Claims = []v1beta1.L2Claim{claim}
 	return &patient{w, doctor.Around{
-		System: "steelyard-system", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
+		System: "steelyard-system", Policy: true, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
 		Workloads: []doctor.Workload{
 			{Kind: "Deployment", Namespace: "steelyard-system", Name: "c", Images: []string{"r.example/steelyard-controller:v1"}, Replicas: 2},
 			{Kind: "DaemonSet", Namespace: "steelyard-system", Name: "s", Images: []string{"r.example/steelyard-speaker:v1"}, Replicas: 2},
@@ -192,6 +192,10 @@ func nodeHarms() []harm {
 		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
 		{"null routes can't be made", func(p *patient) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
 			[]string{"null-routes Warning: node2: the table is taken"}},
+		{"a token tells no node", func(p *patient) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },
+			[]string{"speaker-policy Warning: node1: it tells no node"}},
+		{"the policy for speakers is not installed", func(p *patient) { p.Policy = false },
+			[]string{"speaker-policy Warning: the ValidatingAdmissionPolicy steelyard-speaker is not in force"}},
 		{"strict reverse path with two links", func(p *patient) {
 			p.Speakers[0].Status.Links = append(p.Speakers[0].Status.Links, v1beta1.SpeakerLink{Name: "eth1", Up: true, Prefixes: []string{"198.51.100.0/24"}})
 		}, []string{"reverse-path Warning: node1: strict on eth0, and it has 2 links"}},

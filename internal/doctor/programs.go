@@ -20,6 +20,7 @@ func programChecks() []check {
 		{"speakers", "Does a speaker run on every node?", (*patient).speakers, []string{leases}},
 		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions, []string{deployments, daemonSets, kinds}},
 		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks, []string{leases}},
+		{"speaker-policy", "Can whoever has a speaker's token write only what bears that node's name?", (*patient).speakerPolicy, []string{policies}},
 		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
 	}
 }
@@ -132,6 +133,20 @@ func (p *patient) clocks() verdict {
 		return verdict{Unknown, []string{"no Lease tells when it was written"}, "look at the clocks by hand: date -u on each node"}
 	}
 	return found(Warning, off, "set the clock by NTP; who took over what is decided by Leases when the wire does not tell")
+}
+
+func (p *patient) speakerPolicy() verdict {
+	var evidence []string
+	for i := range p.Speakers {
+		if h := p.Speakers[i].Status.Host; h != nil && h.TokenError != "" {
+			evidence = append(evidence, p.Speakers[i].Name+": "+h.TokenError)
+		}
+	}
+	read := !slices.ContainsFunc(p.Forbidden, func(g Gap) bool { return g.Resource == policies })
+	if read && !p.Policy {
+		evidence = append(evidence, "the ValidatingAdmissionPolicy steelyard-speaker is not in force")
+	}
+	return found(Warning, evidence, "install the policy with the programs (speaker.admissionPolicy in the chart, config/rbac), and let speakers run as Pods of the DaemonSet, whose tokens tell the node; without, a stolen node may write what other speakers tell of themselves, and the controller's Lease")
 }
 
 func (p *patient) configuration() verdict {

@@ -27,7 +27,8 @@ type Host struct {
 	proxy   string // URL
 	ready   func(context.Context) error
 	view    func() membership.View
-	nulls   func() string // why null routes are not in force
+	nulls   func() string                // why null routes are not in force
+	token   func(context.Context) string // why the API server can't hold the speaker to what is its own
 	facts   atomic.Pointer[v1beta1.SpeakerHost]
 	changed chan struct{} // buffered 1
 
@@ -35,10 +36,9 @@ type Host struct {
 }
 
 // NewHost returns what looks at this node while Run does. The function nulls says why
-// null routes are not in force; "": they are.
-func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string) *Host {
-	h := &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, changed: make(chan struct{}, 1)}
-	return h
+// null routes are not in force; "": they are. token is as Token returns it.
+func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string) *Host {
+	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, changed: make(chan struct{}, 1)}
 }
 
 // Run looks at the node again and again until ctx ends.
@@ -65,6 +65,7 @@ func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 		StrictReversePath: h.strict(),
 		Unheard:           h.unheard(),
 		NullRouteError:    h.nulls(),
+		TokenError:        h.token(ctx),
 	}
 	if err := h.ready(ctx); err != nil {
 		facts.ProxyError = err.Error()

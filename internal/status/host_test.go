@@ -39,12 +39,13 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	defer proxy.Close()
 	standing := map[string]membership.Standing{"a": membership.Unheard, "b": membership.Present, "c": membership.Unheard}
 	var notReady error
-	noNulls := ""
+	noNulls, noNode := "", ""
 	h := &Host{
 		proc: proc, proxy: proxy.URL,
 		ready: func(context.Context) error { return notReady },
 		view:  func() membership.View { return membership.View{Standing: standing} },
 		nulls: func() string { return noNulls },
+		token: func(context.Context) string { return noNode },
 	}
 	see := func(want v1beta1.SpeakerHost) {
 		t.Helper()
@@ -56,16 +57,16 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	see(usual) // who is unheard at the first look may only be about to be heard
 
 	standing["c"], notReady = membership.Present, errors.New("refused")
-	noNulls = "not permitted"
+	noNulls, noNode = "not permitted", "tells no node"
 	later := usual
-	later.Unheard, later.ProxyError, later.NullRouteError = []string{"a"}, "refused", "not permitted"
+	later.Unheard, later.ProxyError, later.NullRouteError, later.TokenError = []string{"a"}, "refused", "not permitted", "tells no node"
 	see(later)
 
 	// What is set for all links counts where it is more; 2 is loose.
 	if err := os.WriteFile(filepath.Join(proc, "net/ipv4/conf/all/rp_filter"), []byte("2\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	notReady, noNulls = nil, ""
+	notReady, noNulls, noNode = nil, "", ""
 	standing["a"] = membership.Present
 	loose := usual
 	loose.StrictReversePath = nil
