@@ -123,7 +123,6 @@ const (
 	badIdentifier = 3
 	badParameter  = 4
 	badHoldTime   = 6
-
 )
 
 // Goodbye is why this side ends a session: the subcode of Cease.
