@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,7 @@ import (
 // each state of a session.
 func babble(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 10*time.Second, "")
+	malformed := l.flags.Bool("malformed", false, "")
 	words, addresses, err := l.words("HOST")
 	if err != nil {
 		return err
@@ -33,18 +36,23 @@ func babble(ctx context.Context, l *line) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return become(r.Command(ctx, words[0], append([]string{self, "babbler", "--for", length.String(), "--"}, addresses...)...))
+	return become(r.Command(ctx, words[0], append([]string{self, "babbler", "--for", length.String(), "--malformed=" + strconv.FormatBool(*malformed), "--"}, addresses...)...))
 }
 
 // babbler is the part of babble that runs on the host.
 func babbler(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 0, "")
+	malformed := l.flags.Bool("malformed", false, "")
 	_, addresses, err := l.words()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *length)
 	defer cancel()
+	speak := nonsense
+	if *malformed {
+		speak = transit
+	}
 	var met, sent atomic.Int64
 	var wg sync.WaitGroup
 	for _, a := range addresses {
@@ -63,7 +71,7 @@ func babbler(ctx context.Context, l *line) error {
 					return // closed: the time is over
 				}
 				n := met.Add(1)
-				wg.Go(func() { sent.Add(nonsense(ctx, conn, int(n))) })
+				wg.Go(func() { sent.Add(speak(ctx, conn, int(n))) })
 			}
 		})
 	}
@@ -107,6 +115,36 @@ func nonsense(ctx context.Context, conn net.Conn, n int) (sent int64) {
 		return sent
 	}
 	time.Sleep(rand.N(100 * time.Millisecond)) // what was sent is read before the connection ends
+	return sent
+}
+
+// transit holds a session as a router of AS 64999, and announces routes with malformed
+// prefix SIDs (attribute 40, RFC 8669): who does not know that attribute passes it on.
+func transit(ctx context.Context, conn net.Conn, _ int) (sent int64) {
+	defer conn.Close()
+	go func() { _, _ = io.Copy(io.Discard, conn) }() // it says nothing of interest
+	const asn0, asn1 = 64999 >> 8, 64999 & 0xff
+	begin := append(message(1, 4, asn0, asn1, 0, 90, 198, 51, 100, 99, 14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, asn0, asn1), message(4)...)
+	here, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	if err != nil {
+		return 0
+	}
+	for i, value := range [][]byte{{0xff}, {0}, {0, 0x10, 0, 0}, {1, 0, 0}, {1, 0xff, 0xff, 0}, {5, 0, 1}, {5, 0, 4, 0, 1, 0xff, 0xff}, bytes.Repeat([]byte{3, 0, 1}, 20)} {
+		attributes := []byte{0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, asn0, asn1, 0x40, 3, 4}
+		attributes = append(attributes, here.Addr().AsSlice()...)
+		attributes = append(append(attributes, 0xc0, 40, byte(len(value))), value...)
+		begin = append(begin, message(2, slices.Concat([]byte{0, 0, 0, byte(len(attributes))}, attributes, []byte{32, 100, 64, 0, byte(i)})...)...)
+	}
+	for write := begin; ctx.Err() == nil; write = message(4) {
+		n, err := conn.Write(write)
+		if sent += int64(n); err != nil {
+			return sent
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 	return sent
 }
 

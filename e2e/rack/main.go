@@ -37,8 +37,10 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack pcap HOST [FILE] [-- FILTER…]  tcpdump on a host, to a file or as text
   rack probe HOST ADDRESS:PORT [--for 10s] [--every 10ms] [--timeout 250ms]
                                       connect again and again; draw when it worked
-  rack babble HOST [--for 10s] -- ADDRESS:PORT…
-                                      listen as a hostile BGP router, which sends nonsense in each state
+  rack babble HOST [--for 10s] [--malformed] -- ADDRESS:PORT…
+                                      listen as a hostile BGP router, which sends nonsense in each state; --malformed:
+                                      one of AS 64999 that any other takes for healthy, and passes its malformed
+                                      attributes on
   rack peers                          BGPPeer objects for the rack's router
   rack routes PREFIX                  what the router was offered for a prefix such as 203.0.113.10/32
   rack build IMAGE                    build the program that Pods of an image run, once; traefik has one, others run agnhost
