@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -127,5 +129,35 @@ func TestTheGoodbyeEnds(t *testing.T) {
 	stop()
 	if took := time.Since(begun); took > 3*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// A router that has had enough says so, and closes, while much of ours is on its way:
+// what it said counts, not that the connection broke.
+func TestTheRoutersGoodbyeIsHeardInOurFlood(t *testing.T) {
+	var many []announce.Route
+	for i := range 50_000 {
+		a := netip.AddrFrom4([4]byte{100, 64 + byte(i>>16), byte(i >> 8), byte(i)})
+		many = append(many, announce.Route{Prefix: netip.PrefixFrom(a, 32), Communities: []uint32{uint32(i)}})
+	}
+	p := odd(t, func(conn *net.TCPConn) error {
+		if err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage()); err != nil {
+			return err
+		}
+		if err := until(conn, packet.BGP_MSG_UPDATE); err != nil {
+			return err
+		}
+		return send(conn, packet.NewBGPNotificationMessage(6, 1, nil))
+	})
+	s, _ := startSessions(t)
+	s.Set([]announce.Peering{{Peer: p, Routes: many}})
+	eventually(t, "an error", func() error {
+		if state(s, "p").LastError == "" {
+			return errors.New("none")
+		}
+		return nil
+	})
+	if st := state(s, "p"); !strings.Contains(st.LastError, "maximum number of prefixes reached") || st.Failure != Failure("NotificationReceived") {
+		t.Errorf("%s: %s", st.Failure, st.LastError)
 	}
 }

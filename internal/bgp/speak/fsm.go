@@ -3,7 +3,6 @@ package speak
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -23,9 +22,6 @@ const (
 	// writeTimeout is how long a message may take to be sent before the hold time
 	// is agreed upon, or a goodbye.
 	writeTimeout = time.Second
-	// drainTimeout is how long a peer may take to read a NOTIFICATION and end its side
-	// of the connection.
-	drainTimeout = time.Second
 )
 
 // run connects, and holds the session.
@@ -46,6 +42,9 @@ func (s *Session) converse(conn net.Conn) {
 	unblock := context.AfterFunc(s.ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(writeTimeout)) })
 	defer unblock()
 	err := c.hold()
+	if errors.As(err, new(writeError)) {
+		err = c.lastWord(err)
+	}
 	c.end(err)
 }
 
@@ -329,56 +328,4 @@ func (c *conversation) write(b []byte) error {
 		return writeError{err}
 	}
 	return nil
-}
-
-// end tells the peer and the listener why the session ends.
-func (c *conversation) end(why error) {
-	var bye Goodbye
-	var bad *fault
-	switch {
-	case errors.As(why, &bye):
-		c.notify(notification{cease, uint8(bye)}, bye.data())
-		c.drain()
-		return
-	case errors.Is(why, errHold):
-		c.notify(notification{holdTimerExpired, 0}, nil)
-	case errors.As(why, &bad):
-		c.notify(bad.notification, bad.data)
-	}
-	text, cause, unreached := c.words(why)
-	c.tell(func(to Listener) {
-		if unreached {
-			to.Unreached(text)
-		} else {
-			to.Failed(text, cause)
-		}
-	})
-	c.enter(Idle)
-	c.drain()
-}
-
-// drain throws away what the peer still sends, until it ends its side, too. A connection
-// that is closed with something unread is reset, and who is reset while it writes does
-// not read the NOTIFICATION any more.
-func (c *conversation) drain() {
-	half, ok := c.conn.(interface{ CloseWrite() error })
-	if !c.notified || !ok || half.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(drainTimeout)) != nil {
-		return
-	}
-	_, _ = io.Copy(io.Discard, c.conn) // however it ends, nothing more can be done
-}
-
-// notify sends a NOTIFICATION, if that is possible: the connection ends anyway.
-func (c *conversation) notify(n notification, data []byte) {
-	if c.broken || c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
-		return
-	}
-	b, err := bgp.NewBGPNotificationMessage(n.code, n.subcode, data).Serialize()
-	if err == nil {
-		_, err = c.conn.Write(b)
-	}
-	if err != nil {
-		c.log.Debug("can't send a NOTIFICATION", "peer", c.peer.Name, "notification", n.String(), "err", err)
-	}
-	c.notified = err == nil
 }
