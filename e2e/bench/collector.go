@@ -34,7 +34,8 @@ type record struct {
 	news    []news
 	updates int // messages
 	routes  map[netip.Prefix]bool
-	up      time.Time // since when the session is up
+	up      time.Time       // since when the session is up
+	dials   []time.Duration // how long each session took from the connection to being up
 }
 
 func (r *record) hear(n news) {
@@ -165,6 +166,7 @@ func collect(r *lab.Rack, port int) (*collector, error) {
 // serve holds one session until it ends.
 func (c *collector) serve(conn net.Conn) error {
 	defer conn.Close()
+	begun := time.Now()
 	open, err := bgp.NewBGPOpenMessage(64601, 90, netip.MustParseAddr("192.0.2.1"), []bgp.OptionParameterInterface{
 		bgp.NewOptionParameterCapability([]bgp.ParameterCapabilityInterface{bgp.NewCapMultiProtocol(bgp.RF_IPv4_UC), bgp.NewCapFourOctetASNumber(64601)}),
 	})
@@ -195,7 +197,7 @@ func (c *collector) serve(conn net.Conn) error {
 		at := time.Now()
 		switch h.Type {
 		case bgp.BGP_MSG_KEEPALIVE:
-			if err := c.alive(conn, at); err != nil {
+			if err := c.alive(conn, begun, at); err != nil {
 				return err
 			}
 		case bgp.BGP_MSG_UPDATE:
@@ -209,11 +211,12 @@ func (c *collector) serve(conn net.Conn) error {
 }
 
 // alive answers a KEEPALIVE; the first has brought the session up.
-func (c *collector) alive(conn net.Conn, at time.Time) error {
+func (c *collector) alive(conn net.Conn, begun, at time.Time) error {
 	c.mu.Lock()
 	first := c.up.IsZero()
 	if first {
 		c.up = at
+		c.dials = append(c.dials, at.Sub(begun))
 	}
 	c.mu.Unlock()
 	if first {
@@ -227,10 +230,10 @@ func (c *collector) update(u *bgp.BGPUpdate, at time.Time) {
 	defer c.mu.Unlock()
 	c.updates++
 	for _, x := range u.WithdrawnRoutes {
-		c.hear(news{at, netip.MustParsePrefix(x.String()), false})
+		c.hear(news{at, netip.MustParsePrefix(x.NLRI.String()), false})
 	}
 	for _, x := range u.NLRI {
-		c.hear(news{at, netip.MustParsePrefix(x.String()), true})
+		c.hear(news{at, netip.MustParsePrefix(x.NLRI.String()), true})
 	}
 }
 

@@ -98,8 +98,45 @@ func (b *routing) learned(ctx context.Context) (established bool, routes int, er
 	return strings.Contains(string(out), "Established"), routes, nil
 }
 
-// sizes tells the memory of the speaker, and how large the programs are.
-func (b *routing) sizes() error {
+// sizes tells the memory of the speaker with its peers, and with more; how long
+// sessions took to come up; and how large the programs are.
+func (b *routing) sizes(ctx context.Context) error {
+	if err := b.memory(); err != nil {
+		return err
+	}
+	if err := b.collect(ctx, more); err != nil {
+		return err
+	}
+	for _, p := range b.peers {
+		if _, err := p.whole(ctx, b.made, time.Time{}); err != nil {
+			return err
+		}
+	}
+	if err := pause(ctx, 5*time.Second); err != nil { // the cluster comes to rest
+		return err
+	}
+	if err := b.memory(); err != nil {
+		return err
+	}
+	var dials []time.Duration
+	for _, p := range b.peers {
+		p.mu.Lock()
+		dials = append(dials, p.dials...)
+		p.mu.Unlock()
+	}
+	b.add(fmt.Sprintf("a session comes up, from the connection on, at a bare receiver, %d times", len(dials)), dials)
+	for _, program := range []string{"speaker", "controller"} {
+		info, err := os.Stat(filepath.Join(b.rack.Bin, program))
+		if err != nil {
+			return fmt.Errorf("measure a program: %w", err)
+		}
+		b.rows = append(b.rows, []string{"size of " + program, fmt.Sprintf("%.1f MB", float64(info.Size())/1e6)})
+	}
+	return nil
+}
+
+// memory tells that of the speaker.
+func (b *routing) memory() error {
 	all, err := b.rack.Processes()
 	if err != nil {
 		return err
@@ -112,14 +149,7 @@ func (b *routing) sizes() error {
 		if err != nil {
 			return err
 		}
-		b.rows = append(b.rows, []string{fmt.Sprintf("memory of the speaker, %d routes, %d peers", b.made, collectors+1), now, "", peak})
-	}
-	for _, program := range []string{"speaker", "controller"} {
-		info, err := os.Stat(filepath.Join(b.rack.Bin, program))
-		if err != nil {
-			return fmt.Errorf("measure a program: %w", err)
-		}
-		b.rows = append(b.rows, []string{"size of " + program, fmt.Sprintf("%.1f MB", float64(info.Size())/1e6)})
+		b.rows = append(b.rows, []string{fmt.Sprintf("memory of the speaker, %d routes, %d peers", b.made, len(b.peers)+1), now, "", peak})
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ metadata: {name: router}
 spec: {myASN: 64512, peerASN: 64601, peerAddress: 192.0.2.1, connectTime: 1s, bfdProfile: fast}
 `
 
-const collectors, firstPort = 3, 1790
+// So many collectors there are; the memory is also measured with so many more.
+const collectors, more, firstPort = 3, 4, 1790
 
 // routing is a rack with a router, and those who listen to the node.
 type routing struct {
@@ -79,7 +80,7 @@ func routes(ctx context.Context, r *lab.Rack, o options) error {
 	if err := b.fill(ctx, o.rounds); err != nil {
 		return err
 	}
-	if err := b.sizes(); err != nil {
+	if err := b.sizes(ctx); err != nil {
 		return err
 	}
 	return table(b.rows)
@@ -97,20 +98,29 @@ func newRouting(ctx context.Context, r *lab.Rack) (*routing, error) {
 	if b.table, err = forwardingTable(ctx, r); err != nil {
 		return nil, err
 	}
-	manifest := routed
-	for i := range collectors {
-		c, err := collect(r, firstPort+i)
-		if err != nil {
-			return nil, err
-		}
-		context.AfterFunc(ctx, func() { _ = c.listener.Close() }) // nothing was written
-		b.peers = append(b.peers, c)
-		manifest += fmt.Sprintf("---\napiVersion: steelyard.dev/v1beta1\nkind: BGPPeer\nmetadata: {name: collector-%d}\nspec: {myASN: 64512, peerASN: 64601, peerAddress: 192.0.2.1, peerPort: %d, connectTime: 1s}\n", i, firstPort+i)
+	if err := kubectl(ctx, r, routed, "apply", "-f", "-"); err != nil {
+		return nil, err
 	}
-	if err := kubectl(ctx, r, manifest, "apply", "-f", "-"); err != nil {
+	if err := b.collect(ctx, collectors); err != nil {
 		return nil, err
 	}
 	return b, b.serve(ctx)
+}
+
+// collect has the node call n collectors more.
+func (b *routing) collect(ctx context.Context, n int) error {
+	var manifest strings.Builder
+	for range n {
+		port := firstPort + len(b.peers)
+		c, err := collect(b.rack, port)
+		if err != nil {
+			return err
+		}
+		context.AfterFunc(ctx, func() { _ = c.listener.Close() }) // nothing was written
+		b.peers = append(b.peers, c)
+		fmt.Fprintf(&manifest, "---\napiVersion: steelyard.dev/v1beta1\nkind: BGPPeer\nmetadata: {name: collector-%d}\nspec: {myASN: 64512, peerASN: 64601, peerAddress: 192.0.2.1, peerPort: %d, connectTime: 1s}\n", port-firstPort, port)
+	}
+	return kubectl(ctx, b.rack, manifest.String(), "apply", "-f", "-")
 }
 
 // serve makes the Service whose only endpoint comes and goes.
