@@ -28,13 +28,16 @@ type BGPSession struct {
 type BGPSessionStatus struct {
 	// node that holds the session.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
 	// peer is the name of the BGPPeer.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Peer string `json:"peer,omitempty"`
 	// state by the names of RFC 4271 section 8.2.2: Idle, Connect, Active,
 	// OpenSent, OpenConfirm, Established.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
 	State string `json:"state,omitempty"`
 	// since when the session has been up, or has not been up.
 	// +optional
@@ -45,13 +48,16 @@ type BGPSessionStatus struct {
 	// bfd is the state of the BFD session, if one is configured, by the names of
 	// RFC 5880 section 4.1 (Up, Down, Init, AdminDown), and what is wrong with it.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	BFD string `json:"bfd,omitempty"`
 	// yieldsTo is the older BGPPeer for the same router: the node holds its session
 	// for that one, and none for this.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	YieldsTo string `json:"yieldsTo,omitempty"`
 	// lastError is why the session is not up, or last went down.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	LastError string `json:"lastError,omitempty"`
 }
 

@@ -43,14 +43,19 @@ type L2ClaimSpec struct {
 type L2ClaimStatus struct {
 	// node that reports this.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
-	// links that the address is announced on.
+	// links that the address is announced on; of more than 256 the first.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=map
 	// +listMapKey=name
 	Links []ClaimLink `json:"links,omitempty"`
-	// services that use the address, as namespace/name.
+	// services that use the address, as namespace/name; of more than 256 the first
+	// by name.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=127
 	// +listType=set
 	Services []string `json:"services,omitempty"`
 	// since when the node has owned the address.
@@ -58,6 +63,7 @@ type L2ClaimStatus struct {
 	Since *metav1.Time `json:"since,omitempty"`
 	// conditions: Announced, Conflict.
 	// +optional
+	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -66,8 +72,10 @@ type L2ClaimStatus struct {
 // ClaimLink is a link that an address is announced on.
 type ClaimLink struct {
 	// name of the network interface.
+	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name"`
 	// mac is the hardware address given as the answer.
+	// +kubebuilder:validation:MaxLength=59
 	MAC string `json:"mac"`
 }
 

@@ -25,8 +25,9 @@ type Speaker struct {
 
 // SpeakerStatus describes a speaker.
 type SpeakerStatus struct {
-	// links that can speak layer 2.
+	// links that can speak layer 2; of more than 256 the first.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=map
 	// +listMapKey=name
 	Links []SpeakerLink `json:"links,omitempty"`
@@ -38,6 +39,7 @@ type SpeakerStatus struct {
 	Sessions *SessionCount `json:"sessions,omitempty"`
 	// version of the program.
 	// +optional
+	// +kubebuilder:validation:MaxLength=128
 	Version string `json:"version,omitempty"`
 	// since when this process has been running.
 	// +optional
@@ -47,6 +49,7 @@ type SpeakerStatus struct {
 	Host *SpeakerHost `json:"host,omitempty"`
 	// conditions: Ready, Isolated, Restarting, KernelAnswers.
 	// +optional
+	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -57,31 +60,41 @@ type SpeakerStatus struct {
 type SpeakerHost struct {
 	// kernel is its release, as uname -r tells it.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	Kernel string `json:"kernel,omitempty"`
 	// proxyMode is kube-proxy's, as it says on the node: iptables, ipvs, nftables;
 	// empty: it does not say, or is not there.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
 	ProxyMode string `json:"proxyMode,omitempty"`
 	// proxyError is why the speaker's --ready-check does not say that the node
 	// forwards; empty: it does, or nobody is asked.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	ProxyError string `json:"proxyError,omitempty"`
 	// nullRouteError is why the speaker can't keep packets that no Service takes from
 	// going in circles between the node and its router; empty: it does, or is not to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	NullRouteError string `json:"nullRouteError,omitempty"`
 	// tokenError is why the API server can't hold the speaker to what bears its own
 	// node's name (ValidatingAdmissionPolicy steelyard-speaker); empty: it can.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	TokenError string `json:"tokenError,omitempty"`
 	// strictReversePath are the links on which the kernel drops what it would
-	// answer by another link (rp_filter 1, RFC 3704 section 2.2).
+	// answer by another link (rp_filter 1, RFC 3704 section 2.2); of more than 1024 the
+	// first by name.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=15
 	// +listType=set
 	StrictReversePath []string `json:"strictReversePath,omitempty"`
 	// unheard are the nodes whose speakers renew their Leases, and that this one
-	// has never heard on the wire.
+	// has never heard on the wire; of more than 256 the first by name.
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=253
 	// +listType=set
 	Unheard []string `json:"unheard,omitempty"`
 }
@@ -89,13 +102,17 @@ type SpeakerHost struct {
 // SpeakerLink is a network interface of a node.
 type SpeakerLink struct {
 	// name of the interface.
+	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name"`
 	// mac is its hardware address.
+	// +kubebuilder:validation:MaxLength=59
 	MAC string `json:"mac"`
 	// up: it is set up and has carrier.
 	Up bool `json:"up"`
-	// prefixes are its subnets.
+	// prefixes are its subnets; of more than 32 the first.
 	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=set
 	Prefixes []string `json:"prefixes,omitempty"`
 }

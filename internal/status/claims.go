@@ -99,7 +99,8 @@ func (r *Reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer
 			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
 		}
 	}
-	for _, key := range users {
+	s.Links = first(maxLinks, s.Links)
+	for _, key := range first(maxServices, users) {
 		s.Services = append(s.Services, key.String())
 	}
 	return s

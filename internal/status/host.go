@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // lookEvery is the pause between two looks at the node.
@@ -62,13 +63,13 @@ func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:            h.setting("kernel/osrelease"),
 		ProxyMode:         kubeproxy.ProxyMode(ctx, h.proxy),
-		StrictReversePath: h.strict(),
-		Unheard:           h.unheard(),
-		NullRouteError:    h.nulls(),
+		StrictReversePath: first(maxStrict, h.strict()),
+		Unheard:           first(maxUnheard, h.unheard()),
+		NullRouteError:    printable.Message(h.nulls()),
 		TokenError:        h.token(ctx),
 	}
 	if err := h.ready(ctx); err != nil {
-		facts.ProxyError = err.Error()
+		facts.ProxyError = printable.Message(err.Error())
 	}
 	return facts
 }

@@ -161,6 +161,32 @@ func timeOf(t time.Time) *metav1.Time {
 	return &out
 }
 
+// How much of a kind a status holds at most, as the kinds' schemas have it. Whoever has
+// a speaker's token can make no object larger than that either.
+const (
+	maxLinks    = 256
+	maxPrefixes = 32 // of one link
+	maxServices = 256
+	maxStrict   = 1024
+	maxUnheard  = 256
+)
+
+// first returns at most n of a list.
+func first[T any](n int, in []T) []T { return in[:min(n, len(in))] }
+
+// linksOf returns what is to be told of this node's links.
+func linksOf(links []layer2.Link) []v1beta1.SpeakerLink {
+	var out []v1beta1.SpeakerLink
+	for _, l := range first(maxLinks, links) {
+		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
+		for _, p := range first(maxPrefixes, l.Prefixes) {
+			link.Prefixes = append(link.Prefixes, p.String())
+		}
+		out = append(out, link)
+	}
+	return out
+}
+
 func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Applied, states []bgp.State) error {
 	have := &v1beta1.Speaker{}
 	switch err := r.Client.Get(ctx, client.ObjectKey{Name: r.Node}, have); {
@@ -181,13 +207,7 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 			status.Sessions.Established++
 		}
 	}
-	for _, l := range r.Links.Links() {
-		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
-		for _, p := range l.Prefixes {
-			link.Prefixes = append(link.Prefixes, p.String())
-		}
-		status.Links = append(status.Links, link)
-	}
+	status.Links = linksOf(r.Links.Links())
 	loud, cutOff := r.Links.KernelAnswers(), ""
 	if r.Group.View().Isolated {
 		cutOff = "it hears no other speaker, and no gateway answers; so it answers for nothing"

@@ -1,0 +1,69 @@
+package crd
+
+import (
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// Speakers write the status of these kinds: whoever has a speaker's token can fill no
+// object of them with a megabyte.
+func TestWhatSpeakersWriteIsSmall(t *testing.T) {
+	for _, name := range []string{"l2claims", "bgpsessions", "speakers"} {
+		text, err := Files.ReadFile("steelyard.dev_" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.Unmarshal(text, &crd); err != nil {
+			t.Fatal(err)
+		}
+		properties := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties
+		total := 0
+		for _, part := range []string{"spec", "status"} {
+			if p, ok := properties[part]; ok {
+				total += largest(t, name+"."+part, p)
+			}
+		}
+		t.Logf("%s: %d characters", name, total)
+		if total > 1<<20 {
+			t.Errorf("%s may hold %d characters, more than a megabyte", name, total)
+		}
+	}
+}
+
+// largest returns how many characters a value may have at most, and complains about
+// what is without a limit.
+func largest(t *testing.T, path string, s apiextensionsv1.JSONSchemaProps) int {
+	t.Helper()
+	switch s.Type {
+	case "object":
+		n := 2
+		for name, p := range s.Properties {
+			n += len(name) + 4 + largest(t, path+"."+name, p)
+		}
+		if s.AdditionalProperties != nil {
+			t.Errorf("%s has keys of any name", path)
+		}
+		return n
+	case "array":
+		if s.MaxItems == nil {
+			t.Errorf("%s has no maxItems", path)
+			return 0
+		}
+		return 2 + int(*s.MaxItems)*(1+largest(t, path+"[]", *s.Items.Schema))
+	case "string":
+		switch {
+		case s.Format == "date-time":
+			return 64
+		case len(s.Enum) > 0:
+			return 64
+		case s.MaxLength == nil:
+			t.Errorf("%s has no maxLength", path)
+			return 0
+		}
+		return 2 + int(*s.MaxLength)
+	}
+	return 20 // a number, or true
+}

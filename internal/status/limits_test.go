@@ -1,0 +1,96 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bgp"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/schema"
+)
+
+// A node with far too much of everything still gets its reports written.
+func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
+	long, node := strings.Repeat("x\x1b", 5000), strings.Repeat("n", 253)
+	var links []layer2.Link
+	for i := range 2000 {
+		l := layer2.Link{Name: fmt.Sprintf("long-name-%05d", i), MAC: net.HardwareAddr{2, 0, 0, 0, byte(i >> 8), byte(i)}, Up: true}
+		for j := range 100 {
+			l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(fmt.Sprintf("2001:db8:1111:2222:3333:4444:%x:%x/128", 0x1000+i, 0x1000+j)))
+		}
+		links = append(links, l)
+	}
+	var users []ipam.Key
+	for i := range 5000 {
+		users = append(users, ipam.Key{Namespace: strings.Repeat("s", 63), Name: fmt.Sprintf("%063d", i)})
+	}
+	proc, standing := t.TempDir(), map[string]membership.Standing{}
+	for i := range 2000 {
+		dir := filepath.Join(proc, fmt.Sprintf("net/ipv4/conf/long-name-%05d", i))
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "rp_filter"), []byte("1"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		standing[fmt.Sprintf("%0253d", i)] = membership.Unheard
+	}
+	r := &Reporter{Options: Options{Node: node}}
+	h := &Host{
+		proc: proc, ready: func(context.Context) error { return errors.New(long) }, nulls: func() string { return long },
+		view: func() membership.View { return membership.View{Standing: standing} }, token: func(context.Context) string { return "" },
+	}
+	h.look(t.Context())
+	facts := h.look(t.Context()) // who is unheard twice is told
+	if len(facts.Unheard) != maxUnheard || len(facts.StrictReversePath) != maxStrict {
+		t.Fatalf("too little to try: %d unheard, %d strict", len(facts.Unheard), len(facts.StrictReversePath))
+	}
+	condition := func(name string) metav1.Condition {
+		return metav1.Condition{Type: name, Status: metav1.ConditionTrue, Reason: "Reason", Message: long}
+	}
+	speaker := &v1beta1.Speaker{Status: v1beta1.SpeakerStatus{Links: linksOf(links), Host: &facts}}
+	for _, c := range []string{v1beta1.ConditionReady, v1beta1.ConditionIsolated, v1beta1.ConditionRestarting, v1beta1.ConditionKernelAnswers} {
+		intent.SetCondition(&speaker.Status.Conditions, condition(c))
+	}
+	claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: node}, Status: r.claimStatus(announce.Claim{}, users, links)}
+	claim.Name = "192.0.2.1"
+	for _, c := range []string{v1beta1.ConditionAnnounced, v1beta1.ConditionConflict} {
+		intent.SetCondition(&claim.Status.Conditions, condition(c))
+	}
+	session := &v1beta1.BGPSession{}
+	r.enter(session, bgp.State{Peer: node, Session: bgp.Established, LastError: long, BFD: &bfd.State{Problem: long}}, node)
+
+	checker, err := schema.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, o := range map[string]any{"Speaker": speaker, "L2Claim": claim, "BGPSession": session} {
+		fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &unstructured.Unstructured{Object: fields}
+		u.SetGroupVersionKind(v1beta1.GroupVersion().WithKind(kind))
+		if u.GetName() == "" {
+			u.SetName("x")
+		}
+		refused, dropped := checker.Check(u)
+		if len(refused) > 0 || len(dropped) > 0 {
+			t.Errorf("%s is refused: %v, dropped: %v", kind, refused.ToAggregate(), dropped)
+		}
+	}
+}
