@@ -1,0 +1,199 @@
+package simulation
+
+import (
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+// The sessions are a model of package bfd's: its states, its times, what a
+// restarted peer's packets come to. Only their bytes are left out.
+
+type status uint8
+
+const (
+	down status = iota
+	initial
+	up
+	adminDown
+)
+
+const (
+	fast       = 100 * time.Millisecond // between packets of a session that is Up
+	slow       = time.Second            // RFC 5880 section 6.8.3
+	multiplier = 4
+)
+
+type session struct {
+	peer     *node
+	status   status
+	remote   status
+	instance int // of the peer's process; 0: unheard
+	ups      uint64
+	ended    bool // by the peer, on purpose
+	last     time.Time
+	detect   time.Duration
+	send     time.Time
+	watching bool // an expiry is due
+	// Until then only packets of the same process count: sequence numbers of another
+	// one are no later than those that were seen.
+	known int
+	until time.Time
+}
+
+type frame struct {
+	from, to *node
+	instance int
+	your     int
+	status   status
+}
+
+// wire brings the sessions to those that are wanted.
+func (s *speaker) setSessions(names []string) {
+	wanted := make([]*session, 0, len(names))
+	for _, name := range names {
+		peer := s.peers[name]
+		if peer == nil {
+			continue
+		}
+		x := s.sessionWith(peer)
+		if x == nil {
+			x = &session{peer: peer, send: s.now}
+		}
+		wanted = append(wanted, x)
+	}
+	for _, old := range s.sessions {
+		still := false
+		for _, x := range wanted {
+			still = still || x == old
+		}
+		if !still && old.instance != 0 { // the peer is told
+			old.status = adminDown
+			s.world.carry([]frame{s.frame(old)})
+		}
+	}
+	s.sessions = wanted
+	s.transmit()
+}
+
+func (s *speaker) sessionWith(peer *node) *session {
+	for _, x := range s.sessions {
+		if x.peer == peer {
+			return x
+		}
+	}
+	return nil
+}
+
+func (s *speaker) frame(x *session) frame {
+	return frame{s.node, x.peer, s.instance, x.instance, x.status}
+}
+
+// transmit sends what is due, and comes again.
+func (s *speaker) transmit() {
+	var out []frame
+	next := s.now.Add(slow)
+	jitter := s.world.within(765, 1000)
+	for _, x := range s.sessions {
+		if !s.now.Before(x.send) {
+			out = append(out, s.frame(x))
+			every := slow
+			if x.status == up {
+				every = fast
+			}
+			x.send = s.now.Add(every * jitter / 1000)
+		}
+		if x.send.Before(next) {
+			next = x.send
+		}
+	}
+	if len(out) > 0 {
+		s.world.carry(out)
+	}
+	if s.sending.IsZero() || next.Before(s.sending) {
+		s.sending = next
+		s.at(next, func() {
+			if s.sending.Equal(next) {
+				s.sending = time.Time{}
+				s.transmit()
+			}
+		})
+	}
+}
+
+// carry takes frames to where they get.
+func (w *world) carry(frames []frame) {
+	w.after(w.within(50*time.Microsecond, 500*time.Microsecond), func() {
+		for _, f := range frames {
+			if to := f.to.speaker; to != nil && w.lan.reaches(f.from.place, f.to.place) {
+				to.run(func() { to.receive(f) })
+			}
+		}
+	})
+}
+
+func (s *speaker) receive(f frame) {
+	x := s.sessionWith(f.from)
+	switch {
+	case x == nil, f.your != 0 && f.your != s.instance, f.your == 0 && f.status != down && f.status != adminDown:
+		return
+	case x.known != f.instance && s.now.Before(x.until):
+		return
+	}
+	tx := slow
+	if f.status == up {
+		tx = fast
+	}
+	x.remote, x.instance, x.known = f.status, f.instance, f.instance
+	x.last, x.detect = s.now, multiplier*tx
+	x.until = s.now.Add(2 * x.detect)
+	s.expireLater(x)
+	switch {
+	case f.status == adminDown && x.status != down, f.status == down && x.status == up:
+		s.enter(x, down)
+	case f.status == down && x.status == down:
+		s.enter(x, initial)
+	case f.status == initial && x.status != up, f.status == up && x.status == initial:
+		s.enter(x, up)
+	}
+}
+
+func (s *speaker) enter(x *session, to status) {
+	if x.status == up {
+		x.ended = x.remote == adminDown
+	}
+	x.status, x.send = to, s.now
+	if to == up {
+		x.ups++
+	}
+	s.tellOf(x)
+	s.transmit()
+}
+
+// expireLater has the session end when its detection time is over.
+func (s *speaker) expireLater(x *session) {
+	if x.watching {
+		return
+	}
+	x.watching = true
+	s.at(x.last.Add(x.detect), func() {
+		x.watching = false
+		switch {
+		case x.last.IsZero() || s.sessionWith(x.peer) != x:
+		case s.now.Before(x.last.Add(x.detect)):
+			s.expireLater(x)
+		default:
+			x.last, x.instance = time.Time{}, 0
+			if x.status == initial || x.status == up {
+				s.enter(x, down)
+			}
+			x.remote = down
+			s.tellOf(x)
+		}
+	})
+}
+
+func (s *speaker) tellOf(x *session) {
+	s.members.Session(s.now, x.peer.name, membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended})
+	s.act()
+}

@@ -1,0 +1,203 @@
+package simulation
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// History says what a world is made of, and what is done to it. Equal Histories
+// take equal courses.
+type History struct {
+	Seed     uint64 // of all that is left to chance
+	Nodes    int
+	Subnets  int  // the nodes are in by turns
+	Services int  // with an address each, of the subnets by turns
+	Gateway  bool // there is one
+	SpareNIC bool // the nodes reach the API server by a network of its own
+	Faults   []Fault
+}
+
+// Fault is something that is done to a world.
+type Fault struct {
+	At, For time.Duration // since the world has come to rest first; and for how long
+	Kind    string
+	Nodes   []int         // to whom, by place
+	Value   time.Duration // how much, for some kinds
+}
+
+const (
+	// warmUp is how long a world has until the first fault.
+	warmUp = 12 * time.Second
+	// settling is how long it has when the last has ended.
+	settling = 20 * time.Second
+	// resting is for how long nothing must happen then.
+	resting = 6 * time.Second
+)
+
+// end is when the last fault ends.
+func (h History) end() time.Duration {
+	var end time.Duration
+	for _, f := range h.Faults {
+		end = max(end, f.At+f.For)
+	}
+	return end
+}
+
+// String tells a History in a form that Parse reads.
+func (h History) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d\nnodes %d\nsubnets %d\nservices %d\n", h.Seed, h.Nodes, h.Subnets, h.Services)
+	if h.Gateway {
+		b.WriteString("gateway\n")
+	}
+	if h.SpareNIC {
+		b.WriteString("spare-nic\n")
+	}
+	for _, f := range h.Faults {
+		fmt.Fprintf(&b, "at %s for %s: %s", f.At, f.For, f.Kind)
+		for _, n := range f.Nodes {
+			fmt.Fprintf(&b, " n%d", n+1)
+		}
+		if f.Value != 0 {
+			fmt.Fprintf(&b, " by %s", f.Value)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// Parse reads what String has written. Empty lines, and those that begin with #,
+// are left out.
+func Parse(text string) (History, error) {
+	var h History
+	for i, line := range strings.Split(text, "\n") {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := h.parse(line); err != nil {
+			return h, fmt.Errorf("line %d: %q: %w", i+1, line, err)
+		}
+	}
+	if h.Nodes < 1 || h.Subnets < 1 {
+		return h, errors.New("a history needs nodes and subnets")
+	}
+	return h, nil
+}
+
+var errUnknown = errors.New("not understood")
+
+func (h *History) parse(line string) error {
+	words := strings.Fields(line)
+	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services}
+	var err error
+	switch {
+	case line == "gateway":
+		h.Gateway = true
+	case line == "spare-nic":
+		h.SpareNIC = true
+	case len(words) == 2 && words[0] == "seed":
+		h.Seed, err = strconv.ParseUint(words[1], 10, 64)
+	case len(words) == 2 && numbers[words[0]] != nil:
+		*numbers[words[0]], err = strconv.Atoi(words[1])
+	case len(words) >= 5 && words[0] == "at" && words[2] == "for":
+		err = h.parseFault(words)
+	default:
+		err = errUnknown
+	}
+	return err
+}
+
+// parseFault reads "at 1s for 2s: kind n1 n2 by 3s".
+func (h *History) parseFault(words []string) error {
+	f := Fault{Kind: words[4]}
+	var err error
+	if f.At, err = time.ParseDuration(words[1]); err != nil {
+		return err
+	}
+	if f.For, err = time.ParseDuration(strings.TrimSuffix(words[3], ":")); err != nil {
+		return err
+	}
+	if _, known := kindsOfFaults()[f.Kind]; !known {
+		return fmt.Errorf("fault %q: %w", f.Kind, errUnknown)
+	}
+	rest := words[5:]
+	if n := len(rest); n >= 2 && rest[n-2] == "by" {
+		if f.Value, err = time.ParseDuration(rest[n-1]); err != nil {
+			return err
+		}
+		rest = rest[:n-2]
+	}
+	for _, name := range rest {
+		place, err := strconv.Atoi(strings.TrimPrefix(name, "n"))
+		if err != nil || place < 1 || place > h.Nodes {
+			return fmt.Errorf("node %q: %w", name, errUnknown)
+		}
+		f.Nodes = append(f.Nodes, place-1)
+	}
+	h.Faults = append(h.Faults, f)
+	return nil
+}
+
+// Random returns the History of a seed: mostly of 3 to 7 nodes, now and then of
+// many in several subnets.
+func Random(seed uint64) History {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	h := History{Seed: seed, Nodes: 3 + rnd.IntN(5), Subnets: 1, Services: 2 + rnd.IntN(3), Gateway: rnd.IntN(8) > 0, SpareNIC: rnd.IntN(2) == 0}
+	switch rnd.IntN(12) {
+	case 0:
+		h.Nodes = 2
+	case 1:
+		h.Subnets = 2
+	case 2:
+		h.Nodes, h.Subnets, h.Services = 10+rnd.IntN(10), 4, 4
+	}
+	all := sortedKeys(kindsOfFaults())
+	var at time.Duration
+	calm := rnd.IntN(2) == 0 // one fault has its effect before the next
+	many := 1 + rnd.IntN(5)
+	if calm {
+		many = 1 + rnd.IntN(2)
+	}
+	for range many {
+		kind := all[rnd.IntN(len(all))]
+		f := Fault{At: at, Kind: kind, For: upTo(rnd, 20*time.Second)}
+		if kind == "rolling" {
+			f.For = rolling
+		}
+		for range kindsOfFaults()[kind].nodes {
+			f.Nodes = append(f.Nodes, rnd.IntN(h.Nodes))
+		}
+		if k := kindsOfFaults()[kind]; k.value > 0 {
+			f.Value = upTo(rnd, k.value)
+			if k.signed && rnd.IntN(2) == 0 {
+				f.Value = -f.Value
+			}
+		}
+		if kind == "split" {
+			f.Nodes = rnd.Perm(h.Nodes)[:1+rnd.IntN(h.Nodes-1)]
+			slices.Sort(f.Nodes)
+		}
+		h.Faults = append(h.Faults, f)
+		if calm {
+			at += f.For + recent + time.Second
+		}
+		if rnd.IntN(3) > 0 {
+			at += upTo(rnd, 15*time.Second)
+		}
+	}
+	return h
+}
+
+// upTo returns a duration, a short one as often as a long one.
+func upTo(rnd *rand.Rand, most time.Duration) time.Duration {
+	d := time.Duration(float64(most) * rnd.Float64())
+	if rnd.IntN(3) == 0 {
+		d /= 10
+	}
+	return d.Round(10 * time.Millisecond)
+}

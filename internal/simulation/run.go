@@ -1,0 +1,197 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// Run lets a History take its course, and returns the first rule that is broken;
+// nil: none is.
+func Run(h History) *Violation { return h.run(mutation{}, nil) }
+
+// Tell does the same, and returns what happened.
+func Tell(h History) (*Violation, []string) {
+	var log []string
+	v := h.run(mutation{}, &log)
+	return v, log
+}
+
+// mutation breaks what the speakers do, to see whether the rules find it. The zero
+// mutation changes nothing.
+type mutation struct {
+	name   string
+	before func(s *speaker, f *failover.Facts)
+	after  func(s *speaker, f *failover.Facts, o *failover.Output)
+}
+
+func (m mutation) facts(s *speaker, f *failover.Facts) {
+	if m.before != nil {
+		m.before(s, f)
+	}
+}
+
+func (m mutation) output(s *speaker, f *failover.Facts, o *failover.Output) {
+	if m.after != nil {
+		m.after(s, f, o)
+	}
+}
+
+func (h History) run(m mutation, log *[]string) *Violation {
+	w := newWorld(h)
+	w.mutation, w.log = m, log
+	start := epoch.Add(warmUp)
+	for _, f := range h.Faults {
+		w.queue.push(start.Add(f.At), func() { w.strike(f) })
+	}
+	rested := start.Add(h.end() + settling)
+	w.run(rested)
+	w.api.writes, w.rules.announced, w.rules.probed = 0, 0, 0
+	w.run(rested.Add(resting))
+	w.atRest()
+	return w.rules.broken
+}
+
+func newWorld(h History) *world {
+	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), decided: map[*object]announce.Service{}, grantsOf: -1}
+	for i := range h.Nodes {
+		w.nodes = append(w.nodes, newNode(i, i%h.Subnets))
+	}
+	w.lan = newLAN(w.nodes, h.Subnets)
+	w.rules = rules{addrs: map[netip.Addr]*watched{}, states: make([]state, h.Nodes)}
+	for _, n := range w.nodes {
+		w.enroll(n)
+	}
+	for i := range h.Services {
+		svc := &corev1.Service{}
+		svc.Namespace, svc.Name, svc.Spec.Type = "default", fmt.Sprint("s", i+1), corev1.ServiceTypeLoadBalancer
+		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.0.%d.%d", i%h.Subnets, 201+i)}}
+		w.write(services, svc.Name, serviceValue{svc})
+	}
+	for _, n := range w.nodes {
+		w.after(w.within(0, 300*time.Millisecond), func() { w.start(n) })
+	}
+	return w
+}
+
+// strike begins a fault, and has it end.
+func (w *world) strike(f Fault) {
+	kind := kindsOfFaults()[f.Kind]
+	all := make([]*node, len(f.Nodes))
+	for i, place := range f.Nodes {
+		all[i] = w.nodes[place]
+	}
+	touched := all
+	if f.Kind == "split" {
+		touched = w.nodes
+	}
+	note := func() {
+		e := event{w.now, kind.weight, touched, kind.spares && !(f.Kind == "restart" && f.For > 9*time.Second)}
+		w.rules.events = append(w.rules.events, e)
+		w.rules.fresh = true
+	}
+	note()
+	w.say("%s %v by %s for %s", f.Kind, names(all), f.Value, f.For)
+	kind.begin(w, f, all)
+	w.after(f.For, func() {
+		note()
+		w.say("%s %v ends", f.Kind, names(all))
+		kind.end(w, f, all)
+	})
+}
+
+func names(all []*node) []string {
+	var out []string
+	for _, n := range all {
+		out = append(out, n.name)
+	}
+	return out
+}
+
+func (w *world) say(format string, args ...any) {
+	if w.log != nil {
+		*w.log = append(*w.log, fmt.Sprintf("%9.3f ", (w.now.Sub(epoch)-warmUp).Seconds())+fmt.Sprintf(format, args...))
+	}
+}
+
+// announced returns a Service as the decision about announcing sees it.
+func announced(v serviceValue) announce.Service {
+	out := announce.Service{Key: intent.KeyOf(v.Service), Labels: v.Labels}
+	for _, a := range intent.Holds(v.Service) {
+		out.Addrs = append(out.Addrs, announce.Address{Addr: a, Pool: "lan"})
+	}
+	return out
+}
+
+// granted returns the addresses that Services have.
+func (w *world) granted() []netip.Addr {
+	if w.grantsOf == w.api.version {
+		return w.grants
+	}
+	w.grantsOf, w.grants = w.api.version, w.grants[:0]
+	for _, o := range w.api.table[services] {
+		w.grants = append(w.grants, intent.Holds(o.value.(serviceValue).Service)...)
+	}
+	slices.SortFunc(w.grants, netip.Addr.Compare)
+	return w.grants
+}
+
+// judgeWrite checks that no version of the world has one address on two Services.
+func (w *world) judgeWrite(o *object) {
+	if o.kind != services || o.value == nil {
+		return
+	}
+	for _, a := range intent.Holds(o.value.(serviceValue).Service) {
+		for _, other := range w.api.table[services] {
+			if other.name != o.name && slices.Contains(intent.Holds(other.value.(serviceValue).Service), a) {
+				w.violate(OneGrant, "%s is written to %s while %s shows it", a, o.name, other.name)
+			}
+		}
+	}
+}
+
+// atRest checks that all is as it should be, and that nothing happens any more.
+func (w *world) atRest() {
+	for _, a := range w.granted() {
+		var all []*node
+		able := false
+		for i, n := range w.nodes {
+			able = able || n.subnet == subnetOf(a) && !w.rules.states[i].candidate.IsZero()
+			if n.speaker == nil {
+				continue
+			}
+			if _, own, ok := n.speaker.answers(a); ok && own {
+				all = append(all, n)
+			}
+		}
+		switch {
+		case !able:
+		case len(all) != 1:
+			w.violate(Rest, "%v answer for %s", names(all), a)
+		default:
+			o := w.api.get(claims, intent.ClaimName(a))
+			if o == nil || o.value.(claimValue).owner != all[0].name || o.value.(claimValue).answering != all[0].name {
+				w.violate(Rest, "%s answers for %s, and its L2Claim does not say so: %+v", all[0].name, a, o)
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		if s := n.speaker; s != nil && s.view.Up < s.view.Sessions {
+			w.violate(Rest, "%s has %d sessions, and sees %d Up", n.name, s.view.Sessions, s.view.Up)
+		}
+		if s := n.speaker; s != nil && s.plan != nil && s.plan.Phase != failover.Synced && w.api.away == 0 {
+			w.violate(Rest, "%s is %s", n.name, s.plan.Phase)
+		}
+	}
+	if w.api.writes > 0 || w.rules.announced > 0 || w.rules.probed > 0 {
+		w.violate(Rest, "%d writes, %d announcements and %d probes for nothing", w.api.writes, w.rules.announced, w.rules.probed)
+	}
+}

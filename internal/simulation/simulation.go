@@ -1,0 +1,155 @@
+// Package simulation lets a whole cluster live in virtual time: the speakers of
+// some nodes, as packages announce, failover and membership have them, a model of
+// the API server, and a model of the local network. A History says what is done
+// to them; its seed decides all that is left to chance. One History, one course of
+// events: there is no goroutine, no clock, and no order of a map decides.
+//
+// Rules that know nothing of the code look at every instant, from what users are
+// promised. A History that breaks one is made as short as it can be, and told as
+// text.
+//
+// It decides nothing, and no program may import it.
+package simulation
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// epoch is when every history begins.
+var epoch = time.Unix(1_700_000_000, 0)
+
+// moment is something that happens at a time.
+type moment struct {
+	at int64 // in nanoseconds since the epoch
+	do func()
+}
+
+// timeline is a queue of moments: a heap of their places in all. Of two at one time
+// the one that was entered first comes first.
+type timeline struct {
+	heap []slot
+	all  []moment
+	free []int32
+	seq  uint32
+}
+
+type slot struct {
+	at    int64
+	seq   uint32
+	place int32
+}
+
+func (t *timeline) less(i, j int) bool {
+	a, b := &t.heap[i], &t.heap[j]
+	return a.at < b.at || a.at == b.at && a.seq < b.seq
+}
+
+func (t *timeline) push(at time.Time, do func()) {
+	place := int32(len(t.all))
+	m := moment{at.Sub(epoch).Nanoseconds(), do}
+	if n := len(t.free); n > 0 {
+		place, t.free = t.free[n-1], t.free[:n-1]
+		t.all[place] = m
+	} else {
+		t.all = append(t.all, m)
+	}
+	t.seq++
+	t.heap = append(t.heap, slot{m.at, t.seq, place})
+	for i := len(t.heap) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !t.less(i, parent) {
+			break
+		}
+		t.heap[i], t.heap[parent] = t.heap[parent], t.heap[i]
+		i = parent
+	}
+}
+
+// next returns when the next moment is; false: there is none.
+func (t *timeline) next() (time.Time, bool) {
+	if len(t.heap) == 0 {
+		return time.Time{}, false
+	}
+	return epoch.Add(time.Duration(t.heap[0].at)), true
+}
+
+func (t *timeline) pop() func() {
+	place, last := t.heap[0].place, len(t.heap)-1
+	t.heap[0] = t.heap[last]
+	t.heap = t.heap[:last]
+	for i := 0; ; {
+		least := i
+		for _, child := range [...]int{2*i + 1, 2*i + 2} {
+			if child < last && t.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			break
+		}
+		t.heap[i], t.heap[least] = t.heap[least], t.heap[i]
+		i = least
+	}
+	do := t.all[place].do
+	t.all[place].do = nil
+	t.free = append(t.free, place)
+	return do
+}
+
+// world is all that lives in a history.
+type world struct {
+	History
+	now   time.Time
+	queue timeline
+	rnd   *rand.Rand
+	log   *[]string // nil: nobody wants to read it
+
+	nodes    []*node
+	api      server
+	lan      lan
+	rules    rules
+	mutation mutation
+
+	instances int                          // of speakers, so far
+	decided   map[*object]announce.Service // what follows from a Service
+	grants    []netip.Addr                 // what granted returned
+	grantsOf  int                          // and of which version
+}
+
+// run lets time go by until then, or until a rule is broken.
+func (w *world) run(end time.Time) {
+	for w.rules.broken == nil {
+		at, ok := w.queue.next()
+		if !ok || at.After(end) {
+			break
+		}
+		if at.After(w.now) {
+			w.look()
+			w.now = at
+		}
+		w.queue.pop()()
+	}
+	w.now = end
+}
+
+// after has something happen after a while.
+func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now.Add(max(d, 0)), do) }
+
+// within returns a random duration.
+func (w *world) within(least, most time.Duration) time.Duration {
+	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
+}
+
+// nodeAt returns the node of that name, nil if there is none any more.
+func (w *world) nodeAt(name string) *node {
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.name == name })
+	if i < 0 {
+		return nil
+	}
+	return w.nodes[i]
+}

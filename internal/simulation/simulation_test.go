@@ -1,0 +1,112 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	seeds = flag.Uint64("seeds", 2000, "how many histories to run")
+	first = flag.Uint64("first", 0, "the first of their seeds")
+)
+
+// TestHistories runs the histories of many seeds. One that breaks a rule is told as
+// short as can be: as a file for testdata.
+func TestHistories(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
+	start := time.Now()
+	var next, done atomic.Uint64
+	var mu sync.Mutex
+	failed := map[uint64]*Violation{}
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				seed := next.Add(1) - 1
+				if seed >= *seeds {
+					return
+				}
+				seed += *first
+				if v := Run(Random(seed)); v != nil {
+					mu.Lock()
+					failed[seed] = v
+					mu.Unlock()
+				}
+				if n := done.Add(1); n%10_000 == 0 {
+					fmt.Printf("%d histories, %.0f a second\n", n, float64(n)/time.Since(start).Seconds())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d histories in %s, %.0f a second", *seeds, time.Since(start).Round(time.Millisecond), float64(*seeds)/time.Since(start).Seconds())
+	all := slices.Sorted(maps.Keys(failed))
+	for i, seed := range all {
+		if i == 5 {
+			t.Errorf("and %d more: %v", len(all)-i, all[i:min(len(all), i+100)])
+			break
+		}
+		h, v := Shrink(Random(seed))
+		t.Errorf("seed %d: %s\nin short:\n# %s\n%s", seed, failed[seed], v, h)
+	}
+}
+
+// TestStories runs the histories that broke a rule once, and others that are worth
+// keeping. None breaks one any more.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no histories in testdata: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := Parse(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, log := Tell(h); v != nil {
+				t.Errorf("%s\n%s", v, strings.Join(log, "\n"))
+			}
+		})
+	}
+}
+
+// A History that is written down is the same when it is read.
+func TestHistoriesAsText(t *testing.T) {
+	for seed := range uint64(300) {
+		h := Random(seed)
+		back, err := Parse(h.String())
+		if err != nil || back.String() != h.String() {
+			t.Fatalf("seed %d: %v\n%s\n%s", seed, err, h, back)
+		}
+	}
+}
+
+// One seed, one history.
+func TestHistoriesRepeat(t *testing.T) {
+	for seed := range uint64(5) {
+		_, a := Tell(Random(seed))
+		_, b := Tell(Random(seed))
+		for i := range a {
+			if a[i] != b[i] {
+				t.Fatalf("seed %d: line %d is\n%s\nand then\n%s", seed, i, a[i], b[i])
+			}
+		}
+	}
+}

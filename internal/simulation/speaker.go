@@ -1,0 +1,304 @@
+package simulation
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+const (
+	// noticed is how long a process can stand still before others may notice.
+	noticed = membership.Answers + multiplier*fast
+	// rest is between two passes.
+	rest = 10 * time.Millisecond
+	// bounce is for how long a lost carrier is not told.
+	bounce = 100 * time.Millisecond
+)
+
+// speaker is the process of one node.
+type speaker struct {
+	*client
+	node     *node
+	instance int
+	started  time.Time
+	cache    *cache // nil before all is listed
+	members  *membership.State
+	failover *failover.State
+	beat     *heartbeat
+	view     membership.View
+	config   []membership.Member
+	peers    map[string]*node // of the members, by name
+	sessions []*session
+	sending  time.Time // when transmit comes; zero: not yet
+	ticking  time.Time // when the members' tick comes; zero: not yet
+	stopping bool
+	since    time.Time // when it began to stand still
+	stalls   uint64
+
+	due    bool
+	rested time.Time
+	turn   int
+
+	entries map[netip.Addr]*entry
+	rivals  []rival
+	prober  prober
+	overlay map[string]*object // L2Claims as the API server last returned them
+	plan    *failover.Output
+	report  reporter
+	phase   failover.Phase // that was last told
+}
+
+func (w *world) reachesServer(n *node) bool {
+	if w.SpareNIC {
+		return n.alive()
+	}
+	return w.lan.talk(n.place, w.lan.server())
+}
+
+// start begins the speaker of a node, if the node is on and has none.
+func (w *world) start(n *node) {
+	if n.speaker != nil || n.off > 0 || !n.there {
+		return
+	}
+	w.instances++
+	s := &speaker{
+		client: &client{world: w, frozen: n.frozen, reach: func() bool { return w.reachesServer(n) }},
+		node:   n, instance: w.instances, started: w.now, since: w.now,
+		members:  membership.NewState(n.name, uint64(w.now.Add(n.skew).UnixMilli())),
+		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
+		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]*object{},
+	}
+	s.beat = &heartbeat{speaker: s, peers: map[string]*missing{}}
+	s.report.speaker, s.prober.speaker = s, s
+	n.speaker, w.rules.fresh = s, true
+	w.say("    speaker of %s starts", n.name)
+	s.in(w.within(20*time.Millisecond, 200*time.Millisecond), func() {
+		s.follow(s.event, func(c *cache) {
+			s.cache = c
+			c.lag = n.lag
+			s.wake()
+		})
+	})
+}
+
+// end ends a speaker without a word.
+func (s *speaker) end() {
+	if s.dead {
+		return
+	}
+	s.dead, s.rules.fresh = true, true
+	if s.node.speaker == s {
+		s.node.speaker = nil
+	}
+	s.api.watchers = slices.DeleteFunc(s.api.watchers, func(c *cache) bool { return c.client == s.client })
+}
+
+// stop has a speaker stop as SIGTERM does.
+func (s *speaker) stop() {
+	s.stopping, s.rules.fresh = true, true
+	clear(s.entries)
+	s.members.Restart(s.now)
+	if s.view.Up == 0 {
+		s.askWithin(time.Second, func() (any, error) {
+			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
+		}, func(any, error) {})
+	}
+	s.report.farewell()
+	s.act()
+	s.in(150*time.Millisecond, s.end)
+}
+
+// freeze has a speaker stand still.
+func (s *speaker) freeze() {
+	if s.frozen++; s.frozen == 1 {
+		s.since = s.now
+	}
+}
+
+// thaw has it go on. What came meanwhile waits for it.
+func (s *speaker) thaw() {
+	if s.frozen--; s.frozen > 0 || s.dead {
+		return
+	}
+	if s.now.Sub(s.since) > noticed {
+		s.stalls++
+		s.wake()
+	}
+	all := s.backlog
+	s.backlog = nil
+	for _, do := range all {
+		s.run(do)
+	}
+}
+
+// event takes in what a watch tells.
+func (s *speaker) event(before, after *object) {
+	if before != nil && after != nil {
+		switch a := after.value.(type) {
+		case leaseValue:
+			if a.holder == before.value.(leaseValue).holder {
+				return
+			}
+		case claimValue:
+			if a == before.value.(claimValue) {
+				return
+			}
+		}
+	}
+	s.wake()
+}
+
+// wake has a pass come soon.
+func (s *speaker) wake() {
+	if s.due || s.cache == nil || s.stopping {
+		return
+	}
+	s.due = true
+	s.at(maxTime(s.now.Add(s.within(200*time.Microsecond, 2*time.Millisecond)), s.rested), s.pass)
+}
+
+func (s *speaker) pass() {
+	s.due = false
+	if s.stopping {
+		return
+	}
+	s.rested = s.now.Add(rest)
+	f := s.facts()
+	s.mutation.facts(s, &f)
+	out := s.failover.Step(f)
+	s.mutation.output(s, &f, &out)
+	s.apply(out)
+	if !s.beat.begun {
+		s.beat.begun = true
+		s.beat.beat()
+	}
+	if s.turn++; out.Wake > 0 {
+		turn := s.turn
+		s.in(out.Wake, func() {
+			if s.turn == turn {
+				s.wake()
+			}
+		})
+	}
+}
+
+func (s *speaker) facts() failover.Facts {
+	f := failover.Facts{
+		Now: s.now, Speakers: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view,
+		Leases: s.beat.held(), API: s.beat.state(), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
+	}
+	f.Cluster.L2 = []announce.L2Advertisement{{Name: "all"}}
+	links := map[string][]announce.Link{}
+	for _, o := range s.cache.table[speakers] {
+		v := o.value.(speakerValue)
+		f.Speakers[o.name], links[o.name] = true, v.links
+		for _, l := range v.links {
+			f.MACs[l.MAC] = o.name
+		}
+	}
+	links[s.node.name] = []announce.Link{s.link()}
+	for _, o := range s.cache.table[nodes] {
+		f.Cluster.Nodes = append(f.Cluster.Nodes, announce.Node{Name: o.name, Excluded: o.value.(nodeValue).excluded, Links: links[o.name]})
+	}
+	for _, o := range s.cache.table[services] {
+		if svc := announced(o.value.(serviceValue)); len(svc.Addrs) > 0 {
+			f.Cluster.Services = append(f.Cluster.Services, svc)
+		}
+	}
+	for _, o := range s.claims() {
+		c := o.value.(claimValue)
+		f.Claims = append(f.Claims, failover.Claim{
+			HeldClaim: announce.HeldClaim{Addr: c.addr, Node: c.owner, Untried: c.answering == ""}, Answering: c.answering,
+		})
+	}
+	return f
+}
+
+// link is the own link, as the kernel's messages say.
+func (s *speaker) link() announce.Link {
+	n := s.node
+	bounces := n.unplugged > 0 && s.now.Before(n.pulled.Add(bounce)) && n.pulled.After(s.started)
+	return n.link(n.unplugged == 0 || bounces)
+}
+
+// saw remembers an L2Claim that the cache may not show yet.
+func (s *speaker) saw(o *object) {
+	if old := s.overlay[o.name]; old == nil || old.version < o.version {
+		s.overlay[o.name] = o
+	}
+}
+
+// claims returns the L2Claims, as of the cache or later.
+func (s *speaker) claims() []*object {
+	out := slices.Clone(s.cache.table[claims])
+	for i, o := range out {
+		if newer := s.overlay[o.name]; newer != nil {
+			if newer.uid == o.uid && newer.version > o.version {
+				out[i] = newer
+			} else {
+				delete(s.overlay, o.name)
+			}
+		}
+	}
+	t := table{claims: out}
+	for _, name := range sortedKeys(s.overlay) {
+		if t.get(claims, name) == nil {
+			t.put(s.overlay[name])
+		}
+	}
+	return t[claims]
+}
+
+func (s *speaker) apply(out failover.Output) {
+	if out.Resync {
+		s.beat.resync()
+	}
+	s.setClaims(slices.Concat(out.Plan.Claims, out.Proxy))
+	s.prober.set(out.Probe)
+	s.gather(out)
+	s.plan = &out
+	s.tell(out)
+	s.report.wake()
+}
+
+// gather tells the members who should be there.
+func (s *speaker) gather(out failover.Output) {
+	if !out.Join {
+		return
+	}
+	var config []membership.Member
+	peers := map[string]*node{}
+	for _, o := range s.cache.table[nodes] {
+		if expired, watched := out.Watch[o.name]; watched {
+			addr := o.value.(nodeValue).addr
+			config = append(config, membership.Member{Name: o.name, Addr: addr, Silent: expired})
+			i := slices.IndexFunc(s.nodes, func(n *node) bool { return n.addr == addr })
+			peers[o.name] = s.nodes[i]
+		}
+	}
+	if slices.Equal(config, s.config) {
+		return
+	}
+	s.config, s.peers = config, peers
+	s.members.SetMembers(s.now, config)
+	s.setSessions(s.members.Neighbors())
+	s.act()
+}
+
+func (s *speaker) tell(out failover.Output) {
+	if s.log == nil {
+		return
+	}
+	for _, e := range out.Events {
+		s.say("    %s: %s %s %s", s.node.name, e.Kind, e.Addr, e.From)
+	}
+	if out.Phase != s.phase {
+		s.say("    %s: %s", s.node.name, out.Phase)
+		s.phase = out.Phase
+	}
+}
