@@ -37,13 +37,20 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 # Its machine must be busy with nothing else.
 ALONE := TestSessionsHoldUnderLoad
 # They start no goroutines: the race detector would only slow down their many random cases.
-PURE := ./internal/announce ./internal/intent ./internal/ipam ./internal/migrate ./internal/world
+PURE := ./internal/announce ./internal/intent ./internal/ipam ./internal/migrate ./internal/simulation ./internal/world
 
 # The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test
 test: test-packages build ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
 	$(RACE) -run $(ALONE) ./internal/bfd
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 stories rest
+
+SEEDS ?= 100000
+FIRST ?= 0
+
+.PHONY: simulate
+simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each that breaks a rule
+	go test -vet=off -v -timeout 24h -run 'TestHistories$$' ./internal/simulation -seeds $(SEEDS) -first $(FIRST)
 
 .PHONY: stories
 stories:

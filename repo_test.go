@@ -52,6 +52,8 @@ func laws() map[string]law {
 		"internal/lease":     {own: []string{"api/v1beta1", "internal/cluster", "internal/failover", "internal/intent"}, why: "it tells who is there, and decides nothing of it"},
 		"internal/kubeproxy": {own: []string{"api/v1beta1", "internal/announce", "internal/cluster", "internal/ipam"}, why: "it asks one program of the node"},
 		"internal/status":    {own: []string{"api/v1beta1", "internal/announce", "internal/bfd", "internal/bgp", "internal/cluster", "internal/failover", "internal/intent", "internal/ipam", "internal/kubeproxy", "internal/layer2", "internal/membership", "internal/version"}, why: "it tells what was done, and decides nothing"},
+		"internal/simulation": {own: []string{"internal/announce", "internal/failover", "internal/intent", "internal/ipam", "internal/lease", "internal/membership", "internal/planner", "api/v1beta1"},
+			why: "it is for tests: it drives what decides, and no protocol"},
 		"internal/planner": {own: []string{"api/v1beta1", "internal/intent", "internal/ipam", "internal/printable"}, never: clients, neverStd: pure,
 			why: "it decides what is written, and writes nothing"},
 		"internal/doctor": {own: []string{"api/v1beta1", "internal/announce", "internal/intent", "internal/ipam", "internal/printable", "internal/world"}, never: clients, neverStd: pure,

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -97,9 +98,12 @@ func (r *reconciler) readNodes(ctx context.Context, s *sight) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
-	s.nodes, s.MACs, s.Speakers = nodes.Items, macs, make(map[string]bool, len(speakers.Items))
+	s.nodes, s.MACs, s.Speakers, s.Isolated = nodes.Items, macs, make(map[string]bool, len(speakers.Items)), map[string]bool{}
 	for i := range speakers.Items {
 		s.Speakers[speakers.Items[i].Name] = true
+		if meta.IsStatusConditionTrue(speakers.Items[i].Status.Conditions, v1beta1.ConditionIsolated) {
+			s.Isolated[speakers.Items[i].Name] = true
+		}
 	}
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {

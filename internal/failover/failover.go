@@ -38,6 +38,7 @@ type Facts struct {
 	Cluster   announce.Snapshot
 	Claims    []Claim              // the L2Claims
 	Speakers  map[string]bool      // nodes that have a Speaker object
+	Isolated  map[string]bool      // those of them that say that they hear nobody
 	MACs      map[[6]byte]string   // the node of each MAC that a Speaker object names
 	Members   membership.View      // who is alive, as the speakers find out among themselves
 	Leases    map[string]Lease     // by node whose speaker holds one

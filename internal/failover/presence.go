@@ -43,7 +43,8 @@ func (p *pass) presence() {
 // tell of. The Lease counts for those whom nobody has heard, and for those that
 // go on renewing it although their watchers lost them: speakers that can't hear
 // one another but all reach the API server would else take one address from each
-// other for ever.
+// other for ever. It does not count for one that says that it hears nobody: that
+// one answers for nothing, however well it reaches the API server.
 func (p *pass) counts(node string) bool {
 	standing, known := p.Members.Standing[node]
 	lease, leased := p.Leases[node]
@@ -51,11 +52,11 @@ func (p *pass) counts(node string) bool {
 	case !leased:
 		return false
 	case standing == membership.Gone:
-		return p.renewals[node].n >= p.Misses && !lease.Expired
+		return p.renewals[node].n >= p.Misses && !lease.Expired && !p.Isolated[node]
 	case known && standing != membership.Unheard:
 		return true
 	default:
-		return !lease.Expired
+		return !lease.Expired && !p.Isolated[node]
 	}
 }
 

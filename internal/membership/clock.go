@@ -15,6 +15,10 @@ func (c *State) tick(now time.Time) {
 		return false
 	})
 	for _, name := range c.members {
+		if s := c.sees[name]; s != nil && s.past && s.stays && !now.Before(c.adopts(s)) {
+			s.past = false
+			c.watched(now, name, true, s.ups, false)
+		}
 		if r, ok := c.rumors[name]; ok && !now.Before(r.until) {
 			c.learn(now, r.fact)
 		}
@@ -41,12 +45,20 @@ func (c *State) tick(now time.Time) {
 	}
 	if !now.Before(c.gossiped.Add(gossip)) {
 		c.gossiped = now
-		if facts, to := c.news(now), c.ring.neighbors(c.self); len(facts) > 0 && len(to) > 0 {
+		facts, to := c.news(now), c.ring.neighbors(c.self)
+		if c.isolated {
+			facts = append(facts, c.own())
+		}
+		if len(facts) > 0 && len(to) > 0 {
 			c.send(to, message{Facts: facts})
 		}
 		c.send(c.strangers(), message{Hello: true, Facts: []fact{c.own()}})
 	}
 }
+
+// adopts is when a session that seemed to be of an earlier life, and is Up still,
+// must be of the present one: the other would have expired.
+func (c *State) adopts(s *sight) time.Time { return s.down.Add(c.detect + Answers) }
 
 // next is when tick has something to do.
 func (c *State) next() time.Time {
@@ -64,6 +76,9 @@ func (c *State) next() time.Time {
 	}
 	for name, s := range c.sees {
 		k := c.facts[name]
+		if s.past && s.stays {
+			sooner(c.adopts(s))
+		}
 		switch {
 		case k != nil && k.Standing == Restarting && k.missed < misses:
 			sooner(k.until)

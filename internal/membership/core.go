@@ -45,6 +45,7 @@ type State struct {
 	stopped bool // this speaker is restarting
 	members []string
 	silent  map[string]bool // members whose Leases are over
+	detect  time.Duration   // after which a session without packets expires
 	ring    ring
 
 	facts  map[string]*known
@@ -89,7 +90,8 @@ type sight struct {
 	up     bool
 	lost   time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
 	judged bool      // the time for answers is over
-	past   bool      // it is of an earlier life, until it comes Up
+	past   bool      // it is of an earlier life, until it comes Up, or for longer than that could last
+	stays  bool      // of past: it is Up still
 	ups    uint64    // how often it has come Up
 	since  time.Time // when it last did; zero unless it is Up
 
@@ -140,7 +142,7 @@ func (c *State) set(now time.Time, members []string) {
 		c.announce()
 	}
 	if len(c.sees) == 0 {
-		c.isolate(false) // there is nobody to hear
+		c.isolate(now, false) // there is nobody to hear
 	}
 	for _, name := range c.members { // some that had a vote may be gone
 		c.judge(now, name)
@@ -154,7 +156,15 @@ func (c *State) announce() {
 	c.send(nil, message{Facts: []fact{c.own()}})
 }
 
-func (c *State) own() fact { return fact{Member: c.self, Life: c.life} }
+// own is what is told of this speaker. One that is isolated says that it is gone:
+// perhaps it can be heard, though it hears nobody.
+func (c *State) own() fact {
+	f := fact{Member: c.self, Life: c.life}
+	if c.isolated {
+		f.Standing = Gone
+	}
+	return f
+}
 
 // restart tells all that this speaker stops, to come back within hold.
 func (c *State) restart(now time.Time, hold time.Duration) {
@@ -192,7 +202,7 @@ func (c *State) learn(now time.Time, f fact) {
 		// that is Up still, and will expire.
 		restarted := k != nil && k.Standing == Restarting
 		if s := c.sees[f.Member]; s != nil && (!s.up || restarted && !s.since.After(k.learnt)) {
-			*s = sight{past: true, ups: s.ups, worked: s.worked, down: now}
+			*s = sight{past: true, stays: s.up, ups: s.ups, worked: s.worked, down: now}
 		}
 	}
 	if before != Present && f.Standing == Present {
@@ -224,7 +234,10 @@ func (c *State) hear(now time.Time, m message) {
 		if k := c.facts[f.Member]; k != nil && k.fact.outdoes(f) {
 			c.send([]string{m.From}, message{Facts: []fact{c.told(now, f.Member)}})
 		}
-		if !c.withholds(now, f) {
+		switch {
+		case f.Member == m.From: // it knows
+			c.learn(now, f)
+		case !c.withholds(now, f):
 			c.learn(now, f)
 			c.doubtNews(m.From, f)
 		}

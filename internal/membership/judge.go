@@ -12,6 +12,9 @@ import (
 func (c *State) watched(now time.Time, name string, up bool, ups uint64, lost bool) {
 	s := c.sees[name]
 	if s == nil || s.past && (!up || s.ups == ups) {
+		if s != nil {
+			s.stays = up
+		}
 		return
 	}
 	was := *s
@@ -35,12 +38,12 @@ func (c *State) watched(now time.Time, name string, up bool, ups uint64, lost bo
 	}
 	switch {
 	case up && !was.up:
+		c.isolate(now, false)
 		c.vote(now, name, true)
 		c.send([]string{name}, message{Facts: []fact{c.own()}})
 		if c.standing(name) != Present {
 			c.send([]string{name}, message{Facts: []fact{c.told(now, name)}})
 		}
-		c.isolate(false)
 		c.plead(now)
 	case !s.lost.IsZero() && was.lost.IsZero() && c.standing(name) == Present:
 		c.vote(now, name, false)
@@ -173,8 +176,8 @@ func (c *State) witnessed(now time.Time, r Reply) {
 	if c.hears("") {
 		return
 	}
-	cut := !c.allSilent() && (r == Silence || r == CantTell && len(c.sees) > 1)
-	if c.isolated && !cut {
+	cut := len(c.sees) > 0 && !c.allSilent() && (r == Silence || r == CantTell && len(c.sees) > 1)
+	if c.isolated && !cut && !c.allSilent() {
 		// The sessions come Up in a moment, unless the others really are gone.
 		if c.touched.IsZero() {
 			c.touched = now
@@ -183,7 +186,7 @@ func (c *State) witnessed(now time.Time, r Reply) {
 	} else {
 		c.touched = time.Time{}
 	}
-	c.isolate(cut)
+	c.isolate(now, cut)
 	if cut {
 		return
 	}
@@ -205,9 +208,19 @@ func (c *State) allSilent() bool {
 	return len(c.sees) > 0
 }
 
-func (c *State) isolate(now bool) {
-	c.changed = c.changed || c.isolated != now
-	c.isolated = now
+// isolate takes in whether this speaker hears nobody. Then it says that it is gone,
+// and begins another life when it hears somebody again.
+func (c *State) isolate(now time.Time, is bool) {
+	if c.isolated == is {
+		return
+	}
+	c.isolated, c.changed = is, true
+	if is {
+		c.tell(now, nil, message{Facts: []fact{c.own()}})
+		return
+	}
+	c.life++
+	c.accused = true
 }
 
 // overdue treats a member that asked for patience as lost.

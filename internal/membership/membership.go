@@ -201,7 +201,7 @@ func (g *Group) configure(c *State) map[string]netip.Addr {
 	for _, m := range members {
 		addrs[m.Name] = m.Addr
 	}
-	c.SetMembers(time.Now(), members)
+	c.SetMembers(time.Now(), members, config.Interval*time.Duration(config.Multiplier))
 	keys := bfdKeys(config.Keys)
 	if len(keys) < len(config.Keys) {
 		g.log.Warn("two of the speakers' keys can't be told apart in BFD packets: make another one in the place of the newer before the two are swapped")

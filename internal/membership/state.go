@@ -35,8 +35,10 @@ type Letter struct {
 	Message Message
 }
 
-// SetMembers takes over who should be there.
-func (c *State) SetMembers(now time.Time, members []Member) {
+// SetMembers takes over who should be there, and after which time without packets
+// their sessions expire.
+func (c *State) SetMembers(now time.Time, members []Member, detect time.Duration) {
+	c.detect = detect
 	c.silent = map[string]bool{}
 	for _, m := range members {
 		c.silent[m.Name] = m.Silent

@@ -38,6 +38,7 @@ type (
 	nodeValue struct {
 		addr     netip.Addr
 		excluded string
+		labels   map[string]string
 	}
 	leaseValue struct {
 		holder  string // empty: it was released

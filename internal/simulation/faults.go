@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -24,6 +25,7 @@ type faultKind struct {
 	signed bool
 	weight weight
 	spares bool // the nodes keep what they have
+	edits  bool // a person does it, at the API server
 	begin  func(w *world, f Fault, all []*node)
 	end    func(w *world, f Fault, all []*node)
 }
@@ -52,10 +54,10 @@ func kindsOfFaults() map[string]faultKind {
 		"oneway":  {nodes: 2, weight: hard, spares: true, begin: block(1, false), end: block(-1, false)},
 		"split":   {nodes: 1, weight: hard, begin: split(1), end: split(0)},
 		"clock":   {nodes: 1, value: time.Hour, signed: true, spares: true, begin: (*world).setClock, end: nothing},
-		"exclude": {nodes: 1, begin: exclude("label"), end: exclude("")},
-		"move":    {nodes: 1, begin: (*world).move, end: nothing},
-		"join":    {nodes: 1, weight: hard, begin: (*world).leave, end: (*world).join},
-		"rename":  {nodes: 1, weight: hard, begin: (*world).rename, end: nothing},
+		"exclude": {nodes: 1, edits: true, begin: exclude(1), end: exclude(-1)},
+		"move":    {nodes: 1, edits: true, begin: (*world).move, end: nothing},
+		"join":    {nodes: 1, weight: hard, edits: true, begin: (*world).leave, end: (*world).join},
+		"rename":  {nodes: 1, weight: hard, edits: true, begin: (*world).rename, end: nothing},
 		"lag": {nodes: 1, value: 5 * time.Second, weight: delay, spares: true,
 			begin: func(_ *world, f Fault, all []*node) { lagging(all[0], f.Value) },
 			end:   func(_ *world, _ Fault, all []*node) { lagging(all[0], 0) }},
@@ -204,11 +206,11 @@ func split(side int) func(*world, Fault, []*node) {
 func (w *world) setClock(f Fault, all []*node) { all[0].skew += f.Value }
 
 // exclude has a person label a node, or take the label off.
-func exclude(why string) func(*world, Fault, []*node) {
+func exclude(by int) func(*world, Fault, []*node) {
 	return func(w *world, _ Fault, all []*node) {
-		all[0].excluded = why != ""
+		all[0].excluded += by
 		if w.api.get(nodes, all[0].name) != nil {
-			w.write(nodes, all[0].name, nodeValue{all[0].addr, why})
+			w.enroll(all[0])
 		}
 	}
 }
@@ -258,10 +260,10 @@ func (w *world) join(_ Fault, all []*node) {
 func (w *world) enroll(n *node) {
 	n.there = true
 	why := ""
-	if n.excluded {
+	if n.excluded > 0 {
 		why = "label"
 	}
-	w.write(nodes, n.name, nodeValue{n.addr, why})
+	w.write(nodes, n.name, nodeValue{n.addr, why, map[string]string{"place": strconv.Itoa(n.place + 1)}})
 }
 
 // rename has a node leave, and come back under another name at once.

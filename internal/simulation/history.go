@@ -18,6 +18,7 @@ type History struct {
 	Subnets  int  // the nodes are in by turns
 	Services int  // with an address each, of the subnets by turns
 	Gateway  bool // there is one
+	Prefers  int  // the node that the advertisement prefers, counted from 1; 0: none
 	SpareNIC bool // the nodes reach the API server by a network of its own
 	Faults   []Fault
 }
@@ -58,6 +59,9 @@ func (h History) String() string {
 	if h.SpareNIC {
 		b.WriteString("spare-nic\n")
 	}
+	if h.Prefers > 0 {
+		fmt.Fprintf(&b, "prefers %d\n", h.Prefers)
+	}
 	for _, f := range h.Faults {
 		fmt.Fprintf(&b, "at %s for %s: %s", f.At, f.For, f.Kind)
 		for _, n := range f.Nodes {
@@ -93,7 +97,7 @@ var errUnknown = errors.New("not understood")
 
 func (h *History) parse(line string) error {
 	words := strings.Fields(line)
-	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services}
+	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services, "prefers": &h.Prefers}
 	var err error
 	switch {
 	case line == "gateway":
@@ -148,6 +152,9 @@ func (h *History) parseFault(words []string) error {
 func Random(seed uint64) History {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	h := History{Seed: seed, Nodes: 3 + rnd.IntN(5), Subnets: 1, Services: 2 + rnd.IntN(3), Gateway: rnd.IntN(8) > 0, SpareNIC: rnd.IntN(2) == 0}
+	if rnd.IntN(4) == 0 {
+		h.Prefers = 1
+	}
 	switch rnd.IntN(12) {
 	case 0:
 		h.Nodes = 2

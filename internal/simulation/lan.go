@@ -24,7 +24,7 @@ type node struct {
 	pulled   time.Time     // when the cable last was
 	stopped  int           // the kubelet does not start the speaker
 	frozen   int           // the speaker stands still
-	excluded bool          // by a label
+	excluded int           // by a label
 	lag      time.Duration // of the speaker's watches
 }
 

@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // The rules are written from what users are promised (docs/explanation/failover.md,
@@ -39,6 +42,9 @@ const (
 	takeover = time.Second
 	// several is the same when more than one did, since the last.
 	several = 7 * time.Second
+	// lonely is the same when most nodes have gone at once, so that only Kubernetes
+	// knows of it.
+	lonely = 10 * time.Second
 	// hindered is the same when the API server's answers were late, or got lost.
 	hindered = 16 * time.Second
 	// meeting is for how long two may answer that can hear each other.
@@ -75,6 +81,9 @@ type state struct {
 	instance  int
 	heardAPI  time.Time // since when it reaches the API server
 	informed  bool
+	unready   time.Time // since when it can't take anything up; zero: it can
+	late      time.Time // when that had lasted for as long as others wait for one that restarts
+	company   time.Time // since when a candidate hears anybody; zero: it does not
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
@@ -89,6 +98,8 @@ type watched struct {
 	alike  time.Time
 	owner  *node // answered alone for long
 	edited time.Time
+	named  string    // by the L2Claim
+	names  time.Time // since when
 }
 
 func (w *world) violate(rule, format string, args ...any) {
@@ -139,12 +150,15 @@ func (w *world) look() {
 // lookAt takes in what can be expected of a node.
 func (w *world) lookAt(st *state, n *node) {
 	s := n.speaker
+	if since(&st.unready, !st.informed, w.now); !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second {
+		st.late = w.now
+	}
 	if s == nil || !n.there {
-		*st = state{}
+		*st = state{unready: st.unready, late: st.late}
 		return
 	}
 	if st.instance != s.instance {
-		*st = state{instance: s.instance}
+		*st = state{instance: s.instance, unready: st.unready, late: st.late}
 	}
 	if !w.reachesServer(n) || w.api.away > 0 {
 		st.heardAPI = time.Time{}
@@ -152,25 +166,29 @@ func (w *world) lookAt(st *state, n *node) {
 		st.heardAPI = w.now
 	}
 	st.informed = st.informed || !st.heardAPI.IsZero() && w.now.Sub(st.heardAPI) >= informed
-	able := st.informed && !w.elsewhere(n) && !s.stopping && s.frozen == 0 && !n.excluded && w.lan.talk(n.place, w.lan.client(n.subnet)) && w.canTell(n, st)
-	if !able {
-		st.candidate = time.Time{}
-	} else if st.candidate.IsZero() {
-		st.candidate = w.now
+	able := st.informed && !w.elsewhere(n) && !s.stopping && s.frozen == 0 && n.excluded == 0 && w.lan.talk(n.place, w.lan.client(n.subnet)) && w.canTell(n, st)
+	since(&st.candidate, able, w.now)
+	since(&st.company, able && w.company(n), w.now)
+}
+
+// since keeps when something began to be so; zero: it is not.
+func since(t *time.Time, is bool, now time.Time) {
+	if !is {
+		*t = time.Time{}
+	} else if t.IsZero() {
+		*t = now
 	}
 }
 
-// canTell reports whether a node has anybody to learn from whether it is cut off.
+// canTell reports whether a node has anybody to learn from that it is not cut off,
+// though none of the others can be heard: Kubernetes, if it has lost them all.
 func (w *world) canTell(n *node, st *state) bool {
-	if !st.heardAPI.IsZero() || w.Gateway && w.lan.silent == 0 && w.lan.talk(n.place, w.lan.router()) {
+	if w.company(n) {
 		return true
 	}
-	for _, other := range w.nodes {
-		if other != n && other.speaker != nil && !other.speaker.stopping && other.speaker.frozen == 0 && w.lan.talk(n.place, other.place) {
-			return true
-		}
-	}
-	return false
+	return !st.heardAPI.IsZero() && !slices.ContainsFunc(w.nodes, func(other *node) bool {
+		return other != n && other.speaker != nil && w.reachesServer(other)
+	})
 }
 
 // elsewhere reports whether a node is parted from others that also reach the API
@@ -231,89 +249,6 @@ func (w *world) lookForTwo(a netip.Addr, x *watched) {
 	}
 }
 
-// lookForSilence checks that an address is answered for where that can be.
-func (w *world) lookForSilence(a netip.Addr, x *watched) {
-	client := w.lan.client(subnetOf(a))
-	var able time.Time // since when the first candidate is one
-	answered := false
-	for i, n := range w.nodes {
-		if n.subnet != subnetOf(a) {
-			continue
-		}
-		if c := w.rules.states[i].candidate; !c.IsZero() && (able.IsZero() || c.Before(able)) {
-			able = c
-		}
-		if s := n.speaker; s != nil && !answered && w.lan.talk(client, n.place) {
-			mac, _, ok := s.answers(a)
-			m := w.machine(mac)
-			if answered = ok && m != nil && w.lan.talk(client, m.place); answered && x.cache == nil {
-				x.cache = m
-			}
-		}
-	}
-	w.checkSilence(a, x, &x.silent, answered, able, "nobody answers for")
-	gone := x.cache == nil || !w.lan.talk(client, x.cache.place)
-	w.checkSilence(a, x, &x.lost, !gone, able, "the client sends to a machine that can't be reached for")
-	if gone && answered && w.now.Sub(x.lost) > 9*time.Second {
-		x.cache = nil // the kernel asks anew
-	}
-}
-
-func (w *world) checkSilence(a netip.Addr, x *watched, since *time.Time, fine bool, able time.Time, what string) {
-	switch {
-	case fine:
-		*since = time.Time{}
-		return
-	case since.IsZero():
-		*since = w.now
-	}
-	if able.IsZero() {
-		return
-	}
-	from := maxTime(maxTime(*since, able), x.since)
-	bound, why := w.silence(from, x)
-	if bound >= several {
-		from = maxTime(from, w.lastEvent())
-	}
-	if d := w.now.Sub(from); d > bound {
-		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", what, a, d.Round(time.Millisecond), why, bound)
-	}
-}
-
-// machine returns the node with a MAC.
-func (w *world) machine(mac [6]byte) *node {
-	for _, n := range w.nodes {
-		if n.mac == mac {
-			return n
-		}
-	}
-	return nil
-}
-
-// silence returns how long an address may be silent that has been since then.
-func (w *world) silence(from time.Time, x *watched) (time.Duration, string) {
-	broke := map[weight]int{}
-	for _, e := range w.rules.events {
-		if from.Sub(e.at) < recent {
-			broke[e.weight]++
-		}
-	}
-	fresh := from.Sub(x.since) < warmUp
-	switch {
-	case broke[delay] > 0:
-		return hindered, "the API server was slow"
-	case fresh, broke[hard] > 1, broke[hard] > 0 && broke[free] > 0:
-		return several, "much has happened"
-	case broke[hard] == 1:
-		return takeover, "one thing broke"
-	case broke[free] > 1:
-		return takeover, "several harmless things happened"
-	case broke[free] > 0:
-		return glimpse, "nothing broke"
-	}
-	return glimpse, "nothing has happened"
-}
-
 // lastEvent is when the last fault began or ended.
 func (w *world) lastEvent() time.Time {
 	if n := len(w.rules.events); n > 0 {
@@ -324,13 +259,29 @@ func (w *world) lastEvent() time.Time {
 
 // lookForMoves checks that an address moves for a reason only.
 func (w *world) lookForMoves(a netip.Addr, x *watched) {
+	if o := w.api.get(claims, intent.ClaimName(a)); o != nil && o.value.(claimValue).owner != x.named {
+		x.named, x.names = o.value.(claimValue).owner, w.now
+	}
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {
 		return
 	}
 	was := x.owner
 	x.owner = x.alone
-	if was == nil || w.now.Sub(x.edited) < recent || w.now.Sub(epoch) < warmUp {
-		return
+	if was != nil && !w.explained(x, was) {
+		w.violate(NoNeedlessMove, "%s has gone from %s to %s, and nothing has happened to %s", a, was.name, x.owner.name, was.name)
+	}
+}
+
+// explained reports whether there is a reason for an address to have left a node.
+func (w *world) explained(x *watched, was *node) bool {
+	if x.owner.place+1 == w.Prefers || w.now.Sub(x.edited) < recent || w.now.Sub(epoch) < warmUp {
+		return true
+	}
+	if late := w.rules.states[was.place].late; !late.IsZero() && w.now.Sub(late) < recent {
+		return true
+	}
+	if x.named == x.owner.name && w.now.Sub(x.names) > several {
+		return true // it was its all the time; the other could not say that it took it over
 	}
 	hards := 0
 	for _, e := range w.rules.events {
@@ -340,25 +291,23 @@ func (w *world) lookForMoves(a netip.Addr, x *watched) {
 		if e.weight == hard {
 			hards++
 		}
-		for _, n := range e.nodes {
-			if n == was && !e.spares {
-				return
-			}
+		if !e.spares && slices.Contains(e.nodes, was) {
+			return true
 		}
 	}
-	if hards > 1 || w.partial() {
-		return
-	}
-	w.violate(NoNeedlessMove, "%s has gone from %s to %s, and nothing has happened to %s", a, was.name, x.owner.name, was.name)
+	return hards > 1 || w.partial()
 }
 
 // partial reports whether so few nodes are left that one bad path parts them.
-func (w *world) partial() bool {
-	running := 0
-	for _, n := range w.nodes {
-		if n.speaker != nil && n.speaker.frozen == 0 {
-			running++
+func (w *world) partial() bool { return w.running() < 3 }
+
+// running counts the speakers that run.
+func (w *world) running() int {
+	n := 0
+	for _, x := range w.nodes {
+		if x.speaker != nil && x.speaker.frozen == 0 {
+			n++
 		}
 	}
-	return running < 3
+	return n
 }

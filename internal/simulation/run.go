@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,11 +62,17 @@ func (h History) run(m mutation, log *[]string) *Violation {
 }
 
 func newWorld(h History) *world {
-	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), decided: map[*object]announce.Service{}, grantsOf: -1}
+	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), grantsOf: -1}
 	for i := range h.Nodes {
 		w.nodes = append(w.nodes, newNode(i, i%h.Subnets))
 	}
 	w.lan = newLAN(w.nodes, h.Subnets)
+	all := announce.L2Advertisement{Name: "all"}
+	if h.Prefers > 0 {
+		preferred := strconv.Itoa(h.Prefers)
+		all.Prefer = []announce.Preference{{Weight: 1, Nodes: func(labels map[string]string) bool { return labels["place"] == preferred }}}
+	}
+	w.advertised = []announce.L2Advertisement{all}
 	w.rules = rules{addrs: map[netip.Addr]*watched{}, states: make([]state, h.Nodes)}
 	for _, n := range w.nodes {
 		w.enroll(n)
@@ -88,6 +95,9 @@ func (w *world) strike(f Fault) {
 	all := make([]*node, len(f.Nodes))
 	for i, place := range f.Nodes {
 		all[i] = w.nodes[place]
+	}
+	if kind.edits && w.api.away > 0 {
+		return // nobody can
 	}
 	touched := all
 	if f.Kind == "split" {

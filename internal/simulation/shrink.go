@@ -49,7 +49,7 @@ func (h History) smaller() []History {
 	if h.Subnets > 1 {
 		with(func(c *History) { c.Subnets = 1 })
 	}
-	used := 1
+	used := max(h.Prefers, 1)
 	for _, f := range h.Faults {
 		for _, n := range f.Nodes {
 			used = max(used, n+1)
@@ -72,6 +72,9 @@ func (h History) smaller() []History {
 				*d = was
 			}
 		}
+	}
+	if h.Prefers > 0 {
+		with(func(c *History) { c.Prefers = 0 })
 	}
 	if h.SpareNIC {
 		with(func(c *History) { c.SpareNIC = false })

@@ -115,10 +115,10 @@ type world struct {
 	rules    rules
 	mutation mutation
 
-	instances int                          // of speakers, so far
-	decided   map[*object]announce.Service // what follows from a Service
-	grants    []netip.Addr                 // what granted returned
-	grantsOf  int                          // and of which version
+	instances  int // of speakers, so far
+	advertised []announce.L2Advertisement
+	grants     []netip.Addr // what granted returned
+	grantsOf   int          // and of which version
 }
 
 // run lets time go by until then, or until a rule is broken.

@@ -8,6 +8,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -73,7 +74,7 @@ func (w *world) start(n *node) {
 		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
 		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]*object{},
 	}
-	s.beat = &heartbeat{speaker: s, peers: map[string]*missing{}}
+	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
 	n.speaker, w.rules.fresh = s, true
 	w.say("    speaker of %s starts", n.name)
@@ -189,21 +190,21 @@ func (s *speaker) pass() {
 
 func (s *speaker) facts() failover.Facts {
 	f := failover.Facts{
-		Now: s.now, Speakers: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view,
-		Leases: s.beat.held(), API: s.beat.state(), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
+		Now: s.now, Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view,
+		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
-	f.Cluster.L2 = []announce.L2Advertisement{{Name: "all"}}
+	f.Cluster.L2 = s.advertised
 	links := map[string][]announce.Link{}
 	for _, o := range s.cache.table[speakers] {
 		v := o.value.(speakerValue)
-		f.Speakers[o.name], links[o.name] = true, v.links
+		f.Speakers[o.name], f.Isolated[o.name], links[o.name] = true, v.isolated, v.links
 		for _, l := range v.links {
 			f.MACs[l.MAC] = o.name
 		}
 	}
 	links[s.node.name] = []announce.Link{s.link()}
 	for _, o := range s.cache.table[nodes] {
-		f.Cluster.Nodes = append(f.Cluster.Nodes, announce.Node{Name: o.name, Excluded: o.value.(nodeValue).excluded, Links: links[o.name]})
+		f.Cluster.Nodes = append(f.Cluster.Nodes, announce.Node{Name: o.name, Labels: o.value.(nodeValue).labels, Excluded: o.value.(nodeValue).excluded, Links: links[o.name]})
 	}
 	for _, o := range s.cache.table[services] {
 		if svc := announced(o.value.(serviceValue)); len(svc.Addrs) > 0 {
@@ -285,7 +286,7 @@ func (s *speaker) gather(out failover.Output) {
 		return
 	}
 	s.config, s.peers = config, peers
-	s.members.SetMembers(s.now, config)
+	s.members.SetMembers(s.now, config, multiplier*fast)
 	s.setSessions(s.members.Neighbors())
 	s.act()
 }
