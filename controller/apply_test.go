@@ -199,8 +199,9 @@ func expect(t *testing.T, want, have map[string]string) {
 	}
 }
 
+// poolOf is a pool that keeps nothing for Services that are deleted.
 func poolOf(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPool {
-	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.IPAddressPoolSpec{Addresses: addresses}}
+	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.IPAddressPoolSpec{Addresses: addresses, GraceTime: "0s"}}
 }
 
 func TestAServiceThatCantBeWrittenDelaysNobody(t *testing.T) {

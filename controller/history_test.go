@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -37,7 +38,12 @@ func TestHistories(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(seed)
 			for range 6 {
-				if err := s.act(seen); err != nil {
+				err := s.act(seen)
+				for what, n := range s.promises.checked {
+					seen[what] += n
+				}
+				clear(s.promises.checked)
+				if err != nil {
 					t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(s.log, "\n"))
 				}
 			}
@@ -69,6 +75,7 @@ func (s *sim) act(seen map[string]int) error {
 		s.in(s.upTo(2*time.Second), next)
 	}
 	s.faulty = true
+	s.promises.anew()
 	s.wake()
 	next()
 	s.run(end)
@@ -147,10 +154,18 @@ func deeds() []deed {
 			s.refuses[name] = true
 			s.in(s.upTo(10*time.Second), func() { s.refuses[name] = false })
 		}},
+		{"delete for a while", func(s *sim, name string) {
+			if s.there[name] != nil {
+				s.put(name, nil)
+				s.in(s.upTo(8*time.Second), func() { create(s, name) })
+			}
+		}},
 		{"resize the pools", func(s *sim, _ string) {
 			s.resize()
 			s.wake()
 		}},
+		{"replace the pools", func(s *sim, _ string) { s.replacePools() }},
+		{"restart", func(s *sim, _ string) { s.restart() }},
 	}
 }
 
@@ -159,6 +174,9 @@ func (s *sim) overwrite(name, address string) {
 	s.edit(name, func(svc *corev1.Service) {
 		if svc.Status.LoadBalancer.Ingress = nil; address != "" {
 			svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: address}}
+		}
+		if a, err := netip.ParseAddr(address); err == nil {
+			s.promises.tainted[a] = true
 		}
 		svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "k3s\x1b[2J"}}
 		s.foreign[svc.UID] = true
@@ -172,5 +190,14 @@ func (s *sim) resize() {
 		*poolOf("p", v1beta1.AddressRange(fmt.Sprint("10.0.0.1-10.0.0.", 1+s.rnd.IntN(4)))),
 		*poolOf("q", v1beta1.AddressRange(fmt.Sprint("10.0.1.1-10.0.1.", 1+s.rnd.IntN(2)))),
 	}
-	s.config.Config = parsed(intent.Objects{Pools: pools})
+	grace := []string{"0s", "2s", "20s", "5m"}[s.rnd.IntN(4)]
+	for i := range pools {
+		pools[i].Spec.GraceTime = v1beta1.Duration(grace)
+	}
+	s.resized, s.pools = s.resized+1, pools
+	s.config.Configured = readyMade(intent.Objects{Pools: pools})
+	s.promises.grace, _ = time.ParseDuration(grace)
+	s.promises.doubt = true
+	clear(s.promises.kept)
+	clear(s.promises.back)
 }

@@ -66,7 +66,7 @@ func (m *tally) patch(kind string, err error) {
 var (
 	leaderDesc = prometheus.NewDesc("steelyard_leader", "1 on the replica that holds the Lease and assigns addresses, 0 on the others.", nil, nil)
 	poolDesc   = prometheus.NewDesc("steelyard_pool_addresses",
-		"Addresses of an IPAddressPool by family and state: assigned or available. Told by the leader.", []string{"pool", "family", "state"}, nil)
+		"Addresses of an IPAddressPool by family and state: assigned, kept (for a Service that was deleted: spec.graceTime) or available. Told by the leader.", []string{"pool", "family", "state"}, nil)
 	pendingDesc = prometheus.NewDesc("steelyard_services_pending",
 		"Services of type LoadBalancer without an address, by the reason of their condition Allocated; StatusRefused: the API server, or a policy, refuses their status. Told by the leader.", []string{"reason"}, nil)
 	contestedDesc = prometheus.NewDesc("steelyard_services_contested",
@@ -100,6 +100,7 @@ func (r *reconciler) Collect(to chan<- prometheus.Metric) {
 	for pool, families := range r.last.Usage() {
 		for _, u := range families {
 			gauge(poolDesc, number(u.Assigned), pool, u.Family.String(), "assigned")
+			gauge(poolDesc, number(u.Kept), pool, u.Family.String(), "kept")
 			gauge(poolDesc, number(u.Available()), pool, u.Family.String(), "available")
 		}
 	}

@@ -57,12 +57,13 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		}
 		b.settle(t)
 		want := map[string]float64{
-			"steelyard_leader":                              1,
-			"steelyard_services":                            4,
-			"steelyard_services_contested":                  0,
-			"steelyard_services_pending PoolExhausted":      1,
-			"steelyard_services_pending PoolNotFound":       1,
-			"steelyard_pool_addresses IPv4 large assigned":  1,
+			"steelyard_leader":                             1,
+			"steelyard_services":                           4,
+			"steelyard_services_contested":                 0,
+			"steelyard_services_pending PoolExhausted":     1,
+			"steelyard_services_pending PoolNotFound":      1,
+			"steelyard_pool_addresses IPv4 large assigned": 1,
+			"steelyard_pool_addresses IPv4 large kept":     0, "steelyard_pool_addresses IPv4 small kept": 0, "steelyard_pool_addresses IPv6 large kept": 0,
 			"steelyard_pool_addresses IPv4 large available": 0,
 			"steelyard_pool_addresses IPv6 large assigned":  0,
 			"steelyard_pool_addresses IPv6 large available": 1 << 64,

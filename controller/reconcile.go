@@ -35,6 +35,7 @@ type reconciler struct {
 
 	mu    sync.Mutex // held while thinking, and while others look at the result
 	plans planner.Planner
+	keeps planner.Keeper
 	last  *outcome // of the present term; nil: none yet
 }
 
@@ -48,7 +49,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	t := r.leading()
 	if t == nil {
 		r.publish(nil)
-		return 0, nil
+		return 0, r.watch(ctx)
 	}
 	if r.caughtUp != t {
 		r.publish(nil)
@@ -66,6 +67,18 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.took(time.Since(start))
 	cluster.Signal(r.planned)
 	return again, nil
+}
+
+// watch has this replica know what is deleted while another one leads.
+func (r *reconciler) watch(ctx context.Context) error {
+	s := planner.Snapshot{Now: time.Now()}
+	if err := r.look(ctx, &s); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plans.Watch(s, &r.keeps)
+	return nil
 }
 
 // act thinks, and begins to write if the term has not ended meanwhile.
@@ -99,6 +112,7 @@ func (r *reconciler) catchUp(t *leader.Term) error {
 	}
 	r.mu.Lock()
 	r.plans.Reset()
+	r.keeps.Forget()
 	r.mu.Unlock()
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
 		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})

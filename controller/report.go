@@ -54,7 +54,8 @@ type scene struct {
 
 	// Of the last plan:
 	usage   map[string][]planner.Usage
-	holders map[netip.Addr]bool // and of what Services show
+	kept    map[string][]ipam.Kept // by pool
+	holders map[netip.Addr]bool    // and of what Services show
 }
 
 // report is one run. It returns when to try again what failed; 0: never.
@@ -109,7 +110,7 @@ func (r *reporter) scene(ctx context.Context, t *leader.Term) (*scene, error) {
 	if r.last == nil || r.last.term != t {
 		return nil, nil
 	}
-	s.usage, s.holders = r.last.Usage(), r.last.Holders()
+	s.usage, s.kept, s.holders = r.last.Usage(), r.last.KeptIn(), r.last.Holders()
 	for _, svc := range services { // others' too: they may be a second Steelyard's, of another class
 		for _, a := range intent.Holds(svc) {
 			s.holders[a] = true
@@ -171,6 +172,7 @@ func (r *reporter) statuses(s *scene) []write {
 	return slices.Concat(
 		judged(r, s, s.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
+			o.Status.Kept = intent.KeptStatus(s.kept[o.Name])
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range s.usage[o.Name] {
 				if u.Family == ipam.IPv4 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/planner"
@@ -53,6 +53,11 @@ type sim struct {
 	writes       map[string]int // that arrived, by name
 	notes        []cluster.Note
 	broken       error // a rule that was broken on the way
+	promises     promises
+	reports      int // of what pools keep
+	resized      int
+	unanswered   int                     // writes that are still to arrive, and whose answers nobody hears
+	pools        []v1beta1.IPAddressPool // as they were made
 }
 
 func newSim(seed uint64) *sim {
@@ -61,9 +66,14 @@ func newSim(seed uint64) *sim {
 		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, rival: map[string]bool{},
 		cache: map[string]*corev1.Service{}, writes: map[string]int{},
 	}
-	s.config.Namespaces = map[string]map[string]string{"n": nil}
+	s.promises.checked = map[string]int{}
+	s.promises.anew()
+	s.config.Namespaces = map[string]map[string]string{}
+	for _, name := range []string{"a", "b", "s0", "s1", "s2", "s3", "s4", "s5"} {
+		s.config.Namespaces[name] = nil // of the Service of that name
+	}
+	s.controller()
 	s.resize()
-	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(n cluster.Note) { s.notes = append(s.notes, n) }, func(string, error) {})}
 	return s
 }
 
@@ -120,6 +130,7 @@ func (s *sim) say(format string, args ...any) {
 // put stores a version of a Service, and has the watch tell it; svc nil: it is gone.
 func (s *sim) put(name string, svc *corev1.Service) {
 	s.version++
+	s.promises.change(name, s.there[name], svc, s.config.Config)
 	if svc == nil {
 		delete(s.there, name)
 	} else {
@@ -180,7 +191,7 @@ func (s *sim) pass() {
 	defer func() { s.passing = false }()
 	s.passes++
 	snap := s.config
-	snap.Now = time.Now()
+	snap.Now, snap.Keeper = time.Now(), &s.keeps
 	cached := s.sorted(s.cache)
 	snap.Attempts, snap.Finished = s.writer.unresolved(cached, snap.Now)
 	snap.Review = func(arrived []planner.Arrival, gone []types.UID) map[types.UID]planner.Contest {
@@ -194,7 +205,9 @@ func (s *sim) pass() {
 	}
 	s.meanwhile()
 	p := s.plans.Plan(snap)
-	snap.Review, snap.Contests = nil, p.Contests
+	s.report(p)
+	s.promises.blind = false
+	snap.Review, snap.Contests, snap.Keeper, snap.Kept, snap.Graces = nil, p.Contests, nil, p.Kept, p.Graces
 	for i, g := range new(planner.Planner).Plan(snap).Grants {
 		if have := p.Grants[i]; fmt.Sprint(g) != fmt.Sprint(have) {
 			s.broken = fmt.Errorf("a new planner grants %s %v, this one %v", p.Services[i].Object.Name, g, p.Grants[i])
@@ -259,11 +272,11 @@ func (s *sim) send(svc *corev1.Service, c planner.Change) {
 	case chance == 0: // it never arrives
 		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 1: // it arrives, the answer doesn't
-		s.in(there, func() { _, _ = s.arrive(svc, c) })
+		s.arriveIn(there, svc, c)
 		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 2: // it arrives when nobody waits for it any more
 		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
-		s.in(writeTimeout+s.upTo(10*time.Second), func() { _, _ = s.arrive(svc, c) })
+		s.arriveIn(writeTimeout+s.upTo(10*time.Second), svc, c)
 	default:
 		if chance < 6 {
 			back = s.upTo(writeTimeout - there)
@@ -296,6 +309,9 @@ func (s *sim) arrive(svc *corev1.Service, c planner.Change) (*corev1.Service, er
 				s.broken = fmt.Errorf("%s is written to %s while %s shows it", a, svc.Name, other.Name)
 			}
 		}
+	}
+	if no := s.promises.broken(now, c.Addrs); no != "" {
+		s.broken = errors.New(no)
 	}
 	out := now.DeepCopy()
 	c.Apply(out, planner.Finalizer{})
@@ -354,6 +370,7 @@ func (s *sim) edit(name string, change func(*corev1.Service)) {
 	if now := s.there[name]; now != nil {
 		svc := now.DeepCopy()
 		change(svc)
+		delete(s.promises.back, now.UID)
 		s.put(name, svc)
 	}
 }
@@ -361,6 +378,7 @@ func (s *sim) edit(name string, change func(*corev1.Service)) {
 // create makes a Service.
 func (s *sim) create(name string) *corev1.Service {
 	svc := waiting(name, 0)
+	svc.Namespace = name
 	svc.UID = types.UID(fmt.Sprint(name, "-", s.version))
 	svc.CreationTimestamp = metav1.NewTime(time.Now().Truncate(time.Second))
 	s.put(name, svc)

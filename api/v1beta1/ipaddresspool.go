@@ -79,6 +79,17 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:Enum=Namespace;Cluster
 	Sharing Sharing `json:"sharing,omitempty"`
 
+	// graceTime is how long an address is kept for a Service that is deleted, or is no
+	// load balancer any more: made anew under its name it gets the address back.
+	// Meanwhile other Services get other addresses, or wait. Also how long Services
+	// keep their addresses when the pool is deleted: a pool that is replaced, or made
+	// under another name, gives each its own. 0s: an address goes to the next Service
+	// at once; at most 24h.
+	// +optional
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('24h')",message="graceTime must be a length of time up to 24h, such as 5m; 0s keeps nothing"
+	GraceTime Duration `json:"graceTime,omitempty"`
+
 	// serviceAllocation says which Services the pool serves, and in which order
 	// pools are tried. Without it the pool serves all.
 	// +optional
@@ -126,6 +137,13 @@ type ServiceAllocation struct {
 	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
 }
 
+// DefaultGraceTime is the graceTime of a pool that names none.
+const DefaultGraceTime Duration = "5m"
+
+// MaxKept is how many kept addresses a status holds. Of a namespace that has more than
+// others those that end first are left out.
+const MaxKept = 512
+
 // MaxAccepted is how many ranges of accepted addresses a status holds.
 const MaxAccepted = 512
 
@@ -145,6 +163,12 @@ type IPAddressPoolStatus struct {
 	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MaxLength=90
 	Accepted []string `json:"accepted,omitempty"`
+	// kept are addresses that wait for Services that had them, in case these are made
+	// anew (spec.graceTime): those that are kept longest come first, at most 512.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=512
+	Kept []KeptAddress `json:"kept,omitempty"`
 	// conditions: Ready (Accepted, Invalid, Overlaps). While a pool is not Ready
 	// its Services keep their addresses and nobody gets a new one from it, but for
 	// one that overlaps, which goes on giving out what it had before.
@@ -161,8 +185,25 @@ type PoolUsage struct {
 	Capacity string `json:"capacity"`
 	// assigned is how many of them Services hold.
 	Assigned string `json:"assigned"`
-	// available is capacity less assigned.
+	// kept is how many of the others wait for Services that had them; absent: none.
+	// +optional
+	Kept string `json:"kept,omitempty"`
+	// available is capacity less assigned and kept.
 	Available string `json:"available"`
+}
+
+// KeptAddress is an address that waits for a Service that had it.
+type KeptAddress struct {
+	// address that is kept.
+	Address IPAddress `json:"address"`
+	// service that it is kept for, as namespace/name.
+	// +kubebuilder:validation:MaxLength=127
+	Service string `json:"service"`
+	// until when it is kept.
+	Until metav1.Time `json:"until"`
+	// wanted is how many addresses the Services of the namespace wanted before. No more
+	// than that are withheld from other namespaces, counting what they want now.
+	Wanted int32 `json:"wanted"`
 }
 
 // IPAddressPoolList is a list of pools.

@@ -91,6 +91,11 @@ func (t *tool) serviceOf(w *world.World, args []string) (ipam.Key, error) {
 				return intent.KeyOf(&w.Services[i]), nil
 			}
 		}
+		for _, k := range intent.Kept(w.Config.Pools, w.Now) {
+			if k.Addr == addr {
+				return ipam.Key{}, fmt.Errorf("no Service has address %s: %s", addr, k)
+			}
+		}
 		return ipam.Key{}, fmt.Errorf("no Service has address %s", addr)
 	}
 	kind, name, slash := strings.Cut(text, "/")
@@ -188,7 +193,7 @@ func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
 
 func poolFacts(t *world.Thought, key ipam.Key) []poolFact {
 	var out []poolFact
-	for _, c := range ipam.Choices(t.Pools, t.Requests, key) {
+	for _, c := range ipam.Choices(t.Pools, t.Requests, t.Kept, key) {
 		out = append(out, poolFact{c.Pool, c.Family.String(), c.Reason, whyPool(t, key, c)})
 	}
 	return out
@@ -215,7 +220,7 @@ func whyPool(t *world.Thought, key ipam.Key, c ipam.Choice) string {
 	case ipam.NoFamily:
 		return "it holds no " + c.Family.String() + " address"
 	case ipam.Exhausted:
-		return "every address that the Service could have of it is taken"
+		return "every address that the Service could have of it is taken, or kept for another"
 	case ipam.NotNeeded:
 		return "the Service has an address of another"
 	case ipam.Withheld:

@@ -50,6 +50,7 @@ the cluster as it is. Pools, advertisements, peers, profiles, communities,
 Services, Namespaces, Nodes, EndpointSlices and L2Claims count; other objects are
 ignored. Secrets are not read: those that peers name are taken for good, unless
 the controller says that they are not. Services that are new have no endpoints.
+What comes of it is told as it is when the pools' grace times (graceTime) have ended.
 
 Exit code 0: no Service changes; 1: it could not be told, or the API server would
 refuse an object; 2: some Service changes, or an object's readiness does.`,
@@ -79,6 +80,7 @@ refuse an object; 2: some Service changes, or an object's readiness does.`,
 		if err != nil {
 			return nil, err
 		}
+		w.Eventually = true
 		return t.outlookOf(w, apply, remove)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,6 +24,7 @@ type overview struct {
 	Problems   []problem     `json:"problems,omitempty"` // of all but Services
 	Controller string        `json:"controller"`
 	Pools      []poolUse     `json:"pools,omitempty"`
+	Kept       []keptUse     `json:"kept,omitempty"`
 	Nodes      []nodeUse     `json:"nodes,omitempty"`
 	Sessions   []sessionUse  `json:"sessions,omitempty"`
 	Services   serviceCounts `json:"services"`
@@ -44,6 +46,13 @@ type poolUse struct {
 	Used     string `json:"used"`
 	Capacity string `json:"capacity"`
 	Percent  int    `json:"percent"` // rounded down, at least 1 if any is used
+}
+
+// keptUse is an address that waits for a Service that was deleted.
+type keptUse struct {
+	Address string `json:"address"`
+	Service string `json:"service"`
+	Until   string `json:"until"`
 }
 
 // nodeUse is what a node's speaker does.
@@ -96,6 +105,9 @@ Exit code 0: all is well; 2: something is not.`,
 func overviewOf(w *world.World) overview {
 	thought := w.Think()
 	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Guesses: w.Unread}
+	for _, k := range slices.SortedFunc(slices.Values(thought.Kept), ipam.Kept.Compare) {
+		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
+	}
 	leader, reason := w.Controller()
 	o.Controller = leader
 	if reason != "" {

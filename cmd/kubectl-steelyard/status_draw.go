@@ -72,6 +72,25 @@ func (o overview) drawPools(p *pen) {
 	}
 	p.heading("Pools")
 	p.table("  ", rows...)
+	o.drawKept(p)
+}
+
+// mostKept is how many kept addresses are drawn.
+const mostKept = 20
+
+func (o overview) drawKept(p *pen) {
+	if len(o.Kept) == 0 {
+		return
+	}
+	rows := [][]piece{header("ADDRESS", "SERVICE", "UNTIL")}
+	for _, k := range o.Kept[:min(mostKept, len(o.Kept))] {
+		rows = append(rows, []piece{plain(k.Address), plain(k.Service), plain(k.Until)})
+	}
+	p.heading("Kept for Services that were deleted")
+	p.table("  ", rows...)
+	if n := len(o.Kept) - mostKept; n > 0 {
+		p.line(plainf("  and %d more", n))
+	}
 }
 
 // short writes a number of more than 12 digits as a power of ten.

@@ -47,6 +47,9 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 	}
 	var missing []string
 	out.Pools, missing = pools.resolve(in.IPAddressPools, byLabel)
+	for _, name := range missing { // it may be gone, and still have Services
+		out.Pools[name] = true
+	}
 	if len(missing) > 0 {
 		p.fault(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %s; the others that it names are announced", printable.Quotes(missing))
 	}
@@ -54,12 +57,18 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 }
 
 // aggregates returns those of the pools, nil for all, whose addresses can be
-// aggregated to these lengths.
+// aggregated to these lengths. Of a pool that is not there only whole addresses can be
+// announced: it is not known what lies beside them.
 func (c *catalog) aggregates(of map[string]bool, length4, length6 int) aggregated {
+	if length4 >= 32 && length6 >= 128 {
+		return aggregated{pools: of}
+	}
 	if of != nil {
 		places := make([]int, 0, len(of))
 		for name := range of {
-			places = append(places, c.places[name])
+			if i, there := c.places[name]; there {
+				places = append(places, i)
+			}
 		}
 		slices.Sort(places)
 		return c.aggregate(places, length4, length6)

@@ -63,9 +63,28 @@ func meet(a, b *announce.BGPAdvertisement, pools *catalog) bool {
 	if a.Peers != nil && b.Peers != nil && !intersect(a.Peers, b.Peers, func(string) bool { return true }) {
 		return false
 	}
-	return intersect(a.Pools, b.Pools, func(name string) bool {
-		all := pools.pools[pools.places[name]].Whole // IPv4 comes first
+	x, y := a.Pools, b.Pools
+	if x == nil {
+		x = y
+	}
+	if y == nil {
+		y = x
+	}
+	alike := func(p *Pool) bool {
+		all := p.Whole // IPv4 comes first
 		return len(all) > 0 && (all[0].First.Is4() && a.Length4 == b.Length4 || all[len(all)-1].First.Is6() && a.Length6 == b.Length6)
+	}
+	if x == nil { // both are for all pools
+		for i := range pools.pools {
+			if alike(&pools.pools[i]) {
+				return true
+			}
+		}
+		return false
+	}
+	return intersect(x, y, func(name string) bool {
+		i, there := pools.places[name]
+		return there && alike(&pools.pools[i])
 	})
 }
 

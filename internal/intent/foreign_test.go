@@ -40,7 +40,7 @@ func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
 					svc.Spec.LoadBalancerIP = field
 					r := dialect.Request(svc)
 					wantShown(t, prefix+"/"+name, r.Invalid)
-					wantShown(t, prefix+"/"+name, ipam.Assign(pools, []*ipam.Request{&r})[0].Message)
+					wantShown(t, prefix+"/"+name, ipam.Assign(pools, []*ipam.Request{&r}, nil)[0].Message)
 				}
 			}
 		}

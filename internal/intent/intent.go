@@ -38,6 +38,7 @@ type Config struct {
 	Neighbors []announce.Neighbor
 	Verdicts  map[Ref]Verdict // one for each object
 	places    places
+	named     map[string]int // the pools' places, by their names
 }
 
 // Ref names an object of this API group.
@@ -65,6 +66,7 @@ func Parse(o Objects) Config {
 		Neighbors: neighbors,
 		Verdicts:  p.verdicts,
 		places:    placed(pools),
+		named:     known.places,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -17,6 +18,7 @@ type Pool struct {
 	Labels  map[string]string
 	Whole   []ipam.Range // the ranges before anything is excluded
 	Selects func(Subject) bool
+	Grace   time.Duration // how long an address is kept for a Service that is deleted; 0: it is not
 	// Accepted is what stays this pool's when another one is edited to overlap.
 	Accepted []ipam.Range
 	whole4   int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
@@ -55,7 +57,7 @@ func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 }
 
 func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
-	out := Pool{Labels: obj.Labels, Pool: ipam.Pool{
+	out := Pool{Labels: obj.Labels, Grace: graceTime(obj.Spec.GraceTime), Pool: ipam.Pool{
 		Name:       obj.Name,
 		AutoAssign: obj.Spec.AutoAssign == nil || *obj.Spec.AutoAssign,
 		AvoidBuggy: obj.Spec.AvoidBuggyIPs,

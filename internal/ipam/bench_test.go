@@ -26,7 +26,7 @@ func crowd(n int, families ...ipam.Family) []*ipam.Request {
 // held is what the requests are once the grants are written.
 func held(pools ipam.Pools, requests []*ipam.Request) []*ipam.Request {
 	out := make([]*ipam.Request, len(requests))
-	for i, g := range ipam.Assign(pools, requests) {
+	for i, g := range ipam.Assign(pools, requests, nil) {
 		r := *requests[i]
 		r.Has = g.Addrs
 		out[i] = &r
@@ -158,7 +158,7 @@ func run(b *testing.B, name string, c race) {
 		b.ReportAllocs()
 		var desk ipam.Desk
 		for b.Loop() {
-			desk.Assign(c.pools, c.requests)
+			desk.Assign(c.pools, c.requests, nil)
 		}
 	})
 }

@@ -16,6 +16,7 @@ type book struct {
 	requests []*Request
 	order    []int32 // requests by age; the index is the rank of a Service
 	*uses
+	reserve reserve
 	ports   map[socket]int32 // in use on addresses that are shared: the oldest who listens
 	shared  map[ring]*circle
 	circles map[netip.Addr]*circle // by the addresses in them
@@ -36,6 +37,7 @@ func (b *book) clear() {
 	clear(b.shared)
 	clear(b.circles)
 	clear(b.crowds)
+	b.reserve.rewind()
 	for _, s := range b.sources {
 		s.rewind()
 	}
@@ -95,6 +97,8 @@ func (b *book) stays(r *Request, a netip.Addr) (s *source, why string) {
 			s = b.lends(r, a)
 		}
 		return s, ""
+	case s == nil && b.gone(r, a) != nil:
+		return b.gone(r, a), ""
 	case s == nil:
 		return nil, fmt.Sprintf("no IPAddressPool holds %s any more", a)
 	case r.Pool != "" && r.Pool != s.Name:
@@ -112,6 +116,9 @@ func (b *book) show(rank int32) Grant {
 			continue
 		}
 		s, name, odd := b.find(a), "", b.blocked(a, r)
+		if s == nil {
+			s = b.gone(r, a)
+		}
 		if s != nil {
 			name = s.Name
 		}
@@ -160,13 +167,23 @@ func (b *book) enter(rank int32, x place) {
 	b.listen(rank, x.addr)
 }
 
-// peek returns the address of family f that s would give r, without taking it:
-// the lowest that r can share, else the lowest that nobody uses.
+// peek returns the address of family f that s would give r, without taking it: the
+// one that is kept for r, else the lowest that r can share, else the lowest that
+// nobody uses and that is kept for nobody, else the lowest that is kept weakly.
 func (b *book) peek(s *source, f Family, r *Request) (netip.Addr, bool) {
+	if x := b.own(r, f); x.pool == s {
+		return x.addr, true
+	}
 	if r.Share.Key != "" {
 		if a, ok := b.lowest(b.shared[ringOf(r, s, f)], r); ok {
 			return a, true
 		}
 	}
-	return s.cursors[slot(f)].free(func(a netip.Addr) bool { return b.first(a) == nil && !(s.AvoidBuggy && buggy(a)) })
+	a, ok := s.cursors[slot(f)].free(func(a netip.Addr) bool {
+		return b.first(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.holds(a)
+	})
+	if !ok && len(b.reserve.spare) > 0 {
+		return b.leftover(s, f, r)
+	}
+	return a, ok
 }

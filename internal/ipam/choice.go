@@ -33,13 +33,13 @@ const (
 // answered, in the order in which pools are tried, for each family that the
 // Service wants. Assign answers as it does; this is for people who ask why.
 // A Service that has no request has no choices.
-func Choices(pools Pools, requests []*Request, k Key) []Choice {
+func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 	i := slices.IndexFunc(requests, func(r *Request) bool { return r.Service == k })
 	if i < 0 {
 		return nil
 	}
 	r := requests[i]
-	p := new(Desk).decide(pools, requests)
+	p := new(Desk).decide(pools, requests, kept)
 	var out []Choice
 	for _, s := range p.sources {
 		for _, f := range r.Families.Want {

@@ -16,12 +16,12 @@ import (
 // with the youngest Service.
 func TestChoices(t *testing.T) {
 	stories.Run(t, "testdata/choices/*.txt", func(t *testing.T, told, want string) {
-		pools, requests, err := parseWorld(told)
+		pools, requests, kept, err := parseWorld(told)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var lines []string
-		for _, c := range choices(pools, requests, requests[len(requests)-1].Service) {
+		for _, c := range choices(pools, requests, kept, requests[len(requests)-1].Service) {
 			line := fmt.Sprintf("%s %s %s", c.Pool, c.Family, c.Reason)
 			if c.Addr.IsValid() {
 				line += " " + c.Addr.String()
@@ -34,12 +34,8 @@ func TestChoices(t *testing.T) {
 	})
 }
 
-func choices(pools ipam.Pools, requests []ipam.Request, k ipam.Key) []ipam.Choice {
-	in := make([]*ipam.Request, len(requests))
-	for i := range requests {
-		in[i] = &requests[i]
-	}
-	return ipam.Choices(pools, in, k)
+func choices(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, k ipam.Key) []ipam.Choice {
+	return ipam.Choices(pools, pointers(requests), kept, k)
 }
 
 func TestChoicesAgreeWithAssign(t *testing.T) {
@@ -48,7 +44,7 @@ func TestChoicesAgreeWithAssign(t *testing.T) {
 		for _, r := range w.requests {
 			g := grants[r.Service]
 			var chosen, withheld int
-			for _, c := range choices(w.pools, w.requests, r.Service) {
+			for _, c := range choices(w.pools, w.requests, w.kept, r.Service) {
 				switch c.Reason {
 				case ipam.Chosen:
 					chosen++
@@ -59,7 +55,9 @@ func TestChoicesAgreeWithAssign(t *testing.T) {
 					withheld++
 				}
 			}
-			inPools := len(slices.DeleteFunc(slices.Clone(g.Pools), func(p string) bool { return p == "" }))
+			inPools := len(slices.DeleteFunc(slices.Clone(g.Pools), func(p string) bool {
+				return !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { return q.Name == p })
+			}))
 			if chosen != inPools && !r.Stuck {
 				t.Errorf("%v was granted %v of %v, and chose %d", r.Service, g.Addrs, g.Pools, chosen)
 			}

@@ -18,7 +18,7 @@ func TestAHolderCostsNoAllocation(t *testing.T) {
 	pools := ipam.Pools{pool("a", "10.0.0.0-10.15.255.255"), pool("b", "2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}
 	cost := func(n int) float64 {
 		requests := held(pools, crowd(n, ipam.IPv4, ipam.IPv6))
-		return testing.AllocsPerRun(5, func() { ipam.Assign(pools, requests) })
+		return testing.AllocsPerRun(5, func() { ipam.Assign(pools, requests, nil) })
 	}
 	if few, many := cost(100), cost(3000); many > few+5 {
 		t.Errorf("100 holders cost %v allocations, and 3000 cost %v", few, many)
@@ -36,7 +36,7 @@ func TestAPoolIsAskedOnceAboutAHolder(t *testing.T) {
 	}
 	requests := append(held(pools, crowd(300, ipam.IPv4, ipam.IPv6)), crowd(310, ipam.IPv4, ipam.IPv6)[300:]...)
 	asked = 0
-	ipam.Assign(pools, requests)
+	ipam.Assign(pools, requests, nil)
 	if want := 300 + 10*len(pools); asked != want {
 		t.Errorf("pools were asked %d times about 300 holders and 10 that wait in vain, instead of %d times", asked, want)
 	}

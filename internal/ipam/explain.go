@@ -57,6 +57,7 @@ func (b *book) why(r *Request, kept holding) refusal {
 func (b *book) check(r *Request, kept holding) refusal {
 	if r.Pool != "" {
 		switch s := b.named(r.Pool); {
+		case s == nil && kept.isOf(r.Pool): // it is gone, and r keeps what it has of it
 		case s == nil:
 			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.others())
 		case !s.serves(r):
@@ -76,6 +77,9 @@ func (b *book) check(r *Request, kept holding) refusal {
 			continue
 		}
 		other, why := b.blocker(a, r)
+		if other == nil {
+			return refuse(AddressInUse, "%s", b.reserve.against(a, r).Kept)
+		}
 		reason := AddressInUse
 		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
 			reason = SharingRefused
@@ -126,7 +130,7 @@ func (b *book) lacking(r *Request, f Family, pools []*source) refusal {
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, few(all, len(all)))
 	}
-	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s", f, few(with, len(with)))
+	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, few(with, len(with)), b.keptNext(f, pools))
 }
 
 // servants are the pools that serve r without being asked for an address.

@@ -11,6 +11,7 @@ type ground struct {
 	spans   []span    // of all pools; sorted and disjoint
 	lending []*source // those with disputed ranges
 	pairs   map[[2]*source][]string
+	absent  map[string]*source // pools that are gone, whose Services keep what they have
 }
 
 // source is a pool that addresses are taken from.
@@ -29,7 +30,7 @@ type span struct {
 }
 
 func newGround(pools Pools) ground {
-	g := ground{pairs: map[[2]*source][]string{}}
+	g := ground{pairs: map[[2]*source][]string{}, absent: map[string]*source{}}
 	for i := range pools {
 		s := &source{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}}
 		s.rewind()
@@ -73,6 +74,23 @@ func (g *ground) lends(r *Request, a netip.Addr) *source {
 		}
 	}
 	return nil
+}
+
+// gone returns the pool that r has a of although it is not there any more; nil: there
+// is none. It gives nobody anything.
+func (g *ground) gone(r *Request, a netip.Addr) *source {
+	name := r.Gone[a]
+	if name == "" || r.Pool != "" && r.Pool != name {
+		return nil
+	}
+	s, known := g.absent[name]
+	if !known {
+		if g.named(name) == nil {
+			s = &source{Pool: &Pool{Name: name, Frozen: true}, names: []string{name, name}}
+		}
+		g.absent[name] = s
+	}
+	return s
 }
 
 // disputed returns a pool that lists a, and lost it to an overlap; nil: there is none.

@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 21 {
-		t.Errorf("there are 21 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 23 {
+		t.Errorf("there are 23 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -51,7 +51,7 @@ func (w *world) live() (what string, edited *world, err error) {
 		func() error { return nobodyWaitsInVain(w, grants) },
 		func() error { return agree(w, grants) },
 		func() error {
-			if diff := diffOf(assign(new(ipam.Desk), w.pools, w.requests), grants); diff != "" {
+			if diff := diffOf(assign(new(ipam.Desk), w.pools, w.requests, w.kept), grants); diff != "" {
 				return fmt.Errorf("what was left on the desk decides:\n%s", diff)
 			}
 			return nil
@@ -69,6 +69,7 @@ func (w *world) live() (what string, edited *world, err error) {
 			}
 			return nil
 		},
+		func() error { return pendingDecides(w) },
 		func() error { return waitersDoNothing(w) },
 	} {
 		if err := check(); err != nil {
@@ -93,11 +94,14 @@ func (w *world) edit() edit {
 		return edit{what: "create", touched: []ipam.Key{w.create()}}
 	case dice < 40:
 		i := w.rng.Intn(n)
-		key := w.requests[i].Service
-		w.requests = slices.Delete(slices.Clone(w.requests), i, i+1)
-		return edit{what: "delete", touched: []ipam.Key{key}}
+		return w.remove(i)
+	case dice < 45 && len(w.kept) > 0:
+		return w.recreate()
 	case dice < 70:
 		return w.editRequest(w.rng.Intn(n))
+	}
+	if w.chance(15) {
+		return w.later()
 	}
 	w.pools = slices.Clone(w.pools)
 	if len(w.pools) == 0 || w.chance(5) {
@@ -138,6 +142,9 @@ func (w *world) editRequest(i int) edit {
 // an address by an edit.
 func (w *world) changed(i int) []ipam.Key {
 	out := []ipam.Key{w.requests[i].Service}
+	if w.requests[i].Stuck {
+		out = w.sharers(i) // of two that are stuck the older keeps what they share
+	}
 	for _, r := range w.requests {
 		if r.Changed {
 			out = append(out, r.Service)
@@ -187,6 +194,7 @@ func (w *world) editPool(i int) edit {
 		return edit{what: "shrink", takes: true}
 	case 7:
 		w.pools = slices.Delete(w.pools, i, i+1)
+		w.vanish()
 		return edit{what: "delete pool", takes: true}
 	case 8:
 		p.Name = w.unused(p.Name)
@@ -211,7 +219,8 @@ func (w *world) editPool(i int) edit {
 // grow gives p an address that no pool has.
 func (w *world) grow(p *ipam.Pool) {
 	for _, a := range universe() {
-		if !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) }) {
+		had := slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.Gone[a] != "" })
+		if !had && !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) }) {
 			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), ipam.Range{First: a, Last: a}), nil)
 			return
 		}
@@ -254,4 +263,67 @@ func (w *world) unused(name string) string {
 		}
 	}
 	return name
+}
+
+// remove deletes the ith Service; what it has is kept, more often than not.
+func (w *world) remove(i int) edit {
+	gone, wanted := w.requests[i], 0
+	for _, r := range w.requests {
+		if r.Service.Namespace == gone.Service.Namespace {
+			wanted += r.Wants()
+		}
+	}
+	w.requests = slices.Delete(slices.Clone(w.requests), i, i+1)
+	w.kept = slices.Clone(w.kept)
+	if w.chance(70) {
+		w.keep(gone.Service, gone.Has, wanted)
+	}
+	return edit{what: "delete", touched: []ipam.Key{gone.Service}}
+}
+
+// recreate makes a Service anew for which something is kept.
+func (w *world) recreate() edit {
+	k := w.kept[w.rng.Intn(len(w.kept))].For
+	if slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.Service == k }) {
+		return w.later()
+	}
+	w.requests = slices.Clone(w.requests)
+	w.create()
+	w.requests[len(w.requests)-1].Service = k
+	return edit{what: "make anew", touched: []ipam.Key{k}}
+}
+
+// later lets time pass: something is not kept any more, and Services can't keep what
+// was of pools that are gone.
+func (w *world) later() edit {
+	w.kept = slices.DeleteFunc(slices.Clone(w.kept), func(ipam.Kept) bool { return w.chance(50) })
+	w.requests = slices.Clone(w.requests)
+	for i := range w.requests {
+		w.requests[i].Gone = nil
+	}
+	return edit{what: "later", takes: true}
+}
+
+// vanish has Services keep what a pool that was deleted gave them.
+func (w *world) vanish() {
+	w.requests = slices.Clone(w.requests)
+	for i := range w.requests {
+		if r := &w.requests[i]; w.chance(70) {
+			w.orphan(r, 100)
+		}
+	}
+}
+
+// pendingDecides fails if what no Service may come back for decides anything. The
+// world must be settled.
+func pendingDecides(w *world) error {
+	all := w.assign()
+	pending := ipam.Pending(w.pools, pointers(w.requests), w.kept)
+	if diff := diffOf(all, assign(&w.desk, w.pools, w.requests, pending)); diff != "" {
+		return fmt.Errorf("without what nobody may come back for there is another end: %s", diff)
+	}
+	if w.chance(50) {
+		w.kept = pending
+	}
+	return nil
 }

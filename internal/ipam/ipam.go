@@ -78,10 +78,11 @@ type Request struct {
 	Families    Families
 	Ports       []Port
 	Share       Share
-	Invalid     string // a request that can't be read, in words: nothing new is granted
-	Contradicts bool   // Invalid, for two of its requests contradict each other
-	Changed     bool   // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
-	Stuck       bool   // its status can't be written now: it shows what it Has, whatever is decided
+	Invalid     string                // a request that can't be read, in words: nothing new is granted
+	Contradicts bool                  // Invalid, for two of its requests contradict each other
+	Changed     bool                  // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
+	Gone        map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
+	Stuck       bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
 // Reason says why nothing is granted. Its text is part of the API.
@@ -133,28 +134,39 @@ const patience = 8
 // A stuck Service keeps what it has, whatever the rules say, but for what another
 // keeps that is not stuck and may not share it, or an older stuck one. It is
 // given nothing, and nobody gets what it shows and may not share. Its Grant tells
-// what it keeps, without a reason; the pool of an address that no pool holds is "".
-func Assign(pools Pools, requests []*Request) []Grant { return new(Desk).Assign(pools, requests) }
+// what it keeps, without a reason; the pool of an address that no pool holds, and none that is gone held, is "".
+//
+// What is kept goes to its owner before others, but never while somebody has it who
+// may not share it. Others get it when it is not kept any more: the caller then
+// leaves it out. What is kept weakly they get when nothing else is left.
+func Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
+	return new(Desk).Assign(pools, requests, kept)
+}
 
 // Desk is the memory in which grants are worked out. What is left there from the
 // last time decides nothing: it saves garbage, where thousands of requests are
 // answered many times a second. The zero Desk is ready for use.
 type Desk struct {
-	pass  pass
-	order []int32
-	uses  uses
+	pass    pass
+	pending []Kept
+	order   []int32
+	uses    uses
 }
 
 // Assign is like the function of that name, but for the grants: they hold until
 // the next call.
-func (d *Desk) Assign(pools Pools, requests []*Request) []Grant {
-	p := d.decide(pools, requests)
+func (d *Desk) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
+	p := d.decide(pools, requests, kept)
+	d.pending = p.reserve.pending(&p.ground, kept)
 	p.book = nil // it is the caller's memory that it looks into
 	return p.grants
 }
 
+// Pending returns what the function of that name does of the last Assign.
+func (d *Desk) Pending() []Kept { return d.pending }
+
 // decide decides all grants, and returns the book that they stand in.
-func (d *Desk) decide(pools Pools, requests []*Request) *pass {
+func (d *Desk) decide(pools Pools, requests []*Request, kept []Kept) *pass {
 	d.order = blank(d.order, len(requests))
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
@@ -174,6 +186,7 @@ func (d *Desk) decide(pools Pools, requests []*Request) *pass {
 		waiting: blank(p.waiting, 0),
 		stuck:   p.stuck,
 	}
+	p.reserve = newReserve(&p.ground, requests, kept)
 	for n := 1; !p.attempt(n > patience); n++ {
 		p.clear()
 		clear(p.grants)
@@ -213,6 +226,7 @@ type waiter struct {
 func (p *pass) attempt(haste bool) (done bool) {
 	p.waiting, p.stuck = p.waiting[:0], p.stuck[:0]
 	p.keepAll()
+	p.reclaim()
 	done = true
 	for i := range p.waiting {
 		w := &p.waiting[i]
@@ -344,6 +358,11 @@ func slot(f Family) int {
 func (h *holding) of(f Family) (place, bool) {
 	x := h.at[slot(f)]
 	return x, x.pool != nil
+}
+
+// isOf reports whether something of the pool of that name is held.
+func (h *holding) isOf(pool string) bool {
+	return slices.ContainsFunc(h.at[:], func(x place) bool { return x.pool != nil && x.pool.Name == pool })
 }
 
 func (h *holding) count() (n int) {

@@ -14,7 +14,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 	if len(grants) != len(w.requests) {
 		return fmt.Errorf("%d answers to %d requests", len(grants), len(w.requests))
 	}
-	tw := twin{w.pools, map[netip.Addr][]ipam.Request{}}
+	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
 	for _, r := range w.requests {
 		g := grants[r.Service]
 		if len(g.Addrs) != len(g.Pools) {
@@ -77,7 +77,13 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 
 func lawfulStuck(tw twin, r ipam.Request, g ipam.Grant) error {
 	for i, a := range g.Addrs {
-		if p := tw.poolOf(a); !slices.Contains(r.Has, a) || (p == nil) != (g.Pools[i] == "") || p != nil && p.Name != g.Pools[i] {
+		want := ""
+		if p := tw.poolOf(a); p != nil {
+			want = p.Name
+		} else if tw.named(r.Gone[a]) == nil && (r.Pool == "" || r.Pool == r.Gone[a]) {
+			want = r.Gone[a]
+		}
+		if !slices.Contains(r.Has, a) || g.Pools[i] != want {
 			return fmt.Errorf("%v is stuck with %v and has %s of %q", r.Service, r.Has, a, g.Pools[i])
 		}
 	}
@@ -105,13 +111,14 @@ func nobodyGetsWhatIsStuck(w *world, grants map[ipam.Key]ipam.Grant) error {
 // nobodyWaitsInVain fails if a Service that got nothing could have had what is
 // still free.
 func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
-	tw := twin{w.pools, map[netip.Addr][]ipam.Request{}}
+	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
 	for _, r := range w.requests {
 		tw.enter(r, grants[r.Service].Addrs)
 		if r.Stuck {
 			tw.enter(r, r.Has)
 		}
 	}
+	tw.settle(w, grants)
 	for _, r := range w.requests {
 		if len(grants[r.Service].Addrs) == 0 && r.Invalid == "" && !r.Stuck {
 			if addrs, ok := tw.completes(r, nil); ok {
@@ -127,7 +134,11 @@ func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
 func waitersDoNothing(w *world) error {
 	all := w.assign()
 	for i, r := range w.requests {
-		if len(all[r.Service].Addrs) > 0 || len(r.Has) > 0 {
+		kept := false
+		for _, k := range w.kept { // what is kept for a namespace depends on what it wants
+			kept = kept || k.For.Namespace == r.Service.Namespace
+		}
+		if len(all[r.Service].Addrs) > 0 || len(r.Has) > 0 || kept {
 			continue
 		}
 		want := map[ipam.Key]ipam.Grant{}
@@ -137,7 +148,7 @@ func waitersDoNothing(w *world) error {
 			}
 		}
 		rest := slices.Delete(slices.Clone(w.requests), i, i+1)
-		if diff := diffOf(want, assign(&w.desk, w.pools, rest)); diff != "" {
+		if diff := diffOf(want, assign(&w.desk, w.pools, rest, w.kept)); diff != "" {
 			return fmt.Errorf("%v has nothing, and without it there is another end: %s", r.Service, diff)
 		}
 		return nil // one a time is enough

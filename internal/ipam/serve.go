@@ -1,5 +1,7 @@
 package ipam
 
+import "slices"
+
 // serve returns what r has when it is given what it lacks beyond what it kept;
 // it takes nothing yet. If r can't have what it must have, ok is false.
 func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
@@ -40,11 +42,15 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 // have both, keeps the one that it has: a working address is not taken away
 // because the other one is missing. Who has none is given none.
 func keepsPart(r *Request, kept holding) bool {
-	return r.Families.All && len(r.Families.Want) == 2 && kept.count() > 0
+	return r.Families.All && len(r.Families.Want) == 2 &&
+		slices.ContainsFunc(kept.at[:], func(x place) bool { return x.pool != nil && r.has(x.addr) })
 }
 
 // best returns the address of family f that r gets if that is all it lacks.
 func (b *book) best(r *Request, f Family) place {
+	if x := b.own(r, f); x.pool != nil {
+		return x
+	}
 	for _, s := range b.sources {
 		if !s.offers(r) {
 			continue
@@ -66,7 +72,7 @@ func (b *book) unite(r *Request, h, more holding) holding {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier()
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isOwn(x.addr, r))
 				if fits && x.pool != s {
 					x.pool = s
 					x.addr, fits = b.peek(s, FamilyOf(x.addr), r)

@@ -85,9 +85,12 @@ func (b *book) listens(a netip.Addr, r *Request) bool {
 	})
 }
 
-// blocked reports whether somebody uses a with whom r may not share it. It does
-// not look at every user, for these can be many.
+// blocked reports whether somebody uses a with whom r may not share it, or a is kept
+// for others. It does not look at every user, for these can be many.
 func (b *book) blocked(a netip.Addr, r *Request) bool {
+	if b.reserve.against(a, r) != nil {
+		return true
+	}
 	first := b.first(a)
 	if first == nil {
 		return false

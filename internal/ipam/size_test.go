@@ -23,13 +23,13 @@ func sizes() []growth.Work {
 				edit(i%(n/2), n/2, r)
 			}
 			pools := ipam.Pools{pool("a", addresses)}
-			for i, g := range ipam.Assign(pools, requests) {
+			for i, g := range ipam.Assign(pools, requests, nil) {
 				if requests[i].Has = g.Addrs; (len(g.Addrs) > 0) != (i < n/2) {
 					panic(fmt.Sprintf("%s: of %d, %d has %v", name, n, i, g))
 				}
 			}
 			desk := new(ipam.Desk)
-			return func() { desk.Assign(pools, requests) }
+			return func() { desk.Assign(pools, requests, nil) }
 		}}
 	}
 	port := func(i int) ipam.Port { return ipam.Port{Protocol: "TCP", Number: uint16(i)} }
@@ -58,10 +58,10 @@ func each80(name string) growth.Work {
 		}
 		last := netip.AddrFrom4([4]byte{10, 0, byte((n/2 - 1) >> 8), byte(n/2 - 1)})
 		pools := ipam.Pools{pool("a", "10.0.0.0-"+last.String())}
-		for i, g := range ipam.Assign(pools, requests) {
+		for i, g := range ipam.Assign(pools, requests, nil) {
 			requests[i].Has = g.Addrs
 		}
 		desk := new(ipam.Desk)
-		return func() { desk.Assign(pools, requests) }
+		return func() { desk.Assign(pools, requests, nil) }
 	}}
 }

@@ -26,41 +26,50 @@ import (
 //
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [disputed RANGES]
 //	svc [NAMESPACE/]NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
-//	         [share KEY] [local] [pods P] [invalid WORD] [stuck]
+//	         [share KEY] [local] [pods P] [invalid WORD] [stuck] [gone POOL]
+//	kept ADDR for [NAMESPACE/]NAME peak N
+//
+// What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
+// pool that is gone is that of all that the Service has.
 func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
 
 // tell checks one story, and that it has the same end in any order and when
 // told again with what was granted.
 func tell(t *testing.T, told, want string) {
-	pools, requests, err := parseWorld(told)
+	pools, requests, kept, err := parseWorld(told)
 	if err != nil {
 		t.Fatal(err)
 	}
-	grants := assign(new(ipam.Desk), pools, requests)
+	grants := assign(new(ipam.Desk), pools, requests, kept)
 	if diff := gocmp.Diff(want, outcome(requests, grants)); diff != "" {
 		t.Fatalf("want -, have +:\n%s", diff)
 	}
 	shuffled := slices.Clone(requests)
 	rng := rand.New(rand.NewSource(1))
 	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	if diff := diffOf(grants, assign(new(ipam.Desk), pools, shuffled)); diff != "" {
+	if diff := diffOf(grants, assign(new(ipam.Desk), pools, shuffled, kept)); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
-	again := assign(new(ipam.Desk), pools, holding(requests, grants))
+	again := assign(new(ipam.Desk), pools, holding(requests, grants), kept)
 	if diff := diffOf(settled(grants), again); diff != "" {
 		t.Errorf("what was granted does not stay:\n%s", diff)
 	}
 }
 
 // assign is Desk.Assign for a view by name.
-func assign(desk *ipam.Desk, pools ipam.Pools, requests []ipam.Request) map[ipam.Key]ipam.Grant {
-	in := make([]*ipam.Request, len(requests))
-	for i := range requests {
-		in[i] = &requests[i]
-	}
+func assign(desk *ipam.Desk, pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) map[ipam.Key]ipam.Grant {
+	in := pointers(requests)
 	out := make(map[ipam.Key]ipam.Grant, len(requests))
-	for i, g := range desk.Assign(pools, in) {
+	for i, g := range desk.Assign(pools, in, kept) {
 		out[requests[i].Service] = g
+	}
+	return out
+}
+
+func pointers(requests []ipam.Request) []*ipam.Request {
+	out := make([]*ipam.Request, len(requests))
+	for i := range requests {
+		out[i] = &requests[i]
 	}
 	return out
 }
@@ -122,7 +131,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 	return strings.TrimSpace(b.String())
 }
 
-func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, err error) {
+func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, err error) {
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {
@@ -134,11 +143,16 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, err err
 			r, bad := parseRequest(words[1:])
 			r.Created = time.Unix(int64(len(requests)), 0)
 			requests, err = append(requests, r), errors.Join(err, bad)
+		case words[0] == "kept" && len(words) == 6 && words[2] == "for" && words[4] == "peak":
+			peak, bad := strconv.Atoi(words[5])
+			until := time.Unix(int64(60*(10-len(kept))), 0)
+			kept = append(kept, ipam.Kept{Addr: netip.MustParseAddr(words[1]), For: keyOf(words[3]), Peak: peak, Until: until})
+			err = errors.Join(err, bad)
 		default:
-			return nil, nil, fmt.Errorf("can't read %q", line)
+			return nil, nil, nil, fmt.Errorf("can't read %q", line)
 		}
 	}
-	return pools, requests, err
+	return pools, requests, kept, err
 }
 
 func parsePool(words []string) (ipam.Pool, error) {
@@ -208,6 +222,11 @@ func parseRequest(words []string) (ipam.Request, error) {
 			r.Pool = value
 		case "single", "prefer", "require":
 			r.Families = ipam.Families{Want: parseFamilies(value), All: word != "prefer"}
+		case "gone":
+			r.Gone = map[netip.Addr]string{}
+			for _, a := range r.Has {
+				r.Gone[a] = value
+			}
 		case "ports":
 			r.Ports = parsePorts(value)
 		case "share":

@@ -14,16 +14,17 @@ import (
 type twin struct {
 	pools ipam.Pools
 	users map[netip.Addr][]ipam.Request
+	kept  []twinKept
 }
 
-func twinAssign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key][]netip.Addr {
+func twinAssign(pools ipam.Pools, requests []ipam.Request, reserved []ipam.Kept) map[ipam.Key][]netip.Addr {
 	sorted := slices.Clone(requests)
 	slices.SortFunc(sorted, func(a, b ipam.Request) int {
 		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
 	})
 	yields := map[ipam.Key]bool{}
 	for attempt := 1; ; attempt++ {
-		w := twin{pools, map[netip.Addr][]ipam.Request{}}
+		w := twin{pools, map[netip.Addr][]ipam.Request{}, keptOf(pools, sorted, reserved)}
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
 		keep := func(changed bool) {
 			for _, r := range sorted {
@@ -41,6 +42,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request) map[ipam.Key][]netip.
 			}
 		}
 		keep(true)
+		w.reclaim(sorted, kept, yields)
 		before := len(yields)
 		for _, r := range sorted {
 			if r.Stuck {
@@ -80,7 +82,7 @@ func (w twin) free(a netip.Addr, r ipam.Request) bool {
 			return false
 		}
 	}
-	return true
+	return !w.withheld(a, r)
 }
 
 // mayShare reports whether two may share a. Those of different namespaces that
@@ -129,7 +131,8 @@ func (w twin) suits(a netip.Addr, r ipam.Request) bool {
 // suited reports whether r may keep a as far as r itself and the pools go.
 func (w twin) suited(a netip.Addr, r ipam.Request) bool {
 	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(disputedOf(p), a) && allows(p, r) })
-	return w.suits(a, r) || lent && asksFor(a, r)
+	gone := w.poolOf(a) == nil && r.Gone[a] != "" && w.named(r.Gone[a]) == nil && (r.Pool == "" || r.Pool == r.Gone[a])
+	return w.suits(a, r) || (lent || gone) && asksFor(a, r)
 }
 
 func allows(p ipam.Pool, r ipam.Request) bool {
@@ -154,7 +157,7 @@ func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 	}
 	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(disputedOf(p), a) || !allows(p, r) })
 	if len(lenders) == 0 {
-		return ""
+		return r.Gone[a] // "" as a rule
 	}
 	return slices.MinFunc(lenders, func(p, q ipam.Pool) int { return cmp.Or(rank(p)-rank(q), strings.Compare(p.Name, q.Name)) }).Name
 }
@@ -190,8 +193,10 @@ func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) 
 	if r.Invalid != "" {
 		return kept, true
 	}
-	part := r.Families.All && len(r.Families.Want) == 2 && len(kept) > 0 // keeps what it has
-	if p := w.named(r.Pool); r.Pool != "" && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
+	had := slices.ContainsFunc(kept, func(a netip.Addr) bool { return slices.Contains(r.Has, a) })
+	part := r.Families.All && len(r.Families.Want) == 2 && had // keeps what it has
+	gone := slices.ContainsFunc(kept, func(a netip.Addr) bool { return w.poolFor(a, r) == r.Pool })
+	if p := w.named(r.Pool); r.Pool != "" && !(p == nil && gone) && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
 		return kept, part
 	}
 	have := slices.Clone(kept)
@@ -226,6 +231,10 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 	choices := map[ipam.Family]map[string]netip.Addr{} // by pool
 	for _, f := range r.Families.Want {
 		if hasFamily(have, f) {
+			continue
+		}
+		if a, own := w.own(f, r); own {
+			choices[f] = map[string]netip.Addr{w.poolOf(a).Name: a}
 			continue
 		}
 		best, byPool := 0, map[string]netip.Addr{}
@@ -279,14 +288,18 @@ func rank(p ipam.Pool) int {
 }
 
 // lowest is the address of family f that p gives r of its own accord: one that
-// r can share, else the lowest that nobody uses.
+// r can share, else the lowest that nobody uses and that is not kept, else one that is.
 func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bool) {
 	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
 		return netip.Addr{}, false
 	}
-	for _, used := range []bool{true, false} {
+	for _, pick := range []func(netip.Addr) bool{
+		func(a netip.Addr) bool { return len(w.users[a]) > 0 },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.reserved(a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.reserved(a) },
+	} {
 		for _, a := range of(p) {
-			if ipam.FamilyOf(a) == f && len(w.users[a]) > 0 == used && w.free(a, r) {
+			if ipam.FamilyOf(a) == f && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {
 				return a, true
 			}
 		}

@@ -16,6 +16,7 @@ type world struct {
 	rng      *rand.Rand
 	pools    ipam.Pools
 	requests []ipam.Request
+	kept     []ipam.Kept
 	desk     ipam.Desk
 	born     int
 }
@@ -28,9 +29,34 @@ func newWorld(seed int64) *world {
 		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
 			r.Has = w.someAddrs()
 			r.Stuck, r.Changed = w.chance(20), w.chance(30)
+			w.orphan(r, 30)
 		}
 	}
+	for range w.rng.Intn(4) {
+		k := ipam.Key{Namespace: []string{"n", "n", "m"}[w.rng.Intn(3)], Name: fmt.Sprintf("z%d", w.rng.Intn(3))}
+		if i := w.rng.Intn(9); i < len(w.requests) {
+			k = w.requests[i].Service
+		}
+		w.keep(k, w.someAddrs(), w.rng.Intn(6))
+	}
 	return w
+}
+
+// keep has addresses be kept for a Service.
+func (w *world) keep(k ipam.Key, addrs []netip.Addr, peak int) {
+	for _, a := range addrs {
+		w.kept = append(w.kept, ipam.Kept{Addr: a, For: k, Until: time.Unix(int64(w.rng.Intn(4)), 0), Peak: peak})
+	}
+}
+
+// orphan has the pools that r has addresses of be gone, unless there are some.
+func (w *world) orphan(r *ipam.Request, percent int) {
+	r.Gone = nil
+	for _, a := range r.Has {
+		if w.chance(percent) && (twin{pools: w.pools}).poolOf(a) == nil {
+			r.Gone = map[netip.Addr]string{a: w.unused("none")}
+		}
+	}
 }
 
 // universe is every address that any pool may hold; some of them are buggy.
@@ -97,7 +123,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for anew.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck, Changed: r.Changed}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck, Changed: r.Changed, Gone: r.Gone}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()
@@ -130,7 +156,7 @@ func (w *world) someAddrs() []netip.Addr {
 	return out
 }
 
-func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(&w.desk, w.pools, w.requests) }
+func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(&w.desk, w.pools, w.requests, w.kept) }
 
 // copied returns the requests, which share no memory with those of w.
 func (w *world) copied() []ipam.Request {
@@ -153,6 +179,9 @@ func (w *world) String() string {
 	}
 	for _, r := range w.requests {
 		fmt.Fprintf(&b, "svc %+v\n", r)
+	}
+	for _, k := range w.kept {
+		fmt.Fprintf(&b, "%s, peak %d\n", k, k.Peak)
 	}
 	return b.String()
 }

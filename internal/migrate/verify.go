@@ -41,7 +41,7 @@ func (d *draft) verify() {
 		subjects[r.Service] = intent.Subject{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels}
 	}
 	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return config.Pools.Serves(pool, subjects[k]) })
-	for i, g := range ipam.Assign(pools, requests) {
+	for i, g := range ipam.Assign(pools, requests, nil) {
 		d.judge(config, services[i], requests[i].Has, g)
 	}
 }

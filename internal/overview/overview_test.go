@@ -33,6 +33,11 @@ func poolWith(name string, v4, v6 *v1beta1.PoolUsage, conditions ...metav1.Condi
 	return v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1beta1.IPAddressPoolStatus{IPv4: v4, IPv6: v6, Conditions: conditions}}
 }
 
+func withKept(u *v1beta1.PoolUsage, kept string) *v1beta1.PoolUsage {
+	u.Kept = kept
+	return u
+}
+
 func usageFor(assigned, capacity, available string) *v1beta1.PoolUsage {
 	return &v1beta1.PoolUsage{Assigned: assigned, Capacity: capacity, Available: available}
 }
@@ -74,7 +79,7 @@ func trouble() Objects {
 	ready, announced := says(v1beta1.ConditionReady, "Accepted", "", true), says(v1beta1.ConditionAnnounced, "Announced", "", true)
 	o := Objects{
 		Pools: []v1beta1.IPAddressPool{
-			poolWith("web", usageFor("93", "100", "7"), usageFor("12", "18446744073709551616", "18446744073709551604"), ready),
+			poolWith("web", withKept(usageFor("93", "100", "5"), "2"), usageFor("12", "18446744073709551616", "18446744073709551604"), ready),
 			poolWith("edge", usageFor("4", "4", "0"), nil, ready),
 			poolWith("spare", nil, nil, says(v1beta1.ConditionReady, "Overlaps", `192.0.2.0/28 is in IPAddressPool "web", which is older`, false)),
 			poolWith("new", usageFor("0", "1048576", "1048576"), nil),
@@ -172,14 +177,14 @@ func TestWhatASilentSpeakerSaidLastIsNotTakenForTrue(t *testing.T) {
 func TestPoolsTellTheirUse(t *testing.T) {
 	var got []string
 	for _, p := range poolsOf(trouble().Pools).Rows {
-		got = append(got, fmt.Sprintf("%s %s: %s of %s, %s free, %s %s, %s, bar %.0f", p.Name, p.Family, p.Assigned, p.Capacity, p.Free, p.Share, p.Fullness, p.Mark.Text, p.Percent))
+		got = append(got, fmt.Sprintf("%s %s: %s of %s, kept %s, %s free, %s %s, %s, bar %.0f", p.Name, p.Family, p.Assigned, p.Capacity, p.Kept, p.Free, p.Share, p.Fullness, p.Mark.Text, p.Percent))
 	}
 	want := []string{
-		"edge IPv4: 4 of 4, 0 free, 100 % full, Ready, bar 100",
-		"new IPv4: 0 of 1,048,576, 1,048,576 free, 0 % , Not judged yet, bar 0",
-		"spare :  of ,  free,  , Overlaps, bar 0",
-		"web IPv4: 93 of 100, 7 free, 93 % nearly full, Ready, bar 93",
-		"web IPv6: 12 of 1.8 × 10¹⁹, 1.8 × 10¹⁹ free, less than 1 % , Ready, bar 0",
+		"edge IPv4: 4 of 4, kept , 0 free, 100 % full, Ready, bar 100",
+		"new IPv4: 0 of 1,048,576, kept , 1,048,576 free, 0 % , Not judged yet, bar 0",
+		"spare :  of , kept ,  free,  , Overlaps, bar 0",
+		"web IPv4: 93 of 100, kept 2, 5 free, 93 % nearly full, Ready, bar 93",
+		"web IPv6: 12 of 1.8 × 10¹⁹, kept , 1.8 × 10¹⁹ free, less than 1 % , Ready, bar 0",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)

@@ -16,6 +16,7 @@ import (
 type pool struct {
 	Name, Family             string
 	Assigned, Capacity, Free string
+	Kept                     string  // waits for Services that were deleted; "": nothing
 	Percent                  float64 // of the bar
 	Share                    string  // the same in words
 	Fullness                 string  // "", nearly or full
@@ -56,6 +57,9 @@ func poolsOf(pools []v1beta1.IPAddressPool) table[pool] {
 
 func usageOf(name, family string, u *v1beta1.PoolUsage, mark Mark) pool {
 	out := pool{Name: name, Family: family, Mark: mark, Assigned: short(u.Assigned), Capacity: short(u.Capacity), Free: short(u.Available)}
+	if u.Kept != "" {
+		out.Kept = short(u.Kept)
+	}
 	assigned, ok1 := new(big.Rat).SetString(u.Assigned)
 	capacity, ok2 := new(big.Rat).SetString(u.Capacity)
 	if !ok1 || !ok2 || capacity.Sign() <= 0 {

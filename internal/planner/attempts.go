@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,16 @@ func (a Attempt) shows() []netip.Addr {
 		return slices.Concat(a.maybe, a.change.Addrs)
 	}
 	return a.maybe
+}
+
+// origins returns what the Service may have got by now, and of which pools.
+func (a Attempt) origins() []intent.Origin {
+	var out []intent.Origin
+	pools := strings.Split(a.change.pools, ",")
+	for i, addr := range a.change.Addrs[:min(len(a.change.Addrs), len(pools))] {
+		out = append(out, intent.Origin{Addr: addr, Pool: pools[i]})
+	}
+	return out
 }
 
 // explains reports whether it may be for this attempt that the Service shows those

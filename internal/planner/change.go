@@ -60,9 +60,10 @@ func sameWords(a, b metav1.Condition) bool {
 }
 
 // changeTo returns the change that brings about what svc is granted, and whether
-// that differs from what it shows. No advertisement covers the addresses in silent.
-func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) (c Change, differs bool) {
-	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent), pools: strings.Join(g.Pools, ",")}
+// that differs from what it shows. No advertisement covers the addresses in silent; some
+// may be of pools that are gone.
+func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone) (c Change, differs bool) {
+	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent, of), pools: strings.Join(g.Pools, ",")}
 	held := intent.Holds(svc)
 	if len(held) > 0 && g.Moved != "" {
 		c.Moved = fmt.Sprintf("held %s before: %s", Join(held), g.Moved)
@@ -134,15 +135,17 @@ func without(a, b []netip.Addr) []netip.Addr {
 }
 
 // conditionOf puts a grant into the words of the Allocated condition.
-func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.Condition {
+func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone) metav1.Condition {
 	c := metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: string(g.Reason), Message: g.Message}
 	if len(g.Addrs) > 0 {
 		c.Status, c.Reason = metav1.ConditionTrue, v1beta1.ReasonAssigned
-		parts := make([]string, len(g.Addrs))
+		origins := make([]intent.Origin, len(g.Addrs))
 		for i, a := range g.Addrs {
-			parts[i] = a.String() + " of IPAddressPool \"" + g.Pools[i] + "\""
+			if origins[i] = (intent.Origin{Addr: a, Pool: g.Pools[i]}); of.pools[a] == g.Pools[i] {
+				origins[i].Until = of.until
+			}
 		}
-		c.Message = strings.Join(parts, ", ")
+		c.Message = intent.OriginsText(origins)
 		if len(silent) > 0 {
 			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", Join(silent))
 		}
@@ -162,7 +165,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr) metav1.
 
 // stepDown is the part of a change that takes addresses away, for a Service that
 // can't get others until their holders have given them back.
-func stepDown(svc *corev1.Service, g ipam.Grant) Change {
+func stepDown(svc *corev1.Service, g ipam.Grant, of gone) Change {
 	var kept ipam.Grant
 	held := intent.Holds(svc)
 	for i, a := range g.Addrs {
@@ -175,7 +178,7 @@ func stepDown(svc *corev1.Service, g ipam.Grant) Change {
 		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", Join(g.Addrs))
 	}
 	kept.Moved = g.Moved
-	c, _ := changeTo(svc, kept, nil)
+	c, _ := changeTo(svc, kept, nil, of)
 	return c
 }
 

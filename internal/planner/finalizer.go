@@ -101,7 +101,7 @@ func (p Plan) changeFor(i int) (c Change, differs bool) {
 	if p.Services[i].leaves {
 		return p.finalizer.release(svc)
 	}
-	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools))
+	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools), p.Services[i].gone)
 	differs = c.remember(svc, &p.Services[i].request) || differs
 	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
 	tells := c.contest(svc, p.Contests[svc.UID])

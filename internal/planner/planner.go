@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,6 +28,10 @@ type Plan struct {
 	attempts  map[types.UID]Attempt
 	Contests  map[types.UID]Contest
 	finalizer Finalizer
+	Kept      []ipam.Kept // what was kept for Services that were deleted
+	Graces    map[string]time.Duration
+	pending   []ipam.Kept // what still is
+	goneUntil []time.Time // when Services lose what they have of pools that are gone
 }
 
 // Service is a Service and what follows from it. It belongs to one version of
@@ -37,13 +42,16 @@ type Service struct {
 	request ipam.Request
 	round   uint64
 
-	judged  bool         // early, allowed and change hold
-	early   bool         // its Namespace is not known yet, so that it can't be known who serves it
-	allowed map[int]bool // which pools serve it, by their place, of those that were asked
-	leaves  bool         // it is being deleted, and is given nothing any more
-	grant   ipam.Grant   // the last answer
-	Change  *Change      // to be written; nil: nothing is
-	contest Contest      // that change takes into account
+	judged  bool            // early, allowed and change hold
+	early   bool            // its Namespace is not known yet, so that it can't be known who serves it
+	allowed map[int]bool    // which pools serve it, by their place, of those that were asked
+	leaves  bool            // it is being deleted, and is given nothing any more
+	grant   ipam.Grant      // the last answer
+	gone    gone            // what it has of pools that are not there any more
+	orphans []intent.Origin // the same, as far as its status tells
+	origins []intent.Origin // as its status tells
+	Change  *Change         // to be written; nil: nothing is
+	contest Contest         // that change takes into account
 }
 
 // Planner turns snapshots into plans. It remembers what it worked out for each
@@ -62,23 +70,33 @@ type Planner struct {
 	byKey    map[ipam.Key]*Service
 	byAge    []*Service
 	round    uint64
+	former   []*Service             // of the last term, to find out which of them are gone
 	Released []types.NamespacedName // Services that are gone, or not ours any more, for the reporter
 }
 
 // Plan returns the plan for a snapshot. The plan holds until the next call.
 func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
-	arrived, gone := t.observe(s.Services)
+	arrived, gone, departed := t.observe(s.Services)
+	if s.Keeper != nil {
+		s.Keeper.keep(s.Now, s.Configured, departed)
+		s.Kept, s.Graces = s.Keeper.due(s.Now, s.Configured), s.Keeper.graces
+	}
 	if s.Review != nil {
 		s.Contests = s.Review(arrived, gone)
 	}
+	var ends []time.Time
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	for i, x := range t.byAge {
 		t.asked[i] = &x.request
 		a, tried := s.Attempts[x.Object.UID]
 		c := s.contest(x.Object)
-		if !tried && c.times == 0 && !x.early && !x.leaves {
+		keeps := t.keeps(x, a, s)
+		if keeps {
+			ends = append(ends, x.gone.until)
+		}
+		if !tried && c.times == 0 && !x.early && !x.leaves && !keeps {
 			continue
 		}
 		r := x.request
@@ -90,9 +108,18 @@ func (t *Planner) Plan(s Snapshot) Plan {
 			r.Stuck = r.Stuck || c.waits(s.Now)
 		}
 		r.Stuck = r.Stuck || x.early || x.leaves
+		if keeps {
+			r.Gone = x.gone.pools
+		}
 		t.asked[i] = &r
 	}
-	p := Plan{config: t.config, pools: t.pools, Services: t.byAge, Grants: t.desk.Assign(t.pools, t.asked), attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer}
+	p := Plan{
+		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.desk.Assign(t.pools, t.asked, s.Kept),
+		attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
+	}
+	if s.Keeper != nil {
+		s.Keeper.settle(p.pending)
+	}
 	for i, x := range t.byAge {
 		if g, c := p.Grants[i], s.contest(x.Object); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
 			x.judged, x.grant, x.contest, x.Change = true, g, c, nil
@@ -102,6 +129,20 @@ func (t *Planner) Plan(s Snapshot) Plan {
 		}
 	}
 	return p
+}
+
+// keeps reports whether x keeps what it has of pools that are gone.
+func (t *Planner) keeps(x *Service, a Attempt, s Snapshot) bool {
+	x.gone = gone{}
+	origins := slices.Concat(x.orphans, t.config.Gone(a.origins())) // what was granted before the pool went may not be seen yet
+	if len(origins) == 0 {
+		return false
+	}
+	x.gone = goneOf(origins)
+	if x.gone.until.IsZero() {
+		x.gone.until = keepUntil(s.Now, s.Graces, x.gone)
+	}
+	return s.Now.Before(x.gone.until)
 }
 
 // configure takes in the configuration and the namespaces. What is known of
@@ -148,7 +189,10 @@ func differing(before, after map[string]map[string]string) map[string]bool {
 // forget has all that follows for x from more than itself worked out anew.
 func (t *Planner) forget(x *Service) {
 	_, known := t.namespaces[x.Object.Namespace]
-	x.early, x.judged, x.allowed = !known, false, nil
+	x.early, x.judged, x.allowed, x.orphans = !known, false, nil, nil
+	if t.config != nil {
+		x.orphans = t.config.Gone(x.origins)
+	}
 }
 
 // serves reports whether a pool, given by its place, serves x. There may be many
@@ -167,12 +211,26 @@ func (t *Planner) serves(x *Service, pool int) bool {
 	return yes
 }
 
-// Reset forgets what Services showed: others may have written to them since.
-func (t *Planner) Reset() { t.known, t.byKey, t.byAge = nil, nil, nil }
+// Reset forgets what Services showed: others may have written to them since. Which ones
+// there were is remembered: those that are missing next time have been deleted.
+func (t *Planner) Reset() {
+	t.former = slices.Concat(t.former, t.byAge)
+	t.known, t.byKey, t.byAge = nil, nil, nil
+}
+
+// Watch takes in the Services while somebody else leads: k is to know those that are
+// deleted meanwhile.
+func (t *Planner) Watch(s Snapshot, k *Keeper) {
+	_, _, departed := t.observe(s.Services)
+	t.Released = nil // a leader looks for them when its term begins
+	k.keep(s.Now, s.Configured, departed)
+	k.settle(k.due(s.Now, s.Configured))
+}
 
 // observe brings what is known of the Services up to date, and returns what was not
-// seen before, and which ones are gone or not ours any more.
-func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone []types.UID) {
+// seen before, which ones are gone or not ours any more, and what of that was not
+// changed on purpose.
+func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone []types.UID, departed []departure) {
 	if t.known == nil {
 		t.known, t.byKey = map[*corev1.Service]*Service{}, map[ipam.Key]*Service{}
 	}
@@ -189,7 +247,7 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 		x.round = t.round
 	}
 	if len(fresh) == 0 && len(services) == len(t.byAge) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	entered, old := fresh, t.byAge
 	var dropped []*Service
@@ -221,12 +279,68 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 			gone = append(gone, x.Object.UID)
 		}
 	}
-	return arrived, gone
+	departed = t.departures(slices.Concat(t.former, dropped), entered)
+	t.former = nil
+	return arrived, gone, departed
+}
+
+// departures returns which of the Services that were there before have left, or are
+// about to: one that waits for us to take its address away.
+func (t *Planner) departures(before, entered []*Service) []departure {
+	var left []*Service
+	wanted := map[string]int{}
+	for _, x := range before {
+		now := t.byKey[x.request.Service]
+		if len(x.had()) == 0 {
+			continue
+		}
+		// Of one that was of another type for a moment only the addresses are gone.
+		if now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves {
+			left = append(left, x)
+		}
+	}
+	for _, x := range entered {
+		if x.leaves && len(x.had()) > 0 {
+			left = append(left, x)
+		}
+	}
+	if len(left) == 0 { // as a rule
+		return nil
+	}
+	for _, x := range left {
+		wanted[x.request.Service.Namespace] += len(x.request.Families.Want)
+	}
+	for _, x := range t.byAge {
+		if _, concerned := wanted[x.request.Service.Namespace]; concerned {
+			wanted[x.request.Service.Namespace] += x.request.Wants()
+		}
+	}
+	out := make([]departure, len(left))
+	for i, x := range left {
+		out[i] = departure{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
+	}
+	return out
+}
+
+// had returns what x had when it was last seen: what it was given, for the pass before
+// may have been the one that gave it, or what its condition says where nothing was
+// decided.
+func (x *Service) had() []intent.Origin {
+	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.leaves {
+		return x.origins
+	}
+	var out []intent.Origin
+	for i, a := range x.grant.Addrs {
+		if x.grant.Pools[i] != "" {
+			out = append(out, intent.Origin{Addr: a, Pool: x.grant.Pools[i]})
+		}
+	}
+	return out
 }
 
 // service returns what follows from one version of a Service alone.
 func (t *Planner) service(svc *corev1.Service) *Service {
-	x := &Service{Object: svc, request: t.Dialect.Request(svc), leaves: t.Finalizer.lets(svc)}
+	x := &Service{Object: svc, request: t.Dialect.Request(svc), origins: intent.Origins(svc), leaves: t.Finalizer.lets(svc)}
 	if x.leaves {
 		x.request.Has, x.request.Stuck = nil, true
 	}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // Snapshot is all that the decision depends on. Its objects belong to the
@@ -20,6 +21,12 @@ type Snapshot struct {
 	Finished   int                          // how many writes had landed
 	Contests   map[types.UID]Contest        // Services whose status somebody else overwrites
 
+	Kept   []ipam.Kept              // addresses that wait for Services that were deleted
+	Graces map[string]time.Duration // how long pools keep addresses, also those that are gone
+
+	// Keeper remembers Kept and Graces, and takes in what a pass finds to be gone; nil:
+	// they are known.
+	Keeper *Keeper
 	// Review returns the contests when a pass knows what it sees for the first time,
 	// and what is gone; nil: contests are known.
 	Review func([]Arrival, []types.UID) map[types.UID]Contest

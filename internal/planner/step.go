@@ -32,7 +32,7 @@ type Write struct {
 // otherwise a watch could see it on both.
 func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
-	out := Step{Finished: s.Finished, Again: sooner(s.again(), p.again(s.Now))}
+	out := Step{Finished: s.Finished, Again: sooner(sooner(s.again(), p.again(s.Now)), p.keepsAgain(s.Now))}
 	var blocked []int
 	for i, x := range p.Services {
 		a, tried := s.Attempts[x.Object.UID]
@@ -60,7 +60,7 @@ func (p Plan) Step(s Snapshot) Step {
 	}
 	if i, ok := p.deadlocked(blocked, showing); ok {
 		// They wait for one another, as two that swap addresses do.
-		out.Writes = append(out.Writes, Write{p.Services[i].Object, stepDown(p.Services[i].Object, p.Grants[i])})
+		out.Writes = append(out.Writes, Write{p.Services[i].Object, stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].gone)})
 	}
 	out.Awaits = out.Awaits || len(blocked) > 0
 	return out

@@ -13,13 +13,21 @@ import (
 type Usage struct {
 	Family             ipam.Family
 	capacity, Assigned *big.Int
+	Kept               *big.Int // waits for Services that were deleted, and nobody has it
 }
 
-func (u Usage) Available() *big.Int { return new(big.Int).Sub(u.capacity, u.Assigned) }
+func (u Usage) Available() *big.Int {
+	taken := new(big.Int).Add(u.Assigned, u.Kept)
+	return taken.Sub(u.capacity, taken)
+}
 
 // Status is the usage as it stands on the pool.
 func (u Usage) Status() *v1beta1.PoolUsage {
-	return &v1beta1.PoolUsage{Capacity: u.capacity.String(), Assigned: u.Assigned.String(), Available: u.Available().String()}
+	out := &v1beta1.PoolUsage{Capacity: u.capacity.String(), Assigned: u.Assigned.String(), Available: u.Available().String()}
+	if u.Kept.Sign() > 0 {
+		out.Kept = u.Kept.String()
+	}
+	return out
 }
 
 // Pending counts the Services without an address, by reason.
@@ -53,7 +61,7 @@ func (p Plan) Usage() map[string][]Usage {
 		pool   string
 		family ipam.Family
 	}
-	taken := map[place]int64{}
+	taken, kept := map[place]int64{}, map[place]int64{}
 	shared := map[netip.Addr]bool{}
 	for i, g := range p.Grants {
 		for j, a := range g.Addrs {
@@ -66,12 +74,21 @@ func (p Plan) Usage() map[string][]Usage {
 			taken[place{g.Pools[j], ipam.FamilyOf(a)}]++
 		}
 	}
+	if len(p.pending) > 0 {
+		counted := p.Holders()
+		for _, k := range p.pending {
+			if !counted[k.Addr] {
+				counted[k.Addr] = true
+				kept[place{p.config.PoolOf(k.Addr), ipam.FamilyOf(k.Addr)}]++
+			}
+		}
+	}
 	out := make(map[string][]Usage, len(p.pools))
 	for i := range p.pools {
 		pool := &p.pools[i]
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
 			if capacity := pool.Capacity(f); capacity.Sign() > 0 {
-				out[pool.Name] = append(out[pool.Name], Usage{f, capacity, big.NewInt(taken[place{pool.Name, f}])})
+				out[pool.Name] = append(out[pool.Name], Usage{f, capacity, big.NewInt(taken[place{pool.Name, f}]), big.NewInt(kept[place{pool.Name, f}])})
 			}
 		}
 	}

@@ -18,6 +18,7 @@ type Thought struct {
 	Pools    ipam.Pools
 	Served   []*corev1.Service // ours, by age
 	Requests []*ipam.Request   // of Served
+	Kept     []ipam.Kept       // addresses that wait for Services that were deleted
 	Grants   []ipam.Grant      // of Served
 
 	place map[ipam.Key]int // in Served
@@ -29,6 +30,7 @@ func (w *World) Think() *Thought {
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
 			r := w.Dialect.Request(svc)
+			r.Gone = w.gone(t.Checked, svc)
 			t.Served, t.Requests = append(t.Served, svc), append(t.Requests, &r)
 		}
 	}
@@ -47,8 +49,22 @@ func (w *World) Think() *Thought {
 		i, ours := t.place[k]
 		return ours && t.Checked.Pools.Serves(pool, subjects[i])
 	})
-	t.Grants = ipam.Assign(t.Pools, t.Requests)
+	if !w.Eventually {
+		t.Kept = intent.Kept(w.Config.Pools, w.Now)
+	}
+	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
 	return t
+}
+
+// gone returns what svc has of pools that are not there any more, and keeps for a time.
+func (w *World) gone(c intent.Config, svc *corev1.Service) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, o := range c.Gone(intent.Origins(svc)) {
+		if !w.Eventually && (o.Until.IsZero() || o.Until.After(w.Now)) {
+			out[o.Addr] = o.Pool
+		}
+	}
+	return out
 }
 
 // arranged returns all in that order.

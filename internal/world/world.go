@@ -35,6 +35,7 @@ type World struct {
 	Speakers   []v1beta1.Speaker
 	Claims     []v1beta1.L2Claim
 	Sessions   []v1beta1.BGPSession
+	Eventually bool     // what is kept for a time only counts for nothing
 	Unread     []string // what could not be read, in words: what follows from it is a guess
 }
 

@@ -1,0 +1,96 @@
+package intent
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// Of which pool an address was given stands in the condition Allocated: a tenant who
+// may edit Services may write the annotation that says so, too, but no status. It
+// tells what a Service keeps when its pool is gone, until when, and what is kept for
+// the Service itself when it is deleted.
+
+// Origin is an address that a Service was given, and its pool.
+type Origin struct {
+	Addr  netip.Addr
+	Pool  string
+	Until time.Time // the pool is gone, and the Service keeps the address until then; zero: that is not said
+}
+
+// OriginsText puts origins into the words with which the message of the condition
+// Allocated begins.
+func OriginsText(origins []Origin) string {
+	parts := make([]string, len(origins))
+	for i, o := range origins {
+		parts[i] = fmt.Sprintf("%s of IPAddressPool \"%s\"", o.Addr, o.Pool)
+		if !o.Until.IsZero() {
+			parts[i] += fmt.Sprintf(" (which is gone: kept until %s)", o.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Origins reads what OriginsText has written on svc.
+func Origins(svc *corev1.Service) []Origin {
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
+	if c == nil || c.Status != "True" {
+		return nil
+	}
+	var out []Origin
+	for text := c.Message; ; {
+		m := originText.FindStringSubmatch(text)
+		if m == nil {
+			return out
+		}
+		o := Origin{Pool: m[2]}
+		var err error
+		if o.Addr, err = parseAddr(m[1]); err != nil {
+			return out
+		}
+		if m[3] != "" {
+			if o.Until, err = time.Parse(time.RFC3339, m[3]); err != nil {
+				return out
+			}
+		}
+		out = append(out, o)
+		if m[4] == "" {
+			return out
+		}
+		text = text[len(m[0]):]
+	}
+}
+
+// originText is one origin at the start of a message, and the comma before the next.
+var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-]+)"(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
+
+// Gone returns those of origins whose pool is not there any more, and that no other
+// one holds.
+func (c Config) Gone(origins []Origin) []Origin {
+	return slices.DeleteFunc(slices.Clone(origins), func(o Origin) bool {
+		_, there := c.named[o.Pool]
+		return there || c.PoolOf(o.Addr) != ""
+	})
+}
+
+// poolOn returns the pool that svc has a of: the one that holds it, or one that is
+// gone, so that the address goes on being announced until the Service loses it.
+func (c Config) poolOn(svc *corev1.Service, a netip.Addr) string {
+	if pool := c.PoolOf(a); pool != "" {
+		return pool
+	}
+	for _, o := range c.Gone(Origins(svc)) {
+		if o.Addr == a {
+			return o.Pool
+		}
+	}
+	return ""
+}

@@ -1,0 +1,327 @@
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Kept is an address that waits for a Service which had it, and was deleted, in
+// case the Service is made anew. Whoever calls Assign leaves out what has ended.
+type Kept struct {
+	Addr  netip.Addr
+	For   Key
+	Until time.Time
+	// Peak is how many addresses the Services of the namespace wanted when this one
+	// was deleted, its own included.
+	Peak int
+}
+
+// Compare orders what is kept: what is kept longest comes first.
+func (k Kept) Compare(l Kept) int {
+	return cmp.Or(l.Until.Compare(k.Until), k.Addr.Compare(l.Addr), k.For.Compare(l.For), cmp.Compare(l.Peak, k.Peak))
+}
+
+func (k Kept) String() string {
+	return fmt.Sprintf("%s is kept for Service %s, which had it, until %s", k.Addr, k.For, k.Until.UTC().Format(time.RFC3339))
+}
+
+// reserve is what is kept for Services, as far as pools hold it.
+//
+// A namespace can lock no more addresses than it wanted at one time: what its
+// Services want now and what is firmly kept for them are together at most that
+// many. The rest is kept weakly: others get it when nothing else is left, or when
+// they ask for it. So nobody locks a pool by making and deleting Services.
+type reserve struct {
+	entries []reserved // longest first
+	of      map[netip.Addr][]*reserved
+	owners  map[Key][]*reserved
+	peak    map[string]int           // by namespace
+	weak    map[*source][]netip.Addr // that are kept weakly, lowest first
+	spare   map[*source][]netip.Addr // the same, less what is known to be in use
+}
+
+// reserved is something that is kept.
+type reserved struct {
+	Kept
+	pool  *source
+	owner *Request // of the Service made anew; nil: it is not there, or can't be given anything
+	waits bool     // the owner asks for an address, and may be given this one
+	weak  bool
+	void  bool // in this attempt it binds nobody: the owner has an address, or can't have this one
+}
+
+// newReserve prepares what is kept.
+func newReserve(g *ground, requests []*Request, kept []Kept) reserve {
+	var out reserve
+	if len(kept) == 0 {
+		return out
+	}
+	known := make(map[Kept]bool, len(kept)) // but for their ends and peaks
+	for _, k := range slices.SortedFunc(slices.Values(kept), Kept.Compare) {
+		same := Kept{Addr: k.Addr, For: k.For}
+		if s := g.find(k.Addr); s != nil && !known[same] { // without a pool it waits for one that holds it
+			known[same] = true
+			out.entries = append(out.entries, reserved{Kept: k, pool: s})
+		}
+	}
+	out.of, out.owners = map[netip.Addr][]*reserved{}, map[Key][]*reserved{}
+	peak, wanted := map[string]int{}, map[string]int{}
+	out.peak = peak
+	for i := range out.entries {
+		e := &out.entries[i]
+		out.of[e.Addr] = append(out.of[e.Addr], e)
+		out.owners[e.For] = append(out.owners[e.For], e)
+		peak[e.For.Namespace] = max(peak[e.For.Namespace], e.Peak)
+	}
+	for _, r := range requests {
+		if _, concerned := peak[r.Service.Namespace]; !concerned {
+			continue
+		}
+		wanted[r.Service.Namespace] += r.Wants()
+		for _, e := range out.owners[r.Service] {
+			if !r.Stuck && r.Invalid == "" {
+				e.owner, e.waits = r, e.fits(r)
+			}
+		}
+	}
+	out.bound(wanted)
+	return out
+}
+
+// Wants is how many addresses r may have. One that has none and can't be given any, as
+// it is being deleted, say, wants none.
+func (r *Request) Wants() int {
+	if (r.Stuck || r.Invalid != "") && len(r.Has) == 0 {
+		return 0
+	}
+	return len(r.Families.Want)
+}
+
+// fits reports whether r, which was made anew, may be given the address, as far as it
+// and the pool go.
+func (e *reserved) fits(r *Request) bool {
+	f := FamilyOf(e.Addr)
+	asks := slices.Contains(r.Want, e.Addr)
+	switch {
+	case !slices.Contains(r.Families.Want, f):
+		return false
+	case !asks && slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f }):
+		return false
+	}
+	return (asks || e.pool.AutoAssign || r.Pool == e.pool.Name) && e.pool.suits(r)
+}
+
+// bound finds what is kept weakly.
+func (v *reserve) bound(wanted map[string]int) {
+	v.weak = map[*source][]netip.Addr{}
+	firm := map[string]int{}
+	counted := map[Kept]bool{}
+	for i := range v.entries {
+		e := &v.entries[i]
+		ns := e.For.Namespace
+		once := Kept{Addr: e.Addr, For: Key{Namespace: ns}} // however many of the namespace shared it
+		if e.owner != nil || counted[once] {
+			continue
+		}
+		if firm[ns]+wanted[ns] < v.peak[ns] {
+			firm[ns]++
+			counted[once] = true
+			continue
+		}
+		e.weak = true
+		v.weak[e.pool] = append(v.weak[e.pool], e.Addr)
+	}
+	for _, addrs := range v.weak {
+		slices.SortFunc(addrs, netip.Addr.Compare)
+	}
+	v.spare = maps.Clone(v.weak)
+}
+
+// rewind makes v as if nothing had been given yet.
+func (v *reserve) rewind() {
+	for i := range v.entries {
+		v.entries[i].void = false
+	}
+	v.spare = maps.Clone(v.weak)
+}
+
+// holds reports whether a is kept for somebody at all.
+func (v *reserve) holds(a netip.Addr) bool {
+	return slices.ContainsFunc(v.of[a], func(e *reserved) bool { return !e.void })
+}
+
+// against returns what keeps a from r; nil: nothing does. What r has is its own.
+func (v *reserve) against(a netip.Addr, r *Request) *reserved {
+	var first *reserved
+	for _, e := range v.of[a] { // none, as a rule
+		switch {
+		case e.void:
+		case e.For == r.Service:
+			return nil
+		case !e.weak && first == nil:
+			first = e
+		}
+	}
+	if first != nil && r.has(a) {
+		return nil
+	}
+	return first
+}
+
+// own returns the address of family f that is kept for r and that it can have now.
+func (b *book) own(r *Request, f Family) place {
+	for _, e := range b.reserve.owners[r.Service] {
+		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !b.blocked(e.Addr, r) {
+			return place{e.Addr, e.pool}
+		}
+	}
+	return place{}
+}
+
+// leftover returns the lowest address of family f of s that is kept, but only weakly,
+// and that r may have.
+func (b *book) leftover(s *source, f Family, r *Request) (netip.Addr, bool) {
+	spare := b.reserve.spare[s]
+	for len(spare) > 0 && b.first(spare[0]) != nil {
+		spare = spare[1:]
+	}
+	b.reserve.spare[s] = spare
+	i := slices.IndexFunc(spare, func(a netip.Addr) bool { return FamilyOf(a) == f && b.first(a) == nil && !b.blocked(a, r) })
+	if i < 0 {
+		return netip.Addr{}, false
+	}
+	return spare[i], true
+}
+
+// isOwn reports whether a is kept for r.
+func (b *book) isOwn(a netip.Addr, r *Request) bool {
+	return slices.ContainsFunc(b.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
+}
+
+// reclaim gives Services that were made anew what is kept for them, before others
+// are given anything. What an owner does not take any more binds nobody.
+func (p *pass) reclaim() {
+	if len(p.reserve.entries) == 0 {
+		return
+	}
+	complete := map[Key]bool{} // the owners, but for those that wait
+	for k := range p.reserve.owners {
+		complete[k] = true
+	}
+	waiting := p.waiting[:0]
+	for _, w := range p.waiting {
+		r := p.request(w.rank)
+		delete(complete, r.Service)
+		if len(p.reserve.owners[r.Service]) == 0 || r.Invalid != "" || !p.retake(&w) {
+			waiting = append(waiting, w)
+		}
+	}
+	p.waiting = waiting
+	for i := range p.reserve.entries {
+		e := &p.reserve.entries[i]
+		e.void = e.void || e.owner != nil && (!e.waits || complete[e.For])
+	}
+}
+
+// retake gives a waiter what is kept for it, unless it yields, and reports whether it
+// needs nothing more.
+func (p *pass) retake(w *waiter) bool {
+	r, before, yields := p.request(w.rank), w.kept, p.yields[w.rank]
+	for _, f := range r.Families.Want {
+		x, held := w.kept.of(f)
+		if !held {
+			x = p.own(r, f)
+		}
+		if !yields {
+			w.kept.at[slot(f)] = x
+		}
+		for _, e := range p.reserve.owners[r.Service] {
+			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
+			if FamilyOf(e.Addr) == f && !waits { // it has one, or can't have this one: somebody uses it
+				e.void = true
+			}
+		}
+	}
+	p.take(w.rank, w.kept, before)
+	if !w.kept.complete(r) {
+		return false
+	}
+	p.grant(r, &w.kept, &p.grants[p.order[w.rank]])
+	return true
+}
+
+// keptNext tells which of the addresses that are kept in pools is kept for the
+// shortest time; "": none is.
+func (b *book) keptNext(f Family, pools []*source) string {
+	var next *reserved
+	n := 0
+	for i := range b.reserve.entries { // the longest first
+		e := &b.reserve.entries[i]
+		if !e.void && !e.weak && FamilyOf(e.Addr) == f && b.first(e.Addr) == nil && slices.Contains(pools, e.pool) {
+			next = e
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("; %s", next.Kept)
+	}
+	return fmt.Sprintf("; %s, and %d more are kept for longer", next.Kept, n-1)
+}
+
+// Pending returns those of kept that Services may still come back for, in no order:
+// neither has the Service an address of that family again, nor does it ask for another
+// one. What no pool holds waits for one that does.
+func Pending(pools Pools, requests []*Request, kept []Kept) []Kept {
+	d := new(Desk)
+	d.Assign(pools, requests, kept)
+	return d.Pending()
+}
+
+// pending returns those of kept that are not void.
+func (v *reserve) pending(g *ground, kept []Kept) []Kept {
+	var out []Kept
+	for _, k := range kept {
+		if g.find(k.Addr) == nil {
+			out = append(out, k)
+		}
+	}
+	for i := range v.entries {
+		e := &v.entries[i]
+		f := FamilyOf(e.Addr)
+		if e.owner == nil || e.waits && !slices.ContainsFunc(e.owner.Has, func(a netip.Addr) bool { return FamilyOf(a) == f }) {
+			k := e.Kept
+			k.Peak = v.peak[k.For.Namespace] // also what was told by those that are left out
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Bounded returns at most n of kept. Of each namespace those that are kept longest
+// come first, and one namespace after the other has its turn: whoever has much kept
+// does not take the place of others.
+func Bounded(kept []Kept, n int) []Kept {
+	if len(kept) <= n {
+		return kept
+	}
+	sorted := slices.SortedFunc(slices.Values(kept), Kept.Compare)
+	turn, turns := map[string]int{}, make([]int, len(sorted))
+	order := make([]int, len(sorted))
+	for i, k := range sorted {
+		order[i], turns[i] = i, turn[k.For.Namespace]
+		turn[k.For.Namespace]++
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(turns[i], turns[j]) })
+	out := make([]Kept, n)
+	for i := range out {
+		out[i] = sorted[order[i]]
+	}
+	return out
+}

@@ -1,0 +1,130 @@
+package ipam_test
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// twinKept is what is kept, as the twin sees it.
+type twinKept struct {
+	ipam.Kept
+	owner      *ipam.Request // nil: it is not there, or can't be given anything
+	weak, void bool
+}
+
+// keptOf reads what is kept: by its end, the latest first, then by address.
+func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinKept {
+	w := twin{pools: pools}
+	sorted := slices.Clone(kept)
+	slices.SortFunc(sorted, ipam.Kept.Compare)
+	var out []twinKept
+	for _, k := range sorted {
+		again := slices.ContainsFunc(out, func(o twinKept) bool { return o.Addr == k.Addr && o.For == k.For })
+		if w.poolOf(k.Addr) == nil || again {
+			continue
+		}
+		e := twinKept{Kept: k}
+		for i, r := range requests {
+			if r.Service == k.For && !r.Stuck && r.Invalid == "" {
+				e.owner = &requests[i]
+			}
+		}
+		out = append(out, e)
+	}
+	for i := range out {
+		e := &out[i]
+		if e.owner != nil {
+			asks := slices.Contains(e.owner.Want, e.Addr) || e.owner.Pool != "" || w.poolOf(e.Addr).AutoAssign
+			e.void = !w.suits(e.Addr, *e.owner) || !asks
+			continue
+		}
+		peak, locked, counted := 0, 0, []netip.Addr{}
+		for _, o := range out {
+			if o.For.Namespace == e.For.Namespace {
+				peak = max(peak, o.Peak)
+			}
+		}
+		for _, r := range requests {
+			if r.Service.Namespace == e.For.Namespace && !((r.Stuck || r.Invalid != "") && len(r.Has) == 0) {
+				locked += len(r.Families.Want)
+			}
+		}
+		for _, o := range out[:i] {
+			if o.For.Namespace == e.For.Namespace && o.owner == nil && !o.weak && !slices.Contains(counted, o.Addr) {
+				locked++
+				counted = append(counted, o.Addr)
+			}
+		}
+		e.weak = locked >= peak && !slices.Contains(counted, e.Addr)
+	}
+	return out
+}
+
+// reserved reports whether a is kept for anybody.
+func (w twin) reserved(a netip.Addr) bool {
+	return slices.ContainsFunc(w.kept, func(e twinKept) bool { return e.Addr == a && !e.void })
+}
+
+// withheld reports whether a is kept firmly for others than r, which does not have it.
+func (w twin) withheld(a netip.Addr, r ipam.Request) bool {
+	others := false
+	for _, e := range w.kept {
+		switch {
+		case e.Addr != a || e.void:
+		case e.For == r.Service:
+			return false
+		default:
+			others = others || !e.weak
+		}
+	}
+	return others && !slices.Contains(r.Has, a)
+}
+
+// own is the address of family f that is kept for r and that it can have.
+func (w twin) own(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+	for _, e := range w.kept {
+		if e.owner != nil && e.For == r.Service && !e.void && ipam.FamilyOf(e.Addr) == f && !w.poolOf(e.Addr).Frozen && w.free(e.Addr, r) {
+			return e.Addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// reclaim gives those who were made anew what is kept for them.
+func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yields map[ipam.Key]bool) {
+	for _, r := range sorted {
+		if r.Stuck || r.Invalid != "" {
+			continue
+		}
+		for _, f := range r.Families.Want {
+			a, has := w.own(f, r)
+			held := hasFamily(kept[r.Service], f)
+			for i := range w.kept {
+				e := &w.kept[i]
+				waits := yields[r.Service] && !held && has && e.Addr == a || !held && !has && w.poolOf(e.Addr).Frozen
+				if e.For == r.Service && ipam.FamilyOf(e.Addr) == f && !waits {
+					e.void = true
+				}
+			}
+			if has && !held && !yields[r.Service] {
+				kept[r.Service] = append(slices.Clone(kept[r.Service]), a)
+				w.enter(r, []netip.Addr{a})
+			}
+		}
+	}
+}
+
+// settle has w see what is kept once everything is granted: it binds others as long
+// as its owner is not there, or has no address of that family.
+func (w *twin) settle(all *world, grants map[ipam.Key]ipam.Grant) {
+	w.kept = keptOf(all.pools, all.requests, all.kept)
+	for i := range w.kept {
+		e := &w.kept[i]
+		e.weak = false
+		if e.owner != nil && (hasFamily(grants[e.For].Addrs, ipam.FamilyOf(e.Addr)) || !w.free(e.Addr, *e.owner)) {
+			e.void = true
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package planner
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Keeper remembers which addresses are kept for Services that were deleted. Every
+// replica has one, so that a new leader knows what went while nobody led; the
+// statuses of pools remember it for those that start. The zero Keeper is ready for
+// use. It reads no clock, and has no lock: whoever calls Plan and Watch does.
+type Keeper struct {
+	kept   map[keptKey]ipam.Kept
+	graces map[string]time.Duration // of pools, those that are gone included
+	read   bool                     // kept has what the statuses of pools say
+}
+
+type keptKey struct {
+	addr netip.Addr
+	key  ipam.Key
+}
+
+// departure is a Service that was deleted, or is no load balancer of ours any more.
+type departure struct {
+	key     ipam.Key
+	origins []intent.Origin
+	wanted  int // how many addresses its namespace wanted when it was there
+}
+
+// keep takes in the pools and what has departed.
+func (k *Keeper) keep(now time.Time, c intent.Configured, departed []departure) {
+	if k.kept == nil {
+		k.kept, k.graces = map[keptKey]ipam.Kept{}, map[string]time.Duration{}
+	}
+	for i := range c.Config.Pools {
+		k.graces[c.Config.Pools[i].Name] = c.Config.Pools[i].Grace
+	}
+	for _, d := range departed {
+		for _, o := range d.origins {
+			if grace := k.grace(c.Config, o); grace > 0 {
+				until := now.Add(grace).Truncate(time.Second) // as a status has it
+				k.kept[keptKey{o.Addr, d.key}] = ipam.Kept{Addr: o.Addr, For: d.key, Until: until, Peak: d.wanted}
+			}
+		}
+	}
+}
+
+// grace is how long an address is kept: as the pool says that holds it, or the one
+// that it was of.
+func (k *Keeper) grace(c *intent.Config, o intent.Origin) time.Duration {
+	grace, known := k.graces[cmp.Or(c.PoolOf(o.Addr), o.Pool)]
+	if !known {
+		return intent.DefaultGrace()
+	}
+	return grace
+}
+
+// Forget has what the statuses of pools say be read again: a new term begins. What
+// was seen to depart stays known.
+func (k *Keeper) Forget() { k.read = false }
+
+// due returns what is kept now, in no order, as far as it can be remembered.
+func (k *Keeper) due(now time.Time, c intent.Configured) []ipam.Kept {
+	if !k.read {
+		k.read = true
+		for _, x := range intent.Kept(c.Objects.Pools, now) {
+			if _, known := k.kept[keptKey{x.Addr, x.For}]; !known {
+				k.kept[keptKey{x.Addr, x.For}] = x
+			}
+		}
+	}
+	if len(k.kept) == 0 {
+		return nil
+	}
+	pools := map[string][]ipam.Kept{} // what no pool holds waits for one that does
+	for at, x := range k.kept {
+		pool := c.Config.PoolOf(x.Addr)
+		if grace, known := k.graces[pool]; known && x.Until.After(now.Add(grace)) {
+			x.Until = now.Add(grace).Truncate(time.Second) // it was made shorter
+			k.kept[at] = x
+		}
+		if x.Until.After(now) {
+			pools[pool] = append(pools[pool], x)
+		}
+	}
+	var out []ipam.Kept
+	for _, kept := range pools {
+		out = append(out, ipam.Bounded(kept, v1beta1.MaxKept)...)
+	}
+	return out
+}
+
+// settle forgets all but what Services may still come back for.
+func (k *Keeper) settle(pending []ipam.Kept) {
+	clear(k.kept)
+	for _, x := range pending {
+		k.kept[keptKey{x.Addr, x.For}] = x
+	}
+}
+
+// pending returns what of s.Kept Services may still come back for. What one is being
+// given counts as given when it shows it: the write may fail.
+func (t *Planner) pending(s Snapshot) []ipam.Kept {
+	out := t.desk.Pending()
+	known := make(map[keptKey]bool, len(out))
+	for _, k := range out {
+		known[keptKey{k.Addr, k.For}] = true
+	}
+	for _, k := range s.Kept {
+		if x := t.byKey[k.For]; x != nil && !known[keptKey{k.Addr, k.For}] {
+			if _, tried := s.Attempts[x.Object.UID]; tried {
+				out = append(out, k)
+			}
+		}
+	}
+	return out
+}
+
+// KeptIn returns what the plan keeps in each pool, by its name.
+func (p Plan) KeptIn() map[string][]ipam.Kept {
+	out := map[string][]ipam.Kept{}
+	for _, k := range p.pending {
+		if pool := p.config.PoolOf(k.Addr); pool != "" {
+			out[pool] = append(out[pool], k)
+		}
+	}
+	return out
+}
+
+// keepsAgain returns when the first thing ends that is kept for a time; 0: nothing is.
+func (p Plan) keepsAgain(now time.Time) time.Duration {
+	first := time.Duration(0)
+	ends := slices.Clone(p.goneUntil)
+	for _, k := range p.Kept {
+		ends = append(ends, k.Until)
+	}
+	for _, end := range ends {
+		first = sooner(first, max(end.Sub(now), time.Millisecond))
+	}
+	return first
+}
+
+// gone is what a Service has of pools that are not there any more.
+type gone struct {
+	pools map[netip.Addr]string
+	until time.Time // zero: nothing is said yet
+}
+
+// goneOf sums up origins, whose pools are gone.
+func goneOf(origins []intent.Origin) (out gone) {
+	out.pools = make(map[netip.Addr]string, len(origins))
+	for _, o := range origins {
+		out.pools[o.Addr] = o.Pool
+		if out.until.IsZero() || o.Until.After(out.until) {
+			out.until = o.Until
+		}
+	}
+	return out
+}
+
+// keepUntil returns until when a Service keeps what it has of pools that are gone, if it
+// is not said on it yet: as long as the pool said that says the shortest time.
+func keepUntil(now time.Time, graces map[string]time.Duration, g gone) time.Time {
+	grace := intent.DefaultGrace()
+	first := true
+	for _, pool := range g.pools {
+		d, known := graces[pool]
+		if !known {
+			d = intent.DefaultGrace()
+		}
+		if first || d < grace {
+			grace, first = d, false
+		}
+	}
+	return now.Add(grace).Truncate(time.Second)
+}
