@@ -1,13 +1,17 @@
 package cluster
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -15,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	certutil "k8s.io/client-go/util/cert"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/steelyard-lb/steelyard/internal/serving"
 )
@@ -91,12 +96,9 @@ func TestReviewer(t *testing.T) {
 	}
 }
 
-func TestMetricsValidate(t *testing.T) {
-	folder := t.TempDir()
-	good := Metrics{Address: ":7472", Secure: true, CertPath: folder}
-	if err := good.Validate(); err == nil || !strings.Contains(err.Error(), "tls.crt") {
-		t.Errorf("want an error that names the missing file: %v", err)
-	}
+// certificate writes one for localhost into a folder, as a mounted Secret has it.
+func certificate(t *testing.T, folder string) *x509.CertPool {
+	t.Helper()
 	cert, key, err := certutil.GenerateSelfSignedCertKey("localhost", nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +108,67 @@ func TestMetricsValidate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(cert) {
+		t.Fatal("no certificate")
+	}
+	return pool
+}
+
+// The server has the certificate of --metrics-cert-path, lets nobody in while the API
+// server is away, and speaks no HTTP.
+func TestMetricsAreServedSecurely(t *testing.T) {
+	folder := t.TempDir()
+	pool := certificate(t, folder)
+	away := httptest.NewServer(nil)
+	away.Close()
+	cfg := &rest.Config{Host: away.URL}
+	m := Metrics{Address: "127.0.0.1:0", Secure: true, CertPath: folder}
+	s, err := server.NewServer(m.Options(cfg, slog.New(slog.DiscardHandler)), cfg, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Start(t.Context()) }()
+	t.Cleanup(func() { // after the context has ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	var addr string
+	for addr == "" {
+		addr = s.(interface{ GetBindAddr() string }).GetBindAddr()
+		time.Sleep(time.Millisecond)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}, DisableKeepAlives: true}}
+	for token, want := range map[string]int{"": http.StatusUnauthorized, "any": http.StatusServiceUnavailable} {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+addr+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			q.Header.Set("Authorization", "Bearer "+token)
+		}
+		a, err := client.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Body.Close(); a.StatusCode != want {
+			t.Errorf("token %q: %s, want %d", token, a.Status, want)
+		}
+	}
+	if a, err := client.Get("http://" + addr + "/metrics"); err == nil && a.StatusCode != http.StatusBadRequest {
+		t.Errorf("by HTTP: %s", a.Status)
+	}
+}
+
+func TestMetricsValidate(t *testing.T) {
+	folder := t.TempDir()
+	good := Metrics{Address: ":7472", Secure: true, CertPath: folder}
+	if err := good.Validate(); err == nil || !strings.Contains(err.Error(), "tls.crt") {
+		t.Errorf("want an error that names the missing file: %v", err)
+	}
+	certificate(t, folder)
 	for _, m := range []Metrics{good, {}, {Secure: true}} {
 		if err := m.Validate(); err != nil {
 			t.Errorf("%+v: %v", m, err)
