@@ -189,8 +189,9 @@ func (s *State) Step(f Facts) Output {
 	p.proxy()
 	p.tell()
 	p.Wake = p.wake()
-	s.before, s.reached = &p.Output, p.API.Reachable
-	return p.Output
+	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
+	s.before, s.reached = &out, p.API.Reachable
+	return out
 }
 
 // answers reports whether this node may answer for anything at all.

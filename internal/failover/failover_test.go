@@ -2,10 +2,13 @@ package failover
 
 import (
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+	"weak"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -289,4 +292,26 @@ func TestHandover(t *testing.T) {
 	d.step(time.Second)
 	d.Members.Isolated = true
 	expect(t, "cut off it hands nothing over", d.step(time.Second), "Isolated")
+}
+
+// A State remembers what the last Step came to, and nothing of what it was given: a
+// speaker with thousands of Services steps many times a second, for months.
+func TestFactsAreForgotten(t *testing.T) {
+	d := newDesk()
+	services := d.Cluster.Services
+	var given []weak.Pointer[announce.Service]
+	for range 3 {
+		d.Cluster.Services = slices.Clone(services)
+		given = append(given, weak.Make(&d.Cluster.Services[0]))
+		d.step(time.Second)
+	}
+	d.Cluster.Services = services
+	d.step(time.Second)
+	runtime.GC()
+	for i, g := range given {
+		if g.Value() != nil {
+			t.Errorf("what was given %d Steps ago is still held", len(given)-i)
+		}
+	}
+	runtime.KeepAlive(d)
 }
