@@ -104,6 +104,7 @@ type surroundings struct {
 	configs     corev1.ConfigMapList
 	cidrs       networkingv1.ServiceCIDRList
 	kinds       unstructured.UnstructuredList
+	policies    admissionv1.ValidatingAdmissionPolicyList
 	bindings    admissionv1.ValidatingAdmissionPolicyBindingList
 }
 
@@ -122,6 +123,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 		{&s.sets, doctor.Gap{Resource: "statefulsets.apps"}}, {&s.pods, doctor.Gap{Resource: "pods", Namespace: kubeSystem}},
 		{&s.configs, doctor.Gap{Resource: "configmaps", Namespace: kubeSystem}},
 		{&s.cidrs, doctor.Gap{Resource: "servicecidrs.networking.k8s.io"}}, {&s.kinds, doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}},
+		{&s.policies, doctor.Gap{Resource: "validatingadmissionpolicies.admissionregistration.k8s.io"}},
 		{&s.bindings, doctor.Gap{Resource: "validatingadmissionpolicybindings.admissionregistration.k8s.io"}},
 	} {
 		switch err := c.List(ctx, read.list, client.InNamespace(read.gap.Namespace)); {
@@ -132,7 +134,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 			return doctor.Around{}, fmt.Errorf("list %s: %w", read.gap.Resource, err)
 		}
 	}
-	a.Workloads, a.Policy = s.workloads(), slices.ContainsFunc(s.bindings.Items, inForce)
+	a.Workloads, a.Policy = s.workloads(), s.policyInForce(t.system)
 	for _, m := range s.configs.Items {
 		if m.Name == "kube-proxy" {
 			a.ProxyConfigs = append(a.ProxyConfigs, slices.Collect(maps.Values(m.Data))...)
@@ -158,9 +160,17 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 	return a, err
 }
 
-// inForce reports whether a binding puts the policy for speakers in force.
-func inForce(b admissionv1.ValidatingAdmissionPolicyBinding) bool {
-	return b.Spec.PolicyName == "steelyard-speaker" && b.Spec.MatchResources == nil && slices.Contains(b.Spec.ValidationActions, admissionv1.Deny)
+// policyInForce reports whether there is a policy for the speakers of a namespace, and
+// a binding puts it in force.
+func (s *surroundings) policyInForce(namespace string) bool {
+	const name = "steelyard-speaker"
+	return slices.ContainsFunc(s.policies.Items, func(p admissionv1.ValidatingAdmissionPolicy) bool {
+		return p.Name == name && slices.ContainsFunc(p.Spec.MatchConditions, func(c admissionv1.MatchCondition) bool {
+			return strings.Contains(c.Expression, "'system:serviceaccount:"+namespace+":steelyard-speaker'")
+		})
+	}) && slices.ContainsFunc(s.bindings.Items, func(b admissionv1.ValidatingAdmissionPolicyBinding) bool {
+		return b.Spec.PolicyName == name && b.Spec.MatchResources == nil && slices.Contains(b.Spec.ValidationActions, admissionv1.Deny)
+	})
 }
 
 func (s *surroundings) workloads() []doctor.Workload {

@@ -54,7 +54,7 @@ func (g Gap) where(everywhere, within string) string {
 
 // clusterScoped reports whether a resource that checks need is in no namespace.
 func clusterScoped(resource string) bool {
-	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools, policies}, resource)
+	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools, policies, bindings}, resource)
 }
 
 // The resources that checks need beside those without which there is nothing to
@@ -68,7 +68,8 @@ const (
 	leases       = "leases.coordination.k8s.io"
 	serviceCIDRs = "servicecidrs.networking.k8s.io"
 	kinds        = "customresourcedefinitions.apiextensions.k8s.io"
-	policies     = "validatingadmissionpolicybindings.admissionregistration.k8s.io"
+	policies     = "validatingadmissionpolicies.admissionregistration.k8s.io"
+	bindings     = "validatingadmissionpolicybindings.admissionregistration.k8s.io"
 	ciliumPools  = "ciliumloadbalancerippools.cilium.io"
 )
 

@@ -195,7 +195,7 @@ func nodeHarms() []harm {
 		{"a token tells no node", func(p *patient) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },
 			[]string{"speaker-policy Warning: node1: it tells no node"}},
 		{"the policy for speakers is not installed", func(p *patient) { p.Policy = false },
-			[]string{"speaker-policy Warning: the ValidatingAdmissionPolicy steelyard-speaker is not in force"}},
+			[]string{"speaker-policy Warning: the ValidatingAdmissionPolicy steelyard-speaker is not in force for namespace steelyard-system"}},
 		{"strict reverse path with two links", func(p *patient) {
 			p.Speakers[0].Status.Links = append(p.Speakers[0].Status.Links, v1beta1.SpeakerLink{Name: "eth1", Up: true, Prefixes: []string{"198.51.100.0/24"}})
 		}, []string{"reverse-path Warning: node1: strict on eth0, and it has 2 links"}},

@@ -20,7 +20,7 @@ func programChecks() []check {
 		{"speakers", "Does a speaker run on every node?", (*patient).speakers, []string{leases}},
 		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions, []string{deployments, daemonSets, kinds}},
 		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks, []string{leases}},
-		{"speaker-policy", "Can whoever has a speaker's token write only what bears that node's name?", (*patient).speakerPolicy, []string{policies}},
+		{"speaker-policy", "Can whoever has a speaker's token write only what bears that node's name?", (*patient).speakerPolicy, []string{policies, bindings}},
 		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
 	}
 }
@@ -142,9 +142,9 @@ func (p *patient) speakerPolicy() verdict {
 			evidence = append(evidence, p.Speakers[i].Name+": "+h.TokenError)
 		}
 	}
-	read := !slices.ContainsFunc(p.Forbidden, func(g Gap) bool { return g.Resource == policies })
+	read := !slices.ContainsFunc(p.Forbidden, func(g Gap) bool { return g.Resource == policies || g.Resource == bindings })
 	if read && !p.Policy {
-		evidence = append(evidence, "the ValidatingAdmissionPolicy steelyard-speaker is not in force")
+		evidence = append(evidence, "the ValidatingAdmissionPolicy steelyard-speaker is not in force for namespace "+p.System)
 	}
 	return found(Warning, evidence, "install the policy with the programs (speaker.admissionPolicy in the chart, config/rbac), and let speakers run as Pods of the DaemonSet, whose tokens tell the node; without, a stolen node may write what other speakers tell of themselves, and the controller's Lease")
 }
