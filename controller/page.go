@@ -19,6 +19,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/overview"
 	"github.com/steelyard-lb/steelyard/internal/serving"
@@ -34,9 +35,6 @@ const (
 	pagePatience = 5 * time.Second
 	// leasePatience is how long it may wait for the API server's word on the Leases.
 	leasePatience = time.Second
-	// clockSkew is by how much the clocks of nodes may differ: a Lease is told to
-	// have lapsed so much later.
-	clockSkew = 20 * time.Second
 	// pagePattern is where the page is.
 	pagePattern = "GET /{$}"
 )
@@ -46,7 +44,7 @@ const (
 // look at the page.
 type pages struct {
 	read     func(context.Context) (overview.Objects, error)
-	leases   func(context.Context) ([]coordinationv1.Lease, error) // of the speakers, past the cache
+	leases   func(context.Context) ([]coordinationv1.Lease, error) // of Steelyard's namespace, past the cache
 	scene    func() overview.Scene
 	renderer *overview.Renderer
 	log      *slog.Logger
@@ -75,7 +73,7 @@ func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica st
 		read: r.overview,
 		leases: func(ctx context.Context) ([]coordinationv1.Lease, error) {
 			var list coordinationv1.LeaseList
-			err := r.direct.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels{cluster.LabelLease: "speaker"})
+			err := r.direct.List(ctx, &list, client.InNamespace(r.namespace))
 			return list.Items, err
 		},
 		scene: func() overview.Scene {
@@ -91,7 +89,7 @@ func addPage(ctx context.Context, mgr manager.Manager, r *reconciler, replica st
 
 // overview reads what the page shows, from the caches.
 func (r *reconciler) overview(ctx context.Context) (overview.Objects, error) {
-	var out overview.Objects
+	out := overview.Objects{Objects: health.Objects{Now: time.Now(), Home: r.namespace}}
 	read, err := r.configuration.Read(ctx)
 	if err != nil {
 		return out, err
@@ -118,20 +116,6 @@ func (r *reconciler) overview(ctx context.Context) (overview.Objects, error) {
 		}
 	}
 	return out, nil
-}
-
-// silent returns the nodes whose speakers have let their Leases lapse, and when
-// they last renewed them. Of one that was released its Speaker object tells.
-func silent(leases []coordinationv1.Lease, now time.Time) map[string]time.Time {
-	out := map[string]time.Time{}
-	for i := range leases {
-		l := &leases[i]
-		node := intent.LeaseNode(l)
-		if node != "" && now.Sub(l.Spec.RenewTime.Time) > intent.LeaseLasts(l)+clockSkew {
-			out[node] = l.Spec.RenewTime.Time
-		}
-	}
-	return out
 }
 
 // configured returns what the configuration objects say of themselves; pools are
@@ -206,7 +190,7 @@ func (p *pages) page(ctx context.Context, refresh time.Duration) ([]byte, error)
 		p.log.Debug("can't list the speakers' Leases", "err", err)
 		objects.Away = cmp.Or(string(apierrors.ReasonForError(err)), "no answer")
 	} else {
-		objects.Silent = silent(leases, scene.Now)
+		objects.Leases = append([]coordinationv1.Lease{}, leases...) // not nil: they could be read
 	}
 	html, err := p.renderer.Render(objects, scene)
 	if err != nil {

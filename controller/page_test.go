@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -115,25 +112,6 @@ func TestThePageIsMadeAtMostOnceASecond(t *testing.T) {
 			t.Errorf("made %d times in 2.5 s, want 3", reads)
 		}
 	})
-}
-
-func TestASpeakerWhoseLeaseHasLapsedIsSilent(t *testing.T) {
-	now := time.Now()
-	lease := func(node string, renewed time.Duration, seconds int32) coordinationv1.Lease {
-		at := metav1.NewMicroTime(now.Add(-renewed))
-		return coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "speaker-" + node}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &node, RenewTime: &at, LeaseDurationSeconds: &seconds}}
-	}
-	released, forged, bare := lease("c", time.Hour, 3), lease("d", time.Hour, 3), lease("timeless", time.Minute, 3)
-	released.Spec.HolderIdentity = nil
-	forged.Name = "speaker-z"
-	bare.Spec.LeaseDurationSeconds = nil
-	got := silent([]coordinationv1.Lease{
-		lease("a", 3*time.Second+clockSkew, 3), lease("b", 4*time.Second+clockSkew, 3), released, forged, bare, {},
-		lease("boasting", time.Minute, 86400), lease("negative", 21*time.Second, -1),
-	}, now)
-	if diff := cmp.Diff([]string{"b", "boasting", "timeless"}, slices.Sorted(maps.Keys(got))); diff != "" {
-		t.Errorf("silent are: %s", diff)
-	}
 }
 
 func TestAPageThatCannotBeReadIsUnavailable(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -16,7 +17,7 @@ import (
 func onlyOn(w *world.World, node string) []string {
 	t := w.Think()
 	s := t.Shown()
-	if w.Presence(node).State == world.Unheard { // it may be there
+	if w.Presence(node).State == health.Unheard { // it may be there
 		s.Nodes = slices.Clone(s.Nodes)
 		for i := range s.Nodes {
 			s.Nodes[i].Live = s.Nodes[i].Live || s.Nodes[i].Name == node

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/world"
+	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
 // annotationDrain on a Node says that drain was there, and what it found: the
@@ -176,10 +176,10 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	switch there := seen.Presence(name); {
 	case !w.wait:
 		return d, nil
-	case there.State == world.Never, there.State == world.Stopped: // what its objects say is from before
+	case there.State == health.Never, there.State == health.Stopped: // what its objects say is from before
 		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
 		return d, nil
-	case there.State == world.Unheard:
+	case there.State == health.Unheard:
 		return t.awaitTaken(ctx, c, d, w)
 	}
 	return t.awaitDrained(ctx, c, d, w)
@@ -228,9 +228,9 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 		return nil, err
 	}
 	switch there := seen.Presence(d.Node); there.State {
-	case world.Unheard:
+	case health.Unheard:
 		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Why)
-	case world.Present, world.CutOff:
+	case health.Present, health.CutOff:
 		return t.awaitDrained(ctx, c, d, w)
 	default:
 		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)

@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/world"
@@ -57,15 +55,15 @@ type keptUse struct {
 
 // nodeUse is what a node's speaker does.
 type nodeUse struct {
-	Node      string              `json:"node"`
-	Speaker   world.PresenceState `json:"speaker"`
-	Absent    string              `json:"absent,omitempty"`   // why its speaker can't be counted on
-	Excluded  string              `json:"excluded,omitempty"` // why it must not announce
-	Links     string              `json:"links"`
-	Addresses int                 `json:"addresses"` // of layer 2
-	Sessions  string              `json:"sessions"`  // established/all
-	Version   string              `json:"version"`
-	Age       string              `json:"age"` // of the process
+	Node      string               `json:"node"`
+	Speaker   health.PresenceState `json:"speaker"`
+	Absent    string               `json:"absent,omitempty"`   // why its speaker can't be counted on
+	Excluded  string               `json:"excluded,omitempty"` // why it must not announce
+	Links     string               `json:"links"`
+	Addresses int                  `json:"addresses"` // of layer 2
+	Sessions  string               `json:"sessions"`  // established/all
+	Version   string               `json:"version"`
+	Age       string               `json:"age"` // of the process
 }
 
 // sessionUse is a peer and the nodes' sessions to it.
@@ -108,48 +106,45 @@ func overviewOf(w *world.World) overview {
 	for _, k := range slices.SortedFunc(slices.Values(thought.Kept), ipam.Kept.Compare) {
 		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
 	}
-	leader, reason := w.Controller()
-	o.Controller = leader
-	if reason != "" {
-		o.Controller = reason
-		o.Problems = append(o.Problems, problem{"the controller", "NotRunning", reason})
+	var absent string
+	if o.Controller, absent = w.Controller(); absent != "" {
+		o.Controller = absent
 	}
 	for i := range w.Nodes {
 		o.Nodes = append(o.Nodes, nodeUseOf(w, w.Nodes[i].Name))
 	}
 	slices.SortFunc(o.Nodes, func(a, b nodeUse) int { return strings.Compare(a.Node, b.Node) })
 	for _, n := range o.Nodes {
-		if n.Absent != "" && n.Excluded == "" {
-			o.Problems = append(o.Problems, problem{"node " + n.Node, "NodeNotLive", n.Absent})
+		if n.Speaker == health.Never && n.Excluded == "" {
+			o.Problems = append(o.Problems, problem{"node " + n.Node, string(n.Speaker), n.Absent})
 		}
-		o.Problems = append(o.Problems, speakerProblems(w, n.Node)...)
 	}
-	for ref, v := range thought.Checked.Verdicts {
+	for _, p := range w.Problems() {
+		if p.Kind == "Speaker" && !expected(w, p) {
+			continue
+		}
+		o.Problems = append(o.Problems, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
+	}
+	for ref, v := range thought.Checked.Verdicts { // as of now, whatever the objects' conditions say
 		if v.Reason != "" {
 			o.Problems = append(o.Problems, problem{ref.Kind + " " + ref.Name, v.Reason, v.Message})
 		}
 	}
-	for _, s := range o.Sessions {
-		for _, d := range s.Down {
-			o.Problems = append(o.Problems, problem{"BGPPeer " + s.Peer, "SessionDown", d})
+	for i := range w.Config.Pools {
+		for _, p := range health.OfPool(&w.Config.Pools[i]) {
+			o.Problems = append(o.Problems, problem{p.Kind + " " + p.Name, p.Reason, p.Message})
 		}
 	}
 	slices.SortStableFunc(o.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
 	return o
 }
 
-// speakerProblems are what a speaker says of itself that people should know.
-func speakerProblems(w *world.World, node string) []problem {
-	var out []problem
-	for _, s := range w.Speakers {
-		for _, kind := range []string{v1beta1.ConditionKernelAnswers, v1beta1.ConditionIsolated} {
-			c := meta.FindStatusCondition(s.Status.Conditions, kind)
-			if s.Name == node && c != nil && c.Status == metav1.ConditionTrue {
-				out = append(out, problem{"node " + node, kind, c.Message})
-			}
-		}
-	}
-	return out
+// expected reports whether a speaker should be as its problem says that it is not:
+// of a node that must not announce it may be away.
+func expected(w *world.World, p health.Problem) bool {
+	n := w.Node(p.Name)
+	away := p.Reason == string(health.Unheard) || p.Reason == string(health.Stopped)
+	return n != nil && (!away || intent.Excluded(n) == "")
 }
 
 func poolUses(t *world.Thought) []poolUse {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/steelyard-lb/steelyard/internal/world"
+	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
 func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.Problems) == 0 }
@@ -110,7 +110,7 @@ func (o overview) drawNodes(p *pen) {
 	for _, n := range o.Nodes {
 		state := good("ready")
 		switch {
-		case n.Speaker == world.Unheard:
+		case n.Speaker == health.Unheard:
 			state = bad("not heard of")
 		case n.Absent != "":
 			state = bad("absent")

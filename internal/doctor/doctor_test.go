@@ -16,6 +16,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/doctor"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/stories"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
@@ -38,7 +39,7 @@ func lease(name, holder string, ago time.Duration) coordinationv1.Lease {
 }
 
 func healthy() *patient {
-	w := &world.World{Now: now()}
+	w := &world.World{Objects: health.Objects{Now: now()}}
 	w.Config.Pools = []v1beta1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"192.0.2.100-192.0.2.120"}}}}
 	w.Config.L2 = []v1beta1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}}
 	w.Config.Peers = []v1beta1.BGPPeer{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1"}}}
@@ -114,7 +115,7 @@ func TestAHealthyClusterHasNothing(t *testing.T) {
 }
 
 func TestAnEmptyClusterIsNoReasonToPanic(t *testing.T) {
-	for _, f := range doctor.Examine(&world.World{Now: now()}, doctor.Around{}) {
+	for _, f := range doctor.Examine(&world.World{Objects: health.Objects{Now: now()}}, doctor.Around{}) {
 		if f.Result == "" {
 			t.Errorf("%s says nothing", f.Check)
 		}

@@ -9,8 +9,8 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // programChecks look at Steelyard itself.
@@ -39,12 +39,12 @@ func (p *patient) controller() verdict {
 	if p.Leases == nil {
 		return verdict{}
 	}
-	l := p.lease(world.LeaseController)
+	l := p.lease(health.LeaseController)
 	switch {
 	case l == nil:
-		return verdict{Fault, []string{"there is no Lease " + world.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+		return verdict{Fault, []string{"there is no Lease " + health.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
 	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
-		return verdict{Fault, []string{"the Lease " + world.LeaseController + " was released: no controller is active"}, remedy}
+		return verdict{Fault, []string{"the Lease " + health.LeaseController + " was released: no controller is active"}, remedy}
 	}
 	if _, absent := p.Controller(); absent != "" {
 		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent)}, remedy}

@@ -6,11 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
 // rival is another load balancer, by what its images are called.
@@ -77,8 +74,10 @@ func (p *patient) contested() verdict {
 	var overwritten, finalized []string
 	for _, svc := range p.Served {
 		name := svc.Namespace + "/" + svc.Name
-		if c := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested); c != nil && c.Status == metav1.ConditionTrue {
-			overwritten = append(overwritten, "Service "+name+": "+printable.Message(c.Message))
+		for _, x := range health.OfService(svc) {
+			if x.Alert == "SteelyardServiceContested" {
+				overwritten = append(overwritten, "Service "+name+": "+x.Message)
+			}
 		}
 		if slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == "" {
 			finalized = append(finalized, "Service "+name+" has the finalizer "+v1beta1.FinalizerCleanup+", which Steelyard did not set")

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
 // wireChecks look at what does and does not get through.
@@ -44,18 +45,23 @@ func (p *patient) membership() verdict {
 	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them: without it a failed node is noticed in seconds instead of half a second")
 }
 
+// problems returns those of package health that one alert tells of.
+func (p *patient) problems(alert string) []health.Problem {
+	return slices.DeleteFunc(p.Problems(), func(x health.Problem) bool { return x.Alert != alert })
+}
+
 func (p *patient) sessions() verdict {
 	var evidence []string
 	up, blocked := 0, false
 	for i := range p.Sessions {
-		s := &p.Sessions[i].Status
-		if s.State == established {
+		if p.Up(&p.Sessions[i].Status) {
 			up++
-			continue
 		}
-		evidence = append(evidence, strings.TrimRight(fmt.Sprintf("node %s to %s is %s: %s", s.Node, s.Peer, s.State, s.LastError), ": "))
+	}
+	for _, x := range p.problems("SteelyardBGPSessionDown") {
+		evidence = append(evidence, fmt.Sprintf("node %s is %s: %s", x.Name, x.Reason, x.Message))
 		for _, word := range []string{"timeout", "timed out", "refused", "no route", "unreachable"} {
-			blocked = blocked || strings.Contains(s.LastError, word)
+			blocked = blocked || strings.Contains(x.Message, word)
 		}
 	}
 	remedy := "compare AS numbers, addresses and password with the router's; kubectl steelyard sessions tells the last error"
@@ -69,26 +75,18 @@ func (p *patient) sessions() verdict {
 	return v
 }
 
-// established is how BGP calls a session that is up (RFC 4271 section 8.2.2).
-const established = "Established"
-
 func (p *patient) bfd() verdict {
 	var evidence []string
-	for i := range p.Sessions {
-		if s := &p.Sessions[i].Status; s.State == established && s.BFD != "" && s.BFD != "Up" {
-			evidence = append(evidence, fmt.Sprintf("node %s to %s: %s", s.Node, s.Peer, s.BFD))
-		}
+	for _, x := range p.problems("SteelyardBFDDown") {
+		evidence = append(evidence, fmt.Sprintf("node %s: %s", x.Name, x.Message))
 	}
 	return found(Warning, evidence, "see that the router runs BFD for the node, in the same hop mode (spec.hopMode of the BFDProfile), and that no firewall stops UDP 3784 (4784 over several hops)")
 }
 
 func (p *patient) strangers() verdict {
 	var evidence []string
-	for i := range p.Claims {
-		c := &p.Claims[i]
-		if x := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionConflict); x != nil && x.Status == metav1.ConditionTrue {
-			evidence = append(evidence, string(c.Spec.Address)+": "+x.Message)
-		}
+	for _, x := range p.problems("SteelyardAddressConflict") {
+		evidence = append(evidence, x.Name+": "+x.Message)
 	}
 	return found(Fault, evidence, "find that machine (its MAC is told) and give it another address, or take this one out of the pool")
 }

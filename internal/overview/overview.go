@@ -18,20 +18,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
 // Objects is what the page is made from. Nothing in it is changed.
 type Objects struct {
-	Pools    []v1beta1.IPAddressPool
-	Others   []Configured // configuration objects of all other kinds
-	Claims   []v1beta1.L2Claim
-	Sessions []v1beta1.BGPSession
-	Speakers []v1beta1.Speaker
+	Pools  []v1beta1.IPAddressPool
+	Others []Configured // configuration objects of all other kinds
+	health.Objects
 	Services []*corev1.Service // those that Steelyard serves
-	// Silent are the nodes whose speakers have let their Leases lapse, and when
-	// they last renewed them: what their objects say is from then.
-	Silent map[string]time.Time
-	// Away is why the API server could not be asked for that; "": it could.
+	// Away is why the API server could not be asked for the Leases; "": it could.
 	Away string
 }
 
@@ -140,22 +136,20 @@ func pageOf(o Objects, scene Scene) page {
 	p := page{Scene: scene, Services: len(o.Services)}
 	p.Pools = poolsOf(o.Pools)
 	p.Claims = claimsOf(o.Claims)
-	p.Sessions = sessionsOf(o)
-	p.Speakers = speakersOf(o)
-	p.Problems = problemsOf(o, scene.Now)
+	p.Sessions = sessionsOf(&o)
+	p.Speakers = speakersOf(&o)
+	p.Problems = problemsOf(&o)
 	for _, svc := range o.Services {
 		p.Addresses += len(svc.Status.LoadBalancer.Ingress)
 	}
-	for _, s := range o.Sessions {
+	for i := range o.Sessions {
 		p.Registered++
-		if s.Status.State == established && o.Silent[s.Status.Node].IsZero() {
+		if o.Up(&o.Sessions[i].Status) {
 			p.Up++
 		}
 	}
 	return p
 }
-
-const established = "Established" // RFC 4271 section 8.2.2
 
 func claimsOf(claims []v1beta1.L2Claim) table[claim] {
 	sorted := make([]*v1beta1.L2Claim, len(claims))
@@ -197,18 +191,18 @@ func byAddress(a, b string) int {
 	return x.Compare(y)
 }
 
-func sessionsOf(o Objects) table[session] {
+func sessionsOf(o *Objects) table[session] {
 	rows := make([]session, len(o.Sessions))
 	for i, s := range o.Sessions {
 		rows[i] = session{
 			Node: s.Status.Node, Peer: s.Status.Peer, BFD: s.Status.BFD, Since: s.Status.Since, Error: s.Status.LastError,
 			Mark: bad(cmp.Or(s.Status.State, "Unknown")),
 		}
-		if s.Status.State == established {
-			rows[i].Mark = good(established)
-		}
-		if _, silent := o.Silent[s.Status.Node]; silent {
-			rows[i].Mark, rows[i].Error = wait("Unknown"), "the node's speaker is silent; what it said last was "+cmp.Or(s.Status.State, "nothing")
+		switch {
+		case o.Outdated(s.Status.Node):
+			rows[i].Mark, rows[i].Error = wait("Unknown"), "the node's speaker is not heard of; what it said last was "+cmp.Or(s.Status.State, "nothing")
+		case o.Up(&s.Status):
+			rows[i].Mark = good(s.Status.State)
 		}
 		if s.Status.Prefixes != nil {
 			rows[i].Routes = s.Status.Prefixes.Advertised
@@ -220,11 +214,11 @@ func sessionsOf(o Objects) table[session] {
 	return tableOf("bgpsessions", rows)
 }
 
-func speakersOf(o Objects) table[speaker] {
+func speakersOf(o *Objects) table[speaker] {
 	rows := make([]speaker, len(o.Speakers))
 	for i := range o.Speakers {
 		s := &o.Speakers[i]
-		rows[i] = speaker{Node: s.Name, Mark: markOfSpeaker(s, o.Silent), Addresses: s.Status.Addresses, Version: s.Status.Version, Since: s.Status.Since}
+		rows[i] = speaker{Node: s.Name, Mark: markOfSpeaker(s, o.Presence(s.Name).State), Addresses: s.Status.Addresses, Version: s.Status.Version, Since: s.Status.Since}
 		if n := s.Status.Sessions; n != nil {
 			rows[i].Up, rows[i].Total = n.Established, n.Total
 		}
@@ -240,18 +234,15 @@ func speakersOf(o Objects) table[speaker] {
 	return tableOf("speakers", rows)
 }
 
-func markOfSpeaker(s *v1beta1.Speaker, silent map[string]time.Time) Mark {
+func markOfSpeaker(s *v1beta1.Speaker, state health.PresenceState) Mark {
 	is := func(condition string) bool { return meta.IsStatusConditionTrue(s.Status.Conditions, condition) }
-	_, lapsed := silent[s.Name]
 	switch {
-	case lapsed && is(v1beta1.ConditionReady):
-		return bad("Silent")
-	case is(v1beta1.ConditionIsolated):
-		return bad("Isolated")
+	case state != health.Present:
+		return bad(string(state))
 	case is(v1beta1.ConditionRestarting):
 		return wait("Restarting")
 	case is(v1beta1.ConditionReady):
 		return good("Ready")
 	}
-	return bad("Not ready")
+	return wait("Not ready yet")
 }

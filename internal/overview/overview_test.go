@@ -7,11 +7,14 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
@@ -89,24 +92,24 @@ func trouble() Objects {
 			{"BFDProfile", "fast", []metav1.Condition{ready, says(v1beta1.ConditionInEffect, "NoEffectYet", "accepted, but without any effect in this version: echoMode", false)}},
 			{"L2Advertisement", "lan", []metav1.Condition{ready}},
 		},
-		Claims: []v1beta1.L2Claim{
+		Objects: health.Objects{Now: noon, Claims: []v1beta1.L2Claim{
 			claimOf("2001:db8::a", "node-2", 26*time.Hour, []string{"shop/web"}, announced),
 			claimOf("192.0.2.100", "node-1", 3*time.Hour, []string{"shop/web", "shop/web-udp"}, announced),
 			claimOf("192.0.2.20", "node-3", 40*time.Second, []string{"shop/cart"}, says(v1beta1.ConditionAnnounced, "AddressInUse", "", false),
 				says(v1beta1.ConditionConflict, "AddressInUse", "02:42:ac:11:00:02 on link eth0 of node-3 has the address, too", true)),
 			claimOf("192.0.2.21", "node-3", 2*time.Second, nil),
 		},
-		Sessions: []v1beta1.BGPSession{
-			sessionTo("tor-a", "node-2", "Established", "Up", "", 12),
-			sessionTo("tor-a", "node-1", "Established", "Up", "", 12),
-			sessionTo("tor-b", "node-1", "Active", "Down", `the router sent NOTIFICATION "administrative shutdown", saying "back at <script>alert(1)</script>"`, 0),
-		},
-		Speakers: []v1beta1.Speaker{
-			speakerOn("node-1", true, ready), speakerOn("node-2", false, ready),
-			speakerOn("node-3", true, ready, says(v1beta1.ConditionIsolated, "CutOff", "it hears no other speaker, and no gateway answers; so it answers for nothing", true)),
-			speakerOn("node-4", true, says(v1beta1.ConditionRestarting, "Restarting", "", true)),
-			speakerOn("node-5", true, says(v1beta1.ConditionReady, "Stopped", "", false)),
-		},
+			Sessions: []v1beta1.BGPSession{
+				sessionTo("tor-a", "node-2", "Established", "Up", "", 12),
+				sessionTo("tor-a", "node-1", "Established", "Up", "", 12),
+				sessionTo("tor-b", "node-1", "Active", "Down", `the router sent NOTIFICATION "administrative shutdown", saying "back at <script>alert(1)</script>"`, 0),
+			},
+			Speakers: []v1beta1.Speaker{
+				speakerOn("node-1", true, ready), speakerOn("node-2", false, ready),
+				speakerOn("node-3", true, ready, says(v1beta1.ConditionIsolated, "CutOff", "it hears no other speaker, and no gateway answers; so it answers for nothing", true)),
+				speakerOn("node-4", true, says(v1beta1.ConditionRestarting, "Restarting", "", true)),
+				speakerOn("node-5", true, says(v1beta1.ConditionReady, "Stopped", "", false)),
+			}},
 		Services: []*corev1.Service{
 			serviceNamed("web", []string{"192.0.2.100", "2001:db8::a"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.100 of IPAddressPool "web"`, true)),
 			serviceNamed("cart", []string{"192.0.2.20"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.20 of IPAddressPool "web"; nobody announces 192.0.2.20: no L2Advertisement or BGPAdvertisement covers it`, true)),
@@ -120,12 +123,12 @@ func trouble() Objects {
 // quiet has no problem.
 func quiet() Objects {
 	o := trouble()
-	return Objects{Pools: o.Pools[:1], Claims: o.Claims[:2], Sessions: o.Sessions[:2], Speakers: o.Speakers[:1], Services: o.Services[:1]}
+	return Objects{Pools: o.Pools[:1], Objects: health.Objects{Now: noon, Claims: o.Claims[:2], Sessions: o.Sessions[:2], Speakers: o.Speakers[:1]}, Services: o.Services[:1]}
 }
 
 func TestProblemsAreNamedWorstFirst(t *testing.T) {
 	var got []string
-	for _, p := range problemsOf(trouble(), noon).Rows {
+	for _, p := range problemsOf(new(trouble())).Rows {
 		got = append(got, fmt.Sprintf("%s %s %s %s: %.30s", p.Mark.Class, p.Mark.Text, p.Kind, p.Name, p.Message))
 	}
 	want := []string{
@@ -134,40 +137,47 @@ func TestProblemsAreNamedWorstFirst(t *testing.T) {
 		`bad Overlaps IPAddressPool spare: 192.0.2.0/28 is in IPAddressPo`,
 		`bad AddressInUse L2Claim 192.0.2.20: 02:42:ac:11:00:02 on link eth0`,
 		`bad PoolExhausted Service shop/queue: every address of IPAddressPool`,
-		`bad CutOff Speaker node-3: it hears no other speaker, and`,
-		`bad Not ready Speaker node-5: It has stopped, or has not sta`,
+		`bad CutOff Speaker node-3: its speaker has cut itself off`,
+		`bad Stopped Speaker node-5: its speaker has stopped`,
 		`wait NoEffectYet BFDProfile fast: accepted, but without any effe`,
-		`wait Full IPAddressPool edge: Every IPv4 address is assigned`,
-		`wait Assigned, but Service shop/cart: nobody announces 192.0.2.20: n`,
-		`wait Pending Service shop/fresh: The controller has not said an`,
-		`wait LinkDown Speaker node-2: Link eth0 is down, or has no c`,
-		`wait Restarting Speaker node-4: Its node keeps its addresses m`,
+		`wait Full IPAddressPool edge: every IPv4 address is assigned`,
+		`wait Incomplete Service shop/cart: nobody announces 192.0.2.20: n`,
+		`wait Pending Service shop/fresh: the controller has not said an`,
+		`wait LinkDown Speaker node-2: link eth0 is down, or has no c`,
+		`wait Restarting Speaker node-4: its node keeps its addresses m`,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
 	}
-	if rows := problemsOf(quiet(), noon).Rows; len(rows) > 0 {
+	if rows := problemsOf(new(quiet())).Rows; len(rows) > 0 {
 		t.Errorf("of what is well: %v", rows)
 	}
 }
 
 func TestWhatASilentSpeakerSaidLastIsNotTakenForTrue(t *testing.T) {
+	lease := func(name, holder string, ago time.Duration) coordinationv1.Lease {
+		at, seconds := metav1.NewMicroTime(noon.Add(-ago)), int32(3)
+		return coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, RenewTime: &at, LeaseDurationSeconds: &seconds}}
+	}
 	o := quiet()
-	o.Silent, o.Away = map[string]time.Time{"node-1": noon.Add(-90 * time.Second)}, "timeout"
+	o.Speakers = trouble().Speakers[:2]
+	o.Leases = []coordinationv1.Lease{lease("speaker-node-1", "node-1", 90*time.Second), lease("speaker-node-2", "node-2", time.Second), lease("steelyard-controller", "c_1", 0)}
+	o.Away = "timeout"
 	var got []string
-	for _, p := range problemsOf(o, noon).Rows {
+	for _, p := range problemsOf(&o).Rows {
 		got = append(got, fmt.Sprintf("%s %s %s: %.40s", p.Mark.Text, p.Kind, p.Name, p.Message))
 	}
-	for _, s := range sessionsOf(o).Rows {
+	for _, s := range sessionsOf(&o).Rows {
 		got = append(got, s.Peer+" "+s.Node+" "+s.Mark.Text+" "+s.Error)
 	}
-	got = append(got, speakersOf(o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{Now: noon}).Up))
+	got = append(got, speakersOf(&o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{Now: noon}).Up))
 	want := []string{
-		"Cut off Controller : The API server can't be asked, so all th",
-		"Silent Speaker node-1: It was last heard 1 min 30 s ago. What t",
-		"tor-a node-1 Unknown the node's speaker is silent; what it said last was Established",
+		"Cut off Controller : the API server can't be asked, so all th",
+		"Unheard Speaker node-1: the API server has not heard of its spea",
+		"LinkDown Speaker node-2: link eth0 is down, or has no carrier",
+		"tor-a node-1 Unknown the node's speaker is not heard of; what it said last was Established",
 		"tor-a node-2 Established ",
-		"Silent", "1",
+		"Unheard", "1",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
@@ -239,11 +249,11 @@ func TestThePageEscapesWhatOthersWrote(t *testing.T) {
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>'` + "{{.}}"
 	c := says(v1beta1.ConditionReady, evil, evil, false)
 	page := render(t, Objects{
-		Pools:    []v1beta1.IPAddressPool{poolWith(evil, usageFor(evil, evil, evil), usageFor("1", "2", evil), c)},
-		Others:   []Configured{{evil, evil, []metav1.Condition{c}}},
-		Claims:   []v1beta1.L2Claim{claimOf(evil, evil, 0, []string{evil}, says(v1beta1.ConditionConflict, evil, evil, true))},
-		Sessions: []v1beta1.BGPSession{sessionTo(evil, evil, evil, evil, evil, 1)},
-		Speakers: []v1beta1.Speaker{{ObjectMeta: metav1.ObjectMeta{Name: evil}, Status: v1beta1.SpeakerStatus{Version: evil, Links: []v1beta1.SpeakerLink{{Name: evil}}}}},
+		Pools:  []v1beta1.IPAddressPool{poolWith(evil, usageFor(evil, evil, evil), usageFor("1", "2", evil), c)},
+		Others: []Configured{{evil, evil, []metav1.Condition{c}}},
+		Objects: health.Objects{Claims: []v1beta1.L2Claim{claimOf(evil, evil, 0, []string{evil}, says(v1beta1.ConditionConflict, evil, evil, true))},
+			Sessions: []v1beta1.BGPSession{sessionTo(evil, evil, evil, evil, evil, 1)},
+			Speakers: []v1beta1.Speaker{{ObjectMeta: metav1.ObjectMeta{Name: evil}, Status: v1beta1.SpeakerStatus{Version: evil, Links: []v1beta1.SpeakerLink{{Name: evil}}}}}},
 		Services: []*corev1.Service{serviceNamed(evil, nil, says(v1beta1.ConditionAllocated, evil, evil, false))},
 	}, Scene{Now: noon, Replica: evil})
 	if strings.Contains(page, "<script") || strings.Contains(page, "<img") {

@@ -9,12 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/steelyard-lb/steelyard/internal/health"
 	outside "github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
 func seenFromOutside(s Snapshot) *outside.World {
-	w := &outside.World{Now: s.Now, Config: s.Objects}
+	w := &outside.World{Objects: health.Objects{Now: s.Now}, Config: s.Objects}
 	for _, svc := range s.Services {
 		ours := *svc
 		ours.Spec.Type = corev1.ServiceTypeLoadBalancer

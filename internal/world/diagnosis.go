@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
@@ -85,7 +86,7 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 // nobody says that nobody announces an address, as far as can be known.
 func (w *World) nobody() string {
 	for i := range w.Nodes {
-		if w.Presence(w.Nodes[i].Name).State == Unheard {
+		if w.Presence(w.Nodes[i].Name).State == health.Unheard {
 			return "nobody is known to announce"
 		}
 	}
@@ -220,7 +221,7 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 		return fmt.Sprintf("node %s should answer for %s, and there is no L2Claim of it: does its speaker run?", owner, a)
 	case c.Spec.Node != owner:
 		text := fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
-		if p := t.Presence(c.Spec.Node); p.State == Unheard {
+		if p := t.Presence(c.Spec.Node); p.State == health.Unheard {
 			text += ", for " + p.Why
 		}
 		return text

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -21,40 +22,40 @@ func TestASpeakerThatIsNotHeardOfMayAnnounceStill(t *testing.T) {
 	for _, c := range []struct {
 		name, told string
 		do         func(*world.World)
-		want       world.Presence
+		want       health.Presence
 	}{
-		{"it renews its Lease", "node a\nnode b", nil, world.Presence{State: world.Present}},
-		{"it was never there", "node a absent\nnode b", nil, world.Presence{State: world.Never, Why: "no speaker has ever run there"}},
-		{"it said that it stops", "node a stopped\nnode b", nil, world.Presence{State: world.Stopped, Why: "its speaker has stopped"}},
+		{"it renews its Lease", "node a\nnode b", nil, health.Presence{State: health.Present}},
+		{"it was never there", "node a absent\nnode b", nil, health.Presence{State: health.Never, Why: "no speaker has ever run there"}},
+		{"it said that it stops", "node a stopped\nnode b", nil, health.Presence{State: health.Stopped, Why: "its speaker has stopped"}},
 		{"it gave its Lease up", "node a\nnode b", func(w *world.World) { w.Leases[0].Spec.HolderIdentity = nil },
-			world.Presence{State: world.Stopped, Why: "its speaker has stopped"}},
-		{"it restarts", "node a\nnode b", says(v1beta1.ConditionRestarting, metav1.ConditionTrue, 5*time.Second), world.Presence{State: world.Present}},
+			health.Presence{State: health.Stopped, Why: "its speaker has stopped"}},
+		{"it restarts", "node a\nnode b", says(v1beta1.ConditionRestarting, metav1.ConditionTrue, 5*time.Second), health.Presence{State: health.Present}},
 		{"it did not come back from a restart", "node a\nnode b", says(v1beta1.ConditionRestarting, metav1.ConditionTrue, time.Minute),
-			world.Presence{State: world.Stopped, Why: "its speaker has stopped, and has not come back"}},
+			health.Presence{State: health.Stopped, Why: "its speaker has stopped, and has not come back"}},
 		{"it has cut itself off", "node a\nnode b", says(v1beta1.ConditionIsolated, metav1.ConditionTrue, time.Minute),
-			world.Presence{State: world.CutOff, Why: "its speaker has cut itself off: it hears nobody"}},
+			health.Presence{State: health.CutOff, Why: "its speaker has cut itself off: it hears nobody"}},
 		{"its Lease is old", "node a late\nnode b", nil,
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
 		{"its Lease is old, and others leave it its addresses", "node a late\nnode b\nclaim 192.0.2.1 a\nclaim 192.0.2.2 a\nclaim 192.0.2.3 b by a", nil,
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no other node has taken over its 2 addresses on the local network"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no other node has taken over its 2 addresses on the local network"}},
 		{"its Lease is old, and others have its addresses", "node a late\nnode b\nclaim 192.0.2.1 b", func(w *world.World) { w.Speakers[0].Status.Addresses = 1 },
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no L2Claim names it any more"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; no L2Claim names it any more"}},
 		{"its Lease is old, and it had routes", "node a late\nnode b\nsession a tor Established", func(w *world.World) { w.Sessions[0].Status.Prefixes = &v1beta1.PrefixCount{Advertised: 7} },
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; when last heard of it offered 7 routes by BGP"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still; when last heard of it offered 7 routes by BGP"}},
 		{"it was cut off when it was last heard of", "node a late\nnode b", says(v1beta1.ConditionIsolated, metav1.ConditionTrue, time.Minute),
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
 		{"all Leases are old", "node a late\nnode b late", func(w *world.World) { w.Now = w.Now.Add(time.Minute) },
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 2m0s: it may announce still"}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 2m0s: it may announce still"}},
 		{"its Lease is gone", "node a\nnode b", func(w *world.World) { w.Leases = w.Leases[1:] },
-			world.Presence{State: world.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
+			health.Presence{State: health.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
 		{"its Lease is old, and tells that it lasts for a day", "node a late\nnode b", func(w *world.World) { *w.Leases[0].Spec.LeaseDurationSeconds = 86400 },
-			world.Presence{State: world.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
-		{"its Lease is new, and tells that it never lasted", "node a\nnode b", func(w *world.World) { *w.Leases[0].Spec.LeaseDurationSeconds = -86400 }, world.Presence{State: world.Present}},
-		{"another Lease was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[1], 50*time.Second) }, world.Presence{State: world.Present}},
-		{"its own was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[0], 50*time.Second) }, world.Presence{State: world.Present}},
+			health.Presence{State: health.Unheard, Why: "the API server has not heard of its speaker for 59s: it may announce still"}},
+		{"its Lease is new, and tells that it never lasted", "node a\nnode b", func(w *world.World) { *w.Leases[0].Spec.LeaseDurationSeconds = -86400 }, health.Presence{State: health.Present}},
+		{"another Lease was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[1], 50*time.Second) }, health.Presence{State: health.Present}},
+		{"its own was renewed in the future", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[0], 50*time.Second) }, health.Presence{State: health.Present}},
 		{"its own was renewed in a future that no clock explains", "node a\nnode b", func(w *world.World) { renewed(&w.Leases[0], 24*time.Hour) },
-			world.Presence{State: world.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
-		{"no Lease could be read", "node a late\nnode b", func(w *world.World) { w.Leases = nil }, world.Presence{State: world.Present}},
+			health.Presence{State: health.Unheard, Why: "its speaker holds no Lease: it may announce still"}},
+		{"no Lease could be read", "node a late\nnode b", func(w *world.World) { w.Leases = nil }, health.Presence{State: health.Present}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := parseWorld(t, c.told)
@@ -92,7 +93,7 @@ func TestTheActiveControllerIsWhoRenewsItsLease(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := parseWorld(t, "node a")
-			lease := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: world.LeaseController}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &c.holder, LeaseDurationSeconds: &c.seconds}}
+			lease := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: health.LeaseController}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &c.holder, LeaseDurationSeconds: &c.seconds}}
 			renewed(&lease, -c.renewed)
 			w.Leases = append(w.Leases, lease)
 			if have, absent := w.Controller(); have != c.want || absent != c.absent {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -63,7 +64,7 @@ func (w *World) nodes() []announce.Node {
 		n := &w.Nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: w.Presence(n.Name).State == Present, Excluded: intent.Excluded(n),
+			Live: w.Presence(n.Name).State == health.Present, Excluded: intent.Excluded(n),
 		}
 	}
 	return out

@@ -10,13 +10,10 @@
 package world
 
 import (
-	"time"
-
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
@@ -24,17 +21,12 @@ import (
 // in no order. The zero World is an empty cluster.
 type World struct {
 	Settings
-	Now        time.Time // when it was read
-	Home       string    // Steelyard's own namespace
+	health.Objects
 	Config     intent.Objects
 	Services   []corev1.Service // of all types and classes
 	Namespaces []corev1.Namespace
 	Nodes      []corev1.Node
 	Endpoints  []discoveryv1.EndpointSlice
-	Leases     []coordinationv1.Lease // of Steelyard's own namespace; nil: they could not be read
-	Speakers   []v1beta1.Speaker
-	Claims     []v1beta1.L2Claim
-	Sessions   []v1beta1.BGPSession
 	Eventually bool     // what is kept for a time only counts for nothing
 	Unread     []string // what could not be read, in words: what follows from it is a guess
 }

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/stories"
@@ -56,7 +57,7 @@ func TestDiagnoses(t *testing.T) {
 func now() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
 func parseWorld(t *testing.T, text string) *world.World {
-	w := &world.World{Now: now(), Leases: []coordinationv1.Lease{}}
+	w := &world.World{Objects: health.Objects{Now: now(), Leases: []coordinationv1.Lease{}}}
 	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); len(fields) > 0 {
 			add(t, w, words{fields[0], fields[1:]})

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
@@ -28,7 +29,7 @@ import (
 // not know passwords. What the reader's rights don't reach, and what follows
 // from it can be guessed, is named in Unread; anything else is an error.
 func World(ctx context.Context, r client.Reader, namespace string) (*world.World, error) {
-	w := &world.World{Now: time.Now(), Home: namespace}
+	w := &world.World{Objects: health.Objects{Now: time.Now(), Home: namespace}}
 	var (
 		pools       v1beta1.IPAddressPoolList
 		l2          v1beta1.L2AdvertisementList

@@ -1,4 +1,4 @@
-package world
+package health
 
 import (
 	"fmt"
@@ -41,13 +41,13 @@ const (
 )
 
 // Absent says in words why the speaker of a node can't be counted on, or "".
-func (w *World) Absent(node string) string { return w.Presence(node).Why }
+func (w *Objects) Absent(node string) string { return w.Presence(node).Why }
 
 // Presence tells whether the speaker of a node can be counted on. It goes by its
 // Lease, measured against the youngest renewal of all, so that no clock has to
 // be right but the nodes' among themselves; if no Lease could be read, by its
 // Speaker object.
-func (w *World) Presence(node string) Presence {
+func (w *Objects) Presence(node string) Presence {
 	speaker := w.Speaker(node)
 	if speaker == nil {
 		return Presence{Never, "no speaker has ever run there"}
@@ -63,10 +63,10 @@ func (w *World) Presence(node string) Presence {
 	case condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionFalse, lease.released:
 		return Presence{Stopped, "its speaker has stopped"}
 	case w.Leases != nil && lease.renewed.IsZero():
-		return Presence{Unheard, "its speaker holds no Lease" + w.bequest(speaker)}
+		return Presence{Unheard, "its speaker holds no Lease" + w.lastKnown(speaker)}
 	case w.Leases != nil && newest.Sub(lease.renewed) > lease.length+grace:
 		silent := newest.Sub(lease.renewed).Truncate(time.Second)
-		return Presence{Unheard, fmt.Sprintf("the API server has not heard of its speaker for %s", silent) + w.bequest(speaker)}
+		return Presence{Unheard, fmt.Sprintf("the API server has not heard of its speaker for %s", silent) + w.lastKnown(speaker)}
 	}
 	if c := condition(speaker.Status.Conditions, v1beta1.ConditionIsolated); c.Status == metav1.ConditionTrue {
 		return Presence{CutOff, "its speaker has cut itself off: " + c.Message}
@@ -74,11 +74,11 @@ func (w *World) Presence(node string) Presence {
 	return Presence{State: Present}
 }
 
-// bequest says what a speaker that is not heard of may be doing. The other
+// lastKnown says what a speaker that is not heard of may be doing. The other
 // speakers hear it on the wire, or don't: then they take its addresses on the
 // local network and enter themselves in the L2Claims. Of its routes only the
 // routers know.
-func (w *World) bequest(of *v1beta1.Speaker) string {
+func (w *Objects) lastKnown(of *v1beta1.Speaker) string {
 	text := ": it may announce still"
 	kept := len(w.Kept(of.Name))
 	switch {
@@ -100,7 +100,7 @@ func (w *World) bequest(of *v1beta1.Speaker) string {
 
 // Kept returns the addresses that a node said it answers for, and that no other
 // has taken over.
-func (w *World) Kept(node string) []string {
+func (w *Objects) Kept(node string) []string {
 	var out []string
 	for i := range w.Claims {
 		c := &w.Claims[i]
@@ -112,7 +112,7 @@ func (w *World) Kept(node string) []string {
 }
 
 // Routes counts what a node said it advertises in its BGP sessions.
-func (w *World) Routes(node string) (n int) {
+func (w *Objects) Routes(node string) (n int) {
 	for i := range w.Sessions {
 		if s := &w.Sessions[i].Status; s.Node == node && s.Prefixes != nil {
 			n += int(s.Prefixes.Advertised)
@@ -129,7 +129,7 @@ type renewal struct {
 }
 
 // renewals returns what the Lease of a node's speaker tells.
-func (w *World) renewals(node string) renewal {
+func (w *Objects) renewals(node string) renewal {
 	var own renewal
 	for i := range w.Leases {
 		l := &w.Leases[i]
@@ -147,7 +147,7 @@ func (w *World) renewals(node string) renewal {
 // renewed returns when a Lease was renewed, and no later time than Now: a renewal
 // in the future would make it last longer, and all others look old. The zero time:
 // it was not, or the clock that says so is so wrong that it tells nothing.
-func (w *World) renewed(l *coordinationv1.Lease) time.Time {
+func (w *Objects) renewed(l *coordinationv1.Lease) time.Time {
 	switch t := l.Spec.RenewTime; {
 	case t == nil || t.After(w.Now.Add(clocks)):
 		return time.Time{}
@@ -160,7 +160,7 @@ func (w *World) renewed(l *coordinationv1.Lease) time.Time {
 
 // Newest returns when the youngest of all Leases was renewed, or Now if that is
 // long ago: then nobody renews.
-func (w *World) Newest() time.Time {
+func (w *Objects) Newest() time.Time {
 	var newest time.Time
 	for i := range w.Leases {
 		if t := w.renewed(&w.Leases[i]); t.After(newest) {
@@ -181,7 +181,7 @@ const clocks = time.Minute
 
 // Controller returns the name of the active controller, or says in words why
 // there seems to be none.
-func (w *World) Controller() (name, absent string) {
+func (w *Objects) Controller() (name, absent string) {
 	if w.Leases == nil {
 		return "not known", ""
 	}
@@ -207,7 +207,7 @@ func (w *World) Controller() (name, absent string) {
 }
 
 // Speaker returns what the speaker of a node tells; nil: nothing.
-func (w *World) Speaker(node string) *v1beta1.Speaker {
+func (w *Objects) Speaker(node string) *v1beta1.Speaker {
 	for i := range w.Speakers {
 		if w.Speakers[i].Name == node {
 			return &w.Speakers[i]

@@ -1,0 +1,185 @@
+// Package health is the one model of what is well and what is not, as the objects
+// tell it: the plugin's status and doctor, the controller's page, and the alerts'
+// pages go by it. It decides nothing, and reads no API server.
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
+)
+
+// Objects are what the programs have told of themselves and of what they do, at one
+// moment.
+type Objects struct {
+	Now      time.Time              // when they were read
+	Home     string                 // Steelyard's own namespace
+	Leases   []coordinationv1.Lease // of that namespace; nil: they could not be read
+	Speakers []v1beta1.Speaker
+	Claims   []v1beta1.L2Claim
+	Sessions []v1beta1.BGPSession
+}
+
+// Severity is how bad a problem is.
+type Severity int
+
+const (
+	Fault   Severity = iota // something does not work
+	Waiting                 // somebody waits for something, or works with less than was asked for
+)
+
+// Problem is something that needs attention.
+type Problem struct {
+	Kind, Name string // of the object that tells of it; a session's name is "NODE to PEER"
+	Severity   Severity
+	Reason     string // in one word, as in a condition
+	Message    string
+	Alert      string // the alert of config/monitoring that tells the same; "": none does
+}
+
+// Problems returns what is not well with controller, speakers, sessions and layer-2
+// addresses: by kind and name.
+func (w *Objects) Problems() []Problem {
+	var out []Problem
+	if _, absent := w.Controller(); absent != "" {
+		out = append(out, Problem{"Controller", "", Fault, "NotRunning", absent, "SteelyardNoLeader"})
+	}
+	for i := range w.Speakers {
+		out = append(out, w.ofSpeaker(&w.Speakers[i])...)
+	}
+	for i := range w.Sessions {
+		out = append(out, w.ofSession(&w.Sessions[i].Status)...)
+	}
+	for i := range w.Claims {
+		c := &w.Claims[i]
+		if x := condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
+			out = append(out, Problem{"L2Claim", string(c.Spec.Address), Fault, x.Reason, x.Message, "SteelyardAddressConflict"})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// ofSpeaker tells what is not well with a node's speaker. What it said last is from
+// before, if it is not heard of.
+func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
+	problem := func(severity Severity, reason, message, alert string) Problem {
+		return Problem{"Speaker", s.Name, severity, reason, message, alert}
+	}
+	there := w.Presence(s.Name)
+	switch there.State {
+	case Unheard, Stopped:
+		return []Problem{problem(Fault, string(there.State), there.Why, "SteelyardSpeakerMissing")}
+	}
+	var out []Problem
+	if there.State == CutOff {
+		out = append(out, problem(Fault, string(CutOff), there.Why, "SteelyardSpeakerIsolated"))
+	}
+	if c := condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
+		out = append(out, problem(Fault, v1beta1.ConditionKernelAnswers, c.Message, "SteelyardKernelAnswers"))
+	}
+	if meta.IsStatusConditionTrue(s.Status.Conditions, v1beta1.ConditionRestarting) {
+		out = append(out, problem(Waiting, v1beta1.ConditionRestarting, "its node keeps its addresses meanwhile", ""))
+	}
+	for _, l := range s.Status.Links {
+		if !l.Up {
+			out = append(out, problem(Waiting, "LinkDown", fmt.Sprintf("link %s is down, or has no carrier", l.Name), ""))
+		}
+	}
+	return out
+}
+
+// established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
+const established = "Established"
+
+// Up reports whether a BGP session is up, as far as is known: what a speaker said
+// that is not heard of any more tells nothing.
+func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
+	return s.State == established && !w.Outdated(s.Node)
+}
+
+// Outdated reports whether what a node's speaker said may not hold any more.
+func (w *Objects) Outdated(node string) bool {
+	state := w.Presence(node).State
+	return state == Unheard || state == Stopped || state == Never
+}
+
+func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
+	name := s.Node + " to " + s.Peer
+	switch {
+	case w.Outdated(s.Node): // its speaker is told of
+	case s.State != established:
+		return []Problem{{"BGPSession", name, Fault, cmp.Or(s.State, "Unknown"), cmp.Or(s.LastError, "the session is not up yet"), "SteelyardBGPSessionDown"}}
+	case s.BFD != "" && s.BFD != "Up":
+		return []Problem{{"BGPSession", name, Fault, "BFDDown", s.BFD, "SteelyardBFDDown"}}
+	}
+	return nil
+}
+
+// OfConfiguration tells what is not well with a configuration object, by its
+// conditions.
+func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem {
+	var out []Problem
+	if c := condition(conditions, v1beta1.ConditionReady); c.Status == metav1.ConditionFalse {
+		out = append(out, Problem{kind, name, Fault, c.Reason, c.Message, "SteelyardConfigRefused"})
+	}
+	if c := condition(conditions, v1beta1.ConditionInEffect); c.Status == metav1.ConditionFalse {
+		out = append(out, Problem{kind, name, Waiting, c.Reason, c.Message, ""})
+	}
+	return out
+}
+
+// OfPool tells of each family of which a pool has no address left.
+func OfPool(p *v1beta1.IPAddressPool) []Problem {
+	var out []Problem
+	for _, f := range []struct {
+		name  string
+		usage *v1beta1.PoolUsage
+	}{{"IPv4", p.Status.IPv4}, {"IPv6", p.Status.IPv6}} {
+		if f.usage != nil && f.usage.Available == "0" && f.usage.Capacity != "0" {
+			out = append(out, Problem{"IPAddressPool", p.Name, Waiting, "Full", "every " + f.name + " address is assigned: the next Service that needs one waits", "SteelyardPoolExhausted"})
+		}
+	}
+	return out
+}
+
+// OfService tells what is not well with a Service, by its conditions.
+func OfService(svc *corev1.Service) []Problem {
+	problem := func(severity Severity, reason, message, alert string) []Problem {
+		return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, reason, printable.Message(message), alert}}
+	}
+	if c := condition(svc.Status.Conditions, v1beta1.ConditionContested); c.Status == metav1.ConditionTrue {
+		return problem(Fault, c.Reason, c.Message, "SteelyardServiceContested")
+	}
+	switch c := condition(svc.Status.Conditions, v1beta1.ConditionAllocated); c.Status {
+	case "":
+		return problem(Waiting, "Pending", "the controller has not said anything about it yet", "")
+	case metav1.ConditionTrue:
+		if _, reservation, has := strings.Cut(c.Message, "; "); has {
+			return problem(Waiting, "Incomplete", reservation, "")
+		}
+		return nil
+	default:
+		return problem(Fault, c.Reason, c.Message, "SteelyardServicesPending")
+	}
+}
+
+// condition returns the condition of that type; the zero one if there is none.
+func condition(all []metav1.Condition, kind string) metav1.Condition {
+	if c := meta.FindStatusCondition(all, kind); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
+}
