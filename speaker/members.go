@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -29,7 +30,7 @@ func (r *reconciler) gather(s sight, out failover.Output) {
 		n := &s.nodes[i]
 		expired, watched := out.Watch[n.Name]
 		if addr := intent.NodeAddress(n); watched && addr.IsValid() {
-			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: expired})
+			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: expired, Subnet: subnetOf(s.Cluster.Nodes[i].Links, addr)})
 		}
 	}
 	r.group.Set(config)
@@ -38,6 +39,19 @@ func (r *reconciler) gather(s sight, out failover.Output) {
 		addrs = append(addrs, m.Addr)
 	}
 	r.neighbors.Set(addrs)
+}
+
+// subnetOf returns the subnet that an address of a node is in, of those of its links;
+// the zero Prefix: none is told.
+func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
+	for _, l := range links {
+		for _, p := range l.Prefixes {
+			if p.Contains(addr) {
+				return p
+			}
+		}
+	}
+	return netip.Prefix{}
 }
 
 // keys returns the values of the Secret: what is called "key" first, for it

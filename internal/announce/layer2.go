@@ -81,7 +81,7 @@ func (s Snapshot) uses() []use {
 					ads = append(ads, &s.L2[j])
 				}
 			}
-			if !slices.Equal(ads, before) { // most have those of their neighbors
+			if !slices.Equal(ads, before) { // most have those of their neighbours
 				before = slices.Clone(ads)
 			}
 			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
@@ -202,15 +202,17 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 			return held
 		}
 	}
-	best := ""
+	best, restarts := "", false
 	var score uint64
 	for _, name := range s.preferred(uses) {
 		if name == held {
 			return held
 		}
+		// Who restarts keeps what it has, but can't tell anybody that it has more.
+		h, does := Rank(name, addr), len(s.node(name).StandIns) > 0
 		// Names are unique and sorted, so equal hashes go to the first name.
-		if h := Rank(name, addr); best == "" || h > score {
-			best, score = name, h
+		if best == "" || restarts && !does || restarts == does && h > score {
+			best, score, restarts = name, h, does
 		}
 	}
 	return best

@@ -2,6 +2,8 @@ package failover
 
 import (
 	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -21,7 +23,7 @@ func (p *pass) presence() {
 	nodes := make([]announce.Node, len(p.Cluster.Nodes))
 	for i, n := range p.Cluster.Nodes {
 		n.Live = n.Name == p.Node || p.counts(n.Name)
-		n.StandIns = p.Members.Watchers[n.Name]
+		n.StandIns = p.standIns(&n)
 		nodes[i] = n
 	}
 	p.Cluster.Nodes = nodes
@@ -36,6 +38,32 @@ func (p *pass) presence() {
 			p.Watch[node] = lease.Expired
 		}
 	}
+}
+
+// standIns is how many nodes may answer in the place of one that restarts.
+const standIns = 6
+
+// standIns returns which may, in order: those with a link in one of its subnets.
+func (p *pass) standIns(of *announce.Node) []string {
+	var out []string
+	for _, name := range p.Members.Watchers[of.Name] {
+		i := slices.IndexFunc(p.Cluster.Nodes, func(n announce.Node) bool { return n.Name == name })
+		if i >= 0 && sharesSubnet(of, &p.Cluster.Nodes[i]) {
+			out = append(out, name)
+		}
+		if len(out) == standIns {
+			break
+		}
+	}
+	return out
+}
+
+func sharesSubnet(a, b *announce.Node) bool {
+	return slices.ContainsFunc(a.Links, func(l announce.Link) bool {
+		return slices.ContainsFunc(b.Links, func(m announce.Link) bool {
+			return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return slices.Contains(m.Prefixes, p) })
+		})
+	})
 }
 
 // counts reports whether a node's speaker can be counted on. What was found on

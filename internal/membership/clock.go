@@ -39,7 +39,8 @@ func (c *State) tick(now time.Time) {
 			c.vote(now, name, false)
 		}
 	}
-	if c.isolated && !now.Before(c.inquired.Add(probing)) {
+	from, lonely := c.lonely()
+	if (c.isolated || lonely && !now.Before(from)) && !now.Before(c.inquired.Add(probing)) {
 		c.inquired = now
 		c.inquire("")
 	}
@@ -93,8 +94,17 @@ func (c *State) next() time.Time {
 	}
 	if c.isolated {
 		sooner(c.inquired.Add(probing))
+	} else if from, lonely := c.lonely(); lonely {
+		sooner(latest(from, c.inquired.Add(probing)))
 	}
 	return next
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // news is what neighbors are told again and again.
@@ -172,15 +182,12 @@ func (c *State) view() View {
 	return v
 }
 
-// present returns the nearest members after name that are Present.
+// present returns the members after name that are Present.
 func (c *State) present(name string) []string {
 	var out []string
 	for _, n := range c.ring.after(name) {
 		if c.standing(n) == Present {
 			out = append(out, n)
-		}
-		if len(out) == 2*successors {
-			break
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -46,6 +47,7 @@ type State struct {
 	members []string
 	silent  map[string]bool // members whose Leases are over
 	detect  time.Duration   // after which a session without packets expires
+	subnets map[string]netip.Prefix
 	ring    ring
 
 	facts  map[string]*known
@@ -95,6 +97,7 @@ type sight struct {
 	ups    uint64    // how often it has come Up
 	since  time.Time // when it last did; zero unless it is Up
 
+	refused bool      // the neighbor does not hear this speaker
 	worked  bool      // it has been Up some time
 	down    time.Time // since when it is not Up
 	doubted bool      // it is lost for it did not come Up in time
@@ -119,11 +122,11 @@ func NewState(self string, life uint64) *State {
 func (c *State) set(now time.Time, members []string) {
 	before := c.members
 	c.members = slices.Compact(slices.Sorted(slices.Values(members)))
-	if slices.Equal(before, c.members) {
+	if slices.Equal(before, c.members) && maps.Equal(c.ring.subnets, c.subnets) {
 		return
 	}
 	c.changed = true
-	c.ring = newRing(c.members)
+	c.ring = newRing(c.members, c.subnets)
 	gone := func(name string) bool { return !slices.Contains(c.members, name) }
 	maps.DeleteFunc(c.facts, func(name string, _ *known) bool { return gone(name) })
 	maps.DeleteFunc(c.rumors, func(name string, _ rumor) bool { return gone(name) })

@@ -176,7 +176,7 @@ func (c *State) witnessed(now time.Time, r Reply) {
 	if c.hears("") {
 		return
 	}
-	cut := len(c.sees) > 0 && !c.allSilent() && (r == Silence || r == CantTell && len(c.sees) > 1)
+	cut := len(c.sees) > 0 && !c.allSilent() && (r == Silence || r == CantTell && len(c.sees) > 1 && (c.isolated || c.lost()))
 	if c.isolated && !cut && !c.allSilent() {
 		// The sessions come Up in a moment, unless the others really are gone.
 		if c.touched.IsZero() {
@@ -195,6 +195,42 @@ func (c *State) witnessed(now time.Time, r Reply) {
 			c.declare(now, name)
 		}
 	}
+}
+
+// lost reports whether a session that worked is lost.
+func (c *State) lost() bool {
+	for _, s := range c.sees {
+		if s.judged {
+			return true
+		}
+	}
+	return false
+}
+
+// lonely returns from when on this speaker is to ask whether anybody answers though
+// it has lost nobody: none of its sessions is Up, and some neighbor says that it
+// does not hear this speaker, or none was ever heard, though Kubernetes hears one.
+// ok is false if there is no reason to.
+func (c *State) lonely() (from time.Time, ok bool) {
+	var since time.Time
+	refused, heard, there := false, false, false
+	for name, s := range c.sees {
+		if s.up {
+			return from, false
+		}
+		if s.down.After(since) {
+			since = s.down
+		}
+		expected := c.standing(name) == Present && !c.silent[name]
+		refused, heard, there = refused || expected && s.refused, heard || s.worked, there || expected
+	}
+	switch {
+	case refused:
+		return since.Add(Answers), true
+	case there && !heard:
+		return since.Add(reunion), true
+	}
+	return from, false
 }
 
 // allSilent reports whether all that this node watches are said, from elsewhere,

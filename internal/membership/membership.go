@@ -1,7 +1,7 @@
 // Package membership tells within a fraction of a second which speakers are
 // there. Kubernetes says who should be; who is, the speakers find out among
-// themselves: each holds BFD sessions with its neighbors on a ring, at most six
-// whatever the number of speakers, and a speaker is gone when more of its
+// themselves: each holds BFD sessions with its neighbors on a ring, six as a rule
+// and at most eight whatever the number of speakers, and a speaker is gone when more of its
 // neighbors have lost it than see it. That is told to all in one datagram each.
 //
 // A speaker that restarts says so and is not gone: its node still forwards what
@@ -29,6 +29,8 @@ import (
 type Member struct {
 	Name string     // of its node
 	Addr netip.Addr // where it can be reached: its node's address
+	// Subnet is that of a link of its node that Addr is in; the zero Prefix: not known.
+	Subnet netip.Prefix
 	// Silent: Kubernetes does not hear of it either.
 	Silent bool
 }
@@ -45,8 +47,8 @@ type Config struct {
 // View is who is there. The zero View knows nobody.
 type View struct {
 	Standing map[string]Standing // of each member
-	// Watchers are, for each member that restarts, the nearest that are Present, in
-	// the order in which they are to stand in for it.
+	// Watchers are, for each member that restarts, those that are Present, in the
+	// order in which they are to stand in for it.
 	Watchers map[string][]string
 	// Isolated: this speaker hears no other, and nobody else either.
 	Isolated bool
@@ -241,6 +243,7 @@ func (g *Group) look(c *State, addrs map[string]netip.Addr) {
 	for _, s := range g.sessions.States() {
 		c.Session(time.Now(), names[s.Session.Peer], Session{
 			Up: s.Status == bfd.Up, Ups: s.Ups, Heard: s.RemoteDiscr != 0, Ended: s.LastOutage.RemoteStatus == bfd.AdminDown,
+			Refused: s.Status != bfd.Up && s.RemoteDiscr != 0 && s.RemoteDiagnostic == bfd.DetectionTimeExpired,
 		})
 	}
 }

@@ -3,6 +3,7 @@ package membership
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -69,7 +70,7 @@ func TestTwoThatCantHearEachOtherAreBothThere(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			in(t, n, func(w *world) {
 				a := w.nodes["n1"]
-				b := newRing(namesOf(w)).neighbors("n1")[0]
+				b := newRing(namesOf(w), nil).neighbors("n1")[0]
 				w.part("n1", b, true)
 				w.stays(5*time.Second, "")
 				if v := a.View(); v.Up != v.Sessions-1 {
@@ -82,8 +83,8 @@ func TestTwoThatCantHearEachOtherAreBothThere(t *testing.T) {
 
 func TestSeveralAtOnce(t *testing.T) {
 	in(t, 20, func(w *world) {
-		r := newRing(namesOf(w))
-		lost := r[4:9] // neighbors on the ring: the middle one loses five of six sessions
+		r := newRing(namesOf(w), nil)
+		lost := r.order[4:9] // neighbors on the ring: the middle one loses five of six sessions
 		for _, name := range lost {
 			w.plug(name, false)
 		}
@@ -123,7 +124,7 @@ func TestARestartIsNoLoss(t *testing.T) {
 		w.stop("n3")
 		w.agree(50*time.Millisecond, " n3 Restarting", "n3")
 		w.stays(5*time.Second, " n3 Restarting", "n3")
-		want := newRing(namesOf(w)).after("n3")[:2*successors]
+		want := newRing(namesOf(w), nil).after("n3")
 		if diff := cmp.Diff(want, w.nodes["n1"].View().Watchers["n3"]); diff != "" {
 			t.Errorf("who stands in for n3: want -, have +:\n%s", diff)
 		}
@@ -270,19 +271,32 @@ func namesOf(w *world) []string {
 
 func TestRing(t *testing.T) {
 	for n := 1; n < 40; n++ {
-		var names []string
-		for i := range n {
-			names = append(names, fmt.Sprint("node", i))
-		}
-		r := newRing(names)
-		for _, a := range names {
-			near := r.neighbors(a)
-			if len(near) != min(n-1, 2*successors) {
-				t.Errorf("%d: %s has %d neighbors", n, a, len(near))
+		for racks := range 12 {
+			var names []string
+			subnets := map[string]netip.Prefix{}
+			for i := range n {
+				names = append(names, fmt.Sprint("node", i))
+				if racks > 0 {
+					subnets[names[i]] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % racks), 0}), 24)
+				}
 			}
-			for _, b := range near {
-				if a == b || !slices.Contains(r.neighbors(b), a) {
-					t.Errorf("%d: %s is a neighbor of %s, not the other way round", n, b, a)
+			r := newRing(names, subnets)
+			for _, a := range names {
+				next := r.neighbors(a)
+				if least := min(n-1, successors); len(next) < least || len(next) > 8 || racks == 0 && len(next) != min(n-1, 2*successors) {
+					t.Errorf("%d in %d subnets: %s has %d neighbors", n, racks, a, len(next))
+				}
+				own := 0
+				for _, b := range next {
+					if a == b || !slices.Contains(r.neighbors(b), a) {
+						t.Errorf("%d in %d subnets: %s is a neighbor of %s, not the other way round", n, racks, b, a)
+					}
+					if racks > 0 && subnets[a] == subnets[b] {
+						own++
+					}
+				}
+				if racks > 0 && own < min(2*near, len(r.in[subnets[a]])-1) {
+					t.Errorf("%d in %d subnets: %s has %d neighbors in its own", n, racks, a, own)
 				}
 			}
 		}

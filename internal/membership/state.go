@@ -2,6 +2,7 @@ package membership
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,6 +16,8 @@ type Session struct {
 	Ups   uint64 // how often it has come Up
 	Heard bool   // anything at all is heard of its peer
 	Ended bool   // the peer said that it ends the session on purpose
+	// Refused: the peer says that it heard nothing of this speaker for too long.
+	Refused bool
 }
 
 // Question is a question for a Witness.
@@ -39,9 +42,12 @@ type Letter struct {
 // their sessions expire.
 func (c *State) SetMembers(now time.Time, members []Member, detect time.Duration) {
 	c.detect = detect
-	c.silent = map[string]bool{}
+	c.silent, c.subnets = map[string]bool{}, map[string]netip.Prefix{}
 	for _, m := range members {
 		c.silent[m.Name] = m.Silent
+		if m.Subnet.IsValid() {
+			c.subnets[m.Name] = m.Subnet
+		}
 	}
 	c.set(now, slices.Collect(maps.Keys(c.silent)))
 }
@@ -55,6 +61,9 @@ func (c *State) Session(now time.Time, neighbor string, s Session) {
 	// session on purpose.
 	lost := !s.Up && s.Ups > 0 && !s.Heard && !s.Ended
 	c.watched(now, neighbor, s.Up, s.Ups, lost)
+	if x := c.sees[neighbor]; x != nil {
+		x.refused = s.Refused && !s.Up
+	}
 }
 
 // Step takes in a message.

@@ -31,6 +31,8 @@ type session struct {
 	instance int // of the peer's process; 0: unheard
 	ups      uint64
 	ended    bool // by the peer, on purpose
+	expired  bool // the last outage came of the detection time
+	refused  bool // the same, as the peer says
 	last     time.Time
 	detect   time.Duration
 	send     time.Time
@@ -46,6 +48,7 @@ type frame struct {
 	instance int
 	your     int
 	status   status
+	expired  bool
 }
 
 // wire brings the sessions to those that are wanted.
@@ -86,7 +89,7 @@ func (s *speaker) sessionWith(peer *node) *session {
 }
 
 func (s *speaker) frame(x *session) frame {
-	return frame{s.node, x.peer, s.instance, x.instance, x.status}
+	return frame{s.node, x.peer, s.instance, x.instance, x.status, x.expired}
 }
 
 // transmit sends what is due, and comes again.
@@ -144,7 +147,7 @@ func (s *speaker) receive(f frame) {
 	if f.status == up {
 		tx = fast
 	}
-	x.remote, x.instance, x.known = f.status, f.instance, f.instance
+	x.remote, x.instance, x.known, x.refused = f.status, f.instance, f.instance, f.expired
 	x.last, x.detect = s.now, multiplier*tx
 	x.until = s.now.Add(2 * x.detect)
 	s.expireLater(x)
@@ -163,6 +166,9 @@ func (s *speaker) enter(x *session, to status) {
 		x.ended = x.remote == adminDown
 	}
 	x.status, x.send = to, s.now
+	if to != initial {
+		x.expired = to == down && x.instance == 0
+	}
 	if to == up {
 		x.ups++
 	}
@@ -194,6 +200,6 @@ func (s *speaker) expireLater(x *session) {
 }
 
 func (s *speaker) tellOf(x *session) {
-	s.members.Session(s.now, x.peer.name, membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended})
+	s.members.Session(s.now, x.peer.name, membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
 	s.act()
 }

@@ -21,8 +21,12 @@ var (
 	first = flag.Uint64("first", 0, "the first of their seeds")
 )
 
-// expected are seeds whose histories are known to break a rule, and are to be mended.
-func expected(seed uint64) bool { return slices.Contains([]uint64{868, 928, 947}, seed) }
+// late reports whether half of the time for the test is over: on a machine that has
+// much else to do it runs fewer histories, and says how many.
+func late(t *testing.T, start time.Time) bool {
+	end, ok := t.Deadline()
+	return ok && time.Until(end) < end.Sub(start)/2
+}
 
 // TestHistories runs the histories of many seeds. One that breaks a rule is told as
 // short as can be: as a file for testdata.
@@ -37,11 +41,11 @@ func TestHistories(t *testing.T) {
 		wg.Go(func() {
 			for {
 				seed := next.Add(1) - 1
-				if seed >= *seeds {
+				if seed >= *seeds || late(t, start) {
 					return
 				}
 				seed += *first
-				if v := Run(Random(seed)); v != nil && !expected(seed) {
+				if v := Run(Random(seed)); v != nil {
 					mu.Lock()
 					failed[seed] = v
 					mu.Unlock()
@@ -53,7 +57,7 @@ func TestHistories(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d histories in %s, %.0f a second", *seeds, time.Since(start).Round(time.Millisecond), float64(*seeds)/time.Since(start).Seconds())
+	t.Logf("%d histories in %s, %.0f a second", done.Load(), time.Since(start).Round(time.Millisecond), float64(done.Load())/time.Since(start).Seconds())
 	all := slices.Sorted(maps.Keys(failed))
 	for i, seed := range all {
 		if i == 5 {

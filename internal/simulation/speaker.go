@@ -51,7 +51,7 @@ type speaker struct {
 	overlay map[string]*object // L2Claims as the API server last returned them
 	plan    *failover.Output
 	report  reporter
-	phase   failover.Phase // that was last told
+	phase   failover.Phase   // that was last told
 }
 
 func (w *world) reachesServer(n *node) bool {
@@ -277,7 +277,7 @@ func (s *speaker) gather(out failover.Output) {
 	for _, o := range s.cache.table[nodes] {
 		if expired, watched := out.Watch[o.name]; watched {
 			addr := o.value.(nodeValue).addr
-			config = append(config, membership.Member{Name: o.name, Addr: addr, Silent: expired})
+			config = append(config, membership.Member{Name: o.name, Addr: addr, Silent: expired, Subnet: s.subnetOf(o.name)})
 			i := slices.IndexFunc(s.nodes, func(n *node) bool { return n.addr == addr })
 			peers[o.name] = s.nodes[i]
 		}
@@ -289,6 +289,17 @@ func (s *speaker) gather(out failover.Output) {
 	s.members.SetMembers(s.now, config, multiplier*fast)
 	s.setSessions(s.members.Neighbors())
 	s.act()
+}
+
+// subnetOf returns the subnet of a node, as its Speaker object tells.
+func (s *speaker) subnetOf(name string) netip.Prefix {
+	if name == s.node.name {
+		return s.node.prefix()
+	}
+	if o := s.cache.get(speakers, name); o != nil {
+		return o.value.(speakerValue).links[0].Prefixes[0]
+	}
+	return netip.Prefix{}
 }
 
 func (s *speaker) tell(out failover.Output) {
