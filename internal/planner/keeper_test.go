@@ -1,0 +1,230 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// replica is a controller that writes what it plans at once.
+type replica struct {
+	Planner
+	keeper Keeper
+	again  time.Duration
+}
+
+// plan makes a pass at a time, and writes to the Services. It returns what they
+// show then: addresses, reason and message.
+func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]*corev1.Service) map[string]string {
+	s := Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}}
+	s.Namespaces = map[string]map[string]string{"n": nil, "m": nil}
+	s.Services, s.Keeper = *services, &r.keeper
+	p := r.Plan(s)
+	r.again = p.Step(s).Again
+	out := map[string]string{}
+	*services = nil
+	for i, x := range p.Services {
+		svc := x.Object
+		if x.Change != nil {
+			svc = svc.DeepCopy()
+			x.Change.Apply(svc, r.Finalizer)
+		}
+		*services = append(*services, svc)
+		out[svc.Name] = strings.TrimSpace(fmt.Sprint(Join(p.Grants[i].Addrs), " ", x.Change.message(svc)))
+	}
+	for i := range pools {
+		pools[i].Status.Kept = intent.KeptStatus(p.KeptIn()[pools[i].Name])
+	}
+	return out
+}
+
+func (c *Change) message(svc *corev1.Service) string {
+	if c != nil {
+		return c.Allocated.Message
+	}
+	return svc.Status.Conditions[0].Message
+}
+
+func (r *replica) watch(at time.Time, pools []v1beta1.IPAddressPool, services []*corev1.Service) {
+	r.Watch(Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}, Services: services}, &r.keeper)
+}
+
+func (r *replica) lead() {
+	r.Reset()
+	r.keeper.Forget()
+}
+
+func stranger(name string) *corev1.Service {
+	svc := aService(name, 1)
+	svc.Namespace = "m"
+	return svc
+}
+
+func anew(name, uid string) *corev1.Service {
+	svc := aService(name, 50)
+	svc.UID = types.UID(uid)
+	return svc
+}
+
+func graced(name, grace string, addresses ...v1beta1.AddressRange) v1beta1.IPAddressPool {
+	p := *aPool(name, addresses...)
+	p.Spec.GraceTime = v1beta1.Duration(grace)
+	return p
+}
+
+func want(t *testing.T, got, want string) {
+	t.Helper()
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("want %q, have %q", want, got)
+	}
+}
+
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
+	var r replica
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	r.plan(noon, pools, &services)
+	services = services[1:] // deleted, and no pass has seen what it was given
+	got := r.plan(noon.Add(time.Hour), pools, &services)
+	want(t, got["old"], `every IPv4 address is taken: IPAddressPools p; 10.0.0.1 is kept for Service n/web, which had it, until 2030-01-01T13:01:00Z`)
+	if r.again != time.Minute {
+		t.Errorf("looks again after %s", r.again)
+	}
+	services = append(services, anew("web", "2"))
+	got = r.plan(noon.Add(time.Hour+59*time.Second), pools, &services)
+	want(t, got["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "p"`)
+	r.plan(noon.Add(time.Hour+59*time.Second), pools, &services)
+	if len(pools[0].Status.Kept) > 0 {
+		t.Errorf("%v is still kept", pools[0].Status.Kept)
+	}
+}
+
+func TestNothingIsKeptForEver(t *testing.T) {
+	var r replica
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	r.plan(noon, pools, &services)
+	services = services[1:]
+	r.plan(noon, pools, &services)
+	want(t, r.plan(noon.Add(59*time.Second), pools, &services)["old"], "every")
+	want(t, r.plan(noon.Add(time.Minute), pools, &services)["old"], "10.0.0.1")
+}
+
+func TestAShorterGraceTimeCountsAtOnce(t *testing.T) {
+	for grace, first := range map[string]string{"0s": "10.0.0.1", "10s": "every IPv4 address is taken: IPAddressPools p; 10.0.0.1 is kept for Service n/web, which had it, until 2030-01-01T12:00:11Z"} {
+		var r replica
+		pools := []v1beta1.IPAddressPool{graced("p", "24h", "10.0.0.1")}
+		services := []*corev1.Service{aService("web", 0), stranger("old")}
+		r.plan(noon, pools, &services)
+		services = services[1:]
+		r.plan(noon, pools, &services)
+		pools[0].Spec.GraceTime = v1beta1.Duration(grace)
+		want(t, r.plan(noon.Add(time.Second), pools, &services)["old"], first)
+	}
+}
+
+func TestOthersKnowWhatIsKept(t *testing.T) {
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	var leader, standby replica
+	leader.plan(noon, pools, &services)
+	standby.watch(noon, pools, services)
+	services = services[1:]
+	for name, next := range map[string]func() *replica{
+		"a standby that saw it go": func() *replica {
+			standby.watch(noon, pools, services)
+			return &standby
+		},
+		"a standby that saw the Service, and leads before it sees it go": func() *replica {
+			var r replica
+			r.watch(noon, pools, append(slices.Clone(services), func() *corev1.Service {
+				svc, _ := settledService()
+				svc.Name, svc.UID = "web", "web"
+				svc.Status.Conditions[1].Message = `10.0.0.1 of IPAddressPool "p"`
+				return svc
+			}()))
+			return &r
+		},
+		"a new one, after it was written into the pool's status": func() *replica {
+			var written replica
+			before := []*corev1.Service{aService("web", 0)}
+			written.plan(noon, pools, &before)
+			before = nil
+			written.plan(noon, pools, &before)
+			return new(replica)
+		},
+	} {
+		pools[0].Status.Kept = nil
+		r := next()
+		r.lead()
+		mine := slices.Clone(services)
+		got := r.plan(noon.Add(time.Second), pools, &mine)
+		want(t, name+": "+got["old"], name+`: every IPv4 address is taken: IPAddressPools p; 10.0.0.1 is kept for Service n/web`)
+	}
+}
+
+func TestAServiceThatWaitsForUsIsKeptItsAddress(t *testing.T) {
+	r := replica{Planner: Planner{Finalizer: Finalizer{Wanted: true}}}
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	r.plan(noon, pools, &services)
+	leaving := services[0].DeepCopy()
+	at := metav1.NewTime(noon)
+	leaving.DeletionTimestamp = &at
+	services = []*corev1.Service{leaving, services[1]}
+	want(t, r.plan(noon, pools, &services)["old"], "every")
+	services = services[1:]
+	want(t, r.plan(noon, pools, &services)["old"], "every")
+	services = append(services, anew("web", "2"))
+	want(t, r.plan(noon, pools, &services)["web"], "10.0.0.1")
+}
+
+func TestAServiceKeepsWhatItHasOfAPoolThatIsGone(t *testing.T) {
+	const kept = `10.0.0.1 10.0.0.1 of IPAddressPool "p" (which is gone: kept until 2030-01-01T12:01:00Z)`
+	var r replica
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1"), graced("q", "1m", "10.0.1.1")}
+	other := pools[1:]
+	services := []*corev1.Service{aService("web", 0)}
+	r.plan(noon, pools, &services)
+	want(t, r.plan(noon, other, &services)["web"], kept)
+	if r.again != time.Minute {
+		t.Errorf("looks again after %s", r.again)
+	}
+	r = replica{} // the time is not lost with the controller
+	want(t, r.plan(noon.Add(50*time.Second), other, &services)["web"], kept)
+	back := slices.Clone(services)
+	want(t, r.plan(noon.Add(59*time.Second), pools, &back)["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "p";`)
+	renamed := append(slices.Clone(other), graced("new", "1m", "10.0.0.0/28"))
+	back = slices.Clone(services)
+	want(t, r.plan(noon.Add(59*time.Second), renamed, &back)["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "new";`)
+	want(t, r.plan(noon.Add(time.Minute), other, &services)["web"], `10.0.1.1`)
+}
+
+func TestHowLongAServiceKeepsWhatItHasOfAPoolThatIsGone(t *testing.T) {
+	services := func() []*corev1.Service {
+		out := []*corev1.Service{aService("web", 0)}
+		new(replica).plan(noon, []v1beta1.IPAddressPool{graced("p", "0s", "10.0.0.1")}, &out)
+		return out
+	}
+	var knows, restarted replica
+	mine := services()
+	knows.plan(noon, []v1beta1.IPAddressPool{graced("p", "0s", "10.0.0.1")}, &mine)
+	want(t, knows.plan(noon, nil, &mine)["web"], "there is no IPAddressPool")
+	mine = services()
+	want(t, restarted.plan(noon, nil, &mine)["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "p" (which is gone: kept until 2030-01-01T12:05:00Z)`)
+	// A pool that is there, and does not hold the address any more, is not gone.
+	mine = services()
+	want(t, knows.plan(noon, []v1beta1.IPAddressPool{graced("p", "5m", "10.0.0.2")}, &mine)["web"], "10.0.0.2")
+}
