@@ -195,14 +195,15 @@ type PoolUsage struct {
 // KeptAddress is an address that waits for a Service that had it.
 type KeptAddress struct {
 	// address that is kept.
-	Address IPAddress `json:"address"`
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
 	// service that it is kept for, as namespace/name.
 	// +kubebuilder:validation:MaxLength=127
 	Service string `json:"service"`
 	// until when it is kept.
 	Until metav1.Time `json:"until"`
-	// wanted is how many addresses the Services of the namespace wanted before. No more
-	// than that are withheld from other namespaces, counting what they want now.
+	// wanted is how many addresses the Services of the namespace wanted at one time. No
+	// more than twice that are withheld from others, counting what they want now.
 	Wanted int32 `json:"wanted"`
 }
 

@@ -32,12 +32,12 @@ const pools = `
 apiVersion: steelyard.dev/v1beta1
 kind: IPAddressPool
 metadata: {name: main}
-spec: {addresses: [172.20.0.0/16]}
+spec: {addresses: [172.20.0.0/16], graceTime: 0s}
 ---
 apiVersion: steelyard.dev/v1beta1
 kind: IPAddressPool
 metadata: {name: few}
-spec: {addresses: [172.22.0.0/24], autoAssign: false}
+spec: {addresses: [172.22.0.0/24], autoAssign: false, graceTime: 0s}
 ---
 apiVersion: steelyard.dev/v1beta1
 kind: IPAddressPool

@@ -33,7 +33,7 @@ func Kept(pools []v1beta1.IPAddressPool, now time.Time) []ipam.Kept {
 	var out []ipam.Kept
 	for i := range pools {
 		for _, k := range pools[i].Status.Kept {
-			addr, err := parseAddr(string(k.Address))
+			addr, err := parseAddr(k.Address)
 			namespace, name, ok := strings.Cut(k.Service, "/")
 			if err == nil && ok && k.Until.After(now) { // only the controller writes them
 				out = append(out, ipam.Kept{Addr: addr, For: ipam.Key{Namespace: namespace, Name: name}, Until: k.Until.Time, Peak: int(k.Wanted)})
@@ -49,7 +49,7 @@ func KeptStatus(kept []ipam.Kept) []v1beta1.KeptAddress {
 	var out []v1beta1.KeptAddress
 	for _, k := range slices.SortedFunc(slices.Values(ipam.Bounded(kept, v1beta1.MaxKept)), ipam.Kept.Compare) {
 		out = append(out, v1beta1.KeptAddress{
-			Address: v1beta1.IPAddress(k.Addr.String()), Service: k.For.String(), Until: metav1.NewTime(k.Until), Wanted: int32(k.Peak),
+			Address: k.Addr.String(), Service: k.For.String(), Until: metav1.NewTime(k.Until), Wanted: int32(k.Peak),
 		})
 	}
 	return out

@@ -31,10 +31,11 @@ func (k Kept) String() string {
 
 // reserve is what is kept for Services, as far as pools hold it.
 //
-// A namespace can lock no more addresses than it wanted at one time: what its
-// Services want now and what is firmly kept for them are together at most that
-// many. The rest is kept weakly: others get it when nothing else is left, or when
-// they ask for it. So nobody locks a pool by making and deleting Services.
+// A namespace can lock no more than twice the addresses that it wanted at one time:
+// what its Services want now and what is firmly kept for them are together at most
+// that many. The rest is kept weakly: others get it when nothing else is left, or when
+// they ask for it. So nobody who has a quota locks a pool by making and deleting
+// Services, and who makes Services anew, among new ones, gets all addresses back.
 type reserve struct {
 	entries []reserved // longest first
 	of      map[netip.Addr][]*reserved
@@ -127,7 +128,7 @@ func (v *reserve) bound(wanted map[string]int) {
 		if e.owner != nil || counted[once] {
 			continue
 		}
-		if firm[ns]+wanted[ns] < v.peak[ns] {
+		if firm[ns]+wanted[ns] < 2*v.peak[ns] {
 			firm[ns]++
 			counted[once] = true
 			continue
@@ -272,7 +273,7 @@ func (b *book) keptNext(f Family, pools []*source) string {
 	case 1:
 		return fmt.Sprintf("; %s", next.Kept)
 	}
-	return fmt.Sprintf("; %s, and %d more are kept for longer", next.Kept, n-1)
+	return fmt.Sprintf("; %s, and %d more for longer", next.Kept, n-1)
 }
 
 // Pending returns those of kept that Services may still come back for, in no order:

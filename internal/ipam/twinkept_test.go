@@ -57,7 +57,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 				counted = append(counted, o.Addr)
 			}
 		}
-		e.weak = locked >= peak && !slices.Contains(counted, e.Addr)
+		e.weak = locked >= 2*peak && !slices.Contains(counted, e.Addr)
 	}
 	return out
 }
