@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // SpeakerFields returns what takes out of an object, on its way to the cache, what a
@@ -48,8 +49,10 @@ func (w *interner) stripFields(obj client.Object) {
 			Type: o.Spec.Type, LoadBalancerClass: o.Spec.LoadBalancerClass,
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort,
 		}
-		o.Status.Conditions = nil
+		o.Status.Conditions = originsOnly(o)
 		stripMetadata(o)
+	case *v1beta1.IPAddressPool:
+		o.Status.Kept = nil
 	case *discoveryv1.EndpointSlice:
 		w.stripEndpoints(o)
 	case *corev1.Node:
@@ -58,6 +61,16 @@ func (w *interner) stripFields(obj client.Object) {
 	case *v1beta1.L2Claim:
 		w.internClaim(o)
 	}
+}
+
+// originsOnly returns the condition that says of which pools the addresses of svc are,
+// without the rest of its words: a pool that is gone goes on being announced.
+func originsOnly(svc *corev1.Service) []metav1.Condition {
+	origins := intent.Origins(svc)
+	if len(origins) == 0 {
+		return nil
+	}
+	return []metav1.Condition{{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue, Message: intent.OriginsText(origins)}}
 }
 
 // stripMetadata drops what is of interest to those who made the object.
