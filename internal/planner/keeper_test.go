@@ -21,6 +21,7 @@ type replica struct {
 	Planner
 	keeper Keeper
 	again  time.Duration
+	awaits bool
 }
 
 // plan makes a pass at a time, and writes to the Services. It returns what they
@@ -30,7 +31,8 @@ func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]
 	s.Namespaces = map[string]map[string]string{"n": nil, "m": nil}
 	s.Services, s.Keeper = *services, &r.keeper
 	p := r.Plan(s)
-	r.again = p.Step(s).Again
+	step := p.Step(s)
+	r.again, r.awaits = step.Again, step.Awaits
 	out := map[string]string{}
 	*services = nil
 	for i, x := range p.Services {
@@ -105,6 +107,9 @@ func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
 	services = append(services, anew("web", "2"))
 	got = r.plan(noon.Add(time.Hour+59*time.Second), pools, &services)
 	want(t, got["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "p"`)
+	if !r.awaits {
+		t.Error("no pass comes when the Service shows its address, and the pool's status goes on saying that it is kept")
+	}
 	r.plan(noon.Add(time.Hour+59*time.Second), pools, &services)
 	if len(pools[0].Status.Kept) > 0 {
 		t.Errorf("%v is still kept", pools[0].Status.Kept)

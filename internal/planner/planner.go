@@ -31,6 +31,7 @@ type Plan struct {
 	Kept      []ipam.Kept // what was kept for Services that were deleted
 	Graces    map[string]time.Duration
 	pending   []ipam.Kept // what still is
+	returns   bool        // a Service is being given what is kept for it: when it shows that, it is not kept any more
 	goneUntil []time.Time // when Services lose what they have of pools that are gone
 }
 
@@ -127,6 +128,10 @@ func (t *Planner) Plan(s Snapshot) Plan {
 				x.Change = &c
 			}
 		}
+	}
+	for _, k := range p.pending {
+		x := t.byKey[k.For]
+		p.returns = p.returns || x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
 	}
 	return p
 }

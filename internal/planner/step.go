@@ -62,7 +62,7 @@ func (p Plan) Step(s Snapshot) Step {
 		// They wait for one another, as two that swap addresses do.
 		out.Writes = append(out.Writes, Write{p.Services[i].Object, stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].gone)})
 	}
-	out.Awaits = out.Awaits || len(blocked) > 0
+	out.Awaits = out.Awaits || len(blocked) > 0 || p.returns
 	return out
 }
 
