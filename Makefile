@@ -19,8 +19,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # version give equal programs.
 LINK := -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
-# A browser for the controller's page, and promtool.
-TEST_PACKAGES := chromium-headless-shell prometheus
+# A browser for the controller's page, promtool, and a kernel with VLANs.
+TEST_PACKAGES := chromium-headless-shell prometheus $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 # What the image of Kubernetes' own tests has.
 UPSTREAM_PACKAGES := netcat-openbsd wget
 

@@ -48,7 +48,7 @@ type Announcer struct {
 	listed   atomic.Bool            // links is what the kernel has
 	ledger   ledger
 
-	watchdog     *watchdog
+	watchdog  *watchdog
 	rivals    rivals
 	contested chan struct{} // buffered 1: a rival was heard
 }

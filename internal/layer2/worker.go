@@ -171,7 +171,7 @@ func (w *worker) addresses() (all []netip.Addr, free, tried []neighbor.Subject) 
 // and a short one will do.
 func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 	for limit := neighbor.FullFilter; ; limit /= 2 {
-		program, err := bpf.Assemble(w.proto.Filter(addrs, limit))
+		program, err := bpf.Assemble(w.proto.Filter(w.role.index, addrs, limit))
 		if err != nil {
 			return fmt.Errorf("assemble the filter for %s: %w", w.proto.Name, err)
 		}

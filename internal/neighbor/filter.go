@@ -26,13 +26,13 @@ const senderShare = 3
 
 // filterARP passes requests for the addresses, and all that is said in their
 // names (RFC 826, Ethernet and IPv4 only).
-func filterARP(addrs []netip.Addr, limit int) []bpf.Instruction {
+func filterARP(index int, addrs []netip.Addr, limit int) []bpf.Instruction {
 	keys := make([]uint32, len(addrs))
 	for i, addr := range addrs {
 		a := addr.As4()
 		keys[i] = binary.BigEndian.Uint32(a[:])
 	}
-	f := preamble(
+	f := preamble(index,
 		match{offEtherType, 2, uint32(ethernet.EtherTypeARP)},
 		match{offPayload, 4, 0x0001_0800}, // hardware type, protocol type
 		match{offPayload + 4, 2, 0x06_04}, // the addresses' lengths
@@ -49,14 +49,14 @@ func filterARP(addrs []netip.Addr, limit int) []bpf.Instruction {
 
 // filterNDP passes solicitations and advertisements that came from this very
 // link (RFC 4861 section 7.1) about addresses that end like these.
-func filterNDP(addrs []netip.Addr, limit int) []bpf.Instruction {
+func filterNDP(index int, addrs []netip.Addr, limit int) []bpf.Instruction {
 	keys := make([]uint32, len(addrs))
 	for i, addr := range addrs {
 		a := addr.As16()
 		keys[i] = binary.BigEndian.Uint32(a[12:])
 	}
 	const offMessage = offPayload + ipv6HeaderLen
-	f := preamble(
+	f := preamble(index,
 		match{offEtherType, 2, uint32(ethernet.EtherTypeIPv6)},
 		match{offPayload + 6, 2, protoICMPv6<<8 | hopLimit},
 	)
@@ -78,12 +78,14 @@ type match struct {
 
 // preambleLen is the length of the part of a filter that asks the kernel about
 // more than the frame.
-const preambleLen = 6
+const preambleLen = 9
 
 // preamble drops what does not meet all conditions, what was sent by this host
-// or seen in passing, and what carries a VLAN tag: tagged frames belong to
-// another link, though this link's sockets see them too.
-func preamble(matches ...match) []bpf.Instruction {
+// or seen in passing, and what belongs to another link, though this link's sockets
+// see it, too: what carries a VLAN tag; and what the kernel has taken the tag off
+// already, and given to the interface of the VLAN. The same goes for an interface
+// that is a port of a bridge or bond, or has macvlans.
+func preamble(index int, matches ...match) []bpf.Instruction {
 	const lastForUs = 2 // PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST
 	f := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -93,6 +95,10 @@ func preamble(matches ...match) []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 	}
+	f = append(f,
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: 0})
 	for _, m := range matches {
 		f = append(f,
 			bpf.LoadAbsolute{Off: m.off, Size: m.size},

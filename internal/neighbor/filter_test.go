@@ -79,7 +79,7 @@ func testFilterAgrees(t *testing.T, rng *rand.Rand, p Protocol, n int, spread ui
 		set[addrs[i]] = true
 	}
 	rng.Shuffle(n, func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	program := p.Filter(addrs, FullFilter)
+	program := p.Filter(1, addrs, FullFilter)
 	if len(program) > 4096 {
 		t.Fatalf("%d instructions, the kernel takes 4096", len(program))
 	}
@@ -150,7 +150,7 @@ func TestLowerLimitsGiveShorterFilters(t *testing.T) {
 	}
 	before := 4096
 	for limit := FullFilter; limit >= 1; limit /= 2 {
-		f := filterARP(addrs, limit)
+		f := filterARP(1, addrs, limit)
 		if len(f) >= before || len(f) > 50+2*limit {
 			t.Errorf("limit %d: %d instructions, after %d", limit, len(f), before)
 		}

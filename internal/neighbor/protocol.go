@@ -26,9 +26,9 @@ type Protocol struct {
 	// on a link; after the last one it is announced every Refresh.
 	Gaps []time.Duration
 
-	// Filter passes frames about these addresses and drops others in the
-	// kernel; see FullFilter for the limit.
-	Filter func(addrs []netip.Addr, limit int) []bpf.Instruction
+	// Filter passes frames about these addresses that came in by the interface of
+	// that index, and drops others in the kernel; see FullFilter for the limit.
+	Filter func(index int, addrs []netip.Addr, limit int) []bpf.Instruction
 	// Read returns what a frame says; false: it is malformed.
 	Read func(frame []byte) (Message, bool)
 	// Answer returns the frame that answers a message's question.

@@ -39,7 +39,7 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 			break
 		}
 	}
-	filter, err := bpf.Assemble(w.proto.Filter(addrs, neighbor.FullFilter))
+	filter, err := bpf.Assemble(w.proto.Filter(link.Index, addrs, neighbor.FullFilter))
 	if err != nil {
 		return nil, fmt.Errorf("assemble the filter for %s: %w", w.proto.Name, err)
 	}
