@@ -43,6 +43,7 @@ type reserve struct {
 	peak    map[string]int           // by namespace
 	weak    map[*source][]netip.Addr // that are kept weakly, lowest first
 	spare   map[*source][]netip.Addr // the same, less what is known to be in use
+	firm    map[inPool]firm          // when all is given; nil: nobody has asked
 }
 
 // reserved is something that is kept.
@@ -147,6 +148,7 @@ func (v *reserve) rewind() {
 	for i := range v.entries {
 		v.entries[i].void = false
 	}
+	v.firm = nil
 	v.spare = maps.Clone(v.weak)
 }
 
@@ -255,25 +257,54 @@ func (p *pass) retake(w *waiter) bool {
 	return true
 }
 
+// firm is what is kept firmly in a pool, of one family, and nobody has: how much, and
+// what is kept for the shortest time.
+type firm struct {
+	n    int
+	next *reserved
+}
+
+// inPool identifies what firm counts.
+type inPool struct {
+	pool   *source
+	family Family
+}
+
+// count finds what is kept in all pools once everything is given: many may ask.
+func (b *book) count() map[inPool]firm {
+	out := map[inPool]firm{}
+	for i := range b.reserve.entries { // the longest first
+		e := &b.reserve.entries[i]
+		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && b.first(e.Addr) == nil {
+			out[at] = firm{out[at].n + 1, e}
+		}
+	}
+	return out
+}
+
 // keptNext tells which of the addresses that are kept in pools is kept for the
 // shortest time; "": none is.
 func (b *book) keptNext(f Family, pools []*source) string {
-	var next *reserved
-	n := 0
-	for i := range b.reserve.entries { // the longest first
-		e := &b.reserve.entries[i]
-		if !e.void && !e.weak && FamilyOf(e.Addr) == f && b.first(e.Addr) == nil && slices.Contains(pools, e.pool) {
-			next = e
-			n++
+	if len(b.reserve.entries) == 0 {
+		return ""
+	}
+	if b.reserve.firm == nil {
+		b.reserve.firm = b.count()
+	}
+	var all firm
+	for _, s := range pools {
+		x := b.reserve.firm[inPool{s, f}]
+		if all.n += x.n; all.next == nil || x.next != nil && x.next.Compare(all.next.Kept) > 0 {
+			all.next = x.next
 		}
 	}
-	switch n {
+	switch all.n {
 	case 0:
 		return ""
 	case 1:
-		return fmt.Sprintf("; %s", next.Kept)
+		return fmt.Sprintf("; %s", all.next.Kept)
 	}
-	return fmt.Sprintf("; %s, and %d more for longer", next.Kept, n-1)
+	return fmt.Sprintf("; %s, and %d more for longer", all.next.Kept, all.n-1)
 }
 
 // Pending returns those of kept that Services may still come back for, in no order:
