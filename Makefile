@@ -34,6 +34,9 @@ help: ## list the targets
 demo: packages build ## start a rack and show how a Service gets its address, answers, and survives a cut cable
 	@e2e/demo.sh
 
+# Each Go module with code of ours.
+MODULES := . charts config/images e2e
+
 # Its machine must be busy with nothing else.
 ALONE := TestSessionsHoldUnderLoad
 # They start no goroutines: the race detector would only slow down their many random cases.
@@ -55,27 +58,30 @@ simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each 
 .PHONY: stories
 stories:
 	bin/rack build traefik
-	go test -vet=off -v -parallel 32 -timeout 40m ./e2e
+	cd e2e && go test -vet=off -v -parallel 32 -timeout 40m .
 
 .PHONY: rest
 rest: lint
 	go test -vet=off $(PURE)
-	$(RACE) -skip $(ALONE) -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE) ./e2e))
+	$(RACE) -skip $(ALONE) -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE)))
+	cd e2e && $(RACE) -timeout 20m $$(go list ./... | grep -vxF $$(go list .))
+	cd config/images && go test -timeout 10m ./...
 	cd charts && go test -timeout 10m ./...
 
 # Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
 .PHONY: e2e-upstream
 e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
-	go test -v -parallel 16 -timeout 60m -run TestUpstream ./e2e -upstream $(ARGS)
+	cd e2e && go test -v -parallel 16 -timeout 60m -run TestUpstream . -upstream $(ARGS)
 
 .PHONY: build
 build: ## build all programs into bin/
-	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./e2e/rack
-	go build $(LINK) -o bin/kind-rack ./e2e/kind
+	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard
+	go build -C e2e $(LINK) -o ../bin/ ./rack
+	go build -C e2e $(LINK) -o ../bin/kind-rack ./kind
 
 .PHONY: generate
 generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
-	go tool controller-gen object crd paths=./api/... output:crd:dir=config/crd
+	$$(go -C tools tool -n controller-gen) object crd paths=./api/... output:crd:dir=config/crd
 	cd charts && go run ./generate
 	go run ./docs/generate
 	go test -p 1 -count 1 -run TestTheReference ./controller ./speaker ./config/monitoring -args -update
@@ -83,10 +89,8 @@ generate: build ## regenerate what is derived: deep copies, CRDs, manifests from
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted (run gofmt -w): $$files"; exit 1; fi
-	go vet ./...
-	cd charts && go vet ./...
-	go tool actionlint -shellcheck= -pyflakes=
-	go tool staticcheck ./...
+	for module in $(MODULES); do (cd $$module && go vet ./... && $$(go -C $(CURDIR)/tools tool -n staticcheck) ./...) || exit 1; done
+	$$(go -C tools tool -n actionlint) -shellcheck= -pyflakes=
 
 # The version of govulncheck, and where the database is that it asks.
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -95,11 +99,11 @@ GOVULNDB ?= https://vuln.go.dev
 .PHONY: vuln
 vuln: ## look for known vulnerabilities that the code can reach, where their database can be reached
 	@curl -fsS --max-time 20 -o /dev/null '$(GOVULNDB)/index/db.json' 2>/dev/null || { echo 'NOT RUN: make vuln: $(GOVULNDB) can not be reached'; exit 0; }; \
-	  for module in . charts; do echo "govulncheck in $$module"; (cd $$module && go run $(GOVULNCHECK) -db '$(GOVULNDB)' ./...) || exit 1; done
+	  for module in $(MODULES); do echo "govulncheck in $$module"; (cd $$module && go run $(GOVULNCHECK) -db '$(GOVULNDB)' ./...) || exit 1; done
 
 .PHONY: bench
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
-	go run ./e2e/bench $(ARGS)
+	go build -C e2e -o ../bin/bench ./bench && bin/bench $(ARGS)
 
 # What images are made for (a release: ARCHES="amd64 arm64"), their tag, and what
 # they say of their sources. With PUSH=registry.example.org/net they are pushed there.
@@ -114,7 +118,7 @@ space := $(subst ,, )
 images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
 	  GOOS=linux GOARCH=$$arch go build $(LINK) -o bin/$$arch/ ./controller ./speaker; done
-	go run ./config/images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+	go build -C config/images -o ../../bin/pack-images . && bin/pack-images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
 
 # What the plugin is built for.
 PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
@@ -159,8 +163,8 @@ kind-engine: packages build
 .PHONY: e2e-kind
 e2e-kind: kind-engine images ## stories on a kind cluster: real kubelets and containers (KEEP=1 keeps it; ARGS="--images built" pulls nothing)
 	@[ -n '$(KEEP)' ] || trap 'bin/kind-rack down' EXIT; bin/kind-rack up $(ARGS); \
-	  go test -v -count 1 -timeout 20m ./e2e/kind -cluster; \
-	  bin/kind-rack install; go test -v -count 1 -timeout 50m -run TestKind ./e2e -kind
+	  (cd e2e && go test -v -count 1 -timeout 20m ./kind -cluster); \
+	  bin/kind-rack install; cd e2e && go test -v -count 1 -timeout 50m -run TestKind . -kind
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need

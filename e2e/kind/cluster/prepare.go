@@ -83,7 +83,7 @@ func meets(a net.Addr) bool {
 
 func startEngine(ctx context.Context, root string) (*engine.Engine, error) {
 	b := &images.Builder{Root: root}
-	bounded, err := b.Own(ctx, "e2e/kind/bounded")
+	bounded, err := b.Own(ctx, "kind/bounded")
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func (b *Builder) Kind() string { return filepath.Join(b.kind, "kind") }
 // Kubectl returns the path of kubectl, likewise.
 func (b *Builder) Kubectl() string { return filepath.Join(b.kube, "kubectl") }
 
-// Own builds a program of this repository, by its folder, without C, and returns
+// Own builds a program of the module e2e, by its folder there, without C, and returns
 // its path.
 func (b *Builder) Own(ctx context.Context, pkg string) (string, error) {
 	if err := b.openCache(); err != nil {
@@ -135,7 +135,7 @@ func (b *Builder) Own(ctx context.Context, pkg string) (string, error) {
 	}
 	out := filepath.Join(b.cache, "own-"+filepath.Base(pkg))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "./"+pkg)
-	cmd.Dir, cmd.Env = b.Root, append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = filepath.Join(b.Root, "e2e"), append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 	}

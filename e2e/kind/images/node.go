@@ -29,7 +29,7 @@ var (
 // nodeImage makes kind's node image: Debian, kind's own files, the programs of a
 // node, and the images of the Pods. tools is what some of these Pods call.
 func (b *Builder) nodeImage(ctx context.Context, debian, tools layer) (Archive, error) {
-	bounded, err := b.Own(ctx, "e2e/kind/bounded")
+	bounded, err := b.Own(ctx, "kind/bounded")
 	if err != nil {
 		return Archive{}, err
 	}

@@ -39,7 +39,7 @@ func (b *Builder) pods(ctx context.Context, tools layer) (podImages, error) {
 	if err != nil {
 		return podImages{}, err
 	}
-	podnet, err := b.Own(ctx, "e2e/kind/podnet")
+	podnet, err := b.Own(ctx, "kind/podnet")
 	if err != nil {
 		return podImages{}, err
 	}
