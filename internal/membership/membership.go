@@ -175,6 +175,7 @@ func (g *Group) Run(ctx context.Context) error {
 			return err
 		case <-g.wake:
 			addrs = g.configure(c)
+			g.look(c, addrs) // a session may be another member's now: of a node that was renamed
 		case <-g.sessions.Changed():
 			g.look(c, addrs)
 		case m := <-g.mail:

@@ -26,6 +26,7 @@ type faultKind struct {
 	weight weight
 	spares bool // the nodes keep what they have
 	edits  bool // a person does it, at the API server
+	still  bool // it leaves the network as it is
 	begin  func(w *world, f Fault, all []*node)
 	end    func(w *world, f Fault, all []*node)
 }
@@ -45,9 +46,9 @@ func kindsOfFaults() map[string]faultKind {
 		"deaf":    count(func(n *node) *int { return &n.deaf }),
 		"lan":     {nodes: 1, weight: hard, begin: cutOff(1), end: cutOff(-1)},
 		"unplug":  {nodes: 1, weight: hard, begin: (*world).unplug, end: (*world).plug},
-		"crash":   {nodes: 1, weight: hard, begin: (*world).crash, end: (*world).starts},
+		"crash":   {nodes: 1, weight: hard, still: true, begin: (*world).crash, end: (*world).starts},
 		"restart": {nodes: 1, weight: free, spares: true, begin: (*world).restart, end: (*world).starts},
-		"freeze":  {nodes: 1, weight: hard, begin: (*world).freeze, end: (*world).thaw},
+		"freeze":  {nodes: 1, weight: hard, still: true, begin: (*world).freeze, end: (*world).thaw},
 		"suspend": {nodes: 1, weight: hard, begin: (*world).suspend, end: (*world).resume},
 		"power":   {nodes: 1, weight: hard, begin: (*world).powerOff, end: (*world).powerOn},
 		"pair":    {nodes: 2, weight: hard, spares: true, begin: block(1, true), end: block(-1, true)},
@@ -156,6 +157,9 @@ func (w *world) freeze(_ Fault, all []*node) {
 func (w *world) thaw(_ Fault, all []*node) {
 	all[0].frozen--
 	if s := all[0].speaker; s != nil && s.frozen > 0 {
+		if s.frozen == 1 && w.now.Sub(s.since) > time.Second {
+			all[0].woke = w.now
+		}
 		s.thaw()
 	}
 }

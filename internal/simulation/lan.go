@@ -22,6 +22,7 @@ type node struct {
 	speaker *speaker      // nil: not running
 
 	pulled   time.Time     // when the cable last was
+	woke     time.Time     // when the speaker last went on that had stood still for a second
 	stopped  int           // the kubelet does not start the speaker
 	frozen   int           // the speaker stands still
 	excluded int           // by a label
@@ -107,10 +108,11 @@ func (l *lan) reaches(a, b int) bool {
 // talk reports whether packets pass both ways.
 func (l *lan) talk(a, b int) bool { return l.reaches(a, b) && l.reaches(b, a) }
 
-func newNode(place, subnet int) *node {
+func newNode(place, subnets int) *node {
+	subnet := place % subnets
 	return &node{
 		place: place, name: fmt.Sprint("n", place+1), subnet: subnet, there: true,
-		addr: netip.AddrFrom4([4]byte{10, 0, byte(subnet), byte(place%200 + 1)}),
+		addr: netip.AddrFrom4([4]byte{10, 0, byte(subnet), byte(place/subnets%200 + 1)}),
 		mac:  [6]byte{2, 0, 0, byte(subnet), byte(place >> 8), byte(place)},
 	}
 }

@@ -43,7 +43,7 @@ func (w *world) shutDown(f Fault, all []*node) {
 		if s := all[0].speaker; s != nil {
 			s.end()
 		}
-		w.rules.events = append(w.rules.events, event{w.now, hard, all, false})
+		w.rules.events = append(w.rules.events, event{w.now, hard, all, false, false})
 		w.say("    %s is off", all[0].name)
 	})
 }

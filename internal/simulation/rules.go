@@ -47,7 +47,10 @@ const (
 	lonely = 10 * time.Second
 	// hindered is the same when the API server's answers were late, or got lost.
 	hindered = 16 * time.Second
-	// meeting is for how long two may answer that can hear each other.
+	// hearing is for how long two may answer that can hear each other.
+	hearing = time.Second
+	// meeting is the same when the network was disturbed, so that they find each other
+	// again first; or when they can't ask the API server.
 	meeting = 5 * time.Second
 	// informed is how long a speaker that starts needs the API server.
 	informed = 6 * time.Second
@@ -74,6 +77,7 @@ type event struct {
 	weight weight
 	nodes  []*node
 	spares bool
+	still  bool // processes stood still, or ended: the network is as it was
 }
 
 // state is what was seen of a node.
@@ -82,7 +86,7 @@ type state struct {
 	heardAPI  time.Time // since when it reaches the API server
 	informed  bool
 	unready   time.Time // since when it can't take anything up; zero: it can
-	late      time.Time // when that had lasted for as long as others wait for one that restarts
+	late      time.Time // when that had lasted for as long as others wait for one that restarts, or the API server was away
 	company   time.Time // since when a candidate hears anybody; zero: it does not
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
@@ -150,7 +154,7 @@ func (w *world) look() {
 // lookAt takes in what can be expected of a node.
 func (w *world) lookAt(st *state, n *node) {
 	s := n.speaker
-	if since(&st.unready, !st.informed, w.now); !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second {
+	if since(&st.unready, !st.informed, w.now); !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && w.api.away > 0 {
 		st.late = w.now
 	}
 	if s == nil || !n.there {
@@ -233,9 +237,9 @@ func (w *world) lookForTwo(a netip.Addr, x *watched) {
 			switch {
 			case !w.lan.talk(n.place, m.place):
 				delete(x.both, pair)
-			case !known:
+			case !known && w.both(n, m) >= 0:
 				x.both[pair] = w.now
-			case w.now.Sub(maxTime(since, w.lastEvent())) > meeting:
+			case w.now.Sub(maxTime(since, w.lastEvent())) > w.both(n, m):
 				w.violate(OneAnswer, "%s and %s both answer for %s, and can hear each other", n.name, m.name, a)
 			}
 		}
@@ -247,6 +251,24 @@ func (w *world) lookForTwo(a netip.Addr, x *watched) {
 	if x.alone != alone {
 		x.alone, x.alike = alone, w.now
 	}
+}
+
+// both returns for how long two nodes may answer for one address.
+func (w *world) both(n, m *node) time.Duration {
+	for _, x := range []*node{n, m} {
+		if w.now.Sub(x.woke) < 20*time.Millisecond {
+			return -1 // who stood still has nothing
+		}
+		if h := w.rules.states[x.place].heardAPI; h.IsZero() || w.now.Sub(h) < several {
+			return meeting
+		}
+	}
+	for _, e := range w.rules.events {
+		if e.weight >= delay && !e.still && w.now.Sub(e.at) < recent {
+			return meeting
+		}
+	}
+	return hearing
 }
 
 // lastEvent is when the last fault began or ended.

@@ -30,6 +30,8 @@ func Tell(h History) (*Violation, []string) {
 // mutation changes nothing.
 type mutation struct {
 	name   string
+	needs  string // kinds of faults of which one must be there for it to show
+	steady bool   // the process does not notice that it stood still
 	before func(s *speaker, f *failover.Facts)
 	after  func(s *speaker, f *failover.Facts, o *failover.Output)
 }
@@ -64,7 +66,7 @@ func (h History) run(m mutation, log *[]string) *Violation {
 func newWorld(h History) *world {
 	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), grantsOf: -1}
 	for i := range h.Nodes {
-		w.nodes = append(w.nodes, newNode(i, i%h.Subnets))
+		w.nodes = append(w.nodes, newNode(i, h.Subnets))
 	}
 	w.lan = newLAN(w.nodes, h.Subnets)
 	all := announce.L2Advertisement{Name: "all"}
@@ -104,7 +106,7 @@ func (w *world) strike(f Fault) {
 		touched = w.nodes
 	}
 	note := func() {
-		e := event{w.now, kind.weight, touched, kind.spares && !(f.Kind == "restart" && f.For > 9*time.Second)}
+		e := event{w.now, kind.weight, touched, kind.spares && !(f.Kind == "restart" && f.For > 9*time.Second), kind.still}
 		w.rules.events = append(w.rules.events, e)
 		w.rules.fresh = true
 	}

@@ -51,7 +51,8 @@ type speaker struct {
 	overlay map[string]*object // L2Claims as the API server last returned them
 	plan    *failover.Output
 	report  reporter
-	phase   failover.Phase   // that was last told
+	phase   failover.Phase // that was last told
+	notes   any            // of a mutation
 }
 
 func (w *world) reachesServer(n *node) bool {
@@ -126,7 +127,7 @@ func (s *speaker) thaw() {
 	if s.frozen--; s.frozen > 0 || s.dead {
 		return
 	}
-	if s.now.Sub(s.since) > noticed {
+	if s.now.Sub(s.since) > noticed && !s.mutation.steady {
 		s.stalls++
 		s.wake()
 	}
@@ -288,6 +289,9 @@ func (s *speaker) gather(out failover.Output) {
 	s.config, s.peers = config, peers
 	s.members.SetMembers(s.now, config, multiplier*fast)
 	s.setSessions(s.members.Neighbors())
+	for _, x := range s.sessions {
+		s.tellOf(x)
+	}
 	s.act()
 }
 
