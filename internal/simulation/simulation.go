@@ -14,7 +14,6 @@ package simulation
 import (
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -143,13 +142,4 @@ func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now.Add(max(d
 // within returns a random duration.
 func (w *world) within(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
-}
-
-// nodeAt returns the node of that name, nil if there is none any more.
-func (w *world) nodeAt(name string) *node {
-	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.name == name })
-	if i < 0 {
-		return nil
-	}
-	return w.nodes[i]
 }
