@@ -318,12 +318,27 @@ func tidy(t *testing.T, on stage, namespace string) {
 	}
 	on.repair(t)
 	// What the next story could meet goes first; the namespace may take its time.
+	keepNothing(t, on)
 	_, err0 := kubectlOn(on, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
 	_, err1 := kubectlOn(on, "", "delete", "namespace", namespace, "--wait=false")
 	_, err2 := kubectlOn(on, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev", "--all", "--timeout=30s")
 	_, err4 := kubectlOn(on, "", "delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", "--selector", "app.kubernetes.io/name!=steelyard", "--timeout=30s")
 	_, err3 := kubectlOn(on, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
+		t.Error(err)
+	}
+}
+
+// keepNothing has no pool keep an address for a Service that is deleted: the next
+// story may use that.
+func keepNothing(t *testing.T, on stage) {
+	pools, err := kubectlOn(on, "", "get", "ipaddresspools.steelyard.dev", "-o", "name")
+	for _, pool := range strings.Fields(pools) {
+		if err == nil {
+			_, err = kubectlOn(on, "", "patch", pool, "--type=merge", "--patch", `{"spec":{"graceTime":"0s"}}`)
+		}
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }
