@@ -58,7 +58,7 @@ func (f *fakeWire) WriteTo(frame []byte, _ net.Addr) (int, error) {
 
 func (f *fakeWire) SetBPF(raw []bpf.RawInstruction) error {
 	program, _ := bpf.Disassemble(raw)
-	vm, err := bpf.NewVM(program[6:]) // the first conditions ask a kernel
+	vm, err := bpf.NewVM(program[neighbor.PreambleLen:]) // before that it asks a kernel
 	f.filter.Store(vm)
 	return err
 }

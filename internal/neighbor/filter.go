@@ -76,9 +76,9 @@ type match struct {
 	value uint32
 }
 
-// preambleLen is the length of the part of a filter that asks the kernel about
+// PreambleLen is the length of the part of a filter that asks the kernel about
 // more than the frame.
-const preambleLen = 9
+const PreambleLen = 9
 
 // preamble drops what does not meet all conditions, what was sent by this host
 // or seen in passing, and what belongs to another link, though this link's sockets

@@ -86,7 +86,7 @@ func testFilterAgrees(t *testing.T, rng *rand.Rand, p Protocol, n int, spread ui
 	if _, err := bpf.Assemble(program); err != nil {
 		t.Fatal(err)
 	}
-	vm, err := bpf.NewVM(program[preambleLen:])
+	vm, err := bpf.NewVM(program[PreambleLen:])
 	if err != nil {
 		t.Fatal(err)
 	}

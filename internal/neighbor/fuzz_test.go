@@ -105,7 +105,7 @@ func FuzzRead(f *testing.F) {
 // more than the frame.
 func passes(t *testing.T, p Protocol, addrs []netip.Addr, b []byte) bool {
 	t.Helper()
-	vm, err := bpf.NewVM(p.Filter(1, addrs, FullFilter)[preambleLen:])
+	vm, err := bpf.NewVM(p.Filter(1, addrs, FullFilter)[PreambleLen:])
 	if err != nil {
 		t.Fatal(err)
 	}
