@@ -27,7 +27,7 @@ func quietly(seed uint64) *sim {
 func (s *sim) live(d time.Duration) { s.run(time.Now().Add(d)) }
 
 // shows returns the addresses that a Service shows, as text.
-func (s *sim) shows(name string) string { return planner.Join(intent.Holds(s.there[name])) }
+func (s *sim) shows(name string) string { return intent.Join(intent.Holds(s.there[name])) }
 
 // says returns the message of a Service's condition Contested.
 func (s *sim) says(name string) string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/leader"
@@ -247,7 +248,7 @@ func (s *scene) sessionsOf(peer string) *v1beta1.SessionCount {
 	var n v1beta1.SessionCount
 	for _, x := range s.sessions[peer] {
 		n.Total++
-		if x.Status.State == "Established" {
+		if x.Status.State == health.Established {
 			n.Established++
 		}
 	}

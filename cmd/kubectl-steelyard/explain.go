@@ -162,7 +162,7 @@ func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
 		what += " and, if there is one, an " + families[1] + " address"
 	}
 	if len(r.Want) > 0 {
-		what = world.Join(r.Want)
+		what = intent.Join(r.Want)
 	}
 	from := ", of any pool"
 	if r.Pool != "" {

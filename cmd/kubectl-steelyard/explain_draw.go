@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
@@ -110,7 +111,7 @@ func (a addressFact) drawOn(p *pen) {
 		rows := [][]piece{header("NODE", "BGP", "PEER", "SESSION", "ROUTE", "WHY")}
 		for _, f := range a.BGP {
 			session := plain(f.Session)
-			if f.Session == "Established" {
+			if f.Session == health.Established {
 				session.style = goodOne
 			} else if f.Session != "" {
 				session.style = badOne

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -25,9 +26,6 @@ type session struct {
 	Since  *metav1.Time `json:"since,omitempty"`
 	Why    string       `json:"why,omitempty"` // it is not up, or last went down
 }
-
-// established is how BGP calls a session that is up.
-const established = "Established"
 
 // sessionList is what the command sessions answers.
 type sessionList struct {
@@ -109,7 +107,7 @@ func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 }
 
 func (a sessionList) clean() bool {
-	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != established })
+	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != health.Established })
 }
 
 func (a sessionList) draw(p *pen) {
@@ -124,7 +122,7 @@ func (a sessionList) draw(p *pen) {
 	rows := [][]piece{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}
 	for _, s := range a.Sessions {
 		state := bad(s.State)
-		if s.State == established {
+		if s.State == health.Established {
 			state = good(s.State)
 		}
 		bfd := plain(s.BFD)

@@ -211,7 +211,7 @@ func sessionUses(w *world.World) []sessionUse {
 			continue // it is about to be deleted
 		}
 		u.Total++
-		if s.State == "Established" {
+		if s.State == health.Established {
 			u.Established++
 			continue
 		}

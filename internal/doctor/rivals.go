@@ -8,6 +8,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // rival is another load balancer, by what its images are called.
@@ -79,7 +80,7 @@ func (p *patient) contested() verdict {
 				overwritten = append(overwritten, "Service "+name+": "+x.Message)
 			}
 		}
-		if slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == "" {
+		if intent.ForeignFinalizer(svc) {
 			finalized = append(finalized, "Service "+name+" has the finalizer "+v1beta1.FinalizerCleanup+", which Steelyard did not set")
 		}
 	}

@@ -62,7 +62,7 @@ func (w *Objects) Problems() []Problem {
 	}
 	for i := range w.Claims {
 		c := &w.Claims[i]
-		if x := condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
+		if x := Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
 			out = append(out, Problem{"L2Claim", string(c.Spec.Address), Fault, x.Reason, x.Message, "SteelyardAddressConflict"})
 		}
 	}
@@ -87,7 +87,7 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	if there.State == CutOff {
 		out = append(out, problem(Fault, string(CutOff), there.Why, "SteelyardSpeakerIsolated"))
 	}
-	if c := condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
+	if c := Condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
 		out = append(out, problem(Fault, v1beta1.ConditionKernelAnswers, c.Message, "SteelyardKernelAnswers"))
 	}
 	if meta.IsStatusConditionTrue(s.Status.Conditions, v1beta1.ConditionRestarting) {
@@ -101,13 +101,13 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	return out
 }
 
-// established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
-const established = "Established"
+// Established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
+const Established = "Established"
 
 // Up reports whether a BGP session is up, as far as is known: what a speaker said
 // that is not heard of any more tells nothing.
 func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
-	return s.State == established && !w.Outdated(s.Node)
+	return s.State == Established && !w.Outdated(s.Node)
 }
 
 // Outdated reports whether what a node's speaker said may not hold any more.
@@ -120,7 +120,7 @@ func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
 	name := s.Node + " to " + s.Peer
 	switch {
 	case w.Outdated(s.Node): // its speaker is told of
-	case s.State != established:
+	case s.State != Established:
 		return []Problem{{"BGPSession", name, Fault, cmp.Or(s.State, "Unknown"), cmp.Or(s.LastError, "the session is not up yet"), "SteelyardBGPSessionDown"}}
 	case s.BFD != "" && s.BFD != "Up":
 		return []Problem{{"BGPSession", name, Fault, "BFDDown", s.BFD, "SteelyardBFDDown"}}
@@ -132,10 +132,10 @@ func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
 // conditions.
 func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem {
 	var out []Problem
-	if c := condition(conditions, v1beta1.ConditionReady); c.Status == metav1.ConditionFalse {
+	if c := Condition(conditions, v1beta1.ConditionReady); c.Status == metav1.ConditionFalse {
 		out = append(out, Problem{kind, name, Fault, c.Reason, c.Message, "SteelyardConfigRefused"})
 	}
-	if c := condition(conditions, v1beta1.ConditionInEffect); c.Status == metav1.ConditionFalse {
+	if c := Condition(conditions, v1beta1.ConditionInEffect); c.Status == metav1.ConditionFalse {
 		out = append(out, Problem{kind, name, Waiting, c.Reason, c.Message, ""})
 	}
 	return out
@@ -160,10 +160,10 @@ func OfService(svc *corev1.Service) []Problem {
 	problem := func(severity Severity, reason, message, alert string) []Problem {
 		return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, reason, printable.Message(message), alert}}
 	}
-	if c := condition(svc.Status.Conditions, v1beta1.ConditionContested); c.Status == metav1.ConditionTrue {
+	if c := Condition(svc.Status.Conditions, v1beta1.ConditionContested); c.Status == metav1.ConditionTrue {
 		return problem(Fault, c.Reason, c.Message, "SteelyardServiceContested")
 	}
-	switch c := condition(svc.Status.Conditions, v1beta1.ConditionAllocated); c.Status {
+	switch c := Condition(svc.Status.Conditions, v1beta1.ConditionAllocated); c.Status {
 	case "":
 		return problem(Waiting, "Pending", "the controller has not said anything about it yet", "")
 	case metav1.ConditionTrue:
@@ -176,8 +176,8 @@ func OfService(svc *corev1.Service) []Problem {
 	}
 }
 
-// condition returns the condition of that type; the zero one if there is none.
-func condition(all []metav1.Condition, kind string) metav1.Condition {
+// Condition returns the condition of that type; the zero one if there is none.
+func Condition(all []metav1.Condition, kind string) metav1.Condition {
 	if c := meta.FindStatusCondition(all, kind); c != nil {
 		return *c
 	}

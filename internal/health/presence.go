@@ -52,7 +52,7 @@ func (w *Objects) Presence(node string) Presence {
 	if speaker == nil {
 		return Presence{Never, "no speaker has ever run there"}
 	}
-	restarting := condition(speaker.Status.Conditions, v1beta1.ConditionRestarting)
+	restarting := Condition(speaker.Status.Conditions, v1beta1.ConditionRestarting)
 	newest, lease := w.Newest(), w.renewals(node)
 	switch {
 	case restarting.Status == metav1.ConditionTrue:
@@ -60,7 +60,7 @@ func (w *Objects) Presence(node string) Presence {
 			return Presence{State: Present}
 		}
 		return Presence{Stopped, "its speaker has stopped, and has not come back"}
-	case condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionFalse, lease.released:
+	case Condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionFalse, lease.released:
 		return Presence{Stopped, "its speaker has stopped"}
 	case w.Leases != nil && lease.renewed.IsZero():
 		return Presence{Unheard, "its speaker holds no Lease" + w.lastKnown(speaker)}
@@ -68,7 +68,7 @@ func (w *Objects) Presence(node string) Presence {
 		silent := newest.Sub(lease.renewed).Truncate(time.Second)
 		return Presence{Unheard, fmt.Sprintf("the API server has not heard of its speaker for %s", silent) + w.lastKnown(speaker)}
 	}
-	if c := condition(speaker.Status.Conditions, v1beta1.ConditionIsolated); c.Status == metav1.ConditionTrue {
+	if c := Condition(speaker.Status.Conditions, v1beta1.ConditionIsolated); c.Status == metav1.ConditionTrue {
 		return Presence{CutOff, "its speaker has cut itself off: " + c.Message}
 	}
 	return Presence{State: Present}
@@ -104,7 +104,7 @@ func (w *Objects) Kept(node string) []string {
 	var out []string
 	for i := range w.Claims {
 		c := &w.Claims[i]
-		if c.Spec.Node == node && c.Status.Node == node && condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status == metav1.ConditionTrue {
+		if c.Spec.Node == node && c.Status.Node == node && Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status == metav1.ConditionTrue {
 			out = append(out, string(c.Spec.Address))
 		}
 	}

@@ -2,6 +2,7 @@ package intent
 
 import (
 	"net/netip"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -20,4 +21,13 @@ func NodeAddress(n *corev1.Node) netip.Addr {
 		}
 	}
 	return best
+}
+
+// Join lists addresses, in words.
+func Join(addrs []netip.Addr) string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return strings.Join(out, ", ")
 }

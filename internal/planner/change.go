@@ -66,7 +66,7 @@ func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone) (
 	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent, of), pools: strings.Join(g.Pools, ",")}
 	held := intent.Holds(svc)
 	if len(held) > 0 && g.Moved != "" {
-		c.Moved = fmt.Sprintf("held %s before: %s", Join(held), g.Moved)
+		c.Moved = fmt.Sprintf("held %s before: %s", intent.Join(held), g.Moved)
 	}
 	c.loses, c.gains = without(held, g.Addrs), without(g.Addrs, held)
 	vip := corev1.LoadBalancerIPModeVIP
@@ -147,7 +147,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone
 		}
 		c.Message = intent.OriginsText(origins)
 		if len(silent) > 0 {
-			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", Join(silent))
+			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
 		}
 		if g.Message != "" {
 			c.Message += "; " + g.Message
@@ -156,7 +156,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone
 	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
 		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", printable.List(slips))
 	}
-	if foreignFinalizer(svc) {
+	if intent.ForeignFinalizer(svc) {
 		c.Message += fmt.Sprintf("; the finalizer %s was not set by Steelyard: the Service can't be deleted until whoever set it, such as a cloud provider or another load balancer, takes it off", v1beta1.FinalizerCleanup)
 	}
 	c.Message = printable.Message(c.Message) // as SetCondition writes it, and noteOf tells it
@@ -175,17 +175,9 @@ func stepDown(svc *corev1.Service, g ipam.Grant, of gone) Change {
 	}
 	if len(kept.Addrs) == 0 {
 		kept.Reason = ipam.AddressInUse
-		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", Join(g.Addrs))
+		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", intent.Join(g.Addrs))
 	}
 	kept.Moved = g.Moved
 	c, _ := changeTo(svc, kept, nil, of)
 	return c
-}
-
-func Join(addrs []netip.Addr) string {
-	out := make([]string, len(addrs))
-	for i, a := range addrs {
-		out[i] = a.String()
-	}
-	return strings.Join(out, ", ")
 }

@@ -186,7 +186,7 @@ func (c Contest) message() string {
 	}
 	assigned := "no address"
 	if len(c.ours) > 0 {
-		assigned = Join(c.ours)
+		assigned = intent.Join(c.ours)
 	}
 	return printable.Message(who + " overwrites the addresses in the status of this Service. Steelyard assigned " + assigned + ", which no other Service gets meanwhile, and writes it " +
 		"again after longer and longer pauses, up to " + LongestContestPause.String() + ". Until then the status shows what the other wrote. " +

@@ -36,11 +36,6 @@ func (f Finalizer) Ours(svc *corev1.Service) bool {
 	return svc.Annotations[v1beta1.AnnotationFinalizer] == f.Mark()
 }
 
-// foreignFinalizer reports whether the finalizer on svc is that of no Steelyard.
-func foreignFinalizer(svc *corev1.Service) bool {
-	return slices.Contains(svc.Finalizers, v1beta1.FinalizerCleanup) && svc.Annotations[v1beta1.AnnotationFinalizer] == ""
-}
-
 // Cleanup returns what is to become of the finalizer on svc, which has addresses or not.
 func (f Finalizer) Cleanup(svc *corev1.Service, addressed bool) cleanup {
 	wanted := f.Wanted && addressed && svc.DeletionTimestamp == nil

@@ -42,7 +42,7 @@ func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]
 			x.Change.Apply(svc, r.Finalizer)
 		}
 		*services = append(*services, svc)
-		out[svc.Name] = strings.TrimSpace(fmt.Sprint(Join(p.Grants[i].Addrs), " ", x.Change.message(svc)))
+		out[svc.Name] = strings.TrimSpace(fmt.Sprint(intent.Join(p.Grants[i].Addrs), " ", x.Change.message(svc)))
 	}
 	for i := range pools {
 		pools[i].Status.Kept = intent.KeptStatus(p.KeptIn()[pools[i].Name])

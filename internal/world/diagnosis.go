@@ -53,11 +53,11 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 	case len(g.Addrs) == 0 && len(shown) == 0:
 		return Diagnosis{string(g.Reason), "it gets no address: " + g.Message}
 	case len(g.Addrs) == 0:
-		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, which it should lose: %s", Join(shown), g.Message)}
+		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, which it should lose: %s", intent.Join(shown), g.Message)}
 	case len(shown) == 0:
-		return Diagnosis{NotWritten, fmt.Sprintf("it should have %s, and has no address: does the controller run?", Join(g.Addrs))}
+		return Diagnosis{NotWritten, fmt.Sprintf("it should have %s, and has no address: does the controller run?", intent.Join(g.Addrs))}
 	case !slices.Equal(g.Addrs, shown):
-		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, and should have %s: does the controller run?", Join(shown), Join(g.Addrs))}
+		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, and should have %s: does the controller run?", intent.Join(shown), intent.Join(g.Addrs))}
 	}
 	for _, a := range shown {
 		if said.Announced(a) {
@@ -78,7 +78,7 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 		return d
 	}
 	if serving, all := t.Serving(k); serving == 0 {
-		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", Join(shown), all)}
+		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", intent.Join(shown), all)}
 	}
 	return Diagnosis{Text: t.success(k, said, shown)}
 }
@@ -114,7 +114,7 @@ func (t *Thought) notOurs(svc *corev1.Service) string {
 func (t *Thought) strangers(addrs []netip.Addr) Diagnosis {
 	for _, a := range addrs {
 		if c := t.Claim(a); c != nil {
-			if x := condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
+			if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
 				return Diagnosis{AddressInUse, x.Message}
 			}
 		}
@@ -166,7 +166,7 @@ func (t *Thought) Established(nodes []string, a netip.Addr) (up, all int, why st
 			continue
 		}
 		all++
-		if s.State == established {
+		if s.State == health.Established {
 			up++
 		} else if why == "" && s.LastError != "" {
 			why = fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError)
@@ -174,9 +174,6 @@ func (t *Thought) Established(nodes []string, a netip.Addr) (up, all int, why st
 	}
 	return up, all, why
 }
-
-// established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
-const established = "Established"
 
 // Differences tells where what the speakers say of a Service's addresses is not
 // what follows from the objects.
@@ -213,7 +210,7 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 	case owner == "" && c == nil:
 		return ""
 	case owner == "":
-		if x := condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status == metav1.ConditionTrue {
+		if x := health.Condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status == metav1.ConditionTrue {
 			return fmt.Sprintf("node %s says that it answers for %s; by the objects no node may", c.Status.Node, a)
 		}
 		return ""
@@ -228,7 +225,7 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 	case c.Status.Node != c.Spec.Node:
 		return fmt.Sprintf("the L2Claim of %s names node %s, which has not said yet that it answers", a, c.Spec.Node)
 	}
-	if x := condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status != metav1.ConditionTrue {
+	if x := health.Condition(c.Status.Conditions, v1beta1.ConditionAnnounced); x.Status != metav1.ConditionTrue {
 		return fmt.Sprintf("node %s should answer for %s, and says that it does not: %s", owner, a, strings.TrimSpace(x.Reason+" "+x.Message))
 	}
 	return ""
@@ -255,7 +252,7 @@ func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
 		want, holds := said.Routes[PeerOnNode{s.Node, s.Peer}]
-		if s.State != established || s.Prefixes == nil || !holds || !slices.Contains(of.Offering(), s.Node) || int(s.Prefixes.Advertised) == want {
+		if s.State != health.Established || s.Prefixes == nil || !holds || !slices.Contains(of.Offering(), s.Node) || int(s.Prefixes.Advertised) == want {
 			continue
 		}
 		text := fmt.Sprintf("node %s says that it offers %d routes to %s; by the objects it is %d", s.Node, s.Prefixes.Advertised, s.Peer, want)
@@ -297,13 +294,4 @@ func (w *World) Serving(k ipam.Key) (ready, all int) {
 		}
 	}
 	return ready, all
-}
-
-// Join lists addresses.
-func Join(addrs []netip.Addr) string {
-	out := make([]string, len(addrs))
-	for i, a := range addrs {
-		out[i] = a.String()
-	}
-	return strings.Join(out, ", ")
 }

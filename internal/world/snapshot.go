@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
@@ -68,14 +66,6 @@ func (w *World) nodes() []announce.Node {
 		}
 	}
 	return out
-}
-
-// condition returns the condition of that type; the zero one if there is none.
-func condition(all []metav1.Condition, kind string) metav1.Condition {
-	if c := meta.FindStatusCondition(all, kind); c != nil {
-		return *c
-	}
-	return metav1.Condition{}
 }
 
 // Node returns the Node of that name; nil: there is none.
