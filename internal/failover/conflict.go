@@ -87,7 +87,8 @@ func (p *pass) holders() {
 // holder returns who counts as the holder of an address whose L2Claim names a
 // node. It is this one if it has taken the address over and could not yet say so:
 // a former holder that comes back while the API server is away does not get it
-// back, unless it never stopped answering. This node leaves an address to an
+// back, unless it never stopped answering: this node hears it do so, or its Lease says
+// that it is in another half of the network. This node leaves an address to an
 // opponent if it can't ask whose it is, for as long as it can't and that one is
 // alive: else it would take it back as soon as it hears no more of the opponent.
 func (p *pass) holder(a netip.Addr, named string) string {
@@ -95,7 +96,7 @@ func (p *pass) holder(a netip.Addr, named string) string {
 		return to
 	}
 	o := p.opponents[a]
-	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from {
+	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.renews(named)) {
 		named = p.Node
 	}
 	if o.Node != "" && named == p.Node && !p.API.Reachable && o.yields(p.Node, a) {

@@ -10,11 +10,14 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// renewals are those of a Lease that were seen since its holder is Gone for its
-// watchers.
+// renewals are those of a Lease that were seen, without an outage of the API server,
+// since its holder is Gone for its watchers.
 type renewals struct {
 	last time.Time
 	n    int
+	// counted: there were enough of them once, and the Lease has not expired since.
+	// So the holder is alive somewhere, or was before the outage.
+	counted bool
 }
 
 // presence enters who is alive, and whom to watch.
@@ -72,7 +75,9 @@ func sharesSubnet(a, b *announce.Node) bool {
 // go on renewing it although their watchers lost them: speakers that can't hear
 // one another but all reach the API server would else take one address from each
 // other for ever. It does not count for one that says that it hears nobody: that
-// one answers for nothing, however well it reaches the API server.
+// one answers for nothing, however well it reaches the API server. While this node
+// can't ask the API server, nobody whom the watchers lost counts by its Lease: each
+// half of a network then goes on by itself.
 func (p *pass) counts(node string) bool {
 	standing, known := p.Members.Standing[node]
 	lease, leased := p.Leases[node]
@@ -80,7 +85,7 @@ func (p *pass) counts(node string) bool {
 	case !leased:
 		return false
 	case standing == membership.Gone:
-		return p.renewals[node].n >= p.Misses && !lease.Expired && !p.Isolated[node]
+		return p.renews(node)
 	case known && standing != membership.Unheard:
 		return true
 	default:
@@ -105,8 +110,21 @@ func (p *pass) countRenewals() {
 		case !known:
 			seen.last = lease.Renewed
 		case !seen.last.Equal(lease.Renewed):
-			seen = renewals{lease.Renewed, seen.n + 1}
+			seen.last, seen.n = lease.Renewed, seen.n+1
 		}
+		if !p.API.Reachable {
+			seen.n = 0
+		}
+		seen.counted = (seen.counted || seen.n >= p.Misses) && !lease.Expired && !p.Isolated[node]
 		p.renewals[node] = seen
 	}
+}
+
+// elsewhere reports whether a node that its watchers have lost was alive all the same
+// when the API server was last heard: it may be in another half of the network.
+func (p *pass) elsewhere(node string) bool { return p.renewals[node].counted && !p.renews(node) }
+
+// renews reports whether a node that its watchers have lost is alive as its Lease says.
+func (p *pass) renews(node string) bool {
+	return p.API.Reachable && p.renewals[node].n >= p.Misses && !p.Leases[node].Expired && !p.Isolated[node]
 }

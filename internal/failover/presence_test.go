@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -107,4 +108,57 @@ func TestWhoIsToBeWatched(t *testing.T) {
 	if !d.step(0).Join {
 		t.Error("it leaves when the API server is away")
 	}
+}
+
+// The network has split, and both halves reach the API server, which then goes away:
+// this node knows x as alive by its Lease only, and can't ask any more.
+func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
+	split := func(t *testing.T) *desk {
+		d := newDesk()
+		d.claim(map[netip.Addr]string{addr: "x", addr2: "x"})
+		d.exclude("somebody excludes it, so that it takes nothing at first")
+		d.dead("x")
+		d.dead("y")
+		delete(d.Leases, "y")
+		for range 5 {
+			d.Leases["x"] = Lease{Renewed: d.Now}
+			d.step(time.Second)
+		}
+		d.exclude("")
+		expect(t, "the API server says that x lives", d.step(0), "Synced")
+		return d
+	}
+	away := func(t *testing.T) *desk {
+		d := split(t)
+		d.away()
+		expect(t, "the API server is away: x may answer here", d.step(time.Second), "probes 192.0.2.1, probes 192.0.2.2, Synced")
+		d.probed(addr, "")
+		d.probed(addr2, "x")
+		expect(t, "it answers for one address only", d.step(0), "answers 192.0.2.1 unconfirmed, probes 192.0.2.2, Synced")
+		d.back()
+		return d
+	}
+	t.Run("back, and x has not renewed yet", func(t *testing.T) {
+		d := away(t)
+		d.probed(addr, "")
+		expect(t, "nobody is silent meanwhile", d.step(time.Second), "answers 192.0.2.1 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced")
+	})
+	t.Run("back, and x renews its Lease", func(t *testing.T) {
+		d := away(t)
+		for range 4 {
+			d.Leases["x"] = Lease{Renewed: d.Now}
+			d.step(time.Second)
+		}
+		expect(t, "the L2Claim decides", d.step(0), "Synced")
+	})
+	t.Run("back, and x does not", func(t *testing.T) {
+		d := away(t)
+		d.Leases["x"] = Lease{Renewed: d.Leases["x"].Renewed, Expired: true}
+		expect(t, "x is dead everywhere", d.step(time.Second), "answers 192.0.2.1, answers 192.0.2.2, Synced")
+	})
+	t.Run("x says that it hears nobody", func(t *testing.T) {
+		d := split(t)
+		d.Facts.Isolated = map[string]bool{"x": true}
+		expect(t, "it answers for nothing", d.step(time.Second), "answers 192.0.2.1, answers 192.0.2.2, Synced")
+	})
 }

@@ -67,7 +67,8 @@ const (
 //
 //   - Stalled: no.
 //   - Its owner is dead, as its watchers say, and this node has missed nothing:
-//     yes, with or without the API server.
+//     yes, with or without the API server. If its Lease said otherwise before the
+//     API server was out of reach: if a probe finds nobody.
 //   - Its owner is not known to be alive: only once this node knows the others.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node.
@@ -78,6 +79,8 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	switch {
 	case p.Phase == Stalled:
 		return no
+	case dead && p.elsewhere(owner):
+		return ifFree
 	case dead && !p.Phase.missed():
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
@@ -111,14 +114,15 @@ func (p *pass) recordTakeovers() {
 
 // confirm marks the addresses whose takeover must not be written into the L2Claim
 // yet: those that were taken over without the API server, until a probe finds that
-// the former owner does not have them.
+// the former owner does not have them, and its Lease does not say that it may have
+// them elsewhere.
 func (p *pass) confirm() {
 	for a, t := range p.taken {
 		other, asked := p.heldBy(a)
 		switch {
 		case !p.API.Reachable:
 			t.unconfirmed = t.unconfirmed || t.from != ""
-		case asked && other != t.from:
+		case asked && other != t.from && !p.elsewhere(t.from):
 			t.unconfirmed = false
 		}
 		p.taken[a] = t

@@ -199,7 +199,9 @@ func (s *speaker) expireLater(x *session) {
 	})
 }
 
+// tellOf tells the members what a session shows, under the name that this speaker knows
+// its peer by: the node may have another one by now.
 func (s *speaker) tellOf(x *session) {
-	s.members.Session(s.now, x.peer.name, membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
+	s.members.Session(s.now, s.names[x.peer], membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
 	s.act()
 }

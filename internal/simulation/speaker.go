@@ -34,6 +34,7 @@ type speaker struct {
 	view     membership.View
 	config   []membership.Member
 	peers    map[string]*node // of the members, by name
+	names    map[*node]string // the same the other way round
 	sessions []*session
 	sending  time.Time // when transmit comes; zero: not yet
 	ticking  time.Time // when the members' tick comes; zero: not yet
@@ -286,7 +287,10 @@ func (s *speaker) gather(out failover.Output) {
 	if slices.Equal(config, s.config) {
 		return
 	}
-	s.config, s.peers = config, peers
+	s.config, s.peers, s.names = config, peers, map[*node]string{}
+	for name, n := range peers {
+		s.names[n] = name
+	}
 	s.members.SetMembers(s.now, config, multiplier*fast)
 	s.setSessions(s.members.Neighbors())
 	for _, x := range s.sessions {
