@@ -117,6 +117,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		defer mu.Unlock()
 		b.notes = append(b.notes, n)
 	}, func(string, error) {})
+	b.state, b.writer.answered = planner.New(nil, planner.Finalizer{}), b.answered
 	return b
 }
 

@@ -19,7 +19,7 @@ import (
 // finalizing is a rig whose controller sets the finalizer.
 func finalizing(t *testing.T, objects ...client.Object) *rig {
 	b := newRig(t, objects...)
-	b.plans.Finalizer.Wanted = true
+	b.state = planner.New(nil, planner.Finalizer{Wanted: true})
 	return b
 }
 
@@ -51,7 +51,7 @@ func (b *rig) finalizers(t *testing.T, name string, ours bool, want ...string) {
 	if svc == nil {
 		t.Fatalf("Service %s is gone", name)
 	}
-	if !slices.Equal(want, svc.Finalizers) || b.plans.Finalizer.Ours(svc) != ours {
+	if !slices.Equal(want, svc.Finalizers) || b.state.Finalizer().Ours(svc) != ours {
 		t.Errorf("Service %s: want finalizers %v, ours %v; have %v, annotations %v", name, want, ours, svc.Finalizers, svc.Annotations)
 	}
 }
@@ -124,7 +124,7 @@ func TestTheFinalizerOfOthersIsLeftAlone(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := with(waiting("a", 1), v1beta1.FinalizerCleanup)
 			b := newRig(t, poolOf("p", "10.0.0.1"), a)
-			b.plans.Finalizer.Wanted = finalize
+			b.state = planner.New(nil, planner.Finalizer{Wanted: finalize})
 			b.settle(t)
 			b.finalizers(t, "a", false, v1beta1.FinalizerCleanup)
 			b.delete(t, a)
@@ -140,7 +140,7 @@ func TestWithoutTheFlagOurFinalizerIsTakenOff(t *testing.T) {
 		b := finalizing(t, poolOf("p", "10.0.0.1-10.0.0.2"), waiting("a", 1), deleted)
 		b.settle(t)
 		b.delete(t, deleted)
-		b.plans = planner.Planner{} // started again, without the flag
+		b.state = planner.New(nil, planner.Finalizer{}) // started again, without the flag
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 		b.finalizers(t, "a", false)
 		if b.service(t, "deleted") != nil {

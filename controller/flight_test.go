@@ -94,7 +94,7 @@ func TestARefusalThatTimeHasOvertakenIsForgotten(t *testing.T) {
 		time.Sleep(planner.LongestRefusedPause)
 		b.settle(t)
 		again := b.pass(t)
-		if open, _ := b.writer.tried.Open(time.Now()); again != 0 || open != 0 {
+		if open, _ := b.state.Open(time.Now()); again != 0 || open != 0 {
 			t.Errorf("to look again after %s, for %d attempts", again, open)
 		}
 	})

@@ -49,7 +49,7 @@ func (r *reporter) search(t *leader.Term) error {
 		return err
 	}
 	for _, svc := range cached {
-		if r.plans.Finalizer.Ours(svc) && !intent.Ours(svc, r.class) {
+		if r.state.Finalizer().Ours(svc) && !intent.Ours(svc, r.class) {
 			r.left = append(r.left, client.ObjectKeyFromObject(svc))
 		}
 	}
@@ -67,7 +67,7 @@ func (r *reporter) search(t *leader.Term) error {
 		}
 		for i := range page.Items {
 			svc := &page.Items[i]
-			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.plans.Finalizer.Ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
+			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.state.Finalizer().Ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
 				if err := r.cleanWithin(t, svc); err != nil {
 					r.log.Warn("can't take our words off a Service; trying again", "err", err)
 					r.left = append(r.left, client.ObjectKeyFromObject(svc))
@@ -104,7 +104,7 @@ func (r *reporter) cleanLeft(ctx context.Context, key client.ObjectKey) error {
 func (r *reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
-	r.plans.Finalizer.Remove(svc)
+	r.state.Finalizer().Remove(svc)
 	svc.Status.Conditions = planner.WithoutOurs(svc.Status.Conditions)
 	if equality.Semantic.DeepEqual(before, svc) {
 		return nil

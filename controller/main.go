@@ -4,13 +4,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"strings"
 	"time"
@@ -130,7 +128,8 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
 	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
-	writes.finalizer = planner.Finalizer{Wanted: o.finalize, Class: o.class}
+	state := planner.New(o.dialect, planner.Finalizer{Wanted: o.finalize, Class: o.class})
+	writes.finalizer = state.Finalizer()
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
 	r := &reconciler{
 		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
@@ -140,8 +139,9 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		writer:        writes,
 		planned:       make(chan struct{}, 1),
 		took:          counted.pass,
-		plans:         planner.Planner{Dialect: o.dialect, Finalizer: writes.finalizer},
+		state:         state,
 	}
+	writes.answered = r.answered
 	elect.Drain = r.drain
 	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.Leading}}
 	for _, c := range collectors(counted, r, rep.verdicts) {
@@ -178,7 +178,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 // loop is where addresses are given out.
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
-		Name: "controller", Log: r.log, Think: r.reconcile, Skip: r.skip, Signals: signals,
+		Name: "controller", Log: r.log, Think: r.reconcile, Skip: func(before, after client.Object) bool { return r.state.Ignores(before, after) }, Signals: signals,
 		Rest: cluster.Share(3), Credit: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
@@ -194,24 +194,6 @@ func (r *reporter) loop() cluster.Loop {
 		Rest:  func(time.Duration) time.Duration { return reportRest },
 		Kinds: append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
 	}
-}
-
-// skip reports whether an event concerns no allocation: what this replica
-// itself has written, Services of others, and what is not in the specification
-// of an object.
-func (r *reconciler) skip(before, after client.Object) bool {
-	if svc, ok := cmp.Or(after, before).(*corev1.Service); ok {
-		old, updated := before.(*corev1.Service)
-		ours := intent.Ours(svc, r.class) || updated && intent.Ours(old, r.class)
-		return !ours || after != nil && r.writer.seen.Shows(svc)
-	}
-	if before == nil || after == nil {
-		return false
-	}
-	if _, ok := after.(*corev1.Namespace); ok {
-		return maps.Equal(before.GetLabels(), after.GetLabels())
-	}
-	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 }
 
 func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manager, error) {

@@ -34,8 +34,7 @@ type reconciler struct {
 	caughtUp *leader.Term // the term in which the cache is known to show what former leaders wrote
 
 	mu    sync.Mutex // held while thinking, and while others look at the result
-	plans planner.Planner
-	keeps planner.Keeper
+	state *planner.State
 	last  *outcome // of the present term; nil: none yet
 }
 
@@ -71,29 +70,31 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 
 // watch has this replica know what is deleted while another one leads.
 func (r *reconciler) watch(ctx context.Context) error {
-	s := planner.Snapshot{Now: time.Now()}
+	s := planner.Input{Now: time.Now()}
 	if err := r.look(ctx, &s); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.plans.Watch(s, &r.keeps)
+	r.state.Watch(s)
 	return nil
 }
 
-// act thinks, and begins to write if the term has not ended meanwhile.
-func (r *reconciler) act(t *leader.Term, s planner.Snapshot) time.Duration {
+// act thinks, and begins to write.
+func (r *reconciler) act(t *leader.Term, s planner.Input) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = nil // it holds until the planner's next plan
-	p := r.plans.Plan(s)
-	if r.leading() != t {
-		return 0
-	}
-	r.last = &outcome{p, t}
-	next := p.Step(s)
-	r.writer.take(t, next)
-	return next.Again
+	p, sends, again := r.state.Pass(s)
+	r.last = &outcome{p, t} // it holds until the next pass
+	r.writer.send(t, sends)
+	return again
+}
+
+// answered takes in the answer to a write.
+func (r *reconciler) answered(w planner.Write, a planner.Answer) planner.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Done(w, a)
 }
 
 // drain returns when no pass begins to write any more, and no write is under
@@ -107,12 +108,11 @@ func (r *reconciler) drain() {
 // and decided upon.
 func (r *reconciler) catchUp(t *leader.Term) error {
 	start := time.Now()
-	if err := r.writer.begin(t); err != nil {
+	if err := r.writer.await(t); err != nil {
 		return err
 	}
 	r.mu.Lock()
-	r.plans.Reset()
-	r.keeps.Forget()
+	r.state.Reset()
 	r.mu.Unlock()
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
 		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})

@@ -117,8 +117,7 @@ func (r *reporter) scene(ctx context.Context, t *leader.Term) (*scene, error) {
 			s.holders[a] = true
 		}
 	}
-	r.left = append(r.left, r.plans.Released...)
-	r.plans.Released = nil
+	r.left = append(r.left, r.state.Released()...)
 	return s, nil
 }
 

@@ -1,21 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
@@ -33,21 +28,20 @@ const (
 	writeTimeout = 5 * time.Second
 )
 
-// writer writes the status of Services, many at once and each on its own: no
+// writer sends the status of Services, many at once and each on its own: no
 // Service waits for another.
 type writer struct {
-	client client.Client
-	log    *slog.Logger
-	seen   cluster.Overlay[*corev1.Service] // the Services as the API server returned them
-	landed chan struct{}                    // buffered 1: a pass should look at what became of a write
-	tell   func(cluster.Note)
-	count  func(kind string, err error)
+	client    client.Client
+	log       *slog.Logger
+	finalizer planner.Finalizer
+	answered  func(planner.Write, planner.Answer) planner.Outcome
+	landed    chan struct{} // buffered 1: a pass should look at what became of a write
+	tell      func(cluster.Note)
+	count     func(kind string, err error)
 
 	first, again *semaphore.Weighted
-	finalizer    planner.Finalizer
 
 	mu    sync.Mutex
-	tried planner.Attempts
 	busy  int       // writes under way
 	quiet time.Time // when the last one ended
 }
@@ -59,55 +53,21 @@ func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count
 	}
 }
 
-// unresolved forgets the attempts whose outcome the Services show, and returns
-// the others, and how many writes have landed so far.
-func (w *writer) unresolved(services []*corev1.Service, now time.Time) (map[types.UID]planner.Attempt, int) {
+// send begins to write.
+func (w *writer) send(t *leader.Term, sends []planner.Send) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.tried.Pending(services, now), w.tried.Finished
-}
-
-// review takes in what a pass sees for the first time, and what is gone, and
-// returns the contests.
-func (w *writer) review(arrived []planner.Arrival, gone []types.UID, now time.Time) map[types.UID]planner.Contest {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.tried.Review(arrived, gone, now)
-}
-
-// take begins to write what a pass came to.
-func (w *writer) take(t *leader.Term, s planner.Step) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, x := range s.Writes {
-		w.start(t, x.Service, x.Change)
+	w.busy += len(sends)
+	w.mu.Unlock()
+	for _, x := range sends {
+		lane := w.first
+		if x.Again {
+			lane = w.again
+		}
+		go func() {
+			out, err := w.patch(t, lane, x.Write)
+			w.land(x.Write, out, err)
+		}()
 	}
-	for _, uid := range s.Forgets {
-		w.tried.Forget(uid)
-	}
-	for _, x := range s.Agreed {
-		w.tried.Agree(x, time.Now())
-	}
-	if s.Awaits && w.tried.Await(s.Finished) {
-		cluster.Signal(w.landed)
-	}
-}
-
-// start begins to write c to svc, unless a write to it is under way.
-func (w *writer) start(t *leader.Term, svc *corev1.Service, c planner.Change) {
-	failures, started := w.tried.Start(svc, c)
-	if !started {
-		return
-	}
-	w.busy++
-	lane := w.first
-	if failures > 0 {
-		lane = w.again
-	}
-	go func() {
-		out, err := w.patch(t, lane, svc, c)
-		w.land(svc, c, out, err)
-	}()
 }
 
 // idleFor returns for how long nothing has been written.
@@ -127,24 +87,20 @@ func (w *writer) drain() {
 	}
 }
 
-// begin forgets what was tried in a former term, once all of that has landed:
-// others may have written since, and the cache is to catch up with them.
-func (w *writer) begin(t *leader.Term) error {
+// await returns when all that was sent in a former term has landed.
+func (w *writer) await(t *leader.Term) error {
 	for w.idleFor() == 0 {
 		if !cluster.Sleep(t, time.Millisecond) {
 			return t.Err()
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.tried.Reset()
 	return nil
 }
 
-// patch writes c: status, condition and annotation in one patch, which holds
+// patch writes a change: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
 // within the term. So a former leader that wakes up late changes nothing.
-func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
+func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
 	if lane.Acquire(t, 1) != nil {
 		return nil, planner.ErrUnsent
 	}
@@ -154,51 +110,39 @@ func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, svc *corev1.Ser
 	if ctx.Err() != nil {
 		return nil, planner.ErrUnsent
 	}
-	want := svc.DeepCopy()
-	c.Apply(want, w.finalizer)
-	patch, err := client.MergeFromWithOptions(svc, client.MergeFromWithOptimisticLock{}).Data(want)
+	want := x.Service.DeepCopy()
+	x.Change.Apply(want, w.finalizer)
+	patch, err := client.MergeFromWithOptions(x.Service, client.MergeFromWithOptimisticLock{}).Data(want)
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
 	out := &corev1.Service{}
-	out.Namespace, out.Name = svc.Namespace, svc.Name
+	out.Namespace, out.Name = x.Service.Namespace, x.Service.Name
 	err = w.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
 	w.count("Service", err)
-	return out, err
+	return cluster.Stripped(out), err
 }
 
-// land takes in the outcome of a write.
-func (w *writer) land(svc *corev1.Service, c planner.Change, out *corev1.Service, err error) {
-	if err == nil {
-		w.seen.Saw(cluster.Stripped(out))
-		if c.Event {
-			w.say(noteOf(out, c))
-		}
-		if c.Contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
-			w.say(warn(svc, v1beta1.ReasonStatusOverwritten, c.Contested))
-		}
-	}
+// land takes in the answer to a write.
+func (w *writer) land(x planner.Write, out *corev1.Service, err error) {
+	now := time.Now()
+	next := w.answered(x, planner.Answer{Service: out, Err: err, Now: now})
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.busy--
-	w.quiet = time.Now()
-	a, due := w.tried.Done(svc.UID, err, w.quiet)
-	if err != nil && !errors.Is(err, planner.ErrUnsent) {
-		w.complain(svc, a, err)
+	w.quiet = now
+	w.mu.Unlock()
+	if next.Warn {
+		w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(x.Service), "err", err)
 	}
-	altered := err == nil && !c.ConditionsOnly && !slices.Equal(intent.Holds(out), c.Addrs) // on its way, by a webhook say
-	if due || altered {
+	about := x.Service
+	if err == nil {
+		about = out
+	}
+	for _, e := range next.Events {
+		w.log.Info("allocation changed", "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
+		w.tell(cluster.Note{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: "Allocate", Message: e.Message})
+	}
+	if next.Due {
 		cluster.Signal(w.landed)
-	}
-}
-
-// complain tells of a failure, the first time.
-func (w *writer) complain(svc *corev1.Service, a planner.Attempt, err error) {
-	if a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return // somebody was faster, and the cache will show it
-	}
-	w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(svc), "err", err)
-	if planner.Refused(err) {
-		w.say(warn(svc, v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+err.Error()))
 	}
 }

@@ -46,6 +46,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
@@ -209,7 +210,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(cluster.Overlay[*v1beta1.L2Claim])
+	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(overlay.Objects[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	witness := network.NewWitness(logger, o.silence())
 	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewPost(uint16(o.membershipPort)+1), witness, logger)

@@ -21,6 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
@@ -34,7 +35,7 @@ type reconciler struct {
 	services      toolscache.Store // of the cache, as endpoints is
 	endpoints     toolscache.Store
 	log           *slog.Logger
-	claims        *cluster.Overlay[*v1beta1.L2Claim]
+	claims        *overlay.Objects[*v1beta1.L2Claim]
 	beat          *lease.Heartbeat
 	failover      *failover.State
 	links         *layer2.Announcer

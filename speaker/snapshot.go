@@ -140,7 +140,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 
 // readClaims enters what the L2Claims say.
 func (r *reconciler) readClaims(ctx context.Context, s *sight) error {
-	claims, err := cluster.Claims(ctx, r.reader, r.claims)
+	claims, err := cluster.Claims(ctx, r.reader, r.claims, s.Now)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -9,10 +10,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
 
 // Claims returns all claims, as of the cache or later. They must not be changed.
-func Claims(ctx context.Context, reader client.Reader, overlay *Overlay[*v1beta1.L2Claim]) ([]*v1beta1.L2Claim, error) {
+func Claims(ctx context.Context, reader client.Reader, written *overlay.Objects[*v1beta1.L2Claim], now time.Time) ([]*v1beta1.L2Claim, error) {
 	var list v1beta1.L2ClaimList
 	if err := List(ctx, reader, &list); err != nil {
 		return nil, err
@@ -21,7 +23,7 @@ func Claims(ctx context.Context, reader client.Reader, overlay *Overlay[*v1beta1
 	for i := range list.Items {
 		out[i] = &list.Items[i]
 	}
-	return overlay.Apply(out), nil
+	return written.Apply(out, now), nil
 }
 
 // OwnedBy makes an object vanish with the Node.

@@ -21,6 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
 
 // Options are what a Heartbeat needs.
@@ -31,7 +32,7 @@ type Options struct {
 	Node      string
 	Namespace string        // of the Leases
 	Interval  time.Duration // between two renewals
-	Claims    *cluster.Overlay[*v1beta1.L2Claim]
+	Claims    *overlay.Objects[*v1beta1.L2Claim]
 	Restarts  func() bool // whether the others are told, on the wire, that this speaker restarts
 }
 
@@ -228,8 +229,9 @@ func (h *Heartbeat) readClaims(ctx context.Context) error {
 	if err := h.Direct.List(ctx, &claims); err != nil {
 		return fmt.Errorf("list L2Claims: %w", err)
 	}
+	now := time.Now()
 	for i := range claims.Items {
-		h.Claims.SawNew(&claims.Items[i])
+		h.Claims.RecordCreate(&claims.Items[i], now)
 	}
 	cluster.Signal(h.Changed)
 	return nil

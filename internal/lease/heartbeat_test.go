@@ -19,6 +19,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
 
 func newHeartbeat(t *testing.T, objects ...client.Object) *Heartbeat {
@@ -29,7 +30,7 @@ func newHeartbeat(t *testing.T, objects ...client.Object) *Heartbeat {
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(append(objects, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "self", UID: "u"}})...).Build()
 	return New(Options{
 		Client: api, Direct: api, Log: slog.New(slog.DiscardHandler), Node: "self", Namespace: "ns", Interval: time.Second,
-		Claims: new(cluster.Overlay[*v1beta1.L2Claim]), Restarts: func() bool { return false },
+		Claims: new(overlay.Objects[*v1beta1.L2Claim]), Restarts: func() bool { return false },
 	})
 }
 

@@ -87,7 +87,6 @@ func (a Attempt) settles(svc *corev1.Service, want *Change) bool {
 type Attempts struct {
 	byUID    map[types.UID]Attempt
 	contests contests
-	Finished int  // how many writes have ended
 	awaited  bool // the last pass left something undone until a write has landed
 }
 
@@ -158,20 +157,12 @@ func (w *Attempts) Start(svc *corev1.Service, c Change) (failures int, started b
 	return old.Failures, true
 }
 
-// Await has the next write that lands cause a pass. If one has landed since
-// there were so many, a pass is due at once: that is reported.
-func (w *Attempts) Await(landed int) (due bool) {
-	if w.Finished != landed {
-		return true
-	}
-	w.awaited = true
-	return false
-}
+// Await has the next write that lands cause a pass.
+func (w *Attempts) Await() { w.awaited = true }
 
 // Done takes in the outcome of a write, and returns what is left of the attempt,
 // and whether a pass is due.
 func (w *Attempts) Done(uid types.UID, err error, now time.Time) (a Attempt, due bool) {
-	w.Finished++
 	_, contested := w.contests.open[uid] // its end is to be waited for
 	due = w.awaited || err != nil || contested
 	if due {

@@ -1,9 +1,9 @@
 // Package planner decides what the controller writes: which addresses each Service
 // gets (package ipam), in which words its conditions say so, which writes may begin
 // now, and what is known of those whose answers are still to come. It is pure: it
-// reads no clock, does no I/O, and starts no goroutine. The controller reads a
-// Snapshot, has Planner make a Plan and the Plan a Step, writes what the Step names,
-// and tells Attempts how each write ended.
+// reads no clock, does no I/O, and starts no goroutine. State is the whole of it: the
+// controller reads an Input, has State.Pass come to a Plan and to the writes to send,
+// sends these, and tells State.Done how each ended.
 package planner
 
 import (

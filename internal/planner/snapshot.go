@@ -18,7 +18,6 @@ type Snapshot struct {
 	Services   []*corev1.Service            // ours, and not about to vanish; in no order
 	Namespaces map[string]map[string]string // labels by name
 	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
-	Finished   int                          // how many writes had landed
 	Contests   map[types.UID]Contest        // Services whose status somebody else overwrites
 
 	Kept   []ipam.Kept              // addresses that wait for Services that were deleted

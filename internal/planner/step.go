@@ -12,12 +12,11 @@ import (
 
 // Step is what a pass comes to.
 type Step struct {
-	Writes   []Write       // writes to begin, in this order
-	Forgets  []types.UID   // attempts that are not wanted any more
-	Agreed   []Write       // Services that show what they shall, though somebody else wrote that
-	Awaits   bool          // a pass is due when a write lands
-	Finished int           // how many had landed when this was decided
-	Again    time.Duration // when to look again if nothing happens before; 0: never
+	Writes  []Write       // writes to begin, in this order
+	Forgets []types.UID   // attempts that are not wanted any more
+	Agreed  []Write       // Services that show what they shall, though somebody else wrote that
+	Awaits  bool          // a pass is due when a write lands
+	Again   time.Duration // when to look again if nothing happens before; 0: never
 }
 
 // Write is a write to begin.
@@ -32,7 +31,7 @@ type Write struct {
 // otherwise a watch could see it on both.
 func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
-	out := Step{Finished: s.Finished, Again: sooner(sooner(s.again(), p.again(s.Now)), p.keepsAgain(s.Now))}
+	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.keepsAgain(s.Now))}
 	var blocked []int
 	for i, x := range p.Services {
 		a, tried := s.Attempts[x.Object.UID]

@@ -15,16 +15,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-func TestAwaitSeesWhatLandedBefore(t *testing.T) {
-	w := Attempts{Finished: 3}
-	if !w.Await(2) {
-		t.Error("a write that landed after the snapshot causes no pass")
-	}
-	if w.Await(3) || !w.awaited {
-		t.Error("it does not wait for the next one")
-	}
-}
-
 func TestADeletedServiceDoesNotWaitForTheEndOfAContest(t *testing.T) {
 	svc := aService("a", 1)
 	c := Contest{times: 9, notBefore: time.Unix(100, 0)}
@@ -60,6 +50,13 @@ func TestAForeignFinalizerIsTold(t *testing.T) {
 
 func aPool(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPool {
 	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.IPAddressPoolSpec{Addresses: addresses}}
+}
+
+// fixedPool keeps nothing for Services that are deleted.
+func fixedPool(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPool {
+	p := aPool(name, addresses...)
+	p.Spec.GraceTime = "0s"
+	return p
 }
 
 // aService is one in namespace n that has no address yet.

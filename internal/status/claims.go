@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ const parallel = 16
 // reportClaims enters this node in the L2Claims of the addresses that it
 // answers for, and says of those that it gave up, and nobody took, why.
 func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
-	have, err := cluster.Claims(ctx, r.Client, r.Claims)
+	have, err := cluster.Claims(ctx, r.Client, r.Claims, time.Now())
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr net
 	if err != nil {
 		return nil, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 	}
-	r.Claims.SawNew(claim.DeepCopy())
+	r.Claims.RecordCreate(claim.DeepCopy(), time.Now())
 	return claim, nil
 }
 
@@ -233,7 +234,7 @@ func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	case err != nil:
 		return false, fmt.Errorf("patch the status of L2Claim %q: %w", claim.Name, err)
 	}
-	r.Claims.Saw(claim)
+	r.Claims.RecordWrite(claim)
 	return true, nil
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -47,7 +48,7 @@ type Options struct {
 	Tell     func(cluster.Note) // sends an event
 	Log      *slog.Logger
 	Node     string // its name
-	Claims   *cluster.Overlay[*v1beta1.L2Claim]
+	Claims   *overlay.Objects[*v1beta1.L2Claim]
 	Links    *layer2.Announcer
 	Sessions *bgp.Sessions
 	Group    *membership.Group

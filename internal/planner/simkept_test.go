@@ -1,8 +1,7 @@
-package main
+package planner
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,9 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // promises is what the sim knows of addresses that are kept, without a look at the
@@ -91,10 +88,10 @@ func (p *promises) broken(svc *corev1.Service, addrs []netip.Addr) string {
 }
 
 // report has the statuses of the pools say what a plan keeps, a while later.
-func (s *sim) report(p planner.Plan) {
+func (s *sim) report(p Plan) {
 	s.reports++
 	n, kept := s.reports, p.KeptIn()
-	s.in(reportRest, func() {
+	s.in(500*time.Millisecond, func() {
 		if n != s.reports {
 			return
 		}
@@ -107,7 +104,7 @@ func (s *sim) report(p planner.Plan) {
 }
 
 // arriveIn has a write arrive later, whose answer nobody hears.
-func (s *sim) arriveIn(d time.Duration, svc *corev1.Service, c planner.Change) {
+func (s *sim) arriveIn(d time.Duration, svc *corev1.Service, c Change) {
 	s.unanswered++
 	s.in(d, func() {
 		s.unanswered--
@@ -118,7 +115,7 @@ func (s *sim) arriveIn(d time.Duration, svc *corev1.Service, c planner.Change) {
 // restart has another controller take over, as soon as nothing is under way and the
 // cache shows all. It knows of what was kept only what the statuses of pools say.
 func (s *sim) restart() {
-	quiet := !s.passing && s.unanswered == 0 && s.writer.idleFor() > 0 && len(s.cache) == len(s.there)
+	quiet := !s.passing && s.unanswered == 0 && s.underway == 0 && len(s.cache) == len(s.there)
 	for name, svc := range s.there {
 		quiet = quiet && s.cache[name] != nil && s.cache[name].ResourceVersion == svc.ResourceVersion
 	}
@@ -148,7 +145,7 @@ func (s *sim) checkedPromises(what string) { s.promises.checked[what]++ }
 // controller makes a controller that knows nothing yet.
 func (s *sim) controller() {
 	s.promises.blind = true
-	s.reconciler = &reconciler{writer: newWriter(nil, slog.New(slog.DiscardHandler), func(n cluster.Note) { s.notes = append(s.notes, n) }, func(string, error) {})}
+	s.state = New(nil, Finalizer{})
 }
 
 // replacePools takes all pools away for a while.

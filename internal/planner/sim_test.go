@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"container/heap"
@@ -20,9 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
-	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
 // sim is a controller, without goroutines, against a small model of the API
@@ -45,13 +43,14 @@ type sim struct {
 	shown   time.Time                  // when the last of them arrives: a watch keeps the order
 
 	// The controller.
-	*reconciler
+	state        *State
+	underway     int // writes that have not been answered
 	cache        map[string]*corev1.Service
-	config       planner.Snapshot // its configuration and Namespaces
+	config       Input // the configuration and the Namespaces
 	due, passing bool
 	passes       int
 	writes       map[string]int // that arrived, by name
-	notes        []cluster.Note
+	notes        []Event
 	broken       error // a rule that was broken on the way
 	promises     promises
 	reports      int // of what pools keep
@@ -59,6 +58,9 @@ type sim struct {
 	unanswered   int                     // writes that are still to arrive, and whose answers nobody hears
 	pools        []v1beta1.IPAddressPool // as they were made
 }
+
+// writeTime is how long the controller waits for an answer.
+const writeTime = 5 * time.Second
 
 func newSim(seed uint64) *sim {
 	s := &sim{
@@ -155,14 +157,14 @@ func (s *sim) deliver(name string, svc *corev1.Service) {
 	}
 	switch { // an object as nil would be no nil
 	case old != nil && svc != nil && old.UID != svc.UID: // the watch has missed the deletion
-		s.wakeUnless(s.skip(old, nil))
-		s.wakeUnless(s.skip(nil, svc))
+		s.wakeUnless(s.state.Ignores(old, nil))
+		s.wakeUnless(s.state.Ignores(nil, svc))
 	case old != nil && svc != nil:
-		s.wakeUnless(s.skip(old, svc))
+		s.wakeUnless(s.state.Ignores(old, svc))
 	case old != nil:
-		s.wakeUnless(s.skip(old, nil))
+		s.wakeUnless(s.state.Ignores(old, nil))
 	case svc != nil:
-		s.wakeUnless(s.skip(nil, svc))
+		s.wakeUnless(s.state.Ignores(nil, svc))
 	}
 }
 
@@ -180,8 +182,8 @@ func (s *sim) wake() {
 	}
 }
 
-// pass is one pass, as reconciler makes it. What lands meanwhile may do so
-// between any two of its parts.
+// pass is one pass, as a controller makes it. What lands meanwhile may do so before
+// and after the decision.
 func (s *sim) pass() {
 	if s.passing {
 		s.in(time.Millisecond, s.pass)
@@ -190,45 +192,27 @@ func (s *sim) pass() {
 	s.due, s.passing = false, true
 	defer func() { s.passing = false }()
 	s.passes++
-	snap := s.config
-	snap.Now, snap.Keeper = time.Now(), &s.keeps
-	cached := s.sorted(s.cache)
-	snap.Attempts, snap.Finished = s.writer.unresolved(cached, snap.Now)
-	snap.Review = func(arrived []planner.Arrival, gone []types.UID) map[types.UID]planner.Contest {
-		return s.writer.review(arrived, gone, snap.Now)
-	}
+	in := s.config
+	in.Now, in.Services = time.Now(), s.sorted(s.cache)
 	s.meanwhile()
-	for _, svc := range s.writer.seen.Apply(cached) {
-		if intent.Ours(svc, s.class) {
-			snap.Services = append(snap.Services, svc)
-		}
-	}
-	s.meanwhile()
-	p := s.plans.Plan(snap)
+	p, sends, again := s.state.Pass(in)
 	s.report(p)
 	s.promises.blind = false
-	snap.Review, snap.Contests, snap.Keeper, snap.Kept, snap.Graces = nil, p.Contests, nil, p.Kept, p.Graces
-	for i, g := range new(planner.Planner).Plan(snap).Grants {
+	afresh := Snapshot{Now: in.Now, Configured: in.Configured, Namespaces: in.Namespaces, Attempts: p.attempts, Contests: p.Contests, Kept: p.Kept, Graces: p.Graces}
+	for _, x := range p.Services {
+		afresh.Services = append(afresh.Services, x.Object)
+	}
+	for i, g := range new(Planner).Plan(afresh).Grants {
 		if have := p.Grants[i]; fmt.Sprint(g) != fmt.Sprint(have) {
-			s.broken = fmt.Errorf("a new planner grants %s %v, this one %v", p.Services[i].Object.Name, g, p.Grants[i])
+			s.broken = fmt.Errorf("a new planner grants %s %v, this one %v", p.Services[i].Object.Name, g, have)
 		}
 	}
-	next := p.Step(snap)
 	s.meanwhile()
-	for _, x := range next.Writes {
-		s.send(x.Service, x.Change)
+	for _, x := range sends {
+		s.send(x.Write)
 	}
-	for _, uid := range next.Forgets {
-		s.writer.tried.Forget(uid)
-	}
-	for _, x := range next.Agreed {
-		s.writer.tried.Agree(x, time.Now())
-	}
-	if next.Awaits && s.writer.tried.Await(next.Finished) {
-		s.wake()
-	}
-	if next.Again > 0 {
-		s.in(time.Until(snap.Now.Add(next.Again)), s.wake)
+	if again > 0 {
+		s.in(time.Until(in.Now.Add(again)), s.wake)
 	}
 }
 
@@ -248,11 +232,9 @@ func (s *sim) sorted(all map[string]*corev1.Service) []*corev1.Service {
 }
 
 // send is a write: its way there, what becomes of it, the way of the answer.
-func (s *sim) send(svc *corev1.Service, c planner.Change) {
-	if _, started := s.writer.tried.Start(svc, c); !started {
-		return
-	}
-	s.writer.busy++
+func (s *sim) send(w Write) {
+	svc, c := w.Service, w.Change
+	s.underway++
 	there, back := s.upTo(300*time.Millisecond), s.upTo(300*time.Millisecond)
 	chance := s.rnd.IntN(20)
 	if !s.faulty {
@@ -260,26 +242,25 @@ func (s *sim) send(svc *corev1.Service, c planner.Change) {
 	}
 	land := func(out *corev1.Service, err error) {
 		s.say("    answer for %s: %v", svc.Name, err)
-		s.writer.land(svc, c, out, err)
-		select {
-		case <-s.writer.landed:
+		s.underway--
+		next := s.state.Done(w, Answer{out, err, time.Now()})
+		if s.notes = append(s.notes, next.Events...); next.Due {
 			s.wake()
-		default:
 		}
 	}
 	s.say("    write %v to %s@%s", c.Addrs, svc.Name, svc.ResourceVersion)
 	switch {
 	case chance == 0: // it never arrives
-		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 1: // it arrives, the answer doesn't
 		s.arriveIn(there, svc, c)
-		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
 	case chance == 2: // it arrives when nobody waits for it any more
-		s.in(writeTimeout, func() { land(nil, context.DeadlineExceeded) })
-		s.arriveIn(writeTimeout+s.upTo(10*time.Second), svc, c)
+		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
+		s.arriveIn(writeTime+s.upTo(10*time.Second), svc, c)
 	default:
 		if chance < 6 {
-			back = s.upTo(writeTimeout - there)
+			back = s.upTo(writeTime - there)
 		}
 		s.in(there, func() {
 			out, err := s.arrive(svc, c)
@@ -289,7 +270,7 @@ func (s *sim) send(svc *corev1.Service, c planner.Change) {
 }
 
 // arrive is what the API server makes of a write.
-func (s *sim) arrive(svc *corev1.Service, c planner.Change) (*corev1.Service, error) {
+func (s *sim) arrive(svc *corev1.Service, c Change) (*corev1.Service, error) {
 	resource := schema.GroupResource{Resource: "services"}
 	now := s.there[svc.Name]
 	switch {
@@ -314,7 +295,7 @@ func (s *sim) arrive(svc *corev1.Service, c planner.Change) (*corev1.Service, er
 		s.broken = errors.New(no)
 	}
 	out := now.DeepCopy()
-	c.Apply(out, planner.Finalizer{})
+	c.Apply(out, Finalizer{})
 	s.writes[svc.Name]++
 	if !c.ConditionsOnly {
 		out.ManagedFields = nil
@@ -332,15 +313,14 @@ func (s *sim) arrive(svc *corev1.Service, c planner.Change) (*corev1.Service, er
 // atRest tells what is wrong when nothing happens any more: every Service must
 // show exactly what a new planner gives it.
 func (s *sim) atRest() error {
-	snap := s.config
-	snap.Now = time.Now()
+	snap := Snapshot{Now: time.Now(), Configured: s.config.Configured, Namespaces: s.config.Namespaces}
 	for _, svc := range s.sorted(s.there) {
-		if intent.Ours(svc, s.class) {
+		if intent.Ours(svc, "") {
 			snap.Services = append(snap.Services, svc)
 		}
 	}
 	var wrong []string
-	p := new(planner.Planner).Plan(snap)
+	p := new(Planner).Plan(snap)
 	has := map[netip.Addr]string{}
 	for i, x := range p.Services {
 		if x.Change != nil {
@@ -353,7 +333,7 @@ func (s *sim) atRest() error {
 			has[a] = x.Object.Name
 		}
 	}
-	if n, m := s.writer.tried.Open(snap.Now); n > 0 || m > 0 {
+	if n, m := s.state.Open(snap.Now); n > 0 || m > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d attempts and %d contests are left", n, m))
 	}
 	if s.due {
@@ -377,7 +357,7 @@ func (s *sim) edit(name string, change func(*corev1.Service)) {
 
 // create makes a Service.
 func (s *sim) create(name string) *corev1.Service {
-	svc := waiting(name, 0)
+	svc := aService(name, 0)
 	svc.Namespace = name
 	svc.UID = types.UID(fmt.Sprint(name, "-", s.version))
 	svc.CreationTimestamp = metav1.NewTime(time.Now().Truncate(time.Second))

@@ -1,4 +1,4 @@
-package main
+package planner
 
 import (
 	"fmt"
@@ -187,8 +187,8 @@ func (s *sim) overwrite(name, address string) {
 // resize makes pools with a few addresses.
 func (s *sim) resize() {
 	pools := []v1beta1.IPAddressPool{
-		*poolOf("p", v1beta1.AddressRange(fmt.Sprint("10.0.0.1-10.0.0.", 1+s.rnd.IntN(4)))),
-		*poolOf("q", v1beta1.AddressRange(fmt.Sprint("10.0.1.1-10.0.1.", 1+s.rnd.IntN(2)))),
+		*fixedPool("p", v1beta1.AddressRange(fmt.Sprint("10.0.0.1-10.0.0.", 1+s.rnd.IntN(4)))),
+		*fixedPool("q", v1beta1.AddressRange(fmt.Sprint("10.0.1.1-10.0.1.", 1+s.rnd.IntN(2)))),
 	}
 	grace := []string{"0s", "2s", "20s", "5m"}[s.rnd.IntN(4)]
 	for i := range pools {

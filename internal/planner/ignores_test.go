@@ -1,18 +1,17 @@
-package main
+package planner
 
 import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-func TestSkip(t *testing.T) {
+func TestIgnores(t *testing.T) {
 	service := func(version, class string) *corev1.Service {
-		svc := waiting("s", 1)
+		svc := aService("s", 1)
 		svc.ResourceVersion = version
 		if class != "" {
 			svc.Spec.LoadBalancerClass = &class
@@ -27,7 +26,7 @@ func TestSkip(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name          string
-		before, after client.Object
+		before, after metav1.Object
 		skipped       bool
 	}{
 		{"a new Service is looked at", nil, service("1", ""), false},
@@ -49,9 +48,9 @@ func TestSkip(t *testing.T) {
 		{"a deleted pool is looked at", pool(1, "a", "1"), nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newRig(t)
-			b.writer.seen.Saw(service("7", ""))
-			if have := b.skip(c.before, c.after); have != c.skipped {
+			s := New(nil, Finalizer{})
+			s.Done(Write{Service: service("6", "")}, Answer{Service: service("7", "")})
+			if have := s.Ignores(c.before, c.after); have != c.skipped {
 				t.Errorf("skipped: %t", have)
 			}
 		})

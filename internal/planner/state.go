@@ -1,0 +1,196 @@
+package planner
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
+)
+
+// State is a controller without its API server: all that it remembers from one pass
+// to the next. Somebody reads the cluster, calls Pass, sends the writes that it
+// returns, and calls Done with each answer. It reads no clock, and has no lock:
+// whoever calls its methods holds one (for Ignores nobody needs it).
+type State struct {
+	planner  Planner
+	keeper   Keeper
+	attempts Attempts
+	written  overlay.Objects[*corev1.Service] // the Services as the API server returned them
+}
+
+// New returns the state of a controller that knows nothing yet.
+func New(dialect intent.Dialect, finalizer Finalizer) *State {
+	return &State{planner: Planner{Dialect: dialect, Finalizer: finalizer}}
+}
+
+// Input is what a pass reads.
+type Input struct {
+	Now time.Time
+	intent.Configured
+	Services   []*corev1.Service            // as the cache shows them, in no order; also others' than ours
+	Namespaces map[string]map[string]string // labels by name; Watch needs none
+}
+
+// Send is a write that is to be sent now. Its answer, or that there is none, is
+// told to Done.
+type Send struct {
+	Write
+	Again bool // the last one to this Service failed
+}
+
+// Pass decides what is to be written now, and counts that as under way. The plan
+// holds until the next call. It returns when to make the next pass if nothing
+// happens before; 0: never.
+func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
+	snap := s.snapshot(in)
+	snap.Namespaces, snap.Keeper = in.Namespaces, &s.keeper
+	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
+		return s.attempts.Review(arrived, gone, in.Now)
+	}
+	p = s.planner.Plan(snap)
+	next := p.Step(snap)
+	for _, w := range next.Writes {
+		if failures, started := s.attempts.Start(w.Service, w.Change); started {
+			sends = append(sends, Send{w, failures > 0})
+		}
+	}
+	for _, uid := range next.Forgets {
+		s.attempts.Forget(uid)
+	}
+	for _, w := range next.Agreed {
+		s.attempts.Agree(w, in.Now)
+	}
+	if next.Awaits {
+		s.attempts.Await()
+	}
+	return p, sends, next.Again
+}
+
+// Watch has this replica know what is deleted while another one leads.
+func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.keeper) }
+
+// Reset begins a term: others may have written since the last one. No write of the
+// last one may be under way any more.
+func (s *State) Reset() {
+	s.attempts.Reset()
+	s.planner.Reset()
+	s.keeper.Forget()
+}
+
+// snapshot returns ours of the Services, as of the cache or later. One that is being
+// deleted keeps its address until it is gone, for as long kube-proxy may still serve
+// it, unless it waits for us (finalizer.go).
+func (s *State) snapshot(in Input) Snapshot {
+	out := Snapshot{Now: in.Now, Configured: in.Configured, Attempts: s.attempts.Pending(in.Services, in.Now)}
+	all := s.written.Apply(in.Services, in.Now)
+	out.Services = all[:0]
+	for _, svc := range all {
+		if intent.Ours(svc, s.planner.Finalizer.Class) {
+			out.Services = append(out.Services, svc)
+		}
+	}
+	return out
+}
+
+// Ignores reports whether an event concerns no allocation: what this controller itself
+// has written, Services of others, and what is not in the specification of an object.
+// It may be called at any time.
+func (s *State) Ignores(before, after metav1.Object) bool {
+	if svc, ok := cmp.Or(after, before).(*corev1.Service); ok {
+		class := s.planner.Finalizer.Class
+		old, updated := before.(*corev1.Service)
+		ours := intent.Ours(svc, class) || updated && intent.Ours(old, class)
+		return !ours || after != nil && s.written.Recorded(svc)
+	}
+	if before == nil || after == nil {
+		return false
+	}
+	if _, ok := after.(*corev1.Namespace); ok {
+		return maps.Equal(before.GetLabels(), after.GetLabels())
+	}
+	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+}
+
+// Released returns the Services that are gone, or not ours any more, since the
+// last call.
+func (s *State) Released() []types.NamespacedName {
+	out := s.planner.Released
+	s.planner.Released = nil
+	return out
+}
+
+// Finalizer says what is done with finalizers.
+func (s *State) Finalizer() Finalizer { return s.planner.Finalizer }
+
+// Open returns for how many Services something is not settled: an attempt, or a
+// contest.
+func (s *State) Open(now time.Time) (attempts, contests int) { return s.attempts.Open(now) }
+
+// Answer is what became of a write.
+type Answer struct {
+	Service *corev1.Service // as the API server returned it
+	Err     error           // nil: it was written
+	Now     time.Time
+}
+
+// Outcome is what follows from an answer.
+type Outcome struct {
+	Due    bool    // a pass is due
+	Events []Event // on the Service
+	Warn   bool    // the error is to be logged
+}
+
+// Event is what is to be told on a Service.
+type Event struct{ Type, Reason, Message string }
+
+// Done takes in the answer to a write that Pass returned.
+func (s *State) Done(w Write, answer Answer) (out Outcome) {
+	if answer.Err == nil {
+		s.written.RecordWrite(answer.Service)
+		out.Events = w.Change.events(w.Service)
+		// On its way it may be altered, by a webhook say.
+		out.Due = !w.Change.ConditionsOnly && !slices.Equal(intent.Holds(answer.Service), w.Change.Addrs)
+	}
+	a, due := s.attempts.Done(w.Service.UID, answer.Err, answer.Now)
+	out.Due = out.Due || due
+	if err := answer.Err; err == nil || errors.Is(err, ErrUnsent) || a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return out // somebody was faster, and the cache will show it; or it was told the first time
+	}
+	out.Warn = true
+	if Refused(answer.Err) {
+		out.Events = append(out.Events, warning(v1beta1.ReasonStatusRefused, "the API server refuses the status of this Service: "+answer.Err.Error()))
+	}
+	return out
+}
+
+func warning(reason, message string) Event { return Event{corev1.EventTypeWarning, reason, message} }
+
+// events returns what is to be told when c is written to svc, which shows what was before.
+func (c Change) events(svc *corev1.Service) (out []Event) {
+	if c.Event {
+		e := Event{corev1.EventTypeNormal, c.Allocated.Reason, c.Allocated.Message}
+		if c.Allocated.Status == metav1.ConditionFalse {
+			e.Type = corev1.EventTypeWarning
+		}
+		if c.Moved != "" {
+			e.Message = fmt.Sprintf("%s (%s)", e.Message, c.Moved)
+		}
+		out = append(out, e)
+	}
+	if c.Contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
+		out = append(out, warning(v1beta1.ReasonStatusOverwritten, c.Contested))
+	}
+	return out
+}
