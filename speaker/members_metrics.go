@@ -46,7 +46,7 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	for _, s := range view.Standing {
 		count[s]++
 	}
-	for s := membership.Present; s <= membership.Unheard; s++ {
+	for s := membership.Alive; s <= membership.Unknown; s++ {
 		tell(membersDesc, prometheus.GaugeValue, float64(count[s]), s.String())
 	}
 	tell(watchingDesc, prometheus.GaugeValue, float64(view.Sessions))

@@ -95,12 +95,12 @@ func TestSelfMetrics(t *testing.T) {
 
 func TestMemberMetrics(t *testing.T) {
 	view := membership.View{
-		Standing: map[string]membership.Standing{"a": membership.Present, "b": membership.Present, "c": membership.Gone},
+		Standing: map[string]membership.Standing{"a": membership.Alive, "b": membership.Alive, "c": membership.Dead},
 		Sessions: 4, Up: 3, Isolated: true,
 	}
 	want := map[string]float64{
-		"steelyard_membership_speakers Present": 2, "steelyard_membership_speakers Gone": 1,
-		"steelyard_membership_speakers Restarting": 0, "steelyard_membership_speakers Unheard": 0,
+		"steelyard_membership_speakers Alive": 2, "steelyard_membership_speakers Dead": 1,
+		"steelyard_membership_speakers Restarting": 0, "steelyard_membership_speakers Unknown": 0,
 		"steelyard_membership_sessions": 4, "steelyard_membership_sessions_up": 3, "steelyard_membership_isolated": 1,
 		"steelyard_membership_datagrams_discarded_total": 5, "steelyard_layer2_takeovers_total": 6,
 	}

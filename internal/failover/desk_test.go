@@ -40,7 +40,7 @@ func newDesk() *desk {
 	d.Members.Standing = map[string]membership.Standing{}
 	d.Probes = map[netip.Addr]Probe{}
 	for _, n := range []string{self, "x", "y"} {
-		d.MACs[macOf(n)], d.Leases[n], d.Speakers[n], d.Members.Standing[n] = n, Lease{Renewed: d.Now}, true, membership.Present
+		d.MACs[macOf(n)], d.Leases[n], d.Speakers[n], d.Members.Standing[n] = n, Lease{Renewed: d.Now}, true, membership.Alive
 		d.Cluster.Nodes = append(d.Cluster.Nodes, announce.Node{Name: n, Links: []announce.Link{{Name: "eth0", Up: true, MAC: macOf(n)}}})
 	}
 	d.Cluster.L2 = []announce.L2Advertisement{{Name: "all"}}
@@ -60,17 +60,17 @@ func (d *desk) claim(owners map[netip.Addr]string) {
 	}
 }
 
-func (d *desk) dead(node string)   { d.Members.Standing[node] = membership.Gone }
-func (d *desk) alive(node string)  { d.Members.Standing[node] = membership.Present }
+func (d *desk) dead(node string)   { d.Members.Standing[node] = membership.Dead }
+func (d *desk) alive(node string)  { d.Members.Standing[node] = membership.Alive }
 func (d *desk) exclude(why string) { d.Cluster.Nodes[0].Excluded = why }
 func (d *desk) away()              { d.API = API{WasSynced: true} }
 func (d *desk) back()              { d.API = API{true, true, true} }
 
 // probed has a probe of a find a node, or "" for nobody.
 func (d *desk) probed(a netip.Addr, node string) {
-	p := Probe{Reply: membership.Silence, Asked: d.Now, Done: d.Now, Links: []string{"eth0"}}
+	p := Probe{Reply: membership.Unanswered, Asked: d.Now, Done: d.Now, Links: []string{"eth0"}}
 	if node != "" {
-		p.Reply, p.MAC, p.Answered = membership.Sign, macOf(node), d.Now
+		p.Reply, p.MAC, p.Answered = membership.Answered, macOf(node), d.Now
 	}
 	d.Probes[a] = p
 }

@@ -131,7 +131,7 @@ type State struct {
 	before *Output
 	// reached is whether the API server was reachable at the end of the last Step.
 	reached bool
-	// renewals has an entry for each node that is Gone for its watchers and holds
+	// renewals has an entry for each node that is Dead for its watchers and holds
 	// a Lease.
 	renewals map[string]renewals
 	// taken has an entry for each claimed address whose L2Claim does not name this

@@ -35,14 +35,14 @@ func TestTake(t *testing.T) {
 		{"nothing of a node that Kubernetes alone has lost, before it knows the others", func(d *desk) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {
-				d.Members.Standing[n], d.Leases[n] = membership.Unheard, Lease{Expired: true}
+				d.Members.Standing[n], d.Leases[n] = membership.Unknown, Lease{Expired: true}
 			}
 			d.API = API{Reachable: true}
 		}, "Starting"},
 		{"that, when it knows them", func(d *desk) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {
-				d.Members.Standing[n], d.Leases[n] = membership.Unheard, Lease{Expired: true}
+				d.Members.Standing[n], d.Leases[n] = membership.Unknown, Lease{Expired: true}
 			}
 		}, "answers 192.0.2.1, answers 192.0.2.2, Synced"},
 		{"its own, without the API server, if a probe finds nobody", func(d *desk) {

@@ -11,7 +11,7 @@ import (
 )
 
 // renewals are those of a Lease that were seen, without an outage of the API server,
-// since its holder is Gone for its watchers.
+// since its holder is Dead for its watchers.
 type renewals struct {
 	last time.Time
 	n    int
@@ -33,7 +33,7 @@ func (p *pass) presence() {
 	// Others count on a speaker that they hear of: not before it may claim something.
 	p.joined = p.joined || p.API.Reachable
 	p.Join = p.joined
-	// A cable may have come loose just now: who is Gone stays watched while its
+	// A cable may have come loose just now: who is Dead stays watched while its
 	// Lease is renewed.
 	p.Watch = map[string]bool{p.Node: p.Leases[p.Node].Expired}
 	for node, lease := range p.Leases {
@@ -84,25 +84,25 @@ func (p *pass) counts(node string) bool {
 	switch {
 	case !leased:
 		return false
-	case standing == membership.Gone:
+	case standing == membership.Dead:
 		return p.renews(node)
-	case known && standing != membership.Unheard:
+	case known && standing != membership.Unknown:
 		return true
 	default:
 		return !lease.Expired && !p.Isolated[node]
 	}
 }
 
-// countRenewals counts those of the Leases of nodes that are Gone for their
+// countRenewals counts those of the Leases of nodes that are Dead for their
 // watchers.
 func (p *pass) countRenewals() {
 	maps.DeleteFunc(p.renewals, func(node string, _ renewals) bool {
 		_, leased := p.Leases[node]
-		return p.Members.Standing[node] != membership.Gone || !leased
+		return p.Members.Standing[node] != membership.Dead || !leased
 	})
 	for node, standing := range p.Members.Standing {
 		lease, leased := p.Leases[node]
-		if standing != membership.Gone || !leased {
+		if standing != membership.Dead || !leased {
 			continue
 		}
 		seen, known := p.renewals[node]

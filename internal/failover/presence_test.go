@@ -20,14 +20,14 @@ func TestWhoIsAlive(t *testing.T) {
 		known    bool
 		want     bool
 	}{
-		{"no Lease, though heard", false, false, membership.Present, true, false},
+		{"no Lease, though heard", false, false, membership.Alive, true, false},
 		{"a Lease, and nothing known of the wire", true, false, 0, false, true},
 		{"a Lease that is not renewed, and nothing known of the wire", true, true, 0, false, false},
-		{"not heard yet", true, false, membership.Unheard, true, true},
-		{"not heard yet, and no renewals", true, true, membership.Unheard, true, false},
-		{"heard, though renewals are missing", true, true, membership.Present, true, true},
+		{"not heard yet", true, false, membership.Unknown, true, true},
+		{"not heard yet, and no renewals", true, true, membership.Unknown, true, false},
+		{"heard, though renewals are missing", true, true, membership.Alive, true, true},
 		{"restarting", true, true, membership.Restarting, true, true},
-		{"gone for its watchers, though its Lease has not expired", true, false, membership.Gone, true, false},
+		{"gone for its watchers, though its Lease has not expired", true, false, membership.Dead, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk()
@@ -92,7 +92,7 @@ func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
 func TestWhoIsToBeWatched(t *testing.T) {
 	d := newDesk()
 	d.Leases = map[string]Lease{"heard": {Expired: true}, "new": {}, "cut": {}, "off": {Expired: true}}
-	d.Members.Standing = map[string]membership.Standing{"heard": membership.Present, "cut": membership.Gone, "off": membership.Gone}
+	d.Members.Standing = map[string]membership.Standing{"heard": membership.Alive, "cut": membership.Dead, "off": membership.Dead}
 	want := map[string]bool{"cut": false, "heard": true, "new": false, self: false}
 	if diff := cmp.Diff(want, d.step(0).Watch); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)

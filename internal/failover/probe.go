@@ -28,8 +28,8 @@ type ProbeRequest struct {
 // Probe is the result of a ProbeRequest.
 type Probe struct {
 	Reply    membership.Reply
-	MAC      [6]byte   // of Sign: who answered
-	Answered time.Time // of Sign: when
+	MAC      [6]byte   // of Answered: who answered
+	Answered time.Time // of Answered: when
 	Asked    time.Time // when the question was first asked
 	Done     time.Time // when all answers were in; zero: not yet
 	Links    []string  // asked on
@@ -65,13 +65,13 @@ func (p *pass) observeDeaths() {
 // dead reports whether a node is dead, as its watchers say, and nothing proves
 // otherwise.
 func (p *pass) dead(node string) bool {
-	return p.Members.Standing[node] == membership.Gone && !p.Alive[node]
+	return p.Members.Standing[node] == membership.Dead && !p.Alive[node]
 }
 
 // probeAfter is before when a result for a does not count.
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after
-	if r, ok := p.Probes[a]; ok && r.Reply == membership.Sign {
+	if r, ok := p.Probes[a]; ok && r.Reply == membership.Answered {
 		if back := p.probes.back[p.MACs[r.MAC]]; back.After(after) {
 			after = back
 		}
@@ -93,9 +93,9 @@ func (p *pass) free(a netip.Addr, links []string) bool {
 		return false
 	}
 	switch r.Reply {
-	case membership.Silence:
+	case membership.Unanswered:
 		return p.Now.Sub(r.Done) < probeValid
-	case membership.Sign:
+	case membership.Answered:
 		since, dead := p.probes.dead[p.MACs[r.MAC]]
 		return dead && r.Answered.Add(dying).Before(since) && p.Now.Sub(r.Answered) < probeValid
 	default:

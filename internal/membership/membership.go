@@ -1,12 +1,20 @@
-// Package membership tells within a fraction of a second which speakers are
-// there. Kubernetes says who should be; who is, the speakers find out among
-// themselves: each holds BFD sessions with its neighbors on a ring, six as a rule
-// and at most eight whatever the number of speakers, and a speaker is gone when more of its
-// neighbors have lost it than see it. That is told to all in one datagram each.
+// Package membership tells within a fraction of a second which speakers are alive.
+// Kubernetes says who should be there. The speakers find out among themselves who is:
+// each holds BFD sessions with its neighbors on a ring, six as a rule and at most
+// eight whatever the number of speakers.
 //
-// A speaker that restarts says so and is not gone: its node still forwards what
-// its neighbors on the link send there. One that is cut off from everybody
-// knows it.
+// The words are SWIM's. A speaker whose session with a neighbor expires suspects it,
+// and asks its other neighbors. It is confirmed as dead when more of them have lost it
+// than see it, and all are told in one datagram each. A speaker that is suspected and
+// lives refutes, with a higher incarnation. One that restarts says so, and stays: its
+// node still forwards what its neighbors on the link send there. One that hears nobody,
+// and whom no gateway answers, knows that it is isolated.
+//
+// State is the protocol, in the shape of raft's state machine: Step, Tick and other
+// inputs, and after each of them Ready. Group gives it sockets, a clock and a goroutine.
+// SWIM libraries (memberlist) probe one random member a period, which takes seconds to
+// find a loss; BFD between fixed neighbors takes a few packets. They also choose
+// members themselves, which here Kubernetes does.
 //
 // It decides nothing about who announces what.
 package membership
@@ -31,7 +39,7 @@ type Member struct {
 	Addr netip.Addr // where it can be reached: its node's address
 	// Subnet is that of a link of its node that Addr is in; the zero Prefix: not known.
 	Subnet netip.Prefix
-	// Silent: Kubernetes does not hear of it either.
+	// Silent: its Lease has expired, so Kubernetes does not hear of it either.
 	Silent bool
 }
 
@@ -44,10 +52,10 @@ type Config struct {
 	Port       uint16        // of the BFD sessions
 }
 
-// View is who is there. The zero View knows nobody.
+// View is who is alive. The zero View knows nobody.
 type View struct {
 	Standing map[string]Standing // of each member
-	// Watchers are, for each member that restarts, those that are Present, in the
+	// Watchers are, for each member that restarts, those that are Alive, in the
 	// order in which they are to stand in for it.
 	Watchers map[string][]string
 	// Isolated: this speaker hears no other, and nobody else either.
@@ -64,29 +72,29 @@ type Sessions interface {
 	Run(context.Context) error
 }
 
-// Post carries datagrams between speakers.
-type Post interface {
+// Transport carries datagrams between speakers.
+type Transport interface {
 	Send(to netip.Addr, b []byte) error
 	// Deliver calls receive with what arrives, until ctx ends. b is valid until
 	// receive returns.
 	Deliver(ctx context.Context, receive func(b []byte)) error
 }
 
-// Reply is what asking for a sign of life came to.
+// Reply is what a probe came to.
 type Reply uint8
 
 // The replies.
 const (
-	CantTell Reply = iota // there is nobody to ask, or no way to
-	Silence
-	Sign
+	Inconclusive Reply = iota // there is nobody to ask, or no way to
+	Unanswered
+	Answered
 )
 
-// Witness asks hosts on this node's links for a sign of life that needs no
+// Prober asks hosts on this node's links for a sign of life that needs no
 // speaker there: ARP or NDP.
-type Witness interface {
-	// Ask asks addr, or with the zero Addr somebody who is no member: a gateway.
-	Ask(ctx context.Context, addr netip.Addr) Reply
+type Prober interface {
+	// Probe asks addr, or with the zero Addr somebody who is no member: a gateway.
+	Probe(ctx context.Context, addr netip.Addr) Reply
 }
 
 // Hold is how long a restarting speaker asks the others to wait for it.
@@ -94,36 +102,36 @@ const Hold = 10 * time.Second
 
 // Group is this speaker among the others. Make one with New.
 type Group struct {
-	self     string
-	life     uint64
-	sessions Sessions
-	post     Post
-	witness  Witness
-	log      *slog.Logger
+	self        string
+	incarnation uint64
+	sessions    Sessions
+	transport   Transport
+	prober      Prober
+	log         *slog.Logger
 
 	config  atomic.Pointer[Config]
 	view    atomic.Pointer[View]
 	wake    chan struct{} // buffered 1: the config has changed
 	changed chan struct{} // buffered 1: the view has
 
-	mail      chan message
-	replies   chan answer
+	inbox     chan Message
+	replies   chan reply
 	discarded atomic.Uint64
 
 	stale, news bool // the view is to be shown; that is more than a count
 }
 
-type answer struct {
-	to question
+type reply struct {
+	from Target
 	Reply
 }
 
-// New returns a Group without members. life must be greater than at the last
+// New returns a Group without members. incarnation must be greater than at the last
 // start of this speaker: a time. It starts nothing.
-func New(self string, life uint64, sessions Sessions, post Post, witness Witness, log *slog.Logger) *Group {
+func New(self string, incarnation uint64, sessions Sessions, transport Transport, prober Prober, log *slog.Logger) *Group {
 	g := &Group{
-		self: self, life: life, sessions: sessions, post: post, witness: witness, log: log,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), mail: make(chan message, 256), replies: make(chan answer, 16),
+		self: self, incarnation: incarnation, sessions: sessions, transport: transport, prober: prober, log: log,
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), inbox: make(chan Message, 256), replies: make(chan reply, 16),
 	}
 	g.config.Store(&Config{})
 	g.view.Store(&View{})
@@ -138,12 +146,12 @@ func (g *Group) Set(c Config) {
 	}
 }
 
-// View returns who is there now. It must not be changed.
+// View returns who is alive now. It must not be changed.
 func (g *Group) View() View { return *g.view.Load() }
 
-// Heard reports whether other speakers hear this one: those are told when it
+// Reachable reports whether other speakers hear this one: those are told when it
 // restarts.
-func (g *Group) Heard() bool { return g.View().Up > 0 }
+func (g *Group) Reachable() bool { return g.View().Up > 0 }
 
 // Changed gets a value after the View has changed.
 func (g *Group) Changed() <-chan struct{} { return g.changed }
@@ -159,10 +167,10 @@ func (g *Group) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	failed := make(chan error, 2)
 	wg.Go(func() { failed <- g.sessions.Run(running) })
-	wg.Go(func() { failed <- g.post.Deliver(running, g.receive) })
+	wg.Go(func() { failed <- g.transport.Deliver(running, g.receive) })
 	defer wg.Wait()
 	defer stop()
-	c := NewState(g.self, g.life)
+	c := NewState(g.self, g.incarnation)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	addrs := map[string]netip.Addr{}
@@ -178,10 +186,10 @@ func (g *Group) Run(ctx context.Context) error {
 			g.look(c, addrs) // a session may be another member's now: of a node that was renamed
 		case <-g.sessions.Changed():
 			g.look(c, addrs)
-		case m := <-g.mail:
+		case m := <-g.inbox:
 			c.Step(time.Now(), m)
-		case a := <-g.replies:
-			c.Answer(time.Now(), a.to, a.Reply)
+		case r := <-g.replies:
+			c.Answer(time.Now(), r.from, r.Reply)
 		case <-timer.C:
 			c.Tick(time.Now())
 		}
@@ -207,7 +215,7 @@ func (g *Group) configure(c *State) map[string]netip.Addr {
 	c.SetMembers(time.Now(), members, config.Interval*time.Duration(config.Multiplier))
 	keys := bfdKeys(config.Keys)
 	if len(keys) < len(config.Keys) {
-		g.log.Warn("two of the speakers' keys can't be told apart in BFD packets: make another one in the place of the newer before the two are swapped")
+		g.log.Warn("two membership keys have the same BFD key ID; replace the newer one before rotating")
 	}
 	var sessions []bfd.Session
 	if len(keys) > 0 {
@@ -252,26 +260,26 @@ func (g *Group) look(c *State, addrs map[string]netip.Addr) {
 // act does what the State wants done.
 func (g *Group) act(ctx context.Context, c *State, addrs map[string]netip.Addr) {
 	o := c.Ready()
-	for _, l := range o.Send {
-		g.send(l, addrs)
+	for _, p := range o.Send {
+		g.send(p, addrs)
 	}
-	for _, q := range o.Ask {
-		addr := addrs[string(q)]
+	for _, t := range o.Probe {
+		addr := addrs[string(t)]
 		go func() {
 			select {
-			case g.replies <- answer{q, g.witness.Ask(ctx, addr)}:
+			case g.replies <- reply{t, g.prober.Probe(ctx, addr)}:
 			case <-ctx.Done():
 			}
 		}()
 	}
 	g.stale, g.news = g.stale || o.Stale, g.news || o.Changed
-	if !g.stale || len(g.mail) > 0 {
+	if !g.stale || len(g.inbox) > 0 {
 		return // or wait for what comes at once
 	}
 	view := c.View()
 	g.view.Store(&view)
 	if g.news {
-		g.log.Info("membership changed", "gone", named(view, Gone), "restarting", named(view, Restarting), "isolated", view.Isolated)
+		g.log.Info("membership changed", "dead", named(view, Dead), "restarting", named(view, Restarting), "isolated", view.Isolated)
 		signal(g.changed)
 	}
 	g.stale, g.news = false, false
@@ -288,40 +296,40 @@ func named(v View, standing Standing) []string {
 	return out
 }
 
-// send posts a letter to each of its receivers. A datagram that can't be sent
+// send sends a packet to each of its receivers. A datagram that can't be sent
 // is lost as it could be on the way: those that matter are repeated.
-func (g *Group) send(l Letter, addrs map[string]netip.Addr) {
+func (g *Group) send(p Packet, addrs map[string]netip.Addr) {
 	config := g.config.Load()
 	if len(config.Keys) == 0 {
 		return
 	}
-	b, err := l.Message.seal(config.Keys[0])
+	b, err := p.Message.sign(config.Keys[0])
 	if err != nil {
 		g.log.Error("can't tell the other speakers", "err", err)
 		return
 	}
-	to := l.To
+	to := p.To
 	if to == nil {
 		to = slices.Collect(maps.Keys(addrs))
 	}
 	for _, name := range to {
 		if addr, ok := addrs[name]; ok && name != g.self {
-			if err := g.post.Send(addr, b); err != nil {
+			if err := g.transport.Send(addr, b); err != nil {
 				g.log.Debug("can't reach a speaker", "node", name, "err", err)
 			}
 		}
 	}
 }
 
-// receive reads a datagram. One that finds the mailbox full is lost.
+// receive reads a datagram. One that finds the inbox full is lost.
 func (g *Group) receive(b []byte) {
-	m, err := open(g.config.Load().Keys, b)
+	m, err := verify(g.config.Load().Keys, b)
 	if err != nil {
 		g.discarded.Add(1)
 		return
 	}
 	select {
-	case g.mail <- m:
+	case g.inbox <- m:
 	default:
 		g.discarded.Add(1)
 	}

@@ -30,8 +30,8 @@ func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			in(t, n, func(w *world) {
 				w.plug("n2", false)
-				w.agree(soon, " n2 Gone", "n2")
-				w.stays(5*time.Second, " n2 Gone", "n2")
+				w.agree(soon, " n2 Dead", "n2")
+				w.stays(5*time.Second, " n2 Dead", "n2")
 				if told := w.told("n2"); told != " isolated" {
 					t.Errorf("n2 tells %q", told)
 				}
@@ -47,7 +47,7 @@ func TestTwoNodes(t *testing.T) {
 	t.Run("whom the gateway answers takes the other for gone", func(t *testing.T) {
 		in(t, 2, func(w *world) {
 			w.plug("n2", false)
-			w.agree(2*soon, " n2 Gone", "n2")
+			w.agree(2*soon, " n2 Dead", "n2")
 			w.agree(2*soon, " isolated", "n1")
 			w.plug("n2", true)
 			w.agree(5*time.Second, "")
@@ -57,8 +57,8 @@ func TestTwoNodes(t *testing.T) {
 		in(t, 2, func(w *world) {
 			w.noGateway()
 			w.plug("n2", false)
-			w.agree(2*soon, " n2 Gone", "n2")
-			w.agree(2*soon, " n1 Gone", "n1")
+			w.agree(2*soon, " n2 Dead", "n2")
+			w.agree(2*soon, " n1 Dead", "n1")
 			w.plug("n2", true)
 			w.agree(5*time.Second, "")
 		})
@@ -90,7 +90,7 @@ func TestSeveralAtOnce(t *testing.T) {
 		}
 		want := ""
 		for _, name := range slices.Sorted(slices.Values(lost)) {
-			want += " " + name + " Gone"
+			want += " " + name + " Dead"
 		}
 		w.agree(time.Second, want, lost...)
 		for _, name := range lost {
@@ -112,8 +112,8 @@ func TestHalvesPartAndMeetAgain(t *testing.T) {
 			}
 		}
 		set(true)
-		w.agree(soon, " n4 Gone n5 Gone n6 Gone", right...)
-		w.agree(soon, " n1 Gone n2 Gone n3 Gone", left...)
+		w.agree(soon, " n4 Dead n5 Dead n6 Dead", right...)
+		w.agree(soon, " n1 Dead n2 Dead n3 Dead", left...)
 		set(false)
 		w.agree(5*time.Second, "")
 	})
@@ -149,7 +149,7 @@ func TestARestartThatIsShorterThanTheDetectionTime(t *testing.T) {
 					w.meet()
 					w.stays(Hold, "")
 					w.plug("n2", false)
-					w.agree(2*soon, " n2 Gone", "n2")
+					w.agree(2*soon, " n2 Dead", "n2")
 				})
 			})
 		}
@@ -167,7 +167,7 @@ func TestASpeakerThatIsBackIsThereBeforeItsSessionsAre(t *testing.T) {
 		w.hush("n3", false)
 		w.meet()
 		w.plug("n3", false)
-		w.agree(soon, " n3 Gone", "n3")
+		w.agree(soon, " n3 Dead", "n3")
 	})
 }
 
@@ -175,7 +175,7 @@ func TestARestartThatTakesTooLongIsALoss(t *testing.T) {
 	in(t, 9, func(w *world) {
 		w.stop("n3")
 		w.stays(Hold-time.Second, " n3 Restarting", "n3")
-		w.agree(time.Second+soon, " n3 Gone", "n3")
+		w.agree(time.Second+soon, " n3 Dead", "n3")
 		w.again("n3")
 		w.agree(50*time.Millisecond, "", "n3")
 	})
@@ -186,14 +186,14 @@ func TestANodeThatDiesWhileItsSpeakerRestarts(t *testing.T) {
 		w.stop("n3")
 		w.stays(3*time.Second, " n3 Restarting", "n3")
 		w.plug("n3", false)
-		w.agree(time.Second, " n3 Gone", "n3")
+		w.agree(time.Second, " n3 Dead", "n3")
 	})
 }
 
 func TestASpeakerThatIsKilledAndComesBack(t *testing.T) {
 	in(t, 9, func(w *world) {
 		w.kill("n3")
-		w.agree(soon, " n3 Gone", "n3")
+		w.agree(soon, " n3 Dead", "n3")
 		w.plug("n3", true)
 		w.again("n3")
 		w.agree(50*time.Millisecond, "", "n3")
@@ -206,7 +206,7 @@ func TestDatagramsGetLost(t *testing.T) {
 		w.lose(0.4)
 		for range 5 {
 			w.plug("n2", false)
-			w.agree(10*time.Second, " n2 Gone", "n2")
+			w.agree(10*time.Second, " n2 Dead", "n2")
 			w.plug("n2", true)
 			w.agree(20*time.Second, "")
 		}
@@ -219,8 +219,8 @@ func TestAllHearOfAll(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		for name, n := range w.nodes {
-			if unheard := named(n.View(), Unheard); len(unheard) > 0 {
-				t.Errorf("%s has not heard of %v", name, unheard)
+			if unknown := named(n.View(), Unknown); len(unknown) > 0 {
+				t.Errorf("%s has not heard of %v", name, unknown)
 			}
 		}
 	})
@@ -228,13 +228,13 @@ func TestAllHearOfAll(t *testing.T) {
 
 func TestStrangersAreNotHeard(t *testing.T) {
 	in(t, 3, func(w *world) {
-		m := message{From: "n2", Facts: []fact{{Member: "n1", Life: 1 << 60, Standing: Gone}}}
-		b, err := m.seal([]byte("another key"))
+		m := Message{From: "n2", Updates: []update{{Member: "n1", Incarnation: 1 << 60, Standing: Dead}}}
+		b, err := m.sign([]byte("another key"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, forged := range [][]byte{b, b[:10], nil} {
-			w.nodes["n3"].letters(forged)
+			w.nodes["n3"].datagrams(forged)
 		}
 		w.stays(time.Second, "")
 		if n := w.nodes["n3"].Discarded(); n != 3 {
@@ -254,7 +254,7 @@ func TestManySpeakers(t *testing.T) {
 		}
 		for _, name := range namesOf(w)[1:11] {
 			w.plug(name, false)
-			t.Logf("%d speakers: all know after %s that %s is gone", *speakers, w.agree(soon, " "+name+" Gone", name), name)
+			t.Logf("%d speakers: all know after %s that %s is gone", *speakers, w.agree(soon, " "+name+" Dead", name), name)
 			w.plug(name, true)
 			w.agree(5*time.Second, "")
 		}
@@ -334,7 +334,7 @@ func TestASpeakerThatDiesJustAfterItsRestart(t *testing.T) {
 		w.again("n3")
 		w.agree(50*time.Millisecond, "", "n3")
 		w.kill("n3")
-		w.agree(doubt+soon, " n3 Gone", "n3")
+		w.agree(doubt+soon, " n3 Dead", "n3")
 	})
 }
 
@@ -347,7 +347,7 @@ func TestWithoutAKeyNothingIsKnown(t *testing.T) {
 		}
 		synctest.Wait()
 		for name, n := range w.nodes {
-			if v := n.View(); len(v.Standing) > 0 || v.Up > 0 || n.Heard() {
+			if v := n.View(); len(v.Standing) > 0 || v.Up > 0 || n.Reachable() {
 				t.Errorf("%s still knows %+v", name, v)
 			}
 			n.Set(w.config)
@@ -369,7 +369,7 @@ func TestTheClockIsSetWhileASpeakerIsDown(t *testing.T) {
 				w.agree(5*time.Second, "")
 				w.stays(15*time.Second, "")
 				w.kill("n3")
-				w.agree(soon+time.Second, " n3 Gone", "n3")
+				w.agree(soon+time.Second, " n3 Dead", "n3")
 			})
 		})
 	}
@@ -393,6 +393,6 @@ func TestTheLastOneIsToldByKubernetes(t *testing.T) {
 			config.Members[i].Silent = config.Members[i].Name != "n1"
 		}
 		w.nodes["n1"].Set(config)
-		w.agree(5*time.Second, " n2 Gone n3 Gone n4 Gone", "n2", "n3", "n4")
+		w.agree(5*time.Second, " n2 Dead n3 Dead n4 Dead", "n2", "n3", "n4")
 	})
 }

@@ -7,89 +7,211 @@ import (
 	"time"
 )
 
-// Message is what speakers tell one another, in a datagram.
-type Message = message
+// State decides, from what it observes and hears, who is alive. Make one with NewState.
+//
+// It has no clock, no sockets and no goroutine. Its inputs are SetMembers, Session, Step,
+// Answer, Restart and Tick. After each of them Ready says what is to be done, and Next
+// when to call Tick if nothing else happens.
+type State struct {
+	self        string
+	incarnation uint64
+	stopped     bool // this speaker is restarting
+	members     []string
+	silent      map[string]bool // members whose Leases have expired
+	detect      time.Duration   // after which a session without packets expires
+	subnets     map[string]netip.Prefix
+	ring        ring
 
-// Session is what an own BFD session shows.
-type Session struct {
-	Up    bool
-	Ups   uint64 // how often it has come Up
-	Heard bool   // anything at all is heard of its peer
-	Ended bool   // the peer said that it ends the session on purpose
-	// Refused: the peer says that it heard nothing of this speaker for too long.
-	Refused bool
+	known      map[string]*record
+	suspicions map[string]suspicion       // by member that others say is dead, and this speaker sees
+	observed   map[string]*observation    // by neighbor
+	votes      map[string]map[string]bool // by member, by voter: whether the voter sees the member; of its present incarnation
+
+	isolated  bool
+	probed    time.Time       // when it was last asked whether anybody answers
+	answered  time.Time       // since when somebody does again
+	probing   map[Target]bool // no reply yet
+	refuting  bool            // somebody says that this speaker is dead, and was not told otherwise yet
+	gossiped  time.Time
+	pinged    int // the place among the members of the one that was pinged last
+	deadlines deadlines
+	outbox
 }
 
-// Question is a question for a Witness.
-type Question = question
-
-// Output is what is to be done after an input.
-type Output struct {
-	Send []Letter
-	Ask  []Question
-	// Stale: View would show something else than before. Changed: that is more than
-	// a count.
-	Stale, Changed bool
+// record is the newest update about a member, and what follows from it here.
+type record struct {
+	update
+	until   time.Time // end of the hold
+	learned time.Time
+	tell    time.Time // neighbors are told of an Alive until then
+	probed  time.Time
+	missed  int
+	warned  bool // of a Dead: the member was told
 }
 
-// Letter is a message to send; To is nil for all members.
-type Letter struct {
-	To      []string
-	Message Message
+// NewState returns the State of a member that knows nobody yet. incarnation must be
+// greater than at its last start.
+func NewState(self string, incarnation uint64) *State {
+	return &State{
+		self: self, incarnation: incarnation, known: map[string]*record{}, suspicions: map[string]suspicion{},
+		observed: map[string]*observation{}, votes: map[string]map[string]bool{}, probing: map[Target]bool{},
+	}
 }
 
 // SetMembers takes over who should be there, and after which time without packets
 // their sessions expire.
-func (c *State) SetMembers(now time.Time, members []Member, detect time.Duration) {
-	c.detect = detect
-	c.silent, c.subnets = map[string]bool{}, map[string]netip.Prefix{}
+func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration) {
+	defer s.schedule()
+	before, subnets := s.members, s.subnets
+	s.detect = detect
+	s.silent, s.subnets = map[string]bool{}, map[string]netip.Prefix{}
 	for _, m := range members {
-		c.silent[m.Name] = m.Silent
+		s.silent[m.Name] = m.Silent
 		if m.Subnet.IsValid() {
-			c.subnets[m.Name] = m.Subnet
+			s.subnets[m.Name] = m.Subnet
 		}
 	}
-	c.set(now, slices.Collect(maps.Keys(c.silent)))
+	s.members = slices.Sorted(maps.Keys(s.silent))
+	if slices.Equal(before, s.members) && maps.Equal(subnets, s.subnets) {
+		return
+	}
+	s.changed = true
+	s.ring = newRing(s.members, s.subnets)
+	s.forget(now)
+	if !slices.Contains(before, s.self) && s.isMember(s.self) {
+		s.announce()
+	}
+	if len(s.observed) == 0 {
+		s.isolate(now, false) // there is nobody to hear
+	}
+	for _, name := range s.members { // some that had a vote may be gone
+		s.judge(now, name)
+	}
+}
+
+// forget drops what is known of those who are no members any more, and of those who
+// are no neighbors, and begins to observe the new neighbors.
+func (s *State) forget(now time.Time) {
+	former := func(name string) bool { return !s.isMember(name) }
+	maps.DeleteFunc(s.known, func(name string, _ *record) bool { return former(name) })
+	maps.DeleteFunc(s.suspicions, func(name string, _ suspicion) bool { return former(name) })
+	maps.DeleteFunc(s.votes, func(name string, _ map[string]bool) bool { return former(name) })
+	for _, votes := range s.votes {
+		maps.DeleteFunc(votes, func(name string, _ bool) bool { return former(name) })
+	}
+	neighbors := s.Neighbors()
+	maps.DeleteFunc(s.observed, func(name string, _ *observation) bool { return !slices.Contains(neighbors, name) })
+	for _, n := range neighbors {
+		if s.observed[n] == nil {
+			s.observed[n] = &observation{down: now}
+		}
+	}
+}
+
+func (s *State) isMember(name string) bool {
+	_, ok := slices.BinarySearch(s.members, name)
+	return ok
 }
 
 // Neighbors returns the members with whom this one is to have a session.
-func (c *State) Neighbors() []string { return c.ring.neighbors(c.self) }
+func (s *State) Neighbors() []string { return s.ring.neighbors(s.self) }
 
 // Session takes in what the session with a neighbor shows.
-func (c *State) Session(now time.Time, neighbor string, s Session) {
-	// Nothing is heard of a peer that was here, and that did not say it ends the
-	// session on purpose.
-	lost := !s.Up && s.Ups > 0 && !s.Heard && !s.Ended
-	c.watched(now, neighbor, s.Up, s.Ups, lost)
-	if x := c.sees[neighbor]; x != nil {
-		x.refused = s.Refused && !s.Up
-	}
+func (s *State) Session(now time.Time, neighbor string, x Session) {
+	defer s.schedule()
+	s.observe(now, neighbor, x)
 }
 
 // Step takes in a message.
-func (c *State) Step(now time.Time, m Message) { c.hear(now, m) }
+func (s *State) Step(now time.Time, m Message) {
+	defer s.schedule()
+	if m.From == s.self || !s.isMember(m.From) {
+		return
+	}
+	for _, u := range m.Updates {
+		s.hear(now, m.From, u)
+	}
+	if m.Ping && !s.stopped {
+		s.send([]string{m.From}, Message{Updates: []update{s.own()}})
+	}
+	if m.Alive != nil {
+		s.count(now, m.From, *m.Alive, true)
+	}
+	if m.Suspect == nil {
+		return
+	}
+	if o := s.observed[m.Suspect.Member]; o != nil && o.up {
+		s.send([]string{m.From}, Message{Alive: s.present(m.Suspect.Member)})
+	}
+	s.count(now, m.From, *m.Suspect, false)
+}
 
-// Answer takes in the reply to a question.
-func (c *State) Answer(now time.Time, q Question, r Reply) { c.answered(now, q, r) }
+// Answer takes in the reply to a probe.
+func (s *State) Answer(now time.Time, t Target, r Reply) {
+	defer s.schedule()
+	delete(s.probing, t)
+	if t == "" {
+		s.probeAnswered(now, r)
+	} else {
+		s.memberAnswered(now, string(t), r)
+	}
+}
 
 // Restart has all told that this speaker stops, to come back within Hold.
-func (c *State) Restart(now time.Time) { c.restart(now, Hold) }
+func (s *State) Restart(now time.Time) {
+	defer s.schedule()
+	s.stopped = true
+	s.broadcast(now, Message{Updates: []update{{Member: s.self, Incarnation: s.incarnation, Standing: Restarting, Hold: Hold}}})
+}
 
 // Restarted reports whether all has been told.
-func (c *State) Restarted() bool { return c.stopped && len(c.later) == 0 }
+func (s *State) Restarted() bool { return s.stopped && len(s.repeats) == 0 }
 
-// Tick does what is due.
-func (c *State) Tick(now time.Time) { c.tick(now) }
+// standing returns what counts for a member.
+func (s *State) standing(name string) Standing {
+	if k := s.known[name]; k != nil {
+		return k.Standing
+	}
+	return Alive
+}
 
-// Next returns when to call Tick if nothing happens before.
-func (c *State) Next() time.Time { return c.next() }
+// present names the incarnation of a member that is known.
+func (s *State) present(name string) *update {
+	u := &update{Member: name}
+	if k := s.known[name]; k != nil {
+		u.Incarnation = k.Incarnation
+	}
+	return u
+}
 
-// View returns who is there.
-func (c *State) View() View { return c.view() }
+// View returns who is alive.
+func (s *State) View() View {
+	v := View{Isolated: s.isolated, Standing: make(map[string]Standing, len(s.members)), Watchers: map[string][]string{}}
+	for _, name := range s.members {
+		v.Standing[name] = s.standing(name)
+		if s.known[name] == nil && name != s.self {
+			v.Standing[name] = Unknown
+		}
+		if v.Standing[name] == Restarting {
+			v.Watchers[name] = s.watchers(name)
+		}
+	}
+	for _, o := range s.observed {
+		v.Sessions++
+		if o.up {
+			v.Up++
+		}
+	}
+	return v
+}
 
-// Ready returns what is to be done, once.
-func (c *State) Ready() Output {
-	o := Output{Send: c.out, Ask: c.ask, Stale: c.stale || c.changed, Changed: c.changed}
-	c.out, c.ask, c.changed, c.stale = nil, nil, false, false
-	return o
+// watchers returns the members after name that are Alive.
+func (s *State) watchers(name string) []string {
+	var out []string
+	for _, n := range s.ring.after(name) {
+		if s.standing(n) == Alive {
+			out = append(out, n)
+		}
+	}
+	return out
 }

@@ -36,13 +36,13 @@ type world struct {
 
 type node struct {
 	*Group
-	world   *world
-	addr    netip.Addr
-	stop    context.CancelFunc
-	ended   chan struct{}
-	mu      sync.RWMutex
-	frames  func([]bfd.Datagram)
-	letters func([]byte)
+	world     *world
+	addr      netip.Addr
+	stop      context.CancelFunc
+	ended     chan struct{}
+	mu        sync.RWMutex
+	frames    func([]bfd.Datagram)
+	datagrams func([]byte)
 }
 
 func newWorld(t *testing.T, n int) *world {
@@ -64,7 +64,7 @@ func newWorld(t *testing.T, n int) *world {
 func (w *world) start(m Member) {
 	n := &node{world: w, addr: m.Addr, ended: make(chan struct{})}
 	log := slog.New(slog.DiscardHandler)
-	n.Group = New(m.Name, uint64(time.Now().Add(w.clock).UnixMilli()), bfd.New(wire{n}, log), post{n}, n, log)
+	n.Group = New(m.Name, uint64(time.Now().Add(w.clock).UnixMilli()), bfd.New(wire{n}, log), transport{n}, n, log)
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	w.mu.Lock()
@@ -204,27 +204,27 @@ func (p port) Send(b []byte) error {
 	return nil
 }
 
-// post is a node's place on the network, for datagrams.
-type post struct{ *node }
+// transport is a node's place on the network, for datagrams.
+type transport struct{ *node }
 
-func (p post) Deliver(ctx context.Context, receive func([]byte)) error {
+func (p transport) Deliver(ctx context.Context, receive func([]byte)) error {
 	p.mu.Lock()
-	p.letters = receive
+	p.datagrams = receive
 	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()
-	p.letters = nil
+	p.datagrams = nil
 	p.mu.Unlock()
 	return nil
 }
 
-func (p post) Send(addr netip.Addr, b []byte) error {
+func (p transport) Send(addr netip.Addr, b []byte) error {
 	to := p.world.at(addr)
 	if to == nil || !p.world.reaches(p.self, to.self) || p.world.loses() {
 		return nil
 	}
 	to.mu.RLock()
-	receive := to.letters
+	receive := to.datagrams
 	to.mu.RUnlock()
 	if receive != nil {
 		receive(b)
@@ -232,8 +232,8 @@ func (p post) Send(addr netip.Addr, b []byte) error {
 	return nil
 }
 
-// Ask implements Witness: whose cable is in answers, and so does the gateway.
-func (n *node) Ask(ctx context.Context, addr netip.Addr) Reply {
+// Probe implements Prober: whose cable is in answers, and so does the gateway.
+func (n *node) Probe(ctx context.Context, addr netip.Addr) Reply {
 	n.world.mu.RLock()
 	self, gateway := n.self, n.world.gateway
 	n.world.mu.RUnlock()
@@ -241,16 +241,16 @@ func (n *node) Ask(ctx context.Context, addr netip.Addr) Reply {
 	if addr.IsValid() {
 		name = n.world.at(addr).self
 	} else if !gateway {
-		return CantTell
+		return Inconclusive
 	}
 	if n.world.reaches(self, name) {
-		return Sign
+		return Answered
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(50 * time.Millisecond):
 	}
-	return Silence
+	return Unanswered
 }
 
 // told is what a node sees that is not as it should be.
@@ -259,7 +259,7 @@ func (w *world) told(name string) string {
 	out := ""
 	var bad []string
 	for member, s := range v.Standing {
-		if s != Present && s != Unheard {
+		if s != Alive && s != Unknown {
 			bad = append(bad, fmt.Sprintf(" %s %s", member, s))
 		}
 	}

@@ -3,6 +3,12 @@
 // of an address, and when to send them. All that Steelyard reads or sends in these
 // two protocols is made here.
 //
+// Package mdlayher/ndp reads NDP messages, but not their options: ndp.ParseMessage refuses
+// the whole message for one option of a foreign kind that is malformed (a prefix or DNS
+// option of the wrong length, say). RFC 4861 sections 7.1.1 and 7.1.2 have a node ignore the
+// contents of such options, and a node that did not would leave its address unanswered, so
+// this package finds the link-layer address itself.
+//
 // It opens no socket and reads no clock: frames and times in, frames out.
 package neighbor
 

@@ -18,7 +18,7 @@ func (s *speaker) act() {
 	for _, l := range o.Send {
 		s.mail(l)
 	}
-	for _, q := range o.Ask {
+	for _, q := range o.Probe {
 		s.question(q)
 	}
 	if o.Stale {
@@ -42,7 +42,7 @@ func (s *speaker) act() {
 }
 
 // mail carries a letter to each of its receivers.
-func (s *speaker) mail(l membership.Letter) {
+func (s *speaker) mail(l membership.Packet) {
 	to := l.To
 	if to == nil {
 		to = sortedKeys(s.peers)
@@ -70,7 +70,7 @@ func (s *speaker) mail(l membership.Letter) {
 const patience = 80 * time.Millisecond
 
 // question asks for a sign of life.
-func (s *speaker) question(q membership.Question) {
+func (s *speaker) question(q membership.Target) {
 	answer := func(after time.Duration, r membership.Reply) {
 		s.in(after, func() {
 			s.members.Answer(s.now, q, r)
@@ -81,20 +81,20 @@ func (s *speaker) question(q membership.Question) {
 	if q != "" {
 		n := s.peers[string(q)]
 		if n == nil || n.subnet != s.node.subnet {
-			answer(0, membership.CantTell)
+			answer(0, membership.Inconclusive)
 			return
 		}
 		host = n.place
 	} else if !s.Gateway {
-		answer(0, membership.CantTell)
+		answer(0, membership.Inconclusive)
 		return
 	}
 	silent := q == "" && s.lan.silent > 0
 	s.after(time.Millisecond, func() {
 		if s.lan.talk(s.node.place, host) && !silent {
-			answer(0, membership.Sign)
+			answer(0, membership.Answered)
 		} else {
-			answer(patience, membership.Silence)
+			answer(patience, membership.Unanswered)
 		}
 	})
 }

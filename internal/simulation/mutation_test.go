@@ -22,8 +22,8 @@ func mutations() []mutation {
 	return []mutation{
 		{name: "answers though it hears nobody", needs: "lan split unplug", before: func(_ *speaker, f *failover.Facts) { f.Members.Isolated = false }},
 		{name: "answers though it stood still", needs: "freeze suspend", steady: true},
-		{name: "takes who restarts for dead", needs: "restart rolling", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Restarting, membership.Gone) }},
-		{name: "takes the dead for alive", needs: "power lan", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Gone, membership.Present) }},
+		{name: "takes who restarts for dead", needs: "restart rolling", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Restarting, membership.Dead) }},
+		{name: "takes the dead for alive", needs: "power lan", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Dead, membership.Alive) }},
 		{name: "does not look at L2Claims", needs: "power move", before: func(_ *speaker, f *failover.Facts) { f.Claims = nil }},
 		{name: "believes L2Claims as they were at first", needs: "power move", before: func(s *speaker, f *failover.Facts) {
 			if first, known := s.notes.([]failover.Claim); known {

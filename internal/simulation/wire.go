@@ -236,7 +236,7 @@ func (p *prober) look() {
 
 // probe asks for an address for the n-th time.
 func (p *prober) probe(a netip.Addr, links []string, asked time.Time, n int) {
-	x := failover.Probe{Reply: membership.Silence, Asked: asked, Links: links}
+	x := failover.Probe{Reply: membership.Unanswered, Asked: asked, Links: links}
 	done := func() {
 		delete(p.asking, a)
 		x.Done = p.now
@@ -249,7 +249,7 @@ func (p *prober) probe(a netip.Addr, links []string, asked time.Time, n int) {
 		p.look()
 	}
 	if len(links) == 0 || p.node.unplugged > 0 {
-		x.Reply = membership.CantTell
+		x.Reply = membership.Inconclusive
 		p.in(time.Millisecond, done)
 		return
 	}
@@ -263,7 +263,7 @@ func (p *prober) probe(a netip.Addr, links []string, asked time.Time, n int) {
 				continue
 			}
 			if mac, _, ok := other.speaker.answers(a); ok && mac != p.node.mac {
-				x.Reply, x.MAC = membership.Sign, mac
+				x.Reply, x.MAC = membership.Answered, mac
 				p.run(func() {
 					x.Answered = p.now
 					done()

@@ -107,7 +107,7 @@ func (h *Host) strict() []string {
 func (h *Host) unheard() []string {
 	silent := map[string]bool{}
 	for name, standing := range h.view().Standing {
-		if standing == membership.Unheard {
+		if standing == membership.Unknown {
 			silent[name] = true
 		}
 	}

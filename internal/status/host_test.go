@@ -37,7 +37,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("nftables")) }))
 	defer proxy.Close()
-	standing := map[string]membership.Standing{"a": membership.Unheard, "b": membership.Present, "c": membership.Unheard}
+	standing := map[string]membership.Standing{"a": membership.Unknown, "b": membership.Alive, "c": membership.Unknown}
 	var notReady error
 	noNulls, noNode := "", ""
 	h := &Host{
@@ -56,7 +56,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}}
 	see(usual) // who is unheard at the first look may only be about to be heard
 
-	standing["c"], notReady = membership.Present, errors.New("refused")
+	standing["c"], notReady = membership.Alive, errors.New("refused")
 	noNulls, noNode = "not permitted", "tells no node"
 	later := usual
 	later.Unheard, later.ProxyError, later.NullRouteError, later.TokenError = []string{"a"}, "refused", "not permitted", "tells no node"
@@ -67,7 +67,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 		t.Fatal(err)
 	}
 	notReady, noNulls, noNode = nil, "", ""
-	standing["a"] = membership.Present
+	standing["a"] = membership.Alive
 	loose := usual
 	loose.StrictReversePath = nil
 	see(loose)

@@ -51,7 +51,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "rp_filter"), []byte("1"), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		standing[fmt.Sprintf("%0253d", i)] = membership.Unheard
+		standing[fmt.Sprintf("%0253d", i)] = membership.Unknown
 	}
 	r := &Reporter{Options: Options{Node: node}}
 	h := &Host{

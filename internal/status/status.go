@@ -126,7 +126,7 @@ func (r *Reporter) stopped() error {
 	after := have.DeepCopy()
 	intent.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
 	after.Status.Sessions = nil
-	if r.Group.Heard() {
+	if r.Group.Reachable() {
 		intent.SetCondition(&after.Status.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
 			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),

@@ -161,7 +161,7 @@ func TestInquiryOnTheWire(t *testing.T) {
 				return w
 			})
 			have := NewWitness(nil, 0).Has(t.Context(), all, []string{"eth0"})
-			if one := have[third[0]]; one.Reply != membership.Sign || one.MAC != [6]byte(mac) || one.At.IsZero() || have[all[1]] != (Answer{Reply: membership.Silence}) {
+			if one := have[third[0]]; one.Reply != membership.Answered || one.MAC != [6]byte(mac) || one.At.IsZero() || have[all[1]] != (Answer{Reply: membership.Unanswered}) {
 				t.Errorf("one that the peer has: %v; one that nobody has: %v", have[third[0]], have[all[1]])
 			}
 		}

@@ -78,7 +78,7 @@ func TestWitness(t *testing.T) {
 				a = netip.MustParseAddr(addr)
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) { // addresses and links take a moment
-				have := w.Ask(t.Context(), a)
+				have := w.Probe(t.Context(), a)
 				if have == want {
 					return
 				}
@@ -87,40 +87,40 @@ func TestWitness(t *testing.T) {
 				}
 			}
 		}
-		ask("192.0.2.2", membership.Sign)
-		ask("2001:db8::2", membership.Sign)
-		ask("192.0.2.9", membership.Silence)
-		ask("2001:db8::9", membership.Silence)
-		ask("198.51.100.1", membership.CantTell) // no route
-		ask("", membership.CantTell)             // no gateway
+		ask("192.0.2.2", membership.Answered)
+		ask("2001:db8::2", membership.Answered)
+		ask("192.0.2.9", membership.Unanswered)
+		ask("2001:db8::9", membership.Unanswered)
+		ask("198.51.100.1", membership.Inconclusive) // no route
+		ask("", membership.Inconclusive)             // no gateway
 		has := func(addr string, links ...string) membership.Reply {
 			a := netip.MustParseAddr(addr)
 			return w.Has(t.Context(), []netip.Addr{a}, links)[a].Reply
 		}
 		for addr, want := range map[string]membership.Reply{
-			"192.0.2.2": membership.Sign, "2001:db8::2": membership.Sign, "192.0.2.9": membership.Silence, "2001:db8::9": membership.Silence,
-			"198.51.100.1": membership.Silence, // no route, but the link is named
+			"192.0.2.2": membership.Answered, "2001:db8::2": membership.Answered, "192.0.2.9": membership.Unanswered, "2001:db8::9": membership.Unanswered,
+			"198.51.100.1": membership.Unanswered, // no route, but the link is named
 		} {
 			if have := has(addr, "eth0"); have != want {
 				t.Errorf("who has %s? %d, want %d", addr, have, want)
 			}
 		}
-		if have := has("192.0.2.9", "eth0", "eth7"); have != membership.CantTell {
+		if have := has("192.0.2.9", "eth0", "eth7"); have != membership.Inconclusive {
 			t.Errorf("a link that is not there told %d", have)
 		}
 		ip(t, "address", "del", "192.0.2.1/24", "dev", "eth0") // a probe needs none
-		if have := has("192.0.2.2", "eth0"); have != membership.Sign {
+		if have := has("192.0.2.2", "eth0"); have != membership.Answered {
 			t.Errorf("asked from a link without an address: %d", have)
 		}
 		ip(t, "address", "add", "192.0.2.1/24", "dev", "eth0")
 		ip(t, "route", "add", "default", "via", "192.0.2.9")
-		ask("", membership.Silence)
-		ask("198.51.100.1", membership.CantTell) // behind a router
+		ask("", membership.Unanswered)
+		ask("198.51.100.1", membership.Inconclusive) // behind a router
 		ip(t, "-6", "route", "add", "default", "via", "2001:db8::2")
-		ask("", membership.Sign)
+		ask("", membership.Answered)
 		ip(t, "link", "set", "eth0", "down")
-		ask("", membership.CantTell) // the routes are gone with the link
-		if have := has("192.0.2.9", "eth0"); have != membership.CantTell {
+		ask("", membership.Inconclusive) // the routes are gone with the link
+		if have := has("192.0.2.9", "eth0"); have != membership.Inconclusive {
 			t.Errorf("a link that is down told %d", have)
 		}
 	})
@@ -187,7 +187,7 @@ func kernelKnows(t *testing.T, addr string) bool {
 
 func TestPost(t *testing.T) {
 	onHost(t, func() {
-		post := NewPost(7481)
+		post := NewTransport(7481)
 		ctx, stop := context.WithCancel(t.Context())
 		got, done := make(chan string, 10), make(chan error)
 		go func() { done <- post.Deliver(ctx, func(b []byte) { got <- string(b) }) }()
@@ -201,7 +201,7 @@ func TestPost(t *testing.T) {
 				t.Errorf("got %q", b)
 			}
 		}
-		if err := NewPost(7481).Deliver(ctx, nil); err == nil {
+		if err := NewTransport(7481).Deliver(ctx, nil); err == nil {
 			t.Error("two could listen on one port")
 		}
 		stop()

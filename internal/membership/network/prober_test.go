@@ -28,7 +28,7 @@ type street struct {
 // onStreet runs body with a Prober that asks on a street.
 func onStreet(t *testing.T, body func(*testing.T, *street)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &street{has: map[netip.Addr][6]byte{}, reply: membership.Silence, takes: 240 * time.Millisecond}
+		s := &street{has: map[netip.Addr][6]byte{}, reply: membership.Unanswered, takes: 240 * time.Millisecond}
 		s.Prober = NewProber(s.who)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -47,7 +47,7 @@ func (s *street) who(_ context.Context, addrs []netip.Addr, _ []string) map[neti
 	out := map[netip.Addr]Answer{}
 	for _, a := range addrs {
 		if mac, ok := s.has[a]; ok {
-			out[a] = Answer{Reply: membership.Sign, MAC: mac, At: time.Now()}
+			out[a] = Answer{Reply: membership.Answered, MAC: mac, At: time.Now()}
 		}
 	}
 	reply, takes := s.reply, s.takes
@@ -94,7 +94,7 @@ func TestProber(t *testing.T) {
 			if !s.told() {
 				t.Error("nobody was told")
 			}
-			want := failover.Probe{Reply: membership.Silence, Asked: start, Done: start.Add(s.takes), Links: []string{"eth0"}}
+			want := failover.Probe{Reply: membership.Unanswered, Asked: start, Done: start.Add(s.takes), Links: []string{"eth0"}}
 			if diff := cmp.Diff(want, s.Results()[a]); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}
@@ -102,7 +102,7 @@ func TestProber(t *testing.T) {
 			s.has[a] = [6]byte{2, 1}
 			s.mu.Unlock()
 			time.Sleep(probeInterval + probePace)
-			if got := s.Results()[a]; got.Reply != membership.Sign || got.MAC != [6]byte{2, 1} || got.Answered.IsZero() {
+			if got := s.Results()[a]; got.Reply != membership.Answered || got.MAC != [6]byte{2, 1} || got.Answered.IsZero() {
 				t.Errorf("then: %+v", got)
 			}
 			s.Set(nil)

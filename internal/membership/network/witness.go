@@ -28,13 +28,13 @@ func NewWitness(log *slog.Logger, silence time.Duration) *Witness {
 	return &Witness{log: log, silence: silence}
 }
 
-// Answer is what asking who has an address came to. The zero Answer is CantTell.
+// Answer is what asking who has an address came to. The zero Answer is Inconclusive.
 type Answer struct {
 	membership.Reply
-	// MAC is, with a Sign, of the station that has the address: whoever answers in
+	// MAC is, of Answered, that of the station that has the address: whoever answers in
 	// another's place tells that one's. Zero: it was not told.
 	MAC [6]byte
-	At  time.Time // when the Sign was heard
+	At  time.Time // when that was
 }
 
 // target is a host on a link.
@@ -43,15 +43,15 @@ type target struct {
 	link int // index
 }
 
-// Ask implements membership.Witness.
-func (w *Witness) Ask(ctx context.Context, addr netip.Addr) membership.Reply {
+// Probe implements membership.Prober.
+func (w *Witness) Probe(ctx context.Context, addr netip.Addr) membership.Reply {
 	targets, err := gateways()
 	if addr.IsValid() {
 		targets, err = onLink(addr)
 	}
 	if err != nil {
 		w.log.Debug("can't look for a sign of life", "addr", addr, "err", err)
-		return membership.CantTell
+		return membership.Inconclusive
 	}
 	return w.anyOf(ctx, targets)
 }
@@ -64,7 +64,7 @@ const (
 )
 
 // Has asks on the named links whether anybody but this node has the addresses:
-// each three times, since one question may be lost. CantTell: a link is not
+// each three times, since one question may be lost. Inconclusive: a link is not
 // there, or down, or this node can't ask for the family on any of them.
 func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer {
 	out := make(map[netip.Addr]Answer, len(addrs))
@@ -81,7 +81,7 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 	}
 	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(patience, w.silence/askedTimes)})
 	for t, a := range answers {
-		if a.Reply == membership.Sign || a.Reply == membership.Silence && !broken && out[t.addr].Reply == membership.CantTell {
+		if a.Reply == membership.Answered || a.Reply == membership.Unanswered && !broken && out[t.addr].Reply == membership.Inconclusive {
 			out[t.addr] = a
 		}
 	}
@@ -97,12 +97,12 @@ func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply 
 		replies[a.Reply] = true
 	}
 	switch {
-	case replies[membership.Sign]:
-		return membership.Sign
-	case len(replies) == 0 || replies[membership.CantTell]:
-		return membership.CantTell
+	case replies[membership.Answered]:
+		return membership.Answered
+	case len(replies) == 0 || replies[membership.Inconclusive]:
+		return membership.Inconclusive
 	default:
-		return membership.Silence
+		return membership.Unanswered
 	}
 }
 
@@ -129,7 +129,7 @@ func (w *Witness) askAll(ctx context.Context, targets []target, n rounds) (answe
 			broken = broken || failed
 			for _, a := range addrs {
 				if h, ok := answered[a]; ok {
-					answers[target{a, at.link}] = Answer{membership.Sign, h.mac, h.at}
+					answers[target{a, at.link}] = Answer{membership.Answered, h.mac, h.at}
 				} else {
 					answers[target{a, at.link}] = Answer{Reply: silent}
 				}
@@ -145,18 +145,18 @@ func (w *Witness) askAll(ctx context.Context, targets []target, n rounds) (answe
 func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, n rounds) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
 	link, err := net.InterfaceByIndex(index)
 	if err != nil || !carries(link) {
-		return nil, membership.Silence, false // no link, no life
+		return nil, membership.Unanswered, false // no link, no life
 	}
 	conn, err := openWire(link, addrs)
 	if err != nil {
 		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
-		return nil, membership.CantTell, false
+		return nil, membership.Inconclusive, false
 	}
 	if answered, err = inquire(ctx, conn, &w.pace, addrs, n); err != nil {
 		w.log.Debug("asking on a link failed", "link", link.Name, "err", err)
-		return answered, membership.CantTell, true
+		return answered, membership.Inconclusive, true
 	}
-	return answered, membership.Silence, false
+	return answered, membership.Unanswered, false
 }
 
 // carries reports whether the link is up and has a carrier.

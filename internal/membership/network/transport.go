@@ -14,17 +14,17 @@ import (
 // largest is longer than any datagram that speakers send.
 const largest = 1 << 16
 
-// Post carries datagrams over UDP, both families.
-type Post struct {
+// Transport carries datagrams over UDP, both families.
+type Transport struct {
 	port uint16
 	conn atomic.Pointer[net.UDPConn]
 }
 
-// NewPost returns a Post that listens on port, and sends to it, once Deliver runs.
-func NewPost(port uint16) *Post { return &Post{port: port} }
+// NewTransport returns a Transport that listens on port, and sends to it, once Deliver runs.
+func NewTransport(port uint16) *Transport { return &Transport{port: port} }
 
-// Send implements membership.Post.
-func (p *Post) Send(to netip.Addr, b []byte) error {
+// Send implements membership.Transport.
+func (p *Transport) Send(to netip.Addr, b []byte) error {
 	conn := p.conn.Load()
 	if conn == nil {
 		return net.ErrClosed
@@ -33,8 +33,8 @@ func (p *Post) Send(to netip.Addr, b []byte) error {
 	return err
 }
 
-// Deliver implements membership.Post.
-func (p *Post) Deliver(ctx context.Context, receive func([]byte)) error {
+// Deliver implements membership.Transport.
+func (p *Transport) Deliver(ctx context.Context, receive func([]byte)) error {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(p.port)})
 	if err != nil {
 		return fmt.Errorf("listen for other speakers on UDP port %d: %w", p.port, err)

@@ -1,0 +1,142 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// healDelay is how long a speaker that was isolated waits for its sessions when
+// somebody else answers again.
+const healDelay = 3 * time.Second
+
+// Target is whom to probe: the node of a member, or with "" any neighbor of this
+// node that is no member.
+type Target string
+
+// probe asks a target for a sign of life, unless a reply is awaited.
+func (s *State) probe(t Target) {
+	if !s.probing[t] {
+		s.probing[t] = true
+		s.probes = append(s.probes, t)
+	}
+}
+
+// probeAnswered takes in whether somebody who is no member answers. If so this node
+// is not cut off, and those whom nobody sees are dead. If nobody does, it is.
+func (s *State) probeAnswered(now time.Time, r Reply) {
+	if s.hears("") {
+		return
+	}
+	cut := s.isCut(r)
+	if s.isolated && !cut && !s.allSilent() {
+		// The sessions come Up in a moment, unless the others really are dead.
+		if s.answered.IsZero() {
+			s.answered = now
+		}
+		cut = now.Before(s.answered.Add(healDelay))
+	} else {
+		s.answered = time.Time{}
+	}
+	s.isolate(now, cut)
+	if cut {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.observed)) {
+		if o := s.observed[name]; o.decided && len(s.votes[name]) == 0 && !s.isHeld(now, name) && s.standing(name) != Dead {
+			s.confirm(now, name)
+		}
+	}
+}
+
+// isCut reports whether a reply says that this node is cut off. Where there is nobody
+// to ask, one of two nodes can't tell, and rather answers twice than not at all.
+func (s *State) isCut(r Reply) bool {
+	switch {
+	case len(s.observed) == 0 || s.allSilent():
+		return false
+	case r == Inconclusive:
+		return len(s.observed) > 1 && (s.isolated || s.hasLost())
+	}
+	return r == Unanswered
+}
+
+// hasLost reports whether a session that worked is lost.
+func (s *State) hasLost() bool {
+	for _, o := range s.observed {
+		if o.decided {
+			return true
+		}
+	}
+	return false
+}
+
+// allSilent reports whether the Leases of all that this node watches have expired:
+// then this node hears of somebody, and they are dead.
+func (s *State) allSilent() bool {
+	for name := range s.observed {
+		if !s.silent[name] {
+			return false
+		}
+	}
+	return len(s.observed) > 0
+}
+
+// isolationDue is when to ask whether anybody answers.
+func (s *State) isolationDue(string) (time.Time, bool) {
+	again := s.probed.Add(probeInterval)
+	if s.isolated {
+		return again, true
+	}
+	from, ok := s.aloneFrom()
+	if from.After(again) {
+		return from, ok
+	}
+	return again, ok
+}
+
+// aloneFrom returns from when on this speaker is to ask whether anybody answers though
+// it has lost nobody: none of its sessions is Up, and some neighbor says that it
+// does not hear this speaker, or none was ever heard, though Kubernetes hears one.
+// ok is false if there is no reason to.
+func (s *State) aloneFrom() (from time.Time, ok bool) {
+	var since time.Time
+	refused, heard, there := false, false, false
+	for name, o := range s.observed {
+		if o.up {
+			return from, false
+		}
+		if o.down.After(since) {
+			since = o.down
+		}
+		expected := s.standing(name) == Alive && !s.silent[name]
+		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
+	}
+	switch {
+	case refused:
+		return since.Add(Answers), true
+	case there && !heard:
+		return since.Add(healDelay), true
+	}
+	return from, false
+}
+
+func (s *State) probeAnybody(now time.Time, _ string) {
+	s.probed = now
+	s.probe("")
+}
+
+// isolate takes in whether this speaker hears nobody. Then it says that it is dead,
+// and begins another incarnation when it hears somebody again.
+func (s *State) isolate(now time.Time, is bool) {
+	if s.isolated == is {
+		return
+	}
+	s.isolated, s.changed = is, true
+	if is {
+		s.broadcast(now, Message{Updates: []update{s.own()}})
+		return
+	}
+	s.incarnation++
+	s.refuting = true
+}

@@ -1,0 +1,158 @@
+package membership
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// remember is for how long neighbors are told that a member is back.
+	remember = time.Minute
+	// suspicionTimeout is how long a member that this speaker sees has to refute, when
+	// others say that it is dead.
+	suspicionTimeout = 200 * time.Millisecond
+)
+
+// suspicion is an update that is not believed yet: others say that a member is dead
+// that this speaker sees (SWIM has a member Suspected before it is confirmed as dead).
+type suspicion struct {
+	update
+	until time.Time
+}
+
+// hear takes in an update that another member tells.
+func (s *State) hear(now time.Time, from string, u update) {
+	if u.Member == s.self {
+		s.suspected(u)
+		return
+	}
+	if k := s.known[u.Member]; k != nil && k.supersedes(u) {
+		s.send([]string{from}, Message{Updates: []update{s.asSent(now, u.Member)}})
+	}
+	switch {
+	case u.Member == from: // it knows
+		s.merge(now, u)
+	case !s.deferSuspicion(now, u):
+		s.merge(now, u)
+		s.warnSuspect(from, u)
+	}
+}
+
+// merge takes over an update, if it says more than is known.
+func (s *State) merge(now time.Time, u update) {
+	k := s.known[u.Member]
+	if u.Member == s.self || !s.isMember(u.Member) || k != nil && !u.supersedes(k.update) {
+		return
+	}
+	delete(s.suspicions, u.Member)
+	before := s.standing(u.Member)
+	fresh := &record{update: u, until: now.Add(u.Hold), learned: now}
+	if k == nil || k.Incarnation != u.Incarnation {
+		s.reincarnated(now, u.Member)
+	}
+	if before != Alive && u.Standing == Alive {
+		fresh.tell = now.Add(remember)
+	}
+	s.known[u.Member] = fresh
+	s.changed = s.changed || before != u.Standing
+	s.stale = s.stale || k == nil
+	if u.Standing != Dead {
+		return
+	}
+	for _, votes := range s.votes { // the dead have no vote
+		delete(votes, u.Member)
+	}
+	for _, name := range s.members {
+		s.judge(now, name)
+	}
+}
+
+// reincarnated forgets what was observed and voted of a member's former incarnation. One
+// that has restarted within the detection time leaves a session behind that is Up
+// still, and will expire.
+func (s *State) reincarnated(now time.Time, name string) {
+	delete(s.votes, name)
+	o, k := s.observed[name], s.known[name]
+	restarted := k != nil && k.Standing == Restarting
+	if o != nil && (!o.up || restarted && !o.since.After(k.learned)) {
+		*o = observation{former: true, lingers: o.up, ups: o.ups, worked: o.worked, down: now}
+	}
+}
+
+// deferSuspicion reports that an update is not to be believed yet: others say that a
+// member is dead that this speaker sees. They may have been cut off, and it alive and
+// well; so it is told first, and refutes if it lives.
+func (s *State) deferSuspicion(now time.Time, u update) bool {
+	k, o := s.known[u.Member], s.observed[u.Member]
+	if u.Standing != Dead || o == nil || !o.up || k != nil && !u.supersedes(k.update) {
+		return false
+	}
+	if s.suspicions[u.Member].update != u {
+		s.suspicions[u.Member] = suspicion{u, now.Add(suspicionTimeout)}
+		s.send([]string{u.Member}, Message{Updates: []update{u}})
+	}
+	return true
+}
+
+func (s *State) suspicionDue(name string) (time.Time, bool) {
+	x, ok := s.suspicions[name]
+	return x.until, ok
+}
+
+func (s *State) endSuspicion(now time.Time, name string) { s.merge(now, s.suspicions[name].update) }
+
+// warnSuspect tells a member that it was declared dead, if there is reason to think
+// that it is alive: its session here is Up, or the news comes from somebody who does
+// not watch it, so that it may be old. The living refute.
+func (s *State) warnSuspect(from string, u update) {
+	k, o := s.known[u.Member], s.observed[u.Member]
+	if u.Standing != Dead || k == nil || k.update != u || k.warned {
+		return
+	}
+	if o != nil && o.up || !slices.Contains(s.ring.neighbors(u.Member), from) {
+		k.warned = true
+		s.send([]string{u.Member}, Message{Updates: []update{u}})
+	}
+}
+
+// suspected takes in that somebody says that this speaker restarts or is dead. Its
+// incarnation grows, and it says so once it is in touch.
+func (s *State) suspected(u update) {
+	if u.Standing == Alive || s.stopped {
+		return
+	}
+	s.incarnation = max(s.incarnation, u.Incarnation+1) // who has not heard of this one holds an earlier one for dead
+	s.refuting = true
+	s.refute()
+}
+
+// refute contradicts those who say that this speaker is dead, unless most of its
+// sessions are down.
+func (s *State) refute() {
+	up := 0
+	for _, o := range s.observed {
+		if o.up {
+			up++
+		}
+	}
+	if s.refuting && up > 0 && 2*up >= len(s.observed) {
+		s.announce()
+	}
+}
+
+// announce tells all that this speaker is alive. Who misses it and believes
+// otherwise will say so.
+func (s *State) announce() {
+	s.refuting = false
+	s.send(nil, Message{Updates: []update{s.own()}})
+}
+
+// own is what is told of this speaker. One that is isolated says that it is dead:
+// perhaps it can be heard, though it hears nobody.
+func (s *State) own() update {
+	u := update{Member: s.self, Incarnation: s.incarnation}
+	if s.isolated {
+		u.Standing = Dead
+	}
+	return u
+}

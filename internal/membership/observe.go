@@ -1,0 +1,286 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// Answers is how long the other watchers have to say what they see.
+	Answers = 100 * time.Millisecond
+	// probeInterval is how often the node of a restarting speaker is asked whether it
+	// is there, and how often a speaker that hears nobody asks again.
+	probeInterval = 100 * time.Millisecond
+	// misses is how many times a node may not answer.
+	misses = 4
+	// doubt is how long a member that says it is alive, and whose session has
+	// worked before or whose Lease has expired, may be without a session that is Up.
+	doubt = 5 * time.Second
+)
+
+// Session is what an own BFD session shows.
+type Session struct {
+	Up    bool
+	Ups   uint64 // how often it has come Up
+	Heard bool   // anything at all is heard of its peer
+	Ended bool   // the peer said that it ends the session on purpose
+	// Refused: the peer says that it heard nothing of this speaker for too long.
+	Refused bool
+}
+
+// lost reports whether nothing is heard of a peer that was there, and that did not
+// say it ends the session on purpose.
+func (x Session) lost() bool { return !x.Up && x.Ups > 0 && !x.Heard && !x.Ended }
+
+// observation is what the own session with a neighbor shows.
+type observation struct {
+	up      bool
+	lost    time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
+	decided bool      // the time for answers is over
+	former  bool      // it is of an earlier incarnation, until it comes Up, or for longer than that could last
+	lingers bool      // of former: it is Up still
+	ups     uint64    // how often it has come Up
+	since   time.Time // when it last did; zero unless it is Up
+
+	refused bool      // the neighbor does not hear this speaker
+	worked  bool      // it has been Up some time
+	down    time.Time // since when it is not Up
+	doubted bool      // it is lost for it did not come Up in time
+}
+
+// take takes over what the session shows now.
+func (o *observation) take(now time.Time, x Session) {
+	was := *o
+	switch {
+	case x.Up && was.up && was.ups == x.Ups:
+	case x.Up:
+		*o = observation{up: true, ups: x.Ups, since: now, worked: true}
+	case was.up:
+		*o = observation{ups: x.Ups, worked: true, down: now}
+	}
+	switch {
+	case x.Up || was.doubted:
+	case !x.lost():
+		o.lost, o.decided = time.Time{}, false
+	case was.lost.IsZero():
+		o.lost, o.decided = now, false
+	}
+}
+
+// observe takes over what the session with a neighbor shows.
+func (s *State) observe(now time.Time, name string, x Session) {
+	o := s.observed[name]
+	if o == nil {
+		return
+	}
+	defer func() { o.refused = x.Refused && !x.Up }()
+	if o.former && (!x.Up || o.ups == x.Ups) {
+		o.lingers = x.Up
+		return
+	}
+	was := *o
+	o.take(now, x)
+	s.stale = s.stale || was.up != x.Up
+	if u, ok := s.suspicions[name]; ok && !x.Up {
+		s.merge(now, u.update)
+	}
+	switch {
+	case x.Up && !was.up:
+		s.cameUp(now, name)
+	case !o.lost.IsZero() && was.lost.IsZero() && s.standing(name) == Alive:
+		s.suspect(now, name)
+	}
+}
+
+// cameUp tells the others that the session with a neighbor works, and the neighbor what
+// it may have missed.
+func (s *State) cameUp(now time.Time, name string) {
+	s.isolate(now, false)
+	s.multicast(now, s.otherWatchers(name), Message{Alive: s.present(name)})
+	s.judge(now, name)
+	s.send([]string{name}, Message{Updates: []update{s.own()}})
+	if s.standing(name) != Alive {
+		s.send([]string{name}, Message{Updates: []update{s.asSent(now, name)}})
+	}
+	s.refute()
+}
+
+// suspect asks the other watchers of a member whether they see it. What they saw
+// before may be over as well.
+func (s *State) suspect(now time.Time, name string) {
+	maps.DeleteFunc(s.votes[name], func(_ string, sees bool) bool { return sees })
+	s.multicast(now, s.otherWatchers(name), Message{Suspect: s.present(name)})
+	s.judge(now, name)
+}
+
+func (s *State) otherWatchers(name string) []string {
+	return slices.DeleteFunc(s.ring.neighbors(name), func(n string) bool { return n == s.self })
+}
+
+// count takes in what another watcher of a member sees, unless that was in an
+// earlier incarnation.
+func (s *State) count(now time.Time, from string, about update, sees bool) {
+	if !slices.Contains(s.ring.neighbors(about.Member), from) || about.Incarnation < s.present(about.Member).Incarnation {
+		return
+	}
+	if s.votes[about.Member] == nil {
+		s.votes[about.Member] = map[string]bool{}
+	}
+	s.votes[about.Member][from] = sees
+	s.judge(now, about.Member)
+}
+
+// tally counts the watchers of a member that have lost it, with this one, and those
+// that see it.
+func (s *State) tally(name string) (lost, seen int) {
+	lost = 1
+	for _, sees := range s.votes[name] {
+		if sees {
+			seen++
+		} else {
+			lost++
+		}
+	}
+	return lost, seen
+}
+
+// judge decides whether a member whose session has expired is dead: if more
+// watchers have lost it than see it, and at least two have. If nobody else says
+// anything, it is this node that may be cut off: then somebody else must answer.
+func (s *State) judge(now time.Time, name string) {
+	o := s.observed[name]
+	if o == nil || o.up || o.lost.IsZero() || s.standing(name) == Dead || s.isHeld(now, name) {
+		return
+	}
+	lost, seen := s.tally(name)
+	switch {
+	case lost > 1 && 2*lost > len(s.ring.neighbors(name)):
+		s.confirm(now, name)
+		return
+	case now.Before(o.lost.Add(Answers)):
+		return // the others may yet say that they see it
+	}
+	o.decided = true
+	switch {
+	case lost > 1 && lost > seen:
+		s.confirm(now, name)
+	case lost > 1 || seen > 0:
+	case s.hears(name):
+		s.confirm(now, name)
+	default:
+		s.probe("")
+	}
+}
+
+// confirm tells all that a member is dead.
+func (s *State) confirm(now time.Time, name string) {
+	u := *s.present(name)
+	u.Standing = Dead
+	s.merge(now, u)
+	s.broadcast(now, Message{Updates: []update{u}})
+}
+
+// hears says that some session other than that with name is Up.
+func (s *State) hears(name string) bool {
+	for n, o := range s.observed {
+		if n != name && o.up {
+			return true
+		}
+	}
+	return false
+}
+
+// asksPatience reports whether a member restarts, and its node was not found to be
+// silent.
+func (s *State) asksPatience(name string) bool {
+	k := s.known[name]
+	return k != nil && k.Standing == Restarting && k.missed < misses
+}
+
+// isHeld says that a member has asked for patience, and gives no cause to doubt.
+func (s *State) isHeld(now time.Time, name string) bool {
+	return s.asksPatience(name) && now.Before(s.known[name].until)
+}
+
+func (s *State) holdDue(name string) (time.Time, bool) {
+	if s.observed[name] == nil || !s.asksPatience(name) {
+		return time.Time{}, false
+	}
+	return s.known[name].until, true
+}
+
+// endHold treats a member that asked for patience as lost.
+func (s *State) endHold(now time.Time, name string) {
+	s.known[name].missed = misses
+	if o := s.observed[name]; o != nil && !o.up {
+		*o = observation{worked: o.worked, down: o.down, lost: now}
+		s.suspect(now, name)
+	}
+}
+
+func (s *State) probeDue(name string) (time.Time, bool) {
+	if o := s.observed[name]; o == nil || o.up || !s.asksPatience(name) {
+		return time.Time{}, false
+	}
+	return s.known[name].probed.Add(probeInterval), true
+}
+
+func (s *State) probeMember(now time.Time, name string) {
+	s.known[name].probed = now
+	s.probe(Target(name))
+}
+
+// memberAnswered takes in whether the node of a restarting speaker answers.
+func (s *State) memberAnswered(now time.Time, name string, r Reply) {
+	k := s.known[name]
+	switch {
+	case k == nil || k.Standing != Restarting:
+	case r == Answered:
+		k.missed = 0
+	case r == Unanswered:
+		if k.missed++; k.missed == misses {
+			s.endHold(now, name)
+		}
+	}
+}
+
+func (s *State) answersDue(name string) (time.Time, bool) {
+	o := s.observed[name]
+	if o == nil || o.lost.IsZero() || o.decided || s.asksPatience(name) || s.standing(name) == Dead {
+		return time.Time{}, false
+	}
+	return o.lost.Add(Answers), true
+}
+
+// doubtDue is when a member counts as lost that says it is alive, and no session shows
+// it, though one has before or Kubernetes does not hear of it either.
+func (s *State) doubtDue(name string) (time.Time, bool) {
+	o, k := s.observed[name], s.known[name]
+	if o == nil || o.up || !o.lost.IsZero() || k == nil || k.Standing != Alive || !o.worked && !s.silent[name] {
+		return time.Time{}, false
+	}
+	return o.down.Add(doubt), true
+}
+
+func (s *State) loseDoubted(now time.Time, name string) {
+	o := s.observed[name]
+	*o = observation{worked: o.worked, down: o.down, lost: now, doubted: true}
+	s.suspect(now, name)
+}
+
+// adoptDue is when a session that seemed to be of an earlier incarnation, and is Up
+// still, must be of the present one: the other would have expired.
+func (s *State) adoptDue(name string) (time.Time, bool) {
+	o := s.observed[name]
+	if o == nil || !o.former || !o.lingers {
+		return time.Time{}, false
+	}
+	return o.down.Add(s.detect + Answers), true
+}
+
+func (s *State) adopt(now time.Time, name string) {
+	o := s.observed[name]
+	o.former = false
+	s.observe(now, name, Session{Up: true, Ups: o.ups, Heard: true})
+}
