@@ -24,9 +24,9 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/report"
 )
 
 // waiting is a Service of type LoadBalancer, created at second at.
@@ -97,28 +97,34 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		}}).Build()
 	log := slog.New(slog.DiscardHandler)
 	var mu sync.Mutex
-	b.reconciler = &reconciler{
-		client: api, direct: api, log: log, namespace: "steelyard-system", planned: make(chan struct{}, 1),
-		leading:       func() *leader.Term { return b.leader },
-		took:          func(time.Duration) {},
-		configuration: cluster.NewConfiguration(cluster.Listed(api, "steelyard-system")),
-		services: func(ctx context.Context) ([]*corev1.Service, error) {
-			var list corev1.ServiceList
-			err := api.List(ctx, &list)
-			var out []*corev1.Service
-			for i := range list.Items {
-				out = append(out, &list.Items[i])
-			}
-			return out, err
-		},
-	}
-	b.writer = newWriter(api, log, func(n cluster.Note) {
+	w := newWriter(api, log, func(n cluster.Note) {
 		mu.Lock()
 		defer mu.Unlock()
 		b.notes = append(b.notes, n)
 	}, func(string, error) {})
-	b.state, b.writer.answered = planner.New(nil, planner.Finalizer{}), b.answered
+	b.reconciler = newReconciler(api, api, w, planner.New(nil, planner.Finalizer{}))
+	b.log, b.took = log, func(time.Duration) {}
+	b.leading = func() *leader.Term { return b.leader }
+	b.configuration = cluster.NewConfiguration(cluster.Listed(api, "steelyard-system"))
+	b.services = func(ctx context.Context) ([]*corev1.Service, error) {
+		var list corev1.ServiceList
+		err := api.List(ctx, &list)
+		var out []*corev1.Service
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+		return out, err
+	}
 	return b
+}
+
+// reporter writes what else follows from the plans.
+func (b *rig) reporter() *report.Reporter {
+	return report.New(report.Options{
+		Client: b.client, Direct: b.direct, Log: b.log, Finalizer: b.state.Finalizer(), Configuration: b.configuration,
+		Services: func(ctx context.Context) ([]*corev1.Service, error) { return b.services(ctx) },
+		Leading:  b.leading, Plan: b.summary, Released: b.released, Planned: b.planned, Count: func(string, error) {},
+	})
 }
 
 // lag has the cache show those Services and no later ones.
@@ -336,9 +342,4 @@ func TestAFormerLeaderWritesNothing(t *testing.T) {
 		b.newTerm(t.Context())
 		expect(t, map[string]string{"a": "10.0.0.1"}, b.settle(t))
 	})
-}
-
-func parsed(o intent.Objects) *intent.Config {
-	config := intent.Parse(o)
-	return &config
 }

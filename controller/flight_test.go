@@ -218,8 +218,7 @@ func TestAClaimStaysWhileItsAddressIsShown(t *testing.T) {
 		b.refused["a"] = true
 		b.annotate(t, "a", v1beta1.AnnotationAddressPool, "q")
 		b.settle(t)
-		rep := &reporter{reconciler: b.reconciler, count: func(string, error) {}, verdicts: &verdictTally{leading: b.leading}}
-		if _, err := rep.report(t.Context()); err != nil {
+		if _, err := b.reporter().Report(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		var left v1beta1.L2ClaimList

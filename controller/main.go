@@ -29,7 +29,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
+	"github.com/steelyard-lb/steelyard/internal/overview/page"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/report"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -117,7 +119,6 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 
 // assemble makes the parts and has mgr run them.
 func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o options, logger *slog.Logger) error {
-	counted := newTally()
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this replica: %w", err)
@@ -126,40 +127,42 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err != nil {
 		return err
 	}
+	counted := report.NewTally()
 	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
-	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.patch)
-	state := planner.New(o.dialect, planner.Finalizer{Wanted: o.finalize, Class: o.class})
-	writes.finalizer = state.Finalizer()
+	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.Patch)
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
-	r := &reconciler{
-		client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace, class: o.class,
-		services:      func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) },
-		configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
-		leading:       elect.Leading,
-		writer:        writes,
-		planned:       make(chan struct{}, 1),
-		took:          counted.pass,
-		state:         state,
-	}
-	writes.answered = r.answered
+	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.dialect, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
+	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) }
+	r.configuration = cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace))
+	r.log, r.leading, r.took = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
-	rep := &reporter{reconciler: r, count: counted.patch, verdicts: &verdictTally{leading: elect.Leading}}
-	for _, c := range collectors(counted, r, rep.verdicts) {
+	rep := report.New(report.Options{
+		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
+		Leading: r.leading, Plan: r.summary, Released: r.released, Planned: r.planned, Count: counted.Patch,
+	})
+	for _, c := range rep.Collectors(counted) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
 	if o.page && o.metrics.Address != "0" {
-		if err := addPage(ctx, mgr, r, host, o.pageHosts()); err != nil {
+		pages, err := page.New(page.Options{
+			Cached: r.client, Direct: r.direct, Configuration: r.configuration, Services: r.services, Class: o.class, Namespace: o.namespace,
+			Replica: host, Leads: func() bool { return r.leading() != nil }, Log: logger,
+		})
+		if err != nil {
+			return err
+		}
+		if err := pages.AddTo(ctx, mgr, o.pageHosts()); err != nil {
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.landed), rep.loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.landed), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
 	}
-	key := keeper{client: mgr.GetClient(), direct: mgr.GetAPIReader(), log: logger, namespace: o.namespace}
+	key := cluster.MembershipSecret{Client: r.client, Direct: r.direct, Log: logger, Namespace: o.namespace}
 	// A replica that could not serve at once does not stand for election.
 	candidate := func(ctx context.Context) error {
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
@@ -167,7 +170,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.Run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.GiveBack(writes.idleFor), key.run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.GiveBack(writes.idleFor), key.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
@@ -184,15 +187,6 @@ func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
 		},
-	}
-}
-
-// loop is where all else is written.
-func (r *reporter) loop() cluster.Loop {
-	return cluster.Loop{
-		Name: "reporter", Log: r.log, Think: r.report, Signals: []<-chan struct{}{r.planned},
-		Rest:  func(time.Duration) time.Duration { return reportRest },
-		Kinds: append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -11,8 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/reference"
+	"github.com/steelyard-lb/steelyard/internal/report"
 )
 
 // gauges gathers and returns the value of each gauge, by name and labels, but
@@ -49,9 +51,9 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		b := newRig(t, large, poolOf("small", "10.0.1.1"), waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
 		b.annotate(t, "d", v1beta1.AnnotationAddressPool, "none")
 		registry := prometheus.NewRegistry()
-		counted, verdicts := newTally(), &verdictTally{leading: b.leading}
-		registry.MustRegister(collectors(counted, b.reconciler, verdicts)...)
-		counted.patch("Service", fmt.Errorf("cut off"))
+		counted := report.NewTally()
+		registry.MustRegister(b.reporter().Collectors(counted)...)
+		counted.Patch("Service", fmt.Errorf("cut off"))
 		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 1}, gauges(t, registry)); diff != "" {
 			t.Errorf("before the first pass, want -, have +:\n%s", diff)
 		}
@@ -92,19 +94,23 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("a", "10.0.0.1"), poolOf("b", "10.0.0.1"), poolOf("c", "10.0.1.1"))
 		b.settle(t)
-		verdicts := &verdictTally{leading: b.leading}
+		rep := b.reporter()
 		registry := prometheus.NewRegistry()
-		registry.MustRegister(verdicts)
-		rep := &reporter{reconciler: b.reconciler, count: func(string, error) {}, verdicts: verdicts, searched: true}
-		if _, err := rep.report(t.Context()); err != nil {
+		registry.MustRegister(rep.Collectors(report.NewTally())...)
+		told := func() map[string]float64 {
+			out := gauges(t, registry)
+			maps.DeleteFunc(out, func(name string, _ float64) bool { return !strings.HasPrefix(name, "steelyard_config_objects") })
+			return out
+		}
+		if _, err := rep.Report(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]float64{"steelyard_config_objects IPAddressPool Accepted": 2, "steelyard_config_objects IPAddressPool Overlaps": 1}
-		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
+		if diff := cmp.Diff(want, told()); diff != "" {
 			t.Errorf("want -, have +:\n%s", diff)
 		}
 		b.newTerm(t.Context())
-		if diff := cmp.Diff(map[string]float64{}, gauges(t, registry)); diff != "" {
+		if diff := cmp.Diff(map[string]float64{}, told()); diff != "" {
 			t.Errorf("what an earlier term told, want -, have +:\n%s", diff)
 		}
 	})
@@ -114,10 +120,12 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 func TestTheReferenceNamesAllMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("lan", "10.0.0.1", "2001:db8::/64"), waiting("a", 1))
-		counted, verdicts := newTally(), &verdictTally{leading: b.leading}
-		counted.patch("Service", fmt.Errorf("cut off"))
+		counted, rep := report.NewTally(), b.reporter()
+		counted.Patch("Service", fmt.Errorf("cut off"))
 		b.settle(t)
-		verdicts.set(b.leader, intent.Objects{Pools: []v1beta1.IPAddressPool{*poolOf("lan", "10.0.0.1")}}, nil)
-		reference.Metrics(t, "../docs/reference/metrics.md", "controller", collectors(counted, b.reconciler, verdicts))
+		if _, err := rep.Report(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reference.Metrics(t, "../docs/reference/metrics.md", "controller", rep.Collectors(counted))
 	})
 }

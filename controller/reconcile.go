@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -26,8 +27,6 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
-	namespace     string
-	class         string
 	planned       chan struct{}       // buffered 1; told after every pass
 	took          func(time.Duration) // told of every pass
 
@@ -36,6 +35,13 @@ type reconciler struct {
 	mu    sync.Mutex // held while thinking, and while others look at the result
 	state *planner.State
 	last  *outcome // of the present term; nil: none yet
+}
+
+// newReconciler returns one that has still to be told what to read, and when.
+func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
+	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1)}
+	w.finalizer, w.answered = s.Finalizer(), r.answered
+	return r
 }
 
 // outcome is a plan and the term that it was made in.
@@ -126,4 +132,46 @@ func (r *reconciler) publish(o *outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = o
+}
+
+// summary returns what others tell of the last plan of a term; nil: there is none.
+func (r *reconciler) summary(t *leader.Term) *planner.Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil || r.last.term != t {
+		return nil
+	}
+	return r.last.Summary()
+}
+
+// released returns the Services that are not ours any more, since the last call.
+func (r *reconciler) released() []types.NamespacedName {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Released()
+}
+
+func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
+	s := planner.Input{Now: time.Now()}
+	if err := r.look(ctx, &s); err != nil {
+		return s, err
+	}
+	var namespaces corev1.NamespaceList
+	if err := cluster.List(ctx, r.client, &namespaces); err != nil {
+		return s, err
+	}
+	s.Namespaces = make(map[string]map[string]string, len(namespaces.Items))
+	for _, n := range namespaces.Items {
+		s.Namespaces[n.Name] = n.Labels
+	}
+	return s, nil
+}
+
+// look enters the configuration and the Services.
+func (r *reconciler) look(ctx context.Context, s *planner.Input) (err error) {
+	if s.Configured, err = r.configuration.Read(ctx); err != nil {
+		return err
+	}
+	s.Services, err = r.services(ctx)
+	return err
 }

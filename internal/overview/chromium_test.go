@@ -104,7 +104,7 @@ func serve(t *testing.T, o Objects) string {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		scene := Scene{Now: noon, Replica: "steelyard-controller-7d9f", Leads: true}
+		scene := Scene{Replica: "steelyard-controller-7d9f", Leads: true}
 		if q.URL.Query().Get("refresh") != "" {
 			scene.Refresh = 2 * time.Second
 		}

@@ -37,9 +37,8 @@ type Configured struct {
 	Conditions []metav1.Condition
 }
 
-// Scene is who shows the page, and when.
+// Scene is who shows the page.
 type Scene struct {
-	Now     time.Time
 	Replica string
 	Leads   bool          // this replica is the one that assigns addresses
 	Refresh time.Duration // how often the page loads itself anew; 0: never
@@ -52,6 +51,7 @@ const most = 300
 // page is what the template shows.
 type page struct {
 	Scene
+	Now                                 time.Time
 	Style                               any
 	Summary                             string
 	Problems                            table[problem]
@@ -133,7 +133,7 @@ type speaker struct {
 
 // pageOf works out what to show.
 func pageOf(o Objects, scene Scene) page {
-	p := page{Scene: scene, Services: len(o.Services)}
+	p := page{Scene: scene, Now: o.Now, Services: len(o.Services)}
 	p.Pools = poolsOf(o.Pools)
 	p.Claims = claimsOf(o.Claims)
 	p.Sessions = sessionsOf(&o)

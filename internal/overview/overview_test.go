@@ -170,7 +170,7 @@ func TestWhatASilentSpeakerSaidLastIsNotTakenForTrue(t *testing.T) {
 	for _, s := range sessionsOf(&o).Rows {
 		got = append(got, s.Peer+" "+s.Node+" "+s.Mark.Text+" "+s.Error)
 	}
-	got = append(got, speakersOf(&o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{Now: noon}).Up))
+	got = append(got, speakersOf(&o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{}).Up))
 	want := []string{
 		"Cut off Controller : the API server can't be asked, so all th",
 		"Unheard Speaker node-1: the API server has not heard of its spea",
@@ -255,7 +255,7 @@ func TestThePageEscapesWhatOthersWrote(t *testing.T) {
 			Sessions: []v1beta1.BGPSession{sessionTo(evil, evil, evil, evil, evil, 1)},
 			Speakers: []v1beta1.Speaker{{ObjectMeta: metav1.ObjectMeta{Name: evil}, Status: v1beta1.SpeakerStatus{Version: evil, Links: []v1beta1.SpeakerLink{{Name: evil}}}}}},
 		Services: []*corev1.Service{serviceNamed(evil, nil, says(v1beta1.ConditionAllocated, evil, evil, false))},
-	}, Scene{Now: noon, Replica: evil})
+	}, Scene{Replica: evil})
 	if strings.Contains(page, "<script") || strings.Contains(page, "<img") {
 		t.Error("the page has a script or an image")
 	}
@@ -287,7 +287,7 @@ func TestAHostileTextStaysSmall(t *testing.T) {
 		o.Pools = append(o.Pools, poolWith(name, usageFor(hostile, hostile, hostile), nil, says(v1beta1.ConditionReady, hostile, hostile, false)))
 		o.Others = append(o.Others, Configured{Kind: "BGPPeer", Name: name, Conditions: []metav1.Condition{says(v1beta1.ConditionInEffect, hostile, hostile, false)}})
 	}
-	html := render(t, o, Scene{Now: noon})
+	html := render(t, o, Scene{})
 	if len(html) > 1<<20 {
 		t.Errorf("the page has %d bytes", len(html))
 	}
@@ -305,7 +305,7 @@ func TestAPageOfThousandsStaysSmall(t *testing.T) {
 		o.Claims = append(o.Claims, claimOf(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), "n", 0, nil))
 		o.Services = append(o.Services, serviceNamed(fmt.Sprint("s", i), nil))
 	}
-	page := render(t, o, Scene{Now: noon})
+	page := render(t, o, Scene{})
 	if len(page) > 500_000 {
 		t.Errorf("it has %d bytes", len(page))
 	}
@@ -317,7 +317,7 @@ func TestAPageOfThousandsStaysSmall(t *testing.T) {
 }
 
 func TestThePageOfAnEmptyClusterSaysWhatIsMissing(t *testing.T) {
-	page := render(t, Objects{}, Scene{Now: noon, Replica: "controller-7", Leads: true})
+	page := render(t, Objects{}, Scene{Replica: "controller-7", Leads: true})
 	for _, want := range []string{"nothing needs attention", "No IPAddressPool yet", "No address is announced", "No node has a BGP session", "No speaker has ever started", "controller-7, the replica that assigns"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("it does not say %q", want)

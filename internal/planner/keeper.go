@@ -122,8 +122,8 @@ func (t *Planner) pending(s Snapshot) []ipam.Kept {
 	return out
 }
 
-// KeptIn returns what the plan keeps in each pool, by its name.
-func (p Plan) KeptIn() map[string][]ipam.Kept {
+// keptIn returns what the plan keeps in each pool, by its name.
+func (p Plan) keptIn() map[string][]ipam.Kept {
 	out := map[string][]ipam.Kept{}
 	for _, k := range p.pending {
 		if pool := p.config.PoolOf(k.Addr); pool != "" {

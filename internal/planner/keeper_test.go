@@ -45,7 +45,7 @@ func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]
 		out[svc.Name] = strings.TrimSpace(fmt.Sprint(intent.Join(p.Grants[i].Addrs), " ", x.Change.message(svc)))
 	}
 	for i := range pools {
-		pools[i].Status.Kept = intent.KeptStatus(p.KeptIn()[pools[i].Name])
+		pools[i].Status.Kept = intent.KeptStatus(p.keptIn()[pools[i].Name])
 	}
 	return out
 }

@@ -359,8 +359,8 @@ func sameGrant(a, b ipam.Grant) bool {
 		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Pools, b.Pools)
 }
 
-// Holders returns the addresses that Services have by the plan.
-func (p Plan) Holders() map[netip.Addr]bool {
+// holders returns the addresses that Services have by the plan.
+func (p Plan) holders() map[netip.Addr]bool {
 	out := make(map[netip.Addr]bool, len(p.Services))
 	for _, g := range p.Grants {
 		for _, a := range g.Addrs {

@@ -200,7 +200,7 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 		svc.Spec.Ports = []corev1.ServicePort{{Port: int32(80 + i/2), Protocol: corev1.ProtocolTCP}} // two on 80, one on 81
 	}
 	want := &v1beta1.PoolUsage{Capacity: "9", Assigned: "2", Available: "7"}
-	use := new(Planner).Plan(s).Usage()
+	use := new(Planner).Plan(s).usage()
 	if diff := cmp.Diff(want, use["front"][0].Status()); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}

@@ -90,7 +90,7 @@ func (p *promises) broken(svc *corev1.Service, addrs []netip.Addr) string {
 // report has the statuses of the pools say what a plan keeps, a while later.
 func (s *sim) report(p Plan) {
 	s.reports++
-	n, kept := s.reports, p.KeptIn()
+	n, kept := s.reports, p.keptIn()
 	s.in(500*time.Millisecond, func() {
 		if n != s.reports {
 			return

@@ -30,8 +30,8 @@ func (u Usage) Status() *v1beta1.PoolUsage {
 	return out
 }
 
-// Pending counts the Services without an address, by reason.
-func (p Plan) Pending() map[ipam.Reason]int {
+// waiting counts the Services without an address, by reason.
+func (p Plan) waiting() map[ipam.Reason]int {
 	out := map[ipam.Reason]int{}
 	for i, g := range p.Grants {
 		switch svc := p.Services[i].Object; {
@@ -44,8 +44,8 @@ func (p Plan) Pending() map[ipam.Reason]int {
 	return out
 }
 
-// Contested counts the Services whose status somebody else overwrites.
-func (p Plan) Contested() int {
+// contested counts the Services whose status somebody else overwrites.
+func (p Plan) contested() int {
 	n := 0
 	for _, c := range p.Contests {
 		if c.reported() {
@@ -55,8 +55,8 @@ func (p Plan) Contested() int {
 	return n
 }
 
-// Usage counts the addresses of each pool, of the families that it has.
-func (p Plan) Usage() map[string][]Usage {
+// usage counts the addresses of each pool, of the families that it has.
+func (p Plan) usage() map[string][]Usage {
 	type place struct {
 		pool   string
 		family ipam.Family
@@ -75,7 +75,7 @@ func (p Plan) Usage() map[string][]Usage {
 		}
 	}
 	if len(p.pending) > 0 {
-		counted := p.Holders()
+		counted := p.holders()
 		for _, k := range p.pending {
 			if !counted[k.Addr] {
 				counted[k.Addr] = true

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"cmp"
@@ -16,18 +16,20 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/leader"
+	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
-// tally holds what is counted as it happens. All that is a state is computed
-// when it is asked for, by reconciler.Collect.
-type tally struct {
+// Tally holds what is counted as it happens. All that is a state is computed
+// when it is asked for.
+type Tally struct {
 	passes  prometheus.Histogram
 	patches *prometheus.CounterVec
 	errors  *prometheus.CounterVec
 }
 
-func newTally() *tally {
-	return &tally{
+// NewTally returns a tally of nothing.
+func NewTally() *Tally {
+	return &Tally{
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding for all Services, and beginning to write what differs.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
@@ -41,16 +43,16 @@ func newTally() *tally {
 	}
 }
 
-// collectors is all that the controller tells of itself.
-func collectors(m *tally, r *reconciler, v *verdictTally) []prometheus.Collector {
-	return []prometheus.Collector{cluster.BuildInfo(), m.passes, m.patches, m.errors, r, v}
+// Collectors is all that the controller tells of itself.
+func (r *Reporter) Collectors(m *Tally) []prometheus.Collector {
+	return []prometheus.Collector{cluster.BuildInfo(), m.passes, m.patches, m.errors, planMetrics{r.Leading, r.Plan}, r.verdicts}
 }
 
-// pass counts a pass.
-func (m *tally) pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
+// Pass counts a pass.
+func (m *Tally) Pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
 
-// patch counts a patch.
-func (m *tally) patch(kind string, err error) {
+// Patch counts a patch.
+func (m *Tally) Patch(kind string, err error) {
 	m.patches.WithLabelValues(kind).Inc()
 	if err == nil {
 		return
@@ -74,42 +76,46 @@ var (
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
-// Describe is of prometheus.Collector.
-func (r *reconciler) Describe(to chan<- *prometheus.Desc) {
+// planMetrics tells of the last plan.
+type planMetrics struct {
+	leading func() *leader.Term
+	plan    func(*leader.Term) *planner.Summary
+}
+
+// Describe implements prometheus.Collector.
+func (m planMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, contestedDesc, servicesDesc} {
 		to <- d
 	}
 }
 
-// Collect computes the present state from the last plan.
-func (r *reconciler) Collect(to chan<- prometheus.Metric) {
+// Collect implements prometheus.Collector.
+func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	t := r.leading()
+	t := m.leading()
 	if t == nil {
 		gauge(leaderDesc, 0)
 		return
 	}
 	gauge(leaderDesc, 1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.last == nil || r.last.term != t {
+	plan := m.plan(t)
+	if plan == nil {
 		return
 	}
-	for pool, families := range r.last.Usage() {
+	for pool, families := range plan.Usage {
 		for _, u := range families {
 			gauge(poolDesc, number(u.Assigned), pool, u.Family.String(), "assigned")
 			gauge(poolDesc, number(u.Kept), pool, u.Family.String(), "kept")
 			gauge(poolDesc, number(u.Available()), pool, u.Family.String(), "available")
 		}
 	}
-	pending := r.last.Pending()
 	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
-		gauge(pendingDesc, float64(pending[reason]), string(reason))
+		gauge(pendingDesc, float64(plan.Pending[reason]), string(reason))
 	}
-	gauge(contestedDesc, float64(r.last.Contested()))
-	gauge(servicesDesc, float64(len(r.last.Services)))
+	gauge(contestedDesc, float64(plan.Contested))
+	gauge(servicesDesc, float64(plan.Services))
 }
 
 // verdictTally counts the configuration objects by what is said of them. The
@@ -125,17 +131,11 @@ type verdictTally struct {
 // verdict is a kind of objects, and the reason of their condition Ready.
 type verdict struct{ kind, reason string }
 
-// set takes in all objects and what is said of them.
-func (v *verdictTally) set(t *leader.Term, o intent.Objects, said map[intent.Ref]intent.Verdict) {
+// set takes in the configuration of a term.
+func (v *verdictTally) set(t *leader.Term, c intent.Configured) {
 	count := map[verdict]int{}
-	add := func(kind, name string) {
-		count[verdict{kind, cmp.Or(said[intent.Ref{Kind: kind, Name: name}].Reason, v1beta1.ReasonAccepted)}]++
-	}
-	for i := range o.Pools {
-		add("IPAddressPool", o.Pools[i].Name)
-	}
-	for _, c := range configured(o) {
-		add(c.Kind, c.Name)
+	for _, x := range c.Objects.Described() {
+		count[verdict{x.Kind, cmp.Or(c.Config.Verdicts[x.Ref].Reason, v1beta1.ReasonAccepted)}]++
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -149,10 +149,10 @@ func configDesc() *prometheus.Desc {
 		[]string{"kind", "reason"}, nil)
 }
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (v *verdictTally) Describe(to chan<- *prometheus.Desc) { to <- configDesc() }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (v *verdictTally) Collect(to chan<- prometheus.Metric) {
 	t := v.leading()
 	v.mu.Lock()

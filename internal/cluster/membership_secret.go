@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// keyLength is the length of a new key, in octets.
+const keyLength = 32
+
+// MembershipSecret makes the key with which the speakers sign what they tell one another,
+// if there is none. It never changes one: who rotates keys, does.
+type MembershipSecret struct {
+	Client    client.Client
+	Direct    client.Reader // past the cache
+	Log       *slog.Logger
+	Namespace string
+}
+
+// Run looks now and again whether the Secret is there. Any replica may: the first that creates
+// it has made the key.
+func (k MembershipSecret) Run(ctx context.Context) error {
+	for pause := keyRetry; ; pause = min(2*pause, time.Minute) {
+		err := k.ensure(ctx)
+		if err == nil {
+			pause = keyEvery // somebody may delete it
+		} else if ctx.Err() == nil {
+			k.Log.Warn("can't make the speakers' key; trying again", "err", err, "after", pause)
+		}
+		if !Sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// keyRetry is the pause after the first failure.
+const keyRetry = time.Second
+
+// keyEvery is the pause while the Secret is there.
+const keyEvery = time.Minute
+
+func (k MembershipSecret) ensure(ctx context.Context) error {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = k.Namespace, SecretMembership
+	err := k.Direct.Get(ctx, client.ObjectKeyFromObject(secret), secret)
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	key := make([]byte, keyLength)
+	_, _ = rand.Read(key) // never fails
+	secret.Data = map[string][]byte{MembershipKey: key}
+	if err := k.Client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package intent
+
+import (
+	"reflect"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+// Described is a configuration object, and what its status says of it.
+type Described struct {
+	Ref
+	Conditions []metav1.Condition
+}
+
+// Described returns the configuration objects, kind by kind.
+func (o *Objects) Described() []Described {
+	return slices.Concat(
+		described(o.Pools, func(x *v1beta1.IPAddressPool) []metav1.Condition { return x.Status.Conditions }),
+		described(o.L2, func(x *v1beta1.L2Advertisement) []metav1.Condition { return x.Status.Conditions }),
+		described(o.BGP, func(x *v1beta1.BGPAdvertisement) []metav1.Condition { return x.Status.Conditions }),
+		described(o.Peers, func(x *v1beta1.BGPPeer) []metav1.Condition { return x.Status.Conditions }),
+		described(o.Profiles, func(x *v1beta1.BFDProfile) []metav1.Condition { return x.Status.Conditions }),
+		described(o.Communities, func(x *v1beta1.Community) []metav1.Condition { return x.Status.Conditions }),
+	)
+}
+
+func described[T any, P interface {
+	*T
+	metav1.Object
+}](objects []T, conditions func(P) []metav1.Condition) []Described {
+	out := make([]Described, len(objects))
+	for i := range objects {
+		x := P(&objects[i])
+		out[i] = Described{Ref{Kind: reflect.TypeFor[T]().Name(), Name: x.GetName()}, conditions(x)}
+	}
+	return out
+}

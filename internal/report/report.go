@@ -1,0 +1,207 @@
+// Package report writes what the controller decides beside addresses: the status of
+// configuration objects. It removes claims of addresses that nobody has, and our words
+// from Services that are not ours any more, and tells metrics. Nobody waits for it; what
+// the objects are to say is decided in package planner.
+package report
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
+	"github.com/steelyard-lb/steelyard/internal/planner"
+)
+
+const (
+	// rest and retryAfter are the pauses between two reports, and before what failed
+	// is tried again.
+	rest       = 500 * time.Millisecond
+	retryAfter = 2 * time.Second
+	// parallel is how many writes are under way at once.
+	parallel = 8
+	// writeTimeout is how long one write may take.
+	writeTimeout = 5 * time.Second
+)
+
+// Options are what a Reporter reads, and whom it tells.
+type Options struct {
+	Client        client.Client
+	Direct        client.Reader // past the cache
+	Log           *slog.Logger
+	Class         string
+	Finalizer     planner.Finalizer
+	Configuration *cluster.Configuration
+	Services      func(context.Context) ([]*corev1.Service, error)
+	Leading       func() *leader.Term                 // nil: not now
+	Plan          func(*leader.Term) *planner.Summary // of the last pass of a term; nil: there is none yet
+	Released      func() []types.NamespacedName       // Services that are not ours any more, since the last call
+	Planned       <-chan struct{}                     // there is another plan
+	Count         func(kind string, err error)        // told of every patch
+}
+
+// Reporter writes what people look at.
+type Reporter struct {
+	Options
+	verdicts *verdictTally
+
+	term     *leader.Term           // that what follows belongs to
+	released []types.NamespacedName // Services to be cleaned of our words
+	swept    bool                   // those that left while nobody saw it have been searched for
+	page     client.Continue        // where the search goes on
+}
+
+// New returns a reporter, which works while its Loop does.
+func New(o Options) *Reporter {
+	return &Reporter{Options: o, verdicts: &verdictTally{leading: o.Leading}}
+}
+
+// Loop is when to report.
+func (r *Reporter) Loop() cluster.Loop {
+	return cluster.Loop{
+		Name: "reporter", Log: r.Log, Think: r.Report, Signals: []<-chan struct{}{r.Planned},
+		Rest:  func(time.Duration) time.Duration { return rest },
+		Kinds: append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
+	}
+}
+
+// Report is one run. It returns when to try again what failed; 0: never.
+func (r *Reporter) Report(ctx context.Context) (time.Duration, error) {
+	t := r.Leading()
+	if t == nil {
+		return 0, nil
+	}
+	if r.term != t {
+		r.term, r.released, r.swept = t, nil, false
+	}
+	writes, planned, err := r.due(ctx, t)
+	if err != nil || !planned {
+		return 0, err
+	}
+	good := r.writeAll(t, writes)
+	if !r.swept {
+		if err := r.sweep(t); err != nil {
+			r.Log.Warn("can't find the Services that have left; trying again", "err", err)
+			good = false
+		}
+	}
+	if !good || len(r.released) > 0 {
+		return retryAfter, nil
+	}
+	return 0, nil
+}
+
+// due reads what the report is made from, and returns what is to be written, and
+// whether there is a plan yet.
+func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, planned bool, _ error) {
+	read, err := r.Configuration.Read(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	var sessions v1beta1.BGPSessionList
+	if err := cluster.List(ctx, r.Client, &sessions); err != nil {
+		return nil, false, err
+	}
+	var claims v1beta1.L2ClaimList
+	if err := cluster.List(ctx, r.Client, &claims); err != nil {
+		return nil, false, err
+	}
+	services, err := r.Services(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	shown := map[netip.Addr]bool{}
+	for _, svc := range services {
+		for _, a := range intent.Holds(svc) {
+			shown[a] = true
+		}
+	}
+	plan := r.Plan(t)
+	if plan == nil {
+		return nil, false, nil
+	}
+	r.verdicts.set(t, read)
+	r.released = append(r.released, r.Released()...)
+	return slices.Concat(r.statuses(planner.Statuses(read, sessions.Items, plan)), r.orphans(plan.Orphans(claims.Items, shown)), r.cleanup()), true, nil
+}
+
+// statuses returns the writes of statuses.
+func (r *Reporter) statuses(changes []planner.StatusChange) []write {
+	out := make([]write, len(changes))
+	for i, c := range changes {
+		out[i] = write{
+			kind: c.Kind,
+			what: fmt.Sprintf("write the status of %s %q", c.Kind, c.After.GetName()),
+			do: func(ctx context.Context) error {
+				return r.Client.Status().Patch(ctx, c.After, client.MergeFrom(c.Before))
+			},
+		}
+	}
+	return out
+}
+
+// orphans returns the deletions of claims.
+func (r *Reporter) orphans(claims []*v1beta1.L2Claim) []write {
+	out := make([]write, len(claims))
+	for i, c := range claims {
+		out[i] = write{
+			what: "delete L2Claim " + c.Name + ", whose address no Service has",
+			do: func(ctx context.Context) error {
+				return r.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
+			},
+		}
+	}
+	return out
+}
+
+// write is one write to the API server.
+type write struct {
+	kind   string // of the object that is patched; empty: it is not a patch
+	what   string // for the log
+	do     func(context.Context) error
+	failed func() // called, if set, when it fails; never at once with another
+}
+
+// writeAll makes all writes, many at once, and reports whether all succeeded.
+func (r *Reporter) writeAll(t *leader.Term, writes []write) bool {
+	errs := make([]error, len(writes))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, w := range writes {
+		group.Go(func() error {
+			ctx, cancel := t.WriteContext(writeTimeout)
+			defer cancel()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write
+				if w.kind != "" {
+					r.Count(w.kind, errs[i])
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	good := true
+	for i, w := range writes {
+		if errs[i] == nil {
+			continue
+		}
+		good = false
+		r.Log.Warn("can't "+w.what+"; trying again", "err", errs[i])
+		if w.failed != nil {
+			w.failed()
+		}
+	}
+	return good
+}
