@@ -50,7 +50,7 @@ func TestSame(t *testing.T) {
 	}
 }
 
-func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
+func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 	services := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
 	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{"local": corev1.ServiceExternalTrafficPolicyLocal, "cluster": corev1.ServiceExternalTrafficPolicyCluster} {
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}}
@@ -64,6 +64,26 @@ func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
 			Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
 		}
 	}
+	service := func(class, addr string) *corev1.Service {
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
+		if class != "" {
+			svc.Spec.LoadBalancerClass = &class
+		}
+		if addr != "" {
+			svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
+		}
+		return svc
+	}
+	node := func(unavailable corev1.ConditionStatus, at int64) *corev1.Node {
+		n := &corev1.Node{}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: unavailable, LastHeartbeatTime: metav1.Unix(at, 0)}}
+		return n
+	}
+	speakerOf := func(node string, addresses int32, up bool) *v1beta1.Speaker {
+		s := &v1beta1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: node}}
+		s.Status.Addresses, s.Status.Links = addresses, []v1beta1.SpeakerLink{{Name: "eth0", Up: up}}
+		return s
+	}
 	for _, c := range []struct {
 		name          string
 		before, after client.Object
@@ -75,9 +95,22 @@ func TestEndpointsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		{"nothing of note changes", slice("local", "a"), slice("local", "a"), true},
 		{"an endpoint of another Service moves", slice("cluster", "a"), slice("cluster", "b"), true},
 		{"an endpoint of what is no load balancer comes", nil, slice("web", "a"), true},
+		{"a Service comes that has no address yet", nil, service("", ""), true},
+		{"a Service comes that has one", nil, service("", "192.0.2.1"), false},
+		{"it is given one", service("", ""), service("", "192.0.2.1"), false},
+		{"it loses it", service("", "192.0.2.1"), service("", ""), false},
+		{"it goes", service("", "192.0.2.1"), nil, false},
+		{"nothing of note in it changes", service("", "192.0.2.1"), service("", "192.0.2.1"), true},
+		{"another load balancer's is given one", service("other", ""), service("other", "192.0.2.1"), true},
+		{"another load balancer takes ours", service("", "192.0.2.1"), service("other", "192.0.2.1"), false},
+		{"the kubelet renews what it says of its Node", node("", 1), node("", 2), true},
+		{"it says that the network is unavailable", node("", 1), node(corev1.ConditionTrue, 2), false},
+		{"another speaker counts anew", speakerOf("b", 1, true), speakerOf("b", 2, true), true},
+		{"another speaker's link goes down", speakerOf("b", 1, true), speakerOf("b", 1, false), false},
+		{"somebody counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := idle(services)(c.before, c.after); got != c.idle {
+			if got := idle("a", "", services)(c.before, c.after); got != c.idle {
 				t.Errorf("idle is %v", got)
 			}
 		})

@@ -62,7 +62,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 // nothing happens before; 0: never.
 func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
-		return !intent.Ours(svc, r.class) || len(svc.Status.LoadBalancer.Ingress) == 0
+		return !announceable(svc, r.class)
 	})
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
 	if slices.ContainsFunc(services, intent.Local) { // the others' are not asked for

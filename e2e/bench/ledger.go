@@ -48,6 +48,8 @@ func (e *entry) wait() time.Duration { return e.served.Sub(e.created) }
 type batch struct {
 	entries []*entry // oldest first, as far as a second tells
 	served  []*entry // in the order in which they were
+	// creating is how long it took to create them, some at once.
+	creating time.Duration
 }
 
 // openLedger watches until ctx ends.

@@ -81,6 +81,7 @@ func aparts() []apart {
 	return []apart{
 		{name: "neighbors", nodes: 1, routers: []string{"none"}, do: neighbors},
 		{name: "addresses", nodes: 3, routers: []string{"none"}, do: holding},
+		{name: "burst", nodes: 3, routers: []string{"none", "bird"}, do: announcedBursts, flags: []string{"--endpoint-wait=0"}},
 		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
 		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},
 		{name: "failover-pools", nodes: 3, routers: []string{"none"}, do: failoversAmongPools},
@@ -101,7 +102,9 @@ func partNames() []string {
 		}
 	}
 	for _, a := range aparts() {
-		names = append(names, a.name)
+		if !slices.Contains(names, a.name) {
+			names = append(names, a.name)
+		}
 	}
 	return append(names, bfdPart, sizePart)
 }

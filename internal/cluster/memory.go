@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
@@ -11,25 +12,49 @@ const (
 	// gcPercent is how much garbage may gather, in percent of what is in use.
 	// Most of the heap is the cache, which hardly changes.
 	gcPercent = 30
+	// leastGarbage is how much may gather at least, in bytes: a small heap would be
+	// collected again and again in a burst.
+	leastGarbage = 16 << 20
 	// calm is for how long nothing must have been done before memory is given
 	// back that a burst has left.
 	calm = 10 * time.Second
 )
 
 // SaveMemory has less garbage gather than Go lets by itself, unless the
-// environment (GOGC) says how much.
+// environment (GOGC) says how much. GiveBack goes on with that.
 func SaveMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 }
 
+// paceGC lets as much garbage gather as suits the heap, if that is not what is set.
+func paceGC(set int) int {
+	if os.Getenv("GOGC") != "" {
+		return set
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	want := garbage(live[0].Value.Uint64())
+	if want*10 < set*9 || want*9 > set*10 {
+		debug.SetGCPercent(want)
+		return want
+	}
+	return set
+}
+
+// garbage returns how much may gather, in percent of what is in use.
+func garbage(live uint64) int {
+	return int(max(gcPercent, min(100*leastGarbage/max(live, 1), 200)))
+}
+
 // GiveBack returns a task that gives memory back after each burst of work, until
 // its context ends. idleFor tells for how long nothing was being done.
 func GiveBack(idleFor func() time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
-		given := false
-		for Sleep(ctx, calm) {
+		given, percent := false, gcPercent
+		for Sleep(ctx, calm/10) {
+			percent = paceGC(percent)
 			idle := idleFor() >= calm
 			if idle && !given {
 				debug.FreeOSMemory()

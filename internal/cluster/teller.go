@@ -25,7 +25,11 @@ const (
 	// maxNotes is how many events may wait to be sent. Those beyond are dropped:
 	// what they say stands in some object's status, too.
 	maxNotes = 20000
-	// telling paces the events: after each, and for how long more urgent writes
+	// After each event the teller waits so many times as long as the API server took
+	// for it, up to tellingPause: so one that is busy serves first whom people wait for.
+	tellingShare = 9
+	tellingPause = 2 * time.Second
+	// telling is the least pause, and tellingLater for how long more urgent writes
 	// come first.
 	telling      = 3 * time.Millisecond
 	tellingLater = 100 * time.Millisecond
@@ -132,10 +136,11 @@ func (t *Teller) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		start := time.Now()
 		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
 			t.log.Warn("can't send an event", "about", n.About.Kind+" "+n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
 		}
-		if !Sleep(ctx, telling) {
+		if !Sleep(ctx, max(telling, min(tellingShare*time.Since(start), tellingPause))) {
 			return nil
 		}
 	}

@@ -104,11 +104,16 @@ func (r *Routes) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-timer.C:
 		}
-		next := lookEvery
+		next, start := lookEvery, time.Now()
 		if problem := r.sync(); problem != "" {
 			next = retryAfter
 		}
 		timer.Reset(next)
+		// All routes are read each time: the changes of a burst share some readings.
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(9*time.Since(start), time.Second)):
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,24 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
 
-// parallel is how many L2Claims are written at once.
-const parallel = 16
+const (
+	// parallel is how many L2Claims are written at once.
+	parallel = 4
+	// longestYield is how long a writer waits for others at most after a write: as
+	// long as the write took, so that a busy API server serves first whom people wait for.
+	longestYield = time.Second
+)
+
+// written is what a claim says, and what was to be said, when the two agreed.
+type written struct {
+	version  string // of the claim
+	want     v1beta1.L2ClaimStatus
+	standing layer2.Standing
+}
+
+func (w written) equal(x written) bool {
+	return w.version == x.version && reflect.DeepEqual(w.standing, x.standing) && slices.Equal(w.want.Links, x.want.Links) && slices.Equal(w.want.Services, x.want.Services)
+}
 
 // reportClaims enters this node in the L2Claims of the addresses that it
 // answers for, and says of those that it gave up, and nobody took, why.
@@ -46,6 +63,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		standings[s.Addr] = s
 	}
 	errs := make([]error, len(d.Plan.Claims))
+	said := make([]written, len(d.Plan.Claims)) // by this report and those before
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for i, c := range d.Plan.Claims {
@@ -57,12 +75,31 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		if !ok || d.Unconfirmed[c.Addr] {
 			continue // withdrawn since the plan was made, or somebody else may have it
 		}
+		want := written{want: r.claimStatus(c, users[c.Addr], links), standing: standing}
+		if claim != nil {
+			want.version = claim.ResourceVersion
+		}
+		if was, ok := r.written[c.Addr]; ok && was.equal(want) {
+			said[i] = was
+			continue
+		}
 		group.Go(func() error {
-			errs[i] = r.reportClaim(ctx, claim, r.claimStatus(c, users[c.Addr], links), standing)
+			start, wrote := time.Now(), false
+			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, standing); wrote {
+				cluster.Sleep(ctx, min(time.Since(start), longestYield))
+			} else if errs[i] == nil && claim != nil {
+				said[i] = want
+			}
 			return nil
 		})
 	}
 	_ = group.Wait() // the errors are in errs
+	r.written = make(map[netip.Addr]written, len(said))
+	for i, w := range said {
+		if w.version != "" {
+			r.written[d.Plan.Claims[i].Addr] = w
+		}
+	}
 	for _, c := range have {
 		errs = append(errs, r.reportSilence(ctx, c, d, users))
 	}
@@ -107,13 +144,13 @@ func (r *Reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer
 	return s
 }
 
-// reportClaim writes one claim. The write that says that this node answers, and
+// reportClaim writes one claim, and reports whether it had to. The write that says that this node answers, and
 // did not before, is told in an event on each of the Services; so is a stranger
 // that has the address.
-func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) error {
-	claim, err := r.nameNode(ctx, have, standing.Addr)
+func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) (wrote bool, err error) {
+	claim, wrote, err := r.nameNode(ctx, have, standing.Addr)
 	if err != nil || standing.State == layer2.Probing {
-		return err // what comes of the trial is told then
+		return wrote, err // what comes of the trial is told then
 	}
 	before := claim.Status.DeepCopy()
 	want.Since = before.Since
@@ -129,8 +166,9 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	}
 	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.Untried(claim))
 	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
-	if wrote, err := r.writeClaim(ctx, claim, want, announced, conflict); err != nil || !wrote {
-		return err
+	said, err := r.writeClaim(ctx, claim, want, announced, conflict)
+	if err != nil || !said {
+		return wrote, err
 	}
 	if isNew {
 		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
@@ -138,32 +176,32 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	if conflict != "" && (was == nil || was.Message != conflict) {
 		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
 	}
-	return nil
+	return true, nil
 }
 
-// nameNode returns the claim, in which this node is named as the owner.
-func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (*v1beta1.L2Claim, error) {
-	claim := &v1beta1.L2Claim{}
+// nameNode returns the claim, in which this node is named as the owner, and whether
+// that had to be written.
+func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (claim *v1beta1.L2Claim, wrote bool, err error) {
+	claim = &v1beta1.L2Claim{}
 	claim.Name, claim.Spec.Address = intent.ClaimName(addr), v1beta1.IPAddress(addr.String())
 	if have != nil {
 		claim = have.DeepCopy()
 	}
 	if claim.Spec.Node == r.Node {
-		return claim, nil
+		return claim, false, nil
 	}
 	before := claim.DeepCopy()
 	claim.Spec.Node = r.Node
-	var err error
 	if have == nil {
 		err = r.Client.Create(ctx, claim)
 	} else {
 		err = r.Client.Patch(ctx, claim, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
+		return nil, false, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 	}
 	r.Claims.RecordCreate(claim.DeepCopy(), time.Now())
-	return claim, nil
+	return claim, true, nil
 }
 
 // conflictOf says whose the address is, too; "" if there is no conflict.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,12 @@ type Applied struct {
 	Offers  bool // Plan.Peerings are in force
 }
 
-// retryAfter is the pause after a report that failed.
-const retryAfter = 2 * time.Second
+const (
+	// retryAfter is the pause after a report that failed.
+	retryAfter = 2 * time.Second
+	// resting is the pause after each report: the changes of a burst share some.
+	resting = 100 * time.Millisecond
+)
 
 // Options are what a Reporter reads, and whom it tells.
 type Options struct {
@@ -67,6 +72,8 @@ type Reporter struct {
 	// What was told of by events.
 	told      map[string]bgp.State // by name of the peer
 	conflicts map[announce.Conflict]bool
+
+	written map[netip.Addr]written // L2Claims that say what there is to say
 }
 
 // New returns a reporter, which works while Run does.
@@ -93,6 +100,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 				r.Log.Warn("can't report; trying again", "err", err)
 				retry.Reset(retryAfter)
 			}
+			cluster.Sleep(ctx, resting)
 		}
 	}
 }

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab"
+)
+
+// byLayer2 has one of three nodes announce all: what an address costs its owner
+// and what it costs the others are seen apart.
+const byLayer2 = `
+apiVersion: steelyard.dev/v1beta1
+kind: L2Advertisement
+metadata: {name: everywhere}
+spec: {nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node1}}]}
+`
+
+// byBGP has all nodes announce all to the rack's router.
+const byBGP = `
+apiVersion: steelyard.dev/v1beta1
+kind: BGPAdvertisement
+metadata: {name: everywhere}
+---
+apiVersion: steelyard.dev/v1beta1
+kind: BGPPeer
+metadata: {name: router}
+spec: {myASN: 64512, peerASN: 64601, peerAddress: 192.0.2.1, connectTime: 1s}
+`
+
+// arrivals is a rack of three nodes whose new addresses are announced.
+type arrivals struct {
+	*bench
+	nodes []string
+	heard *record // of the client's tcpdump, or of the router's kernel
+}
+
+// announcedBursts measures bursts of new Services whose addresses are announced,
+// against the bare client's, whose addresses are not: what announcing costs those
+// who create, those who wait, the API server and each speaker.
+func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b, err := newBench(ctx, r, o)
+	if err != nil {
+		return err
+	}
+	a := &arrivals{bench: b}
+	manifest, how := byLayer2, "layer 2"
+	if r.Router == "none" {
+		a.heard, err = announcements(ctx, r)
+	} else {
+		manifest, how = byBGP, "BGP"
+		a.heard, err = forwardingTable(ctx, r)
+	}
+	if err != nil {
+		return err
+	}
+	for i := range r.Nodes {
+		a.nodes = append(a.nodes, fmt.Sprintf("node%d", i+1))
+		// It is as busy with the floor's Services, and takes the machine from those that are measured.
+		if err := r.Kill(a.nodes[i], "kube-proxy", syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if err := kubectl(ctx, r, manifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	for _, size := range []struct{ n, rounds int }{{500, o.rounds}, {2_000, o.rounds}, {full, 1}} {
+		if err := a.sized(ctx, how, b.scaled(size.n), size.rounds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sized measures the floor and Steelyard by turns.
+func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
+	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "writes an address"}}
+	var created, p50, p99 []float64
+	for round := range rounds {
+		fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
+		var floor, our arrival
+		err := a.besideFloor(ctx, func(ctx context.Context) (err error) {
+			floor, err = a.arrive(ctx, n, wish{class: floorClass})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if our, err = a.arrive(ctx, n, wish{}); err != nil {
+			return err
+		}
+		rows = append(rows, floor.row("bare client"), our.row("Steelyard"))
+		created = append(created, ratio(floor.creating, our.creating))
+		p50 = append(p50, ratio(at(our.waits, 0.5), at(floor.waits, 0.5)))
+		p99 = append(p99, ratio(at(our.waits, 0.99), at(floor.waits, 0.99)))
+	}
+	return table(append(rows, []string{"ratio, median", times(created), times(p50), times(p99)}))
+}
+
+// arrival is one measurement.
+type arrival struct {
+	burst
+	creating time.Duration   // from the first creation to the last answer
+	heard    []time.Duration // from each creation to the first announcement
+	cpu      []time.Duration // of each node's speaker
+	writes   map[string]int  // by resource, without the creations
+}
+
+// row writes a measurement; processor time is told for one address.
+func (m arrival) row(who string) []string {
+	n := len(m.waits)
+	row := []string{who, fmt.Sprintf("%.0f", float64(n)/m.creating.Seconds()), ms(at(m.waits, 0.5)), ms(at(m.waits, 0.99))}
+	if len(m.heard) == 0 {
+		row = append(row, "-", "-")
+	} else {
+		row = append(row, ms(at(m.heard, 0.5)), ms(at(m.heard, 0.99)))
+	}
+	for _, used := range append(m.cpu, m.used) {
+		row = append(row, fmt.Sprintf("%.2f ms", used.Seconds()*1000/float64(n)))
+	}
+	var writes []string
+	for resource, count := range m.writes {
+		writes = append(writes, fmt.Sprintf("%s %.2f", resource, float64(count)/float64(n)))
+	}
+	slices.Sort(writes)
+	return append(row, strings.Join(writes, ", "))
+}
+
+// arrive measures n new Services in a cluster that is idle, and removes them.
+func (a *arrivals) arrive(ctx context.Context, n int, w wish) (m arrival, err error) {
+	if err := a.settle(ctx); err != nil {
+		return m, err
+	}
+	a.heard.forget()
+	before, err := a.counts(ctx)
+	if err != nil {
+		return m, err
+	}
+	b, of, err := a.burst(ctx, n, w)
+	if err != nil {
+		return m, err
+	}
+	m.burst, m.creating = b, of.creating
+	if w.class == "" {
+		if m.heard, err = a.announcedAt(ctx, of); err != nil {
+			return m, err
+		}
+	}
+	if err := a.settle(ctx); err != nil {
+		return m, err
+	}
+	after, err := a.counts(ctx)
+	if err != nil {
+		return m, err
+	}
+	for i := range a.nodes {
+		m.cpu = append(m.cpu, after.speakers[i]-before.speakers[i])
+	}
+	m.used, m.writes = after.controller-before.controller, map[string]int{}
+	for resource, count := range after.writes {
+		if d := count - before.writes[resource]; d*100 > n {
+			m.writes[resource] = d
+		}
+	}
+	return m, a.remove(ctx, of.entries)
+}
+
+// announcedAt returns how long after its creation each Service's address was heard of.
+func (a *arrivals) announcedAt(ctx context.Context, of *batch) (heard []time.Duration, err error) {
+	for _, e := range of.entries {
+		addr := netip.MustParseAddr(e.addrs[0])
+		took, err := a.heard.await(ctx, netip.PrefixFrom(addr, addr.BitLen()), true, e.created)
+		if err != nil {
+			return nil, err
+		}
+		heard = append(heard, took)
+	}
+	return heard, nil
+}
+
+// counted is what the programs have used and written so far.
+type counted struct {
+	speakers   []time.Duration
+	controller time.Duration
+	writes     map[string]int
+}
+
+func (a *arrivals) counts(ctx context.Context) (c counted, err error) {
+	all, err := a.rack.Processes()
+	if err != nil {
+		return c, err
+	}
+	c.speakers = make([]time.Duration, len(a.nodes))
+	for _, p := range all {
+		if i := slices.Index(a.nodes, p.Host); p.Name == "speaker" && i >= 0 {
+			if c.speakers[i], err = used(p.PID); err != nil {
+				return c, err
+			}
+		}
+	}
+	if c.controller, err = a.controllerUsed(); err != nil {
+		return c, err
+	}
+	c.writes, err = a.writes(ctx)
+	return c, err
+}
+
+var request = regexp.MustCompile(`(?m)^apiserver_request_total\{(.*)\} (\S+)$`)
+var label = regexp.MustCompile(`(\w+)="([^"]*)"`)
+
+// writes returns how many writes the API server has answered, by resource. It counts
+// neither creations of Services, nor Leases, nor what kube-proxy and the controllers
+// of Kubernetes write for either's Services alike.
+func (a *arrivals) writes(ctx context.Context) (map[string]int, error) {
+	text, err := a.client.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the API server's metrics: %w", err)
+	}
+	out := map[string]int{}
+	for _, line := range request.FindAllStringSubmatch(string(text), -1) {
+		l := map[string]string{}
+		for _, pair := range label.FindAllStringSubmatch(line[1], -1) {
+			l[pair[1]] = pair[2]
+		}
+		n, err := strconv.ParseFloat(line[2], 64)
+		if err != nil {
+			return nil, fmt.Errorf("read the API server's metrics: %w", err)
+		}
+		what := strings.TrimSuffix(l["resource"]+"/"+l["subresource"], "/")
+		switch l["verb"] {
+		case "POST", "PUT", "PATCH", "APPLY":
+			if what == "services" && l["verb"] == "POST" || slices.Contains([]string{"leases", "endpoints", "endpointslices", "subjectaccessreviews"}, l["resource"]) {
+				continue
+			}
+			out[what] += int(n)
+		}
+	}
+	return out, nil
+}
+
+// forget drops what was heard so far.
+func (r *record) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.news = nil
+	clear(r.routes)
+}
+
+var isAt = regexp.MustCompile(`^([0-9.]+) .*Reply ([0-9.]+) is-at `)
+
+// announcements records the announcements by ARP that the rack's client hears, until
+// ctx ends. Of each address only the first is kept.
+func announcements(ctx context.Context, r *lab.Rack) (*record, error) {
+	heard := &record{routes: map[netip.Prefix]bool{}}
+	cmd := r.Command(ctx, "client", "tcpdump", "--immediate-mode", "-B", "65536", "-l", "-n", "-tt", "-i", "eth0", "arp")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for announcements: %w", err)
+	}
+	go func() {
+		heard.readARP(out)
+		var ended *exec.ExitError
+		if err := cmd.Wait(); err != nil && !errors.As(err, &ended) && ctx.Err() == nil {
+			fmt.Println("tcpdump:", err)
+		}
+	}()
+	return heard, nil
+}
+
+func (r *record) readARP(from io.Reader) {
+	for lines := bufio.NewScanner(from); lines.Scan(); {
+		m := isAt.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		seconds, err1 := strconv.ParseFloat(m[1], 64)
+		addr, err2 := netip.ParseAddr(m[2])
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		p := netip.PrefixFrom(addr, 32)
+		r.mu.Lock()
+		if !r.routes[p] {
+			r.hear(news{time.UnixMicro(int64(seconds * 1e6)), p, true})
+		}
+		r.mu.Unlock()
+	}
+}
