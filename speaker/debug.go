@@ -24,14 +24,14 @@ type debugServer struct {
 
 // announcement is one address in the answer.
 type announcement struct {
-	Address  string       `json:"address"`
-	State    layer2.State `json:"state"`
-	Links    []string     `json:"links"`
-	Stranger *stranger    `json:"stranger,omitempty"`
+	Address string       `json:"address"`
+	State   layer2.State `json:"state"`
+	Links   []string     `json:"links"`
+	Foreign []foreign    `json:"foreign,omitempty"`
 }
 
-// stranger is another machine that has the address, too.
-type stranger struct {
+// foreign is another machine that has the address, too.
+type foreign struct {
 	MAC  string `json:"mac"`
 	Link string `json:"link"`
 }
@@ -56,8 +56,8 @@ func (d debugServer) announcements(w http.ResponseWriter, _ *http.Request) {
 	out := []announcement{}
 	for _, s := range d.links.Standings() {
 		a := announcement{Address: s.Addr.String(), State: s.State, Links: append([]string{}, s.Links...)}
-		if s.Stranger != nil {
-			a.Stranger = &stranger{MAC: s.Stranger.String(), Link: s.Link}
+		for _, f := range s.Foreign {
+			a.Foreign = append(a.Foreign, foreign{MAC: f.MAC.String(), Link: f.Link})
 		}
 		out = append(out, a)
 	}

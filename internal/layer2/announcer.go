@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
@@ -51,11 +53,26 @@ type Announcer struct {
 	watchdog  *watchdog
 	rivals    rivals
 	contested chan struct{} // buffered 1: a rival was heard
+	news      *rate.Limiter // of what frames of others may make this node tell
 }
+
+// Of what the frames of others say, so much is told at once for all addresses
+// together, and so much each second: each is a line in the log, and what is told of
+// foreign hosts a write to the API server and an event, too.
+const (
+	newsBurst     = 100
+	newsPerSecond = 1
+)
+
+// mayTell reports whether one more piece of news may be told now.
+func (a *Announcer) mayTell() bool { return a.news.AllowN(time.Now(), 1) }
 
 // New returns an Announcer that claims nothing. It starts nothing.
 func New(log *slog.Logger, o Options) *Announcer {
-	a := &Announcer{Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1)}
+	a := &Announcer{
+		Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1),
+		news: rate.NewLimiter(newsPerSecond, newsBurst),
+	}
 	a.watchdog = newWatchdog(o.StallLimit)
 	a.claims.Store(newTable(nil, nil, 0))
 	a.links.Store(&[]Link{})

@@ -1,6 +1,7 @@
 package layer2
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,29 +13,40 @@ type State string
 const (
 	Probing   State = "Probing"   // asking whether somebody has it; not answered yet
 	Announced State = "Announced" // answered and announced
-	Taken     State = "Taken"     // not answered: a stranger has it
+	Taken     State = "Taken"     // not answered: a foreign host has it
 )
 
-// sighting is a stranger that says it has one of our addresses. The zero sighting
-// is nobody.
+// sighting is a foreign host that says it has one of our addresses.
 type sighting struct {
-	MAC  [6]byte
-	Link string
-	Last time.Time
+	MAC   [6]byte
+	Link  string
+	Last  time.Time
+	shown bool // it is told
 }
 
-// defence is the least pause between two defences of an address (RFC 5227
-// section 2.4).
-const defence = 10 * time.Second
+const (
+	// defence is the least pause between two defences of an address (RFC 5227
+	// section 2.4).
+	defence = 10 * time.Second
+	// maxForeign is how many foreign hosts are told apart for one address. Those
+	// beyond count as one more sign of life of the others.
+	maxForeign = 4
+)
 
 // holding is what is known of one claimed address. It outlives the tables that
 // it is in. All methods may be called at any time.
 type holding struct {
 	mu       sync.Mutex
-	free     bool // of strangers, so that it can be answered
-	seen     sighting
+	free     bool       // of foreign hosts, so that it can be answered
+	seen     []sighting // foreign hosts, in the order in which they were first seen; at most maxForeign
+	last     time.Time  // when any foreign host was last seen
 	defended time.Time
 	stalls   uint64 // of this process, when the address was claimed
+	// wanted: a probe of somebody else was heard, or a foreign host seen. Later
+	// probes say nothing: else one of them now and then would keep the address
+	// unannounced for ever.
+	wanted bool
+	again  time.Time // when the trial that a probe of somebody else ended begins anew
 }
 
 func newHolding(trial bool, stalls uint64) *holding { return &holding{free: !trial, stalls: stalls} }
@@ -50,49 +62,101 @@ func (h *holding) Answers() bool {
 	return h.free
 }
 
-// State returns how far this node is with the address, and the stranger that was
-// seen to have it.
-func (h *holding) State() (State, sighting) {
+// Trial says whether the address is to be probed now, and, if it is not free and
+// not to be probed yet, when it is.
+func (h *holding) Trial(now time.Time) (probe bool, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.free:
-		return Announced, h.seen
-	case h.seen == sighting{}:
-		return Probing, h.seen
+		return false, time.Time{}
+	case now.Before(h.again):
+		return false, h.again
 	}
-	return Taken, h.seen
+	return true, time.Time{}
 }
 
-// Saw notes a stranger. It reports whether that is news.
-func (h *holding) Saw(s sighting) bool {
+// State returns how far this node is with the address, and the foreign hosts that
+// were seen to have it and may be told.
+func (h *holding) State() (State, []sighting) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	news := h.seen.MAC != s.MAC || h.seen.Link != s.Link
-	h.seen = s
-	return news
+	var shown []sighting
+	for _, s := range h.seen {
+		if s.shown {
+			shown = append(shown, s)
+		}
+	}
+	switch {
+	case h.free:
+		return Announced, shown
+	case len(shown) == 0:
+		return Probing, nil
+	}
+	return Taken, shown
 }
 
-// Forgive forgets the stranger if ok says so. It reports whether it did.
-func (h *holding) Forgive(ok func(sighting) bool) bool {
+// Saw notes a foreign host. It reports whether that is news, to be told now: may is
+// asked then, for there may be too much news.
+func (h *holding) Saw(s sighting, may func() bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (h.seen == sighting{}) || !ok(h.seen) {
+	h.last, h.wanted = s.Last, true
+	i := slices.IndexFunc(h.seen, func(o sighting) bool { return o.MAC == s.MAC && o.Link == s.Link })
+	switch {
+	case i >= 0:
+		h.seen[i].Last = s.Last
+	case len(h.seen) == maxForeign:
+		return false
+	default:
+		i = len(h.seen)
+		h.seen = append(h.seen, s)
+	}
+	if h.seen[i].shown || !may() {
 		return false
 	}
-	h.seen = sighting{}
+	h.seen[i].shown = true
 	return true
 }
 
-// Pass ends the trial unless a stranger has been seen for the last time less than
-// so long ago. It reports whether it did.
+// Wanted notes that somebody probes for the address, to take it (RFC 5227 section
+// 2.1.1). In the first trial that counts: the trial begins anew after the pause, for
+// which the other has time to take the address or to give way. It reports whether it did.
+func (h *holding) Wanted(now time.Time, pause time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.free || h.wanted {
+		return false
+	}
+	h.wanted, h.again = true, now.Add(pause)
+	return true
+}
+
+// Forgive forgets the foreign hosts of which ok says so. It reports whether that
+// changes what is told.
+func (h *holding) Forgive(ok func(sighting) bool) (changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen = slices.DeleteFunc(h.seen, func(s sighting) bool {
+		forgiven := ok(s)
+		changed = changed || forgiven && s.shown
+		return forgiven
+	})
+	if len(h.seen) == 0 {
+		h.last = time.Time{}
+	}
+	return changed
+}
+
+// Pass ends the trial unless a foreign host has been seen for the last time less
+// than so long ago, or the trial is to begin anew. It reports whether it did.
 func (h *holding) Pass(now time.Time, forget time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.free || h.seen != (sighting{}) && now.Sub(h.seen.Last) < forget {
+	if h.free || now.Before(h.again) || !h.last.IsZero() && now.Sub(h.last) < forget {
 		return false
 	}
-	h.free, h.seen = true, sighting{}
+	h.free, h.seen, h.last = true, nil, time.Time{}
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
@@ -57,8 +58,11 @@ func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 		return nil
 	}
 	w.count.Requests.Add(1)
-	// Speakers ask who has what, for all addresses at once, and believe in silence.
-	if w.stranger(m.Sender) && !limiter.Allow(m, time.Now(), len(t.Entries())+questionBurst) {
+	perSecond := neighbor.PerSecond
+	if !w.stranger(m.Sender) { // they ask who has what, for all addresses at once, and believe in silence
+		perSecond = speakerQuestions
+	}
+	if !limiter.Allow(m, time.Now(), len(t.Entries())+questionBurst, perSecond) {
 		w.count.Limited.Add(1)
 		return nil
 	}
@@ -77,37 +81,49 @@ func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 // each of our addresses, as a router does that has just started.
 const questionBurst = 100
 
-// watch looks for others that say they have, or for strangers that in a trial
-// say they want, one of our addresses. A conflict is not fought over, unless the administrator
-// chose so: then the address is announced (RFC 5227 section 2.4 c).
+// speakerQuestions is how many questions of another speaker are answered in a second:
+// more than it asks.
+const speakerQuestions = 20_000
+
+// watch looks for others that say they have one of our addresses, and for foreign
+// hosts that are about to take one that is on trial.
 func (w *worker) watch(conn wire, m neighbor.Message) error {
-	addr := m.Holds
-	h := w.claims.Load().Claimed(addr, w.role.link)
-	if h == nil && m.Wants() {
-		addr = m.Asks
-		if h = w.claims.Load().Claimed(addr, w.role.link); h != nil && h.Answers() {
-			return nil // it will be told that the address is ours
+	t := w.claims.Load()
+	if h := t.Claimed(m.Holds, w.role.link); h != nil {
+		if !w.stranger(m.Sender) {
+			w.contest(m.Holds, m.Sender)
+			return nil
 		}
+		return w.conflict(conn, h, m)
 	}
-	if h == nil {
-		return nil
-	}
-	if !w.stranger(m.Sender) {
-		if addr == m.Holds {
-			w.contest(addr, m.Sender)
+	if h := t.Claimed(m.Asks, w.role.link); h != nil && m.Wants() && w.stranger(m.Sender) && h.Wanted(time.Now(), trialPause()) {
+		if w.mayTell() {
+			w.log.Info("another machine probes for an address of ours; probing again later", "addr", m.Asks, "mac", m.Sender.String())
 		}
-		return nil
+		signal(w.Announcer.wake)
 	}
+	return nil
+}
+
+// trialPause is how long to wait until a trial that somebody else's probe ended
+// begins anew. It is random, so that of two who try at once one comes first (RFC 5227
+// section 2.1.1): the other hears its announcement.
+func trialPause() time.Duration { return 500*time.Millisecond + rand.N(1500*time.Millisecond) }
+
+// conflict takes in that a foreign host says it has an address of ours. That is not
+// fought over, unless the administrator chose so: then the address is announced (RFC
+// 5227 section 2.4 c).
+func (w *worker) conflict(conn wire, h *holding, m neighbor.Message) error {
 	now := time.Now()
 	w.count.Conflicts.Add(1)
-	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}) {
-		w.log.Warn("a stranger has an address of ours", "addr", addr, "mac", m.Sender.String())
+	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}, w.mayTell) {
+		w.log.Warn("another machine has an address of ours", "addr", m.Holds, "mac", m.Sender.String())
 		signal(w.turned)
 	}
 	if !w.Defend || !h.Defend(now) {
 		return nil
 	}
-	n, err := w.sendAnnouncement(conn, addr)
+	n, err := w.sendAnnouncement(conn, m.Holds)
 	w.count.Defences.Add(n)
 	return err
 }

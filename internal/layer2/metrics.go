@@ -30,7 +30,7 @@ func (a *Announcer) Collect(to chan<- prometheus.Metric) {
 	by, strangers := map[State]int{}, 0
 	for _, s := range a.Standings() {
 		by[s.State]++
-		if s.Stranger != nil {
+		if len(s.Foreign) > 0 {
 			strangers++
 		}
 	}

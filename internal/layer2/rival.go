@@ -2,6 +2,7 @@ package layer2
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,54 +24,67 @@ type Rival struct {
 // RivalMemory is for how long after it was last heard a rival counts.
 const RivalMemory = 3 * time.Second
 
-// rivalPause is the least time between two signals about one rival.
-const rivalPause = 200 * time.Millisecond
+const (
+	// rivalPause is the least time between two signals about one rival.
+	rivalPause = 200 * time.Millisecond
+	// maxRivals is how many rivals for one address are told apart.
+	maxRivals = 8
+)
 
 // rivals are those that were heard lately. The zero rivals is ready.
 type rivals struct {
 	mu    sync.Mutex
-	heard map[rivalKey]*rivalSeries
-}
-
-type rivalKey struct {
-	addr netip.Addr
-	mac  [6]byte
+	heard map[netip.Addr]map[[6]byte]*rivalSeries // at most maxRivals each
 }
 
 type rivalSeries struct{ first, last, told time.Time }
 
-// Hear notes a rival. It reports whether somebody should be told.
-func (r *rivals) Hear(addr netip.Addr, mac net.HardwareAddr, now time.Time) bool {
+// Hear notes a rival. It reports whether it is a new one, and whether somebody should
+// be told that it was heard.
+func (r *rivals) Hear(addr netip.Addr, sender net.HardwareAddr, now time.Time) (isNew, tell bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard == nil {
-		r.heard = map[rivalKey]*rivalSeries{}
+		r.heard = map[netip.Addr]map[[6]byte]*rivalSeries{}
 	}
-	k := rivalKey{addr, [6]byte(mac)}
-	s := r.heard[k]
-	if s == nil || now.Sub(s.last) >= RivalMemory {
+	of := r.heard[addr]
+	if of == nil {
+		of = map[[6]byte]*rivalSeries{}
+		r.heard[addr] = of
+	}
+	mac := [6]byte(sender)
+	s := of[mac]
+	if isNew = s == nil || s.over(now); isNew {
+		maps.DeleteFunc(of, func(_ [6]byte, s *rivalSeries) bool { return s.over(now) })
+		if len(of) == maxRivals {
+			return false, false
+		}
 		s = &rivalSeries{first: now}
-		r.heard[k] = s
+		of[mac] = s
 	}
 	s.last = now
 	if now.Sub(s.told) < rivalPause {
-		return false
+		return false, false
 	}
 	s.told = now
-	return true
+	return isNew, true
 }
+
+func (s *rivalSeries) over(now time.Time) bool { return now.Sub(s.last) >= RivalMemory }
 
 // Lately returns those that count, and forgets the others.
 func (r *rivals) Lately(now time.Time) []Rival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []Rival
-	for k, s := range r.heard {
-		if now.Sub(s.last) >= RivalMemory {
-			delete(r.heard, k)
-			continue
+	for addr, of := range r.heard {
+		maps.DeleteFunc(of, func(_ [6]byte, s *rivalSeries) bool { return s.over(now) })
+		if len(of) == 0 {
+			delete(r.heard, addr)
 		}
-		out = append(out, Rival{k.addr, k.mac, s.first, s.last})
+		for mac, s := range of {
+			out = append(out, Rival{addr, mac, s.first, s.last})
+		}
 	}
 	slices.SortFunc(out, func(a, b Rival) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.MAC[:], b.MAC[:]))

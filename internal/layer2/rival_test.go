@@ -13,7 +13,7 @@ func TestRivalsAreForgotten(t *testing.T) {
 	var r rivals
 	addr, start := netip.MustParseAddr("192.0.2.100"), time.Unix(1000, 0)
 	tell := func(at time.Duration) string {
-		told := r.Hear(addr, net.HardwareAddr{2, 0, 0, 0, 0, 2}, start.Add(at))
+		_, told := r.Hear(addr, net.HardwareAddr{2, 0, 0, 0, 0, 2}, start.Add(at))
 		v := r.Lately(start.Add(at))[0]
 		return fmt.Sprint(told, " ", v.First.Sub(start), " ", v.Last.Sub(start))
 	}
@@ -32,5 +32,20 @@ func TestRivalsAreForgotten(t *testing.T) {
 	}
 	if got := r.Lately(start.Add(rivalPause + 2*RivalMemory)); len(got) != 0 || len(r.heard) != 0 {
 		t.Errorf("long after: %v", got)
+	}
+}
+
+// Whoever forges the names of all speakers fills a fixed amount of memory, and is
+// told as new once.
+func TestRivalsAreBounded(t *testing.T) {
+	var r rivals
+	addr, now, fresh := netip.MustParseAddr("192.0.2.100"), time.Unix(1000, 0), 0
+	for i := range 1000 {
+		if isNew, _ := r.Hear(addr, net.HardwareAddr{2, 0, 0, 0, byte(i % 100), 2}, now.Add(time.Duration(i)*time.Millisecond)); isNew {
+			fresh++
+		}
+	}
+	if got := len(r.Lately(now.Add(time.Second))); got != maxRivals || fresh != maxRivals {
+		t.Errorf("%d rivals, %d told as new; want %d", got, fresh, maxRivals)
 	}
 }

@@ -19,8 +19,11 @@ func (w *worker) contest(addr netip.Addr, mac net.HardwareAddr) {
 		return
 	}
 	w.count.Rivals.Add(1)
-	if w.rivals.Hear(addr, mac, time.Now()) {
+	isNew, tell := w.rivals.Hear(addr, mac, time.Now())
+	if isNew && w.mayTell() {
 		w.log.Info("another speaker says that it has an address of this node", "addr", addr, "mac", mac.String())
+	}
+	if tell {
 		signal(w.contested)
 	}
 }

@@ -8,14 +8,20 @@ import (
 
 // Standing is how this node stands to an address that it claims.
 type Standing struct {
-	Addr     netip.Addr
-	State    State
-	Links    []string         // that it is claimed on, and which are up; sorted
-	Stranger net.HardwareAddr // who else was seen to have it lately; nil: nobody
-	Link     string           // where the stranger was seen
+	Addr    netip.Addr
+	State   State
+	Links   []string  // that it is claimed on, and which are up; sorted
+	Foreign []Foreign // who else was seen to have it lately, first seen first; at most four
 }
 
-// forget is how long after its last sign of life a stranger counts as gone, as
+// Foreign is a host that is no node of the cluster, or its MAC is not known to be
+// one's, and that says it has an address of this node.
+type Foreign struct {
+	MAC  net.HardwareAddr
+	Link string // where it was seen
+}
+
+// forget is how long after its last sign of life a foreign host counts as gone, as
 // long as we announce the address ourselves: then nothing makes it speak.
 const forget = 10 * time.Minute
 
@@ -30,8 +36,8 @@ func (a *Announcer) Standings() []Standing {
 		}
 		state, seen := e.Holding.State()
 		s := Standing{Addr: e.Addr, State: state}
-		if seen != (sighting{}) {
-			s.Stranger, s.Link = net.HardwareAddr(seen.MAC[:]), seen.Link
+		for _, f := range seen {
+			s.Foreign = append(s.Foreign, Foreign{net.HardwareAddr(f.MAC[:]), f.Link})
 		}
 		for _, l := range links {
 			if l.Up && e.Own(l.Name) {

@@ -116,9 +116,12 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 	defer timer.Stop()
 	var filtered []netip.Addr
 	refused := ""
+	var again time.Time // when a trial begins anew; zero: none does
 	for stale := true; ; {
 		if stale {
-			all, free, tried := w.addresses()
+			var all []netip.Addr
+			var free, tried []neighbor.Subject
+			all, free, tried, again = w.addresses(time.Now())
 			// First the filter: what is announced is asked for.
 			if !slices.Equal(all, filtered) {
 				if err := w.filter(conn, all); err != nil {
@@ -134,6 +137,9 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 		if refused != "" {
 			wait = min(wait, retryPause)
 		}
+		if !again.IsZero() {
+			wait = min(wait, time.Until(again))
+		}
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
@@ -141,7 +147,7 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 		case <-w.wake:
 			stale = true
 		case <-timer.C:
-			stale = refused != "" // tries again
+			stale = refused != "" || !again.IsZero() && !time.Now().Before(again) // tries again
 			if err := errors.Join(w.probe(conn, trials.Take(time.Now())), w.sendBatch(conn, plan.Take(time.Now()))); err != nil {
 				return err
 			}
@@ -149,20 +155,25 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 	}
 }
 
-// addresses returns the addresses that are claimed here, sorted, and which of
-// those that are this node's own are free and which on trial.
-func (w *worker) addresses() (all []netip.Addr, free, tried []neighbor.Subject) {
+// addresses returns the addresses that are claimed here, sorted, which of those that
+// are this node's own are free and which to be probed, and when there are more of
+// these; zero: only if something happens.
+func (w *worker) addresses(now time.Time) (all []netip.Addr, free, tried []neighbor.Subject, again time.Time) {
 	for _, e := range w.claims.Load().On(w.role.link, w.role.family) {
 		all = append(all, e.Addr)
-		switch {
-		case !e.Own(w.role.link):
-		case e.Holding.Answers():
-			free = append(free, neighbor.Subject{Addr: e.Addr, Round: e.Round})
-		default:
+		if !e.Own(w.role.link) {
+			continue
+		}
+		switch probe, at := e.Holding.Trial(now); {
+		case probe:
 			tried = append(tried, neighbor.Subject{Addr: e.Addr})
+		case at.IsZero():
+			free = append(free, neighbor.Subject{Addr: e.Addr, Round: e.Round})
+		case again.IsZero() || at.Before(again):
+			again = at
 		}
 	}
-	return all, free, tried
+	return all, free, tried, again
 }
 
 // filter has the kernel drop what concerns none of the addresses. The new

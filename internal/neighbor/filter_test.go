@@ -168,7 +168,7 @@ func TestLimiter(t *testing.T) {
 	l, now := NewLimiter(), start
 	allowed := func(m Message, n int) (yes int) {
 		for range n {
-			if l.Allow(m, now, 50) {
+			if l.Allow(m, now, 50, PerSecond) {
 				yes++
 			}
 		}
@@ -190,5 +190,32 @@ func TestLimiter(t *testing.T) {
 	now = now.Add(time.Hour)
 	if got := allowed(ask(1, false), 1000); got != 51 {
 		t.Errorf("after an hour, a burst of 1000 questions got %d answers, want 51", got)
+	}
+}
+
+// A thousand forged stations that ask all they can make nobody else's questions fail.
+func TestLimiterIsFair(t *testing.T) {
+	l, now := NewLimiter(), start
+	ask := func(kind byte, n int) bool {
+		return l.Allow(Message{Sender: net.HardwareAddr{2, kind, 0, 0, byte(n >> 8), byte(n)}}, now, 50, PerSecond)
+	}
+	forged := 0
+	for range 500 { // 5 s
+		for n := range 1000 {
+			for range 3 {
+				if ask(1, n) {
+					forged++
+				}
+			}
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if most := 1000 * (51 + 500); forged > most {
+		t.Errorf("the forged stations got %d answers, at most %d wanted", forged, most)
+	}
+	for n := range 1000 {
+		if !ask(2, n) {
+			t.Errorf("station %d got no answer to its first question", n)
+		}
 	}
 }

@@ -206,10 +206,17 @@ func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr net
 
 // conflictOf says whose the address is, too; "" if there is no conflict.
 func conflictOf(s layer2.Standing, node string) string {
-	if s.Stranger == nil {
+	if len(s.Foreign) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("machine %s on link %s of node %s has %s", s.Stranger, s.Link, node, s.Addr)
+	first := s.Foreign[0]
+	text := fmt.Sprintf("machine %s on link %s of node %s has %s", first.MAC, first.Link, node, s.Addr)
+	for i, f := range s.Foreign[1:] {
+		text += [...]string{" (and so have ", ", "}[min(i, 1)] + f.MAC.String()
+	}
+	if len(s.Foreign) > 1 {
+		text += ")"
+	}
 	if s.State == layer2.Taken {
 		return text + ", so that it is not announced"
 	}
