@@ -14,6 +14,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -33,6 +34,7 @@ func (r *reconciler) gather(s sight, out failover.Output) {
 			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: expired, Subnet: subnetOf(s.Cluster.Nodes[i].Links, addr)})
 		}
 	}
+	config.Segments = segments(r.links.Links(), s.Cluster.Nodes, config.Members)
 	r.group.Set(config)
 	var addrs []netip.Addr
 	for _, m := range config.Members {
@@ -52,6 +54,35 @@ func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
 		}
 	}
 	return netip.Prefix{}
+}
+
+// segments returns the subnets on this node's links in which other members have a link,
+// too. Not those that all of them have their node address in, which are watched
+// anyway. On a link with both families one is enough: IPv4.
+func segments(own []layer2.Link, nodes []announce.Node, members []membership.Member) []membership.Segment {
+	has := map[string][]announce.Link{}
+	for _, n := range nodes {
+		has[n.Name] = n.Links
+	}
+	var out []membership.Segment
+	for _, l := range own {
+		for _, p := range l.Prefixes {
+			at := slices.IndexFunc(l.Addrs, p.Contains)
+			if at < 0 || p.Addr().Is6() && slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+				continue
+			}
+			s, beside := membership.Segment{Prefix: p, Addr: l.Addrs[at], Up: l.Up}, false
+			for _, m := range members {
+				if slices.ContainsFunc(has[m.Name], func(l announce.Link) bool { return slices.Contains(l.Prefixes, p) }) {
+					s.Members, beside = append(s.Members, m.Name), beside || !p.Contains(m.Addr)
+				}
+			}
+			if beside && len(s.Members) > 1 {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 // keys returns the values of the Secret: what is called "key" first, for it

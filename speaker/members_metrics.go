@@ -21,7 +21,7 @@ func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	membersDesc   = aboutMembers("membership_speakers", "Speakers of the cluster, this one too, by how they stand in its view.", "standing")
-	watchingDesc  = aboutMembers("membership_sessions", "BFD sessions of this speaker with others.")
+	watchingDesc  = aboutMembers("membership_sessions", "BFD sessions of this speaker with others, on all links.")
 	watchedDesc   = aboutMembers("membership_sessions_up", "Of these, those that are Up.")
 	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker hears no other, and no gateway either, so that it answers for nothing.")
 	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, or could not be read.")
@@ -49,8 +49,12 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	for s := membership.Alive; s <= membership.Unknown; s++ {
 		tell(membersDesc, prometheus.GaugeValue, float64(count[s]), s.String())
 	}
-	tell(watchingDesc, prometheus.GaugeValue, float64(view.Sessions))
-	tell(watchedDesc, prometheus.GaugeValue, float64(view.Up))
+	sessions, up := view.Sessions, view.Up
+	for _, v := range view.Segments {
+		sessions, up = sessions+v.Sessions, up+v.Up
+	}
+	tell(watchingDesc, prometheus.GaugeValue, float64(sessions))
+	tell(watchedDesc, prometheus.GaugeValue, float64(up))
 	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
 	tell(discardedDesc, prometheus.CounterValue, float64(m.discarded()))
 	if p := m.plan(); p != nil {

@@ -107,7 +107,8 @@ type SpeakerLink struct {
 	// mac is its hardware address.
 	// +kubebuilder:validation:MaxLength=59
 	MAC string `json:"mac"`
-	// up: it is set up and has carrier.
+	// up: it is set up and has carrier; and, if it is in a subnet beside that of the node's
+	// address in which other nodes have a link, too, some of them or a gateway are heard there.
 	Up bool `json:"up"`
 	// prefixes are its subnets; of more than 32 the first.
 	// +optional

@@ -25,7 +25,7 @@ type Conflict struct {
 // Opponent is a node that has an address of this one, too.
 type Opponent struct {
 	Node        string
-	MAC         [6]byte // zero: the L2Claim or a probe told of it
+	MAC         [6]byte // zero: the L2Claim told of it
 	First, Last time.Time
 }
 
@@ -52,7 +52,7 @@ func (p *pass) conflicts() {
 	}
 	for a, t := range p.taken {
 		if other, asked := p.heldBy(a); t.unconfirmed && asked && other == t.from {
-			o := Opponent{Node: other, First: p.Now, Last: p.Now}
+			o := Opponent{Node: other, MAC: p.Probes[a].MAC, First: p.Now, Last: p.Now}
 			p.superseded[a], p.opponents[a] = o, o
 		}
 	}
@@ -96,7 +96,7 @@ func (p *pass) holder(a netip.Addr, named string) string {
 		return to
 	}
 	o := p.opponents[a]
-	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.renews(named)) {
+	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.renewsFor(a, named)) {
 		named = p.Node
 	}
 	if o.Node != "" && named == p.Node && !p.API.Reachable && o.yields(p.Node, a) {

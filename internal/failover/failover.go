@@ -40,7 +40,7 @@ type Facts struct {
 	Speakers  map[string]bool      // nodes that have a Speaker object
 	Isolated  map[string]bool      // those of them that say that they hear nobody
 	MACs      map[[6]byte]string   // the node of each MAC that a Speaker object names
-	Members   membership.View      // who is alive, as the speakers find out among themselves
+	Members   membership.View      // who is alive, as the speakers find out among themselves, and whose links are
 	Leases    map[string]Lease     // by node whose speaker holds one
 	API       API                  // how well the API server is heard
 	Conflicts []Conflict           // other speakers that were heard to have an address of this node
@@ -127,13 +127,19 @@ type State struct {
 	stalledAt time.Time
 	// resyncAt is when the node last began to read what it had missed.
 	resyncAt time.Time
+	// missedOn has an entry for each segment on which this node heard nobody since it
+	// last was Synced with the API server: until when.
+	missedOn map[netip.Prefix]time.Time
 	// before is what the last Step came to; nil before the first.
 	before *Output
+	// worked is which nodes were alive at the end of the last Step, and which of their
+	// links worked.
+	worked map[place]bool
 	// reached is whether the API server was reachable at the end of the last Step.
 	reached bool
-	// renewals has an entry for each node that is Dead for its watchers and holds
-	// a Lease.
-	renewals map[string]renewals
+	// renewals has an entry for each node that holds a Lease and is Dead for its
+	// watchers, and for each of its links that is.
+	renewals map[place]renewals
 	// taken has an entry for each claimed address whose L2Claim does not name this
 	// node yet.
 	taken map[netip.Addr]takeover
@@ -153,9 +159,9 @@ type State struct {
 // New returns the State of a node that has just started.
 func New(o Options) *State {
 	return &State{
-		Options: o, phase: Starting, renewals: map[string]renewals{}, taken: map[netip.Addr]takeover{},
+		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{},
 		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]string{},
-		probes: probes{dead: map[string]time.Time{}, back: map[string]time.Time{}},
+		probes: probes{dead: map[place]time.Time{}, back: map[place]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}
 }
 
@@ -166,6 +172,7 @@ type pass struct {
 	Output
 	opponents map[netip.Addr]Opponent
 	answering map[netip.Addr]string // the node that each L2Claim says answers
+	gone      map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
 	last      *Output               // of the Step before; empty before the first
 	withheld  bool                  // some claims were left out
 	stalled   bool                  // since the last Step
@@ -190,7 +197,7 @@ func (s *State) Step(f Facts) Output {
 	p.tell()
 	p.Wake = p.wake()
 	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
-	s.before, s.reached = &out, p.API.Reachable
+	s.before, s.reached, s.worked = &out, p.API.Reachable, p.reaches()
 	return out
 }
 

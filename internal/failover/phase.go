@@ -1,6 +1,10 @@
 package failover
 
-import "time"
+import (
+	"maps"
+	"net/netip"
+	"time"
+)
 
 // Phase says how much of the others' decisions this node knows. The package
 // documentation has the diagram.
@@ -58,4 +62,29 @@ func (p *pass) transition() {
 		p.Phase = Synced
 	}
 	p.State.phase = p.Phase
+	p.missSegments()
+}
+
+// missSegments takes in on which segments this node hears nobody.
+func (p *pass) missSegments() {
+	for segment, v := range p.Members.Segments {
+		if v.Isolated {
+			p.missedOn[segment] = p.Now
+		}
+	}
+	maps.DeleteFunc(p.missedOn, func(segment netip.Prefix, _ time.Time) bool {
+		v, watched := p.Members.Segments[segment]
+		return !watched || !v.Isolated && p.API.Synced
+	})
+}
+
+// missed reports whether others may have decided something about an address that this
+// node has not heard: at all, or because its link in the address's segment was dead.
+func (p *pass) missed(a netip.Addr) bool {
+	for segment := range p.missedOn {
+		if segment.Contains(a) {
+			return true
+		}
+	}
+	return p.Phase.missed()
 }

@@ -11,21 +11,23 @@ import (
 )
 
 // renewals are those of a Lease that were seen, without an outage of the API server,
-// since its holder is Dead for its watchers.
+// since its holder, or a link of it, is Dead for its watchers.
 type renewals struct {
 	last time.Time
 	n    int
 	// counted: there were enough of them once, and the Lease has not expired since.
 	// So the holder is alive somewhere, or was before the outage.
 	counted bool
+	denied  bool // the Lease has expired, or the holder says itself that it hears nobody
 }
 
-// presence enters who is alive, and whom to watch.
+// presence enters who is alive, which links work, and whom to watch.
 func (p *pass) presence() {
 	p.countRenewals()
 	nodes := make([]announce.Node, len(p.Cluster.Nodes))
 	for i, n := range p.Cluster.Nodes {
 		n.Live = n.Name == p.Node || p.counts(n.Name)
+		n.Links = p.links(&n)
 		n.StandIns = p.standIns(&n)
 		nodes[i] = n
 	}
@@ -85,7 +87,7 @@ func (p *pass) counts(node string) bool {
 	case !leased:
 		return false
 	case standing == membership.Dead:
-		return p.renews(node)
+		return p.renews(place{node: node})
 	case known && standing != membership.Unknown:
 		return true
 	default:
@@ -94,18 +96,13 @@ func (p *pass) counts(node string) bool {
 }
 
 // countRenewals counts those of the Leases of nodes that are Dead for their
-// watchers.
+// watchers, or whose link in a segment is.
 func (p *pass) countRenewals() {
-	maps.DeleteFunc(p.renewals, func(node string, _ renewals) bool {
-		_, leased := p.Leases[node]
-		return p.Members.Standing[node] != membership.Dead || !leased
-	})
-	for node, standing := range p.Members.Standing {
-		lease, leased := p.Leases[node]
-		if standing != membership.Dead || !leased {
-			continue
-		}
-		seen, known := p.renewals[node]
+	lost := p.lost()
+	maps.DeleteFunc(p.renewals, func(at place, _ renewals) bool { return !lost[at] })
+	for at := range lost {
+		lease := p.Leases[at.node]
+		seen, known := p.renewals[at]
 		switch {
 		case !known:
 			seen.last = lease.Renewed
@@ -115,16 +112,19 @@ func (p *pass) countRenewals() {
 		if !p.API.Reachable {
 			seen.n = 0
 		}
-		seen.counted = (seen.counted || seen.n >= p.Misses) && !lease.Expired && !p.Isolated[node]
-		p.renewals[node] = seen
+		seen.denied = lease.Expired || p.denies(at)
+		seen.counted = (seen.counted || seen.n >= p.Misses) && !seen.denied
+		p.renewals[at] = seen
 	}
 }
 
-// elsewhere reports whether a node that its watchers have lost was alive all the same
-// when the API server was last heard: it may be in another half of the network.
-func (p *pass) elsewhere(node string) bool { return p.renewals[node].counted && !p.renews(node) }
+// elsewhere reports whether a node, or a link, that its watchers have lost was alive all
+// the same when the API server was last heard: it may be in another half of the network.
+func (p *pass) elsewhere(at place) bool { return p.renewals[at].counted && !p.renews(at) }
 
-// renews reports whether a node that its watchers have lost is alive as its Lease says.
-func (p *pass) renews(node string) bool {
-	return p.API.Reachable && p.renewals[node].n >= p.Misses && !p.Leases[node].Expired && !p.Isolated[node]
+// renews reports whether a node, or a link, that its watchers have lost is alive as the
+// node's Lease says.
+func (p *pass) renews(at place) bool {
+	seen := p.renewals[at]
+	return p.API.Reachable && seen.n >= p.Misses && !seen.denied
 }

@@ -84,7 +84,7 @@ func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
 	}
 	d.alive("alive")
 	d.step(0)
-	if _, known := d.renewals["alive"]; known {
+	if _, known := d.renewals[place{node: "alive"}]; known {
 		t.Error("who is back is remembered as gone")
 	}
 }

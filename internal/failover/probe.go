@@ -37,27 +37,28 @@ type Probe struct {
 
 // probes is what is known of results beside the results themselves.
 type probes struct {
-	after time.Time            // the node was Isolated or Stalled until then: older results are void
-	dead  map[string]time.Time // by node that is dead: since when
-	back  map[string]time.Time // by node that was dead: when it was back, without what it had
+	after time.Time           // the node was Isolated or Stalled until then: older results are void
+	dead  map[place]time.Time // by node, or link, that is dead: since when
+	back  map[place]time.Time // by one that was dead: when it was back, without what it had
 }
 
 // observeDeaths takes in who is dead and who is back.
 func (p *pass) observeDeaths() {
-	for node, at := range p.probes.back {
-		if p.Now.Sub(at) > probeValid {
-			delete(p.probes.back, node)
+	for at, when := range p.probes.back {
+		if p.Now.Sub(when) > probeValid {
+			delete(p.probes.back, at)
 		}
 	}
-	for node := range p.probes.dead {
-		if !p.dead(node) {
-			delete(p.probes.dead, node)
-			p.probes.back[node] = p.Now
+	p.gone = p.deadPlaces()
+	for at := range p.probes.dead {
+		if !p.gone[at] {
+			delete(p.probes.dead, at)
+			p.probes.back[at] = p.Now
 		}
 	}
-	for node := range p.Members.Standing {
-		if _, known := p.probes.dead[node]; !known && p.dead(node) {
-			p.probes.dead[node] = p.Now
+	for at := range p.gone {
+		if _, known := p.probes.dead[at]; !known {
+			p.probes.dead[at] = p.Now
 		}
 	}
 }
@@ -72,8 +73,10 @@ func (p *pass) dead(node string) bool {
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after
 	if r, ok := p.Probes[a]; ok && r.Reply == membership.Answered {
-		if back := p.probes.back[p.MACs[r.MAC]]; back.After(after) {
-			after = back
+		for _, at := range p.places(a, p.MACs[r.MAC]) {
+			if back := p.probes.back[at]; back.After(after) {
+				after = back
+			}
 		}
 	}
 	return after
@@ -96,7 +99,8 @@ func (p *pass) free(a netip.Addr, links []string) bool {
 	case membership.Unanswered:
 		return p.Now.Sub(r.Done) < probeValid
 	case membership.Answered:
-		since, dead := p.probes.dead[p.MACs[r.MAC]]
+		at, _ := p.lostFor(a, p.MACs[r.MAC])
+		since, dead := p.probes.dead[at]
 		return dead && r.Answered.Add(dying).Before(since) && p.Now.Sub(r.Answered) < probeValid
 	default:
 		return false
@@ -123,7 +127,7 @@ func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 	if until, asks := p.asksForAll(); asks && !until.After(p.Now) {
 		for _, v := range p.Plan.Verdicts {
 			for _, o := range v.Layer2 {
-				if o.Reason == announce.NotOwner {
+				if o.Reason == announce.NotOwner && p.missed(o.Addr) {
 					ask(o.Addr, announce.Links{}, false)
 				}
 			}
@@ -140,10 +144,21 @@ func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 	return out
 }
 
-// asksForAll reports whether this node has missed who took what, and can't hear
-// it, and from when on it probes all.
+// asksForAll reports whether this node has missed who took what, at least on one
+// segment, and can't hear it, and from when on it probes all that it missed.
 func (p *pass) asksForAll() (from time.Time, asks bool) {
-	return p.resyncAt.Add(probeAllAfter), p.Phase.missed() && !p.API.Reachable
+	if p.API.Reachable {
+		return from, false
+	}
+	if p.Phase.missed() {
+		return p.resyncAt.Add(probeAllAfter), true
+	}
+	for _, at := range p.missedOn {
+		if at = at.Add(probeAllAfter); !asks || at.Before(from) {
+			from, asks = at, true
+		}
+	}
+	return from, asks
 }
 
 // upLinks returns the names of the own links of a claim that are up, sorted.

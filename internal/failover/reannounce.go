@@ -38,7 +38,7 @@ type again struct {
 // is announced again.
 func (p *pass) announceAgain() {
 	r := &p.reannounce
-	r.healed(p.Now, p.last.Alive, p.Alive, p.API.Reachable)
+	r.healed(p.Now, p.worked, p.reaches(), p.API.Reachable)
 	if p.API.Reachable {
 		r.contradict(p.Now, p.Plan.Claims, p.opponents)
 	}
@@ -47,11 +47,11 @@ func (p *pass) announceAgain() {
 	}
 }
 
-// healed takes in who is alive, and was before. Neighbors that were out of reach
+// healed takes in who is alive, on which links, and was before. Neighbors that were out of reach
 // together with a node that comes back may have missed who has what.
-func (r *reannouncements) healed(now time.Time, before, alive map[string]bool, reachable bool) {
-	for node, there := range alive {
-		if was, known := before[node]; there && known && !was && r.pending.IsZero() {
+func (r *reannouncements) healed(now time.Time, before, alive map[place]bool, reachable bool) {
+	for at, there := range alive {
+		if was, known := before[at]; there && known && !was && r.pending.IsZero() {
 			r.pending = now
 		}
 	}

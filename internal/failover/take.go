@@ -66,8 +66,8 @@ const (
 // gives it. In order:
 //
 //   - Stalled: no.
-//   - Its owner is dead, as its watchers say, and this node has missed nothing:
-//     yes, with or without the API server. If its Lease said otherwise before the
+//   - Its owner is dead, as its watchers say, or its link in the address's segment
+//     is, and this node has missed nothing: yes, with or without the API server. If its Lease said otherwise before the
 //     API server was out of reach: if a probe finds nobody.
 //   - Its owner is not known to be alive: only once this node knows the others.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
@@ -75,20 +75,20 @@ const (
 //   - Otherwise the cache may be old: if a probe finds nobody.
 func (p *pass) mayTake(a netip.Addr) permission {
 	owner := p.Owners[a]
-	dead := p.dead(owner)
+	lost, dead := p.lostFor(a, owner)
 	switch {
 	case p.Phase == Stalled:
 		return no
-	case dead && p.elsewhere(owner):
+	case dead && p.elsewhere(lost):
 		return ifFree
-	case dead && !p.Phase.missed():
+	case dead && !p.missed(a):
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
 		if p.API.Synced {
 			return yes
 		}
 		return no
-	case p.API.Reachable && !p.Phase.missed():
+	case p.API.Reachable && !p.missed(a):
 		return yes
 	case p.API.WasSynced:
 		return ifFree
@@ -122,7 +122,7 @@ func (p *pass) confirm() {
 		switch {
 		case !p.API.Reachable:
 			t.unconfirmed = t.unconfirmed || t.from != ""
-		case asked && other != t.from && !p.elsewhere(t.from):
+		case asked && other != t.from && !p.lostElsewhere(a, t.from):
 			t.unconfirmed = false
 		}
 		p.taken[a] = t

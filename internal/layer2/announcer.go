@@ -126,7 +126,7 @@ func (a *Announcer) Links() []Link {
 	links := slices.Clone(*a.links.Load())
 	for i := range links {
 		links[i].MAC = slices.Clone(links[i].MAC)
-		links[i].Prefixes = slices.Clone(links[i].Prefixes)
+		links[i].Prefixes, links[i].Addrs = slices.Clone(links[i].Prefixes), slices.Clone(links[i].Addrs)
 	}
 	return links
 }

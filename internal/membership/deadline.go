@@ -19,6 +19,7 @@ var (
 	ownClocks = [...]clock{
 		{(*State).repeatDue, (*State).sendAgain},
 		{(*State).isolationDue, (*State).probeAnybody},
+		{(*State).refuteDue, (*State).refuteLate},
 		{(*State).gossipDue, (*State).gossip},
 	}
 	memberClocks = [...]clock{

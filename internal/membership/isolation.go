@@ -25,10 +25,11 @@ func (s *State) probe(t Target) {
 // probeAnswered takes in whether somebody who is no member answers. If so this node
 // is not cut off, and those whom nobody sees are dead. If nobody does, it is.
 func (s *State) probeAnswered(now time.Time, r Reply) {
+	s.condemned = false
 	if s.hears("") {
 		return
 	}
-	cut := s.isCut(r)
+	cut := s.linkDown || s.isCut(r)
 	if s.isolated && !cut && !s.allSilent() {
 		// The sessions come Up in a moment, unless the others really are dead.
 		if s.answered.IsZero() {
@@ -71,11 +72,11 @@ func (s *State) hasLost() bool {
 	return false
 }
 
-// allSilent reports whether the Leases of all that this node watches have expired:
-// then this node hears of somebody, and they are dead.
+// allSilent reports whether all that this node watches are dead, as is known from
+// elsewhere: their Leases have expired, or they say so themselves.
 func (s *State) allSilent() bool {
 	for name := range s.observed {
-		if !s.silent[name] {
+		if k := s.known[name]; !s.silent[name] && (k == nil || !k.admits) {
 			return false
 		}
 	}
@@ -96,9 +97,9 @@ func (s *State) isolationDue(string) (time.Time, bool) {
 }
 
 // aloneFrom returns from when on this speaker is to ask whether anybody answers though
-// it has lost nobody: none of its sessions is Up, and some neighbor says that it
-// does not hear this speaker, or none was ever heard, though Kubernetes hears one.
-// ok is false if there is no reason to.
+// it has lost nobody, or others see those whom it lost: none of its sessions is Up, and
+// some neighbor says that it does not hear this speaker or that it is dead, or none was
+// ever heard, though Kubernetes hears one. ok is false if there is no reason to.
 func (s *State) aloneFrom() (from time.Time, ok bool) {
 	var since time.Time
 	refused, heard, there := false, false, false
@@ -113,7 +114,7 @@ func (s *State) aloneFrom() (from time.Time, ok bool) {
 		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
 	}
 	switch {
-	case refused:
+	case refused, s.condemned && s.hasLost():
 		return since.Add(Answers), true
 	case there && !heard:
 		return since.Add(healDelay), true

@@ -22,11 +22,9 @@ package membership
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +48,19 @@ type Config struct {
 	Interval   time.Duration // between BFD packets
 	Multiplier uint8         // packets missed until a session is lost
 	Port       uint16        // of the BFD sessions
+	Segments   []Segment     // subnets that are watched beside
+}
+
+// Segment is a subnet on a link of this node, other than that of its node address, to
+// which other nodes have a link, too. Who is alive on it is found there, by
+// sessions between the addresses that the nodes have in it. What speakers say about
+// it goes from node address to node address, so that it also gets to those whose link
+// there is down.
+type Segment struct {
+	Prefix  netip.Prefix
+	Addr    netip.Addr // this node's in it
+	Up      bool       // the own link has a carrier
+	Members []string   // the nodes with a link in it, this one too; of Config.Members
 }
 
 // View is who is alive. The zero View knows nobody.
@@ -62,6 +73,9 @@ type View struct {
 	Isolated bool
 	// Sessions are the own ones, and Up how many of them are Up.
 	Sessions, Up int
+	// Segments has what is known of each Segment of the Config. There a member is
+	// Dead whose link is dead, and this speaker is Isolated if its own is.
+	Segments map[netip.Prefix]View
 }
 
 // Sessions is a *bfd.Engine.
@@ -93,8 +107,9 @@ const (
 // Prober asks hosts on this node's links for a sign of life that needs no
 // speaker there: ARP or NDP.
 type Prober interface {
-	// Probe asks addr, or with the zero Addr somebody who is no member: a gateway.
-	Probe(ctx context.Context, addr netip.Addr) Reply
+	// Probe asks addr, or with the zero Addr somebody who is no member: a gateway, in
+	// the given subnet unless that is zero.
+	Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) Reply
 }
 
 // Hold is how long a restarting speaker asks the others to wait for it.
@@ -117,12 +132,12 @@ type Group struct {
 	inbox     chan Message
 	replies   chan reply
 	discarded atomic.Uint64
-
-	stale, news bool // the view is to be shown; that is more than a count
 }
 
+// reply is one that came for the watch of a segment.
 type reply struct {
-	from Target
+	segment netip.Prefix
+	from    Target
 	Reply
 }
 
@@ -159,167 +174,6 @@ func (g *Group) Changed() <-chan struct{} { return g.changed }
 // Discarded counts the datagrams that were not signed with a key, or could not
 // be read.
 func (g *Group) Discarded() uint64 { return g.discarded.Load() }
-
-// Run takes part until ctx ends. Then it tells the others that this speaker
-// restarts.
-func (g *Group) Run(ctx context.Context) error {
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	failed := make(chan error, 2)
-	wg.Go(func() { failed <- g.sessions.Run(running) })
-	wg.Go(func() { failed <- g.transport.Deliver(running, g.receive) })
-	defer wg.Wait()
-	defer stop()
-	c := NewState(g.self, g.incarnation)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	addrs := map[string]netip.Addr{}
-	for done := ctx.Done(); ; {
-		select {
-		case <-done:
-			done = nil
-			c.Restart(time.Now())
-		case err := <-failed:
-			return err
-		case <-g.wake:
-			addrs = g.configure(c)
-			g.look(c, addrs) // a session may be another member's now: of a node that was renamed
-		case <-g.sessions.Changed():
-			g.look(c, addrs)
-		case m := <-g.inbox:
-			c.Step(time.Now(), m)
-		case r := <-g.replies:
-			c.Answer(time.Now(), r.from, r.Reply)
-		case <-timer.C:
-			c.Tick(time.Now())
-		}
-		g.act(running, c, addrs)
-		if ctx.Err() != nil && done == nil && c.Restarted() {
-			return nil
-		}
-		timer.Reset(time.Until(c.Next()))
-	}
-}
-
-// configure takes over the config and returns the members' addresses.
-func (g *Group) configure(c *State) map[string]netip.Addr {
-	config := g.config.Load()
-	addrs := map[string]netip.Addr{}
-	var members []Member
-	if len(config.Keys) > 0 { // without, nothing can be found out, and what was is old
-		members = config.Members
-	}
-	for _, m := range members {
-		addrs[m.Name] = m.Addr
-	}
-	c.SetMembers(time.Now(), members, config.Interval*time.Duration(config.Multiplier))
-	keys := bfdKeys(config.Keys)
-	if len(keys) < len(config.Keys) {
-		g.log.Warn("two membership keys have the same BFD key ID; replace the newer one before rotating")
-	}
-	var sessions []bfd.Session
-	if len(keys) > 0 {
-		for _, name := range c.Neighbors() {
-			sessions = append(sessions, bfd.Session{
-				Path:     bfd.Path{Peer: addrs[name], Hops: bfd.Multihop, Port: config.Port},
-				Transmit: config.Interval, Receive: config.Interval, Multiplier: config.Multiplier, Keys: keys,
-			})
-		}
-	}
-	g.sessions.Set(sessions)
-	return addrs
-}
-
-// bfdKeys derives keys of the length that BFD allows.
-func bfdKeys(keys [][]byte) []bfd.Key {
-	var out []bfd.Key
-	for _, key := range keys {
-		sum := mac(key, []byte("bfd"))
-		id := sum[len(sum)-1]
-		if !slices.ContainsFunc(out, func(k bfd.Key) bool { return k.ID == id }) {
-			out = append(out, bfd.Key{ID: id, Secret: string(sum[:20])})
-		}
-	}
-	return out
-}
-
-// look has the State look at the sessions.
-func (g *Group) look(c *State, addrs map[string]netip.Addr) {
-	names := map[netip.Addr]string{}
-	for name, addr := range addrs {
-		names[addr] = name
-	}
-	for _, s := range g.sessions.States() {
-		c.Session(time.Now(), names[s.Session.Peer], Session{
-			Up: s.Status == bfd.Up, Ups: s.Ups, Heard: s.RemoteDiscr != 0, Ended: s.LastOutage.RemoteStatus == bfd.AdminDown,
-			Refused: s.Status != bfd.Up && s.RemoteDiscr != 0 && s.RemoteDiagnostic == bfd.DetectionTimeExpired,
-		})
-	}
-}
-
-// act does what the State wants done.
-func (g *Group) act(ctx context.Context, c *State, addrs map[string]netip.Addr) {
-	o := c.Ready()
-	for _, p := range o.Send {
-		g.send(p, addrs)
-	}
-	for _, t := range o.Probe {
-		addr := addrs[string(t)]
-		go func() {
-			select {
-			case g.replies <- reply{t, g.prober.Probe(ctx, addr)}:
-			case <-ctx.Done():
-			}
-		}()
-	}
-	g.stale, g.news = g.stale || o.Stale, g.news || o.Changed
-	if !g.stale || len(g.inbox) > 0 {
-		return // or wait for what comes at once
-	}
-	view := c.View()
-	g.view.Store(&view)
-	if g.news {
-		g.log.Info("membership changed", "dead", named(view, Dead), "restarting", named(view, Restarting), "isolated", view.Isolated)
-		signal(g.changed)
-	}
-	g.stale, g.news = false, false
-}
-
-func named(v View, standing Standing) []string {
-	var out []string
-	for name, s := range v.Standing {
-		if s == standing {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// send sends a packet to each of its receivers. A datagram that can't be sent
-// is lost as it could be on the way: those that matter are repeated.
-func (g *Group) send(p Packet, addrs map[string]netip.Addr) {
-	config := g.config.Load()
-	if len(config.Keys) == 0 {
-		return
-	}
-	b, err := p.Message.sign(config.Keys[0])
-	if err != nil {
-		g.log.Error("can't tell the other speakers", "err", err)
-		return
-	}
-	to := p.To
-	if to == nil {
-		to = slices.Collect(maps.Keys(addrs))
-	}
-	for _, name := range to {
-		if addr, ok := addrs[name]; ok && name != g.self {
-			if err := g.transport.Send(addr, b); err != nil {
-				g.log.Debug("can't reach a speaker", "node", name, "err", err)
-			}
-		}
-	}
-}
 
 // receive reads a datagram. One that finds the inbox full is lost.
 func (g *Group) receive(b []byte) {

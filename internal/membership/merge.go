@@ -23,7 +23,7 @@ type suspicion struct {
 // hear takes in an update that another member tells.
 func (s *State) hear(now time.Time, from string, u update) {
 	if u.Member == s.self {
-		s.suspected(u)
+		s.suspected(now, u)
 		return
 	}
 	if k := s.known[u.Member]; k != nil && k.supersedes(u) {
@@ -32,6 +32,9 @@ func (s *State) hear(now time.Time, from string, u update) {
 	switch {
 	case u.Member == from: // it knows
 		s.merge(now, u)
+		if k := s.known[from]; k != nil && k.update == u {
+			k.admits = u.Standing == Dead
+		}
 	case !s.deferSuspicion(now, u):
 		s.merge(now, u)
 		s.warnSuspect(from, u)
@@ -88,7 +91,11 @@ func (s *State) deferSuspicion(now time.Time, u update) bool {
 		return false
 	}
 	if s.suspicions[u.Member].update != u {
-		s.suspicions[u.Member] = suspicion{u, now.Add(suspicionTimeout)}
+		timeout := suspicionTimeout
+		if s.indirect {
+			timeout += s.detect
+		}
+		s.suspicions[u.Member] = suspicion{u, now.Add(timeout)}
 		s.send([]string{u.Member}, Message{Updates: []update{u}})
 	}
 	return true
@@ -116,13 +123,26 @@ func (s *State) warnSuspect(from string, u update) {
 }
 
 // suspected takes in that somebody says that this speaker restarts or is dead. Its
-// incarnation grows, and it says so once it is in touch.
-func (s *State) suspected(u update) {
+// incarnation grows, and it says so once it is in touch. One that is cut off on a segment
+// hears that too, since messages go another way, and its sessions need not have expired
+// yet: so it waits for as long as that takes.
+func (s *State) suspected(now time.Time, u update) {
 	if u.Standing == Alive || s.stopped {
 		return
 	}
 	s.incarnation = max(s.incarnation, u.Incarnation+1) // who has not heard of this one holds an earlier one for dead
-	s.refuting = true
+	s.refuting, s.condemned = true, u.Standing == Dead
+	if !s.indirect {
+		s.refute()
+	} else if s.refuteAt.IsZero() {
+		s.refuteAt = now.Add(s.detect)
+	}
+}
+
+func (s *State) refuteDue(string) (time.Time, bool) { return s.refuteAt, !s.refuteAt.IsZero() }
+
+func (s *State) refuteLate(time.Time, string) {
+	s.refuteAt = time.Time{}
 	s.refute()
 }
 
@@ -143,7 +163,7 @@ func (s *State) refute() {
 // announce tells all that this speaker is alive. Who misses it and believes
 // otherwise will say so.
 func (s *State) announce() {
-	s.refuting = false
+	s.refuting, s.condemned = false, false
 	s.send(nil, Message{Updates: []update{s.own()}})
 }
 

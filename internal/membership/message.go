@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -46,10 +47,14 @@ func (u update) supersedes(v update) bool {
 
 // Message is what speakers tell one another, in a datagram.
 type Message struct {
-	Version int      `json:"v"`
-	From    string   `json:"from"`
-	Updates []update `json:"facts,omitempty"`
-	Ping    bool     `json:"hello,omitempty"` // the sender has not heard of the receiver's incarnation
+	Version int    `json:"v"`
+	From    string `json:"from"`
+	// Segment is what the message is about, and Addr the sender's address there; zero:
+	// it is about the nodes themselves.
+	Segment netip.Prefix `json:"segment,omitzero"`
+	Addr    netip.Addr   `json:"addr,omitzero"`
+	Updates []update     `json:"facts,omitempty"`
+	Ping    bool         `json:"hello,omitempty"` // the sender has not heard of the receiver's incarnation
 	// Suspect names a member whose session with the sender has expired, in this
 	// incarnation. The sender asks what the receiver sees.
 	Suspect *update `json:"lost,omitempty"`
@@ -57,8 +62,11 @@ type Message struct {
 	Alive *update `json:"sees,omitempty"`
 }
 
+// A speaker that knows no segments must not take what is said about one for what is
+// said about nodes: so such messages are of a version of their own.
 const (
-	version = 1
+	version        = 1
+	segmentVersion = 2
 	// most is how many updates fit into one.
 	most = 8
 )
@@ -68,9 +76,16 @@ var (
 	errUnknown = errors.New("datagram is of an unknown version")
 )
 
+func (m Message) version() int {
+	if m.Segment.IsValid() {
+		return segmentVersion
+	}
+	return version
+}
+
 // sign writes m, signed (HMAC-SHA256).
 func (m Message) sign(key []byte) ([]byte, error) {
-	m.Version = version
+	m.Version = m.version()
 	body, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode a membership message: %w", err)
@@ -92,7 +107,7 @@ func verify(keys [][]byte, b []byte) (Message, error) {
 		if err := json.Unmarshal(body, &m); err != nil {
 			return Message{}, fmt.Errorf("decode a membership message: %w", err)
 		}
-		if m.Version != version {
+		if m.Version != m.version() {
 			return Message{}, errUnknown
 		}
 		return m, nil

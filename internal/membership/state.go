@@ -28,10 +28,14 @@ type State struct {
 	votes      map[string]map[string]bool // by member, by voter: whether the voter sees the member; of its present incarnation
 
 	isolated  bool
+	linkDown  bool            // the own link has no carrier
 	probed    time.Time       // when it was last asked whether anybody answers
 	answered  time.Time       // since when somebody does again
 	probing   map[Target]bool // no reply yet
 	refuting  bool            // somebody says that this speaker is dead, and was not told otherwise yet
+	indirect  bool            // messages don't go the way that sessions watch
+	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
+	condemned bool            // the same, and nothing that was asked since says otherwise
 	gossiped  time.Time
 	pinged    int // the place among the members of the one that was pinged last
 	deadlines deadlines
@@ -47,6 +51,7 @@ type record struct {
 	probed  time.Time
 	missed  int
 	warned  bool // of a Dead: the member was told
+	admits  bool // of a Dead: the member says so itself
 }
 
 // NewState returns the State of a member that knows nobody yet. incarnation must be
@@ -120,6 +125,29 @@ func (s *State) Neighbors() []string { return s.ring.neighbors(s.self) }
 func (s *State) Session(now time.Time, neighbor string, x Session) {
 	defer s.schedule()
 	s.observe(now, neighbor, x)
+}
+
+// SetLink takes in whether the own link has a carrier: without, the others are told at
+// once.
+func (s *State) SetLink(now time.Time, up bool) {
+	defer s.schedule()
+	if s.linkDown == !up {
+		return
+	}
+	s.linkDown = !up
+	switch {
+	case !up:
+		s.isolate(now, true)
+	case s.hears(""): // no session was lost meanwhile
+		s.isolate(now, false)
+		s.refute()
+	}
+}
+
+// Announce tells all once more that this speaker is alive.
+func (s *State) Announce(now time.Time) {
+	defer s.schedule()
+	s.broadcast(now, Message{Updates: []update{s.own()}})
 }
 
 // Step takes in a message.

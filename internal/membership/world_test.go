@@ -21,11 +21,15 @@ import (
 type world struct {
 	*testing.T
 	config Config
-	nodes  map[string]*node
-	byAddr map[netip.Addr]*node
+	// segment are the nodes with a second link, unplugged those without a carrier there.
+	segment   []string
+	unplugged map[string]bool
+	nodes     map[string]*node
+	byAddr    map[netip.Addr]*node
 
 	mu      sync.RWMutex
 	cut     map[string]bool    // whose cable is out
+	dmz     map[string]bool    // whose path on the second link is dead
 	deaf    map[[2]string]bool // pairs that can't reach each other
 	mute    map[string]bool    // whose BFD packets are lost
 	loss    float64            // of the datagrams
@@ -47,7 +51,7 @@ type node struct {
 
 func newWorld(t *testing.T, n int) *world {
 	w := &world{
-		T: t, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, deaf: map[[2]string]bool{}, mute: map[string]bool{},
+		T: t, unplugged: map[string]bool{}, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, dmz: map[string]bool{}, deaf: map[[2]string]bool{}, mute: map[string]bool{},
 		gateway: true, dice: rand.New(rand.NewPCG(1, 2)),
 		config: Config{Keys: [][]byte{[]byte("key")}, Interval: 100 * time.Millisecond, Multiplier: 4, Port: 7480},
 	}
@@ -68,15 +72,49 @@ func (w *world) start(m Member) {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	w.mu.Lock()
-	w.nodes[m.Name], w.byAddr[m.Addr] = n, n
+	w.nodes[m.Name], w.byAddr[m.Addr], w.byAddr[second(m.Addr)] = n, n, n
 	w.mu.Unlock()
-	n.Set(w.config)
+	n.Set(w.configOf(n))
 	go func() {
 		defer close(n.ended)
 		if err := n.Run(ctx); err != nil {
 			w.Error(err)
 		}
 	}()
+}
+
+// second is the address of a node on its second link.
+func second(a netip.Addr) netip.Addr {
+	b := a.As4()
+	b[0] = 20
+	return netip.AddrFrom4(b)
+}
+
+var secondSubnet = netip.MustParsePrefix("20.0.0.0/8")
+
+// configOf returns the config, as it is for one node.
+func (w *world) configOf(n *node) Config {
+	config := w.config
+	for _, name := range w.segment {
+		if name == n.self {
+			config.Segments = []Segment{{Prefix: secondSubnet, Addr: second(n.addr), Up: !w.unplugged[name], Members: w.segment}}
+		}
+	}
+	return config
+}
+
+// plugSecond has the second link of a node gain or lose its carrier.
+func (w *world) plugSecond(name string, in bool) {
+	w.killSecond(name, !in)
+	w.unplugged[name] = !in
+	w.nodes[name].Set(w.configOf(w.nodes[name]))
+}
+
+// killSecond has nothing pass on the second link of a node.
+func (w *world) killSecond(name string, dead bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dmz[name] = dead
 }
 
 // restart stops a speaker as SIGTERM does; start begins it again.
@@ -195,11 +233,21 @@ func (p port) Send(b []byte) error {
 	if to == nil || !p.world.reaches(p.self, to.self) || p.world.mutes(p.self) {
 		return nil
 	}
+	from, on := p.addr, to.addr
+	if p.path.Peer != on {
+		from, on = second(from), second(on)
+		p.world.mu.RLock()
+		dead := p.world.dmz[p.self] || p.world.dmz[to.self]
+		p.world.mu.RUnlock()
+		if dead {
+			return nil
+		}
+	}
 	to.mu.RLock()
 	receive := to.frames
 	to.mu.RUnlock()
 	if receive != nil {
-		receive([]bfd.Datagram{{From: p.addr, To: to.addr, Port: p.path.ListenPort(), TTL: 255, Payload: b}})
+		receive([]bfd.Datagram{{From: from, To: on, Port: p.path.ListenPort(), TTL: 255, Payload: b}})
 	}
 	return nil
 }
@@ -233,9 +281,9 @@ func (p transport) Send(addr netip.Addr, b []byte) error {
 }
 
 // Probe implements Prober: whose cable is in answers, and so does the gateway.
-func (n *node) Probe(ctx context.Context, addr netip.Addr) Reply {
+func (n *node) Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) Reply {
 	n.world.mu.RLock()
-	self, gateway := n.self, n.world.gateway
+	self, gateway := n.self, n.world.gateway && !subnet.IsValid()
 	n.world.mu.RUnlock()
 	name := ""
 	if addr.IsValid() {
@@ -256,6 +304,16 @@ func (n *node) Probe(ctx context.Context, addr netip.Addr) Reply {
 // told is what a node sees that is not as it should be.
 func (w *world) told(name string) string {
 	v := w.nodes[name].View()
+	out := tell(v)
+	for segment, v := range v.Segments {
+		if told := tell(v); told != "" {
+			out += fmt.Sprintf(" on %s%s", segment, told)
+		}
+	}
+	return out
+}
+
+func tell(v View) string {
 	out := ""
 	var bad []string
 	for member, s := range v.Standing {

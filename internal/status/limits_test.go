@@ -66,7 +66,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	condition := func(name string) metav1.Condition {
 		return metav1.Condition{Type: name, Status: metav1.ConditionTrue, Reason: "Reason", Message: long}
 	}
-	speaker := &v1beta1.Speaker{Status: v1beta1.SpeakerStatus{Links: linksOf(links), Host: &facts}}
+	speaker := &v1beta1.Speaker{Status: v1beta1.SpeakerStatus{Links: linksOf(links, nil), Host: &facts}}
 	for _, c := range []string{v1beta1.ConditionReady, v1beta1.ConditionIsolated, v1beta1.ConditionRestarting, v1beta1.ConditionKernelAnswers} {
 		intent.SetCondition(&speaker.Status.Conditions, condition(c))
 	}

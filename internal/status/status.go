@@ -183,11 +183,13 @@ const (
 // first returns at most n of a list.
 func first[T any](n int, in []T) []T { return in[:min(n, len(in))] }
 
-// linksOf returns what is to be told of this node's links.
-func linksOf(links []layer2.Link) []v1beta1.SpeakerLink {
+// linksOf returns what is to be told of this node's links. One on which this node hears
+// nobody in its segment is down.
+func linksOf(links []layer2.Link, segments map[netip.Prefix]membership.View) []v1beta1.SpeakerLink {
 	var out []v1beta1.SpeakerLink
 	for _, l := range first(maxLinks, links) {
 		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
+		link.Up = l.Up && !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return segments[p].Isolated })
 		for _, p := range first(maxPrefixes, l.Prefixes) {
 			link.Prefixes = append(link.Prefixes, p.String())
 		}
@@ -216,7 +218,7 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 			status.Sessions.Established++
 		}
 	}
-	status.Links = linksOf(r.Links.Links())
+	status.Links = linksOf(r.Links.Links(), r.Group.View().Segments)
 	loud, cutOff := r.Links.KernelAnswers(), ""
 	if r.Group.View().Isolated {
 		cutOff = "it hears no other speaker, and no gateway answers; so it answers for nothing"

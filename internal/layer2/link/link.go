@@ -25,11 +25,13 @@ type Link struct {
 	MAC      net.HardwareAddr // 6 bytes
 	Up       bool             // administratively up, and with carrier
 	Prefixes []netip.Prefix   // its subnets (host bits zero), sorted; no link-local ones
+	Addrs    []netip.Addr     // in each subnet the address that others should use, sorted
 }
 
 // Equal reports whether two links are the same in every part.
 func (l Link) Equal(m Link) bool {
-	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes)
+	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes) &&
+		slices.Equal(l.Addrs, m.Addrs)
 }
 
 // Device is a Link with what the kernel knows of it.
@@ -67,9 +69,14 @@ func foreign(kind string) bool {
 type addresses struct {
 	global   bool
 	prefixes []netip.Prefix
+	addrs    []netip.Addr
 }
 
-func (a *addresses) add(n *net.IPNet) {
+// passing are the flags of addresses that others should not use: of another one of the
+// same subnet, or soon of nobody.
+const passing = unix.IFA_F_SECONDARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DEPRECATED | unix.IFA_F_DADFAILED
+
+func (a *addresses) add(n *net.IPNet, flags int) {
 	if n == nil {
 		return
 	}
@@ -81,7 +88,11 @@ func (a *addresses) add(n *net.IPNet) {
 	}
 	a.global = true
 	if bits < addr.BitLen() {
-		a.prefixes = append(a.prefixes, netip.PrefixFrom(addr, bits).Masked())
+		p := netip.PrefixFrom(addr, bits).Masked()
+		if flags&passing == 0 && !slices.ContainsFunc(a.addrs, p.Contains) {
+			a.addrs = append(a.addrs, addr)
+		}
+		a.prefixes = append(a.prefixes, p)
 	}
 }
 
@@ -106,11 +117,14 @@ func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
 		attrs.OperState == netlink.OperUnknown && attrs.RawFlags&unix.IFF_RUNNING != 0
 	prefixes := slices.Clone(a.prefixes)
 	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	addrs := slices.Clone(a.addrs)
+	slices.SortFunc(addrs, netip.Addr.Compare)
 	return Link{
 		Name:     attrs.Name,
 		MAC:      attrs.HardwareAddr,
 		Up:       attrs.RawFlags&carrier == carrier && running,
 		Prefixes: slices.Compact(prefixes),
+		Addrs:    addrs,
 	}, true
 }
 

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -101,11 +102,11 @@ func TestAddresses(t *testing.T) {
 		name, addr string
 		want       addresses
 	}{
-		{"an IPv4 subnet", "192.0.2.11/24", addresses{true, subnet("192.0.2.0/24")}},
-		{"an IPv6 subnet", "2001:db8::11/64", addresses{true, subnet("2001:db8::/64")}},
-		{"a subnet of two", "192.0.2.11/31", addresses{true, subnet("192.0.2.10/31")}},
-		{"a host address is no subnet", "192.0.2.11/32", addresses{true, nil}},
-		{"an IPv6 host address is no subnet", "2001:db8::11/128", addresses{true, nil}},
+		{"an IPv4 subnet", "192.0.2.11/24", addresses{global: true, prefixes: subnet("192.0.2.0/24")}},
+		{"an IPv6 subnet", "2001:db8::11/64", addresses{global: true, prefixes: subnet("2001:db8::/64")}},
+		{"a subnet of two", "192.0.2.11/31", addresses{global: true, prefixes: subnet("192.0.2.10/31")}},
+		{"a host address is no subnet", "192.0.2.11/32", addresses{global: true, prefixes: nil}},
+		{"an IPv6 host address is no subnet", "2001:db8::11/128", addresses{global: true, prefixes: nil}},
 		{"link-local addresses don't count", "fe80::1/64", addresses{}},
 		{"nor do IPv4 link-local ones", "169.254.0.1/16", addresses{}},
 	}
@@ -116,11 +117,34 @@ func TestAddresses(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got addresses
-			got.add(&net.IPNet{IP: ip, Mask: n.Mask})
+			got.add(&net.IPNet{IP: ip, Mask: n.Mask}, 0)
+			got.addrs = nil // of TestTheAddressToUse
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(addresses{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Errorf("addresses (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Of the addresses in a subnet the first counts that others may use.
+func TestTheAddressToUse(t *testing.T) {
+	var a addresses
+	for _, x := range []struct {
+		addr  string
+		flags int
+	}{
+		{"192.0.2.9/24", unix.IFA_F_SECONDARY}, {"192.0.2.11/24", unix.IFA_F_PERMANENT}, {"192.0.2.5/24", 0}, {"198.51.100.1/24", 0},
+		{"2001:db8::1/64", unix.IFA_F_TEMPORARY}, {"2001:db8::2/64", unix.IFA_F_DEPRECATED}, {"2001:db8::3/64", unix.IFA_F_TENTATIVE},
+		{"2001:db8::4/64", unix.IFA_F_DADFAILED}, {"2001:db8::5/64", unix.IFA_F_MANAGETEMPADDR}, {"10.0.0.1/32", 0}, {"fe80::1/64", 0},
+	} {
+		ip, n, err := net.ParseCIDR(x.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.add(&net.IPNet{IP: ip, Mask: n.Mask}, x.flags)
+	}
+	if have := fmt.Sprint(a.addrs); have != "[192.0.2.11 198.51.100.1 2001:db8::5]" {
+		t.Errorf("have %s", have)
 	}
 }
 

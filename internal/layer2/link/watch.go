@@ -112,7 +112,7 @@ func list(ignored []string) ([]Device, error) {
 	of := map[int]addresses{}
 	for _, addr := range addrs {
 		a := of[addr.LinkIndex]
-		a.add(addr.IPNet)
+		a.add(addr.IPNet, addr.Flags)
 		of[addr.LinkIndex] = a
 	}
 	var devices []Device

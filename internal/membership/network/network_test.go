@@ -68,6 +68,34 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
+// A router in another subnet of the link answers only who asks from that. It is a
+// gateway of that segment, without being a default one.
+func TestTheGatewayOfASegment(t *testing.T) {
+	onHost(t, func() {
+		peer := os.Getenv(inside)
+		ip(t, "-n", peer, "address", "del", "192.0.2.2/24", "dev", "eth0")
+		ip(t, "-n", peer, "address", "add", "198.51.100.2/24", "dev", "eth0")
+		ip(t, "netns", "exec", peer, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+		ip(t, "address", "add", "198.51.100.1/24", "dev", "eth0")
+		w := NewWitness(slog.Default(), 0)
+		first, second := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")
+		for end := time.Now().Add(10 * time.Second); w.Probe(t.Context(), netip.Prefix{}, netip.MustParseAddr("198.51.100.2")) != membership.Answered; {
+			if time.Now().After(end) {
+				t.Fatal("the router does not answer")
+			}
+		}
+		if have := w.Probe(t.Context(), second, netip.Addr{}); have != membership.Inconclusive {
+			t.Errorf("without a route there is no gateway: %d", have)
+		}
+		ip(t, "route", "add", "203.0.113.0/24", "via", "198.51.100.2")
+		for subnet, want := range map[netip.Prefix]membership.Reply{first: membership.Inconclusive, second: membership.Answered, {}: membership.Inconclusive} {
+			if have := w.Probe(t.Context(), subnet, netip.Addr{}); have != want {
+				t.Errorf("the gateway of %s: %d, want %d", subnet, have, want)
+			}
+		}
+	})
+}
+
 func TestWitness(t *testing.T) {
 	onHost(t, func() {
 		w := NewWitness(slog.Default(), 0)
@@ -78,7 +106,7 @@ func TestWitness(t *testing.T) {
 				a = netip.MustParseAddr(addr)
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) { // addresses and links take a moment
-				have := w.Probe(t.Context(), a)
+				have := w.Probe(t.Context(), netip.Prefix{}, a)
 				if have == want {
 					return
 				}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -16,7 +17,7 @@ type packetWire struct {
 	*packet.Conn
 	proto neighbor.Protocol
 	self  neighbor.Station
-	from  netip.Addr // unspecified on a link without an address of the family
+	own   []netip.Prefix // the link's addresses of the family; of IPv6 the link-local ones
 }
 
 // openWire opens a socket to ask on a link for addresses, all of one family.
@@ -24,9 +25,9 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 	if len(link.HardwareAddr) != len([6]byte{}) {
 		return nil, fmt.Errorf("link %s is no Ethernet", link.Name)
 	}
-	w := packetWire{proto: neighbor.ARP(), self: neighbor.Station{MAC: link.HardwareAddr}, from: netip.IPv4Unspecified()}
+	w := packetWire{proto: neighbor.ARP(), self: neighbor.Station{MAC: link.HardwareAddr}}
 	if !addrs[0].Is4() {
-		w.proto, w.from = neighbor.NDP(), netip.IPv6Unspecified()
+		w.proto = neighbor.NDP()
 	}
 	own, err := link.Addrs()
 	if err != nil {
@@ -35,8 +36,7 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 	for _, a := range own {
 		// By IPv6 the link-local one asks, which every host on the link can answer.
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() == addrs[0].Is4() && (p.Addr().Is4() || p.Addr().IsLinkLocalUnicast()) {
-			w.from = p.Addr()
-			break
+			w.own = append(w.own, p)
 		}
 	}
 	filter, err := bpf.Assemble(w.proto.Filter(link.Index, addrs, neighbor.FullFilter))
@@ -49,8 +49,24 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 	return w, nil
 }
 
+// from returns the own address that asks for another one: that in its subnet, for a
+// host may answer nobody else (Linux with arp_filter or rp_filter does not); else the first.
+// It is unspecified on a link without an address of the family.
+func (w packetWire) from(addr netip.Addr) netip.Addr {
+	i := slices.IndexFunc(w.own, func(p netip.Prefix) bool { return p.Contains(addr) })
+	switch {
+	case i >= 0:
+		return w.own[i].Addr()
+	case len(w.own) > 0:
+		return w.own[0].Addr()
+	case addr.Is4():
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
 func (w packetWire) ask(addr netip.Addr) error {
-	frame := w.proto.Ask(addr, w.from, w.self)
+	frame := w.proto.Ask(addr, w.from(addr), w.self)
 	_, err := w.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])})
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,8 +45,8 @@ type target struct {
 }
 
 // Probe implements membership.Prober.
-func (w *Witness) Probe(ctx context.Context, addr netip.Addr) membership.Reply {
-	targets, err := gateways()
+func (w *Witness) Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) membership.Reply {
+	targets, err := gateways(subnet)
 	if addr.IsValid() {
 		targets, err = onLink(addr)
 	}
@@ -164,8 +165,9 @@ func carries(link *net.Interface) bool {
 	return link.Flags&net.FlagUp != 0 && link.Flags&net.FlagRunning != 0
 }
 
-// gateways returns those of the default routes, of both families.
-func gateways() ([]target, error) {
+// gateways returns those of the default routes, of both families; or those of any routes
+// that are in a subnet, unless that is zero.
+func gateways(subnet netip.Prefix) ([]target, error) {
 	var out []target
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := netlink.RouteList(nil, family)
@@ -173,7 +175,7 @@ func gateways() ([]target, error) {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
 		for _, r := range routes {
-			if r.Dst != nil {
+			if r.Dst != nil && !subnet.IsValid() {
 				if ones, _ := r.Dst.Mask.Size(); ones > 0 {
 					continue
 				}
@@ -183,8 +185,9 @@ func gateways() ([]target, error) {
 				hops = r.MultiPath
 			}
 			for _, hop := range hops {
-				if gw, ok := netip.AddrFromSlice(hop.Gw); ok {
-					out = append(out, target{gw.Unmap(), hop.LinkIndex})
+				gw, ok := netip.AddrFromSlice(hop.Gw)
+				if t := (target{gw.Unmap(), hop.LinkIndex}); ok && (!subnet.IsValid() || subnet.Contains(t.addr)) && !slices.Contains(out, t) {
+					out = append(out, t)
 				}
 			}
 		}

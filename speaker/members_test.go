@@ -1,0 +1,68 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/membership"
+)
+
+func TestSegments(t *testing.T) {
+	prefixes := func(all ...string) (out []netip.Prefix) {
+		for _, p := range all {
+			out = append(out, netip.MustParsePrefix(p))
+		}
+		return out
+	}
+	addrs := func(all ...string) (out []netip.Addr) {
+		for _, a := range all {
+			out = append(out, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	node := func(name string, links ...[]netip.Prefix) announce.Node {
+		n := announce.Node{Name: name}
+		for _, l := range links {
+			n.Links = append(n.Links, announce.Link{Prefixes: l})
+		}
+		return n
+	}
+	const lan, lan6, dmz, dmz6, rack = "192.0.2.0/24", "2001:db8::/64", "198.51.100.0/24", "2001:db8:1::/64", "10.0.0.0/24"
+	nodes := []announce.Node{
+		node("a", prefixes(lan, lan6), prefixes(dmz, dmz6)), node("b", prefixes(lan, lan6), prefixes(dmz)), node("c", prefixes(lan), prefixes(dmz6, rack)),
+		node("d", prefixes(rack)), node("e", prefixes(dmz)),
+	}
+	members := []membership.Member{
+		{Name: "a", Addr: addrs("192.0.2.1")[0]}, {Name: "b", Addr: addrs("192.0.2.2")[0]}, {Name: "c", Addr: addrs("192.0.2.3")[0]},
+		{Name: "d", Addr: addrs("10.0.0.4")[0]},
+	}
+	first := layer2.Link{Name: "eth0", Up: true, Prefixes: prefixes(lan, lan6), Addrs: addrs("192.0.2.1", "2001:db8::1")}
+	for _, c := range []struct {
+		name string
+		own  []layer2.Link
+		want []membership.Segment
+	}{
+		{"that of the node addresses is watched anyway", []layer2.Link{{Name: "eth0", Up: true, Prefixes: prefixes(lan), Addrs: addrs("192.0.2.1")}}, nil},
+		{"a second link, by IPv4 alone; who is no member is none there", []layer2.Link{{Name: "eth1", Prefixes: prefixes(dmz, dmz6), Addrs: addrs("198.51.100.1", "2001:db8:1::1")}},
+			[]membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.1")[0], Members: []string{"a", "b"}}}},
+		{"one with IPv6 alone", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz6), Addrs: addrs("2001:db8:1::1")}},
+			[]membership.Segment{{Prefix: prefixes(dmz6)[0], Addr: addrs("2001:db8:1::1")[0], Up: true, Members: []string{"a", "c"}}}},
+		{"the node address of one, and the second link of another", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(rack), Addrs: addrs("10.0.0.3")}},
+			[]membership.Segment{{Prefix: prefixes(rack)[0], Addr: addrs("10.0.0.3")[0], Up: true, Members: []string{"c", "d"}}}},
+		{"nobody else is there", []layer2.Link{{Name: "eth2", Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
+		{"no address that others may use yet", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz)}}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := append([]layer2.Link{first}, c.own...)
+			same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+			sameAddr := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+			if diff := cmp.Diff(c.want, segments(own, nodes, members), same, sameAddr); diff != "" {
+				t.Errorf("want -, have +:\n%s", diff)
+			}
+		})
+	}
+}
