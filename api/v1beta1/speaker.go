@@ -97,6 +97,14 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +listType=set
 	Unheard []string `json:"unheard,omitempty"`
+	// sessionsDown are the nodes with whose speakers this one has a BFD session that was
+	// not Up at the last two looks: the node's name; for a session on a further subnet
+	// followed by that, as in "node2 on 198.51.100.0/24". Of more than 256 the first by name.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=320
+	// +listType=set
+	SessionsDown []string `json:"sessionsDown,omitempty"`
 }
 
 // SpeakerLink is a network interface of a node.

@@ -239,6 +239,9 @@ func wireHarms() []harm {
 	return []harm{
 		{"a speaker does not hear another", func(p *patient) { p.Speakers[0].Status.Host.Unheard = []string{"node2"} },
 			[]string{"membership Warning: node1 has never heard node2"}},
+		{"sessions between speakers do not come up", func(p *patient) {
+			p.Speakers[0].Status.Host.SessionsDown = []string{"node2", "node2 on 198.51.100.0/24", "removed"}
+		}, []string{"membership Warning: node1 has no BFD session with node2, node2 on 198.51.100.0/24"}},
 		{"a speaker is cut off", func(p *patient) {
 			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionIsolated, "it hears nobody"))
 		}, []string{"speakers Warning: node1: its speaker has cut itself off: it hears nobody", "membership Fault: node1: it hears nobody"}},

@@ -38,11 +38,18 @@ func (p *patient) membership() verdict {
 		if len(unheard) > 0 {
 			evidence = append(evidence, fmt.Sprintf("%s has never heard %s", s.Name, joined(unheard)))
 		}
+		down := slices.DeleteFunc(slices.Clone(s.Status.Host.SessionsDown), func(session string) bool {
+			node, _, _ := strings.Cut(session, " on ")
+			return p.Absent(node) != ""
+		})
+		if len(down) > 0 {
+			evidence = append(evidence, fmt.Sprintf("%s has no BFD session with %s", s.Name, joined(down)))
+		}
 	}
 	if len(evidence) == 0 && told == 0 {
 		return verdict{Unknown, []string{"no speaker tells whom it hears"}, "see the check speakers, and whether they are of this version"}
 	}
-	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them: without it a failed node is noticed in seconds instead of half a second")
+	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them, 7480 also on each further subnet that is told, and see that each node has the InternalIP that its Node tells: without it a failed node is noticed in seconds instead of half a second")
 }
 
 // problems returns those of package health that one alert tells of.

@@ -71,8 +71,10 @@ type View struct {
 	Watchers map[string][]string
 	// Isolated: this speaker hears no other, and nobody else either.
 	Isolated bool
-	// Sessions are the own ones, and Up how many of them are Up.
+	// Sessions are the own ones, and Up how many of them are Up. Down are the members
+	// with which one is not, sorted.
 	Sessions, Up int
+	Down         []string
 	// Segments has what is known of each Segment of the Config. There a member is
 	// Dead whose link is dead, and this speaker is Isolated if its own is.
 	Segments map[netip.Prefix]View
@@ -88,7 +90,9 @@ type Sessions interface {
 
 // Transport carries datagrams between speakers.
 type Transport interface {
-	Send(to netip.Addr, b []byte) error
+	// Send sends from an address of this node; from the zero Addr: from the one that the
+	// kernel chooses.
+	Send(from, to netip.Addr, b []byte) error
 	// Deliver calls receive with what arrives, until ctx ends. b is valid until
 	// receive returns.
 	Deliver(ctx context.Context, receive func(b []byte)) error

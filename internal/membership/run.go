@@ -135,6 +135,16 @@ func (r *running) configure() {
 	r.connect()
 }
 
+// sourceTo returns from which own address to send to one of another node: others know this node
+// by that alone, whichever the kernel would choose. It is the zero Addr, for the kernel's
+// choice, if they are of different families.
+func sourceTo(own, other netip.Addr) netip.Addr {
+	if own.Is4() != other.Is4() {
+		return netip.Addr{}
+	}
+	return own
+}
+
 // connect has sessions with the neighbors on each segment. Those on a segment take
 // packets from its link alone: they must not have come through a router (RFC 5881
 // section 5).
@@ -152,7 +162,7 @@ func (r *running) connect() {
 			hops = bfd.Multihop
 		}
 		for _, name := range w.Neighbors() {
-			at := ends{w.addrs[name], w.Segment.Addr}
+			at := ends{w.addrs[name], sourceTo(w.Segment.Addr, w.addrs[name])}
 			if !at.peer.IsValid() {
 				continue
 			}
@@ -290,7 +300,7 @@ func (r *running) send(w *watch, p Packet) {
 	}
 	for _, name := range to {
 		if addr, ok := r.nodes[name]; ok && name != r.self {
-			if err := r.transport.Send(addr, b); err != nil {
+			if err := r.transport.Send(sourceTo(r.nodes[r.self], addr), addr, b); err != nil {
 				r.log.Debug("can't reach a speaker", "node", name, "err", err)
 			}
 		}

@@ -2,7 +2,9 @@ package membership
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -103,5 +105,17 @@ func TestASegmentThatGoes(t *testing.T) {
 		}
 		w.agree(time.Second, "")
 		w.stays(10*time.Second, "")
+	})
+}
+
+// A node's address need not be what its kernel would send from.
+func TestTheNodeAddressIsNotTheKernelsChoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		defer w.end()
+		w.source = netip.MustParseAddr("10.9.9.9")
+		w.meet()
+		w.plug("n2", false)
+		w.agree(soon, " n2 Dead", "n2")
 	})
 }

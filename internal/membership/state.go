@@ -224,12 +224,15 @@ func (s *State) View() View {
 			v.Watchers[name] = s.watchers(name)
 		}
 	}
-	for _, o := range s.observed {
+	for name, o := range s.observed {
 		v.Sessions++
 		if o.up {
 			v.Up++
+		} else {
+			v.Down = append(v.Down, name)
 		}
 	}
+	slices.Sort(v.Down)
 	return v
 }
 

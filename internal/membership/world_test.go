@@ -34,6 +34,7 @@ type world struct {
 	mute    map[string]bool    // whose BFD packets are lost
 	loss    float64            // of the datagrams
 	gateway bool               // there is one
+	source  netip.Addr         // what the kernels send from unless they are told; zero: the nodes' addresses
 	clock   time.Duration      // how much the wall clock was set ahead
 	dice    *rand.Rand
 }
@@ -234,6 +235,9 @@ func (p port) Send(b []byte) error {
 		return nil
 	}
 	from, on := p.addr, to.addr
+	if p.world.source.IsValid() && !p.path.Local.IsValid() { // the kernel chooses
+		from = p.world.source
+	}
 	if p.path.Peer != on {
 		from, on = second(from), second(on)
 		p.world.mu.RLock()
@@ -266,7 +270,7 @@ func (p transport) Deliver(ctx context.Context, receive func([]byte)) error {
 	return nil
 }
 
-func (p transport) Send(addr netip.Addr, b []byte) error {
+func (p transport) Send(_, addr netip.Addr, b []byte) error {
 	to := p.world.at(addr)
 	if to == nil || !p.world.reaches(p.self, to.self) || p.world.loses() {
 		return nil

@@ -34,6 +34,7 @@ type Host struct {
 	changed chan struct{} // buffered 1
 
 	silent map[string]bool // who was unheard at the last look
+	down   map[string]bool // with whom a session was not Up then
 }
 
 // NewHost returns what looks at this node while Run does. The function nulls says why
@@ -65,6 +66,7 @@ func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 		ProxyMode:         kubeproxy.ProxyMode(ctx, h.proxy),
 		StrictReversePath: first(maxStrict, h.strict()),
 		Unheard:           first(maxUnheard, h.unheard()),
+		SessionsDown:      first(maxUnheard, h.sessionsDown()),
 		NullRouteError:    printable.Message(h.nulls()),
 		TokenError:        h.token(ctx),
 	}
@@ -114,6 +116,23 @@ func (h *Host) unheard() []string {
 	before := h.silent
 	h.silent = silent
 	return slices.Sorted(maps.Keys(intersection(silent, before)))
+}
+
+// sessionsDown returns with which speakers a session was not Up at this look nor at the
+// one before.
+func (h *Host) sessionsDown() []string {
+	down, view := map[string]bool{}, h.view()
+	for _, name := range view.Down {
+		down[name] = true
+	}
+	for segment, v := range view.Segments {
+		for _, name := range v.Down {
+			down[name+" on "+segment.String()] = true
+		}
+	}
+	before := h.down
+	h.down = down
+	return slices.Sorted(maps.Keys(intersection(down, before)))
 }
 
 func intersection(a, b map[string]bool) map[string]bool {

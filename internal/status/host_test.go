@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -38,12 +39,16 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("nftables")) }))
 	defer proxy.Close()
 	standing := map[string]membership.Standing{"a": membership.Unknown, "b": membership.Alive, "c": membership.Unknown}
+	down := []string{"b", "c"}
 	var notReady error
 	noNulls, noNode := "", ""
 	h := &Host{
 		proc: proc, proxy: proxy.URL,
 		ready: func(context.Context) error { return notReady },
-		view:  func() membership.View { return membership.View{Standing: standing} },
+		view: func() membership.View {
+			dmz := map[netip.Prefix]membership.View{netip.MustParsePrefix("198.51.100.0/24"): {Down: []string{"b"}}}
+			return membership.View{Standing: standing, Down: down, Segments: dmz}
+		},
 		nulls: func() string { return noNulls },
 		token: func(context.Context) string { return noNode },
 	}
@@ -56,10 +61,12 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}}
 	see(usual) // who is unheard at the first look may only be about to be heard
 
+	down = []string{"c", "d"}
 	standing["c"], notReady = membership.Alive, errors.New("refused")
 	noNulls, noNode = "not permitted", "tells no node"
 	later := usual
 	later.Unheard, later.ProxyError, later.NullRouteError, later.TokenError = []string{"a"}, "refused", "not permitted", "tells no node"
+	later.SessionsDown = []string{"b on 198.51.100.0/24", "c"}
 	see(later)
 
 	// What is set for all links counts where it is more; 2 is loose.
@@ -69,11 +76,12 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	notReady, noNulls, noNode = nil, "", ""
 	standing["a"] = membership.Alive
 	loose := usual
-	loose.StrictReversePath = nil
+	loose.StrictReversePath, loose.SessionsDown = nil, []string{"b on 198.51.100.0/24", "c", "d"}
 	see(loose)
 
 	// Nothing can be seen: nothing is said.
 	h.proc = filepath.Join(proc, "nowhere")
 	proxy.Close()
-	see(v1beta1.SpeakerHost{})
+	down = nil
+	see(v1beta1.SpeakerHost{SessionsDown: []string{"b on 198.51.100.0/24"}})
 }

@@ -213,14 +213,14 @@ func kernelKnows(t *testing.T, addr string) bool {
 	return strings.Contains(string(out), "lladdr")
 }
 
-func TestPost(t *testing.T) {
+func TestTransport(t *testing.T) {
 	onHost(t, func() {
-		post := NewTransport(7481)
+		transport := NewTransport(7481)
 		ctx, stop := context.WithCancel(t.Context())
 		got, done := make(chan string, 10), make(chan error)
-		go func() { done <- post.Deliver(ctx, func(b []byte) { got <- string(b) }) }()
+		go func() { done <- transport.Deliver(ctx, func(b []byte) { got <- string(b) }) }()
 		for _, to := range []string{"127.0.0.1", "::1"} {
-			for end := time.Now().Add(10 * time.Second); post.Send(netip.MustParseAddr(to), []byte("to "+to)) != nil; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(10 * time.Second); transport.Send(netip.Addr{}, netip.MustParseAddr(to), []byte("to "+to)) != nil; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("can't send to " + to)
 				}
@@ -235,6 +235,40 @@ func TestPost(t *testing.T) {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Who receives a datagram knows its sender by the address that it is to come from,
+// though the kernel would choose another one.
+func TestTheSourceOfDatagrams(t *testing.T) {
+	onHost(t, func() {
+		for _, c := range []struct{ to, kernels, other string }{
+			{"192.0.2.1", "192.0.2.1", "192.0.2.7"}, {"2001:db8::1", "2001:db8::1", "2001:db8::7"},
+		} {
+			ip(t, "address", "replace", c.other+map[bool]string{true: "/24", false: "/64"}[netip.MustParseAddr(c.to).Is4()], "dev", "eth0", "nodad")
+			receiver, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.to), 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sender, err := net.ListenUDP("udp", &net.UDPAddr{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := NewTransport(receiver.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+			transport.conn.Store(sender)
+			for from, want := range map[netip.Addr]string{{}: c.kernels, netip.MustParseAddr(c.other): c.other} {
+				if err := transport.Send(from, netip.MustParseAddr(c.to), []byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				_, source, err := receiver.ReadFromUDPAddrPort(make([]byte, 10))
+				if have := source.Addr().Unmap().String(); err != nil || have != want {
+					t.Errorf("from %s it came from %s, %v; want %s", from, have, err, want)
+				}
+			}
+			if err := transport.Send(netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("192.0.2.1"), nil); err == nil {
+				t.Error("sent from an address that this host does not have")
+			}
 		}
 	})
 }

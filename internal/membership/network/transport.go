@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 // largest is longer than any datagram that speakers send.
@@ -24,13 +27,25 @@ type Transport struct {
 func NewTransport(port uint16) *Transport { return &Transport{port: port} }
 
 // Send implements membership.Transport.
-func (p *Transport) Send(to netip.Addr, b []byte) error {
+func (p *Transport) Send(from, to netip.Addr, b []byte) error {
 	conn := p.conn.Load()
 	if conn == nil {
 		return net.ErrClosed
 	}
-	_, err := conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, p.port))
+	_, _, err := conn.WriteMsgUDPAddrPort(b, source(from), netip.AddrPortFrom(to, p.port))
 	return err
+}
+
+// source is a control message that says from which address to send; nil for the zero Addr.
+// That for IPv4 is right for a socket of both families, too.
+func source(from netip.Addr) []byte {
+	switch {
+	case from.Is4():
+		return (&ipv4.ControlMessage{Src: from.AsSlice()}).Marshal()
+	case from.Is6():
+		return (&ipv6.ControlMessage{Src: from.AsSlice()}).Marshal()
+	}
+	return nil
 }
 
 // Deliver implements membership.Transport.
