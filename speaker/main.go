@@ -213,7 +213,9 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(overlay.Objects[*v1beta1.L2Claim])
 	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
 	witness := network.NewWitness(logger, o.silence())
-	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(udp.New(), logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger)
+	signed := udp.New()
+	signed.Authenticated = true
+	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger)
 	beat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
 		Claims: claims, Restarts: group.Reachable,

@@ -24,7 +24,7 @@ var (
 	watchingDesc  = aboutMembers("membership_sessions", "BFD sessions of this speaker with others, on all links.")
 	watchedDesc   = aboutMembers("membership_sessions_up", "Of these, those that are Up.")
 	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker hears no other, and no gateway either, so that it answers for nothing.")
-	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, or could not be read.")
+	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, were of nobody who should be there, had been received before, or could not be read.")
 	speakersDesc  = aboutMembers("speakers", "Nodes that have a Speaker object, by whether this speaker counts on theirs: present or missing.", "state")
 	takeoversDesc = aboutMembers("layer2_takeovers_total", "Addresses that this node took over from another one.")
 )

@@ -136,6 +136,8 @@ type Group struct {
 	inbox     chan Message
 	replies   chan reply
 	discarded atomic.Uint64
+	numbers   numbers
+	replays   replays
 }
 
 // reply is one that came for the watch of a segment.
@@ -152,6 +154,7 @@ func New(self string, incarnation uint64, sessions Sessions, transport Transport
 		self: self, incarnation: incarnation, sessions: sessions, transport: transport, prober: prober, log: log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), inbox: make(chan Message, 256), replies: make(chan reply, 16),
 	}
+	g.numbers.start.Store(incarnation)
 	g.config.Store(&Config{})
 	g.view.Store(&View{})
 	return g
@@ -175,21 +178,62 @@ func (g *Group) Reachable() bool { return g.View().Up > 0 }
 // Changed gets a value after the View has changed.
 func (g *Group) Changed() <-chan struct{} { return g.changed }
 
-// Discarded counts the datagrams that were not signed with a key, or could not
-// be read.
+// Discarded counts the datagrams that were not signed with a key, had been received
+// before, were of nobody who should be there, or could not be read.
 func (g *Group) Discarded() uint64 { return g.discarded.Load() }
 
-// receive reads a datagram. One that finds the inbox full is lost.
+// signed returns a message as it is sent, with a number of its own.
+func (g *Group) signed(config *Config, m Message) ([]byte, bool) {
+	m.Start, m.Number = g.numbers.next()
+	b, err := m.sign(config.Keys[0])
+	if err != nil {
+		g.log.Error("can't tell the other speakers", "err", err)
+	}
+	return b, err == nil
+}
+
+// receive reads a datagram. One that finds the inbox full is lost, and one that was
+// received before counts for nothing.
 func (g *Group) receive(b []byte) {
-	m, err := verify(g.config.Load().Keys, b)
+	config := g.config.Load()
+	m, err := verify(config.Keys, b)
 	if err != nil {
 		g.discarded.Add(1)
 		return
+	}
+	ok, known := g.replays.fresh(time.Now(), m, config.Members)
+	if known > 0 {
+		g.remind(config, m.From, known)
+	}
+	if !ok {
+		g.discarded.Add(1)
+		return
+	}
+	if m.Known > 0 {
+		g.numbers.follow(m.Known)
 	}
 	select {
 	case g.inbox <- m:
 	default:
 		g.discarded.Add(1)
+	}
+}
+
+// remind tells a member that a later start of it is known.
+func (g *Group) remind(config *Config, name string, known uint64) {
+	var self, to netip.Addr
+	for _, m := range config.Members {
+		switch m.Name {
+		case g.self:
+			self = m.Addr
+		case name:
+			to = m.Addr
+		}
+	}
+	if b, ok := g.signed(config, Message{From: g.self, Known: known}); ok {
+		if err := g.transport.Send(sourceTo(self, to), to, b); err != nil {
+			g.log.Debug("can't reach a speaker", "node", name, "err", err)
+		}
 	}
 }
 

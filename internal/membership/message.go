@@ -49,6 +49,9 @@ func (u update) supersedes(v update) bool {
 type Message struct {
 	Version int    `json:"v"`
 	From    string `json:"from"`
+	Start   uint64 `json:"start,omitempty"` // of the sender: a time
+	Number  uint64 `json:"n,omitempty"`     // of the message, since Start; 0: the sender is of an earlier version
+	Known   uint64 `json:"known,omitempty"` // a start of the receiver that is later than what it said
 	// Segment is what the message is about, and Addr the sender's address there; zero:
 	// it is about the nodes themselves.
 	Segment netip.Prefix `json:"segment,omitzero"`

@@ -289,9 +289,8 @@ func (r *running) send(w *watch, p Packet) {
 	if w != r.watches[0] {
 		p.Message.Segment, p.Message.Addr = w.Prefix, w.Segment.Addr
 	}
-	b, err := p.Message.sign(config.Keys[0])
-	if err != nil {
-		r.log.Error("can't tell the other speakers", "err", err)
+	b, ok := r.signed(config, p.Message)
+	if !ok {
 		return
 	}
 	to := p.To

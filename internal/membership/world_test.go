@@ -37,6 +37,8 @@ type world struct {
 	source  netip.Addr         // what the kernels send from unless they are told; zero: the nodes' addresses
 	clock   time.Duration      // how much the wall clock was set ahead
 	dice    *rand.Rand
+
+	recorded []recorded // datagrams since record was called
 }
 
 type node struct {
@@ -275,6 +277,9 @@ func (p transport) Send(_, addr netip.Addr, b []byte) error {
 	if to == nil || !p.world.reaches(p.self, to.self) || p.world.loses() {
 		return nil
 	}
+	p.world.mu.Lock()
+	p.world.recorded = append(p.world.recorded, recorded{to.self, slices.Clone(b)})
+	p.world.mu.Unlock()
 	to.mu.RLock()
 	receive := to.datagrams
 	to.mu.RUnlock()

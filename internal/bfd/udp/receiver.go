@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -24,6 +26,9 @@ const (
 	// queued is how many octets may wait in the kernel: a thousand sessions' for
 	// some detection times.
 	queued = 4 << 20
+	// drained is how many datagrams Drain delivers at most: more than fit into the
+	// queue. While somebody floods it there are always more.
+	drained = 12_000
 )
 
 // receiver is a listening socket.
@@ -31,7 +36,7 @@ type receiver struct {
 	key  key
 	file *os.File
 	raw  syscall.RawConn
-	used int // ports; guarded by the wire's lock
+	used []netip.Addr // the peers of the ports; guarded by the wire's lock
 
 	mu        sync.Mutex // held from reading until what was read is delivered, so that drain means what it says
 	datagrams [batch]bfd.Datagram
@@ -39,8 +44,8 @@ type receiver struct {
 	control   [256]byte
 }
 
-// join makes sure that packets for k are received.
-func (w *Wire) join(k key) error {
+// join makes sure that packets of a peer for k are received.
+func (w *Wire) join(k key, peer netip.Addr) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.receivers[k]
@@ -49,28 +54,44 @@ func (w *Wire) join(k key) error {
 		if r, err = w.listen(k); err != nil {
 			return err
 		}
+		if err := r.hear([]netip.Addr{peer}, w.Authenticated); err != nil {
+			return errors.Join(err, r.file.Close())
+		}
 		w.receivers[k] = r
 		if w.receive != nil {
 			w.start(r)
 		}
+		return nil
 	}
-	r.used++
-	return nil
+	return r.hear(append(slices.Clone(r.used), peer), w.Authenticated)
 }
 
 // part ends what join began.
-func (w *Wire) part(k key) error {
+func (w *Wire) part(k key, peer netip.Addr) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.receivers[k]
 	if r == nil { // all are closed
 		return nil
 	}
-	if r.used--; r.used > 0 {
-		return nil
+	left := slices.Clone(r.used)
+	if i := slices.Index(left, peer); i >= 0 {
+		left = slices.Delete(left, i, i+1)
+	}
+	if len(left) > 0 {
+		return r.hear(left, w.Authenticated)
 	}
 	delete(w.receivers, k)
 	return r.file.Close()
+}
+
+// hear has the receiver take what may come from these peers. The wire's lock is held.
+func (r *receiver) hear(peers []netip.Addr, auth bool) error {
+	if err := setFilter(r.raw, peers, auth); err != nil {
+		return fmt.Errorf("filter BFD packets on port %d: %w", r.key.port, err)
+	}
+	r.used = peers
+	return nil
 }
 
 // listen opens the socket of k. The lock is held.
@@ -136,7 +157,7 @@ func (w *Wire) claim(fd int, k key, address unix.Sockaddr) error {
 func (r *receiver) run(receive func([]bfd.Datagram)) {
 	for {
 		err := r.raw.Read(func(uintptr) bool {
-			r.drain(receive)
+			r.drain(receive, math.MaxInt)
 			return false // wait for more
 		})
 		if err != nil {
@@ -145,30 +166,33 @@ func (r *receiver) run(receive func([]bfd.Datagram)) {
 	}
 }
 
-// drain delivers what waits in the socket. Its reads don't block.
-func (r *receiver) drain(receive func([]bfd.Datagram)) {
-	if receive == nil {
-		return
+// drain delivers what waits in the socket, at most so many datagrams. Its reads don't
+// block.
+func (r *receiver) drain(receive func([]bfd.Datagram), most int) {
+	for more := receive != nil; more && most > 0; most -= batch {
+		more = r.deliver(receive)
 	}
+}
+
+// deliver delivers one batch, and reports whether there may be more. Between two of
+// them another may come first: who expires sessions waits for no flood.
+func (r *receiver) deliver(receive func([]bfd.Datagram)) (more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for more := true; more; {
-		n := 0
-		// Control, unlike Read, does not wait for the one who is in Read.
-		err := r.raw.Control(func(fd uintptr) {
-			for more && n < batch {
-				if more = r.read(int(fd), n); more {
-					n++
-				}
+	n := 0
+	more = true
+	// Control, unlike Read, does not wait for the one who is in Read.
+	err := r.raw.Control(func(fd uintptr) {
+		for more && n < batch {
+			if more = r.read(int(fd), n); more {
+				n++
 			}
-		})
-		if n > 0 {
-			receive(r.datagrams[:n])
 		}
-		if err != nil {
-			return // closed
-		}
+	})
+	if n > 0 {
+		receive(r.datagrams[:n])
 	}
+	return more && err == nil // else it is closed
 }
 
 // read reads one datagram into place i and reports whether there was one.

@@ -33,6 +33,10 @@ const networkControl = 0xc0
 
 // Wire opens sockets in the network namespace of the process.
 type Wire struct {
+	// Authenticated: all sessions are, so that the kernel drops what is not. It must not
+	// be changed after the first Open.
+	Authenticated bool
+
 	mu        sync.Mutex
 	receivers map[key]*receiver
 	receive   func([]bfd.Datagram) // nil before Deliver
@@ -89,7 +93,7 @@ func (w *Wire) Drain() {
 	}
 	w.mu.Unlock()
 	for _, r := range receivers {
-		r.drain(receive)
+		r.drain(receive, drained)
 	}
 }
 
@@ -124,7 +128,7 @@ func (w *Wire) Open(path bfd.Path) (bfd.Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("send BFD packets to %s: %w", path.Peer, err)
 	}
-	if err := w.join(k); err != nil {
+	if err := w.join(k, peer); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return &port{wire: w, fd: fd, peer: peer, key: k}, nil
@@ -263,5 +267,5 @@ func (p *port) Peer() netip.Addr { return p.peer }
 
 // Close implements bfd.Port.
 func (p *port) Close() error {
-	return errors.Join(os.NewSyscallError("close", unix.Close(p.fd)), p.wire.part(p.key))
+	return errors.Join(os.NewSyscallError("close", unix.Close(p.fd)), p.wire.part(p.key, p.peer))
 }

@@ -1,0 +1,99 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Each message bears the start of its sender, a time, and a number of its own since
+// then, so that none counts twice, whoever recorded it. (What it says could be old.)
+// A clock may have been set back over a restart: then others know a later start of
+// this speaker, and tell it, and it goes on from that.
+
+// numbers gives messages their numbers. Its methods may be called at any time.
+type numbers struct {
+	start atomic.Uint64
+	n     atomic.Uint64
+}
+
+// next returns the start and number of the next message.
+func (n *numbers) next() (start, number uint64) { return n.start.Load(), n.n.Add(1) }
+
+// follow makes the start later than one that another speaker knows.
+func (n *numbers) follow(known uint64) {
+	for {
+		start := n.start.Load()
+		if known < start || n.start.CompareAndSwap(start, known+1) {
+			return
+		}
+	}
+}
+
+// window is which messages of one sender were received since one of its starts: the
+// 64 up to the highest number (as RFC 4303 section 3.4.3 has it), for some may overtake
+// others on the way.
+type window struct {
+	start, top uint64
+	seen       uint64    // bit i: number top-i
+	told       time.Time // when the sender was last told that a later start is known
+}
+
+// replays are the windows of the senders. The zero value is ready.
+type replays struct {
+	mu sync.Mutex
+	of map[string]*window
+}
+
+// remindAfter is the least pause between two times that a sender is told that a later
+// start of it is known.
+const remindAfter = time.Second
+
+// fresh reports whether a message has not been received before, and otherwise the
+// later start that its sender is to be told of; 0: none. Speakers of earlier versions
+// number nothing.
+func (r *replays) fresh(now time.Time, m Message, members []Member) (ok bool, known uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.of[m.From]
+	switch {
+	case !slices.ContainsFunc(members, func(o Member) bool { return o.Name == m.From }):
+		return false, 0
+	case m.Number == 0:
+		return w == nil, 0
+	case w == nil || m.Start > w.start:
+		if r.of == nil {
+			r.of = map[string]*window{}
+		}
+		if w == nil { // else nothing has been added
+			maps.DeleteFunc(r.of, func(name string, _ *window) bool {
+				return !slices.ContainsFunc(members, func(o Member) bool { return o.Name == name })
+			})
+		}
+		r.of[m.From] = &window{start: m.Start, top: m.Number, seen: 1}
+		return true, 0
+	case m.Start < w.start:
+		if now.Sub(w.told) < remindAfter {
+			return false, 0
+		}
+		w.told = now
+		return false, w.start
+	}
+	return w.mark(m.Number), 0
+}
+
+// mark reports whether a number is new.
+func (w *window) mark(n uint64) bool {
+	if n > w.top {
+		w.seen, w.top = w.seen<<(n-w.top)|1, n // a shift by 64 or more leaves nothing
+		return true
+	}
+	bit := uint64(1) << (w.top - n) // likewise: too old to tell
+	if bit == 0 || w.seen&bit != 0 {
+		return false
+	}
+	w.seen |= bit
+	return true
+}
