@@ -45,6 +45,8 @@ const (
 	retryAfter = 2 * time.Second
 	// resting is the pause after each report: the changes of a burst share some.
 	resting = 100 * time.Millisecond
+	// counting is the pause between two writes of how many addresses this node has.
+	counting = 2 * time.Second
 )
 
 // Options are what a Reporter reads, and whom it tells.
@@ -74,6 +76,8 @@ type Reporter struct {
 	conflicts map[announce.Conflict]bool
 
 	written map[netip.Addr]written // L2Claims that say what there is to say
+	counted time.Time              // when the Speaker's count of addresses was last written
+	recount bool                   // it is to be written later
 }
 
 // New returns a reporter, which works while Run does.
@@ -96,9 +100,12 @@ func (r *Reporter) Run(ctx context.Context) error {
 		case <-retry.C:
 		}
 		if p := r.Plan.Load(); p != nil {
+			r.recount = false
 			if err := r.report(ctx, p); err != nil && ctx.Err() == nil {
 				r.Log.Warn("can't report; trying again", "err", err)
 				retry.Reset(retryAfter)
+			} else if r.recount {
+				retry.Reset(counting)
 			}
 			cluster.Sleep(ctx, resting)
 		}
@@ -225,6 +232,13 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 	}
 	return r.put(ctx, node, existing(have, r.Node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
+		if status.Addresses != s.Status.Addresses && s.Status.Addresses != 0 && status.Addresses != 0 {
+			if r.recount = time.Since(r.counted) < counting; r.recount {
+				status.Addresses = s.Status.Addresses
+			} else {
+				r.counted = time.Now()
+			}
+		}
 		status.Conditions = slices.Clone(s.Status.Conditions)
 		for _, c := range []metav1.Condition{
 			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: loud},
