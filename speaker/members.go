@@ -19,7 +19,7 @@ import (
 )
 
 // gather tells the group who should be there, and keeps the kernel's entries for
-// them.
+// them, on all links.
 func (r *reconciler) gather(s sight, out failover.Output) {
 	if r.membershipPort == 0 || !out.Join {
 		return
@@ -39,6 +39,9 @@ func (r *reconciler) gather(s sight, out failover.Output) {
 	var addrs []netip.Addr
 	for _, m := range config.Members {
 		addrs = append(addrs, m.Addr)
+	}
+	for _, v := range s.Members.Segments {
+		addrs = append(addrs, v.Addrs...)
 	}
 	r.neighbors.Set(addrs)
 }

@@ -78,6 +78,9 @@ type View struct {
 	// Segments has what is known of each Segment of the Config. There a member is
 	// Dead whose link is dead, and this speaker is Isolated if its own is.
 	Segments map[netip.Prefix]View
+	// Addrs are, of a Segment, the addresses of the members there, as far as they told,
+	// sorted.
+	Addrs []netip.Addr
 }
 
 // Sessions is a *bfd.Engine.

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -18,6 +19,7 @@ type watch struct {
 	Segment
 	addrs       map[string]netip.Addr // of the members, where sessions lead; of a segment, as far as they told
 	stale, news bool                  // the view is to be shown; that is more than a count
+	told        string                // of the View, in the log
 }
 
 // ends are the addresses of a session.
@@ -211,7 +213,7 @@ func (r *running) step(m Message) {
 		return // the sender will repeat what matters
 	}
 	if w != r.watches[0] && w.isMember(m.From) && w.Prefix.Contains(m.Addr) && w.addrs[m.From] != m.Addr {
-		w.addrs[m.From] = m.Addr
+		w.addrs[m.From], w.State.changed = m.Addr, true
 		r.connect()
 	}
 	w.Step(time.Now(), m)
@@ -249,7 +251,9 @@ func (r *running) show() {
 		if view.Segments == nil {
 			view.Segments = map[netip.Prefix]View{}
 		}
-		view.Segments[w.Prefix] = w.View()
+		v := w.View()
+		v.Addrs = slices.SortedFunc(maps.Values(w.addrs), netip.Addr.Compare)
+		view.Segments[w.Prefix] = v
 	}
 	r.view.Store(&view)
 	for i, w := range r.watches {
@@ -258,7 +262,11 @@ func (r *running) show() {
 			if i > 0 {
 				v, log = view.Segments[w.Prefix], log.With("segment", w.Prefix)
 			}
-			log.Info("membership changed", "dead", named(v, Dead), "restarting", named(v, Restarting), "isolated", v.Isolated)
+			dead, restarting := named(v, Dead), named(v, Restarting)
+			if told := fmt.Sprint(dead, restarting, v.Isolated); told != w.told {
+				log.Info("membership changed", "dead", dead, "restarting", restarting, "isolated", v.Isolated)
+				w.told = told
+			}
 		}
 		news = news || w.news
 		w.stale, w.news = false, false

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -52,22 +53,37 @@ func (n *Neighbors) Set(addrs []netip.Addr) {
 	}
 }
 
-// Run remembers until ctx ends.
+// resubscribePause is the pause before the kernel is subscribed to again.
+const resubscribePause = time.Second
+
+// Run remembers until ctx ends. It subscribes again when the kernel has dropped messages
+// (ENOBUFS), or the subscription failed.
 func (n *Neighbors) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	defer context.AfterFunc(ctx, func() { close(done) })()
-	neighbors, links := make(chan netlink.NeighUpdate, 64), make(chan netlink.LinkUpdate, 64)
-	told := func(err error) {
-		if ctx.Err() == nil { // else it says that it was closed
-			n.log.Warn("lost sight of the kernel's neighbors", "err", err)
+	for {
+		err := n.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		n.log.Warn("lost sight of the kernel's neighbors, subscribing again", "err", err)
+		if !sleep(ctx, resubscribePause) {
+			return nil
 		}
 	}
-	if err := netlink.NeighSubscribeWithOptions(neighbors, done, netlink.NeighSubscribeOptions{ErrorCallback: told}); err != nil {
+}
+
+// follow remembers until ctx ends, or something fails.
+func (n *Neighbors) follow(ctx context.Context) error {
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	neighbors, links := make(chan netlink.NeighUpdate, 64), make(chan netlink.LinkUpdate, 64)
+	if err := netlink.NeighSubscribeWithOptions(neighbors, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: broken}); err != nil {
 		return fmt.Errorf("watch the kernel's neighbors: %w", err)
 	}
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: told}); err != nil {
+	defer drain(neighbors)
+	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: broken}); err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
+	defer drain(links)
 	// The subscription could list them, but only with NET_ADMIN.
 	existing, err := netlink.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
@@ -76,28 +92,34 @@ func (n *Neighbors) Run(ctx context.Context) error {
 	for _, e := range existing {
 		n.see(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: e})
 	}
-	for neighbors != nil || links != nil {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return context.Cause(ctx)
 		case u, ok := <-neighbors:
 			if !ok {
-				neighbors = nil // told above; without it the kernel asks as it always does
+				neighbors = nil // broken was called
 				continue
 			}
 			n.see(u)
 		case u, ok := <-links:
-			if !ok {
+			switch {
+			case !ok:
 				links = nil
-				continue
-			}
-			if u.IfInfomsg.Flags&unix.IFF_RUNNING != 0 {
+			case u.IfInfomsg.Flags&unix.IFF_RUNNING != 0:
 				n.restore(int(u.Index))
 			}
 		}
 	}
-	<-ctx.Done()
-	return nil
+}
+
+// drain has a subscription end that is about to tell something.
+func drain[T any](c <-chan T) {
+	go func() {
+		for range c {
+			continue // it is of no use any more
+		}
+	}()
 }
 
 // trusted are the states in which the kernel knows a MAC.

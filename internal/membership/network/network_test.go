@@ -213,6 +213,61 @@ func kernelKnows(t *testing.T, addr string) bool {
 	return strings.Contains(string(out), "lladdr")
 }
 
+// So many neighbors change that the kernel drops messages about them (ENOBUFS): those that
+// come later are seen all the same.
+func TestNeighborsOutlastAFlood(t *testing.T) {
+	onHost(t, func() {
+		flooded := make(chan string, 100)
+		n := NewNeighbors(slog.New(slog.NewTextHandler(lines(flooded), nil)))
+		n.Set([]netip.Addr{netip.MustParseAddr("192.0.2.77")})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- n.Run(ctx) }()
+		change := func(mac int) string {
+			return fmt.Sprintf("neigh replace 192.0.2.77 lladdr 02:00:00:00:%02x:%02x dev eth0 nud permanent\n", mac>>8, mac&0xff)
+		}
+		known := func(mac int) func() bool {
+			return func() bool {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				return net.HardwareAddr(n.known[netip.MustParseAddr("192.0.2.77")].mac).String() == fmt.Sprintf("02:00:00:00:%02x:%02x", mac>>8, mac&0xff)
+			}
+		}
+		ip(t, strings.Fields(change(1))...)
+		until(t, "the neighbor is known", known(1))
+		n.mu.Lock() // nothing is read meanwhile
+		var batch strings.Builder
+		for mac := range 5000 {
+			batch.WriteString(change(mac))
+		}
+		cmd := exec.Command("ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(batch.String())
+		out, err := cmd.CombinedOutput()
+		n.mu.Unlock()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if line := <-flooded; !strings.Contains(line, "no buffer space") {
+			t.Fatalf("logged %s", line)
+		}
+		until(t, "what was dropped is known", known(4999))
+		ip(t, strings.Fields(change(6000))...)
+		until(t, "what comes later is known", known(6000))
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// lines gets what is written to it.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
 func TestTransport(t *testing.T) {
 	onHost(t, func() {
 		transport := NewTransport(7481)
