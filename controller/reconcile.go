@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // reconciler reads, thinks, and starts writing. No decision depends on its
@@ -70,7 +71,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	}
 	again := r.act(t, snap)
 	r.took(time.Since(start))
-	cluster.Signal(r.planned)
+	wait.Signal(r.planned)
 	return again, nil
 }
 

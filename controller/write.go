@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -90,7 +91,7 @@ func (w *writer) drain() {
 // await returns when all that was sent in a former term has landed.
 func (w *writer) await(t *leader.Term) error {
 	for w.idleFor() == 0 {
-		if !cluster.Sleep(t, time.Millisecond) {
+		if !wait.Sleep(t, time.Millisecond) {
 			return t.Err()
 		}
 	}
@@ -143,6 +144,6 @@ func (w *writer) land(x planner.Write, out *corev1.Service, err error) {
 		w.tell(cluster.Note{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: "Allocate", Message: e.Message})
 	}
 	if next.Due {
-		cluster.Signal(w.landed)
+		wait.Signal(w.landed)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -210,32 +211,30 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells, claims := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node), new(overlay.Objects[*v1beta1.L2Claim])
-	links, sessions := layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}), bgp.New(logger, routerID, bfd.New(udp.New(), logger))
-	witness := network.NewWitness(logger, o.silence())
-	signed := udp.New()
-	signed.Authenticated = true
-	group := membership.New(o.node, uint64(time.Now().UnixMilli()), bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger)
+	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
+	wire := newAdapters(o, routerID, tells.Tell, logger)
+	claims := new(overlay.Objects[*v1beta1.L2Claim])
 	beat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
-		Claims: claims, Restarts: group.Reachable,
+		Claims: claims, Restarts: wire.group.Reachable,
 	})
-	forwards := kubeproxy.NewReadiness(o.ready, o.node, tells.Tell, logger)
-	nulls := nullroute.New(logger, int(o.nulls))
-	looks := status.NewHost(forwards, group, nulls.Problem, status.Token(mgr.GetClient(), o.node, logger))
+	looks := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger))
 	r := &reconciler{
-		reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)), log: logger, options: o,
-		claims: claims, beat: beat, links: links, sessions: sessions, group: group, neighbors: network.NewNeighbors(logger), prober: network.NewProber(witness.Has),
-		failover:  failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedBeats}),
-		departure: departure{takes: o.drain}, forwards: forwards, turns: kubeproxy.NewEndpoints(o.turn), nulls: nulls,
-		report: make(chan struct{}, 1),
+		options: o, log: logger, adapters: wire,
+		sources: sources{
+			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
+			claims: claims, beat: beat,
+		},
+		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedBeats}),
+		routes:   bgpDrain{time: o.drain},
+		report:   make(chan struct{}, 1),
 	}
 	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
 	rep := status.New(status.Options{
 		Client: mgr.GetClient(), Tell: tells.Tell, Log: logger, Node: o.node,
-		Claims: claims, Links: links, Sessions: sessions, Group: group, Host: looks, Plan: &r.plan, Trigger: r.report,
+		Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: looks, Plan: &r.plan, Trigger: r.report,
 	})
 	if err := expose(mgr, r); err != nil {
 		return err
@@ -243,16 +242,42 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{links.Run, sessions.Run, forwards.Run, r.turns.Run, r.prober.Run, beat.Run, rep.Run, tells.Run, looks.Run, nulls.Run, cluster.GiveBack(r.idleFor)}
-	if o.membershipPort != 0 {
-		tasks = append(tasks, group.Run, r.neighbors.Run)
-	}
-	for _, task := range tasks {
+	tasks := []manager.RunnableFunc{beat.Run, rep.Run, tells.Run, looks.Run, cluster.GiveBack(r.idleFor)}
+	for _, task := range slices.Concat(tasks, wire.tasks(o)) {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
 	}
 	return nil
+}
+
+// newAdapters makes what speaks on the wire, and asks kube-proxy.
+func newAdapters(o options, routerID netip.Addr, tell func(cluster.Note), logger *slog.Logger) adapters {
+	witness := network.NewWitness(logger, o.silence())
+	signed := udp.New()
+	signed.Authenticated = true
+	return adapters{
+		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}),
+		sessions: bgp.New(logger, routerID, bfd.New(udp.New(), logger)),
+		group: membership.New(
+			o.node, uint64(time.Now().UnixMilli()),
+			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger,
+		),
+		neighbors:  network.NewNeighbors(logger),
+		prober:     network.NewProber(witness.Has),
+		forwards:   kubeproxy.NewReadiness(o.ready, o.node, tell, logger),
+		turns:      kubeproxy.NewEndpoints(o.turn),
+		nullRoutes: nullroute.New(logger, int(o.nulls)),
+	}
+}
+
+// tasks are what runs as long as the speaker does.
+func (a adapters) tasks(o options) []manager.RunnableFunc {
+	out := []manager.RunnableFunc{a.links.Run, a.sessions.Run, a.forwards.Run, a.turns.Run, a.prober.Run, a.nullRoutes.Run}
+	if o.membershipPort != 0 {
+		out = append(out, a.group.Run, a.neighbors.Run)
+	}
+	return out
 }
 
 // attend has r think whenever the world changes.
@@ -288,9 +313,10 @@ func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	self := newSelfMetrics(func() bool { return r.beat.API().Reachable }, r.links.KernelAnswers)
-	r.took = self.pass
-	for _, c := range collectors(self, r.links, r.sessions.States, memberMetrics{r.group.View, r.group.Discarded, r.takeovers.Load, r.plan.Load}) {
+	self := status.NewSelfMetrics(func() bool { return r.beat.API().Reachable }, r.links.KernelAnswers)
+	r.took = self.Pass
+	members := status.MemberMetrics{View: r.group.View, Discarded: r.group.Discarded, Takeovers: r.takeovers.Load, Plan: r.plan.Load}
+	for _, c := range status.Collectors(self, r.links, r.sessions.States, members) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}

@@ -20,7 +20,7 @@ import (
 
 // gather tells the group who should be there, and keeps the kernel's entries for
 // them, on all links.
-func (r *reconciler) gather(s sight, out failover.Output) {
+func (r *reconciler) gather(s snapshot, out failover.Output) {
 	if r.membershipPort == 0 || !out.Join {
 		return
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/status"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // reconciler reads, has package failover decide, and sets what the adapters are to
@@ -30,28 +31,38 @@ import (
 // changed.
 type reconciler struct {
 	options
-	reader        client.Reader
-	configuration *cluster.Configuration
-	services      toolscache.Store // of the cache, as endpoints is
-	endpoints     toolscache.Store
-	log           *slog.Logger
-	claims        *overlay.Objects[*v1beta1.L2Claim]
-	beat          *lease.Heartbeat
-	failover      *failover.State
-	links         *layer2.Announcer
-	sessions      *bgp.Sessions
-	group         *membership.Group
-	neighbors     *network.Neighbors
-	prober        *network.Prober
-	forwards      *kubeproxy.Readiness
-	turns         *kubeproxy.Endpoints
-	nulls         *nullroute.Routes
-	departure
+	log *slog.Logger
+	sources
+	adapters
+	failover  *failover.State
+	routes    bgpDrain
 	plan      atomic.Pointer[status.Applied] // what is in force; nil at first
 	takeovers atomic.Uint64                  // of addresses from other nodes
 	report    chan struct{}                  // told after every pass
 	took      func(time.Duration)            // told of every pass
 	passed    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
+}
+
+// sources are what a pass reads of Kubernetes.
+type sources struct {
+	reader        client.Reader
+	configuration *cluster.Configuration
+	services      toolscache.Store // of the cache, as endpoints is
+	endpoints     toolscache.Store
+	claims        *overlay.Objects[*v1beta1.L2Claim]
+	beat          *lease.Heartbeat
+}
+
+// adapters are what a pass sets, and asks how it is.
+type adapters struct {
+	links      *layer2.Announcer
+	sessions   *bgp.Sessions
+	group      *membership.Group
+	neighbors  *network.Neighbors
+	prober     *network.Prober
+	forwards   *kubeproxy.Readiness
+	turns      *kubeproxy.Endpoints
+	nullRoutes *nullroute.Routes
 }
 
 // listing is the pause until the links may have been listed.
@@ -61,17 +72,16 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
 		return listing, nil // or this node would say that it has no links, and lose its addresses
 	}
-	start := time.Now()
-	s, err := r.look(ctx)
+	s, err := r.read(ctx)
 	if err != nil {
 		return 0, err
 	}
 	out := r.failover.Step(s.Facts)
 	r.apply(s, out)
-	r.took(time.Since(start))
+	r.took(time.Since(s.Now))
 	r.passed.Store(time.Now().UnixNano())
 	r.beat.Begin() // the others may count on this speaker from its first plan on
-	return soonest(out.Wake, s.leaves, s.departs), nil
+	return soonest(out.Wake, s.drains, s.nextEndpoint), nil
 }
 
 // soonest returns the smallest of some waits, of which 0 never ends.
@@ -87,7 +97,7 @@ func soonest(waits ...time.Duration) time.Duration {
 func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.passed.Load())) }
 
 // apply puts what was decided in force.
-func (r *reconciler) apply(s sight, out failover.Output) {
+func (r *reconciler) apply(s snapshot, out failover.Output) {
 	if out.Resync {
 		r.beat.Restart()
 	}
@@ -104,7 +114,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 	if r.links.Stalls() != s.Stalls {
 		claims = nil // this process stood still since it looked; the next pass, which is due, knows
 	}
-	r.nulls.Set(announced(out.Plan))
+	r.nullRoutes.Set(out.Plan.Destinations())
 	r.links.Set(claims)
 	if d.Offers {
 		r.sessions.Set(out.Plan.Peerings)
@@ -115,7 +125,7 @@ func (r *reconciler) apply(s sight, out failover.Output) {
 		r.tell(e)
 	}
 	r.plan.Store(d)
-	cluster.Signal(r.report)
+	wait.Signal(r.report)
 }
 
 // tell logs what has changed.

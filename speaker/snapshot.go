@@ -18,18 +18,18 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 )
 
-// sight is all that the decision depends on, and what else a pass needs.
-type sight struct {
+// snapshot is all that the decision depends on, and what else a pass needs.
+type snapshot struct {
 	failover.Facts
 	nodes []corev1.Node
 	keys  [][]byte // of the speakers
-	// leaves is how long this node, which is excluded, still offers its routes.
-	leaves time.Duration
-	// departs is when the soonest of the endpoints that go is to be looked at again.
-	departs time.Duration
+	// drains is how long this node, which is excluded, still offers its routes.
+	drains time.Duration
+	// nextEndpoint is when the soonest of the endpoints that go is to be looked at again.
+	nextEndpoint time.Duration
 }
 
-func (r *reconciler) look(ctx context.Context) (s sight, err error) {
+func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	s.Now = time.Now()
 	read, err := r.configuration.Read(ctx)
 	if err != nil {
@@ -37,7 +37,7 @@ func (r *reconciler) look(ctx context.Context) (s sight, err error) {
 	}
 	config, c := read.Config, &s.Cluster
 	c.L2, c.BGP, c.Neighbors = config.L2, config.BGP, config.Neighbors
-	c.Services, s.departs = r.announceable(s.Now, config)
+	c.Services, s.nextEndpoint = r.announceable(s.Now, config)
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
@@ -88,7 +88,7 @@ func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []ann
 
 // readNodes enters every Node, and the MACs of their links; what its links can do
 // stands in its Speaker object, but this node's own links are looked at directly.
-func (r *reconciler) readNodes(ctx context.Context, s *sight) error {
+func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
 		return err
@@ -111,8 +111,8 @@ func (r *reconciler) readNodes(ctx context.Context, s *sight) error {
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: intent.Excluded(n)}
 		if n.Name == r.node {
 			r.turns.SetNodeAddresses(n)
-			s.leaves = r.left(n, s.Now)
-			s.Cluster.Leaving = s.leaves > 0
+			s.drains = r.routes.remaining(n, s.Now)
+			s.Cluster.Leaving = s.drains > 0
 		}
 	}
 	return nil
@@ -139,7 +139,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 }
 
 // readClaims enters what the L2Claims say.
-func (r *reconciler) readClaims(ctx context.Context, s *sight) error {
+func (r *reconciler) readClaims(ctx context.Context, s *snapshot) error {
 	claims, err := cluster.Claims(ctx, r.reader, r.claims, s.Now)
 	if err != nil {
 		return err

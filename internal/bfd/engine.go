@@ -17,6 +17,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Datagram is a packet as it arrived.
@@ -108,7 +110,7 @@ func (e *Engine) Set(sessions []Session) {
 	e.mu.Lock()
 	e.want, e.wanted = slices.Clone(sessions), true
 	e.mu.Unlock()
-	signal(e.wake)
+	wait.Signal(e.wake)
 }
 
 // Changed is signalled when States would show a change of more than counters.
@@ -229,7 +231,7 @@ func (e *Engine) reconcile(now time.Time) {
 		}
 		if err != nil {
 			e.refused = append(e.refused, State{Session: want, Status: Down, RemoteStatus: Down, Problem: err.Error()})
-			signal(e.changed)
+			wait.Signal(e.changed)
 			continue
 		}
 		kept[want.Path], ends[want.ends()] = true, true
@@ -310,7 +312,7 @@ func (e *Engine) settle(now time.Time, work *work) {
 		if before := s.shown; before != s.shows() {
 			s.shown = s.shows()
 			work.changes = append(work.changes, change{before: before, now: s.state(), left: !s.left.IsZero()})
-			signal(e.changed)
+			wait.Signal(e.changed)
 		}
 		e.schedule(s)
 	}
@@ -338,7 +340,7 @@ func (e *Engine) forget(s *session, work *work) {
 		delete(e.byPeer, s.source())
 		work.closing = append(work.closing, s.port)
 	}
-	signal(e.changed)
+	wait.Signal(e.changed)
 }
 
 func (e *Engine) close(ports []Port) {
@@ -378,12 +380,5 @@ func (e *Engine) schedule(s *session) {
 	default:
 		s.at = at
 		heap.Push(&e.queue, s)
-	}
-}
-
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // session is a machine, its port, and its place in the queue. The engine's lock
@@ -207,7 +209,7 @@ func (e *Engine) receive(datagrams []Datagram) {
 		}
 	}
 	if hurry {
-		signal(e.wake)
+		wait.Signal(e.wake)
 	}
 }
 

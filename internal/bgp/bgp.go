@@ -26,6 +26,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // SessionState is the state of a session, by its name in RFC 4271 section 8.2.2.
@@ -110,7 +111,7 @@ func (s *Sessions) Set(want []announce.Peering) {
 	s.mu.Lock()
 	s.want = slices.Clone(want)
 	s.mu.Unlock()
-	signal(s.wake)
+	wait.Signal(s.wake)
 }
 
 // Run holds the sessions until ctx ends; then it says goodbye to every peer
@@ -180,7 +181,7 @@ func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan stru
 			old.cancel(errUnwanted)
 			closing[name] = old.done
 			delete(s.open, name)
-			signal(s.changed)
+			wait.Signal(s.changed)
 		}
 	}
 	return made
@@ -212,11 +213,3 @@ func (s *Sessions) States() []State {
 
 // Changed signals that States has changed; signals that nobody took yet merge.
 func (s *Sessions) Changed() <-chan struct{} { return s.changed }
-
-// signal leaves one signal in a channel of capacity one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
 	"github.com/steelyard-lb/steelyard/internal/bgp/unnumbered"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // search looks for the router on a link, in a goroutine of its own. The nil
@@ -61,7 +62,7 @@ func (s *search) found(addr netip.Addr, problem string, wake chan struct{}) {
 	s.addr, s.problem = addr, problem
 	s.mu.Unlock()
 	if changed {
-		signal(wake)
+		wait.Signal(wake)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -77,7 +78,7 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 
 func (s *session) set(p announce.Peering) {
 	s.want.Store(&p)
-	signal(s.wake)
+	wait.Signal(s.wake)
 }
 
 // run works until the session's context ends.

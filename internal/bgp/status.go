@@ -10,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // settled is how long a session must have been Established before its last
@@ -86,7 +87,7 @@ func (s *status) reset(fields []string) {
 	peer, changed := s.peer, s.changed
 	s.mu.Unlock()
 	s.log.Info("session is made anew", "peer", peer.Name, "addr", peer.Addr, "changed", changed)
-	signal(s.news)
+	wait.Signal(s.news)
 }
 
 // end closes the run: the session is Idle, and late news of it are ignored.
@@ -108,7 +109,7 @@ func (s *status) enter(state SessionState) {
 		s.down = time.Now()
 	}
 	s.now.session, s.since = state, time.Now()
-	signal(s.news)
+	wait.Signal(s.news)
 }
 
 // Reached records the state that the session has entered, and the AS number its
@@ -140,7 +141,7 @@ func (r run) Reached(state SessionState, asn uint32) {
 	case was == Established:
 		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
 	}
-	signal(s.wake)
+	wait.Signal(s.wake)
 }
 
 // drop counts a loss. It must be called with the lock held.
@@ -191,7 +192,7 @@ func (s *status) fail(class Failure, text string) {
 	s.mu.Unlock()
 	if changed {
 		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "class", class, "error", text)
-		signal(s.news)
+		wait.Signal(s.news)
 	}
 }
 
@@ -230,7 +231,7 @@ func (r run) Crashed(why string) {
 	s.mu.Unlock()
 	if mine {
 		s.fail(Crashed, why)
-		signal(s.wake)
+		wait.Signal(s.wake)
 	}
 }
 
@@ -239,7 +240,7 @@ func (s *status) offers(n int, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n != s.offered || problem != s.problem {
-		signal(s.news)
+		wait.Signal(s.news)
 	}
 	s.offered, s.problem = n, problem
 }
@@ -256,7 +257,7 @@ func (s *status) settle(now time.Time) time.Duration {
 		return left
 	}
 	s.failure, s.told = failure{}, time.Time{}
-	signal(s.news)
+	wait.Signal(s.news)
 	return 0
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // watch holds the BFD sessions (RFC 5880) that BGP sessions want.
@@ -41,8 +42,8 @@ func (w *watch) run(ctx context.Context) error {
 		case <-w.engine.Changed():
 			w.mu.Lock()
 			for s := range w.want {
-				signal(s.wake)
-				signal(s.status.news)
+				wait.Signal(s.wake)
+				wait.Signal(s.status.news)
 			}
 			w.mu.Unlock()
 		}
@@ -103,7 +104,7 @@ func (w *watch) set(s *session, p announce.Peer) {
 		}
 	}
 	w.engine.Set(sessions)
-	signal(s.status.news)
+	wait.Signal(s.status.news)
 }
 
 func (w *watch) has(s *session) bool {

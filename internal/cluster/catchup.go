@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -44,7 +45,7 @@ func CatchUp(ctx context.Context, direct, cached client.Reader, kinds ...client.
 					return err
 				}
 				for start := time.Now(); len(behind) > 0 && time.Since(start) < relook; {
-					if !Sleep(ctx, look) {
+					if !wait.Sleep(ctx, look) {
 						return ctx.Err()
 					}
 					if behind, err = still(ctx, cached, behind); err != nil {

@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Loop runs Think whenever the world has changed: every event of the watched
@@ -86,7 +88,7 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 		b, _ := before.(client.Object)
 		a, _ := after.(client.Object)
 		if known := b != nil || a != nil; l.Skip == nil || !known || !l.Skip(b, a) {
-			Signal(due)
+			wait.Signal(due)
 		}
 	}
 	return toolscache.ResourceEventHandlerFuncs{
@@ -146,19 +148,7 @@ func (l Loop) rest(ctx context.Context, d time.Duration, due chan<- struct{}) {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-l.Urgent:
-		Signal(due)
-	}
-}
-
-// Sleep pauses and reports whether ctx has not ended meanwhile.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
+		wait.Signal(due)
 	}
 }
 
@@ -169,15 +159,7 @@ func forward(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
 		case <-ctx.Done():
 			return
 		case <-from:
-			Signal(to)
+			wait.Signal(to)
 		}
-	}
-}
-
-// Signal leaves a signal in a channel of capacity 1, unless one is there.
-func Signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // runs starts a loop and returns the channel that makes it due, and the times
@@ -52,7 +54,7 @@ func TestALoopRunsAtOnceAndThenWhenItIsDue(t *testing.T) {
 		due, at := runs(t, Loop{}, func() (time.Duration, error) { return 0, nil })
 		expect(t, []time.Duration{0}, at())
 		time.Sleep(time.Hour)
-		Signal(due)
+		wait.Signal(due)
 		expect(t, []time.Duration{0, time.Hour}, at())
 	})
 }
@@ -62,7 +64,7 @@ func TestEventsOfOneRunMerge(t *testing.T) {
 		due, at := runs(t, Loop{}, func() (time.Duration, error) { time.Sleep(time.Second); return 0, nil })
 		for range 9 {
 			time.Sleep(100 * time.Millisecond)
-			Signal(due)
+			wait.Signal(due)
 		}
 		time.Sleep(time.Hour)
 		expect(t, []time.Duration{0, time.Second}, at())
@@ -74,11 +76,11 @@ func TestALoopRestsInProportion(t *testing.T) {
 		due, at := runs(t, Loop{Rest: Share(4)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
 		for range 100 { // events never end
 			time.Sleep(time.Millisecond)
-			Signal(due)
+			wait.Signal(due)
 		}
 		expect(t, []time.Duration{0, 40 * time.Millisecond, 80 * time.Millisecond}, at())
 		time.Sleep(time.Hour)
-		Signal(due) // after a quiet time it does not rest first
+		wait.Signal(due) // after a quiet time it does not rest first
 		if have := at(); have[len(have)-1] != time.Hour+100*time.Millisecond {
 			t.Errorf("it ran at %s", have)
 		}
@@ -90,11 +92,11 @@ func TestSomethingUrgentEndsARest(t *testing.T) {
 		urgent := make(chan struct{}, 1)
 		due, at := runs(t, Loop{Rest: func(time.Duration) time.Duration { return time.Second }, Urgent: urgent}, func() (time.Duration, error) { return 0, nil })
 		time.Sleep(100 * time.Millisecond)
-		Signal(urgent)
+		wait.Signal(urgent)
 		expect(t, []time.Duration{0, 100 * time.Millisecond}, at())
-		Signal(due) // it rests as long as ever: what was cut short is not made up for
+		wait.Signal(due) // it rests as long as ever: what was cut short is not made up for
 		time.Sleep(time.Hour)
-		Signal(urgent)
+		wait.Signal(urgent)
 		expect(t, []time.Duration{0, 100 * time.Millisecond, 1100 * time.Millisecond, time.Hour + 100*time.Millisecond}, at())
 	})
 }
@@ -119,7 +121,7 @@ func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
 				before, last := len(at()), time.Duration(0)
 				for i := range c.events {
 					time.Sleep(c.every)
-					Signal(due)
+					wait.Signal(due)
 					last = time.Hour + time.Duration(i+1)*c.every
 				}
 				time.Sleep(time.Hour)

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // keyLength is the length of a new key, in octets.
@@ -34,7 +36,7 @@ func (k MembershipSecret) Run(ctx context.Context) error {
 		} else if ctx.Err() == nil {
 			k.Log.Warn("can't make the speakers' key; trying again", "err", err, "after", pause)
 		}
-		if !Sleep(ctx, pause) {
+		if !wait.Sleep(ctx, pause) {
 			return nil
 		}
 	}

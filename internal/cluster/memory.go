@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -53,7 +55,7 @@ func garbage(live uint64) int {
 func GiveBack(idleFor func() time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		given, percent := false, gcPercent
-		for Sleep(ctx, calm/10) {
+		for wait.Sleep(ctx, calm/10) {
 			percent = paceGC(percent)
 			idle := idleFor() >= calm
 			if idle && !given {

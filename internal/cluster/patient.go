@@ -17,6 +17,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/watchlist"
 	"k8s.io/klog/v2"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // newInformer makes an informer that finds the API server again within about a
@@ -63,7 +65,7 @@ func untilThere[T any](ctx context.Context, do func() (T, error)) (T, error) {
 		if pause == firstAttempt {
 			klog.FromContext(ctx).Info("the API server can't be reached; trying again", "err", err)
 		}
-		if !Sleep(ctx, pause) {
+		if !wait.Sleep(ctx, pause) {
 			return out, err
 		}
 		pause = min(2*pause, lastAttempt)
@@ -95,7 +97,7 @@ func AwaitAPI(ctx context.Context, cfg *rest.Config) error {
 			told = err.Error()
 			klog.FromContext(ctx).Info("the API server is not ready; trying again", "server", cfg.Host, "err", err)
 		}
-		if !Sleep(ctx, lastAttempt) {
+		if !wait.Sleep(ctx, lastAttempt) {
 			return ctx.Err()
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -106,7 +107,7 @@ func (t *Teller) Tell(n Note) {
 	of := topic{uid: n.About.UID, kind: n.About.Kind, namespace: n.About.Namespace, name: n.About.Name, where: t.where, reason: n.Reason, detail: n.Detail}
 	if held, send := t.repeats.next(of, n.Kind, now); send {
 		t.notes = append(t.notes, pending{n, now, held})
-		Signal(t.wake)
+		wait.Signal(t.wake)
 	}
 }
 
@@ -132,7 +133,7 @@ func (t *Teller) Run(ctx context.Context) error {
 			continue
 		}
 		for waited := time.Duration(0); waited < tellingLater && t.IdleFor != nil && t.IdleFor() < tellingLater; waited += telling {
-			if !Sleep(ctx, telling) {
+			if !wait.Sleep(ctx, telling) {
 				return nil
 			}
 		}
@@ -140,7 +141,7 @@ func (t *Teller) Run(ctx context.Context) error {
 		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
 			t.log.Warn("can't send an event", "about", n.About.Kind+" "+n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
 		}
-		if !Sleep(ctx, max(telling, min(tellingShare*time.Since(start), tellingPause))) {
+		if !wait.Sleep(ctx, max(telling, min(tellingShare*time.Since(start), tellingPause))) {
 			return nil
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -93,7 +93,7 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 			}
 		case !s.forwards:
 			out[key] = announce.Arriving
-			cluster.Signal(t.wake)
+			wait.Signal(t.wake)
 		}
 	}
 	t.known = known
@@ -120,7 +120,7 @@ func (t *Endpoints) Run(ctx context.Context) error {
 			return nil
 		case <-t.wake:
 		}
-		for t.round(ctx) && cluster.Sleep(ctx, askTurnEvery) {
+		for t.round(ctx) && wait.Sleep(ctx, askTurnEvery) {
 		}
 	}
 }
@@ -147,7 +147,7 @@ func (t *Endpoints) round(ctx context.Context) bool {
 			t.mu.Lock()
 			s.forwards = true
 			t.mu.Unlock()
-			cluster.Signal(t.Changed)
+			wait.Signal(t.Changed)
 		}
 	}
 	return open > 0

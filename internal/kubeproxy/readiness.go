@@ -18,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -75,7 +76,7 @@ func (f *Readiness) Run(ctx context.Context) error {
 			told = true
 			f.say(corev1.EventTypeWarning, v1beta1.ReasonNotForwarding, fmt.Sprintf("no BGP routes are offered before this node forwards, for %s at most: %v", askFor, err))
 		}
-		if !cluster.Sleep(ctx, askEvery) {
+		if !wait.Sleep(ctx, askEvery) {
 			return nil
 		}
 	}
@@ -91,7 +92,7 @@ func settled(err error, waited, up time.Duration) bool {
 // finish has the routes offered.
 func (f *Readiness) finish(err error, waited time.Duration, told bool) {
 	f.yes.Store(true)
-	cluster.Signal(f.Changed)
+	wait.Signal(f.Changed)
 	switch {
 	case err != nil:
 		f.say(corev1.EventTypeWarning, v1beta1.ReasonForwardingUnknown, fmt.Sprintf("BGP routes are offered although nobody says that this node forwards; set --ready-check to what can tell, or to nothing: %v", err))

@@ -22,6 +22,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Options are what an administrator may choose.
@@ -89,7 +90,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 // whose Round has changed is announced anew. One goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
 	a.claims.Store(newTable(claims, a.claims.Load(), a.watchdog.Stalls()))
-	signal(a.wake)
+	wait.Signal(a.wake)
 }
 
 // SetSpeakers tells the MACs of all nodes' links: who has one of them is no
@@ -105,7 +106,7 @@ func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	a.speakers.Store(&known)
 	for _, e := range a.claims.Load().Entries() {
 		if e.Holding.Forgive(func(s sighting) bool { return known[s.MAC] }) {
-			signal(a.turned)
+			wait.Signal(a.turned)
 		}
 	}
 }
@@ -192,7 +193,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 		}
 		for r := range wanted {
 			if w, ok := workers[r]; ok {
-				signal(w.wake)
+				wait.Signal(w.wake)
 				continue
 			}
 			wctx, stop := context.WithCancel(ctx)
@@ -224,7 +225,7 @@ func (a *Announcer) askKernel() {
 		a.log.Info("the kernel does not answer ARP for Services any more")
 	}
 	a.kernel.Store(&why)
-	signal(a.turned)
+	wait.Signal(a.turned)
 }
 
 // publish makes the links visible, and says so if they differ.
@@ -236,13 +237,5 @@ func (a *Announcer) publish(links []Link) {
 	for _, l := range links {
 		a.log.Info("link can speak layer 2", "link", l.Name, "mac", l.MAC.String(), "up", l.Up, "prefixes", l.Prefixes)
 	}
-	signal(a.changed)
-}
-
-// signal leaves a value in a channel of capacity 1, unless one lies there.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	wait.Signal(a.changed)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // listen reads frames and does what they ask for.
@@ -100,7 +101,7 @@ func (w *worker) watch(conn wire, m neighbor.Message) error {
 		if w.mayTell() {
 			w.log.Info("another machine probes for an address of ours; probing again later", "addr", m.Asks, "mac", m.Sender.String())
 		}
-		signal(w.Announcer.wake)
+		wait.Signal(w.Announcer.wake)
 	}
 	return nil
 }
@@ -118,7 +119,7 @@ func (w *worker) conflict(conn wire, h *holding, m neighbor.Message) error {
 	w.count.Conflicts.Add(1)
 	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}, w.mayTell) {
 		w.log.Warn("another machine has an address of ours", "addr", m.Holds, "mac", m.Sender.String())
-		signal(w.turned)
+		wait.Signal(w.turned)
 	}
 	if !w.Defend || !h.Defend(now) {
 		return nil

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Rivals returns the rivals that were heard lately, by address.
@@ -24,6 +26,6 @@ func (w *worker) contest(addr netip.Addr, mac net.HardwareAddr) {
 		w.log.Info("another speaker says that it has an address of this node", "addr", addr, "mac", mac.String())
 	}
 	if tell {
-		signal(w.contested)
+		wait.Signal(w.contested)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const strangerMAC = "02:00:00:00:00:99"
@@ -109,7 +110,7 @@ func startFake(ctx context.Context, running *sync.WaitGroup, o Options, fam fami
 			select {
 			case <-ctx.Done():
 			case <-a.wake:
-				signal(w.wake)
+				wait.Signal(w.wake)
 			}
 		}
 	})

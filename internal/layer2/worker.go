@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const retryPause = time.Second // before what failed is tried again
@@ -229,8 +230,8 @@ func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
 		}
 		if t.Before >= neighbor.Probes && h.Pass(time.Now(), neighbor.ProbeForget) {
 			// All links announce it now, and somebody may want to tell.
-			signal(w.Announcer.wake)
-			signal(w.turned)
+			wait.Signal(w.Announcer.wake)
+			wait.Signal(w.turned)
 		}
 		if h.Answers() {
 			continue
@@ -251,7 +252,7 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 			continue
 		}
 		if h.Forgive(func(s sighting) bool { return time.Since(s.Last) > forget }) {
-			signal(w.turned)
+			wait.Signal(w.turned)
 		}
 		n, err := w.sendAnnouncement(conn, t.Addr)
 		w.count.Announced.Add(n)

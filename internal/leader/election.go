@@ -26,8 +26,8 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // The leader writes its Lease every renewPeriod; a standby looks every retryPeriod,
@@ -143,7 +143,7 @@ func (e *Election) Run(ctx context.Context) error {
 		if ctx.Err() == nil {
 			e.log.Warn("lost the Lease; standing by", "lease", leaseName)
 		}
-		cluster.Signal(e.Changed)
+		wait.Signal(e.Changed)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (e *Election) Run(ctx context.Context) error {
 func (e *Election) begin(ctx context.Context) {
 	e.current.Store(NewTerm(ctx, e.lease.until))
 	e.log.Info("leading", "lease", leaseName, "identity", e.lease.Identity())
-	cluster.Signal(e.Changed)
+	wait.Signal(e.Changed)
 }
 
 // lease is the lock as the elector sees it, with five habits more:

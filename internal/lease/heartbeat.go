@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Options are what a Heartbeat needs.
@@ -74,7 +75,7 @@ func (h *Heartbeat) Restart() {
 	h.mu.Lock()
 	h.tracker.Restart()
 	h.mu.Unlock()
-	cluster.Signal(h.resync)
+	wait.Signal(h.resync)
 }
 
 // Leases returns the Leases of the other speakers, and this one's, as the cache
@@ -212,7 +213,7 @@ func (h *Heartbeat) observe(ctx context.Context) error {
 	news, changed := h.tracker.Observe(renewals, time.Now())
 	h.mu.Unlock()
 	if changed {
-		cluster.Signal(h.Changed)
+		wait.Signal(h.Changed)
 	}
 	for _, n := range news {
 		h.Log.Info(map[Presence]string{Appeared: "speaker is there", Expired: "speaker fell silent", Returned: "speaker is back"}[n.Now], "node", n.Node)
@@ -233,7 +234,7 @@ func (h *Heartbeat) readClaims(ctx context.Context) error {
 	for i := range claims.Items {
 		h.Claims.RecordCreate(&claims.Items[i], now)
 	}
-	cluster.Signal(h.Changed)
+	wait.Signal(h.Changed)
 	return nil
 }
 

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Member is a speaker that should be there.
@@ -167,7 +168,7 @@ func New(self string, incarnation uint64, sessions Sessions, transport Transport
 func (g *Group) Set(c Config) {
 	c.Members, c.Keys = slices.Clone(c.Members), slices.Clone(c.Keys)
 	if old := g.config.Swap(&c); !reflect.DeepEqual(*old, c) {
-		signal(g.wake)
+		wait.Signal(g.wake)
 	}
 }
 
@@ -237,12 +238,5 @@ func (g *Group) remind(config *Config, name string, known uint64) {
 		if err := g.transport.Send(sourceTo(self, to), to, b); err != nil {
 			g.log.Debug("can't reach a speaker", "node", name, "err", err)
 		}
-	}
-}
-
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

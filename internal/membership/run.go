@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // watch is the protocol on one segment. That of the zero Segment is between the
@@ -272,7 +273,7 @@ func (r *running) show() {
 		w.stale, w.news = false, false
 	}
 	if news {
-		signal(r.changed)
+		wait.Signal(r.changed)
 	}
 }
 

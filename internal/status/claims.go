@@ -24,6 +24,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -86,7 +87,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		group.Go(func() error {
 			start, wrote := time.Now(), false
 			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, standing); wrote {
-				cluster.Sleep(ctx, min(time.Since(start), longestYield))
+				wait.Sleep(ctx, min(time.Since(start), longestYield))
 			} else if errs[i] == nil && claim != nil {
 				said[i] = want
 			}

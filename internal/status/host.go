@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // lookEvery is the pause between two looks at the node.
@@ -51,9 +51,9 @@ func (h *Host) Run(ctx context.Context) error {
 			return nil
 		}
 		if old := h.facts.Swap(&facts); old == nil || !reflect.DeepEqual(*old, facts) {
-			cluster.Signal(h.changed)
+			wait.Signal(h.changed)
 		}
-		if !cluster.Sleep(ctx, lookEvery) {
+		if !wait.Sleep(ctx, lookEvery) {
 			return nil
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // TestWhatARouterSaysIsShownShortAndSafe: a session's error may quote it.
@@ -133,7 +134,7 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 								}
 								last[now.Peer] = now
 							}
-							cluster.Sleep(ctx, 5*time.Second)
+							wait.Sleep(ctx, 5*time.Second)
 						}
 					})
 				}

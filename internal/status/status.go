@@ -30,6 +30,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/version"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Applied is what was decided, and what was set.
@@ -107,7 +108,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 			} else if r.recount {
 				retry.Reset(counting)
 			}
-			cluster.Sleep(ctx, resting)
+			wait.Sleep(ctx, resting)
 		}
 	}
 }

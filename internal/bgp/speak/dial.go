@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // dialTimeout is how long a router may take to accept a connection.
@@ -30,7 +31,7 @@ func (s *Session) connect() net.Conn {
 			return nil
 		}
 		s.tell(func(to Listener) { to.Unreached(dialWords(s.peer, err)) })
-		if !sleep(s.ctx, jitter(ConnectTime(s.peer))) {
+		if !wait.Sleep(s.ctx, jitter(ConnectTime(s.peer))) {
 			return nil
 		}
 	}
@@ -39,17 +40,6 @@ func (s *Session) connect() net.Conn {
 // jitter shortens a time by up to a quarter (RFC 4271 section 10).
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/4)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // dial connects to the peer.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // SessionState is the state of a session, by its name in RFC 4271 section 8.2.2.
@@ -89,7 +90,7 @@ func New(log *slog.Logger, p announce.Peer, routerID netip.Addr, to Listener) *S
 // first; later, the difference is sent. The caller must not change the routes.
 func (s *Session) Offer(o Offering) {
 	s.want.Store(&o)
-	signal(s.wake)
+	wait.Signal(s.wake)
 }
 
 // Open begins the session: after a pause it dials until there is a connection. Call
@@ -98,7 +99,7 @@ func (s *Session) Open(pause time.Duration) {
 	s.opened.Store(true)
 	go s.guard("session", func() {
 		defer close(s.ended)
-		if sleep(s.ctx, pause) {
+		if wait.Sleep(s.ctx, pause) {
 			s.run()
 		}
 	})
@@ -168,13 +169,5 @@ func (s *Session) agree(t Terms) {
 func (s *Session) tell(news func(Listener)) {
 	if !s.deaf.Load() {
 		news(s.to)
-	}
-}
-
-// signal leaves one signal in a channel of capacity one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

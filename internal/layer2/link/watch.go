@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -63,7 +65,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 	defer sub.Close() // ends the receiver
 	defer cancel(nil)
 	news := make(chan struct{}, 1)
-	signal(news) // list once, now that no change can be missed
+	wait.Signal(news) // list once, now that no change can be missed
 	wg.Go(func() { cancel(receive(sub, news)) })
 	for {
 		select {
@@ -73,7 +75,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 		}
 		devices, err := list(w.ignored)
 		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			signal(news)
+			wait.Signal(news)
 		} else if err != nil {
 			return err
 		} else {
@@ -92,7 +94,7 @@ func receive(sub *nl.NetlinkSocket, news chan<- struct{}) error {
 		if _, _, err := sub.Receive(); err != nil {
 			return fmt.Errorf("receive link changes: %w", err)
 		}
-		signal(news)
+		wait.Signal(news)
 	}
 }
 
@@ -139,13 +141,5 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-t.C:
-	}
-}
-
-// signal leaves a value in a channel of capacity 1, unless one lies there.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // perSecond is how many questions are asked at most. Each is a broadcast that
@@ -90,7 +92,7 @@ func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) erro
 		if round == n.times-1 {
 			end = time.Now().Add(n.wait)
 		}
-		if !sleep(ctx, time.Until(end)) {
+		if !wait.Sleep(ctx, time.Until(end)) {
 			return nil
 		}
 	}
@@ -147,17 +149,5 @@ func (p *pace) wait(ctx context.Context) bool {
 	if early < coarse {
 		return ctx.Err() == nil
 	}
-	return sleep(ctx, early)
-}
-
-// sleep pauses, and reports whether ctx has not ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return wait.Sleep(ctx, early)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Neighbors keeps the kernel's memory of where the other speakers are over a
@@ -65,7 +67,7 @@ func (n *Neighbors) Run(ctx context.Context) error {
 			return nil
 		}
 		n.log.Warn("lost sight of the kernel's neighbors, subscribing again", "err", err)
-		if !sleep(ctx, resubscribePause) {
+		if !wait.Sleep(ctx, resubscribePause) {
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // An address is probed again after probeInterval at the earliest; each address
@@ -52,7 +53,7 @@ func (p *Prober) Set(want map[netip.Addr]failover.ProbeRequest) {
 		}
 	}
 	if len(want) > 0 {
-		signal(p.wake)
+		wait.Signal(p.wake)
 	}
 }
 
@@ -148,16 +149,8 @@ func (p *Prober) ask(ctx context.Context, b *batch) {
 		x := answers[a]
 		p.results[a] = failover.Probe{Reply: x.Reply, MAC: x.MAC, Answered: x.At, Asked: asked, Done: done, Links: b.links}
 		if w.Notify {
-			signal(p.changed)
+			wait.Signal(p.changed)
 		}
 	}
-	signal(p.wake)
-}
-
-// signal leaves one signal in a channel of capacity one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	wait.Signal(p.wake)
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// departure is how this node takes its leave of the routers when it becomes
-// excluded: for a while it still offers its routes, and asks to use others.
-type departure struct {
-	takes time.Duration
+// bgpDrain has this node still offer its routes for a while when it becomes excluded,
+// and ask the routers to use others (RFC 8326).
+type bgpDrain struct {
+	time  time.Duration
 	here  bool // at the last look the node was not excluded
 	until time.Time
 }
 
-// left returns for how long the routes of n, which is excluded or not, are yet
+// remaining returns for how long the routes of n, which is excluded or not, are yet
 // to be offered; 0 also if n is not. A node whose network is not there, or that
-// was excluded before this speaker began, has nothing to take leave of.
-func (d *departure) left(n *corev1.Node, now time.Time) time.Duration {
+// was excluded before this speaker began, has nothing to drain.
+func (d *bgpDrain) remaining(n *corev1.Node, now time.Time) time.Duration {
 	switch {
 	case intent.Excluded(n) == "":
 		d.here, d.until = true, time.Time{}
 	case intent.Unreachable(n):
 		d.here, d.until = false, time.Time{}
 	case d.here:
-		d.here, d.until = false, now.Add(d.takes)
+		d.here, d.until = false, now.Add(d.time)
 	}
 	return max(0, d.until.Sub(now))
 }

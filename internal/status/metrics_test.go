@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"log/slog"
@@ -13,7 +13,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/reference"
-	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
 // told returns what collectors tell, by name and label values, but for zeros of
@@ -77,7 +76,7 @@ func TestSessionMetrics(t *testing.T) {
 
 func TestSelfMetrics(t *testing.T) {
 	connected, loud := true, ""
-	self := newSelfMetrics(func() bool { return connected }, func() string { return loud })
+	self := NewSelfMetrics(func() bool { return connected }, func() string { return loud })
 	for _, c := range []struct {
 		connected bool
 		loud      string
@@ -107,20 +106,20 @@ func TestMemberMetrics(t *testing.T) {
 	if d := cmp.Diff(want, told(t, members(view, nil))); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
 	}
-	d := &status.Applied{Present: 2, Missing: 1}
+	d := &Applied{Present: 2, Missing: 1}
 	want["steelyard_speakers present"], want["steelyard_speakers missing"] = 2, 1
 	if diff := cmp.Diff(want, told(t, members(view, d))); diff != "" {
 		t.Errorf("with a plan, want -, have +:\n%s", diff)
 	}
 }
 
-func members(view membership.View, d *status.Applied) memberMetrics {
-	return memberMetrics{func() membership.View { return view }, func() uint64 { return 5 }, func() uint64 { return 6 }, func() *status.Applied { return d }}
+func members(view membership.View, d *Applied) MemberMetrics {
+	return MemberMetrics{func() membership.View { return view }, func() uint64 { return 5 }, func() uint64 { return 6 }, func() *Applied { return d }}
 }
 
 // TestTheReferenceNamesAllMetrics keeps docs/reference/metrics.md up to date.
 func TestTheReferenceNamesAllMetrics(t *testing.T) {
 	links := layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})
-	self := newSelfMetrics(func() bool { return true }, links.KernelAnswers)
-	reference.Metrics(t, "../docs/reference/metrics.md", "speaker", collectors(self, links, two, members(membership.View{}, &status.Applied{})))
+	self := NewSelfMetrics(func() bool { return true }, links.KernelAnswers)
+	reference.Metrics(t, "../../docs/reference/metrics.md", "speaker", Collectors(self, links, two, members(membership.View{}, &Applied{})))
 }

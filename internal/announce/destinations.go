@@ -1,19 +1,15 @@
-package main
+package announce
 
-import (
-	"net/netip"
+import "net/netip"
 
-	"github.com/steelyard-lb/steelyard/internal/announce"
-)
-
-// announced returns all that a plan has others send to this node, perhaps several
+// Destinations returns all that the plan has others send to this node, perhaps several
 // times.
-func announced(p announce.Plan) []netip.Prefix {
+func (p Plan) Destinations() []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(p.Claims))
 	for _, c := range p.Claims {
 		out = append(out, netip.PrefixFrom(c.Addr, c.Addr.BitLen()))
 	}
-	listed := map[*announce.Route]int{} // peers may share one list: its length by its first
+	listed := map[*Route]int{} // peers may share one list: its length by its first
 	for _, x := range p.Peerings {
 		if len(x.Routes) == 0 || listed[&x.Routes[0]] == len(x.Routes) {
 			continue

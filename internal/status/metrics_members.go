@@ -1,18 +1,17 @@
-package main
+package status
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/steelyard-lb/steelyard/internal/membership"
-	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
-// memberMetrics tells, when it is asked, who is there, and what came of that.
-type memberMetrics struct {
-	view      func() membership.View
-	discarded func() uint64
-	takeovers func() uint64
-	plan      func() *status.Applied // nil: none yet
+// MemberMetrics tells, when it is asked, who is there, and what came of that.
+type MemberMetrics struct {
+	View      func() membership.View
+	Discarded func() uint64
+	Takeovers func() uint64
+	Plan      func() *Applied // nil: none yet
 }
 
 func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
@@ -29,19 +28,19 @@ var (
 	takeoversDesc = aboutMembers("layer2_takeovers_total", "Addresses that this node took over from another one.")
 )
 
-// Describe is of prometheus.Collector.
-func (m memberMetrics) Describe(to chan<- *prometheus.Desc) {
+// Describe implements prometheus.Collector.
+func (m MemberMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{membersDesc, watchingDesc, watchedDesc, isolatedDesc, discardedDesc, takeoversDesc, speakersDesc} {
 		to <- d
 	}
 }
 
-// Collect is of prometheus.Collector.
-func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
+// Collect implements prometheus.Collector.
+func (m MemberMetrics) Collect(to chan<- prometheus.Metric) {
 	tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 	}
-	view := m.view()
+	view := m.View()
 	count := map[membership.Standing]int{}
 	for _, s := range view.Standing {
 		count[s]++
@@ -56,10 +55,10 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	tell(watchingDesc, prometheus.GaugeValue, float64(sessions))
 	tell(watchedDesc, prometheus.GaugeValue, float64(up))
 	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
-	tell(discardedDesc, prometheus.CounterValue, float64(m.discarded()))
-	if p := m.plan(); p != nil {
+	tell(discardedDesc, prometheus.CounterValue, float64(m.Discarded()))
+	if p := m.Plan(); p != nil {
 		tell(speakersDesc, prometheus.GaugeValue, float64(p.Present), "present")
 		tell(speakersDesc, prometheus.GaugeValue, float64(p.Missing), "missing")
 	}
-	tell(takeoversDesc, prometheus.CounterValue, float64(m.takeovers()))
+	tell(takeoversDesc, prometheus.CounterValue, float64(m.Takeovers()))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-func TestDeparture(t *testing.T) {
+func TestDrain(t *testing.T) {
 	in, out, broken := &corev1.Node{}, &corev1.Node{}, &corev1.Node{}
 	out.Labels = map[string]string{v1beta1.LabelExcludeNode: ""}
 	broken.Labels = out.Labels
@@ -30,9 +30,9 @@ func TestDeparture(t *testing.T) {
 		{"also while it takes its leave", []look{{0, in, 0}, {10, out, 5}, {11, broken, 0}, {12, out, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := departure{takes: 5 * time.Second}
+			d := bgpDrain{time: 5 * time.Second}
 			for _, l := range c.looks {
-				if got := d.left(l.node, time.Unix(int64(l.at), 0)); got != time.Duration(l.want)*time.Second {
+				if got := d.remaining(l.node, time.Unix(int64(l.at), 0)); got != time.Duration(l.want)*time.Second {
 					t.Errorf("after %d s: %s left, want %d s", l.at, got, l.want)
 				}
 			}

@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"time"
@@ -28,14 +28,14 @@ var (
 	resetsDesc     = describe("bgp_session_resets_total", "How often the session was made anew since fields of the BGPPeer had changed.")
 )
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (m sessionMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{upDesc, stateDesc, sinceDesc, advertisedDesc, updatesDesc, dropsDesc, resetsDesc} {
 		to <- d
 	}
 }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (m sessionMetrics) Collect(to chan<- prometheus.Metric) {
 	for _, s := range m.states() {
 		tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
@@ -78,14 +78,14 @@ var (
 	watchRefusedDesc   = describe("bfd_packets_refused_total", "BFD packets of the router that were refused, for their TTL say.")
 )
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (m watchMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{watchUpDesc, watchDropsDesc, watchDetectionDesc, watchSentDesc, watchReceivedDesc, watchRefusedDesc} {
 		to <- d
 	}
 }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (m watchMetrics) Collect(to chan<- prometheus.Metric) {
 	for _, s := range m.states() {
 		if s.BFD == nil {
@@ -115,15 +115,15 @@ type selfMetrics struct {
 	passes        prometheus.Histogram
 }
 
-func newSelfMetrics(connected func() bool, kernelAnswers func() string) *selfMetrics {
+func NewSelfMetrics(connected func() bool, kernelAnswers func() string) *selfMetrics {
 	return &selfMetrics{connected: connected, kernelAnswers: kernelAnswers, passes: prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding, and handing the plan to ARP, NDP and BGP.",
 		Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
 	})}
 }
 
-// pass counts a pass.
-func (m *selfMetrics) pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
+// Pass counts a pass.
+func (m *selfMetrics) Pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
 
 var (
 	connectedDesc = prometheus.NewDesc("steelyard_speaker_connected",
@@ -132,21 +132,21 @@ var (
 		"1 while the node's kernel answers ARP for every Service's address, whoever owns it (kube-proxy in mode ipvs without strictARP), else 0.", nil, nil)
 )
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (m *selfMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- connectedDesc
 	to <- kernelAnswersDesc
 	m.passes.Describe(to)
 }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (m *selfMetrics) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, oneIf(m.connected()))
 	to <- prometheus.MustNewConstMetric(kernelAnswersDesc, prometheus.GaugeValue, oneIf(m.kernelAnswers() != ""))
 	m.passes.Collect(to)
 }
 
-// collectors is all that this speaker tells of itself.
-func collectors(self *selfMetrics, links *layer2.Announcer, states func() []bgp.State, members memberMetrics) []prometheus.Collector {
+// Collectors is all that this speaker tells of itself.
+func Collectors(self *selfMetrics, links *layer2.Announcer, states func() []bgp.State, members MemberMetrics) []prometheus.Collector {
 	return []prometheus.Collector{cluster.BuildInfo(), self, links, sessionMetrics{states}, watchMetrics{states}, members}
 }
