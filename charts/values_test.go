@@ -92,6 +92,7 @@ func effects() map[string]struct {
 		"speaker.heartbeat":            {"5s", []effect{arg(daemonSet, "--heartbeat=5s")}},
 		"speaker.ignoreLinks":          {"[cni*, wlan0]", []effect{arg(daemonSet, "--ignore-links=cni*,wlan0")}},
 		"speaker.defend":               {"true", []effect{arg(daemonSet, "--defend")}},
+		"speaker.announceRate":         {"10", []effect{arg(daemonSet, "--announce-rate=10")}},
 		"speaker.drainTime":            {"20s", []effect{arg(daemonSet, "--drain-time=20s")}},
 		"speaker.endpointWait":         {"4s", []effect{arg(daemonSet, "--endpoint-wait=4s")}},
 		"speaker.nullRouteTable":       {"0", []effect{arg(daemonSet, "--null-route-table=0")}},

@@ -64,6 +64,7 @@ type options struct {
 	heartbeat time.Duration
 	ignore    string
 	defend    bool
+	rate      uint
 	logLevel  slog.Level
 	version   bool
 
@@ -88,6 +89,7 @@ func main() {
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
+	flag.UintVar(&o.rate, "announce-rate", 0, "how many ARP frames, and as many NDP ones, this speaker sends on a link in one second by itself, for switches that shut a port beyond a rate (dynamic ARP inspection: 15 a second unless set); answers count there, but are always sent. A node that takes over more addresses than that takes that much longer. 0: any number")
 	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; another speaker counts as gone after missing three times")
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
 	flag.DurationVar(&o.turn, "endpoint-wait", 2*time.Second, "how long at most BGP routes for a Service with externalTrafficPolicy Local wait for kube-proxy to say, at the Service's health check port, that it sends to an endpoint that has come to this node; and how long they stay for one that terminates and still serves. 0: neither")
@@ -110,6 +112,9 @@ func main() {
 	}
 }
 
+// maxRate is more than is ever sent.
+const maxRate = 100_000
+
 func (o options) validate() error {
 	switch {
 	case flag.NArg() > 0:
@@ -118,6 +123,8 @@ func (o options) validate() error {
 		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
 	case o.heartbeat < 100*time.Millisecond || o.heartbeat > intent.LongestHeartbeat:
 		return fmt.Errorf("--heartbeat is %s; it must be from 100ms to %s", o.heartbeat, intent.LongestHeartbeat)
+	case o.rate > maxRate:
+		return fmt.Errorf("--announce-rate is %d; it must be at most %d, or 0", o.rate, maxRate)
 	case o.drain < 0 || o.drain > time.Hour:
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
 	case o.turn < 0 || o.turn > time.Minute:
@@ -254,10 +261,11 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 // newAdapters makes what speaks on the wire, and asks kube-proxy.
 func newAdapters(o options, routerID netip.Addr, tell func(cluster.Note), logger *slog.Logger) adapters {
 	witness := network.NewWitness(logger, o.silence())
+	witness.Limit(int(o.rate))
 	signed := udp.New()
 	signed.Authenticated = true
 	return adapters{
-		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed()}),
+		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed(), Rate: int(o.rate)}),
 		sessions: bgp.New(logger, routerID, bfd.New(udp.New(), logger)),
 		group: membership.New(
 			o.node, uint64(time.Now().UnixMilli()),

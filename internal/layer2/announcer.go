@@ -32,6 +32,9 @@ type Options struct {
 	// StallLimit is for how long this process can be held up before others may have
 	// taken its addresses over; 0: for ever.
 	StallLimit time.Duration
+	// Rate is how many frames of ARP, and of NDP, this node sends on a link in a second
+	// of its own accord; what it answers counts there, and is always sent. 0: any number.
+	Rate int
 }
 
 // Link is a network interface that can speak layer 2.

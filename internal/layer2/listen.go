@@ -121,10 +121,11 @@ func (w *worker) conflict(conn wire, h *holding, m neighbor.Message) error {
 		w.log.Warn("another machine has an address of ours", "addr", m.Holds, "mac", m.Sender.String())
 		wait.Signal(w.turned)
 	}
-	if !w.Defend || !h.Defend(now) {
+	forms := w.proto.Announce(m.Holds, w.self)
+	if !w.Defend || w.rate.Room(now) < len(forms) || !h.Defend(now) {
 		return nil
 	}
-	n, err := w.sendAnnouncement(conn, m.Holds)
+	n, err := w.sendAnnouncement(conn, m.Holds, forms)
 	w.count.Defences.Add(n)
 	return err
 }

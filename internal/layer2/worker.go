@@ -29,7 +29,8 @@ type worker struct {
 	proto neighbor.Protocol
 	log   *slog.Logger
 	count *counters
-	wake  chan struct{} // buffered 1: look at the table again
+	rate  *neighbor.Rate // of the frames that are sent
+	wake  chan struct{}  // buffered 1: look at the table again
 	stop  context.CancelFunc
 }
 
@@ -37,6 +38,7 @@ func newWorker(a *Announcer, r role, stop context.CancelFunc) *worker {
 	w := &worker{
 		Announcer: a, role: r, self: neighbor.Station{MAC: net.HardwareAddr(r.mac), Router: r.router},
 		proto: neighbor.NDP(), count: a.ledger.At(r.link, string(r.family)), wake: make(chan struct{}, 1), stop: stop,
+		rate: neighbor.NewRate(a.Rate),
 	}
 	if r.family == ipv4 {
 		w.proto = neighbor.ARP()
@@ -134,7 +136,7 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 			plan.Set(time.Now(), free)
 			trials.Set(time.Now(), tried)
 		}
-		wait := min(plan.Wait(time.Now()), trials.Wait(time.Now()))
+		wait := max(min(plan.Wait(time.Now()), trials.Wait(time.Now())), w.rate.Wait(time.Now()))
 		if refused != "" {
 			wait = min(wait, retryPause)
 		}
@@ -149,7 +151,9 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 			stale = true
 		case <-timer.C:
 			stale = refused != "" || !again.IsZero() && !time.Now().Before(again) // tries again
-			if err := errors.Join(w.probe(conn, trials.Take(time.Now())), w.sendBatch(conn, plan.Take(time.Now()))); err != nil {
+			room := w.rate.Room(time.Now())
+			due := plan.Take(time.Now(), room)
+			if err := errors.Join(w.sendBatch(conn, due), w.probe(conn, trials.Take(time.Now(), room-len(due)))); err != nil {
 				return err
 			}
 		}
@@ -254,7 +258,7 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 		if h.Forgive(func(s sighting) bool { return time.Since(s.Last) > forget }) {
 			wait.Signal(w.turned)
 		}
-		n, err := w.sendAnnouncement(conn, t.Addr)
+		n, err := w.sendAnnouncement(conn, t.Addr, w.forms(t))
 		w.count.Announced.Add(n)
 		if err != nil {
 			return err
@@ -263,9 +267,20 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 	return nil
 }
 
+// forms returns the frames of an announcement. Where their rate is limited each turn
+// gets one form, the next turn the next: first all addresses, then all forms.
+func (w *worker) forms(t neighbor.Turn) [][]byte {
+	all := w.proto.Announce(t.Addr, w.self)
+	if !w.rate.Limited() {
+		return all
+	}
+	i := t.Before % len(all)
+	return all[i : i+1]
+}
+
 // sendAnnouncement returns how many frames it sent.
-func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err error) {
-	for _, f := range w.proto.Announce(addr, w.self) {
+func (w *worker) sendAnnouncement(conn wire, addr netip.Addr, forms [][]byte) (n uint64, err error) {
+	for _, f := range forms {
 		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.watchdog.Beat()) {
 			break // withdrawn just now, or about to be
 		}
@@ -280,6 +295,7 @@ func (w *worker) sendAnnouncement(conn wire, addr netip.Addr) (n uint64, err err
 // send writes a frame. One that does not fit into the link's queue is lost as
 // it could be on the wire: it will be asked for again, or comes again.
 func (w *worker) send(conn wire, f []byte) error {
+	w.rate.Sent(time.Now(), 1)
 	_, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]})
 	if err != nil && !errors.Is(err, unix.ENOBUFS) {
 		return fmt.Errorf("send %s on %s: %w", w.proto.Name, w.role.link, err)

@@ -74,7 +74,7 @@ func simulate(s *Schedule, from, to time.Duration) []said {
 			return all
 		}
 		now = max(now, at.Sub(start))
-		for _, turn := range s.Take(start.Add(now)) {
+		for _, turn := range s.Take(start.Add(now), batchNew) {
 			all = append(all, said{now, turn.Addr})
 		}
 	}
@@ -145,7 +145,7 @@ func TestScheduleWokenLateKeepsTheGap(t *testing.T) {
 	s := NewSchedule(NDP().Gaps, Refresh)
 	s.Set(start, subjects(addr6))
 	late := start.Add(900 * ms)
-	s.Take(late)
+	s.Take(late, batchNew)
 	if at, _ := s.Next(); at.Sub(late) < time.Second {
 		t.Errorf("RFC 4861 7.2.6: the next one is due %v after a late one, want 1 s", at.Sub(late))
 	}
@@ -214,7 +214,7 @@ func TestScheduleCountsTurns(t *testing.T) {
 	for now := time.Duration(0); now < 25*time.Second; {
 		at, _ := s.Next()
 		now = at.Sub(start)
-		for _, b := range s.Take(at) {
+		for _, b := range s.Take(at, batchNew) {
 			got = append(got, turn{now, b.Before})
 		}
 	}

@@ -90,9 +90,9 @@ func (s *Schedule) Wait(now time.Time) time.Duration {
 	return Refresh
 }
 
-// Take returns the turns that are due now, the newest addresses first, and
-// plans the next ones. It counts on being followed.
-func (s *Schedule) Take(now time.Time) []Turn {
+// Take returns the turns that are due now, at most so many, the newest addresses
+// first, and plans the next ones. It counts on being followed.
+func (s *Schedule) Take(now time.Time, most int) []Turn {
 	if now.Before(s.quiet) {
 		return nil
 	}
@@ -103,6 +103,7 @@ func (s *Schedule) Take(now time.Time) []Turn {
 		if i == len(s.gaps) {
 			limit = batchRefresh
 		}
+		limit = min(limit, most)
 		for len(batch) < limit {
 			t := s.head(i)
 			if t == nil || t.at.After(now) {

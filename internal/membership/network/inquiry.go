@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,6 @@ type wire interface {
 // inquiry is a number of addresses that are asked for together.
 type inquiry struct {
 	wire
-	pace *pace
 	done context.CancelFunc // all have been answered for
 
 	mu       sync.Mutex
@@ -49,14 +49,15 @@ type holder struct {
 type rounds struct {
 	times int
 	wait  time.Duration
+	pace  *pace // of the questions
 }
 
 // inquire asks for addresses, and returns who has them. It closes w. With an
 // error, nothing follows from silence.
-func inquire(ctx context.Context, w wire, p *pace, addrs []netip.Addr, n rounds) (map[netip.Addr]holder, error) {
+func inquire(ctx context.Context, w wire, addrs []netip.Addr, n rounds) (map[netip.Addr]holder, error) {
 	waiting, done := context.WithCancel(ctx)
 	defer done()
-	q := &inquiry{wire: w, pace: p, done: done, open: make(map[netip.Addr]bool, len(addrs)), answered: map[netip.Addr]holder{}}
+	q := &inquiry{wire: w, done: done, open: make(map[netip.Addr]bool, len(addrs)), answered: map[netip.Addr]holder{}}
 	for _, a := range addrs {
 		q.open[a] = true
 	}
@@ -80,7 +81,7 @@ func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) erro
 			if !q.isOpen(a) {
 				continue
 			}
-			if !q.pace.wait(ctx) {
+			if !n.pace.wait(ctx) {
 				return nil
 			}
 			// A question that does not fit into the link's queue is lost as on the wire.
@@ -130,6 +131,7 @@ func (q *inquiry) read() {
 
 // pace spaces out the questions of all inquiries. The zero pace is ready.
 type pace struct {
+	rate int // a second; 0: perSecond
 	mu   sync.Mutex
 	next time.Time
 }
@@ -144,7 +146,7 @@ func (p *pace) wait(ctx context.Context) bool {
 		p.next = now
 	}
 	early := p.next.Sub(now)
-	p.next = p.next.Add(time.Second / perSecond)
+	p.next = p.next.Add(time.Second / time.Duration(cmp.Or(p.rate, perSecond)))
 	p.mu.Unlock()
 	if early < coarse {
 		return ctx.Err() == nil

@@ -21,7 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-func thrice() rounds { return rounds{askedTimes, patience} }
+func thrice() rounds { return rounds{askedTimes, patience, new(pace)} }
 
 // peerMAC is whose addresses are asked for, on a fake.
 func peerMAC() [6]byte { return [6]byte{2, 0, 0, 0, 0, 2} }
@@ -91,10 +91,9 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 	for _, a := range third {
 		want[a] = mac
 	}
-	var p pace
 	for _, addrs := range [][]netip.Addr{all, third} {
 		start := time.Now()
-		answered, err := inquire(t.Context(), open(), &p, addrs, thrice())
+		answered, err := inquire(t.Context(), open(), addrs, thrice())
 		have := map[netip.Addr][6]byte{}
 		for a, h := range answered {
 			have[a] = h.mac
@@ -108,7 +107,7 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := inquire(ctx, open(), &p, all, thrice()); !errors.Is(err, context.Canceled) {
+	if _, err := inquire(ctx, open(), all, thrice()); !errors.Is(err, context.Canceled) {
 		t.Errorf("broken off: %v", err)
 	}
 }
@@ -174,11 +173,11 @@ func TestInquiryKeepsItsPace(t *testing.T) {
 		all, _ := addresses("192.0.2.1", n)
 		start := time.Now()
 		first, second := newFakeWire(nil), newFakeWire(nil)
-		var p pace
+		together := thrice()
 		var both sync.WaitGroup
 		for i, w := range []*fakeWire{first, second} {
 			both.Go(func() {
-				if _, err := inquire(t.Context(), w, &p, all[i*n/2:(i+1)*n/2], thrice()); err != nil {
+				if _, err := inquire(t.Context(), w, all[i*n/2:(i+1)*n/2], together); err != nil {
 					t.Error(err)
 				}
 			})
@@ -213,7 +212,7 @@ func TestInquiryEndsWhenAllIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, _ := addresses("192.0.2.1", 10)
 		start := time.Now()
-		if have, err := inquire(t.Context(), newFakeWire(all), new(pace), all, thrice()); err != nil || len(have) != len(all) {
+		if have, err := inquire(t.Context(), newFakeWire(all), all, thrice()); err != nil || len(have) != len(all) {
 			t.Errorf("%v, %v", have, err)
 		}
 		if took := time.Since(start); took >= patience {
@@ -227,12 +226,12 @@ func TestSilenceOnABrokenWireMeansNothing(t *testing.T) {
 		all, third := addresses("192.0.2.1", 10)
 		w := newFakeWire(third)
 		w.fails = errors.New("the cable is cut")
-		if _, err := inquire(t.Context(), w, new(pace), all, thrice()); !errors.Is(err, w.fails) {
+		if _, err := inquire(t.Context(), w, all, thrice()); !errors.Is(err, w.fails) {
 			t.Errorf("writing fails: %v", err)
 		}
 		w = newFakeWire(third)
 		_ = w.Close()
-		_, err := inquire(t.Context(), reopened{w}, new(pace), all, thrice())
+		_, err := inquire(t.Context(), reopened{w}, all, thrice())
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("reading fails: %v", err)
 		}

@@ -20,7 +20,8 @@ import (
 type Witness struct {
 	log     *slog.Logger
 	silence time.Duration
-	pace    pace
+	many    pace // of Has
+	few     pace // of Probe
 }
 
 // NewWitness returns a Witness that believes nobody to have an address when for
@@ -28,6 +29,10 @@ type Witness struct {
 func NewWitness(log *slog.Logger, silence time.Duration) *Witness {
 	return &Witness{log: log, silence: silence}
 }
+
+// Limit has Has ask at most so many questions a second; 0: as many as it does anyway.
+// It must not be called after the first Has.
+func (w *Witness) Limit(perSecond int) { w.many.rate = perSecond }
 
 // Answer is what asking who has an address came to. The zero Answer is Inconclusive.
 type Answer struct {
@@ -80,7 +85,7 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 			targets = append(targets, target{a, link.Index})
 		}
 	}
-	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(patience, w.silence/askedTimes)})
+	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(patience, w.silence/askedTimes), &w.many})
 	for t, a := range answers {
 		if a.Reply == membership.Answered || a.Reply == membership.Unanswered && !broken && out[t.addr].Reply == membership.Inconclusive {
 			out[t.addr] = a
@@ -93,7 +98,7 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 // leaves it open.
 func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
 	replies := map[membership.Reply]bool{}
-	answers, _ := w.askAll(ctx, targets, rounds{1, patience})
+	answers, _ := w.askAll(ctx, targets, rounds{1, patience, &w.few})
 	for _, a := range answers {
 		replies[a.Reply] = true
 	}
@@ -153,7 +158,7 @@ func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, n ro
 		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
 		return nil, membership.Inconclusive, false
 	}
-	if answered, err = inquire(ctx, conn, &w.pace, addrs, n); err != nil {
+	if answered, err = inquire(ctx, conn, addrs, n); err != nil {
 		w.log.Debug("asking on a link failed", "link", link.Name, "err", err)
 		return answered, membership.Inconclusive, true
 	}
