@@ -46,7 +46,8 @@ func announceable(svc *corev1.Service, class string) bool {
 }
 
 // same reports whether an update is no reason to think anew: a renewal of a
-// Lease, which comes all the time, or a change of what is not read.
+// Lease, which comes all the time, or a change of what is not read. Of an object that
+// was made anew while the watch was broken it tells as of an update, too.
 func same(before, after client.Object) bool {
 	if before == nil || after == nil {
 		return false
@@ -70,10 +71,10 @@ func same(before, after client.Object) bool {
 		return ok && a.UID == b.UID && equality.Semantic.DeepEqual(a.Status.Links, b.Status.Links) && equality.Semantic.DeepEqual(a.Status.Conditions, b.Status.Conditions)
 	case *v1beta1.L2Claim:
 		b, ok := before.(*v1beta1.L2Claim)
-		return ok && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
+		return ok && a.UID == b.UID && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
 	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
 		*v1beta1.BFDProfile, *v1beta1.Community:
-		return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+		return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 	}
 	return false
 }

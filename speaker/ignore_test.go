@@ -38,15 +38,16 @@ func TestSame(t *testing.T) {
 		t.Error("a release must start a pass")
 	}
 	pool := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
-	used, labelled, edited := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
+	used, labelled, edited, anew := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
 	used.Status.IPv4 = &v1beta1.PoolUsage{Assigned: "1"}
 	labelled.Labels = map[string]string{"a": "b"}
 	edited.Generation = 2
+	anew.UID = "another"
 	if !same(pool, used) {
 		t.Error("the use of a pool must not start a pass")
 	}
-	if same(pool, labelled) || same(pool, edited) {
-		t.Error("other labels, and another spec, must start a pass")
+	if same(pool, labelled) || same(pool, edited) || same(pool, anew) {
+		t.Error("other labels, another spec, and another pool of that name, must start a pass")
 	}
 }
 

@@ -144,6 +144,7 @@ func (c *contests) see(v Arrival, a Attempt, now time.Time) {
 			c.write(uid, ours, now)
 		}
 	case open && !x.stands: // that is known
+	case len(shows) > 0 && writersOf(v.svc) == "": // another replica of ours leads, or did: no rival, and nothing to contradict
 	default:
 		x.ours, x.by = ours, writersOf(v.svc)
 		x.lost(now)

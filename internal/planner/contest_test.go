@@ -113,3 +113,22 @@ func TestASlipIsUndone(t *testing.T) {
 }
 
 // Who is deleted is let go even while we back off.
+
+// A machine can stand still together with its clock: then a former leader takes itself for
+// the leader for a moment. What the present one wrote is no rival's.
+func TestWhatAnotherReplicaWroteIsNotFought(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := quietly(1)
+		s.create("a")
+		s.live(time.Minute)
+		writes := s.writes["a"]
+		s.edit("a", func(svc *corev1.Service) {
+			svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.0.0.3"}}
+			svc.ManagedFields = nil // the controllers have one name, which the cache leaves out
+		})
+		s.live(time.Minute)
+		if n := s.writes["a"] - writes; s.shows("a") != "10.0.0.3" || s.says("a") != "" || n > 1 {
+			t.Errorf("after %d writes it shows %s, and says %q", n, s.shows("a"), s.says("a"))
+		}
+	})
+}

@@ -120,7 +120,8 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 	if _, ok := after.(*corev1.Namespace); ok {
 		return maps.Equal(before.GetLabels(), after.GetLabels())
 	}
-	return before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+	// A watch that was broken tells of one that was made anew as of a change.
+	return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 }
 
 // Released returns the Services that are gone, or not ours any more, since the
