@@ -53,7 +53,7 @@ FIRST ?= 0
 
 .PHONY: simulate
 simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each that breaks a rule
-	go test -vet=off -v -timeout 24h -run 'TestHistories$$' ./internal/simulation -seeds $(SEEDS) -first $(FIRST)
+	go test -vet=off -v -timeout 24h -run 'TestHistories$$|TestGrants' ./internal/simulation -seeds $(SEEDS) -grants $(SEEDS) -first $(FIRST)
 
 .PHONY: stories
 stories:

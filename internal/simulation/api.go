@@ -21,6 +21,10 @@ const (
 	speakers
 	claims
 	services
+	pools
+	ads
+	namespaces
+	locks // the Lease of the controllers
 	kinds
 )
 
@@ -113,11 +117,18 @@ func (w *world) write(k kind, name string, value any) *object {
 	}
 	w.judgeWrite(o)
 	s.put(o)
-	if k != leases {
+	if k != leases && k != locks {
 		s.writes++
 	}
+	if k == locks { // nobody watches it
+		return o
+	}
+	told := o
+	if !shown(o) {
+		told = &object{kind: k, name: name, uid: o.uid, version: o.version}
+	}
 	for _, c := range s.watchers {
-		c.tell(o)
+		c.tell(told)
 	}
 	return o
 }
@@ -155,7 +166,8 @@ type client struct {
 	dead    bool
 	frozen  int // it stands still
 	backlog []func()
-	reach   func() bool // whether packets pass to the API server and back
+	reach   func() bool                  // whether packets pass to the API server and back
+	hold    func() (time.Duration, bool) // nil, or how long what is sent waits on its way, and whether it arrives
 }
 
 // run does something in the program, when it stands still no more, if it lives then.
@@ -195,6 +207,12 @@ func (c *client) askWithin(patience time.Duration, do func() (any, error), then 
 	c.in(patience, func() { answer(nil, errTimeout) })
 	there, back := c.delay(), c.delay()
 	lost := c.api.loses > 0 && c.rnd.IntN(4) == 0
+	if c.hold != nil {
+		wait, arrives := c.hold()
+		if there += wait; !arrives {
+			return
+		}
+	}
 	c.after(there, func() {
 		if c.api.away > 0 || !c.reach() {
 			return
@@ -228,6 +246,7 @@ type cache struct {
 	lag    time.Duration
 	shown  [kinds]time.Time // when the last event of each arrives
 	broken [kinds]bool      // it is to be listed anew
+	watch  [kinds]int       // counts the watches: what an earlier one tells late counts no more
 	event  func(before, after *object)
 }
 
@@ -257,7 +276,7 @@ func (c *client) follow(event func(before, after *object), then func(*cache)) {
 func (w *world) snapshot() table {
 	var t table
 	for k := range t {
-		t[k] = slices.Clone(w.api.table[k])
+		t[k] = w.selected(kind(k))
 	}
 	return t
 }
@@ -276,9 +295,10 @@ func (c *cache) tell(o *object) {
 		at = c.shown[o.kind].Add(time.Microsecond)
 	}
 	c.shown[o.kind] = at
+	watch := c.watch[o.kind]
 	c.queue.push(at, func() {
 		switch {
-		case c.dead || c.broken[o.kind]:
+		case c.dead || c.broken[o.kind] || c.watch[o.kind] != watch:
 		case c.api.away > 0 || !c.reach():
 			c.broken[o.kind] = true
 			c.relist(o.kind)
@@ -299,7 +319,8 @@ func (c *cache) relist(k kind) {
 			return
 		}
 		c.broken[k] = false
-		all := slices.Clone(c.api.table[k])
+		c.watch[k]++
+		all := c.selected(k)
 		c.shown[k] = c.now.Add(c.delay())
 		c.queue.push(c.shown[k], func() { c.run(func() { c.replace(k, all) }) })
 	})

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"time"
@@ -27,9 +28,17 @@ type faultKind struct {
 	spares bool // the nodes keep what they have
 	edits  bool // a person does it, at the API server
 	still  bool // it leaves the network as it is
-	begin  func(w *world, f Fault, all []*node)
-	end    func(w *world, f Fault, all []*node)
+
+	controllers bool // it needs a world with controllers
+	on          byte // what the places are of: 0 or 'n' nodes, 'c' controllers, 's' Services, 'p' pools
+	number      int  // of how many it chooses one; 0: none
+	lasts       bool // its end does something; of those with controllers only
+	begin       func(w *world, f Fault, all []*node)
+	end         func(w *world, f Fault, all []*node)
 }
+
+// letter stands before a place.
+func (k faultKind) letter() byte { return cmp.Or(k.on, 'n') }
 
 // count has a flag of the first node hold for as long as the fault does.
 func count(flag func(*node) *int) faultKind {

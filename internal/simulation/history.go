@@ -20,15 +20,19 @@ type History struct {
 	Gateway  bool // there is one
 	Prefers  int  // the node that the advertisement prefers, counted from 1; 0: none
 	SpareNIC bool // the nodes reach the API server by a network of its own
-	Faults   []Fault
+
+	Controllers int  // give the Services their addresses; 0: they have them
+	Finalizers  bool // set by the controllers
+	Faults      []Fault
 }
 
 // Fault is something that is done to a world.
 type Fault struct {
 	At, For time.Duration // since the world has come to rest first; and for how long
 	Kind    string
-	Nodes   []int         // to whom, by place
+	Nodes   []int         // to whom, by place: nodes, or controllers, Services or pools
 	Value   time.Duration // how much, for some kinds
+	Number  int           // which one, for some kinds
 }
 
 const (
@@ -62,15 +66,30 @@ func (h History) String() string {
 	if h.Prefers > 0 {
 		fmt.Fprintf(&b, "prefers %d\n", h.Prefers)
 	}
+	if h.Controllers > 0 {
+		fmt.Fprintf(&b, "controllers %d\n", h.Controllers)
+	}
+	if h.Finalizers {
+		b.WriteString("finalizers\n")
+	}
 	for _, f := range h.Faults {
-		fmt.Fprintf(&b, "at %s for %s: %s", f.At, f.For, f.Kind)
-		for _, n := range f.Nodes {
-			fmt.Fprintf(&b, " n%d", n+1)
-		}
-		if f.Value != 0 {
-			fmt.Fprintf(&b, " by %s", f.Value)
-		}
-		b.WriteString("\n")
+		b.WriteString(f.String() + "\n")
+	}
+	return b.String()
+}
+
+func (f Fault) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "at %s for %s: %s", f.At, f.For, f.Kind)
+	kind, _ := kindOf(f.Kind)
+	for _, n := range f.Nodes {
+		fmt.Fprintf(&b, " %c%d", kind.letter(), n+1)
+	}
+	if f.Number != 0 {
+		fmt.Fprintf(&b, " of %d", f.Number)
+	}
+	if f.Value != 0 {
+		fmt.Fprintf(&b, " by %s", f.Value)
 	}
 	return b.String()
 }
@@ -87,8 +106,8 @@ func Parse(text string) (History, error) {
 			return h, fmt.Errorf("line %d: %q: %w", i+1, line, err)
 		}
 	}
-	if h.Nodes < 1 || h.Subnets < 1 {
-		return h, errors.New("a history needs nodes and subnets")
+	if h.Nodes < 1 && h.Controllers < 1 || h.Subnets < 1 {
+		return h, errors.New("a history needs nodes or controllers, and subnets")
 	}
 	return h, nil
 }
@@ -97,13 +116,15 @@ var errUnknown = errors.New("not understood")
 
 func (h *History) parse(line string) error {
 	words := strings.Fields(line)
-	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services, "prefers": &h.Prefers}
+	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services, "prefers": &h.Prefers, "controllers": &h.Controllers}
 	var err error
 	switch {
 	case line == "gateway":
 		h.Gateway = true
 	case line == "spare-nic":
 		h.SpareNIC = true
+	case line == "finalizers":
+		h.Finalizers = true
 	case len(words) == 2 && words[0] == "seed":
 		h.Seed, err = strconv.ParseUint(words[1], 10, 64)
 	case len(words) == 2 && numbers[words[0]] != nil:
@@ -126,7 +147,8 @@ func (h *History) parseFault(words []string) error {
 	if f.For, err = time.ParseDuration(strings.TrimSuffix(words[3], ":")); err != nil {
 		return err
 	}
-	if _, known := kindsOfFaults()[f.Kind]; !known {
+	kind, known := kindOf(f.Kind)
+	if !known || kind.controllers && h.Controllers == 0 {
 		return fmt.Errorf("fault %q: %w", f.Kind, errUnknown)
 	}
 	rest := words[5:]
@@ -136,10 +158,16 @@ func (h *History) parseFault(words []string) error {
 		}
 		rest = rest[:n-2]
 	}
+	if n := len(rest); n >= 2 && rest[n-2] == "of" {
+		if f.Number, err = strconv.Atoi(rest[n-1]); err != nil {
+			return err
+		}
+		rest = rest[:n-2]
+	}
 	for _, name := range rest {
-		place, err := strconv.Atoi(strings.TrimPrefix(name, "n"))
-		if err != nil || place < 1 || place > h.Nodes {
-			return fmt.Errorf("node %q: %w", name, errUnknown)
+		place, err := strconv.Atoi(strings.TrimPrefix(name, string(kind.letter())))
+		if err != nil || place < 1 || place > h.places(kind.on) {
+			return fmt.Errorf("%q: %w", name, errUnknown)
 		}
 		f.Nodes = append(f.Nodes, place-1)
 	}

@@ -125,7 +125,7 @@ func (h *heartbeat) readClaims(then func(error)) {
 	h.askWithin(10*time.Second, func() (any, error) { return h.snapshot()[claims], nil }, func(all any, err error) {
 		if err == nil {
 			for _, o := range all.([]*object) {
-				h.saw(o)
+				h.saw(o, false)
 			}
 			h.wake()
 		}

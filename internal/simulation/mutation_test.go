@@ -68,26 +68,31 @@ func (h History) has(kinds string) bool {
 func TestMutations(t *testing.T) {
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
-			var next atomic.Uint64
-			var found atomic.Pointer[Violation]
-			var wg sync.WaitGroup
-			for range runtime.GOMAXPROCS(0) {
-				wg.Go(func() {
-					for seed := next.Add(1) - 1; seed < within && found.Load() == nil; seed = next.Add(1) - 1 {
-						if h := Random(seed); !h.has(m.needs) || h.Nodes > 7 {
-							continue
-						} else if v := h.run(m, nil); v != nil {
-							found.CompareAndSwap(nil, v)
-						}
-					}
-				})
-			}
-			wg.Wait()
-			if v := found.Load(); v == nil {
-				t.Errorf("not found within %d histories", within)
-			} else {
-				t.Logf("after %d histories: %s", next.Load(), v)
+			m.find(t, Random, func(h History) bool { return h.has(m.needs) && h.Nodes <= 7 })
+		})
+	}
+}
+
+// find runs histories that may show a mutation until a rule finds it.
+func (m mutation) find(t *testing.T, random func(uint64) History, may func(History) bool) {
+	var next atomic.Uint64
+	var found atomic.Pointer[Violation]
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := next.Add(1) - 1; seed < within && found.Load() == nil; seed = next.Add(1) - 1 {
+				if h := random(seed); !may(h) {
+					continue
+				} else if v := h.run(m, nil); v != nil {
+					found.CompareAndSwap(nil, v)
+				}
 			}
 		})
+	}
+	wg.Wait()
+	if v := found.Load(); v == nil {
+		t.Errorf("not found within %d histories", within)
+	} else {
+		t.Logf("after %d histories: %s", next.Load(), v)
 	}
 }

@@ -94,11 +94,11 @@ func (r *reporter) reportClaim(c announce.Claim, done func(error)) {
 		want.answering = v.answering
 	}
 	status := func(o *object) {
-		r.saw(o)
+		r.saw(o, false)
 		want.answering = r.node.name
 		r.ask(func() (any, error) { return r.update(claims, name, o.version, want) }, func(v any, err error) {
 			if err == nil {
-				r.saw(v.(*object))
+				r.saw(v.(*object), true)
 			}
 			done(err)
 		})

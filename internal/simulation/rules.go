@@ -94,6 +94,7 @@ type state struct {
 // watched is what was seen of an address.
 type watched struct {
 	since  time.Time // it was granted
+	looked time.Time // when it was last looked at
 	silent time.Time // since when nobody answers
 	lost   time.Time // since when the client sends to a machine that can't be reached
 	cache  *node     // where the client sends
@@ -145,9 +146,15 @@ func (w *world) look() {
 	}
 	for _, a := range w.granted() {
 		x := r.of(a, w.now)
+		x.looked = w.now
 		w.lookForTwo(a, x)
 		w.lookForSilence(a, x)
 		w.lookForMoves(a, x)
+	}
+	for a, x := range r.addrs {
+		if x.looked != w.now { // nobody has it any more
+			delete(r.addrs, a)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -34,6 +35,8 @@ type mutation struct {
 	steady bool   // the process does not notice that it stood still
 	before func(s *speaker, f *failover.Facts)
 	after  func(s *speaker, f *failover.Facts, o *failover.Output)
+
+	controller mistakes
 }
 
 func (m mutation) facts(s *speaker, f *failover.Facts) {
@@ -64,7 +67,7 @@ func (h History) run(m mutation, log *[]string) *Violation {
 }
 
 func newWorld(h History) *world {
-	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), grantsOf: -1}
+	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), addrsOf: -1, taken: map[string]*v1beta1.IPAddressPool{}}
 	for i := range h.Nodes {
 		w.nodes = append(w.nodes, newNode(i, h.Subnets))
 	}
@@ -79,11 +82,10 @@ func newWorld(h History) *world {
 	for _, n := range w.nodes {
 		w.enroll(n)
 	}
-	for i := range h.Services {
-		svc := &corev1.Service{}
-		svc.Namespace, svc.Name, svc.Spec.Type = "default", fmt.Sprint("s", i+1), corev1.ServiceTypeLoadBalancer
-		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.0.%d.%d", i%h.Subnets, 201+i)}}
-		w.write(services, svc.Name, serviceValue{svc})
+	if h.Controllers > 0 {
+		w.settle()
+	} else {
+		w.endow()
 	}
 	for _, n := range w.nodes {
 		w.after(w.within(0, 300*time.Millisecond), func() { w.start(n) })
@@ -91,12 +93,24 @@ func newWorld(h History) *world {
 	return w
 }
 
+// endow makes Services that have their addresses.
+func (w *world) endow() {
+	for i := range w.Services {
+		svc := &corev1.Service{}
+		svc.Namespace, svc.Name, svc.Spec.Type = "default", fmt.Sprint("s", i+1), corev1.ServiceTypeLoadBalancer
+		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.0.%d.%d", i%w.Subnets, 201+i)}}
+		w.write(services, svc.Name, serviceValue{svc})
+	}
+}
+
 // strike begins a fault, and has it end.
 func (w *world) strike(f Fault) {
-	kind := kindsOfFaults()[f.Kind]
-	all := make([]*node, len(f.Nodes))
-	for i, place := range f.Nodes {
-		all[i] = w.nodes[place]
+	kind, _ := kindOf(f.Kind)
+	var all []*node
+	if kind.letter() == 'n' {
+		for _, place := range f.Nodes {
+			all = append(all, w.nodes[place])
+		}
 	}
 	if kind.edits && w.api.away > 0 {
 		return // nobody can
@@ -111,11 +125,11 @@ func (w *world) strike(f Fault) {
 		w.rules.fresh = true
 	}
 	note()
-	w.say("%s %v by %s for %s", f.Kind, names(all), f.Value, f.For)
+	w.say("%s", f)
 	kind.begin(w, f, all)
 	w.after(f.For, func() {
 		note()
-		w.say("%s %v ends", f.Kind, names(all))
+		w.say("%s ends", f)
 		kind.end(w, f, all)
 	})
 }
@@ -145,20 +159,25 @@ func announced(v serviceValue) announce.Service {
 
 // granted returns the addresses that Services have.
 func (w *world) granted() []netip.Addr {
-	if w.grantsOf == w.api.version {
-		return w.grants
+	if w.addrsOf == w.api.version {
+		return w.addrs
 	}
-	w.grantsOf, w.grants = w.api.version, w.grants[:0]
-	for _, o := range w.api.table[services] {
-		w.grants = append(w.grants, intent.Holds(o.value.(serviceValue).Service)...)
+	w.addrsOf, w.addrs = w.api.version, w.addrs[:0]
+	if w.Controllers > 0 {
+		w.addrs = append(w.addrs, w.grants.expected(w)...)
+	} else {
+		for _, o := range w.api.table[services] {
+			w.addrs = append(w.addrs, intent.Holds(o.value.(serviceValue).Service)...)
+		}
 	}
-	slices.SortFunc(w.grants, netip.Addr.Compare)
-	return w.grants
+	slices.SortFunc(w.addrs, netip.Addr.Compare)
+	w.addrs = slices.Compact(w.addrs)
+	return w.addrs
 }
 
 // judgeWrite checks that no version of the world has one address on two Services.
 func (w *world) judgeWrite(o *object) {
-	if o.kind != services || o.value == nil {
+	if o.kind != services || o.value == nil || w.Controllers > 0 {
 		return
 	}
 	for _, a := range intent.Holds(o.value.(serviceValue).Service) {
@@ -172,6 +191,9 @@ func (w *world) judgeWrite(o *object) {
 
 // atRest checks that all is as it should be, and that nothing happens any more.
 func (w *world) atRest() {
+	if w.Controllers > 0 {
+		w.grantsAtRest()
+	}
 	for _, a := range w.granted() {
 		var all []*node
 		able := false

@@ -16,7 +16,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // epoch is when every history begins.
@@ -116,8 +118,13 @@ type world struct {
 
 	instances  int // of speakers, so far
 	advertised []announce.L2Advertisement
-	grants     []netip.Addr // what granted returned
-	grantsOf   int          // and of which version
+	addrs      []netip.Addr // what granted returned
+	addrsOf    int          // and of which version
+
+	replicas []*replica
+	grants   *grants
+	parsed   map[string]*intent.Config
+	taken    map[string]*v1beta1.IPAddressPool // pools that are to come back
 }
 
 // run lets time go by until then, or until a rule is broken.

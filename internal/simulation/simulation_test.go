@@ -17,8 +17,9 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 2000, "how many histories to run")
-	first = flag.Uint64("first", 0, "the first of their seeds")
+	seeds      = flag.Uint64("seeds", 2000, "how many histories to run")
+	grantSeeds = flag.Uint64("grants", 1000, "how many histories with controllers to run")
+	first      = flag.Uint64("first", 0, "the first of their seeds")
 )
 
 // late reports whether half of the time for the test is over: on a machine that has
@@ -30,7 +31,9 @@ func late(t *testing.T, start time.Time) bool {
 
 // TestHistories runs the histories of many seeds. One that breaks a rule is told as
 // short as can be: as a file for testdata.
-func TestHistories(t *testing.T) {
+func TestHistories(t *testing.T) { runAll(t, Random, *seeds) }
+
+func runAll(t *testing.T, random func(uint64) History, seeds uint64) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
 	start := time.Now()
 	var next, done atomic.Uint64
@@ -41,11 +44,11 @@ func TestHistories(t *testing.T) {
 		wg.Go(func() {
 			for {
 				seed := next.Add(1) - 1
-				if seed >= *seeds || late(t, start) {
+				if seed >= seeds || late(t, start) {
 					return
 				}
 				seed += *first
-				if v := Run(Random(seed)); v != nil {
+				if v := Run(random(seed)); v != nil {
 					mu.Lock()
 					failed[seed] = v
 					mu.Unlock()
@@ -64,7 +67,7 @@ func TestHistories(t *testing.T) {
 			t.Errorf("and %d more: %v", len(all)-i, all[i:min(len(all), i+100)])
 			break
 		}
-		h, v := Shrink(Random(seed))
+		h, v := Shrink(random(seed))
 		t.Errorf("seed %d: %s\nin short:\n# %s\n%s", seed, failed[seed], v, h)
 	}
 }

@@ -49,7 +49,7 @@ type speaker struct {
 	entries map[netip.Addr]*entry
 	rivals  []rival
 	prober  prober
-	overlay map[string]*object // L2Claims as the API server last returned them
+	overlay map[string]written // L2Claims as the API server last returned them
 	plan    *failover.Output
 	report  reporter
 	phase   failover.Phase // that was last told
@@ -74,7 +74,7 @@ func (w *world) start(n *node) {
 		node:   n, instance: w.instances, started: w.now, since: w.now,
 		members:  membership.NewState(n.name, uint64(w.now.Add(n.skew).UnixMilli())),
 		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
-		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]*object{},
+		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{},
 	}
 	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
@@ -195,7 +195,12 @@ func (s *speaker) facts() failover.Facts {
 		Now: s.now, Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view,
 		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
-	f.Cluster.L2 = s.advertised
+	announced := announced
+	if f.Cluster.L2 = s.advertised; s.Controllers > 0 {
+		config := s.configured(&s.cache.table, false).Config
+		f.Cluster.L2 = config.L2
+		announced = func(v serviceValue) announce.Service { return config.Announced(v.Service, nil) }
+	}
 	links := map[string][]announce.Link{}
 	for _, o := range s.cache.table[speakers] {
 		v := o.value.(speakerValue)
@@ -229,32 +234,38 @@ func (s *speaker) link() announce.Link {
 	return n.link(n.unplugged == 0 || bounces)
 }
 
-// saw remembers an L2Claim that the cache may not show yet.
-func (s *speaker) saw(o *object) {
-	if old := s.overlay[o.name]; old == nil || old.version < o.version {
-		s.overlay[o.name] = o
+// written is an L2Claim that the cache may not show yet.
+type written struct {
+	*object
+	at    time.Time
+	shown bool // the cache has shown some version of it
+}
+
+// saw remembers an L2Claim that the cache may not show yet; as package overlay does.
+func (s *speaker) saw(o *object, shown bool) {
+	old := s.overlay[o.name]
+	if old.object == nil || old.version < o.version {
+		s.overlay[o.name] = written{o, s.now, shown || old.shown && old.uid == o.uid}
 	}
 }
 
 // claims returns the L2Claims, as of the cache or later.
 func (s *speaker) claims() []*object {
-	out := slices.Clone(s.cache.table[claims])
-	for i, o := range out {
-		if newer := s.overlay[o.name]; newer != nil {
-			if newer.uid == o.uid && newer.version > o.version {
-				out[i] = newer
-			} else {
-				delete(s.overlay, o.name)
-			}
-		}
-	}
-	t := table{claims: out}
+	out := table{claims: slices.Clone(s.cache.table[claims])}
 	for _, name := range sortedKeys(s.overlay) {
-		if t.get(claims, name) == nil {
-			t.put(s.overlay[name])
+		x, cached := s.overlay[name], s.cache.get(claims, name)
+		switch {
+		case cached != nil && cached.uid == x.uid && x.version > cached.version:
+			x.shown = true
+			s.overlay[name] = x
+			out.put(x.object)
+		case cached == nil && !x.shown && s.now.Sub(x.at) < time.Minute:
+			out.put(x.object)
+		default:
+			delete(s.overlay, name)
 		}
 	}
-	return t[claims]
+	return out[claims]
 }
 
 func (s *speaker) apply(out failover.Output) {

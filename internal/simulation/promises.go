@@ -1,0 +1,183 @@
+package simulation
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// addresses yields those of a range.
+func addresses(r v1beta1.AddressRange) iter.Seq[netip.Addr] {
+	first, last, _ := strings.Cut(string(r), "-")
+	end := netip.MustParseAddr(last)
+	return func(yield func(netip.Addr) bool) {
+		for a := netip.MustParseAddr(first); a.Compare(end) <= 0; a = a.Next() {
+			if !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// leaves takes in that a Service is deleted, or no load balancer of ours any more: what
+// it has is kept for it, if it is known that it had it.
+func (g *grants) leaves(w *world, name string, t *tenant) {
+	if !balanced(t.svc) || t.foreign {
+		return
+	}
+	for _, a := range intent.Holds(t.svc) {
+		given, known := t.given[a]
+		grace := g.grace[a]
+		if !known || g.rivals[a] || particular(t.svc) || t.edited.After(given) || g.ranges[a] == "" || grace == 0 || w.now.Sub(g.affected[a]) < settled {
+			continue
+		}
+		shared := false
+		for other, x := range g.of {
+			shared = shared || other != name && slices.Contains(intent.Holds(x.svc), a)
+		}
+		if shared {
+			continue
+		}
+		p := &promise{name: name, namespace: t.svc.Namespace, addr: a, until: w.now.Add(grace - rounding), peak: g.wanted(t.svc.Namespace), witnesses: map[*controller]bool{}}
+		for _, r := range w.replicas {
+			if c := r.process; c != nil && c.knew(w, name, a) {
+				p.witnesses[c] = true
+			}
+		}
+		g.promises[a] = append(g.promises[a], p)
+		w.expectTold(p)
+	}
+}
+
+// expectTold counts a promise as told a while later if there is a leader who knows of
+// it, and who has the time to write that down.
+func (w *world) expectTold(p *promise) {
+	for _, r := range w.replicas {
+		c := r.process
+		if c == nil || !p.witnesses[c] || c.lease.leading() == 0 || c.caughtUp != c.lease.leading() || c.client.frozen > 0 {
+			continue
+		}
+		term := c.caughtUp
+		w.after(4*time.Second, func() {
+			calm := w.api.away == 0 && w.api.loses == 0 && w.api.slow == 0 && c.lag == 0 && c.client.frozen == 0 && c.cut == 0
+			if calm && !c.dead && c.lease.leading() == term && p.told.IsZero() {
+				p.told = w.now
+			}
+		})
+	}
+}
+
+// knew reports whether a controller has seen for a while who has an address.
+func (c *controller) knew(w *world, name string, a netip.Addr) bool {
+	o := w.api.get(services, name)
+	if c.cache == nil || o == nil || c.old {
+		return false
+	}
+	until := w.now
+	if c.client.frozen > 0 {
+		until = c.since
+	}
+	since, known := c.seen[seenKey(o, a)]
+	return known && until.Sub(since) > witnessed
+}
+
+// wanted counts the addresses that the Services of a namespace want.
+func (g *grants) wanted(namespace string) int {
+	n := 0
+	for _, t := range g.of {
+		if t.svc.Namespace == namespace && balanced(t.svc) {
+			n++
+		}
+	}
+	return n
+}
+
+// returns takes in that a Service is made anew: it gets back what is kept for it, unless
+// it asks for something else.
+func (g *grants) returns(w *world, name string, t *tenant, svc *corev1.Service) {
+	t.back = nil
+	if !balanced(svc) {
+		return
+	}
+	if particular(svc) || len(intent.Holds(svc)) > 0 {
+		g.forget(name)
+		return
+	}
+	for _, all := range g.promises {
+		for _, p := range all {
+			if p.name == name && w.now.Before(p.until) {
+				t.back = append(t.back, p)
+			}
+		}
+	}
+}
+
+// forget drops what is kept for a Service, which does not want that any more.
+func (g *grants) forget(name string) {
+	for a, all := range g.promises {
+		g.promises[a] = slices.DeleteFunc(all, func(p *promise) bool { return p.name == name })
+	}
+}
+
+// told notes that the status of a pool says what is kept.
+func (g *grants) told(w *world, addr, service string) {
+	a, err := netip.ParseAddr(addr)
+	if err != nil {
+		return
+	}
+	for _, p := range g.promises[a] {
+		if p.name == service && p.told.IsZero() {
+			p.told = w.now
+		}
+	}
+}
+
+// binds reports whether a controller must know of a promise.
+func (g *grants) binds(w *world, p *promise, by *controller) bool {
+	if !w.now.Before(p.until) || w.now.Before(g.blind) {
+		return false
+	}
+	firm := g.wanted(p.namespace)
+	for _, all := range g.promises {
+		for _, x := range all {
+			if x.namespace == p.namespace && w.now.Before(x.until.Add(2*rounding)) {
+				firm++
+			}
+		}
+	}
+	if firm > 2*p.peak-1 { // more than a namespace may lock
+		return false
+	}
+	return p.witnesses[by] || !p.told.IsZero() && by.began.After(p.told)
+}
+
+// judgeKept checks that an address which a Service is given is not kept for another.
+func (g *grants) judgeKept(w *world, name string, a netip.Addr, by *controller) {
+	for _, p := range g.promises[a] {
+		if g.checked["kept"]++; p.name != name && g.binds(w, p, by) {
+			w.violate(KeptWaits, "%s writes %s to %s while it is kept for %s until %s", by.id, a, name, p.name, p.until.Sub(epoch)-warmUp)
+		}
+	}
+	g.promises[a] = slices.DeleteFunc(g.promises[a], func(p *promise) bool { return true })
+}
+
+// judgeBack checks that a Service that was made anew gets back what was kept for it.
+func (g *grants) judgeBack(w *world, name string, t *tenant, has []netip.Addr, by *controller) {
+	back := t.back
+	t.back = nil
+	for _, p := range back {
+		if !g.binds(w, p, by) || w.now.Sub(g.affected[p.addr]) < settled {
+			continue
+		}
+		if g.checked["back"]++; len(back) == 1 && !slices.Contains(has, p.addr) {
+			w.violate(KeptWaits, "%s gives %s %v, and %s was kept for it", by.id, name, has, p.addr)
+		}
+	}
+}
