@@ -45,6 +45,7 @@ type Announcer struct {
 	Options
 	log      *slog.Logger
 	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
+	setting  sync.Mutex             // held to replace claims
 	links    atomic.Pointer[[]Link] // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
 	kernel   atomic.Pointer[string] // what KernelAnswers returns
@@ -92,6 +93,8 @@ func New(log *slog.Logger, o Options) *Announcer {
 // 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
 // whose Round has changed is announced anew. One goroutine at a time may call it.
 func (a *Announcer) Set(claims []announce.Claim) {
+	a.setting.Lock()
+	defer a.setting.Unlock()
 	a.claims.Store(newTable(claims, a.claims.Load(), a.watchdog.Stalls()))
 	wait.Signal(a.wake)
 }
@@ -186,7 +189,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 		links, next := cuts.Links(devices, time.Now())
 		a.publish(links)
 		a.listed.Store(known)
-		settled.Reset(next)
+		settled.Reset(a.order(devices, links, next))
 		wanted := roles(devices, a.claims.Load())
 		for r, w := range workers {
 			if !wanted[r] {

@@ -11,7 +11,8 @@ import (
 // table holds the claims for look-up by address. It never changes; what
 // it holds does. The nil table is empty.
 type table struct {
-	entries []*entry // sorted by address, none twice
+	before  map[string][]string // what link.Before says
+	entries []*entry            // sorted by address, none twice
 	of      map[netip.Addr]*entry
 }
 
@@ -21,8 +22,9 @@ type entry struct {
 	Holding *holding
 	Round   uint64 // of the claim
 
-	links []announce.Links
-	as    map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
+	before map[string][]string // of the table
+	links  []announce.Links
+	as     map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
 }
 
 // newTable takes over from the table before what is known of addresses that
@@ -30,6 +32,9 @@ type entry struct {
 // ever, else it can be answered at once. stalls is how many there were.
 func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
+	if before != nil {
+		t.before = before.before
+	}
 	for _, c := range claims {
 		addr := c.Addr.Unmap()
 		if !addr.IsValid() {
@@ -37,7 +42,7 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 		}
 		e, ok := t.of[addr]
 		if !ok {
-			e = &entry{Addr: addr, Holding: before.holding(addr)}
+			e = &entry{Addr: addr, Holding: before.holding(addr), before: t.before}
 			if e.Holding == nil {
 				e.Holding = newHolding(c.New, stalls)
 			}
@@ -57,6 +62,18 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 	}
 	slices.SortFunc(t.entries, func(a, b *entry) int { return a.Addr.Compare(b.Addr) })
 	return t
+}
+
+// with returns the table with other links before others.
+func (t *table) with(before map[string][]string) *table {
+	out := &table{before: before, of: make(map[netip.Addr]*entry, len(t.entries))}
+	for _, e := range t.entries {
+		e := *e
+		e.before = before
+		out.entries = append(out.entries, &e)
+		out.of[e.Addr] = &e
+	}
+	return out
 }
 
 func (t *table) holding(addr netip.Addr) *holding {
@@ -92,8 +109,13 @@ func (t *table) Disguise(addr netip.Addr, name string) net.HardwareAddr {
 // On says that the address is answered for on the named link.
 func (e *entry) On(name string) bool { return e.Own(name) || e.as[name] != nil }
 
-// Own says that the address is this node's own to announce on the named link.
+// Own says that the address is this node's own to announce on the named link: it is
+// claimed there, and on no link that comes before it.
 func (e *entry) Own(name string) bool {
+	return e.claimed(name) && !slices.ContainsFunc(e.before[name], e.claimed)
+}
+
+func (e *entry) claimed(name string) bool {
 	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
 }
 

@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -76,7 +75,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		if !ok || d.Unconfirmed[c.Addr] {
 			continue // withdrawn since the plan was made, or somebody else may have it
 		}
-		want := written{want: r.claimStatus(c, users[c.Addr], links), standing: standing}
+		want := written{want: r.claimStatus(standing, users[c.Addr], links), standing: standing}
 		if claim != nil {
 			want.version = claim.ResourceVersion
 		}
@@ -131,10 +130,10 @@ func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
 }
 
 // claimStatus returns what is to be told of a claim, but for its time.
-func (r *Reporter) claimStatus(c announce.Claim, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
+func (r *Reporter) claimStatus(standing layer2.Standing, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
 	s := v1beta1.L2ClaimStatus{Node: r.Node}
 	for _, l := range links {
-		if l.Up && c.Links.Match(l.Name) {
+		if slices.Contains(standing.Links, l.Name) {
 			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
 		}
 	}

@@ -21,7 +21,6 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/config/crd"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -70,7 +69,11 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	for _, c := range []string{v1beta1.ConditionReady, v1beta1.ConditionIsolated, v1beta1.ConditionRestarting, v1beta1.ConditionKernelAnswers} {
 		intent.SetCondition(&speaker.Status.Conditions, condition(c))
 	}
-	claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: node}, Status: r.claimStatus(announce.Claim{}, users, links)}
+	var all layer2.Standing
+	for _, l := range links {
+		all.Links = append(all.Links, l.Name)
+	}
+	claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: node}, Status: r.claimStatus(all, users, links)}
 	for _, c := range []string{v1beta1.ConditionAnnounced, v1beta1.ConditionConflict} {
 		intent.SetCondition(&claim.Status.Conditions, condition(c))
 	}

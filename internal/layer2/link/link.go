@@ -41,6 +41,7 @@ type Device struct {
 	Epoch  uint32 // how often it lost its carrier: tells of cuts too short to be seen
 	IPv6   bool   // the kernel speaks IPv6 on it, so that groups can be joined
 	Router bool   // the kernel forwards IPv6 packets that come in on it
+	vrf    int    // index of the VRF that it is a member of; 0: of none
 }
 
 // Ignored returns the globs of names that are left out unless somebody says

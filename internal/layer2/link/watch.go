@@ -125,7 +125,7 @@ func list(ignored []string) ([]Device, error) {
 		}
 		index := l.Attrs().Index
 		if link, ok := linkOf(l, of[index], ignored); ok {
-			d := Device{Link: link, Index: index}
+			d := Device{Link: link, Index: index, vrf: l.Attrs().MasterIndex}
 			d.tell(m)
 			devices = append(devices, d)
 		}
