@@ -16,11 +16,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// idle reports whether an event is no reason to think anew: what same says, what
+// ignorable reports whether an event cannot change the plan: what same says, what
 // becomes of Services that have no address of ours to announce, and of the endpoints of
 // a Service that is announced wherever they are. When that changes, or the Service
 // comes, the Service's own event is a reason.
-func idle(node, class string, services toolscache.Store) func(before, after client.Object) bool {
+func ignorable(node, class string, services toolscache.Store) func(before, after client.Object) bool {
 	announced := func(o client.Object) bool {
 		svc, ok := o.(*corev1.Service)
 		return ok && announceable(svc, class)
@@ -46,37 +46,59 @@ func announceable(svc *corev1.Service, class string) bool {
 }
 
 // same reports whether an update is no reason to think anew: a renewal of a
-// Lease, which comes all the time, or a change of what is not read. Of an object that
-// was made anew while the watch was broken it tells as of an update, too.
+// Lease, which comes all the time, or a change of what is not read. Of some kinds the
+// cache has only what matters. Of an object that was made anew while the watch was broken
+// it tells as of an update, too.
 func same(before, after client.Object) bool {
 	if before == nil || after == nil {
 		return false
 	}
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
-		b, ok := before.(*coordinationv1.Lease)
-		return ok && intent.LeaseNode(a) == intent.LeaseNode(b)
-	case *discoveryv1.EndpointSlice: // of which the cache has only what matters
-		b, ok := before.(*discoveryv1.EndpointSlice)
-		return ok && equality.Semantic.DeepEqual(a.Endpoints, b.Endpoints) && maps.Equal(a.Labels, b.Labels)
-	case *corev1.Service: // of which the cache has only what matters, too
-		b, ok := before.(*corev1.Service)
-		return ok && maps.Equal(a.Labels, b.Labels) && a.DeletionTimestamp.Equal(b.DeletionTimestamp) && equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Status, b.Status)
+		return alike(a, before, func(a, b *coordinationv1.Lease) bool { return intent.LeaseNode(a) == intent.LeaseNode(b) })
+	case *discoveryv1.EndpointSlice:
+		return alike(a, before, func(a, b *discoveryv1.EndpointSlice) bool {
+			return equal(a.Endpoints, b.Endpoints) && equal(a.Labels, b.Labels)
+		})
+	case *corev1.Service:
+		return alike(a, before, sameService)
 	case *corev1.Node:
-		b, ok := before.(*corev1.Node)
-		return ok && maps.Equal(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Spec, b.Spec) &&
-			slices.Equal(a.Status.Addresses, b.Status.Addresses) && slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, sameCondition)
+		return alike(a, before, sameNode)
 	case *v1beta1.Speaker: // how much it has is for people
-		b, ok := before.(*v1beta1.Speaker)
-		return ok && a.UID == b.UID && equality.Semantic.DeepEqual(a.Status.Links, b.Status.Links) && equality.Semantic.DeepEqual(a.Status.Conditions, b.Status.Conditions)
+		return alike(a, before, sameSpeaker)
 	case *v1beta1.L2Claim:
-		b, ok := before.(*v1beta1.L2Claim)
-		return ok && a.UID == b.UID && a.Generation == b.Generation && a.Status.Node == b.Status.Node && maps.Equal(a.Labels, b.Labels)
+		return alike(a, before, func(a, b *v1beta1.L2Claim) bool { return a.Status.Node == b.Status.Node && sameSpec(a, b) })
 	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
 		*v1beta1.BFDProfile, *v1beta1.Community:
-		return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+		return sameSpec(before, after)
 	}
 	return false
+}
+
+// alike reports whether before is of the type of after, and the same by that function.
+func alike[T client.Object](after T, before client.Object, same func(after, before T) bool) bool {
+	b, ok := before.(T)
+	return ok && same(after, b)
+}
+
+func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+// sameSpec reports whether two versions differ in their status at most.
+func sameSpec(a, b client.Object) bool {
+	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() && maps.Equal(a.GetLabels(), b.GetLabels())
+}
+
+func sameService(a, b *corev1.Service) bool {
+	return equal(a.Labels, b.Labels) && a.DeletionTimestamp.Equal(b.DeletionTimestamp) && equal(a.Spec, b.Spec) && equal(a.Status, b.Status)
+}
+
+func sameSpeaker(a, b *v1beta1.Speaker) bool {
+	return a.UID == b.UID && equal(a.Status.Links, b.Status.Links) && equal(a.Status.Conditions, b.Status.Conditions)
+}
+
+func sameNode(a, b *corev1.Node) bool {
+	return maps.Equal(a.Labels, b.Labels) && equal(a.Spec, b.Spec) &&
+		slices.Equal(a.Status.Addresses, b.Status.Addresses) && slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, sameCondition)
 }
 
 // sameCondition leaves out the time: the kubelet writes each anew every few minutes.

@@ -111,7 +111,7 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		{"somebody counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := idle("a", "", services)(c.before, c.after); got != c.idle {
+			if got := ignorable("a", "", services)(c.before, c.after); got != c.idle {
 				t.Errorf("idle is %v", got)
 			}
 		})

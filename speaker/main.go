@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -129,8 +130,22 @@ func (o options) validate() error {
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
 	case o.turn < 0 || o.turn > time.Minute:
 		return fmt.Errorf("--endpoint-wait is %s; it must be from 0 to 1m", o.turn)
-	case o.nulls > math.MaxInt32 || o.nulls >= 253 && o.nulls <= 255:
+	}
+	return cmp.Or(o.metrics.Validate(), o.validateRoutes(), o.validateMembership(), o.validateLayer2())
+}
+
+func (o options) validateRoutes() error {
+	if o.nulls > math.MaxInt32 || o.nulls >= 253 && o.nulls <= 255 {
 		return fmt.Errorf("--null-route-table is %d; it must be from 1 to %d and none of the kernel's own (253 to 255), or 0", o.nulls, math.MaxInt32)
+	}
+	if u, err := url.Parse(o.ready); o.ready != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
+		return fmt.Errorf("--ready-check is %q; it must be a URL such as http://127.0.0.1:10256/healthz", o.ready)
+	}
+	return nil
+}
+
+func (o options) validateMembership() error {
+	switch {
 	case o.membershipPort > math.MaxUint16-1:
 		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
 	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
@@ -138,13 +153,7 @@ func (o options) validate() error {
 	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
 		return fmt.Errorf("--membership-multiplier is %d; it must be from 3 to 50", o.membershipMultiplier)
 	}
-	if u, err := url.Parse(o.ready); o.ready != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
-		return fmt.Errorf("--ready-check is %q; it must be a URL such as http://127.0.0.1:10256/healthz", o.ready)
-	}
-	if err := o.metrics.Validate(); err != nil {
-		return err
-	}
-	return o.validateLayer2()
+	return nil
 }
 
 func (o options) validateLayer2() error {
@@ -295,7 +304,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Think:   r.reconcile,
 		Log:     r.log,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    idle(r.node, r.class, r.services),
+		Skip:    ignorable(r.node, r.class, r.services),
 		Rest:    cluster.Share(10),
 		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},

@@ -34,7 +34,7 @@ func (p *patient) inUse() verdict {
 		}
 	}
 	whole := func(prefix netip.Prefix, whose string) {
-		if pool := p.holding(rangeOf(prefix)); pool != "" {
+		if pool := p.holding(ipam.RangeOf(prefix)); pool != "" {
 			evidence = append(evidence, fmt.Sprintf("IPAddressPool %s holds addresses of %s, %s", pool, prefix, whose))
 		}
 	}
@@ -72,16 +72,6 @@ func (p *patient) holding(r ipam.Range) string {
 		}
 	}
 	return ""
-}
-
-// rangeOf returns all addresses of a prefix.
-func rangeOf(p netip.Prefix) ipam.Range {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return ipam.Range{First: p.Masked().Addr(), Last: last}
 }
 
 // covers reports whether an advertisement of either kind is for a pool.

@@ -28,6 +28,16 @@ func (p *pass) proxy() {
 	p.Proxy = append(slices.Clone(p.Plan.StandIns), p.linger()...)
 }
 
+// disguises returns the own links that an address is still answered for on.
+func (p *pass) disguises(h handover) (out []announce.Disguise) {
+	for _, l := range p.ownLinks() {
+		if l.Up && h.links.Match(l.Name) {
+			out = append(out, announce.Disguise{Link: l.Name, MAC: l.MAC})
+		}
+	}
+	return out
+}
+
 // linger returns claims on the addresses that this node gives up to others which
 // do not say yet that they answer (make before break).
 func (p *pass) linger() []announce.Claim {
@@ -53,14 +63,8 @@ func (p *pass) linger() []announce.Claim {
 			delete(p.handovers, a)
 			continue
 		}
-		c := announce.Claim{Addr: a}
-		for _, l := range p.ownLinks() {
-			if l.Up && h.links.Match(l.Name) {
-				c.As = append(c.As, announce.Disguise{Link: l.Name, MAC: l.MAC})
-			}
-		}
-		if len(c.As) > 0 {
-			out = append(out, c)
+		if as := p.disguises(h); len(as) > 0 {
+			out = append(out, announce.Claim{Addr: a, As: as})
 		}
 	}
 	slices.SortFunc(out, func(a, b announce.Claim) int { return a.Addr.Compare(b.Addr) })

@@ -51,9 +51,9 @@ func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 		lost = claimed(lost, i, without)
 		p.overlaps(out, i, without[0], owners.of(without[0].First))
 		had := intersection(owned, pool.Accepted)
-		pool.Disputed = ipam.Merge(pool.Ranges, had)
+		pool.Overlapping = ipam.Merge(pool.Ranges, had)
 		if pool.Accepted, pool.Ranges = had, had; len(had) == 0 {
-			pool.Frozen, pool.Ranges, pool.Disputed = true, owned, without
+			pool.Frozen, pool.Ranges, pool.Overlapping = true, owned, without
 		}
 	}
 	p.warn(out, owners, settle(lost))
@@ -233,9 +233,9 @@ func placed(pools []Pool) places {
 	var held, disputed, careless []claim
 	for i := range pools {
 		pool := &pools[i]
-		held, disputed = claimed(held, i, pool.Ranges), claimed(disputed, i, pool.Disputed)
+		held, disputed = claimed(held, i, pool.Ranges), claimed(disputed, i, pool.Overlapping)
 		if !pool.AvoidBuggy {
-			careless = claimed(careless, i, pool.Disputed)
+			careless = claimed(careless, i, pool.Overlapping)
 		}
 	}
 	return places{settle(held), settle(disputed), settle(careless)}
@@ -248,7 +248,7 @@ func (c Config) PoolOf(a netip.Addr) string {
 		return c.Pools[x.by].Name
 	}
 	x := c.places.disputed.of(a)
-	if x != nil && !c.Pools[x.by].Disputes(a) {
+	if x != nil && !c.Pools[x.by].Overlaps(a) {
 		x = c.places.careless.of(a)
 	}
 	if x == nil {

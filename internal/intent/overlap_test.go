@@ -117,14 +117,14 @@ func slowly(pools []v1beta1.IPAddressPool) []ipam.Pool {
 		} else {
 			p.Ranges = had
 		}
-		p.Disputed = only(all, func(a netip.Addr) bool { return !contains(p.Ranges, a) })
+		p.Overlapping = only(all, func(a netip.Addr) bool { return !contains(p.Ranges, a) })
 	}
 	return out
 }
 
 // poolOf is what Config.PoolOf is.
 func poolOf(pools []ipam.Pool, a netip.Addr) string {
-	for _, has := range []func(p *ipam.Pool) bool{func(p *ipam.Pool) bool { return p.Holds(a) }, func(p *ipam.Pool) bool { return p.Disputes(a) }} {
+	for _, has := range []func(p *ipam.Pool) bool{func(p *ipam.Pool) bool { return p.Holds(a) }, func(p *ipam.Pool) bool { return p.Overlaps(a) }} {
 		for i := range pools {
 			if has(&pools[i]) {
 				return pools[i].Name
@@ -143,8 +143,8 @@ func TestOverlapsAgreeWithTheSlowWay(t *testing.T) {
 			if diff := gocmp.Diff(poolText(want[i]), poolText(p.Pool)); diff != "" || p.Name != want[i].Name {
 				t.Fatalf("seed %d: pool %s of\n%v\n%s", seed, p.Name, pools, diff)
 			}
-			if reason := config.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Reason; reason != v1beta1.ReasonInvalid && (reason == v1beta1.ReasonOverlaps) != (len(p.Disputed) > 0) {
-				t.Fatalf("seed %d: pool %s lacks %v, reason %q", seed, p.Name, p.Disputed, reason)
+			if reason := config.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Reason; reason != v1beta1.ReasonInvalid && (reason == v1beta1.ReasonOverlaps) != (len(p.Overlapping) > 0) {
+				t.Fatalf("seed %d: pool %s lacks %v, reason %q", seed, p.Name, p.Overlapping, reason)
 			}
 		}
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {

@@ -143,7 +143,7 @@ func parseRange(s string) (ipam.Range, error) {
 	case p != p.Masked():
 		return ipam.Range{}, fmt.Errorf("%s has host bits set: write %q", printable.Quote(s), p.Masked())
 	}
-	return ipam.Range{First: p.Addr(), Last: lastOf(p)}, nil
+	return ipam.RangeOf(p), nil
 }
 
 func parseAddr(s string) (netip.Addr, error) {
@@ -152,16 +152,6 @@ func parseAddr(s string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%s is not an IPv4 or IPv6 address", printable.Quote(strings.TrimSpace(s)))
 	}
 	return a, nil
-}
-
-// lastOf returns the last address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }
 
 // selects turns serviceAllocation into a function; nil selects all. Labels of

@@ -185,7 +185,7 @@ func poolText(p ipam.Pool) string {
 			out = append(out, f.word)
 		}
 	}
-	for _, r := range p.Disputed {
+	for _, r := range p.Overlapping {
 		out = append(out, fmt.Sprintf("disputed %s-%s", r.First, r.Last))
 	}
 	if p.Priority != 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// crowd is n Services of these families, each of its own port.
-func crowd(n int, families ...ipam.Family) []*ipam.Request {
+// services is n Services of these families, each of its own port.
+func services(n int, families ...ipam.Family) []*ipam.Request {
 	out := make([]*ipam.Request, n)
 	for i := range out {
 		out[i] = &ipam.Request{
@@ -57,14 +57,14 @@ func usual(n int) []race {
 	v4 := ipam.Pools{pool("a", "10.0.0.0-10.15.255.255")}
 	both := append(ipam.Pools{pool("b", "2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}, v4...)
 	v6 := both[:1]
-	single, dual := crowd(n, ipam.IPv4), crowd(n, ipam.IPv4, ipam.IPv6)
-	keyed := each(crowd(n, ipam.IPv4), func(i int, r *ipam.Request) { r.Share.Key = fmt.Sprint("k", i/100) })
+	single, dual := services(n, ipam.IPv4), services(n, ipam.IPv4, ipam.IPv6)
+	keyed := each(services(n, ipam.IPv4), func(i int, r *ipam.Request) { r.Share.Key = fmt.Sprint("k", i/100) })
 	scattered := func(f ipam.Family, pools ipam.Pools) []*ipam.Request {
 		a := pools[0].Ranges[0].First
-		return append(each(crowd(n-1, f), func(_ int, r *ipam.Request) {
+		return append(each(services(n-1, f), func(_ int, r *ipam.Request) {
 			r.Has = []netip.Addr{a}
 			a = a.Next().Next()
-		}), crowd(n, f)[n-1])
+		}), services(n, f)[n-1])
 	}
 	mixed := held(v4, single)
 	for i, j := range []int{n / 3, n / 2, n - 1} {
@@ -86,12 +86,12 @@ func usual(n int) []race {
 // worst are cases that tempt to look at everything again and again.
 func worst() []race {
 	full := ipam.Pools{pool("a", "10.0.0.0-10.0.255.255")}
-	prefer := each(held(full, crowd(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
+	prefer := each(held(full, services(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
 		r.Families = ipam.Families{Want: []ipam.Family{ipam.IPv4, ipam.IPv6}}
 	})
 	both := ipam.Pools{pool("a", "10.0.0.0-10.0.255.255"), pool("b", "2001:db8::1")}
-	one := each(crowd(10_000, ipam.IPv4), func(_ int, r *ipam.Request) { r.Share.Key = "k" })
-	same := each(crowd(10_000, ipam.IPv4), func(_ int, r *ipam.Request) {
+	one := each(services(10_000, ipam.IPv4), func(_ int, r *ipam.Request) { r.Share.Key = "k" })
+	same := each(services(10_000, ipam.IPv4), func(_ int, r *ipam.Request) {
 		r.Share.Key, r.Ports = "k", []ipam.Port{{Protocol: "TCP", Number: 80}}
 	})
 	var many ipam.Pools
@@ -101,10 +101,10 @@ func worst() []race {
 		many = append(many, p)
 	}
 	return []race{
-		{"a full 16 and 200 wait", full, append(held(full, crowd(65_536, ipam.IPv4)), crowd(65_736, ipam.IPv4)[65_536:]...)},
-		{"256 full pools and 200 wait", many, append(held(full, crowd(65_536, ipam.IPv4)), crowd(65_736, ipam.IPv4)[65_536:]...)},
+		{"a full 16 and 200 wait", full, append(held(full, services(65_536, ipam.IPv4)), services(65_736, ipam.IPv4)[65_536:]...)},
+		{"256 full pools and 200 wait", many, append(held(full, services(65_536, ipam.IPv4)), services(65_736, ipam.IPv4)[65_536:]...)},
 		{"2000 lack the family that is full", both, prefer},
-		{"2000 come to require what is full", both, each(held(full, crowd(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
+		{"2000 come to require what is full", both, each(held(full, services(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
 			r.Families.Want = []ipam.Family{ipam.IPv4, ipam.IPv6}
 		})},
 		{"10000 share one address", full, held(full, one)},
@@ -132,7 +132,7 @@ func later(a netip.Addr, n int) netip.Addr {
 // address that the next youngest needs, and so on.
 func dominoes(n int) []*ipam.Request {
 	a := netip.MustParseAddr("10.0.0.0")
-	return each(crowd(2*n, ipam.IPv4, ipam.IPv6), func(i int, r *ipam.Request) {
+	return each(services(2*n, ipam.IPv4, ipam.IPv6), func(i int, r *ipam.Request) {
 		addr := []netip.Addr{later(a, i%n)}
 		if i < n {
 			r.Want = addr
@@ -156,9 +156,9 @@ func BenchmarkAssign(b *testing.B) {
 func run(b *testing.B, name string, c race) {
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()
-		var desk ipam.Desk
+		var allocator ipam.Allocator
 		for b.Loop() {
-			desk.Assign(c.pools, c.requests, nil)
+			allocator.Assign(c.pools, c.requests, nil)
 		}
 	})
 }

@@ -39,9 +39,9 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 		return nil
 	}
 	r := requests[i]
-	p := new(Desk).decide(pools, requests, kept)
+	p := new(Allocator).decide(pools, requests, kept)
 	var out []Choice
-	for _, s := range p.sources {
+	for _, s := range p.pools {
 		for _, f := range r.Families.Want {
 			c := Choice{Pool: s.Name, Family: f}
 			c.Reason, c.Addr = p.choice(s, f, r, p.grants[i])
@@ -52,30 +52,40 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 }
 
 // choice says how s stands with r, which was granted g.
-func (b *book) choice(s *source, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
+func (b *allocation) choice(s *poolState, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
 	has := slices.IndexFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f })
+	if has >= 0 && g.Pools[has] == s.Name {
+		return Chosen, g.Addrs[has]
+	}
+	if why := b.notAsked(s, f, r); why != "" {
+		return why, netip.Addr{}
+	}
 	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	inIt := want >= 0 && s.Holds(r.Want[want])
-	switch {
-	case has >= 0 && g.Pools[has] == s.Name:
-		return Chosen, g.Addrs[has]
-	case s.Frozen:
-		return NotReady, netip.Addr{}
-	case !s.serves(r):
-		return SelectsOthers, netip.Addr{}
-	case r.Pool != "" && r.Pool != s.Name, want >= 0 && !inIt:
-		return NotAskedFor, netip.Addr{}
-	case !s.AutoAssign && r.Pool != s.Name && !inIt:
-		return OnRequestOnly, netip.Addr{}
-	case !s.has(f):
-		return NoFamily, netip.Addr{}
+	switch _, free := b.nextFree(s, f, r); {
 	case has >= 0:
 		return NotNeeded, netip.Addr{}
-	case inIt && b.blocked(r.Want[want], r):
-		return Exhausted, netip.Addr{}
-	}
-	if _, free := b.peek(s, f, r); !free && !inIt {
+	case inIt && b.blocked(r.Want[want], r), !inIt && !free:
 		return Exhausted, netip.Addr{}
 	}
 	return Withheld, netip.Addr{}
+}
+
+// notAsked says why s is not asked for an address of family f for r; "": it is.
+func (b *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
+	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
+	inIt := want >= 0 && s.Holds(r.Want[want])
+	switch {
+	case s.Frozen:
+		return NotReady
+	case !s.serves(r):
+		return SelectsOthers
+	case r.Pool != "" && r.Pool != s.Name, want >= 0 && !inIt:
+		return NotAskedFor
+	case !s.AutoAssign && r.Pool != s.Name && !inIt:
+		return OnRequestOnly
+	case !s.has(f):
+		return NoFamily
+	}
+	return ""
 }

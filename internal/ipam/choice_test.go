@@ -58,7 +58,7 @@ func TestChoicesAgreeWithAssign(t *testing.T) {
 			inPools := len(slices.DeleteFunc(slices.Clone(g.Pools), func(p string) bool {
 				return !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { return q.Name == p })
 			}))
-			if chosen != inPools && !r.Stuck {
+			if chosen != inPools && !r.StatusLocked {
 				t.Errorf("%v was granted %v of %v, and chose %d", r.Service, g.Addrs, g.Pools, chosen)
 			}
 			if withheld > 0 && g.Reason == ipam.PoolExhausted && len(r.Families.Want) == 1 {

@@ -19,8 +19,8 @@ func refuse(reason Reason, format string, args ...any) refusal {
 	return refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// why says what stands in the way of r beyond what it kept. The refused kept nothing.
-func (b *book) why(r *Request, kept holding) refusal {
+// reasonFor says what stands in the way of r beyond what it kept. The refused kept nothing.
+func (b *allocation) reasonFor(r *Request, kept holding) refusal {
 	if r.Invalid != "" {
 		reason := InvalidRequest
 		if r.Contradicts {
@@ -39,7 +39,7 @@ func (b *book) why(r *Request, kept holding) refusal {
 	if !r.Families.All {
 		lesser = FamilyUnavailable // the other family suffices
 	}
-	pools := b.servants(r)
+	pools := b.servingPools(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 		if _, has := kept.of(f); has || asked || b.best(r, f).pool != nil {
@@ -54,18 +54,18 @@ func (b *book) why(r *Request, kept holding) refusal {
 
 // check says whether what r asks for by name forbids itself: the pool, and the
 // addresses beyond what it kept.
-func (b *book) check(r *Request, kept holding) refusal {
+func (b *allocation) check(r *Request, kept holding) refusal {
 	if r.Pool != "" {
 		switch s := b.named(r.Pool); {
 		case s == nil && kept.isOf(r.Pool): // it is gone, and r keeps what it has of it
 		case s == nil:
-			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.others())
+			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.otherPools())
 		case !s.serves(r):
 			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
 		}
 	}
 	for _, a := range r.Want {
-		if kept.at[slot(FamilyOf(a))].addr == a {
+		if kept.at[familyIndex(FamilyOf(a))].addr == a {
 			continue
 		}
 		if no := b.checkAddr(r, a); no.reason != "" {
@@ -73,7 +73,7 @@ func (b *book) check(r *Request, kept holding) refusal {
 		}
 	}
 	for _, a := range r.Want {
-		if kept.at[slot(FamilyOf(a))].addr == a || !b.blocked(a, r) {
+		if kept.at[familyIndex(FamilyOf(a))].addr == a || !b.blocked(a, r) {
 			continue
 		}
 		other, why := b.blocker(a, r)
@@ -90,13 +90,13 @@ func (b *book) check(r *Request, kept holding) refusal {
 }
 
 // checkAddr checks an address that r asks for, whoever has it.
-func (b *book) checkAddr(r *Request, a netip.Addr) refusal {
+func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	s := b.find(a)
 	switch {
 	case !slices.Contains(r.Families.Want, FamilyOf(a)):
 		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, families(r))
-	case s == nil && b.disputed(a) != nil:
-		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, b.disputed(a).Name)
+	case s == nil && b.overlappedBy(a) != nil:
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, b.overlappedBy(a).Name)
 	case s == nil:
 		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
 	case r.Pool != "" && s.Name != r.Pool:
@@ -110,15 +110,15 @@ func (b *book) checkAddr(r *Request, a netip.Addr) refusal {
 }
 
 // lacking says why none of pools, which serve r, gives it an address of family f.
-func (b *book) lacking(r *Request, f Family, pools []*source) refusal {
+func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(pools) == 0 {
 		if r.Pool != "" {
 			return refuse(PoolNotAllowed, "IPAddressPool %q is not Ready", r.Pool)
 		}
-		if len(b.sources) == 0 {
+		if len(b.pools) == 0 {
 			return refuse(NoPool, "there is no IPAddressPool")
 		}
-		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describe(r))
+		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describePools(r))
 	}
 	var all, with []string
 	for _, p := range pools {
@@ -128,15 +128,15 @@ func (b *book) lacking(r *Request, f Family, pools []*source) refusal {
 		}
 	}
 	if len(with) == 0 {
-		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, few(all, len(all)))
+		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, limited(all, len(all)))
 	}
-	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, few(with, len(with)), b.keptNext(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, limited(with, len(with)), b.keptNext(f, pools))
 }
 
-// servants are the pools that serve r without being asked for an address.
-func (b *book) servants(r *Request) []*source {
-	var out []*source
-	for _, s := range b.sources {
+// servingPools are the pools that serve r without being asked for an address.
+func (b *allocation) servingPools(r *Request) []*poolState {
+	var out []*poolState
+	for _, s := range b.pools {
 		if s.offers(r) && s.serves(r) {
 			out = append(out, s)
 		}
@@ -144,10 +144,10 @@ func (b *book) servants(r *Request) []*source {
 	return out
 }
 
-// describe says of each pool why it gives r nothing by itself.
-func (b *book) describe(r *Request) string {
+// describePools says of each pool why it gives r nothing by itself.
+func (b *allocation) describePools(r *Request) string {
 	var out []string
-	for _, s := range b.sources[:min(many, len(b.sources))] {
+	for _, s := range b.pools[:min(messageLimit, len(b.pools))] {
 		why := "has autoAssign false"
 		switch {
 		case s.Frozen:
@@ -157,28 +157,28 @@ func (b *book) describe(r *Request) string {
 		}
 		out = append(out, fmt.Sprintf("%q %s", s.Name, why))
 	}
-	return few(out, len(b.sources))
+	return limited(out, len(b.pools))
 }
 
-// others names the pools that are there, in place of one that is not.
-func (b *book) others() string {
+// otherPools names the pools that are there, in place of one that is not.
+func (b *allocation) otherPools() string {
 	var out []string
-	for _, s := range b.sources {
+	for _, s := range b.pools {
 		out = append(out, s.Name)
 	}
 	if len(out) == 0 {
 		return "nor any other"
 	}
-	return "only " + few(out, len(out))
+	return "only " + limited(out, len(out))
 }
 
-// many is how many pools a message names at most.
-const many = 5
+// messageLimit is how many pools a message names at most.
+const messageLimit = 5
 
-// few lists the first of n.
-func few(all []string, n int) string {
-	if n > many {
-		all = append(all[:many:many], fmt.Sprintf("and %d more", n-many))
+// limited lists the first of n.
+func limited(all []string, n int) string {
+	if n > messageLimit {
+		all = append(all[:messageLimit:messageLimit], fmt.Sprintf("and %d more", n-messageLimit))
 	}
 	return strings.Join(all, ", ")
 }

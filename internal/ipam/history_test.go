@@ -51,8 +51,8 @@ func (w *world) live() (what string, edited *world, err error) {
 		func() error { return nobodyWaitsInVain(w, grants) },
 		func() error { return agree(w, grants) },
 		func() error {
-			if diff := diffOf(assign(new(ipam.Desk), w.pools, w.requests, w.kept), grants); diff != "" {
-				return fmt.Errorf("what was left on the desk decides:\n%s", diff)
+			if diff := diffOf(assign(new(ipam.Allocator), w.pools, w.requests, w.kept), grants); diff != "" {
+				return fmt.Errorf("what the allocator remembers decides:\n%s", diff)
 			}
 			return nil
 		},
@@ -121,7 +121,7 @@ func (w *world) editRequest(i int) edit {
 	w.ask(&other)
 	switch w.rng.Intn(6) {
 	case 0:
-		e.what, r.Stuck, e.touched = "stuck or not", !r.Stuck, w.sharers(i)
+		e.what, r.StatusLocked, e.touched = "stuck or not", !r.StatusLocked, w.sharers(i)
 	case 1:
 		e.what, r.Ports = "other ports", other.Ports
 	case 2:
@@ -142,7 +142,7 @@ func (w *world) editRequest(i int) edit {
 // an address by an edit.
 func (w *world) changed(i int) []ipam.Key {
 	out := []ipam.Key{w.requests[i].Service}
-	if w.requests[i].Stuck {
+	if w.requests[i].StatusLocked {
 		out = w.sharers(i) // of two that are stuck the older keeps what they share
 	}
 	for _, r := range w.requests {
@@ -173,7 +173,7 @@ func (w *world) editPool(i int) edit {
 		p.AutoAssign = !p.AutoAssign
 		return edit{what: "autoAssign"}
 	case 1:
-		p.Frozen = !p.Frozen || len(p.Disputed) > 0
+		p.Frozen = !p.Frozen || len(p.Overlapping) > 0
 		return edit{what: "freeze or thaw"}
 	case 2:
 		p.Priority = w.rng.Intn(3)
@@ -187,7 +187,7 @@ func (w *world) editPool(i int) edit {
 		}
 		return edit{what: "grow"}
 	case 5:
-		p.Disputed, p.Frozen = nil, false
+		p.Overlapping, p.Frozen = nil, false
 		return edit{what: "mend", takes: true}
 	case 6:
 		p.Ranges = ipam.Merge(p.Ranges, w.half(p))
@@ -204,7 +204,7 @@ func (w *world) editPool(i int) edit {
 		return edit{what: "sharing"}
 	case 10:
 		q := *p
-		q.Name, q.Ranges, q.Disputed = w.unused(p.Name), w.half(p), nil
+		q.Name, q.Ranges, q.Overlapping = w.unused(p.Name), w.half(p), nil
 		if q.Name != p.Name {
 			p.Ranges = ipam.Merge(p.Ranges, q.Ranges)
 			w.pools = append(w.pools, q)
@@ -219,7 +219,7 @@ func (w *world) editPool(i int) edit {
 // grow gives p an address that no pool has.
 func (w *world) grow(p *ipam.Pool) {
 	for _, a := range universe() {
-		had := slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.Gone[a] != "" })
+		had := slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.GonePools[a] != "" })
 		if !had && !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) }) {
 			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), ipam.Range{First: a, Last: a}), nil)
 			return
@@ -235,7 +235,7 @@ func (w *world) takeOver(p *ipam.Pool) bool {
 			part := w.half(q)
 			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), part...), nil)
 			q.Ranges = ipam.Merge(q.Ranges, part)
-			q.Disputed, q.Frozen = ipam.Merge(append(slices.Clone(q.Disputed), part...), nil), true
+			q.Overlapping, q.Frozen = ipam.Merge(append(slices.Clone(q.Overlapping), part...), nil), true
 			return true
 		}
 	}
@@ -299,7 +299,7 @@ func (w *world) later() edit {
 	w.kept = slices.DeleteFunc(slices.Clone(w.kept), func(ipam.Kept) bool { return w.chance(50) })
 	w.requests = slices.Clone(w.requests)
 	for i := range w.requests {
-		w.requests[i].Gone = nil
+		w.requests[i].GonePools = nil
 	}
 	return edit{what: "later", takes: true}
 }
@@ -319,7 +319,7 @@ func (w *world) vanish() {
 func pendingDecides(w *world) error {
 	all := w.assign()
 	pending := ipam.Pending(w.pools, pointers(w.requests), w.kept)
-	if diff := diffOf(all, assign(&w.desk, w.pools, w.requests, pending)); diff != "" {
+	if diff := diffOf(all, assign(&w.allocator, w.pools, w.requests, pending)); diff != "" {
 		return fmt.Errorf("without what nobody may come back for there is another end: %s", diff)
 	}
 	if w.chance(50) {

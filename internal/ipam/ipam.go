@@ -70,26 +70,26 @@ type Share struct {
 // Request is what one Service holds and asks for. It is a view of the Service
 // that is no wider than the decision needs.
 type Request struct {
-	Service     Key
-	Created     time.Time
-	Has         []netip.Addr // held now
-	Want        []netip.Addr // asked for by address, at most one of each family
-	Pool        string       // asked for by pool; empty: any
-	Families    Families
-	Ports       []Port
-	Share       Share
-	Invalid     string                // a request that can't be read, in words: nothing new is granted
-	Contradicts bool                  // Invalid, for two of its requests contradict each other
-	Changed     bool                  // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
-	Gone        map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
-	Stuck       bool                  // its status can't be written now: it shows what it Has, whatever is decided
+	Service      Key
+	Created      time.Time
+	Has          []netip.Addr // held now
+	Want         []netip.Addr // asked for by address, at most one of each family
+	Pool         string       // asked for by pool; empty: any
+	Families     Families
+	Ports        []Port
+	Share        Share
+	Invalid      string                // a request that can't be read, in words: nothing new is granted
+	Contradicts  bool                  // Invalid, for two of its requests contradict each other
+	Changed      bool                  // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
+	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
+	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
 // Reason says why nothing is granted. Its text is part of the API.
 type Reason string
 
 // The reasons. Every Grant without addresses has one of them, but for those of
-// stuck Services.
+// Services whose status is locked.
 const (
 	NoPool              Reason = "NoPool"
 	PoolNotFound        Reason = "PoolNotFound"
@@ -114,15 +114,15 @@ func Reasons() []Reason {
 type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
-	Reason  Reason       // empty if and only if Addrs is not, but for stuck Services
+	Reason  Reason       // empty if and only if Addrs is not, but for those with a locked status
 	Message string       // what to look at, for people; with addresses: which request is not met, or empty
 	Moved   string       // why a held address was taken away; empty: none was
 }
 
-// patience is the number of attempts in which Services yield only when they are
-// refused, so that a pass ends soon. Chains of yielding that are longer must be
+// attempts is the number of those in which Services give up what they have only when they are
+// refused, so that a pass ends soon. Chains that are longer must be
 // made on purpose.
-const patience = 8
+const attempts = 8
 
 // Assign answers every request: grants[i] is for requests[i]. Services keep what
 // they hold as long as the pools and their own requests allow it; of two that
@@ -131,8 +131,8 @@ const patience = 8
 // rest is served by age, then name. The order of requests does not matter (by
 // age it is the fastest), and no key may come twice.
 //
-// A stuck Service keeps what it has, whatever the rules say, but for what another
-// keeps that is not stuck and may not share it, or an older stuck one. It is
+// A Service whose status is locked keeps what it has, whatever the rules say, but for what another
+// keeps that is not locked and may not share it, or an older locked one. It is
 // given nothing, and nobody gets what it shows and may not share. Its Grant tells
 // what it keeps, without a reason; the pool of an address that no pool holds, and none that is gone held, is "".
 //
@@ -140,34 +140,34 @@ const patience = 8
 // may not share it. Others get it when it is not kept any more: the caller then
 // leaves it out. What is kept weakly they get when nothing else is left.
 func Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
-	return new(Desk).Assign(pools, requests, kept)
+	return new(Allocator).Assign(pools, requests, kept)
 }
 
-// Desk is the memory in which grants are worked out. What is left there from the
+// Allocator is the memory in which grants are worked out. What is left there from the
 // last time decides nothing: it saves garbage, where thousands of requests are
-// answered many times a second. The zero Desk is ready for use.
-type Desk struct {
+// answered many times a second. The zero Allocator is ready for use.
+type Allocator struct {
 	pass    pass
 	pending []Kept
 	order   []int32
-	uses    uses
+	holders holders
 }
 
 // Assign is like the function of that name, but for the grants: they hold until
 // the next call.
-func (d *Desk) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
+func (d *Allocator) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
 	p := d.decide(pools, requests, kept)
-	d.pending = p.reserve.pending(&p.ground, kept)
-	p.book = nil // it is the caller's memory that it looks into
+	d.pending = p.reserve.pending(&p.poolIndex, kept)
+	p.allocation = nil // it is the caller's memory that it looks into
 	return p.grants
 }
 
 // Pending returns what the function of that name does of the last Assign.
-func (d *Desk) Pending() []Kept { return d.pending }
+func (d *Allocator) Pending() []Kept { return d.pending }
 
-// decide decides all grants, and returns the book that they stand in.
-func (d *Desk) decide(pools Pools, requests []*Request, kept []Kept) *pass {
-	d.order = blank(d.order, len(requests))
+// decide decides all grants, and returns the allocation that they stand in.
+func (d *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass {
+	d.order = zeroed(d.order, len(requests))
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
 		d.order[i] = int32(i)
@@ -177,26 +177,26 @@ func (d *Desk) decide(pools Pools, requests []*Request, kept []Kept) *pass {
 	if !sorted {
 		slices.SortFunc(d.order, func(i, j int32) int { return Older(requests[i], requests[j]) })
 	}
-	d.uses.empty(most)
+	d.holders.reset(most)
 	p := &d.pass
 	*p = pass{
-		book:    newBook(newGround(pools), requests, d.order, &d.uses),
-		grants:  blank(p.grants, len(requests)),
-		yields:  blank(p.yields, len(requests)),
-		waiting: blank(p.waiting, 0),
-		stuck:   p.stuck,
+		allocation: newAllocation(newPoolIndex(pools), requests, d.order, &d.holders),
+		grants:     zeroed(p.grants, len(requests)),
+		givesUp:    zeroed(p.givesUp, len(requests)),
+		waiting:    zeroed(p.waiting, 0),
+		locked:     p.locked,
 	}
-	p.reserve = newReserve(&p.ground, requests, kept)
-	for n := 1; !p.attempt(n > patience); n++ {
+	p.reserve = newReserve(&p.poolIndex, requests, kept)
+	for n := 1; !p.attempt(n > attempts); n++ {
 		p.clear()
 		clear(p.grants)
 	}
 	return p
 }
 
-// blank returns n zero values, in the memory of s if that is enough; what else
+// zeroed returns n zero values, in the memory of s if that is enough; what else
 // is there becomes zero, too.
-func blank[T any](s []T, n int) []T {
+func zeroed[T any](s []T, n int) []T {
 	s = slices.Grow(s[:0], n)
 	clear(s[:cap(s)])
 	return s[:n]
@@ -204,11 +204,11 @@ func blank[T any](s []T, n int) []T {
 
 // pass is the work of one Assign. Services go by their rank in age.
 type pass struct {
-	*book
+	*allocation
 	grants  []Grant // by rank in requests, not in age
-	yields  []bool
+	givesUp []bool
 	waiting []waiter
-	stuck   []int32
+	locked  []int32
 }
 
 // waiter is a Service that lacks something.
@@ -220,17 +220,17 @@ type waiter struct {
 }
 
 // attempt reports whether all is decided. A Service that can't be given all that
-// it must have enters yields, and the attempt counts for nothing: next time older
+// it must have enters givesUp, and the attempt counts for nothing: next time older
 // waiters come before it, and it keeps what is left of its own when its turn
-// comes. In haste all who lack something that they must have yield.
-func (p *pass) attempt(haste bool) (done bool) {
-	p.waiting, p.stuck = p.waiting[:0], p.stuck[:0]
+// comes. An urgent attempt has all give up who lack something that they must have.
+func (p *pass) attempt(urgent bool) (done bool) {
+	p.waiting, p.locked = p.waiting[:0], p.locked[:0]
 	p.keepAll()
 	p.reclaim()
 	done = true
 	for i := range p.waiting {
 		w := &p.waiting[i]
-		done = p.answer(w, haste) && done
+		done = p.answer(w, urgent) && done
 	}
 	if done {
 		p.explain()
@@ -239,43 +239,43 @@ func (p *pass) attempt(haste bool) (done bool) {
 }
 
 // keepAll lets each Service keep what it may: first those who ask for what they
-// were granted, by age; then what stuck ones show is entered; then come those whose
+// were granted, by age; then what locked ones show is entered; then come those whose
 // request has changed. So nobody loses an address by another's edit.
 func (p *pass) keepAll() {
 	changed := false
 	for i := range p.order {
 		switch rank := int32(i); {
-		case p.request(rank).Stuck:
-			p.stuck = append(p.stuck, rank)
+		case p.request(rank).StatusLocked:
+			p.locked = append(p.locked, rank)
 		case p.request(rank).Changed:
 			changed = true
 		default:
 			p.keepOwn(rank)
 		}
 	}
-	for _, rank := range p.stuck {
-		p.grants[p.order[rank]] = p.show(rank)
+	for _, rank := range p.locked {
+		p.grants[p.order[rank]] = p.enterLocked(rank)
 	}
 	if !changed {
 		return
 	}
 	for i := range p.order {
-		if r := p.request(int32(i)); r.Changed && !r.Stuck {
+		if r := p.request(int32(i)); r.Changed && !r.StatusLocked {
 			p.keepOwn(int32(i))
 		}
 	}
 	slices.SortFunc(p.waiting, func(a, b waiter) int { return cmp.Compare(a.rank, b.rank) })
 }
 
-// keepOwn lets a Service that is not stuck keep what it may, unless it yields.
+// keepOwn lets a Service that is not locked keep what it may, unless it gives up.
 func (p *pass) keepOwn(rank int32) {
 	r := p.request(rank)
-	if p.yields[rank] {
+	if p.givesUp[rank] {
 		p.waiting = append(p.waiting, waiter{rank: rank})
 		return
 	}
 	h := p.keep(r)
-	p.take(rank, h, holding{})
+	p.enterAll(rank, h, holding{})
 	if h.complete(r) {
 		p.grant(r, &h, &p.grants[p.order[rank]])
 	} else {
@@ -284,22 +284,22 @@ func (p *pass) keepOwn(rank int32) {
 }
 
 // answer serves a waiter in its turn, and reports whether that is final.
-func (p *pass) answer(w *waiter, haste bool) bool {
+func (p *pass) answer(w *waiter, urgent bool) bool {
 	r, taken := p.request(w.rank), w.kept
-	if p.yields[w.rank] {
+	if p.givesUp[w.rank] {
 		w.kept, taken = p.keep(r), holding{}
 	}
 	h, ok := p.serve(r, w.kept)
 	w.refused = !ok
 	if ok {
-		p.take(w.rank, h, taken)
+		p.enterAll(w.rank, h, taken)
 		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
 	gains := h.count() > w.kept.count()
 	w.part = ok && r.Invalid == "" && !gains && keepsPart(r, w.kept)
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
-	if taken.count() > 0 && (!ok || haste && must && gains) {
-		p.yields[w.rank] = true
+	if taken.count() > 0 && (!ok || urgent && must && gains) {
+		p.givesUp[w.rank] = true
 		return false
 	}
 	return true
@@ -313,7 +313,7 @@ func (p *pass) explain() {
 		if !w.refused && !w.part {
 			continue
 		}
-		no := p.why(p.request(w.rank), w.kept)
+		no := p.reasonFor(p.request(w.rank), w.kept)
 		if w.part {
 			p.grants[p.order[w.rank]].Message = "ipFamilyPolicy RequireDualStack is not met: " + no.message
 			continue
@@ -336,18 +336,18 @@ func Older(r, s *Request) int {
 
 // holding is what a Service has so far.
 type holding struct {
-	at    [2]place // by slot of the family
-	moved string   // why something it held was not kept
+	at    [2]pooledAddr // by slot of the family
+	moved string        // why something it held was not kept
 }
 
-// place is an address and the pool that it is in. The zero place is none.
-type place struct {
+// pooledAddr is an address and the pool that it is in. The zero pooledAddr is none.
+type pooledAddr struct {
 	addr netip.Addr
-	pool *source
+	pool *poolState
 }
 
-// slot is the index of a family.
-func slot(f Family) int {
+// familyIndex is the index of a family.
+func familyIndex(f Family) int {
 	if f == IPv4 {
 		return 0
 	}
@@ -355,14 +355,14 @@ func slot(f Family) int {
 }
 
 // of returns what is held of family f, and whether there is something.
-func (h *holding) of(f Family) (place, bool) {
-	x := h.at[slot(f)]
+func (h *holding) of(f Family) (pooledAddr, bool) {
+	x := h.at[familyIndex(f)]
 	return x, x.pool != nil
 }
 
 // isOf reports whether something of the pool of that name is held.
 func (h *holding) isOf(pool string) bool {
-	return slices.ContainsFunc(h.at[:], func(x place) bool { return x.pool != nil && x.pool.Name == pool })
+	return slices.ContainsFunc(h.at[:], func(x pooledAddr) bool { return x.pool != nil && x.pool.Name == pool })
 }
 
 func (h *holding) count() (n int) {
@@ -377,7 +377,7 @@ func (h *holding) count() (n int) {
 // complete reports whether r needs nothing more.
 func (h *holding) complete(r *Request) bool {
 	for _, a := range r.Want {
-		if h.at[slot(FamilyOf(a))].addr != a {
+		if h.at[familyIndex(FamilyOf(a))].addr != a {
 			return false
 		}
 	}

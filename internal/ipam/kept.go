@@ -40,16 +40,16 @@ type reserve struct {
 	entries []reserved // longest first
 	of      map[netip.Addr][]*reserved
 	owners  map[Key][]*reserved
-	peak    map[string]int           // by namespace
-	weak    map[*source][]netip.Addr // that are kept weakly, lowest first
-	spare   map[*source][]netip.Addr // the same, less what is known to be in use
-	firm    map[inPool]firm          // when all is given; nil: nobody has asked
+	peak    map[string]int              // by namespace
+	weak    map[*poolState][]netip.Addr // that are kept weakly, lowest first
+	spare   map[*poolState][]netip.Addr // the same, less what is known to be in use
+	firm    map[inPool]firm             // when all is given; nil: nobody has asked
 }
 
 // reserved is something that is kept.
 type reserved struct {
 	Kept
-	pool  *source
+	pool  *poolState
 	owner *Request // of the Service made anew; nil: it is not there, or can't be given anything
 	waits bool     // the owner asks for an address, and may be given this one
 	weak  bool
@@ -57,7 +57,7 @@ type reserved struct {
 }
 
 // newReserve prepares what is kept.
-func newReserve(g *ground, requests []*Request, kept []Kept) reserve {
+func newReserve(g *poolIndex, requests []*Request, kept []Kept) reserve {
 	var out reserve
 	if len(kept) == 0 {
 		return out
@@ -85,7 +85,7 @@ func newReserve(g *ground, requests []*Request, kept []Kept) reserve {
 		}
 		wanted[r.Service.Namespace] += r.Wants()
 		for _, e := range out.owners[r.Service] {
-			if !r.Stuck && r.Invalid == "" {
+			if !r.StatusLocked && r.Invalid == "" {
 				e.owner, e.waits = r, e.fits(r)
 			}
 		}
@@ -97,7 +97,7 @@ func newReserve(g *ground, requests []*Request, kept []Kept) reserve {
 // Wants is how many addresses r may have. One that has none and can't be given any, as
 // it is being deleted, say, wants none.
 func (r *Request) Wants() int {
-	if (r.Stuck || r.Invalid != "") && len(r.Has) == 0 {
+	if (r.StatusLocked || r.Invalid != "") && len(r.Has) == 0 {
 		return 0
 	}
 	return len(r.Families.Want)
@@ -119,7 +119,7 @@ func (e *reserved) fits(r *Request) bool {
 
 // bound finds what is kept weakly.
 func (v *reserve) bound(wanted map[string]int) {
-	v.weak = map[*source][]netip.Addr{}
+	v.weak = map[*poolState][]netip.Addr{}
 	firm := map[string]int{}
 	counted := map[Kept]bool{}
 	for i := range v.entries {
@@ -175,33 +175,33 @@ func (v *reserve) against(a netip.Addr, r *Request) *reserved {
 	return first
 }
 
-// own returns the address of family f that is kept for r and that it can have now.
-func (b *book) own(r *Request, f Family) place {
+// keptFor returns the address of family f that is kept for r and that it can have now.
+func (b *allocation) keptFor(r *Request, f Family) pooledAddr {
 	for _, e := range b.reserve.owners[r.Service] {
 		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !b.blocked(e.Addr, r) {
-			return place{e.Addr, e.pool}
+			return pooledAddr{e.Addr, e.pool}
 		}
 	}
-	return place{}
+	return pooledAddr{}
 }
 
-// leftover returns the lowest address of family f of s that is kept, but only weakly,
+// weaklyKept returns the lowest address of family f of s that is kept, but only weakly,
 // and that r may have.
-func (b *book) leftover(s *source, f Family, r *Request) (netip.Addr, bool) {
+func (b *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr, bool) {
 	spare := b.reserve.spare[s]
-	for len(spare) > 0 && b.first(spare[0]) != nil {
+	for len(spare) > 0 && b.firstHolder(spare[0]) != nil {
 		spare = spare[1:]
 	}
 	b.reserve.spare[s] = spare
-	i := slices.IndexFunc(spare, func(a netip.Addr) bool { return FamilyOf(a) == f && b.first(a) == nil && !b.blocked(a, r) })
+	i := slices.IndexFunc(spare, func(a netip.Addr) bool { return FamilyOf(a) == f && b.firstHolder(a) == nil && !b.blocked(a, r) })
 	if i < 0 {
 		return netip.Addr{}, false
 	}
 	return spare[i], true
 }
 
-// isOwn reports whether a is kept for r.
-func (b *book) isOwn(a netip.Addr, r *Request) bool {
+// isKeptFor reports whether a is kept for r.
+func (b *allocation) isKeptFor(a netip.Addr, r *Request) bool {
 	return slices.ContainsFunc(b.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
 }
 
@@ -230,17 +230,17 @@ func (p *pass) reclaim() {
 	}
 }
 
-// retake gives a waiter what is kept for it, unless it yields, and reports whether it
+// retake gives a waiter what is kept for it, unless it gives up, and reports whether it
 // needs nothing more.
 func (p *pass) retake(w *waiter) bool {
-	r, before, yields := p.request(w.rank), w.kept, p.yields[w.rank]
+	r, before, yields := p.request(w.rank), w.kept, p.givesUp[w.rank]
 	for _, f := range r.Families.Want {
 		x, held := w.kept.of(f)
 		if !held {
-			x = p.own(r, f)
+			x = p.keptFor(r, f)
 		}
 		if !yields {
-			w.kept.at[slot(f)] = x
+			w.kept.at[familyIndex(f)] = x
 		}
 		for _, e := range p.reserve.owners[r.Service] {
 			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
@@ -249,7 +249,7 @@ func (p *pass) retake(w *waiter) bool {
 			}
 		}
 	}
-	p.take(w.rank, w.kept, before)
+	p.enterAll(w.rank, w.kept, before)
 	if !w.kept.complete(r) {
 		return false
 	}
@@ -266,16 +266,16 @@ type firm struct {
 
 // inPool identifies what firm counts.
 type inPool struct {
-	pool   *source
+	pool   *poolState
 	family Family
 }
 
 // count finds what is kept in all pools once everything is given: many may ask.
-func (b *book) count() map[inPool]firm {
+func (b *allocation) count() map[inPool]firm {
 	out := map[inPool]firm{}
 	for i := range b.reserve.entries { // the longest first
 		e := &b.reserve.entries[i]
-		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && b.first(e.Addr) == nil {
+		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && b.firstHolder(e.Addr) == nil {
 			out[at] = firm{out[at].n + 1, e}
 		}
 	}
@@ -284,7 +284,7 @@ func (b *book) count() map[inPool]firm {
 
 // keptNext tells which of the addresses that are kept in pools is kept for the
 // shortest time; "": none is.
-func (b *book) keptNext(f Family, pools []*source) string {
+func (b *allocation) keptNext(f Family, pools []*poolState) string {
 	if len(b.reserve.entries) == 0 {
 		return ""
 	}
@@ -311,13 +311,13 @@ func (b *book) keptNext(f Family, pools []*source) string {
 // neither has the Service an address of that family again, nor does it ask for another
 // one. What no pool holds waits for one that does.
 func Pending(pools Pools, requests []*Request, kept []Kept) []Kept {
-	d := new(Desk)
+	d := new(Allocator)
 	d.Assign(pools, requests, kept)
 	return d.Pending()
 }
 
 // pending returns those of kept that are not void.
-func (v *reserve) pending(g *ground, kept []Kept) []Kept {
+func (v *reserve) pending(g *poolIndex, kept []Kept) []Kept {
 	var out []Kept
 	for _, k := range kept {
 		if g.find(k.Addr) == nil {

@@ -21,7 +21,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 			return fmt.Errorf("%v: not one pool for each address: %+v", r.Service, g)
 		}
 		err := lawfulGrant(tw, r, g)
-		if r.Stuck {
+		if r.StatusLocked {
 			err = lawfulStuck(tw, r, g)
 		}
 		if err != nil {
@@ -80,8 +80,8 @@ func lawfulStuck(tw twin, r ipam.Request, g ipam.Grant) error {
 		want := ""
 		if p := tw.poolOf(a); p != nil {
 			want = p.Name
-		} else if tw.named(r.Gone[a]) == nil && (r.Pool == "" || r.Pool == r.Gone[a]) {
-			want = r.Gone[a]
+		} else if tw.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a]) {
+			want = r.GonePools[a]
 		}
 		if !slices.Contains(r.Has, a) || g.Pools[i] != want {
 			return fmt.Errorf("%v is stuck with %v and has %s of %q", r.Service, r.Has, a, g.Pools[i])
@@ -99,7 +99,7 @@ func nobodyGetsWhatIsStuck(w *world, grants map[ipam.Key]ipam.Grant) error {
 	for _, s := range w.requests {
 		for _, r := range w.requests {
 			for _, a := range grants[r.Service].Addrs {
-				if s.Stuck && !r.Stuck && !slices.Contains(r.Has, a) && slices.Contains(s.Has, a) && !(twin{pools: w.pools}).mayShare(a, s, r) {
+				if s.StatusLocked && !r.StatusLocked && !slices.Contains(r.Has, a) && slices.Contains(s.Has, a) && !(twin{pools: w.pools}).mayShare(a, s, r) {
 					return fmt.Errorf("%v got %s, which %v is stuck with", r.Service, a, s.Service)
 				}
 			}
@@ -114,13 +114,13 @@ func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
 	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
 	for _, r := range w.requests {
 		tw.enter(r, grants[r.Service].Addrs)
-		if r.Stuck {
+		if r.StatusLocked {
 			tw.enter(r, r.Has)
 		}
 	}
 	tw.settle(w, grants)
 	for _, r := range w.requests {
-		if len(grants[r.Service].Addrs) == 0 && r.Invalid == "" && !r.Stuck {
+		if len(grants[r.Service].Addrs) == 0 && r.Invalid == "" && !r.StatusLocked {
 			if addrs, ok := tw.completes(r, nil); ok {
 				return fmt.Errorf("%v waits for %v, which is free: %+v", r.Service, addrs, grants[r.Service])
 			}
@@ -148,7 +148,7 @@ func waitersDoNothing(w *world) error {
 			}
 		}
 		rest := slices.Delete(slices.Clone(w.requests), i, i+1)
-		if diff := diffOf(want, assign(&w.desk, w.pools, rest, w.kept)); diff != "" {
+		if diff := diffOf(want, assign(&w.allocator, w.pools, rest, w.kept)); diff != "" {
 			return fmt.Errorf("%v has nothing, and without it there is another end: %s", r.Service, diff)
 		}
 		return nil // one a time is enough
@@ -175,7 +175,7 @@ func onlyPoolsTake(w *world, after map[ipam.Key]ipam.Grant) error {
 	for _, r := range w.requests {
 		all := !slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !tw.suited(a, r) })
 		for _, a := range r.Has {
-			if all && !r.Stuck && !slices.Contains(after[r.Service].Addrs, a) {
+			if all && !r.StatusLocked && !slices.Contains(after[r.Service].Addrs, a) {
 				return fmt.Errorf("%v had %v, which the pools still allow, and has %+v", r.Service, r.Has, after[r.Service])
 			}
 		}

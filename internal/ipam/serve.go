@@ -4,7 +4,7 @@ import "slices"
 
 // serve returns what r has when it is given what it lacks beyond what it kept;
 // it takes nothing yet. If r can't have what it must have, ok is false.
-func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
+func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
 	if r.Invalid != "" {
 		return kept, kept.count() > 0 // nothing that is held is lost to a slip of the pen
 	}
@@ -13,14 +13,14 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 	}
 	h = kept
 	for _, a := range r.Want {
-		if x := &h.at[slot(FamilyOf(a))]; x.addr != a {
-			*x = place{a, b.find(a)}
+		if x := &h.at[familyIndex(FamilyOf(a))]; x.addr != a {
+			*x = pooledAddr{a, b.find(a)}
 		}
 	}
 	var more holding
 	for _, f := range r.Families.Want {
 		if _, held := h.of(f); !held {
-			more.at[slot(f)] = b.best(r, f)
+			more.at[familyIndex(f)] = b.best(r, f)
 		}
 	}
 	n := h.count() + more.count()
@@ -43,39 +43,39 @@ func (b *book) serve(r *Request, kept holding) (h holding, ok bool) {
 // because the other one is missing. Who has none is given none.
 func keepsPart(r *Request, kept holding) bool {
 	return r.Families.All && len(r.Families.Want) == 2 &&
-		slices.ContainsFunc(kept.at[:], func(x place) bool { return x.pool != nil && r.has(x.addr) })
+		slices.ContainsFunc(kept.at[:], func(x pooledAddr) bool { return x.pool != nil && r.has(x.addr) })
 }
 
 // best returns the address of family f that r gets if that is all it lacks.
-func (b *book) best(r *Request, f Family) place {
-	if x := b.own(r, f); x.pool != nil {
+func (b *allocation) best(r *Request, f Family) pooledAddr {
+	if x := b.keptFor(r, f); x.pool != nil {
 		return x
 	}
-	for _, s := range b.sources {
+	for _, s := range b.pools {
 		if !s.offers(r) {
 			continue
 		}
-		if a, ok := b.peek(s, f, r); ok && s.serves(r) {
-			return place{a, s}
+		if a, ok := b.nextFree(s, f, r); ok && s.serves(r) {
+			return pooledAddr{a, s}
 		}
 	}
-	return place{}
+	return pooledAddr{}
 }
 
 // unite returns more, of one pool that is as preferred as the pools in it and
 // that what is held already is of, if there is one.
-func (b *book) unite(r *Request, h, more holding) holding {
-	for _, s := range b.sources {
+func (b *allocation) unite(r *Request, h, more holding) holding {
+	for _, s := range b.pools {
 		one, fits := more, s.offers(r)
 		for i := range one.at {
 			if held := h.at[i].pool; held != nil && held != s {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isOwn(x.addr, r))
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isKeptFor(x.addr, r))
 				if fits && x.pool != s {
 					x.pool = s
-					x.addr, fits = b.peek(s, FamilyOf(x.addr), r)
+					x.addr, fits = b.nextFree(s, FamilyOf(x.addr), r)
 				}
 			}
 		}

@@ -17,7 +17,7 @@ func BenchmarkSize(b *testing.B) { growth.Benchmark(b, sizes()) }
 func sizes() []growth.Work {
 	crowded := func(name, addresses string, edit func(i, n int, r *ipam.Request)) growth.Work {
 		return growth.Work{Name: name, Items: 8000, Prepare: func(n int) func() {
-			requests := crowd(n, ipam.IPv4)
+			requests := services(n, ipam.IPv4)
 			for i, r := range requests {
 				r.Share = ipam.Share{Key: "k", Pods: "p"}
 				edit(i%(n/2), n/2, r)
@@ -28,8 +28,8 @@ func sizes() []growth.Work {
 					panic(fmt.Sprintf("%s: of %d, %d has %v", name, n, i, g))
 				}
 			}
-			desk := new(ipam.Desk)
-			return func() { desk.Assign(pools, requests, nil) }
+			allocator := new(ipam.Allocator)
+			return func() { allocator.Assign(pools, requests, nil) }
 		}}
 	}
 	port := func(i int) ipam.Port { return ipam.Port{Protocol: "TCP", Number: uint16(i)} }
@@ -51,7 +51,7 @@ func sizes() []growth.Work {
 // each80 is a crowd in a pool that has an address for half of it.
 func each80(name string) growth.Work {
 	return growth.Work{Name: name, Items: 8000, Prepare: func(n int) func() {
-		requests := crowd(n, ipam.IPv4)
+		requests := services(n, ipam.IPv4)
 		for i, r := range requests {
 			r.Share = ipam.Share{Key: "k", Pods: "p"}
 			r.Ports = []ipam.Port{{Protocol: "TCP", Number: 80}, {Protocol: "TCP", Number: uint16(1000 + i)}}
@@ -61,7 +61,7 @@ func each80(name string) growth.Work {
 		for i, g := range ipam.Assign(pools, requests, nil) {
 			requests[i].Has = g.Addrs
 		}
-		desk := new(ipam.Desk)
-		return func() { desk.Assign(pools, requests, nil) }
+		allocator := new(ipam.Allocator)
+		return func() { allocator.Assign(pools, requests, nil) }
 	}}
 }

@@ -40,27 +40,27 @@ func tell(t *testing.T, told, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grants := assign(new(ipam.Desk), pools, requests, kept)
+	grants := assign(new(ipam.Allocator), pools, requests, kept)
 	if diff := gocmp.Diff(want, outcome(requests, grants)); diff != "" {
 		t.Fatalf("want -, have +:\n%s", diff)
 	}
 	shuffled := slices.Clone(requests)
 	rng := rand.New(rand.NewSource(1))
 	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	if diff := diffOf(grants, assign(new(ipam.Desk), pools, shuffled, kept)); diff != "" {
+	if diff := diffOf(grants, assign(new(ipam.Allocator), pools, shuffled, kept)); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
-	again := assign(new(ipam.Desk), pools, holding(requests, grants), kept)
+	again := assign(new(ipam.Allocator), pools, holding(requests, grants), kept)
 	if diff := diffOf(settled(grants), again); diff != "" {
 		t.Errorf("what was granted does not stay:\n%s", diff)
 	}
 }
 
 // assign is Desk.Assign for a view by name.
-func assign(desk *ipam.Desk, pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) map[ipam.Key]ipam.Grant {
+func assign(allocator *ipam.Allocator, pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) map[ipam.Key]ipam.Grant {
 	in := pointers(requests)
 	out := make(map[ipam.Key]ipam.Grant, len(requests))
-	for i, g := range desk.Assign(pools, in, kept) {
+	for i, g := range allocator.Assign(pools, in, kept) {
 		out[requests[i].Service] = g
 	}
 	return out
@@ -96,7 +96,7 @@ func settled(grants map[ipam.Key]ipam.Grant) map[ipam.Key]ipam.Grant {
 func holding(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) []ipam.Request {
 	out := slices.Clone(requests)
 	for i := range out {
-		if !out[i].Stuck {
+		if !out[i].StatusLocked {
 			out[i].Has, out[i].Changed = grants[out[i].Service].Addrs, false
 		}
 	}
@@ -176,7 +176,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 		case "pinned":
 			p.Pinned = true
 		case "disputed":
-			p.Disputed = parseRanges(value)
+			p.Overlapping = parseRanges(value)
 		case "except":
 			except = parseRanges(value)
 		case "priority":
@@ -206,7 +206,7 @@ func parseRequest(words []string) (ipam.Request, error) {
 		word, value := words[0], ""
 		words = words[1:]
 		if word == "local" || word == "stuck" || word == "changed" {
-			r.Share.Local, r.Stuck, r.Changed = r.Share.Local || word == "local", r.Stuck || word == "stuck", r.Changed || word == "changed"
+			r.Share.Local, r.StatusLocked, r.Changed = r.Share.Local || word == "local", r.StatusLocked || word == "stuck", r.Changed || word == "changed"
 			continue
 		}
 		if len(words) == 0 {
@@ -223,9 +223,9 @@ func parseRequest(words []string) (ipam.Request, error) {
 		case "single", "prefer", "require":
 			r.Families = ipam.Families{Want: parseFamilies(value), All: word != "prefer"}
 		case "gone":
-			r.Gone = map[netip.Addr]string{}
+			r.GonePools = map[netip.Addr]string{}
 			for _, a := range r.Has {
-				r.Gone[a] = value
+				r.GonePools[a] = value
 			}
 		case "ports":
 			r.Ports = parsePorts(value)

@@ -28,7 +28,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, reserved []ipam.Kept)
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
 		keep := func(changed bool) {
 			for _, r := range sorted {
-				if r.Changed == changed && !yields[r.Service] && !r.Stuck {
+				if r.Changed == changed && !yields[r.Service] && !r.StatusLocked {
 					kept[r.Service] = w.keeps(r)
 					w.enter(r, kept[r.Service])
 				}
@@ -36,7 +36,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, reserved []ipam.Kept)
 		}
 		keep(false) // who asks for what it was granted comes first
 		for _, r := range sorted {
-			if r.Stuck {
+			if r.StatusLocked {
 				got[r.Service] = slices.DeleteFunc(slices.Clone(r.Has), func(a netip.Addr) bool { return !w.free(a, r) })
 				w.enter(r, r.Has)
 			}
@@ -45,7 +45,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, reserved []ipam.Kept)
 		w.reclaim(sorted, kept, yields)
 		before := len(yields)
 		for _, r := range sorted {
-			if r.Stuck {
+			if r.StatusLocked {
 				continue
 			}
 			if yields[r.Service] {
@@ -131,7 +131,7 @@ func (w twin) suits(a netip.Addr, r ipam.Request) bool {
 // suited reports whether r may keep a as far as r itself and the pools go.
 func (w twin) suited(a netip.Addr, r ipam.Request) bool {
 	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(disputedOf(p), a) && allows(p, r) })
-	gone := w.poolOf(a) == nil && r.Gone[a] != "" && w.named(r.Gone[a]) == nil && (r.Pool == "" || r.Pool == r.Gone[a])
+	gone := w.poolOf(a) == nil && r.GonePools[a] != "" && w.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a])
 	return w.suits(a, r) || (lent || gone) && asksFor(a, r)
 }
 
@@ -146,7 +146,7 @@ func asksFor(a netip.Addr, r ipam.Request) bool {
 
 // disputedOf returns the addresses that p would give out but for an overlap.
 func disputedOf(p ipam.Pool) []netip.Addr {
-	p.Ranges = p.Disputed
+	p.Ranges = p.Overlapping
 	return of(p)
 }
 
@@ -157,7 +157,7 @@ func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 	}
 	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(disputedOf(p), a) || !allows(p, r) })
 	if len(lenders) == 0 {
-		return r.Gone[a] // "" as a rule
+		return r.GonePools[a] // "" as a rule
 	}
 	return slices.MinFunc(lenders, func(p, q ipam.Pool) int { return cmp.Or(rank(p)-rank(q), strings.Compare(p.Name, q.Name)) }).Name
 }

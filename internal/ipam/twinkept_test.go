@@ -27,7 +27,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 		}
 		e := twinKept{Kept: k}
 		for i, r := range requests {
-			if r.Service == k.For && !r.Stuck && r.Invalid == "" {
+			if r.Service == k.For && !r.StatusLocked && r.Invalid == "" {
 				e.owner = &requests[i]
 			}
 		}
@@ -47,7 +47,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 			}
 		}
 		for _, r := range requests {
-			if r.Service.Namespace == e.For.Namespace && !((r.Stuck || r.Invalid != "") && len(r.Has) == 0) {
+			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(r.Has) == 0) {
 				locked += len(r.Families.Want)
 			}
 		}
@@ -95,7 +95,7 @@ func (w twin) own(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
 // reclaim gives those who were made anew what is kept for them.
 func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yields map[ipam.Key]bool) {
 	for _, r := range sorted {
-		if r.Stuck || r.Invalid != "" {
+		if r.StatusLocked || r.Invalid != "" {
 			continue
 		}
 		for _, f := range r.Families.Want {

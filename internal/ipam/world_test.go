@@ -13,12 +13,12 @@ import (
 
 // world is a random world, small so that Services often collide.
 type world struct {
-	rng      *rand.Rand
-	pools    ipam.Pools
-	requests []ipam.Request
-	kept     []ipam.Kept
-	desk     ipam.Desk
-	born     int
+	rng       *rand.Rand
+	pools     ipam.Pools
+	requests  []ipam.Request
+	kept      []ipam.Kept
+	allocator ipam.Allocator
+	born      int
 }
 
 func newWorld(seed int64) *world {
@@ -28,7 +28,7 @@ func newWorld(seed int64) *world {
 		w.create()
 		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
 			r.Has = w.someAddrs()
-			r.Stuck, r.Changed = w.chance(20), w.chance(30)
+			r.StatusLocked, r.Changed = w.chance(20), w.chance(30)
 			w.orphan(r, 30)
 		}
 	}
@@ -51,10 +51,10 @@ func (w *world) keep(k ipam.Key, addrs []netip.Addr, peak int) {
 
 // orphan has the pools that r has addresses of be gone, unless there are some.
 func (w *world) orphan(r *ipam.Request, percent int) {
-	r.Gone = nil
+	r.GonePools = nil
 	for _, a := range r.Has {
 		if w.chance(percent) && (twin{pools: w.pools}).poolOf(a) == nil {
-			r.Gone = map[netip.Addr]string{a: w.unused("none")}
+			r.GonePools = map[netip.Addr]string{a: w.unused("none")}
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (w *world) newPools() {
 		}
 		w.pick(&p, 30)
 		if w.chance(15) {
-			p.Frozen, p.Disputed = true, ipam.Merge(homes[poolNames()[w.rng.Intn(3)]], p.Ranges)
+			p.Frozen, p.Overlapping = true, ipam.Merge(homes[poolNames()[w.rng.Intn(3)]], p.Ranges)
 		}
 		w.pools = append(w.pools, p)
 	}
@@ -123,7 +123,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for anew.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, Stuck: r.Stuck, Changed: r.Changed, Gone: r.Gone}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()
@@ -156,7 +156,9 @@ func (w *world) someAddrs() []netip.Addr {
 	return out
 }
 
-func (w *world) assign() map[ipam.Key]ipam.Grant { return assign(&w.desk, w.pools, w.requests, w.kept) }
+func (w *world) assign() map[ipam.Key]ipam.Grant {
+	return assign(&w.allocator, w.pools, w.requests, w.kept)
+}
 
 // copied returns the requests, which share no memory with those of w.
 func (w *world) copied() []ipam.Request {

@@ -72,16 +72,8 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 	known := make(map[ipam.Key]*endpoint, len(found))
 	out = map[ipam.Key]announce.Turn{}
 	for key, f := range found {
-		s := t.known[key]
-		switch {
-		case f.Ready && (s == nil || !s.here):
-			s = &endpoint{here: true, since: now, forwards: first || f.Port == 0}
-		case f.Ready:
-		case s == nil || !s.forwards || !f.Serving:
-			continue
-		case s.here:
-			s = &endpoint{since: now, forwards: true}
-		case now.Sub(s.since) >= t.limit:
+		s := t.known[key].after(f, now, first, t.limit)
+		if s == nil {
 			continue
 		}
 		s.port, known[key] = f.Port, s
@@ -98,6 +90,24 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 	}
 	t.known = known
 	return out, again
+}
+
+// after returns what becomes of s, which is nil if nothing was known, when the API says
+// f of it; nil: it is not followed. At the first look all counts as having been here.
+func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Duration) *endpoint {
+	switch {
+	case f.Ready && (s == nil || !s.here):
+		return &endpoint{here: true, since: now, forwards: first || f.Port == 0}
+	case f.Ready:
+		return s
+	case s == nil || !s.forwards || !f.Serving:
+		return nil
+	case s.here:
+		return &endpoint{since: now, forwards: true}
+	case now.Sub(s.since) >= limit:
+		return nil
+	}
+	return s
 }
 
 // SetNodeAddresses says which addresses this node has: kube-proxy answers at these alone.

@@ -179,7 +179,7 @@ func (d *draft) outside(pool string, addrs []netip.Addr) []netip.Addr {
 	if i < 0 {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return c.Pools[i].Holds(a) || c.Pools[i].Disputes(a) })
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return c.Pools[i].Holds(a) || c.Pools[i].Overlaps(a) })
 }
 
 // addresses writes the addresses that a Service asks for as we have it: at most

@@ -96,7 +96,7 @@ func changed[T any, P interface {
 	for i := range objects {
 		before := P(&objects[i])
 		after := P(before.DeepCopy())
-		judge(status(after), verdicts[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
+		setConditions(status(after), verdicts[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
 		if !equality.Semantic.DeepEqual(before, after) {
 			out = append(out, StatusChange{kind, before, after})
 		}
@@ -104,8 +104,8 @@ func changed[T any, P interface {
 	return out
 }
 
-// judge sets the conditions that follow from the verdict on an object.
-func judge(conditions *[]metav1.Condition, v intent.Verdict, generation int64) {
+// setConditions sets the conditions that follow from the verdict on an object.
+func setConditions(conditions *[]metav1.Condition, v intent.Verdict, generation int64) {
 	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, Message: v.Message, ObservedGeneration: generation}
 	if v.Reason != "" {
 		ready.Status, ready.Reason = metav1.ConditionFalse, v.Reason

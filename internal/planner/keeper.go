@@ -107,7 +107,7 @@ func (k *Keeper) settle(pending []ipam.Kept) {
 // pending returns what of s.Kept Services may still come back for. What one is being
 // given counts as given when it shows it: the write may fail.
 func (t *Planner) pending(s Snapshot) []ipam.Kept {
-	out := t.desk.Pending()
+	out := t.allocator.Pending()
 	known := make(map[keptKey]bool, len(out))
 	for _, k := range out {
 		known[keptKey{k.Addr, k.For}] = true

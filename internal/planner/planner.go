@@ -65,14 +65,14 @@ type Planner struct {
 	config     *intent.Config
 	pools      ipam.Pools
 
-	known    map[*corev1.Service]*Service
-	desk     ipam.Desk
-	asked    []*ipam.Request // memory for the requests of one pass
-	byKey    map[ipam.Key]*Service
-	byAge    []*Service
-	round    uint64
-	former   []*Service             // of the last term, to find out which of them are gone
-	Released []types.NamespacedName // Services that are gone, or not ours any more, for the reporter
+	known     map[*corev1.Service]*Service
+	allocator ipam.Allocator
+	asked     []*ipam.Request // memory for the requests of one pass
+	byKey     map[ipam.Key]*Service
+	byAge     []*Service
+	round     uint64
+	former    []*Service             // of the last term, to find out which of them are gone
+	Released  []types.NamespacedName // Services that are gone, or not ours any more, for the reporter
 }
 
 // Plan returns the plan for a snapshot. The plan holds until the next call.
@@ -86,7 +86,25 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	if s.Review != nil {
 		s.Contests = s.Review(arrived, gone)
 	}
-	var ends []time.Time
+	ends := t.ask(s)
+	p := Plan{
+		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
+		attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
+	}
+	if s.Keeper != nil {
+		s.Keeper.settle(p.pending)
+	}
+	p.judge(s)
+	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
+		x := t.byKey[k.For]
+		return x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
+	})
+	return p
+}
+
+// ask makes the requests of all Services, and returns when some lose what they have of
+// pools that are gone.
+func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	for i, x := range t.byAge {
@@ -94,34 +112,33 @@ func (t *Planner) Plan(s Snapshot) Plan {
 		a, tried := s.Attempts[x.Object.UID]
 		c := s.contest(x.Object)
 		keeps := t.keeps(x, a, s)
+		if tried || c.times > 0 || x.early || x.leaves || keeps { // few are
+			t.asked[i] = x.asks(a, c, s.Now)
+		}
 		if keeps {
 			ends = append(ends, x.gone.until)
+			t.asked[i].GonePools = x.gone.pools
 		}
-		if !tried && c.times == 0 && !x.early && !x.leaves && !keeps {
-			continue
-		}
-		r := x.request
-		if has, instead := a.holds(); instead {
-			r.Has = has
-		} else {
-			r.Stuck = s.Now.Before(a.notBefore)
-			r.Has = c.holds(r.Has, r.Stuck || c.waits(s.Now))
-			r.Stuck = r.Stuck || c.waits(s.Now)
-		}
-		r.Stuck = r.Stuck || x.early || x.leaves
-		if keeps {
-			r.Gone = x.gone.pools
-		}
-		t.asked[i] = &r
 	}
-	p := Plan{
-		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.desk.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
+	return ends
+}
+
+// asks returns the request of x, given what is known of writes to it.
+func (x *Service) asks(a Attempt, c Contest, now time.Time) *ipam.Request {
+	r := x.request
+	if has, instead := a.holds(); instead {
+		r.Has = has
+	} else {
+		r.StatusLocked = now.Before(a.notBefore) || c.waits(now)
+		r.Has = c.holds(r.Has, r.StatusLocked)
 	}
-	if s.Keeper != nil {
-		s.Keeper.settle(p.pending)
-	}
-	for i, x := range t.byAge {
+	r.StatusLocked = r.StatusLocked || x.early || x.leaves
+	return &r
+}
+
+// judge works out what is to be written to each Service, where that may have changed.
+func (p *Plan) judge(s Snapshot) {
+	for i, x := range p.Services {
 		if g, c := p.Grants[i], s.contest(x.Object); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
 			x.judged, x.grant, x.contest, x.Change = true, g, c, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
@@ -129,11 +146,6 @@ func (t *Planner) Plan(s Snapshot) Plan {
 			}
 		}
 	}
-	for _, k := range p.pending {
-		x := t.byKey[k.For]
-		p.returns = p.returns || x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
-	}
-	return p
 }
 
 // keeps reports whether x keeps what it has of pools that are gone.
@@ -347,7 +359,7 @@ func (x *Service) had() []intent.Origin {
 func (t *Planner) service(svc *corev1.Service) *Service {
 	x := &Service{Object: svc, request: t.Dialect.Request(svc), origins: intent.Origins(svc), leaves: t.Finalizer.lets(svc)}
 	if x.leaves {
-		x.request.Has, x.request.Stuck = nil, true
+		x.request.Has, x.request.StatusLocked = nil, true
 	}
 	return x
 }

@@ -43,18 +43,12 @@ func (p Plan) Step(s Snapshot) Step {
 			if c, differs := conditionsOf(x.Object, p.Contests[x.Object.UID]); differs {
 				out.Writes = append(out.Writes, Write{x.Object, c})
 			}
-		case x.Change != nil && slices.ContainsFunc(x.Change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
+		case x.Change == nil:
+			p.rest(i, a, tried, &out)
+		case slices.ContainsFunc(x.Change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
-		case x.Change != nil:
+		default:
 			out.Writes = append(out.Writes, Write{x.Object, *x.Change})
-		case tried && len(a.maybe) == 0:
-			out.Forgets = append(out.Forgets, x.Object.UID)
-		case !tried && p.Contests[x.Object.UID].overwritten(): // whoever wrote that
-			out.Agreed = append(out.Agreed, Write{x.Object, Change{Addrs: p.Grants[i].Addrs}})
-			out.Again = sooner(out.Again, Quiet)
-		case tried: // what it shows is right, if that is what it shows: the answer tells
-			c, _ := p.changeFor(i)
-			out.Writes = append(out.Writes, Write{x.Object, c})
 		}
 	}
 	if i, ok := p.deadlocked(blocked, showing); ok {
@@ -63,6 +57,21 @@ func (p Plan) Step(s Snapshot) Step {
 	}
 	out.Awaits = out.Awaits || len(blocked) > 0 || p.returns
 	return out
+}
+
+// rest adds what is to be done about a Service that shows what it shall, as far as is known.
+func (p Plan) rest(i int, a Attempt, tried bool, out *Step) {
+	x := p.Services[i]
+	switch {
+	case tried && len(a.maybe) == 0:
+		out.Forgets = append(out.Forgets, x.Object.UID)
+	case tried: // what it shows is right, if that is what it shows: the answer tells
+		c, _ := p.changeFor(i)
+		out.Writes = append(out.Writes, Write{x.Object, c})
+	case p.Contests[x.Object.UID].overwritten(): // whoever wrote that
+		out.Agreed = append(out.Agreed, Write{x.Object, Change{Addrs: p.Grants[i].Addrs}})
+		out.Again = sooner(out.Again, Quiet)
+	}
 }
 
 // again returns when something is to be done about the first contest; 0: nothing is.

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -57,25 +58,17 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		byName[c.Name] = c
 	}
 	users := usersOf(d)
-	links := r.Links.Links()
-	standings := map[netip.Addr]layer2.Standing{}
-	for _, s := range r.Links.Standings() {
-		standings[s.Addr] = s
-	}
+	due := r.due(d, users)
 	errs := make([]error, len(d.Plan.Claims))
 	said := make([]written, len(d.Plan.Claims)) // by this report and those before
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for i, c := range d.Plan.Claims {
 		claim := byName[intent.ClaimName(c.Addr)]
-		if claim != nil && claim.Spec.Node != r.Node && claim.Spec.Node != d.Owners[c.Addr] {
-			continue // it changed hands since the plan was made; the next pass knows
+		want, ok := due(c, claim)
+		if !ok {
+			continue
 		}
-		standing, ok := standings[c.Addr]
-		if !ok || d.Unconfirmed[c.Addr] {
-			continue // withdrawn since the plan was made, or somebody else may have it
-		}
-		want := written{want: r.claimStatus(standing, users[c.Addr], links), standing: standing}
 		if claim != nil {
 			want.version = claim.ResourceVersion
 		}
@@ -85,7 +78,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		}
 		group.Go(func() error {
 			start, wrote := time.Now(), false
-			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, standing); wrote {
+			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, want.standing); wrote {
 				wait.Sleep(ctx, min(time.Since(start), longestYield))
 			} else if errs[i] == nil && claim != nil {
 				said[i] = want
@@ -104,6 +97,26 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		errs = append(errs, r.reportSilence(ctx, c, d, users))
 	}
 	return brief(errs)
+}
+
+// due returns what tells what is to be written into the claim for c, which is nil if
+// there is none, and whether anything is.
+func (r *Reporter) due(d *Applied, users map[netip.Addr][]ipam.Key) func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
+	links := r.Links.Links()
+	standings := map[netip.Addr]layer2.Standing{}
+	for _, s := range r.Links.Standings() {
+		standings[s.Addr] = s
+	}
+	return func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
+		if claim != nil && claim.Spec.Node != r.Node && claim.Spec.Node != d.Owners[c.Addr] {
+			return written{}, false // it changed hands since the plan was made; the next pass knows
+		}
+		standing, ok := standings[c.Addr]
+		if !ok || d.Unconfirmed[c.Addr] {
+			return written{}, false // withdrawn since the plan was made, or somebody else may have it
+		}
+		return written{want: r.claimStatus(standing, users[c.Addr], links), standing: standing}, true
+	}
 }
 
 // brief joins errors but for what would be a flood.

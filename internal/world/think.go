@@ -30,7 +30,7 @@ func (w *World) Think() *Thought {
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
 			r := w.Dialect.Request(svc)
-			r.Gone = w.gone(t.Checked, svc)
+			r.GonePools = w.gone(t.Checked, svc)
 			t.Served, t.Requests = append(t.Served, svc), append(t.Requests, &r)
 		}
 	}

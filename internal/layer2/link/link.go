@@ -101,15 +101,9 @@ func (a *addresses) add(n *net.IPNet, flags int) {
 // address it leads nowhere that this node talks to. The node's ends of the Pods'
 // veth pairs have none either, or one without a subnet.
 func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
-	const never = unix.IFF_LOOPBACK | unix.IFF_NOARP | unix.IFF_POINTOPOINT
 	attrs := l.Attrs()
-	// A member of a VRF still speaks for itself.
-	member := attrs.MasterIndex != 0 && (attrs.Slave == nil || attrs.Slave.SlaveType() != "vrf")
-	ok := len(attrs.HardwareAddr) == 6 && !bytes.Equal(attrs.HardwareAddr, make([]byte, 6)) &&
-		attrs.RawFlags&unix.IFF_BROADCAST != 0 && attrs.RawFlags&never == 0 &&
-		!member && !foreign(l.Type()) && !matches(ignored, attrs.Name) &&
-		a.global && (l.Type() != "veth" || len(a.prefixes) > 0)
-	if !ok {
+	leads := a.global && (l.Type() != "veth" || len(a.prefixes) > 0)
+	if !leads || !ethernet(attrs) || foreign(l.Type()) || matches(ignored, attrs.Name) {
 		return Link{}, false
 	}
 	// The state follows the carrier up to 1 s late; the flag doesn't.
@@ -127,6 +121,15 @@ func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
 		Prefixes: slices.Compact(prefixes),
 		Addrs:    addrs,
 	}, true
+}
+
+// ethernet reports whether an interface has a MAC and broadcasts, and speaks for itself,
+// as a member of a VRF does.
+func ethernet(attrs *netlink.LinkAttrs) bool {
+	const never = unix.IFF_LOOPBACK | unix.IFF_NOARP | unix.IFF_POINTOPOINT
+	member := attrs.MasterIndex != 0 && (attrs.Slave == nil || attrs.Slave.SlaveType() != "vrf")
+	return !member && len(attrs.HardwareAddr) == 6 && !bytes.Equal(attrs.HardwareAddr, make([]byte, 6)) &&
+		attrs.RawFlags&unix.IFF_BROADCAST != 0 && attrs.RawFlags&never == 0
 }
 
 func matches(globs []string, name string) bool {

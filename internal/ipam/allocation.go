@@ -8,52 +8,52 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// book is the state of one attempt: who has which address so far.
+// allocation is the state of one attempt: who has which address so far.
 //
-// Invariant: all users of an address may share it pairwise, unless it is odd.
-type book struct {
-	ground
+// Invariant: all holders of an address may share it pairwise, unless they conflict.
+type allocation struct {
+	poolIndex
 	requests []*Request
 	order    []int32 // requests by age; the index is the rank of a Service
-	*uses
+	*holders
 	reserve reserve
-	ports   map[socket]int32 // in use on addresses that are shared: the oldest who listens
-	shared  map[ring]*circle
-	circles map[netip.Addr]*circle // by the addresses in them
-	crowds  map[netip.Addr]*crowd  // of addresses with several users
+	ports   map[endpoint]int32 // in use on addresses that are shared: the oldest who listens
+	groups  map[sharingKey]*sharingGroup
+	groupOf map[netip.Addr]*sharingGroup // by the addresses in them
+	sharers map[netip.Addr]*sharers      // of addresses with several holders
 }
 
-func newBook(g ground, requests []*Request, order []int32, u *uses) *book {
-	return &book{
-		ground: g, requests: requests, order: order,
-		uses: u, ports: map[socket]int32{}, shared: map[ring]*circle{}, circles: map[netip.Addr]*circle{}, crowds: map[netip.Addr]*crowd{},
+func newAllocation(g poolIndex, requests []*Request, order []int32, u *holders) *allocation {
+	return &allocation{
+		poolIndex: g, requests: requests, order: order,
+		holders: u, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{},
 	}
 }
 
 // clear makes b as if it were new.
-func (b *book) clear() {
-	b.uses.clear()
+func (b *allocation) clear() {
+	b.holders.clear()
 	clear(b.ports)
-	clear(b.shared)
-	clear(b.circles)
-	clear(b.crowds)
+	clear(b.groups)
+	clear(b.groupOf)
+	clear(b.sharers)
 	b.reserve.rewind()
-	for _, s := range b.sources {
+	for _, s := range b.pools {
 		s.rewind()
 	}
 }
 
-func (b *book) request(rank int32) *Request { return b.requests[b.order[rank]] }
+func (b *allocation) request(rank int32) *Request { return b.requests[b.order[rank]] }
 
 // keep returns what r holds and may go on holding.
-func (b *book) keep(r *Request) holding {
+func (b *allocation) keep(r *Request) holding {
 	var h holding
 	for _, a := range r.Has {
-		x := &h.at[slot(FamilyOf(a))]
+		x := &h.at[familyIndex(FamilyOf(a))]
 		if x.pool != nil {
 			continue
 		}
-		s, why := b.stays(r, a)
+		s, why := b.mayKeep(r, a)
 		if why == "" && b.blocked(a, r) {
 			other, _ := b.blocker(a, r)
 			why = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
@@ -65,22 +65,22 @@ func (b *book) keep(r *Request) holding {
 			h.moved = why
 			continue
 		}
-		*x = place{a, s}
+		*x = pooledAddr{a, s}
 	}
 	return h
 }
 
 // owner names other as r sees it.
-func (b *book) owner(other, r *Request) string {
+func (b *allocation) owner(other, r *Request) string {
 	if Older(other, r) < 0 {
 		return "the older Service " + other.Service.String()
 	}
 	return "Service " + other.Service.String()
 }
 
-// stays returns the pool that r may keep a in, or says why there is none. If the
+// mayKeep returns the pool that r may keep a in, or says why there is none. If the
 // pool that holds a does not allow it, one that holds it but for an overlap may.
-func (b *book) stays(r *Request, a netip.Addr) (s *source, why string) {
+func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, why string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
@@ -92,9 +92,9 @@ func (b *book) stays(r *Request, a netip.Addr) (s *source, why string) {
 	switch {
 	case s != nil && s.suits(r):
 		return s, ""
-	case b.lends(r, a) != nil:
+	case b.overlappingPool(r, a) != nil:
 		if s == nil {
-			s = b.lends(r, a)
+			s = b.overlappingPool(r, a)
 		}
 		return s, ""
 	case s == nil && b.gone(r, a) != nil:
@@ -107,8 +107,8 @@ func (b *book) stays(r *Request, a netip.Addr) (s *source, why string) {
 	return nil, fmt.Sprintf("IPAddressPool %q does not serve this Service any more", s.Name)
 }
 
-// show enters what a stuck Service has, and tells what of it it keeps.
-func (b *book) show(rank int32) Grant {
+// enterLocked enters what a Service has whose status is locked, and tells what of it it keeps.
+func (b *allocation) enterLocked(rank int32) Grant {
 	r := b.request(rank)
 	var g Grant
 	for i, a := range r.Has {
@@ -122,9 +122,9 @@ func (b *book) show(rank int32) Grant {
 		if s != nil {
 			name = s.Name
 		}
-		b.enter(rank, place{a, s})
+		b.enter(rank, pooledAddr{a, s})
 		if odd {
-			b.first(a).odd = true
+			b.firstHolder(a).conflicting = true
 			continue
 		}
 		g.Addrs, g.Pools = append(g.Addrs, a), append(g.Pools, name)
@@ -132,8 +132,8 @@ func (b *book) show(rank int32) Grant {
 	return g
 }
 
-// take enters a Service as a user of what is in h and not in taken.
-func (b *book) take(rank int32, h, taken holding) {
+// enterAll enters a Service as a holder of what is in h and not in taken.
+func (b *allocation) enterAll(rank int32, h, taken holding) {
 	for i := range h.at {
 		if h.at[i].pool != nil && taken.at[i].pool == nil {
 			b.enter(rank, h.at[i])
@@ -141,49 +141,49 @@ func (b *book) take(rank int32, h, taken holding) {
 	}
 }
 
-// enter makes a Service a user of x.
-func (b *book) enter(rank int32, x place) {
+// enter makes a Service a holder of x.
+func (b *allocation) enter(rank int32, x pooledAddr) {
 	r := b.request(rank)
-	first := b.add(use{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
+	first := b.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
 	if first.rank != rank {
 		u := b.request(first.rank)
 		first.local = first.local || r.Share.Local
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
 		first.across = first.across || r.Service.Namespace != u.Service.Namespace
 		first.fresh = first.fresh || !r.has(x.addr)
-		b.join(first.rank, rank, x.addr)
+		b.addSharer(first.rank, rank, x.addr)
 	}
 	if r.Share.Key == "" {
 		return
 	}
 	if first.rank == rank && x.pool != nil {
-		k := ringOf(r, x.pool, FamilyOf(x.addr))
-		if b.shared[k] == nil {
-			b.shared[k] = &circle{open: map[string]*opening{}, listeners: map[Port]int{}}
+		k := sharingKeyOf(r, x.pool, FamilyOf(x.addr))
+		if b.groups[k] == nil {
+			b.groups[k] = &sharingGroup{candidates: map[string]*candidates{}, listeners: map[Port]int{}}
 		}
-		b.shared[k].addrs = append(b.shared[k].addrs, x.addr)
-		b.circles[x.addr] = b.shared[k]
+		b.groups[k].addrs = append(b.groups[k].addrs, x.addr)
+		b.groupOf[x.addr] = b.groups[k]
 	}
-	b.listen(rank, x.addr)
+	b.addPorts(rank, x.addr)
 }
 
-// peek returns the address of family f that s would give r, without taking it: the
+// nextFree returns the address of family f that s would give r, without taking it: the
 // one that is kept for r, else the lowest that r can share, else the lowest that
-// nobody uses and that is kept for nobody, else the lowest that is kept weakly.
-func (b *book) peek(s *source, f Family, r *Request) (netip.Addr, bool) {
-	if x := b.own(r, f); x.pool == s {
+// nobody has and that is kept for nobody, else the lowest that is kept weakly.
+func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
+	if x := b.keptFor(r, f); x.pool == s {
 		return x.addr, true
 	}
 	if r.Share.Key != "" {
-		if a, ok := b.lowest(b.shared[ringOf(r, s, f)], r); ok {
+		if a, ok := b.lowestShared(b.groups[sharingKeyOf(r, s, f)], r); ok {
 			return a, true
 		}
 	}
-	a, ok := s.cursors[slot(f)].free(func(a netip.Addr) bool {
-		return b.first(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.holds(a)
+	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
+		return b.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.holds(a)
 	})
 	if !ok && len(b.reserve.spare) > 0 {
-		return b.leftover(s, f, r)
+		return b.weaklyKept(s, f, r)
 	}
 	return a, ok
 }

@@ -6,17 +6,17 @@ import (
 	"net/netip"
 )
 
-// crowd is who uses an address together, so that who refuses to share it with
+// sharers are who hold an address together, so that who refuses to share it with
 // another is found without a look at each.
-type crowd struct {
-	kinds  map[kind]int32 // the oldest of each
+type sharers struct {
+	kinds  map[sharerKind]int32 // the oldest of each
 	oldest int32
 	other  int32 // the oldest whose Pods are not those of the oldest; -1: there is none
 }
 
-// kind is what users have in common who refuse the same requests, but for their
+// sharerKind is what holders have in common who refuse the same requests, but for their
 // ports and, if their traffic is not Local, their Pods.
-type kind struct {
+type sharerKind struct {
 	key       string
 	namespace string // "" where the pool lets all share
 	pods      string // "" unless local
@@ -24,13 +24,13 @@ type kind struct {
 	had       bool // they had the address before
 }
 
-// join enters a further user of a, whose first one is given.
-func (b *book) join(first, rank int32, a netip.Addr) {
-	c := b.crowds[a]
+// addSharer enters a further holder of a, whose first one is given.
+func (b *allocation) addSharer(first, rank int32, a netip.Addr) {
+	c := b.sharers[a]
 	if c == nil {
-		c = &crowd{kinds: map[kind]int32{}, oldest: first, other: -1}
+		c = &sharers{kinds: map[sharerKind]int32{}, oldest: first, other: -1}
 		c.kinds[b.kindOf(first, a)] = first
-		b.crowds[a] = c
+		b.sharers[a] = c
 	}
 	k := b.kindOf(rank, a)
 	if old, there := c.kinds[k]; !there || rank < old {
@@ -47,9 +47,9 @@ func (b *book) join(first, rank int32, a netip.Addr) {
 	}
 }
 
-func (b *book) kindOf(rank int32, a netip.Addr) kind {
+func (b *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
 	r := b.request(rank)
-	k := kind{key: r.Share.Key, namespace: r.Service.Namespace, local: r.Share.Local, had: r.has(a)}
+	k := sharerKind{key: r.Share.Key, namespace: r.Service.Namespace, local: r.Share.Local, had: r.has(a)}
 	if b.across(a) {
 		k.namespace = ""
 	}
@@ -59,11 +59,11 @@ func (b *book) kindOf(rank int32, a netip.Addr) kind {
 	return k
 }
 
-// listen enters the ports of a user of a.
-func (b *book) listen(rank int32, a netip.Addr) {
-	c := b.circles[a]
+// addPorts enters the ports of a holder of a.
+func (b *allocation) addPorts(rank int32, a netip.Addr) {
+	c := b.groupOf[a]
 	for _, p := range b.request(rank).Ports {
-		s := socket{a, p}
+		s := endpoint{a, p}
 		old, taken := b.ports[s]
 		if !taken && c != nil {
 			c.listeners[p]++
@@ -74,10 +74,10 @@ func (b *book) listen(rank int32, a netip.Addr) {
 	}
 }
 
-// blocker returns the oldest user of a with whom r may not share it, and why.
-func (b *book) blocker(a netip.Addr, r *Request) (other *Request, why string) {
+// blocker returns the oldest holder of a with whom r may not share it, and why.
+func (b *allocation) blocker(a netip.Addr, r *Request) (other *Request, why string) {
 	oldest := int32(len(b.order))
-	for rank := range b.candidates(a, r) {
+	for rank := range b.possibleBlockers(a, r) {
 		if rank < oldest {
 			if no := b.refuses(a, b.request(rank), r); no != "" {
 				oldest, why = rank, no
@@ -90,16 +90,16 @@ func (b *book) blocker(a netip.Addr, r *Request) (other *Request, why string) {
 	return b.request(oldest), why
 }
 
-// candidates yields users of a, among them the oldest who refuses to share it
+// possibleBlockers yields holders of a, among them the oldest who refuses to share it
 // with r.
-func (b *book) candidates(a netip.Addr, r *Request) iter.Seq[int32] {
-	first, c := b.first(a), b.crowds[a]
-	if first == nil || c == nil || first.odd {
-		return b.users(a)
+func (b *allocation) possibleBlockers(a netip.Addr, r *Request) iter.Seq[int32] {
+	first, c := b.firstHolder(a), b.sharers[a]
+	if first == nil || c == nil || first.conflicting {
+		return b.holdersOf(a)
 	}
 	return func(yield func(int32) bool) {
 		for _, p := range r.Ports {
-			if rank, taken := b.ports[socket{a, p}]; taken && !yield(rank) {
+			if rank, taken := b.ports[endpoint{a, p}]; taken && !yield(rank) {
 				return
 			}
 		}
@@ -110,10 +110,10 @@ func (b *book) candidates(a netip.Addr, r *Request) iter.Seq[int32] {
 	}
 }
 
-// users yields everybody who uses a.
-func (b *book) users(a netip.Addr) iter.Seq[int32] {
+// holdersOf yields everybody who holds a.
+func (b *allocation) holdersOf(a netip.Addr) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
-		for x := b.first(a); x != nil; x = b.after(x) {
+		for x := b.firstHolder(a); x != nil; x = b.nextHolder(x) {
 			if !yield(x.rank) {
 				return
 			}

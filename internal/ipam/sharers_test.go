@@ -24,9 +24,9 @@ func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
 			}
 			requests[i], order[i] = r, int32(i)
 		}
-		u := new(uses)
-		u.empty(len(requests))
-		b := newBook(newGround(pools), requests, order, u)
+		u := new(holders)
+		u.reset(len(requests))
+		b := newAllocation(newPoolIndex(pools), requests, order, u)
 		for _, rank := range rng.Perm(len(requests)) {
 			for _, r := range requests {
 				if err := agreeAbout(b, a, r); err != nil {
@@ -34,16 +34,16 @@ func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
 				}
 			}
 			if !b.blocked(a, requests[rank]) {
-				b.enter(int32(rank), place{a, b.find(a)})
+				b.enter(int32(rank), pooledAddr{a, b.find(a)})
 			}
 		}
 	}
 }
 
 // agreeAbout compares blocker and blocked with a look at each user.
-func agreeAbout(b *book, a netip.Addr, r *Request) error {
+func agreeAbout(b *allocation, a netip.Addr, r *Request) error {
 	want, why := (*Request)(nil), ""
-	for rank := range b.users(a) {
+	for rank := range b.holdersOf(a) {
 		u := b.request(rank)
 		if no := b.refuses(a, u, r); no != "" && (want == nil || Older(u, want) < 0) {
 			want, why = u, no

@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// ground is the pools, ready for questions.
-type ground struct {
-	sources []*source // by preference
-	spans   []span    // of all pools; sorted and disjoint
-	lending []*source // those with disputed ranges
-	pairs   map[[2]*source][]string
-	absent  map[string]*source // pools that are gone, whose Services keep what they have
+// poolIndex is the pools, ready for questions.
+type poolIndex struct {
+	pools       []*poolState // by preference
+	spans       []poolRange  // of all pools; sorted and disjoint
+	overlapping []*poolState // those that lost ranges to an overlap
+	pairs       map[[2]*poolState][]string
+	gonePools   map[string]*poolState // pools that are gone, whose Services keep what they have
 }
 
-// source is a pool that addresses are taken from.
-type source struct {
+// poolState is a pool that addresses are taken from.
+type poolState struct {
 	*Pool
 	names   []string   // its name, twice
 	cursors [2]*cursor // by slot of the family
@@ -23,34 +23,34 @@ type source struct {
 	answer  bool
 }
 
-// span is a range and its pool.
-type span struct {
+// poolRange is a range and its pool.
+type poolRange struct {
 	Range
-	pool *source
+	pool *poolState
 }
 
-func newGround(pools Pools) ground {
-	g := ground{pairs: map[[2]*source][]string{}, absent: map[string]*source{}}
+func newPoolIndex(pools Pools) poolIndex {
+	g := poolIndex{pairs: map[[2]*poolState][]string{}, gonePools: map[string]*poolState{}}
 	for i := range pools {
-		s := &source{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}}
+		s := &poolState{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}}
 		s.rewind()
-		g.sources = append(g.sources, s)
+		g.pools = append(g.pools, s)
 		for _, r := range s.Ranges {
-			g.spans = append(g.spans, span{r, s})
+			g.spans = append(g.spans, poolRange{r, s})
 		}
 	}
-	slices.SortFunc(g.spans, func(x, y span) int { return x.First.Compare(y.First) })
-	slices.SortFunc(g.sources, func(s, t *source) int { return preferred(s.Pool, t.Pool) })
-	for _, s := range g.sources {
-		if len(s.Disputed) > 0 {
-			g.lending = append(g.lending, s)
+	slices.SortFunc(g.spans, func(x, y poolRange) int { return x.First.Compare(y.First) })
+	slices.SortFunc(g.pools, func(s, t *poolState) int { return preferred(s.Pool, t.Pool) })
+	for _, s := range g.pools {
+		if len(s.Overlapping) > 0 {
+			g.overlapping = append(g.overlapping, s)
 		}
 	}
 	return g
 }
 
 // find returns the pool that holds a, or nil.
-func (g *ground) find(a netip.Addr) *source {
+func (g *poolIndex) find(a netip.Addr) *poolState {
 	low, high := 0, len(g.spans) // the first span that ends at or after a
 	for low < high {
 		if mid := (low + high) / 2; g.spans[mid].Last.Less(a) {
@@ -65,11 +65,11 @@ func (g *ground) find(a netip.Addr) *source {
 	return g.spans[low].pool
 }
 
-// lends returns a pool which would hold a but for an overlap, and which r may
+// overlappingPool returns a pool which would hold a but for an overlap, and which r may
 // therefore go on holding a of; nil: there is none.
-func (g *ground) lends(r *Request, a netip.Addr) *source {
-	for _, s := range g.lending {
-		if s.Disputes(a) && s.suits(r) {
+func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
+	for _, s := range g.overlapping {
+		if s.Overlaps(a) && s.suits(r) {
 			return s
 		}
 	}
@@ -78,25 +78,25 @@ func (g *ground) lends(r *Request, a netip.Addr) *source {
 
 // gone returns the pool that r has a of although it is not there any more; nil: there
 // is none. It gives nobody anything.
-func (g *ground) gone(r *Request, a netip.Addr) *source {
-	name := r.Gone[a]
+func (g *poolIndex) gone(r *Request, a netip.Addr) *poolState {
+	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {
 		return nil
 	}
-	s, known := g.absent[name]
+	s, known := g.gonePools[name]
 	if !known {
 		if g.named(name) == nil {
-			s = &source{Pool: &Pool{Name: name, Frozen: true}, names: []string{name, name}}
+			s = &poolState{Pool: &Pool{Name: name, Frozen: true}, names: []string{name, name}}
 		}
-		g.absent[name] = s
+		g.gonePools[name] = s
 	}
 	return s
 }
 
-// disputed returns a pool that lists a, and lost it to an overlap; nil: there is none.
-func (g *ground) disputed(a netip.Addr) *source {
-	for _, s := range g.lending {
-		if s.Disputes(a) {
+// overlappedBy returns a pool that lists a, and lost it to an overlap; nil: there is none.
+func (g *poolIndex) overlappedBy(a netip.Addr) *poolState {
+	for _, s := range g.overlapping {
+		if s.Overlaps(a) {
 			return s
 		}
 	}
@@ -104,8 +104,8 @@ func (g *ground) disputed(a netip.Addr) *source {
 }
 
 // named returns the pool of that name, or nil.
-func (g *ground) named(name string) *source {
-	for _, s := range g.sources {
+func (g *poolIndex) named(name string) *poolState {
+	for _, s := range g.pools {
 		if s.Name == name {
 			return s
 		}
@@ -115,7 +115,7 @@ func (g *ground) named(name string) *source {
 
 // serves reports whether s serves r at all. Selectors are slow, and a Service
 // tends to ask again at once.
-func (s *source) serves(r *Request) bool {
+func (s *poolState) serves(r *Request) bool {
 	if s.Allows == nil {
 		return true
 	}
@@ -126,26 +126,26 @@ func (s *source) serves(r *Request) bool {
 }
 
 // suits reports whether r may have addresses of s.
-func (s *source) suits(r *Request) bool {
+func (s *poolState) suits(r *Request) bool {
 	return (r.Pool == "" || r.Pool == s.Name) && s.serves(r)
 }
 
 // offers reports whether s gives addresses to r of its own accord, if it serves
 // r at all: that is costly to find out, so others ask it last.
-func (s *source) offers(r *Request) bool {
+func (s *poolState) offers(r *Request) bool {
 	return !s.Frozen && (r.Pool == s.Name || r.Pool == "" && s.AutoAssign)
 }
 
 // grant turns what is held into the answer, in the order of the families. It
 // does not touch more memory than needs to be.
-func (g *ground) grant(r *Request, h *holding, out *Grant) {
+func (g *poolIndex) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
 		out.Message = "kept although a request can't be read: " + r.Invalid
 	}
 	if h.moved != "" {
 		out.Moved = h.moved
 	}
-	var held [2]place
+	var held [2]pooledAddr
 	n := 0
 	for _, f := range r.Families.Want {
 		if x, ok := h.of(f); ok {
@@ -164,7 +164,7 @@ func (g *ground) grant(r *Request, h *holding, out *Grant) {
 		out.Pools = held[0].pool.names[:n:n]
 		return
 	}
-	pair := [2]*source{held[0].pool, held[1].pool}
+	pair := [2]*poolState{held[0].pool, held[1].pool}
 	if g.pairs[pair] == nil {
 		g.pairs[pair] = []string{pair[0].Name, pair[1].Name}
 	}
@@ -172,17 +172,17 @@ func (g *ground) grant(r *Request, h *holding, out *Grant) {
 }
 
 // cursor finds free addresses of one pool and family from the lowest upwards.
-// It only moves forward: an address is never given back within a book.
+// It only moves forward: an address is never given back within an attempt.
 type cursor struct {
 	ranges []Range    // those not yet exhausted
 	next   netip.Addr // the first of ranges[0] not yet known to be taken
 }
 
 // rewind sets the cursors to the start.
-func (s *source) rewind() {
+func (s *poolState) rewind() {
 	s.cursors = [2]*cursor{{}, {}}
 	for _, r := range s.Ranges {
-		c := s.cursors[slot(FamilyOf(r.First))]
+		c := s.cursors[familyIndex(FamilyOf(r.First))]
 		if c.ranges = append(c.ranges, r); len(c.ranges) == 1 {
 			c.next = r.First
 		}
