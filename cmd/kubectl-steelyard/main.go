@@ -2,7 +2,9 @@
 // is "kubectl steelyard". It reads the cluster once into a value, asks the same
 // packages that decide in the controller and the speakers, and compares.
 //
-// Each subcommand has a file of its own and a line in commands.
+// Each subcommand has a file of its own and a line in commands. Files of objects (-f) are
+// read by our own code, not by cli-runtime's FilenameOptions: that forgets on which line
+// a document and its fields stand, which lint tells as FILE:LINE.
 package main
 
 import (

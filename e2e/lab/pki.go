@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,6 +16,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
 )
 
 // identity is one user of the API server: <file>.kubeconfig speaks as user,
@@ -37,16 +38,15 @@ var identities = []identity{
 // the key that signs ServiceAccounts' tokens, and a token and kubeconfig for
 // each identity. All keys are ECDSA: an RSA key takes a second to find.
 func (r *Rack) writeIdentities() error {
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "rack " + r.Name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make the authority's key: %w", err)
 	}
-	if err := r.writeCertificate("ca", signed{ca, ca, caKey.Public(), caKey}); err != nil {
+	ca, err := cert.NewSelfSignedCACert(cert.Config{CommonName: "rack " + r.Name, NotBefore: time.Now().Add(-time.Hour)}, caKey)
+	if err != nil {
+		return fmt.Errorf("make the authority's certificate: %w", err)
+	}
+	if err := r.writeCertificate("ca", ca.Raw); err != nil {
 		return err
 	}
 	server := &x509.Certificate{
@@ -64,7 +64,11 @@ func (r *Rack) writeIdentities() error {
 	if err != nil {
 		return err
 	}
-	if err := r.writeCertificate("server", signed{server, ca, serverKey.Public(), caKey}); err != nil {
+	der, err := x509.CreateCertificate(rand.Reader, server, ca, serverKey.Public(), caKey)
+	if err != nil {
+		return fmt.Errorf("make the server's certificate: %w", err)
+	}
+	if err := r.writeCertificate("server", der); err != nil {
 		return err
 	}
 	if _, err := r.writeKey("serviceaccounts"); err != nil {
@@ -82,19 +86,8 @@ func (r *Rack) writeIdentities() error {
 	return writeFile(r.path("tokens.csv"), tokens)
 }
 
-// signed is a certificate to make: what it says, who signs it, and the keys.
-type signed struct {
-	cert, parent *x509.Certificate
-	public       crypto.PublicKey
-	by           *ecdsa.PrivateKey
-}
-
-func (r *Rack) writeCertificate(name string, s signed) error {
-	der, err := x509.CreateCertificate(rand.Reader, s.cert, s.parent, s.public, s.by)
-	if err != nil {
-		return fmt.Errorf("make certificate %s: %w", name, err)
-	}
-	return writeFile(r.path(name+".crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+func (r *Rack) writeCertificate(name string, der []byte) error {
+	return writeFile(r.path(name+".crt"), pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: der}))
 }
 
 func (r *Rack) writeKey(name string) (*ecdsa.PrivateKey, error) {
@@ -102,11 +95,11 @@ func (r *Rack) writeKey(name string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make key %s: %w", name, err)
 	}
-	der, err := x509.MarshalECPrivateKey(key)
+	text, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode key %s: %w", name, err)
 	}
-	return key, writeFile(r.path(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	return key, writeFile(r.path(name+".key"), text)
 }
 
 // writeKubeconfig writes a kubeconfig that needs no other file. The API server

@@ -4,6 +4,10 @@
 // or another, with Meticulous Keyed SHA1 authentication if wanted. It decides
 // nothing from what it finds. It sends no echo packets and does not ask for
 // demand mode; a peer's wish for demand mode is obeyed.
+//
+// It stays ours: a daemon such as FRR's bfdd would be another program on each node, which
+// the speaker would have to start, configure and watch. This engine has no sockets of its
+// own, so that it serves BGP peers and the speakers' ring, and runs in virtual time.
 package bfd
 
 import (

@@ -3,7 +3,13 @@
 // how own writes are seen before the cache shows them; or all objects, once
 // (World). And how they tell people what has happened.
 //
-// It decides nothing, and it writes nothing but Events.
+// It decides nothing, and it writes nothing but Events and the speakers' Secret.
+//
+// Loop stays ours: controller-runtime's queue knows neither pauses in proportion to the
+// work done nor signals that end a pause, and its metrics and workers are for many keys,
+// where there is one. Teller stays ours: client-go's recorder keeps each event for minutes
+// to merge those that are alike, and sends at once; events here wait for what is more
+// urgent, and what repeats is told less and less.
 package cluster
 
 import (
