@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
@@ -219,30 +218,6 @@ func TestTheSpeakerAsksItsNodeDirectly(t *testing.T) {
 		for _, other := range []string{"http.Client{", "http.DefaultClient", "http.DefaultTransport", "http.Get(", "http.Head(", "http.Post(", "http.PostForm("} {
 			if bytes.Contains(text, []byte(other)) {
 				t.Errorf("%s has %q: use package kubeproxy (internal/kubeproxy/ask.go)", path, other)
-			}
-		}
-	}
-}
-
-// TestSizes keeps files to one idea and functions to one page.
-func TestSizes(t *testing.T) {
-	const fileLines, funcLines = 400, 60
-	for _, path := range goFiles(t) {
-		fset := token.NewFileSet()
-		f, err := parser.ParseFile(fset, path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := fset.File(f.Pos()).LineCount(); n > fileLines+1 {
-			t.Errorf("%s has %d lines; %d is the most: two ideas in one?", path, n, fileLines)
-		}
-		for _, d := range f.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok || fn.Body == nil {
-				continue
-			}
-			if n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line; n > funcLines && !strings.HasSuffix(path, "_test.go") {
-				t.Errorf("%s: %s has %d lines; %d is the most", path, fn.Name.Name, n, funcLines)
 			}
 		}
 	}

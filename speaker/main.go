@@ -330,7 +330,7 @@ func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.
 
 // expose lets others look at what the speaker is and does.
 func expose(mgr manager.Manager, r *reconciler) error {
-	self := status.NewSelfMetrics(func() bool { return r.beat.API().Reachable }, r.links.KernelAnswers)
+	self := status.NewSelfMetrics(func() bool { return r.beat.API(time.Now()).Reachable }, r.links.KernelAnswers)
 	r.took = self.Pass
 	members := status.MemberMetrics{View: r.group.View, Discarded: r.group.Discarded, Takeovers: r.takeovers.Load, Plan: r.plan.Load}
 	for _, c := range status.Collectors(self, r.links, r.sessions.States, members) {
@@ -338,7 +338,7 @@ func expose(mgr manager.Manager, r *reconciler) error {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	ready := &readiness{settled: func() bool { return r.beat.API().WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
+	ready := &readiness{settled: func() bool { return r.beat.API(time.Now()).WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
 	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}

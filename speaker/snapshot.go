@@ -41,7 +41,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
-	s.API = r.beat.API() // first: what it vouches for is read after
+	s.API = r.beat.API(s.Now) // first: what it vouches for is read after
 	if err = r.readClaims(ctx, &s); err != nil {
 		return s, err
 	}
@@ -52,7 +52,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 		return s, err
 	}
 	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
-	for _, h := range r.links.Rivals() {
+	for _, h := range r.links.Rivals(s.Now) {
 		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
 	}
 	return s, nil
@@ -110,7 +110,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 		n := &nodes.Items[i]
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: intent.Excluded(n)}
 		if n.Name == r.node {
-			r.turns.SetNodeAddresses(n)
+			r.turns.SetNodeAddresses(intent.NodeAddresses(n))
 			s.drains = r.routes.remaining(n, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}

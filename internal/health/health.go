@@ -28,6 +28,8 @@ type Objects struct {
 	Speakers []v1beta1.Speaker
 	Claims   []v1beta1.L2Claim
 	Sessions []v1beta1.BGPSession
+
+	index *leaseIndex // of Leases; nil: none was made yet
 }
 
 // Severity is how bad a problem is.

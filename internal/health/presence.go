@@ -130,16 +130,13 @@ type renewal struct {
 
 // renewals returns what the Lease of a node's speaker tells.
 func (w *Objects) renewals(node string) renewal {
-	var own renewal
-	for i := range w.Leases {
-		l := &w.Leases[i]
-		if l.Name != intent.LeaseName(node) {
-			continue
-		}
-		own.released = intent.LeaseHolder(l) == ""
-		if intent.LeaseNode(l) == node {
-			own.renewed, own.length = w.renewed(l), intent.LeaseLasts(l)
-		}
+	l := w.leases().byName[intent.LeaseName(node)]
+	if l == nil {
+		return renewal{}
+	}
+	own := renewal{released: intent.LeaseHolder(l) == ""}
+	if intent.LeaseNode(l) == node {
+		own.renewed, own.length = w.renewed(l), intent.LeaseLasts(l)
 	}
 	return own
 }
@@ -160,17 +157,39 @@ func (w *Objects) renewed(l *coordinationv1.Lease) time.Time {
 
 // Newest returns when the youngest of all Leases was renewed, or Now if that is
 // long ago: then nobody renews.
-func (w *Objects) Newest() time.Time {
-	var newest time.Time
+func (w *Objects) Newest() time.Time { return w.leases().newest }
+
+// leaseIndex answers questions about the Leases, which are asked for each session.
+type leaseIndex struct {
+	now    time.Time             // with the first Lease and their number: what it was made of
+	first  *coordinationv1.Lease // nil: there is none
+	n      int
+	newest time.Time
+	byName map[string]*coordinationv1.Lease
+}
+
+// leases returns the index of the Leases, and makes it where there is none of these.
+func (w *Objects) leases() *leaseIndex {
+	x := &leaseIndex{now: w.Now, n: len(w.Leases)}
+	if x.n > 0 {
+		x.first = &w.Leases[0]
+	}
+	if old := w.index; old != nil && old.now.Equal(x.now) && old.first == x.first && old.n == x.n {
+		return old
+	}
+	x.byName = make(map[string]*coordinationv1.Lease, x.n)
 	for i := range w.Leases {
-		if t := w.renewed(&w.Leases[i]); t.After(newest) {
-			newest = t
+		l := &w.Leases[i]
+		x.byName[l.Name] = l
+		if t := w.renewed(l); t.After(x.newest) {
+			x.newest = t
 		}
 	}
-	if w.Now.Sub(newest) > clocks {
-		return w.Now
+	if w.Now.Sub(x.newest) > clocks {
+		x.newest = w.Now
 	}
-	return newest
+	w.index = x
+	return x
 }
 
 // LeaseController is the Lease that the active controller holds.

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -111,15 +109,10 @@ func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Durat
 }
 
 // SetNodeAddresses says which addresses this node has: kube-proxy answers at these alone.
-func (t *Endpoints) SetNodeAddresses(n *corev1.Node) {
+func (t *Endpoints) SetNodeAddresses(addrs []netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.node = nil
-	for _, a := range n.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
-			t.node = append(t.node, addr)
-		}
-	}
+	t.node = addrs
 }
 
 // Run asks, while there is something to ask, until ctx ends.

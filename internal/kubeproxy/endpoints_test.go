@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -76,9 +74,7 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 		answers := ipam.Key{Name: "answers"}
 		never := ipam.Key{Name: "never"}
 		turns := NewEndpoints(2 * time.Second)
-		turns.SetNodeAddresses(&corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.11"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::11"},
-		}}})
+		turns.SetNodeAddresses([]netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")})
 		start := time.Now()
 		turns.ask = func(_ context.Context, at netip.AddrPort) bool {
 			return at == netip.MustParseAddrPort("[2001:db8::11]:1") && time.Since(start) >= 500*time.Millisecond

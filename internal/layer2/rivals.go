@@ -9,7 +9,7 @@ import (
 )
 
 // Rivals returns the rivals that were heard lately, by address.
-func (a *Announcer) Rivals() []Rival { return a.rivals.Lately(time.Now()) }
+func (a *Announcer) Rivals(now time.Time) []Rival { return a.rivals.Lately(now) }
 
 // Contested returns the channel that gets a value when a rival was heard.
 func (a *Announcer) Contested() <-chan struct{} { return a.contested }

@@ -36,7 +36,7 @@ func TestWhoIsARival(t *testing.T) {
 				f.lately(5 * time.Second)
 				f.in <- c.frame
 				f.lately(time.Millisecond)
-				got := a.Rivals()
+				got := a.Rivals(time.Now())
 				if (len(got) == 1) != c.want || (len(a.contested) == 1) != c.want || (a.Stats()[0].Rivals == 1) != c.want {
 					t.Errorf("rivals: %v; told: %d, counted %d; want one: %t", got, len(a.contested), a.Stats()[0].Rivals, c.want)
 				}
@@ -55,7 +55,7 @@ func TestRivalOfIPv6(t *testing.T) {
 		f.lately(5 * time.Second)
 		f.in <- neighbor.NDP().Announce(netip.MustParseAddr(vip6), neighbor.Station{MAC: mac(rivalMAC)})[0]
 		f.lately(time.Millisecond)
-		if got := a.Rivals(); len(got) != 1 || got[0].Addr.String() != vip6 {
+		if got := a.Rivals(time.Now()); len(got) != 1 || got[0].Addr.String() != vip6 {
 			t.Errorf("rivals: %v", got)
 		}
 	})
@@ -83,6 +83,6 @@ func TestWireRival(t *testing.T) {
 		w.Set(claimsFor(vip4))
 		w.until("the address is announced", func() bool { return w.sum(ipv4).Announced > 0 })
 		tap.send(neighbor.ARP().Announce(netip.MustParseAddr(vip4), neighbor.Station{MAC: mac(clientMAC)})[0])
-		w.until("the rival was heard", func() bool { return len(w.Rivals()) == 1 && w.sum(ipv4).Rivals == 1 })
+		w.until("the rival was heard", func() bool { return len(w.Rivals(time.Now())) == 1 && w.sum(ipv4).Rivals == 1 })
 	})
 }

@@ -63,10 +63,10 @@ func New(o Options) *Heartbeat {
 func (h *Heartbeat) Begin() { h.once.Do(func() { close(h.begin) }) }
 
 // API says how well the API server is heard.
-func (h *Heartbeat) API() failover.API {
+func (h *Heartbeat) API(now time.Time) failover.API {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.tracker.API(time.Now())
+	return h.tracker.API(now)
 }
 
 // Restart has this speaker count as not connected until it has read anew, at
@@ -120,9 +120,10 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 	case <-h.begin:
 	}
 	for {
-		next := time.Now().Add(h.Interval)
-		if !h.API().Reachable {
-			next = time.Now().Add(h.Interval / 4) // until the first renewal comes back
+		now := time.Now()
+		next := now.Add(h.Interval)
+		if !h.API(now).Reachable {
+			next = now.Add(h.Interval / 4) // until the first renewal comes back
 		}
 		h.beat(ctx)
 		select {

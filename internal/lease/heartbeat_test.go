@@ -74,7 +74,7 @@ func TestALeaseIsRenewedUntilTheEndAndThenReleased(t *testing.T) {
 		if intent.LeaseNode(l) != "self" || time.Since(l.Spec.RenewTime.Time) > time.Second || !slices.ContainsFunc(l.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == "u" }) {
 			t.Errorf("the Lease is %+v", l)
 		}
-		if api := h.API(); !api.Reachable || !api.Synced {
+		if api := h.API(time.Now()); !api.Reachable || !api.Synced {
 			t.Errorf("the API server is %+v", api)
 		}
 		cancel()
