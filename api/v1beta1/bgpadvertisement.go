@@ -43,7 +43,9 @@ type BGPAdvertisementSpec struct {
 	Selection `json:",inline"`
 
 	// aggregationLength of IPv4 routes: addresses are announced as the prefix of
-	// this length that holds them.
+	// this length that holds them. An address is announced alone, as a /32, if that
+	// prefix holds addresses from outside the pool, or if the Service's
+	// externalTrafficPolicy is Local: other nodes serve its neighbors.
 	// +optional
 	// +kubebuilder:default=32
 	// +kubebuilder:validation:Minimum=1

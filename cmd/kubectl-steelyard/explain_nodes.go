@@ -223,12 +223,16 @@ func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n ann
 		reason = announce.NodeNotLive
 	}
 	if reason != announce.Announced {
-		return []offerFact{{Node: n.Name, Decision: reason, Why: whySilent(t, n.Name, reason)}}
+		why := whySilent(t, n.Name, reason)
+		if p := covering(plan, a); n.Live && p.IsValid() {
+			why = strings.TrimPrefix(why+"; ", "; ") + fmt.Sprintf("it offers %s for others, which brings it this address's traffic while no node offers %s", p, netip.PrefixFrom(a, a.BitLen()))
+		}
+		return []offerFact{{Node: n.Name, Decision: reason, Why: why}}
 	}
 	var out []offerFact
 	for _, p := range plan.Peerings {
 		f := offerFact{Node: n.Name, Peer: p.Peer.Name, Decision: announce.NoPeer, Why: "no advertisement of the address is for this peer"}
-		i := slices.IndexFunc(p.Routes, func(r announce.Route) bool { return r.Prefix.Contains(a) })
+		i := longest(p, a)
 		switch family := ipam.FamilyOf(a); {
 		case i >= 0 && !p.Peer.Carries(family):
 			f.Decision, f.Why = world.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
@@ -245,6 +249,28 @@ func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n ann
 	}
 	for _, x := range plan.Shadowed {
 		out = append(out, offerFact{Node: n.Name, Peer: x.Peer, Decision: announce.NoPeer, Why: fmt.Sprintf("the older BGPPeer %s is for the same router", x.By)})
+	}
+	return out
+}
+
+// longest returns the place of the route that a router takes to a, of those that it is
+// offered; -1: there is none.
+func longest(p announce.Peering, a netip.Addr) int {
+	out := -1
+	for i, r := range p.Routes { // by address, then by length
+		if r.Prefix.Contains(a) {
+			out = i
+		}
+	}
+	return out
+}
+
+// covering returns the longest prefix around a that the node offers to any router.
+func covering(plan announce.Plan, a netip.Addr) (out netip.Prefix) {
+	for _, p := range plan.Peerings {
+		if i := longest(p, a); i >= 0 && p.Routes[i].Prefix.Bits() > out.Bits() {
+			out = p.Routes[i].Prefix
+		}
 	}
 	return out
 }

@@ -57,6 +57,7 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].tells)
 	}
 	var all []offer
+	served := s.servedHere()
 	covering := s.covering(len(s.BGP), func(i int) map[string]bool { return s.BGP[i].Pools })
 	offered = make([]Reason, len(s.Services))
 	for i := range s.Services {
@@ -64,7 +65,7 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 		offered[i] = AddressOutsidePools
 		for _, a := range svc.Addrs {
 			var best Reason
-			best, all = s.offer(&self, svc, a, covering[a.Pool], heard, all)
+			best, all = s.offer(&self, svc, a, served, covering[a.Pool], heard, all)
 			offered[i] = furthest(offered[i], best)
 		}
 	}
@@ -121,39 +122,58 @@ func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Co
 	return out
 }
 
+// servedHere returns the addresses of Services that are Local, and whether s.Self serves
+// all of those on the address: a route brings it the traffic of each.
+func (s Snapshot) servedHere() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for i := range s.Services {
+		svc := &s.Services[i]
+		if !svc.Local {
+			continue
+		}
+		here := svc.routes(s.Self)
+		for _, a := range svc.Addrs {
+			others, known := out[a.Addr]
+			out[a.Addr] = here && (others || !known)
+		}
+	}
+	return out
+}
+
 // offer enters the prefixes for one address, and returns Announced or why there
 // are none.
-func (s Snapshot) offer(self *Node, svc *Service, a Address, covering []int, heard []bool, all []offer) (Reason, []offer) {
+func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Addr]bool, covering []int, heard []bool, all []offer) (Reason, []offer) {
 	if a.Pool == "" {
 		return AddressOutsidePools, all
 	}
 	best := NotAdvertised
+	here, local := served[a.Addr]
 	for _, i := range covering {
 		ad := &s.BGP[i]
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
-		if why := ad.silent(self, svc); why != "" {
+		if why := ad.silent(self, here || !local); why != "" {
 			best = furthest(best, why)
 			continue
 		}
 		best = furthest(best, NoPeer)
 		if heard[i] {
-			all, best = append(all, offer{ad.prefix(a.Addr), i}), Announced
+			all, best = append(all, offer{ad.prefix(a, local), i}), Announced
 		}
 	}
 	return best, all
 }
 
 // silent runs the checks on node n; empty: it may announce.
-func (ad *BGPAdvertisement) silent(n *Node, svc *Service) Reason {
+func (ad *BGPAdvertisement) silent(n *Node, served bool) Reason {
 	// Whether the node's speaker is live is not asked: it is the one that asks.
 	switch {
 	case n.Excluded != "":
 		return NodeExcluded
 	case !ad.Nodes.selects(n.Labels):
 		return NodeNotSelected
-	case !svc.routes(n.Name):
+	case !served:
 		return NoLocalEndpoints
 	}
 	return ""
@@ -168,12 +188,19 @@ func furthest(a, b Reason) Reason {
 	return b
 }
 
-func (ad *BGPAdvertisement) prefix(a netip.Addr) netip.Prefix {
+// prefix returns what is announced for an address: the prefix of the advertisement's
+// length, or the address alone if that prefix holds addresses from outside the pool,
+// or if a Service on the address is Local: which nodes serve one address says nothing of
+// its neighbors.
+func (ad *BGPAdvertisement) prefix(a Address, local bool) netip.Prefix {
 	length := ad.Length4
-	if a.Is6() {
+	if a.Addr.Is6() {
 		length = ad.Length6
 	}
-	return netip.PrefixFrom(a, length).Masked()
+	if local || length < a.Bits {
+		length = a.Addr.BitLen()
+	}
+	return netip.PrefixFrom(a.Addr, length).Masked()
 }
 
 // merge returns the route that several advertisements make of one prefix: with

@@ -89,7 +89,7 @@ func (s Snapshot) About(addrs []netip.Addr) Snapshot {
 	for _, a := range addrs {
 		near = append(near, netip.PrefixFrom(a, a.BitLen()))
 		for i := range s.BGP {
-			near = append(near, s.BGP[i].prefix(a))
+			near = append(near, s.BGP[i].prefix(Address{Addr: a}, false))
 		}
 	}
 	s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(svc Service) bool {

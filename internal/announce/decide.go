@@ -73,6 +73,9 @@ func (s *Service) routes(node string) bool {
 type Address struct {
 	Addr netip.Addr
 	Pool string
+	// Bits is the length of the shortest prefix around it that holds no address from
+	// outside the pool: no shorter one is offered to a router. 0: any may be.
+	Bits int
 }
 
 // HeldClaim says which node owns an address on the local network until now.

@@ -57,6 +57,20 @@ func twinShadow(s announce.Snapshot, n announce.Node, peer announce.Neighbor) st
 	return by.Peer.Name
 }
 
+// twinServed tells whether some Service on the address is Local, and whether n serves
+// all that are.
+func twinServed(s announce.Snapshot, n announce.Node, addr netip.Addr) (local, served bool) {
+	served = true
+	for _, svc := range s.Services {
+		for _, a := range svc.Addrs {
+			if a.Addr == addr && svc.Local {
+				local, served = true, served && svc.ReadyOn[n.Name]
+			}
+		}
+	}
+	return local, served
+}
+
 // twinRoutes tells the routes that n offers each peer, and which advertisements
 // contradict each other: for every prefix it goes through all advertisements by
 // name.
@@ -78,10 +92,15 @@ func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[
 			}
 			for _, svc := range s.Services {
 				for _, a := range svc.Addrs {
-					if !selects(ad.Selection, svc, a) || svc.Local && !svc.ReadyOn[n.Name] {
+					local, served := twinServed(s, n, a.Addr)
+					if !selects(ad.Selection, svc, a) || !served {
 						continue
 					}
-					prefix := netip.PrefixFrom(a.Addr, map[bool]int{true: ad.Length4, false: ad.Length6}[a.Addr.Is4()]).Masked()
+					length := map[bool]int{true: ad.Length4, false: ad.Length6}[a.Addr.Is4()]
+					if local {
+						length = a.Addr.BitLen()
+					}
+					prefix := netip.PrefixFrom(a.Addr, length).Masked()
 					r := routes[prefix]
 					r.Prefix = prefix
 					if setBy[prefix] == nil {

@@ -93,9 +93,8 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		if len(missing) > 0 {
 			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %s; the others are announced to", printable.Quotes(missing))
 		}
-		aggregated := pools.aggregates(ad.Pools, ad.Length4, ad.Length6)
-		if ad.Pools = aggregated.pools; aggregated.fault != nil {
-			p.fault(ref, v1beta1.ReasonInvalid, "%v", aggregated.fault)
+		if err := pools.unaligned(ad.Pools, ad.Length4, ad.Length6); err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v", err)
 		}
 		out = append(out, ad)
 		specs[ad.Name] = obj.Spec

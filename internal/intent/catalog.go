@@ -2,6 +2,7 @@ package intent
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -14,17 +15,11 @@ import (
 type catalog struct {
 	naming
 	pools      []Pool
-	aggregated map[[2]int]aggregated // all pools, by the lengths of prefixes
-}
-
-// aggregated is which of some pools can be aggregated, and why another can't.
-type aggregated struct {
-	pools map[string]bool // shared by advertisements
-	fault error
+	aggregated map[[2]int]error // what is unaligned of all pools, by the lengths of prefixes
 }
 
 func newCatalog(pools []Pool) *catalog {
-	c := &catalog{naming: naming{places: make(map[string]int, len(pools))}, pools: pools, aggregated: map[[2]int]aggregated{}}
+	c := &catalog{naming: naming{places: make(map[string]int, len(pools))}, pools: pools, aggregated: map[[2]int]error{}}
 	for _, p := range pools {
 		c.enter(p.Name, p.Labels)
 	}
@@ -56,12 +51,11 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 	return out, true
 }
 
-// aggregates returns those of the pools, nil for all, whose addresses can be
-// aggregated to these lengths. Of a pool that is not there only whole addresses can be
-// announced: it is not known what lies beside them.
-func (c *catalog) aggregates(of map[string]bool, length4, length6 int) aggregated {
+// unaligned says of which pool some prefix of these lengths holds addresses from
+// outside it, if there is one. The pools are those that are there of some, nil for all.
+func (c *catalog) unaligned(of map[string]bool, length4, length6 int) error {
 	if length4 >= 32 && length6 >= 128 {
-		return aggregated{pools: of}
+		return nil
 	}
 	if of != nil {
 		places := make([]int, 0, len(of))
@@ -71,35 +65,31 @@ func (c *catalog) aggregates(of map[string]bool, length4, length6 int) aggregate
 			}
 		}
 		slices.Sort(places)
-		return c.aggregate(places, length4, length6)
+		for _, i := range places {
+			if err := c.pools[i].unaligned(length4, length6); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	lengths := [2]int{length4, length6}
-	if _, known := c.aggregated[lengths]; !known {
-		places := make([]int, len(c.pools))
-		for i := range places {
-			places[i] = i
-		}
-		c.aggregated[lengths] = c.aggregate(places, length4, length6)
+	fault, known := c.aggregated[lengths]
+	for i := 0; !known && fault == nil && i < len(c.pools); i++ {
+		fault = c.pools[i].unaligned(length4, length6)
 	}
-	return c.aggregated[lengths]
+	c.aggregated[lengths] = fault
+	return fault
 }
 
-func (c *catalog) aggregate(places []int, length4, length6 int) aggregated {
-	out := aggregated{pools: make(map[string]bool, len(places))}
-	for _, i := range places {
-		pool := &c.pools[i]
-		err := pool.aligned(ipam.IPv4, length4)
-		field := "spec.aggregationLength"
-		if err == nil {
-			err, field = pool.aligned(ipam.IPv6, length6), "spec.aggregationLengthV6"
-		}
-		if err == nil {
-			out.pools[pool.Name] = true
-		} else if out.fault == nil {
-			out.fault = fmt.Errorf("%s: %w; that pool is not announced", field, err)
-		}
+func (p *Pool) unaligned(length4, length6 int) error {
+	err, field := p.aligned(ipam.IPv4, length4), "spec.aggregationLength"
+	if err == nil {
+		err, field = p.aligned(ipam.IPv6, length6), "spec.aggregationLengthV6"
 	}
-	return out
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w; addresses of such prefixes are announced one by one", field, err)
 }
 
 // exactLength returns the shortest length of prefixes that can make up r.
@@ -124,4 +114,24 @@ func (p *Pool) aligned(f ipam.Family, length int) error {
 	i := slices.IndexFunc(p.Whole, func(r ipam.Range) bool { return ipam.FamilyOf(r.First) == f && exactLength(r) > length })
 	r := p.Whole[i]
 	return fmt.Errorf("a prefix of length %d holds addresses outside IPAddressPool %q (%s-%s)", length, p.Name, r.First, r.Last)
+}
+
+// within returns the length of the shortest prefix around an address of the pool that
+// lies within the pool, whatever is excluded of it.
+func (p *Pool) within(a netip.Addr) int {
+	i, found := slices.BinarySearchFunc(p.Whole, a, func(r ipam.Range, a netip.Addr) int {
+		switch {
+		case r.Last.Less(a):
+			return -1
+		case a.Less(r.First):
+			return 1
+		}
+		return 0
+	})
+	for bits := a.BitLen(); found && bits > 0; bits-- {
+		if wider := ipam.RangeOf(netip.PrefixFrom(a, bits-1).Masked()); wider.First.Less(p.Whole[i].First) || p.Whole[i].Last.Less(wider.Last) {
+			return bits
+		}
+	}
+	return a.BitLen()
 }

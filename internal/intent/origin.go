@@ -81,12 +81,9 @@ func (c Config) Gone(origins []Origin) []Origin {
 	})
 }
 
-// poolOn returns the pool that svc has a of: the one that holds it, or one that is
-// gone, so that the address goes on being announced until the Service loses it.
-func (c Config) poolOn(svc *corev1.Service, a netip.Addr) string {
-	if pool := c.PoolOf(a); pool != "" {
-		return pool
-	}
+// goneOf returns the pool that svc has a of and that is gone, so that the address goes
+// on being announced until the Service loses it; "": there is none.
+func (c Config) goneOf(svc *corev1.Service, a netip.Addr) string {
 	for _, o := range c.Gone(Origins(svc)) {
 		if o.Addr == a {
 			return o.Pool

@@ -92,9 +92,12 @@ func TestAnAddressOfAPoolThatIsGoneIsAnnouncedAsBefore(t *testing.T) {
 			}
 		}
 		got = append(got, line)
+		if a.Bits != a.Addr.BitLen() {
+			t.Errorf("%s can be in a prefix of %d bits, though nobody knows what lies beside it", a.Addr, a.Bits)
+		}
 	}
 	// The pool of the second is there, and holds it no more; of the third nothing is known.
-	want := []string{`10.0.0.1 of "gone": all named whole`, `2001:db8::1 of "":`, `10.0.0.2 of "":`}
+	want := []string{`10.0.0.1 of "gone": all named aggregate whole`, `2001:db8::1 of "":`, `10.0.0.2 of "":`}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
@@ -149,6 +152,24 @@ func TestGraceTimes(t *testing.T) {
 		p.Spec.GraceTime = in
 		if got := intent.Parse(intent.Objects{Pools: []v1beta1.IPAddressPool{p}}).Pools[0].Grace; got != want {
 			t.Errorf("%q is %s", in, got)
+		}
+	}
+}
+
+func TestHowShortAPrefixMayBe(t *testing.T) {
+	p := *read[v1beta1.IPAddressPool](t, `{metadata: {name: p}, spec: {
+		addresses: [10.0.0.0/24, 10.0.1.0-10.0.1.127, 10.0.2.3-10.0.2.9, "2001:db8::/64", "2001:db8:1::1-2001:db8:1::8"], exclude: [10.0.0.7]}}`)
+	short := int32(24)
+	c := intent.Parse(intent.Objects{
+		Pools: []v1beta1.IPAddressPool{p},
+		BGP:   []v1beta1.BGPAdvertisement{{ObjectMeta: metav1.ObjectMeta{Name: "net"}, Spec: v1beta1.BGPAdvertisementSpec{AggregationLength: &short}}},
+	})
+	for addr, want := range map[string]int{
+		"10.0.0.1": 24, "10.0.1.127": 25, "10.0.2.3": 32, "10.0.2.4": 30, "10.0.2.9": 31,
+		"2001:db8::7": 64, "2001:db8:1::1": 128, "2001:db8:1::5": 126,
+	} {
+		if got := c.AddressOf(&corev1.Service{}, netip.MustParseAddr(addr)); got.Bits != want || got.Pool != "p" {
+			t.Errorf("%s: %+v, want /%d", addr, got, want)
 		}
 	}
 }

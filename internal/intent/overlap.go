@@ -6,7 +6,10 @@ import (
 	"net/netip"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -244,15 +247,42 @@ func placed(pools []Pool) places {
 // PoolOf returns the name of the pool that holds a, or would but for an overlap;
 // "": there is none.
 func (c Config) PoolOf(a netip.Addr) string {
+	if p := c.poolOf(a); p != nil {
+		return p.Name
+	}
+	return ""
+}
+
+func (c Config) poolOf(a netip.Addr) *Pool {
 	if x := c.places.held.of(a); x != nil && c.Pools[x.by].Holds(a) {
-		return c.Pools[x.by].Name
+		return &c.Pools[x.by]
 	}
 	x := c.places.disputed.of(a)
 	if x != nil && !c.Pools[x.by].Overlaps(a) {
 		x = c.places.careless.of(a)
 	}
 	if x == nil {
-		return ""
+		return nil
 	}
-	return c.Pools[x.by].Name
+	return &c.Pools[x.by]
+}
+
+// AddressOf returns an address of svc as the decision about announcing sees it.
+func (c Config) AddressOf(svc *corev1.Service, a netip.Addr) announce.Address {
+	out := announce.Address{Addr: a}
+	pool := c.poolOf(a)
+	if pool != nil {
+		out.Pool = pool.Name
+	} else {
+		out.Pool = c.goneOf(svc, a)
+	}
+	aggregates := func(ad announce.BGPAdvertisement) bool { return ad.Length4 < 32 || ad.Length6 < 128 }
+	switch {
+	case !slices.ContainsFunc(c.BGP, aggregates):
+	case pool != nil:
+		out.Bits = pool.within(a)
+	default:
+		out.Bits = a.BitLen() // it is not known what lies beside
+	}
+	return out
 }

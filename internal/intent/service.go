@@ -221,7 +221,7 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 		Local:  Local(svc),
 	}
 	for _, a := range Holds(svc) {
-		s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: c.poolOn(svc, a)})
+		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
 	}
 	if s.Local {
 		s.ReadyOn = servingNodes(endpoints)

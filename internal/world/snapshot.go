@@ -39,7 +39,7 @@ func (t *Thought) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 		out := t.Checked.Announced(svc, endpoints[intent.KeyOf(svc)])
 		out.Addrs = nil
 		for _, a := range has {
-			out.Addrs = append(out.Addrs, announce.Address{Addr: a, Pool: t.Checked.PoolOf(a)})
+			out.Addrs = append(out.Addrs, t.Checked.AddressOf(svc, a))
 		}
 		s.Services = append(s.Services, out)
 	}
