@@ -25,7 +25,6 @@ func (s *State) probe(t Target) {
 // probeAnswered takes in whether somebody who is no member answers. If so this node
 // is not cut off, and those whom nobody sees are dead. If nobody does, it is.
 func (s *State) probeAnswered(now time.Time, r Reply) {
-	s.condemned = false
 	if s.hears("") {
 		return
 	}
@@ -57,7 +56,7 @@ func (s *State) isCut(r Reply) bool {
 	case len(s.observed) == 0 || s.allSilent():
 		return false
 	case r == Inconclusive:
-		return len(s.observed) > 1 && (s.isolated || s.hasLost())
+		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.allRefuse())
 	}
 	return r == Unanswered
 }
@@ -70,6 +69,17 @@ func (s *State) hasLost() bool {
 		}
 	}
 	return false
+}
+
+// allRefuse reports whether all neighbors say that they do not hear this speaker: then
+// it can hear, and nothing that it sends gets anywhere.
+func (s *State) allRefuse() bool {
+	for _, o := range s.observed {
+		if !o.refused {
+			return false
+		}
+	}
+	return true
 }
 
 // allSilent reports whether all that this node watches are dead, as is known from
@@ -98,8 +108,9 @@ func (s *State) isolationDue(string) (time.Time, bool) {
 
 // aloneFrom returns from when on this speaker is to ask whether anybody answers though
 // it has lost nobody, or others see those whom it lost: none of its sessions is Up, and
-// some neighbor says that it does not hear this speaker or that it is dead, or none was
-// ever heard, though Kubernetes hears one. ok is false if there is no reason to.
+// some neighbor says that it does not hear this speaker, or none was ever heard, though
+// Kubernetes hears one; or on a segment all were lost, and some are alive as they say by
+// another way. ok is false if there is no reason to.
 func (s *State) aloneFrom() (from time.Time, ok bool) {
 	var since time.Time
 	refused, heard, there := false, false, false
@@ -114,7 +125,7 @@ func (s *State) aloneFrom() (from time.Time, ok bool) {
 		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
 	}
 	switch {
-	case refused, s.condemned && s.hasLost():
+	case refused, s.indirect && there && s.hasLost():
 		return since.Add(Answers), true
 	case there && !heard:
 		return since.Add(healDelay), true

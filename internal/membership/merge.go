@@ -131,7 +131,7 @@ func (s *State) suspected(now time.Time, u update) {
 		return
 	}
 	s.incarnation = max(s.incarnation, u.Incarnation+1) // who has not heard of this one holds an earlier one for dead
-	s.refuting, s.condemned = true, u.Standing == Dead
+	s.refuting = true
 	if !s.indirect {
 		s.refute()
 	} else if s.refuteAt.IsZero() {
@@ -163,7 +163,7 @@ func (s *State) refute() {
 // announce tells all that this speaker is alive. Who misses it and believes
 // otherwise will say so.
 func (s *State) announce() {
-	s.refuting, s.condemned = false, false
+	s.refuting = false
 	s.send(nil, Message{Updates: []update{s.own()}})
 }
 

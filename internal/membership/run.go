@@ -114,8 +114,7 @@ func (r *running) configure() {
 	for _, s := range segments {
 		w := r.watch(s.Prefix)
 		if w == nil { // its incarnation must be later than of one that was before
-			w = &watch{State: NewState(r.self, max(r.incarnation, uint64(now.UnixMilli()))), addrs: map[string]netip.Addr{}}
-			w.indirect = true
+			w = &watch{State: NewSegmentState(r.self, max(r.incarnation, uint64(now.UnixMilli()))), addrs: map[string]netip.Addr{}}
 		}
 		moved := w.Segment.Addr.IsValid() && w.Segment.Addr != s.Addr
 		w.Segment = s

@@ -35,7 +35,6 @@ type State struct {
 	refuting  bool            // somebody says that this speaker is dead, and was not told otherwise yet
 	indirect  bool            // messages don't go the way that sessions watch
 	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
-	condemned bool            // the same, and nothing that was asked since says otherwise
 	gossiped  time.Time
 	pinged    int // the place among the members of the one that was pinged last
 	deadlines deadlines
@@ -61,6 +60,14 @@ func NewState(self string, incarnation uint64) *State {
 		self: self, incarnation: incarnation, known: map[string]*record{}, suspicions: map[string]suspicion{},
 		observed: map[string]*observation{}, votes: map[string]map[string]bool{}, probing: map[Target]bool{},
 	}
+}
+
+// NewSegmentState returns the same for a segment, whose members' messages don't go the way
+// that their sessions watch: they get to those, too, whose link there is dead.
+func NewSegmentState(self string, incarnation uint64) *State {
+	s := NewState(self, incarnation)
+	s.indirect = true
+	return s
 }
 
 // SetMembers takes over who should be there, and after which time without packets

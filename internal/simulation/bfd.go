@@ -45,6 +45,7 @@ type session struct {
 
 type frame struct {
 	from, to *node
+	segment  bool
 	instance int
 	your     int
 	status   status
@@ -52,7 +53,7 @@ type frame struct {
 }
 
 // wire brings the sessions to those that are wanted.
-func (s *speaker) setSessions(names []string) {
+func (s *group) setSessions(names []string) {
 	wanted := make([]*session, 0, len(names))
 	for _, name := range names {
 		peer := s.peers[name]
@@ -79,7 +80,7 @@ func (s *speaker) setSessions(names []string) {
 	s.transmit()
 }
 
-func (s *speaker) sessionWith(peer *node) *session {
+func (s *group) sessionWith(peer *node) *session {
 	for _, x := range s.sessions {
 		if x.peer == peer {
 			return x
@@ -88,12 +89,12 @@ func (s *speaker) sessionWith(peer *node) *session {
 	return nil
 }
 
-func (s *speaker) frame(x *session) frame {
-	return frame{s.node, x.peer, s.instance, x.instance, x.status, x.expired}
+func (s *group) frame(x *session) frame {
+	return frame{s.node, x.peer, s.segment, s.instance, x.instance, x.status, x.expired}
 }
 
 // transmit sends what is due, and comes again.
-func (s *speaker) transmit() {
+func (s *group) transmit() {
 	var out []frame
 	next := s.now.Add(slow)
 	jitter := s.world.within(765, 1000)
@@ -128,14 +129,14 @@ func (s *speaker) transmit() {
 func (w *world) carry(frames []frame) {
 	w.after(w.within(50*time.Microsecond, 500*time.Microsecond), func() {
 		for _, f := range frames {
-			if to := f.to.speaker; to != nil && w.lan.reaches(f.from.place, f.to.place) {
-				to.run(func() { to.receive(f) })
+			if to := f.to.speaker; to != nil && w.reaches(f.from, f.to, f.segment) {
+				to.run(func() { to.group(f.segment).receive(f) })
 			}
 		}
 	})
 }
 
-func (s *speaker) receive(f frame) {
+func (s *group) receive(f frame) {
 	x := s.sessionWith(f.from)
 	switch {
 	case x == nil, f.your != 0 && f.your != s.instance, f.your == 0 && f.status != down && f.status != adminDown:
@@ -161,7 +162,7 @@ func (s *speaker) receive(f frame) {
 	}
 }
 
-func (s *speaker) enter(x *session, to status) {
+func (s *group) enter(x *session, to status) {
 	if x.status == up {
 		x.ended = x.remote == adminDown
 	}
@@ -177,7 +178,7 @@ func (s *speaker) enter(x *session, to status) {
 }
 
 // expireLater has the session end when its detection time is over.
-func (s *speaker) expireLater(x *session) {
+func (s *group) expireLater(x *session) {
 	if x.watching {
 		return
 	}
@@ -201,7 +202,7 @@ func (s *speaker) expireLater(x *session) {
 
 // tellOf tells the members what a session shows, under the name that this speaker knows
 // its peer by: the node may have another one by now.
-func (s *speaker) tellOf(x *session) {
+func (s *group) tellOf(x *session) {
 	s.members.Session(s.now, s.names[x.peer], membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
 	s.act()
 }

@@ -20,6 +20,9 @@ type History struct {
 	Gateway  bool // there is one
 	Prefers  int  // the node that the advertisement prefers, counted from 1; 0: none
 	SpareNIC bool // the nodes reach the API server by a network of its own
+	// SecondLink: the subnets are on further links of the nodes, and faults of the network
+	// are there. The nodes' own addresses, and the API server, are on a link that works.
+	SecondLink bool
 
 	Controllers int  // give the Services their addresses; 0: they have them
 	Finalizers  bool // set by the controllers
@@ -62,6 +65,9 @@ func (h History) String() string {
 	}
 	if h.SpareNIC {
 		b.WriteString("spare-nic\n")
+	}
+	if h.SecondLink {
+		b.WriteString("second-link\n")
 	}
 	if h.Prefers > 0 {
 		fmt.Fprintf(&b, "prefers %d\n", h.Prefers)
@@ -125,6 +131,8 @@ func (h *History) parse(line string) error {
 		h.SpareNIC = true
 	case line == "finalizers":
 		h.Finalizers = true
+	case line == "second-link":
+		h.SecondLink = true
 	case len(words) == 2 && words[0] == "seed":
 		h.Seed, err = strconv.ParseUint(words[1], 10, 64)
 	case len(words) == 2 && numbers[words[0]] != nil:
@@ -179,7 +187,7 @@ func (h *History) parseFault(words []string) error {
 // many in several subnets.
 func Random(seed uint64) History {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	h := History{Seed: seed, Nodes: 3 + rnd.IntN(5), Subnets: 1, Services: 2 + rnd.IntN(3), Gateway: rnd.IntN(8) > 0, SpareNIC: rnd.IntN(2) == 0}
+	h := History{Seed: seed, Nodes: 3 + rnd.IntN(5), Subnets: 1, Services: 2 + rnd.IntN(3), Gateway: rnd.IntN(8) > 0, SpareNIC: rnd.IntN(2) == 0, SecondLink: seed%5 == 4}
 	if rnd.IntN(4) == 0 {
 		h.Prefers = 1
 	}

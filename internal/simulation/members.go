@@ -3,6 +3,7 @@ package simulation
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,8 +13,64 @@ import (
 // sortedKeys returns the keys of a map in an order that does not depend on chance.
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
+// group is the members on one link: those that the nodes' addresses are on, or, in a
+// world with a second link, those of the segment that Services' addresses are on.
+type group struct {
+	*speaker
+	segment  bool
+	members  *membership.State
+	view     membership.View
+	config   []membership.Member
+	sessions []*session
+	sending  time.Time // when transmit comes; zero: not yet
+	ticking  time.Time // when the members' tick comes; zero: not yet
+}
+
+func (s *speaker) newGroup(segment bool) group {
+	state := membership.NewState
+	if segment {
+		state = membership.NewSegmentState
+	}
+	return group{speaker: s, segment: segment, members: state(s.node.name, uint64(s.now.Add(s.node.skew).UnixMilli()))}
+}
+
+func (s *speaker) group(segment bool) *group {
+	if segment {
+		return &s.second
+	}
+	return &s.first
+}
+
+// view is what the groups know together.
+func (s *speaker) view() membership.View {
+	v := s.first.view
+	if s.SecondLink {
+		v.Segments = map[netip.Prefix]membership.View{s.node.prefix(): s.second.view}
+	}
+	return v
+}
+
+// set tells the members who should be there.
+func (s *group) set(config []membership.Member) {
+	s.config = config
+	s.members.SetMembers(s.now, config, multiplier*fast)
+	s.setSessions(s.members.Neighbors())
+	for _, x := range s.sessions {
+		s.tellOf(x)
+	}
+	s.act()
+}
+
+// reaches reports whether a packet gets from a node to another on one of their links.
+func (w *world) reaches(a, b *node, segment bool) bool {
+	if w.SecondLink && !segment {
+		return a.alive() && b.alive()
+	}
+	return w.lan.reaches(a.place, b.place)
+}
+
 // act does what the members' State wants done.
-func (s *speaker) act() {
+func (s *group) act() {
 	o := s.members.Ready()
 	for _, l := range o.Send {
 		s.mail(l)
@@ -25,7 +82,7 @@ func (s *speaker) act() {
 		s.view = s.members.View()
 	}
 	if o.Changed {
-		s.say("    %s: members %v, isolated %v", s.node.name, s.view.Standing, s.view.Isolated)
+		s.say("    %s: members %v, isolated %v, segment %v", s.node.name, s.view.Standing, s.view.Isolated, s.segment)
 		s.wake()
 	}
 	next := s.members.Next()
@@ -42,7 +99,7 @@ func (s *speaker) act() {
 }
 
 // mail carries a letter to each of its receivers.
-func (s *speaker) mail(l membership.Packet) {
+func (s *group) mail(l membership.Packet) {
 	to := l.To
 	if to == nil {
 		to = sortedKeys(s.peers)
@@ -56,10 +113,11 @@ func (s *speaker) mail(l membership.Packet) {
 	}
 	s.after(s.within(50*time.Microsecond, 500*time.Microsecond), func() {
 		for _, n := range hosts {
-			if r := n.speaker; r != nil && s.lan.reaches(from.place, n.place) {
+			if r := n.speaker; r != nil && s.reaches(from, n, false) {
 				r.run(func() {
-					r.members.Step(r.now, l.Message)
-					r.act()
+					g := r.group(s.segment)
+					g.members.Step(r.now, l.Message)
+					g.act()
 				})
 			}
 		}
@@ -69,8 +127,22 @@ func (s *speaker) mail(l membership.Packet) {
 // patience is how long a host has to answer.
 const patience = 80 * time.Millisecond
 
+// questionFirst does the same on the nodes' first links, where nothing but the nodes fails
+// in a world with second ones.
+func (s *group) questionFirst(q membership.Target, answer func(time.Duration, membership.Reply)) {
+	n := s.peers[string(q)]
+	switch {
+	case q == "" && s.Gateway, n != nil && n.alive():
+		answer(time.Millisecond, membership.Answered)
+	case q == "", n == nil:
+		answer(0, membership.Inconclusive)
+	default:
+		answer(patience, membership.Unanswered)
+	}
+}
+
 // question asks for a sign of life.
-func (s *speaker) question(q membership.Target) {
+func (s *group) question(q membership.Target) {
 	answer := func(after time.Duration, r membership.Reply) {
 		s.in(after, func() {
 			s.members.Answer(s.now, q, r)
@@ -78,6 +150,10 @@ func (s *speaker) question(q membership.Target) {
 		})
 	}
 	host := s.lan.router()
+	if s.SecondLink && !s.segment {
+		s.questionFirst(q, answer)
+		return
+	}
 	if q != "" {
 		n := s.peers[string(q)]
 		if n == nil || n.subnet != s.node.subnet {

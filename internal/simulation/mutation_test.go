@@ -24,6 +24,13 @@ func mutations() []mutation {
 		{name: "answers though it stood still", needs: "freeze suspend", steady: true},
 		{name: "takes who restarts for dead", needs: "restart rolling", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Restarting, membership.Dead) }},
 		{name: "takes the dead for alive", needs: "power lan", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Dead, membership.Alive) }},
+		{name: "takes dead links for alive", needs: "lan unplug", before: func(_ *speaker, f *failover.Facts) {
+			f.Members.Segments = maps.Clone(f.Members.Segments)
+			for segment, v := range f.Members.Segments {
+				v.Standing = replaced(v.Standing, membership.Dead, membership.Alive)
+				f.Members.Segments[segment] = v
+			}
+		}},
 		{name: "does not look at L2Claims", needs: "power move", before: func(_ *speaker, f *failover.Facts) { f.Claims = nil }},
 		{name: "believes L2Claims as they were at first", needs: "power move", before: func(s *speaker, f *failover.Facts) {
 			if first, known := s.notes.([]failover.Claim); known {
@@ -50,12 +57,17 @@ func mutations() []mutation {
 
 // standings has all members that are one thing be another.
 func standings(f *failover.Facts, is, to membership.Standing) {
-	f.Members.Standing = maps.Clone(f.Members.Standing)
-	for name, s := range f.Members.Standing {
+	f.Members.Standing = replaced(f.Members.Standing, is, to)
+}
+
+func replaced(all map[string]membership.Standing, is, to membership.Standing) map[string]membership.Standing {
+	out := maps.Clone(all)
+	for name, s := range out {
 		if s == is {
-			f.Members.Standing[name] = to
+			out[name] = to
 		}
 	}
+	return out
 }
 
 // has reports whether a History has a fault of one of some kinds: others show nothing

@@ -57,7 +57,9 @@ func (r *reporter) write() {
 }
 
 func (r *reporter) reportSpeaker(then func(error)) {
-	want := speakerValue{links: []announce.Link{r.link()}, isolated: r.view.Isolated}
+	link := r.link()
+	link.Up = link.Up && !r.second.view.Isolated
+	want := speakerValue{links: []announce.Link{link}, isolated: r.first.view.Isolated}
 	have := r.cache.get(speakers, r.node.name)
 	if have != nil && sameSpeaker(have.value.(speakerValue), want) {
 		then(nil)

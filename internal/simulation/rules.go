@@ -221,7 +221,9 @@ func (w *world) company(n *node) bool {
 	if w.Gateway && w.lan.silent == 0 && w.lan.talk(n.place, w.lan.router()) {
 		return true
 	}
-	return slices.ContainsFunc(w.nodes, func(other *node) bool { return other != n && other.speaker != nil && w.lan.talk(n.place, other.place) })
+	return slices.ContainsFunc(w.nodes, func(other *node) bool {
+		return other != n && other.speaker != nil && (!w.SecondLink || other.subnet == n.subnet) && w.lan.talk(n.place, other.place)
+	})
 }
 
 // lookForTwo checks that two nodes that can hear each other don't both answer.
@@ -324,11 +326,20 @@ func (w *world) explained(x *watched, was *node) bool {
 			return true
 		}
 	}
-	return hards > 1 || w.partial()
+	return hards > 1 || w.partial(was)
 }
 
-// partial reports whether so few nodes are left that one bad path parts them.
-func (w *world) partial() bool { return w.running() < 3 }
+// partial reports whether so few nodes are left that one bad path parts them: on the
+// segment of a node, if those are watched by themselves.
+func (w *world) partial(of *node) bool {
+	there := 0
+	for _, n := range w.nodes {
+		if !w.SecondLink || n.subnet == of.subnet {
+			there++
+		}
+	}
+	return w.running() < 3 || there < 3
+}
 
 // running counts the speakers that run.
 func (w *world) running() int {

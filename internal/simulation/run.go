@@ -14,6 +14,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // Run lets a History take its course, and returns the first rule that is broken;
@@ -218,8 +219,12 @@ func (w *world) atRest() {
 		}
 	}
 	for _, n := range w.nodes {
-		if s := n.speaker; s != nil && s.view.Up < s.view.Sessions {
-			w.violate(Rest, "%s has %d sessions, and sees %d Up", n.name, s.view.Sessions, s.view.Up)
+		if s := n.speaker; s != nil {
+			for _, v := range []membership.View{s.first.view, s.second.view} {
+				if v.Up < v.Sessions {
+					w.violate(Rest, "%s has %d sessions, and sees %d Up", n.name, v.Sessions, v.Up)
+				}
+			}
 		}
 		if s := n.speaker; s != nil && s.plan != nil && s.plan.Phase != failover.Synced && w.api.away == 0 {
 			w.violate(Rest, "%s is %s", n.name, s.plan.Phase)

@@ -76,6 +76,9 @@ func (h History) smaller() []History {
 	if h.Prefers > 0 {
 		with(func(c *History) { c.Prefers = 0 })
 	}
+	if h.SecondLink {
+		with(func(c *History) { c.SecondLink = false })
+	}
 	if h.SpareNIC {
 		with(func(c *History) { c.SpareNIC = false })
 	}

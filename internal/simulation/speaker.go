@@ -28,16 +28,12 @@ type speaker struct {
 	instance int
 	started  time.Time
 	cache    *cache // nil before all is listed
-	members  *membership.State
+	first    group  // of the members
+	second   group  // in a world with second links
 	failover *failover.State
 	beat     *heartbeat
-	view     membership.View
-	config   []membership.Member
 	peers    map[string]*node // of the members, by name
 	names    map[*node]string // the same the other way round
-	sessions []*session
-	sending  time.Time // when transmit comes; zero: not yet
-	ticking  time.Time // when the members' tick comes; zero: not yet
 	stopping bool
 	since    time.Time // when it began to stand still
 	stalls   uint64
@@ -57,7 +53,7 @@ type speaker struct {
 }
 
 func (w *world) reachesServer(n *node) bool {
-	if w.SpareNIC {
+	if w.SpareNIC || w.SecondLink {
 		return n.alive()
 	}
 	return w.lan.talk(n.place, w.lan.server())
@@ -72,12 +68,12 @@ func (w *world) start(n *node) {
 	s := &speaker{
 		client: &client{world: w, frozen: n.frozen, reach: func() bool { return w.reachesServer(n) }},
 		node:   n, instance: w.instances, started: w.now, since: w.now,
-		members:  membership.NewState(n.name, uint64(w.now.Add(n.skew).UnixMilli())),
 		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
 		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{},
 	}
 	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
+	s.first, s.second = s.newGroup(false), s.newGroup(true)
 	n.speaker, w.rules.fresh = s, true
 	w.say("    speaker of %s starts", n.name)
 	s.in(w.within(20*time.Millisecond, 200*time.Millisecond), func() {
@@ -105,14 +101,16 @@ func (s *speaker) end() {
 func (s *speaker) stop() {
 	s.stopping, s.rules.fresh = true, true
 	clear(s.entries)
-	s.members.Restart(s.now)
-	if s.view.Up == 0 {
+	s.first.members.Restart(s.now)
+	s.second.members.Restart(s.now)
+	if s.first.view.Up == 0 {
 		s.askWithin(time.Second, func() (any, error) {
 			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
 		}, func(any, error) {})
 	}
 	s.report.farewell()
-	s.act()
+	s.first.act()
+	s.second.act()
 	s.in(150*time.Millisecond, s.end)
 }
 
@@ -192,7 +190,7 @@ func (s *speaker) pass() {
 
 func (s *speaker) facts() failover.Facts {
 	f := failover.Facts{
-		Now: s.now, Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view,
+		Now: s.now, Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view(),
 		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
 	announced := announced
@@ -285,29 +283,38 @@ func (s *speaker) gather(out failover.Output) {
 	if !out.Join {
 		return
 	}
-	var config []membership.Member
+	var config, segment []membership.Member
 	peers := map[string]*node{}
 	for _, o := range s.cache.table[nodes] {
 		if expired, watched := out.Watch[o.name]; watched {
 			addr := o.value.(nodeValue).addr
-			config = append(config, membership.Member{Name: o.name, Addr: addr, Silent: expired, Subnet: s.subnetOf(o.name)})
+			m := membership.Member{Name: o.name, Addr: addr, Silent: expired, Subnet: s.subnetOf(o.name)}
+			if m.Subnet == s.node.prefix() {
+				segment = append(segment, m)
+			}
+			if s.SecondLink {
+				m.Subnet = netip.Prefix{}
+			}
+			config = append(config, m)
 			i := slices.IndexFunc(s.nodes, func(n *node) bool { return n.addr == addr })
 			peers[o.name] = s.nodes[i]
 		}
 	}
-	if slices.Equal(config, s.config) {
-		return
+	changed := !slices.Equal(config, s.first.config)
+	if changed {
+		s.peers, s.names = peers, map[*node]string{}
+		for name, n := range peers {
+			s.names[n] = name
+		}
+		s.first.set(config)
 	}
-	s.config, s.peers, s.names = config, peers, map[*node]string{}
-	for name, n := range peers {
-		s.names[n] = name
+	if s.SecondLink {
+		if changed || !slices.Equal(segment, s.second.config) {
+			s.second.set(segment)
+		}
+		s.second.members.SetLink(s.now, s.link().Up)
+		s.second.act()
 	}
-	s.members.SetMembers(s.now, config, multiplier*fast)
-	s.setSessions(s.members.Neighbors())
-	for _, x := range s.sessions {
-		s.tellOf(x)
-	}
-	s.act()
 }
 
 // subnetOf returns the subnet of a node, as its Speaker object tells.
