@@ -28,6 +28,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -299,12 +300,13 @@ func (a adapters) tasks(o options) []manager.RunnableFunc {
 
 // attend has r think whenever the world changes.
 func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
+	ignorable := intent.Ignorable(r.node, r.class, r.service)
 	loop := cluster.Loop{
 		Name:    "speaker",
 		Think:   r.reconcile,
 		Log:     r.log,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    ignorable(r.node, r.class, r.services),
+		Skip:    func(before, after client.Object) bool { return ignorable(before, after) },
 		Rest:    cluster.Share(10),
 		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},

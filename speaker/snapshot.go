@@ -62,7 +62,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 // nothing happens before; 0: never.
 func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
-		return !announceable(svc, r.class)
+		return !intent.Announceable(svc, r.class)
 	})
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
 	if slices.ContainsFunc(services, intent.Local) { // the others' are not asked for
@@ -150,4 +150,11 @@ func (r *reconciler) readClaims(ctx context.Context, s *snapshot) error {
 		}
 	}
 	return nil
+}
+
+// service returns a Service that the cache has; nil: it has none of that key.
+func (r *reconciler) service(k ipam.Key) (*corev1.Service, error) {
+	o, _, err := r.services.GetByKey(k.String())
+	svc, _ := o.(*corev1.Service)
+	return svc, err
 }

@@ -61,36 +61,13 @@ func TestAnOversizedRequestIsNotRead(t *testing.T) {
 func TestNoFieldSpeaksForItself(t *testing.T) {
 	meta := metav1.ObjectMeta{Name: "x"}
 	for name, put := range map[string]func(o *Objects, set func(reflect.Value)){
-		"IPAddressPool": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.IPAddressPool{ObjectMeta: meta}
-			set(reflect.ValueOf(&x.Spec))
-			o.Pools = append(o.Pools, x)
-		},
-		"L2Advertisement": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.L2Advertisement{ObjectMeta: meta}
-			set(reflect.ValueOf(&x.Spec))
-			o.L2 = append(o.L2, x)
-		},
-		"BGPAdvertisement": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.BGPAdvertisement{ObjectMeta: meta}
-			set(reflect.ValueOf(&x.Spec))
-			o.BGP = append(o.BGP, x)
-		},
-		"BGPPeer": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.BGPPeer{ObjectMeta: meta, Spec: v1beta1.BGPPeerSpec{PeerAddress: "10.0.0.1"}}
-			set(reflect.ValueOf(&x.Spec))
-			o.Peers = append(o.Peers, x)
-		},
-		"BFDProfile": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.BFDProfile{ObjectMeta: meta}
-			set(reflect.ValueOf(&x.Spec))
-			o.Profiles = append(o.Profiles, x)
-		},
-		"Community": func(o *Objects, set func(reflect.Value)) {
-			x := v1beta1.Community{ObjectMeta: meta}
-			set(reflect.ValueOf(&x.Spec))
-			o.Communities = append(o.Communities, x)
-		},
+		"IPAddressPool":    one(v1beta1.IPAddressPool{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.IPAddressPool { return &o.Pools }),
+		"L2Advertisement":  one(v1beta1.L2Advertisement{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.L2Advertisement { return &o.L2 }),
+		"BGPAdvertisement": one(v1beta1.BGPAdvertisement{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.BGPAdvertisement { return &o.BGP }),
+		"BGPPeer": one(v1beta1.BGPPeer{ObjectMeta: meta, Spec: v1beta1.BGPPeerSpec{PeerAddress: "10.0.0.1"}},
+			func(o *Objects) *[]v1beta1.BGPPeer { return &o.Peers }),
+		"BFDProfile": one(v1beta1.BFDProfile{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.BFDProfile { return &o.Profiles }),
+		"Community":  one(v1beta1.Community{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.Community { return &o.Communities }),
 	} {
 		told := 0
 		for _, text := range hostile() {
@@ -112,6 +89,15 @@ func TestNoFieldSpeaksForItself(t *testing.T) {
 		if told == 0 && name != "BFDProfile" { // which has no text
 			t.Errorf("no %s was refused", name)
 		}
+	}
+}
+
+// one adds x to the objects of its kind once its specification is set.
+func one[T any](x T, all func(*Objects) *[]T) func(*Objects, func(reflect.Value)) {
+	return func(o *Objects, set func(reflect.Value)) {
+		x := x
+		set(reflect.ValueOf(&x).Elem().FieldByName("Spec").Addr())
+		*all(o) = append(*all(o), x)
 	}
 }
 

@@ -93,12 +93,18 @@ func want(t *testing.T, got, want string) {
 
 var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 
-func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
-	var r replica
-	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+// deleted gives n/web the only address of a pool, for which m/old waits, and then
+// deletes it.
+func (r *replica) deleted(grace string) ([]v1beta1.IPAddressPool, []*corev1.Service) {
+	pools := []v1beta1.IPAddressPool{graced("p", grace, "10.0.0.1")}
 	services := []*corev1.Service{aService("web", 0), stranger("old")}
 	r.plan(noon, pools, &services)
-	services = services[1:] // deleted, and no pass has seen what it was given
+	return pools, services[1:]
+}
+
+func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
+	var r replica
+	pools, services := r.deleted("1m") // and no pass has seen what it was given
 	got := r.plan(noon.Add(time.Hour), pools, &services)
 	want(t, got["old"], `every IPv4 address is taken: IPAddressPools p; 10.0.0.1 is kept for Service n/web, which had it, until 2030-01-01T13:01:00Z`)
 	if r.again != time.Minute {
@@ -118,10 +124,7 @@ func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
 
 func TestNothingIsKeptForEver(t *testing.T) {
 	var r replica
-	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
-	services := []*corev1.Service{aService("web", 0), stranger("old")}
-	r.plan(noon, pools, &services)
-	services = services[1:]
+	pools, services := r.deleted("1m")
 	r.plan(noon, pools, &services)
 	want(t, r.plan(noon.Add(59*time.Second), pools, &services)["old"], "every")
 	want(t, r.plan(noon.Add(time.Minute), pools, &services)["old"], "10.0.0.1")
@@ -130,10 +133,7 @@ func TestNothingIsKeptForEver(t *testing.T) {
 func TestAShorterGraceTimeCountsAtOnce(t *testing.T) {
 	for grace, first := range map[string]string{"0s": "10.0.0.1", "10s": "every IPv4 address is taken: IPAddressPools p; 10.0.0.1 is kept for Service n/web, which had it, until 2030-01-01T12:00:11Z"} {
 		var r replica
-		pools := []v1beta1.IPAddressPool{graced("p", "24h", "10.0.0.1")}
-		services := []*corev1.Service{aService("web", 0), stranger("old")}
-		r.plan(noon, pools, &services)
-		services = services[1:]
+		pools, services := r.deleted("24h")
 		r.plan(noon, pools, &services)
 		pools[0].Spec.GraceTime = v1beta1.Duration(grace)
 		want(t, r.plan(noon.Add(time.Second), pools, &services)["old"], first)

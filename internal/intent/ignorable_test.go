@@ -1,4 +1,4 @@
-package main
+package intent
 
 import (
 	"testing"
@@ -7,14 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	toolscache "k8s.io/client-go/tools/cache"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // leaseOf is the Lease of a node's speaker, renewed at second at; at -1 it was
@@ -52,12 +50,10 @@ func TestSame(t *testing.T) {
 }
 
 func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
-	services := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
+	services := map[ipam.Key]*corev1.Service{}
 	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{"local": corev1.ServiceExternalTrafficPolicyLocal, "cluster": corev1.ServiceExternalTrafficPolicyCluster} {
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}}
-		if err := services.Add(svc); err != nil {
-			t.Fatal(err)
-		}
+		services[KeyOf(svc)] = svc
 	}
 	slice := func(of, node string) *discoveryv1.EndpointSlice {
 		return &discoveryv1.EndpointSlice{
@@ -87,7 +83,7 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name          string
-		before, after client.Object
+		before, after metav1.Object
 		idle          bool
 	}{
 		{"an endpoint of a Local Service moves", slice("local", "a"), slice("local", "b"), false},
@@ -111,7 +107,7 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		{"somebody counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := ignorable("a", "", services)(c.before, c.after); got != c.idle {
+			if got := Ignorable("a", "", func(k ipam.Key) (*corev1.Service, error) { return services[k], nil })(c.before, c.after); got != c.idle {
 				t.Errorf("idle is %v", got)
 			}
 		})

@@ -1,4 +1,4 @@
-package main
+package intent
 
 import (
 	"cmp"
@@ -9,30 +9,30 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// ignorable reports whether an event cannot change the plan: what same says, what
-// becomes of Services that have no address of ours to announce, and of the endpoints of
-// a Service that is announced wherever they are. When that changes, or the Service
-// comes, the Service's own event is a reason.
-func ignorable(node, class string, services toolscache.Store) func(before, after client.Object) bool {
-	announced := func(o client.Object) bool {
+// Ignorable returns what tells whether an event cannot change the plan of a node's
+// speaker: what same says, what becomes of Services that have no address of ours to
+// announce, and of the endpoints of a Service that is announced wherever they are. When
+// that changes, or the Service comes, the Service's own event is a reason. The function
+// service returns the Service of a key, nil if there is none, and an error if that is
+// not known.
+func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, error)) func(before, after metav1.Object) bool {
+	announced := func(o metav1.Object) bool {
 		svc, ok := o.(*corev1.Service)
-		return ok && announceable(svc, class)
+		return ok && Announceable(svc, class)
 	}
-	return func(before, after client.Object) bool {
+	return func(before, after metav1.Object) bool {
 		switch o := cmp.Or(after, before).(type) {
 		case *corev1.Service:
 			return !announced(before) && !announced(after) || same(before, after)
 		case *discoveryv1.EndpointSlice:
-			of, there, err := services.GetByKey(intent.ServiceOf(o).String())
-			svc, _ := of.(*corev1.Service)
-			return err == nil && (!there || svc != nil && !intent.Local(svc)) || same(before, after)
+			svc, err := service(ServiceOf(o))
+			return err == nil && (svc == nil || !Local(svc)) || same(before, after)
 		case *v1beta1.Speaker:
 			return o.Name != node && same(before, after) // what somebody else wrote into the own one is put right
 		}
@@ -40,22 +40,22 @@ func ignorable(node, class string, services toolscache.Store) func(before, after
 	}
 }
 
-// announceable reports whether svc is ours, and has addresses.
-func announceable(svc *corev1.Service, class string) bool {
-	return intent.Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
+// Announceable reports whether svc is ours, and has addresses.
+func Announceable(svc *corev1.Service, class string) bool {
+	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
 // same reports whether an update is no reason to think anew: a renewal of a
 // Lease, which comes all the time, or a change of what is not read. Of some kinds the
 // cache has only what matters. Of an object that was made anew while the watch was broken
 // it tells as of an update, too.
-func same(before, after client.Object) bool {
+func same(before, after metav1.Object) bool {
 	if before == nil || after == nil {
 		return false
 	}
 	switch a := after.(type) {
 	case *coordinationv1.Lease:
-		return alike(a, before, func(a, b *coordinationv1.Lease) bool { return intent.LeaseNode(a) == intent.LeaseNode(b) })
+		return alike(a, before, func(a, b *coordinationv1.Lease) bool { return LeaseNode(a) == LeaseNode(b) })
 	case *discoveryv1.EndpointSlice:
 		return alike(a, before, func(a, b *discoveryv1.EndpointSlice) bool {
 			return equal(a.Endpoints, b.Endpoints) && equal(a.Labels, b.Labels)
@@ -76,7 +76,7 @@ func same(before, after client.Object) bool {
 }
 
 // alike reports whether before is of the type of after, and the same by that function.
-func alike[T client.Object](after T, before client.Object, same func(after, before T) bool) bool {
+func alike[T metav1.Object](after T, before metav1.Object, same func(after, before T) bool) bool {
 	b, ok := before.(T)
 	return ok && same(after, b)
 }
@@ -84,7 +84,7 @@ func alike[T client.Object](after T, before client.Object, same func(after, befo
 func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
 
 // sameSpec reports whether two versions differ in their status at most.
-func sameSpec(a, b client.Object) bool {
+func sameSpec(a, b metav1.Object) bool {
 	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() && maps.Equal(a.GetLabels(), b.GetLabels())
 }
 

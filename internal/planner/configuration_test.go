@@ -1,0 +1,81 @@
+package planner
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+func TestStatuses(t *testing.T) {
+	pool, peer := *aPool("lan", "10.0.0.1-10.0.0.4"), func(name string) v1beta1.BGPPeer {
+		return v1beta1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.BGPPeerSpec{PeerAddress: "10.9.0.1", PeerASN: 64512, MyASN: 64513}}
+	}
+	c := readyMade(intent.Objects{
+		Pools: []v1beta1.IPAddressPool{pool, *aPool("late", "10.0.0.4")},
+		Peers: []v1beta1.BGPPeer{peer("tor"), peer("young")},
+	})
+	sessions := []v1beta1.BGPSession{
+		{Status: v1beta1.BGPSessionStatus{Node: "a", Peer: "tor", State: "Established"}}, {Status: v1beta1.BGPSessionStatus{Node: "b", Peer: "tor", State: "Active"}},
+		{Status: v1beta1.BGPSessionStatus{Node: "a", Peer: "young", YieldsTo: "tor"}},
+	}
+	plan := new(Planner).Plan(Snapshot{Configured: c}).Summary()
+	have := map[string]string{}
+	for _, x := range Statuses(c, sessions, plan) {
+		switch o := x.After.(type) {
+		case *v1beta1.IPAddressPool:
+			have[o.Name] = fmt.Sprint(meta.FindStatusCondition(o.Status.Conditions, v1beta1.ConditionReady).Reason)
+			if o.Status.IPv4 != nil {
+				have[o.Name] += ", of " + o.Status.IPv4.Capacity
+			}
+		case *v1beta1.BGPPeer:
+			have[o.Name] = fmt.Sprint(meta.FindStatusCondition(o.Status.Conditions, v1beta1.ConditionReady).Reason, ", ", o.Status.Sessions.Established, " of ", o.Status.Sessions.Total)
+		}
+	}
+	want := map[string]string{"lan": "Accepted, of 4", "late": "Overlaps", "tor": "Accepted, 1 of 2", "young": "Overlaps, 0 of 1"}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+	// It comes to rest: the second time it is said who had an address before.
+	for range 2 {
+		for _, x := range Statuses(c, sessions, plan) {
+			for i := range c.Objects.Pools {
+				if o, is := x.After.(*v1beta1.IPAddressPool); is && c.Objects.Pools[i].Name == o.Name {
+					c.Objects.Pools[i] = *o
+				}
+			}
+			for i := range c.Objects.Peers {
+				if o, is := x.After.(*v1beta1.BGPPeer); is && c.Objects.Peers[i].Name == o.Name {
+					c.Objects.Peers[i] = *o
+				}
+			}
+		}
+		c = readyMade(c.Objects)
+	}
+	if again := Statuses(c, sessions, plan); len(again) > 0 {
+		t.Errorf("%d objects are written again:\n%s", len(again), cmp.Diff(again[0].Before, again[0].After))
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	claim := func(address string) v1beta1.L2Claim {
+		return v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: address}, Spec: v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(address)}}
+	}
+	going := claim("10.0.0.9")
+	going.DeletionTimestamp = &metav1.Time{}
+	addr := netip.MustParseAddr
+	plan := &Summary{Holders: map[netip.Addr]bool{addr("10.0.0.1"): true}}
+	var have []string
+	for _, c := range plan.Orphans([]v1beta1.L2Claim{claim("10.0.0.1"), claim("10.0.0.2"), claim("10.0.0.3"), claim("nonsense"), going}, map[netip.Addr]bool{addr("10.0.0.2"): true}) {
+		have = append(have, c.Name)
+	}
+	if diff := cmp.Diff([]string{"10.0.0.3", "nonsense"}, have); diff != "" {
+		t.Error(diff)
+	}
+}
