@@ -54,32 +54,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
-// options are the flags. (The flag --kubeconfig is controller-runtime's.)
-type options struct {
-	node      string
-	namespace string
-	class     string
-	metrics   cluster.Metrics
-	probes    string
-	debug     string
-	pprof     string
-	heartbeat time.Duration
-	ignore    string
-	defend    bool
-	rate      uint
-	logLevel  slog.Level
-	version   bool
-
-	drain time.Duration
-	turn  time.Duration
-	ready string
-	nulls uint
-
-	membershipPort       uint
-	membershipInterval   time.Duration
-	membershipMultiplier uint
-}
-
 func main() {
 	var o options
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the Node that this speaker runs on; default: the environment variable NODE_NAME")

@@ -18,17 +18,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 )
 
-// snapshot is all that the decision depends on, and what else a pass needs.
-type snapshot struct {
-	failover.Facts
-	nodes []corev1.Node
-	keys  [][]byte // of the speakers
-	// drains is how long this node, which is excluded, still offers its routes.
-	drains time.Duration
-	// nextEndpoint is when the soonest of the endpoints that go is to be looked at again.
-	nextEndpoint time.Duration
-}
-
 func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	s.Now = time.Now()
 	read, err := r.configuration.Read(ctx)
