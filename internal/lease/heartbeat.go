@@ -46,6 +46,11 @@ type Heartbeat struct {
 	once    sync.Once
 	failing bool // the last renewal failed
 
+	// behind: others may have written what this node has not read. Until it has, their
+	// Leases do not count. A read is under way if reading; again: one is to follow it.
+	behind, reading, again bool
+	read                   chan error // what the read came to
+
 	mu      sync.Mutex
 	tracker *Tracker
 }
@@ -53,7 +58,7 @@ type Heartbeat struct {
 // New returns the heartbeat of a speaker. It renews nothing before Begin.
 func New(o Options) *Heartbeat {
 	return &Heartbeat{
-		Options: o, Changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), begin: make(chan struct{}),
+		Options: o, Changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), begin: make(chan struct{}), read: make(chan error, 1),
 		tracker: NewTracker(o.Node, o.Interval),
 	}
 }
@@ -119,6 +124,8 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		return nil
 	case <-h.begin:
 	}
+	var reads sync.WaitGroup
+	defer reads.Wait()
 	for {
 		now := time.Now()
 		next := now.Add(h.Interval)
@@ -126,14 +133,41 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 			next = now.Add(h.Interval / 4) // until the first renewal comes back
 		}
 		h.beat(ctx)
-		select {
-		case <-ctx.Done():
-			if h.Restarts() {
-				return nil // the others know, and wait
+		for due := false; !due; {
+			if h.behind && !h.reading {
+				h.reading = true
+				reads.Go(func() { h.read <- h.readClaims(ctx) })
 			}
-			return h.release()
-		case <-h.resync:
-		case <-time.After(time.Until(next)):
+			select {
+			case <-ctx.Done():
+				if h.Restarts() {
+					return nil // the others know, and wait
+				}
+				return h.release()
+			case err := <-h.read:
+				h.caughtUp(ctx, err)
+			case <-h.resync:
+				h.again, due = h.reading, true
+			case <-time.After(time.Until(next)):
+				due = true
+			}
+		}
+	}
+}
+
+// caughtUp takes in what a read of the L2Claims came to. One that failed is made again
+// after the next renewal.
+func (h *Heartbeat) caughtUp(ctx context.Context, err error) {
+	again := h.again
+	h.reading, h.again = false, false
+	switch {
+	case err != nil:
+		h.behind, h.failing = false, true
+		h.Log.Warn("can't see who took over what meanwhile", "err", err)
+	case !again:
+		h.behind = false
+		if err := h.count(ctx); err != nil {
+			h.Log.Warn("can't look at the other speakers' Leases", "err", err)
 		}
 	}
 }
@@ -149,10 +183,7 @@ func (h *Heartbeat) beat(ctx context.Context) {
 	}
 	if h.failing {
 		h.Log.Info("renewed the speaker's Lease again")
-		if err := h.readClaims(ctx); err != nil {
-			h.Log.Warn("can't see who took over what meanwhile", "err", err)
-			return
-		}
+		h.behind = true
 	}
 	h.failing = false
 	if err := h.observe(ctx); err != nil {
@@ -186,8 +217,8 @@ func (h *Heartbeat) renew(ctx context.Context) error {
 	return h.Client.Create(ctx, lease)
 }
 
-// observe counts the renewals that the other speakers missed since the last
-// own renewal that came back.
+// observe takes in the own renewal, if it came back, and counts those of the others,
+// unless others may have written what was not read.
 func (h *Heartbeat) observe(ctx context.Context) error {
 	renewals, err := h.renewals(ctx)
 	if err != nil {
@@ -202,13 +233,19 @@ func (h *Heartbeat) observe(ctx context.Context) error {
 	h.mu.Lock()
 	fresh, resync := h.tracker.Echo(own, time.Now())
 	h.mu.Unlock()
-	if !fresh {
+	h.behind = h.behind || resync
+	if !fresh || h.behind {
 		return nil
 	}
-	if resync {
-		if err := h.readClaims(ctx); err != nil {
-			return err
-		}
+	return h.count(ctx)
+}
+
+// count counts the renewals that the other speakers missed since the last own renewal
+// that came back.
+func (h *Heartbeat) count(ctx context.Context) error {
+	renewals, err := h.renewals(ctx)
+	if err != nil {
+		return err
 	}
 	h.mu.Lock()
 	news, changed := h.tracker.Observe(renewals, time.Now())

@@ -86,3 +86,92 @@ func TestALeaseIsRenewedUntilTheEndAndThenReleased(t *testing.T) {
 		}
 	})
 }
+
+// slowList is an API server that needs long to list L2Claims.
+type slowList struct {
+	client.Reader
+	takes time.Duration
+	lists *int
+}
+
+func (s slowList) List(ctx context.Context, l client.ObjectList, o ...client.ListOption) error {
+	*s.lists++
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(s.takes):
+		return s.Reader.List(ctx, l, o...)
+	}
+}
+
+// While the L2Claims are listed, however long that takes, the Lease is renewed; and
+// nothing counts that was not read.
+func TestRenewalsWaitForNoList(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		takes     time.Duration
+		reachable bool
+		lists     int
+	}{
+		{"8 s", 8 * time.Second, true, 1},
+		{"too long", time.Minute, false, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, lists := newHeartbeat(t), 0
+				h.Direct = slowList{h.Direct, c.takes, &lists}
+				h.Begin()
+				start := time.Now()
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- h.Run(ctx) }()
+				for range 60 {
+					time.Sleep(250 * time.Millisecond)
+					var l coordinationv1.Lease
+					if err := h.Client.Get(t.Context(), client.ObjectKey{Namespace: "ns", Name: intent.LeaseName("self")}, &l); err != nil {
+						t.Fatal(err)
+					}
+					if since := time.Since(l.Spec.RenewTime.Time); since > time.Second {
+						t.Fatalf("not renewed for %s", since)
+					}
+					if h.API(time.Now()).Reachable && time.Since(start) < c.takes {
+						t.Fatal("it counts what it has not read")
+					}
+				}
+				if api := h.API(time.Now()); api.Reachable != c.reachable || lists != c.lists {
+					t.Errorf("the API server is %+v after %d lists", api, lists)
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A speaker that stood still while a list was under way reads once more.
+func TestARestartReadsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, lists := newHeartbeat(t), 0
+		h.Direct = slowList{h.Direct, 5 * time.Second, &lists}
+		h.Begin()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		time.Sleep(4 * time.Second)
+		h.Restart()
+		time.Sleep(3 * time.Second)
+		if h.API(time.Now()).Reachable {
+			t.Error("it counts what was read before it stood still")
+		}
+		time.Sleep(4 * time.Second)
+		if !h.API(time.Now()).Reachable || lists != 2 {
+			t.Errorf("reachable: %t, after %d lists", h.API(time.Now()).Reachable, lists)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
