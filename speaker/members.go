@@ -61,7 +61,8 @@ func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
 
 // segments returns the subnets on this node's links in which other members have a link,
 // too. Not those that all of them have their node address in, which are watched
-// anyway. On a link with both families one is enough: IPv4.
+// anyway. On a link with both families one is enough: IPv4. Of several links in one
+// subnet that counts which is up.
 func segments(own []layer2.Link, nodes []announce.Node, members []membership.Member) []membership.Segment {
 	has := map[string][]announce.Link{}
 	for _, n := range nodes {
@@ -80,8 +81,13 @@ func segments(own []layer2.Link, nodes []announce.Node, members []membership.Mem
 					s.Members, beside = append(s.Members, m.Name), beside || !p.Contains(m.Addr)
 				}
 			}
-			if beside && len(s.Members) > 1 {
+			same := slices.IndexFunc(out, func(o membership.Segment) bool { return o.Prefix == p })
+			switch {
+			case !beside || len(s.Members) < 2:
+			case same < 0:
 				out = append(out, s)
+			case !out[same].Up:
+				out[same] = s
 			}
 		}
 	}

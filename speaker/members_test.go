@@ -54,6 +54,10 @@ func TestSegments(t *testing.T) {
 		{"the node address of one, and the second link of another", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(rack), Addrs: addrs("10.0.0.3")}},
 			[]membership.Segment{{Prefix: prefixes(rack)[0], Addr: addrs("10.0.0.3")[0], Up: true, Members: []string{"c", "d"}}}},
 		{"nobody else is there", []layer2.Link{{Name: "eth2", Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
+		{"two links in one: that which is up", []layer2.Link{
+			{Name: "eth1", Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.1")}, {Name: "eth2", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.7")},
+			{Name: "eth3", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.8")},
+		}, []membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.7")[0], Up: true, Members: []string{"a", "b"}}}},
 		{"no address that others may use yet", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz)}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
