@@ -55,6 +55,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 			d.Missing++
 		}
 	}
+	r.links.SetKeys(s.keys)
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
 	claims := slices.Concat(out.Plan.Claims, out.Proxy)
 	if r.links.Stalls() != s.Stalls {

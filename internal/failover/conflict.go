@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // Two nodes may answer for one address: when the halves of a network meet again,
@@ -45,18 +46,24 @@ func (p *pass) conflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {
 		node, known := p.MACs[c.MAC]
-		if before, ok := p.opponents[c.Addr]; !known || node == p.Node || ok && !c.First.Before(before.First) {
+		if before, ok := p.opponents[c.Addr]; !known || node == p.Node || p.surelyDead(node) || ok && !c.First.Before(before.First) {
 			continue
 		}
 		p.opponents[c.Addr] = Opponent{node, c.MAC, c.First, c.Last}
 	}
 	for a, t := range p.taken {
-		if other, asked := p.heldBy(a); t.unconfirmed && asked && other == t.from {
+		if other, asked := p.heldBy(a); t.unconfirmed && asked && other == t.from && !p.surelyDead(other) {
 			o := Opponent{Node: other, MAC: p.Probes[a].MAC, First: p.Now, Last: p.Now}
 			p.superseded[a], p.opponents[a] = o, o
 		}
 	}
 	p.Output.Conflicts = p.opponents
+}
+
+// surelyDead reports whether a node is dead, as its watchers say, and this node, which
+// hears the API server, sees its Lease expired. Whatever is heard in its name is not it.
+func (p *pass) surelyDead(node string) bool {
+	return p.API.Reachable && p.Members.Standing[node] == membership.Dead && p.Leases[node].Expired
 }
 
 // yields reports whether this node, which can't ask the API server, leaves an

@@ -69,6 +69,19 @@ func TestConflicts(t *testing.T) {
 			t.Error("who was heard counts as dead")
 		}
 	})
+	t.Run("who is dead for its watchers and for the API server is not heard, whoever speaks in its name", func(t *testing.T) {
+		d := newDesk()
+		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+		d.step(0)
+		d.dead("x")
+		d.Leases["x"] = Lease{Expired: true}
+		d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+		d.heard(addr, "x", d.Now)
+		o := d.step(time.Second)
+		if o.Alive["x"] || len(o.Conflicts) > 0 || !o.Claimed[addr] {
+			t.Errorf("alive: %t, conflicts %v, answers: %t", o.Alive["x"], o.Conflicts, o.Claimed[addr])
+		}
+	})
 	t.Run("what was left to an opponent stays with it, also when no more is heard of it", func(t *testing.T) {
 		d := newDesk()
 		d.claim(map[netip.Addr]string{addr: "x", addr2: "x"})

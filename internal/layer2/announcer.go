@@ -48,6 +48,7 @@ type Announcer struct {
 	setting  sync.Mutex             // held to replace claims
 	links    atomic.Pointer[[]Link] // immutable once stored
 	speakers atomic.Pointer[map[[6]byte]bool]
+	keys     atomic.Pointer[[][]byte]
 	kernel   atomic.Pointer[string] // what KernelAnswers returns
 	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
 	changed  chan struct{}          // buffered 1: links changed
@@ -83,6 +84,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 	a.links.Store(&[]Link{})
 	a.speakers.Store(&map[[6]byte]bool{})
 	a.kernel.Store(new(string))
+	a.keys.Store(new([][]byte))
 	return a
 }
 

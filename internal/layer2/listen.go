@@ -92,7 +92,7 @@ func (w *worker) watch(conn wire, m neighbor.Message) error {
 	t := w.claims.Load()
 	if h := t.Claimed(m.Holds, w.role.link); h != nil {
 		if !w.stranger(m.Sender) {
-			w.contest(m.Holds, m.Sender)
+			w.contest(m)
 			return nil
 		}
 		return w.conflict(conn, h, m)
@@ -121,7 +121,7 @@ func (w *worker) conflict(conn wire, h *holding, m neighbor.Message) error {
 		w.log.Warn("another machine has an address of ours", "addr", m.Holds, "mac", m.Sender.String())
 		wait.Signal(w.turned)
 	}
-	forms := w.proto.Announce(m.Holds, w.self)
+	forms := w.announcement(m.Holds)
 	if !w.Defend || w.rate.Room(now) < len(forms) || !h.Defend(now) {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // Rival is another speaker that says it has an address that this node answers
@@ -35,6 +37,14 @@ const (
 type rivals struct {
 	mu    sync.Mutex
 	heard map[netip.Addr]map[[6]byte]*rivalSeries // at most maxRivals each
+	// proofs is when the latest proof of each was made, for as long as one could be
+	// sent again.
+	proofs map[rivalKey]time.Time
+}
+
+type rivalKey struct {
+	addr netip.Addr
+	mac  [6]byte
 }
 
 type rivalSeries struct{ first, last, told time.Time }
@@ -70,12 +80,29 @@ func (r *rivals) Hear(addr netip.Addr, sender net.HardwareAddr, now time.Time) (
 	return isNew, true
 }
 
+// Fresh reports whether a proof, made at that time, was not seen before. Who records
+// an announcement and sends it again proves nothing.
+func (r *rivals) Fresh(addr netip.Addr, mac net.HardwareAddr, made time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.proofs == nil {
+		r.proofs = map[rivalKey]time.Time{}
+	}
+	k := rivalKey{addr, [6]byte(mac)}
+	if !made.After(r.proofs[k]) {
+		return false
+	}
+	r.proofs[k] = made
+	return true
+}
+
 func (s *rivalSeries) over(now time.Time) bool { return now.Sub(s.last) >= RivalMemory }
 
 // Lately returns those that count, and forgets the others.
 func (r *rivals) Lately(now time.Time) []Rival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	maps.DeleteFunc(r.proofs, func(_ rivalKey, made time.Time) bool { return now.Sub(made) > 2*neighbor.MaxSkew })
 	var out []Rival
 	for addr, of := range r.heard {
 		maps.DeleteFunc(of, func(_ [6]byte, s *rivalSeries) bool { return s.over(now) })

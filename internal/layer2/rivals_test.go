@@ -61,6 +61,77 @@ func TestRivalOfIPv6(t *testing.T) {
 	})
 }
 
+// Anybody can speak in the name of a speaker's MAC: only who has the key is believed,
+// and each announcement once.
+func TestRivalMustProve(t *testing.T) {
+	keys := [][]byte{[]byte("key")}
+	for _, fam := range []family{ipv4, ipv6} {
+		t.Run(string(fam), func(t *testing.T) {
+			onFake(t, Options{}, fam, func(t *testing.T, a *Announcer, f *fakeWire) {
+				vip, proto := vip4, neighbor.ARP()
+				if fam == ipv6 {
+					vip, proto = vip6, neighbor.NDP()
+				}
+				addr, station := netip.MustParseAddr(vip), neighbor.Station{MAC: mac(rivalMAC)}
+				says := func(key string) []byte {
+					if key != "" {
+						station.Proof = neighbor.Prove([]byte(key), station.MAC, addr, time.Now())
+					}
+					return proto.Announce(addr, station)[0]
+				}
+				a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
+				a.SetKeys(keys)
+				a.Set(claimsFor(vip))
+				f.lately(5 * time.Second)
+				for range 10 { // forged, once a second
+					f.in <- says("")
+					f.in <- says("another key")
+					f.lately(time.Second)
+				}
+				if got := a.Rivals(time.Now()); len(got) > 0 || len(a.contested) > 0 || a.Stats()[0].Unproven != 20 {
+					t.Errorf("forged: %v, %+v", got, a.Stats()[0])
+				}
+				frame := says("key")
+				f.in <- frame
+				f.lately(time.Millisecond)
+				if got := a.Rivals(time.Now()); len(got) != 1 || len(a.contested) == 0 {
+					t.Errorf("proven: %v", got)
+				}
+				<-a.contested
+				for range 90 { // the same, again and again
+					f.lately(time.Second)
+					f.in <- frame
+				}
+				f.lately(time.Millisecond)
+				if got := a.Rivals(time.Now()); len(got) > 0 || len(a.contested) > 0 {
+					t.Errorf("recorded, and sent again: %v", got)
+				}
+			})
+		})
+	}
+}
+
+// What one speaker announces another believes.
+func TestAnnouncementsAreProven(t *testing.T) {
+	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
+		a.SetKeys([][]byte{[]byte("key")})
+		proven, all := 0, 0
+		f.hear = func(frame []byte) {
+			all++
+			if m, ok := neighbor.ARP().Read(frame); ok {
+				if _, ok := m.Proven([][]byte{[]byte("old"), []byte("key")}, time.Now()); ok {
+					proven++
+				}
+			}
+		}
+		a.Set(claimsFor(vip4))
+		f.lately(5 * time.Second)
+		if all != 12 || proven != all {
+			t.Errorf("%d of %d frames are proven", proven, all)
+		}
+	})
+}
+
 // A claim's next round is announced as if it were new; the others are not.
 func TestAnotherRoundIsAnnounced(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {

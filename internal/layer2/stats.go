@@ -23,12 +23,13 @@ type Stats struct {
 	Conflicts  uint64 // frames by which a stranger said that it has an address of ours
 	Defences   uint64 // announcements sent against strangers, in frames
 	Rivals     uint64 // frames by which another speaker said that it has an address of this node
+	Unproven   uint64 // of those: without a proof that it was that speaker
 	JoinFailed bool   // not all solicited-node groups are joined now
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defences, Rivals atomic.Uint64
+	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defences, Rivals, Unproven atomic.Uint64
 
 	JoinFailed atomic.Bool
 }
@@ -66,7 +67,7 @@ func (l *ledger) Stats() []Stats {
 			Link: p.link, Family: p.family,
 			Frames: c.Frames.Load(), Requests: c.Requests.Load(), Answers: c.Answers.Load(), Limited: c.Limited.Load(),
 			Announced: c.Announced.Load(), Probes: c.Probes.Load(), Malformed: c.Malformed.Load(),
-			Conflicts: c.Conflicts.Load(), Defences: c.Defences.Load(), Rivals: c.Rivals.Load(), JoinFailed: c.JoinFailed.Load(),
+			Conflicts: c.Conflicts.Load(), Defences: c.Defences.Load(), Rivals: c.Rivals.Load(), Unproven: c.Unproven.Load(), JoinFailed: c.JoinFailed.Load(),
 		})
 	}
 	slices.SortFunc(out, func(a, b Stats) int { return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Family, b.Family)) })
@@ -94,6 +95,7 @@ func metrics() []metric {
 		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),
 		counter("defences", "Frames sent against strangers that have an address of this node.", func(s Stats) uint64 { return s.Defences }),
 		counter("rivals", "Frames by which another speaker said that it has an address that this node answers for.", func(s Stats) uint64 { return s.Rivals }),
+		counter("rivals_unproven", "Of those frames, the ones without a proof that it was that speaker: of an earlier version, or forged.", func(s Stats) uint64 { return s.Unproven }),
 	}
 }
 

@@ -72,6 +72,7 @@ func (t tap) ask(tt *testing.T, question, mark []byte, marked string) []byte {
 
 func TestWireKernelLearnsFromAnnouncement(t *testing.T) {
 	onWire(t, func(w *rig) {
+		w.SetKeys([][]byte{[]byte("key")}) // the proofs are where nobody else looks
 		for _, vip := range []string{vip4, vip6} {
 			w.onClient("ip", "neigh", "replace", vip, "lladdr", "02:00:00:00:00:99", "dev", "c0", "nud", "stale")
 		}

@@ -270,7 +270,7 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 // forms returns the frames of an announcement. Where their rate is limited each turn
 // gets one form, the next turn the next: first all addresses, then all forms.
 func (w *worker) forms(t neighbor.Turn) [][]byte {
-	all := w.proto.Announce(t.Addr, w.self)
+	all := w.announcement(t.Addr)
 	if !w.rate.Limited() {
 		return all
 	}

@@ -32,7 +32,10 @@ func readARP(b []byte) (Message, bool) {
 		!passesAll(arpChecks, &p) {
 		return Message{}, false
 	}
-	m := Message{Sender: p.SenderHardwareAddr, From: p.SenderIP, Unicast: unicastMAC(f.Destination)}
+	m := Message{Sender: p.SenderHardwareAddr, From: p.SenderIP, Unicast: unicastMAC(f.Destination), Source: f.Source}
+	if padding := f.Payload[arpLen:]; len(padding) >= proofLen {
+		m.Proof = padding[:proofLen]
+	}
 	if !p.SenderIP.IsUnspecified() {
 		m.Holds = p.SenderIP
 	}
@@ -86,7 +89,11 @@ func announceARP(addr netip.Addr, s Station) [][]byte {
 	reply := request
 	reply.Operation = arp.OperationReply
 	reply.TargetHardwareAddr = s.MAC
-	return [][]byte{arpFrame(ethernet.Broadcast, request), arpFrame(ethernet.Broadcast, reply)}
+	frames := [][]byte{arpFrame(ethernet.Broadcast, request), arpFrame(ethernet.Broadcast, reply)}
+	for _, f := range frames {
+		copy(f[offPayload+arpLen:], s.Proof)
+	}
+	return frames
 }
 
 func arpFrame(dst net.HardwareAddr, p arp.Packet) []byte {

@@ -68,12 +68,18 @@ func askNDP(addr, from netip.Addr, s Station) []byte {
 // address itself: that is this node's for as long as it is claimed, and a link
 // may have no other.
 func advertise(target netip.Addr, s Station, to destination) []byte {
+	options := []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: s.MAC}}
+	if s.Proof != nil {
+		value := make([]byte, 8*optionProofUnits-2)
+		copy(value, s.Proof)
+		options = append(options, &ndp.RawOption{Type: optionProof, Length: optionProofUnits, Value: value})
+	}
 	return icmpFrame(&ndp.NeighborAdvertisement{
 		Router:        s.Router,
 		Solicited:     !to.addr.IsMulticast(),
 		Override:      true,
 		TargetAddress: target,
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: s.MAC}},
+		Options:       options,
 	}, target, s.MAC, to)
 }
 
@@ -138,9 +144,13 @@ func readNDP(b []byte) (Message, bool) {
 		return Message{}, false
 	}
 	if r.solicits {
-		return Message{Sender: r.sender(), Asks: r.target, From: r.src, Unicast: unicastMAC(r.frame.Destination)}, true
+		return Message{Sender: r.sender(), Asks: r.target, From: r.src, Unicast: unicastMAC(r.frame.Destination), Source: r.frame.Source}, true
 	}
-	return Message{Sender: r.sender(), Holds: r.target}, true
+	m := Message{Sender: r.sender(), Holds: r.target, Source: r.frame.Source}
+	if proof, _ := option(r.icmp[messageLen:], optionProof, optionProofUnits); proof != nil {
+		m.Proof = proof[:proofLen]
+	}
+	return m, true
 }
 
 // parse takes a frame apart. It reports whether that is an NDP message of the two
@@ -168,31 +178,30 @@ func (r *received) parse(b []byte) bool {
 	switch m := message.(type) {
 	case *ndp.NeighborSolicitation:
 		r.solicits, r.target = true, m.TargetAddress
-		r.mac, r.options = optionMAC(r.icmp[messageLen:], optionSourceMAC)
+		r.mac, r.options = option(r.icmp[messageLen:], optionSourceMAC, 1)
 	case *ndp.NeighborAdvertisement:
 		r.target, r.solicited = m.TargetAddress, m.Solicited
-		r.mac, r.options = optionMAC(r.icmp[messageLen:], optionTargetMAC)
+		r.mac, r.options = option(r.icmp[messageLen:], optionTargetMAC, 1)
 	default:
 		return false
 	}
 	return true
 }
 
-// optionMAC returns the link-layer address in an option of that type, if there
-// is one, and whether the options are well formed: none of length 0, none cut
-// short.
-func optionMAC(options []byte, kind byte) (net.HardwareAddr, bool) {
-	var mac net.HardwareAddr
+// option returns what is in an option of that type and length, in units of eight
+// octets, if there is one, and whether the options are well formed: none of length 0,
+// none cut short.
+func option(options []byte, kind, units byte) (value []byte, ok bool) {
 	for len(options) > 0 {
 		if len(options) < 2 || options[1] == 0 || int(options[1])*8 > len(options) {
 			return nil, false
 		}
-		if options[0] == kind && options[1] == 1 {
-			mac = options[2:8]
+		if options[0] == kind && options[1] == units {
+			value = options[2 : 8*int(units)]
 		}
 		options = options[int(options[1])*8:]
 	}
-	return mac, true
+	return value, true
 }
 
 // checksumOK verifies the ICMPv6 checksum (RFC 8200 section 8.1): with the

@@ -55,6 +55,8 @@ type Message struct {
 	From    netip.Addr       // the asking station's own address; unspecified: it wants the address for itself
 	Unicast bool             // it asks one station alone
 	Holds   netip.Addr       // the address that it says it has; invalid: none
+	Source  net.HardwareAddr // of the frame; valid as long as it
+	Proof   []byte           // that the sender has the address; nil: the frame bears none
 }
 
 // Wants says whether the sender is about to take the address that it asks for.
@@ -64,6 +66,7 @@ func (m Message) Wants() bool { return m.Asks.IsValid() && m.From.IsUnspecified(
 type Station struct {
 	MAC    net.HardwareAddr // 6 bytes
 	Router bool             // it forwards IPv6 packets that come in on this link
+	Proof  []byte           // goes with announcements, made by Prove; nil: none does
 }
 
 // MaxFrame is the length of the longest frame to read, in bytes. Longer
