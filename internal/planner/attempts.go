@@ -31,6 +31,7 @@ type Attempt struct {
 	base      *corev1.Service // the write holds for this version only
 	change    Change
 	inFlight  bool         // under way; else it has failed
+	overtaken bool         // a later version was seen: what it shows is what came of all writes to the one before
 	maybe     []netip.Addr // targets of writes to this version that may have arrived: nobody knows
 	cleared   bool         // one of these writes was to take all addresses away
 	Failures  int          // in a row
@@ -41,6 +42,9 @@ type Attempt struct {
 // holds returns what the Service may have got by now, and whether that is to
 // count instead of what it shows.
 func (a Attempt) holds() ([]netip.Addr, bool) {
+	if a.overtaken {
+		return nil, false
+	}
 	if a.inFlight && !a.change.ConditionsOnly {
 		return a.change.Addrs, true
 	}
@@ -49,6 +53,9 @@ func (a Attempt) holds() ([]netip.Addr, bool) {
 
 // shows returns all addresses that the Service may show soon.
 func (a Attempt) shows() []netip.Addr {
+	if a.overtaken {
+		return nil
+	}
 	if a.inFlight && !a.change.ConditionsOnly {
 		return slices.Concat(a.maybe, a.change.Addrs)
 	}
@@ -99,7 +106,9 @@ func (w *Attempts) Pending(services []*corev1.Service, now time.Time) map[types.
 	there := make(map[types.UID]bool, len(w.byUID))
 	for _, svc := range services {
 		if a, ok := w.byUID[svc.UID]; ok {
-			there[svc.UID] = a.inFlight || !intent.Later(svc, a.base)
+			a.overtaken = intent.Later(svc, a.base)
+			w.byUID[svc.UID] = a
+			there[svc.UID] = a.inFlight || !a.overtaken
 			if shows := intent.Holds(svc); !there[svc.UID] && a.explains(shows) { // it had arrived
 				w.contests.write(svc.UID, shows, now)
 			}

@@ -117,9 +117,9 @@ func (c *contests) write(uid types.UID, addrs []netip.Addr, now time.Time) {
 }
 
 // conflict notes that somebody else was faster than a write to a Service that is
-// overwritten already.
+// overwritten already. Without a rival's name it may as well be that the cache is behind.
 func (c *contests) conflict(uid types.UID, now time.Time) {
-	if x, ok := c.open[uid]; ok && !x.stands {
+	if x, ok := c.open[uid]; ok && !x.stands && x.by != "" {
 		x.lost(now)
 		c.open[uid] = x
 	}

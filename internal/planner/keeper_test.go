@@ -233,3 +233,29 @@ func TestHowLongAServiceKeepsWhatItHasOfAPoolThatIsGone(t *testing.T) {
 	mine = services()
 	want(t, knows.plan(noon, []v1beta1.IPAddressPool{graced("p", "5m", "10.0.0.2")}, &mine)["web"], "10.0.0.2")
 }
+
+// A standby sees that a Service has lost its address. That the leader has taken it away,
+// for it asks for another one, is no deletion: nothing is kept for it.
+func TestAStandbyKeepsNothingThatTheLeaderHasTakenAway(t *testing.T) {
+	var leader, standby replica
+	pools := []v1beta1.IPAddressPool{graced("p", "10m", "10.0.0.1")}
+	services := []*corev1.Service{aService("web", 0)}
+	leader.plan(noon, pools, &services)
+	standby.watch(noon, pools, services)
+	asks := services[0].DeepCopy()
+	asks.Annotations[v1beta1.AnnotationLoadBalancerIPs] = "10.0.0.9"
+	services[0] = asks
+	standby.watch(noon.Add(time.Second), pools, services)
+	got := leader.plan(noon.Add(time.Second), pools, &services)
+	want(t, got["web"], "no IPAddressPool holds 10.0.0.9")
+	services = append(services, stranger("other"))
+	got = leader.plan(noon.Add(2*time.Second), pools, &services)
+	want(t, got["other"], "10.0.0.1")
+	standby.watch(noon.Add(2*time.Second), pools, services)
+	services[slices.IndexFunc(services, func(svc *corev1.Service) bool { return svc.Name == "web" })] = anew("web", "2")
+	standby.lead()
+	standby.plan(noon.Add(3*time.Second), pools, &services)
+	if len(pools[0].Status.Kept) > 0 {
+		t.Errorf("%v is kept", pools[0].Status.Kept)
+	}
+}

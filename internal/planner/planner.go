@@ -13,8 +13,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -311,8 +313,7 @@ func (t *Planner) departures(before, entered []*Service) []departure {
 		if len(x.had()) == 0 {
 			continue
 		}
-		// Of one that was of another type for a moment only the addresses are gone.
-		if now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves {
+		if x.leftBy(now) {
 			left = append(left, x)
 		}
 	}
@@ -337,6 +338,18 @@ func (t *Planner) departures(before, entered []*Service) []departure {
 		out[i] = departure{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
 	}
 	return out
+}
+
+// leftBy reports whether x, which had an address, has left: its key stands for now,
+// perhaps nil. Of one that was of another type for a moment only the addresses are gone;
+// of one from which the leader has taken them the condition says so.
+func (x *Service) leftBy(now *Service) bool {
+	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves && !now.refused()
+}
+
+// refused reports whether x has no address since a leader has decided so.
+func (x *Service) refused() bool {
+	return meta.IsStatusConditionFalse(x.Object.Status.Conditions, v1beta1.ConditionAllocated)
 }
 
 // had returns what x had when it was last seen: what it was given, for the pass before

@@ -69,3 +69,23 @@ func aService(name string, at int64) *corev1.Service {
 		},
 	}
 }
+
+// A write holds for one version of a Service. When a later one is seen, that shows what
+// came of the write, whose answer may still be on its way.
+func TestAnOvertakenWriteHoldsNothing(t *testing.T) {
+	now := time.Unix(1, 0)
+	svc := aService("a", 1)
+	svc.ResourceVersion = "5"
+	var w Attempts
+	w.Start(svc, Change{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}})
+	a := w.Pending([]*corev1.Service{svc}, now)[svc.UID]
+	if addrs, instead := a.holds(); !instead || len(addrs) != 1 || len(a.shows()) != 1 {
+		t.Errorf("under way it holds %v, and shows %v", addrs, a.shows())
+	}
+	later := svc.DeepCopy()
+	later.ResourceVersion = "7"
+	a, there := w.Pending([]*corev1.Service{later}, now)[svc.UID]
+	if addrs, instead := a.holds(); !there || instead || len(a.shows()) != 0 {
+		t.Errorf("overtaken it holds %v, and shows %v; its answer is awaited: %t", addrs, a.shows(), there)
+	}
+}
