@@ -165,6 +165,7 @@ type client struct {
 	*world
 	dead    bool
 	frozen  int // it stands still
+	slow    int // it has much to read, of what came while it stood still
 	backlog []func()
 	reach   func() bool                  // whether packets pass to the API server and back
 	hold    func() (time.Duration, bool) // nil, or how long what is sent waits on its way, and whether it arrives
@@ -174,7 +175,7 @@ type client struct {
 func (c *client) run(do func()) {
 	switch {
 	case c.dead:
-	case c.frozen > 0:
+	case c.frozen > 0 || c.slow > 0:
 		c.backlog = append(c.backlog, do)
 	default:
 		do()

@@ -153,6 +153,9 @@ func (e *election) reread() {
 }
 
 func (e *election) lapse(why string) {
+	if e.mutation.controller.endless {
+		return
+	}
 	e.held = false
 	e.say("    %s leads no more: %s", e.id, why)
 	e.wake()

@@ -31,8 +31,8 @@ const (
 
 // grants is what was seen of the Services, the pools, and who has what.
 type grants struct {
-	of       map[string]*tenant // by the Service's name
-	affected map[netip.Addr]time.Time
+	of       map[string]*tenant           // by the Service's name
+	affected map[netip.Addr]edits         // of its pool
 	ranges   map[netip.Addr]string        // the pool that holds an address
 	dropped  map[netip.Addr]dropped       // the pool of an address was deleted
 	grace    map[netip.Addr]time.Duration // of the last pool of an address
@@ -49,6 +49,12 @@ type tenant struct {
 	edited  time.Time                // when somebody else last changed what it asks for
 	foreign bool                     // somebody else wrote the status that it shows
 	back    []*promise               // it was made anew, and has had nothing yet
+}
+
+// edits is when the pool of an address was last edited, and before.
+type edits struct {
+	last, before time.Time
+	added        bool // the last one gave it a pool
 }
 
 // dropped is a pool that was deleted.
@@ -69,7 +75,7 @@ type promise struct {
 
 func newGrants() *grants {
 	return &grants{
-		of: map[string]*tenant{}, affected: map[netip.Addr]time.Time{}, ranges: map[netip.Addr]string{}, dropped: map[netip.Addr]dropped{},
+		of: map[string]*tenant{}, affected: map[netip.Addr]edits{}, ranges: map[netip.Addr]string{}, dropped: map[netip.Addr]dropped{},
 		grace: map[netip.Addr]time.Duration{}, rivals: map[netip.Addr]bool{}, promises: map[netip.Addr][]*promise{}, checked: map[string]int{},
 	}
 }
@@ -136,7 +142,7 @@ func (g *grants) edit(w *world, name string, t *tenant, after *corev1.Service) {
 		t.edited = w.now
 	}
 	shows := intent.Holds(after)
-	if balanced(before) && balanced(after) && !slices.Equal(intent.Holds(before), shows) {
+	if !slices.Equal(intent.Holds(before), shows) && (balanced(before) && balanced(after) || len(shows) > 0) {
 		t.foreign = true
 		g.forget(name)
 		for _, a := range shows {
@@ -221,14 +227,18 @@ func (g *grants) explains(w *world, t *tenant, a netip.Addr) bool {
 		return true
 	}
 	for _, x := range g.of {
-		if x != t && slices.Contains(intent.Holds(x.svc), a) && !shareable(t.svc, x.svc) {
-			return true // somebody has to give way
+		if x != t && slices.Contains(intent.Holds(x.svc), a) && !shareable(t.svc, x.svc) && (x.foreign || !x.edited.After(x.given[a])) {
+			return true // somebody has to give way, and not the other, who has been edited
 		}
 	}
 	if d, gone := g.dropped[a]; gone && w.now.Sub(d.at) < g.grace[a]-rounding && !w.now.Before(g.blind) {
 		return false
 	}
-	return w.now.Sub(g.affected[a]) < settled || g.affected[a].After(given) || g.ranges[a] == ""
+	e := g.affected[a]
+	if e.added && given.After(e.last) && w.now.Sub(e.before) > settled && g.ranges[a] != "" {
+		return false // somebody knew the pool already
+	}
+	return w.now.Sub(e.last) < settled || e.last.After(given) || g.ranges[a] == ""
 }
 
 // repool takes in the pools as they are now.
@@ -255,17 +265,17 @@ func (g *grants) repool(w *world) {
 			continue
 		}
 		if ranges[a] == "" && !there[pool] {
-			if w.now.Sub(g.affected[a]) >= settled {
+			if w.now.Sub(g.affected[a].last) >= settled {
 				g.dropped[a] = dropped{pool, w.now}
 			}
 		}
-		g.disturb(w, a)
+		g.disturb(w, a, false)
 	}
 	maps.DeleteFunc(g.dropped, func(_ netip.Addr, d dropped) bool { return there[d.pool] })
-	for a, pool := range ranges {
-		if g.ranges[a] != pool {
+	for a := range ranges {
+		if g.ranges[a] == "" {
 			delete(g.dropped, a)
-			g.disturb(w, a)
+			g.disturb(w, a, true)
 		}
 		g.grace[a] = grace[a]
 	}
@@ -273,8 +283,8 @@ func (g *grants) repool(w *world) {
 }
 
 // disturb notes that a pool of an address was edited.
-func (g *grants) disturb(w *world, a netip.Addr) {
-	g.affected[a] = w.now
+func (g *grants) disturb(w *world, a netip.Addr, added bool) {
+	g.affected[a] = edits{w.now, g.affected[a].last, added}
 	delete(g.promises, a)
 	for _, t := range g.of {
 		t.back = slices.DeleteFunc(t.back, func(p *promise) bool { return p.addr == a })

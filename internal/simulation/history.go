@@ -174,7 +174,7 @@ func (h *History) parseFault(words []string) error {
 	}
 	for _, name := range rest {
 		place, err := strconv.Atoi(strings.TrimPrefix(name, string(kind.letter())))
-		if err != nil || place < 1 || place > h.places(kind.on) {
+		if err != nil || place < 1 || place > h.most(kind.on) {
 			return fmt.Errorf("%q: %w", name, errUnknown)
 		}
 		f.Nodes = append(f.Nodes, place-1)

@@ -35,7 +35,7 @@ func (g *grants) leaves(w *world, name string, t *tenant) {
 	for _, a := range intent.Holds(t.svc) {
 		given, known := t.given[a]
 		grace := g.grace[a]
-		if !known || g.rivals[a] || particular(t.svc) || t.edited.After(given) || g.ranges[a] == "" || grace == 0 || w.now.Sub(g.affected[a]) < settled {
+		if !known || g.rivals[a] || particular(t.svc) || t.edited.After(given) || g.ranges[a] == "" || grace == 0 || w.now.Sub(g.affected[a].last) < settled {
 			continue
 		}
 		shared := false
@@ -173,7 +173,7 @@ func (g *grants) judgeBack(w *world, name string, t *tenant, has []netip.Addr, b
 	back := t.back
 	t.back = nil
 	for _, p := range back {
-		if !g.binds(w, p, by) || w.now.Sub(g.affected[p.addr]) < settled {
+		if !g.binds(w, p, by) || w.now.Sub(g.affected[p.addr].last) < settled {
 			continue
 		}
 		if g.checked["back"]++; len(back) == 1 && !slices.Contains(has, p.addr) {

@@ -37,22 +37,106 @@ func RandomGrants(seed uint64) History {
 	for _, name := range some {
 		kinds[3][name] = kindsOfFaults()[name]
 	}
+	switch rnd.IntN(8) {
+	case 0, 1, 2:
+		h.trouble(rnd)
+	case 3, 4:
+		h.losses(rnd)
+	case 5:
+		h.shares(rnd)
+	default:
+		h.anything(rnd, kinds)
+	}
+	return h
+}
+
+// anything is faults and edits of all kinds.
+func (h *History) anything(rnd *rand.Rand, kinds []map[string]faultKind) {
 	var at time.Duration
 	pause := []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[rnd.IntN(3)]
 	for range 4 + rnd.IntN(16) {
-		from := kinds[rnd.IntN(len(kinds))]
-		names := sortedKeys(from)
+		names := sortedKeys(kinds[rnd.IntN(len(kinds))])
 		h.Faults = append(h.Faults, h.random(rnd, names[rnd.IntN(len(names))], at))
 		if rnd.IntN(3) > 0 {
 			at += upTo(rnd, pause)
 		}
 	}
-	if rnd.IntN(3) == 0 { // behind all the time
-		for c := range h.Controllers {
-			h.Faults = append(h.Faults, Fault{For: at, Kind: "lag-controller", Nodes: []int{c}, Value: upTo(rnd, 8*time.Second)})
+	if rnd.IntN(3) == 0 {
+		h.lag(rnd, at)
+	}
+}
+
+// trouble is edits while the leader falls out, again and again.
+func (h *History) trouble(rnd *rand.Rand) {
+	var at time.Duration
+	for range 1 + rnd.IntN(3) {
+		kind := []string{"stop-leader", "stop-leader", "crash-leader", "freeze-leader", "cut-leader"}[rnd.IntN(5)]
+		h.edits(rnd, at, 500*time.Millisecond)
+		h.Faults = append(h.Faults, Fault{At: at + upTo(rnd, 500*time.Millisecond), For: 4*time.Second + upTo(rnd, 6*time.Second), Kind: kind})
+		h.edits(rnd, at+500*time.Millisecond, 3*time.Second)
+		at += 4*time.Second + upTo(rnd, 10*time.Second)
+	}
+	for c := range h.Controllers {
+		if rnd.IntN(2) == 0 { // others are not behind
+			h.Faults = append(h.Faults, Fault{For: at, Kind: "lag-controller", Nodes: []int{c}, Value: 2*time.Second + upTo(rnd, 8*time.Second)})
 		}
 	}
-	return h
+}
+
+// losses is edits while answers get lost, and caches lag.
+func (h *History) losses(rnd *rand.Rand) {
+	long := 10*time.Second + upTo(rnd, 10*time.Second)
+	h.Faults = append(h.Faults, Fault{For: long, Kind: "lost"})
+	for c := range h.Controllers {
+		h.Faults = append(h.Faults, Fault{For: long, Kind: "lag-controller", Nodes: []int{c}, Value: 5*time.Second + upTo(rnd, 10*time.Second)})
+	}
+	for at := time.Duration(0); at < long; at += upTo(rnd, 4*time.Second) {
+		h.edits(rnd, at, time.Second)
+		f := h.random(rnd, []string{"resize", "remake-pool", "rename-pool", "grace"}[rnd.IntN(4)], at+upTo(rnd, 5*time.Second))
+		h.Faults = append(h.Faults, f)
+	}
+}
+
+// shares is Services of one namespace that share an address, and change what they do that
+// with.
+func (h *History) shares(rnd *rand.Rand) {
+	h.Services = 5
+	var at time.Duration
+	for _, place := range []int{0, 2, 4} {
+		h.Faults = append(h.Faults, Fault{At: at, Kind: "key", Nodes: []int{place}, Number: 1}, Fault{At: at, Kind: "ask", Nodes: []int{place}})
+		at += upTo(rnd, 3*time.Second)
+	}
+	for range 2 + rnd.IntN(8) {
+		at += upTo(rnd, 4*time.Second)
+		place := []int{0, 2, 4, rnd.IntN(5)}[rnd.IntN(4)]
+		switch rnd.IntN(5) {
+		case 0:
+			h.edits(rnd, at, time.Second)
+		case 1:
+			h.Faults = append(h.Faults, Fault{At: at, Kind: "key", Nodes: []int{place}, Number: rnd.IntN(3)})
+		case 2:
+			h.Faults = append(h.Faults, Fault{At: at, For: upTo(rnd, 6*time.Second), Kind: "stop-leader"})
+		default:
+			h.Faults = append(h.Faults, Fault{At: at, Kind: "port", Nodes: []int{place}, Number: []int{0, 2, 4, 5}[rnd.IntN(4)]})
+		}
+	}
+}
+
+// edits are some of those that may take or free an address, in a while.
+func (h *History) edits(rnd *rand.Rand, at, while time.Duration) {
+	kinds := []string{"create", "create", "delete", "remove", "replace", "plain", "class", "ask", "ask-pool", "ask-none", "key", "port", "resize", "resize", "resize", "remake-pool", "rename-pool"}
+	for range 1 + rnd.IntN(4) {
+		f := h.random(rnd, kinds[rnd.IntN(len(kinds))], at+upTo(rnd, while))
+		f.For = min(f.For, 3*time.Second)
+		h.Faults = append(h.Faults, f)
+	}
+}
+
+// lag has all controllers be behind for so long.
+func (h *History) lag(rnd *rand.Rand, long time.Duration) {
+	for c := range h.Controllers {
+		h.Faults = append(h.Faults, Fault{For: long, Kind: "lag-controller", Nodes: []int{c}, Value: upTo(rnd, 8*time.Second)})
+	}
 }
 
 // random returns a fault of a kind that begins then.
@@ -88,4 +172,12 @@ func (h *History) places(on byte) int {
 		return h.Controllers
 	}
 	return h.Nodes
+}
+
+// most is the greatest place that means something: Services that are not there are made.
+func (h *History) most(on byte) int {
+	if on == 's' {
+		return 16
+	}
+	return h.places(on)
 }

@@ -127,12 +127,23 @@ func (c *controller) thaw() {
 	if c.frozen--; c.frozen > 0 || c.dead {
 		return
 	}
-	all := c.backlog
-	c.backlog = nil
-	at := c.now
-	for _, do := range all { // it reads what waits little by little
-		at = at.Add(c.within(0, 300*time.Microsecond))
-		c.at(at, do)
+	c.slow++
+	c.drain()
+}
+
+// drain does one thing after the other of what has come while the process stood still;
+// what comes now waits for its turn.
+func (c *controller) drain() {
+	switch {
+	case c.client.frozen > 0 || len(c.backlog) == 0:
+		c.slow--
+	default:
+		do := c.backlog[0]
+		c.backlog = c.backlog[1:]
+		if !c.dead {
+			do()
+		}
+		c.after(c.within(0, 2*time.Millisecond), c.drain)
 	}
 }
 
