@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -198,12 +197,8 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 
 // assemble makes the parts and has mgr run them.
 func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.Logger) error {
-	routerID, err := firstIPv4()
-	if err != nil {
-		return err
-	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	wire := newAdapters(o, routerID, tells.Tell, logger)
+	wire := newAdapters(o, tells.Tell, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
 	beat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
@@ -220,6 +215,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		routes:   bgpDrain{time: o.drain},
 		report:   make(chan struct{}, 1),
 	}
+	var err error
 	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
@@ -243,14 +239,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 }
 
 // newAdapters makes what speaks on the wire, and asks kube-proxy.
-func newAdapters(o options, routerID netip.Addr, tell func(cluster.Note), logger *slog.Logger) adapters {
+func newAdapters(o options, tell func(cluster.Note), logger *slog.Logger) adapters {
 	witness := network.NewWitness(logger, o.silence())
 	witness.Limit(int(o.rate))
 	signed := udp.New()
 	signed.Authenticated = true
 	return adapters{
 		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed(), Rate: int(o.rate)}),
-		sessions: bgp.New(logger, routerID, bfd.New(udp.New(), logger)),
+		sessions: bgp.New(logger, o.node, bfd.New(udp.New(), logger)),
 		group: membership.New(
 			o.node, uint64(time.Now().UnixMilli()),
 			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger,
@@ -354,20 +350,4 @@ func newManager(ctx context.Context, o options, logger *slog.Logger) (manager.Ma
 		return nil, fmt.Errorf("set up /healthz: %w", err)
 	}
 	return mgr, nil
-}
-
-// firstIPv4 returns the first IPv4 address of the node that is not of a
-// loopback or link-local range, or the invalid address if there is none.
-func firstIPv4() (netip.Addr, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
-			return p.Addr(), nil
-		}
-	}
-	return netip.Addr{}, nil
 }

@@ -116,7 +116,7 @@ type BGPPeerSpec struct {
 	ConnectTime Duration `json:"connectTime,omitempty"`
 
 	// routerID is the BGP identifier, in the form of an IPv4 address; absent:
-	// the node's first IPv4 address, or for want of one a hash of its name.
+	// the node's InternalIP of IPv4, else the IPv4 source address, else a hash of its name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'",message="routerID must have the form of an IPv4 address, and not be 0.0.0.0 (RFC 6286 section 2.1)"

@@ -25,6 +25,9 @@ func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
 			continue
 		}
 		first[n.Peer.spot()] = n.Peer.Name
+		if addr := s.self().Addr; !n.Peer.RouterID.IsValid() && addr.Is4() {
+			n.Peer.RouterID = addr
+		}
 		held = append(held, Peering{Peer: n.Peer})
 	}
 	slices.SortFunc(held, func(a, b Peering) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })

@@ -21,6 +21,9 @@ type Node struct {
 	Live     bool   // its speaker is there
 	Excluded string // why it must not announce anything; empty: it may
 	Links    []Link // those that can speak layer 2
+	// Addr is where the other nodes reach it; of IPv4 it is its BGP identifier, where
+	// the peer gives none. Invalid: it tells none.
+	Addr netip.Addr
 	// StandIns are the nodes that answer in the place of this one, which restarts,
 	// the first that can; empty: it answers itself.
 	StandIns []string

@@ -19,7 +19,7 @@ type Peer struct {
 	ASN           ASNRule    // used when PeerASN is 0
 	SourceAddr    netip.Addr // local address of the session; invalid: the kernel chooses
 	Device        string     // the interface to bind the session to, such as a VRF's; "": none
-	RouterID      netip.Addr // IPv4; invalid: chosen from the node's addresses
+	RouterID      netip.Addr // IPv4; invalid: the node's address, if that is one
 	HoldTime      time.Duration
 	KeepaliveTime time.Duration
 	ConnectTime   time.Duration // longest pause between attempts; 0: the adapter's default

@@ -47,3 +47,17 @@ func TestChanges(t *testing.T) {
 		}
 	}
 }
+
+func TestTheNodesAddressIsItsRouterID(t *testing.T) {
+	own := netip.MustParseAddr("10.0.0.9")
+	for node, want := range map[string]netip.Addr{"192.0.2.11": netip.MustParseAddr("192.0.2.11"), "2001:db8::11": {}} {
+		s := announce.Snapshot{
+			Self: "a", Nodes: []announce.Node{{Name: "a", Addr: netip.MustParseAddr(node)}},
+			Neighbors: []announce.Neighbor{{Peer: announce.Peer{Name: "named", RouterID: own}}, {Peer: announce.Peer{Name: "other", Port: 1790}}},
+		}
+		held := announce.Decide(s).Peerings
+		if held[0].Peer.RouterID != own || held[1].Peer.RouterID != want {
+			t.Errorf("at %s: %s and %s", node, held[0].Peer.RouterID, held[1].Peer.RouterID)
+		}
+	}
+}

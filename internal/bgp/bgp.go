@@ -76,29 +76,29 @@ type State struct {
 
 // Sessions holds BGP sessions. Make one with New.
 type Sessions struct {
-	log      *slog.Logger
-	routerID netip.Addr
-	watch    *watch
-	left     atomic.Bool   // a session was left to the end of the process
-	changed  chan struct{} // buffered 1
-	wake     chan struct{} // buffered 1: want has changed
+	log     *slog.Logger
+	node    string
+	watch   *watch
+	left    atomic.Bool   // a session was left to the end of the process
+	changed chan struct{} // buffered 1
+	wake    chan struct{} // buffered 1: want has changed
 
 	mu   sync.Mutex // held for moments, never across a call into package speak
 	want []announce.Peering
 	open map[string]*session // by name of the peer
 }
 
-// New returns Sessions that hold nothing yet. The router ID (RFC 4271 section
-// 4.2, an IPv4 address) is used for peers that name none; if it is invalid,
-// speak.RouterID says what is used instead. Nobody else may use the engine.
-func New(log *slog.Logger, routerID netip.Addr, engine *bfd.Engine) *Sessions {
+// New returns the Sessions of a node, which hold nothing yet. The node's name stands
+// for a router ID where nothing else gives one (speak.RouterID). Nobody else may use
+// the engine.
+func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 	return &Sessions{
-		log:      log,
-		routerID: routerID,
-		watch:    &watch{engine: engine, want: make(map[*session]watched)},
-		changed:  make(chan struct{}, 1),
-		wake:     make(chan struct{}, 1),
-		open:     make(map[string]*session),
+		log:     log,
+		node:    node,
+		watch:   &watch{engine: engine, want: make(map[*session]watched)},
+		changed: make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1),
+		open:    make(map[string]*session),
 	}
 }
 

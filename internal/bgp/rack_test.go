@@ -206,7 +206,7 @@ func eventually(t *testing.T, what string, check func() error) {
 func startSessions(t *testing.T) (*Sessions, context.CancelFunc) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s := New(log, netip.MustParseAddr("10.9.0.2"), bfd.New(udp.New(), log))
+	s := New(log, "node1", bfd.New(udp.New(), log))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

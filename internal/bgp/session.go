@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -33,18 +32,18 @@ var errUnwanted = errors.New("the peer is not wanted any more")
 
 // session holds the session with one peer in a goroutine of its own.
 type session struct {
-	routerID netip.Addr // fallback
-	log      *slog.Logger
-	watch    *watch
-	left     *atomic.Bool // of Sessions
-	status   *status
-	want     atomic.Pointer[announce.Peering] // the latest wish wins
-	wake     chan struct{}                    // buffered 1
-	after    <-chan struct{}                  // closed when a forerunner has ended; nil: there is none
-	done     chan struct{}                    // closed when run has returned
-	ctx      context.Context                  // of the whole session, which outlives no Run
-	cancel   context.CancelCauseFunc
-	made     time.Time
+	node   string
+	log    *slog.Logger
+	watch  *watch
+	left   *atomic.Bool // of Sessions
+	status *status
+	want   atomic.Pointer[announce.Peering] // the latest wish wins
+	wake   chan struct{}                    // buffered 1
+	after  <-chan struct{}                  // closed when a forerunner has ended; nil: there is none
+	done   chan struct{}                    // closed when run has returned
+	ctx    context.Context                  // of the whole session, which outlives no Run
+	cancel context.CancelCauseFunc
+	made   time.Time
 
 	// Owned by the goroutine that runs.
 	search  *search        // for the router of an unnumbered peer; nil: none
@@ -61,13 +60,13 @@ type session struct {
 
 func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 	n := &session{
-		routerID: s.routerID,
-		log:      s.log,
-		watch:    s.watch,
-		left:     &s.left,
-		wake:     make(chan struct{}, 1),
-		done:     make(chan struct{}),
-		made:     time.Now(),
+		node:  s.node,
+		log:   s.log,
+		watch: s.watch,
+		left:  &s.left,
+		wake:  make(chan struct{}, 1),
+		done:  make(chan struct{}),
+		made:  time.Now(),
 	}
 	n.status = &status{log: s.log, wake: n.wake, news: s.changed, peer: p.Peer}
 	n.status.end()
@@ -275,7 +274,7 @@ func (s *session) start(want announce.Peering) error {
 	if err := speak.Check(want.Peer); err != nil {
 		return err
 	}
-	s.open, s.peer = speak.New(s.log, want.Peer, speak.RouterID(want.Peer, s.routerID), run), want.Peer
+	s.open, s.peer = speak.New(s.log, want.Peer, speak.RouterID(want.Peer, s.node), run), want.Peer
 	s.offer(want)
 	s.open.Open(time.Until(s.ended.Add(redialPause)))
 	return nil

@@ -125,7 +125,7 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 }
 
 func TestStatesBeforeRunAreIdleAndSorted(t *testing.T) {
-	s := New(slog.New(slog.DiscardHandler), netip.Addr{}, bfd.New(udp.New(), slog.New(slog.DiscardHandler)))
+	s := New(slog.New(slog.DiscardHandler), "node1", bfd.New(udp.New(), slog.New(slog.DiscardHandler)))
 	s.Set([]announce.Peering{{Peer: announce.Peer{Name: "b"}}, {Peer: announce.Peer{Name: "a"}}})
 	want := []State{{Peer: "a", Session: Idle}, {Peer: "b", Session: Idle}}
 	if d := cmp.Diff(want, s.States(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {

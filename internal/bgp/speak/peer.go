@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"math"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -85,21 +84,24 @@ func refusal(p announce.Peer, routerID netip.Addr, o open) *fault {
 
 const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, with which nobody would notice a failure: set at least 3s there"
 
-// RouterID picks the router ID of the session with p (RFC 4271 section 4.2): its
-// own, else the fallback, else its IPv4 source address, else 32 bits hashed
-// (FNV-1a) from the name of the host, which Kubernetes keeps unique in a
-// cluster (RFC 6286 asks for no more).
-func RouterID(p announce.Peer, fallback netip.Addr) netip.Addr {
-	for _, a := range []netip.Addr{p.RouterID, fallback, p.SourceAddr} {
+// RouterID picks the router ID of a node's session with p (RFC 4271 section 4.2): its
+// own, else its IPv4 source address, else 32 bits hashed (FNV-1a) from the name of the
+// node, which Kubernetes keeps unique in a cluster (RFC 6286 asks for no more). That is
+// always an address that a host could have: some routers want no other.
+func RouterID(p announce.Peer, node string) netip.Addr {
+	for _, a := range []netip.Addr{p.RouterID, p.SourceAddr} {
 		if a = a.Unmap(); a.Is4() && !a.IsUnspecified() {
 			return a
 		}
 	}
-	name, _ := os.Hostname() // without one, the hash of nothing still is a valid ID
 	h := fnv.New32a()
-	h.Write([]byte(name))
-	sum := h.Sum32() | 1 // never 0.0.0.0 (RFC 6286 section 2.1)
-	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	h.Write([]byte(node))
+	sum := h.Sum32()
+	first := 1 + byte(sum>>24)%223 // 1 to 223: neither 0.0.0.0/8 nor multicast nor reserved
+	if first == 127 {
+		first = 223
+	}
+	return netip.AddrFrom4([4]byte{first, byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
 // ConnectTime is the longest pause between attempts to connect to p.

@@ -1,6 +1,7 @@
 package speak
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -85,25 +86,26 @@ func TestCheck(t *testing.T) {
 func TestRouterID(t *testing.T) {
 	id := netip.MustParseAddr
 	for _, c := range []struct {
-		name     string
-		peer     announce.Peer
-		fallback netip.Addr
-		want     netip.Addr
+		name string
+		peer announce.Peer
+		want netip.Addr
 	}{
-		{"the peer's own comes first", announce.Peer{RouterID: id("192.0.2.1"), SourceAddr: id("192.0.2.3")}, id("192.0.2.2"), id("192.0.2.1")},
-		{"then the fallback", announce.Peer{SourceAddr: id("192.0.2.3")}, id("192.0.2.2"), id("192.0.2.2")},
-		{"then the source address", announce.Peer{SourceAddr: id("192.0.2.3")}, netip.Addr{}, id("192.0.2.3")},
+		{"the peer's own comes first", announce.Peer{RouterID: id("192.0.2.1"), SourceAddr: id("192.0.2.3")}, id("192.0.2.1")},
+		{"then the source address", announce.Peer{SourceAddr: id("192.0.2.3")}, id("192.0.2.3")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := RouterID(c.peer, c.fallback); got != c.want {
+			if got := RouterID(c.peer, "node1"); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
 	}
-	t.Run("then a hash, the same each time and never zero", func(t *testing.T) {
-		a, b := RouterID(announce.Peer{}, netip.Addr{}), RouterID(announce.Peer{SourceAddr: id("fd09::2")}, netip.Addr{})
-		if a != b || !a.Is4() || a.IsUnspecified() {
-			t.Errorf("%s and %s", a, b)
+	t.Run("then a hash, the same each time and always of a host", func(t *testing.T) {
+		for i := range 100000 {
+			node := fmt.Sprint("node", i)
+			a, b := RouterID(announce.Peer{}, node), RouterID(announce.Peer{SourceAddr: id("fd09::2")}, node)
+			if first := a.As4()[0]; a != b || first == 0 || a.IsLoopback() || first >= 224 {
+				t.Fatalf("%s: %s and %s", node, a, b)
+			}
 		}
 	})
 }
