@@ -55,20 +55,16 @@ func startBFD(t *testing.T) *bfd.Engine {
 // comes from the router, without either seeing its link go down.
 func lose(t *testing.T, all bool) {
 	t.Helper()
-	args := []string{"add", "table", "inet", "cut"}
-	if !all {
-		args = []string{"delete", "table", "inet", "cut"}
+	script := "delete table inet cut"
+	if all { // in one transaction: else the router could still tell that it hears nothing
+		script = `add table inet cut
+			add chain inet cut in { type filter hook input priority 0; policy drop; }
+			add chain inet cut out { type filter hook output priority 0; policy drop; }`
 	}
-	script := [][]string{args}
-	if all {
-		script = append(script,
-			[]string{"add", "chain", "inet", "cut", "in", "{ type filter hook input priority 0; policy drop; }"},
-			[]string{"add", "chain", "inet", "cut", "out", "{ type filter hook output priority 0; policy drop; }"})
-	}
-	for _, args := range script {
-		if out, err := exec.Command("ip", append([]string{"netns", "exec", os.Getenv(routerNS), "nft"}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("nft %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
+	cmd := exec.Command("ip", "netns", "exec", os.Getenv(routerNS), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
 	}
 }
 
