@@ -276,7 +276,12 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Think:   r.reconcile,
 		Log:     r.log,
 		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
-		Skip:    func(before, after client.Object) bool { return ignorable(before, after) },
+		Skip: func(before, after client.Object) bool {
+			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
+				r.claims.RecordDelete(claim.UID, time.Now())
+			}
+			return ignorable(before, after)
+		},
 		Rest:    cluster.Share(10),
 		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},

@@ -94,7 +94,12 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { event(nil, o) },
 		UpdateFunc: event,
-		DeleteFunc: func(o any) { event(o, nil) }, // a tombstone is no client.Object
+		DeleteFunc: func(o any) {
+			if missed, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = missed.Obj
+			}
+			event(o, nil)
+		},
 	}
 }
 

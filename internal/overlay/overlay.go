@@ -5,6 +5,7 @@
 package overlay
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ const unshown = time.Minute
 type Objects[T metav1.Object] struct {
 	mu    sync.Mutex
 	newer map[types.UID]seen[T]
+	gone  map[types.UID]time.Time // when the cache was told of the end of objects, lately
 }
 
 // seen is an object, and when it was seen.
@@ -39,10 +41,27 @@ func (o *Objects[T]) RecordWrite(obj T) { o.record(seen[T]{object: obj, shown: t
 // RecordCreate remembers an object that the cache may not have shown yet.
 func (o *Objects[T]) RecordCreate(obj T, now time.Time) { o.record(seen[T]{object: obj, at: now}) }
 
-// record remembers x, unless a later version of the object is remembered already.
+// RecordDelete forgets an object of whose end the cache was told: it may have shown it
+// so shortly that Apply never saw it, and what was read before may be recorded after.
+func (o *Objects[T]) RecordDelete(uid types.UID, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.newer, uid)
+	if o.gone == nil {
+		o.gone = map[types.UID]time.Time{}
+	}
+	maps.DeleteFunc(o.gone, func(_ types.UID, at time.Time) bool { return now.Sub(at) >= unshown })
+	o.gone[uid] = now
+}
+
+// record remembers x, unless a later version of the object is remembered already, or
+// its end.
 func (o *Objects[T]) record(x seen[T]) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if _, gone := o.gone[x.object.GetUID()]; gone {
+		return
+	}
 	if o.newer == nil {
 		o.newer = map[types.UID]seen[T]{}
 	}

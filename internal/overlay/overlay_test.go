@@ -54,6 +54,24 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// A watch may show an object and its end between two looks, and a list from before
+// its end may come after.
+func TestOverlayHearsOfTheEnd(t *testing.T) {
+	now := time.Unix(1, 0)
+	var o Objects[*corev1.Service]
+	o.RecordCreate(versioned("a", "7"), now)
+	o.RecordDelete("a", now)
+	o.RecordCreate(versioned("a", "7"), now)
+	o.RecordCreate(versioned("b", "7"), now)
+	if got := versions(o.Apply(nil, now)); !cmp.Equal(got, []string{"b@7"}) {
+		t.Errorf("%v", got)
+	}
+	o.RecordDelete("b", now.Add(unshown))
+	if len(o.gone) != 1 {
+		t.Errorf("it remembers the end of %v", o.gone)
+	}
+}
+
 func TestOverlayForgets(t *testing.T) {
 	now := time.Unix(1, 0)
 	var o Objects[*corev1.Service]

@@ -46,6 +46,7 @@ type speaker struct {
 	rivals  []rival
 	prober  prober
 	overlay map[string]written // L2Claims as the API server last returned them
+	gone    map[int]bool       // those of whose end the cache was told, by UID
 	plan    *failover.Output
 	report  reporter
 	phase   failover.Phase // that was last told
@@ -69,7 +70,7 @@ func (w *world) start(n *node) {
 		client: &client{world: w, frozen: n.frozen, reach: func() bool { return w.reachesServer(n) }},
 		node:   n, instance: w.instances, started: w.now, since: w.now,
 		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
-		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{},
+		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{}, gone: map[int]bool{},
 	}
 	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
@@ -139,6 +140,12 @@ func (s *speaker) thaw() {
 
 // event takes in what a watch tells.
 func (s *speaker) event(before, after *object) {
+	if after == nil && before.kind == claims {
+		s.gone[before.uid] = true
+		if s.overlay[before.name].object != nil && s.overlay[before.name].uid == before.uid {
+			delete(s.overlay, before.name)
+		}
+	}
 	if before != nil && after != nil {
 		switch a := after.value.(type) {
 		case leaseValue:
@@ -242,6 +249,9 @@ type written struct {
 // saw remembers an L2Claim that the cache may not show yet; as package overlay does.
 func (s *speaker) saw(o *object, shown bool) {
 	old := s.overlay[o.name]
+	if s.gone[o.uid] {
+		return
+	}
 	if old.object == nil || old.version < o.version {
 		s.overlay[o.name] = written{o, s.now, shown || old.shown && old.uid == o.uid}
 	}
