@@ -28,11 +28,7 @@ func onTwoLinks(t *testing.T, n, with int, body func(*world)) {
 }
 
 func others(w *world, names ...string) []string {
-	out := names
-	for _, name := range namesOf(w)[len(w.segment):] {
-		out = append(out, name)
-	}
-	return out
+	return append(names, namesOf(w)[len(w.segment):]...)
 }
 
 func TestADeadPathOnASegment(t *testing.T) {

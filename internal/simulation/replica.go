@@ -30,13 +30,12 @@ type replica struct {
 type controller struct {
 	*client
 	*replica
-	id     string
-	cache  *cache // nil before all is listed
-	state  *planner.State
-	lease  election
-	seen   map[string]time.Time // since when the cache shows an address on a Service
-	since  time.Time            // it stands still
-	config intent.Configured
+	id    string
+	cache *cache // nil before all is listed
+	state *planner.State
+	lease election
+	seen  map[string]time.Time // since when the cache shows an address on a Service
+	since time.Time            // it stands still
 
 	due      bool
 	passing  bool // a pass, or catching up, has not ended
