@@ -70,3 +70,31 @@ func TestSegments(t *testing.T) {
 		})
 	}
 }
+
+func TestSubnetOf(t *testing.T) {
+	link := func(prefixes ...string) announce.Link {
+		l := announce.Link{}
+		for _, p := range prefixes {
+			l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
+		}
+		return l
+	}
+	for _, c := range []struct {
+		name  string
+		links []announce.Link
+		addr  string
+		want  string // empty: none
+	}{
+		{"that of a link", []announce.Link{link("192.0.2.0/25"), link("192.0.2.128/25")}, "192.0.2.130", "192.0.2.128/25"},
+		{"of its family", []announce.Link{link("192.0.2.0/24", "2001:db8::/64")}, "2001:db8::7", "2001:db8::/64"},
+		{"none that it is not in", []announce.Link{link("192.0.2.0/24")}, "198.51.100.1", ""},
+		{"none without links", nil, "192.0.2.1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := subnetOf(c.links, netip.MustParseAddr(c.addr))
+			if got.IsValid() != (c.want != "") || got.IsValid() && got.String() != c.want {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -161,4 +162,42 @@ func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
 		d.Facts.Isolated = map[string]bool{"x": true}
 		expect(t, "it answers for nothing", d.step(time.Second), "answers 192.0.2.1, answers 192.0.2.2, Synced")
 	})
+}
+
+// Only a node in one of its subnets can answer ARP in the place of one that restarts.
+func TestWhoStandsInForANodeThatRestarts(t *testing.T) {
+	a, b := netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("192.0.2.128/25")
+	wide := netip.MustParsePrefix("192.0.2.0/24")
+	linked := func(name string, prefixes ...netip.Prefix) announce.Node {
+		n := announce.Node{Name: name}
+		for i, p := range prefixes {
+			n.Links = append(n.Links, announce.Link{Name: fmt.Sprint("eth", i), Prefixes: []netip.Prefix{p}})
+		}
+		return n
+	}
+	for _, c := range []struct {
+		name     string
+		of       announce.Node
+		others   []announce.Node
+		watchers []string
+		want     []string
+	}{
+		{"those of its subnet, in the watchers' order", linked("of", a), []announce.Node{linked("x", a), linked("y", b), linked("z", a)}, []string{"z", "y", "x"}, []string{"z", "x"}},
+		{"one that shares one of several", linked("of", a, b), []announce.Node{linked("x", b), linked("y", b, a)}, []string{"x", "y"}, []string{"x", "y"}},
+		{"none with a wider prefix only", linked("of", a), []announce.Node{linked("x", wide)}, []string{"x"}, nil},
+		{"none without links", linked("of", a), []announce.Node{linked("x")}, []string{"x"}, nil},
+		{"nobody, where its own links are not told", linked("of"), []announce.Node{linked("x", a)}, []string{"x"}, nil},
+		{"nobody whose Node is gone", linked("of", a), nil, []string{"x"}, nil},
+		{"the first six", linked("of", a), []announce.Node{linked("1", a), linked("2", a), linked("3", a), linked("4", a), linked("5", a), linked("6", a), linked("7", a)},
+			[]string{"1", "2", "3", "4", "5", "6", "7"}, []string{"1", "2", "3", "4", "5", "6"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &pass{}
+			p.Cluster.Nodes = append([]announce.Node{c.of}, c.others...)
+			p.Members.Watchers = map[string][]string{"of": c.watchers}
+			if diff := cmp.Diff(c.want, p.standIns(&c.of)); diff != "" {
+				t.Errorf("want -, have +:\n%s", diff)
+			}
+		})
+	}
 }

@@ -93,6 +93,7 @@ func (s *State) Next() time.Time {
 
 // Tick does what is due. What an earlier deadline made moot is left.
 func (s *State) Tick(now time.Time) {
+	s.resume(now)
 	for len(s.deadlines) > 0 && !now.Before(s.deadlines[0].at) {
 		d := heap.Pop(&s.deadlines).(deadline)
 		if at, ok := d.clock.due(s, d.member); ok && !now.Before(at) {

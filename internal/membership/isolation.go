@@ -121,16 +121,31 @@ func (s *State) aloneFrom() (from time.Time, ok bool) {
 		if o.down.After(since) {
 			since = o.down
 		}
-		expected := s.standing(name) == Alive && !s.silent[name]
+		expected := s.isExpected(name, Alive)
 		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
 	}
 	switch {
 	case refused, s.indirect && there && s.hasLost():
 		return since.Add(Answers), true
-	case there && !heard:
+	case there && !heard, !there && s.expectsDead():
 		return since.Add(healDelay), true
 	}
 	return from, false
+}
+
+// isExpected reports whether a member has a standing though Kubernetes hears it.
+func (s *State) isExpected(name string, standing Standing) bool {
+	return s.standing(name) == standing && !s.silent[name]
+}
+
+// expectsDead reports whether Kubernetes hears a neighbor that is dead.
+func (s *State) expectsDead() bool {
+	for name := range s.observed {
+		if s.isExpected(name, Dead) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *State) probeAnybody(now time.Time, _ string) {

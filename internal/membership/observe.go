@@ -79,6 +79,7 @@ func (s *State) observe(now time.Time, name string, x Session) {
 		o.lingers = x.Up
 		return
 	}
+	x.Ended = x.Ended || s.stalled(now)
 	was := *o
 	o.take(now, x)
 	s.stale = s.stale || was.up != x.Up
@@ -97,6 +98,9 @@ func (s *State) observe(now time.Time, name string, x Session) {
 // it may have missed.
 func (s *State) cameUp(now time.Time, name string) {
 	s.isolate(now, false)
+	if !s.hears(name) {
+		s.suspectAgain(now)
+	}
 	s.multicast(now, s.otherWatchers(name), Message{Alive: s.present(name)})
 	s.judge(now, name)
 	s.send([]string{name}, Message{Updates: []update{s.own()}})
@@ -112,6 +116,17 @@ func (s *State) suspect(now time.Time, name string) {
 	maps.DeleteFunc(s.votes[name], func(_ string, sees bool) bool { return sees })
 	s.multicast(now, s.otherWatchers(name), Message{Suspect: s.present(name)})
 	s.judge(now, name)
+}
+
+// suspectAgain asks again about the members that were lost while nobody was heard:
+// that nobody said anything of them means something only now.
+func (s *State) suspectAgain(now time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(s.observed)) {
+		if o := s.observed[name]; o.decided && s.standing(name) == Alive {
+			o.lost, o.decided = now, false
+			s.suspect(now, name)
+		}
+	}
 }
 
 func (s *State) otherWatchers(name string) []string {
@@ -203,6 +218,12 @@ func (s *State) isHeld(now time.Time, name string) bool {
 	return s.asksPatience(name) && now.Before(s.known[name].until)
 }
 
+// vouches reports whether a member restarts, and its node answered this one's last
+// probes: another watcher that has lost it has a bad path only.
+func (s *State) vouches(now time.Time, name string) bool {
+	return s.isHeld(now, name) && now.Before(s.known[name].answered.Add(misses*probeInterval))
+}
+
 func (s *State) holdDue(name string) (time.Time, bool) {
 	if s.observed[name] == nil || !s.asksPatience(name) {
 		return time.Time{}, false
@@ -237,7 +258,7 @@ func (s *State) memberAnswered(now time.Time, name string, r Reply) {
 	switch {
 	case k == nil || k.Standing != Restarting:
 	case r == Answered:
-		k.missed = 0
+		k.missed, k.answered = 0, now
 	case r == Unanswered:
 		if k.missed++; k.missed == misses {
 			s.endHold(now, name)

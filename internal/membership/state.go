@@ -36,7 +36,8 @@ type State struct {
 	indirect  bool            // messages don't go the way that sessions watch
 	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
 	gossiped  time.Time
-	pinged    int // the place among the members of the one that was pinged last
+	pinged    int       // the place among the members of the one that was pinged last
+	resumed   time.Time // when there was an input again after this speaker had stood still
 	deadlines deadlines
 	outbox
 }
@@ -44,13 +45,14 @@ type State struct {
 // record is the newest update about a member, and what follows from it here.
 type record struct {
 	update
-	until   time.Time // end of the hold
-	learned time.Time
-	tell    time.Time // neighbors are told of an Alive until then
-	probed  time.Time
-	missed  int
-	warned  bool // of a Dead: the member was told
-	admits  bool // of a Dead: the member says so itself
+	until    time.Time // end of the hold
+	learned  time.Time
+	tell     time.Time // neighbors are told of an Alive until then
+	probed   time.Time
+	missed   int
+	answered time.Time // of a Restarting: when its node last did
+	warned   bool      // of a Dead: the member was told
+	admits   bool      // of a Dead: the member says so itself
 }
 
 // NewState returns the State of a member that knows nobody yet. incarnation must be
@@ -73,6 +75,7 @@ func NewSegmentState(self string, incarnation uint64) *State {
 // SetMembers takes over who should be there, and after which time without packets
 // their sessions expire.
 func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration) {
+	s.resume(now)
 	defer s.schedule()
 	before, subnets := s.members, s.subnets
 	s.detect = detect
@@ -130,6 +133,7 @@ func (s *State) Neighbors() []string { return s.ring.neighbors(s.self) }
 
 // Session takes in what the session with a neighbor shows.
 func (s *State) Session(now time.Time, neighbor string, x Session) {
+	s.resume(now)
 	defer s.schedule()
 	s.observe(now, neighbor, x)
 }
@@ -159,6 +163,7 @@ func (s *State) Announce(now time.Time) {
 
 // Step takes in a message.
 func (s *State) Step(now time.Time, m Message) {
+	s.resume(now)
 	defer s.schedule()
 	if m.From == s.self || !s.isMember(m.From) {
 		return
@@ -175,7 +180,7 @@ func (s *State) Step(now time.Time, m Message) {
 	if m.Suspect == nil {
 		return
 	}
-	if o := s.observed[m.Suspect.Member]; o != nil && o.up {
+	if o := s.observed[m.Suspect.Member]; o != nil && (o.up || s.vouches(now, m.Suspect.Member)) {
 		s.send([]string{m.From}, Message{Alive: s.present(m.Suspect.Member)})
 	}
 	s.count(now, m.From, *m.Suspect, false)
@@ -183,6 +188,7 @@ func (s *State) Step(now time.Time, m Message) {
 
 // Answer takes in the reply to a probe.
 func (s *State) Answer(now time.Time, t Target, r Reply) {
+	s.resume(now)
 	defer s.schedule()
 	delete(s.probing, t)
 	if t == "" {

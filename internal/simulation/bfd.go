@@ -36,7 +36,7 @@ type session struct {
 	last     time.Time
 	detect   time.Duration
 	send     time.Time
-	watching bool // an expiry is due
+	looked   time.Time // when it is looked at whether it has expired; zero: it is not
 	// Until then only packets of the same process count: sequence numbers of another
 	// one are no later than those that were seen.
 	known int
@@ -177,14 +177,19 @@ func (s *group) enter(x *session, to status) {
 	s.transmit()
 }
 
-// expireLater has the session end when its detection time is over.
+// expireLater has the session end when its detection time is over. That becomes
+// shorter when the session comes Up: what was to be looked at later is looked at sooner.
 func (s *group) expireLater(x *session) {
-	if x.watching {
+	due := x.last.Add(x.detect)
+	if !x.looked.IsZero() && !due.Before(x.looked) {
 		return
 	}
-	x.watching = true
-	s.at(x.last.Add(x.detect), func() {
-		x.watching = false
+	x.looked = due
+	s.at(due, func() {
+		if !x.looked.Equal(due) {
+			return
+		}
+		x.looked = time.Time{}
 		switch {
 		case x.last.IsZero() || s.sessionWith(x.peer) != x:
 		case s.now.Before(x.last.Add(x.detect)):

@@ -3,8 +3,6 @@ package simulation
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,66 +179,4 @@ func (h *History) parseFault(words []string) error {
 	}
 	h.Faults = append(h.Faults, f)
 	return nil
-}
-
-// Random returns the History of a seed: mostly of 3 to 7 nodes, now and then of
-// many in several subnets.
-func Random(seed uint64) History {
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	h := History{Seed: seed, Nodes: 3 + rnd.IntN(5), Subnets: 1, Services: 2 + rnd.IntN(3), Gateway: rnd.IntN(8) > 0, SpareNIC: rnd.IntN(2) == 0, SecondLink: seed%5 == 4}
-	if rnd.IntN(4) == 0 {
-		h.Prefers = 1
-	}
-	switch rnd.IntN(12) {
-	case 0:
-		h.Nodes = 2
-	case 1:
-		h.Subnets = 2
-	case 2:
-		h.Nodes, h.Subnets, h.Services = 10+rnd.IntN(10), 4, 4
-	}
-	all := sortedKeys(kindsOfFaults())
-	var at time.Duration
-	calm := rnd.IntN(2) == 0 // one fault has its effect before the next
-	many := 1 + rnd.IntN(5)
-	if calm {
-		many = 1 + rnd.IntN(2)
-	}
-	for range many {
-		kind := all[rnd.IntN(len(all))]
-		f := Fault{At: at, Kind: kind, For: upTo(rnd, 20*time.Second)}
-		if kind == "rolling" {
-			f.For = rolling
-		}
-		for range kindsOfFaults()[kind].nodes {
-			f.Nodes = append(f.Nodes, rnd.IntN(h.Nodes))
-		}
-		if k := kindsOfFaults()[kind]; k.value > 0 {
-			f.Value = upTo(rnd, k.value)
-			if k.signed && rnd.IntN(2) == 0 {
-				f.Value = -f.Value
-			}
-		}
-		if kind == "split" {
-			f.Nodes = rnd.Perm(h.Nodes)[:1+rnd.IntN(h.Nodes-1)]
-			slices.Sort(f.Nodes)
-		}
-		h.Faults = append(h.Faults, f)
-		if calm {
-			at += f.For + recent + time.Second
-		}
-		if rnd.IntN(3) > 0 {
-			at += upTo(rnd, 15*time.Second)
-		}
-	}
-	return h
-}
-
-// upTo returns a duration, a short one as often as a long one.
-func upTo(rnd *rand.Rand, most time.Duration) time.Duration {
-	d := time.Duration(float64(most) * rnd.Float64())
-	if rnd.IntN(3) == 0 {
-		d /= 10
-	}
-	return d.Round(10 * time.Millisecond)
 }

@@ -8,6 +8,7 @@ func ofMany() map[string]faultKind {
 		"rolling":  {spares: true, begin: (*world).rollingRestart, end: nothing},
 		"shutdown": {nodes: 1, weight: part, begin: (*world).shutDown, end: (*world).powerOn},
 		"others":   {nodes: 1, weight: hard, begin: others((*world).powerOff), end: others((*world).powerOn)},
+		"switch":   {weight: hard, begin: each(cutOff(1)), end: each(cutOff(-1))},
 		"crashes":  {weight: hard, begin: each((*world).crash), end: each((*world).starts)},
 		"restarts": {weight: hard, begin: each((*world).restart), end: each((*world).starts)},
 		"clocks":   {value: time.Hour, signed: true, spares: true, begin: each((*world).setClock), end: nothing},

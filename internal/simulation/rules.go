@@ -33,29 +33,49 @@ const (
 	Rest           = "Rest"
 )
 
+// The bounds, and why each is what it is.
 const (
-	// recent is for how long a fault explains what happens after it.
+	// recent is for how long a fault explains what happens after it: the slowest way to
+	// a takeover is a Lease that expires late (hindered), and then a takeover.
 	recent = 25 * time.Second
-	// glimpse is what no client notices.
+	// glimpse is what no client notices: it is what a restart, a handover and an absent
+	// API server may cost.
 	glimpse = 100 * time.Millisecond
-	// takeover is how long an address may be silent when one thing breaks.
+	// takeover is how long an address may be silent when one thing breaks: 0.4 s until
+	// the sessions expire, 0.1 s for the watchers to agree, and 0.4 s more for a node
+	// that restarts and is asked by ARP.
 	takeover = time.Second
-	// several is the same when more than one did, since the last.
+	// several is the same when more than one did, since the last: the nodes may first
+	// have to find each other again (3 s), or to miss three own renewals and probe.
 	several = 7 * time.Second
 	// lonely is the same when most nodes have gone at once, so that only Kubernetes
-	// knows of it.
+	// knows of it: three renewals of 1 s are missed, after three own ones have come back
+	// to a node that has just started, and what was found is written. A client whose
+	// entry two halves have changed asks anew after as long.
 	lonely = 10 * time.Second
-	// hindered is the same when the API server's answers were late, or got lost.
+	// hindered is the same when the API server's answers were late, or got lost: a request
+	// is given up after 2 to 5 s and made again 2 s later, for the Lease and for the L2Claim.
 	hindered = 16 * time.Second
-	// hearing is for how long two may answer that can hear each other.
+	// hearing is for how long two may answer that can hear each other: the first to
+	// announce is heard by the other one, and repeats it after 0.25 s.
 	hearing = time.Second
 	// meeting is the same when the network was disturbed, so that they find each other
-	// again first; or when they can't ask the API server.
+	// again first; or when they can't ask the API server: then the one that ranks higher
+	// yields after 2 s of hearing the other, who announces again after as long.
 	meeting = 5 * time.Second
-	// informed is how long a speaker that starts needs the API server.
+	// parted is for how long two may answer that can't hear each other, but both reach
+	// the API server, and the same client: each must miss the other, and then see three
+	// renewals of its Lease.
+	parted = 12 * time.Second
+	// noticing is for how long a node may answer that hears nobody: one that has just
+	// started waits 3 s for the others.
+	noticing = 5 * time.Second
+	// informed is how long a speaker that starts needs the API server: three own renewals
+	// that come back, and a list that is made again after 2 s.
 	informed = 6 * time.Second
-	// owns is for how long a node must answer alone to count as the one that does.
-	owns = 1500 * time.Millisecond
+	// owns is for how long a node must answer alone to count as the one that does, and
+	// keeps for how long to have an address for good.
+	owns, keeps = 1500 * time.Millisecond, 1500 * time.Millisecond
 )
 
 // rules is what is remembered of what was seen.
@@ -83,28 +103,34 @@ type event struct {
 // state is what was seen of a node.
 type state struct {
 	instance  int
+	runs      time.Time // since when the speaker does, and stands not still
 	heardAPI  time.Time // since when it reaches the API server
+	joined    bool      // it has reached the API server since the speaker started: others count on it
 	informed  bool
 	unready   time.Time // since when it can't take anything up; zero: it can
 	late      time.Time // when that had lasted for as long as others wait for one that restarts, or the API server was away
 	company   time.Time // since when a candidate hears anybody; zero: it does not
+	cut       time.Time // since when a speaker that runs hears nobody; zero: it does
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
 // watched is what was seen of an address.
 type watched struct {
-	since  time.Time // it was granted
-	looked time.Time // when it was last looked at
-	silent time.Time // since when nobody answers
-	lost   time.Time // since when the client sends to a machine that can't be reached
-	cache  *node     // where the client sends
-	both   map[[2]int]time.Time
-	alone  *node // answers alone
-	alike  time.Time
-	owner  *node // answered alone for long
-	edited time.Time
-	named  string    // by the L2Claim
-	names  time.Time // since when
+	since   time.Time            // it was granted
+	looked  time.Time            // when it was last looked at
+	silent  time.Time            // since when nobody answers
+	lost    time.Time            // since when the client sends to a machine that can't be reached
+	cache   *node                // where the client sends
+	both    map[[2]int]time.Time // since when two answer that can hear each other
+	apart   map[[2]int]time.Time // since when two answer that can't, and a client hears both
+	began   map[int]time.Time    // since when a node answers
+	doubled time.Time            // when two last answered that could not hear each other
+	alone   *node                // answers alone
+	alike   time.Time
+	owner   *node // answered alone for long
+	edited  time.Time
+	named   string    // by the L2Claim
+	names   time.Time // since when
 }
 
 func (w *world) violate(rule, format string, args ...any) {
@@ -118,7 +144,7 @@ func (r *rules) edited(a netip.Addr, now time.Time) { r.of(a, now).edited = now 
 func (r *rules) of(a netip.Addr, now time.Time) *watched {
 	x := r.addrs[a]
 	if x == nil {
-		x = &watched{since: now, both: map[[2]int]time.Time{}}
+		x = &watched{since: now, both: map[[2]int]time.Time{}, apart: map[[2]int]time.Time{}, began: map[int]time.Time{}}
 		r.addrs[a] = x
 	}
 	return x
@@ -171,15 +197,17 @@ func (w *world) lookAt(st *state, n *node) {
 	if st.instance != s.instance {
 		*st = state{instance: s.instance, unready: st.unready, late: st.late}
 	}
+	since(&st.runs, s.frozen == 0 && !s.stopping, w.now)
 	if !w.reachesServer(n) || w.api.away > 0 {
 		st.heardAPI = time.Time{}
 	} else if st.heardAPI.IsZero() {
-		st.heardAPI = w.now
+		st.heardAPI, st.joined = w.now, true
 	}
 	st.informed = st.informed || !st.heardAPI.IsZero() && w.now.Sub(st.heardAPI) >= informed
 	able := st.informed && !w.elsewhere(n) && !s.stopping && s.frozen == 0 && n.excluded == 0 && w.lan.talk(n.place, w.lan.client(n.subnet)) && w.canTell(n, st)
 	since(&st.candidate, able, w.now)
 	since(&st.company, able && w.company(n), w.now)
+	since(&st.cut, s.frozen == 0 && !s.stopping && !w.company(n), w.now)
 }
 
 // since keeps when something began to be so; zero: it is not.
@@ -222,62 +250,9 @@ func (w *world) company(n *node) bool {
 		return true
 	}
 	return slices.ContainsFunc(w.nodes, func(other *node) bool {
-		return other != n && other.speaker != nil && (!w.SecondLink || other.subnet == n.subnet) && w.lan.talk(n.place, other.place)
+		s := other.speaker
+		return other != n && s != nil && s.frozen == 0 && (!w.SecondLink || other.subnet == n.subnet) && w.rules.states[other.place].joined && w.lan.talk(n.place, other.place)
 	})
-}
-
-// lookForTwo checks that two nodes that can hear each other don't both answer.
-func (w *world) lookForTwo(a netip.Addr, x *watched) {
-	var all []*node
-	for _, n := range w.nodes {
-		if s := n.speaker; s != nil && n.subnet == subnetOf(a) && n.alive() {
-			if _, own, ok := s.answers(a); ok && own {
-				all = append(all, n)
-			}
-		}
-	}
-	if len(all) < 2 {
-		clear(x.both)
-	}
-	for i, n := range all {
-		for _, m := range all[i+1:] {
-			pair := [2]int{n.place, m.place}
-			since, known := x.both[pair]
-			switch {
-			case !w.lan.talk(n.place, m.place):
-				delete(x.both, pair)
-			case !known && w.both(n, m) >= 0:
-				x.both[pair] = w.now
-			case w.now.Sub(maxTime(since, w.lastEvent())) > w.both(n, m):
-				w.violate(OneAnswer, "%s and %s both answer for %s, and can hear each other", n.name, m.name, a)
-			}
-		}
-	}
-	var alone *node
-	if len(all) == 1 {
-		alone = all[0]
-	}
-	if x.alone != alone {
-		x.alone, x.alike = alone, w.now
-	}
-}
-
-// both returns for how long two nodes may answer for one address.
-func (w *world) both(n, m *node) time.Duration {
-	for _, x := range []*node{n, m} {
-		if w.now.Sub(x.woke) < 20*time.Millisecond {
-			return -1 // who stood still has nothing
-		}
-		if h := w.rules.states[x.place].heardAPI; h.IsZero() || w.now.Sub(h) < several {
-			return meeting
-		}
-	}
-	for _, e := range w.rules.events {
-		if e.weight >= delay && !e.still && w.now.Sub(e.at) < recent {
-			return meeting
-		}
-	}
-	return hearing
 }
 
 // lastEvent is when the last fault began or ended.
@@ -314,19 +289,30 @@ func (w *world) explained(x *watched, was *node) bool {
 	if x.named == x.owner.name && w.now.Sub(x.names) > several {
 		return true // it was its all the time; the other could not say that it took it over
 	}
-	hards := 0
+	able, late, back, hards := w.rules.states[was.place].candidate, false, false, 0
 	for _, e := range w.rules.events {
 		if w.now.Sub(e.at) >= recent {
 			continue
 		}
-		if e.weight == hard {
-			hards++
-		}
-		if !e.spares && slices.Contains(e.nodes, was) {
+		if !e.spares && slices.Contains(e.nodes, was) && (able.IsZero() || !able.Before(e.at)) {
 			return true
 		}
+		late = late || e.weight == delay
+		if e.weight == hard {
+			hards++
+			back = back || slices.Contains(e.nodes, x.owner)
+		}
 	}
-	return hards > 1 || w.partial(was)
+	// What was taken from a node could not be written, and it is back.
+	return late && back || hards > 0 && w.disputed(was) || w.partial(was)
+}
+
+// disputed reports whether another node may have come to answer too while the network
+// was disturbed, and may have got the address: for the API server could not be asked, or
+// nobody could tell which of them was cut off.
+func (w *world) disputed(was *node) bool {
+	heard := w.rules.states[was.place].heardAPI
+	return heard.IsZero() || w.now.Sub(heard) < recent || !w.Gateway || w.SecondLink
 }
 
 // partial reports whether so few nodes are left that one bad path parts them: on the

@@ -31,11 +31,13 @@ func Tell(h History) (*Violation, []string) {
 // mutation breaks what the speakers do, to see whether the rules find it. The zero
 // mutation changes nothing.
 type mutation struct {
-	name   string
-	needs  string // kinds of faults of which one must be there for it to show
-	steady bool   // the process does not notice that it stood still
-	before func(s *speaker, f *failover.Facts)
-	after  func(s *speaker, f *failover.Facts, o *failover.Output)
+	name    string
+	seed    uint64 // of the first history known to show it
+	history string // the same, if it is in testdata
+	needs   string // kinds of faults of which one must be there for it to show
+	steady  bool   // the process does not notice that it stood still
+	before  func(s *speaker, f *failover.Facts)
+	after   func(s *speaker, f *failover.Facts, o *failover.Output)
 
 	controller mistakes
 }
@@ -117,8 +119,11 @@ func (w *world) strike(f Fault) {
 		return // nobody can
 	}
 	touched := all
-	if f.Kind == "split" {
+	switch f.Kind {
+	case "split", "switch", "crashes", "restarts":
 		touched = w.nodes
+	case "others":
+		touched = slices.DeleteFunc(slices.Clone(w.nodes), func(n *node) bool { return n == all[0] })
 	}
 	note := func() {
 		e := event{w.now, kind.weight, touched, kind.spares && !(f.Kind == "restart" && f.For > 9*time.Second), kind.still}

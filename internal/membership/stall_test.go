@@ -1,0 +1,156 @@
+package membership
+
+import (
+	"testing"
+	"time"
+)
+
+// watching is a member that has seen others Up, and what the tests do with it.
+type watching struct {
+	*State
+	now time.Time
+}
+
+func newWatching(others ...string) *watching {
+	w := &watching{NewState("self", 1), time.Unix(1000, 0)}
+	members := []Member{{Name: "self"}}
+	for _, n := range others {
+		members = append(members, Member{Name: n})
+	}
+	w.SetMembers(w.now, members, 400*time.Millisecond)
+	for _, n := range others {
+		w.Step(w.now, Message{From: n, Updates: []update{{Member: n, Incarnation: 1}}})
+		w.Session(w.now, n, Session{Up: true, Ups: 1, Heard: true})
+	}
+	w.runs(2 * time.Second)
+	return w
+}
+
+// runs lets time go by as Next wants it.
+func (w *watching) runs(d time.Duration) {
+	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(10 * time.Millisecond) {
+		if !w.now.Before(w.Next()) {
+			w.Tick(w.now)
+		}
+	}
+}
+
+func (w *watching) loses(name string) { w.Session(w.now, name, Session{Ups: 1}) }
+
+func TestWhatALostSessionSays(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*watching)
+		want Standing
+	}{
+		{"its peer is dead", func(w *watching) {
+			w.loses("a")
+			w.runs(time.Second)
+		}, Dead},
+		{"nothing, when this speaker stood still", func(w *watching) {
+			w.now = w.now.Add(5 * time.Second)
+			w.loses("a")
+			w.runs(time.Second)
+		}, Alive},
+		{"but if it does not come Up again, its peer is dead all the same", func(w *watching) {
+			w.now = w.now.Add(5 * time.Second)
+			w.loses("a")
+			w.runs(doubt + time.Second)
+		}, Dead},
+		{"nobody else was heard then, and the other one is asked when it is", func(w *watching) {
+			w.loses("b")
+			w.loses("a")
+			w.runs(150 * time.Millisecond)
+			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
+			w.runs(time.Second)
+		}, Dead},
+		{"it is asked, and sees a", func(w *watching) {
+			w.loses("b")
+			w.loses("a")
+			w.runs(150 * time.Millisecond)
+			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
+			w.Step(w.now, Message{From: "b", Alive: &update{Member: "a", Incarnation: 1}})
+			w.runs(time.Second)
+		}, Alive},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWatching("a", "b")
+			c.then(w)
+			if got := w.View().Standing["a"]; got != c.want {
+				t.Errorf("a is %s", got)
+			}
+		})
+	}
+}
+
+// A speaker restarts, and only one of its watchers can hear its node.
+func TestWhoHearsANodeVouchesForIt(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		reply Reply
+		want  bool
+	}{{"its node answers", Answered, true}, {"its node does not", Unanswered, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWatching("a", "b")
+			w.Step(w.now, Message{From: "a", Updates: []update{{Member: "a", Incarnation: 1, Standing: Restarting, Hold: Hold}}})
+			w.loses("a")
+			w.runs(150 * time.Millisecond)
+			w.Answer(w.now, "a", c.reply)
+			w.Ready()
+			w.Step(w.now, Message{From: "b", Suspect: &update{Member: "a", Incarnation: 1}})
+			vouched := false
+			for _, p := range w.Ready().Send {
+				vouched = vouched || p.Message.Alive != nil && p.Message.Alive.Member == "a"
+			}
+			if vouched != c.want {
+				t.Errorf("vouched: %t", vouched)
+			}
+		})
+	}
+}
+
+// When to ask whether anybody answers, though no session was lost just now.
+func TestAloneFrom(t *testing.T) {
+	at := time.Unix(2000, 0)
+	for _, c := range []struct {
+		name string
+		then func(*watching)
+		want time.Duration // after at; 0: never
+	}{
+		{"somebody is heard", func(*watching) {}, 0},
+		{"nobody is, of those that were", func(w *watching) { w.down(at, true, false) }, 0},
+		{"one of them says that it does not hear this speaker", func(w *watching) { w.down(at, true, true) }, Answers},
+		{"nobody ever was", func(w *watching) { w.down(at, false, false) }, healDelay},
+		{"nobody ever was, and Kubernetes hears nobody", func(w *watching) {
+			w.down(at, false, false)
+			w.silent = map[string]bool{"a": true, "b": true}
+		}, 0},
+		{"all are dead, and Kubernetes hears one", func(w *watching) {
+			w.down(at, true, false)
+			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead
+			w.silent = map[string]bool{"a": true}
+		}, healDelay},
+		{"all are dead", func(w *watching) {
+			w.down(at, true, false)
+			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead
+			w.silent = map[string]bool{"a": true, "b": true}
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWatching("a", "b")
+			c.then(w)
+			from, ok := w.aloneFrom()
+			if got := from.Sub(at); ok != (c.want > 0) || ok && got != c.want {
+				t.Errorf("after %s, %t", got, ok)
+			}
+		})
+	}
+}
+
+// down has no session be Up.
+func (w *watching) down(since time.Time, worked, refused bool) {
+	for _, o := range w.observed {
+		*o = observation{down: since, worked: worked}
+	}
+	w.observed["a"].refused = refused
+}

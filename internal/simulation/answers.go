@@ -1,0 +1,131 @@
+package simulation
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// lookForTwo checks that two nodes that can hear each other don't both answer.
+func (w *world) lookForTwo(a netip.Addr, x *watched) {
+	var all []*node
+	for _, n := range w.nodes {
+		if s := n.speaker; s != nil && n.subnet == subnetOf(a) && n.alive() {
+			if _, own, ok := s.answers(a); ok && own {
+				all = append(all, n)
+			}
+		}
+	}
+	if len(all) < 2 {
+		clear(x.both)
+		clear(x.apart)
+	}
+	for i, n := range all {
+		for _, m := range all[i+1:] {
+			pair := [2]int{n.place, m.place}
+			since, known := x.both[pair]
+			w.lookForHalves(a, x, n, m)
+			switch {
+			case !w.lan.talk(n.place, m.place):
+				delete(x.both, pair)
+				x.doubled = w.now
+			case !known && w.both(n, m) >= 0:
+				x.both[pair] = w.now
+			case w.now.Sub(maxTime(since, w.lastEvent())) > w.both(n, m):
+				w.violate(OneAnswer, "%s and %s both answer for %s, and can hear each other", n.name, m.name, a)
+			}
+		}
+	}
+	w.lookForIntruders(a, x, all)
+	var alone *node
+	if len(all) == 1 {
+		alone = all[0]
+	}
+	if x.alone != alone {
+		x.alone, x.alike = alone, w.now
+	}
+}
+
+// both returns for how long two nodes may answer for one address.
+func (w *world) both(n, m *node) time.Duration {
+	for _, x := range []*node{n, m} {
+		if w.now.Sub(x.woke) < 20*time.Millisecond {
+			return -1 // who stood still has nothing
+		}
+		if h := w.rules.states[x.place].heardAPI; h.IsZero() || w.now.Sub(h) < several {
+			return meeting
+		}
+	}
+	for _, e := range w.rules.events {
+		if e.weight >= delay && !e.still && w.now.Sub(e.at) < recent {
+			return meeting
+		}
+	}
+	return hearing
+}
+
+// lookForHalves checks that two nodes that can't hear each other don't both answer for
+// long, if the API server can tell them which of them has the address.
+func (w *world) lookForHalves(a netip.Addr, x *watched, n, m *node) {
+	pair := [2]int{n.place, m.place}
+	for _, one := range []*node{n, m} {
+		if w.lan.talk(n.place, m.place) || !w.lan.talk(one.place, w.lan.client(one.subnet)) || w.rules.states[one.place].heardAPI.IsZero() {
+			delete(x.apart, pair)
+			return
+		}
+	}
+	if since, known := x.apart[pair]; !known {
+		x.apart[pair] = w.now
+	} else if w.now.Sub(maxTime(since, w.lastEvent())) > parted {
+		w.violate(OneAnswer, "%s and %s both answer for %s, which the API server could settle", n.name, m.name, a)
+	}
+}
+
+// lookForIntruders checks that none of the nodes that answer has begun to while another
+// one, which it can hear, has the address; and that none goes on that hears nobody.
+func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
+	for place := range x.began {
+		if !slices.Contains(all, w.nodes[place]) {
+			delete(x.began, place)
+		}
+	}
+	for _, n := range all {
+		if cut := w.rules.states[n.place].cut; !cut.IsZero() && w.now.Sub(maxTime(cut, w.lastEvent())) > noticing && w.cutOff(n) {
+			w.violate(OneAnswer, "%s answers for %s, and has heard nobody since %s", n.name, a, w.now.Sub(cut))
+		}
+		if _, known := x.began[n.place]; known {
+			continue
+		}
+		x.began[n.place] = w.now
+		for _, m := range all {
+			since, known := x.began[m.place]
+			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, n) {
+				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
+			}
+		}
+	}
+}
+
+// cutOff reports whether a node that hears nobody can know that others do: there is a
+// gateway that does not answer to it, and others have run for a while. One of two nodes,
+// and one with a second link that works, is not asked that much; nor is one that the API
+// server answers late.
+func (w *world) cutOff(n *node) bool {
+	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
+		return m != n && m.speaker != nil && w.rules.states[m.place].informed && w.now.Sub(w.rules.states[m.place].runs) > noticing
+	})
+}
+
+// entitled reports whether a node may take an address that another one has: its L2Claim
+// names it, and the API server can be asked; or it is preferred.
+func (w *world) entitled(a netip.Addr, n *node) bool {
+	o := w.api.get(claims, intent.ClaimName(a))
+	return n.place+1 == w.Prefers || w.api.away == 0 && (o == nil || o.value.(claimValue).owner == n.name)
+}
+
+// hindered reports whether the API server's answers were late, or got lost.
+func (w *world) hindered() bool {
+	return slices.ContainsFunc(w.rules.events, func(e event) bool { return e.weight == delay && w.now.Sub(e.at) < recent })
+}
