@@ -28,7 +28,7 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 	if s.hears("") {
 		return
 	}
-	cut := s.linkDown || s.isCut(r)
+	cut := s.linkDown || s.isCut(now, r)
 	if s.isolated && !cut && !s.allSilent() {
 		// The sessions come Up in a moment, unless the others really are dead.
 		if s.answered.IsZero() {
@@ -51,12 +51,12 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 
 // isCut reports whether a reply says that this node is cut off. Where there is nobody
 // to ask, one of two nodes can't tell, and rather answers twice than not at all.
-func (s *State) isCut(r Reply) bool {
+func (s *State) isCut(now time.Time, r Reply) bool {
 	switch {
 	case len(s.observed) == 0 || s.allSilent():
 		return false
 	case r == Inconclusive:
-		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.allRefuse())
+		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.allRefuse(now))
 	}
 	return r == Unanswered
 }
@@ -72,10 +72,11 @@ func (s *State) hasLost() bool {
 }
 
 // allRefuse reports whether all neighbors say that they do not hear this speaker: then
-// it can hear, and nothing that it sends gets anywhere.
-func (s *State) allRefuse() bool {
+// it can hear, and nothing that it sends gets anywhere. Of one whose session has never
+// worked that counts after a time only: both sides say so while it comes Up.
+func (s *State) allRefuse(now time.Time) bool {
 	for _, o := range s.observed {
-		if !o.refused {
+		if !o.refused || !o.worked && now.Before(o.down.Add(healDelay)) {
 			return false
 		}
 	}
