@@ -272,10 +272,10 @@ func (a adapters) tasks(o options) []manager.RunnableFunc {
 func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 	ignorable := intent.Ignorable(r.node, r.class, r.service)
 	loop := cluster.Loop{
-		Name:    "speaker",
-		Think:   r.reconcile,
-		Log:     r.log,
-		Kinds:   append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
+		Name:  "speaker",
+		Think: r.reconcile,
+		Log:   r.log,
+		Kinds: append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
 		Skip: func(before, after client.Object) bool {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 				r.claims.RecordDelete(claim.UID, time.Now())

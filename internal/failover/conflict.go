@@ -39,17 +39,21 @@ const (
 	yieldSoon, yieldLate = 500 * time.Millisecond, 2 * time.Second
 )
 
-// conflicts enters who else has an address of this node: of several the first
-// that was heard. Who has a MAC of this node is no opponent. Those who still
-// answer for what this node took over from them, and could not ask about, are.
+// conflicts enters who else has an address of this node: of several the one that this
+// node took it over from, which so gets it back from all at once; else the first that was
+// heard. Who has a MAC of this node is no opponent. Those who still answer for what this
+// node took over from them, and could not ask about, are.
 func (p *pass) conflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {
 		node, known := p.MACs[c.MAC]
-		if before, ok := p.opponents[c.Addr]; !known || node == p.Node || p.surelyDead(node) || ok && !c.First.Before(before.First) {
+		if !known || node == p.Node || p.surelyDead(node) {
 			continue
 		}
-		p.opponents[c.Addr] = Opponent{node, c.MAC, c.First, c.Last}
+		o := Opponent{node, c.MAC, c.First, c.Last}
+		if before, ok := p.opponents[c.Addr]; !ok || o.precedes(before, p.taken[c.Addr].from) {
+			p.opponents[c.Addr] = o
+		}
 	}
 	for a, t := range p.taken {
 		if other, asked := p.heldBy(a); t.unconfirmed && asked && other == t.from && !p.surelyDead(other) {
@@ -58,6 +62,15 @@ func (p *pass) conflicts() {
 		}
 	}
 	p.Output.Conflicts = p.opponents
+}
+
+// precedes reports whether o counts for more than another opponent for an address that
+// this node took over from a node.
+func (o Opponent) precedes(other Opponent, from string) bool {
+	if (o.Node == from) != (other.Node == from) {
+		return o.Node == from
+	}
+	return o.First.Before(other.First)
 }
 
 // surelyDead reports whether a node is dead, as its watchers say, and this node, which

@@ -30,6 +30,21 @@ func TestConflicts(t *testing.T) {
 			t.Errorf("want -, have +:\n%s", diff)
 		}
 	})
+	t.Run("of several the one that it was taken over from gets it back at once", func(t *testing.T) {
+		d := newDesk()
+		d.claim(map[netip.Addr]string{addr: "x", addr2: self})
+		d.step(0)
+		d.away()
+		d.dead("x")
+		if o := d.step(time.Second); !o.Claimed[addr] {
+			t.Fatal("it was not taken over")
+		}
+		d.Facts.Conflicts = []Conflict{{addr, macOf("y"), d.Now, d.Now}, {addr, macOf("x"), d.Now.Add(time.Millisecond), d.Now.Add(time.Millisecond)}}
+		d.alive("x")
+		if o := d.step(time.Millisecond); o.Claimed[addr] || o.Conflicts[addr].Node != "x" {
+			t.Errorf("it keeps it against %+v", o.Conflicts[addr])
+		}
+	})
 	for _, c := range []struct {
 		name      string
 		reachable bool

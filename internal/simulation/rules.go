@@ -315,16 +315,21 @@ func (w *world) disputed(was *node) bool {
 	return heard.IsZero() || w.now.Sub(heard) < recent || !w.Gateway || w.SecondLink
 }
 
-// partial reports whether so few nodes are left that one bad path parts them: on the
-// segment of a node, if those are watched by themselves.
+// partial reports whether so few nodes are left that one bad path parts them: of those
+// that run, are on the network of a node, and have had no harm lately.
 func (w *world) partial(of *node) bool {
 	there := 0
 	for _, n := range w.nodes {
-		if !w.SecondLink || n.subnet == of.subnet {
+		if n == of || (!w.SecondLink || n.subnet == of.subnet) && n.speaker != nil && n.speaker.frozen == 0 && w.lan.talk(of.place, n.place) && !w.harmed(n) {
 			there++
 		}
 	}
-	return w.running() < 3 || there < 3
+	return there < 3
+}
+
+// harmed reports whether something has happened to a node lately.
+func (w *world) harmed(n *node) bool {
+	return slices.ContainsFunc(w.rules.events, func(e event) bool { return w.now.Sub(e.at) < recent && slices.Contains(e.nodes, n) })
 }
 
 // running counts the speakers that run.

@@ -37,6 +37,8 @@ func Random(seed uint64) History {
 	default:
 		g.storm(1+rnd.IntN(5), 0)
 	}
+	// Where the nodes' own network is whole, a segment in two halves is a limit of ours.
+	g.SecondLink = g.SecondLink && !slices.ContainsFunc(g.Faults, func(f Fault) bool { return f.Kind == "split" || f.Kind == "switch" })
 	return g.History
 }
 

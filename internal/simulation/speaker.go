@@ -140,7 +140,7 @@ func (s *speaker) thaw() {
 
 // event takes in what a watch tells.
 func (s *speaker) event(before, after *object) {
-	if after == nil && before.kind == claims {
+	if after == nil && before != nil && before.kind == claims {
 		s.gone[before.uid] = true
 		if s.overlay[before.name].object != nil && s.overlay[before.name].uid == before.uid {
 			delete(s.overlay, before.name)
