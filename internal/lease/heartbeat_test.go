@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,11 +92,11 @@ func TestALeaseIsRenewedUntilTheEndAndThenReleased(t *testing.T) {
 type slowList struct {
 	client.Reader
 	takes time.Duration
-	lists *int
+	lists *atomic.Int32
 }
 
 func (s slowList) List(ctx context.Context, l client.ObjectList, o ...client.ListOption) error {
-	*s.lists++
+	s.lists.Add(1)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -111,14 +112,15 @@ func TestRenewalsWaitForNoList(t *testing.T) {
 		name      string
 		takes     time.Duration
 		reachable bool
-		lists     int
+		lists     int32
 	}{
 		{"8 s", 8 * time.Second, true, 1},
 		{"too long", time.Minute, false, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, lists := newHeartbeat(t), 0
+				h := newHeartbeat(t)
+				var lists atomic.Int32
 				h.Direct = slowList{h.Direct, c.takes, &lists}
 				h.Begin()
 				start := time.Now()
@@ -138,8 +140,8 @@ func TestRenewalsWaitForNoList(t *testing.T) {
 						t.Fatal("it counts what it has not read")
 					}
 				}
-				if api := h.API(time.Now()); api.Reachable != c.reachable || lists != c.lists {
-					t.Errorf("the API server is %+v after %d lists", api, lists)
+				if api := h.API(time.Now()); api.Reachable != c.reachable || lists.Load() != c.lists {
+					t.Errorf("the API server is %+v after %d lists", api, lists.Load())
 				}
 				cancel()
 				if err := <-ended; err != nil {
@@ -153,7 +155,8 @@ func TestRenewalsWaitForNoList(t *testing.T) {
 // A speaker that stood still while a list was under way reads once more.
 func TestARestartReadsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, lists := newHeartbeat(t), 0
+		h := newHeartbeat(t)
+		var lists atomic.Int32
 		h.Direct = slowList{h.Direct, 5 * time.Second, &lists}
 		h.Begin()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -166,8 +169,8 @@ func TestARestartReadsAgain(t *testing.T) {
 			t.Error("it counts what was read before it stood still")
 		}
 		time.Sleep(4 * time.Second)
-		if !h.API(time.Now()).Reachable || lists != 2 {
-			t.Errorf("reachable: %t, after %d lists", h.API(time.Now()).Reachable, lists)
+		if !h.API(time.Now()).Reachable || lists.Load() != 2 {
+			t.Errorf("reachable: %t, after %d lists", h.API(time.Now()).Reachable, lists.Load())
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -109,7 +109,9 @@ func TestTheNodeAddressIsNotTheKernelsChoice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4)
 		defer w.end()
+		w.mu.Lock()
 		w.source = netip.MustParseAddr("10.9.9.9")
+		w.mu.Unlock()
 		w.meet()
 		w.plug("n2", false)
 		w.agree(soon, " n2 Dead", "n2")

@@ -237,8 +237,11 @@ func (p port) Send(b []byte) error {
 		return nil
 	}
 	from, on := p.addr, to.addr
-	if p.world.source.IsValid() && !p.path.Local.IsValid() { // the kernel chooses
-		from = p.world.source
+	p.world.mu.RLock()
+	source := p.world.source
+	p.world.mu.RUnlock()
+	if source.IsValid() && !p.path.Local.IsValid() { // the kernel chooses
+		from = source
 	}
 	if p.path.Peer != on {
 		from, on = second(from), second(on)
