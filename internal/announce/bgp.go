@@ -15,8 +15,8 @@ type Key = ipam.Key
 // peerings returns the sessions that s.Self holds, without routes, and the
 // peers that must go without.
 func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
-	labels := s.self().Labels
-	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(labels) })
+	self := s.self()
+	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(self.Labels) })
 	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
 	first := map[spot]string{}
 	for _, n := range byAge {
@@ -25,8 +25,8 @@ func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
 			continue
 		}
 		first[n.Peer.spot()] = n.Peer.Name
-		if addr := s.self().Addr; !n.Peer.RouterID.IsValid() && addr.Is4() {
-			n.Peer.RouterID = addr
+		if !n.Peer.RouterID.IsValid() && self.Addr.Is4() {
+			n.Peer.RouterID = self.Addr
 		}
 		held = append(held, Peering{Peer: n.Peer})
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	Verdicts  map[Ref]Verdict // one for each object
 	places    places
 	named     map[string]int // the pools' places, by their names
+	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
+	aggregates bool
 }
 
 // Ref names an object of this API group.
@@ -59,10 +61,14 @@ func Parse(o Objects) Config {
 	aliases := p.communities(o.Communities)
 	profiles := p.profiles(o.Profiles)
 	neighbors := p.peers(o, profiles)
+	l2, bgp := p.l2(o.L2, known), p.bgp(o, known, aliases)
 	return Config{
-		Pools:     pools,
-		L2:        p.l2(o.L2, known),
-		BGP:       p.bgp(o, known, aliases),
+		Pools: pools,
+		L2:    l2,
+		BGP:   bgp,
+		aggregates: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool {
+			return ad.Length4 < 32 || ad.Length6 < 128
+		}),
 		Neighbors: neighbors,
 		Verdicts:  p.verdicts,
 		places:    placed(pools),

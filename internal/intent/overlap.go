@@ -276,9 +276,8 @@ func (c Config) AddressOf(svc *corev1.Service, a netip.Addr) announce.Address {
 	} else {
 		out.Pool = c.goneOf(svc, a)
 	}
-	aggregates := func(ad announce.BGPAdvertisement) bool { return ad.Length4 < 32 || ad.Length6 < 128 }
 	switch {
-	case !slices.ContainsFunc(c.BGP, aggregates):
+	case !c.aggregates:
 	case pool != nil:
 		out.Bits = pool.within(a)
 	default:

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -65,6 +66,20 @@ func sizes() []growth.Work {
 				for i := range pools {
 					if have := config.PoolOf(address(2 * i)); have != pools[i].Name {
 						panic(fmt.Sprintf("%s is of %q", address(2*i), have))
+					}
+				}
+			}
+		}},
+		{Name: "addresses of 10,000 pools, each announced by itself", Items: 10000, Prepare: func(n int) func() {
+			o := intent.Objects{Pools: apart(n, 1)}
+			for i := range n {
+				o.BGP = append(o.BGP, v1beta1.BGPAdvertisement{ObjectMeta: meta(i), Spec: v1beta1.BGPAdvertisementSpec{Selection: v1beta1.Selection{IPAddressPools: []string{o.Pools[i].Name}}}})
+			}
+			config := intent.Parse(o)
+			return func() {
+				for i := range n {
+					if have := config.AddressOf(&corev1.Service{}, address(2*i)); have.Pool != o.Pools[i].Name {
+						panic(fmt.Sprintf("%+v", have))
 					}
 				}
 			}
