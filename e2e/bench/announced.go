@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,9 +53,9 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 		return err
 	}
 	a := &arrivals{bench: b}
-	manifest, how := byLayer2, "layer 2"
+	manifest, how, stop := byLayer2, "layer 2", func() {}
 	if r.Router == "none" {
-		a.heard, err = announcements(ctx, r)
+		a.heard, stop, err = announcements(ctx, r)
 	} else {
 		manifest, how = byBGP, "BGP"
 		a.heard, err = forwardingTable(ctx, r)
@@ -67,6 +63,7 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 	if err != nil {
 		return err
 	}
+	defer stop()
 	for i := range r.Nodes {
 		a.nodes = append(a.nodes, fmt.Sprintf("node%d", i+1))
 		// It is as busy with the floor's Services, and takes the machine from those that are measured.
@@ -259,46 +256,16 @@ func (r *record) forget() {
 	clear(r.routes)
 }
 
-var isAt = regexp.MustCompile(`^([0-9.]+) .*Reply ([0-9.]+) is-at `)
-
 // announcements records the announcements by ARP that the rack's client hears, until
-// ctx ends. Of each address only the first is kept.
-func announcements(ctx context.Context, r *lab.Rack) (*record, error) {
-	heard := &record{routes: map[netip.Prefix]bool{}}
-	cmd := r.Command(ctx, "client", "tcpdump", "--immediate-mode", "-B", "65536", "-l", "-n", "-tt", "-i", "eth0", "arp")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for announcements: %w", err)
-	}
-	go func() {
-		heard.readARP(out)
-		var ended *exec.ExitError
-		if err := cmd.Wait(); err != nil && !errors.As(err, &ended) && ctx.Err() == nil {
-			fmt.Println("tcpdump:", err)
+// stop is called. Of each address only the first is kept.
+func announcements(ctx context.Context, r *lab.Rack) (heard *record, stop func(), err error) {
+	heard = &record{routes: map[netip.Prefix]bool{}}
+	stop, err = listen(ctx, r, func(c claim) {
+		heard.mu.Lock()
+		defer heard.mu.Unlock()
+		if p := netip.PrefixFrom(c.addr, 32); !heard.routes[p] {
+			heard.hear(news{c.at, p, true})
 		}
-	}()
-	return heard, nil
-}
-
-func (r *record) readARP(from io.Reader) {
-	for lines := bufio.NewScanner(from); lines.Scan(); {
-		m := isAt.FindStringSubmatch(lines.Text())
-		if m == nil {
-			continue
-		}
-		seconds, err1 := strconv.ParseFloat(m[1], 64)
-		addr, err2 := netip.ParseAddr(m[2])
-		if err1 != nil || err2 != nil {
-			continue
-		}
-		p := netip.PrefixFrom(addr, 32)
-		r.mu.Lock()
-		if !r.routes[p] {
-			r.hear(news{time.UnixMicro(int64(seconds * 1e6)), p, true})
-		}
-		r.mu.Unlock()
-	}
+	})
+	return heard, stop, err
 }

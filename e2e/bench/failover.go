@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -17,10 +18,11 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
-// claim is the first or a later announcement of the address by a node.
+// claim is the first or a later announcement of an address by a node.
 type claim struct {
-	at  time.Time
-	mac string
+	at   time.Time
+	addr netip.Addr
+	mac  string
 }
 
 // failover is a rack on which the owner of an address fails again and again.
@@ -60,7 +62,12 @@ func watchFailovers(ctx context.Context, r *lab.Rack) (f *failover, stop func(),
 		return nil, nil, err
 	}
 	f = &failover{Rack: r, nodes: map[string]string{}, claims: make(chan claim, 1024)}
-	if stop, err = f.listen(ctx); err != nil {
+	stop, err = listen(ctx, r, func(c claim) {
+		if c.addr == netip.MustParseAddr(address) {
+			f.claims <- c
+		}
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	if err := f.settle(ctx); err != nil {
@@ -170,12 +177,12 @@ func (f *failover) link(state string) func(string) error {
 	}
 }
 
-var announcement = regexp.MustCompile(`^([0-9.]+) .*Reply ` + regexp.QuoteMeta(address) + ` is-at ([0-9a-f:]+)`)
+var announcement = regexp.MustCompile(`^([0-9.]+) .*Reply ([0-9.]+) is-at ([0-9a-f:]+)`)
 
-// listen has the client tell of all announcements, until stop is called.
-func (f *failover) listen(ctx context.Context) (stop func(), err error) {
+// listen has the rack's client tell of all announcements by ARP, until stop is called.
+func listen(ctx context.Context, r *lab.Rack, tell func(claim)) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	cmd := f.Command(ctx, "client", "tcpdump", "--immediate-mode", "-l", "-n", "-tt", "-i", "eth0", "arp")
+	cmd := r.Command(ctx, "client", "tcpdump", "--immediate-mode", "-B", "65536", "-l", "-n", "-tt", "-i", "eth0", "arp")
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -184,7 +191,7 @@ func (f *failover) listen(ctx context.Context) (stop func(), err error) {
 		cancel()
 		return nil, fmt.Errorf("listen for announcements: %w", err)
 	}
-	go f.read(out)
+	go readAnnouncements(out, tell)
 	return func() {
 		cancel()
 		var ended *exec.ExitError
@@ -194,17 +201,17 @@ func (f *failover) listen(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-func (f *failover) read(out io.Reader) {
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+func readAnnouncements(from io.Reader, tell func(claim)) {
+	for lines := bufio.NewScanner(from); lines.Scan(); {
 		m := announcement.FindStringSubmatch(lines.Text())
 		if m == nil {
 			continue
 		}
-		seconds, err := strconv.ParseFloat(m[1], 64)
-		if err != nil {
-			continue
+		seconds, err1 := strconv.ParseFloat(m[1], 64)
+		addr, err2 := netip.ParseAddr(m[2])
+		if err1 == nil && err2 == nil {
+			tell(claim{time.UnixMicro(int64(seconds * 1e6)), addr, m[3]})
 		}
-		f.claims <- claim{time.UnixMicro(int64(seconds * 1e6)), m[2]}
 	}
 }
 
