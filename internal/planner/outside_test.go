@@ -30,9 +30,7 @@ func seenFromOutside(s Snapshot) *outside.World {
 // What kubectl's plugin works out is what the controller does, while no write is
 // under way.
 func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
+	rnd := rand.New(rand.NewPCG(1, 0))
 	s := world()
 	for step := range 500 {
 		s.Attempts = map[types.UID]Attempt{}
