@@ -117,13 +117,13 @@ func (f *failover) measure(ctx context.Context, h harm, runs int) (times []time.
 	for tries := 1; len(times) < runs && err == nil; tries++ {
 		do(h.each)
 		do(func() error {
-			fmt.Printf("failover, %s, %d of %d\n", h.name, len(times)+1, runs)
 			took, err := f.fail(ctx, h.harm, h.mend)
 			if errors.Is(err, errMoved) && tries < 2*runs {
 				fmt.Printf("  not counted: %v\n", err)
 				return nil
 			}
 			times = append(times, took)
+			fmt.Printf("failover, %s, %d of %d: %s\n", h.name, len(times), runs, took.Round(time.Millisecond))
 			return err
 		})
 		do(h.past)
