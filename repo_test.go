@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
@@ -285,28 +284,6 @@ func TestGeneratedFilesAreFresh(t *testing.T) {
 		t.Errorf("config/crd holds %d kinds, the API has %d: %v", len(committed), len(crds), err)
 	}
 	same(filepath.Join(dir, "object", "zz_generated.deepcopy.go"), "api/v1beta1/zz_generated.deepcopy.go")
-}
-
-// TestReadmeCommandsExist checks that each target of make that the documents
-// name is there.
-func TestReadmeCommandsExist(t *testing.T) {
-	makefile, err := os.ReadFile("Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "DESIGN.md"} {
-		text, err := os.ReadFile(doc)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for word := range strings.SplitSeq(string(text), "`") {
-			target, ok := strings.CutPrefix(word, "make ")
-			if ok && !strings.ContainsAny(target, " \n=") && !bytes.Contains(makefile, fmt.Appendf(nil, "\n%s:", target)) {
-				t.Errorf("%s names \"make %s\", which the Makefile doesn't have", doc, target)
-			}
-		}
-	}
 }
 
 // gobgp v3 parses what a router sends, and panics over it: it is for nobody. Of v4 the

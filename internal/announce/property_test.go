@@ -179,7 +179,7 @@ func TestExactlyOneOfTheBestCandidatesClaimsAnAddress(t *testing.T) {
 }
 
 // twinCandidates returns the most preferred candidates for a, by the rules as
-// they are told in DESIGN.md.
+// docs/design/ownership.md tells them.
 func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 	var best []string
 	top := -1

@@ -14,7 +14,7 @@ import (
 )
 
 // The rules of what controllers write, from what users are promised (the fields of the
-// API, DESIGN.md): they look at what the API server stores only.
+// API, docs/design/controller.md): they look at what the API server stores only.
 const (
 	HoldersKeep = "Holders keep"
 	KeptWaits   = "Kept waits"
