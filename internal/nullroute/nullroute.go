@@ -49,6 +49,8 @@ type Routes struct {
 	want    atomic.Pointer[[]netip.Prefix] // sorted; nil: not known yet
 	wake    chan struct{}                  // buffered 1
 	cleared bool                           // what a former process left in other tables is gone
+	known   *held                          // what the kernel has, as far as this process has seen to it; nil: it is to be read
+	read    time.Time                      // when that was last read
 	problem atomic.Pointer[string]
 }
 
@@ -71,8 +73,13 @@ func (r *Routes) Set(prefixes []netip.Prefix) {
 	if r.table == 0 {
 		return
 	}
-	want := slices.Clone(prefixes)
-	slices.SortFunc(want, netip.Prefix.Compare)
+	want := make([]netip.Prefix, len(prefixes))
+	for i, p := range prefixes {
+		want[i] = p.Masked()
+	}
+	if !slices.IsSortedFunc(want, netip.Prefix.Compare) {
+		slices.SortFunc(want, netip.Prefix.Compare)
+	}
 	want = slices.Compact(want)
 	if old := r.want.Load(); old != nil && slices.Equal(*old, want) {
 		return
@@ -109,7 +116,7 @@ func (r *Routes) Run(ctx context.Context) error {
 			next = retryAfter
 		}
 		timer.Reset(next)
-		// All routes are read each time: the changes of a burst share some readings.
+		// All prefixes are looked through each time: the changes of a burst share some looks.
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(9*time.Since(start), time.Second)):
@@ -151,12 +158,19 @@ func (r *Routes) foreign(table int) bool {
 	return r.table == 0 || table != r.table && table != mainTable
 }
 
-// keep has the kernel hold routes for want alone, or says who keeps it from that.
+// keep has the kernel hold routes for want alone, or says who keeps it from that. What
+// the kernel has is read now and then; between, it is what was set.
 func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
-	have, err := r.kernel.in(r.table)
-	if err != nil {
-		return "", err
+	if r.known == nil || time.Since(r.read) >= lookEvery {
+		have, err := r.kernel.in(r.table)
+		if err != nil {
+			return "", err
+		}
+		slices.SortFunc(have.routes, route.compare)
+		r.known, r.read = &have, time.Now()
 	}
+	have := *r.known
+	r.known = nil // unless all is done
 	if have.taken != "" {
 		problem, want = have.taken+": nothing of that is touched; set --null-route-table to a number that nobody uses", nil
 	}
@@ -164,6 +178,10 @@ func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
 		if err := r.kernel.do(c); err != nil {
 			return "", err
 		}
+	}
+	if problem == "" {
+		now := holding(want, r.table)
+		r.known = &now
 	}
 	return problem, nil
 }
@@ -176,6 +194,7 @@ func (r *Routes) clear(in func(table int) bool) error {
 	}
 	have.rules = slices.DeleteFunc(have.rules, func(x rule) bool { return !in(x.table) })
 	have.routes = slices.DeleteFunc(have.routes, func(x route) bool { return !in(x.table) })
+	slices.SortFunc(have.routes, route.compare)
 	for _, c := range changes(have, nil, 0) {
 		if err := r.kernel.do(c); err != nil {
 			return err

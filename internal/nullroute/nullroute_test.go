@@ -35,12 +35,14 @@ type memory struct {
 	mu      sync.Mutex
 	held    held
 	writes  int
+	reads   int // of one table
 	failing error
 }
 
 func (m *memory) ours() (held, error) { return m.look(func(int) bool { return true }) }
 
 func (m *memory) in(table int) (held, error) {
+	m.reads++
 	return m.look(func(of int) bool { return of == table })
 }
 
@@ -261,6 +263,35 @@ func TestItComesBackWhenSomebodyFlushesIt(t *testing.T) {
 		if m.writes != before {
 			t.Error("it writes what is there")
 		}
+	})
+}
+
+// Addresses that come one after the other are not a reason to read all routes each
+// time; somebody who flushes them meanwhile is found out all the same.
+func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := new(memory)
+		r, stop := start(t, m, table)
+		var all []netip.Prefix
+		come := func(n int) {
+			for range n {
+				all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(len(all) >> 8), byte(len(all))}), 32))
+				r.Set(all)
+				time.Sleep(lookEvery / 100)
+			}
+		}
+		come(50)
+		if len(shows(t, m)) != 2+50 || m.reads != 1 {
+			t.Errorf("the kernel has %d things, after %d readings; want 52 after 1", len(shows(t, m)), m.reads)
+		}
+		m.mu.Lock()
+		m.held = held{}
+		m.mu.Unlock()
+		come(100)
+		if len(shows(t, m)) != 2+150 || m.reads != 2 {
+			t.Errorf("the kernel has %d things, after %d readings; want 152 after 2", len(shows(t, m)), m.reads)
+		}
+		stop()
 	})
 }
 

@@ -1,6 +1,7 @@
 package nullroute
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -34,7 +35,7 @@ type route struct {
 // held is what the kernel has of ours.
 type held struct {
 	rules  []rule
-	routes []route
+	routes []route // sorted
 	taken  string // who else uses the table, or the rules' priorities; "": nobody
 }
 
@@ -47,24 +48,10 @@ type change struct {
 
 // changes returns how the kernel comes from what it has to null routes for want, in
 // an order in which no rule leads to a table without its routes. The rules of a
-// family are there only if it has prefixes.
+// family are there only if it has prefixes. The routes that it has are sorted, want is, too.
 func changes(have held, want []netip.Prefix, table int) []change {
-	var out []change
-	wanted, routes := make(map[route]bool, len(want)), make(map[route]bool, len(have.routes))
-	for _, r := range have.routes {
-		routes[r] = true
-	}
-	var rules []rule
-	for _, p := range want {
-		r := route{p.Masked(), table}
-		if !wanted[r] && !routes[r] {
-			out = append(out, change{route: &r})
-		}
-		wanted[r] = true
-		if six := p.Addr().Is6(); !slices.ContainsFunc(rules, func(x rule) bool { return x.six == six }) {
-			rules = append(rules, rule{six, askMain, mainTable, widest}, rule{six, askOurs, table, suppressed})
-		}
-	}
+	out, removed := differences(have.routes, want, table)
+	rules := rulesFor(want, table)
 	for _, r := range rules {
 		if !slices.Contains(have.rules, r) {
 			out = append(out, change{rule: &r})
@@ -76,10 +63,58 @@ func changes(have held, want []netip.Prefix, table int) []change {
 			out = append(out, change{remove: true, rule: &r})
 		}
 	}
-	for _, r := range have.routes {
-		if !wanted[r] {
-			out = append(out, change{remove: true, route: &r})
+	return append(out, removed...)
+}
+
+// differences returns which routes are to be added and which to be removed.
+func differences(have []route, want []netip.Prefix, table int) (added, removed []change) {
+	for len(have) > 0 || len(want) > 0 {
+		order := 0
+		switch {
+		case len(have) == 0:
+			order = 1
+		case len(want) == 0:
+			order = -1
+		default:
+			order = have[0].compare(route{want[0], table})
 		}
+		if order > 0 {
+			added = append(added, change{route: &route{want[0], table}})
+		}
+		if order < 0 {
+			removed = append(removed, change{remove: true, route: &route{have[0].prefix, have[0].table}})
+		}
+		if order <= 0 {
+			have = have[1:]
+		}
+		if order >= 0 {
+			want = want[1:]
+		}
+	}
+	return added, removed
+}
+
+// compare orders routes by prefix, then table.
+func (r route) compare(s route) int {
+	return cmp.Or(r.prefix.Compare(s.prefix), cmp.Compare(r.table, s.table))
+}
+
+// rulesFor returns the rules that null routes for want need.
+func rulesFor(want []netip.Prefix, table int) []rule {
+	var out []rule
+	for _, six := range []bool{false, true} {
+		if slices.ContainsFunc(want, func(p netip.Prefix) bool { return p.Addr().Is6() == six }) {
+			out = append(out, rule{six, askMain, mainTable, widest}, rule{six, askOurs, table, suppressed})
+		}
+	}
+	return out
+}
+
+// holding returns what the kernel has when it has null routes for want alone.
+func holding(want []netip.Prefix, table int) held {
+	out := held{rules: rulesFor(want, table), routes: make([]route, len(want))}
+	for i, p := range want {
+		out.routes[i] = route{p, table}
 	}
 	return out
 }
