@@ -216,12 +216,12 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		report:   make(chan struct{}, 1),
 	}
 	var err error
-	if r.services, r.endpoints, err = stores(ctx, mgr.GetCache()); err != nil {
+	if err = r.open(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
 	rep := status.New(status.Options{
 		Client: mgr.GetClient(), Tell: tells.Tell, Log: logger, Node: o.node,
-		Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: looks, Plan: &r.plan, Trigger: r.report,
+		Cached: r.held, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: looks, Plan: &r.plan, Trigger: r.report,
 	})
 	if err := expose(mgr, r); err != nil {
 		return err
@@ -282,7 +282,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 			}
 			return ignorable(before, after)
 		},
-		Rest:    cluster.Share(10),
+		Rest:    cluster.Share(20, 50*time.Millisecond),
 		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
 		Urgent:  r.group.Changed(),
@@ -297,12 +297,17 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 	return nil
 }
 
-// stores returns where the cache keeps what there may be very many of.
-func stores(ctx context.Context, c cache.Cache) (services, endpoints toolscache.Store, err error) {
-	if services, err = cluster.Store(ctx, c, &corev1.Service{}, cache.BlockUntilSynced(false)); err == nil {
-		endpoints, err = cluster.Store(ctx, c, &discoveryv1.EndpointSlice{}, cache.BlockUntilSynced(false))
+// open finds where the cache keeps what there may be very many of.
+func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
+	for _, x := range []struct {
+		of   *toolscache.Store
+		kind client.Object
+	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.held, &v1beta1.L2Claim{}}} {
+		if *x.of, err = cluster.Store(ctx, c, x.kind, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
 	}
-	return services, endpoints, err
+	return nil
 }
 
 // expose lets others look at what the speaker is and does.

@@ -70,8 +70,9 @@ type reconciler struct {
 type sources struct {
 	reader        client.Reader
 	configuration *cluster.Configuration
-	services      toolscache.Store // of the cache, as endpoints is
+	services      toolscache.Store // of the cache, as endpoints and held are
 	endpoints     toolscache.Store
+	held          toolscache.Store // the L2Claims
 	claims        *overlay.Objects[*v1beta1.L2Claim]
 	beat          *lease.Heartbeat
 }

@@ -31,9 +31,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 		return s, err
 	}
 	s.API = r.beat.API(s.Now) // first: what it vouches for is read after
-	if err = r.readClaims(ctx, &s); err != nil {
-		return s, err
-	}
+	r.readClaims(&s)
 	if s.keys, err = r.keys(ctx); err != nil {
 		return s, err
 	}
@@ -128,17 +126,14 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 }
 
 // readClaims enters what the L2Claims say.
-func (r *reconciler) readClaims(ctx context.Context, s *snapshot) error {
-	claims, err := cluster.Claims(ctx, r.reader, r.claims, s.Now)
-	if err != nil {
-		return err
-	}
+func (r *reconciler) readClaims(s *snapshot) {
+	claims := cluster.Claims(r.held, r.claims, s.Now)
+	s.Claims = make([]failover.Claim, 0, len(claims))
 	for _, c := range claims {
 		if held, ok := intent.HeldClaim(c); ok {
 			s.Claims = append(s.Claims, failover.Claim{HeldClaim: held, Answering: c.Status.Node})
 		}
 	}
-	return nil
 }
 
 // service returns a Service that the cache has; nil: it has none of that key.

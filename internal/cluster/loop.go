@@ -39,14 +39,12 @@ type Loop struct {
 	Urgent <-chan struct{}
 }
 
-// leastRest lets the events of a burst merge, however short the runs are.
-const leastRest = 10 * time.Millisecond
-
 // Share rests for so long after each run that runs together use at most one
-// part in n of one core, at least for leastRest and never longer than a second.
-func Share(n int) func(time.Duration) time.Duration {
+// part in n of one core, and never longer than a second. The least rest lets the
+// events of a burst merge, however short the runs are.
+func Share(n int, least time.Duration) func(time.Duration) time.Duration {
 	return func(took time.Duration) time.Duration {
-		return max(leastRest, min(time.Duration(n-1)*took, time.Second))
+		return max(least, min(time.Duration(n-1)*took, time.Second))
 	}
 }
 

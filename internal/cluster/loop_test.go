@@ -73,7 +73,7 @@ func TestEventsOfOneRunMerge(t *testing.T) {
 
 func TestALoopRestsInProportion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		due, at := runs(t, Loop{Rest: Share(4)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
+		due, at := runs(t, Loop{Rest: Share(4, 10*time.Millisecond)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
 		for range 100 { // events never end
 			time.Sleep(time.Millisecond)
 			wait.Signal(due)
@@ -116,7 +116,7 @@ func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				due, at := runs(t, Loop{Rest: Share(4), Credit: 50 * time.Millisecond}, think)
+				due, at := runs(t, Loop{Rest: Share(4, 10*time.Millisecond), Credit: 50 * time.Millisecond}, think)
 				time.Sleep(time.Hour)
 				before, last := len(at()), time.Duration(0)
 				for i := range c.events {

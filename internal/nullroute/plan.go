@@ -36,7 +36,7 @@ type route struct {
 type held struct {
 	rules  []rule
 	routes []route // sorted
-	taken  string // who else uses the table, or the rules' priorities; "": nobody
+	taken  string  // who else uses the table, or the rules' priorities; "": nobody
 }
 
 // change is one thing to do. One of rule and route is set.
@@ -48,7 +48,7 @@ type change struct {
 
 // changes returns how the kernel comes from what it has to null routes for want, in
 // an order in which no rule leads to a table without its routes. The rules of a
-// family are there only if it has prefixes. The routes that it has are sorted, want is, too.
+// family are there only if it has prefixes. The routes that it has and want are sorted.
 func changes(have held, want []netip.Prefix, table int) []change {
 	out, removed := differences(have.routes, want, table)
 	rules := rulesFor(want, table)

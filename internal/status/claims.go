@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,10 +31,37 @@ import (
 const (
 	// parallel is how many L2Claims are written at once.
 	parallel = 4
-	// longestYield is how long a writer waits for others at most after a write: as
-	// long as the write took, so that a busy API server serves first whom people wait for.
+	// longestReport is for how long a report begins to write claims of new addresses.
+	longestReport = 2 * time.Second
+	// longestYield is how long a writer waits for others at most after a write.
 	longestYield = time.Second
+	// slower is by which part the quickest write counts as slower with each write: an
+	// API server that has become slower for good is not busy for ever.
+	slower = 1024
 )
+
+// yield says how long a writer waits after each write, so that a busy API server serves
+// first whom people wait for: as long as the write took, and as many times as long as
+// that is slower than the quickest one. The zero yield is ready for use.
+type yield struct {
+	mu       sync.Mutex
+	quickest time.Duration
+}
+
+// after returns the pause after a write that took so long. One that others wait for, as
+// it moves an address, takes part in none of the excess.
+func (y *yield) after(took time.Duration, urgent bool) time.Duration {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.quickest += y.quickest / slower; y.quickest == 0 || took < y.quickest {
+		y.quickest = max(took, 1)
+	}
+	pause := took
+	if !urgent {
+		pause = time.Duration(float64(took) * float64(took) / float64(y.quickest))
+	}
+	return min(pause, longestYield)
+}
 
 // written is what a claim says, and what was to be said, when the two agreed.
 type written struct {
@@ -49,9 +77,11 @@ func (w written) equal(x written) bool {
 // reportClaims enters this node in the L2Claims of the addresses that it
 // answers for, and says of those that it gave up, and nobody took, why.
 func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
-	have, err := cluster.Claims(ctx, r.Client, r.Claims, time.Now())
-	if err != nil {
-		return err
+	have := cluster.Claims(r.Cached, r.Claims, time.Now())
+	named := func(c *v1beta1.L2Claim) bool { return c.Spec.Node == r.Node }
+	if len(d.Plan.Claims) == 0 && !slices.ContainsFunc(have, named) {
+		r.written, r.more = nil, false
+		return nil // as on most nodes, most of the time
 	}
 	byName := make(map[string]*v1beta1.L2Claim, len(have))
 	for _, c := range have {
@@ -59,11 +89,26 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 	}
 	users := usersOf(d)
 	due := r.due(d, users)
-	errs := make([]error, len(d.Plan.Claims))
-	said := make([]written, len(d.Plan.Claims)) // by this report and those before
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for i, c := range d.Plan.Claims {
+	said, errs := r.writeClaims(ctx, d.Plan.Claims, byName, due)
+	r.written = make(map[netip.Addr]written, len(said))
+	for i, w := range said {
+		if w.version != "" {
+			r.written[d.Plan.Claims[i].Addr] = w
+		}
+	}
+	for _, c := range have {
+		errs = append(errs, r.reportSilence(ctx, c, d, users))
+	}
+	return brief(errs)
+}
+
+// writeClaims writes what is due, first what moves an address, some at once. What is
+// still to be begun after a while is left to the next report. It returns what each
+// claim is known to say, by this report or those before.
+func (r *Reporter) writeClaims(ctx context.Context, claims []announce.Claim, byName map[string]*v1beta1.L2Claim, due func(announce.Claim, *v1beta1.L2Claim) (written, bool)) ([]written, []error) {
+	errs, said := make([]error, len(claims)), make([]written, len(claims))
+	var moves, added []func() // in which the pauses are as long as they must be
+	for i, c := range claims {
 		claim := byName[intent.ClaimName(c.Addr)]
 		want, ok := due(c, claim)
 		if !ok {
@@ -76,27 +121,32 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 			said[i] = was
 			continue
 		}
-		group.Go(func() error {
+		isNew := claim == nil || intent.Untried(claim)
+		write := func() {
 			start, wrote := time.Now(), false
 			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, want.standing); wrote {
-				wait.Sleep(ctx, min(time.Since(start), longestYield))
+				wait.Sleep(ctx, r.yield.after(time.Since(start), !isNew))
 			} else if errs[i] == nil && claim != nil {
 				said[i] = want
 			}
-			return nil
-		})
-	}
-	_ = group.Wait() // the errors are in errs
-	r.written = make(map[netip.Addr]written, len(said))
-	for i, w := range said {
-		if w.version != "" {
-			r.written[d.Plan.Claims[i].Addr] = w
+		}
+		if isNew {
+			added = append(added, write)
+		} else {
+			moves = append(moves, write)
 		}
 	}
-	for _, c := range have {
-		errs = append(errs, r.reportSilence(ctx, c, d, users))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	start := time.Now()
+	for i, write := range slices.Concat(moves, added) {
+		if r.more = i >= len(moves) && time.Since(start) > longestReport; r.more {
+			break
+		}
+		group.Go(func() error { write(); return nil })
 	}
-	return brief(errs)
+	_ = group.Wait() // the errors are in errs
+	return said, errs
 }
 
 // due returns what tells what is to be written into the claim for c, which is nil if

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
@@ -26,5 +27,42 @@ func TestConflictOf(t *testing.T) {
 	}
 	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1 (and so have 02:00:00:00:01:00, 02:00:00:00:01:01), so that it is not announced"; got != want {
 		t.Errorf("several: %q, want %q", got, want)
+	}
+}
+
+// Claims of new addresses give way to what a busy API server has to do for others, and
+// those of addresses that move do so no more than they must.
+func TestWritesOfClaimsYieldToABusyAPIServer(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name       string
+		before     []time.Duration // what writes took
+		took, want time.Duration
+		urgent     bool
+	}{
+		{"the first write tells nothing yet", nil, 4 * ms, 4 * ms, false},
+		{"an API server at rest", []time.Duration{4 * ms, 5 * ms}, 4 * ms, 4 * ms, false},
+		{"one that takes five times as long", []time.Duration{4 * ms}, 20 * ms, 100 * ms, false},
+		{"the same, and the address moves", []time.Duration{4 * ms}, 20 * ms, 20 * ms, true},
+		{"one that hangs", []time.Duration{4 * ms}, time.Second, longestYield, false},
+		{"one that hangs, and the address moves", []time.Duration{4 * ms}, 3 * time.Second, longestYield, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var y yield
+			for _, took := range c.before {
+				y.after(took, false)
+			}
+			if have := y.after(c.took, c.urgent); have < c.want*99/100 || have > c.want {
+				t.Errorf("want %s, have %s", c.want, have)
+			}
+		})
+	}
+	var y yield
+	y.after(4*ms, false)
+	for range 3 * slower {
+		y.after(20*ms, false)
+	}
+	if have := y.after(20*ms, false); have > 21*ms {
+		t.Errorf("one that has become slower for good: still %s", have)
 	}
 }

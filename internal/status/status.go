@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -55,7 +56,8 @@ type Options struct {
 	Client   client.Client
 	Tell     func(cluster.Note) // sends an event
 	Log      *slog.Logger
-	Node     string // its name
+	Node     string           // its name
+	Cached   toolscache.Store // the L2Claims of the cache
 	Claims   *overlay.Objects[*v1beta1.L2Claim]
 	Links    *layer2.Announcer
 	Sessions *bgp.Sessions
@@ -76,9 +78,11 @@ type Reporter struct {
 	told      map[string]bgp.State // by name of the peer
 	conflicts map[announce.Conflict]bool
 
+	yield   yield
 	written map[netip.Addr]written // L2Claims that say what there is to say
 	counted time.Time              // when the Speaker's count of addresses was last written
 	recount bool                   // it is to be written later
+	more    bool                   // the last report left claims to the next
 }
 
 // New returns a reporter, which works while Run does.
@@ -105,6 +109,8 @@ func (r *Reporter) Run(ctx context.Context) error {
 			if err := r.report(ctx, p); err != nil && ctx.Err() == nil {
 				r.Log.Warn("can't report; trying again", "err", err)
 				retry.Reset(retryAfter)
+			} else if r.more {
+				retry.Reset(resting)
 			} else if r.recount {
 				retry.Reset(counting)
 			}
