@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -101,6 +103,80 @@ func (k *Keeper) settle(pending []ipam.Kept) {
 	clear(k.kept)
 	for _, x := range pending {
 		k.kept[keptKey{x.Addr, x.For}] = x
+	}
+}
+
+// departures returns which of the Services that were there before have left, or are
+// about to: one that waits for us to take its address away.
+func (t *Planner) departures(before, entered []*Service) []departure {
+	var left []*Service
+	wanted := map[string]int{}
+	for _, x := range before {
+		now := t.byKey[x.request.Service]
+		if len(x.had()) == 0 {
+			continue
+		}
+		if x.leftBy(now) {
+			left = append(left, x)
+		}
+	}
+	for _, x := range entered {
+		if x.leaves && len(x.had()) > 0 {
+			left = append(left, x)
+		}
+	}
+	if len(left) == 0 { // as a rule
+		return nil
+	}
+	for _, x := range left {
+		wanted[x.request.Service.Namespace] += len(x.request.Families.Want)
+	}
+	for _, x := range t.byAge {
+		if _, concerned := wanted[x.request.Service.Namespace]; concerned {
+			wanted[x.request.Service.Namespace] += x.request.Wants()
+		}
+	}
+	out := make([]departure, len(left))
+	for i, x := range left {
+		out[i] = departure{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
+	}
+	return out
+}
+
+// leftBy reports whether x, which had an address, has left: its key stands for now,
+// perhaps nil. Of one that was of another type for a moment only the addresses are gone;
+// of one from which the leader has taken them the condition says so.
+func (x *Service) leftBy(now *Service) bool {
+	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves && !now.refused()
+}
+
+// refused reports whether x has no address since a leader has decided so.
+func (x *Service) refused() bool {
+	return meta.IsStatusConditionFalse(x.Object.Status.Conditions, v1beta1.ConditionAllocated)
+}
+
+// had returns what x had when it was last seen. It had what the plan grants it, if it
+// showed that, or a write of that was sent, or somebody overwrote that. It did not have
+// what still waits for another Service to give it up. Where nothing was decided it had
+// what its condition says.
+func (x *Service) had() []intent.Origin {
+	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.leaves {
+		return x.origins
+	}
+	var out []intent.Origin
+	given := slices.Concat(intent.Holds(x.Object), x.sent, x.contest.ours)
+	for i, a := range x.grant.Addrs {
+		if x.grant.Pools[i] != "" && slices.Contains(given, a) {
+			out = append(out, intent.Origin{Addr: a, Pool: x.grant.Pools[i]})
+		}
+	}
+	return out
+}
+
+// send notes that w is being sent.
+func (t *Planner) send(w Write) {
+	if x := t.known[w.Service]; x != nil {
+		x.sent = append(x.sent, without(w.Change.Addrs, x.sent)...)
 	}
 }
 

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // replica is a controller that writes what it plans at once.
@@ -38,6 +40,7 @@ func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]
 	for i, x := range p.Services {
 		svc := x.Object
 		if x.Change != nil {
+			r.send(Write{x.Object, *x.Change})
 			svc = svc.DeepCopy()
 			x.Change.Apply(svc, r.Finalizer)
 		}
@@ -120,6 +123,42 @@ func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
 	if len(pools[0].Status.Kept) > 0 {
 		t.Errorf("%v is still kept", pools[0].Status.Kept)
 	}
+}
+
+// A Service that is to have an address waits until the one that has it has given it up.
+// If it is deleted meanwhile, it never had the address.
+func TestWhatWasNeverWrittenIsNotKept(t *testing.T) {
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
+	c := intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}
+	in := Input{Now: noon, Configured: c, Namespaces: map[string]map[string]string{"n": nil, "m": nil}}
+	holder := holding(aService("web", 0), "10.0.0.1")
+	holder.Annotations[v1beta1.AnnotationAddressPool] = "none" // so it is to lose its address
+	for name, sent := range map[string]bool{"the holder shows the address still": false, "the holder has given it up": true} {
+		t.Run(name, func(t *testing.T) {
+			s := New(nil, Finalizer{})
+			in.Services = []*corev1.Service{stranger("next"), holder}
+			if sent {
+				in.Services = in.Services[:1]
+			}
+			_, sends, _ := s.Pass(in)
+			if wrote := slices.ContainsFunc(sends, func(x Send) bool { return x.Service.Name == "next" }); wrote != sent {
+				t.Fatalf("the address is written to the next Service: %t, want %t", wrote, sent)
+			}
+			in.Services = in.Services[1:]
+			p, _, _ := s.Pass(in)
+			if kept := len(p.Kept) > 0; kept != sent {
+				t.Errorf("kept: %v", p.Kept)
+			}
+		})
+	}
+}
+
+// holding returns svc as it shows an address of pool p.
+func holding(svc *corev1.Service, address string) *corev1.Service {
+	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr(address)}, Pools: []string{"p"}}
+	c, _ := changeTo(svc, g, nil, gone{})
+	c.Apply(svc, Finalizer{})
+	return svc
 }
 
 func TestNothingIsKeptForEver(t *testing.T) {

@@ -13,10 +13,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -55,6 +53,7 @@ type Service struct {
 	origins []intent.Origin // as its status tells
 	Change  *Change         // to be written; nil: nothing is
 	contest Contest         // that change takes into account
+	sent    []netip.Addr    // that writes to this version were to give it: one may have arrived
 }
 
 // Planner turns snapshots into plans. It remembers what it worked out for each
@@ -301,71 +300,6 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 	departed = t.departures(slices.Concat(t.former, dropped), entered)
 	t.former = nil
 	return arrived, gone, departed
-}
-
-// departures returns which of the Services that were there before have left, or are
-// about to: one that waits for us to take its address away.
-func (t *Planner) departures(before, entered []*Service) []departure {
-	var left []*Service
-	wanted := map[string]int{}
-	for _, x := range before {
-		now := t.byKey[x.request.Service]
-		if len(x.had()) == 0 {
-			continue
-		}
-		if x.leftBy(now) {
-			left = append(left, x)
-		}
-	}
-	for _, x := range entered {
-		if x.leaves && len(x.had()) > 0 {
-			left = append(left, x)
-		}
-	}
-	if len(left) == 0 { // as a rule
-		return nil
-	}
-	for _, x := range left {
-		wanted[x.request.Service.Namespace] += len(x.request.Families.Want)
-	}
-	for _, x := range t.byAge {
-		if _, concerned := wanted[x.request.Service.Namespace]; concerned {
-			wanted[x.request.Service.Namespace] += x.request.Wants()
-		}
-	}
-	out := make([]departure, len(left))
-	for i, x := range left {
-		out[i] = departure{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
-	}
-	return out
-}
-
-// leftBy reports whether x, which had an address, has left: its key stands for now,
-// perhaps nil. Of one that was of another type for a moment only the addresses are gone;
-// of one from which the leader has taken them the condition says so.
-func (x *Service) leftBy(now *Service) bool {
-	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves && !now.refused()
-}
-
-// refused reports whether x has no address since a leader has decided so.
-func (x *Service) refused() bool {
-	return meta.IsStatusConditionFalse(x.Object.Status.Conditions, v1beta1.ConditionAllocated)
-}
-
-// had returns what x had when it was last seen: what it was given, for the pass before
-// may have been the one that gave it, or what its condition says where nothing was
-// decided.
-func (x *Service) had() []intent.Origin {
-	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.leaves {
-		return x.origins
-	}
-	var out []intent.Origin
-	for i, a := range x.grant.Addrs {
-		if x.grant.Pools[i] != "" {
-			out = append(out, intent.Origin{Addr: a, Pool: x.grant.Pools[i]})
-		}
-	}
-	return out
 }
 
 // service returns what follows from one version of a Service alone.

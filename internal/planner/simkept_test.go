@@ -148,8 +148,13 @@ func (s *sim) controller() {
 	s.state = New(nil, Finalizer{})
 }
 
-// replacePools takes all pools away for a while.
+// replacePools takes all pools away for a while. A controller that has not read their
+// statuses yet can't know what they kept: nobody does any more.
 func (s *sim) replacePools() {
+	if s.promises.blind {
+		clear(s.promises.kept)
+		clear(s.promises.back)
+	}
 	generation := s.resized
 	s.promises.doubt = s.promises.doubt || s.promises.grace == 0
 	s.config.Configured = readyMade(intent.Objects{})

@@ -64,6 +64,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	for _, w := range next.Writes {
 		if failures, started := s.attempts.Start(w.Service, w.Change); started {
 			sends = append(sends, Send{w, failures > 0})
+			s.planner.send(w)
 		}
 	}
 	for _, uid := range next.Forgets {
