@@ -61,7 +61,7 @@ func (r reach) known() bool { return r.layer2 || r.bgp }
 // Services that share an address are as one.
 func announcedIn(t *world.Thought, s announce.Snapshot) map[netip.Addr]reach {
 	out := map[netip.Addr]reach{}
-	said := world.Say(s)
+	said := t.Say(s)
 	for i := range s.Services {
 		of := said.Of[s.Services[i].Key]
 		for _, a := range s.Services[i].Addrs {

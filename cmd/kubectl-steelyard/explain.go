@@ -129,7 +129,7 @@ func (t *tool) serviceOf(w *world.World, args []string) (ipam.Key, error) {
 func explanationOf(w *world.World, key ipam.Key) explanation {
 	thought := w.Think()
 	shown := thought.Shown()
-	said := world.Say(shown)
+	said := thought.Say(shown)
 	d := thought.Diagnose(key, said.Of[key])
 	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Guesses: w.Unread}
 	place, ours := thought.Place(key)

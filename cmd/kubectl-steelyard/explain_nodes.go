@@ -219,12 +219,13 @@ func whyLinks(links []announce.LinkStanding) string {
 // offerFacts says what node n offers of an address to each of its peers.
 func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
 	reason := plan.Verdicts[intent.KeyOf(svc)].BGP
-	if !n.Live {
+	sends := t.SendsRoutes(n)
+	if !sends {
 		reason = announce.NodeNotLive
 	}
 	if reason != announce.Announced {
 		why := whySilent(t, n.Name, reason)
-		if p := covering(plan, a); n.Live && p.IsValid() {
+		if p := covering(plan, a); sends && p.IsValid() {
 			why = strings.TrimPrefix(why+"; ", "; ") + fmt.Sprintf("it offers %s for others, which brings it this address's traffic while no node offers %s", p, netip.PrefixFrom(a, a.BitLen()))
 		}
 		return []offerFact{{Node: n.Name, Decision: reason, Why: why}}

@@ -227,7 +227,7 @@ func sessionUses(w *world.World) []sessionUse {
 }
 
 func countServices(t *world.Thought) serviceCounts {
-	said := world.Say(t.Shown())
+	said := t.Say(t.Shown())
 	c := serviceCounts{Total: len(t.Served)}
 	for _, svc := range t.Served {
 		k := intent.KeyOf(svc)

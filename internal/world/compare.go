@@ -44,7 +44,7 @@ type Standing struct {
 // Compare tells what becomes of each Service if t becomes after, in order of
 // their names; those of which nothing becomes are left out.
 func (t *Thought) Compare(after *Thought) []Difference {
-	saidBefore, saidAfter := Say(t.Granted()), Say(after.Granted())
+	saidBefore, saidAfter := t.Say(t.Granted()), after.Say(after.Granted())
 	all := maps.Clone(t.place)
 	maps.Copy(all, after.place)
 	var out []Difference

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -50,7 +51,7 @@ type PeerOnNode struct{ Node, Peer string }
 
 // Say decides as every node of s in turn. Of the plans, which can be large, it
 // keeps what Sayings hold.
-func Say(s announce.Snapshot) Sayings {
+func (t *Thought) Say(s announce.Snapshot) Sayings {
 	out := Sayings{Of: make(map[ipam.Key]*Saying, len(s.Services)), Claims: map[string]int{}, Routes: map[PeerOnNode]int{}}
 	for _, svc := range s.Services {
 		out.Of[svc.Key] = &Saying{
@@ -74,7 +75,7 @@ func Say(s announce.Snapshot) Sayings {
 			of, v := out.Of[key], plan.Verdicts[key]
 			of.enter(v)
 			byBGP := v.BGP
-			if !n.Live && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
+			if !t.SendsRoutes(n) && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
 				byBGP = announce.NodeNotLive // which Decide does not ask, for who decides is there
 			}
 			if byBGP == announce.Announced && of.offer(n.Name, s.Services[i], carried, s.BGP) == 0 {
@@ -89,6 +90,13 @@ func Say(s announce.Snapshot) Sayings {
 		}
 	}
 	return out
+}
+
+// SendsRoutes reports whether the speaker of n sends routes to its BGP peers, as far
+// as is known. A speaker that is isolated sends them still: it has given up its
+// addresses on the local network alone.
+func (w *World) SendsRoutes(n announce.Node) bool {
+	return n.Live || w.Presence(n.Name).State == health.CutOff
 }
 
 // Carried returns the routes of p that its session carries.

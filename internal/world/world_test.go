@@ -29,7 +29,7 @@ import (
 //	l2 NAME
 //	bgp NAME
 //	peer NAME ADDRESS
-//	node NAME [excluded] [down] [absent|stopped|late]
+//	node NAME [excluded] [down] [absent|stopped|late|isolated]
 //	svc NAME [has ADDRESS] [class C] [local] [on NODES] [type T] [wants ADDRESS] [six]
 //	claim ADDRESS NODE [by NODE] [reason REASON] [conflict]
 //	session NODE PEER STATE
@@ -37,7 +37,7 @@ func TestDiagnoses(t *testing.T) {
 	stories.Run(t, "testdata/*.txt", func(t *testing.T, told, want string) {
 		w := parseWorld(t, told)
 		thought := w.Think()
-		said := world.Say(thought.Shown())
+		said := thought.Say(thought.Shown())
 		var lines []string
 		for i := range w.Services {
 			k := intent.KeyOf(&w.Services[i])
@@ -137,6 +137,10 @@ func addNode(w *world.World, meta metav1.ObjectMeta, o words) {
 		Links:      []v1beta1.SpeakerLink{{Name: "eth0", Up: !o.has("down"), Prefixes: []string{"192.0.2.0/24"}}},
 		Conditions: []metav1.Condition{{Type: v1beta1.ConditionReady, Status: ready}},
 	}})
+	if o.has("isolated") {
+		s := &w.Speakers[len(w.Speakers)-1].Status
+		s.Conditions = append(s.Conditions, metav1.Condition{Type: v1beta1.ConditionIsolated, Status: metav1.ConditionTrue, Message: "it hears nobody"})
+	}
 	renewed, seconds := metav1.NewMicroTime(now().Add(-time.Second)), int32(3)
 	if o.has("late") {
 		renewed = metav1.NewMicroTime(now().Add(-time.Minute))
