@@ -109,20 +109,29 @@ func partNames() []string {
 	return append(names, bfdPart, sizePart)
 }
 
-func run(ctx context.Context, o options) error {
-	chosen := partNames()
-	if o.run != "" {
-		chosen = strings.Split(o.run, ",")
+// chosen returns the parts of the flag -run; empty: all of them.
+func chosen(run string) ([]string, error) {
+	if run == "" {
+		return partNames(), nil
 	}
-	for _, c := range chosen {
+	parts := strings.Split(run, ",")
+	for _, c := range parts {
 		if !slices.Contains(partNames(), c) {
-			return fmt.Errorf("no part is called %q; there are %s", c, strings.Join(partNames(), ", "))
+			return nil, fmt.Errorf("no part is called %q; there are %s", c, strings.Join(partNames(), ", "))
 		}
+	}
+	return parts, nil
+}
+
+func run(ctx context.Context, o options) error {
+	parts, err := chosen(o.run)
+	if err != nil {
+		return err
 	}
 	if flag.NArg() > 0 || o.services < 1 || o.rounds < 1 {
 		return fmt.Errorf("want no words but flags, and 1 or more -services and -rounds: see -help")
 	}
-	todo := slices.DeleteFunc(steps(), func(s step) bool { return !slices.Contains(chosen, s.part) })
+	todo := slices.DeleteFunc(steps(), func(s step) bool { return !slices.Contains(parts, s.part) })
 	start := time.Now()
 	if len(todo) > 0 {
 		// Two replicas: which one is measured, and when both run, see alone.
@@ -132,27 +141,34 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	for _, a := range aparts() {
-		if !slices.Contains(chosen, a.name) {
-			continue
-		}
-		for _, router := range a.routers {
-			rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router, SpeakerFlags: a.flags}
-			if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o) }); err != nil {
+		if slices.Contains(parts, a.name) {
+			if err := a.run(ctx, o); err != nil {
 				return err
 			}
 		}
 	}
-	if slices.Contains(chosen, bfdPart) {
+	if slices.Contains(parts, bfdPart) {
 		if err := bfd(ctx); err != nil {
 			return err
 		}
 	}
-	if slices.Contains(chosen, sizePart) {
+	if slices.Contains(parts, sizePart) {
 		if err := sizes(ctx); err != nil {
 			return err
 		}
 	}
 	fmt.Printf("the whole bench took %s\n", time.Since(start).Round(time.Second))
+	return nil
+}
+
+// run measures a with each of its routers, on a rack of its own each time.
+func (a apart) run(ctx context.Context, o options) error {
+	for _, router := range a.routers {
+		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router, SpeakerFlags: a.flags}
+		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o) }); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -107,8 +107,14 @@ func (s Session) validate() error {
 	case s.Transmit < 0 || s.Transmit > MaxInterval || s.Receive < 0 || s.Receive > MaxInterval:
 		return fmt.Errorf("an interval is not between 0 and %s", MaxInterval)
 	}
+	return validateKeys(s.Keys)
+}
+
+// validateKeys returns what makes keys impossible (RFC 5880 section 4.4): an ID
+// that names two of them, or a secret of no or too many octets.
+func validateKeys(keys []Key) error {
 	seen := map[uint8]bool{}
-	for _, k := range s.Keys {
+	for _, k := range keys {
 		if k.Secret == "" || len(k.Secret) > 20 {
 			return fmt.Errorf("the secret of key %d has %d octets; 1 to 20 are allowed", k.ID, len(k.Secret))
 		}

@@ -129,47 +129,51 @@ func (d *draft) unknownAnnotations(svc *corev1.Service, w wish) {
 
 // translate enters in e what svc asks for. What it asks of us already counts.
 func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
-	set := func(name, value string) {
+	addresses := d.addresses(svc, w)
+	if addresses == "" && d.source.Pin {
+		addresses = joined(oneOfEach(intent.Holds(svc), nil))
+	}
+	ip := svc.Spec.LoadBalancerIP
+	e.ClearIP = ip != "" && (w.clearIP || addresses != "" && addresses != ip)
+	if addresses == ip && !e.ClearIP {
+		addresses = "" // the field says the same here
+	}
+	for name, value := range map[string]string{
+		v1beta1.AnnotationLoadBalancerIPs: addresses,
+		v1beta1.AnnotationAllowSharedIP:   d.sharingKey(svc, w),
+		v1beta1.AnnotationAddressPool:     d.poolFor(svc, w),
+	} {
 		if _, ok := svc.Annotations[name]; !ok && value != "" {
 			e.Annotations[name] = value
 		}
 	}
-	addresses := d.addresses(svc, w)
-	e.ClearIP = w.clearIP && svc.Spec.LoadBalancerIP != ""
-	if addresses == "" && d.source.Pin {
-		var held []string
-		for _, a := range oneOfEach(intent.Holds(svc), nil) {
-			held = append(held, a.String())
-		}
-		addresses = strings.Join(held, ",")
-	}
-	if ip := svc.Spec.LoadBalancerIP; ip != "" && !e.ClearIP && addresses != "" {
-		if addresses == ip {
-			addresses = "" // the field says the same here
-		} else {
-			e.ClearIP = true
-		}
-	}
-	set(v1beta1.AnnotationLoadBalancerIPs, addresses)
-	if w.share != "" && (len(w.share) > 253 || !printable.Is(w.share)) {
+}
+
+// sharingKey returns the key by which svc shares addresses; empty: by none.
+func (d *draft) sharingKey(svc *corev1.Service, w wish) string {
+	if len(w.share) > 253 || !printable.Is(w.share) {
 		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.share), Why: "the key that it shares addresses by is too long, or can't be seen; it is left out, and Services that do share an address get another"})
-		w.share = ""
+		return ""
 	}
-	set(v1beta1.AnnotationAllowSharedIP, w.share)
+	return w.share
+}
+
+// poolFor returns our pool that svc asks for; empty: none.
+func (d *draft) poolFor(svc *corev1.Service, w wish) string {
 	if w.pool == "" {
-		return
+		return ""
 	}
 	pool := d.poolOf[w.pool]
 	if pool == "" {
 		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool), Why: "there is no such pool among ours; so the request for it is left out"})
-		return
+		return ""
 	}
 	if outside := d.outside(pool, intent.Holds(svc)); len(outside) > 0 {
 		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool),
 			Why: fmt.Sprintf("it asks for this pool, which does not hold its address %s; so the request is left out, and the address kept", outside)})
-		return
+		return ""
 	}
-	set(v1beta1.AnnotationAddressPool, pool)
+	return pool
 }
 
 // outside returns those addresses that a pool of ours does not hold.
@@ -198,15 +202,20 @@ func (d *draft) addresses(svc *corev1.Service, w wish) string {
 		asked = append(asked, a.Unmap())
 	}
 	kept := oneOfEach(asked, intent.Holds(svc))
-	var out []string
-	for _, a := range kept {
-		out = append(out, a.String())
-	}
 	for _, a := range asked {
 		if !slices.Contains(kept, a) {
 			d.note(Note{Gravity: NoEqual, Object: serviceName(svc), Value: a.String(),
 				Why: "a Service has at most one address of each family here; make a second Service for this one"})
 		}
+	}
+	return joined(kept)
+}
+
+// joined writes addresses as a comma list.
+func joined(addrs []netip.Addr) string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
 	}
 	return strings.Join(out, ",")
 }

@@ -44,7 +44,25 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 	if !ours {
 		return Diagnosis{NotServed, t.notOurs(svc)}
 	}
-	g := t.Grants[i]
+	shown := intent.Holds(svc)
+	for _, diagnose := range []func() Diagnosis{
+		func() Diagnosis { return t.statusProblem(svc, t.Grants[i]) },
+		func() Diagnosis { return t.notAnnounced(k, shown, said) },
+		func() Diagnosis { return t.conflict(shown) },
+		func() Diagnosis { return t.disagreement(k, said) },
+		func() Diagnosis { return t.sessionsDown(shown, said) },
+		func() Diagnosis { return t.noEndpoints(k, shown) },
+	} {
+		if d := diagnose(); d.Reason != "" {
+			return d
+		}
+	}
+	return Diagnosis{Text: t.success(k, said, shown)}
+}
+
+// statusProblem returns why the status of svc is not the one that grants it its
+// addresses.
+func (t *Thought) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis {
 	shown := intent.Holds(svc)
 	contested := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested)
 	switch {
@@ -59,28 +77,38 @@ func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
 	case !slices.Equal(g.Addrs, shown):
 		return Diagnosis{NotWritten, fmt.Sprintf("it shows %s, and should have %s: does the controller run?", intent.Join(shown), intent.Join(g.Addrs))}
 	}
-	for _, a := range shown {
+	return Diagnosis{}
+}
+
+// notAnnounced returns why no node announces one of the addresses.
+func (t *Thought) notAnnounced(k ipam.Key, addrs []netip.Addr, said *Saying) Diagnosis {
+	for _, a := range addrs {
 		if said.Announced(a) {
 			continue
 		}
-		if ready, _ := t.Serving(k); ready == 0 && t.Requests[i].Share.Local {
+		if ready, _ := t.Serving(k); ready == 0 && t.Requests[t.place[k]].Share.Local {
 			return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", t.nobody(), a)}
 		}
 		return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: %s", t.nobody(), a, said.Silence())}
 	}
-	if d := t.strangers(shown); d.Reason != "" {
-		return d
-	}
+	return Diagnosis{}
+}
+
+// disagreement returns the first difference between what the speakers say and
+// what follows from the objects.
+func (t *Thought) disagreement(k ipam.Key, said *Saying) Diagnosis {
 	if different := t.Differences(k, said); len(different) > 0 {
 		return Diagnosis{Disagreement, different[0]}
 	}
-	if d := t.unheard(shown, said); d.Reason != "" {
-		return d
-	}
+	return Diagnosis{}
+}
+
+// noEndpoints returns that no endpoint of a Service is ready.
+func (t *Thought) noEndpoints(k ipam.Key, addrs []netip.Addr) Diagnosis {
 	if serving, all := t.Serving(k); serving == 0 {
-		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", intent.Join(shown), all)}
+		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", intent.Join(addrs), all)}
 	}
-	return Diagnosis{Text: t.success(k, said, shown)}
+	return Diagnosis{}
 }
 
 // nobody says that nobody announces an address, as far as can be known.
@@ -110,8 +138,8 @@ func (t *Thought) notOurs(svc *corev1.Service) string {
 	return "it names no loadBalancerClass; Steelyard serves " + named(t.Class)
 }
 
-// strangers tells of an address that another machine has.
-func (t *Thought) strangers(addrs []netip.Addr) Diagnosis {
+// conflict returns that a foreign host has one of the addresses.
+func (t *Thought) conflict(addrs []netip.Addr) Diagnosis {
 	for _, a := range addrs {
 		if c := t.Claim(a); c != nil {
 			if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
@@ -122,8 +150,9 @@ func (t *Thought) strangers(addrs []netip.Addr) Diagnosis {
 	return Diagnosis{}
 }
 
-// unheard tells that no session is up that a Service depends on.
-func (t *Thought) unheard(addrs []netip.Addr, said *Saying) Diagnosis {
+// sessionsDown returns that one of the addresses depends on BGP sessions, none of
+// which is up.
+func (t *Thought) sessionsDown(addrs []netip.Addr, said *Saying) Diagnosis {
 	for _, a := range addrs {
 		up, all, why := t.Established(said.Offers[a], a)
 		if said.Owner[a] == "" && up == 0 {

@@ -102,6 +102,12 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
+	return ready(ctx, ended, log.Name())
+}
+
+// ready waits until the engine that was started answers. ended tells that dockerd,
+// which writes to log, has ended.
+func ready(ctx context.Context, ended <-chan error, log string) (*Engine, error) {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if e, err := Find(ctx); err == nil && e.Own {
 			return e, e.suits(ctx)
@@ -110,12 +116,12 @@ func Start(ctx context.Context, runtime string) (*Engine, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case err := <-ended:
-			text, _ := os.ReadFile(log.Name())
+			text, _ := os.ReadFile(log)
 			return nil, fmt.Errorf("dockerd ended: %v\n%s", err, text)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	return nil, fmt.Errorf("dockerd does not answer after a minute: see %s", log.Name())
+	return nil, fmt.Errorf("dockerd does not answer after a minute: see %s", log)
 }
 
 // suits tells why an engine can't hold a cluster: without overlays each of its

@@ -87,10 +87,7 @@ func (p *pod) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case p.obj = <-p.seen:
-			if p.obj.DeletionTimestamp != nil && p.grace == nil {
-				p.signal(syscall.SIGTERM)
-				p.grace = time.After(graceOf(p.obj))
-			}
+			p.terminate()
 		case <-p.gone:
 			p.tearDown()
 			return
@@ -112,6 +109,14 @@ func (p *pod) loop(ctx context.Context) {
 			p.remove(ctx)
 			return
 		}
+	}
+}
+
+// terminate asks the process to end, once, if the Pod is being deleted.
+func (p *pod) terminate() {
+	if p.obj.DeletionTimestamp != nil && p.grace == nil {
+		p.signal(syscall.SIGTERM)
+		p.grace = time.After(graceOf(p.obj))
 	}
 }
 

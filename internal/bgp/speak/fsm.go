@@ -90,51 +90,77 @@ type received struct {
 
 func (r received) Error() string { return r.String() }
 
-// hold holds the session, and returns why it ends.
+// timers are those of a session (RFC 4271 section 10), and the one of refreshPause.
+type timers struct{ hold, keepalive, refresh *time.Timer }
+
+// newTimers starts the hold timer. The others start later.
+func newTimers(hold time.Duration) timers {
+	return timers{time.NewTimer(hold), time.NewTimer(time.Hour), time.NewTimer(time.Hour)}
+}
+
+func (t timers) stop() {
+	t.hold.Stop()
+	t.keepalive.Stop()
+	t.refresh.Stop()
+}
+
+// hold sends an OPEN and holds the session. It returns why the session ends.
 func (c *conversation) hold() error {
 	c.tell(func(to Listener) { to.Reached(OpenSent, 0) })
 	open, err := ourOpen(c.peer, c.routerID)
-	if err == nil {
-		err = c.write(open)
-	}
 	if err != nil {
 		return err
 	}
+	if err := c.write(open); err != nil {
+		return err
+	}
 	go c.guard("reader", c.read)
-	hold, keepalive, again := time.NewTimer(c.holdTime), time.NewTimer(time.Hour), time.NewTimer(time.Hour)
-	defer hold.Stop()
-	defer keepalive.Stop()
-	defer again.Stop()
+	t := newTimers(c.holdTime)
+	defer t.stop()
 	for {
-		wake := c.wake
-		if c.state != Established {
-			wake = nil
-		}
-		was := c.state
-		select {
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		case m := <-c.in:
-			err = c.take(m)
-		case <-hold.C:
-			err = c.expire(hold)
-		case <-keepalive.C:
-			err = c.keepalive(keepalive)
-		case <-wake:
-			err = c.update()
-		case <-again.C:
-			err = c.repeat()
-		}
-		if err == nil && was == OpenSent && c.state == OpenConfirm {
-			hold.Reset(c.holdTime)
-			err = c.keepalive(keepalive)
-		}
-		if err != nil {
+		if err := c.step(t); err != nil {
 			return err
 		}
-		if c.asked != [2]bool{} {
-			again.Reset(refreshPause - time.Since(c.repeated))
+	}
+}
+
+// step waits for an event and handles it.
+func (c *conversation) step(t timers) error {
+	before := c.state
+	if err := c.handleEvent(t); err != nil {
+		return err
+	}
+	if before == OpenSent && c.state == OpenConfirm { // the hold time is agreed upon
+		t.hold.Reset(c.holdTime)
+		if err := c.keepalive(t.keepalive); err != nil {
+			return err
 		}
+	}
+	if c.asked != [2]bool{} {
+		t.refresh.Reset(refreshPause - time.Since(c.repeated))
+	}
+	return nil
+}
+
+// handleEvent waits for an event and handles it as the state asks for.
+func (c *conversation) handleEvent(t timers) error {
+	wake := c.wake
+	if c.state != Established {
+		wake = nil
+	}
+	select {
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	case m := <-c.in:
+		return c.take(m)
+	case <-t.hold.C:
+		return c.expire(t.hold)
+	case <-t.keepalive.C:
+		return c.keepalive(t.keepalive)
+	case <-wake:
+		return c.update()
+	case <-t.refresh.C:
+		return c.repeat()
 	}
 }
 
