@@ -161,11 +161,11 @@ func (b *bench) report(t *testing.T) ([]string, time.Duration) {
 }
 
 // wants fails the test unless the next report makes exactly these requests.
-func (b *bench) wants(t *testing.T, why string, again time.Duration, requests ...string) {
+func (b *bench) wants(t *testing.T, when string, again time.Duration, requests ...string) {
 	t.Helper()
 	have, due := b.report(t)
 	if diff := cmp.Diff(append([]string{}, requests...), have); diff != "" || due != again {
-		t.Errorf("%s: due again in %s, want %s; want -, have +:\n%s", why, due, again, diff)
+		t.Errorf("%s: due again in %s, want %s; want -, have +:\n%s", when, due, again, diff)
 	}
 }
 
@@ -274,12 +274,12 @@ func TestAServiceThatWasReleasedLosesOurMarks(t *testing.T) {
 		t.Errorf("ours %t, want none; others' %t, want all", ours, theirs)
 	}
 	if ours, _ := b.marks(t, "again"); !ours {
-		t.Error("a Service that is made anew has lost our marks")
+		t.Error("a Service that is created again has lost our marks")
 	}
 	b.wants(t, "nothing is left to do", 0)
 }
 
-func TestASweepFindsWhatLeftWhileNobodyLed(t *testing.T) {
+func TestASweepFindsWhatLeftWithoutALeader(t *testing.T) {
 	other := service("other", corev1.ServiceTypeLoadBalancer, true)
 	class := "example.org/other"
 	other.Spec.LoadBalancerClass = &class
