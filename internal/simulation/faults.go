@@ -51,23 +51,23 @@ func count(flag func(*node) *int) faultKind {
 // kindsOfFaults returns all that can be done to a world.
 func kindsOfFaults() map[string]faultKind {
 	out := map[string]faultKind{
-		"mute":    count(func(n *node) *int { return &n.mute }),
-		"deaf":    count(func(n *node) *int { return &n.deaf }),
-		"lan":     {nodes: 1, weight: hard, begin: cutOff(1), end: cutOff(-1)},
-		"unplug":  {nodes: 1, weight: hard, begin: (*world).unplug, end: (*world).plug},
-		"crash":   {nodes: 1, weight: hard, still: true, begin: (*world).crash, end: (*world).starts},
-		"restart": {nodes: 1, weight: free, spares: true, begin: (*world).restart, end: (*world).starts},
-		"freeze":  {nodes: 1, weight: hard, still: true, begin: (*world).freeze, end: (*world).thaw},
-		"suspend": {nodes: 1, weight: hard, begin: (*world).suspend, end: (*world).resume},
-		"power":   {nodes: 1, weight: hard, begin: (*world).powerOff, end: (*world).powerOn},
-		"pair":    {nodes: 2, weight: hard, spares: true, begin: block(1, true), end: block(-1, true)},
-		"oneway":  {nodes: 2, weight: hard, spares: true, begin: block(1, false), end: block(-1, false)},
-		"split":   {nodes: 1, weight: hard, begin: split(1), end: split(0)},
-		"clock":   {nodes: 1, value: time.Hour, signed: true, spares: true, begin: (*world).setClock, end: nothing},
-		"exclude": {nodes: 1, edits: true, begin: exclude(1), end: exclude(-1)},
-		"move":    {nodes: 1, edits: true, begin: (*world).move, end: nothing},
-		"join":    {nodes: 1, weight: hard, edits: true, begin: (*world).leave, end: (*world).join},
-		"rename":  {nodes: 1, weight: hard, edits: true, begin: (*world).rename, end: nothing},
+		"mute":        count(func(n *node) *int { return &n.mute }),
+		"cut-receive": count(func(n *node) *int { return &n.noReceive }),
+		"lan":         {nodes: 1, weight: hard, begin: cutOff(1), end: cutOff(-1)},
+		"unplug":      {nodes: 1, weight: hard, begin: (*world).unplug, end: (*world).plug},
+		"crash":       {nodes: 1, weight: hard, still: true, begin: (*world).crash, end: (*world).starts},
+		"restart":     {nodes: 1, weight: free, spares: true, begin: (*world).restart, end: (*world).starts},
+		"freeze":      {nodes: 1, weight: hard, still: true, begin: (*world).freeze, end: (*world).thaw},
+		"suspend":     {nodes: 1, weight: hard, begin: (*world).suspend, end: (*world).resume},
+		"power":       {nodes: 1, weight: hard, begin: (*world).powerOff, end: (*world).powerOn},
+		"pair":        {nodes: 2, weight: hard, spares: true, begin: block(1, true), end: block(-1, true)},
+		"oneway":      {nodes: 2, weight: hard, spares: true, begin: block(1, false), end: block(-1, false)},
+		"split":       {nodes: 1, weight: hard, begin: split(1), end: split(0)},
+		"clock":       {nodes: 1, value: time.Hour, signed: true, spares: true, begin: (*world).setClock, end: nothing},
+		"exclude":     {nodes: 1, edits: true, begin: exclude(1), end: exclude(-1)},
+		"move":        {nodes: 1, edits: true, begin: (*world).move, end: nothing},
+		"join":        {nodes: 1, weight: hard, edits: true, begin: (*world).leave, end: (*world).join},
+		"rename":      {nodes: 1, weight: hard, edits: true, begin: (*world).rename, end: nothing},
 		"lag": {nodes: 1, value: 5 * time.Second, weight: delay, spares: true,
 			begin: func(_ *world, f Fault, all []*node) { lagging(all[0], f.Value) },
 			end:   func(_ *world, _ Fault, all []*node) { lagging(all[0], 0) }},
@@ -95,7 +95,7 @@ func nothing(*world, Fault, []*node) {}
 func cutOff(by int) func(*world, Fault, []*node) {
 	return func(_ *world, _ Fault, all []*node) {
 		all[0].mute += by
-		all[0].deaf += by
+		all[0].noReceive += by
 	}
 }
 
@@ -228,10 +228,11 @@ func exclude(by int) func(*world, Fault, []*node) {
 	}
 }
 
-// move has a person name a node in the L2Claim of an address.
-func (w *world) move(_ Fault, all []*node) {
-	for _, a := range w.granted() {
-		if subnetOf(a) != all[0].subnet {
+// move has a person name a node in the L2Claim of an address: of the one with the fault's
+// number, or else of the first in the node's subnet.
+func (w *world) move(f Fault, all []*node) {
+	for i, a := range w.granted() {
+		if subnetOf(a) != all[0].subnet || f.Number > 0 && i != f.Number-1 {
 			continue
 		}
 		o := w.api.get(claims, intent.ClaimName(a))
@@ -299,5 +300,10 @@ func lagging(n *node, by time.Duration) {
 	}
 }
 
-// subnetOf returns the subnet of an address of a Service.
-func subnetOf(a netip.Addr) int { return int(a.As4()[2]) }
+// subnetOf returns the subnet of an address of a Service; a rack has one.
+func subnetOf(a netip.Addr) int {
+	if b := a.As4(); b[0] == 10 {
+		return int(b[2])
+	}
+	return 0
+}

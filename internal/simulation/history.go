@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,10 +23,14 @@ type History struct {
 	// SecondLink: the subnets are on further links of the nodes, and faults of the network
 	// are there. The nodes' own addresses, and the API server, are on a link that works.
 	SecondLink bool
+	// Rack: nodes and addresses are named as those of e2e's racks, so that hashes of them
+	// decide the same there.
+	Rack bool
 
 	Controllers int  // give the Services their addresses; 0: they have them
 	Finalizers  bool // set by the controllers
 	Faults      []Fault
+	Expected    []Expectation
 }
 
 // Fault is something that is done to a world.
@@ -45,27 +51,36 @@ const (
 	resting = 6 * time.Second
 )
 
-// end is when the last fault ends.
+// end is when the last fault has ended and the last Expectation was checked.
 func (h History) end() time.Duration {
 	var end time.Duration
 	for _, f := range h.Faults {
 		end = max(end, f.At+f.For)
 	}
+	for _, s := range h.Expected {
+		end = max(end, s.At)
+	}
 	return end
+}
+
+// traits are what a world is or is not, by their names.
+func (h *History) traits() []trait {
+	return []trait{{"gateway", &h.Gateway}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"finalizers", &h.Finalizers}}
+}
+
+type trait struct {
+	name string
+	has  *bool
 }
 
 // String tells a History in a form that Parse reads.
 func (h History) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nnodes %d\nsubnets %d\nservices %d\n", h.Seed, h.Nodes, h.Subnets, h.Services)
-	if h.Gateway {
-		b.WriteString("gateway\n")
-	}
-	if h.SpareNIC {
-		b.WriteString("spare-nic\n")
-	}
-	if h.SecondLink {
-		b.WriteString("second-link\n")
+	for _, t := range h.traits() {
+		if *t.has {
+			b.WriteString(t.name + "\n")
+		}
 	}
 	if h.Prefers > 0 {
 		fmt.Fprintf(&b, "prefers %d\n", h.Prefers)
@@ -73,11 +88,11 @@ func (h History) String() string {
 	if h.Controllers > 0 {
 		fmt.Fprintf(&b, "controllers %d\n", h.Controllers)
 	}
-	if h.Finalizers {
-		b.WriteString("finalizers\n")
-	}
 	for _, f := range h.Faults {
 		b.WriteString(f.String() + "\n")
+	}
+	for _, s := range h.Expected {
+		b.WriteString(s.String() + "\n")
 	}
 	return b.String()
 }
@@ -121,22 +136,20 @@ var errUnknown = errors.New("not understood")
 func (h *History) parse(line string) error {
 	words := strings.Fields(line)
 	numbers := map[string]*int{"nodes": &h.Nodes, "subnets": &h.Subnets, "services": &h.Services, "prefers": &h.Prefers, "controllers": &h.Controllers}
+	traits := h.traits()
+	i := slices.IndexFunc(traits, func(t trait) bool { return t.name == line })
 	var err error
 	switch {
-	case line == "gateway":
-		h.Gateway = true
-	case line == "spare-nic":
-		h.SpareNIC = true
-	case line == "finalizers":
-		h.Finalizers = true
-	case line == "second-link":
-		h.SecondLink = true
+	case i >= 0:
+		*traits[i].has = true
 	case len(words) == 2 && words[0] == "seed":
 		h.Seed, err = strconv.ParseUint(words[1], 10, 64)
 	case len(words) == 2 && numbers[words[0]] != nil:
 		*numbers[words[0]], err = strconv.Atoi(words[1])
 	case len(words) >= 5 && words[0] == "at" && words[2] == "for":
 		err = h.parseFault(words)
+	case len(words) > 2 && words[0] == "at" && strings.HasSuffix(words[1], ":"):
+		err = h.parseExpectation(words)
 	default:
 		err = errUnknown
 	}
@@ -171,12 +184,21 @@ func (h *History) parseFault(words []string) error {
 		rest = rest[:n-2]
 	}
 	for _, name := range rest {
-		place, err := strconv.Atoi(strings.TrimPrefix(name, string(kind.letter())))
-		if err != nil || place < 1 || place > h.most(kind.on) {
-			return fmt.Errorf("%q: %w", name, errUnknown)
+		place, err := h.place(name, kind.on)
+		if err != nil {
+			return err
 		}
-		f.Nodes = append(f.Nodes, place-1)
+		f.Nodes = append(f.Nodes, place)
 	}
 	h.Faults = append(h.Faults, f)
 	return nil
+}
+
+// place reads a letter and a number from 1.
+func (h *History) place(name string, on byte) (int, error) {
+	place, err := strconv.Atoi(strings.TrimPrefix(name, string(cmp.Or(on, 'n'))))
+	if err != nil || place < 1 || place > h.most(on) {
+		return 0, fmt.Errorf("%q: %w", name, errUnknown)
+	}
+	return place - 1, nil
 }

@@ -35,12 +35,12 @@ type host struct {
 	suspended int // the whole machine stands still
 	unplugged int // there is no carrier
 	mute      int // nothing that it sends gets anywhere
-	deaf      int // nothing gets to it
+	noReceive int // nothing gets to it
 }
 
 func (h *host) alive() bool    { return h.off == 0 && h.suspended == 0 }
 func (h *host) sends() bool    { return h.alive() && h.unplugged == 0 && h.mute == 0 }
-func (h *host) receives() bool { return h.alive() && h.unplugged == 0 && h.deaf == 0 }
+func (h *host) receives() bool { return h.alive() && h.unplugged == 0 && h.noReceive == 0 }
 
 func (n *node) prefix() netip.Prefix { return netip.PrefixFrom(n.addr, 24).Masked() }
 
@@ -108,11 +108,15 @@ func (l *lan) reaches(a, b int) bool {
 // talk reports whether packets pass both ways.
 func (l *lan) talk(a, b int) bool { return l.reaches(a, b) && l.reaches(b, a) }
 
-func newNode(place, subnets int) *node {
-	subnet := place % subnets
-	return &node{
+func newNode(place int, h History) *node {
+	subnet := place % h.Subnets
+	n := &node{
 		place: place, name: fmt.Sprint("n", place+1), subnet: subnet, there: true,
-		addr: netip.AddrFrom4([4]byte{10, 0, byte(subnet), byte(place/subnets%200 + 1)}),
+		addr: netip.AddrFrom4([4]byte{10, 0, byte(subnet), byte(place/h.Subnets%200 + 1)}),
 		mac:  [6]byte{2, 0, 0, byte(subnet), byte(place >> 8), byte(place)},
 	}
+	if h.Rack {
+		n.name, n.addr = fmt.Sprint("node", place+1), netip.AddrFrom4([4]byte{192, 0, 2, byte(place + 11)})
+	}
+	return n
 }

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"maps"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -55,7 +54,7 @@ func mutations() []mutation {
 		{name: "does not read what it has missed", seed: 251, needs: "freeze suspend lan split", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Resync = false }},
 		{name: "believes that the API server always answers", seed: 33, needs: "api", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = f.API.WasSynced, f.API.WasSynced }},
 		{name: "believes that the API server is away", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = false, false }},
-		{name: "gives to those who say that they hear nobody", history: "isolated-but-leased", needs: "lan split unplug deaf mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},
+		{name: "gives to those who say that they hear nobody", history: "isolated-but-leased", needs: "lan split unplug cut-receive mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},
 		{name: "believes a Lease for ever", seed: 112, needs: "others power crash", before: func(_ *speaker, f *failover.Facts) { expired(f, false) }},
 		{name: "believes no Lease", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { expired(f, true) }},
 		{name: "trusts who was lost as soon as it renews", seed: 26, needs: "", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 0 }},
@@ -143,13 +142,7 @@ func (m mutation) find(t *testing.T, random func(uint64) History, may func(Histo
 	var known History
 	switch {
 	case m.history != "":
-		text, err := os.ReadFile("testdata/" + m.history + ".txt")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if known, err = Parse(string(text)); err != nil {
-			t.Fatal(err)
-		}
+		known = read(t, "testdata/"+m.history+".txt")
 	case m.seed > 0:
 		known = random(m.seed)
 	}

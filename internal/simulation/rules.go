@@ -31,6 +31,7 @@ const (
 	NoNeedlessMove = "No needless move"
 	OneGrant       = "One grant"
 	Rest           = "Rest"
+	Expected       = "Expected answer" // what the History itself says
 )
 
 // The bounds, and why each is what it is.

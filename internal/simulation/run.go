@@ -61,6 +61,9 @@ func (h History) run(m mutation, log *[]string) *Violation {
 	for _, f := range h.Faults {
 		w.queue.push(start.Add(f.At), func() { w.strike(f) })
 	}
+	for _, s := range h.Expected {
+		w.queue.push(start.Add(s.At), func() { w.expect(s) })
+	}
 	rested := start.Add(h.end() + settling)
 	w.run(rested)
 	w.api.writes, w.rules.announced, w.rules.probed = 0, 0, 0
@@ -72,7 +75,7 @@ func (h History) run(m mutation, log *[]string) *Violation {
 func newWorld(h History) *world {
 	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), addrsOf: -1, taken: map[string]*v1beta1.IPAddressPool{}}
 	for i := range h.Nodes {
-		w.nodes = append(w.nodes, newNode(i, h.Subnets))
+		w.nodes = append(w.nodes, newNode(i, h))
 	}
 	w.lan = newLAN(w.nodes, h.Subnets)
 	all := announce.L2Advertisement{Name: "all"}
@@ -101,7 +104,11 @@ func (w *world) endow() {
 	for i := range w.Services {
 		svc := &corev1.Service{}
 		svc.Namespace, svc.Name, svc.Spec.Type = "default", fmt.Sprint("s", i+1), corev1.ServiceTypeLoadBalancer
-		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.0.%d.%d", i%w.Subnets, 201+i)}}
+		addr := fmt.Sprintf("10.0.%d.%d", i%w.Subnets, 201+i)
+		if w.Rack {
+			addr = fmt.Sprintf("192.0.2.%d", 181+i)
+		}
+		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
 		w.write(services, svc.Name, serviceValue{svc})
 	}
 }

@@ -87,7 +87,7 @@ var scenes = []struct {
 	around string   // lasts from before the others until after them
 	then   []string // at about the same time
 }{
-	{"api", []string{"lan split unplug freeze suspend deaf mute switch"}},
+	{"api", []string{"lan split unplug freeze suspend cut-receive mute switch"}},
 	{"api", []string{"split switch", "power crash restart"}},
 	{"api", []string{"lan unplug freeze suspend", "power crash"}},
 	{"split", []string{"api", "power freeze restart"}},

@@ -79,14 +79,7 @@ func TestTell(t *testing.T) {
 	if *tell == "" {
 		t.Skip("-tell names no file")
 	}
-	text, err := os.ReadFile(*tell)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := Parse(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := read(t, *tell)
 	v, log := Tell(h)
 	t.Logf("%s\n%s\n%v", h, strings.Join(log, "\n"), v)
 }
@@ -101,18 +94,62 @@ func TestStories(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			h, err := Parse(string(text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if v, log := Tell(h); v != nil {
+			if v, log := Tell(read(t, file)); v != nil {
 				t.Errorf("%s\n%s", v, strings.Join(log, "\n"))
 			}
 		})
+	}
+}
+
+// TestRacks runs the histories that racks run too. Who answers there at which time does not
+// depend on chance.
+func TestRacks(t *testing.T) {
+	files, err := filepath.Glob("testdata/rack/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no histories in testdata/rack: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			h := read(t, file)
+			for h.Seed = range uint64(10) {
+				if v := Run(h); v != nil {
+					t.Fatalf("seed %d: %s", h.Seed, v)
+				}
+			}
+		})
+	}
+}
+
+func read(t *testing.T, file string) History {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// A wrong expectation breaks a rule.
+func TestExpectations(t *testing.T) {
+	h := read(t, "testdata/rack/cable.txt")
+	for i := range h.Expected {
+		was := h.Expected[i].Nodes
+		for _, wrong := range [][]int{{2, 1, 2}, {-1, 1, 2}} {
+			h.Expected[i].Nodes = wrong
+			if v := Run(h); v == nil || v.Rule != Expected {
+				t.Errorf("%s, and it is not: %v", h.Expected[i], v)
+			}
+		}
+		h.Expected[i].Nodes = was
+	}
+	back, err := Parse(h.String())
+	if err != nil || back.String() != h.String() {
+		t.Errorf("%v\n%s\n%s", err, h, back)
 	}
 }
 
