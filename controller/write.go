@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -111,9 +112,7 @@ func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, x planner.Write
 	if ctx.Err() != nil {
 		return nil, planner.ErrUnsent
 	}
-	want := x.Service.DeepCopy()
-	x.Change.Apply(want, w.finalizer)
-	patch, err := client.MergeFromWithOptions(x.Service, client.MergeFromWithOptimisticLock{}).Data(want)
+	patch, err := encode(x, w.finalizer)
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
@@ -122,6 +121,18 @@ func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, x planner.Write
 	err = w.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
 	w.count("Service", err)
 	return cluster.Stripped(out), err
+}
+
+// encode returns a write as a merge patch. Only what a change may concern is copied and
+// compared.
+func encode(x planner.Write, f planner.Finalizer) ([]byte, error) {
+	before := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{ResourceVersion: x.Service.ResourceVersion, Annotations: x.Service.Annotations, Finalizers: x.Service.Finalizers},
+		Status:     x.Service.Status,
+	}
+	want := before.DeepCopy()
+	x.Change.Apply(want, f)
+	return client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}).Data(want)
 }
 
 // land takes in the answer to a write.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,14 +39,20 @@ func NewConfiguration(list Lister) *Configuration { return &Configuration{list: 
 // Cached lists from the stores of a cache. Its Secrets are those of namespace.
 func Cached(c cache.Cache, namespace string) Lister {
 	secrets := Listed(c, namespace)
+	var stores sync.Map // by type: to find one takes longer than to list it
 	return func(ctx context.Context, kind client.Object, list client.ObjectList) ([]any, error) {
 		if _, ok := kind.(*corev1.Secret); ok {
 			return secrets(ctx, kind, list) // those of one namespace only have no Store
+		}
+		of := reflect.TypeOf(kind)
+		if known, ok := stores.Load(of); ok {
+			return known.(toolscache.Store).List(), nil
 		}
 		store, err := Store(ctx, c, kind)
 		if err != nil {
 			return nil, err
 		}
+		stores.Store(of, store)
 		return store.List(), nil
 	}
 }

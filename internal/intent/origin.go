@@ -75,6 +75,9 @@ var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-
 // Gone returns those of origins whose pool is not there any more, and that no other
 // one holds.
 func (c Config) Gone(origins []Origin) []Origin {
+	if len(origins) == 0 {
+		return nil
+	}
 	return slices.DeleteFunc(slices.Clone(origins), func(o Origin) bool {
 		_, there := c.named[o.Pool]
 		return there || c.PoolOf(o.Addr) != ""

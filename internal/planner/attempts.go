@@ -64,6 +64,9 @@ func (a Attempt) shows() []netip.Addr {
 
 // origins returns what the Service may have got by now, and of which pools.
 func (a Attempt) origins() []intent.Origin {
+	if len(a.change.Addrs) == 0 { // as a rule
+		return nil
+	}
 	var out []intent.Origin
 	pools := strings.Split(a.change.pools, ",")
 	for i, addr := range a.change.Addrs[:min(len(a.change.Addrs), len(pools))] {
