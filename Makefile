@@ -105,6 +105,10 @@ vuln: ## look for known vulnerabilities that the code can reach, where their dat
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
 	go build -C e2e -o ../bin/bench ./bench && bin/bench $(ARGS)
 
+.PHONY: pictures
+pictures: test-packages build ## draw the pictures of docs/pictures that show running programs, from a rack (1 min)
+	go build -C e2e -o ../bin/pictures ./pictures && bin/pictures $(ARGS)
+
 # What images are made for (a release: ARCHES="amd64 arm64"), their tag, and what
 # they say of their sources. With PUSH=registry.example.org/net they are pushed there.
 ARCHES ?= $(shell go env GOARCH)

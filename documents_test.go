@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // documents returns the Markdown files that people read in the repository, by path.
@@ -49,6 +50,27 @@ func TestDocumentsNameTargetsThatExist(t *testing.T) {
 				t.Errorf("%s names \"make %s\", which the Makefile doesn't have", path, target)
 			}
 		}
+	}
+}
+
+// longest is how many characters a line of a document may have.
+const longest = 140
+
+// TestLinesOfDocumentsAreShort also holds for tables: a long cell is a list instead.
+func TestLinesOfDocumentsAreShort(t *testing.T) {
+	for path, text := range documents(t) {
+		for i, line := range strings.Split(text, "\n") {
+			if n := utf8.RuneCountInString(line); n > longest && !unwrapped(path) {
+				t.Errorf("%s:%d: the line has %d characters, more than %d", path, i+1, n, longest)
+			}
+		}
+	}
+}
+
+// TestTheReadmeIsShort keeps what is detail in docs.
+func TestTheReadmeIsShort(t *testing.T) {
+	if n := strings.Count(documents(t)["README.md"], "\n"); n > 120 {
+		t.Errorf("README.md has %d lines, more than 120", n)
 	}
 }
 
@@ -139,4 +161,9 @@ func declared(t *testing.T, dir, name string) bool {
 		}
 		return declaration.Match(text)
 	})
+}
+
+// unwrapped reports whether a document is not held to the length of lines yet.
+func unwrapped(path string) bool {
+	return slices.Contains([]string{"CONTRIBUTING.md", "docs/explanation/connections.md", "docs/explanation/failover.md", "docs/explanation/security.md", "docs/how-to/bgp-vendors.md", "docs/how-to/layer2.md", "docs/how-to/migrate.md", "docs/how-to/sharing.md", "docs/how-to/uninstall.md", "docs/troubleshooting/alerts.md", "docs/troubleshooting/bgp-session.md", "docs/troubleshooting/failover-breaks.md", "docs/troubleshooting/no-answer-lan.md", "docs/troubleshooting/pending.md", "docs/troubleshooting/some-connections.md"}, path) || strings.HasPrefix(path, "docs/reference/")
 }

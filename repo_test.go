@@ -93,6 +93,7 @@ func laws() map[string]law {
 		"e2e":                   {own: []string{"e2e/lab"}, why: "it tries the built programs from outside"},
 		"e2e/lab":               {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
 		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
+		"e2e/pictures":          {own: []string{"e2e/lab"}, why: "it draws the built programs from outside"},
 		"e2e/rack":              {own: []string{"e2e/lab"}, why: "it is the rack's command line"},
 		"config/images":         {why: "it packs the built programs"},
 		"config/plugin":         {why: "it packs the built plugin"},

@@ -205,7 +205,7 @@ func (r *reader) run(b block, s step) (string, error) {
 
 // TestLinks follows the links of the pages to files and headings of the repository.
 func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link := regexp.MustCompile(`(?:\]\(|src="|srcset=")([^)"\s]+)[)"]`)
 	files := []string{"../DESIGN.md", "../CONTRIBUTING.md"}
 	for _, p := range pages(t) {
 		files = append(files, p.path)
