@@ -19,7 +19,7 @@ func TestThePageComesFromTheCaches(t *testing.T) {
 			&v1beta1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: "node8"}},
 			&v1beta1.BGPSession{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Status: v1beta1.BGPSessionStatus{Node: "node9", Peer: "tor", State: "Active"}},
 			&v1beta1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Status: v1beta1.BGPPeerStatus{Conditions: []metav1.Condition{
-				{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: "NotFound", Message: "no Secret mystery"}}}},
+				{Type: v1beta1.ConditionResolvedRefs, Status: metav1.ConditionFalse, Reason: "NotFound", Message: "no Secret mystery"}}}},
 		)
 		b.settle(t)
 		b.leader = nil // a standby shows the same

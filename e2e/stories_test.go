@@ -317,6 +317,7 @@ func tidy(t *testing.T, on stage, namespace string) {
 		return
 	}
 	on.repair(t)
+	explained(t, on)
 	// What the next story could meet goes first; the namespace may take its time.
 	keepNothing(t, on)
 	_, err0 := kubectlOn(on, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")

@@ -35,7 +35,8 @@ type Selection struct {
 
 // AdvertisementStatus is an advertisement's health.
 type AdvertisementStatus struct {
-	// conditions: Ready (Accepted, Invalid, NotFound).
+	// conditions: Accepted (False: Invalid, Conflicts), ResolvedRefs (False: NotFound) and
+	// Programmed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

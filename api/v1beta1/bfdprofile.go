@@ -12,7 +12,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Transmit",type=integer,JSONPath=`.spec.transmitInterval`
 // +kubebuilder:printcolumn:name="Receive",type=integer,JSONPath=`.spec.receiveInterval`
 // +kubebuilder:printcolumn:name="Multiplier",type=integer,JSONPath=`.spec.detectMultiplier`
-// +kubebuilder:printcolumn:name="In-Effect",type=string,JSONPath=`.status.conditions[?(@.type=="InEffect")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.status=="False")].message`
 type BFDProfile struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -85,7 +86,7 @@ type BFDProfileSpec struct {
 
 // BFDProfileStatus is the profile's health.
 type BFDProfileStatus struct {
-	// conditions: InEffect.
+	// conditions: Accepted, and Programmed (False: UnsupportedField).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

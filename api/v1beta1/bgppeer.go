@@ -7,13 +7,13 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,categories=steelyard
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.spec.peerAddress`
 // +kubebuilder:printcolumn:name="MyASN",type=integer,JSONPath=`.spec.myASN`
 // +kubebuilder:printcolumn:name="PeerASN",type=integer,JSONPath=`.spec.peerASN`
 // +kubebuilder:printcolumn:name="Established",type=integer,JSONPath=`.status.sessions.established`
 // +kubebuilder:printcolumn:name="Sessions",type=integer,JSONPath=`.status.sessions.total`
-// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.status=="False")].message`
 type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -191,7 +191,8 @@ type BGPPeerStatus struct {
 	// sessions counts the nodes' sessions to this peer.
 	// +optional
 	Sessions *SessionCount `json:"sessions,omitempty"`
-	// conditions: Ready (Accepted, Invalid, NotFound, Overlaps).
+	// conditions: Accepted (False: Invalid, Overlaps), ResolvedRefs (False: NotFound,
+	// InvalidSecret), Programmed, and Established: True while every session is.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

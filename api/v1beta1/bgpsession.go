@@ -50,11 +50,11 @@ type BGPSessionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	BFD string `json:"bfd,omitempty"`
-	// yieldsTo is the older BGPPeer for the same router: the node holds its session
+	// duplicateOf is the older BGPPeer for the same router: the node holds its session
 	// for that one, and none for this.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	YieldsTo string `json:"yieldsTo,omitempty"`
+	DuplicateOf string `json:"duplicateOf,omitempty"`
 	// lastError is why the session is not up, or last went down.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024

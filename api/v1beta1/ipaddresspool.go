@@ -8,14 +8,14 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sypool,categories=steelyard
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Auto",type=boolean,JSONPath=`.spec.autoAssign`
 // +kubebuilder:printcolumn:name="IPv4-Used",type=string,JSONPath=`.status.ipv4.assigned`
 // +kubebuilder:printcolumn:name="IPv4-Free",type=string,JSONPath=`.status.ipv4.available`
 // +kubebuilder:printcolumn:name="IPv6-Used",type=string,JSONPath=`.status.ipv6.assigned`
 // +kubebuilder:printcolumn:name="IPv6-Free",type=string,JSONPath=`.status.ipv6.available`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
-// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.status=="False")].message`
 type IPAddressPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -42,7 +42,7 @@ type IPAddressPoolSpec struct {
 	// or a range of two families, is refused, and so are addresses where no Service
 	// can be reached (unspecified, loopback, link-local, multicast, 240.0.0.0/4). A
 	// range whose end lies before its start, or with such addresses between its
-	// ends, makes the pool not Ready.
+	// ends, is not accepted (condition Accepted).
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -67,7 +67,6 @@ type IPAddressPoolSpec struct {
 	// avoidBuggyIPs true never assigns an IPv4 address that ends in .0 or .255,
 	// not even on request; some old equipment drops traffic to these.
 	// +optional
-	// +kubebuilder:default=false
 	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
 
 	// sharing says how far a sharing key reaches. Namespace: Services of one
@@ -157,7 +156,7 @@ type IPAddressPoolStatus struct {
 	IPv6 *PoolUsage `json:"ipv6,omitempty"`
 	// accepted are the addresses that the pool has: its addresses less what is
 	// excluded. They stay its own when another pool is edited, or made, to overlap:
-	// that one is not Ready, and gives out only what it had before.
+	// that one is not accepted, and gives out only what it had before.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
@@ -169,8 +168,8 @@ type IPAddressPoolStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	Kept []KeptAddress `json:"kept,omitempty"`
-	// conditions: Ready (Accepted, Invalid, Overlaps). While a pool is not Ready
-	// its Services keep their addresses and nobody gets a new one from it, but for
+	// conditions: Accepted (False: Invalid, Overlaps) and Programmed. While a pool is not
+	// Accepted its Services keep their addresses and nobody gets a new one from it, but for
 	// one that overlaps, which goes on giving out what it had before.
 	// +optional
 	// +listType=map

@@ -1,128 +1,273 @@
 package v1beta1
 
-// Annotations on a Service. The first three are requests; the others are written
-// by the controller.
+// Reasons of the condition Accepted of configuration objects. An event Conflicts on a
+// BGPAdvertisement names a node on which it meets the other.
 const (
-	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
-	// most one of each family.
-	AnnotationLoadBalancerIPs = Group + "/loadBalancerIPs"
-	// AnnotationAddressPool asks for addresses of that IPAddressPool and no other.
-	AnnotationAddressPool = Group + "/address-pool"
-	// AnnotationAllowSharedIP is a sharing key: Services with the same key and
-	// disjoint ports may share an address.
-	AnnotationAllowSharedIP = Group + "/allow-shared-ip"
-	// AnnotationPool names the pool (or, comma-separated in the order of the
-	// addresses, the pools) that the Service's addresses come from.
-	AnnotationPool = Group + "/ip-allocated-from-pool"
-	// AnnotationFinalizer says, by being there, that FinalizerCleanup on the
-	// Service is the controller's own, which takes both away together.
-	AnnotationFinalizer = Group + "/cleanup-finalizer"
+	// ReasonAccepted: nothing is wrong with the object. Its message, if it has one, tells
+	// what else there is to know.
+	ReasonAccepted = "Accepted"
+	// ReasonInvalid: a field has a value that can't be used.
+	//
+	// Remedy: correct the field that the message names.
+	ReasonInvalid = "Invalid"
+	// ReasonOverlaps: another object has what this one asks for: a pool has some of its
+	// addresses, or an older BGPPeer the sessions with its router.
+	//
+	// Remedy: take the addresses out of one of the two pools; delete one of the two
+	// peers, or give them nodeSelectors that exclude each other.
+	ReasonOverlaps = "Overlaps"
+	// ReasonConflicts: another BGPAdvertisement announces the same prefixes to the same
+	// peers with another localPref, med or asPathPrepend. That of the smaller name counts.
+	//
+	// Remedy: set the same in both, or let them select different pools or peers.
+	ReasonConflicts = "Conflicts"
 )
 
-// FinalizerCleanup on a Service makes its deletion wait until its load balancer
-// has been taken away. It is a well-known finalizer of Kubernetes, and may be that of
-// another load balancer.
-const FinalizerCleanup = "service.kubernetes.io/load-balancer-cleanup"
-
-// LabelExcludeNode on a Node keeps it from announcing anything. Its value does
-// not matter. It is a well-known label of Kubernetes.
-const LabelExcludeNode = "node.kubernetes.io/exclude-from-external-load-balancers"
-
-// TaintOutOfService on a Node keeps it from announcing anything. It is a
-// well-known taint of Kubernetes.
-const TaintOutOfService = "node.kubernetes.io/out-of-service"
-
-// Types of conditions.
+// Reasons of the condition ResolvedRefs of advertisements and BGPPeers.
 const (
-	// ConditionAllocated of a Service: True with reason Assigned, or False with
-	// one of the reasons below.
-	ConditionAllocated = Group + "/Allocated"
-	// ConditionSharing of a Service that may share its address: True with reason
-	// Granted. Its fingerprint says for which sharing key, ports, traffic policy and
-	// selector the address was granted.
-	ConditionSharing = Group + "/Sharing"
-	// ConditionContested of a Service: True, with reason StatusOverwritten, while
-	// somebody else overwrites the addresses in its status again and again.
-	ConditionContested = Group + "/Contested"
-	// ConditionReady of a configuration object: True with reason Accepted, or
-	// False with Invalid, Overlaps, Conflicts or NotFound.
-	ConditionReady = "Ready"
-	// ConditionInEffect of a configuration object is False, with reason
-	// NoEffectYet, while some of its fields are accepted but do nothing in this
-	// version; its message names them.
-	ConditionInEffect = "InEffect"
-	// ConditionAnnounced of an L2Claim: True with reason Announced while its
-	// node answers for the address.
-	ConditionAnnounced = "Announced"
-	// ConditionConflict of an L2Claim: True with reason AddressInUse when
-	// another machine answers for the address.
-	ConditionConflict = "Conflict"
-	// ConditionIsolated of a Speaker: True when it cut itself off because it has
-	// no carrier or hears no neighbor.
-	ConditionIsolated = "Isolated"
-	// ConditionKernelAnswers of a Speaker: True, with reason NoStrictARP, while its
-	// node's kernel answers ARP for every Service's address, whoever owns it.
-	ConditionKernelAnswers = "KernelAnswers"
-	// ConditionRestarting of a Speaker: True while its node holds its addresses
-	// for a restart.
-	ConditionRestarting = "Restarting"
+	// ReasonResolvedRefs: everything that the object names is there.
+	ReasonResolvedRefs = "ResolvedRefs"
+	// ReasonNotFound: the object names another one that is not there. The message tells
+	// what goes on without it, and what does not.
+	//
+	// Remedy: make the object that the message names, or take its name out.
+	ReasonNotFound = "NotFound"
+	// ReasonInvalidSecret: the Secret of passwordSecret is there, and holds no password of
+	// a BGP session. No session is held.
+	//
+	// Remedy: give the Secret the type kubernetes.io/basic-auth, and 1 to 80 bytes in its
+	// key password.
+	ReasonInvalidSecret = "InvalidSecret"
 )
 
-// Reasons of conditions of configuration objects.
+// Reasons of the condition Programmed of configuration objects.
 const (
-	ReasonAccepted    = "Accepted"
-	ReasonInvalid     = "Invalid"   // a field has a value that can't be used
-	ReasonOverlaps    = "Overlaps"  // another object has its addresses, or some of them
-	ReasonConflicts   = "Conflicts" // what it asks for another object contradicts
-	ReasonNotFound    = "NotFound"  // it names an object that is not there
-	ReasonNoEffectYet = "NoEffectYet"
-	ReasonAnnounced   = "Announced"
-	ReasonRunning     = "Running"
-	ReasonStopped     = "Stopped"
-	ReasonRestarting  = "Restarting"
-	ReasonCutOff      = "CutOff"      // neither another speaker nor a gateway is heard
-	ReasonNoStrictARP = "NoStrictARP" // kube-proxy runs in mode ipvs without strictARP
+	// ReasonProgrammed: all that the object asks for is in force.
+	ReasonProgrammed = "Programmed"
+	// ReasonNotAccepted: the condition Accepted is False.
+	//
+	// Remedy: that of the reason there.
+	ReasonNotAccepted = "NotAccepted"
+	// ReasonRefsNotResolved: the condition ResolvedRefs is False.
+	//
+	// Remedy: that of the reason there.
+	ReasonRefsNotResolved = "RefsNotResolved"
+	// ReasonUnsupportedField: the object sets fields that are accepted, and do nothing in
+	// this version. The rest of it is in force.
+	//
+	// Remedy: take the fields that the message names out, or live without them.
+	ReasonUnsupportedField = "UnsupportedField"
+	// ReasonNoSessions: no node holds a session to the BGPPeer. The condition Established
+	// has the same reason.
+	//
+	// Remedy: see that spec.nodeSelectors select nodes on which speakers run.
+	ReasonNoSessions = "NoSessions"
 )
 
-// Reasons of the Allocated condition of a Service, and of the events beside it.
-// All but the first come with status False; the message names the object to
-// look at.
+// Reasons of the condition Established of a BGPPeer.
 const (
-	ReasonAssigned            = "Assigned"
-	ReasonGranted             = "Granted"             // of the condition Sharing
-	ReasonNoPool              = "NoPool"              // no pool serves this Service on its own accord
-	ReasonPoolNotFound        = "PoolNotFound"        // the pool asked for is not there
-	ReasonPoolNotAllowed      = "PoolNotAllowed"      // the pool asked for does not serve this Service
-	ReasonPoolExhausted       = "PoolExhausted"       // every address of every fitting pool is taken
-	ReasonAddressOutsidePools = "AddressOutsidePools" // no pool holds the address asked for
-	ReasonAddressInUse        = "AddressInUse"        // another Service holds the address asked for
-	ReasonSharingRefused      = "SharingRefused"      // it is held by a Service that may not share it with this one
-	ReasonFamilyUnavailable   = "FamilyUnavailable"   // no fitting pool holds addresses of that family
-	ReasonRequestConflict     = "RequestConflict"     // two requests of the Service contradict each other
-	ReasonInvalidRequest      = "InvalidRequest"      // a request of the Service can't be read
+	// ReasonEstablished: the session of every node is up.
+	ReasonEstablished = "Established"
+	// ReasonSessionsDown: sessions of some nodes, or of all, are not up. The message
+	// tells how many, and what most of them suffer from.
+	//
+	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
+	ReasonSessionsDown = "SessionsDown"
 )
 
-// ReasonStatusRefused is the reason of an event on a Service whose status the
-// API server, or a policy of its administrator, does not let us write.
-const ReasonStatusRefused = "StatusRefused"
+// Reasons of the condition Allocated of a Service, and of the events beside it. All but
+// Assigned come with status False.
+const (
+	// ReasonAssigned: the Service has its addresses.
+	ReasonAssigned = "Assigned"
+	// ReasonNoPool: no pool serves this Service on its own accord.
+	//
+	// Remedy: make an IPAddressPool, or have one serve this namespace and these labels
+	// (serviceAllocation) without being asked (autoAssign).
+	ReasonNoPool = "NoPool"
+	// ReasonPoolNotFound: the pool that the Service asks for is not there.
+	//
+	// Remedy: make it, or correct the annotation steelyard.dev/address-pool.
+	ReasonPoolNotFound = "PoolNotFound"
+	// ReasonPoolNotAllowed: the pool that the Service asks for, or that holds the address
+	// it asks for, does not serve this Service, or is not accepted.
+	//
+	// Remedy: see the pool's serviceAllocation and conditions, or ask for another one.
+	ReasonPoolNotAllowed = "PoolNotAllowed"
+	// ReasonPoolExhausted: every address of every pool that fits is taken, or kept for a
+	// Service that was deleted.
+	//
+	// Remedy: add addresses to a pool, or delete Services; the first that waits gets what
+	// is freed.
+	ReasonPoolExhausted = "PoolExhausted"
+	// ReasonAddressOutsidePools: no pool holds the address.
+	//
+	// Remedy: ask for an address of a pool, or add this one to a pool.
+	ReasonAddressOutsidePools = "AddressOutsidePools"
+	// ReasonAddressInUse: another Service has the address that this one asks for, or had
+	// it and may be made again until the time that the message names.
+	//
+	// Remedy: ask for another address, or have both Services share this one (annotation
+	// steelyard.dev/allow-shared-ip with the same key on both).
+	ReasonAddressInUse = "AddressInUse"
+	// ReasonSharingRefused: a Service has the address that may not share it with this one.
+	//
+	// Remedy: give both the same key in steelyard.dev/allow-shared-ip, different ports,
+	// and the traffic policy Cluster or the same selector; see the pool's sharing for
+	// Services of other namespaces.
+	ReasonSharingRefused = "SharingRefused"
+	// ReasonFamilyUnavailable: no pool that fits holds addresses of a family that the
+	// Service needs.
+	//
+	// Remedy: add such addresses to a pool, or ask for one family (ipFamilyPolicy,
+	// ipFamilies).
+	ReasonFamilyUnavailable = "FamilyUnavailable"
+	// ReasonRequestConflict: two requests of the Service contradict each other.
+	//
+	// Remedy: take one of the two out that the message names.
+	ReasonRequestConflict = "RequestConflict"
+	// ReasonInvalidRequest: a request of the Service can't be read.
+	//
+	// Remedy: correct the annotation or field that the message names.
+	ReasonInvalidRequest = "InvalidRequest"
+)
 
-// ReasonStatusOverwritten is the reason of the Contested condition of a Service,
-// and of the event beside it.
-const ReasonStatusOverwritten = "StatusOverwritten"
+// Reasons of the other conditions of a Service, and of the events beside them.
+const (
+	// ReasonGranted: the condition Sharing says what the address was granted for.
+	ReasonGranted = "Granted"
+	// ReasonStatusRefused: the API server, or a policy of its administrator, does not let
+	// the controller write the Service's status. Only an event tells it; it is tried again.
+	//
+	// Remedy: see the message for who refuses; allow the controller to patch
+	// services/status.
+	ReasonStatusRefused = "StatusRefused"
+	// ReasonStatusOverwritten: somebody else overwrites the addresses in the Service's
+	// status again and again (condition Contested).
+	//
+	// Remedy: find the program by the field manager that the message names, and have it
+	// leave this Service alone: most often it is another load balancer.
+	ReasonStatusOverwritten = "StatusOverwritten"
+)
+
+// Reasons of the conditions of an L2Claim, and of the events on the Services that have
+// the address. All but Announced come with status False: they tell why the node that
+// the claim names announces nothing, while no other can. kubectl steelyard explain
+// gives them for each node.
+const (
+	// ReasonAnnounced: the node answers for the address.
+	ReasonAnnounced = "Announced"
+	// ReasonAddressConflict: a machine that is no node of the cluster answers for the
+	// address (RFC 5227). If it had the address first, the address is not announced.
+	//
+	// Remedy: find the machine by the MAC in the message, and take the address from it or
+	// out of the pool (spec.exclude).
+	ReasonAddressConflict = "AddressConflict"
+	// ReasonNotAdvertised: no advertisement covers the address.
+	//
+	// Remedy: make an L2Advertisement or a BGPAdvertisement that selects the pool and the
+	// Service.
+	ReasonNotAdvertised = "NotAdvertised"
+	// ReasonNodeNotLive: the node's speaker does not run, or is not heard of.
+	//
+	// Remedy: see its Pod; kubectl steelyard status tells since when.
+	ReasonNodeNotLive = "NodeNotLive"
+	// ReasonNodeExcluded: the node must not announce: by the label
+	// node.kubernetes.io/exclude-from-external-load-balancers, the taint
+	// node.kubernetes.io/out-of-service, its condition NetworkUnavailable, or since it
+	// shuts down.
+	//
+	// Remedy: kubectl label node NODE
+	// node.kubernetes.io/exclude-from-external-load-balancers- for the label.
+	ReasonNodeExcluded = "NodeExcluded"
+	// ReasonNodeNotSelected: no advertisement that covers the address selects the node.
+	//
+	// Remedy: see nodeSelectors of the advertisements.
+	ReasonNodeNotSelected = "NodeNotSelected"
+	// ReasonNoLinkUp: no link is up that the advertisements select and that is in the
+	// address's subnet, if any node has such a link.
+	//
+	// Remedy: see interfaces and excludeInterfaces of the L2Advertisement, and the links
+	// in kubectl get speakers.steelyard.dev.
+	ReasonNoLinkUp = "NoLinkUp"
+	// ReasonNoLocalEndpoints: the Service's externalTrafficPolicy is Local, and no
+	// endpoint of it is ready on the node.
+	//
+	// Remedy: see why no Pod of the Service is ready, or set the policy Cluster.
+	ReasonNoLocalEndpoints = "NoLocalEndpoints"
+	// ReasonNotOwner: another node answers for the address. No condition has this reason.
+	ReasonNotOwner = "NotOwner"
+	// ReasonNoPeer: the node holds no session to a BGPPeer that the advertisements select.
+	// No condition has this reason.
+	//
+	// Remedy: see peers and peerSelectors of the BGPAdvertisement, and nodeSelectors of
+	// the BGPPeer.
+	ReasonNoPeer = "NoPeer"
+)
+
+// Reasons of the conditions of a Speaker.
+const (
+	// ReasonRunning: the speaker runs.
+	ReasonRunning = "Running"
+	// ReasonStopped: the speaker has stopped, and said so.
+	//
+	// Remedy: none is needed while its Pod is replaced; else see the DaemonSet.
+	ReasonStopped = "Stopped"
+	// ReasonRestarting: the speaker restarts, and its node keeps its addresses meanwhile.
+	ReasonRestarting = "Restarting"
+	// ReasonIsolated: the node hears neither another speaker nor a gateway on the network
+	// of its address.
+	//
+	// Remedy: see its cable and switch port, and whether UDP 7480 passes between the nodes.
+	ReasonIsolated = "Isolated"
+	// ReasonNoStrictARP: kube-proxy runs in mode ipvs without strictARP, so that the
+	// kernel of every node answers for every Service's address.
+	//
+	// Remedy: set ipvs.strictARP to true in kube-proxy's configuration, and restart it.
+	ReasonNoStrictARP = "NoStrictARP"
+)
 
 // Reasons of events on a BGPPeer; each is about the session of one node.
 const (
-	ReasonSessionUp      = "SessionUp"
-	ReasonSessionDown    = "SessionDown"    // it was lost; the note says why
-	ReasonSessionFailed  = "SessionFailed"  // it does not come up, or not for all routes; the note says why
-	ReasonSessionReset   = "SessionReset"   // fields of the peer have changed that it can't do without
-	ReasonSessionSkipped = "SessionSkipped" // an older peer is for the same router
-	ReasonBFDFailed      = "BFDFailed"      // the BFD session beside it does not come up as things are; the note says why
+	// ReasonSessionUp: the session is established.
+	ReasonSessionUp = "SessionUp"
+	// ReasonSessionDown: the session was lost; the event says why.
+	//
+	// Remedy: see the router's log for the other side of it.
+	ReasonSessionDown = "SessionDown"
+	// ReasonSessionFailed: the session does not come up, or not for all routes; the event
+	// says why.
+	//
+	// Remedy: compare what the event names (AS number, password, address family, TTL) with
+	// the router's configuration.
+	ReasonSessionFailed = "SessionFailed"
+	// ReasonSessionReset: fields of the BGPPeer have changed with which the session has to
+	// be made anew.
+	ReasonSessionReset = "SessionReset"
+	// ReasonSessionSkipped: an older BGPPeer is for the same router, and has the session.
+	//
+	// Remedy: delete one of the two, or give them nodeSelectors that exclude each other.
+	ReasonSessionSkipped = "SessionSkipped"
+	// ReasonBFDFailed: the BFD session beside it does not come up as things are
+	// configured; the event says why.
+	//
+	// Remedy: compare the BFDProfile's hopMode and minimumTtl with the router's.
+	ReasonBFDFailed = "BFDFailed"
 )
 
 // Reasons of events on a Node.
 const (
-	ReasonNotForwarding     = "NotForwarding"     // its speaker waits with BGP routes until kube-proxy is ready
-	ReasonForwarding        = "Forwarding"        // it no longer does
-	ReasonForwardingUnknown = "ForwardingUnknown" // it waits no longer, though nobody has said that kube-proxy is ready
+	// ReasonNotForwarding: the node's speaker waits with BGP routes until kube-proxy is
+	// ready on the node.
+	//
+	// Remedy: see that kube-proxy runs there; where another program forwards, set the
+	// speaker's --ready-check.
+	ReasonNotForwarding = "NotForwarding"
+	// ReasonForwarding: kube-proxy is ready, and the speaker no longer waits.
+	ReasonForwarding = "Forwarding"
+	// ReasonForwardingUnknown: the speaker waits no longer, though nobody has said that
+	// kube-proxy is ready.
+	//
+	// Remedy: as for NotForwarding.
+	ReasonForwardingUnknown = "ForwardingUnknown"
 )

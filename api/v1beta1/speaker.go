@@ -90,13 +90,13 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=15
 	// +listType=set
 	StrictReversePath []string `json:"strictReversePath,omitempty"`
-	// unheard are the nodes whose speakers renew their Leases, and that this one
+	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this one
 	// has never heard on the wire; of more than 256 the first by name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=253
 	// +listType=set
-	Unheard []string `json:"unheard,omitempty"`
+	UnreachableSpeakers []string `json:"unreachableSpeakers,omitempty"`
 	// sessionsDown are the nodes with whose speakers this one has a BFD session that was
 	// not Up at the last two looks: the node's name; for a session on a further subnet
 	// followed by that, as in "node2 on 198.51.100.0/24". Of more than 256 the first by name.

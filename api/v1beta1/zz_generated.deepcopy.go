@@ -1101,8 +1101,8 @@ func (in *SpeakerHost) DeepCopyInto(out *SpeakerHost) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
-	if in.Unheard != nil {
-		in, out := &in.Unheard, &out.Unheard
+	if in.UnreachableSpeakers != nil {
+		in, out := &in.UnreachableSpeakers, &out.UnreachableSpeakers
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}

@@ -17,7 +17,7 @@ import (
 func onlyOn(w *world.World, node string) []string {
 	t := w.Think()
 	s := t.Shown()
-	if w.Presence(node).State == health.Unheard { // it may be there
+	if w.Presence(node).State == health.Unknown { // it may be there
 		s.Nodes = slices.Clone(s.Nodes)
 		for i := range s.Nodes {
 			s.Nodes[i].Live = s.Nodes[i].Live || s.Nodes[i].Name == node

@@ -179,7 +179,7 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	case there.State == health.Never, there.State == health.Stopped: // what its objects say is from before
 		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
 		return d, nil
-	case there.State == health.Unheard:
+	case there.State == health.Unknown:
 		return t.awaitTaken(ctx, c, d, w)
 	}
 	return t.awaitDrained(ctx, c, d, w)
@@ -228,9 +228,9 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 		return nil, err
 	}
 	switch there := seen.Presence(d.Node); there.State {
-	case health.Unheard:
+	case health.Unknown:
 		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Why)
-	case health.Present, health.CutOff:
+	case health.Alive, health.Isolated:
 		return t.awaitDrained(ctx, c, d, w)
 	default:
 		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)

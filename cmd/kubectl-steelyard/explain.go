@@ -25,7 +25,7 @@ type explanation struct {
 	Addresses   []addressFact `json:"addresses,omitempty"`
 	Endpoints   *endpointFact `json:"endpoints,omitempty"`
 	Differences []string      `json:"differences,omitempty"`
-	Guesses     []string      `json:"guesses,omitempty"` // for want of rights
+	Unread      []string      `json:"unread,omitempty"` // what could not be read
 }
 
 // fact is one thing that a Service asks for.
@@ -131,7 +131,7 @@ func explanationOf(w *world.World, key ipam.Key) explanation {
 	shown := thought.Shown()
 	said := thought.Say(shown)
 	d := thought.Diagnose(key, said.Of[key])
-	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Guesses: w.Unread}
+	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Unread: w.Unread}
 	place, ours := thought.Place(key)
 	if !ours {
 		return e
@@ -204,8 +204,8 @@ func whyPool(t *world.Thought, key ipam.Key, c ipam.Choice) string {
 	switch c.Reason {
 	case ipam.Chosen:
 		return c.Addr.String()
-	case ipam.NotReady:
-		return t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Message
+	case ipam.NotAccepted:
+		return t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Accepted.Message
 	case ipam.SelectsOthers:
 		for i := range t.Config.Pools {
 			if p := &t.Config.Pools[i]; p.Name == c.Pool {

@@ -46,7 +46,7 @@ func (e explanation) draw(p *pen) {
 		p.table("  ", rows...)
 	}
 	drawList(p, "What the programs say differs", e.Differences)
-	drawList(p, "Not known", e.Guesses)
+	drawList(p, "Not known", e.Unread)
 }
 
 // drawList draws lines under a title, if there are any.
@@ -72,7 +72,7 @@ func (e explanation) drawPools(p *pen) {
 		switch f.Decision {
 		case ipam.Chosen:
 			decision.style = goodOne
-		case ipam.NotReady:
+		case ipam.NotAccepted:
 			decision.style = badOne
 		case ipam.Exhausted, ipam.Withheld:
 			decision.style = warnOne

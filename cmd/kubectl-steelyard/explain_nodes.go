@@ -74,7 +74,7 @@ func addressFactOf(t *world.Thought, s announce.Snapshot, svc *corev1.Service, a
 // coverFacts says of each advertisement whether it is for an address of that
 // pool of svc.
 func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact {
-	selections := map[intent.Ref]*announce.Selection{} // of the advertisements that are Ready
+	selections := map[intent.Ref]*announce.Selection{} // of the advertisements that are in force
 	for i := range t.Checked.L2 {
 		ad := &t.Checked.L2[i]
 		selections[intent.Ref{Kind: "L2Advertisement", Name: ad.Name}] = &ad.Selection
@@ -89,13 +89,17 @@ func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact 
 		c, verdict := coverFact{Kind: kind, Name: name}, t.Checked.Verdicts[ref]
 		switch s := selections[ref]; {
 		case s == nil:
-			c.Why = "it is not Ready: " + verdict.Message
+			var why []string
+			for _, f := range verdict.Faults() {
+				why = append(why, f.Message)
+			}
+			c.Why = "it is not in force: " + strings.Join(why, "; ")
 		case s.Covers(pool, svc.Labels):
 			c.Covers = true
 		case pool == "":
 			c.Why = "no IPAddressPool holds the address"
 		case s.Pools != nil && !s.Pools[pool]:
-			c.Why = strings.TrimSuffix(fmt.Sprintf("it is not for IPAddressPool %q; %s", pool, verdict.Message), "; ")
+			c.Why = strings.TrimSuffix(fmt.Sprintf("it is not for IPAddressPool %q; %s", pool, verdict.Refs.Message), "; ")
 		default:
 			c.Why = "its serviceSelectors do not match the Service's labels"
 		}

@@ -41,8 +41,8 @@ type severity string
 const (
 	// refusedBy means that the API server would not take the object.
 	refusedBy severity = "error"
-	// notReady means that it would, and the object would not do what it says.
-	notReady severity = "warning"
+	// notProgrammed means that it would, and the object would not do what it says.
+	notProgrammed severity = "warning"
 )
 
 // The reasons of remarks, beside those of conditions.
@@ -59,7 +59,7 @@ func lint(t *tool) *cobra.Command {
 		Use:   "lint -f FILE…",
 		Short: "Check files without a cluster",
 		Long: `Check files without a cluster: what the API server would refuse, fields that it
-would drop, objects that would not be Ready, Services that ask for what can't be
+would drop, objects that would not be in force, Services that ask for what can't be
 read or had, and annotations that mean nothing.
 
 All files are checked together, as if they were the whole configuration: an object
@@ -141,7 +141,7 @@ func (l *linter) one(i int, d document) {
 		l.report.Objects++
 		refused, dropped := l.checker.Check(d.Unstructured)
 		for _, field := range dropped {
-			l.find(i, field, notReady, reasonUnknownField, "there is no field %s: the API server drops it", field)
+			l.find(i, field, notProgrammed, reasonUnknownField, "there is no field %s: the API server drops it", field)
 		}
 		for _, e := range refused {
 			l.find(i, e.Field, refusedBy, reasonRefused, "%v", e)
@@ -157,7 +157,7 @@ func (l *linter) one(i int, d document) {
 	}
 	name := d.GetKind() + " " + d.GetNamespace() + "/" + d.GetName()
 	if first, twice := l.docs[name]; twice {
-		l.find(i, "metadata.name", notReady, "Duplicate", "%s has this object, too: the last one applied counts", l.all[first].place(""))
+		l.find(i, "metadata.name", notProgrammed, "Duplicate", "%s has this object, too: the last one applied counts", l.all[first].place(""))
 	}
 	l.docs[name] = i
 	if _, err := l.world.Apply(d.Unstructured); err != nil && !l.refused[i] {
@@ -173,12 +173,12 @@ func (l *linter) service(i int, d document) {
 		return
 	}
 	for _, name := range intent.UnknownAnnotations(&svc) {
-		l.find(i, "metadata.annotations["+name+"]", notReady, reasonSlip, "annotation %s means nothing: %s", name, suggestion(name))
+		l.find(i, "metadata.annotations["+name+"]", notProgrammed, reasonSlip, "annotation %s means nothing: %s", name, suggestion(name))
 	}
 	for name := range svc.Annotations {
 		prefix, _, _ := strings.Cut(name, "/")
 		if isForeign(prefix) && !slices.Contains(l.world.Dialect, prefix) {
-			l.find(i, "metadata.annotations["+name+"]", notReady, reasonSlip,
+			l.find(i, "metadata.annotations["+name+"]", notProgrammed, reasonSlip,
 				"annotation %s counts only if the controller runs with --compat-annotations=metallb.io (then give lint the same flag)", name)
 		}
 	}
@@ -198,15 +198,15 @@ func (l *linter) together() {
 		if !ok || l.refused[i] {
 			continue
 		}
-		if v.Reason != "" {
-			field, _, _ := strings.Cut(v.Message, ": ")
+		for _, f := range v.Faults() {
+			field, _, _ := strings.Cut(f.Message, ": ")
 			if !strings.HasPrefix(field, "spec") {
 				field = ""
 			}
-			l.find(i, field, notReady, v.Reason, "%s", v.Message)
+			l.find(i, field, notProgrammed, f.Reason, "%s", f.Message)
 		}
 		for _, field := range v.NoEffect {
-			l.find(i, field, notReady, v1beta1.ReasonNoEffectYet, "%s does nothing in this version", field)
+			l.find(i, field, notProgrammed, v1beta1.ReasonUnsupportedField, "%s does nothing in this version", field)
 		}
 	}
 	for place, g := range thought.Grants {
@@ -216,7 +216,7 @@ func (l *linter) together() {
 		if !ok || g.Reason == "" || depends && len(thought.Pools) == 0 {
 			continue
 		}
-		l.find(i, "metadata.name", notReady, string(g.Reason), "%s", g.Message)
+		l.find(i, "metadata.name", notProgrammed, string(g.Reason), "%s", g.Message)
 	}
 }
 

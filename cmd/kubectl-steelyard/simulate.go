@@ -22,8 +22,8 @@ type outlook struct {
 	Deleted  []string      `json:"deleted,omitempty"`
 	Ignored  []string      `json:"ignored,omitempty"` // nothing here depends on them
 	Services []serviceMove `json:"services"`
-	Objects  []string      `json:"objects,omitempty"` // whose readiness would change
-	Guesses  []string      `json:"guesses,omitempty"` // for want of rights
+	Objects  []string      `json:"objects,omitempty"` // whose conditions would change
+	Unread   []string      `json:"unread,omitempty"`  // what could not be read
 	total    int           // Services
 }
 
@@ -53,7 +53,7 @@ the controller says that they are not. Services that are new have no endpoints.
 What comes of it is told as it is when the pools' grace times (graceTime) have ended.
 
 Exit code 0: no Service changes; 1: it could not be told, or the API server would
-refuse an object; 2: some Service changes, or an object's readiness does.`,
+refuse an object; 2: some Service changes, or an object's conditions do.`,
 		Example: `  kubectl steelyard simulate -f pools.yaml
   kubectl steelyard simulate -f new.yaml --delete ipaddresspool/old
   git show origin/main:pools.yaml | kubectl steelyard simulate -f -`,
@@ -155,7 +155,7 @@ func kindOf(name string) (version, kind string) {
 }
 
 func (t *tool) outlookOf(w *world.World, apply, remove []document) (answer, error) {
-	o := outlook{Services: []serviceMove{}, Guesses: w.Unread}
+	o := outlook{Services: []serviceMove{}, Unread: w.Unread}
 	after := w.Clone()
 	for _, step := range []struct {
 		docs []document
@@ -210,7 +210,7 @@ func (o outlook) draw(p *pen) {
 		for _, s := range o.Services {
 			effect := good(string(s.Effect))
 			switch s.Effect {
-			case world.Loses, world.Silenced, world.Vanishes, world.Refused:
+			case world.Loses, world.Withdrawn, world.Vanishes, world.Refused:
 				effect.style = badOne
 			case world.Changes, world.Moves:
 				effect.style = warnOne
@@ -221,7 +221,7 @@ func (o outlook) draw(p *pen) {
 		p.table("", withoutEmpty(rows)...)
 	}
 	drawList(p, "Objects", o.Objects)
-	drawList(p, "Not known", o.Guesses)
+	drawList(p, "Not known", o.Unread)
 }
 
 func (o outlook) headline() string {

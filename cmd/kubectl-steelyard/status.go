@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -26,7 +27,7 @@ type overview struct {
 	Nodes      []nodeUse     `json:"nodes,omitempty"`
 	Sessions   []sessionUse  `json:"sessions,omitempty"`
 	Services   serviceCounts `json:"services"`
-	Guesses    []string      `json:"guesses,omitempty"` // for want of rights
+	Unread     []string      `json:"unread,omitempty"` // what could not be read
 }
 
 // problem is what is wrong with an object.
@@ -40,7 +41,7 @@ type problem struct {
 type poolUse struct {
 	Pool     string `json:"pool"`
 	Family   string `json:"family"`
-	Ready    bool   `json:"ready"`
+	Accepted bool   `json:"accepted"`
 	Used     string `json:"used"`
 	Capacity string `json:"capacity"`
 	Percent  int    `json:"percent"` // rounded down, at least 1 if any is used
@@ -102,7 +103,7 @@ Exit code 0: all is well; 2: something is not.`,
 
 func overviewOf(w *world.World) overview {
 	thought := w.Think()
-	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Guesses: w.Unread}
+	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Unread: w.Unread}
 	for _, k := range slices.SortedFunc(slices.Values(thought.Kept), ipam.Kept.Compare) {
 		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
 	}
@@ -125,25 +126,38 @@ func overviewOf(w *world.World) overview {
 		}
 		o.Problems = append(o.Problems, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
 	}
-	for ref, v := range thought.Checked.Verdicts { // as of now, whatever the objects' conditions say
-		if v.Reason != "" {
-			o.Problems = append(o.Problems, problem{ref.Kind + " " + ref.Name, v.Reason, v.Message})
-		}
-	}
-	for i := range w.Config.Pools {
-		for _, p := range health.OfPool(&w.Config.Pools[i]) {
-			o.Problems = append(o.Problems, problem{p.Kind + " " + p.Name, p.Reason, p.Message})
-		}
-	}
+	o.Problems = append(o.Problems, ofConfiguration(thought)...)
 	slices.SortStableFunc(o.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
 	return o
+}
+
+// ofConfiguration tells what is not well with the configuration objects: as of now, whatever
+// their conditions say.
+func ofConfiguration(t *world.Thought) []problem {
+	var out []problem
+	for ref, v := range t.Checked.Verdicts {
+		for _, f := range v.Faults() {
+			out = append(out, problem{ref.Kind + " " + ref.Name, f.Reason, f.Message})
+		}
+	}
+	for _, x := range t.Config.Described() { // what follows from more than the objects
+		if c := health.Condition(x.Conditions, v1beta1.ConditionProgrammed); c.Reason == v1beta1.ReasonNoSessions {
+			out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
+		}
+	}
+	for i := range t.Config.Pools {
+		for _, p := range health.OfPool(&t.Config.Pools[i]) {
+			out = append(out, problem{p.Kind + " " + p.Name, p.Reason, p.Message})
+		}
+	}
+	return out
 }
 
 // expected reports whether a speaker should be as its problem says that it is not:
 // of a node that must not announce it may be away.
 func expected(w *world.World, p health.Problem) bool {
 	n := w.Node(p.Name)
-	away := p.Reason == string(health.Unheard) || p.Reason == string(health.Stopped)
+	away := p.Reason == string(health.Unknown) || p.Reason == string(health.Stopped)
 	return n != nil && (!away || intent.Excluded(n) == "")
 }
 
@@ -152,7 +166,7 @@ func poolUses(t *world.Thought) []poolUse {
 	usage := t.Usage()
 	for i := range t.Pools {
 		p := &t.Pools[i]
-		ready := t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Reason == ""
+		accepted := t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Accepted.Reason == ""
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
 			capacity := p.Capacity(f)
 			if capacity.Sign() == 0 {
@@ -160,7 +174,7 @@ func poolUses(t *world.Thought) []poolUse {
 			}
 			used := usage[i][f]
 			percent := new(big.Int).Div(new(big.Int).Mul(big.NewInt(used), big.NewInt(100)), capacity)
-			u := poolUse{p.Name, f.String(), ready, fmt.Sprint(used), capacity.String(), int(percent.Int64())}
+			u := poolUse{p.Name, f.String(), accepted, fmt.Sprint(used), capacity.String(), int(percent.Int64())}
 			if used > 0 {
 				u.Percent = max(1, u.Percent)
 			}

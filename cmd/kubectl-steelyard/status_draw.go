@@ -26,7 +26,7 @@ func (o overview) draw(p *pen) {
 		p.table("  ", rows...)
 	}
 	o.drawProblems(p)
-	drawList(p, "Not known", o.Guesses)
+	drawList(p, "Not known", o.Unread)
 }
 
 func (o overview) drawHealth(p *pen) {
@@ -54,11 +54,11 @@ func (o overview) drawPools(p *pen) {
 		p.heading("Pools: there is none, so that no Service gets an address")
 		return
 	}
-	rows := [][]piece{header("POOL", "FAMILY", "READY", "USED", "", "")}
+	rows := [][]piece{header("POOL", "FAMILY", "ACCEPTED", "USED", "", "")}
 	for _, u := range o.Pools {
-		ready, colour := good("yes"), goodOne
-		if !u.Ready {
-			ready = bad("no")
+		accepted, colour := good("yes"), goodOne
+		if !u.Accepted {
+			accepted = bad("no")
 		}
 		switch {
 		case u.Percent >= 100:
@@ -68,7 +68,7 @@ func (o overview) drawPools(p *pen) {
 		}
 		full := min(barWidth, (u.Percent*barWidth+99)/100)
 		bar := piece{"[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]", colour}
-		rows = append(rows, []piece{plain(u.Pool), plain(u.Family), ready, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
+		rows = append(rows, []piece{plain(u.Pool), plain(u.Family), accepted, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
 	}
 	p.heading("Pools")
 	p.table("  ", rows...)
@@ -110,7 +110,7 @@ func (o overview) drawNodes(p *pen) {
 	for _, n := range o.Nodes {
 		state := good("ready")
 		switch {
-		case n.Speaker == health.Unheard:
+		case n.Speaker == health.Unknown:
 			state = bad("not heard of")
 		case n.Absent != "":
 			state = bad("absent")

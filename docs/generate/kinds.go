@@ -57,7 +57,7 @@ Made by "make generate" from the API types; don't edit it. The same is in the cl
 
 All kinds are of group ` + "`steelyard.dev`, version `v1beta1`" + `, and cluster-scoped. ` + "`kubectl get steelyard`" + ` lists all objects. What one object
 alone can get wrong is refused when it is written, with the message in italics. What depends on other objects shows as a condition
-` + "`Ready: False`" + ` on the object at fault. L2Claims, BGPSessions and Speakers are written by the programs.
+` + "`Accepted: False` or `ResolvedRefs: False`" + ` on the object at fault ([which](reasons.md)). L2Claims, BGPSessions and Speakers are written by the programs.
 
 `)
 	for _, k := range kinds {

@@ -1,6 +1,6 @@
 // Command generate writes the pages of docs/reference that follow from something
-// else: api.md from the kinds in config/crd, flags.md and plugin.md from what the
-// built programs answer to -help. "make generate" runs it; a test fails when a page is stale.
+// else: api.md from the kinds in config/crd, reasons.md from the constants of the API, flags.md
+// and plugin.md from what the built programs answer to -help. "make generate" runs it; a test fails when a page is stale.
 package main
 
 import (
@@ -46,6 +46,9 @@ func pages(root string) (map[string]string, error) {
 		return nil, err
 	}
 	if out["plugin.md"], err = pluginPage(filepath.Join(root, "bin", "kubectl-steelyard")); err != nil {
+		return nil, err
+	}
+	if out["reasons.md"], err = wordsPage(filepath.Join(root, "api", "v1beta1")); err != nil {
 		return nil, err
 	}
 	return out, nil

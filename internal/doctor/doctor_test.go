@@ -237,7 +237,7 @@ func addressHarms() []harm {
 
 func wireHarms() []harm {
 	return []harm{
-		{"a speaker does not hear another", func(p *patient) { p.Speakers[0].Status.Host.Unheard = []string{"node2"} },
+		{"a speaker does not hear another", func(p *patient) { p.Speakers[0].Status.Host.UnreachableSpeakers = []string{"node2"} },
 			[]string{"membership Warning: node1 has never heard node2"}},
 		{"sessions between speakers do not come up", func(p *patient) {
 			p.Speakers[0].Status.Host.SessionsDown = []string{"node2", "node2 on 198.51.100.0/24", "removed"}

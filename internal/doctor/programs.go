@@ -152,8 +152,8 @@ func (p *patient) speakerPolicy() verdict {
 func (p *patient) configuration() verdict {
 	var faults []string
 	for ref, v := range p.Checked.Verdicts {
-		if v.Reason != "" {
-			faults = append(faults, fmt.Sprintf("%s %s: %s: %s", ref.Kind, ref.Name, v.Reason, v.Message))
+		for _, f := range v.Faults() {
+			faults = append(faults, fmt.Sprintf("%s %s: %s: %s", ref.Kind, ref.Name, f.Reason, f.Message))
 		}
 	}
 	return found(Fault, faults, "mend the object; until then it is left out, and the others go on")

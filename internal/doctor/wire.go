@@ -34,7 +34,7 @@ func (p *patient) membership() verdict {
 			continue
 		}
 		told++
-		unheard := slices.DeleteFunc(slices.Clone(s.Status.Host.Unheard), func(node string) bool { return p.Absent(node) != "" })
+		unheard := slices.DeleteFunc(slices.Clone(s.Status.Host.UnreachableSpeakers), func(node string) bool { return p.Absent(node) != "" })
 		if len(unheard) > 0 {
 			evidence = append(evidence, fmt.Sprintf("%s has never heard %s", s.Name, joined(unheard)))
 		}

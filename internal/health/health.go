@@ -82,12 +82,12 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	}
 	there := w.Presence(s.Name)
 	switch there.State {
-	case Unheard, Stopped:
+	case Unknown, Stopped:
 		return []Problem{problem(Fault, string(there.State), there.Why, "SteelyardSpeakerMissing")}
 	}
 	var out []Problem
-	if there.State == CutOff {
-		out = append(out, problem(Fault, string(CutOff), there.Why, "SteelyardSpeakerIsolated"))
+	if there.State == Isolated {
+		out = append(out, problem(Fault, string(Isolated), there.Why, "SteelyardSpeakerIsolated"))
 	}
 	if c := Condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
 		out = append(out, problem(Fault, v1beta1.ConditionKernelAnswers, c.Message, "SteelyardKernelAnswers"))
@@ -115,7 +115,7 @@ func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
 // Outdated reports whether what a node's speaker said may not hold any more.
 func (w *Objects) Outdated(node string) bool {
 	state := w.Presence(node).State
-	return state == Unheard || state == Stopped || state == Never
+	return state == Unknown || state == Stopped || state == Never
 }
 
 func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
@@ -134,10 +134,12 @@ func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
 // conditions.
 func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem {
 	var out []Problem
-	if c := Condition(conditions, v1beta1.ConditionReady); c.Status == metav1.ConditionFalse {
-		out = append(out, Problem{kind, name, Fault, c.Reason, c.Message, "SteelyardConfigRefused"})
+	for _, of := range []string{v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs} {
+		if c := Condition(conditions, of); c.Status == metav1.ConditionFalse {
+			out = append(out, Problem{kind, name, Fault, c.Reason, c.Message, "SteelyardConfigRefused"})
+		}
 	}
-	if c := Condition(conditions, v1beta1.ConditionInEffect); c.Status == metav1.ConditionFalse {
+	if c := Condition(conditions, v1beta1.ConditionProgrammed); len(out) == 0 && c.Status == metav1.ConditionFalse {
 		out = append(out, Problem{kind, name, Waiting, c.Reason, c.Message, ""})
 	}
 	return out

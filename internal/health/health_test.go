@@ -54,7 +54,7 @@ func troubled() *Objects {
 			lease("speaker-loud", "loud", 0), lease("speaker-down", "down", 0), lease("speaker-again", "again", 0),
 		},
 		Speakers: []v1beta1.Speaker{
-			speaker("fine"), speaker("lost"), speaker("alone", is(v1beta1.ConditionIsolated, "CutOff", "it hears nobody")),
+			speaker("fine"), speaker("lost"), speaker("alone", is(v1beta1.ConditionIsolated, "Isolated", "it hears nobody")),
 			speaker("loud", is(v1beta1.ConditionKernelAnswers, "NoStrictARP", "it answers")), down,
 			speaker("again", metav1.Condition{Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(noon)}),
 		},
@@ -62,7 +62,7 @@ func troubled() *Objects {
 			session("fine", "Established", "Up", ""), session("lost", "Active", "", "refused"), session("down", "Active", "", "refused"),
 			session("loud", "Established", "Down: silent", ""), session("alone", "", "", ""),
 		},
-		Claims: []v1beta1.L2Claim{{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1"}, Status: v1beta1.L2ClaimStatus{Conditions: []metav1.Condition{is(v1beta1.ConditionConflict, "AddressInUse", "machine 02:…")}}}},
+		Claims: []v1beta1.L2Claim{{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1"}, Status: v1beta1.L2ClaimStatus{Conditions: []metav1.Condition{is(v1beta1.ConditionConflict, "AddressConflict", "machine 02:…")}}}},
 	}
 }
 
@@ -74,8 +74,8 @@ func rest() []Problem {
 	full := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}
 	full.Status.IPv4, full.Status.IPv6 = &v1beta1.PoolUsage{Capacity: "4", Assigned: "4", Available: "0"}, &v1beta1.PoolUsage{Capacity: "0", Assigned: "0", Available: "0"}
 	return slices.Concat(
-		OfConfiguration("BGPPeer", "tor", []metav1.Condition{is("-"+v1beta1.ConditionReady, "NotFound", "no Secret")}),
-		OfConfiguration("BFDProfile", "fast", []metav1.Condition{is(v1beta1.ConditionReady, "Accepted", ""), is("-"+v1beta1.ConditionInEffect, "NoEffectYet", "echoMode")}),
+		OfConfiguration("BGPPeer", "tor", []metav1.Condition{is("-"+v1beta1.ConditionAccepted, "Overlaps", "an older one"), is("-"+v1beta1.ConditionResolvedRefs, "NotFound", "no Secret"), is("-"+v1beta1.ConditionProgrammed, "NotAccepted", "see there")}),
+		OfConfiguration("BFDProfile", "fast", []metav1.Condition{is(v1beta1.ConditionAccepted, "Accepted", ""), is("-"+v1beta1.ConditionProgrammed, "UnsupportedField", "echoMode")}),
 		OfPool(full), OfPool(&v1beta1.IPAddressPool{}),
 		OfService(service()),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\""))),
@@ -95,14 +95,15 @@ func TestProblems(t *testing.T) {
 		"0 BGPSession down to tor Active: refused (SteelyardBGPSessionDown)",
 		"0 BGPSession loud to tor BFDDown: Down: silent (SteelyardBFDDown)",
 		"0 Controller  NotRunning: no controller runs: nobo (SteelyardNoLeader)",
-		"0 L2Claim 192.0.2.1 AddressInUse: machine 02:… (SteelyardAddressConflict)",
+		"0 L2Claim 192.0.2.1 AddressConflict: machine 02:… (SteelyardAddressConflict)",
 		"1 Speaker again Restarting: its node keeps its addre ()",
-		"0 Speaker alone CutOff: its speaker has cut itse (SteelyardSpeakerIsolated)",
+		"0 Speaker alone Isolated: its speaker has cut itse (SteelyardSpeakerIsolated)",
 		"1 Speaker down LinkDown: link eth0 is down, or ha ()",
-		"0 Speaker lost Unheard: the API server has not h (SteelyardSpeakerMissing)",
+		"0 Speaker lost Unknown: the API server has not h (SteelyardSpeakerMissing)",
 		"0 Speaker loud KernelAnswers: it answers (SteelyardKernelAnswers)",
+		"0 BGPPeer tor Overlaps: an older one (SteelyardConfigRefused)",
 		"0 BGPPeer tor NotFound: no Secret (SteelyardConfigRefused)",
-		"1 BFDProfile fast NoEffectYet: echoMode ()",
+		"1 BFDProfile fast UnsupportedField: echoMode ()",
 		"1 IPAddressPool lan Full: every IPv4 address is as (SteelyardPoolExhausted)",
 		"1 Service shop/web Pending: the controller has not s ()",
 		"1 Service shop/web Incomplete: nobody announces it ()",

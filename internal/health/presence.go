@@ -31,13 +31,13 @@ type PresenceState string
 
 // The states.
 const (
-	Present PresenceState = "Present" // it renews its Lease, or its node keeps its addresses for a restart
-	Never   PresenceState = "Never"   // none has told of itself yet: it announces nothing
-	Stopped PresenceState = "Stopped" // it said so itself: it announces nothing
-	CutOff  PresenceState = "CutOff"  // it says that it answers for nothing on the local network
-	// Unheard: the API server has not heard of it. It may have stopped, or have lost
+	Alive    PresenceState = "Alive"    // it renews its Lease, or its node keeps its addresses for a restart
+	Never    PresenceState = "Never"    // none has told of itself yet: it announces nothing
+	Stopped  PresenceState = "Stopped"  // it said so itself: it announces nothing
+	Isolated PresenceState = "Isolated" // it says that it answers for nothing on the local network
+	// Unknown: the API server has not heard of it. It may have stopped, or have lost
 	// the API server alone; then it goes on with what it knew last.
-	Unheard PresenceState = "Unheard"
+	Unknown PresenceState = "Unknown"
 )
 
 // Absent says in words why the speaker of a node can't be counted on, or "".
@@ -57,21 +57,21 @@ func (w *Objects) Presence(node string) Presence {
 	switch {
 	case restarting.Status == metav1.ConditionTrue:
 		if w.Leases == nil || newest.Sub(restarting.LastTransitionTime.Time) <= hold+grace {
-			return Presence{State: Present}
+			return Presence{State: Alive}
 		}
 		return Presence{Stopped, "its speaker has stopped, and has not come back"}
 	case Condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionFalse, lease.released:
 		return Presence{Stopped, "its speaker has stopped"}
 	case w.Leases != nil && lease.renewed.IsZero():
-		return Presence{Unheard, "its speaker holds no Lease" + w.lastKnown(speaker)}
+		return Presence{Unknown, "its speaker holds no Lease" + w.lastKnown(speaker)}
 	case w.Leases != nil && newest.Sub(lease.renewed) > lease.length+grace:
 		silent := newest.Sub(lease.renewed).Truncate(time.Second)
-		return Presence{Unheard, fmt.Sprintf("the API server has not heard of its speaker for %s", silent) + w.lastKnown(speaker)}
+		return Presence{Unknown, fmt.Sprintf("the API server has not heard of its speaker for %s", silent) + w.lastKnown(speaker)}
 	}
 	if c := Condition(speaker.Status.Conditions, v1beta1.ConditionIsolated); c.Status == metav1.ConditionTrue {
-		return Presence{CutOff, "its speaker has cut itself off: " + c.Message}
+		return Presence{Isolated, "its speaker has cut itself off: " + c.Message}
 	}
-	return Presence{State: Present}
+	return Presence{State: Alive}
 }
 
 // lastKnown says what a speaker that is not heard of may be doing. The other

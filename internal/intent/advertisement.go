@@ -81,7 +81,7 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		ad := announce.BGPAdvertisement{Name: obj.Name, Length4: length(obj.Spec.AggregationLength, 32), Length6: length(obj.Spec.AggregationLengthV6, 128)}
 		if ad.Attributes, err = attributes(obj.Spec, aliases); err != nil {
 			// To announce without a community such as no-export could do harm.
-			p.fault(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
+			p.unresolved(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
 			continue
 		}
 		var ok bool
@@ -91,7 +91,7 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		var missing []string
 		ad.Peers, missing = peers.resolve(obj.Spec.Peers, byLabel)
 		if len(missing) > 0 {
-			p.fault(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %s; the others are announced to", printable.Quotes(missing))
+			p.unresolved(ref, v1beta1.ReasonNotFound, "spec.peers: there is no BGPPeer %s; the others are announced to", printable.Quotes(missing))
 		}
 		if err := pools.unaligned(ad.Pools, ad.Length4, ad.Length6); err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v", err)

@@ -46,7 +46,7 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 		out.Pools[name] = true
 	}
 	if len(missing) > 0 {
-		p.fault(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %s; the others that it names are announced", printable.Quotes(missing))
+		p.unresolved(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %s; the others that it names are announced", printable.Quotes(missing))
 	}
 	return out, true
 }

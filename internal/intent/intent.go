@@ -48,9 +48,26 @@ type Ref struct{ Kind, Name string }
 
 // Verdict is what is to be said about one object. The zero Verdict is praise.
 type Verdict struct {
-	Reason   string   // "": accepted; else one of the reasons of conditions in v1beta1
-	Message  string   // the fields at fault and the remedy; of an accepted object what else there is to know
+	Accepted Finding  // of the condition Accepted
+	Refs     Finding  // of the condition ResolvedRefs
 	NoEffect []string // fields that are set and do nothing in this version
+}
+
+// Finding is what is to be said in one condition.
+type Finding struct {
+	Reason  string // "": the condition is True; else one of its reasons in v1beta1
+	Message string // the fields at fault and the remedy; without a Reason what else there is to know
+}
+
+// Faults returns what is wrong with the object.
+func (v Verdict) Faults() []Finding {
+	var out []Finding
+	for _, f := range []Finding{v.Accepted, v.Refs} {
+		if f.Reason != "" {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Parse checks everything and keeps what is good.
@@ -79,10 +96,20 @@ func Parse(o Objects) Config {
 // parser collects the verdicts.
 type parser struct{ verdicts map[Ref]Verdict }
 
-// fault reports ref; the first fault of an object is the one that is told.
+// fault reports that ref, or a part of it, is not accepted; the first such fault of an
+// object is the one that is told.
 func (p *parser) fault(ref Ref, reason, format string, args ...any) {
-	if v := p.verdicts[ref]; v.Reason == "" {
-		v.Reason, v.Message = reason, printable.Message(fmt.Sprintf(format, args...))
+	if v := p.verdicts[ref]; v.Accepted.Reason == "" {
+		v.Accepted = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
+		p.verdicts[ref] = v
+	}
+}
+
+// unresolved reports that ref names what is not there, or can't be used; the first
+// such fault of an object is the one that is told.
+func (p *parser) unresolved(ref Ref, reason, format string, args ...any) {
+	if v := p.verdicts[ref]; v.Refs.Reason == "" {
+		v.Refs = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
 		p.verdicts[ref] = v
 	}
 }

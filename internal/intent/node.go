@@ -7,6 +7,7 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -56,7 +57,7 @@ func HeldClaim(c *v1beta1.L2Claim) (held announce.HeldClaim, ok bool) {
 // had it when last seen.
 func Untried(c *v1beta1.L2Claim) bool {
 	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
-	return announced == nil || announced.Reason == v1beta1.ReasonAddressInUse
+	return announced == nil || announced.Status == metav1.ConditionFalse && meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionConflict)
 }
 
 // ByService sorts EndpointSlices by the Service that they are of.

@@ -30,6 +30,7 @@ func TestUntried(t *testing.T) {
 	condition := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
 		return []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: status, Reason: reason}}
 	}
+	conflict := metav1.Condition{Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue}
 	for _, c := range []struct {
 		name       string
 		conditions []metav1.Condition
@@ -38,7 +39,9 @@ func TestUntried(t *testing.T) {
 		{"nobody has said anything of it yet", nil, true},
 		{"it is announced", condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), false},
 		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
-		{"a stranger has it", condition(metav1.ConditionFalse, v1beta1.ReasonAddressInUse), true},
+		{"a foreign host has it", append(condition(metav1.ConditionFalse, v1beta1.ReasonAddressConflict), conflict), true},
+		{"a foreign host has it, by a speaker of a former version", append(condition(metav1.ConditionFalse, "AddressInUse"), conflict), true},
+		{"it is announced, and a foreign host has it, too", append(condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), conflict), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := intent.Untried(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {

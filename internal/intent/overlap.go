@@ -99,12 +99,12 @@ func (p *parser) warn(pools []Pool, owners, lost owners) {
 			lost = lost[1:]
 		}
 		ref := Ref{"IPAddressPool", pools[o.by%len(pools)].Name}
-		if v := p.verdicts[ref]; v.Message == "" {
+		if v := p.verdicts[ref]; v.Accepted.Message == "" {
 			first := l.First
 			if first.Less(o.First) {
 				first = o.First
 			}
-			v.Message = fmt.Sprintf("IPAddressPool %q also lists %s-%s, which stays this pool's; take it out of one of the two", pools[l.by].Name, first, lesser(l.Last, o.Last))
+			v.Accepted.Message = fmt.Sprintf("IPAddressPool %q also lists %s-%s, which stays this pool's; take it out of one of the two", pools[l.by].Name, first, lesser(l.Last, o.Last))
 			p.verdicts[ref] = v
 		}
 	}

@@ -29,7 +29,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 		}
 		password, reason, err := password(obj.Spec, o.Secrets)
 		if err != nil {
-			p.fault(ref, reason, "%v; no session is held", err)
+			p.unresolved(ref, reason, "%v; no session is held", err)
 			continue
 		}
 		peer, err := peer(obj)
@@ -44,7 +44,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			if profile, ok := profiles[name]; ok {
 				peer.BFD = watching(profile, peer)
 			} else {
-				p.fault(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
+				p.unresolved(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
 			}
 		}
 		peer.Password = password
@@ -103,11 +103,11 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 	case s == nil:
 		return "", v1beta1.ReasonNotFound, fmt.Errorf("spec.passwordSecret: there is no Secret %s in Steelyard's namespace", printable.Quote(name))
 	case s.Type != corev1.SecretTypeBasicAuth:
-		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: Secret %q is of type %s, not %q", name, printable.Quote(string(s.Type)), corev1.SecretTypeBasicAuth)
+		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: Secret %q is of type %s, not %q", name, printable.Quote(string(s.Type)), corev1.SecretTypeBasicAuth)
 	}
 	value := string(s.Data[corev1.BasicAuthPasswordKey])
 	if n := len(value); n == 0 || n > 80 {
-		return "", v1beta1.ReasonInvalid, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
+		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
 	}
 	return value, "", nil
 }

@@ -161,8 +161,10 @@ func outcome(c intent.Config) string {
 	slices.Sort(lines)
 	var said []string
 	for ref, v := range c.Verdicts {
-		if v.Reason != "" || v.Message != "" {
-			said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, cmp.Or(v.Reason, v1beta1.ReasonAccepted), v.Message))
+		for _, f := range []intent.Finding{v.Accepted, v.Refs} {
+			if f.Reason != "" || f.Message != "" {
+				said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, cmp.Or(f.Reason, v1beta1.ReasonAccepted), f.Message))
+			}
 		}
 		if len(v.NoEffect) > 0 {
 			said = append(said, fmt.Sprintf("%s %s without effect: %s", ref.Kind, ref.Name, strings.Join(v.NoEffect, ", ")))

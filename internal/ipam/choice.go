@@ -19,7 +19,7 @@ type ChoiceReason string
 // The reasons, in the order of the checks: the first that applies is told.
 const (
 	Chosen        ChoiceReason = "Chosen"
-	NotReady      ChoiceReason = "NotReady"      // the pool is at fault: it gives nobody anything new
+	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is at fault: it gives nobody anything new
 	SelectsOthers ChoiceReason = "SelectsOthers" // its selectors do not let it serve the Service
 	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
@@ -77,7 +77,7 @@ func (b *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
 	inIt := want >= 0 && s.Holds(r.Want[want])
 	switch {
 	case s.Frozen:
-		return NotReady
+		return NotAccepted
 	case !s.serves(r):
 		return SelectsOthers
 	case r.Pool != "" && r.Pool != s.Name, want >= 0 && !inIt:

@@ -96,7 +96,7 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	case !slices.Contains(r.Families.Want, FamilyOf(a)):
 		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, families(r))
 	case s == nil && b.overlappedBy(a) != nil:
-		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, b.overlappedBy(a).Name)
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, b.overlappedBy(a).Name)
 	case s == nil:
 		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
 	case r.Pool != "" && s.Name != r.Pool:
@@ -104,7 +104,7 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	case !s.serves(r):
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: see its spec.serviceAllocation", a, s.Name)
 	case s.Frozen:
-		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not Ready", a, s.Name)
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, s.Name)
 	}
 	return refusal{}
 }
@@ -113,7 +113,7 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(pools) == 0 {
 		if r.Pool != "" {
-			return refuse(PoolNotAllowed, "IPAddressPool %q is not Ready", r.Pool)
+			return refuse(PoolNotAllowed, "IPAddressPool %q is not accepted", r.Pool)
 		}
 		if len(b.pools) == 0 {
 			return refuse(NoPool, "there is no IPAddressPool")
@@ -151,7 +151,7 @@ func (b *allocation) describePools(r *Request) string {
 		why := "has autoAssign false"
 		switch {
 		case s.Frozen:
-			why = "is not Ready"
+			why = "is not accepted"
 		case !s.serves(r):
 			why = "selects other Services"
 		}

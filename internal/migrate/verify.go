@@ -24,11 +24,14 @@ func (d *draft) verify() {
 	o.Secrets = d.allSecrets()
 	config := intent.Parse(o)
 	for ref, v := range config.Verdicts {
-		switch {
-		case refused[ref]:
-		case v.Reason != "":
-			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: fmt.Sprintf("Steelyard would say %s: %s", v.Reason, v.Message)})
-		case len(v.NoEffect) > 0:
+		if refused[ref] {
+			continue
+		}
+		faults := v.Faults()
+		for _, f := range faults {
+			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: fmt.Sprintf("Steelyard would say %s: %s", f.Reason, f.Message)})
+		}
+		if len(faults) == 0 && len(v.NoEffect) > 0 {
 			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: "it has fields that do nothing in this version: " + strings.Join(v.NoEffect, ", ")})
 		}
 	}

@@ -237,7 +237,7 @@ func speakersOf(o *Objects) table[speaker] {
 func markOfSpeaker(s *v1beta1.Speaker, state health.PresenceState) Mark {
 	is := func(condition string) bool { return meta.IsStatusConditionTrue(s.Status.Conditions, condition) }
 	switch {
-	case state != health.Present:
+	case state != health.Alive:
 		return bad(string(state))
 	case is(v1beta1.ConditionRestarting):
 		return wait("Restarting")

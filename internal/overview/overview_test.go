@@ -79,24 +79,25 @@ func serviceNamed(name string, ips []string, conditions ...metav1.Condition) *co
 
 // trouble has something of everything.
 func trouble() Objects {
-	ready, announced := says(v1beta1.ConditionReady, "Accepted", "", true), says(v1beta1.ConditionAnnounced, "Announced", "", true)
+	accepted, running := says(v1beta1.ConditionAccepted, "Accepted", "", true), says(v1beta1.ConditionReady, "Running", "", true)
+	announced := says(v1beta1.ConditionAnnounced, "Announced", "", true)
 	o := Objects{
 		Pools: []v1beta1.IPAddressPool{
-			poolWith("web", withKept(usageFor("93", "100", "5"), "2"), usageFor("12", "18446744073709551616", "18446744073709551604"), ready),
-			poolWith("edge", usageFor("4", "4", "0"), nil, ready),
-			poolWith("spare", nil, nil, says(v1beta1.ConditionReady, "Overlaps", `192.0.2.0/28 is in IPAddressPool "web", which is older`, false)),
+			poolWith("web", withKept(usageFor("93", "100", "5"), "2"), usageFor("12", "18446744073709551616", "18446744073709551604"), accepted),
+			poolWith("edge", usageFor("4", "4", "0"), nil, accepted),
+			poolWith("spare", nil, nil, says(v1beta1.ConditionAccepted, "Overlaps", `192.0.2.0/28 is in IPAddressPool "web", which is older`, false)),
 			poolWith("new", usageFor("0", "1048576", "1048576"), nil),
 		},
 		Others: []Configured{
-			{"BGPPeer", "tor-b", []metav1.Condition{says(v1beta1.ConditionReady, "NotFound", `no Secret "tor-b" in namespace steelyard-system`, false)}},
-			{"BFDProfile", "fast", []metav1.Condition{ready, says(v1beta1.ConditionInEffect, "NoEffectYet", "accepted, but without any effect in this version: echoMode", false)}},
-			{"L2Advertisement", "lan", []metav1.Condition{ready}},
+			{"BGPPeer", "tor-b", []metav1.Condition{says(v1beta1.ConditionResolvedRefs, "NotFound", `no Secret "tor-b" in namespace steelyard-system`, false)}},
+			{"BFDProfile", "fast", []metav1.Condition{accepted, says(v1beta1.ConditionProgrammed, "UnsupportedField", "accepted, but without any effect in this version: echoMode", false)}},
+			{"L2Advertisement", "lan", []metav1.Condition{accepted}},
 		},
 		Objects: health.Objects{Now: noon, Claims: []v1beta1.L2Claim{
 			claimOf("2001:db8::a", "node-2", 26*time.Hour, []string{"shop/web"}, announced),
 			claimOf("192.0.2.100", "node-1", 3*time.Hour, []string{"shop/web", "shop/web-udp"}, announced),
-			claimOf("192.0.2.20", "node-3", 40*time.Second, []string{"shop/cart"}, says(v1beta1.ConditionAnnounced, "AddressInUse", "", false),
-				says(v1beta1.ConditionConflict, "AddressInUse", "02:42:ac:11:00:02 on link eth0 of node-3 has the address, too", true)),
+			claimOf("192.0.2.20", "node-3", 40*time.Second, []string{"shop/cart"}, says(v1beta1.ConditionAnnounced, "AddressConflict", "", false),
+				says(v1beta1.ConditionConflict, "AddressConflict", "02:42:ac:11:00:02 on link eth0 of node-3 has the address, too", true)),
 			claimOf("192.0.2.21", "node-3", 2*time.Second, nil),
 		},
 			Sessions: []v1beta1.BGPSession{
@@ -105,8 +106,8 @@ func trouble() Objects {
 				sessionTo("tor-b", "node-1", "Active", "Down", `the router sent NOTIFICATION "administrative shutdown", saying "back at <script>alert(1)</script>"`, 0),
 			},
 			Speakers: []v1beta1.Speaker{
-				speakerOn("node-1", true, ready), speakerOn("node-2", false, ready),
-				speakerOn("node-3", true, ready, says(v1beta1.ConditionIsolated, "CutOff", "it hears no other speaker, and no gateway answers; so it answers for nothing", true)),
+				speakerOn("node-1", true, running), speakerOn("node-2", false, running),
+				speakerOn("node-3", true, running, says(v1beta1.ConditionIsolated, "Isolated", "it hears no other speaker, and no gateway answers; so it answers for nothing", true)),
 				speakerOn("node-4", true, says(v1beta1.ConditionRestarting, "Restarting", "", true)),
 				speakerOn("node-5", true, says(v1beta1.ConditionReady, "Stopped", "", false)),
 			}},
@@ -135,11 +136,11 @@ func TestProblemsAreNamedWorstFirst(t *testing.T) {
 		`bad NotFound BGPPeer tor-b: no Secret "tor-b" in namespace`,
 		`bad Active BGPSession node-1 to tor-b: the router sent NOTIFICATION "`,
 		`bad Overlaps IPAddressPool spare: 192.0.2.0/28 is in IPAddressPo`,
-		`bad AddressInUse L2Claim 192.0.2.20: 02:42:ac:11:00:02 on link eth0`,
+		`bad AddressConflict L2Claim 192.0.2.20: 02:42:ac:11:00:02 on link eth0`,
 		`bad PoolExhausted Service shop/queue: every address of IPAddressPool`,
-		`bad CutOff Speaker node-3: its speaker has cut itself off`,
+		`bad Isolated Speaker node-3: its speaker has cut itself off`,
 		`bad Stopped Speaker node-5: its speaker has stopped`,
-		`wait NoEffectYet BFDProfile fast: accepted, but without any effe`,
+		`wait UnsupportedField BFDProfile fast: accepted, but without any effe`,
 		`wait Full IPAddressPool edge: every IPv4 address is assigned`,
 		`wait Incomplete Service shop/cart: nobody announces 192.0.2.20: n`,
 		`wait Pending Service shop/fresh: the controller has not said an`,
@@ -173,11 +174,11 @@ func TestWhatASilentSpeakerSaidLastIsNotTakenForTrue(t *testing.T) {
 	got = append(got, speakersOf(&o).Rows[0].Mark.Text, fmt.Sprint(pageOf(o, Scene{}).Up))
 	want := []string{
 		"Cut off Controller : the API server can't be asked, so all th",
-		"Unheard Speaker node-1: the API server has not heard of its spea",
+		"Unknown Speaker node-1: the API server has not heard of its spea",
 		"LinkDown Speaker node-2: link eth0 is down, or has no carrier",
 		"tor-a node-1 Unknown the node's speaker is not heard of; what it said last was Established",
 		"tor-a node-2 Established ",
-		"Unheard", "1",
+		"Unknown", "1",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
@@ -190,11 +191,11 @@ func TestPoolsTellTheirUse(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s: %s of %s, kept %s, %s free, %s %s, %s, bar %.0f", p.Name, p.Family, p.Assigned, p.Capacity, p.Kept, p.Free, p.Share, p.Fullness, p.Mark.Text, p.Percent))
 	}
 	want := []string{
-		"edge IPv4: 4 of 4, kept , 0 free, 100 % full, Ready, bar 100",
+		"edge IPv4: 4 of 4, kept , 0 free, 100 % full, Accepted, bar 100",
 		"new IPv4: 0 of 1,048,576, kept , 1,048,576 free, 0 % , Not judged yet, bar 0",
 		"spare :  of , kept ,  free,  , Overlaps, bar 0",
-		"web IPv4: 93 of 100, kept 2, 5 free, 93 % nearly full, Ready, bar 93",
-		"web IPv6: 12 of 1.8 × 10¹⁹, kept , 1.8 × 10¹⁹ free, less than 1 % , Ready, bar 0",
+		"web IPv4: 93 of 100, kept 2, 5 free, 93 % nearly full, Accepted, bar 93",
+		"web IPv6: 12 of 1.8 × 10¹⁹, kept , 1.8 × 10¹⁹ free, less than 1 % , Accepted, bar 0",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
@@ -247,7 +248,7 @@ func render(t *testing.T, o Objects, scene Scene) string {
 
 func TestThePageEscapesWhatOthersWrote(t *testing.T) {
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>'` + "{{.}}"
-	c := says(v1beta1.ConditionReady, evil, evil, false)
+	c := says(v1beta1.ConditionAccepted, evil, evil, false)
 	page := render(t, Objects{
 		Pools:  []v1beta1.IPAddressPool{poolWith(evil, usageFor(evil, evil, evil), usageFor("1", "2", evil), c)},
 		Others: []Configured{{evil, evil, []metav1.Condition{c}}},
@@ -284,8 +285,8 @@ func TestAHostileTextStaysSmall(t *testing.T) {
 		speaker.Status.Links = append(speaker.Status.Links, v1beta1.SpeakerLink{Name: hostile})
 		o.Claims, o.Speakers = append(o.Claims, claim), append(o.Speakers, speaker)
 		o.Sessions = append(o.Sessions, sessionTo(hostile, hostile, hostile, hostile, hostile, 1))
-		o.Pools = append(o.Pools, poolWith(name, usageFor(hostile, hostile, hostile), nil, says(v1beta1.ConditionReady, hostile, hostile, false)))
-		o.Others = append(o.Others, Configured{Kind: "BGPPeer", Name: name, Conditions: []metav1.Condition{says(v1beta1.ConditionInEffect, hostile, hostile, false)}})
+		o.Pools = append(o.Pools, poolWith(name, usageFor(hostile, hostile, hostile), nil, says(v1beta1.ConditionAccepted, hostile, hostile, false)))
+		o.Others = append(o.Others, Configured{Kind: "BGPPeer", Name: name, Conditions: []metav1.Condition{says(v1beta1.ConditionProgrammed, hostile, hostile, false)}})
 	}
 	html := render(t, o, Scene{})
 	if len(html) > 1<<20 {

@@ -33,8 +33,8 @@ func poolsOf(pools []v1beta1.IPAddressPool) table[pool] {
 	for i := range pools {
 		p := &pools[i]
 		mark := wait("Not judged yet")
-		if c := meta.FindStatusCondition(p.Status.Conditions, v1beta1.ConditionReady); c != nil {
-			if mark = good("Ready"); c.Status != "True" {
+		if c := meta.FindStatusCondition(p.Status.Conditions, v1beta1.ConditionAccepted); c != nil {
+			if mark = good("Accepted"); c.Status != "True" {
 				mark = bad(c.Reason)
 			}
 		}

@@ -97,7 +97,11 @@ func (c *Change) remember(svc *corev1.Service, r *ipam.Request) bool {
 // WithoutOurs returns the conditions that are not the controller's.
 func WithoutOurs(conditions []metav1.Condition) []metav1.Condition {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool {
-		return c.Type == v1beta1.ConditionAllocated || c.Type == v1beta1.ConditionSharing || c.Type == v1beta1.ConditionContested
+		switch c.Type {
+		case v1beta1.ConditionAllocated, v1beta1.ConditionServiceAnnounced, v1beta1.ConditionSharing, v1beta1.ConditionContested:
+			return true
+		}
+		return false
 	})
 }
 

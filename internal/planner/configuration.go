@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -13,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -55,8 +55,9 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 	peers, verdicts := byPeer(sessions), maps.Clone(c.Config.Verdicts)
 	for name, of := range peers {
 		ref := intent.Ref{Kind: "BGPPeer", Name: name}
-		if reason, message := overlap(of); reason != "" && verdicts[ref].Reason == "" {
-			verdicts[ref] = intent.Verdict{Reason: reason, Message: message, NoEffect: verdicts[ref].NoEffect}
+		if v, told := verdicts[ref], overlap(of); told.Reason != "" && v.Accepted.Reason == "" {
+			v.Accepted = told
+			verdicts[ref] = v
 		}
 	}
 	return slices.Concat(
@@ -74,7 +75,9 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 			return &o.Status.Conditions
 		}),
 		changed(verdicts, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
-			o.Status.Sessions = countSessions(peers[o.Name])
+			sessions := peers[o.Name]
+			o.Status.Sessions = countSessions(sessions)
+			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions))
 			return &o.Status.Conditions
 		}),
 		changed(verdicts, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
@@ -96,7 +99,7 @@ func changed[T any, P interface {
 	for i := range objects {
 		before := P(&objects[i])
 		after := P(before.DeepCopy())
-		setConditions(status(after), verdicts[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
+		setConditions(status(after), kind, verdicts[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
 		if !equality.Semantic.DeepEqual(before, after) {
 			out = append(out, StatusChange{kind, before, after})
 		}
@@ -104,33 +107,49 @@ func changed[T any, P interface {
 	return out
 }
 
-// setConditions sets the conditions that follow from the verdict on an object.
-func setConditions(conditions *[]metav1.Condition, v intent.Verdict, generation int64) {
-	ready := metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAccepted, Message: v.Message, ObservedGeneration: generation}
-	if v.Reason != "" {
-		ready.Status, ready.Reason = metav1.ConditionFalse, v.Reason
+// setConditions sets the conditions that follow from the verdict on an object, and takes off
+// those that a former version set.
+func setConditions(conditions *[]metav1.Condition, kind string, v intent.Verdict, generation int64) {
+	set := func(of string, f intent.Finding, good string) {
+		c := metav1.Condition{Type: of, Status: metav1.ConditionTrue, Reason: good, Message: f.Message, ObservedGeneration: generation}
+		if f.Reason != "" {
+			c.Status, c.Reason = metav1.ConditionFalse, f.Reason
+		}
+		intent.SetCondition(conditions, c)
 	}
-	intent.SetCondition(conditions, ready)
-	if len(v.NoEffect) == 0 {
-		meta.RemoveStatusCondition(conditions, v1beta1.ConditionInEffect)
-		return
+	for _, former := range []string{"Ready", "InEffect"} {
+		meta.RemoveStatusCondition(conditions, former)
 	}
-	intent.SetCondition(conditions, metav1.Condition{
-		Type: v1beta1.ConditionInEffect, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonNoEffectYet, ObservedGeneration: generation,
-		Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", "),
+	set(v1beta1.ConditionAccepted, v.Accepted, v1beta1.ReasonAccepted)
+	if refers(kind) {
+		set(v1beta1.ConditionResolvedRefs, v.Refs, v1beta1.ReasonResolvedRefs)
+	}
+	set(v1beta1.ConditionProgrammed, programmed(v, *conditions), v1beta1.ReasonProgrammed)
+	// Of those that are False the first one is the cause; the column WHY shows it.
+	order := []string{v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionProgrammed, v1beta1.ConditionEstablished}
+	slices.SortStableFunc(*conditions, func(a, b metav1.Condition) int {
+		return cmp.Compare(slices.Index(order, a.Type), slices.Index(order, b.Type))
 	})
 }
 
-// countSessions counts the sessions to a peer.
-func countSessions(sessions []v1beta1.BGPSession) *v1beta1.SessionCount {
-	var n v1beta1.SessionCount
-	for _, x := range sessions {
-		n.Total++
-		if x.Status.State == health.Established {
-			n.Established++
-		}
+// refers reports whether objects of a kind name others.
+func refers(kind string) bool {
+	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer"}, kind)
+}
+
+// programmed tells why not all is in force that an object asks for.
+func programmed(v intent.Verdict, conditions []metav1.Condition) intent.Finding {
+	switch c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); {
+	case v.Accepted.Reason != "":
+		return intent.Finding{Reason: v1beta1.ReasonNotAccepted, Message: "see the condition " + v1beta1.ConditionAccepted}
+	case v.Refs.Reason != "":
+		return intent.Finding{Reason: v1beta1.ReasonRefsNotResolved, Message: "see the condition " + v1beta1.ConditionResolvedRefs}
+	case len(v.NoEffect) > 0:
+		return intent.Finding{Reason: v1beta1.ReasonUnsupportedField, Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", ")}
+	case c != nil && c.Reason == v1beta1.ReasonNoSessions:
+		return intent.Finding{Reason: c.Reason, Message: c.Message}
 	}
-	return &n
+	return intent.Finding{}
 }
 
 // Orphans returns the claims of addresses that no Service has, by the plan or by what

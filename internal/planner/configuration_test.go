@@ -3,15 +3,24 @@ package planner
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
+
+// reasonsOf are those of all conditions, in their order.
+func reasonsOf(conditions []metav1.Condition) string {
+	var out []string
+	for _, c := range conditions {
+		out = append(out, c.Reason)
+	}
+	return strings.Join(out, " ")
+}
 
 func TestStatuses(t *testing.T) {
 	pool, peer := *aPool("lan", "10.0.0.1-10.0.0.4"), func(name string) v1beta1.BGPPeer {
@@ -23,22 +32,26 @@ func TestStatuses(t *testing.T) {
 	})
 	sessions := []v1beta1.BGPSession{
 		{Status: v1beta1.BGPSessionStatus{Node: "a", Peer: "tor", State: "Established"}}, {Status: v1beta1.BGPSessionStatus{Node: "b", Peer: "tor", State: "Active"}},
-		{Status: v1beta1.BGPSessionStatus{Node: "a", Peer: "young", YieldsTo: "tor"}},
+		{Status: v1beta1.BGPSessionStatus{Node: "a", Peer: "young", DuplicateOf: "tor"}},
 	}
 	plan := new(Planner).Plan(Snapshot{Configured: c}).Summary()
 	have := map[string]string{}
 	for _, x := range Statuses(c, sessions, plan) {
 		switch o := x.After.(type) {
 		case *v1beta1.IPAddressPool:
-			have[o.Name] = fmt.Sprint(meta.FindStatusCondition(o.Status.Conditions, v1beta1.ConditionReady).Reason)
+			have[o.Name] = reasonsOf(o.Status.Conditions)
 			if o.Status.IPv4 != nil {
 				have[o.Name] += ", of " + o.Status.IPv4.Capacity
 			}
 		case *v1beta1.BGPPeer:
-			have[o.Name] = fmt.Sprint(meta.FindStatusCondition(o.Status.Conditions, v1beta1.ConditionReady).Reason, ", ", o.Status.Sessions.Established, " of ", o.Status.Sessions.Total)
+			have[o.Name] = fmt.Sprint(reasonsOf(o.Status.Conditions), ", ", o.Status.Sessions.Established, " of ", o.Status.Sessions.Total)
 		}
 	}
-	want := map[string]string{"lan": "Accepted, of 4", "late": "Overlaps", "tor": "Accepted, 1 of 2", "young": "Overlaps, 0 of 1"}
+	want := map[string]string{
+		"lan": "Accepted Programmed, of 4", "late": "Overlaps NotAccepted",
+		"tor":   "Accepted ResolvedRefs Programmed SessionsDown, 1 of 2",
+		"young": "Overlaps ResolvedRefs NotAccepted SessionsDown, 0 of 1",
+	}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}

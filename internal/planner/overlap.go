@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // overlapNodes is how many nodes a condition names.
@@ -23,22 +24,22 @@ func byPeer(sessions []v1beta1.BGPSession) map[string][]v1beta1.BGPSession {
 
 // overlap tells, of the sessions to a peer, on which nodes an older peer has the
 // one to the same router, as their speakers say: where two peers meet depends on
-// the nodes' labels, which the objects alone don't show. Empty: on none.
-func overlap(sessions []v1beta1.BGPSession) (reason, message string) {
+// the nodes' labels, which the objects alone don't show. Without a Reason: on none.
+func overlap(sessions []v1beta1.BGPSession) intent.Finding {
 	nodes := map[string][]string{} // by the older peer
 	for _, x := range sessions {
-		if x.Status.YieldsTo != "" {
-			nodes[x.Status.YieldsTo] = append(nodes[x.Status.YieldsTo], x.Status.Node)
+		if x.Status.DuplicateOf != "" {
+			nodes[x.Status.DuplicateOf] = append(nodes[x.Status.DuplicateOf], x.Status.Node)
 		}
 	}
 	if len(nodes) == 0 {
-		return "", ""
+		return intent.Finding{}
 	}
 	var told []string
 	for _, older := range slices.Sorted(maps.Keys(nodes)) {
 		told = append(told, fmt.Sprintf("on %s the older BGPPeer %q is for the same router", some(nodes[older]), older))
 	}
-	return v1beta1.ReasonOverlaps, strings.Join(told, "; ") + "; no session is held for this one there: delete one of them, or give them different nodeSelectors"
+	return intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: strings.Join(told, "; ") + "; no session is held for this one there: delete one of them, or give them different nodeSelectors"}
 }
 
 // some names a few nodes, and counts the rest.

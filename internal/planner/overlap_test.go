@@ -9,7 +9,7 @@ import (
 
 func TestOverlap(t *testing.T) {
 	session := func(node, peer, older string) v1beta1.BGPSession {
-		return v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: node, Peer: peer, YieldsTo: older}}
+		return v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: node, Peer: peer, DuplicateOf: older}}
 	}
 	var many []v1beta1.BGPSession
 	for i := range 5 {
@@ -30,8 +30,8 @@ func TestOverlap(t *testing.T) {
 		{"on many nodes", many, "Overlaps", `on node1, node2, node3 and 2 more nodes the older BGPPeer "old" is for the same router` + remedy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if reason, message := overlap(byPeer(c.sessions)["young"]); reason != c.reason || message != c.message {
-				t.Errorf("%q, %q", reason, message)
+			if got := overlap(byPeer(c.sessions)["young"]); got.Reason != c.reason || got.Message != c.message {
+				t.Errorf("%q", got)
 			}
 		})
 	}

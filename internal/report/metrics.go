@@ -128,14 +128,15 @@ type verdictTally struct {
 	count map[verdict]int
 }
 
-// verdict is a kind of objects, and the reason of their condition Ready.
+// verdict is a kind of objects, and why they are not in force; Accepted: they are.
 type verdict struct{ kind, reason string }
 
 // set takes in the configuration of a term.
 func (v *verdictTally) set(t *leader.Term, c intent.Configured) {
 	count := map[verdict]int{}
 	for _, x := range c.Objects.Described() {
-		count[verdict{x.Kind, cmp.Or(c.Config.Verdicts[x.Ref].Reason, v1beta1.ReasonAccepted)}]++
+		v := c.Config.Verdicts[x.Ref]
+		count[verdict{x.Kind, cmp.Or(v.Accepted.Reason, v.Refs.Reason, v1beta1.ReasonAccepted)}]++
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -145,7 +146,7 @@ func (v *verdictTally) set(t *leader.Term, c intent.Configured) {
 // configDesc is a function so that no package variable is needed.
 func configDesc() *prometheus.Desc {
 	return prometheus.NewDesc("steelyard_config_objects",
-		"Configuration objects by kind and by the reason of their condition Ready: Accepted, or why they are skipped (Invalid, Overlaps, Conflicts, NotFound). Told by the leader.",
+		"Configuration objects by kind and by the reason of their condition Accepted (Accepted, Invalid, Overlaps, Conflicts), or, if that is True, of ResolvedRefs where that is False (NotFound, InvalidSecret). Told by the leader.",
 		[]string{"kind", "reason"}, nil)
 }
 

@@ -209,7 +209,7 @@ func TestStatusesAreWrittenOnce(t *testing.T) {
 	if err := b.api.Get(t.Context(), client.ObjectKey{Name: "lan"}, &p); err != nil {
 		t.Fatal(err)
 	}
-	if !meta.IsStatusConditionTrue(p.Status.Conditions, v1beta1.ConditionReady) {
+	if !meta.IsStatusConditionTrue(p.Status.Conditions, v1beta1.ConditionAccepted) {
 		t.Errorf("the pool's conditions: %v", p.Status.Conditions)
 	}
 	if diff := cmp.Diff([]string{"IPAddressPool true"}, b.counted); diff != "" {

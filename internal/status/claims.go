@@ -225,7 +225,7 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	conflict := conflictOf(standing, r.Node)
 	if standing.State == layer2.Taken {
 		want.Links = nil
-		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressInUse, conflict
+		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressConflict, conflict
 	}
 	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.Untried(claim))
 	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
@@ -237,7 +237,7 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
 	}
 	if conflict != "" && (was == nil || was.Message != conflict) {
-		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressInUse, conflict)
+		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressConflict, conflict)
 	}
 	return true, nil
 }
@@ -328,7 +328,7 @@ func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 		meta.RemoveStatusCondition(&want.Conditions, v1beta1.ConditionConflict)
 	} else {
 		intent.SetCondition(&want.Conditions, metav1.Condition{
-			Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAddressInUse, Message: conflict, ObservedGeneration: claim.Generation,
+			Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAddressConflict, Message: conflict, ObservedGeneration: claim.Generation,
 		})
 	}
 	claim.Status = want

@@ -62,13 +62,13 @@ func (h *Host) Run(ctx context.Context) error {
 // look takes what it can find out; what it can't stays empty.
 func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
-		Kernel:            h.setting("kernel/osrelease"),
-		ProxyMode:         kubeproxy.ProxyMode(ctx, h.proxy),
-		StrictReversePath: first(maxStrict, h.strict()),
-		Unheard:           first(maxUnheard, h.unheard()),
-		SessionsDown:      first(maxUnheard, h.sessionsDown()),
-		NullRouteError:    printable.Message(h.nulls()),
-		TokenError:        h.token(ctx),
+		Kernel:              h.setting("kernel/osrelease"),
+		ProxyMode:           kubeproxy.ProxyMode(ctx, h.proxy),
+		StrictReversePath:   first(maxStrict, h.strict()),
+		UnreachableSpeakers: first(maxUnheard, h.unheard()),
+		SessionsDown:        first(maxUnheard, h.sessionsDown()),
+		NullRouteError:      printable.Message(h.nulls()),
+		TokenError:          h.token(ctx),
 	}
 	if err := h.ready(ctx); err != nil {
 		facts.ProxyError = printable.Message(err.Error())

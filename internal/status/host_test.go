@@ -65,7 +65,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	standing["c"], notReady = membership.Alive, errors.New("refused")
 	noNulls, noNode = "not permitted", "tells no node"
 	later := usual
-	later.Unheard, later.ProxyError, later.NullRouteError, later.TokenError = []string{"a"}, "refused", "not permitted", "tells no node"
+	later.UnreachableSpeakers, later.ProxyError, later.NullRouteError, later.TokenError = []string{"a"}, "refused", "not permitted", "tells no node"
 	later.SessionsDown = []string{"b on 198.51.100.0/24", "c"}
 	see(later)
 

@@ -59,8 +59,8 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	}
 	h.look(t.Context())
 	facts := h.look(t.Context()) // who is unheard twice is told
-	if len(facts.Unheard) != maxUnheard || len(facts.StrictReversePath) != maxStrict {
-		t.Fatalf("too little to try: %d unheard, %d strict", len(facts.Unheard), len(facts.StrictReversePath))
+	if len(facts.UnreachableSpeakers) != maxUnheard || len(facts.StrictReversePath) != maxStrict {
+		t.Fatalf("too little to try: %d unheard, %d strict", len(facts.UnreachableSpeakers), len(facts.StrictReversePath))
 	}
 	condition := func(name string) metav1.Condition {
 		return metav1.Condition{Type: name, Status: metav1.ConditionTrue, Reason: "Reason", Message: long}

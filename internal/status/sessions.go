@@ -73,7 +73,7 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	status := v1beta1.BGPSessionStatus{
 		Node: r.Node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
-		BFD: printable.Message(watching(state.BFD)), YieldsTo: older,
+		BFD: printable.Message(watching(state.BFD)), DuplicateOf: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
 	if down(s.Status.State) && down(status.State) {

@@ -171,7 +171,7 @@ func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
 		t.Errorf("down again: %+v", s.Status)
 	}
 	r.enter(&s, bgp.State{Peer: "p", Session: bgp.Idle}, "old")
-	if s.Status.YieldsTo != "old" {
+	if s.Status.DuplicateOf != "old" {
 		t.Errorf("an older peer has it: %+v", s.Status)
 	}
 }

@@ -249,7 +249,7 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 		status.Conditions = slices.Clone(s.Status.Conditions)
 		for _, c := range []metav1.Condition{
 			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: loud},
-			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonCutOff, Message: cutOff},
+			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonIsolated, Message: cutOff},
 			{Type: v1beta1.ConditionRestarting},
 		} {
 			if c.Message == "" {

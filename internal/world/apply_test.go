@@ -68,7 +68,7 @@ func TestApplyMakesWhatIsNotThereTheYoungest(t *testing.T) {
 	}
 	v := w.Think().Checked.Verdicts
 	for ref, verdict := range v {
-		if (ref.Name == "a") != (verdict.Reason == v1beta1.ReasonOverlaps) {
+		if (ref.Name == "a") != (verdict.Accepted.Reason == v1beta1.ReasonOverlaps) {
 			t.Errorf("%v: %+v", ref, verdict)
 		}
 	}
@@ -120,8 +120,8 @@ func TestEffects(t *testing.T) {
 		{"it becomes another's", base + "svc s has 192.0.2.1", base + "svc s has 192.0.2.1 class c", world.Vanishes},
 		{"it loses its pool", base + "svc s has 192.0.2.1", "svc s has 192.0.2.1", world.Loses},
 		{"it asks for another address", base + "svc s has 192.0.2.1", base + "svc s has 192.0.2.1 wants 192.0.2.9", world.Changes},
-		{"it is not advertised any more", base + "svc s has 192.0.2.1", "pool lan 192.0.2.0/24\nnode a\nsvc s has 192.0.2.1", world.Silenced},
-		{"it is advertised", "pool lan 192.0.2.0/24\nnode a\nsvc s has 192.0.2.1", base + "svc s has 192.0.2.1", world.Heard},
+		{"it is not advertised any more", base + "svc s has 192.0.2.1", "pool lan 192.0.2.0/24\nnode a\nsvc s has 192.0.2.1", world.Withdrawn},
+		{"it is advertised", "pool lan 192.0.2.0/24\nnode a\nsvc s has 192.0.2.1", base + "svc s has 192.0.2.1", world.Announced},
 		{"its node goes", base + "svc s has 192.0.2.1\nclaim 192.0.2.1 a", "pool lan 192.0.2.0/24\nl2 lan\nnode a excluded\nnode b\nsvc s has 192.0.2.1\nclaim 192.0.2.1 a", world.Moves},
 	} {
 		t.Run(c.name, func(t *testing.T) {

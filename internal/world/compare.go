@@ -15,15 +15,15 @@ type Effect string
 
 // The effects, the worst first; of several the first is told.
 const (
-	Loses     Effect = "loses"    // it had an address and gets none
-	Silenced  Effect = "silenced" // its addresses stay, and some is announced no more
-	Changes   Effect = "changes"  // it gets another address, or one less or more
-	Moves     Effect = "moves"    // its addresses stay, and others announce them
-	Gains     Effect = "gains"    // it had no address and gets one
-	Heard     Effect = "heard"    // its addresses stay, and nobody announced some before
-	Refused   Effect = "refused"  // it is new, and gets no address
-	Vanishes  Effect = "vanishes" // it is deleted, or not for this load balancer any more, and had an address
-	Unchanged Effect = ""         // nothing
+	Loses     Effect = "loses"     // it had an address and gets none
+	Withdrawn Effect = "withdrawn" // its addresses stay, and some is announced no more
+	Changes   Effect = "changes"   // it gets another address, or one less or more
+	Moves     Effect = "moves"     // its addresses stay, and others announce them
+	Gains     Effect = "gains"     // it had no address and gets one
+	Announced Effect = "announced" // its addresses stay, and nobody announced some before
+	Refused   Effect = "refused"   // it is new, and gets no address
+	Vanishes  Effect = "vanishes"  // it is deleted, or not for this load balancer any more, and had an address
+	Unchanged Effect = ""          // nothing
 )
 
 // Difference is what becomes of one Service from one world to another.
@@ -89,9 +89,9 @@ func (d Difference) effect(was, is bool) Effect {
 	case !slices.Equal(before.Addrs, after.Addrs):
 		return Changes
 	case after.silent() > before.silent():
-		return Silenced
+		return Withdrawn
 	case after.silent() < before.silent():
-		return Heard
+		return Announced
 	case !slices.Equal(before.Owner, after.Owner) || !slices.EqualFunc(before.BGP, after.BGP, slices.Equal):
 		return Moves
 	}
@@ -134,14 +134,17 @@ func (t *Thought) Judgements(after *Thought) []string {
 	for ref := range all {
 		before, now := t.Checked.Verdicts[ref], after.Checked.Verdicts[ref]
 		_, is := after.Checked.Verdicts[ref]
+		if !is || slices.Equal(before.Faults(), now.Faults()) && slices.Equal(before.NoEffect, now.NoEffect) {
+			continue
+		}
+		for _, f := range now.Faults() {
+			out = append(out, fmt.Sprintf("%s %s will not be programmed: %s: %s", ref.Kind, ref.Name, f.Reason, f.Message))
+		}
 		switch {
-		case !is || before.Reason == now.Reason && (now.Reason == "" || before.Message == now.Message) && slices.Equal(before.NoEffect, now.NoEffect):
-		case now.Reason != "":
-			out = append(out, fmt.Sprintf("%s %s will not be Ready: %s: %s", ref.Kind, ref.Name, now.Reason, now.Message))
 		case len(now.NoEffect) > 0:
 			out = append(out, fmt.Sprintf("%s %s: without effect: %s", ref.Kind, ref.Name, strings.Join(now.NoEffect, ", ")))
-		default:
-			out = append(out, fmt.Sprintf("%s %s will be Ready", ref.Kind, ref.Name))
+		case len(now.Faults()) == 0:
+			out = append(out, fmt.Sprintf("%s %s will be programmed", ref.Kind, ref.Name))
 		}
 	}
 	slices.Sort(out)

@@ -26,14 +26,14 @@ type Diagnosis struct {
 
 // The reasons of a Diagnosis, beside those for which a Service has no address.
 const (
-	NotServed    = "NotServed"    // it is not a Service of this load balancer
-	NotWritten   = "NotWritten"   // its status differs from what the controller should write
-	Contested    = "Contested"    // somebody else overwrites its status
-	NotAnnounced = "NotAnnounced" // nobody announces its address
-	AddressInUse = "AddressInUse" // another machine has its address
-	Disagreement = "Disagreement" // what the speakers say differs from what follows from the objects
-	SessionsDown = "SessionsDown" // it is announced by BGP alone, and no session is up
-	NoEndpoints  = "NoEndpoints"  // nobody serves it
+	NotServed       = "NotServed"       // it is not a Service of this load balancer
+	NotWritten      = "NotWritten"      // its status differs from what the controller should write
+	Contested       = "Contested"       // somebody else overwrites its status
+	NotAnnounced    = "NotAnnounced"    // nobody announces its address
+	AddressConflict = "AddressConflict" // another machine has its address
+	Disagreement    = "Disagreement"    // what the speakers say differs from what follows from the objects
+	SessionsDown    = "SessionsDown"    // it is announced by BGP alone, and no session is up
+	NoEndpoints     = "NoEndpoints"     // nobody serves it
 )
 
 // Diagnose tells the first thing that keeps clients from a Service that is
@@ -114,7 +114,7 @@ func (t *Thought) noEndpoints(k ipam.Key, addrs []netip.Addr) Diagnosis {
 // nobody says that nobody announces an address, as far as can be known.
 func (w *World) nobody() string {
 	for i := range w.Nodes {
-		if w.Presence(w.Nodes[i].Name).State == health.Unheard {
+		if w.Presence(w.Nodes[i].Name).State == health.Unknown {
 			return "nobody is known to announce"
 		}
 	}
@@ -143,7 +143,7 @@ func (t *Thought) conflict(addrs []netip.Addr) Diagnosis {
 	for _, a := range addrs {
 		if c := t.Claim(a); c != nil {
 			if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
-				return Diagnosis{AddressInUse, x.Message}
+				return Diagnosis{AddressConflict, x.Message}
 			}
 		}
 	}
@@ -247,7 +247,7 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 		return fmt.Sprintf("node %s should answer for %s, and there is no L2Claim of it: does its speaker run?", owner, a)
 	case c.Spec.Node != owner:
 		text := fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
-		if p := t.Presence(c.Spec.Node); p.State == health.Unheard {
+		if p := t.Presence(c.Spec.Node); p.State == health.Unknown {
 			text += ", for " + p.Why
 		}
 		return text

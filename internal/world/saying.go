@@ -96,7 +96,7 @@ func (t *Thought) Say(s announce.Snapshot) Sayings {
 // as is known. A speaker that is isolated sends them still: it has given up its
 // addresses on the local network alone.
 func (w *World) SendsRoutes(n announce.Node) bool {
-	return n.Live || w.Presence(n.Name).State == health.CutOff
+	return n.Live || w.Presence(n.Name).State == health.Isolated
 }
 
 // Carried returns the routes of p that its session carries.

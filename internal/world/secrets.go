@@ -18,8 +18,8 @@ func (w *World) assumed() map[string]*corev1.Secret {
 		if p.Spec.PasswordSecret == nil {
 			continue
 		}
-		ready := meta.FindStatusCondition(p.Status.Conditions, v1beta1.ConditionReady)
-		if ready != nil && ready.ObservedGeneration == p.Generation && strings.HasPrefix(ready.Message, "spec.passwordSecret") {
+		refs := meta.FindStatusCondition(p.Status.Conditions, v1beta1.ConditionResolvedRefs)
+		if refs != nil && refs.ObservedGeneration == p.Generation && strings.HasPrefix(refs.Message, "spec.passwordSecret") {
 			continue
 		}
 		out[p.Spec.PasswordSecret.Name] = &corev1.Secret{

@@ -62,7 +62,7 @@ func (w *World) nodes() []announce.Node {
 		n := &w.Nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: w.Presence(n.Name).State == health.Present, Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n),
+			Live: w.Presence(n.Name).State == health.Alive, Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n),
 		}
 	}
 	return out

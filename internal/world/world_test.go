@@ -210,9 +210,9 @@ func TestSecretsAreTakenForGoodUnlessTheControllerSaysOtherwise(t *testing.T) {
 		want            int
 	}{
 		{"nothing is said of it yet", "", 1},
-		{"it is fine", `{type: Ready, status: "True", reason: Accepted, observedGeneration: 2}`, 1},
-		{"the Secret is at fault", `{type: Ready, status: "False", reason: NotFound, observedGeneration: 2, message: "spec.passwordSecret: there is no Secret"}`, 0},
-		{"that was said of what the peer was before", `{type: Ready, status: "False", reason: NotFound, observedGeneration: 1, message: "spec.passwordSecret: there is no Secret"}`, 1},
+		{"it is fine", `{type: ResolvedRefs, status: "True", reason: ResolvedRefs, observedGeneration: 2}`, 1},
+		{"the Secret is at fault", `{type: ResolvedRefs, status: "False", reason: NotFound, observedGeneration: 2, message: "spec.passwordSecret: there is no Secret"}`, 0},
+		{"that was said of what the peer was before", `{type: ResolvedRefs, status: "False", reason: NotFound, observedGeneration: 1, message: "spec.passwordSecret: there is no Secret"}`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if have := len(peer(c.condition).Think().Checked.Neighbors); have != c.want {

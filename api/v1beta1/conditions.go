@@ -1,0 +1,65 @@
+package v1beta1
+
+// Conditions of a configuration object: IPAddressPool, L2Advertisement,
+// BGPAdvertisement, BGPPeer, BFDProfile, Community. Their grammar is Gateway API's.
+const (
+	// ConditionAccepted is True if the object by itself, and beside the others of its
+	// kind, is good. While it is False the object, or the part of it that the message
+	// names, is not used; everything else is.
+	ConditionAccepted = "Accepted"
+	// ConditionResolvedRefs is True if every object is there, and usable, that this one
+	// names. Advertisements and BGPPeers have it.
+	ConditionResolvedRefs = "ResolvedRefs"
+	// ConditionProgrammed is True if all that the object asks for is in force. It is the
+	// one to wait for.
+	ConditionProgrammed = "Programmed"
+	// ConditionEstablished of a BGPPeer is True while the session of every node that
+	// should hold one is up. Its message counts those that are not, and tells why
+	// most of them are not.
+	ConditionEstablished = "Established"
+)
+
+// Conditions of a Service.
+const (
+	// ConditionAllocated is True while the Service has what it asks for: its message
+	// names addresses and pools.
+	ConditionAllocated = Group + "/Allocated"
+	// ConditionServiceAnnounced is True while every address of the Service is announced by
+	// some node, False while one is not, and Unknown while nobody can tell. Its
+	// reasons are those of an L2Claim's Announced. No program of this version writes it:
+	// kubectl steelyard explain tells the same.
+	ConditionServiceAnnounced = Group + "/Announced"
+	// ConditionSharing is True on a Service that may share its address. Its message is a
+	// fingerprint of the sharing key, ports, traffic policy and selector that the
+	// address was granted for.
+	ConditionSharing = Group + "/Sharing"
+	// ConditionContested is True while somebody else overwrites the addresses in the
+	// Service's status again and again; else the Service does not have it. Its message
+	// names the field manager.
+	ConditionContested = Group + "/Contested"
+)
+
+// Conditions of an L2Claim.
+const (
+	// ConditionAnnounced is True while the claim's node answers for the address.
+	ConditionAnnounced = "Announced"
+	// ConditionConflict is True while another machine answers for the address, too; else
+	// the claim does not have it. Its message names the machine.
+	ConditionConflict = "Conflict"
+)
+
+// Conditions of a Speaker.
+const (
+	// ConditionReady is True while the node's speaker runs.
+	ConditionReady = "Ready"
+	// ConditionIsolated is True while the node hears neither another speaker nor a
+	// gateway, and so answers for nothing on the local network; else the Speaker does
+	// not have it.
+	ConditionIsolated = "Isolated"
+	// ConditionKernelAnswers is True while the node's kernel answers ARP for every
+	// Service's address, whoever owns it; else the Speaker does not have it.
+	ConditionKernelAnswers = "KernelAnswers"
+	// ConditionRestarting is True while the node keeps its addresses for a speaker that
+	// restarts; else the Speaker does not have it.
+	ConditionRestarting = "Restarting"
+)

@@ -1,0 +1,44 @@
+package v1beta1
+
+// Annotations on a Service.
+const (
+	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
+	// most one of each family.
+	AnnotationLoadBalancerIPs = Group + "/loadBalancerIPs"
+	// AnnotationAddressPool asks for addresses of that IPAddressPool and no other.
+	AnnotationAddressPool = Group + "/address-pool"
+	// AnnotationAllowSharedIP is a sharing key: Services with the same key and
+	// disjoint ports may share an address.
+	AnnotationAllowSharedIP = Group + "/allow-shared-ip"
+	// AnnotationPool names the pool (or, comma-separated in the order of the
+	// addresses, the pools) that the Service's addresses come from. The controller
+	// writes it.
+	AnnotationPool = Group + "/ip-allocated-from-pool"
+	// AnnotationFinalizer says, by being there, that the finalizer
+	// service.kubernetes.io/load-balancer-cleanup on the Service is the controller's own,
+	// which takes both away together. The controller writes it.
+	AnnotationFinalizer = Group + "/cleanup-finalizer"
+)
+
+// Finalizers on a Service.
+const (
+	// FinalizerCleanup makes the deletion of a Service wait until its load balancer
+	// has been taken away (--cleanup-finalizer). It is a well-known finalizer of
+	// Kubernetes, and may be that of another load balancer.
+	FinalizerCleanup = "service.kubernetes.io/load-balancer-cleanup"
+)
+
+// Labels on a Node.
+const (
+	// LabelExcludeNode keeps a node from announcing anything. Its value does not
+	// matter. It is a well-known label of Kubernetes: kubeadm, Talos and kind set it on
+	// control planes, and kubectl steelyard drain sets it.
+	LabelExcludeNode = "node.kubernetes.io/exclude-from-external-load-balancers"
+)
+
+// Taints on a Node.
+const (
+	// TaintOutOfService keeps a node from announcing anything. It is a well-known taint
+	// of Kubernetes, which an administrator sets on a node that is known to be off.
+	TaintOutOfService = "node.kubernetes.io/out-of-service"
+)

@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// aReason is a line of docs/reference/reasons.md.
+var aReason = regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
+
+// explained checks that the reference explains the reason of each event that the programs
+// have sent and that is still there.
+func explained(t *testing.T, on stage) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/reference/reasons.md")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	known := map[string]bool{}
+	for _, m := range aReason.FindAllStringSubmatch(string(page), -1) {
+		known[m[1]] = true
+	}
+	events, err := kubectlOn(on, "", "get", "events.events.k8s.io", "-A", "-o", `jsonpath={range .items[*]}{.reportingController} {.reason}{"\n"}{end}`)
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(events) {
+		by, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.HasPrefix(by, "steelyard-") && !known[reason] {
+			t.Errorf("%s sent an event %q, which docs/reference/reasons.md does not explain", by, reason)
+		}
+	}
+}

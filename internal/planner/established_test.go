@@ -1,0 +1,86 @@
+package planner
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+func TestEstablished(t *testing.T) {
+	session := func(node, state, failure string) v1beta1.BGPSession {
+		return v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: node, Peer: "tor", State: state, LastError: failure}}
+	}
+	up := func(node string) v1beta1.BGPSession { return session(node, "Established", "it was lost once") }
+	const refused = "dial tcp 10.9.0.1:179: connection refused"
+	for _, c := range []struct {
+		name     string
+		sessions []v1beta1.BGPSession
+		status   metav1.ConditionStatus
+		want     string
+	}{
+		{"no node holds one", nil, metav1.ConditionFalse, "NoSessions: no node holds a session to it"},
+		{"all are up", []v1beta1.BGPSession{up("a"), up("b")}, metav1.ConditionTrue, "Established: all 2"},
+		{"there is one, and it is up", []v1beta1.BGPSession{up("a")}, metav1.ConditionTrue, "Established: the only one"},
+		{"one of two was never up", []v1beta1.BGPSession{up("a"), session("b", "Connect", "")}, metav1.ConditionFalse,
+			"SessionsDown: 1 of 2 are up; on b: the session is not up yet"},
+		{"most of those that are down say the same", []v1beta1.BGPSession{
+			session("a", "Active", "Bad Peer AS"), session("b", "Active", refused), up("c"), session("d", "Idle", refused),
+		}, metav1.ConditionFalse, "SessionsDown: 1 of 4 are up; on b, d: " + refused},
+		{"of reasons that are equally common the first by name is told", []v1beta1.BGPSession{
+			session("a", "Active", refused), session("b", "Active", "Bad Peer AS"),
+		}, metav1.ConditionFalse, "SessionsDown: 0 of 2 are up; on b: Bad Peer AS"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := established(c.sessions, countSessions(c.sessions))
+			if text := got.Reason + ": " + got.Message; got.Status != c.status || text != c.want {
+				t.Errorf("%s %s", got.Status, text)
+			}
+		})
+	}
+}
+
+// What a former version set in its own words goes, and what others set stays.
+func TestConditionsOfAFormerVersion(t *testing.T) {
+	for kind, want := range map[string]string{
+		"BFDProfile": "Theirs Accepted UnsupportedField", "IPAddressPool": "Theirs Accepted UnsupportedField", "BGPPeer": "Theirs Accepted ResolvedRefs UnsupportedField",
+	} {
+		conditions := []metav1.Condition{
+			{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Accepted"}, {Type: "InEffect", Status: metav1.ConditionFalse, Reason: "NoEffectYet"},
+			{Type: "example.com/Other", Status: metav1.ConditionTrue, Reason: "Theirs"},
+		}
+		setConditions(&conditions, kind, intent.Verdict{NoEffect: []string{"spec.echoMode"}}, 1)
+		if got := reasonsOf(conditions); got != want {
+			t.Errorf("%s: %s", kind, got)
+		}
+	}
+}
+
+// One finding does not hide another.
+func TestFaultsOfSeveralConditions(t *testing.T) {
+	var conditions []metav1.Condition
+	setConditions(&conditions, "BGPPeer", intent.Verdict{
+		Accepted: intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: "an older one"},
+		Refs:     intent.Finding{Reason: v1beta1.ReasonNotFound, Message: "no BFDProfile"},
+	}, 1)
+	if got := reasonsOf(conditions); got != "Overlaps NotFound NotAccepted" {
+		t.Error(got)
+	}
+	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionResolvedRefs); c.Status != metav1.ConditionFalse || c.Message != "no BFDProfile" {
+		t.Error(c)
+	}
+}
+
+// A Service that is no load balancer any more keeps others' conditions alone.
+func TestWithoutOurs(t *testing.T) {
+	var conditions []metav1.Condition
+	for _, of := range []string{v1beta1.ConditionAllocated, v1beta1.ConditionServiceAnnounced, v1beta1.ConditionSharing, "example.com/Other", v1beta1.ConditionContested} {
+		conditions = append(conditions, metav1.Condition{Type: of, Reason: of})
+	}
+	if got := reasonsOf(WithoutOurs(conditions)); got != "example.com/Other" {
+		t.Error(got)
+	}
+}
