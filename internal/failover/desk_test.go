@@ -26,7 +26,7 @@ var (
 func macOf(node string) [6]byte { return [6]byte{2, 0, 0, 0, 0, node[0]} }
 
 // desk is a node whose facts a test changes between Steps. At first three nodes
-// are alive, the API server is heard, and nobody has the addresses.
+// are alive, the API server is heard and was for a while, and nobody has the addresses.
 type desk struct {
 	*State
 	Facts
@@ -35,6 +35,7 @@ type desk struct {
 func newDesk() *desk {
 	d := &desk{State: New(Options{Node: self, Heartbeat: time.Second, Misses: 3})}
 	d.Now = time.Unix(1000, 0)
+	d.State.phase, d.State.syncedAt = Synced, d.Now.Add(-time.Second)
 	d.API = API{true, true, true}
 	d.MACs, d.Leases, d.Speakers = map[[6]byte]string{}, map[string]Lease{}, map[string]bool{}
 	d.Members.Standing = map[string]membership.Standing{}

@@ -127,6 +127,8 @@ type State struct {
 	stalledAt time.Time
 	// resyncAt is when the node last began to read what it had missed.
 	resyncAt time.Time
+	// syncedAt is when the node last came to have missed nothing, at all or on a segment.
+	syncedAt time.Time
 	// missedOn has an entry for each segment on which this node heard nobody since it
 	// last was Synced with the API server: until when.
 	missedOn map[netip.Prefix]time.Time

@@ -32,6 +32,16 @@ func TestTake(t *testing.T) {
 			d.dead("y")
 			d.away()
 		}, "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, Synced"},
+		{"what a node had that was dead before this one knew all, if a probe finds nobody", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			d.dead("x")
+			d.syncedAt = d.Now
+		}, "probes 192.0.2.1, Synced"},
+		{"what a dead node had, while this one starts, if a probe finds nobody", func(d *desk) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			d.dead("x")
+			d.API = API{Reachable: true}
+		}, "probes 192.0.2.1, Starting"},
 		{"nothing of a node that Kubernetes alone has lost, before it knows the others", func(d *desk) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {

@@ -61,6 +61,9 @@ func (p *pass) transition() {
 	default:
 		p.Phase = Synced
 	}
+	if p.Phase == Synced && was != Synced {
+		p.syncedAt = p.Now
+	}
 	p.State.phase = p.Phase
 	p.missSegments()
 }
@@ -74,7 +77,11 @@ func (p *pass) missSegments() {
 	}
 	maps.DeleteFunc(p.missedOn, func(segment netip.Prefix, _ time.Time) bool {
 		v, watched := p.Members.Segments[segment]
-		return !watched || !v.Isolated && p.API.Synced
+		heard := !watched || !v.Isolated && p.API.Synced
+		if heard {
+			p.syncedAt = p.Now
+		}
+		return heard
 	})
 }
 

@@ -13,8 +13,9 @@ import (
 // renewals are those of a Lease that were seen, without an outage of the API server,
 // since its holder, or a link of it, is Dead for its watchers.
 type renewals struct {
-	last time.Time
-	n    int
+	since time.Time // when the watchers had lost it
+	last  time.Time
+	n     int
 	// counted: there were enough of them once, and the Lease has not expired since.
 	// So the holder is alive somewhere, or was before the outage.
 	counted bool
@@ -105,7 +106,7 @@ func (p *pass) countRenewals() {
 		seen, known := p.renewals[at]
 		switch {
 		case !known:
-			seen.last = lease.Renewed
+			seen.since, seen.last = p.Now, lease.Renewed
 		case !seen.last.Equal(lease.Renewed):
 			seen.last, seen.n = lease.Renewed, seen.n+1
 		}
@@ -116,6 +117,12 @@ func (p *pass) countRenewals() {
 		seen.counted = (seen.counted || seen.n >= p.Misses) && !seen.denied
 		p.renewals[at] = seen
 	}
+}
+
+// lostBefore reports whether the watchers of a node, or of a link, had lost it by then.
+func (p *pass) lostBefore(at place, then time.Time) bool {
+	seen, lost := p.renewals[at]
+	return lost && !seen.since.After(then)
 }
 
 // elsewhere reports whether a node, or a link, that its watchers have lost was alive all

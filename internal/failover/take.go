@@ -68,7 +68,9 @@ const (
 //   - Stalled: no.
 //   - Its owner is dead, as its watchers say, or its link in the address's segment
 //     is, and this node has missed nothing: yes, with or without the API server. If its Lease said otherwise before the
-//     API server was out of reach: if a probe finds nobody.
+//     API server was out of reach, or they had lost it before this node was Synced:
+//     if a probe finds nobody. Who took the address over meanwhile may not be able to
+//     write it into the L2Claim yet.
 //   - Its owner is not known to be alive: only once this node knows the others.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node.
@@ -79,7 +81,7 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	switch {
 	case p.Phase == Stalled:
 		return no
-	case dead && p.elsewhere(lost):
+	case dead && (p.elsewhere(lost) || !p.missed(a) && (p.Phase == Starting || p.lostBefore(lost, p.syncedAt))):
 		return ifFree
 	case dead && !p.missed(a):
 		return yes

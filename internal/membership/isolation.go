@@ -10,6 +10,11 @@ import (
 // somebody else answers again.
 const healDelay = 3 * time.Second
 
+// admission is for how long it counts that a member said that it is dead. An isolated
+// speaker repeats it every gossipInterval to those who can hear it: who hears it no more
+// may be cut off itself.
+const admission = 3 * gossipInterval
+
 // Target is whom to probe: the node of a member, or with "" any neighbor of this
 // node that is no member.
 type Target string
@@ -29,7 +34,7 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 		return
 	}
 	cut := s.linkDown || s.isCut(now, r)
-	if s.isolated && !cut && !s.allSilent() {
+	if s.isolated && !cut && !s.allSilent(now) {
 		// The sessions come Up in a moment, unless the others really are dead.
 		if s.answered.IsZero() {
 			s.answered = now
@@ -53,7 +58,7 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 // to ask, one of two nodes can't tell, and rather answers twice than not at all.
 func (s *State) isCut(now time.Time, r Reply) bool {
 	switch {
-	case len(s.observed) == 0 || s.allSilent():
+	case len(s.observed) == 0 || s.allSilent(now):
 		return false
 	case r == Inconclusive:
 		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.allRefuse(now))
@@ -84,10 +89,10 @@ func (s *State) allRefuse(now time.Time) bool {
 }
 
 // allSilent reports whether all that this node watches are dead, as is known from
-// elsewhere: their Leases have expired, or they say so themselves.
-func (s *State) allSilent() bool {
+// elsewhere: their Leases have expired, or they go on saying so themselves.
+func (s *State) allSilent(now time.Time) bool {
 	for name := range s.observed {
-		if k := s.known[name]; !s.silent[name] && (k == nil || !k.admits) {
+		if k := s.known[name]; !s.silent[name] && (k == nil || !now.Before(k.admitted.Add(admission))) {
 			return false
 		}
 	}
@@ -113,25 +118,30 @@ func (s *State) isolationDue(string) (time.Time, bool) {
 // Kubernetes hears one; or on a segment all were lost, and some are alive as they say by
 // another way. ok is false if there is no reason to.
 func (s *State) aloneFrom() (from time.Time, ok bool) {
-	var since time.Time
+	if s.alone.IsZero() {
+		return from, false
+	}
 	refused, heard, there := false, false, false
 	for name, o := range s.observed {
-		if o.up {
-			return from, false
-		}
-		if o.down.After(since) {
-			since = o.down
-		}
 		expected := s.isExpected(name, Alive)
 		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
 	}
 	switch {
 	case refused, s.indirect && there && s.hasLost():
-		return since.Add(Answers), true
+		return s.alone.Add(Answers), true
 	case there && !heard, !there && s.expectsDead():
-		return since.Add(healDelay), true
+		return s.alone.Add(healDelay), true
 	}
 	return from, false
+}
+
+// accompanied takes in whether any session is Up.
+func (s *State) accompanied(now time.Time) {
+	if len(s.observed) == 0 || s.hears("") {
+		s.alone = time.Time{}
+	} else if s.alone.IsZero() {
+		s.alone = now
+	}
 }
 
 // isExpected reports whether a member has a standing though Kubernetes hears it.

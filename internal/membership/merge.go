@@ -33,7 +33,10 @@ func (s *State) hear(now time.Time, from string, u update) {
 	case u.Member == from: // it knows
 		s.merge(now, u)
 		if k := s.known[from]; k != nil && k.update == u {
-			k.admits = u.Standing == Dead
+			k.admitted = time.Time{}
+			if u.Standing == Dead {
+				k.admitted = now
+			}
 		}
 	case !s.deferSuspicion(now, u):
 		s.merge(now, u)
@@ -79,6 +82,7 @@ func (s *State) reincarnated(now time.Time, name string) {
 	restarted := k != nil && k.Standing == Restarting
 	if o != nil && (!o.up || restarted && !o.since.After(k.learned)) {
 		*o = observation{former: true, lingers: o.up, ups: o.ups, worked: o.worked, down: now}
+		s.accompanied(now)
 	}
 }
 

@@ -37,6 +37,7 @@ func (x Session) lost() bool { return !x.Up && x.Ups > 0 && !x.Heard && !x.Ended
 type observation struct {
 	up      bool
 	lost    time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
+	healing bool      // it was lost while nobody was heard: it may come Up again in a moment
 	decided bool      // the time for answers is over
 	former  bool      // it is of an earlier incarnation, until it comes Up, or for longer than that could last
 	lingers bool      // of former: it is Up still
@@ -82,6 +83,7 @@ func (s *State) observe(now time.Time, name string, x Session) {
 	x.Ended = x.Ended || s.stalled(now)
 	was := *o
 	o.take(now, x)
+	s.accompanied(now)
 	s.stale = s.stale || was.up != x.Up
 	if u, ok := s.suspicions[name]; ok && !x.Up {
 		s.merge(now, u.update)
@@ -119,14 +121,23 @@ func (s *State) suspect(now time.Time, name string) {
 }
 
 // suspectAgain asks again about the members that were lost while nobody was heard:
-// that nobody said anything of them means something only now.
+// that nobody said anything of them means something only now. They need not take this
+// speaker for a member yet, if it was cut off for long: so their sessions have more time.
 func (s *State) suspectAgain(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(s.observed)) {
 		if o := s.observed[name]; o.decided && s.standing(name) == Alive {
-			o.lost, o.decided = now, false
+			o.lost, o.decided, o.healing = now, false, true
 			s.suspect(now, name)
 		}
 	}
+}
+
+// answersBy is until when others may say that they see the peer of a lost session.
+func (o *observation) answersBy() time.Time {
+	if o.healing {
+		return o.lost.Add(healDelay)
+	}
+	return o.lost.Add(Answers)
 }
 
 func (s *State) otherWatchers(name string) []string {
@@ -170,10 +181,10 @@ func (s *State) judge(now time.Time, name string) {
 	}
 	lost, seen := s.tally(name)
 	switch {
-	case lost > 1 && 2*lost > len(s.ring.neighbors(name)):
+	case lost > 1 && 2*lost > len(s.ring.neighbors(name)) && !o.healing:
 		s.confirm(now, name)
 		return
-	case now.Before(o.lost.Add(Answers)):
+	case now.Before(o.answersBy()):
 		return // the others may yet say that they see it
 	}
 	o.decided = true
@@ -271,7 +282,7 @@ func (s *State) answersDue(name string) (time.Time, bool) {
 	if o == nil || o.lost.IsZero() || o.decided || s.asksPatience(name) || s.standing(name) == Dead {
 		return time.Time{}, false
 	}
-	return o.lost.Add(Answers), true
+	return o.answersBy(), true
 }
 
 // doubtDue is when a member counts as lost that says it is alive, and no session shows

@@ -62,15 +62,22 @@ func TestWhatALostSessionSays(t *testing.T) {
 			w.loses("a")
 			w.runs(150 * time.Millisecond)
 			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
-			w.runs(time.Second)
+			w.runs(healDelay + time.Second)
 		}, Dead},
+		{"but not before sessions have had time to come Up again", func(w *watching) {
+			w.loses("b")
+			w.loses("a")
+			w.runs(150 * time.Millisecond)
+			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
+			w.runs(healDelay - time.Second)
+		}, Alive},
 		{"it is asked, and sees a", func(w *watching) {
 			w.loses("b")
 			w.loses("a")
 			w.runs(150 * time.Millisecond)
 			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
 			w.Step(w.now, Message{From: "b", Alive: &update{Member: "a", Incarnation: 1}})
-			w.runs(time.Second)
+			w.runs(healDelay + time.Second)
 		}, Alive},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,6 +137,10 @@ func TestAloneFrom(t *testing.T) {
 			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead
 			w.silent = map[string]bool{"a": true}
 		}, healDelay},
+		{"nobody ever was, and others came and went", func(w *watching) {
+			w.down(at, false, false)
+			w.SetMembers(at.Add(2*time.Second), []Member{{Name: "self"}, {Name: "a"}, {Name: "c"}}, 400*time.Millisecond)
+		}, healDelay},
 		{"all are dead", func(w *watching) {
 			w.down(at, true, false)
 			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead
@@ -147,10 +158,30 @@ func TestAloneFrom(t *testing.T) {
 	}
 }
 
+// A member that says of itself that it is dead goes on saying so, as long as it is heard.
+func TestAnAdmissionThatIsNotRepeatedEnds(t *testing.T) {
+	w := newWatching("a", "b")
+	for _, n := range []string{"a", "b"} {
+		w.loses(n)
+		w.Step(w.now, Message{From: n, Updates: []update{{Member: n, Incarnation: 1, Standing: Dead}}})
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  bool
+	}{{admission - time.Second, false}, {2 * time.Second, true}} {
+		w.runs(c.after)
+		w.Answer(w.now, "", Unanswered)
+		if got := w.View().Isolated; got != c.want {
+			t.Errorf("after %s more: isolated: %t", c.after, got)
+		}
+	}
+}
+
 // down has no session be Up.
 func (w *watching) down(since time.Time, worked, refused bool) {
 	for _, o := range w.observed {
 		*o = observation{down: since, worked: worked}
 	}
+	w.alone = since
 	w.observed["a"].refused = refused
 }

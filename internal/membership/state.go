@@ -28,6 +28,7 @@ type State struct {
 	votes      map[string]map[string]bool // by member, by voter: whether the voter sees the member; of its present incarnation
 
 	isolated  bool
+	alone     time.Time       // since when there are neighbors and none of their sessions is Up, whoever they are; zero: one is
 	linkDown  bool            // the own link has no carrier
 	probed    time.Time       // when it was last asked whether anybody answers
 	answered  time.Time       // since when somebody does again
@@ -52,7 +53,7 @@ type record struct {
 	missed   int
 	answered time.Time // of a Restarting: when its node last did
 	warned   bool      // of a Dead: the member was told
-	admits   bool      // of a Dead: the member says so itself
+	admitted time.Time // of a Dead: when the member last said so itself; zero: it does not
 }
 
 // NewState returns the State of a member that knows nobody yet. incarnation must be
@@ -121,6 +122,7 @@ func (s *State) forget(now time.Time) {
 			s.observed[n] = &observation{down: now}
 		}
 	}
+	s.accompanied(now)
 }
 
 func (s *State) isMember(name string) bool {

@@ -101,7 +101,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 		x.began[n.place] = w.now
 		for _, m := range all {
 			since, known := x.began[m.place]
-			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, n) {
+			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, n) && !w.toldLate(n) {
 				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
 			}
 		}
@@ -109,12 +109,13 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 }
 
 // cutOff reports whether a node that hears nobody can know that others do: there is a
-// gateway that does not answer to it, and others have run for a while. One of two nodes,
-// and one with a second link that works, is not asked that much; nor is one that the API
-// server answers late.
+// gateway that does not answer to it, and others have run for a while, and did when it
+// last heard of them. One of two nodes, and one with a second link that works, is not
+// asked that much; nor is one that the API server answers late.
 func (w *world) cutOff(n *node) bool {
 	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
-		return m != n && m.speaker != nil && w.rules.states[m.place].informed && w.now.Sub(w.rules.states[m.place].runs) > noticing
+		of, runs := &w.rules.states[n.place], w.rules.states[m.place].runs
+		return m != n && m.speaker != nil && w.rules.states[m.place].informed && w.now.Sub(runs) > noticing && (runs.Before(of.cut) || !of.heardAPI.IsZero())
 	})
 }
 
@@ -123,6 +124,13 @@ func (w *world) cutOff(n *node) bool {
 func (w *world) entitled(a netip.Addr, n *node) bool {
 	o := w.api.get(claims, intent.ClaimName(a))
 	return n.place+1 == w.Prefers || w.api.away == 0 && (o == nil || o.value.(claimValue).owner == n.name)
+}
+
+// toldLate reports whether the API server told a node late of what others did.
+func (w *world) toldLate(n *node) bool {
+	return slices.ContainsFunc(w.rules.events, func(e event) bool {
+		return e.weight == delay && w.now.Sub(e.at) < recent && slices.Contains(e.nodes, n)
+	})
 }
 
 // hindered reports whether the API server's answers were late, or got lost.

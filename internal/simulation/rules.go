@@ -106,6 +106,7 @@ type state struct {
 	instance  int
 	runs      time.Time // since when the speaker does, and stands not still
 	heardAPI  time.Time // since when it reaches the API server
+	answered  time.Time // since when it does, and no answer got lost
 	joined    bool      // it has reached the API server since the speaker started: others count on it
 	informed  bool
 	unready   time.Time // since when it can't take anything up; zero: it can
@@ -204,7 +205,8 @@ func (w *world) lookAt(st *state, n *node) {
 	} else if st.heardAPI.IsZero() {
 		st.heardAPI, st.joined = w.now, true
 	}
-	st.informed = st.informed || !st.heardAPI.IsZero() && w.now.Sub(st.heardAPI) >= informed
+	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0, w.now)
+	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	able := st.informed && !w.elsewhere(n) && !s.stopping && s.frozen == 0 && n.excluded == 0 && w.lan.talk(n.place, w.lan.client(n.subnet)) && w.canTell(n, st)
 	since(&st.candidate, able, w.now)
 	since(&st.company, able && w.company(n), w.now)
