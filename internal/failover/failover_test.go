@@ -49,12 +49,12 @@ func TestTake(t *testing.T) {
 			}
 			d.API = API{Reachable: true}
 		}, "Starting"},
-		{"that, when it knows them", func(d *desk) {
+		{"that, when it knows them, if a probe finds nobody", func(d *desk) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {
 				d.Members.Standing[n], d.Leases[n] = membership.Unknown, Lease{Expired: true}
 			}
-		}, "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		}, "probes 192.0.2.1, probes 192.0.2.2, Synced"},
 		{"its own, without the API server, if a probe finds nobody", func(d *desk) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.away()

@@ -25,6 +25,7 @@ type reannouncements struct {
 	all     uint64               // how often all were announced again
 	allAt   time.Time            // when they last were
 	pending time.Time            // since when they are to be, again; zero: they are not
+	unsaid  time.Time            // the same of those whose takeover no L2Claim tells of yet
 	one     map[netip.Addr]again // those against an opponent
 }
 
@@ -38,7 +39,13 @@ type again struct {
 // is announced again.
 func (p *pass) announceAgain() {
 	r := &p.reannounce
-	r.healed(p.Now, p.worked, p.reaches(), p.API.Reachable)
+	back := r.healed(p.Now, p.worked, p.reaches(), p.API.Reachable)
+	if back && len(p.taken) > 0 {
+		r.unsaid = first(r.unsaid, p.Now)
+	}
+	if !r.unsaid.IsZero() && !p.Now.Before(r.unsaid.Add(pause(p.API.Reachable))) {
+		r.tellUnsaid(p.Now, p.Plan.Claims, p.taken)
+	}
 	if p.API.Reachable {
 		r.contradict(p.Now, p.Plan.Claims, p.opponents)
 	}
@@ -47,25 +54,61 @@ func (p *pass) announceAgain() {
 	}
 }
 
-// healed takes in who is alive, on which links, and was before. Neighbors that were out of reach
-// together with a node that comes back may have missed who has what.
-func (r *reannouncements) healed(now time.Time, before, alive map[place]bool, reachable bool) {
+// healed takes in who is alive, on which links, and was before, and reports whether
+// any is back. Neighbors that were out of reach together with that node may have
+// missed who has what.
+func (r *reannouncements) healed(now time.Time, before, alive map[place]bool, reachable bool) (back bool) {
 	for at, there := range alive {
-		if was, known := before[at]; there && known && !was && r.pending.IsZero() {
-			r.pending = now
+		if was, known := before[at]; there && known && !was {
+			back, r.pending = true, first(r.pending, now)
 		}
 	}
 	if !r.pending.IsZero() && !now.Before(r.due(reachable)) {
 		r.all, r.allAt, r.pending = r.all+1, now, time.Time{}
 	}
+	return back
+}
+
+// first returns t, or now if that is zero.
+func first(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return now
+	}
+	return t
+}
+
+// tellUnsaid has the addresses announced again that this node took over, and could not
+// say so: the node that had them may be among those that are back. They are few, and do
+// not wait for reannounceInterval.
+func (r *reannouncements) tellUnsaid(now time.Time, claims []announce.Claim, taken map[netip.Addr]takeover) {
+	r.unsaid = time.Time{}
+	for _, c := range claims {
+		if _, ok := taken[c.Addr]; ok {
+			r.again(c.Addr, now)
+		}
+	}
+}
+
+// again has one address announced again.
+func (r *reannouncements) again(a netip.Addr, now time.Time) {
+	if r.one == nil {
+		r.one = map[netip.Addr]again{}
+	}
+	r.one[a] = again{r.one[a].times + 1, now}
+}
+
+// pause is how long a node must have been back before this node announces again. One
+// that can't ask the API server lets the others speak first.
+func pause(reachable bool) time.Duration {
+	if reachable {
+		return settleDelay
+	}
+	return yieldLate
 }
 
 // due is when all may be announced again.
 func (r *reannouncements) due(reachable bool) time.Time {
-	at, paused := r.pending.Add(settleDelay), r.allAt.Add(reannounceInterval)
-	if !reachable {
-		at = r.pending.Add(yieldLate)
-	}
+	at, paused := r.pending.Add(pause(reachable)), r.allAt.Add(reannounceInterval)
 	if paused.After(at) {
 		return paused
 	}
@@ -78,14 +121,11 @@ func (r *reannouncements) contradict(now time.Time, keeps []announce.Claim, oppo
 	if len(opponents) == 0 {
 		return
 	}
-	if r.one == nil {
-		r.one = map[netip.Addr]again{}
-	}
 	for _, c := range keeps {
 		o, ok := opponents[c.Addr]
 		a := r.one[c.Addr]
 		if ok && o.Last.After(a.last) && !now.Before(a.next(o)) {
-			r.one[c.Addr] = again{a.times + 1, now}
+			r.again(c.Addr, now)
 		}
 	}
 }
@@ -108,6 +148,9 @@ func (r *reannouncements) next(opponents map[netip.Addr]Opponent, claimed map[ne
 	var times []time.Time
 	if !r.pending.IsZero() {
 		times = append(times, r.due(reachable))
+	}
+	if !r.unsaid.IsZero() {
+		times = append(times, r.unsaid.Add(pause(reachable)))
 	}
 	for addr, o := range opponents {
 		times = append(times, o.Last.Add(ConflictMemory))

@@ -71,7 +71,8 @@ const (
 //     API server was out of reach, or they had lost it before this node was Synced:
 //     if a probe finds nobody. Who took the address over meanwhile may not be able to
 //     write it into the L2Claim yet.
-//   - Its owner is not known to be alive: only once this node knows the others.
+//   - Its owner is not known to be alive: only once this node knows the others; and if
+//     its Lease alone says that it is dead, if a probe finds nobody.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node.
 //   - Otherwise the cache may be old: if a probe finds nobody.
@@ -86,10 +87,13 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	case dead && !p.missed(a):
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
-		if p.API.Synced {
+		switch {
+		case !p.API.Synced:
+			return no
+		case owner == "":
 			return yes
 		}
-		return no
+		return ifFree
 	case p.API.Reachable && !p.missed(a):
 		return yes
 	case p.API.WasSynced:

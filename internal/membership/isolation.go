@@ -124,7 +124,7 @@ func (s *State) aloneFrom() (from time.Time, ok bool) {
 	refused, heard, there := false, false, false
 	for name, o := range s.observed {
 		expected := s.isExpected(name, Alive)
-		refused, heard, there = refused || expected && o.refused, heard || o.worked, there || expected
+		refused, heard, there = refused || expected && o.refused, heard || expected && o.worked, there || expected
 	}
 	switch {
 	case refused, s.indirect && there && s.hasLost():

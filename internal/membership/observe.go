@@ -125,7 +125,7 @@ func (s *State) suspect(now time.Time, name string) {
 // speaker for a member yet, if it was cut off for long: so their sessions have more time.
 func (s *State) suspectAgain(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(s.observed)) {
-		if o := s.observed[name]; o.decided && s.standing(name) == Alive {
+		if o := s.observed[name]; o.decided && s.standing(name) != Dead && !s.isHeld(now, name) {
 			o.lost, o.decided, o.healing = now, false, true
 			s.suspect(now, name)
 		}
@@ -177,6 +177,10 @@ func (s *State) tally(name string) (lost, seen int) {
 func (s *State) judge(now time.Time, name string) {
 	o := s.observed[name]
 	if o == nil || o.up || o.lost.IsZero() || s.standing(name) == Dead || s.isHeld(now, name) {
+		return
+	}
+	if s.isolated { // that this speaker hears nobody says nothing of one of them
+		o.decided = true
 		return
 	}
 	lost, seen := s.tally(name)
@@ -246,7 +250,7 @@ func (s *State) holdDue(name string) (time.Time, bool) {
 func (s *State) endHold(now time.Time, name string) {
 	s.known[name].missed = misses
 	if o := s.observed[name]; o != nil && !o.up {
-		*o = observation{worked: o.worked, down: o.down, lost: now}
+		*o = observation{worked: o.worked, down: o.down, lost: now, doubted: true}
 		s.suspect(now, name)
 	}
 }

@@ -141,6 +141,10 @@ func TestAloneFrom(t *testing.T) {
 			w.down(at, false, false)
 			w.SetMembers(at.Add(2*time.Second), []Member{{Name: "self"}, {Name: "a"}, {Name: "c"}}, 400*time.Millisecond)
 		}, healDelay},
+		{"one is dead, and the other never was", func(w *watching) {
+			w.down(at, true, false)
+			w.known["a"].Standing, w.observed["b"].worked = Dead, false
+		}, healDelay},
 		{"all are dead", func(w *watching) {
 			w.down(at, true, false)
 			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead

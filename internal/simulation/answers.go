@@ -54,6 +54,11 @@ func (w *world) both(n, m *node) time.Duration {
 		if w.now.Sub(x.woke) < 20*time.Millisecond {
 			return -1 // who stood still has nothing
 		}
+	}
+	if w.hindered() {
+		return hindered
+	}
+	for _, x := range []*node{n, m} {
 		if h := w.rules.states[x.place].heardAPI; h.IsZero() || w.now.Sub(h) < several {
 			return meeting
 		}

@@ -56,6 +56,8 @@ const (
 	lonely = 10 * time.Second
 	// hindered is the same when the API server's answers were late, or got lost: a request
 	// is given up after 2 to 5 s and made again 2 s later, for the Lease and for the L2Claim.
+	// For as long two may answer that can hear each other, and were parted for so long that
+	// Kubernetes had given one of them up.
 	hindered = 16 * time.Second
 	// hearing is for how long two may answer that can hear each other: the first to
 	// announce is heard by the other one, and repeats it after 0.25 s.
