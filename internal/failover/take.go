@@ -82,24 +82,37 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	switch {
 	case p.Phase == Stalled:
 		return no
-	case dead && (p.elsewhere(lost) || !p.missed(a) && (p.Phase == Starting || p.lostBefore(lost, p.syncedAt))):
+	case dead && p.mayBeTaken(a, lost):
 		return ifFree
 	case dead && !p.missed(a):
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
-		switch {
-		case !p.API.Synced:
-			return no
-		case owner == "":
-			return yes
-		}
-		return ifFree
+		return p.mayTakeExpired(owner)
 	case p.API.Reachable && !p.missed(a):
 		return yes
 	case p.API.WasSynced:
 		return ifFree
 	}
 	return no
+}
+
+// mayBeTaken reports whether an address of a node, or a link, that is dead may have another
+// owner whom the L2Claim does not name: it was lost while this node missed what others did,
+// or its Lease said that it is alive.
+func (p *pass) mayBeTaken(a netip.Addr, lost place) bool {
+	return p.elsewhere(lost) || !p.missed(a) && (p.Phase == Starting || p.lostBefore(lost, p.syncedAt))
+}
+
+// mayTakeExpired is mayTake for an owner that is dead by its Lease alone; empty: there is
+// none.
+func (p *pass) mayTakeExpired(owner string) permission {
+	switch {
+	case !p.API.Synced:
+		return no
+	case owner == "":
+		return yes
+	}
+	return ifFree
 }
 
 // recordTakeovers takes in what this node answers for now, and did not before.

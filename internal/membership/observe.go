@@ -192,6 +192,11 @@ func (s *State) judge(now time.Time, name string) {
 		return // the others may yet say that they see it
 	}
 	o.decided = true
+	s.decide(now, name, lost, seen)
+}
+
+// decide does what follows from the votes when all had time to give theirs.
+func (s *State) decide(now time.Time, name string, lost, seen int) {
 	switch {
 	case lost > 1 && lost > seen:
 		s.confirm(now, name)
