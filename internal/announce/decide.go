@@ -254,7 +254,11 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
+// sortedBy returns what is sorted already as it is: nobody changes it.
 func sortedBy[T any](in []T, less func(a, b T) int) []T {
+	if slices.IsSortedFunc(in, less) {
+		return in
+	}
 	out := slices.Clone(in)
 	slices.SortFunc(out, less)
 	return out

@@ -68,7 +68,7 @@ func (s Snapshot) layer2(uses []use, owned []Ownership) (claims, standIns []Clai
 
 // uses returns who uses each address, sorted by address.
 func (s Snapshot) uses() []use {
-	var out []use
+	out := make([]use, 0, len(s.Services))
 	var ads, before []*L2Advertisement
 	subnets := s.subnets()
 	covering := s.covering(len(s.L2), func(i int) map[string]bool { return s.L2[i].Pools })
@@ -160,6 +160,9 @@ func (s Snapshot) subnets() []netip.Prefix {
 // nil if the owner answers itself, or another node can stand in for it before
 // this one.
 func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
+	if len(owner.StandIns) == 0 { // as a rule
+		return nil
+	}
 	links := linksOf(uses, owner)
 	theirs := sortedBy(owner.Links, byName)
 	for _, name := range owner.StandIns {

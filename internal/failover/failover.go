@@ -182,7 +182,7 @@ type pass struct {
 
 // Step takes in the facts and says what must be true now.
 func (s *State) Step(f Facts) Output {
-	p := &pass{State: s, Facts: f, last: s.before, answering: map[netip.Addr]string{}}
+	p := &pass{State: s, Facts: f, last: s.before, answering: make(map[netip.Addr]string, len(f.Claims))}
 	if p.last == nil {
 		p.last = &Output{}
 	}

@@ -20,7 +20,7 @@ type takeover struct {
 
 // take leaves out of the plan what this node may not begin to answer for yet.
 func (p *pass) take() {
-	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, make(map[netip.Addr]bool, len(p.Plan.Claims))
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
 	if !p.answers() { // that nobody answers means nothing now, and meant nothing just before

@@ -1,12 +1,24 @@
 package status
 
 import (
+	"context"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
 
 func TestConflictOf(t *testing.T) {
@@ -65,4 +77,45 @@ func TestWritesOfClaimsYieldToABusyAPIServer(t *testing.T) {
 	if have := y.after(20*ms, false); have > 21*ms {
 		t.Errorf("one that has become slower for good: still %s", have)
 	}
+}
+
+// Of many claims that are due at once those that move an address come first, and a report
+// ends after a while, though there is more to write: sessions are also to be told.
+func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var wrote []string
+		write := func(o client.Object) {
+			time.Sleep(100 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			wrote = append(wrote, o.GetName())
+		}
+		r := New(Options{Node: "a", Claims: new(overlay.Objects[*v1beta1.L2Claim]), Client: fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+			Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+				write(o)
+				return nil
+			},
+			Patch: func(_ context.Context, _ client.WithWatch, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+				write(o)
+				return nil
+			},
+		}).Build()})
+		moved := &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.250"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.250", Node: "b"}}
+		moved.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}}
+		var claims []announce.Claim
+		for i := range byte(251) {
+			claims = append(claims, announce.Claim{Addr: netip.AddrFrom4([4]byte{192, 0, 2, i})})
+		}
+		start := time.Now()
+		_, errs := r.writeClaims(t.Context(), claims, map[string]*v1beta1.L2Claim{moved.Name: moved}, func(c announce.Claim, _ *v1beta1.L2Claim) (written, bool) {
+			return written{standing: layer2.Standing{Addr: c.Addr, State: layer2.Probing}}, true
+		})
+		if err := brief(errs); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); !slices.Contains(wrote[:parallel], moved.Name) || took > longestReport+time.Second || !r.more || len(wrote) < 2*parallel {
+			t.Errorf("after %s %d were written, the first of them %v; more: %v", took, len(wrote), wrote[:parallel], r.more)
+		}
+	})
 }
