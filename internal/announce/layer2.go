@@ -14,8 +14,11 @@ import (
 // Match reports whether the interface is selected.
 func (l Links) Match(name string) bool {
 	matches := func(pattern string) bool {
+		if pattern == name { // as a rule; and globs need not be names
+			return true
+		}
 		ok, err := path.Match(pattern, name)
-		return pattern == name || err == nil && ok
+		return err == nil && ok
 	}
 	return (len(l.Only) == 0 || slices.ContainsFunc(l.Only, matches)) && !slices.ContainsFunc(l.Except, matches)
 }

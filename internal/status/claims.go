@@ -77,10 +77,11 @@ func (w written) equal(x written) bool {
 // reportClaims enters this node in the L2Claims of the addresses that it
 // answers for, and says of those that it gave up, and nobody took, why.
 func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
-	have := cluster.Claims(r.Cached, r.Claims, time.Now())
+	begin := time.Now()
+	have := cluster.Claims(r.Cached, r.Claims, begin)
 	named := func(c *v1beta1.L2Claim) bool { return c.Spec.Node == r.Node }
 	if len(d.Plan.Claims) == 0 && !slices.ContainsFunc(have, named) {
-		r.written, r.more = nil, false
+		r.written, r.more, r.looked = nil, false, time.Since(begin)
 		return nil // as on most nodes, most of the time
 	}
 	byName := make(map[string]*v1beta1.L2Claim, len(have))
@@ -89,7 +90,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 	}
 	users := usersOf(d)
 	due := r.due(d, users)
-	said, errs := r.writeClaims(ctx, d.Plan.Claims, byName, due)
+	said, errs := r.writeClaims(ctx, begin, d.Plan.Claims, byName, due)
 	r.written = make(map[netip.Addr]written, len(said))
 	for i, w := range said {
 		if w.version != "" {
@@ -105,7 +106,7 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 // writeClaims writes what is due, first what moves an address, some at once. What is
 // still to be begun after a while is left to the next report. It returns what each
 // claim is known to say, by this report or those before.
-func (r *Reporter) writeClaims(ctx context.Context, claims []announce.Claim, byName map[string]*v1beta1.L2Claim, due func(announce.Claim, *v1beta1.L2Claim) (written, bool)) ([]written, []error) {
+func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []announce.Claim, byName map[string]*v1beta1.L2Claim, due func(announce.Claim, *v1beta1.L2Claim) (written, bool)) ([]written, []error) {
 	errs, said := make([]error, len(claims)), make([]written, len(claims))
 	var moves, added []func() // in which the pauses are as long as they must be
 	for i, c := range claims {
@@ -139,6 +140,7 @@ func (r *Reporter) writeClaims(ctx context.Context, claims []announce.Claim, byN
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	start := time.Now()
+	r.looked = start.Sub(begin)
 	for i, write := range slices.Concat(moves, added) {
 		if r.more = i >= len(moves) && time.Since(start) > longestReport; r.more {
 			break

@@ -108,7 +108,7 @@ func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 			claims = append(claims, announce.Claim{Addr: netip.AddrFrom4([4]byte{192, 0, 2, i})})
 		}
 		start := time.Now()
-		_, errs := r.writeClaims(t.Context(), claims, map[string]*v1beta1.L2Claim{moved.Name: moved}, func(c announce.Claim, _ *v1beta1.L2Claim) (written, bool) {
+		_, errs := r.writeClaims(t.Context(), start, claims, map[string]*v1beta1.L2Claim{moved.Name: moved}, func(c announce.Claim, _ *v1beta1.L2Claim) (written, bool) {
 			return written{standing: layer2.Standing{Addr: c.Addr, State: layer2.Probing}}, true
 		})
 		if err := brief(errs); err != nil {

@@ -47,6 +47,10 @@ const (
 	retryAfter = 2 * time.Second
 	// resting is the pause after each report: the changes of a burst share some.
 	resting = 100 * time.Millisecond
+	// restingShare is how many times as long as it was looked for what to write it is at
+	// least, up to longestRest: the more addresses there are, the more share a report.
+	restingShare = 19
+	longestRest  = time.Second
 	// counting is the pause between two writes of how many addresses this node has.
 	counting = 2 * time.Second
 )
@@ -82,6 +86,7 @@ type Reporter struct {
 	written map[netip.Addr]written // L2Claims that say what there is to say
 	counted time.Time              // when the Speaker's count of addresses was last written
 	recount bool                   // it is to be written later
+	looked  time.Duration          // for how long the last report looked for claims to write
 	more    bool                   // the last report left claims to the next
 }
 
@@ -114,7 +119,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 			} else if r.recount {
 				retry.Reset(counting)
 			}
-			wait.Sleep(ctx, resting)
+			wait.Sleep(ctx, max(resting, min(restingShare*r.looked, longestRest)))
 		}
 	}
 }
