@@ -182,7 +182,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
 		Name: "controller", Log: r.log, Think: r.reconcile, Skip: func(before, after client.Object) bool { return r.state.Ignores(before, after) }, Signals: signals,
-		Rest: cluster.Share(4, 20*time.Millisecond), Credit: 50 * time.Millisecond,
+		Rest: cluster.Share(4, 20*time.Millisecond), Used: cluster.Used, Credit: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},

@@ -283,6 +283,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 			return ignorable(before, after)
 		},
 		Rest:    cluster.Share(20, 100*time.Millisecond),
+		Used:    cluster.Used,
 		Credit:  200 * time.Millisecond,
 		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
 		Urgent:  r.group.Changed(),

@@ -32,6 +32,9 @@ type Loop struct {
 	// happens meanwhile; nil: not at all. The first event of a quiet time
 	// finds the pause over.
 	Rest func(took time.Duration) time.Duration
+	// Used returns the processor time that this process has used. A run counts as no longer
+	// than that: on a busy machine most of its time is others'. nil: its time counts.
+	Used func() time.Duration
 	// Credit is how much of the pauses may be put off, so that single events find
 	// none; those of a stream that goes on do, and in the long run all are made.
 	Credit time.Duration
@@ -106,7 +109,7 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 	retry := firstRetry
 	var rested time.Time // when all pauses so far are made up for
 	for {
-		start := time.Now()
+		start, used := time.Now(), l.used()
 		select { // what has happened so far is seen by this run
 		case <-due:
 		default:
@@ -123,6 +126,9 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 				rested = start
 			}
 			took := time.Since(start)
+			if l.Used != nil {
+				took = min(took, l.used()-used)
+			}
 			rested = rested.Add(took + l.Rest(took))
 			l.rest(ctx, time.Until(rested.Add(-l.Credit)), due)
 			if most := time.Now().Add(l.Credit); most.Before(rested) {
@@ -141,6 +147,14 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 		case <-l.Urgent:
 		}
 	}
+}
+
+// used returns what Used does, if there is one.
+func (l Loop) used() time.Duration {
+	if l.Used == nil {
+		return 0
+	}
+	return l.Used()
 }
 
 // rest pauses, unless something urgent happens: then a run is due.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +85,24 @@ func TestALoopRestsInProportion(t *testing.T) {
 		if have := at(); have[len(have)-1] != time.Hour+100*time.Millisecond {
 			t.Errorf("it ran at %s", have)
 		}
+	})
+}
+
+// On a busy machine a run takes long and uses little: it is not to rest for that.
+func TestALoopRestsInProportionToWhatItUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var used atomic.Int64
+		l := Loop{Rest: Share(4, 5*time.Millisecond), Used: func() time.Duration { return time.Duration(used.Load()) }}
+		due, at := runs(t, l, func() (time.Duration, error) {
+			used.Add(int64(2 * time.Millisecond))
+			time.Sleep(4 * time.Millisecond) // others had half of it
+			return 0, nil
+		})
+		for range 30 {
+			time.Sleep(time.Millisecond)
+			wait.Signal(due)
+		}
+		expect(t, []time.Duration{0, 8 * time.Millisecond, 16 * time.Millisecond, 24 * time.Millisecond}, at())
 	})
 }
 
