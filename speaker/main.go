@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -197,12 +196,24 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 
 // assemble makes the parts and has mgr run them.
 func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.Logger) error {
+	speakers, err := cluster.Store(ctx, mgr.GetCache(), &v1beta1.Speaker{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
 	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	wire := newAdapters(o, tells.Tell, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
 	beat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
 		Claims: claims, Restarts: wire.group.Reachable,
+		Watch: func(ctx context.Context, all bool, changed func()) (client.Reader, error) {
+			name := intent.LeaseName(o.node)
+			if all {
+				name = ""
+			}
+			return cluster.WatchLeases(ctx, mgr, o.namespace, name, changed)
+		},
+		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
 	looks := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger))
 	r := &reconciler{
@@ -215,7 +226,6 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		routes:   bgpDrain{time: o.drain},
 		report:   make(chan struct{}, 1),
 	}
-	var err error
 	if err = r.open(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
@@ -275,7 +285,7 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Name:  "speaker",
 		Think: r.reconcile,
 		Log:   r.log,
-		Kinds: append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &coordinationv1.Lease{}),
+		Kinds: append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
 		Skip: func(before, after client.Object) bool {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 				r.claims.RecordDelete(claim.UID, time.Now())

@@ -8,13 +8,16 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -92,6 +95,16 @@ func segments(own []layer2.Link, nodes []announce.Node, members []membership.Mem
 		}
 	}
 	return out
+}
+
+// peers returns which nodes have a speaker, as the Speaker objects say, and which of those
+// are heard; and whether they are too many for their Leases to be watched, where they
+// watch one another.
+func peers(speakers toolscache.Store, view membership.View, wire bool) (out []lease.Peer, large bool) {
+	for _, s := range cluster.All[*v1beta1.Speaker](speakers) {
+		out = append(out, lease.Peer{Node: s.Name, Heard: view.Heard(s.Name), Called: view.Callers[s.Name]})
+	}
+	return out, wire && len(out) > lease.Largest
 }
 
 // keys returns the values of the Secret: what is called "key" first, for it

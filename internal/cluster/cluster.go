@@ -20,10 +20,8 @@ import (
 	"reflect"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -98,10 +96,6 @@ func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {Field: loadBalancers()},
 			&corev1.Secret{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
-			&coordinationv1.Lease{}: {
-				Namespaces: map[string]cache.Config{namespace: {}},
-				Label:      labels.SelectorFromSet(labels.Set{LabelLease: "speaker"}),
-			},
 		},
 	}
 }

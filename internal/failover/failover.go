@@ -56,7 +56,7 @@ type Claim struct {
 
 // Lease is what Kubernetes says of a speaker.
 type Lease struct {
-	Renewed time.Time // by its holder's clock, which may be set
+	Renewed time.Time // by its holder's clock, which may be set; zero: not known yet
 	Expired bool      // too many renewals are missing
 }
 

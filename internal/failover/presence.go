@@ -107,6 +107,8 @@ func (p *pass) countRenewals() {
 		switch {
 		case !known:
 			seen.since, seen.last = p.Now, lease.Renewed
+		case seen.last.IsZero():
+			seen.last = lease.Renewed
 		case !seen.last.Equal(lease.Renewed):
 			seen.last, seen.n = lease.Renewed, seen.n+1
 		}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -45,8 +44,7 @@ func Announceable(svc *corev1.Service, class string) bool {
 	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
-// same reports whether an update is no reason to think anew: a renewal of a
-// Lease, which comes all the time, or a change of what is not read. Of some kinds the
+// same reports whether an update is no reason to think anew: a change of what is not read. Of some kinds the
 // cache has only what matters. Of an object that was made anew while the watch was broken
 // it tells as of an update, too.
 func same(before, after metav1.Object) bool {
@@ -54,8 +52,6 @@ func same(before, after metav1.Object) bool {
 		return false
 	}
 	switch a := after.(type) {
-	case *coordinationv1.Lease:
-		return alike(a, before, func(a, b *coordinationv1.Lease) bool { return LeaseNode(a) == LeaseNode(b) })
 	case *discoveryv1.EndpointSlice:
 		return alike(a, before, func(a, b *discoveryv1.EndpointSlice) bool {
 			return equal(a.Endpoints, b.Endpoints) && equal(a.Labels, b.Labels)

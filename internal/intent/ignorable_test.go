@@ -2,39 +2,17 @@ package intent
 
 import (
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
-
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// leaseOf is the Lease of a node's speaker, renewed at second at; at -1 it was
-// released.
-func leaseOf(node string, at int) coordinationv1.Lease {
-	l := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "speaker-" + node}}
-	renewed := metav1.NewMicroTime(time.Unix(int64(at), 0))
-	l.Spec.RenewTime = &renewed
-	if at >= 0 {
-		l.Spec.HolderIdentity = &node
-	}
-	return l
-}
-
 func TestSame(t *testing.T) {
-	first, renewed, released := leaseOf("a", 1), leaseOf("a", 2), leaseOf("a", -1)
-	if !same(&first, &renewed) {
-		t.Error("a renewal must not start a pass")
-	}
-	if same(&first, &released) {
-		t.Error("a release must start a pass")
-	}
 	pool := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 	used, labelled, edited, anew := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
 	used.Status.IPv4 = &v1beta1.PoolUsage{Assigned: "1"}

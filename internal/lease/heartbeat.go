@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -35,6 +36,26 @@ type Options struct {
 	Interval  time.Duration // between two renewals
 	Claims    *overlay.Objects[*v1beta1.L2Claim]
 	Restarts  func() bool // whether the others are told, on the wire, that this speaker restarts
+	// Watch begins to watch all Leases of speakers, or the own one alone, until ctx ends, and
+	// returns them when they are there. changed is called when one gets another holder.
+	Watch func(ctx context.Context, all bool, changed func()) (client.Reader, error)
+	// Peers returns which nodes should have a speaker; large: the Leases of so many are not watched.
+	Peers func() (peers []Peer, large bool)
+}
+
+// watch is one of Leases.
+type watch struct {
+	client.Reader
+	all  bool
+	stop func()
+	err  error
+}
+
+// readout is what the Leases were read for, and what was read.
+type readout struct {
+	due  []string
+	read []Renewal
+	err  error
 }
 
 // Heartbeat renews the own Lease, and reads the others'.
@@ -49,16 +70,24 @@ type Heartbeat struct {
 	// behind: others may have written what this node has not read. Until it has, their
 	// Leases do not count. A read is under way if reading; again: one is to follow it.
 	behind, reading, again bool
+	readAt                 time.Time  // not before then
 	read                   chan error // what the read came to
 
-	mu      sync.Mutex
-	tracker *Tracker
+	jobs              sync.WaitGroup
+	opening, checking bool // a watch is to come, Leases are being read
+	watches           chan watch
+	checks            chan readout
+
+	mu       sync.Mutex
+	tracker  *Tracker
+	watching watch // nothing at first
 }
 
 // New returns the heartbeat of a speaker. It renews nothing before Begin.
 func New(o Options) *Heartbeat {
 	return &Heartbeat{
 		Options: o, Changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), begin: make(chan struct{}), read: make(chan error, 1),
+		watches: make(chan watch, 1), checks: make(chan readout, 1),
 		tracker: NewTracker(o.Node, o.Interval),
 	}
 }
@@ -83,30 +112,41 @@ func (h *Heartbeat) Restart() {
 	wait.Signal(h.resync)
 }
 
-// Leases returns the Leases of the other speakers, and this one's, as the cache
-// shows them, by node. So one that comes, or that gives its Lease up, is known at
-// once.
+// Leases returns the Leases of the other speakers, and this one's, by node. Where all are
+// watched one that comes, or that is given up, is known at once.
 func (h *Heartbeat) Leases(ctx context.Context) (map[string]failover.Lease, error) {
+	h.mu.Lock()
+	all, expired, out := h.watching.all, h.tracker.Expired(), map[string]failover.Lease{}
+	if !all {
+		out = h.tracker.Leases()
+	}
+	h.mu.Unlock()
 	renewals, err := h.renewals(ctx)
 	if err != nil {
 		return nil, err
 	}
-	h.mu.Lock()
-	expired := h.tracker.Expired()
-	h.mu.Unlock()
-	out := map[string]failover.Lease{}
 	for _, r := range renewals {
 		out[r.Node] = failover.Lease{Renewed: r.Renewed, Expired: expired[r.Node]}
 	}
 	return out, nil
 }
 
-// renewals returns the Leases that speakers hold, this one's included.
+// renewals returns the Leases that are watched, and that speakers hold.
 func (h *Heartbeat) renewals(ctx context.Context) ([]Renewal, error) {
+	h.mu.Lock()
+	watched := h.watching.Reader
+	h.mu.Unlock()
+	if watched == nil {
+		return nil, nil
+	}
 	var leases coordinationv1.LeaseList
-	if err := cluster.List(ctx, h.Client, &leases, client.InNamespace(h.Namespace)); err != nil {
+	if err := cluster.List(ctx, watched, &leases, client.InNamespace(h.Namespace)); err != nil {
 		return nil, err
 	}
+	return renewalsOf(leases), nil
+}
+
+func renewalsOf(leases coordinationv1.LeaseList) []Renewal {
 	var out []Renewal
 	for i := range leases.Items {
 		l := &leases.Items[i]
@@ -114,7 +154,7 @@ func (h *Heartbeat) renewals(ctx context.Context) ([]Renewal, error) {
 			out = append(out, Renewal{node, l.Spec.RenewTime.Time})
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Run renews the Lease until ctx ends, and then gives it up.
@@ -124,9 +164,11 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		return nil
 	case <-h.begin:
 	}
-	var reads sync.WaitGroup
-	defer reads.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer h.jobs.Wait()
+	defer cancel()
 	for {
+		h.follow(ctx)
 		now := time.Now()
 		next := now.Add(h.Interval)
 		if !h.API(now).Reachable {
@@ -134,10 +176,7 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		}
 		h.beat(ctx)
 		for due := false; !due; {
-			if h.behind && !h.reading {
-				h.reading = true
-				reads.Go(func() { h.read <- h.readClaims(ctx) })
-			}
+			h.catchUp(ctx)
 			select {
 			case <-ctx.Done():
 				if h.Restarts() {
@@ -146,12 +185,24 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 				return h.release()
 			case err := <-h.read:
 				h.caughtUp(ctx, err)
+			case w := <-h.watches:
+				h.opened(w)
+			case r := <-h.checks:
+				h.checked(r)
 			case <-h.resync:
-				h.again, due = h.reading, true
+				h.again, due, h.readAt = h.reading, true, time.Time{}
 			case <-time.After(time.Until(next)):
 				due = true
 			}
 		}
+	}
+}
+
+// catchUp begins to read the L2Claims, if they are due.
+func (h *Heartbeat) catchUp(ctx context.Context) {
+	if h.behind && !h.reading && !time.Now().Before(h.readAt) {
+		h.reading = true
+		h.jobs.Go(func() { h.read <- h.readClaims(ctx) })
 	}
 }
 
@@ -183,7 +234,7 @@ func (h *Heartbeat) beat(ctx context.Context) {
 	}
 	if h.failing {
 		h.Log.Info("renewed the speaker's Lease again")
-		h.behind = true
+		h.fallBehind(ctx)
 	}
 	h.failing = false
 	if err := h.observe(ctx); err != nil {
@@ -233,7 +284,9 @@ func (h *Heartbeat) observe(ctx context.Context) error {
 	h.mu.Lock()
 	fresh, resync := h.tracker.Echo(own, time.Now())
 	h.mu.Unlock()
-	h.behind = h.behind || resync
+	if resync {
+		h.fallBehind(ctx)
+	}
 	if !fresh || h.behind {
 		return nil
 	}
@@ -243,6 +296,10 @@ func (h *Heartbeat) observe(ctx context.Context) error {
 // count counts the renewals that the other speakers missed since the last own renewal
 // that came back.
 func (h *Heartbeat) count(ctx context.Context) error {
+	if !h.watching.all {
+		h.check(ctx)
+		return nil
+	}
 	renewals, err := h.renewals(ctx)
 	if err != nil {
 		return err
@@ -250,13 +307,57 @@ func (h *Heartbeat) count(ctx context.Context) error {
 	h.mu.Lock()
 	news, changed := h.tracker.Observe(renewals, time.Now())
 	h.mu.Unlock()
+	h.report(news, changed)
+	return nil
+}
+
+func (h *Heartbeat) report(news []Change, changed bool) {
 	if changed {
 		wait.Signal(h.Changed)
 	}
 	for _, n := range news {
 		h.Log.Info(map[Presence]string{Appeared: "speaker is there", Expired: "speaker fell silent", Returned: "speaker is back"}[n.Now], "node", n.Node)
 	}
-	return nil
+}
+
+// fallBehind has the L2Claims read past the cache, since the API server was away: perhaps for
+// all speakers. Each so waits for a part of the time that all lists take together. One that
+// has just started, or that stood still and so answers for nothing, waits for nobody.
+func (h *Heartbeat) fallBehind(ctx context.Context) {
+	if h.behind {
+		return
+	}
+	h.behind, h.readAt = true, time.Time{}
+	if !h.API(time.Now()).WasSynced {
+		return
+	}
+	peers, _ := h.Peers()
+	var claims v1beta1.L2ClaimList
+	if err := cluster.List(ctx, h.Client, &claims); err != nil {
+		h.Log.Warn("can't count the L2Claims", "err", err)
+		return
+	}
+	if all := listsTake(len(peers), len(claims.Items)); all > 0 {
+		h.readAt = time.Now().Add(rand.N(all))
+	}
+}
+
+const (
+	// listed is how many L2Claims API servers are to list in a second, of about 1 KB each.
+	listed = 100_000
+	// soonest is what all lists together must take so that they are spread.
+	soonest = 100 * time.Millisecond
+	// latest is after which time they are all asked for.
+	latest = 30 * time.Second
+)
+
+// listsTake returns over which time to spread the lists that so many speakers ask for.
+func listsTake(speakers, claims int) time.Duration {
+	all := min(time.Duration(speakers*claims)*time.Second/listed, latest)
+	if all < soonest {
+		return 0
+	}
+	return all
 }
 
 // readClaims reads, past the cache, who took over what while this node could

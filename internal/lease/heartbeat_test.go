@@ -32,6 +32,8 @@ func newHeartbeat(t *testing.T, objects ...client.Object) *Heartbeat {
 	return New(Options{
 		Client: api, Direct: api, Log: slog.New(slog.DiscardHandler), Node: "self", Namespace: "ns", Interval: time.Second,
 		Claims: new(overlay.Objects[*v1beta1.L2Claim]), Restarts: func() bool { return false },
+		Watch: func(context.Context, bool, func()) (client.Reader, error) { return api, nil },
+		Peers: func() ([]Peer, bool) { return nil, false },
 	})
 }
 
@@ -44,6 +46,7 @@ func held(name, node string) *coordinationv1.Lease {
 // Only the Lease that bears a node's name tells of its speaker.
 func TestALeaseOfAnotherNameTellsNothing(t *testing.T) {
 	h := newHeartbeat(t, held("speaker-a", "a"), held("speaker-mallory", "b"), held("c", "c"))
+	h.watching = watch{Reader: h.Client, all: true}
 	have, err := h.Leases(t.Context())
 	want := map[string]failover.Lease{"a": {Renewed: time.Unix(1, 0)}}
 	if diff := cmp.Diff(want, have); err != nil || diff != "" {
@@ -177,4 +180,73 @@ func TestARestartReadsAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Where the lists that all speakers ask for after an outage take long, they are spread; who
+// has stood still waits for nobody.
+func TestListsAfterAnOutageAreSpread(t *testing.T) {
+	for _, c := range []struct {
+		speakers, claims int
+		want             time.Duration
+	}{{3, 3000, 0}, {99, 100, 0}, {100, 100, 100 * time.Millisecond}, {10, 10_000, time.Second}, {200, 10_000, 20 * time.Second}, {1000, 10_000, latest}} {
+		if have := listsTake(c.speakers, c.claims); have != c.want {
+			t.Errorf("%d speakers and %d L2Claims: %s, want %s", c.speakers, c.claims, have, c.want)
+		}
+	}
+	for _, stalled := range []bool{false, true} {
+		waits := map[time.Duration]bool{}
+		for range 8 {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHeartbeat(t)
+				h.Peers = func() ([]Peer, bool) { return make([]Peer, 200_000), false }
+				claim := &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}}
+				away := &awayServer{Client: h.Client}
+				if err := h.Client.Create(t.Context(), claim); err != nil {
+					t.Fatal(err)
+				}
+				var lists atomic.Int32
+				h.Client, h.Direct = away, slowList{h.Direct, 0, &lists}
+				h.Begin()
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- h.Run(ctx) }()
+				time.Sleep(5 * time.Second)
+				if lists.Load() != 1 {
+					t.Fatalf("%d lists at the start", lists.Load())
+				}
+				away.is.Store(true)
+				time.Sleep(10 * time.Second)
+				away.is.Store(false)
+				start := time.Now()
+				if stalled {
+					time.Sleep(300 * time.Millisecond)
+					h.Restart()
+				}
+				for lists.Load() == 1 && time.Since(start) < time.Minute {
+					time.Sleep(50 * time.Millisecond)
+				}
+				waits[time.Since(start).Truncate(500*time.Millisecond)] = true
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if stalled != (len(waits) == 1 && waits[0]) {
+			t.Errorf("stalled: %t; the lists came after %v", stalled, waits)
+		}
+	}
+}
+
+// awayServer is one that can't be written to while it is away.
+type awayServer struct {
+	client.Client
+	is atomic.Bool
+}
+
+func (a *awayServer) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	if a.is.Load() {
+		return context.DeadlineExceeded
+	}
+	return a.Client.Patch(ctx, o, p, opts...)
 }

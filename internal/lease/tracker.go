@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -30,15 +31,19 @@ type Tracker struct {
 	echoed  time.Time // the own renewal that came back last, by this node's wall clock
 	heardAt time.Time // when it did; zero: not since Restart
 	echoes  int       // how many in a row came back
+	total   int       // how many ever did: the clock by which Leases expire
 	settled bool      // settledAfter did, once
-	missed  map[string]missed
+	leases  map[string]sighting
 	expired map[string]bool // replaced, never changed: others may hold it
+
+	doubts    map[string]doubt // of the Leases that are read one by one, not watched
+	restarted bool             // since Due was called
 }
 
-// missed is how many renewals a speaker has missed since the last one.
-type missed struct {
+// sighting is what was seen last of a Lease.
+type sighting struct {
 	renewed time.Time
-	count   int
+	since   int // Tracker.total when that was seen first
 }
 
 // Change is what became of a speaker.
@@ -59,7 +64,7 @@ const (
 // NewTracker returns the tracker of the speaker on node, which renews its Lease
 // once in an interval.
 func NewTracker(node string, interval time.Duration) *Tracker {
-	return &Tracker{node: node, interval: interval, missed: map[string]missed{}}
+	return &Tracker{node: node, interval: interval, leases: map[string]sighting{}}
 }
 
 // Reachable reports whether the API server was heard lately: so lately that no
@@ -78,7 +83,7 @@ func (t *Tracker) API(now time.Time) failover.API {
 
 // Restart has the API server count as not reachable until an own renewal comes back
 // that is newer than the last.
-func (t *Tracker) Restart() { t.heardAt = time.Time{} }
+func (t *Tracker) Restart() { t.heardAt, t.restarted = time.Time{}, true }
 
 // Echo takes in the own renewal as the watch shows it. It reports whether that is
 // another one than the last: if not, the watch is behind, and time stands still;
@@ -100,48 +105,61 @@ func (t *Tracker) Echo(own, now time.Time) (fresh, resync bool) {
 // told of a fresh own one. It returns what became of them; and whether API or
 // Expired tell something new.
 func (t *Tracker) Observe(others []Renewal, now time.Time) (out []Change, changed bool) {
+	seen := renewedAt(others)
+	maps.DeleteFunc(t.leases, func(node string, _ sighting) bool { _, held := seen[node]; return !held })
+	return t.take(slices.Sorted(maps.Keys(seen)), seen, now)
+}
+
+// take takes in what was seen of the Leases of some nodes: one that is not among those
+// seen is not held.
+func (t *Tracker) take(nodes []string, seen map[string]time.Time, now time.Time) (out []Change, changed bool) {
 	t.heardAt = now
 	t.echoes++
+	t.total++
 	t.settled = t.settled || t.echoes >= settledAfter
-	out = t.judge(others)
+	before, expired := t.expired, map[string]bool{}
+	for node := range before {
+		if _, held := t.leases[node]; held {
+			expired[node] = true
+		}
+	}
+	t.expired = expired
+	for _, node := range nodes {
+		if renewed, held := seen[node]; node == t.node {
+		} else if !held {
+			delete(t.leases, node)
+			delete(t.expired, node)
+		} else if c, news := t.judge(node, renewed, before[node]); news {
+			out = append(out, c)
+		}
+	}
 	return out, t.echoes <= settledAfter || slices.ContainsFunc(out, func(c Change) bool { return c.Now != Appeared })
 }
 
-// judge counts, for each Lease, the own renewals without one of its. While this
-// speaker is not settled the others may need as long as itself to be heard again:
-// what they missed until then is forgiven, unless they count as gone already.
-func (t *Tracker) judge(others []Renewal) (out []Change) {
-	before, expired, missing := t.expired, map[string]bool{}, make(map[string]missed, len(others))
-	for _, l := range others {
-		if l.Node == t.node {
-			continue
-		}
-		m, known := t.missed[l.Node]
-		switch {
-		case !known:
-			m = missed{renewed: l.Renewed}
-			out = append(out, Change{l.Node, Appeared})
-		case m.renewed.Equal(l.Renewed):
-			m.count++
-		default:
-			m = missed{renewed: l.Renewed}
-		}
-		if !before[l.Node] && t.echoes < settledAfter {
-			m.count = 0
-		}
-		missing[l.Node] = m
-		if m.count >= intent.MissedBeats {
-			expired[l.Node] = true
-		}
-		switch {
-		case expired[l.Node] && !before[l.Node]:
-			out = append(out, Change{l.Node, Expired})
-		case before[l.Node] && !expired[l.Node]:
-			out = append(out, Change{l.Node, Returned})
-		}
+// judge counts the own renewals without one of a node. While this speaker is not
+// settled the others may need as long as itself to be heard again: what they missed
+// until then is forgiven, unless they count as gone already.
+func (t *Tracker) judge(node string, renewed time.Time, expired bool) (Change, bool) {
+	last, known := t.leases[node]
+	if !known || !last.renewed.Equal(renewed) || !expired && t.echoes < settledAfter {
+		last = sighting{renewed, t.total}
 	}
-	t.missed, t.expired = missing, expired
-	return out
+	t.leases[node] = last
+	is := t.total-last.since >= intent.MissedBeats
+	if is {
+		t.expired[node] = true
+	} else {
+		delete(t.expired, node)
+	}
+	switch {
+	case !known:
+		return Change{node, Appeared}, true
+	case is && !expired:
+		return Change{node, Expired}, true
+	case expired && !is:
+		return Change{node, Returned}, true
+	}
+	return Change{}, false
 }
 
 // Expired returns the nodes whose speakers have missed too many renewals. Nobody may

@@ -76,12 +76,33 @@ type View struct {
 	// with which one is not, sorted.
 	Sessions, Up int
 	Down         []string
+	// Callers are those who are no members, and sign as speakers; with when they were heard
+	// last, to a second. Kubernetes may know of them by now.
+	Callers map[string]time.Time
 	// Segments has what is known of each Segment of the Config. There a member is
 	// Dead whose link is dead, and this speaker is Isolated if its own is.
 	Segments map[netip.Prefix]View
 	// Addrs are, of a Segment, the addresses of the members there, as far as they told,
 	// sorted.
 	Addrs []netip.Addr
+}
+
+// Heard reports whether a member is found alive, and on each segment its link, so that what
+// Kubernetes says of it decides nothing.
+func (v View) Heard(name string) bool {
+	if _, down := slices.BinarySearch(v.Down, name); down {
+		return false
+	}
+	standing, known := v.Standing[name]
+	if !known || standing == Dead || standing == Unknown {
+		return false
+	}
+	for _, segment := range v.Segments {
+		if standing, known := segment.Standing[name]; known && standing == Dead {
+			return false
+		}
+	}
+	return true
 }
 
 // Sessions is a *bfd.Engine.
@@ -197,15 +218,23 @@ func (g *Group) signed(config *Config, m Message) ([]byte, bool) {
 }
 
 // receive reads a datagram. One that finds the inbox full is lost, and one that was
-// received before counts for nothing.
+// received before counts for nothing. Of one who is no member it counts only that there was
+// one.
 func (g *Group) receive(b []byte) {
-	config := g.config.Load()
+	config, now := g.config.Load(), time.Now()
 	m, err := verify(config.Keys, b)
 	if err != nil {
 		g.discarded.Add(1)
 		return
 	}
-	ok, known := g.replays.fresh(time.Now(), m, config.Members)
+	if !slices.ContainsFunc(config.Members, func(o Member) bool { return o.Name == m.From }) {
+		g.discarded.Add(1)
+		if g.replays.calls(now, m.From) {
+			g.enter(Message{From: m.From})
+		}
+		return
+	}
+	ok, known := g.replays.fresh(now, m, config.Members)
 	if known > 0 {
 		g.remind(config, m.From, known)
 	}
@@ -216,6 +245,11 @@ func (g *Group) receive(b []byte) {
 	if m.Known > 0 {
 		g.numbers.follow(m.Known)
 	}
+	g.enter(m)
+}
+
+// enter puts a message into the inbox, if there is room.
+func (g *Group) enter(m Message) {
 	select {
 	case g.inbox <- m:
 	default:

@@ -43,8 +43,9 @@ type window struct {
 
 // replays are the windows of the senders. The zero value is ready.
 type replays struct {
-	mu sync.Mutex
-	of map[string]*window
+	mu      sync.Mutex
+	of      map[string]*window
+	callers map[string]time.Time // who are no members: when one was heard last
 }
 
 // remindAfter is the least pause between two times that a sender is told that a later
@@ -82,6 +83,24 @@ func (r *replays) fresh(now time.Time, m Message, members []Member) (ok bool, kn
 		return false, w.start
 	}
 	return w.mark(m.Number), 0
+}
+
+// callInterval is how often it counts that somebody who is no member is heard.
+const callInterval = time.Second
+
+// calls reports whether a message of somebody who is no member counts: one in a while.
+// Their number is bounded, for all are signed.
+func (r *replays) calls(now time.Time, name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.callers[name]) < callInterval {
+		return false
+	}
+	if r.callers == nil {
+		r.callers = map[string]time.Time{}
+	}
+	r.callers[name] = now
+	return true
 }
 
 // mark reports whether a number is new.

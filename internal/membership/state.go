@@ -23,6 +23,7 @@ type State struct {
 	ring        ring
 
 	known      map[string]*record
+	callers    map[string]time.Time       // who is heard and no member: when last, to a second
 	suspicions map[string]suspicion       // by member that others say is dead, and this speaker sees
 	observed   map[string]*observation    // by neighbor
 	votes      map[string]map[string]bool // by member, by voter: whether the voter sees the member; of its present incarnation
@@ -60,7 +61,7 @@ type record struct {
 // greater than at its last start.
 func NewState(self string, incarnation uint64) *State {
 	return &State{
-		self: self, incarnation: incarnation, known: map[string]*record{}, suspicions: map[string]suspicion{},
+		self: self, incarnation: incarnation, known: map[string]*record{}, callers: map[string]time.Time{}, suspicions: map[string]suspicion{},
 		observed: map[string]*observation{}, votes: map[string]map[string]bool{}, probing: map[Target]bool{},
 	}
 }
@@ -110,6 +111,7 @@ func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration
 func (s *State) forget(now time.Time) {
 	former := func(name string) bool { return !s.isMember(name) }
 	maps.DeleteFunc(s.known, func(name string, _ *record) bool { return former(name) })
+	maps.DeleteFunc(s.callers, func(name string, _ time.Time) bool { return s.isMember(name) })
 	maps.DeleteFunc(s.suspicions, func(name string, _ suspicion) bool { return former(name) })
 	maps.DeleteFunc(s.votes, func(name string, _ map[string]bool) bool { return former(name) })
 	for _, votes := range s.votes {
@@ -167,7 +169,11 @@ func (s *State) Announce(now time.Time) {
 func (s *State) Step(now time.Time, m Message) {
 	s.resume(now)
 	defer s.schedule()
-	if m.From == s.self || !s.isMember(m.From) {
+	if m.From == s.self {
+		return
+	}
+	if !s.isMember(m.From) {
+		s.called(now, m.From)
 		return
 	}
 	for _, u := range m.Updates {
@@ -186,6 +192,13 @@ func (s *State) Step(now time.Time, m Message) {
 		s.send([]string{m.From}, Message{Alive: s.present(m.Suspect.Member)})
 	}
 	s.count(now, m.From, *m.Suspect, false)
+}
+
+// called takes in that somebody is heard who is no member.
+func (s *State) called(now time.Time, name string) {
+	if now.Sub(s.callers[name]) >= callInterval {
+		s.callers[name], s.stale = now, true
+	}
 }
 
 // Answer takes in the reply to a probe.
@@ -248,6 +261,9 @@ func (s *State) View() View {
 		}
 	}
 	slices.Sort(v.Down)
+	if len(s.callers) > 0 {
+		v.Callers = maps.Clone(s.callers)
+	}
 	return v
 }
 
