@@ -173,6 +173,14 @@ func (x *Service) had() []intent.Origin {
 	return out
 }
 
+// notWritten notes that w did not give its addresses to the Service. Earlier writes to
+// the same version may have given it those in maybe.
+func (t *Planner) notWritten(w Write, maybe []netip.Addr) {
+	if x := t.known[w.Service]; x != nil {
+		x.sent = slices.Clone(maybe)
+	}
+}
+
 // send notes that w is being sent.
 func (t *Planner) send(w Write) {
 	if x := t.known[w.Service]; x != nil {

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,7 +10,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -133,20 +136,37 @@ func TestWhatWasNeverWrittenIsNotKept(t *testing.T) {
 	in := Input{Now: noon, Configured: c, Namespaces: map[string]map[string]string{"n": nil, "m": nil}}
 	holder := holding(aService("web", 0), "10.0.0.1")
 	holder.Annotations[v1beta1.AnnotationAddressPool] = "none" // so it is to lose its address
-	for name, sent := range map[string]bool{"the holder shows the address still": false, "the holder has given it up": true} {
-		t.Run(name, func(t *testing.T) {
+	services := schema.GroupResource{Resource: "services"}
+	for _, c := range []struct {
+		name   string
+		holder bool // the other Service shows the address still
+		answer error
+		kept   bool
+	}{
+		{"the holder shows the address still", true, nil, false},
+		{"a write is under way", false, nil, true},
+		{"the answer to the write was lost", false, context.DeadlineExceeded, true},
+		{"the write was refused", false, apierrors.NewForbidden(services, "next", nil), false},
+		{"the write found no such Service", false, apierrors.NewNotFound(services, "next"), false},
+		{"the write was not sent", false, ErrUnsent, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			s := New(nil, Finalizer{})
-			in.Services = []*corev1.Service{stranger("next"), holder}
-			if sent {
-				in.Services = in.Services[:1]
+			in.Services = []*corev1.Service{stranger("next")}
+			if c.holder {
+				in.Services = append(in.Services, holder)
 			}
 			_, sends, _ := s.Pass(in)
-			if wrote := slices.ContainsFunc(sends, func(x Send) bool { return x.Service.Name == "next" }); wrote != sent {
-				t.Fatalf("the address is written to the next Service: %t, want %t", wrote, sent)
+			for _, x := range sends {
+				if x.Service.Name == "next" && c.holder {
+					t.Fatal("two Services have one address")
+				}
+				if c.answer != nil {
+					s.Done(x.Write, Answer{Err: c.answer, Now: noon})
+				}
 			}
 			in.Services = in.Services[1:]
-			p, _, _ := s.Pass(in)
-			if kept := len(p.Kept) > 0; kept != sent {
+			if p, _, _ := s.Pass(in); len(p.Kept) > 0 != c.kept {
 				t.Errorf("kept: %v", p.Kept)
 			}
 		})

@@ -167,6 +167,12 @@ func (s *State) Done(w Write, answer Answer) (out Outcome) {
 	}
 	a, due := s.attempts.Done(w.Service.UID, answer.Err, answer.Now)
 	out.Due = out.Due || due
+	switch err := answer.Err; {
+	case apierrors.IsNotFound(err):
+		s.planner.notWritten(w, nil)
+	case errors.Is(err, ErrUnsent), Refused(err):
+		s.planner.notWritten(w, a.maybe)
+	}
 	if err := answer.Err; err == nil || errors.Is(err, ErrUnsent) || a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return out // somebody was faster, and the cache will show it; or it was told the first time
 	}
