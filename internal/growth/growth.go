@@ -1,6 +1,6 @@
-// Package growth measures whether work costs as much for each item however many
-// there are, for tests and benchmarks. A ratio of two measurements in one process
-// says the same on every machine, where a time does not.
+// Package growth measures, for tests and benchmarks, whether the cost of an item
+// stays the same when there are more items. The ratio of two measurements in one
+// process is the same on every machine, where a time is not.
 package growth
 
 import (
@@ -13,36 +13,36 @@ import (
 )
 
 const (
-	// Most is how much more an item may cost than one of a tenth as many.
+	// Most is how much more an item may cost than one among a tenth as many.
 	Most = 3
-	// rounds is how often both are measured at most. Of all rounds the best
-	// counts: others at work on the machine only make it worse.
+	// rounds is the maximum number of measurements. The best one counts: other load
+	// on the machine only makes it worse.
 	rounds = 20
-	// enoughTime is when no further round is begun.
+	// enoughTime is when no further measurement starts.
 	enoughTime = 10 * time.Second
 )
 
-// Work is something that is done to so many items.
+// Work is something that is done to a number of items.
 type Work struct {
 	Name    string
 	Items   int
-	Prepare func(items int) (do func()) // do may be called again and again, and does all itself
+	Prepare func(items int) (do func()) // do does the whole work, and may be called several times
 }
 
-// Test fails t for all work whose cost grows faster than its items. It ends as
-// soon as one round shows that the cost does not.
+// Test fails t for all work whose cost grows faster than its items. It stops as soon
+// as one measurement shows that it does not.
 func Test(t *testing.T, all []Work) {
 	for _, w := range all {
 		t.Run(w.Name, func(t *testing.T) {
 			m := w.measure(Most)
 			if r := m.ratio(); r > Most {
-				t.Errorf("of %d items each costs %v, which is %.1f times as much as of %d; at most %d times would do", w.Items, m.many, r, w.Items/10, Most)
+				t.Errorf("of %d items each costs %v, which is %.1f times as much as of %d; at most %d times would do", w.Items, m.whole, r, w.Items/10, Most)
 			}
 		})
 	}
 }
 
-// Benchmark reports what an item costs, and how that compares with a tenth of
+// Benchmark reports the cost of an item, and its ratio to the cost among a tenth of
 // the items.
 func Benchmark(b *testing.B, all []Work) {
 	for _, w := range all {
@@ -53,27 +53,27 @@ func Benchmark(b *testing.B, all []Work) {
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(float64(w.Items), "items")
-			b.ReportMetric(float64(m.many), "ns/item")
+			b.ReportMetric(float64(m.whole), "ns/item")
 			b.ReportMetric(m.ratio(), "x-a-tenth")
 		})
 	}
 }
 
-// measured is what one item costs among a tenth of them, and among all.
-type measured struct{ few, many time.Duration }
+// measured is the cost of one item among a tenth of the items, and among all of them.
+type measured struct{ tenth, whole time.Duration }
 
-func (m measured) ratio() float64 { return float64(m.many) / float64(max(m.few, 1)) }
+func (m measured) ratio() float64 { return float64(m.whole) / float64(max(m.tenth, 1)) }
 
-// measure measures until the ratio is good enough, or often enough.
+// measure measures until the ratio is at most enough, or the limits are reached.
 func (w Work) measure(enough float64) (best measured) {
-	few, many := w.Prepare(w.Items/10), w.Prepare(w.Items)
+	tenth, whole := w.Prepare(w.Items/10), w.Prepare(w.Items)
 	start := time.Now()
 	for i := 0; i < rounds && (i < 2 || time.Since(start) < enoughTime); i++ {
-		m := measured{timed(few, w.Items/10), timed(many, w.Items)}
+		m := measured{timed(tenth, w.Items/10), timed(whole, w.Items)}
 		if i == 0 {
 			best = m
 		}
-		best = measured{min(best.few, m.few), min(best.many, m.many)}
+		best = measured{min(best.tenth, m.tenth), min(best.whole, m.whole)}
 		if i > 0 && best.ratio() <= enough {
 			break
 		}
@@ -81,8 +81,8 @@ func (w Work) measure(enough float64) (best measured) {
 	return best
 }
 
-// timed returns the processor time that do takes for each of so many items,
-// without what collecting garbage takes, which depends on all else in memory.
+// timed returns the processor time of do for each of the items. The garbage collector
+// does not run, since its cost depends on everything else in memory.
 func timed(do func(), items int) time.Duration {
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -93,7 +93,7 @@ func timed(do func(), items int) time.Duration {
 	return (used() - start) / time.Duration(items)
 }
 
-// used returns the processor time that this thread has had.
+// used returns the processor time that this thread has used.
 func used() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {

@@ -2,7 +2,7 @@ package growth
 
 import "testing"
 
-// pairs does something for each of so many items, with each of others.
+// pairs does something for each of so whole items, with each of others.
 func pairs(items, others int) func() {
 	return func() {
 		sum := 0

@@ -1,16 +1,15 @@
-// Package printable makes foreign text safe to show, and short. Foreign is what
-// the programs did not write themselves: annotations, names and fields of
-// objects, what a router or the API server answered.
+// Package printable makes foreign text safe to show, and short. Foreign text is what
+// the programs did not write themselves: annotations, names and fields of objects,
+// and answers of a router or the API server.
 //
-// Every rune that a reader can't see, or that moves what stands beside it, is
-// escaped: line ends of every kind, ESC and all other controls, bidirectional
-// and other format characters, private use, tags, variation selectors, fillers
-// that look like a space, bytes that are no UTF-8, and more than a few combining
-// marks on one letter. So the text is one line, and no terminal, no log and no
-// parser takes it for more than text.
+// Runes that cannot be seen, or that move the text beside them, are escaped: line
+// ends of every kind, ESC and all other controls, bidirectional and other format
+// characters, private use, tags, variation selectors, fillers that look like a space,
+// invalid UTF-8, and more than a few combining marks on one letter. The result is one
+// line that a terminal, a log or a parser reads as text only.
 //
-// An escape is meant for people. Only Quote can be read back, where it has not
-// cut; the others leave a backslash as it is, so that text may pass them twice.
+// Escapes are meant for people. Only the output of Quote can be parsed back, where it
+// is not cut. The others do not escape a backslash, so that text may pass them twice.
 package printable
 
 import (
@@ -22,21 +21,21 @@ import (
 )
 
 const (
-	// MaxQuote is how many runes Quote and Word return at most.
+	// MaxQuote is the maximum length of what Quote and Word return, in runes.
 	MaxQuote = 100
-	// MaxMessage is how many bytes Message returns at most.
+	// MaxMessage is the maximum length of what Message returns, in bytes.
 	MaxMessage = 1024
 	// MaxList is how many words List shows at most.
 	MaxList = 10
-	// maxMarks is how many combining marks one letter may bear. Vietnamese takes
+	// maxMarks is how many combining marks one letter may have. Vietnamese needs
 	// two, Hebrew and Tibetan sometimes three or four.
 	maxMarks = 4
 	// blank is a braille cell without a dot.
 	blank = '\u2800'
 )
 
-// Rune reports whether r can be seen, and is taken for nothing but itself. It says
-// so of combining marks, too.
+// Rune reports whether r is visible and cannot be mistaken for anything else. It
+// returns true for combining marks.
 func Rune(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r >= ' ' && r <= '~'
@@ -44,13 +43,14 @@ func Rune(r rune) bool {
 	return unicode.IsPrint(r) && r != blank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// escaper splits text into pieces that can be shown. Its zero value is at a start.
+// escaper splits text into pieces that can be shown. The zero escaper is at the start
+// of a text.
 type escaper struct {
-	base  bool // there is a letter to put marks on
-	marks int  // that it has
+	base  bool // a letter precedes, which can have marks
+	marks int  // of that letter so far
 }
 
-// next returns the first rune of text as it is to be shown, and its length in text.
+// next returns the first rune of text as it is shown, and its length in text.
 func (e *escaper) next(text string) (shown string, size int) {
 	r, size := utf8.DecodeRuneInString(text)
 	mark := unicode.Is(unicode.M, r)
@@ -74,11 +74,11 @@ func (e *escaper) next(text string) (shown string, size int) {
 	return fmt.Sprintf(`\u%04x`, r), size
 }
 
-// Message returns text on one line, of at most MaxMessage bytes. Where it cuts, it
-// says how much is missing. To pass a message once more changes nothing.
+// Message returns text on one line, of at most MaxMessage bytes. A cut text ends with
+// the number of missing bytes. Message of its own result changes nothing.
 func Message(text string) string { return Within(MaxMessage, text) }
 
-// Within is Message with another most of bytes, 50 or more.
+// Within is Message with another maximum, of 50 bytes or more.
 func Within(most int, text string) string {
 	if len(text) <= most && Is(text) {
 		return text
@@ -86,8 +86,8 @@ func Within(most int, text string) string {
 	return shorten(text, most, func(shown string) int { return len(shown) })
 }
 
-// Word returns text on one line, of at most MaxQuote runes: a name, or a value,
-// that stands by itself. To pass a word once more changes nothing.
+// Word returns text on one line, of at most MaxQuote runes, for a name or value that
+// stands alone. Word of its own result changes nothing.
 func Word(text string) string {
 	if len(text) <= MaxQuote && Is(text) {
 		return text
@@ -95,7 +95,7 @@ func Word(text string) string {
 	return shorten(text, MaxQuote, utf8.RuneCountInString)
 }
 
-// Is reports whether nothing of a text of one line needs an escape.
+// Is reports whether text is one line that needs no escape.
 func Is(text string) bool {
 	var e escaper
 	for i := 0; i < len(text); {
@@ -108,13 +108,13 @@ func Is(text string) bool {
 	return true
 }
 
-// shorten escapes text, and cuts what is longer than most by that measure. It looks
-// at no more of text than it returns.
+// shorten escapes text, and cuts it to the maximum by that measure. It reads no more
+// of text than it returns.
 func shorten(text string, most int, measure func(string) int) string {
 	var b strings.Builder
 	var e escaper
-	room := most - measure(more(len(text))) // before the words about what is left out
-	used, cut, at := 0, 0, 0                // cut: where b ends, and at: where text does, if the rest is left out
+	room := most - measure(more(len(text))) // without the text about what is left out
+	used, cut, at := 0, 0, 0                // cut and at: where b and text end if the rest is left out
 	for i := 0; i < len(text); {
 		shown, size := e.next(text[i:])
 		used += measure(shown)
@@ -130,11 +130,11 @@ func shorten(text string, most int, measure func(string) int) string {
 	return b.String()
 }
 
-// more says that so many bytes are left out.
+// more is the text in place of the bytes that are left out.
 func more(bytes int) string { return fmt.Sprintf("… (%d bytes more)", bytes) }
 
-// Quote returns text between double quotes, in which it can't end the quotation. It
-// returns at most MaxQuote runes. Where it cuts, it says how long the text is.
+// Quote returns text in double quotes, which it cannot end, of at most MaxQuote
+// runes. A cut text ends with the length of the whole.
 func Quote(text string) string {
 	var b strings.Builder
 	var e escaper
@@ -159,8 +159,8 @@ func Quote(text string) string {
 	return b.String() + `"`
 }
 
-// Words returns words, each as Word has it. In place of those beyond MaxList stands
-// how many there are.
+// Words returns each word as Word has it. Beyond MaxList it returns the number of
+// those left out instead.
 func Words(words []string) []string {
 	shown := make([]string, 0, MaxList+1)
 	for i, w := range words {
@@ -172,8 +172,8 @@ func Words(words []string) []string {
 	return shown
 }
 
-// List returns words, by commas, each as Word has it. Of more than MaxList it says
-// how many more there are.
+// List joins words with commas, each as Word has it. Beyond MaxList it adds the
+// number of those left out.
 func List(words []string) string { return list(words, Word) }
 
 // Quotes is List with each word as Quote has it.

@@ -93,21 +93,21 @@ func TestList(t *testing.T) {
 	if diff := cmp.Diff(`a\r, b`, List([]string{"a\r", "b"})); diff != "" {
 		t.Error(diff)
 	}
-	many := strings.Split(strings.Repeat("x,", 46)+"x", ",")
-	if diff := cmp.Diff(strings.Repeat(`"x", `, 9)+`"x" and 37 more`, Quotes(many)); diff != "" {
+	words := strings.Split(strings.Repeat("x,", 46)+"x", ",")
+	if diff := cmp.Diff(strings.Repeat(`"x", `, 9)+`"x" and 37 more`, Quotes(words)); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestShell(t *testing.T) {
 	for name, x := range map[string]struct{ in, want string }{
-		"nothing is a word, too": {"", "''"},
-		"a name stays bare":      {"shop/web-1.example,x", "shop/web-1.example,x"},
-		"what a shell expands":   {"$(reboot) `id` $HOME *", "'$(reboot) `id` $HOME *'"},
-		"a quote":                {"it's; id", `'it'\''s; id'`},
-		"a home folder":          {"~root", "'~root'"},
-		"a line end":             {"a\nid\r", `'a\nid\r'`},
-		"NUL":                    {"a\x00b", `'a\x00b'`},
+		"an empty text is a word": {"", "''"},
+		"a name stays bare":       {"shop/web-1.example,x", "shop/web-1.example,x"},
+		"what a shell expands":    {"$(reboot) `id` $HOME *", "'$(reboot) `id` $HOME *'"},
+		"a quote":                 {"it's; id", `'it'\''s; id'`},
+		"a home folder":           {"~root", "'~root'"},
+		"a line end":              {"a\nid\r", `'a\nid\r'`},
+		"NUL":                     {"a\x00b", `'a\x00b'`},
 	} {
 		got := Shell(x.in)
 		if diff := cmp.Diff(x.want, got); diff != "" {

@@ -2,19 +2,19 @@ package printable
 
 import "strings"
 
-// bare are the bytes that a POSIX shell takes for themselves wherever they stand.
-const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-/@%+"
+// unquoted are the bytes that a POSIX shell takes literally everywhere.
+const unquoted = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:_-/@%+"
 
-// Shell returns text as one word of a POSIX shell, whole. What can't be seen is
-// escaped, and so is another text then: nobody can type it, a NUL can be in no
-// word, and no name of Kubernetes holds either.
+// Shell returns the whole text as one word of a POSIX shell. Runes that cannot be
+// seen are escaped, which changes the text: they cannot be typed, a word cannot
+// contain NUL, and no name in Kubernetes contains either.
 func Shell(text string) string {
 	text = Line(text)
-	if text != "" && strings.Trim(text, bare) == "" {
+	if text != "" && strings.Trim(text, unquoted) == "" {
 		return text
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// Line returns text on one line, whole.
-func Line(text string) string { return Within(10*len(text), text) } // no byte is shown by more than 10
+// Line returns the whole text on one line.
+func Line(text string) string { return Within(10*len(text), text) } // an escaped byte takes at most 10
