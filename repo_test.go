@@ -294,7 +294,7 @@ func TestNoShippedProgramHoldsABGPServer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
-	if !strings.Contains(string(out), module+"internal/bgp/speak\n") {
+	if !strings.Contains(string(out), module+"internal/bgp/fsm\n") {
 		t.Fatal("the list lacks what the speaker has")
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
@@ -306,7 +306,7 @@ func TestNoShippedProgramHoldsABGPServer(t *testing.T) {
 
 // What comes from a router is read by the speaker's own few lines only.
 func TestTheSpeakerParsesNothingByGobgp(t *testing.T) {
-	files, err := filepath.Glob("internal/bgp/speak/*.go")
+	files, err := filepath.Glob("internal/bgp/fsm/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}

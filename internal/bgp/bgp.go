@@ -1,14 +1,14 @@
-// Package bgp holds the BGP sessions (RFC 4271) it is given and offers in each
-// of them exactly the routes it is given.
+// Package bgp holds BGP sessions (RFC 4271) and advertises in each of them exactly
+// the routes that it is given.
 //
-// It decides neither which peers there are nor what they are told (package
-// announce does), and it learns no routes: whatever a router sends is thrown away
-// unread (package speak).
+// It does not decide which peers there are or which routes they receive (package
+// announce does), and it learns no routes: it discards what routers send (package
+// fsm).
 //
-// A router may be watched by BFD (package bfd) beside its session: if that finds
-// the path broken, the session ends at once. It never keeps one from coming up.
+// BFD (package bfd) may watch a router beside its session. If BFD finds the path
+// broken, the session ends at once. BFD never prevents a session from coming up.
 //
-// Each peer has a session of its own, which offers that peer's routes with their
+// Each peer has a session of its own, which advertises that peer's routes with their
 // final attributes. So there are no export policies, and no peer waits for another.
 package bgp
 
@@ -25,53 +25,53 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // SessionState is the state of a session, by its name in RFC 4271 section 8.2.2.
-type SessionState = speak.SessionState
+type SessionState = fsm.SessionState
 
 // The states of a session.
 const (
-	Idle        = speak.Idle
-	Connect     = speak.Connect
-	Active      = speak.Active
-	OpenSent    = speak.OpenSent
-	OpenConfirm = speak.OpenConfirm
-	Established = speak.Established
+	Idle        = fsm.Idle
+	Connect     = fsm.Connect
+	Active      = fsm.Active
+	OpenSent    = fsm.OpenSent
+	OpenConfirm = fsm.OpenConfirm
+	Established = fsm.Established
 )
 
 // Cause is why a session was lost.
-type Cause = speak.Cause
+type Cause = fsm.Cause
 
-// PathLost is a loss that BFD has found.
-const PathLost = speak.PathLost
+// PathLost is a loss that BFD detected.
+const PathLost = fsm.PathLost
 
-// Causes lists all causes of a loss.
-func Causes() []Cause { return speak.Causes() }
+// Causes returns all causes of a loss.
+func Causes() []Cause { return fsm.Causes() }
 
-// SessionStates lists all states of a session.
+// SessionStates returns all states of a session.
 func SessionStates() []SessionState {
 	return []SessionState{Idle, Connect, Active, OpenSent, OpenConfirm, Established}
 }
 
-// State says how one session fares.
+// State is the state of one session.
 type State struct {
 	Peer       string // name of the peer
 	Addr       netip.Addr
 	Session    SessionState
-	Since      time.Time     // when Session was entered; zero: not yet begun
-	Advertised int           // routes offered while Established, else 0
-	Failure    Failure       // class of the last error; "": none, or long since overcome
-	LastError  string        // in plain words; "": none, or long since overcome
-	Drops      int           // how often the session was lost, but for what we did ourselves
-	DropsBy    map[Cause]int // the same by cause; those that never happened may be missing
-	Announced  int           // routes the router was told of, changed ones and those when the session came up included
-	Withdrawn  int           // routes taken back in the session
-	Resets     int           // how often it was made anew since fields of the peer had changed
-	Changed    string        // which fields, the last time
-	BFD        *bfd.State    // nil: none is wanted
+	Since      time.Time     // when Session was entered; zero: the session has not started
+	Advertised int           // routes advertised while Established, else 0
+	Failure    Failure       // class of the last error; "": none, or the session has been up for long since
+	LastError  string        // the last error as a sentence; "": none, or the session has been up for long since
+	Drops      int           // how often the session was lost, without the times when this side ended it
+	DropsBy    map[Cause]int // the same by cause; a missing cause has 0
+	Announced  int           // routes sent to the router: changed ones, and all of them when the session comes up
+	Withdrawn  int           // routes withdrawn in the session
+	Resets     int           // how often the session was reset because fields of the peer changed
+	Changed    string        // these fields, the last time
+	BFD        *bfd.State    // nil: BFD is not wanted
 }
 
 // Sessions holds BGP sessions. Make one with New.
@@ -83,14 +83,14 @@ type Sessions struct {
 	changed chan struct{} // buffered 1
 	wake    chan struct{} // buffered 1: want has changed
 
-	mu   sync.Mutex // held for moments, never across a call into package speak
+	mu   sync.Mutex // held briefly, never across a call into package fsm
 	want []announce.Peering
 	open map[string]*session // by name of the peer
 }
 
-// New returns the Sessions of a node, which hold nothing yet. The node's name stands
-// for a router ID where nothing else gives one (speak.RouterID). Nobody else may use
-// the engine.
+// New returns the Sessions of a node, without a session. The router ID is derived
+// from the node's name if nothing else gives one (fsm.RouterID). The engine must have
+// no other user.
 func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 	return &Sessions{
 		log:     log,
@@ -102,11 +102,11 @@ func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 	}
 }
 
-// Set says which sessions to hold and which routes to offer; it returns at
-// once, and Run does the work. A peer that is missing is told goodbye, so nil
-// closes all. Changed routes of a peer are sent as a difference; a change of
-// the peer itself makes its session anew if Peer.Changes says so. The same
-// again sends nothing. The caller must not change what it passed in.
+// Set sets the sessions to hold and the routes to advertise. It returns at once; Run
+// does the work. The session of a missing peer ends with a Cease, so nil ends all.
+// Changed routes of a peer are sent as a difference. A changed peer resets its
+// session if Peer.Changes says so. Equal input sends nothing. The caller must not
+// change what it passed in.
 func (s *Sessions) Set(want []announce.Peering) {
 	s.mu.Lock()
 	s.want = slices.Clone(want)
@@ -114,11 +114,12 @@ func (s *Sessions) Set(want []announce.Peering) {
 	wait.Signal(s.wake)
 }
 
-// Run holds the sessions until ctx ends; then it says goodbye to every peer
-// (Cease, RFC 4486) and returns nil when all sessions have ended. Those of
-// graceful peers it leaves as they are, for the end of the process to end them:
-// their routers then wait for the next speaker (RFC 4724). Then BFD goes on, too:
-// a router that saw it end first would take that for a broken path. Call it once.
+// Run holds the sessions until ctx ends. Then it sends a Cease (RFC 4486) to every
+// peer, and returns nil when all sessions have ended. Call it once.
+//
+// It leaves the sessions of graceful peers open until the process ends, so that their
+// routers wait for the next speaker (RFC 4724). BFD keeps running as well in this
+// case: to a router that saw BFD end first, the path would look broken.
 func (s *Sessions) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -136,7 +137,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 			<-stopped
 		}
 	}()
-	closing := make(map[string]<-chan struct{}) // sessions saying goodbye, by name
+	closing := make(map[string]<-chan struct{}) // sessions that are ending, by name
 	for {
 		for _, made := range s.reconcile(ctx, closing) {
 			running.Go(made.run)
@@ -149,8 +150,8 @@ func (s *Sessions) Run(ctx context.Context) error {
 	}
 }
 
-// reconcile hands every session its newest wish, ends those that nobody wants
-// any more, and returns the new ones, which are to be run.
+// reconcile passes its peering to every session, ends those that are no longer
+// wanted, and returns the new ones, which the caller must run.
 func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan struct{}) []*session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,7 +173,7 @@ func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan stru
 			continue
 		}
 		n := newSession(ctx, s, p)
-		n.after = closing[name] // the router must hear the goodbye before the new hello
+		n.after = closing[name] // the router must see the Cease before the new OPEN
 		s.open[name] = n
 		made = append(made, n)
 	}
@@ -187,7 +188,7 @@ func (s *Sessions) reconcile(ctx context.Context, closing map[string]<-chan stru
 	return made
 }
 
-// States reports on every session that is wanted, sorted by Peer.
+// States returns the state of every wanted session, sorted by Peer.
 func (s *Sessions) States() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,5 +212,5 @@ func (s *Sessions) States() []State {
 	return states
 }
 
-// Changed signals that States has changed; signals that nobody took yet merge.
+// Changed signals that States has changed. Signals merge until one is received.
 func (s *Sessions) Changed() <-chan struct{} { return s.changed }

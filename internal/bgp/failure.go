@@ -2,60 +2,61 @@ package bgp
 
 import "time"
 
-// Failure is the class of a session's last error. It stays the same from attempt
-// to attempt, where the words may change.
+// Failure is the class of a session's last error. It stays the same from attempt to
+// attempt, where the text may change.
 type Failure string
 
-// The classes beside those of a loss, which are named as their causes.
+// The classes, beside the causes of a loss.
 const (
-	// Unreachable: no connection, or one that ended before anything was heard. Its
-	// words say what the last attempt met: an unreachable router shows several in turn.
+	// Unreachable: no connection, or one that ended before the router sent anything.
+	// The text is that of the last attempt: an unreachable router causes several in
+	// turn.
 	Unreachable Failure = "Unreachable"
-	// Unsuitable: the session can't be held as this node, the peer and the router are.
+	// Unsuitable: this node, the peer's configuration and the router do not fit
+	// together.
 	Unsuitable Failure = "Unsuitable"
-	// Crashed: this node's BGP has failed, and is started again.
+	// Crashed: BGP failed on this node, and is restarted.
 	Crashed Failure = "Crashed"
-	// Incomplete: the session may be up, but not all routes are offered.
+	// Incomplete: the session may be up, but not all routes are advertised.
 	Incomplete Failure = "Incomplete"
 )
 
 const (
-	// recurs is how long an error is shown after it was last met, while others come
-	// that were shown before it.
+	// recurs is how long an error stays shown after its last occurrence, while
+	// errors occur that were shown before it.
 	recurs = 2 * time.Minute
-	// maxShown is how many errors are shown as soon as they are met.
+	// maxShown is how many different errors are shown as soon as they occur.
 	maxShown = 8
 )
 
-// reason is an error of a session.
-type reason struct {
+// sessionError is an error of a session.
+type sessionError struct {
 	class Failure
 	text  string
 }
 
-// failure is the error that is shown of a session. Errors that take turns change it
-// no more once each was shown: who reads it is not told the same again and again.
-// The zero failure is none.
+// failure is the error that a session shows. Errors that alternate are each shown
+// once, so that the reader is not notified again and again. The zero failure is none.
 type failure struct {
-	reason
-	met   time.Time       // last
-	shown map[reason]bool // since the session was last up
+	sessionError
+	met   time.Time             // of the last occurrence
+	shown map[sessionError]bool // since the session was last up
 }
 
-// meet returns what is shown after an error was met, and whether that has changed.
-func (f failure) meet(r reason, now time.Time) (_ failure, changed bool) {
-	if r == f.reason {
+// meet returns what is shown after an error occurred, and whether that has changed.
+func (f failure) meet(r sessionError, now time.Time) (_ failure, changed bool) {
+	if r == f.sessionError {
 		f.met = now
 		return f, false
 	}
 	if (f.shown[r] || len(f.shown) >= maxShown) && now.Sub(f.met) < recurs {
 		return f, false
 	}
-	shown := map[reason]bool{r: true}
+	shown := map[sessionError]bool{r: true}
 	for old := range f.shown {
 		if len(shown) < maxShown {
 			shown[old] = true
 		}
 	}
-	return failure{reason: r, met: now, shown: shown}, true
+	return failure{sessionError: r, met: now, shown: shown}, true
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Errors that take turns, as those of an unreachable router do, are shown a few
-// times; whoever is signalled hears no more of them.
+// times; the reader is not signaled again.
 func TestErrorsThatTakeTurnsAreShownOnceEach(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -28,7 +28,7 @@ func TestErrorsThatTakeTurnsAreShownOnceEach(t *testing.T) {
 				s := newStatus()
 				changes, last := 0, ""
 				for i := range int(time.Hour / (5 * time.Second)) {
-					s.begin(announce.Peer{Name: "p"}).Unreached(c.text(i))
+					s.begin(announce.Peer{Name: "p"}).ConnectFailed(c.text(i))
 					if state := s.report(); state.LastError != last {
 						changes, last = changes+1, state.LastError
 					} else if state.Failure != Unreachable {
@@ -46,15 +46,15 @@ func TestErrorsThatTakeTurnsAreShownOnceEach(t *testing.T) {
 
 func TestAnErrorThatIsMetNoMoreGivesWay(t *testing.T) {
 	now := time.Unix(0, 0)
-	a, b := reason{Unreachable, "no answer"}, reason{Unreachable, "refused"}
+	a, b := sessionError{Unreachable, "no answer"}, sessionError{Unreachable, "refused"}
 	var f failure
 	for _, step := range []struct {
-		met  reason
-		want reason
+		met  sessionError
+		want sessionError
 	}{{a, a}, {b, b}, {a, b}, {b, b}, {a, b}, {a, b}, {a, b}, {a, a}, {a, a}, {b, a}} {
 		now = now.Add(recurs / 4)
-		if f, _ = f.meet(step.met, now); f.reason != step.want {
-			t.Errorf("after %s: %v is shown, want %v", now.Sub(time.Unix(0, 0)), f.reason, step.want)
+		if f, _ = f.meet(step.met, now); f.sessionError != step.want {
+			t.Errorf("after %s: %v is shown, want %v", now.Sub(time.Unix(0, 0)), f.sessionError, step.want)
 		}
 	}
 }
@@ -65,16 +65,16 @@ func TestTheClassOfAnError(t *testing.T) {
 		want Failure
 	}{
 		"none":              {func(*status, run) {}, ""},
-		"no connection":     {func(_ *status, r run) { r.Unreached("x") }, Unreachable},
+		"no connection":     {func(_ *status, r run) { r.ConnectFailed("x") }, Unreachable},
 		"a loss":            {func(_ *status, r run) { r.Failed("x", "HoldTimerExpired") }, "HoldTimerExpired"},
 		"a cause not known": {func(_ *status, r run) { r.Failed("x", "") }, "Unknown"},
 		"a crash":           {func(_ *status, r run) { r.Crashed("x") }, Crashed},
 		"a path that BFD has lost": {func(s *status, r run) {
-			r.Reached(Established, 1)
+			r.StateChanged(Established, 1)
 			s.lose("x")
 		}, "PathLost"},
 		"routes not offered":                  {func(s *status, _ run) { s.offers(0, "x") }, Incomplete},
-		"routes not offered, and another one": {func(s *status, r run) { s.offers(0, "x"); r.Unreached("y") }, Unreachable},
+		"routes not offered, and another one": {func(s *status, r run) { s.offers(0, "x"); r.ConnectFailed("y") }, Unreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStatus()
@@ -93,9 +93,9 @@ func TestALossIsAlwaysShown(t *testing.T) {
 		r := s.begin(announce.Peer{Name: "p"})
 		for range 3 {
 			for _, text := range []string{"a", "b"} {
-				r.Reached(Established, 1)
+				r.StateChanged(Established, 1)
 				r.Failed(text, "HoldTimerExpired")
-				r.Reached(Idle, 0)
+				r.StateChanged(Idle, 0)
 				if state := s.report(); state.LastError != text {
 					t.Errorf("shown is %q, want %q", state.LastError, text)
 				}

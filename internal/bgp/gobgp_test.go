@@ -195,7 +195,7 @@ func withGobgp(t *testing.T, version string) {
 		return err
 	})
 	if got := establish(t, s, "signed"); !got.Since.Equal(before.Since) {
-		t.Error("a change of routes made the session anew")
+		t.Error("a change of routes reset the session")
 	}
 	s.Set(all()[1:])
 	router.logs(t, "received notification", "Key=10.9.0.2", "Code=6", "Subcode=3")

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 )
 
-// nextHops finds the next hops to offer routes to p with: this node itself.
-// The session's own address serves its own family. For the other one the node
-// needs an address on the same interface, but IPv4 routes can do without where
-// the router takes an IPv6 next hop for them (RFC 8950); an unnumbered link has
-// nothing else. The text says what is missing, if something is.
-func nextHops(p announce.Peer, terms speak.Terms) (h speak.Hops, problem string) {
+// nextHops returns the next hops for routes to p: this node's own addresses. The
+// session's own address serves its family. For the other family the node needs an
+// address on the same interface. IPv4 routes can do without one if the router accepts
+// an IPv6 next hop for them (RFC 8950); an unnumbered link has nothing else. problem
+// says what is missing; "": nothing.
+func nextHops(p announce.Peer, capabilities fsm.Capabilities) (h fsm.NextHops, problem string) {
 	own4 := p.Addr.Is4()
 	if own4 {
 		h.V4 = netip.IPv4Unspecified()
@@ -42,27 +42,27 @@ func nextHops(p announce.Peer, terms speak.Terms) (h speak.Hops, problem string)
 			h.V4 = other
 		}
 	}
-	return agreed(p, h, terms, problem)
+	return agreed(p, h, capabilities, problem)
 }
 
-// agreed takes away what the router does not take, as far as that is known.
-func agreed(p announce.Peer, h speak.Hops, terms speak.Terms, problem string) (speak.Hops, string) {
-	if !terms.Heard {
+// agreed removes what the router does not accept, as far as that is known.
+func agreed(p announce.Peer, h fsm.NextHops, capabilities fsm.Capabilities, problem string) (fsm.NextHops, string) {
+	if !capabilities.Heard {
 		return h, problem
 	}
 	var missing []string
 	if p.DualStack || p.Addr.Is4() {
 		switch {
-		case !terms.IPv4:
+		case !capabilities.IPv4:
 			missing = append(missing, "IPv4 routes (RFC 4760)")
-		case h.V4.Is6() && !terms.Extended:
+		case h.V4.Is6() && !capabilities.Extended:
 			missing = append(missing, "IPv4 routes with an IPv6 next hop (RFC 8950), and the interface of the session has no IPv4 address")
 		}
 		if len(missing) > 0 {
 			h.V4 = netip.Addr{}
 		}
 	}
-	if (p.DualStack || !p.Addr.Is4()) && !terms.IPv6 {
+	if (p.DualStack || !p.Addr.Is4()) && !capabilities.IPv6 {
 		missing = append(missing, "IPv6 routes (RFC 4760)")
 		h.V6 = netip.Addr{}
 	}
@@ -72,8 +72,8 @@ func agreed(p announce.Peer, h speak.Hops, terms speak.Terms, problem string) (s
 	return h, problem
 }
 
-// otherAddress finds an address of the family the session does not use, on the
-// interface it does use.
+// otherAddress finds an address of the family that the session does not use, on the
+// session's interface.
 func otherAddress(p announce.Peer) (netip.Addr, error) {
 	local, err := localAddress(p)
 	if err != nil {
@@ -89,7 +89,7 @@ func otherAddress(p announce.Peer) (netip.Addr, error) {
 		}
 		addrs, err := link.Addrs()
 		if err != nil {
-			continue // it has just gone
+			continue // the interface has just been removed
 		}
 		on := addresses(addrs)
 		if !contains(on, local) {
@@ -103,8 +103,8 @@ func otherAddress(p announce.Peer) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no interface has the session's address %s", local)
 }
 
-// localAddress is the session's address on this side: as configured, or as
-// the kernel would choose it. Connecting a UDP socket sends nothing.
+// localAddress returns the session's address on this side: the configured one, or the
+// one that the kernel would choose. Connecting a UDP socket sends nothing.
 func localAddress(p announce.Peer) (netip.Addr, error) {
 	if p.SourceAddr.IsValid() {
 		return p.SourceAddr, nil
@@ -118,7 +118,7 @@ func localAddress(p announce.Peer) (netip.Addr, error) {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// bindTo binds a socket to a device, unless that is "".
+// bindTo returns a function that binds a socket to a device; nil for no device.
 func bindTo(device string) func(network, address string, c syscall.RawConn) error {
 	if device == "" {
 		return nil
@@ -142,7 +142,8 @@ func addresses(addrs []net.Addr) []netip.Addr {
 	return list
 }
 
-// contains ignores the zone: an interface's own list of addresses has none.
+// contains reports whether list has a, without its zone: the addresses of an
+// interface have none.
 func contains(list []netip.Addr, a netip.Addr) bool {
 	for _, b := range list {
 		if b == a.WithZone("") {
@@ -152,8 +153,8 @@ func contains(list []netip.Addr, a netip.Addr) bool {
 	return false
 }
 
-// pickOther chooses, of one interface's addresses, the lowest of the other
-// family that a router can use as a next hop; invalid: there is none.
+// pickOther returns the lowest address of the other family that a router can use as a
+// next hop; invalid: there is none.
 func pickOther(list []netip.Addr, session netip.Addr) netip.Addr {
 	var best netip.Addr
 	for _, a := range list {

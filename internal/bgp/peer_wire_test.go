@@ -46,7 +46,7 @@ func TestPeersSessionSurvivesWhatDoesNotConcernIt(t *testing.T) {
 	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.2/32")}})
 	router.says(t, "r4", "Neighbor ID:      10.9.9.9")
 	if got := establish(t, s, "p"); got.Resets != 1 || got.Changed != "routerID, holdTime" || got.Drops != 0 {
-		t.Errorf("made anew: %+v", got)
+		t.Errorf("reset: %+v", got)
 	}
 }
 
@@ -173,7 +173,7 @@ func resident(t *testing.T) int {
 	return 0
 }
 
-func TestWhatTheRouterSendsIsToldToNobody(t *testing.T) {
+func TestRoutesOfTheRouterAreDiscarded(t *testing.T) {
 	if !inRack(t) {
 		return
 	}

@@ -279,7 +279,7 @@ func (b *bird) showsIn(t *testing.T, table, protocol, prefix string, lines ...st
 	b.shows(t, protocol+" table "+table, prefix, lines...)
 }
 
-// updates returns how many routes BIRD was told of by a protocol.
+// updates returns how many routes BIRD received by a protocol.
 func (b *bird) updates(t *testing.T, protocol string) int {
 	t.Helper()
 	out, err := b.ask("show", "protocols", "all", protocol)

@@ -6,13 +6,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 	"github.com/steelyard-lb/steelyard/internal/bgp/unnumbered"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// search looks for the router on a link, in a goroutine of its own. The nil
-// search is on no link.
+// search looks for the router on a link, in a goroutine of its own. The nil search is
+// on no link.
 type search struct {
 	link   string
 	cancel context.CancelFunc
@@ -20,11 +20,11 @@ type search struct {
 
 	mu      sync.Mutex
 	addr    netip.Addr // the router's, with the link as its zone
-	problem string     // why there is none; "": not known yet
+	problem string     // reason there is none; "": not known yet
 }
 
-// newSearch begins a search that lasts until it is stopped or ctx ends. It wakes
-// whoever waits for the result. On no link it returns nil.
+// newSearch starts a search that ends with stop or with ctx. It signals wake when the
+// result changes. For an empty link it returns nil.
 func newSearch(ctx context.Context, link string, wake chan struct{}) *search {
 	if link == "" {
 		return nil
@@ -38,11 +38,11 @@ func newSearch(ctx context.Context, link string, wake chan struct{}) *search {
 	return s
 }
 
-// run finds the router until ctx ends. Should that panic, over what somebody on the
-// link has sent, it is begun again.
+// run finds the router until ctx ends. A panic, caused by what a host on the link
+// sent, restarts it.
 func (s *search) run(ctx context.Context, wake chan struct{}, find func(context.Context, string, func(netip.Addr, string))) {
 	for ctx.Err() == nil {
-		err := speak.Contained(func() {
+		err := fsm.Recover(func() {
 			find(ctx, s.link, func(addr netip.Addr, problem string) { s.found(addr, problem, wake) })
 		})
 		if err == nil {

@@ -8,54 +8,55 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
-	// retryPause lies between two attempts at what the router, or someone who
-	// configures it, must change first; and it is the longest that a session
-	// which keeps failing is left alone.
+	// retryPause is the time between two attempts when the router, or its
+	// administrator, must change something first. It is also the longest pause of a
+	// session that keeps failing.
 	retryPause = 30 * time.Second
-	// repairPause lies between two attempts at what this node may mend.
+	// repairPause is the time between two attempts when this node may mend the
+	// problem.
 	repairPause = 5 * time.Second
-	// redialPause is how long a router is given to be done with a session before it
-	// is dialed for the next one.
+	// redialPause is how long the router has to finish a session before it is dialed
+	// for the next one.
 	redialPause = time.Second
-	// steady is how long a session must have been up for its loss to be the
-	// first of a series.
-	steady = time.Minute
+	// stableAfter is how long a session must have been up for its loss to count as
+	// the first failure of a series.
+	stableAfter = time.Minute
 )
 
-// errUnwanted is why a session ends that nobody wants any more.
+// errUnwanted ends a session that is no longer wanted.
 var errUnwanted = errors.New("the peer is not wanted any more")
 
-// session holds the session with one peer in a goroutine of its own.
+// session holds the session with one peer, in a goroutine of its own.
 type session struct {
 	node   string
 	log    *slog.Logger
 	watch  *watch
 	left   *atomic.Bool // of Sessions
 	status *status
-	want   atomic.Pointer[announce.Peering] // the latest wish wins
+	want   atomic.Pointer[announce.Peering] // the latest one wins
 	wake   chan struct{}                    // buffered 1
-	after  <-chan struct{}                  // closed when a forerunner has ended; nil: there is none
+	after  <-chan struct{}                  // closed when the previous session has ended; nil: there was none
 	done   chan struct{}                    // closed when run has returned
-	ctx    context.Context                  // of the whole session, which outlives no Run
+	ctx    context.Context                  // of the whole session; Run ends no later
 	cancel context.CancelCauseFunc
 	made   time.Time
 
 	// Owned by the goroutine that runs.
-	search  *search        // for the router of an unnumbered peer; nil: none
-	open    *speak.Session // nil: none
-	ended   time.Time      // when the last one did
-	peer    announce.Peer
-	terms   speak.Terms   // that the peer last offered
-	asked   bool          // for the terms of this run
-	problem string        // why not all routes are on offer
-	tried   announce.Peer // the peer of the last attempt
-	fails   int           // how many connections have failed in a row
-	pauseTo time.Time     // no attempt before, unless the peer changes
+	search       *search      // for the router of an unnumbered peer; nil: none
+	open         *fsm.Session // nil: none
+	ended        time.Time    // when the last one ended
+	peer         announce.Peer
+	capabilities fsm.Capabilities // of the peer's last OPEN
+	asked        bool             // the capabilities of this run are known
+	problem      string           // reason not all routes are advertised
+	tried        announce.Peer    // the peer of the last attempt
+	fails        int              // how many connections have failed in a row
+	pauseTo      time.Time        // no attempt before then, unless the peer changes
 }
 
 func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
@@ -68,7 +69,7 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 		done:  make(chan struct{}),
 		made:  time.Now(),
 	}
-	n.status = &status{log: s.log, wake: n.wake, news: s.changed, peer: p.Peer}
+	n.status = &status{log: s.log, wake: n.wake, changes: s.changed, peer: p.Peer}
 	n.status.end()
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.want.Store(&p)
@@ -80,7 +81,7 @@ func (s *session) set(p announce.Peering) {
 	wait.Signal(s.wake)
 }
 
-// run works until the session's context ends.
+// run runs until the session's context ends.
 func (s *session) run() {
 	defer close(s.done)
 	defer s.cancel(nil)
@@ -98,16 +99,16 @@ func (s *session) run() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if wait := s.contained(s.step); wait > 0 {
+		if wait := s.recovered(s.step); wait > 0 {
 			timer.Reset(wait)
 		}
 	}
 }
 
-// contained takes a step. Should that panic, the session begins anew after a while, and
+// recovered takes a step. If it panics, the session starts again after a while, and
 // nothing else ends.
-func (s *session) contained(step func(announce.Peering) time.Duration) (wait time.Duration) {
-	if err := speak.Contained(func() { wait = step(*s.want.Load()) }); err != nil {
+func (s *session) recovered(step func(announce.Peering) time.Duration) (wait time.Duration) {
+	if err := fsm.Recover(func() { wait = step(*s.want.Load()) }); err != nil {
 		s.stopFor(repairPause, "")
 		s.status.fail(Crashed, err.Error())
 		return repairPause
@@ -115,7 +116,7 @@ func (s *session) contained(step func(announce.Peering) time.Duration) (wait tim
 	return wait
 }
 
-// end says goodbye, or leaves the session to the end of the process.
+// end sends a Cease, or leaves the session to the end of the process.
 func (s *session) end() {
 	s.search.stop()
 	unwanted := errors.Is(context.Cause(s.ctx), errUnwanted)
@@ -125,28 +126,28 @@ func (s *session) end() {
 		s.left.Store(true)
 	}
 	if unwanted {
-		s.hangUp(speak.PeerDeconfigured)
+		s.close(fsm.PeerDeconfigured)
 		s.watch.set(s, announce.Peer{})
 	}
-	s.hangUp(speak.AdministrativeShutdown)
+	s.close(fsm.AdministrativeShutdown)
 }
 
-// step brings the session nearer to the wish, and returns when to look again
+// step brings the session closer to what is wanted, and returns when to call it again
 // if nothing happens before (0: never).
 func (s *session) step(want announce.Peering) time.Duration {
 	var ok bool
-	if want.Peer, ok = s.locate(want.Peer); !ok {
-		s.hangUp(speak.OtherConfigurationChange)
+	if want.Peer, ok = s.resolvePeer(want.Peer); !ok {
+		s.close(fsm.OtherConfigurationChange)
 		s.watch.set(s, announce.Peer{})
-		return 0 // the search wakes us
+		return 0 // the search sends a signal when it has a result
 	}
 	if s.open != nil {
-		s.review(want.Peer)
+		s.checkSession(want.Peer)
 	}
 	watch := s.watchRouter(want.Peer)
 	if s.open == nil {
 		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
-			s.pauseTo, s.fails, s.terms = time.Time{}, 0, speak.Terms{}
+			s.pauseTo, s.fails, s.capabilities = time.Time{}, 0, fsm.Capabilities{}
 		}
 		if wait := time.Until(s.pauseTo); wait > 0 {
 			return soonest(wait, watch)
@@ -160,12 +161,12 @@ func (s *session) step(want announce.Peering) time.Duration {
 	}
 	wait := soonest(s.status.settle(time.Now()), watch)
 	if s.problem != "" {
-		return soonest(repairPause, wait) // look whether there is a next hop by now
+		return soonest(repairPause, wait) // check again whether there is a next hop
 	}
 	return wait
 }
 
-// soonest is the smaller of two waits, of which 0 never ends.
+// soonest returns the shorter of two waits, of which 0 means never.
 func soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
@@ -173,13 +174,13 @@ func soonest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// watchRouter begins or ends BFD with the router of p, and returns when to look
+// watchRouter starts or ends BFD with the router of p, and returns when to call it
 // again (0: never).
 func (s *session) watchRouter(p announce.Peer) time.Duration {
 	now := s.status.seen()
 	wait := time.Until(watchFrom(p, now, s.made))
 	if p.BFD.Multiplier == 0 || now.session == Established && s.watch.has(s) {
-		wait = 0 // nothing is to begin, or it has: a session that comes up then must not end it
+		wait = 0 // BFD is not wanted, or runs already: a session that comes up must not end it
 	}
 	if wait > 0 {
 		p.BFD = announce.BFD{}
@@ -188,9 +189,9 @@ func (s *session) watchRouter(p announce.Peer) time.Duration {
 	return max(0, wait)
 }
 
-// locate returns the peer with the address at which its router is, which is to
-// be found first if the peer is unnumbered.
-func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
+// resolvePeer returns the peer with the address of its router. An unnumbered peer has
+// none until its router is found.
+func (s *session) resolvePeer(p announce.Peer) (_ announce.Peer, ok bool) {
 	if s.search.on() != p.Interface {
 		s.search.stop()
 		s.search = newSearch(s.ctx, p.Interface, s.wake)
@@ -199,7 +200,7 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 		return p, true
 	}
 	if s.open != nil && s.status.seen().session == Established {
-		p.Addr = s.peer.Addr // as long as it lasts
+		p.Addr = s.peer.Addr // as long as the session lasts
 		return p, true
 	}
 	var problem string
@@ -209,11 +210,12 @@ func (s *session) locate(p announce.Peer) (_ announce.Peer, ok bool) {
 	return p, p.Addr.IsValid()
 }
 
-// review ends the session if it can't go on, or not for the peer as it is now.
-func (s *session) review(peer announce.Peer) {
+// checkSession ends the session if it is broken, or does not fit the peer as it is
+// now.
+func (s *session) checkSession(peer announce.Peer) {
 	now := s.status.seen()
 	if now.session == Established && !s.asked {
-		s.terms, s.asked = s.open.Terms(), true
+		s.capabilities, s.asked = s.open.Capabilities(), true
 	}
 	changes := s.peer.Changes(peer)
 	by, watched := s.watch.states()[s]
@@ -222,34 +224,33 @@ func (s *session) review(peer announce.Peer) {
 		s.stopFor(repairPause, "")
 	case now.lost:
 		s.lost(now.up)
-	case watched && now.session == Established && by.LastOutage.At.After(now.since) && severed(by) != "":
-		if up, was := s.status.lose(severed(by)); was {
-			s.hangUp(speak.BFDDown)
+	case watched && now.session == Established && by.LastOutage.At.After(now.since) && pathLost(by) != "":
+		if up, was := s.status.lose(pathLost(by)); was {
+			s.close(fsm.BFDDown)
 			s.lost(up)
 		}
 	case len(changes) > 0:
 		s.status.reset(changes)
-		s.hangUp(speak.OtherConfigurationChange)
+		s.close(fsm.OtherConfigurationChange)
 	case s.peer.ConnectTime != peer.ConnectTime && now.session != Established:
-		s.hangUp(speak.OtherConfigurationChange)
+		s.close(fsm.OtherConfigurationChange)
 	default:
 		s.peer = peer
 	}
 }
 
-// lost deals with a connection that has failed after the session was up for
-// that long, or never: it is dialed again soon. One failure after another takes
-// longer and longer.
+// lost handles a failed connection, whose session was up for that long, or never. It
+// is dialed again soon; each further failure doubles the pause.
 func (s *session) lost(up time.Duration) {
-	if up >= steady {
+	if up >= stableAfter {
 		s.fails = 0
 	}
-	s.stopFor(backOff(s.fails, speak.ConnectTime(s.peer)), "")
+	s.stopFor(backOff(s.fails, fsm.ConnectTime(s.peer)), "")
 	s.fails++
 }
 
-// backOff is the pause after as many failures in a row: none at first, then one
-// that doubles.
+// backOff returns the pause after that many failures in a row: none at first, then
+// one that doubles.
 func backOff(fails int, first time.Duration) time.Duration {
 	if fails == 0 {
 		return 0
@@ -257,42 +258,42 @@ func backOff(fails int, first time.Duration) time.Duration {
 	return min(first<<min(fails-1, 5), max(first, retryPause))
 }
 
-// stopFor ends the session for a while, with a word why unless there is one.
-func (s *session) stopFor(pause time.Duration, why string) {
-	s.hangUp(speak.AdministrativeReset) // as a rule it is over already
+// stopFor ends the session for a while, and records the reason unless it is empty.
+func (s *session) stopFor(pause time.Duration, reason string) {
+	s.close(fsm.AdministrativeReset) // usually it has ended already
 	s.pauseTo = time.Now().Add(pause)
-	if why != "" {
-		s.status.fail(Unsuitable, why)
+	if reason != "" {
+		s.status.fail(Unsuitable, reason)
 	}
 }
 
-// start makes a session, gives it all routes, and only then opens it: the first
-// UPDATEs are complete, which a graceful restart (RFC 4724) depends on.
+// start creates a session, gives it all routes, and only then opens it. So the first
+// UPDATEs are complete, which graceful restart (RFC 4724) needs.
 func (s *session) start(want announce.Peering) error {
 	s.tried, s.asked = want.Peer, false
 	run := s.status.begin(want.Peer)
-	if err := speak.Check(want.Peer); err != nil {
+	if err := fsm.Check(want.Peer); err != nil {
 		return err
 	}
-	s.open, s.peer = speak.New(s.log, want.Peer, speak.RouterID(want.Peer, s.node), run), want.Peer
+	s.open, s.peer = fsm.New(s.log, want.Peer, fsm.RouterID(want.Peer, s.node), run), want.Peer
 	s.offer(want)
 	s.open.Open(time.Until(s.ended.Add(redialPause)))
 	return nil
 }
 
-// offer says what the router is to be told.
+// offer sets the routes that the router should have.
 func (s *session) offer(want announce.Peering) {
-	hops, problem := nextHops(want.Peer, s.terms)
-	offering := speak.Offering{Routes: want.Routes, Hops: hops}
-	s.open.Offer(offering)
+	hops, problem := nextHops(want.Peer, s.capabilities)
+	offering := fsm.AdjRIBOut{Routes: want.Routes, NextHops: hops}
+	s.open.Advertise(offering)
 	s.problem = problem
 	s.status.offers(offering.Len(), problem)
 }
 
-// hangUp ends the session, if there is one.
-func (s *session) hangUp(why speak.Goodbye) {
+// close ends the session, if there is one.
+func (s *session) close(reason fsm.Cease) {
 	if s.open != nil {
-		s.open.Stop(why)
+		s.open.Stop(reason)
 		s.open, s.ended = nil, time.Now()
 	}
 	s.status.end()

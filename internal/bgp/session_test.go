@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 )
 
 func TestBackOff(t *testing.T) {
@@ -56,7 +56,7 @@ func TestALostConnectionIsSeenWithItsTimeUp(t *testing.T) {
 				s := newStatus()
 				r := s.begin(announce.Peer{Name: "p"})
 				for _, state := range c.states {
-					r.Reached(state, 0)
+					r.StateChanged(state, 0)
 					time.Sleep(time.Second)
 				}
 				if got := s.seen(); got.lost != c.lost || got.up != c.up || s.report().Drops != c.drops {
@@ -74,37 +74,37 @@ func TestALostConnectionIsSeenWithItsTimeUp(t *testing.T) {
 func TestNextHopsAsTheRouterAgreed(t *testing.T) {
 	four, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	self4, self6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
-	all := speak.Terms{Heard: true, IPv4: true, IPv6: true, Extended: true}
-	with := func(change func(*speak.Terms)) speak.Terms {
+	all := fsm.Capabilities{Heard: true, IPv4: true, IPv6: true, Extended: true}
+	with := func(change func(*fsm.Capabilities)) fsm.Capabilities {
 		out := all
 		change(&out)
 		return out
 	}
 	for _, c := range []struct {
-		name  string
-		peer  announce.Peer
-		hops  speak.Hops
-		terms speak.Terms
-		want  speak.Hops
-		words string
+		name         string
+		peer         announce.Peer
+		hops         fsm.NextHops
+		capabilities fsm.Capabilities
+		want         fsm.NextHops
+		words        string
 	}{
-		{"nothing is known yet", announce.Peer{Addr: four}, speak.Hops{V4: self4}, speak.Terms{}, speak.Hops{V4: self4}, ""},
-		{"all is taken", announce.Peer{Addr: four, DualStack: true}, speak.Hops{V4: self4, V6: six}, all, speak.Hops{V4: self4, V6: six}, ""},
-		{"no IPv6", announce.Peer{Addr: four, DualStack: true}, speak.Hops{V4: self4, V6: six}, with(func(t *speak.Terms) { t.IPv6 = false }), speak.Hops{V4: self4}, "IPv6 routes"},
-		{"no IPv6, and none was wanted", announce.Peer{Addr: four}, speak.Hops{V4: self4}, with(func(t *speak.Terms) { t.IPv6 = false }), speak.Hops{V4: self4}, ""},
-		{"no IPv4 in a session of IPv4", announce.Peer{Addr: four}, speak.Hops{V4: self4}, with(func(t *speak.Terms) { t.IPv4 = false }), speak.Hops{}, "IPv4 routes"},
-		{"no IPv6 next hop for IPv4", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: self6, V6: self6}, with(func(t *speak.Terms) { t.Extended = false }), speak.Hops{V6: self6}, "RFC 8950"},
-		{"no IPv6 next hop, and none is needed", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: four, V6: self6}, with(func(t *speak.Terms) { t.Extended = false }), speak.Hops{V4: four, V6: self6}, ""},
-		{"neither", announce.Peer{Addr: six, DualStack: true}, speak.Hops{V4: four, V6: self6}, with(func(t *speak.Terms) { t.IPv4, t.IPv6 = false, false }), speak.Hops{}, "IPv4 routes (RFC 4760), nor IPv6"},
+		{"nothing is known yet", announce.Peer{Addr: four}, fsm.NextHops{V4: self4}, fsm.Capabilities{}, fsm.NextHops{V4: self4}, ""},
+		{"all is taken", announce.Peer{Addr: four, DualStack: true}, fsm.NextHops{V4: self4, V6: six}, all, fsm.NextHops{V4: self4, V6: six}, ""},
+		{"no IPv6", announce.Peer{Addr: four, DualStack: true}, fsm.NextHops{V4: self4, V6: six}, with(func(t *fsm.Capabilities) { t.IPv6 = false }), fsm.NextHops{V4: self4}, "IPv6 routes"},
+		{"no IPv6, and none was wanted", announce.Peer{Addr: four}, fsm.NextHops{V4: self4}, with(func(t *fsm.Capabilities) { t.IPv6 = false }), fsm.NextHops{V4: self4}, ""},
+		{"no IPv4 in a session of IPv4", announce.Peer{Addr: four}, fsm.NextHops{V4: self4}, with(func(t *fsm.Capabilities) { t.IPv4 = false }), fsm.NextHops{}, "IPv4 routes"},
+		{"no IPv6 next hop for IPv4", announce.Peer{Addr: six, DualStack: true}, fsm.NextHops{V4: self6, V6: self6}, with(func(t *fsm.Capabilities) { t.Extended = false }), fsm.NextHops{V6: self6}, "RFC 8950"},
+		{"no IPv6 next hop, and none is needed", announce.Peer{Addr: six, DualStack: true}, fsm.NextHops{V4: four, V6: self6}, with(func(t *fsm.Capabilities) { t.Extended = false }), fsm.NextHops{V4: four, V6: self6}, ""},
+		{"neither", announce.Peer{Addr: six, DualStack: true}, fsm.NextHops{V4: four, V6: self6}, with(func(t *fsm.Capabilities) { t.IPv4, t.IPv6 = false, false }), fsm.NextHops{}, "IPv4 routes (RFC 4760), nor IPv6"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, words := agreed(c.peer, c.hops, c.terms, "")
+			got, words := agreed(c.peer, c.hops, c.capabilities, "")
 			if got != c.want || !strings.Contains(words, c.words) || c.words == "" && words != "" {
 				t.Errorf("got %v, %q", got, words)
 			}
 		})
 	}
-	kept, words := agreed(announce.Peer{Addr: four}, speak.Hops{V4: self4}, all, "another problem")
+	kept, words := agreed(announce.Peer{Addr: four}, fsm.NextHops{V4: self4}, all, "another problem")
 	if kept.V4 != self4 || words != "another problem" {
 		t.Errorf("another problem became %q", words)
 	}
@@ -112,7 +112,7 @@ func TestNextHopsAsTheRouterAgreed(t *testing.T) {
 
 func TestAnUnnumberedSessionHasItsOwnNextHopForBoth(t *testing.T) {
 	p := announce.Peer{Addr: netip.MustParseAddr("fe80::1%eth0"), Interface: "eth0", DualStack: true}
-	got, problem := nextHops(p, speak.Terms{})
+	got, problem := nextHops(p, fsm.Capabilities{})
 	if got.V4 != netip.IPv6Unspecified() || got.V6 != got.V4 || problem != "" {
 		t.Errorf("%v, %q", got, problem)
 	}

@@ -9,25 +9,25 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// settled is how long a session must have been Established before its last
-// error is forgotten: a session that keeps falling down keeps saying why.
-const settled = 10 * time.Second
+// errorClearedAfter is how long a session must have been Established before its last
+// error is cleared. So a session that keeps going down keeps its error.
+const errorClearedAfter = 10 * time.Second
 
-// toldLasts is how long the reason a router gave, or was given, stands against
-// failures to connect: routers take no connection for some time after an error
+// routerErrorTimeout is how long a NOTIFICATION, sent or received, takes precedence
+// over failures to connect: after an error routers refuse connections for some time
 // (BIRD for 5 minutes at most).
-const toldLasts = 6 * time.Minute
+const routerErrorTimeout = 6 * time.Minute
 
-// status gathers what is known of one session. The server's goroutines write
-// it, the session's own reads it; nothing is called while its lock is held.
+// status is what is known of one session. The goroutines of package fsm write it, the
+// session's own reads it. It calls nothing while its lock is held.
 type status struct {
-	log  *slog.Logger
-	wake chan struct{} // the session's own
-	news chan struct{} // signalled when the report has changed
+	log     *slog.Logger
+	wake    chan struct{} // the session's own
+	changes chan struct{} // signaled when the report has changed
 
 	mu                   sync.Mutex
 	peer                 announce.Peer
@@ -36,39 +36,39 @@ type status struct {
 	since                time.Time
 	offered              int
 	failure              failure       // last error of the session
-	told                 time.Time     // when the router was last heard to cause an error
+	routerErrorAt        time.Time     // when the last NOTIFICATION was sent or received
 	problem              string        // what is wrong although the session may be up
 	cause                Cause         // of the next loss; "": not known yet
 	drops                map[Cause]int // how often the session was lost
-	down                 time.Time     // when it was last up; at first when it was made
-	announced, withdrawn int           // routes, while it was up and when it came up
-	resets               int           // how often it was made anew for a change of the peer
+	down                 time.Time     // when it was last up; at first when it was created
+	announced, withdrawn int           // routes, from the time when it comes up
+	resets               int           // how often it was reset for a change of the peer
 	changed              string        // the fields of the last such change
 }
 
-// view is what a session's own goroutine wants to know of its run.
+// view is what the session's goroutine reads about its run.
 type view struct {
 	session SessionState
 	since   time.Time     // when session was entered
 	down    time.Time     // when session was last Established
-	broken  bool          // the server has failed beyond use
+	broken  bool          // the run cannot go on
 	lost    bool          // a connection to the peer has failed
 	up      time.Duration // how long the session was up until it was lost
 }
 
-// run is one use of a server; what an earlier one says is ignored.
+// run is one fsm.Session. Events of an earlier run are ignored.
 type run struct {
 	status *status
 	number int
 }
 
-// begin starts a new run for peer. A changed peer starts without the errors of
-// the old one.
+// begin starts a new run for peer. A changed peer starts without the errors of the
+// old one.
 func (s *status) begin(peer announce.Peer) run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.peer.Changes(peer)) > 0 {
-		s.failure, s.told = failure{}, time.Time{}
+		s.failure, s.routerErrorAt = failure{}, time.Time{}
 	}
 	s.peer = peer
 	s.run++
@@ -78,19 +78,18 @@ func (s *status) begin(peer announce.Peer) run {
 	return run{s, s.run}
 }
 
-// reset records that a session is made anew because these fields of the peer
-// have changed.
+// reset records that the session ends because these fields of the peer changed.
 func (s *status) reset(fields []string) {
 	s.mu.Lock()
 	s.resets++
 	s.changed = strings.Join(fields, ", ")
 	peer, changed := s.peer, s.changed
 	s.mu.Unlock()
-	s.log.Info("session is made anew", "peer", peer.Name, "addr", peer.Addr, "changed", changed)
-	wait.Signal(s.news)
+	s.log.Info("session reset", "peer", peer.Name, "addr", peer.Addr, "changed", changed)
+	wait.Signal(s.changes)
 }
 
-// end closes the run: the session is Idle, and late news of it are ignored.
+// end ends the run: the session is Idle, and later events of the run are ignored.
 func (s *status) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +99,7 @@ func (s *status) end() {
 	s.enter(Idle)
 }
 
-// enter must be called with the lock held.
+// enter changes the state. The lock is held.
 func (s *status) enter(state SessionState) {
 	if s.now.session == state {
 		return
@@ -109,24 +108,24 @@ func (s *status) enter(state SessionState) {
 		s.down = time.Now()
 	}
 	s.now.session, s.since = state, time.Now()
-	wait.Signal(s.news)
+	wait.Signal(s.changes)
 }
 
-// Reached records the state that the session has entered, and the AS number its
-// peer has shown (0: none yet).
-func (r run) Reached(state SessionState, asn uint32) {
+// StateChanged records the state that the session has entered, and the AS number of
+// its peer (0: not known yet).
+func (r run) StateChanged(state SessionState, asn uint32) {
 	s := r.status
 	s.mu.Lock()
 	if r.number != s.run {
 		s.mu.Unlock()
 		return
 	}
-	was, peer, why := s.now.session, s.peer, s.failure.text
+	was, peer, reason := s.now.session, s.peer, s.failure.text
 	if state == Idle && was != Idle && was != Active {
 		s.now.lost = true
 		if was == Established {
 			s.now.up = time.Since(s.since)
-			s.drop(cmp.Or(s.cause, speak.Unknown))
+			s.drop(cmp.Or(s.cause, fsm.Unknown))
 		}
 	}
 	if state == Established && was != Established {
@@ -139,12 +138,12 @@ func (r run) Reached(state SessionState, asn uint32) {
 	case state == Established:
 		s.log.Info("session established", "peer", peer.Name, "addr", peer.Addr, "asn", asn)
 	case was == Established:
-		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
+		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", reason)
 	}
 	wait.Signal(s.wake)
 }
 
-// drop counts a loss. It must be called with the lock held.
+// drop counts a loss. The lock is held.
 func (s *status) drop(cause Cause) {
 	if s.drops == nil {
 		s.drops = map[Cause]int{}
@@ -152,7 +151,7 @@ func (s *status) drop(cause Cause) {
 	s.drops[cause]++
 }
 
-// Sent counts what the router was told.
+// Sent counts the routes sent to the router.
 func (r run) Sent(announced, withdrawn int) {
 	s := r.status
 	s.mu.Lock()
@@ -162,24 +161,23 @@ func (r run) Sent(announced, withdrawn int) {
 	}
 }
 
-// lose records that BFD has found the path of a session broken, and closes the
-// run. It returns for how long the session was up; was is false if the server has
-// found out meanwhile that it no longer is.
-func (s *status) lose(why string) (up time.Duration, was bool) {
+// lose records that BFD found the path broken, and ends the run. It returns how long
+// the session was up; false: the session had ended already.
+func (s *status) lose(reason string) (up time.Duration, was bool) {
 	s.mu.Lock()
 	if s.now.session != Established {
 		s.mu.Unlock()
 		return 0, false
 	}
-	s.drop(speak.PathLost)
+	s.drop(fsm.PathLost)
 	s.run++
 	now := time.Now()
-	s.failure, _ = s.failure.meet(reason{Failure(speak.PathLost), why}, now)
-	s.told = now
+	s.failure, _ = s.failure.meet(sessionError{Failure(fsm.PathLost), reason}, now)
+	s.routerErrorAt = now
 	peer, up := s.peer, time.Since(s.since)
 	s.enter(Idle)
 	s.mu.Unlock()
-	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", why)
+	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", reason)
 	return up, true
 }
 
@@ -187,77 +185,77 @@ func (s *status) lose(why string) (up time.Duration, was bool) {
 func (s *status) fail(class Failure, text string) {
 	s.mu.Lock()
 	var changed bool
-	s.failure, changed = s.failure.meet(reason{class, text}, time.Now())
+	s.failure, changed = s.failure.meet(sessionError{class, text}, time.Now())
 	peer := s.peer
 	s.mu.Unlock()
 	if changed {
 		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "class", class, "error", text)
-		wait.Signal(s.news)
+		wait.Signal(s.changes)
 	}
 }
 
-// Failed records why the session failed, and of what kind that is.
-func (r run) Failed(why string, cause Cause) {
+// Failed records why the session failed, and the kind of failure.
+func (r run) Failed(reason string, cause Cause) {
 	s := r.status
 	s.mu.Lock()
 	mine := r.number == s.run
 	if mine {
-		s.told, s.cause = time.Now(), cause
+		s.routerErrorAt, s.cause = time.Now(), cause
 	}
 	s.mu.Unlock()
 	if mine {
-		s.fail(Failure(cmp.Or(cause, speak.Unknown)), why)
+		s.fail(Failure(cmp.Or(cause, fsm.Unknown)), reason)
 	}
 }
 
-// Unreached records why there is no connection. What the router itself had to
-// say says more, though, so for a while it stands.
-func (r run) Unreached(why string) {
+// ConnectFailed records why there is no connection. An error that the router itself
+// reported says more, so it takes precedence for a while.
+func (r run) ConnectFailed(reason string) {
 	s := r.status
 	s.mu.Lock()
-	news := r.number == s.run && time.Since(s.told) > toldLasts
+	changes := r.number == s.run && time.Since(s.routerErrorAt) > routerErrorTimeout
 	s.mu.Unlock()
-	if news {
-		s.fail(Unreachable, why)
+	if changes {
+		s.fail(Unreachable, reason)
 	}
 }
 
-// Crashed records that the server is to be replaced.
-func (r run) Crashed(why string) {
+// Crashed records that the run must be replaced.
+func (r run) Crashed(reason string) {
 	s := r.status
 	s.mu.Lock()
 	mine := r.number == s.run
 	s.now.broken = s.now.broken || mine
 	s.mu.Unlock()
 	if mine {
-		s.fail(Crashed, why)
+		s.fail(Crashed, reason)
 		wait.Signal(s.wake)
 	}
 }
 
-// offers records how many routes are on offer, and what keeps others from it.
+// offers records how many routes are advertised, and why others are not.
 func (s *status) offers(n int, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n != s.offered || problem != s.problem {
-		wait.Signal(s.news)
+		wait.Signal(s.changes)
 	}
 	s.offered, s.problem = n, problem
 }
 
-// settle forgets the last error once the session has been up for long enough;
-// until then it returns how long that still takes. 0: nothing to wait for.
+// settle clears the last error once the session has been up for long enough. Until
+// then it returns how long that takes (0: there is nothing to clear).
 func (s *status) settle(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now.session != Established || s.failure.text == "" {
 		return 0
 	}
-	if left := settled - now.Sub(s.since); left > 0 {
+	if left := errorClearedAfter - now.Sub(s.since); left > 0 {
 		return left
 	}
-	s.failure, s.told = failure{}, time.Time{}
-	wait.Signal(s.news)
+	s.failure, s.routerErrorAt = failure{}, time.Time{}
+	wait.Signal(s.changes)
 	return 0
 }
 

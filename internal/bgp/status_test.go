@@ -12,11 +12,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
-	"github.com/steelyard-lb/steelyard/internal/bgp/speak"
+	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 )
 
 func newStatus() *status {
-	return &status{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	return &status{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), changes: make(chan struct{}, 1)}
 }
 
 func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
@@ -29,23 +29,23 @@ func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
 				t.Errorf("last error %q, want %q", got, want)
 			}
 		}
-		r.Unreached("refused")
+		r.ConnectFailed("refused")
 		last("refused")
 		r.Failed("bad peer AS", "")
 		last("bad peer AS")
-		r.Unreached("refused") // the router waits after the error
+		r.ConnectFailed("refused") // the router waits after the error
 		last("bad peer AS")
-		time.Sleep(toldLasts + time.Second)
-		r.Unreached("refused")
+		time.Sleep(routerErrorTimeout + time.Second)
+		r.ConnectFailed("refused")
 		last("refused")
 
-		r.Reached(Established, 64601)
+		r.StateChanged(Established, 64601)
 		last("refused")
-		if got := s.settle(time.Now()); got != settled {
+		if got := s.settle(time.Now()); got != errorClearedAfter {
 			t.Errorf("settles in %s", got)
 		}
 		last("refused")
-		time.Sleep(settled)
+		time.Sleep(errorClearedAfter)
 		if got := s.settle(time.Now()); got != 0 {
 			t.Errorf("settles in %s more", got)
 		}
@@ -55,7 +55,7 @@ func TestLastErrorIsKeptUntilTheSessionHasSettled(t *testing.T) {
 		s.begin(announce.Peer{Name: "p"})
 		last("hold timer expired")
 		s.begin(announce.Peer{Name: "p", Port: 1179})
-		last("") // a changed peer starts anew
+		last("") // a changed peer starts without the old errors
 	})
 }
 
@@ -63,9 +63,9 @@ func TestLateNewsOfAnEarlierRunAreIgnored(t *testing.T) {
 	s := newStatus()
 	old := s.begin(announce.Peer{Name: "p"})
 	s.end()
-	old.Reached(Established, 64601)
+	old.StateChanged(Established, 64601)
 	old.Failed("late", "")
-	old.Unreached("late")
+	old.ConnectFailed("late")
 	old.Crashed("late")
 	if got := s.report(); got.Session != Idle || got.LastError != "" {
 		t.Errorf("%+v", got)
@@ -82,7 +82,7 @@ func TestRoutesCountAsAdvertisedWhileEstablishedOnly(t *testing.T) {
 	s.offers(3, "no IPv6")
 	var got []int
 	for _, state := range []SessionState{Active, OpenSent, OpenConfirm, Established, Idle} {
-		r.Reached(state, 0)
+		r.StateChanged(state, 0)
 		got = append(got, s.report().Advertised)
 	}
 	if d := cmp.Diff([]int{0, 0, 0, 3, 0}, got); d != "" {
@@ -97,7 +97,7 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 	s := newStatus()
 	signalled := func() bool {
 		select {
-		case <-s.news:
+		case <-s.changes:
 			return true
 		default:
 			return false
@@ -110,8 +110,8 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 		do   func()
 		want bool
 	}{
-		{"a new state", func() { r.Reached(Active, 0) }, true},
-		{"the same state", func() { r.Reached(Active, 0) }, false},
+		{"a new state", func() { r.StateChanged(Active, 0) }, true},
+		{"the same state", func() { r.StateChanged(Active, 0) }, false},
 		{"a new error", func() { r.Failed("x", "") }, true},
 		{"the same error", func() { r.Failed("x", "") }, false},
 		{"a number of routes", func() { s.offers(1, "") }, true},
@@ -159,19 +159,19 @@ func TestALossByBFDIsCountedOnce(t *testing.T) {
 	if _, was := s.lose("BFD"); was || s.report().Drops != 0 {
 		t.Errorf("before it was up: %+v", s.report())
 	}
-	r.Reached(Established, 64601)
+	r.StateChanged(Established, 64601)
 	if _, was := s.lose("BFD"); !was {
 		t.Error("it was up, and that was not seen")
 	}
-	r.Failed("NOTIFICATION", speak.NotificationReceived)
-	r.Reached(Idle, 0)
-	if got := s.report(); got.Drops != 1 || got.DropsBy[speak.PathLost] != 1 || got.LastError != "BFD" || got.Session != Idle {
+	r.Failed("NOTIFICATION", fsm.NotificationReceived)
+	r.StateChanged(Idle, 0)
+	if got := s.report(); got.Drops != 1 || got.DropsBy[fsm.PathLost] != 1 || got.LastError != "BFD" || got.Session != Idle {
 		t.Errorf("%+v", got)
 	}
 	r = s.begin(announce.Peer{Name: "p"})
-	r.Reached(Established, 64601)
-	r.Reached(Idle, 0)
-	if _, was := s.lose("BFD"); was || s.report().Drops != 2 || s.report().DropsBy[speak.PathLost] != 1 {
+	r.StateChanged(Established, 64601)
+	r.StateChanged(Idle, 0)
+	if _, was := s.lose("BFD"); was || s.report().Drops != 2 || s.report().DropsBy[fsm.PathLost] != 1 {
 		t.Errorf("lost before BFD saw it: %+v", s.report())
 	}
 }
@@ -179,20 +179,20 @@ func TestALossByBFDIsCountedOnce(t *testing.T) {
 func TestLossesAreCountedByCause(t *testing.T) {
 	s := newStatus()
 	r := s.begin(announce.Peer{Name: "p"})
-	lose := func(why string, cause Cause) {
-		r.Reached(Established, 64601)
-		if why != "" {
-			r.Failed(why, cause)
+	lose := func(reason string, cause Cause) {
+		r.StateChanged(Established, 64601)
+		if reason != "" {
+			r.Failed(reason, cause)
 		}
-		r.Reached(Idle, 0)
+		r.StateChanged(Idle, 0)
 	}
-	r.Failed("refused before it was up", speak.NotificationReceived)
+	r.Failed("refused before it was up", fsm.NotificationReceived)
 	lose("", "")
-	lose("silence", speak.HoldTimerExpired)
+	lose("silence", fsm.HoldTimerExpired)
 	lose("", "") // what was said of the loss before says nothing of this one
-	lose("shutdown", speak.NotificationReceived)
+	lose("shutdown", fsm.NotificationReceived)
 	lose("odd", "")
-	want := map[Cause]int{speak.Unknown: 3, speak.HoldTimerExpired: 1, speak.NotificationReceived: 1}
+	want := map[Cause]int{fsm.Unknown: 3, fsm.HoldTimerExpired: 1, fsm.NotificationReceived: 1}
 	if d := cmp.Diff(want, s.report().DropsBy); d != "" || s.report().Drops != 5 {
 		t.Errorf("%d drops:\n%s", s.report().Drops, d)
 	}
@@ -201,7 +201,7 @@ func TestLossesAreCountedByCause(t *testing.T) {
 func TestRoutesAreCountedAsTheRouterHearsThem(t *testing.T) {
 	s := newStatus()
 	r := s.begin(announce.Peer{Name: "p"})
-	r.Reached(Established, 64601)
+	r.StateChanged(Established, 64601)
 	r.Sent(3, 0)
 	r.Sent(1, 1)
 	s.end()

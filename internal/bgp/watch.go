@@ -23,15 +23,15 @@ type watch struct {
 	want map[*session]watched
 }
 
-// watched is how the router of a peer is watched.
+// watched is how to watch the router of a peer.
 type watched struct {
 	name string // of the peer
 	hops announce.Hops
 	bfd.Session
 }
 
-// run holds the BFD sessions until ctx ends, and wakes the BGP sessions when
-// they change. It tells the routers nothing when it ends.
+// run holds the BFD sessions until ctx ends, and signals the BGP sessions when one
+// changes. It sends the routers nothing at its end.
 func (w *watch) run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- w.engine.Run(ctx) }()
@@ -43,7 +43,7 @@ func (w *watch) run(ctx context.Context) error {
 			w.mu.Lock()
 			for s := range w.want {
 				wait.Signal(s.wake)
-				wait.Signal(s.status.news)
+				wait.Signal(s.status.changes)
 			}
 			w.mu.Unlock()
 		}
@@ -51,19 +51,19 @@ func (w *watch) run(ctx context.Context) error {
 }
 
 const (
-	// watchAfter is how long a session must have been up for BFD to begin. FRR,
-	// once it knows by the session which address of its own is the right one,
-	// begins BFD anew, and takes that for a broken path if BFD was up already.
+	// watchAfter is how long a BGP session must have been up before BFD starts. FRR
+	// restarts its BFD session when the BGP session shows it its own address, and
+	// would take the path for broken if BFD were up already.
 	watchAfter = time.Second
-	// strictAfter is how long a session must have been down for BFD to begin
-	// without: the router may be waiting for that.
+	// strictAfter is how long a BGP session must have been down before BFD starts
+	// without it: the router may require BFD first.
 	strictAfter = 10 * time.Second
 )
 
-// watchFrom is when to begin BFD with the router of a session, which was made
-// at that time: perhaps by a speaker that has just been restarted, and then the
-// router must first have forgotten the BFD of the former, or it would take ours
-// for the news that the path is broken.
+// watchFrom returns when to start BFD with the router of a session that was created
+// at made. The previous speaker may have just been restarted: then its router must
+// first drop the old BFD session. Otherwise it would take the new one for a broken
+// path.
 func watchFrom(p announce.Peer, now view, made time.Time) time.Time {
 	if now.session != Established {
 		return now.down.Add(strictAfter)
@@ -75,7 +75,7 @@ func watchFrom(p announce.Peer, now view, made time.Time) time.Time {
 	return from
 }
 
-// set says how to watch the router of s. What is as before touches nothing.
+// set sets how to watch the router of s. Equal input changes nothing.
 func (w *watch) set(s *session, p announce.Peer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,8 +88,8 @@ func (w *watch) set(s *session, p announce.Peer) {
 	if w.want[s].equal(before) {
 		return
 	}
-	// Peers at one address, of different ports, share a session: that of the
-	// first name.
+	// Peers with one address and different ports share a session: that of the first
+	// name.
 	all := make([]watched, 0, len(w.want))
 	for _, x := range w.want {
 		all = append(all, x)
@@ -104,7 +104,7 @@ func (w *watch) set(s *session, p announce.Peer) {
 		}
 	}
 	w.engine.Set(sessions)
-	wait.Signal(s.status.news)
+	wait.Signal(s.status.changes)
 }
 
 func (w *watch) has(s *session) bool {
@@ -114,7 +114,7 @@ func (w *watch) has(s *session) bool {
 	return has
 }
 
-// equal compares all that watching sets.
+// equal reports whether x and y watch in the same way.
 func (x watched) equal(y watched) bool {
 	return x.name == y.name && x.hops == y.hops && x.Path == y.Path && x.Transmit == y.Transmit && x.Receive == y.Receive &&
 		x.Multiplier == y.Multiplier && x.MinTTL == y.MinTTL && x.Passive == y.Passive
@@ -128,7 +128,7 @@ func watching(p announce.Peer, before watched) watched {
 	}}
 	far := p.BFD.Hops == announce.MultiHop
 	if p.BFD.Hops == announce.HopsByNet {
-		// Found out once: a cable that comes loose may take the subnet away.
+		// Determined once: a loose cable may remove the subnet.
 		known := before.Peer == p.Addr && before.hops == p.BFD.Hops
 		far = known && before.Hops == bfd.Multihop || !known && !inSubnet(p.Addr)
 	}
@@ -150,7 +150,7 @@ func inSubnet(a netip.Addr) bool {
 	})
 }
 
-// states returns how the watched routers' sessions stand.
+// states returns the BFD states of the watched routers.
 func (w *watch) states() map[*session]bfd.State {
 	byPath := map[bfd.Path]bfd.State{}
 	for _, st := range w.engine.States() {
@@ -167,9 +167,9 @@ func (w *watch) states() map[*session]bfd.State {
 	return out
 }
 
-// severed tells in plain words why a BFD session was lost; "" if the path may
-// still be well (RFC 5882 section 4.2).
-func severed(by bfd.State) string {
+// pathLost explains why a BFD session was lost; "": the path may still work (RFC 5882
+// section 4.2).
+func pathLost(by bfd.State) string {
 	o := by.LastOutage
 	switch {
 	case o.RemoteStatus == bfd.AdminDown:

@@ -40,11 +40,11 @@ func TestSevered(t *testing.T) {
 	}{
 		{"the router is silent", bfd.Outage{Diagnostic: bfd.DetectionTimeExpired, RemoteStatus: bfd.Up}, "BFD: detection time expired: no packet came from the router"},
 		{"the router hears nothing", bfd.Outage{Diagnostic: bfd.NeighborSignaledDown, RemoteStatus: bfd.Down, RemoteDiagnostic: bfd.DetectionTimeExpired}, `BFD: the router signaled down; its diagnostic is "detection time expired"`},
-		{"somebody has switched it off there", bfd.Outage{Diagnostic: bfd.NeighborSignaledDown, RemoteStatus: bfd.AdminDown, RemoteDiagnostic: bfd.AdministrativelyDown}, ""},
+		{"the administrator has switched it off there", bfd.Outage{Diagnostic: bfd.NeighborSignaledDown, RemoteStatus: bfd.AdminDown, RemoteDiagnostic: bfd.AdministrativelyDown}, ""},
 		{"or here", bfd.Outage{Diagnostic: bfd.AdministrativelyDown, RemoteStatus: bfd.Up}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := severed(bfd.State{LastOutage: c.by}); got != c.want {
+			if got := pathLost(bfd.State{LastOutage: c.by}); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})

@@ -99,7 +99,7 @@ func TestOnlyABrokenPathEndsASession(t *testing.T) {
 		s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32")}})
 	}
 	set(quick(p, announce.SingleHop))
-	before := establish(t, s, "p") // though nobody answers
+	before := establish(t, s, "p") // though no router answers
 	watchedAs(t, s, "p", bfd.Down)
 	back := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("10.9.0.2")}, Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond}
 	there.Set([]bfd.Session{back})
@@ -126,7 +126,7 @@ func TestOnlyABrokenPathEndsASession(t *testing.T) {
 	watchedAs(t, s, "p", bfd.Up)
 	stays(t, s, before)
 
-	back.Disabled = true // somebody there wants it so
+	back.Disabled = true // by the administrator there
 	there.Set([]bfd.Session{back})
 	watchedAs(t, s, "p", bfd.Down)
 	back.Disabled = false
@@ -171,7 +171,7 @@ func TestARouterThatSignalsDownEndsTheSession(t *testing.T) {
 	establish(t, s, "p")
 	watchedAs(t, s, "p", bfd.Up)
 	// It hears nothing any more, but is heard.
-	ip := []string{"netns", "exec", os.Getenv(routerNS), "nft", "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; }; add rule inet deaf in udp dport 3784 drop"}
+	ip := []string{"netns", "exec", os.Getenv(routerNS), "nft", "add table inet silent; add chain inet silent in { type filter hook input priority 0; }; add rule inet silent in udp dport 3784 drop"}
 	if out, err := exec.Command("ip", ip...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

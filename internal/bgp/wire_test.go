@@ -178,7 +178,7 @@ func TestPeersComeAndGoAlone(t *testing.T) {
 	}
 }
 
-func TestBadPeersSayWhyAndDisturbNobody(t *testing.T) {
+func TestBadPeersReportWhyAndDisturbNoOther(t *testing.T) {
 	if !inRack(t) {
 		return
 	}

@@ -22,7 +22,7 @@ type Foreign struct {
 }
 
 // forget is how long after its last sign of life a foreign host counts as gone, as
-// long as we announce the address ourselves: then nothing makes it speak.
+// long as we announce the address ourselves: then nothing makes it fsm.
 const forget = 10 * time.Minute
 
 // Standings returns how this node stands to each address that it claims,

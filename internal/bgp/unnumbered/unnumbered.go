@@ -1,9 +1,10 @@
 // Package unnumbered finds the router at the other end of a link by its router
-// advertisements (RFC 4861), and makes this node known to it by advertisements
-// of its own, which promise nothing: their lifetime is 0, so that nobody takes
-// this node for a default router (section 4.2).
+// advertisements (RFC 4861), and makes this node known to it by advertisements of its
+// own. These have the lifetime 0, so that no host takes this node for a default
+// router (section 4.2).
 //
-// It is for links with one router: of several, the one heard last counts.
+// It is for links with one router. If there are several, the one that advertised last
+// counts.
 package unnumbered
 
 import (
@@ -20,30 +21,30 @@ import (
 )
 
 const (
-	patience  = 2 * time.Second  // between attempts at a link that is not usable
-	eager     = time.Second      // between messages while no router is heard
-	unhurried = 10 * time.Second // between messages afterwards
+	retryInterval   = 2 * time.Second  // between attempts at a link that is not usable
+	solicitInterval = time.Second      // between messages before a router is found
+	refreshInterval = 10 * time.Second // between messages afterwards
 )
 
-// Find tells the link-local address of the router on a link, with the link as
-// its zone, or why there is none, whenever either may have changed. It returns
-// when ctx ends.
-func Find(ctx context.Context, link string, tell func(router netip.Addr, problem string)) {
+// Find reports the link-local address of the router on a link, with the link as its
+// zone, or why there is none, whenever either may have changed. It returns when ctx
+// ends.
+func Find(ctx context.Context, link string, report func(router netip.Addr, problem string)) {
 	for ctx.Err() == nil {
-		err := find(ctx, link, tell)
+		err := find(ctx, link, report)
 		if ctx.Err() != nil {
 			return
 		}
-		tell(netip.Addr{}, err.Error())
+		report(netip.Addr{}, err.Error())
 		select {
 		case <-ctx.Done():
-		case <-time.After(patience):
+		case <-time.After(retryInterval):
 		}
 	}
 }
 
 // find works until the link fails, or ctx ends.
-func find(ctx context.Context, link string, tell func(netip.Addr, string)) error {
+func find(ctx context.Context, link string, report func(netip.Addr, string)) error {
 	ifi, err := net.InterfaceByName(link)
 	if err != nil {
 		return fmt.Errorf("there is no interface %q on this node: %w", link, err)
@@ -61,17 +62,17 @@ func find(ctx context.Context, link string, tell func(netip.Addr, string)) error
 	if err := listenForRouters(conn); err != nil {
 		return fmt.Errorf("listen for routers on %s: %w", link, err)
 	}
-	tell(netip.Addr{}, fmt.Sprintf("no router advertisement was heard on %s", link))
+	report(netip.Addr{}, fmt.Sprintf("no router advertisement was heard on %s", link))
 	heard := false
 	next := time.Now()
 	for {
 		if !time.Now().Before(next) {
-			if err := greet(conn, ifi, !heard); err != nil {
+			if err := advertise(conn, ifi, !heard); err != nil {
 				return fmt.Errorf("send on %s: %w", link, err)
 			}
-			next = time.Now().Add(eager)
+			next = time.Now().Add(solicitInterval)
 			if heard {
-				next = time.Now().Add(unhurried)
+				next = time.Now().Add(refreshInterval)
 			}
 		}
 		if err := conn.SetReadDeadline(next); err != nil {
@@ -86,13 +87,13 @@ func find(ctx context.Context, link string, tell func(netip.Addr, string)) error
 		}
 		if isRouter(m, cm, from, own) {
 			heard = true
-			tell(from, "")
+			report(from, "")
 		}
 	}
 }
 
-// listenForRouters has the kernel pass on router advertisements only, with
-// their hop limits.
+// listenForRouters makes the kernel pass only router advertisements, with their hop
+// limits.
 func listenForRouters(conn *ndp.Conn) error {
 	var only ipv6.ICMPFilter
 	only.SetAll(true)
@@ -103,15 +104,16 @@ func listenForRouters(conn *ndp.Conn) error {
 	return conn.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true)
 }
 
-// isRouter reports whether a message is an advertisement by a router on this
-// link: from further away its hop limit would be less (RFC 4861 section 6.1.2).
+// isRouter reports whether a message is an advertisement by a router on this link:
+// one from further away has a lower hop limit (RFC 4861 section 6.1.2).
 func isRouter(m ndp.Message, cm *ipv6.ControlMessage, from, own netip.Addr) bool {
 	_, ok := m.(*ndp.RouterAdvertisement)
 	return ok && cm != nil && cm.HopLimit == ndp.HopLimit && from.IsLinkLocalUnicast() && from.WithZone("") != own.WithZone("")
 }
 
-// greet makes this node known to the routers on the link, and asks who they are.
-func greet(conn *ndp.Conn, ifi *net.Interface, ask bool) error {
+// advertise makes this node known to the routers on the link. With ask it solicits
+// their advertisements.
+func advertise(conn *ndp.Conn, ifi *net.Interface, ask bool) error {
 	var options []ndp.Option
 	if len(ifi.HardwareAddr) > 0 {
 		options = []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: ifi.HardwareAddr}}

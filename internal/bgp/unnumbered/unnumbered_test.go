@@ -38,15 +38,15 @@ func TestIsRouter(t *testing.T) {
 
 func TestFindSaysWhyThereIsNoRouterAndEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	var told string
+	var reported string
 	Find(ctx, "no-such-link", func(router netip.Addr, problem string) {
-		told = problem
+		reported = problem
 		if router.IsValid() {
 			t.Errorf("found %s", router)
 		}
 		cancel()
 	})
-	if !strings.Contains(told, "no-such-link") {
-		t.Errorf("told %q", told)
+	if !strings.Contains(reported, "no-such-link") {
+		t.Errorf("reported %q", reported)
 	}
 }

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ func TestRefusal(t *testing.T) {
 		{"the number that is configured", 64601, "", nil, ""},
 		{"another one", 64602, "", nil, "is 64601, not 64602"},
 		{"ours makes an internal peer", local, "", func(o *open) { o.asn = local }, ""},
-		{"a configured number outdoes the rule", local, announce.ExternalASN, func(o *open) { o.asn = local }, ""},
+		{"a configured number supersedes the rule", local, announce.ExternalASN, func(o *open) { o.asn = local }, ""},
 		{"internal asks for ours", 0, announce.InternalASN, nil, "is 64601, not 64512"},
 		{"external takes any", 0, announce.ExternalASN, nil, ""},
 		{"but ours", 0, announce.ExternalASN, func(o *open) { o.asn = local }, "must be external"},
@@ -33,10 +33,10 @@ func TestRefusal(t *testing.T) {
 		{"an internal peer with our identifier (RFC 6286)", local, "", func(o *open) { o.asn, o.id = local, 0xc0000202 }, "bad BGP identifier"},
 		{"an external peer with our identifier", 64601, "", func(o *open) { o.id = 0xc0000202 }, ""},
 		{"a hold time of none", 64601, "", func(o *open) { o.HoldTime = 0 }, "hold time of 0"},
-		{"a hold time that nobody may ask for", 64601, "", func(o *open) { o.HoldTime = 2 * time.Second }, "the least is 3s"},
+		{"a hold time below the minimum", 64601, "", func(o *open) { o.HoldTime = 2 * time.Second }, "the least is 3s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := open{asn: 64601, id: 1, Terms: Terms{HoldTime: 90 * time.Second}}
+			o := open{asn: 64601, id: 1, Capabilities: Capabilities{HoldTime: 90 * time.Second}}
 			if c.change != nil {
 				c.change(&o)
 			}

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"cmp"
@@ -12,12 +12,13 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// Cause is why a session that was up was lost. Its text is API: metrics print it.
+// Cause is why a session that was up was lost. Its text is API: metrics have it as a
+// label.
 type Cause string
 
 // The causes of a loss.
 const (
-	PathLost             Cause = "PathLost" // as BFD says
+	PathLost             Cause = "PathLost" // detected by BFD
 	HoldTimerExpired     Cause = "HoldTimerExpired"
 	NotificationReceived Cause = "NotificationReceived"
 	NotificationSent     Cause = "NotificationSent"
@@ -25,43 +26,43 @@ const (
 	Unknown              Cause = "Unknown"
 )
 
-// Causes lists them all.
+// Causes returns all causes.
 func Causes() []Cause {
 	return []Cause{PathLost, HoldTimerExpired, NotificationReceived, NotificationSent, ConnectionLost, Unknown}
 }
 
-// words tells why the session ends, and the cause of that if it was up; unreached: the
-// router has not said a word.
-func (c *conversation) words(why error) (text string, cause Cause, unreached bool) {
+// describe explains why the session ends, and returns the cause of the loss if it was
+// up. unreached: the router has sent nothing.
+func (c *connection) describe(reason error) (text string, cause Cause, unreached bool) {
 	var bad *fault
 	var said received
 	var write writeError
 	switch {
-	case errors.Is(why, errHold) && c.state == OpenSent:
+	case errors.Is(reason, errHold) && c.state == OpenSent:
 		return fmt.Sprintf("hold timer expired: %s took the connection but sent no OPEN", c.peer.Addr), HoldTimerExpired, false
-	case errors.Is(why, errHold):
+	case errors.Is(reason, errHold):
 		return "hold timer expired: the router was silent for the whole hold time", HoldTimerExpired, false
-	case errors.As(why, &bad):
+	case errors.As(reason, &bad):
 		text = fmt.Sprintf("sent NOTIFICATION %q to the router", bad.notification)
 		if bad.text != "" {
 			text = fmt.Sprintf("sent NOTIFICATION %q: %s", bad.notification, bad.text)
 		}
 		return text, NotificationSent, false
-	case errors.As(why, &said):
-		return receivedWords(c.peer, said.notification, said.said), NotificationReceived, false
-	case errors.As(why, &write):
+	case errors.As(reason, &said):
+		return describeNotification(c.peer, said.notification, said.said), NotificationReceived, false
+	case errors.As(reason, &write):
 		return "sending to the router failed: it reads nothing, or the connection broke", ConnectionLost, false
 	case c.state == Established:
 		return "the router closed the connection without a NOTIFICATION", ConnectionLost, false
-	case errors.Is(why, io.EOF), errors.Is(why, io.ErrUnexpectedEOF), errors.Is(why, syscall.ECONNRESET):
+	case errors.Is(reason, io.EOF), errors.Is(reason, io.ErrUnexpectedEOF), errors.Is(reason, syscall.ECONNRESET):
 		return "the router closed the connection before the session was up: " +
 			"it may not know this node as a peer, or still be waiting after an error", "", true
 	}
-	return why.Error(), Unknown, false
+	return reason.Error(), Unknown, false
 }
 
-// dialWords tells why no connection came about.
-func dialWords(p announce.Peer, err error) string {
+// describeDialError explains why there is no connection.
+func describeDialError(p announce.Peer, err error) string {
 	port := p.Port
 	if port == 0 {
 		port = bgpPort
@@ -89,7 +90,7 @@ func dialWords(p announce.Peer, err error) string {
 	return fmt.Sprintf("cannot connect: %v", err)
 }
 
-func receivedWords(p announce.Peer, n notification, reason string) string {
+func describeNotification(p announce.Peer, n notification, reason string) string {
 	text := fmt.Sprintf("the router sent NOTIFICATION %q", n)
 	if n == badPeerAS {
 		text += fmt.Sprintf(": it does not expect our AS number %d", p.LocalASN)
@@ -103,11 +104,11 @@ func receivedWords(p announce.Peer, n notification, reason string) string {
 	return text
 }
 
-// notification is the error code and subcode of a NOTIFICATION (RFC 4271
-// section 4.5).
+// notification is the error code and subcode of a NOTIFICATION (RFC 4271 section
+// 4.5).
 type notification struct{ code, subcode uint8 }
 
-// Codes and subcodes of errors: RFC 4271 section 4.5, of cease RFC 4486.
+// Codes and subcodes of errors: RFC 4271 section 4.5; of Cease: RFC 4486.
 const (
 	headerError      = 1
 	openError        = 2
@@ -125,24 +126,24 @@ const (
 	badHoldTime   = 6
 )
 
-// Goodbye is why this side ends a session: the subcode of Cease.
-type Goodbye uint8
+// Cease is why this side ends a session: the subcode of a Cease NOTIFICATION.
+type Cease uint8
 
-// The goodbyes of RFC 4486 and RFC 9384. (Hard Reset, RFC 8538, is for those who offer
-// to keep routes after a NOTIFICATION; this side does not.)
+// The subcodes of RFC 4486 and RFC 9384. Hard Reset (RFC 8538) is for speakers that
+// offer to keep routes after a NOTIFICATION; this side does not.
 const (
-	AdministrativeShutdown   Goodbye = 2  // this speaker ends
-	PeerDeconfigured         Goodbye = 3  // nobody wants the session any more
-	AdministrativeReset      Goodbye = 4  // it has failed on this side, and is made anew
-	OtherConfigurationChange Goodbye = 6  // it is made anew for a peer that has changed
-	BFDDown                  Goodbye = 10 // the path is broken, as BFD says
+	AdministrativeShutdown   Cease = 2  // this speaker stops
+	PeerDeconfigured         Cease = 3  // the session is no longer wanted
+	AdministrativeReset      Cease = 4  // it failed on this side, and starts again
+	OtherConfigurationChange Cease = 6  // it starts again for a changed peer
+	BFDDown                  Cease = 10 // BFD found the path broken
 )
 
-// Error makes a Goodbye the cause of an end.
-func (g Goodbye) Error() string { return notification{cease, uint8(g)}.String() }
+// Error makes a Cease the cause of a context's end.
+func (g Cease) Error() string { return notification{cease, uint8(g)}.String() }
 
-// data is what the NOTIFICATION says to people (RFC 9003).
-func (g Goodbye) data() []byte {
+// data returns the text that the NOTIFICATION carries for people (RFC 9003).
+func (g Cease) data() []byte {
 	if g != AdministrativeShutdown {
 		return nil
 	}

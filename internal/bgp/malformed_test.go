@@ -13,8 +13,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-// odd is a router in this process that does one odd thing with each connection.
-func odd(t *testing.T, with func(*net.TCPConn) error) announce.Peer {
+// unusualRouter is a router in this process that does one odd thing with each connection.
+func unusualRouter(t *testing.T, with func(*net.TCPConn) error) announce.Peer {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -110,7 +110,7 @@ func TestOddRoutersAreNamedInPlainWords(t *testing.T) {
 		with  func(*net.TCPConn) error
 		words []string
 	}{
-		{"a hold time that nobody may ask for (RFC 4271 6.2)", func(conn *net.TCPConn) error {
+		{"a hold time below the minimum (RFC 4271 6.2)", func(conn *net.TCPConn) error {
 			return errors.Join(send(conn, open(1, four)), until(conn, packet.BGP_MSG_NOTIFICATION))
 		}, []string{"unacceptable hold time"}},
 		{"a hold time of none", func(conn *net.TCPConn) error {
@@ -142,7 +142,7 @@ func TestOddRoutersAreNamedInPlainWords(t *testing.T) {
 		{"a hang-up", func(conn *net.TCPConn) error { return up(conn) }, []string{"without a NOTIFICATION"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := odd(t, c.with)
+			p := unusualRouter(t, c.with)
 			s, _ := startSessions(t)
 			s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32")}})
 			fails(t, s, "p", c.words...)
@@ -150,8 +150,8 @@ func TestOddRoutersAreNamedInPlainWords(t *testing.T) {
 	}
 }
 
-func TestARouterThatNeverReadsHoldsUpNobody(t *testing.T) {
-	deaf := odd(t, func(conn *net.TCPConn) error {
+func TestARouterThatNeverReadsDelaysNoOther(t *testing.T) {
+	silent := unusualRouter(t, func(conn *net.TCPConn) error {
 		if err := conn.SetReadBuffer(1); err != nil {
 			return err
 		}
@@ -161,18 +161,18 @@ func TestARouterThatNeverReadsHoldsUpNobody(t *testing.T) {
 		<-t.Context().Done()
 		return nil
 	})
-	kind := odd(t, func(conn *net.TCPConn) error {
+	kind := unusualRouter(t, func(conn *net.TCPConn) error {
 		err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage())
 		return errors.Join(err, until(conn, 0))
 	})
 	kind.Name = "kind"
-	var many []announce.Route
+	var manyRoutes []announce.Route
 	for i := range 50_000 {
 		a := netip.AddrFrom4([4]byte{100, 64 + byte(i>>16), byte(i >> 8), byte(i)})
-		many = append(many, announce.Route{Prefix: netip.PrefixFrom(a, 32), Communities: []uint32{uint32(i)}})
+		manyRoutes = append(manyRoutes, announce.Route{Prefix: netip.PrefixFrom(a, 32), Communities: []uint32{uint32(i)}})
 	}
 	s, _ := startSessions(t)
-	s.Set([]announce.Peering{{Peer: deaf, Routes: many}, {Peer: kind, Routes: routes("198.51.100.1/32")}})
+	s.Set([]announce.Peering{{Peer: silent, Routes: manyRoutes}, {Peer: kind, Routes: routes("198.51.100.1/32")}})
 	if got := establish(t, s, "kind"); got.Advertised != 1 {
 		t.Errorf("%+v", got)
 	}

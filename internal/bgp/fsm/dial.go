@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const dialTimeout = 3 * time.Second
 // connect dials until there is a connection; nil: the session has ended.
 func (s *Session) connect() net.Conn {
 	for {
-		s.tell(func(to Listener) { to.Reached(Active, 0) })
+		s.report(func(to Listener) { to.StateChanged(Active, 0) })
 		conn, err := dial(s.ctx, s.peer)
 		if err == nil {
 			return conn
@@ -30,7 +30,7 @@ func (s *Session) connect() net.Conn {
 		if s.ctx.Err() != nil {
 			return nil
 		}
-		s.tell(func(to Listener) { to.Unreached(dialWords(s.peer, err)) })
+		s.report(func(to Listener) { to.ConnectFailed(describeDialError(s.peer, err)) })
 		if !wait.Sleep(s.ctx, jitter(ConnectTime(s.peer))) {
 			return nil
 		}
@@ -57,7 +57,7 @@ func dial(ctx context.Context, p announce.Peer) (net.Conn, error) {
 		err := c.Control(func(fd uintptr) { failed = prepare(int(fd), p) })
 		return errors.Join(err, failed)
 	}}
-	d.SetMultipathTCP(false) // which has neither signatures nor TTLs
+	d.SetMultipathTCP(false) // Multipath TCP has neither signatures nor TTLs
 	if p.SourceAddr.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: p.SourceAddr.AsSlice(), Zone: p.SourceAddr.Zone()}
 	}
@@ -83,14 +83,14 @@ func prepare(fd int, p announce.Peer) error {
 // ipv6MinHopCount is IPV6_MINHOPCOUNT of linux/in6.h.
 const ipv6MinHopCount = 73
 
-// setHops sets with what TTL is sent, and what TTL is accepted (GTSM, RFC 5082). A
-// peer in another AS is one hop away unless it is said otherwise.
+// setHops sets the TTL to send with and the lowest TTL to accept (GTSM, RFC 5082). A
+// peer in another AS is one hop away unless its configuration says otherwise.
 func setHops(fd int, p announce.Peer) error {
 	level, hops, least, class := unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ipv6MinHopCount, unix.IPV6_TCLASS
 	if p.Addr.Is4() {
 		level, hops, least, class = unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MINTTL, unix.IP_TOS
 	}
-	const cs6 = 0xc0 // network control, as routers do
+	const cs6 = 0xc0 // network control, as routers use
 	if err := unix.SetsockoptInt(fd, level, class, cs6); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func setHops(fd int, p announce.Peer) error {
 	return nil
 }
 
-// sign has the kernel sign each segment (RFC 2385).
+// sign makes the kernel sign each segment (RFC 2385).
 func sign(fd int, p announce.Peer) error {
 	s := unix.TCPMD5Sig{Keylen: uint16(len(p.Password))} // at most maxPassword, as Check has it
 	copy(s.Key[:], p.Password)
@@ -119,7 +119,7 @@ func sign(fd int, p announce.Peer) error {
 	return unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, &s)
 }
 
-// localAddr returns the own address of a connection.
+// localAddr returns this side's address of a connection.
 func localAddr(conn net.Conn) netip.Addr {
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
 		return a.AddrPort().Addr().Unmap().WithZone("")

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"context"
@@ -9,51 +9,51 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// drainTimeout is how long a connection that has served is read on: a peer may take
-// so long to read a NOTIFICATION and end its side, or to tell why it has done so.
+// drainTimeout is how long an ended connection is still read: the peer may need that
+// long to read a NOTIFICATION and close its side, or to send why it closed.
 const drainTimeout = time.Second
 
-// lastWord returns why the peer ended the session, if it said so before it closed the
-// connection that a message could not be sent over; else why.
-func (c *conversation) lastWord(why error) error {
+// closeReason returns the NOTIFICATION of a peer that closed the connection while a
+// message was sent; else reason.
+func (c *connection) closeReason(reason error) error {
 	timeout := time.NewTimer(drainTimeout)
 	defer timeout.Stop()
 	for {
 		select {
 		case m := <-c.in:
 			if m.err != nil {
-				return why
+				return reason
 			}
 			if m.kind == notificationMessage {
 				n, said := parseNotification(m.body)
 				return received{n, said}
 			}
 		case <-timeout.C:
-			return why
+			return reason
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		}
 	}
 }
 
-// end tells the peer and the listener why the session ends.
-func (c *conversation) end(why error) {
-	var bye Goodbye
+// end reports to the peer and to the listener why the session ends.
+func (c *connection) end(reason error) {
+	var bye Cease
 	var bad *fault
 	switch {
-	case errors.As(why, &bye):
+	case errors.As(reason, &bye):
 		c.notify(notification{cease, uint8(bye)}, bye.data())
 		c.drain()
 		return
-	case errors.Is(why, errHold):
+	case errors.Is(reason, errHold):
 		c.notify(notification{holdTimerExpired, 0}, nil)
-	case errors.As(why, &bad):
+	case errors.As(reason, &bad):
 		c.notify(bad.notification, bad.data)
 	}
-	text, cause, unreached := c.words(why)
-	c.tell(func(to Listener) {
+	text, cause, unreached := c.describe(reason)
+	c.report(func(to Listener) {
 		if unreached {
-			to.Unreached(text)
+			to.ConnectFailed(text)
 		} else {
 			to.Failed(text, cause)
 		}
@@ -62,10 +62,10 @@ func (c *conversation) end(why error) {
 	c.drain()
 }
 
-// drain throws away what the peer still sends, until it ends its side, too. A connection
-// that is closed with something unread is reset, and who is reset while it writes does
-// not read the NOTIFICATION any more.
-func (c *conversation) drain() {
+// drain discards what the peer still sends until it closes its side. A connection
+// that is closed with unread data is reset, and a peer that is reset while it writes
+// does not read the NOTIFICATION.
+func (c *connection) drain() {
 	half, ok := c.conn.(interface{ CloseWrite() error })
 	if !c.notified || !ok || half.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(drainTimeout)) != nil {
 		return
@@ -73,8 +73,8 @@ func (c *conversation) drain() {
 	_, _ = io.Copy(io.Discard, c.conn) // however it ends, nothing more can be done
 }
 
-// notify sends a NOTIFICATION, if that is possible: the connection ends anyway.
-func (c *conversation) notify(n notification, data []byte) {
+// notify sends a NOTIFICATION if that is possible. The connection ends in any case.
+func (c *connection) notify(n notification, data []byte) {
 	if c.broken || c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
 		return
 	}

@@ -55,7 +55,7 @@ func TestTheRouterHearsWhy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			heard := make(chan string, 9)
-			p := odd(t, func(conn *net.TCPConn) error {
+			p := unusualRouter(t, func(conn *net.TCPConn) error {
 				if err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage()); err != nil {
 					return err
 				}
@@ -81,7 +81,7 @@ func TestTheGoodbyeIsNotLostInAFlood(t *testing.T) {
 	update := append(bytes.Repeat([]byte{0xff}, 16), 0x10, 0, 2) // of 4,096 bytes
 	update = append(update, make([]byte, 4096-len(update))...)
 	begun, heard := make(chan struct{}, 9), make(chan string, 9)
-	p := odd(t, func(conn *net.TCPConn) error {
+	p := unusualRouter(t, func(conn *net.TCPConn) error {
 		if err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage()); err != nil {
 			return err
 		}
@@ -112,9 +112,9 @@ func TestTheGoodbyeIsNotLostInAFlood(t *testing.T) {
 	}
 }
 
-// A router that says nothing, and never ends its side, holds up nobody for long.
+// A router that sends nothing, and never closes its side, delays the end only briefly.
 func TestTheGoodbyeEnds(t *testing.T) {
-	p := odd(t, func(conn *net.TCPConn) error {
+	p := unusualRouter(t, func(conn *net.TCPConn) error {
 		err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage())
 		if err == nil {
 			_, err = goodbye(conn)
@@ -135,12 +135,12 @@ func TestTheGoodbyeEnds(t *testing.T) {
 // A router that has had enough says so, and closes, while much of ours is on its way:
 // what it said counts, not that the connection broke.
 func TestTheRoutersGoodbyeIsHeardInOurFlood(t *testing.T) {
-	var many []announce.Route
+	var manyRoutes []announce.Route
 	for i := range 50_000 {
 		a := netip.AddrFrom4([4]byte{100, 64 + byte(i>>16), byte(i >> 8), byte(i)})
-		many = append(many, announce.Route{Prefix: netip.PrefixFrom(a, 32), Communities: []uint32{uint32(i)}})
+		manyRoutes = append(manyRoutes, announce.Route{Prefix: netip.PrefixFrom(a, 32), Communities: []uint32{uint32(i)}})
 	}
-	p := odd(t, func(conn *net.TCPConn) error {
+	p := unusualRouter(t, func(conn *net.TCPConn) error {
 		if err := send(conn, open(9, packet.NewCapMultiProtocol(packet.RF_IPv4_UC)), packet.NewBGPKeepAliveMessage()); err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func TestTheRoutersGoodbyeIsHeardInOurFlood(t *testing.T) {
 		return send(conn, packet.NewBGPNotificationMessage(6, 1, nil))
 	})
 	s, _ := startSessions(t)
-	s.Set([]announce.Peering{{Peer: p, Routes: many}})
+	s.Set([]announce.Peering{{Peer: p, Routes: manyRoutes}})
 	eventually(t, "an error", func() error {
 		if state(s, "p").LastError == "" {
 			return errors.New("none")

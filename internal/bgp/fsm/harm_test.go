@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"bytes"
@@ -25,8 +25,8 @@ func (sink) SetWriteDeadline(time.Time) error { return nil }
 
 // digest has a session take in all that a router sends, in the state that it leads
 // to, and returns how many messages that were and what there is to say at the end.
-func digest(s *Session, b []byte) (messages int, told string) {
-	c := &conversation{Session: s, conn: sink{}, state: OpenSent, start: time.Now(), holdTime: time.Minute}
+func digest(s *Session, b []byte) (messages int, reported string) {
+	c := &connection{Session: s, conn: sink{}, state: OpenSent, start: time.Now(), holdTime: time.Minute}
 	c.enc = encoder{local: netip.MustParseAddr("192.0.2.2"), asn: s.peer.LocalASN}
 	r := newReader(bytes.NewReader(b), func() {}, func() { messages++ })
 	for {
@@ -36,9 +36,9 @@ func digest(s *Session, b []byte) (messages int, told string) {
 			err = c.take(message{kind: kind, body: body})
 		}
 		if err != nil {
-			told, _, _ = c.words(err)
+			reported, _, _ = c.describe(err)
 			c.end(err)
-			return messages, told
+			return messages, reported
 		}
 	}
 }
@@ -46,9 +46,9 @@ func digest(s *Session, b []byte) (messages int, told string) {
 func harmed() *Session {
 	p := somePeer()
 	p.DualStack, p.Graceful = true, true
-	s := New(slog.New(slog.DiscardHandler), p, netip.MustParseAddr("192.0.2.2"), &ear{})
-	s.deaf.Store(true) // nobody wants to hear so much
-	s.Offer(Offering{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, Hops: Hops{V4: netip.IPv4Unspecified()}})
+	s := New(slog.New(slog.DiscardHandler), p, netip.MustParseAddr("192.0.2.2"), &recorder{})
+	s.unsubscribed.Store(true) // the log would be too long
+	s.Advertise(AdjRIBOut{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, NextHops: NextHops{V4: netip.IPv4Unspecified()}})
 	return s
 }
 
@@ -128,7 +128,7 @@ func TestNoMessageHarmsASession(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	r, all, s := rand.New(rand.NewPCG(seed, 0)), seeds(), harmed()
-	histories, messages, words := 0, 0, map[string]int{}
+	histories, messages, describe := 0, 0, map[string]int{}
 	for start := time.Now(); time.Since(start) < limit && (want == 0 || histories < want); {
 		for range 1000 {
 			b := mutate(r, all)
@@ -138,16 +138,16 @@ func TestNoMessageHarmsASession(t *testing.T) {
 						t.Fatalf("seed %d: %x: %v", seed, b, p)
 					}
 				}()
-				n, told := digest(s, b)
+				n, reported := digest(s, b)
 				messages += n
-				words[fmt.Sprintf("%.40s", told)]++
+				describe[fmt.Sprintf("%.40s", reported)]++
 			}()
 			histories++
 		}
 	}
-	t.Logf("%d histories, %d messages, %d ends", histories, messages, len(words))
-	if len(words) < 10 {
-		t.Errorf("the mutations reach too little: %v", words)
+	t.Logf("%d histories, %d messages, %d ends", histories, messages, len(describe))
+	if len(describe) < 10 {
+		t.Errorf("the mutations reach too little: %v", describe)
 	}
 }
 

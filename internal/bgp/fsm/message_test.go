@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"bytes"
@@ -50,7 +50,7 @@ func TestHeaders(t *testing.T) {
 		data []byte
 	}{
 		{"a KEEPALIVE", raw(keepaliveMessage), "a KEEPALIVE", nil},
-		{"a router is told that the marker is wrong", make([]byte, 40), "connection not synchronized", nil},
+		{"a wrong marker is reported to the router", make([]byte, 40), "connection not synchronized", nil},
 		{"19 bytes that are the header of an UPDATE's first bytes and no more", raw(9), "bad message type", []byte{9}},
 		{"a length below the least", long(raw(keepaliveMessage), 18), "bad message length", []byte{0, 18}},
 		{"a length above the most", long(raw(updateMessage, make([]byte, 10)...), 4097), "bad message length", []byte{0x10, 1}},
@@ -83,17 +83,17 @@ func TestParseOpen(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		in   []byte
-		want Terms
+		want Capabilities
 		asn  uint32
 	}{
-		{"no capability means IPv4 (RFC 4760 8)", rawOpen(64601, 9), Terms{IPv4: true}, 64601},
-		{"families are told apart", rawOpen(64601, 9, four, six), Terms{IPv4: true, IPv6: true}, 64601},
-		{"a family of another kind is none of ours", rawOpen(64601, 9, vpn, six), Terms{IPv6: true}, 64601},
-		{"an IPv6 next hop for IPv4 (RFC 8950 4)", rawOpen(64601, 9, four, extended(2)), Terms{IPv4: true, Extended: true}, 64601},
-		{"an IPv4 next hop is nothing new", rawOpen(64601, 9, four, extended(1)), Terms{IPv4: true}, 64601},
-		{"a long AS number (RFC 6793)", rawOpen(23456, 9, four, []byte{65, 0, 1, 0, 0}), Terms{IPv4: true, FourByte: true}, 65536},
-		{"what is not known is left out (RFC 5492 3)", rawOpen(64601, 9, four, []byte{200, 1, 2, 3}, []byte{2}), Terms{IPv4: true, Refresh: true}, 64601},
-		{"so is what has another length than its own", rawOpen(64601, 9, four, []byte{65, 0, 1}, []byte{1, 0, 2, 0}), Terms{IPv4: true}, 64601},
+		{"no capability means IPv4 (RFC 4760 8)", rawOpen(64601, 9), Capabilities{IPv4: true}, 64601},
+		{"families differ", rawOpen(64601, 9, four, six), Capabilities{IPv4: true, IPv6: true}, 64601},
+		{"a family of another kind is none of ours", rawOpen(64601, 9, vpn, six), Capabilities{IPv6: true}, 64601},
+		{"an IPv6 next hop for IPv4 (RFC 8950 4)", rawOpen(64601, 9, four, extended(2)), Capabilities{IPv4: true, Extended: true}, 64601},
+		{"an IPv4 next hop is nothing new", rawOpen(64601, 9, four, extended(1)), Capabilities{IPv4: true}, 64601},
+		{"a long AS number (RFC 6793)", rawOpen(23456, 9, four, []byte{65, 0, 1, 0, 0}), Capabilities{IPv4: true, FourByte: true}, 65536},
+		{"what is not known is left out (RFC 5492 3)", rawOpen(64601, 9, four, []byte{200, 1, 2, 3}, []byte{2}), Capabilities{IPv4: true, Refresh: true}, 64601},
+		{"so is what has another length than its own", rawOpen(64601, 9, four, []byte{65, 0, 1}, []byte{1, 0, 2, 0}), Capabilities{IPv4: true}, 64601},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, bad := parseOpen(c.in[headerLength:])
@@ -101,7 +101,7 @@ func TestParseOpen(t *testing.T) {
 				t.Fatal(bad)
 			}
 			c.want.Heard, c.want.HoldTime = true, 9*time.Second
-			if d := cmp.Diff(c.want, o.Terms); d != "" || o.asn != c.asn || o.id != 0x0a090909 {
+			if d := cmp.Diff(c.want, o.Capabilities); d != "" || o.asn != c.asn || o.id != 0x0a090909 {
 				t.Errorf("asn %d, id %x\n%s", o.asn, o.id, d)
 			}
 		})

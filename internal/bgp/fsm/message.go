@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"bufio"
@@ -26,12 +26,12 @@ const (
 // minLength is the least length of each type (RFC 4271 section 6.1, RFC 2918).
 var minLength = map[uint8]int{openMessage: 29, updateMessage: 23, notificationMessage: 21, keepaliveMessage: headerLength, refreshMessage: 23}
 
-// fault is what is wrong with a message of the router: the NOTIFICATION that it is
-// answered with.
+// fault is why a message of the router is malformed or not allowed, as the
+// NOTIFICATION to answer with.
 type fault struct {
 	notification
 	data []byte
-	text string // more of it, in plain words; may be empty
+	text string // details, as a sentence; may be empty
 }
 
 func (f *fault) Error() string {
@@ -41,17 +41,17 @@ func (f *fault) Error() string {
 	return f.text
 }
 
-// reader reads messages and throws UPDATEs away.
+// reader reads messages and discards UPDATEs.
 type reader struct {
 	in     *bufio.Reader
-	update func()    // told of each UPDATE
-	heard  func()    // told of each whole message
-	window time.Time // when the present window of reading began
-	read   int       // bytes read in it
+	update func()    // called for each UPDATE
+	heard  func()    // called for each whole message
+	window time.Time // when the current window began
+	read   int       // bytes read in the window
 }
 
-// A router that floods this node with UPDATEs is read so fast and no faster: the
-// rest waits in its own memory.
+// The rate at which UPDATEs are read. What a router floods this node with beyond it
+// waits in the router's own memory.
 const (
 	windowLength = 20 * time.Millisecond
 	windowBytes  = 1 << 20 // 50 MB/s: a full table in a second
@@ -61,7 +61,7 @@ func newReader(in io.Reader, heard, update func()) *reader {
 	return &reader{in: bufio.NewReaderSize(in, 1<<16), heard: heard, update: update}
 }
 
-// next returns the next message that is no UPDATE, or why there is none: a *fault, or
+// next returns the next message other than UPDATE, or why there is none: a *fault, or
 // the connection's error. The body is valid until the next call.
 func (r *reader) next() (kind uint8, body []byte, err error) {
 	for {
@@ -87,7 +87,8 @@ func (r *reader) next() (kind uint8, body []byte, err error) {
 	}
 }
 
-// header reads a header and returns the type, and how long the body is.
+// header reads a header, and returns the type of the message and the length of its
+// body.
 func (r *reader) header() (kind uint8, n int, err error) {
 	var b [headerLength]byte
 	if _, err := io.ReadFull(r.in, b[:]); err != nil {
@@ -109,7 +110,7 @@ func (r *reader) header() (kind uint8, n int, err error) {
 	return kind, length - headerLength, nil
 }
 
-// pace waits when more than its share was read in the present window.
+// pace waits for the next window once this one has had its share.
 func (r *reader) pace(n int) {
 	if r.read += n; r.read < windowBytes {
 		return
@@ -120,26 +121,26 @@ func (r *reader) pace(n int) {
 	r.window, r.read = time.Now(), 0
 }
 
-// Terms are what a peer has offered in its OPEN (RFC 4271 section 4.2). The zero
-// Terms: no OPEN was heard.
-type Terms struct {
+// Capabilities are what a peer offers in its OPEN (RFC 4271 section 4.2). The zero
+// Capabilities: no OPEN came.
+type Capabilities struct {
 	Heard    bool
-	HoldTime time.Duration // the smaller of both sides'
+	HoldTime time.Duration // the smaller one of both sides
 	IPv4     bool          // it takes IPv4 routes
-	IPv6     bool          // it takes IPv6 routes
-	Extended bool          // it takes IPv4 routes with IPv6 next hops (RFC 8950)
-	FourByte bool          // it knows AS numbers of four bytes (RFC 6793)
+	IPv6     bool          // it accepts IPv6 routes
+	Extended bool          // it accepts IPv4 routes with IPv6 next hops (RFC 8950)
+	FourByte bool          // it supports AS numbers of four bytes (RFC 6793)
 	Refresh  bool          // it may ask for all routes again (RFC 2918)
 }
 
 // open is a router's OPEN.
 type open struct {
-	Terms
+	Capabilities
 	asn uint32
 	id  uint32
 }
 
-// The codes of capabilities (RFC 5492) that matter here.
+// The codes of capabilities (RFC 5492) that this side uses.
 const (
 	multiprotocol   = 1  // RFC 4760
 	routeRefresh    = 2  // RFC 2918
@@ -152,7 +153,7 @@ const (
 	safiUnicast      = 1
 )
 
-// parseOpen reads the body of an OPEN (RFC 4271 section 4.2).
+// parseOpen parses the body of an OPEN (RFC 4271 section 4.2).
 func parseOpen(b []byte) (open, *fault) {
 	if b[0] != 4 {
 		return open{}, &fault{notification: notification{openError, badVersion}, data: []byte{0, 4}}
@@ -167,7 +168,7 @@ func parseOpen(b []byte) (open, *fault) {
 		if kind, value, params, ok = field(params, wide); !ok {
 			break
 		}
-		if kind != 2 { // RFC 5492: capabilities; nothing else is in use
+		if kind != 2 { // RFC 5492: capabilities; no other parameter is in use
 			return open{}, &fault{notification: notification{openError, badParameter}}
 		}
 		for len(value) > 0 && ok {
@@ -181,14 +182,14 @@ func parseOpen(b []byte) (open, *fault) {
 	if !ok {
 		return open{}, &fault{notification: notification{openError, 0}, text: "the optional parameters of its OPEN are longer or shorter than they say"}
 	}
-	if !families { // RFC 4760 section 8: then it means IPv4 unicast
+	if !families { // RFC 4760 section 8: then the session is for IPv4 unicast
 		o.IPv4 = true
 	}
 	return o, nil
 }
 
 // parameters returns the optional parameters of an OPEN, and whether their lengths
-// are of two bytes (RFC 9072).
+// have two bytes (RFC 9072).
 func parameters(b []byte) (params []byte, wide, ok bool) {
 	length, rest := int(b[0]), b[1:]
 	if length == 255 && len(rest) >= 3 && rest[0] == 255 {
@@ -197,7 +198,7 @@ func parameters(b []byte) (params []byte, wide, ok bool) {
 	return rest, wide, length == len(rest)
 }
 
-// field takes a type, a length and a value off b.
+// field cuts a type, a length and a value off b.
 func field(b []byte, wide bool) (kind uint8, value, rest []byte, ok bool) {
 	head := 2
 	if wide {
@@ -216,8 +217,8 @@ func field(b []byte, wide bool) (kind uint8, value, rest []byte, ok bool) {
 	return b[0], b[head : head+n], b[head+n:], true
 }
 
-// capability enters one, and reports whether it names a family. One that is not
-// known, or of another length than its own, does not count (RFC 5492 section 3).
+// capability records a capability, and reports whether it names a family. An unknown
+// one, or one of a wrong length, is ignored (RFC 5492 section 3).
 func (o *open) capability(code uint8, v []byte) (family bool) {
 	switch code {
 	case multiprotocol:
@@ -243,12 +244,12 @@ func (o *open) capability(code uint8, v []byte) (family bool) {
 	return false
 }
 
-// parseNotification reads the body of a NOTIFICATION, and what its sender has to
-// say (RFC 9003), which may be anything.
+// parseNotification parses the body of a NOTIFICATION, and the text that the router
+// sends with it (RFC 9003), which may be anything.
 func parseNotification(b []byte) (n notification, said string) {
 	n = notification{b[0], b[1]}
 	data := b[2:]
-	if why := Goodbye(n.subcode); n.code != cease || why != AdministrativeShutdown && why != AdministrativeReset || len(data) == 0 {
+	if reason := Cease(n.subcode); n.code != cease || reason != AdministrativeShutdown && reason != AdministrativeReset || len(data) == 0 {
 		return n, ""
 	}
 	if size := int(data[0]); size > 0 && size < len(data) {
@@ -257,7 +258,7 @@ func parseNotification(b []byte) (n notification, said string) {
 	return n, ""
 }
 
-// kindName names a type of message, with its article.
+// kindName returns the name of a type of message, with its article.
 func kindName(kind uint8) string {
 	names := map[uint8]string{openMessage: "an OPEN", updateMessage: "an UPDATE", notificationMessage: "a NOTIFICATION", keepaliveMessage: "a KEEPALIVE", refreshMessage: "a ROUTE-REFRESH"}
 	if name, ok := names[kind]; ok {

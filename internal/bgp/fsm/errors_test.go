@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"errors"
@@ -27,18 +27,18 @@ func TestDialWords(t *testing.T) {
 		{"silence may mean a password", os.ErrDeadlineExceeded, "no answer from 192.0.2.1 port 179: unreachable, or it wants a password (TCP MD5)"},
 		{"no neighbor may be a router behind another", syscall.EHOSTUNREACH, "192.0.2.1 is unreachable: nothing on the network has this address, or it is more than one hop away"},
 		{"a missing source address is named", syscall.EADDRNOTAVAIL, "source address 192.0.2.2"},
-		{"no route is told apart from silence", syscall.ENETUNREACH, "no route to 192.0.2.1"},
+		{"no route and silence differ", syscall.ENETUNREACH, "no route to 192.0.2.1"},
 		{"a missing device is named", syscall.ENODEV, `no interface "blue"`},
-		{"another error is told as it is", errors.New("odd"), "odd"},
+		{"another error is reported as it is", errors.New("other"), "other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := somePeer(), &net.OpError{Op: "dial", Net: "tcp", Err: c.err}
-			if got := dialWords(p, err); !strings.Contains(got, c.want) {
+			if got := describeDialError(p, err); !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			if strings.HasSuffix(c.name, "password") {
 				p.Password = "x"
-				if got := dialWords(p, err); !strings.Contains(got, "another one") {
+				if got := describeDialError(p, err); !strings.Contains(got, "another one") {
 					t.Errorf("with a password: %q", got)
 				}
 			}
@@ -57,20 +57,20 @@ func TestWords(t *testing.T) {
 		unreached bool
 	}{
 		{"the router's refusal names our AS number and its own", OpenSent, received{badPeerAS, ""}, `"bad peer AS": it does not expect our AS number 64512 (its own should be 64601)`, NotificationReceived, false},
-		{"a shutdown is told with the administrator's words (RFC 9003)", Established, received{notification{cease, 2}, "back at 8"}, `"administrative shutdown", saying "back at 8"`, NotificationReceived, false},
+		{"a shutdown is reported with the administrator's words (RFC 9003)", Established, received{notification{cease, 2}, "back at 8"}, `"administrative shutdown", saying "back at 8"`, NotificationReceived, false},
 		{"a session whose keepalives did not get through (RFC 9687)", Established, received{notification{8, 0}, ""}, `"send hold timer expired"`, NotificationReceived, false},
 		{"which may be anything", Established, received{notification{cease, 2}, "\x1b[31m\u202e" + strings.Repeat("x", 200)}, `saying "\x1b[31m\u202e` + strings.Repeat("x", 71) + `…" (208 bytes)`, NotificationReceived, false},
 		{"a NOTIFICATION of ours is named", Established, &fault{notification: notification{headerError, badType}}, `sent NOTIFICATION "bad message type"`, NotificationSent, false},
 		{"a silent router lets the hold timer expire", Established, errHold, "silent for the whole hold time", HoldTimerExpired, false},
-		{"no OPEN is told apart from a silent session", OpenSent, errHold, "sent no OPEN", HoldTimerExpired, false},
+		{"no OPEN and a silent session differ", OpenSent, errHold, "sent no OPEN", HoldTimerExpired, false},
 		{"a lost session", Established, io.EOF, "without a NOTIFICATION", ConnectionLost, false},
 		{"a connection closed too early", OpenSent, io.EOF, "before the session was up", "", true},
 		{"or reset", OpenConfirm, &net.OpError{Op: "read", Err: syscall.ECONNRESET}, "before the session was up", "", true},
 		{"a failed write", Established, writeError{os.ErrDeadlineExceeded}, "sending to the router failed", ConnectionLost, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			talk := conversation{Session: &Session{peer: somePeer()}, state: c.state}
-			text, cause, unreached := talk.words(c.err)
+			talk := connection{Session: &Session{peer: somePeer()}, state: c.state}
+			text, cause, unreached := talk.describe(c.err)
 			if !strings.Contains(text, c.want) || cause != c.cause || unreached != c.unreached {
 				t.Errorf("got %q, %q, %t; want %q, %q, %t", text, cause, unreached, c.want, c.cause, c.unreached)
 			}

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"bytes"
@@ -20,29 +20,29 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-// ear writes down what it is told.
-type ear struct {
-	mu   sync.Mutex
-	told []string
+// recorder records the events of a session.
+type recorder struct {
+	mu       sync.Mutex
+	reported []string
 }
 
-func (e *ear) note(format string, args ...any) {
+func (e *recorder) note(format string, args ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.told = append(e.told, fmt.Sprintf(format, args...))
+	e.reported = append(e.reported, fmt.Sprintf(format, args...))
 }
 
-func (e *ear) all() []string {
+func (e *recorder) all() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Clone(e.told)
+	return slices.Clone(e.reported)
 }
 
-func (e *ear) Reached(s SessionState, asn uint32) { e.note("%s %d", s, asn) }
-func (e *ear) Unreached(why string)               { e.note("unreached: %s", why) }
-func (e *ear) Failed(why string, cause Cause)     { e.note("failed: %s (%s)", why, cause) }
-func (e *ear) Sent(announced, withdrawn int)      { e.note("sent %d, %d", announced, withdrawn) }
-func (e *ear) Crashed(why string)                 { e.note("crashed: %s", why) }
+func (e *recorder) StateChanged(s SessionState, asn uint32) { e.note("%s %d", s, asn) }
+func (e *recorder) ConnectFailed(reason string)             { e.note("unreached: %s", reason) }
+func (e *recorder) Failed(reason string, cause Cause)       { e.note("failed: %s (%s)", reason, cause) }
+func (e *recorder) Sent(announced, withdrawn int)           { e.note("sent %d, %d", announced, withdrawn) }
+func (e *recorder) Crashed(reason string)                   { e.note("crashed: %s", reason) }
 
 // talk runs body with the router's end of a session, in time that is not real. What
 // the session sends is read all the time.
@@ -53,16 +53,16 @@ func talk(t *testing.T, change func(*announce.Peer), body func(t *testing.T, rou
 			change(&p)
 		}
 		here, there := net.Pipe()
-		e := &ear{}
+		e := &recorder{}
 		s := New(slog.New(slog.DiscardHandler), p, netip.MustParseAddr("192.0.2.2"), e)
-		router := &far{Conn: there, Session: s, ear: e, start: time.Now()}
+		router := &far{Conn: there, Session: s, recorder: e, start: time.Now()}
 		ended := make(chan struct{})
 		go router.read(ended)
 		s.opened.Store(true)
 		go s.guard("session", func() {
 			defer close(s.ended)
 			defer here.Close()
-			s.converse(here)
+			s.serve(here)
 		})
 		body(t, router)
 		s.Stop(PeerDeconfigured)
@@ -75,7 +75,7 @@ func talk(t *testing.T, change func(*announce.Peer), body func(t *testing.T, rou
 type far struct {
 	net.Conn
 	*Session
-	*ear
+	*recorder
 	start time.Time
 	mu    sync.Mutex
 	heard []string
@@ -123,7 +123,7 @@ var four = []byte{1, 0, 1, 0, 1}
 
 func TestASessionComesUp(t *testing.T) {
 	talk(t, func(p *announce.Peer) { p.Graceful = true }, func(t *testing.T, r *far) {
-		r.Offer(Offering{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, Hops: Hops{V4: netip.MustParseAddr("192.0.2.2")}})
+		r.Advertise(AdjRIBOut{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, NextHops: NextHops{V4: netip.MustParseAddr("192.0.2.2")}})
 		r.send(t, rawOpen(64601, 30, four), raw(keepaliveMessage))
 		want := []string{"OpenSent 0", "OpenConfirm 64601", "Established 64601", "sent 1, 0"}
 		if d := cmp.Diff(want, r.all()); d != "" {
@@ -133,7 +133,7 @@ func TestASessionComesUp(t *testing.T) {
 		if d := cmp.Diff([]string{"0s an OPEN", "0s a KEEPALIVE", "0s an UPDATE", "0s an UPDATE"}, r.hears()); d != "" {
 			t.Error(d)
 		}
-		if got := r.Terms(); got.HoldTime != 9*time.Second || !got.IPv4 {
+		if got := r.Capabilities(); got.HoldTime != 9*time.Second || !got.IPv4 {
 			t.Errorf("%+v", got)
 		}
 		r.send(t, raw(refreshMessage, 0, 1, 0, 1))
@@ -163,11 +163,11 @@ func TestASessionComesUp(t *testing.T) {
 func TestSessionsEnd(t *testing.T) {
 	up := [][]byte{rawOpen(64601, 9, four), raw(keepaliveMessage)}
 	for _, c := range []struct {
-		name  string
-		sends [][]byte
-		wait  time.Duration
-		tells string // the listener, before Idle
-		hears string // the router, at last
+		name    string
+		sends   [][]byte
+		wait    time.Duration
+		reports string // the listener, before Idle
+		hears   string // the router, at last
 	}{
 		{"another AS number", [][]byte{rawOpen(64602, 9, four)}, 0, `failed: sent NOTIFICATION "bad peer AS": the router's AS number is 64602, not 64601 (NotificationSent)`, "0s NOTIFICATION bad peer AS"},
 		{"a KEEPALIVE before its OPEN", [][]byte{raw(keepaliveMessage)}, 0, `failed: sent NOTIFICATION "state machine error, subcode 1": it sent a KEEPALIVE in the state OpenSent (NotificationSent)`, "0s NOTIFICATION state machine error, subcode 1"},
@@ -183,9 +183,9 @@ func TestSessionsEnd(t *testing.T) {
 				r.send(t, c.sends...)
 				time.Sleep(c.wait)
 				synctest.Wait()
-				told := r.all()
-				if len(told) < 2 || told[len(told)-2] != c.tells || !strings.HasPrefix(told[len(told)-1], "Idle") {
-					t.Errorf("told %q, want %q", told, c.tells)
+				reported := r.all()
+				if len(reported) < 2 || reported[len(reported)-2] != c.reports || !strings.HasPrefix(reported[len(reported)-1], "Idle") {
+					t.Errorf("told %q, want %q", reported, c.reports)
 				}
 				if heard := r.hears(); heard[len(heard)-1] != c.hears {
 					t.Errorf("the router heard %q, want %q", heard, c.hears)
@@ -211,7 +211,7 @@ func TestUpdatesAreThrownAway(t *testing.T) {
 
 // Whatever fails in a session ends that session alone.
 func TestAPanicEndsTheSessionAlone(t *testing.T) {
-	e := &ear{}
+	e := &recorder{}
 	s := New(slog.New(slog.DiscardHandler), announce.Peer{}, netip.Addr{}, e)
 	s.guard("reader", func() { panic("boom") })
 	if d := cmp.Diff([]string{"crashed: the BGP reader failed and is restarted: boom"}, e.all()); d != "" || s.ctx.Err() == nil {
@@ -230,11 +230,11 @@ func TestStopSaysGoodbyeAndIsHeardNoMore(t *testing.T) {
 	})
 }
 
-// A router that asks for all again and again is told so once a second: its few bytes
+// A router that keeps asking for all routes receives them once a second: its few bytes
 // must not cost this node a table each time.
 func TestRefreshesInAFloodAreAnsweredTogether(t *testing.T) {
 	talk(t, nil, func(t *testing.T, r *far) {
-		r.Offer(Offering{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, Hops: Hops{V4: netip.MustParseAddr("192.0.2.2")}})
+		r.Advertise(AdjRIBOut{Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}, NextHops: NextHops{V4: netip.MustParseAddr("192.0.2.2")}})
 		r.send(t, rawOpen(64601, 9, four), raw(keepaliveMessage))
 		count := func() (n int) {
 			for _, line := range r.hears() {

@@ -14,7 +14,7 @@ import (
 func TestAPanicInASessionsOwnStepsIsContained(t *testing.T) {
 	s := &session{status: newStatus()}
 	s.want.Store(&announce.Peering{})
-	if wait := s.contained(func(announce.Peering) time.Duration { panic("boom") }); wait != repairPause {
+	if wait := s.recovered(func(announce.Peering) time.Duration { panic("boom") }); wait != repairPause {
 		t.Errorf("looks again in %s", wait)
 	}
 	if got := s.status.report(); got.Failure != Crashed || !strings.Contains(got.LastError, "boom") {
@@ -22,16 +22,16 @@ func TestAPanicInASessionsOwnStepsIsContained(t *testing.T) {
 	}
 }
 
-func TestASearchThatPanicsBeginsAnew(t *testing.T) {
+func TestASearchThatPanicsStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, tries := &search{link: "eth0"}, 0
 		router := netip.MustParseAddr("fe80::1%eth0")
-		go s.run(ctx, make(chan struct{}, 1), func(ctx context.Context, _ string, tell func(netip.Addr, string)) {
+		go s.run(ctx, make(chan struct{}, 1), func(ctx context.Context, _ string, report func(netip.Addr, string)) {
 			if tries++; tries < 3 {
 				panic("boom")
 			}
-			tell(router, "")
+			report(router, "")
 			<-ctx.Done()
 		})
 		synctest.Wait()

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"context"
@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// openTimeout is how long a router that took the connection may take to send
+	// openTimeout is how long a router that accepted the connection may take to send
 	// its OPEN. RFC 4271 section 8.2.2 suggests four minutes.
 	openTimeout = time.Minute
-	// lateTimeout is how much longer the hold time is when this process itself may
-	// have been too busy to read.
+	// lateTimeout is how much the hold time is extended in case this process was too
+	// busy to read.
 	lateTimeout = 200 * time.Millisecond
-	// refreshPause lies between two answers to a router that wants to hear all again.
+	// refreshPause is the time between two answers to ROUTE-REFRESH.
 	refreshPause = time.Second
-	// writeTimeout is how long a message may take to be sent before the hold time
-	// is agreed upon, or a goodbye.
+	// writeTimeout is how long sending a message may take before the hold time is
+	// agreed upon, or at the end of the session.
 	writeTimeout = time.Second
 )
 
@@ -30,53 +30,53 @@ func (s *Session) run() {
 	if conn == nil {
 		return
 	}
-	defer conn.Close() // what it fails with was about to end anyway
-	s.converse(conn)
+	defer conn.Close() // an error changes nothing: the connection ends anyway
+	s.serve(conn)
 }
 
-// converse holds the session over a connection until that ends.
-func (s *Session) converse(conn net.Conn) {
-	c := &conversation{Session: s, conn: conn, state: OpenSent, start: time.Now(), in: make(chan message, 4), holdTime: openTimeout}
+// serve holds the session over a connection until that ends.
+func (s *Session) serve(conn net.Conn) {
+	c := &connection{Session: s, conn: conn, state: OpenSent, start: time.Now(), in: make(chan message, 4), holdTime: openTimeout}
 	c.enc = encoder{local: localAddr(conn), asn: s.peer.LocalASN}
-	// A Stop must not wait for a router that reads nothing.
+	// Stop must not wait for a router that reads nothing.
 	unblock := context.AfterFunc(s.ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(writeTimeout)) })
 	defer unblock()
 	err := c.hold()
 	if errors.As(err, new(writeError)) {
-		err = c.lastWord(err)
+		err = c.closeReason(err)
 	}
 	c.end(err)
 }
 
-// message is one of the router's, or why there will be none any more.
+// message is one of the router's messages, or why there will be no more.
 type message struct {
 	kind uint8
 	body []byte
 	err  error
 }
 
-// conversation is a session over one connection. One goroutine owns it; another one
+// connection is a session over one TCP connection. One goroutine owns it, another one
 // reads.
-type conversation struct {
+type connection struct {
 	*Session
 	enc      encoder
 	conn     net.Conn
 	in       chan message
 	start    time.Time
-	heard    atomic.Int64 // when the router was last heard, since start
+	heard    atomic.Int64 // when the router's last message came, since start
 	state    SessionState
 	peerASN  uint32
 	holdTime time.Duration
-	late     bool     // the hold time is over, and is given lateTimeout more
-	broken   bool     // part of a message may have been sent: no more must follow
-	notified bool     // a NOTIFICATION was sent
-	sent     Offering // what the peer was told
+	late     bool      // the hold time has passed, and is extended by lateTimeout
+	broken   bool      // a message may have been sent in part: no other may follow
+	notified bool      // a NOTIFICATION was sent
+	sent     AdjRIBOut // what the peer has received
 
-	asked    [2]bool   // IPv4, IPv6: to be told again after refreshPause
-	repeated time.Time // when the peer was last told all again
+	asked    [2]bool   // IPv4, IPv6: the peer wants all routes again, after refreshPause
+	repeated time.Time // when all routes were last sent again
 }
 
-// errHold says that the hold timer has expired (RFC 4271 section 6.5).
+// errHold means that the hold timer has expired (RFC 4271 section 6.5).
 var errHold = errors.New("hold timer expired")
 
 // writeError is a failure to send.
@@ -105,8 +105,8 @@ func (t timers) stop() {
 }
 
 // hold sends an OPEN and holds the session. It returns why the session ends.
-func (c *conversation) hold() error {
-	c.tell(func(to Listener) { to.Reached(OpenSent, 0) })
+func (c *connection) hold() error {
+	c.report(func(to Listener) { to.StateChanged(OpenSent, 0) })
 	open, err := ourOpen(c.peer, c.routerID)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (c *conversation) hold() error {
 }
 
 // step waits for an event and handles it.
-func (c *conversation) step(t timers) error {
+func (c *connection) step(t timers) error {
 	before := c.state
 	if err := c.handleEvent(t); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (c *conversation) step(t timers) error {
 }
 
 // handleEvent waits for an event and handles it as the state asks for.
-func (c *conversation) handleEvent(t timers) error {
+func (c *connection) handleEvent(t timers) error {
 	wake := c.wake
 	if c.state != Established {
 		wake = nil
@@ -164,8 +164,8 @@ func (c *conversation) handleEvent(t timers) error {
 	}
 }
 
-// read reads until the connection ends or makes no sense.
-func (c *conversation) read() {
+// read reads until the connection ends or a message is malformed.
+func (c *connection) read() {
 	r := newReader(c.conn, func() { c.heard.Store(int64(time.Since(c.start))) }, func() { c.updates.Add(1) })
 	for {
 		kind, body, err := r.next()
@@ -180,9 +180,8 @@ func (c *conversation) read() {
 	}
 }
 
-// take takes in a message in the state that the session is in (RFC 4271 section
-// 8.2.2).
-func (c *conversation) take(m message) error {
+// take handles a message in the current state (RFC 4271 section 8.2.2).
+func (c *connection) take(m message) error {
 	switch {
 	case m.err != nil:
 		return m.err
@@ -203,8 +202,9 @@ func (c *conversation) take(m message) error {
 	return &fault{notification: notification{stateError, subcode}, data: []byte{m.kind}, text: "it sent " + kindName(m.kind) + " in the state " + string(c.state)}
 }
 
-// opened takes in the router's OPEN (RFC 4271 section 6.2), and agrees on its terms.
-func (c *conversation) opened(body []byte) error {
+// opened handles the router's OPEN (RFC 4271 section 6.2) and adopts what both sides
+// support.
+func (c *connection) opened(body []byte) error {
 	o, bad := parseOpen(body)
 	if bad == nil {
 		bad = refusal(c.peer, c.routerID, o)
@@ -214,20 +214,20 @@ func (c *conversation) opened(body []byte) error {
 	}
 	c.holdTime = min(o.HoldTime, holdTime(c.peer))
 	o.HoldTime = c.holdTime
-	c.peerASN, c.enc.internal, c.enc.terms = o.asn, o.asn == c.peer.LocalASN, o.Terms
-	c.agree(o.Terms)
+	c.peerASN, c.enc.internal, c.enc.capabilities = o.asn, o.asn == c.peer.LocalASN, o.Capabilities
+	c.agree(o.Capabilities)
 	c.enter(OpenConfirm)
 	return nil
 }
 
-// establish tells the peer all that it is to be told.
-func (c *conversation) establish() error {
+// establish sends all routes to the peer.
+func (c *connection) establish() error {
 	c.enter(Established)
 	if err := c.update(); err != nil || !c.peer.Graceful {
 		return err
 	}
 	for _, f := range families(c.peer) {
-		if f == bgp.RF_IPv4_UC && !c.enc.terms.IPv4 || f == bgp.RF_IPv6_UC && !c.enc.terms.IPv6 {
+		if f == bgp.RF_IPv4_UC && !c.enc.capabilities.IPv4 || f == bgp.RF_IPv6_UC && !c.enc.capabilities.IPv6 {
 			continue
 		}
 		b, err := endOfRIB(f)
@@ -241,14 +241,15 @@ func (c *conversation) establish() error {
 	return nil
 }
 
-// update tells the peer what has changed.
-func (c *conversation) update() error {
-	want := c.want.Load().agreed(c.peer, c.enc.terms)
+// update sends what has changed to the peer.
+func (c *connection) update() error {
+	want := c.want.Load().agreed(c.peer, c.enc.capabilities)
 	return c.send(c.sent, want)
 }
 
-// refresh takes in that the peer wants to hear all of one family again (RFC 2918).
-func (c *conversation) refresh(body []byte) error {
+// refresh handles a ROUTE-REFRESH (RFC 2918): the peer wants all routes of one family
+// again.
+func (c *connection) refresh(body []byte) error {
 	afi, safi := uint16(body[0])<<8|uint16(body[1]), body[3]
 	if safi != safiUnicast || afi != afiIPv4 && afi != afiIPv6 {
 		return nil
@@ -260,25 +261,25 @@ func (c *conversation) refresh(body []byte) error {
 	return c.repeat()
 }
 
-// repeat tells the peer all of the families again that it has asked for.
-func (c *conversation) repeat() error {
+// repeat sends all routes of the families that the peer has asked for.
+func (c *connection) repeat() error {
 	all, want := c.sent, c.sent
 	if !c.asked[0] {
-		all.Hops.V4 = Hops{}.V4
+		all.NextHops.V4 = NextHops{}.V4
 	}
 	if !c.asked[1] {
-		all.Hops.V6 = Hops{}.V6
+		all.NextHops.V6 = NextHops{}.V6
 	}
 	c.asked, c.repeated = [2]bool{}, time.Now()
-	if err := c.send(Offering{}, all); err != nil {
+	if err := c.send(AdjRIBOut{}, all); err != nil {
 		return err
 	}
 	c.sent = want
 	return nil
 }
 
-// send sends what leads from what the peer was told to what it should be.
-func (c *conversation) send(have, want Offering) error {
+// send sends the changes from have to want.
+func (c *connection) send(have, want AdjRIBOut) error {
 	list := changes(have, want)
 	messages, err := c.enc.updates(list)
 	if err != nil {
@@ -297,19 +298,20 @@ func (c *conversation) send(have, want Offering) error {
 		}
 	}
 	if len(list) > 0 {
-		c.tell(func(to Listener) { to.Sent(len(list)-withdrawn, withdrawn) })
+		c.report(func(to Listener) { to.Sent(len(list)-withdrawn, withdrawn) })
 	}
 	return nil
 }
 
-// enter enters a state.
-func (c *conversation) enter(state SessionState) {
+// enter changes the state.
+func (c *connection) enter(state SessionState) {
 	c.state = state
-	c.tell(func(to Listener) { to.Reached(state, c.peerASN) })
+	c.report(func(to Listener) { to.StateChanged(state, c.peerASN) })
 }
 
-// keepalive sends one, and sets the timer for the next (RFC 4271 section 4.4).
-func (c *conversation) keepalive(timer *time.Timer) error {
+// keepalive sends a KEEPALIVE and sets the timer for the next one (RFC 4271 section
+// 4.4).
+func (c *connection) keepalive(timer *time.Timer) error {
 	interval := c.holdTime / 3
 	if c.peer.KeepaliveTime != 0 && c.holdTime == holdTime(c.peer) {
 		interval = c.peer.KeepaliveTime
@@ -322,10 +324,10 @@ func (c *conversation) keepalive(timer *time.Timer) error {
 	return c.write(b)
 }
 
-// expire reports whether the router was silent for the whole hold time; else it
-// sets the timer again. This process may have been held up, with messages unread:
-// the reader gets a moment.
-func (c *conversation) expire(timer *time.Timer) error {
+// expire returns errHold if the router was silent for the whole hold time; else it
+// sets the timer again. This process may have stalled with messages unread, so the
+// reader gets a moment first.
+func (c *connection) expire(timer *time.Timer) error {
 	left := c.holdTime - (time.Since(c.start) - time.Duration(c.heard.Load()))
 	switch {
 	case left > 0:
@@ -340,9 +342,9 @@ func (c *conversation) expire(timer *time.Timer) error {
 	return nil
 }
 
-// write sends a message whole. A router that reads nothing for the whole hold time
-// is as good as gone.
-func (c *conversation) write(b []byte) error {
+// write sends a whole message. A router that reads nothing for the whole hold time
+// counts as dead.
+func (c *connection) write(b []byte) error {
 	if c.ctx.Err() == nil {
 		if err := c.conn.SetWriteDeadline(time.Now().Add(c.holdTime)); err != nil {
 			return writeError{err}

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-// asTrans stands for an AS number that does not fit into two bytes (RFC 6793).
+// asTrans stands for an AS number that does not fit in two bytes (RFC 6793).
 const asTrans = 23456
 
 // gracefulShutdown is the community of RFC 8326 section 5.
 const gracefulShutdown = 0xFFFF0000
 
-// ourOpen is the OPEN for p, encoded.
+// ourOpen returns the encoded OPEN for p.
 func ourOpen(p announce.Peer, routerID netip.Addr) ([]byte, error) {
 	caps := []bgp.ParameterCapabilityInterface{bgp.NewCapRouteRefresh()}
 	var tuples []*bgp.CapGracefulRestartTuple
@@ -45,22 +45,22 @@ func ourOpen(p announce.Peer, routerID netip.Addr) ([]byte, error) {
 	return m.Serialize()
 }
 
-// encoder turns what is to be told into UPDATEs of one session.
+// encoder encodes the UPDATEs of one session.
 type encoder struct {
-	local    netip.Addr // this node's address in the session
-	asn      uint32     // of this side
-	internal bool       // the peer is in the same AS
-	terms    Terms
+	local        netip.Addr // this node's address in the session
+	asn          uint32     // of this side
+	internal     bool       // the peer is in the same AS
+	capabilities Capabilities
 }
 
-// group is paths of one family that differ in nothing but their prefixes.
+// group is paths of one family that differ in their prefixes only.
 type group struct {
 	path     Path
 	prefixes []netip.Prefix
 }
 
-// updates encodes changes as few UPDATEs: each with as many prefixes as fit that
-// share their attributes; what is withdrawn comes last.
+// updates encodes changes in as few UPDATEs as possible: prefixes that share their
+// attributes share an UPDATE, as far as they fit. Withdrawals come last.
 func (e encoder) updates(changes []Change) ([][]byte, error) {
 	var groups []*group
 	var gone4, gone6 []netip.Prefix
@@ -151,7 +151,7 @@ func (e encoder) announced(g *group) ([][]byte, error) {
 	return out, nil
 }
 
-// withdrawn encodes prefixes of one family.
+// withdrawn encodes the withdrawal of prefixes of one family.
 func (e encoder) withdrawn(gone []netip.Prefix) ([][]byte, error) {
 	var out [][]byte
 	for prefixes := range chunks(gone, maxLength-headerLength-16) {
@@ -176,8 +176,8 @@ func (e encoder) withdrawn(gone []netip.Prefix) ([][]byte, error) {
 	return out, nil
 }
 
-// attributes are the path attributes of a route (RFC 4271 section 5), by their
-// types, but for MP_REACH_NLRI.
+// attributes returns the path attributes of a route (RFC 4271 section 5), sorted by
+// type, without MP_REACH_NLRI.
 func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttributeInterface, error) {
 	out := append([]bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}, e.asPath(r.Prepend)...)
 	if r.Prefix.Addr().Is4() && hop.Is4() {
@@ -195,7 +195,7 @@ func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttribu
 	} else if r.LocalPref == 0 {
 		r.LocalPref = 100
 	}
-	if e.internal { // section 5.1.5: no external peer may see it
+	if e.internal { // section 5.1.5: it is for internal peers only
 		out = append(out, bgp.NewPathAttributeLocalPref(r.LocalPref))
 	}
 	if len(r.Communities) > 0 {
@@ -211,16 +211,16 @@ func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttribu
 	return ordered(out), nil
 }
 
-// asPath is the AS_PATH: empty for an internal peer, else the own AS number, and
-// again for each time it is to be prepended (RFC 4271 section 5.1.2). For a peer
-// that knows AS numbers of two bytes only, AS4_PATH has the true ones (RFC 6793).
+// asPath returns the AS_PATH: empty for an internal peer, else this side's AS number,
+// once more for each time it is prepended (RFC 4271 section 5.1.2). For a peer that
+// supports AS numbers of two bytes only, AS4_PATH has the real ones (RFC 6793).
 func (e encoder) asPath(prepend int) []bgp.PathAttributeInterface {
 	if e.internal {
 		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath(nil)}
 	}
 	path := slices.Repeat([]uint32{e.asn}, 1+prepend)
 	four := bgp.NewAs4PathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, path)
-	if e.terms.FourByte {
+	if e.capabilities.FourByte {
 		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath([]bgp.AsPathParamInterface{four})}
 	}
 	two := slices.Repeat([]uint16{asTrans}, len(path))
@@ -240,7 +240,8 @@ func ordered(attributes []bgp.PathAttributeInterface) []bgp.PathAttributeInterfa
 	return attributes
 }
 
-// endOfRIB is what follows the first routes of a family (RFC 4724 section 2).
+// endOfRIB returns the End-of-RIB marker, which follows the first routes of a family
+// (RFC 4724 section 2).
 func endOfRIB(family bgp.Family) ([]byte, error) { return bgp.NewEndOfRib(family).Serialize() }
 
 func nlriOf(prefixes []netip.Prefix) ([]bgp.PathNLRI, error) {
@@ -255,8 +256,8 @@ func nlriOf(prefixes []netip.Prefix) ([]bgp.PathNLRI, error) {
 	return out, nil
 }
 
-// chunks yields as many prefixes at a time as fit into that many bytes; none: not
-// even one does.
+// chunks yields as many prefixes at a time as fit in that many bytes. It yields none
+// if not even one fits.
 func chunks(prefixes []netip.Prefix, room int) func(func([]netip.Prefix) bool) {
 	return func(yield func([]netip.Prefix) bool) {
 		for len(prefixes) > 0 {
@@ -274,7 +275,7 @@ func chunks(prefixes []netip.Prefix, room int) func(func([]netip.Prefix) bool) {
 	}
 }
 
-// families lists the address families of the session (RFC 4760), its own first.
+// families returns the address families of the session (RFC 4760), its own first.
 func families(p announce.Peer) []bgp.Family {
 	own, other := bgp.RF_IPv6_UC, bgp.RF_IPv4_UC
 	if p.Addr.Is4() {

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"cmp"
@@ -20,12 +20,12 @@ const (
 	minHoldTime        = 3 * time.Second  // RFC 4271 section 4.2
 	maxPassword        = 80               // bytes, TCP_MD5SIG_MAXKEYLEN
 
-	// restartTime is how long a router is to keep our routes for a speaker that
+	// restartTime is how long a router should keep the routes of a speaker that
 	// restarts (RFC 4724 section 3).
 	restartTime = 120 * time.Second
 )
 
-// Check says what makes a peer impossible.
+// Check returns why no session with p is possible; nil: one is.
 func Check(p announce.Peer) error {
 	switch {
 	case !p.Addr.IsValid():
@@ -50,7 +50,7 @@ func Check(p announce.Peer) error {
 	return nil
 }
 
-// peerASN is the AS number to ask of the peer; 0 takes any.
+// peerASN returns the AS number that the peer must have; 0: any.
 func peerASN(p announce.Peer) uint32 {
 	if p.PeerASN == 0 && p.ASN == announce.InternalASN {
 		return p.LocalASN
@@ -58,11 +58,12 @@ func peerASN(p announce.Peer) uint32 {
 	return p.PeerASN
 }
 
-// internal reports whether the peer is in the own AS, as far as it is known before
-// its OPEN.
+// internal reports whether the peer is in this side's AS, as far as that is known
+// before its OPEN.
 func internal(p announce.Peer) bool { return peerASN(p) == p.LocalASN }
 
-// refusal says what makes an OPEN unacceptable to this side (RFC 4271 section 6.2).
+// refusal returns why this side rejects an OPEN (RFC 4271 section 6.2); nil: it does
+// not.
 func refusal(p announce.Peer, routerID netip.Addr, o open) *fault {
 	ours := binary.BigEndian.Uint32(routerID.AsSlice())
 	switch {
@@ -82,12 +83,13 @@ func refusal(p announce.Peer, routerID netip.Addr, o open) *fault {
 	return nil
 }
 
-const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, with which nobody would notice a failure: set at least 3s there"
+const holdTimeZero = "the router wants a hold time of 0, that is no keepalives, which would hide failures: set at least 3s there"
 
-// RouterID picks the router ID of a node's session with p (RFC 4271 section 4.2): its
-// own, else its IPv4 source address, else 32 bits hashed (FNV-1a) from the name of the
-// node, which Kubernetes keeps unique in a cluster (RFC 6286 asks for no more). That is
-// always an address that a host could have: some routers want no other.
+// RouterID returns the router ID of a node's session with p (RFC 4271 section 4.2):
+// the configured one, else the IPv4 source address, else 32 bits hashed (FNV-1a) from
+// the node's name, which is unique in the cluster (RFC 6286 asks for no more). The
+// result is always an address that a host could have, since some routers reject
+// others.
 func RouterID(p announce.Peer, node string) netip.Addr {
 	for _, a := range []netip.Addr{p.RouterID, p.SourceAddr} {
 		if a = a.Unmap(); a.Is4() && !a.IsUnspecified() {
@@ -104,10 +106,10 @@ func RouterID(p announce.Peer, node string) netip.Addr {
 	return netip.AddrFrom4([4]byte{first, byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
-// ConnectTime is the longest pause between attempts to connect to p.
+// ConnectTime returns the longest pause between attempts to connect to p.
 func ConnectTime(p announce.Peer) time.Duration { return cmp.Or(p.ConnectTime, defaultConnectTime) }
 
-// holdTime is the hold time to offer, in whole seconds, which is what BGP counts in.
+// holdTime returns the hold time to offer, in whole seconds as BGP counts.
 func holdTime(p announce.Peer) time.Duration {
 	return (cmp.Or(p.HoldTime, defaultHoldTime) + time.Second - 1).Truncate(time.Second)
 }

@@ -1,4 +1,4 @@
-package speak
+package fsm
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-var fourByte = Terms{Heard: true, IPv4: true, IPv6: true, Extended: true, FourByte: true}
+var fourByte = Capabilities{Heard: true, IPv4: true, IPv6: true, Extended: true, FourByte: true}
 
 // decoded reads UPDATEs with another's eyes: one line for each.
 func decoded(t *testing.T, messages [][]byte, opts ...*bgp.MarshallingOption) []string {
@@ -62,11 +62,11 @@ func TestUpdates(t *testing.T) {
 	p4, p6 := netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("2001:db8::1/128")
 	self4, self6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
 	local4, local6 := netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("fd09::2")
-	external4 := encoder{local: local4, asn: 64512, terms: fourByte}
+	external4 := encoder{local: local4, asn: 64512, capabilities: fourByte}
 	external6, internal := external4, external4
 	external6.local, internal.internal = local6, true
 	two := external4
-	two.terms.FourByte = false
+	two.capabilities.FourByte = false
 	large := two
 	large.asn = 4200000000
 	route := func(p netip.Prefix, change func(*announce.Route)) announce.Route {
@@ -104,7 +104,7 @@ func TestUpdates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff([]string{c.want}, decoded(t, messages, &bgp.MarshallingOption{Use2ByteAS: !c.enc.terms.FourByte})); d != "" {
+			if d := cmp.Diff([]string{c.want}, decoded(t, messages, &bgp.MarshallingOption{Use2ByteAS: !c.enc.capabilities.FourByte})); d != "" {
 				t.Error(d)
 			}
 		})
@@ -113,7 +113,7 @@ func TestUpdates(t *testing.T) {
 
 // As few messages as possible, none longer than it may be, and nothing lost.
 func TestManyRoutesShareMessages(t *testing.T) {
-	enc := encoder{local: netip.MustParseAddr("10.9.0.2"), asn: 64512, terms: fourByte}
+	enc := encoder{local: netip.MustParseAddr("10.9.0.2"), asn: 64512, capabilities: fourByte}
 	for _, c := range []struct {
 		name   string
 		six    bool
