@@ -65,7 +65,7 @@ Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
 
 func peerNames() string {
 	var out []string
-	for _, p := range migrate.Peers() {
+	for _, p := range migrate.Products() {
 		out = append(out, string(p))
 	}
 	return strings.Join(out, ", ")
@@ -77,17 +77,17 @@ type plan struct {
 	text string
 }
 
-func (p plan) clean() bool { return p.Count(migrate.Breaks) == 0 }
+func (p plan) clean() bool { return p.Count(migrate.Blocking) == 0 }
 
 func (p plan) draw(to *pen) { to.WriteString(p.text) }
 
 func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
-	peer := migrate.Peer(m.from)
+	peer := migrate.Product(m.from)
 	if m.from == "" {
 		at := strings.LastIndex(peerNames(), ", ")
 		return nil, errors.New("say where from: --from " + peerNames()[:at] + " or " + peerNames()[at+2:])
 	}
-	if !slices.Contains(migrate.Peers(), peer) {
+	if !slices.Contains(migrate.Products(), peer) {
 		return nil, fmt.Errorf("--from %s: it can be %s", m.from, peerNames())
 	}
 	switch {
@@ -107,7 +107,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 		}
 		return nil, fmt.Errorf("there is no object of %s %s", peer, where)
 	}
-	source.Home, source.Pin = cmp.Or(t.system, collect.NamespaceDefault), m.pin
+	source.Namespace, source.Pin = cmp.Or(t.system, collect.NamespaceDefault), m.pin
 	if t.class != unset {
 		source.Class = &t.class
 	}
@@ -131,7 +131,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 }
 
 // source reads from files, or else from the cluster.
-func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (migrate.Source, error) {
+func (t *tool) source(ctx context.Context, peer migrate.Product, files []string) (migrate.Source, error) {
 	var objects []unstructured.Unstructured
 	var err error
 	if len(files) > 0 {
@@ -161,7 +161,7 @@ func (t *tool) source(ctx context.Context, peer migrate.Peer, files []string) (m
 }
 
 // theirs reads a peer's objects, the Services and the Namespaces of the cluster.
-func (t *tool) theirs(ctx context.Context, peer migrate.Peer) ([]unstructured.Unstructured, error) {
+func (t *tool) theirs(ctx context.Context, peer migrate.Product) ([]unstructured.Unstructured, error) {
 	c, err := t.connect()
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func (a annotated) draw(p *pen) {
 func (t *tool) annotate(ctx context.Context, p migrate.Plan, force bool) (answer, error) {
 	a := annotated{Services: []string{}}
 	for _, n := range p.Notes {
-		if n.Gravity == migrate.Breaks {
+		if n.Severity == migrate.Blocking {
 			a.Breaks = append(a.Breaks, n.String())
 		}
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// Labels by which Cilium selects Services by what they are.
+// Labels by which Cilium selects Services by namespace and name.
 const (
 	ciliumNamespace = "io.kubernetes.service.namespace"
 	ciliumName      = "io.kubernetes.service.name"
-	namespaceLabel  = "kubernetes.io/metadata.name" // of each Namespace, by the API server
+	namespaceLabel  = "kubernetes.io/metadata.name" // of each Namespace, set by the API server
 )
 
 // cilium is what is known of Cilium 1.16 to 1.20: LB IPAM, L2 announcements and
 // the BGP control plane.
-func cilium() trade {
+func cilium() converter {
 	versions := func(name string, of ...string) []schema.GroupVersionResource {
 		var out []schema.GroupVersionResource
 		for _, v := range of {
@@ -30,7 +30,7 @@ func cilium() trade {
 		return out
 	}
 	both := []string{"cilium.io/v2", "cilium.io/v2alpha1"}
-	return trade{
+	return converter{
 		kinds: slices.Concat(
 			versions("ciliumloadbalancerippools", "v2", "v2alpha1"), versions("ciliuml2announcementpolicies", "v2alpha1"),
 			versions("ciliumbgpclusterconfigs", "v2", "v2alpha1"), versions("ciliumbgppeerconfigs", "v2", "v2alpha1"),
@@ -50,7 +50,7 @@ func cilium() trade {
 			d.each("CiliumBGPClusterConfig", both, func(e entry) { d.ciliumCluster(e, peers) })
 			d.each("CiliumBGPAdvertisement", both, func(e entry) { d.ciliumBGP(e, peers) })
 		},
-		asks: func(_ *draft, svc *corev1.Service) wish {
+		asks: func(_ *draft, svc *corev1.Service) request {
 			get := func(names ...string) string {
 				var out string
 				for _, n := range names {
@@ -58,14 +58,15 @@ func cilium() trade {
 				}
 				return out
 			}
-			w := wish{
+			w := request{
 				ours:      true,
 				addresses: get("lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"),
 				share:     get("lbipam.cilium.io/sharing-key", "io.cilium/lb-ipam-sharing-key"),
 				prefixes:  []string{"lbipam.cilium.io/", "io.cilium/lb-ipam-"},
 				known:     []string{"ips", "sharing-key", "sharing-cross-namespace"},
 			}
-			// A key is of one namespace there, unless Services of two agree on each other.
+			// There a key is of one namespace, unless Services of two namespaces
+			// agree on each other.
 			if w.share != "" && get("lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace") == "" {
 				w.share = svc.Namespace + "." + w.share
 			}
@@ -96,7 +97,7 @@ func (d *draft) ciliumPool(e entry) {
 	if s.flag("disabled") {
 		no := false
 		spec.AutoAssign = &no
-		s.tell(Changed, "disabled", true, "Services can still ask for an address of it")
+		s.noteField(Changed, "disabled", true, "Services can still ask for an address of it")
 	}
 	if s.has("serviceSelector") {
 		spec.ServiceAllocation = &v1beta1.ServiceAllocation{}
@@ -114,14 +115,14 @@ func (d *draft) ciliumPool(e entry) {
 	d.pool(m, spec)
 }
 
-// selected are the namespaces that a selector of Services names.
+// selected is the namespaces that a selector of Services names.
 type selected struct {
 	namespaces []string
 	selectors  []metav1.LabelSelector
 }
 
-// splitSelector takes out of a selector of Services what Cilium means by the
-// namespace and by the name.
+// splitSelector removes from a selector of Services what Cilium understands as
+// namespace and name.
 func (d *draft) splitSelector(f fields, given any, sel *metav1.LabelSelector) selected {
 	var out selected
 	if ns, ok := sel.MatchLabels[ciliumNamespace]; ok {
@@ -129,7 +130,7 @@ func (d *draft) splitSelector(f fields, given any, sel *metav1.LabelSelector) se
 		delete(sel.MatchLabels, ciliumNamespace)
 	}
 	if _, ok := sel.MatchLabels[ciliumName]; ok {
-		f.tell(Changed, "serviceSelector", given, "a Service is not selected by its name here; the pool or advertisement is for all that the rest of the selector fits: give the Service a label")
+		f.noteField(Changed, "serviceSelector", given, "a Service is not selected by its name here; the pool or advertisement is for all that the rest of the selector fits: give the Service a label")
 		delete(sel.MatchLabels, ciliumName)
 	}
 	var of metav1.LabelSelector
@@ -139,14 +140,14 @@ func (d *draft) splitSelector(f fields, given any, sel *metav1.LabelSelector) se
 			x.Key = namespaceLabel
 			of.MatchExpressions = append(of.MatchExpressions, x)
 		case ciliumName:
-			f.tell(Changed, "serviceSelector", given, "a Service is not selected by its name here; the pool or advertisement is for all that the rest of the selector fits: give the Service a label")
+			f.noteField(Changed, "serviceSelector", given, "a Service is not selected by its name here; the pool or advertisement is for all that the rest of the selector fits: give the Service a label")
 		default:
 			return false
 		}
 		return true
 	})
 	if len(of.MatchExpressions) > 0 {
-		if len(out.namespaces) > 0 { // both must hold
+		if len(out.namespaces) > 0 { // both must match
 			of.MatchLabels, out.namespaces = map[string]string{namespaceLabel: out.namespaces[0]}, nil
 		}
 		out.selectors = []metav1.LabelSelector{of}
@@ -154,8 +155,8 @@ func (d *draft) splitSelector(f fields, given any, sel *metav1.LabelSelector) se
 	return out
 }
 
-// servicesOf reads a selector of Services for an advertisement, where ours know
-// no namespaces.
+// servicesOf reads a selector of Services for an advertisement, where ours cannot
+// select namespaces.
 func (d *draft) servicesOf(s fields, name string) []metav1.LabelSelector {
 	if !s.has(name) {
 		return nil
@@ -164,7 +165,7 @@ func (d *draft) servicesOf(s fields, name string) []metav1.LabelSelector {
 	given := s.left[name]
 	s.into(name, &sel)
 	if about := d.splitSelector(s, given, &sel); len(about.namespaces)+len(about.selectors) > 0 {
-		s.tell(Changed, name, given, "an advertisement does not select namespaces here; it is for the Services of all: name the pools of these namespaces instead (ipAddressPools)")
+		s.noteField(Changed, name, given, "an advertisement does not select namespaces here; it is for the Services of all: name the pools of these namespaces instead (ipAddressPools)")
 	}
 	if everything(sel) {
 		return nil
@@ -172,8 +173,8 @@ func (d *draft) servicesOf(s fields, name string) []metav1.LabelSelector {
 	return []metav1.LabelSelector{sel}
 }
 
-// everything reports whether a selector selects all: also in the way in which
-// Cilium's users write it, as not having a label that nobody has.
+// everything reports whether a selector selects all Services, also in the way in
+// which Cilium's users write it: without a label that no Service has.
 func everything(sel metav1.LabelSelector) bool {
 	if len(sel.MatchLabels) > 0 {
 		return false
@@ -186,11 +187,11 @@ func everything(sel metav1.LabelSelector) bool {
 func (d *draft) ciliumL2(e entry) {
 	s := e.spec
 	announces := s.flag("loadBalancerIPs")
-	s.say(NoEqual, "externalIPs", "spec.externalIPs of Services are not announced here: make a Service of type LoadBalancer")
+	s.drop(NoEqual, "externalIPs", "spec.externalIPs of Services are not announced here: make a Service of type LoadBalancer")
 	spec := v1beta1.L2AdvertisementSpec{Selection: v1beta1.Selection{NodeSelectors: s.selector("nodeSelector"), ServiceSelectors: d.servicesOf(s, "serviceSelector")}}
 	spec.Interfaces = d.globs(s, "interfaces", s.texts("interfaces"))
 	if !announces {
-		d.note(Note{Gravity: Unneeded, Object: e.name(), Why: "it announces no addresses of load balancers"})
+		d.note(Note{Severity: Unneeded, Object: e.name(), Reason: "it announces no addresses of load balancers"})
 		return
 	}
 	d.facts["layer2"] = true
@@ -204,6 +205,6 @@ func ciliumSteps(d *draft) []string {
 		stopController: "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set enableLBIPAM=false",
 		stopSpeakers:   "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set l2announcements.enabled=false --set bgpControlPlane.enabled=false",
 		never:          "Do not delete a pool before: Cilium would take its addresses away.",
-		remove:         "Delete Cilium's pools, policies and BGP objects. What is left on Services (annotations under lbipam.cilium.io) harms nobody.",
+		remove:         "Delete Cilium's pools, policies and BGP objects. What is left on Services (annotations under lbipam.cilium.io) does no harm.",
 	})
 }

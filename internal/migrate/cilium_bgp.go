@@ -14,14 +14,14 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// peerConfig is what is common to several peers of Cilium's, and which
-// advertisements they are sent.
+// peerConfig is what several peers of Cilium have in common, and which advertisements
+// they receive.
 type peerConfig struct {
 	spec     v1beta1.BGPPeerSpec
 	secret   string
 	families int
 	adverts  []metav1.LabelSelector
-	peers    []string // ours that use it
+	peers    []string // our peers that use it
 }
 
 func (d *draft) ciliumPeerConfig(e entry) *peerConfig {
@@ -30,17 +30,17 @@ func (d *draft) ciliumPeerConfig(e entry) *peerConfig {
 	out.spec.PeerPort = s.sub("transport").small("peerPort")
 	t := s.sub("timers")
 	out.spec.HoldTime, out.spec.KeepaliveTime = seconds(t, "holdTimeSeconds", 3), seconds(t, "keepAliveTimeSeconds", 1)
-	t.say(Unneeded, "connectRetryTimeSeconds", "a session that failed is tried anew within seconds")
+	t.drop(Unneeded, "connectRetryTimeSeconds", "a session that failed is tried again within seconds")
 	g := s.sub("gracefulRestart")
 	out.spec.EnableGracefulRestart = g.flag("enabled")
-	g.say(Unneeded, "restartTimeSeconds", "routers keep routes for two minutes")
+	g.drop(Unneeded, "restartTimeSeconds", "routers keep routes for two minutes")
 	if ttl, ok := s.number("ebgpMultihop"); ok && ttl > 1 {
 		out.spec.EBGPMultiHop = true
 	}
 	for _, f := range s.items("families") {
 		afi, safi := f.text("afi"), f.text("safi")
 		if safi != "unicast" || afi != "ipv4" && afi != "ipv6" {
-			f.tell(NoEqual, "afi", afi+"/"+safi, "IPv4 and IPv6 unicast are announced here")
+			f.noteField(NoEqual, "afi", afi+"/"+safi, "IPv4 and IPv6 unicast are announced here")
 			f.take("advertisements")
 			continue
 		}
@@ -53,7 +53,8 @@ func (d *draft) ciliumPeerConfig(e entry) *peerConfig {
 	return out
 }
 
-// ciliumBFD makes a profile of the timers, which are in milliseconds there, too.
+// ciliumBFD creates a profile of the timers, which are in milliseconds here and
+// there.
 func (d *draft) ciliumBFD(e entry, f fields, peer *v1beta1.BGPPeerSpec) {
 	if !f.flag("enabled") {
 		return
@@ -73,7 +74,7 @@ func (d *draft) ciliumCluster(e entry, configs map[string]*peerConfig) {
 	for _, instance := range s.items("bgpInstances") {
 		instance.take("name")
 		asn, _ := instance.number("localASN")
-		instance.say(Unneeded, "localPort", "nodes open the sessions here, and listen to nobody")
+		instance.drop(Unneeded, "localPort", "nodes open the sessions here, and do not listen")
 		for _, p := range instance.items("peers") {
 			d.ciliumPeer(e, p, asn, nodes, configs)
 		}
@@ -97,13 +98,13 @@ func (d *draft) ciliumPeer(e entry, p fields, asn int64, nodes []metav1.LabelSel
 	spec.PeerASN, _ = p.number("peerASN")
 	if spec.PeerASN == 0 {
 		spec.DynamicASN = "external"
-		p.note(Note{Gravity: Changed, Object: p.object, Field: p.at("peerASN"), Why: "any AS number but our own is accepted; for a router of our own AS set dynamicASN: internal"})
+		p.note(Note{Severity: Changed, Object: p.object, Field: p.at("peerASN"), Reason: "any AS number but our own is accepted; for a router of our own AS set dynamicASN: internal"})
 	}
 	discovery := p.sub("autoDiscovery")
 	discovery.take("mode")
 	spec.Interface = discovery.sub("unnumbered").text("interface")
 	if family := discovery.sub("defaultGateway").text("addressFamily"); family != "" {
-		discovery.tell(NoEqual, "defaultGateway", family, "the default gateway is not looked for here: this peer is left out; write a BGPPeer with its address, for each network")
+		discovery.noteField(NoEqual, "defaultGateway", family, "the default gateway is not looked for here: this peer is left out; write a BGPPeer with its address, for each network")
 		return
 	}
 	spec.DualStackAddressFamily = config.families > 1
@@ -115,13 +116,13 @@ func (d *draft) ciliumPeer(e entry, p fields, asn int64, nodes []metav1.LabelSel
 	d.addPeer(m, spec)
 }
 
-// ciliumBGP reads advertisements. Those of other things than Services are named.
+// ciliumBGP reads advertisements. It reports those of other things than Services.
 func (d *draft) ciliumBGP(e entry, configs map[string]*peerConfig) {
 	to, all := d.sentTo(e, configs)
 	for i, a := range e.spec.items("advertisements") {
 		kind := a.text("advertisementType")
 		if kind != "Service" {
-			a.tell(NoEqual, "advertisementType", kind, "only addresses of Services are announced here: let Cilium go on with that, on other sessions")
+			a.noteField(NoEqual, "advertisementType", kind, "only addresses of Services are announced here: let Cilium go on with that, on other sessions")
 			clear(a.left)
 			continue
 		}
@@ -129,7 +130,7 @@ func (d *draft) ciliumBGP(e entry, configs map[string]*peerConfig) {
 		types := service.texts("addresses")
 		for _, t := range types {
 			if t != "LoadBalancerIP" {
-				service.tell(NoEqual, "addresses", t, "only addresses of load balancers are announced here")
+				service.noteField(NoEqual, "addresses", t, "only addresses of load balancers are announced here")
 			}
 		}
 		if !slices.Contains(types, "LoadBalancerIP") {
@@ -137,7 +138,7 @@ func (d *draft) ciliumBGP(e entry, configs map[string]*peerConfig) {
 			continue
 		}
 		if !a.has("selector") {
-			a.tell(Unneeded, "service", types, "without a selector it selects no Service")
+			a.noteField(Unneeded, "service", types, "without a selector it selects no Service")
 			clear(a.left)
 			continue
 		}
@@ -152,7 +153,7 @@ func (d *draft) ciliumBGP(e entry, configs map[string]*peerConfig) {
 			spec.Peers = to
 		}
 		if len(to) == 0 {
-			d.note(Note{Gravity: Changed, Object: e.name(), Why: "no peer is sent this: it is left out"})
+			d.note(Note{Severity: Changed, Object: e.name(), Reason: "no peer is sent this: it is left out"})
 			continue
 		}
 		name := e.obj.GetName()
@@ -183,8 +184,8 @@ func (d *draft) sentTo(e entry, configs map[string]*peerConfig) (to []string, al
 	return slices.Compact(to), all
 }
 
-// ciliumCommunities reads communities; some well-known names are written as
-// numbers, which mean the same.
+// ciliumCommunities reads communities. Some well-known names are written as numbers,
+// which mean the same.
 func (d *draft) ciliumCommunities(f fields) []v1beta1.CommunityName {
 	var out []v1beta1.CommunityName
 	for _, c := range f.texts("standard") {

@@ -15,41 +15,41 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// draft is a plan in the making.
+// draft is a plan while it is built.
 type draft struct {
-	peer    Peer
-	trade   trade
-	source  Source
-	config  intent.Objects        // our own objects
-	from    map[intent.Ref]string // what each was made from
-	taken   map[*unstructured.Unstructured]bool
-	poolOf  map[string]string      // our pool of each of theirs, by their name
-	secrets map[string]theirSecret // by the name that ours will have
-	// passwords that stand in their objects, by the name that the Secret will have.
+	product   Product
+	converter converter
+	source    Source
+	config    intent.Objects        // our objects
+	from      map[intent.Ref]string // what each was converted from
+	taken     map[*unstructured.Unstructured]bool
+	poolOf    map[string]string      // our pool for each of theirs, by their name
+	secrets   map[string]theirSecret // by the name that ours will have
+	// passwords in their objects, by the name that the Secret will have.
 	passwords map[string]string
 	homes     map[string]bool // the namespaces of their objects
 	facts     map[string]bool // what the steps depend on
 	plan      Plan
 }
 
-func newDraft(p Peer, t trade, s Source) *draft {
+func newDraft(p Product, t converter, s Source) *draft {
 	copied := make([]unstructured.Unstructured, len(s.Objects))
 	for i := range s.Objects {
-		copied[i] = *s.Objects[i].DeepCopy() // for reading takes them apart
+		copied[i] = *s.Objects[i].DeepCopy() // since reading removes fields
 	}
 	slices.SortStableFunc(copied, func(a, b unstructured.Unstructured) int { return strings.Compare(nameOf(&a), nameOf(&b)) })
 	s.Objects = copied
 	return &draft{
-		peer: p, trade: t, source: s,
+		product: p, converter: t, source: s,
 		from: map[intent.Ref]string{}, taken: map[*unstructured.Unstructured]bool{}, poolOf: map[string]string{},
 		secrets: map[string]theirSecret{}, passwords: map[string]string{}, homes: map[string]bool{}, facts: map[string]bool{},
 	}
 }
 
-// note enters a note. Much of it was written by others: what can't be seen is
-// escaped, and what is long is cut.
+// note adds a note. Its text may be foreign: runes that cannot be seen are escaped,
+// and long texts are cut.
 func (d *draft) note(n Note) {
-	n.Object, n.Field, n.Value, n.Why = printable.Message(n.Object), printable.Message(n.Field), printable.Word(n.Value), printable.Message(n.Why)
+	n.Object, n.Field, n.Value, n.Reason = printable.Message(n.Object), printable.Message(n.Field), printable.Word(n.Value), printable.Message(n.Reason)
 	d.plan.Notes = append(d.plan.Notes, n)
 }
 
@@ -60,11 +60,11 @@ type entry struct {
 	spec fields
 }
 
-// name of the object, for notes.
+// name returns the name of the object in notes.
 func (e entry) name() string { return nameOf(e.obj) }
 
-// each calls f with every object of a kind in one of the groups, and names what
-// it has not read.
+// each calls f with every object of a kind in one of the versions, and reports the
+// fields that f did not read.
 func (d *draft) each(kind string, versions []string, f func(entry)) {
 	for i := range d.source.Objects {
 		o := &d.source.Objects[i]
@@ -83,8 +83,8 @@ func (d *draft) each(kind string, versions []string, f func(entry)) {
 	}
 }
 
-// meta gives a new object the name of the old one, unless another has it, and
-// those of its labels that people chose.
+// meta returns the metadata of a new object: the name of the old one, unless another
+// object has it, and the labels that people chose.
 func (d *draft) meta(kind, name string, e entry) metav1.ObjectMeta {
 	m := d.made(kind, name, e.name())
 	for k, v := range e.obj.GetLabels() {
@@ -99,8 +99,8 @@ func (d *draft) meta(kind, name string, e entry) metav1.ObjectMeta {
 	return m
 }
 
-// made gives a new object its name, unless another has it, and says what it
-// comes from.
+// made returns the metadata of a new object, with a unique name, and records what it
+// is converted from.
 func (d *draft) made(kind, name, from string) metav1.ObjectMeta {
 	unique := name
 	for n := 2; d.from[intent.Ref{Kind: kind, Name: unique}] != ""; n++ {
@@ -113,22 +113,22 @@ func (d *draft) made(kind, name, from string) metav1.ObjectMeta {
 func (d *draft) pool(m metav1.ObjectMeta, spec v1beta1.IPAddressPoolSpec) {
 	if len(spec.Addresses) == 0 {
 		ref := intent.Ref{Kind: "IPAddressPool", Name: m.Name}
-		d.note(Note{Gravity: NoEqual, Object: d.from[ref], Why: "no address of it can be carried over, so there is no pool for it"})
+		d.note(Note{Severity: NoEqual, Object: d.from[ref], Reason: "no address of it can be carried over, so there is no pool for it"})
 		delete(d.from, ref)
 		return
 	}
 	d.config.Pools = append(d.config.Pools, v1beta1.IPAddressPool{ObjectMeta: m, Spec: spec})
 }
 
-// ranges reads a list of addresses as the peers write them: CIDRs, also with
-// host bits, ranges, single addresses. It is written as we have it.
+// ranges parses a list of addresses as the products write them: CIDRs, also with host
+// bits, ranges, and single addresses. It returns them in our form.
 func (d *draft) ranges(f fields, name string, in []string) []v1beta1.AddressRange {
 	var out []v1beta1.AddressRange
 	for _, text := range in {
 		r, err := canonical(text)
 		switch {
 		case err != nil:
-			f.tell(NoEqual, name, text, "%v", err)
+			f.noteField(NoEqual, name, text, "%v", err)
 		case !slices.Contains(out, r):
 			out = append(out, r)
 		}
@@ -136,7 +136,7 @@ func (d *draft) ranges(f fields, name string, in []string) []v1beta1.AddressRang
 	return out
 }
 
-// canonical writes a CIDR, a range or an address as we have it.
+// canonical returns a CIDR, a range or an address in our form.
 func canonical(text string) (v1beta1.AddressRange, error) {
 	text = strings.TrimSpace(text)
 	bad := fmt.Errorf("%q is neither a CIDR nor a range nor an address", text)
@@ -158,8 +158,8 @@ func canonical(text string) (v1beta1.AddressRange, error) {
 	return v1beta1.AddressRange(a.String() + "-" + b.String()), nil
 }
 
-// parseAddr reads an address that can be everybody's: one without a zone, which
-// could be any text.
+// parseAddr parses an address without a zone: a zone could be any text, and means
+// something on one node only.
 func parseAddr(text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(strings.TrimSpace(text))
 	if err == nil && a.Zone() != "" {
@@ -168,7 +168,7 @@ func parseAddr(text string) (netip.Addr, error) {
 	return a, err
 }
 
-// ends returns the first and last address of each CIDR that has more than two.
+// ends returns the first and the last address of each CIDR that has more than two.
 func ends(in []v1beta1.AddressRange) []v1beta1.AddressRange {
 	var out []v1beta1.AddressRange
 	for _, r := range in {
@@ -180,7 +180,7 @@ func ends(in []v1beta1.AddressRange) []v1beta1.AddressRange {
 	return out
 }
 
-// endsOf returns the first and last address of a CIDR that has more than two.
+// endsOf returns the first and the last address of a CIDR that has more than two.
 func endsOf(text string) (first, last string, ok bool) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p.Addr().BitLen()-p.Bits() < 2 {
@@ -194,13 +194,13 @@ func endsOf(text string) (first, last string, ok bool) {
 	return p.Masked().Addr().String(), a.String(), true
 }
 
-// objects returns our own objects, in the order in which they read best.
+// objects returns our objects, in the order in which they are best read.
 func (d *draft) objects() []Object {
 	var out []Object
 	add := func(kind string, o metav1.Object) {
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 		if err != nil {
-			panic(fmt.Sprintf("write %s %s: %v", kind, o.GetName(), err)) // our own types
+			panic(fmt.Sprintf("write %s %s: %v", kind, o.GetName(), err)) // the types are our own
 		}
 		delete(content, "status")
 		content["apiVersion"], content["kind"] = v1beta1.GroupVersion().String(), kind

@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// fields is what is left to read of an object. What is read is taken out; what
-// remains at the end is named by rest. So nothing is dropped silently.
+// fields is what is not read yet of an object. Each method removes what it reads, and
+// noteRest reports what remains. So no field is dropped silently.
 type fields struct {
 	left   map[string]any
 	path   string
@@ -20,7 +20,7 @@ type fields struct {
 	note   func(Note)
 }
 
-// path of a field, for notes.
+// at returns the path of a field, for notes.
 func (f fields) at(name string) string {
 	if f.path == "" {
 		return name
@@ -28,16 +28,16 @@ func (f fields) at(name string) string {
 	return f.path + "." + name
 }
 
-// take returns a field, and takes it out; nil: it is not there.
+// take removes and returns a field; nil: there is none.
 func (f fields) take(name string) any {
 	v := f.left[name]
 	delete(f.left, name)
 	return v
 }
 
-// odd says of a field that it is not of the form that it should have.
-func (f fields) odd(name string, v any) {
-	f.note(Note{Gravity: NoEqual, Object: f.object, Field: f.at(name), Value: brief(name, v), Why: "can't be read; it is left out"})
+// unreadable reports that a field has the wrong type.
+func (f fields) unreadable(name string, v any) {
+	f.note(Note{Severity: NoEqual, Object: f.object, Field: f.at(name), Value: brief(name, v), Reason: "can't be read; it is left out"})
 }
 
 func (f fields) text(name string) string {
@@ -48,33 +48,33 @@ func (f fields) text(name string) string {
 	case int64, float64, bool:
 		return fmt.Sprint(v)
 	default:
-		f.odd(name, v)
+		f.unreadable(name, v)
 	}
 	return ""
 }
 
-// number returns a whole number, and whether it is there.
+// number returns a whole number; false: there is none.
 func (f fields) number(name string) (int64, bool) {
 	v := f.take(name)
 	n, ok := whole(v)
 	if !ok && v != nil {
-		f.odd(name, v)
+		f.unreadable(name, v)
 	}
 	return n, ok
 }
 
-// small returns a number of 32 bits; 0: it is not there.
+// small returns a number of 32 bits; 0: there is none.
 func (f fields) small(name string) int32 {
 	v := f.take(name)
 	n, ok := whole(v)
 	if int64(int32(n)) != n || !ok && v != nil {
-		f.odd(name, v)
+		f.unreadable(name, v)
 		return 0
 	}
 	return int32(n)
 }
 
-// password returns a text as it stands, with the spaces at its ends.
+// password returns a text unchanged, with spaces at its ends.
 func (f fields) password(name string) string {
 	if text, ok := f.left[name].(string); ok {
 		f.take(name)
@@ -83,7 +83,7 @@ func (f fields) password(name string) string {
 	return f.text(name)
 }
 
-// whole reads a whole number as JSON, YAML and people write it.
+// whole parses a whole number as JSON, YAML and people write it.
 func whole(v any) (int64, bool) {
 	switch v := v.(type) {
 	case int64:
@@ -107,12 +107,12 @@ func (f fields) flag(name string) bool {
 	case string:
 		return v == "true"
 	default:
-		f.odd(name, v)
+		f.unreadable(name, v)
 	}
 	return false
 }
 
-// has reports whether a field is still there.
+// has reports whether a field is there and not read yet.
 func (f fields) has(name string) bool { return f.left[name] != nil }
 
 func (f fields) texts(name string) []string {
@@ -121,7 +121,7 @@ func (f fields) texts(name string) []string {
 	return out
 }
 
-// selectors reads a list of label selectors; selector one, as such a list.
+// selectors reads a list of label selectors; selector reads one, as a list.
 func (f fields) selectors(name string) []metav1.LabelSelector {
 	var out []metav1.LabelSelector
 	f.into(name, &out)
@@ -135,12 +135,12 @@ func (f fields) selector(name string) []metav1.LabelSelector {
 	var out metav1.LabelSelector
 	f.into(name, &out)
 	if len(out.MatchLabels) == 0 && len(out.MatchExpressions) == 0 {
-		return nil // it selects all
+		return nil // it selects everything
 	}
 	return []metav1.LabelSelector{out}
 }
 
-// into decodes a field, all of it or nothing.
+// into decodes a whole field, or reports it and decodes nothing.
 func (f fields) into(name string, out any) {
 	v := f.take(name)
 	if v == nil {
@@ -153,16 +153,16 @@ func (f fields) into(name string, out any) {
 		err = dec.Decode(out)
 	}
 	if err != nil {
-		f.odd(name, v)
+		f.unreadable(name, v)
 	}
 }
 
-// sub returns the fields of a field; none if it is not there.
+// sub returns the fields of a field; empty if it is not there.
 func (f fields) sub(name string) fields {
 	m, ok := f.left[name].(map[string]any)
 	if !ok {
 		if v := f.take(name); v != nil {
-			f.odd(name, v)
+			f.unreadable(name, v)
 		}
 		m = map[string]any{}
 	}
@@ -174,7 +174,7 @@ func (f fields) items(name string) []fields {
 	list, ok := f.left[name].([]any)
 	if !ok {
 		if v := f.take(name); v != nil {
-			f.odd(name, v)
+			f.unreadable(name, v)
 		}
 		return nil
 	}
@@ -183,29 +183,29 @@ func (f fields) items(name string) []fields {
 		if m, ok := x.(map[string]any); ok {
 			out = append(out, fields{m, fmt.Sprintf("%s[%d]", f.at(name), i), f.object, f.note})
 		} else {
-			f.odd(fmt.Sprintf("%s[%d]", name, i), x)
+			f.unreadable(fmt.Sprintf("%s[%d]", name, i), x)
 			list[i] = nil
 		}
 	}
 	return out
 }
 
-// say takes a field out, if it is there and not at its zero value, and says why
-// it is not carried over.
-func (f fields) say(g Gravity, name, format string, args ...any) {
+// drop removes a field and, unless it is absent or zero, reports why it is not
+// converted.
+func (f fields) drop(g Severity, name, format string, args ...any) {
 	v := f.take(name)
 	if empty(v) {
 		return
 	}
-	f.tell(g, name, v, format, args...)
+	f.noteField(g, name, v, format, args...)
 }
 
-// tell says something of a field that was taken.
-func (f fields) tell(g Gravity, name string, v any, format string, args ...any) {
-	f.note(Note{Gravity: g, Object: f.object, Field: f.at(name), Value: brief(name, v), Why: fmt.Sprintf(format, args...)})
+// noteField adds a note about a field that was read.
+func (f fields) noteField(g Severity, name string, v any, format string, args ...any) {
+	f.note(Note{Severity: g, Object: f.object, Field: f.at(name), Value: brief(name, v), Reason: fmt.Sprintf(format, args...)})
 }
 
-// empty reports whether a value says nothing.
+// empty reports whether a value is zero, or has zero values only.
 func empty(v any) bool {
 	switch v := v.(type) {
 	case nil:
@@ -227,7 +227,7 @@ func empty(v any) bool {
 	return false
 }
 
-// rest names everything that nobody has read.
+// rest reports all fields that were not read.
 func (f fields) rest() {
 	for _, name := range slices.Sorted(maps.Keys(f.left)) {
 		f.leaves(f.at(name), name, f.left[name])
@@ -251,11 +251,11 @@ func (f fields) leaves(path, name string, v any) {
 		}
 	case nil:
 	default:
-		f.note(Note{Gravity: NoEqual, Object: f.object, Field: path, Value: brief(name, v), Why: "this field is not known here; it is left out"})
+		f.note(Note{Severity: NoEqual, Object: f.object, Field: path, Value: brief(name, v), Reason: "this field is not known here; it is left out"})
 	}
 }
 
-// brief prints a value in a few words, and a secret not at all.
+// brief returns a value in a few words; nothing for a secret.
 func brief(name string, v any) string {
 	if isSecret(name) {
 		return ""
@@ -276,8 +276,8 @@ func isSecret(name string) bool {
 	return slices.ContainsFunc([]string{"pass", "secret", "token", "credential", "bgp_peers"}, func(part string) bool { return strings.Contains(name, part) })
 }
 
-// withoutSecrets returns v without the values of fields that may hold a password,
-// at any depth; so it does with {name: …, value: …}.
+// withoutSecrets returns v with "..." for the values of fields that may hold a
+// password, at any depth, also of {name: …, value: …}.
 func withoutSecrets(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

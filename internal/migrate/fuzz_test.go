@@ -34,8 +34,8 @@ var hostile = []string{
 const marker = "open-sesame-7"
 
 // bases are the objects of each peer that are changed: those of testdata.
-func bases(t testing.TB) map[migrate.Peer][]*unstructured.Unstructured {
-	out := map[migrate.Peer][]*unstructured.Unstructured{}
+func bases(t testing.TB) map[migrate.Product][]*unstructured.Unstructured {
+	out := map[migrate.Product][]*unstructured.Unstructured{}
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -78,32 +78,32 @@ func (c *chooser) text(own string) string {
 	return own
 }
 
-// spot is a value, or a name, somewhere in an object, and how to change it.
-type spot struct {
+// fieldRef is a value, or a name, somewhere in an object, and how to change it.
+type fieldRef struct {
 	path string
 	set  func(any)
 }
 
-// spots returns all values of v that may be changed.
-func spots(path string, v any) []spot {
-	var out []spot
+// fieldRefs returns all values of v that may be changed.
+func fieldRefs(path string, v any) []fieldRef {
+	var out []fieldRef
 	switch v := v.(type) {
 	case map[string]any:
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			if path == "" && (k == "kind" || k == "apiVersion") {
-				continue // or nobody reads it
+				continue // or it is not read
 			}
-			out = append(out, spot{path + "." + k, func(x any) { v[k] = x }}, spot{path + ".key", func(x any) {
+			out = append(out, fieldRef{path + "." + k, func(x any) { v[k] = x }}, fieldRef{path + ".key", func(x any) {
 				if s, ok := x.(string); ok {
 					v[s] = v[k]
 				}
 			}})
-			out = append(out, spots(path+"."+k, v[k])...)
+			out = append(out, fieldRefs(path+"."+k, v[k])...)
 		}
 	case []any:
 		for i := range v {
-			out = append(out, spot{path + "[]", func(x any) { v[i] = x }})
-			out = append(out, spots(path+"[]", v[i])...)
+			out = append(out, fieldRef{path + "[]", func(x any) { v[i] = x }})
+			out = append(out, fieldRefs(path+"[]", v[i])...)
 		}
 	}
 	return out
@@ -119,7 +119,7 @@ var asked = []string{
 // change changes some values of an object.
 func change(c *chooser, o map[string]any, own string) {
 	for range c.of(5) {
-		all := spots("", o)
+		all := fieldRefs("", o)
 		s := all[c.of(len(all))]
 		if strings.Contains(strings.ToLower(s.path), "pass") {
 			continue // see secrets
@@ -173,16 +173,16 @@ func secrets(v any) {
 }
 
 // FuzzWhatIsPrinted changes the objects of testdata at random, and reads what is
-// printed: it must be what was meant, whoever reads it.
+// printed: it must be what was meant for every reader.
 func FuzzWhatIsPrinted(f *testing.F) {
 	all := bases(f)
-	for p := range migrate.Peers() {
+	for p := range migrate.Products() {
 		for i := range hostile {
 			f.Add(byte(p), []byte{3, byte(i), 7, byte(i), 4, byte(7 * i), 9, byte(i), 3, byte(5 * i), 11, byte(i), 1, 2, 3, byte(i)}, hostile[i])
 		}
 	}
 	f.Fuzz(func(t *testing.T, p byte, choices []byte, own string) {
-		tryOne(t, all, migrate.Peers()[int(p)%len(migrate.Peers())], &chooser{choices}, own)
+		tryOne(t, all, migrate.Products()[int(p)%len(migrate.Products())], &chooser{choices}, own)
 	})
 }
 
@@ -201,17 +201,17 @@ func TestWhatIsPrintedAtRandom(t *testing.T) {
 		rng := rand.New(rand.NewSource(int64(i)))
 		choices := make([]byte, 100)
 		rng.Read(choices)
-		peer := migrate.Peers()[rng.Intn(len(migrate.Peers()))]
-		tryOne(t, all, peer, &chooser{choices}, string([]rune{rune(rng.Intn(0x300)), rune(rng.Intn(0x3000)), rune(rng.Intn(0x110000))}))
+		product := migrate.Products()[rng.Intn(len(migrate.Products()))]
+		tryOne(t, all, product, &chooser{choices}, string([]rune{rune(rng.Intn(0x300)), rune(rng.Intn(0x3000)), rune(rng.Intn(0x110000))}))
 		if t.Failed() {
-			t.Fatalf("number %d, of %s", i, peer)
+			t.Fatalf("number %d, of %s", i, product)
 		}
 	}
 }
 
 // tryOne changes some objects of a peer, and reads what is printed.
-func tryOne(t *testing.T, all map[migrate.Peer][]*unstructured.Unstructured, peer migrate.Peer, c *chooser, own string) {
-	base := all[peer]
+func tryOne(t *testing.T, all map[migrate.Product][]*unstructured.Unstructured, product migrate.Product, c *chooser, own string) {
+	base := all[product]
 	var text strings.Builder
 	for range 1 + c.of(3) {
 		o := base[c.of(len(base))].DeepCopy().Object
@@ -228,7 +228,7 @@ func tryOne(t *testing.T, all map[migrate.Peer][]*unstructured.Unstructured, pee
 		return // no cluster holds this
 	}
 	source.Pin = c.of(2) == 0
-	plan, err := migrate.Convert(peer, source)
+	plan, err := migrate.Convert(product, source)
 	if err != nil {
 		return // it says which namespace it must know
 	}
@@ -237,7 +237,7 @@ func tryOne(t *testing.T, all map[migrate.Peer][]*unstructured.Unstructured, pee
 
 // sourceOf sorts objects as the plugin does; false: one of them can't be read.
 func sourceOf(t *testing.T, text string) (migrate.Source, bool) {
-	s := migrate.Source{Rules: rules(t), Home: "steelyard-system", Namespaces: map[string]map[string]string{}}
+	s := migrate.Source{Rules: rules(t), Namespace: "steelyard-system", Namespaces: map[string]map[string]string{}}
 	for part := range strings.SplitSeq(text, "---\n") {
 		if part == "" {
 			continue
@@ -304,7 +304,7 @@ func printed(t *testing.T, source migrate.Source, plan migrate.Plan) {
 	}
 }
 
-// bodiesOf splits a text at whatever anybody takes for the end of a line, and
+// bodiesOf splits a text at everything that a reader takes for the end of a line, and
 // returns what is no comment of each document that is more than that.
 func bodiesOf(t *testing.T, text string) []string {
 	t.Helper()
@@ -335,7 +335,7 @@ func allowed(t *testing.T, source migrate.Source, plan migrate.Plan, o migrate.O
 	t.Helper()
 	obj := &unstructured.Unstructured{Object: o.Manifest}
 	switch {
-	case obj.GetAPIVersion() == "v1" && obj.GetKind() == "Secret" && obj.GetNamespace() == source.Home:
+	case obj.GetAPIVersion() == "v1" && obj.GetKind() == "Secret" && obj.GetNamespace() == source.Namespace:
 		return
 	case !source.Rules.Knows(obj.GroupVersionKind()) || obj.GetNamespace() != "":
 		t.Fatalf("there is a %s %s/%s", obj.GroupVersionKind(), obj.GetNamespace(), obj.GetName())
@@ -345,9 +345,9 @@ func allowed(t *testing.T, source migrate.Source, plan migrate.Plan, o migrate.O
 		return
 	}
 	if !slices.ContainsFunc(plan.Notes, func(n migrate.Note) bool {
-		return n.Gravity == migrate.Breaks && strings.HasPrefix(n.Object, obj.GetKind()+" ") && strings.Contains(n.Why, "the API server refuses it")
+		return n.Severity == migrate.Blocking && strings.HasPrefix(n.Object, obj.GetKind()+" ") && strings.Contains(n.Reason, "the API server refuses it")
 	}) {
-		t.Fatalf("%s %s is refused (%v, %v), and nobody says so", obj.GetKind(), obj.GetName(), refused, dropped)
+		t.Fatalf("%s %s is refused (%v, %v), and no note says so", obj.GetKind(), obj.GetName(), refused, dropped)
 	}
 }
 

@@ -7,18 +7,18 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// globs turns regular expressions for the names of network interfaces, which
-// match anywhere in a name, into globs, which match all of it. Where a glob can
-// only say more than the expression did, that is noted.
+// globs converts regular expressions for the names of network interfaces, which match
+// anywhere in a name, to globs, which match a whole name. It reports where a glob
+// matches more than the expression.
 func (d *draft) globs(f fields, name string, patterns []string) []v1beta1.InterfacePattern {
 	var out []v1beta1.InterfacePattern
 	for _, p := range patterns {
 		globs, exact := globsOf(p)
 		switch {
 		case len(globs) == 0:
-			f.tell(NoEqual, name, p, "this pattern can't be written as a glob; name the interfaces")
+			f.noteField(NoEqual, name, p, "this pattern can't be written as a glob; name the interfaces")
 		case !exact:
-			f.tell(Changed, name, p, "it is a regular expression; the globs %v match more", globs)
+			f.noteField(Changed, name, p, "it is a regular expression; the globs %v match more", globs)
 		}
 		for _, g := range globs {
 			out = append(out, v1beta1.InterfacePattern(g))
@@ -27,8 +27,8 @@ func (d *draft) globs(f fields, name string, patterns []string) []v1beta1.Interf
 	return out
 }
 
-// globsOf returns globs that together match what a regular expression matches;
-// exact: and nothing else. None: it can't be said.
+// globsOf returns globs that together match what a regular expression matches; exact:
+// nothing else. None: there are no such globs.
 func globsOf(pattern string) (globs []string, exact bool) {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -50,7 +50,7 @@ func globsOf(pattern string) (globs []string, exact bool) {
 	return globs, exact
 }
 
-// globOf turns one expression without alternatives into a glob.
+// globOf converts one expression without alternatives to a glob.
 func globOf(re *syntax.Regexp) (glob string, ok, exact bool) {
 	parts := []*syntax.Regexp{re}
 	if re.Op == syntax.OpConcat {
@@ -87,8 +87,8 @@ func globOf(re *syntax.Regexp) (glob string, ok, exact bool) {
 	return glob, true, exact
 }
 
-// partOf turns one part of an expression into a part of a glob that matches at
-// least the same; "": it can't be said.
+// partOf converts one part of an expression to a part of a glob that matches at least
+// the same; "": there is none.
 func partOf(p *syntax.Regexp) (text string, exact bool) {
 	switch p.Op {
 	case syntax.OpLiteral:
@@ -114,7 +114,7 @@ func partOf(p *syntax.Regexp) (text string, exact bool) {
 	return "", false
 }
 
-// class writes a class of characters.
+// class returns a class of characters as in a glob.
 func class(ranges []rune) (string, bool) {
 	var b strings.Builder
 	for i := 0; i+1 < len(ranges); i += 2 {

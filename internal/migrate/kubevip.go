@@ -18,14 +18,14 @@ import (
 
 // kubeVIP is what is known of kube-vip, 0.8 to 1.2, and its cloud provider: a
 // ConfigMap of addresses, and environment variables of a DaemonSet.
-func kubeVIP() trade {
-	return trade{
+func kubeVIP() converter {
+	return converter{
 		kinds: []schema.GroupVersionResource{
 			{Version: "v1", Resource: "configmaps"}, {Group: "apps", Version: "v1", Resource: "daemonsets"}, {Version: "v1", Resource: "pods"},
 		},
-		classes: []string{"kube-vip.io/kube-vip-class"},
-		homes:   []string{"kube-system"},
-		anybody: true,
+		classes:      []string{"kube-vip.io/kube-vip-class"},
+		homes:        []string{"kube-system"},
+		anyNamespace: true,
 		concerns: func(o *unstructured.Unstructured) bool {
 			if o.GetKind() == "ConfigMap" {
 				return o.GetName() == "kubevip"
@@ -38,20 +38,21 @@ func kubeVIP() trade {
 			d.each("DaemonSet", []string{"apps/v1"}, d.kubeVIPDaemons)
 			d.each("Pod", []string{"v1"}, d.kubeVIPDaemons)
 		},
-		asks: func(d *draft, svc *corev1.Service) wish {
+		asks: func(d *draft, svc *corev1.Service) request {
 			asked := svc.Annotations["kube-vip.io/loadbalancerIPs"]
 			ip := svc.Spec.LoadBalancerIP
-			w := wish{
+			w := request{
 				ours: true, addresses: asked,
-				// With two addresses kube-vip's provider writes one of them there; 0.0.0.0 is for DHCP.
+				// With two addresses kube-vip's provider writes one of them
+				// there. 0.0.0.0 means DHCP.
 				clearIP:  ip == "0.0.0.0" || ip == "::" || asked != "" && asked != ip,
 				share:    d.sharing(svc),
 				prefixes: []string{"kube-vip.io/"},
 				known:    []string{"loadbalancerIPs", "requestedIP", "hwaddr", "vipHost", "active-endpoint", "active-endpoint-ipv6", "egress-nftables-table"},
-				said:     kubeVIPSaid(),
+				said:     kubeVIPReasons(),
 			}
 			if asked == "" && (ip == "0.0.0.0" || ip == "::") || strings.Contains(asked, "0.0.0.0") {
-				d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: fmt.Sprint(intent.Holds(svc)), Why: "its address was leased by DHCP; nobody renews that here: reserve the address at the DHCP server"})
+				d.note(Note{Severity: Changed, Object: serviceName(svc), Value: fmt.Sprint(intent.Holds(svc)), Reason: "its address was leased by DHCP; no program renews that here: reserve the address at the DHCP server"})
 			}
 			return w
 		},
@@ -59,15 +60,15 @@ func kubeVIP() trade {
 	}
 }
 
-// kubeVIPSaid are kube-vip's annotations that have no equal, and why; + where
-// none is needed.
-func kubeVIPSaid() map[string]string {
+// kubeVIPReasons returns kube-vip's annotations that have no equivalent, and why; +
+// where none is needed.
+func kubeVIPReasons() map[string]string {
 	const egress = "traffic from Pods is not rewritten here: use egress of the CNI"
 	return map[string]string{
 		"egress": egress, "egress-internal": egress, "egress-ipv6": egress, "egress-destination-ports": egress, "egress-source-ports": egress,
 		"egress-allowed-networks": egress, "egress-denied-networks": egress, "egress-no-internal-traffic": egress, "egress-detect-api-server": egress,
 		"flush-conntrack":                   egress,
-		"ignore":                            "every Service of its class is served here: give this one another spec.loadBalancerClass, which means to make it anew",
+		"ignore":                            "every Service of its class is served here: give this one another spec.loadBalancerClass, which means to create it again",
 		"loadbalancerHostname":              "addresses are not leased by DHCP here",
 		"macvlanName":                       "addresses are not leased by DHCP here",
 		"dhcp-broadcast":                    "addresses are not leased by DHCP here",
@@ -84,7 +85,7 @@ func kubeVIPSaid() map[string]string {
 	}
 }
 
-// skipOthers takes out what is read with the rest and is not kube-vip's.
+// skipOthers removes what was read with the rest and is not kube-vip's.
 func (d *draft) skipOthers() {
 	for i := range d.source.Objects {
 		o := &d.source.Objects[i]
@@ -111,7 +112,7 @@ func (d *draft) kubeVIPPools(e entry) {
 			}
 			text := data.text(name)
 			if kind == "range" && globalCIDR {
-				data.tell(Changed, name, text, "with cidr-global there kube-vip never looks at it, so it is left out")
+				data.noteField(Changed, name, text, "with cidr-global there kube-vip never looks at it, so it is left out")
 				continue
 			}
 			m := d.made("IPAddressPool", "kubevip-"+namespace, e.name()+" "+name)
@@ -127,14 +128,14 @@ func (d *draft) kubeVIPPools(e entry) {
 	}
 }
 
-// dhcpless splits a list of addresses, and drops what stands for DHCP.
+// dhcpless splits a list of addresses, and removes what means DHCP.
 func dhcpless(f fields, name, text string) []string {
 	var out []string
 	for part := range strings.SplitSeq(text, ",") {
 		switch part = strings.TrimSpace(part); part {
 		case "":
 		case "0.0.0.0/32", "0.0.0.0", "::/128":
-			f.tell(NoEqual, name, part, "addresses are not leased by DHCP here")
+			f.noteField(NoEqual, name, part, "addresses are not leased by DHCP here")
 		default:
 			out = append(out, part)
 		}
@@ -149,9 +150,9 @@ func (d *draft) kubeVIPOption(data fields, name string) {
 			d.facts["share "+strings.TrimPrefix(name, "allow-share-")] = true
 		}
 	case strings.HasPrefix(name, "interface-"):
-		data.say(NoEqual, name, "write an L2Advertisement with spec.interfaces for the pool of this namespace")
+		data.drop(NoEqual, name, "write an L2Advertisement with spec.interfaces for the pool of this namespace")
 	case name == "search-order":
-		data.say(Unneeded, name, "addresses are given out in ascending order here")
+		data.drop(Unneeded, name, "addresses are given out in ascending order here")
 	case name == "skip-end-ips-in-cidr":
 		if data.text(name) == "true" {
 			for i := range d.config.Pools {
@@ -162,8 +163,8 @@ func (d *draft) kubeVIPOption(data fields, name string) {
 	}
 }
 
-// sharing returns the key of the Services of a namespace that share addresses
-// unasked.
+// sharing returns the key of a namespace whose Services share addresses without a
+// request.
 func (d *draft) sharing(svc *corev1.Service) string {
 	switch {
 	case d.facts["share "+svc.Namespace]:
@@ -174,8 +175,8 @@ func (d *draft) sharing(svc *corev1.Service) string {
 	return ""
 }
 
-// kubeVIPEnv returns the environment of the containers of a DaemonSet or Pod that
-// run kube-vip; nil: none does.
+// kubeVIPEnv returns the environment of the containers of a DaemonSet or Pod that run
+// kube-vip; nil: none does.
 func kubeVIPEnv(object map[string]any) map[string]any {
 	within := func(m map[string]any, name string) map[string]any {
 		out, _ := m[name].(map[string]any)
@@ -207,11 +208,11 @@ func kubeVIPEnv(object map[string]any) map[string]any {
 	return env
 }
 
-// kubeVIPDaemons reads how kube-vip announces: of a DaemonSet, or of static Pods,
-// of which every node has one like the others.
+// kubeVIPDaemons reads how kube-vip announces, from a DaemonSet or from static Pods,
+// which are the same on every node.
 func (d *draft) kubeVIPDaemons(e entry) {
 	env := kubeVIPEnv(e.obj.Object)
-	clear(e.spec.left) // the rest says how it is run
+	clear(e.spec.left) // the rest is how it is run
 	clear(e.all.left)
 	owned := slices.ContainsFunc(e.obj.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.Kind != "Node" })
 	if env == nil || owned && e.obj.GetKind() == "Pod" {
@@ -219,13 +220,13 @@ func (d *draft) kubeVIPDaemons(e entry) {
 	}
 	said := fmt.Sprint(env)
 	if d.facts["kube-vip with "+said] {
-		d.note(Note{Gravity: Unneeded, Object: e.name(), Why: "it is set as another is"})
+		d.note(Note{Severity: Unneeded, Object: e.name(), Reason: "it is set as another is"})
 		return
 	}
 	d.facts["kube-vip with "+said] = true
 	f := fields{env, "env", e.name(), d.note}
 	if f.flag("cp_enable") {
-		f.tell(NoEqual, "cp_enable", true, "an address for the API server itself is not kept here: let kube-vip go on with that, with svc_enable set to false")
+		f.noteField(NoEqual, "cp_enable", true, "an address for the API server itself is not kept here: let kube-vip go on with that, with svc_enable set to false")
 		d.facts["control plane"] = true
 	}
 	f.take("address")
@@ -240,14 +241,14 @@ func (d *draft) kubeVIPDaemons(e entry) {
 	}
 	d.kubeVIPARP(f)
 	d.kubeVIPBGP(f)
-	f.say(Unneeded, "lb_class_name", "see the step that installs Steelyard")
+	f.drop(Unneeded, "lb_class_name", "see the step that installs Steelyard")
 	for _, name := range []string{"vip_wireguard", "vip_routingtable", "enableUPNP", "enable_upnp", "mirror_dest_interface", "zebra_enable"} {
 		if f.flag(name) {
-			f.tell(NoEqual, name, true, "there is nothing like it")
+			f.noteField(NoEqual, name, true, "there is nothing like it")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		f.say(Unneeded, name, "a setting of kube-vip's own workings, or of what is not on")
+		f.drop(Unneeded, name, "a setting of kube-vip's own workings, or of what is not on")
 	}
 }
 
@@ -274,9 +275,9 @@ func (d *draft) kubeVIPBGP(f fields) {
 	d.facts["bgp"] = true
 	asn, _ := f.number("bgp_as")
 	base := v1beta1.BGPPeerSpec{MyASN: asn, HoldTime: seconds(f, "bgp_hold_time", 3), KeepaliveTime: seconds(f, "bgp_keepalive_interval", 1), SourceAddress: v1beta1.IPAddress(f.text("bgp_sourceip"))}
-	f.say(Changed, "bgp_routerid", "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
-	f.say(Unneeded, "bgp_routerinterface", "each node takes its first IPv4 address")
-	f.say(NoEqual, "bgp_sourceif", "name the node's address, or let the kernel choose")
+	f.drop(Changed, "bgp_routerid", "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
+	f.drop(Unneeded, "bgp_routerinterface", "each node takes its first IPv4 address")
+	f.drop(NoEqual, "bgp_sourceif", "name the node's address, or let the kernel choose")
 	type router struct{ address, asn, password, hops string }
 	var routers []router
 	for text := range strings.SplitSeq(f.text("bgp_peers"), ",") {
@@ -284,7 +285,7 @@ func (d *draft) kubeVIPBGP(f fields) {
 			part = append(part, "", "")
 			routers = append(routers, router{part[0], part[1], part[2], part[3]})
 		} else if text != "" {
-			f.note(Note{Gravity: NoEqual, Object: f.object, Field: "env.bgp_peers", Why: "an entry of it is not of the form address:AS:password:multihop"})
+			f.note(Note{Severity: NoEqual, Object: f.object, Field: "env.bgp_peers", Reason: "an entry of it is not of the form address:AS:password:multihop"})
 		}
 	}
 	one := router{f.text("bgp_peeraddress"), f.text("bgp_peeras"), f.password("bgp_peerpass"), f.text("bgp_multihop")}
@@ -312,8 +313,8 @@ func peerParts(text string) []string {
 
 func kubeVIPSteps(d *draft) []string {
 	var stop []string
-	for fact := range d.facts {
-		if set, ok := strings.CutPrefix(fact, "services by "); ok {
+	for key := range d.facts {
+		if set, ok := strings.CutPrefix(key, "services by "); ok {
 			ns, name, _ := strings.Cut(set, "/")
 			stop = append(stop, fmt.Sprintf("kubectl set env daemonset/%s -n %s svc_enable=false", printable.Shell(name), printable.Shell(ns)))
 		}

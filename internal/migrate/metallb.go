@@ -14,13 +14,13 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// metalLB is what is known of MetalLB, up to 0.16: our kinds and fields have its
+// metalLB is what is known of MetalLB, up to 0.16. Our kinds and fields have its
 // names wherever they mean the same.
-func metalLB() trade {
+func metalLB() converter {
 	resource := func(version, name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: "metallb.io", Version: version, Resource: name}
 	}
-	return trade{
+	return converter{
 		kinds: []schema.GroupVersionResource{
 			resource("v1beta1", "ipaddresspools"), resource("v1beta1", "l2advertisements"), resource("v1beta1", "bgpadvertisements"),
 			resource("v1beta2", "bgppeers"), resource("v1beta1", "bfdprofiles"), resource("v1beta1", "communities"),
@@ -47,9 +47,9 @@ func metalLB() trade {
 			d.each("BFDProfile", v1, d.metalLBProfile)
 			d.each("Community", v1, d.metalLBCommunity)
 		},
-		asks: func(_ *draft, svc *corev1.Service) wish {
-			w := wish{ours: true}
-			for _, prefix := range []string{"metallb.universe.tf", "metallb.io"} { // the newer counts
+		asks: func(_ *draft, svc *corev1.Service) request {
+			w := request{ours: true}
+			for _, prefix := range []string{"metallb.universe.tf", "metallb.io"} { // the newer one takes precedence
 				w.addresses = cmp.Or(svc.Annotations[prefix+"/loadBalancerIPs"], w.addresses)
 				w.pool = cmp.Or(svc.Annotations[prefix+"/address-pool"], w.pool)
 				w.share = cmp.Or(svc.Annotations[prefix+"/allow-shared-ip"], w.share)
@@ -84,17 +84,18 @@ func (d *draft) metalLBPool(e entry) {
 	d.pool(m, spec)
 }
 
-// priority of a pool: with them, too, lower goes first and 0 last.
+// priority returns the priority of a pool: lower goes first and 0 last, here and
+// there.
 func (d *draft) priority(f fields, name string) int32 {
 	n, _ := f.number(name)
 	if n < 0 || n > 1_000_000 {
-		f.tell(Changed, name, n, "priorities go from 0 to 1000000 here; 0, which is last, is taken instead")
+		f.noteField(Changed, name, n, "priorities go from 0 to 1000000 here; 0, which is last, is taken instead")
 		return 0
 	}
 	return int32(n)
 }
 
-// selection reads what both of MetalLB's kinds of advertisement have in common.
+// selection reads what both kinds of MetalLB's advertisements have in common.
 func selection(s fields) v1beta1.Selection {
 	return v1beta1.Selection{
 		IPAddressPools:         s.texts("ipAddressPools"),
@@ -131,7 +132,7 @@ func (d *draft) metalLBBGP(e entry) {
 	d.config.BGP = append(d.config.BGP, v1beta1.BGPAdvertisement{ObjectMeta: d.meta("BGPAdvertisement", e.obj.GetName(), e), Spec: spec})
 }
 
-// length of a prefix; nil: not set.
+// length returns the length of a prefix; nil: it is not set.
 func length(f fields, name string) *int32 {
 	if !f.has(name) {
 		return nil
@@ -166,12 +167,12 @@ func (d *draft) metalLBPeer(e entry) {
 	spec.PeerPort = s.small("peerPort")
 	secret := s.sub("passwordSecret")
 	spec.PasswordSecret = d.secret(theirSecret{types.NamespacedName{Namespace: cmp.Or(secret.text("namespace"), e.obj.GetNamespace()), Name: secret.text("name")}, "password"})
-	s.say(Unneeded, "disableMP", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
+	s.drop(Unneeded, "disableMP", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
 	d.addPeer(d.meta("BGPPeer", e.obj.GetName(), e), spec)
 }
 
-// metalLBNodes reads the selectors of nodes; in v1beta1 one that selects
-// everything was written out, too.
+// metalLBNodes reads the selectors of nodes. In v1beta1 one that selects everything
+// was written out as well.
 func metalLBNodes(s fields) []metav1.LabelSelector {
 	var out []metav1.LabelSelector
 	for _, x := range s.selectors("nodeSelectors") {
@@ -183,9 +184,8 @@ func metalLBNodes(s fields) []metav1.LabelSelector {
 	return out
 }
 
-// duration reads a length of time; one below the least is said to be changed,
-// and left out.
-func (d *draft) duration(f fields, name string, least time.Duration, why string) v1beta1.Duration {
+// duration reads a duration. One below the minimum is reported and left out.
+func (d *draft) duration(f fields, name string, least time.Duration, reason string) v1beta1.Duration {
 	text := f.text(name)
 	if text == "" {
 		return ""
@@ -193,18 +193,18 @@ func (d *draft) duration(f fields, name string, least time.Duration, why string)
 	t, err := time.ParseDuration(text)
 	switch {
 	case err != nil:
-		f.odd(name, text)
+		f.unreadable(name, text)
 		return ""
 	case t == 0 && name != "holdTime":
 		return ""
 	case t < least:
-		f.tell(Changed, name, text, "%s", why)
+		f.noteField(Changed, name, text, "%s", reason)
 		return ""
 	}
 	return v1beta1.Duration(trimmed(t))
 }
 
-// trimmed writes 1m30s as it is, and 90m0s as 90m.
+// trimmed returns 1m30s unchanged, and 90m for 90m0s.
 func trimmed(t time.Duration) string {
 	s := t.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -228,8 +228,8 @@ func (d *draft) metalLBProfile(e entry) {
 	} {
 		*x.into = s.small(x.name)
 	}
-	s.say(NoEqual, "echoMode", "the echo function is not offered; packets of the usual kind find the fault, at their own interval")
-	s.say(NoEqual, "echoInterval", "the echo function is not offered")
+	s.drop(NoEqual, "echoMode", "the echo function is not offered; packets of the usual kind find the fault, at their own interval")
+	s.drop(NoEqual, "echoInterval", "the echo function is not offered")
 	d.config.Profiles = append(d.config.Profiles, v1beta1.BFDProfile{ObjectMeta: d.meta("BFDProfile", e.obj.GetName(), e), Spec: spec})
 }
 
@@ -237,19 +237,19 @@ func (d *draft) metalLBCommunity(e entry) {
 	var spec v1beta1.CommunitySpec
 	e.spec.into("communities", &spec.Communities)
 	if len(spec.Communities) == 0 {
-		d.note(Note{Gravity: Unneeded, Object: e.name(), Why: "it names nothing"})
+		d.note(Note{Severity: Unneeded, Object: e.name(), Reason: "it names nothing"})
 		return
 	}
 	d.config.Communities = append(d.config.Communities, v1beta1.Community{ObjectMeta: d.meta("Community", e.obj.GetName(), e), Spec: spec})
 }
 
 func metalLBSteps(d *draft) []string {
-	home := d.home("metallb-system")
+	namespace := d.namespace("metallb-system")
 	return d.usual(usual{
-		stopController: fmt.Sprintf("kubectl scale deployment controller --replicas=0 -n %s     # by Helm: metallb-controller", home),
-		stopSpeakers:   fmt.Sprintf("kubectl delete daemonset speaker -n %s     # by Helm: metallb-speaker", home),
+		stopController: fmt.Sprintf("kubectl scale deployment controller --replicas=0 -n %s     # by Helm: metallb-controller", namespace),
+		stopSpeakers:   fmt.Sprintf("kubectl delete daemonset speaker -n %s     # by Helm: metallb-speaker", namespace),
 		never:          "Do not delete its pools before its controller has stopped: while it runs, a pool that goes takes its Services' addresses away.",
-		remove:         "Uninstall MetalLB. What it leaves on Services (annotations under metallb.io) harms nobody.",
+		remove:         "Uninstall MetalLB. What it leaves on Services (annotations under metallb.io) does no harm.",
 		compat:         true,
 	})
 }

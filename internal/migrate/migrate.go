@@ -1,10 +1,10 @@
-// Package migrate turns what another load balancer was told into our own
-// objects: pools, advertisements, peers, and annotations of Services. Whatever
-// it can't carry over it names, field by field.
+// Package migrate converts the configuration of another load balancer to our own
+// objects: pools, advertisements, peers, and annotations of Services. It reports
+// every field that it cannot convert.
 //
-// It is pure: it reads no cluster and writes none. That every address in use is
-// kept it does not assume but try: it has package ipam assign with what came
-// out, and names each Service that would lose an address.
+// It is pure: it reads no cluster and writes none. It does not assume that every
+// address in use is kept, but checks it: it has package ipam assign addresses with
+// the result, and reports each Service that would lose one.
 package migrate
 
 import (
@@ -21,85 +21,85 @@ import (
 	rules "github.com/steelyard-lb/steelyard/internal/schema"
 )
 
-// Peer is a load balancer to come from.
-type Peer string
+// Product is the load balancer to migrate from.
+type Product string
 
-// The peers that are known.
+// The products that can be converted.
 const (
-	MetalLB Peer = "metallb"
-	PureLB  Peer = "purelb"
-	OpenELB Peer = "openelb"
-	Cilium  Peer = "cilium"
-	KubeVIP Peer = "kube-vip"
+	MetalLB Product = "metallb"
+	PureLB  Product = "purelb"
+	OpenELB Product = "openelb"
+	Cilium  Product = "cilium"
+	KubeVIP Product = "kube-vip"
 )
 
-// Peers returns all peers that are known.
-func Peers() []Peer { return []Peer{MetalLB, PureLB, OpenELB, Cilium, KubeVIP} }
+// Products returns all products that can be converted.
+func Products() []Product { return []Product{MetalLB, PureLB, OpenELB, Cilium, KubeVIP} }
 
 // Source is what was read. Order does not matter.
 type Source struct {
-	Objects    []unstructured.Unstructured  // of the peer; others are named
-	Services   []corev1.Service             // of the whole cluster; those that are no load balancer's are ignored
-	Namespaces map[string]map[string]string // labels of Namespaces, by name; what is not there has none but its name
-	Home       string                       // Steelyard's own namespace
-	Class      *string                      // spec.loadBalancerClass of the Services to take over; nil: what most of them have
-	Pin        bool                         // have each Service ask for the addresses that it holds
-	Theirs     string                       // the peer's own namespace; empty: its usual one, or the only one that has objects
-	Rules      *rules.Checker               // what the API server refuses; it must be there
+	Objects    []unstructured.Unstructured  // of the product; other objects are reported
+	Services   []corev1.Service             // of the whole cluster; those of other types are ignored
+	Namespaces map[string]map[string]string // labels of Namespaces by name; a missing Namespace has only the label of its name
+	Namespace  string                       // Steelyard's own namespace
+	Class      *string                      // spec.loadBalancerClass of the Services to take over; nil: the most frequent one
+	Pin        bool                         // make each Service request the addresses that it has
+	Theirs     string                       // the product's own namespace; empty: its usual one, or the only one that has objects
+	Rules      *rules.Checker               // the API server's validation; required
 }
 
-// Plan is what comes of it.
+// Plan is the result of a conversion.
 type Plan struct {
 	Objects []Object `json:"objects"`
 	Edits   []Edit   `json:"edits"` // of Services, by name
-	Notes   []Note   `json:"notes"` // the gravest first
-	Steps   []string `json:"steps"` // to switch with the addresses kept, in order
-	Class   string   `json:"class"` // what Steelyard's flag --load-balancer-class must be
+	Notes   []Note   `json:"notes"` // the most severe first
+	Steps   []string `json:"steps"` // to switch and keep the addresses, in order
+	Class   string   `json:"class"` // the value for Steelyard's flag --load-balancer-class
 	Held    int      `json:"held"`  // addresses in use
 }
 
-// Object is one of our own, ready to apply.
+// Object is one of our objects, ready to apply.
 type Object struct {
-	From     string         `json:"from"` // what it was made from, as kind namespace/name
+	From     string         `json:"from"` // what it was converted from, as kind namespace/name
 	Manifest map[string]any `json:"manifest"`
 	text     string         // Manifest as YAML
 }
 
-// Edit is what a Service must be given.
+// Edit is a change of a Service.
 type Edit struct {
 	Service     ipam.Key          `json:"service"`
 	Annotations map[string]string `json:"annotations"`
-	// ClearIP: spec.loadBalancerIP must go, since it contradicts an annotation or
-	// asks for what we have not.
+	// ClearIP: spec.loadBalancerIP must be removed, since it contradicts an
+	// annotation or requests what Steelyard does not offer.
 	ClearIP bool `json:"clearIP"`
 }
 
-// Gravity is how much a Note matters.
-type Gravity int
+// Severity is how much a Note matters.
+type Severity int
 
-// The gravities.
+// The severities.
 const (
-	Breaks   Gravity = iota // an address in use would be lost, or not be announced
-	NoEqual                 // we have nothing like it
-	Changed                 // it is carried over, and means something else
-	Unneeded                // there is nothing to carry over: we always do it, or it is a report
+	Blocking Severity = iota // an address in use would be lost, or not announced
+	NoEqual                  // Steelyard has no equivalent
+	Changed                  // it is converted, and means something else
+	Unneeded                 // nothing needs to be converted: Steelyard always does it, or it is a status
 )
 
-func (g Gravity) String() string {
+func (g Severity) String() string {
 	return [...]string{"breaks", "no equal", "changed", "not needed"}[g]
 }
 
-// Note is something that is not as it was.
+// Note is a difference between the configuration and its conversion.
 type Note struct {
-	Gravity Gravity `json:"gravity"`
-	Object  string  `json:"object"`          // kind namespace/name
-	Field   string  `json:"field,omitempty"` // with the path; empty: the whole object
-	Value   string  `json:"value,omitempty"` // what it was set to, in brief; empty for secrets
-	Why     string  `json:"why"`
+	Severity Severity `json:"severity"`
+	Object   string   `json:"object"`          // kind namespace/name
+	Field    string   `json:"field,omitempty"` // with its path; empty: the whole object
+	Value    string   `json:"value,omitempty"` // its value, shortened; empty for secrets
+	Reason   string   `json:"why"`
 }
 
-// MarshalText writes the word for g.
-func (g Gravity) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+// MarshalText returns the name of g.
+func (g Severity) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
 func (n Note) String() string {
 	what := n.Object
@@ -109,40 +109,41 @@ func (n Note) String() string {
 	if n.Value != "" {
 		what += " = " + n.Value
 	}
-	return what + ": " + n.Why
+	return what + ": " + n.Reason
 }
 
-// trade is what is known of one peer.
-type trade struct {
-	kinds   []schema.GroupVersionResource // to read; of several versions of one the first that is served
-	classes []string                      // of Services that can only be the peer's
+// converter is what is known of one product.
+type converter struct {
+	kinds   []schema.GroupVersionResource // to read; the first version that the cluster serves
+	classes []string                      // of Services that are certainly the product's
 	homes   []string                      // its usual namespaces
-	// anybody: these kinds are made in any namespace, by people who administer nothing.
-	anybody bool
-	// concerns reports which of the objects that are read matter; nil: all.
+	// anyNamespace: users who are no administrators create these kinds, in any
+	// namespace.
+	anyNamespace bool
+	// concerns reports which of the read objects matter; nil: all.
 	concerns func(*unstructured.Unstructured) bool
-	// foreign kinds hold nothing that could be carried over; the text says what they are.
+	// foreign kinds have nothing to convert; the text says what they are.
 	foreign map[string]string
-	// convert enters what the objects say.
+	// convert adds the objects to the draft.
 	convert func(*draft)
-	// asks tells what a Service asks the peer for.
-	asks  func(*draft, *corev1.Service) wish
+	// asks returns what a Service requests from the product.
+	asks  func(*draft, *corev1.Service) request
 	steps func(*draft) []string
 }
 
-func trades() map[Peer]trade {
-	return map[Peer]trade{MetalLB: metalLB(), PureLB: pureLB(), OpenELB: openELB(), Cilium: cilium(), KubeVIP: kubeVIP()}
+func converters() map[Product]converter {
+	return map[Product]converter{MetalLB: metalLB(), PureLB: pureLB(), OpenELB: openELB(), Cilium: cilium(), KubeVIP: kubeVIP()}
 }
 
-// Resources returns what to read for a peer, beside Services and Namespaces. Of
-// several versions of a resource the first that is served will do.
-func (p Peer) Resources() []schema.GroupVersionResource { return trades()[p].kinds }
+// Resources returns what to read for a product, beside Services and Namespaces. Of
+// several versions of a resource the first one that the cluster serves is enough.
+func (p Product) Resources() []schema.GroupVersionResource { return converters()[p].kinds }
 
-// Convert does it. It fails if the peer is not known, or its namespace is not.
-func Convert(p Peer, s Source) (Plan, error) {
-	t, ok := trades()[p]
+// Convert converts s. It fails if the product or its namespace is not known.
+func Convert(p Product, s Source) (Plan, error) {
+	t, ok := converters()[p]
 	if !ok {
-		return Plan{}, fmt.Errorf("%q is not known; known are %v", p, Peers())
+		return Plan{}, fmt.Errorf("%q is not known; known are %v", p, Products())
 	}
 	d := newDraft(p, t, s)
 	if err := d.scope(); err != nil {
@@ -158,16 +159,16 @@ func Convert(p Peer, s Source) (Plan, error) {
 	return d.finish(), nil
 }
 
-// finish puts everything in an order of its own.
+// finish sorts the notes.
 func (d *draft) finish() Plan {
 	slices.SortStableFunc(d.plan.Notes, func(a, b Note) int {
-		return cmp.Or(cmp.Compare(a.Gravity, b.Gravity), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Why, b.Why))
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
 	})
 	d.plan.Notes = slices.Compact(d.plan.Notes)
 	return d.plan
 }
 
-// nameOf names an object for people.
+// nameOf returns the name of an object in notes.
 func nameOf(o *unstructured.Unstructured) string {
 	if o.GetNamespace() == "" {
 		return o.GetKind() + " " + o.GetName()
@@ -175,21 +176,21 @@ func nameOf(o *unstructured.Unstructured) string {
 	return o.GetKind() + " " + o.GetNamespace() + "/" + o.GetName()
 }
 
-// others names the objects that nobody took.
+// others reports the objects that no converter has read.
 func (d *draft) others() {
 	for i := range d.source.Objects {
 		o := &d.source.Objects[i]
 		if d.taken[o] {
 			continue
 		}
-		if why, known := d.trade.foreign[o.GetKind()]; known {
-			gravity := NoEqual
-			if strings.HasPrefix(why, "it is a report") {
-				gravity = Unneeded
+		if reason, known := d.converter.foreign[o.GetKind()]; known {
+			severity := NoEqual
+			if strings.HasPrefix(reason, "it is a report") {
+				severity = Unneeded
 			}
-			d.note(Note{Gravity: gravity, Object: nameOf(o), Why: why})
+			d.note(Note{Severity: severity, Object: nameOf(o), Reason: reason})
 			continue
 		}
-		d.note(Note{Gravity: NoEqual, Object: nameOf(o), Why: fmt.Sprintf("apiVersion %s: nothing is known of this kind, or of this version; it is left out", o.GetAPIVersion())})
+		d.note(Note{Severity: NoEqual, Object: nameOf(o), Reason: fmt.Sprintf("apiVersion %s: nothing is known of this kind, or of this version; it is left out", o.GetAPIVersion())})
 	}
 }

@@ -33,8 +33,8 @@ var update = flag.Bool("update", false, "write what comes out into testdata; rea
 // peer's name, into ours.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) < len(migrate.Peers()) {
-		t.Fatalf("there are %d files, and %d peers: %v", len(files), len(migrate.Peers()), err)
+	if err != nil || len(files) < len(migrate.Products()) {
+		t.Fatalf("there are %d files, and %d peers: %v", len(files), len(migrate.Products()), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
@@ -100,9 +100,9 @@ func rules(t testing.TB) *schema.Checker {
 }
 
 // peerOf returns the peer of a file: what comes before the first underscore.
-func peerOf(file string) migrate.Peer {
+func peerOf(file string) migrate.Product {
 	name, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".txtar"), "_")
-	return migrate.Peer(name)
+	return migrate.Product(name)
 }
 
 func fileOf(a *txtar.Archive, name string) *txtar.File {
@@ -114,7 +114,7 @@ func fileOf(a *txtar.Archive, name string) *txtar.File {
 	return &a.Files[i]
 }
 
-func convert(t *testing.T, p migrate.Peer, s migrate.Source) string {
+func convert(t *testing.T, p migrate.Product, s migrate.Source) string {
 	t.Helper()
 	plan, err := migrate.Convert(p, s)
 	if err != nil {
@@ -130,7 +130,7 @@ func convert(t *testing.T, p migrate.Peer, s migrate.Source) string {
 // read sorts the objects of a YAML text.
 func read(t *testing.T, text []byte) migrate.Source {
 	t.Helper()
-	s := migrate.Source{Rules: rules(t), Home: "steelyard-system", Namespaces: map[string]map[string]string{}}
+	s := migrate.Source{Rules: rules(t), Namespace: "steelyard-system", Namespaces: map[string]map[string]string{}}
 	for dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
 		var o unstructured.Unstructured
 		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
@@ -169,7 +169,7 @@ func sorted(s *migrate.Source, o unstructured.Unstructured) error {
 	return nil
 }
 
-// TestAFieldThatIsNotKnownIsNamed puts a field that nobody knows at every place
+// TestAFieldThatIsNotKnownIsNamed puts an unknown field at every place
 // of every object of testdata where there can be one.
 func TestAFieldThatIsNotKnownIsNamed(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -204,7 +204,7 @@ func TestAFieldThatIsNotKnownIsNamed(t *testing.T) {
 					}
 					parent, _, inList := strings.Cut(x.Field, "].")
 					return strings.Contains(x.Field+x.Value, "surprise") || strings.HasPrefix(place.path, x.Field) ||
-						inList && x.Gravity == migrate.NoEqual && strings.HasPrefix(place.path, parent)
+						inList && x.Severity == migrate.NoEqual && strings.HasPrefix(place.path, parent)
 				}
 				if !slices.ContainsFunc(plan.Notes, named) {
 					t.Errorf("%s: %s %s: %s.surprise was dropped silently", file, o.GetKind(), o.GetName(), place.path)
@@ -261,7 +261,7 @@ func TestEveryAddressThatAPoolHoldsIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := plan.Count(migrate.Breaks); n > 0 {
+		if n := plan.Count(migrate.Blocking); n > 0 {
 			t.Errorf("seed %d: %v\n%s", seed, plan.Notes, text.String())
 		}
 	}

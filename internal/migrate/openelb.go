@@ -15,7 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// The names that OpenELB 0.6 goes by.
+// The names that OpenELB 0.6 uses.
 const (
 	openELBGroup     = "network.kubesphere.io"
 	openELBMark      = "lb.kubesphere.io/v1alpha1"
@@ -25,11 +25,11 @@ const (
 )
 
 // openELB is what is known of OpenELB 0.6 (network.kubesphere.io/v1alpha2).
-func openELB() trade {
+func openELB() converter {
 	resource := func(name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: openELBGroup, Version: "v1alpha2", Resource: name}
 	}
-	return trade{
+	return converter{
 		kinds: []schema.GroupVersionResource{resource("eips"), resource("bgpconfs"), resource("bgppeers")},
 		convert: func(d *draft) {
 			version := []string{openELBGroup + "/v1alpha2"}
@@ -39,11 +39,11 @@ func openELB() trade {
 			d.each("BgpConf", version, func(e entry) { conf = d.bgpConf(e) })
 			d.each("BgpPeer", version, func(e entry) { d.bgpPeer(e, conf) })
 		},
-		asks: func(d *draft, svc *corev1.Service) wish {
+		asks: func(d *draft, svc *corev1.Service) request {
 			if slices.Contains(svc.Finalizers, openELBFinalizer) {
 				d.facts["finalizer "+svc.Namespace+"/"+svc.Name] = true
 			}
-			return wish{
+			return request{
 				ours:      svc.Annotations[openELBMark] == "openelb",
 				addresses: svc.Annotations["eip.openelb.kubesphere.io/v1alpha1"],
 				pool:      cmp.Or(svc.Annotations["eip.openelb.kubesphere.io/v1alpha2"], svc.Labels["eip.openelb.kubesphere.io/v1alpha2"]),
@@ -60,7 +60,7 @@ func openELB() trade {
 	}
 }
 
-// eip becomes a pool.
+// eip converts an Eip to a pool.
 func (d *draft) eip(e entry) {
 	s := e.spec
 	name := e.obj.GetName()
@@ -72,7 +72,8 @@ func (d *draft) eip(e entry) {
 	s.into("namespaceSelector", &labels)
 	priority := d.priority(s, "priority")
 	if len(namespaces)+len(labels) > 0 {
-		// With OpenELB that is who gets an address of it unasked; others may ask.
+		// With OpenELB these get an address of it without a request; others may
+		// request one.
 		users := d.eipUsers(name, namespaces)
 		spec.ServiceAllocation = &v1beta1.ServiceAllocation{Namespaces: append(namespaces, users...)}
 		if len(labels) > 0 {
@@ -80,41 +81,41 @@ func (d *draft) eip(e entry) {
 		}
 		// Lower goes first with both; but 0 is first there, and last here.
 		spec.ServiceAllocation.Priority = priority + 1
-		d.note(Note{Gravity: Changed, Object: e.name(), Field: "spec.namespaces",
-			Why: fmt.Sprintf("other namespaces could ask for this Eip, too; here a pool serves its namespaces only (those that use it now, %v, were added)", users)})
+		d.note(Note{Severity: Changed, Object: e.name(), Field: "spec.namespaces",
+			Reason: fmt.Sprintf("other namespaces could ask for this Eip as well; here a pool serves its namespaces only (those that use it now, %v, were added)", users)})
 	} else if e.obj.GetAnnotations()[openELBDefault] != "true" {
 		no := false
-		spec.AutoAssign = &no // only Services that ask for it get its addresses
+		spec.AutoAssign = &no // only Services that request it get its addresses
 	}
 	if s.flag("disable") {
 		no := false
 		spec.AutoAssign = &no
-		s.tell(Changed, "disable", true, "Services can still ask for an address of it")
+		s.noteField(Changed, "disable", true, "Services can still ask for an address of it")
 	}
-	s.say(Unneeded, "usingKnownIPs", "addresses that Services hold are known from their status")
+	s.drop(Unneeded, "usingKnownIPs", "addresses that Services hold are known from their status")
 	m := d.meta("IPAddressPool", name, e)
 	d.poolOf[name] = m.Name
 	d.pool(m, spec)
 	d.eipAnnounced(s, m.Name, protocol, link)
 }
 
-// eipAnnounced notes how the addresses of an Eip are announced.
+// eipAnnounced records how the addresses of an Eip are announced.
 func (d *draft) eipAnnounced(s fields, pool, protocol, link string) {
 	switch protocol {
 	case "", "bgp":
 		d.facts["pool bgp "+pool] = true
 	case "vip":
-		s.tell(Changed, "protocol", protocol, "VRRP is not spoken here: the addresses are announced by ARP and NDP, as for protocol layer2")
+		s.noteField(Changed, "protocol", protocol, "VRRP is not spoken here: the addresses are announced by ARP and NDP, as for protocol layer2")
 		d.facts["pool layer2 "+link+" "+pool] = true
 	default:
 		d.facts["pool layer2 "+link+" "+pool] = true
 	}
 	if strings.HasPrefix(link, "can_reach:") {
-		s.tell(Unneeded, "interface", link, "a node answers on the links that are in an address's subnet")
+		s.noteField(Unneeded, "interface", link, "a node answers on the links that are in an address's subnet")
 	}
 }
 
-// eipUsers returns the other namespaces whose Services ask for an Eip.
+// eipUsers returns the other namespaces whose Services request an Eip.
 func (d *draft) eipUsers(eip string, namespaces []string) []string {
 	out := []string{}
 	for _, svc := range d.source.Services {
@@ -127,14 +128,14 @@ func (d *draft) eipUsers(eip string, namespaces []string) []string {
 	return out
 }
 
-// openELBAdvertisements makes one for each network interface that Eips name, and
-// one for those that are announced to routers.
+// openELBAdvertisements creates an advertisement for each network interface that Eips
+// name, and one for the Eips that are announced to routers.
 func (d *draft) openELBAdvertisements() {
 	links := map[string][]string{}
 	var routed []string
 	for _, p := range d.config.Pools {
-		for fact := range d.facts {
-			link, ok := strings.CutPrefix(fact, "pool layer2 ")
+		for key := range d.facts {
+			link, ok := strings.CutPrefix(key, "pool layer2 ")
 			if ok && strings.HasSuffix(link, " "+p.Name) {
 				link = strings.TrimSuffix(link, " "+p.Name)
 				if strings.HasPrefix(link, "can_reach:") {
@@ -164,7 +165,7 @@ func (d *draft) openELBAdvertisements() {
 	}
 }
 
-// bgpConf is what peers need to know of a BgpConf.
+// bgpConf is what peers need of a BgpConf.
 type bgpConf struct {
 	asn      int64
 	racks    map[string]int64
@@ -176,13 +177,13 @@ func (d *draft) bgpConf(e entry) bgpConf {
 	out := bgpConf{racks: map[string]int64{}}
 	out.asn, _ = s.number("as")
 	s.into("asPerRack", &out.racks)
-	s.say(Changed, "routerId", "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
+	s.drop(Changed, "routerId", "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
 	for _, name := range []string{"listenPort", "listenAddresses"} {
-		s.say(Unneeded, name, "nodes open the sessions here, and listen to nobody")
+		s.drop(Unneeded, name, "nodes open the sessions here, and do not listen")
 	}
-	s.say(Unneeded, "families", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
-	s.say(Unneeded, "useMultiplePaths", "routes are announced here, not taken in")
-	s.say(NoEqual, "policy", "policies are not written in TOML here: see communities, localPref and peers of BGPAdvertisement")
+	s.drop(Unneeded, "families", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
+	s.drop(Unneeded, "useMultiplePaths", "routes are announced here, not taken in")
+	s.drop(NoEqual, "policy", "policies are not written in TOML here: see communities, localPref and peers of BGPAdvertisement")
 	out.graceful = graceful(s)
 	return out
 }
@@ -192,12 +193,13 @@ func graceful(s fields) bool {
 	g := s.sub("gracefulRestart")
 	on := g.flag("enabled")
 	for _, name := range slices.Sorted(maps.Keys(g.left)) {
-		g.say(Unneeded, name, "times of graceful restart are not set here: routers keep routes for two minutes")
+		g.drop(Unneeded, name, "times of graceful restart are not set here: routers keep routes for two minutes")
 	}
 	return on
 }
 
-// bgpPeer becomes one peer, or one for each rack with an AS number of its own.
+// bgpPeer converts a BgpPeer to one peer, or to one for each rack with an AS number
+// of its own.
 func (d *draft) bgpPeer(e entry, conf bgpConf) {
 	s := e.spec
 	c := s.sub("conf")
@@ -209,24 +211,24 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 	spec.PeerASN, _ = c.number("peerAs")
 	spec.LocalASN, _ = c.number("localAs")
 	if c.flag("adminDown") {
-		c.tell(NoEqual, "adminDown", true, "a peer can't be switched off: it is left out")
+		c.noteField(NoEqual, "adminDown", true, "a peer can't be switched off: it is left out")
 		return
 	}
-	c.say(Unneeded, "description", "it is for people")
+	c.drop(Unneeded, "description", "it is for people")
 	for _, name := range []string{"peerGroup", "peerType", "removePrivateAs", "routeFlapDamping", "sendCommunity", "allowOwnAs", "replacePeerAs"} {
-		c.say(Unneeded, name, "routes are announced as they are, and none is taken in")
+		c.drop(Unneeded, name, "routes are announced as they are, and none is taken in")
 	}
 	hop := s.sub("ebgpMultihop")
 	spec.EBGPMultiHop = hop.flag("enabled")
-	hop.say(Unneeded, "multihopTtl", "any number of hops will do")
+	hop.drop(Unneeded, "multihopTtl", "any number of hops will do")
 	t := s.sub("timers").sub("config")
 	spec.HoldTime, spec.KeepaliveTime, spec.ConnectTime = seconds(t, "holdTime", 3), seconds(t, "keepaliveInterval", 1), seconds(t, "connectRetry", 1)
-	t.say(Unneeded, "minimumAdvertisementInterval", "changes are told at once")
+	t.drop(Unneeded, "minimumAdvertisementInterval", "changes are sent at once")
 	tr := s.sub("transport")
 	spec.PeerPort = tr.small("remotePort")
-	tr.say(NoEqual, "passiveMode", "nodes open the sessions here: the router must accept them")
+	tr.drop(NoEqual, "passiveMode", "nodes open the sessions here: the router must accept them")
 	for _, name := range []string{"mtuDiscovery", "tcpMss", "remoteAddress"} {
-		tr.say(NoEqual, name, "the kernel decides")
+		tr.drop(NoEqual, name, "the kernel decides")
 	}
 	for _, family := range s.items("afiSafis") {
 		d.openELBFamily(family)
@@ -252,32 +254,32 @@ func (d *draft) bgpPeer(e entry, conf bgpConf) {
 }
 
 func (d *draft) openELBFamily(f fields) {
-	f.sub("config").sub("family").say(Unneeded, "afi", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
+	f.sub("config").sub("family").drop(Unneeded, "afi", "a session carries the family of its own addresses, unless dualStackAddressFamily is set")
 	f.sub("config").sub("family").take("safi")
 	f.sub("config").take("enabled")
-	f.say(Unneeded, "mpGracefulRestart", "graceful restart is for all families of a session")
-	f.say(NoEqual, "addPaths", "a node has one path for each route")
+	f.drop(Unneeded, "mpGracefulRestart", "graceful restart is for all families of a session")
+	f.drop(NoEqual, "addPaths", "a node has one path for each route")
 }
 
 func openELBSteps(d *draft) []string {
-	home := "openelb-system"
-	var stuck []string
-	for fact := range d.facts {
-		if svc, ok := strings.CutPrefix(fact, "finalizer "); ok {
+	namespace := "openelb-system"
+	var patches []string
+	for key := range d.facts {
+		if svc, ok := strings.CutPrefix(key, "finalizer "); ok {
 			ns, name, _ := strings.Cut(svc, "/")
-			stuck = append(stuck, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", printable.Shell(name), printable.Shell(ns), openELBFinalizer))
+			patches = append(patches, fmt.Sprintf("kubectl patch service %s -n %s --type json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/0\",\"value\":\"%s\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/0\"}]'", printable.Shell(name), printable.Shell(ns), openELBFinalizer))
 		}
 	}
-	slices.Sort(stuck)
+	slices.Sort(patches)
 	u := usual{
-		stopController: "kubectl scale deployment openelb-controller --replicas=0 -n " + home,
-		stopSpeakers:   "kubectl delete daemonset openelb-speaker -n " + home,
+		stopController: "kubectl scale deployment openelb-controller --replicas=0 -n " + namespace,
+		stopSpeakers:   "kubectl delete daemonset openelb-speaker -n " + namespace,
 		never:          "Do not delete an Eip, nor the mark " + openELBMark + " on a Service, before: both take addresses away.",
 		before:         []string{"Steelyard serves every Service without loadBalancerClass, also those without the mark " + openELBMark + "=openelb. See which of them wait for an address.\nkubectl get services -A --field-selector spec.type=LoadBalancer"},
-		remove:         "Uninstall OpenELB. Its Eips have a finalizer that nobody removes any more: kubectl patch eips.network.kubesphere.io NAME --type merge -p '{\"metadata\":{\"finalizers\":null}}' before they are deleted.",
+		remove:         "Uninstall OpenELB. Its Eips have a finalizer that no program removes any more: kubectl patch eips.network.kubesphere.io NAME --type merge -p '{\"metadata\":{\"finalizers\":null}}' before they are deleted.",
 	}
-	if len(stuck) > 0 {
-		u.after = []string{"Remove the finalizers that OpenELB put on Services; or they can't be deleted once it is gone. (The command fails where others stand before it: edit those by hand.)\n" + strings.Join(stuck, "\n")}
+	if len(patches) > 0 {
+		u.after = []string{"Remove the finalizers that OpenELB put on Services; or they can't be deleted once it is gone. (The command fails where others stand before it: edit those by hand.)\n" + strings.Join(patches, "\n")}
 	}
 	return d.usual(u)
 }

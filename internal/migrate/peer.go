@@ -15,17 +15,17 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// addPeer enters a peer of ours, and mends what any source can say and our API
-// refuses or has in another place.
+// addPeer adds a peer, and adapts what all products can say and our API rejects or
+// has elsewhere.
 func (d *draft) addPeer(m metav1.ObjectMeta, spec v1beta1.BGPPeerSpec) {
 	from := d.from[intent.Ref{Kind: "BGPPeer", Name: m.Name}]
 	if spec.EBGPMultiHop && internal(spec) {
 		spec.EBGPMultiHop = false
-		d.note(Note{Gravity: Unneeded, Object: from, Field: "ebgpMultiHop", Value: "true", Why: "the router is of the nodes' own AS: internal sessions cross several hops without it"})
+		d.note(Note{Severity: Unneeded, Object: from, Field: "ebgpMultiHop", Value: "true", Reason: "the router is of the nodes' own AS: internal sessions cross several hops without it"})
 	}
 	if spec.Password != "" {
 		if spec.PasswordSecret != nil {
-			d.note(Note{Gravity: Breaks, Object: from, Field: "password", Why: "it has a password, and names a Secret with one; the Secret is taken"})
+			d.note(Note{Severity: Blocking, Object: from, Field: "password", Reason: "it has a password, and names a Secret with one; the Secret is taken"})
 		} else {
 			spec.PasswordSecret = d.passwordSecret(m.Name+"-password", spec.Password)
 		}
@@ -34,7 +34,7 @@ func (d *draft) addPeer(m metav1.ObjectMeta, spec v1beta1.BGPPeerSpec) {
 	d.config.Peers = append(d.config.Peers, v1beta1.BGPPeer{ObjectMeta: m, Spec: spec})
 }
 
-// internal reports whether a session is with a router of the nodes' own AS.
+// internal reports whether the router is in the nodes' own AS.
 func internal(spec v1beta1.BGPPeerSpec) bool {
 	own := spec.MyASN
 	if spec.LocalASN != 0 {
@@ -43,35 +43,35 @@ func internal(spec v1beta1.BGPPeerSpec) bool {
 	return spec.PeerASN == own && own != 0 || spec.DynamicASN == "internal"
 }
 
-// theirSecret is a Secret of theirs, and which of its keys holds the password.
+// theirSecret is one of their Secrets, and its key that holds the password.
 type theirSecret struct {
 	types.NamespacedName
 	key string
 }
 
-// secret notes that a Secret of theirs is needed, and returns the name that ours
-// must have: its own, unless another one has that.
+// secret records that one of their Secrets is needed, and returns the name of ours:
+// the same one, unless another Secret has it.
 func (d *draft) secret(theirs theirSecret) *v1beta1.SecretName {
 	if theirs.Name == "" {
 		return nil
 	}
 	unique := d.secretName(theirs.Name, func(name string) bool { return d.secrets[name] == theirs })
 	if unique != theirs.Name && d.secrets[unique] != theirs {
-		d.note(Note{Gravity: Changed, Object: "Secret " + theirs.String(), Why: fmt.Sprintf("another one of this name is needed, too, and ours are all in one namespace: this one becomes %s", unique)})
+		d.note(Note{Severity: Changed, Object: "Secret " + theirs.String(), Reason: fmt.Sprintf("another one of this name is needed as well, and ours are all in one namespace: this one becomes %s", unique)})
 	}
 	d.secrets[unique] = theirs
 	return &v1beta1.SecretName{Name: unique}
 }
 
-// passwordSecret makes a Secret of a password that stands in an object of theirs.
+// passwordSecret creates a Secret for a password in one of their objects.
 func (d *draft) passwordSecret(name, password string) *v1beta1.SecretName {
 	unique := d.secretName(name, func(string) bool { return false })
 	d.passwords[unique] = password
 	return &v1beta1.SecretName{Name: unique}
 }
 
-// secretName returns a name for a Secret that no other one has; same reports
-// whether one that is there will do.
+// secretName returns a unique name for a Secret; same reports whether an existing one
+// can be used.
 func (d *draft) secretName(name string, same func(string) bool) string {
 	unique := name
 	for n := 2; ; n++ {
@@ -84,7 +84,7 @@ func (d *draft) secretName(name string, same func(string) bool) string {
 	}
 }
 
-// secretObjects are the Secrets that are printed beside the peers.
+// secretObjects returns the Secrets that are printed beside the peers.
 func (d *draft) secretObjects() []Object {
 	var out []Object
 	for _, name := range slices.Sorted(maps.Keys(d.passwords)) {
@@ -93,14 +93,14 @@ func (d *draft) secretObjects() []Object {
 		})
 		out = append(out, Object{From: printable.Message(d.from[intent.Ref{Kind: "BGPPeer", Name: d.config.Peers[user].Name}]), Manifest: map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "type": string(corev1.SecretTypeBasicAuth),
-			"metadata": map[string]any{"name": name, "namespace": d.source.Home},
+			"metadata": map[string]any{"name": name, "namespace": d.source.Namespace},
 			"data":     map[string]any{corev1.BasicAuthPasswordKey: base64.StdEncoding.EncodeToString([]byte(d.passwords[name]))},
 		}})
 	}
 	return out
 }
 
-// allSecrets are those that will be there: copied by the steps, or printed.
+// allSecrets returns the Secrets that will exist: copied by the steps, or printed.
 func (d *draft) allSecrets() map[string]*corev1.Secret {
 	out := map[string]*corev1.Secret{}
 	of := func(password string) *corev1.Secret {

@@ -18,8 +18,8 @@ func allPrintable(text string) bool {
 	return true
 }
 
-// escaped writes each rune that can't be seen by itself as a double-quoted scalar
-// of YAML does; it leaves line feeds alone.
+// escaped escapes each rune that cannot be seen, as in a double-quoted scalar of
+// YAML. It keeps line feeds.
 func escaped(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -19,9 +19,9 @@ const pureLBv1 = "purelb.io/v1"
 
 // pureLB is what is known of PureLB: up to 0.15 (purelb.io/v1), and 0.16 and 0.17
 // (purelb.io/v2, bgp.purelb.io/v1).
-func pureLB() trade {
+func pureLB() converter {
 	const reads = "it is a report of PureLB's"
-	return trade{
+	return converter{
 		kinds: []schema.GroupVersionResource{
 			{Group: "purelb.io", Version: "v2", Resource: "servicegroups"}, {Group: "purelb.io", Version: "v2", Resource: "lbnodeagents"},
 			{Group: "purelb.io", Version: "v1", Resource: "servicegroups"}, {Group: "purelb.io", Version: "v1", Resource: "lbnodeagents"},
@@ -36,9 +36,9 @@ func pureLB() trade {
 			d.each("BGPConfiguration", []string{"bgp.purelb.io/v1"}, d.pureLBBGP)
 			d.pureLBAdvertisements()
 		},
-		asks: func(_ *draft, svc *corev1.Service) wish {
+		asks: func(_ *draft, svc *corev1.Service) request {
 			get := func(name string) string { return svc.Annotations["purelb.io/"+name] }
-			return wish{
+			return request{
 				ours: true, addresses: get("addresses"), pool: get("service-group"), share: get("allow-shared-ip"),
 				prefixes: []string{"purelb.io/"},
 				known:    []string{"addresses", "service-group", "allow-shared-ip", "allocated-by", "allocated-from", "pool-type", "announcing-IPv4", "announcing-IPv6", "announcing", "skip-ipv6-dad"},
@@ -51,12 +51,12 @@ func pureLB() trade {
 			}
 		},
 		steps: func(d *draft) []string {
-			home := d.home("purelb-system")
+			namespace := d.namespace("purelb-system")
 			return d.usual(usual{
-				stopController: "kubectl scale deployment allocator --replicas=0 -n " + home,
-				stopSpeakers:   "kubectl delete daemonset lbnodeagent -n " + home + "\nThe addresses that it put on network interfaces end by themselves within 5 minutes; those on kube-lb0 do not: remove that link on each node (ip link del kube-lb0).",
+				stopController: "kubectl scale deployment allocator --replicas=0 -n " + namespace,
+				stopSpeakers:   "kubectl delete daemonset lbnodeagent -n " + namespace + "\nThe addresses that it put on network interfaces end by themselves within 5 minutes; those on kube-lb0 do not: remove that link on each node (ip link del kube-lb0).",
 				never:          "Do not delete a ServiceGroup before.",
-				remove:         "Uninstall PureLB. What it leaves on Services (annotations under purelb.io) harms nobody.",
+				remove:         "Uninstall PureLB. What it leaves on Services (annotations under purelb.io) does no harm.",
 			})
 		},
 	}
@@ -68,7 +68,7 @@ func (d *draft) serviceGroup(e entry) {
 	namespaces, enforce, byDefault := s.texts("namespaces"), s.flag("enforceNamespaces"), s.flag("namespaceDefault")
 	spec := v1beta1.IPAddressPoolSpec{}
 	for _, manager := range []string{"external", "netbox"} {
-		s.say(NoEqual, manager, "there are no external address managers here; addresses of it that are in use are kept, in a pool of their own")
+		s.drop(NoEqual, manager, "there are no external address managers here; addresses of it that are in use are kept, in a pool of their own")
 	}
 	kind := ""
 	for _, k := range []string{"local", "remote"} {
@@ -78,20 +78,20 @@ func (d *draft) serviceGroup(e entry) {
 		}
 	}
 	if kind == "local" && e.obj.GetAPIVersion() == pureLBv1 {
-		d.note(Note{Gravity: Changed, Object: e.name(), Field: "spec.local",
-			Why: "in this version it does not tell whether routers bring clients to its addresses; they are announced on the local network: if they are not of the nodes' subnet, write a BGPAdvertisement for its pool, and a BGPPeer for each router"})
+		d.note(Note{Severity: Changed, Object: e.name(), Field: "spec.local",
+			Reason: "in this version it does not say whether routers bring clients to its addresses; they are announced on the local network: if they are not of the nodes' subnet, write a BGPAdvertisement for its pool, and a BGPPeer for each router"})
 	}
 	if len(namespaces) > 0 {
 		spec.ServiceAllocation = &v1beta1.ServiceAllocation{Namespaces: namespaces}
 		if !enforce {
 			users := d.users(name, namespaces)
 			spec.ServiceAllocation.Namespaces = append(namespaces, users...)
-			s.tell(Changed, "namespaces", namespaces, "other namespaces could ask for this group, too; here a pool serves its namespaces only (those that use it now, %v, were added)", users)
+			s.noteField(Changed, "namespaces", namespaces, "other namespaces could ask for this group as well; here a pool serves its namespaces only (those that use it now, %v, were added)", users)
 		}
 	}
-	if name != "default" && (len(namespaces) == 0 || !byDefault && d.rivals(e, namespaces)) {
+	if name != "default" && (len(namespaces) == 0 || !byDefault && d.overlapping(e, namespaces)) {
 		no := false
-		spec.AutoAssign = &no // only Services that ask for it get its addresses
+		spec.AutoAssign = &no // only Services that request it get its addresses
 	}
 	m := d.meta("IPAddressPool", name, e)
 	d.poolOf[name] = m.Name
@@ -99,7 +99,7 @@ func (d *draft) serviceGroup(e entry) {
 	d.pool(m, spec)
 }
 
-// users returns the other namespaces whose Services ask for a group.
+// users returns the other namespaces whose Services request a group.
 func (d *draft) users(group string, namespaces []string) []string {
 	out := []string{}
 	for _, svc := range d.source.Services {
@@ -112,8 +112,8 @@ func (d *draft) users(group string, namespaces []string) []string {
 	return out
 }
 
-// rivals reports whether another group serves one of the namespaces.
-func (d *draft) rivals(e entry, namespaces []string) bool {
+// overlapping reports whether another group serves one of the namespaces.
+func (d *draft) overlapping(e entry, namespaces []string) bool {
 	for _, o := range d.source.Objects {
 		if o.GetKind() != e.obj.GetKind() || o.GetName() == e.obj.GetName() && o.GetNamespace() == e.obj.GetNamespace() {
 			continue
@@ -135,15 +135,15 @@ func (d *draft) pureLBRanges(s fields, kind string) []v1beta1.AddressRange {
 	var out []v1beta1.AddressRange
 	read := func(p fields) {
 		out = append(out, d.ranges(p, "pool", []string{p.text("pool")})...)
-		p.say(Unneeded, "subnet", "a node answers for an address on the links that are in its subnet")
+		p.drop(Unneeded, "subnet", "a node answers for an address on the links that are in its subnet")
 		if kind == "local" {
-			p.say(Unneeded, "aggregation", "addresses are not put on network interfaces here")
+			p.drop(Unneeded, "aggregation", "addresses are not put on network interfaces here")
 		} else if v := p.text("aggregation"); v != "" && v != "/32" && v != "/128" {
-			p.tell(Changed, "aggregation", v, "routes are announced for single addresses; to announce a prefix, set aggregationLength in the BGPAdvertisement, where the pool fills the prefix")
+			p.noteField(Changed, "aggregation", v, "routes are announced for single addresses; to announce a prefix, set aggregationLength in the BGPAdvertisement, where the pool fills the prefix")
 		}
 	}
 	if s.has("pool") {
-		read(s) // of v1, before it knew of families
+		read(s) // of v1, before it had families
 	}
 	for _, name := range []string{"v4pool", "v6pool"} {
 		if s.has(name) {
@@ -155,26 +155,26 @@ func (d *draft) pureLBRanges(s fields, kind string) []v1beta1.AddressRange {
 			read(p)
 		}
 	}
-	s.say(NoEqual, "multiPool", "a Service has at most one address of each family here")
-	s.say(NoEqual, "balancePools", "addresses are given out in order here")
-	s.say(Unneeded, "skipIPv6DAD", "an address is probed for half a second before it is announced the first time")
+	s.drop(NoEqual, "multiPool", "a Service has at most one address of each family here")
+	s.drop(NoEqual, "balancePools", "addresses are given out in order here")
+	s.drop(Unneeded, "skipIPv6DAD", "an address is probed for half a second before it is announced the first time")
 	return out
 }
 
-// nodeAgent becomes an advertisement of the local pools.
+// nodeAgent converts an LBNodeAgent to an advertisement of the local pools.
 func (d *draft) nodeAgent(e entry) {
 	s := e.spec
 	spec := v1beta1.L2AdvertisementSpec{Selection: v1beta1.Selection{NodeSelectors: s.selector("nodeSelector")}}
 	if len(spec.NodeSelectors) == 0 && d.facts["agent"] {
-		d.note(Note{Gravity: Changed, Object: e.name(), Why: "it was for the nodes that no other LBNodeAgent selects; here advertisements add up"})
+		d.note(Note{Severity: Changed, Object: e.name(), Reason: "it was for the nodes that no other LBNodeAgent selects; here advertisements add up"})
 	}
 	d.facts["agent"] = true
 	local := s.sub("local")
-	for _, field := range []string{"localInterface", "localint"} { // the latter of v1
+	for _, field := range []string{"localInterface", "localint"} { // the latter one of v1
 		switch name := local.text(field); name {
 		case "":
 		case "default":
-			local.tell(Unneeded, field, name, "a node answers on the links that are in an address's subnet")
+			local.noteField(Unneeded, field, name, "a node answers on the links that are in an address's subnet")
 		default:
 			spec.Interfaces = append(spec.Interfaces, d.globs(local, field, []string{name})...)
 		}
@@ -185,19 +185,19 @@ func (d *draft) nodeAgent(e entry) {
 			spec.Interfaces = append(spec.Interfaces, v1beta1.InterfacePattern(name))
 		}
 	} else if len(extra) > 0 {
-		local.tell(Unneeded, "interfaces", extra, "all links that are in an address's subnet are used")
+		local.noteField(Unneeded, "interfaces", extra, "all links that are in an address's subnet are used")
 	}
 	for _, field := range []string{"dummyInterface", "extlbint", "addressConfig"} {
-		local.say(Unneeded, field, "addresses are not put on network interfaces here")
+		local.drop(Unneeded, field, "addresses are not put on network interfaces here")
 	}
 	for _, field := range []string{"garpConfig", "sendgarp"} {
-		local.say(Unneeded, field, "a new owner always announces itself")
+		local.drop(Unneeded, field, "a new owner always announces itself")
 	}
 	d.config.L2 = append(d.config.L2, v1beta1.L2Advertisement{ObjectMeta: d.meta("L2Advertisement", e.obj.GetName(), e), Spec: spec})
 }
 
-// pureLBAdvertisements ties advertisements to the pools they are for: local ones
-// are announced on the local network, remote ones to routers.
+// pureLBAdvertisements sets the pools of the advertisements: local ones are announced
+// on the local network, remote ones to routers.
 func (d *draft) pureLBAdvertisements() {
 	local, remote := []string{}, []string{}
 	for _, p := range d.config.Pools {
@@ -234,28 +234,28 @@ func (d *draft) pureLBBGP(e entry) {
 	asn, _ := global.number("asn")
 	router := global.text("routerID")
 	if strings.Contains(router, "$") {
-		global.tell(Unneeded, "routerID", router, "the node's first IPv4 address is taken")
+		global.noteField(Unneeded, "routerID", router, "the node's first IPv4 address is taken")
 		router = ""
 	} else if router != "" {
-		global.tell(Changed, "routerID", router, "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
+		global.noteField(Changed, "routerID", router, "it is the same on every node, and must differ: it is left out, so that each node takes its first IPv4 address")
 	}
 	families := global.texts("families")
 	restarts := graceful(global)
 	for _, name := range []string{"listenPort", "listenAddresses"} {
-		global.say(Unneeded, name, "nodes open the sessions here, and listen to nobody")
+		global.drop(Unneeded, name, "nodes open the sessions here, and do not listen")
 	}
 	for _, name := range []string{"useMultiplePaths", "routeSelectionOptions", "defaultRouteDistance", "nodeStatus", "routerIDPool"} {
-		global.say(Unneeded, name, "routes are announced here, not taken in")
+		global.drop(Unneeded, name, "routes are announced here, not taken in")
 	}
-	s.sub("netlinkImport").say(Unneeded, "enabled", "routes come from the Services here, not from the kernel")
-	s.sub("netlinkImport").say(Unneeded, "interfaceList", "routes come from the Services here, not from the kernel")
-	s.say(NoEqual, "netlinkExport", "routes of routers are not taken in here")
+	s.sub("netlinkImport").drop(Unneeded, "enabled", "routes come from the Services here, not from the kernel")
+	s.sub("netlinkImport").drop(Unneeded, "interfaceList", "routes come from the Services here, not from the kernel")
+	s.drop(NoEqual, "netlinkExport", "routes of routers are not taken in here")
 	for i, n := range s.items("neighbors") {
 		d.pureLBNeighbor(e, n, neighbor{asn: asn, dual: len(families) > 1, graceful: restarts, index: i})
 	}
 }
 
-// neighbor is what peers have in common, and which one it is.
+// neighbor is what the peers have in common, and the index of one of them.
 type neighbor struct {
 	asn            int64
 	dual, graceful bool
@@ -275,22 +275,22 @@ func (d *draft) pureLBNeighbor(e entry, n fields, all neighbor) {
 		spec.DynamicASN = "external"
 	}
 	if c.flag("adminDown") {
-		c.tell(NoEqual, "adminDown", true, "a peer can't be switched off: it is left out")
+		c.noteField(NoEqual, "adminDown", true, "a peer can't be switched off: it is left out")
 		return
 	}
-	c.say(Unneeded, "description", "it is for people")
+	c.drop(Unneeded, "description", "it is for people")
 	ref := c.sub("authPasswordSecretRef")
 	ref.take("optional")
 	spec.PasswordSecret = d.secret(theirSecret{types.NamespacedName{Namespace: e.obj.GetNamespace(), Name: ref.text("name")}, cmp.Or(ref.text("key"), "password")})
 	hop := n.sub("ebgpMultihop")
 	spec.EBGPMultiHop = hop.flag("enabled")
-	hop.say(Unneeded, "multihopTtl", "any number of hops will do")
+	hop.drop(Unneeded, "multihopTtl", "any number of hops will do")
 	t := n.sub("timers").sub("config")
 	spec.HoldTime, spec.KeepaliveTime, spec.ConnectTime = seconds(t, "holdTime", 3), seconds(t, "keepaliveInterval", 1), seconds(t, "connectRetry", 1)
-	t.say(Unneeded, "minimumAdvertisementInterval", "changes are told at once")
+	t.drop(Unneeded, "minimumAdvertisementInterval", "changes are sent at once")
 	tr := n.sub("transport")
 	spec.SourceAddress = v1beta1.IPAddress(tr.text("localAddress"))
-	tr.say(NoEqual, "passiveMode", "nodes open the sessions here: the router must accept them")
+	tr.drop(NoEqual, "passiveMode", "nodes open the sessions here: the router must accept them")
 	var own []string
 	for _, f := range n.items("afiSafis") {
 		if family := f.text("family"); f.flag("enabled") {
@@ -302,7 +302,7 @@ func (d *draft) pureLBNeighbor(e entry, n fields, all neighbor) {
 	d.addPeer(d.meta("BGPPeer", name, e), spec)
 }
 
-// peerName makes a name of what a peer is known by.
+// peerName returns a name for a peer.
 func peerName(address, link string, index int) string {
 	if a, err := parseAddr(address); err == nil {
 		return strings.Trim(strings.ReplaceAll(a.String(), ":", "-"), "-")
@@ -313,7 +313,7 @@ func peerName(address, link string, index int) string {
 	return strconv.Itoa(index)
 }
 
-// seconds reads a time in seconds, or as text; one below the least is left out.
+// seconds reads a time in seconds, or as text. One below the minimum is left out.
 func seconds(f fields, name string, least int64) v1beta1.Duration {
 	v := f.take(name)
 	if text, ok := v.(string); ok {
@@ -324,12 +324,12 @@ func seconds(f fields, name string, least int64) v1beta1.Duration {
 	case v == nil:
 		return ""
 	case !ok:
-		f.odd(name, v)
+		f.unreadable(name, v)
 		return ""
 	case n == 0:
 		return ""
 	case n < least:
-		f.tell(Changed, name, n, "it is at least %ds here; what is usual is taken", least)
+		f.noteField(Changed, name, n, "it is at least %ds here; what is usual is taken", least)
 		return ""
 	}
 	return v1beta1.Duration(fmt.Sprintf("%ds", n))

@@ -19,10 +19,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// reread reads a text as those do who apply it, and returns an error unless all of
-// them find the wanted objects in it, in this order, and nothing else. A reader
-// that splits a text elsewhere than another does is an attacker's chance: what
-// stands in a comment for one is an object for the other.
+// reread parses a text like the programs that may apply it, and returns an error
+// unless all of them find exactly the wanted objects, in this order. If readers split
+// a text differently, an attacker can hide an object for one reader in a comment for
+// another.
 func reread(text string, want []Object) error {
 	if !allPrintable(text) {
 		return errors.New("it holds a character that can't be seen")
@@ -39,8 +39,7 @@ func reread(text string, want []Object) error {
 	return nil
 }
 
-// asKubectl splits a text at the lines that kubectl splits it at, and reads each
-// part strictly.
+// asKubectl splits a text where kubectl splits it, and parses each part strictly.
 func asKubectl(text string) ([]any, error) {
 	var out []any
 	for r := kubectlyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text))); ; {
@@ -68,8 +67,7 @@ func asKubectl(text string) ([]any, error) {
 	}
 }
 
-// known refuses an object of a kind that Write does not print, and fields that the
-// kind does not have.
+// known rejects an object of a kind that Write does not print, and unknown fields.
 func known(part []byte) error {
 	var of struct {
 		APIVersion string `json:"apiVersion"`
@@ -94,7 +92,7 @@ func known(part []byte) error {
 	return yaml.UnmarshalStrict(part, object)
 }
 
-// asStream lets a parser find the documents of a text by itself.
+// asStream lets a YAML parser split the text into documents.
 func asStream(text string) ([]any, error) {
 	var out []any
 	for dec := yamlnodes.NewDecoder(strings.NewReader(text)); ; {
@@ -138,7 +136,7 @@ func same(have []any, want []Object) error {
 	return nil
 }
 
-// normal has all numbers be of one type.
+// normal converts all numbers to one type.
 func normal(v any) (any, error) {
 	text, err := json.Marshal(v)
 	if err != nil {

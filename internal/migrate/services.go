@@ -16,34 +16,34 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// wish is what a Service asks its load balancer for.
-type wish struct {
-	ours      bool   // the peer serves it, as far as that can be told
-	addresses string // comma list
-	pool      string // theirs
-	share     string // key
-	clearIP   bool   // spec.loadBalancerIP must go
-	// Annotations under these prefixes are the peer's; those that are not known
-	// are named, with the reason of said if it has one.
+// request is what a Service requests from its load balancer.
+type request struct {
+	ours      bool   // the product serves it, as far as that is known
+	addresses string // comma-separated
+	pool      string // their pool
+	share     string // the sharing key
+	clearIP   bool   // spec.loadBalancerIP must be removed
+	// Annotations under these prefixes are the product's. Those that are not in
+	// known are reported, with the reason in said if there is one.
 	prefixes []string
 	known    []string
 	said     map[string]string
 }
 
-// serviceName names a Service in notes.
+// serviceName returns the name of a Service in notes.
 func serviceName(svc *corev1.Service) string {
 	return "Service " + svc.Namespace + "/" + svc.Name
 }
 
-// concerned returns the Services that Steelyard will serve, by name, and
-// chooses its class: one load balancer has one.
-func (d *draft) concerned() []*corev1.Service {
+// servedServices returns the Services that Steelyard will serve, by name. It chooses
+// the class, since a Steelyard serves one class only.
+func (d *draft) servedServices() []*corev1.Service {
 	var all []*corev1.Service
 	byClass := map[string]int{}
 	for i := range d.source.Services {
 		svc := &d.source.Services[i]
 		class := classOf(svc)
-		foreign := class != "" && !slices.Contains(d.trade.classes, class) && (d.source.Class == nil || *d.source.Class != class)
+		foreign := class != "" && !slices.Contains(d.converter.classes, class) && (d.source.Class == nil || *d.source.Class != class)
 		if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || foreign {
 			continue
 		}
@@ -66,8 +66,8 @@ func (d *draft) concerned() []*corev1.Service {
 		if class == best {
 			return false
 		}
-		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Field: "spec.loadBalancerClass", Value: class,
-			Why: fmt.Sprintf("one Steelyard serves one class, and most Services here have %q; a class can't be changed: make this Service anew, with the annotation %s to get its address back", best, v1beta1.AnnotationLoadBalancerIPs)})
+		d.note(Note{Severity: Blocking, Object: serviceName(svc), Field: "spec.loadBalancerClass", Value: class,
+			Reason: fmt.Sprintf("one Steelyard serves one class, and most Services here have %q; a class can't be changed: create this Service again, with the annotation %s to get its address back", best, v1beta1.AnnotationLoadBalancerIPs)})
 		return true
 	})
 }
@@ -79,15 +79,15 @@ func classOf(svc *corev1.Service) string {
 	return *svc.Spec.LoadBalancerClass
 }
 
-// services translates what Services ask for.
+// services converts what Services request.
 func (d *draft) services() {
 	byAddress := map[netip.Addr][]*corev1.Service{}
 	edits := map[ipam.Key]*Edit{}
-	all := d.concerned()
+	all := d.servedServices()
 	d.source.Services = nil
 	for _, svc := range all {
 		d.source.Services = append(d.source.Services, *svc)
-		w := d.trade.asks(d, svc)
+		w := d.converter.asks(d, svc)
 		d.unknownAnnotations(svc, w)
 		e := &Edit{Service: intent.KeyOf(svc), Annotations: map[string]string{}}
 		edits[e.Service] = e
@@ -107,28 +107,29 @@ func (d *draft) services() {
 	}
 }
 
-// unknownAnnotations names the peer's annotations that were not carried over.
-func (d *draft) unknownAnnotations(svc *corev1.Service, w wish) {
+// unknownAnnotations reports the product's annotations that are not converted.
+func (d *draft) unknownAnnotations(svc *corev1.Service, w request) {
 	for _, name := range slices.Sorted(maps.Keys(svc.Annotations)) {
 		for _, prefix := range w.prefixes {
 			short, ok := strings.CutPrefix(name, prefix)
 			if !ok || slices.Contains(w.known, short) {
 				continue
 			}
-			why := w.said[short]
-			gravity := NoEqual
-			if text, ok := strings.CutPrefix(why, "+"); ok {
-				why, gravity = text, Unneeded
+			reason := w.said[short]
+			severity := NoEqual
+			if text, ok := strings.CutPrefix(reason, "+"); ok {
+				reason, severity = text, Unneeded
 			}
-			d.note(Note{Gravity: gravity, Object: serviceName(svc), Field: "annotation " + name, Value: brief(name, svc.Annotations[name]),
-				Why: cmp.Or(why, "this annotation is not known here; it is left out")})
+			d.note(Note{Severity: severity, Object: serviceName(svc), Field: "annotation " + name, Value: brief(name, svc.Annotations[name]),
+				Reason: cmp.Or(reason, "this annotation is not known here; it is left out")})
 			break
 		}
 	}
 }
 
-// translate enters in e what svc asks for. What it asks of us already counts.
-func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
+// translate adds what svc requests to e. Annotations of ours that svc has already
+// take precedence.
+func (d *draft) translate(svc *corev1.Service, w request, e *Edit) {
 	addresses := d.addresses(svc, w)
 	if addresses == "" && d.source.Pin {
 		addresses = joined(oneOfEach(intent.Holds(svc), nil))
@@ -149,34 +150,34 @@ func (d *draft) translate(svc *corev1.Service, w wish, e *Edit) {
 	}
 }
 
-// sharingKey returns the key by which svc shares addresses; empty: by none.
-func (d *draft) sharingKey(svc *corev1.Service, w wish) string {
+// sharingKey returns the key by which svc shares addresses; empty: it shares none.
+func (d *draft) sharingKey(svc *corev1.Service, w request) string {
 	if len(w.share) > 253 || !printable.Is(w.share) {
-		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.share), Why: "the key that it shares addresses by is too long, or can't be seen; it is left out, and Services that do share an address get another"})
+		d.note(Note{Severity: Changed, Object: serviceName(svc), Value: brief("", w.share), Reason: "the key that it shares addresses by is too long, or can't be seen; it is left out, and Services that do share an address get another"})
 		return ""
 	}
 	return w.share
 }
 
-// poolFor returns our pool that svc asks for; empty: none.
-func (d *draft) poolFor(svc *corev1.Service, w wish) string {
+// poolFor returns our pool that svc requests; empty: none.
+func (d *draft) poolFor(svc *corev1.Service, w request) string {
 	if w.pool == "" {
 		return ""
 	}
 	pool := d.poolOf[w.pool]
 	if pool == "" {
-		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool), Why: "there is no such pool among ours; so the request for it is left out"})
+		d.note(Note{Severity: Changed, Object: serviceName(svc), Value: brief("", w.pool), Reason: "there is no such pool among ours; so the request for it is left out"})
 		return ""
 	}
 	if outside := d.outside(pool, intent.Holds(svc)); len(outside) > 0 {
-		d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", w.pool),
-			Why: fmt.Sprintf("it asks for this pool, which does not hold its address %s; so the request is left out, and the address kept", outside)})
+		d.note(Note{Severity: Changed, Object: serviceName(svc), Value: brief("", w.pool),
+			Reason: fmt.Sprintf("it asks for this pool, which does not hold its address %s; so the request is left out, and the address kept", outside)})
 		return ""
 	}
 	return pool
 }
 
-// outside returns those addresses that a pool of ours does not hold.
+// outside returns the addresses that our pool does not have.
 func (d *draft) outside(pool string, addrs []netip.Addr) []netip.Addr {
 	c := intent.Parse(intent.Objects{Pools: d.config.Pools})
 	i := slices.IndexFunc(c.Pools, func(p intent.Pool) bool { return p.Name == pool })
@@ -186,9 +187,9 @@ func (d *draft) outside(pool string, addrs []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return c.Pools[i].Holds(a) || c.Pools[i].Overlaps(a) })
 }
 
-// addresses writes the addresses that a Service asks for as we have it: at most
-// one of each family.
-func (d *draft) addresses(svc *corev1.Service, w wish) string {
+// addresses returns the addresses that a Service requests in our form: at most one of
+// each family.
+func (d *draft) addresses(svc *corev1.Service, w request) string {
 	var asked []netip.Addr
 	for text := range strings.SplitSeq(w.addresses, ",") {
 		if strings.TrimSpace(text) == "" {
@@ -196,7 +197,7 @@ func (d *draft) addresses(svc *corev1.Service, w wish) string {
 		}
 		a, err := parseAddr(text)
 		if err != nil || a.IsUnspecified() {
-			d.note(Note{Gravity: Changed, Object: serviceName(svc), Value: brief("", text), Why: "it asks for this address, which is none; the request is left out"})
+			d.note(Note{Severity: Changed, Object: serviceName(svc), Value: brief("", text), Reason: "it asks for this address, which is none; the request is left out"})
 			continue
 		}
 		asked = append(asked, a.Unmap())
@@ -204,14 +205,14 @@ func (d *draft) addresses(svc *corev1.Service, w wish) string {
 	kept := oneOfEach(asked, intent.Holds(svc))
 	for _, a := range asked {
 		if !slices.Contains(kept, a) {
-			d.note(Note{Gravity: NoEqual, Object: serviceName(svc), Value: a.String(),
-				Why: "a Service has at most one address of each family here; make a second Service for this one"})
+			d.note(Note{Severity: NoEqual, Object: serviceName(svc), Value: a.String(),
+				Reason: "a Service has at most one address of each family here; make a second Service for this one"})
 		}
 	}
 	return joined(kept)
 }
 
-// joined writes addresses as a comma list.
+// joined returns addresses as a comma-separated list.
 func joined(addrs []netip.Addr) string {
 	out := make([]string, len(addrs))
 	for i, a := range addrs {
@@ -220,7 +221,7 @@ func joined(addrs []netip.Addr) string {
 	return strings.Join(out, ",")
 }
 
-// oneOfEach returns the first address of each family, rather one that is held.
+// oneOfEach returns the first address of each family, preferably one that is held.
 func oneOfEach(addrs, held []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, isHeld := range []bool{true, false} {
@@ -234,8 +235,8 @@ func oneOfEach(addrs, held []netip.Addr) []netip.Addr {
 	return out
 }
 
-// shared gives Services that hold one address a key to share it by, if they
-// have none: their load balancer did not ask for one.
+// shared gives a sharing key to Services that have the same address and no key, since
+// their load balancer did not need one.
 func (d *draft) shared(a netip.Addr, users []*corev1.Service, edits map[ipam.Key]*Edit) {
 	if len(users) < 2 {
 		return
@@ -260,8 +261,8 @@ func (d *draft) shared(a netip.Addr, users []*corev1.Service, edits map[ipam.Key
 	}
 }
 
-// hold makes a pool of the addresses in use that no other pool holds, so that
-// nobody loses one. Nobody gets a new one from it.
+// hold creates a pool of the addresses in use that no other pool has, so that no
+// Service loses its address. New Services get none of them.
 func (d *draft) hold() {
 	c := intent.Parse(intent.Objects{Pools: d.config.Pools})
 	var addrs []v1beta1.AddressRange
@@ -277,7 +278,7 @@ func (d *draft) hold() {
 	}
 	slices.Sort(addrs)
 	no := false
-	m := d.made("IPAddressPool", "migrated-in-use", "the addresses in use that no pool of "+string(d.peer)+" holds")
+	m := d.made("IPAddressPool", "migrated-in-use", "the addresses in use that no pool of "+string(d.product)+" holds")
 	name := m.Name
 	d.config.Pools = append(d.config.Pools, v1beta1.IPAddressPool{
 		ObjectMeta: m,
@@ -293,7 +294,8 @@ func (d *draft) hold() {
 			return
 		}
 	}
-	// Announced as everything else is: by the first that names its pools.
+	// It is announced like the others: by the first advertisement that names its
+	// pools.
 	if len(d.config.L2) > 0 {
 		d.config.L2[0].Spec.IPAddressPools = append(d.config.L2[0].Spec.IPAddressPools, name)
 	} else if len(d.config.BGP) > 0 {

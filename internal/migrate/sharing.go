@@ -10,8 +10,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// share lets Services of several namespaces share an address in the pools where
-// they do so now. Elsewhere a pool keeps sharing within a namespace.
+// share allows Services of several namespaces to share addresses in the pools where
+// they do so now. The other pools allow sharing within a namespace only.
 func (d *draft) share() {
 	users := map[netip.Addr][]string{} // namespaces
 	for i := range d.source.Services {
@@ -35,8 +35,8 @@ func (d *draft) share() {
 		if list := shared[p.Name]; len(list) > 0 {
 			slices.Sort(list)
 			p.Spec.Sharing = v1beta1.SharingCluster
-			d.note(Note{Gravity: Changed, Object: "IPAddressPool " + p.Name, Field: "spec.sharing", Value: string(v1beta1.SharingCluster),
-				Why: "Services of several namespaces share addresses of it, so whoever guesses a sharing key may join; take this out where they should not: " + printable.List(list)})
+			d.note(Note{Severity: Changed, Object: "IPAddressPool " + p.Name, Field: "spec.sharing", Value: string(v1beta1.SharingCluster),
+				Reason: "Services of several namespaces share addresses of it, so any Service with the sharing key may join; take this out where they should not: " + printable.List(list)})
 		}
 	}
 }

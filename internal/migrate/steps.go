@@ -9,8 +9,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// home returns the namespace of the peer's objects, or its usual one, as a word of a shell.
-func (d *draft) home(usual string) string {
+// namespace returns the namespace of the product's objects, or its usual one, as a
+// word of a shell.
+func (d *draft) namespace(usual string) string {
 	var all []string
 	for n := range d.homes {
 		if n != "" {
@@ -23,20 +24,20 @@ func (d *draft) home(usual string) string {
 	return printable.Shell(all[0])
 }
 
-// usual are the commands of the usual way, of one peer.
+// usual is the commands to switch from one product.
 type usual struct {
-	stopController string   // so that nobody takes addresses away, or gives any out
-	stopSpeakers   string   // so that nobody else announces; "": stopController does
-	before         []string // what else must be done before
-	after          []string // what else must be done at the end
+	stopController string   // stops assigning and removing addresses
+	stopSpeakers   string   // stops announcing; "": stopController does
+	before         []string // further steps before the switch
+	after          []string // further steps at the end
 	never          string   // what would lose addresses
 	remove         string
-	compat         bool // the controller understands the peer's annotations
+	compat         bool // our controller understands the product's annotations
 }
 
-// annotate returns the command that makes the plan's edits, and no others.
+// annotate returns the command that makes the edits of the plan, and no others.
 func (d *draft) annotate() string {
-	command := "kubectl steelyard migrate --from " + string(d.peer) + " --annotate"
+	command := "kubectl steelyard migrate --from " + string(d.product) + " --annotate"
 	if d.source.Pin {
 		command += " --pin"
 	}
@@ -46,14 +47,14 @@ func (d *draft) annotate() string {
 	return command
 }
 
-// usual returns the way that holds for most peers: the addresses stand in the
-// Services' status, where our controller finds and keeps them.
+// usual returns the steps for most products: the addresses are in the status of the
+// Services, where our controller finds and keeps them.
 func (d *draft) usual(u usual) []string {
 	steps := []string{"Read BREAKS, NO EQUAL and CHANGED below, and mend in this file what matters to you."}
 	steps = append(steps, u.before...)
 	steps = append(steps,
-		"Install Steelyard's kinds, nothing else yet, and apply this file. Nobody acts on it so far.\n"+
-			d.makeHome()+"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
+		"Install Steelyard's kinds, nothing else yet, and apply this file. No program acts on it yet.\n"+
+			d.makeNamespace()+"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
 	if cmds := d.secretCommands(); len(cmds) > 0 {
 		steps = append(steps, "Copy the passwords of BGP sessions; Steelyard reads Secrets in its own namespace only.\n"+strings.Join(cmds, "\n"))
 	}
@@ -79,29 +80,29 @@ func (d *draft) usual(u usual) []string {
 		steps = append(steps, stop+" Routers see the routes go, and come again in seconds, with the next step; keep that short.\n"+u.stopSpeakers, install)
 	default:
 		// On the local network both may answer: each node forwards.
-		steps = append(steps, install, stop+" Until then both answer, which harms nobody: every node that answers forwards.\n"+u.stopSpeakers)
+		steps = append(steps, install, stop+" Until then both answer, which does no harm: every node that answers forwards.\n"+u.stopSpeakers)
 	}
-	steps = append(steps, "Look: every address is where it was, and somebody announces it.\nkubectl get services -A; kubectl get l2claims.steelyard.dev,bgpsessions.steelyard.dev; kubectl steelyard doctor")
+	steps = append(steps, "Look: every address is where it was, and a node announces it.\nkubectl get services -A; kubectl get l2claims.steelyard.dev,bgpsessions.steelyard.dev; kubectl steelyard doctor")
 	steps = append(steps, u.after...)
 	return append(steps, u.remove)
 }
 
-// makeHome is the command that makes Steelyard's namespace, if Secrets go there
-// before it is installed.
-func (d *draft) makeHome() string {
+// makeNamespace returns the command that creates Steelyard's namespace, if Secrets
+// are needed there before it is installed.
+func (d *draft) makeNamespace() string {
 	if len(d.secrets)+len(d.passwords) == 0 {
 		return ""
 	}
-	return "kubectl create namespace " + printable.Shell(d.source.Home) + "     # if it is not there\n"
+	return "kubectl create namespace " + printable.Shell(d.source.Namespace) + "     # if it is not there\n"
 }
 
-// secretCommands copy passwords without showing them.
+// secretCommands returns the commands that copy passwords without showing them.
 func (d *draft) secretCommands() []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
 		s := d.secrets[name]
 		out = append(out, fmt.Sprintf("kubectl get secret %s -n %s -o jsonpath=%s | base64 -d |\n  kubectl create secret generic %s -n %s --type kubernetes.io/basic-auth --from-file password=/dev/stdin",
-			printable.Shell(s.Name), printable.Shell(s.Namespace), printable.Shell("{.data."+strings.ReplaceAll(s.key, ".", `\.`)+"}"), printable.Shell(name), printable.Shell(d.source.Home)))
+			printable.Shell(s.Name), printable.Shell(s.Namespace), printable.Shell("{.data."+strings.ReplaceAll(s.key, ".", `\.`)+"}"), printable.Shell(name), printable.Shell(d.source.Namespace)))
 	}
 	return out
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// verify tries what came out: it checks our objects, assigns with them, and
-// names what would be lost.
+// verify checks the result: it validates our objects, assigns addresses with them,
+// and reports what would be lost.
 func (d *draft) verify() {
 	d.write()
 	refused := d.refused()
@@ -29,10 +29,10 @@ func (d *draft) verify() {
 		}
 		faults := v.Faults()
 		for _, f := range faults {
-			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: fmt.Sprintf("Steelyard would say %s: %s", f.Reason, f.Message)})
+			d.note(Note{Severity: Blocking, Object: ref.Kind + " " + ref.Name, Reason: fmt.Sprintf("Steelyard would say %s: %s", f.Reason, f.Message)})
 		}
 		if len(faults) == 0 && len(v.NoEffect) > 0 {
-			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: "it has fields that do nothing in this version: " + strings.Join(v.NoEffect, ", ")})
+			d.note(Note{Severity: Blocking, Object: ref.Kind + " " + ref.Name, Reason: "it has fields that do nothing in this version: " + strings.Join(v.NoEffect, ", ")})
 		}
 	}
 	services := d.edited()
@@ -45,72 +45,72 @@ func (d *draft) verify() {
 	}
 	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return config.Pools.Serves(pool, subjects[k]) })
 	for i, g := range ipam.Assign(pools, requests, nil) {
-		d.judge(config, services[i], requests[i].Has, g)
+		d.checkService(config, services[i], requests[i].Has, g)
 	}
 }
 
-// write writes each object, and leaves out what can't be written so that everybody
-// reads the same.
+// write marshals each object. It leaves out what cannot be written such that every
+// reader parses the same.
 func (d *draft) write() {
 	for _, o := range d.objects() {
 		var err error
 		if o.text, err = document(o); err != nil {
-			d.note(Note{Gravity: Breaks, Object: o.From, Why: fmt.Sprintf("what is made of it can't be written as YAML; it is left out: %v", err)})
+			d.note(Note{Severity: Blocking, Object: o.From, Reason: fmt.Sprintf("what is made of it can't be written as YAML; it is left out: %v", err)})
 			continue
 		}
 		d.plan.Objects = append(d.plan.Objects, o)
 	}
 }
 
-// refused names the objects that the API server would not take, with its reason.
+// refused reports the objects that the API server would reject, and its reasons.
 func (d *draft) refused() map[intent.Ref]bool {
 	out := map[intent.Ref]bool{}
 	for _, o := range d.plan.Objects {
 		obj := &unstructured.Unstructured{Object: o.Manifest}
 		ref := intent.Ref{Kind: obj.GetKind(), Name: obj.GetName()}
-		var why []string
+		var reason []string
 		if d.source.Rules.Knows(obj.GroupVersionKind()) {
 			errs, dropped := d.source.Rules.Check(obj)
 			for _, e := range errs {
-				why = append(why, e.Error())
+				reason = append(reason, e.Error())
 			}
 			for _, field := range dropped {
-				why = append(why, "there is no field "+field)
+				reason = append(reason, "there is no field "+field)
 			}
 		} else { // a Secret
-			why = append(validation.NameIsDNSSubdomain(obj.GetName(), false), validation.ValidateNamespaceName(obj.GetNamespace(), false)...)
+			reason = append(validation.NameIsDNSSubdomain(obj.GetName(), false), validation.ValidateNamespaceName(obj.GetNamespace(), false)...)
 		}
-		for _, text := range why {
+		for _, text := range reason {
 			out[ref] = true
-			d.note(Note{Gravity: Breaks, Object: ref.Kind + " " + ref.Name, Why: "the API server refuses it: " + text})
+			d.note(Note{Severity: Blocking, Object: ref.Kind + " " + ref.Name, Reason: "the API server refuses it: " + text})
 		}
 	}
 	return out
 }
 
-// judge names what svc would lose of what it holds.
-func (d *draft) judge(config intent.Config, svc *corev1.Service, held []netip.Addr, g ipam.Grant) {
+// checkService reports which of its addresses svc would lose.
+func (d *draft) checkService(config intent.Config, svc *corev1.Service, held []netip.Addr, g ipam.Grant) {
 	for _, a := range held {
 		if slices.Contains(g.Addrs, a) {
 			continue
 		}
-		why := g.Moved
-		if why == "" {
-			why = strings.TrimSpace(string(g.Reason) + ": " + g.Message)
+		reason := g.Moved
+		if reason == "" {
+			reason = strings.TrimSpace(string(g.Reason) + ": " + g.Message)
 		}
 		if len(g.Addrs) > 0 {
-			why += fmt.Sprintf("; it would have %s", g.Addrs)
+			reason += fmt.Sprintf("; it would have %s", g.Addrs)
 		}
-		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Value: a.String(), Why: "it would lose this address: " + strings.Trim(why, ": ;")})
+		d.note(Note{Severity: Blocking, Object: serviceName(svc), Value: a.String(), Reason: "it would lose this address: " + strings.Trim(reason, ": ;")})
 	}
 	silent := config.Unadvertised(svc, g.Addrs, g.Pools)
 	if silent = slices.DeleteFunc(silent, func(a netip.Addr) bool { return !slices.Contains(held, a) }); len(silent) > 0 {
-		d.note(Note{Gravity: Breaks, Object: serviceName(svc), Value: fmt.Sprint(silent),
-			Why: "no advertisement is for this address: nobody would announce it; make an L2Advertisement or a BGPAdvertisement for its pool"})
+		d.note(Note{Severity: Blocking, Object: serviceName(svc), Value: fmt.Sprint(silent),
+			Reason: "no advertisement is for this address: no node would announce it; make an L2Advertisement or a BGPAdvertisement for its pool"})
 	}
 }
 
-// edited returns the Services as they will be.
+// edited returns the Services after the edits.
 func (d *draft) edited() []*corev1.Service {
 	edits := map[ipam.Key]Edit{}
 	for _, e := range d.plan.Edits {
@@ -134,7 +134,8 @@ func (d *draft) edited() []*corev1.Service {
 	return out
 }
 
-// labels of a Namespace; the API server gives each the label of its name.
+// labels returns the labels of a Namespace. The API server gives each the label of
+// its name.
 func (d *draft) labels(namespace string) map[string]string {
 	if l, ok := d.source.Namespaces[namespace]; ok {
 		return l
@@ -142,7 +143,8 @@ func (d *draft) labels(namespace string) map[string]string {
 	return map[string]string{"kubernetes.io/metadata.name": namespace}
 }
 
-// Annotation names that an Edit can hold, in the order in which they read best.
+// annotations returns the annotations that an Edit can have, in the order in which
+// they are best read.
 func annotations() []string {
 	return []string{v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP}
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// Write prints a plan as YAML, ready to apply; all that is for people stands in
-// comments: the steps, what has no equal, and the commands for Services. It
-// prints nothing, and returns an error, unless every reader of YAML finds in the
-// text exactly the objects of the plan.
+// Write prints a plan as YAML, ready to apply. Everything for people is in comments:
+// the steps, the notes, and the commands for Services. It prints nothing, and returns
+// an error, unless every YAML reader finds exactly the objects of the plan in the
+// text.
 func (p Plan) Write(w io.Writer) error {
 	text := p.text()
 	if err := reread(text, p.Objects); err != nil {
@@ -25,7 +25,7 @@ func (p Plan) Write(w io.Writer) error {
 	return err
 }
 
-// text is what Write prints.
+// text returns what Write prints.
 func (p Plan) text() string {
 	var b strings.Builder
 	comment := func(format string, args ...any) {
@@ -41,11 +41,11 @@ func (p Plan) text() string {
 	for i, s := range p.Steps {
 		comment("%2d. %s", i+1, strings.ReplaceAll(s, "\n", "\n      "))
 	}
-	for _, g := range []Gravity{Breaks, NoEqual, Changed, Unneeded} {
+	for _, g := range []Severity{Blocking, NoEqual, Changed, Unneeded} {
 		comment("\n%s", g.heading())
 		none := true
 		for _, n := range p.Notes {
-			if n.Gravity == g {
+			if n.Severity == g {
 				none = false
 				comment("- %s", n)
 			}
@@ -71,10 +71,10 @@ func (p Plan) text() string {
 	return b.String()
 }
 
-// document writes one object as YAML. Writers of YAML print some runes as they are
-// that its readers take for the end of a line, and readers differ in what a word
-// without quotes means. An object that holds such is written as JSON, which is
-// YAML, too, with all that can't be seen escaped. Not everything can be written.
+// document marshals one object as YAML. YAML writers print some runes that YAML
+// readers take for a line end, and readers disagree on words without quotes. An
+// object with such a text is written as JSON, which is valid YAML, with escapes for
+// what cannot be seen. Some objects cannot be written.
 func document(o Object) (string, error) {
 	text, err := yaml.Marshal(o.Manifest) // which fails of some texts that it can't read itself
 	if err == nil && reread(string(text), []Object{o}) == nil {
@@ -90,11 +90,11 @@ func document(o Object) (string, error) {
 	return escaped(b.String()), reread(escaped(b.String()), []Object{o})
 }
 
-// heading of the notes of a gravity.
-func (g Gravity) heading() string {
+// heading returns the heading of the notes of a severity.
+func (g Severity) heading() string {
 	switch g {
-	case Breaks:
-		return "BREAKS: mend this first, or an address in use is lost or falls silent, or an object is not taken:"
+	case Blocking:
+		return "BREAKS: mend this first, or an address in use is lost or is no longer announced, or an object is not taken:"
 	case NoEqual:
 		return "NO EQUAL: left out:"
 	case Changed:
@@ -103,21 +103,21 @@ func (g Gravity) heading() string {
 	return "NOT NEEDED: nothing to carry over:"
 }
 
-// Count returns how many notes are of a gravity.
-func (p Plan) Count(g Gravity) int {
+// Count returns how many notes have a severity.
+func (p Plan) Count(g Severity) int {
 	n := 0
 	for _, x := range p.Notes {
-		if x.Gravity == g {
+		if x.Severity == g {
 			n++
 		}
 	}
 	return n
 }
 
-// Summary is one line about the whole.
+// Summary summarizes the plan in one line.
 func (p Plan) Summary() string {
 	kept := "every address in use is kept (" + strconv.Itoa(p.Held) + ")"
-	if n := p.Count(Breaks); n > 0 {
+	if n := p.Count(Blocking); n > 0 {
 		kept = "NOT EVERYTHING is kept as it stands (see BREAKS)"
 	} else if p.Held == 0 {
 		kept = "no address is in use"
@@ -125,7 +125,7 @@ func (p Plan) Summary() string {
 	return fmt.Sprintf("%s, %s to annotate; %s; no equal: %d, changed: %d.", count(len(p.Objects), "object"), count(len(p.Edits), "Service"), kept, p.Count(NoEqual), p.Count(Changed))
 }
 
-// count writes a number of things.
+// count returns a number with its noun.
 func count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -133,7 +133,7 @@ func count(n int, thing string) string {
 	return strconv.Itoa(n) + " " + thing + "s"
 }
 
-// Commands returns what to type for an edit.
+// Commands returns the commands for an edit.
 func (e Edit) Commands() []string {
 	var out []string
 	name, namespace := printable.Shell(e.Service.Name), printable.Shell(e.Service.Namespace)
