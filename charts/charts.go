@@ -1,7 +1,7 @@
-// Package charts renders the Helm chart, and makes from it what must not be
-// written twice: the manifests under config/ that kustomize installs, and the
-// table of values in the chart's README. It is in a Go module of its own
-// because Helm has many dependencies.
+// Package charts renders the Helm chart and generates from it what must not be
+// written twice: the manifests under config/ that kustomize installs, and the table
+// of values in the chart's README. It is a Go module of its own because Helm has many
+// dependencies.
 package charts
 
 import (
@@ -20,17 +20,17 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 )
 
-// Namespace is where config/ installs to.
+// Namespace is where the manifests of config/ install to.
 const Namespace = "steelyard-system"
 
-// Render renders the chart in a folder with values that differ from the
-// defaults; each template's text is found by its path under templates.
+// Render renders the chart in a folder with values that override the defaults. It
+// returns the text of each template by its path under templates.
 func Render(folder string, values map[string]any) (map[string]string, error) {
 	return RenderFor(nil, folder, values)
 }
 
-// RenderFor is Render for a cluster that can do what caps tell; nil: no cluster is
-// known.
+// RenderFor is Render for a cluster with the capabilities caps; nil: for no
+// particular cluster.
 func RenderFor(caps *common.Capabilities, folder string, values map[string]any) (map[string]string, error) {
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
@@ -54,7 +54,7 @@ func RenderFor(caps *common.Capabilities, folder string, values map[string]any) 
 	return out, nil
 }
 
-// made says which file under config/ comes from which template.
+// made maps files under config/ to their templates.
 func made() map[string]string {
 	return map[string]string{
 		"rbac/controller.yaml":          "controller/rbac.yaml",
@@ -67,8 +67,8 @@ func made() map[string]string {
 	}
 }
 
-// secureMetrics returns the roles for --metrics-secure, which config/default does not
-// have: those who want them apply them.
+// secureMetrics returns the roles for --metrics-secure. config/default does not have
+// them; users who want them apply them.
 func secureMetrics(chart string) (string, error) {
 	rendered, err := Render(chart, map[string]any{"metrics": map[string]any{"secure": true}})
 	if err != nil {
@@ -77,8 +77,8 @@ func secureMetrics(chart string) (string, error) {
 	return "# The roles for --metrics-secure. Made from charts/steelyard/templates/metrics.yaml by \"make generate\".\n" + rendered["metrics.yaml"], nil
 }
 
-// Files returns all files that are made from the chart, by their path in the
-// repository whose root is given.
+// Files returns all files that are generated from the chart, by their path below
+// root.
 func Files(root string) (map[string]string, error) {
 	chart := filepath.Join(root, "charts", "steelyard")
 	rendered, err := Render(chart, nil)
@@ -104,13 +104,13 @@ func Files(root string) (map[string]string, error) {
 	return out, nil
 }
 
-// The table stands between these lines of the README.
+// The table is between these lines of the README.
 const (
 	begin = "<!-- values: made from values.yaml by \"make generate\" -->\n"
 	end   = "<!-- end of values -->\n"
 )
 
-// withTable returns the README of a chart with a fresh table of its values.
+// withTable returns the README of a chart with a new table of its values.
 func withTable(chart string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(chart, "README.md"))
 	if err != nil {
@@ -141,7 +141,7 @@ type Value struct {
 	Doc     string // the comment above it; "": there is none
 }
 
-// Values lists the values of a chart in the order of the file.
+// Values returns the values of a chart in the order of the file.
 func Values(chart string) ([]Value, error) {
 	text, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
 	if err != nil {
@@ -172,7 +172,7 @@ func entry(group string, key, value *yaml.Node) Value {
 	return Value{Path: group + key.Value, Default: line(value), Doc: doc}
 }
 
-// line writes a value on one line, as values.yaml may have it.
+// line returns a value on one line, in the syntax of values.yaml.
 func line(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -194,7 +194,7 @@ func line(n *yaml.Node) string {
 	return n.Value
 }
 
-// Write writes the files that differ, and returns their paths.
+// Write writes the generated files that differ, and returns their paths.
 func Write(root string) ([]string, error) {
 	files, err := Files(root)
 	if err != nil {

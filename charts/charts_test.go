@@ -207,7 +207,7 @@ func TestThePolicyIsLeftOutWhereTheAPIHasNone(t *testing.T) {
 	}
 }
 
-func TestNobodyReachesTheControllerUnlessSomebodyIsNamed(t *testing.T) {
+func TestTheControllerIsReachableOnlyByNamedPeers(t *testing.T) {
 	spec := byHelm(t, nil)[policy]["spec"].(map[string]any)
 	if ingress, ok := spec["ingress"].([]any); !ok || len(ingress) != 0 {
 		t.Errorf("by default these may: %v", spec["ingress"])

@@ -187,7 +187,7 @@ func TestEachValueHasItsEffect(t *testing.T) {
 			}
 			negative := strings.HasSuffix(e.path, "selector.matchLabels.team") // which must not change
 			if cmp.Equal(have, before) && !negative {
-				t.Errorf("%s: %s at %s is %v by default, too", v.Path, e.object, e.path, have)
+				t.Errorf("%s: %s at %s is %v by default as well", v.Path, e.object, e.path, have)
 			}
 		}
 	}
@@ -230,7 +230,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"capabilities without NET_RAW", "speaker.capabilities", "[NET_ADMIN]", "speaker/capabilities"},
 		{"an image without tag or digest", "speaker.image", "mirror.example.org/speaker", "speaker/image"},
 		{"a name that no Secret has", "metrics.certSecret", "My_Cert", "metrics/certSecret"},
-		{"an unknown dialect", "controller.compatAnnotations", "purelb", "controller/compatAnnotations"},
+		{"unknown annotation prefixes", "controller.compatAnnotations", "purelb", "controller/compatAnnotations"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Render("steelyard", set(t, map[string]any{}, c.path, c.value))

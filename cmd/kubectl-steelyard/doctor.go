@@ -110,10 +110,10 @@ type surroundings struct {
 
 // around reads what is around Steelyard. What its reader may not see is named in
 // Forbidden.
-func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, error) {
+func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Environment, error) {
 	var s surroundings
 	s.kinds.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
-	a := doctor.Around{System: t.system}
+	a := doctor.Environment{System: t.system}
 	const kubeSystem = "kube-system"
 	for _, read := range []struct {
 		list client.ObjectList
@@ -131,7 +131,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Around, e
 		case apierrors.IsForbidden(err):
 			a.Forbidden = append(a.Forbidden, read.gap)
 		default:
-			return doctor.Around{}, fmt.Errorf("list %s: %w", read.gap.Resource, err)
+			return doctor.Environment{}, fmt.Errorf("list %s: %w", read.gap.Resource, err)
 		}
 	}
 	a.Workloads, a.Policy = s.workloads(), s.policyInForce(t.system)

@@ -10,19 +10,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// addressChecks look at pools and at who else has their addresses.
+// addressChecks returns the checks of pools, and of other owners of their addresses.
 func addressChecks() []check {
 	return []check{
-		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*patient).inUse, []string{serviceCIDRs}},
-		{"advertised", "Does an advertisement cover each pool?", (*patient).advertised, nil},
-		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*patient).subnets, nil},
-		{"contested", "Does somebody else overwrite the addresses of a Service, or keep it from being deleted?", (*patient).contested, nil},
-		{"other-load-balancers", "Does another load balancer serve the same Services?", (*patient).others, []string{deployments, daemonSets, statefulSets, pods, ciliumPools}},
+		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*cluster).inUse, []string{serviceCIDRs}},
+		{"advertised", "Does an advertisement cover each pool?", (*cluster).advertised, nil},
+		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*cluster).subnets, nil},
+		{"contested", "Does another program overwrite the addresses of a Service, or keep it from being deleted?", (*cluster).contested, nil},
+		{"other-load-balancers", "Does another load balancer serve the same Services?", (*cluster).others, []string{deployments, daemonSets, statefulSets, pods, ciliumPools}},
 	}
 }
 
-// inUse looks for what must not be given to a Service.
-func (p *patient) inUse() verdict {
+// inUse finds addresses in pools that no Service may get.
+func (p *cluster) inUse() outcome {
 	var evidence []string
 	one := func(text, whose string) {
 		a, err := netip.ParseAddr(text)
@@ -64,8 +64,8 @@ func (p *patient) inUse() verdict {
 	return found(Fault, evidence, "take them out of spec.addresses, or into spec.exclude, of the pool: a Service that is given one breaks what has it now")
 }
 
-// holding returns the pool that holds an address of r; "": none.
-func (p *patient) holding(r ipam.Range) string {
+// holding returns the pool with an address of r; "": none.
+func (p *cluster) holding(r ipam.Range) string {
 	for _, pool := range p.Checked.Pools {
 		if _, both := ipam.Overlap(pool.Ranges, []ipam.Range{r}); both {
 			return pool.Name
@@ -74,15 +74,15 @@ func (p *patient) holding(r ipam.Range) string {
 	return ""
 }
 
-// covers reports whether an advertisement of either kind is for a pool.
-func (p *patient) covers(pool string) (layer2, bgp bool) {
+// covers reports which kinds of advertisement select a pool.
+func (p *cluster) covers(pool string) (layer2, bgp bool) {
 	of := func(s announce.Selection) bool { return s.Pools == nil || s.Pools[pool] }
 	layer2 = slices.ContainsFunc(p.Checked.L2, func(ad announce.L2Advertisement) bool { return of(ad.Selection) })
 	bgp = slices.ContainsFunc(p.Checked.BGP, func(ad announce.BGPAdvertisement) bool { return of(ad.Selection) })
 	return layer2, bgp
 }
 
-func (p *patient) advertised() verdict {
+func (p *cluster) advertised() outcome {
 	var evidence []string
 	for _, pool := range p.Checked.Pools {
 		switch layer2, bgp := p.covers(pool.Name); {
@@ -93,14 +93,14 @@ func (p *patient) advertised() verdict {
 		}
 	}
 	if len(p.Checked.Pools) == 0 {
-		return verdict{Warning, []string{"there is no IPAddressPool"}, "make one, and an L2Advertisement or a BGPAdvertisement; until then no Service gets an address"}
+		return outcome{Warning, []string{"there is no IPAddressPool"}, "make one, and an L2Advertisement or a BGPAdvertisement; until then no Service gets an address"}
 	}
 	return found(Warning, evidence, "make an L2Advertisement, or a BGPAdvertisement and a BGPPeer, that names the pool: until then its addresses lead nowhere")
 }
 
-// subnets looks for pools that are announced on the local network alone, and
-// that no node has a subnet for: nobody there asks for such an address.
-func (p *patient) subnets() verdict {
+// subnets finds pools that are announced on the local network only, and are in no
+// node's subnet: hosts there do not send ARP requests for such an address.
+func (p *cluster) subnets() outcome {
 	var local []netip.Prefix
 	for i := range p.Speakers {
 		for _, l := range intent.Links(&p.Speakers[i]) {
@@ -108,7 +108,7 @@ func (p *patient) subnets() verdict {
 		}
 	}
 	if len(local) == 0 {
-		return verdict{Unknown, []string{"no speaker tells of a subnet"}, "see the check speakers"}
+		return outcome{Unknown, []string{"no speaker tells of a subnet"}, "see the check speakers"}
 	}
 	var evidence []string
 	for _, pool := range p.Checked.Pools {

@@ -1,9 +1,8 @@
-// Package doctor examines a cluster for what is known to keep clients from
-// Services, or will on a bad day: each check has a name, a result, its evidence
-// and a remedy.
+// Package doctor checks a cluster for known causes of unreachable Services, now or
+// after the next failure. Each check has a name, a result, its evidence and a remedy.
 //
-// The checks are pure functions of what was read of the cluster at one moment.
-// What can only be seen on a node its speaker tells in its Speaker object.
+// The checks are pure functions of what was read of the cluster at one moment. A
+// speaker reports in its Speaker object what can only be seen on its node.
 package doctor
 
 import (
@@ -15,29 +14,29 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
-// Around is what is around Steelyard in a cluster.
-type Around struct {
+// Environment is what a cluster has beside Steelyard.
+type Environment struct {
 	System       string         // Steelyard's own namespace
 	Workloads    []Workload     // of all namespaces
 	Foreign      []Foreign      // objects of other load balancers
 	ProxyConfigs []string       // of kube-proxy, as texts
 	ServiceCIDRs []netip.Prefix // of ClusterIPs
-	OldKinds     []string       // what OldKind says of our kinds
-	Policy       bool           // the policy for what speakers write is in force
-	Forbidden    []Gap          // what its reader was forbidden to see of all this
+	OldKinds     []string       // what OldKind returns for our kinds
+	Policy       bool           // the policy for what speakers may write is in force
+	Forbidden    []Gap          // what the user may not list of all this
 }
 
-// Gap is a kind of objects that the reader of a cluster was forbidden to list.
+// Gap is a resource that the user may not list.
 type Gap struct {
-	Resource  string // as roles call it, with its group: deployments.apps
-	Namespace string // empty: in all
+	Resource  string // as roles name it, with its group: deployments.apps
+	Namespace string // empty: in all namespaces
 }
 
 func (g Gap) String() string {
 	return "you may not list " + g.Resource + g.where("in all namespaces", "in namespace ")
 }
 
-// remedy is a command that tells whether it is allowed.
+// remedy returns a command that shows whether it is allowed.
 func (g Gap) remedy() string {
 	return "kubectl auth can-i list " + g.Resource + g.where("-A", "-n ")
 }
@@ -52,13 +51,12 @@ func (g Gap) where(everywhere, within string) string {
 	return " " + within + g.Namespace
 }
 
-// clusterScoped reports whether a resource that checks need is in no namespace.
+// clusterScoped reports whether a resource that checks need has no namespace.
 func clusterScoped(resource string) bool {
 	return slices.Contains([]string{serviceCIDRs, kinds, ciliumPools, policies, bindings}, resource)
 }
 
-// The resources that checks need beside those without which there is nothing to
-// be said at all.
+// The resources that checks need, beside those without which no check is possible.
 const (
 	deployments  = "deployments.apps"
 	daemonSets   = "daemonsets.apps"
@@ -73,13 +71,13 @@ const (
 	ciliumPools  = "ciliumloadbalancerippools.cilium.io"
 )
 
-// Workload is a Deployment, DaemonSet or StatefulSet, or a Pod that belongs to
-// none, such as a static one.
+// Workload is a Deployment, DaemonSet or StatefulSet, or a Pod without one of these,
+// such as a static Pod.
 type Workload struct {
 	Kind, Namespace, Name string
 	Images                []string
 	Settings              []string // arguments, and the environment as NAME=VALUE
-	Replicas              int32    // that it wants
+	Replicas              int32    // wanted
 	Ready                 int32
 }
 
@@ -87,54 +85,53 @@ func (w Workload) String() string {
 	return fmt.Sprintf("%s %s/%s", w.Kind, w.Namespace, w.Name)
 }
 
-// Foreign counts objects of a kind of another load balancer.
+// Foreign counts the objects of a kind of another load balancer.
 type Foreign struct {
 	Product, Kind string
 	Count         int
 }
 
-// Result is what came of a check.
+// Result is the result of a check.
 type Result string
 
-// The results.
 const (
 	OK      Result = "OK"
-	Warning Result = "Warning" // it may do harm, now or on a bad day
-	Fault   Result = "Fault"   // it does harm
-	Unknown Result = "Unknown" // it could not be looked at
+	Warning Result = "Warning" // it may make a Service unreachable, now or after a failure
+	Fault   Result = "Fault"   // it makes a Service unreachable
+	Unknown Result = "Unknown" // it could not be checked
 )
 
 // Finding is what one check found.
 type Finding struct {
 	Check    string   `json:"check"`
-	Asks     string   `json:"asks"` // what it looks at
+	Asks     string   `json:"asks"` // the question that it answers
 	Result   Result   `json:"result"`
 	Evidence []string `json:"evidence,omitempty"`
-	Remedy   string   `json:"remedy,omitempty"` // empty if it is OK
+	Remedy   string   `json:"remedy,omitempty"` // empty if the result is OK
 }
 
-// check is one check. It returns what is wrong, the gravest as its Result.
+// check is one check. It returns what is wrong, with the worst result.
 type check struct {
 	name, asks string
-	examine    func(*patient) verdict
-	needs      []string // resources: it is OK only if they could be read
+	examine    func(*cluster) outcome
+	needs      []string // resources: it is OK only if the user may list them
 }
 
-// verdict is what a check returns. The zero verdict is health.
-type verdict struct {
-	result   Result // empty: OK if all could be read that the check needs
+// outcome is what a check returns. The zero outcome means that nothing is wrong.
+type outcome struct {
+	result   Result // empty: OK if the user may list all that the check needs
 	evidence []string
 	remedy   string
 }
 
-// patient is a cluster, and what follows from it, worked out once.
-type patient struct {
+// cluster is a cluster and its evaluation.
+type cluster struct {
 	*world.Thought
-	Around
+	Environment
 }
 
-// checks are all checks, in the order in which they are told: what others depend
-// on comes first.
+// checks returns all checks in the order of the report: what others depend on comes
+// first.
 func checks() []check {
 	return slices.Concat(programChecks(), nodeChecks(), addressChecks(), wireChecks(), serviceChecks())
 }
@@ -148,11 +145,11 @@ func Checks() []string {
 	return out
 }
 
-// Examine runs the checks of these names; none: all.
-func Examine(w *world.World, a Around, names ...string) []Finding {
-	p := &patient{Thought: w.Think(), Around: a}
+// Examine runs the checks with these names; none: all checks.
+func Examine(w *world.World, a Environment, names ...string) []Finding {
+	p := &cluster{Thought: w.Think(), Environment: a}
 	if w.Leases == nil {
-		p.Around.Forbidden = append(slices.Clone(a.Forbidden), Gap{leases, a.System})
+		p.Environment.Forbidden = append(slices.Clone(a.Forbidden), Gap{leases, a.System})
 	}
 	var out []Finding
 	for _, x := range checks() {
@@ -160,7 +157,7 @@ func Examine(w *world.World, a Around, names ...string) []Finding {
 			continue
 		}
 		v := p.bounded(x.examine(p), x.needs)
-		f := Finding{Check: x.name, Asks: x.asks, Result: v.result, Evidence: few(v.evidence), Remedy: v.remedy}
+		f := Finding{Check: x.name, Asks: x.asks, Result: v.result, Evidence: limited(v.evidence), Remedy: v.remedy}
 		if f.Result == "" || f.Result == OK {
 			f.Result, f.Remedy = OK, ""
 		}
@@ -169,9 +166,8 @@ func Examine(w *world.World, a Around, names ...string) []Finding {
 	return out
 }
 
-// bounded returns v, unless it says that all is well of something that was not
-// there to be seen.
-func (p *patient) bounded(v verdict, needs []string) verdict {
+// bounded returns v, or Unknown if v is OK only for lack of permissions.
+func (p *cluster) bounded(v outcome, needs []string) outcome {
 	var unread, remedies []string
 	for _, g := range p.Forbidden {
 		if slices.Contains(needs, g.Resource) {
@@ -184,14 +180,14 @@ func (p *patient) bounded(v verdict, needs []string) verdict {
 	case v.result == OK:
 		return v
 	case v.result == "" || v.result == Unknown:
-		return verdict{Unknown, unread, "have somebody look who may, or allow it to yourself (" + strings.Join(remedies, "; ") + ")"}
+		return outcome{Unknown, unread, "ask for the permission, or let a user with it run this (" + strings.Join(remedies, "; ") + ")"}
 	}
 	v.evidence = append(slices.Clone(v.evidence), unread...)
 	return v
 }
 
-// few sorts evidence and leaves out what would be a flood.
-func few(in []string) []string {
+// limited sorts evidence and limits its length.
+func limited(in []string) []string {
 	const most = 8
 	in = slices.Clone(in)
 	slices.Sort(in)
@@ -202,15 +198,15 @@ func few(in []string) []string {
 	return in
 }
 
-// found is a verdict of that result if there is evidence, else health.
-func found(r Result, evidence []string, remedy string) verdict {
+// found returns that result if there is evidence, else the zero outcome.
+func found(r Result, evidence []string, remedy string) outcome {
 	if len(evidence) == 0 {
-		return verdict{}
+		return outcome{}
 	}
-	return verdict{r, evidence, remedy}
+	return outcome{r, evidence, remedy}
 }
 
-// plural writes a number of things.
+// plural returns a number with its noun.
 func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -218,7 +214,7 @@ func plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// joined writes a list for people.
+// joined returns a sorted list for people.
 func joined(in []string) string {
 	in = slices.Clone(in)
 	slices.Sort(in)

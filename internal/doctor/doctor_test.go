@@ -23,10 +23,10 @@ import (
 
 func now() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
-// patient is a healthy cluster, to be harmed.
-type patient struct {
+// cluster is a healthy cluster, to be harmed.
+type cluster struct {
 	*world.World
-	doctor.Around
+	doctor.Environment
 }
 
 func lease(name, holder string, ago time.Duration) coordinationv1.Lease {
@@ -38,7 +38,7 @@ func lease(name, holder string, ago time.Duration) coordinationv1.Lease {
 	}
 }
 
-func healthy() *patient {
+func healthy() *cluster {
 	w := &world.World{Objects: health.Objects{Now: now()}}
 	w.Config.Pools = []v1beta1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"192.0.2.100-192.0.2.120"}}}}
 	w.Config.L2 = []v1beta1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}}
@@ -70,7 +70,7 @@ func healthy() *patient {
 	claim := v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.100"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.100", Node: "node1"}}
 	claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue}}
 	w.Claims = []v1beta1.L2Claim{claim}
-	return &patient{w, doctor.Around{
+	return &cluster{w, doctor.Environment{
 		System: "steelyard-system", Policy: true, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
 		Workloads: []doctor.Workload{
 			{Kind: "Deployment", Namespace: "steelyard-system", Name: "c", Images: []string{"r.example/steelyard-controller:v1"}, Replicas: 2},
@@ -79,14 +79,14 @@ func healthy() *patient {
 	}}
 }
 
-// sick returns the findings that are not OK, each as a line, and checks that
-// each has a remedy and evidence, and that order does not matter.
-func sick(t *testing.T, p *patient) []string {
+// sick returns the findings that are not OK, one a line. It checks that each has a
+// remedy and evidence, and that the order of the input does not matter.
+func sick(t *testing.T, p *cluster) []string {
 	t.Helper()
-	findings := doctor.Examine(p.World, p.Around)
+	findings := doctor.Examine(p.World, p.Environment)
 	rng := rand.New(rand.NewSource(1))
 	p.Nodes, p.Speakers, p.Sessions, p.Leases, p.Workloads = stories.Shuffle(p.Nodes, rng), stories.Shuffle(p.Speakers, rng), stories.Shuffle(p.Sessions, rng), stories.Shuffle(p.Leases, rng), stories.Shuffle(p.Workloads, rng)
-	if diff := cmp.Diff(findings, doctor.Examine(p.World, p.Around)); diff != "" {
+	if diff := cmp.Diff(findings, doctor.Examine(p.World, p.Environment)); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
 	out := []string{}
@@ -109,26 +109,26 @@ func TestAHealthyClusterHasNothing(t *testing.T) {
 	if diff := cmp.Diff([]string{}, sick(t, healthy())); diff != "" {
 		t.Error(diff)
 	}
-	if n := len(doctor.Examine(healthy().World, doctor.Around{}, "clocks", "bfd")); n != 2 {
+	if n := len(doctor.Examine(healthy().World, doctor.Environment{}, "clocks", "bfd")); n != 2 {
 		t.Errorf("two checks were asked for, %d were made", n)
 	}
 }
 
 func TestAnEmptyClusterIsNoReasonToPanic(t *testing.T) {
-	for _, f := range doctor.Examine(&world.World{Objects: health.Objects{Now: now()}}, doctor.Around{}) {
+	for _, f := range doctor.Examine(&world.World{Objects: health.Objects{Now: now()}}, doctor.Environment{}) {
 		if f.Result == "" {
 			t.Errorf("%s says nothing", f.Check)
 		}
 	}
-	if len(doctor.Checks()) != len(doctor.Examine(&world.World{}, doctor.Around{})) {
+	if len(doctor.Checks()) != len(doctor.Examine(&world.World{}, doctor.Environment{})) {
 		t.Error("a check is left out")
 	}
 }
 
-// harm is what is done to a healthy cluster, and what is found then: all of it.
+// harm is a change to a healthy cluster, and everything that is found then.
 type harm struct {
 	name string
-	do   func(*patient)
+	do   func(*cluster)
 	want []string
 }
 
@@ -138,29 +138,29 @@ func condition(kind, message string) metav1.Condition {
 
 func programHarms() []harm {
 	return []harm{
-		{"no controller has ever run", func(p *patient) { p.Leases = p.Leases[1:] },
+		{"no controller has ever run", func(p *cluster) { p.Leases = p.Leases[1:] },
 			[]string{"controller Fault: there is no Lease steelyard-controller in namespace steelyard-system: no controller has ever run"}},
-		{"the controller is gone", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 40*time.Second) },
+		{"the controller is gone", func(p *cluster) { p.Leases[0] = lease("steelyard-controller", "c", 40*time.Second) },
 			[]string{"controller Fault: c holds the Lease; no controller runs: the last one renewed its Lease 40s ago"}},
-		{"the controller is gone, as status has it", func(p *patient) { p.Leases[0] = lease("steelyard-controller", "c", 11*time.Second) },
+		{"the controller is gone, as status has it", func(p *cluster) { p.Leases[0] = lease("steelyard-controller", "c", 11*time.Second) },
 			[]string{"controller Fault: c holds the Lease; no controller runs: the last one renewed its Lease 11s ago"}},
-		{"the controller has stopped", func(p *patient) { *p.Leases[0].Spec.HolderIdentity = "" },
+		{"the controller has stopped", func(p *cluster) { *p.Leases[0].Spec.HolderIdentity = "" },
 			[]string{"controller Fault: the Lease steelyard-controller was released: no controller is active"}},
-		{"Leases can't be read", func(p *patient) { p.Leases = nil },
+		{"Leases can't be read", func(p *cluster) { p.Leases = nil },
 			[]string{"controller Unknown: " + noLeases, "speakers Unknown: " + noLeases, "clocks Unknown: " + noLeases}},
-		{"Leases can't be read, and a speaker is missing", func(p *patient) { p.Leases, p.Speakers = nil, p.Speakers[:1] },
+		{"Leases can't be read, and a speaker is missing", func(p *cluster) { p.Leases, p.Speakers = nil, p.Speakers[:1] },
 			[]string{"controller Unknown: " + noLeases, "speakers Warning: node2: no speaker has ever run there; " + noLeases, "clocks Unknown: " + noLeases}},
-		{"a speaker is missing", func(p *patient) { p.Speakers = p.Speakers[:1] },
+		{"a speaker is missing", func(p *cluster) { p.Speakers = p.Speakers[:1] },
 			[]string{"speakers Warning: node2: no speaker has ever run there"}},
-		{"two versions", func(p *patient) {
+		{"two versions", func(p *cluster) {
 			p.Speakers[0].Status.Version = "v0.9.0"
 			p.Workloads[0].Images[0] = "localhost:5000/steelyard-controller:v2"
 			p.OldKinds = []string{"Speaker lacks status.host"}
 		}, []string{`versions Warning: speakers of version "v0.9.0" run on node1; speakers of version "v1.0.0" run on node2; ` +
 			"the controller's image is v2, the speakers' v1; the kind Speaker lacks status.host: it is of an older version than this program"}},
-		{"a clock is behind", func(p *patient) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
+		{"a clock is behind", func(p *cluster) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
 			[]string{"speakers Warning: node2: the API server has not heard of its speaker for 19s: it may announce still", "clocks Warning: the clock of node2 is off by -19s"}},
-		{"an object is wrong", func(p *patient) {
+		{"an object is wrong", func(p *cluster) {
 			p.Config.L2[0].Spec.IPAddressPools = []string{"lan", "none"}
 		}, []string{`configuration Fault: L2Advertisement lan: NotFound: spec.ipAddressPools: there is no IPAddressPool "none"; the others that it names are announced`}},
 	}
@@ -169,98 +169,98 @@ func programHarms() []harm {
 func nodeHarms() []harm {
 	exclude := func(n *corev1.Node) { n.Labels = map[string]string{v1beta1.LabelExcludeNode: ""} }
 	return []harm{
-		{"a node is excluded", func(p *patient) { exclude(&p.Nodes[1]) },
+		{"a node is excluded", func(p *cluster) { exclude(&p.Nodes[1]) },
 			[]string{"excluded-nodes Warning: node2: by label " + v1beta1.LabelExcludeNode}},
-		{"a control plane is excluded, as it should", func(p *patient) {
+		{"a control plane is excluded, as it should", func(p *cluster) {
 			exclude(&p.Nodes[1])
 			p.Nodes[1].Labels["node-role.kubernetes.io/control-plane"] = ""
 		}, []string{}},
-		{"all nodes are excluded", func(p *patient) {
+		{"all nodes are excluded", func(p *cluster) {
 			for i := range p.Nodes {
 				exclude(&p.Nodes[i])
 				p.Nodes[i].Labels["node-role.kubernetes.io/control-plane"] = ""
 			}
 		}, []string{"excluded-nodes Fault: node1: by label " + v1beta1.LabelExcludeNode + "; node2: by label " + v1beta1.LabelExcludeNode}},
-		{"a kernel answers", func(p *patient) {
+		{"a kernel answers", func(p *cluster) {
 			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionKernelAnswers, "arp_ignore is 0"))
 		}, []string{"strict-arp Fault: node1: arp_ignore is 0"}},
-		{"ipvs is configured without strictARP", func(p *patient) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: false\nmode: ipvs\n"} },
+		{"ipvs is configured without strictARP", func(p *cluster) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: false\nmode: ipvs\n"} },
 			[]string{"strict-arp Warning: the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}},
-		{"ipvs is configured with strictARP", func(p *patient) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: true\nmode: \"ipvs\"\n"} }, []string{}},
-		{"kube-proxy does not answer, and modes differ", func(p *patient) {
+		{"ipvs is configured with strictARP", func(p *cluster) { p.ProxyConfigs = []string{"ipvs:\n  strictARP: true\nmode: \"ipvs\"\n"} }, []string{}},
+		{"kube-proxy does not answer, and modes differ", func(p *cluster) {
 			p.Speakers[0].Status.Host.ProxyError = "connection refused"
 			p.Speakers[1].Status.Host.ProxyMode = "iptables"
 		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
-		{"null routes can't be made", func(p *patient) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
+		{"null routes can't be made", func(p *cluster) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
 			[]string{"null-routes Warning: node2: the table is taken"}},
-		{"a token tells no node", func(p *patient) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },
+		{"a token tells no node", func(p *cluster) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },
 			[]string{"speaker-policy Warning: node1: it tells no node"}},
-		{"the policy for speakers is not installed", func(p *patient) { p.Policy = false },
+		{"the policy for speakers is not installed", func(p *cluster) { p.Policy = false },
 			[]string{"speaker-policy Warning: the ValidatingAdmissionPolicy steelyard-speaker is not in force for namespace steelyard-system"}},
-		{"strict reverse path with two links", func(p *patient) {
+		{"strict reverse path with two links", func(p *cluster) {
 			p.Speakers[0].Status.Links = append(p.Speakers[0].Status.Links, v1beta1.SpeakerLink{Name: "eth1", Up: true, Prefixes: []string{"198.51.100.0/24"}})
 		}, []string{"reverse-path Warning: node1: strict on eth0, and it has 2 links"}},
 	}
 }
 
 func addressHarms() []harm {
-	pool := func(p *patient, ranges ...v1beta1.AddressRange) { p.Config.Pools[0].Spec.Addresses = ranges }
+	pool := func(p *cluster, ranges ...v1beta1.AddressRange) { p.Config.Pools[0].Spec.Addresses = ranges }
 	return []harm{
-		{"a pool holds what others have", func(p *patient) { pool(p, "192.0.2.0/24", "10.1.1.200-10.1.1.201", "10.96.0.0/28") },
+		{"a pool holds what others have", func(p *cluster) { pool(p, "192.0.2.0/24", "10.1.1.200-10.1.1.201", "10.96.0.0/28") },
 			[]string{"addresses-in-use Fault: IPAddressPool lan holds 10.96.0.7, the ClusterIP of Service n/web; IPAddressPool lan holds 192.0.2.1, the router of BGPPeer tor; " +
 				"IPAddressPool lan holds 192.0.2.11, an address of node node1; IPAddressPool lan holds 192.0.2.12, an address of node node2; " +
 				"IPAddressPool lan holds addresses of 10.1.1.0/24, the Pods of node node1; IPAddressPool lan holds addresses of 10.96.0.0/16, the ClusterIPs",
 				"subnets Warning: IPAddressPool lan: 10.1.1.200-10.1.1.201 is in no subnet of any node; IPAddressPool lan: 10.96.0.0-10.96.0.15 is in no subnet of any node"}},
-		{"what is excluded is not held", func(p *patient) {
+		{"what is excluded is not held", func(p *cluster) {
 			pool(p, "192.0.2.0/24")
 			p.Config.Pools[0].Spec.Exclude = []v1beta1.AddressRange{"192.0.2.0-192.0.2.99"}
 		}, []string{}},
-		{"somebody overwrites a Service", func(p *patient) {
+		{"another program overwrites a Service", func(p *cluster) {
 			p.Services[0].Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionContested, Status: metav1.ConditionTrue, Message: "field manager \x1b"}}
 		}, []string{`contested Fault: Service n/web: field manager \x1b`}},
-		{"a Service can't be deleted", func(p *patient) { p.Services[0].Finalizers = []string{v1beta1.FinalizerCleanup} },
+		{"a Service can't be deleted", func(p *cluster) { p.Services[0].Finalizers = []string{v1beta1.FinalizerCleanup} },
 			[]string{"contested Warning: Service n/web has the finalizer service.kubernetes.io/load-balancer-cleanup, which Steelyard did not set"}},
-		{"our own finalizer is no fault", func(p *patient) {
+		{"our own finalizer is no fault", func(p *cluster) {
 			p.Services[0].Finalizers, p.Services[0].Annotations = []string{v1beta1.FinalizerCleanup}, map[string]string{v1beta1.AnnotationFinalizer: "class="}
 		}, []string{}},
-		{"a pool is in no subnet", func(p *patient) {
+		{"a pool is in no subnet", func(p *cluster) {
 			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
 		}, []string{"subnets Warning: IPAddressPool far: 203.0.113.9 is in no subnet of any node"}},
-		{"a pool in no subnet is for BGP", func(p *patient) {
+		{"a pool in no subnet is for BGP", func(p *cluster) {
 			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
 			p.Config.BGP = []v1beta1.BGPAdvertisement{{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.BGPAdvertisementSpec{Selection: v1beta1.Selection{IPAddressPools: []string{"far"}}}}}
 		}, []string{}},
-		{"nobody advertises", func(p *patient) { p.Config.L2 = nil }, []string{"advertised Warning: IPAddressPool lan: no advertisement is for it"}},
-		{"no pool", func(p *patient) { p.Config.Pools, p.Services = nil, nil }, []string{"advertised Warning: there is no IPAddressPool"}},
+		{"no advertisement", func(p *cluster) { p.Config.L2 = nil }, []string{"advertised Warning: IPAddressPool lan: no advertisement is for it"}},
+		{"no pool", func(p *cluster) { p.Config.Pools, p.Services = nil, nil }, []string{"advertised Warning: there is no IPAddressPool"}},
 	}
 }
 
 func wireHarms() []harm {
 	return []harm{
-		{"a speaker does not hear another", func(p *patient) { p.Speakers[0].Status.Host.UnreachableSpeakers = []string{"node2"} },
+		{"a speaker does not hear another", func(p *cluster) { p.Speakers[0].Status.Host.UnreachableSpeakers = []string{"node2"} },
 			[]string{"membership Warning: node1 has never heard node2"}},
-		{"sessions between speakers do not come up", func(p *patient) {
+		{"sessions between speakers do not come up", func(p *cluster) {
 			p.Speakers[0].Status.Host.SessionsDown = []string{"node2", "node2 on 198.51.100.0/24", "removed"}
 		}, []string{"membership Warning: node1 has no BFD session with node2, node2 on 198.51.100.0/24"}},
-		{"a speaker is cut off", func(p *patient) {
-			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionIsolated, "it hears nobody"))
-		}, []string{"speakers Warning: node1: its speaker has cut itself off: it hears nobody", "membership Fault: node1: it hears nobody"}},
-		{"older speakers", func(p *patient) { p.Speakers[0].Status.Host, p.Speakers[1].Status.Host = nil, nil },
+		{"a speaker is cut off", func(p *cluster) {
+			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionIsolated, "it hears no other"))
+		}, []string{"speakers Warning: node1: its speaker has cut itself off: it hears no other", "membership Fault: node1: it hears no other"}},
+		{"older speakers", func(p *cluster) { p.Speakers[0].Status.Host, p.Speakers[1].Status.Host = nil, nil },
 			[]string{"membership Unknown: no speaker tells whom it hears"}},
-		{"a session is down", func(p *patient) {
+		{"a session is down", func(p *cluster) {
 			p.Sessions[0].Status.State, p.Sessions[0].Status.BFD, p.Sessions[0].Status.LastError = "Active", "Down", "dial: i/o timeout"
 		}, []string{"bgp-sessions Fault: node node1 to tor is Active: dial: i/o timeout"}},
-		{"BFD is down", func(p *patient) { p.Sessions[0].Status.BFD = "Down" }, []string{"bfd Warning: node node1 to tor: Down"}},
-		{"a stranger", func(p *patient) {
+		{"BFD is down", func(p *cluster) { p.Sessions[0].Status.BFD = "Down" }, []string{"bfd Warning: node node1 to tor: Down"}},
+		{"a foreign host", func(p *cluster) {
 			p.Claims[0].Status.Conditions = append(p.Claims[0].Status.Conditions, condition(v1beta1.ConditionConflict, "02:00:00:00:00:09 has it"))
-		}, []string{"strangers Fault: 192.0.2.100: 02:00:00:00:00:09 has it"}},
-		{"a Service waits", func(p *patient) {
+		}, []string{"address-conflicts Fault: 192.0.2.100: 02:00:00:00:00:09 has it"}},
+		{"a Service waits", func(p *cluster) {
 			p.Services[0].Status.LoadBalancer.Ingress = nil
 			p.Services[0].Spec.LoadBalancerIP = "203.0.113.1"
 		}, []string{"waiting Warning: Service n/web: AddressOutsidePools: no IPAddressPool holds 203.0.113.1"}},
-		{"Local without an endpoint", func(p *patient) { p.Endpoints = nil },
+		{"Local without an endpoint", func(p *cluster) { p.Endpoints = nil },
 			[]string{"local-endpoints Warning: Service n/web: 0 of 0 endpoints ready"}},
-		{"a slip in an annotation", func(p *patient) {
+		{"a slip in an annotation", func(p *cluster) {
 			p.Services[0].Annotations = map[string]string{"steelyard.dev/adress-pool": "x"}
 		}, []string{"annotations Warning: Service n/web: steelyard.dev/adress-pool"}},
 	}
@@ -269,7 +269,7 @@ func wireHarms() []harm {
 // TestEachHarmIsFound does one harm at a time, and looks at all that is found.
 func TestEachHarmIsFound(t *testing.T) {
 	found := map[string]bool{}
-	for _, h := range slices.Concat(programHarms(), nodeHarms(), addressHarms(), rivalHarms(), wireHarms()) {
+	for _, h := range slices.Concat(programHarms(), nodeHarms(), addressHarms(), productHarms(), wireHarms()) {
 		t.Run(h.name, func(t *testing.T) {
 			p := healthy()
 			h.do(p)
@@ -294,7 +294,7 @@ func TestAFloodIsCut(t *testing.T) {
 	for range 20 {
 		p.Nodes = append(p.Nodes, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "more" + string(rune('a'+len(p.Nodes)))}})
 	}
-	f := doctor.Examine(p.World, p.Around, "speakers")[0]
+	f := doctor.Examine(p.World, p.Environment, "speakers")[0]
 	if len(f.Evidence) != 9 || f.Evidence[8] != "and 12 more" {
 		t.Errorf("%q", f.Evidence)
 	}

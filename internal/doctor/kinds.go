@@ -11,9 +11,9 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// OldKind says whether a CustomResourceDefinition of ours lacks a field that
-// this program knows: then it is of an older version, and the API server drops
-// what is written there. It returns the kind with the first such field, or "".
+// OldKind returns our kind and the first of its fields that a
+// CustomResourceDefinition lacks; "": it lacks none. A definition that lacks one is
+// of an older version, and the API server drops what is written to the field.
 func OldKind(crd *unstructured.Unstructured) string {
 	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
 	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
@@ -40,8 +40,8 @@ func OldKind(crd *unstructured.Unstructured) string {
 	return fmt.Sprintf("%s is not served as %s", kind, v1beta1.GroupVersion().Version)
 }
 
-// lacking returns the first field of a type that a schema does not have. What
-// the schema leaves open has all.
+// lacking returns the first field of a type that a schema does not have; "": it has
+// all. An open schema has every field.
 func lacking(t reflect.Type, schema map[string]any, path string) string {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		if items, ok := schema["items"].(map[string]any); ok && t.Kind() == reflect.Slice {

@@ -14,44 +14,44 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// nodeChecks look at the nodes, most of them through their speakers' eyes.
+// nodeChecks returns the checks of nodes, mostly from the reports of their speakers.
 func nodeChecks() []check {
 	return []check{
-		{"excluded-nodes", "Which nodes must not announce anything?", (*patient).excluded, nil},
-		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*patient).strictARP, []string{configMaps}},
-		{"kube-proxy", "Does every node forward, and in the same way?", (*patient).kubeProxy, nil},
-		{"null-routes", "Do nodes keep what no Service takes from going in circles?", (*patient).nullRoutes, nil},
-		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*patient).reversePath, nil},
+		{"excluded-nodes", "Which nodes must not announce anything?", (*cluster).excluded, nil},
+		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*cluster).strictARP, []string{configMaps}},
+		{"kube-proxy", "Does every node forward, and in the same way?", (*cluster).kubeProxy, nil},
+		{"null-routes", "Do nodes keep what no Service takes from going in circles?", (*cluster).nullRoutes, nil},
+		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*cluster).reversePath, nil},
 	}
 }
 
-// controlPlane labels the nodes that kubeadm excludes by itself.
+// controlPlane is the label of the nodes that kubeadm excludes.
 const controlPlane = "node-role.kubernetes.io/control-plane"
 
-func (p *patient) excluded() verdict {
-	var all, told []string
+func (p *cluster) excluded() outcome {
+	var all, reporting []string
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		why := intent.Excluded(n)
-		if why == "" {
+		reason := intent.Excluded(n)
+		if reason == "" {
 			continue
 		}
-		all = append(all, n.Name+": by "+why)
+		all = append(all, n.Name+": by "+reason)
 		if _, ok := n.Labels[controlPlane]; !ok {
-			told = append(told, n.Name+": by "+why)
+			reporting = append(reporting, n.Name+": by "+reason)
 		}
 	}
 	switch {
 	case len(all) > 0 && len(all) == len(p.Nodes):
-		return verdict{Fault, all, "no node may announce anything: kubectl label node NAME " + v1beta1.LabelExcludeNode + "- (kubeadm sets it on control planes; where these are the only nodes it must go)"}
-	case len(told) > 0:
-		return verdict{Warning, told, "if that was for maintenance that is over: kubectl steelyard undrain NODE"}
+		return outcome{Fault, all, "no node may announce anything: kubectl label node NAME " + v1beta1.LabelExcludeNode + "- (kubeadm sets it on control planes; where these are the only nodes it must go)"}
+	case len(reporting) > 0:
+		return outcome{Warning, reporting, "if that was for maintenance that is over: kubectl steelyard undrain NODE"}
 	}
-	return verdict{evidence: all}
+	return outcome{evidence: all}
 }
 
-func (p *patient) strictARP() verdict {
-	var loud []string
+func (p *cluster) strictARP() outcome {
+	var answering []string
 	seen, mode := 0, ""
 	for i := range p.Speakers {
 		s := &p.Speakers[i]
@@ -62,29 +62,29 @@ func (p *patient) strictARP() verdict {
 			}
 		}
 		if c := meta.FindStatusCondition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c != nil && c.Status == metav1.ConditionTrue {
-			loud = append(loud, s.Name+": "+c.Message)
+			answering = append(answering, s.Name+": "+c.Message)
 		}
 	}
 	const remedy = "set ipvs.strictARP to true in kube-proxy's configuration (kubectl edit configmap kube-proxy -n kube-system), and restart its Pods"
-	if len(loud) > 0 {
-		return verdict{Fault, loud, remedy}
+	if len(answering) > 0 {
+		return outcome{Fault, answering, remedy}
 	}
 	for _, text := range p.ProxyConfigs {
 		if setting(text, "mode") == "ipvs" && setting(text, "strictARP") != "true" {
-			return verdict{Warning, []string{"the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}, remedy}
+			return outcome{Warning, []string{"the ConfigMap of kube-proxy has mode ipvs, and strictARP not set; no node shows it yet"}, remedy}
 		}
 	}
-	var v verdict
+	var v outcome
 	if mode == "" && seen > 0 {
 		v.evidence = []string{"kube-proxy does not run in mode ipvs"}
 	}
 	if seen == len(p.Nodes) {
-		v.result = OK // all tell it themselves
+		v.result = OK // every speaker reports it
 	}
 	return v
 }
 
-// setting reads a value of kube-proxy's configuration, wherever it stands.
+// setting returns a value of kube-proxy's configuration, at any depth.
 func setting(text, name string) string {
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && key == name {
@@ -94,7 +94,7 @@ func setting(text, name string) string {
 	return ""
 }
 
-func (p *patient) kubeProxy() verdict {
+func (p *cluster) kubeProxy() outcome {
 	var evidence []string
 	modes := map[string][]string{}
 	for i := range p.Speakers {
@@ -116,22 +116,22 @@ func (p *patient) kubeProxy() verdict {
 		}
 	}
 	if len(evidence) == 0 {
-		return verdict{evidence: slices.Sorted(maps.Keys(modes))}
+		return outcome{evidence: slices.Sorted(maps.Keys(modes))}
 	}
-	return verdict{Warning, evidence, "see that kube-proxy runs on the node, in one mode everywhere; where another program forwards, set the speaker's --ready-check to what that answers, or to nothing"}
+	return outcome{Warning, evidence, "see that kube-proxy runs on the node, in one mode everywhere; where another program forwards, set the speaker's --ready-check to what that answers, or to nothing"}
 }
 
-func (p *patient) nullRoutes() verdict {
+func (p *cluster) nullRoutes() outcome {
 	var evidence []string
 	for i := range p.Speakers {
 		if h := p.Speakers[i].Status.Host; h != nil && h.NullRouteError != "" {
 			evidence = append(evidence, p.Speakers[i].Name+": "+h.NullRouteError)
 		}
 	}
-	return found(Warning, evidence, "mend what it says, or set the speaker's --null-route-table to 0; until then one packet for a port that nobody serves may cross the node's link up to 255 times")
+	return found(Warning, evidence, "mend what it says, or set the speaker's --null-route-table to 0; until then one packet for a port without a Service may cross the node's link up to 255 times")
 }
 
-func (p *patient) reversePath() verdict {
+func (p *cluster) reversePath() outcome {
 	var evidence []string
 	for i := range p.Speakers {
 		s := &p.Speakers[i]

@@ -13,19 +13,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// programChecks look at Steelyard itself.
+// programChecks returns the checks of Steelyard itself.
 func programChecks() []check {
 	return []check{
-		{"controller", "Does a controller hold the Lease, and renew it?", (*patient).controller, []string{leases}},
-		{"speakers", "Does a speaker run on every node?", (*patient).speakers, []string{leases}},
-		{"versions", "Are controller, speakers and kinds of one version?", (*patient).versions, []string{deployments, daemonSets, kinds}},
-		{"clocks", "Do the nodes' clocks agree with the API server's?", (*patient).clocks, []string{leases}},
-		{"speaker-policy", "Can whoever has a speaker's token write only what bears that node's name?", (*patient).speakerPolicy, []string{policies, bindings}},
-		{"configuration", "Is every configuration object accepted?", (*patient).configuration, nil},
+		{"controller", "Does a controller hold the Lease, and renew it?", (*cluster).controller, []string{leases}},
+		{"speakers", "Does a speaker run on every node?", (*cluster).speakers, []string{leases}},
+		{"versions", "Are controller, speakers and kinds of one version?", (*cluster).versions, []string{deployments, daemonSets, kinds}},
+		{"clocks", "Do the nodes' clocks agree with the API server's?", (*cluster).clocks, []string{leases}},
+		{"speaker-policy", "Can the holder of a speaker's token write only what bears that node's name?", (*cluster).speakerPolicy, []string{policies, bindings}},
+		{"configuration", "Is every configuration object accepted?", (*cluster).configuration, nil},
 	}
 }
 
-func (p *patient) lease(name string) *coordinationv1.Lease {
+func (p *cluster) lease(name string) *coordinationv1.Lease {
 	for i := range p.Leases {
 		if p.Leases[i].Name == name {
 			return &p.Leases[i]
@@ -34,35 +34,35 @@ func (p *patient) lease(name string) *coordinationv1.Lease {
 	return nil
 }
 
-func (p *patient) controller() verdict {
+func (p *cluster) controller() outcome {
 	remedy := "see kubectl get pods -n " + p.System + ", and the controller's log; without it no Service gets an address"
 	if p.Leases == nil {
-		return verdict{}
+		return outcome{}
 	}
 	l := p.lease(health.LeaseController)
 	switch {
 	case l == nil:
-		return verdict{Fault, []string{"there is no Lease " + health.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+		return outcome{Fault, []string{"there is no Lease " + health.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
 	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
-		return verdict{Fault, []string{"the Lease " + health.LeaseController + " was released: no controller is active"}, remedy}
+		return outcome{Fault, []string{"the Lease " + health.LeaseController + " was released: no controller is active"}, remedy}
 	}
 	if _, absent := p.Controller(); absent != "" {
-		return verdict{Fault, []string{fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent)}, remedy}
+		return outcome{Fault, []string{fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent)}, remedy}
 	}
-	return verdict{evidence: []string{intent.LeaseHolder(l) + " is active"}}
+	return outcome{evidence: []string{intent.LeaseHolder(l) + " is active"}}
 }
 
-func (p *patient) speakers() verdict {
+func (p *cluster) speakers() outcome {
 	var missing []string
 	for i := range p.Nodes {
 		name := p.Nodes[i].Name
-		if why := p.Absent(name); why != "" {
-			missing = append(missing, name+": "+why)
+		if reason := p.Absent(name); reason != "" {
+			missing = append(missing, name+": "+reason)
 		}
 	}
 	remedy := "see kubectl get pods -n " + p.System + " -o wide, whether the DaemonSet tolerates the nodes' taints, and whether the node reaches the API server; a speaker that lost only that goes on with what it knew last (on the node: curl 127.0.0.1:7476/debug/announcements)"
 	if len(p.Nodes) > 0 && len(missing) == len(p.Nodes) {
-		return verdict{Fault, missing, remedy}
+		return outcome{Fault, missing, remedy}
 	}
 	v := found(Warning, missing, remedy)
 	if v.result == "" {
@@ -71,7 +71,7 @@ func (p *patient) speakers() verdict {
 	return v
 }
 
-func (p *patient) versions() verdict {
+func (p *cluster) versions() outcome {
 	nodes := map[string][]string{}
 	for i := range p.Speakers {
 		s := &p.Speakers[i]
@@ -83,7 +83,7 @@ func (p *patient) versions() verdict {
 			evidence = append(evidence, fmt.Sprintf("speakers of version %q run on %s", v, joined(nodes[v])))
 		}
 	}
-	images := map[string]string{} // by program: the tag
+	images := map[string]string{} // the tag by program
 	for _, w := range p.Workloads {
 		for _, image := range w.Images {
 			program, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
@@ -101,15 +101,15 @@ func (p *patient) versions() verdict {
 	return found(Warning, evidence, "finish the upgrade: the kinds (CRDs) first, then both programs, to one version")
 }
 
-// skew is how far a clock may be off before that is told. Leases are told to the
-// second by the API server.
+// skew is how far a clock may be off before it is reported. The API server records
+// writes by the second.
 const skew = 5 * time.Second
 
-// clocks compares when a speaker says that it renewed its Lease with when the
-// API server says that it did.
-func (p *patient) clocks() verdict {
+// clocks compares the time at which a speaker renewed its Lease by its own clock with
+// the time of that write by the API server's.
+func (p *cluster) clocks() outcome {
 	var off []string
-	told := 0
+	reporting := 0
 	for i := range p.Leases {
 		l := &p.Leases[i]
 		if l.Spec.RenewTime == nil {
@@ -124,18 +124,18 @@ func (p *patient) clocks() verdict {
 		if written.IsZero() {
 			continue
 		}
-		told++
+		reporting++
 		if by := l.Spec.RenewTime.Sub(written); by > skew || by < -skew {
 			off = append(off, fmt.Sprintf("the clock of %s is off by %s", intent.LeaseHolder(l), by.Truncate(time.Second)))
 		}
 	}
-	if told == 0 {
-		return verdict{Unknown, []string{"no Lease tells when it was written"}, "look at the clocks by hand: date -u on each node"}
+	if reporting == 0 {
+		return outcome{Unknown, []string{"no Lease shows when it was written"}, "look at the clocks by hand: date -u on each node"}
 	}
 	return found(Warning, off, "set the clock by NTP; who took over what is decided by Leases when the wire does not tell")
 }
 
-func (p *patient) speakerPolicy() verdict {
+func (p *cluster) speakerPolicy() outcome {
 	var evidence []string
 	for i := range p.Speakers {
 		if h := p.Speakers[i].Status.Host; h != nil && h.TokenError != "" {
@@ -149,7 +149,7 @@ func (p *patient) speakerPolicy() verdict {
 	return found(Warning, evidence, "install the policy with the programs (speaker.admissionPolicy in the chart, config/rbac), and let speakers run as Pods of the DaemonSet, whose tokens tell the node; without, a stolen node may write what other speakers tell of themselves, and the controller's Lease")
 }
 
-func (p *patient) configuration() verdict {
+func (p *cluster) configuration() outcome {
 	var faults []string
 	for ref, v := range p.Checked.Verdicts {
 		for _, f := range v.Faults() {

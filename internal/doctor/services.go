@@ -8,39 +8,39 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// serviceChecks look at the Services.
+// serviceChecks returns the checks of Services.
 func serviceChecks() []check {
 	return []check{
-		{"waiting", "Has every Service an address?", known((*patient).waiting), nil},
-		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", known((*patient).local), nil},
-		{"annotations", "Does every annotation of ours mean something?", known((*patient).annotations), nil},
+		{"waiting", "Has every Service an address?", known((*cluster).waiting), nil},
+		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", known((*cluster).local), nil},
+		{"annotations", "Does every annotation of ours mean something?", known((*cluster).annotations), nil},
 	}
 }
 
-// known has a check of the Services that are served say that it does not know
-// where all seems well, and which are served was only guessed.
-func known(examine func(*patient) verdict) func(*patient) verdict {
-	return func(p *patient) verdict {
+// known wraps a check of the Services of our class: it is Unknown instead of OK if
+// the class is a guess.
+func known(examine func(*cluster) outcome) func(*cluster) outcome {
+	return func(p *cluster) outcome {
 		v := examine(p)
 		if v.result == "" && p.Guessed {
-			return verdict{Unknown, []string{"which class of Services Steelyard serves could not be read"}, "say it: --load-balancer-class (\"\" for Services that name none)"}
+			return outcome{Unknown, []string{"which class of Services Steelyard serves could not be read"}, "say it: --load-balancer-class (\"\" for Services that name none)"}
 		}
 		return v
 	}
 }
 
-func (p *patient) waiting() verdict {
+func (p *cluster) waiting() outcome {
 	var evidence []string
 	for i, svc := range p.Served {
 		if len(intent.Holds(svc)) > 0 {
 			continue
 		}
 		g := p.Grants[i]
-		why := fmt.Sprintf("%s: %s", g.Reason, g.Message)
+		reason := fmt.Sprintf("%s: %s", g.Reason, g.Message)
 		if len(g.Addrs) > 0 {
-			why = fmt.Sprintf("the controller should give it %s: does it run?", g.Addrs)
+			reason = fmt.Sprintf("the controller should give it %s: does it run?", g.Addrs)
 		}
-		evidence = append(evidence, fmt.Sprintf("Service %s/%s: %s", svc.Namespace, svc.Name, why))
+		evidence = append(evidence, fmt.Sprintf("Service %s/%s: %s", svc.Namespace, svc.Name, reason))
 	}
 	v := found(Warning, evidence, "kubectl steelyard explain svc/NAME tells more of each")
 	if v.result == "" {
@@ -49,7 +49,7 @@ func (p *patient) waiting() verdict {
 	return v
 }
 
-func (p *patient) local() verdict {
+func (p *cluster) local() outcome {
 	var evidence []string
 	for _, svc := range p.Served {
 		if svc.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
@@ -62,7 +62,7 @@ func (p *patient) local() verdict {
 	return found(Warning, evidence, "no node announces such a Service: see that its selector matches Pods, and that they are ready")
 }
 
-func (p *patient) annotations() verdict {
+func (p *cluster) annotations() outcome {
 	var evidence []string
 	for _, svc := range p.Served {
 		for _, name := range intent.UnknownAnnotations(svc) {

@@ -12,19 +12,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
-// wireChecks look at what does and does not get through.
+// wireChecks returns the checks of what gets through the network.
 func wireChecks() []check {
 	return []check{
-		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*patient).membership, nil},
-		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*patient).sessions, nil},
-		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*patient).bfd, nil},
-		{"strangers", "Does another machine answer for an address of a Service?", (*patient).strangers, nil},
+		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*cluster).membership, nil},
+		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*cluster).sessions, nil},
+		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*cluster).bfd, nil},
+		{"address-conflicts", "Does a foreign host answer for an address of a Service?", (*cluster).conflicts, nil},
 	}
 }
 
-func (p *patient) membership() verdict {
+func (p *cluster) membership() outcome {
 	var evidence []string
-	result, told := Warning, 0
+	result, reporting := Warning, 0
 	for i := range p.Speakers {
 		s := &p.Speakers[i]
 		if c := meta.FindStatusCondition(s.Status.Conditions, v1beta1.ConditionIsolated); c != nil && c.Status == metav1.ConditionTrue {
@@ -33,10 +33,10 @@ func (p *patient) membership() verdict {
 		if s.Status.Host == nil {
 			continue
 		}
-		told++
-		unheard := slices.DeleteFunc(slices.Clone(s.Status.Host.UnreachableSpeakers), func(node string) bool { return p.Absent(node) != "" })
-		if len(unheard) > 0 {
-			evidence = append(evidence, fmt.Sprintf("%s has never heard %s", s.Name, joined(unheard)))
+		reporting++
+		unreachable := slices.DeleteFunc(slices.Clone(s.Status.Host.UnreachableSpeakers), func(node string) bool { return p.Absent(node) != "" })
+		if len(unreachable) > 0 {
+			evidence = append(evidence, fmt.Sprintf("%s has never heard %s", s.Name, joined(unreachable)))
 		}
 		down := slices.DeleteFunc(slices.Clone(s.Status.Host.SessionsDown), func(session string) bool {
 			node, _, _ := strings.Cut(session, " on ")
@@ -46,18 +46,18 @@ func (p *patient) membership() verdict {
 			evidence = append(evidence, fmt.Sprintf("%s has no BFD session with %s", s.Name, joined(down)))
 		}
 	}
-	if len(evidence) == 0 && told == 0 {
-		return verdict{Unknown, []string{"no speaker tells whom it hears"}, "see the check speakers, and whether they are of this version"}
+	if len(evidence) == 0 && reporting == 0 {
+		return outcome{Unknown, []string{"no speaker tells whom it hears"}, "see the check speakers, and whether they are of this version"}
 	}
-	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them, 7480 also on each further subnet that is told, and see that each node has the InternalIP that its Node tells: without it a failed node is noticed in seconds instead of half a second")
+	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them, 7480 also on each further subnet that speakers report, and see that each node has the InternalIP that its Node reports: without it a failed node is noticed in seconds instead of half a second")
 }
 
-// problems returns those of package health that one alert tells of.
-func (p *patient) problems(alert string) []health.Problem {
+// problems returns those of package health that belong to one alert.
+func (p *cluster) problems(alert string) []health.Problem {
 	return slices.DeleteFunc(p.Problems(), func(x health.Problem) bool { return x.Alert != alert })
 }
 
-func (p *patient) sessions() verdict {
+func (p *cluster) sessions() outcome {
 	var evidence []string
 	up, blocked := 0, false
 	for i := range p.Sessions {
@@ -82,7 +82,7 @@ func (p *patient) sessions() verdict {
 	return v
 }
 
-func (p *patient) bfd() verdict {
+func (p *cluster) bfd() outcome {
 	var evidence []string
 	for _, x := range p.problems("SteelyardBFDDown") {
 		evidence = append(evidence, fmt.Sprintf("node %s: %s", x.Name, x.Message))
@@ -90,10 +90,10 @@ func (p *patient) bfd() verdict {
 	return found(Warning, evidence, "see that the router runs BFD for the node, in the same hop mode (spec.hopMode of the BFDProfile), and that no firewall stops UDP 3784 (4784 over several hops)")
 }
 
-func (p *patient) strangers() verdict {
+func (p *cluster) conflicts() outcome {
 	var evidence []string
 	for _, x := range p.problems("SteelyardAddressConflict") {
 		evidence = append(evidence, x.Name+": "+x.Message)
 	}
-	return found(Fault, evidence, "find that machine (its MAC is told) and give it another address, or take this one out of the pool")
+	return found(Fault, evidence, "find that machine (see its MAC) and give it another address, or take this one out of the pool")
 }

@@ -140,7 +140,7 @@ const contrasts = `(() => {
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (ratio < 3) out.push('bar ' + ratio.toFixed(2));
   }
-  return {faint: out, colours: seen.size};
+  return {faint: out, colors: seen.size};
 })()`
 
 func TestChromiumShowsThePage(t *testing.T) {
@@ -154,12 +154,12 @@ func TestChromiumShowsThePage(t *testing.T) {
 			if wide := value[int64](t, tab, `document.scrollingElement.scrollWidth`); wide > width {
 				t.Errorf("%s, %d wide: the page is %d wide, and has to be scrolled sideways", scheme, width, wide)
 			}
-			colours := value[struct {
+			colors := value[struct {
 				Faint   []string `json:"faint"`
-				Colours int      `json:"colours"`
+				Colours int      `json:"colors"`
 			}](t, tab, contrasts)
-			if len(colours.Faint) > 0 || colours.Colours < 5 {
-				t.Errorf("%s: %d colours; hard to read: %v", scheme, colours.Colours, colours.Faint)
+			if len(colors.Faint) > 0 || colors.Colours < 5 {
+				t.Errorf("%s: %d colors; hard to read: %v", scheme, colors.Colours, colors.Faint)
 			}
 			if foreign := value[int64](t, tab, `document.querySelectorAll("script, img, link, iframe, [style], [onclick]").length`); foreign != 0 {
 				t.Errorf("%d scripts, images or foreign parts", foreign)

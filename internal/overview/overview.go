@@ -1,8 +1,8 @@
-// Package overview makes a page that shows at a glance what Steelyard does and
-// what needs attention: pools, layer-2 addresses, BGP sessions, speakers, Services.
+// Package overview renders a page that shows what Steelyard does and what needs
+// attention: pools, layer-2 addresses, BGP sessions, speakers, Services.
 //
-// It decides nothing. All that it shows is what the objects say of themselves, so
-// every replica of the controller shows the same; and it shows nothing of Secrets.
+// It decides nothing. It shows only what the objects report of themselves, so every
+// replica of the controller shows the same. It shows nothing of Secrets.
 package overview
 
 import (
@@ -21,34 +21,34 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
-// Objects is what the page is made from. Nothing in it is changed.
+// Objects is what the page is made of. It is not changed.
 type Objects struct {
 	Pools  []v1beta1.IPAddressPool
 	Others []Configured // configuration objects of all other kinds
 	health.Objects
 	Services []*corev1.Service // those that Steelyard serves
-	// Away is why the API server could not be asked for the Leases; "": it could.
+	// Away is why the Leases could not be read from the API server; "": they could.
 	Away string
 }
 
-// Configured is what a configuration object says of itself.
+// Configured is the conditions of a configuration object.
 type Configured struct {
 	Kind, Name string
 	Conditions []metav1.Condition
 }
 
-// Scene is who shows the page.
+// Scene is the replica that shows the page, and how.
 type Scene struct {
 	Replica string
-	Leads   bool          // this replica is the one that assigns addresses
-	Refresh time.Duration // how often the page loads itself anew; 0: never
+	Leads   bool          // this replica assigns addresses
+	Refresh time.Duration // how often the page reloads itself; 0: never
 }
 
-// most is how many rows of a table are shown: a page, unlike kubectl, must stay
-// small enough for a browser.
+// most is how many rows of a table are shown, so that the page stays small enough for
+// a browser.
 const most = 300
 
-// page is what the template shows.
+// page is the data of the template.
 type page struct {
 	Scene
 	Now                                 time.Time
@@ -62,11 +62,11 @@ type page struct {
 	Services, Addresses, Up, Registered int
 }
 
-// table is rows, of which there may be too many.
+// table is rows, up to a maximum.
 type table[T any] struct {
 	Rows   []T
 	Hidden int    // rows left out
-	Kind   string // what kubectl calls them
+	Kind   string // the resource's name for kubectl
 }
 
 func tableOf[T any](kind string, rows []T) table[T] {
@@ -74,7 +74,7 @@ func tableOf[T any](kind string, rows []T) table[T] {
 	return table[T]{Rows: rows[:shown], Hidden: len(rows) - shown, Kind: kind}
 }
 
-// Mark is how well something is. Its text is shown beside its colour.
+// Mark is a state. Its text is shown beside its color.
 type Mark struct {
 	Class string // good, bad or wait
 	Text  string
@@ -84,7 +84,7 @@ func good(text string) Mark { return Mark{"good", text} }
 func bad(text string) Mark  { return Mark{"bad", text} }
 func wait(text string) Mark { return Mark{"wait", text} }
 
-// Sign is a shape for those who can't tell the colours apart.
+// Sign returns a shape for readers who cannot tell the colors apart.
 func (m Mark) Sign() string {
 	switch m.Class {
 	case "good":
@@ -131,7 +131,7 @@ type speaker struct {
 	Since     *metav1.Time
 }
 
-// pageOf works out what to show.
+// pageOf returns the page for o.
 func pageOf(o Objects, scene Scene) page {
 	p := page{Scene: scene, Now: o.Now, Services: len(o.Services)}
 	p.Pools = poolsOf(o.Pools)
@@ -181,7 +181,7 @@ func markOfClaim(c *v1beta1.L2Claim) Mark {
 	return wait("Not announced")
 }
 
-// byAddress puts addresses in their order, IPv4 first, and what is none last.
+// byAddress sorts addresses: IPv4 first, and invalid ones last.
 func byAddress(a, b string) int {
 	x, err1 := netip.ParseAddr(a)
 	y, err2 := netip.ParseAddr(b)

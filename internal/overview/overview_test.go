@@ -97,7 +97,7 @@ func trouble() Objects {
 			claimOf("2001:db8::a", "node-2", 26*time.Hour, []string{"shop/web"}, announced),
 			claimOf("192.0.2.100", "node-1", 3*time.Hour, []string{"shop/web", "shop/web-udp"}, announced),
 			claimOf("192.0.2.20", "node-3", 40*time.Second, []string{"shop/cart"}, says(v1beta1.ConditionAnnounced, "AddressConflict", "", false),
-				says(v1beta1.ConditionConflict, "AddressConflict", "02:42:ac:11:00:02 on link eth0 of node-3 has the address, too", true)),
+				says(v1beta1.ConditionConflict, "AddressConflict", "02:42:ac:11:00:02 on link eth0 of node-3 has the address as well", true)),
 			claimOf("192.0.2.21", "node-3", 2*time.Second, nil),
 		},
 			Sessions: []v1beta1.BGPSession{

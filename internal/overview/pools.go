@@ -12,22 +12,23 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// pool is how full an IPAddressPool is, of one family.
+// pool is the usage of one family of an IPAddressPool.
 type pool struct {
 	Name, Family             string
 	Assigned, Capacity, Free string
-	Kept                     string  // waits for Services that were deleted; "": nothing
+	Kept                     string  // kept for Services that were deleted; "": none
 	Percent                  float64 // of the bar
-	Share                    string  // the same in words
+	Share                    string  // the percentage as text
 	Fullness                 string  // "", nearly or full
 	Mark                     Mark
 }
 
-// nearlyFull is from which share on a pool counts as nearly full; alerts say the same.
+// nearlyFull is the share from which a pool counts as nearly full. An alert has the
+// same.
 const nearlyFull = 0.9
 
-// poolsOf makes a row of each family of each pool, and of each pool that tells
-// of none.
+// poolsOf returns a row for each family of each pool, and for each pool without a
+// status.
 func poolsOf(pools []v1beta1.IPAddressPool) table[pool] {
 	var rows []pool
 	for i := range pools {
@@ -86,11 +87,11 @@ func usageOf(name, family string, u *v1beta1.PoolUsage, mark Mark) pool {
 	return out
 }
 
-// superscripts are the digits of an exponent.
+// superscripts replaces the digits of an exponent.
 var superscripts = strings.NewReplacer("0", "⁰", "1", "¹", "2", "²", "3", "³", "4", "⁴", "5", "⁵", "6", "⁶", "7", "⁷", "8", "⁸", "9", "⁹")
 
-// short writes a decimal number so that it can be read at a glance: with
-// commas, or as a power of ten from ten million on.
+// short formats a decimal number for a quick look: with commas, or as a power of ten
+// from ten million on.
 func short(decimal string) string {
 	n, ok := new(big.Int).SetString(decimal, 10)
 	if !ok {

@@ -8,8 +8,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
-// problemsOf lists what needs attention: what is broken before what waits, then
-// by kind and name.
+// problemsOf returns what needs attention: faults before what waits, then by kind and
+// name.
 func problemsOf(o *Objects) table[problem] {
 	var out []problem
 	if o.Away != "" {

@@ -23,7 +23,7 @@ var (
 	pageCSS string
 )
 
-// Renderer writes pages. Make one with NewRenderer.
+// Renderer renders pages. Make one with NewRenderer.
 type Renderer struct {
 	template *template.Template
 	policy   string
@@ -46,8 +46,8 @@ func NewRenderer() (*Renderer, error) {
 		base64.StdEncoding.EncodeToString(sum[:]))}, nil
 }
 
-// Policy is the Content-Security-Policy that the page lives by: nothing but its
-// own style sheet, no script, no frame around it.
+// Policy returns the Content-Security-Policy of the page: its own style sheet only,
+// no script, and no frame around it.
 func (r *Renderer) Policy() string { return r.policy }
 
 // Render returns the page.
@@ -62,9 +62,8 @@ func (r *Renderer) Render(o Objects, scene Scene) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// printed makes all that a page shows printable and short, in place: the objects are
-// other people's. Fields of whole sentences may be longer than others. Of a list of
-// words it leaves the first ones.
+// printed makes all texts of a page printable and short, in place, since they may be
+// foreign. Fields with sentences may be longer. Lists of words are cut.
 func printed(v reflect.Value, show func(string) string) {
 	switch {
 	case !v.CanSet():
@@ -88,7 +87,7 @@ func printed(v reflect.Value, show func(string) string) {
 	}
 }
 
-// age is how long ago something was, in its two largest units.
+// age returns how long ago something was, in its two largest units.
 func age(now time.Time, then *metav1.Time) string {
 	if then == nil || then.IsZero() {
 		return "–"

@@ -1,6 +1,6 @@
 // Package page serves the page of package overview by HTTP, on every replica of the
-// controller. It reads caches only, but for the speakers' Leases: who watches them hears
-// of each renewal, and few look at the page.
+// controller. It reads caches only, except for the speakers' Leases: a watch would
+// receive every renewal, for a page that is rarely read.
 package page
 
 import (
@@ -28,20 +28,20 @@ import (
 )
 
 const (
-	// lasts is for how long a page is given to everybody who asks: whoever can
-	// reach the port must not be able to keep the controller busy.
+	// lasts is how long a page is served again, so that clients of the port cannot
+	// keep the controller busy.
 	lasts = time.Second
-	// refreshEvery is how often a page loads itself anew for those who want that.
+	// refreshEvery is how often a page reloads itself on request.
 	refreshEvery = 10 * time.Second
 	// timeout is how long a page may wait for the caches.
 	timeout = 5 * time.Second
-	// leaseTimeout is how long it may wait for the API server's word on the Leases.
+	// leaseTimeout is how long it may wait for the Leases from the API server.
 	leaseTimeout = time.Second
-	// pattern is where the page is.
+	// pattern is the method and path of the page.
 	pattern = "GET /{$}"
 )
 
-// Options are what a page is made from.
+// Options are the sources of a page.
 type Options struct {
 	Cached        client.Reader
 	Direct        client.Reader // past the cache
@@ -49,7 +49,7 @@ type Options struct {
 	Services      func(context.Context) ([]*corev1.Service, error)
 	Class         string
 	Namespace     string      // Steelyard's own
-	Replica       string      // the name of this one
+	Replica       string      // the name of this replica
 	Leads         func() bool // this replica assigns addresses
 	Log           *slog.Logger
 }
@@ -60,10 +60,10 @@ type Pages struct {
 	renderer *overview.Renderer
 
 	mu   sync.Mutex
-	made map[time.Duration]madePage // by how often they load themselves anew
+	made map[time.Duration]madePage // by their refresh interval
 }
 
-// madePage is a page and its time.
+// madePage is a page and when it was made.
 type madePage struct {
 	at   time.Time
 	html []byte
@@ -78,10 +78,10 @@ func New(o Options) (*Pages, error) {
 	return &Pages{Options: o, renderer: renderer}, nil
 }
 
-// AddTo has mgr serve the page beside the metrics, for those who ask for it by one of
-// these names.
+// AddTo makes mgr serve the page beside the metrics, for requests to one of these
+// host names.
 func (p *Pages) AddTo(ctx context.Context, mgr manager.Manager, hosts []string) error {
-	// Nobody else in the controller reads Speakers.
+	// The rest of the controller does not read Speakers.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.Speaker{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch Speakers: %w", err)
 	}
@@ -91,7 +91,7 @@ func (p *Pages) AddTo(ctx context.Context, mgr manager.Manager, hosts []string) 
 	return nil
 }
 
-// read reads what the page shows, from the caches.
+// read reads what the page shows from the caches.
 func (p *Pages) read(ctx context.Context, now time.Time) (overview.Objects, error) {
 	out := overview.Objects{Objects: health.Objects{Now: now, Home: p.Namespace}}
 	read, err := p.Configuration.Read(ctx)
@@ -100,7 +100,7 @@ func (p *Pages) read(ctx context.Context, now time.Time) (overview.Objects, erro
 	}
 	out.Pools = read.Objects.Pools
 	for _, x := range read.Objects.Described() {
-		if x.Kind != "IPAddressPool" { // pools are shown otherwise
+		if x.Kind != "IPAddressPool" { // pools have a table of their own
 			out.Others = append(out.Others, overview.Configured{Kind: x.Kind, Name: x.Name, Conditions: x.Conditions})
 		}
 	}
@@ -153,8 +153,8 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// page returns a page that is at most lasts old. Those who ask while one is
-// made wait for that one.
+// page returns a page that is at most lasts old. Concurrent requests wait for one
+// page.
 func (p *Pages) page(ctx context.Context, refresh time.Duration) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,7 +173,7 @@ func (p *Pages) page(ctx context.Context, refresh time.Duration) ([]byte, error)
 		p.Log.Debug("can't list the speakers' Leases", "err", err)
 		objects.Away = cmp.Or(string(apierrors.ReasonForError(err)), "no answer")
 	} else {
-		objects.Leases = append([]coordinationv1.Lease{}, leases.Items...) // not nil: they could be read
+		objects.Leases = append([]coordinationv1.Lease{}, leases.Items...) // nil would mean that they could not be read
 	}
 	html, err := p.renderer.Render(objects, overview.Scene{Replica: p.Replica, Leads: p.Leads(), Refresh: refresh})
 	if err != nil {

@@ -11,23 +11,23 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// rival is another load balancer, by what its images are called.
-type rival struct {
-	product string
+// product is another load balancer, known by the names of its images.
+type product struct {
+	name    string
 	images  []string
-	marks   []string // annotations that it writes on Services which it serves
-	classes []string // that it serves beside Services without class
+	marks   []string // annotations that it writes to Services that it serves
+	classes []string // that it serves beside Services without a class
 }
 
-// The two programs of kube-vip: one answers for addresses, as a DaemonSet or a
-// static Pod on each node; the other gives them out.
+// The two programs of kube-vip: one answers for addresses, from a DaemonSet or a
+// static Pod on each node; the other assigns them.
 const (
 	kubeVIP         = "kube-vip/kube-vip"
 	kubeVIPProvider = "kube-vip/kube-vip-cloud-provider"
 )
 
-func rivals() []rival {
-	return []rival{
+func products() []product {
+	return []product{
 		{"MetalLB", []string{"metallb/controller", "metallb/speaker"}, []string{"metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"}, nil},
 		{"PureLB", []string{"purelb/allocator", "purelb/lbnodeagent"}, []string{"purelb.io/allocated-by"}, []string{"purelb.io/purelb", "purelb.io/purelbv2"}},
 		{"OpenELB", []string{"kubesphere/openelb"}, []string{"lb.kubesphere.io/v1alpha1"}, nil},
@@ -37,28 +37,28 @@ func rivals() []rival {
 	}
 }
 
-func (p *patient) others() verdict {
+func (p *cluster) others() outcome {
 	var evidence []string
 	running := map[string]bool{}
 	for _, w := range p.Workloads {
-		for _, r := range rivals() {
+		for _, r := range products() {
 			if w.Replicas == 0 || !slices.ContainsFunc(w.Images, func(image string) bool { return isOf(image, r.images) }) || !r.serves(w, p.Class) {
 				continue
 			}
-			running[r.product] = true
-			evidence = append(evidence, fmt.Sprintf("%s runs: %s", r.product, w))
+			running[r.name] = true
+			evidence = append(evidence, fmt.Sprintf("%s runs: %s", r.name, w))
 		}
 	}
 	for _, f := range p.Foreign {
 		if f.Product == "Cilium" && f.Count > 0 {
-			evidence = append(evidence, fmt.Sprintf("Cilium has %s: its LB IPAM gives out addresses, too", plural(f.Count, f.Kind)))
+			evidence = append(evidence, fmt.Sprintf("Cilium has %s: its LB IPAM assigns addresses as well", plural(f.Count, f.Kind)))
 		}
 	}
 	for _, svc := range p.Served {
-		for _, r := range rivals() {
+		for _, r := range products() {
 			for _, mark := range r.marks {
-				if _, marked := svc.Annotations[mark]; marked && running[r.product] {
-					evidence = append(evidence, fmt.Sprintf("Service %s/%s is served by %s, too (%s)", svc.Namespace, svc.Name, r.product, mark))
+				if _, marked := svc.Annotations[mark]; marked && running[r.name] {
+					evidence = append(evidence, fmt.Sprintf("Service %s/%s is served by %s as well (%s)", svc.Namespace, svc.Name, r.name, mark))
 				}
 			}
 		}
@@ -70,8 +70,8 @@ func (p *patient) others() verdict {
 	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
 }
 
-// contested looks for Services of ours on which somebody else works, too.
-func (p *patient) contested() verdict {
+// contested finds Services of ours that another program changes.
+func (p *cluster) contested() outcome {
 	var overwritten, finalized []string
 	for _, svc := range p.Served {
 		name := svc.Namespace + "/" + svc.Name
@@ -87,11 +87,11 @@ func (p *patient) contested() verdict {
 	if len(overwritten) > 0 {
 		return found(Fault, slices.Concat(overwritten, finalized), "let one load balancer serve each Service: turn the other one off, or give one of them a class of its own (spec.loadBalancerClass)")
 	}
-	return found(Warning, finalized, "such a Service can't be deleted until whoever set the finalizer, such as a cloud provider or another load balancer, takes it off: where that does not run any more, take it off by hand")
+	return found(Warning, finalized, "such a Service can't be deleted until the program that set the finalizer, such as a cloud provider or another load balancer, takes it off: where that does not run any more, take it off by hand")
 }
 
-// serves reports whether a workload of a rival takes Services of that class.
-func (r rival) serves(w Workload, class string) bool {
+// serves reports whether a workload of the product serves Services of that class.
+func (r product) serves(w Workload, class string) bool {
 	of := "" // these alone
 	settings := map[string]string{}
 	for _, x := range w.Settings {
@@ -99,7 +99,7 @@ func (r rival) serves(w Workload, class string) bool {
 		settings[name] = value
 	}
 	on := func(name string) bool { return settings[name] == "true" }
-	if r.product == "MetalLB" {
+	if r.name == "MetalLB" {
 		of = settings["lb-class"]
 	}
 	if slices.ContainsFunc(w.Images, func(image string) bool {
@@ -119,7 +119,7 @@ func (r rival) serves(w Workload, class string) bool {
 	return class == "" || slices.Contains(r.classes, class)
 }
 
-// isOf reports whether an image is one of these, whatever registry it is from.
+// isOf reports whether an image has one of these names, in any registry.
 func isOf(image string, names []string) bool {
 	path, _, _ := strings.Cut(image, "@")
 	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {

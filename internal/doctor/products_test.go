@@ -8,40 +8,40 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/doctor"
 )
 
-func rivalHarms() []harm {
+func productHarms() []harm {
 	return []harm{
-		{"MetalLB runs", func(p *patient) {
+		{"MetalLB runs", func(p *cluster) {
 			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "metallb-system", Name: "controller", Images: []string{"quay.io/metallb/controller:v0.16"}, Replicas: 1})
 			p.Services[0].Annotations = map[string]string{"metallb.io/ip-allocated-from-pool": "x"}
-		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment metallb-system/controller; Service n/web is served by MetalLB, too (metallb.io/ip-allocated-from-pool)"}},
-		{"MetalLB has stopped, or has a class of its own", func(p *patient) {
+		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment metallb-system/controller; Service n/web is served by MetalLB as well (metallb.io/ip-allocated-from-pool)"}},
+		{"MetalLB has stopped, or has a class of its own", func(p *cluster) {
 			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller@sha256:0"}},
 				doctor.Workload{Kind: "Deployment", Name: "b", Images: []string{"metallb/controller:v0.16"}, Replicas: 1, Settings: []string{"--lb-class=x"}},
 				doctor.Workload{Kind: "DaemonSet", Name: "c", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=false"}},
 				doctor.Workload{Kind: "Pod", Name: "d", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"manager", "cp_enable=true"}},
 				doctor.Workload{Kind: "Pod", Name: "e", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=true", "lb_class_only=true"}})
 		}, []string{}},
-		{"kube-vip runs, as a DaemonSet and in static Pods", func(p *patient) {
+		{"kube-vip runs, as a DaemonSet and in static Pods", func(p *cluster) {
 			p.Workloads = append(p.Workloads,
 				doctor.Workload{Kind: "DaemonSet", Namespace: "kube-system", Name: "a", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=true"}},
 				doctor.Workload{Kind: "Pod", Namespace: "kube-system", Name: "kube-vip-node1", Images: []string{"ghcr.io/kube-vip/kube-vip@sha256:0"}, Replicas: 1, Settings: []string{"manager", "--services"}},
 				doctor.Workload{Kind: "Deployment", Namespace: "kube-system", Name: "c", Images: []string{"ghcr.io/kube-vip/kube-vip-cloud-provider:v1"}, Replicas: 1})
 		}, []string{"other-load-balancers Fault: kube-vip runs: DaemonSet kube-system/a; kube-vip runs: Deployment kube-system/c; kube-vip runs: Pod kube-system/kube-vip-node1"}},
-		{"kube-vip has our class alone", func(p *patient) {
+		{"kube-vip has our class alone", func(p *cluster) {
 			p.Class, p.Services = "steelyard.dev/lb", nil
 			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "DaemonSet", Namespace: "k", Name: "a", Images: []string{"ghcr.io/kube-vip/kube-vip:v1"}, Replicas: 1, Settings: []string{"svc_enable=true", "lb_class_only=true", "lb_class_name=steelyard.dev/lb"}})
 		}, []string{"other-load-balancers Fault: kube-vip runs: DaemonSet k/a"}},
-		{"MetalLB runs, for other classes than ours", func(p *patient) {
+		{"MetalLB runs, for other classes than ours", func(p *cluster) {
 			p.Class, p.Services = "steelyard.dev/lb", nil
 			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1})
 		}, []string{}},
-		{"MetalLB has our class", func(p *patient) {
+		{"MetalLB has our class", func(p *cluster) {
 			p.Class, p.Services = "steelyard.dev/lb", nil
 			p.Workloads = append(p.Workloads, doctor.Workload{Kind: "Deployment", Namespace: "m", Name: "a", Images: []string{"quay.io/metallb/controller:v1"}, Replicas: 1, Settings: []string{"--lb-class=steelyard.dev/lb"}})
 		}, []string{"other-load-balancers Fault: MetalLB runs: Deployment m/a"}},
-		{"Cilium gives out addresses", func(p *patient) {
+		{"Cilium assigns addresses", func(p *cluster) {
 			p.Foreign = []doctor.Foreign{{Product: "Cilium", Kind: "CiliumLoadBalancerIPPool", Count: 2}}
-		}, []string{"other-load-balancers Fault: Cilium has 2 CiliumLoadBalancerIPPools: its LB IPAM gives out addresses, too"}},
+		}, []string{"other-load-balancers Fault: Cilium has 2 CiliumLoadBalancerIPPools: its LB IPAM assigns addresses as well"}},
 	}
 }
 
@@ -75,8 +75,8 @@ func TestWhatCantBeSeenIsNotWell(t *testing.T) {
 	if diff := cmp.Diff([]string{"strict-arp Unknown: you may not list configmaps in namespace kube-system"}, sick(t, p)); diff != "" {
 		t.Error(diff)
 	}
-	f := doctor.Examine(p.World, p.Around, "strict-arp")[0]
-	if want := "have somebody look who may, or allow it to yourself (kubectl auth can-i list configmaps -n kube-system)"; f.Remedy != want {
+	f := doctor.Examine(p.World, p.Environment, "strict-arp")[0]
+	if want := "ask for the permission, or let a user with it run this (kubectl auth can-i list configmaps -n kube-system)"; f.Remedy != want {
 		t.Errorf("%q, want %q", f.Remedy, want)
 	}
 }
