@@ -14,8 +14,8 @@ import (
 
 // onlyOn returns the addresses that are announced, and would not be by anybody
 // without that node, in words.
-func onlyOn(w *world.World, node string) []string {
-	t := w.Think()
+func onlyOn(w *world.Snapshot, node string) []string {
+	t := w.Evaluate()
 	s := t.Shown()
 	if w.Presence(node).State == health.Unknown { // it may be there
 		s.Nodes = slices.Clone(s.Nodes)
@@ -59,9 +59,9 @@ func (r reach) known() bool { return r.layer2 || r.bgp }
 
 // announcedIn tells of each address who announces it by s, which is of t.
 // Services that share an address are as one.
-func announcedIn(t *world.Thought, s announce.Snapshot) map[netip.Addr]reach {
+func announcedIn(t *world.Evaluation, s announce.Snapshot) map[netip.Addr]reach {
 	out := map[netip.Addr]reach{}
-	said := t.Say(s)
+	said := t.Announcements(s)
 	for i := range s.Services {
 		of := said.Of[s.Services[i].Key]
 		for _, a := range s.Services[i].Addrs {

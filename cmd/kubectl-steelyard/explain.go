@@ -83,7 +83,7 @@ Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 
 // serviceOf finds the Service that the arguments name: as svc/NAME, svc NAME,
 // NAME, or by an address that it has.
-func (t *tool) serviceOf(w *world.World, args []string) (ipam.Key, error) {
+func (t *tool) serviceOf(w *world.Snapshot, args []string) (ipam.Key, error) {
 	text := strings.Join(args, "/")
 	if addr, err := netip.ParseAddr(text); err == nil {
 		for i := range w.Services {
@@ -126,13 +126,13 @@ func (t *tool) serviceOf(w *world.World, args []string) (ipam.Key, error) {
 }
 
 // explanationOf explains the Service of that name, which is there.
-func explanationOf(w *world.World, key ipam.Key) explanation {
-	thought := w.Think()
+func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
+	thought := w.Evaluate()
 	shown := thought.Shown()
-	said := thought.Say(shown)
+	said := thought.Announcements(shown)
 	d := thought.Diagnose(key, said.Of[key])
 	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Unread: w.Unread}
-	place, ours := thought.Place(key)
+	place, ours := thought.Index(key)
 	if !ours {
 		return e
 	}
@@ -146,7 +146,7 @@ func explanationOf(w *world.World, key ipam.Key) explanation {
 	}
 	ready, total := w.Serving(key)
 	e.Endpoints = &endpointFact{ready, total, w.ReadyOn(key)}
-	e.Differences = slices.Concat(thought.Differences(key, said.Of[key]), thought.Untold(said, key))
+	e.Differences = slices.Concat(thought.Differences(key, said.Of[key]), thought.RouteDifferences(said, key))
 	return e
 }
 
@@ -191,7 +191,7 @@ func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
 	return out
 }
 
-func poolFacts(t *world.Thought, key ipam.Key) []poolFact {
+func poolFacts(t *world.Evaluation, key ipam.Key) []poolFact {
 	var out []poolFact
 	for _, c := range ipam.Choices(t.Pools, t.Requests, t.Kept, key) {
 		out = append(out, poolFact{c.Pool, c.Family.String(), c.Reason, whyPool(t, key, c)})
@@ -200,7 +200,7 @@ func poolFacts(t *world.Thought, key ipam.Key) []poolFact {
 }
 
 // whyPool puts a choice in words.
-func whyPool(t *world.Thought, key ipam.Key, c ipam.Choice) string {
+func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 	switch c.Reason {
 	case ipam.Chosen:
 		return c.Addr.String()

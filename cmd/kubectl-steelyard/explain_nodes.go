@@ -50,7 +50,7 @@ type offerFact struct {
 	Why      string          `json:"why,omitempty"`
 }
 
-func addressFactOf(t *world.Thought, s announce.Snapshot, svc *corev1.Service, a netip.Addr) addressFact {
+func addressFactOf(t *world.Evaluation, s announce.Snapshot, svc *corev1.Service, a netip.Addr) addressFact {
 	out := addressFact{Address: a.String(), Pool: t.Checked.PoolOf(a)}
 	out.Advertisements = coverFacts(t, svc, out.Pool)
 	covered := func(kind string) bool {
@@ -73,7 +73,7 @@ func addressFactOf(t *world.Thought, s announce.Snapshot, svc *corev1.Service, a
 
 // coverFacts says of each advertisement whether it is for an address of that
 // pool of svc.
-func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact {
+func coverFacts(t *world.Evaluation, svc *corev1.Service, pool string) []coverFact {
 	selections := map[intent.Ref]*announce.Selection{} // of the advertisements that are in force
 	for i := range t.Checked.L2 {
 		ad := &t.Checked.L2[i]
@@ -118,7 +118,7 @@ func coverFacts(t *world.Thought, svc *corev1.Service, pool string) []coverFact 
 }
 
 // whyNode puts a node's standing in words; all are those of the address.
-func whyNode(t *world.Thought, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
+func whyNode(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
 	switch c.Reason {
 	case announce.Announced:
 		return whyOwner(t, a, c, all)
@@ -144,7 +144,7 @@ func whyNode(t *world.Thought, a netip.Addr, c announce.Candidate, all []announc
 }
 
 // whySilent puts reasons in words that are the same for layer 2 and BGP.
-func whySilent(t *world.Thought, node string, reason announce.Reason) string {
+func whySilent(t *world.Evaluation, node string, reason announce.Reason) string {
 	switch reason {
 	case announce.NodeNotLive:
 		return t.Absent(node)
@@ -172,7 +172,7 @@ func ownerOf(all []announce.Candidate) *announce.Candidate {
 }
 
 // whyOwner says why a node owns the address, and what it says of that itself.
-func whyOwner(t *world.Thought, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
+func whyOwner(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []announce.Candidate) string {
 	others, preferred := 0, true
 	for _, o := range all {
 		if o.Reason == announce.NotOwner {
@@ -221,7 +221,7 @@ func whyLinks(links []announce.LinkStanding) string {
 }
 
 // offerFacts says what node n offers of an address to each of its peers.
-func offerFacts(t *world.Thought, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
+func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
 	reason := plan.Verdicts[intent.KeyOf(svc)].BGP
 	sends := t.SendsRoutes(n)
 	if !sends {

@@ -87,7 +87,7 @@ Exit code 0: nothing was found; 1: a file could not be read; 2: something was fo
 // linter checks documents one by one, and then together.
 type linter struct {
 	checker *schema.Checker
-	world   world.World
+	world   world.Snapshot
 	docs    map[string]int // places of documents by kind and name
 	refused map[int]bool   // by place: the document is refused, and that is all there is to say
 	report  report
@@ -192,7 +192,7 @@ func isForeign(prefix string) bool {
 
 // together checks what depends on several objects.
 func (l *linter) together() {
-	thought := l.world.Think()
+	thought := l.world.Evaluate()
 	for ref, v := range thought.Checked.Verdicts {
 		i, ok := l.docs[ref.Kind+" /"+ref.Name]
 		if !ok || l.refused[i] {

@@ -108,8 +108,8 @@ func (t *tool) move(ctx context.Context, address, node string, w waiting) (answe
 }
 
 // movable says why an address can't be moved to a node, or nil.
-func movable(w *world.World, claim *v1beta1.L2Claim, addr netip.Addr, node string) error {
-	thought := w.Think()
+func movable(w *world.Snapshot, claim *v1beta1.L2Claim, addr netip.Addr, node string) error {
+	thought := w.Evaluate()
 	s := thought.Shown()
 	candidates := s.Candidates(addr)
 	switch {

@@ -56,7 +56,7 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 	if err != nil {
 		return nil, err
 	}
-	holdings := seen.Think().Shown().Holdings()
+	holdings := seen.Evaluate().Shown().Holdings()
 	a := rebalanced{Moves: []moved{}, Applied: apply}
 	for _, m := range announce.Balance(holdings) {
 		a.Moves = append(a.Moves, moved{Address: m.Addr.String(), From: m.From, To: m.To})

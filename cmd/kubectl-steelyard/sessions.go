@@ -76,7 +76,7 @@ func sessions(t *tool) *cobra.Command {
 
 // namesSessions says whether there is a node and a peer of these names, which may
 // be empty.
-func namesSessions(w *world.World, node, peer string) error {
+func namesSessions(w *world.Snapshot, node, peer string) error {
 	nodes, peers := nodeNames(w.Nodes), []string{}
 	for i := range w.Config.Peers {
 		peers = append(peers, w.Config.Peers[i].Name)

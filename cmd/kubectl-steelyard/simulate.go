@@ -80,7 +80,7 @@ refuse an object; 2: some Service changes, or an object's conditions do.`,
 		if err != nil {
 			return nil, err
 		}
-		w.Eventually = true
+		w.IgnoreKept = true
 		return t.outlookOf(w, apply, remove)
 	})
 }
@@ -154,7 +154,7 @@ func kindOf(name string) (version, kind string) {
 	return "", ""
 }
 
-func (t *tool) outlookOf(w *world.World, apply, remove []document) (answer, error) {
+func (t *tool) outlookOf(w *world.Snapshot, apply, remove []document) (answer, error) {
 	o := outlook{Services: []serviceMove{}, Unread: w.Unread}
 	after := w.Clone()
 	for _, step := range []struct {
@@ -178,11 +178,11 @@ func (t *tool) outlookOf(w *world.World, apply, remove []document) (answer, erro
 			}
 		}
 	}
-	now, then := w.Think(), after.Think()
+	now, then := w.Evaluate(), after.Evaluate()
 	for _, d := range now.Compare(then) {
-		o.Services = append(o.Services, serviceMove{d.Service.String(), d.Effect, d.Before.Text(), d.After.Text(), d.Why})
+		o.Services = append(o.Services, serviceMove{d.Service.String(), d.Effect, d.Before.Text(), d.After.Text(), d.Reason})
 	}
-	o.Objects = now.Judgements(then)
+	o.Objects = now.ValidationChanges(then)
 	o.total = max(len(now.Served), len(then.Served))
 	return o, nil
 }

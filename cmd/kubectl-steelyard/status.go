@@ -101,8 +101,8 @@ Exit code 0: all is well; 2: something is not.`,
 	})
 }
 
-func overviewOf(w *world.World) overview {
-	thought := w.Think()
+func overviewOf(w *world.Snapshot) overview {
+	thought := w.Evaluate()
 	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Unread: w.Unread}
 	for _, k := range slices.SortedFunc(slices.Values(thought.Kept), ipam.Kept.Compare) {
 		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
@@ -155,13 +155,13 @@ func ofConfiguration(t *world.Thought) []problem {
 
 // expected reports whether a speaker should be as its problem says that it is not:
 // of a node that must not announce it may be away.
-func expected(w *world.World, p health.Problem) bool {
+func expected(w *world.Snapshot, p health.Problem) bool {
 	n := w.Node(p.Name)
 	away := p.Reason == string(health.Unknown) || p.Reason == string(health.Stopped)
 	return n != nil && (!away || intent.Excluded(n) == "")
 }
 
-func poolUses(t *world.Thought) []poolUse {
+func poolUses(t *world.Evaluation) []poolUse {
 	var out []poolUse
 	usage := t.Usage()
 	for i := range t.Pools {
@@ -185,7 +185,7 @@ func poolUses(t *world.Thought) []poolUse {
 	return out
 }
 
-func nodeUseOf(w *world.World, node string) nodeUse {
+func nodeUseOf(w *world.Snapshot, node string) nodeUse {
 	there := w.Presence(node)
 	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Why, Excluded: intent.Excluded(w.Node(node))}
 	for i := range w.Speakers {
@@ -212,7 +212,7 @@ func nodeUseOf(w *world.World, node string) nodeUse {
 	return u
 }
 
-func sessionUses(w *world.World) []sessionUse {
+func sessionUses(w *world.Snapshot) []sessionUse {
 	uses := map[string]*sessionUse{}
 	for i := range w.Config.Peers {
 		name := w.Config.Peers[i].Name
@@ -240,8 +240,8 @@ func sessionUses(w *world.World) []sessionUse {
 	return out
 }
 
-func countServices(t *world.Thought) serviceCounts {
-	said := t.Say(t.Shown())
+func countServices(t *world.Evaluation) serviceCounts {
+	said := t.Announcements(t.Shown())
 	c := serviceCounts{Total: len(t.Served)}
 	for _, svc := range t.Served {
 		k := intent.KeyOf(svc)

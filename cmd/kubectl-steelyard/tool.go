@@ -135,7 +135,7 @@ func (t *tool) dial() (client.WithWatch, error) {
 }
 
 // world reads the whole cluster.
-func (t *tool) world(ctx context.Context) (*world.World, error) {
+func (t *tool) world(ctx context.Context) (*world.Snapshot, error) {
 	c, err := t.connect()
 	if err != nil {
 		return nil, err
@@ -144,12 +144,12 @@ func (t *tool) world(ctx context.Context) (*world.World, error) {
 }
 
 // look reads the whole cluster through c.
-func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) {
+func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, error) {
 	home, err := t.findHome(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	w, err := collect.World(ctx, c, t.system)
+	w, err := collect.Snapshot(ctx, c, t.system)
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +171,11 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.World, error) 
 
 // findHome finds out which namespace Steelyard is in, unless that was said or
 // found already.
-func (t *tool) findHome(ctx context.Context, c client.Reader) (collect.Home, error) {
+func (t *tool) findHome(ctx context.Context, c client.Reader) (collect.Installation, error) {
 	if t.system != "" {
-		return collect.Home{Namespace: t.system}, nil
+		return collect.Installation{Namespace: t.system}, nil
 	}
-	home, err := collect.FindHome(ctx, c)
+	home, err := collect.FindInstallation(ctx, c)
 	t.system = home.Namespace
 	return home, err
 }

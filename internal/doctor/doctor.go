@@ -126,7 +126,7 @@ type outcome struct {
 
 // cluster is a cluster and its evaluation.
 type cluster struct {
-	*world.Thought
+	*world.Evaluation
 	Environment
 }
 
@@ -146,8 +146,8 @@ func Checks() []string {
 }
 
 // Examine runs the checks with these names; none: all checks.
-func Examine(w *world.World, a Environment, names ...string) []Finding {
-	p := &cluster{Thought: w.Think(), Environment: a}
+func Examine(w *world.Snapshot, a Environment, names ...string) []Finding {
+	p := &cluster{Evaluation: w.Evaluate(), Environment: a}
 	if w.Leases == nil {
 		p.Environment.Forbidden = append(slices.Clone(a.Forbidden), Gap{leases, a.System})
 	}

@@ -25,7 +25,7 @@ func now() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
 // cluster is a healthy cluster, to be harmed.
 type cluster struct {
-	*world.World
+	*world.Snapshot
 	doctor.Environment
 }
 
@@ -39,7 +39,7 @@ func lease(name, holder string, ago time.Duration) coordinationv1.Lease {
 }
 
 func healthy() *cluster {
-	w := &world.World{Objects: health.Objects{Now: now()}}
+	w := &world.Snapshot{Objects: health.Objects{Now: now()}}
 	w.Config.Pools = []v1beta1.IPAddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"192.0.2.100-192.0.2.120"}}}}
 	w.Config.L2 = []v1beta1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}}
 	w.Config.Peers = []v1beta1.BGPPeer{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1"}}}
@@ -83,10 +83,10 @@ func healthy() *cluster {
 // remedy and evidence, and that the order of the input does not matter.
 func sick(t *testing.T, p *cluster) []string {
 	t.Helper()
-	findings := doctor.Examine(p.World, p.Environment)
+	findings := doctor.Examine(p.Snapshot, p.Environment)
 	rng := rand.New(rand.NewSource(1))
 	p.Nodes, p.Speakers, p.Sessions, p.Leases, p.Workloads = stories.Shuffle(p.Nodes, rng), stories.Shuffle(p.Speakers, rng), stories.Shuffle(p.Sessions, rng), stories.Shuffle(p.Leases, rng), stories.Shuffle(p.Workloads, rng)
-	if diff := cmp.Diff(findings, doctor.Examine(p.World, p.Environment)); diff != "" {
+	if diff := cmp.Diff(findings, doctor.Examine(p.Snapshot, p.Environment)); diff != "" {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
 	out := []string{}
@@ -109,18 +109,18 @@ func TestAHealthyClusterHasNothing(t *testing.T) {
 	if diff := cmp.Diff([]string{}, sick(t, healthy())); diff != "" {
 		t.Error(diff)
 	}
-	if n := len(doctor.Examine(healthy().World, doctor.Environment{}, "clocks", "bfd")); n != 2 {
+	if n := len(doctor.Examine(healthy().Snapshot, doctor.Environment{}, "clocks", "bfd")); n != 2 {
 		t.Errorf("two checks were asked for, %d were made", n)
 	}
 }
 
 func TestAnEmptyClusterIsNoReasonToPanic(t *testing.T) {
-	for _, f := range doctor.Examine(&world.World{Objects: health.Objects{Now: now()}}, doctor.Environment{}) {
+	for _, f := range doctor.Examine(&world.Snapshot{Objects: health.Objects{Now: now()}}, doctor.Environment{}) {
 		if f.Result == "" {
 			t.Errorf("%s says nothing", f.Check)
 		}
 	}
-	if len(doctor.Checks()) != len(doctor.Examine(&world.World{}, doctor.Environment{})) {
+	if len(doctor.Checks()) != len(doctor.Examine(&world.Snapshot{}, doctor.Environment{})) {
 		t.Error("a check is left out")
 	}
 }
@@ -294,7 +294,7 @@ func TestAFloodIsCut(t *testing.T) {
 	for range 20 {
 		p.Nodes = append(p.Nodes, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "more" + string(rune('a'+len(p.Nodes)))}})
 	}
-	f := doctor.Examine(p.World, p.Environment, "speakers")[0]
+	f := doctor.Examine(p.Snapshot, p.Environment, "speakers")[0]
 	if len(f.Evidence) != 9 || f.Evidence[8] != "and 12 more" {
 		t.Errorf("%q", f.Evidence)
 	}

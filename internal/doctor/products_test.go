@@ -75,7 +75,7 @@ func TestWhatCantBeSeenIsNotWell(t *testing.T) {
 	if diff := cmp.Diff([]string{"strict-arp Unknown: you may not list configmaps in namespace kube-system"}, sick(t, p)); diff != "" {
 		t.Error(diff)
 	}
-	f := doctor.Examine(p.World, p.Environment, "strict-arp")[0]
+	f := doctor.Examine(p.Snapshot, p.Environment, "strict-arp")[0]
 	if want := "ask for the permission, or let a user with it run this (kubectl auth can-i list configmaps -n kube-system)"; f.Remedy != want {
 		t.Errorf("%q, want %q", f.Remedy, want)
 	}

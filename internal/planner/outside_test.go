@@ -14,8 +14,8 @@ import (
 )
 
 // seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
-func seenFromOutside(s Snapshot) *outside.World {
-	w := &outside.World{Objects: health.Objects{Now: s.Now}, Config: s.Objects}
+func seenFromOutside(s Snapshot) *outside.Snapshot {
+	w := &outside.Snapshot{Objects: health.Objects{Now: s.Now}, Config: s.Objects}
 	for _, svc := range s.Services {
 		ours := *svc
 		ours.Spec.Type = corev1.ServiceTypeLoadBalancer
@@ -39,7 +39,7 @@ func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
 		if len(s.Namespaces) < 2 {
 			continue // the controller waits for the Namespace
 		}
-		thought := seenFromOutside(s).Think()
+		thought := seenFromOutside(s).Evaluate()
 		for k, want := range grants(s) {
 			if have := thought.Grant(k); !sameGrant(want, have) {
 				t.Fatalf("step %d: %s: the controller grants %+v, from outside it is %+v", step, k, want, have)

@@ -12,25 +12,25 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Saying is what all nodes together say of one Service.
-type Saying struct {
-	Owner map[netip.Addr]string // who answers on the local network; "": nobody
-	// How many nodes have which reason: of layer 2 for the address of the
-	// Service that is worst off, and of BGP.
+// Announcement is who announces one Service, and why other nodes do not.
+type Announcement struct {
+	Owner map[netip.Addr]string // the node that answers on the local network; "": none
+	// How many nodes have which reason: for layer 2 that of the Service's worst
+	// address, and for BGP.
 	Layer2 map[announce.Reason]int
 	BGP    map[announce.Reason]int
-	Offers map[netip.Addr][]string // the nodes that offer it to a peer whose session carries its family, sorted
+	Offers map[netip.Addr][]string // the nodes that advertise it to a peer whose session carries its family, sorted
 }
 
-// NotCarried is the reason of a node that holds sessions to peers which an address
-// is advertised to, none of which carries routes of its family.
+// NotCarried is the reason of a node that advertises an address to peers none of
+// whose sessions carries its family.
 const NotCarried announce.Reason = "NotCarried"
 
-// Announced reports whether somebody announces a.
-func (s *Saying) Announced(a netip.Addr) bool { return s.Owner[a] != "" || len(s.Offers[a]) > 0 }
+// Announced reports whether any node announces a.
+func (s *Announcement) Announced(a netip.Addr) bool { return s.Owner[a] != "" || len(s.Offers[a]) > 0 }
 
-// Offering returns the nodes that offer any address, sorted.
-func (s *Saying) Offering() []string {
+// Offering returns the nodes that advertise any of the addresses by BGP, sorted.
+func (s *Announcement) Offering() []string {
 	var out []string
 	for _, nodes := range s.Offers {
 		out = append(out, nodes...)
@@ -39,22 +39,22 @@ func (s *Saying) Offering() []string {
 	return slices.Compact(out)
 }
 
-// Sayings are what all nodes say.
-type Sayings struct {
-	Of     map[ipam.Key]*Saying
+// Announcements is what all nodes announce.
+type Announcements struct {
+	Of     map[ipam.Key]*Announcement
 	Claims map[string]int     // how many addresses each node answers for
-	Routes map[PeerOnNode]int // how many routes each node offers to each of its peers, of families that the session carries
+	Routes map[PeerOnNode]int // how many routes each node advertises to each peer, of the families that the session carries
 }
 
-// PeerOnNode is one node's session to one peer.
+// PeerOnNode names the session of a node to a peer.
 type PeerOnNode struct{ Node, Peer string }
 
-// Say decides as every node of s in turn. Of the plans, which can be large, it
-// keeps what Sayings hold.
-func (t *Thought) Say(s announce.Snapshot) Sayings {
-	out := Sayings{Of: make(map[ipam.Key]*Saying, len(s.Services)), Claims: map[string]int{}, Routes: map[PeerOnNode]int{}}
+// Announcements runs the speakers' decision for every node of s in turn. The plans
+// can be large, so it keeps only what Announcements holds.
+func (t *Evaluation) Announcements(s announce.Snapshot) Announcements {
+	out := Announcements{Of: make(map[ipam.Key]*Announcement, len(s.Services)), Claims: map[string]int{}, Routes: map[PeerOnNode]int{}}
 	for _, svc := range s.Services {
-		out.Of[svc.Key] = &Saying{
+		out.Of[svc.Key] = &Announcement{
 			Owner: map[netip.Addr]string{}, Layer2: map[announce.Reason]int{}, BGP: map[announce.Reason]int{}, Offers: map[netip.Addr][]string{},
 		}
 	}
@@ -76,7 +76,7 @@ func (t *Thought) Say(s announce.Snapshot) Sayings {
 			of.enter(v)
 			byBGP := v.BGP
 			if !t.SendsRoutes(n) && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
-				byBGP = announce.NodeNotLive // which Decide does not ask, for who decides is there
+				byBGP = announce.NodeNotLive // Decide takes Self to be alive
 			}
 			if byBGP == announce.Announced && of.offer(n.Name, s.Services[i], carried, s.BGP) == 0 {
 				byBGP = NotCarried
@@ -92,10 +92,10 @@ func (t *Thought) Say(s announce.Snapshot) Sayings {
 	return out
 }
 
-// SendsRoutes reports whether the speaker of n sends routes to its BGP peers, as far
-// as is known. A speaker that is isolated sends them still: it has given up its
-// addresses on the local network alone.
-func (w *World) SendsRoutes(n announce.Node) bool {
+// SendsRoutes reports whether the speaker of n advertises routes to its BGP peers, as
+// far as is known. An isolated speaker does: it stops answering on the local network
+// only.
+func (w *Snapshot) SendsRoutes(n announce.Node) bool {
 	return n.Live || w.Presence(n.Name).State == health.Isolated
 }
 
@@ -104,9 +104,9 @@ func Carried(p announce.Peering) []announce.Route {
 	return slices.DeleteFunc(slices.Clone(p.Routes), func(r announce.Route) bool { return !p.Peer.Carries(ipam.FamilyOf(r.Prefix.Addr())) })
 }
 
-// offer enters a node for the addresses of svc which lie in a prefix that some
-// session of the node carries, and counts them.
-func (s *Saying) offer(node string, svc announce.Service, carried map[netip.Prefix]bool, ads []announce.BGPAdvertisement) (n int) {
+// offer records that node advertises the addresses of svc that lie in a prefix which
+// one of its sessions carries. It returns how many these are.
+func (s *Announcement) offer(node string, svc announce.Service, carried map[netip.Prefix]bool, ads []announce.BGPAdvertisement) (n int) {
 	for _, a := range svc.Addrs {
 		if slices.ContainsFunc(ads, func(ad announce.BGPAdvertisement) bool {
 			length := ad.Length4
@@ -122,8 +122,8 @@ func (s *Saying) offer(node string, svc announce.Service, carried map[netip.Pref
 	return n
 }
 
-// enter takes in what one node says on the local network.
-func (s *Saying) enter(v announce.Verdict) {
+// enter records what one node decides about layer 2.
+func (s *Announcement) enter(v announce.Verdict) {
 	worst := announce.Reason("")
 	for _, o := range v.Layer2 {
 		s.Owner[o.Addr] = o.Owner
@@ -136,9 +136,9 @@ func (s *Saying) enter(v announce.Verdict) {
 	}
 }
 
-// Silence says in words why nobody announces an address of a Service, from what
-// its nodes say; the most frequent reason first.
-func (s *Saying) Silence() string {
+// WhyNotAnnounced explains why no node announces an address of the Service: the
+// reasons of the nodes, the most frequent first.
+func (s *Announcement) WhyNotAnnounced() string {
 	var parts []string
 	if !only(s.Layer2, announce.NotAdvertised) {
 		parts = append(parts, "layer 2: "+counted(s.Layer2))
@@ -152,7 +152,7 @@ func (s *Saying) Silence() string {
 	return strings.Join(parts, "; ")
 }
 
-// only reports whether all nodes have one of these reasons.
+// only reports whether every node has one of these reasons.
 func only(of map[announce.Reason]int, reasons ...announce.Reason) bool {
 	for r := range of {
 		if !slices.Contains(reasons, r) {
@@ -162,7 +162,7 @@ func only(of map[announce.Reason]int, reasons ...announce.Reason) bool {
 	return true
 }
 
-// counted tells how many nodes have which reason.
+// counted lists the reasons with their numbers of nodes.
 func counted(of map[announce.Reason]int) string {
 	reasons := slices.Sorted(maps.Keys(of))
 	slices.SortStableFunc(reasons, func(a, b announce.Reason) int { return of[b] - of[a] })
@@ -176,7 +176,6 @@ func counted(of map[announce.Reason]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// nodeCount counts nodes in words.
 func nodeCount(n int) string {
 	if n == 1 {
 		return "1 node"

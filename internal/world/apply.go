@@ -17,8 +17,8 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// Clone returns a world that can be changed without changing w.
-func (w *World) Clone() *World {
+// Clone returns a copy of w that can be changed without changing w.
+func (w *Snapshot) Clone() *Snapshot {
 	out := *w
 	c := &out.Config
 	c.Pools, c.L2, c.BGP = slices.Clone(c.Pools), slices.Clone(c.L2), slices.Clone(c.BGP)
@@ -28,16 +28,17 @@ func (w *World) Clone() *World {
 	return &out
 }
 
-// Apply changes w as "kubectl apply" would, and reports whether objects of that
-// kind matter here at all. Their status is left alone.
-func (w *World) Apply(obj *unstructured.Unstructured) (matters bool, err error) {
+// Apply changes w as "kubectl apply" would change the cluster. It ignores the status
+// of obj. It returns false for a kind that does not matter here.
+func (w *Snapshot) Apply(obj *unstructured.Unstructured) (matters bool, err error) {
 	edit := edit{obj: obj, now: metav1.NewTime(w.Now)}
 	return w.edit(obj, edit.apply)
 }
 
-// Delete removes an object from w, and what goes with it, and reports whether
-// objects of that kind matter here at all. One that is not there is an error.
-func (w *World) Delete(obj *unstructured.Unstructured) (matters bool, err error) {
+// Delete removes an object from w; a Namespace with its Services and endpoints. It
+// returns false for a kind that does not matter here, and an error if there is no
+// such object.
+func (w *Snapshot) Delete(obj *unstructured.Unstructured) (matters bool, err error) {
 	edit := edit{obj: obj}
 	matters, err = w.edit(obj, edit.remove)
 	if err == nil && obj.GetKind() == "Namespace" && matters {
@@ -48,8 +49,8 @@ func (w *World) Delete(obj *unstructured.Unstructured) (matters bool, err error)
 	return matters, err
 }
 
-// edit has one list of w changed: that of the object's kind.
-func (w *World) edit(obj *unstructured.Unstructured, do func(list any) error) (matters bool, err error) {
+// edit calls do with the list of the object's kind.
+func (w *Snapshot) edit(obj *unstructured.Unstructured, do func(list any) error) (matters bool, err error) {
 	lists := map[string]any{
 		v1beta1.GroupVersion().String() + " IPAddressPool":    &w.Config.Pools,
 		v1beta1.GroupVersion().String() + " L2Advertisement":  &w.Config.L2,
@@ -83,13 +84,13 @@ func nameOf(obj *unstructured.Unstructured) string {
 	return obj.GetNamespace() + "/" + obj.GetName()
 }
 
-// edit is a change of one list by one object.
+// edit is a change to one object of a list.
 type edit struct {
 	obj *unstructured.Unstructured
 	now metav1.Time
 }
 
-// find returns where the object is in a list of its kind; -1: it is not there.
+// find returns the position of the object in a list of its kind; -1: it is not there.
 func (e edit) find(list reflect.Value) int {
 	for i := range list.Len() {
 		o := list.Index(i).Addr().Interface().(metav1.Object)
@@ -114,7 +115,7 @@ func (e edit) apply(pointer any) error {
 	list := reflect.ValueOf(pointer).Elem()
 	wanted := e.obj.DeepCopy()
 	unstructured.RemoveNestedField(wanted.Object, "status")
-	modified, err := remembering(wanted)
+	modified, err := withLastApplied(wanted)
 	if err != nil {
 		return err
 	}
@@ -144,9 +145,9 @@ func (e edit) apply(pointer any) error {
 	return nil
 }
 
-// remembering returns an object as kubectl sends it: with an annotation that says
-// what was applied.
-func remembering(obj *unstructured.Unstructured) ([]byte, error) {
+// withLastApplied returns an object as kubectl sends it: with the annotation that
+// holds what was applied.
+func withLastApplied(obj *unstructured.Unstructured) ([]byte, error) {
 	annotations := obj.GetAnnotations()
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
 	obj.SetAnnotations(annotations)
@@ -162,14 +163,14 @@ func remembering(obj *unstructured.Unstructured) ([]byte, error) {
 	return obj.MarshalJSON()
 }
 
-// sameSpec reports whether two objects ask for the same.
+// sameSpec reports whether two objects have equal specifications.
 func sameSpec(a, b reflect.Value) bool {
 	x, y := a.FieldByName("Spec"), b.FieldByName("Spec")
 	return !x.IsValid() || reflect.DeepEqual(x.Interface(), y.Interface())
 }
 
-// merge merges what is wanted into an object by three ways, as kubectl does: the
-// third is what was applied last.
+// merge applies a three-way merge as kubectl does: of the object, of what is wanted,
+// and of what was applied last.
 func merge(have metav1.Object, modified []byte) ([]byte, error) {
 	current, err := json.Marshal(have)
 	if err != nil {
@@ -197,8 +198,8 @@ func merge(have metav1.Object, modified []byte) ([]byte, error) {
 	return strategicpatch.StrategicMergePatchUsingLookupPatchMeta(current, patch, schema)
 }
 
-// defaultServices gives Services what an API server would have given them.
-func (w *World) defaultServices() {
+// defaultServices sets the defaults of Services that an API server would set.
+func (w *Snapshot) defaultServices() {
 	first, both := w.families()
 	for i := range w.Services {
 		s := &w.Services[i].Spec
@@ -224,9 +225,9 @@ func (w *World) defaultServices() {
 	}
 }
 
-// families guesses, by the nodes' Pod networks, which family the cluster's
-// Services have by default and whether it has both.
-func (w *World) families() (first corev1.IPFamily, both bool) {
+// families guesses the default family of Services, and whether the cluster is
+// dual-stack, from the nodes' Pod networks.
+func (w *Snapshot) families() (first corev1.IPFamily, both bool) {
 	first = corev1.IPv4Protocol
 	for i := range w.Nodes {
 		for j, cidr := range w.Nodes[i].Spec.PodCIDRs {

@@ -21,7 +21,7 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 }
 
 // services is a world with one Service, that was applied by kubectl.
-func services(t *testing.T) *world.World {
+func services(t *testing.T) *world.Snapshot {
 	w := parseWorld(t, "pool lan 192.0.2.0/24\nl2 lan\nnode a\nsvc s has 192.0.2.1 on a")
 	s := &w.Services[0]
 	s.Annotations["steelyard.dev/address-pool"] = "lan"
@@ -57,7 +57,7 @@ status: {loadBalancer: {ingress: [{ip: 198.51.100.1}]}}
 		t.Errorf("the status was written: %s", ip)
 	}
 	if before := w.Services[0]; before.Labels["new"] != "" || len(before.Spec.Ports) != 0 {
-		t.Error("the world before was changed, too")
+		t.Error("the world before was changed as well")
 	}
 }
 
@@ -66,10 +66,10 @@ func TestApplyMakesWhatIsNotThereTheYoungest(t *testing.T) {
 	if _, err := w.Apply(object(t, "{apiVersion: steelyard.dev/v1beta1, kind: IPAddressPool, metadata: {name: a}, spec: {addresses: [192.0.2.0/25]}}")); err != nil {
 		t.Fatal(err)
 	}
-	v := w.Think().Checked.Verdicts
-	for ref, verdict := range v {
-		if (ref.Name == "a") != (verdict.Accepted.Reason == v1beta1.ReasonOverlaps) {
-			t.Errorf("%v: %+v", ref, verdict)
+	v := w.Evaluate().Checked.Verdicts
+	for ref, result := range v {
+		if (ref.Name == "a") != (result.Accepted.Reason == v1beta1.ReasonOverlaps) {
+			t.Errorf("%v: %+v", ref, result)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestApplyOfWhatIsThereChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d := w.Think().Compare(after.Think()); len(d) != 0 {
+	if d := w.Evaluate().Compare(after.Evaluate()); len(d) != 0 {
 		t.Errorf("these change: %+v", d)
 	}
 }
@@ -126,7 +126,7 @@ func TestEffects(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			have := world.Unchanged
-			for _, d := range parseWorld(t, c.before).Think().Compare(parseWorld(t, c.after).Think()) {
+			for _, d := range parseWorld(t, c.before).Evaluate().Compare(parseWorld(t, c.after).Evaluate()) {
 				have = d.Effect
 			}
 			if have != c.want {
@@ -161,6 +161,6 @@ spec: {address: 192.0.2.1, node: c}
 		t.Errorf("edited %v, deleted %v", edited.Claims, deleted.Claims)
 	}
 	if w.Claims[0].Spec.Node != "a" || w.Claims[1].Spec.Node != "b" {
-		t.Errorf("the world before was changed, too: %v", w.Claims)
+		t.Errorf("the world before was changed as well: %v", w.Claims)
 	}
 }

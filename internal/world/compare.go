@@ -13,56 +13,56 @@ import (
 // Effect is what becomes of a Service.
 type Effect string
 
-// The effects, the worst first; of several the first is told.
+// The effects, the worst first. A Service with several has the first.
 const (
-	Loses     Effect = "loses"     // it had an address and gets none
-	Withdrawn Effect = "withdrawn" // its addresses stay, and some is announced no more
-	Changes   Effect = "changes"   // it gets another address, or one less or more
-	Moves     Effect = "moves"     // its addresses stay, and others announce them
-	Gains     Effect = "gains"     // it had no address and gets one
-	Announced Effect = "announced" // its addresses stay, and nobody announced some before
+	Loses     Effect = "loses"     // it had an address, and gets none
+	Withdrawn Effect = "withdrawn" // its addresses stay, and one of them is no longer announced
+	Changes   Effect = "changes"   // its addresses are others, more or fewer
+	Moves     Effect = "moves"     // its addresses stay, and other nodes announce them
+	Gains     Effect = "gains"     // it had no address, and gets one
+	Announced Effect = "announced" // its addresses stay, and one that was not announced is now
 	Refused   Effect = "refused"   // it is new, and gets no address
-	Vanishes  Effect = "vanishes"  // it is deleted, or not for this load balancer any more, and had an address
-	Unchanged Effect = ""          // nothing
+	Vanishes  Effect = "vanishes"  // it had an address, and is deleted or of another type or class
+	Unchanged Effect = ""          // no change
 )
 
-// Difference is what becomes of one Service from one world to another.
+// Difference is how one Service changes between two Snapshots.
 type Difference struct {
 	Service       ipam.Key
 	Effect        Effect
-	Before, After Standing
-	Why           string // of an address that is lost, changed or not announced; may be empty
+	Before, After ServiceState
+	Reason        string // why an address is lost, moved or not announced; may be empty
 }
 
-// Standing is what a Service has.
-type Standing struct {
+// ServiceState is the addresses of a Service and who announces them.
+type ServiceState struct {
 	Addrs []netip.Addr
-	Owner []string   // of each address, on the local network; "": nobody
-	BGP   [][]string // of each address, the nodes that offer it
+	Owner []string   // which node answers for each address on the local network; "": none
+	BGP   [][]string // which nodes advertise each address
 }
 
-// Compare tells what becomes of each Service if t becomes after, in order of
-// their names; those of which nothing becomes are left out.
-func (t *Thought) Compare(after *Thought) []Difference {
-	saidBefore, saidAfter := t.Say(t.Granted()), after.Say(after.Granted())
-	all := maps.Clone(t.place)
-	maps.Copy(all, after.place)
+// Compare returns how each Service changes from t to after, by name. Services that do
+// not change are left out.
+func (t *Evaluation) Compare(after *Evaluation) []Difference {
+	announcedBefore, announcedAfter := t.Announcements(t.Granted()), after.Announcements(after.Granted())
+	all := maps.Clone(t.index)
+	maps.Copy(all, after.index)
 	var out []Difference
 	for _, k := range slices.SortedFunc(maps.Keys(all), ipam.Key.Compare) {
-		d := Difference{Service: k, Before: t.standing(k, saidBefore), After: after.standing(k, saidAfter)}
-		_, was := t.place[k]
-		_, is := after.place[k]
+		d := Difference{Service: k, Before: t.stateOf(k, announcedBefore), After: after.stateOf(k, announcedAfter)}
+		_, was := t.index[k]
+		_, is := after.index[k]
 		if d.Effect = d.effect(was, is); d.Effect != Unchanged {
-			d.Why = after.why(d, saidAfter)
+			d.Reason = after.reason(d, announcedAfter)
 			out = append(out, d)
 		}
 	}
 	return out
 }
 
-func (t *Thought) standing(k ipam.Key, said Sayings) Standing {
-	s := Standing{Addrs: t.Grant(k).Addrs}
-	if of := said.Of[k]; of != nil {
+func (t *Evaluation) stateOf(k ipam.Key, announced Announcements) ServiceState {
+	s := ServiceState{Addrs: t.Grant(k).Addrs}
+	if of := announced.Of[k]; of != nil {
 		for _, a := range s.Addrs {
 			s.Owner, s.BGP = append(s.Owner, of.Owner[a]), append(s.BGP, of.Offers[a])
 		}
@@ -70,7 +70,8 @@ func (t *Thought) standing(k ipam.Key, said Sayings) Standing {
 	return s
 }
 
-// effect names what becomes of the Service, which was or is ours.
+// effect classifies the change of a Service that this load balancer served before
+// (was) or serves now (is).
 func (d Difference) effect(was, is bool) Effect {
 	before, after := d.Before, d.After
 	switch {
@@ -88,9 +89,9 @@ func (d Difference) effect(was, is bool) Effect {
 		return Gains
 	case !slices.Equal(before.Addrs, after.Addrs):
 		return Changes
-	case after.silent() > before.silent():
+	case after.notAnnouncedCount() > before.notAnnouncedCount():
 		return Withdrawn
-	case after.silent() < before.silent():
+	case after.notAnnouncedCount() < before.notAnnouncedCount():
 		return Announced
 	case !slices.Equal(before.Owner, after.Owner) || !slices.EqualFunc(before.BGP, after.BGP, slices.Equal):
 		return Moves
@@ -98,8 +99,8 @@ func (d Difference) effect(was, is bool) Effect {
 	return Unchanged
 }
 
-// silent counts the addresses that nobody announces.
-func (s Standing) silent() (n int) {
+// notAnnouncedCount counts the addresses that no node announces.
+func (s ServiceState) notAnnouncedCount() (n int) {
 	for i := range s.Addrs {
 		if s.Owner[i] == "" && len(s.BGP[i]) == 0 {
 			n++
@@ -108,8 +109,8 @@ func (s Standing) silent() (n int) {
 	return n
 }
 
-// why tells what led to an effect, if that is not what people asked for.
-func (t *Thought) why(d Difference, said Sayings) string {
+// reason explains an effect that is not what the user asked for; "": it is.
+func (t *Evaluation) reason(d Difference, announced Announcements) string {
 	g := t.Grant(d.Service)
 	switch {
 	case d.Effect == Loses || d.Effect == Refused:
@@ -119,15 +120,15 @@ func (t *Thought) why(d Difference, said Sayings) string {
 			return t.notOurs(svc)
 		}
 		return "it is deleted"
-	case d.After.silent() > 0:
-		return t.nobody() + " it: " + said.Of[d.Service].Silence()
+	case d.After.notAnnouncedCount() > 0:
+		return t.noNodeAnnounces() + " it: " + announced.Of[d.Service].WhyNotAnnounced()
 	}
 	return g.Moved
 }
 
-// Judgements tells of configuration objects whose verdict is another in after,
-// in words.
-func (t *Thought) Judgements(after *Thought) []string {
+// ValidationChanges returns a sentence for each configuration object whose validation
+// differs in after.
+func (t *Evaluation) ValidationChanges(after *Evaluation) []string {
 	all := maps.Clone(t.Checked.Verdicts)
 	maps.Copy(all, after.Checked.Verdicts)
 	var out []string
@@ -151,8 +152,8 @@ func (t *Thought) Judgements(after *Thought) []string {
 	return out
 }
 
-// Text writes what a Service has in few words.
-func (s Standing) Text() string {
+// Text describes the state in a few words, for a table.
+func (s ServiceState) Text() string {
 	if len(s.Addrs) == 0 {
 		return "-"
 	}

@@ -18,51 +18,52 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// Diagnosis is the one thing to know about a Service.
+// Diagnosis is the most important fact about a Service.
 type Diagnosis struct {
-	Reason string // "": all is well
+	Reason string // "": clients reach the Service
 	Text   string
 }
 
-// The reasons of a Diagnosis, beside those for which a Service has no address.
+// The reasons of a Diagnosis. A Service without an address has the reason of its
+// ipam.Grant instead.
 const (
-	NotServed       = "NotServed"       // it is not a Service of this load balancer
-	NotWritten      = "NotWritten"      // its status differs from what the controller should write
-	Contested       = "Contested"       // somebody else overwrites its status
-	NotAnnounced    = "NotAnnounced"    // nobody announces its address
-	AddressConflict = "AddressConflict" // another machine has its address
-	Disagreement    = "Disagreement"    // what the speakers say differs from what follows from the objects
-	SessionsDown    = "SessionsDown"    // it is announced by BGP alone, and no session is up
-	NoEndpoints     = "NoEndpoints"     // nobody serves it
+	NotServed       = "NotServed"       // another load balancer, or none, serves it
+	NotWritten      = "NotWritten"      // its status is not what the controller should write
+	Contested       = "Contested"       // another controller overwrites its status
+	NotAnnounced    = "NotAnnounced"    // no node announces its address
+	AddressConflict = "AddressConflict" // a foreign host answers for its address
+	Disagreement    = "Disagreement"    // what the speakers report differs from what follows from the objects
+	SessionsDown    = "SessionsDown"    // it is advertised by BGP only, and no session is up
+	NoEndpoints     = "NoEndpoints"     // no endpoint is ready
 )
 
-// Diagnose tells the first thing that keeps clients from a Service that is
-// there; what the nodes say of it is nil if it has no address.
-func (t *Thought) Diagnose(k ipam.Key, said *Saying) Diagnosis {
+// Diagnose returns the first thing that keeps clients from the Service k, which must
+// exist. announced is nil if the Service has no address.
+func (t *Evaluation) Diagnose(k ipam.Key, announced *Announcement) Diagnosis {
 	svc := t.Service(k)
-	i, ours := t.Place(k)
+	i, ours := t.Index(k)
 	if !ours {
 		return Diagnosis{NotServed, t.notOurs(svc)}
 	}
 	shown := intent.Holds(svc)
 	for _, diagnose := range []func() Diagnosis{
 		func() Diagnosis { return t.statusProblem(svc, t.Grants[i]) },
-		func() Diagnosis { return t.notAnnounced(k, shown, said) },
+		func() Diagnosis { return t.notAnnounced(k, shown, announced) },
 		func() Diagnosis { return t.conflict(shown) },
-		func() Diagnosis { return t.disagreement(k, said) },
-		func() Diagnosis { return t.sessionsDown(shown, said) },
+		func() Diagnosis { return t.disagreement(k, announced) },
+		func() Diagnosis { return t.sessionsDown(shown, announced) },
 		func() Diagnosis { return t.noEndpoints(k, shown) },
 	} {
 		if d := diagnose(); d.Reason != "" {
 			return d
 		}
 	}
-	return Diagnosis{Text: t.success(k, said, shown)}
+	return Diagnosis{Text: t.success(k, announced, shown)}
 }
 
-// statusProblem returns why the status of svc is not the one that grants it its
-// addresses.
-func (t *Thought) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis {
+// statusProblem returns why the status of svc does not show the addresses that the
+// controller should assign.
+func (t *Evaluation) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis {
 	shown := intent.Holds(svc)
 	contested := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested)
 	switch {
@@ -81,48 +82,49 @@ func (t *Thought) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis {
 }
 
 // notAnnounced returns why no node announces one of the addresses.
-func (t *Thought) notAnnounced(k ipam.Key, addrs []netip.Addr, said *Saying) Diagnosis {
+func (t *Evaluation) notAnnounced(k ipam.Key, addrs []netip.Addr, announced *Announcement) Diagnosis {
 	for _, a := range addrs {
-		if said.Announced(a) {
+		if announced.Announced(a) {
 			continue
 		}
-		if ready, _ := t.Serving(k); ready == 0 && t.Requests[t.place[k]].Share.Local {
-			return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", t.nobody(), a)}
+		if ready, _ := t.Serving(k); ready == 0 && t.Requests[t.index[k]].Share.Local {
+			return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", t.noNodeAnnounces(), a)}
 		}
-		return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: %s", t.nobody(), a, said.Silence())}
+		return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: %s", t.noNodeAnnounces(), a, announced.WhyNotAnnounced())}
 	}
 	return Diagnosis{}
 }
 
 // disagreement returns the first difference between what the speakers say and
 // what follows from the objects.
-func (t *Thought) disagreement(k ipam.Key, said *Saying) Diagnosis {
-	if different := t.Differences(k, said); len(different) > 0 {
+func (t *Evaluation) disagreement(k ipam.Key, announced *Announcement) Diagnosis {
+	if different := t.Differences(k, announced); len(different) > 0 {
 		return Diagnosis{Disagreement, different[0]}
 	}
 	return Diagnosis{}
 }
 
 // noEndpoints returns that no endpoint of a Service is ready.
-func (t *Thought) noEndpoints(k ipam.Key, addrs []netip.Addr) Diagnosis {
+func (t *Evaluation) noEndpoints(k ipam.Key, addrs []netip.Addr) Diagnosis {
 	if serving, all := t.Serving(k); serving == 0 {
 		return Diagnosis{NoEndpoints, fmt.Sprintf("%s is announced, and none of its %d endpoints is ready: clients are refused", intent.Join(addrs), all)}
 	}
 	return Diagnosis{}
 }
 
-// nobody says that nobody announces an address, as far as can be known.
-func (w *World) nobody() string {
+// noNodeAnnounces returns the beginning of a sentence. It does not claim more than is
+// known: a speaker that the API server has lost may still announce.
+func (w *Snapshot) noNodeAnnounces() string {
 	for i := range w.Nodes {
 		if w.Presence(w.Nodes[i].Name).State == health.Unknown {
-			return "nobody is known to announce"
+			return "no node is known to announce"
 		}
 	}
-	return "nobody announces"
+	return "no node announces"
 }
 
-// notOurs says why Steelyard does nothing for svc.
-func (t *Thought) notOurs(svc *corev1.Service) string {
+// notOurs explains why Steelyard does not serve svc.
+func (t *Evaluation) notOurs(svc *corev1.Service) string {
 	named := func(class string) string {
 		if class == "" {
 			return "Services that name no class"
@@ -139,7 +141,7 @@ func (t *Thought) notOurs(svc *corev1.Service) string {
 }
 
 // conflict returns that a foreign host has one of the addresses.
-func (t *Thought) conflict(addrs []netip.Addr) Diagnosis {
+func (t *Evaluation) conflict(addrs []netip.Addr) Diagnosis {
 	for _, a := range addrs {
 		if c := t.Claim(a); c != nil {
 			if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
@@ -152,13 +154,13 @@ func (t *Thought) conflict(addrs []netip.Addr) Diagnosis {
 
 // sessionsDown returns that one of the addresses depends on BGP sessions, none of
 // which is up.
-func (t *Thought) sessionsDown(addrs []netip.Addr, said *Saying) Diagnosis {
+func (t *Evaluation) sessionsDown(addrs []netip.Addr, announced *Announcement) Diagnosis {
 	for _, a := range addrs {
-		up, all, why := t.Established(said.Offers[a], a)
-		if said.Owner[a] == "" && up == 0 {
+		up, all, reason := t.Established(announced.Offers[a], a)
+		if announced.Owner[a] == "" && up == 0 {
 			text := fmt.Sprintf("%s is announced by BGP alone, and none of %d sessions is up", a, all)
-			if why != "" {
-				text += ": " + why
+			if reason != "" {
+				text += ": " + reason
 			}
 			return Diagnosis{SessionsDown, text}
 		}
@@ -166,16 +168,16 @@ func (t *Thought) sessionsDown(addrs []netip.Addr, said *Saying) Diagnosis {
 	return Diagnosis{}
 }
 
-// success says how clients get there.
-func (t *Thought) success(k ipam.Key, said *Saying, addrs []netip.Addr) string {
+// success describes how clients reach the Service.
+func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.Addr) string {
 	var parts []string
 	for _, a := range addrs {
-		if owner := said.Owner[a]; owner != "" {
+		if owner := announced.Owner[a]; owner != "" {
 			parts = append(parts, fmt.Sprintf("node %s answers for %s", owner, a))
 		}
 	}
 	for _, a := range addrs {
-		if up, all, _ := t.Established(said.Offers[a], a); all > 0 {
+		if up, all, _ := t.Established(announced.Offers[a], a); all > 0 {
 			parts = append(parts, fmt.Sprintf("%s is offered in %d of %d BGP sessions", a, up, all))
 		}
 	}
@@ -183,9 +185,9 @@ func (t *Thought) success(k ipam.Key, said *Saying, addrs []netip.Addr) string {
 	return fmt.Sprintf("%s; %d of %d endpoints ready", strings.Join(parts, ", "), serving, all)
 }
 
-// Established counts the sessions of nodes that carry the family of an address,
-// those that are up and all; why is the error of one that is not.
-func (t *Thought) Established(nodes []string, a netip.Addr) (up, all int, why string) {
+// Established counts the sessions of these nodes that carry the family of a: those
+// that are up, and all. reason is the last error of one that is not up.
+func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int, reason string) {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
 		carries := slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
@@ -197,34 +199,34 @@ func (t *Thought) Established(nodes []string, a netip.Addr) (up, all int, why st
 		all++
 		if s.State == health.Established {
 			up++
-		} else if why == "" && s.LastError != "" {
-			why = fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError)
+		} else if reason == "" && s.LastError != "" {
+			reason = fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError)
 		}
 	}
-	return up, all, why
+	return up, all, reason
 }
 
-// Differences tells where what the speakers say of a Service's addresses is not
-// what follows from the objects.
-func (t *Thought) Differences(k ipam.Key, said *Saying) []string {
+// Differences returns where the reports of the speakers about a Service differ from
+// what follows from the objects, as sentences.
+func (t *Evaluation) Differences(k ipam.Key, announced *Announcement) []string {
 	var out []string
 	svc := t.Service(k)
-	i, ours := t.Place(k)
+	i, ours := t.Index(k)
 	if svc == nil || !ours {
 		return nil
 	}
 	if pools := strings.Join(t.Grants[i].Pools, ","); svc.Annotations[v1beta1.AnnotationPool] != pools && len(intent.Holds(svc)) > 0 {
 		out = append(out, fmt.Sprintf("annotation %s is %q; by the objects it is %q", v1beta1.AnnotationPool, svc.Annotations[v1beta1.AnnotationPool], pools))
 	}
-	if said == nil {
+	if announced == nil {
 		return out
 	}
 	for _, a := range intent.Holds(svc) {
-		if text := t.difference(a, said.Owner[a]); text != "" {
+		if text := t.difference(a, announced.Owner[a]); text != "" {
 			out = append(out, text)
 		}
 	}
-	for _, node := range said.Offering() {
+	for _, node := range announced.Offering() {
 		for i := range t.Checked.Neighbors {
 			out = append(out, t.missing(node, i)...)
 		}
@@ -233,7 +235,7 @@ func (t *Thought) Differences(k ipam.Key, said *Saying) []string {
 }
 
 // difference compares the owner that follows from the objects with the L2Claim.
-func (t *Thought) difference(a netip.Addr, owner string) string {
+func (t *Evaluation) difference(a netip.Addr, owner string) string {
 	c := t.Claim(a)
 	switch {
 	case owner == "" && c == nil:
@@ -260,8 +262,9 @@ func (t *Thought) difference(a netip.Addr, owner string) string {
 	return ""
 }
 
-// missing tells of a session that a node should hold and does not tell of.
-func (t *Thought) missing(node string, neighbor int) []string {
+// missing returns a sentence if a node should hold a session to a peer and reports
+// none.
+func (t *Evaluation) missing(node string, neighbor int) []string {
 	n := t.Checked.Neighbors[neighbor]
 	obj := t.Node(node)
 	if obj == nil || n.Nodes != nil && !n.Nodes(obj.Labels) || t.Session(node, n.Peer.Name) != nil {
@@ -270,17 +273,18 @@ func (t *Thought) missing(node string, neighbor int) []string {
 	return []string{fmt.Sprintf("node %s should hold a session to BGPPeer %s, and there is no BGPSession of it", node, n.Peer.Name)}
 }
 
-// Untold tells of BGP sessions that are up, and in which another number of routes
-// is offered than follows from the objects; of nodes that offer the Service.
-func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
-	of := said.Of[k]
+// RouteDifferences returns the established sessions whose number of routes differs
+// from what follows from the objects, as sentences. It looks at the nodes that
+// advertise the Service k.
+func (t *Evaluation) RouteDifferences(announced Announcements, k ipam.Key) []string {
+	of := announced.Of[k]
 	if of == nil {
 		return nil
 	}
 	var out []string
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
-		want, holds := said.Routes[PeerOnNode{s.Node, s.Peer}]
+		want, holds := announced.Routes[PeerOnNode{s.Node, s.Peer}]
 		if s.State != health.Established || s.Prefixes == nil || !holds || !slices.Contains(of.Offering(), s.Node) || int(s.Prefixes.Advertised) == want {
 			continue
 		}
@@ -295,7 +299,7 @@ func (t *Thought) Untold(said Sayings, k ipam.Key) []string {
 }
 
 // Claim returns the L2Claim of an address; nil: there is none.
-func (w *World) Claim(a netip.Addr) *v1beta1.L2Claim {
+func (w *Snapshot) Claim(a netip.Addr) *v1beta1.L2Claim {
 	for i := range w.Claims {
 		if w.Claims[i].Name == intent.ClaimName(a) {
 			return &w.Claims[i]
@@ -304,8 +308,8 @@ func (w *World) Claim(a netip.Addr) *v1beta1.L2Claim {
 	return nil
 }
 
-// Session returns what a node says of its session to a peer; nil: nothing.
-func (w *World) Session(node, peer string) *v1beta1.BGPSession {
+// Session returns what a node reports of its session to a peer; nil: nothing.
+func (w *Snapshot) Session(node, peer string) *v1beta1.BGPSession {
 	for i := range w.Sessions {
 		if s := &w.Sessions[i]; s.Status.Node == node && s.Status.Peer == peer {
 			return s
@@ -314,8 +318,8 @@ func (w *World) Session(node, peer string) *v1beta1.BGPSession {
 	return nil
 }
 
-// Serving counts the endpoints of a Service, those that are ready and all.
-func (w *World) Serving(k ipam.Key) (ready, all int) {
+// Serving counts the endpoints of a Service: the ready ones, and all.
+func (w *Snapshot) Serving(k ipam.Key) (ready, all int) {
 	for _, e := range w.endpointsOf(k) {
 		all++
 		if e.Conditions.Ready == nil || *e.Conditions.Ready {

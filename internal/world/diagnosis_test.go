@@ -34,14 +34,14 @@ import (
 //	claim ADDRESS NODE [by NODE] [reason REASON] [conflict]
 //	session NODE PEER STATE
 func TestDiagnoses(t *testing.T) {
-	stories.Run(t, "testdata/*.txt", func(t *testing.T, told, want string) {
-		w := parseWorld(t, told)
-		thought := w.Think()
-		said := thought.Say(thought.Shown())
+	stories.Run(t, "testdata/*.txt", func(t *testing.T, given, want string) {
+		w := parseWorld(t, given)
+		evaluation := w.Evaluate()
+		announced := evaluation.Announcements(evaluation.Shown())
 		var lines []string
 		for i := range w.Services {
 			k := intent.KeyOf(&w.Services[i])
-			d := thought.Diagnose(k, said.Of[k])
+			d := evaluation.Diagnose(k, announced.Of[k])
 			line := k.Name + ": " + d.Text
 			if d.Reason != "" {
 				line = k.Name + " " + d.Reason + ": " + d.Text
@@ -56,8 +56,8 @@ func TestDiagnoses(t *testing.T) {
 
 func now() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
-func parseWorld(t *testing.T, text string) *world.World {
-	w := &world.World{Objects: health.Objects{Now: now(), Leases: []coordinationv1.Lease{}}}
+func parseWorld(t *testing.T, text string) *world.Snapshot {
+	w := &world.Snapshot{Objects: health.Objects{Now: now(), Leases: []coordinationv1.Lease{}}}
 	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); len(fields) > 0 {
 			add(t, w, words{fields[0], fields[1:]})
@@ -91,7 +91,7 @@ func (o words) after(word string) string {
 	return ""
 }
 
-func add(t *testing.T, w *world.World, o words) {
+func add(t *testing.T, w *world.Snapshot, o words) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: o.rest[0], CreationTimestamp: metav1.NewTime(now().Add(-time.Hour))}
 	switch o.kind {
@@ -120,7 +120,7 @@ func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
 
-func addNode(w *world.World, meta metav1.ObjectMeta, o words) {
+func addNode(w *world.Snapshot, meta metav1.ObjectMeta, o words) {
 	n := corev1.Node{ObjectMeta: meta}
 	if o.has("excluded") {
 		n.Labels = map[string]string{v1beta1.LabelExcludeNode: ""}
@@ -139,7 +139,7 @@ func addNode(w *world.World, meta metav1.ObjectMeta, o words) {
 	}})
 	if o.has("isolated") {
 		s := &w.Speakers[len(w.Speakers)-1].Status
-		s.Conditions = append(s.Conditions, metav1.Condition{Type: v1beta1.ConditionIsolated, Status: metav1.ConditionTrue, Message: "it hears nobody"})
+		s.Conditions = append(s.Conditions, metav1.Condition{Type: v1beta1.ConditionIsolated, Status: metav1.ConditionTrue, Message: "it hears no other"})
 	}
 	renewed, seconds := metav1.NewMicroTime(now().Add(-time.Second)), int32(3)
 	if o.has("late") {
@@ -151,7 +151,7 @@ func addNode(w *world.World, meta metav1.ObjectMeta, o words) {
 	})
 }
 
-func addService(w *world.World, meta metav1.ObjectMeta, o words) {
+func addService(w *world.Snapshot, meta metav1.ObjectMeta, o words) {
 	svc := corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, LoadBalancerIP: o.after("wants")}}
 	svc.Namespace = "n"
 	if kind := o.after("type"); kind != "" {
@@ -191,19 +191,19 @@ func claim(o words) v1beta1.L2Claim {
 	}
 	c.Status.Conditions = []metav1.Condition{announced}
 	if o.has("conflict") {
-		c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Message: "machine 02:00:00:00:00:09 has it, too"})
+		c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Message: "machine 02:00:00:00:00:09 has it as well"})
 	}
 	return c
 }
 
 func TestSecretsAreTakenForGoodUnlessTheControllerSaysOtherwise(t *testing.T) {
-	peer := func(condition string) *world.World {
+	peer := func(condition string) *world.Snapshot {
 		var p v1beta1.BGPPeer
 		text := `{metadata: {name: p, generation: 2}, spec: {myASN: 1, peerASN: 2, peerAddress: 192.0.2.1, passwordSecret: {name: s}}, status: {conditions: [` + condition + `]}}`
 		if err := yaml.Unmarshal([]byte(text), &p); err != nil {
 			t.Fatal(err)
 		}
-		return &world.World{Config: intent.Objects{Peers: []v1beta1.BGPPeer{p}}}
+		return &world.Snapshot{Config: intent.Objects{Peers: []v1beta1.BGPPeer{p}}}
 	}
 	for _, c := range []struct {
 		name, condition string
@@ -215,7 +215,7 @@ func TestSecretsAreTakenForGoodUnlessTheControllerSaysOtherwise(t *testing.T) {
 		{"that was said of what the peer was before", `{type: ResolvedRefs, status: "False", reason: NotFound, observedGeneration: 1, message: "spec.passwordSecret: there is no Secret"}`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if have := len(peer(c.condition).Think().Checked.Neighbors); have != c.want {
+			if have := len(peer(c.condition).Evaluate().Checked.Neighbors); have != c.want {
 				t.Errorf("%d sessions are held, want %d", have, c.want)
 			}
 		})
@@ -228,8 +228,8 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 		w.Services[i].Annotations = map[string]string{v1beta1.AnnotationAllowSharedIP: "k"}
 		w.Services[i].Spec.Ports = []corev1.ServicePort{{Port: int32(80 + i)}}
 	}
-	thought := w.Think()
-	if have := thought.Usage()[0][ipam.IPv4]; have != 2 {
-		t.Errorf("%d addresses are given, want 2: %v", have, thought.Grants)
+	evaluation := w.Evaluate()
+	if have := evaluation.Usage()[0][ipam.IPv4]; have != 2 {
+		t.Errorf("%d addresses are given, want 2: %v", have, evaluation.Grants)
 	}
 }

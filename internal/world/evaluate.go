@@ -10,27 +10,28 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Thought is what follows from a world for the addresses of Services: what a
-// controller would give them.
-type Thought struct {
-	*World
+// Evaluation is what a Snapshot means for the addresses of Services: what the
+// controller should assign to each.
+type Evaluation struct {
+	*Snapshot
 	Checked  intent.Config
 	Pools    ipam.Pools
-	Served   []*corev1.Service // ours, by age
+	Served   []*corev1.Service // those of our class, oldest first
 	Requests []*ipam.Request   // of Served
-	Kept     []ipam.Kept       // addresses that wait for Services that were deleted
+	Kept     []ipam.Kept       // addresses kept for Services that were deleted
 	Grants   []ipam.Grant      // of Served
 
-	place map[ipam.Key]int // in Served
+	index map[ipam.Key]int // position in Served
 }
 
-// Think works out what a controller gives each Service of w that is ours.
-func (w *World) Think() *Thought {
-	t := &Thought{World: w, Checked: intent.Parse(w.objects()), place: map[ipam.Key]int{}}
+// Evaluate parses the configuration and assigns addresses to all Services of our
+// class, as the controller would with no write in flight.
+func (w *Snapshot) Evaluate() *Evaluation {
+	t := &Evaluation{Snapshot: w, Checked: intent.Parse(w.objects()), index: map[ipam.Key]int{}}
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
 			r := w.Dialect.Request(svc)
-			r.GonePools = w.gone(t.Checked, svc)
+			r.GonePools = w.removedPools(t.Checked, svc)
 			t.Served, t.Requests = append(t.Served, svc), append(t.Requests, &r)
 		}
 	}
@@ -39,36 +40,37 @@ func (w *World) Think() *Thought {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(i, j int) int { return ipam.Older(t.Requests[i], t.Requests[j]) })
-	t.Served, t.Requests = arranged(t.Served, order), arranged(t.Requests, order)
+	t.Served, t.Requests = permuted(t.Served, order), permuted(t.Requests, order)
 	subjects := make([]intent.Subject, len(t.Served))
 	for i, svc := range t.Served {
-		t.place[t.Requests[i].Service] = i
+		t.index[t.Requests[i].Service] = i
 		subjects[i] = w.Subject(svc)
 	}
 	t.Pools = t.Checked.Pools.Bind(func(k ipam.Key, pool int) bool {
-		i, ours := t.place[k]
+		i, ours := t.index[k]
 		return ours && t.Checked.Pools.Serves(pool, subjects[i])
 	})
-	if !w.Eventually {
+	if !w.IgnoreKept {
 		t.Kept = intent.Kept(w.Config.Pools, w.Now)
 	}
 	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
 	return t
 }
 
-// gone returns what svc has of pools that are not there any more, and keeps for a time.
-func (w *World) gone(c intent.Config, svc *corev1.Service) map[netip.Addr]string {
+// removedPools returns the addresses of svc whose pool no longer exists and whose
+// grace period has not ended, each with the name of that pool.
+func (w *Snapshot) removedPools(c intent.Config, svc *corev1.Service) map[netip.Addr]string {
 	out := map[netip.Addr]string{}
 	for _, o := range c.Gone(intent.Origins(svc)) {
-		if !w.Eventually && (o.Until.IsZero() || o.Until.After(w.Now)) {
+		if !w.IgnoreKept && (o.Until.IsZero() || o.Until.After(w.Now)) {
 			out[o.Addr] = o.Pool
 		}
 	}
 	return out
 }
 
-// arranged returns all in that order.
-func arranged[T any](all []T, order []int) []T {
+// permuted returns the elements of all in that order.
+func permuted[T any](all []T, order []int) []T {
 	out := make([]T, len(all))
 	for to, from := range order {
 		out[to] = all[from]
@@ -76,8 +78,8 @@ func arranged[T any](all []T, order []int) []T {
 	return out
 }
 
-// Subject is svc as the selectors of pools see it.
-func (w *World) Subject(svc *corev1.Service) intent.Subject {
+// Subject returns what the selectors of pools look at.
+func (w *Snapshot) Subject(svc *corev1.Service) intent.Subject {
 	s := intent.Subject{Namespace: svc.Namespace, Labels: svc.Labels}
 	for i := range w.Namespaces {
 		if w.Namespaces[i].Name == svc.Namespace {
@@ -87,17 +89,17 @@ func (w *World) Subject(svc *corev1.Service) intent.Subject {
 	return s
 }
 
-// objects are the configuration, with Secrets that nobody needs to know.
-func (w *World) objects() intent.Objects {
+// objects returns the configuration, with placeholders for the Secrets.
+func (w *Snapshot) objects() intent.Objects {
 	o := w.Config
 	if o.Secrets == nil {
-		o.Secrets = w.assumed()
+		o.Secrets = w.placeholderSecrets()
 	}
 	return o
 }
 
-// Service returns the Service of that name, of whatever type; nil: there is none.
-func (w *World) Service(k ipam.Key) *corev1.Service {
+// Service returns the Service with that key, of any type; nil: there is none.
+func (w *Snapshot) Service(k ipam.Key) *corev1.Service {
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.KeyOf(svc) == k {
 			return svc
@@ -106,28 +108,29 @@ func (w *World) Service(k ipam.Key) *corev1.Service {
 	return nil
 }
 
-// Place returns where in Served a Service is, and whether it is there.
-func (t *Thought) Place(k ipam.Key) (int, bool) {
-	i, ok := t.place[k]
+// Index returns the position of a Service in Served; false: Served does not have it.
+func (t *Evaluation) Index(k ipam.Key) (int, bool) {
+	i, ok := t.index[k]
 	return i, ok
 }
 
-// Grant returns what a Service is given; the zero Grant if it is not ours.
-func (t *Thought) Grant(k ipam.Key) ipam.Grant {
-	if i, ok := t.place[k]; ok {
+// Grant returns what the controller should assign to a Service. It is zero for a
+// Service that is not in Served.
+func (t *Evaluation) Grant(k ipam.Key) ipam.Grant {
+	if i, ok := t.index[k]; ok {
 		return t.Grants[i]
 	}
 	return ipam.Grant{}
 }
 
-// Usage counts, for each pool by its place in Pools, the addresses that are given.
-func (t *Thought) Usage() []map[ipam.Family]int64 {
+// Usage counts the assigned addresses of each pool, by its position in Pools.
+func (t *Evaluation) Usage() []map[ipam.Family]int64 {
 	out := make([]map[ipam.Family]int64, len(t.Pools))
 	places := map[string]int{}
 	for i := range t.Pools {
 		out[i], places[t.Pools[i].Name] = map[ipam.Family]int64{}, i
 	}
-	seen := map[netip.Addr]bool{} // shared addresses are given to several
+	seen := map[netip.Addr]bool{} // several Services may share an address
 	for _, g := range t.Grants {
 		for i, a := range g.Addrs {
 			if pool, ok := places[g.Pools[i]]; ok && !seen[a] {

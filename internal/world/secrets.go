@@ -9,10 +9,10 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// assumed returns a Secret for every peer that names one, for they are not read:
-// the controller, which does, says on the peer if one is at fault. Then there is
-// none here either. One of a peer of which it has said nothing is taken for good.
-func (w *World) assumed() map[string]*corev1.Secret {
+// placeholderSecrets returns a Secret for each peer that names one. A Snapshot does
+// not hold Secrets. The controller reads them, and reports a faulty one on the peer:
+// then there is no placeholder, so that the peer is invalid here too.
+func (w *Snapshot) placeholderSecrets() map[string]*corev1.Secret {
 	out := map[string]*corev1.Secret{}
 	for _, p := range w.Config.Peers {
 		if p.Spec.PasswordSecret == nil {

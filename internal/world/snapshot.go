@@ -13,18 +13,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Shown returns what the speakers decide about, as far as objects tell: Services
-// have the addresses in their status. Self is not set.
-func (t *Thought) Shown() announce.Snapshot {
+// Shown returns what the speakers decide from, as far as the objects tell. The
+// Services have the addresses that their status shows. Self is not set.
+func (t *Evaluation) Shown() announce.Snapshot {
 	return t.snapshot(func(i int) []netip.Addr { return intent.Holds(t.Served[i]) })
 }
 
-// Granted is like Shown, once the Services have what the controller gives them.
-func (t *Thought) Granted() announce.Snapshot {
+// Granted is like Shown, but the Services have the addresses that the controller
+// should assign.
+func (t *Evaluation) Granted() announce.Snapshot {
 	return t.snapshot(func(i int) []netip.Addr { return t.Grants[i].Addrs })
 }
 
-func (t *Thought) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
+func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: t.nodes()}
 	slices := make([]*discoveryv1.EndpointSlice, len(t.Endpoints))
 	for i := range t.Endpoints {
@@ -51,8 +52,8 @@ func (t *Thought) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 	return s
 }
 
-// nodes are the Nodes as the speakers see them.
-func (w *World) nodes() []announce.Node {
+// nodes returns the Nodes as the speakers see them.
+func (w *Snapshot) nodes() []announce.Node {
 	links := map[string][]announce.Link{}
 	for i := range w.Speakers {
 		links[w.Speakers[i].Name] = intent.Links(&w.Speakers[i])
@@ -68,8 +69,8 @@ func (w *World) nodes() []announce.Node {
 	return out
 }
 
-// Node returns the Node of that name; nil: there is none.
-func (w *World) Node(name string) *corev1.Node {
+// Node returns the Node with that name; nil: there is none.
+func (w *Snapshot) Node(name string) *corev1.Node {
 	for i := range w.Nodes {
 		if w.Nodes[i].Name == name {
 			return &w.Nodes[i]
@@ -78,12 +79,12 @@ func (w *World) Node(name string) *corev1.Node {
 	return nil
 }
 
-// Endpoint is an endpoint of a Service, of one of its EndpointSlices.
+// Endpoint is an endpoint of an EndpointSlice.
 type Endpoint = discoveryv1.Endpoint
 
-// endpointsOf returns the endpoints of a Service, each once: in a dual-stack
-// Service each stands in a slice of each family.
-func (w *World) endpointsOf(k ipam.Key) []Endpoint {
+// endpointsOf returns the endpoints of a Service, each once. A dual-stack Service has
+// each endpoint in one slice a family.
+func (w *Snapshot) endpointsOf(k ipam.Key) []Endpoint {
 	var out []Endpoint
 	seen := map[string]bool{}
 	for i := range w.Endpoints {
@@ -105,9 +106,9 @@ func (w *World) endpointsOf(k ipam.Key) []Endpoint {
 	return out
 }
 
-// ReadyOn counts the endpoints of a Service that are ready, by node; "" is those
-// on no node of the cluster.
-func (w *World) ReadyOn(k ipam.Key) map[string]int {
+// ReadyOn counts the ready endpoints of a Service by node; "": endpoints that name no
+// node.
+func (w *Snapshot) ReadyOn(k ipam.Key) map[string]int {
 	out := map[string]int{}
 	for _, e := range w.endpointsOf(k) {
 		if e.Conditions.Ready != nil && !*e.Conditions.Ready {

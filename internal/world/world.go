@@ -1,12 +1,11 @@
-// Package world is the whole cluster as one value, and what the controller and
-// the speakers make of it: which address each Service gets, and what each node
-// says. It takes the objects as they are at one moment and asks the packages
-// that decide (intent, ipam, announce); it decides nothing, and it reads no API
-// server (package cluster does).
+// Package world evaluates a whole cluster from its objects: which addresses the
+// controller should assign to each Service, and what each speaker should announce. It
+// asks the packages that decide (intent, ipam, announce) and explains the result. It
+// decides nothing itself, and it reads no API server (package collect does).
 //
-// The controller and the speakers keep more in mind than objects can tell:
-// writes that are under way, and who was found on the wire. Where they differ
-// from what this package says, that is worth a look.
+// The controller and the speakers know more than the objects tell: writes that are in
+// flight, and which host answers on the wire. A difference between them and this
+// package is therefore a hint, not a proof.
 package world
 
 import (
@@ -17,9 +16,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// World is the objects of a cluster that matter to addresses and announcements,
-// in no order. The zero World is an empty cluster.
-type World struct {
+// Snapshot is the objects of a cluster that matter to addresses and announcements, in
+// no order. The zero Snapshot is an empty cluster.
+type Snapshot struct {
 	Settings
 	health.Objects
 	Config     intent.Objects
@@ -27,13 +26,13 @@ type World struct {
 	Namespaces []corev1.Namespace
 	Nodes      []corev1.Node
 	Endpoints  []discoveryv1.EndpointSlice
-	Eventually bool     // what is kept for a time only counts for nothing
-	Unread     []string // what could not be read, in words: what follows from it is a guess
+	IgnoreKept bool     // evaluate as if no address were kept for a deleted Service or after its pool is gone
+	Unread     []string // what could not be read, as sentences; what depends on it is a guess
 }
 
-// Settings are the controller's and speakers' flags that matter to decisions.
+// Settings are the flags of the controller and the speakers that matter to decisions.
 type Settings struct {
-	Class   string // of the Services that are served; empty: of those that name none
-	Guessed bool   // Class could not be read, and nobody said it
+	Class   string // the class that Steelyard serves; empty: Services that name no class
+	Guessed bool   // Class could not be read, and the user did not set it
 	Dialect intent.Dialect
 }

@@ -1,5 +1,5 @@
-// Package collect reads a whole cluster once, for a tool that looks at it: kubectl's
-// plugin. It makes no cache, and writes nothing.
+// Package collect reads a cluster once, for the kubectl plugin. It starts no cache
+// and writes nothing.
 package collect
 
 import (
@@ -24,12 +24,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
-// World reads the whole cluster, for a tool that looks at it once: no cache is
-// made. The namespace is Steelyard's own. Secrets are not read: who looks need
-// not know passwords. What the reader's rights don't reach, and what follows
-// from it can be guessed, is named in Unread; anything else is an error.
-func World(ctx context.Context, r client.Reader, namespace string) (*world.World, error) {
-	w := &world.World{Objects: health.Objects{Now: time.Now(), Home: namespace}}
+// Snapshot reads the whole cluster. The namespace is Steelyard's own. Secrets are not
+// read: the user need not know passwords. A list that the user may not read is named
+// in Unread if it can be replaced by a guess; any other failure is an error.
+func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Snapshot, error) {
+	w := &world.Snapshot{Objects: health.Objects{Now: time.Now(), Home: namespace}}
 	var (
 		pools       v1beta1.IPAddressPoolList
 		l2          v1beta1.L2AdvertisementList
@@ -55,13 +54,13 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 		x.list(ctx, list, "")
 	}
 	x.list(ctx, &leases, "which speakers are there is guessed from their Speaker objects", own)
-	x.list(ctx, &deployments, "the controller's class and dialect are guessed to be the default", own)
+	x.list(ctx, &deployments, "the controller's class and its annotation prefixes are guessed to be the default", own)
 	if err := x.wait(); err != nil {
 		return nil, err
 	}
 	w.Unread = slices.Sorted(maps.Values(x.unread))
 	if x.unread["Lease"] == "" && leases.Items == nil {
-		leases.Items = []coordinationv1.Lease{} // nil: they could not be read
+		leases.Items = []coordinationv1.Lease{} // nil would mean that they could not be read
 	}
 	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items}
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
@@ -72,7 +71,7 @@ func World(ctx context.Context, r client.Reader, namespace string) (*world.World
 	return w, err
 }
 
-// settings are what the controller's command line says.
+// settings reads the controller's flags from its Deployment.
 func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 	var s world.Settings
 	controller := labels.SelectorFromSet(labels.Set(labelsController()))

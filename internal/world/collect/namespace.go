@@ -16,44 +16,47 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
 
-// NamespaceDefault is where Steelyard is installed if nobody says otherwise.
+// NamespaceDefault is the namespace that the chart and the manifests install to by
+// default.
 const NamespaceDefault = "steelyard-system"
 
-// binding gives the controller its rights. Only who administers the cluster can
-// make one, so its subject tells where Steelyard is.
+// binding grants the controller its rights. Only an administrator can create a
+// ClusterRoleBinding, so the namespace of its subject can be trusted.
 const binding = "steelyard-controller"
 
-// labelsController are those of the controller's Deployment. Anybody can give
-// them to a Deployment.
+// labelsController returns the labels of the controller's Deployment. Any user who
+// may create Deployments can use them.
 func labelsController() client.MatchingLabels {
 	return client.MatchingLabels{"app.kubernetes.io/name": "steelyard", "app.kubernetes.io/component": "controller"}
 }
 
-// Home is the namespace that Steelyard is installed in.
-type Home struct {
+// Installation is where Steelyard is installed.
+type Installation struct {
 	Namespace string
-	Doubt     string // why it is only a guess; empty: it is none
-	// Guessed: nothing told, or only what anybody can write; so no secret should go there.
+	Doubt     string // why the namespace is a guess; empty: it is certain
+	// Guessed is set if there was no evidence, or only evidence that any user can
+	// forge: then no secret should be written there.
 	Guessed bool
-	Others  []string // namespaces that hold the same
+	Others  []string // other namespaces with the same evidence
 }
 
-// FindHome finds Steelyard's namespace: by the binding that gives its controller
-// rights. Where that is not to be seen it goes by what anybody in a namespace can
-// forge, the controller's Deployment and the speakers' Leases. Of several
-// namespaces it takes NamespaceDefault, or else the one whose object is the oldest.
-func FindHome(ctx context.Context, r client.Reader) (Home, error) {
+// FindInstallation finds Steelyard's namespace by the binding that grants its
+// controller rights. If that is missing or not readable, it looks for evidence that
+// any user of a namespace can forge: the controller's Deployment, then the speakers'
+// Leases. Of several namespaces it takes NamespaceDefault, or else the one with the
+// oldest object.
+func FindInstallation(ctx context.Context, r client.Reader) (Installation, error) {
 	var b rbacv1.ClusterRoleBinding
 	err := r.Get(ctx, client.ObjectKey{Name: binding}, &b)
 	if in := accounts(b); err == nil && len(in) > 0 {
-		return Home{Namespace: in[0]}, nil
+		return Installation{Namespace: in[0]}, nil
 	}
 	var forbidden []string
 	switch {
 	case apierrors.IsForbidden(err):
 		forbidden = []string{"the ClusterRoleBinding " + binding}
 	case err != nil && !apierrors.IsNotFound(err):
-		return Home{}, fmt.Errorf("look for the rights of Steelyard's controller: %w", err)
+		return Installation{}, fmt.Errorf("look for the rights of Steelyard's controller: %w", err)
 	}
 	for _, look := range []struct {
 		kind schema.GroupVersionKind
@@ -70,22 +73,22 @@ func FindHome(ctx context.Context, r client.Reader) (Home, error) {
 			forbidden = append(forbidden, look.kind.Kind+"s of all namespaces")
 			continue
 		case err != nil:
-			return Home{}, fmt.Errorf("look for %s: %w", look.what, err)
+			return Installation{}, fmt.Errorf("look for %s: %w", look.what, err)
 		}
 		if h := likeliest(list.Items); h.Namespace != "" {
 			h.Doubt = fmt.Sprintf("namespace %s is taken for Steelyard's, for there are %s", h.Namespace, look.what)
 			if len(h.Others) > 0 {
-				h.Doubt += "; there are in " + strings.Join(h.Others, ", ") + ", too"
+				h.Doubt += "; there are in " + strings.Join(h.Others, ", ") + " as well"
 			}
-			h.Doubt += " (anybody can make those; --steelyard-namespace says which is meant)"
+			h.Doubt += " (any user can create those; --steelyard-namespace says which is meant)"
 			return h, nil
 		}
 	}
-	why := "no namespace has a controller of Steelyard"
+	reason := "no namespace has a controller of Steelyard"
 	if len(forbidden) > 0 {
-		why = "you may not see " + strings.Join(forbidden, " and ") + ", to find Steelyard's namespace"
+		reason = "you may not see " + strings.Join(forbidden, " and ") + ", to find Steelyard's namespace"
 	}
-	return Home{Namespace: NamespaceDefault, Guessed: true, Doubt: why + "; " + NamespaceDefault + " is taken for it (--steelyard-namespace names another)"}, nil
+	return Installation{Namespace: NamespaceDefault, Guessed: true, Doubt: reason + "; " + NamespaceDefault + " is taken for it (--steelyard-namespace names another)"}, nil
 }
 
 // accounts returns the namespaces of the ServiceAccounts that a binding is for.
@@ -100,10 +103,11 @@ func accounts(b rbacv1.ClusterRoleBinding) []string {
 	return out
 }
 
-// likeliest returns the namespace of objects that look like Steelyard's: the
-// default one, or that of the oldest; an attacker can't date an object back.
-func likeliest(found []metav1.PartialObjectMetadata) Home {
-	var h Home
+// likeliest picks the namespace of objects that look like Steelyard's: the default
+// one, or the one with the oldest object, since an attacker cannot backdate an
+// object.
+func likeliest(found []metav1.PartialObjectMetadata) Installation {
+	var h Installation
 	var oldest metav1.Time
 	all := map[string]bool{}
 	for i := range found {

@@ -31,7 +31,7 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 	lease := func(namespace string) client.Object {
 		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "speaker-a", Labels: map[string]string{cluster.LabelLease: "speaker"}}}
 	}
-	stranger := func(namespace string) client.Object {
+	other := func(namespace string) client.Object {
 		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other",
 			Labels: map[string]string{"app.kubernetes.io/name": "metallb", "app.kubernetes.io/component": "controller"}}}
 	}
@@ -39,7 +39,7 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 		o.SetCreationTimestamp(metav1.Date(year, 1, 1, 0, 0, 0, 0, time.UTC))
 		return o
 	}
-	// The real one, which nobody but an administrator can make.
+	// The real one, which only an administrator can create.
 	bound := func(namespace string) client.Object {
 		return &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "steelyard-controller"},
 			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "steelyard-controller", Namespace: namespace}}}
@@ -53,15 +53,15 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 		doubt     string // how it begins
 		others    string
 	}{
-		{name: "a binding", objects: []client.Object{bound("net"), deployment("net"), stranger("metallb-system")}, want: "net"},
+		{name: "a binding", objects: []client.Object{bound("net"), deployment("net"), other("metallb-system")}, want: "net"},
 		{name: "a binding, and Deployments that tenants forged, older ones", objects: []client.Object{bound("net"), aged(deployment("net"), 2025), aged(deployment("a"), 2020), deployment("steelyard-system")}, want: "net"},
 		{name: "a binding, and Leases that an older one left", objects: []client.Object{bound("net"), lease("old")}, want: "net"},
 		{name: "a binding without a namespace, and speakers", objects: []client.Object{&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "steelyard-controller"}}, lease("net")}, want: "net", doubt: "namespace net is taken for Steelyard's, for there are Leases of speakers"},
-		{name: "a controller alone", objects: []client.Object{deployment("net"), stranger("metallb-system")}, want: "net", doubt: byLabels},
+		{name: "a controller alone", objects: []client.Object{deployment("net"), other("metallb-system")}, want: "net", doubt: byLabels},
 		{name: "nothing", want: "steelyard-system", doubt: "no namespace has a controller of Steelyard; steelyard-system is taken for it"},
-		{name: "two controllers: the older", objects: []client.Object{aged(deployment("net"), 2020), aged(deployment("lab"), 2025)}, want: "net", doubt: byLabels + "; there are in lab, too", others: "lab"},
+		{name: "two controllers: the older", objects: []client.Object{aged(deployment("net"), 2020), aged(deployment("lab"), 2025)}, want: "net", doubt: byLabels + "; there are in lab as well", others: "lab"},
 		{name: "several controllers, one of the usual namespace", objects: []client.Object{aged(deployment("net"), 2020), deployment("steelyard-system"), deployment("a")}, want: "steelyard-system",
-			doubt: "namespace steelyard-system is taken for Steelyard's, for there are Deployments of a controller of Steelyard; there are in a, net, too", others: "a net"},
+			doubt: "namespace steelyard-system is taken for Steelyard's, for there are Deployments of a controller of Steelyard; there are in a, net as well", others: "a net"},
 		{name: "the binding is not to be seen", objects: []client.Object{bound("net"), deployment("net")}, forbidden: "ClusterRoleBinding", want: "net", doubt: byLabels},
 		{name: "Deployments are not to be seen", objects: []client.Object{deployment("net"), lease("net")}, forbidden: "Deployment", want: "net", doubt: "namespace net is taken for Steelyard's, for there are Leases of speakers"},
 		{name: "nothing is to be seen", objects: []client.Object{deployment("net")}, forbidden: "ClusterRoleBinding Deployment Lease", want: "steelyard-system",
@@ -92,7 +92,7 @@ func TestHomeIsFoundByWhatRunsThere(t *testing.T) {
 					return r.List(ctx, list, opts...)
 				},
 			}).Build()
-			have, err := collect.FindHome(t.Context(), r)
+			have, err := collect.FindInstallation(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,9 +122,9 @@ func TestTheClassIsWhatTheControllersFlagsSay(t *testing.T) {
 		}
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "net", Name: "steelyard-controller"}}
 		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "controller", Args: c.args}}
-		other := d.DeepCopy() // of somebody else
+		other := d.DeepCopy() // of another program
 		other.Name, other.Spec.Template.Spec.Containers[0].Args = "other", []string{"--load-balancer-class=example.org/other"}
-		w, err := collect.World(t.Context(), fake.NewClientBuilder().WithScheme(scheme).WithObjects(d, other).Build(), "net")
+		w, err := collect.Snapshot(t.Context(), fake.NewClientBuilder().WithScheme(scheme).WithObjects(d, other).Build(), "net")
 		if err != nil {
 			t.Fatal(err)
 		}

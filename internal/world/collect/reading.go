@@ -17,28 +17,28 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 )
 
-// Read reads one list, and says in words what is wrong if that can't be done.
+// Read reads one list. Its errors tell the user what to do.
 func Read(ctx context.Context, r client.Reader, list client.ObjectList, opts ...client.ListOption) error {
 	x := reading{reader: r}
 	x.list(ctx, list, "", opts...)
 	return x.wait()
 }
 
-// reading reads lists side by side, all of them, whatever becomes of one: so what
-// is wrong can be told at once.
+// reading reads several lists concurrently. It reads all of them even if one fails,
+// so that one error names all that is missing.
 type reading struct {
 	reader client.Reader
 	group  sync.WaitGroup
 
-	mu        sync.Mutex        // of what follows
-	unread    map[string]string // by kind: that it may not be read, and what is guessed for it
-	forbidden []string          // resources
-	missing   []string          // kinds of ours
-	known     int               // how many kinds of ours are there
+	mu        sync.Mutex        // guards the fields below
+	unread    map[string]string // what may not be read, and what is guessed instead, by kind
+	forbidden []string          // resources that may not be read
+	missing   []string          // our kinds that the cluster does not have
+	known     int               // how many of our kinds the cluster has
 	errs      []error
 }
 
-// list begins to read a list. If guess is empty, that it may not be read is an
+// list starts to read a list. With an empty guess, a list that may not be read is an
 // error.
 func (x *reading) list(ctx context.Context, list client.ObjectList, guess string, opts ...client.ListOption) {
 	x.group.Go(func() {
@@ -66,7 +66,7 @@ func (x *reading) list(ctx context.Context, list client.ObjectList, guess string
 	})
 }
 
-// wait waits until all is read.
+// wait returns when all lists are read.
 func (x *reading) wait() error {
 	x.group.Wait()
 	slices.Sort(x.missing)
@@ -74,7 +74,7 @@ func (x *reading) wait() error {
 	version := v1beta1.GroupVersion().String()
 	switch {
 	case len(x.errs) > 0:
-		return x.errs[0] // the others are most likely the same
+		return x.errs[0] // the others most likely fail for the same reason
 	case len(x.missing) > 0 && x.known == 0:
 		return fmt.Errorf("there is no Steelyard in this cluster: it has none of its kinds (%s); is it the right cluster (--context)?", version)
 	case len(x.missing) > 0:
@@ -85,12 +85,13 @@ func (x *reading) wait() error {
 	return nil
 }
 
-// kindOf names the kind of a list's objects.
+// kindOf returns the kind of a list's objects.
 func kindOf(list client.ObjectList) string {
 	return strings.TrimSuffix(reflect.TypeOf(list).Elem().Name(), "List")
 }
 
-// resourceOf names what may not be read as roles do, with its group.
+// resourceOf returns the resource that may not be read as a role names it, with its
+// group.
 func resourceOf(err error) string {
 	var status *apierrors.StatusError
 	if !errors.As(err, &status) || status.ErrStatus.Details == nil {
