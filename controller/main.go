@@ -127,7 +127,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	if err != nil {
 		return err
 	}
-	counted := report.NewTally()
+	counted := report.NewCounters()
 	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
 	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.Patch)
 	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs

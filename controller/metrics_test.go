@@ -51,7 +51,7 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 		b := newRig(t, large, poolOf("small", "10.0.1.1"), waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
 		b.annotate(t, "d", v1beta1.AnnotationAddressPool, "none")
 		registry := prometheus.NewRegistry()
-		counted := report.NewTally()
+		counted := report.NewCounters()
 		registry.MustRegister(b.reporter().Collectors(counted)...)
 		counted.Patch("Service", fmt.Errorf("cut off"))
 		if diff := cmp.Diff(map[string]float64{"steelyard_leader": 1}, gauges(t, registry)); diff != "" {
@@ -96,7 +96,7 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 		b.settle(t)
 		rep := b.reporter()
 		registry := prometheus.NewRegistry()
-		registry.MustRegister(rep.Collectors(report.NewTally())...)
+		registry.MustRegister(rep.Collectors(report.NewCounters())...)
 		told := func() map[string]float64 {
 			out := gauges(t, registry)
 			maps.DeleteFunc(out, func(name string, _ float64) bool { return !strings.HasPrefix(name, "steelyard_config_objects") })
@@ -120,7 +120,7 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 func TestTheReferenceNamesAllMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("lan", "10.0.0.1", "2001:db8::/64"), waiting("a", 1))
-		counted, rep := report.NewTally(), b.reporter()
+		counted, rep := report.NewCounters(), b.reporter()
 		counted.Patch("Service", fmt.Errorf("cut off"))
 		b.settle(t)
 		if _, err := rep.Report(t.Context()); err != nil {

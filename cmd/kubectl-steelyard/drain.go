@@ -177,7 +177,7 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	case !w.wait:
 		return d, nil
 	case there.State == health.Never, there.State == health.Stopped: // what its objects say is from before
-		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
+		d.Said = append(d.Said, "nothing is announced from it: "+there.Message)
 		return d, nil
 	case there.State == health.Unknown:
 		return t.awaitTaken(ctx, c, d, w)
@@ -229,11 +229,11 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 	}
 	switch there := seen.Presence(d.Node); there.State {
 	case health.Unknown:
-		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Why)
+		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Message)
 	case health.Alive, health.Isolated:
 		return t.awaitDrained(ctx, c, d, w)
 	default:
-		d.Said = append(d.Said, "nothing is announced from it: "+there.Why)
+		d.Said = append(d.Said, "nothing is announced from it: "+there.Message)
 	}
 	for _, a := range last.addresses {
 		d.Remains = append(d.Remains, a+" was not taken over by another node")

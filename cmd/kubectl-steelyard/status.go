@@ -187,7 +187,7 @@ func poolUses(t *world.Evaluation) []poolUse {
 
 func nodeUseOf(w *world.Snapshot, node string) nodeUse {
 	there := w.Presence(node)
-	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Why, Excluded: intent.Excluded(w.Node(node))}
+	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Message, Excluded: intent.Excluded(w.Node(node))}
 	for i := range w.Speakers {
 		s := &w.Speakers[i]
 		if s.Name != node {

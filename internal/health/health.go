@@ -1,6 +1,6 @@
-// Package health is the one model of what is well and what is not, as the objects
-// tell it: the plugin's status and doctor, the controller's page, and the alerts'
-// pages go by it. It decides nothing, and reads no API server.
+// Package health is the single model of what works and what does not, from what the
+// objects report. The plugin's status and doctor, the controller's page, and the
+// documentation of the alerts use it. It decides nothing, and reads no API server.
 package health
 
 import (
@@ -19,17 +19,16 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// Objects are what the programs have told of themselves and of what they do, at one
-// moment.
+// Objects is what the programs report of themselves and of their work, at one moment.
 type Objects struct {
-	Now      time.Time              // when they were read
-	Home     string                 // Steelyard's own namespace
-	Leases   []coordinationv1.Lease // of that namespace; nil: they could not be read
-	Speakers []v1beta1.Speaker
-	Claims   []v1beta1.L2Claim
-	Sessions []v1beta1.BGPSession
+	Now       time.Time              // when they were read
+	Namespace string                 // Steelyard's own namespace
+	Leases    []coordinationv1.Lease // of that namespace; nil: they could not be read
+	Speakers  []v1beta1.Speaker
+	Claims    []v1beta1.L2Claim
+	Sessions  []v1beta1.BGPSession
 
-	index *leaseIndex // of Leases; nil: none was made yet
+	index *leaseIndex // of Leases; nil: not built yet
 }
 
 // Severity is how bad a problem is.
@@ -37,20 +36,20 @@ type Severity int
 
 const (
 	Fault   Severity = iota // something does not work
-	Waiting                 // somebody waits for something, or works with less than was asked for
+	Waiting                 // something waits, or works in part
 )
 
 // Problem is something that needs attention.
 type Problem struct {
-	Kind, Name string // of the object that tells of it; a session's name is "NODE to PEER"
+	Kind, Name string // of the object that reports it; a session's name is "NODE to PEER"
 	Severity   Severity
-	Reason     string // in one word, as in a condition
+	Reason     string // one word, as in a condition
 	Message    string
-	Alert      string // the alert of config/monitoring that tells the same; "": none does
+	Alert      string // the alert of config/monitoring for the same; "": none
 }
 
-// Problems returns what is not well with controller, speakers, sessions and layer-2
-// addresses: by kind and name.
+// Problems returns the problems of controller, speakers, sessions and layer-2
+// addresses, by kind and name.
 func (w *Objects) Problems() []Problem {
 	var out []Problem
 	if _, absent := w.Controller(); absent != "" {
@@ -74,8 +73,8 @@ func (w *Objects) Problems() []Problem {
 	return out
 }
 
-// ofSpeaker tells what is not well with a node's speaker. What it said last is from
-// before, if it is not heard of.
+// ofSpeaker returns the problems of a node's speaker. If the API server has lost the
+// speaker, its last report is outdated and is ignored.
 func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	problem := func(severity Severity, reason, message, alert string) Problem {
 		return Problem{"Speaker", s.Name, severity, reason, message, alert}
@@ -83,11 +82,11 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	there := w.Presence(s.Name)
 	switch there.State {
 	case Unknown, Stopped:
-		return []Problem{problem(Fault, string(there.State), there.Why, "SteelyardSpeakerMissing")}
+		return []Problem{problem(Fault, string(there.State), there.Message, "SteelyardSpeakerMissing")}
 	}
 	var out []Problem
 	if there.State == Isolated {
-		out = append(out, problem(Fault, string(Isolated), there.Why, "SteelyardSpeakerIsolated"))
+		out = append(out, problem(Fault, string(Isolated), there.Message, "SteelyardSpeakerIsolated"))
 	}
 	if c := Condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
 		out = append(out, problem(Fault, v1beta1.ConditionKernelAnswers, c.Message, "SteelyardKernelAnswers"))
@@ -106,13 +105,13 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 // Established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
 const Established = "Established"
 
-// Up reports whether a BGP session is up, as far as is known: what a speaker said
-// that is not heard of any more tells nothing.
+// Up reports whether a BGP session is up, as far as is known. The report of a speaker
+// that the API server has lost does not count.
 func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
 	return s.State == Established && !w.Outdated(s.Node)
 }
 
-// Outdated reports whether what a node's speaker said may not hold any more.
+// Outdated reports whether the last report of a node's speaker may be wrong by now.
 func (w *Objects) Outdated(node string) bool {
 	state := w.Presence(node).State
 	return state == Unknown || state == Stopped || state == Never
@@ -121,7 +120,7 @@ func (w *Objects) Outdated(node string) bool {
 func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
 	name := s.Node + " to " + s.Peer
 	switch {
-	case w.Outdated(s.Node): // its speaker is told of
+	case w.Outdated(s.Node): // the problem of its speaker says enough
 	case s.State != Established:
 		return []Problem{{"BGPSession", name, Fault, cmp.Or(s.State, "Unknown"), cmp.Or(s.LastError, "the session is not up yet"), "SteelyardBGPSessionDown"}}
 	case s.BFD != "" && s.BFD != "Up":
@@ -130,8 +129,7 @@ func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
 	return nil
 }
 
-// OfConfiguration tells what is not well with a configuration object, by its
-// conditions.
+// OfConfiguration returns the problems of a configuration object, by its conditions.
 func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem {
 	var out []Problem
 	for _, of := range []string{v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs} {
@@ -145,7 +143,7 @@ func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem
 	return out
 }
 
-// OfPool tells of each family of which a pool has no address left.
+// OfPool returns a problem for each family of a pool without a free address.
 func OfPool(p *v1beta1.IPAddressPool) []Problem {
 	var out []Problem
 	for _, f := range []struct {
@@ -159,7 +157,7 @@ func OfPool(p *v1beta1.IPAddressPool) []Problem {
 	return out
 }
 
-// OfService tells what is not well with a Service, by its conditions.
+// OfService returns the problems of a Service, by its conditions.
 func OfService(svc *corev1.Service) []Problem {
 	problem := func(severity Severity, reason, message, alert string) []Problem {
 		return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, reason, printable.Message(message), alert}}
@@ -180,7 +178,7 @@ func OfService(svc *corev1.Service) []Problem {
 	}
 }
 
-// Condition returns the condition of that type; the zero one if there is none.
+// Condition returns the condition of that type; the zero value if there is none.
 func Condition(all []metav1.Condition, kind string) metav1.Condition {
 	if c := meta.FindStatusCondition(all, kind); c != nil {
 		return *c

@@ -48,7 +48,7 @@ func troubled() *Objects {
 	down := speaker("down")
 	down.Status.Links[0].Up = false
 	return &Objects{
-		Now: noon, Home: "steelyard-system",
+		Now: noon, Namespace: "steelyard-system",
 		Leases: []coordinationv1.Lease{
 			lease("speaker-fine", "fine", 0), lease("speaker-lost", "lost", time.Minute), lease("speaker-alone", "alone", 0),
 			lease("speaker-loud", "loud", 0), lease("speaker-down", "down", 0), lease("speaker-again", "again", 0),
@@ -94,7 +94,7 @@ func TestProblems(t *testing.T) {
 		"0 BGPSession alone to tor Unknown: the session is not up ye (SteelyardBGPSessionDown)",
 		"0 BGPSession down to tor Active: refused (SteelyardBGPSessionDown)",
 		"0 BGPSession loud to tor BFDDown: Down: silent (SteelyardBFDDown)",
-		"0 Controller  NotRunning: no controller runs: nobo (SteelyardNoLeader)",
+		"0 Controller  NotRunning: no controller runs: no r (SteelyardNoLeader)",
 		"0 L2Claim 192.0.2.1 AddressConflict: machine 02:… (SteelyardAddressConflict)",
 		"1 Speaker again Restarting: its node keeps its addre ()",
 		"0 Speaker alone Isolated: its speaker has cut itse (SteelyardSpeakerIsolated)",

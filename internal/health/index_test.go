@@ -23,7 +23,7 @@ func TestOtherLeasesAreLookedAt(t *testing.T) {
 		{func() {}, 9 * time.Second},
 		{func() { w.Leases = []coordinationv1.Lease{lease(4 * time.Second)} }, 4 * time.Second},
 		{func() { w.Leases = append(w.Leases, lease(2*time.Second)) }, 2 * time.Second},
-		{func() { w.Now = now.Add(time.Hour) }, -time.Hour}, // nobody renews
+		{func() { w.Now = now.Add(time.Hour) }, -time.Hour}, // no Lease is renewed
 		{func() { w.Leases = nil }, -time.Hour},
 	} {
 		if c.change(); !w.Newest().Equal(now.Add(-c.want)) {

@@ -12,41 +12,40 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// grace is how much longer than its Lease a speaker is taken to be there: who
-// looks from outside sees renewals late.
+// grace is added to the duration of a Lease, since a reader of the API server sees
+// renewals late.
 const grace = 3 * time.Second
 
 // hold is how long a node keeps its addresses while its speaker restarts
 // (membership.Hold).
 const hold = 10 * time.Second
 
-// Presence is what the objects tell of a node's speaker.
+// Presence is the state of a node's speaker, as the objects report it.
 type Presence struct {
-	State PresenceState
-	Why   string // in words why it can't be counted on; "" if it can
+	State   PresenceState
+	Message string // why the speaker does not count, as a sentence; "": it does
 }
 
-// PresenceState is whether a node's speaker can be counted on.
+// PresenceState is whether a node's speaker counts.
 type PresenceState string
 
-// The states.
+// The states of a speaker.
 const (
 	Alive    PresenceState = "Alive"    // it renews its Lease, or its node keeps its addresses for a restart
-	Never    PresenceState = "Never"    // none has told of itself yet: it announces nothing
-	Stopped  PresenceState = "Stopped"  // it said so itself: it announces nothing
-	Isolated PresenceState = "Isolated" // it says that it answers for nothing on the local network
-	// Unknown: the API server has not heard of it. It may have stopped, or have lost
-	// the API server alone; then it goes on with what it knew last.
+	Never    PresenceState = "Never"    // no speaker has reported yet: it announces nothing
+	Stopped  PresenceState = "Stopped"  // it reported that it stops: it announces nothing
+	Isolated PresenceState = "Isolated" // it reports that it answers for nothing on the local network
+	// Unknown: the API server does not hear from it. It may have stopped, or have
+	// lost the API server only; then it keeps announcing what it knew last.
 	Unknown PresenceState = "Unknown"
 )
 
-// Absent says in words why the speaker of a node can't be counted on, or "".
-func (w *Objects) Absent(node string) string { return w.Presence(node).Why }
+// Absent explains why the speaker of a node does not count; "": it does.
+func (w *Objects) Absent(node string) string { return w.Presence(node).Message }
 
-// Presence tells whether the speaker of a node can be counted on. It goes by its
-// Lease, measured against the youngest renewal of all, so that no clock has to
-// be right but the nodes' among themselves; if no Lease could be read, by its
-// Speaker object.
+// Presence returns the state of a node's speaker, by the age of its Lease. The age is
+// measured against the latest renewal of all Leases, so only the nodes' clocks need
+// to agree. Without Leases it goes by the Speaker object.
 func (w *Objects) Presence(node string) Presence {
 	speaker := w.Speaker(node)
 	if speaker == nil {
@@ -74,10 +73,9 @@ func (w *Objects) Presence(node string) Presence {
 	return Presence{State: Alive}
 }
 
-// lastKnown says what a speaker that is not heard of may be doing. The other
-// speakers hear it on the wire, or don't: then they take its addresses on the
-// local network and enter themselves in the L2Claims. Of its routes only the
-// routers know.
+// lastKnown describes what a speaker that the API server has lost may do. The other
+// speakers still hear it on the network, or take over its addresses there and write
+// that to the L2Claims. Only the routers know about its routes.
 func (w *Objects) lastKnown(of *v1beta1.Speaker) string {
 	text := ": it may announce still"
 	kept := len(w.Kept(of.Name))
@@ -98,8 +96,8 @@ func (w *Objects) lastKnown(of *v1beta1.Speaker) string {
 	return text
 }
 
-// Kept returns the addresses that a node said it answers for, and that no other
-// has taken over.
+// Kept returns the addresses that a node reported to answer for, and that no other
+// node has taken over.
 func (w *Objects) Kept(node string) []string {
 	var out []string
 	for i := range w.Claims {
@@ -111,7 +109,7 @@ func (w *Objects) Kept(node string) []string {
 	return out
 }
 
-// Routes counts what a node said it advertises in its BGP sessions.
+// Routes returns how many routes a node reported to advertise.
 func (w *Objects) Routes(node string) (n int) {
 	for i := range w.Sessions {
 		if s := &w.Sessions[i].Status; s.Node == node && s.Prefixes != nil {
@@ -121,14 +119,14 @@ func (w *Objects) Routes(node string) (n int) {
 	return n
 }
 
-// renewal is what the Lease of a speaker tells.
+// renewal is the state of a speaker's Lease.
 type renewal struct {
-	renewed  time.Time // zero: it holds none
+	renewed  time.Time // zero: the speaker holds no Lease
 	length   time.Duration
-	released bool // it gave the Lease up
+	released bool // the speaker released it
 }
 
-// renewals returns what the Lease of a node's speaker tells.
+// renewals returns the state of the Lease of a node's speaker.
 func (w *Objects) renewals(node string) renewal {
 	l := w.leases().byName[intent.LeaseName(node)]
 	if l == nil {
@@ -141,9 +139,9 @@ func (w *Objects) renewals(node string) renewal {
 	return own
 }
 
-// renewed returns when a Lease was renewed, and no later time than Now: a renewal
-// in the future would make it last longer, and all others look old. The zero time:
-// it was not, or the clock that says so is so wrong that it tells nothing.
+// renewed returns when a Lease was renewed. A time in the future counts as Now, since
+// it would make this Lease last longer and all others look old. The zero time: there
+// was no renewal, or its clock is too wrong to be used.
 func (w *Objects) renewed(l *coordinationv1.Lease) time.Time {
 	switch t := l.Spec.RenewTime; {
 	case t == nil || t.After(w.Now.Add(clocks)):
@@ -155,20 +153,20 @@ func (w *Objects) renewed(l *coordinationv1.Lease) time.Time {
 	}
 }
 
-// Newest returns when the youngest of all Leases was renewed, or Now if that is
-// long ago: then nobody renews.
+// Newest returns when the latest renewal of any Lease was; Now if that is long ago,
+// when no Lease is renewed.
 func (w *Objects) Newest() time.Time { return w.leases().newest }
 
-// leaseIndex answers questions about the Leases, which are asked for each session.
+// leaseIndex makes lookups of Leases fast.
 type leaseIndex struct {
-	now    time.Time             // with the first Lease and their number: what it was made of
+	now    time.Time             // with first and n: what it was built from
 	first  *coordinationv1.Lease // nil: there is none
 	n      int
 	newest time.Time
 	byName map[string]*coordinationv1.Lease
 }
 
-// leases returns the index of the Leases, and makes it where there is none of these.
+// leases returns the index, and builds it if the Leases have changed.
 func (w *Objects) leases() *leaseIndex {
 	x := &leaseIndex{now: w.Now, n: len(w.Leases)}
 	if x.n > 0 {
@@ -192,14 +190,15 @@ func (w *Objects) leases() *leaseIndex {
 	return x
 }
 
-// LeaseController is the Lease that the active controller holds.
+// LeaseController is the Lease of the active controller.
 const LeaseController = "steelyard-controller"
 
-// clocks is how far clocks may be apart: beyond that age alone makes a Lease stale.
+// clocks is the maximum difference between clocks. A Lease that is older than it has
+// expired in any case.
 const clocks = time.Minute
 
-// Controller returns the name of the active controller, or says in words why
-// there seems to be none.
+// Controller returns the name of the active controller, or explains why there seems
+// to be none.
 func (w *Objects) Controller() (name, absent string) {
 	if w.Leases == nil {
 		return "not known", ""
@@ -218,14 +217,14 @@ func (w *Objects) Controller() (name, absent string) {
 		if behind := newest.Sub(renewed); behind > intent.ControllerLease+grace || age > clocks {
 			return "", "no controller runs: the last one renewed its Lease " + max(age, behind).Truncate(time.Second).String() + " ago"
 		}
-		// The identity ends in something that makes it unique.
+		// The identity is the host's name with a unique suffix.
 		host, _, _ := strings.Cut(intent.LeaseHolder(l), "_")
 		return host, ""
 	}
-	return "", fmt.Sprintf("no controller runs: nobody holds Lease %s in namespace %s", LeaseController, w.Home)
+	return "", fmt.Sprintf("no controller runs: no replica holds Lease %s in namespace %s", LeaseController, w.Namespace)
 }
 
-// Speaker returns what the speaker of a node tells; nil: nothing.
+// Speaker returns the Speaker object of a node; nil: there is none.
 func (w *Objects) Speaker(node string) *v1beta1.Speaker {
 	for i := range w.Speakers {
 		if w.Speakers[i].Name == node {

@@ -17,13 +17,12 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
-// limit is from how many Services on a sweep is cheaper than a look at each.
+// limit is the number of Services from which a sweep costs less than a look at each.
 const limit = 50
 
-// cleanup returns the writes that take our words off Services that were ours and
-// are of another type or class now. The API server itself clears their addresses; the
-// watch shows only that such a Service has left. What left while no leader was
-// there is found by a sweep.
+// cleanup returns the writes that remove our marks from Services that have left: they
+// are of another type or class now. The API server itself clears their addresses. A
+// sweep finds those that left without a leader.
 func (r *Reporter) cleanup() []write {
 	if len(r.released) > limit {
 		r.released, r.swept = nil, false
@@ -31,7 +30,7 @@ func (r *Reporter) cleanup() []write {
 	var out []write
 	for _, key := range r.released {
 		out = append(out, write{
-			what:   "take our condition off Service " + key.String(),
+			what:   "remove our marks from Service " + key.String(),
 			do:     func(ctx context.Context) error { return r.cleanReleased(ctx, key) },
 			failed: func() { r.released = append(r.released, key) },
 		})
@@ -40,9 +39,8 @@ func (r *Reporter) cleanup() []write {
 	return out
 }
 
-// sweep finds the Services that bear our words and are no load balancers, page
-// by page, and those of another class now with our finalizer. They are cleaned
-// like those that were seen leaving.
+// sweep finds the Services with our marks that are no load balancers, page by page,
+// and those of another class with our finalizer. It cleans them.
 func (r *Reporter) sweep(t *leader.Term) error {
 	cached, err := r.Services(t)
 	if err != nil {
@@ -69,7 +67,7 @@ func (r *Reporter) sweep(t *leader.Term) error {
 			svc := &page.Items[i]
 			if svc.Annotations[v1beta1.AnnotationPool] != "" || r.Finalizer.Ours(svc) || meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated) != nil {
 				if err := r.cleanWithin(t, svc); err != nil {
-					r.Log.Warn("can't take our words off a Service; trying again", "err", err)
+					r.Log.Warn("can't remove our marks from a Service; trying again", "err", err)
 					r.released = append(r.released, client.ObjectKeyFromObject(svc))
 				}
 			}
@@ -87,7 +85,7 @@ func (r *Reporter) cleanWithin(t *leader.Term, svc *corev1.Service) error {
 	return client.IgnoreNotFound(r.clean(ctx, svc))
 }
 
-// cleanReleased cleans a Service that has left the watch, unless it was made anew.
+// cleanReleased cleans a Service that has left, unless it is ours again.
 func (r *Reporter) cleanReleased(ctx context.Context, key client.ObjectKey) error {
 	svc := &corev1.Service{}
 	if err := r.Direct.Get(ctx, key, svc); err != nil {
@@ -99,8 +97,8 @@ func (r *Reporter) cleanReleased(ctx context.Context, key client.ObjectKey) erro
 	return r.clean(ctx, svc)
 }
 
-// clean removes our condition, annotations and finalizer from a Service that is
-// not ours.
+// clean removes our condition, annotations and finalizer from a Service that is not
+// ours.
 func (r *Reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	before := svc.DeepCopy()
 	delete(svc.Annotations, v1beta1.AnnotationPool)
@@ -113,7 +111,7 @@ func (r *Reporter) clean(ctx context.Context, svc *corev1.Service) error {
 	err := r.Client.Status().Patch(ctx, svc, patch)
 	r.Count("Service", err)
 	if err != nil {
-		return fmt.Errorf("take our condition off Service %s: %w", intent.KeyOf(svc), err)
+		return fmt.Errorf("remove our marks from Service %s: %w", intent.KeyOf(svc), err)
 	}
 	r.Log.Info("a Service is no load balancer any more", "service", intent.KeyOf(svc))
 	return nil

@@ -19,17 +19,16 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
 
-// Tally holds what is counted as it happens. All that is a state is computed
-// when it is asked for.
-type Tally struct {
+// Counters counts events. States are computed at scrape time.
+type Counters struct {
 	passes  prometheus.Histogram
 	patches *prometheus.CounterVec
 	errors  *prometheus.CounterVec
 }
 
-// NewTally returns a tally of nothing.
-func NewTally() *Tally {
-	return &Tally{
+// NewCounters returns Counters at zero.
+func NewCounters() *Counters {
+	return &Counters{
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding for all Services, and beginning to write what differs.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
@@ -43,16 +42,16 @@ func NewTally() *Tally {
 	}
 }
 
-// Collectors is all that the controller tells of itself.
-func (r *Reporter) Collectors(m *Tally) []prometheus.Collector {
-	return []prometheus.Collector{cluster.BuildInfo(), m.passes, m.patches, m.errors, planMetrics{r.Leading, r.Plan}, r.verdicts}
+// Collectors returns all metrics of the controller.
+func (r *Reporter) Collectors(m *Counters) []prometheus.Collector {
+	return []prometheus.Collector{cluster.BuildInfo(), m.passes, m.patches, m.errors, planMetrics{r.Leading, r.Plan}, r.objects}
 }
 
-// Pass counts a pass.
-func (m *Tally) Pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
+// Pass observes the duration of a pass.
+func (m *Counters) Pass(took time.Duration) { m.passes.Observe(took.Seconds()) }
 
 // Patch counts a patch.
-func (m *Tally) Patch(kind string, err error) {
+func (m *Counters) Patch(kind string, err error) {
 	m.patches.WithLabelValues(kind).Inc()
 	if err == nil {
 		return
@@ -76,7 +75,7 @@ var (
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
-// planMetrics tells of the last plan.
+// planMetrics exports the last plan.
 type planMetrics struct {
 	leading func() *leader.Term
 	plan    func(*leader.Term) *planner.Summary
@@ -118,32 +117,32 @@ func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 	gauge(servicesDesc, float64(plan.Services))
 }
 
-// verdictTally counts the configuration objects by what is said of them. The
-// reporter tells it; it tells only what the leader's reporter told in this term.
-type verdictTally struct {
+// objectMetrics counts the configuration objects by the reason of their condition. It
+// exports only what the reporter of the current term has counted.
+type objectMetrics struct {
 	leading func() *leader.Term
 
 	mu    sync.Mutex
 	term  *leader.Term
-	count map[verdict]int
+	count map[objectReason]int
 }
 
-// verdict is a kind of objects, and why they are not in force; Accepted: they are.
-type verdict struct{ kind, reason string }
+// objectReason is a kind of objects, and the reason of their condition.
+type objectReason struct{ kind, reason string }
 
-// set takes in the configuration of a term.
-func (v *verdictTally) set(t *leader.Term, c intent.Configured) {
-	count := map[verdict]int{}
+// set counts the configuration of a term.
+func (v *objectMetrics) set(t *leader.Term, c intent.Configured) {
+	count := map[objectReason]int{}
 	for _, x := range c.Objects.Described() {
 		v := c.Config.Verdicts[x.Ref]
-		count[verdict{x.Kind, cmp.Or(v.Accepted.Reason, v.Refs.Reason, v1beta1.ReasonAccepted)}]++
+		count[objectReason{x.Kind, cmp.Or(v.Accepted.Reason, v.Refs.Reason, v1beta1.ReasonAccepted)}]++
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.term, v.count = t, count
 }
 
-// configDesc is a function so that no package variable is needed.
+// configDesc is a function, since there are no package variables.
 func configDesc() *prometheus.Desc {
 	return prometheus.NewDesc("steelyard_config_objects",
 		"Configuration objects by kind and by the reason of their condition Accepted (Accepted, Invalid, Overlaps, Conflicts), or, if that is True, of ResolvedRefs where that is False (NotFound, InvalidSecret). Told by the leader.",
@@ -151,10 +150,10 @@ func configDesc() *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector.
-func (v *verdictTally) Describe(to chan<- *prometheus.Desc) { to <- configDesc() }
+func (v *objectMetrics) Describe(to chan<- *prometheus.Desc) { to <- configDesc() }
 
 // Collect implements prometheus.Collector.
-func (v *verdictTally) Collect(to chan<- prometheus.Metric) {
+func (v *objectMetrics) Collect(to chan<- prometheus.Metric) {
 	t := v.leading()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -166,7 +165,7 @@ func (v *verdictTally) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// number rounds to what a metric can hold.
+// number converts n to what a metric can hold.
 func number(n *big.Int) float64 {
 	f, _ := new(big.Float).SetInt(n).Float64()
 	return f

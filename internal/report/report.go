@@ -1,7 +1,7 @@
-// Package report writes what the controller decides beside addresses: the status of
-// configuration objects. It removes claims of addresses that nobody has, and our words
-// from Services that are not ours any more, and tells metrics. Nobody waits for it; what
-// the objects are to say is decided in package planner.
+// Package report writes the statuses of configuration objects, as package planner
+// decides them. It also deletes L2Claims of addresses that no Service has, removes
+// the controller's marks from Services that it no longer serves, and exports metrics.
+// It runs beside the passes of the controller, which do not wait for it.
 package report
 
 import (
@@ -25,17 +25,17 @@ import (
 )
 
 const (
-	// rest and retryAfter are the pauses between two reports, and before what failed
-	// is tried again.
+	// rest is the pause between two reports, and retryAfter the one before a failed
+	// write is repeated.
 	rest       = 500 * time.Millisecond
 	retryAfter = 2 * time.Second
-	// parallel is how many writes are under way at once.
+	// parallel is how many writes are in flight at most.
 	parallel = 8
-	// writeTimeout is how long one write may take.
+	// writeTimeout limits one write.
 	writeTimeout = 5 * time.Second
 )
 
-// Options are what a Reporter reads, and whom it tells.
+// Options are the sources of a Reporter, and its output.
 type Options struct {
 	Client        client.Client
 	Direct        client.Reader // past the cache
@@ -44,30 +44,30 @@ type Options struct {
 	Finalizer     planner.Finalizer
 	Configuration *cluster.Configuration
 	Services      func(context.Context) ([]*corev1.Service, error)
-	Leading       func() *leader.Term                 // nil: not now
-	Plan          func(*leader.Term) *planner.Summary // of the last pass of a term; nil: there is none yet
-	Released      func() []types.NamespacedName       // Services that are not ours any more, since the last call
-	Planned       <-chan struct{}                     // there is another plan
-	Count         func(kind string, err error)        // told of every patch
+	Leading       func() *leader.Term                 // nil: this replica does not lead
+	Plan          func(*leader.Term) *planner.Summary // of the term's last pass; nil: there was none yet
+	Released      func() []types.NamespacedName       // Services that are no longer ours, since the last call
+	Planned       <-chan struct{}                     // signals a new plan
+	Count         func(kind string, err error)        // called for every patch
 }
 
-// Reporter writes what people look at.
+// Reporter writes reports. Make one with New.
 type Reporter struct {
 	Options
-	verdicts *verdictTally
+	objects *objectMetrics
 
-	term     *leader.Term           // that what follows belongs to
-	released []types.NamespacedName // Services to be cleaned of our words
-	swept    bool                   // those that left while nobody saw it have been searched for
-	page     client.Continue        // where the search goes on
+	term     *leader.Term           // of the fields below
+	released []types.NamespacedName // Services to remove our marks from
+	swept    bool                   // the Services that left without a leader have been searched for
+	page     client.Continue        // where the search continues
 }
 
-// New returns a reporter, which works while its Loop does.
+// New returns a Reporter, which runs in its Loop.
 func New(o Options) *Reporter {
-	return &Reporter{Options: o, verdicts: &verdictTally{leading: o.Leading}}
+	return &Reporter{Options: o, objects: &objectMetrics{leading: o.Leading}}
 }
 
-// Loop is when to report.
+// Loop returns when to report.
 func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
 		Name: "reporter", Log: r.Log, Think: r.Report, Signals: []<-chan struct{}{r.Planned},
@@ -76,7 +76,7 @@ func (r *Reporter) Loop() cluster.Loop {
 	}
 }
 
-// Report is one run. It returns when to try again what failed; 0: never.
+// Report makes one report. It returns after how long to repeat it; 0: never.
 func (r *Reporter) Report(ctx context.Context) (time.Duration, error) {
 	t := r.Leading()
 	if t == nil {
@@ -102,8 +102,8 @@ func (r *Reporter) Report(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// due reads what the report is made from, and returns what is to be written, and
-// whether there is a plan yet.
+// due reads the input of a report, and returns the writes that it needs; planned:
+// there is a plan.
 func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, planned bool, _ error) {
 	read, err := r.Configuration.Read(ctx)
 	if err != nil {
@@ -131,7 +131,7 @@ func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, planned 
 	if plan == nil {
 		return nil, false, nil
 	}
-	r.verdicts.set(t, read)
+	r.objects.set(t, read)
 	r.released = append(r.released, r.Released()...)
 	return slices.Concat(r.statuses(planner.Statuses(read, sessions.Items, plan)), r.orphans(plan.Orphans(claims.Items, shown)), r.cleanup()), true, nil
 }
@@ -167,13 +167,13 @@ func (r *Reporter) orphans(claims []*v1beta1.L2Claim) []write {
 
 // write is one write to the API server.
 type write struct {
-	kind   string // of the object that is patched; empty: it is not a patch
+	kind   string // of the patched object; empty: it is not a patch
 	what   string // for the log
 	do     func(context.Context) error
-	failed func() // called, if set, when it fails; never at once with another
+	failed func() // called when the write fails, never concurrently; nil: nothing
 }
 
-// writeAll makes all writes, many at once, and reports whether all succeeded.
+// writeAll makes all writes, several at once, and reports whether all succeeded.
 func (r *Reporter) writeAll(t *leader.Term, writes []write) bool {
 	errs := make([]error, len(writes))
 	var group errgroup.Group
@@ -183,7 +183,7 @@ func (r *Reporter) writeAll(t *leader.Term, writes []write) bool {
 			ctx, cancel := t.WriteContext(writeTimeout)
 			defer cancel()
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				errs[i] = client.IgnoreNotFound(w.do(ctx)) // deleted meanwhile: nothing is left to write
+				errs[i] = client.IgnoreNotFound(w.do(ctx)) // the object is gone: nothing is left to write
 				if w.kind != "" {
 					r.Count(w.kind, errs[i])
 				}

@@ -329,15 +329,15 @@ func TestManyReleasedServicesAreSweptFor(t *testing.T) {
 }
 
 func TestPatchesAreCountedByKindAndCode(t *testing.T) {
-	tally := NewTally()
-	tally.Patch("Service", nil)
-	tally.Patch("Service", errors.New("no answer"))
-	tally.Patch("Service", fmt.Errorf("wrapped: %w", apierrors.NewConflict(corev1.Resource("services"), "web", errors.New("modified"))))
+	counters := NewCounters()
+	counters.Patch("Service", nil)
+	counters.Patch("Service", errors.New("no answer"))
+	counters.Patch("Service", fmt.Errorf("wrapped: %w", apierrors.NewConflict(corev1.Resource("services"), "web", errors.New("modified"))))
 	have := map[string]float64{}
 	for _, code := range []string{"0", "409"} {
-		have[code] = value(t, tally.errors.WithLabelValues("Service", code))
+		have[code] = value(t, counters.errors.WithLabelValues("Service", code))
 	}
-	have["all"] = value(t, tally.patches.WithLabelValues("Service"))
+	have["all"] = value(t, counters.patches.WithLabelValues("Service"))
 	if want := map[string]float64{"0": 1, "409": 1, "all": 3}; !maps.Equal(have, want) {
 		t.Errorf("errors by code: %v, want %v", have, want)
 	}

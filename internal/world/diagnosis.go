@@ -250,7 +250,7 @@ func (t *Evaluation) difference(a netip.Addr, owner string) string {
 	case c.Spec.Node != owner:
 		text := fmt.Sprintf("the L2Claim of %s names node %s; by the objects it is node %s", a, c.Spec.Node, owner)
 		if p := t.Presence(c.Spec.Node); p.State == health.Unknown {
-			text += ", for " + p.Why
+			text += ", for " + p.Message
 		}
 		return text
 	case c.Status.Node != c.Spec.Node:

@@ -93,7 +93,7 @@ func (p *Pages) AddTo(ctx context.Context, mgr manager.Manager, hosts []string) 
 
 // read reads what the page shows from the caches.
 func (p *Pages) read(ctx context.Context, now time.Time) (overview.Objects, error) {
-	out := overview.Objects{Objects: health.Objects{Now: now, Home: p.Namespace}}
+	out := overview.Objects{Objects: health.Objects{Now: now, Namespace: p.Namespace}}
 	read, err := p.Configuration.Read(ctx)
 	if err != nil {
 		return out, err

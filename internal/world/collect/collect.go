@@ -28,7 +28,7 @@ import (
 // read: the user need not know passwords. A list that the user may not read is named
 // in Unread if it can be replaced by a guess; any other failure is an error.
 func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Snapshot, error) {
-	w := &world.Snapshot{Objects: health.Objects{Now: time.Now(), Home: namespace}}
+	w := &world.Snapshot{Objects: health.Objects{Now: time.Now(), Namespace: namespace}}
 	var (
 		pools       v1beta1.IPAddressPoolList
 		l2          v1beta1.L2AdvertisementList
