@@ -133,7 +133,7 @@ func overviewOf(w *world.Snapshot) overview {
 
 // ofConfiguration tells what is not well with the configuration objects: as of now, whatever
 // their conditions say.
-func ofConfiguration(t *world.Thought) []problem {
+func ofConfiguration(t *world.Evaluation) []problem {
 	var out []problem
 	for ref, v := range t.Checked.Verdicts {
 		for _, f := range v.Faults() {
