@@ -175,6 +175,7 @@ type pass struct {
 	opponents map[netip.Addr]Opponent
 	answering map[netip.Addr]string // the node that each L2Claim says answers
 	gone      map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
+	up        map[place]bool        // which nodes are alive, and which of their links work; not before announceAgain
 	last      *Output               // of the Step before; empty before the first
 	withheld  bool                  // some claims were left out
 	stalled   bool                  // since the last Step
@@ -199,7 +200,7 @@ func (s *State) Step(f Facts) Output {
 	p.tell()
 	p.Wake = p.wake()
 	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
-	s.before, s.reached, s.worked = &out, p.API.Reachable, p.reaches()
+	s.before, s.reached, s.worked = &out, p.API.Reachable, p.up
 	return out
 }
 

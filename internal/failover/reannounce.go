@@ -39,7 +39,8 @@ type again struct {
 // is announced again.
 func (p *pass) announceAgain() {
 	r := &p.reannounce
-	back := r.healed(p.Now, p.worked, p.reaches(), p.API.Reachable)
+	p.up = p.reaches()
+	back := r.healed(p.Now, p.worked, p.up, p.API.Reachable)
 	if back && len(p.taken) > 0 {
 		r.unsaid = first(r.unsaid, p.Now)
 	}

@@ -27,12 +27,13 @@ type ring struct {
 }
 
 func newRing(names []string, subnets map[string]netip.Prefix) ring {
-	place := func(name string) uint64 {
+	place := make(map[string]uint64, len(names))
+	for _, name := range names {
 		sum := sha256.Sum256([]byte(name))
-		return binary.BigEndian.Uint64(sum[:])
+		place[name] = binary.BigEndian.Uint64(sum[:])
 	}
 	r := ring{order: slices.Clone(names), subnets: subnets, in: map[netip.Prefix]order{}}
-	slices.SortFunc(r.order, func(a, b string) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b)) })
+	slices.SortFunc(r.order, func(a, b string) int { return cmp.Or(cmp.Compare(place[a], place[b]), cmp.Compare(a, b)) })
 	r.order = slices.Compact(r.order)
 	for _, name := range r.order {
 		r.in[subnets[name]] = append(r.in[subnets[name]], name)

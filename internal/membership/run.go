@@ -165,7 +165,7 @@ func (r *running) connect() {
 		}
 		for _, name := range w.Neighbors() {
 			at := ends{w.addrs[name], sourceTo(w.Segment.Addr, w.addrs[name])}
-			if !at.peer.IsValid() {
+			if !at.peer.IsValid() || at.peer == at.local { // this node under a former name would hear itself
 				continue
 			}
 			if r.sessions[at] == nil {

@@ -65,8 +65,10 @@ type (
 type table [kinds][]*object
 
 func (t *table) find(k kind, name string) (int, bool) {
-	return slices.BinarySearchFunc(t[k], name, func(o *object, name string) int { return cmp.Compare(o.name, name) })
+	return slices.BinarySearchFunc(t[k], name, byName)
 }
+
+func byName(o *object, name string) int { return cmp.Compare(o.name, name) }
 
 func (t *table) get(k kind, name string) *object {
 	if i, ok := t.find(k, name); ok {
@@ -245,6 +247,7 @@ type cache struct {
 	table
 	*client
 	lag    time.Duration
+	counts [kinds]int       // the changes of each that were shown
 	shown  [kinds]time.Time // when the last event of each arrives
 	broken [kinds]bool      // it is to be listed anew
 	watch  [kinds]int       // counts the watches: what an earlier one tells late counts no more
@@ -329,7 +332,7 @@ func (c *cache) relist(k kind) {
 
 func (c *cache) replace(k kind, all []*object) {
 	for _, old := range slices.Clone(c.table[k]) {
-		if !slices.ContainsFunc(all, func(o *object) bool { return o.name == old.name }) {
+		if _, still := slices.BinarySearchFunc(all, old.name, byName); !still {
 			c.show(&object{kind: k, name: old.name, version: old.version})
 		}
 	}
@@ -344,6 +347,7 @@ func (c *cache) show(o *object) {
 		return
 	}
 	c.put(o)
+	c.counts[o.kind]++
 	after := o
 	if o.value == nil {
 		after = nil

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -57,7 +58,7 @@ func (s *group) setSessions(names []string) {
 	wanted := make([]*session, 0, len(names))
 	for _, name := range names {
 		peer := s.peers[name]
-		if peer == nil {
+		if peer == nil || peer == s.node || slices.ContainsFunc(wanted, func(x *session) bool { return x.peer == peer }) {
 			continue
 		}
 		x := s.sessionWith(peer)
@@ -205,9 +206,11 @@ func (s *group) expireLater(x *session) {
 	})
 }
 
-// tellOf tells the members what a session shows, under the name that this speaker knows
+// tellOf tells the members what a session shows, under the names that this speaker knows
 // its peer by: the node may have another one by now.
 func (s *group) tellOf(x *session) {
-	s.members.Session(s.now, s.names[x.peer], membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
+	for _, name := range s.names[x.peer] {
+		s.members.Session(s.now, name, membership.Session{Up: x.status == up, Ups: x.ups, Heard: x.instance != 0, Ended: x.ended, Refused: x.refused && x.instance != 0})
+	}
 	s.act()
 }

@@ -257,9 +257,13 @@ func (w *world) leave(f Fault, all []*node) {
 // dropNode has the Node vanish, and with it what it owns.
 func (w *world) dropNode(n *node) {
 	n.there = false
-	w.remove(nodes, n.name)
-	w.remove(speakers, n.name)
-	w.remove(leases, intent.LeaseName(n.name))
+	w.dropObjects(n.name)
+}
+
+func (w *world) dropObjects(name string) {
+	w.remove(nodes, name)
+	w.remove(speakers, name)
+	w.remove(leases, intent.LeaseName(name))
 }
 
 func (w *world) join(_ Fault, all []*node) {
@@ -280,13 +284,19 @@ func (w *world) enroll(n *node) {
 	w.write(nodes, n.name, nodeValue{n.addr, why, map[string]string{"place": strconv.Itoa(n.place + 1)}})
 }
 
-// rename has a node leave, and come back under another name at once.
-func (w *world) rename(_ Fault, all []*node) {
+// rename has a node leave, and come back under another name at once. The Node of its former
+// name stays for as long as the fault's value says.
+func (w *world) rename(f Fault, all []*node) {
 	n := all[0]
 	if s := n.speaker; s != nil {
 		s.end()
 	}
-	w.dropNode(n)
+	former := n.name
+	if f.Value == 0 {
+		w.dropObjects(former)
+	} else {
+		w.after(f.Value, func() { w.dropObjects(former) })
+	}
 	n.name += "x"
 	w.enroll(n)
 	w.revive(n)

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/failover"
@@ -135,9 +136,10 @@ func (h *heartbeat) readClaims(then func(error)) {
 
 // renewals returns the Leases that speakers hold, as the cache shows them.
 func (h *heartbeat) renewals() []lease.Renewal {
-	var out []lease.Renewal
+	out, prefix := make([]lease.Renewal, 0, len(h.cache.table[leases])), intent.LeaseName("")
 	for _, o := range h.cache.table[leases] {
-		if l := o.value.(leaseValue); l.holder != "" && o.name == intent.LeaseName(l.holder) {
+		l := o.value.(leaseValue)
+		if of, is := strings.CutPrefix(o.name, prefix); is && l.holder == of && of != "" {
 			out = append(out, lease.Renewal{Node: l.holder, Renewed: l.renewed})
 		}
 	}

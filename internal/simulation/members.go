@@ -19,7 +19,8 @@ type group struct {
 	*speaker
 	segment  bool
 	members  *membership.State
-	view     membership.View
+	last     membership.View // that was read
+	stale    bool            // there is a later one
 	config   []membership.Member
 	sessions []*session
 	sending  time.Time // when transmit comes; zero: not yet
@@ -41,11 +42,19 @@ func (s *speaker) group(segment bool) *group {
 	return &s.first
 }
 
+// view returns who is alive.
+func (s *group) view() membership.View {
+	if s.stale {
+		s.last, s.stale = s.members.View(), false
+	}
+	return s.last
+}
+
 // view is what the groups know together.
 func (s *speaker) view() membership.View {
-	v := s.first.view
+	v := s.first.view()
 	if s.SecondLink {
-		v.Segments = map[netip.Prefix]membership.View{s.node.prefix(): s.second.view}
+		v.Segments = map[netip.Prefix]membership.View{s.node.prefix(): s.second.view()}
 	}
 	return v
 }
@@ -78,11 +87,11 @@ func (s *group) act() {
 	for _, q := range o.Probe {
 		s.question(q)
 	}
-	if o.Stale {
-		s.view = s.members.View()
-	}
+	s.stale = s.stale || o.Stale
 	if o.Changed {
-		s.say("    %s: members %v, isolated %v, segment %v", s.node.name, s.view.Standing, s.view.Isolated, s.segment)
+		if s.log != nil {
+			s.say("    %s: members %v, isolated %v, segment %v", s.node.name, s.view().Standing, s.view().Isolated, s.segment)
+		}
 		s.wake()
 	}
 	next := s.members.Next()
@@ -100,15 +109,13 @@ func (s *group) act() {
 
 // mail carries a letter to each of its receivers.
 func (s *group) mail(l membership.Packet) {
-	to := l.To
-	if to == nil {
-		to = sortedKeys(s.peers)
-	}
-	from := s.node
-	var hosts []*node
-	for _, name := range to {
-		if n := s.peers[name]; n != nil && n != from {
-			hosts = append(hosts, n)
+	from, hosts := s.node, s.others
+	if l.To != nil {
+		hosts = nil
+		for _, name := range l.To {
+			if n := s.peers[name]; n != nil && n != from {
+				hosts = append(hosts, n)
+			}
 		}
 	}
 	s.after(s.within(50*time.Microsecond, 500*time.Microsecond), func() {

@@ -58,8 +58,8 @@ func (r *reporter) write() {
 
 func (r *reporter) reportSpeaker(then func(error)) {
 	link := r.link()
-	link.Up = link.Up && !r.second.view.Isolated
-	want := speakerValue{links: []announce.Link{link}, isolated: r.first.view.Isolated}
+	link.Up = link.Up && !r.second.view().Isolated
+	want := speakerValue{links: []announce.Link{link}, isolated: r.first.view().Isolated}
 	have := r.cache.get(speakers, r.node.name)
 	if have != nil && sameSpeaker(have.value.(speakerValue), want) {
 		then(nil)
@@ -78,8 +78,10 @@ func (r *reporter) reportSpeaker(then func(error)) {
 
 func sameSpeaker(a, b speakerValue) bool {
 	return a.isolated == b.isolated && a.stopped == b.stopped &&
-		slices.EqualFunc(a.links, b.links, func(a, b announce.Link) bool { return a.Name == b.Name && a.Up == b.Up && a.MAC == b.MAC })
+		slices.EqualFunc(a.links, b.links, sameLink)
 }
+
+func sameLink(a, b announce.Link) bool { return a.Name == b.Name && a.Up == b.Up && a.MAC == b.MAC }
 
 // reportClaim enters this node in the L2Claim of an address.
 func (r *reporter) reportClaim(c announce.Claim, done func(error)) {

@@ -73,9 +73,12 @@ func (h History) run(m mutation, log *[]string) *Violation {
 }
 
 func newWorld(h History) *world {
-	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), addrsOf: -1, taken: map[string]*v1beta1.IPAddressPool{}}
+	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), addrsOf: -1, taken: map[string]*v1beta1.IPAddressPool{}, byAddr: map[netip.Addr]*node{}}
 	for i := range h.Nodes {
 		w.nodes = append(w.nodes, newNode(i, h))
+	}
+	for _, n := range w.nodes {
+		w.byAddr[n.addr] = n
 	}
 	w.lan = newLAN(w.nodes, h.Subnets)
 	all := announce.L2Advertisement{Name: "all"}
@@ -232,7 +235,7 @@ func (w *world) atRest() {
 	}
 	for _, n := range w.nodes {
 		if s := n.speaker; s != nil {
-			for _, v := range []membership.View{s.first.view, s.second.view} {
+			for _, v := range []membership.View{s.first.view(), s.second.view()} {
 				if v.Up < v.Sessions {
 					w.violate(Rest, "%s has %d sessions, and sees %d Up", n.name, v.Sessions, v.Up)
 				}

@@ -111,6 +111,7 @@ type world struct {
 	log   *[]string // nil: nobody wants to read it
 
 	nodes    []*node
+	byAddr   map[netip.Addr]*node
 	api      server
 	lan      lan
 	rules    rules

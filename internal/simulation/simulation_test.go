@@ -79,6 +79,7 @@ func TestTell(t *testing.T) {
 	if *tell == "" {
 		t.Skip("-tell names no file")
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
 	h := read(t, *tell)
 	v, log := Tell(h)
 	t.Logf("%s\n%s\n%v", h, strings.Join(log, "\n"), v)

@@ -15,8 +15,9 @@ import (
 const (
 	// noticed is how long a process can stand still before others may notice.
 	noticed = membership.Answers + multiplier*fast
-	// rest is between two passes.
-	rest = 10 * time.Millisecond
+	// rest is between two passes, at least; in a big cluster each of them takes longer, and
+	// passes use at most a tenth of a core.
+	rest, restForNode = 10 * time.Millisecond, 30 * time.Microsecond
 	// bounce is for how long a lost carrier is not told.
 	bounce = 100 * time.Millisecond
 )
@@ -32,8 +33,9 @@ type speaker struct {
 	second   group  // in a world with second links
 	failover *failover.State
 	beat     *heartbeat
-	peers    map[string]*node // of the members, by name
-	names    map[*node]string // the same the other way round
+	peers    map[string]*node   // of the members, by name
+	names    map[*node][]string // the same the other way round; a node may be known by a former name, too
+	others   []*node            // the same but for this one, by name
 	stopping bool
 	since    time.Time // when it began to stand still
 	stalls   uint64
@@ -45,6 +47,7 @@ type speaker struct {
 	entries map[netip.Addr]*entry
 	rivals  []rival
 	prober  prober
+	digest  digest
 	overlay map[string]written // L2Claims as the API server last returned them
 	gone    map[int]bool       // those of whose end the cache was told, by UID
 	plan    *failover.Output
@@ -104,7 +107,7 @@ func (s *speaker) stop() {
 	clear(s.entries)
 	s.first.members.Restart(s.now)
 	s.second.members.Restart(s.now)
-	if s.first.view.Up == 0 {
+	if s.first.view().Up == 0 {
 		s.askWithin(time.Second, func() (any, error) {
 			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
 		}, func(any, error) {})
@@ -175,7 +178,7 @@ func (s *speaker) pass() {
 	if s.stopping {
 		return
 	}
-	s.rested = s.now.Add(rest)
+	s.rested = s.now.Add(max(rest, time.Duration(len(s.nodes))*restForNode))
 	f := s.facts()
 	s.mutation.facts(s, &f)
 	out := s.failover.Step(f)
@@ -197,7 +200,7 @@ func (s *speaker) pass() {
 
 func (s *speaker) facts() failover.Facts {
 	f := failover.Facts{
-		Now: s.now, Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Members: s.view(),
+		Now: s.now, Members: s.view(),
 		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
 	announced := announced
@@ -206,18 +209,8 @@ func (s *speaker) facts() failover.Facts {
 		f.Cluster.L2 = config.L2
 		announced = func(v serviceValue) announce.Service { return config.Announced(v.Service, nil) }
 	}
-	links := map[string][]announce.Link{}
-	for _, o := range s.cache.table[speakers] {
-		v := o.value.(speakerValue)
-		f.Speakers[o.name], f.Isolated[o.name], links[o.name] = true, v.isolated, v.links
-		for _, l := range v.links {
-			f.MACs[l.MAC] = o.name
-		}
-	}
-	links[s.node.name] = []announce.Link{s.link()}
-	for _, o := range s.cache.table[nodes] {
-		f.Cluster.Nodes = append(f.Cluster.Nodes, announce.Node{Name: o.name, Labels: o.value.(nodeValue).labels, Excluded: o.value.(nodeValue).excluded, Links: links[o.name]})
-	}
+	s.digest.update(s)
+	f.Speakers, f.Isolated, f.MACs, f.Cluster.Nodes = s.digest.speakers, s.digest.isolated, s.digest.macs, s.digest.nodes
 	for _, o := range s.cache.table[services] {
 		if svc := announced(o.value.(serviceValue)); len(svc.Addrs) > 0 {
 			f.Cluster.Services = append(f.Cluster.Services, svc)
@@ -293,12 +286,11 @@ func (s *speaker) gather(out failover.Output) {
 	if !out.Join {
 		return
 	}
-	var config, segment []membership.Member
-	peers := map[string]*node{}
-	for _, o := range s.cache.table[nodes] {
-		if expired, watched := out.Watch[o.name]; watched {
-			addr := o.value.(nodeValue).addr
-			m := membership.Member{Name: o.name, Addr: addr, Silent: expired, Subnet: s.subnetOf(o.name)}
+	config := make([]membership.Member, 0, len(s.first.config))
+	var segment []membership.Member
+	for _, m := range s.digest.members {
+		if expired, watched := out.Watch[m.Name]; watched {
+			m.Silent = expired
 			if m.Subnet == s.node.prefix() {
 				segment = append(segment, m)
 			}
@@ -306,15 +298,17 @@ func (s *speaker) gather(out failover.Output) {
 				m.Subnet = netip.Prefix{}
 			}
 			config = append(config, m)
-			i := slices.IndexFunc(s.nodes, func(n *node) bool { return n.addr == addr })
-			peers[o.name] = s.nodes[i]
 		}
 	}
 	changed := !slices.Equal(config, s.first.config)
 	if changed {
-		s.peers, s.names = peers, map[*node]string{}
-		for name, n := range peers {
-			s.names[n] = name
+		s.peers, s.names, s.others = map[string]*node{}, map[*node][]string{}, nil
+		for _, m := range config {
+			n := s.byAddr[m.Addr]
+			s.peers[m.Name], s.names[n] = n, append(s.names[n], m.Name)
+			if n != s.node {
+				s.others = append(s.others, n)
+			}
 		}
 		s.first.set(config)
 	}
@@ -325,17 +319,6 @@ func (s *speaker) gather(out failover.Output) {
 		s.second.members.SetLink(s.now, s.link().Up)
 		s.second.act()
 	}
-}
-
-// subnetOf returns the subnet of a node, as its Speaker object tells.
-func (s *speaker) subnetOf(name string) netip.Prefix {
-	if name == s.node.name {
-		return s.node.prefix()
-	}
-	if o := s.cache.get(speakers, name); o != nil {
-		return o.value.(speakerValue).links[0].Prefixes[0]
-	}
-	return netip.Prefix{}
 }
 
 func (s *speaker) tell(out failover.Output) {
