@@ -16,6 +16,10 @@
 // find a loss; BFD between fixed neighbors takes a few packets. They also choose
 // members themselves, which here Kubernetes does.
 //
+// State finds by its own deadlines that this speaker stalled, before it judges sessions that
+// expired meanwhile; package layer2 has a watchdog beside, because it must know before it sends
+// the next frame, from any goroutine, when this State may not have had an input yet.
+//
 // It decides nothing about who announces what.
 package membership
 

@@ -115,8 +115,10 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 
 // cutOff reports whether a node that hears nobody can know that others do: there is a
 // gateway that does not answer to it, and others have run for a while, and did when it
-// last heard of them. One of two nodes, and one with a second link that works, is not
-// asked that much; nor is one that the API server answers late.
+// last heard of them. One of two nodes is not asked that much: its only peer may say of
+// itself that it is dead, and then this node is the last one, whatever its gateway answers
+// (what it sends gets nowhere if it is cut off). Nor is a node with a second link that
+// works, or one that the API server answers late.
 func (w *world) cutOff(n *node) bool {
 	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
 		of, runs := &w.rules.states[n.place], w.rules.states[m.place].runs

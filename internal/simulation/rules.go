@@ -54,6 +54,11 @@ const (
 	// to a node that has just started, and what was found is written. A client whose
 	// entry two halves have changed asks anew after as long.
 	lonely = 10 * time.Second
+	// mesh is up to how many nodes each has a session with all others. In a bigger cluster the
+	// network may split so that a node reaches other nodes, and none that it has a session
+	// with. Without a gateway it takes itself for isolated, until the Leases of all that it
+	// watches have expired (lonely).
+	mesh = 7
 	// hindered is the same when the API server's answers were late, or got lost: a request
 	// is given up after 2 to 5 s and made again 2 s later, for the Lease and for the L2Claim.
 	// For as long two may answer that can hear each other, and were parted for so long that

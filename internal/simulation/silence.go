@@ -51,7 +51,7 @@ func (w *world) checkSilence(a netip.Addr, x *watched, since *time.Time, fine bo
 	if bound < lonely && since == &x.lost && w.now.Sub(x.doubled) < recent {
 		bound, why = lonely, "two answered the client that could not hear each other; its kernel asks anew"
 	}
-	if bound < lonely && (alone || 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Subnets > 1) {
+	if bound < lonely && (alone || 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Nodes > mesh) {
 		bound, why = lonely, "only Kubernetes can tell"
 	}
 	if bound >= several {
