@@ -113,7 +113,7 @@ func TestRacks(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
 			h := read(t, file)
-			for h.Seed = range uint64(10) {
+			for h.Seed = range uint64(4) {
 				if v := Run(h); v != nil {
 					t.Fatalf("seed %d: %s", h.Seed, v)
 				}
