@@ -103,13 +103,14 @@ func (p *pass) mayBeTaken(a netip.Addr, lost place) bool {
 	return p.elsewhere(lost) || !p.missed(a) && (p.Phase == Starting || p.lostBefore(lost, p.syncedAt))
 }
 
-// mayTakeExpired is mayTake for an owner that is dead by its Lease alone; empty: there is
-// none.
+// mayTakeExpired is mayTake for an owner that is dead by its Lease alone. One that has no
+// Node any more was removed on purpose: nothing waits for it.
 func (p *pass) mayTakeExpired(owner string) permission {
+	_, there := p.Alive[owner]
 	switch {
 	case !p.API.Synced:
 		return no
-	case owner == "":
+	case !there:
 		return yes
 	}
 	return ifFree
