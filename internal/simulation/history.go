@@ -26,6 +26,8 @@ type History struct {
 	// Rack: nodes and addresses are named as those of e2e's racks, so that hashes of them
 	// decide the same there.
 	Rack bool
+	// ManyLeases: the speakers are too many to watch all Leases, as far as that goes.
+	ManyLeases bool
 
 	Controllers int  // give the Services their addresses; 0: they have them
 	Finalizers  bool // set by the controllers
@@ -65,7 +67,7 @@ func (h History) end() time.Duration {
 
 // traits are what a world is or is not, by their names.
 func (h *History) traits() []trait {
-	return []trait{{"gateway", &h.Gateway}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"finalizers", &h.Finalizers}}
+	return []trait{{"gateway", &h.Gateway}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"many-leases", &h.ManyLeases}, {"finalizers", &h.Finalizers}}
 }
 
 type trait struct {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -100,6 +101,10 @@ func (h *heartbeat) observe(done func()) {
 	}
 	fresh, resync := h.tracker.Echo(own, h.now)
 	count := func() {
+		if h.ManyLeases {
+			h.check(done)
+			return
+		}
 		if _, changed := h.tracker.Observe(renewals, h.now); changed {
 			h.wake()
 		}
@@ -121,6 +126,25 @@ func (h *heartbeat) observe(done func()) {
 	}
 }
 
+// check reads the Leases that are in doubt.
+func (h *heartbeat) check(done func()) {
+	var peers []lease.Peer
+	view := h.view()
+	for _, o := range h.cache.table[speakers] {
+		peers = append(peers, lease.Peer{Node: o.name, Heard: view.Heard(o.name), Called: view.Callers[o.name]})
+	}
+	due := h.tracker.Due(peers)
+	h.askWithin(5*time.Second, func() (any, error) { return h.snapshot(), nil }, func(all any, err error) {
+		if err == nil {
+			read := renewalsIn(all.(table))
+			if _, changed := h.tracker.ObserveRead(due, slices.DeleteFunc(read, func(r lease.Renewal) bool { return !slices.Contains(due, r.Node) }), h.now); changed {
+				h.wake()
+			}
+		}
+		done()
+	})
+}
+
 // readClaims reads the L2Claims past the cache.
 func (h *heartbeat) readClaims(then func(error)) {
 	h.askWithin(10*time.Second, func() (any, error) { return h.snapshot()[claims], nil }, func(all any, err error) {
@@ -134,10 +158,19 @@ func (h *heartbeat) readClaims(then func(error)) {
 	})
 }
 
-// renewals returns the Leases that speakers hold, as the cache shows them.
+// renewals returns the Leases that speakers hold, as the cache shows them; where there are
+// many, the own one.
 func (h *heartbeat) renewals() []lease.Renewal {
-	out, prefix := make([]lease.Renewal, 0, len(h.cache.table[leases])), intent.LeaseName("")
-	for _, o := range h.cache.table[leases] {
+	out := renewalsIn(h.cache.table)
+	if h.ManyLeases {
+		out = slices.DeleteFunc(out, func(r lease.Renewal) bool { return r.Node != h.node.name })
+	}
+	return out
+}
+
+func renewalsIn(t table) []lease.Renewal {
+	out, prefix := make([]lease.Renewal, 0, len(t[leases])), intent.LeaseName("")
+	for _, o := range t[leases] {
 		l := o.value.(leaseValue)
 		if of, is := strings.CutPrefix(o.name, prefix); is && l.holder == of && of != "" {
 			out = append(out, lease.Renewal{Node: l.holder, Renewed: l.renewed})
@@ -149,6 +182,9 @@ func (h *heartbeat) renewals() []lease.Renewal {
 // held returns the same as failover wants it.
 func (h *heartbeat) held() map[string]failover.Lease {
 	out, expired := map[string]failover.Lease{}, h.tracker.Expired()
+	if h.ManyLeases {
+		out = h.tracker.Leases()
+	}
 	for _, r := range h.renewals() {
 		out[r.Node] = failover.Lease{Renewed: r.Renewed, Expired: expired[r.Node]}
 	}

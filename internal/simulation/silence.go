@@ -53,6 +53,9 @@ func (w *world) checkSilence(a netip.Addr, x *watched, since *time.Time, fine bo
 	}
 	if bound < lonely && (alone || 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Nodes > mesh) {
 		bound, why = lonely, "only Kubernetes can tell"
+		if w.ManyLeases { // they are read from the next own renewal on, and missing ones counted from there
+			bound += interval
+		}
 	}
 	if bound >= several {
 		from = maxTime(from, w.lastEvent())

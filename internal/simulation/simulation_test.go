@@ -33,6 +33,15 @@ func late(t *testing.T, start time.Time) bool {
 // short as can be: as a file for testdata.
 func TestHistories(t *testing.T) { runAll(t, Random, *seeds) }
 
+// TestManyLeases has the speakers of some of them watch their own Leases alone.
+func TestManyLeases(t *testing.T) {
+	runAll(t, func(seed uint64) History {
+		h := Random(seed)
+		h.ManyLeases = true
+		return h
+	}, *seeds/4)
+}
+
 func runAll(t *testing.T, random func(uint64) History, seeds uint64) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
 	start := time.Now()

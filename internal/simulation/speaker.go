@@ -152,7 +152,7 @@ func (s *speaker) event(before, after *object) {
 	if before != nil && after != nil {
 		switch a := after.value.(type) {
 		case leaseValue:
-			if a.holder == before.value.(leaseValue).holder {
+			if s.ManyLeases || a.holder == before.value.(leaseValue).holder {
 				return
 			}
 		case claimValue:
