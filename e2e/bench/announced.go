@@ -23,8 +23,19 @@ metadata: {name: everywhere}
 spec: {nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node1}}]}
 `
 
-// byBGP has all nodes announce all to the rack's router.
+// byBGP has all nodes announce all to the rack's router, from a range that it accepts, and
+// that is no other pool's here.
 const byBGP = `
+apiVersion: steelyard.dev/v1beta1
+kind: IPAddressPool
+metadata: {name: wide-v4}
+spec: {addresses: [172.21.0.0/16], autoAssign: false}
+---
+apiVersion: steelyard.dev/v1beta1
+kind: IPAddressPool
+metadata: {name: main}
+spec: {addresses: [10.99.0.0/16], graceTime: 0s}
+---
 apiVersion: steelyard.dev/v1beta1
 kind: BGPAdvertisement
 metadata: {name: everywhere}
