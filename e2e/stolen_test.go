@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestThePageSaysWhatTheStoryTries compares what docs/explanation/security.md says of a
+// TestThePageSaysWhatTheStoryTries compares what docs/concepts/security.md says of a
 // stolen node, line for line, with what the story tries with its token.
 func TestThePageSaysWhatTheStoryTries(t *testing.T) {
 	find := func(file, line string) [][2]string {
@@ -23,7 +23,7 @@ func TestThePageSaysWhatTheStoryTries(t *testing.T) {
 		return out
 	}
 	said := map[string]string{}
-	for _, m := range find("../docs/explanation/security.md", `(?m)^\| (.+) \| (refused|possible) \|$`) {
+	for _, m := range find("../docs/concepts/security.md", `(?m)^\| (.+) \| (refused|possible) \|$`) {
 		said[m[0]] = m[1]
 	}
 	tried := map[string]string{}

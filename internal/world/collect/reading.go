@@ -80,7 +80,7 @@ func (x *reading) wait() error {
 	case len(x.missing) > 0:
 		return fmt.Errorf("this cluster does not have the kinds %s of %s: those of Steelyard are older than this plugin", strings.Join(x.missing, ", "), version)
 	case len(x.forbidden) > 0:
-		return fmt.Errorf("you may not list %s: ask for the right to (docs/explanation/security.md has a ClusterRole for those who look)", strings.Join(x.forbidden, ", "))
+		return fmt.Errorf("you may not list %s: ask for the right to (docs/concepts/security.md has a ClusterRole for those who look)", strings.Join(x.forbidden, ", "))
 	}
 	return nil
 }
