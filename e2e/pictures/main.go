@@ -119,7 +119,7 @@ func (s *studio) page(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		args := []string{"chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1350",
+		args := []string{"chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1430",
 			"--blink-settings=preferredColorScheme=" + setting, "--screenshot=" + file, "http://" + s.rack.MetricsAddress("controller") + "/"}
 		if _, err := s.on(ctx, "control", "", args...); err != nil {
 			return err
