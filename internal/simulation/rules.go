@@ -10,7 +10,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// The rules are written from what users are promised (docs/explanation/failover.md,
+// The rules are written from what users are promised (docs/concepts/failover.md,
 // the fields of the API), and know nothing of how it is done.
 
 // Violation is a rule that was broken.
