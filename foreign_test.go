@@ -17,7 +17,7 @@ import (
 func TestForeignTextPassesOnePlace(t *testing.T) {
 	places := map[string]string{
 		"k8s.io/apimachinery/pkg/api/meta.SetStatusCondition": "internal/intent/condition.go",
-		"k8s.io/api/events/v1.Event":                          "internal/cluster/teller.go",
+		"k8s.io/api/events/v1.Event":                          "internal/cluster/event_recorder.go",
 		"k8s.io/api/core/v1.Event":                            "",
 		"k8s.io/client-go/tools/record.EventRecorder":         "",
 		"k8s.io/client-go/tools/events.EventRecorder":         "",

@@ -48,7 +48,7 @@ type rig struct {
 	*reconciler
 	refused, dropped, lost map[string]bool
 	slow, late             map[string]time.Duration
-	notes                  []cluster.Note
+	notes                  []cluster.Event
 	leader                 *leader.Term
 	deadline               time.Time
 }
@@ -97,13 +97,13 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		}}).Build()
 	log := slog.New(slog.DiscardHandler)
 	var mu sync.Mutex
-	w := newWriter(api, log, func(n cluster.Note) {
+	w := newWriter(api, log, func(n cluster.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		b.notes = append(b.notes, n)
 	}, func(string, error) {})
 	b.reconciler = newReconciler(api, api, w, planner.New(nil, planner.Finalizer{}))
-	b.log, b.took = log, func(time.Duration) {}
+	b.log, b.observePass = log, func(time.Duration) {}
 	b.leading = func() *leader.Term { return b.leader }
 	b.configuration = cluster.NewConfiguration(cluster.Listed(api, "steelyard-system"))
 	b.services = func(ctx context.Context) ([]*corev1.Service, error) {
@@ -142,7 +142,7 @@ func (b *rig) pass(t *testing.T) time.Duration {
 	}
 	synctest.Wait()
 	select {
-	case <-b.writer.landed:
+	case <-b.writer.written:
 		return time.Nanosecond
 	default:
 		return again
@@ -211,7 +211,7 @@ func poolOf(name string, addresses ...v1beta1.AddressRange) *v1beta1.IPAddressPo
 	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.IPAddressPoolSpec{Addresses: addresses, GraceTime: "0s"}}
 }
 
-func TestAServiceThatCantBeWrittenDelaysNobody(t *testing.T) {
+func TestAServiceThatCantBeWrittenDelaysNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.3"), waiting("a", 1), waiting("b", 2), waiting("c", 3))
 		b.refused["b"] = true
@@ -229,23 +229,23 @@ func TestARefusedServiceDoesNotReserveAnAddress(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), waiting("a", 1), waiting("b", 2))
 		b.refused["a"] = true
 		expect(t, map[string]string{"b": "10.0.0.1"}, b.settle(t))
-		told := 0
+		reported := 0
 		for range 5 {
 			time.Sleep(planner.LongestRefusedPause)
 			b.settle(t)
 		}
 		for _, n := range b.notes {
 			if n.Reason == v1beta1.ReasonStatusRefused && n.About.Name == "a" {
-				told++
+				reported++
 			}
 		}
-		if told != 1 {
-			t.Errorf("the refusal was told %d times, want once: %v", told, b.notes)
+		if reported != 1 {
+			t.Errorf("the refusal was told %d times, want once: %v", reported, b.notes)
 		}
 	})
 }
 
-// A write whose answer is lost may have arrived: nobody else may get its address.
+// A write whose answer is lost may have arrived: no other client may get its address.
 func TestALostAnswerKeepsTheAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1-10.0.0.9"), waiting("b", 2))

@@ -164,7 +164,7 @@ func TestAnAddressIsGivenOnWhenItsHolderHasGivenItBack(t *testing.T) {
 	})
 }
 
-func TestAFinalizerThatSomebodyRemovedIsSetAgain(t *testing.T) {
+func TestAFinalizerThatSomeClientRemovedIsSetAgain(t *testing.T) {
 	svc := waiting("a", 1)
 	f := planner.Finalizer{Wanted: true, Class: "example.org/edge"}
 	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: f.Mark()}
@@ -175,4 +175,4 @@ func TestAFinalizerThatSomebodyRemovedIsSetAgain(t *testing.T) {
 	}
 }
 
-// Nobody can delete a Service with a finalizer that nobody takes off.
+// No client can delete a Service with a finalizer that no client takes off.

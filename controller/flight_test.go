@@ -35,7 +35,7 @@ func TestWordsThatChangeDuringAWriteAreWrittenAfterIt(t *testing.T) {
 		b.advertise(t, true)
 		b.pass(t)
 		time.Sleep(2 * time.Second)
-		if len(b.writer.landed) == 0 {
+		if len(b.writer.written) == 0 {
 			t.Error("no pass is due when the write has landed")
 		}
 		b.settle(t)
@@ -46,7 +46,7 @@ func TestWordsThatChangeDuringAWriteAreWrittenAfterIt(t *testing.T) {
 	})
 }
 
-// A write has arrived, somebody else has written since, and only then its answer
+// A write has arrived, another client has written since, and only then its answer
 // is read: the pass in between must not take that write for the last word.
 func TestAForeignWriteBeforeOurAnswerIsUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestAForeignWriteBeforeOurAnswerIsUndone(t *testing.T) {
 		b.overwrite(t, "a", "203.0.113.9")
 		b.pass(t)
 		time.Sleep(2 * time.Second)
-		if len(b.writer.landed) == 0 {
+		if len(b.writer.written) == 0 {
 			t.Error("no pass is due when the answer has come")
 		}
 		for range 3 {
@@ -67,7 +67,7 @@ func TestAForeignWriteBeforeOurAnswerIsUndone(t *testing.T) {
 	})
 }
 
-// overwrite has somebody else write an address into a Service's status.
+// overwrite has another client write an address into a Service's status.
 func (b *rig) overwrite(t *testing.T, name, address string) {
 	t.Helper()
 	svc := &corev1.Service{}
@@ -101,8 +101,8 @@ func TestARefusalThatTimeHasOvertakenIsForgotten(t *testing.T) {
 }
 
 // So is an answer that was lost, when the Service already shows what it shall:
-// and whoever waits for the address that it might have got, gets it.
-func TestALostAnswerThatTimeHasOvertakenBlocksNobody(t *testing.T) {
+// and whichever client waits for the address that it might have got, gets it.
+func TestALostAnswerThatTimeHasOvertakenBlocksNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), poolOf("q", "10.0.1.1"), waiting("a", 1))
 		b.annotate(t, "a", v1beta1.AnnotationAddressPool, "p")
@@ -161,16 +161,16 @@ func TestASwapDoesNotWaitForAnUnrelatedFailure(t *testing.T) {
 	})
 }
 
-// Nobody waits for a stranger's write.
+// No client waits for a foreign host's write.
 func TestAFreedAddressDoesNotWaitForASlowWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRig(t, poolOf("p", "10.0.0.1"), poolOf("q", "10.0.1.1-10.0.1.2"), waiting("a", 1))
 		b.settle(t)
 		b.slow["d"], b.slow["a"] = time.Hour, time.Second
 		b.annotate(t, "a", v1beta1.AnnotationAddressPool, "q")
-		wish := waiting("b", 2)
-		wish.Annotations = map[string]string{v1beta1.AnnotationAddressPool: "p"}
-		for _, svc := range []*corev1.Service{wish, waiting("d", 3)} {
+		want := waiting("b", 2)
+		want.Annotations = map[string]string{v1beta1.AnnotationAddressPool: "p"}
+		for _, svc := range []*corev1.Service{want, waiting("d", 3)} {
 			if err := b.client.Create(t.Context(), svc); err != nil {
 				t.Fatal(err)
 			}

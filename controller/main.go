@@ -1,6 +1,6 @@
-// Command controller gives every Service of type LoadBalancer its addresses,
-// and reports on the configuration. It reads the cluster, has package ipam
-// decide, and writes what differs. Of several replicas one is active.
+// Command controller assigns addresses to Services of type LoadBalancer, and reports on
+// the configuration. It reads the cluster, has package planner decide, and writes what
+// differs. Of several replicas one leads. It announces nothing: speakers do.
 package main
 
 import (
@@ -45,7 +45,7 @@ type options struct {
 	logLevel  slog.Level
 	version   bool
 	compat    string
-	dialect   intent.Dialect
+	prefixes  intent.AnnotationPrefixes
 	page      bool
 	hosts     string
 	finalize  bool
@@ -56,7 +56,7 @@ func main() {
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
 	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
 	o.metrics.AddFlags(flag.CommandLine)
-	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for whoever can reach that port and, with --metrics-secure, may get /")
+	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for clients that can reach that port and, with --metrics-secure, may get /")
 	flag.StringVar(&o.hosts, "page-hosts", "", "names, by commas, beside localhost and addresses, that the page may be asked for by, as a browser sends them: such as steelyard.example.org, for a page behind a proxy. Other names get 421, so that no foreign site can read the page by leading its own name here")
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
@@ -94,7 +94,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.metrics.Validate(); err != nil {
 		return err
 	}
-	if o.dialect, err = intent.DialectOf(o.compat); err != nil {
+	if o.prefixes, err = intent.ParseAnnotationPrefixes(o.compat); err != nil {
 		return fmt.Errorf("--compat-annotations: %w", err)
 	}
 	klog.SetSlogLogger(logger)
@@ -128,13 +128,13 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		return err
 	}
 	counted := report.NewCounters()
-	tells := cluster.NewTeller(mgr.GetClient(), logger, cluster.ManagerController, host)
-	writes := newWriter(mgr.GetClient(), logger, tells.Tell, counted.Patch)
-	tells.IdleFor = writes.idleFor // nobody waits for an address because others are told of theirs
-	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.dialect, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
+	tells := cluster.NewEventRecorder(mgr.GetClient(), logger, cluster.ManagerController, host)
+	writes := newWriter(mgr.GetClient(), logger, tells.Record, counted.Patch)
+	tells.IdleFor = writes.idleFor // events wait for writes of addresses
+	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.prefixes, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
 	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) }
 	r.configuration = cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace))
-	r.log, r.leading, r.took = logger, elect.Leading, counted.Pass
+	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
@@ -157,7 +157,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.landed), rep.Loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.Run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.GiveBack(writes.idleFor), key.Run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
@@ -178,11 +178,11 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	return nil
 }
 
-// loop is where addresses are given out.
+// loop returns the loop that runs the reconciler.
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
-		Name: "controller", Log: r.log, Think: r.reconcile, Skip: func(before, after client.Object) bool { return r.state.Ignores(before, after) }, Signals: signals,
-		Rest: cluster.Share(4, 20*time.Millisecond), Used: cluster.Used, Credit: 50 * time.Millisecond,
+		Name: "controller", Log: r.log, Reconcile: r.reconcile, Ignore: func(before, after client.Object) bool { return r.state.Ignores(before, after) }, Triggers: signals,
+		MinInterval: cluster.Share(4, 20*time.Millisecond), Used: cluster.Used, Burst: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},

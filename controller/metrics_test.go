@@ -97,7 +97,7 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 		rep := b.reporter()
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(rep.Collectors(report.NewCounters())...)
-		told := func() map[string]float64 {
+		reported := func() map[string]float64 {
 			out := gauges(t, registry)
 			maps.DeleteFunc(out, func(name string, _ float64) bool { return !strings.HasPrefix(name, "steelyard_config_objects") })
 			return out
@@ -106,11 +106,11 @@ func TestTheLeaderTellsOfItsConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := map[string]float64{"steelyard_config_objects IPAddressPool Accepted": 2, "steelyard_config_objects IPAddressPool Overlaps": 1}
-		if diff := cmp.Diff(want, told()); diff != "" {
+		if diff := cmp.Diff(want, reported()); diff != "" {
 			t.Errorf("want -, have +:\n%s", diff)
 		}
 		b.newTerm(t.Context())
-		if diff := cmp.Diff(map[string]float64{}, told()); diff != "" {
+		if diff := cmp.Diff(map[string]float64{}, reported()); diff != "" {
 			t.Errorf("what an earlier term told, want -, have +:\n%s", diff)
 		}
 	})

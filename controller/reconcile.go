@@ -18,8 +18,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// reconciler reads, thinks, and starts writing. No decision depends on its
-// memory, but for what it wrote and the cache does not show yet.
+// reconciler reads a snapshot, plans, and starts the writes. No decision depends on its
+// memory, but for its writes that the cache does not show yet.
 type reconciler struct {
 	client        client.Client
 	direct        client.Reader // past the cache
@@ -28,25 +28,25 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
-	planned       chan struct{}       // buffered 1; told after every pass
-	took          func(time.Duration) // told of every pass
+	planned       chan struct{}       // buffered 1: gets a value after every pass
+	observePass   func(time.Duration) // gets the duration of every pass
 
 	caughtUp *leader.Term // the term in which the cache is known to show what former leaders wrote
 
-	mu    sync.Mutex // held while thinking, and while others look at the result
+	mu    sync.Mutex // held while planning, and while others read the result
 	state *planner.State
-	last  *outcome // of the present term; nil: none yet
+	last  *result // of the present term; nil: none yet
 }
 
-// newReconciler returns one that has still to be told what to read, and when.
+// newReconciler returns a reconciler. Its caller sets services, configuration and leading.
 func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
 	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1)}
 	w.finalizer, w.answered = s.Finalizer(), r.answered
 	return r
 }
 
-// outcome is a plan and the term that it was made in.
-type outcome struct {
+// result is a plan and the term that it was made in.
+type result struct {
 	planner.Plan
 	term *leader.Term
 }
@@ -70,15 +70,15 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	again := r.act(t, snap)
-	r.took(time.Since(start))
+	r.observePass(time.Since(start))
 	wait.Signal(r.planned)
 	return again, nil
 }
 
-// watch has this replica know what is deleted while another one leads.
+// watch keeps track of deleted Services while another replica leads.
 func (r *reconciler) watch(ctx context.Context) error {
 	s := planner.Input{Now: time.Now()}
-	if err := r.look(ctx, &s); err != nil {
+	if err := r.readCached(ctx, &s); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -87,25 +87,25 @@ func (r *reconciler) watch(ctx context.Context) error {
 	return nil
 }
 
-// act thinks, and begins to write.
+// act plans, and starts the writes.
 func (r *reconciler) act(t *leader.Term, s planner.Input) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, sends, again := r.state.Pass(s)
-	r.last = &outcome{p, t} // it holds until the next pass
+	r.last = &result{p, t} // it holds until the next pass
 	r.writer.send(t, sends)
 	return again
 }
 
-// answered takes in the answer to a write.
+// answered records the answer to a write.
 func (r *reconciler) answered(w planner.Write, a planner.Answer) planner.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state.Done(w, a)
 }
 
-// drain returns when no pass begins to write any more, and no write is under
-// way, or after a second. The term must have ended.
+// drain returns when no pass starts writes and no write is under way, or after a
+// second. The term must have ended.
 func (r *reconciler) drain() {
 	r.publish(nil) // waits for the pass that had begun
 	r.writer.drain()
@@ -129,13 +129,14 @@ func (r *reconciler) catchUp(t *leader.Term) error {
 	return err
 }
 
-func (r *reconciler) publish(o *outcome) {
+func (r *reconciler) publish(o *result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = o
 }
 
-// summary returns what others tell of the last plan of a term; nil: there is none.
+// summary returns what metrics, statuses and the page show of the last plan of a term;
+// nil: there is none.
 func (r *reconciler) summary(t *leader.Term) *planner.Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +155,7 @@ func (r *reconciler) released() []types.NamespacedName {
 
 func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	s := planner.Input{Now: time.Now()}
-	if err := r.look(ctx, &s); err != nil {
+	if err := r.readCached(ctx, &s); err != nil {
 		return s, err
 	}
 	var namespaces corev1.NamespaceList
@@ -168,8 +169,8 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	return s, nil
 }
 
-// look enters the configuration and the Services.
-func (r *reconciler) look(ctx context.Context, s *planner.Input) (err error) {
+// readCached sets the configuration and the Services of s from the cache.
+func (r *reconciler) readCached(ctx context.Context, s *planner.Input) (err error) {
 	if s.Configured, err = r.configuration.Read(ctx); err != nil {
 		return err
 	}

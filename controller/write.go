@@ -25,20 +25,19 @@ const (
 	// parallelAgain is how many repeated ones are: Services whose writes fail
 	// must not take the place of others.
 	parallelAgain = 8
-	// writeTimeout is how long one write may take. One that hangs, in somebody's
-	// admission webhook say, must not hold others up for long.
+	// writeTimeout is how long one write may take. A write that hangs, for example in an
+	// admission webhook, must not delay others for long.
 	writeTimeout = 5 * time.Second
 )
 
-// writer sends the status of Services, many at once and each on its own: no
-// Service waits for another.
+// writer writes the status of Services, many at once. No Service waits for another.
 type writer struct {
 	client    client.Client
 	log       *slog.Logger
 	finalizer planner.Finalizer
 	answered  func(planner.Write, planner.Answer) planner.Outcome
-	landed    chan struct{} // buffered 1: a pass should look at what became of a write
-	tell      func(cluster.Note)
+	written   chan struct{} // buffered 1: a write is done that a pass waits for
+	record    func(cluster.Event)
 	count     func(kind string, err error)
 
 	first, again *semaphore.Weighted
@@ -48,14 +47,14 @@ type writer struct {
 	quiet time.Time // when the last one ended
 }
 
-func newWriter(c client.Client, log *slog.Logger, tell func(cluster.Note), count func(string, error)) *writer {
+func newWriter(c client.Client, log *slog.Logger, record func(cluster.Event), count func(string, error)) *writer {
 	return &writer{
-		client: c, log: log, tell: tell, count: count, landed: make(chan struct{}, 1),
+		client: c, log: log, record: record, count: count, written: make(chan struct{}, 1),
 		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
 	}
 }
 
-// send begins to write.
+// send starts writes.
 func (w *writer) send(t *leader.Term, sends []planner.Send) {
 	w.mu.Lock()
 	w.busy += len(sends)
@@ -67,7 +66,7 @@ func (w *writer) send(t *leader.Term, sends []planner.Send) {
 		}
 		go func() {
 			out, err := w.patch(t, lane, x.Write)
-			w.land(x.Write, out, err)
+			w.done(x.Write, out, err)
 		}()
 	}
 }
@@ -89,7 +88,7 @@ func (w *writer) drain() {
 	}
 }
 
-// await returns when all that was sent in a former term has landed.
+// await returns when all writes of former terms are done.
 func (w *writer) await(t *leader.Term) error {
 	for w.idleFor() == 0 {
 		if !wait.Sleep(t, time.Millisecond) {
@@ -101,7 +100,7 @@ func (w *writer) await(t *leader.Term) error {
 
 // patch writes a change: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
-// within the term. So a former leader that wakes up late changes nothing.
+// within the term. So a stalled leader that goes on after its term changes nothing.
 func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
 	if lane.Acquire(t, 1) != nil {
 		return nil, planner.ErrUnsent
@@ -135,8 +134,8 @@ func encode(x planner.Write, f planner.Finalizer) ([]byte, error) {
 	return client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}).Data(want)
 }
 
-// land takes in the answer to a write.
-func (w *writer) land(x planner.Write, out *corev1.Service, err error) {
+// done records the answer to a write.
+func (w *writer) done(x planner.Write, out *corev1.Service, err error) {
 	now := time.Now()
 	next := w.answered(x, planner.Answer{Service: out, Err: err, Now: now})
 	w.mu.Lock()
@@ -152,9 +151,9 @@ func (w *writer) land(x planner.Write, out *corev1.Service, err error) {
 	}
 	for _, e := range next.Events {
 		w.log.Info("allocation changed", "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
-		w.tell(cluster.Note{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: "Allocate", Message: e.Message})
+		w.record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: "Allocate", Message: e.Message})
 	}
 	if next.Due {
-		wait.Signal(w.landed)
+		wait.Signal(w.written)
 	}
 }

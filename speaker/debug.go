@@ -54,7 +54,7 @@ func (d debugServer) run(ctx context.Context) error {
 
 func (d debugServer) announcements(w http.ResponseWriter, _ *http.Request) {
 	out := []announcement{}
-	for _, s := range d.links.Standings() {
+	for _, s := range d.links.Addresses() {
 		a := announcement{Address: s.Addr.String(), State: s.State, Links: append([]string{}, s.Links...)}
 		for _, f := range s.Foreign {
 			a.Foreign = append(a.Foreign, foreign{MAC: f.MAC.String(), Link: f.Link})

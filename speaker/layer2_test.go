@@ -44,7 +44,7 @@ func TestDebugAnnouncements(t *testing.T) {
 	if got := tell(); got == nil || len(got) != 0 {
 		t.Errorf("without claims: %v, want an empty list", got)
 	}
-	links.Set([]announce.Claim{{Addr: netip.MustParseAddr("2001:db8::1"), New: true}, {Addr: netip.MustParseAddr("192.0.2.1")}})
+	links.Set([]announce.Claim{{Addr: netip.MustParseAddr("2001:db8::1"), NeedsDAD: true}, {Addr: netip.MustParseAddr("192.0.2.1")}})
 	want := []announcement{{Address: "192.0.2.1", State: layer2.Announced, Links: []string{}}, {Address: "2001:db8::1", State: layer2.Probing, Links: []string{}}}
 	if diff := cmp.Diff(want, tell()); diff != "" {
 		t.Errorf("announcements (-want +got):\n%s", diff)
@@ -68,7 +68,7 @@ func TestMetricsOfLayer2(t *testing.T) {
 
 // What layer2 remembers of other speakers, and what failover counts, is the same.
 func TestConflictsAreRememberedForAsLongAsTheyCount(t *testing.T) {
-	if layer2.RivalMemory != failover.ConflictMemory {
-		t.Errorf("layer2 remembers for %v, and failover counts for %v", layer2.RivalMemory, failover.ConflictMemory)
+	if layer2.DuplicateMemory != failover.ConflictMemory {
+		t.Errorf("layer2 remembers for %v, and failover counts for %v", layer2.DuplicateMemory, failover.ConflictMemory)
 	}
 }

@@ -154,7 +154,7 @@ func (o options) ignored() []string {
 // noticed is how long this speaker can be held up before others may notice.
 func (o options) noticed() time.Duration {
 	if o.membershipPort == 0 {
-		return intent.MissedBeats * o.heartbeat
+		return intent.MissedHeartbeats * o.heartbeat
 	}
 	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
 }
@@ -166,7 +166,7 @@ const probeMargin = 50 * time.Millisecond
 // silence is how long nobody must answer for an address until nobody has it: who
 // was held up for longer has given its addresses up by itself.
 func (o options) silence() time.Duration {
-	return min(o.noticed(), intent.MissedBeats*time.Second) + probeMargin
+	return min(o.noticed(), intent.MissedHeartbeats*time.Second) + probeMargin
 }
 
 // run works until ctx ends.
@@ -200,8 +200,8 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells := cluster.NewTeller(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	wire := newAdapters(o, tells.Tell, logger)
+	tells := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
+	wire := newAdapters(o, tells.Record, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
 	beat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
@@ -222,7 +222,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
 			claims: claims, beat: beat,
 		},
-		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedBeats}),
+		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedHeartbeats}),
 		routes:   bgpDrain{time: o.drain},
 		report:   make(chan struct{}, 1),
 	}
@@ -230,7 +230,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		return err
 	}
 	rep := status.New(status.Options{
-		Client: mgr.GetClient(), Tell: tells.Tell, Log: logger, Node: o.node,
+		Client: mgr.GetClient(), Tell: tells.Record, Log: logger, Node: o.node,
 		Cached: r.held, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: looks, Plan: &r.plan, Trigger: r.report,
 	})
 	if err := expose(mgr, r); err != nil {
@@ -239,7 +239,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err := attend(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{beat.Run, rep.Run, tells.Run, looks.Run, cluster.GiveBack(r.idleFor)}
+	tasks := []manager.RunnableFunc{beat.Run, rep.Run, tells.Run, looks.Run, cluster.ReleaseMemory(r.idleFor)}
 	for _, task := range slices.Concat(tasks, wire.tasks(o)) {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
@@ -249,7 +249,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 }
 
 // newAdapters makes what speaks on the wire, and asks kube-proxy.
-func newAdapters(o options, tell func(cluster.Note), logger *slog.Logger) adapters {
+func newAdapters(o options, tell func(cluster.Event), logger *slog.Logger) adapters {
 	witness := network.NewWitness(logger, o.silence())
 	witness.Limit(int(o.rate))
 	signed := udp.New()
@@ -283,20 +283,20 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 	ignorable := intent.Ignorable(r.node, r.class, r.service)
 	loop := cluster.Loop{
 		Name:  "speaker",
-		Think: r.reconcile,
+		Reconcile: r.reconcile,
 		Log:   r.log,
 		Kinds: append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
-		Skip: func(before, after client.Object) bool {
+		Ignore: func(before, after client.Object) bool {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 				r.claims.RecordDelete(claim.UID, time.Now())
 			}
 			return ignorable(before, after)
 		},
-		Rest:    cluster.Share(20, 100*time.Millisecond),
+		MinInterval:    cluster.Share(20, 100*time.Millisecond),
 		Used:    cluster.Used,
-		Credit:  200 * time.Millisecond,
-		Signals: []<-chan struct{}{r.links.Changed(), r.links.Contested(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
-		Urgent:  r.group.Changed(),
+		Burst:  200 * time.Millisecond,
+		Triggers: []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
+		Priority:  r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
 		return err

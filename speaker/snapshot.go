@@ -39,7 +39,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 		return s, err
 	}
 	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
-	for _, h := range r.links.Rivals(s.Now) {
+	for _, h := range r.links.DuplicateOwners(s.Now) {
 		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
 	}
 	return s, nil
@@ -68,7 +68,7 @@ func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []ann
 	}
 	turns, again := r.turns.Follow(now, here)
 	for i := range out {
-		out[i].Turn = turns[out[i].Key]
+		out[i].EndpointState = turns[out[i].Key]
 	}
 	return out, again
 }

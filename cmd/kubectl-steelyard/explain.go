@@ -205,7 +205,7 @@ func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 	case ipam.Chosen:
 		return c.Addr.String()
 	case ipam.NotAccepted:
-		return t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Accepted.Message
+		return t.Checked.Validations[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Accepted.Message
 	case ipam.SelectsOthers:
 		for i := range t.Config.Pools {
 			if p := &t.Config.Pools[i]; p.Name == c.Pool {

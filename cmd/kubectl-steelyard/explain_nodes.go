@@ -86,7 +86,7 @@ func coverFacts(t *world.Evaluation, svc *corev1.Service, pool string) []coverFa
 	var out []coverFact
 	enter := func(kind, name string) {
 		ref := intent.Ref{Kind: kind, Name: name}
-		c, verdict := coverFact{Kind: kind, Name: name}, t.Checked.Verdicts[ref]
+		c, verdict := coverFact{Kind: kind, Name: name}, t.Checked.Validations[ref]
 		switch s := selections[ref]; {
 		case s == nil:
 			var why []string
@@ -202,7 +202,7 @@ func whyOwner(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []ann
 	return why
 }
 
-func whyLinks(links []announce.LinkStanding) string {
+func whyLinks(links []announce.LinkResult) string {
 	if len(links) == 0 {
 		return "it has no link that can speak layer 2"
 	}
@@ -222,7 +222,7 @@ func whyLinks(links []announce.LinkStanding) string {
 
 // offerFacts says what node n offers of an address to each of its peers.
 func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
-	reason := plan.Verdicts[intent.KeyOf(svc)].BGP
+	reason := plan.Results[intent.KeyOf(svc)].BGP
 	sends := t.SendsRoutes(n)
 	if !sends {
 		reason = announce.NodeNotLive
@@ -252,7 +252,7 @@ func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n 
 		}
 		out = append(out, f)
 	}
-	for _, x := range plan.Shadowed {
+	for _, x := range plan.Superseded {
 		out = append(out, offerFact{Node: n.Name, Peer: x.Peer, Decision: announce.NoPeer, Why: fmt.Sprintf("the older BGPPeer %s is for the same router", x.By)})
 	}
 	return out

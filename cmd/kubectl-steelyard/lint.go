@@ -186,14 +186,14 @@ func (l *linter) service(i int, d document) {
 
 // isForeign reports whether a prefix is MetalLB's.
 func isForeign(prefix string) bool {
-	known, err := intent.DialectOf("metallb.io")
+	known, err := intent.ParseAnnotationPrefixes("metallb.io")
 	return err == nil && slices.Contains(known, prefix)
 }
 
 // together checks what depends on several objects.
 func (l *linter) together() {
 	thought := l.world.Evaluate()
-	for ref, v := range thought.Checked.Verdicts {
+	for ref, v := range thought.Checked.Validations {
 		i, ok := l.docs[ref.Kind+" /"+ref.Name]
 		if !ok || l.refused[i] {
 			continue
@@ -221,11 +221,11 @@ func (l *linter) together() {
 }
 
 // dialect returns the annotations that count by the flags alone.
-func (t *tool) dialect() (intent.Dialect, error) {
+func (t *tool) dialect() (intent.AnnotationPrefixes, error) {
 	if t.compat == unset {
 		return nil, nil
 	}
-	d, err := intent.DialectOf(t.compat)
+	d, err := intent.ParseAnnotationPrefixes(t.compat)
 	if err != nil {
 		return nil, fmt.Errorf("--compat-annotations: %w", err)
 	}

@@ -127,7 +127,7 @@ func movable(w *world.Snapshot, claim *v1beta1.L2Claim, addr netip.Addr, node st
 	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
 		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))
 	}
-	for _, h := range s.Holdings() {
+	for _, h := range s.Placements() {
 		if h.Addr == addr && !slices.Contains(h.May, node) {
 			return fmt.Errorf("%s would not keep %s: the advertisement prefers %s (spec.preferredNodeSelectors)", node, addr, strings.Join(h.May, ", "))
 		}

@@ -56,7 +56,7 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 	if err != nil {
 		return nil, err
 	}
-	holdings := seen.Evaluate().Shown().Holdings()
+	holdings := seen.Evaluate().Shown().Placements()
 	a := rebalanced{Moves: []moved{}, Applied: apply}
 	for _, m := range announce.Balance(holdings) {
 		a.Moves = append(a.Moves, moved{Address: m.Addr.String(), From: m.From, To: m.To})
@@ -78,7 +78,7 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 }
 
 // loads counts for each node that has an address, or may have one.
-func loads(holdings []announce.Holding, moves []moved) []nodeLoad {
+func loads(holdings []announce.Placement, moves []moved) []nodeLoad {
 	by := map[string]*nodeLoad{}
 	at := func(node string) *nodeLoad {
 		if by[node] == nil {

@@ -135,7 +135,7 @@ func overviewOf(w *world.Snapshot) overview {
 // their conditions say.
 func ofConfiguration(t *world.Evaluation) []problem {
 	var out []problem
-	for ref, v := range t.Checked.Verdicts {
+	for ref, v := range t.Checked.Validations {
 		for _, f := range v.Faults() {
 			out = append(out, problem{ref.Kind + " " + ref.Name, f.Reason, f.Message})
 		}
@@ -166,7 +166,7 @@ func poolUses(t *world.Evaluation) []poolUse {
 	usage := t.Usage()
 	for i := range t.Pools {
 		p := &t.Pools[i]
-		accepted := t.Checked.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Accepted.Reason == ""
+		accepted := t.Checked.Validations[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Accepted.Reason == ""
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
 			capacity := p.Capacity(f)
 			if capacity.Sign() == 0 {

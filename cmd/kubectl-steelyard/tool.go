@@ -162,7 +162,7 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, erro
 		w.Class, w.Guessed = t.class, false
 	}
 	if t.compat != unset {
-		if w.Dialect, err = intent.DialectOf(t.compat); err != nil {
+		if w.Dialect, err = intent.ParseAnnotationPrefixes(t.compat); err != nil {
 			return nil, fmt.Errorf("--compat-annotations: %w", err)
 		}
 	}

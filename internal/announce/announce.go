@@ -18,19 +18,19 @@ import (
 // Claim tells a node to answer ARP (RFC 826) or NDP (RFC 4861) for one
 // address. The zero Claim is not valid.
 type Claim struct {
-	Addr  netip.Addr
-	Links Links
-	New   bool // nobody was ever seen to announce it: ask first whether a stranger has it
-	// As, if not empty, has the node answer in the place of another one that
+	Addr     netip.Addr
+	Links    Links
+	NeedsDAD bool // nobody was ever seen to announce it: ask first whether a stranger has it
+	// ProxyReplies, if not empty, has the node answer in the place of another one that
 	// restarts: on these links alone, with that one's MAC, announcing nothing.
-	As []Disguise
-	// Round is for the program that puts the plan in force: when it changes, the
+	ProxyReplies []ProxyReply
+	// Generation is for the program that puts the plan in force: when it changes, the
 	// address is announced anew. Decide leaves it 0.
-	Round uint64
+	Generation uint64
 }
 
-// Disguise is the MAC to answer with on a link.
-type Disguise struct {
+// ProxyReply is the MAC to answer with on a link.
+type ProxyReply struct {
 	Link string
 	MAC  [6]byte
 }

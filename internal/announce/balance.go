@@ -6,26 +6,26 @@ import (
 	"slices"
 )
 
-// Holding is an address that a node answers for, and to which nodes it can be
+// Placement is an address that a node answers for, and to which nodes it can be
 // moved and will stay: those that can answer and to which no other is strictly
 // preferred.
-type Holding struct {
+type Placement struct {
 	Addr netip.Addr
 	Node string // empty: nobody answers
 	May  []string
 }
 
-// Holdings returns, for each address that a node answers for, the nodes to which
+// Placements returns, for each address that a node answers for, the nodes to which
 // it can be moved and will stay, by address.
-func (s Snapshot) Holdings() []Holding {
+func (s Snapshot) Placements() []Placement {
 	s = s.sorted()
-	var out []Holding
-	for uses := s.uses(); len(uses) > 0; {
-		sharing := first(uses)
-		uses = uses[len(sharing):]
+	var out []Placement
+	for holders := s.holders(); len(holders) > 0; {
+		sharing := first(holders)
+		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		held, _ := s.held(addr)
-		h := Holding{Addr: addr, Node: s.owner(addr, sharing, held.Node), May: s.preferred(sharing)}
+		h := Placement{Addr: addr, Node: s.owner(addr, sharing, held.Node), May: s.preferred(sharing)}
 		if h.Node != "" {
 			out = append(out, h)
 		}
@@ -48,7 +48,7 @@ type Move struct {
 // one of its nodes, its cost the sum of the squares of what the nodes have, and
 // after that the number of moves. A cycle of reassignments that lessens the cost
 // exists until the cost is the least possible.
-func Balance(holdings []Holding) []Move {
+func Balance(holdings []Placement) []Move {
 	b := newBalance(holdings)
 	for b.improve() {
 	}
@@ -76,7 +76,7 @@ type movable struct {
 	may  []int
 }
 
-func newBalance(holdings []Holding) *balance {
+func newBalance(holdings []Placement) *balance {
 	b := &balance{}
 	for _, h := range holdings {
 		b.names = append(b.names, h.May...)
@@ -84,7 +84,7 @@ func newBalance(holdings []Holding) *balance {
 	slices.Sort(b.names)
 	b.names = slices.Compact(b.names)
 	b.load = make([]int, len(b.names))
-	for _, h := range sortedBy(holdings, func(a, b Holding) int { return a.Addr.Compare(b.Addr) }) {
+	for _, h := range sortedBy(holdings, func(a, b Placement) int { return a.Addr.Compare(b.Addr) }) {
 		if !slices.Contains(h.May, h.Node) {
 			continue
 		}

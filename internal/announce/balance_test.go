@@ -14,26 +14,26 @@ import (
 )
 
 // holding is an address with its owner, and who may have it.
-func holding(n int, owner string, may ...string) announce.Holding {
-	return announce.Holding{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Node: owner, May: may}
+func holding(n int, owner string, may ...string) announce.Placement {
+	return announce.Placement{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Node: owner, May: may}
 }
 
 func TestBalance(t *testing.T) {
 	everybody := []string{"a", "b", "c"}
 	for _, c := range []struct {
 		name     string
-		holdings []announce.Holding
+		holdings []announce.Placement
 		want     string
 	}{
 		{"nothing to move", nil, "[]"},
-		{"what is even stays", []announce.Holding{holding(1, "a", everybody...), holding(2, "b", everybody...)}, "[]"},
-		{"one more than another is even", []announce.Holding{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "a", "b")}, "[]"},
-		{"two go from the one that has all", []announce.Holding{holding(1, "a", everybody...), holding(2, "a", everybody...), holding(3, "a", everybody...)},
+		{"what is even stays", []announce.Placement{holding(1, "a", everybody...), holding(2, "b", everybody...)}, "[]"},
+		{"one more than another is even", []announce.Placement{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "a", "b")}, "[]"},
+		{"two go from the one that has all", []announce.Placement{holding(1, "a", everybody...), holding(2, "a", everybody...), holding(3, "a", everybody...)},
 			"[{192.0.2.1 a b} {192.0.2.2 a c}]"},
-		{"one that may go nowhere stays", []announce.Holding{holding(1, "a", "a"), holding(2, "a", "a"), holding(3, "a", "a", "b")}, "[{192.0.2.3 a b}]"},
-		{"by way of a third", []announce.Holding{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "b", "c")},
+		{"one that may go nowhere stays", []announce.Placement{holding(1, "a", "a"), holding(2, "a", "a"), holding(3, "a", "a", "b")}, "[{192.0.2.3 a b}]"},
+		{"by way of a third", []announce.Placement{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "b", "c")},
 			"[{192.0.2.1 a b} {192.0.2.3 b c}]"},
-		{"what nobody has is left alone", []announce.Holding{holding(1, ""), holding(2, "a", "a", "b"), holding(3, "a", "a", "b")}, "[{192.0.2.2 a b}]"},
+		{"what nobody has is left alone", []announce.Placement{holding(1, ""), holding(2, "a", "a", "b"), holding(3, "a", "a", "b")}, "[{192.0.2.2 a b}]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, fmt.Sprint(announce.Balance(c.holdings))); diff != "" {
@@ -49,7 +49,7 @@ func TestBalanceIsTheBest(t *testing.T) {
 	for seed := range int64(300) {
 		rng := rand.New(rand.NewSource(seed))
 		nodes := []string{"a", "b", "c", "d"}[:2+rng.Intn(3)]
-		var holdings []announce.Holding
+		var holdings []announce.Placement
 		for i := range 1 + rng.Intn(6) {
 			var may []string
 			for _, n := range nodes {
@@ -65,7 +65,7 @@ func TestBalanceIsTheBest(t *testing.T) {
 		spread, least := best(holdings, map[string]int{}, 0)
 		done := slices.Clone(holdings)
 		for _, m := range moves {
-			i := slices.IndexFunc(done, func(c announce.Holding) bool { return c.Addr == m.Addr })
+			i := slices.IndexFunc(done, func(c announce.Placement) bool { return c.Addr == m.Addr })
 			if done[i].Node != m.From || !slices.Contains(done[i].May, m.To) || m.From == m.To {
 				t.Fatalf("seed %d: %v is no move for %v", seed, m, done[i])
 			}
@@ -96,7 +96,7 @@ func squares(load map[string]int) int {
 }
 
 // best tries every way, and returns the least spread and the fewest moves for it.
-func best(rest []announce.Holding, load map[string]int, moved int) (spread, moves int) {
+func best(rest []announce.Placement, load map[string]int, moved int) (spread, moves int) {
 	if len(rest) == 0 {
 		return squares(load), moved
 	}
@@ -122,7 +122,7 @@ func TestABigBalanceEndsSoon(t *testing.T) {
 	for i := range 40 {
 		nodes = append(nodes, fmt.Sprintf("node%02d", i))
 	}
-	var holdings []announce.Holding
+	var holdings []announce.Placement
 	for i := range 200 {
 		holdings = append(holdings, holding(i, nodes[0], nodes...))
 	}
@@ -134,13 +134,13 @@ func TestABigBalanceEndsSoon(t *testing.T) {
 // TestHoldingsTellWhereAnAddressCanGo edits each claim, as people do.
 func TestHoldingsTellWhereAnAddressCanGo(t *testing.T) {
 	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
-		for _, h := range s.Holdings() {
+		for _, h := range s.Placements() {
 			for _, n := range s.Nodes {
 				edited := s
 				edited.Claims = slices.DeleteFunc(slices.Clone(s.Claims), func(c announce.HeldClaim) bool { return c.Addr == h.Addr })
 				edited.Claims = append(edited.Claims, announce.HeldClaim{Addr: h.Addr, Node: n.Name})
 				owner := ""
-				for _, after := range edited.Holdings() {
+				for _, after := range edited.Placements() {
 					if after.Addr == h.Addr {
 						owner = after.Node
 					}

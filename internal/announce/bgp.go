@@ -14,24 +14,24 @@ type Key = ipam.Key
 
 // peerings returns the sessions that s.Self holds, without routes, and the
 // peers that must go without.
-func (s Snapshot) peerings() (held []Peering, shadowed []Shadow) {
+func (s Snapshot) peerings() (held []Peering, shadowed []Superseded) {
 	self := s.self()
 	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(self.Labels) })
 	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
-	first := map[spot]string{}
+	first := map[sessionKey]string{}
 	for _, n := range byAge {
-		if by, taken := first[n.Peer.spot()]; taken {
-			shadowed = append(shadowed, Shadow{Peer: n.Peer.Name, By: by})
+		if by, taken := first[n.Peer.sessionKey()]; taken {
+			shadowed = append(shadowed, Superseded{Peer: n.Peer.Name, By: by})
 			continue
 		}
-		first[n.Peer.spot()] = n.Peer.Name
+		first[n.Peer.sessionKey()] = n.Peer.Name
 		if !n.Peer.RouterID.IsValid() && self.Addr.Is4() {
 			n.Peer.RouterID = self.Addr
 		}
 		held = append(held, Peering{Peer: n.Peer})
 	}
 	slices.SortFunc(held, func(a, b Peering) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
-	slices.SortFunc(shadowed, func(a, b Shadow) int { return cmp.Compare(a.Peer, b.Peer) })
+	slices.SortFunc(shadowed, func(a, b Superseded) int { return cmp.Compare(a.Peer, b.Peer) })
 	return held, shadowed
 }
 
@@ -57,7 +57,7 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	}
 	heard := make([]bool, len(s.BGP)) // by some peer
 	for i := range s.BGP {
-		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].tells)
+		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].appliesTo)
 	}
 	var all []offer
 	served := s.servedHere()
@@ -90,15 +90,17 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	})
 }
 
-// tells reports whether the advertisement is for a peer.
-func (ad *BGPAdvertisement) tells(p Peering) bool { return ad.Peers == nil || ad.Peers[p.Peer.Name] }
+// appliesTo reports whether the advertisement is for a peer.
+func (ad *BGPAdvertisement) appliesTo(p Peering) bool {
+	return ad.Peers == nil || ad.Peers[p.Peer.Name]
+}
 
 // teller says for each advertisement whether it is for a peer: 1, or 0.
 func (s Snapshot) teller(p Peering) string {
 	who := make([]byte, len(s.BGP))
 	for i := range s.BGP {
 		who[i] = '0'
-		if s.BGP[i].tells(p) {
+		if s.BGP[i].appliesTo(p) {
 			who[i] = '1'
 		}
 	}
@@ -156,7 +158,7 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
-		if why := ad.silent(self, here || !local); why != "" {
+		if why := ad.excludes(self, here || !local); why != "" {
 			best = furthest(best, why)
 			continue
 		}
@@ -168,8 +170,8 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 	return best, all
 }
 
-// silent runs the checks on node n; empty: it may announce.
-func (ad *BGPAdvertisement) silent(n *Node, served bool) Reason {
+// excludes runs the checks on node n; empty: it may announce.
+func (ad *BGPAdvertisement) excludes(n *Node, served bool) Reason {
 	// Whether the node's speaker is live is not asked: it is the one that asks.
 	switch {
 	case n.Excluded != "":

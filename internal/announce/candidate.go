@@ -9,15 +9,15 @@ import (
 // more words than Decide needs: for people who ask why.
 type Candidate struct {
 	Node    string
-	Reason  Reason         // Announced: it is the owner; NotOwner: it could be; else why it can't
-	Service Key            // whose check gave the reason; the address may be shared
-	Weight  int            // what the preferences for the node add up to; more comes first
-	Holds   bool           // the L2Claim names it
-	Links   []LinkStanding // for that Service, if there is such a reason, or else for any that shares it
+	Reason  Reason       // Announced: it is the owner; NotOwner: it could be; else why it can't
+	Service Key          // whose check gave the reason; the address may be shared
+	Weight  int          // what the preferences for the node add up to; more comes first
+	Holds   bool         // the L2Claim names it
+	Links   []LinkResult // for that Service, if there is such a reason, or else for any that shares it
 }
 
-// LinkStanding says why an address may be announced on a link or not.
-type LinkStanding struct {
+// LinkResult says why an address may be announced on a link or not.
+type LinkResult struct {
 	Name   string
 	Reason LinkReason
 }
@@ -37,31 +37,31 @@ const (
 // with Decide. Without a Service that has the address there are none.
 func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	s = s.sorted()
-	uses := slices.DeleteFunc(s.uses(), func(u use) bool { return u.addr != addr })
-	if len(uses) == 0 {
+	holders := slices.DeleteFunc(s.holders(), func(u holder) bool { return u.addr != addr })
+	if len(holders) == 0 {
 		return nil
 	}
-	if advertised := slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return len(u.ads) == 0 }); len(advertised) > 0 {
-		uses = advertised // the others take no part
+	if advertised := slices.DeleteFunc(slices.Clone(holders), func(u holder) bool { return len(u.ads) == 0 }); len(advertised) > 0 {
+		holders = advertised // the others take no part
 	}
 	held, _ := s.held(addr)
-	owner := s.owner(addr, uses, held.Node)
+	owner := s.owner(addr, holders, held.Node)
 	out := make([]Candidate, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held.Node, Service: uses[0].svc.Key}
-		told := uses // those that the links are looked at for
-		for i, u := range uses {
+		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held.Node, Service: holders[0].svc.Key}
+		told := holders // those that the links are looked at for
+		for i, u := range holders {
 			c.Weight += u.weight(n)
-			if why := u.silent(n); why != "" && c.Reason == NotOwner {
-				c.Reason, c.Service, told = why, u.svc.Key, uses[i:i+1]
+			if why := u.excludes(n); why != "" && c.Reason == NotOwner {
+				c.Reason, c.Service, told = why, u.svc.Key, holders[i:i+1]
 			}
 		}
 		if n.Name == owner {
 			c.Reason = Announced
 		}
 		for _, l := range sortedBy(n.Links, byName) {
-			c.Links = append(c.Links, LinkStanding{l.Name, standing(told, n, l)})
+			c.Links = append(c.Links, LinkResult{l.Name, standing(told, n, l)})
 		}
 		out[i] = c
 	}
@@ -69,11 +69,11 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 }
 
 // standing says whether a link of n serves any of uses.
-func standing(uses []use, n *Node, l Link) LinkReason {
+func standing(holders []holder, n *Node, l Link) LinkReason {
 	switch {
-	case !slices.ContainsFunc(uses, func(u use) bool { return u.selected(n, l) }):
+	case !slices.ContainsFunc(holders, func(u holder) bool { return u.selected(n, l) }):
 		return LinkNotSelected
-	case !slices.ContainsFunc(uses, func(u use) bool { return u.announcedOn(n, l) }):
+	case !slices.ContainsFunc(holders, func(u holder) bool { return u.announcedOn(n, l) }):
 		return LinkNotInSubnet
 	case !l.Up:
 		return LinkDown

@@ -68,7 +68,7 @@ func TestCandidatesAgreeWithDecide(t *testing.T) {
 		for _, a := range addresses() {
 			for _, c := range s.Candidates(a) {
 				said, sharers := map[announce.Reason]bool{}, 0
-				for _, v := range plans[c.Node].Verdicts {
+				for _, v := range plans[c.Node].Results {
 					if o := v.Of(a); o.Reason != "" {
 						said[o.Reason] = true
 						sharers++
@@ -80,7 +80,7 @@ func TestCandidatesAgreeWithDecide(t *testing.T) {
 				if !said[c.Reason] && c.Reason != announce.NotOwner {
 					t.Errorf("%s on %s is %s, which Decide says of no Service that has it: %v", a, c.Node, c.Reason, said)
 				}
-				usable := slices.ContainsFunc(c.Links, func(l announce.LinkStanding) bool { return l.Reason == announce.LinkUsable })
+				usable := slices.ContainsFunc(c.Links, func(l announce.LinkResult) bool { return l.Reason == announce.LinkUsable })
 				if c.Reason == announce.Announced && !usable || c.Reason == announce.NoLinkUp && usable && sharers == 1 {
 					t.Errorf("%s on %s is %s with links %v", a, c.Node, c.Reason, c.Links)
 				}
@@ -107,7 +107,7 @@ func TestAboutLeavesOutOnlyWhatDoesNotMatter(t *testing.T) {
 			if len(of) == 0 {
 				continue
 			}
-			if want, have := plan.Verdicts[svc.Key], part[node].Verdicts[svc.Key]; !reflect.DeepEqual(want, have) {
+			if want, have := plan.Results[svc.Key], part[node].Results[svc.Key]; !reflect.DeepEqual(want, have) {
 				t.Errorf("%s on %s: want %v, have %v", svc.Key, node, want, have)
 			}
 			for i, p := range plan.Peerings {

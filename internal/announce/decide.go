@@ -24,9 +24,9 @@ type Node struct {
 	// Addr is where the other nodes reach it; of IPv4 it is its BGP identifier, where
 	// the peer gives none. Invalid: it tells none.
 	Addr netip.Addr
-	// StandIns are the nodes that answer in the place of this one, which restarts,
+	// Backups are the nodes that answer in the place of this one, which restarts,
 	// the first that can; empty: it answers itself.
-	StandIns []string
+	Backups []string
 }
 
 // Link is a network interface that can speak layer 2.
@@ -39,33 +39,33 @@ type Link struct {
 
 // Service is a Service with addresses.
 type Service struct {
-	Key     ipam.Key
-	Labels  map[string]string
-	Addrs   []Address
-	Local   bool            // externalTrafficPolicy is Local: a node needs an endpoint of its own
-	ReadyOn map[string]bool // nodes with an endpoint that serves; used if Local
-	Turn    Turn            // of the endpoints on the own node; used if Local, for routes alone
+	Key           ipam.Key
+	Labels        map[string]string
+	Addrs         []Address
+	Local         bool            // externalTrafficPolicy is Local: a node needs an endpoint of its own
+	ReadyOn       map[string]bool // nodes with an endpoint that serves; used if Local
+	EndpointState EndpointState   // of the endpoints on the own node; used if Local, for routes alone
 }
 
-// Turn is what has just become of a Service's endpoints on a node. The zero Turn:
+// EndpointState is what has just become of a Service's endpoints on a node. The zero Turn:
 // nothing.
-type Turn string
+type EndpointState string
 
 // The turns of endpoints.
 const (
 	// Arriving: the node does not forward to them yet, so it offers no routes yet.
-	Arriving Turn = "arriving"
-	// Departing: they end, but still serve. The node offers its routes while
+	Arriving EndpointState = "arriving"
+	// Terminating: they end, but still serve. The node offers its routes while
 	// those of others may be on their way.
-	Departing Turn = "departing"
+	Terminating EndpointState = "departing"
 )
 
 // routes reports whether a node is one to send the Service's traffic to.
 func (s *Service) routes(node string) bool {
 	switch {
-	case !s.Local || s.Turn == Departing:
+	case !s.Local || s.EndpointState == Terminating:
 		return true
-	case s.Turn == Arriving:
+	case s.EndpointState == Arriving:
 		return false
 	}
 	return s.ReadyOn[node]
@@ -83,9 +83,9 @@ type Address struct {
 
 // HeldClaim says which node owns an address on the local network until now.
 type HeldClaim struct {
-	Addr    netip.Addr
-	Node    string
-	Untried bool // no node has announced it yet, or a stranger had it when last seen
+	Addr     netip.Addr
+	Node     string
+	NeedsDAD bool // no node has announced it yet, or a stranger had it when last seen
 }
 
 // Selection is what an advertisement is for. Nil fields select all.
@@ -146,31 +146,31 @@ type Snapshot struct {
 
 // Plan is all that the node says. The zero Plan says nothing.
 type Plan struct {
-	Claims    []Claim    // sorted by address
-	StandIns  []Claim    // in the place of nodes that restart; sorted by address
-	Peerings  []Peering  // sorted by the peer's name
-	Shadowed  []Shadow   // sorted by the peer's name
-	Conflicts []Conflict // sorted
-	Verdicts  map[ipam.Key]Verdict
+	Claims     []Claim      // sorted by address
+	Backups    []Claim      // in the place of nodes that restart; sorted by address
+	Peerings   []Peering    // sorted by the peer's name
+	Superseded []Superseded // sorted by the peer's name
+	Conflicts  []Conflict   // sorted
+	Results    map[ipam.Key]Result
 }
 
-// Shadow is a peer to which this node holds no session, for an older one has
+// Superseded is a peer to which this node holds no session, for an older one has
 // the same address.
-type Shadow struct{ Peer, By string }
+type Superseded struct{ Peer, By string }
 
 // Conflict is two advertisements that announce the same prefix to the same peer
 // with different values of one field: the loser's is not sent.
 type Conflict struct{ Loser, Winner, Field string }
 
-// Verdict says, for one Service, what this node announces and why nothing else.
-type Verdict struct {
+// Result says, for one Service, what this node announces and why nothing else.
+type Result struct {
 	Layer2 []Ownership // of each of its addresses; sorted by address
 	BGP    Reason      // Announced, or why this node offers no route
 }
 
 // Of returns what is said of one of the Service's addresses; the zero Ownership
 // if it is none of them.
-func (v Verdict) Of(a netip.Addr) Ownership {
+func (v Result) Of(a netip.Addr) Ownership {
 	for _, o := range v.Layer2 {
 		if o.Addr == a {
 			return o
@@ -209,21 +209,21 @@ const (
 // equal plans; and on one snapshot no two nodes claim the same address.
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
-	uses := s.uses()
-	owned := make([]Ownership, len(uses)) // in the order of the Services
+	holders := s.holders()
+	owned := make([]Ownership, len(holders)) // in the order of the Services
 	var plan Plan
-	plan.Claims, plan.StandIns = s.layer2(uses, owned)
-	plan.Peerings, plan.Shadowed = s.peerings()
+	plan.Claims, plan.Backups = s.layer2(holders, owned)
+	plan.Peerings, plan.Superseded = s.peerings()
 	offered, conflicts := s.bgp(plan.Peerings)
 	plan.Conflicts = conflicts
-	plan.Verdicts = make(map[ipam.Key]Verdict, len(s.Services))
+	plan.Results = make(map[ipam.Key]Result, len(s.Services))
 	for i := range s.Services {
 		svc := &s.Services[i]
 		n := len(svc.Addrs)
 		own := owned[:n:n]
 		slices.SortFunc(own, func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
 		own = slices.CompactFunc(own, func(a, b Ownership) bool { return a.Addr == b.Addr })
-		plan.Verdicts[svc.Key] = Verdict{Layer2: own, BGP: offered[i]}
+		plan.Results[svc.Key] = Result{Layer2: own, BGP: offered[i]}
 		owned = owned[n:]
 	}
 	return plan
@@ -235,7 +235,7 @@ func (s Snapshot) sorted() Snapshot {
 	s.Nodes = sortedBy(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	s.Services = sortedBy(s.Services, func(a, b Service) int { return a.Key.Compare(b.Key) })
 	s.Claims = sortedBy(s.Claims, func(a, b HeldClaim) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node), compareBool(a.Untried, b.Untried))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node), compareBool(a.NeedsDAD, b.NeedsDAD))
 	})
 	s.L2 = sortedBy(s.L2, func(a, b L2Advertisement) int { return cmp.Compare(a.Name, b.Name) })
 	s.BGP = sortedBy(s.BGP, func(a, b BGPAdvertisement) int { return cmp.Compare(a.Name, b.Name) })

@@ -24,7 +24,7 @@ func (l Links) Match(name string) bool {
 }
 
 // use is one Service's use of one address, and the advertisements that cover it.
-type use struct {
+type holder struct {
 	addr  netip.Addr
 	svc   *Service
 	pool  string
@@ -34,23 +34,23 @@ type use struct {
 }
 
 // layer2 decides who owns each address, enters it in owned at the places of its
-// uses, and returns the claims of s.Self, its own and those in the place of others.
-func (s Snapshot) layer2(uses []use, owned []Ownership) (claims, standIns []Claim) {
+// holders, and returns the claims of s.Self, its own and those in the place of others.
+func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, standIns []Claim) {
 	self := s.self()
-	for len(uses) > 0 {
-		sharing := first(uses)
-		uses = uses[len(sharing):]
+	for len(holders) > 0 {
+		sharing := first(holders)
+		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		before, ok := s.held(addr)
 		owner := s.owner(addr, sharing, before.Node)
 		for _, u := range sharing {
-			reason := u.silent(self)
+			reason := u.excludes(self)
 			switch {
 			case reason != "":
 			case owner == s.Self:
 				reason = Announced
 			case owner == "":
-				reason = silenced(sharing, self)
+				reason = exclusion(sharing, self)
 			default:
 				reason = NotOwner
 			}
@@ -59,19 +59,19 @@ func (s Snapshot) layer2(uses []use, owned []Ownership) (claims, standIns []Clai
 		switch {
 		case owner == "":
 		case owner == s.Self:
-			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), New: !ok || before.Untried})
+			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), NeedsDAD: !ok || before.NeedsDAD})
 		default:
-			if as := s.disguises(s.node(owner), sharing); len(as) > 0 {
-				standIns = append(standIns, Claim{Addr: addr, As: as})
+			if as := s.proxyReplies(s.node(owner), sharing); len(as) > 0 {
+				standIns = append(standIns, Claim{Addr: addr, ProxyReplies: as})
 			}
 		}
 	}
 	return claims, standIns
 }
 
-// uses returns who uses each address, sorted by address.
-func (s Snapshot) uses() []use {
-	out := make([]use, 0, len(s.Services))
+// holders returns who holders each address, sorted by address.
+func (s Snapshot) holders() []holder {
+	out := make([]holder, 0, len(s.Services))
 	var ads, before []*L2Advertisement
 	subnets := s.subnets()
 	covering := s.covering(len(s.L2), func(i int) map[string]bool { return s.L2[i].Pools })
@@ -88,10 +88,10 @@ func (s Snapshot) uses() []use {
 				before = slices.Clone(ads)
 			}
 			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
-			out = append(out, use{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, local: local, place: len(out)})
+			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, local: local, place: len(out)})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b use) int { return a.addr.Compare(b.addr) })
+	slices.SortStableFunc(out, func(a, b holder) int { return a.addr.Compare(b.addr) })
 	return out
 }
 
@@ -127,12 +127,12 @@ func (s Snapshot) covering(n int, poolsOf func(i int) map[string]bool) map[strin
 }
 
 // first returns those uses that begin the list and are of one address.
-func first(uses []use) []use {
-	n := slices.IndexFunc(uses, func(u use) bool { return u.addr != uses[0].addr })
+func first(holders []holder) []holder {
+	n := slices.IndexFunc(holders, func(u holder) bool { return u.addr != holders[0].addr })
 	if n < 0 {
-		n = len(uses)
+		n = len(holders)
 	}
-	return uses[:n:n]
+	return holders[:n:n]
 }
 
 // held returns who owns an address until now, if there is a claim on it; of two
@@ -158,26 +158,26 @@ func (s Snapshot) subnets() []netip.Prefix {
 	return slices.Collect(maps.Keys(all))
 }
 
-// disguises returns on which links s.Self answers in the place of an owner that
+// proxyReplies returns on which links s.Self answers in the place of an owner that
 // restarts, and with which MACs: where both have a link in one subnet. It is
 // nil if the owner answers itself, or another node can stand in for it before
 // this one.
-func (s Snapshot) disguises(owner *Node, uses []use) []Disguise {
-	if len(owner.StandIns) == 0 { // as a rule
+func (s Snapshot) proxyReplies(owner *Node, holders []holder) []ProxyReply {
+	if len(owner.Backups) == 0 { // as a rule
 		return nil
 	}
-	links := linksOf(uses, owner)
+	links := linksOf(holders, owner)
 	theirs := sortedBy(owner.Links, byName)
-	for _, name := range owner.StandIns {
+	for _, name := range owner.Backups {
 		n := s.node(name)
 		if !n.Live {
 			continue
 		}
-		var as []Disguise
+		var as []ProxyReply
 		for _, l := range sortedBy(n.Links, byName) {
 			i := slices.IndexFunc(theirs, func(o Link) bool { return o.Up && links.Match(o.Name) && l.sharesSubnet(o) })
 			if l.Up && i >= 0 {
-				as = append(as, Disguise{l.Name, theirs[i].MAC})
+				as = append(as, ProxyReply{l.Name, theirs[i].MAC})
 			}
 		}
 		if len(as) == 0 {
@@ -202,20 +202,20 @@ func (l Link) sharesSubnet(o Link) bool {
 // candidates, the winner by rendezvous hash. So an address stays where it is
 // when a node comes back, and nodes agree without talking. A shared address
 // goes to a node that may announce all of its Services.
-func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
-	if !slices.ContainsFunc(uses, use.prefers) { // most often: the others need no look
-		if _, ok := standingOf(uses, s.node(held)); ok {
+func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
+	if !slices.ContainsFunc(holders, holder.prefers) { // most often: the others need no look
+		if _, ok := weightOf(holders, s.node(held)); ok {
 			return held
 		}
 	}
 	best, restarts := "", false
 	var score uint64
-	for _, name := range s.preferred(uses) {
+	for _, name := range s.preferred(holders) {
 		if name == held {
 			return held
 		}
 		// Who restarts keeps what it has, but can't tell anybody that it has more.
-		h, does := Rank(name, addr), len(s.node(name).StandIns) > 0
+		h, does := Rank(name, addr), len(s.node(name).Backups) > 0
 		// Names are unique and sorted, so equal hashes go to the first name.
 		if best == "" || restarts && !does || restarts == does && h > score {
 			best, score, restarts = name, h, does
@@ -226,12 +226,12 @@ func (s Snapshot) owner(addr netip.Addr, uses []use, held string) string {
 
 // preferred returns those of the candidates to which none is strictly preferred,
 // by name.
-func (s Snapshot) preferred(uses []use) []string {
+func (s Snapshot) preferred(holders []holder) []string {
 	var out []string
 	top := 0
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		weight, ok := standingOf(uses, n)
+		weight, ok := weightOf(holders, n)
 		switch {
 		case !ok || len(out) > 0 && weight < top:
 			continue
@@ -243,14 +243,14 @@ func (s Snapshot) preferred(uses []use) []string {
 	return out
 }
 
-// standingOf returns what the preferences for n add up to, and whether n may
+// weightOf returns what the preferences for n add up to, and whether n may
 // answer for the address of uses. A use that nobody advertises takes no part.
-func standingOf(uses []use, n *Node) (weight int, ok bool) {
-	for _, u := range uses {
+func weightOf(holders []holder, n *Node) (weight int, ok bool) {
+	for _, u := range holders {
 		if len(u.ads) == 0 {
 			continue
 		}
-		if u.silent(n) != "" {
+		if u.excludes(n) != "" {
 			return 0, false
 		}
 		weight, ok = weight+u.weight(n), true
@@ -258,9 +258,9 @@ func standingOf(uses []use, n *Node) (weight int, ok bool) {
 	return weight, ok
 }
 
-// silent runs the checks on node n; the first that fails says why n does not
+// excludes runs the checks on node n; the first that fails says why n does not
 // announce the address. Empty: it may.
-func (u use) silent(n *Node) Reason {
+func (u holder) excludes(n *Node) Reason {
 	switch {
 	case u.pool == "":
 		return AddressOutsidePools
@@ -280,11 +280,11 @@ func (u use) silent(n *Node) Reason {
 	return ""
 }
 
-// silenced says why n does not announce an address for one of its uses that it
+// exclusion says why n does not announce an address for one of its uses that it
 // could announce it for: because of another that shares it.
-func silenced(uses []use, n *Node) Reason {
-	for _, u := range uses {
-		if reason := u.silent(n); reason != "" && len(u.ads) > 0 {
+func exclusion(holders []holder, n *Node) Reason {
+	for _, u := range holders {
+		if reason := u.excludes(n); reason != "" && len(u.ads) > 0 {
 			return reason
 		}
 	}
@@ -292,7 +292,7 @@ func silenced(uses []use, n *Node) Reason {
 }
 
 // selecting yields the advertisements that select n.
-func (u use) selecting(n *Node) iter.Seq[*L2Advertisement] {
+func (u holder) selecting(n *Node) iter.Seq[*L2Advertisement] {
 	return func(yield func(*L2Advertisement) bool) {
 		for _, ad := range u.ads {
 			if ad.Nodes.selects(n.Labels) && !yield(ad) {
@@ -304,12 +304,12 @@ func (u use) selecting(n *Node) iter.Seq[*L2Advertisement] {
 
 // announcedOn reports whether a link of n is selected, and in the address's
 // subnet, if any node has one that is.
-func (u use) announcedOn(n *Node, link Link) bool {
+func (u holder) announcedOn(n *Node, link Link) bool {
 	return (!u.local || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) && u.selected(n, link)
 }
 
 // selected reports whether an advertisement selects a link of n.
-func (u use) selected(n *Node, link Link) bool {
+func (u holder) selected(n *Node, link Link) bool {
 	for ad := range u.selecting(n) {
 		if ad.Links.Match(link.Name) {
 			return true
@@ -319,11 +319,11 @@ func (u use) selected(n *Node, link Link) bool {
 }
 
 // prefers reports whether some nodes are preferred.
-func (u use) prefers() bool {
+func (u holder) prefers() bool {
 	return slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return len(ad.Prefer) > 0 })
 }
 
-func (u use) weight(n *Node) int {
+func (u holder) weight(n *Node) int {
 	sum := 0
 	for ad := range u.selecting(n) {
 		for _, p := range ad.Prefer {
@@ -337,8 +337,8 @@ func (u use) weight(n *Node) int {
 
 // linksOf unites the links on which n announces an address for its uses. Unless
 // that is all links, whichever come, they are told as the names of n's own.
-func linksOf(uses []use, n *Node) Links {
-	for _, u := range uses {
+func linksOf(holders []holder, n *Node) Links {
+	for _, u := range holders {
 		for ad := range u.selecting(n) {
 			if !u.local && len(ad.Links.Only) == 0 && len(ad.Links.Except) == 0 {
 				return Links{}
@@ -347,7 +347,7 @@ func linksOf(uses []use, n *Node) Links {
 	}
 	var names []string
 	for _, link := range n.Links {
-		if slices.ContainsFunc(uses, func(u use) bool { return u.announcedOn(n, link) }) {
+		if slices.ContainsFunc(holders, func(u holder) bool { return u.announcedOn(n, link) }) {
 			names = append(names, link.Name)
 		}
 	}

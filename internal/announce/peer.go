@@ -97,11 +97,11 @@ func (p Peer) Carries(f ipam.Family) bool {
 	return p.DualStack || p.Addr.IsValid() && ipam.FamilyOf(p.Addr) == f
 }
 
-// spot is where a peer's session ends. A node holds one session to a spot.
-type spot struct {
+// sessionKey is where a peer's session ends. A node holds one session to a spot.
+type sessionKey struct {
 	addr         netip.Addr
 	port         uint16
 	link, device string
 }
 
-func (p Peer) spot() spot { return spot{p.Addr, p.Port, p.Interface, p.Device} }
+func (p Peer) sessionKey() sessionKey { return sessionKey{p.Addr, p.Port, p.Interface, p.Device} }

@@ -232,7 +232,7 @@ func TestANodeThatLeavesMovesOnlyItsOwnAndItsReturnMovesNone(t *testing.T) {
 		}
 		before := decideAll(s)
 		i := rng.Intn(len(s.Nodes))
-		for name, less := range map[string]announce.Snapshot{"without its object": without(s, i), "without its speaker": silenced(s, i)} {
+		for name, less := range map[string]announce.Snapshot{"without its object": without(s, i), "without its speaker": exclusion(s, i)} {
 			during := decideAll(less)
 			for _, a := range addresses() {
 				if was, is := owner(before, a), owner(during, a); was != is && was != s.Nodes[i].Name {
@@ -259,7 +259,7 @@ func without(s announce.Snapshot, i int) announce.Snapshot {
 	return s
 }
 
-func silenced(s announce.Snapshot, i int) announce.Snapshot {
+func exclusion(s announce.Snapshot, i int) announce.Snapshot {
 	s.Nodes = slices.Clone(s.Nodes)
 	s.Nodes[i].Live = false
 	return s
@@ -289,7 +289,7 @@ func TestVerdictsAgreeWithThePlan(t *testing.T) {
 		for name, p := range plans {
 			for _, svc := range s.Services {
 				for _, a := range svc.Addrs {
-					o := p.Verdicts[svc.Key].Of(a.Addr)
+					o := p.Results[svc.Key].Of(a.Addr)
 					if o.Owner != owner(plans, a.Addr) || o.Reason == announce.Announced && o.Owner != name {
 						t.Errorf("%s says of %s %s: %+v; it is claimed by %q", name, svc.Key, a.Addr, o, owner(plans, a.Addr))
 					}

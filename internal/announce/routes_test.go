@@ -24,7 +24,7 @@ func TestRoutesAgreeWithTheTwin(t *testing.T) {
 					have[peering.Peer.Name] = append(have[peering.Peer.Name], r.String())
 				}
 			}
-			for _, x := range p.Shadowed {
+			for _, x := range p.Superseded {
 				have[x.Peer] = []string{"shadowed by " + x.By}
 			}
 			want, conflicts := twinRoutes(s, n)

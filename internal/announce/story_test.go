@@ -65,8 +65,8 @@ func outcome(s announce.Snapshot, verdicts bool) string {
 		for _, c := range plan.Claims {
 			fmt.Fprintf(&b, "%s claims %s%s\n", name, c.Addr, onLinks(c.Links))
 		}
-		for _, c := range plan.StandIns {
-			for _, as := range c.As {
+		for _, c := range plan.Backups {
+			for _, as := range c.ProxyReplies {
 				fmt.Fprintf(&b, "%s stands in for %s on %s, as %s's link %c\n", name, c.Addr, as.Link, string(as.MAC[0]), as.MAC[1])
 			}
 		}
@@ -77,7 +77,7 @@ func outcome(s announce.Snapshot, verdicts bool) string {
 			}
 			fmt.Fprintf(&b, "%s offers %s %s\n", name, p.Peer.Name, strings.Join(routes, ", "))
 		}
-		for _, x := range plan.Shadowed {
+		for _, x := range plan.Superseded {
 			fmt.Fprintf(&b, "%s skips %s for %s\n", name, x.Peer, x.By)
 		}
 		for _, x := range plan.Conflicts {
@@ -104,12 +104,12 @@ func onLinks(l announce.Links) string {
 // says prints the verdicts of one node.
 func says(b *strings.Builder, node string, plan announce.Plan) {
 	keys := []ipam.Key{}
-	for k := range plan.Verdicts {
+	for k := range plan.Results {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, ipam.Key.Compare)
 	for _, k := range keys {
-		v := plan.Verdicts[k]
+		v := plan.Results[k]
 		for _, o := range v.Layer2 {
 			fmt.Fprintf(b, "%s says %s %s layer2 %s, owner %q\n", node, k.Name, o.Addr, o.Reason, o.Owner)
 		}
@@ -270,7 +270,7 @@ func (o options) node(name string) announce.Node {
 		}
 		n.Links = append(n.Links, to)
 	}
-	n.StandIns = o.list("restarts")
+	n.Backups = o.list("restarts")
 	return n
 }
 
@@ -286,7 +286,7 @@ func (o options) service(name string) announce.Service {
 		s.Local, s.ReadyOn = true, ready
 	}
 	turn, _ := o.take("turn")
-	s.Turn = announce.Turn(turn)
+	s.EndpointState = announce.EndpointState(turn)
 	return s
 }
 

@@ -70,7 +70,7 @@ func TestClaimIsNewUntilItWasAnnounced(t *testing.T) {
 		{"another address is claimed", []announce.HeldClaim{{Addr: addr.Next(), Node: "a"}}, true},
 		{"it was announced, by this node", []announce.HeldClaim{{Addr: addr, Node: "a"}}, false},
 		{"it was announced, by another", []announce.HeldClaim{{Addr: addr, Node: "b"}}, false},
-		{"it was claimed, but not announced", []announce.HeldClaim{{Addr: addr, Node: "a", Untried: true}}, true},
+		{"it was claimed, but not announced", []announce.HeldClaim{{Addr: addr, Node: "a", NeedsDAD: true}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			plan := announce.Decide(announce.Snapshot{
@@ -78,7 +78,7 @@ func TestClaimIsNewUntilItWasAnnounced(t *testing.T) {
 				Services: []announce.Service{{Addrs: []announce.Address{{Addr: addr, Pool: "lan"}}}},
 				L2:       []announce.L2Advertisement{{Name: "lan"}}, Claims: c.held,
 			})
-			if len(plan.Claims) != 1 || plan.Claims[0].New != c.want {
+			if len(plan.Claims) != 1 || plan.Claims[0].NeedsDAD != c.want {
 				t.Errorf("claims %+v, want one with New=%t", plan.Claims, c.want)
 			}
 		})

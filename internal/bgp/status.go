@@ -138,7 +138,7 @@ func (r run) StateChanged(state SessionState, asn uint32) {
 	case state == Established:
 		s.log.Info("session established", "peer", peer.Name, "addr", peer.Addr, "asn", asn)
 	case was == Established:
-		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", reason)
+		s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "err", reason)
 	}
 	wait.Signal(s.wake)
 }
@@ -177,7 +177,7 @@ func (s *status) lose(reason string) (up time.Duration, was bool) {
 	peer, up := s.peer, time.Since(s.since)
 	s.enter(Idle)
 	s.mu.Unlock()
-	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "error", reason)
+	s.log.Info("session lost", "peer", peer.Name, "addr", peer.Addr, "err", reason)
 	return up, true
 }
 
@@ -189,7 +189,7 @@ func (s *status) fail(class Failure, text string) {
 	peer := s.peer
 	s.mu.Unlock()
 	if changed {
-		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "class", class, "error", text)
+		s.log.Warn("session failed", "peer", peer.Name, "addr", peer.Addr, "class", class, "err", text)
 		wait.Signal(s.changes)
 	}
 }

@@ -11,7 +11,7 @@ import (
 // BuildInfo tells what this program was built from, in labels.
 func BuildInfo() prometheus.Collector {
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "steelyard_build_info", Help: "Always 1; the labels say what the program was built from.",
+		Name: "steelyard_build_info", Help: "Always 1; the labels are the versions of Go and of the program.",
 		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
 	})
 	gauge.Set(1)

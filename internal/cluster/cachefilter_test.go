@@ -82,7 +82,7 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 	return out
 }
 
-func TestNobodyReadsWhatIsDropped(t *testing.T) {
+func TestNoProgramReadsWhatIsDropped(t *testing.T) {
 	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	for seed := range uint64(500) {
 		svc, endpoints := randomService(rand.New(rand.NewPCG(seed, 1)))

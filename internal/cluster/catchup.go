@@ -23,8 +23,8 @@ const (
 	page = 500
 	// look lies between two looks at a cache that is behind; after relook the
 	// API server is asked again, for what was missing may be deleted.
-	look   = 10 * time.Millisecond
-	relook = 2 * time.Second
+	pollMin     = 10 * time.Millisecond
+	relistAfter = 2 * time.Second
 )
 
 // loadBalancers selects the Services that are cached.
@@ -34,21 +34,21 @@ func loadBalancers() fields.Selector {
 
 // CatchUp returns when the cache shows every object of those kinds at least as
 // the API server had it when CatchUp was called. Of each kind an empty list is
-// given. A cache alone can't tell how far it is behind.
+// given. A cache does not show how far it is behind.
 func CatchUp(ctx context.Context, direct, cached client.Reader, kinds ...client.ObjectList) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, list := range kinds {
 		group.Go(func() error {
 			for {
-				behind, err := lag(ctx, direct, cached, list)
+				behind, err := behind(ctx, direct, cached, list)
 				if err != nil {
 					return err
 				}
-				for start := time.Now(); len(behind) > 0 && time.Since(start) < relook; {
-					if !wait.Sleep(ctx, look) {
+				for start := time.Now(); len(behind) > 0 && time.Since(start) < relistAfter; {
+					if !wait.Sleep(ctx, pollMin) {
 						return ctx.Err()
 					}
-					if behind, err = still(ctx, cached, behind); err != nil {
+					if behind, err = unchanged(ctx, cached, behind); err != nil {
 						return err
 					}
 				}
@@ -62,7 +62,7 @@ func CatchUp(ctx context.Context, direct, cached client.Reader, kinds ...client.
 }
 
 // lag returns the objects of one kind that the cache does not show yet.
-func lag(ctx context.Context, direct, cached client.Reader, list client.ObjectList) ([]client.Object, error) {
+func behind(ctx context.Context, direct, cached client.Reader, list client.ObjectList) ([]client.Object, error) {
 	opts := []client.ListOption{client.Limit(page)}
 	if _, services := list.(*corev1.ServiceList); services {
 		opts = append(opts, client.MatchingFieldsSelector{Selector: loadBalancers()})
@@ -84,7 +84,7 @@ func lag(ctx context.Context, direct, cached client.Reader, list client.ObjectLi
 		if err != nil {
 			return nil, err
 		}
-		missing, err := still(ctx, cached, objects)
+		missing, err := unchanged(ctx, cached, objects)
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +112,7 @@ func blank(obj client.Object) client.Object {
 }
 
 // still returns those objects of which the cache shows an older version, or none.
-func still(ctx context.Context, cached client.Reader, objects []client.Object) ([]client.Object, error) {
+func unchanged(ctx context.Context, cached client.Reader, objects []client.Object) ([]client.Object, error) {
 	var out []client.Object
 	for _, obj := range objects {
 		shown := blank(obj)

@@ -49,8 +49,8 @@ func TestCatchUp(t *testing.T) {
 		waiting bool
 	}{
 		{"a cache that shows all is waited for no more", now, false},
-		{"one that is ahead, too", map[string]string{"a": "101", "b": "99"}, false},
-		{"one that still shows what is deleted, too", map[string]string{"a": "100", "b": "99", "c": "7"}, false},
+		{"one that is ahead as well", map[string]string{"a": "101", "b": "99"}, false},
+		{"one that still shows what is deleted as well", map[string]string{"a": "100", "b": "99", "c": "7"}, false},
 		{"one that shows an old version is waited for", map[string]string{"a": "99", "b": "99"}, true},
 		{"one that does not show an object is waited for", map[string]string{"a": "100"}, true},
 	} {
@@ -89,10 +89,10 @@ func TestCatchUpReadsPageByPage(t *testing.T) {
 		many[fmt.Sprint("n", i)] = "5"
 	}
 	all := namespaces(t, many)
-	few := namespaces(t, nil)
+	limit := namespaces(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	behind, err := lag(ctx, all, few, &corev1.NamespaceList{})
+	behind, err := behind(ctx, all, limit, &corev1.NamespaceList{})
 	if err != nil || len(behind) != len(many) {
 		t.Errorf("%d of %d are behind; %v", len(behind), len(many), err)
 	}

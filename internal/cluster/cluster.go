@@ -1,15 +1,16 @@
-// Package cluster is what the programs have in common when they read the
-// cluster: which objects are cached, how every event becomes the one request, and
-// how own writes are seen before the cache shows them; or all objects, once
-// (World). And how they tell people what has happened.
+// Package cluster is how the programs read the cluster: which objects they cache and
+// which fields of these, how events become runs of one loop, and how a program reads its
+// own writes before the cache shows them. It also sends Events, and has the log, the
+// metrics' server and the connection to the API server in common.
 //
-// It decides nothing, and it writes nothing but Events and the speakers' Secret.
+// It decides nothing about addresses. It writes nothing but Events and the speakers'
+// Secret.
 //
 // Loop stays ours: controller-runtime's queue knows neither pauses in proportion to the
 // work done nor signals that end a pause, and its metrics and workers are for many keys,
-// where there is one. Teller stays ours: client-go's recorder keeps each event for minutes
-// to merge those that are alike, and sends at once; events here wait for what is more
-// urgent, and what repeats is told less and less.
+// where there is one. EventRecorder stays ours: client-go's recorder keeps each event for minutes
+// to merge those that are alike, and sends at once; events here wait for more
+// urgent writes, and repeated ones are sent less and less often.
 package cluster
 
 import (
@@ -45,18 +46,18 @@ func Scheme() (*runtime.Scheme, error) {
 	return s, nil
 }
 
-// SecretMembership holds what the speakers sign with what they tell one another;
-// MembershipKey is the entry that they sign with.
+// SecretMembership names the Secret with the keys by which speakers sign their messages
+// to one another. MembershipKey is the entry that they sign with.
 const (
 	SecretMembership = "steelyard-membership"
 	MembershipKey    = "key"
 )
 
-// LabelLease marks the Leases by which speakers tell that they are there.
+// LabelLease marks the Leases of the speakers.
 const LabelLease = v1beta1.Group + "/lease"
 
 // deadAfter is how long sent data may stay unacknowledged before a connection
-// to the API server is given up and dialled anew.
+// to the API server is closed and made again.
 const deadAfter = 4 * time.Second
 
 // The field managers under which the programs write.
@@ -73,7 +74,7 @@ func Connect(cfg *rest.Config, manager string) *rest.Config {
 	out := rest.CopyConfig(cfg)
 	out.QPS = -1
 	out.UserAgent = manager + "/" + version.String() // the part before the slash is the field manager
-	dialer := net.Dialer{Timeout: deadAfter, KeepAlive: deadAfter, Control: giveUp}
+	dialer := net.Dialer{Timeout: deadAfter, KeepAlive: deadAfter, Control: setUserTimeout}
 	out.Dial = dialer.DialContext
 	return out
 }
@@ -100,7 +101,7 @@ func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
 	}
 }
 
-// strip drops what nobody reads.
+// strip drops fields that no program reads.
 func strip(in any) (any, error) {
 	obj, ok := in.(client.Object)
 	if !ok {
@@ -110,7 +111,7 @@ func strip(in any) (any, error) {
 	obj.SetManagedFields(nil)
 	switch o := obj.(type) {
 	case *corev1.Service:
-		o.ManagedFields = strangers(managers)
+		o.ManagedFields = otherManagers(managers)
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
 		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
@@ -119,9 +120,9 @@ func strip(in any) (any, error) {
 	return obj, nil
 }
 
-// strangers returns, of the managers of a Service's fields, those that wrote its
+// otherManagers returns, of the managers of a Service's fields, those that wrote its
 // addresses and are none of ours: by name alone. As a rule there is none.
-func strangers(managers []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+func otherManagers(managers []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var out []metav1.ManagedFieldsEntry
 	for _, m := range managers {
 		if m.Subresource == "status" && m.Manager != ManagerController && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:loadBalancer"`)) {

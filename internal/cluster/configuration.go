@@ -127,7 +127,7 @@ func (c *Configuration) shows(all [][]any) bool {
 	return n == len(c.seen)
 }
 
-// take takes in objects, and parses them if they say something else than before.
+// take stores objects, and parses them if they differ from those before.
 func (c *Configuration) take(o intent.Objects, all [][]any) {
 	c.seen = map[any]bool{}
 	for _, kind := range all {
@@ -153,7 +153,7 @@ func values[T any](all []any) []T {
 	return out
 }
 
-// sameObjects reports whether two configurations say the same, whatever the
+// sameObjects reports whether two configurations are equal, whatever the
 // order of their objects. What is in a status does not count.
 func sameObjects(a, b intent.Objects) bool {
 	return sameKind(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&

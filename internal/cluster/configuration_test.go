@@ -63,7 +63,7 @@ func TestTheConfigurationIsParsedWhenItHasChanged(t *testing.T) {
 		{"when a Secret is gone", []client.Object{pool("a", nil)}, true},
 		{"when a specification has changed", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.Generation = 2 })}, true},
 		{"when labels have changed", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.Generation, p.Labels = 2, map[string]string{"a": "b"} })}, true},
-		{"when an object was made anew", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.Generation, p.Labels, p.UID = 2, map[string]string{"a": "b"}, "2" })}, true},
+		{"when an object was made again", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.Generation, p.Labels, p.UID = 2, map[string]string{"a": "b"}, "2" })}, true},
 		{"when one has come", []client.Object{pool("a", nil), pool("b", nil)}, true},
 		{"when one has gone", []client.Object{pool("b", nil)}, true},
 		{"when another has taken its place", []client.Object{pool("c", nil)}, true},

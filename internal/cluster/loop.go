@@ -14,44 +14,44 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// Loop runs Think whenever the world has changed: every event of the watched
-// kinds, and every signal, makes it due. Events that come while it runs, or
-// rests, merge into one further run.
+// Loop runs Reconcile whenever the cluster has changed: each event of the watched kinds,
+// and each trigger, makes a run due. Events that arrive during a run, or a pause, merge
+// into one further run.
 type Loop struct {
 	Name string
-	// Think runs once all kinds are cached. It returns when to run again if
+	// Reconcile runs once all kinds are cached. It returns when to run again if
 	// nothing happens before; 0: never. An error is logged and the run repeated.
-	Think   func(context.Context) (time.Duration, error)
+	Reconcile   func(context.Context) (time.Duration, error)
 	Log     *slog.Logger
 	Kinds   []client.Object
-	Signals []<-chan struct{}
-	// Skip reports whether an event needs no run: an update, or an object that
-	// has come (before is nil) or gone (after is nil). If Skip is nil none is skipped.
-	Skip func(before, after client.Object) bool
-	// Rest is how long to pause after a run that took so long, however much
+	Triggers []<-chan struct{}
+	// Ignore reports whether an event needs no run: an update, or an object that
+	// has come (before is nil) or gone (after is nil). If Ignore is nil none is skipped.
+	Ignore func(before, after client.Object) bool
+	// MinInterval returns how long to pause after a run that took so long, however much
 	// happens meanwhile; nil: not at all. The first event of a quiet time
 	// finds the pause over.
-	Rest func(took time.Duration) time.Duration
+	MinInterval func(took time.Duration) time.Duration
 	// Used returns the processor time that this process has used. A run counts as no longer
 	// than that: on a busy machine most of its time is others'. nil: its time counts.
 	Used func() time.Duration
-	// Credit is how much of the pauses may be put off, so that single events find
+	// Burst is how much of the pauses may be put off, so that single events find
 	// none; those of a stream that goes on do, and in the long run all are made.
-	Credit time.Duration
-	// Urgent is a signal that ends a rest; nil: there is none.
-	Urgent <-chan struct{}
+	Burst time.Duration
+	// Priority is a signal that ends a rest; nil: there is none.
+	Priority <-chan struct{}
 }
 
-// Share rests for so long after each run that runs together use at most one
-// part in n of one core, and never longer than a second. The least rest lets the
-// events of a burst merge, however short the runs are.
+// Share returns a MinInterval that lets runs use at most 1/n of one core. A pause is never
+// longer than a second. The least pause lets the events of a burst merge, however short
+// the runs are.
 func Share(n int, least time.Duration) func(time.Duration) time.Duration {
 	return func(took time.Duration) time.Duration {
 		return max(least, min(time.Duration(n-1)*took, time.Second))
 	}
 }
 
-// The pauses after the first and after many errors in a row.
+// The pause after an error: firstRetry, doubled after each further one, up to lastRetry.
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -73,7 +73,7 @@ func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
 		synced[i] = handler.HasSynced
 	}
 	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-		for _, signal := range l.Signals {
+		for _, signal := range l.Triggers {
 			go forward(ctx, signal, due)
 		}
 		if toolscache.WaitForCacheSync(ctx.Done(), synced...) {
@@ -88,7 +88,7 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 	event := func(before, after any) {
 		b, _ := before.(client.Object)
 		a, _ := after.(client.Object)
-		if known := b != nil || a != nil; l.Skip == nil || !known || !l.Skip(b, a) {
+		if known := b != nil || a != nil; l.Ignore == nil || !known || !l.Ignore(b, a) {
 			wait.Signal(due)
 		}
 	}
@@ -104,7 +104,7 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 	}
 }
 
-// run runs Think, at first at once, until ctx ends.
+// run runs Reconcile until ctx ends, the first time at once.
 func (l Loop) run(ctx context.Context, due chan struct{}) {
 	retry := firstRetry
 	var rested time.Time // when all pauses so far are made up for
@@ -114,14 +114,14 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 		case <-due:
 		default:
 		}
-		again, err := l.Think(ctx)
+		again, err := l.Reconcile(ctx)
 		if err != nil && ctx.Err() == nil {
 			l.Log.Error("trying again", "loop", l.Name, "err", err, "after", retry)
 			again, retry = retry, min(2*retry, lastRetry)
 		} else {
 			retry = firstRetry
 		}
-		if l.Rest != nil {
+		if l.MinInterval != nil {
 			if rested.Before(start) {
 				rested = start
 			}
@@ -129,9 +129,9 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			if l.Used != nil {
 				took = min(took, l.used()-used)
 			}
-			rested = rested.Add(took + l.Rest(took))
-			l.rest(ctx, time.Until(rested.Add(-l.Credit)), due)
-			if most := time.Now().Add(l.Credit); most.Before(rested) {
+			rested = rested.Add(took + l.MinInterval(took))
+			l.rest(ctx, time.Until(rested.Add(-l.Burst)), due)
+			if most := time.Now().Add(l.Burst); most.Before(rested) {
 				rested = most // what was urgent is not to be made up for
 			}
 		}
@@ -144,7 +144,7 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			return
 		case <-due:
 		case <-timer:
-		case <-l.Urgent:
+		case <-l.Priority:
 		}
 	}
 }
@@ -164,7 +164,7 @@ func (l Loop) rest(ctx context.Context, d time.Duration, due chan<- struct{}) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-l.Urgent:
+	case <-l.Priority:
 		wait.Signal(due)
 	}
 }

@@ -24,7 +24,7 @@ func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- str
 	var mu sync.Mutex
 	var at []time.Duration
 	l.Log = slog.New(slog.DiscardHandler)
-	l.Think = func(context.Context) (time.Duration, error) {
+	l.Reconcile = func(context.Context) (time.Duration, error) {
 		mu.Lock()
 		at = append(at, time.Since(start))
 		mu.Unlock()
@@ -74,7 +74,7 @@ func TestEventsOfOneRunMerge(t *testing.T) {
 
 func TestALoopRestsInProportion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		due, at := runs(t, Loop{Rest: Share(4, 10*time.Millisecond)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
+		due, at := runs(t, Loop{MinInterval: Share(4, 10*time.Millisecond)}, func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil })
 		for range 100 { // events never end
 			time.Sleep(time.Millisecond)
 			wait.Signal(due)
@@ -92,7 +92,7 @@ func TestALoopRestsInProportion(t *testing.T) {
 func TestALoopRestsInProportionToWhatItUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var used atomic.Int64
-		l := Loop{Rest: Share(4, 5*time.Millisecond), Used: func() time.Duration { return time.Duration(used.Load()) }}
+		l := Loop{MinInterval: Share(4, 5*time.Millisecond), Used: func() time.Duration { return time.Duration(used.Load()) }}
 		due, at := runs(t, l, func() (time.Duration, error) {
 			used.Add(int64(2 * time.Millisecond))
 			time.Sleep(4 * time.Millisecond) // others had half of it
@@ -109,7 +109,7 @@ func TestALoopRestsInProportionToWhatItUsed(t *testing.T) {
 func TestSomethingUrgentEndsARest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		urgent := make(chan struct{}, 1)
-		due, at := runs(t, Loop{Rest: func(time.Duration) time.Duration { return time.Second }, Urgent: urgent}, func() (time.Duration, error) { return 0, nil })
+		due, at := runs(t, Loop{MinInterval: func(time.Duration) time.Duration { return time.Second }, Priority: urgent}, func() (time.Duration, error) { return 0, nil })
 		time.Sleep(100 * time.Millisecond)
 		wait.Signal(urgent)
 		expect(t, []time.Duration{0, 100 * time.Millisecond}, at())
@@ -135,7 +135,7 @@ func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				due, at := runs(t, Loop{Rest: Share(4, 10*time.Millisecond), Credit: 50 * time.Millisecond}, think)
+				due, at := runs(t, Loop{MinInterval: Share(4, 10*time.Millisecond), Burst: 50 * time.Millisecond}, think)
 				time.Sleep(time.Hour)
 				before, last := len(at()), time.Duration(0)
 				for i := range c.events {

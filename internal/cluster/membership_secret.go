@@ -17,7 +17,7 @@ import (
 // keyLength is the length of a new key, in octets.
 const keyLength = 32
 
-// MembershipSecret makes the key with which the speakers sign what they tell one another,
+// MembershipSecret makes the key by which the speakers sign their messages to one another,
 // if there is none. It never changes one: who rotates keys, does.
 type MembershipSecret struct {
 	Client    client.Client
@@ -32,7 +32,7 @@ func (k MembershipSecret) Run(ctx context.Context) error {
 	for pause := keyRetry; ; pause = min(2*pause, time.Minute) {
 		err := k.ensure(ctx)
 		if err == nil {
-			pause = keyEvery // somebody may delete it
+			pause = keyEvery // a user may delete it
 		} else if ctx.Err() == nil {
 			k.Log.Warn("can't make the speakers' key; trying again", "err", err, "after", pause)
 		}

@@ -14,12 +14,12 @@ const (
 	// gcPercent is how much garbage may gather, in percent of what is in use.
 	// Most of the heap is the cache, which hardly changes.
 	gcPercent = 30
-	// leastGarbage is how much may gather at least, in bytes: a small heap would be
+	// minGarbage is how much may gather at least, in bytes: a small heap would be
 	// collected again and again in a burst.
-	leastGarbage = 16 << 20
+	minGarbage = 16 << 20
 	// calm is for how long nothing must have been done before memory is given
 	// back that a burst has left.
-	calm = 10 * time.Second
+	quiet = 10 * time.Second
 )
 
 // SaveMemory has less garbage gather than Go lets by itself, unless the
@@ -47,17 +47,17 @@ func paceGC(set int) int {
 
 // garbage returns how much may gather, in percent of what is in use.
 func garbage(live uint64) int {
-	return int(max(gcPercent, min(100*leastGarbage/max(live, 1), 200)))
+	return int(max(gcPercent, min(100*minGarbage/max(live, 1), 200)))
 }
 
-// GiveBack returns a task that gives memory back after each burst of work, until
+// ReleaseMemory returns a task that gives memory back after each burst of work, until
 // its context ends. idleFor tells for how long nothing was being done.
-func GiveBack(idleFor func() time.Duration) func(context.Context) error {
+func ReleaseMemory(idleFor func() time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		given, percent := false, gcPercent
-		for wait.Sleep(ctx, calm/10) {
+		for wait.Sleep(ctx, quiet/10) {
 			percent = paceGC(percent)
-			idle := idleFor() >= calm
+			idle := idleFor() >= quiet
 			if idle && !given {
 				debug.FreeOSMemory()
 			}

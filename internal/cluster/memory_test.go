@@ -25,7 +25,9 @@ func TestMemoryIsGivenBackOnceAfterEachBurst(t *testing.T) {
 		before := given()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- GiveBack(func() time.Duration { return time.Since(time.Unix(0, last.Load())) })(ctx) }()
+		go func() {
+			ended <- ReleaseMemory(func() time.Duration { return time.Since(time.Unix(0, last.Load())) })(ctx)
+		}()
 		expect := func(what string, want uint32) {
 			t.Helper()
 			if got := given() - before; got != want {
@@ -33,16 +35,16 @@ func TestMemoryIsGivenBackOnceAfterEachBurst(t *testing.T) {
 			}
 		}
 		for range 5 {
-			time.Sleep(calm / 2)
+			time.Sleep(quiet / 2)
 			work()
 		}
 		expect("while something is being done", 0)
-		time.Sleep(2*calm + time.Second)
+		time.Sleep(2*quiet + time.Second)
 		expect("after it", 1)
-		time.Sleep(10 * calm)
+		time.Sleep(10 * quiet)
 		expect("long after it", 1)
 		work()
-		time.Sleep(3 * calm)
+		time.Sleep(3 * quiet)
 		expect("after another burst", 2)
 		stop()
 		if err := <-ended; err != nil {

@@ -23,7 +23,7 @@ import (
 )
 
 // reviewsPerSecond is how many tokens and permissions the API server is asked about:
-// strangers who reach the port of the metrics must not keep it busy.
+// otherManagers who reach the port of the metrics must not keep it busy.
 const reviewsPerSecond = 20
 
 // Metrics is how a program serves its metrics, and what is beside them: the flags.
@@ -56,7 +56,7 @@ func (m Metrics) Validate() error {
 }
 
 // Options returns what controller-runtime's server of metrics is to do. Health checks
-// have a server of their own, which asks nobody.
+// have a server of their own, which checks no token.
 func (m Metrics) Options(cfg *rest.Config, log *slog.Logger) server.Options {
 	o := server.Options{BindAddress: m.Address}
 	if !m.Secure {

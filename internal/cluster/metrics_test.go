@@ -33,7 +33,7 @@ func answerJSON(t *testing.T, w http.ResponseWriter, what any) {
 }
 
 // Who bears the token is asked, with all that the API server says of them, whether they
-// may; nothing that is odd lets anybody in.
+// may; nothing that is odd lets any program in.
 func TestReviewer(t *testing.T) {
 	user := authenticationv1.UserInfo{Username: "eve", UID: "u", Groups: []string{"g"}, Extra: map[string]authenticationv1.ExtraValue{"x": {"y"}}}
 	known := authenticationv1.TokenReviewStatus{Authenticated: true, User: user}
@@ -47,7 +47,7 @@ func TestReviewer(t *testing.T) {
 		"one who may":                        {who: known, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true}, want: serving.Allowed},
 		"one who may not":                    {who: known, want: serving.Forbidden},
 		"one who may, and may not":           {who: known, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true, Denied: true}, want: serving.Forbidden},
-		"nobody, who might":                  {who: authenticationv1.TokenReviewStatus{Error: "expired"}, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true}, want: serving.Unauthenticated},
+		"no program, who might":              {who: authenticationv1.TokenReviewStatus{Error: "expired"}, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true}, want: serving.Unauthenticated},
 		"the program may not review tokens":  {who: known, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true}, refused: "tokenreviews", err: true},
 		"the program may not review access":  {who: known, may: authorizationv1.SubjectAccessReviewStatus{Allowed: true}, refused: "subjectaccessreviews", err: true},
 		"a server that says nothing of them": {want: serving.Unauthenticated},
@@ -115,7 +115,7 @@ func certificate(t *testing.T, folder string) *x509.CertPool {
 	return pool
 }
 
-// The server has the certificate of --metrics-cert-path, lets nobody in while the API
+// The server has the certificate of --metrics-cert-path, lets no program in while the API
 // server is away, and speaks no HTTP.
 func TestMetricsAreServedSecurely(t *testing.T) {
 	folder := t.TempDir()

@@ -11,48 +11,47 @@ import (
 )
 
 const (
-	// toldAtOnce is how many notes of one topic are sent without a pause between.
-	toldAtOnce = 5
+	// initialEvents is how many notes of one topic are sent without a pause between.
+	initialEvents = 5
 	// firstPause and longestPause are the pauses that follow, doubled each time, at
 	// most. Each is shorter by up to half, so that many hosts don't tell at once.
 	firstPause   = 20 * time.Minute
 	longestPause = time.Hour
-	// maxKinds is how many kinds of notes are told apart within a topic.
+	// maxKinds is how many kinds of events count as different within a topic.
 	maxKinds = 8
-	// maxTopics is how many topics are remembered. Notes on more are not sent.
+	// maxTopics is how many topics are remembered. Events on more are not sent.
 	maxTopics = 50000
 )
 
-// topic is what notes are about that count as repetitions of one another, whatever
-// their texts say.
+// topic is what events have in common that repeat one another, whatever their messages
+// are.
 type topic struct {
 	uid                          types.UID
 	kind, namespace, name, where string // where: the program's host
 	reason, detail               string
 }
 
-// series is what was told of one topic.
+// series is what was sent on one topic.
 type series struct {
-	told   int           // notes that were sent
+	sent   int           // events that were sent
 	pause  time.Duration // since the last one; 0: there is none
 	last   time.Time     // when the last one was sent
-	held   int           // notes that were not sent since
-	latest time.Time     // the latest note, sent or not
-	kinds  []string      // of the notes that were sent: the first maxKinds
+	held   int           // events that were not sent since
+	latest time.Time     // the latest event, sent or not
+	kinds  []string      // of the events that were sent: the first maxKinds
 }
 
-// repeats decides which notes are sent: of each topic the first few, then one after
-// a pause that doubles up to an hour. So an event that comes back for ever, or
-// whose text changes for ever, is told for ever, but seldom. A note of a kind that
-// the topic has not had is sent at once. A topic of which nothing was heard for an
-// hour begins anew.
+// repeats decides which events are sent: of each topic the first few, then one after a
+// pause that doubles up to an hour. So an event that returns for ever, or whose message
+// changes for ever, is sent for ever, but seldom. An event of a new kind is sent at once.
+// A topic without an event for an hour starts again.
 type repeats struct {
 	seed  maphash.Seed
 	of    map[uint64]*series // by the topic's hash, which is smaller
 	swept time.Time
 }
 
-// next reports whether a note on t, of some kind, is sent now, and how many were
+// next reports whether an event on t, of some kind, is sent now, and how many were
 // held back since the last that was.
 func (r *repeats) next(t topic, kind string, now time.Time) (held int, send bool) {
 	r.sweep(now)
@@ -75,9 +74,9 @@ func (r *repeats) next(t topic, kind string, now time.Time) (held int, send bool
 		return 0, false
 	}
 	held = s.held
-	s.told, s.held, s.last = s.told+1, 0, now
-	if s.told >= toldAtOnce {
-		s.pause = t.pause(s.told - toldAtOnce)
+	s.sent, s.held, s.last = s.sent+1, 0, now
+	if s.sent >= initialEvents {
+		s.pause = t.pause(s.sent - initialEvents)
 	}
 	return held, true
 }

@@ -22,24 +22,24 @@ func TestRepetitionsAreToldLessAndLess(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				told, last, longest := 0, time.Now(), time.Duration(0)
-				teller, events := tellTo(t, func() error {
-					if told >= toldAtOnce {
+				reported, last, longest := 0, time.Now(), time.Duration(0)
+				recorder, events := tellTo(t, func() error {
+					if reported >= initialEvents {
 						longest = max(longest, time.Since(last))
 					}
-					told, last = told+1, time.Now()
+					reported, last = reported+1, time.Now()
 					return nil
 				}, fine)
 				const each, lasts = 2 * time.Second, 24 * time.Hour
 				for i := range int(lasts / each) {
-					teller.Tell(noteOn("a", c.text(i)))
+					recorder.Record(noteOn("a", c.text(i)))
 					time.Sleep(each)
-					if i == 30 && told != toldAtOnce {
-						t.Fatalf("%d were sent in the first minute, want %d", told, toldAtOnce)
+					if i == 30 && reported != initialEvents {
+						t.Fatalf("%d were sent in the first minute, want %d", reported, initialEvents)
 					}
 				}
-				if told < 24 || told > 52 || longest > longestPause+each {
-					t.Errorf("%d were sent in a day, the longest pause is %s; want one an hour or more", told, longest)
+				if reported < 24 || reported > 52 || longest > longestPause+each {
+					t.Errorf("%d were sent in a day, the longest pause is %s; want one an hour or more", reported, longest)
 				}
 				if all := events(); !strings.HasSuffix(all[len(all)-1].Note, " more since the last event)") {
 					t.Errorf("the last one does not tell of those before: %s", all[len(all)-1].Note)
@@ -58,7 +58,7 @@ func TestWhatWasQuietForAnHourIsToldAtOnce(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		time.Sleep(longestPause)
-		for i := range toldAtOnce {
+		for i := range initialEvents {
 			if held, send := r.next(of, "", time.Now()); !send || held != 0 {
 				t.Errorf("number %d: sent %t, %d held", i, send, held)
 			}
@@ -71,7 +71,7 @@ func TestTopicsAreToldEachForItself(t *testing.T) {
 	now := time.Unix(0, 0)
 	for _, of := range []topic{{name: "a"}, {name: "b"}, {name: "a", namespace: "n"}, {name: "a", uid: "2"}, {name: "a", reason: "r"}, {name: "a", detail: "192.0.2.1"}} {
 		for i := range 10 {
-			if _, send := r.next(of, "", now); send != (i < toldAtOnce) {
+			if _, send := r.next(of, "", now); send != (i < initialEvents) {
 				t.Errorf("%+v, number %d: sent %t", of, i, send)
 			}
 		}
@@ -85,7 +85,7 @@ func TestANewKindIsToldAtOnce(t *testing.T) {
 		r.next(of, "", now)
 	}
 	for i := range 100 {
-		if held, send := r.next(of, fmt.Sprint(i), now); send != (i < maxKinds-1) || send && i == 0 && held != 10-toldAtOnce {
+		if held, send := r.next(of, fmt.Sprint(i), now); send != (i < maxKinds-1) || send && i == 0 && held != 10-initialEvents {
 			t.Errorf("kind %d: sent %t, %d held", i, send, held)
 		}
 	}
@@ -109,8 +109,8 @@ func TestTopicsAreForgotten(t *testing.T) {
 }
 
 func TestALongNoteKeepsItsCount(t *testing.T) {
-	n := pending{Note: Note{Message: strings.Repeat("ü", maxNote)}, held: 7}
-	if text := n.text(); len(text) > maxNote || !strings.HasSuffix(text, " bytes more) (7 more since the last event)") {
+	n := pending{Event: Event{Message: strings.Repeat("ü", maxMessage)}, held: 7}
+	if text := n.text(); len(text) > maxMessage || !strings.HasSuffix(text, " bytes more) (7 more since the last event)") {
 		t.Errorf("%d bytes: %s", len(text), text)
 	}
 }
@@ -119,15 +119,15 @@ func TestManyHostsDontTellAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := map[time.Duration]int{}
 		start := time.Now()
-		tellers := make([]*Teller, 200)
-		for i := range tellers {
-			tellers[i] = NewTeller(nil, slog.New(slog.DiscardHandler), "program", fmt.Sprint("host", i))
+		recorders := make([]*EventRecorder, 200)
+		for i := range recorders {
+			recorders[i] = NewEventRecorder(nil, slog.New(slog.DiscardHandler), "program", fmt.Sprint("host", i))
 		}
 		for time.Since(start) < 3*time.Hour {
-			for _, teller := range tellers {
-				teller.Tell(noteOn("a", "it is dead"))
-				sent[time.Since(start)/time.Minute] += len(teller.notes)
-				teller.notes = nil
+			for _, recorder := range recorders {
+				recorder.Record(noteOn("a", "it is dead"))
+				sent[time.Since(start)/time.Minute] += len(recorder.events)
+				recorder.events = nil
 			}
 			time.Sleep(5 * time.Second)
 		}

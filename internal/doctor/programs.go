@@ -151,7 +151,7 @@ func (p *cluster) speakerPolicy() outcome {
 
 func (p *cluster) configuration() outcome {
 	var faults []string
-	for ref, v := range p.Checked.Verdicts {
+	for ref, v := range p.Checked.Validations {
 		for _, f := range v.Faults() {
 			faults = append(faults, fmt.Sprintf("%s %s: %s: %s", ref.Kind, ref.Name, f.Reason, f.Message))
 		}

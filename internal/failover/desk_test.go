@@ -97,7 +97,7 @@ func told(o Output) string {
 		out = append(out, text)
 	}
 	for _, c := range o.Proxy {
-		out = append(out, fmt.Sprintf("proxies %s as %x", c.Addr, c.As[0].MAC[5]))
+		out = append(out, fmt.Sprintf("proxies %s as %x", c.Addr, c.ProxyReplies[0].MAC[5]))
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(o.Probe), netip.Addr.Compare) {
 		out = append(out, "probes "+a.String())

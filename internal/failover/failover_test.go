@@ -205,8 +205,8 @@ func TestProbes(t *testing.T) {
 		then func(*desk)
 		want bool
 	}{
-		{"it answered long before it died", func(d *desk) { d.probed(addr2, "x"); d.step(dying + time.Millisecond) }, true},
-		{"it answered just before", func(d *desk) { d.probed(addr2, "x"); d.step(dying - time.Millisecond) }, false},
+		{"it answered long before it died", func(d *desk) { d.probed(addr2, "x"); d.step(terminationDelay + time.Millisecond) }, true},
+		{"it answered just before", func(d *desk) { d.probed(addr2, "x"); d.step(terminationDelay - time.Millisecond) }, false},
 		{"too long ago", func(d *desk) { d.probed(addr2, "x"); d.step(probeValid) }, false},
 		{"nobody could be asked", func(d *desk) { d.Probes[addr2] = Probe{Asked: d.Now, Done: d.Now, Links: []string{"eth0"}} }, false},
 		{"asked on another link", func(d *desk) {

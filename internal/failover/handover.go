@@ -25,14 +25,14 @@ func (p *pass) proxy() {
 		clear(p.handovers)
 		return
 	}
-	p.Proxy = append(slices.Clone(p.Plan.StandIns), p.linger()...)
+	p.Proxy = append(slices.Clone(p.Plan.Backups), p.linger()...)
 }
 
-// disguises returns the own links that an address is still answered for on.
-func (p *pass) disguises(h handover) (out []announce.Disguise) {
+// proxyReplies returns the own links that an address is still answered for on.
+func (p *pass) proxyReplies(h handover) (out []announce.ProxyReply) {
 	for _, l := range p.ownLinks() {
 		if l.Up && h.links.Match(l.Name) {
-			out = append(out, announce.Disguise{Link: l.Name, MAC: l.MAC})
+			out = append(out, announce.ProxyReply{Link: l.Name, MAC: l.MAC})
 		}
 	}
 	return out
@@ -50,7 +50,7 @@ func (p *pass) linger() []announce.Claim {
 		return nil
 	}
 	successors := map[netip.Addr]string{}
-	for _, v := range p.Plan.Verdicts {
+	for _, v := range p.Plan.Results {
 		for _, o := range v.Layer2 {
 			successors[o.Addr] = o.Owner
 		}
@@ -63,8 +63,8 @@ func (p *pass) linger() []announce.Claim {
 			delete(p.handovers, a)
 			continue
 		}
-		if as := p.disguises(h); len(as) > 0 {
-			out = append(out, announce.Claim{Addr: a, As: as})
+		if as := p.proxyReplies(h); len(as) > 0 {
+			out = append(out, announce.Claim{Addr: a, ProxyReplies: as})
 		}
 	}
 	slices.SortFunc(out, func(a, b announce.Claim) int { return a.Addr.Compare(b.Addr) })

@@ -29,7 +29,7 @@ func (p *pass) presence() {
 	for i, n := range p.Cluster.Nodes {
 		n.Live = n.Name == p.Node || p.counts(n.Name)
 		n.Links = p.links(&n)
-		n.StandIns = p.standIns(&n)
+		n.Backups = p.standIns(&n)
 		nodes[i] = n
 	}
 	p.Cluster.Nodes = nodes

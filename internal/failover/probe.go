@@ -12,9 +12,9 @@ import (
 const (
 	// probeValid is how long the result of a probe counts.
 	probeValid = 2 * time.Second
-	// dying is how long before a node is found to be dead its last answers were.
+	// terminationDelay is how long before a node is found to be dead its last answers were.
 	// Who answers later is not dead.
-	dying = 100 * time.Millisecond
+	terminationDelay = 100 * time.Millisecond
 )
 
 // ProbeRequest asks who answers for an address (RFC 5227 section 2.1.1 calls
@@ -101,7 +101,7 @@ func (p *pass) free(a netip.Addr, links []string) bool {
 	case membership.Answered:
 		at, _ := p.lostFor(a, p.MACs[r.MAC])
 		since, dead := p.probes.dead[at]
-		return dead && r.Answered.Add(dying).Before(since) && p.Now.Sub(r.Answered) < probeValid
+		return dead && r.Answered.Add(terminationDelay).Before(since) && p.Now.Sub(r.Answered) < probeValid
 	default:
 		return false
 	}
@@ -125,7 +125,7 @@ func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 		out[a] = ProbeRequest{Links: p.upLinks(on), After: p.probeAfter(a), Notify: notify}
 	}
 	if until, asks := p.asksForAll(); asks && !until.After(p.Now) {
-		for _, v := range p.Plan.Verdicts {
+		for _, v := range p.Plan.Results {
 			for _, o := range v.Layer2 {
 				if o.Reason == announce.NotOwner && p.missed(o.Addr) {
 					ask(o.Addr, announce.Links{}, false)

@@ -96,7 +96,7 @@ func TestStepUnderAnyHistory(t *testing.T) {
 
 func verdicts(p announce.Plan, a netip.Addr) []announce.Ownership {
 	var out []announce.Ownership
-	for _, v := range p.Verdicts {
+	for _, v := range p.Results {
 		out = append(out, v.Of(a))
 	}
 	return out

@@ -51,7 +51,7 @@ func (p *pass) announceAgain() {
 		r.contradict(p.Now, p.Plan.Claims, p.opponents)
 	}
 	for i := range p.Plan.Claims {
-		p.Plan.Claims[i].Round = r.generation(p.Plan.Claims[i].Addr)
+		p.Plan.Claims[i].Generation = r.generation(p.Plan.Claims[i].Addr)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 func TestGenerations(t *testing.T) {
 	d := newDesk()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
-	generation := func(o Output) uint64 { return o.Plan.Claims[0].Round }
+	generation := func(o Output) uint64 { return o.Plan.Claims[0].Generation }
 	d.step(0)
 	d.heard(addr, "x", d.Now)
 	o := d.step(0)

@@ -129,7 +129,7 @@ func TestALinkThatIsDeadIsNoDeadNode(t *testing.T) {
 	d.Members.Segments[dmz].Standing["x"] = membership.Alive
 	d.claim(map[netip.Addr]string{dmzAddr: self, addr: "x"})
 	o = d.step(time.Second)
-	if o = d.step(time.Second); !o.Claimed[dmzAddr] || o.Plan.Claims[0].Round != 1 {
+	if o = d.step(time.Second); !o.Claimed[dmzAddr] || o.Plan.Claims[0].Generation != 1 {
 		t.Errorf("x is back on the link, and its neighbors there are not told: %+v", o.Plan.Claims)
 	}
 }

@@ -106,7 +106,7 @@ func exactLength(r ipam.Range) int {
 
 // aligned reports whether every prefix of that length around an address of
 // the pool lies within the pool, so that announcing it attracts no traffic for
-// others. Families are told apart by length of the address.
+// others. The length of an address shows its family.
 func (p *Pool) aligned(f ipam.Family, length int) error {
 	if f == ipam.IPv4 && length >= p.whole4 || f == ipam.IPv6 && length >= p.whole6 {
 		return nil

@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// Configured is the configuration of one moment. Nobody may change it.
+// Configured is the configuration of one moment. It must not be changed.
 type Configured struct {
 	Objects Objects // the cache's own
 	Config  *Config // what they come to; the same one while only statuses change

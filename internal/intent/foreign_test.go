@@ -13,7 +13,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// hostile are texts that must not reach anybody as they are.
+// hostile are texts that must not reach any object as they are.
 func hostile() []string {
 	return []string{"x\x1b[2J\r\n\u0085\u2028", strings.Repeat("\x01", 255000), strings.Repeat("a", 255000), "a:" + strings.Repeat("\u202e", 1000), strings.Repeat("[", 5000), "10.0.0.1" + strings.Repeat(",10.0.0.1", 20000)}
 }
@@ -27,7 +27,7 @@ func wantShown(t *testing.T, where, text string) {
 
 // TestNoRequestOfAServiceSpeaksForItself has each annotation hold what is hostile.
 func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
-	dialect, err := DialectOf("metallb.io")
+	dialect, err := ParseAnnotationPrefixes("metallb.io")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
 func TestAnOversizedRequestIsNotRead(t *testing.T) {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1beta1.AnnotationLoadBalancerIPs: strings.Repeat("\x01", 255000)}}}
 	const want = "annotation steelyard.dev/loadBalancerIPs is 255000 bytes long; at most 1024 are read"
-	if have := (Dialect{}).Request(svc).Invalid; have != want {
+	if have := (AnnotationPrefixes{}).Request(svc).Invalid; have != want {
 		t.Errorf("have %q", have)
 	}
 }
@@ -69,7 +69,7 @@ func TestNoFieldSpeaksForItself(t *testing.T) {
 		"BFDProfile": one(v1beta1.BFDProfile{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.BFDProfile { return &o.Profiles }),
 		"Community":  one(v1beta1.Community{ObjectMeta: meta}, func(o *Objects) *[]v1beta1.Community { return &o.Communities }),
 	} {
-		told := 0
+		reported := 0
 		for _, text := range hostile() {
 			for nth := 0; ; nth++ {
 				var o Objects
@@ -78,15 +78,15 @@ func TestNoFieldSpeaksForItself(t *testing.T) {
 				if left >= 0 {
 					break // there are no more fields
 				}
-				for ref, v := range Parse(o).Verdicts {
+				for ref, v := range Parse(o).Validations {
 					for _, f := range v.Faults() {
 						wantShown(t, ref.Kind, f.Message)
-						told++
+						reported++
 					}
 				}
 			}
 		}
-		if told == 0 && name != "BFDProfile" { // which has no text
+		if reported == 0 && name != "BFDProfile" { // which has no text
 			t.Errorf("no %s was refused", name)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // whose request differs from that gives way to those whose request does not.
 
 // Granted returns the condition that says for which request an address was granted;
-// false: none is needed, since nobody may share it.
+// false: none is needed, since no other Service may share it.
 func Granted(r *ipam.Request) (metav1.Condition, bool) {
 	if r.Share.Key == "" {
 		return metav1.Condition{}, false

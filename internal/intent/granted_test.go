@@ -12,7 +12,7 @@ import (
 // What counts as a change of what an address was granted for.
 func TestChangedSinceTheGrant(t *testing.T) {
 	const granted = `{metadata: {namespace: n, name: s, annotations: {steelyard.dev/allow-shared-ip: k}}, spec: {selector: {a: "1"}, ports: [{port: 80, protocol: TCP}, {port: 53, protocol: UDP}]}, status: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}}`
-	request := intent.Dialect(nil).Request(read[corev1.Service](t, granted))
+	request := intent.AnnotationPrefixes(nil).Request(read[corev1.Service](t, granted))
 	c, ok := intent.Granted(&request)
 	if !ok {
 		t.Fatal("an address that may be shared is granted without a condition")
@@ -45,13 +45,13 @@ func TestChangedSinceTheGrant(t *testing.T) {
 			svc := read[corev1.Service](t, granted)
 			svc.Status.Conditions = []metav1.Condition{c}
 			test.edit(svc)
-			if got := intent.Dialect(nil).Request(svc).Changed; got != test.want {
+			if got := intent.AnnotationPrefixes(nil).Request(svc).Changed; got != test.want {
 				t.Errorf("changed: %t", got)
 			}
 		})
 	}
 	request.Share.Key = ""
 	if _, ok := intent.Granted(&request); ok {
-		t.Error("an address that nobody may share needs no condition")
+		t.Error("an address that no object may share needs no condition")
 	}
 }

@@ -14,12 +14,15 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Ignorable returns what tells whether an event cannot change the plan of a node's
-// speaker: what same says, what becomes of Services that have no address of ours to
-// announce, and of the endpoints of a Service that is announced wherever they are. When
-// that changes, or the Service comes, the Service's own event is a reason. The function
-// service returns the Service of a key, nil if there is none, and an error if that is
-// not known.
+// Ignorable returns a function that reports whether an event cannot change the plan of a
+// node's speaker:
+//   - an update in which no relevant field changed (same),
+//   - an event of a Service without an address of ours,
+//   - an EndpointSlice of a Service with externalTrafficPolicy Cluster, or of no Service
+//     of ours. When that changes, the Service's own event starts a pass.
+//
+// service returns the Service of a key: nil if there is none, an error if that is not
+// known.
 func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, error)) func(before, after metav1.Object) bool {
 	announced := func(o metav1.Object) bool {
 		svc, ok := o.(*corev1.Service)
@@ -33,7 +36,7 @@ func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, erro
 			svc, err := service(ServiceOf(o))
 			return err == nil && (svc == nil || !Local(svc)) || same(before, after)
 		case *v1beta1.Speaker:
-			return o.Name != node && same(before, after) // what somebody else wrote into the own one is put right
+			return o.Name != node && same(before, after) // another program's write to our own Speaker is corrected
 		}
 		return same(before, after)
 	}
@@ -44,9 +47,9 @@ func Announceable(svc *corev1.Service, class string) bool {
 	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
-// same reports whether an update is no reason to think anew: a change of what is not read. Of some kinds the
-// cache has only what matters. Of an object that was made anew while the watch was broken
-// it tells as of an update, too.
+// same reports whether an update is no reason to think again: a change of what is not read. Of some kinds the
+// cache has only what matters. Of an object that was made again while the watch was broken
+// it counts as an update.
 func same(before, after metav1.Object) bool {
 	if before == nil || after == nil {
 		return false
@@ -97,7 +100,7 @@ func sameNode(a, b *corev1.Node) bool {
 		slices.Equal(a.Status.Addresses, b.Status.Addresses) && slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, sameCondition)
 }
 
-// sameCondition leaves out the time: the kubelet writes each anew every few minutes.
+// sameCondition leaves out the time: the kubelet writes each again every few minutes.
 func sameCondition(a, b corev1.NodeCondition) bool {
 	return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }

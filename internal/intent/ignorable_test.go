@@ -14,15 +14,15 @@ import (
 
 func TestSame(t *testing.T) {
 	pool := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
-	used, labelled, edited, anew := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
+	used, labelled, edited, again := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
 	used.Status.IPv4 = &v1beta1.PoolUsage{Assigned: "1"}
 	labelled.Labels = map[string]string{"a": "b"}
 	edited.Generation = 2
-	anew.UID = "another"
+	again.UID = "another"
 	if !same(pool, used) {
 		t.Error("the use of a pool must not start a pass")
 	}
-	if same(pool, labelled) || same(pool, edited) || same(pool, anew) {
+	if same(pool, labelled) || same(pool, edited) || same(pool, again) {
 		t.Error("other labels, another spec, and another pool of that name, must start a pass")
 	}
 }
@@ -80,9 +80,9 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		{"another load balancer takes ours", service("", "192.0.2.1"), service("other", "192.0.2.1"), false},
 		{"the kubelet renews what it says of its Node", node("", 1), node("", 2), true},
 		{"it says that the network is unavailable", node("", 1), node(corev1.ConditionTrue, 2), false},
-		{"another speaker counts anew", speakerOf("b", 1, true), speakerOf("b", 2, true), true},
+		{"another speaker counts again", speakerOf("b", 1, true), speakerOf("b", 2, true), true},
 		{"another speaker's link goes down", speakerOf("b", 1, true), speakerOf("b", 1, false), false},
-		{"somebody counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
+		{"some object counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := Ignorable("a", "", func(k ipam.Key) (*corev1.Service, error) { return services[k], nil })(c.before, c.after); got != c.idle {

@@ -1,8 +1,9 @@
-// Package intent turns API objects into checked values: what people wrote,
-// parsed once, and what is wrong with it. Nobody re-validates after that.
+// Package intent turns API objects into checked values, and reports what is wrong with
+// each object. Objects are parsed here once; other packages do not validate again.
 //
-// One bad object is named in a Verdict of its own and skipped; the others go
-// on. The package neither reads from nor writes to the API server.
+// One bad object has a Validation of its own and is skipped. It does not affect the
+// others. The package does not decide who gets an address or announces it, and neither
+// reads from nor writes to the API server.
 package intent
 
 import (
@@ -32,13 +33,13 @@ type Objects struct {
 
 // Config is the configuration, checked.
 type Config struct {
-	Pools     Pools
-	L2        []announce.L2Advertisement
-	BGP       []announce.BGPAdvertisement
-	Neighbors []announce.Neighbor
-	Verdicts  map[Ref]Verdict // one for each object
-	places    places
-	named     map[string]int // the pools' places, by their names
+	Pools       Pools
+	L2          []announce.L2Advertisement
+	BGP         []announce.BGPAdvertisement
+	Neighbors   []announce.Neighbor
+	Validations map[Ref]Validation // one for each object
+	places      places
+	named       map[string]int // the pools' places, by their names
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
 }
@@ -46,21 +47,21 @@ type Config struct {
 // Ref names an object of this API group.
 type Ref struct{ Kind, Name string }
 
-// Verdict is what is to be said about one object. The zero Verdict is praise.
-type Verdict struct {
+// Validation is the result for one object. The zero value means accepted.
+type Validation struct {
 	Accepted Finding  // of the condition Accepted
 	Refs     Finding  // of the condition ResolvedRefs
 	NoEffect []string // fields that are set and do nothing in this version
 }
 
-// Finding is what is to be said in one condition.
+// Finding is the reason and message of one condition.
 type Finding struct {
 	Reason  string // "": the condition is True; else one of its reasons in v1beta1
 	Message string // the fields at fault and the remedy; without a Reason what else there is to know
 }
 
 // Faults returns what is wrong with the object.
-func (v Verdict) Faults() []Finding {
+func (v Validation) Faults() []Finding {
 	var out []Finding
 	for _, f := range []Finding{v.Accepted, v.Refs} {
 		if f.Reason != "" {
@@ -72,7 +73,7 @@ func (v Verdict) Faults() []Finding {
 
 // Parse checks everything and keeps what is good.
 func Parse(o Objects) Config {
-	p := parser{verdicts: map[Ref]Verdict{}}
+	p := parser{validations: map[Ref]Validation{}}
 	pools := p.pools(o.Pools)
 	known := newCatalog(pools)
 	aliases := p.communities(o.Communities)
@@ -86,39 +87,39 @@ func Parse(o Objects) Config {
 		aggregates: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool {
 			return ad.Length4 < 32 || ad.Length6 < 128
 		}),
-		Neighbors: neighbors,
-		Verdicts:  p.verdicts,
-		places:    placed(pools),
-		named:     known.places,
+		Neighbors:   neighbors,
+		Validations: p.validations,
+		places:      placed(pools),
+		named:       known.places,
 	}
 }
 
-// parser collects the verdicts.
-type parser struct{ verdicts map[Ref]Verdict }
+// parser collects the validations.
+type parser struct{ validations map[Ref]Validation }
 
 // fault reports that ref, or a part of it, is not accepted; the first such fault of an
 // object is the one that is told.
 func (p *parser) fault(ref Ref, reason, format string, args ...any) {
-	if v := p.verdicts[ref]; v.Accepted.Reason == "" {
+	if v := p.validations[ref]; v.Accepted.Reason == "" {
 		v.Accepted = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
-		p.verdicts[ref] = v
+		p.validations[ref] = v
 	}
 }
 
 // unresolved reports that ref names what is not there, or can't be used; the first
 // such fault of an object is the one that is told.
 func (p *parser) unresolved(ref Ref, reason, format string, args ...any) {
-	if v := p.verdicts[ref]; v.Refs.Reason == "" {
+	if v := p.validations[ref]; v.Refs.Reason == "" {
 		v.Refs = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
-		p.verdicts[ref] = v
+		p.validations[ref] = v
 	}
 }
 
-// accept makes sure that ref has a verdict.
+// accept makes sure that ref has a validation.
 func (p *parser) accept(ref Ref, noEffect ...string) {
-	v := p.verdicts[ref]
+	v := p.validations[ref]
 	v.NoEffect = noEffect
-	p.verdicts[ref] = v
+	p.validations[ref] = v
 }
 
 // byAge returns pointers to the objects, the oldest first, then by name: of two

@@ -6,15 +6,15 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
-// Whoever may write a Lease can write any duration into it. So a reader believes
+// A client that may write a Lease can write any duration into it. So a reader believes
 // none that is longer than what the programs themselves write.
 const (
 	// ControllerLease is how long the controller's Lease lasts.
 	ControllerLease = 6 * time.Second
 	// LongestHeartbeat is how seldom a speaker may renew its Lease.
 	LongestHeartbeat = 10 * time.Second
-	// MissedBeats is how many renewals a speaker may miss before it counts as gone.
-	MissedBeats = 3
+	// MissedHeartbeats is how many renewals a speaker may miss before it counts as gone.
+	MissedHeartbeats = 3
 )
 
 // LeaseName returns the name of the Lease of a node's speaker.
@@ -43,7 +43,7 @@ func LeaseNode(l *coordinationv1.Lease) string {
 // lasts as long as by default.
 func LeaseLasts(l *coordinationv1.Lease) time.Duration {
 	if s := l.Spec.LeaseDurationSeconds; s != nil && *s > 0 {
-		return min(time.Duration(*s)*time.Second, MissedBeats*LongestHeartbeat)
+		return min(time.Duration(*s)*time.Second, MissedHeartbeats*LongestHeartbeat)
 	}
-	return MissedBeats * time.Second
+	return MissedHeartbeats * time.Second
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Links returns the links of a node as its speaker last told them. A MAC or a
-// subnet that can't be read counts as not told.
+// Links returns the links of a node as its Speaker object has them. It leaves out MACs
+// and subnets that cannot be parsed.
 func Links(s *v1beta1.Speaker) []announce.Link {
 	var out []announce.Link
 	for _, l := range s.Status.Links {
@@ -50,12 +50,12 @@ func ClaimName(a netip.Addr) string {
 // false if its address can't be read.
 func HeldClaim(c *v1beta1.L2Claim) (held announce.HeldClaim, ok bool) {
 	a, err := netip.ParseAddr(string(c.Spec.Address))
-	return announce.HeldClaim{Addr: a, Node: c.Spec.Node, Untried: Untried(c)}, err == nil
+	return announce.HeldClaim{Addr: a, Node: c.Spec.Node, NeedsDAD: NeedsDAD(c)}, err == nil
 }
 
-// Untried reports whether nobody has announced the address yet, or a stranger
-// had it when last seen.
-func Untried(c *v1beta1.L2Claim) bool {
+// NeedsDAD reports whether to probe the address before it is announced: no node has
+// announced it yet, or a foreign host had it when last seen (RFC 4862 section 5.4).
+func NeedsDAD(c *v1beta1.L2Claim) bool {
 	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
 	return announced == nil || announced.Status == metav1.ConditionFalse && meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionConflict)
 }

@@ -36,7 +36,7 @@ func TestUntried(t *testing.T) {
 		conditions []metav1.Condition
 		want       bool
 	}{
-		{"nobody has said anything of it yet", nil, true},
+		{"no object has said anything of it yet", nil, true},
 		{"it is announced", condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), false},
 		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
 		{"a foreign host has it", append(condition(metav1.ConditionFalse, v1beta1.ReasonAddressConflict), conflict), true},
@@ -44,7 +44,7 @@ func TestUntried(t *testing.T) {
 		{"it is announced, and a foreign host has it, too", append(condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), conflict), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := intent.Untried(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
+			if got := intent.NeedsDAD(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
 				t.Errorf("untried = %t, want %t", got, c.want)
 			}
 		})
@@ -71,7 +71,7 @@ status:
 func TestHeldClaim(t *testing.T) {
 	c := read[v1beta1.L2Claim](t, `spec: {address: 192.0.2.1, node: a}`)
 	held, ok := intent.HeldClaim(c)
-	if want := (announce.HeldClaim{Addr: netip.MustParseAddr("192.0.2.1"), Node: "a", Untried: true}); !ok || held != want {
+	if want := (announce.HeldClaim{Addr: netip.MustParseAddr("192.0.2.1"), Node: "a", NeedsDAD: true}); !ok || held != want {
 		t.Errorf("have %+v, %t; want %+v", held, ok, want)
 	}
 	c.Spec.Address = "nonsense"

@@ -18,7 +18,7 @@ import (
 )
 
 // saying is a Service whose condition Allocated says that.
-func saying(status metav1.ConditionStatus, message string) *corev1.Service {
+func allocated(status metav1.ConditionStatus, message string) *corev1.Service {
 	svc := &corev1.Service{}
 	svc.Annotations = map[string]string{v1beta1.AnnotationPool: "evil"}
 	svc.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAllocated, Status: status, Message: message}}
@@ -36,7 +36,7 @@ func TestOriginsAreReadAsTheyWereWritten(t *testing.T) {
 	} {
 		text := intent.OriginsText(want)
 		for _, tail := range []string{"", "; nobody announces it", "; annotation steelyard.dev/x means nothing", ", 10.6.6.6 of IPAddressPool evil"} {
-			if diff := cmp.Diff(want, intent.Origins(saying(metav1.ConditionTrue, text+tail)), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			if diff := cmp.Diff(want, intent.Origins(allocated(metav1.ConditionTrue, text+tail)), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s%s: want -, have +:\n%s", text, tail, diff)
 			}
 		}
@@ -49,11 +49,11 @@ func TestWhatIsNoOriginIsNotTakenForOne(t *testing.T) {
 		`10.6.6.6 of IPAddressPool ""`, `10.6.6 of IPAddressPool "evil"`, `10.6.6.6 of IPAddressPool "evil" (which is gone: kept until 9)`[:20],
 		`a of IPAddressPool "b"`, `10.6.6.6 of IPAddressPool "e\"vil"`,
 	} {
-		if got := intent.Origins(saying(metav1.ConditionTrue, message)); len(got) > 0 {
+		if got := intent.Origins(allocated(metav1.ConditionTrue, message)); len(got) > 0 {
 			t.Errorf("%q says %v", message, got)
 		}
 	}
-	if got := intent.Origins(saying(metav1.ConditionFalse, `10.6.6.6 of IPAddressPool "evil"`)); len(got) > 0 {
+	if got := intent.Origins(allocated(metav1.ConditionFalse, `10.6.6.6 of IPAddressPool "evil"`)); len(got) > 0 {
 		t.Errorf("a Service without an address has %v", got)
 	}
 	if got := intent.Origins(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1beta1.AnnotationPool: "evil"}}}); len(got) > 0 {
@@ -62,7 +62,7 @@ func TestWhatIsNoOriginIsNotTakenForOne(t *testing.T) {
 }
 
 func TestAnAddressOfAPoolThatIsGoneIsAnnouncedAsBefore(t *testing.T) {
-	svc := saying(metav1.ConditionTrue, `10.0.0.1 of IPAddressPool "gone", 2001:db8::1 of IPAddressPool "p"`)
+	svc := allocated(metav1.ConditionTrue, `10.0.0.1 of IPAddressPool "gone", 2001:db8::1 of IPAddressPool "p"`)
 	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.0.0.1"}, {IP: "2001:db8::1"}, {IP: "10.0.0.2"}}
 	p := *read[v1beta1.IPAddressPool](t, `{metadata: {name: p}, spec: {addresses: [10.0.1.0/28]}}`)
 	short := int32(24)
@@ -93,7 +93,7 @@ func TestAnAddressOfAPoolThatIsGoneIsAnnouncedAsBefore(t *testing.T) {
 		}
 		got = append(got, line)
 		if a.Bits != a.Addr.BitLen() {
-			t.Errorf("%s can be in a prefix of %d bits, though nobody knows what lies beside it", a.Addr, a.Bits)
+			t.Errorf("%s can be in a prefix of %d bits, though no object knows what lies beside it", a.Addr, a.Bits)
 		}
 	}
 	// The pool of the second is there, and holds it no more; of the third nothing is known.

@@ -13,11 +13,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// pools checks each pool by itself, then all of them against one another. An
-// address that several list is that pool's which had it before, as the statuses
-// tell; if none had it, one's in which nothing else is wrong; then the older one's.
-// The others are at fault: they give out what they had before and nothing else,
-// and Services keep what they hold.
+// pools checks each pool by itself, then all against one another. An address that
+// several pools list belongs to the first of these: (1) the pool that had it before, by
+// the pools' statuses, (2) a pool without another fault, (3) the older pool. The others
+// are at fault: they assign only the addresses that they had before, and Services keep
+// what they have.
 func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 	all := byAge(in)
 	out := make([]Pool, len(all))
@@ -67,19 +67,19 @@ func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 // is lost. The owner of its first address is given.
 func (p *parser) overlaps(pools []Pool, place int, lost ipam.Range, owner *claim) {
 	pool, other := &pools[place], &pools[owner.by%len(pools)]
-	why, until := "which keeps it", ""
+	reason, until := "which keeps it", ""
 	if place > owner.by%len(pools) {
-		why = "which is older and keeps it"
+		reason = "which is older and keeps it"
 	}
 	had := owner.by < len(pools)
 	if _, both := ipam.Overlap(pool.Accepted, []ipam.Range{{First: lost.First, Last: lost.First}}); had && !both {
-		why = "which had it before and keeps it"
+		reason = "which had it before and keeps it"
 	}
 	if len(pool.Accepted) > 0 {
 		until = "; until then this pool gives out only what it had before"
 	}
 	p.fault(Ref{"IPAddressPool", pool.Name}, v1beta1.ReasonOverlaps, "spec.addresses: %s-%s also lies in IPAddressPool %q, %s; take it out of one of the two%s",
-		lost.First, lesser(lost.Last, owner.Last), other.Name, why, until)
+		lost.First, lesser(lost.Last, owner.Last), other.Name, reason, until)
 }
 
 // warn tells pools that keep what others list, too.
@@ -99,13 +99,13 @@ func (p *parser) warn(pools []Pool, owners, lost owners) {
 			lost = lost[1:]
 		}
 		ref := Ref{"IPAddressPool", pools[o.by%len(pools)].Name}
-		if v := p.verdicts[ref]; v.Accepted.Message == "" {
+		if v := p.validations[ref]; v.Accepted.Message == "" {
 			first := l.First
 			if first.Less(o.First) {
 				first = o.First
 			}
 			v.Accepted.Message = fmt.Sprintf("IPAddressPool %q also lists %s-%s, which stays this pool's; take it out of one of the two", pools[l.by].Name, first, lesser(l.Last, o.Last))
-			p.verdicts[ref] = v
+			p.validations[ref] = v
 		}
 	}
 }
@@ -227,21 +227,21 @@ func (h *claimHeap) Pop() any {
 
 // places says for each address which pool it is of, by the pool's place.
 type places struct {
-	held     owners // by the pools that have it
-	disputed owners // by those that would, but for an overlap
-	careless owners // as disputed, without the pools that avoid buggy addresses
+	held           owners // by the pools that have it
+	overlapping    owners // by those that would, but for an overlap
+	overlappingAny owners // as overlapping, without the pools that avoid buggy addresses
 }
 
 func placed(pools []Pool) places {
-	var held, disputed, careless []claim
+	var held, overlapping, overlappingAny []claim
 	for i := range pools {
 		pool := &pools[i]
-		held, disputed = claimed(held, i, pool.Ranges), claimed(disputed, i, pool.Overlapping)
+		held, overlapping = claimed(held, i, pool.Ranges), claimed(overlapping, i, pool.Overlapping)
 		if !pool.AvoidBuggy {
-			careless = claimed(careless, i, pool.Overlapping)
+			overlappingAny = claimed(overlappingAny, i, pool.Overlapping)
 		}
 	}
-	return places{settle(held), settle(disputed), settle(careless)}
+	return places{settle(held), settle(overlapping), settle(overlappingAny)}
 }
 
 // PoolOf returns the name of the pool that holds a, or would but for an overlap;
@@ -257,9 +257,9 @@ func (c Config) poolOf(a netip.Addr) *Pool {
 	if x := c.places.held.of(a); x != nil && c.Pools[x.by].Holds(a) {
 		return &c.Pools[x.by]
 	}
-	x := c.places.disputed.of(a)
+	x := c.places.overlapping.of(a)
 	if x != nil && !c.Pools[x.by].Overlaps(a) {
-		x = c.places.careless.of(a)
+		x = c.places.overlappingAny.of(a)
 	}
 	if x == nil {
 		return nil

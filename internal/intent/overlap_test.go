@@ -143,7 +143,7 @@ func TestOverlapsAgreeWithTheSlowWay(t *testing.T) {
 			if diff := gocmp.Diff(poolText(want[i]), poolText(p.Pool)); diff != "" || p.Name != want[i].Name {
 				t.Fatalf("seed %d: pool %s of\n%v\n%s", seed, p.Name, pools, diff)
 			}
-			if reason := config.Verdicts[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Accepted.Reason; reason != v1beta1.ReasonInvalid && (reason == v1beta1.ReasonOverlaps) != (len(p.Overlapping) > 0) {
+			if reason := config.Validations[intent.Ref{Kind: "IPAddressPool", Name: p.Name}].Accepted.Reason; reason != v1beta1.ReasonInvalid && (reason == v1beta1.ReasonOverlaps) != (len(p.Overlapping) > 0) {
 				t.Fatalf("seed %d: pool %s lacks %v, reason %q", seed, p.Name, p.Overlapping, reason)
 			}
 		}

@@ -37,7 +37,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
 			continue
 		}
-		if older, shadowed := taken.shadow(routerOf(obj.Spec), len(out)); shadowed {
+		if older, shadowed := taken.supersedes(routerOf(obj.Spec), len(out)); shadowed {
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
 		if name := obj.Spec.BFDProfile; name != "" {
@@ -75,10 +75,10 @@ func routerOf(s v1beta1.BGPPeerSpec) router {
 // routers are the places of the oldest peers for each router.
 type routers map[router]int
 
-// shadow returns the place of the older peer that is for the same router on
+// supersedes returns the place of the older peer that is for the same router on
 // every node that r is for, if there is one, and enters r at its place. Where
 // older and younger meet on some nodes only, those nodes say so.
-func (rs routers) shadow(r router, place int) (older int, shadowed bool) {
+func (rs routers) supersedes(r router, place int) (older int, superseded bool) {
 	older = place
 	for _, x := range []router{{r.address, r.link, r.vrf, r.port, ""}, r} {
 		if i, taken := rs[x]; taken {

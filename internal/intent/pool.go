@@ -17,7 +17,7 @@ type Pool struct {
 	ipam.Pool
 	Labels  map[string]string
 	Whole   []ipam.Range // the ranges before anything is excluded
-	Selects func(Subject) bool
+	Selects func(Consumer) bool
 	Grace   time.Duration // how long an address is kept for a Service that is deleted; 0: it is not
 	// Accepted is what stays this pool's when another one is edited to overlap.
 	Accepted []ipam.Range
@@ -25,8 +25,8 @@ type Pool struct {
 	whole6   int
 }
 
-// Subject is what a pool's selectors look at: a Service and its namespace.
-type Subject struct {
+// Consumer is what a pool's selectors look at: a Service and its namespace.
+type Consumer struct {
 	Namespace       string
 	NamespaceLabels map[string]string
 	Labels          map[string]string
@@ -37,7 +37,7 @@ type Pools []Pool
 
 // Serves reports whether the selectors of a pool, given by its index, let it
 // serve s.
-func (ps Pools) Serves(pool int, s Subject) bool {
+func (ps Pools) Serves(pool int, s Consumer) bool {
 	selects := ps[pool].Selects
 	return selects == nil || selects(s)
 }
@@ -74,7 +74,7 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	except, err := ranges("spec.exclude", obj.Spec.Exclude, func(ipam.Range) error { return nil })
 	invalid(err)
 	if err != nil {
-		except = nil // it can't be known who was meant: whoever holds an address keeps it
+		except = nil // it is not known which Services were meant: each holder keeps its address
 	}
 	out.Whole = ipam.Merge(whole, nil)
 	for _, r := range out.Whole {
@@ -156,7 +156,7 @@ func parseAddr(s string) (netip.Addr, error) {
 
 // selects turns serviceAllocation into a function; nil selects all. Labels of
 // a Service never stand in for its namespace.
-func selects(a *v1beta1.ServiceAllocation) (func(Subject) bool, error) {
+func selects(a *v1beta1.ServiceAllocation) (func(Consumer) bool, error) {
 	namespaces, err := selector("spec.serviceAllocation.namespaceSelectors", a.NamespaceSelectors)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func selects(a *v1beta1.ServiceAllocation) (func(Subject) bool, error) {
 	if anyNamespace && services == nil {
 		return nil, nil
 	}
-	return func(s Subject) bool {
+	return func(s Consumer) bool {
 		in := anyNamespace || names[s.Namespace] || namespaces != nil && namespaces(s.NamespaceLabels)
 		return in && (services == nil || services(s.Labels))
 	}, nil

@@ -10,7 +10,7 @@ import (
 
 // Refuses says in words why the selectors of a pool do not let it serve s; "" if
 // they do, or can't be read. It agrees with Pools.Serves.
-func Refuses(a *v1beta1.ServiceAllocation, s Subject) string {
+func Refuses(a *v1beta1.ServiceAllocation, s Consumer) string {
 	if a == nil {
 		return ""
 	}

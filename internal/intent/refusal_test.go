@@ -8,7 +8,7 @@ import (
 )
 
 func TestRefuses(t *testing.T) {
-	shop := intent.Subject{Namespace: "shop", NamespaceLabels: map[string]string{"team": "red"}, Labels: map[string]string{"app": "web"}}
+	shop := intent.Consumer{Namespace: "shop", NamespaceLabels: map[string]string{"team": "red"}, Labels: map[string]string{"app": "web"}}
 	for _, c := range []struct{ name, allocation, want string }{
 		{"a pool without selectors serves all", `{priority: 3}`, ""},
 		{"one that names the namespace", `{namespaces: [a, shop]}`, ""},

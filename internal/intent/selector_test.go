@@ -11,7 +11,7 @@ import (
 )
 
 func TestWhichServicesAPoolServes(t *testing.T) {
-	web := intent.Subject{Namespace: "shop", NamespaceLabels: map[string]string{"team": "red"}, Labels: map[string]string{"tier": "front"}}
+	web := intent.Consumer{Namespace: "shop", NamespaceLabels: map[string]string{"team": "red"}, Labels: map[string]string{"tier": "front"}}
 	for _, c := range []struct {
 		name, allocation string
 		want             bool

@@ -36,15 +36,15 @@ func Local(svc *corev1.Service) bool {
 // KeyOf names svc.
 func KeyOf(svc *corev1.Service) ipam.Key { return ipam.Key{Namespace: svc.Namespace, Name: svc.Name} }
 
-// Dialect says under which prefixes the annotations of a request are
-// understood beside our own. Where a Service has several, our own counts, then
-// the first of these. The zero Dialect: our own only.
-type Dialect []string
+// AnnotationPrefixes are prefixes of annotations that count beside our own, such as
+// MetalLB's. Where a Service has the same annotation under several, our own counts, then
+// the first of these. The zero value: our own only.
+type AnnotationPrefixes []string
 
-// DialectOf reads a comma-separated list of names: "metallb.io" stands for that
-// prefix and the older metallb.universe.tf. The empty list is the zero Dialect.
-func DialectOf(names string) (Dialect, error) {
-	var out Dialect
+// ParseAnnotationPrefixes reads a comma-separated list of names: "metallb.io" stands for that
+// prefix and the older metallb.universe.tf. The empty list is the zero value.
+func ParseAnnotationPrefixes(names string) (AnnotationPrefixes, error) {
+	var out AnnotationPrefixes
 	for name := range strings.SplitSeq(names, ",") {
 		switch name = strings.TrimSpace(name); name {
 		case "":
@@ -58,7 +58,7 @@ func DialectOf(names string) (Dialect, error) {
 }
 
 // find returns the annotation that counts for one of our own, and its value.
-func (d Dialect) find(svc *corev1.Service, own string) (name, value string) {
+func (d AnnotationPrefixes) find(svc *corev1.Service, own string) (name, value string) {
 	if v, ok := svc.Annotations[own]; ok || len(d) == 0 {
 		return own, v
 	}
@@ -89,7 +89,7 @@ func UnknownAnnotations(svc *corev1.Service) []string {
 }
 
 // Request returns what svc holds and asks for.
-func (d Dialect) Request(svc *corev1.Service) ipam.Request {
+func (d AnnotationPrefixes) Request(svc *corev1.Service) ipam.Request {
 	r := ipam.Request{
 		Service:  KeyOf(svc),
 		Created:  svc.CreationTimestamp.Time,
@@ -142,7 +142,7 @@ func families(svc *corev1.Service) ipam.Families {
 
 // share returns with whom svc may share. The Pods of a Service without
 // selector are its own.
-func (d Dialect) share(svc *corev1.Service) ipam.Share {
+func (d AnnotationPrefixes) share(svc *corev1.Service) ipam.Share {
 	_, key := d.find(svc, v1beta1.AnnotationAllowSharedIP)
 	pods := svc.Namespace + "/" + svc.Name
 	if len(svc.Spec.Selector) > 0 {
@@ -166,7 +166,7 @@ func (c contradiction) Error() string { return string(c) }
 
 // wanted returns the addresses that svc asks for by annotation and, deprecated, by
 // field. They are compared as addresses: the two may both be set if they agree.
-func (d Dialect) wanted(svc *corev1.Service) ([]netip.Addr, error) {
+func (d AnnotationPrefixes) wanted(svc *corev1.Service) ([]netip.Addr, error) {
 	name, text := d.find(svc, v1beta1.AnnotationLoadBalancerIPs)
 	out, err := addressList("annotation "+name, text)
 	if err != nil {
@@ -230,7 +230,7 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 }
 
 // Unadvertised returns the addresses of svc that no advertisement covers, so that
-// nobody announces them. The pools are those of the addresses.
+// no node announces them. The pools are those of the addresses.
 func (c Config) Unadvertised(svc *corev1.Service, addrs []netip.Addr, pools []string) []netip.Addr {
 	var out []netip.Addr
 	for i, a := range addrs {
@@ -281,7 +281,7 @@ func EndpointsOn(node string, endpoints []*discoveryv1.EndpointSlice) (ready, se
 	return ready, serving
 }
 
-// Excluded says why a node must not announce anything, or "".
+// Excluded returns the reason for which a node must not announce anything, or "".
 func Excluded(n *corev1.Node) string {
 	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {
 		return "label " + v1beta1.LabelExcludeNode
@@ -300,7 +300,7 @@ func Excluded(n *corev1.Node) string {
 	return ""
 }
 
-// shutsDown says that the kubelet has been told that the machine goes down, and
+// shutsDown reports whether the kubelet knows that the machine shuts down, and
 // holds that up until its Pods have ended (graceful node shutdown). It says so in
 // these words only, among others if there are more reasons for not being ready.
 func shutsDown(n *corev1.Node) bool {

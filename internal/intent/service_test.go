@@ -105,7 +105,7 @@ func TestRequest(t *testing.T) {
 			svc := read[corev1.Service](t, c.svc)
 			svc.Namespace, svc.Name, svc.CreationTimestamp = "n", "s", metav1.NewTime(time.Unix(7, 0))
 			c.want.Service, c.want.Created = ipam.Key{Namespace: "n", Name: "s"}, time.Unix(7, 0)
-			if diff := gocmp.Diff(c.want, intent.Dialect(nil).Request(svc), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			if diff := gocmp.Diff(c.want, intent.AnnotationPrefixes(nil).Request(svc), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}
 		})
@@ -115,13 +115,13 @@ func TestRequest(t *testing.T) {
 func TestPodsOfDifferentNamespacesDiffer(t *testing.T) {
 	svc := read[corev1.Service](t, `spec: {selector: {a: "1"}}`)
 	svc.Namespace, svc.Name = "n", "s"
-	one := intent.Dialect(nil).Request(svc).Share.Pods
+	one := intent.AnnotationPrefixes(nil).Request(svc).Share.Pods
 	svc.Name = "t"
-	if two := intent.Dialect(nil).Request(svc).Share.Pods; one != two {
+	if two := intent.AnnotationPrefixes(nil).Request(svc).Share.Pods; one != two {
 		t.Errorf("equal selectors in one namespace: %q and %q", one, two)
 	}
 	svc.Namespace = "m"
-	if three := intent.Dialect(nil).Request(svc).Share.Pods; one == three {
+	if three := intent.AnnotationPrefixes(nil).Request(svc).Share.Pods; one == three {
 		t.Errorf("selectors in two namespaces: both %q", one)
 	}
 }
@@ -198,7 +198,7 @@ func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
 		{"our own counts before both, even if it is empty", " metallb.io ,", `{metallb.io/address-pool: theirs, steelyard.dev/address-pool: ""}`, ` [] `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d, err := intent.DialectOf(c.dialect)
+			d, err := intent.ParseAnnotationPrefixes(c.dialect)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
 			}
 		})
 	}
-	if _, err := intent.DialectOf("metallb.io,metalb.io"); err == nil {
+	if _, err := intent.ParseAnnotationPrefixes("metallb.io,metalb.io"); err == nil {
 		t.Error("a slip in a dialect is not told")
 	}
 }
@@ -217,7 +217,7 @@ func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
 func TestAFaultInAnotherDialectNamesTheAnnotation(t *testing.T) {
 	svc := read[corev1.Service](t, `metadata: {annotations: {metallb.universe.tf/loadBalancerIPs: ten}}`)
 	want := `annotation metallb.universe.tf/loadBalancerIPs: "ten" is not an IPv4 or IPv6 address`
-	if have := (intent.Dialect{"metallb.io", "metallb.universe.tf"}).Request(svc).Invalid; have != want {
+	if have := (intent.AnnotationPrefixes{"metallb.io", "metallb.universe.tf"}).Request(svc).Invalid; have != want {
 		t.Errorf("want %s\nhave %s", want, have)
 	}
 }

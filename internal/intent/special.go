@@ -7,7 +7,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// special are the addresses at which nobody on a network can be reached (RFC 6890),
+// special are the addresses at which no host of a network can be reached (RFC 6890),
 // and what they are. The rules of the API server know them, too.
 func special() []struct{ first, last, what string } {
 	return []struct{ first, last, what string }{

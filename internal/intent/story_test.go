@@ -25,7 +25,7 @@ import (
 // objects, "=>", and what is made of them. An object is a line, the older
 // first: its kind, its name (and labels in brackets), its spec in YAML; of a
 // Secret the whole object. What a pool had before stands behind "had". Selectors are not printed; other tests try them.
-func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", tell) }
+func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", report) }
 
 // neighbors are sound objects that live beside those of every story.
 const neighbors = `
@@ -36,8 +36,8 @@ BGPPeer zz-peer {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.1}
 BGPAdvertisement zz-bgp {ipAddressPools: [zz-pool], peers: [zz-peer], communities: [zz-alias], aggregationLength: 24}
 `
 
-func tell(t *testing.T, told, want string) {
-	objects := parse(t, told)
+func report(t *testing.T, reported, want string) {
+	objects := parse(t, reported)
 	if diff := gocmp.Diff(want, outcome(intent.Parse(objects))); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
@@ -45,7 +45,7 @@ func tell(t *testing.T, told, want string) {
 		t.Errorf("another order, another end:\n%s", diff)
 	}
 	alone := linesOf("zz-", outcome(intent.Parse(parse(t, neighbors))))
-	beside := linesOf("zz-", outcome(intent.Parse(parse(t, told+neighbors))))
+	beside := linesOf("zz-", outcome(intent.Parse(parse(t, reported+neighbors))))
 	if diff := gocmp.Diff(alone, beside); diff != "" || len(alone) != 4 {
 		t.Errorf("the story harms its neighbors:\n%s", diff)
 	}
@@ -160,7 +160,7 @@ func outcome(c intent.Config) string {
 	}
 	slices.Sort(lines)
 	var said []string
-	for ref, v := range c.Verdicts {
+	for ref, v := range c.Validations {
 		for _, f := range []intent.Finding{v.Accepted, v.Refs} {
 			if f.Reason != "" || f.Message != "" {
 				said = append(said, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, cmp.Or(f.Reason, v1beta1.ReasonAccepted), f.Message))

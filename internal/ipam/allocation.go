@@ -53,16 +53,16 @@ func (b *allocation) keep(r *Request) holding {
 		if x.pool != nil {
 			continue
 		}
-		s, why := b.mayKeep(r, a)
-		if why == "" && b.blocked(a, r) {
+		s, reason := b.mayKeep(r, a)
+		if reason == "" && b.blocked(a, r) {
 			other, _ := b.blocker(a, r)
-			why = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
+			reason = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
 			if r.Changed && !other.Changed {
-				why += ", and this Service has changed its sharing key, ports, externalTrafficPolicy or selector since it got it"
+				reason += ", and this Service has changed its sharing key, ports, externalTrafficPolicy or selector since it got it"
 			}
 		}
-		if why != "" {
-			h.moved = why
+		if reason != "" {
+			h.moved = reason
 			continue
 		}
 		*x = pooledAddr{a, s}
@@ -78,9 +78,9 @@ func (b *allocation) owner(other, r *Request) string {
 	return "Service " + other.Service.String()
 }
 
-// mayKeep returns the pool that r may keep a in, or says why there is none. If the
+// mayKeep returns the pool that r may keep a in, or the reason for none. If the
 // pool that holds a does not allow it, one that holds it but for an overlap may.
-func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, why string) {
+func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, reason string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
@@ -115,7 +115,7 @@ func (b *allocation) enterLocked(rank int32) Grant {
 		if slices.Contains(r.Has[:i], a) {
 			continue
 		}
-		s, name, odd := b.find(a), "", b.blocked(a, r)
+		s, name, taken := b.find(a), "", b.blocked(a, r)
 		if s == nil {
 			s = b.gone(r, a)
 		}
@@ -123,7 +123,7 @@ func (b *allocation) enterLocked(rank int32) Grant {
 			name = s.Name
 		}
 		b.enter(rank, pooledAddr{a, s})
-		if odd {
+		if taken {
 			b.firstHolder(a).conflicting = true
 			continue
 		}
@@ -169,7 +169,7 @@ func (b *allocation) enter(rank int32, x pooledAddr) {
 
 // nextFree returns the address of family f that s would give r, without taking it: the
 // one that is kept for r, else the lowest that r can share, else the lowest that
-// nobody has and that is kept for nobody, else the lowest that is kept weakly.
+// no Service has and that is kept for none, else the lowest that is kept weakly.
 func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
 	if x := b.keptFor(r, f); x.pool == s {
 		return x.addr, true
@@ -182,7 +182,7 @@ func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, b
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
 		return b.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.holds(a)
 	})
-	if !ok && len(b.reserve.spare) > 0 {
+	if !ok && len(b.reserve.unused) > 0 {
 		return b.weaklyKept(s, f, r)
 	}
 	return a, ok

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Choice says how a pool stands with one Service and one family of addresses.
+// Choice is the result of one pool for one Service and one family of addresses.
 type Choice struct {
 	Pool   string
 	Family Family
@@ -13,13 +13,13 @@ type Choice struct {
 	Addr   netip.Addr // what the Service has of the pool; of Chosen only
 }
 
-// ChoiceReason is why a Service has an address of a pool, or none.
+// ChoiceReason is the reason for which a Service has an address of a pool, or none.
 type ChoiceReason string
 
-// The reasons, in the order of the checks: the first that applies is told.
+// The reasons, in the order of the checks: the first that applies is returned.
 const (
 	Chosen        ChoiceReason = "Chosen"
-	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is at fault: it gives nobody anything new
+	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is at fault: it assigns no new address
 	SelectsOthers ChoiceReason = "SelectsOthers" // its selectors do not let it serve the Service
 	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
@@ -31,7 +31,7 @@ const (
 
 // Choices says how each pool stands with the Service k once all requests are
 // answered, in the order in which pools are tried, for each family that the
-// Service wants. Assign answers as it does; this is for people who ask why.
+// Service wants. Assign answers as it does; this is for people who ask for the reason.
 // A Service that has no request has no choices.
 func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 	i := slices.IndexFunc(requests, func(r *Request) bool { return r.Service == k })
@@ -57,8 +57,8 @@ func (b *allocation) choice(s *poolState, f Family, r *Request, g Grant) (Choice
 	if has >= 0 && g.Pools[has] == s.Name {
 		return Chosen, g.Addrs[has]
 	}
-	if why := b.notAsked(s, f, r); why != "" {
-		return why, netip.Addr{}
+	if reason := b.notAsked(s, f, r); reason != "" {
+		return reason, netip.Addr{}
 	}
 	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	inIt := want >= 0 && s.Holds(r.Want[want])
@@ -71,7 +71,8 @@ func (b *allocation) choice(s *poolState, f Family, r *Request, g Grant) (Choice
 	return Withheld, netip.Addr{}
 }
 
-// notAsked says why s is not asked for an address of family f for r; "": it is.
+// notAsked returns the reason for which s is not asked for an address of family f for r;
+// "": it is.
 func (b *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
 	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	inIt := want >= 0 && s.Holds(r.Want[want])

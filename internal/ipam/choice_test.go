@@ -15,8 +15,8 @@ import (
 // TestChoices tells, for stories as those of TestStories, how each pool stands
 // with the youngest Service.
 func TestChoices(t *testing.T) {
-	stories.Run(t, "testdata/choices/*.txt", func(t *testing.T, told, want string) {
-		pools, requests, kept, err := parseWorld(told)
+	stories.Run(t, "testdata/choices/*.txt", func(t *testing.T, reported, want string) {
+		pools, requests, kept, err := parseWorld(reported)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// refusal is why a request can't be met. The zero refusal: it can.
+// refusal is the reason for which a request cannot be met. The zero value: it can.
 type refusal struct {
 	reason  Reason
 	message string
@@ -76,7 +76,7 @@ func (b *allocation) check(r *Request, kept holding) refusal {
 		if kept.at[familyIndex(FamilyOf(a))].addr == a || !b.blocked(a, r) {
 			continue
 		}
-		other, why := b.blocker(a, r)
+		other, cause := b.blocker(a, r)
 		if other == nil {
 			return refuse(AddressInUse, "%s", b.reserve.against(a, r).Kept)
 		}
@@ -84,12 +84,12 @@ func (b *allocation) check(r *Request, kept holding) refusal {
 		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
 			reason = SharingRefused
 		}
-		return refuse(reason, "Service %s has %s: %s", other.Service, a, why)
+		return refuse(reason, "Service %s has %s: %s", other.Service, a, cause)
 	}
 	return refusal{}
 }
 
-// checkAddr checks an address that r asks for, whoever has it.
+// checkAddr checks an address that r asks for, whether or not another Service has it.
 func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	s := b.find(a)
 	switch {
@@ -109,7 +109,7 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	return refusal{}
 }
 
-// lacking says why none of pools, which serve r, gives it an address of family f.
+// lacking returns the reason for which none of pools, which serve r, gives it an address of family f.
 func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(pools) == 0 {
 		if r.Pool != "" {
@@ -144,18 +144,18 @@ func (b *allocation) servingPools(r *Request) []*poolState {
 	return out
 }
 
-// describePools says of each pool why it gives r nothing by itself.
+// describePools returns, for each pool, the reason for which it gives r nothing by itself.
 func (b *allocation) describePools(r *Request) string {
 	var out []string
 	for _, s := range b.pools[:min(messageLimit, len(b.pools))] {
-		why := "has autoAssign false"
+		cause := "has autoAssign false"
 		switch {
 		case s.Frozen:
-			why = "is not accepted"
+			cause = "is not accepted"
 		case !s.serves(r):
-			why = "selects other Services"
+			cause = "selects other Services"
 		}
-		out = append(out, fmt.Sprintf("%q %s", s.Name, why))
+		out = append(out, fmt.Sprintf("%q %s", s.Name, cause))
 	}
 	return limited(out, len(b.pools))
 }

@@ -138,7 +138,7 @@ func (w *world) editRequest(i int) edit {
 }
 
 // changed are the ith Service, which is about to be edited, and those that could not
-// be told yet that they keep what they have in spite of an edit. Nobody else loses
+// be told yet that they keep what they have in spite of an edit. No other Service loses
 // an address by an edit.
 func (w *world) changed(i int) []ipam.Key {
 	out := []ipam.Key{w.requests[i].Service}
@@ -281,7 +281,7 @@ func (w *world) remove(i int) edit {
 	return edit{what: "delete", touched: []ipam.Key{gone.Service}}
 }
 
-// recreate makes a Service anew for which something is kept.
+// recreate makes a Service again for which something is kept.
 func (w *world) recreate() edit {
 	k := w.kept[w.rng.Intn(len(w.kept))].For
 	if slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.Service == k }) {
@@ -320,7 +320,7 @@ func pendingDecides(w *world) error {
 	all := w.assign()
 	pending := ipam.Pending(w.pools, pointers(w.requests), w.kept)
 	if diff := diffOf(all, assign(&w.allocator, w.pools, w.requests, pending)); diff != "" {
-		return fmt.Errorf("without what nobody may come back for there is another end: %s", diff)
+		return fmt.Errorf("without what no Service may come back for there is another end: %s", diff)
 	}
 	if w.chance(50) {
 		w.kept = pending

@@ -14,10 +14,10 @@ type holder struct {
 	addr        netip.Addr
 	rank        int32
 	next        int32 // index in all of another holder of the same address; 0: there is none
-	local       bool  // somebody's traffic is Local
+	local       bool  // of some holder externalTrafficPolicy is Local
 	mixed       bool  // not all have the same Pods
 	across      bool  // not all are of one namespace
-	fresh       bool  // somebody did not have it before
+	fresh       bool  // some holder did not have it before
 	conflicting bool  // the status of one is locked, and it may not share the address with the rest
 }
 
@@ -42,7 +42,7 @@ func (u *holders) firstHolder(a netip.Addr) *holder {
 	return nil
 }
 
-// nextHolder returns another holder of the address of x, or nil when all were told.
+// nextHolder returns another holder of the address of x, or nil after the last one.
 func (u *holders) nextHolder(x *holder) *holder {
 	if x.next == 0 {
 		return nil

@@ -60,7 +60,7 @@ type Port struct {
 	Number   uint16
 }
 
-// Share says with whom a Service may share an address. The zero Share: nobody.
+// Share decides which Services may share an address with this one. The zero value: none.
 type Share struct {
 	Key   string // Services with the same key may share; empty: none may
 	Local bool   // externalTrafficPolicy is Local
@@ -85,7 +85,7 @@ type Request struct {
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
-// Reason says why nothing is granted. Its text is part of the API.
+// Reason is the reason for which nothing is granted. Its text is part of the API.
 type Reason string
 
 // The reasons. Every Grant without addresses has one of them, but for those of
@@ -110,13 +110,13 @@ func Reasons() []Reason {
 }
 
 // Grant is the answer to a Request: addresses, or the reason why there are none.
-// Grants share memory with one another and with requests: nobody may change it.
+// Grants share memory with one another and with requests: do not change it.
 type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
 	Reason  Reason       // empty if and only if Addrs is not, but for those with a locked status
 	Message string       // what to look at, for people; with addresses: which request is not met, or empty
-	Moved   string       // why a held address was taken away; empty: none was
+	Moved   string       // the reason for which a held address was taken away; empty: none was
 }
 
 // attempts is the number of those in which Services give up what they have only when they are
@@ -124,28 +124,31 @@ type Grant struct {
 // made on purpose.
 const attempts = 8
 
-// Assign answers every request: grants[i] is for requests[i]. Services keep what
-// they hold as long as the pools and their own requests allow it; of two that
-// hold what they may not share, the one whose request has not changed keeps it,
-// then the older (then the smaller name). The
-// rest is served by age, then name. The order of requests does not matter (by
-// age it is the fastest), and no key may come twice.
+// Assign answers every request: grants[i] is for requests[i]. The order of requests does
+// not matter (sorted by age it is the fastest). No key may come twice.
 //
-// A Service whose status is locked keeps what it has, whatever the rules say, but for what another
-// keeps that is not locked and may not share it, or an older locked one. It is
-// given nothing, and nobody gets what it shows and may not share. Its Grant tells
-// what it keeps, without a reason; the pool of an address that no pool holds, and none that is gone held, is "".
+//  1. Services keep the addresses that they have as long as the pools and their own
+//     requests allow it. Of two that have an address which they may not share, the one
+//     whose request has not changed keeps it, then the older, then the smaller name.
+//  2. A deleted Service that was made again gets the address kept for it, unless another
+//     Service has it that may not share it.
+//  3. The others are served by age, then name.
 //
-// What is kept goes to its owner before others, but never while somebody has it who
-// may not share it. Others get it when it is not kept any more: the caller then
-// leaves it out. What is kept weakly they get when nothing else is left.
+// A Service whose status is locked keeps what it shows, but for an address that another
+// Service keeps which may not share it and is not locked, or is an older locked one. It
+// is given nothing new, and no other Service gets what it shows and may not share. Its
+// Grant has what it keeps, without a reason. The pool of an address that no pool has or
+// had is "".
+//
+// Other Services get a kept address when the caller leaves it out of kept. They get one
+// that is kept weakly when nothing else is left.
 func Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
 	return new(Allocator).Assign(pools, requests, kept)
 }
 
-// Allocator is the memory in which grants are worked out. What is left there from the
-// last time decides nothing: it saves garbage, where thousands of requests are
-// answered many times a second. The zero Allocator is ready for use.
+// Allocator is the memory that Assign uses. What is left in it from the last call
+// decides nothing: it saves garbage where thousands of requests are answered many times
+// a second. The zero Allocator is ready for use.
 type Allocator struct {
 	pass    pass
 	pending []Kept
@@ -221,8 +224,8 @@ type waiter struct {
 
 // attempt reports whether all is decided. A Service that can't be given all that
 // it must have enters givesUp, and the attempt counts for nothing: next time older
-// waiters come before it, and it keeps what is left of its own when its turn
-// comes. An urgent attempt has all give up who lack something that they must have.
+// waiters come before it, and it keeps what is left of its own when it is
+// served. An urgent attempt has all give up who lack something that they must have.
 func (p *pass) attempt(urgent bool) (done bool) {
 	p.waiting, p.locked = p.waiting[:0], p.locked[:0]
 	p.keepAll()
@@ -240,7 +243,7 @@ func (p *pass) attempt(urgent bool) (done bool) {
 
 // keepAll lets each Service keep what it may: first those who ask for what they
 // were granted, by age; then what locked ones show is entered; then come those whose
-// request has changed. So nobody loses an address by another's edit.
+// request has changed. So no Service loses an address by the edit of another.
 func (p *pass) keepAll() {
 	changed := false
 	for i := range p.order {
@@ -283,7 +286,7 @@ func (p *pass) keepOwn(rank int32) {
 	}
 }
 
-// answer serves a waiter in its turn, and reports whether that is final.
+// answer serves a waiter, and reports whether that is final.
 func (p *pass) answer(w *waiter, urgent bool) bool {
 	r, taken := p.request(w.rank), w.kept
 	if p.givesUp[w.rank] {
@@ -337,7 +340,7 @@ func Older(r, s *Request) int {
 // holding is what a Service has so far.
 type holding struct {
 	at    [2]pooledAddr // by slot of the family
-	moved string        // why something it held was not kept
+	moved string        // the reason for which something it held was not kept
 }
 
 // pooledAddr is an address and the pool that it is in. The zero pooledAddr is none.

@@ -10,7 +10,7 @@ import (
 )
 
 // Kept is an address that waits for a Service which had it, and was deleted, in
-// case the Service is made anew. Whoever calls Assign leaves out what has ended.
+// case the Service is made again. The caller of Assign leaves out what has ended.
 type Kept struct {
 	Addr  netip.Addr
 	For   Key
@@ -34,26 +34,26 @@ func (k Kept) String() string {
 // A namespace can lock no more than twice the addresses that it wanted at one time:
 // what its Services want now and what is firmly kept for them are together at most
 // that many. The rest is kept weakly: others get it when nothing else is left, or when
-// they ask for it. So nobody who has a quota locks a pool by making and deleting
-// Services, and who makes Services anew, among new ones, gets all addresses back.
+// they ask for it. So a user with a quota cannot lock a pool by making and deleting
+// Services, and a user who makes Services again, among new ones, gets all addresses back.
 type reserve struct {
 	entries []reserved // longest first
 	of      map[netip.Addr][]*reserved
 	owners  map[Key][]*reserved
 	peak    map[string]int              // by namespace
 	weak    map[*poolState][]netip.Addr // that are kept weakly, lowest first
-	spare   map[*poolState][]netip.Addr // the same, less what is known to be in use
-	firm    map[inPool]firm             // when all is given; nil: nobody has asked
+	unused  map[*poolState][]netip.Addr // the same, less what is known to be in use
+	firm    map[inPool]firm             // when all is given; nil: not counted yet
 }
 
 // reserved is something that is kept.
 type reserved struct {
 	Kept
 	pool  *poolState
-	owner *Request // of the Service made anew; nil: it is not there, or can't be given anything
+	owner *Request // of the Service made again; nil: it is not there, or can't be given anything
 	waits bool     // the owner asks for an address, and may be given this one
 	weak  bool
-	void  bool // in this attempt it binds nobody: the owner has an address, or can't have this one
+	void  bool // in this attempt it binds no other Service: the owner has an address, or can't have this one
 }
 
 // newReserve prepares what is kept.
@@ -95,7 +95,7 @@ func newReserve(g *poolIndex, requests []*Request, kept []Kept) reserve {
 }
 
 // Wants is how many addresses r may have. One that has none and can't be given any, as
-// it is being deleted, say, wants none.
+// for example when it is being deleted, wants none.
 func (r *Request) Wants() int {
 	if (r.StatusLocked || r.Invalid != "") && len(r.Has) == 0 {
 		return 0
@@ -103,7 +103,7 @@ func (r *Request) Wants() int {
 	return len(r.Families.Want)
 }
 
-// fits reports whether r, which was made anew, may be given the address, as far as it
+// fits reports whether r, which was made again, may be given the address, as far as it
 // and the pool go.
 func (e *reserved) fits(r *Request) bool {
 	f := FamilyOf(e.Addr)
@@ -140,7 +140,7 @@ func (v *reserve) bound(wanted map[string]int) {
 	for _, addrs := range v.weak {
 		slices.SortFunc(addrs, netip.Addr.Compare)
 	}
-	v.spare = maps.Clone(v.weak)
+	v.unused = maps.Clone(v.weak)
 }
 
 // rewind makes v as if nothing had been given yet.
@@ -149,10 +149,10 @@ func (v *reserve) rewind() {
 		v.entries[i].void = false
 	}
 	v.firm = nil
-	v.spare = maps.Clone(v.weak)
+	v.unused = maps.Clone(v.weak)
 }
 
-// holds reports whether a is kept for somebody at all.
+// holds reports whether a is kept for any Service.
 func (v *reserve) holds(a netip.Addr) bool {
 	return slices.ContainsFunc(v.of[a], func(e *reserved) bool { return !e.void })
 }
@@ -188,16 +188,16 @@ func (b *allocation) keptFor(r *Request, f Family) pooledAddr {
 // weaklyKept returns the lowest address of family f of s that is kept, but only weakly,
 // and that r may have.
 func (b *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	spare := b.reserve.spare[s]
-	for len(spare) > 0 && b.firstHolder(spare[0]) != nil {
-		spare = spare[1:]
+	unused := b.reserve.unused[s]
+	for len(unused) > 0 && b.firstHolder(unused[0]) != nil {
+		unused = unused[1:]
 	}
-	b.reserve.spare[s] = spare
-	i := slices.IndexFunc(spare, func(a netip.Addr) bool { return FamilyOf(a) == f && b.firstHolder(a) == nil && !b.blocked(a, r) })
+	b.reserve.unused[s] = unused
+	i := slices.IndexFunc(unused, func(a netip.Addr) bool { return FamilyOf(a) == f && b.firstHolder(a) == nil && !b.blocked(a, r) })
 	if i < 0 {
 		return netip.Addr{}, false
 	}
-	return spare[i], true
+	return unused[i], true
 }
 
 // isKeptFor reports whether a is kept for r.
@@ -205,8 +205,8 @@ func (b *allocation) isKeptFor(a netip.Addr, r *Request) bool {
 	return slices.ContainsFunc(b.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
 }
 
-// reclaim gives Services that were made anew what is kept for them, before others
-// are given anything. What an owner does not take any more binds nobody.
+// reclaim gives Services that were made again what is kept for them, before others
+// are given anything. What an owner no longer takes binds no other Service.
 func (p *pass) reclaim() {
 	if len(p.reserve.entries) == 0 {
 		return
@@ -244,7 +244,7 @@ func (p *pass) retake(w *waiter) bool {
 		}
 		for _, e := range p.reserve.owners[r.Service] {
 			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
-			if FamilyOf(e.Addr) == f && !waits { // it has one, or can't have this one: somebody uses it
+			if FamilyOf(e.Addr) == f && !waits { // it has one, or cannot have this one: another Service uses it
 				e.void = true
 			}
 		}
@@ -257,7 +257,7 @@ func (p *pass) retake(w *waiter) bool {
 	return true
 }
 
-// firm is what is kept firmly in a pool, of one family, and nobody has: how much, and
+// firm is what is kept firmly in a pool, of one family, and no Service has: how much, and
 // what is kept for the shortest time.
 type firm struct {
 	n    int
@@ -270,7 +270,7 @@ type inPool struct {
 	family Family
 }
 
-// count finds what is kept in all pools once everything is given: many may ask.
+// count finds what is kept in all pools once everything is given: several callers may ask.
 func (b *allocation) count() map[inPool]firm {
 	out := map[inPool]firm{}
 	for i := range b.reserve.entries { // the longest first
@@ -329,7 +329,7 @@ func (v *reserve) pending(g *poolIndex, kept []Kept) []Kept {
 		f := FamilyOf(e.Addr)
 		if e.owner == nil || e.waits && !slices.ContainsFunc(e.owner.Has, func(a netip.Addr) bool { return FamilyOf(a) == f }) {
 			k := e.Kept
-			k.Peak = v.peak[k.For.Namespace] // also what was told by those that are left out
+			k.Peak = v.peak[k.For.Namespace] // also of those that are left out
 			out = append(out, k)
 		}
 	}
@@ -337,20 +337,20 @@ func (v *reserve) pending(g *poolIndex, kept []Kept) []Kept {
 }
 
 // Bounded returns at most n of kept. Of each namespace those that are kept longest
-// come first, and one namespace after the other has its turn: whoever has much kept
-// does not take the place of others.
+// come first, and the namespaces alternate: one with many kept addresses does not take
+// the place of others.
 func Bounded(kept []Kept, n int) []Kept {
 	if len(kept) <= n {
 		return kept
 	}
 	sorted := slices.SortedFunc(slices.Values(kept), Kept.Compare)
-	turn, turns := map[string]int{}, make([]int, len(sorted))
+	seen, rank := map[string]int{}, make([]int, len(sorted))
 	order := make([]int, len(sorted))
 	for i, k := range sorted {
-		order[i], turns[i] = i, turn[k.For.Namespace]
-		turn[k.For.Namespace]++
+		order[i], rank[i] = i, seen[k.For.Namespace]
+		seen[k.For.Namespace]++
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(turns[i], turns[j]) })
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(rank[i], rank[j]) })
 	out := make([]Kept, n)
 	for i := range out {
 		out[i] = sorted[order[i]]

@@ -130,7 +130,7 @@ func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
 }
 
 // waitersDoNothing fails if the world would be another without one that waits.
-// It must be settled: then nobody yields.
+// It must be settled: then no Service yields.
 func waitersDoNothing(w *world) error {
 	all := w.assign()
 	for i, r := range w.requests {

@@ -77,7 +77,7 @@ func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 }
 
 // gone returns the pool that r has a of although it is not there any more; nil: there
-// is none. It gives nobody anything.
+// is none. It assigns nothing.
 func (g *poolIndex) gone(r *Request, a netip.Addr) *poolState {
 	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {

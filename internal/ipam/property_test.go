@@ -80,7 +80,7 @@ func agree(w *world, grants map[ipam.Key]ipam.Grant) error {
 	return nil
 }
 
-func TestAServiceThatArrivesMovesNobody(t *testing.T) {
+func TestAServiceThatArrivesMovesNoService(t *testing.T) {
 	forWorlds(t, func(t *testing.T, w *world) {
 		before := w.assign()
 		w.settle(before)
@@ -98,7 +98,7 @@ func TestAServiceThatArrivesMovesNobody(t *testing.T) {
 	})
 }
 
-func TestAServiceThatLeavesMovesNobodyWhoHolds(t *testing.T) {
+func TestAServiceThatLeavesMovesNoServiceWhoHolds(t *testing.T) {
 	forWorlds(t, func(t *testing.T, w *world) {
 		if len(w.requests) == 0 {
 			return

@@ -74,20 +74,20 @@ func (b *allocation) addPorts(rank int32, a netip.Addr) {
 	}
 }
 
-// blocker returns the oldest holder of a with whom r may not share it, and why.
-func (b *allocation) blocker(a netip.Addr, r *Request) (other *Request, why string) {
+// blocker returns the oldest holder of a that may not share it with r, and the reason.
+func (b *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason string) {
 	oldest := int32(len(b.order))
 	for rank := range b.possibleBlockers(a, r) {
 		if rank < oldest {
 			if no := b.refuses(a, b.request(rank), r); no != "" {
-				oldest, why = rank, no
+				oldest, reason = rank, no
 			}
 		}
 	}
-	if why == "" {
+	if reason == "" {
 		return nil, ""
 	}
-	return b.request(oldest), why
+	return b.request(oldest), reason
 }
 
 // possibleBlockers yields holders of a, among them the oldest who refuses to share it
@@ -110,7 +110,7 @@ func (b *allocation) possibleBlockers(a netip.Addr, r *Request) iter.Seq[int32] 
 	}
 }
 
-// holdersOf yields everybody who holds a.
+// holdersOf yields all holders of a.
 func (b *allocation) holdersOf(a netip.Addr) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
 		for x := b.firstHolder(a); x != nil; x = b.nextHolder(x) {

@@ -42,15 +42,15 @@ func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
 
 // agreeAbout compares blocker and blocked with a look at each user.
 func agreeAbout(b *allocation, a netip.Addr, r *Request) error {
-	want, why := (*Request)(nil), ""
+	want, reason := (*Request)(nil), ""
 	for rank := range b.holdersOf(a) {
 		u := b.request(rank)
 		if no := b.refuses(a, u, r); no != "" && (want == nil || Older(u, want) < 0) {
-			want, why = u, no
+			want, reason = u, no
 		}
 	}
-	if have, words := b.blocker(a, r); have != want || words != why {
-		return fmt.Errorf("%v: want %v for %q, have %v for %q", r, want, why, have, words)
+	if have, words := b.blocker(a, r); have != want || words != reason {
+		return fmt.Errorf("%v: want %v for %q, have %v for %q", r, want, reason, have, words)
 	}
 	if have := b.blocked(a, r); have != (want != nil) {
 		return fmt.Errorf("%v: blocked is %t", r, have)

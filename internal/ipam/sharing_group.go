@@ -35,7 +35,7 @@ type sharingGroup struct {
 	listeners  map[Port]int           // on how many of the addresses somebody listens on it
 }
 
-// full reports whether somebody listens on a port of r at every address of c.
+// full reports whether at every address of c some holder listens on a port of r.
 func (c *sharingGroup) full(r *Request) bool {
 	return slices.ContainsFunc(r.Ports, func(p Port) bool { return c.listeners[p] == len(c.addrs) })
 }
@@ -77,7 +77,7 @@ func (b *allocation) lowestShared(c *sharingGroup, r *Request) (netip.Addr, bool
 	return o.addrs[i], true
 }
 
-// listens reports whether somebody who shares a listens on a port of r.
+// listens reports whether a holder of a listens on a port of r.
 func (b *allocation) listens(a netip.Addr, r *Request) bool {
 	return slices.ContainsFunc(r.Ports, func(p Port) bool {
 		_, taken := b.ports[endpoint{a, p}]
@@ -85,8 +85,8 @@ func (b *allocation) listens(a netip.Addr, r *Request) bool {
 	})
 }
 
-// blocked reports whether somebody holds a with whom r may not share it, or a is kept
-// for others. It does not look at every holder, for these can be many.
+// blocked reports whether a holder of a may not share it with r, or a is kept
+// for others. It does not look at every holder, since there can be thousands.
 func (b *allocation) blocked(a netip.Addr, r *Request) bool {
 	if b.reserve.against(a, r) != nil {
 		return true
@@ -118,7 +118,8 @@ func (b *allocation) across(a netip.Addr) bool {
 // has reports whether r has a now.
 func (r *Request) has(a netip.Addr) bool { return slices.Contains(r.Has, a) }
 
-// keysDiffer says why the sharing keys of two Services don't let them share an address.
+// keysDiffer returns the reason for which the sharing keys of two Services do not let them
+// share an address.
 func keysDiffer(u, r *Request) string {
 	switch {
 	case u.Share.Key == r.Share.Key:
@@ -129,7 +130,7 @@ func keysDiffer(u, r *Request) string {
 	return "their sharing keys differ"
 }
 
-// refuses says why two Services may not share a, or "". Those of different
+// refuses returns the reason for which two Services may not share a, or "". Those of different
 // namespaces that both have it go on sharing it, whatever has become of its pool.
 func (b *allocation) refuses(a netip.Addr, u, r *Request) string {
 	if u.Share.Key != r.Share.Key || u.Share.Key == "" {

@@ -31,12 +31,12 @@ import (
 //
 // What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
 // pool that is gone is that of all that the Service has.
-func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
+func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", report) }
 
 // tell checks one story, and that it has the same end in any order and when
 // told again with what was granted.
-func tell(t *testing.T, told, want string) {
-	pools, requests, kept, err := parseWorld(told)
+func report(t *testing.T, reported, want string) {
+	pools, requests, kept, err := parseWorld(reported)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -288,7 +288,7 @@ func rank(p ipam.Pool) int {
 }
 
 // lowest is the address of family f that p gives r of its own accord: one that
-// r can share, else the lowest that nobody uses and that is not kept, else one that is.
+// r can share, else the lowest that no Service uses and that is not kept, else one that is.
 func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bool) {
 	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
 		return netip.Addr{}, false

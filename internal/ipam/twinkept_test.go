@@ -62,7 +62,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 	return out
 }
 
-// reserved reports whether a is kept for anybody.
+// reserved reports whether a is kept for any Service.
 func (w twin) reserved(a netip.Addr) bool {
 	return slices.ContainsFunc(w.kept, func(e twinKept) bool { return e.Addr == a && !e.void })
 }
@@ -92,7 +92,7 @@ func (w twin) own(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// reclaim gives those who were made anew what is kept for them.
+// reclaim gives those who were made again what is kept for them.
 func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yields map[ipam.Key]bool) {
 	for _, r := range sorted {
 		if r.StatusLocked || r.Invalid != "" {

@@ -120,7 +120,7 @@ func (w *world) create() ipam.Key {
 	return r.Service
 }
 
-// ask makes all that r asks for anew.
+// ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
 	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools}

@@ -17,10 +17,10 @@ var onNode = http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// ask returns what a program of this node says at a URL: the first 1,024 bytes of
-// an answer 200, which must come within patience.
-func ask(ctx context.Context, url string, patience time.Duration) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// get returns what a program of this node says at a URL: the first 1,024 bytes of
+// an answer 200, which must come within timeout.
+func get(ctx context.Context, url string, timeout time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -48,7 +48,7 @@ const ProxyModeURL = "http://127.0.0.1:10249/proxyMode"
 // ProxyMode asks kube-proxy, at a URL, for its mode; "": it does not answer as it
 // should.
 func ProxyMode(ctx context.Context, url string) string {
-	text, err := ask(ctx, url, time.Second)
+	text, err := get(ctx, url, time.Second)
 	if err != nil || len(text) > 20 || strings.ContainsAny(text, " <\n") {
 		return ""
 	}

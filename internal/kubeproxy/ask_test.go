@@ -67,7 +67,7 @@ func TestARedirectIsNoAnswer(t *testing.T) {
 	defer elsewhere.Close()
 	node := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
 	defer node.Close()
-	if _, err := ask(t.Context(), node.URL, time.Second); err == nil || !strings.Contains(err.Error(), "302") {
+	if _, err := get(t.Context(), node.URL, time.Second); err == nil || !strings.Contains(err.Error(), "302") {
 		t.Errorf("it says %v", err)
 	}
 }

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// askTurnEvery is the pause between two rounds of questions.
-	askTurnEvery = 20 * time.Millisecond
-	// askTurnFor is how long an answer may take.
-	askTurnFor = 100 * time.Millisecond
+	// endpointPollInterval is the pause between two rounds of questions.
+	endpointPollInterval = 20 * time.Millisecond
+	// endpointTimeout is how long an answer may take.
+	endpointTimeout = 100 * time.Millisecond
 )
 
 // Endpoints follows the endpoints of Services with externalTrafficPolicy Local on this
@@ -60,7 +60,7 @@ func NewEndpoints(limit time.Duration) *Endpoints {
 // what has become of each, and when to look again if nothing happens before (0:
 // never). What is here at the first look counts as having been here: a speaker
 // that restarts must not take its routes back.
-func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.Turn, again time.Duration) {
+func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.EndpointState, again time.Duration) {
 	if t.limit == 0 {
 		return nil, 0
 	}
@@ -68,7 +68,7 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 	defer t.mu.Unlock()
 	first := t.known == nil
 	known := make(map[ipam.Key]*endpoint, len(found))
-	out = map[ipam.Key]announce.Turn{}
+	out = map[ipam.Key]announce.EndpointState{}
 	for key, f := range found {
 		s := t.known[key].after(f, now, first, t.limit)
 		if s == nil {
@@ -77,7 +77,7 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 		s.port, known[key] = f.Port, s
 		switch {
 		case !s.here:
-			out[key] = announce.Departing
+			out[key] = announce.Terminating
 			if left := t.limit - now.Sub(s.since); again == 0 || left < again {
 				again = left
 			}
@@ -123,7 +123,7 @@ func (t *Endpoints) Run(ctx context.Context) error {
 			return nil
 		case <-t.wake:
 		}
-		for t.round(ctx) && wait.Sleep(ctx, askTurnEvery) {
+		for t.round(ctx) && wait.Sleep(ctx, endpointPollInterval) {
 		}
 	}
 }
@@ -159,6 +159,6 @@ func (t *Endpoints) round(ctx context.Context) bool {
 // healthy reports whether kube-proxy says, at a Service's health check port, that
 // it sends to an endpoint on this node.
 func healthy(ctx context.Context, at netip.AddrPort) bool {
-	_, err := ask(ctx, fmt.Sprintf("http://%s/healthz", at), askTurnFor)
+	_, err := get(ctx, fmt.Sprintf("http://%s/healthz", at), endpointTimeout)
 	return err == nil
 }

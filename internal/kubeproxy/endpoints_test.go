@@ -27,7 +27,7 @@ func TestTurnsOfEndpoints(t *testing.T) {
 		after    time.Duration // since the start
 		found    *Endpoint     // nil: there is no such Service
 		forwards bool          // kube-proxy has said so before
-		want     announce.Turn
+		want     announce.EndpointState
 		again    time.Duration
 	}
 	none := step{}
@@ -37,15 +37,15 @@ func TestTurnsOfEndpoints(t *testing.T) {
 	}{
 		{"what is here at first was here before", []step{{0, &ready, false, "", 0}, {1, &ready, false, "", 0}}},
 		{"what comes waits for kube-proxy", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ready, true, "", 0}}},
-		{"a Service without a port for health checks has nobody to ask", []step{none, {1, &portless, false, "", 0}}},
-		{"what goes stays a moment while it serves", []step{{0, &ready, false, "", 0}, {time.Second, &ending, false, announce.Departing, limit},
-			{2 * time.Second, &ending, false, announce.Departing, time.Second}, {3 * time.Second, &ending, false, "", 0}, {9 * time.Second, &ending, false, "", 0}}},
+		{"a Service without a port for health checks has no program to ask", []step{none, {1, &portless, false, "", 0}}},
+		{"what goes stays a moment while it serves", []step{{0, &ready, false, "", 0}, {time.Second, &ending, false, announce.Terminating, limit},
+			{2 * time.Second, &ending, false, announce.Terminating, time.Second}, {3 * time.Second, &ending, false, "", 0}, {9 * time.Second, &ending, false, "", 0}}},
 		{"what no longer serves goes at once", []step{{0, &ready, false, "", 0}, {1, &gone, false, "", 0}}},
-		{"what stops serving on its way goes at once", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &gone, false, "", 0}}},
+		{"what stops serving on its way goes at once", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &gone, false, "", 0}}},
 		{"what never took traffic does not stay", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
-		{"what comes back while it goes waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Departing, limit}, {2, &ready, false, announce.Arriving, 0}}},
+		{"what comes back while it goes waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &ready, false, announce.Arriving, 0}}},
 		{"a Service whose traffic was Cluster is no arrival", []step{none, {1, &everywhere, false, "", 0}, {2, &ready, false, "", 0}}},
-		{"a Service that is made anew waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
+		{"a Service that is made again waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			turns := NewEndpoints(limit)
@@ -87,13 +87,13 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 		turns.Follow(start, found)
 		for _, c := range []struct {
 			after   time.Duration
-			arrives map[ipam.Key]announce.Turn
+			arrives map[ipam.Key]announce.EndpointState
 		}{
-			{500 * time.Millisecond, map[ipam.Key]announce.Turn{never: announce.Arriving}},
+			{500 * time.Millisecond, map[ipam.Key]announce.EndpointState{never: announce.Arriving}},
 			{2 * time.Second, nil},
 		} {
 			<-turns.Changed
-			if took := time.Since(start); took < c.after || took > c.after+askTurnEvery {
+			if took := time.Since(start); took < c.after || took > c.after+endpointPollInterval {
 				t.Errorf("told after %s, want %s", took, c.after)
 			}
 			got, _ := turns.Follow(time.Now(), found)
@@ -120,6 +120,6 @@ func TestHealthyIsWhatKubeProxySays(t *testing.T) {
 	}
 	server.Close()
 	if healthy(t.Context(), at) {
-		t.Error("nobody is there, and it is healthy")
+		t.Error("no program is there, and it is healthy")
 	}
 }

@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// askEvery is the pause between two questions.
-	askEvery = 250 * time.Millisecond
-	// askFor is how long to wait for a node to become ready: not for ever, since
+	// pollInterval is the pause between two questions.
+	pollInterval = 250 * time.Millisecond
+	// pollTimeout is how long to wait for a node to become ready: not for ever, since
 	// the question may be the wrong one.
-	askFor = time.Minute
+	pollTimeout = time.Minute
 	// booting is how long after its boot a node may not run all it will run.
 	booting = 5 * time.Minute
 )
@@ -37,7 +37,7 @@ const (
 type Readiness struct {
 	url     string // to ask; empty: it does
 	node    string
-	tell    func(cluster.Note)
+	record  func(cluster.Event)
 	log     *slog.Logger
 	Changed chan struct{} // buffered 1
 	yes     atomic.Bool
@@ -45,8 +45,8 @@ type Readiness struct {
 
 // NewReadiness returns what asks at url until this node, of that name, forwards. An
 // empty url: it counts as ready at once.
-func NewReadiness(url, node string, tell func(cluster.Note), log *slog.Logger) *Readiness {
-	f := &Readiness{url: url, node: node, tell: tell, log: log, Changed: make(chan struct{}, 1)}
+func NewReadiness(url, node string, record func(cluster.Event), log *slog.Logger) *Readiness {
+	f := &Readiness{url: url, node: node, record: record, log: log, Changed: make(chan struct{}, 1)}
 	f.yes.Store(url == "")
 	return f
 }
@@ -63,58 +63,58 @@ func (f *Readiness) Run(ctx context.Context) error {
 		return fmt.Errorf("read for how long this node has been up: %w", err)
 	}
 	start := time.Now()
-	for told := false; ; {
+	for reported := false; ; {
 		err := f.Ask(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if waited := time.Since(start); settled(err, waited, time.Duration(up.Uptime)*time.Second+waited) {
-			f.finish(err, waited, told)
+			f.finish(err, waited, reported)
 			return nil
 		}
-		if !told {
-			told = true
-			f.say(corev1.EventTypeWarning, v1beta1.ReasonNotForwarding, fmt.Sprintf("no BGP routes are offered before this node forwards, for %s at most: %v", askFor, err))
+		if !reported {
+			reported = true
+			f.report(corev1.EventTypeWarning, v1beta1.ReasonNotForwarding, fmt.Sprintf("no BGP routes are offered before this node forwards, for %s at most: %v", pollTimeout, err))
 		}
-		if !wait.Sleep(ctx, askEvery) {
+		if !wait.Sleep(ctx, pollInterval) {
 			return nil
 		}
 	}
 }
 
 // settled reports whether to ask no more: the answer is yes, or it has taken too
-// long, or nobody is there to ask, on a node that has not just booted. So a
+// long, or nothing listens, on a node that has not just booted. So a
 // cluster without kube-proxy doesn't wait at every restart of a speaker.
 func settled(err error, waited, up time.Duration) bool {
-	return err == nil || waited >= askFor || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
+	return err == nil || waited >= pollTimeout || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
 }
 
 // finish has the routes offered.
-func (f *Readiness) finish(err error, waited time.Duration, told bool) {
+func (f *Readiness) finish(err error, waited time.Duration, reported bool) {
 	f.yes.Store(true)
 	wait.Signal(f.Changed)
 	switch {
 	case err != nil:
-		f.say(corev1.EventTypeWarning, v1beta1.ReasonForwardingUnknown, fmt.Sprintf("BGP routes are offered although nobody says that this node forwards; set --ready-check to what can tell, or to nothing: %v", err))
-	case told:
-		f.say(corev1.EventTypeNormal, v1beta1.ReasonForwarding, fmt.Sprintf("this node forwards, after %s: BGP routes are offered", waited.Round(time.Millisecond)))
+		f.report(corev1.EventTypeWarning, v1beta1.ReasonForwardingUnknown, fmt.Sprintf("BGP routes are offered although nothing reports that this node forwards; set --ready-check to what can tell, or to nothing: %v", err))
+	case reported:
+		f.report(corev1.EventTypeNormal, v1beta1.ReasonForwarding, fmt.Sprintf("this node forwards, after %s: BGP routes are offered", waited.Round(time.Millisecond)))
 	}
 }
 
-// say logs, and tells the Node; events name it as those of the kubelet do.
-func (f *Readiness) say(kind, reason, text string) {
+// report logs, and tells the Node; events name it as those of the kubelet do.
+func (f *Readiness) report(kind, reason, text string) {
 	f.log.Info("readiness to forward", "reason", reason, "text", text)
-	f.tell(cluster.Note{
+	f.record(cluster.Event{
 		About: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: f.node, UID: types.UID(f.node)},
 		Type:  kind, Reason: reason, Action: "Announce", Message: text,
 	})
 }
 
-// Ask returns nil if the answer is yes, or there is nobody to ask.
+// Ask returns nil if the answer is yes, or nothing listens.
 func (f *Readiness) Ask(ctx context.Context) error {
 	if f.url == "" {
 		return nil
 	}
-	_, err := ask(ctx, f.url, time.Second)
+	_, err := get(ctx, f.url, time.Second)
 	return err
 }

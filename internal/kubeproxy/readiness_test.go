@@ -27,9 +27,9 @@ func TestSettled(t *testing.T) {
 		{"the answer is yes", nil, 0, time.Second, true},
 		{"the answer is no", errors.New("503"), 59 * time.Second, time.Hour, false},
 		{"the answer is no for too long", errors.New("503"), time.Minute, time.Hour, true},
-		{"nobody is there on a node that has booted", refused, 0, 4 * time.Minute, false},
+		{"no program is there on a node that has booted", refused, 0, 4 * time.Minute, false},
 		{"nor after too long", refused, time.Minute, 2 * time.Minute, true},
-		{"nobody is there on a node that has long been up", refused, 0, 5 * time.Minute, true},
+		{"no program is there on a node that has long been up", refused, 0, 5 * time.Minute, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := settled(c.err, c.waited, c.up); got != c.want {
@@ -47,10 +47,10 @@ func TestForwardingWaitsForTheAnswer(t *testing.T) {
 		}
 	}))
 	defer kubeProxy.Close()
-	var told []string
-	f := NewReadiness(kubeProxy.URL, "n", func(n cluster.Note) { told = append(told, n.Type+" "+n.Reason+" "+n.About.Name) }, slog.New(slog.DiscardHandler))
+	var reported []string
+	f := NewReadiness(kubeProxy.URL, "n", func(n cluster.Event) { reported = append(reported, n.Type+" "+n.Reason+" "+n.About.Name) }, slog.New(slog.DiscardHandler))
 	if f.Ready() {
-		t.Error("it forwards before anybody was asked")
+		t.Error("it forwards before any program was asked")
 	}
 	if err := f.Run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -58,15 +58,15 @@ func TestForwardingWaitsForTheAnswer(t *testing.T) {
 	if !f.Ready() || asked.Load() != 3 {
 		t.Errorf("it forwards: %t, after %d questions", f.Ready(), asked.Load())
 	}
-	if d := cmp.Diff([]string{"Warning NotForwarding n", "Normal Forwarding n"}, told); d != "" {
+	if d := cmp.Diff([]string{"Warning NotForwarding n", "Normal Forwarding n"}, reported); d != "" {
 		t.Error(d)
 	}
 	select {
 	case <-f.Changed:
 	default:
-		t.Error("nobody was told to look")
+		t.Error("no program was told to look")
 	}
 	if f := NewReadiness("", "", nil, nil); !f.Ready() || f.Run(t.Context()) != nil {
-		t.Error("it waits with nobody to ask")
+		t.Error("it waits with no program to ask")
 	}
 }

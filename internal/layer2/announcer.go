@@ -1,11 +1,11 @@
 // Package layer2 answers ARP (RFC 826, RFC 5227) and NDP (RFC 4861) for the
-// addresses it is given, on the links that their claims select, announces them
-// to the neighbors when they arrive, and tells of strangers, and of other
-// speakers, that have them.
+// addresses that it is given, on the links that their claims select. It announces
+// each address when it arrives, and reports conflicts: foreign hosts, and other
+// speakers, that have one of the addresses.
 //
-// It decides nothing about which node answers for which address: package
-// announce does. It adds no address to any link, so the kernel neither owns
-// nor routes the addresses, and everything ends with the process.
+// It does not decide which node answers for which address: packages announce and
+// failover do. It adds no address to any link. So the kernel neither owns nor routes
+// the addresses, and everything ends with the process.
 package layer2
 
 import (
@@ -25,15 +25,15 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// Options are what an administrator may choose.
+// Options are what an administrator can choose.
 type Options struct {
-	Ignore []string // names of links never to speak on, globs of path.Match's syntax
-	Defend bool     // announce an address again when a stranger says that it has it
-	// StallLimit is for how long this process can be held up before others may have
-	// taken its addresses over; 0: for ever.
+	Ignore []string // links never to use: globs of their names (path.Match)
+	Defend bool     // announce an address again when a foreign host claims it (RFC 5227 section 2.4 c)
+	// StallLimit is the longest stall of this process after which its addresses are
+	// certainly still its own; 0: any stall is.
 	StallLimit time.Duration
-	// Rate is how many frames of ARP, and of NDP, this node sends on a link in a second
-	// of its own accord; what it answers counts there, and is always sent. 0: any number.
+	// Rate limits the announcements and probes that this node sends on a link, in frames
+	// a second for ARP and the same for NDP. Answers count and are always sent. 0: no limit.
 	Rate int
 }
 
@@ -43,41 +43,41 @@ type Link = link.Link
 // Announcer answers for claimed addresses. Make one with New.
 type Announcer struct {
 	Options
-	log      *slog.Logger
-	claims   atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
-	setting  sync.Mutex             // held to replace claims
-	links    atomic.Pointer[[]Link] // immutable once stored
-	speakers atomic.Pointer[map[[6]byte]bool]
-	keys     atomic.Pointer[[][]byte]
-	kernel   atomic.Pointer[string] // what KernelAnswers returns
-	wake     chan struct{}          // buffered 1: claims, or the outcome of a trial, changed
-	changed  chan struct{}          // buffered 1: links changed
-	turned   chan struct{}          // buffered 1: standings changed
-	listed   atomic.Bool            // links is what the kernel has
-	ledger   ledger
+	log          *slog.Logger
+	claims       atomic.Pointer[table]  // read for each packet, so that a withdrawal holds at once
+	setting      sync.Mutex             // held to replace claims
+	links        atomic.Pointer[[]Link] // immutable once stored
+	speakers     atomic.Pointer[map[[6]byte]bool]
+	keys         atomic.Pointer[[][]byte]
+	kernel       atomic.Pointer[string] // what KernelAnswers returns
+	wake         chan struct{}          // buffered 1: claims, or the result of probing, changed
+	changed      chan struct{}          // buffered 1: links changed
+	stateChanged chan struct{}          // buffered 1: the state of an address changed
+	listed       atomic.Bool            // links is what the kernel has
+	ledger       ledger
 
-	watchdog  *watchdog
-	rivals    rivals
-	contested chan struct{} // buffered 1: a rival was heard
-	news      *rate.Limiter // of what frames of others may make this node tell
+	watchdog       *watchdog
+	duplicates     duplicateOwners
+	duplicateHeard chan struct{} // buffered 1: another speaker announced an address of this node
+	reports        *rate.Limiter // limits what frames of others can make this node report
 }
 
-// Of what the frames of others say, so much is told at once for all addresses
-// together, and so much each second: each is a line in the log, and what is told of
-// foreign hosts a write to the API server and an event, too.
+// Frames of others can cause a burst of reports, and then so many a second, for all
+// addresses together: each report is a line in the log, and one about a foreign host
+// is also a write to the API server and an event.
 const (
-	newsBurst     = 100
-	newsPerSecond = 1
+	reportBurst      = 100
+	reportsPerSecond = 1
 )
 
-// mayTell reports whether one more piece of news may be told now.
-func (a *Announcer) mayTell() bool { return a.news.AllowN(time.Now(), 1) }
+// mayReport reports whether one more report is allowed now, and counts it.
+func (a *Announcer) mayReport() bool { return a.reports.AllowN(time.Now(), 1) }
 
 // New returns an Announcer that claims nothing. It starts nothing.
 func New(log *slog.Logger, o Options) *Announcer {
 	a := &Announcer{
-		Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), turned: make(chan struct{}, 1), contested: make(chan struct{}, 1),
-		news: rate.NewLimiter(newsPerSecond, newsBurst),
+		Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), stateChanged: make(chan struct{}, 1), duplicateHeard: make(chan struct{}, 1),
+		reports: rate.NewLimiter(reportsPerSecond, reportBurst),
 	}
 	a.watchdog = newWatchdog(o.StallLimit)
 	a.claims.Store(newTable(nil, nil, 0))
@@ -89,11 +89,13 @@ func New(log *slog.Logger, o Options) *Announcer {
 }
 
 // Set replaces all claims, and returns at once; nil withdraws all. Withdrawal
-// is silent: once Set has returned, no question that arrives is answered for
-// an address that it left out. Setting the same claims again does nothing. An
-// address whose claim is New when it arrives is probed first (RFC 5227 section
-// 2.1.1, RFC 4862 section 5.4), and answered only if no stranger has it. One
-// whose Round has changed is announced anew. One goroutine at a time may call it.
+// sends nothing: once Set has returned, no request that arrives is answered for
+// an address that it left out. Setting the same claims again does nothing.
+//
+// An address whose claim has NeedsDAD when it arrives is probed first (RFC 5227
+// section 2.1.1, RFC 4862 section 5.4), and answered only if no foreign host has it.
+// An address whose Generation has changed is announced again. One goroutine at a
+// time may call Set.
 func (a *Announcer) Set(claims []announce.Claim) {
 	a.setting.Lock()
 	defer a.setting.Unlock()
@@ -102,7 +104,7 @@ func (a *Announcer) Set(claims []announce.Claim) {
 }
 
 // SetSpeakers tells the MACs of all nodes' links: who has one of them is no
-// stranger. This node's own need not be among them.
+// isForeign. This node's own need not be among them.
 func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	known := map[[6]byte]bool{}
 	for _, m := range macs {
@@ -114,17 +116,17 @@ func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	a.speakers.Store(&known)
 	for _, e := range a.claims.Load().Entries() {
 		if e.Holding.Forgive(func(s sighting) bool { return known[s.MAC] }) {
-			wait.Signal(a.turned)
+			wait.Signal(a.stateChanged)
 		}
 	}
 }
 
-// stranger says whether no speaker has that MAC.
-func (a *Announcer) stranger(mac net.HardwareAddr) bool {
+// isForeign reports whether no speaker has that MAC.
+func (a *Announcer) isForeign(mac net.HardwareAddr) bool {
 	return !(*a.speakers.Load())[[6]byte(mac)] && !a.ours(mac)
 }
 
-// ours says whether a link of this node has that MAC.
+// ours reports whether a link of this node has that MAC.
 func (a *Announcer) ours(mac net.HardwareAddr) bool {
 	return slices.ContainsFunc(*a.links.Load(), func(l Link) bool { return slices.Equal(l.MAC, mac) })
 }
@@ -143,25 +145,25 @@ func (a *Announcer) Links() []Link {
 // Listed reports whether Links is what the kernel has: not before Run has asked.
 func (a *Announcer) Listed() bool { return a.listed.Load() }
 
-// Changed returns the channel that gets a value after Links has changed;
-// changes that nobody has read yet merge into one.
+// Changed returns the channel that gets a value after Links has changed.
+// Changes merge into one value until it is read.
 func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 
-// Turned returns the channel that gets a value after the state of an address,
-// the stranger that has it, or KernelAnswers changed by itself: not by Set.
-func (a *Announcer) Turned() <-chan struct{} { return a.turned }
+// StateChanged returns the channel that gets a value after the state of an address,
+// its foreign hosts, or KernelAnswers has changed, unless Set changed it.
+func (a *Announcer) StateChanged() <-chan struct{} { return a.stateChanged }
 
-// Stalls counts how often this process was held up for longer than
-// Options.StallLimit. Addresses that were claimed then are neither answered for nor
-// announced until a Set has left them out and a later one claims them again.
-func (a *Announcer) Stalls() uint64 { return a.watchdog.Beat() }
+// Stalls counts the stalls of this process that were longer than Options.StallLimit.
+// An address that was claimed during a stall is neither answered nor announced until
+// one Set has left it out and a later one claims it again.
+func (a *Announcer) Stalls() uint64 { return a.watchdog.Check() }
 
 // Stalled returns the channel that gets a value after a stall.
 func (a *Announcer) Stalled() <-chan struct{} { return a.watchdog.Stalled() }
 
-// Run watches the links and speaks for the claims on them until ctx ends. It
-// returns nil when all it started has ended: what fails meanwhile is logged
-// and tried again. Call it once.
+// Run watches the links, and answers and announces on them until ctx ends. It
+// returns nil when all that it started has ended. It logs what fails meanwhile,
+// and tries it again. Call it once.
 func (a *Announcer) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -173,7 +175,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	wg.Go(func() { a.watchdog.Run(ctx) })
 
 	var devices []link.Device
-	known := false // devices were told
+	known := false // devices is what the kernel has
 	var cuts link.Cuts
 	settled := time.NewTimer(0)
 	defer settled.Stop()
@@ -212,31 +214,31 @@ func (a *Announcer) Run(ctx context.Context) error {
 	}
 }
 
-// KernelAnswers says why this node's kernel answers ARP for the addresses of
-// Services by itself, so that more nodes than the owner do; "": it does not.
+// KernelAnswers returns the reason for which this node's kernel answers ARP for the
+// addresses of Services by itself, beside their owner; "": it does not.
 func (a *Announcer) KernelAnswers() string { return *a.kernel.Load() }
 
-// askKernel looks at that anew. The sysctls in question don't tell of changes,
-// but kube-proxy, which sets them, changes addresses often.
+// askKernel updates what KernelAnswers returns. The kernel does not announce changes
+// of the sysctls in question, but kube-proxy, which sets them, changes addresses often.
 func (a *Announcer) askKernel() {
-	why, err := link.KernelAnswers()
+	reason, err := link.KernelAnswers()
 	if err != nil {
-		a.log.Warn("can't tell whether the kernel answers ARP for Services", "error", err)
+		a.log.Warn("cannot check whether the kernel answers ARP for Services", "err", err)
 		return
 	}
-	if why == a.KernelAnswers() {
+	if reason == a.KernelAnswers() {
 		return
 	}
-	if why != "" {
-		a.log.Warn("the kernel answers ARP for Services", "why", why)
+	if reason != "" {
+		a.log.Warn("the kernel answers ARP for Services", "reason", reason)
 	} else {
-		a.log.Info("the kernel does not answer ARP for Services any more")
+		a.log.Info("the kernel no longer answers ARP for Services")
 	}
-	a.kernel.Store(&why)
-	wait.Signal(a.turned)
+	a.kernel.Store(&reason)
+	wait.Signal(a.stateChanged)
 }
 
-// publish makes the links visible, and says so if they differ.
+// publish stores the links, and signals Changed if they differ.
 func (a *Announcer) publish(links []Link) {
 	if slices.EqualFunc(*a.links.Load(), links, Link.Equal) {
 		return

@@ -36,7 +36,7 @@ func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 			from := fmt.Sprintf("02:00:00:00:01:%02x", i)
 			tap.send(question{mac: from}.arp())
 			for answered := false; !answered; {
-				f := tap.frame(patience)
+				f := tap.frame(timeout)
 				if f == nil {
 					w.Fatalf("question %d was not answered", i)
 				}
@@ -49,7 +49,7 @@ func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 	})
 }
 
-func TestWireForeignFramesWakeNobody(t *testing.T) {
+func TestWireForeignFramesWakeNoHost(t *testing.T) {
 	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
@@ -67,13 +67,13 @@ func TestWireForeignFramesWakeNobody(t *testing.T) {
 }
 
 // A machine that runs Linux has the addresses already.
-func TestWireStrangerHasTheAddress(t *testing.T) {
+func TestWireForeignHostHasTheAddress(t *testing.T) {
 	onWire(t, func(w *rig) {
 		w.onClient("ip", "addr", "add", vip4+"/32", "dev", "c0")
 		w.onClient("ip", "addr", "add", vip6+"/128", "dev", "c0", "nodad")
 		w.Set(newClaims(vip4, vip6, "192.0.2.110"))
 		w.until("both are taken, and the third is not", func() bool {
-			return standing(w.Announcer) == vip4+" Taken "+clientMAC+" n0, 192.0.2.110 Announced, "+vip6+" Taken "+clientMAC+" n0"
+			return standing(w.Announcer) == vip4+" Conflict "+clientMAC+" n0, 192.0.2.110 Announced, "+vip6+" Conflict "+clientMAC+" n0"
 		})
 	})
 }
@@ -99,7 +99,7 @@ func TestWireBounces(t *testing.T) {
 		ndp := w.tap("c0", neighbor.NDP())
 		for i := range 20 {
 			w.onClient("ip", "link", "set", "c0", "down")
-			if i%4 == 0 { // else it comes back before anybody has noticed
+			if i%4 == 0 { // else it comes back before any host has noticed
 				w.until("the link is seen down", func() bool { return !w.up("n0") })
 			}
 			w.onClient("ip", "link", "set", "c0", "up")
@@ -116,7 +116,7 @@ func TestWireBounces(t *testing.T) {
 // report waits for a report of the membership in a group (RFC 3810 section 5.2).
 func (t tap) report(group string) {
 	t.Helper()
-	must(t.SetReadDeadline(time.Now().Add(patience)))
+	must(t.SetReadDeadline(time.Now().Add(timeout)))
 	f := make([]byte, neighbor.MaxFrame)
 	for {
 		n, _, err := t.ReadFrom(f)
@@ -202,8 +202,8 @@ const ethernetHeader = 14
 // kube-proxy's mode ipvs is known by its link, and strictARP by two sysctls.
 func TestWireKernelAnswers(t *testing.T) {
 	onWire(t, func(w *rig) {
-		if why := w.KernelAnswers(); why != "" {
-			w.Errorf("without kube-ipvs0: %s", why)
+		if reason := w.KernelAnswers(); reason != "" {
+			w.Errorf("without kube-ipvs0: %s", reason)
 		}
 		run(w, "ip", "link", "add", "kube-ipvs0", "type", "bridge")
 		w.until("it is seen that the kernel answers", func() bool { return w.KernelAnswers() != "" })

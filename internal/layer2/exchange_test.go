@@ -34,9 +34,9 @@ func exchangeClaims() []announce.Claim {
 		{Addr: netip.MustParseAddr(vip6), Links: announce.Links{Only: []string{"n*"}}},
 		{Addr: netip.MustParseAddr("192.0.2.101"), Links: announce.Links{Only: []string{"other*"}}},
 		{Addr: netip.MustParseAddr("2001:db8::101"), Links: announce.Links{Except: []string{"n?"}}},
-		{Addr: netip.MustParseAddr("192.0.2.103"), As: []announce.Disguise{{Link: "n0", MAC: [6]byte(mac(ownerMAC))}}},
-		{Addr: netip.MustParseAddr("2001:db8::103"), As: []announce.Disguise{{Link: "n0", MAC: [6]byte(mac(ownerMAC))}}},
-		{Addr: netip.MustParseAddr("192.0.2.104"), As: []announce.Disguise{{Link: "other", MAC: [6]byte(mac(ownerMAC))}}},
+		{Addr: netip.MustParseAddr("192.0.2.103"), ProxyReplies: []announce.ProxyReply{{Link: "n0", MAC: [6]byte(mac(ownerMAC))}}},
+		{Addr: netip.MustParseAddr("2001:db8::103"), ProxyReplies: []announce.ProxyReply{{Link: "n0", MAC: [6]byte(mac(ownerMAC))}}},
+		{Addr: netip.MustParseAddr("192.0.2.104"), ProxyReplies: []announce.ProxyReply{{Link: "other", MAC: [6]byte(mac(ownerMAC))}}},
 	}
 }
 
@@ -58,19 +58,19 @@ func arpExchanges() []exchange {
 	return []exchange{
 		{"RFC 826: a broadcast request for a claimed address is answered to its sender alone", plain.arp(), answered},
 		{"RFC 1122 2.3.2.1: a unicast request, which checks that we are still there, is answered", question{dst: nodeMAC}.arp(), answered},
-		{"RFC 5227 2.1.1: a probe is answered, so that nobody else takes the address", question{source: "0.0.0.0"}.arp(), fmt.Sprintf(arpAnswer, "0.0.0.0")},
-		{"RFC 5227 3: an announcement by somebody else is no question", question{source: vip4}.arp(), ""},
+		{"RFC 5227 2.1.1: a probe is answered, so that no other host takes the address", question{source: "0.0.0.0"}.arp(), fmt.Sprintf(arpAnswer, "0.0.0.0")},
+		{"RFC 5227 3: an announcement by another host is no question", question{source: vip4}.arp(), ""},
 		{"RFC 826: a reply is no question", question{edit: set(21, 2)}.arp(), ""},
 		{"RFC 826: another hardware type is ignored", question{edit: set(15, 6)}.arp(), ""},
 		{"RFC 826: another protocol type is ignored", question{edit: set(17, 1)}.arp(), ""},
 		{"RFC 826: other address lengths are ignored", question{edit: set(18, 8)}.arp(), ""},
 		{"a request in our own name is ignored", question{mac: nodeMAC}.arp(), ""},
 		{"a request that names a group as its sender's MAC is ignored", question{mac: "ff:ff:ff:ff:ff:ff"}.arp(), ""},
-		{"a request for an address that nobody claims is left alone", question{target: "192.0.2.102"}.arp(), ""},
+		{"a request for an address that no host claims is left alone", question{target: "192.0.2.102"}.arp(), ""},
 		{"a request for an address claimed on other links is left alone", question{target: "192.0.2.101"}.arp(), ""},
 		{"in the place of a node that restarts its MAC is told, in a frame from our own", question{target: "192.0.2.103"}.arp(),
 			"ARP reply to 02:00:00:00:00:01 from 02:00:00:00:00:0a: 192.0.2.103 is at 02:00:00:00:00:0b; for 192.0.2.1 at 02:00:00:00:00:01"},
-		{"on a link where we stand in for nobody, silence", question{target: "192.0.2.104"}.arp(), ""},
+		{"on a link where we stand in for no host, silence", question{target: "192.0.2.104"}.arp(), ""},
 	}
 }
 
@@ -101,8 +101,8 @@ func ndpExchanges() []exchange {
 		{"RFC 4861 7.1.1: from ::, but with a source link-layer address, is refused", question{source: "::"}.ndp(), ""},
 		{"a solicitation in our own name is ignored", question{mac: nodeMAC}.ndp(), ""},
 		{"an advertisement is no question", question{message: set(0, 136)}.ndp(), ""},
-		{"a solicitation for an address that nobody claims is left alone", question{target: "2001:db8::102"}.ndp(), ""},
-		{"a solicitation in the same group for an address that nobody claims is left alone",
+		{"a solicitation for an address that no host claims is left alone", question{target: "2001:db8::102"}.ndp(), ""},
+		{"a solicitation in the same group for an address that no host claims is left alone",
 			question{target: "2001:db8::1:0:0:100"}.ndp(), ""},
 		{"a solicitation for an address claimed on other links is left alone", question{target: "2001:db8::101"}.ndp(), ""},
 	}
@@ -136,7 +136,7 @@ func TestExchangesPure(t *testing.T) {
 }
 
 // question is an ARP request or a neighbor solicitation; what is left out is
-// as an ordinary client asks for the claimed address.
+// proxies an ordinary client asks for the claimed address.
 type question struct {
 	dst, mac       string // MACs: of the frame's receiver, of who asks
 	source, target string

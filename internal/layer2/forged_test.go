@@ -39,34 +39,34 @@ func TestForgedFramesAreToldSeldom(t *testing.T) {
 		vips[i] = fmt.Sprintf("198.51.100.%d", i+1)
 	}
 	for _, c := range []struct {
-		name        string
-		machines    int
-		vips        []string
-		news, lines int // at most
-		foreign     int // shown of the first address
+		name           string
+		machines       int
+		vips           []string
+		updates, lines int // at most
+		foreign        int // shown of the first address
 	}{
 		{"two that take turns", 2, vips[:1], 2, 2, 2},
 		{"another each time", 1 << 20, vips[:1], maxForeign, maxForeign, maxForeign},
-		{"another each time, for all addresses", 1 << 20, vips, newsBurst + 10*newsPerSecond, newsBurst + 10*newsPerSecond, maxForeign},
+		{"another each time, for all addresses", 1 << 20, vips, reportBurst + 10*reportsPerSecond, reportBurst + 10*reportsPerSecond, maxForeign},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 				a.Set(claimsFor(c.vips...))
 				f.lately(5 * time.Second)
-				news := 0
+				updates := 0
 				for i := range 10_000 {
 					f.in <- forged(i%c.machines, c.vips[i%len(c.vips)])
 					f.lately(time.Millisecond)
 					select {
-					case <-a.turned:
-						news++
+					case <-a.stateChanged:
+						updates++
 					default:
 					}
 				}
-				if news == 0 || news > c.news || f.log.n.Load() == 0 || f.log.n.Load() > int64(c.lines) {
-					t.Errorf("10,000 frames in 10 s: told %d times, at most %d wanted, and %d lines in the log, at most %d wanted", news, c.news, f.log.n.Load(), c.lines)
+				if updates == 0 || updates > c.updates || f.log.n.Load() == 0 || f.log.n.Load() > int64(c.lines) {
+					t.Errorf("10,000 frames in 10 s: told %d times, at most %d wanted, and %d lines in the log, at most %d wanted", updates, c.updates, f.log.n.Load(), c.lines)
 				}
-				if got := a.Standings()[0]; got.State != Announced || len(got.Foreign) > c.foreign || len(got.Foreign) == 0 {
+				if got := a.Addresses()[0]; got.State != Announced || len(got.Foreign) > c.foreign || len(got.Foreign) == 0 {
 					t.Errorf("standing %+v", got)
 				}
 			})
@@ -77,39 +77,39 @@ func TestForgedFramesAreToldSeldom(t *testing.T) {
 // What is not told for lack of room counts all the same: the address is not announced.
 func TestForeignHostThatIsNotToldCounts(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
-		for a.mayTell() {
+		for a.mayReport() {
 		}
 		a.Set(newClaims(vip4))
 		f.lately(10 * time.Millisecond)
-		f.in <- strangerSays(vip4)
+		f.in <- foreignSays(vip4)
 		f.lately(600 * time.Millisecond)
-		if got := standing(a); got != vip4+" Probing" || len(a.turned) != 0 {
-			t.Errorf("standing %s, told %d times", got, len(a.turned))
+		if got := standing(a); got != vip4+" Probing" || len(a.stateChanged) != 0 {
+			t.Errorf("standing %s, told %d times", got, len(a.stateChanged))
 		}
 		f.lately(time.Second) // there is room again
-		f.in <- strangerSays(vip4)
+		f.in <- foreignSays(vip4)
 		f.take()
-		if got := standing(a); got != vip4+" Taken "+strangerMAC+" n0" || len(a.turned) == 0 {
+		if got := standing(a); got != vip4+" Conflict "+foreignMAC+" n0" || len(a.stateChanged) == 0 {
 			t.Errorf("standing %s", got)
 		}
 	})
 }
 
-// RFC 5227 2.1.1: a probe of somebody else ends the trial. But only the first: one
+// RFC 5227 2.1.1: a probe of another host ends the trial. But only the first: one
 // every now and then would keep the address unannounced.
 func TestProbesOfOthersDelayOnce(t *testing.T) {
 	for _, fam := range []family{ipv4, ipv6} {
 		t.Run(string(fam), func(t *testing.T) {
 			onFake(t, Options{}, fam, func(t *testing.T, a *Announcer, f *fakeWire) {
-				probe, vip := question{mac: strangerMAC, source: "0.0.0.0"}.arp(), vip4
+				probe, vip := question{mac: foreignMAC, source: "0.0.0.0"}.arp(), vip4
 				if fam == ipv6 {
-					probe, vip = question{mac: strangerMAC, source: "::", options: []ndp.Option{}}.ndp(), vip6
+					probe, vip = question{mac: foreignMAC, source: "::", options: []ndp.Option{}}.ndp(), vip6
 				}
 				a.Set(newClaims(vip))
 				f.lately(10 * time.Millisecond)
 				f.in <- probe
 				if got := strings.Join(f.lately(490*time.Millisecond), "\n"); got != "" {
-					t.Errorf("after a probe of somebody else: %s", got)
+					t.Errorf("after a probe of another host: %s", got)
 				}
 				sent := 0
 				for range 26 { // 2.6 s
@@ -147,8 +147,8 @@ func TestTwoTryAtOnce(t *testing.T) {
 		a.Set(newClaims(vip4))
 		b.Set(newClaims(vip4))
 		time.Sleep(4 * time.Second)
-		one, two := a.Standings()[0].State, b.Standings()[0].State
-		if !(one == Announced && two == Taken) && !(one == Taken && two == Announced) {
+		one, two := a.Addresses()[0].State, b.Addresses()[0].State
+		if !(one == Announced && two == Conflict) && !(one == Conflict && two == Announced) {
 			t.Errorf("after 4 s: %s and %s, want one that announces the address", standing(a), standing(b))
 		}
 		cancel()

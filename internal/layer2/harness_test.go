@@ -27,7 +27,7 @@ import (
 // network namespace of the client that is joined to it.
 const envClient = "STEELYARD_LAYER2_CLIENT"
 
-const patience = 10 * time.Second // for what must happen
+const timeout = 10 * time.Second // for what must happen
 
 // rig is a node, which is the namespace that the test process runs in, with
 // an Announcer, joined by veth n0-c0 to a client in another namespace.
@@ -101,7 +101,7 @@ func startWire(t *testing.T, client string) *rig {
 			if err != nil {
 				t.Errorf("Run = %v, want nil", err)
 			}
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatal("Run did not return")
 		}
 		w.stop = func() {}
@@ -139,8 +139,8 @@ func (w *rig) sum(f family) (all Stats) {
 			all.Probes += s.Probes
 			all.Malformed += s.Malformed
 			all.Conflicts += s.Conflicts
-			all.Defences += s.Defences
-			all.Rivals += s.Rivals
+			all.Defenses += s.Defenses
+			all.DuplicateOwners += s.DuplicateOwners
 		}
 	}
 	return all
@@ -149,9 +149,9 @@ func (w *rig) sum(f family) (all Stats) {
 // until polls for what must come true.
 func (w *rig) until(what string, ok func() bool) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.Fatalf("not within %v: %s; links %+v, stats %+v", patience, what, w.Links(), w.Stats())
+			w.Fatalf("not within %v: %s; links %+v, stats %+v", timeout, what, w.Links(), w.Stats())
 		}
 	}
 }
@@ -204,16 +204,16 @@ func (t tap) send(f []byte) {
 }
 
 // receive returns the next frame, in words; "" if none comes for so long.
-func (t tap) receive(patience time.Duration) string {
+func (t tap) receive(timeout time.Duration) string {
 	t.Helper()
-	return describe(t.frame(patience))
+	return describe(t.frame(timeout))
 }
 
 // frame returns the next ARP or advertisement frame from the node that is not
 // about the node's own addresses; nil if none comes for so long.
-func (t tap) frame(patience time.Duration) []byte {
+func (t tap) frame(timeout time.Duration) []byte {
 	t.Helper()
-	must(t.SetReadDeadline(time.Now().Add(patience)))
+	must(t.SetReadDeadline(time.Now().Add(timeout)))
 	for {
 		f := make([]byte, neighbor.MaxFrame)
 		n, _, err := t.ReadFrom(f)
@@ -247,7 +247,7 @@ func (t tap) silent(when string) {
 // expect fails unless the next frame is the wanted one.
 func (t tap) expect(when, want string) {
 	t.Helper()
-	if got := t.receive(patience); got != want {
+	if got := t.receive(timeout); got != want {
 		t.Errorf("%s:\n got %s\nwant %s", when, got, want)
 	}
 }

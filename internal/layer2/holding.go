@@ -11,73 +11,73 @@ type State string
 
 // The states.
 const (
-	Probing   State = "Probing"   // asking whether somebody has it; not answered yet
+	Probing   State = "Probing"   // not answered yet: this node asks whether another host has it (RFC 5227 section 2.1.1)
 	Announced State = "Announced" // answered and announced
-	Taken     State = "Taken"     // not answered: a foreign host has it
+	Conflict  State = "Conflict"  // not answered: a foreign host has it (RFC 5227 section 2.4)
 )
 
-// sighting is a foreign host that says it has one of our addresses.
+// sighting is a foreign host that claims one of our addresses.
 type sighting struct {
 	MAC   [6]byte
 	Link  string
 	Last  time.Time
-	shown bool // it is told
+	shown bool // State returns it
 }
 
 const (
-	// defence is the least pause between two defences of an address (RFC 5227
-	// section 2.4).
-	defence = 10 * time.Second
-	// maxForeign is how many foreign hosts are told apart for one address. Those
-	// beyond count as one more sign of life of the others.
+	// defendInterval is the least pause between two defenses of an address:
+	// DEFEND_INTERVAL of RFC 5227 section 1.1.
+	defendInterval = 10 * time.Second
+	// maxForeign is how many foreign hosts are kept for one address. A frame of
+	// another one only shows that the conflict goes on.
 	maxForeign = 4
 )
 
-// holding is what is known of one claimed address. It outlives the tables that
-// it is in. All methods may be called at any time.
+// holding is the state of one claimed address. It outlives the tables that
+// it is in. Its methods are safe for concurrent use.
 type holding struct {
 	mu       sync.Mutex
-	free     bool       // of foreign hosts, so that it can be answered
+	free     bool       // no foreign host has it: this node answers
 	seen     []sighting // foreign hosts, in the order in which they were first seen; at most maxForeign
 	last     time.Time  // when any foreign host was last seen
 	defended time.Time
 	stalls   uint64 // of this process, when the address was claimed
-	// wanted: a probe of somebody else was heard, or a foreign host seen. Later
-	// probes say nothing: else one of them now and then would keep the address
-	// unannounced for ever.
-	wanted bool
-	again  time.Time // when the trial that a probe of somebody else ended begins anew
+	// probeHeard: a foreign host probed for the address, or claimed it. Only the first
+	// probe counts: else a probe now and then would keep the address unannounced
+	// for ever.
+	probeHeard bool
+	retryAt    time.Time // when to probe again after a foreign host's probe; zero: now
 }
 
 func newHolding(trial bool, stalls uint64) *holding { return &holding{free: !trial, stalls: stalls} }
 
-// Current says that this process, which had so many stalls until now, has not been
-// held up since the address was claimed.
+// Current reports whether this process, which has had so many stalls until now, had
+// none since the address was claimed.
 func (h *holding) Current(stalls uint64) bool { return h.stalls == stalls }
 
-// Answers says whether questions are to be answered.
+// Answers reports whether to answer requests.
 func (h *holding) Answers() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.free
 }
 
-// Trial says whether the address is to be probed now, and, if it is not free and
-// not to be probed yet, when it is.
+// Trial reports whether to probe the address now. If it is not free and its probing
+// waits, at is when to go on.
 func (h *holding) Trial(now time.Time) (probe bool, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.free:
 		return false, time.Time{}
-	case now.Before(h.again):
-		return false, h.again
+	case now.Before(h.retryAt):
+		return false, h.retryAt
 	}
 	return true, time.Time{}
 }
 
 // State returns how far this node is with the address, and the foreign hosts that
-// were seen to have it and may be told.
+// claimed it lately and were reported.
 func (h *holding) State() (State, []sighting) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,15 +93,15 @@ func (h *holding) State() (State, []sighting) {
 	case len(shown) == 0:
 		return Probing, nil
 	}
-	return Taken, shown
+	return Conflict, shown
 }
 
-// Saw notes a foreign host. It reports whether that is news, to be told now: may is
-// asked then, for there may be too much news.
+// Saw records a frame of a foreign host. It reports whether to report the host now:
+// once for each, and only if may, which limits reports, allows it.
 func (h *holding) Saw(s sighting, may func() bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last, h.wanted = s.Last, true
+	h.last, h.probeHeard = s.Last, true
 	i := slices.IndexFunc(h.seen, func(o sighting) bool { return o.MAC == s.MAC && o.Link == s.Link })
 	switch {
 	case i >= 0:
@@ -119,21 +119,21 @@ func (h *holding) Saw(s sighting, may func() bool) bool {
 	return true
 }
 
-// Wanted notes that somebody probes for the address, to take it (RFC 5227 section
-// 2.1.1). In the first trial that counts: the trial begins anew after the pause, for
-// which the other has time to take the address or to give way. It reports whether it did.
-func (h *holding) Wanted(now time.Time, pause time.Duration) bool {
+// ProbeHeard records that a foreign host probes for the address, to take it (RFC 5227
+// section 2.1.1). The first such probe stops our own probing for the pause, in which
+// the host can take the address or give way. ProbeHeard reports whether it did so.
+func (h *holding) ProbeHeard(now time.Time, pause time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.free || h.wanted {
+	if h.free || h.probeHeard {
 		return false
 	}
-	h.wanted, h.again = true, now.Add(pause)
+	h.probeHeard, h.retryAt = true, now.Add(pause)
 	return true
 }
 
-// Forgive forgets the foreign hosts of which ok says so. It reports whether that
-// changes what is told.
+// Forgive removes the foreign hosts for which ok returns true. It reports whether
+// that changes what State returns.
 func (h *holding) Forgive(ok func(sighting) bool) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,23 +148,23 @@ func (h *holding) Forgive(ok func(sighting) bool) (changed bool) {
 	return changed
 }
 
-// Pass ends the trial unless a foreign host has been seen for the last time less
-// than so long ago, or the trial is to begin anew. It reports whether it did.
+// Pass ends probing and has the address answered, unless a foreign host claimed it
+// within forget, or probing waits. It reports whether it did.
 func (h *holding) Pass(now time.Time, forget time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.free || now.Before(h.again) || !h.last.IsZero() && now.Sub(h.last) < forget {
+	if h.free || now.Before(h.retryAt) || !h.last.IsZero() && now.Sub(h.last) < forget {
 		return false
 	}
 	h.free, h.seen, h.last = true, nil, time.Time{}
 	return true
 }
 
-// Defend says whether to defend the address now.
+// Defend reports whether to defend the address now (RFC 5227 section 2.4 c), and counts that as done.
 func (h *holding) Defend(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.free || now.Sub(h.defended) < defence {
+	if !h.free || now.Sub(h.defended) < defendInterval {
 		return false
 	}
 	h.defended = now

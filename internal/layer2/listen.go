@@ -11,7 +11,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// listen reads frames and does what they ask for.
+// listen reads frames, answers requests and looks for conflicts. It returns when the wire fails.
 func (w *worker) listen(ctx context.Context, conn wire) error {
 	limiter := neighbor.NewLimiter()
 	buf := make([]byte, neighbor.MaxFrame)
@@ -39,8 +39,8 @@ func (w *worker) listen(ctx context.Context, conn wire) error {
 	}
 }
 
-// read returns what a frame says, unless it can't be read or is one of our own,
-// reflected.
+// read returns what a frame says; false: it is malformed, or a frame of our own that
+// the network reflected.
 func (w *worker) read(frame []byte) (neighbor.Message, bool) {
 	w.count.Frames.Add(1)
 	m, ok := w.proto.Read(frame)
@@ -51,81 +51,81 @@ func (w *worker) read(frame []byte) (neighbor.Message, bool) {
 	return m, !bytes.Equal(m.Sender, w.self.MAC)
 }
 
-// reply returns the answer to a message, nil for silence.
+// reply returns the answer to a message; nil: none is due.
 func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 	t := w.claims.Load()
 	h := t.Claimed(m.Asks, w.role.link)
-	if h == nil || !h.Answers() || !h.Current(w.watchdog.Beat()) {
+	if h == nil || !h.Answers() || !h.Current(w.watchdog.Check()) {
 		return nil
 	}
 	w.count.Requests.Add(1)
 	perSecond := neighbor.PerSecond
-	if !w.stranger(m.Sender) { // they ask who has what, for all addresses at once, and believe in silence
-		perSecond = speakerQuestions
+	if !w.isForeign(m.Sender) { // a speaker probes all addresses at once, and takes those that no answer comes for
+		perSecond = speakerRequestsPerSecond
 	}
-	if !limiter.Allow(m, time.Now(), len(t.Entries())+questionBurst, perSecond) {
+	if !limiter.Allow(m, time.Now(), len(t.Entries())+requestBurst, perSecond) {
 		w.count.Limited.Add(1)
 		return nil
 	}
-	mac := t.Disguise(m.Asks, w.role.link)
+	mac := t.ProxyMAC(m.Asks, w.role.link)
 	if mac == nil {
 		return w.proto.Answer(m, w.self)
 	}
 	frame := w.proto.Answer(m, neighbor.Station{MAC: mac, Router: w.self.Router})
 	if frame != nil {
-		copy(frame[6:12], w.self.MAC) // else switches would send that node's frames here
+		copy(frame[6:12], w.self.MAC) // else switches would learn that node's MAC here
 	}
 	return frame
 }
 
-// questionBurst is how many questions a station may ask at once, beyond one for
-// each of our addresses, as a router does that has just started.
-const questionBurst = 100
+// requestBurst is how many requests a host may send at once beyond one for each of
+// our addresses. A router that has just started sends many.
+const requestBurst = 100
 
-// speakerQuestions is how many questions of another speaker are answered in a second:
-// more than it asks.
-const speakerQuestions = 20_000
+// speakerRequestsPerSecond is how many requests of another speaker are answered a
+// second: more than it sends.
+const speakerRequestsPerSecond = 20_000
 
-// watch looks for others that say they have one of our addresses, and for foreign
-// hosts that are about to take one that is on trial.
+// watch looks for hosts that claim one of our addresses, and for foreign hosts that
+// are about to take one that is being probed.
 func (w *worker) watch(conn wire, m neighbor.Message) error {
 	t := w.claims.Load()
 	if h := t.Claimed(m.Holds, w.role.link); h != nil {
-		if !w.stranger(m.Sender) {
-			w.contest(m)
+		if !w.isForeign(m.Sender) {
+			w.duplicateOwner(m)
 			return nil
 		}
 		return w.conflict(conn, h, m)
 	}
-	if h := t.Claimed(m.Asks, w.role.link); h != nil && m.Wants() && w.stranger(m.Sender) && h.Wanted(time.Now(), trialPause()) {
-		if w.mayTell() {
-			w.log.Info("another machine probes for an address of ours; probing again later", "addr", m.Asks, "mac", m.Sender.String())
+	if h := t.Claimed(m.Asks, w.role.link); h != nil && m.IsProbe() && w.isForeign(m.Sender) && h.ProbeHeard(time.Now(), trialPause()) {
+		if w.mayReport() {
+			w.log.Info("another host probes for an address of ours; probing again later", "addr", m.Asks, "mac", m.Sender.String())
 		}
 		wait.Signal(w.Announcer.wake)
 	}
 	return nil
 }
 
-// trialPause is how long to wait until a trial that somebody else's probe ended
-// begins anew. It is random, so that of two who try at once one comes first (RFC 5227
-// section 2.1.1): the other hears its announcement.
+// trialPause returns how long to wait before probing again after a foreign host's
+// probe. It is random, so that of two hosts that probe at once one is first (RFC 5227
+// section 2.1.1), and the other hears its announcement.
 func trialPause() time.Duration { return 500*time.Millisecond + rand.N(1500*time.Millisecond) }
 
-// conflict takes in that a foreign host says it has an address of ours. That is not
-// fought over, unless the administrator chose so: then the address is announced (RFC
-// 5227 section 2.4 c).
+// conflict handles a frame in which a foreign host claims an address of ours: it
+// records the host and reports it once. With Options.Defend it also announces the
+// address (RFC 5227 section 2.4 c).
 func (w *worker) conflict(conn wire, h *holding, m neighbor.Message) error {
 	now := time.Now()
 	w.count.Conflicts.Add(1)
-	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}, w.mayTell) {
-		w.log.Warn("another machine has an address of ours", "addr", m.Holds, "mac", m.Sender.String())
-		wait.Signal(w.turned)
+	if h.Saw(sighting{MAC: [6]byte(m.Sender), Link: w.role.link, Last: now}, w.mayReport) {
+		w.log.Warn("address conflict: another host uses our address", "addr", m.Holds, "mac", m.Sender.String())
+		wait.Signal(w.stateChanged)
 	}
 	forms := w.announcement(m.Holds)
 	if !w.Defend || w.rate.Room(now) < len(forms) || !h.Defend(now) {
 		return nil
 	}
 	n, err := w.sendAnnouncement(conn, m.Holds, forms)
-	w.count.Defences.Add(n)
+	w.count.Defenses.Add(n)
 	return err
 }

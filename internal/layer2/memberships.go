@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memberships are those of IPv6 multicast groups on one link. Groups are joined at
-// IPv6 level, by sockets that receive nothing: then the kernel sends MLD reports,
+// memberships holds the IPv6 multicast groups that are joined on one link. Sockets
+// that receive nothing join them, at IPv6 level: so the kernel sends MLD reports,
 // which snooping switches need, and sets the NIC's filter. Make one with
 // newMemberships, and close it.
 type memberships struct {
@@ -23,9 +23,8 @@ func newMemberships(index int) *memberships {
 	return &memberships{index: index, joined: map[netip.Addr]int{}}
 }
 
-// Set joins these groups, of which some may be the same, and leaves all others.
-// It stops at the first that the kernel refuses, for it would refuse the next
-// ones too.
+// Set joins these groups, which may repeat, and leaves all others. It stops at the
+// first group that the kernel refuses, since it would also refuse the next.
 func (g *memberships) Set(groups []netip.Addr) error {
 	wanted := make(map[netip.Addr]bool, len(groups))
 	for _, group := range groups {
@@ -50,8 +49,8 @@ func (g *memberships) Set(groups []netip.Addr) error {
 	return nil
 }
 
-// join finds a socket with room, the newest first, or opens another: the
-// kernel's optmem_max allows each some hundred or thousand memberships.
+// join uses the newest socket with room, or opens another: the kernel's optmem_max
+// allows each socket some hundred or thousand memberships.
 func (g *memberships) join(group netip.Addr) error {
 	for i := len(g.sockets) - 1; i >= 0; i-- {
 		err := g.joinBy(g.sockets[i], group)

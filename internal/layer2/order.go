@@ -9,19 +9,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// routesAgain is how often to look at the kernel's routes where they matter: they
-// may change without a word about links.
-const routesAgain = 5 * time.Second
+// routesInterval is how often to read the kernel's routes where they matter: they
+// can change without a change of links.
+const routesInterval = 5 * time.Second
 
-// order takes over which of several links in one subnet answers; links are the
-// devices as they are told. It returns when to look again, at the latest at next.
+// order decides which of several links in one subnet answers. links are the devices
+// as they are published. It returns when to look again, at the latest after next.
 func (a *Announcer) order(devices []link.Device, links []Link, next time.Duration) time.Duration {
 	var before map[string][]string
 	if link.Shared(devices) {
-		next = min(next, routesAgain)
+		next = min(next, routesInterval)
 		routes, err := link.Routes()
 		if err != nil {
-			a.log.Warn("can't tell by which link the kernel sends, taking the first", "err", err)
+			a.log.Warn("cannot read by which link the kernel sends, taking the first", "err", err)
 		}
 		devices = slices.Clone(devices)
 		for i := range devices {
@@ -36,9 +36,9 @@ func (a *Announcer) order(devices []link.Device, links []Link, next time.Duratio
 		return next
 	}
 	for name, others := range before {
-		a.log.Info("another link in the same subnet answers in the place of this one", "link", name, "instead", others)
+		a.log.Info("another link in the same subnet answers instead of this one", "link", name, "instead", others)
 	}
 	a.claims.Store(t.with(before))
-	wait.Signal(a.turned) // an L2Claim names the links
+	wait.Signal(a.stateChanged) // an L2Claim names the links
 	return next
 }

@@ -66,7 +66,7 @@ func TestWireTwoLinksInOneSubnet(t *testing.T) {
 			}
 		}
 		w.until("the first link's MAC alone answers", only(nodeMAC, second))
-		if got := w.Standings()[0].Links; len(got) != 1 || got[0] != "n0" {
+		if got := w.Addresses()[0].Links; len(got) != 1 || got[0] != "n0" {
 			t.Errorf("links %v", got)
 		}
 		// The filter passes what comes by that link alone; the kernel itself answers not.

@@ -32,7 +32,7 @@ func TestAnnouncementsKeepTheRate(t *testing.T) {
 		}
 		a.Set(newClaims(append(vips, "203.0.113.1", "203.0.113.2")...))
 		for range 30 {
-			f.in <- strangerSays(vips[0])
+			f.in <- foreignSays(vips[0])
 			f.in <- question{target: vips[1]}.arp()
 			sent = append(sent, f.lately(time.Second)...)
 		}

@@ -4,9 +4,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 )
 
-// role is what one worker does: speak one family's protocol on one link. A
-// link that changed, or lost its carrier meanwhile, gives another role: all is
-// announced, and all groups are joined, again.
+// role is what one worker does: one family's protocol on one link. A link that
+// changed, or lost its carrier, makes another role: then all addresses are announced
+// and all groups are joined again.
 type role struct {
 	family family
 	link   string
@@ -17,7 +17,7 @@ type role struct {
 	router bool   // it forwards IPv6
 }
 
-// roles returns what must be done for the claims on the links as they are.
+// roles returns the roles that the claims need on these devices.
 func roles(devices []link.Device, t *table) map[role]bool {
 	wanted := map[role]bool{}
 	for _, d := range devices {

@@ -8,8 +8,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-// A process that was held up neither answers what waited for it nor announces,
-// until it is told anew what it has.
+// A process that was stalled neither answers what waited for it nor announces,
+// until it is told again what it has.
 func TestAfterAStallThereIsSilence(t *testing.T) {
 	const stall = 10 * time.Second
 	for _, c := range []struct {
@@ -17,8 +17,8 @@ func TestAfterAStallThereIsSilence(t *testing.T) {
 		held time.Duration
 		want bool // it goes on
 	}{
-		{"held up for less than it takes others to notice", stall, true},
-		{"held up for longer", stall + 1, false},
+		{"stalled for less than it takes others to notice", stall, true},
+		{"stalled for longer", stall + 1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFake(t, Options{StallLimit: stall}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
@@ -47,7 +47,7 @@ func TestAfterAStallThereIsSilence(t *testing.T) {
 				f.take()
 				f.in <- question{}.arp()
 				if got := strings.Join(f.take(), ""); !strings.Contains(got, "ARP reply") {
-					t.Errorf("when it was told anew: %q", got)
+					t.Errorf("when it was told again: %q", got)
 				}
 			})
 		})

@@ -11,25 +11,25 @@ import (
 
 // Stats counts, for one link and address family, since the program started.
 type Stats struct {
-	Link       string
-	Family     string // IPv4 or IPv6
-	Frames     uint64 // that the filter passed
-	Requests   uint64 // ARP requests or neighbor solicitations for addresses claimed here
-	Answers    uint64 // that were sent
-	Limited    uint64 // requests left unanswered because their sender asked too often
-	Announced  uint64 // announcements sent, in frames
-	Probes     uint64 // probes sent
-	Malformed  uint64 // frames that could not be read
-	Conflicts  uint64 // frames by which a stranger said that it has an address of ours
-	Defences   uint64 // announcements sent against strangers, in frames
-	Rivals     uint64 // frames by which another speaker said that it has an address of this node
-	Unproven   uint64 // of those: without a proof that it was that speaker
-	JoinFailed bool   // not all solicited-node groups are joined now
+	Link            string
+	Family          string // IPv4 or IPv6
+	Frames          uint64 // that the filter passed
+	Requests        uint64 // ARP requests or neighbor solicitations for addresses claimed here
+	Answers         uint64 // that were sent
+	Limited         uint64 // requests not answered because their sender exceeded its rate
+	Announced       uint64 // announcements sent, in frames
+	Probes          uint64 // probes sent
+	Malformed       uint64 // frames that could not be read
+	Conflicts       uint64 // frames in which a foreign host claimed an address of ours
+	Defenses        uint64 // announcements sent to defend an address, in frames
+	DuplicateOwners uint64 // frames in which another speaker announced an address of this node
+	Unproven        uint64 // of those, frames without a valid proof of their sender
+	JoinFailed      bool   // not all solicited-node groups are joined now
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defences, Rivals, Unproven atomic.Uint64
+	Frames, Requests, Answers, Limited, Announced, Probes, Malformed, Conflicts, Defenses, DuplicateOwners, Unproven atomic.Uint64
 
 	JoinFailed atomic.Bool
 }
@@ -56,8 +56,7 @@ func (l *ledger) At(link, family string) *counters {
 	return l.of[p]
 }
 
-// Stats returns what was counted until now, by link and family, sorted. A link
-// that is gone stays.
+// Stats returns the counters, sorted by link and family. A link that is gone stays.
 func (l *ledger) Stats() []Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -67,7 +66,7 @@ func (l *ledger) Stats() []Stats {
 			Link: p.link, Family: p.family,
 			Frames: c.Frames.Load(), Requests: c.Requests.Load(), Answers: c.Answers.Load(), Limited: c.Limited.Load(),
 			Announced: c.Announced.Load(), Probes: c.Probes.Load(), Malformed: c.Malformed.Load(),
-			Conflicts: c.Conflicts.Load(), Defences: c.Defences.Load(), Rivals: c.Rivals.Load(), Unproven: c.Unproven.Load(), JoinFailed: c.JoinFailed.Load(),
+			Conflicts: c.Conflicts.Load(), Defenses: c.Defenses.Load(), DuplicateOwners: c.DuplicateOwners.Load(), Unproven: c.Unproven.Load(), JoinFailed: c.JoinFailed.Load(),
 		})
 	}
 	slices.SortFunc(out, func(a, b Stats) int { return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Family, b.Family)) })
@@ -88,25 +87,25 @@ func metrics() []metric {
 		counter("frames", "ARP and NDP frames that the kernel's filter passed to the speaker.", func(s Stats) uint64 { return s.Frames }),
 		counter("requests", "ARP requests and neighbor solicitations received for addresses that this node claims.", func(s Stats) uint64 { return s.Requests }),
 		counter("answers", "Answers sent to them.", func(s Stats) uint64 { return s.Answers }),
-		counter("rate_limited", "Requests left unanswered because their sender asked too often.", func(s Stats) uint64 { return s.Limited }),
+		counter("rate_limited", "Requests not answered because their sender exceeded its rate.", func(s Stats) uint64 { return s.Limited }),
 		counter("announcements", "Gratuitous ARP frames and unsolicited neighbor advertisements sent.", func(s Stats) uint64 { return s.Announced }),
-		counter("probes", "Probes sent for addresses that were new, or that a stranger had.", func(s Stats) uint64 { return s.Probes }),
+		counter("probes", "Probes sent for addresses that are new or in conflict (RFC 5227 section 2.1.1).", func(s Stats) uint64 { return s.Probes }),
 		counter("malformed", "ARP and NDP frames that could not be read.", func(s Stats) uint64 { return s.Malformed }),
-		counter("conflicts", "Frames by which a stranger said that it has an address that this node claims.", func(s Stats) uint64 { return s.Conflicts }),
-		counter("defences", "Frames sent against strangers that have an address of this node.", func(s Stats) uint64 { return s.Defences }),
-		counter("rivals", "Frames by which another speaker said that it has an address that this node answers for.", func(s Stats) uint64 { return s.Rivals }),
-		counter("rivals_unproven", "Of those frames, the ones without a proof that it was that speaker: of an earlier version, or forged.", func(s Stats) uint64 { return s.Unproven }),
+		counter("conflicts", "Frames in which a foreign host claimed an address that this node claims (RFC 5227 section 2.4).", func(s Stats) uint64 { return s.Conflicts }),
+		counter("defenses", "Announcements sent to defend an address against a foreign host, in frames (RFC 5227 section 2.4 c).", func(s Stats) uint64 { return s.Defenses }),
+		counter("duplicate_owners", "Frames in which another speaker announced an address that this node answers for.", func(s Stats) uint64 { return s.DuplicateOwners }),
+		counter("duplicate_owners_unproven", "Those of them without a valid proof of their sender: sent by an earlier version, or forged.", func(s Stats) uint64 { return s.Unproven }),
 	}
 }
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (l *ledger) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range metrics() {
 		to <- m.desc
 	}
 }
 
-// Collect is of prometheus.Collector: everything is read when it is asked for.
+// Collect implements prometheus.Collector: it reads everything at the scrape.
 func (l *ledger) Collect(to chan<- prometheus.Metric) {
 	stats := l.Stats()
 	for _, m := range metrics() {

@@ -8,28 +8,28 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
-// table holds the claims for look-up by address. It never changes; what
-// it holds does. The nil table is empty.
+// table holds the claims by address. A table never changes; the holdings in it do.
+// The nil table is empty.
 type table struct {
-	before  map[string][]string // what link.Before says
+	before  map[string][]string // by link: the links that come before it (link.Before)
 	entries []*entry            // sorted by address, none twice
 	of      map[netip.Addr]*entry
 }
 
 // entry is a claimed address.
 type entry struct {
-	Addr    netip.Addr
-	Holding *holding
-	Round   uint64 // of the claim
+	Addr       netip.Addr
+	Holding    *holding
+	Generation uint64 // of the claim
 
-	before map[string][]string // of the table
-	links  []announce.Links
-	as     map[string]net.HardwareAddr // by link: the MAC of a node in whose place this one answers
+	before  map[string][]string // of the table
+	links   []announce.Links
+	proxies map[string]net.HardwareAddr // by link: the MAC of the node in whose place this one answers
 }
 
-// newTable takes over from the table before what is known of addresses that
-// stay. An address that is new here is on trial if its claim is the first one
-// ever, else it can be answered at once. stalls is how many there were.
+// newTable returns a table of claims. Addresses that stay keep their holding of the
+// table before. A new address is probed first if its claim has NeedsDAD, else it is
+// answered at once. stalls is how many stalls there were until now.
 func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
 	if before != nil {
@@ -44,27 +44,27 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 		if !ok {
 			e = &entry{Addr: addr, Holding: before.holding(addr), before: t.before}
 			if e.Holding == nil {
-				e.Holding = newHolding(c.New, stalls)
+				e.Holding = newHolding(c.NeedsDAD, stalls)
 			}
 			t.of[addr] = e
 			t.entries = append(t.entries, e)
 		}
-		e.Round = max(e.Round, c.Round)
-		if len(c.As) == 0 {
+		e.Generation = max(e.Generation, c.Generation)
+		if len(c.ProxyReplies) == 0 {
 			e.links = append(e.links, c.Links)
 		}
-		for _, d := range c.As {
-			if e.as == nil {
-				e.as = map[string]net.HardwareAddr{}
+		for _, d := range c.ProxyReplies {
+			if e.proxies == nil {
+				e.proxies = map[string]net.HardwareAddr{}
 			}
-			e.as[d.Link] = net.HardwareAddr(d.MAC[:])
+			e.proxies[d.Link] = net.HardwareAddr(d.MAC[:])
 		}
 	}
 	slices.SortFunc(t.entries, func(a, b *entry) int { return a.Addr.Compare(b.Addr) })
 	return t
 }
 
-// with returns the table with other links before others.
+// with returns the table with another order of links.
 func (t *table) with(before map[string][]string) *table {
 	out := &table{before: before, of: make(map[netip.Addr]*entry, len(t.entries))}
 	for _, e := range t.entries {
@@ -97,20 +97,20 @@ func (t *table) Claimed(addr netip.Addr, name string) *holding {
 	return nil
 }
 
-// Disguise returns the MAC of the node in whose place this one answers for the
-// address on the named link; nil: it answers for itself.
-func (t *table) Disguise(addr netip.Addr, name string) net.HardwareAddr {
+// ProxyMAC returns the MAC of the node in whose place this one answers for the
+// address on the named link (a proxy reply); nil: it answers for itself.
+func (t *table) ProxyMAC(addr netip.Addr, name string) net.HardwareAddr {
 	if e := t.of[addr]; e != nil && !e.Own(name) {
-		return e.as[name]
+		return e.proxies[name]
 	}
 	return nil
 }
 
-// On says that the address is answered for on the named link.
-func (e *entry) On(name string) bool { return e.Own(name) || e.as[name] != nil }
+// On reports whether this node answers for the address on the named link.
+func (e *entry) On(name string) bool { return e.Own(name) || e.proxies[name] != nil }
 
-// Own says that the address is this node's own to announce on the named link: it is
-// claimed there, and on no link that comes before it.
+// Own reports whether this node owns the address on the named link: it is claimed
+// there, and on no link that comes before it.
 func (e *entry) Own(name string) bool {
 	return e.claimed(name) && !slices.ContainsFunc(e.before[name], e.claimed)
 }
@@ -119,8 +119,8 @@ func (e *entry) claimed(name string) bool {
 	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
 }
 
-// Lent says that this node answers for the address in another one's place only.
-func (e *entry) Lent() bool { return len(e.links) == 0 }
+// ProxyOnly reports whether this node answers for the address only in another node's place.
+func (e *entry) ProxyOnly() bool { return len(e.links) == 0 }
 
 // On returns the addresses of one family that are claimed on the named link.
 func (t *table) On(name string, f family) []*entry {
@@ -133,7 +133,7 @@ func (t *table) On(name string, f family) []*entry {
 	return out
 }
 
-// Has says whether On would return something.
+// Has reports whether On would return anything.
 func (t *table) Has(name string, f family) bool {
 	return slices.ContainsFunc(t.entries, func(e *entry) bool { return familyOf(e.Addr) == f && e.On(name) })
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-const strangerMAC = "02:00:00:00:00:99"
+const foreignMAC = "02:00:00:00:00:99"
 
 // fakeWire is a wire without a kernel, for time that is not real.
 type fakeWire struct {
@@ -120,14 +120,14 @@ func startFake(ctx context.Context, running *sync.WaitGroup, o Options, fam fami
 func newClaims(addrs ...string) []announce.Claim {
 	claims := claimsFor(addrs...)
 	for i := range claims {
-		claims[i].New = true
+		claims[i].NeedsDAD = true
 	}
 	return claims
 }
 
 func standing(a *Announcer) string {
 	var out []string
-	for _, s := range a.Standings() {
+	for _, s := range a.Addresses() {
 		text := fmt.Sprint(s.Addr, " ", s.State)
 		for _, f := range s.Foreign {
 			text += fmt.Sprint(" ", f.MAC, " ", f.Link)
@@ -150,8 +150,8 @@ const (
 	ndpNews  = "NA to 33:33:00:00:00:01 from 02:00:00:00:00:0a: 2001:db8::100 -> ff02::1 hops 255 router=false solicited=false override=true target=2001:db8::100 mac=02:00:00:00:00:0a"
 )
 
-func strangerSays(source string) []byte {
-	return question{mac: strangerMAC, source: source, target: "192.0.2.1"}.arp()
+func foreignSays(source string) []byte {
+	return question{mac: foreignMAC, source: source, target: "192.0.2.1"}.arp()
 }
 
 func TestNewAddressIsProbedFirst(t *testing.T) {
@@ -167,8 +167,8 @@ func TestNewAddressIsProbedFirst(t *testing.T) {
 			// The claim exists by now, so that it is not new any more; that changes nothing.
 			a.Set(claimsFor(vip4))
 			expect(t, "the outcome", "500ms "+announce1+"\n500ms "+announce2, f.lately(100*time.Millisecond))
-			if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
-				t.Errorf("after the trial: %s, told: %d", got, len(a.turned))
+			if got := standing(a); got != vip4+" Announced" || len(a.stateChanged) == 0 {
+				t.Errorf("after the trial: %s, told: %d", got, len(a.stateChanged))
 			}
 		})
 	})
@@ -186,53 +186,53 @@ func TestNewAddressIsProbedFirst(t *testing.T) {
 	})
 }
 
-// A stranger answers probes until it goes.
-func TestAddressThatAStrangerHas(t *testing.T) {
+// A foreign host answers probes until it goes.
+func TestAddressThatAForeignHostHas(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 		var there atomic.Bool
 		there.Store(true)
 		f.hear = func([]byte) {
 			if there.Load() {
-				go func() { f.in <- question{mac: strangerMAC, source: vip4, target: "0.0.0.0", edit: set(21, 2)}.arp() }()
+				go func() { f.in <- question{mac: foreignMAC, source: vip4, target: "0.0.0.0", edit: set(21, 2)}.arp() }()
 			}
 		}
 		a.Set(newClaims(vip4))
 		probes := f.lately(35 * time.Second)
 		for _, p := range probes {
 			if !strings.HasSuffix(p, arpProbe) {
-				t.Errorf("while a stranger has the address: %s", p)
+				t.Errorf("while a foreign host has the address: %s", p)
 			}
 		}
 		if len(probes) != 7 {
 			t.Errorf("%d probes in 35 s, want 3, then one each 10 s:\n%s", len(probes), strings.Join(probes, "\n"))
 		}
-		if got := standing(a); got != vip4+" Taken "+strangerMAC+" n0" || len(a.turned) == 0 {
-			t.Errorf("standing: %s, told: %d", got, len(a.turned))
+		if got := standing(a); got != vip4+" Conflict "+foreignMAC+" n0" || len(a.stateChanged) == 0 {
+			t.Errorf("standing: %s, told: %d", got, len(a.stateChanged))
 		}
-		<-a.turned
+		<-a.stateChanged
 		there.Store(false)
 		f.lately(neighbor.ProbeForget + neighbor.ProbeRefresh)
-		if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
-			t.Errorf("when the stranger is gone: %s, told: %d", got, len(a.turned))
+		if got := standing(a); got != vip4+" Announced" || len(a.stateChanged) == 0 {
+			t.Errorf("when the foreign host is gone: %s, told: %d", got, len(a.stateChanged))
 		}
 		if n := len(f.lately(neighbor.Refresh)); n == 0 {
-			t.Error("not announced when the stranger is gone")
+			t.Error("not announced when the foreign host is gone")
 		}
 	})
 }
 
-func TestWhoIsAStrangerInATrial(t *testing.T) {
+func TestWhoIsAForeignHostInATrial(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		frame []byte
 		mac   string // of a speaker
 		want  State
 	}{
-		{"RFC 5227 2.1.1: who answers has it", question{mac: strangerMAC, source: vip4, edit: set(21, 2)}.arp(), "", Taken},
-		{"RFC 5227 2.1.1: who speaks in its name has it", strangerSays(vip4), "", Taken},
-		{"RFC 5227 2.1.1: who probes for it, too, may want it", question{mac: strangerMAC, source: "0.0.0.0"}.arp(), "", Probing},
-		{"who merely asks for it has it not", question{mac: strangerMAC}.arp(), "", Announced},
-		{"another speaker is no stranger", strangerSays(vip4), strangerMAC, Announced},
+		{"RFC 5227 2.1.1: who answers has it", question{mac: foreignMAC, source: vip4, edit: set(21, 2)}.arp(), "", Conflict},
+		{"RFC 5227 2.1.1: who speaks in its name has it", foreignSays(vip4), "", Conflict},
+		{"RFC 5227 2.1.1: who probes for it as well, may want it", question{mac: foreignMAC, source: "0.0.0.0"}.arp(), "", Probing},
+		{"who merely asks for it has it not", question{mac: foreignMAC}.arp(), "", Announced},
+		{"another speaker is no foreign host", foreignSays(vip4), foreignMAC, Announced},
 		{"nor are we ourselves", question{mac: nodeMAC, source: "0.0.0.0"}.arp(), "", Announced},
 		{"a frame that can't be read says nothing", question{mac: "ff:ff:ff:ff:ff:ff", source: vip4}.arp(), "", Announced},
 	} {
@@ -245,7 +245,7 @@ func TestWhoIsAStrangerInATrial(t *testing.T) {
 				f.lately(10 * time.Millisecond)
 				f.in <- c.frame
 				f.lately(500 * time.Millisecond)
-				if got := a.Standings()[0].State; got != c.want {
+				if got := a.Addresses()[0].State; got != c.want {
 					t.Errorf("state %s, want %s", got, c.want)
 				}
 			})
@@ -261,25 +261,25 @@ func TestConflictLater(t *testing.T) {
 				f.lately(5 * time.Second)
 				defences := 0
 				for range 25 { // seconds, between two refreshes
-					f.in <- strangerSays(vip4)
+					f.in <- foreignSays(vip4)
 					defences += len(f.lately(time.Second)) / 2
 				}
 				if want := map[bool]int{true: 3, false: 0}[defend]; defences != want {
 					t.Errorf("RFC 5227 2.4: defended %d times in 25 s, want %d", defences, want)
 				}
-				if got := standing(a); got != vip4+" Announced "+strangerMAC+" n0" || len(a.turned) == 0 {
-					t.Errorf("standing: %s, told: %d", got, len(a.turned))
+				if got := standing(a); got != vip4+" Announced "+foreignMAC+" n0" || len(a.stateChanged) == 0 {
+					t.Errorf("standing: %s, told: %d", got, len(a.stateChanged))
 				}
-				<-a.turned
+				<-a.stateChanged
 				f.in <- question{}.arp()
 				if got := strings.Join(f.take(), ""); !strings.Contains(got, "ARP reply") {
 					t.Errorf("in a conflict a question gets %q", got)
 				}
 				f.lately(forget + neighbor.Refresh + time.Second)
-				if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
-					t.Errorf("long after: %s, told: %d", got, len(a.turned))
+				if got := standing(a); got != vip4+" Announced" || len(a.stateChanged) == 0 {
+					t.Errorf("long after: %s, told: %d", got, len(a.stateChanged))
 				}
-				if got := a.Stats()[0]; got.Conflicts != 25 || got.Defences != 2*uint64(defences) {
+				if got := a.Stats()[0]; got.Conflicts != 25 || got.Defenses != 2*uint64(defences) {
 					t.Errorf("counted %+v", got)
 				}
 			})
@@ -289,16 +289,16 @@ func TestConflictLater(t *testing.T) {
 
 // A node joins, and its speaker takes an address over before this one has
 // heard of its links.
-func TestStrangerTurnsOutToBeASpeaker(t *testing.T) {
+func TestForeignHostTurnsOutToBeASpeaker(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 		a.Set(claimsFor(vip4))
 		f.lately(time.Second)
-		f.in <- strangerSays(vip4)
+		f.in <- foreignSays(vip4)
 		f.take()
-		<-a.turned
-		a.SetSpeakers([][6]byte{[6]byte(mac(strangerMAC))})
-		if got := standing(a); got != vip4+" Announced" || len(a.turned) == 0 {
-			t.Errorf("standing: %s, told: %d", got, len(a.turned))
+		<-a.stateChanged
+		a.SetSpeakers([][6]byte{[6]byte(mac(foreignMAC))})
+		if got := standing(a); got != vip4+" Announced" || len(a.stateChanged) == 0 {
+			t.Errorf("standing: %s, told: %d", got, len(a.stateChanged))
 		}
 	})
 }
@@ -307,8 +307,8 @@ func TestOnesProbesForAnAddressOfOursAreAnswered(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 		a.Set(claimsFor(vip4))
 		f.lately(5 * time.Second)
-		f.in <- question{mac: strangerMAC, source: "0.0.0.0"}.arp()
-		if got := f.take(); len(got) != 1 || !strings.Contains(got[0], "ARP reply to "+strangerMAC) {
+		f.in <- question{mac: foreignMAC, source: "0.0.0.0"}.arp()
+		if got := f.take(); len(got) != 1 || !strings.Contains(got[0], "ARP reply to "+foreignMAC) {
 			t.Errorf("answer: %q", got)
 		}
 		if got := standing(a); got != vip4+" Announced" {
@@ -324,13 +324,13 @@ func TestWhoAsksTooOftenIsLimited(t *testing.T) {
 		for range 1000 {
 			f.in <- question{}.arp()
 		}
-		f.in <- question{mac: strangerMAC}.arp()
+		f.in <- question{mac: foreignMAC}.arp()
 		f.in <- []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x99\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xc0\x00\x02\x64")
 		sent := f.take()
-		if got := a.Stats()[0]; got.Requests != 1001 || got.Answers != uint64(len(sent)) || got.Limited != 1001-got.Answers || got.Malformed != 1 || got.Answers != questionBurst+3 {
+		if got := a.Stats()[0]; got.Requests != 1001 || got.Answers != uint64(len(sent)) || got.Limited != 1001-got.Answers || got.Malformed != 1 || got.Answers != requestBurst+3 {
 			t.Errorf("counted %+v, sent %d", got, len(sent))
 		}
-		if last := sent[len(sent)-1]; !strings.Contains(last, strangerMAC) {
+		if last := sent[len(sent)-1]; !strings.Contains(last, foreignMAC) {
 			t.Errorf("the other station got no answer; the last one is %s", last)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-// A VLAN is a link of its own: what is said there concerns nobody outside, though the
+// A VLAN is a link of its own: what is said there concerns no host outside, though the
 // kernel shows it to the sockets of the interface that carries it, without its tag.
 func TestWireVLANIsAnotherLink(t *testing.T) {
 	withVLANs(t, func(t *testing.T) {
@@ -42,16 +42,16 @@ func TestWireVLANIsAnotherLink(t *testing.T) {
 				outside.send(c.ask(mark))
 				outside.expect("a question in the VLAN, and one outside", c.marked)
 				inside.silent("in the VLAN")
-				// Somebody in the VLAN says that he has an address that is new outside.
+				// Some host in the VLAN says that he has an address that is new outside.
 				fresh := netip.MustParseAddr(c.vip).Next()
 				station := neighbor.Station{MAC: []byte{2, 0, 0, 0, 0, 0x99}}
-				w.Set(append(claims, announce.Claim{Addr: fresh, Links: only, New: true}))
+				w.Set(append(claims, announce.Claim{Addr: fresh, Links: only, NeedsDAD: true}))
 				for w.state(fresh) != Announced {
 					for _, f := range c.proto.Announce(fresh, station) {
 						inside.send(f)
 					}
-					if w.state(fresh) == Taken {
-						t.Fatalf("%s is taken, by somebody in the VLAN", fresh)
+					if w.state(fresh) == Conflict {
+						t.Fatalf("%s is taken, by some host in the VLAN", fresh)
 					}
 					time.Sleep(20 * time.Millisecond)
 				}
@@ -62,7 +62,7 @@ func TestWireVLANIsAnotherLink(t *testing.T) {
 
 // state returns how far the node is with an address; "": it does not claim it.
 func (w *rig) state(addr netip.Addr) State {
-	for _, s := range w.Standings() {
+	for _, s := range w.Addresses() {
 		if s.Addr == addr {
 			return s.State
 		}

@@ -57,7 +57,7 @@ func (t tap) ask(tt *testing.T, question, mark []byte, marked string) []byte {
 	t.send(mark)
 	var answer []byte
 	for {
-		f := t.frame(patience)
+		f := t.frame(timeout)
 		switch text := describe(f); {
 		case f == nil:
 			tt.Fatal("no answer to a question that is surely answered")
@@ -72,7 +72,7 @@ func (t tap) ask(tt *testing.T, question, mark []byte, marked string) []byte {
 
 func TestWireKernelLearnsFromAnnouncement(t *testing.T) {
 	onWire(t, func(w *rig) {
-		w.SetKeys([][]byte{[]byte("key")}) // the proofs are where nobody else looks
+		w.SetKeys([][]byte{[]byte("key")}) // the proofs are where no other host looks
 		for _, vip := range []string{vip4, vip6} {
 			w.onClient("ip", "neigh", "replace", vip, "lladdr", "02:00:00:00:00:99", "dev", "c0", "nud", "stale")
 		}
@@ -83,7 +83,7 @@ func TestWireKernelLearnsFromAnnouncement(t *testing.T) {
 			})
 		}
 		if w.sum(ipv4).Answers+w.sum(ipv6).Answers != 0 {
-			w.Errorf("%+v: somebody asked, so this proves nothing about announcements", w.Stats())
+			w.Errorf("%+v: some host asked, so this proves nothing about announcements", w.Stats())
 		}
 	})
 }
@@ -177,7 +177,7 @@ func TestWireMACChanged(t *testing.T) {
 		drain(tap)
 		tap.send(question{}.arp())
 		w.until("the answer names the new MAC", func() bool {
-			return tap.receive(patience) == strings.ReplaceAll(fmt.Sprintf(arpAnswer, "192.0.2.1"), nodeMAC, "02:00:00:00:00:0b")
+			return tap.receive(timeout) == strings.ReplaceAll(fmt.Sprintf(arpAnswer, "192.0.2.1"), nodeMAC, "02:00:00:00:00:0b")
 		})
 	})
 }
@@ -290,7 +290,7 @@ func TestWireGroupsRefusedAtFirst(t *testing.T) {
 			return arp.receive(100*time.Millisecond) != ""
 		})
 		w.until("unicast solicitations are answered all the same", func() bool {
-			ndp.send(question{dst: nodeMAC, group: vip6}.ndp()) // again: NDP begins anew when IPv6 has gone
+			ndp.send(question{dst: nodeMAC, group: vip6}.ndp()) // again: NDP begins again when IPv6 has gone
 			return w.sum(ipv6).Answers > 0
 		})
 		if n := groupsJoined(w.T); n != 0 {

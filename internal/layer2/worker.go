@@ -21,7 +21,7 @@ import (
 
 const retryPause = time.Second // before what failed is tried again
 
-// worker plays one role: one socket, one reader, one announcer.
+// worker does what one role asks for: one socket, one reader, one announcer.
 type worker struct {
 	*Announcer
 	role  role
@@ -47,9 +47,8 @@ func newWorker(a *Announcer, r role, stop context.CancelFunc) *worker {
 	return w
 }
 
-// run speaks until ctx ends. What fails is tried again after a pause, or when
-// something changed, for the link exists as long as nobody ends ctx; each new
-// error is logged once.
+// run serves until ctx ends. After an error it tries again, after a pause or when
+// something changed: the link exists until ctx ends. It logs each new error once.
 func (w *worker) run(ctx context.Context) {
 	last := ""
 	for ctx.Err() == nil {
@@ -58,7 +57,7 @@ func (w *worker) run(ctx context.Context) {
 			return
 		}
 		if err != nil && err.Error() != last {
-			w.log.Warn("can't speak on link, trying again", "error", err)
+			w.log.Warn("cannot use link, trying again", "err", err)
 			last = err.Error()
 		}
 		select {
@@ -69,7 +68,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// wire is what a worker speaks through: a packet.Conn.
+// wire is a worker's socket: a packet.Conn.
 type wire interface {
 	ReadFrom(frame []byte) (int, net.Addr, error)
 	WriteTo(frame []byte, to net.Addr) (int, error)
@@ -77,7 +76,7 @@ type wire interface {
 	Close() error
 }
 
-// serve opens the socket and speaks until ctx ends or the socket fails.
+// serve opens the socket and uses it until ctx ends or the socket fails.
 func (w *worker) serve(ctx context.Context) error {
 	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
 	if err != nil {
@@ -88,11 +87,11 @@ func (w *worker) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for %s on %s: %w", w.proto.Name, w.role.link, err)
 	}
-	w.log.Info("speaking on link")
+	w.log.Info("answering on link")
 	return w.speak(ctx, conn)
 }
 
-// speak speaks until ctx ends or the wire fails, and closes it.
+// speak listens and announces until ctx ends or the wire fails, and closes the wire.
 func (w *worker) speak(ctx context.Context, conn wire) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -107,9 +106,8 @@ func (w *worker) speak(ctx context.Context, conn wire) error {
 	return g.Wait()
 }
 
-// announce keeps trials and announcements on schedule, the filter on the
-// claimed addresses, and for IPv6 the memberships of the groups in which
-// neighbors ask.
+// announce sends probes and announcements on schedule. It keeps the filter on the
+// claimed addresses, and for IPv6 the memberships of their solicited-node groups.
 func (w *worker) announce(ctx context.Context, conn wire) error {
 	groups := newMemberships(w.role.index)
 	defer groups.Close()
@@ -119,13 +117,13 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 	defer timer.Stop()
 	var filtered []netip.Addr
 	refused := ""
-	var again time.Time // when a trial begins anew; zero: none does
+	var again time.Time // when to probe an address again; zero: none waits
 	for stale := true; ; {
 		if stale {
 			var all []netip.Addr
-			var free, tried []neighbor.Subject
+			var free, tried []neighbor.Target
 			all, free, tried, again = w.addresses(time.Now())
-			// First the filter: what is announced is asked for.
+			// The filter first: an announcement brings requests.
 			if !slices.Equal(all, filtered) {
 				if err := w.filter(conn, all); err != nil {
 					return err
@@ -160,10 +158,10 @@ func (w *worker) announce(ctx context.Context, conn wire) error {
 	}
 }
 
-// addresses returns the addresses that are claimed here, sorted, which of those that
-// are this node's own are free and which to be probed, and when there are more of
-// these; zero: only if something happens.
-func (w *worker) addresses(now time.Time) (all []netip.Addr, free, tried []neighbor.Subject, again time.Time) {
+// addresses returns all addresses that are claimed here, sorted. Of this node's own,
+// free are those to announce and tried those to probe. again is when another one is
+// to be probed; zero: none waits.
+func (w *worker) addresses(now time.Time) (all []netip.Addr, free, tried []neighbor.Target, again time.Time) {
 	for _, e := range w.claims.Load().On(w.role.link, w.role.family) {
 		all = append(all, e.Addr)
 		if !e.Own(w.role.link) {
@@ -171,9 +169,9 @@ func (w *worker) addresses(now time.Time) (all []netip.Addr, free, tried []neigh
 		}
 		switch probe, at := e.Holding.Trial(now); {
 		case probe:
-			tried = append(tried, neighbor.Subject{Addr: e.Addr})
+			tried = append(tried, neighbor.Target{Addr: e.Addr})
 		case at.IsZero():
-			free = append(free, neighbor.Subject{Addr: e.Addr, Round: e.Round})
+			free = append(free, neighbor.Target{Addr: e.Addr, Generation: e.Generation})
 		case again.IsZero() || at.Before(again):
 			again = at
 		}
@@ -181,10 +179,9 @@ func (w *worker) addresses(now time.Time) (all []netip.Addr, free, tried []neigh
 	return all, free, tried, again
 }
 
-// filter has the kernel drop what concerns none of the addresses. The new
-// filter takes the old one's place at once: no frame is lost, none slips
-// through. Kernels differ in how long a filter they take (net.core.optmem_max),
-// and a short one will do.
+// filter has the kernel drop frames that concern none of the addresses. It replaces
+// the old filter at once: no frame is lost, and none passes unfiltered. Kernels differ
+// in how long a filter may be (net.core.optmem_max); a shorter one passes more frames.
 func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 	for limit := neighbor.FullFilter; ; limit /= 2 {
 		program, err := bpf.Assemble(w.proto.Filter(w.role.index, addrs, limit))
@@ -203,9 +200,8 @@ func (w *worker) filter(conn wire, addrs []netip.Addr) error {
 	}
 }
 
-// join sets the memberships, and returns why that was refused, "" if it was
-// not. It is no reason to stop: unicast questions, and on most switches
-// multicast ones, arrive all the same.
+// join sets the memberships, and returns the error's text, or "". An error is no reason
+// to stop: unicast solicitations arrive all the same, and on most switches multicast.
 func (w *worker) join(g *memberships, addrs []netip.Addr, before string) string {
 	if w.role.family != ipv6 {
 		return "" // IPv4 neighbors ask by broadcast
@@ -220,22 +216,22 @@ func (w *worker) join(g *memberships, addrs []netip.Addr, before string) string 
 		return ""
 	}
 	if err.Error() != before {
-		w.log.Warn("can't join all solicited-node groups, trying again", "error", err)
+		w.log.Warn("cannot join all solicited-node groups, trying again", "err", err)
 	}
 	return err.Error()
 }
 
-// probe asks for addresses on trial, or ends their trials.
-func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
-	for _, t := range turns {
+// probe sends the probes that are due. After the last one it ends probing.
+func (w *worker) probe(conn wire, due []neighbor.Transmission) error {
+	for _, t := range due {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
-		if h == nil || !h.Current(w.watchdog.Beat()) {
+		if h == nil || !h.Current(w.watchdog.Check()) {
 			continue // withdrawn just now, or about to be
 		}
-		if t.Before >= neighbor.Probes && h.Pass(time.Now(), neighbor.ProbeForget) {
-			// All links announce it now, and somebody may want to tell.
+		if t.Sent >= neighbor.Probes && h.Pass(time.Now(), neighbor.ProbeForget) {
+			// All links announce it now, and its state is reported.
 			wait.Signal(w.Announcer.wake)
-			wait.Signal(w.turned)
+			wait.Signal(w.stateChanged)
 		}
 		if h.Answers() {
 			continue
@@ -248,15 +244,15 @@ func (w *worker) probe(conn wire, turns []neighbor.Turn) error {
 	return nil
 }
 
-// sendBatch announces addresses, unless they were withdrawn just now.
-func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
-	for _, t := range turns {
+// sendBatch sends the announcements that are due, but for addresses withdrawn just now.
+func (w *worker) sendBatch(conn wire, due []neighbor.Transmission) error {
+	for _, t := range due {
 		h := w.claims.Load().Claimed(t.Addr, w.role.link)
-		if h == nil || !h.Current(w.watchdog.Beat()) {
+		if h == nil || !h.Current(w.watchdog.Check()) {
 			continue
 		}
 		if h.Forgive(func(s sighting) bool { return time.Since(s.Last) > forget }) {
-			wait.Signal(w.turned)
+			wait.Signal(w.stateChanged)
 		}
 		n, err := w.sendAnnouncement(conn, t.Addr, w.forms(t))
 		w.count.Announced.Add(n)
@@ -267,21 +263,21 @@ func (w *worker) sendBatch(conn wire, turns []neighbor.Turn) error {
 	return nil
 }
 
-// forms returns the frames of an announcement. Where their rate is limited each turn
-// gets one form, the next turn the next: first all addresses, then all forms.
-func (w *worker) forms(t neighbor.Turn) [][]byte {
+// forms returns the frames of an announcement. Where their rate is limited, each
+// transmission has one form, and the next one the next: all addresses come first.
+func (w *worker) forms(t neighbor.Transmission) [][]byte {
 	all := w.announcement(t.Addr)
 	if !w.rate.Limited() {
 		return all
 	}
-	i := t.Before % len(all)
+	i := t.Sent % len(all)
 	return all[i : i+1]
 }
 
 // sendAnnouncement returns how many frames it sent.
 func (w *worker) sendAnnouncement(conn wire, addr netip.Addr, forms [][]byte) (n uint64, err error) {
 	for _, f := range forms {
-		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.watchdog.Beat()) {
+		if h := w.claims.Load().Claimed(addr, w.role.link); h == nil || !h.Current(w.watchdog.Check()) {
 			break // withdrawn just now, or about to be
 		}
 		if err := w.send(conn, f); err != nil {
@@ -292,8 +288,8 @@ func (w *worker) sendAnnouncement(conn wire, addr netip.Addr, forms [][]byte) (n
 	return n, nil
 }
 
-// send writes a frame. One that does not fit into the link's queue is lost as
-// it could be on the wire: it will be asked for again, or comes again.
+// send writes a frame. A frame that does not fit into the link's queue is lost, as it
+// could be on the wire: the neighbor asks again, or the announcement is repeated.
 func (w *worker) send(conn wire, f []byte) error {
 	w.rate.Sent(time.Now(), 1)
 	_, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]})

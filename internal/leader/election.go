@@ -2,7 +2,7 @@
 //
 // The election is client-go's own. What is ours is the lock that it is given: it
 // writes the Lease less often, knows until when the Lease is held, on the monotonic
-// clock, and believes no longer duration than our own, whoever wrote it. So no two
+// clock, and believes no longer duration than our own, whichever program wrote it. So no two
 // replicas write at once, and no edit of the Lease stops all of them.
 package leader
 
@@ -79,7 +79,7 @@ type Election struct {
 	lease   *lease
 	log     *slog.Logger
 	current atomic.Pointer[Term]
-	Changed chan struct{} // buffered 1: told when Leading changes
+	Changed chan struct{} // buffered 1: gets a value when Leading changes
 	Drain   func()        // returns when no write is under way any more, or soon
 	closing atomic.Bool
 }
@@ -123,14 +123,14 @@ func (e *Election) Run(ctx context.Context) error {
 	})
 	defer stop()
 	for ctx.Err() == nil {
-		turn, end := context.WithCancel(hold)
-		e.lease.begin(end, e.closing.Load)
+		attempt, end := context.WithCancel(hold)
+		e.lease.start(end, e.closing.Load)
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Name: leaseName, Lock: e.lease,
 			LeaseDuration: heldFor, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 			ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: e.begin,
+				OnStartedLeading: e.start,
 				OnStoppedLeading: func() {}, // the term's context tells
 			},
 		})
@@ -138,7 +138,7 @@ func (e *Election) Run(ctx context.Context) error {
 			end()
 			return fmt.Errorf("take part in the election: %w", err)
 		}
-		elector.Run(turn)
+		elector.Run(attempt)
 		end()
 		if ctx.Err() == nil {
 			e.log.Warn("lost the Lease; standing by", "lease", leaseName)
@@ -148,7 +148,7 @@ func (e *Election) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *Election) begin(ctx context.Context) {
+func (e *Election) start(ctx context.Context) {
 	e.current.Store(NewTerm(ctx, e.lease.until))
 	e.log.Info("leading", "lease", leaseName, "identity", e.lease.Identity())
 	wait.Signal(e.Changed)
@@ -158,34 +158,34 @@ func (e *Election) begin(ctx context.Context) {
 //   - It tells a longer duration than it holds for.
 //   - It is written less often than the elector renews it.
 //   - It knows until when it holds.
-//   - Once lapsed or lost it is neither renewed nor released, so that a term never
-//     resumes, and nobody else's is ended.
-//   - It believes only the holder of what somebody else wrote. Whatever duration
+//   - It neither renews nor releases a lease that has expired or was lost. So a term
+//     never resumes, and never ends another replica's.
+//   - Of what another program wrote it believes only the holder. Whatever duration
 //     the Lease tells, a standby waits for heldFor from the last change that it saw.
 type lease struct {
 	resourcelock.Interface
 	log     *slog.Logger
 	mu      sync.Mutex
 	closing func() bool // this replica is about to stop: the lease is to be released
-	end     func()      // ends the elector's turn
-	held    bool        // taken in this turn
-	over    bool        // held, and then lapsed or lost
+	end     func()      // ends the elector's attempt
+	held    bool        // taken in this attempt
+	expired bool        // held, and then expired or lost
 	renewed time.Time   // when the last renewal was sent
-	foreign time.Time   // when somebody else was last seen to hold it
+	foreign time.Time   // when another replica was last seen to hold it
 	failing bool
 }
 
 // errOver is the answer to a renewal that comes too late.
-var errOver = errors.New("the lease has lapsed, or is somebody else's")
+var errOver = errors.New("the lease has expired, or another replica holds it")
 
 // errDeleted is the answer to a standby that finds no Lease.
 var errDeleted = errors.New("the Lease was deleted; its holder may lead still")
 
-// begin makes l ready for another turn of the elector.
-func (l *lease) begin(end func(), closing func() bool) {
+// start makes l ready for another attempt of the elector.
+func (l *lease) start(end func(), closing func() bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.end, l.closing, l.held, l.over = end, closing, false, false
+	l.end, l.closing, l.held, l.expired = end, closing, false, false
 }
 
 // until returns when the lease ends unless it is renewed, on this machine's
@@ -194,16 +194,16 @@ func (l *lease) begin(end func(), closing func() bool) {
 func (l *lease) until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.held || l.over {
+	if !l.held || l.expired {
 		return time.Time{}
 	}
 	return l.renewed.Add(heldFor)
 }
 
-// lapse ends the turn, if the lease was held in it. The caller holds l.mu.
-func (l *lease) lapse() {
-	if l.held && !l.over {
-		l.over = true
+// expire ends the attempt, if the lease was held in it. The caller holds l.mu.
+func (l *lease) expire() {
+	if l.held && !l.expired {
+		l.expired = true
 		l.end()
 	}
 }
@@ -223,10 +223,10 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	sent := time.Now()
 	l.mu.Lock()
 	if l.held && !sent.Before(l.renewed.Add(heldFor)) {
-		l.lapse()
+		l.expire()
 	}
-	over, early := l.over, l.held && sent.Sub(l.renewed) < renewPeriod
-	release := l.held && !l.over && l.closing()
+	over, early := l.expired, l.held && sent.Sub(l.renewed) < renewPeriod
+	release := l.held && !l.expired && l.closing()
 	l.mu.Unlock()
 	switch {
 	case mine && over:
@@ -244,7 +244,7 @@ func (l *lease) write(ctx context.Context, r resourcelock.LeaderElectionRecord, 
 	return nil
 }
 
-// Get reads the Lease. A standby does not make one that was deleted anew while its
+// Get reads the Lease. A standby does not make a deleted one again while its
 // last holder may lead.
 func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	r, raw, err := l.Interface.Get(ctx)
@@ -255,9 +255,9 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	case err != nil:
 	default:
 		r.LeaseDurationSeconds = int(heldFor.Seconds())
-		r.LeaderTransitions %= math.MaxInt32 // the API server takes no more: then nobody could take it
+		r.LeaderTransitions %= math.MaxInt32 // the API server takes no more: then no replica could take it
 		if r.HolderIdentity != l.Identity() {
-			l.lapse()
+			l.expire()
 			if r.HolderIdentity != "" {
 				l.foreign = time.Now()
 			}

@@ -66,7 +66,7 @@ func (l *memoryLock) Update(_ context.Context, r resourcelock.LeaderElectionReco
 	case l.cut:
 		return errors.New("unreachable")
 	case l.seen != l.version:
-		return apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, leaseName, errors.New("somebody was faster"))
+		return apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, leaseName, errors.New("some replica was faster"))
 	case l.held == nil:
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "leases"}, leaseName)
 	}
@@ -84,7 +84,7 @@ func (l *memoryLock) put(r resourcelock.LeaderElectionRecord) error {
 	return nil
 }
 
-// edit has somebody who is no replica write the Lease; nil deletes it.
+// edit has some replica who is no replica write the Lease; nil deletes it.
 func (r *record) edit(do func(resourcelock.LeaderElectionRecord) *resourcelock.LeaderElectionRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,8 +174,8 @@ func TestTheLeaseIsWrittenSeldom(t *testing.T) {
 		if left := time.Until(a.lease.until()); left < heldFor-renewPeriod-retryPeriod || left > heldFor {
 			t.Errorf("the lease holds for %s", left)
 		}
-		if told := time.Duration(a.lock.held.LeaseDurationSeconds) * time.Second; told != leaseDuration {
-			t.Errorf("the Lease tells that it holds for %s", told)
+		if reported := time.Duration(a.lock.held.LeaseDurationSeconds) * time.Second; reported != leaseDuration {
+			t.Errorf("the Lease tells that it holds for %s", reported)
 		}
 	})
 }
@@ -230,8 +230,8 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 		name string
 		over func(l *lease, other *memoryLock)
 	}{
-		{"it has lapsed", func(*lease, *memoryLock) { time.Sleep(heldFor) }},
-		{"somebody else has taken it", func(l *lease, other *memoryLock) {
+		{"it has expired", func(*lease, *memoryLock) { time.Sleep(heldFor) }},
+		{"another replica has taken it", func(l *lease, other *memoryLock) {
 			_, _, _ = other.Get(context.Background())
 			_ = other.Update(context.Background(), resourcelock.LeaderElectionRecord{HolderIdentity: "b", LeaseDurationSeconds: 6})
 			_, _, _ = l.Get(context.Background())
@@ -243,7 +243,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 				mine, other := &memoryLock{record: r, name: "a"}, &memoryLock{record: r, name: "b"}
 				ended, closing := false, false
 				l := &lease{Interface: mine, log: slog.New(slog.DiscardHandler)}
-				l.begin(func() { ended = true }, func() bool { return closing })
+				l.start(func() { ended = true }, func() bool { return closing })
 				own, released := resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, resourcelock.LeaderElectionRecord{}
 				if err := l.Create(t.Context(), own); err != nil || time.Until(l.until()) != heldFor {
 					t.Fatal("it is not held")
@@ -263,7 +263,7 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 				if !ended || !l.until().IsZero() {
 					t.Error("the turn goes on")
 				}
-				l.begin(func() {}, func() bool { return false })
+				l.start(func() {}, func() bool { return false })
 				_, _, _ = l.Get(t.Context())
 				if err := l.Update(t.Context(), own); err != nil || l.until().IsZero() {
 					t.Errorf("it can't be taken in another turn: %v", err)
@@ -273,10 +273,10 @@ func TestALeaseThatIsOverIsNeitherRenewedNorReleased(t *testing.T) {
 	}
 }
 
-// A Lease is worth no more than its holder: what somebody else writes in it must
+// A Lease is worth no more than its holder: what another replica writes in it must
 // not keep every replica from leading for longer than this program's own duration,
 // nor make two of them lead for longer than it takes the leader to see it.
-func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
+func TestAForeignEditOfTheLeaseStopsNoReplicaForLong(t *testing.T) {
 	type held = resourcelock.LeaderElectionRecord
 	future := metav1.NewTime(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
 	for _, c := range []struct {
@@ -309,7 +309,7 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 				time.Sleep(phase)
 				a.lock.edit(c.edit)
 				edited, both := time.Now(), time.Duration(0)
-				var none time.Duration // since when nobody leads
+				var none time.Duration // since when no replica leads
 				for time.Since(edited) < time.Minute {
 					time.Sleep(10 * time.Millisecond)
 					switch leads := a.Leading() != nil; {
@@ -321,7 +321,7 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 						none += 10 * time.Millisecond
 					}
 					if none > leaseDuration {
-						t.Fatalf("%s, %s after a renewal: nobody leads %s later", c.name, phase, time.Since(edited))
+						t.Fatalf("%s, %s after a renewal: no replica leads %s later", c.name, phase, time.Since(edited))
 					}
 				}
 				if both > renewPeriod+2*retryPeriod {
@@ -332,10 +332,10 @@ func TestAForeignEditOfTheLeaseStopsNobodyForLong(t *testing.T) {
 	}
 }
 
-// A leader that is alive goes on, and nobody else leads. A Lease that is deleted it
-// makes anew in time for the standby to see it, unless that is done faster than it
+// A leader that is alive goes on, and no other replica leads. A Lease that is deleted it
+// makes again in time for the standby to see it, unless that is done faster than it
 // renews.
-func TestALeaderKeepsALeaseThatSomebodyDeletesOrShortens(t *testing.T) {
+func TestALeaderKeepsALeaseThatSomeReplicaDeletesOrShortens(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		every time.Duration

@@ -251,7 +251,7 @@ func (h *Heartbeat) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(2*h.Interval, time.Second))
 	defer cancel()
 	now := metav1.NewMicroTime(time.Now())
-	seconds := int32(max(1, (intent.MissedBeats * h.Interval).Seconds()))
+	seconds := int32(max(1, (intent.MissedHeartbeats * h.Interval).Seconds()))
 	lease := h.own()
 	before := lease.DeepCopy()
 	lease.Labels = map[string]string{cluster.LabelLease: "speaker"}

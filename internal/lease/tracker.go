@@ -70,7 +70,7 @@ func NewTracker(node string, interval time.Duration) *Tracker {
 // Reachable reports whether the API server was heard lately: so lately that no
 // other speaker takes this one for gone.
 func (t *Tracker) Reachable(now time.Time) bool {
-	return !t.heardAt.IsZero() && now.Sub(t.heardAt) < (intent.MissedBeats-1)*t.interval+t.interval/2
+	return !t.heardAt.IsZero() && now.Sub(t.heardAt) < (intent.MissedHeartbeats-1)*t.interval+t.interval/2
 }
 
 // API says how well the API server is heard. Until it is Synced this speaker may not
@@ -145,7 +145,7 @@ func (t *Tracker) judge(node string, renewed time.Time, expired bool) (Change, b
 		last = sighting{renewed, t.total}
 	}
 	t.leases[node] = last
-	is := t.total-last.since >= intent.MissedBeats
+	is := t.total-last.since >= intent.MissedHeartbeats
 	if is {
 		t.expired[node] = true
 	} else {

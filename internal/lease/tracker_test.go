@@ -123,7 +123,7 @@ func TestReachable(t *testing.T) {
 	for _, c := range []struct {
 		later     time.Duration
 		reachable bool
-	}{{0, true}, {(intent.MissedBeats - 1) * time.Second, true}, {intent.MissedBeats*time.Second - time.Second/2, false}} {
+	}{{0, true}, {(intent.MissedHeartbeats - 1) * time.Second, true}, {intent.MissedHeartbeats*time.Second - time.Second/2, false}} {
 		if api := h.API(last.Add(c.later)); api.Reachable != c.reachable || api.Synced != c.reachable || !api.WasSynced {
 			t.Errorf("after %s: %+v", c.later, api)
 		}

@@ -23,7 +23,7 @@ func (d *draft) verify() {
 	o := d.config
 	o.Secrets = d.allSecrets()
 	config := intent.Parse(o)
-	for ref, v := range config.Verdicts {
+	for ref, v := range config.Validations {
 		if refused[ref] {
 			continue
 		}
@@ -36,12 +36,12 @@ func (d *draft) verify() {
 		}
 	}
 	services := d.edited()
-	subjects := map[ipam.Key]intent.Subject{}
+	subjects := map[ipam.Key]intent.Consumer{}
 	requests := make([]*ipam.Request, len(services))
 	for i, svc := range services {
-		r := intent.Dialect(nil).Request(svc)
+		r := intent.AnnotationPrefixes(nil).Request(svc)
 		requests[i] = &r
-		subjects[r.Service] = intent.Subject{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels}
+		subjects[r.Service] = intent.Consumer{Namespace: svc.Namespace, NamespaceLabels: d.labels(svc.Namespace), Labels: svc.Labels}
 	}
 	pools := config.Pools.Bind(func(k ipam.Key, pool int) bool { return config.Pools.Serves(pool, subjects[k]) })
 	for i, g := range ipam.Assign(pools, requests, nil) {

@@ -57,10 +57,10 @@ type said struct {
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func subjects(addrs ...netip.Addr) []Subject {
-	var out []Subject
+func subjects(addrs ...netip.Addr) []Target {
+	var out []Target
 	for _, a := range addrs {
-		out = append(out, Subject{Addr: a})
+		out = append(out, Target{Addr: a})
 	}
 	return out
 }
@@ -121,17 +121,17 @@ func TestScheduleChanges(t *testing.T) {
 	step("the same again says nothing", []netip.Addr{addr4}, 100*ms, nil)
 	step("a second one doesn't disturb the first", []netip.Addr{addr4, other}, 150*ms, []said{{100 * ms, other}, {100 * ms, addr4}})
 	step("withdrawn ones are silent", nil, 300*ms, nil)
-	step("what comes back begins anew, once", []netip.Addr{addr4}, 350*ms, []said{{300 * ms, addr4}})
+	step("what comes back begins again, once", []netip.Addr{addr4}, 350*ms, []said{{300 * ms, addr4}})
 	step("and goes on from there", []netip.Addr{addr4}, 450*ms, []said{{400 * ms, addr4}})
 }
 
-// Another round begins the turns of an address anew, and of no other.
+// Another round begins the turns of an address again, and of no other.
 func TestScheduleRounds(t *testing.T) {
 	other := netip.MustParseAddr("192.0.2.101")
 	s := NewSchedule([]time.Duration{100 * ms}, Refresh)
 	s.Set(start, subjects(addr4, other))
 	simulate(s, 0, time.Second)
-	again := []Subject{{Addr: addr4, Round: 1}, {Addr: other}}
+	again := []Target{{Addr: addr4, Generation: 1}, {Addr: other}}
 	for range 2 { // the same again says nothing
 		s.Set(start.Add(time.Second), again)
 	}
@@ -215,7 +215,7 @@ func TestScheduleCountsTurns(t *testing.T) {
 		at, _ := s.Next()
 		now = at.Sub(start)
 		for _, b := range s.Take(at, batchNew) {
-			got = append(got, turn{now, b.Before})
+			got = append(got, turn{now, b.Sent})
 		}
 	}
 	want := []turn{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 4}, {30500 * ms, 4}}

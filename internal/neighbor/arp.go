@@ -47,8 +47,8 @@ func readARP(b []byte) (Message, bool) {
 	return m, true
 }
 
-// answerARP answers by a unicast reply. Probes are answered too, so that nobody
-// else takes the address.
+// answerARP answers by a unicast reply. It answers probes too, so that no
+// other host takes the address.
 func answerARP(m Message, s Station) []byte {
 	return arpFrame(m.Sender, arp.Packet{
 		Operation:          arp.OperationReply,

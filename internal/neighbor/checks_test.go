@@ -42,9 +42,9 @@ func TestEachCheckRefusesSomething(t *testing.T) {
 		"code 0":                         spoilt(question, true, func(p []byte) { p[ipv6HeaderLen+1] = 1 }),
 		"target is no multicast address": seedNDP(netip.MustParseAddr("ff02::100"), source),
 		"options have a length, and end with the message":                  spoilt(question, true, func(p []byte) { p[ipv6HeaderLen+messageLen+1] = 0 }),
-		"from the unspecified address only to the solicited-node group":    icmpFrame(&ndp.NeighborSolicitation{TargetAddress: addr6}, netip.IPv6Unspecified(), askerMAC, everybody()),
+		"from the unspecified address only to the solicited-node group":    icmpFrame(&ndp.NeighborSolicitation{TargetAddress: addr6}, netip.IPv6Unspecified(), askerMAC, allNodes()),
 		"from the unspecified address without a source link-layer address": icmpFrame(&ndp.NeighborSolicitation{TargetAddress: addr6, Options: []ndp.Option{source}}, netip.IPv6Unspecified(), askerMAC, nowhere),
-		"to a group only unsolicited":                                      icmpFrame(&ndp.NeighborAdvertisement{TargetAddress: addr6, Solicited: true}, addr6, testMAC, everybody()),
+		"to a group only unsolicited":                                      icmpFrame(&ndp.NeighborAdvertisement{TargetAddress: addr6, Solicited: true}, addr6, testMAC, allNodes()),
 		"source is no multicast address":                                   spoilt(question, true, func(p []byte) { p[8], p[9] = 0xff, 0x02 }),
 		"link-layer address is one station's":                              seedNDP(addr6, &ndp.LinkLayerAddress{Direction: ndp.Source, Addr: net.HardwareAddr{1, 0, 0, 0, 0, 1}}),
 	}

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A filter is a program in the kernel that wakes nobody for frames about other
-// addresses than these. It is exact for up to FullFilter scattered addresses
-// (consecutive ones count as two, however many); with more, or with a lower
-// limit, it also passes frames about addresses that lie close to these. What
-// is dropped never matters, and who reads checks each address again.
+// A filter is a program in the kernel that drops frames about other addresses, so
+// that they do not wake the speaker. Up to FullFilter scattered addresses it is exact
+// (a run of consecutive addresses counts as two). Beyond that, or with a lower limit,
+// it also passes frames about addresses between these; the reader drops those. It
+// never drops a frame about one of the addresses.
 
 // FullFilter is the highest limit: the kernel takes no more than 4,096
 // instructions.
@@ -24,8 +24,8 @@ const FullFilter = 2000
 // gets, the one for the senders of ARP.
 const senderShare = 3
 
-// filterARP passes requests for the addresses, and all that is said in their
-// names (RFC 826, Ethernet and IPv4 only).
+// filterARP passes requests for the addresses, and packets whose sender is one of
+// them (RFC 826, Ethernet and IPv4 only).
 func filterARP(index int, addrs []netip.Addr, limit int) []bpf.Instruction {
 	keys := make([]uint32, len(addrs))
 	for i, addr := range addrs {
@@ -80,11 +80,11 @@ type match struct {
 // more than the frame.
 const PreambleLen = 9
 
-// preamble drops what does not meet all conditions, what was sent by this host
-// or seen in passing, and what belongs to another link, though this link's sockets
-// see it, too: what carries a VLAN tag; and what the kernel has taken the tag off
-// already, and given to the interface of the VLAN. The same goes for an interface
-// that is a port of a bridge or bond, or has macvlans.
+// preamble drops (1) frames that do not meet all conditions, (2) frames that this host
+// sent, or that are for another host, (3) frames of another link that this link's
+// sockets see as well: frames with a VLAN tag, and those whose tag the kernel has
+// removed before it gave them to the interface of the VLAN. The same holds for an
+// interface that is a port of a bridge or bond, or has macvlans.
 func preamble(index int, matches ...match) []bpf.Instruction {
 	const lastForUs = 2 // PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST
 	f := []bpf.Instruction{
@@ -178,7 +178,7 @@ func (s span) cost() int {
 }
 
 // spansOf covers the keys by sorted spans whose cost is within the limit (or by
-// one). If that can't be exact, the widest gaps stay open.
+// one). If that cannot be exact, it keeps the widest gaps between spans.
 func spansOf(keys []uint32, limit int) []span {
 	var spans []span
 	cost := 0

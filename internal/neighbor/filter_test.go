@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-func TestFilterDropsWhatConcernsNobody(t *testing.T) {
+func TestFilterDropsWhatConcernsNoHost(t *testing.T) {
 	asker := Station{MAC: askerMAC}
 	other4, other6 := netip.MustParseAddr("192.0.2.101"), netip.MustParseAddr("2001:db8::101")
 	routed := seedNDP(addr6, ndp.NewNonce())
@@ -193,7 +193,7 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// A thousand forged stations that ask all they can make nobody else's questions fail.
+// A thousand forged stations that ask all they can make no other host's questions fail.
 func TestLimiterIsFair(t *testing.T) {
 	l, now := NewLimiter(), start
 	ask := func(kind byte, n int) bool {

@@ -32,7 +32,7 @@ func seedNDP(target netip.Addr, option ndp.Option) []byte {
 		netip.MustParseAddr("2001:db8::1"), askerMAC, destination{addr: group, mac: multicastMAC(group)})
 }
 
-func TestMulticastIsNobody(t *testing.T) {
+func TestMulticastIsNoHost(t *testing.T) {
 	unicast := seedNDP(addr6, ndp.NewNonce())
 	if _, ok := readNDP(unicast); !ok {
 		t.Error("an ordinary solicitation is malformed, so the others prove nothing")

@@ -20,7 +20,7 @@ const (
 // thousands must ask at their limit for that. It reads no clock. The zero Limiter is
 // not ready: call NewLimiter.
 type Limiter struct {
-	seed     maphash.Seed // so that nobody can choose whose account to take
+	seed     maphash.Seed // random, so that a host cannot choose which account it takes
 	accounts [sets][ways]account
 }
 
@@ -39,7 +39,7 @@ type requester struct {
 	unicast bool
 }
 
-// NewLimiter returns a Limiter that has seen nobody.
+// NewLimiter returns a Limiter that allows every host its burst.
 func NewLimiter() *Limiter { return &Limiter{seed: maphash.MakeSeed()} }
 
 // Allow says whether to answer a station now. Beyond the burst, which should let it

@@ -26,7 +26,7 @@ type destination struct {
 	mac  net.HardwareAddr
 }
 
-func everybody() destination {
+func allNodes() destination {
 	all := netip.IPv6LinkLocalAllNodes()
 	return destination{addr: all, mac: multicastMAC(all)}
 }
@@ -37,15 +37,15 @@ func everybody() destination {
 // the address.
 func answerNDP(m Message, s Station) []byte {
 	if m.From.IsUnspecified() {
-		return advertise(m.Asks, s, everybody())
+		return advertise(m.Asks, s, allNodes())
 	}
 	return advertise(m.Asks, s, destination{addr: m.From, mac: m.Sender})
 }
 
 // announceNDP returns an unsolicited advertisement (RFC 4861 section 7.2.6).
-// RFC 9131 lets routers learn from it before anybody has asked.
+// RFC 9131 lets routers learn from it before any host has asked.
 func announceNDP(addr netip.Addr, s Station) [][]byte {
-	return [][]byte{advertise(addr, s, everybody())}
+	return [][]byte{advertise(addr, s, allNodes())}
 }
 
 // probeNDP returns a solicitation of duplicate address detection (RFC 4862
@@ -86,7 +86,7 @@ func advertise(target netip.Addr, s Station, to destination) []byte {
 func icmpFrame(message ndp.Message, from netip.Addr, mac net.HardwareAddr, to destination) []byte {
 	m, err := ndp.MarshalMessageChecksum(message, from, to.addr)
 	if err != nil {
-		return nil // only for a target that is no IPv6 address, and nobody can ask for one
+		return nil // only for a target that is no IPv6 address, and a solicitation has none
 	}
 	p := make([]byte, ipv6HeaderLen, ipv6HeaderLen+len(m))
 	p[0] = 6 << 4

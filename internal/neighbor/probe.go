@@ -6,18 +6,18 @@ import "time"
 // first time (PROBE_NUM of RFC 5227 section 1.1).
 const Probes = 3
 
-// ProbeRefresh is the pause between later probes for an address that a
-// stranger has, and ProbeForget how long after its last sign of life the
-// stranger counts as gone: two probes without an answer.
+// ProbeRefresh is the pause between later probes for an address that a foreign host
+// has. ProbeForget is how long after its last frame that host counts as gone: two
+// probes without an answer.
 const (
 	ProbeRefresh = 10 * time.Second
 	ProbeForget  = 25 * time.Second
 )
 
-// ProbeGaps returns the pauses behind the first probes; after the last one the
-// address counts as free. The RFC would have people wait for 4 to 7 s (RFC 4862
-// for 1 s, with a single probe): it reckons with hosts that boot all at once
-// behind slow links. On the networks of servers an answer takes milliseconds.
+// ProbeGaps returns the pauses after the first probes. After the last one the address
+// counts as free. RFC 5227 asks for 4 to 7 s (RFC 4862 for 1 s, after a single probe),
+// for hosts that all boot at once behind slow links. In a server network an answer
+// takes milliseconds.
 func ProbeGaps() []time.Duration {
 	return []time.Duration{150 * ms, 150 * ms, 200 * ms}
 }

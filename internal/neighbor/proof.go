@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// ARP and NDP know no authentication. So a speaker's announcement bears a proof that
-// only who has a key can make: that this station has this address at this time. It is
-// where nobody else looks: in the padding of an ARP frame, and in an option of NDP
-// that hosts ignore (RFC 4861 section 4.6).
+// ARP and NDP have no authentication. So a speaker's announcement carries a proof that
+// only a holder of the key can make: that this host has this address at this time. The
+// proof is in the padding of an ARP frame, or in an NDP option that hosts ignore (RFC
+// 4861 section 4.6).
 
 const (
 	timeLen  = 6 // milliseconds since 1970
@@ -28,7 +28,7 @@ const (
 // MaxSkew is how much the clocks of two speakers may differ, or a frame be late.
 const MaxSkew = time.Minute
 
-// Prove returns the proof, of at most 18 octets, that a station has an address.
+// Prove returns the proof, of 18 octets, that the host with that MAC has an address.
 func Prove(key []byte, mac net.HardwareAddr, addr netip.Addr, at time.Time) []byte {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(at.UnixMilli()))
@@ -45,9 +45,9 @@ func proofHash(key []byte, mac net.HardwareAddr, addr netip.Addr, at []byte) []b
 	return h.Sum(nil)[:hashLen]
 }
 
-// Proven reports whether a message bears a proof, made with one of the keys not long
-// before now, that its sender has the address that it says it has; and when it was
-// made. It is the frame's own source that must have it.
+// Proven reports whether a message carries a valid proof that its sender has the address
+// in Holds, and when the proof was made: with one of the keys, within MaxSkew of now.
+// The frame's own source must be the sender.
 func (m Message) Proven(keys [][]byte, now time.Time) (at time.Time, ok bool) {
 	if len(m.Proof) != proofLen || string(m.Source) != string(m.Sender) {
 		return time.Time{}, false

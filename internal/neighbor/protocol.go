@@ -1,15 +1,15 @@
-// Package neighbor knows what a station says to its neighbors in ARP (RFC
-// 826, RFC 5227) and NDP (RFC 4861): the answer to a frame, the announcements
-// of an address, and when to send them. All that Steelyard reads or sends in these
-// two protocols is made here.
+// Package neighbor reads and makes the frames of ARP (RFC 826, RFC 5227) and NDP (RFC
+// 4861): requests, answers, probes and announcements, the kernel's filter for them,
+// and the schedule on which they are sent. Every frame that Steelyard reads or sends
+// in these two protocols is read or made here.
 //
-// Package mdlayher/ndp reads NDP messages, but not their options: ndp.ParseMessage refuses
-// the whole message for one option of a foreign kind that is malformed (a prefix or DNS
-// option of the wrong length, say). RFC 4861 sections 7.1.1 and 7.1.2 have a node ignore the
-// contents of such options, and a node that did not would leave its address unanswered, so
-// this package finds the link-layer address itself.
+// It does not decide which frame is answered. It opens no socket and reads no clock:
+// frames and times in, frames out.
 //
-// It opens no socket and reads no clock: frames and times in, frames out.
+// It does not parse NDP messages by mdlayher/ndp: ndp.ParseMessage refuses the whole
+// message for one malformed option of another kind (a prefix or DNS option of the wrong
+// length, say). RFC 4861 sections 7.1.1 and 7.1.2 have a node ignore the contents of such
+// options; a node that refused them would leave its address unanswered.
 package neighbor
 
 import (
@@ -37,40 +37,41 @@ type Protocol struct {
 	Filter func(index int, addrs []netip.Addr, limit int) []bpf.Instruction
 	// Read returns what a frame says; false: it is malformed.
 	Read func(frame []byte) (Message, bool)
-	// Answer returns the frame that answers a message's question.
+	// Answer returns the answer to a request.
 	Answer func(m Message, s Station) []byte
-	// Announce returns the frames that tell all neighbors where addr is.
+	// Announce returns the frames that announce addr to all neighbors.
 	Announce func(addr netip.Addr, s Station) [][]byte
-	// Ask returns the frame that asks who has addr. It comes from an address of the
-	// link's own; unspecified: it is a probe.
+	// Ask returns a request for addr. from is an address of the link; unspecified: the
+	// request is a probe.
 	Ask func(addr, from netip.Addr, s Station) []byte
-	// Probe returns the frame that asks whether somebody has addr already.
+	// Probe returns a probe for addr (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
 	Probe func(addr netip.Addr, s Station) []byte
 }
 
 // Message is what a frame says. The zero Message says nothing.
 type Message struct {
-	Sender  net.HardwareAddr // the station that says it; valid as long as the frame
-	Asks    netip.Addr       // whose owner it asks for; invalid: nobody's
-	From    netip.Addr       // the asking station's own address; unspecified: it wants the address for itself
-	Unicast bool             // it asks one station alone
-	Holds   netip.Addr       // the address that it says it has; invalid: none
+	Sender  net.HardwareAddr // the host that sends it; valid as long as the frame
+	Asks    netip.Addr       // the address that it requests; invalid: none
+	From    netip.Addr       // the address of the host that asks; unspecified: the message is a probe
+	Unicast bool             // it is sent to one host alone
+	Holds   netip.Addr       // the address that the sender claims; invalid: none
 	Source  net.HardwareAddr // of the frame; valid as long as it
-	Proof   []byte           // that the sender has the address; nil: the frame bears none
+	Proof   []byte           // that the sender has the address; nil: the frame carries none
 }
 
-// Wants says whether the sender is about to take the address that it asks for.
-func (m Message) Wants() bool { return m.Asks.IsValid() && m.From.IsUnspecified() }
+// IsProbe reports whether the message is a probe: its sender is about to take the address
+// that it asks for (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
+func (m Message) IsProbe() bool { return m.Asks.IsValid() && m.From.IsUnspecified() }
 
-// Station is a node as a link sees it.
+// Station is this node as its neighbors on a link see it.
 type Station struct {
 	MAC    net.HardwareAddr // 6 bytes
 	Router bool             // it forwards IPv6 packets that come in on this link
 	Proof  []byte           // goes with announcements, made by Prove; nil: none does
 }
 
-// MaxFrame is the length of the longest frame to read, in bytes. Longer
-// questions don't occur, and one that is cut short is not answered.
+// MaxFrame is the length of the longest frame to read, in bytes. Longer requests do
+// not occur, and one that is cut short is not answered.
 const MaxFrame = 1514
 
 const ms = time.Millisecond
@@ -109,7 +110,7 @@ func NDP() Protocol {
 	}
 }
 
-// unicastMAC says whether mac can be one station's address.
+// unicastMAC reports whether mac can be the address of one host.
 func unicastMAC(mac net.HardwareAddr) bool {
 	return len(mac) == 6 && mac[0]&1 == 0 && !bytes.Equal(mac, make([]byte, 6))
 }

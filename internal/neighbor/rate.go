@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Rate bounds how many frames go out in any one second, wherever that begins: so
-// switches count (dynamic ARP inspection). All may go at its beginning. Its methods may be called
-// at any time. Make one with NewRate.
+// Rate limits the frames that go out in any one second, whenever that second begins:
+// so switches count (dynamic ARP inspection). All of them may go at once. Its methods
+// are safe for concurrent use. Make one with NewRate.
 type Rate struct {
 	mu   sync.Mutex
 	sent []time.Time // the latest, as many as may go in a second; a ring. None: any number may
 	next int         // the place of the oldest
 }
 
-// NewRate returns a rate; 0: any number of frames may go.
+// NewRate returns a rate of so many frames a second; 0: no limit.
 func NewRate(perSecond int) *Rate { return &Rate{sent: make([]time.Time, perSecond)} }
 
 // Limited reports whether there is a limit.
 func (r *Rate) Limited() bool { return len(r.sent) > 0 }
 
-// Sent notes that n frames go out now.
+// Sent records that n frames go out now.
 func (r *Rate) Sent(now time.Time, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,57 +9,57 @@ import (
 // neighbors should know by now: for those that missed the first ones.
 const Refresh = time.Minute
 
-// No burst of thousands of broadcasts: after each batch comes a pause. New
-// addresses go at most at 12,800 a second, refreshed ones at 800.
+// A pause after each batch prevents a burst of thousands of broadcasts. New addresses
+// go at most at 12,800 a second, repeated ones at 800.
 const (
 	batchNew     = 64
 	batchRefresh = 4
 	batchPause   = 5 * time.Millisecond
 )
 
-// Schedule says which addresses to announce, or to probe, when. It reads no clock.
+// Schedule decides when each address is announced, or probed. It reads no clock.
 type Schedule struct {
 	gaps   []time.Duration // gaps[i] lies between announcements i and i+1; the last one repeats
-	queues [][]*turn       // by how often announced yet; each sorted by time, as all in it waited the same gap
-	live   map[netip.Addr]*turn
+	queues [][]*scheduled  // by how often they were sent; each sorted by time, as all in it wait the same gap
+	live   map[netip.Addr]*scheduled
 	quiet  time.Time // nothing before that
 }
 
-// Turn is one address's turn.
-type Turn struct {
-	Addr   netip.Addr
-	Before int // how many turns it had before; beyond the gaps it doesn't count on
+// Transmission is an address to send now.
+type Transmission struct {
+	Addr netip.Addr
+	Sent int // how often it was sent before; it stops counting after the last gap
 }
 
-// Subject is an address that gets turns.
-type Subject struct {
-	Addr  netip.Addr
-	Round uint64 // another one makes the address new again
+// Target is an address that is to be sent again and again.
+type Target struct {
+	Addr       netip.Addr
+	Generation uint64 // a change makes the address new again
 }
 
-// turn is one address's next turn.
-type turn struct {
-	Subject
+// scheduled is the next transmission of one address.
+type scheduled struct {
+	Target
 	at time.Time
 }
 
-// NewSchedule returns a schedule of nothing, with these pauses between the
-// turns of an address, and then one every so often.
+// NewSchedule returns an empty schedule: an address is sent with these gaps between, and
+// after them once every so often.
 func NewSchedule(gaps []time.Duration, every time.Duration) *Schedule {
-	s := &Schedule{live: map[netip.Addr]*turn{}}
+	s := &Schedule{live: map[netip.Addr]*scheduled{}}
 	s.gaps = append(append(s.gaps, gaps...), every)
-	s.queues = make([][]*turn, len(s.gaps)+1)
+	s.queues = make([][]*scheduled, len(s.gaps)+1)
 	return s
 }
 
-// Set says which addresses get turns. Those that are new are due at
-// once, those that are left out never again, and the others keep their turns.
-func (s *Schedule) Set(now time.Time, subjects []Subject) {
-	live := make(map[netip.Addr]*turn, len(subjects))
+// Set replaces all targets. New ones are due at once, the others keep their schedule,
+// and those that are left out are not sent again.
+func (s *Schedule) Set(now time.Time, subjects []Target) {
+	live := make(map[netip.Addr]*scheduled, len(subjects))
 	for _, subject := range subjects {
 		t, ok := s.live[subject.Addr]
-		if !ok || t.Round != subject.Round {
-			t = &turn{Subject: subject, at: now}
+		if !ok || t.Generation != subject.Generation {
+			t = &scheduled{Target: subject, at: now}
 			s.queues[0] = append(s.queues[0], t)
 		}
 		live[subject.Addr] = t
@@ -90,13 +90,13 @@ func (s *Schedule) Wait(now time.Time) time.Duration {
 	return Refresh
 }
 
-// Take returns the turns that are due now, at most so many, the newest addresses
-// first, and plans the next ones. It counts on being followed.
-func (s *Schedule) Take(now time.Time, most int) []Turn {
+// Take returns the transmissions that are due now, at most so many, the newest addresses
+// first. It schedules the next ones, and takes it that the caller sends these.
+func (s *Schedule) Take(now time.Time, most int) []Transmission {
 	if now.Before(s.quiet) {
 		return nil
 	}
-	var batch []Turn
+	var batch []Transmission
 	for i := range s.queues {
 		step := min(i+1, len(s.gaps))
 		limit := batchNew
@@ -109,7 +109,7 @@ func (s *Schedule) Take(now time.Time, most int) []Turn {
 			if t == nil || t.at.After(now) {
 				break
 			}
-			batch = append(batch, Turn{Addr: t.Addr, Before: i})
+			batch = append(batch, Transmission{Addr: t.Addr, Sent: i})
 			s.queues[i] = s.queues[i][1:]
 			// Counted from now, not from when it was due: a late announcement
 			// must not come too close to the next one.
@@ -123,8 +123,8 @@ func (s *Schedule) Take(now time.Time, most int) []Turn {
 	return batch
 }
 
-// head returns the first turn in a queue of an address still to be announced.
-func (s *Schedule) head(i int) *turn {
+// head returns the first entry of a queue whose address is still a target.
+func (s *Schedule) head(i int) *scheduled {
 	q := s.queues[i]
 	for len(q) > 0 && s.live[q[0].Addr] != q[0] {
 		q = q[1:]

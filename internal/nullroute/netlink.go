@@ -26,13 +26,13 @@ func newNetlink() netlinks { return netlinks{&netlink.Handle{}} }
 
 func families() []int { return []int{unix.AF_INET, unix.AF_INET6} }
 
-func (n netlinks) ours() (held, error) { return n.look(unix.RT_TABLE_UNSPEC) }
+func (n netlinks) ours() (kernelState, error) { return n.list(unix.RT_TABLE_UNSPEC) }
 
-func (n netlinks) in(table int) (held, error) { return n.look(table) }
+func (n netlinks) in(table int) (kernelState, error) { return n.list(table) }
 
 // look reads one table, or all.
-func (n netlinks) look(table int) (held, error) {
-	var out held
+func (n netlinks) list(table int) (kernelState, error) {
+	var out kernelState
 	for _, family := range families() {
 		rules, err := n.handle.RuleList(family)
 		if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
@@ -55,26 +55,26 @@ func (n netlinks) look(table int) (held, error) {
 }
 
 // addRule enters a rule if it is ours, or if it is in the way of what asks table.
-func (h *held) addRule(x *netlink.Rule, six bool, table int) {
+func (h *kernelState) addRule(x *netlink.Rule, six bool, table int) {
 	switch {
 	case x.Protocol == protocol:
 		h.rules = append(h.rules, rule{six, x.Priority, x.Table, x.SuppressPrefixlen})
 	case table == unix.RT_TABLE_UNSPEC:
 	case x.Table == table:
-		h.taken = fmt.Sprintf("somebody else's rule (ip rule, priority %d) asks table %d", x.Priority, table)
+		h.taken = fmt.Sprintf("another program's rule (ip rule, priority %d) uses table %d", x.Priority, table)
 	case x.Priority == askMain || x.Priority == askOurs:
-		h.taken = fmt.Sprintf("somebody else has a rule of priority %d (ip rule)", x.Priority)
+		h.taken = fmt.Sprintf("another program has a rule of priority %d (ip rule)", x.Priority)
 	}
 }
 
-// addRoute enters a route if it is ours, or if somebody else has it in table.
-func (h *held) addRoute(x *netlink.Route, table int) {
+// addRoute adds a route if it is ours, or notes that another program has it in table.
+func (h *kernelState) addRoute(x *netlink.Route, table int) {
 	prefix, ok := prefixOf(x.Dst)
 	switch {
 	case x.Protocol == protocol && x.Type == unix.RTN_UNREACHABLE && ok:
 		h.routes = append(h.routes, route{prefix, x.Table})
 	case table != unix.RT_TABLE_UNSPEC:
-		h.taken = fmt.Sprintf("somebody else has routes in table %d (ip route show table %[1]d)", table)
+		h.taken = fmt.Sprintf("another program has routes in table %d (ip route show table %[1]d)", table)
 	}
 }
 

@@ -26,18 +26,18 @@ const DefaultTable = 7478
 const (
 	// retryAfter is the pause after a failure.
 	retryAfter = 5 * time.Second
-	// lookEvery is how often the kernel's tables are compared with what is wanted:
+	// resyncInterval is how often the kernel's tables are compared with what is wanted:
 	// others may flush them, as systemd-networkd does.
-	lookEvery = 30 * time.Second
+	resyncInterval = 30 * time.Second
 )
 
 // kernel is what Routes needs of the kernel. Adding what is there, and deleting what
 // is not, is no error.
 type kernel interface {
 	// ours returns all rules and routes that bear our mark, in every table.
-	ours() (held, error)
-	// in returns the same for one table, and whether somebody else uses that.
-	in(table int) (held, error)
+	ours() (kernelState, error)
+	// in returns the same for one table, and whether another program uses it.
+	in(table int) (kernelState, error)
 	do(change) error
 }
 
@@ -49,7 +49,7 @@ type Routes struct {
 	want    atomic.Pointer[[]netip.Prefix] // sorted; nil: not known yet
 	wake    chan struct{}                  // buffered 1
 	cleared bool                           // what a former process left in other tables is gone
-	known   *held                          // what the kernel has, as far as this process has seen to it; nil: it is to be read
+	known   *kernelState                   // what the kernel has, as far as this process has seen to it; nil: it is to be read
 	read    time.Time                      // when that was last read
 	problem atomic.Pointer[string]
 }
@@ -91,7 +91,7 @@ func (r *Routes) Set(prefixes []netip.Prefix) {
 	}
 }
 
-// Problem says why there are not all routes; "": there are.
+// Problem returns the reason for which routes are missing; "": all are there.
 func (r *Routes) Problem() string {
 	if p := r.problem.Load(); p != nil {
 		return *p
@@ -100,7 +100,7 @@ func (r *Routes) Problem() string {
 }
 
 // Run keeps the routes until ctx ends. Then it removes them: if this node's speaker
-// comes back it makes them again, and if not nobody else would remove them.
+// comes back it makes them again, and without it nothing would remove them.
 func (r *Routes) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -111,7 +111,7 @@ func (r *Routes) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-timer.C:
 		}
-		next, start := lookEvery, time.Now()
+		next, start := resyncInterval, time.Now()
 		if problem := r.sync(); problem != "" {
 			next = retryAfter
 		}
@@ -124,7 +124,7 @@ func (r *Routes) Run(ctx context.Context) error {
 	}
 }
 
-// sync has the kernel hold what is wanted, and returns why it does not.
+// sync makes the kernel's routes the wanted ones. It returns the problem, or "".
 func (r *Routes) sync() string {
 	want := r.want.Load()
 	if want == nil {
@@ -161,7 +161,7 @@ func (r *Routes) foreign(table int) bool {
 // keep has the kernel hold routes for want alone, or says who keeps it from that. What
 // the kernel has is read now and then; between, it is what was set.
 func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
-	if r.known == nil || time.Since(r.read) >= lookEvery {
+	if r.known == nil || time.Since(r.read) >= resyncInterval {
 		have, err := r.kernel.in(r.table)
 		if err != nil {
 			return "", err
@@ -172,7 +172,7 @@ func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
 	have := *r.known
 	r.known = nil // unless all is done
 	if have.taken != "" {
-		problem, want = have.taken+": nothing of that is touched; set --null-route-table to a number that nobody uses", nil
+		problem, want = have.taken+": nothing of that is touched; set --null-route-table to a number that no program uses", nil
 	}
 	for _, c := range changes(have, want, r.table) {
 		if err := r.kernel.do(c); err != nil {

@@ -33,23 +33,23 @@ func prefixes(texts ...string) []netip.Prefix {
 // memory is a kernel that keeps everything in memory.
 type memory struct {
 	mu      sync.Mutex
-	held    held
+	held    kernelState
 	writes  int
 	reads   int // of one table
 	failing error
 }
 
-func (m *memory) ours() (held, error) { return m.look(func(int) bool { return true }) }
+func (m *memory) ours() (kernelState, error) { return m.look(func(int) bool { return true }) }
 
-func (m *memory) in(table int) (held, error) {
+func (m *memory) in(table int) (kernelState, error) {
 	m.reads++
 	return m.look(func(of int) bool { return of == table })
 }
 
-func (m *memory) look(in func(int) bool) (held, error) {
+func (m *memory) look(in func(int) bool) (kernelState, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := held{rules: slices.Clone(m.held.rules), taken: m.held.taken}
+	out := kernelState{rules: slices.Clone(m.held.rules), taken: m.held.taken}
 	for _, r := range m.held.routes {
 		if in(r.table) {
 			out.routes = append(out.routes, r)
@@ -243,16 +243,16 @@ func TestTurnedOffItRemovesWhatWasLeft(t *testing.T) {
 	})
 }
 
-func TestItComesBackWhenSomebodyFlushesIt(t *testing.T) {
+func TestItComesBackWhenSomeProgramFlushesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(memory)
 		r, _ := start(t, m, table)
 		r.Set(prefixes("192.0.2.7/32"))
 		synctest.Wait()
 		m.mu.Lock()
-		m.held = held{}
+		m.held = kernelState{}
 		m.mu.Unlock()
-		time.Sleep(lookEvery)
+		time.Sleep(resyncInterval)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"192.0.2.7/32", "rule main 4", "rule ours 4"}, shows(t, m)); diff != "" {
 			t.Error(diff)
@@ -267,7 +267,7 @@ func TestItComesBackWhenSomebodyFlushesIt(t *testing.T) {
 }
 
 // Addresses that come one after the other are not a reason to read all routes each
-// time; somebody who flushes them meanwhile is found out all the same.
+// time; some program who flushes them meanwhile is found out all the same.
 func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(memory)
@@ -277,7 +277,7 @@ func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
 			for range n {
 				all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(len(all) >> 8), byte(len(all))}), 32))
 				r.Set(all)
-				time.Sleep(lookEvery / 100)
+				time.Sleep(resyncInterval / 100)
 			}
 		}
 		come(50)
@@ -285,7 +285,7 @@ func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
 			t.Errorf("the kernel has %d things, after %d readings; want 52 after 1", len(shows(t, m)), m.reads)
 		}
 		m.mu.Lock()
-		m.held = held{}
+		m.held = kernelState{}
 		m.mu.Unlock()
 		come(100)
 		if len(shows(t, m)) != 2+150 || m.reads != 2 {
@@ -316,14 +316,14 @@ func TestAFailureIsToldAndTriedAgain(t *testing.T) {
 	})
 }
 
-// What somebody else has in the table, or at the priorities, is told and stays; and
+// What another program has in the table, or at the priorities, is told and stays; and
 // nothing of ours is beside it.
-func TestATableOfSomebodyElseIsLeftAlone(t *testing.T) {
+func TestATableOfAnotherProgramIsLeftAlone(t *testing.T) {
 	for _, c := range []struct{ name, has, problem string }{
-		{"a route", "route add 203.0.113.0/24 dev lo table 7478", "somebody else has routes in table 7478"},
-		{"an unreachable route without our mark", "-6 route add unreachable 2001:db8::/64 table 7478", "somebody else has routes in table 7478"},
-		{"a rule that asks it", "rule add from 203.0.113.1 lookup 7478 priority 100", "somebody else's rule (ip rule, priority 100) asks table 7478"},
-		{"a rule of our priority", "-6 rule add lookup 99 priority 32751", "somebody else has a rule of priority 32751"},
+		{"a route", "route add 203.0.113.0/24 dev lo table 7478", "another program has routes in table 7478"},
+		{"an unreachable route without our mark", "-6 route add unreachable 2001:db8::/64 table 7478", "another program has routes in table 7478"},
+		{"a rule that asks it", "rule add from 203.0.113.1 lookup 7478 priority 100", "another program's rule (ip rule, priority 100) uses table 7478"},
+		{"a rule of our priority", "-6 rule add lookup 99 priority 32751", "another program has a rule of priority 32751"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if os.Geteuid() != 0 {

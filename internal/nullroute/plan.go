@@ -33,10 +33,10 @@ type route struct {
 }
 
 // held is what the kernel has of ours.
-type held struct {
+type kernelState struct {
 	rules  []rule
 	routes []route // sorted
-	taken  string  // who else uses the table, or the rules' priorities; "": nobody
+	taken  string  // which other program uses the table, or the rules' priorities; "": none
 }
 
 // change is one thing to do. One of rule and route is set.
@@ -49,7 +49,7 @@ type change struct {
 // changes returns how the kernel comes from what it has to null routes for want, in
 // an order in which no rule leads to a table without its routes. The rules of a
 // family are there only if it has prefixes. The routes that it has and want are sorted.
-func changes(have held, want []netip.Prefix, table int) []change {
+func changes(have kernelState, want []netip.Prefix, table int) []change {
 	out, removed := differences(have.routes, want, table)
 	rules := rulesFor(want, table)
 	for _, r := range rules {
@@ -111,8 +111,8 @@ func rulesFor(want []netip.Prefix, table int) []rule {
 }
 
 // holding returns what the kernel has when it has null routes for want alone.
-func holding(want []netip.Prefix, table int) held {
-	out := held{rules: rulesFor(want, table), routes: make([]route, len(want))}
+func holding(want []netip.Prefix, table int) kernelState {
+	out := kernelState{rules: rulesFor(want, table), routes: make([]route, len(want))}
 	for i, p := range want {
 		out.routes[i] = route{p, table}
 	}

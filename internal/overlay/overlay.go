@@ -24,7 +24,7 @@ const unshown = time.Minute
 type Objects[T metav1.Object] struct {
 	mu    sync.Mutex
 	newer map[types.UID]seen[T]
-	gone  map[types.UID]time.Time // when the cache was told of the end of objects, lately
+	gone  map[types.UID]time.Time // when objects of which the cache reported the end lately ended
 }
 
 // seen is an object, and when it was seen.
@@ -41,7 +41,7 @@ func (o *Objects[T]) RecordWrite(obj T) { o.record(seen[T]{object: obj, shown: t
 // RecordCreate remembers an object that the cache may not have shown yet.
 func (o *Objects[T]) RecordCreate(obj T, now time.Time) { o.record(seen[T]{object: obj, at: now}) }
 
-// RecordDelete forgets an object of whose end the cache was told: it may have shown it
+// RecordDelete removes an object of whose end the watch reported: it may have shown it
 // so shortly that Apply never saw it, and what was read before may be recorded after.
 func (o *Objects[T]) RecordDelete(uid types.UID, now time.Time) {
 	o.mu.Lock()

@@ -52,7 +52,7 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 	for _, p := range c.Config.Pools {
 		accepted[p.Name] = p.Accepted
 	}
-	peers, verdicts := byPeer(sessions), maps.Clone(c.Config.Verdicts)
+	peers, verdicts := byPeer(sessions), maps.Clone(c.Config.Validations)
 	for name, of := range peers {
 		ref := intent.Ref{Kind: "BGPPeer", Name: name}
 		if v, told := verdicts[ref], overlap(of); told.Reason != "" && v.Accepted.Reason == "" {
@@ -93,7 +93,7 @@ func changed[T any, P interface {
 	*T
 	Object
 	DeepCopy() *T
-}](verdicts map[intent.Ref]intent.Verdict, objects []T, status func(P) *[]metav1.Condition) []StatusChange {
+}](verdicts map[intent.Ref]intent.Validation, objects []T, status func(P) *[]metav1.Condition) []StatusChange {
 	kind := reflect.TypeFor[T]().Name()
 	var out []StatusChange
 	for i := range objects {
@@ -109,7 +109,7 @@ func changed[T any, P interface {
 
 // setConditions sets the conditions that follow from the verdict on an object, and takes off
 // those that a former version set.
-func setConditions(conditions *[]metav1.Condition, kind string, v intent.Verdict, generation int64) {
+func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validation, generation int64) {
 	set := func(of string, f intent.Finding, good string) {
 		c := metav1.Condition{Type: of, Status: metav1.ConditionTrue, Reason: good, Message: f.Message, ObservedGeneration: generation}
 		if f.Reason != "" {
@@ -138,7 +138,7 @@ func refers(kind string) bool {
 }
 
 // programmed tells why not all is in force that an object asks for.
-func programmed(v intent.Verdict, conditions []metav1.Condition) intent.Finding {
+func programmed(v intent.Validation, conditions []metav1.Condition) intent.Finding {
 	switch c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); {
 	case v.Accepted.Reason != "":
 		return intent.Finding{Reason: v1beta1.ReasonNotAccepted, Message: "see the condition " + v1beta1.ConditionAccepted}

@@ -52,7 +52,7 @@ func TestConditionsOfAFormerVersion(t *testing.T) {
 			{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Accepted"}, {Type: "InEffect", Status: metav1.ConditionFalse, Reason: "NoEffectYet"},
 			{Type: "example.com/Other", Status: metav1.ConditionTrue, Reason: "Theirs"},
 		}
-		setConditions(&conditions, kind, intent.Verdict{NoEffect: []string{"spec.echoMode"}}, 1)
+		setConditions(&conditions, kind, intent.Validation{NoEffect: []string{"spec.echoMode"}}, 1)
 		if got := reasonsOf(conditions); got != want {
 			t.Errorf("%s: %s", kind, got)
 		}
@@ -62,7 +62,7 @@ func TestConditionsOfAFormerVersion(t *testing.T) {
 // One finding does not hide another.
 func TestFaultsOfSeveralConditions(t *testing.T) {
 	var conditions []metav1.Condition
-	setConditions(&conditions, "BGPPeer", intent.Verdict{
+	setConditions(&conditions, "BGPPeer", intent.Validation{
 		Accepted: intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: "an older one"},
 		Refs:     intent.Finding{Reason: v1beta1.ReasonNotFound, Message: "no BFDProfile"},
 	}, 1)

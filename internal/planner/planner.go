@@ -60,7 +60,7 @@ type Service struct {
 // Service, to save time only: a new one comes to the same plan. The zero
 // Planner is ready for use.
 type Planner struct {
-	Dialect    intent.Dialect
+	Prefixes   intent.AnnotationPrefixes
 	Finalizer  Finalizer
 	namespaces map[string]map[string]string
 	config     *intent.Config
@@ -80,9 +80,9 @@ type Planner struct {
 func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
 	arrived, gone, departed := t.observe(s.Services)
-	if s.Keeper != nil {
-		s.Keeper.keep(s.Now, s.Configured, departed)
-		s.Kept, s.Graces = s.Keeper.due(s.Now, s.Configured), s.Keeper.graces
+	if s.Reservations != nil {
+		s.Reservations.keep(s.Now, s.Configured, departed)
+		s.Kept, s.Graces = s.Reservations.due(s.Now, s.Configured), s.Reservations.graces
 	}
 	if s.Review != nil {
 		s.Contests = s.Review(arrived, gone)
@@ -92,8 +92,8 @@ func (t *Planner) Plan(s Snapshot) Plan {
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
 		attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
 	}
-	if s.Keeper != nil {
-		s.Keeper.settle(p.pending)
+	if s.Reservations != nil {
+		s.Reservations.settle(p.pending)
 	}
 	p.judge(s)
 	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
@@ -218,7 +218,7 @@ func (t *Planner) forget(x *Service) {
 func (t *Planner) serves(x *Service, pool int) bool {
 	yes, known := x.allowed[pool]
 	if !known {
-		yes = t.config.Pools.Serves(pool, intent.Subject{
+		yes = t.config.Pools.Serves(pool, intent.Consumer{
 			Namespace: x.Object.Namespace, NamespaceLabels: t.namespaces[x.Object.Namespace], Labels: x.Object.Labels,
 		})
 		if x.allowed == nil {
@@ -238,7 +238,7 @@ func (t *Planner) Reset() {
 
 // Watch takes in the Services while somebody else leads: k is to know those that are
 // deleted meanwhile.
-func (t *Planner) Watch(s Snapshot, k *Keeper) {
+func (t *Planner) Watch(s Snapshot, k *Reservations) {
 	_, _, departed := t.observe(s.Services)
 	t.Released = nil // a leader looks for them when its term begins
 	k.keep(s.Now, s.Configured, departed)
@@ -248,7 +248,7 @@ func (t *Planner) Watch(s Snapshot, k *Keeper) {
 // observe brings what is known of the Services up to date, and returns what was not
 // seen before, which ones are gone or not ours any more, and what of that was not
 // changed on purpose.
-func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone []types.UID, departed []departure) {
+func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone []types.UID, departed []removal) {
 	if t.known == nil {
 		t.known, t.byKey = map[*corev1.Service]*Service{}, map[ipam.Key]*Service{}
 	}
@@ -297,14 +297,14 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 			gone = append(gone, x.Object.UID)
 		}
 	}
-	departed = t.departures(slices.Concat(t.former, dropped), entered)
+	departed = t.removals(slices.Concat(t.former, dropped), entered)
 	t.former = nil
 	return arrived, gone, departed
 }
 
 // service returns what follows from one version of a Service alone.
 func (t *Planner) service(svc *corev1.Service) *Service {
-	x := &Service{Object: svc, request: t.Dialect.Request(svc), origins: intent.Origins(svc), leaves: t.Finalizer.lets(svc)}
+	x := &Service{Object: svc, request: t.Prefixes.Request(svc), origins: intent.Origins(svc), leaves: t.Finalizer.lets(svc)}
 	if x.leaves {
 		x.request.Has, x.request.StatusLocked = nil, true
 	}

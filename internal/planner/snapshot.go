@@ -23,9 +23,9 @@ type Snapshot struct {
 	Kept   []ipam.Kept              // addresses that wait for Services that were deleted
 	Graces map[string]time.Duration // how long pools keep addresses, also those that are gone
 
-	// Keeper remembers Kept and Graces, and takes in what a pass finds to be gone; nil:
+	// Reservations remembers Kept and Graces, and takes in what a pass finds to be gone; nil:
 	// they are known.
-	Keeper *Keeper
+	Reservations *Reservations
 	// Review returns the contests when a pass knows what it sees for the first time,
 	// and what is gone; nil: contests are known.
 	Review func([]Arrival, []types.UID) map[types.UID]Contest

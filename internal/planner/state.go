@@ -24,15 +24,15 @@ import (
 // returns, and calls Done with each answer. It reads no clock, and has no lock:
 // whoever calls its methods holds one (for Ignores nobody needs it).
 type State struct {
-	planner  Planner
-	keeper   Keeper
-	attempts Attempts
-	written  overlay.Objects[*corev1.Service] // the Services as the API server returned them
+	planner      Planner
+	reservations Reservations
+	attempts     Attempts
+	written      overlay.Objects[*corev1.Service] // the Services as the API server returned them
 }
 
 // New returns the state of a controller that knows nothing yet.
-func New(dialect intent.Dialect, finalizer Finalizer) *State {
-	return &State{planner: Planner{Dialect: dialect, Finalizer: finalizer}}
+func New(dialect intent.AnnotationPrefixes, finalizer Finalizer) *State {
+	return &State{planner: Planner{Prefixes: dialect, Finalizer: finalizer}}
 }
 
 // Input is what a pass reads.
@@ -55,7 +55,7 @@ type Send struct {
 // happens before; 0: never.
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
-	snap.Namespaces, snap.Keeper = in.Namespaces, &s.keeper
+	snap.Namespaces, snap.Reservations = in.Namespaces, &s.reservations
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
@@ -80,14 +80,14 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 }
 
 // Watch has this replica know what is deleted while another one leads.
-func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.keeper) }
+func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.reservations) }
 
 // Reset begins a term: others may have written since the last one. No write of the
 // last one may be under way any more.
 func (s *State) Reset() {
 	s.attempts.Reset()
 	s.planner.Reset()
-	s.keeper.Forget()
+	s.reservations.Forget()
 }
 
 // snapshot returns ours of the Services, as of the cache or later. One that is being

@@ -134,7 +134,7 @@ type objectReason struct{ kind, reason string }
 func (v *objectMetrics) set(t *leader.Term, c intent.Configured) {
 	count := map[objectReason]int{}
 	for _, x := range c.Objects.Described() {
-		v := c.Config.Verdicts[x.Ref]
+		v := c.Config.Validations[x.Ref]
 		count[objectReason{x.Kind, cmp.Or(v.Accepted.Reason, v.Refs.Reason, v1beta1.ReasonAccepted)}]++
 	}
 	v.mu.Lock()

@@ -70,9 +70,9 @@ func New(o Options) *Reporter {
 // Loop returns when to report.
 func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
-		Name: "reporter", Log: r.Log, Think: r.Report, Signals: []<-chan struct{}{r.Planned},
-		Rest:  func(time.Duration) time.Duration { return rest },
-		Kinds: append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
+		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned},
+		MinInterval: func(time.Duration) time.Duration { return rest },
+		Kinds:       append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
 	}
 }
 

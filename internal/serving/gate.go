@@ -15,7 +15,7 @@ import (
 type Answer int
 
 const (
-	Unauthenticated Answer = iota // nobody knows the token
+	Unauthenticated Answer = iota // the API server does not know the token
 	Forbidden                     // its bearer may not
 	Allowed                       // its bearer may
 )
@@ -49,12 +49,12 @@ type Gate struct {
 	failing atomic.Bool   // the last review failed
 
 	mu sync.Mutex
-	// Strangers can fill what is remembered of refusals, and no more than that.
-	allowed, refused map[question]remembered
+	// Clients without a valid token can fill the memory of refusals, and nothing else.
+	allowed, refused map[requestKey]remembered
 }
 
-// question is the hash of a token, a verb and a path: no token is kept.
-type question [sha256.Size]byte
+// requestKey is the hash of a token, a verb and a path: no token is kept.
+type requestKey [sha256.Size]byte
 
 type remembered struct {
 	answer Answer
@@ -63,7 +63,7 @@ type remembered struct {
 
 // NewGate returns a Gate that asks review.
 func NewGate(review Review, log *slog.Logger) *Gate {
-	return &Gate{review: review, log: log, reviews: make(chan struct{}, maxReviews), allowed: map[question]remembered{}, refused: map[question]remembered{}}
+	return &Gate{review: review, log: log, reviews: make(chan struct{}, maxReviews), allowed: map[requestKey]remembered{}, refused: map[requestKey]remembered{}}
 }
 
 // Only answers for next only requests whose bearer may make them. While the API
@@ -98,7 +98,7 @@ func (g *Gate) ask(q *http.Request) (Answer, error) {
 		return Unauthenticated, nil
 	}
 	verb, path := strings.ToLower(q.Method), q.URL.Path
-	about := question(sha256.Sum256([]byte(token + "\x00" + verb + "\x00" + path)))
+	about := requestKey(sha256.Sum256([]byte(token + "\x00" + verb + "\x00" + path)))
 	if answer, ok := g.recall(about, time.Now()); ok {
 		return answer, nil
 	}
@@ -130,10 +130,10 @@ func (g *Gate) ofServer(ctx context.Context, token, verb, path string) (Answer, 
 	}
 }
 
-func (g *Gate) recall(about question, now time.Time) (Answer, bool) {
+func (g *Gate) recall(about requestKey, now time.Time) (Answer, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, answers := range []map[question]remembered{g.allowed, g.refused} {
+	for _, answers := range []map[requestKey]remembered{g.allowed, g.refused} {
 		if r, ok := answers[about]; ok && now.Before(r.until) {
 			return r.answer, true
 		}
@@ -141,7 +141,7 @@ func (g *Gate) recall(about question, now time.Time) (Answer, bool) {
 	return Unauthenticated, false
 }
 
-func (g *Gate) remember(about question, answer Answer, now time.Time) {
+func (g *Gate) remember(about requestKey, answer Answer, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	answers, lasts := g.refused, refusedFor

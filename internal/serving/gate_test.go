@@ -56,24 +56,24 @@ func TestGate(t *testing.T) {
 		want   int
 		asked  int
 	}{
-		"no token":                           {func(*http.Request) {}, nil, http.StatusUnauthorized, 0},
-		"an empty token":                     {bearer(""), nil, http.StatusUnauthorized, 0},
-		"a token that nobody knows":          {bearer("forged"), nil, http.StatusUnauthorized, 1},
-		"a token that is too long":           {bearer(strings.Repeat("a", maxToken+1)), nil, http.StatusUnauthorized, 0},
-		"a reader":                           {bearer("reader"), nil, http.StatusOK, 1},
-		"a reader, by a browser":             {func(q *http.Request) { q.SetBasicAuth("me", "reader") }, nil, http.StatusOK, 1},
-		"a reader's token as name":           {func(q *http.Request) { q.SetBasicAuth("reader", "") }, nil, http.StatusUnauthorized, 0},
-		"the scheme in small letters":        {func(q *http.Request) { q.Header.Set("Authorization", "bearer reader") }, nil, http.StatusOK, 1},
-		"another scheme":                     {func(q *http.Request) { q.Header.Set("Authorization", "Negotiate reader") }, nil, http.StatusUnauthorized, 0},
-		"a token without a scheme":           {func(q *http.Request) { q.Header.Set("Authorization", "reader") }, nil, http.StatusUnauthorized, 0},
-		"a token in the URL":                 {func(q *http.Request) { q.URL.RawQuery = "access_token=reader" }, nil, http.StatusUnauthorized, 0},
-		"a tenant":                           {bearer("tenant"), nil, http.StatusForbidden, 1},
-		"a reader elsewhere":                 {func(q *http.Request) { bearer("reader")(q); q.URL.Path = "/" }, nil, http.StatusForbidden, 1},
-		"a reader with another verb":         {func(q *http.Request) { bearer("reader")(q); q.Method = http.MethodHead }, nil, http.StatusForbidden, 1},
-		"a reader who writes":                {func(q *http.Request) { bearer("reader")(q); q.Method = http.MethodPost }, nil, http.StatusMethodNotAllowed, 0},
-		"a reader, the API server away":      {bearer("reader"), away, http.StatusServiceUnavailable, 1},
-		"a stranger, the API server away":    {bearer("forged"), away, http.StatusServiceUnavailable, 1},
-		"without token, the API server away": {func(*http.Request) {}, away, http.StatusUnauthorized, 0},
+		"no token":                            {func(*http.Request) {}, nil, http.StatusUnauthorized, 0},
+		"an empty token":                      {bearer(""), nil, http.StatusUnauthorized, 0},
+		"a token that no program knows":       {bearer("forged"), nil, http.StatusUnauthorized, 1},
+		"a token that is too long":            {bearer(strings.Repeat("a", maxToken+1)), nil, http.StatusUnauthorized, 0},
+		"a reader":                            {bearer("reader"), nil, http.StatusOK, 1},
+		"a reader, by a browser":              {func(q *http.Request) { q.SetBasicAuth("me", "reader") }, nil, http.StatusOK, 1},
+		"a reader's token as name":            {func(q *http.Request) { q.SetBasicAuth("reader", "") }, nil, http.StatusUnauthorized, 0},
+		"the scheme in small letters":         {func(q *http.Request) { q.Header.Set("Authorization", "bearer reader") }, nil, http.StatusOK, 1},
+		"another scheme":                      {func(q *http.Request) { q.Header.Set("Authorization", "Negotiate reader") }, nil, http.StatusUnauthorized, 0},
+		"a token without a scheme":            {func(q *http.Request) { q.Header.Set("Authorization", "reader") }, nil, http.StatusUnauthorized, 0},
+		"a token in the URL":                  {func(q *http.Request) { q.URL.RawQuery = "access_token=reader" }, nil, http.StatusUnauthorized, 0},
+		"a tenant":                            {bearer("tenant"), nil, http.StatusForbidden, 1},
+		"a reader elsewhere":                  {func(q *http.Request) { bearer("reader")(q); q.URL.Path = "/" }, nil, http.StatusForbidden, 1},
+		"a reader with another verb":          {func(q *http.Request) { bearer("reader")(q); q.Method = http.MethodHead }, nil, http.StatusForbidden, 1},
+		"a reader who writes":                 {func(q *http.Request) { bearer("reader")(q); q.Method = http.MethodPost }, nil, http.StatusMethodNotAllowed, 0},
+		"a reader, the API server away":       {bearer("reader"), away, http.StatusServiceUnavailable, 1},
+		"a foreign host, the API server away": {bearer("forged"), away, http.StatusServiceUnavailable, 1},
+		"without token, the API server away":  {func(*http.Request) {}, away, http.StatusUnauthorized, 0},
 	} {
 		api := &fakeAPI{err: c.err}
 		w := through(NewGate(api.review, slog.New(slog.DiscardHandler)), c.change)
@@ -117,7 +117,7 @@ func TestGateRemembers(t *testing.T) {
 	})
 }
 
-// Strangers fill no memory, and make nobody else's answer forgotten.
+// Foreign hosts fill no memory, and make no other program's answer forgotten.
 func TestGateIsBounded(t *testing.T) {
 	api := &fakeAPI{}
 	g := NewGate(api.review, slog.New(slog.DiscardHandler))

@@ -44,7 +44,7 @@ func mutations() []mutation {
 		{name: "takes for alive only whom it hears", seed: 10, needs: "crash power", before: func(_ *speaker, f *failover.Facts) { f.Leases = nil }},
 		{name: "hears no other speaker announce", seed: 187, needs: "split api", before: func(_ *speaker, f *failover.Facts) { f.Conflicts = nil }},
 		{name: "does not answer for one that restarts", seed: 15, needs: "restart rolling", after: func(s *speaker, _ *failover.Facts, o *failover.Output) {
-			o.Proxy = slices.DeleteFunc(o.Proxy, func(c announce.Claim) bool { return c.As[0].MAC != s.node.mac })
+			o.Proxy = slices.DeleteFunc(o.Proxy, func(c announce.Claim) bool { return c.ProxyReplies[0].MAC != s.node.mac })
 		}},
 		{name: "does not write whose an address is", seed: 10, needs: "power crash", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
 			o.Unconfirmed = maps.Clone(o.Claimed)
@@ -76,7 +76,7 @@ func mutations() []mutation {
 		{name: "never looks again", needs: "", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Wake = 0 }},
 		{name: "never announces again", needs: "split lan", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
 			for i := range o.Plan.Claims {
-				o.Plan.Claims[i].Round = 0
+				o.Plan.Claims[i].Generation = 0
 			}
 		}},
 	}

@@ -72,7 +72,7 @@ func (w *world) start(n *node) {
 	s := &speaker{
 		client: &client{world: w, frozen: n.frozen, reach: func() bool { return w.reachesServer(n) }},
 		node:   n, instance: w.instances, started: w.now, since: w.now,
-		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedBeats}),
+		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedHeartbeats}),
 		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{}, gone: map[int]bool{},
 	}
 	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
@@ -219,7 +219,7 @@ func (s *speaker) facts() failover.Facts {
 	for _, o := range s.claims() {
 		c := o.value.(claimValue)
 		f.Claims = append(f.Claims, failover.Claim{
-			HeldClaim: announce.HeldClaim{Addr: c.addr, Node: c.owner, Untried: c.answering == ""}, Answering: c.answering,
+			HeldClaim: announce.HeldClaim{Addr: c.addr, Node: c.owner, NeedsDAD: c.answering == ""}, Answering: c.answering,
 		})
 	}
 	return f

@@ -27,17 +27,17 @@ func (s *speaker) setClaims(all []announce.Claim) {
 	wanted := map[netip.Addr]bool{}
 	for _, c := range all {
 		wanted[c.Addr] = true
-		own := len(c.As) == 0
+		own := len(c.ProxyReplies) == 0
 		e := s.entries[c.Addr]
 		if e != nil && e.own == own {
-			again := own && e.claim.Round != c.Round
+			again := own && e.claim.Generation != c.Generation
 			e.claim = c
 			if again && e.free {
 				s.announce(e, 0)
 			}
 			continue
 		}
-		e = &entry{claim: c, own: own, free: !own || !c.New, stall: s.stalls}
+		e = &entry{claim: c, own: own, free: !own || !c.NeedsDAD, stall: s.stalls}
 		s.entries[c.Addr] = e
 		switch {
 		case own && e.free:
@@ -69,7 +69,7 @@ func (s *speaker) answers(a netip.Addr) (mac [6]byte, own, ok bool) {
 	if e.own {
 		return s.node.mac, true, e.claim.Links.Match("eth0")
 	}
-	return e.claim.As[0].MAC, false, true
+	return e.claim.ProxyReplies[0].MAC, false, true
 }
 
 // announceAll announces all again, on a link that has its carrier back.

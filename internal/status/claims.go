@@ -67,7 +67,7 @@ func (y *yield) after(took time.Duration, urgent bool) time.Duration {
 type written struct {
 	version  string // of the claim
 	want     v1beta1.L2ClaimStatus
-	standing layer2.Standing
+	standing layer2.AddressStatus
 }
 
 func (w written) equal(x written) bool {
@@ -122,7 +122,7 @@ func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []an
 			said[i] = was
 			continue
 		}
-		isNew := claim == nil || intent.Untried(claim)
+		isNew := claim == nil || intent.NeedsDAD(claim)
 		write := func() {
 			start, wrote := time.Now(), false
 			if wrote, errs[i] = r.reportClaim(ctx, claim, want.want, want.standing); wrote {
@@ -155,8 +155,8 @@ func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []an
 // there is none, and whether anything is.
 func (r *Reporter) due(d *Applied, users map[netip.Addr][]ipam.Key) func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
 	links := r.Links.Links()
-	standings := map[netip.Addr]layer2.Standing{}
-	for _, s := range r.Links.Standings() {
+	standings := map[netip.Addr]layer2.AddressStatus{}
+	for _, s := range r.Links.Addresses() {
 		standings[s.Addr] = s
 	}
 	return func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
@@ -183,7 +183,7 @@ func brief(errs []error) error {
 // usersOf returns the Services of each address, by name.
 func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
 	out := map[netip.Addr][]ipam.Key{}
-	for key, v := range d.Plan.Verdicts {
+	for key, v := range d.Plan.Results {
 		for _, o := range v.Layer2 {
 			out[o.Addr] = append(out[o.Addr], key)
 		}
@@ -195,7 +195,7 @@ func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
 }
 
 // claimStatus returns what is to be told of a claim, but for its time.
-func (r *Reporter) claimStatus(standing layer2.Standing, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
+func (r *Reporter) claimStatus(standing layer2.AddressStatus, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
 	s := v1beta1.L2ClaimStatus{Node: r.Node}
 	for _, l := range links {
 		if slices.Contains(standing.Links, l.Name) {
@@ -212,7 +212,7 @@ func (r *Reporter) claimStatus(standing layer2.Standing, users []ipam.Key, links
 // reportClaim writes one claim, and reports whether it had to. The write that says that this node answers, and
 // did not before, is told in an event on each of the Services; so is a stranger
 // that has the address.
-func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.Standing) (wrote bool, err error) {
+func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.AddressStatus) (wrote bool, err error) {
 	claim, wrote, err := r.nameNode(ctx, have, standing.Addr)
 	if err != nil || standing.State == layer2.Probing {
 		return wrote, err // what comes of the trial is told then
@@ -225,11 +225,11 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	}
 	announced := metav1.Condition{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}
 	conflict := conflictOf(standing, r.Node)
-	if standing.State == layer2.Taken {
+	if standing.State == layer2.Conflict {
 		want.Links = nil
 		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressConflict, conflict
 	}
-	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.Untried(claim))
+	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.NeedsDAD(claim))
 	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
 	said, err := r.writeClaim(ctx, claim, want, announced, conflict)
 	if err != nil || !said {
@@ -270,7 +270,7 @@ func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr net
 }
 
 // conflictOf says whose the address is, too; "" if there is no conflict.
-func conflictOf(s layer2.Standing, node string) string {
+func conflictOf(s layer2.AddressStatus, node string) string {
 	if len(s.Foreign) == 0 {
 		return ""
 	}
@@ -282,7 +282,7 @@ func conflictOf(s layer2.Standing, node string) string {
 	if len(s.Foreign) > 1 {
 		text += ")"
 	}
-	if s.State == layer2.Taken {
+	if s.State == layer2.Conflict {
 		return text + ", so that it is not announced"
 	}
 	return text + ", too"
@@ -303,7 +303,7 @@ func (r *Reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *App
 	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr]) == 0 {
 		return nil // not ours to tell; or the controller is about to delete it
 	}
-	o := d.Plan.Verdicts[users[addr][0]].Of(addr)
+	o := d.Plan.Results[users[addr][0]].Of(addr)
 	if o.Owner != "" {
 		return nil // the owner will tell
 	}
@@ -356,6 +356,6 @@ func (r *Reporter) tellServices(ctx context.Context, of *v1beta1.L2Claim, kind, 
 		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // gone meanwhile: nobody to tell
 		}
-		r.Tell(cluster.Note{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
+		r.Tell(cluster.Event{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
 	}
 }

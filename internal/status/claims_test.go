@@ -22,7 +22,7 @@ import (
 )
 
 func TestConflictOf(t *testing.T) {
-	s := layer2.Standing{Addr: netip.MustParseAddr("192.0.2.1"), State: layer2.Announced}
+	s := layer2.AddressStatus{Addr: netip.MustParseAddr("192.0.2.1"), State: layer2.Announced}
 	if got := conflictOf(s, "a"); got != "" {
 		t.Errorf("without a stranger: %q", got)
 	}
@@ -30,7 +30,7 @@ func TestConflictOf(t *testing.T) {
 	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, too"; got != want {
 		t.Errorf("announced: %q, want %q", got, want)
 	}
-	s.State = layer2.Taken
+	s.State = layer2.Conflict
 	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, so that it is not announced"; got != want {
 		t.Errorf("taken: %q, want %q", got, want)
 	}
@@ -109,7 +109,7 @@ func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 		}
 		start := time.Now()
 		_, errs := r.writeClaims(t.Context(), start, claims, map[string]*v1beta1.L2Claim{moved.Name: moved}, func(c announce.Claim, _ *v1beta1.L2Claim) (written, bool) {
-			return written{standing: layer2.Standing{Addr: c.Addr, State: layer2.Probing}}, true
+			return written{standing: layer2.AddressStatus{Addr: c.Addr, State: layer2.Probing}}, true
 		})
 		if err := brief(errs); err != nil {
 			t.Fatal(err)

@@ -69,7 +69,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	for _, c := range []string{v1beta1.ConditionReady, v1beta1.ConditionIsolated, v1beta1.ConditionRestarting, v1beta1.ConditionKernelAnswers} {
 		intent.SetCondition(&speaker.Status.Conditions, condition(c))
 	}
-	var all layer2.Standing
+	var all layer2.AddressStatus
 	for _, l := range links {
 		all.Links = append(all.Links, l.Name)
 	}

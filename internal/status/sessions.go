@@ -19,7 +19,7 @@ import (
 )
 
 // withShadowed adds the sessions that this node does not hold, and why.
-func withShadowed(states []bgp.State, shadowed []announce.Shadow) []bgp.State {
+func withShadowed(states []bgp.State, shadowed []announce.Superseded) []bgp.State {
 	for _, x := range shadowed {
 		states = append(states, bgp.State{
 			Peer: x.Peer, Session: bgp.Idle,
@@ -29,7 +29,7 @@ func withShadowed(states []bgp.State, shadowed []announce.Shadow) []bgp.State {
 	return states
 }
 
-func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Shadow) error {
+func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Superseded) error {
 	var list v1beta1.BGPSessionList
 	if err := cluster.List(ctx, r.Client, &list); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (r *Reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n 
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
 		return // gone meanwhile: nobody to tell
 	}
-	r.Tell(cluster.Note{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
+	r.Tell(cluster.Event{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
 }
 
 // reportConflicts tells, once, of advertisements that contradict others on this
@@ -205,7 +205,7 @@ func (r *Reporter) reportConflicts(ctx context.Context, conflicts []announce.Con
 		if err := r.Client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
 			continue // gone meanwhile: no conflict any more
 		}
-		r.Tell(cluster.Note{
+		r.Tell(cluster.Event{
 			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce", Detail: c.Field + " " + c.Winner,
 			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.Node, c.Field, c.Winner),
 		})

@@ -120,8 +120,8 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 				defer cancel()
 				for i := range 100 {
 					node := fmt.Sprint("node", i)
-					teller := cluster.NewTeller(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
-					r := New(Options{Client: api, Node: node, Tell: teller.Tell})
+					teller := cluster.NewEventRecorder(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
+					r := New(Options{Client: api, Node: node, Tell: teller.Record})
 					nodes.Go(func() { _ = teller.Run(ctx) })
 					nodes.Go(func() {
 						last := map[string]bgp.State{}
@@ -177,7 +177,7 @@ func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
 }
 
 func TestWithShadowed(t *testing.T) {
-	got := withShadowed([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Shadow{{Peer: "young", By: "old"}})
+	got := withShadowed([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Superseded{{Peer: "young", By: "old"}})
 	if len(got) != 2 || got[1].Peer != "young" || got[1].Session != bgp.Idle || got[1].LastError == "" {
 		t.Errorf("%+v", got)
 	}

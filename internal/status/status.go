@@ -58,7 +58,7 @@ const (
 // Options are what a Reporter reads, and whom it tells.
 type Options struct {
 	Client   client.Client
-	Tell     func(cluster.Note) // sends an event
+	Tell     func(cluster.Event) // sends an event
 	Log      *slog.Logger
 	Node     string           // its name
 	Cached   toolscache.Store // the L2Claims of the cache
@@ -105,7 +105,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 			return r.stopped()
 		case <-r.Trigger:
 		case <-r.Sessions.Changed():
-		case <-r.Links.Turned():
+		case <-r.Links.StateChanged():
 		case <-r.Host.changed:
 		case <-retry.C:
 		}
@@ -136,10 +136,10 @@ func (r *Reporter) report(ctx context.Context, d *Applied) error {
 	if !d.Offers { // what BGPSessions say is from before a restart
 		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
 	}
-	states := withShadowed(r.Sessions.States(), d.Plan.Shadowed)
+	states := withShadowed(r.Sessions.States(), d.Plan.Superseded)
 	r.reportConflicts(ctx, d.Plan.Conflicts)
 	// The Speaker first: others need its links to see in this node an owner.
-	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Shadowed))
+	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Superseded))
 }
 
 // stopped says that this speaker stopped by itself.

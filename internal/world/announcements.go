@@ -72,7 +72,7 @@ func (t *Evaluation) Announcements(s announce.Snapshot) Announcements {
 		}
 		for i := range s.Services {
 			key := s.Services[i].Key
-			of, v := out.Of[key], plan.Verdicts[key]
+			of, v := out.Of[key], plan.Results[key]
 			of.enter(v)
 			byBGP := v.BGP
 			if !t.SendsRoutes(n) && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
@@ -123,7 +123,7 @@ func (s *Announcement) offer(node string, svc announce.Service, carried map[neti
 }
 
 // enter records what one node decides about layer 2.
-func (s *Announcement) enter(v announce.Verdict) {
+func (s *Announcement) enter(v announce.Result) {
 	worst := announce.Reason("")
 	for _, o := range v.Layer2 {
 		s.Owner[o.Addr] = o.Owner

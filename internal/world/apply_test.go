@@ -66,7 +66,7 @@ func TestApplyMakesWhatIsNotThereTheYoungest(t *testing.T) {
 	if _, err := w.Apply(object(t, "{apiVersion: steelyard.dev/v1beta1, kind: IPAddressPool, metadata: {name: a}, spec: {addresses: [192.0.2.0/25]}}")); err != nil {
 		t.Fatal(err)
 	}
-	v := w.Evaluate().Checked.Verdicts
+	v := w.Evaluate().Checked.Validations
 	for ref, result := range v {
 		if (ref.Name == "a") != (result.Accepted.Reason == v1beta1.ReasonOverlaps) {
 			t.Errorf("%v: %+v", ref, result)

@@ -129,12 +129,12 @@ func (t *Evaluation) reason(d Difference, announced Announcements) string {
 // ValidationChanges returns a sentence for each configuration object whose validation
 // differs in after.
 func (t *Evaluation) ValidationChanges(after *Evaluation) []string {
-	all := maps.Clone(t.Checked.Verdicts)
-	maps.Copy(all, after.Checked.Verdicts)
+	all := maps.Clone(t.Checked.Validations)
+	maps.Copy(all, after.Checked.Validations)
 	var out []string
 	for ref := range all {
-		before, now := t.Checked.Verdicts[ref], after.Checked.Verdicts[ref]
-		_, is := after.Checked.Verdicts[ref]
+		before, now := t.Checked.Validations[ref], after.Checked.Validations[ref]
+		_, is := after.Checked.Validations[ref]
 		if !is || slices.Equal(before.Faults(), now.Faults()) && slices.Equal(before.NoEffect, now.NoEffect) {
 			continue
 		}

@@ -41,7 +41,7 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	}
 	slices.SortFunc(order, func(i, j int) int { return ipam.Older(t.Requests[i], t.Requests[j]) })
 	t.Served, t.Requests = permuted(t.Served, order), permuted(t.Requests, order)
-	subjects := make([]intent.Subject, len(t.Served))
+	subjects := make([]intent.Consumer, len(t.Served))
 	for i, svc := range t.Served {
 		t.index[t.Requests[i].Service] = i
 		subjects[i] = w.Subject(svc)
@@ -79,8 +79,8 @@ func permuted[T any](all []T, order []int) []T {
 }
 
 // Subject returns what the selectors of pools look at.
-func (w *Snapshot) Subject(svc *corev1.Service) intent.Subject {
-	s := intent.Subject{Namespace: svc.Namespace, Labels: svc.Labels}
+func (w *Snapshot) Subject(svc *corev1.Service) intent.Consumer {
+	s := intent.Consumer{Namespace: svc.Namespace, Labels: svc.Labels}
 	for i := range w.Namespaces {
 		if w.Namespaces[i].Name == svc.Namespace {
 			s.NamespaceLabels = w.Namespaces[i].Labels

@@ -34,5 +34,5 @@ type Snapshot struct {
 type Settings struct {
 	Class   string // the class that Steelyard serves; empty: Services that name no class
 	Guessed bool   // Class could not be read, and the user did not set it
-	Dialect intent.Dialect
+	Dialect intent.AnnotationPrefixes
 }

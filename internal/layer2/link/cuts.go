@@ -2,16 +2,16 @@ package link
 
 import "time"
 
-// bounce is for how long a link may lose its carrier before that is told. A
-// shorter cut moves no address to another node: that would be slower.
+// bounce is for how long a link may lose its carrier and still count as up. Moving
+// its addresses to another node would take longer.
 const bounce = 100 * time.Millisecond
 
 // Cuts remembers which links are down, and since when. The zero Cuts is ready.
 type Cuts map[string]time.Time
 
-// Links returns the links as they are to be told, and when to look again.
+// Links returns the links as they count, and after how long to call it again.
 func (c *Cuts) Links(devices []Device, now time.Time) ([]Link, time.Duration) {
-	next := time.Hour // there is nothing to wait for
+	next := time.Hour // nothing to wait for
 	links, still := make([]Link, len(devices)), Cuts{}
 	for i, d := range devices {
 		links[i] = d.Link

@@ -13,10 +13,10 @@ import (
 // Service.
 const ipvsLink = "kube-ipvs0"
 
-// KernelAnswers says why this node's kernel answers ARP for the addresses of
-// Services by itself, on every node at once, "" if it does not: kube-proxy in
-// its mode "ipvs" gives it those addresses, and without strictARP does not tell
-// it to keep quiet about them.
+// KernelAnswers returns the reason for which this node's kernel answers ARP for the
+// addresses of Services by itself, as on every node; "": it does not. kube-proxy in
+// mode "ipvs" adds the addresses to a link, and without strictARP lets the kernel
+// answer for them.
 func KernelAnswers() (string, error) {
 	if _, err := netlink.LinkByName(ipvsLink); errors.As(err, new(netlink.LinkNotFoundError)) {
 		return "", nil
@@ -31,11 +31,12 @@ func KernelAnswers() (string, error) {
 		}
 		settings[name] = strings.TrimSpace(string(b))
 	}
-	return loud(settings["arp_ignore"], settings["arp_announce"]), nil
+	return ipvsAnswers(settings["arp_ignore"], settings["arp_announce"]), nil
 }
 
-// loud judges the settings: strictARP makes them 1 and 2.
-func loud(ignore, announce string) string {
+// ipvsAnswers returns what KernelAnswers does, from the sysctls. strictARP sets them to
+// 1 and 2.
+func ipvsAnswers(ignore, announce string) string {
 	if ignore != "0" && announce == "2" {
 		return ""
 	}

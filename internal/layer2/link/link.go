@@ -1,7 +1,7 @@
-// Package link knows the network interfaces of this node that can speak layer
-// 2, and follows their changes as the kernel tells them.
+// Package link lists the network interfaces of this node on which addresses can be
+// announced, and follows their changes through netlink.
 //
-// It decides nothing about what is said on which of them.
+// It does not decide which addresses are announced on which of them.
 package link
 
 import (
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link is a network interface that can speak layer 2: it carries Ethernet
-// frames, can broadcast, is no member of a bridge or bond, belongs to no
+// Link is a network interface on which addresses can be announced: it carries
+// Ethernet frames, can broadcast, is no member of a bridge or bond, belongs to no
 // container and no overlay network, and has an address.
 type Link struct {
 	Name     string
@@ -28,7 +28,7 @@ type Link struct {
 	Addrs    []netip.Addr     // in each subnet the address that others should use, sorted
 }
 
-// Equal reports whether two links are the same in every part.
+// Equal reports whether all fields are equal.
 func (l Link) Equal(m Link) bool {
 	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes) &&
 		slices.Equal(l.Addrs, m.Addrs)
@@ -38,15 +38,15 @@ func (l Link) Equal(m Link) bool {
 type Device struct {
 	Link
 	Index  int
-	Epoch  uint32 // how often it lost its carrier: tells of cuts too short to be seen
+	Epoch  uint32 // how often it lost its carrier: shows cuts too short to be seen
 	IPv6   bool   // the kernel speaks IPv6 on it, so that groups can be joined
 	Router bool   // the kernel forwards IPv6 packets that come in on it
 	vrf    int    // index of the VRF that it is a member of; 0: of none
 }
 
-// Ignored returns the globs of names that are left out unless somebody says
-// otherwise: of container runtimes, network plugins and hypervisors. Their kind
-// does not tell, for they are bridges and veth pairs like others.
+// Ignored returns the default globs of names to leave out: interfaces of container
+// runtimes, network plugins and hypervisors. Their kind does not identify them, since
+// they are bridges and veth pairs like others.
 func Ignored() []string {
 	return []string{
 		"cni*", "cbr*", "docker*", "br-????????????", "podman*", "nerdctl*", "lxc*", "lxd*", "virbr*", "vnet*",
@@ -54,8 +54,8 @@ func Ignored() []string {
 	}
 }
 
-// foreign says whether links of this kind, as the kernel calls it, never lead
-// to neighbors in the local network.
+// foreign reports whether links of this kind (the kernel's word) never lead to
+// neighbors in the local network.
 func foreign(kind string) bool {
 	switch kind {
 	case "vxlan", "geneve", "wireguard", "tun", "tuntap", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan",
@@ -65,16 +65,15 @@ func foreign(kind string) bool {
 	return false
 }
 
-// addresses are what an interface has of them: whether any that is not
-// link-local, and the subnets.
+// addresses are those of an interface: global: it has one that is not link-local.
 type addresses struct {
 	global   bool
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 }
 
-// passing are the flags of addresses that others should not use: of another one of the
-// same subnet, or soon of nobody.
+// passing are the flags of addresses that other hosts should not use: another address
+// of the subnet is the primary one, or this one may soon be gone.
 const passing = unix.IFA_F_SECONDARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DEPRECATED | unix.IFA_F_DADFAILED
 
 func (a *addresses) add(n *net.IPNet, flags int) {
@@ -97,9 +96,9 @@ func (a *addresses) add(n *net.IPNet, flags int) {
 	}
 }
 
-// linkOf returns the Link for an interface, if it can speak layer 2. Without an
-// address it leads nowhere that this node talks to. The node's ends of the Pods'
-// veth pairs have none either, or one without a subnet.
+// linkOf returns the Link for an interface; false: no address can be announced on it.
+// An interface without an address reaches no host. The node's ends of the Pods' veth
+// pairs have none, or one without a subnet.
 func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
 	attrs := l.Attrs()
 	leads := a.global && (l.Type() != "veth" || len(a.prefixes) > 0)
@@ -123,8 +122,8 @@ func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
 	}, true
 }
 
-// ethernet reports whether an interface has a MAC and broadcasts, and speaks for itself,
-// as a member of a VRF does.
+// ethernet reports whether an interface has a MAC, can broadcast, and is no member of
+// another one. A member of a VRF counts as none.
 func ethernet(attrs *netlink.LinkAttrs) bool {
 	const never = unix.IFF_LOOPBACK | unix.IFF_NOARP | unix.IFF_POINTOPOINT
 	member := attrs.MasterIndex != 0 && (attrs.Slave == nil || attrs.Slave.SlaveType() != "vrf")
@@ -139,9 +138,9 @@ func matches(globs []string, name string) bool {
 	})
 }
 
-// tell fills in what the kernel's message says that netlink.Link leaves out.
-// What older kernels don't tell stays zero.
-func (d *Device) tell(m []byte) {
+// readMessage sets the fields that netlink.Link lacks from the kernel's message. What
+// an older kernel does not send stays zero.
+func (d *Device) readMessage(m []byte) {
 	for _, a := range attributes(m[unix.SizeofIfInfomsg:]) {
 		switch a.Attr.Type &^ unix.NLA_F_NESTED {
 		case unix.IFLA_CARRIER_DOWN_COUNT:
@@ -170,7 +169,7 @@ func forwarding(b []byte) bool {
 	return false
 }
 
-// attributes parses what LinkDeserialize parsed, too, without an error.
+// attributes parses what LinkDeserialize has parsed without an error.
 func attributes(b []byte) []syscall.NetlinkRouteAttr {
 	attrs, err := nl.ParseRouteAttr(b)
 	if err != nil {

@@ -153,7 +153,7 @@ func TestLoud(t *testing.T) {
 		ignore, announce string
 		want             bool
 	}{{"0", "0", true}, {"1", "2", false}, {"2", "2", false}, {"1", "0", true}, {"0", "2", true}} {
-		if got := loud(c.ignore, c.announce) != ""; got != c.want {
+		if got := ipvsAnswers(c.ignore, c.announce) != ""; got != c.want {
 			t.Errorf("arp_ignore %s, arp_announce %s: the kernel answers: %t, want %t", c.ignore, c.announce, got, c.want)
 		}
 	}
@@ -163,10 +163,10 @@ func TestShortCutsAreNotTold(t *testing.T) {
 	var c Cuts
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, step := range []struct {
-		after  time.Duration
-		up     bool
-		told   bool
-		within time.Duration
+		after    time.Duration
+		up       bool
+		reported bool
+		within   time.Duration
 	}{
 		{0, false, false, time.Hour}, // never up yet
 		{time.Second, true, true, time.Hour},
@@ -180,7 +180,7 @@ func TestShortCutsAreNotTold(t *testing.T) {
 	} {
 		now = now.Add(step.after)
 		links, next := c.Links([]Device{{Link: Link{Name: "eth0", Up: step.up}}}, now)
-		if links[0].Up != step.told || next != step.within {
+		if links[0].Up != step.reported || next != step.within {
 			t.Errorf("%+v: told %t, next look in %v", step, links[0].Up, next)
 		}
 	}

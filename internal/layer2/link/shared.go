@@ -17,12 +17,14 @@ type Route struct {
 	Metric int
 }
 
-// Before says, for each link that shares a subnet with others that are up, which of
-// those come before it: it must not answer for what they answer for, or a node would
-// have two MACs for one address in one network, and a reverse-path filter drop what
-// comes by the second. First comes the link that the kernel sends by to that subnet,
-// of several routes the one of the lowest metric, then the first; of links without a
-// route the one of the lowest index. Routes are in the kernel's order.
+// Before returns, for each link that shares a subnet with others that are up, which of
+// those come before it. A link must not answer for what a link before it answers for:
+// the node would have two MACs for one address in one network, and a reverse-path
+// filter would drop what arrives by the second.
+//
+// First is the link that the kernel uses to send to that subnet: of several routes the
+// one of the lowest metric, then the first. Of links without a route it is the one of
+// the lowest index. Routes are in the kernel's order.
 func Before(devices []Device, routes []Route) map[string][]string {
 	type place struct{ metric, route, index int }
 	places := map[string]place{}
@@ -65,7 +67,7 @@ func Shared(devices []Device) bool {
 	return false
 }
 
-// Routes returns the routes of the main table that Before asks for.
+// Routes returns the routes of the main table that Before needs.
 func Routes() ([]Route, error) {
 	var out []Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {

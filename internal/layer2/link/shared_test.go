@@ -27,7 +27,7 @@ func TestBefore(t *testing.T) {
 		{"the lowest metric", []Device{eth0, eth1}, []Route{{lan, 3, 101}, {lan, 2, 100}}, map[string][]string{"eth1": {"eth0"}}},
 		{"who has a route before who has none", []Device{eth0, eth1}, []Route{{lan, 3, 101}}, map[string][]string{"eth0": {"eth1"}}},
 		{"a route to elsewhere says nothing", []Device{eth0, eth1}, []Route{{other, 3, 0}}, map[string][]string{"eth1": {"eth0"}}},
-		{"who is down comes before nobody", []Device{eth0, down}, []Route{{lan, 3, 0}, {lan, 2, 0}}, map[string][]string{}},
+		{"who is down comes before no host", []Device{eth0, down}, []Route{{lan, 3, 0}, {lan, 2, 0}}, map[string][]string{}},
 		{"in another VRF it is another network", []Device{eth0, member}, nil, map[string][]string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,8 +22,8 @@ const (
 	mergePause = 10 * time.Millisecond // between two listings, so that a burst of changes shares one
 )
 
-// Watcher lists the links again whenever the kernel says that something about
-// links or addresses changed. Make one with NewWatcher.
+// Watcher lists the links again whenever the kernel reports a change of links or
+// addresses. Make one with NewWatcher.
 type Watcher struct {
 	log     *slog.Logger
 	ignored []string
@@ -40,12 +40,12 @@ func NewWatcher(log *slog.Logger, ignored []string) *Watcher {
 // whenever something may have changed.
 func (w *Watcher) Devices() <-chan []Device { return w.devices }
 
-// Run follows the links until ctx ends, and subscribes again when the kernel
-// lost messages (ENOBUFS) or the subscription failed.
+// Run follows the links until ctx ends. It subscribes again when the kernel dropped
+// messages (ENOBUFS) or the subscription failed.
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := w.follow(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("link watch broke off, subscribing again", "error", err)
+			w.log.Warn("link watch failed, subscribing again", "err", err)
 			if !errors.Is(err, unix.ENOBUFS) {
 				pause(ctx, retryPause)
 			}
@@ -64,18 +64,18 @@ func (w *Watcher) follow(ctx context.Context) error {
 	defer wg.Wait()
 	defer sub.Close() // ends the receiver
 	defer cancel(nil)
-	news := make(chan struct{}, 1)
-	wait.Signal(news) // list once, now that no change can be missed
-	wg.Go(func() { cancel(receive(sub, news)) })
+	changed := make(chan struct{}, 1)
+	wait.Signal(changed) // list once, now that no change can be missed
+	wg.Go(func() { cancel(receive(sub, changed)) })
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-news:
+		case <-changed:
 		}
 		devices, err := list(w.ignored)
 		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			wait.Signal(news)
+			wait.Signal(changed)
 		} else if err != nil {
 			return err
 		} else {
@@ -89,12 +89,12 @@ func (w *Watcher) follow(ctx context.Context) error {
 }
 
 // receive signals each change.
-func receive(sub *nl.NetlinkSocket, news chan<- struct{}) error {
+func receive(sub *nl.NetlinkSocket, changed chan<- struct{}) error {
 	for {
 		if _, _, err := sub.Receive(); err != nil {
 			return fmt.Errorf("receive link changes: %w", err)
 		}
-		wait.Signal(news)
+		wait.Signal(changed)
 	}
 }
 
@@ -126,7 +126,7 @@ func list(ignored []string) ([]Device, error) {
 		index := l.Attrs().Index
 		if link, ok := linkOf(l, of[index], ignored); ok {
 			d := Device{Link: link, Index: index, vrf: l.Attrs().MasterIndex}
-			d.tell(m)
+			d.readMessage(m)
 			devices = append(devices, d)
 		}
 	}

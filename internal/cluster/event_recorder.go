@@ -21,33 +21,33 @@ import (
 )
 
 const (
-	// maxNote is how long the text of an event may be (events.k8s.io/v1).
-	maxNote = 1000
-	// maxNotes is how many events may wait to be sent. Those beyond are dropped:
-	// what they say stands in some object's status, too.
-	maxNotes = 20000
-	// After each event the teller waits so many times as long as the API server took
-	// for it, up to tellingPause: so one that is busy serves first whom people wait for.
-	tellingShare = 9
-	tellingPause = 2 * time.Second
-	// telling is the least pause, and tellingLater for how long more urgent writes
-	// come first.
-	telling      = 3 * time.Millisecond
-	tellingLater = 100 * time.Millisecond
-	// hearing is how long one attempt to send an event may take.
-	hearing = 10 * time.Second
+	// maxMessage is how long the text of an event may be (events.k8s.io/v1).
+	maxMessage = 1000
+	// maxPending is how many events may wait to be sent. Those beyond are dropped: what
+	// they report is in the status of some object as well.
+	maxPending = 20000
+	// After each event the recorder waits idleShare times as long as the API server took
+	// for it, up to maxPace: a busy API server serves more urgent requests first.
+	idleShare = 9
+	maxPace   = 2 * time.Second
+	// paceInterval is the least pause. busyPace is for how long no urgent write may have
+	// been under way before an event is sent.
+	paceInterval = 3 * time.Millisecond
+	busyPace     = 100 * time.Millisecond
+	// sendTimeout is how long one attempt to send an event may take.
+	sendTimeout = 10 * time.Second
 )
 
-// Note is an event that is to be sent. Notes of one object, reason and detail are
-// repetitions of one another, whatever they say: the first few are sent, and the
-// first of each kind, then fewer and fewer (repeats).
-type Note struct {
+// Event is an event to send. Events of one object, reason and detail repeat one another,
+// whatever their messages are: the first few are sent, and the first of each kind, then
+// fewer and fewer (repeats).
+type Event struct {
 	About   corev1.ObjectReference
 	Type    string // corev1.EventTypeNormal or …Warning
 	Reason  string
 	Action  string
-	Detail  string // tells apart what one object may have several of, such as addresses; "": it has one
-	Kind    string // tells apart what may happen to it by turns, such as classes of failure; "": one kind
+	Detail  string // of several things that one object has, such as addresses, the one concerned; "": it has one
+	Kind    string // of several things that can happen to it, such as classes of failure; "": one
 	Message string
 }
 
@@ -63,12 +63,12 @@ func About(obj client.Object) corev1.ObjectReference {
 	}
 }
 
-// Teller sends notes as events, one after the other, and keeps none that is
-// sent. (The recorder of client-go keeps each for six minutes, to merge those
-// that are alike; here something is told when it has changed, and no other time.)
-type Teller struct {
-	// IdleFor returns for how long nothing more urgent was being written: events
-	// wait for that, though not for ever. nil: there is nothing more urgent.
+// EventRecorder sends events one after the other, and keeps none that is sent. (The
+// recorder of client-go keeps each for six minutes, to merge those that are alike; here
+// an event is recorded only when something has changed.)
+type EventRecorder struct {
+	// IdleFor returns for how long no more urgent write has been under way. Events wait
+	// for busyPace of that, but not for ever. nil: there are no more urgent writes.
 	IdleFor func() time.Duration
 
 	client client.Client
@@ -78,35 +78,34 @@ type Teller struct {
 	wake   chan struct{} // buffered 1
 
 	mu      sync.Mutex
-	notes   []pending
+	events  []pending
 	repeats repeats
 }
 
-// pending is a note, when it was told, and how many like it were not.
+// pending is an event, when it was recorded, and how many like it were held back.
 type pending struct {
-	Note
+	Event
 	at   time.Time
 	held int
 }
 
-// NewTeller returns a teller for the program of that name, and the host that it
-// runs on.
-func NewTeller(c client.Client, log *slog.Logger, name, where string) *Teller {
-	return &Teller{client: c, log: log, name: name, where: where, wake: make(chan struct{}, 1)}
+// NewEventRecorder returns a recorder for the program of that name, on that host. It
+// starts nothing.
+func NewEventRecorder(c client.Client, log *slog.Logger, name, where string) *EventRecorder {
+	return &EventRecorder{client: c, log: log, name: name, where: where, wake: make(chan struct{}, 1)}
 }
 
-// Tell has n sent later, unless it repeats too soon what was told before. It waits
-// for nothing.
-func (t *Teller) Tell(n Note) {
+// Record has n sent later, unless it repeats another event too soon. It does not block.
+func (t *EventRecorder) Record(n Event) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.notes) >= maxNotes {
+	if len(t.events) >= maxPending {
 		return
 	}
 	of := topic{uid: n.About.UID, kind: n.About.Kind, namespace: n.About.Namespace, name: n.About.Name, where: t.where, reason: n.Reason, detail: n.Detail}
 	if held, send := t.repeats.next(of, n.Kind, now); send {
-		t.notes = append(t.notes, pending{n, now, held})
+		t.events = append(t.events, pending{n, now, held})
 		wait.Signal(t.wake)
 	}
 }
@@ -117,11 +116,11 @@ func (n pending) text() string {
 	if n.held > 0 {
 		more = fmt.Sprintf(" (%d more since the last event)", n.held)
 	}
-	return printable.Within(maxNote-len(more), n.Message) + more
+	return printable.Within(maxMessage-len(more), n.Message) + more
 }
 
 // Run sends until ctx ends.
-func (t *Teller) Run(ctx context.Context) error {
+func (t *EventRecorder) Run(ctx context.Context) error {
 	for {
 		n, ok := t.next()
 		if !ok {
@@ -132,8 +131,8 @@ func (t *Teller) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		for waited := time.Duration(0); waited < tellingLater && t.IdleFor != nil && t.IdleFor() < tellingLater; waited += telling {
-			if !wait.Sleep(ctx, telling) {
+		for waited := time.Duration(0); waited < busyPace && t.IdleFor != nil && t.IdleFor() < busyPace; waited += paceInterval {
+			if !wait.Sleep(ctx, paceInterval) {
 				return nil
 			}
 		}
@@ -141,7 +140,7 @@ func (t *Teller) Run(ctx context.Context) error {
 		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
 			t.log.Warn("can't send an event", "about", n.About.Kind+" "+n.About.Namespace+"/"+n.About.Name, "reason", n.Reason, "err", err)
 		}
-		if !wait.Sleep(ctx, max(telling, min(tellingShare*time.Since(start), tellingPause))) {
+		if !wait.Sleep(ctx, max(paceInterval, min(idleShare*time.Since(start), maxPace))) {
 			return nil
 		}
 	}
@@ -149,9 +148,9 @@ func (t *Teller) Run(ctx context.Context) error {
 
 // send sends one event, as soon as the API server is there. It has its name
 // before the first attempt, so that none comes twice.
-func (t *Teller) send(ctx context.Context, n pending) error {
-	_, err := untilThere(ctx, func() (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, hearing)
+func (t *EventRecorder) send(ctx context.Context, n pending) error {
+	_, err := waitForCRD(ctx, func() (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 		defer cancel()
 		return nil, t.client.Create(ctx, &eventsv1.Event{
 			ObjectMeta:          metav1.ObjectMeta{Namespace: cmp.Or(n.About.Namespace, metav1.NamespaceDefault), Name: fmt.Sprintf("%s.%x", n.About.Name, n.at.UnixNano())},
@@ -172,15 +171,15 @@ func (t *Teller) send(ctx context.Context, n pending) error {
 }
 
 // next takes the oldest note.
-func (t *Teller) next() (pending, bool) {
+func (t *EventRecorder) next() (pending, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.notes) == 0 {
-		t.notes = nil
+	if len(t.events) == 0 {
+		t.events = nil
 		return pending{}, false
 	}
-	n := t.notes[0]
-	t.notes[0] = pending{}
-	t.notes = t.notes[1:]
+	n := t.events[0]
+	t.events[0] = pending{}
+	t.events = t.events[1:]
 	return n, true
 }

@@ -13,8 +13,8 @@ import (
 // rivalMAC is of another node's speaker.
 const rivalMAC = "02:00:00:00:00:0c"
 
-func TestWhoIsARival(t *testing.T) {
-	theirs := announce.Claim{Addr: netip.MustParseAddr(vip4), As: []announce.Disguise{{Link: "n0", MAC: [6]byte(mac(nodeMAC))}}}
+func TestWhoIsADuplicateOwner(t *testing.T) {
+	theirs := announce.Claim{Addr: netip.MustParseAddr(vip4), ProxyReplies: []announce.ProxyReply{{Link: "n0", MAC: [6]byte(mac(nodeMAC))}}}
 	for _, c := range []struct {
 		name  string
 		claim announce.Claim
@@ -24,10 +24,10 @@ func TestWhoIsARival(t *testing.T) {
 		{"who announces an address of ours", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4}.arp(), true},
 		{"who answers for one", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4, target: "192.0.2.1", edit: set(21, 2)}.arp(), true},
 		{"not who asks for it", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC}.arp(), false},
-		{"not a stranger", announce.Claim{Addr: netip.MustParseAddr(vip4)}, strangerSays(vip4), false},
+		{"not a foreign host", announce.Claim{Addr: netip.MustParseAddr(vip4)}, foreignSays(vip4), false},
 		{"not who stands in for us, and tells our MAC", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: nodeMAC, source: vip4}.arp(), false},
 		{"not the heir of an address that this node only still answers for", theirs, question{mac: rivalMAC, source: vip4}.arp(), false},
-		{"not who has an address of nobody here", announce.Claim{Addr: netip.MustParseAddr("192.0.2.110")}, question{mac: rivalMAC, source: vip4}.arp(), false},
+		{"not who has an address of no host here", announce.Claim{Addr: netip.MustParseAddr("192.0.2.110")}, question{mac: rivalMAC, source: vip4}.arp(), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFake(t, Options{Defend: true}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
@@ -36,9 +36,9 @@ func TestWhoIsARival(t *testing.T) {
 				f.lately(5 * time.Second)
 				f.in <- c.frame
 				f.lately(time.Millisecond)
-				got := a.Rivals(time.Now())
-				if (len(got) == 1) != c.want || (len(a.contested) == 1) != c.want || (a.Stats()[0].Rivals == 1) != c.want {
-					t.Errorf("rivals: %v; told: %d, counted %d; want one: %t", got, len(a.contested), a.Stats()[0].Rivals, c.want)
+				got := a.DuplicateOwners(time.Now())
+				if (len(got) == 1) != c.want || (len(a.duplicateHeard) == 1) != c.want || (a.Stats()[0].DuplicateOwners == 1) != c.want {
+					t.Errorf("duplicate owners: %v; told: %d, counted %d; want one: %t", got, len(a.duplicateHeard), a.Stats()[0].DuplicateOwners, c.want)
 				}
 				if len(got) == 1 && (got[0].Addr.String() != vip4 || net.HardwareAddr(got[0].MAC[:]).String() != rivalMAC) {
 					t.Errorf("rival %+v", got[0])
@@ -48,22 +48,22 @@ func TestWhoIsARival(t *testing.T) {
 	}
 }
 
-func TestRivalOfIPv6(t *testing.T) {
+func TestDuplicateOwnerOfIPv6(t *testing.T) {
 	onFake(t, Options{}, ipv6, func(t *testing.T, a *Announcer, f *fakeWire) {
 		a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
 		a.Set(claimsFor(vip6))
 		f.lately(5 * time.Second)
 		f.in <- neighbor.NDP().Announce(netip.MustParseAddr(vip6), neighbor.Station{MAC: mac(rivalMAC)})[0]
 		f.lately(time.Millisecond)
-		if got := a.Rivals(time.Now()); len(got) != 1 || got[0].Addr.String() != vip6 {
+		if got := a.DuplicateOwners(time.Now()); len(got) != 1 || got[0].Addr.String() != vip6 {
 			t.Errorf("rivals: %v", got)
 		}
 	})
 }
 
-// Anybody can speak in the name of a speaker's MAC: only who has the key is believed,
+// Any host can speak in the name of a speaker's MAC: only who has the key is believed,
 // and each announcement once.
-func TestRivalMustProve(t *testing.T) {
+func TestDuplicateOwnerMustProve(t *testing.T) {
 	keys := [][]byte{[]byte("key")}
 	for _, fam := range []family{ipv4, ipv6} {
 		t.Run(string(fam), func(t *testing.T) {
@@ -88,22 +88,22 @@ func TestRivalMustProve(t *testing.T) {
 					f.in <- says("another key")
 					f.lately(time.Second)
 				}
-				if got := a.Rivals(time.Now()); len(got) > 0 || len(a.contested) > 0 || a.Stats()[0].Unproven != 20 {
+				if got := a.DuplicateOwners(time.Now()); len(got) > 0 || len(a.duplicateHeard) > 0 || a.Stats()[0].Unproven != 20 {
 					t.Errorf("forged: %v, %+v", got, a.Stats()[0])
 				}
 				frame := says("key")
 				f.in <- frame
 				f.lately(time.Millisecond)
-				if got := a.Rivals(time.Now()); len(got) != 1 || len(a.contested) == 0 {
+				if got := a.DuplicateOwners(time.Now()); len(got) != 1 || len(a.duplicateHeard) == 0 {
 					t.Errorf("proven: %v", got)
 				}
-				<-a.contested
+				<-a.duplicateHeard
 				for range 90 { // the same, again and again
 					f.lately(time.Second)
 					f.in <- frame
 				}
 				f.lately(time.Millisecond)
-				if got := a.Rivals(time.Now()); len(got) > 0 || len(a.contested) > 0 {
+				if got := a.DuplicateOwners(time.Now()); len(got) > 0 || len(a.duplicateHeard) > 0 {
 					t.Errorf("recorded, and sent again: %v", got)
 				}
 			})
@@ -138,7 +138,7 @@ func TestAnotherRoundIsAnnounced(t *testing.T) {
 		claims := claimsFor(vip4, "192.0.2.110")
 		a.Set(claims)
 		f.lately(5 * time.Second)
-		claims[0].Round = 7
+		claims[0].Generation = 7
 		a.Set(claims)
 		expect(t, "another round", "5s "+announce1+"\n5s "+announce2+"\n5.1s "+announce1+"\n5.1s "+announce2, f.lately(300*time.Millisecond))
 		f.lately(5 * time.Second)
@@ -147,13 +147,13 @@ func TestAnotherRoundIsAnnounced(t *testing.T) {
 	})
 }
 
-func TestWireRival(t *testing.T) {
+func TestWireDuplicateOwner(t *testing.T) {
 	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbor.ARP())
 		w.SetSpeakers([][6]byte{[6]byte(mac(clientMAC))})
 		w.Set(claimsFor(vip4))
 		w.until("the address is announced", func() bool { return w.sum(ipv4).Announced > 0 })
 		tap.send(neighbor.ARP().Announce(netip.MustParseAddr(vip4), neighbor.Station{MAC: mac(clientMAC)})[0])
-		w.until("the rival was heard", func() bool { return len(w.Rivals(time.Now())) == 1 && w.sum(ipv4).Rivals == 1 })
+		w.until("the duplicate owner was heard", func() bool { return len(w.DuplicateOwners(time.Now())) == 1 && w.sum(ipv4).DuplicateOwners == 1 })
 	})
 }

@@ -30,7 +30,7 @@ func TestAListerWaitsForTheAPIServerAndPassesOnWhatItSays(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start, calls := time.Now(), 0
-				_, err := untilThere(t.Context(), func() (int, error) {
+				_, err := waitForCRD(t.Context(), func() (int, error) {
 					if calls++; time.Since(start) < 5*time.Second {
 						return 0, c.first
 					}
@@ -51,7 +51,7 @@ func TestAListerStopsWaitingWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := untilThere(ctx, func() (int, error) { return 0, apierrors.NewServiceUnavailable("starting") })
+		_, err := waitForCRD(ctx, func() (int, error) { return 0, apierrors.NewServiceUnavailable("starting") })
 		if !apierrors.IsServiceUnavailable(err) {
 			t.Errorf("have %v", err)
 		}

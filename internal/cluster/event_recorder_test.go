@@ -22,9 +22,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// tellTo starts a teller on a fake API server. Before each creation it asks
+// tellTo starts a recorder on a fake API server. Before each creation it asks
 // before, and after it after; what they return is the answer, unless it is nil.
-func tellTo(t *testing.T, before, after func() error) (*Teller, func() []eventsv1.Event) {
+func tellTo(t *testing.T, before, after func() error) (*EventRecorder, func() []eventsv1.Event) {
 	t.Helper()
 	scheme, err := Scheme()
 	if err != nil {
@@ -38,12 +38,12 @@ func tellTo(t *testing.T, before, after func() error) (*Teller, func() []eventsv
 			return errors.Join(c.Create(ctx, o, opts...), after())
 		},
 	}).Build()
-	teller := NewTeller(api, slog.New(slog.DiscardHandler), "program", "host")
+	recorder := NewEventRecorder(api, slog.New(slog.DiscardHandler), "program", "host")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { _ = teller.Run(ctx); close(done) }()
+	go func() { _ = recorder.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return teller, func() []eventsv1.Event {
+	return recorder, func() []eventsv1.Event {
 		var all eventsv1.EventList
 		if err := api.List(t.Context(), &all); err != nil {
 			t.Fatal(err)
@@ -54,23 +54,23 @@ func tellTo(t *testing.T, before, after func() error) (*Teller, func() []eventsv
 
 func fine() error { return nil }
 
-func noteOn(service, message string) Note {
+func noteOn(service, message string) Event {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: service, UID: "1"}}
-	return Note{About: About(svc), Type: corev1.EventTypeNormal, Reason: "Assigned", Action: "Allocate", Message: message}
+	return Event{About: About(svc), Type: corev1.EventTypeNormal, Reason: "Assigned", Action: "Allocate", Message: message}
 }
 
 func TestANoteBecomesAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		teller, events := tellTo(t, fine, fine)
+		recorder, events := tellTo(t, fine, fine)
 		at := time.Now()
-		teller.Tell(noteOn("a", "has "+strings.Repeat("ü", maxNote)+"\x1b[2J"))
+		recorder.Record(noteOn("a", "has "+strings.Repeat("ü", maxMessage)+"\x1b[2J"))
 		time.Sleep(time.Minute)
 		all := events()
 		if len(all) != 1 {
 			t.Fatalf("there are %d events", len(all))
 		}
 		e := all[0]
-		if len(e.Note) > maxNote || !strings.HasPrefix(e.Note, "has üü") || !strings.HasSuffix(e.Note, "more)") || !printable.Is(e.Note) {
+		if len(e.Note) > maxMessage || !strings.HasPrefix(e.Note, "has üü") || !strings.HasSuffix(e.Note, "more)") || !printable.Is(e.Note) {
 			t.Errorf("its text has %d bytes: %s", len(e.Note), e.Note)
 		}
 		if !e.EventTime.Time.Equal(at) || e.ReportingInstance != "program-host" || !strings.HasPrefix(e.Name, "a.") || e.Namespace != "n" {
@@ -108,9 +108,9 @@ func TestEachNoteIsSentOnce(t *testing.T) {
 						return nil
 					}
 				}
-				teller, events := tellTo(t, func() error { calls++; return first(c.before)() }, first(c.after))
+				recorder, events := tellTo(t, func() error { calls++; return first(c.before)() }, first(c.after))
 				for _, text := range []string{"1", "2", "2"} {
-					teller.Tell(noteOn("a", text))
+					recorder.Record(noteOn("a", text))
 					time.Sleep(time.Nanosecond) // no two at the same time
 				}
 				time.Sleep(time.Minute)
@@ -124,14 +124,14 @@ func TestEachNoteIsSentOnce(t *testing.T) {
 
 func TestEventsComeAfterWhatIsUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		teller, events := tellTo(t, fine, fine)
-		teller.IdleFor = func() time.Duration { return 0 }
-		teller.Tell(noteOn("a", "1"))
-		time.Sleep(tellingLater / 2)
+		recorder, events := tellTo(t, fine, fine)
+		recorder.IdleFor = func() time.Duration { return 0 }
+		recorder.Record(noteOn("a", "1"))
+		time.Sleep(busyPace / 2)
 		if n := len(events()); n != 0 {
 			t.Errorf("%d were sent in a busy time", n)
 		}
-		time.Sleep(tellingLater)
+		time.Sleep(busyPace)
 		if n := len(events()); n != 1 {
 			t.Errorf("%d were sent in the end, want 1", n)
 		}

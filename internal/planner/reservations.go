@@ -13,11 +13,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Keeper remembers which addresses are kept for Services that were deleted. Every
+// Reservations remembers which addresses are kept for Services that were deleted. Every
 // replica has one, so that a new leader knows what went while nobody led; the
 // statuses of pools remember it for those that start. The zero Keeper is ready for
 // use. It reads no clock, and has no lock: whoever calls Plan and Watch does.
-type Keeper struct {
+type Reservations struct {
 	kept   map[keptKey]ipam.Kept
 	graces map[string]time.Duration // of pools, those that are gone included
 	read   bool                     // kept has what the statuses of pools say
@@ -28,15 +28,15 @@ type keptKey struct {
 	key  ipam.Key
 }
 
-// departure is a Service that was deleted, or is no load balancer of ours any more.
-type departure struct {
+// removal is a Service that was deleted, or is no load balancer of ours any more.
+type removal struct {
 	key     ipam.Key
 	origins []intent.Origin
 	wanted  int // how many addresses its namespace wanted when it was there
 }
 
 // keep takes in the pools and what has departed.
-func (k *Keeper) keep(now time.Time, c intent.Configured, departed []departure) {
+func (k *Reservations) keep(now time.Time, c intent.Configured, departed []removal) {
 	if k.kept == nil {
 		k.kept, k.graces = map[keptKey]ipam.Kept{}, map[string]time.Duration{}
 	}
@@ -55,7 +55,7 @@ func (k *Keeper) keep(now time.Time, c intent.Configured, departed []departure) 
 
 // grace is how long an address is kept: as the pool says that holds it, or the one
 // that it was of.
-func (k *Keeper) grace(c *intent.Config, o intent.Origin) time.Duration {
+func (k *Reservations) grace(c *intent.Config, o intent.Origin) time.Duration {
 	grace, known := k.graces[cmp.Or(c.PoolOf(o.Addr), o.Pool)]
 	if !known {
 		return intent.DefaultGrace()
@@ -65,10 +65,10 @@ func (k *Keeper) grace(c *intent.Config, o intent.Origin) time.Duration {
 
 // Forget has what the statuses of pools say be read again: a new term begins. What
 // was seen to depart stays known.
-func (k *Keeper) Forget() { k.read = false }
+func (k *Reservations) Forget() { k.read = false }
 
 // due returns what is kept now, in no order, as far as it can be remembered.
-func (k *Keeper) due(now time.Time, c intent.Configured) []ipam.Kept {
+func (k *Reservations) due(now time.Time, c intent.Configured) []ipam.Kept {
 	if !k.read {
 		k.read = true
 		for _, x := range intent.Kept(c.Objects.Pools, now) {
@@ -99,16 +99,16 @@ func (k *Keeper) due(now time.Time, c intent.Configured) []ipam.Kept {
 }
 
 // settle forgets all but what Services may still come back for.
-func (k *Keeper) settle(pending []ipam.Kept) {
+func (k *Reservations) settle(pending []ipam.Kept) {
 	clear(k.kept)
 	for _, x := range pending {
 		k.kept[keptKey{x.Addr, x.For}] = x
 	}
 }
 
-// departures returns which of the Services that were there before have left, or are
+// removals returns which of the Services that were there before have left, or are
 // about to: one that waits for us to take its address away.
-func (t *Planner) departures(before, entered []*Service) []departure {
+func (t *Planner) removals(before, entered []*Service) []removal {
 	var left []*Service
 	wanted := map[string]int{}
 	for _, x := range before {
@@ -136,9 +136,9 @@ func (t *Planner) departures(before, entered []*Service) []departure {
 			wanted[x.request.Service.Namespace] += x.request.Wants()
 		}
 	}
-	out := make([]departure, len(left))
+	out := make([]removal, len(left))
 	for i, x := range left {
-		out[i] = departure{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
+		out[i] = removal{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
 	}
 	return out
 }

@@ -24,7 +24,7 @@ import (
 // replica is a controller that writes what it plans at once.
 type replica struct {
 	Planner
-	keeper Keeper
+	keeper Reservations
 	again  time.Duration
 	awaits bool
 }
@@ -34,7 +34,7 @@ type replica struct {
 func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]*corev1.Service) map[string]string {
 	s := Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}}
 	s.Namespaces = map[string]map[string]string{"n": nil, "m": nil}
-	s.Services, s.Keeper = *services, &r.keeper
+	s.Services, s.Reservations = *services, &r.keeper
 	p := r.Plan(s)
 	step := p.Step(s)
 	r.again, r.awaits = step.Again, step.Awaits

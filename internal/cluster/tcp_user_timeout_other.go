@@ -4,6 +4,6 @@ package cluster
 
 import "syscall"
 
-// giveUp does nothing: only people's tools run on other systems, and these end
+// setUserTimeout does nothing: only people's tools run on other systems, and these end
 // by themselves.
 func giveUp(_, _ string, _ syscall.RawConn) error { return nil }

@@ -25,12 +25,12 @@ import (
 // second, however long that was away. By itself an informer pauses for longer
 // after each attempt that fails, up to half a minute.
 func newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-	return toolscache.NewSharedIndexInformer(patient{lw, toolscache.ToListerWatcherWithContext(lw)}, example, resync, indexers)
+	return toolscache.NewSharedIndexInformer(retryingListWatch{lw, toolscache.ToListerWatcherWithContext(lw)}, example, resync, indexers)
 }
 
-// patient is a ListerWatcher that waits for the API server instead of failing
+// retryingListWatch is a ListerWatcher that waits for the API server instead of failing
 // for want of it.
-type patient struct {
+type retryingListWatch struct {
 	toolscache.ListerWatcher
 	inner toolscache.ListerWatcherWithContext
 }
@@ -41,25 +41,25 @@ const (
 	lastAttempt  = time.Second
 )
 
-func (p patient) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	return untilThere(ctx, func() (runtime.Object, error) { return p.inner.ListWithContext(ctx, o) })
+func (p retryingListWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	return waitForCRD(ctx, func() (runtime.Object, error) { return p.inner.ListWithContext(ctx, o) })
 }
 
-func (p patient) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	return untilThere(ctx, func() (watch.Interface, error) { return p.inner.WatchWithContext(ctx, o) })
+func (p retryingListWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return waitForCRD(ctx, func() (watch.Interface, error) { return p.inner.WatchWithContext(ctx, o) })
 }
 
 // IsWatchListSemanticsUnSupported passes on what client-go asks of the client.
-func (p patient) IsWatchListSemanticsUnSupported() bool {
+func (p retryingListWatch) IsWatchListSemanticsUnSupported() bool {
 	return watchlist.DoesClientNotSupportWatchListSemantics(p.ListerWatcher)
 }
 
-// untilThere calls do until the API server has answered it.
-func untilThere[T any](ctx context.Context, do func() (T, error)) (T, error) {
+// waitForCRD calls do until the API server has answered it.
+func waitForCRD[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	pause := firstAttempt
 	for {
 		out, err := do()
-		if err == nil || !absent(err) {
+		if err == nil || !notFound(err) {
 			return out, err
 		}
 		if pause == firstAttempt {
@@ -72,9 +72,9 @@ func untilThere[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-// absent reports whether an error means that the API server is not there, or
+// notFound reports whether an error means that the API server is not there, or
 // not yet: the network's word, or its own.
-func absent(err error) bool {
+func notFound(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
@@ -87,14 +87,14 @@ func AwaitAPI(ctx context.Context, cfg *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
-	told := ""
+	last := ""
 	for {
 		_, err := api.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		if err == nil {
 			return nil
 		}
-		if err.Error() != told {
-			told = err.Error()
+		if err.Error() != last {
+			last = err.Error()
 			klog.FromContext(ctx).Info("the API server is not ready; trying again", "server", cfg.Host, "err", err)
 		}
 		if !wait.Sleep(ctx, lastAttempt) {
