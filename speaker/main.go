@@ -282,21 +282,21 @@ func (a adapters) tasks(o options) []manager.RunnableFunc {
 func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 	ignorable := intent.Ignorable(r.node, r.class, r.service)
 	loop := cluster.Loop{
-		Name:  "speaker",
+		Name:      "speaker",
 		Reconcile: r.reconcile,
-		Log:   r.log,
-		Kinds: append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
+		Log:       r.log,
+		Kinds:     append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
 		Ignore: func(before, after client.Object) bool {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 				r.claims.RecordDelete(claim.UID, time.Now())
 			}
 			return ignorable(before, after)
 		},
-		MinInterval:    cluster.Share(20, 100*time.Millisecond),
-		Used:    cluster.Used,
-		Burst:  200 * time.Millisecond,
-		Triggers: []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
-		Priority:  r.group.Changed(),
+		MinInterval: cluster.Share(20, 100*time.Millisecond),
+		Used:        cluster.Used,
+		Burst:       200 * time.Millisecond,
+		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
+		Priority:    r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
 		return err

@@ -21,10 +21,10 @@ type Loop struct {
 	Name string
 	// Reconcile runs once all kinds are cached. It returns when to run again if
 	// nothing happens before; 0: never. An error is logged and the run repeated.
-	Reconcile   func(context.Context) (time.Duration, error)
-	Log     *slog.Logger
-	Kinds   []client.Object
-	Triggers []<-chan struct{}
+	Reconcile func(context.Context) (time.Duration, error)
+	Log       *slog.Logger
+	Kinds     []client.Object
+	Triggers  []<-chan struct{}
 	// Ignore reports whether an event needs no run: an update, or an object that
 	// has come (before is nil) or gone (after is nil). If Ignore is nil none is skipped.
 	Ignore func(before, after client.Object) bool
