@@ -88,7 +88,7 @@ func (p *prometheus) values(ctx context.Context, query string, start, end time.T
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Error != "" {
-		return nil, fmt.Errorf("Prometheus answers %s: %v", out, err)
+		return nil, fmt.Errorf("prometheus answers %s: %v", out, err)
 	}
 	var all []series
 	for _, r := range answer.Data.Result {
