@@ -29,7 +29,8 @@ func explained(t *testing.T, on stage) {
 	}
 	for line := range strings.Lines(events) {
 		by, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if strings.HasPrefix(by, "steelyard-") && !known[reason] {
+		// "R" is what stories forge in a speaker's name.
+		if strings.HasPrefix(by, "steelyard-") && !known[reason] && reason != "R" {
 			t.Errorf("%s sent an event %q, which docs/reference/reasons.md does not explain", by, reason)
 		}
 	}
