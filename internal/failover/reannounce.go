@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -42,7 +43,7 @@ func (p *pass) announceAgain() {
 	p.up = p.reaches()
 	back := r.healed(p.Now, p.worked, p.up, p.API.Reachable)
 	if back && len(p.taken) > 0 {
-		r.unsaid = first(r.unsaid, p.Now)
+		r.unsaid = cmp.Or(r.unsaid, p.Now)
 	}
 	if !r.unsaid.IsZero() && !p.Now.Before(r.unsaid.Add(pause(p.API.Reachable))) {
 		r.tellUnsaid(p.Now, p.Plan.Claims, p.taken)
@@ -61,21 +62,13 @@ func (p *pass) announceAgain() {
 func (r *reannouncements) healed(now time.Time, before, alive map[place]bool, reachable bool) (back bool) {
 	for at, there := range alive {
 		if was, known := before[at]; there && known && !was {
-			back, r.pending = true, first(r.pending, now)
+			back, r.pending = true, cmp.Or(r.pending, now)
 		}
 	}
 	if !r.pending.IsZero() && !now.Before(r.due(reachable)) {
 		r.all, r.allAt, r.pending = r.all+1, now, time.Time{}
 	}
 	return back
-}
-
-// first returns t, or now if that is zero.
-func first(t, now time.Time) time.Time {
-	if t.IsZero() {
-		return now
-	}
-	return t
 }
 
 // tellUnsaid has the addresses announced again that this node took over, and could not

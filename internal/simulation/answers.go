@@ -135,12 +135,13 @@ func (w *world) entitled(a netip.Addr, n *node) bool {
 
 // toldLate reports whether the API server told a node late of what others did.
 func (w *world) toldLate(n *node) bool {
-	return slices.ContainsFunc(w.rules.events, func(e event) bool {
-		return e.weight == delay && w.now.Sub(e.at) < recent && slices.Contains(e.nodes, n)
-	})
+	return slices.ContainsFunc(w.rules.events, func(e event) bool { return w.delays(e) && slices.Contains(e.nodes, n) })
 }
 
 // hindered reports whether the API server's answers were late, or got lost.
 func (w *world) hindered() bool {
-	return slices.ContainsFunc(w.rules.events, func(e event) bool { return e.weight == delay && w.now.Sub(e.at) < recent })
+	return slices.ContainsFunc(w.rules.events, w.delays)
 }
+
+// delays reports whether an event lately made writes and news late.
+func (w *world) delays(e event) bool { return e.weight == delay && w.now.Sub(e.at) < recent }
