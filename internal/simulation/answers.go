@@ -10,32 +10,15 @@ import (
 
 // lookForTwo checks that two nodes that can hear each other don't both answer.
 func (w *world) lookForTwo(a netip.Addr, x *watched) {
-	var all []*node
-	for _, n := range w.nodes {
-		if s := n.speaker; s != nil && n.subnet == subnetOf(a) && n.alive() {
-			if _, own, ok := s.answers(a); ok && own {
-				all = append(all, n)
-			}
-		}
-	}
+	all := w.owners(a)
 	if len(all) < 2 {
 		clear(x.both)
 		clear(x.apart)
 	}
 	for i, n := range all {
 		for _, m := range all[i+1:] {
-			pair := [2]int{n.place, m.place}
-			since, known := x.both[pair]
 			w.lookForHalves(a, x, n, m)
-			switch {
-			case !w.lan.talk(n.place, m.place):
-				delete(x.both, pair)
-				x.doubled = w.now
-			case !known && w.both(n, m) >= 0:
-				x.both[pair] = w.now
-			case w.now.Sub(maxTime(since, w.lastEvent())) > w.both(n, m):
-				w.violate(OneAnswer, "%s and %s both answer for %s, and can hear each other", n.name, m.name, a)
-			}
+			w.lookForPair(a, x, n, m)
 		}
 	}
 	w.lookForIntruders(a, x, all)
@@ -45,6 +28,35 @@ func (w *world) lookForTwo(a netip.Addr, x *watched) {
 	}
 	if x.alone != alone {
 		x.alone, x.alike = alone, w.now
+	}
+}
+
+// owners returns the nodes that answer for an address as their own.
+func (w *world) owners(a netip.Addr) []*node {
+	var all []*node
+	for _, n := range w.nodes {
+		if n.speaker == nil {
+			continue
+		}
+		if _, own, ok := n.speaker.answers(a); ok && own {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// lookForPair checks that two owners that can hear each other don't go on for long.
+func (w *world) lookForPair(a netip.Addr, x *watched, n, m *node) {
+	pair := [2]int{n.place, m.place}
+	since, known := x.both[pair]
+	switch {
+	case !w.lan.talk(n.place, m.place):
+		delete(x.both, pair)
+		x.doubled = w.now
+	case !known && w.both(n, m) >= 0:
+		x.both[pair] = w.now
+	case w.now.Sub(maxTime(since, w.lastEvent())) > w.both(n, m):
+		w.violate(OneAnswer, "%s and %s both answer for %s, and can hear each other", n.name, m.name, a)
 	}
 }
 

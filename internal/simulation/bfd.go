@@ -139,10 +139,7 @@ func (w *world) carry(frames []frame) {
 
 func (s *group) receive(f frame) {
 	x := s.sessionWith(f.from)
-	switch {
-	case x == nil, f.your != 0 && f.your != s.instance, f.your == 0 && f.status != down && f.status != adminDown:
-		return
-	case x.known != f.instance && s.now.Before(x.until):
+	if x == nil || !s.accepts(x, f) {
 		return
 	}
 	tx := slow
@@ -153,14 +150,35 @@ func (s *group) receive(f frame) {
 	x.last, x.detect = s.now, multiplier*tx
 	x.until = s.now.Add(2 * x.detect)
 	s.expireLater(x)
-	switch {
-	case f.status == adminDown && x.status != down, f.status == down && x.status == up:
-		s.enter(x, down)
-	case f.status == down && x.status == down:
-		s.enter(x, initial)
-	case f.status == initial && x.status != up, f.status == up && x.status == initial:
-		s.enter(x, up)
+	if next := x.status.next(f.status); next != x.status {
+		s.enter(x, next)
 	}
+}
+
+// accepts reports whether a packet counts: it is for this process, and from the one that
+// was heard before.
+func (s *group) accepts(x *session, f frame) bool {
+	if f.your == 0 {
+		if f.status != down && f.status != adminDown {
+			return false
+		}
+	} else if f.your != s.instance {
+		return false
+	}
+	return x.known == f.instance || !s.now.Before(x.until)
+}
+
+// next returns what a packet makes of a status (RFC 5880 section 6.8.6).
+func (s status) next(remote status) status {
+	switch {
+	case remote == adminDown, remote == down && s == up:
+		return down
+	case remote == down && s == down:
+		return initial
+	case remote == initial, remote == up && s == initial:
+		return up
+	}
+	return s
 }
 
 func (s *group) enter(x *session, to status) {

@@ -223,22 +223,36 @@ func shareable(a, b *corev1.Service) bool {
 // explains reports whether there is a reason for a Service to lose an address.
 func (g *grants) explains(w *world, t *tenant, a netip.Addr) bool {
 	given, known := t.given[a]
-	if !known || t.foreign || g.rivals[a] || t.edited.After(given) || t.svc.DeletionTimestamp != nil {
+	switch {
+	case !known || t.foreign || g.rivals[a] || t.edited.After(given) || t.svc.DeletionTimestamp != nil:
 		return true
-	}
-	for _, x := range g.of {
-		if x != t && slices.Contains(intent.Holds(x.svc), a) && !shareable(t.svc, x.svc) && (x.foreign || !x.edited.After(x.given[a])) {
-			return true // somebody has to give way, and not the other, who has been edited
-		}
-	}
-	if d, gone := g.dropped[a]; gone && w.now.Sub(d.at) < g.grace[a]-rounding && !w.now.Before(g.blind) {
+	case g.yields(t, a):
+		return true
+	case g.graced(w, a):
 		return false
 	}
 	e := g.affected[a]
 	if e.added && given.After(e.last) && w.now.Sub(e.before) > settled && g.ranges[a] != "" {
-		return false // somebody knew the pool already
+		return false // a controller knew the pool already
 	}
 	return w.now.Sub(e.last) < settled || e.last.After(given) || g.ranges[a] == ""
+}
+
+// yields reports whether a Service may have to give way to another that shows the same
+// address, may not share it, and was not edited since.
+func (g *grants) yields(t *tenant, a netip.Addr) bool {
+	for _, x := range g.of {
+		if x != t && slices.Contains(intent.Holds(x.svc), a) && !shareable(t.svc, x.svc) && (x.foreign || !x.edited.After(x.given[a])) {
+			return true
+		}
+	}
+	return false
+}
+
+// graced reports whether an address is kept for its holder though its pool was deleted.
+func (g *grants) graced(w *world, a netip.Addr) bool {
+	d, gone := g.dropped[a]
+	return gone && w.now.Sub(d.at) < g.grace[a]-rounding && !w.now.Before(g.blind)
 }
 
 // repool takes in the pools as they are now.
@@ -314,17 +328,36 @@ func (w *world) overlaps(pool string) bool {
 
 // grantsAtRest checks that who can have an address has one, and nobody another's.
 func (w *world) grantsAtRest() {
-	taken := map[netip.Addr]bool{}
 	all := w.grants.of
 	for _, name := range sortedKeys(all) {
-		t := all[name]
+		for _, a := range intent.Holds(all[name].svc) {
+			w.holdersAtRest(name, a)
+		}
+	}
+	free := w.freeAddresses()
+	for _, name := range sortedKeys(all) {
+		if t := all[name]; balanced(t.svc) && !particular(t.svc) && t.svc.DeletionTimestamp == nil && len(intent.Holds(t.svc)) == 0 && free > 0 {
+			w.violate(Rest, "%s has no address, though %d are free", name, free)
+		}
+	}
+}
+
+// holdersAtRest checks that no other Service shows an address of one, unless they share it.
+func (w *world) holdersAtRest(name string, a netip.Addr) {
+	all := w.grants.of
+	for _, other := range sortedKeys(all) {
+		if x := all[other]; other != name && slices.Contains(intent.Holds(x.svc), a) && !shareable(all[name].svc, x.svc) {
+			w.violate(OneGrant, "%s and %s both show %s in the end", name, other, a)
+		}
+	}
+}
+
+// freeAddresses counts the addresses that any Service could get.
+func (w *world) freeAddresses() int {
+	taken := map[netip.Addr]bool{}
+	for _, t := range w.grants.of {
 		for _, a := range intent.Holds(t.svc) {
 			taken[a] = true
-			for _, other := range sortedKeys(all) {
-				if x := all[other]; other != name && slices.Contains(intent.Holds(x.svc), a) && !shareable(t.svc, x.svc) {
-					w.violate(OneGrant, "%s and %s both show %s in the end", name, other, a)
-				}
-			}
 		}
 	}
 	for _, o := range w.api.table[pools] {
@@ -338,9 +371,5 @@ func (w *world) grantsAtRest() {
 			free++
 		}
 	}
-	for _, name := range sortedKeys(all) {
-		if t := all[name]; balanced(t.svc) && !particular(t.svc) && t.svc.DeletionTimestamp == nil && len(intent.Holds(t.svc)) == 0 && free > 0 {
-			w.violate(Rest, "%s has no address, though %d are free", name, free)
-		}
-	}
+	return free
 }

@@ -29,23 +29,14 @@ func addresses(r v1beta1.AddressRange) iter.Seq[netip.Addr] {
 // leaves takes in that a Service is deleted, or no load balancer of ours any more: what
 // it has is kept for it, if it is known that it had it.
 func (g *grants) leaves(w *world, name string, t *tenant) {
-	if !balanced(t.svc) || t.foreign {
+	if !balanced(t.svc) || t.foreign || particular(t.svc) {
 		return
 	}
 	for _, a := range intent.Holds(t.svc) {
-		given, known := t.given[a]
-		grace := g.grace[a]
-		if !known || g.rivals[a] || particular(t.svc) || t.edited.After(given) || g.ranges[a] == "" || grace == 0 || w.now.Sub(g.affected[a].last) < settled {
+		if !g.keeps(w, t, a) || g.shared(name, a) {
 			continue
 		}
-		shared := false
-		for other, x := range g.of {
-			shared = shared || other != name && slices.Contains(intent.Holds(x.svc), a)
-		}
-		if shared {
-			continue
-		}
-		p := &promise{name: name, namespace: t.svc.Namespace, addr: a, until: w.now.Add(grace - rounding), peak: g.wanted(t.svc.Namespace), witnesses: map[*controller]bool{}}
+		p := &promise{name: name, namespace: t.svc.Namespace, addr: a, until: w.now.Add(g.grace[a] - rounding), peak: g.wanted(t.svc.Namespace), witnesses: map[*controller]bool{}}
 		for _, r := range w.replicas {
 			if c := r.process; c != nil && c.knew(w, name, a) {
 				p.witnesses[c] = true
@@ -56,22 +47,49 @@ func (g *grants) leaves(w *world, name string, t *tenant) {
 	}
 }
 
+// keeps reports whether an address of a Service that leaves is kept for it: a controller
+// gave it, nothing was edited since, and its pool has a grace time.
+func (g *grants) keeps(w *world, t *tenant, a netip.Addr) bool {
+	given, known := t.given[a]
+	return known && !g.rivals[a] && !t.edited.After(given) && g.ranges[a] != "" && g.grace[a] > 0 && w.now.Sub(g.affected[a].last) >= settled
+}
+
+// shared reports whether another Service shows an address of one.
+func (g *grants) shared(name string, a netip.Addr) bool {
+	for other, x := range g.of {
+		if other != name && slices.Contains(intent.Holds(x.svc), a) {
+			return true
+		}
+	}
+	return false
+}
+
 // expectTold counts a promise as told a while later if there is a leader who knows of
 // it, and who has the time to write that down.
 func (w *world) expectTold(p *promise) {
 	for _, r := range w.replicas {
 		c := r.process
-		if c == nil || !p.witnesses[c] || c.lease.leading() == 0 || c.caughtUp != c.lease.leading() || c.client.frozen > 0 {
+		if c == nil || !p.witnesses[c] || !c.ready() || c.client.frozen > 0 {
 			continue
 		}
 		term := c.caughtUp
 		w.after(4*time.Second, func() {
-			calm := w.api.away == 0 && w.api.loses == 0 && w.api.slow == 0 && c.lag == 0 && c.client.frozen == 0 && c.cut == 0
-			if calm && !c.dead && c.lease.leading() == term && p.told.IsZero() {
+			if w.prompt(c) && !c.dead && c.lease.leading() == term && p.told.IsZero() {
 				p.told = w.now
 			}
 		})
 	}
+}
+
+// ready reports whether a controller leads, and its cache shows what others wrote before.
+func (c *controller) ready() bool {
+	term := c.lease.leading()
+	return term != 0 && c.caughtUp == term
+}
+
+// prompt reports whether nothing delays what a controller reads and writes.
+func (w *world) prompt(c *controller) bool {
+	return w.api.away == 0 && w.api.loses == 0 && w.api.slow == 0 && c.lag == 0 && c.client.frozen == 0 && c.cut == 0
 }
 
 // knew reports whether a controller has seen for a while who has an address.

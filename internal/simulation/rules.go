@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -196,7 +197,7 @@ func (w *world) look() {
 // lookAt takes in what can be expected of a node.
 func (w *world) lookAt(st *state, n *node) {
 	s := n.speaker
-	if since(&st.unready, !st.informed, w.now); !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && w.api.away > 0 {
+	if since(&st.unready, !st.informed, w.now); w.overdue(st) {
 		st.late = w.now
 	}
 	if s == nil || !n.there {
@@ -206,18 +207,28 @@ func (w *world) lookAt(st *state, n *node) {
 	if st.instance != s.instance {
 		*st = state{instance: s.instance, unready: st.unready, late: st.late}
 	}
-	since(&st.runs, s.frozen == 0 && !s.stopping, w.now)
-	if !w.reachesServer(n) || w.api.away > 0 {
-		st.heardAPI = time.Time{}
-	} else if st.heardAPI.IsZero() {
-		st.heardAPI, st.joined = w.now, true
-	}
+	w.lookAtServer(st, n)
+	runs, company := s.frozen == 0 && !s.stopping, w.company(n)
+	reached := w.lan.talk(n.place, w.lan.client(n.subnet)) && (company || w.lostAll(n, st))
+	able := runs && reached && st.informed && n.excluded == 0 && !w.elsewhere(n)
+	since(&st.runs, runs, w.now)
+	since(&st.candidate, able, w.now)
+	since(&st.company, able && company, w.now)
+	since(&st.cut, runs && !company, w.now)
+}
+
+// overdue reports whether a node can't take anything up, and others wait for it no more if
+// it restarts, or the API server is away.
+func (w *world) overdue(st *state) bool {
+	return !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && w.api.away > 0
+}
+
+// lookAtServer takes in what a node can know from the API server.
+func (w *world) lookAtServer(st *state, n *node) {
+	since(&st.heardAPI, w.reachesServer(n) && w.api.away == 0, w.now)
+	st.joined = st.joined || !st.heardAPI.IsZero()
 	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0, w.now)
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
-	able := st.informed && !w.elsewhere(n) && !s.stopping && s.frozen == 0 && n.excluded == 0 && w.lan.talk(n.place, w.lan.client(n.subnet)) && w.canTell(n, st)
-	since(&st.candidate, able, w.now)
-	since(&st.company, able && w.company(n), w.now)
-	since(&st.cut, s.frozen == 0 && !s.stopping && !w.company(n), w.now)
 }
 
 // since keeps when something began to be so; zero: it is not.
@@ -229,12 +240,9 @@ func since(t *time.Time, is bool, now time.Time) {
 	}
 }
 
-// canTell reports whether a node has anybody to learn from that it is not cut off,
-// though none of the others can be heard: Kubernetes, if it has lost them all.
-func (w *world) canTell(n *node, st *state) bool {
-	if w.company(n) {
-		return true
-	}
+// lostAll reports whether a node that hears no other can learn from Kubernetes that it is
+// not cut off: they are all gone.
+func (w *world) lostAll(n *node, st *state) bool {
 	return !st.heardAPI.IsZero() && !slices.ContainsFunc(w.nodes, func(other *node) bool {
 		return other != n && other.speaker != nil && w.reachesServer(other)
 	})
@@ -290,31 +298,46 @@ func (w *world) lookForMoves(a netip.Addr, x *watched) {
 
 // explained reports whether there is a reason for an address to have left a node.
 func (w *world) explained(x *watched, was *node) bool {
-	if x.owner.place+1 == w.Prefers || w.now.Sub(x.edited) < recent || w.now.Sub(epoch) < warmUp {
+	switch late := w.rules.states[was.place].late; {
+	case x.owner.place+1 == w.Prefers, w.now.Sub(x.edited) < recent, w.now.Sub(epoch) < warmUp:
 		return true
-	}
-	if late := w.rules.states[was.place].late; !late.IsZero() && w.now.Sub(late) < recent {
+	case !late.IsZero() && w.now.Sub(late) < recent:
 		return true
-	}
-	if x.named == x.owner.name && w.now.Sub(x.names) > several {
+	case x.named == x.owner.name && w.now.Sub(x.names) > several:
 		return true // it was its all the time; the other could not say that it took it over
 	}
-	able, late, back, hards := w.rules.states[was.place].candidate, false, false, 0
-	for _, e := range w.rules.events {
-		if w.now.Sub(e.at) >= recent {
-			continue
-		}
-		if !e.spares && slices.Contains(e.nodes, was) && (able.IsZero() || !able.Before(e.at)) {
-			return true
-		}
+	late, hit, back := false, false, false
+	for e := range w.lately() {
 		late = late || e.weight == delay
 		if e.weight == hard {
-			hards++
+			hit = true
 			back = back || slices.Contains(e.nodes, x.owner)
 		}
 	}
 	// What was taken from a node could not be written, and it is back.
-	return late && back || hards > 0 && w.disputed(was) || w.partial(was)
+	return w.weakened(was) || late && back || hit && w.disputed(was) || w.partial(was)
+}
+
+// lately yields the events that explain what happens now.
+func (w *world) lately() iter.Seq[event] {
+	return func(yield func(event) bool) {
+		for _, e := range w.rules.events {
+			if w.now.Sub(e.at) < recent && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// weakened reports whether a node was harmed lately, and has not been a candidate ever since.
+func (w *world) weakened(n *node) bool {
+	able := w.rules.states[n.place].candidate
+	for e := range w.lately() {
+		if !e.spares && slices.Contains(e.nodes, n) && (able.IsZero() || !able.Before(e.at)) {
+			return true
+		}
+	}
+	return false
 }
 
 // disputed reports whether another node may have come to answer too while the network
@@ -339,7 +362,12 @@ func (w *world) partial(of *node) bool {
 
 // harmed reports whether something has happened to a node lately.
 func (w *world) harmed(n *node) bool {
-	return slices.ContainsFunc(w.rules.events, func(e event) bool { return w.now.Sub(e.at) < recent && slices.Contains(e.nodes, n) })
+	for e := range w.lately() {
+		if slices.Contains(e.nodes, n) {
+			return true
+		}
+	}
+	return false
 }
 
 // running counts the speakers that run.

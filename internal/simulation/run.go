@@ -211,41 +211,44 @@ func (w *world) atRest() {
 		w.grantsAtRest()
 	}
 	for _, a := range w.granted() {
-		var all []*node
-		able := false
-		for i, n := range w.nodes {
-			able = able || n.subnet == subnetOf(a) && !w.rules.states[i].candidate.IsZero()
-			if n.speaker == nil {
-				continue
-			}
-			if _, own, ok := n.speaker.answers(a); ok && own {
-				all = append(all, n)
-			}
-		}
-		switch {
-		case !able:
-		case len(all) != 1:
-			w.violate(Rest, "%v answer for %s", names(all), a)
-		default:
-			o := w.api.get(claims, intent.ClaimName(a))
-			if o == nil || o.value.(claimValue).owner != all[0].name || o.value.(claimValue).answering != all[0].name {
-				w.violate(Rest, "%s answers for %s, and its L2Claim does not say so: %+v", all[0].name, a, o)
-			}
-		}
+		w.addressAtRest(a)
 	}
 	for _, n := range w.nodes {
-		if s := n.speaker; s != nil {
-			for _, v := range []membership.View{s.first.view(), s.second.view()} {
-				if v.Up < v.Sessions {
-					w.violate(Rest, "%s has %d sessions, and sees %d Up", n.name, v.Sessions, v.Up)
-				}
-			}
-		}
-		if s := n.speaker; s != nil && s.plan != nil && s.plan.Phase != failover.Synced && w.api.away == 0 {
-			w.violate(Rest, "%s is %s", n.name, s.plan.Phase)
+		if n.speaker != nil {
+			w.speakerAtRest(n.speaker)
 		}
 	}
 	if w.api.writes > 0 || w.rules.announced > 0 || w.rules.probed > 0 {
 		w.violate(Rest, "%d writes, %d announcements and %d probes for nothing", w.api.writes, w.rules.announced, w.rules.probed)
+	}
+}
+
+// addressAtRest checks that an address has one owner if it has a candidate, and that its
+// L2Claim names the owner.
+func (w *world) addressAtRest(a netip.Addr) {
+	able, _ := w.candidates(subnetOf(a))
+	if able.IsZero() {
+		return
+	}
+	all := w.owners(a)
+	if len(all) != 1 {
+		w.violate(Rest, "%v answer for %s", names(all), a)
+		return
+	}
+	owner, o := all[0].name, w.api.get(claims, intent.ClaimName(a))
+	if o == nil || o.value.(claimValue).owner != owner || o.value.(claimValue).answering != owner {
+		w.violate(Rest, "%s answers for %s, and its L2Claim does not say so: %+v", owner, a, o)
+	}
+}
+
+// speakerAtRest checks that a speaker hears all its neighbors, and is in phase Synced.
+func (w *world) speakerAtRest(s *speaker) {
+	for _, v := range []membership.View{s.first.view(), s.second.view()} {
+		if v.Up < v.Sessions {
+			w.violate(Rest, "%s has %d sessions, and sees %d Up", s.node.name, v.Sessions, v.Up)
+		}
+	}
+	if s.plan != nil && s.plan.Phase != failover.Synced && w.api.away == 0 {
+		w.violate(Rest, "%s is %s", s.node.name, s.plan.Phase)
 	}
 }

@@ -28,62 +28,77 @@ func (h History) shrink(m mutation) (History, *Violation) {
 
 // smaller returns Histories with less in them, those with much less first.
 func (h History) smaller() []History {
-	var out []History
-	with := func(change func(*History)) {
-		c := h
-		c.Faults = make([]Fault, len(h.Faults))
-		for i, f := range h.Faults {
-			c.Faults[i] = f
-			c.Faults[i].Nodes = slices.Clone(f.Nodes)
-		}
-		change(&c)
-		out = append(out, c)
+	x := reduction{History: h}
+	x.leaveOut()
+	x.shorten()
+	if h.Prefers > 0 {
+		x.with(func(c *History) { c.Prefers = 0 })
 	}
-	for i := range h.Faults {
-		with(func(c *History) { c.Faults = slices.Delete(c.Faults, i, i+1) })
+	if h.SecondLink {
+		x.with(func(c *History) { c.SecondLink = false })
 	}
-	if h.Services > 1 {
-		with(func(c *History) { c.Services = 1 })
-		with(func(c *History) { c.Services-- })
+	if h.SpareNIC {
+		x.with(func(c *History) { c.SpareNIC = false })
 	}
-	if h.Subnets > 1 {
-		with(func(c *History) { c.Subnets = 1 })
+	return x.out
+}
+
+// reduction collects Histories that are smaller than one.
+type reduction struct {
+	History
+	out []History
+}
+
+// with adds the History with a change.
+func (x *reduction) with(change func(*History)) {
+	c := x.History
+	c.Faults = make([]Fault, len(x.Faults))
+	for i, f := range x.Faults {
+		c.Faults[i] = f
+		c.Faults[i].Nodes = slices.Clone(f.Nodes)
 	}
-	used := max(h.Prefers, 1)
-	for _, f := range h.Faults {
+	change(&c)
+	x.out = append(x.out, c)
+}
+
+// leaveOut adds Histories with one fault less, fewer Services, subnets or nodes.
+func (x *reduction) leaveOut() {
+	used := max(x.Prefers, 2)
+	for i, f := range x.Faults {
+		x.with(func(c *History) { c.Faults = slices.Delete(c.Faults, i, i+1) })
 		for _, n := range f.Nodes {
 			used = max(used, n+1)
 		}
 	}
-	for n := max(used, 2); n < h.Nodes; n++ {
-		with(func(c *History) { c.Nodes = n })
+	if x.Services > 1 {
+		x.with(func(c *History) { c.Services = 1 })
+		x.with(func(c *History) { c.Services-- })
 	}
-	for i, f := range h.Faults {
+	if x.Subnets > 1 {
+		x.with(func(c *History) { c.Subnets = 1 })
+	}
+	for n := used; n < x.Nodes; n++ {
+		x.with(func(c *History) { c.Nodes = n })
+	}
+}
+
+// shorten adds Histories with one fault that is shorter, sooner or smaller.
+func (x *reduction) shorten() {
+	for i, f := range x.Faults {
 		if f.Kind == "split" && len(f.Nodes) > 1 {
 			for j := range f.Nodes {
-				with(func(c *History) { c.Faults[i].Nodes = slices.Delete(c.Faults[i].Nodes, j, j+1) })
+				x.with(func(c *History) { c.Faults[i].Nodes = slices.Delete(c.Faults[i].Nodes, j, j+1) })
 			}
 		}
-		for _, d := range []*time.Duration{&h.Faults[i].At, &h.Faults[i].For, &h.Faults[i].Value} {
+		for k, d := range f.durations() {
 			for _, to := range rounder(*d) {
-				was := *d
-				*d = to
-				with(func(*History) {})
-				*d = was
+				x.with(func(c *History) { *c.Faults[i].durations()[k] = to })
 			}
 		}
 	}
-	if h.Prefers > 0 {
-		with(func(c *History) { c.Prefers = 0 })
-	}
-	if h.SecondLink {
-		with(func(c *History) { c.SecondLink = false })
-	}
-	if h.SpareNIC {
-		with(func(c *History) { c.SpareNIC = false })
-	}
-	return out
 }
+
+func (f *Fault) durations() [3]*time.Duration { return [...]*time.Duration{&f.At, &f.For, &f.Value} }
 
 // rounder returns durations that are shorter than d, or rounder.
 func rounder(d time.Duration) []time.Duration {

@@ -5,64 +5,103 @@ import (
 	"time"
 )
 
+// silence is that a client gets no answer for an address.
+type silence struct {
+	since time.Time // zero: it gets one
+	able  time.Time // since when the first candidate is one; zero: there is none
+	alone bool      // no candidate hears another node or the gateway
+	lost  bool      // there may be an owner, but the client sends to a machine that can't be reached
+	what  string
+}
+
 // lookForSilence checks that an address is answered for where that can be.
 func (w *world) lookForSilence(a netip.Addr, x *watched) {
-	client := w.lan.client(subnetOf(a))
-	var able time.Time // since when the first candidate is one
-	alone := true      // none hears anybody
-	answered := false
-	for i, n := range w.nodes {
-		if n.subnet != subnetOf(a) {
-			continue
-		}
-		if c := w.rules.states[i].candidate; !c.IsZero() && (able.IsZero() || c.Before(able)) {
-			able = c
-		}
-		alone = alone && w.rules.states[i].company.IsZero()
-		if s := n.speaker; s != nil && !answered && w.lan.talk(client, n.place) {
-			mac, _, ok := s.answers(a)
-			m := w.machine(mac)
-			if answered = ok && m != nil && w.lan.talk(client, m.place); answered && x.cache == nil {
-				x.cache = m
-			}
-		}
+	able, alone := w.candidates(subnetOf(a))
+	m, client := w.replier(a), w.lan.client(subnetOf(a))
+	if x.cache == nil {
+		x.cache = m
 	}
-	w.checkSilence(a, x, &x.silent, answered, able, alone, "nobody answers for")
 	gone := x.cache == nil || !w.lan.talk(client, x.cache.place)
-	w.checkSilence(a, x, &x.lost, !gone, able, alone, "the client sends to a machine that can't be reached for")
-	if gone && answered && w.now.Sub(x.lost) > 9*time.Second {
+	since(&x.silent, m == nil, w.now)
+	since(&x.lost, gone, w.now)
+	w.checkSilence(a, x, silence{since: x.silent, able: able, alone: alone, what: "nobody answers for"})
+	w.checkSilence(a, x, silence{since: x.lost, able: able, alone: alone, lost: true, what: "the client sends to a machine that can't be reached for"})
+	if gone && m != nil && w.now.Sub(x.lost) > 9*time.Second {
 		x.cache = nil // the kernel asks anew
 	}
 }
 
-func (w *world) checkSilence(a netip.Addr, x *watched, since *time.Time, fine bool, able time.Time, alone bool, what string) {
+// candidates returns since when the first candidate of a subnet is one, and whether none
+// of them hears another node or the gateway.
+func (w *world) candidates(subnet int) (able time.Time, alone bool) {
+	alone = true
+	for i, n := range w.nodes {
+		if n.subnet != subnet {
+			continue
+		}
+		st := &w.rules.states[i]
+		if c := st.candidate; !c.IsZero() && (able.IsZero() || c.Before(able)) {
+			able = c
+		}
+		alone = alone && st.company.IsZero()
+	}
+	return able, alone
+}
+
+// replier returns the machine that the first reply for an address tells a client of, if
+// the client reaches it; nil: none does.
+func (w *world) replier(a netip.Addr) *node {
+	client := w.lan.client(subnetOf(a))
+	for _, n := range w.nodes {
+		if n.speaker == nil || n.subnet != subnetOf(a) {
+			continue
+		}
+		mac, _, ok := n.speaker.answers(a)
+		if !ok || !w.lan.talk(client, n.place) {
+			continue
+		}
+		if m := w.machine(mac); m != nil && w.lan.talk(client, m.place) {
+			return m
+		}
+	}
+	return nil
+}
+
+// checkSilence checks that a silence does not last for too long.
+func (w *world) checkSilence(a netip.Addr, x *watched, s silence) {
+	if s.since.IsZero() || s.able.IsZero() {
+		return
+	}
+	from := maxTime(maxTime(s.since, s.able), x.since)
+	bound, why := w.bound(from, x, s)
+	if bound >= several {
+		from = maxTime(from, w.lastEvent())
+	}
+	if d := w.now.Sub(from); d > bound {
+		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", s.what, a, d.Round(time.Millisecond), why, bound)
+	}
+}
+
+// bound returns how long a silence may last that counts from then, and why.
+func (w *world) bound(from time.Time, x *watched, s silence) (time.Duration, string) {
+	bound, why := w.cost(from, x)
 	switch {
-	case fine:
-		*since = time.Time{}
-		return
-	case since.IsZero():
-		*since = w.now
-	}
-	if able.IsZero() {
-		return
-	}
-	from := maxTime(maxTime(*since, able), x.since)
-	bound, why := w.silence(from, x)
-	if bound < lonely && since == &x.lost && w.now.Sub(x.doubled) < recent {
+	case bound >= lonely:
+	case s.lost && w.now.Sub(x.doubled) < recent:
 		bound, why = lonely, "two answered the client that could not hear each other; its kernel asks anew"
-	}
-	if bound < lonely && (alone || 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Nodes > mesh) {
+	case s.alone || w.onlyKubernetes():
 		bound, why = lonely, "only Kubernetes can tell"
 		if w.ManyLeases { // they are read from the next own renewal on, and missing ones counted from there
 			bound += interval
 		}
 	}
-	if bound >= several {
-		from = maxTime(from, w.lastEvent())
-	}
-	if d := w.now.Sub(from); d > bound {
-		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", what, a, d.Round(time.Millisecond), why, bound)
-	}
+	return bound, why
+}
+
+// onlyKubernetes reports whether nodes may be unable to tell by themselves which of them
+// are dead.
+func (w *world) onlyKubernetes() bool {
+	return 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Nodes > mesh
 }
 
 // machine returns the node with a MAC.
@@ -75,8 +114,8 @@ func (w *world) machine(mac [6]byte) *node {
 	return nil
 }
 
-// silence returns how long an address may be silent that has been since then.
-func (w *world) silence(from time.Time, x *watched) (time.Duration, string) {
+// cost returns how long an address may be silent, from then on, for what happened lately.
+func (w *world) cost(from time.Time, x *watched) (time.Duration, string) {
 	broke := map[weight]int{}
 	for _, e := range w.rules.events {
 		if from.Sub(e.at) < recent {
