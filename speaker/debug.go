@@ -14,8 +14,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/serving"
 )
 
-// debugServer tells tools on this node, without the API server, what it says
-// to its neighbors.
+// debugServer serves the addresses that this node announces to tools on the node. It works
+// without the API server.
 type debugServer struct {
 	addr  string // loopback
 	links *layer2.Announcer
@@ -30,7 +30,7 @@ type announcement struct {
 	Foreign []foreign    `json:"foreign,omitempty"`
 }
 
-// foreign is another machine that has the address, too.
+// foreign is a foreign host that has the address.
 type foreign struct {
 	MAC  string `json:"mac"`
 	Link string `json:"link"`
@@ -44,7 +44,7 @@ func (d debugServer) run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/announcements", d.announcements)
 	server := &http.Server{Handler: serving.OnlyFor(nil, mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve tells the error
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve returns the error
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", d.addr, err)

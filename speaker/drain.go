@@ -8,17 +8,17 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// bgpDrain has this node still offer its routes for a while when it becomes excluded,
-// and ask the routers to use others (RFC 8326).
+// bgpDrain keeps this node's routes advertised for a while after the node becomes excluded,
+// with GRACEFUL_SHUTDOWN, so that routers switch to others first (RFC 8326).
 type bgpDrain struct {
 	time  time.Duration
-	here  bool // at the last look the node was not excluded
+	here  bool // the node was not excluded at the last call
 	until time.Time
 }
 
-// remaining returns for how long the routes of n, which is excluded or not, are yet
-// to be offered; 0 also if n is not. A node whose network is not there, or that
-// was excluded before this speaker began, has nothing to drain.
+// remaining returns how long the routes of n must still be advertised; 0 if n is not
+// excluded. A node whose network is unavailable, or that was excluded before this speaker
+// started, has nothing to drain.
 func (d *bgpDrain) remaining(n *corev1.Node, now time.Time) time.Duration {
 	switch {
 	case intent.Excluded(n) == "":

@@ -23,11 +23,11 @@ func TestDrain(t *testing.T) {
 		name  string
 		looks []look
 	}{
-		{"a node that becomes excluded has its time", []look{{0, in, 0}, {10, out, 5}, {12, out, 3}, {15, out, 0}, {99, out, 0}}},
-		{"one that was excluded before has not", []look{{0, out, 0}, {1, out, 0}}},
-		{"one that comes back may go again", []look{{0, in, 0}, {10, out, 5}, {12, in, 0}, {13, out, 5}}},
-		{"one whose network is gone goes at once", []look{{0, in, 0}, {10, broken, 0}, {11, out, 0}}},
-		{"also while it takes its leave", []look{{0, in, 0}, {10, out, 5}, {11, broken, 0}, {12, out, 0}}},
+		{"a node that becomes excluded drains", []look{{0, in, 0}, {10, out, 5}, {12, out, 3}, {15, out, 0}, {99, out, 0}}},
+		{"a node that was excluded from the start does not drain", []look{{0, out, 0}, {1, out, 0}}},
+		{"a node that returns can drain again", []look{{0, in, 0}, {10, out, 5}, {12, in, 0}, {13, out, 5}}},
+		{"a node without a network does not drain", []look{{0, in, 0}, {10, broken, 0}, {11, out, 0}}},
+		{"a drain ends when the network fails", []look{{0, in, 0}, {10, out, 5}, {11, broken, 0}, {12, out, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := bgpDrain{time: 5 * time.Second}

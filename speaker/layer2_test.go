@@ -24,7 +24,7 @@ func TestOptionsOfLayer2(t *testing.T) {
 		{"0", "", true}, {"127.0.0.1:7476", "cni*,lxc?", true}, {"[::1]:7476", "eth0", true},
 		{":7476", "", false}, {"192.0.2.1:7476", "", false}, {"localhost", "", false}, {"0", "eth[", false},
 	} {
-		o := options{node: "a", heartbeat: 1e9, debug: c.debug, ignore: c.ignore}
+		o := options{node: "a", heartbeatInterval: 1e9, debug: c.debug, ignore: c.ignore}
 		if err := o.validateLayer2(); (err == nil) != c.good {
 			t.Errorf("--debug-bind-address %q --ignore-links %q: %v", c.debug, c.ignore, err)
 		}
@@ -33,7 +33,7 @@ func TestOptionsOfLayer2(t *testing.T) {
 
 func TestDebugAnnouncements(t *testing.T) {
 	links := layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})
-	tell := func() (got []announcement) {
+	answer := func() (got []announcement) {
 		w := httptest.NewRecorder()
 		debugServer{links: links, log: slog.New(slog.DiscardHandler)}.announcements(w, nil)
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
@@ -41,12 +41,12 @@ func TestDebugAnnouncements(t *testing.T) {
 		}
 		return got
 	}
-	if got := tell(); got == nil || len(got) != 0 {
+	if got := answer(); got == nil || len(got) != 0 {
 		t.Errorf("without claims: %v, want an empty list", got)
 	}
 	links.Set([]announce.Claim{{Addr: netip.MustParseAddr("2001:db8::1"), NeedsDAD: true}, {Addr: netip.MustParseAddr("192.0.2.1")}})
 	want := []announcement{{Address: "192.0.2.1", State: layer2.Announced, Links: []string{}}, {Address: "2001:db8::1", State: layer2.Probing, Links: []string{}}}
-	if diff := cmp.Diff(want, tell()); diff != "" {
+	if diff := cmp.Diff(want, answer()); diff != "" {
 		t.Errorf("announcements (-want +got):\n%s", diff)
 	}
 }
@@ -66,7 +66,7 @@ func TestMetricsOfLayer2(t *testing.T) {
 	}
 }
 
-// What layer2 remembers of other speakers, and what failover counts, is the same.
+// Package layer2 remembers conflicts for as long as package failover counts them.
 func TestConflictsAreRememberedForAsLongAsTheyCount(t *testing.T) {
 	if layer2.DuplicateMemory != failover.ConflictMemory {
 		t.Errorf("layer2 remembers for %v, and failover counts for %v", layer2.DuplicateMemory, failover.ConflictMemory)

@@ -1,6 +1,9 @@
-// Command speaker announces the addresses of Services from one node: by ARP
-// and NDP on its links, by BGP to its peers. It reads the cluster, has package
-// announce decide, and hands the plan to packages layer2 and bgp.
+// Command speaker announces the addresses of Services from one node: by ARP and NDP on its
+// links, by BGP to its peers. It reads the cluster, has package failover decide, and hands
+// the plan to packages layer2 and bgp.
+//
+// It decides when the node drains, and when it is ready. It does not decide which node
+// announces an address: packages failover and announce do.
 package main
 
 import (
@@ -62,16 +65,16 @@ func main() {
 	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
-	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another machine says that it has it, at most once in 10 s (RFC 5227 section 2.4)")
-	flag.UintVar(&o.rate, "announce-rate", 0, "how many ARP frames, and as many NDP ones, this speaker sends on a link in one second by itself, for switches that shut a port beyond a rate (dynamic ARP inspection: 15 a second unless set); answers count there, but are always sent. A node that takes over more addresses than that takes that much longer. 0: any number")
-	flag.DurationVar(&o.heartbeat, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; another speaker counts as gone after missing three times")
-	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded still offers its BGP routes, and asks the routers to use others (RFC 8326), before it withdraws them; 0: not at all")
-	flag.DurationVar(&o.turn, "endpoint-wait", 2*time.Second, "how long at most BGP routes for a Service with externalTrafficPolicy Local wait for kube-proxy to say, at the Service's health check port, that it sends to an endpoint that has come to this node; and how long they stay for one that terminates and still serves. 0: neither")
-	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are offered; it is asked for a minute at most. Empty: ask nobody")
-	flag.UintVar(&o.nulls, "null-route-table", nullroute.DefaultTable, "number of the routing table, which nobody else may use, for unreachable routes: what comes for an announced address or aggregate, and no Service takes, would go back to the router by the default route, and in circles until its TTL ends. 0: no such routes")
-	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers watch one another by BFD; they also use the next one. 0: only their Leases tell who is there")
-	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often the speakers that watch this one are sent a BFD packet; at least 50ms")
-	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "how many BFD packets of a speaker may be missed, 3 to 50")
+	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another host claims it, at most once in 10 s (RFC 5227 section 2.4)")
+	flag.UintVar(&o.rate, "announce-rate", 0, "limit of the ARP frames, and of the NDP frames, that this speaker sends unasked per second and link, for switches that shut a port above a rate (dynamic ARP inspection: 15 a second by default). Answers count, but are always sent. A node that takes over more addresses at once needs longer to announce them. 0: no limit")
+	flag.DurationVar(&o.heartbeatInterval, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; a speaker that misses three renewals counts as dead")
+	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded keeps advertising its BGP routes, with GRACEFUL_SHUTDOWN (RFC 8326), before it withdraws them, so that routers switch to others first; 0: it withdraws them at once")
+	flag.DurationVar(&o.endpointWait, "endpoint-wait", 2*time.Second, "for Services with externalTrafficPolicy Local: the longest time for which BGP routes wait until kube-proxy reports, at the Service's health check port, that it sends to a new endpoint on this node, and how long they stay for a terminating endpoint that still serves. 0 disables both")
+	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are advertised; the speaker waits for at most a minute. Empty: it does not wait")
+	flag.UintVar(&o.nulls, "null-route-table", nullroute.DefaultTable, "number of the routing table, which no other program may use, for unreachable routes. Without them, packets for an announced address or aggregate that no Service takes would follow the default route back to the router, and loop until their TTL ends. 0: no such routes")
+	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers monitor one another by BFD; they also use the next port. 0 disables BFD: speaker liveness then comes from Leases only")
+	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often to send a BFD packet to the speakers that monitor this one; at least 50ms")
+	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "after how many missed BFD packets a speaker is suspected, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
@@ -86,7 +89,7 @@ func main() {
 	}
 }
 
-// maxRate is more than is ever sent.
+// maxRate is higher than any rate at which a speaker sends.
 const maxRate = 100_000
 
 func (o options) validate() error {
@@ -95,14 +98,14 @@ func (o options) validate() error {
 		return fmt.Errorf("unknown argument %q: see -help", flag.Arg(0))
 	case o.node == "":
 		return errors.New("set --node-name, or NODE_NAME, to the name of this Node")
-	case o.heartbeat < 100*time.Millisecond || o.heartbeat > intent.LongestHeartbeat:
-		return fmt.Errorf("--heartbeat is %s; it must be from 100ms to %s", o.heartbeat, intent.LongestHeartbeat)
+	case o.heartbeatInterval < 100*time.Millisecond || o.heartbeatInterval > intent.LongestHeartbeat:
+		return fmt.Errorf("--heartbeat is %s; it must be from 100ms to %s", o.heartbeatInterval, intent.LongestHeartbeat)
 	case o.rate > maxRate:
 		return fmt.Errorf("--announce-rate is %d; it must be at most %d, or 0", o.rate, maxRate)
 	case o.drain < 0 || o.drain > time.Hour:
 		return fmt.Errorf("--drain-time is %s; it must be from 0 to 1h", o.drain)
-	case o.turn < 0 || o.turn > time.Minute:
-		return fmt.Errorf("--endpoint-wait is %s; it must be from 0 to 1m", o.turn)
+	case o.endpointWait < 0 || o.endpointWait > time.Minute:
+		return fmt.Errorf("--endpoint-wait is %s; it must be from 0 to 1m", o.endpointWait)
 	}
 	return cmp.Or(o.metrics.Validate(), o.validateRoutes(), o.validateMembership(), o.validateLayer2())
 }
@@ -120,7 +123,7 @@ func (o options) validateRoutes() error {
 func (o options) validateMembership() error {
 	switch {
 	case o.membershipPort > math.MaxUint16-1:
-		return fmt.Errorf("--membership-port is %d; it must be below 65535, for the next one is used as well", o.membershipPort)
+		return fmt.Errorf("--membership-port is %d; it must be below 65535, because the next port is used as well", o.membershipPort)
 	case o.membershipInterval < 50*time.Millisecond || o.membershipInterval > 10*time.Second:
 		return fmt.Errorf("--membership-interval is %s; it must be from 50ms to 10s", o.membershipInterval)
 	case o.membershipMultiplier < 3 || o.membershipMultiplier > 50:
@@ -151,20 +154,20 @@ func (o options) ignored() []string {
 	return strings.Split(o.ignore, ",")
 }
 
-// noticed is how long this speaker can be held up before others may notice.
+// noticed is how long this speaker can stall before others may notice.
 func (o options) noticed() time.Duration {
 	if o.membershipPort == 0 {
-		return intent.MissedHeartbeats * o.heartbeat
+		return intent.MissedHeartbeats * o.heartbeatInterval
 	}
 	return membership.Answers + time.Duration(o.membershipMultiplier)*o.membershipInterval
 }
 
-// probeMargin is added to how long a speaker can be held up before it gives its
-// addresses up by itself: who does not answer for longer has none.
+// probeMargin is added to the stall limit. A speaker that does not answer for longer than
+// both has released its addresses.
 const probeMargin = 50 * time.Millisecond
 
-// silence is how long nobody must answer for an address until nobody has it: who
-// was held up for longer has given its addresses up by itself.
+// silence is how long probes for an address must stay unanswered before it has no owner: a
+// speaker that stalls for longer releases its addresses.
 func (o options) silence() time.Duration {
 	return min(o.noticed(), intent.MissedHeartbeats*time.Second) + probeMargin
 }
@@ -200,11 +203,11 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	if err != nil {
 		return err
 	}
-	tells := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	wire := newAdapters(o, tells.Record, logger)
+	events := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
+	wire := newAdapters(o, events.Record, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
-	beat := lease.New(lease.Options{
-		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeat,
+	heartbeat := lease.New(lease.Options{
+		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeatInterval,
 		Claims: claims, Restarts: wire.group.Reachable,
 		Watch: func(ctx context.Context, all bool, changed func()) (client.Reader, error) {
 			name := intent.LeaseName(o.node)
@@ -215,14 +218,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		},
 		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
-	looks := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger))
+	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger))
 	r := &reconciler{
 		options: o, log: logger, adapters: wire,
 		sources: sources{
 			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
-			claims: claims, beat: beat,
+			claims: claims, heartbeat: heartbeat,
 		},
-		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeat, Misses: intent.MissedHeartbeats}),
+		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		routes:   bgpDrain{time: o.drain},
 		report:   make(chan struct{}, 1),
 	}
@@ -230,16 +233,16 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		return err
 	}
 	rep := status.New(status.Options{
-		Client: mgr.GetClient(), Tell: tells.Record, Log: logger, Node: o.node,
-		Cached: r.held, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: looks, Plan: &r.plan, Trigger: r.report,
+		Client: mgr.GetClient(), Record: events.Record, Log: logger, Node: o.node,
+		Cached: r.held, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: host, Plan: &r.plan, Trigger: r.report,
 	})
 	if err := expose(mgr, r); err != nil {
 		return err
 	}
-	if err := attend(ctx, mgr, r); err != nil {
+	if err := addLoop(ctx, mgr, r); err != nil {
 		return err
 	}
-	tasks := []manager.RunnableFunc{beat.Run, rep.Run, tells.Run, looks.Run, cluster.ReleaseMemory(r.idleFor)}
+	tasks := []manager.RunnableFunc{heartbeat.Run, rep.Run, events.Run, host.Run, cluster.ReleaseMemory(r.idleFor)}
 	for _, task := range slices.Concat(tasks, wire.tasks(o)) {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
@@ -248,10 +251,10 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	return nil
 }
 
-// newAdapters makes what speaks on the wire, and asks kube-proxy.
-func newAdapters(o options, tell func(cluster.Event), logger *slog.Logger) adapters {
-	witness := network.NewWitness(logger, o.silence())
-	witness.Limit(int(o.rate))
+// newAdapters makes the parts that use the network, the kernel or kube-proxy.
+func newAdapters(o options, record func(cluster.Event), logger *slog.Logger) adapters {
+	prober := network.NewHostProber(logger, o.silence())
+	prober.Limit(int(o.rate))
 	signed := udp.New()
 	signed.Authenticated = true
 	return adapters{
@@ -259,27 +262,27 @@ func newAdapters(o options, tell func(cluster.Event), logger *slog.Logger) adapt
 		sessions: bgp.New(logger, o.node, bfd.New(udp.New(), logger)),
 		group: membership.New(
 			o.node, uint64(time.Now().UnixMilli()),
-			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), witness, logger,
+			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), prober, logger,
 		),
 		neighbors:  network.NewNeighbors(logger),
-		prober:     network.NewProber(witness.Has),
-		forwards:   kubeproxy.NewReadiness(o.ready, o.node, tell, logger),
-		turns:      kubeproxy.NewEndpoints(o.turn),
+		prober:     network.NewProber(prober.Has),
+		forwards:   kubeproxy.NewReadiness(o.ready, o.node, record, logger),
+		arrivals:   kubeproxy.NewEndpoints(o.endpointWait),
 		nullRoutes: nullroute.New(logger, int(o.nulls)),
 	}
 }
 
-// tasks are what runs as long as the speaker does.
+// tasks are the adapters' background tasks.
 func (a adapters) tasks(o options) []manager.RunnableFunc {
-	out := []manager.RunnableFunc{a.links.Run, a.sessions.Run, a.forwards.Run, a.turns.Run, a.prober.Run, a.nullRoutes.Run}
+	out := []manager.RunnableFunc{a.links.Run, a.sessions.Run, a.forwards.Run, a.arrivals.Run, a.prober.Run, a.nullRoutes.Run}
 	if o.membershipPort != 0 {
 		out = append(out, a.group.Run, a.neighbors.Run)
 	}
 	return out
 }
 
-// attend has r think whenever the world changes.
-func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
+// addLoop has mgr run r whenever the cluster, the links or the members change.
+func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 	ignorable := intent.Ignorable(r.node, r.class, r.service)
 	loop := cluster.Loop{
 		Name:      "speaker",
@@ -295,20 +298,20 @@ func attend(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		MinInterval: cluster.Share(20, 100*time.Millisecond),
 		Used:        cluster.Used,
 		Burst:       200 * time.Millisecond,
-		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.beat.Changed, r.prober.Changed(), r.forwards.Changed, r.turns.Changed},
+		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed},
 		Priority:    r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {
 		return err
 	}
-	// Read, but no reason to think anew: sessions are this speaker's own report.
+	// BGPSessions are read, but do not trigger a pass: they are this speaker's own report.
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	return nil
 }
 
-// open finds where the cache keeps what there may be very many of.
+// open finds the cache's stores of the kinds with many objects.
 func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	for _, x := range []struct {
 		of   *toolscache.Store
@@ -321,17 +324,17 @@ func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	return nil
 }
 
-// expose lets others look at what the speaker is and does.
+// expose registers the metrics, the readiness check and the debug server.
 func expose(mgr manager.Manager, r *reconciler) error {
-	self := status.NewSelfMetrics(func() bool { return r.beat.API(time.Now()).Reachable }, r.links.KernelAnswers)
-	r.took = self.Pass
+	self := status.NewSelfMetrics(func() bool { return r.heartbeat.API(time.Now()).Reachable }, r.links.KernelAnswers)
+	r.observePass = self.Pass
 	members := status.MemberMetrics{View: r.group.View, Discarded: r.group.Discarded, Takeovers: r.takeovers.Load, Plan: r.plan.Load}
 	for _, c := range status.Collectors(self, r.links, r.sessions.States, members) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	ready := &readiness{settled: func() bool { return r.beat.API(time.Now()).WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
+	ready := &readiness{settled: func() bool { return r.heartbeat.API(time.Now()).WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
 	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}

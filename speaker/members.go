@@ -21,8 +21,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// gather tells the group who should be there, and keeps the kernel's entries for
-// them, on all links.
+// gather sets the members that the group monitors, and keeps the kernel's neighbor entries
+// for them on all links.
 func (r *reconciler) gather(s snapshot, out failover.Output) {
 	if r.membershipPort == 0 || !out.Join {
 		return
@@ -49,8 +49,8 @@ func (r *reconciler) gather(s snapshot, out failover.Output) {
 	r.neighbors.Set(addrs)
 }
 
-// subnetOf returns the subnet that an address of a node is in, of those of its links;
-// the zero Prefix: none is told.
+// subnetOf returns the subnet, among those of a node's links, that addr is in; the zero
+// Prefix if none is known.
 func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
 	for _, l := range links {
 		for _, p := range l.Prefixes {
@@ -62,10 +62,10 @@ func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// segments returns the subnets on this node's links in which other members have a link,
-// too. Not those that all of them have their node address in, which are watched
-// anyway. On a link with both families one is enough: IPv4. Of several links in one
-// subnet that counts which is up.
+// segments returns the subnets on this node's links in which other members have a link
+// besides. It omits those in which all of them have their node address: these are monitored
+// anyway. On a link with both families IPv4 is enough. Of several links in one subnet the
+// one that is up counts.
 func segments(own []layer2.Link, nodes []announce.Node, members []membership.Member) []membership.Segment {
 	has := map[string][]announce.Link{}
 	for _, n := range nodes {
@@ -97,9 +97,8 @@ func segments(own []layer2.Link, nodes []announce.Node, members []membership.Mem
 	return out
 }
 
-// peers returns which nodes have a speaker, as the Speaker objects say, and which of those
-// are heard; and whether they are too many for their Leases to be watched, where they
-// watch one another.
+// peers returns the nodes with a Speaker object, and whether each is reachable; large: they
+// monitor one another, and are too many to watch all Leases.
 func peers(speakers toolscache.Store, view membership.View, wire bool) (out []lease.Peer, large bool) {
 	for _, s := range cluster.All[*v1beta1.Speaker](speakers) {
 		out = append(out, lease.Peer{Node: s.Name, Heard: view.Heard(s.Name), Called: view.Callers[s.Name]})
@@ -107,8 +106,8 @@ func peers(speakers toolscache.Store, view membership.View, wire bool) (out []le
 	return out, wire && len(out) > lease.Largest
 }
 
-// keys returns the values of the Secret: what is called "key" first, for it
-// signs; the others are accepted too, so that keys can be changed in two steps.
+// keys returns the Secret's values. The one named "key" comes first: it signs. The others
+// are also accepted, so that keys can be rotated in two steps.
 func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
 	if r.membershipPort == 0 {
 		return nil, nil
@@ -116,7 +115,7 @@ func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
 	var secret corev1.Secret
 	if err := r.reader.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: cluster.SecretMembership}, &secret); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return nil, nil // the controller has not made it yet
+			return nil, nil // the controller has not created it yet
 		}
 		return nil, fmt.Errorf("read the speakers' key: %w", err)
 	}

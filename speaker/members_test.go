@@ -46,15 +46,15 @@ func TestSegments(t *testing.T) {
 		own  []layer2.Link
 		want []membership.Segment
 	}{
-		{"that of the node addresses is watched anyway", []layer2.Link{{Name: "eth0", Up: true, Prefixes: prefixes(lan), Addrs: addrs("192.0.2.1")}}, nil},
-		{"a second link, by IPv4 alone; who is no member is none there", []layer2.Link{{Name: "eth1", Prefixes: prefixes(dmz, dmz6), Addrs: addrs("198.51.100.1", "2001:db8:1::1")}},
+		{"the subnet of the node addresses is monitored anyway", []layer2.Link{{Name: "eth0", Up: true, Prefixes: prefixes(lan), Addrs: addrs("192.0.2.1")}}, nil},
+		{"a second link, by IPv4 alone, with the members only", []layer2.Link{{Name: "eth1", Prefixes: prefixes(dmz, dmz6), Addrs: addrs("198.51.100.1", "2001:db8:1::1")}},
 			[]membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.1")[0], Members: []string{"a", "b"}}}},
 		{"one with IPv6 alone", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz6), Addrs: addrs("2001:db8:1::1")}},
 			[]membership.Segment{{Prefix: prefixes(dmz6)[0], Addr: addrs("2001:db8:1::1")[0], Up: true, Members: []string{"a", "c"}}}},
 		{"the node address of one, and the second link of another", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(rack), Addrs: addrs("10.0.0.3")}},
 			[]membership.Segment{{Prefix: prefixes(rack)[0], Addr: addrs("10.0.0.3")[0], Up: true, Members: []string{"c", "d"}}}},
-		{"nobody else is there", []layer2.Link{{Name: "eth2", Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
-		{"two links in one: that which is up", []layer2.Link{
+		{"a subnet without other members", []layer2.Link{{Name: "eth2", Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
+		{"of two links in one subnet the one that is up", []layer2.Link{
 			{Name: "eth1", Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.1")}, {Name: "eth2", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.7")},
 			{Name: "eth3", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.8")},
 		}, []membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.7")[0], Up: true, Members: []string{"a", "b"}}}},

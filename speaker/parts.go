@@ -25,59 +25,58 @@ import (
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
 type options struct {
-	node      string
-	namespace string
-	class     string
-	metrics   cluster.Metrics
-	probes    string
-	debug     string
-	pprof     string
-	heartbeat time.Duration
-	ignore    string
-	defend    bool
-	rate      uint
-	logLevel  slog.Level
-	version   bool
+	node              string
+	namespace         string
+	class             string
+	metrics           cluster.Metrics
+	probes            string
+	debug             string
+	pprof             string
+	heartbeatInterval time.Duration
+	ignore            string
+	defend            bool
+	rate              uint
+	logLevel          slog.Level
+	version           bool
 
-	drain time.Duration
-	turn  time.Duration
-	ready string
-	nulls uint
+	drain        time.Duration
+	endpointWait time.Duration
+	ready        string
+	nulls        uint
 
 	membershipPort       uint
 	membershipInterval   time.Duration
 	membershipMultiplier uint
 }
 
-// reconciler reads, has package failover decide, and sets what the adapters are to
-// do. It writes nothing to the API server: the reporter does, after the wire has
-// changed.
+// reconciler reads a snapshot, has package failover decide, and sets the adapters. It does
+// not write to the API server: the status reporter does, after the adapters have changed.
 type reconciler struct {
 	options
 	log *slog.Logger
 	sources
 	adapters
-	failover  *failover.State
-	routes    bgpDrain
-	plan      atomic.Pointer[status.Applied] // what is in force; nil at first
-	takeovers atomic.Uint64                  // of addresses from other nodes
-	report    chan struct{}                  // told after every pass
-	took      func(time.Duration)            // told of every pass
-	passed    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
+	failover    *failover.State
+	routes      bgpDrain
+	plan        atomic.Pointer[status.Applied] // the plan in force; nil before the first
+	takeovers   atomic.Uint64                  // how many addresses were taken over from other nodes
+	report      chan struct{}                  // signaled after every pass
+	observePass func(time.Duration)            // called with the duration of every pass
+	lastPass    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
 }
 
-// sources are what a pass reads of Kubernetes.
+// sources are the parts of Kubernetes that a pass reads.
 type sources struct {
 	reader        client.Reader
 	configuration *cluster.Configuration
-	services      toolscache.Store // of the cache, as endpoints and held are
+	services      toolscache.Store // the cache's, like endpoints and held
 	endpoints     toolscache.Store
 	held          toolscache.Store // the L2Claims
 	claims        *overlay.Objects[*v1beta1.L2Claim]
-	beat          *lease.Heartbeat
+	heartbeat     *lease.Heartbeat
 }
 
-// adapters are what a pass sets, and asks how it is.
+// adapters are the parts that a pass sets, and whose state it reads.
 type adapters struct {
 	links      *layer2.Announcer
 	sessions   *bgp.Sessions
@@ -85,17 +84,17 @@ type adapters struct {
 	neighbors  *network.Neighbors
 	prober     *network.Prober
 	forwards   *kubeproxy.Readiness
-	turns      *kubeproxy.Endpoints
+	arrivals   *kubeproxy.Endpoints
 	nullRoutes *nullroute.Routes
 }
 
-// snapshot is all that the decision depends on, and what else a pass needs.
+// snapshot is all that the decision depends on, and the other values that a pass needs.
 type snapshot struct {
 	failover.Facts
 	nodes []corev1.Node
-	keys  [][]byte // of the speakers
-	// drains is how long this node, which is excluded, still offers its routes.
+	keys  [][]byte // of the membership
+	// drains is how long this node, being excluded, must still advertise its routes.
 	drains time.Duration
-	// nextEndpoint is when the soonest of the endpoints that go is to be looked at again.
+	// nextEndpoint is the time until the next terminating endpoint must be checked again.
 	nextEndpoint time.Duration
 }

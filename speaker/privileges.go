@@ -11,19 +11,19 @@ import (
 type privilege struct {
 	name   string
 	number uint
-	use    string // what can't be done without it
-	must   bool   // without it the speaker is of no use
+	use    string // what the speaker needs it for
+	must   bool   // the speaker cannot work without it
 }
 
-// privileges are all that the speaker needs beyond what any user may do. MD5
-// signatures, GTSM and binding to a device (the first time) need none.
+// privileges are the capabilities that the speaker uses. MD5 signatures, GTSM and binding a
+// socket to a device for the first time need none.
 var privileges = []privilege{
-	{"NET_RAW", unix.CAP_NET_RAW, "to speak ARP and NDP, to find unnumbered BGP peers, and to ask hosts on the link for a sign of life", true},
-	{"NET_ADMIN", unix.CAP_NET_ADMIN, "to put neighbors back that the kernel forgets when a link bounces, to keep packets from going in circles between router and node, and to queue more BFD packets than an ordinary socket may", false},
+	{"NET_RAW", unix.CAP_NET_RAW, "to send and receive ARP and NDP frames, to find unnumbered BGP peers, and to probe hosts on the link", true},
+	{"NET_ADMIN", unix.CAP_NET_ADMIN, "to restore neighbor entries that the kernel drops when a link goes down, to prevent routing loops between router and node, and to queue more BFD packets than an ordinary socket may", false},
 }
 
-// checkPrivileges returns an error if the speaker can't work for want of a
-// capability, and logs what it has to do without.
+// checkPrivileges returns an error if the speaker lacks a capability without which it cannot
+// work, and logs the others that it lacks.
 func checkPrivileges(log *slog.Logger) error {
 	var sets [2]unix.CapUserData
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -36,9 +36,9 @@ func checkPrivileges(log *slog.Logger) error {
 		case p.must:
 			return fmt.Errorf("the speaker lacks the capability %s, which it needs %s: "+
 				"its securityContext must add it, and should not set allowPrivilegeEscalation to false, "+
-				"and the image must have kept the capabilities of its file /speaker; where it can't, run the speaker as root (runAsUser 0)", p.name, p.use)
+				"and the image must keep the file capabilities of /speaker; if it cannot, run the speaker as root (runAsUser 0)", p.name, p.use)
 		default:
-			log.Warn("the speaker lacks a capability and goes on without", "capability", p.name, "use", p.use)
+			log.Warn("the speaker lacks a capability and continues without it", "capability", p.name, "use", p.use)
 		}
 	}
 	return nil

@@ -21,9 +21,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 )
 
-// with runs f on a thread that has no other capabilities than these, in a
-// network namespace of its own, which has nothing but a link x0 with carrier.
-// The thread ends with f: it must not serve others.
+// with runs f on a thread that has only these capabilities, in a new network namespace that
+// has only a link x0 with carrier. The thread ends with f, so that no other goroutine uses it.
 func with(t *testing.T, capabilities []uint, f func(t *testing.T)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -68,7 +67,7 @@ func with(t *testing.T, capabilities []uint, f func(t *testing.T)) {
 	<-done
 }
 
-// listen opens the socket that package layer2 speaks ARP through.
+// listen opens a socket as package layer2 does for ARP.
 func listen() error {
 	ifi, err := net.InterfaceByName("x0")
 	if err != nil {
@@ -81,7 +80,7 @@ func listen() error {
 	return conn.Close()
 }
 
-// restore does what package network does when a link has bounced.
+// restore does what package network does when a link went down and up again.
 func restore() error {
 	l, err := netlink.LinkByName("x0")
 	if err != nil {
@@ -92,15 +91,14 @@ func restore() error {
 	})
 }
 
-// watch does what package network does all the time, for a moment.
+// watch runs what package network runs all the time, for a moment.
 func watch() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	return network.NewNeighbors(slog.New(slog.DiscardHandler)).Run(ctx)
 }
 
-// Each capability is needed for what it is named for, both suffice, and the
-// speaker tells when one is missing.
+// Each capability is needed for its use, both suffice, and the speaker reports a missing one.
 func TestEachPrivilegeIsNeeded(t *testing.T) {
 	for _, c := range []struct {
 		name                      string
@@ -109,7 +107,7 @@ func TestEachPrivilegeIsNeeded(t *testing.T) {
 		logs                      string
 	}{
 		{"both", []uint{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}, true, true, true, ""},
-		{"without NET_ADMIN it starts and says so", []uint{unix.CAP_NET_RAW}, true, false, true, "capability=NET_ADMIN"},
+		{"without NET_ADMIN it starts and logs that", []uint{unix.CAP_NET_RAW}, true, false, true, "capability=NET_ADMIN"},
 		{"without NET_RAW it does not start", []uint{unix.CAP_NET_ADMIN}, false, true, false, ""},
 		{"none", nil, false, false, false, ""},
 	} {
@@ -137,7 +135,7 @@ func TestEachPrivilegeIsNeeded(t *testing.T) {
 	}
 }
 
-// The installation gives the speaker what it needs and nothing else.
+// The installation gives the speaker the capabilities that it needs, and no others.
 func TestTheInstallationGivesTheseCapabilities(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "config", "speaker", "daemonset.yaml"))
 	if err != nil {

@@ -10,25 +10,25 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 )
 
-// sessionPatience is how long a speaker that is otherwise ready waits for its
-// BGP sessions: kube-proxy may take a minute of it. A router that is away must
-// not hold up an update for ever.
-const sessionPatience = 90 * time.Second
+// sessionTimeout is how long a speaker that is otherwise ready waits for its BGP sessions,
+// of which kube-proxy may take a minute. It is limited so that an unreachable router does
+// not block a rolling update.
+const sessionTimeout = 90 * time.Second
 
-// readiness tells the kubelet when this speaker carries its part, so that an
-// update may stop the next one. Once ready it stays so: what is lost later has
-// conditions of its own, and must not hold up an update that may mend it.
+// readiness reports to the kubelet when this speaker announces its addresses, so that a
+// rolling update may stop the next one. Once ready it stays so: later losses have their own
+// conditions, and must not block an update that may repair them.
 type readiness struct {
-	settled func() bool        // knows the others, and says what it has to say by ARP and NDP
+	settled func() bool        // the speaker knows the others, and announces by ARP and NDP
 	offers  func() bool        // BGP sessions may be opened
 	states  func() []bgp.State // of the sessions
 	clock   func() time.Time
 
-	since atomic.Pointer[time.Time] // when it was first asked and had settled
+	since atomic.Pointer[time.Time] // the first check after it had settled
 	ready atomic.Bool
 }
 
-// check is for /readyz.
+// check answers /readyz: nil if the speaker is ready.
 func (r *readiness) check(*http.Request) error {
 	if r.ready.Load() {
 		return nil
@@ -38,14 +38,14 @@ func (r *readiness) check(*http.Request) error {
 	}
 	now := r.clock()
 	r.since.CompareAndSwap(nil, &now)
-	if waiting := r.waiting(); waiting != nil && now.Sub(*r.since.Load()) < sessionPatience {
+	if waiting := r.waiting(); waiting != nil && now.Sub(*r.since.Load()) < sessionTimeout {
 		return waiting
 	}
 	r.ready.Store(true)
 	return nil
 }
 
-// waiting returns what keeps routes from being offered, or nil.
+// waiting returns why routes are not advertised yet, or nil.
 func (r *readiness) waiting() error {
 	if !r.offers() {
 		return errors.New("kube-proxy on this node is not ready: BGP sessions wait for it")
@@ -58,8 +58,7 @@ func (r *readiness) waiting() error {
 	return nil
 }
 
-// mayOffer reports whether the BGP sessions of the plan, if it has any, may be
-// opened.
+// mayOffer reports whether the plan's BGP sessions, if it has any, may be opened.
 func (r *reconciler) mayOffer() bool {
 	d := r.plan.Load()
 	return d != nil && (d.Offers || len(d.Plan.Peerings) == 0)

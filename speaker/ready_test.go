@@ -7,7 +7,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 )
 
-// Each step changes what the speaker has, lets time pass and asks.
+// Each step changes the speaker's state, lets time pass and checks.
 func TestReadiness(t *testing.T) {
 	type step struct {
 		settled, offers bool
@@ -20,16 +20,16 @@ func TestReadiness(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"one that does not know the others is not ready, however long", []step{{offers: true}, {offers: true, later: time.Hour}}},
+		{"a speaker that does not know the others is never ready", []step{{offers: true}, {offers: true, later: time.Hour}}},
 		{"without BGP it is ready when it has settled", []step{{offers: true}, {settled: true, offers: true, ready: true}}},
 		{"it waits for kube-proxy", []step{{settled: true}, {settled: true, offers: true, later: time.Second, ready: true}}},
 		{"it waits for each session", []step{
 			{settled: true, offers: true, sessions: []bgp.State{up, down}},
 			{settled: true, offers: true, sessions: []bgp.State{up}, later: time.Second, ready: true},
 		}},
-		{"but not for ever", []step{
+		{"it waits for sessions until the timeout", []step{
 			{settled: true, offers: true, sessions: []bgp.State{down}, later: time.Hour},
-			{settled: true, offers: true, sessions: []bgp.State{down}, later: sessionPatience - time.Second},
+			{settled: true, offers: true, sessions: []bgp.State{down}, later: sessionTimeout - time.Second},
 			{settled: true, offers: true, sessions: []bgp.State{down}, later: time.Second, ready: true},
 		}},
 		{"once ready it stays so", []step{

@@ -11,12 +11,12 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// listing is the pause until the links may have been listed.
+// listing is the pause before checking again whether the links were listed.
 const listing = 20 * time.Millisecond
 
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
-		return listing, nil // or this node would say that it has no links, and lose its addresses
+		return listing, nil // without its links this node would lose its addresses
 	}
 	s, err := r.read(ctx)
 	if err != nil {
@@ -24,13 +24,13 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	}
 	out := r.failover.Step(s.Facts)
 	r.apply(s, out)
-	r.took(time.Since(s.Now))
-	r.passed.Store(time.Now().UnixNano())
-	r.beat.Begin() // the others may count on this speaker from its first plan on
+	r.observePass(time.Since(s.Now))
+	r.lastPass.Store(time.Now().UnixNano())
+	r.heartbeat.Begin() // after its first plan the others may rely on this speaker
 	return soonest(out.Wake, s.drains, s.nextEndpoint), nil
 }
 
-// soonest returns the smallest of some waits, of which 0 never ends.
+// soonest returns the shortest of waits; 0 means never.
 func soonest(waits ...time.Duration) time.Duration {
 	waits = slices.DeleteFunc(waits, func(d time.Duration) bool { return d <= 0 })
 	if len(waits) == 0 {
@@ -39,13 +39,13 @@ func soonest(waits ...time.Duration) time.Duration {
 	return slices.Min(waits)
 }
 
-// idleFor returns for how long there was no pass.
-func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.passed.Load())) }
+// idleFor returns the time since the last pass.
+func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.lastPass.Load())) }
 
-// apply puts what was decided in force.
+// apply hands the plan to the adapters.
 func (r *reconciler) apply(s snapshot, out failover.Output) {
 	if out.Resync {
-		r.beat.Restart()
+		r.heartbeat.Restart()
 	}
 	d := &status.Applied{Output: out, Offers: r.forwards.Ready()}
 	for node := range s.Speakers {
@@ -59,7 +59,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
 	claims := slices.Concat(out.Plan.Claims, out.Proxy)
 	if r.links.Stalls() != s.Stalls {
-		claims = nil // this process stood still since it looked; the next pass, which is due, knows
+		claims = nil // this process was stalled since the snapshot; the next pass, which is due, handles that
 	}
 	r.nullRoutes.Set(out.Plan.Destinations())
 	r.links.Set(claims)
@@ -69,22 +69,22 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	r.prober.Set(out.Probe)
 	r.gather(s, out)
 	for _, e := range out.Events {
-		r.tell(e)
+		r.logEvent(e)
 	}
 	r.plan.Store(d)
 	wait.Signal(r.report)
 }
 
-// tell logs what has changed.
-func (r *reconciler) tell(e failover.Event) {
+// logEvent logs a change of this node's addresses, and counts takeovers.
+func (r *reconciler) logEvent(e failover.Event) {
 	switch e.Kind {
 	case failover.AddressClaimed:
 		r.log.Info("claimed address", "addr", e.Addr)
 	case failover.AddressReleased:
-		r.log.Info("gave up address", "addr", e.Addr)
+		r.log.Info("released address", "addr", e.Addr)
 	case failover.AddressTakenOver:
 		r.takeovers.Add(1)
 	case failover.ProcessStalled:
-		r.log.Warn("this process was held up; it gives up its addresses until it knows who has them")
+		r.log.Warn("process was stalled; releasing all addresses until their owners are known")
 	}
 }

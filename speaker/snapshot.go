@@ -30,12 +30,12 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
-	s.API = r.beat.API(s.Now) // first: what it vouches for is read after
+	s.API = r.heartbeat.API(s.Now) // first: it says how complete the following reads are
 	r.readClaims(&s)
 	if s.keys, err = r.keys(ctx); err != nil {
 		return s, err
 	}
-	if s.Leases, err = r.beat.Leases(ctx); err != nil {
+	if s.Leases, err = r.heartbeat.Leases(ctx); err != nil {
 		return s, err
 	}
 	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
@@ -45,36 +45,36 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	return s, nil
 }
 
-// announceable returns the Services with addresses, and when to look at them again if
-// nothing happens before; 0: never.
+// announceable returns the Services with addresses, and after which time to read them again
+// if nothing changes before; 0: never.
 func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
 		return !intent.Announceable(svc, r.class)
 	})
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
-	if slices.ContainsFunc(services, intent.Local) { // the others' are not asked for
+	if slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
 		of = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints))
 	}
 	here := make(map[ipam.Key]kubeproxy.Endpoint, len(services))
 	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
 		announced := config.Announced(svc, of[intent.KeyOf(svc)])
-		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy sends elsewhere, too
+		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy also sends to endpoints on other nodes
 		if announced.Local {
 			ready, serving := intent.EndpointsOn(r.node, of[announced.Key])
 			here[announced.Key] = kubeproxy.Endpoint{Port: uint16(svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving}
 		}
 		out = append(out, announced)
 	}
-	turns, again := r.turns.Follow(now, here)
+	states, again := r.arrivals.Follow(now, here)
 	for i := range out {
-		out[i].EndpointState = turns[out[i].Key]
+		out[i].EndpointState = states[out[i].Key]
 	}
 	return out, again
 }
 
-// readNodes enters every Node, and the MACs of their links; what its links can do
-// stands in its Speaker object, but this node's own links are looked at directly.
+// readNodes reads the Nodes and the MACs of their links. Other nodes' links come from their
+// Speaker objects, this node's from the kernel.
 func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
@@ -97,7 +97,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 		n := &nodes.Items[i]
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n)}
 		if n.Name == r.node {
-			r.turns.SetNodeAddresses(intent.NodeAddresses(n))
+			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.drains = r.routes.remaining(n, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}
@@ -105,8 +105,8 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// linksOf returns the links of each node, and whose each MAC is. This node's own
-// are as they are now, the others' as their speakers last told.
+// linksOf returns the links of each node, and the node of each MAC. This node's links are
+// current; the others' are as their speakers last reported.
 func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]announce.Link, macs map[[6]byte]string) {
 	links, macs = map[string][]announce.Link{}, map[[6]byte]string{}
 	for i := range speakers {
@@ -125,7 +125,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 	return links, macs
 }
 
-// readClaims enters what the L2Claims say.
+// readClaims reads the L2Claims.
 func (r *reconciler) readClaims(s *snapshot) {
 	claims := cluster.Claims(r.held, r.claims, s.Now)
 	s.Claims = make([]failover.Claim, 0, len(claims))
@@ -136,7 +136,7 @@ func (r *reconciler) readClaims(s *snapshot) {
 	}
 }
 
-// service returns a Service that the cache has; nil: it has none of that key.
+// service returns a Service from the cache; nil if it has none with that key.
 func (r *reconciler) service(k ipam.Key) (*corev1.Service, error) {
 	o, _, err := r.services.GetByKey(k.String())
 	svc, _ := o.(*corev1.Service)

@@ -1,10 +1,10 @@
-// Package announce decides what one node says to the network about the
-// addresses of Services: which of them it answers for on its links (layer 2),
-// and which routes it offers to which BGP peers.
+// Package announce decides what one node announces of the addresses of Services: which of
+// them it answers for on its links (layer 2), and which routes it advertises to which BGP
+// peers.
 //
-// It decides nothing about which Service gets which address (package ipam
-// does), sends nothing (packages layer2 and bgp do), and reads no clock:
-// equal snapshots give equal plans on every node.
+// It does not decide which Service gets which address (package ipam does) or which speakers
+// are alive (package failover does). It sends nothing (packages layer2 and bgp do), and reads
+// no clock: equal snapshots give equal plans on every node.
 package announce
 
 import (
@@ -20,12 +20,12 @@ import (
 type Claim struct {
 	Addr     netip.Addr
 	Links    Links
-	NeedsDAD bool // nobody was ever seen to announce it: ask first whether a stranger has it
-	// ProxyReplies, if not empty, has the node answer in the place of another one that
-	// restarts: on these links alone, with that one's MAC, announcing nothing.
+	NeedsDAD bool // no node is known to have announced it: probe first whether a foreign host has it
+	// ProxyReplies, if not empty, has the node answer for another one that restarts: on these
+	// links only, with that node's MAC, and without announcements.
 	ProxyReplies []ProxyReply
-	// Generation is for the program that puts the plan in force: when it changes, the
-	// address is announced anew. Decide leaves it 0.
+	// Generation is for package failover: when it changes, the address is announced again.
+	// Decide leaves it 0.
 	Generation uint64
 }
 
@@ -43,7 +43,7 @@ type Links struct {
 	Except []string // wins over Only
 }
 
-// Peering is one BGP session to hold, and exactly the routes to offer in it.
+// Peering is one BGP session to hold, with all the routes to advertise in it.
 type Peering struct {
 	Peer   Peer
 	Routes []Route // sorted by prefix; no prefix twice; peerings may share one list
@@ -58,7 +58,7 @@ type Route struct {
 	Prepend     int              // how often the local AS number is prepended beyond once
 	Communities []uint32         // RFC 1997; sorted
 	Large       []LargeCommunity // RFC 8092; sorted
-	Leaving     bool             // it will be withdrawn soon: routers are to use others (RFC 8326); its LocalPref does not count
+	Leaving     bool             // it will be withdrawn soon, and is sent with GRACEFUL_SHUTDOWN (RFC 8326); its LocalPref does not count
 }
 
 // LargeCommunity is a BGP large community (RFC 8092).

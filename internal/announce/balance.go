@@ -6,17 +6,15 @@ import (
 	"slices"
 )
 
-// Placement is an address that a node answers for, and to which nodes it can be
-// moved and will stay: those that can answer and to which no other is strictly
-// preferred.
+// Placement is an address, its owner, and the nodes to which it can be moved and where it
+// will stay: those that can answer and to which no other node is strictly preferred.
 type Placement struct {
 	Addr netip.Addr
-	Node string // empty: nobody answers
+	Node string // empty: no node answers
 	May  []string
 }
 
-// Placements returns, for each address that a node answers for, the nodes to which
-// it can be moved and will stay, by address.
+// Placements returns the placement of each address that a node answers for, sorted by address.
 func (s Snapshot) Placements() []Placement {
 	s = s.sorted()
 	var out []Placement
@@ -33,21 +31,19 @@ func (s Snapshot) Placements() []Placement {
 	return out
 }
 
-// Move takes an address from the node that answers for it to another.
+// Move moves an address from the node that answers for it to another.
 type Move struct {
 	Addr     netip.Addr
 	From, To string
 }
 
-// Balance returns moves, by address, after which the addresses are spread over
-// the nodes as evenly as candidates and preferences allow, and of all such sets
-// of moves one of the smallest. An address whose node may not have it stays out:
-// it is on its way to another.
+// Balance returns moves, by address, after which the addresses are spread over the nodes as
+// evenly as candidates and preferences allow, and of all such sets of moves one of the
+// smallest. It ignores an address whose node may not have it: it is moving already.
 //
-// It cancels negative cycles (Klein): a state is a way of giving each address to
-// one of its nodes, its cost the sum of the squares of what the nodes have, and
-// after that the number of moves. A cycle of reassignments that lessens the cost
-// exists until the cost is the least possible.
+// It cancels negative cycles (Klein). A state assigns each address to one of its nodes. Its
+// cost is the sum of the squares of the nodes' numbers of addresses, and after that the number
+// of moves. A cycle of reassignments that lowers the cost exists until the cost is minimal.
 func Balance(holdings []Placement) []Move {
 	b := newBalance(holdings)
 	for b.improve() {
@@ -61,7 +57,7 @@ func Balance(holdings []Placement) []Move {
 	return out
 }
 
-// balance is the state. Nodes are numbered by name.
+// balance is the state of the search. Nodes are numbered by name.
 type balance struct {
 	names []string
 	addrs []movable
@@ -69,7 +65,7 @@ type balance struct {
 	load  []int // of each node
 }
 
-// movable is an address that somebody answers for.
+// movable is an address that a node answers for.
 type movable struct {
 	addr netip.Addr
 	was  int
@@ -104,7 +100,7 @@ func (b *balance) number(name string) int {
 	return i
 }
 
-// step is the cheapest way to move something from one node to another.
+// step is the cheapest move from one node to another.
 type step struct {
 	cost int // in moves
 	addr int // its index; -1: there is none
@@ -147,9 +143,9 @@ func (c cost) less(d cost) bool {
 	return cmp.Or(cmp.Compare(c.spread, d.spread), cmp.Compare(c.moves, d.moves)) < 0
 }
 
-// improve finds a cycle that lessens the cost and follows it. The last vertex,
-// beyond the nodes, lets a chain of moves end at another node than it began:
-// what the first loses and the last gains changes the spread.
+// improve finds a cycle that lowers the cost, and follows it. The last vertex, beyond the
+// nodes, lets a chain of moves end at another node than it starts: the first node's loss and
+// the last one's gain change the spread.
 func (b *balance) improve() bool {
 	n := len(b.names)
 	steps := b.steps()
@@ -157,7 +153,7 @@ func (b *balance) improve() bool {
 		switch {
 		case u == v:
 			return cost{}, false
-		case u == n: // some node begins: it has one less
+		case u == n: // the chain starts here: this node has one less
 			return cost{spread: 1 - 2*b.load[v]}, b.load[v] > 0
 		case v == n: // and u has one more
 			return cost{spread: 2*b.load[u] + 1}, true
@@ -180,8 +176,8 @@ func (b *balance) improve() bool {
 	return true
 }
 
-// negativeCycle returns the vertices of a cycle of less than no cost, in order,
-// nil if there is none (Bellman and Ford).
+// negativeCycle returns the vertices of a cycle of negative cost, in order; nil if there is
+// none (Bellman and Ford).
 func negativeCycle(n int, between func(u, v int) (cost, bool)) []int {
 	dist, prev := make([]cost, n), make([]int, n)
 	for i := range prev {

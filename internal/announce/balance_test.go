@@ -13,27 +13,27 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
-// holding is an address with its owner, and who may have it.
+// holding is an address with its owner, and the nodes that may have it.
 func holding(n int, owner string, may ...string) announce.Placement {
 	return announce.Placement{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Node: owner, May: may}
 }
 
 func TestBalance(t *testing.T) {
-	everybody := []string{"a", "b", "c"}
+	all := []string{"a", "b", "c"}
 	for _, c := range []struct {
 		name     string
 		holdings []announce.Placement
 		want     string
 	}{
 		{"nothing to move", nil, "[]"},
-		{"what is even stays", []announce.Placement{holding(1, "a", everybody...), holding(2, "b", everybody...)}, "[]"},
+		{"an even spread stays", []announce.Placement{holding(1, "a", all...), holding(2, "b", all...)}, "[]"},
 		{"one more than another is even", []announce.Placement{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "a", "b")}, "[]"},
-		{"two go from the one that has all", []announce.Placement{holding(1, "a", everybody...), holding(2, "a", everybody...), holding(3, "a", everybody...)},
+		{"two move from the node that has all", []announce.Placement{holding(1, "a", all...), holding(2, "a", all...), holding(3, "a", all...)},
 			"[{192.0.2.1 a b} {192.0.2.2 a c}]"},
-		{"one that may go nowhere stays", []announce.Placement{holding(1, "a", "a"), holding(2, "a", "a"), holding(3, "a", "a", "b")}, "[{192.0.2.3 a b}]"},
+		{"an address without another candidate stays", []announce.Placement{holding(1, "a", "a"), holding(2, "a", "a"), holding(3, "a", "a", "b")}, "[{192.0.2.3 a b}]"},
 		{"by way of a third", []announce.Placement{holding(1, "a", "a", "b"), holding(2, "a", "a", "b"), holding(3, "b", "b", "c")},
 			"[{192.0.2.1 a b} {192.0.2.3 b c}]"},
-		{"what nobody has is left alone", []announce.Placement{holding(1, ""), holding(2, "a", "a", "b"), holding(3, "a", "a", "b")}, "[{192.0.2.2 a b}]"},
+		{"an address without an owner is ignored", []announce.Placement{holding(1, ""), holding(2, "a", "a", "b"), holding(3, "a", "a", "b")}, "[{192.0.2.2 a b}]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, fmt.Sprint(announce.Balance(c.holdings))); diff != "" {
@@ -43,8 +43,8 @@ func TestBalance(t *testing.T) {
 	}
 }
 
-// TestBalanceIsTheBest compares with trying everything: no other way is more
-// even, and none that is as even takes fewer moves. Doing it leaves nothing to do.
+// TestBalanceIsTheBest compares Balance with an exhaustive search: no other assignment is more
+// even, none that is as even takes fewer moves, and after the moves there are none left.
 func TestBalanceIsTheBest(t *testing.T) {
 	for seed := range int64(300) {
 		rng := rand.New(rand.NewSource(seed))
@@ -79,10 +79,10 @@ func TestBalanceIsTheBest(t *testing.T) {
 			t.Errorf("seed %d: spread %d in %d moves, the best is %d in %d; %v", seed, have, len(moves), spread, least, holdings)
 		}
 		if again := announce.Balance(done); len(again) > 0 {
-			t.Errorf("seed %d: and then %v", seed, again)
+			t.Errorf("seed %d: after these moves %v", seed, again)
 		}
 		if diff := cmp.Diff(moves, announce.Balance(stories.Shuffle(holdings, rng)), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-			t.Errorf("seed %d: another order, another end:\n%s", seed, diff)
+			t.Errorf("seed %d: another order has another result:\n%s", seed, diff)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func squares(load map[string]int) int {
 	return sum
 }
 
-// best tries every way, and returns the least spread and the fewest moves for it.
+// best tries every assignment, and returns the least spread and the fewest moves for it.
 func best(rest []announce.Placement, load map[string]int, moved int) (spread, moves int) {
 	if len(rest) == 0 {
 		return squares(load), moved
@@ -131,8 +131,8 @@ func TestABigBalanceEndsSoon(t *testing.T) {
 	}
 }
 
-// TestHoldingsTellWhereAnAddressCanGo edits each claim, as people do.
-func TestHoldingsTellWhereAnAddressCanGo(t *testing.T) {
+// The test edits each claim, as people do.
+func TestPlacementsHaveTheNodesToWhichAnAddressCanMove(t *testing.T) {
 	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
 		for _, h := range s.Placements() {
 			for _, n := range s.Nodes {

@@ -28,7 +28,7 @@ func large() announce.Snapshot {
 	return s
 }
 
-// What a change costs: everything is decided anew.
+// BenchmarkDecide measures the cost of a change, after which everything is decided again.
 func BenchmarkDecide(b *testing.B) {
 	layer2 := large()
 	layer2.L2 = []announce.L2Advertisement{{Name: "lan"}}

@@ -12,16 +12,16 @@ import (
 // Key names a Service.
 type Key = ipam.Key
 
-// peerings returns the sessions that s.Self holds, without routes, and the
-// peers that must go without.
-func (s Snapshot) peerings() (held []Peering, shadowed []Superseded) {
+// peerings returns the sessions that s.Self holds, without routes, and the peers to which it
+// holds none because of an older peer.
+func (s Snapshot) peerings() (held []Peering, superseded []Superseded) {
 	self := s.self()
 	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(self.Labels) })
 	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
 	first := map[sessionKey]string{}
 	for _, n := range byAge {
 		if by, taken := first[n.Peer.sessionKey()]; taken {
-			shadowed = append(shadowed, Superseded{Peer: n.Peer.Name, By: by})
+			superseded = append(superseded, Superseded{Peer: n.Peer.Name, By: by})
 			continue
 		}
 		first[n.Peer.sessionKey()] = n.Peer.Name
@@ -31,12 +31,11 @@ func (s Snapshot) peerings() (held []Peering, shadowed []Superseded) {
 		held = append(held, Peering{Peer: n.Peer})
 	}
 	slices.SortFunc(held, func(a, b Peering) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
-	slices.SortFunc(shadowed, func(a, b Superseded) int { return cmp.Compare(a.Peer, b.Peer) })
-	return held, shadowed
+	slices.SortFunc(superseded, func(a, b Superseded) int { return cmp.Compare(a.Peer, b.Peer) })
+	return held, superseded
 }
 
-// offer is a prefix that an advertisement announces, by its place in the order
-// of names.
+// offer is a prefix that an advertisement announces; the advertisement is its index by name.
 type offer struct {
 	prefix netip.Prefix
 	by     int
@@ -46,16 +45,15 @@ func (o offer) compare(p offer) int {
 	return cmp.Or(ComparePrefix(o.prefix, p.prefix), cmp.Compare(o.by, p.by))
 }
 
-// bgp decides the routes that s.Self offers to each of its peers, and enters
-// them. It returns what it offers for each Service, or why nothing, and where
-// advertisements contradict each other.
+// bgp decides the routes that s.Self advertises to each of its peers, and adds them to
+// peerings. It returns the result for each Service, and the conflicts of advertisements.
 func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	self := *s.self()
 	leaving := s.Leaving && self.Excluded != ""
 	if leaving {
 		self.Excluded = ""
 	}
-	heard := make([]bool, len(s.BGP)) // by some peer
+	heard := make([]bool, len(s.BGP)) // whether it applies to some peer
 	for i := range s.BGP {
 		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].appliesTo)
 	}
@@ -75,9 +73,9 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	slices.SortFunc(all, offer.compare)
 	all = slices.Compact(all)
 	conflicts := map[Conflict]bool{}
-	made := map[string][]Route{} // by who tells it: peers that hear the same share a list
+	made := map[string][]Route{} // by the advertisements that apply: peers with the same ones share a list
 	for i, p := range peerings {
-		who := s.teller(p)
+		who := s.applying(p)
 		routes, known := made[who]
 		if !known {
 			routes = s.routes(all, who, leaving, conflicts)
@@ -90,13 +88,13 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	})
 }
 
-// appliesTo reports whether the advertisement is for a peer.
+// appliesTo reports whether the advertisement selects a peer.
 func (ad *BGPAdvertisement) appliesTo(p Peering) bool {
 	return ad.Peers == nil || ad.Peers[p.Peer.Name]
 }
 
-// teller says for each advertisement whether it is for a peer: 1, or 0.
-func (s Snapshot) teller(p Peering) string {
+// applying returns a byte for each advertisement: 1 if it selects a peer, or 0.
+func (s Snapshot) applying(p Peering) string {
 	who := make([]byte, len(s.BGP))
 	for i := range s.BGP {
 		who[i] = '0'
@@ -107,10 +105,10 @@ func (s Snapshot) teller(p Peering) string {
 	return string(who)
 }
 
-// routes makes routes of the offers of those advertisements that tell.
+// routes makes routes of the offers of the advertisements that apply, as applying returns them.
 func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Conflict]bool) []Route {
 	var out []Route
-	var by []int // who offers the prefix that comes next
+	var by []int // the advertisements that offer the next prefix
 	for i, o := range all {
 		if who[o.by] == '1' {
 			by = append(by, o.by)
@@ -127,8 +125,8 @@ func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Co
 	return out
 }
 
-// servedHere returns the addresses of Services that are Local, and whether s.Self serves
-// all of those on the address: a route brings it the traffic of each.
+// servedHere returns the addresses of Services with traffic policy Local, and whether s.Self
+// has endpoints of all of those on the address: a route attracts the traffic of each.
 func (s Snapshot) servedHere() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	for i := range s.Services {
@@ -145,8 +143,7 @@ func (s Snapshot) servedHere() map[netip.Addr]bool {
 	return out
 }
 
-// offer enters the prefixes for one address, and returns Announced or why there
-// are none.
+// offer adds the prefixes for one address, and returns Announced or why there are none.
 func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Addr]bool, covering []int, heard []bool, all []offer) (Reason, []offer) {
 	if a.Pool == "" {
 		return AddressOutsidePools, all
@@ -158,8 +155,8 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
-		if why := ad.excludes(self, here || !local); why != "" {
-			best = furthest(best, why)
+		if reason := ad.excludes(self, here || !local); reason != "" {
+			best = furthest(best, reason)
 			continue
 		}
 		best = furthest(best, NoPeer)
@@ -170,9 +167,9 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 	return best, all
 }
 
-// excludes runs the checks on node n; empty: it may announce.
+// excludes returns why node n may not announce; "": it may.
 func (ad *BGPAdvertisement) excludes(n *Node, served bool) Reason {
-	// Whether the node's speaker is live is not asked: it is the one that asks.
+	// The node's speaker is alive: it is the one that decides.
 	switch {
 	case n.Excluded != "":
 		return NodeExcluded
@@ -184,7 +181,7 @@ func (ad *BGPAdvertisement) excludes(n *Node, served bool) Reason {
 	return ""
 }
 
-// furthest returns the reason that came further in the order of the checks.
+// furthest returns the reason that is later in the order of the checks.
 func furthest(a, b Reason) Reason {
 	order := []Reason{AddressOutsidePools, NotAdvertised, NodeExcluded, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
 	if slices.Index(order, a) > slices.Index(order, b) {
@@ -193,10 +190,10 @@ func furthest(a, b Reason) Reason {
 	return b
 }
 
-// prefix returns what is announced for an address: the prefix of the advertisement's
-// length, or the address alone if that prefix holds addresses from outside the pool,
-// or if a Service on the address is Local: which nodes serve one address says nothing of
-// its neighbors.
+// prefix returns the prefix that is announced for an address: that of the advertisement's
+// length. It is the address alone if the longer prefix has addresses from outside the pool, or
+// if a Service on the address has traffic policy Local: other addresses may have endpoints on
+// other nodes.
 func (ad *BGPAdvertisement) prefix(a Address, local bool) netip.Prefix {
 	length := ad.Length4
 	if a.Addr.Is6() {
@@ -208,9 +205,9 @@ func (ad *BGPAdvertisement) prefix(a Address, local bool) netip.Prefix {
 	return netip.PrefixFrom(a.Addr, length).Masked()
 }
 
-// merge returns the route that several advertisements make of one prefix: with
-// the communities of all; for each other attribute the smallest name that sets
-// it decides.
+// merge returns the route of a prefix that several advertisements announce. It has the
+// communities of all. Of each other attribute it has the value from the advertisement with the
+// smallest name that sets it.
 func (s Snapshot) merge(prefix netip.Prefix, ads []int, conflicts map[Conflict]bool) Route {
 	r := s.BGP[ads[0]].Attributes
 	r.Prefix = prefix
@@ -257,8 +254,7 @@ func attributes() []attribute {
 	}
 }
 
-// Contradicts names the fields of a BGPAdvertisement that r and q both set, to
-// different values.
+// Contradicts returns the fields of a BGPAdvertisement that r and q set to different values.
 func (r Route) Contradicts(q Route) []string {
 	var out []string
 	for _, f := range attributes() {
@@ -269,7 +265,7 @@ func (r Route) Contradicts(q Route) []string {
 	return out
 }
 
-// union returns the sorted union without touching a and b.
+// union returns the sorted union of a and b, and does not change them.
 func union[T comparable](a, b []T, compare func(a, b T) int) []T {
 	out := slices.Concat(a, b)
 	slices.SortFunc(out, compare)

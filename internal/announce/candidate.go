@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// Candidate says how one node stands with one address on the local network, in
-// more words than Decide needs: for people who ask why.
+// Candidate is one node's result for one address on the local network, in more detail than
+// Decide needs: it explains the decision to people.
 type Candidate struct {
 	Node    string
 	Reason  Reason       // Announced: it is the owner; NotOwner: it could be; else why it can't
-	Service Key          // whose check gave the reason; the address may be shared
-	Weight  int          // what the preferences for the node add up to; more comes first
+	Service Key          // the Service whose check gave the reason; the address may be shared
+	Weight  int          // the sum of the preferences for the node; the greatest comes first
 	Holds   bool         // the L2Claim names it
-	Links   []LinkResult // for that Service, if there is such a reason, or else for any that shares it
+	Links   []LinkResult // for Service if the reason excludes the node, else for any Service that shares the address
 }
 
-// LinkResult says why an address may be announced on a link or not.
+// LinkResult is the result for an address on a link.
 type LinkResult struct {
 	Name   string
 	Reason LinkReason
@@ -33,8 +33,8 @@ const (
 	LinkUsable      LinkReason = "LinkUsable"
 )
 
-// Candidates says how each node stands with addr, sorted by name. It agrees
-// with Decide. Without a Service that has the address there are none.
+// Candidates returns the result of each node for addr, sorted by name. It agrees with Decide.
+// If no Service has the address it returns none.
 func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	s = s.sorted()
 	holders := slices.DeleteFunc(s.holders(), func(u holder) bool { return u.addr != addr })
@@ -42,7 +42,7 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 		return nil
 	}
 	if advertised := slices.DeleteFunc(slices.Clone(holders), func(u holder) bool { return len(u.ads) == 0 }); len(advertised) > 0 {
-		holders = advertised // the others take no part
+		holders = advertised // the others do not matter
 	}
 	held, _ := s.held(addr)
 	owner := s.owner(addr, holders, held.Node)
@@ -50,25 +50,25 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		c := Candidate{Node: n.Name, Reason: NotOwner, Holds: n.Name == held.Node, Service: holders[0].svc.Key}
-		told := holders // those that the links are looked at for
+		shown := holders // those for which the links are checked
 		for i, u := range holders {
 			c.Weight += u.weight(n)
-			if why := u.excludes(n); why != "" && c.Reason == NotOwner {
-				c.Reason, c.Service, told = why, u.svc.Key, holders[i:i+1]
+			if reason := u.excludes(n); reason != "" && c.Reason == NotOwner {
+				c.Reason, c.Service, shown = reason, u.svc.Key, holders[i:i+1]
 			}
 		}
 		if n.Name == owner {
 			c.Reason = Announced
 		}
 		for _, l := range sortedBy(n.Links, byName) {
-			c.Links = append(c.Links, LinkResult{l.Name, standing(told, n, l)})
+			c.Links = append(c.Links, LinkResult{l.Name, standing(shown, n, l)})
 		}
 		out[i] = c
 	}
 	return out
 }
 
-// standing says whether a link of n serves any of uses.
+// standing returns the result of a link of n for holders.
 func standing(holders []holder, n *Node, l Link) LinkReason {
 	switch {
 	case !slices.ContainsFunc(holders, func(u holder) bool { return u.selected(n, l) }):
@@ -81,9 +81,8 @@ func standing(holders []holder, n *Node, l Link) LinkReason {
 	return LinkUsable
 }
 
-// About returns the part of s on which depends what is said of addrs: Services
-// that have none of them, and no other address of a prefix that they are
-// announced in, are left out.
+// About returns the part of s on which the results for addrs depend. It omits Services that
+// have none of them, and no other address in a prefix that they are announced in.
 func (s Snapshot) About(addrs []netip.Addr) Snapshot {
 	var near []netip.Prefix
 	for _, a := range addrs {

@@ -15,11 +15,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
-// TestCandidates tells, for stories as those of TestStories, how each node
-// stands with each address.
+// TestCandidates prints, for stories like those of TestStories, each node's result for each
+// address.
 func TestCandidates(t *testing.T) {
-	stories.Run(t, "testdata/candidates/*.txt", func(t *testing.T, told, want string) {
-		s, err := parseSnapshot(told)
+	stories.Run(t, "testdata/candidates/*.txt", func(t *testing.T, given, want string) {
+		s, err := parseSnapshot(given)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestCandidatesAgreeWithDecide(t *testing.T) {
 					}
 				}
 				if !said[c.Reason] && c.Reason != announce.NotOwner {
-					t.Errorf("%s on %s is %s, which Decide says of no Service that has it: %v", a, c.Node, c.Reason, said)
+					t.Errorf("%s on %s is %s, which Decide returns for no Service that has it: %v", a, c.Node, c.Reason, said)
 				}
 				usable := slices.ContainsFunc(c.Links, func(l announce.LinkResult) bool { return l.Reason == announce.LinkUsable })
 				if c.Reason == announce.Announced && !usable || c.Reason == announce.NoLinkUp && usable && sharers == 1 {
@@ -87,12 +87,12 @@ func TestCandidatesAgreeWithDecide(t *testing.T) {
 			}
 		}
 		if !reflect.DeepEqual(s.Candidates(addresses()[0]), shuffled(s, rng).Candidates(addresses()[0])) {
-			t.Error("another order, other candidates")
+			t.Error("another order has other candidates")
 		}
 	})
 }
 
-func TestAboutLeavesOutOnlyWhatDoesNotMatter(t *testing.T) {
+func TestAboutKeepsAllThatMatters(t *testing.T) {
 	forSnapshots(t, func(t *testing.T, s announce.Snapshot, rng *rand.Rand) {
 		if len(s.Services) == 0 {
 			return

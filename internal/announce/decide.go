@@ -9,20 +9,20 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Selector says whether an object with these labels is selected; nil selects all.
+// Selector reports whether an object with these labels is selected; nil selects all.
 type Selector func(labels map[string]string) bool
 
 func (s Selector) selects(labels map[string]string) bool { return s == nil || s(labels) }
 
-// Node is a node of the cluster as the decision sees it.
+// Node is a node of the cluster.
 type Node struct {
 	Name     string
 	Labels   map[string]string
-	Live     bool   // its speaker is there
+	Live     bool   // its speaker is alive
 	Excluded string // why it must not announce anything; empty: it may
 	Links    []Link // those that can speak layer 2
-	// Addr is where the other nodes reach it; of IPv4 it is its BGP identifier, where
-	// the peer gives none. Invalid: it tells none.
+	// Addr is the address at which other nodes reach it. If it is IPv4, it is the BGP
+	// identifier where the peer sets none. The zero Addr: unknown.
 	Addr netip.Addr
 	// Backups are the nodes that answer in the place of this one, which restarts,
 	// the first that can; empty: it answers itself.
@@ -42,25 +42,25 @@ type Service struct {
 	Key           ipam.Key
 	Labels        map[string]string
 	Addrs         []Address
-	Local         bool            // externalTrafficPolicy is Local: a node needs an endpoint of its own
+	Local         bool            // externalTrafficPolicy is Local: only nodes with an endpoint take traffic
 	ReadyOn       map[string]bool // nodes with an endpoint that serves; used if Local
-	EndpointState EndpointState   // of the endpoints on the own node; used if Local, for routes alone
+	EndpointState EndpointState   // of the endpoints on Self; used if Local, for routes only
 }
 
-// EndpointState is what has just become of a Service's endpoints on a node. The zero Turn:
-// nothing.
+// EndpointState is a recent change of a Service's endpoints on a node. The zero value means
+// none.
 type EndpointState string
 
-// The turns of endpoints.
+// The states of endpoints.
 const (
-	// Arriving: the node does not forward to them yet, so it offers no routes yet.
+	// Arriving: the node does not forward to them yet, so it advertises no routes yet.
 	Arriving EndpointState = "arriving"
-	// Terminating: they end, but still serve. The node offers its routes while
-	// those of others may be on their way.
-	Terminating EndpointState = "departing"
+	// Terminating: they terminate, but still serve. The node keeps its routes while those of
+	// other nodes may be on their way.
+	Terminating EndpointState = "terminating"
 )
 
-// routes reports whether a node is one to send the Service's traffic to.
+// routes reports whether a node may attract the Service's traffic.
 func (s *Service) routes(node string) bool {
 	switch {
 	case !s.Local || s.EndpointState == Terminating:
@@ -76,27 +76,27 @@ func (s *Service) routes(node string) bool {
 type Address struct {
 	Addr netip.Addr
 	Pool string
-	// Bits is the length of the shortest prefix around it that holds no address from
-	// outside the pool: no shorter one is offered to a router. 0: any may be.
+	// Bits is the length of the shortest prefix around it that has no address from outside
+	// the pool: no shorter one is advertised. 0: no limit.
 	Bits int
 }
 
-// HeldClaim says which node owns an address on the local network until now.
+// HeldClaim is the present owner of an address on the local network.
 type HeldClaim struct {
 	Addr     netip.Addr
 	Node     string
-	NeedsDAD bool // no node has announced it yet, or a stranger had it when last seen
+	NeedsDAD bool // no node has announced it yet, or a foreign host had it when last seen
 }
 
-// Selection is what an advertisement is for. Nil fields select all.
+// Selection is what an advertisement selects. Nil fields select all.
 type Selection struct {
 	Pools    map[string]bool
 	Nodes    Selector
 	Services Selector
 }
 
-// Covers reports whether an advertisement with this selection is for an address
-// of that pool of a Service with these labels.
+// Covers reports whether an advertisement with this selection covers an address from that pool
+// of a Service with these labels.
 func (s Selection) Covers(pool string, labels map[string]string) bool {
 	return pool != "" && (s.Pools == nil || s.Pools[pool]) && s.Services.selects(labels)
 }
@@ -129,7 +129,7 @@ type BGPAdvertisement struct {
 type Neighbor struct {
 	Peer    Peer
 	Nodes   Selector
-	Created time.Time // of two to one address the older has it
+	Created time.Time // of two peers with one address the older one has the session
 }
 
 // Snapshot is all that the decision depends on. Order never matters.
@@ -144,32 +144,32 @@ type Snapshot struct {
 	Neighbors []Neighbor
 }
 
-// Plan is all that the node says. The zero Plan says nothing.
+// Plan is all that the node announces. The zero Plan announces nothing.
 type Plan struct {
 	Claims     []Claim      // sorted by address
-	Backups    []Claim      // in the place of nodes that restart; sorted by address
+	Backups    []Claim      // for nodes that restart; sorted by address
 	Peerings   []Peering    // sorted by the peer's name
 	Superseded []Superseded // sorted by the peer's name
 	Conflicts  []Conflict   // sorted
 	Results    map[ipam.Key]Result
 }
 
-// Superseded is a peer to which this node holds no session, for an older one has
-// the same address.
+// Superseded is a peer to which this node holds no session because an older one has the same
+// address.
 type Superseded struct{ Peer, By string }
 
-// Conflict is two advertisements that announce the same prefix to the same peer
-// with different values of one field: the loser's is not sent.
+// Conflict is two advertisements that announce the same prefix to the same peer with different
+// values of one field. The loser's value is not sent.
 type Conflict struct{ Loser, Winner, Field string }
 
-// Result says, for one Service, what this node announces and why nothing else.
+// Result is what this node announces for one Service, and why it announces no more.
 type Result struct {
 	Layer2 []Ownership // of each of its addresses; sorted by address
 	BGP    Reason      // Announced, or why this node offers no route
 }
 
-// Of returns what is said of one of the Service's addresses; the zero Ownership
-// if it is none of them.
+// Of returns the ownership of one of the Service's addresses; the zero Ownership if a is none
+// of them.
 func (v Result) Of(a netip.Addr) Ownership {
 	for _, o := range v.Layer2 {
 		if o.Addr == a {
@@ -179,24 +179,22 @@ func (v Result) Of(a netip.Addr) Ownership {
 	return Ownership{}
 }
 
-// Ownership says who answers for an address on the local network.
+// Ownership is the owner of an address on the local network.
 type Ownership struct {
 	Addr   netip.Addr
 	Owner  string // the node; empty if none can
 	Reason Reason // of this node
 }
 
-// Reason is why a node announces an address or stays silent. Its text is part
-// of the API.
+// Reason is why a node announces an address, or does not. Its text is part of the API.
 type Reason string
 
-// The reasons. The order of the checks that give them is the specification: the
-// first one that applies is told.
+// The reasons, in the order of the checks. The first check that fails gives the reason.
 const (
 	Announced           Reason = "Announced"
 	AddressOutsidePools Reason = "AddressOutsidePools" // no pool holds the address
 	NotAdvertised       Reason = "NotAdvertised"       // no advertisement covers the address
-	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not there
+	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not alive
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
 	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
 	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any node's is, is up
@@ -205,8 +203,8 @@ const (
 	NoPeer              Reason = "NoPeer"              // the node holds no session that the advertisements select
 )
 
-// Decide says what node s.Self announces. Equal snapshots, in any order, give
-// equal plans; and on one snapshot no two nodes claim the same address.
+// Decide returns what node s.Self announces. Equal snapshots, in any order, give equal plans.
+// On one snapshot no two nodes claim the same address.
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
 	holders := s.holders()
@@ -229,8 +227,7 @@ func Decide(s Snapshot) Plan {
 	return plan
 }
 
-// sorted returns s with everything in an order of its own, so that the order
-// of the input can't decide anything.
+// sorted returns s with all lists sorted, so that the order of the input decides nothing.
 func (s Snapshot) sorted() Snapshot {
 	s.Nodes = sortedBy(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	s.Services = sortedBy(s.Services, func(a, b Service) int { return a.Key.Compare(b.Key) })
@@ -243,7 +240,7 @@ func (s Snapshot) sorted() Snapshot {
 	return s
 }
 
-// compareBool puts false first.
+// compareBool orders false before true.
 func compareBool(a, b bool) int {
 	switch {
 	case a == b:
@@ -254,7 +251,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// sortedBy returns what is sorted already as it is: nobody changes it.
+// sortedBy returns in itself if it is sorted, which is safe because it is never changed.
 func sortedBy[T any](in []T, less func(a, b T) int) []T {
 	if slices.IsSortedFunc(in, less) {
 		return in
@@ -264,11 +261,11 @@ func sortedBy[T any](in []T, less func(a, b T) int) []T {
 	return out
 }
 
-// self returns the node that the plan is for; a stranger is not live.
+// self returns the node that the plan is for; one that is not in s is not live.
 func (s Snapshot) self() *Node { return s.node(s.Self) }
 
-// node returns the node of that name, of sorted ones; one that is not there has
-// nothing.
+// node returns the node of that name; s.Nodes must be sorted. For an unknown name it returns
+// a node without links.
 func (s Snapshot) node(name string) *Node {
 	if i, ok := slices.BinarySearchFunc(s.Nodes, name, func(n Node, name string) int { return cmp.Compare(n.Name, name) }); ok {
 		return &s.Nodes[i]

@@ -2,8 +2,8 @@ package announce
 
 import "net/netip"
 
-// Destinations returns all that the plan has others send to this node, perhaps several
-// times.
+// Destinations returns all prefixes for which the plan attracts packets to this node. A prefix
+// may occur several times.
 func (p Plan) Destinations() []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(p.Claims))
 	for _, c := range p.Claims {

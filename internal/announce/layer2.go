@@ -14,7 +14,7 @@ import (
 // Match reports whether the interface is selected.
 func (l Links) Match(name string) bool {
 	matches := func(pattern string) bool {
-		if pattern == name { // as a rule; and globs need not be names
+		if pattern == name { // the usual case, without parsing a glob
 			return true
 		}
 		ok, err := path.Match(pattern, name)
@@ -23,19 +23,19 @@ func (l Links) Match(name string) bool {
 	return (len(l.Only) == 0 || slices.ContainsFunc(l.Only, matches)) && !slices.ContainsFunc(l.Except, matches)
 }
 
-// use is one Service's use of one address, and the advertisements that cover it.
+// holder is a Service that has an address, and the advertisements that cover it.
 type holder struct {
 	addr  netip.Addr
 	svc   *Service
 	pool  string
 	ads   []*L2Advertisement
 	local bool // some node has a link in the address's subnet
-	place int  // among all uses, in the order of the Services
+	place int  // its index among all holders, in the order of the Services
 }
 
-// layer2 decides who owns each address, enters it in owned at the places of its
-// holders, and returns the claims of s.Self, its own and those in the place of others.
-func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, standIns []Claim) {
+// layer2 decides the owner of each address, and enters it in owned at the places of its
+// holders. It returns the claims of s.Self: its own, and those as a backup for others.
+func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups []Claim) {
 	self := s.self()
 	for len(holders) > 0 {
 		sharing := first(holders)
@@ -62,14 +62,14 @@ func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, standIns 
 			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), NeedsDAD: !ok || before.NeedsDAD})
 		default:
 			if as := s.proxyReplies(s.node(owner), sharing); len(as) > 0 {
-				standIns = append(standIns, Claim{Addr: addr, ProxyReplies: as})
+				backups = append(backups, Claim{Addr: addr, ProxyReplies: as})
 			}
 		}
 	}
-	return claims, standIns
+	return claims, backups
 }
 
-// holders returns who holders each address, sorted by address.
+// holders returns the holders of all addresses, sorted by address.
 func (s Snapshot) holders() []holder {
 	out := make([]holder, 0, len(s.Services))
 	var ads, before []*L2Advertisement
@@ -84,7 +84,7 @@ func (s Snapshot) holders() []holder {
 					ads = append(ads, &s.L2[j])
 				}
 			}
-			if !slices.Equal(ads, before) { // most have those of their neighbours
+			if !slices.Equal(ads, before) { // most have the same as the one before
 				before = slices.Clone(ads)
 			}
 			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
@@ -95,9 +95,9 @@ func (s Snapshot) holders() []holder {
 	return out
 }
 
-// covering returns, by the pools of which Services have addresses, which of n
-// advertisements are for them, in order. Most advertisements are for few pools, or
-// most addresses are of few.
+// covering returns, for each pool from which Services have addresses, which of n advertisements
+// cover it, in order. It is fast because most advertisements select few pools, or most
+// addresses are from few pools.
 func (s Snapshot) covering(n int, poolsOf func(i int) map[string]bool) map[string][]int {
 	out := map[string][]int{}
 	for i := range s.Services {
@@ -126,7 +126,7 @@ func (s Snapshot) covering(n int, poolsOf func(i int) map[string]bool) map[strin
 	return out
 }
 
-// first returns those uses that begin the list and are of one address.
+// first returns the holders at the start of the list that have the same address.
 func first(holders []holder) []holder {
 	n := slices.IndexFunc(holders, func(u holder) bool { return u.addr != holders[0].addr })
 	if n < 0 {
@@ -135,8 +135,7 @@ func first(holders []holder) []holder {
 	return holders[:n:n]
 }
 
-// held returns who owns an address until now, if there is a claim on it; of two
-// the first counts.
+// held returns the claim on an address, if there is one; of two the first counts.
 func (s Snapshot) held(a netip.Addr) (HeldClaim, bool) {
 	i, ok := slices.BinarySearchFunc(s.Claims, a, func(c HeldClaim, a netip.Addr) int { return c.Addr.Compare(a) })
 	if !ok {
@@ -158,12 +157,11 @@ func (s Snapshot) subnets() []netip.Prefix {
 	return slices.Collect(maps.Keys(all))
 }
 
-// proxyReplies returns on which links s.Self answers in the place of an owner that
-// restarts, and with which MACs: where both have a link in one subnet. It is
-// nil if the owner answers itself, or another node can stand in for it before
-// this one.
+// proxyReplies returns the links on which s.Self answers for an owner that restarts, and the
+// owner's MACs there: the links on which both are in one subnet. It returns nil if the owner
+// answers itself, or another backup comes before this node.
 func (s Snapshot) proxyReplies(owner *Node, holders []holder) []ProxyReply {
-	if len(owner.Backups) == 0 { // as a rule
+	if len(owner.Backups) == 0 { // the usual case
 		return nil
 	}
 	links := linksOf(holders, owner)
@@ -197,13 +195,13 @@ func (l Link) sharesSubnet(o Link) bool {
 	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return slices.Contains(o.Prefixes, p) })
 }
 
-// owner returns the node that answers for addr: the one that held it, while it
-// is a candidate and none is strictly preferred; else, of the most preferred
-// candidates, the winner by rendezvous hash. So an address stays where it is
-// when a node comes back, and nodes agree without talking. A shared address
-// goes to a node that may announce all of its Services.
+// owner returns the node that answers for addr. The present owner keeps it while it is a
+// candidate and none is strictly preferred. Otherwise, of the most preferred candidates, the
+// winner by rendezvous hash gets it. So an address stays where it is when a node returns, and
+// nodes agree without communication. A shared address goes to a node that may announce all of
+// its Services.
 func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
-	if !slices.ContainsFunc(holders, holder.prefers) { // most often: the others need no look
+	if !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
 		if _, ok := weightOf(holders, s.node(held)); ok {
 			return held
 		}
@@ -214,7 +212,7 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
 		if name == held {
 			return held
 		}
-		// Who restarts keeps what it has, but can't tell anybody that it has more.
+		// A node that restarts keeps its addresses, but cannot announce new ones.
 		h, does := Rank(name, addr), len(s.node(name).Backups) > 0
 		// Names are unique and sorted, so equal hashes go to the first name.
 		if best == "" || restarts && !does || restarts == does && h > score {
@@ -224,8 +222,7 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
 	return best
 }
 
-// preferred returns those of the candidates to which none is strictly preferred,
-// by name.
+// preferred returns the candidates to which no other is strictly preferred, by name.
 func (s Snapshot) preferred(holders []holder) []string {
 	var out []string
 	top := 0
@@ -243,8 +240,8 @@ func (s Snapshot) preferred(holders []holder) []string {
 	return out
 }
 
-// weightOf returns what the preferences for n add up to, and whether n may
-// answer for the address of uses. A use that nobody advertises takes no part.
+// weightOf returns the sum of the preferences for n, and whether n may answer for the address
+// of holders. A holder that no advertisement covers does not matter.
 func weightOf(holders []holder, n *Node) (weight int, ok bool) {
 	for _, u := range holders {
 		if len(u.ads) == 0 {
@@ -258,8 +255,8 @@ func weightOf(holders []holder, n *Node) (weight int, ok bool) {
 	return weight, ok
 }
 
-// excludes runs the checks on node n; the first that fails says why n does not
-// announce the address. Empty: it may.
+// excludes returns the reason of the first check that node n fails; "": n may announce the
+// address.
 func (u holder) excludes(n *Node) Reason {
 	switch {
 	case u.pool == "":
@@ -280,8 +277,8 @@ func (u holder) excludes(n *Node) Reason {
 	return ""
 }
 
-// exclusion says why n does not announce an address for one of its uses that it
-// could announce it for: because of another that shares it.
+// exclusion returns why n does not announce an address for a holder for which it could:
+// because of another holder that shares the address.
 func exclusion(holders []holder, n *Node) Reason {
 	for _, u := range holders {
 		if reason := u.excludes(n); reason != "" && len(u.ads) > 0 {
@@ -318,7 +315,7 @@ func (u holder) selected(n *Node, link Link) bool {
 	return false
 }
 
-// prefers reports whether some nodes are preferred.
+// prefers reports whether any advertisement has preferences.
 func (u holder) prefers() bool {
 	return slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return len(ad.Prefer) > 0 })
 }
@@ -335,8 +332,8 @@ func (u holder) weight(n *Node) int {
 	return sum
 }
 
-// linksOf unites the links on which n announces an address for its uses. Unless
-// that is all links, whichever come, they are told as the names of n's own.
+// linksOf returns the union of the links on which n announces an address for its holders:
+// all links, also future ones, or the names of n's links.
 func linksOf(holders []holder, n *Node) Links {
 	for _, u := range holders {
 		for ad := range u.selecting(n) {
@@ -355,9 +352,8 @@ func linksOf(holders []holder, n *Node) Links {
 	return Links{Only: names}
 }
 
-// Rank gives each pair of node and address a number of its own
-// (highest-random-weight hashing): the highest wins, and a node that leaves
-// moves only its own.
+// Rank returns the weight of a node for an address (rendezvous, or highest-random-weight,
+// hashing). The highest wins. When a node leaves, only its own addresses move.
 func Rank(node string, addr netip.Addr) uint64 {
 	b := addr.As16()
 	sum := sha256.Sum256(append(b[:], node...))

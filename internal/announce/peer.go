@@ -7,8 +7,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Peer holds the parameters of one BGP session (RFC 4271). Peers are told
-// apart by Name.
+// Peer holds the parameters of one BGP session (RFC 4271). Name identifies it.
 type Peer struct {
 	Name          string     // of the BGPPeer object; unique
 	Addr          netip.Addr // where the router listens; invalid: it is found on Interface
@@ -26,9 +25,9 @@ type Peer struct {
 	Password      string        // TCP MD5 signature (RFC 2385); "": none
 	MultiHopTTL   uint8         // 0: directly connected
 	MinTTL        uint8         // lowest TTL accepted (GTSM, RFC 5082); 0: off
-	DualStack     bool          // offer routes of both families in this session
-	Graceful      bool          // the router is asked to keep the routes over a restart (RFC 4724)
-	BFD           BFD           // how to watch the router; a change of it is none of the session
+	DualStack     bool          // advertise routes of both families in this session
+	Graceful      bool          // ask the router to keep the routes during a restart (RFC 4724)
+	BFD           BFD           // how to monitor the router; a change does not affect the BGP session
 }
 
 // BFD holds the parameters of a BFD session (RFC 5880). The zero BFD: none.
@@ -41,7 +40,7 @@ type BFD struct {
 	MinTTL     uint8 // lowest TTL accepted over several hops
 }
 
-// Hops says how far away a router is for BFD.
+// Hops is how far away a router is for BFD.
 type Hops string
 
 // The values of Hops.
@@ -51,7 +50,7 @@ const (
 	HopsByNet Hops = "by net" // single if its address is in a subnet of this node, else multi
 )
 
-// ASNRule says which AS numbers a peer of unknown AS number may have.
+// ASNRule is which AS numbers a peer without a configured one may have.
 type ASNRule string
 
 // The rules for a peer whose AS number is not configured.
@@ -60,8 +59,8 @@ const (
 	InternalASN ASNRule = "internal" // the local one
 )
 
-// Changes names, as fields of a BGPPeer, what of p is so different in q that a
-// session held with p can't serve q. Nothing: it can.
+// Changes returns the fields of a BGPPeer that differ between p and q, and whose change needs
+// a new session.
 func (p Peer) Changes(q Peer) []string {
 	var out []string
 	for _, f := range []struct {
@@ -91,13 +90,13 @@ func (p Peer) Changes(q Peer) []string {
 	return out
 }
 
-// Carries reports whether the session is to carry routes of family f; whether the
-// router takes them is another matter.
+// Carries reports whether the session is to carry routes of family f. The router may still
+// refuse them.
 func (p Peer) Carries(f ipam.Family) bool {
 	return p.DualStack || p.Addr.IsValid() && ipam.FamilyOf(p.Addr) == f
 }
 
-// sessionKey is where a peer's session ends. A node holds one session to a spot.
+// sessionKey is the remote end of a session. A node holds one session for each.
 type sessionKey struct {
 	addr         netip.Addr
 	port         uint16

@@ -142,7 +142,7 @@ func decideAll(s announce.Snapshot) map[string]announce.Plan {
 	return out
 }
 
-// owners tells which nodes claim each address.
+// owners returns the nodes that claim each address.
 func owners(plans map[string]announce.Plan) map[netip.Addr][]string {
 	out := map[netip.Addr][]string{}
 	for name, p := range plans {
@@ -178,8 +178,8 @@ func TestExactlyOneOfTheBestCandidatesClaimsAnAddress(t *testing.T) {
 	})
 }
 
-// twinCandidates returns the most preferred candidates for a, by the rules as
-// docs/design/ownership.md tells them.
+// twinCandidates returns the most preferred candidates for a, by the rules in
+// docs/design/ownership.md.
 func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 	var best []string
 	top := -1
@@ -283,7 +283,7 @@ func TestDecideDoesNotTouchItsInput(t *testing.T) {
 	})
 }
 
-func TestVerdictsAgreeWithThePlan(t *testing.T) {
+func TestResultsAgreeWithThePlan(t *testing.T) {
 	forSnapshots(t, func(t *testing.T, s announce.Snapshot, _ *rand.Rand) {
 		plans := decideAll(s)
 		for name, p := range plans {
@@ -291,7 +291,7 @@ func TestVerdictsAgreeWithThePlan(t *testing.T) {
 				for _, a := range svc.Addrs {
 					o := p.Results[svc.Key].Of(a.Addr)
 					if o.Owner != owner(plans, a.Addr) || o.Reason == announce.Announced && o.Owner != name {
-						t.Errorf("%s says of %s %s: %+v; it is claimed by %q", name, svc.Key, a.Addr, o, owner(plans, a.Addr))
+						t.Errorf("%s has for %s %s: %+v; it is claimed by %q", name, svc.Key, a.Addr, o, owner(plans, a.Addr))
 					}
 				}
 			}

@@ -25,25 +25,25 @@ func TestRoutesAgreeWithTheTwin(t *testing.T) {
 				}
 			}
 			for _, x := range p.Superseded {
-				have[x.Peer] = []string{"shadowed by " + x.By}
+				have[x.Peer] = []string{"superseded by " + x.By}
 			}
 			want, conflicts := twinRoutes(s, n)
 			if diff := gocmp.Diff(want, have); diff != "" {
 				t.Errorf("%s: the twin -, Decide +\n%s", name, diff)
 			}
-			told := map[announce.Conflict]bool{}
+			reported := map[announce.Conflict]bool{}
 			for _, c := range p.Conflicts {
-				told[c] = true
+				reported[c] = true
 			}
-			if diff := gocmp.Diff(conflicts, told); diff != "" || len(told) != len(p.Conflicts) {
+			if diff := gocmp.Diff(conflicts, reported); diff != "" || len(reported) != len(p.Conflicts) {
 				t.Errorf("%s: conflicts by the twin -, by Decide +\n%s", name, diff)
 			}
 		}
 	})
 }
 
-// twinShadow tells which older peer keeps n from a session with peer, or "".
-func twinShadow(s announce.Snapshot, n announce.Node, peer announce.Neighbor) string {
+// twinSuperseded returns the older peer that keeps n from a session with peer, or "".
+func twinSuperseded(s announce.Snapshot, n announce.Node, peer announce.Neighbor) string {
 	by := peer
 	for _, other := range s.Neighbors {
 		older := other.Created.Before(by.Created) || other.Created.Equal(by.Created) && other.Peer.Name < by.Peer.Name
@@ -57,8 +57,8 @@ func twinShadow(s announce.Snapshot, n announce.Node, peer announce.Neighbor) st
 	return by.Peer.Name
 }
 
-// twinServed tells whether some Service on the address is Local, and whether n serves
-// all that are.
+// twinServed reports whether a Service on the address has traffic policy Local, and whether n
+// has endpoints of all that do.
 func twinServed(s announce.Snapshot, n announce.Node, addr netip.Addr) (local, served bool) {
 	served = true
 	for _, svc := range s.Services {
@@ -71,17 +71,16 @@ func twinServed(s announce.Snapshot, n announce.Node, addr netip.Addr) (local, s
 	return local, served
 }
 
-// twinRoutes tells the routes that n offers each peer, and which advertisements
-// contradict each other: for every prefix it goes through all advertisements by
-// name.
+// twinRoutes returns the routes that n advertises to each peer, and the conflicts of
+// advertisements. For every prefix it goes through all advertisements by name.
 func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[announce.Conflict]bool) {
 	out, conflicts := map[string][]string{}, map[announce.Conflict]bool{}
 	for _, peer := range s.Neighbors {
 		if peer.Nodes != nil && !peer.Nodes(n.Labels) {
 			continue
 		}
-		if by := twinShadow(s, n, peer); by != "" {
-			out[peer.Peer.Name] = []string{"shadowed by " + by}
+		if by := twinSuperseded(s, n, peer); by != "" {
+			out[peer.Peer.Name] = []string{"superseded by " + by}
 			continue
 		}
 		routes := map[netip.Prefix]announce.Route{}

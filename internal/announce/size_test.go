@@ -13,7 +13,7 @@ import (
 func TestSize(t *testing.T)      { growth.Test(t, sizes()) }
 func BenchmarkSize(b *testing.B) { growth.Benchmark(b, sizes()) }
 
-// sizes are snapshots that must cost as much for each Service as of a tenth of them.
+// sizes are snapshots whose decision must cost as much per Service as one of a tenth the size.
 func sizes() []growth.Work {
 	return []growth.Work{
 		{Name: "10,000 Services of 10,000 pools, each advertised by itself", Items: 10000, Prepare: func(n int) func() {

@@ -18,10 +18,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
-// TestStories runs the stories of testdata. A story is its name after "#", the
-// snapshot, "=>" and what each node does. LABELS are k=v, one pair.
+// TestStories runs the stories of testdata. A story is its name after "#", the snapshot, "=>"
+// and each node's plan. LABELS are k=v, one pair.
 //
-//	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX][/down], ...] [restarts STAND-INS]
+//	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX][/down], ...] [restarts BACKUPS]
 //	svc NAME ADDR@POOL[/BITS],... [labels LABELS] [local NODES]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
@@ -31,28 +31,28 @@ import (
 //
 //	leaving true
 //
-// Peers are at addresses of their own. The end has a line for each claim, each
-// peering, each peer that has to go without, each conflict of advertisements
-// and, if the story tells any, each verdict.
-func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", tell) }
+// Peers have different addresses unless they name one. The plan has a line for each claim,
+// each peering, each superseded peer, each conflict of advertisements and, if the story has
+// any, each result.
+func TestStories(t *testing.T) { stories.Run(t, "testdata/*.txt", runStory) }
 
-func tell(t *testing.T, told, want string) {
-	snap, err := parseSnapshot(told)
+func runStory(t *testing.T, given, want string) {
+	snap, err := parseSnapshot(given)
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdicts := strings.Contains(want, " says ")
-	if diff := cmp.Diff(want, outcome(snap, verdicts)); diff != "" {
+	results := strings.Contains(want, " says ")
+	if diff := cmp.Diff(want, outcome(snap, results)); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	before := outcome(snap, true)
 	if diff := cmp.Diff(before, outcome(shuffled(snap, rand.New(rand.NewSource(1))), true)); diff != "" {
-		t.Errorf("another order, another end:\n%s", diff)
+		t.Errorf("another order has another plan:\n%s", diff)
 	}
 }
 
-// outcome tells what every node does, the nodes by name.
-func outcome(s announce.Snapshot, verdicts bool) string {
+// outcome prints every node's plan, the nodes by name.
+func outcome(s announce.Snapshot, results bool) string {
 	names := []string{}
 	for _, n := range s.Nodes {
 		names = append(names, n.Name)
@@ -83,7 +83,7 @@ func outcome(s announce.Snapshot, verdicts bool) string {
 		for _, x := range plan.Conflicts {
 			fmt.Fprintf(&b, "%s ignores %s of %s for that of %s\n", name, x.Field, x.Loser, x.Winner)
 		}
-		if verdicts {
+		if results {
 			says(&b, name, plan)
 		}
 	}
@@ -101,7 +101,7 @@ func onLinks(l announce.Links) string {
 	return out
 }
 
-// says prints the verdicts of one node.
+// says prints the results of one node.
 func says(b *strings.Builder, node string, plan announce.Plan) {
 	keys := []ipam.Key{}
 	for k := range plan.Results {
@@ -285,8 +285,8 @@ func (o options) service(name string) announce.Service {
 	if ready := o.set("local"); ready != nil {
 		s.Local, s.ReadyOn = true, ready
 	}
-	turn, _ := o.take("turn")
-	s.EndpointState = announce.EndpointState(turn)
+	state, _ := o.take("endpoints")
+	s.EndpointState = announce.EndpointState(state)
 	return s
 }
 

@@ -66,7 +66,7 @@ func TestClaimIsNewUntilItWasAnnounced(t *testing.T) {
 		held []announce.HeldClaim
 		want bool
 	}{
-		{"nobody has claimed it", nil, true},
+		{"no node has claimed it", nil, true},
 		{"another address is claimed", []announce.HeldClaim{{Addr: addr.Next(), Node: "a"}}, true},
 		{"it was announced, by this node", []announce.HeldClaim{{Addr: addr, Node: "a"}}, false},
 		{"it was announced, by another", []announce.HeldClaim{{Addr: addr, Node: "b"}}, false},
@@ -79,7 +79,7 @@ func TestClaimIsNewUntilItWasAnnounced(t *testing.T) {
 				L2:       []announce.L2Advertisement{{Name: "lan"}}, Claims: c.held,
 			})
 			if len(plan.Claims) != 1 || plan.Claims[0].NeedsDAD != c.want {
-				t.Errorf("claims %+v, want one with New=%t", plan.Claims, c.want)
+				t.Errorf("claims %+v, want one with NeedsDAD=%t", plan.Claims, c.want)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func digest(upToHash []byte, key Key) [sha1.Size]byte {
 }
 
 // verify checks the section auth of a packet b against keys and returns its
-// sequence number. It does not judge that number.
+// sequence number. The caller checks that number.
 func verify(b, auth []byte, keys []Key) (sequence uint32, err error) {
 	if auth[0] != meticulousSHA1 || len(auth) != sha1Length || auth[1] != sha1Length {
 		return 0, ErrAuthType

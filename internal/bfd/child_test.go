@@ -20,12 +20,12 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 )
 
-// childWork, in the environment, is what the test binary is to do as a child:
-// hold the sessions that it reads, or watch for stalls.
+// childWork is the environment variable with the task of the test binary as a child
+// process: "hold" the sessions that it reads, or "watch" for stalls.
 const childWork = "BFD_TEST_CHILD"
 
-// TestChild is a process of its own, on a host, for the other tests and the
-// benchmarks. It ends with its standard input.
+// TestChild is the body of a child process that other tests and benchmarks start on a
+// host. It ends when its standard input is closed.
 func TestChild(t *testing.T) {
 	switch os.Getenv(childWork) {
 	case "hold":
@@ -33,11 +33,11 @@ func TestChild(t *testing.T) {
 	case "watch":
 		watch()
 	default:
-		t.Skip("is run by others")
+		t.Skip("runs only as a child of other tests")
 	}
 }
 
-// child is such a process. It writes lines of words.
+// child is a process that runs TestChild. It writes lines of words.
 type child struct {
 	*exec.Cmd
 	in    io.WriteCloser
@@ -48,7 +48,7 @@ func startChild(t testing.TB, h host, work string) child {
 	t.Helper()
 	c := child{Cmd: exec.Command("ip", "netns", "exec", h.name, os.Args[0], "-test.run=^TestChild$"), lines: make(chan string, 10000)}
 	c.Env = append(os.Environ(), childWork+"="+work)
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own part of the machine, as a container has it
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own scheduling group, as a container has it
 	c.Stderr = os.Stderr
 	in, inErr := c.StdinPipe()
 	out, outErr := c.StdoutPipe()
@@ -71,7 +71,7 @@ func startChild(t testing.TB, h host, work string) child {
 
 // finish ends the child and returns the lines that were not yet read.
 func (c child) finish() (rest []string) {
-	_ = c.in.Close() // a second time is no harm
+	_ = c.in.Close() // a second call does no harm
 	for line := range c.lines {
 		rest = append(rest, line)
 	}
@@ -79,7 +79,7 @@ func (c child) finish() (rest []string) {
 	return rest
 }
 
-// holding starts a child that holds sessions.
+// holding starts a child with sessions.
 func holding(t testing.TB, h host, sessions []bfd.Session) child {
 	t.Helper()
 	c := startChild(t, h, "hold")
@@ -92,23 +92,23 @@ func holding(t testing.TB, h host, sessions []bfd.Session) child {
 // await returns the words after the first of the next line that begins with it.
 func (c child) await(t testing.TB, word string) []string {
 	t.Helper()
-	late := time.After(patience)
+	late := time.After(timeout)
 	for {
 		select {
 		case line, ok := <-c.lines:
 			if !ok {
-				t.Fatalf("the child has ended and not said %q", word)
+				t.Fatalf("the child has ended without writing %q", word)
 			}
 			if words := strings.Fields(line); len(words) > 0 && words[0] == word {
 				return words[1:]
 			}
 		case <-late:
-			t.Fatalf("the child has not said %q", word)
+			t.Fatalf("the child has not written %q", word)
 		}
 	}
 }
 
-// loss is one that a child tells of.
+// loss is the loss of a session that a child reports.
 type loss struct {
 	peer string
 	at   time.Time
@@ -125,7 +125,7 @@ func readLoss(t testing.TB, words []string) loss {
 	return l
 }
 
-// losses ends the child and returns what it told of and was not yet read.
+// losses ends the child and returns the losses that were not yet read.
 func (c child) losses(t testing.TB) (all []loss) {
 	for _, line := range c.finish() {
 		if words, isLoss := strings.CutPrefix(line, "lost "); isLoss {
@@ -135,7 +135,7 @@ func (c child) losses(t testing.TB) (all []loss) {
 	return all
 }
 
-// usage is what a child has used.
+// usage is a child's use of CPU and memory.
 type usage struct {
 	at   time.Time
 	cpu  time.Duration
@@ -154,16 +154,16 @@ func (c child) usage(t testing.TB) usage {
 	return u
 }
 
-// hold holds the sessions that it reads first. It writes "usage TIME CPU HEAP" at
-// its start and when it reads a further line, "up" when all sessions are Up, and
-// "lost PEER TIME" for each loss. Times are in nanoseconds.
+// hold reads sessions and runs them. It writes "usage TIME CPU HEAP" at its start and for
+// each further line that it reads, "up" when all sessions are Up, and "lost PEER TIME" for
+// each loss. Times are in nanoseconds.
 func hold(t *testing.T) {
 	in := json.NewDecoder(os.Stdin)
 	var sessions []bfd.Session
 	if err := in.Decode(&sessions); err != nil {
 		t.Fatal(err)
 	}
-	tellUsage(t)
+	printUsage(t)
 	engine := bfd.New(udp.New(), slog.New(slog.DiscardHandler))
 	done := make(chan error)
 	go func() { done <- engine.Run(t.Context()) }()
@@ -184,7 +184,7 @@ func hold(t *testing.T) {
 			if !more {
 				return
 			}
-			tellUsage(t)
+			printUsage(t)
 		case <-engine.Changed():
 			up := 0
 			for _, s := range engine.States() {
@@ -201,12 +201,12 @@ func hold(t *testing.T) {
 					fmt.Println("up")
 				}
 			}
-			time.Sleep(5 * time.Millisecond) // many changes are read at once
+			time.Sleep(5 * time.Millisecond) // so that many changes are read at once
 		}
 	}
 }
 
-func tellUsage(t *testing.T) {
+func printUsage(t *testing.T) {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func tellUsage(t *testing.T) {
 	fmt.Println("usage", now.UnixNano(), used.Utime.Nano()+used.Stime.Nano(), memory.HeapAlloc+memory.StackInuse)
 }
 
-// stalled is how much too late a thread must wake to be told.
+// stalled is how late a thread must wake to count as stalled.
 const stalled = 30 * time.Millisecond
 
 // watch has a thread on each core write "stall TIME DURATION" when it wakes late.

@@ -1,13 +1,17 @@
-// Package bfd is Bidirectional Forwarding Detection: it tells within a fraction
-// of a second that the path to a peer no longer works. It speaks asynchronous
-// mode (RFC 5880) over one hop (RFC 5881) or several (RFC 5883), on their ports
-// or another, with Meticulous Keyed SHA1 authentication if wanted. It decides
-// nothing from what it finds. It sends no echo packets and does not ask for
-// demand mode; a peer's wish for demand mode is obeyed.
+// Package bfd implements Bidirectional Forwarding Detection, which detects within a
+// fraction of a second that the path to a peer no longer works. It implements
+// asynchronous mode (RFC 5880) over one hop (RFC 5881) or several (RFC 5883), on the
+// standard ports or another, with optional Meticulous Keyed SHA1 authentication. It
+// sends no echo packets and does not ask for demand mode; it honors a peer's request
+// for demand mode.
 //
-// It stays ours: a daemon such as FRR's bfdd would be another program on each node, which
-// the speaker would have to start, configure and watch. This engine has no sockets of its
-// own, so that it serves BGP peers and the speakers' ring, and runs in virtual time.
+// It decides the state of each session. It does not decide what follows from a session
+// that is Down: the callers do (bgp, membership).
+//
+// Why not a daemon such as FRR's bfdd: it would be another program on each node, which
+// the speaker would have to start, configure and watch. This engine opens no sockets
+// itself, so that BGP peers and the speakers' membership share it, and tests run it in
+// virtual time.
 package bfd
 
 import (
@@ -28,20 +32,21 @@ import (
 // Datagram is a packet as it arrived.
 type Datagram struct {
 	From, To netip.Addr // From is written as Port.Peer writes it
-	Device   string     // that the receiving socket is bound to
-	Port     uint16     // that it arrived at
+	Device   string     // the device that the receiving socket is bound to
+	Port     uint16     // the local port
 	TTL      uint8      // or Hop Limit
 	Payload  []byte     // valid until the receiver returns
 }
 
-// Wire carries datagrams. Its methods may be called at the same time.
+// Wire carries datagrams. Its methods may be called concurrently.
 type Wire interface {
-	// Open gives a port to send from, and from then on to receive at.
+	// Open returns a port that sends, and receives from then on.
 	Open(Path) (Port, error)
-	// Deliver calls receive with what arrives, from several goroutines, until ctx
-	// ends.
+	// Deliver calls receive with the datagrams that arrive, from several goroutines,
+	// until ctx ends.
 	Deliver(ctx context.Context, receive func([]Datagram)) error
-	// Drain calls receive with all that has arrived by now, before it returns.
+	// Drain calls receive with all datagrams that have arrived by now, and returns
+	// afterwards.
 	Drain()
 }
 
@@ -53,11 +58,11 @@ type Port interface {
 	Close() error
 }
 
-// ErrRefused is what Send returns if the peer's host said that nobody listens
-// there. The packet may be sent again at once.
+// ErrRefused is what Send returns if the peer's host answered "port unreachable" to an
+// earlier packet. The packet may be sent again at once.
 var ErrRefused = errors.New("the peer's host refuses the port: no BFD runs there, or not for this address")
 
-// The reasons for which a packet is discarded because of where it came from.
+// The reasons to discard a packet because of its source.
 var (
 	ErrNoSession = errors.New("no session is wanted with the sender")
 	ErrTTL       = errors.New("TTL or Hop Limit is below what the session needs: the packet crossed a router")
@@ -65,13 +70,13 @@ var (
 )
 
 const (
-	// reopenAfter is how long after one try to open a session's sockets the next is made.
+	// reopenAfter is the pause between two attempts to open a session's sockets.
 	reopenAfter = time.Second
-	// recheckAfter is the same where nothing that is sent would show that they
-	// no longer serve.
+	// recheckAfter is how often a passive session that sends nothing opens new sockets:
+	// no failed send would show that the old ones no longer work.
 	recheckAfter = 10 * time.Second
-	// openings is how many sockets are opened at most before packets are sent again.
-	openings = 16
+	// maxOpening limits how many sockets are opened before packets are sent again.
+	maxOpening = 16
 )
 
 // Engine holds sessions.
@@ -84,18 +89,18 @@ type Engine struct {
 
 	mu       sync.Mutex
 	want     []Session
-	wanted   bool // want is not yet taken over
+	wanted   bool // want has changed and is not applied yet
 	sessions map[Path]*session
-	refused  []State // what is wanted and can't be
+	refused  []State // of the invalid sessions in want
 	byDiscr  map[uint32]*session
 	byPeer   map[source]*session
 	queue    queue
 	discards map[error]uint64
 }
 
-// source is what tells a session apart before the peer knows its discriminator.
+// source identifies a session while the peer does not know its discriminator yet.
 type source struct {
-	peer, local netip.Addr // local is the zero Addr if the session doesn't say
+	peer, local netip.Addr // local is the zero Addr if the session names none
 	device      string
 	port        uint16
 }
@@ -108,8 +113,8 @@ func New(wire Wire, log *slog.Logger) *Engine {
 	}
 }
 
-// Set makes sessions the ones to hold. A session that is there no more is told
-// its peer as AdminDown; at the end of Run the peers are told nothing.
+// Set replaces the wanted sessions. The engine signals AdminDown to the peer of a session
+// that is no longer wanted. At the end of Run it signals nothing.
 func (e *Engine) Set(sessions []Session) {
 	e.mu.Lock()
 	e.want, e.wanted = slices.Clone(sessions), true
@@ -117,16 +122,16 @@ func (e *Engine) Set(sessions []Session) {
 	wait.Signal(e.wake)
 }
 
-// Changed is signalled when States would show a change of more than counters.
-// Ups and LastOutage tell of changes that nobody looked at in time.
+// Changed receives a signal when anything but counters has changed in States. A slow
+// reader misses intermediate states; Ups and LastOutage still show that they occurred.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
 
-// States returns all wanted sessions, ordered by path.
+// States returns the state of each wanted session, ordered by path.
 func (e *Engine) States() []State {
 	e.mu.Lock()
 	states := slices.Clone(e.refused)
 	for _, s := range e.sessions {
-		if s.left.IsZero() {
+		if s.forgetAt.IsZero() {
 			states = append(states, s.state())
 		}
 	}
@@ -139,18 +144,18 @@ func (p Path) compare(o Path) int {
 	return cmp.Or(p.Peer.Compare(o.Peer), p.Local.Compare(o.Local), cmp.Compare(p.Device, o.Device), cmp.Compare(p.Hops, o.Hops), cmp.Compare(p.Port, o.Port))
 }
 
-// Discards counts the packets that belonged to no session, by reason.
+// Discards returns how many packets belonged to no session, by reason.
 func (e *Engine) Discards() map[string]uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	counts := map[string]uint64{}
-	for why, n := range e.discards {
-		counts[why.Error()] = n
+	for reason, n := range e.discards {
+		counts[reason.Error()] = n
 	}
 	return counts
 }
 
-// Run holds the sessions until ctx ends. The error is of the wire.
+// Run runs the sessions until ctx ends. It returns the wire's error.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	delivered := make(chan error, 1)
@@ -167,12 +172,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-e.wake:
 		case <-timer.C:
 		}
-		timer.Reset(time.Until(e.turn()))
+		timer.Reset(time.Until(e.runDue()))
 	}
 	return <-delivered
 }
 
-// closeAll leaves the peers without a word.
+// closeAll closes all ports and sends the peers nothing.
 func (e *Engine) closeAll() {
 	e.mu.Lock()
 	var ports []Port
@@ -186,21 +191,21 @@ func (e *Engine) closeAll() {
 	e.close(ports)
 }
 
-// turn does all that is due and returns when something will be.
-func (e *Engine) turn() time.Time {
+// runDue does all work that is due, and returns when the next is.
+func (e *Engine) runDue() time.Time {
 	var work work
 	e.mu.Lock()
 	e.reconcile(time.Now())
 	e.pop(time.Now(), &work)
 	e.mu.Unlock()
 
-	if len(work.late) > 0 {
-		// A busy machine wakes late, and then the packets that would have kept a
-		// session alive wait in the socket: they come first.
+	if len(work.expiring) > 0 {
+		// On a busy machine this goroutine may wake late, while packets that keep a
+		// session alive wait in the socket. They are read first.
 		e.wire.Drain()
 		e.mu.Lock()
 		now := time.Now()
-		for _, s := range work.late {
+		for _, s := range work.expiring {
 			s.expire(now)
 			e.emit(now, s, &work)
 		}
@@ -210,18 +215,18 @@ func (e *Engine) turn() time.Time {
 	work.open(e.wire)
 
 	e.mu.Lock()
-	e.settle(time.Now(), &work)
+	e.finish(time.Now(), &work)
 	next := time.Now().Add(time.Hour)
 	if len(e.queue) > 0 {
 		next = e.queue[0].at
 	}
 	e.mu.Unlock()
-	e.tell(work.changes)
+	e.logChanges(work.changes)
 	e.close(work.closing)
 	return next
 }
 
-// reconcile takes over what is wanted.
+// reconcile applies a change of want.
 func (e *Engine) reconcile(now time.Time) {
 	if !e.wanted {
 		return
@@ -244,7 +249,7 @@ func (e *Engine) reconcile(now time.Time) {
 		case s == nil:
 			s = newSession(now, want, e.discriminator())
 			e.sessions[want.Path], e.byDiscr[s.discr] = s, s
-		case s.left.IsZero() && s.wanted.equal(want):
+		case s.forgetAt.IsZero() && s.wanted.equal(want):
 			continue
 		default:
 			s.configure(now, want)
@@ -254,7 +259,7 @@ func (e *Engine) reconcile(now time.Time) {
 	}
 	for path, s := range e.sessions {
 		if !kept[path] {
-			s.leave(now)
+			s.retire(now)
 			e.schedule(s)
 		}
 	}
@@ -268,24 +273,24 @@ func (e *Engine) discriminator() uint32 {
 	}
 }
 
-// pop takes from the queue the sessions that have something to do.
+// pop removes from the queue the sessions whose work is due, and collects that work.
 func (e *Engine) pop(now time.Time, work *work) {
 	for len(e.queue) > 0 && e.queue[0].ready(now) {
 		s := heap.Pop(&e.queue).(*session)
 		switch {
-		case s.gone(now):
+		case s.forgettable(now):
 			e.forget(s, work)
 			continue
 		case s.expired(now):
-			work.late = append(work.late, s)
+			work.expiring = append(work.expiring, s)
 		default:
 			e.emit(now, s, work)
 		}
-		if at, ok := s.opens(); ok && !now.Before(at) && len(work.opening) < openings {
+		if at, ok := s.opens(); ok && !now.Before(at) && len(work.opening) < maxOpening {
 			s.tried = now
 			work.opening = append(work.opening, opening{session: s, path: s.want.Path})
 		}
-		work.seen = append(work.seen, s)
+		work.visited = append(work.visited, s)
 	}
 }
 
@@ -304,29 +309,29 @@ func (e *Engine) emit(now time.Time, s *session, work *work) {
 	}
 }
 
-// settle takes over what the turn's work came to.
-func (e *Engine) settle(now time.Time, work *work) {
+// finish records the results of the work that was done without the lock.
+func (e *Engine) finish(now time.Time, work *work) {
 	for _, d := range work.sending {
 		d.session.sent(now, d.err)
 	}
 	for _, o := range work.opening {
 		e.opened(now, o, work)
 	}
-	for _, s := range work.seen {
-		if before := s.shown; before != s.shows() {
-			s.shown = s.shows()
-			work.changes = append(work.changes, change{before: before, now: s.state(), left: !s.left.IsZero()})
+	for _, s := range work.visited {
+		if before := s.reported; before != s.summary() {
+			s.reported = s.summary()
+			work.changes = append(work.changes, change{before: before, now: s.state(), retired: !s.forgetAt.IsZero()})
 			wait.Signal(e.changed)
 		}
 		e.schedule(s)
 	}
 }
 
-// tell logs changes of state, and problems.
-func (e *Engine) tell(changes []change) {
+// logChanges logs changes of state and new problems.
+func (e *Engine) logChanges(changes []change) {
 	for _, c := range changes {
 		peer, now := c.now.Session.Peer, c.now
-		if c.before.status != now.Status && !c.left {
+		if c.before.status != now.Status && !c.retired {
 			e.log.Info("BFD session changed", "peer", peer, "from", c.before.status.String(), "to", now.Status.String(),
 				"diagnostic", now.Diagnostic.String(), "remote", now.RemoteStatus.String(), "detection", now.Detection)
 		}
@@ -336,7 +341,7 @@ func (e *Engine) tell(changes []change) {
 	}
 }
 
-// forget drops s, which then no packet finds.
+// forget removes s from the engine.
 func (e *Engine) forget(s *session, work *work) {
 	delete(e.sessions, s.want.Path)
 	delete(e.byDiscr, s.discr)
@@ -355,7 +360,7 @@ func (e *Engine) close(ports []Port) {
 	}
 }
 
-// opened takes over a new port, in the place of one that no longer served.
+// opened records the result of opening a port, and replaces the session's old port.
 func (e *Engine) opened(now time.Time, o opening, work *work) {
 	s := o.session
 	if o.err != nil {
@@ -370,8 +375,8 @@ func (e *Engine) opened(now time.Time, o opening, work *work) {
 	e.byPeer[s.source()] = s
 }
 
-// schedule puts s into the queue at the time of its next work, or takes it
-// out.
+// schedule queues s for the time of its next work, or removes it from the queue if it
+// has none.
 func (e *Engine) schedule(s *session) {
 	at, ok := s.next()
 	switch {

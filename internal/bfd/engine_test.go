@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// bench is a wire that tells what it is asked for.
+// bench is a wire with hooks that counts its open ports.
 type bench struct {
-	opening func(Path) error // before a port is open; nil: nothing
-	sending func(Path)       // likewise
+	opening func(Path) error // called before a port opens; may be nil
+	sending func(Path)       // called before a packet is sent; may be nil
 	open    map[Path]int     // ports
 	receive func([]Datagram)
 }
@@ -55,7 +55,7 @@ func (p benchPort) Close() error {
 	return nil
 }
 
-// onBench runs an engine on a wire, in a bubble.
+// onBench runs an engine on a bench, in a synctest bubble.
 func onBench(t *testing.T, body func(*testing.T, *Engine, *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &bench{open: map[Path]int{}}
@@ -77,28 +77,28 @@ func onBench(t *testing.T, body func(*testing.T, *Engine, *bench)) {
 	})
 }
 
-// says is a packet of a peer that is Down, as it arrives.
-func says(from netip.Addr) []Datagram {
+// packetFrom returns a packet of a peer that is Down, as it arrives.
+func packetFrom(from netip.Addr) []Datagram {
 	p := Packet{Status: Down, Multiplier: 3, MyDiscr: 7, DesiredMinTx: time.Second, RequiredMinRx: time.Second}
 	return []Datagram{{From: from, To: us, Port: SingleHopPort, TTL: 255, Payload: p.Append(nil)}}
 }
 
-// The engine does its work without its lock, and packets arrive meanwhile.
-func TestAPacketForASessionThatIsBeingForgotten(t *testing.T) {
+// The engine sends and opens ports without its lock; packets arrive meanwhile.
+func TestAPacketForASessionThatIsBeingForgottenDoesNoHarm(t *testing.T) {
 	onBench(t, func(t *testing.T, e *Engine, w *bench) {
 		leaving, other := Session{Path: Path{Peer: peer}}, Session{Path: Path{Peer: netip.MustParseAddr("192.0.2.9")}}
 		e.Set([]Session{leaving})
 		synctest.Wait()
-		w.receive(says(peer))
+		w.receive(packetFrom(peer))
 		e.Set(nil) // it is forgotten after three seconds
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
 		tries := 0
-		w.opening = func(path Path) error {
+		w.opening = func(Path) error {
 			if tries++; tries == 1 {
 				return errors.New("try again in a second")
 			}
-			w.receive(says(peer))
+			w.receive(packetFrom(peer))
 			return nil
 		}
 		e.Set([]Session{other})
@@ -117,7 +117,7 @@ func TestAPacketForASessionThatIsBeingForgotten(t *testing.T) {
 	})
 }
 
-func TestSessionsThatNoPacketCouldTellApart(t *testing.T) {
+func TestSessionsThatNoPacketCouldDistinguishAreRefused(t *testing.T) {
 	onBench(t, func(t *testing.T, e *Engine, w *bench) {
 		near := Session{Path: Path{Peer: peer}}
 		far := Session{Path: Path{Peer: peer, Hops: Multihop, Port: SingleHopPort}}
@@ -131,7 +131,7 @@ func TestSessionsThatNoPacketCouldTellApart(t *testing.T) {
 	})
 }
 
-// Opening takes time, of which a session that is Up has none.
+// Opening ports takes time; a session that is Up must send on time meanwhile.
 func TestManyNewSessionsDontDelayTheOthers(t *testing.T) {
 	onBench(t, func(t *testing.T, e *Engine, w *bench) {
 		fast := Session{Path: Path{Peer: peer}, Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond}
@@ -147,80 +147,80 @@ func TestManyNewSessionsDontDelayTheOthers(t *testing.T) {
 				longest, last = max(longest, time.Since(last)), time.Now()
 			}
 		}
-		many := []Session{fast}
+		sessions := []Session{fast}
 		for i := range 1000 {
-			many = append(many, Session{Path: Path{Peer: netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})}})
+			sessions = append(sessions, Session{Path: Path{Peer: netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})}})
 		}
-		e.Set(many)
+		e.Set(sessions)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if len(w.open) != len(many) || longest == 0 || longest > 100*time.Millisecond {
+		if len(w.open) != len(sessions) || longest == 0 || longest > 100*time.Millisecond {
 			t.Errorf("with %d ports open, the longest time between two packets was %s", len(w.open), longest)
 		}
 	})
 }
 
-// Who has set up a session wants to know why nothing comes of it.
-func TestARefusalIsNewsUntilAPacketIsTaken(t *testing.T) {
+// States shows why a session does not come Up: the reason for which its packets are refused.
+func TestARefusalIsReportedUntilAPacketIsAccepted(t *testing.T) {
 	onBench(t, func(t *testing.T, e *Engine, w *bench) {
 		e.Set([]Session{{Path: Path{Peer: peer}}})
-		news := func(what string, want bool) {
+		expectChange := func(what string, want bool) {
 			t.Helper()
-			time.Sleep(2 * time.Second) // a session that is Down sends once a second, and looks at itself then
+			time.Sleep(2 * time.Second) // a session that is Down sends once a second, and then compares its summary
 			synctest.Wait()
 			select {
 			case <-e.Changed():
 				if !want {
-					t.Errorf("%s: that is no news", what)
+					t.Errorf("%s: unexpected signal", what)
 				}
 			default:
 				if want {
-					t.Errorf("%s: nobody was told", what)
+					t.Errorf("%s: no signal", what)
 				}
 			}
 		}
-		news("it has begun", false)
-		low := says(peer)
+		expectChange("it has begun", false)
+		low := packetFrom(peer)
 		low[0].TTL = 63
 		w.receive(low)
-		news("a packet was refused", true)
+		expectChange("a packet was refused", true)
 		w.receive(low)
-		news("another one was", false)
+		expectChange("another one was", false)
 		if got := e.States()[0]; !got.Refused || got.TTL != 63 || got.LastDiscard != ErrTTL.Error() {
 			t.Errorf("%+v", got)
 		}
-		w.receive(says(peer))
-		news("one was taken", true)
+		w.receive(packetFrom(peer))
+		expectChange("one was accepted", true)
 		if got := e.States()[0]; got.Refused || got.TTL != 0 || got.LastDiscard == "" {
 			t.Errorf("%+v", got)
 		}
 	})
 }
 
-// asking is a log that asks the engine back.
-type asking struct {
+// reentrant is a log handler that calls the engine.
+type reentrant struct {
 	slog.Handler
 	engine **Engine
 }
 
-func (a asking) Enabled(context.Context, slog.Level) bool { return true }
-func (a asking) Handle(context.Context, slog.Record) error {
-	(*a.engine).States()
+func (r reentrant) Enabled(context.Context, slog.Level) bool { return true }
+func (r reentrant) Handle(context.Context, slog.Record) error {
+	(*r.engine).States()
 	return nil
 }
 
-// A log may be slow, and so is written to without the lock.
-func TestTheLogMayAskTheEngine(t *testing.T) {
+// A log handler may be slow: the engine logs without its lock.
+func TestTheEngineLogsWithoutItsLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var e *Engine
 		w := &bench{open: map[Path]int{}}
-		e = New(w, slog.New(asking{slog.DiscardHandler, &e}))
+		e = New(w, slog.New(reentrant{slog.DiscardHandler, &e}))
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- e.Run(ctx) }()
 		e.Set([]Session{{Path: Path{Peer: peer}}})
 		synctest.Wait()
-		w.receive(says(peer))
+		w.receive(packetFrom(peer))
 		synctest.Wait()
 		if got := e.States()[0].Status; got != Init {
 			t.Errorf("the session is %s", got)

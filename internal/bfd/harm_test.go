@@ -14,14 +14,14 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 )
 
-// harms are what happens to host a, and what mends it, while the session is Up.
-var harms = []struct {
+// faults are harm to host a while the session is Up, and its repair.
+var faults = []struct {
 	name       string
-	want       bfd.Session // on both sides
+	want       bfd.Session // for both sides
 	harm, mend func(a, b host)
 }{
 	{
-		name: "the device goes and another comes under its name", want: bfd.Session{Path: bfd.Path{Device: "eth0"}},
+		name: "the device is replaced by another of the same name", want: bfd.Session{Path: bfd.Path{Device: "eth0"}},
 		harm: func(a, _ host) { a.ip("link", "del", "eth0") }, mend: join,
 	},
 	{
@@ -29,13 +29,13 @@ var harms = []struct {
 		harm: func(a, _ host) { a.ip("link", "set", "eth0", "down") },
 		mend: func(a, _ host) {
 			a.ip("link", "set", "eth0", "up")
-			for _, addr := range addresses(1)[1:] { // which Linux takes away
+			for _, addr := range addresses(1)[1:] { // Linux has removed these
 				a.ip("address", "replace", addr, "dev", "eth0", "nodad")
 			}
 		},
 	},
 	{
-		name: "the addresses go",
+		name: "the addresses are removed",
 		harm: func(a, _ host) {
 			for _, addr := range addresses(1) {
 				a.ip("address", "del", addr, "dev", "eth0")
@@ -53,7 +53,7 @@ func TestRecovery(t *testing.T) {
 	for family, addrs := range map[string][2]string{
 		"IPv4": {"192.0.2.1", "192.0.2.2"}, "IPv6": {"2001:db8::1", "2001:db8::2"}, "link-local": {"fe80::1%eth0", "fe80::2%eth0"},
 	} {
-		for _, h := range harms {
+		for _, h := range faults {
 			for _, fixed := range []string{"", ", with a fixed local address"} {
 				t.Run(family+", "+h.name+fixed, func(t *testing.T) {
 					t.Parallel()
@@ -74,16 +74,16 @@ func TestRecovery(t *testing.T) {
 					e.wait("b is Down", e.b.is(bfd.Down))
 					h.mend(a, b)
 					e.up()
-					e.wait("a has no problem", func() bool { return e.a.says().Problem == "" })
+					e.wait("a has no problem", func() bool { return e.a.state().Problem == "" })
 				})
 			}
 		}
 	}
 }
 
-// A passive side that has heard nothing sends nothing, from which it could learn
-// that its device is another by now.
-func TestADeviceMadeAnewUnderASilentSide(t *testing.T) {
+// A passive side that has received nothing sends nothing, so that no failed send shows
+// that its device was replaced.
+func TestAPassiveSideNoticesThatItsDeviceWasReplaced(t *testing.T) {
 	t.Parallel()
 	a, b := cable(t)
 	e := endsOn(t, a, b, [2]string{"192.0.2.1", "192.0.2.2"})
@@ -97,7 +97,7 @@ func TestADeviceMadeAnewUnderASilentSide(t *testing.T) {
 	e.up()
 }
 
-// occupy binds the port of a host as another program would.
+// occupy binds the host's BFD port as another program would.
 func occupy(t *testing.T, h host) (leave func()) {
 	fd := -1
 	done := make(chan error)
@@ -118,7 +118,7 @@ func occupy(t *testing.T, h host) (leave func()) {
 	}
 }
 
-func TestAnotherProgramHasThePort(t *testing.T) {
+func TestAPortThatAnotherProgramHasIsReported(t *testing.T) {
 	t.Parallel()
 	a, b := cable(t)
 	leave := occupy(t, a)
@@ -126,16 +126,16 @@ func TestAnotherProgramHasThePort(t *testing.T) {
 	stop := e.run()
 	defer stop()
 	e.set(bfd.Session{})
-	e.wait("a says so", func() bool { return strings.Contains(e.a.says().Problem, "another program on this host runs BFD") })
+	e.wait("a reports it", func() bool { return strings.Contains(e.a.state().Problem, "another program on this host runs BFD") })
 	leave()
 	e.up()
-	if p := e.a.says().Problem; p != "" {
+	if p := e.a.state().Problem; p != "" {
 		t.Errorf("still a problem: %s", p)
 	}
 }
 
-// What is wrong is told, and logged, once: not with each try.
-func TestAProblemReadsTheSameEachTime(t *testing.T) {
+// A problem is reported and logged once, not at each attempt: its text must not change.
+func TestAProblemHasTheSameTextEachTime(t *testing.T) {
 	t.Parallel()
 	a, _ := cable(t)
 	for what, path := range map[string]bfd.Path{
@@ -156,14 +156,14 @@ func TestAProblemReadsTheSameEachTime(t *testing.T) {
 	}
 }
 
-// A socket whose buffer is full loses the packet: another session's packets
-// must not wait for it.
+// A socket whose buffer is full drops the packet, so that other sessions' packets do not
+// wait for it.
 func TestSendNeverWaits(t *testing.T) {
 	t.Parallel()
 	a, _ := cable(t)
 	a.exec("sysctl", "-qw", "net.ipv4.neigh.eth0.unres_qlen_bytes=100000000")
 	a.visit(func() {
-		port, err := udp.New().Open(bfd.Path{Peer: netip.MustParseAddr("192.0.2.9")}) // nobody has it
+		port, err := udp.New().Open(bfd.Path{Peer: netip.MustParseAddr("192.0.2.9")}) // no host has it
 		if err != nil {
 			t.Error(err)
 			return
@@ -174,7 +174,7 @@ func TestSendNeverWaits(t *testing.T) {
 			}
 		}
 		if !errors.Is(err, unix.EAGAIN) {
-			t.Errorf("at last %v", err)
+			t.Errorf("the last error is %v", err)
 		}
 		if err := port.Close(); err != nil {
 			t.Error(err)
@@ -192,18 +192,18 @@ func (h host) visit(f func()) {
 	<-done
 }
 
-func TestNoSocketIsLeft(t *testing.T) {
+func TestAllSocketsAreClosed(t *testing.T) {
 	t.Parallel()
 	a, b := cable(t)
 	e := endsOn(t, a, b, [2]string{"192.0.2.1", "192.0.2.2"})
 	stop := e.run()
 	sockets := func() string { return a.exec("ss", "-Huan") }
 	for i := range 3 {
-		var many []bfd.Session
+		var sessions []bfd.Session
 		for j := range 100 {
-			many = append(many, bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", 10+j)), Device: []string{"", "eth0"}[i%2]}})
+			sessions = append(sessions, bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", 10+j)), Device: []string{"", "eth0"}[i%2]}})
 		}
-		e.a.Set(many)
+		e.a.Set(sessions)
 		e.wait("all ports are open", func() bool { return strings.Count(sockets(), "\n") == 101 })
 		e.a.Set(nil)
 		e.wait("all are closed", func() bool { return sockets() == "" })

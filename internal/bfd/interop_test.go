@@ -12,8 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 )
 
-// meeting is an engine of ours and a router, with a session between them in
-// each family.
+// meeting is our engine and a router, with a session between them in each family.
 type meeting struct {
 	*testing.T
 	kind   string
@@ -25,13 +24,13 @@ type meeting struct {
 	stop   func()
 }
 
-// quick is how sessions are unless a test says otherwise.
-func quick() (bfd.Session, manner) {
-	return bfd.Session{Transmit: 100 * time.Millisecond, Receive: 100 * time.Millisecond}, manner{tx: 100, rx: 100, multiplier: 3}
+// quick returns the usual settings of both sides.
+func quick() (bfd.Session, settings) {
+	return bfd.Session{Transmit: 100 * time.Millisecond, Receive: 100 * time.Millisecond}, settings{tx: 100, rx: 100, multiplier: 3}
 }
 
-// meet runs an engine, without sessions, until the test ends.
-func (m *meeting) meet() {
+// startEngine runs an engine, without sessions, until the test ends.
+func (m *meeting) startEngine() {
 	m.engine = bfd.New(udp.New(), slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -59,7 +58,7 @@ func onPaths(paths []path, want bfd.Session) (all []bfd.Session) {
 	return all
 }
 
-// ours waits until the engine says so of each session.
+// ours waits until check holds for each session of the engine.
 func (m *meeting) ours(what string, check func(bfd.State) bool) {
 	m.Helper()
 	m.wait("the engine: "+what, func() error {
@@ -76,7 +75,7 @@ func (m *meeting) ours(what string, check func(bfd.State) bool) {
 	})
 }
 
-// theirs waits until the router says so of each session.
+// theirs waits until check holds for each session of the router.
 func (m *meeting) theirs(what string, check func(view) bool) {
 	m.Helper()
 	m.wait("the router: "+what, func() error {
@@ -114,7 +113,7 @@ func (m *meeting) unbroken() {
 	}
 }
 
-// agreed waits until both ends count with these.
+// agreed waits until both ends have agreed on these intervals and multipliers.
 func (m *meeting) agreed(we, they time.Duration, our, their int) {
 	m.Helper()
 	ours, theirs := time.Duration(their)*they, time.Duration(our)*we
@@ -122,8 +121,7 @@ func (m *meeting) agreed(we, they time.Duration, our, their int) {
 	m.theirs(fmt.Sprintf("sends every %s, detects in %s", they, theirs), func(v view) bool { return v.interval == they && v.detection == theirs })
 }
 
-// scenarios are tried with each router, on each kind of path that is not
-// excluded.
+// scenarios run with each router, over a single hop.
 var scenarios = map[string]func(*meeting){
 	"timers change while Up": func(m *meeting) {
 		our, their := quick()
@@ -152,7 +150,7 @@ var scenarios = map[string]func(*meeting){
 		m.up()
 		our.Disabled = true
 		m.set(our)
-		m.theirs("lost, by our wish", func(v view) bool {
+		m.theirs("lost, as we are AdminDown", func(v view) bool {
 			return !v.up && (m.kind != "FRR" || v.diagnostic == "neighbor signaled session down" && v.fromPeer == "administratively down")
 		})
 		our.Disabled = false
@@ -168,7 +166,7 @@ var scenarios = map[string]func(*meeting){
 		m.router.hold(m.T, m.paths, their)
 		m.ours("lost", isDown)
 		for _, s := range m.engine.States() {
-			// BIRD falls silent instead. FRR gives no diagnostic.
+			// BIRD stops sending instead. FRR sends no diagnostic.
 			if o := s.LastOutage; m.kind == "FRR" && (o.RemoteStatus != bfd.AdminDown || o.Diagnostic != bfd.NeighborSignaledDown) {
 				m.Errorf("the outage of %s: %+v", s.Session.Peer, o)
 			}
@@ -204,11 +202,11 @@ var scenarios = map[string]func(*meeting){
 		m.ours("Up with another discriminator", func(s bfd.State) bool { return isUp(s) && s.RemoteDiscr != before[s.Session.Peer] && s.Ups == 2 })
 		m.up()
 		m.stop()
-		m.meet()
+		m.startEngine()
 		m.set(our)
 		m.up()
 	},
-	"what has crossed a router": func(m *meeting) {
+	"packets that have crossed a router are refused": func(m *meeting) {
 		our, their := quick()
 		m.set(our)
 		m.router.hold(m.T, m.paths, their)
@@ -223,16 +221,16 @@ var scenarios = map[string]func(*meeting){
 		m.far.exec("nft", "delete", "table", "inet", "ttl")
 		m.up()
 	},
-	"a BGP neighbor asks for it": func(m *meeting) {
+	"a BGP neighbor requests the session": func(m *meeting) {
 		if m.kind == "FRR" {
-			m.paths = m.paths[:2] // it would leave the device of a link-local neighbor open
+			m.paths = m.paths[:2] // it does not name the device of a link-local neighbor
 		}
 		our, their := quick()
 		m.neighbors(our, their)
 	},
 	"authentication": func(m *meeting) {
 		if m.kind == "FRR" {
-			m.Skip("FRR has no authentication of BFD")
+			m.Skip("FRR does not support BFD authentication")
 		}
 		our, their := quick()
 		their.secret = "sesame"
@@ -251,9 +249,9 @@ var scenarios = map[string]func(*meeting){
 	},
 }
 
-// neighbors has the router's BGP ask for the sessions. FRR gives up its first
-// ones for others with its own address named, and says Down for those.
-func (m *meeting) neighbors(our bfd.Session, their manner) {
+// neighbors has the router's BGP request the sessions. FRR replaces its first sessions by
+// others that name its own address, and signals Down for the first ones.
+func (m *meeting) neighbors(our bfd.Session, their settings) {
 	their.bgp = true
 	m.set(our)
 	m.speakBGP(their.multihop)
@@ -261,9 +259,9 @@ func (m *meeting) neighbors(our bfd.Session, their manner) {
 	m.up()
 }
 
-// farScenarios are the same over a router between.
+// farScenarios run with each router, over another router.
 var farScenarios = map[string]func(*meeting){
-	"the TTL that is asked for": func(m *meeting) {
+	"the minimum TTL": func(m *meeting) {
 		our, their := quick()
 		sent := map[string]uint8{"FRR": 255, "BIRD": 64}[m.kind]
 		our.Hops, their.multihop, our.MinTTL = bfd.Multihop, true, sent
@@ -278,7 +276,7 @@ var farScenarios = map[string]func(*meeting){
 		m.agreed(200*time.Millisecond, 200*time.Millisecond, 3, 3)
 		m.unbroken()
 	},
-	"a BGP neighbor asks for it": func(m *meeting) {
+	"a BGP neighbor requests the session": func(m *meeting) {
 		our, their := quick()
 		our.Hops, their.multihop = bfd.Multihop, true
 		m.neighbors(our, their)
@@ -290,7 +288,7 @@ func singleHop(t *testing.T) (near, far host, paths []path) {
 	return near, far, []path{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}, {"fe80::1%eth0", "fe80::2%eth0"}}
 }
 
-// twoHops puts a host that forwards between two.
+// twoHops makes two hosts with a forwarding host between them.
 func twoHops(t *testing.T) (near, far host, paths []path) {
 	near, mid := cable(t)
 	far = host{t, near.name + "-far"}
@@ -313,18 +311,18 @@ func twoHops(t *testing.T) (near, far host, paths []path) {
 }
 
 func TestRouters(t *testing.T) {
-	for where, ground := range map[string]struct {
+	for where, setup := range map[string]struct {
 		make      func(*testing.T) (near, far host, paths []path)
 		scenarios map[string]func(*meeting)
 	}{"": {singleHop, scenarios}, "two hops, ": {twoHops, farScenarios}} {
 		for kind, newRouter := range routers() {
-			for name, scenario := range ground.scenarios {
+			for name, scenario := range setup.scenarios {
 				t.Run(kind+", "+where+name, func(t *testing.T) {
 					t.Parallel()
 					m := &meeting{T: t, kind: kind, router: newRouter()}
-					m.near, m.far, m.paths = ground.make(t)
+					m.near, m.far, m.paths = setup.make(t)
 					m.router.start(t, m.far)
-					m.meet()
+					m.startEngine()
 					scenario(m)
 				})
 			}

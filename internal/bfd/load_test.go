@@ -17,28 +17,28 @@ import (
 func burn(t testing.TB) {
 	for range runtime.NumCPU() {
 		c := exec.CommandContext(t.Context(), "sh", "-c", "ulimit -t 120; while :; do :; done")
-		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // else Linux has them share the test's part of the machine
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own scheduling group; else Linux has them share the test's
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
 			_ = c.Process.Kill()
-			_ = c.Wait() // says that it was killed
+			_ = c.Wait() // returns that it was killed
 		})
 	}
 }
 
-// loaded is how long the machine is kept busy. The bench does so for a minute.
+// loaded is how long the machine is kept busy. The benchmark does so for a minute.
 const loaded = 15 * time.Second
 
-// A loaded machine is no reason to think that a path is lost, unless it lets no
-// process run for as long as packets may be late.
+// A loaded machine must not make a session Down, unless it lets no process run for the
+// detection time.
 func TestSessionsHoldUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("keeps all cores busy for " + loaded.String())
 	}
 	t.Parallel()
-	our, their := bfd.Session{Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond}, manner{tx: 50, rx: 50, multiplier: 3}
+	our, their := bfd.Session{Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond}, settings{tx: 50, rx: 50, multiplier: 3}
 	sides := map[string]child{}
 	for kind, newRouter := range routers() {
 		near, far, paths := singleHop(t)
@@ -73,16 +73,16 @@ func TestSessionsHoldUnderLoad(t *testing.T) {
 			case slices.ContainsFunc(stalls, during):
 				excused++
 			default:
-				t.Errorf("%s: %s was lost at %s; bare threads had to wait only at %v", kind, l.peer, l.at, stalls)
+				t.Errorf("%s: %s was lost at %s; plain threads stalled only at %v", kind, l.peer, l.at, stalls)
 			}
 		}
 	}
 	if excused > 0 && !t.Failed() {
-		t.Skipf("this machine can't tell: %d losses, all while a bare thread had to wait too, which happened %d times", excused, len(stalls))
+		t.Skipf("inconclusive on this machine: %d losses, all while a plain thread was stalled as well, which happened %d times", excused, len(stalls))
 	}
 }
 
-// stall is a time in which the machine let a bare thread wait.
+// stall is a time in which the machine did not run a plain thread.
 type stall struct {
 	end    time.Time
 	lasted time.Duration
@@ -90,7 +90,7 @@ type stall struct {
 
 func (s stall) String() string { return s.lasted.String() + " until " + s.end.Format(time.TimeOnly) }
 
-// stalls ends a child that watches and returns what it saw.
+// stalls ends a child that watches, and returns the stalls that it saw.
 func (c child) stalls(t testing.TB) (all []stall) {
 	t.Helper()
 	for _, line := range c.finish() {

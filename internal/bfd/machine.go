@@ -2,11 +2,10 @@ package bfd
 
 import "time"
 
-// machine is one side of a session: the variables of RFC 5880 §6.8.1 and the
-// rules of §6.8, without a clock, a socket or a source of chance. An input
-// (configure, leave, receive, expire) changes the variables; what there is to
-// send then, emit says, until it has nothing more; next is when to call expire
-// and emit if nothing arrives.
+// machine is one side of a session: the variables of RFC 5880 §6.8.1 and the rules of
+// §6.8, without a clock, a socket or a random source. An input (configure, retire,
+// receive, expire) changes the variables. After it the caller calls emit until emit
+// returns no packet. next is when to call expire and emit if nothing arrives.
 type machine struct {
 	want Session // with its defaults
 
@@ -17,26 +16,26 @@ type machine struct {
 	ups        uint64
 	lastOutage Outage
 
-	// What the packets say, and what is in force: while Up, a longer transmit
-	// interval and a shorter time to detect wait for the end of the Poll Sequence
-	// that tells of them (§6.8.3).
-	said    Timers
-	inForce Timers
-	polling bool // a Poll Sequence is under way, for said
-	final   bool // an answer to a Poll is due
+	// The timers that the packets carry, and those in force: while Up, a longer transmit
+	// interval and a shorter detection time take effect at the end of the Poll Sequence
+	// that announces them (§6.8.3).
+	advertised Timers
+	inForce    Timers
+	polling    bool // a Poll Sequence is under way, for advertised
+	final      bool // an answer to a Poll is due
 
 	remote       remote
 	lastReceived time.Time // zero: nothing within the last detection time
 	nextSend     time.Time // of the next periodic packet
-	jitter       float64   // the part of the interval until it
-	left         time.Time // when to forget the session; zero: it is wanted
+	jitter       float64   // the fraction of the interval until nextSend
+	forgetAt     time.Time // when to forget the session; zero: it is wanted
 
 	sendSequence    uint32
 	receiveSequence uint32    // of the last authentic packet
-	sequenceUntil   time.Time // how long receiveSequence counts (§6.8.1, bfd.AuthSeqKnown)
+	sequenceUntil   time.Time // until when receiveSequence is checked (§6.8.1, bfd.AuthSeqKnown)
 }
 
-// remote is what the peer said last.
+// remote is the content of the peer's last packet.
 type remote struct {
 	status     Status
 	diagnostic Diagnostic
@@ -45,22 +44,22 @@ type remote struct {
 	timers     Timers
 }
 
-// unheard is a peer of which nothing is known (§6.8.1): it may be sent to.
-func unheard() remote {
+// unknownPeer is the remote state before the first packet (§6.8.1). It allows sending.
+func unknownPeer() remote {
 	return remote{status: Down, timers: Timers{RequiredMinRx: time.Microsecond}}
 }
 
-// newMachine starts a session. discr must be unlike any other session's and
-// not 0; sequence should be unpredictable.
+// newMachine starts a session. discr must be unique among the sessions and not 0;
+// sequence should be unpredictable.
 func newMachine(now time.Time, want Session, discr, sequence uint32) *machine {
-	m := &machine{status: Down, since: now, discr: discr, jitter: 1, sendSequence: sequence, remote: unheard(), nextSend: now}
+	m := &machine{status: Down, since: now, discr: discr, jitter: 1, sendSequence: sequence, remote: unknownPeer(), nextSend: now}
 	m.configure(now, want)
 	return m
 }
 
-// configure takes over what is wanted now of the same Path.
+// configure applies a new configuration of the same Path.
 func (m *machine) configure(now time.Time, want Session) {
-	m.want, m.left = want.withDefaults(), time.Time{}
+	m.want, m.forgetAt = want.withDefaults(), time.Time{}
 	switch {
 	case want.Disabled && m.status != AdminDown:
 		m.enter(now, AdminDown, AdministrativelyDown)
@@ -71,38 +70,37 @@ func (m *machine) configure(now time.Time, want Session) {
 	}
 }
 
-// longestLeave bounds how long a session that is no longer wanted tells its
-// peer so.
-const longestLeave = 10 * time.Second
+// maxAdminDown limits how long a session that is no longer wanted signals AdminDown.
+const maxAdminDown = 10 * time.Second
 
-// leave makes the session AdminDown, and forgotten when a peer that knows of
-// it had its detection time to hear that (§6.8.16).
-func (m *machine) leave(now time.Time) {
-	if !m.left.IsZero() {
+// retire makes the session AdminDown, and has it forgotten one detection time later, so
+// that a peer that knows of the session can receive the signal (§6.8.16).
+func (m *machine) retire(now time.Time) {
+	if !m.forgetAt.IsZero() {
 		return
 	}
-	m.left = now
+	m.forgetAt = now
 	if m.status != AdminDown {
 		m.enter(now, AdminDown, AdministrativelyDown)
 	}
 	if m.remote.discr != 0 {
-		m.left = now.Add(min(time.Duration(m.inForce.Multiplier)*m.interval(), longestLeave))
+		m.forgetAt = now.Add(min(time.Duration(m.inForce.Multiplier)*m.interval(), maxAdminDown))
 	}
 }
 
-// gone says that the session can be forgotten.
-func (m *machine) gone(now time.Time) bool {
-	return !m.left.IsZero() && !now.Before(m.left)
+// forgettable reports whether the session can be forgotten.
+func (m *machine) forgettable(now time.Time) bool {
+	return !m.forgetAt.IsZero() && !now.Before(m.forgetAt)
 }
 
-// enter changes the state, which the peer is told at once (§6.8.7).
-func (m *machine) enter(now time.Time, to Status, why Diagnostic) {
+// enter changes the state, and has the next packet sent at once (§6.8.7).
+func (m *machine) enter(now time.Time, to Status, diagnostic Diagnostic) {
 	if m.status == Up {
-		m.lastOutage = Outage{At: now, Diagnostic: why, RemoteStatus: m.remote.status, RemoteDiagnostic: m.remote.diagnostic}
+		m.lastOutage = Outage{At: now, Diagnostic: diagnostic, RemoteStatus: m.remote.status, RemoteDiagnostic: m.remote.diagnostic}
 	}
 	m.status, m.since, m.polling, m.nextSend = to, now, false, now
-	if to != Init { // until it is Up again, the peer may want to know why it was lost
-		m.diagnostic = why
+	if to != Init { // until the session is Up again, the packets say why it was lost
+		m.diagnostic = diagnostic
 	}
 	if to == Up {
 		m.ups++
@@ -110,17 +108,17 @@ func (m *machine) enter(now time.Time, to Status, why Diagnostic) {
 	m.announce(now)
 }
 
-// announce brings what the packets say to what is wanted. While Up that takes a
-// Poll Sequence, and one that is under way must end first (§6.5).
+// announce puts the wanted timers into the packets. While Up that takes a Poll
+// Sequence, and one that is under way must end first (§6.5).
 func (m *machine) announce(now time.Time) {
 	wanted := Timers{DesiredMinTx: m.want.Transmit, RequiredMinRx: m.want.Receive, Multiplier: m.want.Multiplier}
 	if m.status != Up {
 		wanted.DesiredMinTx = max(wanted.DesiredMinTx, slowInterval)
 	}
-	if m.said == wanted || m.polling {
+	if m.advertised == wanted || m.polling {
 		return
 	}
-	m.said, m.nextSend = wanted, now
+	m.advertised, m.nextSend = wanted, now
 	if m.status != Up {
 		m.inForce = wanted
 		return
@@ -141,35 +139,34 @@ func (m *machine) interval() time.Duration {
 	return max(m.inForce.DesiredMinTx, m.remote.timers.RequiredMinRx)
 }
 
-// detection is the time without a packet after which the peer counts as gone
-// (§6.8.4), 0 while it was not heard.
+// detection is the time without a packet after which the session is Down (§6.8.4), 0
+// before the first packet.
 func (m *machine) detection() time.Duration {
 	return time.Duration(m.remote.timers.Multiplier) * max(m.inForce.RequiredMinRx, m.remote.timers.DesiredMinTx)
 }
 
-// silent says that no periodic packets may be sent (§6.8.7).
-func (m *machine) silent() bool {
+// suppressed reports whether periodic packets must not be sent (§6.8.7).
+func (m *machine) suppressed() bool {
 	demanded := m.remote.demand && m.status == Up && m.remote.status == Up && !m.polling
 	return m.waiting() || demanded || m.remote.timers.RequiredMinRx == 0
 }
 
-// waiting says that it is the peer who must begin (§6.1).
+// waiting reports whether the peer must send first (§6.1).
 func (m *machine) waiting() bool { return m.want.Passive && m.remote.discr == 0 }
 
-// deadline is when the peer counts as gone; ok is false if it already does.
+// deadline is when the detection time ends; ok is false if none is running.
 func (m *machine) deadline() (at time.Time, ok bool) {
 	return m.lastReceived.Add(m.detection()), !m.lastReceived.IsZero()
 }
 
-// next is when something must be done if no packet arrives; ok is false if
-// nothing need ever be.
+// next is when work is due if no packet arrives; ok is false if none ever is.
 func (m *machine) next() (at time.Time, ok bool) {
 	at, ok = m.deadline()
-	if !m.silent() && (!ok || m.nextSend.Before(at)) {
+	if !m.suppressed() && (!ok || m.nextSend.Before(at)) {
 		at, ok = m.nextSend, true
 	}
-	if !m.left.IsZero() && (!ok || m.left.Before(at)) {
-		at, ok = m.left, true
+	if !m.forgetAt.IsZero() && (!ok || m.forgetAt.Before(at)) {
+		at, ok = m.forgetAt, true
 	}
 	if m.final {
 		at, ok = m.lastReceived, true
@@ -177,14 +174,14 @@ func (m *machine) next() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// expired says that the detection time is over.
+// expired reports whether the detection time is over.
 func (m *machine) expired(now time.Time) bool {
 	at, ok := m.deadline()
 	return ok && !now.Before(at)
 }
 
-// expire ends the session, and what is known of its peer, if the detection
-// time is over (§6.8.1, §6.8.4).
+// expire takes the session Down and forgets the peer's state, if the detection time is
+// over (§6.8.1, §6.8.4).
 func (m *machine) expire(now time.Time) {
 	if !m.expired(now) {
 		return
@@ -193,11 +190,11 @@ func (m *machine) expire(now time.Time) {
 	if m.status == Init || m.status == Up {
 		m.enter(now, Down, DetectionTimeExpired)
 	}
-	m.remote = unheard()
+	m.remote = unknownPeer()
 }
 
-// receive takes a packet that was found to be for this session (§6.8.6). raw is
-// what p and auth were parsed from. The error says why it is discarded.
+// receive handles a packet of this session (§6.8.6). raw is what p and auth were parsed
+// from. The error says why the packet is discarded.
 func (m *machine) receive(now time.Time, p Packet, raw, auth []byte) error {
 	sequence, err := m.authenticate(now, p, raw, auth)
 	if err != nil {
@@ -214,10 +211,10 @@ func (m *machine) receive(now time.Time, p Packet, raw, auth []byte) error {
 		m.sequenceUntil = time.Time{}
 	}
 	if p.Final && m.polling {
-		m.polling, m.inForce = false, m.said // emit starts the next Poll Sequence, if one is needed
+		m.polling, m.inForce = false, m.advertised // emit starts the next Poll Sequence, if one is needed
 	}
 	if interval := m.interval(); interval < before {
-		// A timer that was set for the longer interval would fake an outage.
+		// The peer would time out if it had to wait for the longer interval.
 		if soon := now.Add(m.part(interval)); soon.Before(m.nextSend) {
 			m.nextSend = soon
 		}
@@ -230,20 +227,20 @@ func (m *machine) receive(now time.Time, p Packet, raw, auth []byte) error {
 	return nil
 }
 
-// step is the state machine of §6.2, as §6.8.6 spells it.
-func (m *machine) step(now time.Time, said Status) {
+// step is the state machine of §6.2, as §6.8.6 writes it.
+func (m *machine) step(now time.Time, remote Status) {
 	switch {
-	case said == AdminDown && m.status != Down, said == Down && m.status == Up:
+	case remote == AdminDown && m.status != Down, remote == Down && m.status == Up:
 		m.enter(now, Down, NeighborSignaledDown)
-	case said == Down && m.status == Down:
+	case remote == Down && m.status == Down:
 		m.enter(now, Init, NoDiagnostic)
-	case said == Init && m.status != Up, said == Up && m.status == Init:
+	case remote == Init && m.status != Up, remote == Up && m.status == Init:
 		m.enter(now, Up, NoDiagnostic)
 	}
 }
 
-// authenticate checks the authentication section (§6.7.4). The sequence number
-// counts only if the error is nil.
+// authenticate checks the authentication section (§6.7.4). The sequence number is valid
+// only if the error is nil.
 func (m *machine) authenticate(now time.Time, p Packet, raw, auth []byte) (sequence uint32, err error) {
 	switch {
 	case auth == nil && len(m.want.Keys) == 0:
@@ -264,22 +261,22 @@ func (m *machine) authenticate(now time.Time, p Packet, raw, auth []byte) (seque
 	return sequence, nil
 }
 
-// early is how much before its time a periodic packet may be sent, so that
-// packets of many sessions share one wake-up.
+// early is how long before its time a periodic packet may be sent, so that the packets
+// of many sessions share one wake-up.
 func (m *machine) early() time.Duration { return m.interval() / 64 }
 
-// due says that emit has something.
+// due reports whether emit has a packet.
 func (m *machine) due(now time.Time) bool {
-	return m.final || !m.silent() && !now.Before(m.nextSend.Add(-m.early()))
+	return m.final || !m.suppressed() && !now.Before(m.nextSend.Add(-m.early()))
 }
 
-// part is interval less its jitter.
+// part returns interval reduced by the jitter.
 func (m *machine) part(interval time.Duration) time.Duration {
 	return time.Duration(m.jitter * float64(interval))
 }
 
-// emit appends to b the next packet that is due; ok is false if none is. chance
-// is a random number from 0 up to, not including, 1.
+// emit appends to b the next packet that is due; ok is false if none is. chance is a
+// random number in [0, 1).
 func (m *machine) emit(now time.Time, chance float64, b []byte) (_ []byte, ok bool) {
 	if !m.due(now) {
 		return b, false
@@ -288,10 +285,10 @@ func (m *machine) emit(now time.Time, chance float64, b []byte) (_ []byte, ok bo
 	m.final = false
 	if !final {
 		m.announce(now)
-		// §6.8.7: 75 to 100 % of the interval, of which early may yet be taken off;
-		// with a multiplier of 1 no more than 90 %.
+		// §6.8.7: 75 to 100 % of the interval, less what early allows; with a multiplier
+		// of 1 no more than 90 %.
 		most, least := 1.0, 0.75+1.0/64
-		if m.said.Multiplier == 1 {
+		if m.advertised.Multiplier == 1 {
 			most = 0.9
 		}
 		m.jitter = least + (most-least)*chance
@@ -299,8 +296,8 @@ func (m *machine) emit(now time.Time, chance float64, b []byte) (_ []byte, ok bo
 	}
 	p := Packet{
 		Diagnostic: m.diagnostic, Status: m.status, Poll: m.polling && !final, Final: final,
-		Multiplier: m.said.Multiplier, MyDiscr: m.discr, YourDiscr: m.remote.discr,
-		DesiredMinTx: m.said.DesiredMinTx, RequiredMinRx: m.said.RequiredMinRx,
+		Multiplier: m.advertised.Multiplier, MyDiscr: m.discr, YourDiscr: m.remote.discr,
+		DesiredMinTx: m.advertised.DesiredMinTx, RequiredMinRx: m.advertised.RequiredMinRx,
 	}
 	start := len(b)
 	b = p.Append(b)

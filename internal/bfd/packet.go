@@ -68,7 +68,7 @@ type Packet struct {
 	MyDiscr         uint32        // the sender's discriminator, never 0
 	YourDiscr       uint32        // the receiver's, 0 while unknown to the sender
 	DesiredMinTx    time.Duration // the shortest interval at which the sender would like to send
-	RequiredMinRx   time.Duration // the shortest interval at which it can receive; 0: it wants none
+	RequiredMinRx   time.Duration // the shortest interval at which it can receive; 0: it wants no periodic packets
 	RequiredMinEcho time.Duration // 0: it does not support echo packets
 }
 
@@ -91,8 +91,8 @@ const (
 	flagMultipoint  = 1 << 0
 )
 
-// The reasons for which a packet is discarded before a session is looked for
-// (RFC 5880 §6.8.6), as Parse returns them.
+// The reasons to discard a packet before its session is looked up (RFC 5880 §6.8.6).
+// Parse returns them.
 var (
 	ErrShort      = errors.New("packet is shorter than its length field or a header")
 	ErrVersion    = errors.New("version is not 1")
@@ -126,9 +126,8 @@ func micros(d time.Duration) uint32 {
 	return uint32(min(max(d, 0), MaxInterval) / time.Microsecond)
 }
 
-// Parse reads a UDP payload and makes those checks of RFC 5880 §6.8.6 that need
-// no session. auth is the authentication section, nil if there is none; it
-// aliases b. The error is one of this package's Err values.
+// Parse reads a UDP payload and makes those checks of RFC 5880 §6.8.6 that need no
+// session. auth is the authentication section, nil if there is none; it aliases b. The error is one of this package's Err values.
 func Parse(b []byte) (p Packet, auth []byte, err error) {
 	if len(b) < headerLength {
 		return Packet{}, nil, ErrShort

@@ -16,7 +16,7 @@ var down = []byte{
 	0, 0x0f, 0x42, 0x40, 0, 0x0f, 0x42, 0x40, 0, 0, 0xc3, 0x50,
 }
 
-func TestParseReadsWhatTheWireHas(t *testing.T) {
+func TestParseReadsAPacketOfFRR(t *testing.T) {
 	want := Packet{
 		Status: Down, Multiplier: 3, MyDiscr: 7,
 		DesiredMinTx: time.Second, RequiredMinRx: time.Second, RequiredMinEcho: 50 * time.Millisecond,
@@ -30,7 +30,7 @@ func TestParseReadsWhatTheWireHas(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatRFC5880Section686Refuses(t *testing.T) {
+func TestParseMakesTheChecksOfRFC5880Section686(t *testing.T) {
 	change := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(down)) }
 	set := func(i int, v byte) []byte { return change(func(b []byte) []byte { b[i] = v; return b }) }
 	for name, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestParseRefusesWhatRFC5880Section686Refuses(t *testing.T) {
 	}
 }
 
-func TestAnIntervalBeyondThePacketIsSentAsTheLongest(t *testing.T) {
+func TestAnIntervalBeyondTheLongestIsSentAsTheLongest(t *testing.T) {
 	p, _, err := Parse(Packet{Multiplier: 1, MyDiscr: 1, DesiredMinTx: 2 * MaxInterval, RequiredMinRx: -1}.Append(nil))
 	if err != nil || p.DesiredMinTx != MaxInterval || p.RequiredMinRx != 0 {
 		t.Errorf("got %+v, %v", p, err)
@@ -92,12 +92,13 @@ func TestMeticulousKeyedSHA1(t *testing.T) {
 			continue
 		}
 		if _, err := verify(bad, auth, []Key{key}); err == nil {
-			t.Errorf("octet %d changed and nobody noticed", i)
+			t.Errorf("verify accepts a packet whose octet %d was changed", i)
 		}
 	}
 }
 
-// FuzzParse: what is read is written the same, and no packet breaks a machine.
+// FuzzParse checks that Append writes what Parse has read, and that no packet makes a
+// machine send an invalid one.
 func FuzzParse(f *testing.F) {
 	f.Add(down)
 	f.Add(sign(bytes.Clone(down), Key{ID: 1, Secret: "s"}, 5))

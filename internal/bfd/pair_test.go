@@ -12,8 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 )
 
-// ends is two engines that a network joins, which one body of tests runs on,
-// whatever the network is.
+// ends is two engines that a network joins. The same tests run on each kind of network.
 type ends struct {
 	*testing.T
 	a, b *end
@@ -24,11 +23,11 @@ type ends struct {
 type end struct {
 	*bfd.Engine
 	addr   netip.Addr
-	inside func(func()) // runs a function where the end is
+	inside func(func()) // runs a function in the end's network namespace
 }
 
-// says returns how the only session of e stands.
-func (e *end) says() bfd.State {
+// state returns the state of e's only session.
+func (e *end) state() bfd.State {
 	states := e.States()
 	if len(states) == 0 {
 		return bfd.State{}
@@ -36,7 +35,7 @@ func (e *end) says() bfd.State {
 	return states[0]
 }
 
-func (e *end) is(s bfd.Status) func() bool { return func() bool { return e.says().Status == s } }
+func (e *end) is(s bfd.Status) func() bool { return func() bool { return e.state().Status == s } }
 
 func (e *ends) set(want bfd.Session) {
 	a, b := want, want
@@ -51,15 +50,15 @@ func (e *ends) up() {
 	e.wait("b is Up", e.b.is(bfd.Up))
 }
 
-// bodies are the tests, each of a fresh pair.
-var bodies = map[string]func(*ends){
-	"a cut path is noticed on both sides, and its return": func(e *ends) {
+// pairTests are run with a new pair each.
+var pairTests = map[string]func(*ends){
+	"both sides notice that the path is cut, and that it is back": func(e *ends) {
 		e.set(bfd.Session{Transmit: 50 * time.Millisecond, Receive: 50 * time.Millisecond})
 		e.up()
 		e.cut(true)
 		e.wait("a is Down", e.a.is(bfd.Down))
 		e.wait("b is Down", e.b.is(bfd.Down))
-		if o := e.a.says().LastOutage; o.Diagnostic != bfd.DetectionTimeExpired {
+		if o := e.a.state().LastOutage; o.Diagnostic != bfd.DetectionTimeExpired {
 			e.Errorf("a's outage is %+v", o)
 		}
 		e.cut(false)
@@ -71,11 +70,11 @@ var bodies = map[string]func(*ends){
 		for _, want := range []time.Duration{60 * time.Millisecond, time.Second, 100 * time.Millisecond} {
 			e.set(bfd.Session{Transmit: want, Receive: want})
 			e.wait("both have agreed on "+want.String(), func() bool {
-				a, b := e.a.says(), e.b.says()
+				a, b := e.a.state(), e.b.state()
 				return a.Transmit == want && b.Transmit == want && a.Detection == 3*want && b.Detection == 3*want
 			})
 		}
-		if a, b := e.a.says(), e.b.says(); a.Ups != 1 || b.Ups != 1 {
+		if a, b := e.a.state(), e.b.state(); a.Ups != 1 || b.Ups != 1 {
 			e.Errorf("a was up %d times, b %d times", a.Ups, b.Ups)
 		}
 	},
@@ -84,30 +83,30 @@ var bodies = map[string]func(*ends){
 		e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr}}})
 		e.up()
 	},
-	"AdminDown is told": func(e *ends) {
+	"AdminDown is signaled": func(e *ends) {
 		e.set(bfd.Session{})
 		e.up()
 		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Disabled: true}})
-		e.wait("b knows", func() bool { s := e.b.says(); return s.Status == bfd.Down && s.RemoteStatus == bfd.AdminDown })
-		if o := e.b.says().LastOutage; o.RemoteStatus != bfd.AdminDown || o.RemoteDiagnostic != bfd.AdministrativelyDown {
+		e.wait("b knows", func() bool { s := e.b.state(); return s.Status == bfd.Down && s.RemoteStatus == bfd.AdminDown })
+		if o := e.b.state().LastOutage; o.RemoteStatus != bfd.AdminDown || o.RemoteDiagnostic != bfd.AdministrativelyDown {
 			e.Errorf("b's outage is %+v", o)
 		}
 		e.set(bfd.Session{})
 		e.up()
 	},
-	"a session that is no longer wanted is told": func(e *ends) {
+	"a session that is no longer wanted signals AdminDown": func(e *ends) {
 		e.set(bfd.Session{})
 		e.up()
 		e.a.Set(nil)
-		e.wait("b knows", func() bool { return e.b.says().RemoteStatus == bfd.AdminDown })
+		e.wait("b knows", func() bool { return e.b.state().RemoteStatus == bfd.AdminDown })
 	},
 	"authentication": func(e *ends) {
 		right, wrong := []bfd.Key{{ID: 1, Secret: "sesame"}}, []bfd.Key{{ID: 1, Secret: "mustard"}}
 		e.set(bfd.Session{Keys: right})
 		e.up()
 		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: wrong}})
-		e.wait("both are Down", func() bool { return e.a.says().Status == bfd.Down && e.b.says().Status == bfd.Down })
-		if s := e.b.says(); s.Discarded == 0 || s.LastDiscard != bfd.ErrAuthHash.Error() {
+		e.wait("both are Down", func() bool { return e.a.state().Status == bfd.Down && e.b.state().Status == bfd.Down })
+		if s := e.b.state(); s.Discarded == 0 || s.LastDiscard != bfd.ErrAuthHash.Error() {
 			e.Errorf("b discarded %d, the last because %q", s.Discarded, s.LastDiscard)
 		}
 		e.set(bfd.Session{Keys: right})
@@ -120,14 +119,14 @@ var bodies = map[string]func(*ends){
 	},
 }
 
-// network is a wire for both ends, in memory.
+// network is an in-memory wire for both ends.
 type network struct {
 	mu       sync.Mutex
 	cut      bool
 	receives map[netip.Addr]func([]bfd.Datagram)
 }
 
-// plug is one end's place in it.
+// plug is one end's wire on a network.
 type plug struct {
 	*network
 	addr netip.Addr
@@ -161,7 +160,7 @@ func (p plug) Send(b []byte) error {
 }
 
 func TestPairInMemory(t *testing.T) {
-	for name, body := range bodies {
+	for name, body := range pairTests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				net := &network{receives: map[netip.Addr]func([]bfd.Datagram){}}
@@ -183,7 +182,7 @@ func TestPairInMemory(t *testing.T) {
 						}
 						time.Sleep(time.Millisecond)
 					}
-					t.Fatalf("never happened: %s; a %+v, b %+v", what, e.a.says(), e.b.says())
+					t.Fatalf("never happened: %s; a %+v, b %+v", what, e.a.state(), e.b.state())
 				}
 				stop := e.run()
 				defer stop()

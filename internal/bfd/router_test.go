@@ -13,37 +13,36 @@ import (
 	"time"
 )
 
-// router is a BFD program of others. It runs on a host until the test ends.
+// router is another project's BFD program. It runs on a host until the test ends.
 type router interface {
 	// start starts it, without sessions.
 	start(*testing.T, host)
-	// kill ends it without a word, and then starts it anew.
+	// kill ends it with SIGKILL, and starts it again.
 	kill(*testing.T)
-	// hold has it hold a session for each path, and gives how those sessions are
-	// to be. It can be called again.
-	hold(*testing.T, []path, manner)
-	// sessions is its own account, by the peer's address.
+	// hold configures a session for each path. It can be called again.
+	hold(*testing.T, []path, settings)
+	// sessions returns the router's view of its sessions, by the peer's address.
 	sessions(*testing.T) map[string]view
 }
 
-// path is one of the pairs of addresses that sessions are tried on.
+// path is a pair of addresses for a session.
 type path struct{ ours, theirs string }
 
-// manner is how a router's sessions are to be. Intervals are in milliseconds.
-type manner struct {
+// settings are the settings of a router's sessions. Intervals are in milliseconds.
+type settings struct {
 	tx, rx, multiplier int
 	multihop           bool
-	bgp                bool // because a BGP neighbor asks for it, not on their own
+	bgp                bool // a BGP neighbor requests the sessions; false: they are configured as such
 	passive            bool
 	down               bool   // by the administrator
 	secret             string // of Meticulous Keyed SHA1
 }
 
-// view is what a router says of a session.
+// view is a router's view of a session.
 type view struct {
 	up                   bool
 	interval, detection  time.Duration // agreed, at the router's end
-	diagnostic, fromPeer string        // "": it does not tell
+	diagnostic, fromPeer string        // "": the router does not show it
 }
 
 func routers() map[string]func() router {
@@ -70,7 +69,7 @@ func launch(t *testing.T, h host, args ...string) program {
 	return p
 }
 
-// end kills the program. That this is told as an error is no news.
+// end kills the program. Wait returns the signal as an error, which is expected.
 func (p program) end() {
 	_ = p.Process.Kill()
 	_ = p.Wait()
@@ -90,7 +89,7 @@ func (f *frr) start(t *testing.T, h host) {
 			t.Skipf("needs FRR: %v", err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "bfd-frr-") // unlike t.TempDir, in reach of the user frr
+	dir, err := os.MkdirTemp("", "bfd-frr-") // unlike t.TempDir, accessible to the user frr
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +112,7 @@ func (f *frr) run(t *testing.T) {
 		args := []string{"/usr/lib/frr/" + p.name, "-f", "/dev/null", "-i", f.dir + "/" + p.name + ".pid",
 			"-z", f.dir + "/zserv.api", "--vty_socket", f.dir, "--log", "stdout"}
 		f.programs = append(f.programs, launch(t, f.host, append(args, p.extra...)...))
-		// The others look for zebra at their start, and then after ten seconds.
+		// The other daemons connect to zebra at their start, and retry only after ten seconds.
 		attempt(t, p.name+" answers", func() error {
 			_, err := exec.Command("vtysh", "--vty_socket", f.dir, "-d", p.name, "-c", "show version").Output()
 			return err
@@ -138,7 +137,7 @@ func (f *frr) ask(t *testing.T, commands ...string) string {
 	return command(t, "vtysh", args...)
 }
 
-func (f *frr) hold(t *testing.T, paths []path, m manner) {
+func (f *frr) hold(t *testing.T, paths []path, m settings) {
 	t.Helper()
 	no := map[bool]string{false: "no "}
 	commands := []string{"configure", "bfd", "profile p",
@@ -183,7 +182,7 @@ func (f *frr) sessions(t *testing.T) map[string]view {
 		RemoteMultiplier         int    `json:"remote-detect-multiplier"`
 	}
 	if err := json.Unmarshal([]byte(f.ask(t, "show bfd peers json")), &peers); err != nil {
-		t.Fatalf("read what FRR says of its peers: %v", err)
+		t.Fatalf("read FRR's BFD peers: %v", err)
 	}
 	views := map[string]view{}
 	for _, p := range peers {
@@ -239,7 +238,7 @@ func (b *bird) write(t *testing.T, protocols string) {
 	}
 }
 
-func (b *bird) hold(t *testing.T, paths []path, m manner) {
+func (b *bird) hold(t *testing.T, paths []path, m settings) {
 	t.Helper()
 	options := fmt.Sprintf("min tx interval %d ms; min rx interval %d ms; multiplier %d;", m.tx, m.rx, m.multiplier)
 	if m.passive {
@@ -282,7 +281,7 @@ func (b *bird) sessions(t *testing.T) map[string]view {
 		seconds := func(word string) time.Duration {
 			n, err := strconv.ParseFloat(word, 64)
 			if err != nil {
-				return 0 // the line of titles
+				return 0 // the line of column titles
 			}
 			return time.Duration(n*1000) * time.Millisecond
 		}
@@ -291,7 +290,7 @@ func (b *bird) sessions(t *testing.T) map[string]view {
 	return views
 }
 
-// neighbor is a BGP protocol of BIRD's.
+// neighbor returns the configuration of a BGP protocol in BIRD.
 func neighbor(local, peer string, multihop bool, options string) string {
 	hops := "direct"
 	if multihop {
@@ -303,8 +302,8 @@ func neighbor(local, peer string, multihop bool, options string) string {
 	return fmt.Sprintf("protocol bgp { %s; local %s; neighbor %s; %s; ipv4 { import none; export none; }; }\n", hops, addrOf(local), addrOf(peer), options)
 }
 
-// speakBGP has BIRD answer the router's BGP, without BFD: FRR begins BFD when the
-// BGP session is established.
+// speakBGP runs BIRD, without BFD, as the router's BGP peer: FRR starts BFD when the BGP
+// session is established.
 func (m *meeting) speakBGP(multihop bool) {
 	protocols := ""
 	for _, p := range m.paths {
@@ -313,17 +312,17 @@ func (m *meeting) speakBGP(multihop bool) {
 	new(bird).startWith(m.T, m.near, protocols)
 }
 
-// addrOf is an address without its zone.
+// addrOf returns an address without its zone.
 func addrOf(a string) string {
 	a, _, _ = strings.Cut(a, "%")
 	return a
 }
 
-// attempt tries until there is no error.
+// attempt repeats do until it returns no error.
 func attempt(t *testing.T, what string, do func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if err = do(); err == nil {
 			return
 		}

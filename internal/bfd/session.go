@@ -15,7 +15,7 @@ const (
 	MultihopPort  = 4784
 )
 
-// What a session uses where it says nothing.
+// The defaults of a session's fields.
 const (
 	DefaultInterval   = 300 * time.Millisecond
 	DefaultMultiplier = 3
@@ -25,25 +25,25 @@ const (
 // send (RFC 5880 §6.8.3).
 const slowInterval = time.Second
 
-// Hops says how far away a session's peer may be.
+// Hops is how far away a session's peer may be.
 type Hops uint8
 
 const (
 	// SingleHop is RFC 5881: the peer is on the same link, which packets prove
 	// by arriving with TTL or Hop Limit 255.
 	SingleHop Hops = iota
-	// Multihop is RFC 5883: there may be routers between.
+	// Multihop is RFC 5883: there may be routers on the path.
 	Multihop
 )
 
-// Path is what a session watches, and its name: no two sessions of an engine
-// have the same.
+// Path is what a session monitors. It identifies the session: no two sessions of an
+// engine have the same.
 type Path struct {
 	Peer   netip.Addr // with its zone if it is link-local
 	Local  netip.Addr // the zero Addr: the one the kernel chooses
 	Device string     // the interface, or VRF device, that the sockets are bound to; "": none
 	Hops   Hops
-	Port   uint16 // that both sides listen on; 0: the one of Hops
+	Port   uint16 // the port that both sides listen on; 0: the standard port for Hops
 }
 
 // ListenPort is the port that both sides listen on.
@@ -58,26 +58,25 @@ func (p Path) ListenPort() uint16 {
 	}
 }
 
-// ends is p without what no packet shows: sessions with equal ends could not be
-// told apart.
+// ends is p reduced to what a packet shows: packets of sessions with equal ends cannot
+// be distinguished.
 func (p Path) ends() Path {
 	p.Port, p.Hops = p.ListenPort(), SingleHop
 	return p
 }
 
-// Session is one session as it is wanted. All but its Path can be changed while
-// it is Up; a change of timers is agreed with the peer by a Poll Sequence
-// (RFC 5880 §6.8.3).
+// Session is the configuration of one session. All but its Path can be changed while it
+// is Up; a Poll Sequence (RFC 5880 §6.8.3) agrees a change of timers with the peer.
 type Session struct {
 	Path
 
 	Transmit   time.Duration // the shortest interval at which to send; 0: DefaultInterval
 	Receive    time.Duration // the shortest interval at which to receive; 0: DefaultInterval
-	Multiplier uint8         // the peer misses a path after this many packets; 0: DefaultMultiplier
+	Multiplier uint8         // after this many missed packets the peer takes the session Down; 0: DefaultMultiplier
 	MinTTL     uint8         // of packets over several hops; 0: any. A single hop needs 255.
 	Passive    bool          // send nothing until the peer has (RFC 5880 §6.1)
-	Disabled   bool          // stay AdminDown, and say so
-	Keys       []Key         // none: no authentication. The first signs, any may have signed what arrives.
+	Disabled   bool          // stay AdminDown, and signal that to the peer
+	Keys       []Key         // none: no authentication. The first signs; received packets may be signed with any.
 }
 
 func (s Session) withDefaults() Session {
@@ -93,7 +92,7 @@ func (s Session) withDefaults() Session {
 	return s
 }
 
-// validate returns what makes s impossible, one plain sentence.
+// validate returns why s is invalid, in one sentence.
 func (s Session) validate() error {
 	switch {
 	case !s.Peer.IsValid():
@@ -110,8 +109,8 @@ func (s Session) validate() error {
 	return validateKeys(s.Keys)
 }
 
-// validateKeys returns what makes keys impossible (RFC 5880 section 4.4): an ID
-// that names two of them, or a secret of no or too many octets.
+// validateKeys returns why keys are invalid (RFC 5880 §4.4): two have the same ID, or a
+// secret is empty or too long.
 func validateKeys(keys []Key) error {
 	seen := map[uint8]bool{}
 	for _, k := range keys {
@@ -126,14 +125,14 @@ func validateKeys(keys []Key) error {
 	return nil
 }
 
-// equal reports whether s and o ask for the same.
+// equal reports whether s and o are the same configuration.
 func (s Session) equal(o Session) bool {
 	same := slices.Equal(s.Keys, o.Keys)
 	s.Keys, o.Keys = nil, nil
 	return same && reflect.DeepEqual(s, o)
 }
 
-// Timers are what a side asks for in its packets.
+// Timers are the timers in a side's packets.
 type Timers struct {
 	DesiredMinTx  time.Duration
 	RequiredMinRx time.Duration
@@ -143,14 +142,14 @@ type Timers struct {
 // Outage is one loss of a session that was Up.
 type Outage struct {
 	At               time.Time
-	Diagnostic       Diagnostic // ours: how we learned of it
-	RemoteStatus     Status     // the peer's, in its last packet; AdminDown: somebody there wants it so, the path may be well (RFC 5882 §4.2)
+	Diagnostic       Diagnostic // ours: how we detected it
+	RemoteStatus     Status     // the peer's, in its last packet; AdminDown: an administrator wants it so, the path may work (RFC 5882 §4.2)
 	RemoteDiagnostic Diagnostic // likewise
 }
 
-// State is how a session stands.
+// State is the state of a session.
 type State struct {
-	Session          Session // as it was wanted
+	Session          Session // as it was set
 	Status           Status
 	Diagnostic       Diagnostic
 	Since            time.Time // of Status; the zero Time before the first
@@ -164,9 +163,9 @@ type State struct {
 	Ups              uint64        // how often it has come Up
 	LastOutage       Outage        // the zero Outage: there was none
 	Sent, Received   uint64        // packets
-	Discarded        uint64        // packets that found this session and were refused
-	LastDiscard      string        // why the last of them was; "": none was
-	Refused          bool          // none has been taken since
+	Discarded        uint64        // packets of this session that were refused
+	LastDiscard      string        // why the last of them was refused; "": none was
+	Refused          bool          // no packet has been accepted since
 	TTL              uint8         // or Hop Limit, of the last packet if it was refused for that; 0: it was not
-	Problem          string        // why it can't work as things are: sockets, addresses; "": nothing known
+	Problem          string        // why the session cannot work (sockets, addresses); "": nothing known
 }

@@ -18,22 +18,22 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/stories"
 )
 
-// TestStories runs the stories of testdata: what an engine with one session, or
-// none, is told and sent, and after "=>" all that it sends and how its state
-// changes, with the time.
+// TestStories runs the stories of testdata: the calls and packets that an engine with one
+// session, or none, gets, and after "=>" the packets that it sends and its changes of
+// state, with the time.
 //
 //	session [tx D] [rx D] [mult N] [passive] [disabled] [key ID:SECRET]... [multihop] [minttl N] [device NAME]
 //	none
 //	wait D
-//	quietly wait D                 what it sends meanwhile is not told
+//	quietly wait D                 packets sent meanwhile are not recorded
 //	hear STATUS [P] [F] [D] [my N] [your us|N] [mult N] [tx D] [rx D] [diag N] [ttl N] [from ADDR] [to ADDR] [on DEVICE]
 //	     [key ID:SECRET seq N]     without "your" it is "us", but in Down 0
 //	waiting hear ...               the packet waits in the socket until that is drained
-//	status                         the engine's own word
+//	status                         records what States returns
 //	unplug | plug                  sending fails | works again
 //	refuse                         the peer's host refuses the port, from now on
 //
-// Jitter is off. A line of the end is "TIME what".
+// Jitter is off. A line after "=>" is "TIME what".
 func TestStories(t *testing.T) {
 	stories.Run(t, "testdata/*.txt", func(t *testing.T, given, want string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ var (
 	peer = netip.MustParseAddr("192.0.2.2")
 )
 
-// stage is an engine, and the wire that the story sees.
+// stage is an engine with the wire that the story controls.
 type stage struct {
 	t      *testing.T
 	engine *Engine
@@ -61,7 +61,7 @@ type stage struct {
 	failing error
 	socket  []Datagram // that wait to be drained
 
-	last    string // status told last
+	last    string // the status recorded last
 	discr   uint32 // the engine's, once seen
 	receive func([]Datagram)
 }
@@ -77,7 +77,7 @@ func play(t *testing.T, given string) string {
 	for line := range strings.Lines(given) {
 		if words := strings.Fields(line); len(words) > 0 && words[0] != "//" {
 			s.do(words)
-			s.look()
+			s.recordState()
 		}
 	}
 	stop()
@@ -87,7 +87,7 @@ func play(t *testing.T, given string) string {
 	return strings.Join(s.out, "\n")
 }
 
-func (s *stage) say(format string, args ...any) {
+func (s *stage) record(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.quiet {
@@ -95,7 +95,7 @@ func (s *stage) say(format string, args ...any) {
 	}
 }
 
-func (s *stage) be(quiet bool) {
+func (s *stage) setQuiet(quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quiet = quiet
@@ -113,13 +113,13 @@ func (s *stage) failure() error {
 	return s.failing
 }
 
-// look tells a change of state.
-func (s *stage) look() {
+// recordState records a change of state.
+func (s *stage) recordState() {
 	synctest.Wait()
 	for _, st := range s.engine.States() {
 		if now := fmt.Sprintf("is %s (%s)", st.Status, st.Diagnostic); now != s.last {
 			s.last = now
-			s.say("%s", now)
+			s.record("%s", now)
 		}
 	}
 }
@@ -131,14 +131,14 @@ func (s *stage) do(words []string) {
 	case "none":
 		s.engine.Set(nil)
 	case "quietly":
-		s.be(true)
+		s.setQuiet(true)
 		time.Sleep(s.duration(args[1]))
 		synctest.Wait()
-		s.be(false)
+		s.setQuiet(false)
 	case "wait":
 		for end := time.Now().Add(s.duration(args[0])); time.Now().Before(end); {
 			time.Sleep(min(time.Millisecond, time.Until(end)))
-			s.look()
+			s.recordState()
 		}
 	case "hear":
 		s.arrives(s.packet(args))
@@ -198,7 +198,7 @@ func (s *stage) session(args []string) Session {
 	return want
 }
 
-// packet is what the words after "hear" tell.
+// packet returns the packet that the words after "hear" describe.
 func (s *stage) packet(args []string) Datagram {
 	p := Packet{Multiplier: 3, MyDiscr: 7, DesiredMinTx: 300 * time.Millisecond, RequiredMinRx: 300 * time.Millisecond}
 	d := Datagram{From: peer, To: us, TTL: 255}
@@ -272,9 +272,9 @@ func (s *stage) packet(args []string) Datagram {
 func (s *stage) arrives(d Datagram) {
 	before := s.discarded()
 	s.receive([]Datagram{d})
-	for why, n := range s.discarded() {
-		if n > before[why] {
-			s.say("discards: %s", why)
+	for reason, n := range s.discarded() {
+		if n > before[reason] {
+			s.record("discards: %s", reason)
 		}
 	}
 }
@@ -292,10 +292,10 @@ func (s *stage) status() {
 	synctest.Wait()
 	states := s.engine.States()
 	if len(states) == 0 {
-		s.say("has no session")
+		s.record("has no session")
 	}
 	for _, st := range states {
-		s.say("sends every %s, detects in %s, up %d times, last outage: %s / %s; problem %q",
+		s.record("sends every %s, detects in %s, up %d times, last outage: %s / %s; problem %q",
 			st.Transmit, st.Detection, st.Ups, st.LastOutage.Diagnostic, st.LastOutage.RemoteDiagnostic, st.Problem)
 	}
 }
@@ -378,6 +378,6 @@ func (s *stage) Send(b []byte) error {
 	if auth != nil {
 		words = append(words, fmt.Sprintf("key %d", auth[2]))
 	}
-	s.say("%s", strings.Join(words, " "))
+	s.record("%s", strings.Join(words, " "))
 	return nil
 }

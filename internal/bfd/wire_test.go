@@ -18,8 +18,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 )
 
-// patience is for what must happen.
-const patience = 20 * time.Second
+// timeout is how long a test waits for what must happen.
+const timeout = 20 * time.Second
 
 // host is a network namespace.
 type host struct {
@@ -27,8 +27,8 @@ type host struct {
 	name string
 }
 
-// cable makes two hosts that are joined by a cable, each end named eth0, with
-// 192.0.2.1 and .2, 2001:db8::1 and ::2, fe80::1 and ::2.
+// cable makes two hosts that are joined by a veth pair, each end named eth0, with the
+// addresses 192.0.2.1 and .2, 2001:db8::1 and ::2, fe80::1 and ::2.
 func cable(t testing.TB) (a, b host) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
@@ -44,7 +44,7 @@ func cable(t testing.TB) (a, b host) {
 	return a, b
 }
 
-// join puts the cable between two hosts.
+// join makes the veth pair between two hosts.
 func join(a, b host) {
 	a.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
 	for i, h := range []host{a, b} {
@@ -75,7 +75,7 @@ func (h host) exec(args ...string) string {
 	return command(h.t, "ip", append([]string{"netns", "exec", h.name}, args...)...)
 }
 
-// drop has the host lose the UDP packets that come to these ports, silently.
+// drop has the host drop, or no longer drop, all UDP packets that it receives.
 func (h host) drop(lose bool) {
 	if !lose {
 		h.exec("nft", "delete", "table", "inet", "cut")
@@ -86,7 +86,7 @@ func (h host) drop(lose bool) {
 	h.exec("nft", "add", "rule", "inet", "cut", "input", "meta", "l4proto", "udp", "drop")
 }
 
-// inside runs f with its thread on the host. What f starts is elsewhere.
+// inside runs f in the host's network namespace. Goroutines that f starts are not in it.
 func (h host) inside(f func()) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 	ns, err := netns.GetFromName(h.name)
@@ -100,14 +100,14 @@ func (h host) inside(f func()) {
 	f()
 }
 
-func eventually(t *testing.T, what string, until func() bool, told ...func() bfd.State) {
+func eventually(t *testing.T, what string, until func() bool, states ...func() bfd.State) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if until() {
 			return
 		}
 	}
-	for _, state := range told {
+	for _, state := range states {
 		t.Logf("%+v", state())
 	}
 	t.Fatalf("never happened: %s", what)
@@ -119,7 +119,7 @@ func TestPairOverVeth(t *testing.T) {
 		"IPv6":       {"2001:db8::1", "2001:db8::2"},
 		"link-local": {"fe80::1%eth0", "fe80::2%eth0"},
 	} {
-		for name, body := range bodies {
+		for name, body := range pairTests {
 			t.Run(family+", "+name, func(t *testing.T) {
 				t.Parallel()
 				a, b := cable(t)
@@ -140,7 +140,7 @@ func endsOn(t *testing.T, a, b host, addrs [2]string) *ends {
 	e.cut = func(cut bool) { a.drop(cut); b.drop(cut) }
 	e.wait = func(what string, until func() bool) {
 		t.Helper()
-		eventually(t, what, until, e.a.says, e.b.says)
+		eventually(t, what, until, e.a.state, e.b.state)
 	}
 	return e
 }

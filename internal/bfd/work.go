@@ -15,43 +15,43 @@ type session struct {
 	*machine
 	wanted Session   // as it was set
 	port   Port      // nil: not open yet
-	openAt time.Time // when to open a port, or another in its place; zero: the one it has serves
-	tried  time.Time // when one was last opened
+	openAt time.Time // when to open or replace the port; zero: the port works
+	tried  time.Time // the last attempt to open one
 
 	problem                      string
 	nSent, nReceived, nDiscarded uint64
 	lastDiscard                  error
-	refused                      bool  // nothing was taken since the last discard
+	refused                      bool  // no packet was accepted since the last discard
 	ttl                          uint8 // of the last packet if it was too low; 0: it was not
 
-	shown shown
-	at    time.Time // its time in the queue
-	index int       // its place there; -1: none
+	reported summary
+	at       time.Time // its time in the queue
+	index    int       // its place in the queue; -1: none
 }
 
 func newSession(now time.Time, want Session, discr uint32) *session {
 	s := &session{machine: newMachine(now, want, discr, rand.Uint32()), wanted: want, openAt: now, index: -1}
-	s.shown = s.shows()
+	s.reported = s.summary()
 	return s
 }
 
-// shown is what a reader of States would call a change.
-type shown struct {
+// summary holds the fields of State whose change is reported.
+type summary struct {
 	status, remote      Status
 	ups                 uint64
 	outage              Outage
 	transmit, detection time.Duration
 	problem             string
-	silent              bool  // nothing has ever come
-	refused             error // why the last packet was; nil also while Up: then it harms nobody
+	neverReceived       bool
+	refused             error // why the last packet was refused; nil while Up, when a refusal does no harm
 	ttl                 uint8
 }
 
-func (s *session) shows() shown {
-	out := shown{
+func (s *session) summary() summary {
+	out := summary{
 		status: s.status, remote: s.remote.status, ups: s.ups, outage: s.lastOutage,
 		transmit: s.interval(), detection: s.detection(), problem: s.problem,
-		silent: s.nReceived+s.nDiscarded == 0,
+		neverReceived: s.nReceived+s.nDiscarded == 0,
 	}
 	if s.refused && s.status != Up {
 		out.refused, out.ttl = s.lastDiscard, s.ttl
@@ -77,34 +77,34 @@ func (s *session) source() source {
 	return source{peer: s.port.Peer(), local: s.want.Local.WithZone(""), device: s.want.Device, port: s.want.ListenPort()}
 }
 
-// next is when the session needs the engine; ok is false if it does not.
+// next is when the session has work; ok is false if it never has.
 func (s *session) next() (at time.Time, ok bool) {
 	if s.port != nil {
 		at, ok = s.machine.next()
-	} else if at, ok = s.deadline(); !s.left.IsZero() {
-		at, ok = s.left, true
+	} else if at, ok = s.deadline(); !s.forgetAt.IsZero() {
+		at, ok = s.forgetAt, true
 	}
-	if opens, must := s.opens(); must && (!ok || opens.Before(at)) {
-		at, ok = opens, true
+	if open, must := s.opens(); must && (!ok || open.Before(at)) {
+		at, ok = open, true
 	}
 	return at, ok
 }
 
-// opens is when to open a port, or another in the place of one that may no
-// longer serve; ok is false if the one it has does.
+// opens is when to open the port, or to replace one that may no longer work; ok is false
+// if the port works.
 func (s *session) opens() (at time.Time, ok bool) {
-	if s.openAt.IsZero() && s.waiting() { // else a device that was made anew would never be noticed
+	if s.openAt.IsZero() && s.waiting() { // nothing else would show that the device was deleted and created again
 		return s.tried.Add(recheckAfter), true
 	}
 	return s.openAt, !s.openAt.IsZero()
 }
 
-// ready says that it does now.
+// ready reports whether the session has work now.
 func (s *session) ready(now time.Time) bool {
 	return !now.Before(s.at) || s.port != nil && s.due(now)
 }
 
-// sent takes over how sending a packet went.
+// sent records the result of sending a packet.
 func (s *session) sent(now time.Time, err error) {
 	switch {
 	case err == nil:
@@ -118,7 +118,7 @@ func (s *session) sent(now time.Time, err error) {
 		return
 	}
 	s.problem = err.Error()
-	if s.openAt.IsZero() { // the link or the address may be a new one by now
+	if s.openAt.IsZero() { // the link or the address may have been replaced
 		s.openAt = now
 		if soonest := s.tried.Add(reopenAfter); now.Before(soonest) {
 			s.openAt = soonest
@@ -126,22 +126,22 @@ func (s *session) sent(now time.Time, err error) {
 	}
 }
 
-// work is what a turn does without the lock.
+// work is what one call of runDue does without the lock.
 type work struct {
-	bytes   []byte
-	sending []sending
-	opening []opening
-	seen    []*session // all that were taken from the queue
-	late    []*session // of these, whose detection time seems over
-	closing []Port
-	changes []change
+	bytes    []byte
+	sending  []sending
+	opening  []opening
+	visited  []*session // all that were removed from the queue
+	expiring []*session // those of visited whose detection time seems over
+	closing  []Port
+	changes  []change
 }
 
-// change is what there is to log of a session.
+// change is a change of a session, to be logged.
 type change struct {
-	before shown
-	now    State
-	left   bool
+	before  summary
+	now     State
+	retired bool // the session is no longer wanted
 }
 
 type sending struct {
@@ -177,14 +177,14 @@ func (w *work) open(wire Wire) {
 	}
 }
 
-// receive gives datagrams to their sessions.
+// receive hands datagrams to their sessions.
 func (e *Engine) receive(datagrams []Datagram) {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	hurry := false
+	urgent := false
 	for _, d := range datagrams {
-		s, err := e.take(now, d)
+		s, err := e.dispatch(now, d)
 		switch {
 		case s == nil:
 			e.discards[err]++
@@ -202,20 +202,20 @@ func (e *Engine) receive(datagrams []Datagram) {
 		if s.problem == ErrRefused.Error() {
 			s.problem = ""
 		}
-		// In the usual case nothing is due before what was due anyway.
+		// Usually the next work is no earlier than before.
 		if at, ok := s.next(); s.index >= 0 && (!ok || at.Before(s.at)) || s.index < 0 && ok {
 			e.schedule(s)
-			hurry = hurry || s.index == 0
+			urgent = urgent || s.index == 0
 		}
 	}
-	if hurry {
+	if urgent {
 		wait.Signal(e.wake)
 	}
 }
 
-// take finds the session of a datagram (RFC 5880 §6.3, RFC 5881 §3) and has it
-// receive the packet. The session is nil if none was found.
-func (e *Engine) take(now time.Time, d Datagram) (*session, error) {
+// dispatch finds the session of a datagram (RFC 5880 §6.3, RFC 5881 §3) and hands it the
+// packet. The session is nil if none was found.
+func (e *Engine) dispatch(now time.Time, d Datagram) (*session, error) {
 	p, auth, err := Parse(d.Payload)
 	if err != nil {
 		return nil, err
@@ -224,22 +224,22 @@ func (e *Engine) take(now time.Time, d Datagram) (*session, error) {
 	switch {
 	case s == nil:
 		return nil, ErrNoSession
-	case !s.listens(d):
+	case !s.accepts(d):
 		return s, ErrSource
-	case d.TTL < s.needsTTL():
+	case d.TTL < s.minTTL():
 		return s, ErrTTL
 	}
 	return s, s.machine.receive(now, p, d.Payload, auth)
 }
 
-// listens says that d came from where s is to hear its peer.
-func (s *session) listens(d Datagram) bool {
+// accepts reports whether d has the addresses, port and device of s.
+func (s *session) accepts(d Datagram) bool {
 	return s.port != nil && s.port.Peer() == d.From && s.want.ListenPort() == d.Port &&
 		(s.want.Device == "" || s.want.Device == d.Device) &&
 		(!s.want.Local.IsValid() || s.want.Local.WithZone("") == d.To.WithZone(""))
 }
 
-func (s *session) needsTTL() uint8 {
+func (s *session) minTTL() uint8 {
 	if s.want.Hops == SingleHop {
 		return 255
 	}
@@ -272,14 +272,14 @@ func (q queue) Swap(i, j int) {
 	q[i].index, q[j].index = i, j
 }
 
-// Push is heap.Interface's.
+// Push implements heap.Interface.
 func (q *queue) Push(x any) {
 	s := x.(*session)
 	s.index = len(*q)
 	*q = append(*q, s)
 }
 
-// Pop is heap.Interface's.
+// Pop implements heap.Interface.
 func (q *queue) Pop() any {
 	last := len(*q) - 1
 	s := (*q)[last]

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// proxied is set in the process whose environment names a proxy. Go reads that
-// environment once a process.
+// proxied is set in a child process whose environment names a proxy: Go reads that
+// environment once per process.
 const proxied = "STEELYARD_TEST_PROXIED"
 
-// A proxy of the environment is for what is elsewhere: this node is asked directly.
-// 0.0.0.0 is this machine, and no loopback address, which Go never asks a proxy for.
+// The environment's proxy is for other hosts: this node is asked directly. The test uses
+// 0.0.0.0, which is this machine, because Go never uses a proxy for loopback addresses.
 func TestThisNodeIsNeverAskedThroughAProxy(t *testing.T) {
 	if os.Getenv(proxied) != "" {
 		askAll(t)
@@ -41,7 +41,7 @@ func TestThisNodeIsNeverAskedThroughAProxy(t *testing.T) {
 	}
 }
 
-// askAll asks a node in each of the ways that the speaker does.
+// askAll sends each of the speaker's requests.
 func askAll(t *testing.T) {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("iptables")) }))
 	defer node.Close()

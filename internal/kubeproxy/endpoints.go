@@ -13,53 +13,56 @@ import (
 )
 
 const (
-	// endpointPollInterval is the pause between two rounds of questions.
+	// endpointPollInterval is the pause between two rounds of requests.
 	endpointPollInterval = 20 * time.Millisecond
 	// endpointTimeout is how long an answer may take.
 	endpointTimeout = 100 * time.Millisecond
 )
 
-// Endpoints follows the endpoints of Services with externalTrafficPolicy Local on this
-// node. One that comes takes traffic only when kube-proxy sends to it, which may
-// be a second after the API says that it is ready; kube-proxy tells at the
-// Service's health check port. One that goes stays for as long, that the routes of
-// others may come first. Without both, an endpoint that moves loses connections.
+// Endpoints follows the endpoints on this node of Services with externalTrafficPolicy Local.
+//
+// A new endpoint counts only when kube-proxy sends to it, which may be a second after the
+// API shows it as ready. kube-proxy reports that at the Service's health check port. An
+// endpoint that terminates and still serves counts for as long, so that other nodes can
+// advertise their routes first. Without both rules an endpoint that moves loses connections.
 type Endpoints struct {
-	limit   time.Duration // for how long to wait at most; 0: nothing is followed
+	limit   time.Duration // the longest wait for one endpoint; 0: none are followed
 	ask     func(ctx context.Context, at netip.AddrPort) bool
 	Changed chan struct{} // buffered 1
-	wake    chan struct{} // buffered 1: there is something to ask
+	wake    chan struct{} // buffered 1: signaled when there is an endpoint to ask about
 
 	mu    sync.Mutex
 	node  []netip.Addr
-	known map[ipam.Key]*endpoint // nil before the first look
+	known map[ipam.Key]*endpoint // nil before the first Follow
 }
 
-// endpoint is what is known of a Service's endpoints on this node.
+// endpoint is the state of a Service's endpoints on this node.
 type endpoint struct {
 	port     uint16 // for health checks
 	here     bool   // one of them is ready
 	since    time.Time
-	forwards bool // kube-proxy sends to it, or has been waited for long enough
+	forwards bool // kube-proxy sends to it, or limit has passed
 }
 
-// Endpoint is what the API says of a Service's endpoints on this node.
+// Endpoint is the state in the API of a Service's endpoints on this node.
 type Endpoint struct {
 	Port           uint16 // for health checks; 0: none
 	Ready, Serving bool
 }
 
-// NewEndpoints returns what follows endpoints, and waits for each for limit at most;
-// 0: it follows none.
+// NewEndpoints returns Endpoints that wait for each endpoint for at most limit; 0: they
+// follow none.
 func NewEndpoints(limit time.Duration) *Endpoints {
 	return &Endpoints{limit: limit, ask: healthy, Changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
-// Follow takes over what the API says of all Services (those with Cluster traffic
-// have endpoints everywhere, so that an edit to Local is no arrival), and tells
-// what has become of each, and when to look again if nothing happens before (0:
-// never). What is here at the first look counts as having been here: a speaker
-// that restarts must not take its routes back.
+// Follow records the API's state of all Services' endpoints here. It returns the state of
+// each that is arriving or terminating, and after which time to call it again if nothing
+// else changes (0: never).
+//
+// Services with traffic policy Cluster count as having endpoints here, so that an edit to
+// Local is no arrival. Endpoints at the first call count as long present: a speaker that
+// restarts must not withdraw its routes.
 func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.EndpointState, again time.Duration) {
 	if t.limit == 0 {
 		return nil, 0
@@ -90,8 +93,8 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 	return out, again
 }
 
-// after returns what becomes of s, which is nil if nothing was known, when the API says
-// f of it; nil: it is not followed. At the first look all counts as having been here.
+// after returns the state that follows s, which may be nil, when the API shows f; nil: the
+// endpoint need not be followed. first: this is the first call of Follow.
 func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Duration) *endpoint {
 	switch {
 	case f.Ready && (s == nil || !s.here):
@@ -108,14 +111,14 @@ func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Durat
 	return s
 }
 
-// SetNodeAddresses says which addresses this node has: kube-proxy answers at these alone.
+// SetNodeAddresses sets this node's addresses: kube-proxy answers only there.
 func (t *Endpoints) SetNodeAddresses(addrs []netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.node = addrs
 }
 
-// Run asks, while there is something to ask, until ctx ends.
+// Run asks kube-proxy about arriving endpoints until ctx ends.
 func (t *Endpoints) Run(ctx context.Context) error {
 	for {
 		select {
@@ -128,8 +131,8 @@ func (t *Endpoints) Run(ctx context.Context) error {
 	}
 }
 
-// round asks once for each endpoint that has come, and reports whether it is to
-// be asked again for any.
+// round asks once about each arriving endpoint, and reports whether any must be asked about
+// again.
 func (t *Endpoints) round(ctx context.Context) bool {
 	t.mu.Lock()
 	node, asked := t.node, map[*endpoint]uint16{}
@@ -156,8 +159,8 @@ func (t *Endpoints) round(ctx context.Context) bool {
 	return open > 0
 }
 
-// healthy reports whether kube-proxy says, at a Service's health check port, that
-// it sends to an endpoint on this node.
+// healthy reports whether kube-proxy answers, at a Service's health check port, that it
+// sends to an endpoint on this node.
 func healthy(ctx context.Context, at netip.AddrPort) bool {
 	_, err := get(ctx, fmt.Sprintf("http://%s/healthz", at), endpointTimeout)
 	return err == nil

@@ -15,7 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-func TestTurnsOfEndpoints(t *testing.T) {
+func TestEndpointStates(t *testing.T) {
 	const limit = 2 * time.Second
 	web := ipam.Key{Namespace: "n", Name: "web"}
 	start := time.Unix(1000, 0)
@@ -35,29 +35,29 @@ func TestTurnsOfEndpoints(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"what is here at first was here before", []step{{0, &ready, false, "", 0}, {1, &ready, false, "", 0}}},
-		{"what comes waits for kube-proxy", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ready, true, "", 0}}},
-		{"a Service without a port for health checks has no program to ask", []step{none, {1, &portless, false, "", 0}}},
-		{"what goes stays a moment while it serves", []step{{0, &ready, false, "", 0}, {time.Second, &ending, false, announce.Terminating, limit},
+		{"an endpoint at the first call is long present", []step{{0, &ready, false, "", 0}, {1, &ready, false, "", 0}}},
+		{"a new endpoint waits for kube-proxy", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ready, true, "", 0}}},
+		{"without a health check port there is nothing to wait for", []step{none, {1, &portless, false, "", 0}}},
+		{"a terminating endpoint counts for a while if it serves", []step{{0, &ready, false, "", 0}, {time.Second, &ending, false, announce.Terminating, limit},
 			{2 * time.Second, &ending, false, announce.Terminating, time.Second}, {3 * time.Second, &ending, false, "", 0}, {9 * time.Second, &ending, false, "", 0}}},
-		{"what no longer serves goes at once", []step{{0, &ready, false, "", 0}, {1, &gone, false, "", 0}}},
-		{"what stops serving on its way goes at once", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &gone, false, "", 0}}},
-		{"what never took traffic does not stay", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
-		{"what comes back while it goes waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &ready, false, announce.Arriving, 0}}},
-		{"a Service whose traffic was Cluster is no arrival", []step{none, {1, &everywhere, false, "", 0}, {2, &ready, false, "", 0}}},
-		{"a Service that is made again waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
+		{"an endpoint that no longer serves does not count", []step{{0, &ready, false, "", 0}, {1, &gone, false, "", 0}}},
+		{"a terminating endpoint that stops serving does not count", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &gone, false, "", 0}}},
+		{"a terminating endpoint that never had traffic does not count", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
+		{"an endpoint that is ready again while terminating waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &ready, false, announce.Arriving, 0}}},
+		{"a change of the traffic policy to Local is no arrival", []step{none, {1, &everywhere, false, "", 0}, {2, &ready, false, "", 0}}},
+		{"the endpoint of a Service that is created again waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			turns := NewEndpoints(limit)
+			endpoints := NewEndpoints(limit)
 			for i, s := range c.steps {
 				found := map[ipam.Key]Endpoint{}
 				if s.found != nil {
 					found[web] = *s.found
 				}
 				if s.forwards {
-					turns.known[web].forwards = true
+					endpoints.known[web].forwards = true
 				}
-				got, again := turns.Follow(start.Add(s.after), found)
+				got, again := endpoints.Follow(start.Add(s.after), found)
 				if got[web] != s.want || again != s.again {
 					t.Errorf("step %d: %q, again in %s; want %q, %s", i+1, got[web], again, s.want, s.again)
 				}
@@ -69,22 +69,22 @@ func TestTurnsOfEndpoints(t *testing.T) {
 	}
 }
 
-func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
+func TestKubeProxyIsAskedUntilItAnswersOrTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := ipam.Key{Name: "answers"}
 		never := ipam.Key{Name: "never"}
-		turns := NewEndpoints(2 * time.Second)
-		turns.SetNodeAddresses([]netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")})
+		endpoints := NewEndpoints(2 * time.Second)
+		endpoints.SetNodeAddresses([]netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")})
 		start := time.Now()
-		turns.ask = func(_ context.Context, at netip.AddrPort) bool {
+		endpoints.ask = func(_ context.Context, at netip.AddrPort) bool {
 			return at == netip.MustParseAddrPort("[2001:db8::11]:1") && time.Since(start) >= 500*time.Millisecond
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- turns.Run(ctx) }()
-		turns.Follow(start, nil)
+		go func() { ended <- endpoints.Run(ctx) }()
+		endpoints.Follow(start, nil)
 		found := map[ipam.Key]Endpoint{answers: {Port: 1, Ready: true}, never: {Port: 2, Ready: true}}
-		turns.Follow(start, found)
+		endpoints.Follow(start, found)
 		for _, c := range []struct {
 			after   time.Duration
 			arrives map[ipam.Key]announce.EndpointState
@@ -92,11 +92,11 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 			{500 * time.Millisecond, map[ipam.Key]announce.EndpointState{never: announce.Arriving}},
 			{2 * time.Second, nil},
 		} {
-			<-turns.Changed
+			<-endpoints.Changed
 			if took := time.Since(start); took < c.after || took > c.after+endpointPollInterval {
 				t.Errorf("told after %s, want %s", took, c.after)
 			}
-			got, _ := turns.Follow(time.Now(), found)
+			got, _ := endpoints.Follow(time.Now(), found)
 			if len(got) != len(c.arrives) || got[never] != c.arrives[never] {
 				t.Errorf("after %s: %v", c.after, got)
 			}
@@ -108,7 +108,7 @@ func TestKubeProxyIsAskedUntilItAnswersOrForTooLong(t *testing.T) {
 	})
 }
 
-func TestHealthyIsWhatKubeProxySays(t *testing.T) {
+func TestHealthyReadsKubeProxysHealthCheck(t *testing.T) {
 	var code atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(code.Load())) }))
 	at := netip.MustParseAddrPort(strings.TrimPrefix(server.URL, "http://"))

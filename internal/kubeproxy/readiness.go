@@ -1,6 +1,9 @@
-// Package kubeproxy finds out what kube-proxy says on this node: whether it forwards
-// at all (/healthz), in which mode it works (/proxyMode), and whether it sends to a
-// Service's endpoints here (the Service's health check port).
+// Package kubeproxy asks kube-proxy on this node whether it forwards at all (/healthz), in
+// which mode it works (/proxyMode), and whether it sends to a Service's endpoints here (the
+// Service's health check port).
+//
+// It decides when to stop waiting for kube-proxy. It does not decide which routes are
+// advertised meanwhile: the speaker does.
 package kubeproxy
 
 import (
@@ -22,20 +25,20 @@ import (
 )
 
 const (
-	// pollInterval is the pause between two questions.
+	// pollInterval is the pause between two requests.
 	pollInterval = 250 * time.Millisecond
-	// pollTimeout is how long to wait for a node to become ready: not for ever, since
-	// the question may be the wrong one.
+	// pollTimeout is how long to wait for a node to become ready. It is limited, since the
+	// URL may be wrong.
 	pollTimeout = time.Minute
-	// booting is how long after its boot a node may not run all it will run.
+	// booting is how long after its boot a node may not run all its programs yet.
 	booting = 5 * time.Minute
 )
 
-// Readiness finds out whether this node forwards what is sent to addresses of
-// Services: a node that comes back must have kube-proxy's rules before it draws
-// traffic. Once it does, it counts as doing so.
+// Readiness finds out whether this node forwards packets for addresses of Services: a node
+// that returns must have kube-proxy's rules before it attracts traffic. Once ready it stays
+// so.
 type Readiness struct {
-	url     string // to ask; empty: it does
+	url     string // to ask; empty: ready at once
 	node    string
 	record  func(cluster.Event)
 	log     *slog.Logger
@@ -43,24 +46,25 @@ type Readiness struct {
 	yes     atomic.Bool
 }
 
-// NewReadiness returns what asks at url until this node, of that name, forwards. An
-// empty url: it counts as ready at once.
+// NewReadiness returns a Readiness that asks at url until this node forwards. With an empty
+// url it is ready at once.
 func NewReadiness(url, node string, record func(cluster.Event), log *slog.Logger) *Readiness {
 	f := &Readiness{url: url, node: node, record: record, log: log, Changed: make(chan struct{}, 1)}
 	f.yes.Store(url == "")
 	return f
 }
 
+// Ready reports whether this node forwards, or the wait for that has ended.
 func (f *Readiness) Ready() bool { return f.yes.Load() }
 
-// Run asks until there is an answer.
+// Run asks until the node is ready, the wait ends, or ctx does.
 func (f *Readiness) Run(ctx context.Context) error {
 	if f.Ready() {
 		return nil
 	}
 	var up unix.Sysinfo_t
 	if err := unix.Sysinfo(&up); err != nil {
-		return fmt.Errorf("read for how long this node has been up: %w", err)
+		return fmt.Errorf("read this node's uptime: %w", err)
 	}
 	start := time.Now()
 	for reported := false; ; {
@@ -82,14 +86,14 @@ func (f *Readiness) Run(ctx context.Context) error {
 	}
 }
 
-// settled reports whether to ask no more: the answer is yes, or it has taken too
-// long, or nothing listens, on a node that has not just booted. So a
-// cluster without kube-proxy doesn't wait at every restart of a speaker.
+// settled reports whether to stop asking: the answer is yes, pollTimeout has passed, or
+// nothing listens and the node has been up for some time. Because of the last, speakers in
+// a cluster without kube-proxy do not wait at each restart.
 func settled(err error, waited, up time.Duration) bool {
 	return err == nil || waited >= pollTimeout || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
 }
 
-// finish has the routes offered.
+// finish marks the node as ready.
 func (f *Readiness) finish(err error, waited time.Duration, reported bool) {
 	f.yes.Store(true)
 	wait.Signal(f.Changed)
@@ -101,7 +105,7 @@ func (f *Readiness) finish(err error, waited time.Duration, reported bool) {
 	}
 }
 
-// report logs, and tells the Node; events name it as those of the kubelet do.
+// report logs, and records an event on the Node, which it names as the kubelet's events do.
 func (f *Readiness) report(kind, reason, text string) {
 	f.log.Info("readiness to forward", "reason", reason, "text", text)
 	f.record(cluster.Event{
@@ -110,7 +114,7 @@ func (f *Readiness) report(kind, reason, text string) {
 	})
 }
 
-// Ask returns nil if the answer is yes, or nothing listens.
+// Ask returns nil if the answer is yes, or there is no URL to ask at.
 func (f *Readiness) Ask(ctx context.Context) error {
 	if f.url == "" {
 		return nil

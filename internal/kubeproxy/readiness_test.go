@@ -27,9 +27,9 @@ func TestSettled(t *testing.T) {
 		{"the answer is yes", nil, 0, time.Second, true},
 		{"the answer is no", errors.New("503"), 59 * time.Second, time.Hour, false},
 		{"the answer is no for too long", errors.New("503"), time.Minute, time.Hour, true},
-		{"no program is there on a node that has booted", refused, 0, 4 * time.Minute, false},
-		{"nor after too long", refused, time.Minute, 2 * time.Minute, true},
-		{"no program is there on a node that has long been up", refused, 0, 5 * time.Minute, true},
+		{"nothing listens on a node that has just booted", refused, 0, 4 * time.Minute, false},
+		{"nothing listens there until the timeout", refused, time.Minute, 2 * time.Minute, true},
+		{"nothing listens on a node that has long been up", refused, 0, 5 * time.Minute, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := settled(c.err, c.waited, c.up); got != c.want {
@@ -64,7 +64,7 @@ func TestForwardingWaitsForTheAnswer(t *testing.T) {
 	select {
 	case <-f.Changed:
 	default:
-		t.Error("no program was told to look")
+		t.Error("Changed was not signaled")
 	}
 	if f := NewReadiness("", "", nil, nil); !f.Ready() || f.Run(t.Context()) != nil {
 		t.Error("it waits with no program to ask")

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// singly is how many Leases are read one by one, or one in so many of all; more are listed.
+	// singly and oneIn: up to 8 Leases, or a 16th of all, are read one by one. More are listed.
 	singly, oneIn = 8, 16
-	// atOnce is how many are read at a time.
+	// atOnce is how many reads run concurrently.
 	atOnce = 4
 )
 
-// follow has those Leases watched that should be: all, or the own one where there are many
-// speakers.
+// follow starts a watch of all Leases, or of this speaker's alone where there are many
+// speakers, unless that watch exists.
 func (h *Heartbeat) follow(ctx context.Context) {
 	_, large := h.Peers()
 	if h.opening || h.watching.Reader != nil && h.watching.all == !large {
@@ -37,7 +37,7 @@ func (h *Heartbeat) follow(ctx context.Context) {
 	})
 }
 
-// opened goes on by a watch that is there, and ends the one before.
+// opened switches to a new watch, and ends the old one.
 func (h *Heartbeat) opened(w watch) {
 	h.opening = false
 	if w.err != nil {
@@ -54,7 +54,7 @@ func (h *Heartbeat) opened(w watch) {
 	wait.Signal(h.Changed)
 }
 
-// check reads the Leases that are in doubt. No renewal waits for that.
+// check reads the Leases that are in doubt. Renewals do not wait for it.
 func (h *Heartbeat) check(ctx context.Context) {
 	if h.checking {
 		return
@@ -74,24 +74,24 @@ func (h *Heartbeat) check(ctx context.Context) {
 	})
 }
 
-// checked takes in the Leases that were read.
+// checked records the Leases that were read.
 func (h *Heartbeat) checked(r readout) {
 	h.checking = false
 	switch {
 	case r.err != nil:
-		h.Log.Warn("can't read the Leases of speakers that are not heard", "err", r.err)
+		h.Log.Warn("can't read the Leases of unreachable speakers", "err", r.err)
 		return
-	case h.behind: // they count when the L2Claims are read
+	case h.behind: // Leases do not count before the L2Claims are read
 		return
 	}
 	h.mu.Lock()
-	news, changed := h.tracker.ObserveRead(r.due, r.read, time.Now())
+	changes, changed := h.tracker.ObserveRead(r.due, r.read, time.Now())
 	h.mu.Unlock()
-	h.report(news, changed)
+	h.report(changes, changed)
 }
 
-// leases reads, past the cache, the Leases of nodes that hold one, sorted: as they are now,
-// so that a renewal that is missing was not made before the own one came back.
+// leases reads the Leases that nodes hold, past the cache, sorted. It reads the current
+// state: a renewal that is missing was not made before this speaker's own came back.
 func (h *Heartbeat) leases(ctx context.Context, nodes []string, singly int) ([]Renewal, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -1,7 +1,10 @@
-// Package lease tells the other speakers, by a Lease, that this one is there, and
-// watches theirs: what client-go's leader election does for one Lease that many want,
-// it does for one Lease each that nobody else wants. Tracker decides; Heartbeat reads
-// and writes.
+// Package lease renews this speaker's Lease, and finds the speakers that no longer renew
+// theirs. client-go's leader election does this for one Lease that many compete for; here
+// each speaker has its own. Tracker decides which Leases have expired; Heartbeat reads and
+// writes.
+//
+// It does not decide which speakers are dead, or who takes their addresses: package
+// failover does, from this and from what package membership observes.
 package lease
 
 import (
@@ -35,15 +38,16 @@ type Options struct {
 	Namespace string        // of the Leases
 	Interval  time.Duration // between two renewals
 	Claims    *overlay.Objects[*v1beta1.L2Claim]
-	Restarts  func() bool // whether the others are told, on the wire, that this speaker restarts
-	// Watch begins to watch all Leases of speakers, or the own one alone, until ctx ends, and
-	// returns them when they are there. changed is called when one gets another holder.
+	Restarts  func() bool // whether membership announces that this speaker restarts, so that its Lease need not be released
+	// Watch starts a watch of all speakers' Leases, or of this speaker's alone, which ends with
+	// ctx. It returns when the Leases can be read. changed is called when a Lease changes its
+	// holder.
 	Watch func(ctx context.Context, all bool, changed func()) (client.Reader, error)
-	// Peers returns which nodes should have a speaker; large: the Leases of so many are not watched.
+	// Peers returns which nodes should have a speaker; large: they are too many to watch all Leases.
 	Peers func() (peers []Peer, large bool)
 }
 
-// watch is one of Leases.
+// watch is a watch of Leases.
 type watch struct {
 	client.Reader
 	all  bool
@@ -51,36 +55,36 @@ type watch struct {
 	err  error
 }
 
-// readout is what the Leases were read for, and what was read.
+// readout is the result of reading the Leases that were due.
 type readout struct {
 	due  []string
 	read []Renewal
 	err  error
 }
 
-// Heartbeat renews the own Lease, and reads the others'.
+// Heartbeat renews this speaker's Lease, and reads the others'.
 type Heartbeat struct {
 	Options
-	Changed chan struct{} // buffered 1: told when Leases or API changed
-	resync  chan struct{} // told by Restart
+	Changed chan struct{} // buffered 1: signaled when the results of Leases or API changed
+	resync  chan struct{} // signaled by Restart
 	begin   chan struct{} // closed by Begin
 	once    sync.Once
 	failing bool // the last renewal failed
 
-	// behind: others may have written what this node has not read. Until it has, their
-	// Leases do not count. A read is under way if reading; again: one is to follow it.
+	// behind: others may have written L2Claims that this node has not read. Until it has,
+	// their Leases do not count. reading: a read is under way. again: another must follow.
 	behind, reading, again bool
-	readAt                 time.Time  // not before then
-	read                   chan error // what the read came to
+	readAt                 time.Time  // the earliest time of the read
+	read                   chan error // the read's result
 
 	jobs              sync.WaitGroup
-	opening, checking bool // a watch is to come, Leases are being read
+	opening, checking bool // a watch is being started; Leases are being read
 	watches           chan watch
 	checks            chan readout
 
 	mu       sync.Mutex
 	tracker  *Tracker
-	watching watch // nothing at first
+	watching watch // zero before the first watch
 }
 
 // New returns the heartbeat of a speaker. It renews nothing before Begin.
@@ -92,19 +96,19 @@ func New(o Options) *Heartbeat {
 	}
 }
 
-// Begin says that the speaker can announce, so that others may count on it. It may
+// Begin starts the renewals: the speaker can announce, and others may rely on it. It may
 // be called again.
 func (h *Heartbeat) Begin() { h.once.Do(func() { close(h.begin) }) }
 
-// API says how well the API server is heard.
+// API returns whether the API server is reachable, and this node's view complete.
 func (h *Heartbeat) API(now time.Time) failover.API {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.tracker.API(now)
 }
 
-// Restart has this speaker count as not connected until it has read anew, at
-// once, who has what.
+// Restart has the API server count as unreachable until the L2Claims have been read
+// again. The read starts at once.
 func (h *Heartbeat) Restart() {
 	h.mu.Lock()
 	h.tracker.Restart()
@@ -112,8 +116,8 @@ func (h *Heartbeat) Restart() {
 	wait.Signal(h.resync)
 }
 
-// Leases returns the Leases of the other speakers, and this one's, by node. Where all are
-// watched one that comes, or that is given up, is known at once.
+// Leases returns the Leases of the other speakers, and this one's, by node. If all are
+// watched, a new or released Lease is known at once.
 func (h *Heartbeat) Leases(ctx context.Context) (map[string]failover.Lease, error) {
 	h.mu.Lock()
 	all, expired, out := h.watching.all, h.tracker.Expired(), map[string]failover.Lease{}
@@ -131,7 +135,7 @@ func (h *Heartbeat) Leases(ctx context.Context) (map[string]failover.Lease, erro
 	return out, nil
 }
 
-// renewals returns the Leases that are watched, and that speakers hold.
+// renewals returns the watched Leases that speakers hold.
 func (h *Heartbeat) renewals(ctx context.Context) ([]Renewal, error) {
 	h.mu.Lock()
 	watched := h.watching.Reader
@@ -157,7 +161,7 @@ func renewalsOf(leases coordinationv1.LeaseList) []Renewal {
 	return out
 }
 
-// Run renews the Lease until ctx ends, and then gives it up.
+// Run renews the Lease until ctx ends, and then releases it.
 func (h *Heartbeat) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -174,13 +178,13 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		if !h.API(now).Reachable {
 			next = now.Add(h.Interval / 4) // until the first renewal comes back
 		}
-		h.beat(ctx)
+		h.renewAndObserve(ctx)
 		for due := false; !due; {
 			h.catchUp(ctx)
 			select {
 			case <-ctx.Done():
 				if h.Restarts() {
-					return nil // the others know, and wait
+					return nil // the others know that it restarts, and wait
 				}
 				return h.release()
 			case err := <-h.read:
@@ -198,7 +202,7 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 	}
 }
 
-// catchUp begins to read the L2Claims, if they are due.
+// catchUp starts to read the L2Claims if that is due.
 func (h *Heartbeat) catchUp(ctx context.Context) {
 	if h.behind && !h.reading && !time.Now().Before(h.readAt) {
 		h.reading = true
@@ -206,7 +210,7 @@ func (h *Heartbeat) catchUp(ctx context.Context) {
 	}
 }
 
-// caughtUp takes in what a read of the L2Claims came to. One that failed is made again
+// caughtUp handles the result of reading the L2Claims. A read that failed is repeated
 // after the next renewal.
 func (h *Heartbeat) caughtUp(ctx context.Context, err error) {
 	again := h.again
@@ -214,17 +218,17 @@ func (h *Heartbeat) caughtUp(ctx context.Context, err error) {
 	switch {
 	case err != nil:
 		h.behind, h.failing = false, true
-		h.Log.Warn("can't see who took over what meanwhile", "err", err)
+		h.Log.Warn("can't read which addresses were taken over meanwhile", "err", err)
 	case !again:
 		h.behind = false
 		if err := h.count(ctx); err != nil {
-			h.Log.Warn("can't look at the other speakers' Leases", "err", err)
+			h.Log.Warn("can't read the other speakers' Leases", "err", err)
 		}
 	}
 }
 
-// beat renews the own Lease and looks at the others'.
-func (h *Heartbeat) beat(ctx context.Context) {
+// renewAndObserve renews this speaker's Lease, and reads the others'.
+func (h *Heartbeat) renewAndObserve(ctx context.Context) {
 	if err := h.renew(ctx); err != nil {
 		if !h.failing {
 			h.Log.Warn("can't renew the speaker's Lease; the last plan stays in force", "err", err)
@@ -238,11 +242,11 @@ func (h *Heartbeat) beat(ctx context.Context) {
 	}
 	h.failing = false
 	if err := h.observe(ctx); err != nil {
-		h.Log.Warn("can't look at the other speakers' Leases", "err", err)
+		h.Log.Warn("can't read the other speakers' Leases", "err", err)
 	}
 }
 
-// own returns the own Lease, empty but for its name.
+// own returns this speaker's Lease with nothing but its name.
 func (h *Heartbeat) own() *coordinationv1.Lease {
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: h.Namespace, Name: intent.LeaseName(h.Node)}}
 }
@@ -262,14 +266,14 @@ func (h *Heartbeat) renew(ctx context.Context) error {
 	}
 	var node corev1.Node
 	if err := h.Direct.Get(ctx, client.ObjectKey{Name: h.Node}, &node); err != nil {
-		return fmt.Errorf("read the own Node: %w", err)
+		return fmt.Errorf("read this speaker's Node: %w", err)
 	}
 	lease.OwnerReferences = []metav1.OwnerReference{cluster.OwnedBy(&node)}
 	return h.Client.Create(ctx, lease)
 }
 
-// observe takes in the own renewal, if it came back, and counts those of the others,
-// unless others may have written what was not read.
+// observe records this speaker's own renewal if it came back, and then counts the others'
+// unless the L2Claims must be read first.
 func (h *Heartbeat) observe(ctx context.Context) error {
 	renewals, err := h.renewals(ctx)
 	if err != nil {
@@ -293,8 +297,8 @@ func (h *Heartbeat) observe(ctx context.Context) error {
 	return h.count(ctx)
 }
 
-// count counts the renewals that the other speakers missed since the last own renewal
-// that came back.
+// count counts the renewals that the other speakers have missed, now that one of this
+// speaker's came back.
 func (h *Heartbeat) count(ctx context.Context) error {
 	if !h.watching.all {
 		h.check(ctx)
@@ -305,24 +309,25 @@ func (h *Heartbeat) count(ctx context.Context) error {
 		return err
 	}
 	h.mu.Lock()
-	news, changed := h.tracker.Observe(renewals, time.Now())
+	changes, changed := h.tracker.Observe(renewals, time.Now())
 	h.mu.Unlock()
-	h.report(news, changed)
+	h.report(changes, changed)
 	return nil
 }
 
-func (h *Heartbeat) report(news []Change, changed bool) {
+func (h *Heartbeat) report(changes []Change, changed bool) {
 	if changed {
 		wait.Signal(h.Changed)
 	}
-	for _, n := range news {
-		h.Log.Info(map[Presence]string{Appeared: "speaker is there", Expired: "speaker fell silent", Returned: "speaker is back"}[n.Now], "node", n.Node)
+	for _, c := range changes {
+		h.Log.Info(map[Presence]string{Appeared: "speaker appeared", Expired: "speaker's Lease expired", Returned: "speaker renews its Lease again"}[c.Now], "node", c.Node)
 	}
 }
 
-// fallBehind has the L2Claims read past the cache, since the API server was away: perhaps for
-// all speakers. Each so waits for a part of the time that all lists take together. One that
-// has just started, or that stood still and so answers for nothing, waits for nobody.
+// fallBehind has the L2Claims read past the cache, because the API server was unreachable,
+// perhaps for all speakers. Therefore each waits for a random part of the time that all
+// their lists take. A speaker that has just started, or that was stalled and so answers
+// for nothing, does not wait.
 func (h *Heartbeat) fallBehind(ctx context.Context) {
 	if h.behind {
 		return
@@ -343,15 +348,15 @@ func (h *Heartbeat) fallBehind(ctx context.Context) {
 }
 
 const (
-	// listed is how many L2Claims API servers are to list in a second, of about 1 KB each.
+	// listed is how many L2Claims, of about 1 KB each, the speakers ask for in a second.
 	listed = 100_000
-	// soonest is what all lists together must take so that they are spread.
+	// soonest: lists that together take less are not spread.
 	soonest = 100 * time.Millisecond
-	// latest is after which time they are all asked for.
+	// latest is the longest time over which lists are spread.
 	latest = 30 * time.Second
 )
 
-// listsTake returns over which time to spread the lists that so many speakers ask for.
+// listsTake returns the time over which to spread the speakers' lists of L2Claims.
 func listsTake(speakers, claims int) time.Duration {
 	all := min(time.Duration(speakers*claims)*time.Second/listed, latest)
 	if all < soonest {
@@ -360,8 +365,8 @@ func listsTake(speakers, claims int) time.Duration {
 	return all
 }
 
-// readClaims reads, past the cache, who took over what while this node could
-// not hear of it. The watches that feed the cache may need longer to return.
+// readClaims reads the L2Claims past the cache: they have what other nodes took over while
+// this one could not read them. The watches that feed the cache may recover later.
 func (h *Heartbeat) readClaims(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -377,7 +382,7 @@ func (h *Heartbeat) readClaims(ctx context.Context) error {
 	return nil
 }
 
-// release tells the others at once that this speaker stops.
+// release releases the Lease, so that the others know at once that this speaker stops.
 func (h *Heartbeat) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -37,14 +37,14 @@ func newHeartbeat(t *testing.T, objects ...client.Object) *Heartbeat {
 	})
 }
 
-// held is the Lease of that name, which a node's speaker holds.
+// held returns the Lease of that name, held by node's speaker.
 func held(name, node string) *coordinationv1.Lease {
 	renewed := metav1.NewMicroTime(time.Unix(1, 0))
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &node, RenewTime: &renewed}}
 }
 
-// Only the Lease that bears a node's name tells of its speaker.
-func TestALeaseOfAnotherNameTellsNothing(t *testing.T) {
+// Only the Lease that is named after a node counts for its speaker.
+func TestALeaseOfAnotherNameIsIgnored(t *testing.T) {
 	h := newHeartbeat(t, held("speaker-a", "a"), held("speaker-mallory", "b"), held("c", "c"))
 	h.watching = watch{Reader: h.Client, all: true}
 	have, err := h.Leases(t.Context())
@@ -91,7 +91,7 @@ func TestALeaseIsRenewedUntilTheEndAndThenReleased(t *testing.T) {
 	})
 }
 
-// slowList is an API server that needs long to list L2Claims.
+// slowList is an API server that lists L2Claims slowly.
 type slowList struct {
 	client.Reader
 	takes time.Duration
@@ -108,9 +108,8 @@ func (s slowList) List(ctx context.Context, l client.ObjectList, o ...client.Lis
 	}
 }
 
-// While the L2Claims are listed, however long that takes, the Lease is renewed; and
-// nothing counts that was not read.
-func TestRenewalsWaitForNoList(t *testing.T) {
+// While the L2Claims are listed, the Lease is renewed, and no other Lease expires.
+func TestRenewalsDoNotWaitForLists(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		takes     time.Duration
@@ -155,8 +154,8 @@ func TestRenewalsWaitForNoList(t *testing.T) {
 	}
 }
 
-// A speaker that stood still while a list was under way reads once more.
-func TestARestartReadsAgain(t *testing.T) {
+// A speaker that was stalled while a list was under way lists once more.
+func TestARestartReadsTheClaimsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeartbeat(t)
 		var lists atomic.Int32
@@ -182,8 +181,8 @@ func TestARestartReadsAgain(t *testing.T) {
 	})
 }
 
-// Where the lists that all speakers ask for after an outage take long, they are spread; who
-// has stood still waits for nobody.
+// Where the lists of all speakers after an outage take long, they are spread. A speaker that
+// was stalled does not wait.
 func TestListsAfterAnOutageAreSpread(t *testing.T) {
 	for _, c := range []struct {
 		speakers, claims int
@@ -238,7 +237,7 @@ func TestListsAfterAnOutageAreSpread(t *testing.T) {
 	}
 }
 
-// awayServer is one that can't be written to while it is away.
+// awayServer is an API server that can be made unreachable for writes.
 type awayServer struct {
 	client.Client
 	is atomic.Bool

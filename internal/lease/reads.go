@@ -8,38 +8,38 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/failover"
 )
 
-// Where there are few speakers each watches all Leases. Among many that would be n²
-// renewals for n speakers, so each watches its own Lease alone, as its clock, and reads
-// the Leases of those of whom the wire tells nothing good.
+// With few speakers each watches all Leases. With n speakers that is n² events a second.
+// So beyond Largest each watches only its own Lease, as its clock, and reads the Leases of
+// the members that are not reachable on the wire.
 
 // Largest is the number of speakers up to which each watches all Leases.
 const Largest = 32
 
 const (
-	// fresh is for how many own renewals in a row a Lease is read that came into doubt.
+	// fresh is for how many own renewals a Lease that came into doubt is read each time.
 	fresh = 2 * settledAfter
-	// share is how many speakers there are for each own renewal that is let pass between
-	// two reads of a Lease that has been in doubt for longer.
+	// share: a Lease that has been in doubt for longer is read once in n/share own
+	// renewals, n being the number of speakers, but no more often than once in settledAfter.
 	share = 100
 )
 
 // Peer is a node that should have a speaker.
 type Peer struct {
 	Node   string
-	Heard  bool      // it is found alive on the wire: its Lease need not be read
-	Called time.Time // when it was last heard though it counts as gone: a change puts its Lease in doubt again
+	Heard  bool      // it is reachable on the wire: its Lease need not be read
+	Called time.Time // when it was last heard although it counts as dead: a change puts its Lease in doubt again
 }
 
-// doubt is what the reads of a Lease in doubt came to.
+// doubt is the state of a Lease in doubt.
 type doubt struct {
 	called time.Time
 	first  int // Tracker.total when it came into doubt
-	asked  int // when it was to be read last
+	asked  int // Tracker.total when it was due last
 	read   bool
 }
 
-// Due returns the nodes whose Leases are to be read, sorted, after Echo has told of a fresh
-// own renewal. What is read counts by ObserveRead.
+// Due returns the nodes whose Leases must be read, sorted. Call it after Echo has reported
+// a fresh own renewal; then read these Leases and call ObserveRead.
 func (t *Tracker) Due(peers []Peer) []string {
 	doubts, held := map[string]doubt{}, map[string]sighting{}
 	pace := max(settledAfter, len(peers)/share)
@@ -56,7 +56,7 @@ func (t *Tracker) Due(peers []Peer) []string {
 		if !before || !d.called.Equal(p.Called) {
 			d = doubt{called: p.Called, first: t.total, read: d.read}
 		}
-		missing := d.read && known && !t.expired[p.Node] && lease.since <= d.asked // when it was read last
+		missing := d.read && known && !t.expired[p.Node] && lease.since <= d.asked // unchanged at the last read
 		if missing || t.total-d.first < fresh || t.echoes < fresh || t.total-d.asked >= pace {
 			d.asked = t.total
 			due = append(due, p.Node)
@@ -68,8 +68,8 @@ func (t *Tracker) Due(peers []Peer) []string {
 	return due
 }
 
-// ObserveRead takes in the Leases that Due named, of those that hold one, as Observe does.
-// They count for nothing if this speaker has restarted its count meanwhile.
+// ObserveRead does what Observe does, for the Leases that Due returned; read has those that
+// are held. It ignores them if Restart was called meanwhile.
 func (t *Tracker) ObserveRead(due []string, read []Renewal, now time.Time) (out []Change, changed bool) {
 	if t.restarted {
 		return nil, false
@@ -84,12 +84,12 @@ func (t *Tracker) ObserveRead(due []string, read []Renewal, now time.Time) (out 
 	t.expired = maps.Clone(before)
 	maps.DeleteFunc(t.expired, func(node string, _ bool) bool { _, doubted := t.doubts[node]; return !doubted })
 	held := len(t.leases)
-	out, changed = t.take(due, renewedAt(read), now)
+	out, changed = t.record(due, renewedAt(read), now)
 	return out, changed || len(t.leases) != held || len(t.expired) != len(before)
 }
 
-// Leases returns the Leases that other speakers hold, as far as was read, by node. When
-// one was renewed that is not in doubt is not known.
+// Leases returns the Leases that other speakers hold, as far as they were read, by node.
+// The renewal time of one that is not in doubt is unknown, and zero.
 func (t *Tracker) Leases() map[string]failover.Lease {
 	out := make(map[string]failover.Lease, len(t.leases))
 	for node, l := range t.leases {

@@ -19,8 +19,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// round has an own renewal come back, the n-th, and reads what is due of the Leases that
-// are held: by node, when they were renewed.
+// round has the n-th own renewal come back, and reads the due Leases. held has the time of
+// renewal of each Lease, by node.
 func (t *Tracker) round(n int, peers []Peer, held map[string]int) (due []string, changed bool) {
 	now := time.Unix(int64(n), 0)
 	t.Echo(now, now)
@@ -35,8 +35,8 @@ func (t *Tracker) round(n int, peers []Peer, held map[string]int) (due []string,
 	return due, changed
 }
 
-// Each step of a story is some own renewals that came back, while another speaker is as
-// it says.
+// Each step of a story is a number of own renewals that came back, while another speaker is
+// in the state of the step.
 func TestALeaseInDoubtIsRead(t *testing.T) {
 	type step struct {
 		heard  bool
@@ -52,31 +52,31 @@ func TestALeaseInDoubtIsRead(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"one that is heard is read once, to know that it holds one", []step{{heard: true, held: true, renews: true, while: 50, reads: 1, lease: &failover.Lease{}}}},
-		{"one that is not heard and renews is there", []step{{held: true, renews: true, while: 6, reads: 6, lease: &failover.Lease{Renewed: at(5)}}}},
+		{"of a reachable speaker it is read once, to know that it is held", []step{{heard: true, held: true, renews: true, while: 50, reads: 1, lease: &failover.Lease{}}}},
+		{"of an unreachable speaker that renews it does not expire", []step{{held: true, renews: true, while: 6, reads: 6, lease: &failover.Lease{Renewed: at(5)}}}},
 		{"after a while it is read less often", []step{{held: true, renews: true, while: 6, reads: 6, lease: &failover.Lease{Renewed: at(5)}}, {held: true, renews: true, while: 30, reads: 10, lease: &failover.Lease{Renewed: at(35)}}}},
-		{"one that is lost and does not renew is gone after three", []step{
+		{"of an unreachable speaker it expires after three missed renewals", []step{
 			{heard: true, held: true, renews: true, while: 20, reads: 1, lease: &failover.Lease{}},
 			{held: true, while: 3, reads: 3, lease: &failover.Lease{Renewed: at(19)}},
 			{held: true, while: 1, reads: 1, lease: &failover.Lease{Renewed: at(19), Expired: true}},
 		}},
-		{"one that is gone, and heard again, is there", []step{
+		{"an expired one counts again when the speaker is reachable", []step{
 			{held: true, while: 5, reads: 5, lease: &failover.Lease{Renewed: at(-1), Expired: true}},
 			{heard: true, held: true, while: 1, lease: &failover.Lease{}},
 		}},
-		{"one that is gone, and renews again, is there within three", []step{
+		{"an expired one that is renewed counts again within three renewals", []step{
 			{held: true, while: 20, reads: 10, lease: &failover.Lease{Renewed: at(-1), Expired: true}},
 			{held: true, renews: true, while: 3, reads: 1, lease: &failover.Lease{Renewed: at(20)}},
 		}},
-		{"one that is gone, and calls, is read at once", []step{
+		{"an expired one is read at once when the speaker calls", []step{
 			{held: true, while: 20, reads: 10, lease: &failover.Lease{Renewed: at(-1), Expired: true}},
 			{held: true, renews: true, calls: 7, while: 1, reads: 1, lease: &failover.Lease{Renewed: at(20)}},
 		}},
-		{"one that gives its Lease up is not there", []step{
+		{"a released one is not held", []step{
 			{held: true, renews: true, while: 2, reads: 2, lease: &failover.Lease{Renewed: at(1)}},
 			{while: 1, reads: 1},
 		}},
-		{"one that has none yet is looked for", []step{{while: 6, reads: 6}, {held: true, renews: true, while: 3, reads: 1, lease: &failover.Lease{Renewed: at(8)}}}},
+		{"one that does not exist yet is read", []step{{while: 6, reads: 6}, {held: true, renews: true, while: 3, reads: 1, lease: &failover.Lease{Renewed: at(8)}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tracker := settled()
@@ -109,7 +109,7 @@ func TestALeaseInDoubtIsRead(t *testing.T) {
 	}
 }
 
-// What was read before this speaker stood still counts for nothing.
+// A read that started before a stall of this speaker does not count.
 func TestARestartVoidsAReadUnderWay(t *testing.T) {
 	tracker := settled()
 	now := time.Unix(10, 0)
@@ -121,8 +121,8 @@ func TestARestartVoidsAReadUnderWay(t *testing.T) {
 	}
 }
 
-// quiet is a cluster of n speakers where all is well but for some nodes that were lost long
-// ago. It returns how many events of Leases, and reads of one, a speaker has each second.
+// quiet runs a cluster of n speakers in which some nodes have long been dead. It returns how
+// many events of Leases, and reads of single Leases, a speaker has each second.
 func quiet(n, lost int) (events, reads float64) {
 	const before, seconds = 100, 100
 	tracker, held := NewTracker("n0", time.Second), map[string]int{}
@@ -140,7 +140,7 @@ func quiet(n, lost int) (events, reads float64) {
 			for _, node := range slices.Sorted(maps.Keys(held)) {
 				all = append(all, Renewal{node, time.Unix(int64(held[node]), 0)})
 			}
-			tracker.beat(second, all...)
+			tracker.renewal(second, all...)
 			if second >= before {
 				events += float64(n - lost)
 			}
@@ -155,8 +155,8 @@ func quiet(n, lost int) (events, reads float64) {
 	return events / seconds, reads / seconds
 }
 
-// At rest a speaker hears of few Leases, however many speakers there are.
-func TestAtRestASpeakerHearsOfFewLeases(t *testing.T) {
+// In a steady state a speaker reads few Leases, however many speakers there are.
+func TestInASteadyStateASpeakerReadsFewLeases(t *testing.T) {
 	for _, c := range []struct {
 		speakers, lost int
 		most           float64 // events and reads a second
@@ -187,9 +187,9 @@ func (a *asked) List(ctx context.Context, l client.ObjectList, o ...client.ListO
 	return a.Reader.List(ctx, l, o...)
 }
 
-// Among many speakers one watches its own Lease, and reads those in doubt: a few one by
-// one, more by a list.
-func TestAmongManyTheLeasesInDoubtAreRead(t *testing.T) {
+// With many speakers each watches its own Lease, and reads those in doubt: a few one by one,
+// more by a list.
+func TestWithManySpeakersTheLeasesInDoubtAreRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const speakers = 40
 		h := newHeartbeat(t)
@@ -248,7 +248,7 @@ func TestAmongManyTheLeasesInDoubtAreRead(t *testing.T) {
 	})
 }
 
-// onlyOwn is a watch of the own Lease, or of all.
+// onlyOwn is a watch of this speaker's Lease, or of all.
 type onlyOwn struct {
 	client.Reader
 	all bool

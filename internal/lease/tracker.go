@@ -9,73 +9,73 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// settledAfter is how many own renewals in a row must have come back until this
-// node's view of the cluster counts as complete.
+// settledAfter is how many own renewals in a row must come back before this node's view of
+// the cluster counts as complete.
 const settledAfter = 3
 
-// Renewal is a Lease as the watch shows it: the node that holds it, and when, by
-// that node's clock, it was renewed.
+// Renewal is a Lease as the watch shows it: the node that holds it, and the time of the
+// last renewal by that node's clock.
 type Renewal struct {
 	Node    string
 	Renewed time.Time
 }
 
-// Tracker tells which speakers renew their Leases, and how well the API server is
-// heard. It counts time in own renewals that came back through the watch: while the
-// API server is away it stands still, so that nobody is taken for gone because
-// nobody could be heard. It is pure: it reads no clock, and has no lock.
+// Tracker decides which speakers renew their Leases, and whether the API server is
+// reachable. It counts time in own renewals that came back through the watch. While the API
+// server is unreachable that clock stands still, so that no Lease expires then. It reads no
+// wall clock, and has no lock.
 type Tracker struct {
 	node     string
 	interval time.Duration
 
-	echoed  time.Time // the own renewal that came back last, by this node's wall clock
-	heardAt time.Time // when it did; zero: not since Restart
-	echoes  int       // how many in a row came back
-	total   int       // how many ever did: the clock by which Leases expire
-	settled bool      // settledAfter did, once
+	echoed  time.Time // the time in the own renewal that came back last
+	heardAt time.Time // when it came back; zero: none has since Restart
+	echoes  int       // how many came back in a row
+	total   int       // how many ever came back: the clock by which Leases expire
+	settled bool      // echoes has reached settledAfter at some time
 	leases  map[string]sighting
-	expired map[string]bool // replaced, never changed: others may hold it
+	expired map[string]bool // replaced, never changed: callers may hold it
 
 	doubts    map[string]doubt // of the Leases that are read one by one, not watched
-	restarted bool             // since Due was called
+	restarted bool             // Restart was called since Due
 }
 
-// sighting is what was seen last of a Lease.
+// sighting is the last state of a Lease that was seen.
 type sighting struct {
 	renewed time.Time
-	since   int // Tracker.total when that was seen first
+	since   int // Tracker.total when this renewal was first seen
 }
 
-// Change is what became of a speaker.
+// Change is a change of a speaker's Lease.
 type Change struct {
 	Node string
 	Now  Presence
 }
 
-// Presence is how a speaker stands by its Lease.
+// Presence is the state of a speaker's Lease after a change.
 type Presence int
 
 const (
-	Appeared Presence = iota // it was not known
+	Appeared Presence = iota // it was not known before
 	Expired                  // it has missed too many renewals
 	Returned                 // it renews again
 )
 
-// NewTracker returns the tracker of the speaker on node, which renews its Lease
-// once in an interval.
+// NewTracker returns the tracker of the speaker on node, which renews its Lease once per
+// interval.
 func NewTracker(node string, interval time.Duration) *Tracker {
 	return &Tracker{node: node, interval: interval, leases: map[string]sighting{}}
 }
 
-// Reachable reports whether the API server was heard lately: so lately that no
-// other speaker takes this one for gone.
+// Reachable reports whether an own renewal came back recently enough that this speaker's
+// Lease cannot have expired for any other speaker.
 func (t *Tracker) Reachable(now time.Time) bool {
 	return !t.heardAt.IsZero() && now.Sub(t.heardAt) < (intent.MissedHeartbeats-1)*t.interval+t.interval/2
 }
 
-// API says how well the API server is heard. Until it is Synced this speaker may not
-// know of others that started with it, and takes nothing that nobody has: the first
-// to start would take everything.
+// API returns whether the API server is reachable, and this node's view complete. Until it
+// is Synced, this speaker may not know others that started at the same time, and must not
+// take addresses without an owner: the first to start would take all of them.
 func (t *Tracker) API(now time.Time) failover.API {
 	reachable := t.Reachable(now)
 	return failover.API{Reachable: reachable, Synced: reachable && t.echoes >= settledAfter, WasSynced: t.settled}
@@ -85,10 +85,10 @@ func (t *Tracker) API(now time.Time) failover.API {
 // that is newer than the last.
 func (t *Tracker) Restart() { t.heardAt, t.restarted = time.Time{}, true }
 
-// Echo takes in the own renewal as the watch shows it. It reports whether that is
-// another one than the last: if not, the watch is behind, and time stands still;
-// and whether the claims must be read past the cache before Observe may count it,
-// since this node did not hear the API server in between.
+// Echo records the own renewal as the watch shows it. fresh reports whether it is a new
+// one; if not, the watch is behind, and the tracker's clock stands still. resync reports
+// whether the API server was unreachable in between: then the L2Claims must be read past
+// the cache before Observe is called.
 func (t *Tracker) Echo(own, now time.Time) (fresh, resync bool) {
 	if own.Equal(t.echoed) {
 		return false, false
@@ -101,18 +101,17 @@ func (t *Tracker) Echo(own, now time.Time) (fresh, resync bool) {
 	return true, true
 }
 
-// Observe counts the renewals that the other speakers have missed, after Echo has
-// told of a fresh own one. It returns what became of them; and whether API or
-// Expired tell something new.
+// Observe counts the renewals that the other speakers have missed. Call it after Echo has
+// reported a fresh own renewal. It returns the changes of Leases, and whether the results
+// of API or Expired changed.
 func (t *Tracker) Observe(others []Renewal, now time.Time) (out []Change, changed bool) {
 	seen := renewedAt(others)
 	maps.DeleteFunc(t.leases, func(node string, _ sighting) bool { _, held := seen[node]; return !held })
-	return t.take(slices.Sorted(maps.Keys(seen)), seen, now)
+	return t.record(slices.Sorted(maps.Keys(seen)), seen, now)
 }
 
-// take takes in what was seen of the Leases of some nodes: one that is not among those
-// seen is not held.
-func (t *Tracker) take(nodes []string, seen map[string]time.Time, now time.Time) (out []Change, changed bool) {
+// record records what was seen of the nodes' Leases. A node that is not in seen holds none.
+func (t *Tracker) record(nodes []string, seen map[string]time.Time, now time.Time) (out []Change, changed bool) {
 	t.heardAt = now
 	t.echoes++
 	t.total++
@@ -129,24 +128,25 @@ func (t *Tracker) take(nodes []string, seen map[string]time.Time, now time.Time)
 		} else if !held {
 			delete(t.leases, node)
 			delete(t.expired, node)
-		} else if c, news := t.judge(node, renewed, before[node]); news {
+		} else if c, is := t.count(node, renewed, before[node]); is {
 			out = append(out, c)
 		}
 	}
 	return out, t.echoes <= settledAfter || slices.ContainsFunc(out, func(c Change) bool { return c.Now != Appeared })
 }
 
-// judge counts the own renewals without one of a node. While this speaker is not
-// settled the others may need as long as itself to be heard again: what they missed
-// until then is forgiven, unless they count as gone already.
-func (t *Tracker) judge(node string, renewed time.Time, expired bool) (Change, bool) {
+// count counts the own renewals since node's last one. It reports whether the node's Lease
+// changed. After an outage of the API server the others may need as long as this speaker to
+// renew again: until this speaker is settled their missed renewals do not count, unless
+// their Leases had expired before.
+func (t *Tracker) count(node string, renewed time.Time, expired bool) (Change, bool) {
 	last, known := t.leases[node]
 	if !known || !last.renewed.Equal(renewed) || !expired && t.echoes < settledAfter {
 		last = sighting{renewed, t.total}
 	}
 	t.leases[node] = last
-	is := t.total-last.since >= intent.MissedHeartbeats
-	if is {
+	expires := t.total-last.since >= intent.MissedHeartbeats
+	if expires {
 		t.expired[node] = true
 	} else {
 		delete(t.expired, node)
@@ -154,14 +154,14 @@ func (t *Tracker) judge(node string, renewed time.Time, expired bool) (Change, b
 	switch {
 	case !known:
 		return Change{node, Appeared}, true
-	case is && !expired:
+	case expires && !expired:
 		return Change{node, Expired}, true
-	case expired && !is:
+	case expired && !expires:
 		return Change{node, Returned}, true
 	}
 	return Change{}, false
 }
 
-// Expired returns the nodes whose speakers have missed too many renewals. Nobody may
+// Expired returns the nodes whose speakers have missed too many renewals. Callers must not
 // change the map.
 func (t *Tracker) Expired() map[string]bool { return t.expired }

@@ -11,8 +11,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// beat has an own renewal come back, the n-th, and shows the others'.
-func (t *Tracker) beat(n int, others ...Renewal) (out []Change, changed, resync bool) {
+// renewal has the n-th own renewal come back, and observes the others'.
+func (t *Tracker) renewal(n int, others ...Renewal) (out []Change, changed, resync bool) {
 	now := time.Unix(int64(n), 0)
 	fresh, resync := t.Echo(now, now)
 	if !fresh {
@@ -26,14 +26,14 @@ func (t *Tracker) beat(n int, others ...Renewal) (out []Change, changed, resync 
 func settled() *Tracker {
 	t := NewTracker("self", time.Second)
 	for n := range settledAfter {
-		t.beat(n - settledAfter)
+		t.renewal(n - settledAfter)
 	}
 	return t
 }
 
-// Each step of a story is one own renewal that came back: when the other
-// speakers were last seen to renew, and who counts as gone then.
-func TestWhoMissesRenewalsIsGone(t *testing.T) {
+// Each step of a story is one own renewal that came back: with the last renewals of the
+// other speakers, and the nodes whose Leases have expired after it.
+func TestALeaseExpiresAfterThreeMissedRenewals(t *testing.T) {
 	type step struct {
 		renewed map[string]int
 		gone    []string
@@ -42,26 +42,26 @@ func TestWhoMissesRenewalsIsGone(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"one that renews is there", []step{{map[string]int{"a": 1}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 3}, nil}, {map[string]int{"a": 4}, nil}}},
-		{"one that misses two renewals is there, after three it is gone", []step{
+		{"a Lease that is renewed does not expire", []step{{map[string]int{"a": 1}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 3}, nil}, {map[string]int{"a": 4}, nil}}},
+		{"two missed renewals are tolerated, three are not", []step{
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, []string{"a"}},
 		}},
-		{"one that renews in time is counted anew", []step{
+		{"a renewal in time restarts the count", []step{
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil},
 			{map[string]int{"a": 2}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 2}, []string{"a"}},
 		}},
-		{"one that comes back is there at once", []step{
+		{"a renewal after the Lease has expired counts at once", []step{
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, []string{"a"}}, {map[string]int{"a": 9}, nil},
 		}},
-		{"one whose clock is set back, or ahead, is there as long as it renews", []step{
+		{"the other's clock may be set back, or ahead", []step{
 			{map[string]int{"a": 5000}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 2}, nil}, {map[string]int{"a": 9000}, nil}, {map[string]int{"a": 9001}, nil},
 		}},
-		{"one that released its Lease needs no counting", []step{{map[string]int{"a": 1}, nil}, {nil, nil}, {nil, nil}, {nil, nil}}},
-		{"one that released its Lease and takes it again is counted anew", []step{
+		{"a released Lease does not expire", []step{{map[string]int{"a": 1}, nil}, {nil, nil}, {nil, nil}, {nil, nil}}},
+		{"a Lease that is taken again starts a new count", []step{
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {nil, nil},
 			{map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, nil}, {map[string]int{"a": 1}, []string{"a"}},
 		}},
-		{"one that fell silent does not take another with it", []step{
+		{"one expired Lease does not affect another", []step{
 			{map[string]int{"a": 1, "b": 1}, nil}, {map[string]int{"a": 1, "b": 2}, nil}, {map[string]int{"a": 1, "b": 3}, nil}, {map[string]int{"a": 1, "b": 4}, []string{"a"}},
 		}},
 	} {
@@ -73,13 +73,13 @@ func TestWhoMissesRenewalsIsGone(t *testing.T) {
 				for node, at := range s.renewed {
 					others = append(others, Renewal{node, time.Unix(int64(at), 0)})
 				}
-				news, changed, _ := h.beat(i, others...)
+				changes, changed, _ := h.renewal(i, others...)
 				gone := slices.Sorted(maps.Keys(h.Expired()))
 				if diff := cmp.Diff(s.gone, gone); diff != "" {
 					t.Errorf("step %d: %s", i, diff)
 				}
 				if changed != !slices.Equal(gone, before) {
-					t.Errorf("step %d: told of a change: %t (%v); before %v, now %v", i, changed, news, before, gone)
+					t.Errorf("step %d: reported a change: %t (%v); before %v, now %v", i, changed, changes, before, gone)
 				}
 				before = gone
 			}
@@ -87,18 +87,18 @@ func TestWhoMissesRenewalsIsGone(t *testing.T) {
 	}
 }
 
-// After an outage of the API nobody is taken for gone for what was missed in
-// it, and those that were gone before stay so until they are heard.
-func TestWhatWasMissedInAnOutageIsForgiven(t *testing.T) {
+// Renewals that were missed in an outage of the API server do not count. Leases that had
+// expired before stay expired until they are renewed.
+func TestRenewalsMissedInAnOutageDoNotCount(t *testing.T) {
 	h := settled()
 	slow, dead := Renewal{"slow", time.Unix(5, 0)}, Renewal{"dead", time.Unix(1, 0)}
-	h.beat(0, dead)
-	h.beat(1, dead, slow)
-	h.beat(2, dead, slow)
-	h.beat(3, dead, slow) // dead is gone, and slow has missed two
+	h.renewal(0, dead)
+	h.renewal(1, dead, slow)
+	h.renewal(2, dead, slow)
+	h.renewal(3, dead, slow) // dead has expired; slow has missed two
 	for n := 100; n < 100+settledAfter-1; n++ {
-		if _, changed, resync := h.beat(n, slow, dead); !changed || resync != (n == 100) {
-			t.Errorf("renewal %d: told %t, read anew %t", n, changed, resync)
+		if _, changed, resync := h.renewal(n, slow, dead); !changed || resync != (n == 100) {
+			t.Errorf("renewal %d: changed %t, resync %t", n, changed, resync)
 		}
 		if diff := cmp.Diff([]string{"dead"}, slices.Sorted(maps.Keys(h.Expired()))); diff != "" {
 			t.Errorf("renewal %d: %s", n, diff)
@@ -109,7 +109,7 @@ func TestWhatWasMissedInAnOutageIsForgiven(t *testing.T) {
 	}
 }
 
-// The API server is reachable for as long as nobody takes this node for gone.
+// The API server counts as reachable while no other speaker can take this Lease for expired.
 func TestReachable(t *testing.T) {
 	h := NewTracker("self", time.Second)
 	start := time.Unix(100, 0)
@@ -117,7 +117,7 @@ func TestReachable(t *testing.T) {
 		t.Errorf("at first: %+v", api)
 	}
 	for n := range settledAfter {
-		h.beat(100 + n)
+		h.renewal(100 + n)
 	}
 	last := start.Add((settledAfter - 1) * time.Second)
 	for _, c := range []struct {
@@ -128,7 +128,7 @@ func TestReachable(t *testing.T) {
 			t.Errorf("after %s: %+v", c.later, api)
 		}
 	}
-	// The watch shows the same renewal again: that is no answer of now.
+	// The watch shows the same renewal again: that proves nothing about the present.
 	if fresh, _ := h.Echo(last, last.Add(time.Minute)); fresh {
 		t.Error("a renewal that has come back before counts again")
 	}

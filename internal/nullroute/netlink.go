@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// protocol marks what is ours (rtm_protocol, fib_rule_hdr); iproute2 has no name for it.
+// protocol marks our rules and routes (rtm_protocol, fib_rule_hdr); iproute2 has no name for it.
 const protocol = 74
 
-// notFrom is the link of which packets are left alone: the node's own.
+// notFrom is the link to whose packets the rules do not apply: those that the node itself sends.
 const notFrom = "lo"
 
-// netlinks is the kernel's side, by netlink.
+// netlinks is the kernel, by netlink.
 type netlinks struct {
 	handle *netlink.Handle
 }
@@ -30,13 +30,13 @@ func (n netlinks) ours() (kernelState, error) { return n.list(unix.RT_TABLE_UNSP
 
 func (n netlinks) in(table int) (kernelState, error) { return n.list(table) }
 
-// look reads one table, or all.
+// list reads one table, or all.
 func (n netlinks) list(table int) (kernelState, error) {
 	var out kernelState
 	for _, family := range families() {
 		rules, err := n.handle.RuleList(family)
 		if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
-			continue // there is no IPv6
+			continue // the kernel has no IPv6
 		} else if err != nil {
 			return out, fmt.Errorf("list routing rules: %w", err)
 		}
@@ -54,7 +54,8 @@ func (n netlinks) list(table int) (kernelState, error) {
 	return out, nil
 }
 
-// addRule enters a rule if it is ours, or if it is in the way of what asks table.
+// addRule adds a rule if it is ours, or notes that another program's rule conflicts with
+// ours for table.
 func (h *kernelState) addRule(x *netlink.Rule, six bool, table int) {
 	switch {
 	case x.Protocol == protocol:
@@ -121,7 +122,7 @@ func (n netlinks) doRoute(r route, remove bool) error {
 	return done(n.handle.RouteAdd(x), "add an unreachable route for %s", r.prefix)
 }
 
-// done returns an error unless what was to be done is done, or was before.
+// done returns nil if err says that the change was made already.
 func done(err error, format string, args ...any) error {
 	if err == nil || errors.Is(err, syscall.EEXIST) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH) {
 		return nil

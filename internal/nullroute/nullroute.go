@@ -1,13 +1,16 @@
-// Package nullroute keeps packets from going in circles between this node and a
-// router. A router sends the node what is for an announced prefix. kube-proxy takes
-// what is for a Service's port; the rest has no other way than the default route,
-// back to the router, until its TTL ends. RFC 4632 section 5.1 has who announces an
-// aggregate discard what it has no better route for; so does this package.
+// Package nullroute prevents routing loops between this node and a router. The router sends
+// the node all packets for an advertised prefix. kube-proxy takes those for a Service's
+// port. The others would follow the default route back to the router, until their TTL ends.
+// RFC 4632 §5.1 requires the router that advertises an aggregate to discard packets for which
+// it has no more specific route; this package does that for the node.
 //
-// For each prefix there is an unreachable route, in a table of its own. It is asked
-// only for what this node forwards, and only where the main table knows nothing
-// better than a default route. So the node's own packets, its subnets and the Pods'
-// routes are not concerned, whatever is announced.
+// Each prefix has an unreachable route, in a separate table. The kernel looks there only for
+// packets that this node forwards, and only if the main table has nothing better than a
+// default route. So the routes never affect the node's own packets, its subnets and the
+// routes of Pods.
+//
+// The package decides which kernel rules and routes the given prefixes need. It does not
+// decide which prefixes are advertised.
 package nullroute
 
 import (
@@ -19,24 +22,24 @@ import (
 	"time"
 )
 
-// DefaultTable is the routing table unless another one is chosen. Numbers in use by
-// others are 1 to 1000 and 2004 (distributions, Cilium, OVN, VRFs), mostly.
+// DefaultTable is the default routing table. Other programs mostly use the numbers 1 to
+// 1000 and 2004 (distributions, Cilium, OVN, VRFs).
 const DefaultTable = 7478
 
 const (
 	// retryAfter is the pause after a failure.
 	retryAfter = 5 * time.Second
-	// resyncInterval is how often the kernel's tables are compared with what is wanted:
-	// others may flush them, as systemd-networkd does.
+	// resyncInterval is how often the kernel's tables are compared with the wanted state:
+	// other programs may flush them, as systemd-networkd does.
 	resyncInterval = 30 * time.Second
 )
 
-// kernel is what Routes needs of the kernel. Adding what is there, and deleting what
-// is not, is no error.
+// kernel is what Routes needs of the kernel. Adding what exists, and deleting what does
+// not, is no error.
 type kernel interface {
-	// ours returns all rules and routes that bear our mark, in every table.
+	// ours returns all rules and routes with our mark, in all tables.
 	ours() (kernelState, error)
-	// in returns the same for one table, and whether another program uses it.
+	// in returns those in one table, and whether another program uses it.
 	in(table int) (kernelState, error)
 	do(change) error
 }
@@ -48,14 +51,14 @@ type Routes struct {
 	table   int
 	want    atomic.Pointer[[]netip.Prefix] // sorted; nil: not known yet
 	wake    chan struct{}                  // buffered 1
-	cleared bool                           // what a former process left in other tables is gone
-	known   *kernelState                   // what the kernel has, as far as this process has seen to it; nil: it is to be read
-	read    time.Time                      // when that was last read
+	cleared bool                           // routes that a former process left in other tables are removed
+	known   *kernelState                   // the kernel's state as last read or set; nil: it must be read
+	read    time.Time                      // when it was last read
 	problem atomic.Pointer[string]
 }
 
-// New returns Routes that use a routing table; 0: there are to be none, and Run
-// only removes those of a process that was before.
+// New returns Routes that use a routing table; 0: there are none, and Run only removes
+// those that a former process left.
 func New(log *slog.Logger, table int) *Routes { return newRoutes(log, table, newNetlink()) }
 
 func newRoutes(log *slog.Logger, table int, k kernel) *Routes {
@@ -66,9 +69,9 @@ func newRoutes(log *slog.Logger, table int, k kernel) *Routes {
 	return r
 }
 
-// Set says which prefixes this node announces. It returns at once, and Run does the
-// work. The same again does nothing. Before the first Set the routes that a former
-// process left stay as they are.
+// Set sets the prefixes that this node advertises. It returns at once; Run does the work.
+// Setting the same again does nothing. Routes that a former process left stay until the
+// first Set.
 func (r *Routes) Set(prefixes []netip.Prefix) {
 	if r.table == 0 {
 		return
@@ -91,7 +94,7 @@ func (r *Routes) Set(prefixes []netip.Prefix) {
 	}
 }
 
-// Problem returns the reason for which routes are missing; "": all are there.
+// Problem returns why routes are missing; "": none is.
 func (r *Routes) Problem() string {
 	if p := r.problem.Load(); p != nil {
 		return *p
@@ -99,8 +102,8 @@ func (r *Routes) Problem() string {
 	return ""
 }
 
-// Run keeps the routes until ctx ends. Then it removes them: if this node's speaker
-// comes back it makes them again, and without it nothing would remove them.
+// Run keeps the routes until ctx ends, and then removes them: if the speaker does not
+// return, nothing else would. If it does return, it adds them again.
 func (r *Routes) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -116,7 +119,7 @@ func (r *Routes) Run(ctx context.Context) error {
 			next = retryAfter
 		}
 		timer.Reset(next)
-		// All prefixes are looked through each time: the changes of a burst share some looks.
+		// Each sync compares all prefixes, so changes in a burst are grouped.
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(9*time.Since(start), time.Second)):
@@ -124,7 +127,7 @@ func (r *Routes) Run(ctx context.Context) error {
 	}
 }
 
-// sync makes the kernel's routes the wanted ones. It returns the problem, or "".
+// sync brings the kernel's routes to the wanted state. It returns the problem, or "".
 func (r *Routes) sync() string {
 	want := r.want.Load()
 	if want == nil {
@@ -143,7 +146,7 @@ func (r *Routes) sync() string {
 	}
 	if problem != r.Problem() {
 		if problem != "" {
-			r.log.Warn("can't keep packets for announced addresses from going in circles", "table", r.table, "problem", problem)
+			r.log.Warn("can't prevent routing loops of packets for announced addresses", "table", r.table, "problem", problem)
 		} else {
 			r.log.Info("null routes are in force again", "table", r.table)
 		}
@@ -152,14 +155,15 @@ func (r *Routes) sync() string {
 	return problem
 }
 
-// foreign reports whether rules and routes of ours that name a table are not those
-// of this process.
+// foreign reports whether rules and routes with our mark that name a table are a former
+// process's.
 func (r *Routes) foreign(table int) bool {
 	return r.table == 0 || table != r.table && table != mainTable
 }
 
-// keep has the kernel hold routes for want alone, or says who keeps it from that. What
-// the kernel has is read now and then; between, it is what was set.
+// keep has the kernel hold routes for want alone, or returns which other program prevents
+// that. It reads the kernel's state once in resyncInterval, and assumes in between that the
+// state is what it has set.
 func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
 	if r.known == nil || time.Since(r.read) >= resyncInterval {
 		have, err := r.kernel.in(r.table)
@@ -170,7 +174,7 @@ func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
 		r.known, r.read = &have, time.Now()
 	}
 	have := *r.known
-	r.known = nil // unless all is done
+	r.known = nil // until all changes are made
 	if have.taken != "" {
 		problem, want = have.taken+": nothing of that is touched; set --null-route-table to a number that no program uses", nil
 	}
@@ -186,7 +190,7 @@ func (r *Routes) keep(want []netip.Prefix) (problem string, err error) {
 	return problem, nil
 }
 
-// clear removes all that bears our mark in tables of a kind.
+// clear removes the rules and routes with our mark in all tables for which in returns true.
 func (r *Routes) clear(in func(table int) bool) error {
 	have, err := r.kernel.ours()
 	if err != nil {

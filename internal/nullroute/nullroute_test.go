@@ -30,7 +30,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-// memory is a kernel that keeps everything in memory.
+// memory is a kernel in memory.
 type memory struct {
 	mu      sync.Mutex
 	held    kernelState
@@ -80,7 +80,7 @@ func toggled[T comparable](in []T, x T, remove bool) []T {
 	return in
 }
 
-// shows returns what the kernel has of ours, in words.
+// shows returns the kernel's rules and routes of ours, as text.
 func shows(t *testing.T, k kernel) []string {
 	t.Helper()
 	have, err := k.ours()
@@ -113,7 +113,7 @@ func shows(t *testing.T, k kernel) []string {
 	return out
 }
 
-// kernels has a test run on both kernels.
+// kernels runs a test on both kinds of kernel.
 func kernels(t *testing.T, test func(t *testing.T, k kernel)) {
 	t.Run("in memory", func(t *testing.T) { test(t, new(memory)) })
 	t.Run("in a network namespace", func(t *testing.T) {
@@ -124,7 +124,7 @@ func kernels(t *testing.T, test func(t *testing.T, k kernel)) {
 	})
 }
 
-// namespace returns the kernel's side in a new network namespace.
+// namespace returns the kernel of a new network namespace.
 func namespace(t *testing.T) netlinks {
 	t.Helper()
 	runtime.LockOSThread()
@@ -165,7 +165,7 @@ func start(t *testing.T, k kernel, table int) (_ *Routes, stop func()) {
 	return r, stop
 }
 
-// becomes waits for what the kernel has of ours.
+// becomes waits until the kernel has these rules and routes of ours.
 func becomes(t *testing.T, k kernel, want ...string) {
 	t.Helper()
 	slices.Sort(want)
@@ -178,7 +178,7 @@ func becomes(t *testing.T, k kernel, want ...string) {
 	t.Fatalf("want -, have +:\n%s", diff)
 }
 
-func TestTheKernelHoldsWhatIsAnnounced(t *testing.T) {
+func TestTheKernelHasARouteForEachAnnouncedPrefix(t *testing.T) {
 	kernels(t, func(t *testing.T, k kernel) {
 		r, stop := start(t, k, table)
 		r.Set(prefixes("192.0.2.7/32", "192.0.2.7/32", "198.51.100.0/24"))
@@ -196,7 +196,7 @@ func TestTheKernelHoldsWhatIsAnnounced(t *testing.T) {
 	})
 }
 
-// leave has a process leave routes behind, as one that is killed does.
+// leave has a process end without removing its routes, as if killed.
 func leave(t *testing.T, k kernel, table int, want []netip.Prefix) {
 	t.Helper()
 	have, err := k.ours()
@@ -210,7 +210,7 @@ func leave(t *testing.T, k kernel, table int, want []netip.Prefix) {
 	}
 }
 
-func TestWhatAFormerProcessLeftIsAdopted(t *testing.T) {
+func TestRoutesOfAFormerProcessAreAdopted(t *testing.T) {
 	kernels(t, func(t *testing.T, k kernel) {
 		leave(t, k, table, prefixes("192.0.2.7/32", "192.0.2.8/32", "2001:db8::7/128"))
 		left := shows(t, k)
@@ -222,7 +222,7 @@ func TestWhatAFormerProcessLeftIsAdopted(t *testing.T) {
 	})
 }
 
-func TestWhatAFormerProcessLeftInAnotherTableIsRemoved(t *testing.T) {
+func TestRoutesOfAFormerProcessInAnotherTableAreRemoved(t *testing.T) {
 	kernels(t, func(t *testing.T, k kernel) {
 		leave(t, k, table+1, prefixes("192.0.2.7/32"))
 		r, _ := start(t, k, table)
@@ -231,7 +231,7 @@ func TestWhatAFormerProcessLeftInAnotherTableIsRemoved(t *testing.T) {
 	})
 }
 
-func TestTurnedOffItRemovesWhatWasLeft(t *testing.T) {
+func TestTableZeroRemovesTheRoutesOfAFormerProcess(t *testing.T) {
 	kernels(t, func(t *testing.T, k kernel) {
 		leave(t, k, table, prefixes("192.0.2.7/32", "2001:db8::7/128"))
 		r, _ := start(t, k, 0)
@@ -243,7 +243,7 @@ func TestTurnedOffItRemovesWhatWasLeft(t *testing.T) {
 	})
 }
 
-func TestItComesBackWhenSomeProgramFlushesIt(t *testing.T) {
+func TestRoutesThatAnotherProgramFlushesAreAddedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(memory)
 		r, _ := start(t, m, table)
@@ -266,9 +266,9 @@ func TestItComesBackWhenSomeProgramFlushesIt(t *testing.T) {
 	})
 }
 
-// Addresses that come one after the other are not a reason to read all routes each
-// time; some program who flushes them meanwhile is found out all the same.
-func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
+// Addresses that come one after the other must not have all routes read each time. A program
+// that flushes them meanwhile must be noticed all the same.
+func TestABurstReadsTheKernelOnlyOncePerInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(memory)
 		r, stop := start(t, m, table)
@@ -295,7 +295,7 @@ func TestABurstReadsTheKernelNowAndThen(t *testing.T) {
 	})
 }
 
-func TestAFailureIsToldAndTriedAgain(t *testing.T) {
+func TestAFailureIsReportedAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{failing: errors.New("operation not permitted")}
 		r, stop := start(t, m, table)
@@ -316,8 +316,8 @@ func TestAFailureIsToldAndTriedAgain(t *testing.T) {
 	})
 }
 
-// What another program has in the table, or at the priorities, is told and stays; and
-// nothing of ours is beside it.
+// Another program's routes in the table, or rules at our priorities, are reported and stay;
+// ours are not added beside them.
 func TestATableOfAnotherProgramIsLeftAlone(t *testing.T) {
 	for _, c := range []struct{ name, has, problem string }{
 		{"a route", "route add 203.0.113.0/24 dev lo table 7478", "another program has routes in table 7478"},

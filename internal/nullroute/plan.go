@@ -9,21 +9,21 @@ import (
 const (
 	mainTable = 254 // the kernel's
 
-	// The rules come after those of others and just before the main table. The first
-	// asks the main table, but for what is as wide as a default route or halves and
-	// quarters of it; the second then asks ours.
+	// The rules come after those of other programs and just before the main table. The first
+	// looks in the main table, but ignores prefixes of up to widest bits: a default route, and
+	// the halves and quarters that some programs replace it by. The second looks in ours.
 	askMain    = 32750
 	askOurs    = 32751
 	widest     = 7  // prefix length
-	suppressed = -1 // nothing is
+	suppressed = -1 // ignore nothing
 )
 
-// rule is a rule of ours: for what comes by a link, ask a table.
+// rule is a rule of ours: for packets that come from a link, look in a table.
 type rule struct {
 	six      bool // IPv6
 	priority int
 	table    int
-	suppress int // routes of this prefix length or shorter don't count; -1: all do
+	suppress int // ignore routes of this prefix length or shorter; -1: none
 }
 
 // route is an unreachable route of ours.
@@ -32,7 +32,7 @@ type route struct {
 	table  int
 }
 
-// held is what the kernel has of ours.
+// kernelState is what the kernel has of ours.
 type kernelState struct {
 	rules  []rule
 	routes []route // sorted
@@ -46,9 +46,9 @@ type change struct {
 	route  *route
 }
 
-// changes returns how the kernel comes from what it has to null routes for want, in
-// an order in which no rule leads to a table without its routes. The rules of a
-// family are there only if it has prefixes. The routes that it has and want are sorted.
+// changes returns the changes from the kernel's state to null routes for want, in an order
+// in which no rule refers to a table without its routes. A family has rules only if it has
+// prefixes. have.routes and want are sorted.
 func changes(have kernelState, want []netip.Prefix, table int) []change {
 	out, removed := differences(have.routes, want, table)
 	rules := rulesFor(want, table)
@@ -57,7 +57,7 @@ func changes(have kernelState, want []netip.Prefix, table int) []change {
 			out = append(out, change{rule: &r})
 		}
 	}
-	// First that which leads to the table, then that which stands before it.
+	// First the rule that refers to our table, then the one before it.
 	for _, r := range slices.Backward(slices.SortedFunc(slices.Values(have.rules), func(a, b rule) int { return a.priority - b.priority })) {
 		if !slices.Contains(rules, r) {
 			out = append(out, change{remove: true, rule: &r})
@@ -66,7 +66,7 @@ func changes(have kernelState, want []netip.Prefix, table int) []change {
 	return append(out, removed...)
 }
 
-// differences returns which routes are to be added and which to be removed.
+// differences returns which routes to add and which to remove.
 func differences(have []route, want []netip.Prefix, table int) (added, removed []change) {
 	for len(have) > 0 || len(want) > 0 {
 		order := 0

@@ -11,49 +11,49 @@ import (
 	"time"
 )
 
-// Answer is what the API server says of a request. The zero value is Unauthenticated.
+// Answer is the API server's decision on a request. The zero value is Unauthenticated.
 type Answer int
 
 const (
 	Unauthenticated Answer = iota // the API server does not know the token
-	Forbidden                     // its bearer may not
-	Allowed                       // its bearer may
+	Forbidden                     // the token's user may not
+	Allowed                       // the token's user may
 )
 
-// Review asks the API server whether the bearer of a token may do verb ("get") with
-// a path ("/metrics"). An error means that the API server did not say.
+// Review asks the API server whether the user of a token may do verb ("get") on a path
+// ("/metrics"). An error means that the API server did not decide.
 type Review func(ctx context.Context, token, verb, path string) (Answer, error)
 
 const (
-	// allowedFor is for how long a token that may is let in without another review:
-	// so long a token that was revoked still works.
+	// allowedFor is how long a token that is allowed needs no other review. A revoked token
+	// works for as long.
 	allowedFor = time.Minute
-	// refusedFor is for how long one that may not is refused without another review.
+	// refusedFor is how long a token is refused without another review.
 	refusedFor = 10 * time.Second
-	// reviewTimeout is how long a request waits for the API server. Prometheus gives
+	// reviewTimeout limits how long a request waits for the API server. Prometheus gives
 	// up after 10 s.
 	reviewTimeout = 5 * time.Second
-	// maxReviews is how many reviews go on at once.
+	// maxReviews is how many reviews run concurrently.
 	maxReviews = 8
-	// maxAnswers is how many answers of each sort are remembered.
+	// maxAnswers is how many answers of each kind are remembered.
 	maxAnswers = 1024
 	// maxToken is the length of the longest token that is reviewed, in bytes.
 	maxToken = 16 << 10
 )
 
-// Gate lets only those in whose token may, as the API server says.
+// Gate serves only requests that the API server allows for their token.
 type Gate struct {
 	review  Review
 	log     *slog.Logger
-	reviews chan struct{} // holds one for each review that goes on
+	reviews chan struct{} // a semaphore: one item for each running review
 	failing atomic.Bool   // the last review failed
 
 	mu sync.Mutex
-	// Clients without a valid token can fill the memory of refusals, and nothing else.
+	// Clients without a valid token can only fill the map of refusals.
 	allowed, refused map[requestKey]remembered
 }
 
-// requestKey is the hash of a token, a verb and a path: no token is kept.
+// requestKey is the hash of a token, a verb and a path. Tokens are not kept.
 type requestKey [sha256.Size]byte
 
 type remembered struct {
@@ -61,13 +61,13 @@ type remembered struct {
 	until  time.Time
 }
 
-// NewGate returns a Gate that asks review.
+// NewGate returns a Gate that decides by review.
 func NewGate(review Review, log *slog.Logger) *Gate {
 	return &Gate{review: review, log: log, reviews: make(chan struct{}, maxReviews), allowed: map[requestKey]remembered{}, refused: map[requestKey]remembered{}}
 }
 
-// Only answers for next only requests whose bearer may make them. While the API
-// server can't be asked it refuses all but those that it remembers.
+// Only passes on to next the requests that the API server allows. While the API server is
+// unreachable it refuses all but those that it remembers as allowed.
 func (g *Gate) Only(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.Method != http.MethodGet && q.Method != http.MethodHead {
@@ -78,7 +78,7 @@ func (g *Gate) Only(next http.Handler) http.Handler {
 		answer, err := g.ask(q)
 		switch {
 		case err != nil:
-			http.Error(w, "The API server can't be asked now whether you may see this; the log says why. Try again.", http.StatusServiceUnavailable)
+			http.Error(w, "The API server did not answer whether you may see this; the log says why. Try again.", http.StatusServiceUnavailable)
 		case answer == Allowed:
 			next.ServeHTTP(w, q)
 		case answer == Forbidden:
@@ -91,7 +91,7 @@ func (g *Gate) Only(next http.Handler) http.Handler {
 	})
 }
 
-// ask returns what the API server says of a request, now or a while ago.
+// ask returns the API server's decision on a request, now or as remembered.
 func (g *Gate) ask(q *http.Request) (Answer, error) {
 	token := tokenOf(q)
 	if token == "" || len(token) > maxToken {
@@ -106,20 +106,20 @@ func (g *Gate) ask(q *http.Request) (Answer, error) {
 	defer cancel()
 	answer, err := g.ofServer(ctx, token, verb, path)
 	if err != nil {
-		// One who went away says nothing about the API server.
+		// A client that has disconnected says nothing about the API server.
 		if q.Context().Err() == nil && !g.failing.Swap(true) {
-			g.log.Warn("can't ask the API server who may see metrics", "err", err)
+			g.log.Warn("the API server does not answer whether clients may see metrics", "err", err)
 		}
 		return Unauthenticated, err
 	}
 	if g.failing.Swap(false) {
-		g.log.Info("the API server says again who may see metrics")
+		g.log.Info("the API server answers again whether clients may see metrics")
 	}
 	g.remember(about, answer, time.Now())
 	return answer, nil
 }
 
-// ofServer has the API server review, after those who came before.
+// ofServer has the API server review the request, once a place among maxReviews is free.
 func (g *Gate) ofServer(ctx context.Context, token, verb, path string) (Answer, error) {
 	select {
 	case g.reviews <- struct{}{}:
@@ -154,8 +154,8 @@ func (g *Gate) remember(about requestKey, answer Answer, now time.Time) {
 	answers[about] = remembered{answer, now.Add(lasts)}
 }
 
-// tokenOf returns the bearer token of a request, or its password: a browser can ask
-// people for no other thing. It returns "" if there is none.
+// tokenOf returns the bearer token of a request, or its password, which is all that a
+// browser can ask its user for; "" if there is none.
 func tokenOf(q *http.Request) string {
 	if _, password, ok := q.BasicAuth(); ok {
 		return strings.TrimSpace(password)

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// fakeAPI answers reviews: of the token "reader" all may see /metrics, "tenant"
-// is known and may nothing.
+// fakeAPI answers reviews: the token "reader" may see /metrics; "tenant" is known and may
+// see nothing.
 type fakeAPI struct {
 	asked int
 	err   error
@@ -86,8 +86,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// An answer is remembered for a while, whether or not the API server is there
-// meanwhile, and not for longer. Errors are not.
+// An answer is remembered for a limited time, whether or not the API server is reachable.
+// Errors are not remembered.
 func TestGateRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &fakeAPI{}
@@ -117,7 +117,7 @@ func TestGateRemembers(t *testing.T) {
 	})
 }
 
-// Foreign hosts fill no memory, and make no other program's answer forgotten.
+// Unknown clients can neither fill the memory nor evict the answers of allowed ones.
 func TestGateIsBounded(t *testing.T) {
 	api := &fakeAPI{}
 	g := NewGate(api.review, slog.New(slog.DiscardHandler))
@@ -134,7 +134,8 @@ func TestGateIsBounded(t *testing.T) {
 	}
 }
 
-// A flood waits for a few reviews at a time, and not for ever; and so does who may.
+// In a flood a few reviews run at a time, and requests wait for a limited time, those that
+// are allowed like others.
 func TestGateWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, tooMany atomic.Int64
@@ -163,7 +164,7 @@ func TestGateWaits(t *testing.T) {
 	})
 }
 
-// The log says once that the API server does not answer, and once that it does again.
+// The log has one line when the API server stops answering, and one when it answers again.
 func TestGateLogsChanges(t *testing.T) {
 	var log strings.Builder
 	api := &fakeAPI{err: errors.New("away")}

@@ -1,5 +1,6 @@
-// Package serving is who may ask a program by HTTP: for its metrics, and for the
-// page beside them.
+// Package serving decides which HTTP requests a program answers: by host name, by the
+// requesting page's site, and by the API server's decision on the client's token. It does
+// not decide what is served.
 package serving
 
 import (
@@ -11,18 +12,18 @@ import (
 	"strings"
 )
 
-// OnlyFor answers for next only who asks for an address, for localhost or for one
-// of names, and did not come by another site's page. A browser sends the name that
-// it has looked up: if a foreign site has its own name lead here (DNS rebinding),
-// the browser takes what it gets for that site's.
+// OnlyFor passes on to next the requests for an address, for localhost or for one of names
+// that do not come from another site's page. A browser sends the name that it has looked
+// up. If a foreign site resolves its own name to this server (DNS rebinding), the browser
+// would take the answer for that site's.
 func OnlyFor(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch {
 		case !known(names, q.Host):
-			http.Error(w, "This is not served by that name: ask for an address, or for localhost; the controller takes the names of --page-hosts, too.", http.StatusMisdirectedRequest)
+			http.Error(w, "This server does not have that name. Use an address, or localhost; the controller also accepts the names in --page-hosts.", http.StatusMisdirectedRequest)
 		case foreign(q):
-			http.Error(w, "This is not for other sites' pages.", http.StatusForbidden)
+			http.Error(w, "Pages of other sites may not use this.", http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, q)
 		}
@@ -41,8 +42,8 @@ func known(names []string, header string) bool {
 	return slices.ContainsFunc(append([]string{"localhost"}, names...), func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// foreign reports whether a browser asks for another site's page. It may follow a
-// link of one (Fetch Metadata Request Headers, section 2).
+// foreign reports whether a browser sent the request for another site's page. Following a
+// link on such a page is allowed (Fetch Metadata Request Headers, section 2).
 func foreign(q *http.Request) bool {
 	switch q.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":

@@ -29,27 +29,27 @@ import (
 )
 
 const (
-	// parallel is how many L2Claims are written at once.
+	// parallel is how many L2Claims are written concurrently.
 	parallel = 4
-	// longestReport is for how long a report begins to write claims of new addresses.
+	// longestReport: a report starts no writes of new addresses' claims after this time.
 	longestReport = 2 * time.Second
-	// longestYield is how long a writer waits for others at most after a write.
+	// longestYield limits the pause after a write.
 	longestYield = time.Second
-	// slower is by which part the quickest write counts as slower with each write: an
-	// API server that has become slower for good is not busy for ever.
+	// slower: with each write the quickest time grows by this fraction, so that an API
+	// server that has become slower for good does not count as busy for ever.
 	slower = 1024
 )
 
-// yield says how long a writer waits after each write, so that a busy API server serves
-// first whom people wait for: as long as the write took, and as many times as long as
-// that is slower than the quickest one. The zero yield is ready for use.
+// yield paces a writer, so that a busy API server first serves requests for which people
+// wait. The pause after a write is as long as the write took, times the ratio of that time
+// to the quickest write's. The zero value is ready to use.
 type yield struct {
 	mu       sync.Mutex
 	quickest time.Duration
 }
 
-// after returns the pause after a write that took so long. One that others wait for, as
-// it moves an address, takes part in none of the excess.
+// after returns the pause after a write that took so long. After an urgent write, which
+// moves an address, the pause is as long as the write took, without the factor.
 func (y *yield) after(took time.Duration, urgent bool) time.Duration {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -63,7 +63,7 @@ func (y *yield) after(took time.Duration, urgent bool) time.Duration {
 	return min(pause, longestYield)
 }
 
-// written is what a claim says, and what was to be said, when the two agreed.
+// written is the state of a claim that had nothing left to write.
 type written struct {
 	version  string // of the claim
 	want     v1beta1.L2ClaimStatus
@@ -74,8 +74,8 @@ func (w written) equal(x written) bool {
 	return w.version == x.version && reflect.DeepEqual(w.standing, x.standing) && slices.Equal(w.want.Links, x.want.Links) && slices.Equal(w.want.Services, x.want.Services)
 }
 
-// reportClaims enters this node in the L2Claims of the addresses that it
-// answers for, and says of those that it gave up, and nobody took, why.
+// reportClaims enters this node in the L2Claims of the addresses that it answers for. In
+// those of addresses that it released, and no other node took, it writes the reason.
 func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 	begin := time.Now()
 	have := cluster.Claims(r.Cached, r.Claims, begin)
@@ -98,17 +98,17 @@ func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 		}
 	}
 	for _, c := range have {
-		errs = append(errs, r.reportSilence(ctx, c, d, users))
+		errs = append(errs, r.reportUnannounced(ctx, c, d, users))
 	}
-	return brief(errs)
+	return joinErrors(errs)
 }
 
-// writeClaims writes what is due, first what moves an address, some at once. What is
-// still to be begun after a while is left to the next report. It returns what each
-// claim is known to say, by this report or those before.
+// writeClaims writes the claims that are due, several concurrently, and first those that
+// move an address. Writes that have not started after longestReport are left to the next
+// report. It returns the known state of each claim.
 func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []announce.Claim, byName map[string]*v1beta1.L2Claim, due func(announce.Claim, *v1beta1.L2Claim) (written, bool)) ([]written, []error) {
 	errs, said := make([]error, len(claims)), make([]written, len(claims))
-	var moves, added []func() // in which the pauses are as long as they must be
+	var moves, added []func() // each includes its pause
 	for i, c := range claims {
 		claim := byName[intent.ClaimName(c.Addr)]
 		want, ok := due(c, claim)
@@ -151,8 +151,8 @@ func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []an
 	return said, errs
 }
 
-// due returns what tells what is to be written into the claim for c, which is nil if
-// there is none, and whether anything is.
+// due returns a function that returns what to write into the claim for c, and whether
+// anything must be written. claim is nil if there is none.
 func (r *Reporter) due(d *Applied, users map[netip.Addr][]ipam.Key) func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
 	links := r.Links.Links()
 	standings := map[netip.Addr]layer2.AddressStatus{}
@@ -161,18 +161,18 @@ func (r *Reporter) due(d *Applied, users map[netip.Addr][]ipam.Key) func(c annou
 	}
 	return func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
 		if claim != nil && claim.Spec.Node != r.Node && claim.Spec.Node != d.Owners[c.Addr] {
-			return written{}, false // it changed hands since the plan was made; the next pass knows
+			return written{}, false // another node became the owner since the plan was made; the next pass handles that
 		}
 		standing, ok := standings[c.Addr]
 		if !ok || d.Unconfirmed[c.Addr] {
-			return written{}, false // withdrawn since the plan was made, or somebody else may have it
+			return written{}, false // withdrawn since the plan was made, or another node may have it
 		}
 		return written{want: r.claimStatus(standing, users[c.Addr], links), standing: standing}, true
 	}
 }
 
-// brief joins errors but for what would be a flood.
-func brief(errs []error) error {
+// joinErrors joins the first three errors, and counts the others.
+func joinErrors(errs []error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if len(errs) > 3 {
 		errs = append(errs[:3:3], fmt.Errorf("and %d more", len(errs)-3))
@@ -194,7 +194,7 @@ func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
 	return out
 }
 
-// claimStatus returns what is to be told of a claim, but for its time.
+// claimStatus returns the status of a claim without Since and the conditions.
 func (r *Reporter) claimStatus(standing layer2.AddressStatus, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
 	s := v1beta1.L2ClaimStatus{Node: r.Node}
 	for _, l := range links {
@@ -209,13 +209,12 @@ func (r *Reporter) claimStatus(standing layer2.AddressStatus, users []ipam.Key, 
 	return s
 }
 
-// reportClaim writes one claim, and reports whether it had to. The write that says that this node answers, and
-// did not before, is told in an event on each of the Services; so is a stranger
-// that has the address.
+// reportClaim writes one claim, and reports whether that was necessary. When this node
+// starts to answer, or a foreign host has the address, it records an event on each Service.
 func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.AddressStatus) (wrote bool, err error) {
 	claim, wrote, err := r.nameNode(ctx, have, standing.Addr)
 	if err != nil || standing.State == layer2.Probing {
-		return wrote, err // what comes of the trial is told then
+		return wrote, err // the result of probing is reported later
 	}
 	before := claim.Status.DeepCopy()
 	want.Since = before.Since
@@ -236,16 +235,16 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		return wrote, err
 	}
 	if isNew {
-		r.tellServices(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
+		r.serviceEvents(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
 	}
 	if conflict != "" && (was == nil || was.Message != conflict) {
-		r.tellServices(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressConflict, conflict)
+		r.serviceEvents(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressConflict, conflict)
 	}
 	return true, nil
 }
 
-// nameNode returns the claim, in which this node is named as the owner, and whether
-// that had to be written.
+// nameNode names this node as the owner in the claim. It returns the claim, and whether that
+// had to be written.
 func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr netip.Addr) (claim *v1beta1.L2Claim, wrote bool, err error) {
 	claim = &v1beta1.L2Claim{}
 	claim.Name, claim.Spec.Address = intent.ClaimName(addr), v1beta1.IPAddress(addr.String())
@@ -269,13 +268,13 @@ func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr net
 	return claim, true, nil
 }
 
-// conflictOf says whose the address is, too; "" if there is no conflict.
+// conflictOf describes the foreign hosts that have the address; "" if there are none.
 func conflictOf(s layer2.AddressStatus, node string) string {
 	if len(s.Foreign) == 0 {
 		return ""
 	}
 	first := s.Foreign[0]
-	text := fmt.Sprintf("machine %s on link %s of node %s has %s", first.MAC, first.Link, node, s.Addr)
+	text := fmt.Sprintf("host %s on link %s of node %s has %s", first.MAC, first.Link, node, s.Addr)
 	for i, f := range s.Foreign[1:] {
 		text += [...]string{" (and so have ", ", "}[min(i, 1)] + f.MAC.String()
 	}
@@ -285,7 +284,7 @@ func conflictOf(s layer2.AddressStatus, node string) string {
 	if s.State == layer2.Conflict {
 		return text + ", so that it is not announced"
 	}
-	return text + ", too"
+	return text + " as well"
 }
 
 func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
@@ -296,31 +295,31 @@ func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
 	return text
 }
 
-// reportSilence says why this node, which the claim names, does not answer for
-// the address although nobody else does.
-func (r *Reporter) reportSilence(ctx context.Context, c *v1beta1.L2Claim, d *Applied, users map[netip.Addr][]ipam.Key) error {
+// reportUnannounced writes into a claim that names this node why it does not answer for the
+// address, if no other node does either.
+func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d *Applied, users map[netip.Addr][]ipam.Key) error {
 	addr, err := netip.ParseAddr(string(c.Spec.Address))
 	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr]) == 0 {
-		return nil // not ours to tell; or the controller is about to delete it
+		return nil // another node reports it, or the controller is about to delete it
 	}
 	o := d.Plan.Results[users[addr][0]].Of(addr)
 	if o.Owner != "" {
-		return nil // the owner will tell
+		return nil // the owner will report it
 	}
 	want := *c.Status.DeepCopy()
 	want.Links = nil
-	why := "no node can announce the address; this is the reason of node " + r.Node
+	message := "no node can announce the address; this is the reason of node " + r.Node
 	wrote, err := r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
-		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: why,
+		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: message,
 	}, "")
 	if err == nil && wrote {
-		r.tellServices(ctx, c, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+why)
+		r.serviceEvents(ctx, c, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+message)
 	}
 	return err
 }
 
-// writeClaim patches the status of a claim, if it differs, and reports whether
-// it did. Who owns the claim by now may write at the same time: then that counts.
+// writeClaim patches the status of a claim if it differs, and reports whether it did. If the
+// claim has another owner by now, that owner's concurrent write counts.
 func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, announced metav1.Condition, conflict string) (bool, error) {
 	before := claim.DeepCopy()
 	want.Conditions = slices.Clone(claim.Status.Conditions)
@@ -348,14 +347,14 @@ func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	return true, nil
 }
 
-// tellServices says something on each Service of a claim's address.
-func (r *Reporter) tellServices(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
+// serviceEvents records an event on each Service of a claim's address.
+func (r *Reporter) serviceEvents(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
 	for _, name := range of.Status.Services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
 		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
-			continue // gone meanwhile: nobody to tell
+			continue // deleted meanwhile
 		}
-		r.Tell(cluster.Event{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
+		r.Record(cluster.Event{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
 	}
 }

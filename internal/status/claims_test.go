@@ -24,26 +24,26 @@ import (
 func TestConflictOf(t *testing.T) {
 	s := layer2.AddressStatus{Addr: netip.MustParseAddr("192.0.2.1"), State: layer2.Announced}
 	if got := conflictOf(s, "a"); got != "" {
-		t.Errorf("without a stranger: %q", got)
+		t.Errorf("without a foreign host: %q", got)
 	}
 	s.Foreign = []layer2.Foreign{{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Link: "eth0"}}
-	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, too"; got != want {
+	if got, want := conflictOf(s, "a"), "host 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1 as well"; got != want {
 		t.Errorf("announced: %q, want %q", got, want)
 	}
 	s.State = layer2.Conflict
-	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, so that it is not announced"; got != want {
+	if got, want := conflictOf(s, "a"), "host 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1, so that it is not announced"; got != want {
 		t.Errorf("taken: %q, want %q", got, want)
 	}
 	for i := range byte(2) {
 		s.Foreign = append(s.Foreign, layer2.Foreign{MAC: net.HardwareAddr{2, 0, 0, 0, 1, i}, Link: "eth0"})
 	}
-	if got, want := conflictOf(s, "a"), "machine 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1 (and so have 02:00:00:00:01:00, 02:00:00:00:01:01), so that it is not announced"; got != want {
+	if got, want := conflictOf(s, "a"), "host 02:00:00:00:00:09 on link eth0 of node a has 192.0.2.1 (and so have 02:00:00:00:01:00, 02:00:00:00:01:01), so that it is not announced"; got != want {
 		t.Errorf("several: %q, want %q", got, want)
 	}
 }
 
-// Claims of new addresses give way to what a busy API server has to do for others, and
-// those of addresses that move do so no more than they must.
+// Writes of claims for new addresses leave a busy API server time for other requests. Writes
+// for addresses that move wait no longer than each write takes.
 func TestWritesOfClaimsYieldToABusyAPIServer(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
@@ -52,8 +52,8 @@ func TestWritesOfClaimsYieldToABusyAPIServer(t *testing.T) {
 		took, want time.Duration
 		urgent     bool
 	}{
-		{"the first write tells nothing yet", nil, 4 * ms, 4 * ms, false},
-		{"an API server at rest", []time.Duration{4 * ms, 5 * ms}, 4 * ms, 4 * ms, false},
+		{"the first write", nil, 4 * ms, 4 * ms, false},
+		{"an idle API server", []time.Duration{4 * ms, 5 * ms}, 4 * ms, 4 * ms, false},
 		{"one that takes five times as long", []time.Duration{4 * ms}, 20 * ms, 100 * ms, false},
 		{"the same, and the address moves", []time.Duration{4 * ms}, 20 * ms, 20 * ms, true},
 		{"one that hangs", []time.Duration{4 * ms}, time.Second, longestYield, false},
@@ -79,8 +79,8 @@ func TestWritesOfClaimsYieldToABusyAPIServer(t *testing.T) {
 	}
 }
 
-// Of many claims that are due at once those that move an address come first, and a report
-// ends after a while, though there is more to write: sessions are also to be told.
+// Of many claims that are due at once those that move an address come first. A report ends
+// after a while although there is more to write: sessions must also be reported.
 func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -111,7 +111,7 @@ func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 		_, errs := r.writeClaims(t.Context(), start, claims, map[string]*v1beta1.L2Claim{moved.Name: moved}, func(c announce.Claim, _ *v1beta1.L2Claim) (written, bool) {
 			return written{standing: layer2.AddressStatus{Addr: c.Addr, State: layer2.Probing}}, true
 		})
-		if err := brief(errs); err != nil {
+		if err := joinErrors(errs); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); !slices.Contains(wrote[:parallel], moved.Name) || took > longestReport+time.Second || !r.more || len(wrote) < 2*parallel {

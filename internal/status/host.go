@@ -18,55 +18,55 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// lookEvery is the pause between two looks at the node.
-const lookEvery = 10 * time.Second
+// checkInterval is the pause between two checks of the node.
+const checkInterval = 10 * time.Second
 
-// Host looks, now and then, at what of the node can't be seen from elsewhere. It
-// decides nothing: the Speaker object tells, and people, or the plugin, read it.
+// Host periodically checks properties of the node that only the node itself can see. It draws
+// no conclusions: the Speaker object has the results for people and for the plugin.
 type Host struct {
-	proc    string // where the kernel's settings are
+	proc    string // the directory of the kernel's settings
 	proxy   string // URL
 	ready   func(context.Context) error
 	view    func() membership.View
 	nulls   func() string                // why null routes are not in force
-	token   func(context.Context) string // why the API server can't hold the speaker to what is its own
+	token   func(context.Context) string // why the API server can't confine the speaker to its node's objects
 	facts   atomic.Pointer[v1beta1.SpeakerHost]
 	changed chan struct{} // buffered 1
 
-	silent map[string]bool // who was unheard at the last look
-	down   map[string]bool // with whom a session was not Up then
+	unknown map[string]bool // the speakers that were unreachable at the last check
+	down    map[string]bool // the speakers with a session that was not Up then
 }
 
-// NewHost returns what looks at this node while Run does. The function nulls says why
-// null routes are not in force; "": they are. token is as Token returns it.
+// NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
+// is as Token returns it.
 func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string) *Host {
 	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, changed: make(chan struct{}, 1)}
 }
 
-// Run looks at the node again and again until ctx ends.
+// Run checks the node once in checkInterval until ctx ends.
 func (h *Host) Run(ctx context.Context) error {
 	for {
-		facts := h.look(ctx)
+		facts := h.check(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if old := h.facts.Swap(&facts); old == nil || !reflect.DeepEqual(*old, facts) {
 			wait.Signal(h.changed)
 		}
-		if !wait.Sleep(ctx, lookEvery) {
+		if !wait.Sleep(ctx, checkInterval) {
 			return nil
 		}
 	}
 }
 
-// look takes what it can find out; what it can't stays empty.
-func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
+// check returns what it can find out; other fields stay empty.
+func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:              h.setting("kernel/osrelease"),
 		ProxyMode:           kubeproxy.ProxyMode(ctx, h.proxy),
 		StrictReversePath:   first(maxStrict, h.strict()),
-		UnreachableSpeakers: first(maxUnheard, h.unheard()),
-		SessionsDown:        first(maxUnheard, h.sessionsDown()),
+		UnreachableSpeakers: first(maxUnreachable, h.unreachable()),
+		SessionsDown:        first(maxUnreachable, h.sessionsDown()),
 		NullRouteError:      printable.Message(h.nulls()),
 		TokenError:          h.token(ctx),
 	}
@@ -76,7 +76,7 @@ func (h *Host) look(ctx context.Context) v1beta1.SpeakerHost {
 	return facts
 }
 
-// setting reads a setting of the kernel; "": it can't be read.
+// setting reads a setting of the kernel; "" if that fails.
 func (h *Host) setting(name string) string {
 	text, err := os.ReadFile(filepath.Join(h.proc, name))
 	if err != nil {
@@ -85,8 +85,8 @@ func (h *Host) setting(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// strict returns the links with strict reverse-path filtering: the greater of
-// the link's own setting and of that for all counts, and 1 is strict.
+// strict returns the links with strict reverse-path filtering, which is 1. The greater of the
+// link's setting and of the one for all links applies.
 func (h *Host) strict() []string {
 	const folder = "net/ipv4/conf"
 	links, err := os.ReadDir(filepath.Join(h.proc, folder))
@@ -101,25 +101,25 @@ func (h *Host) strict() []string {
 			out = append(out, name)
 		}
 	}
-	return out // sorted, as ReadDir has it
+	return out // sorted, because ReadDir sorts
 }
 
-// unheard returns the speakers that were not heard at this look nor at the one
-// before: at a start it takes a moment.
-func (h *Host) unheard() []string {
-	silent := map[string]bool{}
+// unreachable returns the speakers that were unreachable at this check and at the previous
+// one: at a start it takes a moment until they are known.
+func (h *Host) unreachable() []string {
+	unknown := map[string]bool{}
 	for name, standing := range h.view().Standing {
 		if standing == membership.Unknown {
-			silent[name] = true
+			unknown[name] = true
 		}
 	}
-	before := h.silent
-	h.silent = silent
-	return slices.Sorted(maps.Keys(intersection(silent, before)))
+	before := h.unknown
+	h.unknown = unknown
+	return slices.Sorted(maps.Keys(intersection(unknown, before)))
 }
 
-// sessionsDown returns with which speakers a session was not Up at this look nor at the
-// one before.
+// sessionsDown returns the speakers with which a session was not Up at this check and at the
+// previous one.
 func (h *Host) sessionsDown() []string {
 	down, view := map[string]bool{}, h.view()
 	for _, name := range view.Down {

@@ -16,8 +16,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// TestHostTellsWhatItSees has settings of a kernel in files.
-func TestHostTellsWhatItSees(t *testing.T) {
+// TestHostReportsItsNode has a kernel's settings in files.
+func TestHostReportsItsNode(t *testing.T) {
 	proc := t.TempDir()
 	for name, text := range map[string]string{
 		"kernel/osrelease":                "6.1.0-13-amd64\n",
@@ -54,12 +54,12 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	}
 	see := func(want v1beta1.SpeakerHost) {
 		t.Helper()
-		if diff := cmp.Diff(want, h.look(t.Context())); diff != "" {
+		if diff := cmp.Diff(want, h.check(t.Context())); diff != "" {
 			t.Error(diff)
 		}
 	}
 	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}}
-	see(usual) // who is unheard at the first look may only be about to be heard
+	see(usual) // a speaker that is unreachable at the first check may only not be known yet
 
 	down = []string{"c", "d"}
 	standing["c"], notReady = membership.Alive, errors.New("refused")
@@ -69,7 +69,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	later.SessionsDown = []string{"b on 198.51.100.0/24", "c"}
 	see(later)
 
-	// What is set for all links counts where it is more; 2 is loose.
+	// The setting for all links applies where it is greater; 2 is loose.
 	if err := os.WriteFile(filepath.Join(proc, "net/ipv4/conf/all/rp_filter"), []byte("2\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestHostTellsWhatItSees(t *testing.T) {
 	loose.StrictReversePath, loose.SessionsDown = nil, []string{"b on 198.51.100.0/24", "c", "d"}
 	see(loose)
 
-	// Nothing can be seen: nothing is said.
+	// Nothing can be read: all fields are empty.
 	h.proc = filepath.Join(proc, "nowhere")
 	proxy.Close()
 	down = nil

@@ -29,7 +29,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// A node with far too much of everything still gets its reports written.
+// A node with too many of everything still gets its reports written.
 func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	long, node := strings.Repeat("x\x1b", 5000), strings.Repeat("n", 253)
 	var links []layer2.Link
@@ -57,10 +57,10 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 		proc: proc, ready: func(context.Context) error { return errors.New(long) }, nulls: func() string { return long },
 		view: func() membership.View { return membership.View{Standing: standing} }, token: func(context.Context) string { return "" },
 	}
-	h.look(t.Context())
-	facts := h.look(t.Context()) // who is unheard twice is told
-	if len(facts.UnreachableSpeakers) != maxUnheard || len(facts.StrictReversePath) != maxStrict {
-		t.Fatalf("too little to try: %d unheard, %d strict", len(facts.UnreachableSpeakers), len(facts.StrictReversePath))
+	h.check(t.Context())
+	facts := h.check(t.Context()) // speakers that are unreachable twice are reported
+	if len(facts.UnreachableSpeakers) != maxUnreachable || len(facts.StrictReversePath) != maxStrict {
+		t.Fatalf("too few for the test: %d unreachable, %d strict", len(facts.UnreachableSpeakers), len(facts.StrictReversePath))
 	}
 	condition := func(name string) metav1.Condition {
 		return metav1.Condition{Type: name, Status: metav1.ConditionTrue, Reason: "Reason", Message: long}
@@ -85,14 +85,14 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 			t.Errorf("%s: %v", plural, refused.ToAggregate())
 		}
 	}
-	// What the test would see if a report were too large.
+	// The test would notice a report that is too large.
 	claim.Status.Services = append(claim.Status.Services, "shop/web")
 	if refused := refusedStatus(t, "l2claims", claim); len(refused) == 0 {
 		t.Error("nothing would be refused")
 	}
 }
 
-// refusedStatus returns what the API server would refuse of an object's status.
+// refusedStatus returns the API server's errors for an object's status.
 func refusedStatus(t *testing.T, plural string, o any) field.ErrorList {
 	t.Helper()
 	text, err := crd.Files.ReadFile("steelyard.dev_" + plural + ".yaml")

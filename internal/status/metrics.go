@@ -11,7 +11,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
 
-// sessionMetrics tells of the BGP sessions as they are when it is asked.
+// sessionMetrics has the metrics of the BGP sessions, as they are at each scrape.
 type sessionMetrics struct{ states func() []bgp.State }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -22,10 +22,10 @@ var (
 	upDesc         = describe("bgp_session_up", "1 while this node's session to the BGPPeer is Established, else 0.")
 	stateDesc      = describe("bgp_session_state", "1 for the state that the session is in, by its name in RFC 4271, 0 for the others.", "state")
 	sinceDesc      = describe("bgp_session_since_timestamp_seconds", "When the session entered its present state, as seconds since 1970.")
-	advertisedDesc = describe("bgp_prefixes_advertised", "Routes that are offered in the session; 0 while it is not Established.")
-	updatesDesc    = describe("bgp_route_updates_total", "Routes that the router was told of (announced, all of them again with each new session) and that were taken back from it (withdrawn).", "change")
-	dropsDesc      = describe("bgp_session_drops_total", "How often the session was lost, but for what the node did itself, by the cause.", "reason")
-	resetsDesc     = describe("bgp_session_resets_total", "How often the session was made anew since fields of the BGPPeer had changed.")
+	advertisedDesc = describe("bgp_prefixes_advertised", "Routes that are advertised in the session; 0 while it is not Established.")
+	updatesDesc    = describe("bgp_route_updates_total", "Route updates sent to the router, by change (announced, withdrawn). Each new session announces all routes again.", "change")
+	dropsDesc      = describe("bgp_session_drops_total", "How often the session was lost, by cause; sessions that the node ended itself do not count.", "reason")
+	resetsDesc     = describe("bgp_session_resets_total", "How often the session was restarted because fields of the BGPPeer had changed.")
 )
 
 // Describe implements prometheus.Collector.
@@ -38,27 +38,27 @@ func (m sessionMetrics) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m sessionMetrics) Collect(to chan<- prometheus.Metric) {
 	for _, s := range m.states() {
-		tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		add := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 			to <- prometheus.MustNewConstMetric(d, kind, value, append([]string{s.Peer}, labels...)...)
 		}
-		tell(upDesc, prometheus.GaugeValue, oneIf(s.Session == bgp.Established))
+		add(upDesc, prometheus.GaugeValue, oneIf(s.Session == bgp.Established))
 		for _, state := range bgp.SessionStates() {
-			tell(stateDesc, prometheus.GaugeValue, oneIf(s.Session == state), string(state))
+			add(stateDesc, prometheus.GaugeValue, oneIf(s.Session == state), string(state))
 		}
-		tell(advertisedDesc, prometheus.GaugeValue, float64(s.Advertised))
-		tell(updatesDesc, prometheus.CounterValue, float64(s.Announced), "announced")
-		tell(updatesDesc, prometheus.CounterValue, float64(s.Withdrawn), "withdrawn")
+		add(advertisedDesc, prometheus.GaugeValue, float64(s.Advertised))
+		add(updatesDesc, prometheus.CounterValue, float64(s.Announced), "announced")
+		add(updatesDesc, prometheus.CounterValue, float64(s.Withdrawn), "withdrawn")
 		for _, cause := range bgp.Causes() {
-			tell(dropsDesc, prometheus.CounterValue, float64(s.DropsBy[cause]), string(cause))
+			add(dropsDesc, prometheus.CounterValue, float64(s.DropsBy[cause]), string(cause))
 		}
-		tell(resetsDesc, prometheus.CounterValue, float64(s.Resets))
+		add(resetsDesc, prometheus.CounterValue, float64(s.Resets))
 		if !s.Since.IsZero() {
-			tell(sinceDesc, prometheus.GaugeValue, float64(s.Since.Unix()))
+			add(sinceDesc, prometheus.GaugeValue, float64(s.Since.Unix()))
 		}
 	}
 }
 
-// oneIf is how Prometheus writes a truth.
+// oneIf converts a bool to Prometheus's 1 or 0.
 func oneIf(yes bool) float64 {
 	if yes {
 		return 1
@@ -66,16 +66,16 @@ func oneIf(yes bool) float64 {
 	return 0
 }
 
-// watchMetrics tells of the BFD sessions beside them.
+// watchMetrics has the metrics of the BFD sessions that monitor the BGP peers.
 type watchMetrics struct{ states func() []bgp.State }
 
 var (
 	watchUpDesc        = describe("bfd_session_up", "1 while the BFD session with the BGPPeer's router is Up, else 0.")
 	watchDropsDesc     = describe("bfd_session_drops_total", "How often BFD found the path broken and ended the BGP session.")
-	watchDetectionDesc = describe("bfd_detection_seconds", "The agreed time without packets after which the router counts as gone; 0: none is agreed.")
+	watchDetectionDesc = describe("bfd_detection_seconds", "The agreed detection time: after that long without packets the BFD session is Down. 0: none is agreed yet.")
 	watchSentDesc      = describe("bfd_packets_sent_total", "BFD packets sent to the router.")
 	watchReceivedDesc  = describe("bfd_packets_received_total", "BFD packets received from the router.")
-	watchRefusedDesc   = describe("bfd_packets_refused_total", "BFD packets of the router that were refused, for their TTL say.")
+	watchRefusedDesc   = describe("bfd_packets_refused_total", "BFD packets of the router that were refused, for example because of their TTL.")
 )
 
 // Describe implements prometheus.Collector.
@@ -108,13 +108,16 @@ func (m watchMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// selfMetrics tells how this speaker itself fares. Make one with newSelfMetrics.
+// selfMetrics has metrics of this speaker itself. Make one with NewSelfMetrics.
 type selfMetrics struct {
 	connected     func() bool
 	kernelAnswers func() string
 	passes        prometheus.Histogram
 }
 
+// NewSelfMetrics returns the metrics of this speaker. connected reports whether the API server
+// is reachable; kernelAnswers returns why the kernel answers ARP for Services' addresses, "" if
+// it does not.
 func NewSelfMetrics(connected func() bool, kernelAnswers func() string) *selfMetrics {
 	return &selfMetrics{connected: connected, kernelAnswers: kernelAnswers, passes: prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "steelyard_pass_duration_seconds", Help: "How long passes took: reading the cache, deciding, and handing the plan to ARP, NDP and BGP.",
@@ -127,9 +130,9 @@ func (m *selfMetrics) Pass(took time.Duration) { m.passes.Observe(took.Seconds()
 
 var (
 	connectedDesc = prometheus.NewDesc("steelyard_speaker_connected",
-		"1 while this speaker's own Lease comes back to it through the API server, else 0: then what it knows of the cluster may be old, and it goes on with its last plan.", nil, nil)
+		"1 while this speaker sees the renewals of its own Lease through the API server, else 0: then its view of the cluster may be outdated, and it keeps its last plan.", nil, nil)
 	kernelAnswersDesc = prometheus.NewDesc("steelyard_layer2_kernel_answers",
-		"1 while the node's kernel answers ARP for every Service's address, whoever owns it (kube-proxy in mode ipvs without strictARP), else 0.", nil, nil)
+		"1 while the node's kernel answers ARP for every Service's address, also for those that other nodes own (kube-proxy in mode ipvs without strictARP), else 0.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -146,7 +149,7 @@ func (m *selfMetrics) Collect(to chan<- prometheus.Metric) {
 	m.passes.Collect(to)
 }
 
-// Collectors is all that this speaker tells of itself.
+// Collectors returns all of this speaker's metrics.
 func Collectors(self *selfMetrics, links *layer2.Announcer, states func() []bgp.State, members MemberMetrics) []prometheus.Collector {
 	return []prometheus.Collector{cluster.BuildInfo(), self, links, sessionMetrics{states}, watchMetrics{states}, members}
 }

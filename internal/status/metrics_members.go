@@ -6,7 +6,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// MemberMetrics tells, when it is asked, who is there, and what came of that.
+// MemberMetrics has the metrics of the membership, and of the takeovers that follow from it.
 type MemberMetrics struct {
 	View      func() membership.View
 	Discarded func() uint64
@@ -19,12 +19,12 @@ func aboutMembers(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	membersDesc   = aboutMembers("membership_speakers", "Speakers of the cluster, this one too, by how they stand in its view.", "standing")
+	membersDesc   = aboutMembers("membership_speakers", "Speakers of the cluster, including this one, by their standing in this speaker's view.", "standing")
 	watchingDesc  = aboutMembers("membership_sessions", "BFD sessions of this speaker with others, on all links.")
-	watchedDesc   = aboutMembers("membership_sessions_up", "Of these, those that are Up.")
-	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker hears no other, and no gateway either, so that it answers for nothing.")
-	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, were of nobody who should be there, had been received before, or could not be read.")
-	speakersDesc  = aboutMembers("speakers", "Nodes that have a Speaker object, by whether this speaker counts on theirs: present or missing.", "state")
+	watchedDesc   = aboutMembers("membership_sessions_up", "BFD sessions of this speaker with others that are Up.")
+	isolatedDesc  = aboutMembers("membership_isolated", "1 while this speaker reaches neither another one nor a gateway, so that it answers for nothing.")
+	discardedDesc = aboutMembers("membership_datagrams_discarded_total", "Datagrams that were not signed with the speakers' key, came from an unknown sender, had been received before, or could not be parsed.")
+	speakersDesc  = aboutMembers("speakers", "Nodes that have a Speaker object, by whether this speaker holds theirs for alive: present or missing.", "state")
 	takeoversDesc = aboutMembers("layer2_takeovers_total", "Addresses that this node took over from another one.")
 )
 
@@ -37,7 +37,7 @@ func (m MemberMetrics) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m MemberMetrics) Collect(to chan<- prometheus.Metric) {
-	tell := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+	add := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 	}
 	view := m.View()
@@ -46,19 +46,19 @@ func (m MemberMetrics) Collect(to chan<- prometheus.Metric) {
 		count[s]++
 	}
 	for s := membership.Alive; s <= membership.Unknown; s++ {
-		tell(membersDesc, prometheus.GaugeValue, float64(count[s]), s.String())
+		add(membersDesc, prometheus.GaugeValue, float64(count[s]), s.String())
 	}
 	sessions, up := view.Sessions, view.Up
 	for _, v := range view.Segments {
 		sessions, up = sessions+v.Sessions, up+v.Up
 	}
-	tell(watchingDesc, prometheus.GaugeValue, float64(sessions))
-	tell(watchedDesc, prometheus.GaugeValue, float64(up))
-	tell(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
-	tell(discardedDesc, prometheus.CounterValue, float64(m.Discarded()))
+	add(watchingDesc, prometheus.GaugeValue, float64(sessions))
+	add(watchedDesc, prometheus.GaugeValue, float64(up))
+	add(isolatedDesc, prometheus.GaugeValue, oneIf(view.Isolated))
+	add(discardedDesc, prometheus.CounterValue, float64(m.Discarded()))
 	if p := m.Plan(); p != nil {
-		tell(speakersDesc, prometheus.GaugeValue, float64(p.Present), "present")
-		tell(speakersDesc, prometheus.GaugeValue, float64(p.Missing), "missing")
+		add(speakersDesc, prometheus.GaugeValue, float64(p.Present), "present")
+		add(speakersDesc, prometheus.GaugeValue, float64(p.Missing), "missing")
 	}
-	tell(takeoversDesc, prometheus.CounterValue, float64(m.Takeovers()))
+	add(takeoversDesc, prometheus.CounterValue, float64(m.Takeovers()))
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/reference"
 )
 
-// told returns what collectors tell, by name and label values, but for zeros of
-// metrics that have a label beside the peer.
-func told(t *testing.T, collectors ...prometheus.Collector) map[string]float64 {
+// collect returns the metrics of collectors, by name and label values, without zeros of
+// metrics that have a label besides the peer.
+func collect(t *testing.T, collectors ...prometheus.Collector) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collectors...)
@@ -40,8 +40,7 @@ func told(t *testing.T, collectors ...prometheus.Collector) map[string]float64 {
 	return out
 }
 
-// two are the states of two peers: one that is well, with BFD, and one that has
-// not begun.
+// two returns the states of two peers: one that is up, with BFD, and one that has not started.
 func two() []bgp.State {
 	return []bgp.State{
 		{
@@ -65,28 +64,28 @@ func TestSessionMetrics(t *testing.T) {
 		"steelyard_bgp_session_up tor": 0, "steelyard_bgp_session_state tor Idle": 1, "steelyard_bgp_prefixes_advertised tor": 0,
 		"steelyard_bgp_session_resets_total tor": 0,
 	}
-	if d := cmp.Diff(want, told(t, sessionMetrics{two}, watchMetrics{two})); d != "" {
+	if d := cmp.Diff(want, collect(t, sessionMetrics{two}, watchMetrics{two})); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
 	}
 	none := func() []bgp.State { return nil }
-	if d := cmp.Diff(map[string]float64{}, told(t, sessionMetrics{none}, watchMetrics{none})); d != "" {
+	if d := cmp.Diff(map[string]float64{}, collect(t, sessionMetrics{none}, watchMetrics{none})); d != "" {
 		t.Errorf("no session:\n%s", d)
 	}
 }
 
 func TestSelfMetrics(t *testing.T) {
-	connected, loud := true, ""
-	self := NewSelfMetrics(func() bool { return connected }, func() string { return loud })
+	connected, kernelAnswers := true, ""
+	self := NewSelfMetrics(func() bool { return connected }, func() string { return kernelAnswers })
 	for _, c := range []struct {
-		connected bool
-		loud      string
-		want      map[string]float64
+		connected     bool
+		kernelAnswers string
+		want          map[string]float64
 	}{
 		{true, "", map[string]float64{"steelyard_speaker_connected": 1, "steelyard_layer2_kernel_answers": 0, "steelyard_pass_duration_seconds": 0}},
 		{false, "ipvs", map[string]float64{"steelyard_speaker_connected": 0, "steelyard_layer2_kernel_answers": 1, "steelyard_pass_duration_seconds": 0}},
 	} {
-		connected, loud = c.connected, c.loud
-		if d := cmp.Diff(c.want, told(t, self)); d != "" {
+		connected, kernelAnswers = c.connected, c.kernelAnswers
+		if d := cmp.Diff(c.want, collect(t, self)); d != "" {
 			t.Errorf("want -, have +:\n%s", d)
 		}
 	}
@@ -103,12 +102,12 @@ func TestMemberMetrics(t *testing.T) {
 		"steelyard_membership_sessions": 4, "steelyard_membership_sessions_up": 3, "steelyard_membership_isolated": 1,
 		"steelyard_membership_datagrams_discarded_total": 5, "steelyard_layer2_takeovers_total": 6,
 	}
-	if d := cmp.Diff(want, told(t, members(view, nil))); d != "" {
+	if d := cmp.Diff(want, collect(t, members(view, nil))); d != "" {
 		t.Errorf("want -, have +:\n%s", d)
 	}
 	d := &Applied{Present: 2, Missing: 1}
 	want["steelyard_speakers present"], want["steelyard_speakers missing"] = 2, 1
-	if diff := cmp.Diff(want, told(t, members(view, d))); diff != "" {
+	if diff := cmp.Diff(want, collect(t, members(view, d))); diff != "" {
 		t.Errorf("with a plan, want -, have +:\n%s", diff)
 	}
 }

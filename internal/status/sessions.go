@@ -18,9 +18,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// withShadowed adds the sessions that this node does not hold, and why.
-func withShadowed(states []bgp.State, shadowed []announce.Superseded) []bgp.State {
-	for _, x := range shadowed {
+// withSuperseded adds the sessions that this node does not hold, and the reason.
+func withSuperseded(states []bgp.State, superseded []announce.Superseded) []bgp.State {
+	for _, x := range superseded {
 		states = append(states, bgp.State{
 			Peer: x.Peer, Session: bgp.Idle,
 			LastError: fmt.Sprintf("the older BGPPeer %q is for the same router: this node holds no session for this one", x.By),
@@ -29,7 +29,7 @@ func withShadowed(states []bgp.State, shadowed []announce.Superseded) []bgp.Stat
 	return states
 }
 
-func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, shadowed []announce.Superseded) error {
+func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states []bgp.State, superseded []announce.Superseded) error {
 	var list v1beta1.BGPSessionList
 	if err := cluster.List(ctx, r.Client, &list); err != nil {
 		return err
@@ -41,10 +41,10 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 		}
 	}
 	older := map[string]string{}
-	for _, x := range shadowed {
+	for _, x := range superseded {
 		older[x.Peer] = x.By
 	}
-	told := map[string]bgp.State{}
+	reported := map[string]bgp.State{}
 	var failed []error
 	for _, state := range states {
 		name := r.Node + "." + state.Peer
@@ -53,12 +53,12 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 		if err := r.put(ctx, node, session, func(o client.Object) { r.enter(o.(*v1beta1.BGPSession), state, older[state.Peer]) }); err != nil {
 			failed = append(failed, err)
 		}
-		for _, n := range notes(r.told[state.Peer], state) {
-			r.tellPeer(ctx, session, n, state.Failure)
+		for _, n := range notes(r.reported[state.Peer], state) {
+			r.peerEvent(ctx, session, n, state.Failure)
 		}
-		told[state.Peer] = state
+		reported[state.Peer] = state
 	}
-	r.told = told
+	r.reported = reported
 	for _, s := range have {
 		if err := r.Client.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
 			failed = append(failed, fmt.Errorf("delete BGPSession %q: %w", s.Name, err))
@@ -67,13 +67,13 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 	return errors.Join(failed...)
 }
 
-// enter puts a state in a BGPSession, and the older peer, if there is one, that has
-// the session. From attempt to attempt nothing changes there: those are not worth
-// a write each.
+// enter writes a state into a BGPSession, and the older peer that has the session, if there
+// is one. While attempts to connect fail the state does not change, so that they need no
+// writes.
 func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	status := v1beta1.BGPSessionStatus{
 		Node: r.Node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
-		BFD: printable.Message(watching(state.BFD)), DuplicateOf: older,
+		BFD: printable.Message(bfdStatus(state.BFD)), DuplicateOf: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
 	if down(s.Status.State) && down(status.State) {
@@ -82,21 +82,20 @@ func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 	s.Status = status
 }
 
-// watching tells how the BFD session beside a BGP session stands, and what is to
-// be done about it.
-func watching(by *bfd.State) string {
+// bfdStatus returns the state of the BFD session of a BGP session, and what to do about it.
+func bfdStatus(by *bfd.State) string {
 	if by == nil {
 		return ""
 	}
-	why := cmp.Or(refusal(by), silence(by))
-	if by.Status == bfd.Up || why == "" {
+	cause := cmp.Or(refusal(by), noReply(by))
+	if by.Status == bfd.Up || cause == "" {
 		return by.Status.String()
 	}
-	return fmt.Sprintf("%s: %s", by.Status, why)
+	return fmt.Sprintf("%s: %s", by.Status, cause)
 }
 
-// refusal tells why a BFD session can't come up as things are configured; empty
-// if nothing is known of that.
+// refusal returns why a BFD session can't come up with this configuration; "" if no reason
+// is known.
 func refusal(by *bfd.State) string {
 	switch {
 	case by == nil || by.Status == bfd.Up:
@@ -116,22 +115,21 @@ func refusal(by *bfd.State) string {
 	return ""
 }
 
-// silence tells why nothing is to be expected of a BFD session so far; empty if
-// the router takes part in it.
-func silence(by *bfd.State) string {
+// noReply returns why the router does not take part in a BFD session; "" if it does.
+func noReply(by *bfd.State) string {
 	mode := v1beta1.HopModeSingle
 	if by.Session.Hops == bfd.Multihop {
 		mode = v1beta1.HopModeMulti
 	}
 	switch {
-	case !by.Session.Peer.IsValid(): // not begun
+	case !by.Session.Peer.IsValid(): // not started
 		return ""
 	case by.Received > 0 && by.RemoteStatus == bfd.AdminDown:
 		return "it was ended at the router (AdminDown)"
 	case by.Received > 0 || by.Discarded > 0:
 		return ""
 	case by.Session.Passive:
-		return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s), and with passiveMode it is to begin", by.Session.ListenPort(), mode)
+		return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s), which must send first because of passiveMode", by.Session.ListenPort(), mode)
 	}
 	return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s)", by.Session.ListenPort(), mode)
 }
@@ -142,18 +140,18 @@ func down(state string) bool { return state != "" && state != string(bgp.Establi
 // note is an event on a BGPPeer.
 type note struct{ kind, reason, text string }
 
-// notes tells what has happened to a session since the state that was told of
-// last; the zero state if none was.
+// notes returns the events of a session since the state that was reported last, which is the
+// zero State if none was.
 func notes(before, now bgp.State) []note {
 	var out []note
 	up := before.Session == bgp.Established
-	why := cmp.Or(now.LastError, "for a reason that is not known")
+	cause := cmp.Or(now.LastError, "for an unknown reason")
 	if now.Resets > before.Resets {
-		out = append(out, note{corev1.EventTypeNormal, v1beta1.ReasonSessionReset, "the session is made anew, since these have changed: " + now.Changed})
+		out = append(out, note{corev1.EventTypeNormal, v1beta1.ReasonSessionReset, "the session restarts because these fields have changed: " + now.Changed})
 		up = false
 	}
 	if now.Drops > before.Drops {
-		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionDown, "the session was lost: " + why})
+		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionDown, "the session was lost: " + cause})
 		up = false
 	}
 	switch {
@@ -165,15 +163,15 @@ func notes(before, now bgp.State) []note {
 	default:
 		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonSessionFailed, now.LastError})
 	}
-	if why := refusal(now.BFD); why != "" && why != refusal(before.BFD) {
-		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonBFDFailed, "BFD does not come up: " + why})
+	if cause := refusal(now.BFD); cause != "" && cause != refusal(before.BFD) {
+		out = append(out, note{corev1.EventTypeWarning, v1beta1.ReasonBFDFailed, "BFD does not come up: " + cause})
 	}
 	return out
 }
 
-// worse reports whether a session has an error that was not told of: of another
-// class, or of the same in other words. The words for an unreachable router change
-// from attempt to attempt, so they don't count.
+// worse reports whether a session has an error that was not reported yet: one of another
+// class, or of the same with another text. The text for an unreachable router changes from
+// attempt to attempt, so it does not count.
 func worse(before, now bgp.State) bool {
 	switch {
 	case now.LastError == "":
@@ -185,17 +183,17 @@ func worse(before, now bgp.State) bool {
 	}
 }
 
-// tellPeer writes an event on the peer.
-func (r *Reporter) tellPeer(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
+// peerEvent records an event on the peer.
+func (r *Reporter) peerEvent(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
 	peer := &v1beta1.BGPPeer{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
-		return // gone meanwhile: nobody to tell
+		return // deleted meanwhile
 	}
-	r.Tell(cluster.Event{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
+	r.Record(cluster.Event{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
 }
 
-// reportConflicts tells, once, of advertisements that contradict others on this
-// node.
+// reportConflicts records an event, once, for each advertisement that contradicts another on
+// this node.
 func (r *Reporter) reportConflicts(ctx context.Context, conflicts []announce.Conflict) {
 	for _, c := range conflicts {
 		if r.conflicts[c] {
@@ -203,9 +201,9 @@ func (r *Reporter) reportConflicts(ctx context.Context, conflicts []announce.Con
 		}
 		var loser v1beta1.BGPAdvertisement
 		if err := r.Client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
-			continue // gone meanwhile: no conflict any more
+			continue // deleted meanwhile: there is no conflict any more
 		}
-		r.Tell(cluster.Event{
+		r.Record(cluster.Event{
 			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce", Detail: c.Field + " " + c.Winner,
 			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.Node, c.Field, c.Winner),
 		})

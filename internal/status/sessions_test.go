@@ -25,8 +25,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// TestWhatARouterSaysIsShownShortAndSafe: a session's error may quote it.
-func TestWhatARouterSaysIsShownShortAndSafe(t *testing.T) {
+// A session's error may quote text from the router.
+func TestARoutersTextIsTruncatedAndPrintable(t *testing.T) {
 	var s v1beta1.BGPSession
 	(New(Options{Node: "n"})).enter(&s, bgp.State{LastError: "the router said \x1b[2J\r" + strings.Repeat("\u2028", 5000)}, "")
 	if text := s.Status.LastError; !printable.Is(text) || len(text) > printable.MaxMessage || !strings.HasPrefix(text, `the router said \x1b[2J\r\u2028`) {
@@ -49,25 +49,25 @@ func TestNotes(t *testing.T) {
 		before, then bgp.State
 		want         []string
 	}{
-		{"a session that has just begun is no news", none, down, nil},
+		{"a session that has just started has no event", none, down, nil},
 		{"it comes up", down, up, []string{"SessionUp"}},
 		{"it stays up", up, with(up, func(s *bgp.State) { s.Advertised = 3 }), nil},
-		{"it was seen up first", none, up, []string{"SessionUp"}},
+		{"it is up when it is first seen", none, up, []string{"SessionUp"}},
 		{"it does not come up", down, failed, []string{"SessionFailed"}},
 		{"an attempt fails as the one before", failed, failed, nil},
-		{"an attempt fails as the one before, in other words", failed, with(failed, func(s *bgp.State) { s.LastError = "no answer" }), nil},
-		{"an attempt fails otherwise", failed, with(failed, func(s *bgp.State) { s.Failure = bgp.Unsuitable }), []string{"SessionFailed"}},
+		{"an attempt fails as the one before, with another text", failed, with(failed, func(s *bgp.State) { s.LastError = "no answer" }), nil},
+		{"an attempt fails with another class of error", failed, with(failed, func(s *bgp.State) { s.Failure = bgp.Unsuitable }), []string{"SessionFailed"}},
 		{"it is refused for another reason", with(failed, func(s *bgp.State) { s.Failure = "NotificationReceived" }),
 			with(failed, func(s *bgp.State) { s.Failure, s.LastError = "NotificationReceived", "bad peer AS" }), []string{"SessionFailed"}},
 		{"the error is overcome", failed, down, nil},
 		{"it is up and something is missing", up, with(up, func(s *bgp.State) { s.LastError = "no IPv6" }), []string{"SessionFailed"}},
 		{"it is lost", up, with(failed, func(s *bgp.State) { s.Drops = 1 }), []string{"SessionDown"}},
 		{"it was lost and is back", up, with(up, func(s *bgp.State) { s.Drops, s.LastError = 1, "hold timer" }), []string{"SessionDown", "SessionUp"}},
-		{"it is made anew", up, with(down, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset"}},
-		{"it was made anew", up, with(up, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset", "SessionUp"}},
+		{"it restarts", up, with(down, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset"}},
+		{"it has restarted", up, with(up, func(s *bgp.State) { s.Resets = 1 }), []string{"SessionReset", "SessionUp"}},
 		{"BFD can't come up", up, with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port"} }), []string{"BFDFailed"}},
 		{"BFD still can't", with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port"} }), with(up, func(s *bgp.State) { s.BFD = &bfd.State{Problem: "no port", Sent: 3} }), nil},
-		{"the router is silent by BFD", up, with(up, func(s *bgp.State) { s.BFD = &bfd.State{Status: bfd.Down} }), nil},
+		{"the router sends no BFD packets", up, with(up, func(s *bgp.State) { s.BFD = &bfd.State{Status: bfd.Down} }), nil},
 		{"it is not held", none, bgp.State{Session: bgp.Idle, LastError: "older"}, []string{"SessionSkipped"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -82,20 +82,20 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// Two routers that are dead, as 100 nodes see them, whatever the nodes say of them:
-// after the first minute less than an event a second comes of it.
-func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
+// 100 nodes with two dead routers record less than one event a second after the first minute,
+// however their errors vary.
+func TestDeadRoutersCauseFewEvents(t *testing.T) {
 	classes := []bgp.Failure{bgp.Unreachable, "NotificationReceived", "HoldTimerExpired"}
 	for _, c := range []struct {
 		name  string
 		state func(attempt int) bgp.State
 		most  int // events of a node and router in four hours
 	}{
-		{"its words alternate", func(i int) bgp.State {
+		{"its text alternates", func(i int) bgp.State {
 			return bgp.State{Failure: bgp.Unreachable, LastError: []string{"no answer", "unreachable"}[i%2]}
 		}, 1},
 		{"its class alternates", func(i int) bgp.State { return bgp.State{Failure: classes[i%3], LastError: "x"} }, 14},
-		{"it is never told alike", func(i int) bgp.State { return bgp.State{Failure: "NotificationReceived", LastError: fmt.Sprint(i)} }, 14},
+		{"its text is always different", func(i int) bgp.State { return bgp.State{Failure: "NotificationReceived", LastError: fmt.Sprint(i)} }, 14},
 		{"it comes up and is lost", func(i int) bgp.State { return bgp.State{Drops: i, Session: bgp.Established} }, 2 * 14},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,9 +120,9 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 				defer cancel()
 				for i := range 100 {
 					node := fmt.Sprint("node", i)
-					teller := cluster.NewEventRecorder(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
-					r := New(Options{Client: api, Node: node, Tell: teller.Record})
-					nodes.Go(func() { _ = teller.Run(ctx) })
+					events := cluster.NewEventRecorder(api, slog.New(slog.DiscardHandler), "steelyard-speaker", node)
+					r := New(Options{Client: api, Node: node, Record: events.Record})
+					nodes.Go(func() { _ = events.Run(ctx) })
 					nodes.Go(func() {
 						last := map[string]bgp.State{}
 						for attempt := 0; ctx.Err() == nil; attempt++ {
@@ -130,7 +130,7 @@ func TestDeadRoutersAreToldOfSeldom(t *testing.T) {
 								now := c.state(attempt)
 								now.Peer, now.Since = peer, start
 								for _, n := range notes(last[now.Peer], now) {
-									r.tellPeer(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n, now.Failure)
+									r.peerEvent(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n, now.Failure)
 								}
 								last[now.Peer] = now
 							}
@@ -176,14 +176,14 @@ func TestAttemptsChangeNothingInABGPSession(t *testing.T) {
 	}
 }
 
-func TestWithShadowed(t *testing.T) {
-	got := withShadowed([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Superseded{{Peer: "young", By: "old"}})
+func TestSupersededPeersHaveASession(t *testing.T) {
+	got := withSuperseded([]bgp.State{{Peer: "old", Addr: netip.MustParseAddr("192.0.2.1")}}, []announce.Superseded{{Peer: "young", By: "old"}})
 	if len(got) != 2 || got[1].Peer != "young" || got[1].Session != bgp.Idle || got[1].LastError == "" {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestWatching(t *testing.T) {
+func TestBFDStatus(t *testing.T) {
 	far := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1"), Hops: bfd.Multihop}, MinTTL: 254}
 	near := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1")}}
 	passive := near
@@ -194,24 +194,24 @@ func TestWatching(t *testing.T) {
 		want string
 	}{
 		{"no BFD is wanted", nil, ""},
-		{"it is up, whatever was", &bfd.State{Status: bfd.Up, Problem: "a", LastDiscard: "b", Refused: true}, "Up"},
+		{"it is up", &bfd.State{Status: bfd.Up, Problem: "a", LastDiscard: "b", Refused: true}, "Up"},
 		{"it can't work", &bfd.State{Status: bfd.Down, Problem: "no port", LastDiscard: "b"}, "Down: no port"},
-		{"the router does it otherwise", &bfd.State{Status: bfd.Down, LastDiscard: "version", Refused: true, Discarded: 1}, "Down: the router's packets are refused: version"},
-		{"it did so once", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, LastDiscard: "version", Discarded: 1, Received: 1}, "Down"},
+		{"the router's packets are refused", &bfd.State{Status: bfd.Down, LastDiscard: "version", Refused: true, Discarded: 1}, "Down: the router's packets are refused: version"},
+		{"a packet was refused once", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, LastDiscard: "version", Discarded: 1, Received: 1}, "Down"},
 		{"a TTL too low names the field and what to set", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 63, Discarded: 1},
 			"Down: the router's packets arrive with TTL 63, and the BFDProfile's minimumTtl takes none below 254; if the router is no farther away than it should be, it sends a TTL below 255, as BIRD does: set minimumTtl to 63"},
 		{"the field was changed, and nothing has come since", &bfd.State{Status: bfd.Down, Session: far, Refused: true, TTL: 254, Discarded: 1}, "Down"},
 		{"a router that is not on the link names the field", &bfd.State{Status: bfd.Down, Session: near, Refused: true, TTL: 254, Discarded: 1},
 			"Down: the router's packets arrive with TTL 254, and the BFDProfile's hopMode single takes 255 alone: if the router is more than one hop away, set hopMode to multi, and likewise at the router"},
-		{"the router is silent", &bfd.State{Status: bfd.Down, Session: near}, "Down: the router has sent no packet yet to port 3784 (hopMode single)"},
-		{"the router is silent far away", &bfd.State{Status: bfd.Down, Session: far}, "Down: the router has sent no packet yet to port 4784 (hopMode multi)"},
-		{"both wait", &bfd.State{Status: bfd.Down, Session: passive}, "Down: the router has sent no packet yet to port 3784 (hopMode single), and with passiveMode it is to begin"},
-		{"somebody wants it so", &bfd.State{Status: bfd.Down, Session: near, RemoteStatus: bfd.AdminDown, Received: 3}, "Down: it was ended at the router (AdminDown)"},
-		{"it has not begun", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down}, "Down"},
+		{"the router sends nothing", &bfd.State{Status: bfd.Down, Session: near}, "Down: the router has sent no packet yet to port 3784 (hopMode single)"},
+		{"a router several hops away sends nothing", &bfd.State{Status: bfd.Down, Session: far}, "Down: the router has sent no packet yet to port 4784 (hopMode multi)"},
+		{"both wait", &bfd.State{Status: bfd.Down, Session: passive}, "Down: the router has sent no packet yet to port 3784 (hopMode single), which must send first because of passiveMode"},
+		{"the router's administrator has ended it", &bfd.State{Status: bfd.Down, Session: near, RemoteStatus: bfd.AdminDown, Received: 3}, "Down: it was ended at the router (AdminDown)"},
+		{"it has not started", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down}, "Down"},
 		{"the path is broken", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down, Session: near, Received: 9}, "Down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := watching(c.by); got != c.want {
+			if got := bfdStatus(c.by); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})

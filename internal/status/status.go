@@ -1,6 +1,9 @@
-// Package status writes what a speaker does: its L2Claims, BGPSessions and Speaker
-// object, and the events about them. It writes after the wire has changed, and only
+// Package status reports what a speaker does: in its L2Claims, BGPSessions and Speaker
+// object, and in events about them. It writes after the announcements have changed, and only
 // what differs.
+//
+// It decides when to write, and which changes deserve an event. It does not decide what the
+// speaker announces: package failover does.
 package status
 
 import (
@@ -34,31 +37,31 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// Applied is what was decided, and what was set.
+// Applied is a plan that the speaker has handed to its adapters.
 type Applied struct {
 	failover.Output
-	Missing int  // nodes that have a Speaker object, and whose speakers are not alive
-	Present int  // nodes that have one, and whose are
+	Missing int  // how many nodes with a Speaker object have a speaker that is not alive
+	Present int  // how many have one that is alive
 	Offers  bool // Plan.Peerings are in force
 }
 
 const (
 	// retryAfter is the pause after a report that failed.
 	retryAfter = 2 * time.Second
-	// resting is the pause after each report: the changes of a burst share some.
+	// resting is the shortest pause after a report: changes in a burst share reports.
 	resting = 100 * time.Millisecond
-	// restingShare is how many times as long as it was looked for what to write it is at
-	// least, up to longestRest: the more addresses there are, the more share a report.
+	// restingShare: the pause is at least this many times the time that finding the changes
+	// took, up to longestRest. So the more addresses there are, the more changes share a report.
 	restingShare = 19
 	longestRest  = time.Second
-	// counting is the pause between two writes of how many addresses this node has.
+	// counting is the pause between two writes of this node's number of addresses.
 	counting = 2 * time.Second
 )
 
-// Options are what a Reporter reads, and whom it tells.
+// Options are what a Reporter needs.
 type Options struct {
 	Client   client.Client
-	Tell     func(cluster.Event) // sends an event
+	Record   func(cluster.Event) // sends an event
 	Log      *slog.Logger
 	Node     string           // its name
 	Cached   toolscache.Store // the L2Claims of the cache
@@ -67,35 +70,34 @@ type Options struct {
 	Sessions *bgp.Sessions
 	Group    *membership.Group
 	Host     *Host
-	Plan     *atomic.Pointer[Applied] // what is in force; nil in it: nothing yet
-	Trigger  <-chan struct{}          // plan has changed
+	Plan     *atomic.Pointer[Applied] // the plan in force; it holds nil before the first
+	Trigger  <-chan struct{}          // signaled when Plan has changed
 }
 
-// Reporter writes what this node does, after it does it: L2Claims, BGPSessions
-// and its Speaker object. It is off the critical path: nothing that it waits
-// for delays an announcement.
+// Reporter writes L2Claims, BGPSessions and the Speaker object of this node, after the
+// announcements have changed. Nothing that it waits for delays an announcement.
 type Reporter struct {
 	Options
 	since time.Time // when it was made
 
-	// What was told of by events.
-	told      map[string]bgp.State // by name of the peer
+	// What events have reported.
+	reported  map[string]bgp.State // by name of the peer
 	conflicts map[announce.Conflict]bool
 
 	yield   yield
-	written map[netip.Addr]written // L2Claims that say what there is to say
+	written map[netip.Addr]written // L2Claims that need no write
 	counted time.Time              // when the Speaker's count of addresses was last written
-	recount bool                   // it is to be written later
-	looked  time.Duration          // for how long the last report looked for claims to write
+	recount bool                   // the count must be written later
+	looked  time.Duration          // how long the last report took to find the claims to write
 	more    bool                   // the last report left claims to the next
 }
 
-// New returns a reporter, which works while Run does.
+// New returns a Reporter.
 func New(o Options) *Reporter {
 	return &Reporter{Options: o, since: time.Now()}
 }
 
-// Run reports what has changed until ctx ends; then it says that this speaker stopped.
+// Run reports changes until ctx ends; then it reports that this speaker stopped.
 func (r *Reporter) Run(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -112,7 +114,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 		if p := r.Plan.Load(); p != nil {
 			r.recount = false
 			if err := r.report(ctx, p); err != nil && ctx.Err() == nil {
-				r.Log.Warn("can't report; trying again", "err", err)
+				r.Log.Warn("can't write the status; trying again", "err", err)
 				retry.Reset(retryAfter)
 			} else if r.more {
 				retry.Reset(resting)
@@ -124,25 +126,24 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 }
 
-// report brings every object up to date; one that fails doesn't hold up the
-// others.
+// report brings every object up to date. If one write fails, the others are still made.
 func (r *Reporter) report(ctx context.Context, d *Applied) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var node corev1.Node
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: r.Node}, &node); err != nil {
-		return fmt.Errorf("read the own Node: %w", err)
+		return fmt.Errorf("read this speaker's Node: %w", err)
 	}
-	if !d.Offers { // what BGPSessions say is from before a restart
+	if !d.Offers { // the BGPSessions still have the state from before a restart
 		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
 	}
-	states := withShadowed(r.Sessions.States(), d.Plan.Superseded)
+	states := withSuperseded(r.Sessions.States(), d.Plan.Superseded)
 	r.reportConflicts(ctx, d.Plan.Conflicts)
-	// The Speaker first: others need its links to see in this node an owner.
+	// The Speaker first: others need its links to choose this node as an owner.
 	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Superseded))
 }
 
-// stopped says that this speaker stopped by itself.
+// stopped reports that this speaker was stopped and did not crash.
 func (r *Reporter) stopped() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -162,12 +163,12 @@ func (r *Reporter) stopped() error {
 		after.Status.Addresses = 0
 	}
 	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(have)); err != nil {
-		return fmt.Errorf("say in Speaker %q that it stopped: %w", r.Node, err)
+		return fmt.Errorf("report in Speaker %q that it stopped: %w", r.Node, err)
 	}
 	return nil
 }
 
-// existing returns a copy of what the cache has, or a new object of that name.
+// existing returns a copy of the cache's object, or a new object of that name.
 func existing[T any, P interface {
 	*T
 	client.Object
@@ -189,21 +190,22 @@ func timeOf(t time.Time) *metav1.Time {
 	return &out
 }
 
-// How much of a kind a status holds at most, as the kinds' schemas have it. Whoever has
-// a speaker's token can make no object larger than that either.
+// The longest lists in a status, as in the kinds' schemas. The schemas also apply to a process
+// that has stolen a speaker's token.
 const (
 	maxLinks    = 256
 	maxPrefixes = 32 // of one link
 	maxServices = 256
 	maxStrict   = 1024
-	maxUnheard  = 256
+	// maxUnreachable is for unreachableSpeakers and sessionsDown.
+	maxUnreachable = 256
 )
 
 // first returns at most n of a list.
 func first[T any](n int, in []T) []T { return in[:min(n, len(in))] }
 
-// linksOf returns what is to be told of this node's links. One on which this node hears
-// nobody in its segment is down.
+// linksOf returns this node's links. A link on which this node reaches no member of its
+// segment is down.
 func linksOf(links []layer2.Link, segments map[netip.Prefix]membership.View) []v1beta1.SpeakerLink {
 	var out []v1beta1.SpeakerLink
 	for _, l := range first(maxLinks, links) {
@@ -238,9 +240,9 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 		}
 	}
 	status.Links = linksOf(r.Links.Links(), r.Group.View().Segments)
-	loud, cutOff := r.Links.KernelAnswers(), ""
+	kernelAnswers, isolated := r.Links.KernelAnswers(), ""
 	if r.Group.View().Isolated {
-		cutOff = "it hears no other speaker, and no gateway answers; so it answers for nothing"
+		isolated = "it hears no other speaker, and no gateway answers; so it answers for nothing"
 	}
 	return r.put(ctx, node, existing(have, r.Node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
@@ -253,8 +255,8 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 		}
 		status.Conditions = slices.Clone(s.Status.Conditions)
 		for _, c := range []metav1.Condition{
-			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: loud},
-			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonIsolated, Message: cutOff},
+			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: kernelAnswers},
+			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonIsolated, Message: isolated},
 			{Type: v1beta1.ConditionRestarting},
 		} {
 			if c.Message == "" {
@@ -269,8 +271,8 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 	})
 }
 
-// put writes the status of an object that this node's speaker owns, if it
-// differs, and creates the object if it is not there.
+// put writes the status of an object that this node's speaker owns, if it differs, and
+// creates the object if it does not exist.
 func (r *Reporter) put(ctx context.Context, node *corev1.Node, obj client.Object, set func(client.Object)) error {
 	if obj.GetUID() == "" {
 		obj.SetOwnerReferences([]metav1.OwnerReference{cluster.OwnedBy(node)})

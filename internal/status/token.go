@@ -12,11 +12,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// extraNode is where the API server has the node that a token is bound to, by its Pod.
+// extraNode is the key under which the API server has the node to whose Pod a token is bound.
 const extraNode = "authentication.kubernetes.io/node-name"
 
-// Token returns what says why the API server can't hold this node's speaker to what
-// is its own; "": it can. The API server is asked until it has answered once.
+// Token returns a function that returns why the API server can't confine this speaker to its
+// node's objects; "" if it can. The function asks the API server until it has answered once.
 func Token(c client.Client, node string, log *slog.Logger) func(context.Context) string {
 	answered, problem := false, ""
 	return func(ctx context.Context) string {
@@ -27,23 +27,23 @@ func Token(c client.Client, node string, log *slog.Logger) func(context.Context)
 		defer cancel()
 		review := &authenticationv1.SelfSubjectReview{}
 		if err := c.Create(ctx, review); err != nil {
-			return printable.Message(fmt.Sprintf("the API server does not say whose this speaker's token is: %v", err))
+			return printable.Message(fmt.Sprintf("the API server did not review this speaker's token: %v", err))
 		}
 		answered, problem = true, tokenProblem(review.Status.UserInfo, node)
 		if problem != "" {
-			log.Warn("the API server can't hold this speaker to what is its own node's", "why", problem)
+			log.Warn("the API server can't confine this speaker to its node's objects", "reason", problem)
 		}
 		return problem
 	}
 }
 
-// tokenProblem says what is wrong with who a node's speaker is to the API server.
+// tokenProblem returns why the API server cannot tell that user is node's speaker; "" if it can.
 func tokenProblem(user authenticationv1.UserInfo, node string) string {
 	switch of := user.Extra[extraNode]; {
 	case len(of) == 0:
-		return printable.Message(fmt.Sprintf("the token, of %s, tells no node: who has it may write what is other nodes'", user.Username))
+		return printable.Message(fmt.Sprintf("the token, of %s, is not bound to a node: with it one may write other nodes' objects", user.Username))
 	case of[0] != node:
-		return printable.Message(fmt.Sprintf("the token is of node %s, and --node-name says %s: what this speaker writes may be refused", of[0], node))
+		return printable.Message(fmt.Sprintf("the token is bound to node %s, and --node-name is %s: the API server may refuse this speaker's writes", of[0], node))
 	}
 	return ""
 }

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// reviewer is an API server that answers who asks.
+// reviewer is an API server that reviews tokens.
 type reviewer struct {
 	client.Client
 	user  authenticationv1.UserInfo
@@ -26,7 +26,7 @@ func (r *reviewer) Create(_ context.Context, o client.Object, _ ...client.Create
 	return r.err
 }
 
-func TestATokenThatTellsAnotherNodeOrNoneIsTold(t *testing.T) {
+func TestATokenOfAnotherNodeOrNoneIsReported(t *testing.T) {
 	of := func(nodes ...string) map[string]authenticationv1.ExtraValue {
 		return map[string]authenticationv1.ExtraValue{extraNode: nodes}
 	}
@@ -36,21 +36,21 @@ func TestATokenThatTellsAnotherNodeOrNoneIsTold(t *testing.T) {
 		want  string
 	}{
 		{"its own node", of("node1"), ""},
-		{"no node", nil, "the token, of speaker, tells no node: who has it may write what is other nodes'"},
-		{"an empty list", of(), "the token, of speaker, tells no node: who has it may write what is other nodes'"},
-		{"another node", of("node2"), "the token is of node node2, and --node-name says node1: what this speaker writes may be refused"},
+		{"no node", nil, "the token, of speaker, is not bound to a node: with it one may write other nodes' objects"},
+		{"an empty list", of(), "the token, of speaker, is not bound to a node: with it one may write other nodes' objects"},
+		{"another node", of("node2"), "the token is bound to node node2, and --node-name is node1: the API server may refuse this speaker's writes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var told bytes.Buffer
+			var logged bytes.Buffer
 			api := &reviewer{user: authenticationv1.UserInfo{Username: "speaker", Extra: c.extra}}
-			problem := Token(api, "node1", slog.New(slog.NewTextHandler(&told, nil)))
+			problem := Token(api, "node1", slog.New(slog.NewTextHandler(&logged, nil)))
 			for range 2 {
 				if have := problem(t.Context()); have != c.want {
 					t.Errorf("want %q, have %q", c.want, have)
 				}
 			}
-			if n := strings.Count(told.String(), "level=WARN"); api.asked != 1 || n > 1 || (n == 1) != (c.want != "") {
-				t.Errorf("it asked %d times, and logged:\n%s", api.asked, &told)
+			if n := strings.Count(logged.String(), "level=WARN"); api.asked != 1 || n > 1 || (n == 1) != (c.want != "") {
+				t.Errorf("it asked %d times, and logged:\n%s", api.asked, &logged)
 			}
 		})
 	}
@@ -59,7 +59,7 @@ func TestATokenThatTellsAnotherNodeOrNoneIsTold(t *testing.T) {
 func TestATokenIsAskedForAgainUntilTheAPIServerAnswers(t *testing.T) {
 	api := &reviewer{user: authenticationv1.UserInfo{Extra: map[string]authenticationv1.ExtraValue{extraNode: {"node1"}}}, err: errors.New("refused \x1b")}
 	problem := Token(api, "node1", slog.New(slog.DiscardHandler))
-	if have := problem(t.Context()); have != `the API server does not say whose this speaker's token is: refused \x1b` {
+	if have := problem(t.Context()); have != `the API server did not review this speaker's token: refused \x1b` {
 		t.Errorf("have %q", have)
 	}
 	api.err = nil

@@ -15,17 +15,17 @@ const (
 	// shortest and longest are the lengths of BFD packets, and authenticated that of
 	// one with Meticulous Keyed SHA1 (RFC 5880 §4.4).
 	shortest, longest, authenticated = 24, 255, 52
-	// maxSources is how many peers a filter tells apart: the kernel takes no longer ones.
+	// maxSources is how many peers a filter distinguishes: the kernel limits a filter's length.
 	maxSources = 256
-	// offPacket is where the packet begins for a filter of a UDP socket.
+	// offPacket is the packet's offset for a filter of a UDP socket.
 	offPacket = 8
-	// offNetwork is where a filter finds the IP header: SKF_NET_OFF.
+	// offNetwork is the IP header's offset for a filter: SKF_NET_OFF.
 	offNetwork uint32 = 0xfff00000
 )
 
-// filter drops in the kernel, which wakes nobody for it, what can be no packet of
-// these peers: by its length, version, authentication bit and source address. All is
-// checked again by who reads it.
+// filter returns a program with which the kernel drops datagrams that cannot be packets
+// of these peers, by length, version, authentication bit and source address, so that they
+// wake no goroutine. The reader checks all of this again.
 func filter(peers []netip.Addr, auth bool) []bpf.Instruction {
 	drop := bpf.RetConstant{Val: 0}
 	pass := bpf.RetConstant{Val: 1 << 16}
@@ -55,8 +55,8 @@ func filter(peers []netip.Addr, auth bool) []bpf.Instruction {
 	return append(f, drop)
 }
 
-// from goes on behind itself with a packet of the peer, and one instruction further
-// with any other.
+// from returns instructions that continue behind themselves with a packet of the peer,
+// and skip one instruction with any other.
 func from(peer netip.Addr) []bpf.Instruction {
 	bytes, off := peer.AsSlice(), offNetwork+12
 	if peer.Is6() {
@@ -72,8 +72,8 @@ func from(peer netip.Addr) []bpf.Instruction {
 	return f
 }
 
-// setFilter has the socket take what may come from the peers, each of which may be
-// there several times.
+// setFilter has the socket receive only what may come from peers. A peer may be listed
+// several times.
 func setFilter(raw syscall.RawConn, peers []netip.Addr, auth bool) error {
 	peers = slices.Clone(peers)
 	for i := range peers {

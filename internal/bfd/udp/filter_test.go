@@ -11,7 +11,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd"
 )
 
-// harvest is what a wire delivered.
+// harvest records what a wire delivers.
 type harvest struct {
 	mu  sync.Mutex
 	got []string
@@ -31,7 +31,7 @@ func (h *harvest) all() []string {
 	return h.got
 }
 
-// packet is of a length, with flags; mark stands where none is looked at.
+// packet returns a packet of a length, with flags; mark is in octets that the filter ignores.
 func packet(length int, first, flags byte, mark string) []byte {
 	b := make([]byte, max(length, 16))
 	b[0], b[1], b[3] = first, flags, byte(length)
@@ -49,8 +49,7 @@ func sender(t testing.TB, from string, to netip.AddrPort) *net.UDPConn {
 	return c
 }
 
-// What the kernel drops wakes nobody; what may be of a peer all comes.
-func TestFilter(t *testing.T) {
+func TestTheFilterPassesOnlyWhatMayComeFromAPeer(t *testing.T) {
 	const auth = 1 << 2
 	for _, c := range []struct {
 		name          string
@@ -61,18 +60,18 @@ func TestFilter(t *testing.T) {
 		passes        bool
 	}{
 		{"a peer's authenticated packet", true, []string{"127.0.0.2", "127.0.0.3"}, "127.0.0.3", packet(52, 1<<5, auth, "one"), true},
-		{"of the other peer", true, []string{"127.0.0.2", "127.0.0.3"}, "127.0.0.2", packet(52, 1<<5, auth, "one"), true},
-		{"of nobody", true, []string{"127.0.0.2", "127.0.0.3"}, "127.0.0.4", packet(52, 1<<5, auth, "one"), false},
+		{"the other peer's packet", true, []string{"127.0.0.2", "127.0.0.3"}, "127.0.0.2", packet(52, 1<<5, auth, "one"), true},
+		{"a packet from another address", true, []string{"127.0.0.2", "127.0.0.3"}, "127.0.0.4", packet(52, 1<<5, auth, "one"), false},
 		{"a packet without authentication", true, []string{"127.0.0.2"}, "127.0.0.2", packet(24, 1<<5, 0, "one"), false},
-		{"one that has the length alone", true, []string{"127.0.0.2"}, "127.0.0.2", packet(52, 1<<5, 0, "one"), false},
-		{"one that has the bit alone", true, []string{"127.0.0.2"}, "127.0.0.2", packet(24, 1<<5, auth, "one"), false},
+		{"one of that length without the authentication bit", true, []string{"127.0.0.2"}, "127.0.0.2", packet(52, 1<<5, 0, "one"), false},
+		{"one with that bit and a shorter length", true, []string{"127.0.0.2"}, "127.0.0.2", packet(24, 1<<5, auth, "one"), false},
 		{"a packet without authentication where none is wanted", false, []string{"127.0.0.2"}, "127.0.0.2", packet(24, 1<<5, 0, "one"), true},
 		{"one with a password", false, []string{"127.0.0.2"}, "127.0.0.2", packet(33, 1<<5, auth, "one"), true},
 		{"one too short", false, []string{"127.0.0.2"}, "127.0.0.2", packet(23, 1<<5, 0, "one"), false},
 		{"one too long", false, []string{"127.0.0.2"}, "127.0.0.2", packet(256, 1<<5, 0, "one"), false},
 		{"of another version", false, []string{"127.0.0.2"}, "127.0.0.2", packet(24, 2<<5, 0, "one"), false},
 		{"by IPv6", true, []string{"::1"}, "::1", packet(52, 1<<5, auth, "one"), true},
-		{"by IPv6 of nobody", true, []string{"::2"}, "::1", packet(52, 1<<5, auth, "one"), false},
+		{"by IPv6 from another address", true, []string{"::2"}, "::1", packet(52, 1<<5, auth, "one"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := New()
@@ -105,9 +104,9 @@ func TestFilter(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			w.Drain()
 			if got := h.all(); (len(got) == 1) != c.passes {
-				t.Errorf("delivered %q; want it: %t", got, c.passes)
+				t.Errorf("delivered %q; want it delivered: %t", got, c.passes)
 			}
-			if len(c.peers) > 1 { // the one who has gone is heard no more, the other is
+			if len(c.peers) > 1 { // packets of the closed port's peer are dropped, the other's are not
 				if err := last.Close(); err != nil {
 					t.Fatal(err)
 				}
@@ -116,15 +115,14 @@ func TestFilter(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 				w.Drain()
 				if got := h.all(); got[len(got)-1] != c.peers[0]+" two" && c.passes {
-					t.Errorf("after a peer has gone: %q", got)
+					t.Errorf("after a port was closed: %q", got)
 				}
 			}
 		})
 	}
 }
 
-// Who waits for all that has arrived does not wait for a flood that goes on.
-func TestDrainInAFlood(t *testing.T) {
+func TestDrainDoesNotWaitForAFloodToEnd(t *testing.T) {
 	const port = 47481
 	w := New()
 	ctx, stop := context.WithCancel(t.Context())

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// batch is how many datagrams are delivered together at most.
+	// batch limits how many datagrams are delivered together.
 	batch = 64
-	// largest is longer than any BFD packet; what is longer is cut off and then
-	// refused by its length, or read without what follows.
+	// largest is longer than any BFD packet. A longer datagram is truncated; then its
+	// length field is refused, or the rest is ignored.
 	largest = 256
-	// queued is how many octets may wait in the kernel: a thousand sessions' for
-	// some detection times.
+	// queued is how many octets may wait in the kernel: the packets of a thousand
+	// sessions for several detection times.
 	queued = 4 << 20
-	// drained is how many datagrams Drain delivers at most: more than fit into the
-	// queue. While somebody floods it there are always more.
+	// drained limits how many datagrams Drain delivers: more than fit into the queue.
+	// During a flood there are always more.
 	drained = 12_000
 )
 
@@ -38,13 +38,13 @@ type receiver struct {
 	raw  syscall.RawConn
 	used []netip.Addr // the peers of the ports; guarded by the wire's lock
 
-	mu        sync.Mutex // held from reading until what was read is delivered, so that drain means what it says
+	mu        sync.Mutex // held from reading until delivery, so that drain returns after both
 	datagrams [batch]bfd.Datagram
 	buffers   [batch][largest]byte
 	control   [256]byte
 }
 
-// join makes sure that packets of a peer for k are received.
+// join has packets of a peer for k received.
 func (w *Wire) join(k key, peer netip.Addr) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,7 +54,7 @@ func (w *Wire) join(k key, peer netip.Addr) error {
 		if r, err = w.listen(k); err != nil {
 			return err
 		}
-		if err := r.hear([]netip.Addr{peer}, w.Authenticated); err != nil {
+		if err := r.accept([]netip.Addr{peer}, w.Authenticated); err != nil {
 			return errors.Join(err, r.file.Close())
 		}
 		w.receivers[k] = r
@@ -63,30 +63,30 @@ func (w *Wire) join(k key, peer netip.Addr) error {
 		}
 		return nil
 	}
-	return r.hear(append(slices.Clone(r.used), peer), w.Authenticated)
+	return r.accept(append(slices.Clone(r.used), peer), w.Authenticated)
 }
 
-// part ends what join began.
-func (w *Wire) part(k key, peer netip.Addr) error {
+// leave reverses one join.
+func (w *Wire) leave(k key, peer netip.Addr) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.receivers[k]
 	if r == nil { // all are closed
 		return nil
 	}
-	left := slices.Clone(r.used)
-	if i := slices.Index(left, peer); i >= 0 {
-		left = slices.Delete(left, i, i+1)
+	remaining := slices.Clone(r.used)
+	if i := slices.Index(remaining, peer); i >= 0 {
+		remaining = slices.Delete(remaining, i, i+1)
 	}
-	if len(left) > 0 {
-		return r.hear(left, w.Authenticated)
+	if len(remaining) > 0 {
+		return r.accept(remaining, w.Authenticated)
 	}
 	delete(w.receivers, k)
 	return r.file.Close()
 }
 
-// hear has the receiver take what may come from these peers. The wire's lock is held.
-func (r *receiver) hear(peers []netip.Addr, auth bool) error {
+// accept has the receiver read only what may come from these peers. The wire's lock is held.
+func (r *receiver) accept(peers []netip.Addr, auth bool) error {
 	if err := setFilter(r.raw, peers, auth); err != nil {
 		return fmt.Errorf("filter BFD packets on port %d: %w", r.key.port, err)
 	}
@@ -121,8 +121,8 @@ func (w *Wire) listen(k key) (*receiver, error) {
 	return &receiver{key: k, file: file, raw: raw}, nil
 }
 
-// claim binds the socket to its port, which this process's other receivers, for
-// other devices, may have, but no other process.
+// claim binds the socket to its port. Other receivers of this process, for other devices,
+// may share the port; other processes may not.
 func (w *Wire) claim(fd int, k key, address unix.Sockaddr) error {
 	var siblings []*receiver
 	for other, r := range w.receivers {
@@ -166,22 +166,21 @@ func (r *receiver) run(receive func([]bfd.Datagram)) {
 	}
 }
 
-// drain delivers what waits in the socket, at most so many datagrams. Its reads don't
-// block.
+// drain delivers what waits in the socket, up to most datagrams. Its reads don't block.
 func (r *receiver) drain(receive func([]bfd.Datagram), most int) {
 	for more := receive != nil; more && most > 0; most -= batch {
 		more = r.deliver(receive)
 	}
 }
 
-// deliver delivers one batch, and reports whether there may be more. Between two of
-// them another may come first: who expires sessions waits for no flood.
+// deliver delivers one batch, and reports whether there may be more. It releases the lock
+// between batches, so that Drain does not wait for a flood to end.
 func (r *receiver) deliver(receive func([]bfd.Datagram)) (more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	more = true
-	// Control, unlike Read, does not wait for the one who is in Read.
+	// Control, unlike Read, does not wait for another goroutine's Read.
 	err := r.raw.Control(func(fd uintptr) {
 		for more && n < batch {
 			if more = r.read(int(fd), n); more {
@@ -221,7 +220,7 @@ func (r *receiver) read(fd, i int) bool {
 	}
 }
 
-// about reads the TTL and the destination from control messages.
+// about sets d's TTL and destination from control messages.
 func about(d *bfd.Datagram, controls []byte) {
 	for len(controls) >= unix.CmsgLen(0) {
 		header, data, rest, err := unix.ParseOneSocketControlMessage(controls)

@@ -1,6 +1,9 @@
-// Package udp carries BFD control packets over UDP sockets of Linux. Sessions
-// share the sockets that receive: one for each port, family and device. Each
-// sends from a socket of its own, whose source port RFC 5881 §4 wants unique.
+// Package udp carries BFD control packets over UDP sockets of Linux. Sessions share the
+// receiving sockets: one for each port, family and device. Each session sends from its
+// own socket, because RFC 5881 §4 requires unique source ports.
+//
+// It decides which datagrams can be packets of a peer and discards the others. Package
+// bfd finds the session of a packet, and checks it.
 package udp
 
 import (
@@ -24,7 +27,7 @@ import (
 const (
 	firstSource = 49152
 	sources     = 65536 - firstSource
-	// sourceTries is how many of them are tried before the session waits.
+	// sourceTries is how many of them are tried before Open fails.
 	sourceTries = 64
 )
 
@@ -33,8 +36,8 @@ const networkControl = 0xc0
 
 // Wire opens sockets in the network namespace of the process.
 type Wire struct {
-	// Authenticated: all sessions are, so that the kernel drops what is not. It must not
-	// be changed after the first Open.
+	// Authenticated says that all sessions are authenticated: the kernel drops other
+	// packets. It must not change after the first Open.
 	Authenticated bool
 
 	mu        sync.Mutex
@@ -44,8 +47,8 @@ type Wire struct {
 	running   sync.WaitGroup
 }
 
-// key is what sessions share a receiver by. The index tells a device from one
-// that was made later under the same name.
+// key identifies a receiver; sessions with equal keys share it. The index distinguishes
+// a device from a later one of the same name.
 type key struct {
 	port   uint16
 	ipv6   bool
@@ -97,8 +100,8 @@ func (w *Wire) Drain() {
 	}
 }
 
-// port sends the packets of one session. Its socket is not in Go's poller: who
-// sends must never wait.
+// port sends the packets of one session. Its socket is not in Go's poller: Send must
+// never wait.
 type port struct {
 	wire *Wire
 	fd   int
@@ -134,8 +137,8 @@ func (w *Wire) Open(path bfd.Path) (bfd.Port, error) {
 	return &port{wire: w, fd: fd, peer: peer, key: k}, nil
 }
 
-// numbered writes a link-local address with the number of its zone, as
-// datagrams have it; any other without a zone.
+// numbered returns a link-local address with its zone as a number, as received datagrams
+// have it, and any other address without a zone.
 func numbered(a netip.Addr, zone string) (netip.Addr, error) {
 	if zone == "" || !a.IsLinkLocalUnicast() || !a.Is6() {
 		return a.WithZone(""), nil
@@ -150,8 +153,8 @@ func numbered(a netip.Addr, zone string) (netip.Addr, error) {
 	return a.WithZone(strconv.Itoa(link.Index)), nil
 }
 
-// dial makes the socket that sends, from a free port of RFC 5881's range. What
-// its errors say is the same with each try.
+// dial opens the socket that sends, from a free port of RFC 5881's range. Its errors have
+// the same text at each attempt.
 func dial(path bfd.Path, peer netip.Addr) (fd int, err error) {
 	local := path.Local.WithZone("")
 	switch {
@@ -202,12 +205,12 @@ func socket(ipv6 bool) (int, error) {
 	return fd, os.NewSyscallError("socket", err)
 }
 
-// sockaddr writes an address, with the number of its zone if any, for the kernel.
+// sockaddr converts an address, with a numbered zone if it has one, for the kernel.
 func sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
 	if a.Is4() {
 		return &unix.SockaddrInet4{Addr: a.As4(), Port: int(port)}
 	}
-	zone, _ := strconv.Atoi(a.Zone()) // none is 0
+	zone, _ := strconv.Atoi(a.Zone()) // 0 without a zone
 	return &unix.SockaddrInet6{Addr: a.As16(), Port: int(port), ZoneId: uint32(zone)}
 }
 
@@ -267,5 +270,5 @@ func (p *port) Peer() netip.Addr { return p.peer }
 
 // Close implements bfd.Port.
 func (p *port) Close() error {
-	return errors.Join(os.NewSyscallError("close", unix.Close(p.fd)), p.wire.part(p.key, p.peer))
+	return errors.Join(os.NewSyscallError("close", unix.Close(p.fd)), p.wire.leave(p.key, p.peer))
 }

@@ -15,12 +15,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// Neighbors keeps the kernel's memory of where the other speakers are over a
-// short loss of carrier. The kernel forgets all neighbors of a link then, asks
-// anew when something is to be sent, and if that first question is lost, as
-// happens when a switch port has just come up, again only a second later: by
-// that time the others would take this node for gone. What was true before is
-// put back as stale, which the kernel verifies by itself.
+// Neighbors keeps the kernel's neighbor entries of the other speakers over a short loss of
+// carrier. The kernel drops all entries of a link then, and asks again when it must send. If
+// that request is lost, as happens when a switch port has just come up, the kernel repeats
+// it only a second later, when the others already take this node for dead. So Neighbors
+// restores the entries as stale; the kernel verifies stale entries by itself.
 type Neighbors struct {
 	log *slog.Logger
 
@@ -29,18 +28,18 @@ type Neighbors struct {
 	known  map[netip.Addr]station
 }
 
-// station is where an address was seen.
+// station is the link and MAC of an address.
 type station struct {
 	link int // index
 	mac  string
 }
 
-// NewNeighbors returns a memory of nobody.
+// NewNeighbors returns Neighbors without addresses.
 func NewNeighbors(log *slog.Logger) *Neighbors {
 	return &Neighbors{log: log, known: map[netip.Addr]station{}}
 }
 
-// Set says whose places to remember.
+// Set sets the addresses whose entries to keep.
 func (n *Neighbors) Set(addrs []netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,22 +57,22 @@ func (n *Neighbors) Set(addrs []netip.Addr) {
 // resubscribePause is the pause before the kernel is subscribed to again.
 const resubscribePause = time.Second
 
-// Run remembers until ctx ends. It subscribes again when the kernel has dropped messages
-// (ENOBUFS), or the subscription failed.
+// Run keeps the entries until ctx ends. It subscribes to the kernel's messages again when the
+// kernel has dropped some (ENOBUFS), or the subscription failed.
 func (n *Neighbors) Run(ctx context.Context) error {
 	for {
 		err := n.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		n.log.Warn("lost sight of the kernel's neighbors, subscribing again", "err", err)
+		n.log.Warn("lost the subscription to the kernel's neighbors, subscribing again", "err", err)
 		if !wait.Sleep(ctx, resubscribePause) {
 			return nil
 		}
 	}
 }
 
-// follow remembers until ctx ends, or something fails.
+// follow keeps the entries until ctx ends, or the subscription fails.
 func (n *Neighbors) follow(ctx context.Context) error {
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
@@ -86,7 +85,7 @@ func (n *Neighbors) follow(ctx context.Context) error {
 		return fmt.Errorf("watch links: %w", err)
 	}
 	defer drain(links)
-	// The subscription could list them, but only with NET_ADMIN.
+	// The subscription could list the existing ones, but only with NET_ADMIN.
 	existing, err := netlink.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list the kernel's neighbors: %w", err)
@@ -115,11 +114,11 @@ func (n *Neighbors) follow(ctx context.Context) error {
 	}
 }
 
-// drain has a subscription end that is about to tell something.
+// drain reads c, so that a subscription that is about to send can end.
 func drain[T any](c <-chan T) {
 	go func() {
 		for range c {
-			continue // it is of no use any more
+			continue
 		}
 	}()
 }
@@ -127,7 +126,7 @@ func drain[T any](c <-chan T) {
 // trusted are the states in which the kernel knows a MAC.
 const trusted = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT
 
-// see takes in what the kernel says of one neighbor.
+// see records the kernel's message about a neighbor.
 func (n *Neighbors) see(u netlink.NeighUpdate) {
 	addr, ok := netip.AddrFromSlice(u.IP)
 	addr = addr.Unmap()
@@ -138,7 +137,7 @@ func (n *Neighbors) see(u netlink.NeighUpdate) {
 		n.known[addr] = station{u.LinkIndex, string(u.HardwareAddr)}
 	}
 	if known && u.Type == unix.RTM_NEWNEIGH && u.State&netlink.NUD_FAILED != 0 {
-		delete(n.known, addr) // asked for and not found: it may be elsewhere
+		delete(n.known, addr) // not found: it may have another MAC now
 	}
 	n.mu.Unlock()
 	if wanted && known && u.Type == unix.RTM_DELNEIGH && old.link == u.LinkIndex {
@@ -146,22 +145,22 @@ func (n *Neighbors) see(u netlink.NeighUpdate) {
 	}
 }
 
-// restore puts back what the kernel has forgotten on a link.
+// restore restores the entries that the kernel has dropped on a link.
 func (n *Neighbors) restore(link int) {
-	there := map[netip.Addr]bool{}
+	present := map[netip.Addr]bool{}
 	list, err := netlink.NeighList(link, netlink.FAMILY_ALL)
 	if err != nil {
-		return // the link is gone
+		return // the link no longer exists
 	}
 	for _, e := range list {
 		if addr, ok := netip.AddrFromSlice(e.IP); ok && e.State&trusted != 0 {
-			there[addr.Unmap()] = true
+			present[addr.Unmap()] = true
 		}
 	}
 	n.mu.Lock()
 	lost := map[netip.Addr]station{}
 	for addr, s := range n.known {
-		if s.link == link && !there[addr] {
+		if s.link == link && !present[addr] {
 			lost[addr] = s
 		}
 	}
@@ -175,7 +174,7 @@ func (n *Neighbors) put(addr netip.Addr, s station) {
 	err := netlink.NeighSet(&netlink.Neigh{
 		LinkIndex: s.link, IP: addr.AsSlice(), HardwareAddr: net.HardwareAddr(s.mac), State: netlink.NUD_STALE,
 	})
-	if err != nil { // the link is down, say
+	if err != nil { // for example, the link is down
 		n.log.Debug("can't restore a neighbor", "addr", addr, "err", err)
 	}
 }

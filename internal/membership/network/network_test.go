@@ -16,12 +16,12 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// inside says that the test process runs in a network namespace of its own, and
-// names that of the other end of its cable.
+// inside is set if the test process runs in its own network namespace. It names the namespace
+// at the other end of the veth pair.
 const inside = "STEELYARD_MEMBERSHIP_INSIDE"
 
-// onHost runs body in a process of its own on a host with 192.0.2.1 and
-// 2001:db8::1, whose cable leads to a host with ::2 and .2.
+// onHost runs body in a separate process on a host with 192.0.2.1 and 2001:db8::1, which a
+// veth pair connects to a host with .2 and ::2.
 func onHost(t *testing.T, body func()) {
 	if os.Getenv(inside) != "" {
 		body()
@@ -38,7 +38,7 @@ func onHost(t *testing.T, body func()) {
 		ip(t, "netns", "add", ns)
 		t.Cleanup(func() { ip(t, "netns", "del", ns) })
 	}
-	// The peer's address is to outlast its link's being set down.
+	// The peer's address must remain while its link is set down.
 	ip(t, "netns", "exec", peer, "sysctl", "-qw", "net.ipv6.conf.all.keep_addr_on_down=1", "net.ipv6.conf.default.keep_addr_on_down=1")
 	ip(t, "-n", host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer)
 	for i, ns := range []string{host, peer} {
@@ -68,8 +68,8 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// A router in another subnet of the link answers only who asks from that. It is a
-// gateway of that segment, without being a default one.
+// A router in another subnet of the link answers only requests from that subnet. It is a
+// gateway of that segment, but not a default one.
 func TestTheGatewayOfASegment(t *testing.T) {
 	onHost(t, func() {
 		peer := os.Getenv(inside)
@@ -77,7 +77,7 @@ func TestTheGatewayOfASegment(t *testing.T) {
 		ip(t, "-n", peer, "address", "add", "198.51.100.2/24", "dev", "eth0")
 		ip(t, "netns", "exec", peer, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
 		ip(t, "address", "add", "198.51.100.1/24", "dev", "eth0")
-		w := NewWitness(slog.Default(), 0)
+		w := NewHostProber(slog.Default(), 0)
 		first, second := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")
 		for end := time.Now().Add(10 * time.Second); w.Probe(t.Context(), netip.Prefix{}, netip.MustParseAddr("198.51.100.2")) != membership.Answered; {
 			if time.Now().After(end) {
@@ -96,9 +96,9 @@ func TestTheGatewayOfASegment(t *testing.T) {
 	})
 }
 
-func TestWitness(t *testing.T) {
+func TestHostProber(t *testing.T) {
 	onHost(t, func() {
-		w := NewWitness(slog.Default(), 0)
+		w := NewHostProber(slog.Default(), 0)
 		ask := func(addr string, want membership.Reply) {
 			t.Helper()
 			var a netip.Addr
@@ -178,7 +178,7 @@ func TestNeighborsOutlastALossOfCarrier(t *testing.T) {
 				ip(t, "-n", os.Getenv(inside), "link", "set", "eth0", "up")
 				until(t, "the neighbor is back, though nothing was sent", func() bool { return carrier() && kernelKnows(t, addr) })
 			}
-			// It answers no more: it may be elsewhere, and is not put back.
+			// The host no longer answers, so its entry must not be restored.
 			until(t, "it is forgotten", func() bool {
 				ip(t, "neigh", "replace", addr, "dev", "eth0", "nud", "failed") // again: what came of the last loss may be under way
 				return !remembered()
@@ -213,8 +213,8 @@ func kernelKnows(t *testing.T, addr string) bool {
 	return strings.Contains(string(out), "lladdr")
 }
 
-// So many neighbors change that the kernel drops messages about them (ENOBUFS): those that
-// come later are seen all the same.
+// So many neighbors change that the kernel drops messages about them (ENOBUFS). Later changes
+// must be seen all the same.
 func TestNeighborsOutlastAFlood(t *testing.T) {
 	onHost(t, func() {
 		flooded := make(chan string, 100)
@@ -260,7 +260,7 @@ func TestNeighborsOutlastAFlood(t *testing.T) {
 	})
 }
 
-// lines gets what is written to it.
+// lines is a writer that records lines.
 type lines chan string
 
 func (l lines) Write(b []byte) (int, error) {
@@ -294,8 +294,8 @@ func TestTransport(t *testing.T) {
 	})
 }
 
-// Who receives a datagram knows its sender by the address that it is to come from,
-// though the kernel would choose another one.
+// The receiver identifies the sender by its source address, which the kernel alone might
+// choose differently.
 func TestTheSourceOfDatagrams(t *testing.T) {
 	onHost(t, func() {
 		for _, c := range []struct{ to, kernels, other string }{

@@ -12,15 +12,15 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// An address is probed again after probeInterval at the earliest; each address
-// that is asked for adds probePace to that.
+// An address is probed again after probeInterval at the earliest. Where there are many,
+// after probePace times their number.
 const (
 	probeInterval = time.Second
 	probePace     = 2 * time.Millisecond
 )
 
-// Prober asks, on the wire, who has addresses, and goes on asking. It decides
-// nothing about what follows. Make one with NewProber.
+// Prober asks repeatedly which hosts have addresses. It does not decide what follows from
+// the results. Make one with NewProber.
 type Prober struct {
 	has     func(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer
 	changed chan struct{} // buffered 1
@@ -32,8 +32,7 @@ type Prober struct {
 	asking  map[netip.Addr]bool
 }
 
-// NewProber returns a Prober that asks by has, such as Witness.Has. It starts
-// nothing.
+// NewProber returns a Prober that asks with has, such as HostProber.Has.
 func NewProber(has func(context.Context, []netip.Addr, []string) map[netip.Addr]Answer) *Prober {
 	return &Prober{
 		has: has, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
@@ -41,8 +40,7 @@ func NewProber(has func(context.Context, []netip.Addr, []string) map[netip.Addr]
 	}
 }
 
-// Set says what to ask for from now on, again and again. Results of what is not
-// asked for any more are forgotten.
+// Set sets the addresses to ask for. Results for other addresses are forgotten.
 func (p *Prober) Set(want map[netip.Addr]failover.ProbeRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +55,7 @@ func (p *Prober) Set(want map[netip.Addr]failover.ProbeRequest) {
 	}
 }
 
-// Results returns the newest result for each address that is asked for, and has one.
+// Results returns the latest result for each address that is asked for, if it has one.
 func (p *Prober) Results() map[netip.Addr]failover.Probe {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +66,7 @@ func (p *Prober) Results() map[netip.Addr]failover.Probe {
 	return out
 }
 
-// Changed gets a value after a result came in for a request that wants it told.
+// Changed receives a signal after a new result for a request with Notify.
 func (p *Prober) Changed() <-chan struct{} { return p.changed }
 
 // Run asks until ctx ends.
@@ -99,7 +97,7 @@ type batch struct {
 	links []string
 }
 
-// due returns what is to be asked for now, and how long until there is more.
+// due returns the addresses to ask for now, and the time until the next are due.
 func (p *Prober) due(now time.Time) ([]*batch, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +109,7 @@ func (p *Prober) due(now time.Time) ([]*batch, time.Duration) {
 	by := map[string]*batch{}
 	for a, w := range p.want {
 		if p.asking[a] {
-			continue // its end wakes
+			continue // its end wakes Run
 		}
 		if r, known := p.results[a]; known && !r.Asked.Before(w.After) && slices.Equal(r.Links, w.Links) {
 			if wait := r.Done.Add(every).Sub(now); wait > 0 {
@@ -133,7 +131,7 @@ func (p *Prober) due(now time.Time) ([]*batch, time.Duration) {
 	return out, next
 }
 
-// ask asks for a batch, and takes in the results.
+// ask asks for a batch, and records the results.
 func (p *Prober) ask(ctx context.Context, b *batch) {
 	asked := time.Now()
 	answers := p.has(ctx, b.addrs, b.links)

@@ -15,21 +15,21 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// street is a wire on which hosts have addresses, in time that is not real.
-type street struct {
+// fakeLink is a link on which hosts have addresses, in virtual time.
+type fakeLink struct {
 	*Prober
 	mu    sync.Mutex
 	has   map[netip.Addr][6]byte
-	reply membership.Reply // of what nobody has
-	asked []int            // how many addresses at a time
-	takes time.Duration    // to find that nobody has an address
+	reply membership.Reply // for an address that no host has
+	asked []int            // the number of addresses in each batch
+	takes time.Duration    // the time until an address counts as free
 }
 
-// onStreet runs body with a Prober that asks on a street.
-func onStreet(t *testing.T, body func(*testing.T, *street)) {
+// onFakeLink runs body with a Prober that asks on a fakeLink.
+func onFakeLink(t *testing.T, body func(*testing.T, *fakeLink)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &street{has: map[netip.Addr][6]byte{}, reply: membership.Unanswered, takes: 240 * time.Millisecond}
-		s.Prober = NewProber(s.who)
+		s := &fakeLink{has: map[netip.Addr][6]byte{}, reply: membership.Unanswered, takes: 240 * time.Millisecond}
+		s.Prober = NewProber(s.answers)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- s.Run(ctx) }()
@@ -41,7 +41,7 @@ func onStreet(t *testing.T, body func(*testing.T, *street)) {
 	})
 }
 
-func (s *street) who(_ context.Context, addrs []netip.Addr, _ []string) map[netip.Addr]Answer {
+func (s *fakeLink) answers(_ context.Context, addrs []netip.Addr, _ []string) map[netip.Addr]Answer {
 	s.mu.Lock()
 	s.asked = append(s.asked, len(addrs))
 	out := map[netip.Addr]Answer{}
@@ -64,14 +64,14 @@ func (s *street) who(_ context.Context, addrs []netip.Addr, _ []string) map[neti
 	return out
 }
 
-// batches returns how many addresses were asked for at a time.
-func (s *street) batches() []int {
+// batches returns the number of addresses in each batch.
+func (s *fakeLink) batches() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
 }
 
-func (s *street) told() bool {
+func (s *fakeLink) changed() bool {
 	synctest.Wait()
 	select {
 	case <-s.Changed():
@@ -86,13 +86,13 @@ func TestProber(t *testing.T) {
 	on := func(after time.Time, links ...string) map[netip.Addr]failover.ProbeRequest {
 		return map[netip.Addr]failover.ProbeRequest{a: {Links: links, After: after, Notify: true}}
 	}
-	t.Run("it asks, tells, and asks again", func(t *testing.T) {
-		onStreet(t, func(t *testing.T, s *street) {
+	t.Run("it asks, signals, and asks again", func(t *testing.T) {
+		onFakeLink(t, func(t *testing.T, s *fakeLink) {
 			start := time.Now()
 			s.Set(on(start, "eth0"))
 			time.Sleep(s.takes)
-			if !s.told() {
-				t.Error("nobody was told")
+			if !s.changed() {
+				t.Error("Changed was not signaled")
 			}
 			want := failover.Probe{Reply: membership.Unanswered, Asked: start, Done: start.Add(s.takes), Links: []string{"eth0"}}
 			if diff := cmp.Diff(want, s.Results()[a]); diff != "" {
@@ -110,21 +110,21 @@ func TestProber(t *testing.T) {
 			before := len(s.batches())
 			time.Sleep(time.Minute)
 			if len(s.Results()) > 0 || len(s.batches()) != before {
-				t.Errorf("nobody wants to know: %v, asked %d times", s.Results(), len(s.batches()))
+				t.Errorf("after Set(nil): results %v, asked %d times", s.Results(), len(s.batches()))
 			}
 		})
 	})
-	t.Run("who does not want to be told is not", func(t *testing.T) {
-		onStreet(t, func(t *testing.T, s *street) {
+	t.Run("without Notify it does not signal", func(t *testing.T) {
+		onFakeLink(t, func(t *testing.T, s *fakeLink) {
 			s.Set(map[netip.Addr]failover.ProbeRequest{a: {Links: []string{"eth0"}}})
 			time.Sleep(s.takes)
-			if s.told() || len(s.Results()) != 1 {
-				t.Errorf("told; results %v", s.Results())
+			if s.changed() || len(s.Results()) != 1 {
+				t.Errorf("Changed was signaled, or results are missing: %v", s.Results())
 			}
 		})
 	})
-	t.Run("what was asked too early, or elsewhere, is asked for again at once", func(t *testing.T) {
-		onStreet(t, func(t *testing.T, s *street) {
+	t.Run("it asks again at once if a result is too old, or from other links", func(t *testing.T) {
+		onFakeLink(t, func(t *testing.T, s *fakeLink) {
 			s.Set(on(time.Time{}, "eth0"))
 			time.Sleep(s.takes / 2)
 			after := time.Now()
@@ -149,9 +149,9 @@ func TestProber(t *testing.T) {
 	})
 }
 
-// However many there are, they are asked for together; and again the more rarely.
-func TestProberOfMany(t *testing.T) {
-	onStreet(t, func(t *testing.T, s *street) {
+// Many addresses are asked for in one batch, and the less often the more there are.
+func TestManyAddressesAreProbedTogether(t *testing.T) {
+	onFakeLink(t, func(t *testing.T, s *fakeLink) {
 		const n = 5000
 		want := map[netip.Addr]failover.ProbeRequest{}
 		a := netip.MustParseAddr("192.0.2.1")

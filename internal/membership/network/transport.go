@@ -1,5 +1,7 @@
-// Package network is what speakers tell one another by, UDP, and how they look
-// for signs of life that need no speaker: ARP and NDP.
+// Package network connects speakers: it carries their datagrams over UDP, probes hosts and
+// addresses by ARP and NDP, which need no speaker, and keeps the kernel's neighbor entries
+// of other speakers. It does not decide which members are alive: packages membership and
+// failover do.
 package network
 
 import (
@@ -36,8 +38,8 @@ func (p *Transport) Send(from, to netip.Addr, b []byte) error {
 	return err
 }
 
-// source is a control message that says from which address to send; nil for the zero Addr.
-// That for IPv4 is right for a socket of both families, too.
+// source returns a control message with the source address; nil for the zero Addr. The one
+// for IPv4 also works on a dual-stack socket.
 func source(from netip.Addr) []byte {
 	switch {
 	case from.Is4():
@@ -55,7 +57,7 @@ func (p *Transport) Deliver(ctx context.Context, receive func([]byte)) error {
 		return fmt.Errorf("listen for other speakers on UDP port %d: %w", p.port, err)
 	}
 	p.conn.Store(conn)
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // its error says that it was closed
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // the error only says that it was closed
 	b := make([]byte, largest)
 	for {
 		n, _, err := conn.ReadFromUDPAddrPort(b)
@@ -64,7 +66,7 @@ func (p *Transport) Deliver(ctx context.Context, receive func([]byte)) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
-		case err == nil: // else an ICMP error, for something that was sent
+		case err == nil: // else an ICMP error for a datagram that was sent
 			receive(b[:n])
 		}
 	}

@@ -12,18 +12,18 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-// packetWire asks on one link, by ARP or NDP.
+// packetWire sends requests on one link, by ARP or NDP.
 type packetWire struct {
 	*packet.Conn
 	proto neighbor.Protocol
 	self  neighbor.Station
-	own   []netip.Prefix // the link's addresses of the family; of IPv6 the link-local ones
+	own   []netip.Prefix // the link's addresses of the family; for IPv6 only link-local ones
 }
 
-// openWire opens a socket to ask on a link for addresses, all of one family.
+// openWire opens a socket for requests on a link for addrs, which are all of one family.
 func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 	if len(link.HardwareAddr) != len([6]byte{}) {
-		return nil, fmt.Errorf("link %s is no Ethernet", link.Name)
+		return nil, fmt.Errorf("link %s is not Ethernet", link.Name)
 	}
 	w := packetWire{proto: neighbor.ARP(), self: neighbor.Station{MAC: link.HardwareAddr}}
 	if !addrs[0].Is4() {
@@ -34,7 +34,7 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 		return nil, fmt.Errorf("list the addresses of %s: %w", link.Name, err)
 	}
 	for _, a := range own {
-		// By IPv6 the link-local one asks, which every host on the link can answer.
+		// For IPv6 the source is link-local: every host on the link can answer that.
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() == addrs[0].Is4() && (p.Addr().Is4() || p.Addr().IsLinkLocalUnicast()) {
 			w.own = append(w.own, p)
 		}
@@ -49,8 +49,8 @@ func openWire(link *net.Interface, addrs []netip.Addr) (wire, error) {
 	return w, nil
 }
 
-// from returns the own address that asks for another one: that in its subnet, for a
-// host may answer nobody else (Linux with arp_filter or rp_filter does not); else the first.
+// from returns the source address of a request for addr: the one in addr's subnet, because
+// hosts may not answer others (Linux with arp_filter or rp_filter does not); else the first.
 // It is unspecified on a link without an address of the family.
 func (w packetWire) from(addr netip.Addr) netip.Addr {
 	i := slices.IndexFunc(w.own, func(p netip.Prefix) bool { return p.Contains(addr) })
@@ -84,8 +84,8 @@ func (w packetWire) answer() (netip.Addr, [6]byte, error) {
 	}
 }
 
-// read returns who says that it has which address. Questions don't count, in
-// whosever name they are asked; nor does what is said in this station's own.
+// read returns the address that a frame says its sender has, and the sender's MAC. Requests
+// do not count, nor do frames with this node's own MAC.
 func (w packetWire) read(frame []byte) (netip.Addr, [6]byte, bool) {
 	m, ok := w.proto.Read(frame)
 	if !ok || m.Asks.IsValid() || !m.Holds.IsValid() || string(m.Sender) == string(w.self.MAC) {

@@ -15,32 +15,32 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// Witness asks hosts on the node's links for a sign of life. Make one with
-// NewWitness.
-type Witness struct {
-	log     *slog.Logger
-	silence time.Duration
-	many    pace // of Has
-	few     pace // of Probe
+// HostProber asks hosts on the node's links, by ARP and NDP, whether they are alive and which
+// addresses they have. Make one with NewHostProber.
+type HostProber struct {
+	log      *slog.Logger
+	silence  time.Duration
+	addrPace pace // of Has
+	hostPace pace // of Probe
 }
 
-// NewWitness returns a Witness that believes nobody to have an address when for
-// that long nobody has answered.
-func NewWitness(log *slog.Logger, silence time.Duration) *Witness {
-	return &Witness{log: log, silence: silence}
+// NewHostProber returns a HostProber for which an address is free after silence without an
+// answer.
+func NewHostProber(log *slog.Logger, silence time.Duration) *HostProber {
+	return &HostProber{log: log, silence: silence}
 }
 
-// Limit has Has ask at most so many questions a second; 0: as many as it does anyway.
-// It must not be called after the first Has.
-func (w *Witness) Limit(perSecond int) { w.many.rate = perSecond }
+// Limit limits the requests of Has per second; 0: the default. It must not be called after
+// the first Has.
+func (w *HostProber) Limit(perSecond int) { w.addrPace.rate = perSecond }
 
-// Answer is what asking who has an address came to. The zero Answer is Inconclusive.
+// Answer is the result of asking for an address. The zero value is Inconclusive.
 type Answer struct {
 	membership.Reply
-	// MAC is, of Answered, that of the station that has the address: whoever answers in
-	// another's place tells that one's. Zero: it was not told.
+	// MAC, if Answered, is the link-layer address in the answer: a proxy puts there that of
+	// the host for which it answers. Zero: the answer had none.
 	MAC [6]byte
-	At  time.Time // when that was
+	At  time.Time // when the answer arrived
 }
 
 // target is a host on a link.
@@ -50,42 +50,42 @@ type target struct {
 }
 
 // Probe implements membership.Prober.
-func (w *Witness) Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) membership.Reply {
+func (w *HostProber) Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) membership.Reply {
 	targets, err := gateways(subnet)
 	if addr.IsValid() {
 		targets, err = onLink(addr)
 	}
 	if err != nil {
-		w.log.Debug("can't look for a sign of life", "addr", addr, "err", err)
+		w.log.Debug("can't probe", "addr", addr, "err", err)
 		return membership.Inconclusive
 	}
 	return w.anyOf(ctx, targets)
 }
 
 const (
-	// patience is how long a host on the link has to answer.
-	patience = 80 * time.Millisecond
-	// askedTimes is how often Has asks before it believes in silence.
+	// replyTimeout is how long a host on the link has to answer.
+	replyTimeout = 80 * time.Millisecond
+	// askedTimes is how often Has asks for an address before it counts as free.
 	askedTimes = 3
 )
 
-// Has asks on the named links whether anybody but this node has the addresses:
-// each three times, since one question may be lost. Inconclusive: a link is not
-// there, or down, or this node can't ask for the family on any of them.
-func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer {
+// Has asks on the named links whether another host has the addresses: for each three times,
+// since a request may be lost. Inconclusive means that a link does not exist or is down, or
+// that this node cannot ask for the family on any of them.
+func (w *HostProber) Has(ctx context.Context, addrs []netip.Addr, links []string) map[netip.Addr]Answer {
 	out := make(map[netip.Addr]Answer, len(addrs))
 	var targets []target
 	for _, name := range links {
 		link, err := net.InterfaceByName(name)
 		if err != nil || !carries(link) {
-			w.log.Debug("can't ask who has addresses", "addresses", len(addrs), "link", name, "err", err)
+			w.log.Debug("can't ask which host has addresses", "addresses", len(addrs), "link", name, "err", err)
 			return out
 		}
 		for _, a := range addrs {
 			targets = append(targets, target{a, link.Index})
 		}
 	}
-	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(patience, w.silence/askedTimes), &w.many})
+	answers, broken := w.askAll(ctx, targets, rounds{askedTimes, max(replyTimeout, w.silence/askedTimes), &w.addrPace})
 	for t, a := range answers {
 		if a.Reply == membership.Answered || a.Reply == membership.Unanswered && !broken && out[t.addr].Reply == membership.Inconclusive {
 			out[t.addr] = a
@@ -94,11 +94,11 @@ func (w *Witness) Has(ctx context.Context, addrs []netip.Addr, links []string) m
 	return out
 }
 
-// anyOf asks all at once: one sign is enough, and one that can't be asked
-// leaves it open.
-func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply {
+// anyOf asks all targets at once. One answer is enough. If there is none, one target that
+// cannot be asked makes the result Inconclusive.
+func (w *HostProber) anyOf(ctx context.Context, targets []target) membership.Reply {
 	replies := map[membership.Reply]bool{}
-	answers, _ := w.askAll(ctx, targets, rounds{1, patience, &w.few})
+	answers, _ := w.askAll(ctx, targets, rounds{1, replyTimeout, &w.hostPace})
 	for _, a := range answers {
 		replies[a.Reply] = true
 	}
@@ -112,9 +112,9 @@ func (w *Witness) anyOf(ctx context.Context, targets []target) membership.Reply 
 	}
 }
 
-// askAll asks with one socket for each link and family. broken: one failed while
-// it was used, so that somebody may not have been heard.
-func (w *Witness) askAll(ctx context.Context, targets []target, n rounds) (answers map[target]Answer, broken bool) {
+// askAll asks with one socket for each link and family. broken: a socket failed, so that an
+// answer may have been missed.
+func (w *HostProber) askAll(ctx context.Context, targets []target, n rounds) (answers map[target]Answer, broken bool) {
 	type place struct {
 		link int
 		ipv4 bool
@@ -146,19 +146,19 @@ func (w *Witness) askAll(ctx context.Context, targets []target, n rounds) (answe
 	return answers, broken
 }
 
-// askOn asks on one link for addresses of one family. It returns who has
-// them, and what follows for those that nobody has.
-func (w *Witness) askOn(ctx context.Context, index int, addrs []netip.Addr, n rounds) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
+// askOn asks on one link for addresses of one family. It returns the hosts that have them,
+// and the reply that the other addresses get.
+func (w *HostProber) askOn(ctx context.Context, index int, addrs []netip.Addr, n rounds) (answered map[netip.Addr]holder, others membership.Reply, broken bool) {
 	link, err := net.InterfaceByIndex(index)
 	if err != nil || !carries(link) {
-		return nil, membership.Unanswered, false // no link, no life
+		return nil, membership.Unanswered, false // no host can be reached on it
 	}
 	conn, err := openWire(link, addrs)
 	if err != nil {
 		w.log.Debug("can't ask on a link", "link", link.Name, "err", err)
 		return nil, membership.Inconclusive, false
 	}
-	if answered, err = inquire(ctx, conn, addrs, n); err != nil {
+	if answered, err = runQuery(ctx, conn, addrs, n); err != nil {
 		w.log.Debug("asking on a link failed", "link", link.Name, "err", err)
 		return answered, membership.Inconclusive, true
 	}
@@ -170,8 +170,8 @@ func carries(link *net.Interface) bool {
 	return link.Flags&net.FlagUp != 0 && link.Flags&net.FlagRunning != 0
 }
 
-// gateways returns those of the default routes, of both families; or those of any routes
-// that are in a subnet, unless that is zero.
+// gateways returns the gateways of the default routes, of both families; or, if subnet is not
+// zero, the gateways of any routes that are in subnet.
 func gateways(subnet netip.Prefix) ([]target, error) {
 	var out []target
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {

@@ -14,57 +14,56 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// perSecond is how many questions are asked at most. Each is a broadcast that
-// all hosts on the link look at: this takes them less than a tenth of a core.
+// perSecond limits the requests per second. Each is a broadcast that all hosts on the link
+// handle: at this rate that takes them less than a tenth of a core.
 const perSecond = 15_000
 
-// wire asks on one link who has addresses of one family.
+// wire sends requests for addresses of one family on one link.
 type wire interface {
 	ask(addr netip.Addr) error
-	// answer waits for an answer, or until Close. Who answers in this node's own
-	// place, with its MAC, is not heard.
+	// answer waits for an answer, or until Close. It skips answers with this node's own MAC.
 	answer() (netip.Addr, [6]byte, error)
 	Close() error
 }
 
-// inquiry is a number of addresses that are asked for together.
-type inquiry struct {
+// query is a number of addresses that are asked for together.
+type query struct {
 	wire
-	done context.CancelFunc // all have been answered for
+	done context.CancelFunc // called when all addresses are answered
 
 	mu       sync.Mutex
-	open     map[netip.Addr]bool // not answered for
+	open     map[netip.Addr]bool // not answered yet
 	answered map[netip.Addr]holder
 	failed   error // of reading
 }
 
-// holder is who has an address.
+// holder is a host that has an address.
 type holder struct {
 	mac [6]byte
-	at  time.Time // when that was heard
+	at  time.Time // when its answer arrived
 }
 
-// rounds is how often to ask for each address that nobody answers for, and how
-// long to wait for answers each time.
+// rounds is how often to ask for each address that is not answered, and how long to wait
+// for answers each time.
 type rounds struct {
 	times int
 	wait  time.Duration
-	pace  *pace // of the questions
+	pace  *pace // of the requests
 }
 
-// inquire asks for addresses, and returns who has them. It closes w. With an
-// error, nothing follows from silence.
-func inquire(ctx context.Context, w wire, addrs []netip.Addr, n rounds) (map[netip.Addr]holder, error) {
+// runQuery asks for addresses, and returns the hosts that have them. It closes w. If it
+// returns an error, addresses without an answer may still be in use.
+func runQuery(ctx context.Context, w wire, addrs []netip.Addr, n rounds) (map[netip.Addr]holder, error) {
 	waiting, done := context.WithCancel(ctx)
 	defer done()
-	q := &inquiry{wire: w, done: done, open: make(map[netip.Addr]bool, len(addrs)), answered: map[netip.Addr]holder{}}
+	q := &query{wire: w, done: done, open: make(map[netip.Addr]bool, len(addrs)), answered: map[netip.Addr]holder{}}
 	for _, a := range addrs {
 		q.open[a] = true
 	}
 	var reading sync.WaitGroup
 	reading.Go(q.read)
 	err := q.askAll(waiting, addrs, n)
-	q.mu.Lock() // what closing the socket makes read return is no failure
+	q.mu.Lock() // before Close: the error that read then returns is no failure
 	failed := q.failed
 	q.mu.Unlock()
 	err = errors.Join(err, failed, ctx.Err(), w.Close())
@@ -72,9 +71,8 @@ func inquire(ctx context.Context, w wire, addrs []netip.Addr, n rounds) (map[net
 	return q.answered, err
 }
 
-// askAll returns when all addresses have been answered for, or nobody has
-// answered for so long that nobody will.
-func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) error {
+// askAll asks for all addresses. It returns when all are answered, or after the last round.
+func (q *query) askAll(ctx context.Context, addrs []netip.Addr, n rounds) error {
 	for round := range n.times {
 		start := time.Now()
 		for _, a := range addrs {
@@ -84,7 +82,7 @@ func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) erro
 			if !n.pace.wait(ctx) {
 				return nil
 			}
-			// A question that does not fit into the link's queue is lost as on the wire.
+			// A request that does not fit into the link's queue is lost as on the wire.
 			if err := q.ask(a); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				return fmt.Errorf("ask for %s: %w", a, err)
 			}
@@ -100,14 +98,14 @@ func (q *inquiry) askAll(ctx context.Context, addrs []netip.Addr, n rounds) erro
 	return nil
 }
 
-func (q *inquiry) isOpen(a netip.Addr) bool {
+func (q *query) isOpen(a netip.Addr) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.open[a]
 }
 
-// read takes in answers until the wire is closed, or fails.
-func (q *inquiry) read() {
+// read records answers until the wire is closed, or fails.
+func (q *query) read() {
 	for {
 		addr, mac, err := q.answer()
 		q.mu.Lock()
@@ -129,15 +127,15 @@ func (q *inquiry) read() {
 	}
 }
 
-// pace spaces out the questions of all inquiries. The zero pace is ready.
+// pace limits the rate of the requests of all queries. The zero value is ready to use.
 type pace struct {
-	rate int // a second; 0: perSecond
+	rate int // per second; 0: perSecond
 	mu   sync.Mutex
 	next time.Time
 }
 
-// wait returns when a question may be asked, false if ctx has ended. Timers are
-// coarse: some questions may go at once.
+// wait returns when a request may be sent; false if ctx has ended. Timers are coarse, so
+// that several requests may follow at once.
 func (p *pace) wait(ctx context.Context) bool {
 	const coarse = time.Millisecond
 	p.mu.Lock()

@@ -21,15 +21,15 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-func thrice() rounds { return rounds{askedTimes, patience, new(pace)} }
+func thrice() rounds { return rounds{askedTimes, replyTimeout, new(pace)} }
 
-// peerMAC is whose addresses are asked for, on a fake.
+// peerMAC is the MAC of the host on a fake wire.
 func peerMAC() [6]byte { return [6]byte{2, 0, 0, 0, 0, 2} }
 
-// fakeWire is a wire without a kernel, for time that is not real.
+// fakeWire is a wire without a kernel, for synctest.
 type fakeWire struct {
 	has     map[netip.Addr]bool
-	loses   int   // of the questions for an address, how many are lost at first
+	loses   int   // how many of the first requests for an address are lost
 	fails   error // instead of sending
 	answers chan netip.Addr
 	closed  chan struct{}
@@ -83,9 +83,9 @@ func addresses(first string, n int) (all, third []netip.Addr) {
 	return all, third
 }
 
-// askWho is run on a fake wire and on veth: of many addresses somebody has every
-// third, and is found to.
-func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire) {
+// checkQuery is run on a fake wire and on veth: of many addresses a host has every third, and
+// the query finds that.
+func checkQuery(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire) {
 	t.Helper()
 	want := map[netip.Addr][6]byte{}
 	for _, a := range third {
@@ -93,7 +93,7 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 	}
 	for _, addrs := range [][]netip.Addr{all, third} {
 		start := time.Now()
-		answered, err := inquire(t.Context(), open(), addrs, thrice())
+		answered, err := runQuery(t.Context(), open(), addrs, thrice())
 		have := map[netip.Addr][6]byte{}
 		for a, h := range answered {
 			have[a] = h.mac
@@ -102,23 +102,23 @@ func askWho(t *testing.T, all, third []netip.Addr, mac [6]byte, open func() wire
 			}
 		}
 		if !maps.Equal(want, have) || err != nil {
-			t.Errorf("of %d addresses %d are had, want %d; %v", len(addrs), len(have), len(want), err)
+			t.Errorf("of %d addresses %d are answered, want %d; %v", len(addrs), len(have), len(want), err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := inquire(ctx, open(), all, thrice()); !errors.Is(err, context.Canceled) {
-		t.Errorf("broken off: %v", err)
+	if _, err := runQuery(ctx, open(), all, thrice()); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
 	}
 }
 
-func TestInquiryOnAFake(t *testing.T) {
+func TestQueryOnAFakeWire(t *testing.T) {
 	for name, first := range map[string]string{"IPv4": "192.0.2.1", "IPv6": "2001:db8::1"} {
 		for lost := range askedTimes {
 			t.Run(fmt.Sprintf("%s, %d questions for each are lost", name, lost), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					all, third := addresses(first, 3000)
-					askWho(t, all, third, peerMAC(), func() wire {
+					checkQuery(t, all, third, peerMAC(), func() wire {
 						w := newFakeWire(third)
 						w.loses = lost
 						return w
@@ -129,7 +129,7 @@ func TestInquiryOnAFake(t *testing.T) {
 	}
 }
 
-func TestInquiryOnTheWire(t *testing.T) {
+func TestQueryOnVeth(t *testing.T) {
 	onHost(t, func() {
 		for family, first := range map[string]string{"inet": "198.51.100.1", "inet6": "2001:db8:1::1"} {
 			all, third := addresses(first, 600)
@@ -155,19 +155,19 @@ func TestInquiryOnTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Log(family)
-			askWho(t, all, third, [6]byte(mac), func() (w wire) {
+			checkQuery(t, all, third, [6]byte(mac), func() (w wire) {
 				until(t, "the link has an address to ask from", func() bool { w, err = openWire(link, all); return err == nil })
 				return w
 			})
-			have := NewWitness(nil, 0).Has(t.Context(), all, []string{"eth0"})
+			have := NewHostProber(nil, 0).Has(t.Context(), all, []string{"eth0"})
 			if one := have[third[0]]; one.Reply != membership.Answered || one.MAC != [6]byte(mac) || one.At.IsZero() || have[all[1]] != (Answer{Reply: membership.Unanswered}) {
-				t.Errorf("one that the peer has: %v; one that nobody has: %v", have[third[0]], have[all[1]])
+				t.Errorf("one that the peer has: %v; one that no host has: %v", have[third[0]], have[all[1]])
 			}
 		}
 	})
 }
 
-func TestInquiryKeepsItsPace(t *testing.T) {
+func TestQueryKeepsItsPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 3000
 		all, _ := addresses("192.0.2.1", n)
@@ -177,19 +177,19 @@ func TestInquiryKeepsItsPace(t *testing.T) {
 		var both sync.WaitGroup
 		for i, w := range []*fakeWire{first, second} {
 			both.Go(func() {
-				if _, err := inquire(t.Context(), w, all[i*n/2:(i+1)*n/2], together); err != nil {
+				if _, err := runQuery(t.Context(), w, all[i*n/2:(i+1)*n/2], together); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		both.Wait()
 		if took := time.Since(start); took > time.Second {
-			t.Errorf("thousands of vacant addresses took %v", took)
+			t.Errorf("thousands of free addresses took %v", took)
 		}
 		var times []time.Time
 		for _, w := range []*fakeWire{first, second} {
 			for a, at := range w.asked {
-				if len(at) != askedTimes || at[1].Sub(at[0]) < patience || at[2].Sub(at[1]) < patience {
+				if len(at) != askedTimes || at[1].Sub(at[0]) < replyTimeout || at[2].Sub(at[1]) < replyTimeout {
 					t.Fatalf("%s was asked for at %v", a, at)
 				}
 				times = append(times, at...)
@@ -202,36 +202,36 @@ func TestInquiryKeepsItsPace(t *testing.T) {
 				t.Fatalf("%d questions within %v", window, within)
 			}
 		}
-		if last := times[len(times)-1].Add(patience); time.Now().Before(last) {
+		if last := times[len(times)-1].Add(replyTimeout); time.Now().Before(last) {
 			t.Errorf("the last question was given up after %v", time.Since(times[len(times)-1]))
 		}
 	})
 }
 
-func TestInquiryEndsWhenAllIsAnswered(t *testing.T) {
+func TestQueryEndsWhenAllAddressesAreAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, _ := addresses("192.0.2.1", 10)
 		start := time.Now()
-		if have, err := inquire(t.Context(), newFakeWire(all), all, thrice()); err != nil || len(have) != len(all) {
+		if have, err := runQuery(t.Context(), newFakeWire(all), all, thrice()); err != nil || len(have) != len(all) {
 			t.Errorf("%v, %v", have, err)
 		}
-		if took := time.Since(start); took >= patience {
+		if took := time.Since(start); took >= replyTimeout {
 			t.Errorf("it took %v", took)
 		}
 	})
 }
 
-func TestSilenceOnABrokenWireMeansNothing(t *testing.T) {
+func TestABrokenWireIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, third := addresses("192.0.2.1", 10)
 		w := newFakeWire(third)
 		w.fails = errors.New("the cable is cut")
-		if _, err := inquire(t.Context(), w, all, thrice()); !errors.Is(err, w.fails) {
+		if _, err := runQuery(t.Context(), w, all, thrice()); !errors.Is(err, w.fails) {
 			t.Errorf("writing fails: %v", err)
 		}
 		w = newFakeWire(third)
 		_ = w.Close()
-		_, err := inquire(t.Context(), reopened{w}, all, thrice())
+		_, err := runQuery(t.Context(), reopened{w}, all, thrice())
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("reading fails: %v", err)
 		}
@@ -273,8 +273,8 @@ func TestReadAnswer(t *testing.T) {
 	}
 }
 
-// FuzzReadAnswer: whatever arrives, it does not panic, leaves the frame as it is, and
-// makes nothing up.
+// FuzzReadAnswer checks that read does not panic, does not change the frame, and returns only
+// addresses that are in it.
 func FuzzReadAnswer(f *testing.F) {
 	f.Add(frameOf(f, goodReply))
 	f.Add(frameOf(f, strings.Replace(goodReply, "06 04", "04 06", 1)))
