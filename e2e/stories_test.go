@@ -126,10 +126,16 @@ func TestStories(t *testing.T) {
 		for part, told := range slices.Collect(slices.Chunk(byRack[d], storiesOfARack)) {
 			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(strings.ReplaceAll(string(d), "--", ""), " ", "-"), part+1), func(t *testing.T) {
 				inLane(t)
-				rack := startRack(t, fmt.Sprintf("%s%d", d.name(), part+1), d)
+				chain, rack := t, "" // none while -run selects none of its stories
 				for _, s := range told {
 					name := strings.TrimSuffix(filepath.Base(s), ".txtar")
-					t.Run(name, func(t *testing.T) { runStory(t, rackStage(rack), s, name) })
+					t.Run(name, func(t *testing.T) {
+						if rack == "" {
+							rack = fmt.Sprintf("%s%d", d.name(), part+1)
+							startRackFor(chain, t, rack, d)
+						}
+						runStory(t, rackStage(rack), s, name)
+					})
 				}
 			})
 		}
@@ -151,6 +157,13 @@ func rackFor(t *testing.T, d description) string {
 
 func startRack(t *testing.T, name string, d description) string {
 	t.Helper()
+	startRackFor(t, t, name, d)
+	return name
+}
+
+// startRackFor starts a rack in test t, which is gone when test all has ended.
+func startRackFor(all, t *testing.T, name string, d description) {
+	t.Helper()
 	start := time.Now()
 	run(t, nil, "rack", "down", "--name", name) // what an aborted run left
 	out := run(t, nil, "rack", append([]string{"up", "--name", name}, strings.Fields(string(d))...)...)
@@ -159,12 +172,11 @@ func startRack(t *testing.T, name string, d description) string {
 		t.Log(out)
 	}
 	if !*keep {
-		t.Cleanup(func() {
-			sufficient(t, name)
-			run(t, nil, "rack", "down", "--name", name)
+		all.Cleanup(func() {
+			sufficient(all, name)
+			run(all, nil, "rack", "down", "--name", name)
 		})
 	}
-	return name
 }
 
 // lacking is what the API server answers when a role lacks a verb: user, verb,

@@ -41,6 +41,9 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
                                       listen as a hostile BGP router, which sends nonsense in each state; --malformed:
                                       one of AS 64999 that any other takes for healthy, and passes its malformed
                                       attributes on
+  rack flood HOST [--for 10s] [--rate N] [--as ADDRESS] -- ADDRESS:PORT…
+                                      send forged datagrams from a host, N a second or as many as it can; --as: in the
+                                      name of another host
   rack peers                          BGPPeer objects for the rack's router
   rack routes PREFIX                  what the router was offered for a prefix such as 203.0.113.10/32
   rack build IMAGE                    build the program that Pods of an image run, once; traefik has one, others run agnhost
@@ -74,6 +77,7 @@ func run(ctx context.Context, args []string) error {
 		"up": up, "down": down, "list": list, "exec": execute, "kubectl": kubectl, "kubeconfig": kubeconfig,
 		"cut": cut, "join": join, "delay": delay, "relay": relay, "kill": kill, "start": start, "ps": ps, "logs": logs, "pcap": pcap,
 		"peers": peers, "routes": routes, "build": build, "probe": probe, "kubelet": kubelet, "dial": dial, "babble": babble, "babbler": babbler,
+		"flood": flood, "flooder": flooder,
 	}
 	command, ok := commands[args[0]]
 	if !ok {
