@@ -141,7 +141,7 @@ func (o *observation) answersBy() time.Time {
 }
 
 func (s *State) otherWatchers(name string) []string {
-	return slices.DeleteFunc(s.ring.neighbors(name), func(n string) bool { return n == s.self })
+	return slices.DeleteFunc(slices.Clone(s.ring.neighbors(name)), func(n string) bool { return n == s.self })
 }
 
 // count takes in what another watcher of a member sees, unless that was in an

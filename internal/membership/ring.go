@@ -24,19 +24,24 @@ type ring struct {
 	order
 	subnets map[string]netip.Prefix // of the members, where that is known
 	in      map[netip.Prefix]order  // those of each subnet
+	asked   map[string][]string     // what neighbors has returned: the same members are asked for again and again
 }
 
 func newRing(names []string, subnets map[string]netip.Prefix) ring {
-	place := make(map[string]uint64, len(names))
-	for _, name := range names {
-		sum := sha256.Sum256([]byte(name))
-		place[name] = binary.BigEndian.Uint64(sum[:])
+	type place struct {
+		hash uint64
+		name string
 	}
-	r := ring{order: slices.Clone(names), subnets: subnets, in: map[netip.Prefix]order{}}
-	slices.SortFunc(r.order, func(a, b string) int { return cmp.Or(cmp.Compare(place[a], place[b]), cmp.Compare(a, b)) })
-	r.order = slices.Compact(r.order)
-	for _, name := range r.order {
-		r.in[subnets[name]] = append(r.in[subnets[name]], name)
+	places := make([]place, len(names))
+	for i, name := range names {
+		sum := sha256.Sum256([]byte(name))
+		places[i] = place{binary.BigEndian.Uint64(sum[:]), name}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.name, b.name)) })
+	r := ring{subnets: subnets, in: map[netip.Prefix]order{}, asked: map[string][]string{}}
+	for _, p := range slices.Compact(places) {
+		r.order = append(r.order, p.name)
+		r.in[subnets[p.name]] = append(r.in[subnets[p.name]], p.name)
 	}
 	return r
 }
@@ -44,28 +49,31 @@ func newRing(names []string, subnets map[string]netip.Prefix) ring {
 // order is members in a circle.
 type order []string
 
-// after returns the members that follow name, the nearest first; nil if name is
+// after returns up to n members that follow name, the nearest first; nil if name is
 // no member.
-func (r order) after(name string) []string {
-	i := slices.Index(r, name)
-	if i < 0 {
-		return nil
-	}
-	return slices.Concat(r[i+1:], r[:i])
-}
+func (r order) after(name string, n int) []string { return r.from(name, 1, n) }
 
 // before returns up to n that come before name, the nearest last.
-func (r order) before(name string, n int) []string {
-	all := r.after(name)
-	return all[max(0, len(all)-n):]
+func (r order) before(name string, n int) []string { return r.from(name, -min(n, len(r)-1), n) }
+
+// from returns up to n members, without name, the first so many places after it.
+func (r order) from(name string, first, n int) []string {
+	at := slices.Index(r, name)
+	if at < 0 {
+		return nil
+	}
+	out := make([]string, min(n, len(r)-1))
+	for i := range out {
+		out[i] = r[(at+first+i+len(r))%len(r)]
+	}
+	return out
 }
 
 // following returns those that follow name and watch it: first of its subnet, then
 // of any.
 func (r ring) following(name string) []string {
-	own := r.in[r.subnets[name]].after(name)
-	out := own[:min(near, len(own)):min(near, len(own))]
-	for _, other := range r.after(name) {
+	out := r.in[r.subnets[name]].after(name, near)
+	for _, other := range r.after(name, successors+near) {
 		if len(out) == successors {
 			break
 		}
@@ -77,11 +85,20 @@ func (r ring) following(name string) []string {
 }
 
 // neighbors returns those with whom name has a session, those that follow it first;
-// none if name is no member. If a is a neighbor of b, b is one of a.
+// none if name is no member. If a is a neighbor of b, b is one of a. Nobody changes what
+// it returns.
 func (r ring) neighbors(name string) []string {
-	others := r.after(name)
-	if len(others) == 0 || len(r.order) <= mesh {
-		return others
+	out, known := r.asked[name]
+	if !known && slices.Contains(r.order, name) {
+		out = r.findNeighbors(name)
+		r.asked[name] = out
+	}
+	return out
+}
+
+func (r ring) findNeighbors(name string) []string {
+	if len(r.order) <= mesh {
+		return r.after(name, len(r.order))
 	}
 	out := r.following(name)
 	// Whom name follows is near: it passes over as many as it has of its own subnet.

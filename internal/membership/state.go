@@ -132,7 +132,8 @@ func (s *State) isMember(name string) bool {
 	return ok
 }
 
-// Neighbors returns the members with whom this one is to have a session.
+// Neighbors returns the members with whom this one is to have a session. Nobody changes
+// the slice.
 func (s *State) Neighbors() []string { return s.ring.neighbors(s.self) }
 
 // Session takes in what the session with a neighbor shows.
@@ -270,7 +271,7 @@ func (s *State) View() View {
 // watchers returns the members after name that are Alive.
 func (s *State) watchers(name string) []string {
 	var out []string
-	for _, n := range s.ring.after(name) {
+	for _, n := range s.ring.after(name, len(s.members)) {
 		if s.standing(n) == Alive {
 			out = append(out, n)
 		}
