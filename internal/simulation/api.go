@@ -130,7 +130,9 @@ func (w *world) write(k kind, name string, value any) *object {
 		told = &object{kind: k, name: name, uid: o.uid, version: o.version}
 	}
 	for _, c := range s.watchers {
-		c.tell(told)
+		if c.selects(told) {
+			c.tell(told)
+		}
 	}
 	return o
 }
@@ -171,6 +173,12 @@ type client struct {
 	backlog []func()
 	reach   func() bool                  // whether packets pass to the API server and back
 	hold    func() (time.Duration, bool) // nil, or how long what is sent waits on its way, and whether it arrives
+	lease   string                       // the only Lease that it watches; empty: it watches all
+}
+
+// selects reports whether the program watches an object, of the kinds that it watches.
+func (c *client) selects(o *object) bool {
+	return o.kind != leases || c.lease == "" || c.lease == o.name
 }
 
 // run does something in the program, when it stands still no more, if it lives then.
@@ -260,7 +268,9 @@ func (c *client) follow(event func(before, after *object), then func(*cache)) {
 	var begin func()
 	begin = func() {
 		c.askWithin(2*time.Second, func() (any, error) {
-			out.table = c.snapshot()
+			for k := range out.table {
+				out.table[k] = c.selected(kind(k))
+			}
 			if !slices.Contains(c.api.watchers, out) {
 				c.api.watchers = append(c.api.watchers, out)
 			}
@@ -275,14 +285,6 @@ func (c *client) follow(event func(before, after *object), then func(*cache)) {
 		})
 	}
 	begin()
-}
-
-func (w *world) snapshot() table {
-	var t table
-	for k := range t {
-		t[k] = w.selected(kind(k))
-	}
-	return t
 }
 
 // tell brings a version, after all others of its kind.

@@ -26,7 +26,8 @@ type History struct {
 	// Rack: nodes and addresses are named as those of e2e's racks, so that hashes of them
 	// decide the same there.
 	Rack bool
-	// ManyLeases: the speakers are too many to watch all Leases, as far as that goes.
+	// ManyLeases: the speakers watch their own Leases alone, as those do of more than
+	// lease.Largest nodes in any case.
 	ManyLeases bool
 
 	Controllers int  // give the Services their addresses; 0: they have them

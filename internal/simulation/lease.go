@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -134,12 +133,27 @@ func (h *heartbeat) check(done func()) {
 		peers = append(peers, lease.Peer{Node: o.name, Heard: view.Heard(o.name), Called: view.Callers[o.name]})
 	}
 	due := h.tracker.Due(peers)
-	h.askWithin(5*time.Second, func() (any, error) { return h.snapshot(), nil }, func(all any, err error) {
-		if err == nil {
-			read := renewalsIn(all.(table))
-			if _, changed := h.tracker.ObserveRead(due, slices.DeleteFunc(read, func(r lease.Renewal) bool { return !slices.Contains(due, r.Node) }), h.now); changed {
-				h.wake()
+	take := func(read []*object) {
+		if _, changed := h.tracker.ObserveRead(due, renewalsIn(read), h.now); changed {
+			h.wake()
+		}
+	}
+	if len(due) == 0 {
+		take(nil)
+		done()
+		return
+	}
+	h.askWithin(5*time.Second, func() (any, error) {
+		var out []*object
+		for _, node := range due {
+			if o := h.api.get(leases, intent.LeaseName(node)); o != nil {
+				out = append(out, o)
 			}
+		}
+		return out, nil
+	}, func(read any, err error) {
+		if err == nil {
+			take(read.([]*object))
 		}
 		done()
 	})
@@ -147,7 +161,7 @@ func (h *heartbeat) check(done func()) {
 
 // readClaims reads the L2Claims past the cache.
 func (h *heartbeat) readClaims(then func(error)) {
-	h.askWithin(10*time.Second, func() (any, error) { return h.snapshot()[claims], nil }, func(all any, err error) {
+	h.askWithin(10*time.Second, func() (any, error) { return h.selected(claims), nil }, func(all any, err error) {
 		if err == nil {
 			for _, o := range all.([]*object) {
 				h.saw(o, false)
@@ -158,19 +172,12 @@ func (h *heartbeat) readClaims(then func(error)) {
 	})
 }
 
-// renewals returns the Leases that speakers hold, as the cache shows them; where there are
-// many, the own one.
-func (h *heartbeat) renewals() []lease.Renewal {
-	out := renewalsIn(h.cache.table)
-	if h.ManyLeases {
-		out = slices.DeleteFunc(out, func(r lease.Renewal) bool { return r.Node != h.node.name })
-	}
-	return out
-}
+// renewals returns the Leases that speakers hold, as the cache shows them.
+func (h *heartbeat) renewals() []lease.Renewal { return renewalsIn(h.cache.table[leases]) }
 
-func renewalsIn(t table) []lease.Renewal {
-	out, prefix := make([]lease.Renewal, 0, len(t[leases])), intent.LeaseName("")
-	for _, o := range t[leases] {
+func renewalsIn(all []*object) []lease.Renewal {
+	out, prefix := make([]lease.Renewal, 0, len(all)), intent.LeaseName("")
+	for _, o := range all {
 		l := o.value.(leaseValue)
 		if of, is := strings.CutPrefix(o.name, prefix); is && l.holder == of && of != "" {
 			out = append(out, lease.Renewal{Node: l.holder, Renewed: l.renewed})

@@ -14,6 +14,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -74,6 +75,7 @@ func (h History) run(m mutation, log *[]string) *Violation {
 
 func newWorld(h History) *world {
 	w := &world{History: h, now: epoch, rnd: rand.New(rand.NewPCG(h.Seed, 0)), addrsOf: -1, taken: map[string]*v1beta1.IPAddressPool{}, byAddr: map[netip.Addr]*node{}}
+	w.ManyLeases = w.ManyLeases || h.Nodes > lease.Largest
 	for i := range h.Nodes {
 		w.nodes = append(w.nodes, newNode(i, h))
 	}

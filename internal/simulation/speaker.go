@@ -75,6 +75,9 @@ func (w *world) start(n *node) {
 		failover: failover.New(failover.Options{Node: n.name, Heartbeat: interval, Misses: intent.MissedHeartbeats}),
 		peers:    map[string]*node{}, entries: map[netip.Addr]*entry{}, overlay: map[string]written{}, gone: map[int]bool{},
 	}
+	if w.ManyLeases {
+		s.lease = intent.LeaseName(n.name)
+	}
 	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
 	s.first, s.second = s.newGroup(false), s.newGroup(true)
@@ -152,7 +155,7 @@ func (s *speaker) event(before, after *object) {
 	if before != nil && after != nil {
 		switch a := after.value.(type) {
 		case leaseValue:
-			if s.ManyLeases || a.holder == before.value.(leaseValue).holder {
+			if a.holder == before.value.(leaseValue).holder {
 				return
 			}
 		case claimValue:

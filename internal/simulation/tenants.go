@@ -169,12 +169,8 @@ func (w *world) configured(t *table, old bool) intent.Configured {
 
 // selected returns what a program's list or watch selects of a kind: of the Services
 // those of type LoadBalancer.
-func (w *world) selected(k kind) []*object {
-	all := slices.Clone(w.api.table[k])
-	if k == services {
-		all = slices.DeleteFunc(all, func(o *object) bool { return !shown(o) })
-	}
-	return all
+func (c *client) selected(k kind) []*object {
+	return slices.DeleteFunc(slices.Clone(c.api.table[k]), func(o *object) bool { return !c.selects(o) || k == services && !shown(o) })
 }
 
 // shown reports whether a watch selects a version; others have gone for it.
