@@ -34,7 +34,7 @@ func (w *world) lookForTwo(a netip.Addr, x *watched) {
 // owners returns the nodes that answer for an address as their own.
 func (w *world) owners(a netip.Addr) []*node {
 	var all []*node
-	for _, n := range w.nodes {
+	for _, n := range w.lan.subnets[subnetOf(a)] {
 		if n.speaker == nil {
 			continue
 		}

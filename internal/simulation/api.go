@@ -95,6 +95,7 @@ func (t *table) put(o *object) {
 type server struct {
 	table
 	version  int
+	changes  [kinds]int // the versions of each kind
 	watchers []*cache
 	away     int           // it does not answer
 	slow     time.Duration // that each request takes longer
@@ -113,6 +114,7 @@ var (
 func (w *world) write(k kind, name string, value any) *object {
 	s := &w.api
 	s.version++
+	s.changes[k]++
 	o := &object{kind: k, name: name, uid: s.version, version: s.version, value: value}
 	if was := s.get(k, name); was != nil {
 		o.uid = was.uid

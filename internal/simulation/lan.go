@@ -53,15 +53,15 @@ func (n *node) link(up bool) announce.Link {
 // router that belongs to all, and the API server behind that.
 type lan struct {
 	nodes   []*node
-	subnets int
-	others  []host // the clients, the router, the API server
-	blocked []int  // by sender and receiver, how many faults are between them
-	side    []int  // by host: 1 if it is cut off from the rest
-	silent  int    // the router forwards, but answers nothing for itself
+	subnets [][]*node // the nodes of each
+	others  []host    // the clients, the router, the API server
+	blocked []int     // by sender and receiver, how many faults are between them
+	side    []int     // by host: 1 if it is cut off from the rest
+	silent  int       // the router forwards, but answers nothing for itself
 }
 
 func (l *lan) client(subnet int) int { return len(l.nodes) + subnet }
-func (l *lan) router() int           { return len(l.nodes) + l.subnets }
+func (l *lan) router() int           { return len(l.nodes) + len(l.subnets) }
 func (l *lan) server() int           { return l.router() + 1 }
 
 func (l *lan) host(i int) *host {
@@ -72,7 +72,10 @@ func (l *lan) host(i int) *host {
 }
 
 func newLAN(all []*node, subnets int) lan {
-	l := lan{nodes: all, subnets: subnets, others: make([]host, subnets+2)}
+	l := lan{nodes: all, subnets: make([][]*node, subnets), others: make([]host, subnets+2)}
+	for _, n := range all {
+		l.subnets[n.subnet] = append(l.subnets[n.subnet], n)
+	}
 	l.side, l.blocked = make([]int, l.server()+1), make([]int, (l.server()+1)*(l.server()+1))
 	return l
 }
@@ -113,7 +116,7 @@ func newNode(place int, h History) *node {
 	n := &node{
 		place: place, name: fmt.Sprint("n", place+1), subnet: subnet, there: true,
 		addr: netip.AddrFrom4([4]byte{10, 0, byte(subnet), byte(place/h.Subnets%200 + 1)}),
-		mac:  [6]byte{2, 0, 0, byte(subnet), byte(place >> 8), byte(place)},
+		mac:  [6]byte{2, 0, 0, byte(subnet), byte(place >> 8), byte(place)}, // as machine reads it
 	}
 	if h.Rack {
 		n.name, n.addr = fmt.Sprint("node", place+1), netip.AddrFrom4([4]byte{192, 0, 2, byte(place + 11)})

@@ -126,6 +126,7 @@ type state struct {
 
 // watched is what was seen of an address.
 type watched struct {
+	claim   string               // the name of its L2Claim
 	since   time.Time            // it was granted
 	looked  time.Time            // when it was last looked at
 	silent  time.Time            // since when nobody answers
@@ -154,7 +155,7 @@ func (r *rules) edited(a netip.Addr, now time.Time) { r.of(a, now).edited = now 
 func (r *rules) of(a netip.Addr, now time.Time) *watched {
 	x := r.addrs[a]
 	if x == nil {
-		x = &watched{since: now, both: map[[2]int]time.Time{}, apart: map[[2]int]time.Time{}, began: map[int]time.Time{}}
+		x = &watched{since: now, claim: intent.ClaimName(a), both: map[[2]int]time.Time{}, apart: map[[2]int]time.Time{}, began: map[int]time.Time{}}
 		r.addrs[a] = x
 	}
 	return x
@@ -254,8 +255,8 @@ func (w *world) elsewhere(n *node) bool {
 	if w.api.away > 0 || !w.reachesServer(n) {
 		return false
 	}
-	for _, other := range w.nodes {
-		if other.subnet == n.subnet && other.speaker != nil && w.reachesServer(other) && !w.lan.talk(n.place, other.place) && w.company(other) {
+	for _, other := range w.lan.subnets[n.subnet] {
+		if other.speaker != nil && w.reachesServer(other) && !w.lan.talk(n.place, other.place) && w.company(other) {
 			return true
 		}
 	}
@@ -283,7 +284,7 @@ func (w *world) lastEvent() time.Time {
 
 // lookForMoves checks that an address moves for a reason only.
 func (w *world) lookForMoves(a netip.Addr, x *watched) {
-	if o := w.api.get(claims, intent.ClaimName(a)); o != nil && o.value.(claimValue).owner != x.named {
+	if o := w.api.get(claims, x.claim); o != nil && o.value.(claimValue).owner != x.named {
 		x.named, x.names = o.value.(claimValue).owner, w.now
 	}
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {

@@ -177,10 +177,11 @@ func announced(v serviceValue) announce.Service {
 
 // granted returns the addresses that Services have.
 func (w *world) granted() []netip.Addr {
-	if w.addrsOf == w.api.version {
+	of := w.api.changes[services] + w.api.changes[pools] + w.api.changes[ads]
+	if w.addrsOf == of {
 		return w.addrs
 	}
-	w.addrsOf, w.addrs = w.api.version, w.addrs[:0]
+	w.addrsOf, w.addrs = of, w.addrs[:0]
 	if w.Controllers > 0 {
 		w.addrs = append(w.addrs, w.grants.expected(w)...)
 	} else {

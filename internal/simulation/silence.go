@@ -35,11 +35,8 @@ func (w *world) lookForSilence(a netip.Addr, x *watched) {
 // of them hears another node or the gateway.
 func (w *world) candidates(subnet int) (able time.Time, alone bool) {
 	alone = true
-	for i, n := range w.nodes {
-		if n.subnet != subnet {
-			continue
-		}
-		st := &w.rules.states[i]
+	for _, n := range w.lan.subnets[subnet] {
+		st := &w.rules.states[n.place]
 		if c := st.candidate; !c.IsZero() && (able.IsZero() || c.Before(able)) {
 			able = c
 		}
@@ -52,8 +49,8 @@ func (w *world) candidates(subnet int) (able time.Time, alone bool) {
 // the client reaches it; nil: none does.
 func (w *world) replier(a netip.Addr) *node {
 	client := w.lan.client(subnetOf(a))
-	for _, n := range w.nodes {
-		if n.speaker == nil || n.subnet != subnetOf(a) {
+	for _, n := range w.lan.subnets[subnetOf(a)] {
+		if n.speaker == nil {
 			continue
 		}
 		mac, _, ok := n.speaker.answers(a)
@@ -106,10 +103,8 @@ func (w *world) onlyKubernetes() bool {
 
 // machine returns the node with a MAC.
 func (w *world) machine(mac [6]byte) *node {
-	for _, n := range w.nodes {
-		if n.mac == mac {
-			return n
-		}
+	if place := int(mac[4])<<8 | int(mac[5]); place < len(w.nodes) && w.nodes[place].mac == mac {
+		return w.nodes[place]
 	}
 	return nil
 }

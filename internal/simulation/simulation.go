@@ -120,7 +120,7 @@ type world struct {
 	instances  int // of speakers, so far
 	advertised []announce.L2Advertisement
 	addrs      []netip.Addr // what granted returned
-	addrsOf    int          // and of which version
+	addrsOf    int          // and as of how many changes
 
 	replicas []*replica
 	grants   *grants

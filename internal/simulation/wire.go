@@ -119,8 +119,8 @@ func (s *speaker) announce(e *entry, n int) {
 // heard has an announcement of this node's reach the hosts of its segment.
 func (s *speaker) heard(a netip.Addr) {
 	from := s.node
-	for _, n := range s.nodes {
-		if r := n.speaker; n != from && n.subnet == from.subnet && r != nil && s.lan.passes(from.place, n.place) {
+	for _, n := range s.lan.subnets[from.subnet] {
+		if r := n.speaker; n != from && r != nil && s.lan.passes(from.place, n.place) {
 			r.run(func() { r.contest(a, from.mac) })
 		}
 	}
@@ -258,8 +258,8 @@ func (p *prober) probe(a netip.Addr, links []string, asked time.Time, n int) {
 		return
 	}
 	p.after(p.within(200*time.Microsecond, time.Millisecond), func() {
-		for _, other := range p.nodes {
-			if other == p.node || other.subnet != p.node.subnet || other.speaker == nil || !p.lan.talk(p.node.place, other.place) {
+		for _, other := range p.lan.subnets[p.node.subnet] {
+			if other == p.node || other.speaker == nil || !p.lan.talk(p.node.place, other.place) {
 				continue
 			}
 			if mac, _, ok := other.speaker.answers(a); ok && mac != p.node.mac {
