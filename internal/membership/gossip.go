@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -113,17 +114,21 @@ func (s *State) gossip(now time.Time, _ string) {
 // recent is what neighbors are told again and again.
 func (s *State) recent(now time.Time) []update {
 	var out []update
-	for _, name := range s.members {
-		if k := s.known[name]; k != nil && (k.Standing != Alive || now.Before(k.tell)) {
+	for name, k := range s.known {
+		if k.Standing != Alive || now.Before(k.tell) {
 			out = append(out, s.asSent(now, name))
 		}
 	}
+	slices.SortFunc(out, func(a, b update) int { return cmp.Compare(a.Member, b.Member) })
 	return out
 }
 
 // unknownMembers returns some members that have not been heard yet, others each time.
 func (s *State) unknownMembers() []string {
 	out := []string{}
+	if s.isMember(s.self) && len(s.known) == len(s.members)-1 { // as a rule: none is left
+		return out
+	}
 	for range s.members {
 		s.pinged = (s.pinged + 1) % len(s.members)
 		if name := s.members[s.pinged]; name != s.self && s.known[name] == nil {

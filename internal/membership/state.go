@@ -245,11 +245,13 @@ func (s *State) present(name string) *update {
 func (s *State) View() View {
 	v := View{Isolated: s.isolated, Standing: make(map[string]Standing, len(s.members)), Watchers: map[string][]string{}}
 	for _, name := range s.members {
-		v.Standing[name] = s.standing(name)
-		if s.known[name] == nil && name != s.self {
-			v.Standing[name] = Unknown
+		standing := Alive
+		if k := s.known[name]; k != nil {
+			standing = k.Standing
+		} else if name != s.self {
+			standing = Unknown
 		}
-		if v.Standing[name] == Restarting {
+		if v.Standing[name] = standing; standing == Restarting {
 			v.Watchers[name] = s.watchers(name)
 		}
 	}
