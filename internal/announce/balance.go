@@ -23,7 +23,10 @@ func (s Snapshot) Placements() []Placement {
 		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		held, _ := s.held(addr)
-		h := Placement{Addr: addr, Node: s.owner(addr, sharing, held.Node), May: s.preferred(sharing)}
+		h := Placement{Addr: addr, Node: s.owner(addr, sharing, held.Node)}
+		for _, n := range s.preferred(sharing) {
+			h.May = append(h.May, n.Name)
+		}
 		if h.Node != "" {
 			out = append(out, h)
 		}

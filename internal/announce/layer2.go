@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
-	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -29,9 +28,12 @@ type holder struct {
 	svc   *Service
 	pool  string
 	ads   []*L2Advertisement
-	local bool // some node has a link in the address's subnet
-	place int  // its index among all holders, in the order of the Services
+	in    []*subnet // those of some nodes' links that the address is in
+	place int       // its index among all holders, in the order of the Services
 }
+
+// local reports whether some node has a link in the address's subnet.
+func (u holder) local() bool { return len(u.in) > 0 }
 
 // layer2 decides the owner of each address, and enters it in owned at the places of its
 // holders. It returns the claims of s.Self: its own, and those as a backup for others.
@@ -87,8 +89,7 @@ func (s Snapshot) holders() []holder {
 			if !slices.Equal(ads, before) { // most have the same as the one before
 				before = slices.Clone(ads)
 			}
-			local := slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a.Addr) })
-			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, local: local, place: len(out)})
+			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, in: containing(subnets, a.Addr), place: len(out)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b holder) int { return a.addr.Compare(b.addr) })
@@ -144,19 +145,6 @@ func (s Snapshot) held(a netip.Addr) (HeldClaim, bool) {
 	return s.Claims[i], true
 }
 
-// subnets returns the subnets of all nodes' links.
-func (s Snapshot) subnets() []netip.Prefix {
-	all := map[netip.Prefix]bool{}
-	for _, n := range s.Nodes {
-		for _, l := range n.Links {
-			for _, p := range l.Prefixes {
-				all[p] = true
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(all))
-}
-
 // proxyReplies returns the links on which s.Self answers for an owner that restarts, and the
 // owner's MACs there: the links on which both are in one subnet. It returns nil if the owner
 // answers itself, or another backup comes before this node.
@@ -208,26 +196,25 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
 	}
 	best, restarts := "", false
 	var score uint64
-	for _, name := range s.preferred(holders) {
-		if name == held {
+	for _, n := range s.preferred(holders) {
+		if n.Name == held {
 			return held
 		}
 		// A node that restarts keeps its addresses, but cannot announce new ones.
-		h, does := Rank(name, addr), len(s.node(name).Backups) > 0
+		h, does := Rank(n.Name, addr), len(n.Backups) > 0
 		// Names are unique and sorted, so equal hashes go to the first name.
 		if best == "" || restarts && !does || restarts == does && h > score {
-			best, score, restarts = name, h, does
+			best, score, restarts = n.Name, h, does
 		}
 	}
 	return best
 }
 
 // preferred returns the candidates to which no other is strictly preferred, by name.
-func (s Snapshot) preferred(holders []holder) []string {
-	var out []string
+func (s Snapshot) preferred(holders []holder) []*Node {
+	var out []*Node
 	top := 0
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
+	for n := range s.near(holders[0]) {
 		weight, ok := weightOf(holders, n)
 		switch {
 		case !ok || len(out) > 0 && weight < top:
@@ -235,7 +222,7 @@ func (s Snapshot) preferred(holders []holder) []string {
 		case weight > top:
 			out = out[:0]
 		}
-		out, top = append(out, n.Name), weight
+		out, top = append(out, n), weight
 	}
 	return out
 }
@@ -302,7 +289,7 @@ func (u holder) selecting(n *Node) iter.Seq[*L2Advertisement] {
 // announcedOn reports whether a link of n is selected, and in the address's
 // subnet, if any node has one that is.
 func (u holder) announcedOn(n *Node, link Link) bool {
-	return (!u.local || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) && u.selected(n, link)
+	return (!u.local() || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) && u.selected(n, link)
 }
 
 // selected reports whether an advertisement selects a link of n.
@@ -337,7 +324,7 @@ func (u holder) weight(n *Node) int {
 func linksOf(holders []holder, n *Node) Links {
 	for _, u := range holders {
 		for ad := range u.selecting(n) {
-			if !u.local && len(ad.Links.Only) == 0 && len(ad.Links.Except) == 0 {
+			if !u.local() && len(ad.Links.Only) == 0 && len(ad.Links.Except) == 0 {
 				return Links{}
 			}
 		}

@@ -28,6 +28,25 @@ func sizes() []growth.Work {
 				return all
 			})
 		}},
+		{Name: "1,000 nodes, 20 in each subnet, and as many addresses that have no owner yet", Items: 1000, Prepare: started},
+	}
+}
+
+// started returns the decision in a cluster of n nodes in many subnets that has just started.
+func started(n int) func() {
+	s := announce.Snapshot{Self: "n0", L2: []announce.L2Advertisement{{Name: "lan"}}}
+	for i := range n {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 20), 0}), 24)
+		s.Nodes = append(s.Nodes, announce.Node{Name: fmt.Sprint("n", i), Live: true, Links: []announce.Link{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{subnet}}}})
+		s.Services = append(s.Services, announce.Service{
+			Key:   ipam.Key{Namespace: "n", Name: fmt.Sprint("s", i)},
+			Addrs: []announce.Address{{Addr: netip.AddrFrom4([4]byte{10, 0, byte(i / 20), byte(100 + i%20)}), Pool: "p"}},
+		})
+	}
+	return func() {
+		if plan := announce.Decide(s); plan.Results[s.Services[n-1].Key].Layer2[0].Owner == "" {
+			panic("an address has no owner")
+		}
 	}
 }
 

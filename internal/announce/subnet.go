@@ -1,0 +1,74 @@
+package announce
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// subnet is one of a link of some node, with all nodes that have a link there, in order.
+type subnet struct {
+	netip.Prefix
+	nodes []*Node
+}
+
+// subnets returns the subnets of all nodes' links.
+func (s Snapshot) subnets() []*subnet {
+	var all []*subnet
+	known := map[netip.Prefix]*subnet{}
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		for _, l := range n.Links {
+			for _, p := range l.Prefixes {
+				in := known[p]
+				if in == nil {
+					in = &subnet{Prefix: p}
+					known[p], all = in, append(all, in)
+				}
+				if k := len(in.nodes); k == 0 || in.nodes[k-1] != n { // it may have two links there
+					in.nodes = append(in.nodes, n)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// containing returns those of all subnets that an address is in: one as a rule, which is no
+// slice of its own.
+func containing(all []*subnet, a netip.Addr) (out []*subnet) {
+	for i, in := range all {
+		switch {
+		case !in.Contains(a):
+		case out == nil:
+			out = all[i : i+1 : i+1]
+		default:
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// near yields the nodes that may be candidates for an address, by name: where some node has
+// a link in its subnet, those that have, which are few of many nodes in many subnets.
+func (s Snapshot) near(u holder) iter.Seq[*Node] {
+	if !u.local() {
+		return func(yield func(*Node) bool) {
+			for i := range s.Nodes {
+				if !yield(&s.Nodes[i]) {
+					return
+				}
+			}
+		}
+	}
+	out := u.in[0].nodes
+	for _, other := range u.in[1:] {
+		out = slices.Concat(out, other.nodes)
+	}
+	if len(u.in) > 1 {
+		slices.SortFunc(out, func(a, b *Node) int { return cmp.Compare(a.Name, b.Name) })
+		out = slices.Compact(out)
+	}
+	return slices.Values(out)
+}
