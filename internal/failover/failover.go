@@ -134,8 +134,7 @@ type State struct {
 	missedOn map[netip.Prefix]time.Time
 	// before is what the last Step came to; nil before the first.
 	before *Output
-	// worked is which nodes were alive at the end of the last Step, and which of their
-	// links worked.
+	// worked is which links of nodes in segments worked at the end of the last Step.
 	worked map[place]bool
 	// reached is whether the API server was reachable at the end of the last Step.
 	reached bool
@@ -175,7 +174,7 @@ type pass struct {
 	opponents map[netip.Addr]Opponent
 	answering map[netip.Addr]string // the node that each L2Claim says answers
 	gone      map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
-	up        map[place]bool        // which nodes are alive, and which of their links work; not before announceAgain
+	up        map[place]bool        // which links of nodes in segments work; not before announceAgain
 	last      *Output               // of the Step before; empty before the first
 	withheld  bool                  // some claims were left out
 	stalled   bool                  // since the last Step

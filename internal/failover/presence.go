@@ -25,12 +25,12 @@ type renewals struct {
 // presence enters who is alive, which links work, and whom to watch.
 func (p *pass) presence() {
 	p.countRenewals()
-	nodes := make([]announce.Node, len(p.Cluster.Nodes))
-	for i, n := range p.Cluster.Nodes {
+	nodes := slices.Clone(p.Cluster.Nodes)
+	for i := range nodes {
+		n := &nodes[i]
 		n.Live = n.Name == p.Node || p.counts(n.Name)
-		n.Links = p.links(&n)
-		n.Backups = p.standIns(&n)
-		nodes[i] = n
+		n.Links = p.links(n)
+		n.Backups = p.standIns(n)
 	}
 	p.Cluster.Nodes = nodes
 	// Others count on a speaker that they hear of: not before it may claim something.
@@ -38,9 +38,10 @@ func (p *pass) presence() {
 	p.Join = p.joined
 	// A cable may have come loose just now: who is Dead stays watched while its
 	// Lease is renewed.
-	p.Watch = map[string]bool{p.Node: p.Leases[p.Node].Expired}
+	p.Watch = make(map[string]bool, len(p.Leases)+1)
+	p.Watch[p.Node] = p.Leases[p.Node].Expired
 	for node, lease := range p.Leases {
-		if p.counts(node) || !lease.Expired {
+		if !lease.Expired || p.counts(node) {
 			p.Watch[node] = lease.Expired
 		}
 	}

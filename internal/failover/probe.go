@@ -63,12 +63,6 @@ func (p *pass) observeDeaths() {
 	}
 }
 
-// dead reports whether a node is dead, as its watchers say, and nothing proves
-// otherwise.
-func (p *pass) dead(node string) bool {
-	return p.Members.Standing[node] == membership.Dead && !p.Alive[node]
-}
-
 // probeAfter is before when a result for a does not count.
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after

@@ -40,8 +40,9 @@ type again struct {
 // is announced again.
 func (p *pass) announceAgain() {
 	r := &p.reannounce
-	p.up = p.reaches()
-	back := r.healed(p.Now, p.worked, p.up, p.API.Reachable)
+	p.up = p.linksUp()
+	back := returned(p.last.Alive, p.Alive) || returned(p.worked, p.up)
+	r.healed(p.Now, back, p.API.Reachable)
 	if back && len(p.taken) > 0 {
 		r.unsaid = cmp.Or(r.unsaid, p.Now)
 	}
@@ -56,19 +57,25 @@ func (p *pass) announceAgain() {
 	}
 }
 
-// healed takes in who is alive, on which links, and was before, and reports whether
-// any is back. Neighbors that were out of reach together with that node may have
-// missed who has what.
-func (r *reannouncements) healed(now time.Time, before, alive map[place]bool, reachable bool) (back bool) {
-	for at, there := range alive {
-		if was, known := before[at]; there && known && !was {
-			back, r.pending = true, cmp.Or(r.pending, now)
+// returned reports whether a node is alive, or a link works, that did not before.
+func returned[K comparable](before, now map[K]bool) bool {
+	for at, was := range before {
+		if !was && now[at] {
+			return true
 		}
+	}
+	return false
+}
+
+// healed takes in whether a node is back. Neighbors that were out of reach together with
+// that node may have missed who has what.
+func (r *reannouncements) healed(now time.Time, back, reachable bool) {
+	if back {
+		r.pending = cmp.Or(r.pending, now)
 	}
 	if !r.pending.IsZero() && !now.Before(r.due(reachable)) {
 		r.all, r.allAt, r.pending = r.all+1, now, time.Time{}
 	}
-	return back
 }
 
 // tellUnsaid has the addresses announced again that this node took over, and could not

@@ -69,7 +69,7 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	var before map[place]bool
 	step := func(name string, at time.Duration, now map[place]bool, reachable bool, want uint64) {
 		t.Helper()
-		r.healed(start.Add(at), before, now, reachable)
+		r.healed(start.Add(at), returned(before, now), reachable)
 		before = now
 		if got := r.generation(addr); got != want {
 			t.Errorf("%s: generation %d, want %d", name, got, want)

@@ -20,7 +20,10 @@ func (p *pass) lost() map[place]bool {
 	out := map[place]bool{}
 	enter := func(segment netip.Prefix, v membership.View) {
 		for node, standing := range v.Standing {
-			if _, leased := p.Leases[node]; leased && standing == membership.Dead {
+			if standing != membership.Dead {
+				continue
+			}
+			if _, leased := p.Leases[node]; leased {
 				out[place{node, segment}] = true
 			}
 		}
@@ -112,8 +115,8 @@ func (p *pass) places(a netip.Addr, node string) []place {
 // and nothing proves otherwise.
 func (p *pass) deadPlaces() map[place]bool {
 	out := map[place]bool{}
-	for node := range p.Members.Standing {
-		if p.dead(node) {
+	for node, standing := range p.Members.Standing {
+		if standing == membership.Dead && !p.Alive[node] {
 			out[place{node: node}] = true
 		}
 	}
@@ -140,12 +143,9 @@ func (p *pass) renewsFor(a netip.Addr, node string) bool {
 	return slices.ContainsFunc(p.places(a, node), p.renews)
 }
 
-// reaches returns which nodes are alive, and which of their links in segments work.
-func (p *pass) reaches() map[place]bool {
+// linksUp returns which links of nodes in segments work.
+func (p *pass) linksUp() map[place]bool {
 	out := map[place]bool{}
-	for node, alive := range p.Alive {
-		out[place{node: node}] = alive
-	}
 	for segment, v := range p.Members.Segments {
 		for node := range v.Standing {
 			at := place{node, segment}
