@@ -41,13 +41,13 @@ type doubt struct {
 // Due returns the nodes whose Leases must be read, sorted. Call it after Echo has reported
 // a fresh own renewal; then read these Leases and call ObserveRead.
 func (t *Tracker) Due(peers []Peer) []string {
-	doubts, held := map[string]doubt{}, map[string]sighting{}
+	doubts, held := map[string]doubt{}, 0
 	pace := max(settledAfter, len(peers)/share)
 	var due []string
 	for _, p := range peers {
 		lease, known := t.leases[p.Node]
 		if known {
-			held[p.Node] = lease
+			held++
 		}
 		if p.Node == t.node || p.Heard && known {
 			continue
@@ -63,9 +63,22 @@ func (t *Tracker) Due(peers []Peer) []string {
 		}
 		doubts[p.Node] = d
 	}
-	t.doubts, t.leases, t.restarted = doubts, held, false
+	t.forget(peers, held)
+	t.doubts, t.restarted = doubts, false
 	slices.Sort(due)
 	return due
+}
+
+// forget drops the Leases of nodes that are not among the peers, of whom so many hold one.
+func (t *Tracker) forget(peers []Peer, held int) {
+	if held == len(t.leases) { // the usual case
+		return
+	}
+	there := make(map[string]bool, len(peers))
+	for _, p := range peers {
+		there[p.Node] = true
+	}
+	maps.DeleteFunc(t.leases, func(node string, _ sighting) bool { return !there[node] })
 }
 
 // ObserveRead does what Observe does, for the Leases that Due returned; read has those that
