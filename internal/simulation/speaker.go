@@ -206,19 +206,15 @@ func (s *speaker) facts() failover.Facts {
 		Now: s.now, Members: s.view(),
 		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
-	announced := announced
-	if f.Cluster.L2 = s.advertised; s.Controllers > 0 {
+	if s.Controllers > 0 {
 		config := s.configured(&s.cache.table, false).Config
 		f.Cluster.L2 = config.L2
-		announced = func(v serviceValue) announce.Service { return config.Announced(v.Service, nil) }
+		f.Cluster.Services = servicesOf(s.cache, func(v serviceValue) announce.Service { return config.Announced(v.Service, nil) })
+	} else {
+		f.Cluster.L2, f.Cluster.Services = s.advertised, s.digest.announced(s)
 	}
 	s.digest.update(s)
 	f.Speakers, f.Isolated, f.MACs, f.Cluster.Nodes = s.digest.speakers, s.digest.isolated, s.digest.macs, s.digest.nodes
-	for _, o := range s.cache.table[services] {
-		if svc := announced(o.value.(serviceValue)); len(svc.Addrs) > 0 {
-			f.Cluster.Services = append(f.Cluster.Services, svc)
-		}
-	}
 	for _, o := range s.claims() {
 		c := o.value.(claimValue)
 		f.Claims = append(f.Claims, failover.Claim{
