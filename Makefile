@@ -55,10 +55,10 @@ FIRST ?= 0
 simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each that breaks a rule
 	go test -vet=off -v -timeout 24h -run 'TestHistories$$|TestGrants' ./internal/simulation -seeds $(SEEDS) -grants $(SEEDS) -first $(FIRST)
 
-# Racks that share two cores are late now and then. A story that fails is told once
+# Racks that share two cores are late now and then. A story that fails runs once
 # more on a new rack, with no other story beside it, and what it said the first time
 # stays in the report. More than 12 failures (a story makes four: it, and the tests
-# around it) are no accident: then none is told again.
+# around it) are no accident: then none runs again.
 .PHONY: stories
 stories:
 	bin/rack build traefik

@@ -40,7 +40,7 @@ func TestEachModuleIsKeptUpToDate(t *testing.T) {
 		for _, file := range files {
 			modules++
 			if dir := strings.TrimSuffix("/"+filepath.Dir(file), "/."); !slices.Contains(looked["gomod"], dir) && (dir != "" || !slices.Contains(looked["gomod"], "/")) {
-				t.Errorf("nobody looks after the module in %q: add it to .github/dependabot.yml", file)
+				t.Errorf("Dependabot does not update the module in %q: add it to .github/dependabot.yml", file)
 			}
 		}
 	}
@@ -50,7 +50,7 @@ func TestEachModuleIsKeptUpToDate(t *testing.T) {
 }
 
 // TestActionsArePinned wants of each action of a workflow the commit, not a tag
-// that somebody can move, and its version for people.
+// that can be moved, and its version for people.
 func TestActionsArePinned(t *testing.T) {
 	files, err := filepath.Glob(".github/workflows/*.yaml")
 	if err != nil || len(files) == 0 {

@@ -54,12 +54,12 @@ func ourNames(t *testing.T) []names {
 	return out
 }
 
-func TestShortNamesCollideWithNobodys(t *testing.T) {
+func TestShortNamesDoNotCollideWithOthers(t *testing.T) {
 	seen := map[string]bool{}
 	for _, n := range ourNames(t) {
 		for _, short := range n.ShortNames {
 			if slices.Contains(taken, short) || seen[short] {
-				t.Errorf("the short name %s of %s is somebody else's", short, n.Plural)
+				t.Errorf("the short name %s of %s is another project's", short, n.Plural)
 			}
 			seen[short] = true
 		}
@@ -67,7 +67,7 @@ func TestShortNamesCollideWithNobodys(t *testing.T) {
 }
 
 // command is kubectl with a verb that takes a kind, and what follows it, over the
-// end of a line, too.
+// end of a line as well.
 var command = regexp.MustCompile(`kubectl(?:\s+(?:-n|--namespace|--context|--as)[ =]\S+)*\s+(get|delete|describe|patch|annotate|label|edit|wait|replace|explain)\s+((?:-\S+\s+)*)([A-Za-z0-9,./%-]+)([^\n|;&` + "`" + `]*)`)
 
 // TestCommandsNameOurKindsInFull reads every command in documents, manifests and

@@ -47,7 +47,7 @@ func TestForeignTextPassesOnePlace(t *testing.T) {
 				name := imported[x.Name] + "." + s.Sel.Name
 				place, foreign := places[name]
 				if foreign && path != place {
-					t.Errorf("%s uses %s: only %s may, which makes foreign text safe to show", path, name, cmp.Or(place, "nobody"))
+					t.Errorf("%s uses %s: only %s may, which makes foreign text safe to show", path, name, cmp.Or(place, "no package"))
 				}
 				used[name] = used[name] || foreign
 			}

@@ -20,8 +20,8 @@ import (
 
 const module = "github.com/steelyard-lb/steelyard/"
 
-// everybody may import these rooms, which know the standard library only.
-func everybody() []string { return []string{"internal/printable", "internal/wait"} }
+// shared are the packages that every package may import. They import the standard library only.
+func shared() []string { return []string{"internal/printable", "internal/wait"} }
 
 // law says what a room may import of this module, and which foreign packages
 // it must not, with the reason. What it must never import, it must not link either:
@@ -31,7 +31,7 @@ type law struct {
 	never    []string // prefixes
 	onlyStd  bool
 	neverStd []string // by itself: the standard library's own packages import these
-	why      string
+	reason   string
 }
 
 // laws has one entry for each room; a new room needs one.
@@ -41,68 +41,68 @@ func laws() map[string]law {
 	clients := []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"}
 	whole := []string{module + "internal/world"}
 	return map[string]law{
-		"internal/ipam":     {onlyStd: true, neverStd: pure, why: "it is a pure function"},
-		"internal/announce": {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, why: "it is a pure function"},
-		"internal/failover": {own: []string{"internal/announce", "internal/membership"}, never: protocol, neverStd: pure, why: "it is a pure state machine"},
+		"internal/ipam":     {onlyStd: true, neverStd: pure, reason: "it is a pure function"},
+		"internal/announce": {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, reason: "it is a pure function"},
+		"internal/failover": {own: []string{"internal/announce", "internal/membership"}, never: protocol, neverStd: pure, reason: "it is a pure state machine"},
 		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
-			why: "it turns objects into values and reaches no API server"},
-		"internal/leader":    {own: []string{"internal/cluster", "internal/intent"}, why: "it decides who leads, and nothing that a leader decides"},
-		"internal/lease":     {own: []string{"internal/overlay", "api/v1beta1", "internal/cluster", "internal/failover", "internal/intent"}, why: "it tells who is there, and decides nothing of it"},
-		"internal/kubeproxy": {own: []string{"api/v1beta1", "internal/announce", "internal/cluster", "internal/ipam"}, why: "it asks one program of the node"},
-		"internal/status":    {own: []string{"internal/overlay", "api/v1beta1", "internal/announce", "internal/bfd", "internal/bgp", "internal/cluster", "internal/failover", "internal/intent", "internal/ipam", "internal/kubeproxy", "internal/layer2", "internal/membership", "internal/version"}, why: "it tells what was done, and decides nothing"},
+			reason: "it turns objects into values and reaches no API server"},
+		"internal/leader":    {own: []string{"internal/cluster", "internal/intent"}, reason: "it decides who leads, and nothing that a leader decides"},
+		"internal/lease":     {own: []string{"internal/overlay", "api/v1beta1", "internal/cluster", "internal/failover", "internal/intent"}, reason: "it decides which Leases have expired, and not what follows"},
+		"internal/kubeproxy": {own: []string{"api/v1beta1", "internal/announce", "internal/cluster", "internal/ipam"}, reason: "it asks one program of the node"},
+		"internal/status":    {own: []string{"internal/overlay", "api/v1beta1", "internal/announce", "internal/bfd", "internal/bgp", "internal/cluster", "internal/failover", "internal/intent", "internal/ipam", "internal/kubeproxy", "internal/layer2", "internal/membership", "internal/version"}, reason: "it tells what was done, and decides nothing"},
 		"internal/simulation": {own: []string{"internal/announce", "internal/failover", "internal/intent", "internal/ipam", "internal/lease", "internal/membership", "internal/planner", "api/v1beta1"},
-			why: "it is for tests: it drives what decides, and no protocol"},
+			reason: "it is for tests: it drives what decides, and no protocol"},
 		"internal/planner": {own: []string{"api/v1beta1", "internal/health", "internal/intent", "internal/ipam", "internal/overlay", "internal/printable"}, never: clients, neverStd: pure,
-			why: "it decides what is written, and writes nothing"},
-		"internal/overlay": {own: []string{"internal/intent"}, never: clients, neverStd: pure[:3], why: "it compares versions of objects, and reaches no API server"},
+			reason: "it decides what is written, and writes nothing"},
+		"internal/overlay": {own: []string{"internal/intent"}, never: clients, neverStd: pure[:3], reason: "it compares versions of objects, and reaches no API server"},
 		"internal/doctor": {own: []string{"api/v1beta1", "internal/announce", "internal/health", "internal/intent", "internal/ipam", "internal/printable", "internal/world"}, never: clients, neverStd: pure,
-			why: "its checks are pure functions"},
+			reason: "its checks are pure functions"},
 		"internal/migrate": {own: []string{"api/v1beta1", "internal/intent", "internal/ipam", "internal/printable", "internal/schema"}, never: clients, neverStd: pure,
-			why: "it turns objects into objects and reaches no API server"},
-		"internal/layer2":       {own: []string{"internal/announce", "internal/layer2/link", "internal/neighbor"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
-		"internal/neighbor":     {never: protocol, neverStd: pure[:1], why: "frames in, frames out"},
-		"internal/layer2/*":     {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
-		"internal/bgp":          {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
-		"internal/bgp/*":        {own: []string{"internal/announce"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
-		"internal/bfd":          {onlyStd: true, why: "others can use it, with sockets of their own"},
-		"internal/bfd/*":        {own: []string{"internal/bfd"}, never: protocol, why: "a protocol knows nothing of Kubernetes"},
-		"internal/membership":   {own: []string{"internal/bfd"}, never: protocol, why: "who is there is found on the wire"},
-		"internal/membership/*": {own: []string{"internal/membership", "internal/failover", "internal/neighbor"}, never: protocol, why: "who is there is found on the wire"},
-		"internal/nullroute":    {never: protocol, why: "the kernel's routes know nothing of Kubernetes"},
-		"internal/health":       {own: []string{"api/v1beta1", "internal/intent"}, never: clients, neverStd: pure, why: "it reads what objects say, and reaches no API server"},
-		"internal/overview":     {own: []string{"api/v1beta1", "internal/health", "internal/printable"}, never: clients, neverStd: pure, why: "it turns objects into a page, and reaches no API server"},
-		"internal/overview/*":   {own: []string{"api/v1beta1", "internal/cluster", "internal/health", "internal/intent", "internal/overview", "internal/serving"}, never: whole, why: "it reads what the page shows, and decides nothing"},
-		"internal/report":       {own: []string{"api/v1beta1", "internal/cluster", "internal/intent", "internal/ipam", "internal/leader", "internal/planner"}, never: whole, why: "it writes what the planner says, and decides nothing"},
-		"internal/serving":      {onlyStd: true, why: "every program can use it"},
-		"internal/reference":    {why: "tests of the programs use it"},
-		"internal/stories":      {onlyStd: true, why: "tests of the pure rooms use it"},
-		"internal/growth":       {why: "tests of every room use it"},
-		"internal/version":      {onlyStd: true, why: "every program can use it"},
-		"internal/printable":    {onlyStd: true, neverStd: pure, why: "every room can use it, the pure ones, too"},
-		"internal/wait":         {onlyStd: true, neverStd: pure, why: "every room can use it"},
+			reason: "it turns objects into objects and reaches no API server"},
+		"internal/layer2":       {own: []string{"internal/announce", "internal/layer2/link", "internal/neighbor"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/neighbor":     {never: protocol, neverStd: pure[:1], reason: "frames in, frames out"},
+		"internal/layer2/*":     {own: []string{"internal/announce"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/bgp":          {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/bgp/*":        {own: []string{"internal/announce"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/bfd":          {onlyStd: true, reason: "others can use it, with sockets of their own"},
+		"internal/bfd/*":        {own: []string{"internal/bfd"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/membership":   {own: []string{"internal/bfd"}, never: protocol, reason: "members are found on the wire"},
+		"internal/membership/*": {own: []string{"internal/membership", "internal/failover", "internal/neighbor"}, never: protocol, reason: "members are found on the wire"},
+		"internal/nullroute":    {never: protocol, reason: "the kernel's routes know nothing of Kubernetes"},
+		"internal/health":       {own: []string{"api/v1beta1", "internal/intent"}, never: clients, neverStd: pure, reason: "it reads what objects say, and reaches no API server"},
+		"internal/overview":     {own: []string{"api/v1beta1", "internal/health", "internal/printable"}, never: clients, neverStd: pure, reason: "it turns objects into a page, and reaches no API server"},
+		"internal/overview/*":   {own: []string{"api/v1beta1", "internal/cluster", "internal/health", "internal/intent", "internal/overview", "internal/serving"}, never: whole, reason: "it reads what the page shows, and decides nothing"},
+		"internal/report":       {own: []string{"api/v1beta1", "internal/cluster", "internal/intent", "internal/ipam", "internal/leader", "internal/planner"}, never: whole, reason: "it writes what the planner says, and decides nothing"},
+		"internal/serving":      {onlyStd: true, reason: "every program can use it"},
+		"internal/reference":    {reason: "tests of the programs use it"},
+		"internal/stories":      {onlyStd: true, reason: "tests of the pure packages use it"},
+		"internal/growth":       {reason: "tests of every package use it"},
+		"internal/version":      {onlyStd: true, reason: "every program can use it"},
+		"internal/printable":    {onlyStd: true, neverStd: pure, reason: "every package can use it, also the pure ones"},
+		"internal/wait":         {onlyStd: true, neverStd: pure, reason: "every package can use it"},
 		"internal/world": {own: []string{"internal/health", "internal/intent", "internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
-			why: "it asks those who decide, and reaches no API server"},
-		"config/crd":            {onlyStd: true, why: "it holds files"},
-		"internal/schema":       {own: []string{"config/crd"}, never: clients, why: "it reaches no API server"},
-		"internal/world/*":      {own: []string{"api/v1beta1", "internal/cluster", "internal/health", "internal/intent", "internal/world"}, why: "it reads a cluster, and decides nothing"},
-		"internal/cluster":      {own: []string{"internal/overlay", "internal/intent", "internal/serving", "internal/version", "api/v1beta1"}, never: whole, why: "it reads for the programs and decides nothing"},
-		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/health", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/world/*", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, why: "it decides as the programs do, by the same packages"},
-		"api/v1beta1":           {never: clients, why: "others import it"},
-		"controller":            {own: []string{"internal/intent", "internal/leader", "internal/planner", "internal/cluster", "internal/overview/page", "internal/report", "internal/version", "api/v1beta1"}, never: whole, why: "it announces nothing, and is no tool that looks at a whole cluster"},
-		"speaker":               {own: []string{"internal/overlay", "internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/kubeproxy", "internal/lease", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/serving", "internal/status", "internal/version", "api/v1beta1"}, never: whole, why: "it is wiring, and no tool that looks at a whole cluster"},
-		"e2e":                   {own: []string{"e2e/lab"}, why: "it tries the built programs from outside"},
-		"e2e/lab":               {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
-		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, why: "the rack knows the built programs only"},
-		"e2e/pictures":          {own: []string{"e2e/lab"}, why: "it draws the built programs from outside"},
-		"e2e/rack":              {own: []string{"e2e/lab"}, why: "it is the rack's command line"},
-		"config/images":         {why: "it packs the built programs"},
-		"config/plugin":         {why: "it packs the built plugin"},
-		"docs/generate":         {never: clients, why: "it reads files and the built programs"},
-		"e2e/kind":              {own: []string{"e2e/kind/*"}, why: "it is the command line of a kind cluster"},
-		"e2e/kind/*":            {own: []string{"e2e/kind/*", "e2e/lab", "e2e/lab/hosts", "e2e/lab/programs"}, why: "a cluster knows the built programs only"},
-		"config/monitoring":     {why: "it has tests only"},
-		"e2e/bench":             {own: []string{"e2e/lab"}, why: "it measures the built programs from outside"},
-		".":                     {why: "it holds the laws"},
+			reason: "it asks those who decide, and reaches no API server"},
+		"config/crd":            {onlyStd: true, reason: "it holds files"},
+		"internal/schema":       {own: []string{"config/crd"}, never: clients, reason: "it reaches no API server"},
+		"internal/world/*":      {own: []string{"api/v1beta1", "internal/cluster", "internal/health", "internal/intent", "internal/world"}, reason: "it reads a cluster, and decides nothing"},
+		"internal/cluster":      {own: []string{"internal/overlay", "internal/intent", "internal/serving", "internal/version", "api/v1beta1"}, never: whole, reason: "it reads for the programs and decides nothing"},
+		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/health", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/world/*", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, reason: "it decides as the programs do, by the same packages"},
+		"api/v1beta1":           {never: clients, reason: "others import it"},
+		"controller":            {own: []string{"internal/intent", "internal/leader", "internal/planner", "internal/cluster", "internal/overview/page", "internal/report", "internal/version", "api/v1beta1"}, never: whole, reason: "it announces nothing, and is no tool that looks at a whole cluster"},
+		"speaker":               {own: []string{"internal/overlay", "internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/kubeproxy", "internal/lease", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/serving", "internal/status", "internal/version", "api/v1beta1"}, never: whole, reason: "it is wiring, and no tool that looks at a whole cluster"},
+		"e2e":                   {own: []string{"e2e/lab"}, reason: "it tries the built programs from outside"},
+		"e2e/lab":               {own: []string{"e2e/lab/*"}, reason: "the rack knows the built programs only"},
+		"e2e/lab/*":             {own: []string{"e2e/lab/*"}, reason: "the rack knows the built programs only"},
+		"e2e/pictures":          {own: []string{"e2e/lab"}, reason: "it draws the built programs from outside"},
+		"e2e/rack":              {own: []string{"e2e/lab"}, reason: "it is the rack's command line"},
+		"config/images":         {reason: "it packs the built programs"},
+		"config/plugin":         {reason: "it packs the built plugin"},
+		"docs/generate":         {never: clients, reason: "it reads files and the built programs"},
+		"e2e/kind":              {own: []string{"e2e/kind/*"}, reason: "it is the command line of a kind cluster"},
+		"e2e/kind/*":            {own: []string{"e2e/kind/*", "e2e/lab", "e2e/lab/hosts", "e2e/lab/programs"}, reason: "a cluster knows the built programs only"},
+		"config/monitoring":     {reason: "it has tests only"},
+		"e2e/bench":             {own: []string{"e2e/lab"}, reason: "it measures the built programs from outside"},
+		".":                     {reason: "it holds the laws"},
 	}
 }
 
@@ -165,7 +165,7 @@ func TestEachRoomImportsOnlyWhatItMay(t *testing.T) {
 		}
 		for _, linked := range p.Deps {
 			if slices.ContainsFunc(l.never, func(n string) bool { return strings.HasPrefix(linked, n) }) && !slices.Contains(p.Imports, linked) {
-				t.Errorf("%s must not link %s: %s", room, linked, l.why)
+				t.Errorf("%s must not link %s: %s", room, linked, l.reason)
 			}
 		}
 		for _, imported := range p.Imports {
@@ -174,13 +174,13 @@ func TestEachRoomImportsOnlyWhatItMay(t *testing.T) {
 			isForbidden := slices.ContainsFunc(l.never, func(n string) bool { return strings.HasPrefix(imported, n) })
 			switch {
 			case isForbidden:
-			case isOwn && !allowed(own, slices.Concat(l.own, everybody())):
+			case isOwn && !allowed(own, slices.Concat(l.own, shared())):
 			case isStd && slices.Contains(l.neverStd, imported):
 			case !isOwn && !isStd && l.onlyStd:
 			default:
 				continue
 			}
-			t.Errorf("%s must not import %s: %s", room, imported, l.why)
+			t.Errorf("%s must not import %s: %s", room, imported, l.reason)
 		}
 	}
 }
@@ -287,8 +287,8 @@ func TestGeneratedFilesAreFresh(t *testing.T) {
 	same(filepath.Join(dir, "object", "zz_generated.deepcopy.go"), "api/v1beta1/zz_generated.deepcopy.go")
 }
 
-// gobgp v3 parses what a router sends, and panics over it: it is for nobody. Of v4 the
-// packet code encodes; its server is for nobody either.
+// gobgp v3 parses what a router sends, and panics over it: no package may use it. Of v4 the
+// packet code encodes; nor may any use its server.
 func TestNoShippedProgramHoldsABGPServer(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "./speaker", "./controller", "./cmd/kubectl-steelyard").Output()
 	if err != nil {

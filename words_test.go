@@ -203,7 +203,7 @@ func (v vocabulary) add(t *testing.T, line string) {
 	}
 }
 
-// forms returns what may become of a word: cede, cedes, ceded, ceding.
+// forms returns the forms of a word: wade, wades, waded, wading.
 func forms(w string) []string {
 	stem := strings.TrimSuffix(w, "e")
 	out := []string{w, w + "s", w + "es", stem + "ed", stem + "ing", stem + "er", stem + "ers"}
@@ -263,7 +263,7 @@ func writtenFiles(t *testing.T) []string {
 	t.Helper()
 	skipped := []string{".git", "bin", "dist", "docs/reference", "config/rbac", "config/controller", "config/speaker", "e2e/testdata/upstream",
 		"internal/migrate/testdata", "testdata/words", "CHANGELOG.md", "LICENSE"}
-	endings := []string{".go", ".md", ".txtar", ".txt", ".yaml", ".yml", ".html", ".css", ".tpl", ".sh", ".conf", ".json", "Makefile", "run"}
+	endings := []string{".go", ".md", ".txtar", ".txt", ".yaml", ".yml", ".html", ".css", ".svg", ".tpl", ".sh", ".conf", ".json", "Makefile", "run"}
 	var out []string
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		name := filepath.ToSlash(path)

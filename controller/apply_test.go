@@ -128,7 +128,7 @@ func (b *rig) reporter() *report.Reporter {
 }
 
 // lag has the cache show those Services and no later ones.
-func (b *rig) lag(services []*corev1.Service) {
+func (b *rig) delayCache(services []*corev1.Service) {
 	b.services = func(context.Context) ([]*corev1.Service, error) { return slices.Clone(services), nil }
 }
 
@@ -240,7 +240,7 @@ func TestARefusedServiceDoesNotReserveAnAddress(t *testing.T) {
 			}
 		}
 		if reported != 1 {
-			t.Errorf("the refusal was told %d times, want once: %v", reported, b.notes)
+			t.Errorf("the refusal was reported %d times, want once: %v", reported, b.notes)
 		}
 	})
 }

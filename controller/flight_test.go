@@ -133,7 +133,7 @@ func TestARefusalAfterALostAnswerFreesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		fresh := b.services
-		b.lag(stale)
+		b.delayCache(stale)
 		b.lost["a"] = true
 		b.settle(t)
 		b.refused["a"] = true

@@ -35,7 +35,7 @@ func TestWhatATenantWritesIsShownShortAndSafe(t *testing.T) {
 					}
 				}
 				if len(b.notes) < 5 {
-					t.Errorf("%d Services were told of", len(b.notes))
+					t.Errorf("%d Services have events", len(b.notes))
 				}
 			})
 		})

@@ -60,12 +60,12 @@ func (w *writer) send(t *leader.Term, sends []planner.Send) {
 	w.busy += len(sends)
 	w.mu.Unlock()
 	for _, x := range sends {
-		lane := w.first
+		sem := w.first
 		if x.Again {
-			lane = w.again
+			sem = w.again
 		}
 		go func() {
-			out, err := w.patch(t, lane, x.Write)
+			out, err := w.patch(t, sem, x.Write)
 			w.done(x.Write, out, err)
 		}()
 	}
@@ -101,11 +101,11 @@ func (w *writer) await(t *leader.Term) error {
 // patch writes a change: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
 // within the term. So a stalled leader that goes on after its term changes nothing.
-func (w *writer) patch(t *leader.Term, lane *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
-	if lane.Acquire(t, 1) != nil {
+func (w *writer) patch(t *leader.Term, sem *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
+	if sem.Acquire(t, 1) != nil {
 		return nil, planner.ErrUnsent
 	}
-	defer lane.Release(1)
+	defer sem.Release(1)
 	ctx, cancel := t.WriteContext(writeTimeout)
 	defer cancel()
 	if ctx.Err() != nil {

@@ -20,7 +20,7 @@ type capture struct {
 }
 
 // said matches a frame that says who has an address: its sender's MAC, and the
-// address. A reply names the MAC itself, which is another one if somebody
+// address. A reply names the MAC itself, which is another one if a backup
 // answers in the place of a node that restarts.
 var (
 	said    = regexp.MustCompile(`^\S+ (\S+) > .*(?:Announcement|tell|tgt is) ([0-9a-f.:]+?)(?:,|$)`)
@@ -29,7 +29,7 @@ var (
 
 // turns returns the MACs that were said to have the address, in the order in
 // which they were, each as often as that began.
-func (c *capture) turns(addr string) []string {
+func (c *capture) handovers(addr string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var macs []string
@@ -45,7 +45,7 @@ func (c *capture) turns(addr string) []string {
 
 // holders returns the MACs that were said to have the address, sorted.
 func (c *capture) holders(addr string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(c.turns(addr))))
+	return slices.Compact(slices.Sorted(slices.Values(c.handovers(addr))))
 }
 
 // record listens on a host until the story ends.
@@ -76,11 +76,11 @@ func (s *story) sniff(ts *testscript.TestScript, host, filter string) (_ *captur
 	})
 	ready := make(chan struct{})
 	reading.Go(func() {
-		told := sync.OnceFunc(func() { close(ready) })
-		defer told()
+		markReady := sync.OnceFunc(func() { close(ready) })
+		defer markReady()
 		for lines := bufio.NewScanner(diagnosis); lines.Scan(); {
 			if strings.HasPrefix(lines.Text(), "listening on") {
-				told()
+				markReady()
 			}
 		}
 	})
@@ -92,7 +92,7 @@ func (s *story) sniff(ts *testscript.TestScript, host, filter string) (_ *captur
 	ts.Defer(stop)
 	select {
 	case <-ready:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		ts.Fatalf("tcpdump does not listen")
 	}
 	return heard, stop
@@ -101,13 +101,13 @@ func (s *story) sniff(ts *testscript.TestScript, host, filter string) (_ *captur
 // hearsay is how long a frame may be on its way from the wire to the story.
 const hearsay = 300 * time.Millisecond
 
-// heardOf returns the command that prints what tell knows of an address.
-func (s *story) heardOf(tell func(*capture, string) []string) command {
+// heardOf returns the command that prints what show returns for an address.
+func (s *story) heardOf(logState func(*capture, string) []string) command {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 || s.heard == nil {
 			ts.Fatalf("usage: holders ADDRESS, or turns ADDRESS, after record")
 		}
 		time.Sleep(hearsay)
-		fmt.Fprint(ts.Stdout(), strings.Join(tell(s.heard, args[0]), " "))
+		fmt.Fprint(ts.Stdout(), strings.Join(logState(s.heard, args[0]), " "))
 	}
 }

@@ -13,7 +13,7 @@ import (
 // milliseconds.
 const circling = time.Second
 
-// crossings sends one packet to a port that nobody serves, and counts how often it
+// crossings sends one packet to a port that no Service has, and counts how often it
 // crosses the router's link.
 func (s *story) crossings(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {

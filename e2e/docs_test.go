@@ -72,7 +72,7 @@ func (p page) runs() bool {
 	return false
 }
 
-// reader is somebody who follows a page: a folder, an environment, a rack.
+// reader is a user who follows a page: a folder, an environment, a rack.
 type reader struct {
 	rack, folder string
 	env          []string
@@ -91,7 +91,7 @@ func runPage(t *testing.T, rack string, p page) {
 		t.Cleanup(func() {
 			checkOthers(t, rack, namespace)
 			if t.Failed() {
-				tellState(t, rack)
+				logRackState(t, rack)
 			}
 			tidy(t, rackStage(rack), namespace)
 		})
@@ -174,7 +174,7 @@ func (r *reader) follow(t *testing.T, b block, s step) error {
 		case (err != nil) == b.fails && !miss:
 			t.Logf("after %.1fs: %s", time.Since(start).Seconds(), s.command)
 			return nil
-		case !once.MatchString(s.command) && time.Since(start) < patience:
+		case !once.MatchString(s.command) && time.Since(start) < timeout:
 			time.Sleep(100 * time.Millisecond)
 			continue
 		case (err != nil) != b.fails:

@@ -141,18 +141,18 @@ func TestWordsOfAStory(t *testing.T) {
 		k.words[a] = word
 	}
 	k.known, k.named = anyOf(k.words), anyOf(k.actual)
-	for told, meant := range map[string]string{
+	for translated, meant := range map[string]string{
 		"node1":                          "steelyard-worker",
 		"node2.router-v4":                "steelyard-worker2.router-v4",
 		"via 192.0.2.11, via 192.0.2.12": "via 192.0.2.12, via 192.0.2.11",
 		"192.0.2.1 192.0.2.110 node10":   "192.0.2.1 192.0.2.110 node10",
 		"steelyard-system/node1":         "steelyard-system/steelyard-worker",
 	} {
-		if got := k.meant(told); got != meant {
-			t.Errorf("%q means %q, want %q", told, got, meant)
+		if got := k.meant(translated); got != meant {
+			t.Errorf("%q means %q, want %q", translated, got, meant)
 		}
-		if got := k.told(meant); got != told {
-			t.Errorf("%q is told as %q, want %q", meant, got, told)
+		if got := k.translated(meant); got != translated {
+			t.Errorf("%q is translated to %q, want %q", meant, got, translated)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func (m *modelRack) live(t *testing.T, file string) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			rackStage(m.Name).tell(t)
+			rackStage(m.Name).logState(t)
 		}
 		if _, err := m.on(context.Background(), "switch", "nft", "flush", "ruleset"); err != nil {
 			t.Error(err)
@@ -153,9 +153,9 @@ func (m *modelRack) rest(t *testing.T) {
 
 func (m *modelRack) eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(timeout); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not after %s: %s", patience, what)
+			t.Fatalf("not after %s: %s", timeout, what)
 		}
 	}
 }
@@ -316,7 +316,7 @@ func (m *modelRack) runs(host string, argv ...string) act {
 	}
 }
 
-// dropped are rules for the frames that the switch drops; empty: no fault is told so.
+// dropped are rules for the frames that the switch drops; empty: that fault drops no frames.
 func (m *modelRack) dropped(kind string, nodes []string) string {
 	ports := func(some []string) string {
 		var all []string

@@ -107,7 +107,7 @@ func (p *prometheus) awaitSeries(t *testing.T, query string, want int) {
 	t.Helper()
 	var n int
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if n, err = p.series(query); n == want && err == nil {
 			return
 		}
@@ -164,7 +164,7 @@ func TestPrometheusUnderstandsThePrograms(t *testing.T) {
 			quiet := strings.HasSuffix(query, "> 0")
 			n, err := p.series(query)
 			// A rate wants two scrapes of what there may be since a moment ago.
-			for end := time.Now().Add(patience); err == nil && n == 0 && !quiet && time.Now().Before(end); n, err = p.series(query) {
+			for end := time.Now().Add(timeout); err == nil && n == 0 && !quiet && time.Now().Before(end); n, err = p.series(query) {
 				time.Sleep(200 * time.Millisecond)
 			}
 			if err != nil || n == 0 && !quiet {

@@ -29,7 +29,7 @@ func others() []other {
 		{group: "metallb.io", version: "v1beta1", plural: "communities", kind: "Community", namespaced: true},
 		{group: "network.kubesphere.io", version: "v1alpha2", plural: "bgppeers", kind: "BgpPeer"},
 		{group: "whereabouts.cni.cncf.io", version: "v1alpha1", plural: "ippools", kind: "IPPool", namespaced: true},
-		// Nobody is known to have these; but somebody may.
+		// No host is known to have these, but one may.
 		{group: "example.org", version: "v1", plural: "speakers", kind: "Speaker"},
 		{group: "example.org", version: "v1", plural: "l2claims", kind: "L2Claim"},
 		{group: "example.org", version: "v1", plural: "bgpsessions", kind: "BGPSession"},

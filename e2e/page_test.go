@@ -58,7 +58,7 @@ var (
 	rackOfPage = regexp.MustCompile(`^<!-- rack: (.+) -->\n`)
 )
 
-// readPage reads a page and refuses what nobody would run nor miss.
+// readPage reads a page, and refuses a block that would never be run.
 func readPage(path, text string) (page, error) {
 	p := page{path: path, rack: "--router bird --proxy nftables"}
 	if m := rackOfPage.FindStringSubmatch(text); m != nil {
@@ -132,11 +132,11 @@ func (b block) check() error {
 	case b.language == "sh":
 		return fmt.Errorf(`no command begins with "$ "`)
 	case b.language == "text" && commands:
-		return fmt.Errorf(`commands in a block that nobody runs: make it sh, with skip="why" if a rack can't run them`)
+		return fmt.Errorf(`commands in a block that is never run: make it sh, with skip="why" if a rack can't run them`)
 	case b.language == "text" || b.file != "":
 		return nil
 	}
-	return fmt.Errorf(`nobody tries a block of %q: give it file=NAME and use the file, or skip="why"`, b.language)
+	return fmt.Errorf(`a block of %q is never run: give it file=NAME and use the file, or skip="why"`, b.language)
 }
 
 // steps are the commands of a block of sh. A line that ends with a backslash goes
@@ -249,13 +249,13 @@ func TestReadingAPage(t *testing.T) {
 	}
 }
 
-func TestABlockThatNobodyRunsIsRefused(t *testing.T) {
+func TestABlockThatIsNeverRunIsRefused(t *testing.T) {
 	for _, c := range []struct{ name, info, text, want string }{
 		{"commands without a prompt", "sh", "kubectl get pods", `"$ "`},
-		{"commands shown as text", "text", "$ kubectl get pods", "nobody runs"},
-		{"a language nobody tries", "junos", "set protocols bgp", "nobody tries"},
+		{"commands shown as text", "text", "$ kubectl get pods", "never run"},
+		{"a language that is not run", "junos", "set protocols bgp", "never run"},
 		{"a reason that is none", `sh skip=""`, "$ true", "reason"},
-		{"a misspelt attribute", `sh skp="x"`, "$ true", `no "skp"`},
+		{"a misspelled attribute", `sh skp="x"`, "$ true", `no "skp"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := readPage("p.md", "```"+c.info+"\n"+c.text+"\n```\n")

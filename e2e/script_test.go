@@ -52,16 +52,16 @@ type story struct {
 	traffic   []*exec.Cmd
 }
 
-// patience is how long eventually waits unless told otherwise. It is long
+// timeout is how long eventually waits by default. It is long
 // because the machine may be slow; stories that care measure against a floor.
-const patience = 40 * time.Second
+const timeout = 40 * time.Second
 
 // command is a command of a story.
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
 	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "previous": s.previous}
-	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).turns)
+	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).handovers)
 	all["crossings"] = s.crossings
 	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
@@ -148,7 +148,7 @@ func (s *story) look(ts *testscript.TestScript, command []string) outcome {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	return outcome{s.told(stdout.String()), s.told(stderr.String()), err}
+	return outcome{s.translated(stdout.String()), s.translated(stderr.String()), err}
 }
 
 // until looks again and again until what it sees is good, and returns that.
@@ -168,7 +168,7 @@ func (s *story) until(ts *testscript.TestScript, limit time.Duration, command []
 }
 
 func (s *story) eventually(ts *testscript.TestScript, neg bool, args []string) {
-	limit := patience
+	limit := timeout
 	if d, err := time.ParseDuration(args[0]); err == nil {
 		limit, args = d, args[1:]
 	}
@@ -200,7 +200,7 @@ func (s *story) address(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	separator := map[string]string{"4": ".", "6": ":"}[args[2]]
 	var found string
-	s.until(ts, patience, []string{"kubectl", "get", "service", args[1], "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"}, func(o outcome) bool {
+	s.until(ts, timeout, []string{"kubectl", "get", "service", args[1], "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"}, func(o outcome) bool {
 		for _, a := range strings.Fields(o.stdout) {
 			if strings.Contains(a, separator) {
 				found = a
@@ -219,7 +219,7 @@ func (s *story) get(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: get VAR OBJECT JSONPATH")
 	}
-	o := s.until(ts, patience, []string{"kubectl", "get", args[1], "-o", "jsonpath=" + args[2]}, func(o outcome) bool {
+	o := s.until(ts, timeout, []string{"kubectl", "get", args[1], "-o", "jsonpath=" + args[2]}, func(o outcome) bool {
 		return o.err == nil && o.stdout != ""
 	})
 	ts.Setenv(args[0], o.stdout)
@@ -238,8 +238,8 @@ func (s *story) active(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Setenv(args[0]+"_METRICS", r.MetricsAddress(name))
 			return
 		}
-		if time.Since(start) > patience {
-			ts.Fatalf("no active controller after %s: %v", patience, err)
+		if time.Since(start) > timeout {
+			ts.Fatalf("no active controller after %s: %v", timeout, err)
 		}
 	}
 }

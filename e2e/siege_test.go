@@ -75,7 +75,7 @@ func (s siege) delay(d time.Duration) {
 func (s siege) wait(what string, ready func() error) {
 	s.Helper()
 	start := time.Now()
-	told := start
+	logged := start
 	for {
 		err := ready()
 		if err == nil {
@@ -85,9 +85,9 @@ func (s siege) wait(what string, ready func() error) {
 		if time.Since(start) > time.Minute {
 			s.Fatalf("not %s after a minute: %v", what, err)
 		}
-		if time.Since(told) > 5*time.Second {
+		if time.Since(logged) > 5*time.Second {
 			s.Logf("not yet %s: %v", what, err)
-			told = time.Now()
+			logged = time.Now()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -15,21 +15,21 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
-// stage is where stories are told: a rack, or a cluster of kind's. Both have
+// stage is where stories run: a rack, or a cluster of kind's. Both have
 // hosts of the same names and addresses.
 type stage interface {
 	// line is a command line for this machine. The verbs are kubectl; steelyard,
 	// kubectl's plugin; exec HOST -- COMMAND; probe, with a host and flags; and
 	// what else the stage's own program can do with its hosts.
 	line(verb string, args ...string) []string
-	// told puts what a command says into the words of a story, and meant a
-	// story's words into those of the cluster.
-	told(string) string
+	// translated replaces a cluster's names in the output of a command by those of stories,
+	// and meant a story's names by those of the cluster.
+	translated(string) string
 	meant(string) string
 	// repair undoes what a story has done to the hosts.
 	repair(t *testing.T)
-	// tell logs how everything is, when a story has failed.
-	tell(t *testing.T)
+	// logState logs the state of everything when a story has failed.
+	logState(t *testing.T)
 }
 
 // onHost prepares a command on a host.
@@ -48,7 +48,7 @@ func (r rackStage) line(verb string, args ...string) []string {
 	return slices.Concat([]string{programPath("rack"), verb, "--name", string(r)}, args)
 }
 
-func (r rackStage) told(text string) string { return text }
+func (r rackStage) translated(text string) string { return text }
 
 func (r rackStage) meant(text string) string { return text }
 
@@ -60,7 +60,7 @@ func (r rackStage) repair(t *testing.T) {
 	repair(t, rack)
 }
 
-func (r rackStage) tell(t *testing.T) { tellState(t, string(r)) }
+func (r rackStage) logState(t *testing.T) { logRackState(t, string(r)) }
 
 // kindStage is the cluster of bin/kind-rack. Its nodes have names of kind's and
 // addresses in any order: node1 and node2 of a story are the workers by name, and
@@ -144,7 +144,7 @@ func (k *kindStage) line(verb string, args ...string) []string {
 	}
 	switch verb {
 	case "cut", "join":
-		args[0] = cable(k.told(args[0]))
+		args[0] = cable(k.translated(args[0]))
 	case "kill", "start":
 		if args[1] == "controller" {
 			return k.line("kubectl", controllers(map[string]string{"kill": "0", "start": "2"}[verb])...)
@@ -152,15 +152,15 @@ func (k *kindStage) line(verb string, args ...string) []string {
 	case "steelyard":
 		return slices.Concat([]string{"env", "KUBECONFIG=" + k.kubeconfig, programPath("kubectl-steelyard")}, args)
 	case "exec":
-		if args[2] == "vtysh" { // the router's own; of racks' it is told which
+		if args[2] == "vtysh" { // the router's own; racks name the daemon
 			return slices.Concat([]string{programPath("kind-rack"), "exec", args[0], "--", "vtysh"}, args[5:])
 		}
-		if process, ok := k.processes[k.told(args[0])]; ok {
+		if process, ok := k.processes[k.translated(args[0])]; ok {
 			return slices.Concat([]string{"nsenter", "--target", process, "--net", "--"}, args[2:])
 		}
 	case "probe":
 		for i, a := range args {
-			if process, ok := k.processes[k.told(a)]; ok {
+			if process, ok := k.processes[k.translated(a)]; ok {
 				return slices.Concat([]string{"nsenter", "--target", process, "--net", "--", programPath("rack"), "dial"}, args[:i], args[i+1:])
 			}
 		}
@@ -171,7 +171,7 @@ func (k *kindStage) line(verb string, args ...string) []string {
 // cable names the host of a cable as kind-rack does.
 func cable(host string) string { return strings.ReplaceAll(host, "node3", "control") }
 
-func (k *kindStage) told(text string) string {
+func (k *kindStage) translated(text string) string {
 	return k.known.ReplaceAllStringFunc(text, func(w string) string { return k.words[w] })
 }
 
@@ -197,7 +197,7 @@ func controllers(replicas string) []string {
 	return []string{"--namespace=steelyard-system", "scale", "deployment/steelyard-controller", "--replicas=" + replicas}
 }
 
-func (k *kindStage) tell(t *testing.T) {
+func (k *kindStage) logState(t *testing.T) {
 	for _, args := range append(telling(), []string{"logs", "-n", "steelyard-system", "-l", "app.kubernetes.io/component=controller", "--tail=60", "--prefix"},
 		[]string{"logs", "-n", "steelyard-system", "-l", "app.kubernetes.io/component=speaker", "--tail=60", "--prefix"}) {
 		out, err := kubectlOn(k, "", args...)

@@ -66,7 +66,7 @@ func (d description) name() string {
 	return name
 }
 
-// descriptionsOf returns where a story is told, one stage for each of the lines
+// descriptionsOf returns where a story runs, one stage for each of the lines
 // that it starts with: a rack, or "# kind" for the cluster of bin/kind-rack.
 func descriptionsOf(t *testing.T, story string) (racks []description, kind bool) {
 	t.Helper()
@@ -122,12 +122,12 @@ func TestStories(t *testing.T) {
 		}
 	}
 	for _, d := range order {
-		// Too many for one rack are told on several of one description.
-		for part, told := range slices.Collect(slices.Chunk(byRack[d], storiesOfARack)) {
+		// Too many for one rack run on several of one description.
+		for part, stories := range slices.Collect(slices.Chunk(byRack[d], storiesOfARack)) {
 			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(strings.ReplaceAll(string(d), "--", ""), " ", "-"), part+1), func(t *testing.T) {
 				inLane(t)
 				chain, rack := t, "" // none while -run selects none of its stories
-				for _, s := range told {
+				for _, s := range stories {
 					name := strings.TrimSuffix(filepath.Base(s), ".txtar")
 					t.Run(name, func(t *testing.T) {
 						if rack == "" {
@@ -142,7 +142,7 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// storiesOfARack is how many stories are told one after the other, at most: the
+// storiesOfARack limits how many stories run one after the other: the
 // longest chain decides when all are done.
 const storiesOfARack = 7
 
@@ -205,9 +205,9 @@ func sufficient(t *testing.T, rack string) {
 		if err != nil {
 			t.Error(err)
 		}
-		if _, why, found := strings.Cut(string(text), denied); found {
-			why, _, _ = strings.Cut(why, "\n")
-			t.Errorf("%s: the policy refused a speaker's write: %s", file, why)
+		if _, reason, found := strings.Cut(string(text), denied); found {
+			reason, _, _ = strings.Cut(reason, "\n")
+			t.Errorf("%s: the policy refused a speaker's write: %s", file, reason)
 		}
 		for _, m := range lacking.FindAllStringSubmatch(string(text), -1) {
 			if !may(t, rack, m) {
@@ -282,7 +282,7 @@ func runStory(t *testing.T, on stage, file, name string) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			on.tell(t)
+			on.logState(t)
 		}
 		tidy(t, on, namespace)
 	})
@@ -312,7 +312,7 @@ func telling() [][]string {
 }
 
 // tellState shows what the objects say when a story has failed.
-func tellState(t *testing.T, rack string) {
+func logRackState(t *testing.T, rack string) {
 	for _, args := range telling() {
 		out, err := kubectl(t, rack, "", args...)
 		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)

@@ -70,16 +70,16 @@ func (s *story) upgrade(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(r.Start(h.Name, "speaker"))
 		for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 			since, up := s.sessions(ts, h.Name)
-			anew := up && len(since) == len(before)
+			restarted := up && len(since) == len(before)
 			for name := range since {
-				anew = anew && since[name] != before[name]
+				restarted = restarted && since[name] != before[name]
 			}
-			if anew {
+			if restarted {
 				ts.Logf("%s is back after %.1fs", h.Name, time.Since(start).Seconds())
 				break
 			}
-			if time.Since(start) > patience {
-				ts.Fatalf("%s: its sessions are not up again after %s", h.Name, patience)
+			if time.Since(start) > timeout {
+				ts.Fatalf("%s: its sessions are not up again after %s", h.Name, timeout)
 			}
 		}
 	}

@@ -44,10 +44,10 @@ func TestUpstream(t *testing.T) {
 		t.Fatal("the suite has no such tests")
 	}
 	var mu sync.Mutex
-	var told []string
+	var results []string
 	t.Cleanup(func() {
-		slices.Sort(told)
-		fmt.Printf("Kubernetes' own tests: %d\n%s\n", len(told), strings.Join(told, "\n"))
+		slices.Sort(results)
+		fmt.Printf("Kubernetes' own tests: %d\n%s\n", len(results), strings.Join(results, "\n"))
 	})
 	free := make(chan struct{}, together)
 	for _, s := range specs {
@@ -57,7 +57,7 @@ func TestUpstream(t *testing.T) {
 			defer func() { <-free }()
 			outcome := u.run(t, s)
 			mu.Lock()
-			told = append(told, fmt.Sprintf("%-7s %s%s", outcome.State, s.text(), outcome.because()))
+			results = append(results, fmt.Sprintf("%-7s %s%s", outcome.State, s.text(), outcome.because()))
 			mu.Unlock()
 			if outcome.State == "skipped" {
 				t.Skip(outcome.Failure.Message)

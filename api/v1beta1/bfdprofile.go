@@ -2,10 +2,10 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BFDProfile says how nodes watch routers by BFD (RFC 5880). BGPPeers name it. A
-// node ends no BGP session because the profile has changed, or gone; but some
-// routers (FRR 8, BIRD 2.0) do when a node tells them that it ends BFD.
-//
+// BFDProfile holds the parameters with which nodes monitor routers by BFD (RFC 5880).
+// BGPPeers refer to it by name. A change or deletion of the profile ends no BGP session
+// from the node's side; but some routers (FRR 8, BIRD 2.0) end it when the node ends
+// BFD.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,categories=steelyard
@@ -39,25 +39,28 @@ const (
 
 // BFDProfileSpec gives the timers. Times are in milliseconds.
 type BFDProfileSpec struct {
-	// receiveInterval is the shortest time between packets that the node accepts.
+	// receiveInterval is the shortest interval, in milliseconds, at which the node
+	// accepts packets.
 	// +optional
 	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60000
 	ReceiveInterval int32 `json:"receiveInterval,omitempty"`
-	// transmitInterval is the shortest time between packets that the node sends.
+	// transmitInterval is the shortest interval, in milliseconds, at which the node sends
+	// packets.
 	// +optional
 	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60000
 	TransmitInterval int32 `json:"transmitInterval,omitempty"`
-	// detectMultiplier is how many packets may be missed before the session is down.
+	// detectMultiplier is the number of missed packets after which the BFD session is
+	// down.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=255
 	DetectMultiplier int32 `json:"detectMultiplier,omitempty"`
-	// passiveMode waits for the router's first packet.
+	// passiveMode true has the node send nothing before the router's first packet.
 	// +optional
 	PassiveMode bool `json:"passiveMode,omitempty"`
 	// hopMode is single (RFC 5881, port 3784), multi (RFC 5883, port 4784), or auto,
@@ -68,16 +71,17 @@ type BFDProfileSpec struct {
 	// +optional
 	// +kubebuilder:default=auto
 	HopMode HopMode `json:"hopMode,omitempty"`
-	// minimumTtl is the lowest TTL accepted in hop mode multi; single needs 255.
+	// minimumTtl is the lowest TTL that is accepted in hopMode multi; hopMode single
+	// requires 255.
 	// +optional
 	// +kubebuilder:default=254
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=254
 	MinimumTTL int32 `json:"minimumTtl,omitempty"`
-	// echoMode has no effect: the echo function is not offered.
+	// echoMode has no effect: the echo function is not supported.
 	// +optional
 	EchoMode bool `json:"echoMode,omitempty"`
-	// echoInterval has no effect: the echo function is not offered.
+	// echoInterval has no effect: the echo function is not supported.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60000

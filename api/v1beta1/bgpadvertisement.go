@@ -2,9 +2,8 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// BGPAdvertisement has addresses announced to BGP peers (RFC 4271), by every
-// selected node at once.
-//
+// BGPAdvertisement announces addresses to BGP peers (RFC 4271), from every selected node
+// at the same time.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=bgpadv,categories=steelyard
@@ -42,10 +41,11 @@ type CommunityName string
 type BGPAdvertisementSpec struct {
 	Selection `json:",inline"`
 
-	// aggregationLength of IPv4 routes: addresses are announced as the prefix of
-	// this length that holds them. An address is announced alone, as a /32, if that
-	// prefix holds addresses from outside the pool, or if the Service's
-	// externalTrafficPolicy is Local: other nodes serve its neighbors.
+	// aggregationLength is the length of IPv4 routes: an address is announced as the
+	// prefix of this length that contains it. It is announced alone, as a /32, if that
+	// prefix contains addresses from outside the pool, or if the Service's
+	// externalTrafficPolicy is Local, because other nodes may serve other addresses of
+	// the prefix.
 	// +optional
 	// +kubebuilder:default=32
 	// +kubebuilder:validation:Minimum=1
@@ -72,7 +72,8 @@ type BGPAdvertisementSpec struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	MED *int64 `json:"med,omitempty"`
 
-	// asPathPrepend repeats the own AS number in AS_PATH that many times more.
+	// asPathPrepend is how many further times the local AS number is prepended to
+	// AS_PATH; 0: none.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10

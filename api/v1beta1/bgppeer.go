@@ -54,7 +54,7 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	MyASN int64 `json:"myASN"`
 
-	// localASN is shown to this peer in the place of myASN.
+	// localASN is the AS number that this peer sees instead of myASN.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4294967295
@@ -66,8 +66,8 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	PeerASN int64 `json:"peerASN,omitempty"`
 
-	// dynamicASN takes the router's AS number as it comes: internal means the
-	// nodes' own, external means any other.
+	// dynamicASN accepts any AS number of a kind: internal means the nodes' own, external
+	// means any other.
 	// +optional
 	// +kubebuilder:validation:Enum=internal;external
 	DynamicASN string `json:"dynamicASN,omitempty"`
@@ -77,9 +77,10 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	PeerAddress IPAddress `json:"peerAddress,omitempty"`
 
-	// interface to find the router on, and it alone, by its router
-	// advertisements (unnumbered, RFC 4861); the node sends such too, for the
-	// router to find it. The session carries both families (RFC 8950).
+	// interface is the link on which to discover the router, by its router advertisements
+	// (unnumbered BGP, RFC 4861). The node also sends router advertisements, so that the
+	// router can discover it. The session carries both families (RFC 8950). A node
+	// without the link holds no session.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
@@ -92,25 +93,25 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=65535
 	PeerPort int32 `json:"peerPort,omitempty"`
 
-	// sourceAddress is the node's address of the session; absent: the kernel
-	// chooses. A node that does not have it holds no session and says so.
+	// sourceAddress is the local address of the session; absent: the kernel chooses. A
+	// node without this address holds no session, and its BGPSession says so.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	SourceAddress IPAddress `json:"sourceAddress,omitempty"`
 
-	// holdTime after which a silent router counts as gone; at least 3s.
+	// holdTime after which a session without messages ends; at least 3s.
 	// +optional
 	// +kubebuilder:default="90s"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('3s') && duration(self) <= duration('65535s')",message="holdTime must be a length of time from 3s to 65535s, such as 90s or 1m30s (RFC 4271 section 4.2)"
 	HoldTime Duration `json:"holdTime,omitempty"`
 
-	// keepaliveTime between keepalives; absent: a third of holdTime.
+	// keepaliveTime is the time between KEEPALIVE messages; absent: a third of holdTime.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="keepaliveTime must be a length of time of at least 1s, such as 30s"
 	KeepaliveTime Duration `json:"keepaliveTime,omitempty"`
 
-	// connectTime is the longest time between attempts to connect; absent: 2s. A
-	// session that keeps failing is tried less and less often, down to every 30s.
+	// connectTime is the longest time between two attempts to connect; absent: 2s. If
+	// attempts keep failing the time grows up to 30s.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('65535s')",message="connectTime must be a length of time from 1s to 65535s, such as 2s or 1m"
 	ConnectTime Duration `json:"connectTime,omitempty"`
@@ -134,14 +135,15 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=80
 	Password string `json:"password,omitempty"`
 
-	// passwordSecret holds the password: a Secret of type
-	// kubernetes.io/basic-auth, key password, in Steelyard's own namespace. If it
-	// is missing or of another form, no session is held, and a condition says so.
+	// passwordSecret is the Secret with the password: of type kubernetes.io/basic-auth,
+	// key password, in Steelyard's namespace. If it is missing or of another type, no
+	// session is held, and the condition ResolvedRefs says so.
 	// +optional
 	PasswordSecret *SecretName `json:"passwordSecret,omitempty"`
 
-	// bfdProfile names the BFDProfile to watch the router with. When BFD finds the
-	// path broken, the BGP session ends at once. Until BFD is up it decides nothing.
+	// bfdProfile is the name of the BFDProfile with which to monitor the router; empty:
+	// no BFD. When BFD detects a broken path, the BGP session ends at once. A BFD session
+	// that has never been up does not affect the BGP session.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -158,15 +160,15 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=254
 	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
 
-	// enableGracefulRestart has the router keep the routes for up to two minutes
-	// while a speaker restarts (RFC 4724). A speaker that stops then says no
-	// goodbye: to take a node's routes away, delete the peer or exclude the node.
+	// enableGracefulRestart asks the router to keep the routes for up to two minutes
+	// while a speaker restarts (RFC 4724). A speaker that stops then sends no
+	// NOTIFICATION: to withdraw a node's routes, delete the peer or exclude the node.
 	// +optional
 	EnableGracefulRestart bool `json:"enableGracefulRestart,omitempty"`
 
-	// vrf is the Linux VRF device that the session runs in; any other interface
-	// will do too: the session then uses that one alone. A node without it holds
-	// no session and says so.
+	// vrf is the Linux VRF device in which the session runs. Another interface is also
+	// possible: the session then uses only that one. A node without the device holds no
+	// session, and its BGPSession says so.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15

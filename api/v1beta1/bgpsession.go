@@ -39,23 +39,23 @@ type BGPSessionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	State string `json:"state,omitempty"`
-	// since when the session has been up, or has not been up.
+	// since is when the session was established, or lost.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 	// prefixes counts routes.
 	// +optional
 	Prefixes *PrefixCount `json:"prefixes,omitempty"`
-	// bfd is the state of the BFD session, if one is configured, by the names of
-	// RFC 5880 section 4.1 (Up, Down, Init, AdminDown), and what is wrong with it.
+	// bfd is the state of the BFD session, if one is configured (Up, Down, Init or
+	// AdminDown, RFC 5880 section 4.1), and what keeps it from coming up.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	BFD string `json:"bfd,omitempty"`
-	// duplicateOf is the older BGPPeer for the same router: the node holds its session
+	// duplicateOf is the older BGPPeer for the same router: the node holds the session
 	// for that one, and none for this.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	DuplicateOf string `json:"duplicateOf,omitempty"`
-	// lastError is why the session is not up, or last went down.
+	// lastError is why the session is not up, or why it last went down.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	LastError string `json:"lastError,omitempty"`

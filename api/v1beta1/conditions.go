@@ -25,7 +25,7 @@ const (
 	// names addresses and pools.
 	ConditionAllocated = Group + "/Allocated"
 	// ConditionServiceAnnounced is True while every address of the Service is announced by
-	// some node, False while one is not, and Unknown while nobody can tell. Its
+	// some node, False while one is not, and Unknown while that is not known. Its
 	// reasons are those of an L2Claim's Announced. No program of this version writes it:
 	// kubectl steelyard explain tells the same.
 	ConditionServiceAnnounced = Group + "/Announced"
@@ -33,7 +33,7 @@ const (
 	// fingerprint of the sharing key, ports, traffic policy and selector that the
 	// address was granted for.
 	ConditionSharing = Group + "/Sharing"
-	// ConditionContested is True while somebody else overwrites the addresses in the
+	// ConditionContested is True while another client overwrites the addresses in the
 	// Service's status again and again; else the Service does not have it. Its message
 	// names the field manager.
 	ConditionContested = Group + "/Contested"
@@ -43,8 +43,8 @@ const (
 const (
 	// ConditionAnnounced is True while the claim's node answers for the address.
 	ConditionAnnounced = "Announced"
-	// ConditionConflict is True while another machine answers for the address, too; else
-	// the claim does not have it. Its message names the machine.
+	// ConditionConflict is True while a foreign host also answers for the address; else
+	// the L2Claim does not have it.
 	ConditionConflict = "Conflict"
 )
 
@@ -57,7 +57,7 @@ const (
 	// not have it.
 	ConditionIsolated = "Isolated"
 	// ConditionKernelAnswers is True while the node's kernel answers ARP for every
-	// Service's address, whoever owns it; else the Speaker does not have it.
+	// Service's address, also for those that other nodes own; else the Speaker does not have it.
 	ConditionKernelAnswers = "KernelAnswers"
 	// ConditionRestarting is True while the node keeps its addresses for a speaker that
 	// restarts; else the Speaker does not have it.

@@ -2,9 +2,8 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// IPAddressPool is a set of addresses that Services of type LoadBalancer may
-// be given.
-//
+// IPAddressPool is a set of addresses that the controller may assign to Services of type
+// LoadBalancer.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sypool,categories=steelyard
@@ -38,11 +37,11 @@ type AddressRange string
 
 // IPAddressPoolSpec is what people ask of a pool.
 type IPAddressPoolSpec struct {
-	// addresses of the pool; both families may mix. A CIDR with host bits set,
-	// or a range of two families, is refused, and so are addresses where no Service
-	// can be reached (unspecified, loopback, link-local, multicast, 240.0.0.0/4). A
-	// range whose end lies before its start, or with such addresses between its
-	// ends, is not accepted (condition Accepted).
+	// addresses of the pool; both families may mix. The API server refuses a CIDR with
+	// host bits set, a range of two families, and addresses at which no Service can be
+	// reached (unspecified, loopback, link-local, multicast, 240.0.0.0/4). A range whose
+	// end is before its start, or with such addresses in it, is not accepted (condition
+	// Accepted).
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -51,46 +50,46 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() > 95 || !cidr(self).containsIP('::fffe:0:0')",messageExpression="'\"' + self + '\" holds ::ffff:0:0/96, IPv4 addresses in the form of IPv6, where no Service can be reached: take them out'",message="holds ::ffff:0:0/96, IPv4 addresses in the form of IPv6, where no Service can be reached: take them out"
 	Addresses []AddressRange `json:"addresses"`
 
-	// exclude lists addresses within the above that are never assigned. A
-	// Service that holds one is moved.
+	// exclude lists addresses in spec.addresses that are never assigned. A Service that
+	// has one gets another address.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
 	Exclude []AddressRange `json:"exclude,omitempty"`
 
-	// autoAssign false keeps the pool for Services that ask for it, or for an
-	// address of it. Services keep what they hold when this changes.
+	// autoAssign false reserves the pool for Services that request it, or an address from
+	// it. Services keep their addresses when this changes.
 	// +optional
 	// +kubebuilder:default=true
 	AutoAssign *bool `json:"autoAssign,omitempty"`
 
-	// avoidBuggyIPs true never assigns an IPv4 address that ends in .0 or .255,
-	// not even on request; some old equipment drops traffic to these.
+	// avoidBuggyIPs true never assigns an IPv4 address that ends in .0 or .255, not even
+	// on request: some old equipment drops traffic to these.
 	// +optional
 	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
 
-	// sharing says how far a sharing key reaches. Namespace: Services of one
-	// namespace may share an address of the pool. Cluster: Services of any
-	// namespaces may, so whoever may create a Service can join an address whose
-	// key he guesses. Services that share an address keep it when this changes.
+	// sharing is the scope of a sharing key. Namespace: Services of one namespace may
+	// share an address of the pool. Cluster: Services of any namespaces may, so a user
+	// who may create Services can join an address whose key he guesses. Services that
+	// share an address keep it when this changes.
 	// +optional
 	// +kubebuilder:default=Namespace
 	// +kubebuilder:validation:Enum=Namespace;Cluster
 	Sharing Sharing `json:"sharing,omitempty"`
 
-	// graceTime is how long an address is kept for a Service that is deleted, or is no
-	// load balancer any more: made anew under its name it gets the address back.
-	// Meanwhile other Services get other addresses, or wait. Also how long Services
-	// keep their addresses when the pool is deleted: a pool that is replaced, or made
-	// under another name, gives each its own. 0s: an address goes to the next Service
-	// at once; at most 24h.
+	// graceTime is how long the address of a deleted Service, or of one that is no longer
+	// a load balancer, is kept: if the Service is created again under its name it gets
+	// the address back. Other Services get other addresses meanwhile, or wait. graceTime
+	// is also how long Services keep their addresses after the pool is deleted, so that a
+	// pool that is replaced or renamed moves none. 0s: a free address goes to the next
+	// Service at once. At most 24h.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('24h')",message="graceTime must be a length of time up to 24h, such as 5m; 0s keeps nothing"
 	GraceTime Duration `json:"graceTime,omitempty"`
 
-	// serviceAllocation says which Services the pool serves, and in which order
-	// pools are tried. Without it the pool serves all.
+	// serviceAllocation restricts which Services the pool serves, and sets the order in
+	// which pools are tried. Without it the pool serves all.
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
 }
@@ -107,8 +106,8 @@ const (
 // ServiceAllocation ties a pool to Services. A pool with any selector is
 // preferred, for the Services that it selects, to a pool without.
 type ServiceAllocation struct {
-	// priority: pools with lower numbers are tried first; 0 means last. Among
-	// equals the pools' names decide.
+	// priority is the order in which pools are tried: the lowest number first, 0 last.
+	// Pools with equal numbers are tried by name.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
@@ -121,15 +120,15 @@ type ServiceAllocation struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	Namespaces []string `json:"namespaces,omitempty"`
 
-	// namespaceSelectors select further namespaces that the pool serves, by
-	// labels; any one that matches suffices.
+	// namespaceSelectors select further namespaces that the pool serves, by labels. A
+	// namespace that matches any of them is selected.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	NamespaceSelectors []metav1.LabelSelector `json:"namespaceSelectors,omitempty"`
 
-	// serviceSelectors narrow the pool to Services with these labels; any one
-	// that matches suffices.
+	// serviceSelectors restrict the pool to Services with these labels. A Service that
+	// matches any of them is selected.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -154,23 +153,25 @@ type IPAddressPoolStatus struct {
 	// ipv6 counts the pool's IPv6 addresses.
 	// +optional
 	IPv6 *PoolUsage `json:"ipv6,omitempty"`
-	// accepted are the addresses that the pool has: its addresses less what is
-	// excluded. They stay its own when another pool is edited, or made, to overlap:
-	// that one is not accepted, and gives out only what it had before.
+	// accepted are the addresses that the pool may assign: spec.addresses without
+	// spec.exclude. They stay this pool's when another pool is edited or created to
+	// overlap: that one is not accepted, and assigns only the addresses that it had
+	// before.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MaxLength=90
 	Accepted []string `json:"accepted,omitempty"`
-	// kept are addresses that wait for Services that had them, in case these are made
-	// anew (spec.graceTime): those that are kept longest come first, at most 512.
+	// kept are the addresses that are kept for Services that had them, in case these are
+	// created again (spec.graceTime). Those with the longest time left come first, at
+	// most 512.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	Kept []KeptAddress `json:"kept,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps) and Programmed. While a pool is not
-	// Accepted its Services keep their addresses and nobody gets a new one from it, but for
-	// one that overlaps, which goes on giving out what it had before.
+	// Accepted its Services keep their addresses and no Service gets a new one from it.
+	// Exception: a pool that overlaps still assigns the addresses that it had before.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -180,14 +181,15 @@ type IPAddressPoolStatus struct {
 // PoolUsage counts addresses of one family as decimal strings, because an IPv6
 // pool may hold more than any integer type does.
 type PoolUsage struct {
-	// capacity is how many addresses the pool can assign in all.
+	// capacity is how many addresses the pool can assign in total.
 	Capacity string `json:"capacity"`
-	// assigned is how many of them Services hold.
+	// assigned is how many of them Services have.
 	Assigned string `json:"assigned"`
-	// kept is how many of the others wait for Services that had them; absent: none.
+	// kept is how many are kept for Services that had them (spec.graceTime); absent:
+	// none.
 	// +optional
 	Kept string `json:"kept,omitempty"`
-	// available is capacity less assigned and kept.
+	// available is capacity minus assigned minus kept.
 	Available string `json:"available"`
 }
 
@@ -201,8 +203,9 @@ type KeptAddress struct {
 	Service string `json:"service"`
 	// until when it is kept.
 	Until metav1.Time `json:"until"`
-	// wanted is how many addresses the Services of the namespace wanted at one time. No
-	// more than twice that are withheld from others, counting what they want now.
+	// wanted is the greatest number of addresses that the Services of the namespace
+	// requested at one time. At most twice that number is unavailable to others,
+	// including what they request now.
 	Wanted int32 `json:"wanted"`
 }
 

@@ -2,10 +2,8 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// L2Advertisement has addresses announced on the local network: by ARP
-// (RFC 826) for IPv4 and NDP (RFC 4861) for IPv6. One node at a time answers
-// for an address.
-//
+// L2Advertisement announces addresses on the local network: by ARP (RFC 826) for IPv4
+// and NDP (RFC 4861) for IPv6. One node at a time answers for an address.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=l2adv,categories=steelyard
@@ -37,21 +35,22 @@ type InterfacePattern string
 type L2AdvertisementSpec struct {
 	Selection `json:",inline"`
 
-	// interfaces to announce on, by name or glob; empty: all that can. A node
+	// interfaces to announce on, by name or glob; empty: all that support ARP and NDP. A node
 	// with no such interface up is no candidate.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	Interfaces []InterfacePattern `json:"interfaces,omitempty"`
 
-	// excludeInterfaces not to announce on, by name or glob; wins over interfaces.
+	// excludeInterfaces are the interfaces not to announce on, by name or glob; they take
+	// precedence over interfaces.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	ExcludeInterfaces []InterfacePattern `json:"excludeInterfaces,omitempty"`
 
-	// preferredNodeSelectors: the node with the greatest sum of weights of the
-	// preferences it matches announces, while it can.
+	// preferredNodeSelectors give nodes weights. Of the candidates the one with the
+	// greatest sum of weights announces the address.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

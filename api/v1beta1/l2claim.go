@@ -2,10 +2,9 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// L2Claim says which node answers for one address on the local network. The
-// speakers write it; its name is the address, with - in the place of each
-// colon. Edit spec.node to move the address to another node that may have it.
-//
+// L2Claim is the ownership of one address on the local network. The speakers write it;
+// its name is the address, with - in the place of each colon. Edit spec.node to move the
+// address to another node that may have it.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,categories=steelyard
@@ -27,12 +26,12 @@ type L2Claim struct {
 
 // L2ClaimSpec names the owner.
 type L2ClaimSpec struct {
-	// address that is claimed; never changes.
+	// address that is claimed; it never changes.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!isIP(self) || ip.isCanonical(self)",message="the address must be written in its shortest form (RFC 5952)"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="address never changes; delete the claim instead"
 	Address IPAddress `json:"address"`
-	// node that owns the address, while it may.
+	// node that owns the address as long as it is a candidate.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -58,7 +57,7 @@ type L2ClaimStatus struct {
 	// +kubebuilder:validation:items:MaxLength=127
 	// +listType=set
 	Services []string `json:"services,omitempty"`
-	// since when the node has owned the address.
+	// since is when the node became the owner.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 	// conditions: Announced, Conflict.
@@ -74,7 +73,7 @@ type ClaimLink struct {
 	// name of the network interface.
 	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name"`
-	// mac is the hardware address given as the answer.
+	// mac is the link-layer address in the answers.
 	// +kubebuilder:validation:MaxLength=59
 	MAC string `json:"mac"`
 }

@@ -142,7 +142,7 @@ const (
 	// Remedy: see the message for who refuses; allow the controller to patch
 	// services/status.
 	ReasonStatusRefused = "StatusRefused"
-	// ReasonStatusOverwritten: somebody else overwrites the addresses in the Service's
+	// ReasonStatusOverwritten: another client overwrites the addresses in the Service's
 	// status again and again (condition Contested).
 	//
 	// Remedy: find the program by the field manager that the message names, and have it
@@ -241,8 +241,7 @@ const (
 	// Remedy: compare what the event names (AS number, password, address family, TTL) with
 	// the router's configuration.
 	ReasonSessionFailed = "SessionFailed"
-	// ReasonSessionReset: fields of the BGPPeer have changed with which the session has to
-	// be made anew.
+	// ReasonSessionReset: fields of the BGPPeer have changed that need a new session.
 	ReasonSessionReset = "SessionReset"
 	// ReasonSessionSkipped: an older BGPPeer is for the same router, and has the session.
 	//
@@ -265,8 +264,8 @@ const (
 	ReasonNotForwarding = "NotForwarding"
 	// ReasonForwarding: kube-proxy is ready, and the speaker no longer waits.
 	ReasonForwarding = "Forwarding"
-	// ReasonForwardingUnknown: the speaker waits no longer, though nobody has said that
-	// kube-proxy is ready.
+	// ReasonForwardingUnknown: the speaker has stopped waiting, although kube-proxy has not reported
+	// that it is ready.
 	//
 	// Remedy: as for NotForwarding.
 	ReasonForwardingUnknown = "ForwardingUnknown"

@@ -2,9 +2,8 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Speaker is what one node's speaker is and can do. The speaker writes it, on
-// change only; its name is the node's, and it is deleted with the Node.
-//
+// Speaker is the state of one node's speaker. The speaker writes it, on change only; its
+// name is the node's, and it is deleted with the Node.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,categories=steelyard
@@ -25,7 +24,7 @@ type Speaker struct {
 
 // SpeakerStatus describes a speaker.
 type SpeakerStatus struct {
-	// links that can speak layer 2; of more than 256 the first.
+	// links on which the speaker can use ARP and NDP; of more than 256 the first.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=map
@@ -41,10 +40,10 @@ type SpeakerStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Version string `json:"version,omitempty"`
-	// since when this process has been running.
+	// since is when this process started.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
-	// host is what the speaker found out about its node, looked at every 10 s.
+	// host is what the speaker found out about its node; it checks every 10 s.
 	// +optional
 	Host *SpeakerHost `json:"host,omitempty"`
 	// conditions: Ready, Isolated, Restarting, KernelAnswers.
@@ -58,48 +57,49 @@ type SpeakerStatus struct {
 // SpeakerHost is what matters of a node to those who reach Services there, and
 // can only be seen on it.
 type SpeakerHost struct {
-	// kernel is its release, as uname -r tells it.
+	// kernel is the kernel's release, as uname -r prints it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Kernel string `json:"kernel,omitempty"`
-	// proxyMode is kube-proxy's, as it says on the node: iptables, ipvs, nftables;
-	// empty: it does not say, or is not there.
+	// proxyMode is kube-proxy's mode, as it reports on the node: iptables, ipvs,
+	// nftables; empty: no answer.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	ProxyMode string `json:"proxyMode,omitempty"`
-	// proxyError is why the speaker's --ready-check does not say that the node
-	// forwards; empty: it does, or nobody is asked.
+	// proxyError is why the speaker's --ready-check does not confirm that the node
+	// forwards; empty: it does, or there is no check.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ProxyError string `json:"proxyError,omitempty"`
-	// nullRouteError is why the speaker can't keep packets that no Service takes from
-	// going in circles between the node and its router; empty: it does, or is not to.
+	// nullRouteError is why the speaker can't prevent routing loops, between the node and
+	// its router, of packets that no Service takes; empty: it can, or --null-route-table
+	// is 0.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	NullRouteError string `json:"nullRouteError,omitempty"`
-	// tokenError is why the API server can't hold the speaker to what bears its own
+	// tokenError is why the API server can't confine the speaker to objects with its
 	// node's name (ValidatingAdmissionPolicy steelyard-speaker); empty: it can.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	TokenError string `json:"tokenError,omitempty"`
-	// strictReversePath are the links on which the kernel drops what it would
-	// answer by another link (rp_filter 1, RFC 3704 section 2.2); of more than 1024 the
-	// first by name.
+	// strictReversePath are the links on which the kernel drops packets from an address
+	// that it would reach by another link (rp_filter 1, RFC 3704 section 2.2); of more
+	// than 1024 the first by name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=15
 	// +listType=set
 	StrictReversePath []string `json:"strictReversePath,omitempty"`
-	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this one
-	// has never heard on the wire; of more than 256 the first by name.
+	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this
+	// speaker has never reached on the wire; of more than 256 the first by name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=253
 	// +listType=set
 	UnreachableSpeakers []string `json:"unreachableSpeakers,omitempty"`
-	// sessionsDown are the nodes with whose speakers this one has a BFD session that was
-	// not Up at the last two looks: the node's name; for a session on a further subnet
-	// followed by that, as in "node2 on 198.51.100.0/24". Of more than 256 the first by name.
+	// sessionsDown are the nodes with whose speakers a BFD session was not Up at the last
+	// two checks: the node's name; for a session on a further subnet followed by that, as
+	// in "node2 on 198.51.100.0/24". Of more than 256 the first by name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=320
@@ -112,13 +112,14 @@ type SpeakerLink struct {
 	// name of the interface.
 	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name"`
-	// mac is its hardware address.
+	// mac is the link-layer address.
 	// +kubebuilder:validation:MaxLength=59
 	MAC string `json:"mac"`
-	// up: it is set up and has carrier; and, if it is in a subnet beside that of the node's
-	// address in which other nodes have a link, too, some of them or a gateway are heard there.
+	// up is true if the link is set up, has carrier, and reaches other members. The last
+	// applies only to a subnet besides that of the node's address in which other nodes
+	// also have a link: some of them, or a gateway, must be reachable there.
 	Up bool `json:"up"`
-	// prefixes are its subnets; of more than 32 the first.
+	// prefixes are the link's subnets; of more than 32 the first.
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=43

@@ -12,8 +12,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
-// onlyOn returns the addresses that are announced, and would not be by anybody
-// without that node, in words.
+// onlyOn returns, as text, the addresses that node announces, and that no other node would
+// announce without it.
 func onlyOn(w *world.Snapshot, node string) []string {
 	t := w.Evaluate()
 	s := t.Shown()
@@ -28,8 +28,8 @@ func onlyOn(w *world.Snapshot, node string) []string {
 	for _, a := range slices.SortedFunc(maps.Keys(before), netip.Addr.Compare) {
 		switch now := after[a]; {
 		case !before[a].known() || now.known():
-		case len(now.deaf) > 0:
-			out = append(out, fmt.Sprintf("%s (%s would by BGP, and no session of it is up)", a, strings.Join(now.deaf, ", ")))
+		case len(now.unreachable) > 0:
+			out = append(out, fmt.Sprintf("%s (%s would by BGP, and no session of it is up)", a, strings.Join(now.unreachable, ", ")))
 		default:
 			out = append(out, a.String())
 		}
@@ -50,9 +50,9 @@ func excluded(s announce.Snapshot, node string) announce.Snapshot {
 
 // reach is how neighbors and routers come to know of an address.
 type reach struct {
-	layer2 bool     // a node answers for it
-	bgp    bool     // a node offers it, in a session that is up or that nothing is told of
-	deaf   []string // nodes that would offer it, and whose sessions are all down
+	layer2      bool     // a node answers for it
+	bgp         bool     // a node offers it, in a session that is up or whose state is unknown
+	unreachable []string // nodes that would offer it, and whose sessions are all down
 }
 
 func (r reach) known() bool { return r.layer2 || r.bgp }
@@ -71,7 +71,7 @@ func announcedIn(t *world.Evaluation, s announce.Snapshot) map[netip.Addr]reach 
 				up, all, _ := t.Established(nodes, a.Addr)
 				r.bgp = r.bgp || up > 0 || all == 0
 				if up == 0 && all > 0 {
-					r.deaf = nodes
+					r.unreachable = nodes
 				}
 			}
 			out[a.Addr] = r

@@ -20,7 +20,7 @@ type claim struct {
 	Address   string       `json:"address"`
 	Node      string       `json:"node"`          // that is to have it
 	Answers   string       `json:"answers"`       // the node that does; empty: none
-	Why       string       `json:"why,omitempty"` // it does not, or is not alone
+	Detail    string       `json:"why,omitempty"` // it does not, or is not alone
 	Links     []string     `json:"links,omitempty"`
 	Services  []string     `json:"services,omitempty"`
 	Since     *metav1.Time `json:"since,omitempty"`
@@ -71,18 +71,18 @@ func claimOf(c *v1beta1.L2Claim) claim {
 	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
 	switch {
 	case announced == nil:
-		out.Why = "nobody has announced it yet"
+		out.Detail = "no node has announced it yet"
 	case announced.Status == metav1.ConditionTrue:
 		out.Announced, out.Answers = true, c.Status.Node
 		if c.Status.Node != c.Spec.Node {
-			out.Why = "on its way from " + c.Status.Node + " to " + c.Spec.Node
+			out.Detail = "on its way from " + c.Status.Node + " to " + c.Spec.Node
 		}
 	default:
-		out.Why = strings.Trim(announced.Reason+": "+announced.Message, ": ")
+		out.Detail = strings.Trim(announced.Reason+": "+announced.Message, ": ")
 	}
 	if conflict := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionConflict); conflict != nil && conflict.Status == metav1.ConditionTrue {
 		out.Conflict = true
-		out.Why = conflict.Message
+		out.Detail = conflict.Message
 	}
 	return out
 }
@@ -91,12 +91,12 @@ func (a claimList) clean() bool {
 	return !slices.ContainsFunc(a.Claims, func(c claim) bool { return !c.Announced || c.Conflict })
 }
 
-func (a claimList) draw(p *pen) {
+func (a claimList) draw(p *printer) {
 	if len(a.Claims) == 0 {
 		p.line(plain("no address is claimed on the local network"))
 		return
 	}
-	rows := [][]piece{header("ADDRESS", "NODE", "ANNOUNCED", "LINKS", "SINCE", "SERVICES", "WHY")}
+	rows := [][]cell{header("ADDRESS", "NODE", "ANNOUNCED", "LINKS", "SINCE", "SERVICES", "WHY")}
 	for _, c := range a.Claims {
 		state := good("yes")
 		if c.Conflict {
@@ -104,8 +104,8 @@ func (a claimList) draw(p *pen) {
 		} else if !c.Announced {
 			state = bad("no")
 		}
-		rows = append(rows, []piece{plain(c.Address), plain(c.Node), state, plain(strings.Join(c.Links, ",")),
-			dimmed(since(c.Since, a.now)), plain(strings.Join(c.Services, ",")), plain(c.Why)})
+		rows = append(rows, []cell{plain(c.Address), plain(c.Node), state, plain(strings.Join(c.Links, ",")),
+			dimmed(since(c.Since, a.now)), plain(strings.Join(c.Services, ",")), plain(c.Detail)})
 	}
 	p.table("", rows...)
 }

@@ -68,7 +68,7 @@ func (e examined) clean() bool {
 	return !slices.ContainsFunc(e.Findings, func(f doctor.Finding) bool { return f.Result == doctor.Warning || f.Result == doctor.Fault })
 }
 
-func (e examined) draw(p *pen) {
+func (e examined) draw(p *printer) {
 	width := 0
 	counts := map[doctor.Result]int{}
 	for _, f := range e.Findings {
@@ -76,7 +76,7 @@ func (e examined) draw(p *pen) {
 		counts[f.Result]++
 	}
 	for _, f := range e.Findings {
-		mark := map[doctor.Result]piece{doctor.OK: good("ok     "), doctor.Warning: warn("warning"), doctor.Fault: bad("fault  "), doctor.Unknown: dimmed("unknown")}[f.Result]
+		mark := map[doctor.Result]cell{doctor.OK: good("ok     "), doctor.Warning: warn("warning"), doctor.Fault: bad("fault  "), doctor.Unknown: dimmed("unknown")}[f.Result]
 		name := fmt.Sprintf("%-*s", width, f.Check)
 		if f.Result == doctor.OK {
 			p.line(mark, plain("  "+name+"  "), dimmed(cmp.Or(strings.Join(f.Evidence, "; "), f.Asks)))
@@ -191,7 +191,7 @@ func (s *surroundings) workloads() []doctor.Workload {
 		out = append(out, workload("StatefulSet", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
 	}
 	for _, p := range s.pods.Items {
-		if owner := metav1.GetControllerOf(&p); owner == nil || owner.Kind == "Node" { // a static Pod's, or nobody's
+		if owner := metav1.GetControllerOf(&p); owner == nil || owner.Kind == "Node" { // a static Pod, or one without a controller
 			out = append(out, workload("Pod", &p, p.Spec, 1))
 		}
 	}

@@ -28,18 +28,18 @@ const (
 
 // drained is what drain and undrain answer.
 type drained struct {
-	Node    string   `json:"node"`
-	Said    []string `json:"said"`              // what was done
-	Remains []string `json:"remains,omitempty"` // what the node still announces, or nobody does any more
+	Node      string   `json:"node"`
+	Actions   []string `json:"actions"`
+	Remaining []string `json:"remaining,omitempty"` // what the node still announces, or no node does any more
 }
 
-func (d drained) clean() bool { return len(d.Remains) == 0 }
+func (d drained) clean() bool { return len(d.Remaining) == 0 }
 
-func (d drained) draw(p *pen) {
-	for _, s := range d.Said {
+func (d drained) draw(p *printer) {
+	for _, s := range d.Actions {
 		p.line(plain(s))
 	}
-	for _, s := range d.Remains {
+	for _, s := range d.Remaining {
 		p.line(warn("! "), plain(s))
 	}
 }
@@ -73,7 +73,7 @@ func (w waiting) until(ctx context.Context, t *tool, done func(context.Context) 
 		case ok:
 			return true, nil
 		case state != said:
-			t.say(state)
+			t.printError(state)
 			said = state
 		}
 		select {
@@ -93,16 +93,16 @@ func drain(t *tool) *cobra.Command {
 		Long: `Move everything that a node announces to others, and keep it from announcing.
 
 It sets the label ` + v1beta1.LabelExcludeNode + `, as does
-"kubectl label"; other load balancers and cloud providers look at it, too. Pods stay
-where they are: that is what "kubectl drain" is for. Addresses on the local network
+"kubectl label"; other load balancers and cloud providers also use it. Pods stay where they are;
+"kubectl drain" moves those. Addresses on the local network
 move without a gap; BGP routes are first made the last choice (RFC 8326).
 
-It refuses if an address would be left that no other node can announce, unless it
-is told --force; exit code 2 says that one is left.`,
+It refuses if no other node can announce some address, unless --force is given; exit
+code 2 says that such an address is left.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: t.names(corev1Kind("Node"), ""),
 	}, func(ctx context.Context, args []string) (answer, error) { return t.drain(ctx, args[0], force, w) })
-	c.Flags().BoolVar(&force, "force", false, "also if nobody else can announce some address")
+	c.Flags().BoolVar(&force, "force", false, "drain also if no other node can announce some address")
 	w.addFlags(c, 2*time.Minute)
 	return c
 }
@@ -157,18 +157,18 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 		return nil, fmt.Errorf("no node but %s can announce %s; kubectl steelyard explain tells why; drain --force does it nevertheless", name, strings.Join(alone, ", "))
 	}
 	before := node.DeepCopy()
-	_, labelled := node.Labels[v1beta1.LabelExcludeNode]
+	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
 	d := drained{Node: name}
 	switch {
-	case node.Annotations[annotationDrain] != "" && labelled:
-		d.Said = append(d.Said, "node "+name+" was drained before")
-	case labelled:
+	case node.Annotations[annotationDrain] != "" && labeled:
+		d.Actions = append(d.Actions, "node "+name+" was drained before")
+	case labeled:
 		set(&node.Annotations, annotationDrain, drainFoundLabel)
-		d.Said = append(d.Said, "node "+name+" was excluded already; undrain will leave it so")
+		d.Actions = append(d.Actions, "node "+name+" was excluded already; undrain will leave it so")
 	default:
 		set(&node.Annotations, annotationDrain, drainPutLabel)
 		set(&node.Labels, v1beta1.LabelExcludeNode, "")
-		d.Said = append(d.Said, "node "+name+" is excluded")
+		d.Actions = append(d.Actions, "node "+name+" is excluded")
 	}
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return nil, fmt.Errorf("label Node %q: %w", name, err)
@@ -177,7 +177,7 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	case !w.wait:
 		return d, nil
 	case there.State == health.Never, there.State == health.Stopped: // what its objects say is from before
-		d.Said = append(d.Said, "nothing is announced from it: "+there.Message)
+		d.Actions = append(d.Actions, "nothing is announced from it: "+there.Message)
 		return d, nil
 	case there.State == health.Unknown:
 		return t.awaitTaken(ctx, c, d, w)
@@ -197,16 +197,16 @@ func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w w
 	case err != nil:
 		return nil, err
 	case ok:
-		d.Said = append(d.Said, "nothing is announced from it")
+		d.Actions = append(d.Actions, "nothing is announced from it")
 	default:
 		for _, a := range last.addresses {
-			d.Remains = append(d.Remains, a+" is still announced from "+d.Node)
+			d.Remaining = append(d.Remaining, a+" is still announced from "+d.Node)
 		}
 		if last.routes > 0 {
-			d.Remains = append(d.Remains, fmt.Sprintf("%d routes are still announced from %s", last.routes, d.Node))
+			d.Remaining = append(d.Remaining, fmt.Sprintf("%d routes are still announced from %s", last.routes, d.Node))
 		}
 	}
-	d.Remains = append(d.Remains, last.silent...)
+	d.Remaining = append(d.Remaining, last.silent...)
 	return d, nil
 }
 
@@ -229,16 +229,16 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 	}
 	switch there := seen.Presence(d.Node); there.State {
 	case health.Unknown:
-		d.Remains = append(d.Remains, "what "+d.Node+" announces is not known: "+there.Message)
+		d.Remaining = append(d.Remaining, "what "+d.Node+" announces is not known: "+there.Message)
 	case health.Alive, health.Isolated:
 		return t.awaitDrained(ctx, c, d, w)
 	default:
-		d.Said = append(d.Said, "nothing is announced from it: "+there.Message)
+		d.Actions = append(d.Actions, "nothing is announced from it: "+there.Message)
 	}
 	for _, a := range last.addresses {
-		d.Remains = append(d.Remains, a+" was not taken over by another node")
+		d.Remaining = append(d.Remaining, a+" was not taken over by another node")
 	}
-	d.Remains = append(d.Remains, last.silent...)
+	d.Remaining = append(d.Remaining, last.silent...)
 	return d, nil
 }
 
@@ -246,7 +246,7 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 type announced struct {
 	addresses []string
 	routes    int
-	silent    []string // addresses that named it, and that nobody answers for
+	silent    []string // addresses that named it, and for which no node answers
 }
 
 func announcedFrom(ctx context.Context, c client.Reader, node string) (announced, error) {
@@ -260,7 +260,7 @@ func announcedFrom(ctx context.Context, c client.Reader, node string) (announced
 		case x.Answers == node:
 			out.addresses = append(out.addresses, x.Address)
 		case x.Node == node && !x.Announced:
-			out.silent = append(out.silent, fmt.Sprintf("nobody answers for %s (%s): %s", x.Address, strings.Join(x.Services, ", "), x.Why))
+			out.silent = append(out.silent, fmt.Sprintf("no node answers for %s (%s): %s", x.Address, strings.Join(x.Services, ", "), x.Detail))
 		}
 	}
 	slices.SortFunc(out.addresses, compareAddresses)
@@ -287,19 +287,19 @@ func (t *tool) undrain(ctx context.Context, name string) (answer, error) {
 		return nil, err
 	}
 	before := node.DeepCopy()
-	_, labelled := node.Labels[v1beta1.LabelExcludeNode]
+	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
 	d := drained{Node: name}
 	switch was := node.Annotations[annotationDrain]; {
-	case was == "" && labelled:
+	case was == "" && labeled:
 		return nil, fmt.Errorf("node %s is excluded, but not by drain: to let it announce, kubectl label node %s %s-", name, name, v1beta1.LabelExcludeNode)
 	case was == "":
-		d.Said = append(d.Said, "node "+name+" was not drained")
+		d.Actions = append(d.Actions, "node "+name+" was not drained")
 		return d, nil
-	case was == drainFoundLabel && labelled:
-		d.Said = append(d.Said, "node "+name+" stays excluded, as it was before the drain")
+	case was == drainFoundLabel && labeled:
+		d.Actions = append(d.Actions, "node "+name+" stays excluded, as it was before the drain")
 	default:
 		delete(node.Labels, v1beta1.LabelExcludeNode)
-		d.Said = append(d.Said, "node "+name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
+		d.Actions = append(d.Actions, "node "+name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
 	}
 	delete(node.Annotations, annotationDrain)
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {

@@ -20,7 +20,7 @@ type explanation struct {
 	Service     string        `json:"service"`
 	Reason      string        `json:"reason,omitempty"` // empty: all is well
 	Summary     string        `json:"summary"`
-	Request     []fact        `json:"request,omitempty"`
+	Request     []property    `json:"request,omitempty"`
 	Pools       []poolFact    `json:"pools,omitempty"`
 	Addresses   []addressFact `json:"addresses,omitempty"`
 	Endpoints   *endpointFact `json:"endpoints,omitempty"`
@@ -29,7 +29,7 @@ type explanation struct {
 }
 
 // fact is one thing that a Service asks for.
-type fact struct {
+type property struct {
 	Field string `json:"field"`
 	Says  string `json:"says"`
 }
@@ -39,7 +39,7 @@ type poolFact struct {
 	Pool     string            `json:"pool"`
 	Family   string            `json:"family"`
 	Decision ipam.ChoiceReason `json:"decision"`
-	Why      string            `json:"why"`
+	Detail   string            `json:"why"`
 }
 
 // endpointFact counts the Service's endpoints.
@@ -57,9 +57,9 @@ func explain(t *tool) *cobra.Command {
 
 The whole chain, with evidence: what the Service asks for, each pool and why it
 was chosen or not, the address, each node and why it does or does not announce
-it, each BGP peer and what it is offered, the endpoints. The answer is worked
-out anew from the objects and compared with what the controller and the
-speakers say they do; where the two differ, that is told.
+it, each BGP peer and its routes, the endpoints. The answer is computed from the
+objects, and compared with what the controller and the speakers report;
+differences are shown.
 
 Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 		Example: `  kubectl steelyard explain svc/web
@@ -127,30 +127,30 @@ func (t *tool) serviceOf(w *world.Snapshot, args []string) (ipam.Key, error) {
 
 // explanationOf explains the Service of that name, which is there.
 func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
-	thought := w.Evaluate()
-	shown := thought.Shown()
-	said := thought.Announcements(shown)
-	d := thought.Diagnose(key, said.Of[key])
+	evaluation := w.Evaluate()
+	shown := evaluation.Shown()
+	said := evaluation.Announcements(shown)
+	d := evaluation.Diagnose(key, said.Of[key])
 	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Unread: w.Unread}
-	place, ours := thought.Index(key)
+	place, ours := evaluation.Index(key)
 	if !ours {
 		return e
 	}
-	svc, r := thought.Served[place], thought.Requests[place]
-	e.Request = requestFacts(svc, r)
-	e.Pools = poolFacts(thought, key)
+	svc, r := evaluation.Served[place], evaluation.Requests[place]
+	e.Request = requestProperties(svc, r)
+	e.Pools = poolFacts(evaluation, key)
 	addrs := intent.Holds(svc)
 	about := shown.About(addrs)
 	for _, a := range addrs {
-		e.Addresses = append(e.Addresses, addressFactOf(thought, about, svc, a))
+		e.Addresses = append(e.Addresses, addressFactOf(evaluation, about, svc, a))
 	}
 	ready, total := w.Serving(key)
 	e.Endpoints = &endpointFact{ready, total, w.ReadyOn(key)}
-	e.Differences = slices.Concat(thought.Differences(key, said.Of[key]), thought.RouteDifferences(said, key))
+	e.Differences = slices.Concat(evaluation.Differences(key, said.Of[key]), evaluation.RouteDifferences(said, key))
 	return e
 }
 
-func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
+func requestProperties(svc *corev1.Service, r *ipam.Request) []property {
 	families := make([]string, len(r.Families.Want))
 	for i, f := range r.Families.Want {
 		families[i] = f.String()
@@ -168,25 +168,25 @@ func requestFacts(svc *corev1.Service, r *ipam.Request) []fact {
 	if r.Pool != "" {
 		from = fmt.Sprintf(", of IPAddressPool %q", r.Pool)
 	}
-	out := []fact{{"asks for", what + from}}
+	out := []property{{"asks for", what + from}}
 	if r.Invalid != "" {
-		out = append(out, fact{"can't be read", r.Invalid})
+		out = append(out, property{"can't be read", r.Invalid})
 	}
 	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
-		out = append(out, fact{"means nothing", strings.Join(slips, ", ")})
+		out = append(out, property{"means nothing", strings.Join(slips, ", ")})
 	}
 	ports := make([]string, len(r.Ports))
 	for i, p := range r.Ports {
 		ports[i] = fmt.Sprintf("%d/%s", p.Number, p.Protocol)
 	}
-	out = append(out, fact{"ports", strings.Join(ports, ", ")})
+	out = append(out, property{"ports", strings.Join(ports, ", ")})
 	policy := "Cluster: any node may announce it"
 	if r.Share.Local {
 		policy = "Local: only nodes with a ready endpoint announce it"
 	}
-	out = append(out, fact{"traffic policy", policy})
+	out = append(out, property{"traffic policy", policy})
 	if r.Share.Key != "" {
-		out = append(out, fact{"shares", fmt.Sprintf("with Services of key %q and other ports", r.Share.Key)})
+		out = append(out, property{"shares", fmt.Sprintf("with Services of key %q and other ports", r.Share.Key)})
 	}
 	return out
 }

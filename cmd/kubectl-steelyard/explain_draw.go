@@ -14,18 +14,18 @@ import (
 
 func (e explanation) clean() bool { return e.Reason == "" }
 
-func (e explanation) draw(p *pen) {
-	verdict := good("OK")
+func (e explanation) draw(p *printer) {
+	result := good("OK")
 	if e.Reason != "" {
-		verdict = bad(e.Reason)
+		result = bad(e.Reason)
 	}
-	p.line(bold(e.Service), plain("  "), verdict)
+	p.line(bold(e.Service), plain("  "), result)
 	p.line(plain(e.Summary))
 	if len(e.Request) > 0 {
 		p.heading("Request")
-		var rows [][]piece
+		var rows [][]cell
 		for _, f := range e.Request {
-			rows = append(rows, []piece{plain(f.Field), plain(f.Says)})
+			rows = append(rows, []cell{plain(f.Field), plain(f.Says)})
 		}
 		p.table("  ", rows...)
 		e.drawPools(p)
@@ -35,13 +35,13 @@ func (e explanation) draw(p *pen) {
 	}
 	if x := e.Endpoints; x != nil {
 		p.heading(fmt.Sprintf("Endpoints: %d of %d ready", x.Ready, x.Total))
-		var rows [][]piece
+		var rows [][]cell
 		for _, node := range slices.Sorted(maps.Keys(x.ReadyOn)) {
 			name := node
 			if name == "" {
 				name = "on no node"
 			}
-			rows = append(rows, []piece{plain(name), plainf("%d ready", x.ReadyOn[node])})
+			rows = append(rows, []cell{plain(name), plainf("%d ready", x.ReadyOn[node])})
 		}
 		p.table("  ", rows...)
 	}
@@ -50,7 +50,7 @@ func (e explanation) draw(p *pen) {
 }
 
 // drawList draws lines under a title, if there are any.
-func drawList(p *pen, title string, lines []string) {
+func drawList(p *printer, title string, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
@@ -60,13 +60,13 @@ func drawList(p *pen, title string, lines []string) {
 	}
 }
 
-func (e explanation) drawPools(p *pen) {
+func (e explanation) drawPools(p *printer) {
 	if len(e.Pools) == 0 {
 		p.heading("Pools: there is none")
 		return
 	}
 	p.heading("Pools, in the order in which they are tried")
-	rows := [][]piece{header("POOL", "FAMILY", "DECISION", "WHY")}
+	rows := [][]cell{header("POOL", "FAMILY", "DECISION", "WHY")}
 	for _, f := range e.Pools {
 		decision := plain(string(f.Decision))
 		switch f.Decision {
@@ -77,38 +77,38 @@ func (e explanation) drawPools(p *pen) {
 		case ipam.Exhausted, ipam.Withheld:
 			decision.style = warnOne
 		}
-		rows = append(rows, []piece{plain(f.Pool), plain(f.Family), decision, plain(f.Why)})
+		rows = append(rows, []cell{plain(f.Pool), plain(f.Family), decision, plain(f.Detail)})
 	}
 	p.table("  ", rows...)
 }
 
 // drawOn draws who announces an address.
-func (a addressFact) drawOn(p *pen) {
+func (a addressFact) drawOn(p *printer) {
 	title := a.Address + ", of no pool"
 	if a.Pool != "" {
 		title = fmt.Sprintf("%s, of pool %s", a.Address, a.Pool)
 	}
 	p.heading(title)
 	if len(a.Advertisements) == 0 {
-		p.line(plain("  "), bad("there is no L2Advertisement and no BGPAdvertisement: nobody announces it"))
+		p.line(plain("  "), bad("there is no L2Advertisement and no BGPAdvertisement: no node announces it"))
 	}
 	for _, c := range a.Advertisements {
 		if c.Covers {
 			p.line(plain("  "), plainf("%s %s covers it", c.Kind, c.Name))
 		} else {
-			p.line(plain("  "), dimmed(fmt.Sprintf("%s %s does not cover it: %s", c.Kind, c.Name, c.Why)))
+			p.line(plain("  "), dimmed(fmt.Sprintf("%s %s does not cover it: %s", c.Kind, c.Name, c.Detail)))
 		}
 	}
 	if len(a.Layer2) > 0 {
-		rows := [][]piece{header("NODE", "LAYER 2", "WHY")}
+		rows := [][]cell{header("NODE", "LAYER 2", "WHY")}
 		for _, n := range a.Layer2 {
-			rows = append(rows, []piece{plain(n.Node), decisionPiece(n.Decision), plain(n.Why)})
+			rows = append(rows, []cell{plain(n.Node), decisionCell(n.Decision), plain(n.Detail)})
 		}
 		p.WriteByte('\n')
 		p.table("  ", rows...)
 	}
 	if len(a.BGP) > 0 {
-		rows := [][]piece{header("NODE", "BGP", "PEER", "SESSION", "ROUTE", "WHY")}
+		rows := [][]cell{header("NODE", "BGP", "PEER", "SESSION", "ROUTE", "WHY")}
 		for _, f := range a.BGP {
 			session := plain(f.Session)
 			if f.Session == health.Established {
@@ -116,7 +116,7 @@ func (a addressFact) drawOn(p *pen) {
 			} else if f.Session != "" {
 				session.style = badOne
 			}
-			rows = append(rows, []piece{plain(f.Node), decisionPiece(f.Decision), plain(f.Peer), session, plain(f.Route), plain(f.Why)})
+			rows = append(rows, []cell{plain(f.Node), decisionCell(f.Decision), plain(f.Peer), session, plain(f.Route), plain(f.Detail)})
 		}
 		p.WriteByte('\n')
 		p.table("  ", withoutEmpty(rows)...)
@@ -124,10 +124,10 @@ func (a addressFact) drawOn(p *pen) {
 }
 
 // withoutEmpty leaves out the columns that have only a title.
-func withoutEmpty(rows [][]piece) [][]piece {
-	out := make([][]piece, len(rows))
+func withoutEmpty(rows [][]cell) [][]cell {
+	out := make([][]cell, len(rows))
 	for column := range rows[0] {
-		if !slices.ContainsFunc(rows[1:], func(r []piece) bool { return strings.TrimSpace(r[column].text) != "" }) {
+		if !slices.ContainsFunc(rows[1:], func(r []cell) bool { return strings.TrimSpace(r[column].text) != "" }) {
 			continue
 		}
 		for i, r := range rows {
@@ -137,8 +137,8 @@ func withoutEmpty(rows [][]piece) [][]piece {
 	return out
 }
 
-// decisionPiece colours a reason by what it means for the address.
-func decisionPiece(r announce.Reason) piece {
+// decisionCell colors a reason by its meaning for the address.
+func decisionCell(r announce.Reason) cell {
 	switch r {
 	case announce.Announced:
 		return good(string(r))

@@ -30,14 +30,14 @@ type coverFact struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
 	Covers bool   `json:"covers"`
-	Why    string `json:"why,omitempty"` // why not
+	Detail string `json:"why,omitempty"` // why not
 }
 
 // nodeFact says how a node stands with an address on the local network.
 type nodeFact struct {
 	Node     string          `json:"node"`
 	Decision announce.Reason `json:"decision"`
-	Why      string          `json:"why"`
+	Detail   string          `json:"why"`
 }
 
 // offerFact says what a node offers to a peer.
@@ -47,7 +47,7 @@ type offerFact struct {
 	Decision announce.Reason `json:"decision"`
 	Route    string          `json:"route,omitempty"`
 	Session  string          `json:"session,omitempty"` // the state of the session
-	Why      string          `json:"why,omitempty"`
+	Detail   string          `json:"why,omitempty"`
 }
 
 func addressFactOf(t *world.Evaluation, s announce.Snapshot, svc *corev1.Service, a netip.Addr) addressFact {
@@ -86,22 +86,22 @@ func coverFacts(t *world.Evaluation, svc *corev1.Service, pool string) []coverFa
 	var out []coverFact
 	enter := func(kind, name string) {
 		ref := intent.Ref{Kind: kind, Name: name}
-		c, verdict := coverFact{Kind: kind, Name: name}, t.Checked.Validations[ref]
+		c, result := coverFact{Kind: kind, Name: name}, t.Checked.Validations[ref]
 		switch s := selections[ref]; {
 		case s == nil:
-			var why []string
-			for _, f := range verdict.Faults() {
-				why = append(why, f.Message)
+			var detail []string
+			for _, f := range result.Faults() {
+				detail = append(detail, f.Message)
 			}
-			c.Why = "it is not in force: " + strings.Join(why, "; ")
+			c.Detail = "it is not in force: " + strings.Join(detail, "; ")
 		case s.Covers(pool, svc.Labels):
 			c.Covers = true
 		case pool == "":
-			c.Why = "no IPAddressPool holds the address"
+			c.Detail = "no IPAddressPool holds the address"
 		case s.Pools != nil && !s.Pools[pool]:
-			c.Why = strings.TrimSuffix(fmt.Sprintf("it is not for IPAddressPool %q; %s", pool, verdict.Refs.Message), "; ")
+			c.Detail = strings.TrimSuffix(fmt.Sprintf("it is not for IPAddressPool %q; %s", pool, result.Refs.Message), "; ")
 		default:
-			c.Why = "its serviceSelectors do not match the Service's labels"
+			c.Detail = "its serviceSelectors do not match the Service's labels"
 		}
 		out = append(out, c)
 	}
@@ -180,26 +180,26 @@ func whyOwner(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []ann
 			preferred = preferred && o.Weight < c.Weight
 		}
 	}
-	why := "the lot (rendezvous hash) fell on it"
+	detail := "the lot (rendezvous hash) fell on it"
 	switch {
 	case others == 0:
-		why = "no other node can"
+		detail = "no other node can"
 	case preferred:
-		why = fmt.Sprintf("it is preferred (weight %d)", c.Weight)
+		detail = fmt.Sprintf("it is preferred (weight %d)", c.Weight)
 	case c.Holds:
-		why = "it holds the address and keeps it"
+		detail = "it holds the address and keeps it"
 	}
 	claim := t.Claim(a)
 	if claim == nil || claim.Status.Node != c.Node {
-		return why
+		return detail
 	}
 	for _, l := range claim.Status.Links {
-		why += fmt.Sprintf("; answers on %s with %s", l.Name, l.MAC)
+		detail += fmt.Sprintf("; answers on %s with %s", l.Name, l.MAC)
 	}
 	if claim.Status.Since != nil {
-		why += " for " + duration.HumanDuration(t.Now.Sub(claim.Status.Since.Time))
+		detail += " for " + duration.HumanDuration(t.Now.Sub(claim.Status.Since.Time))
 	}
-	return why
+	return detail
 }
 
 func whyLinks(links []announce.LinkResult) string {
@@ -228,32 +228,32 @@ func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n 
 		reason = announce.NodeNotLive
 	}
 	if reason != announce.Announced {
-		why := whySilent(t, n.Name, reason)
+		detail := whySilent(t, n.Name, reason)
 		if p := covering(plan, a); sends && p.IsValid() {
-			why = strings.TrimPrefix(why+"; ", "; ") + fmt.Sprintf("it offers %s for others, which brings it this address's traffic while no node offers %s", p, netip.PrefixFrom(a, a.BitLen()))
+			detail = strings.TrimPrefix(detail+"; ", "; ") + fmt.Sprintf("it offers %s for others, which brings it this address's traffic while no node offers %s", p, netip.PrefixFrom(a, a.BitLen()))
 		}
-		return []offerFact{{Node: n.Name, Decision: reason, Why: why}}
+		return []offerFact{{Node: n.Name, Decision: reason, Detail: detail}}
 	}
 	var out []offerFact
 	for _, p := range plan.Peerings {
-		f := offerFact{Node: n.Name, Peer: p.Peer.Name, Decision: announce.NoPeer, Why: "no advertisement of the address is for this peer"}
+		f := offerFact{Node: n.Name, Peer: p.Peer.Name, Decision: announce.NoPeer, Detail: "no advertisement of the address is for this peer"}
 		i := longest(p, a)
 		switch family := ipam.FamilyOf(a); {
 		case i >= 0 && !p.Peer.Carries(family):
-			f.Decision, f.Why = world.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
+			f.Decision, f.Detail = world.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
 		case i >= 0:
-			f.Decision, f.Route, f.Why = announce.Announced, p.Routes[i].String(), ""
+			f.Decision, f.Route, f.Detail = announce.Announced, p.Routes[i].String(), ""
 		}
 		if s := t.Session(n.Name, p.Peer.Name); s != nil {
 			f.Session = s.Status.State
-			f.Why = cmp.Or(f.Why, s.Status.LastError)
+			f.Detail = cmp.Or(f.Detail, s.Status.LastError)
 		} else {
 			f.Session = "not told of"
 		}
 		out = append(out, f)
 	}
 	for _, x := range plan.Superseded {
-		out = append(out, offerFact{Node: n.Name, Peer: x.Peer, Decision: announce.NoPeer, Why: fmt.Sprintf("the older BGPPeer %s is for the same router", x.By)})
+		out = append(out, offerFact{Node: n.Name, Peer: x.Peer, Decision: announce.NoPeer, Detail: fmt.Sprintf("the older BGPPeer %s is for the same router", x.By)})
 	}
 	return out
 }

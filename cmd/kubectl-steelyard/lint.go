@@ -99,12 +99,12 @@ func (t *tool) lintAll(docs []document) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialect, err := t.dialect()
+	annotationPrefixes, err := t.annotationPrefixes()
 	if err != nil {
 		return nil, err
 	}
 	l := linter{checker: checker, docs: map[string]int{}, refused: map[int]bool{}, all: docs, report: report{Findings: []remark{}}}
-	l.world.Now, l.world.Dialect = t.now(), dialect
+	l.world.Now, l.world.AnnotationPrefixes = t.now(), annotationPrefixes
 	for i, d := range docs {
 		if err := t.settle(d); err != nil {
 			return nil, err
@@ -157,7 +157,7 @@ func (l *linter) one(i int, d document) {
 	}
 	name := d.GetKind() + " " + d.GetNamespace() + "/" + d.GetName()
 	if first, twice := l.docs[name]; twice {
-		l.find(i, "metadata.name", notProgrammed, "Duplicate", "%s has this object, too: the last one applied counts", l.all[first].place(""))
+		l.find(i, "metadata.name", notProgrammed, "Duplicate", "%s also has this object: the last one applied counts", l.all[first].place(""))
 	}
 	l.docs[name] = i
 	if _, err := l.world.Apply(d.Unstructured); err != nil && !l.refused[i] {
@@ -177,7 +177,7 @@ func (l *linter) service(i int, d document) {
 	}
 	for name := range svc.Annotations {
 		prefix, _, _ := strings.Cut(name, "/")
-		if isForeign(prefix) && !slices.Contains(l.world.Dialect, prefix) {
+		if isForeign(prefix) && !slices.Contains(l.world.AnnotationPrefixes, prefix) {
 			l.find(i, "metadata.annotations["+name+"]", notProgrammed, reasonSlip,
 				"annotation %s counts only if the controller runs with --compat-annotations=metallb.io (then give lint the same flag)", name)
 		}
@@ -192,8 +192,8 @@ func isForeign(prefix string) bool {
 
 // together checks what depends on several objects.
 func (l *linter) together() {
-	thought := l.world.Evaluate()
-	for ref, v := range thought.Checked.Validations {
+	evaluation := l.world.Evaluate()
+	for ref, v := range evaluation.Checked.Validations {
 		i, ok := l.docs[ref.Kind+" /"+ref.Name]
 		if !ok || l.refused[i] {
 			continue
@@ -209,19 +209,19 @@ func (l *linter) together() {
 			l.find(i, field, notProgrammed, v1beta1.ReasonUnsupportedField, "%s does nothing in this version", field)
 		}
 	}
-	for place, g := range thought.Grants {
-		r := thought.Requests[place]
+	for place, g := range evaluation.Grants {
+		r := evaluation.Requests[place]
 		depends := g.Reason != ipam.InvalidRequest && g.Reason != ipam.RequestConflict
 		i, ok := l.docs["Service "+r.Service.String()]
-		if !ok || g.Reason == "" || depends && len(thought.Pools) == 0 {
+		if !ok || g.Reason == "" || depends && len(evaluation.Pools) == 0 {
 			continue
 		}
 		l.find(i, "metadata.name", notProgrammed, string(g.Reason), "%s", g.Message)
 	}
 }
 
-// dialect returns the annotations that count by the flags alone.
-func (t *tool) dialect() (intent.AnnotationPrefixes, error) {
+// annotationPrefixes returns the annotations that count by the flags alone.
+func (t *tool) annotationPrefixes() (intent.AnnotationPrefixes, error) {
 	if t.compat == unset {
 		return nil, nil
 	}
@@ -234,13 +234,13 @@ func (t *tool) dialect() (intent.AnnotationPrefixes, error) {
 
 func (r report) clean() bool { return len(r.Findings) == 0 }
 
-func (r report) draw(p *pen) {
+func (r report) draw(p *printer) {
 	for _, f := range r.Findings {
 		style := warnOne
 		if f.Severity == refusedBy {
 			style = badOne
 		}
-		p.line(bold(f.File), plain(": "), piece{string(f.Severity), style}, plainf(": %s: %s ", f.Object, f.Message), dimmed("["+f.Reason+"]"))
+		p.line(bold(f.File), plain(": "), cell{string(f.Severity), style}, plainf(": %s: %s ", f.Object, f.Message), dimmed("["+f.Reason+"]"))
 	}
 	if len(r.Findings) == 0 {
 		p.line(plainf("%s checked: ", counted(r.Objects, "object")), good("nothing to say"))

@@ -52,9 +52,9 @@ func commands(t *tool) []group {
 func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	t := &tool{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: time.Now}
-	t.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	t.color = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	t.connect = t.dial
-	klog.SetLogger(logr.Discard()) // what goes wrong is told once, by the command
+	klog.SetLogger(logr.Discard()) // the command prints errors, once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := t.run(ctx, os.Args[1:])
 	stop()
@@ -76,19 +76,19 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errFound):
 		return exitFound
 	default:
-		t.say("error: " + plainly(err).Error())
+		t.printError("error: " + explainError(err).Error())
 		return exitFailed
 	}
 }
 
-// plainly has an error that is the way to the cluster's, not a command's, say so.
-func plainly(err error) error {
+// explainError adds to an error whether reaching the cluster failed, not the command itself.
+func explainError(err error) error {
 	var way *url.Error
 	switch {
 	case errors.As(err, &way):
 		return fmt.Errorf("reach the cluster: %w; is it the right one (--context, --kubeconfig)?", way)
 	case apierrors.IsUnauthorized(err):
-		return errors.New("the cluster does not know you, or not any more (Unauthorized): log in anew, or see --context")
+		return errors.New("the cluster does not know you, or not any more (Unauthorized): log in again, or see --context")
 	}
 	return err
 }
@@ -109,7 +109,7 @@ Exit codes: 0 all is well, or nothing would change; 1 the command failed;
 	root.SetIn(t.In)
 	root.SetOut(t.Out)
 	root.SetErr(t.ErrOut)
-	root.SetFlagErrorFunc(misused)
+	root.SetFlagErrorFunc(usageError)
 	t.addFlags(root)
 	for _, g := range commands(t) {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})

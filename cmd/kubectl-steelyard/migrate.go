@@ -36,15 +36,15 @@ func migrates(t *tool) *cobra.Command {
 	var m migration
 	c := t.command(&cobra.Command{
 		Use:   "migrate --from PEER [-f FILE…]",
-		Short: "Turn what another load balancer was told into our objects, with the addresses kept",
-		Long: `Turn what another load balancer was told into our objects, with the addresses kept.
+		Short: "Convert another load balancer's configuration into Steelyard's, and keep the addresses",
+		Long: `Convert another load balancer's configuration into Steelyard's, and keep the addresses.
 
-It prints our objects as YAML, ready to apply. The comments in it tell the steps to
-switch, and what has no equal, field by field. With -o json or yaml it prints the
+It prints Steelyard's objects as YAML, ready to apply. Its comments list the steps to
+switch, and the fields without an equivalent. With -o json or yaml it prints the
 same as data. Nothing is written to the cluster but by --annotate.
 
 Exit code 2 says that an address in use would be lost as it stands: see BREAKS.
---annotate then changes nothing, unless it is told --force.`,
+--annotate then changes nothing, unless --force is given.`,
 		Example: `  kubectl steelyard migrate --from metallb > steelyard.yaml
   kubectl steelyard migrate --from metallb -f their-objects.yaml -f services.yaml
   kubectl steelyard migrate --from metallb --annotate`,
@@ -79,7 +79,7 @@ type plan struct {
 
 func (p plan) clean() bool { return p.Count(migrate.Blocking) == 0 }
 
-func (p plan) draw(to *pen) { to.WriteString(p.text) }
+func (p plan) draw(to *printer) { to.WriteString(p.text) }
 
 func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	peer := migrate.Product(m.from)
@@ -126,7 +126,7 @@ func (t *tool) migrate(ctx context.Context, m migration) (answer, error) {
 	if m.annotate {
 		return t.annotate(ctx, p, m.force)
 	}
-	t.say(p.Summary())
+	t.printError(p.Summary())
 	return plan{p, text.String()}, nil
 }
 
@@ -166,11 +166,11 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Product) ([]unstructured
 	if err != nil {
 		return nil, err
 	}
-	switch home, err := t.findHome(ctx, c); { // it may not be installed yet
+	switch installation, err := t.findHome(ctx, c); { // it may not be installed yet
 	case err != nil:
 		return nil, err
-	case home.Guessed:
-		t.system = collect.NamespaceDefault // passwords go there: rather there than where anybody says
+	case installation.Guessed:
+		t.system = collect.NamespaceDefault // passwords go there, not to a namespace that any tenant can name
 	}
 	var out []unstructured.Unstructured
 	there := map[kind.GroupResource]bool{}
@@ -205,17 +205,17 @@ func (t *tool) theirs(ctx context.Context, peer migrate.Product) ([]unstructured
 // annotated tells which Services were given annotations.
 type annotated struct {
 	Services []string `json:"services"`
-	Breaks   []string `json:"breaks,omitempty"`
+	Blocking []string `json:"blocking,omitempty"`
 	Refused  bool     `json:"refused,omitempty"` // for what breaks nothing was annotated
 }
 
-func (a annotated) clean() bool { return len(a.Breaks) == 0 }
+func (a annotated) clean() bool { return len(a.Blocking) == 0 }
 
-func (a annotated) draw(p *pen) {
+func (a annotated) draw(p *printer) {
 	for _, s := range a.Services {
 		p.line(plain("annotated Service " + s))
 	}
-	for _, b := range a.Breaks {
+	for _, b := range a.Blocking {
 		p.line(bad("breaks: "), plain(b))
 	}
 	switch {
@@ -232,10 +232,10 @@ func (t *tool) annotate(ctx context.Context, p migrate.Plan, force bool) (answer
 	a := annotated{Services: []string{}}
 	for _, n := range p.Notes {
 		if n.Severity == migrate.Blocking {
-			a.Breaks = append(a.Breaks, n.String())
+			a.Blocking = append(a.Blocking, n.String())
 		}
 	}
-	if len(a.Breaks) > 0 && !force {
+	if len(a.Blocking) > 0 && !force {
 		a.Refused = true
 		return a, nil
 	}

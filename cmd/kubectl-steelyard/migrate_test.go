@@ -38,16 +38,16 @@ func TestWhatMigratePrintsPassesLint(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "out.yaml"), migrated, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, breaks, _ := strings.Cut(string(migrated), "\n# BREAKS: ")
-		breaks, _, _ = strings.Cut(breaks, "\n# NO EQUAL: ")
+		_, blocking, _ := strings.Cut(string(migrated), "\n# BREAKS: ")
+		blocking, _, _ = strings.Cut(blocking, "\n# NO EQUAL: ")
 		var r report
 		if err := json.Unmarshal(pluginOf(t, dir, "lint", "-f", "out.yaml", "-o", "json"), &r); err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range r.Findings {
 			found++
-			if !strings.Contains(breaks, "\n# - "+f.Object+": ") {
-				t.Errorf("%s: lint says %s of %s, and migrate says only\n%s", file, f.Message, f.Object, breaks)
+			if !strings.Contains(blocking, "\n# - "+f.Object+": ") {
+				t.Errorf("%s: lint says %s of %s, and migrate says only\n%s", file, f.Message, f.Object, blocking)
 			}
 		}
 	}

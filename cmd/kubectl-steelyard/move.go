@@ -24,18 +24,18 @@ type moved struct {
 	Address string `json:"address"`
 	From    string `json:"from"`
 	To      string `json:"to"`
-	Done    bool   `json:"done"`           // To announces it
-	Left    bool   `json:"left,omitempty"` // somebody else has moved it since it was looked at: it was left there
-	Said    string `json:"said"`
+	Done    bool   `json:"done"`              // To announces it
+	Skipped bool   `json:"skipped,omitempty"` // it was not moved, because it has moved since it was read
+	Message string `json:"message"`
 }
 
 func (m moved) clean() bool { return m.Done }
 
-func (m moved) draw(p *pen) {
+func (m moved) draw(p *printer) {
 	if m.Done {
-		p.line(plain(m.Said))
+		p.line(plain(m.Message))
 	} else {
-		p.line(warn("! "), plain(m.Said))
+		p.line(warn("! "), plain(m.Message))
 	}
 }
 
@@ -68,7 +68,7 @@ func (t *tool) moveArguments() cobra.CompletionFunc {
 		}
 		c, err := t.connect()
 		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp // there is nobody to tell
+			return nil, cobra.ShellCompDirectiveNoFileComp // completion has no way to report it
 		}
 		var list v1beta1.L2ClaimList
 		if err := c.List(cmd.Context(), &list); err != nil {
@@ -101,7 +101,7 @@ func (t *tool) move(ctx context.Context, address, node string, w waiting) (answe
 	}
 	m := moved{Address: addr.String(), From: claim.Spec.Node, To: node}
 	if x := claimOf(claim); x.Answers == node && x.Node == node {
-		m.Done, m.Said = true, fmt.Sprintf("%s answers for %s already", node, addr)
+		m.Done, m.Message = true, fmt.Sprintf("%s answers for %s already", node, addr)
 		return m, nil
 	}
 	return t.carry(ctx, c, m, w)
@@ -109,23 +109,23 @@ func (t *tool) move(ctx context.Context, address, node string, w waiting) (answe
 
 // movable says why an address can't be moved to a node, or nil.
 func movable(w *world.Snapshot, claim *v1beta1.L2Claim, addr netip.Addr, node string) error {
-	thought := w.Evaluate()
-	s := thought.Shown()
+	evaluation := w.Evaluate()
+	s := evaluation.Shown()
 	candidates := s.Candidates(addr)
 	switch {
 	case len(candidates) == 0:
 		return fmt.Errorf("no Service that Steelyard serves has the address %s", addr)
 	case claim == nil && slices.ContainsFunc(candidates, func(c announce.Candidate) bool { return c.Reason == announce.Announced }):
-		return fmt.Errorf("nobody has said yet that it answers for %s: try again in a moment, or see kubectl steelyard explain %s", addr, addr)
+		return fmt.Errorf("no node has reported yet that it answers for %s: try again in a moment, or see kubectl steelyard explain %s", addr, addr)
 	case claim == nil:
-		return fmt.Errorf("nobody answers for %s on the local network; it may be announced by BGP alone, which every node does at once", addr)
+		return fmt.Errorf("no node answers for %s on the local network; it may be announced by BGP alone, which every node does at once", addr)
 	}
 	i := slices.IndexFunc(candidates, func(c announce.Candidate) bool { return c.Node == node })
 	if i < 0 {
 		return unknown("node", node, nodeNames(w.Nodes))
 	}
 	if c := candidates[i]; c.Reason != announce.Announced && c.Reason != announce.NotOwner {
-		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(thought, addr, c, candidates))
+		return fmt.Errorf("%s can't announce %s: %s: %s", node, addr, c.Reason, whyNode(evaluation, addr, c, candidates))
 	}
 	for _, h := range s.Placements() {
 		if h.Addr == addr && !slices.Contains(h.May, node) {
@@ -142,12 +142,12 @@ func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting
 	claim := &v1beta1.L2Claim{}
 	name := client.ObjectKey{Name: intent.ClaimName(addr)}
 	var err error
-	if m.Left, err = rename(ctx, c, name, claim, m); m.Left || err != nil {
-		m.Said = leftWhere(claim, m)
+	if m.Skipped, err = rename(ctx, c, name, claim, m); m.Skipped || err != nil {
+		m.Message = leftWhere(claim, m)
 		return m, err
 	}
 	if !w.wait {
-		m.Done, m.Said = true, fmt.Sprintf("%s is to answer for %s", m.To, m.Address)
+		m.Done, m.Message = true, fmt.Sprintf("%s is to answer for %s", m.To, m.Address)
 		return m, nil
 	}
 	start := time.Now()
@@ -162,11 +162,11 @@ func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting
 	case err != nil:
 		return m, err
 	case ok:
-		m.Done, m.Said = true, fmt.Sprintf("%s answers for %s, after %.1f s; before it was %s", m.To, m.Address, time.Since(start).Seconds(), m.From)
+		m.Done, m.Message = true, fmt.Sprintf("%s answers for %s, after %.1f s; before it was %s", m.To, m.Address, time.Since(start).Seconds(), m.From)
 	case claim.Spec.Node != m.To:
-		m.Said = fmt.Sprintf("%s went to %s instead of %s: see kubectl steelyard claims", m.Address, claim.Spec.Node, m.To)
+		m.Message = fmt.Sprintf("%s went to %s instead of %s: see kubectl steelyard claims", m.Address, claim.Spec.Node, m.To)
 	default:
-		m.Said = fmt.Sprintf("%s does not announce %s yet, after %s: see kubectl steelyard claims", m.To, m.Address, w.timeout)
+		m.Message = fmt.Sprintf("%s does not announce %s yet, after %s: see kubectl steelyard claims", m.To, m.Address, w.timeout)
 	}
 	return m, nil
 }
@@ -174,7 +174,7 @@ func (t *tool) carry(ctx context.Context, c client.WithWatch, m moved, w waiting
 // rename has a claim name another node, and returns what became of it. One that
 // does not name the node that the move is from any more is left alone.
 func rename(ctx context.Context, c client.WithWatch, name client.ObjectKey, claim *v1beta1.L2Claim, m moved) (left bool, err error) {
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { // its status is written, too
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { // its status is also written meanwhile
 		left = false
 		switch err := c.Get(ctx, name, claim); {
 		case apierrors.IsNotFound(err):
@@ -183,7 +183,7 @@ func rename(ctx context.Context, c client.WithWatch, name client.ObjectKey, clai
 		case err != nil:
 			return fmt.Errorf("read the L2Claim of %s: %w", m.Address, err)
 		case claim.Spec.Node == m.To:
-			return nil // somebody wants the same
+			return nil // it was named already
 		case claim.Spec.Node != m.From:
 			left = true
 			return nil

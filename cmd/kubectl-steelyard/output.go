@@ -15,7 +15,7 @@ import (
 
 // answer is what a command found. With -o json or yaml it is encoded as it is.
 type answer interface {
-	draw(*pen)
+	draw(*printer)
 	clean() bool // there is nothing to look at
 }
 
@@ -34,7 +34,7 @@ func (t *tool) print(a answer) error {
 			text, err = asJSON(a, longEscape)
 		}
 	default:
-		p := pen{colour: t.colour}
+		p := printer{color: t.color}
 		a.draw(&p)
 		text = []byte(p.String())
 	}
@@ -70,29 +70,29 @@ const (
 func (s style) code() string { return "\x1b[" + string(s) + "m" }
 
 // piece is a piece of text in one style. It is drawn printable and short.
-type piece struct {
+type cell struct {
 	text  string
 	style style
 }
 
-func plain(text string) piece  { return piece{text, noStyle} }
-func good(text string) piece   { return piece{text, goodOne} }
-func warn(text string) piece   { return piece{text, warnOne} }
-func bad(text string) piece    { return piece{text, badOne} }
-func bold(text string) piece   { return piece{text, strong} }
-func dimmed(text string) piece { return piece{text, faint} }
+func plain(text string) cell  { return cell{text, noStyle} }
+func good(text string) cell   { return cell{text, goodOne} }
+func warn(text string) cell   { return cell{text, warnOne} }
+func bad(text string) cell    { return cell{text, badOne} }
+func bold(text string) cell   { return cell{text, strong} }
+func dimmed(text string) cell { return cell{text, faint} }
 
 // plainf is plain with formatting.
-func plainf(format string, args ...any) piece { return plain(fmt.Sprintf(format, args...)) }
+func plainf(format string, args ...any) cell { return plain(fmt.Sprintf(format, args...)) }
 
-// pen draws for people. The zero pen draws without colours.
-type pen struct {
+// printer draws for people. The zero printer draws without colors.
+type printer struct {
 	strings.Builder
-	colour bool
+	color bool
 }
 
 // line draws pieces, one after the other, and ends the line.
-func (p *pen) line(pieces ...piece) {
+func (p *printer) line(pieces ...cell) {
 	for _, x := range pieces {
 		x.text = printable.Message(x.text)
 		p.draw(x)
@@ -100,8 +100,8 @@ func (p *pen) line(pieces ...piece) {
 	p.WriteByte('\n')
 }
 
-func (p *pen) draw(x piece) {
-	if !p.colour || x.style == noStyle || x.text == "" {
+func (p *printer) draw(x cell) {
+	if !p.color || x.style == noStyle || x.text == "" {
 		p.WriteString(x.text)
 		return
 	}
@@ -109,7 +109,7 @@ func (p *pen) draw(x piece) {
 }
 
 // heading draws a title, after an empty line unless it is the first.
-func (p *pen) heading(text string) {
+func (p *printer) heading(text string) {
 	if p.Len() > 0 {
 		p.WriteByte('\n')
 	}
@@ -118,7 +118,7 @@ func (p *pen) heading(text string) {
 
 // table draws rows whose columns stand under one another, two spaces apart, each
 // line after the indent. Rows may be of different lengths.
-func (p *pen) table(indent string, rows ...[]piece) {
+func (p *printer) table(indent string, rows ...[]cell) {
 	var widths []int
 	for r, row := range rows {
 		rows[r] = slices.Clone(row)
@@ -147,8 +147,8 @@ func (p *pen) table(indent string, rows ...[]piece) {
 }
 
 // header is the first row of a table.
-func header(names ...string) []piece {
-	out := make([]piece, len(names))
+func header(names ...string) []cell {
+	out := make([]cell, len(names))
 	for i, n := range names {
 		out[i] = bold(n)
 	}

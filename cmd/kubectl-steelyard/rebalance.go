@@ -37,7 +37,7 @@ func rebalance(t *tool) *cobra.Command {
 An address only goes to a node that can announce it and is not less preferred. With
 --plan, which is the default, nothing is changed: exit code 2 says that there is
 something to move. --apply moves the addresses one after the other, and stops at the
-first that does not arrive. One that somebody else has moved meanwhile is left there.`,
+first that does not arrive. An address that has moved meanwhile is not moved again.`,
 		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.rebalance(ctx, apply, w) })
 	c.Flags().BoolVar(&planOnly, "plan", false, "tell what would be moved (the default)")
@@ -69,8 +69,8 @@ func (t *tool) rebalance(ctx context.Context, apply bool, w waiting) (answer, er
 		if a.Moves[i], err = t.carry(ctx, c, a.Moves[i], w); err != nil {
 			return nil, err
 		}
-		t.say(a.Moves[i].Said)
-		if !a.Moves[i].Done && !a.Moves[i].Left {
+		t.printError(a.Moves[i].Message)
+		if !a.Moves[i].Done && !a.Moves[i].Skipped {
 			break
 		}
 	}
@@ -109,10 +109,10 @@ func (r rebalanced) clean() bool {
 	return !slices.ContainsFunc(r.Moves, func(m moved) bool { return !m.Done })
 }
 
-func (r rebalanced) draw(p *pen) {
-	rows := [][]piece{header("NODE", "ADDRESSES", "AFTER")}
+func (r rebalanced) draw(p *printer) {
+	rows := [][]cell{header("NODE", "ADDRESSES", "AFTER")}
 	for _, n := range r.Nodes {
-		rows = append(rows, []piece{plain(n.Node), plain(strconv.Itoa(n.Before)), plain(strconv.Itoa(n.After))})
+		rows = append(rows, []cell{plain(n.Node), plain(strconv.Itoa(n.Before)), plain(strconv.Itoa(n.After))})
 	}
 	if len(r.Nodes) == 0 {
 		p.line(plain("no address is announced on the local network"))
@@ -124,20 +124,20 @@ func (r rebalanced) draw(p *pen) {
 		p.line(plain("as even as it can be: nothing to move"))
 		return
 	}
-	rows = [][]piece{header("MOVE", "FROM", "TO", "")}
+	rows = [][]cell{header("MOVE", "FROM", "TO", "")}
 	for _, m := range r.Moves {
 		state := plain("")
 		switch {
 		case m.Done:
 			state = good("done")
-		case m.Left:
-			state = warn(m.Said)
-		case m.Said != "":
-			state = bad(m.Said)
+		case m.Skipped:
+			state = warn(m.Message)
+		case m.Message != "":
+			state = bad(m.Message)
 		case r.Applied:
 			state = warn("not tried")
 		}
-		rows = append(rows, []piece{plain(m.Address), plain(m.From), plain(m.To), state})
+		rows = append(rows, []cell{plain(m.Address), plain(m.From), plain(m.To), state})
 	}
 	p.table("", rows...)
 	if !r.Applied {

@@ -38,17 +38,17 @@ import (
 // commands:
 //
 //	cluster FILE…         from here on the cluster holds the objects of these files
-//	                      (those of testdata/clusters are there, too)
-//	forbid KIND…          from here on nobody may see these kinds of it
+//	                      (those of testdata/clusters exist as well)
+//	forbid KIND…          from here on the user may not read these kinds
 //	without KIND…         from here on the API server does not have these kinds
 //	unreachable           from here on the cluster is the one that the flags name
 //	meanwhile FILE        the objects of this file are changed before the next write
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
-// What the plugin prints is what stdout, stderr and cmp look at; "env COLOUR=1"
+// What the plugin prints is what stdout, stderr and cmp look at; "env COLOR=1"
 // has it drawn as on a terminal. STEELYARD_UPDATE=1 writes what cmp compares with
-// anew.
+// again.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
@@ -103,7 +103,7 @@ func clusterScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// Patch lets somebody else write first.
+// Patch has another client write first.
 func (s *stage) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
 	for _, other := range s.meanwhile {
 		was := other.DeepCopyObject().(client.Object)
@@ -269,7 +269,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 		flags:     genericclioptions.NewConfigFlags(true),
 		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage), nil },
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
-		colour:    ts.Getenv("COLOUR") != "",
+		color:     ts.Getenv("COLOR") != "",
 		folder:    ts.Getenv("WORK"),
 	}
 	if ts.Value(stageKey{}).(*stage).real {

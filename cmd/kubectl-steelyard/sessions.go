@@ -24,7 +24,7 @@ type session struct {
 	BFD    string       `json:"bfd,omitempty"`
 	Routes int32        `json:"routes"` // that are advertised
 	Since  *metav1.Time `json:"since,omitempty"`
-	Why    string       `json:"why,omitempty"` // it is not up, or last went down
+	Detail string       `json:"why,omitempty"` // it is not up, or last went down
 }
 
 // sessionList is what the command sessions answers.
@@ -94,7 +94,7 @@ func namesSessions(w *world.Snapshot, node, peer string) error {
 }
 
 func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
-	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Why: s.Status.LastError}
+	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Detail: s.Status.LastError}
 	if s.Status.Prefixes != nil {
 		out.Routes = s.Status.Prefixes.Advertised
 	}
@@ -110,7 +110,7 @@ func (a sessionList) clean() bool {
 	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != health.Established })
 }
 
-func (a sessionList) draw(p *pen) {
+func (a sessionList) draw(p *printer) {
 	if len(a.Sessions) == 0 {
 		text := "there is no BGP session"
 		if a.some {
@@ -119,7 +119,7 @@ func (a sessionList) draw(p *pen) {
 		p.line(plain(text))
 		return
 	}
-	rows := [][]piece{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}
+	rows := [][]cell{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}
 	for _, s := range a.Sessions {
 		state := bad(s.State)
 		if s.State == health.Established {
@@ -129,8 +129,8 @@ func (a sessionList) draw(p *pen) {
 		if s.BFD == "Up" {
 			bfd = good(s.BFD)
 		}
-		rows = append(rows, []piece{plain(s.Node), plain(s.Peer), plain(s.Router), state, bfd,
-			plain(strconv.Itoa(int(s.Routes))), dimmed(since(s.Since, a.now)), plain(s.Why)})
+		rows = append(rows, []cell{plain(s.Node), plain(s.Peer), plain(s.Router), state, bfd,
+			plain(strconv.Itoa(int(s.Routes))), dimmed(since(s.Since, a.now)), plain(s.Detail)})
 	}
 	p.table("", rows...)
 }

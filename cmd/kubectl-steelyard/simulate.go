@@ -16,8 +16,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
-// outlook is what would come of objects.
-type outlook struct {
+// forecast is the effect that objects would have.
+type forecast struct {
 	Applied  []string      `json:"applied,omitempty"`
 	Deleted  []string      `json:"deleted,omitempty"`
 	Ignored  []string      `json:"ignored,omitempty"` // nothing here depends on them
@@ -33,15 +33,15 @@ type serviceMove struct {
 	Effect  world.Effect `json:"effect"`
 	Before  string       `json:"before"`
 	After   string       `json:"after"`
-	Why     string       `json:"why,omitempty"`
+	Detail  string       `json:"why,omitempty"`
 }
 
 func simulate(t *tool) *cobra.Command {
 	var files, deleted []string
 	c := &cobra.Command{
 		Use:   "simulate -f FILE…",
-		Short: "Tell which Services would change if objects were applied or deleted",
-		Long: `Tell which Services would gain, lose or change an address or an announcer if
+		Short: "Show which Services would change if objects were applied or deleted",
+		Long: `Show which Services would gain, lose or change an address or an announcer if
 objects were applied or deleted. Nothing is written.
 
 The objects are merged into the cluster as "kubectl apply" does, and what the
@@ -50,9 +50,9 @@ the cluster as it is. Pools, advertisements, peers, profiles, communities,
 Services, Namespaces, Nodes, EndpointSlices and L2Claims count; other objects are
 ignored. Secrets are not read: those that peers name are taken for good, unless
 the controller says that they are not. Services that are new have no endpoints.
-What comes of it is told as it is when the pools' grace times (graceTime) have ended.
+The effect is shown as it is when the pools' grace times (graceTime) have ended.
 
-Exit code 0: no Service changes; 1: it could not be told, or the API server would
+Exit code 0: no Service changes; 1: the effect is unknown, or the API server would
 refuse an object; 2: some Service changes, or an object's conditions do.`,
 		Example: `  kubectl steelyard simulate -f pools.yaml
   kubectl steelyard simulate -f new.yaml --delete ipaddresspool/old
@@ -81,7 +81,7 @@ refuse an object; 2: some Service changes, or an object's conditions do.`,
 			return nil, err
 		}
 		w.IgnoreKept = true
-		return t.outlookOf(w, apply, remove)
+		return t.forecastOf(w, apply, remove)
 	})
 }
 
@@ -154,8 +154,8 @@ func kindOf(name string) (version, kind string) {
 	return "", ""
 }
 
-func (t *tool) outlookOf(w *world.Snapshot, apply, remove []document) (answer, error) {
-	o := outlook{Services: []serviceMove{}, Unread: w.Unread}
+func (t *tool) forecastOf(w *world.Snapshot, apply, remove []document) (answer, error) {
+	o := forecast{Services: []serviceMove{}, Unread: w.Unread}
 	after := w.Clone()
 	for _, step := range []struct {
 		docs []document
@@ -198,15 +198,15 @@ func (t *tool) settle(d document) error {
 	return err
 }
 
-func (o outlook) clean() bool { return len(o.Services)+len(o.Objects) == 0 }
+func (o forecast) clean() bool { return len(o.Services)+len(o.Objects) == 0 }
 
-func (o outlook) draw(p *pen) {
+func (o forecast) draw(p *printer) {
 	p.line(bold(o.headline()))
 	if len(o.Ignored) > 0 {
 		p.line(dimmed("ignored: " + strings.Join(o.Ignored, ", ")))
 	}
 	if len(o.Services) > 0 {
-		rows := [][]piece{header("SERVICE", "EFFECT", "BEFORE", "AFTER", "WHY")}
+		rows := [][]cell{header("SERVICE", "EFFECT", "BEFORE", "AFTER", "WHY")}
 		for _, s := range o.Services {
 			effect := good(string(s.Effect))
 			switch s.Effect {
@@ -215,7 +215,7 @@ func (o outlook) draw(p *pen) {
 			case world.Changes, world.Moves:
 				effect.style = warnOne
 			}
-			rows = append(rows, []piece{plain(s.Service), effect, plain(s.Before), plain(s.After), plain(s.Why)})
+			rows = append(rows, []cell{plain(s.Service), effect, plain(s.Before), plain(s.After), plain(s.Detail)})
 		}
 		p.WriteByte('\n')
 		p.table("", withoutEmpty(rows)...)
@@ -224,7 +224,7 @@ func (o outlook) draw(p *pen) {
 	drawList(p, "Not known", o.Unread)
 }
 
-func (o outlook) headline() string {
+func (o forecast) headline() string {
 	var did []string
 	if n := len(o.Applied); n > 0 {
 		did = append(did, counted(n, "object")+" applied")

@@ -102,9 +102,9 @@ Exit code 0: all is well; 2: something is not.`,
 }
 
 func overviewOf(w *world.Snapshot) overview {
-	thought := w.Evaluate()
-	o := overview{Pools: poolUses(thought), Sessions: sessionUses(w), Services: countServices(thought), Unread: w.Unread}
-	for _, k := range slices.SortedFunc(slices.Values(thought.Kept), ipam.Kept.Compare) {
+	evaluation := w.Evaluate()
+	o := overview{Pools: poolUses(evaluation), Sessions: sessionUses(w), Services: countServices(evaluation), Unread: w.Unread}
+	for _, k := range slices.SortedFunc(slices.Values(evaluation.Kept), ipam.Kept.Compare) {
 		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
 	}
 	var absent string
@@ -126,7 +126,7 @@ func overviewOf(w *world.Snapshot) overview {
 		}
 		o.Problems = append(o.Problems, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
 	}
-	o.Problems = append(o.Problems, ofConfiguration(thought)...)
+	o.Problems = append(o.Problems, ofConfiguration(evaluation)...)
 	slices.SortStableFunc(o.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
 	return o
 }

@@ -9,18 +9,18 @@ import (
 
 func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.Problems) == 0 }
 
-func (o overview) draw(p *pen) {
+func (o overview) draw(p *printer) {
 	o.drawHealth(p)
 	o.drawPools(p)
 	o.drawNodes(p)
 	if len(o.Sessions) > 0 {
-		rows := [][]piece{header("PEER", "UP")}
+		rows := [][]cell{header("PEER", "UP")}
 		for _, s := range o.Sessions {
 			up := plainf("%d of %d", s.Established, s.Total)
 			if s.Established < s.Total {
 				up.style = badOne
 			}
-			rows = append(rows, []piece{plain(s.Peer), up})
+			rows = append(rows, []cell{plain(s.Peer), up})
 		}
 		p.heading("BGP sessions")
 		p.table("  ", rows...)
@@ -29,7 +29,7 @@ func (o overview) draw(p *pen) {
 	drawList(p, "Not known", o.Unread)
 }
 
-func (o overview) drawHealth(p *pen) {
+func (o overview) drawHealth(p *printer) {
 	health := good("healthy")
 	if n := len(o.Problems) + len(o.Services.Problems); n > 0 {
 		health = bad(counted(n, "problem"))
@@ -49,26 +49,26 @@ func counted(n int, thing string) string {
 // barWidth is how many characters a full pool takes.
 const barWidth = 20
 
-func (o overview) drawPools(p *pen) {
+func (o overview) drawPools(p *printer) {
 	if len(o.Pools) == 0 {
 		p.heading("Pools: there is none, so that no Service gets an address")
 		return
 	}
-	rows := [][]piece{header("POOL", "FAMILY", "ACCEPTED", "USED", "", "")}
+	rows := [][]cell{header("POOL", "FAMILY", "ACCEPTED", "USED", "", "")}
 	for _, u := range o.Pools {
-		accepted, colour := good("yes"), goodOne
+		accepted, color := good("yes"), goodOne
 		if !u.Accepted {
 			accepted = bad("no")
 		}
 		switch {
 		case u.Percent >= 100:
-			colour = badOne
+			color = badOne
 		case u.Percent >= 80:
-			colour = warnOne
+			color = warnOne
 		}
 		full := min(barWidth, (u.Percent*barWidth+99)/100)
-		bar := piece{"[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]", colour}
-		rows = append(rows, []piece{plain(u.Pool), plain(u.Family), accepted, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
+		bar := cell{"[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]", color}
+		rows = append(rows, []cell{plain(u.Pool), plain(u.Family), accepted, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
 	}
 	p.heading("Pools")
 	p.table("  ", rows...)
@@ -78,13 +78,13 @@ func (o overview) drawPools(p *pen) {
 // mostKept is how many kept addresses are drawn.
 const mostKept = 20
 
-func (o overview) drawKept(p *pen) {
+func (o overview) drawKept(p *printer) {
 	if len(o.Kept) == 0 {
 		return
 	}
-	rows := [][]piece{header("ADDRESS", "SERVICE", "UNTIL")}
+	rows := [][]cell{header("ADDRESS", "SERVICE", "UNTIL")}
 	for _, k := range o.Kept[:min(mostKept, len(o.Kept))] {
-		rows = append(rows, []piece{plain(k.Address), plain(k.Service), plain(k.Until)})
+		rows = append(rows, []cell{plain(k.Address), plain(k.Service), plain(k.Until)})
 	}
 	p.heading("Kept for Services that were deleted")
 	p.table("  ", rows...)
@@ -101,12 +101,12 @@ func short(decimal string) string {
 	return fmt.Sprintf("%s.%se%d", decimal[:1], decimal[1:2], len(decimal)-1)
 }
 
-func (o overview) drawNodes(p *pen) {
+func (o overview) drawNodes(p *printer) {
 	if len(o.Nodes) == 0 {
 		p.heading("Nodes: there is none")
 		return
 	}
-	rows := [][]piece{header("NODE", "SPEAKER", "LINKS", "ADDRESSES", "SESSIONS", "VERSION", "AGE")}
+	rows := [][]cell{header("NODE", "SPEAKER", "LINKS", "ADDRESSES", "SESSIONS", "VERSION", "AGE")}
 	for _, n := range o.Nodes {
 		state := good("ready")
 		switch {
@@ -117,13 +117,13 @@ func (o overview) drawNodes(p *pen) {
 		case n.Excluded != "":
 			state = warn("excluded")
 		}
-		rows = append(rows, []piece{plain(n.Node), state, plain(n.Links), plainf("%d", n.Addresses), plain(n.Sessions), plain(n.Version), plain(n.Age)})
+		rows = append(rows, []cell{plain(n.Node), state, plain(n.Links), plainf("%d", n.Addresses), plain(n.Sessions), plain(n.Version), plain(n.Age)})
 	}
 	p.heading("Nodes")
 	p.table("  ", withoutEmpty(rows)...)
 }
 
-func (o overview) drawProblems(p *pen) {
+func (o overview) drawProblems(p *printer) {
 	for _, part := range []struct {
 		title    string
 		problems []problem
@@ -135,9 +135,9 @@ func (o overview) drawProblems(p *pen) {
 			continue
 		}
 		p.heading(part.title)
-		var rows [][]piece
+		var rows [][]cell
 		for _, x := range part.problems {
-			rows = append(rows, []piece{plain(x.Object), bad(x.Reason), plain(x.Message)})
+			rows = append(rows, []cell{plain(x.Object), bad(x.Reason), plain(x.Message)})
 		}
 		p.table("  ", rows...)
 	}

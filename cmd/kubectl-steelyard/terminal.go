@@ -15,7 +15,7 @@ import (
 const maxLines = 20
 
 // terminal is where a command prints to. Of controls it lets line ends, tabs and
-// our own colours through, and escapes all others: what is printed was in part
+// our own colors through, and escapes all others: what is printed was in part
 // written by others, and a terminal obeys it.
 type terminal struct{ to io.Writer }
 
@@ -23,7 +23,7 @@ type terminal struct{ to io.Writer }
 func (t terminal) Write(text []byte) (int, error) {
 	var b bytes.Buffer
 	for i := 0; i < len(text); {
-		if n := colourAt(text[i:]); n > 0 {
+		if n := colorAt(text[i:]); n > 0 {
 			b.Write(text[i : i+n])
 			i += n
 			continue
@@ -43,9 +43,9 @@ func (t terminal) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// colourAt returns the length of the code of one of our styles that text begins
+// colorAt returns the length of the code of one of our styles that text begins
 // with; 0: it begins with none.
-func colourAt(text []byte) int {
+func colorAt(text []byte) int {
 	for _, s := range []style{"0", goodOne, warnOne, badOne, strong, faint} {
 		if code := s.code(); bytes.HasPrefix(text, []byte(code)) {
 			return len(code)
@@ -55,7 +55,7 @@ func colourAt(text []byte) int {
 }
 
 // say prints a message for people, each of its lines short.
-func (t *tool) say(text string) {
+func (t *tool) printError(text string) {
 	lines := strings.Split(text, "\n")
 	if n := len(lines) - maxLines; n > 0 {
 		lines = append(lines[:maxLines:maxLines], fmt.Sprintf("… (%d lines more)", n))

@@ -23,18 +23,18 @@ type foreignAnswer struct {
 
 func (a foreignAnswer) clean() bool { return true }
 
-func (a foreignAnswer) draw(p *pen) {
+func (a foreignAnswer) draw(p *printer) {
 	p.heading(a.Text)
 	p.line(bad(a.Text), plain(" end"))
-	p.table("  ", header("A", "B"), []piece{plain(a.Text), good(a.Text)}, []piece{plain("b"), plain("c")})
+	p.table("  ", header("A", "B"), []cell{plain(a.Text), good(a.Text)}, []cell{plain("b"), plain("c")})
 	p.WriteString(a.Text) // what forgets to use a piece
 }
 
 // printed returns what is printed of foreignAnswer.
-func printed(t *testing.T, format, text string, colour bool) string {
+func printed(t *testing.T, format, text string, color bool) string {
 	t.Helper()
 	var out bytes.Buffer
-	p := &tool{IOStreams: genericiooptions.IOStreams{Out: terminal{&out}, ErrOut: terminal{&out}}, format: format, colour: colour}
+	p := &tool{IOStreams: genericiooptions.IOStreams{Out: terminal{&out}, ErrOut: terminal{&out}}, format: format, color: color}
 	if err := p.print(foreignAnswer{text}); err != nil {
 		t.Fatal(err)
 	}
@@ -43,15 +43,15 @@ func printed(t *testing.T, format, text string, colour bool) string {
 
 func TestATerminalGetsNothingThatItObeys(t *testing.T) {
 	for _, format := range formats() {
-		for _, colour := range []bool{false, true} {
-			got := printed(t, format, hostile, colour)
+		for _, color := range []bool{false, true} {
+			got := printed(t, format, hostile, color)
 			for _, s := range []style{"0", goodOne, badOne, strong} {
-				if colour {
+				if color {
 					got = strings.ReplaceAll(got, s.code(), "")
 				}
 			}
 			if strings.ContainsAny(got, "\x1b\x07\u009b\u202e\x7f\r\U000e0041") || !strings.Contains(got, "é") {
-				t.Errorf("%s, colour %t: %q", format, colour, got)
+				t.Errorf("%s, color %t: %q", format, color, got)
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func TestATableOfLongTextsIsShort(t *testing.T) {
 func TestAnErrorIsShortAndHarmless(t *testing.T) {
 	var out bytes.Buffer
 	p := &tool{IOStreams: genericiooptions.IOStreams{ErrOut: terminal{&out}}}
-	p.say(errors.Join(errors.New("first"), errors.New(hostile), errors.New(strings.Repeat("\x02", 300000)), errors.New(strings.Repeat("x\n", 50))).Error())
+	p.printError(errors.Join(errors.New("first"), errors.New(hostile), errors.New(strings.Repeat("\x02", 300000)), errors.New(strings.Repeat("x\n", 50))).Error())
 	if got := out.String(); !strings.HasPrefix(got, "first\n") || strings.ContainsAny(got, "\x1b\u009b\u202e\x02\r") || len(got) > 4000 || strings.Count(got, "\n") > maxLines+1 {
 		t.Errorf("%d bytes: %.300q", len(got), got)
 	}

@@ -27,7 +27,7 @@ type tool struct {
 	flags   *genericclioptions.ConfigFlags
 	connect func() (client.WithWatch, error) // to the cluster that the flags name
 	now     func() time.Time
-	colour  bool   // what is drawn may have colours
+	color   bool   // output may have colors
 	folder  string // that the names of files are relative to; "": the current one
 
 	format string // -o
@@ -36,7 +36,7 @@ type tool struct {
 	compat string // likewise
 }
 
-// unset is the value of a flag that nobody gave, where "" means something.
+// unset is the value of a flag that was not given, where "" means something.
 const unset = "\x00"
 
 // addFlags adds what every subcommand understands: kubectl's own flags, of which
@@ -50,7 +50,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 	flags.StringVarP(&t.format, "output", "o", "table", "table, json or yaml")
 	flags.StringVar(&t.system, "steelyard-namespace", "", "namespace of Steelyard itself (default: where its controller is)")
 	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
-	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations it honours, too: metallb.io (default: what its controller's Deployment says)")
+	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations the controller also honors: metallb.io (default: as its Deployment says)")
 	for _, name := range []string{"load-balancer-class", "compat-annotations"} {
 		flags.Lookup(name).DefValue = ""
 	}
@@ -79,7 +79,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 // exit code that follows from that.
 func (t *tool) command(c *cobra.Command, find func(ctx context.Context, args []string) (answer, error)) *cobra.Command {
 	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error { return misused(cmd, check(cmd, args)) }
+		c.Args = func(cmd *cobra.Command, args []string) error { return usageError(cmd, check(cmd, args)) }
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		a, err := find(cmd.Context(), args)
@@ -106,7 +106,7 @@ func noArguments(_ *cobra.Command, args []string) error {
 }
 
 // misused adds to what is wrong with a command line how the command is called.
-func misused(c *cobra.Command, err error) error {
+func usageError(c *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -145,7 +145,7 @@ func (t *tool) world(ctx context.Context) (*world.Snapshot, error) {
 
 // look reads the whole cluster through c.
 func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, error) {
-	home, err := t.findHome(ctx, c)
+	installation, err := t.findHome(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -154,15 +154,15 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, erro
 		return nil, err
 	}
 	w.Now = t.now()
-	sure := home.Namespace == collect.NamespaceDefault && len(home.Others) == 0 // a controller there is ours
-	if _, absent := w.Controller(); home.Doubt != "" && (absent != "" || w.Leases == nil || !sure) {
-		w.Unread = append(w.Unread, home.Doubt)
+	sure := installation.Namespace == collect.NamespaceDefault && len(installation.Others) == 0 // a controller there is ours
+	if _, absent := w.Controller(); installation.Doubt != "" && (absent != "" || w.Leases == nil || !sure) {
+		w.Unread = append(w.Unread, installation.Doubt)
 	}
 	if t.class != unset {
 		w.Class, w.Guessed = t.class, false
 	}
 	if t.compat != unset {
-		if w.Dialect, err = intent.ParseAnnotationPrefixes(t.compat); err != nil {
+		if w.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(t.compat); err != nil {
 			return nil, fmt.Errorf("--compat-annotations: %w", err)
 		}
 	}
@@ -175,9 +175,9 @@ func (t *tool) findHome(ctx context.Context, c client.Reader) (collect.Installat
 	if t.system != "" {
 		return collect.Installation{Namespace: t.system}, nil
 	}
-	home, err := collect.FindInstallation(ctx, c)
-	t.system = home.Namespace
-	return home, err
+	installation, err := collect.FindInstallation(ctx, c)
+	t.system = installation.Namespace
+	return installation, err
 }
 
 // namespace returns the namespace that the flags, or the kubeconfig, name.
@@ -196,7 +196,7 @@ func (t *tool) names(kind schema.GroupVersionKind, prefix string) cobra.Completi
 		const none = cobra.ShellCompDirectiveNoFileComp
 		c, err := t.connect()
 		if err != nil {
-			return nil, none // there is nobody to tell
+			return nil, none // completion has no way to report it
 		}
 		var opts []client.ListOption
 		if namespaced, err := c.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version); err == nil && namespaced.Scope.Name() == "namespace" {

@@ -43,8 +43,8 @@ func versions(t *tool) *cobra.Command {
 
 func (a versionsAnswer) clean() bool { return true }
 
-func (a versionsAnswer) draw(p *pen) {
-	rows := [][]piece{{plain("plugin"), plain(a.Plugin)}}
+func (a versionsAnswer) draw(p *printer) {
+	rows := [][]cell{{plain("plugin"), plain(a.Plugin)}}
 	nodes := map[string][]string{}
 	for node, v := range a.Speakers {
 		nodes[v] = append(nodes[v], node)
@@ -56,7 +56,7 @@ func (a versionsAnswer) draw(p *pen) {
 	}
 	slices.Sort(of)
 	for _, v := range of {
-		rows = append(rows, []piece{plain("speakers"), plain(v), dimmed(strings.Join(nodes[v], ", "))})
+		rows = append(rows, []cell{plain("speakers"), plain(v), dimmed(strings.Join(nodes[v], ", "))})
 	}
 	p.table("", rows...)
 }

@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Speakers write the status of these kinds: whoever has a speaker's token can fill no
+// Speakers write the status of these kinds: a holder of a speaker's token can fill no
 // object of them with a megabyte.
 func TestWhatSpeakersWriteIsSmall(t *testing.T) {
 	for _, name := range []string{"l2claims", "bgpsessions", "speakers"} {

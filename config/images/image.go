@@ -33,7 +33,7 @@ func programs() []program {
 	}
 }
 
-// user is who runs the programs: nobody that an image or a node would know.
+// user runs the programs. Neither images nor nodes have a user of this number.
 const user = "65532:65532"
 
 // image returns an image that holds and runs a program. What depends on the
@@ -68,7 +68,7 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 	return mutate.ConfigFile(image, config)
 }
 
-// layerOf returns a layer with one file, executable by everybody.
+// layerOf returns a layer with one file, executable by all users.
 func layerOf(path string, capabilities []uint) (v1.Layer, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -180,7 +180,7 @@ func TestEveryAlertSaysWhatToDoAndIsTried(t *testing.T) {
 			}
 		}
 	}
-	book, err := os.ReadFile("../../docs/troubleshooting/alerts.md")
+	page, err := os.ReadFile("../../docs/troubleshooting/alerts.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,11 +200,11 @@ func TestEveryAlertSaysWhatToDoAndIsTried(t *testing.T) {
 		if url != "https://github.com/steelyard-lb/steelyard/blob/main/docs/troubleshooting/alerts.md" || anchor != strings.ToLower(r.Alert) {
 			t.Errorf("%s: its runbook is %s", r.Alert, r.Annotations["runbook_url"])
 		}
-		if _, chapter, ok := bytes.Cut(book, []byte("\n## "+r.Alert+"\n")); !ok || len(bytes.TrimSpace(chapter)) < 100 {
+		if _, chapter, ok := bytes.Cut(page, []byte("\n## "+r.Alert+"\n")); !ok || len(bytes.TrimSpace(chapter)) < 100 {
 			t.Errorf("docs/troubleshooting/alerts.md has no chapter %s", r.Alert)
 		}
 	}
-	for _, heading := range regexp.MustCompile(`(?m)^## (Steelyard\w+)$`).FindAllSubmatch(book, -1) {
+	for _, heading := range regexp.MustCompile(`(?m)^## (Steelyard\w+)$`).FindAllSubmatch(page, -1) {
 		if !seen[string(heading[1])] {
 			t.Errorf("docs/troubleshooting/alerts.md has a chapter about %s, which is no alert", heading[1])
 		}

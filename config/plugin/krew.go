@@ -41,7 +41,7 @@ func (o options) manifest() manifest {
 		Metadata:   metadata{name},
 		Spec: spec{
 			Version:          o.tag,
-			Homepage:         o.home,
+			Homepage:         o.homepage,
 			ShortDescription: "See and operate the Steelyard load balancer",
 			Description: `Steelyard gives Services of type LoadBalancer addresses on bare metal, and
 announces them by ARP, NDP and BGP. This plugin shows its state, explains why a

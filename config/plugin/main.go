@@ -1,5 +1,5 @@
 // Command plugin packs the built kubectl plugin for people: for each system an
-// archive with the program, its licence and its completion, and the manifest by
+// archive with the program, its license and its completion, and the manifest by
 // which krew, the package manager of kubectl's plugins, installs it. Equal
 // programs give equal archives.
 package main
@@ -31,7 +31,7 @@ type options struct {
 	platforms []platform
 	tag       string
 	created   time.Time
-	home      string
+	homepage  string
 }
 
 // platform is a system that the plugin runs on, by Go's names, which are krew's.
@@ -55,7 +55,7 @@ func main() {
 	platforms := flag.String("platforms", "linux-amd64", "comma list of OS-ARCH")
 	flag.StringVar(&o.tag, "tag", "", "tag of the release, as v1.2.3")
 	created := flag.Int64("created", 0, "time of the files, in seconds since 1970: that of the commit, so that equal sources give equal archives")
-	flag.StringVar(&o.home, "home", "https://github.com/steelyard-lb/steelyard", "where the releases are")
+	flag.StringVar(&o.homepage, "home", "https://github.com/steelyard-lb/steelyard", "where the releases are")
 	flag.Parse()
 	o.created = time.Unix(*created, 0).UTC()
 	for text := range strings.SplitSeq(*platforms, ",") {
@@ -82,7 +82,7 @@ func (o options) write() error {
 		}
 		m.Spec.Platforms = append(m.Spec.Platforms, build{
 			Selector: selector{map[string]string{"os": p.os, "arch": p.arch}},
-			URI:      o.home + "/releases/download/" + o.tag + "/" + file, SHA256: sum, Bin: p.program(),
+			URI:      o.homepage + "/releases/download/" + o.tag + "/" + file, SHA256: sum, Bin: p.program(),
 		})
 	}
 	text, err := yaml.Marshal(m)

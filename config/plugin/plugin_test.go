@@ -27,7 +27,7 @@ func made(t *testing.T) options {
 	t.Helper()
 	dir := t.TempDir()
 	o := options{
-		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), sources: "../..", tag: "v1.2.3", home: "https://example.org/steelyard",
+		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), sources: "../..", tag: "v1.2.3", homepage: "https://example.org/steelyard",
 		platforms: []platform{{"linux", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}}, created: time.Unix(1700000000, 0).UTC(),
 	}
 	for _, p := range o.platforms {

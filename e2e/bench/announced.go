@@ -101,13 +101,13 @@ func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
 		fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
 		var floor, our arrival
 		err := a.besideFloor(ctx, func(ctx context.Context) (err error) {
-			floor, err = a.arrive(ctx, n, wish{class: floorClass})
+			floor, err = a.arrive(ctx, n, spec{class: floorClass})
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		if our, err = a.arrive(ctx, n, wish{}); err != nil {
+		if our, err = a.arrive(ctx, n, spec{}); err != nil {
 			return err
 		}
 		rows = append(rows, floor.row("bare client"), our.row("Steelyard"))
@@ -127,7 +127,7 @@ type arrival struct {
 	writes   map[string]int  // by resource, without the creations
 }
 
-// row writes a measurement; processor time is told for one address.
+// row writes a measurement; processor time is per address.
 func (m arrival) row(who string) []string {
 	n := len(m.waits)
 	row := []string{who, fmt.Sprintf("%.0f", float64(n)/m.creating.Seconds()), ms(at(m.waits, 0.5)), ms(at(m.waits, 0.99))}
@@ -148,7 +148,7 @@ func (m arrival) row(who string) []string {
 }
 
 // arrive measures n new Services in a cluster that is idle, and removes them.
-func (a *arrivals) arrive(ctx context.Context, n int, w wish) (m arrival, err error) {
+func (a *arrivals) arrive(ctx context.Context, n int, w spec) (m arrival, err error) {
 	if err := a.settle(ctx); err != nil {
 		return m, err
 	}
@@ -263,7 +263,7 @@ func (a *arrivals) writes(ctx context.Context) (map[string]int, error) {
 func (r *record) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.news = nil
+	r.update = nil
 	clear(r.routes)
 }
 
@@ -275,7 +275,7 @@ func announcements(ctx context.Context, r *lab.Rack) (heard *record, stop func()
 		heard.mu.Lock()
 		defer heard.mu.Unlock()
 		if p := netip.PrefixFrom(c.addr, 32); !heard.routes[p] {
-			heard.hear(news{c.at, p, true})
+			heard.hear(update{c.at, p, true})
 		}
 	})
 	return heard, stop, err

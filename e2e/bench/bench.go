@@ -36,12 +36,12 @@ spec: {addresses: [172.20.0.0/16], graceTime: 0s}
 ---
 apiVersion: steelyard.dev/v1beta1
 kind: IPAddressPool
-metadata: {name: few}
+metadata: {name: small}
 spec: {addresses: [172.22.0.0/24], autoAssign: false, graceTime: 0s}
 ---
 apiVersion: steelyard.dev/v1beta1
 kind: IPAddressPool
-metadata: {name: nobody}
+metadata: {name: unused}
 spec: {addresses: [172.23.0.0/24], autoAssign: false}
 ---
 apiVersion: steelyard.dev/v1beta1
@@ -100,7 +100,7 @@ func newBench(ctx context.Context, r *lab.Rack, o options) (*bench, error) {
 func (b *bench) scaled(n int) int { return max(n*b.services/full, 4) }
 
 // wish is what a Service asks for.
-type wish struct {
+type spec struct {
 	class    string // empty: Steelyard's
 	pool     string // empty: any
 	families []corev1.IPFamily
@@ -108,7 +108,7 @@ type wish struct {
 	addrs func(i int) string
 }
 
-func (w wish) service(name string, i int) *corev1.Service {
+func (w spec) service(name string, i int) *corev1.Service {
 	no := false
 	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Annotations: map[string]string{}},
@@ -148,7 +148,7 @@ func (b *bench) begin(n int) *batch {
 
 // create creates the Services of a batch, some at once, and doesn't wait for
 // their addresses.
-func (b *bench) create(ctx context.Context, of *batch, w wish, atOnce int) error {
+func (b *bench) create(ctx context.Context, of *batch, w spec, atOnce int) error {
 	creations, ctx := errgroup.WithContext(ctx)
 	creations.SetLimit(atOnce)
 	start := time.Now()
@@ -167,7 +167,7 @@ func (b *bench) create(ctx context.Context, of *batch, w wish, atOnce int) error
 }
 
 // serve creates n Services and returns when all have an address.
-func (b *bench) serve(ctx context.Context, n int, w wish) (*batch, error) {
+func (b *bench) serve(ctx context.Context, n int, w spec) (*batch, error) {
 	of := b.begin(n)
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return b.create(ctx, of, w, writers) })
@@ -208,7 +208,7 @@ func (b *bench) hold(ctx context.Context, n int) error {
 		b.held = slices.Clone(b.held[:n])
 		return b.remove(ctx, surplus)
 	}
-	more, err := b.serve(ctx, n-len(b.held), wish{})
+	more, err := b.serve(ctx, n-len(b.held), spec{})
 	if err != nil {
 		return err
 	}

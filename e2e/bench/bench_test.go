@@ -41,7 +41,7 @@ func TestLedger(t *testing.T) {
 		{name: "an address is taken away",
 			events: []shown{{watch.Modified, "a", "10.0.0.1"}, {watch.Modified, "a", ""}},
 			wrong:  "service a had [10.0.0.1] and now has []", served: 1, writes: 1},
-		{name: "a stranger", events: []shown{{watch.Added, "c", ""}}, wrong: "service c is not of the bench"},
+		{name: "an unknown Service", events: []shown{{watch.Added, "c", ""}}, wrong: "service c is not of the bench"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := &ledger{entries: map[string]*entry{}, holders: map[string]*entry{}}
@@ -71,7 +71,7 @@ func TestOthers(t *testing.T) {
 		held         []string
 		want         []string
 	}{
-		{name: "nobody holds any", prefix: "10.0.0.0/24", want: []string{"10.0.0.0-10.0.0.255"}},
+		{name: "no Service holds any", prefix: "10.0.0.0/24", want: []string{"10.0.0.0-10.0.0.255"}},
 		{name: "gaps at the start, within and at the end", prefix: "10.0.0.0/16", held: []string{"10.0.1.0", "10.0.0.9", "10.0.1.1"},
 			want: []string{"10.0.0.0-10.0.0.8", "10.0.0.10-10.0.0.255", "10.0.1.2-10.0.255.255"}},
 		{name: "all are held", prefix: "10.0.0.0/31", held: []string{"10.0.0.0", "10.0.0.1"}},

@@ -18,7 +18,7 @@ type burst struct {
 func (m burst) each() time.Duration { return m.whole / time.Duration(len(m.waits)) }
 
 // burst measures n new Services and leaves them there.
-func (b *bench) burst(ctx context.Context, n int, w wish) (burst, *batch, error) {
+func (b *bench) burst(ctx context.Context, n int, w spec) (burst, *batch, error) {
 	before, err := b.controllerUsed()
 	if err != nil {
 		return burst{}, nil, err
@@ -44,7 +44,7 @@ func (b *bench) burst(ctx context.Context, n int, w wish) (burst, *batch, error)
 }
 
 // passing measures n new Services in a cluster that is idle, and removes them.
-func (b *bench) passing(ctx context.Context, n int, w wish) (burst, error) {
+func (b *bench) passing(ctx context.Context, n int, w spec) (burst, error) {
 	if err := b.settle(ctx); err != nil {
 		return burst{}, err
 	}
@@ -58,7 +58,7 @@ func (b *bench) passing(ctx context.Context, n int, w wish) (burst, error) {
 // passingFloor measures n new Services that the bare client serves.
 func (b *bench) passingFloor(ctx context.Context, n int) (m burst, err error) {
 	err = b.besideFloor(ctx, func(ctx context.Context) error {
-		m, err = b.passing(ctx, n, wish{class: floorClass})
+		m, err = b.passing(ctx, n, spec{class: floorClass})
 		return err
 	})
 	return m, err
@@ -79,7 +79,7 @@ func (b *bench) bursts(ctx context.Context) error {
 }
 
 // burstsOf measures the floor and Steelyard by turns; ours is Steelyard's turn.
-func (b *bench) burstsOf(ctx context.Context, n, rounds int, ours func(context.Context, int, wish) (burst, error)) error {
+func (b *bench) burstsOf(ctx context.Context, n, rounds int, ours func(context.Context, int, spec) (burst, error)) error {
 	rows := [][]string{{fmt.Sprintf("burst of %d Services", n), "p50", "p99", "Services/s", "controller's CPU"}}
 	row := func(who string, m burst) {
 		rows = append(rows, []string{who, ms(at(m.waits, 0.5)), ms(at(m.waits, 0.99)), fmt.Sprintf("%.0f", float64(n)/m.whole.Seconds()), ms(m.used)})
@@ -91,7 +91,7 @@ func (b *bench) burstsOf(ctx context.Context, n, rounds int, ours func(context.C
 		if err != nil {
 			return err
 		}
-		our, err := ours(ctx, n, wish{})
+		our, err := ours(ctx, n, spec{})
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (b *bench) burstsOf(ctx context.Context, n, rounds int, ours func(context.C
 }
 
 // staying is passing for a burst that stays: it is what is held from then on.
-func (b *bench) staying(ctx context.Context, n int, w wish) (burst, error) {
+func (b *bench) staying(ctx context.Context, n int, w spec) (burst, error) {
 	if err := b.settle(ctx); err != nil {
 		return burst{}, err
 	}

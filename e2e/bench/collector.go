@@ -22,7 +22,7 @@ import (
 )
 
 // news is that a prefix can be reached, or not any more, and when it was heard.
-type news struct {
+type update struct {
 	at     time.Time
 	prefix netip.Prefix
 	there  bool
@@ -31,15 +31,15 @@ type news struct {
 // record is what was heard, in order.
 type record struct {
 	mu      sync.Mutex
-	news    []news
+	update  []update
 	updates int // messages
 	routes  map[netip.Prefix]bool
 	up      time.Time       // since when the session is up
 	dials   []time.Duration // how long each session took from the connection to being up
 }
 
-func (r *record) hear(n news) {
-	r.news = append(r.news, n)
+func (r *record) hear(n update) {
+	r.update = append(r.update, n)
 	if n.there {
 		r.routes[n.prefix] = true
 	} else {
@@ -52,10 +52,10 @@ func (r *record) hear(n news) {
 func (r *record) await(ctx context.Context, prefix netip.Prefix, there bool, after time.Time) (time.Duration, error) {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		r.mu.Lock()
-		i := slices.IndexFunc(r.news, func(n news) bool { return n.prefix == prefix && n.there == there && n.at.After(after) })
+		i := slices.IndexFunc(r.update, func(n update) bool { return n.prefix == prefix && n.there == there && n.at.After(after) })
 		var took time.Duration
 		if i >= 0 {
-			took = r.news[i].at.Sub(after)
+			took = r.update[i].at.Sub(after)
 		}
 		r.mu.Unlock()
 		if i >= 0 {
@@ -93,7 +93,7 @@ func (r *record) whole(ctx context.Context, n int, after time.Time) (time.Durati
 		done := r.up.After(after) && len(r.routes) == n
 		var took time.Duration
 		if done && n > 0 {
-			took = r.news[len(r.news)-1].at.Sub(r.up)
+			took = r.update[len(r.update)-1].at.Sub(r.up)
 		}
 		r.mu.Unlock()
 		if done {
@@ -110,7 +110,7 @@ func (r *record) whole(ctx context.Context, n int, after time.Time) (time.Durati
 func (r *record) heard() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.news = nil
+	r.update = nil
 	return r.updates
 }
 
@@ -174,7 +174,7 @@ func (c *collector) serve(conn net.Conn) error {
 		return fmt.Errorf("make an OPEN: %w", err)
 	}
 	for _, m := range []*bgp.BGPMessage{open, bgp.NewBGPKeepAliveMessage()} {
-		if err := say(conn, m); err != nil {
+		if err := send(conn, m); err != nil {
 			return err
 		}
 	}
@@ -222,7 +222,7 @@ func (c *collector) alive(conn net.Conn, begun, at time.Time) error {
 	if first {
 		return nil
 	}
-	return say(conn, bgp.NewBGPKeepAliveMessage())
+	return send(conn, bgp.NewBGPKeepAliveMessage())
 }
 
 func (c *collector) update(u *bgp.BGPUpdate, at time.Time) {
@@ -230,10 +230,10 @@ func (c *collector) update(u *bgp.BGPUpdate, at time.Time) {
 	defer c.mu.Unlock()
 	c.updates++
 	for _, x := range u.WithdrawnRoutes {
-		c.hear(news{at, netip.MustParsePrefix(x.NLRI.String()), false})
+		c.hear(update{at, netip.MustParsePrefix(x.NLRI.String()), false})
 	}
 	for _, x := range u.NLRI {
-		c.hear(news{at, netip.MustParsePrefix(x.NLRI.String()), true})
+		c.hear(update{at, netip.MustParsePrefix(x.NLRI.String()), true})
 	}
 }
 
@@ -244,7 +244,7 @@ func (c *collector) again() (time.Time, error) {
 	return time.Now(), c.conn.Close()
 }
 
-func say(conn net.Conn, m *bgp.BGPMessage) error {
+func send(conn net.Conn, m *bgp.BGPMessage) error {
 	b, err := m.Serialize()
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func forwardingTable(ctx context.Context, r *lab.Rack) (*record, error) {
 			prefix, err := netip.ParsePrefix(change.Dst.String())
 			if err == nil {
 				table.mu.Lock()
-				table.hear(news{at, prefix, change.Type == unix.RTM_NEWROUTE})
+				table.hear(update{at, prefix, change.Type == unix.RTM_NEWROUTE})
 				table.mu.Unlock()
 			}
 		}

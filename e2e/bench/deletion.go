@@ -18,11 +18,11 @@ func (b *bench) deletion(ctx context.Context) error {
 	half := b.scaled(full / 2)
 	var floor, ours mass
 	err := b.besideFloor(ctx, func(ctx context.Context) error {
-		of, err := b.serve(ctx, half, wish{class: floorClass})
+		of, err := b.serve(ctx, half, spec{class: floorClass})
 		if err != nil {
 			return err
 		}
-		floor, err = b.thin(ctx, of.entries, wish{class: floorClass})
+		floor, err = b.thin(ctx, of.entries, spec{class: floorClass})
 		return err
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func (b *bench) deletion(ctx context.Context) error {
 	}
 	doomed := b.held[:half] // the oldest, whose addresses the new ones get
 	b.held = b.held[half:]
-	if ours, err = b.thin(ctx, doomed, wish{}); err != nil {
+	if ours, err = b.thin(ctx, doomed, spec{}); err != nil {
 		return err
 	}
 	return table([][]string{
@@ -48,7 +48,7 @@ type mass struct {
 }
 
 // thin deletes Services and makes others until all are gone, one at a time.
-func (b *bench) thin(ctx context.Context, doomed []*entry, w wish) (mass, error) {
+func (b *bench) thin(ctx context.Context, doomed []*entry, w spec) (mass, error) {
 	if err := b.settle(ctx); err != nil {
 		return mass{}, err
 	}

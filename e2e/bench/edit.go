@@ -24,7 +24,7 @@ func (b *bench) edit(ctx context.Context) error {
 	}{
 		{"nothing happens (the floor)", func() error { return nil }},
 		{"a pool is edited that no Service is of", func() error {
-			return kubectl(ctx, b.rack, "", "patch", "ipaddresspool", "nobody", "--type", "merge", "-p", `{"spec":{"addresses":["172.23.0.0/25"]}}`)
+			return kubectl(ctx, b.rack, "", "patch", "ipaddresspool", "unused", "--type", "merge", "-p", `{"spec":{"addresses":["172.23.0.0/25"]}}`)
 		}},
 	} {
 		written, passes := b.ledger.rewrites(b.held), 0

@@ -135,9 +135,9 @@ func (f *failover) measure(ctx context.Context, h harm, runs int) (times []time.
 const (
 	// failoversPerRound gives 50 of them for the usual number of rounds.
 	failoversPerRound = 17
-	// reunited is how long after a failure all sessions are Up again, and the API
+	// healTime is how long after a failure all sessions are Up again, and the API
 	// server is heard.
-	reunited = 6 * time.Second
+	healTime = 6 * time.Second
 )
 
 func (f *failover) signalAPI(s syscall.Signal) error { return f.Kill("control", "kube-apiserver", s) }
@@ -152,13 +152,13 @@ func (f *failover) back(ctx context.Context) error {
 			return err
 		}
 		if f.follow(); f.named(ctx) == f.owner {
-			return pause(ctx, reunited)
+			return pause(ctx, healTime)
 		}
 	}
 	return fmt.Errorf("the API server is back, and %s is not said to answer for %s", f.owner, address)
 }
 
-// named returns the node that is said to answer; "": nobody says it.
+// named returns the node that the claim names; "": none.
 func (f *failover) named(ctx context.Context) string {
 	out, err := f.Command(ctx, "control", "kubectl", "get", "l2claims.steelyard.dev", address, "-o", "jsonpath={.status.node}").Output()
 	if err != nil {
@@ -180,7 +180,7 @@ func (f *failover) link(state string) func(string) error {
 var announcement = regexp.MustCompile(`^([0-9.]+) .*Reply ([0-9.]+) is-at ([0-9a-f:]+)`)
 
 // listen has the rack's client tell of all announcements by ARP, until stop is called.
-func listen(ctx context.Context, r *lab.Rack, tell func(claim)) (stop func(), err error) {
+func listen(ctx context.Context, r *lab.Rack, report func(claim)) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := r.Command(ctx, "client", "tcpdump", "--immediate-mode", "-B", "65536", "-l", "-n", "-tt", "-i", "eth0", "arp")
 	out, err := cmd.StdoutPipe()
@@ -191,7 +191,7 @@ func listen(ctx context.Context, r *lab.Rack, tell func(claim)) (stop func(), er
 		cancel()
 		return nil, fmt.Errorf("listen for announcements: %w", err)
 	}
-	go readAnnouncements(out, tell)
+	go readAnnouncements(out, report)
 	return func() {
 		cancel()
 		var ended *exec.ExitError
@@ -201,7 +201,7 @@ func listen(ctx context.Context, r *lab.Rack, tell func(claim)) (stop func(), er
 	}, nil
 }
 
-func readAnnouncements(from io.Reader, tell func(claim)) {
+func readAnnouncements(from io.Reader, report func(claim)) {
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		m := announcement.FindStringSubmatch(lines.Text())
 		if m == nil {
@@ -210,7 +210,7 @@ func readAnnouncements(from io.Reader, tell func(claim)) {
 		seconds, err1 := strconv.ParseFloat(m[1], 64)
 		addr, err2 := netip.ParseAddr(m[2])
 		if err1 == nil && err2 == nil {
-			tell(claim{time.UnixMicro(int64(seconds * 1e6)), addr, m[3]})
+			report(claim{time.UnixMicro(int64(seconds * 1e6)), addr, m[3]})
 		}
 	}
 }
@@ -232,10 +232,10 @@ func (f *failover) settle(ctx context.Context) error {
 		}
 		if owner := f.named(ctx); owner != "" && len(f.nodes) == f.Nodes {
 			f.owner = owner
-			return pause(ctx, 2*reunited)
+			return pause(ctx, 2*healTime)
 		}
 	}
-	return fmt.Errorf("nobody answers for %s", address)
+	return fmt.Errorf("no node answers for %s", address)
 }
 
 // follow takes in that the address has moved meanwhile.
@@ -246,7 +246,7 @@ func (f *failover) follow() {
 }
 
 // errMoved says that the address had moved before the node failed that seemed to
-// be the owner: a busy machine had one node take another for gone.
+// be the owner: on a busy machine one node took another for dead.
 var errMoved = errors.New("the address had moved by itself")
 
 // fail has the owner fail once, and returns after how long another node
@@ -264,14 +264,14 @@ func (f *failover) fail(ctx context.Context, harm, mend func(string) error) (tim
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-timeout:
-			return 0, errors.Join(fmt.Errorf("nobody took over from %s", failed), mend(failed))
+			return 0, errors.Join(fmt.Errorf("no node took over from %s", failed), mend(failed))
 		case c := <-f.claims:
 			by := f.nodes[c.mac]
 			if by == failed {
 				continue
 			}
 			f.owner = by
-			if err := errors.Join(mend(failed), pause(ctx, reunited)); err != nil {
+			if err := errors.Join(mend(failed), pause(ctx, healTime)); err != nil {
 				return 0, err
 			}
 			if c.at.Before(start) {

@@ -19,12 +19,12 @@ import (
 const floorClass = "bench.steelyard.dev/floor"
 
 // besideFloor runs do while a bare client serves the Services of floorClass:
-// the least that anybody must do, a watch and one status patch for each.
+// the least that any controller must do, a watch and one status patch for each.
 //
 // Is it fair? The API server, the speaker, kube-proxy and the makers of
 // EndpointSlices work for either's Services alike, the load is created alike, and
 // one and the same watch takes the times of both. What remains:
-//   - In the floor's favour, and meant so: it decides nothing, sends a smaller
+//   - In the floor's favor, on purpose: it decides nothing, sends a smaller
 //     patch without condition or annotation, checks no version, writes no event,
 //     keeps no cache, and is root to the API server, which then has no RBAC to look
 //     up. It waits for nothing: as many patches as come are under way at once.

@@ -58,7 +58,7 @@ func (b *bench) growthAt(ctx context.Context, held int) (growth, error) {
 		if err != nil {
 			return g, err
 		}
-		our, err := b.passing(ctx, b.scaled(500), wish{})
+		our, err := b.passing(ctx, b.scaled(500), spec{})
 		if err != nil {
 			return g, err
 		}
@@ -67,11 +67,11 @@ func (b *bench) growthAt(ctx context.Context, held int) (growth, error) {
 	g.burst = pair{ours: at(ours, 0.5), floor: at(floors, 0.5)}
 	fmt.Printf("  %d Services held, one new Service at a time\n", held)
 	var err error
-	if g.single.ours, err = b.single(ctx, wish{}); err != nil {
+	if g.single.ours, err = b.single(ctx, spec{}); err != nil {
 		return g, err
 	}
 	err = b.besideFloor(ctx, func(ctx context.Context) (err error) {
-		g.single.floor, err = b.single(ctx, wish{class: floorClass})
+		g.single.floor, err = b.single(ctx, spec{class: floorClass})
 		return err
 	})
 	return g, err
@@ -79,7 +79,7 @@ func (b *bench) growthAt(ctx context.Context, held int) (growth, error) {
 
 // single returns the median time in which one new Service is served while
 // nothing else goes on.
-func (b *bench) single(ctx context.Context, w wish) (time.Duration, error) {
+func (b *bench) single(ctx context.Context, w spec) (time.Duration, error) {
 	if err := b.settle(ctx); err != nil {
 		return 0, err
 	}

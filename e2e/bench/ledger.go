@@ -18,7 +18,7 @@ import (
 
 // ledger is what one watch has shown of all Services, from the start of the
 // bench to its end. All figures are read from it: each Service's times are those
-// at which the watch brought the event, whoever served the Service. And it
+// at which the watch brought the event, whichever controller served the Service. And it
 // checks what must hold all the time: no address has two holders, and a Service
 // keeps the address that it has.
 type ledger struct {
@@ -73,7 +73,7 @@ func openLedger(ctx context.Context, client *kubernetes.Clientset) (*ledger, err
 		if ctx.Err() == nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.accuse(fmt.Errorf("the watch of Services has ended"))
+			l.fail(fmt.Errorf("the watch of Services has ended"))
 		}
 	}()
 	return l, nil
@@ -97,7 +97,7 @@ func (l *ledger) see(event watch.Event, now time.Time) {
 	defer l.mu.Unlock()
 	svc, ok := event.Object.(*corev1.Service)
 	if !ok {
-		l.accuse(fmt.Errorf("watch Services: %w", apierrors.FromObject(event.Object)))
+		l.fail(fmt.Errorf("watch Services: %w", apierrors.FromObject(event.Object)))
 		return
 	}
 	if event.Type == watch.Added {
@@ -106,7 +106,7 @@ func (l *ledger) see(event watch.Event, now time.Time) {
 	e := l.entries[svc.Name]
 	switch {
 	case e == nil:
-		l.accuse(fmt.Errorf("service %s is not of the bench", svc.Name))
+		l.fail(fmt.Errorf("service %s is not of the bench", svc.Name))
 	case event.Type == watch.Deleted:
 		for _, a := range e.addrs {
 			delete(l.holders, a)
@@ -117,7 +117,7 @@ func (l *ledger) see(event watch.Event, now time.Time) {
 	case !e.served.IsZero():
 		e.rewrites++
 		if have := addresses(svc); !slices.Equal(e.addrs, have) {
-			l.accuse(fmt.Errorf("service %s had %v and now has %v", e.name, e.addrs, have))
+			l.fail(fmt.Errorf("service %s had %v and now has %v", e.name, e.addrs, have))
 		}
 	default:
 		l.serve(e, addresses(svc), now)
@@ -131,7 +131,7 @@ func (l *ledger) serve(e *entry, addrs []string, now time.Time) {
 	}
 	for _, a := range addrs {
 		if other := l.holders[a]; other != nil {
-			l.accuse(fmt.Errorf("service %s was given %s, which service %s has", e.name, a, other.name))
+			l.fail(fmt.Errorf("service %s was given %s, which service %s has", e.name, a, other.name))
 		}
 		l.holders[a] = e
 	}
@@ -147,8 +147,8 @@ func addresses(svc *corev1.Service) []string {
 	return out
 }
 
-// accuse keeps the first fault.
-func (l *ledger) accuse(err error) {
+// fail keeps the first fault.
+func (l *ledger) fail(err error) {
 	if l.wrong == nil {
 		l.wrong = err
 	}

@@ -32,7 +32,7 @@ func failoversAmongPools(ctx context.Context, r *lab.Rack, o options) error {
 			if err := kubectl(ctx, r, step.objects, "apply", "--server-side", "-f", "-"); err != nil {
 				return err
 			}
-			if err := pause(ctx, 2*reunited); err != nil {
+			if err := pause(ctx, 2*healTime); err != nil {
 				return err
 			}
 		}

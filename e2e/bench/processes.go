@@ -136,13 +136,13 @@ func (b *bench) controllerUsed() (time.Duration, error) {
 // of a large cluster take some of it.) A cluster that is still busy after a
 // minute is measured as it is, and that is said.
 func (b *bench) settle(ctx context.Context) error {
-	const window, quiet, patience = 500 * time.Millisecond, 4, 120
+	const window, quiet, attempts = 500 * time.Millisecond, 4, 120
 	last, err := b.rackUsed()
 	if err != nil {
 		return err
 	}
 	still := 0
-	for i := range patience {
+	for i := range attempts {
 		if err := pause(ctx, window); err != nil {
 			return err
 		}

@@ -54,7 +54,7 @@ func (b *bench) restartOnce(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	of := b.begin(1)
-	if err := b.create(ctx, of, wish{}, 1); err != nil {
+	if err := b.create(ctx, of, spec{}, 1); err != nil {
 		return 0, err
 	}
 	taken, err := b.taken(ctx, func() error { return b.rack.Start("control", active) })
@@ -68,7 +68,7 @@ func (b *bench) restartOnce(ctx context.Context) (time.Duration, error) {
 }
 
 // taken runs do and returns when the watch has shown that the controller's
-// Lease has another holder than before, or the same who took it anew.
+// Lease has another holder than before, or the same that took it again.
 func (b *bench) taken(ctx context.Context, do func() error) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -91,7 +91,7 @@ func (b *bench) taken(ctx context.Context, do func() error) (time.Time, error) {
 			return time.Now(), nil
 		}
 	}
-	return time.Time{}, errors.New("nobody has taken the controller's Lease for a minute")
+	return time.Time{}, errors.New("no replica has taken the controller's Lease for a minute")
 }
 
 func holder(l *coordinationv1.Lease) string {
@@ -105,7 +105,7 @@ func holder(l *coordinationv1.Lease) string {
 // lists all Services and patches the one that lacks an address.
 func (b *bench) coldFloor(ctx context.Context) (time.Duration, error) {
 	of := b.begin(1)
-	if err := b.create(ctx, of, wish{class: floorClass}, 1); err != nil {
+	if err := b.create(ctx, of, spec{class: floorClass}, 1); err != nil {
 		return 0, err
 	}
 	start := time.Now()
@@ -142,8 +142,8 @@ func (b *bench) leader(ctx context.Context) error {
 		what string
 		sig  syscall.Signal
 	}{
-		{"nothing happens (the floor)", 0}, // signal 0 reaches nobody: see kill(2)
-		{"the active controller is told to stop", syscall.SIGTERM},
+		{"nothing happens (the floor)", 0}, // signal 0 only checks: see kill(2)
+		{"the active controller is stopped", syscall.SIGTERM},
 		{"the active controller is killed", syscall.SIGKILL},
 	} {
 		var all []time.Duration
@@ -179,7 +179,7 @@ func (b *bench) handOver(ctx context.Context, sig syscall.Signal) (time.Duration
 	if err := b.rack.Kill("control", active, sig); err != nil {
 		return 0, err
 	}
-	of, err := b.serve(ctx, 1, wish{})
+	of, err := b.serve(ctx, 1, spec{})
 	if err != nil {
 		return 0, err
 	}

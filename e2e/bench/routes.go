@@ -125,7 +125,7 @@ func (b *routing) collect(ctx context.Context, n int) error {
 
 // serve makes the Service whose only endpoint comes and goes.
 func (b *routing) serve(ctx context.Context) error {
-	svc := wish{}.service("changing", 0)
+	svc := spec{}.service("changing", 0)
 	svc.Namespace, svc.Spec.ExternalTrafficPolicy = "default", corev1.ServiceExternalTrafficPolicyLocal
 	svc.Spec.AllocateLoadBalancerNodePorts = nil // Local wants a port for health checks
 	if _, err := b.client.CoreV1().Services("default").Create(ctx, svc, metav1.CreateOptions{}); err != nil {
@@ -160,7 +160,7 @@ func (b *routing) slice() *discoveryv1.EndpointSlice {
 }
 
 // turn has the endpoint come, or go, and returns when that was asked for.
-func (b *routing) turn(ctx context.Context, ready bool) (time.Time, error) {
+func (b *routing) setReady(ctx context.Context, ready bool) (time.Time, error) {
 	b.ready = ready
 	at := time.Now()
 	if _, err := b.client.DiscoveryV1().EndpointSlices("default").Update(ctx, b.slice(), metav1.UpdateOptions{}); err != nil {
@@ -195,7 +195,7 @@ func (b *routing) changes(ctx context.Context, n int) error {
 		if err := b.table.rests(ctx, b.address, !ready); err != nil {
 			return fmt.Errorf("in the router's kernel: %w", err)
 		}
-		at, err := b.turn(ctx, ready)
+		at, err := b.setReady(ctx, ready)
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (b *routing) add(what string, took []time.Duration) {
 func (b *routing) cuts(ctx context.Context, n int) error {
 	var took []time.Duration
 	for i := range n {
-		at, err := b.turn(ctx, true)
+		at, err := b.setReady(ctx, true)
 		if err != nil {
 			return err
 		}
@@ -268,7 +268,7 @@ func (b *routing) cuts(ctx context.Context, n int) error {
 		}
 	}
 	b.add(fmt.Sprintf("the cable is cut, BFD 50 ms x 3, to the router's kernel, %d times", n), took)
-	_, err := b.turn(ctx, false)
+	_, err := b.setReady(ctx, false)
 	return err
 }
 
@@ -277,7 +277,7 @@ func (b *routing) grow(ctx context.Context, n int) error {
 	creations, creating := errgroup.WithContext(ctx)
 	creations.SetLimit(writers)
 	for ; b.made < n; b.made++ {
-		svc := wish{}.service(fmt.Sprintf("quiet-%05d", b.made), 0)
+		svc := spec{}.service(fmt.Sprintf("quiet-%05d", b.made), 0)
 		svc.Namespace = "default"
 		creations.Go(func() error {
 			_, err := b.client.CoreV1().Services("default").Create(creating, svc, metav1.CreateOptions{})
@@ -287,7 +287,7 @@ func (b *routing) grow(ctx context.Context, n int) error {
 	if err := creations.Wait(); err != nil {
 		return fmt.Errorf("create Services: %w", err)
 	}
-	if _, err := b.turn(ctx, false); err != nil {
+	if _, err := b.setReady(ctx, false); err != nil {
 		return err
 	}
 	for _, p := range b.peers {

@@ -16,7 +16,7 @@ func (b *bench) scattered(ctx context.Context) error {
 		return err
 	}
 	n := b.scaled(full / 2)
-	both, err := b.serve(ctx, n, wish{
+	both, err := b.serve(ctx, n, spec{
 		families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol},
 		addrs: func(i int) string {
 			return fmt.Sprintf("%s,%s", plus(netip.MustParseAddr("10.0.0.0"), 2*i+1), plus(netip.MustParseAddr("fd00:be::"), 2*i+1))
@@ -27,17 +27,17 @@ func (b *bench) scattered(ctx context.Context) error {
 	}
 	cases := []struct {
 		name string
-		wish wish
+		spec spec
 		each []time.Duration
 	}{
-		{name: "empty /24 (the floor)", wish: wish{pool: "few"}},
-		{name: fmt.Sprintf("IPv4 /8 with %d scattered", n), wish: wish{pool: "wide-v4"}},
-		{name: fmt.Sprintf("IPv6 /64 with %d scattered", n), wish: wish{pool: "wide-v6", families: []corev1.IPFamily{corev1.IPv6Protocol}}},
+		{name: "empty /24 (the floor)", spec: spec{pool: "small"}},
+		{name: fmt.Sprintf("IPv4 /8 with %d scattered", n), spec: spec{pool: "wide-v4"}},
+		{name: fmt.Sprintf("IPv6 /64 with %d scattered", n), spec: spec{pool: "wide-v6", families: []corev1.IPFamily{corev1.IPv6Protocol}}},
 	}
 	for round := range b.rounds {
 		fmt.Printf("  round %d of %d\n", round+1, b.rounds)
 		for i := range cases {
-			m, err := b.passing(ctx, b.scaled(200), cases[i].wish)
+			m, err := b.passing(ctx, b.scaled(200), cases[i].spec)
 			if err != nil {
 				return err
 			}

@@ -17,13 +17,13 @@ func (b *bench) fewWaiters(ctx context.Context) error {
 	if err := b.ready(ctx, 0); err != nil {
 		return err
 	}
-	few := wish{pool: "few"}
-	holders, err := b.serve(ctx, b.scaled(200), few)
+	small := spec{pool: "small"}
+	holders, err := b.serve(ctx, b.scaled(200), small)
 	if err != nil {
 		return err
 	}
 	var left []*entry
-	b.fewTimes, left, err = b.waiters(ctx, holders.entries, b.scaled(20), few, "172.22.0.0/24")
+	b.fewTimes, left, err = b.waiters(ctx, holders.entries, b.scaled(20), small, "172.22.0.0/24")
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (b *bench) manyWaiters(ctx context.Context) error {
 	if err := b.ready(ctx, b.scaled(full)); err != nil {
 		return err
 	}
-	waits, left, err := b.waiters(ctx, b.held, b.scaled(200), wish{pool: "main"}, "172.20.0.0/16")
+	waits, left, err := b.waiters(ctx, b.held, b.scaled(200), spec{pool: "main"}, "172.20.0.0/16")
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (b *bench) manyWaiters(ctx context.Context) error {
 // address took, from the request to delete its holder, to reach the oldest that
 // waits; that it is the oldest is checked. It also returns who holds addresses
 // then, oldest first, and opens the pool again.
-func (b *bench) waiters(ctx context.Context, holders []*entry, n int, w wish, prefix string) ([]time.Duration, []*entry, error) {
+func (b *bench) waiters(ctx context.Context, holders []*entry, n int, w spec, prefix string) ([]time.Duration, []*entry, error) {
 	if err := b.exclude(ctx, w.pool, others(netip.MustParsePrefix(prefix), holders)); err != nil {
 		return nil, nil, err
 	}

@@ -23,7 +23,7 @@ import (
 
 const usage = `kind-rack: a cluster of kind's on this machine, with a router and clients as containers beside its nodes
 
-  kind-rack check                     tell whether a container engine runs here, or could be started
+  kind-rack check                     print whether a container engine runs here, or could be started
   kind-rack images                    build the images that it needs, once; nothing is pulled from a registry
   kind-rack up [--workers 2] [--proxy nftables|iptables] [--images auto|published|built]
                                       make a cluster, and an engine if none runs; it stays. Its images are pulled
@@ -36,7 +36,7 @@ const usage = `kind-rack: a cluster of kind's on this machine, with a router and
   kind-rack cut HOST | join HOST      unplug a host's cable at the switch, plug it in again
   kind-rack peers                     BGPPeer objects for the router
   kind-rack down [--purge]            remove all, and end the engine if it was started here; its images stay unless
-                                      --purge removes them, too
+                                      --purge removes them as well
 
 Hosts: router, client, outside (behind the router), control, node1, node2, …; and switch, where the engine runs.
 `
@@ -109,7 +109,7 @@ func build(ctx context.Context, args []string) error {
 		return err
 	}
 	start := time.Now()
-	b := images.Builder{Root: root, Say: func(format string, args ...any) {
+	b := images.Builder{Root: root, Log: func(format string, args ...any) {
 		fmt.Printf("%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	set, err := b.Build(ctx)

@@ -127,7 +127,7 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	})
 }
 
-func (r *Rack) waitAPI(ctx context.Context, say func(string, ...any)) error {
+func (r *Rack) waitAPI(ctx context.Context, log func(string, ...any)) error {
 	api, err := r.client("admin")
 	if err != nil {
 		return err
@@ -136,13 +136,13 @@ func (r *Rack) waitAPI(ctx context.Context, say func(string, ...any)) error {
 		return api.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 	if err == nil {
-		say("the API server answers")
+		log("the API server answers")
 	}
 	return err
 }
 
 // waitCluster returns when Pods can be made and Services reached.
-func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error {
+func (r *Rack) waitCluster(ctx context.Context, log func(string, ...any)) error {
 	api, err := r.client("admin")
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error 
 	if err != nil {
 		return err
 	}
-	say("nodes, controllers and the scheduler are ready")
+	log("nodes, controllers and the scheduler are ready")
 	for _, n := range r.nodes() {
 		err = r.table().Until(ctx, "kube-proxy on "+n.Name, func(ctx context.Context) error {
 			return get(ctx, r.ns(n.Name), "http://127.0.0.1:10256/healthz")
@@ -180,7 +180,7 @@ func (r *Rack) waitCluster(ctx context.Context, say func(string, ...any)) error 
 			return err
 		}
 	}
-	say("kube-proxy (%s) is ready on each node", r.Proxy)
+	log("kube-proxy (%s) is ready on each node", r.Proxy)
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package lab builds and runs a rack: a whole cluster on one Linux machine
 // without a container engine. Each host is a network namespace; on them run a
 // real Kubernetes control plane, one real kube-proxy per node, a BGP router and,
-// unless it is told not to, Steelyard itself.
+// unless the options exclude it, Steelyard itself.
 //
 // It decides names, addresses, cables, and which process runs where with which
 // arguments. It does not decide what a test does with them: a rack stays up
@@ -73,7 +73,7 @@ type Rack struct {
 	Ready bool `json:"ready"`
 }
 
-// rackName has no dash, so that "<name>-" is nobody else's prefix.
+// rackName has no dash, so that "<name>-" is no other rack's prefix.
 var rackName = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
 
 func (o Options) complete() (Options, error) {
@@ -115,7 +115,7 @@ func (o Options) complete() (Options, error) {
 // until Down.
 func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
 	start := time.Now()
-	say := func(format string, args ...any) {
+	log := func(format string, args ...any) {
 		fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
 	o, err := o.complete()
@@ -132,20 +132,20 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
 	if r.Bin, err = r.binFolder(); err != nil {
 		return nil, err
 	}
-	if r.Kube, err = programs.Kubernetes().Build(ctx, filepath.Join(r.Root, "e2e"), say); err != nil {
+	if r.Kube, err = programs.Kubernetes().Build(ctx, filepath.Join(r.Root, "e2e"), log); err != nil {
 		return nil, err
 	}
 	if err := r.claim(); err != nil {
 		return nil, err
 	}
-	if err := r.build(ctx, say); err != nil {
+	if err := r.build(ctx, log); err != nil {
 		return nil, fmt.Errorf("%w\nWhat was built is still there: \"rack logs --name %s\" shows more, \"rack down --name %[2]s\" removes it", err, r.Name)
 	}
 	r.Ready = true
 	if err := r.save(); err != nil {
 		return nil, err
 	}
-	say("rack %s is ready", r.Name)
+	log("rack %s is ready", r.Name)
 	return r, nil
 }
 
@@ -160,8 +160,8 @@ func BuildImage(ctx context.Context, image string, progress io.Writer) (string, 
 	if err != nil {
 		return "", err
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
-	dir, err := set.Build(ctx, filepath.Join(root, "e2e"), say)
+	log := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
+	dir, err := set.Build(ctx, filepath.Join(root, "e2e"), log)
 	if err != nil {
 		return "", err
 	}
@@ -175,19 +175,19 @@ func BuildTests(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
-	if _, err := programs.Kubernetes().Build(ctx, filepath.Join(root, "e2e"), say); err != nil {
+	log := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
+	if _, err := programs.Kubernetes().Build(ctx, filepath.Join(root, "e2e"), log); err != nil {
 		return "", err
 	}
-	return programs.Tests().Build(ctx, filepath.Join(root, "e2e"), say)
+	return programs.Tests().Build(ctx, filepath.Join(root, "e2e"), log)
 }
 
 // build brings up everything on a claimed name.
-func (r *Rack) build(ctx context.Context, say func(string, ...any)) error {
+func (r *Rack) build(ctx context.Context, log func(string, ...any)) error {
 	if err := r.buildNetwork(ctx); err != nil {
 		return err
 	}
-	say("network: %d hosts", len(r.Hosts()))
+	log("network: %d hosts", len(r.Hosts()))
 	if err := r.writeIdentities(); err != nil {
 		return err
 	}
@@ -197,18 +197,18 @@ func (r *Rack) build(ctx context.Context, say func(string, ...any)) error {
 	if err := r.startRouter(ctx); err != nil {
 		return err
 	}
-	say("started etcd, the API server and the router (%s)", r.Router)
-	if err := r.waitAPI(ctx, say); err != nil {
+	log("started etcd, the API server and the router (%s)", r.Router)
+	if err := r.waitAPI(ctx, log); err != nil {
 		return err
 	}
 	if err := r.table().SpawnAll(r.clusterProcesses()); err != nil {
 		return err
 	}
-	if err := r.waitCluster(ctx, say); err != nil {
+	if err := r.waitCluster(ctx, log); err != nil {
 		return err
 	}
 	if !r.NoSteelyard {
-		if err := r.installSteelyard(ctx, say); err != nil {
+		if err := r.installSteelyard(ctx, log); err != nil {
 			return err
 		}
 	}

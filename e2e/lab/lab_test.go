@@ -86,7 +86,7 @@ func TestRouterConfiguration(t *testing.T) {
 	golden(t, "peers.yaml", o.Peers())
 }
 
-// golden compares with a file of testdata; UPDATE=1 writes the file anew.
+// golden compares with a file of testdata; UPDATE=1 rewrites the file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)

@@ -52,7 +52,7 @@ func (r *Rack) writeIdentities() error {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "control"},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		KeyUsage:    x509.KeyUsageDigitalSignature, // the API server shows it to the kubelet, too
+		KeyUsage:    x509.KeyUsageDigitalSignature, // the API server also shows it to the kubelet
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
 		IPAddresses: []net.IP{ // crypto/x509 knows no netip

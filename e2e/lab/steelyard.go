@@ -19,7 +19,7 @@ const systemNamespace = "steelyard-system"
 
 // installSteelyard does what an installation does, with processes in place of
 // the workloads: API types and roles, a token each, then the programs.
-func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) error {
+func (r *Rack) installSteelyard(ctx context.Context, log func(string, ...any)) error {
 	if err := r.applyManifests(ctx); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (r *Rack) installSteelyard(ctx context.Context, say func(string, ...any)) e
 	if err := r.table().SpawnAll(processes); err != nil {
 		return err
 	}
-	say("started Steelyard: %d of the controller, %d speakers", r.Options.Controllers, r.Nodes)
+	log("started Steelyard: %d of the controller, %d speakers", r.Options.Controllers, r.Nodes)
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
-// babble listens as a hostile BGP router on a host: whoever connects is sent nonsense, in
+// babble listens as a hostile BGP router on a host: it sends nonsense to each client, in
 // each state of a session.
 func babble(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 10*time.Second, "")

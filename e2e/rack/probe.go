@@ -23,7 +23,7 @@ const slot = 100 * time.Millisecond
 func probe(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 10*time.Second, "")
 	every := l.flags.Duration("every", 10*time.Millisecond, "")
-	patience := l.flags.Duration("timeout", 250*time.Millisecond, "")
+	timeout := l.flags.Duration("timeout", 250*time.Millisecond, "")
 	words, _, err := l.words("HOST", "ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -39,14 +39,14 @@ func probe(ctx context.Context, l *line) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), "--timeout", patience.String(), words[1]))
+	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), "--timeout", timeout.String(), words[1]))
 }
 
 // dial is the part of probe that runs on the host.
 func dial(ctx context.Context, l *line) error {
 	length := l.flags.Duration("for", 0, "")
 	every := l.flags.Duration("every", 0, "")
-	patience := l.flags.Duration("timeout", 0, "")
+	timeout := l.flags.Duration("timeout", 0, "")
 	words, _, err := l.words("ADDRESS:PORT")
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func dial(ctx context.Context, l *line) error {
 		case <-next.C:
 			// The next attempt doesn't wait for this one: an address that is silent
 			// must not slow the clock.
-			wg.Go(func() { record.attempt(ctx, words[0], *patience) })
+			wg.Go(func() { record.attempt(ctx, words[0], *timeout) })
 		case <-picture.C:
 			fmt.Print(record.sign())
 		}
@@ -93,13 +93,13 @@ func newRecord() *record {
 	return &record{last: now, start: now}
 }
 
-func (r *record) attempt(ctx context.Context, addr string, patience time.Duration) {
+func (r *record) attempt(ctx context.Context, addr string, timeout time.Duration) {
 	began := time.Now()
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: timeout}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EHOSTUNREACH) && time.Since(began) < time.Second {
-		// A host needs three seconds to find that nobody answers for an address:
-		// here somebody has emptied its cache while it asked.
+		// A host needs three seconds to find that no host answers for an address:
+		// here its cache was flushed while it asked.
 		conn, err = d.DialContext(ctx, "tcp", addr)
 	}
 	if err == nil {

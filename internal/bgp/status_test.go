@@ -95,7 +95,7 @@ func TestRoutesCountAsAdvertisedWhileEstablishedOnly(t *testing.T) {
 
 func TestChangedSignalsChangesOnly(t *testing.T) {
 	s := newStatus()
-	signalled := func() bool {
+	signaled := func() bool {
 		select {
 		case <-s.changes:
 			return true
@@ -104,7 +104,7 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 		}
 	}
 	r := s.begin(announce.Peer{Name: "p"})
-	signalled()
+	signaled()
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -118,8 +118,8 @@ func TestChangedSignalsChangesOnly(t *testing.T) {
 		{"the same number of routes", func() { s.offers(1, "") }, false},
 	} {
 		step.do()
-		if got := signalled(); got != step.want {
-			t.Errorf("%s: signalled %t", step.name, got)
+		if got := signaled(); got != step.want {
+			t.Errorf("%s: signaled %t", step.name, got)
 		}
 	}
 }

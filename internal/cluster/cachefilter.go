@@ -23,7 +23,7 @@ type interner struct {
 	known map[string]string
 }
 
-// maxInterned bounds how many strings are known: beyond, they are learnt anew.
+// maxInterned bounds how many strings are known: beyond, they are interned again.
 const maxInterned = 1 << 12
 
 func (w *interner) intern(s string) string {

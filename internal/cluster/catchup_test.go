@@ -84,16 +84,16 @@ func TestCatchUpDoesNotWaitForWhatWasDeletedMeanwhile(t *testing.T) {
 }
 
 func TestCatchUpReadsPageByPage(t *testing.T) {
-	many := map[string]string{}
+	versions := map[string]string{}
 	for i := range 3 * page {
-		many[fmt.Sprint("n", i)] = "5"
+		versions[fmt.Sprint("n", i)] = "5"
 	}
-	all := namespaces(t, many)
+	all := namespaces(t, versions)
 	limit := namespaces(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	behind, err := behind(ctx, all, limit, &corev1.NamespaceList{})
-	if err != nil || len(behind) != len(many) {
-		t.Errorf("%d of %d are behind; %v", len(behind), len(many), err)
+	if err != nil || len(behind) != len(versions) {
+		t.Errorf("%d of %d are behind; %v", len(behind), len(versions), err)
 	}
 }

@@ -21,20 +21,20 @@ func leaseOf(node string, at int) *coordinationv1.Lease {
 }
 
 func TestOnlyAnotherHolderIsTold(t *testing.T) {
-	told := 0
-	handler := onHolder(func() { told++ })
+	signals := 0
+	handler := onHolder(func() { signals++ })
 	for _, c := range []struct {
 		name string
 		does func()
 		want int
 	}{
-		{"one that comes is told", func() { handler.OnAdd(leaseOf("a", 1), true) }, 1},
+		{"a new one is signaled", func() { handler.OnAdd(leaseOf("a", 1), true) }, 1},
 		{"a renewal is not", func() { handler.OnUpdate(leaseOf("a", 1), leaseOf("a", 2)) }, 1},
 		{"a release is", func() { handler.OnUpdate(leaseOf("a", 2), leaseOf("a", -1)) }, 2},
 		{"one that goes is", func() { handler.OnDelete(leaseOf("a", -1)) }, 3},
 	} {
-		if c.does(); told != c.want {
-			t.Errorf("%s: told %d times, want %d", c.name, told, c.want)
+		if c.does(); signals != c.want {
+			t.Errorf("%s: signaled %d times, want %d", c.name, signals, c.want)
 		}
 	}
 }

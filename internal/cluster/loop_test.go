@@ -18,7 +18,7 @@ import (
 
 // runs starts a loop and returns the channel that makes it due, and the times
 // of its runs so far.
-func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
+func runs(t *testing.T, l Loop, reconcile func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
 	t.Helper()
 	start := time.Now()
 	var mu sync.Mutex
@@ -28,7 +28,7 @@ func runs(t *testing.T, l Loop, think func() (time.Duration, error)) (chan<- str
 		mu.Lock()
 		at = append(at, time.Since(start))
 		mu.Unlock()
-		return think()
+		return reconcile()
 	}
 	due := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +121,7 @@ func TestSomethingUrgentEndsARest(t *testing.T) {
 }
 
 func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
-	think := func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil }
+	reconcile := func() (time.Duration, error) { time.Sleep(10 * time.Millisecond); return 0, nil }
 	for _, c := range []struct {
 		name        string
 		every       time.Duration
@@ -135,7 +135,7 @@ func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				due, at := runs(t, Loop{MinInterval: Share(4, 10*time.Millisecond), Burst: 50 * time.Millisecond}, think)
+				due, at := runs(t, Loop{MinInterval: Share(4, 10*time.Millisecond), Burst: 50 * time.Millisecond}, reconcile)
 				time.Sleep(time.Hour)
 				before, last := len(at()), time.Duration(0)
 				for i := range c.events {

@@ -37,7 +37,7 @@ type Metrics struct {
 func (m *Metrics) AddFlags(to *flag.FlagSet) {
 	to.StringVar(&m.Address, "metrics-bind-address", "0", "address to serve metrics on, such as :7472; 0: none")
 	to.BoolVar(&m.Secure, "metrics-secure", false, "serve metrics, and the controller's page beside them, by HTTPS and only to those who send a token (bearer token, or password with any name) that the API server lets get the nonResourceURL /metrics, or / for the page; with the ClusterRole steelyard-metrics-auth the program may ask it. An answer counts for a minute; while the API server can't be asked, others get 503")
-	to.StringVar(&m.CertPath, "metrics-cert-path", "", "folder of tls.crt and tls.key, as a Secret of type kubernetes.io/tls is mounted, for --metrics-secure; they are read again when they change. Empty: the program makes a certificate for itself, which nobody can verify")
+	to.StringVar(&m.CertPath, "metrics-cert-path", "", "folder of tls.crt and tls.key, as a Secret of type kubernetes.io/tls is mounted, for --metrics-secure; they are read again when they change. Empty: the program makes a certificate for itself, which clients cannot verify")
 }
 
 // Validate reports what is wrong with the flags.

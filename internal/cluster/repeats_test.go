@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What repeats for ever is told for ever, but seldom, and says how often it was
+// An event that repeats for ever is recorded for ever, but seldom, with the number of times it was
 // not told: also if no two notes say the same.
 func TestRepetitionsAreToldLessAndLess(t *testing.T) {
 	for _, c := range []struct {

@@ -54,7 +54,7 @@ func troubled() *Objects {
 			lease("speaker-loud", "loud", 0), lease("speaker-down", "down", 0), lease("speaker-again", "again", 0),
 		},
 		Speakers: []v1beta1.Speaker{
-			speaker("fine"), speaker("lost"), speaker("alone", is(v1beta1.ConditionIsolated, "Isolated", "it hears nobody")),
+			speaker("fine"), speaker("lost"), speaker("alone", is(v1beta1.ConditionIsolated, "Isolated", "it hears no other speaker")),
 			speaker("loud", is(v1beta1.ConditionKernelAnswers, "NoStrictARP", "it answers")), down,
 			speaker("again", metav1.Condition{Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(noon)}),
 		},
@@ -79,7 +79,7 @@ func rest() []Problem {
 		OfPool(full), OfPool(&v1beta1.IPAddressPool{}),
 		OfService(service()),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\""))),
-		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\"; nobody announces it"))),
+		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\"; no node announces it"))),
 		OfService(service(is("-"+v1beta1.ConditionAllocated, "PoolExhausted", "every address is taken"))),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1"), is(v1beta1.ConditionContested, "StatusOverwritten", "\x1b[2J overwrites"))),
 	)
@@ -106,7 +106,7 @@ func TestProblems(t *testing.T) {
 		"1 BFDProfile fast UnsupportedField: echoMode ()",
 		"1 IPAddressPool lan Full: every IPv4 address is as (SteelyardPoolExhausted)",
 		"1 Service shop/web Pending: the controller has not s ()",
-		"1 Service shop/web Incomplete: nobody announces it ()",
+		"1 Service shop/web Incomplete: no node announces it ()",
 		"0 Service shop/web PoolExhausted: every address is taken (SteelyardServicesPending)",
 		`0 Service shop/web StatusOverwritten: \x1b[2J overwrites (SteelyardServiceContested)`,
 	}

@@ -27,7 +27,7 @@ func wantShown(t *testing.T, where, text string) {
 
 // TestNoRequestOfAServiceSpeaksForItself has each annotation hold what is hostile.
 func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
-	dialect, err := ParseAnnotationPrefixes("metallb.io")
+	prefixes, err := ParseAnnotationPrefixes("metallb.io")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestNoRequestOfAServiceSpeaksForItself(t *testing.T) {
 				svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "n", Annotations: map[string]string{prefix + "/" + name: text}}}
 				for _, field := range []string{"", "10.0.0.2", text} {
 					svc.Spec.LoadBalancerIP = field
-					r := dialect.Request(svc)
+					r := prefixes.Request(svc)
 					wantShown(t, prefix+"/"+name, r.Invalid)
 					wantShown(t, prefix+"/"+name, ipam.Assign(pools, []*ipam.Request{&r}, nil)[0].Message)
 				}

@@ -14,15 +14,15 @@ import (
 
 func TestSame(t *testing.T) {
 	pool := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
-	used, labelled, edited, again := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
+	used, labeled, edited, again := pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy(), pool.DeepCopy()
 	used.Status.IPv4 = &v1beta1.PoolUsage{Assigned: "1"}
-	labelled.Labels = map[string]string{"a": "b"}
+	labeled.Labels = map[string]string{"a": "b"}
 	edited.Generation = 2
 	again.UID = "another"
 	if !same(pool, used) {
 		t.Error("the use of a pool must not start a pass")
 	}
-	if same(pool, labelled) || same(pool, edited) || same(pool, again) {
+	if same(pool, labeled) || same(pool, edited) || same(pool, again) {
 		t.Error("other labels, another spec, and another pool of that name, must start a pass")
 	}
 }

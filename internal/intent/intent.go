@@ -98,7 +98,7 @@ func Parse(o Objects) Config {
 type parser struct{ validations map[Ref]Validation }
 
 // fault reports that ref, or a part of it, is not accepted; the first such fault of an
-// object is the one that is told.
+// object is the one that is reported.
 func (p *parser) fault(ref Ref, reason, format string, args ...any) {
 	if v := p.validations[ref]; v.Accepted.Reason == "" {
 		v.Accepted = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
@@ -107,7 +107,7 @@ func (p *parser) fault(ref Ref, reason, format string, args ...any) {
 }
 
 // unresolved reports that ref names what is not there, or can't be used; the first
-// such fault of an object is the one that is told.
+// such fault of an object is the one that is reported.
 func (p *parser) unresolved(ref Ref, reason, format string, args ...any) {
 	if v := p.validations[ref]; v.Refs.Reason == "" {
 		v.Refs = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}

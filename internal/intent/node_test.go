@@ -26,7 +26,7 @@ func TestClaimNamesAreNamesOfObjects(t *testing.T) {
 	}
 }
 
-func TestUntried(t *testing.T) {
+func TestNeedsDAD(t *testing.T) {
 	condition := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
 		return []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: status, Reason: reason}}
 	}
@@ -41,11 +41,11 @@ func TestUntried(t *testing.T) {
 		{"it was, and no node can any more", condition(metav1.ConditionFalse, string(announce.NoLinkUp)), false},
 		{"a foreign host has it", append(condition(metav1.ConditionFalse, v1beta1.ReasonAddressConflict), conflict), true},
 		{"a foreign host has it, by a speaker of a former version", append(condition(metav1.ConditionFalse, "AddressInUse"), conflict), true},
-		{"it is announced, and a foreign host has it, too", append(condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), conflict), false},
+		{"it is announced, and a foreign host also has it", append(condition(metav1.ConditionTrue, v1beta1.ReasonAnnounced), conflict), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := intent.NeedsDAD(&v1beta1.L2Claim{Status: v1beta1.L2ClaimStatus{Conditions: c.conditions}}); got != c.want {
-				t.Errorf("untried = %t, want %t", got, c.want)
+				t.Errorf("needsDAD = %t, want %t", got, c.want)
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // Of which pool an address was given stands in the condition Allocated: a tenant who
-// may edit Services may write the annotation that says so, too, but no status. It
+// may edit Services may also write the annotation that says so, but no status. It
 // tells what a Service keeps when its pool is gone, until when, and what is kept for
 // the Service itself when it is deleted.
 

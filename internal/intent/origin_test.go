@@ -35,7 +35,7 @@ func TestOriginsAreReadAsTheyWereWritten(t *testing.T) {
 		{{Addr: six, Pool: "p", Until: until}, {Addr: four, Pool: "p", Until: until}},
 	} {
 		text := intent.OriginsText(want)
-		for _, tail := range []string{"", "; nobody announces it", "; annotation steelyard.dev/x means nothing", ", 10.6.6.6 of IPAddressPool evil"} {
+		for _, tail := range []string{"", "; no node announces it", "; annotation steelyard.dev/x means nothing", ", 10.6.6.6 of IPAddressPool evil"} {
 			if diff := cmp.Diff(want, intent.Origins(allocated(metav1.ConditionTrue, text+tail)), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s%s: want -, have +:\n%s", text, tail, diff)
 			}
@@ -45,7 +45,7 @@ func TestOriginsAreReadAsTheyWereWritten(t *testing.T) {
 
 func TestWhatIsNoOriginIsNotTakenForOne(t *testing.T) {
 	for _, message := range []string{
-		"", "every IPv4 address is taken", `nobody has 10.6.6.6 of IPAddressPool "evil"`, ` 10.6.6.6 of IPAddressPool "evil"`,
+		"", "every IPv4 address is taken", `no Service has 10.6.6.6 of IPAddressPool "evil"`, ` 10.6.6.6 of IPAddressPool "evil"`,
 		`10.6.6.6 of IPAddressPool ""`, `10.6.6 of IPAddressPool "evil"`, `10.6.6.6 of IPAddressPool "evil" (which is gone: kept until 9)`[:20],
 		`a of IPAddressPool "b"`, `10.6.6.6 of IPAddressPool "e\"vil"`,
 	} {

@@ -82,7 +82,7 @@ func (p *parser) overlaps(pools []Pool, place int, lost ipam.Range, owner *claim
 		lost.First, lesser(lost.Last, owner.Last), other.Name, reason, until)
 }
 
-// warn tells pools that keep what others list, too.
+// warn warns pools that keep addresses which others also list.
 func (p *parser) warn(pools []Pool, owners, lost owners) {
 	for len(owners) > 0 && len(lost) > 0 {
 		o, l := owners[0], lost[0]
@@ -162,7 +162,7 @@ func claimed(claims []claim, by int, ranges []ipam.Range) []claim {
 // owners are claims that do not overlap, sorted.
 type owners []claim
 
-// of returns the claim on a; nil: nobody has it.
+// of returns the claim on a; nil: no pool has it.
 func (o owners) of(a netip.Addr) *claim {
 	i, found := slices.BinarySearchFunc(o, a, func(c claim, a netip.Addr) int { return c.Last.Compare(a) })
 	if !found && (i == len(o) || !o[i].Contains(a)) {
@@ -176,7 +176,7 @@ func (o owners) of(a netip.Addr) *claim {
 func settle(claims []claim) owners {
 	slices.SortFunc(claims, func(a, b claim) int { return a.First.Compare(b.First) })
 	var out owners
-	var open claimHeap // those that have begun; some have ended, too
+	var open claimHeap // those that have started, and of which some have ended
 	for at := (netip.Addr{}); len(open) > 0 || len(claims) > 0; {
 		if len(open) == 0 {
 			at = claims[0].First

@@ -96,7 +96,7 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 
 // ranges parses all that can be parsed, and tells the first fault. A range with
 // its ends in the wrong order still says what was meant: who holds an address
-// of it shall keep that. What can be parsed is checked, too.
+// of it shall keep that. Ranges that can be parsed are checked as well.
 func ranges(field string, in []v1beta1.AddressRange, check func(ipam.Range) error) ([]ipam.Range, error) {
 	var out []ipam.Range
 	var first error

@@ -186,19 +186,19 @@ func TestExcluded(t *testing.T) {
 	}
 }
 
-func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
+func TestCompatibleAnnotationsAreReadBesideOurs(t *testing.T) {
 	for _, c := range []struct {
-		name, dialect, annotations string
-		want                       string // pool, addresses, sharing key
+		name, prefixes, annotations string
+		want                        string // pool, addresses, sharing key
 	}{
-		{"without a dialect only our own count", "", `{metallb.io/address-pool: a, steelyard.dev/allow-shared-ip: k}`, ` [] k`},
+		{"without compatible prefixes only our own count", "", `{metallb.io/address-pool: a, steelyard.dev/allow-shared-ip: k}`, ` [] k`},
 		{"MetalLB's are understood when asked for", "metallb.io", `{metallb.io/address-pool: a, metallb.io/loadBalancerIPs: 10.0.0.1, metallb.io/allow-shared-ip: k}`, `a [10.0.0.1] k`},
 		{"so are its older ones", "metallb.io", `{metallb.universe.tf/address-pool: a, metallb.universe.tf/loadBalancerIPs: 10.0.0.1, metallb.universe.tf/allow-shared-ip: k}`, `a [10.0.0.1] k`},
 		{"of the two the newer counts", "metallb.io", `{metallb.universe.tf/address-pool: old, metallb.io/address-pool: new}`, `new [] `},
 		{"our own counts before both, even if it is empty", " metallb.io ,", `{metallb.io/address-pool: theirs, steelyard.dev/address-pool: ""}`, ` [] `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d, err := intent.ParseAnnotationPrefixes(c.dialect)
+			d, err := intent.ParseAnnotationPrefixes(c.prefixes)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,11 +210,11 @@ func TestADialectIsUnderstoodBesideOurOwnWords(t *testing.T) {
 		})
 	}
 	if _, err := intent.ParseAnnotationPrefixes("metallb.io,metalb.io"); err == nil {
-		t.Error("a slip in a dialect is not told")
+		t.Error("an error in a compatible annotation is not reported")
 	}
 }
 
-func TestAFaultInAnotherDialectNamesTheAnnotation(t *testing.T) {
+func TestAnErrorInACompatibleAnnotationNamesIt(t *testing.T) {
 	svc := read[corev1.Service](t, `metadata: {annotations: {metallb.universe.tf/loadBalancerIPs: ten}}`)
 	want := `annotation metallb.universe.tf/loadBalancerIPs: "ten" is not an IPv4 or IPv6 address`
 	if have := (intent.AnnotationPrefixes{"metallb.io", "metallb.universe.tf"}).Request(svc).Invalid; have != want {

@@ -8,7 +8,7 @@ import (
 )
 
 // special are the addresses at which no host of a network can be reached (RFC 6890),
-// and what they are. The rules of the API server know them, too.
+// and what they are. The CEL rules also have them.
 func special() []struct{ first, last, what string } {
 	return []struct{ first, last, what string }{
 		{"0.0.0.0", "0.255.255.255", "addresses of \"this network\" (RFC 1122)"},

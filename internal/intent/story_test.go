@@ -188,7 +188,7 @@ func poolText(p ipam.Pool) string {
 		}
 	}
 	for _, r := range p.Overlapping {
-		out = append(out, fmt.Sprintf("disputed %s-%s", r.First, r.Last))
+		out = append(out, fmt.Sprintf("overlapping %s-%s", r.First, r.Last))
 	}
 	if p.Priority != 0 {
 		out = append(out, fmt.Sprintf("priority %d", p.Priority))

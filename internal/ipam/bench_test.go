@@ -94,15 +94,15 @@ func worst() []race {
 	same := each(services(10_000, ipam.IPv4), func(_ int, r *ipam.Request) {
 		r.Share.Key, r.Ports = "k", []ipam.Port{{Protocol: "TCP", Number: 80}}
 	})
-	var many ipam.Pools
+	var large ipam.Pools
 	for i := range 256 {
 		p := pool(fmt.Sprintf("p%03d", i), fmt.Sprintf("10.0.%d.0-10.0.%d.255", i, i))
 		p.Allows = func(k ipam.Key) bool { return len(k.Name) > 3 }
-		many = append(many, p)
+		large = append(large, p)
 	}
 	return []race{
 		{"a full 16 and 200 wait", full, append(held(full, services(65_536, ipam.IPv4)), services(65_736, ipam.IPv4)[65_536:]...)},
-		{"256 full pools and 200 wait", many, append(held(full, services(65_536, ipam.IPv4)), services(65_736, ipam.IPv4)[65_536:]...)},
+		{"256 full pools and 200 wait", large, append(held(full, services(65_536, ipam.IPv4)), services(65_736, ipam.IPv4)[65_536:]...)},
 		{"2000 lack the family that is full", both, prefer},
 		{"2000 come to require what is full", both, each(held(full, services(2000, ipam.IPv4)), func(_ int, r *ipam.Request) {
 			r.Families.Want = []ipam.Family{ipam.IPv4, ipam.IPv6}

@@ -20,8 +20,8 @@ func TestAHolderCostsNoAllocation(t *testing.T) {
 		requests := held(pools, services(n, ipam.IPv4, ipam.IPv6))
 		return testing.AllocsPerRun(5, func() { ipam.Assign(pools, requests, nil) })
 	}
-	if limit, many := cost(100), cost(3000); many > limit+30 { // a map has one for each thousand or so
-		t.Errorf("100 holders cost %v allocations, and 3000 cost %v", limit, many)
+	if limit, large := cost(100), cost(3000); large > limit+30 { // a map has one for each thousand or so
+		t.Errorf("100 holders cost %v allocations, and 3000 cost %v", limit, large)
 	}
 }
 
@@ -92,8 +92,8 @@ func TestRequestsAndGrantsAreNotChanged(t *testing.T) {
 			_ = append(g.Pools, "x")
 		}
 		for i, r := range w.requests {
-			if spare := r.Has[:4]; slices.ContainsFunc(spare[len(r.Has):], netip.Addr.IsValid) {
-				t.Errorf("%v: written behind what it has: %v", r.Service, spare)
+			if rest := r.Has[:4]; slices.ContainsFunc(rest[len(r.Has):], netip.Addr.IsValid) {
+				t.Errorf("%v: written behind what it has: %v", r.Service, rest)
 			}
 			if diff := cmp.Diff(before[i], r, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Error(diff)

@@ -48,7 +48,7 @@ func (w *world) live() (what string, edited *world, err error) {
 	grants := w.assign()
 	for _, check := range []func() error{
 		func() error { return lawful(w, grants) },
-		func() error { return nobodyWaitsInVain(w, grants) },
+		func() error { return noServiceWaitsInVain(w, grants) },
 		func() error { return agree(w, grants) },
 		func() error {
 			if diff := diffOf(assign(new(ipam.Allocator), w.pools, w.requests, w.kept), grants); diff != "" {
@@ -290,7 +290,7 @@ func (w *world) recreate() edit {
 	w.requests = slices.Clone(w.requests)
 	w.create()
 	w.requests[len(w.requests)-1].Service = k
-	return edit{what: "make anew", touched: []ipam.Key{k}}
+	return edit{what: "create again", touched: []ipam.Key{k}}
 }
 
 // later lets time pass: something is not kept any more, and Services can't keep what

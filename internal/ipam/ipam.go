@@ -198,7 +198,7 @@ func (d *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass 
 }
 
 // zeroed returns n zero values, in the memory of s if that is enough; what else
-// is there becomes zero, too.
+// exists becomes zero as well.
 func zeroed[T any](s []T, n int) []T {
 	s = slices.Grow(s[:0], n)
 	clear(s[:cap(s)])

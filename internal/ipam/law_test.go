@@ -34,7 +34,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 		}
 		tw.enter(r, g.Addrs)
 	}
-	return nobodyGetsWhatIsStuck(w, grants)
+	return noServiceGetsALockedAddress(w, grants)
 }
 
 func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
@@ -46,7 +46,7 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 	}
 	if n := len(g.Addrs); r.Invalid == "" && r.Families.All && n != 0 && n != len(r.Families.Want) {
 		had := func(a netip.Addr) bool { return slices.Contains(r.Has, a) }
-		if n != 1 || !had(g.Addrs[0]) || g.Message == "" { // what it has is not taken away, and it is told
+		if n != 1 || !had(g.Addrs[0]) || g.Message == "" { // it keeps what it has, with a message
 			return fmt.Errorf("%v wants all of %v and has %v, %q", r.Service, r.Families.Want, g.Addrs, g.Message)
 		}
 	}
@@ -70,7 +70,7 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 	}
 	lost := slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !slices.Contains(g.Addrs, a) })
 	if lost != (g.Moved != "") {
-		return fmt.Errorf("%v had %v, has %v, and is told %q", r.Service, r.Has, g.Addrs, g.Moved)
+		return fmt.Errorf("%v had %v, has %v, with the message %q", r.Service, r.Has, g.Addrs, g.Moved)
 	}
 	return nil
 }
@@ -88,14 +88,14 @@ func lawfulStuck(tw twin, r ipam.Request, g ipam.Grant) error {
 		}
 	}
 	if g.Reason != "" || g.Message != "" || g.Moved != "" {
-		return fmt.Errorf("%v is stuck, and is told %+v", r.Service, g)
+		return fmt.Errorf("%v is locked, with the grant %+v", r.Service, g)
 	}
 	return nil
 }
 
-// nobodyGetsWhatIsStuck fails if a Service gets what a stuck one shows and may
+// noServiceGetsALockedAddress fails if a Service gets an address that a locked one shows and may
 // not share with it.
-func nobodyGetsWhatIsStuck(w *world, grants map[ipam.Key]ipam.Grant) error {
+func noServiceGetsALockedAddress(w *world, grants map[ipam.Key]ipam.Grant) error {
 	for _, s := range w.requests {
 		for _, r := range w.requests {
 			for _, a := range grants[r.Service].Addrs {
@@ -108,9 +108,9 @@ func nobodyGetsWhatIsStuck(w *world, grants map[ipam.Key]ipam.Grant) error {
 	return nil
 }
 
-// nobodyWaitsInVain fails if a Service that got nothing could have had what is
+// noServiceWaitsInVain fails if a Service that got nothing could have had what is
 // still free.
-func nobodyWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
+func noServiceWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
 	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
 	for _, r := range w.requests {
 		tw.enter(r, grants[r.Service].Addrs)

@@ -32,7 +32,7 @@ func sharingKeyOf(r *Request, s *poolState, f Family) sharingKey {
 type sharingGroup struct {
 	addrs      []netip.Addr           // as they came into use; none twice
 	candidates map[string]*candidates // by the ports of those who would join
-	listeners  map[Port]int           // on how many of the addresses somebody listens on it
+	listeners  map[Port]int           // on how many of the addresses a Service has it
 }
 
 // full reports whether at every address of c some holder listens on a port of r.

@@ -21,10 +21,10 @@ import (
 )
 
 // TestStories runs the stories of testdata. A story is its name after "#",
-// the world, "=>" and what Assign answers. Services are told from the oldest
+// the world, "=>" and what Assign answers. Services are listed from the oldest
 // to the youngest.
 //
-//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [disputed RANGES]
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
 //	svc [NAMESPACE/]NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P] [invalid WORD] [stuck] [gone POOL]
 //	kept ADDR for [NAMESPACE/]NAME peak N
@@ -56,7 +56,7 @@ func report(t *testing.T, reported, want string) {
 	}
 }
 
-// assign is Desk.Assign for a view by name.
+// assign is Allocator.Assign for a view by name.
 func assign(allocator *ipam.Allocator, pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) map[ipam.Key]ipam.Grant {
 	in := pointers(requests)
 	out := make(map[ipam.Key]ipam.Grant, len(requests))
@@ -161,7 +161,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 	for words = words[2:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if slices.Contains([]string{"except", "priority", "only", "disputed"}, word) {
+		if slices.Contains([]string{"except", "priority", "only", "overlapping"}, word) {
 			value, words = words[0], words[1:]
 		}
 		switch word {
@@ -175,7 +175,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.Across = true
 		case "pinned":
 			p.Pinned = true
-		case "disputed":
+		case "overlapping":
 			p.Overlapping = parseRanges(value)
 		case "except":
 			except = parseRanges(value)

@@ -130,7 +130,7 @@ func (w twin) suits(a netip.Addr, r ipam.Request) bool {
 
 // suited reports whether r may keep a as far as r itself and the pools go.
 func (w twin) suited(a netip.Addr, r ipam.Request) bool {
-	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(disputedOf(p), a) && allows(p, r) })
+	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(overlappingOf(p), a) && allows(p, r) })
 	gone := w.poolOf(a) == nil && r.GonePools[a] != "" && w.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a])
 	return w.suits(a, r) || (lent || gone) && asksFor(a, r)
 }
@@ -144,18 +144,18 @@ func asksFor(a netip.Addr, r ipam.Request) bool {
 	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (!named || slices.Contains(r.Want, a))
 }
 
-// disputedOf returns the addresses that p would give out but for an overlap.
-func disputedOf(p ipam.Pool) []netip.Addr {
+// overlappingOf returns the addresses that p would give out but for an overlap.
+func overlappingOf(p ipam.Pool) []netip.Addr {
 	p.Ranges = p.Overlapping
 	return of(p)
 }
 
-// poolFor is the name of the pool that a is told to be of.
+// poolFor is the name of the pool that a is reported to be from.
 func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 	if p := w.poolOf(a); p != nil {
 		return p.Name
 	}
-	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(disputedOf(p), a) || !allows(p, r) })
+	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(overlappingOf(p), a) || !allows(p, r) })
 	if len(lenders) == 0 {
 		return r.GonePools[a] // "" as a rule
 	}

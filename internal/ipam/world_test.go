@@ -80,8 +80,8 @@ func poolNames() []string { return []string{"a", "b", "c", "d"} }
 func (w *world) newPools() {
 	homes := map[string][]ipam.Range{}
 	for _, a := range universe() {
-		if home := poolNames()[w.rng.Intn(3)]; w.chance(85) {
-			homes[home] = append(homes[home], ipam.Range{First: a, Last: a})
+		if poolName := poolNames()[w.rng.Intn(3)]; w.chance(85) {
+			homes[poolName] = append(homes[poolName], ipam.Range{First: a, Last: a})
 		}
 	}
 	for _, name := range poolNames()[:3] {

@@ -25,13 +25,13 @@ func TestWireFilterIsReplacedUnderLoad(t *testing.T) {
 		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
 		w.until("ARP speaks", func() bool { return w.sum(ipv4).Announced > 0 })
-		var many []string
+		var addrs []string
 		for a, i := netip.MustParseAddr("198.51.100.1"), 0; i < 100; a, i = a.Next(), i+1 {
-			many = append(many, a.String())
+			addrs = append(addrs, a.String())
 		}
 		const rounds = 200
 		for i := range rounds {
-			w.Set(claimsFor(append(many[:i%100:i%100], vip4)...))
+			w.Set(claimsFor(append(addrs[:i%100:i%100], vip4)...))
 			// From ever other stations, so that none asks too often.
 			from := fmt.Sprintf("02:00:00:00:01:%02x", i)
 			tap.send(question{mac: from}.arp())

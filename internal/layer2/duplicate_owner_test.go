@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A series lasts as long as no rivalPause is too long, and is told of at intervals.
+// A series lasts as long as no peerPause is too long, and is reported at intervals.
 func TestDuplicateOwnersAreForgotten(t *testing.T) {
 	var r duplicateOwners
 	addr, start := netip.MustParseAddr("192.0.2.100"), time.Unix(1000, 0)

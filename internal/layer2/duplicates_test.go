@@ -10,8 +10,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
-// rivalMAC is of another node's speaker.
-const rivalMAC = "02:00:00:00:00:0c"
+// peerMAC is the MAC of another node's speaker.
+const peerMAC = "02:00:00:00:00:0c"
 
 func TestWhoIsADuplicateOwner(t *testing.T) {
 	theirs := announce.Claim{Addr: netip.MustParseAddr(vip4), ProxyReplies: []announce.ProxyReply{{Link: "n0", MAC: [6]byte(mac(nodeMAC))}}}
@@ -21,17 +21,17 @@ func TestWhoIsADuplicateOwner(t *testing.T) {
 		frame []byte
 		want  bool
 	}{
-		{"who announces an address of ours", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4}.arp(), true},
-		{"who answers for one", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC, source: vip4, target: "192.0.2.1", edit: set(21, 2)}.arp(), true},
-		{"not who asks for it", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: rivalMAC}.arp(), false},
+		{"a node that announces an address of ours", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: peerMAC, source: vip4}.arp(), true},
+		{"a node that answers for one", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: peerMAC, source: vip4, target: "192.0.2.1", edit: set(21, 2)}.arp(), true},
+		{"not a node that asks for it", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: peerMAC}.arp(), false},
 		{"not a foreign host", announce.Claim{Addr: netip.MustParseAddr(vip4)}, foreignSays(vip4), false},
 		{"not who stands in for us, and tells our MAC", announce.Claim{Addr: netip.MustParseAddr(vip4)}, question{mac: nodeMAC, source: vip4}.arp(), false},
-		{"not the heir of an address that this node only still answers for", theirs, question{mac: rivalMAC, source: vip4}.arp(), false},
-		{"not who has an address of no host here", announce.Claim{Addr: netip.MustParseAddr("192.0.2.110")}, question{mac: rivalMAC, source: vip4}.arp(), false},
+		{"not the successor of an address in handover", theirs, question{mac: peerMAC, source: vip4}.arp(), false},
+		{"not a node with an address that is not claimed here", announce.Claim{Addr: netip.MustParseAddr("192.0.2.110")}, question{mac: peerMAC, source: vip4}.arp(), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onFake(t, Options{Defend: true}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
-				a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC)), [6]byte(mac(nodeMAC))})
+				a.SetSpeakers([][6]byte{[6]byte(mac(peerMAC)), [6]byte(mac(nodeMAC))})
 				a.Set([]announce.Claim{c.claim})
 				f.lately(5 * time.Second)
 				f.in <- c.frame
@@ -40,8 +40,8 @@ func TestWhoIsADuplicateOwner(t *testing.T) {
 				if (len(got) == 1) != c.want || (len(a.duplicateHeard) == 1) != c.want || (a.Stats()[0].DuplicateOwners == 1) != c.want {
 					t.Errorf("duplicate owners: %v; told: %d, counted %d; want one: %t", got, len(a.duplicateHeard), a.Stats()[0].DuplicateOwners, c.want)
 				}
-				if len(got) == 1 && (got[0].Addr.String() != vip4 || net.HardwareAddr(got[0].MAC[:]).String() != rivalMAC) {
-					t.Errorf("rival %+v", got[0])
+				if len(got) == 1 && (got[0].Addr.String() != vip4 || net.HardwareAddr(got[0].MAC[:]).String() != peerMAC) {
+					t.Errorf("duplicate owner %+v", got[0])
 				}
 			})
 		})
@@ -50,13 +50,13 @@ func TestWhoIsADuplicateOwner(t *testing.T) {
 
 func TestDuplicateOwnerOfIPv6(t *testing.T) {
 	onFake(t, Options{}, ipv6, func(t *testing.T, a *Announcer, f *fakeWire) {
-		a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
+		a.SetSpeakers([][6]byte{[6]byte(mac(peerMAC))})
 		a.Set(claimsFor(vip6))
 		f.lately(5 * time.Second)
-		f.in <- neighbor.NDP().Announce(netip.MustParseAddr(vip6), neighbor.Station{MAC: mac(rivalMAC)})[0]
+		f.in <- neighbor.NDP().Announce(netip.MustParseAddr(vip6), neighbor.Station{MAC: mac(peerMAC)})[0]
 		f.lately(time.Millisecond)
 		if got := a.DuplicateOwners(time.Now()); len(got) != 1 || got[0].Addr.String() != vip6 {
-			t.Errorf("rivals: %v", got)
+			t.Errorf("duplicate owners: %v", got)
 		}
 	})
 }
@@ -72,14 +72,14 @@ func TestDuplicateOwnerMustProve(t *testing.T) {
 				if fam == ipv6 {
 					vip, proto = vip6, neighbor.NDP()
 				}
-				addr, station := netip.MustParseAddr(vip), neighbor.Station{MAC: mac(rivalMAC)}
+				addr, station := netip.MustParseAddr(vip), neighbor.Station{MAC: mac(peerMAC)}
 				says := func(key string) []byte {
 					if key != "" {
 						station.Proof = neighbor.Prove([]byte(key), station.MAC, addr, time.Now())
 					}
 					return proto.Announce(addr, station)[0]
 				}
-				a.SetSpeakers([][6]byte{[6]byte(mac(rivalMAC))})
+				a.SetSpeakers([][6]byte{[6]byte(mac(peerMAC))})
 				a.SetKeys(keys)
 				a.Set(claimsFor(vip))
 				f.lately(5 * time.Second)

@@ -68,7 +68,7 @@ func arpExchanges() []exchange {
 		{"a request that names a group as its sender's MAC is ignored", question{mac: "ff:ff:ff:ff:ff:ff"}.arp(), ""},
 		{"a request for an address that no host claims is left alone", question{target: "192.0.2.102"}.arp(), ""},
 		{"a request for an address claimed on other links is left alone", question{target: "192.0.2.101"}.arp(), ""},
-		{"in the place of a node that restarts its MAC is told, in a frame from our own", question{target: "192.0.2.103"}.arp(),
+		{"for a node that restarts, with its MAC, in a frame from our own", question{target: "192.0.2.103"}.arp(),
 			"ARP reply to 02:00:00:00:00:01 from 02:00:00:00:00:0a: 192.0.2.103 is at 02:00:00:00:00:0b; for 192.0.2.1 at 02:00:00:00:00:01"},
 		{"on a link where we stand in for no host, silence", question{target: "192.0.2.104"}.arp(), ""},
 	}
@@ -78,7 +78,7 @@ func ndpExchanges() []exchange {
 	answered := fmt.Sprintf(ndpAnswer, clientMAC, "2001:db8::1", true)
 	return []exchange{
 		{"RFC 4861 7.2.4: a solicitation for a claimed address is answered to its sender alone", question{}.ndp(), answered},
-		{"in the place of a node that restarts its MAC is told, in a frame from our own", question{target: "2001:db8::103"}.ndp(),
+		{"for a node that restarts, with its MAC, in a frame from our own", question{target: "2001:db8::103"}.ndp(),
 			"NA to 02:00:00:00:00:01 from 02:00:00:00:00:0a: 2001:db8::103 -> 2001:db8::1 hops 255 router=false solicited=true override=true target=2001:db8::103 mac=02:00:00:00:00:0b"},
 		{"RFC 4861 7.3.3: a unicast solicitation without options, which checks that we are still there, is answered",
 			question{dst: nodeMAC, group: vip6, options: []ndp.Option{}}.ndp(), answered},

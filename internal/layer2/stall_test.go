@@ -9,7 +9,7 @@ import (
 )
 
 // A process that was stalled neither answers what waited for it nor announces,
-// until it is told again what it has.
+// until its claims are set again.
 func TestAfterAStallThereIsSilence(t *testing.T) {
 	const stall = 10 * time.Second
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestAfterAStallThereIsSilence(t *testing.T) {
 				f.take()
 				f.in <- question{}.arp()
 				if got := strings.Join(f.take(), ""); !strings.Contains(got, "ARP reply") {
-					t.Errorf("when it was told again: %q", got)
+					t.Errorf("after its claims were set again: %q", got)
 				}
 			})
 		})

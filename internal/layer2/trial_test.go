@@ -259,13 +259,13 @@ func TestConflictLater(t *testing.T) {
 			onFake(t, Options{Defend: defend}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 				a.Set(claimsFor(vip4))
 				f.lately(5 * time.Second)
-				defences := 0
+				defenses := 0
 				for range 25 { // seconds, between two refreshes
 					f.in <- foreignSays(vip4)
-					defences += len(f.lately(time.Second)) / 2
+					defenses += len(f.lately(time.Second)) / 2
 				}
-				if want := map[bool]int{true: 3, false: 0}[defend]; defences != want {
-					t.Errorf("RFC 5227 2.4: defended %d times in 25 s, want %d", defences, want)
+				if want := map[bool]int{true: 3, false: 0}[defend]; defenses != want {
+					t.Errorf("RFC 5227 2.4: defended %d times in 25 s, want %d", defenses, want)
 				}
 				if got := standing(a); got != vip4+" Announced "+foreignMAC+" n0" || len(a.stateChanged) == 0 {
 					t.Errorf("standing: %s, told: %d", got, len(a.stateChanged))
@@ -279,7 +279,7 @@ func TestConflictLater(t *testing.T) {
 				if got := standing(a); got != vip4+" Announced" || len(a.stateChanged) == 0 {
 					t.Errorf("long after: %s, told: %d", got, len(a.stateChanged))
 				}
-				if got := a.Stats()[0]; got.Conflicts != 25 || got.Defenses != 2*uint64(defences) {
+				if got := a.Stats()[0]; got.Conflicts != 25 || got.Defenses != 2*uint64(defenses) {
 					t.Errorf("counted %+v", got)
 				}
 			})

@@ -191,7 +191,7 @@ func TestAReplicaThatIsCutOffStopsInTimeAndComesBackAsStandby(t *testing.T) {
 			start := time.Now()
 			for b.Leading() == nil {
 				if time.Since(start) > leaseDuration {
-					t.Fatal("nobody follows")
+					t.Fatal("no replica follows")
 				}
 				time.Sleep(10 * time.Millisecond)
 				if b.Leading() != nil && (a.Leading() != nil || time.Now().Before(a.lease.until())) {

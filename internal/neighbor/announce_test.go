@@ -74,8 +74,8 @@ func simulate(s *Schedule, from, to time.Duration) []said {
 			return all
 		}
 		now = max(now, at.Sub(start))
-		for _, turn := range s.Take(start.Add(now), batchNew) {
-			all = append(all, said{now, turn.Addr})
+		for _, sent := range s.Take(start.Add(now), batchNew) {
+			all = append(all, said{now, sent.Addr})
 		}
 	}
 }
@@ -206,19 +206,19 @@ func TestScheduleIsPaced(t *testing.T) {
 func TestScheduleCountsTurns(t *testing.T) {
 	s := NewSchedule(ProbeGaps(), ProbeRefresh)
 	s.Set(start, subjects(addr4))
-	type turn struct {
+	type sent struct {
 		At     time.Duration
 		Before int
 	}
-	var got []turn
+	var got []sent
 	for now := time.Duration(0); now < 25*time.Second; {
 		at, _ := s.Next()
 		now = at.Sub(start)
 		for _, b := range s.Take(at, batchNew) {
-			got = append(got, turn{now, b.Sent})
+			got = append(got, sent{now, b.Sent})
 		}
 	}
-	want := []turn{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 4}, {30500 * ms, 4}}
+	want := []sent{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 4}, {30500 * ms, 4}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("turns (-want +got):\n%s", diff)
 	}

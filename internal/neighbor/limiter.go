@@ -25,14 +25,14 @@ type Limiter struct {
 }
 
 // account is one station's. It is free once its time has passed: then nothing counts
-// against whoever had it.
+// against the host that had it.
 type account struct {
 	of   requester
 	full int64 // when all is allowed again (the generic cell rate algorithm), in Unix nanoseconds
 }
 
 // requester is a station and how it asks. Questions sent to us alone count apart: who
-// asks everybody, in another station's name, does not make that one's checks for us
+// asks all hosts, in another station's name, does not make that one's checks for us
 // fail.
 type requester struct {
 	mac     [6]byte

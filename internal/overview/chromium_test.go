@@ -155,11 +155,11 @@ func TestChromiumShowsThePage(t *testing.T) {
 				t.Errorf("%s, %d wide: the page is %d wide, and has to be scrolled sideways", scheme, width, wide)
 			}
 			colors := value[struct {
-				Faint   []string `json:"faint"`
-				Colours int      `json:"colors"`
+				Faint  []string `json:"faint"`
+				Colors int      `json:"colors"`
 			}](t, tab, contrasts)
-			if len(colors.Faint) > 0 || colors.Colours < 5 {
-				t.Errorf("%s: %d colors; hard to read: %v", scheme, colors.Colours, colors.Faint)
+			if len(colors.Faint) > 0 || colors.Colors < 5 {
+				t.Errorf("%s: %d colors; hard to read: %v", scheme, colors.Colors, colors.Faint)
 			}
 			if foreign := value[int64](t, tab, `document.querySelectorAll("script, img, link, iframe, [style], [onclick]").length`); foreign != 0 {
 				t.Errorf("%d scripts, images or foreign parts", foreign)

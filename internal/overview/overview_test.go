@@ -113,7 +113,7 @@ func trouble() Objects {
 			}},
 		Services: []*corev1.Service{
 			serviceNamed("web", []string{"192.0.2.100", "2001:db8::a"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.100 of IPAddressPool "web"`, true)),
-			serviceNamed("cart", []string{"192.0.2.20"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.20 of IPAddressPool "web"; nobody announces 192.0.2.20: no L2Advertisement or BGPAdvertisement covers it`, true)),
+			serviceNamed("cart", []string{"192.0.2.20"}, says(v1beta1.ConditionAllocated, "Assigned", `192.0.2.20 of IPAddressPool "web"; no node announces 192.0.2.20: no L2Advertisement or BGPAdvertisement covers it`, true)),
 			serviceNamed("queue", nil, says(v1beta1.ConditionAllocated, "PoolExhausted", `every address of IPAddressPool "edge" is taken`, false)),
 			serviceNamed("fresh", nil),
 		},
@@ -142,7 +142,7 @@ func TestProblemsAreNamedWorstFirst(t *testing.T) {
 		`bad Stopped Speaker node-5: its speaker has stopped`,
 		`wait UnsupportedField BFDProfile fast: accepted, but without any effe`,
 		`wait Full IPAddressPool edge: every IPv4 address is assigned`,
-		`wait Incomplete Service shop/cart: nobody announces 192.0.2.20: n`,
+		`wait Incomplete Service shop/cart: no node announces 192.0.2.20: `,
 		`wait Pending Service shop/fresh: the controller has not said an`,
 		`wait LinkDown Speaker node-2: link eth0 is down, or has no c`,
 		`wait Restarting Speaker node-4: its node keeps its addresses m`,

@@ -151,7 +151,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone
 		}
 		c.Message = intent.OriginsText(origins)
 		if len(silent) > 0 {
-			c.Message += fmt.Sprintf("; nobody announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
+			c.Message += fmt.Sprintf("; no node announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
 		}
 		if g.Message != "" {
 			c.Message += "; " + g.Message

@@ -48,7 +48,7 @@ func Metrics(t testing.TB, path, program string, collectors []prometheus.Collect
 	for _, f := range families {
 		m := all[f.GetName()]
 		if m == nil {
-			t.Fatalf("%s is told of and not described", f.GetName())
+			t.Fatalf("%s is collected and not described", f.GetName())
 		}
 		kind := strings.ToLower(f.GetType().String())
 		if kind != "histogram" && kind != m.kind {

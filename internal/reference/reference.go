@@ -1,6 +1,6 @@
 // Package reference keeps pages of docs/reference, and other files, true: tests of the programs
 // compare what the programs are with what the pages say, and write the pages when
-// they are told to ("make generate").
+// the flag -update is given ("make generate").
 package reference
 
 import (

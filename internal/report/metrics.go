@@ -71,7 +71,7 @@ var (
 	pendingDesc = prometheus.NewDesc("steelyard_services_pending",
 		"Services of type LoadBalancer without an address, by the reason of their condition Allocated; StatusRefused: the API server, or a policy, refuses their status. Told by the leader.", []string{"reason"}, nil)
 	contestedDesc = prometheus.NewDesc("steelyard_services_contested",
-		"Services whose status somebody else overwrites again and again: their condition Contested names the field manager. Told by the leader.", nil, nil)
+		"Services whose status another client overwrites again and again: their condition Contested names the field manager. Only the leader has this metric.", nil, nil)
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 

@@ -1,4 +1,4 @@
-// Package stories runs decisions that are told as text: files of stories, each
+// Package stories runs decisions that are written as text: files of stories, each
 // with its name after "# ", what is given, "=>" and what comes of it. It knows
 // nothing of what they tell.
 package stories
@@ -14,7 +14,7 @@ import (
 
 // Run runs every story of the files that match pattern as a subtest of its
 // name. Both parts reach tell without space around them.
-func Run(t *testing.T, pattern string, tell func(t *testing.T, given, want string)) {
+func Run(t *testing.T, pattern string, run func(t *testing.T, given, want string)) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -32,7 +32,7 @@ func Run(t *testing.T, pattern string, tell func(t *testing.T, given, want strin
 				if !ok {
 					t.Fatalf("%s: the story has no end: =>", file)
 				}
-				tell(t, strings.TrimSpace(given), strings.TrimSpace(want))
+				run(t, strings.TrimSpace(given), strings.TrimSpace(want))
 			})
 		}
 	}

@@ -1,5 +1,5 @@
 // Package wait holds the two smallest parts of waiting: a pause that ends with its
-// context, and a signal that waits for nobody.
+// context, and a signal that never blocks.
 package wait
 
 import (

@@ -30,7 +30,7 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	t := &Evaluation{Snapshot: w, Checked: intent.Parse(w.objects()), index: map[ipam.Key]int{}}
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
-			r := w.Dialect.Request(svc)
+			r := w.AnnotationPrefixes.Request(svc)
 			r.GonePools = w.removedPools(t.Checked, svc)
 			t.Served, t.Requests = append(t.Served, svc), append(t.Requests, &r)
 		}

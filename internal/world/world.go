@@ -32,7 +32,7 @@ type Snapshot struct {
 
 // Settings are the flags of the controller and the speakers that matter to decisions.
 type Settings struct {
-	Class   string // the class that Steelyard serves; empty: Services that name no class
-	Guessed bool   // Class could not be read, and the user did not set it
-	Dialect intent.AnnotationPrefixes
+	Class              string // the class that Steelyard serves; empty: Services that name no class
+	Guessed            bool   // Class could not be read, and the user did not set it
+	AnnotationPrefixes intent.AnnotationPrefixes
 }

@@ -62,7 +62,7 @@ type Cluster struct {
 // progress. When it fails, what was made stays for a look, until Down.
 func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	start := time.Now()
-	say := func(format string, args ...any) {
+	log := func(format string, args ...any) {
 		fmt.Fprintf(progress, "%6.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
 	if os.Geteuid() != 0 {
@@ -76,14 +76,14 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &images.Builder{Root: o.Root, Say: say}
-	if c.Engine, err = Engine(ctx, o.Root, say); err != nil {
+	b := &images.Builder{Root: o.Root, Log: log}
+	if c.Engine, err = Engine(ctx, o.Root, log); err != nil {
 		return nil, err
 	}
 	if err := c.save(); err != nil { // now Down can
 		return nil, err
 	}
-	if err := c.chooseImages(ctx, b, say); err != nil {
+	if err := c.chooseImages(ctx, b, log); err != nil {
 		return nil, err
 	}
 	if err := c.save(); err != nil {
@@ -92,11 +92,11 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	if err := c.connect(ctx); err != nil {
 		return nil, err
 	}
-	say("creating the cluster with kind …")
+	log("creating the cluster with kind …")
 	if err := c.create(ctx, progress); err != nil {
 		return nil, err
 	}
-	say("starting the router (FRR), a client, and a host behind the router")
+	log("starting the router (FRR), a client, and a host behind the router")
 	if err := c.startHosts(ctx); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Cluster, error) {
 	if err := c.pullNothing(ctx); err != nil {
 		return nil, err
 	}
-	say("the cluster is ready: export KUBECONFIG=%s", c.Kubeconfig())
+	log("the cluster is ready: export KUBECONFIG=%s", c.Kubeconfig())
 	return c, nil
 }
 
@@ -132,7 +132,7 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Open finds the cluster of this machine. It asks nobody: a busy engine is slow
+// Open finds the cluster of this machine. It does not ask the engine: a busy one is slow
 // to answer.
 func Open() (*Cluster, error) {
 	text, err := os.ReadFile(filepath.Join(state, "cluster.json"))
@@ -158,7 +158,7 @@ func (c *Cluster) save() error {
 }
 
 // Down removes the cluster and all containers beside it, and ends the engine if
-// it was started for it. It does so after a crash at any point, too: an engine of
+// it was started for it. It also does so after a crash at any point: an engine of
 // ours that has died is started once more, for only it knows its containers.
 func Down(ctx context.Context, root string) error {
 	e, err := engine.Find(ctx)

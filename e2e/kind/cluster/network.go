@@ -101,7 +101,7 @@ func (c *Cluster) startHosts(ctx context.Context) error {
 	return c.startFRR(ctx)
 }
 
-// setRoutes has everybody but the router go through it: nodes to the outside only,
+// setRoutes has all hosts but the router go through it: nodes to the outside only,
 // since what people on this machine ask of the API server is answered by the
 // engine's machine.
 func (c *Cluster) setRoutes(ctx context.Context) error {

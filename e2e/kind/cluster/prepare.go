@@ -16,15 +16,15 @@ import (
 
 // chooseImages settles which images are used, and sees to it that the engine
 // has them.
-func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(string, ...any)) error {
+func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, log func(string, ...any)) error {
 	if c.Images == "auto" {
 		c.Images = "built"
 		if !c.Engine.Own {
-			say("asking the registries for %s …", publishedRouter)
+			log("asking the registries for %s …", publishedRouter)
 			if _, err := c.Engine.Docker(ctx, "pull", "--quiet", publishedRouter); err == nil {
 				c.Images = "published"
 			} else {
-				say("nothing can be pulled, so the images are built here: %v", err)
+				log("nothing can be pulled, so the images are built here: %v", err)
 			}
 		}
 	}
@@ -41,7 +41,7 @@ func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(
 	c.NodeImage, c.RouterImage, c.ClientImage = set.Node.Name, set.Router.Name, set.Client.Name
 	c.Kind, c.Kubectl = b.Kind(), b.Kubectl()
 	for _, a := range []images.Archive{set.Node, set.Router, set.Client} {
-		if err := c.loadIntoEngine(ctx, a, say); err != nil {
+		if err := c.loadIntoEngine(ctx, a, log); err != nil {
 			return err
 		}
 	}
@@ -51,11 +51,11 @@ func (c *Cluster) chooseImages(ctx context.Context, b *images.Builder, say func(
 // Engine finds a container engine, or starts one: also where the cluster's
 // addresses would meet those of the machine itself, for one that is started has a
 // network namespace of its own.
-func Engine(ctx context.Context, root string, say func(string, ...any)) (*engine.Engine, error) {
+func Engine(ctx context.Context, root string, log func(string, ...any)) (*engine.Engine, error) {
 	found, err := engine.Find(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		say("no container engine runs: starting Docker's by hand, for this cluster")
+		log("no container engine runs: starting Docker's by hand, for this cluster")
 	case err != nil || found.Own:
 		return found, err
 	default:
@@ -67,7 +67,7 @@ func Engine(ctx context.Context, root string, say func(string, ...any)) (*engine
 		if met < 0 {
 			return found, nil
 		}
-		say("this machine has %s, which the cluster would have, too: starting an engine in a namespace of its own", addresses[met])
+		log("this machine has %s, which the cluster would have as well: starting an engine in a namespace of its own", addresses[met])
 	}
 	return startEngine(ctx, root)
 }
@@ -90,7 +90,7 @@ func startEngine(ctx context.Context, root string) (*engine.Engine, error) {
 	return engine.Start(ctx, bounded)
 }
 
-func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func(string, ...any)) error {
+func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, log func(string, ...any)) error {
 	if _, err := c.Engine.Docker(ctx, "image", "inspect", a.Name); err == nil {
 		return nil
 	}
@@ -104,7 +104,7 @@ func (c *Cluster) loadIntoEngine(ctx context.Context, a images.Archive, say func
 			return err
 		}
 	}
-	say("loading %s into the engine …", a.Name)
+	log("loading %s into the engine …", a.Name)
 	_, err = c.Engine.Docker(ctx, "load", "--quiet", "--input", a.Path)
 	return err
 }

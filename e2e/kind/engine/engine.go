@@ -1,6 +1,6 @@
 // Package engine finds a container engine, or starts Docker's by hand where there
 // is none: without systemd, in a network namespace of its own, so that its
-// bridges, addresses and firewall rules are nobody else's, and can't meet what
+// bridges, addresses and firewall rules are its own, and can't conflict with what
 // the machine has.
 package engine
 

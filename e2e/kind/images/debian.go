@@ -48,7 +48,7 @@ func (b *Builder) debian(ctx context.Context, name string, packages []string, sc
 	if err != nil {
 		return layer{}, fmt.Errorf("images are built with mmdebstrap, which \"make kind-images\" installs: %w", err)
 	}
-	b.Say("installing %d packages of Debian %s for %s (once; about 1 min) …", len(packages), suite, name)
+	b.Log("installing %d packages of Debian %s for %s (once; about 1 min) …", len(packages), suite, name)
 	args = append(args, suite, path+".new.tar")
 	if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
 		args = append(args, mirror)

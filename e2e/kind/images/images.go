@@ -46,8 +46,8 @@ type Set struct {
 type Builder struct {
 	// Root is the folder of this Go module.
 	Root string
-	// Say is told of each step that takes time.
-	Say func(string, ...any)
+	// Log is called before each step that takes time.
+	Log func(string, ...any)
 
 	cache               string
 	kube, node, kind    string // folders of built programs
@@ -112,7 +112,7 @@ func (b *Builder) build(ctx context.Context, sets map[*string]programs.Set) erro
 		return err
 	}
 	for dir, set := range sets {
-		built, err := set.Build(ctx, filepath.Join(b.Root, "e2e"), b.Say)
+		built, err := set.Build(ctx, filepath.Join(b.Root, "e2e"), b.Log)
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 func builder(t *testing.T) *Builder {
-	return &Builder{Say: t.Logf, cache: t.TempDir(), version: "v1"}
+	return &Builder{Log: t.Logf, cache: t.TempDir(), version: "v1"}
 }
 
 func TestALayerHoldsItsFilesLinksAndFolders(t *testing.T) {

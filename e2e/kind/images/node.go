@@ -49,7 +49,7 @@ func (b *Builder) nodeImage(ctx context.Context, debian, tools layer) (Archive, 
 	if _, err := os.Stat(archive.Path); err == nil {
 		return archive, nil
 	}
-	b.Say("packing the images of Pods …")
+	b.Log("packing the images of Pods …")
 	for _, name := range []string{"pods", "control"} {
 		file := filepath.Join(b.cache, name+"-"+key+".tar")
 		recipes, err := pods.recipes(b, name == "control")
@@ -61,7 +61,7 @@ func (b *Builder) nodeImage(ctx context.Context, debian, tools layer) (Archive, 
 		}
 		own = append(own, entry{name: "/kind/images/" + name + ".tar", from: file})
 	}
-	b.Say("packing the node image …")
+	b.Log("packing the node image …")
 	programs, err := b.files(key, append(b.nodePrograms(bounded), own...))
 	if err != nil {
 		return Archive{}, err

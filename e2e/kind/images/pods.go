@@ -25,7 +25,7 @@ type podImage struct{ name, program, args string }
 // podImages are the images of all Pods of a new cluster.
 type podImages struct {
 	all []podImage
-	// programs are the paths of programs that are nobody's tools.
+	// programs are the paths of programs that are no module's tools.
 	programs map[string]string
 	// tools is what some programs call.
 	tools layer

@@ -3,7 +3,7 @@
 // the node's Pod CIDRs, keeps a route to those of every other node, and has the
 // kernel translate the addresses of Pods that talk to others than Pods. Nodes must
 // share a link. It is what kindnetd does in published node images, which is an
-// image, too, and can't be pinned as a module. It knows no network policies.
+// image as well, and can't be pinned as a module. It knows no network policies.
 package main
 
 import (

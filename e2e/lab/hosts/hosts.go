@@ -65,12 +65,12 @@ func Listen(ctx context.Context, ns, network, addr string) (net.Listener, error)
 func within[S any](ns string, open func() (S, error)) (S, error) {
 	var none S
 	runtime.LockOSThread()
-	home, err := netns.Get()
+	original, err := netns.Get()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return none, fmt.Errorf("find the own namespace: %w", err)
 	}
-	defer home.Close()
+	defer original.Close()
 	there, err := netns.GetFromName(ns)
 	if err != nil {
 		runtime.UnlockOSThread()
@@ -82,7 +82,7 @@ func within[S any](ns string, open func() (S, error)) (S, error) {
 		return none, fmt.Errorf("enter namespace %s: %w", ns, err)
 	}
 	socket, err := open()
-	if netns.Set(home) == nil {
+	if netns.Set(original) == nil {
 		runtime.UnlockOSThread()
 	} // else the thread stays locked, and ends with its goroutine
 	return socket, err

@@ -60,7 +60,7 @@ func (p Process) State() string {
 	return "running"
 }
 
-// Alive tells whether there is such a process; one that has ended and that nobody
+// Alive reports whether there is such a process; one that has ended and that its parent has not
 // has asked about yet is none.
 func Alive(pid int) bool {
 	state, _ := procStat(pid)
@@ -172,7 +172,7 @@ func (t Table) Spawn(p Process) error {
 	enter := []string{"ip", "netns", "exec", t.Prefix + p.Host}
 	if p.MakesHosts {
 		// ip netns exec gives mounts of its own as well, in which the
-		// namespaces that it makes would be seen by nobody else.
+		// namespaces that it makes would be seen by no other process.
 		enter = []string{"nsenter", "--net=" + filepath.Join(folder, t.Prefix+p.Host), "--"}
 	}
 	if p.Privileges != nil {

@@ -86,7 +86,7 @@ type nodeAddresses struct {
 }
 
 // Run serves the nodes until ctx ends; Pods then go on without it. At its start
-// it ends what a former kubelet left running, and starts the same Pods anew, with
+// it ends what a former kubelet left running, and starts the same Pods again, with
 // the same addresses.
 func Run(ctx context.Context, c Config) error {
 	if err := hosts.Remove(c.Table.Prefix + "pod-"); err != nil {

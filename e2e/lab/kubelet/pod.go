@@ -47,7 +47,7 @@ type pod struct {
 	accepting bool          // its port has answered since cmd started
 	restarts  int32
 	started   metav1.Time       // of cmd
-	why       string            // no process runs
+	reason    string            // no process runs
 	sent      *corev1.PodStatus // last written
 	retry     <-chan time.Time  // when to start the process again
 	grace     <-chan time.Time  // when to kill it; nil unless it is being deleted
@@ -94,7 +94,7 @@ func (p *pod) loop(ctx context.Context) {
 		case <-p.grace:
 			p.signal(syscall.SIGKILL)
 		case <-p.exited:
-			p.cmd, p.exited, p.accepting, p.why = nil, nil, false, "it ended"
+			p.cmd, p.exited, p.accepting, p.reason = nil, nil, false, "it ended"
 			p.pid.Store(0)
 			p.retry = time.After(time.Second)
 		case <-p.retry:
@@ -212,7 +212,7 @@ func (p *pod) start(ctx context.Context) {
 	p.started = metav1.Now()
 	if err := p.startProcess(ctx); err != nil {
 		p.Log.Error("could not start a Pod's process, trying again", "pod", p.obj.Name, "err", err)
-		p.why = err.Error()
+		p.reason = err.Error()
 		p.retry = time.After(time.Second)
 	}
 }

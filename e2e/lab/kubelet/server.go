@@ -29,7 +29,7 @@ import (
 const Port = 10250
 
 // serve answers the API server, at each node's address, for "kubectl exec" and
-// "kubectl logs". Nobody else is let in.
+// "kubectl logs". No other client is allowed.
 func (k *kubelet) serve(ctx context.Context) error {
 	pair, err := tls.LoadX509KeyPair(k.Certificate, k.Key)
 	if err != nil {
@@ -61,7 +61,7 @@ func (k *kubelet) serve(ctx context.Context) error {
 				k.Log.Error("the API server is not answered any more", "node", n.Name, "err", err)
 			}
 		})
-		context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers any more
+		context.AfterFunc(ctx, func() { _ = server.Close() }) // its answers are no longer needed
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (p *pod) status() corev1.PodStatus {
 	}
 	state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: p.started}}
 	if p.cmd == nil {
-		state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: p.why + "; starts again in a second"}}
+		state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: p.reason + "; starts again in a second"}}
 	}
 	running := p.cmd != nil
 	for _, c := range p.obj.Spec.Containers {

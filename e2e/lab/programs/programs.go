@@ -29,7 +29,7 @@ type Set struct {
 
 // program is one program to build, and the time it took on two cores when
 // nothing was in Go's build cache. tags are Go's, with commas; one that is
-// written in C, too, needs a compiler. One of test is a package's tests.
+// written in C needs a compiler as well. One of test is a package's tests.
 type program struct {
 	name, pkg, time string
 	tags            string
@@ -165,7 +165,7 @@ func (s Set) sum(e2e string) (string, error) {
 
 // Build returns the folder of the programs, and builds those that are not there
 // yet. It tells say of each build. e2e is the folder of that name.
-func (s Set) Build(ctx context.Context, e2e string, say func(string, ...any)) (string, error) {
+func (s Set) Build(ctx context.Context, e2e string, log func(string, ...any)) (string, error) {
 	version, err := s.version(e2e)
 	if err != nil {
 		return "", err
@@ -192,7 +192,7 @@ func (s Set) Build(ctx context.Context, e2e string, say func(string, ...any)) (s
 		return "", fmt.Errorf("lock the cache: %w", err)
 	}
 	for _, p := range s.missing(dir) {
-		say("building %s %s (once; about %s) …", p.name, version, p.time)
+		log("building %s %s (once; about %s) …", p.name, version, p.time)
 		if err := s.build(ctx, p, filepath.Join(e2e, s.folder), filepath.Join(dir, p.name), version); err != nil {
 			return "", err
 		}

@@ -29,7 +29,7 @@ type Relay struct {
 	// Delay is how long the data that comes in now waits, in either direction.
 	// It is called at once by many. Data never overtakes data.
 	Delay func() time.Duration
-	// Failed is told why a connection could not be passed on.
+	// Failed is called with the reason why a connection could not be passed on.
 	Failed func(error)
 }
 
@@ -147,7 +147,7 @@ func write(ctx context.Context, queue <-chan chunk, to net.Conn) error {
 }
 
 // closeWrite tells the far side that no more data comes. It fails only when
-// that side is gone, which whoever reads from it learns as well.
+// that side is gone, which its reader learns as well.
 func closeWrite(conn net.Conn) {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -131,7 +131,7 @@ func TestASenderWaitsForAReceiverThatDoesNotRead(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-sent:
-			t.Fatalf("all of it was taken, with nobody to read: %v", err)
+			t.Fatalf("all of it was taken, without a reader: %v", err)
 		default:
 		}
 		if _, err := io.CopyN(io.Discard, server, int64(len(data))); err != nil {
@@ -158,7 +158,7 @@ func TestASideThatGoesAwayTakesTheOtherWithIt(t *testing.T) {
 func TestAServerThatIsAwayEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := listener{make(chan net.Conn), make(chan struct{})}
-		away := errors.New("nobody there")
+		away := errors.New("no server")
 		failed := make(chan error, 1)
 		r := Relay{
 			Dial:   func(context.Context) (net.Conn, error) { return nil, away },
@@ -174,7 +174,7 @@ func TestAServerThatIsAwayEndsTheConnection(t *testing.T) {
 			t.Errorf("want the end, got %v", err)
 		}
 		if err := <-failed; !errors.Is(err, away) {
-			t.Errorf("want to be told that nobody is there, got %v", err)
+			t.Errorf("want the dial error, got %v", err)
 		}
 		cancel()
 		if err := <-ended; err != nil {
@@ -218,11 +218,11 @@ func TestHalfClosedConnectionOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	send(t, client, "anybody there?")
+	send(t, client, "is there a server?")
 	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := io.ReadAll(client); err != nil || string(answer) != "ANYBODY THERE?" {
+	if answer, err := io.ReadAll(client); err != nil || string(answer) != "IS THERE A SERVER?" {
 		t.Errorf("got %q, %v", answer, err)
 	}
 	cancel()

@@ -185,6 +185,6 @@ func TestShortCutsAreNotTold(t *testing.T) {
 		}
 	}
 	if links, _ := c.Links(nil, now); len(links) != 0 {
-		t.Errorf("a link that is gone is told: %v", links)
+		t.Errorf("a removed link is listed: %v", links)
 	}
 }

@@ -94,7 +94,7 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 				case "load-balancer-class":
 					s.Class = value
 				case "compat-annotations":
-					s.Dialect, err = intent.ParseAnnotationPrefixes(value)
+					s.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(value)
 				}
 				if err != nil {
 					return s, fmt.Errorf("read the flags of Deployment %s/%s: %w", d.Namespace, d.Name, err)

@@ -48,7 +48,7 @@ const (
 	questionPause = 12 * time.Millisecond
 )
 
-// foreign is how many frames about nobody are sent, and how many at once.
+// foreign is how many frames about unused addresses are sent, and how many at once.
 const (
 	foreign      = 60_000
 	foreignBatch = 200
@@ -195,7 +195,7 @@ var exchanged = regexp.MustCompile(`^(\S+) ARP, (Request who-has|Reply) ([0-9.]+
 
 // askAll sends all questions.
 func (c *asker) askAll(ctx context.Context) error {
-	if err := pause(ctx, time.Second); err != nil { // until somebody listens
+	if err := pause(ctx, time.Second); err != nil { // until the listener is ready
 		return err
 	}
 	for range questions {
