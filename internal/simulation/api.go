@@ -183,19 +183,22 @@ func (c *client) selects(o *object) bool {
 	return o.kind != leases || c.lease == "" || c.lease == o.name
 }
 
+// goes reports whether the program does at once what is to be done.
+func (c *client) goes() bool { return !c.dead && c.frozen == 0 && c.slow == 0 }
+
 // run does something in the program, when it stands still no more, if it lives then.
 func (c *client) run(do func()) {
 	switch {
 	case c.dead:
-	case c.frozen > 0 || c.slow > 0:
+	case !c.goes():
 		c.backlog = append(c.backlog, do)
 	default:
 		do()
 	}
 }
 
-func (c *client) at(t time.Time, do func())     { c.queue.push(maxTime(t, c.now), func() { c.run(do) }) }
-func (c *client) in(d time.Duration, do func()) { c.after(d, func() { c.run(do) }) }
+func (c *client) at(t time.Time, do func())     { c.queue.push(maxTime(t, c.now), moment{c, do}) }
+func (c *client) in(d time.Duration, do func()) { c.at(c.now.Add(d), do) }
 func (c *client) ask(do func() (any, error), then func(any, error)) {
 	c.askWithin(5*time.Second, do, then)
 }
@@ -304,7 +307,7 @@ func (c *cache) tell(o *object) {
 	}
 	c.shown[o.kind] = at
 	watch := c.watch[o.kind]
-	c.queue.push(at, func() {
+	c.queue.push(at, moment{do: func() {
 		switch {
 		case c.dead || c.broken[o.kind] || c.watch[o.kind] != watch:
 		case c.api.away > 0 || !c.reach():
@@ -313,7 +316,7 @@ func (c *cache) tell(o *object) {
 		default:
 			c.run(func() { c.show(o) })
 		}
-	})
+	}})
 }
 
 // relist lists a kind anew as soon as that can be.
@@ -330,7 +333,7 @@ func (c *cache) relist(k kind) {
 		c.watch[k]++
 		all := c.selected(k)
 		c.shown[k] = c.now.Add(c.delay())
-		c.queue.push(c.shown[k], func() { c.run(func() { c.replace(k, all) }) })
+		c.at(c.shown[k], func() { c.replace(k, all) })
 	})
 }
 

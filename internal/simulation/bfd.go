@@ -101,6 +101,9 @@ func (s *group) transmit() {
 	jitter := s.world.within(765, 1000)
 	for _, x := range s.sessions {
 		if !s.now.Before(x.send) {
+			if out == nil {
+				out = make([]frame, 0, len(s.sessions))
+			}
 			out = append(out, s.frame(x))
 			every := slow
 			if x.status == up {
@@ -130,7 +133,12 @@ func (s *group) transmit() {
 func (w *world) carry(frames []frame) {
 	w.after(w.within(50*time.Microsecond, 500*time.Microsecond), func() {
 		for _, f := range frames {
-			if to := f.to.speaker; to != nil && w.reaches(f.from, f.to, f.segment) {
+			to := f.to.speaker
+			switch {
+			case to == nil || !w.reaches(f.from, f.to, f.segment):
+			case to.goes(): // as a rule, and there are many
+				to.group(f.segment).receive(f)
+			default:
 				to.run(func() { to.group(f.segment).receive(f) })
 			}
 		}

@@ -60,10 +60,10 @@ func (h History) run(m mutation, log *[]string) *Violation {
 	w.mutation, w.log = m, log
 	start := epoch.Add(warmUp)
 	for _, f := range h.Faults {
-		w.queue.push(start.Add(f.At), func() { w.strike(f) })
+		w.queue.push(start.Add(f.At), moment{do: func() { w.strike(f) }})
 	}
 	for _, s := range h.Expected {
-		w.queue.push(start.Add(s.At), func() { w.expect(s) })
+		w.queue.push(start.Add(s.At), moment{do: func() { w.expect(s) }})
 	}
 	rested := start.Add(h.end() + settling)
 	w.run(rested)

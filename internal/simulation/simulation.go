@@ -24,10 +24,18 @@ import (
 // epoch is when every history begins.
 var epoch = time.Unix(1_700_000_000, 0)
 
-// moment is something that happens at a time.
+// moment is something that happens, in a program if in is not nil.
 type moment struct {
-	at int64 // in nanoseconds since the epoch
+	in *client
 	do func()
+}
+
+func (m moment) happen() {
+	if m.in != nil {
+		m.in.run(m.do)
+	} else {
+		m.do()
+	}
 }
 
 // timeline is a queue of moments: a heap of their places in all. Of two at one time
@@ -50,9 +58,8 @@ func (t *timeline) less(i, j int) bool {
 	return a.at < b.at || a.at == b.at && a.seq < b.seq
 }
 
-func (t *timeline) push(at time.Time, do func()) {
+func (t *timeline) push(at time.Time, m moment) {
 	place := int32(len(t.all))
-	m := moment{at.Sub(epoch).Nanoseconds(), do}
 	if n := len(t.free); n > 0 {
 		place, t.free = t.free[n-1], t.free[:n-1]
 		t.all[place] = m
@@ -60,7 +67,7 @@ func (t *timeline) push(at time.Time, do func()) {
 		t.all = append(t.all, m)
 	}
 	t.seq++
-	t.heap = append(t.heap, slot{m.at, t.seq, place})
+	t.heap = append(t.heap, slot{at.Sub(epoch).Nanoseconds(), t.seq, place})
 	for i := len(t.heap) - 1; i > 0; {
 		parent := (i - 1) / 2
 		if !t.less(i, parent) {
@@ -79,7 +86,7 @@ func (t *timeline) next() (time.Time, bool) {
 	return epoch.Add(time.Duration(t.heap[0].at)), true
 }
 
-func (t *timeline) pop() func() {
+func (t *timeline) pop() moment {
 	place, last := t.heap[0].place, len(t.heap)-1
 	t.heap[0] = t.heap[last]
 	t.heap = t.heap[:last]
@@ -96,10 +103,10 @@ func (t *timeline) pop() func() {
 		t.heap[i], t.heap[least] = t.heap[least], t.heap[i]
 		i = least
 	}
-	do := t.all[place].do
-	t.all[place].do = nil
+	m := t.all[place]
+	t.all[place] = moment{}
 	t.free = append(t.free, place)
-	return do
+	return m
 }
 
 // world is all that lives in a history.
@@ -139,13 +146,15 @@ func (w *world) run(end time.Time) {
 			w.look()
 			w.now = at
 		}
-		w.queue.pop()()
+		w.queue.pop().happen()
 	}
 	w.now = end
 }
 
 // after has something happen after a while.
-func (w *world) after(d time.Duration, do func()) { w.queue.push(w.now.Add(max(d, 0)), do) }
+func (w *world) after(d time.Duration, do func()) {
+	w.queue.push(w.now.Add(max(d, 0)), moment{do: do})
+}
 
 // within returns a random duration.
 func (w *world) within(least, most time.Duration) time.Duration {
