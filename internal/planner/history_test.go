@@ -34,7 +34,7 @@ func TestHistories(t *testing.T) {
 	}
 	first, n := number("CONTROLLER_SEED", 0), number("CONTROLLER_HISTORIES", 100)
 	seen := map[string]int{}
-	seeds := []uint64{124, 2067, 4617, 5342} // that found faults
+	seeds := []uint64{124, 2067, 4617, 5342, 6276} // that found faults
 	for seed := first; seed < first+n; seed++ {
 		seeds = append(seeds, seed)
 	}

@@ -155,19 +155,28 @@ func (x *Service) refused() bool {
 	return meta.IsStatusConditionFalse(x.Object.Status.Conditions, v1beta1.ConditionAllocated)
 }
 
-// had returns what x had when it was last seen. It had what the plan grants it, if it
-// showed that, or a write of that was sent, or somebody overwrote that. It did not have
-// what still waits for another Service to give it up. Where nothing was decided it had
-// what its condition says.
+// had returns what x had when it was last seen:
+//
+//   - what the plan grants it, if x showed that, or a write of that was sent, or another
+//     program overwrote that; not what still waits for another Service to give it up;
+//   - what x was given and showed still, though the plan moves it: x may have asked for
+//     another address, and have taken that back since;
+//   - what its condition says, if nothing was decided.
 func (x *Service) had() []intent.Origin {
 	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.leaves {
 		return x.origins
 	}
 	var out []intent.Origin
-	given := slices.Concat(intent.Holds(x.Object), x.sent, x.contest.ours)
+	shows := intent.Holds(x.Object)
+	given := slices.Concat(shows, x.sent, x.contest.ours)
 	for i, a := range x.grant.Addrs {
 		if x.grant.Pools[i] != "" && slices.Contains(given, a) {
 			out = append(out, intent.Origin{Addr: a, Pool: x.grant.Pools[i]})
+		}
+	}
+	for _, o := range x.origins {
+		if o.Until.IsZero() && slices.Contains(shows, o.Addr) && !slices.Contains(x.grant.Addrs, o.Addr) {
+			out = append(out, o)
 		}
 	}
 	return out

@@ -173,6 +173,29 @@ func TestWhatWasNeverWrittenIsNotKept(t *testing.T) {
 	}
 }
 
+// A Service that asks for another address shows its own until it has the other one. If it
+// leaves meanwhile, its own is kept for it.
+func TestWhatAServiceStillShowsIsKept(t *testing.T) {
+	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1-10.0.0.2")}
+	c := intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}
+	in := Input{Now: noon, Configured: c, Namespaces: map[string]map[string]string{"n": nil}}
+	svc := holding(aService("web", 0), "10.0.0.1")
+	svc.Annotations[v1beta1.AnnotationLoadBalancerIPs] = "10.0.0.2"
+	s := New(nil, Finalizer{})
+	in.Services = []*corev1.Service{svc}
+	if _, sends, _ := s.Pass(in); len(sends) != 1 {
+		t.Fatalf("%d writes", len(sends))
+	}
+	in.Services = nil
+	p, _, _ := s.Pass(in)
+	var kept []string
+	for _, k := range p.Kept {
+		kept = append(kept, k.Addr.String())
+	}
+	slices.Sort(kept)
+	want(t, fmt.Sprint(kept), "[10.0.0.1 10.0.0.2]") // the write may have arrived
+}
+
 // holding returns svc as it shows an address of pool p.
 func holding(svc *corev1.Service, address string) *corev1.Service {
 	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr(address)}, Pools: []string{"p"}}
