@@ -157,7 +157,8 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written), rep.Loop()} {
+	announcer := newAnnouncer(r, mgr.GetCache(), o)
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, announcer.changed), announcer.loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -197,7 +198,7 @@ func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manag
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace, nil),
+		Cache:                  cluster.CacheOptions(o.namespace, cluster.ControllerFields()),
 		Metrics:                o.metrics.Options(cfg, logger),
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

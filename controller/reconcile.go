@@ -28,8 +28,9 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
-	planned       chan struct{}       // buffered 1: gets a value after every pass
-	observePass   func(time.Duration) // gets the duration of every pass
+	announced     func() *planner.Announced // what is to be told of announcements; nil: that is not known yet
+	planned       chan struct{}             // buffered 1: gets a value after every pass
+	observePass   func(time.Duration)       // gets the duration of every pass
 
 	caughtUp *leader.Term // the term in which the cache is known to show what former leaders wrote
 
@@ -41,6 +42,7 @@ type reconciler struct {
 // newReconciler returns a reconciler. Its caller sets services, configuration and leading.
 func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
 	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1)}
+	r.announced = func() *planner.Announced { return nil }
 	w.finalizer, w.answered = s.Finalizer(), r.answered
 	return r
 }
@@ -154,7 +156,7 @@ func (r *reconciler) released() []types.NamespacedName {
 }
 
 func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
-	s := planner.Input{Now: time.Now()}
+	s := planner.Input{Now: time.Now(), Announced: r.announced()}
 	if err := r.readCached(ctx, &s); err != nil {
 		return s, err
 	}

@@ -150,8 +150,8 @@ func (w *writer) done(x planner.Write, out *corev1.Service, err error) {
 		about = out
 	}
 	for _, e := range next.Events {
-		w.log.Info("allocation changed", "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
-		w.record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: "Allocate", Message: e.Message})
+		w.log.Info("Service changed", "action", e.Action, "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
+		w.record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: e.Action, Message: e.Message})
 	}
 	if next.Due {
 		wait.Signal(w.written)

@@ -39,6 +39,8 @@ import (
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	previous                  load the images of the commit before into kind's nodes, with the tag previous
+//	told SERVICE REASON       wait until all who tell of a Service's announcement give that reason (condition, event, metric,
+//	                          page, plugin); Announced: until all say that it is announced
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
 //	always TIME PATTERN COMMAND…          … and check that it matches for all that time
 //
@@ -63,6 +65,7 @@ func (s *story) commands() map[string]command {
 	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "previous": s.previous}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).handovers)
 	all["crossings"] = s.crossings
+	all["told"] = s.toldEverywhere
 	all["press"], all["pressed"] = s.press, s.pressed
 	for _, name := range []string{"kubectl", "steelyard", "rack", "on", "curl", "says", "events"} {
 		all[name] = func(ts *testscript.TestScript, neg bool, args []string) {

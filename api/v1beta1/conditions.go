@@ -25,9 +25,9 @@ const (
 	// names addresses and pools.
 	ConditionAllocated = Group + "/Allocated"
 	// ConditionServiceAnnounced is True while every address of the Service is announced by
-	// some node, False while one is not, and Unknown while that is not known. Its
-	// reasons are those of an L2Claim's Announced. No program of this version writes it:
-	// kubectl steelyard explain tells the same.
+	// some node, False while one is not, or while a foreign host has it too, and Unknown
+	// while that is not known. The controller writes it by what the speakers report, and
+	// False only if that has been so for 3 seconds.
 	ConditionServiceAnnounced = Group + "/Announced"
 	// ConditionSharing is True on a Service that may share its address. Its message is a
 	// fingerprint of the sharing key, ports, traffic policy and selector that the

@@ -132,6 +132,28 @@ const (
 	ReasonInvalidRequest = "InvalidRequest"
 )
 
+// Reasons of the condition Announced of a Service, and of the events beside it. It has
+// those of an L2Claim as well, AddressOutsidePools, and SessionsDown; if nodes have
+// several, that of the nodes that came furthest.
+const (
+	// ReasonNotAllocated: the Service has no address. No event tells it beside that of the
+	// condition Allocated.
+	//
+	// Remedy: that of the reason of the condition Allocated.
+	ReasonNotAllocated = "NotAllocated"
+	// ReasonPending: a node may announce the address, and none has said yet that it does.
+	// The status is Unknown. It is so for a moment after the Service got the address.
+	//
+	// Remedy: if it stays so, see the log of the nodes' speakers; kubectl steelyard explain
+	// names the node.
+	ReasonPending = "Pending"
+	// ReasonNotCarried: nodes offer the address to BGP peers none of whose sessions
+	// carries its family.
+	//
+	// Remedy: set dualStackAddressFamily of the BGPPeer, or make one of that family.
+	ReasonNotCarried = "NotCarried"
+)
+
 // Reasons of the other conditions of a Service, and of the events beside them.
 const (
 	// ReasonGranted: the condition Sharing says what the address was granted for.
@@ -198,7 +220,7 @@ const (
 	// ReasonNotOwner: another node answers for the address. No condition has this reason.
 	ReasonNotOwner = "NotOwner"
 	// ReasonNoPeer: the node holds no session to a BGPPeer that the advertisements select.
-	// No condition has this reason.
+	// No L2Claim has this reason.
 	//
 	// Remedy: see peers and peerSelectors of the BGPAdvertisement, and nodeSelectors of
 	// the BGPPeer.

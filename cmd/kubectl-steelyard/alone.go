@@ -68,7 +68,7 @@ func announcedIn(t *world.Evaluation, s announce.Snapshot) map[netip.Addr]reach 
 			r := out[a.Addr]
 			r.layer2 = r.layer2 || of.Owner[a.Addr] != ""
 			if nodes := of.Offers[a.Addr]; len(nodes) > 0 {
-				up, all, _ := t.Established(nodes, a.Addr)
+				up, all := t.Established(nodes, a.Addr)
 				r.bgp = r.bgp || up > 0 || all == 0
 				if up == 0 && all > 0 {
 					r.unreachable = nodes

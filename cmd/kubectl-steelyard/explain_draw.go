@@ -9,7 +9,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
-	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 func (e explanation) clean() bool { return e.Reason == "" }
@@ -142,7 +141,7 @@ func decisionCell(r announce.Reason) cell {
 	switch r {
 	case announce.Announced:
 		return good(string(r))
-	case announce.NotOwner, announce.NodeNotSelected, world.NotCarried:
+	case announce.NotOwner, announce.NodeNotSelected, announce.NotCarried:
 		return plain(string(r))
 	}
 	return warn(string(r))

@@ -240,7 +240,7 @@ func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n 
 		i := longest(p, a)
 		switch family := ipam.FamilyOf(a); {
 		case i >= 0 && !p.Peer.Carries(family):
-			f.Decision, f.Detail = world.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
+			f.Decision, f.Detail = announce.NotCarried, fmt.Sprintf("the session carries no %s: dualStackAddressFamily is false", family)
 		case i >= 0:
 			f.Decision, f.Route, f.Detail = announce.Announced, p.Routes[i].String(), ""
 		}

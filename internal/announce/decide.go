@@ -267,8 +267,13 @@ func (s Snapshot) self() *Node { return s.node(s.Self) }
 // node returns the node of that name; s.Nodes must be sorted. For an unknown name it returns
 // a node without links.
 func (s Snapshot) node(name string) *Node {
-	if i, ok := slices.BinarySearchFunc(s.Nodes, name, func(n Node, name string) int { return cmp.Compare(n.Name, name) }); ok {
+	if i, ok := s.index(name); ok {
 		return &s.Nodes[i]
 	}
 	return &Node{Name: name}
+}
+
+// index returns the place of the node of that name, of sorted ones.
+func (s Snapshot) index(name string) (int, bool) {
+	return slices.BinarySearchFunc(s.Nodes, name, func(n Node, name string) int { return cmp.Compare(n.Name, name) })
 }

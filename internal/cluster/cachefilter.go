@@ -16,6 +16,18 @@ import (
 // speaker does not read. What a speaker patches stays whole.
 func SpeakerFields() func(client.Object) { return new(interner).stripFields }
 
+// ControllerFields returns what takes out of an object, on its way to the cache, what the
+// controller does not read.
+func ControllerFields() func(client.Object) {
+	w := new(interner)
+	return func(obj client.Object) {
+		switch obj.(type) {
+		case *discoveryv1.EndpointSlice, *corev1.Node:
+			w.stripFields(obj)
+		}
+	}
+}
+
 // interner lets equal strings of many objects share memory: names of nodes and
 // namespaces, MACs, reasons. The zero interner is ready for use.
 type interner struct {

@@ -169,6 +169,9 @@ func OfService(svc *corev1.Service) []Problem {
 	case "":
 		return problem(Waiting, "Pending", "the controller has not said anything about it yet", "")
 	case metav1.ConditionTrue:
+		if out := notAnnounced(svc); out != nil {
+			return out
+		}
 		if _, reservation, has := strings.Cut(c.Message, "; "); has {
 			return problem(Waiting, "Incomplete", reservation, "")
 		}
@@ -176,6 +179,19 @@ func OfService(svc *corev1.Service) []Problem {
 	default:
 		return problem(Fault, c.Reason, c.Message, "SteelyardServicesPending")
 	}
+}
+
+// notAnnounced returns that no node is known to announce an address of a Service.
+func notAnnounced(svc *corev1.Service) []Problem {
+	c := Condition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
+	severity := Fault
+	switch c.Status {
+	case "", metav1.ConditionTrue:
+		return nil
+	case metav1.ConditionUnknown:
+		severity = Waiting
+	}
+	return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, c.Reason, printable.Message(c.Message), "SteelyardServicesUnannounced"}}
 }
 
 // Condition returns the condition of that type; the zero value if there is none.

@@ -16,7 +16,7 @@ import (
 
 // Ignorable returns a function that reports whether an event cannot change the plan of a
 // node's speaker:
-//   - an update in which no relevant field changed (same),
+//   - an update in which no relevant field changed (Same),
 //   - an event of a Service without an address of ours,
 //   - an EndpointSlice of a Service with externalTrafficPolicy Cluster, or of no Service
 //     of ours. When that changes, the Service's own event starts a pass.
@@ -31,14 +31,14 @@ func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, erro
 	return func(before, after metav1.Object) bool {
 		switch o := cmp.Or(after, before).(type) {
 		case *corev1.Service:
-			return !announced(before) && !announced(after) || same(before, after)
+			return !announced(before) && !announced(after) || Same(before, after)
 		case *discoveryv1.EndpointSlice:
 			svc, err := service(ServiceOf(o))
-			return err == nil && (svc == nil || !Local(svc)) || same(before, after)
+			return err == nil && (svc == nil || !Local(svc)) || Same(before, after)
 		case *v1beta1.Speaker:
-			return o.Name != node && same(before, after) // another program's write to our own Speaker is corrected
+			return o.Name != node && Same(before, after) // another program's write to our own Speaker is corrected
 		}
-		return same(before, after)
+		return Same(before, after)
 	}
 }
 
@@ -47,10 +47,10 @@ func Announceable(svc *corev1.Service, class string) bool {
 	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
-// same reports whether an update is no reason to think again: a change of what is not read. Of some kinds the
+// Same reports whether an update is no reason to think again: a change of what is not read. Of some kinds the
 // cache has only what matters. Of an object that was made again while the watch was broken
 // it counts as an update.
-func same(before, after metav1.Object) bool {
+func Same(before, after metav1.Object) bool {
 	if before == nil || after == nil {
 		return false
 	}

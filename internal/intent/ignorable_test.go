@@ -19,10 +19,10 @@ func TestSame(t *testing.T) {
 	labeled.Labels = map[string]string{"a": "b"}
 	edited.Generation = 2
 	again.UID = "another"
-	if !same(pool, used) {
+	if !Same(pool, used) {
 		t.Error("the use of a pool must not start a pass")
 	}
-	if same(pool, labeled) || same(pool, edited) || same(pool, again) {
+	if Same(pool, labeled) || Same(pool, edited) || Same(pool, again) {
 		t.Error("other labels, another spec, and another pool of that name, must start a pass")
 	}
 }

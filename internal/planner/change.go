@@ -28,10 +28,12 @@ type Change struct {
 
 	cleanup        cleanup // what becomes of the finalizer
 	ConditionsOnly bool    // only the conditions are written: what the Service shows stays as it is
+	AnnouncedOnly  bool    // and of these Announced alone
 	Contested      string  // what the condition Contested says; empty: it is not there
 	Allocated      metav1.Condition
-	Event          bool   // the outcome is another than before
-	Moved          string // which addresses it had, and why one was taken away; empty: none was
+	Announced      metav1.Condition // the zero condition: it stays as it is
+	Event          bool             // the outcome is another than before
+	Moved          string           // which addresses it had, and why one was taken away; empty: none was
 	loses, gains   []netip.Addr
 }
 
@@ -52,7 +54,7 @@ func (c Change) Apply(svc *corev1.Service, f Finalizer) {
 
 // same reports whether two changes come to the same.
 func (c Change) same(d Change) bool {
-	return slices.Equal(c.Addrs, d.Addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && c.ConditionsOnly == d.ConditionsOnly && c.Contested == d.Contested && sameWords(c.Allocated, d.Allocated)
+	return slices.Equal(c.Addrs, d.Addrs) && c.pools == d.pools && c.granted == d.granted && c.cleanup == d.cleanup && c.ConditionsOnly == d.ConditionsOnly && c.Contested == d.Contested && sameWords(c.Allocated, d.Allocated) && sameWords(c.Announced, d.Announced)
 }
 
 func sameWords(a, b metav1.Condition) bool {

@@ -26,11 +26,18 @@ type Summary struct {
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
 	Contested int                    // Services whose status somebody else overwrites
+	// Unannounced counts the Services with addresses that are not known to be announced, by
+	// reason; nil: that is not known.
+	Unannounced map[string]int
 }
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	return &Summary{Services: len(p.Services), Usage: p.usage(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	if p.announced != nil {
+		out.Unannounced = p.announced.Not
+	}
+	return out
 }
 
 // Object is an object of the API.

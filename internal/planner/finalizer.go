@@ -99,6 +99,8 @@ func (p Plan) changeFor(i int) (c Change, differs bool) {
 	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools), p.Services[i].gone)
 	differs = c.remember(svc, &p.Services[i].request) || differs
 	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
-	tells := c.contest(svc, p.Contests[svc.UID])
-	return c, differs || tells || c.cleanup != leaveFinalizer
+	differs = c.contest(svc, p.Contests[svc.UID]) || differs || c.cleanup != leaveFinalizer
+	c.AnnouncedOnly = c.announce(svc, p.announced) && !differs
+	c.ConditionsOnly = c.AnnouncedOnly
+	return c, differs || c.AnnouncedOnly
 }

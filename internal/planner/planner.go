@@ -27,6 +27,7 @@ type Plan struct {
 	Grants    []ipam.Grant // of the services
 	attempts  map[types.UID]Attempt
 	Contests  map[types.UID]Contest
+	announced *Announced
 	finalizer Finalizer
 	Kept      []ipam.Kept // what was kept for Services that were deleted
 	Graces    map[string]time.Duration
@@ -53,6 +54,7 @@ type Service struct {
 	origins []intent.Origin // as its status tells
 	Change  *Change         // to be written; nil: nothing is
 	contest Contest         // that change takes into account
+	told    *Told           // likewise
 	sent    []netip.Addr    // that writes to this version were to give it: one may have arrived
 }
 
@@ -90,7 +92,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
 	}
 	if s.Reservations != nil {
 		s.Reservations.settle(p.pending)
@@ -140,8 +142,9 @@ func (x *Service) asks(a Attempt, c Contest, now time.Time) *ipam.Request {
 // judge works out what is to be written to each Service, where that may have changed.
 func (p *Plan) judge(s Snapshot) {
 	for i, x := range p.Services {
-		if g, c := p.Grants[i], s.contest(x.Object); !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) {
-			x.judged, x.grant, x.contest, x.Change = true, g, c, nil
+		g, c, told := p.Grants[i], s.contest(x.Object), s.Announced.told(x.Object)
+		if !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) || !told.same(x.told) {
+			x.judged, x.grant, x.contest, x.told, x.Change = true, g, c, told, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
 				x.Change = &c
 			}

@@ -41,6 +41,7 @@ type Input struct {
 	intent.Configured
 	Services   []*corev1.Service            // as the cache shows them, in no order; also others' than ours
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
+	Announced  *Announced                   // what is to be told of announcements; nil: that is not known
 }
 
 // Send is a write that is to be sent now. Its answer, or that there is none, is
@@ -55,7 +56,7 @@ type Send struct {
 // happens before; 0: never.
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
-	snap.Namespaces, snap.Reservations = in.Namespaces, &s.reservations
+	snap.Namespaces, snap.Reservations, snap.Announced = in.Namespaces, &s.reservations, in.Announced
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
@@ -155,7 +156,7 @@ type Outcome struct {
 }
 
 // Event is what is to be told on a Service.
-type Event struct{ Type, Reason, Message string }
+type Event struct{ Type, Action, Reason, Message string }
 
 // Done takes in the answer to a write that Pass returned.
 func (s *State) Done(w Write, answer Answer) (out Outcome) {
@@ -183,12 +184,14 @@ func (s *State) Done(w Write, answer Answer) (out Outcome) {
 	return out
 }
 
-func warning(reason, message string) Event { return Event{corev1.EventTypeWarning, reason, message} }
+func warning(reason, message string) Event {
+	return Event{corev1.EventTypeWarning, "Allocate", reason, message}
+}
 
 // events returns what is to be told when c is written to svc, which shows what was before.
 func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Event {
-		e := Event{corev1.EventTypeNormal, c.Allocated.Reason, c.Allocated.Message}
+		e := Event{corev1.EventTypeNormal, "Allocate", c.Allocated.Reason, c.Allocated.Message}
 		if c.Allocated.Status == metav1.ConditionFalse {
 			e.Type = corev1.EventTypeWarning
 		}
@@ -200,5 +203,5 @@ func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
 		out = append(out, warning(v1beta1.ReasonStatusOverwritten, c.Contested))
 	}
-	return out
+	return append(out, c.unannounced(svc)...)
 }

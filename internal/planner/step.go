@@ -33,6 +33,7 @@ func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
 	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.keepsAgain(s.Now))}
 	var blocked []int
+	var late []Write
 	for i, x := range p.Services {
 		a, tried := s.Attempts[x.Object.UID]
 		switch {
@@ -47,16 +48,28 @@ func (p Plan) Step(s Snapshot) Step {
 			p.rest(i, a, tried, &out)
 		case slices.ContainsFunc(x.Change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
+		case x.Change.AnnouncedOnly:
+			late = append(late, Write{x.Object, *x.Change})
 		default:
 			out.Writes = append(out.Writes, Write{x.Object, *x.Change})
 		}
 	}
-	if i, ok := p.deadlocked(blocked, showing); ok {
-		// They wait for one another, as two that swap addresses do.
-		out.Writes = append(out.Writes, Write{p.Services[i].Object, stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].gone)})
-	}
+	out.Writes = append(out.Writes, p.free(blocked, showing)...)
+	out.begin(late, s.Attempts)
 	out.Awaits = out.Awaits || len(blocked) > 0 || p.returns
 	return out
+}
+
+// free returns the write that frees those that wait for one another, as two that swap
+// addresses do; none: they do not.
+func (p Plan) free(blocked []int, showing map[netip.Addr][]int) []Write {
+	i, ok := p.deadlocked(blocked, showing)
+	if !ok {
+		return nil
+	}
+	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].gone)
+	c.announce(p.Services[i].Object, p.announced)
+	return []Write{{p.Services[i].Object, c}}
 }
 
 // rest adds what is to be done about a Service that shows what it shall, as far as is known.

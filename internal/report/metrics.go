@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -72,6 +73,8 @@ var (
 		"Services of type LoadBalancer without an address, by the reason of their condition Allocated; StatusRefused: the API server, or a policy, refuses their status. Told by the leader.", []string{"reason"}, nil)
 	contestedDesc = prometheus.NewDesc("steelyard_services_contested",
 		"Services whose status another client overwrites again and again: their condition Contested names the field manager. Only the leader has this metric.", nil, nil)
+	unannouncedDesc = prometheus.NewDesc("steelyard_services_unannounced",
+		"Services with an address that no node is known to announce, by the reason of their condition Announced. Only the leader has this metric.", []string{"reason"}, nil)
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
@@ -83,7 +86,7 @@ type planMetrics struct {
 
 // Describe implements prometheus.Collector.
 func (m planMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, contestedDesc, servicesDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, contestedDesc, unannouncedDesc, servicesDesc} {
 		to <- d
 	}
 }
@@ -112,6 +115,11 @@ func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
 		gauge(pendingDesc, float64(plan.Pending[reason]), string(reason))
+	}
+	if plan.Unannounced != nil {
+		for _, reason := range announced.Reasons() {
+			gauge(unannouncedDesc, float64(plan.Unannounced[reason]), reason)
+		}
 	}
 	gauge(contestedDesc, float64(plan.Contested))
 	gauge(servicesDesc, float64(plan.Services))

@@ -1,13 +1,11 @@
 package world
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -21,10 +19,6 @@ type Announcement struct {
 	BGP    map[announce.Reason]int
 	Offers map[netip.Addr][]string // the nodes that advertise it to a peer whose session carries its family, sorted
 }
-
-// NotCarried is the reason of a node that advertises an address to peers none of
-// whose sessions carries its family.
-const NotCarried announce.Reason = "NotCarried"
 
 // Announced reports whether any node announces a.
 func (s *Announcement) Announced(a netip.Addr) bool { return s.Owner[a] != "" || len(s.Offers[a]) > 0 }
@@ -79,7 +73,7 @@ func (t *Evaluation) Announcements(s announce.Snapshot) Announcements {
 				byBGP = announce.NodeNotLive // Decide takes Self to be alive
 			}
 			if byBGP == announce.Announced && of.offer(n.Name, s.Services[i], carried, s.BGP) == 0 {
-				byBGP = NotCarried
+				byBGP = announce.NotCarried
 			}
 			of.BGP[byBGP]++
 		}
@@ -138,47 +132,4 @@ func (s *Announcement) enter(v announce.Result) {
 
 // WhyNotAnnounced explains why no node announces an address of the Service: the
 // reasons of the nodes, the most frequent first.
-func (s *Announcement) WhyNotAnnounced() string {
-	var parts []string
-	if !only(s.Layer2, announce.NotAdvertised) {
-		parts = append(parts, "layer 2: "+counted(s.Layer2))
-	}
-	if !only(s.BGP, announce.NotAdvertised) {
-		parts = append(parts, "BGP: "+counted(s.BGP))
-	}
-	if len(parts) == 0 {
-		return "no L2Advertisement or BGPAdvertisement covers it"
-	}
-	return strings.Join(parts, "; ")
-}
-
-// only reports whether every node has one of these reasons.
-func only(of map[announce.Reason]int, reasons ...announce.Reason) bool {
-	for r := range of {
-		if !slices.Contains(reasons, r) {
-			return false
-		}
-	}
-	return true
-}
-
-// counted lists the reasons with their numbers of nodes.
-func counted(of map[announce.Reason]int) string {
-	reasons := slices.Sorted(maps.Keys(of))
-	slices.SortStableFunc(reasons, func(a, b announce.Reason) int { return of[b] - of[a] })
-	parts := make([]string, len(reasons))
-	for i, r := range reasons {
-		parts[i] = string(r)
-		if len(reasons) > 1 || of[r] > 1 {
-			parts[i] += " on " + nodeCount(of[r])
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-func nodeCount(n int) string {
-	if n == 1 {
-		return "1 node"
-	}
-	return strconv.Itoa(n) + " nodes"
-}
+func (s *Announcement) WhyNotAnnounced() string { return announced.Counts(s.Layer2, s.BGP) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -24,22 +25,19 @@ type Diagnosis struct {
 	Text   string
 }
 
-// The reasons of a Diagnosis. A Service without an address has the reason of its
-// ipam.Grant instead.
+// The reasons of a Diagnosis, beside those of an ipam.Grant of a Service without an
+// address, and those of the condition Announced.
 const (
-	NotServed       = "NotServed"       // another load balancer, or none, serves it
-	NotWritten      = "NotWritten"      // its status is not what the controller should write
-	Contested       = "Contested"       // another controller overwrites its status
-	NotAnnounced    = "NotAnnounced"    // no node announces its address
-	AddressConflict = "AddressConflict" // a foreign host answers for its address
-	Disagreement    = "Disagreement"    // what the speakers report differs from what follows from the objects
-	SessionsDown    = "SessionsDown"    // it is advertised by BGP only, and no session is up
-	NoEndpoints     = "NoEndpoints"     // no endpoint is ready
+	NotServed    = "NotServed"    // another load balancer, or none, serves it
+	NotWritten   = "NotWritten"   // its status is not what the controller should write
+	Contested    = "Contested"    // another controller overwrites its status
+	Disagreement = "Disagreement" // what the speakers report differs from what follows from the objects
+	NoEndpoints  = "NoEndpoints"  // no endpoint is ready
 )
 
 // Diagnose returns the first thing that keeps clients from the Service k, which must
-// exist. announced is nil if the Service has no address.
-func (t *Evaluation) Diagnose(k ipam.Key, announced *Announcement) Diagnosis {
+// exist. said is nil if the Service has no address.
+func (t *Evaluation) Diagnose(k ipam.Key, said *Announcement) Diagnosis {
 	svc := t.Service(k)
 	i, ours := t.Index(k)
 	if !ours {
@@ -48,17 +46,16 @@ func (t *Evaluation) Diagnose(k ipam.Key, announced *Announcement) Diagnosis {
 	shown := intent.Holds(svc)
 	for _, diagnose := range []func() Diagnosis{
 		func() Diagnosis { return t.statusProblem(svc, t.Grants[i]) },
-		func() Diagnosis { return t.notAnnounced(k, shown, announced) },
-		func() Diagnosis { return t.conflict(shown) },
-		func() Diagnosis { return t.disagreement(k, announced) },
-		func() Diagnosis { return t.sessionsDown(shown, announced) },
+		func() Diagnosis { return t.notAnnounced(k, v1beta1.ReasonPending) },
+		func() Diagnosis { return t.disagreement(k, said) },
+		func() Diagnosis { return t.notAnnounced(k) },
 		func() Diagnosis { return t.noEndpoints(k, shown) },
 	} {
 		if d := diagnose(); d.Reason != "" {
 			return d
 		}
 	}
-	return Diagnosis{Text: t.success(k, announced, shown)}
+	return Diagnosis{Text: t.success(k, said, shown)}
 }
 
 // statusProblem returns why the status of svc does not show the addresses that the
@@ -81,16 +78,14 @@ func (t *Evaluation) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis 
 	return Diagnosis{}
 }
 
-// notAnnounced returns why no node announces one of the addresses.
-func (t *Evaluation) notAnnounced(k ipam.Key, addrs []netip.Addr, announced *Announcement) Diagnosis {
-	for _, a := range addrs {
-		if announced.Announced(a) {
-			continue
-		}
-		if ready, _ := t.Serving(k); ready == 0 && t.Requests[t.index[k]].Share.Local {
-			return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: its externalTrafficPolicy is Local, and no endpoint of it is ready on any node", t.noNodeAnnounces(), a)}
-		}
-		return Diagnosis{NotAnnounced, fmt.Sprintf("%s %s: %s", t.noNodeAnnounces(), a, announced.WhyNotAnnounced())}
+// notAnnounced returns why no node is known to announce one of the addresses, in the
+// words of the condition Announced; not for those reasons.
+func (t *Evaluation) notAnnounced(k ipam.Key, not ...string) Diagnosis {
+	if t.reach == nil {
+		t.reach = announced.Evaluate(t.Shown(), &t.Objects)
+	}
+	if x := t.reach[k]; x.Status != metav1.ConditionTrue && !slices.Contains(not, x.Reason) {
+		return Diagnosis{x.Reason, x.Message}
 	}
 	return Diagnosis{}
 }
@@ -140,34 +135,6 @@ func (t *Evaluation) notOurs(svc *corev1.Service) string {
 	return "it names no loadBalancerClass; Steelyard serves " + named(t.Class)
 }
 
-// conflict returns that a foreign host has one of the addresses.
-func (t *Evaluation) conflict(addrs []netip.Addr) Diagnosis {
-	for _, a := range addrs {
-		if c := t.Claim(a); c != nil {
-			if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
-				return Diagnosis{AddressConflict, x.Message}
-			}
-		}
-	}
-	return Diagnosis{}
-}
-
-// sessionsDown returns that one of the addresses depends on BGP sessions, none of
-// which is up.
-func (t *Evaluation) sessionsDown(addrs []netip.Addr, announced *Announcement) Diagnosis {
-	for _, a := range addrs {
-		up, all, reason := t.Established(announced.Offers[a], a)
-		if announced.Owner[a] == "" && up == 0 {
-			text := fmt.Sprintf("%s is announced by BGP alone, and none of %d sessions is up", a, all)
-			if reason != "" {
-				text += ": " + reason
-			}
-			return Diagnosis{SessionsDown, text}
-		}
-	}
-	return Diagnosis{}
-}
-
 // success describes how clients reach the Service.
 func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.Addr) string {
 	var parts []string
@@ -177,7 +144,7 @@ func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.
 		}
 	}
 	for _, a := range addrs {
-		if up, all, _ := t.Established(announced.Offers[a], a); all > 0 {
+		if up, all := t.Established(announced.Offers[a], a); all > 0 {
 			parts = append(parts, fmt.Sprintf("%s is offered in %d of %d BGP sessions", a, up, all))
 		}
 	}
@@ -186,8 +153,8 @@ func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.
 }
 
 // Established counts the sessions of these nodes that carry the family of a: those
-// that are up, and all. reason is the last error of one that is not up.
-func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int, reason string) {
+// that are up, and all.
+func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int) {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
 		carries := slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
@@ -199,11 +166,9 @@ func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int, rea
 		all++
 		if s.State == health.Established {
 			up++
-		} else if reason == "" && s.LastError != "" {
-			reason = fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError)
 		}
 	}
-	return up, all, reason
+	return up, all
 }
 
 // Differences returns where the reports of the speakers about a Service differ from

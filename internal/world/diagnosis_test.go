@@ -32,7 +32,7 @@ import (
 //	node NAME [excluded] [down] [absent|stopped|late|isolated]
 //	svc NAME [has ADDRESS] [class C] [local] [on NODES] [type T] [wants ADDRESS] [six]
 //	claim ADDRESS NODE [by NODE] [reason REASON] [conflict]
-//	session NODE PEER STATE
+//	session NODE PEER STATE [error TEXT] [routes N]
 func TestDiagnoses(t *testing.T) {
 	stories.Run(t, "testdata/*.txt", func(t *testing.T, given, want string) {
 		w := parseWorld(t, given)
@@ -110,7 +110,11 @@ func add(t *testing.T, w *world.Snapshot, o words) {
 	case "claim":
 		w.Claims = append(w.Claims, claim(o))
 	case "session":
-		w.Sessions = append(w.Sessions, v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: o.rest[0], Peer: o.rest[1], State: o.rest[2], LastError: o.after("error")}})
+		x := v1beta1.BGPSessionStatus{Node: o.rest[0], Peer: o.rest[1], State: o.rest[2], LastError: o.after("error")}
+		if o.has("routes") {
+			x.Prefixes = &v1beta1.PrefixCount{Advertised: 3}
+		}
+		w.Sessions = append(w.Sessions, v1beta1.BGPSession{Status: x})
 	default:
 		t.Fatalf("what is %q?", o.kind)
 	}

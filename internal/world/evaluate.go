@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -21,7 +22,8 @@ type Evaluation struct {
 	Kept     []ipam.Kept       // addresses kept for Services that were deleted
 	Grants   []ipam.Grant      // of Served
 
-	index map[ipam.Key]int // position in Served
+	index map[ipam.Key]int              // position in Served
+	reach map[ipam.Key]announced.Result // nil: not worked out yet
 }
 
 // Evaluate parses the configuration and assigns addresses to all Services of our

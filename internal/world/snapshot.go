@@ -8,7 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -26,7 +26,7 @@ func (t *Evaluation) Granted() announce.Snapshot {
 }
 
 func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
-	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: t.nodes()}
+	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: announced.Nodes(t.Nodes, &t.Objects)}
 	slices := make([]*discoveryv1.EndpointSlice, len(t.Endpoints))
 	for i := range t.Endpoints {
 		slices[i] = &t.Endpoints[i]
@@ -50,23 +50,6 @@ func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot 
 		}
 	}
 	return s
-}
-
-// nodes returns the Nodes as the speakers see them.
-func (w *Snapshot) nodes() []announce.Node {
-	links := map[string][]announce.Link{}
-	for i := range w.Speakers {
-		links[w.Speakers[i].Name] = intent.Links(&w.Speakers[i])
-	}
-	out := make([]announce.Node, len(w.Nodes))
-	for i := range w.Nodes {
-		n := &w.Nodes[i]
-		out[i] = announce.Node{
-			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: w.Presence(n.Name).State == health.Alive, Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n),
-		}
-	}
-	return out
 }
 
 // Node returns the Node with that name; nil: there is none.

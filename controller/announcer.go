@@ -1,0 +1,253 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/announced"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/leader"
+	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/wait"
+)
+
+const (
+	// announcedRest is the pause between two looks at what is announced: the changes of a
+	// burst share some.
+	announcedRest = 500 * time.Millisecond
+	// leasesEvery is how often the speakers' Leases are read, with leasesPerSecond more of
+	// them a second longer: a watch would receive every renewal.
+	leasesEvery     = 2 * time.Second
+	leasesPerSecond = 100
+)
+
+// announcer finds out what the Services' conditions Announced are to say. It writes
+// nothing: the passes of the reconciler do, with what else they write to a Service.
+type announcer struct {
+	client        client.Client
+	direct        client.Reader // past the cache
+	cached        cache.Cache
+	configuration *cluster.Configuration
+	services      func(context.Context) ([]*corev1.Service, error)
+	leading       func() *leader.Term
+	log           *slog.Logger
+	namespace     string
+	class         string
+
+	found   atomic.Pointer[planner.Announced] // nil: not known yet
+	changed chan struct{}                     // buffered 1: found asks for writes
+
+	dirty    atomic.Bool // something has happened since the last look
+	relist   atomic.Bool // so have speakers, whose Leases are to be read
+	term     *leader.Term
+	settler  announced.Settler
+	leases   []coordinationv1.Lease
+	read     time.Time // when the Leases were
+	presence map[string]health.PresenceState
+}
+
+// newAnnouncer returns the announcer of r, which reads what r does.
+func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
+	a := &announcer{
+		client: r.client, direct: r.direct, cached: cached, configuration: r.configuration, services: r.services,
+		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, changed: make(chan struct{}, 1),
+	}
+	r.announced = a.found.Load
+	return a
+}
+
+// loop returns the loop that runs the announcer.
+func (a *announcer) loop() cluster.Loop {
+	local := func(o client.Object) bool {
+		s, ok := o.(*discoveryv1.EndpointSlice)
+		if !ok {
+			return true
+		}
+		svc := &corev1.Service{}
+		key := intent.ServiceOf(s)
+		err := a.client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
+		return err == nil && intent.Local(svc)
+	}
+	return cluster.Loop{
+		Name: "announcer", Log: a.log, Reconcile: a.look,
+		Ignore: func(before, after client.Object) bool {
+			ignored := before != nil && after != nil && !matters(before, after) || after != nil && !local(after)
+			if !ignored {
+				a.dirty.Store(true)
+			}
+			if _, is := cmp.Or(after, before).(*v1beta1.Speaker); is && !ignored {
+				a.relist.Store(true)
+			}
+			return ignored
+		},
+		MinInterval: cluster.Share(20, announcedRest), Used: cluster.Used,
+		Kinds: []client.Object{
+			&corev1.Service{}, &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.BGPSession{}, &v1beta1.Speaker{},
+			&v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{},
+		},
+	}
+}
+
+// matters reports whether an update may change a condition.
+func matters(before, after client.Object) bool {
+	switch after.(type) {
+	case *v1beta1.L2Claim, *v1beta1.BGPSession, *corev1.Service:
+		return true
+	}
+	return !intent.Same(before, after)
+}
+
+// look finds out what the conditions are to say. It returns when to look again if nothing happens.
+func (a *announcer) look(ctx context.Context) (time.Duration, error) {
+	t := a.leading()
+	if t == nil {
+		a.found.Store(nil)
+		return leasesEvery, nil // perhaps it leads by then
+	}
+	if a.term != t {
+		a.term, a.settler, a.read = t, announced.Settler{}, time.Time{}
+		a.found.Store(nil)
+	}
+	now := time.Now()
+	happened := a.dirty.Swap(false)
+	o, err := a.reports(ctx, now)
+	if err != nil {
+		a.dirty.Store(true)
+		return 0, err
+	}
+	next := a.read.Add(a.leaseInterval()).Sub(now)
+	presence := presences(o)
+	if last := a.found.Load(); !happened && last != nil && len(last.Of) == 0 && reflect.DeepEqual(presence, a.presence) {
+		return next, nil
+	}
+	a.presence = presence
+	services, err := a.evaluate(ctx, o)
+	if err != nil {
+		a.dirty.Store(true)
+		return 0, err
+	}
+	found, again := a.settled(now, services)
+	a.found.Store(found)
+	if len(found.Of) > 0 {
+		wait.Signal(a.changed)
+	}
+	if again > 0 {
+		a.dirty.Store(true)
+		next = min(next, again)
+	}
+	return max(next, time.Millisecond), nil
+}
+
+func (a *announcer) leaseInterval() time.Duration {
+	return leasesEvery + time.Duration(len(a.leases))*time.Second/leasesPerSecond
+}
+
+// presences returns the states of all speakers.
+func presences(o *health.Objects) map[string]health.PresenceState {
+	out := make(map[string]health.PresenceState, len(o.Speakers))
+	for i := range o.Speakers {
+		out[o.Speakers[i].Name] = o.Presence(o.Speakers[i].Name).State
+	}
+	return out
+}
+
+// reports returns what the speakers report.
+func (a *announcer) reports(ctx context.Context, now time.Time) (*health.Objects, error) {
+	if a.relist.Swap(false) || now.Sub(a.read) >= a.leaseInterval() {
+		var leases coordinationv1.LeaseList
+		asking, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		// The API server's own cache will do.
+		if err := a.direct.List(asking, &leases, client.InNamespace(a.namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
+			return nil, fmt.Errorf("list the speakers' Leases: %w", err)
+		}
+		a.leases, a.read = append([]coordinationv1.Lease{}, leases.Items...), now
+	}
+	var claims v1beta1.L2ClaimList
+	var sessions v1beta1.BGPSessionList
+	var speakers v1beta1.SpeakerList
+	for _, list := range []client.ObjectList{&claims, &sessions, &speakers} {
+		if err := cluster.List(ctx, a.client, list); err != nil {
+			return nil, err
+		}
+	}
+	return &health.Objects{Now: a.read, Namespace: a.namespace, Leases: a.leases, Claims: claims.Items, Sessions: sessions.Items, Speakers: speakers.Items}, nil
+}
+
+// announcedService is a Service with addresses, and the report on it.
+type announcedService struct {
+	svc    *corev1.Service
+	report announced.Result
+}
+
+// evaluate returns the report on each Service with addresses.
+func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announcedService, error) {
+	read, err := a.configuration.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var nodes corev1.NodeList
+	if err := cluster.List(ctx, a.client, &nodes); err != nil {
+		return nil, err
+	}
+	services, err := a.services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices, err := cluster.Store(ctx, a.cached, &discoveryv1.EndpointSlice{})
+	if err != nil {
+		return nil, err
+	}
+	endpoints := intent.ByService(cluster.All[*discoveryv1.EndpointSlice](slices))
+	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o)}
+	var out []announcedService
+	for _, svc := range services {
+		if intent.Announceable(svc, a.class) {
+			s.Services = append(s.Services, read.Config.Announced(svc, endpoints[intent.KeyOf(svc)]))
+			out = append(out, announcedService{svc: svc})
+		}
+	}
+	results := announced.Evaluate(s, o)
+	for i := range out {
+		out[i].report = results[intent.KeyOf(out[i].svc)]
+	}
+	return out, nil
+}
+
+// settled returns what the conditions are to say now, and when that may change if nothing happens.
+func (a *announcer) settled(now time.Time, services []announcedService) (*planner.Announced, time.Duration) {
+	a.settler.Begin()
+	out := &planner.Announced{Of: map[types.UID]*planner.Told{}, Not: map[string]int{}}
+	var first time.Duration
+	for _, x := range services {
+		shown := health.Condition(x.svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
+		due, again := a.settler.Settle(now, x.svc.UID, shown, x.report.Condition())
+		if due.Status != shown.Status || due.Reason != shown.Reason || due.Message != shown.Message {
+			out.Of[x.svc.UID] = &planner.Told{Addrs: x.report.Addrs, Condition: due}
+		}
+		if due.Status != "" && due.Status != metav1.ConditionTrue {
+			out.Not[due.Reason]++
+		}
+		if again > 0 && (first == 0 || again < first) {
+			first = again
+		}
+	}
+	return out, first
+}

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// toldEverywhere waits until all places say of a Service why it is not announced.
+func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: told SERVICE REASON")
+	}
+	r := s.rack(ts)
+	leader, err := r.ActiveController(context.Background())
+	ts.Check(err)
+	name, reason, at := args[0], args[1], r.MetricsAddress(leader)
+	full := s.namespace + "/" + name
+	status, explained := "(False|Unknown)", "(?m)^"+regexp.QuoteMeta(full)+"  "+reason+"$"
+	problem := regexp.MustCompile(`Service\s+` + regexp.QuoteMeta(full) + `\s[^/]*` + reason)
+	if reason == "Announced" {
+		status, explained = "True", "(?m)^"+regexp.QuoteMeta(full)+"  OK$"
+	}
+	condition := `jsonpath={range .status.conditions[?(@.type=="steelyard.dev/Announced")]}{.status} {.reason}{end}`
+	matches := func(pattern string) func(outcome) bool {
+		p := regexp.MustCompile(pattern)
+		return func(o outcome) bool { return p.MatchString(o.stdout) }
+	}
+	page := func(o outcome) bool { return o.err == nil && problem.MatchString(text(o.stdout)) }
+	gauge := matches(fmt.Sprintf(`(?m)^steelyard_services_unannounced\{reason="%s"\} [1-9]`, reason))
+	if reason == "Announced" {
+		page = func(o outcome) bool {
+			return o.err == nil && !regexp.MustCompile(`Service\s+`+regexp.QuoteMeta(full)+`\s`).MatchString(text(o.stdout))
+		}
+		gauge = func(o outcome) bool { return o.err == nil }
+	}
+	s.until(ts, patience, []string{"kubectl", "get", "service", name, "-o", condition}, matches("^"+status+" "+reason+"$"))
+	s.until(ts, patience, []string{"curl", "control", at, "/metrics"}, gauge)
+	s.until(ts, patience, []string{"curl", "control", at, "/"}, page)
+	s.until(ts, patience, []string{"steelyard", "explain", "svc/" + name}, matches(explained))
+	if status != "True" {
+		s.until(ts, patience, []string{"events", name}, matches("(?m)^"+reason+" "))
+	}
+}
+
+// text returns an HTML page without its tags.
+func text(html string) string { return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(html, " ") }

@@ -1,0 +1,221 @@
+// Package announced decides what to report of each Service: whether its addresses are
+// announced, by what the speakers report (L2Claims, BGPSessions, their Leases), and for which
+// reason not, by what the speakers decide from (package announce). It is pure. The controller
+// writes what it says into the condition Announced; the plugin says the same.
+package announced
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
+)
+
+// Result is the report on one Service.
+type Result struct {
+	Addrs   []netip.Addr           // those that it is about
+	Status  metav1.ConditionStatus // True: some node announces every address
+	Reason  string
+	Message string
+}
+
+// Condition returns r as a condition.
+func (r Result) Condition() metav1.Condition {
+	return metav1.Condition{Type: v1beta1.ConditionServiceAnnounced, Status: r.Status, Reason: r.Reason, Message: printable.Message(r.Message)}
+}
+
+// Nodes returns the nodes as the speakers see them, as far as the objects tell.
+func Nodes(nodes []corev1.Node, o *health.Objects) []announce.Node {
+	links := map[string][]announce.Link{}
+	for i := range o.Speakers {
+		links[o.Speakers[i].Name] = intent.Links(&o.Speakers[i])
+	}
+	out := make([]announce.Node, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		out[i] = announce.Node{
+			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
+			Live: o.Presence(n.Name).State == health.Alive, Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n),
+		}
+	}
+	return out
+}
+
+// judge is one evaluation.
+type judge struct {
+	s        announce.Snapshot
+	forecast *announce.Forecast
+	presence map[string]health.PresenceState
+	claims   map[netip.Addr]*v1beta1.L2Claim
+	sessions map[session]*v1beta1.BGPSessionStatus
+	lost     []string // nodes whose speakers offered routes when last heard of
+}
+
+// session names a node's session to a peer.
+type session struct{ node, peer string }
+
+// Evaluate returns the report on each Service of s, which has addresses. What the
+// speakers report is o.
+func Evaluate(s announce.Snapshot, o *health.Objects) map[ipam.Key]Result {
+	j := &judge{
+		s: s, presence: make(map[string]health.PresenceState, len(s.Nodes)),
+		claims: make(map[netip.Addr]*v1beta1.L2Claim, len(o.Claims)), sessions: make(map[session]*v1beta1.BGPSessionStatus, len(o.Sessions)),
+	}
+	for i := range s.Nodes {
+		j.presence[s.Nodes[i].Name] = o.Presence(s.Nodes[i].Name).State
+	}
+	for i := range o.Claims {
+		if a, err := netip.ParseAddr(string(o.Claims[i].Spec.Address)); err == nil {
+			j.claims[a] = &o.Claims[i]
+		}
+	}
+	for i := range o.Sessions {
+		x := &o.Sessions[i].Status
+		j.sessions[session{x.Node, x.Peer}] = x
+		if j.presence[x.Node] == health.Unknown && x.State == health.Established && x.Prefixes != nil && x.Prefixes.Advertised > 0 {
+			j.lost = append(j.lost, x.Node)
+		}
+	}
+	slices.Sort(j.lost)
+	j.forecast = s.Forecast(func(n announce.Node) bool { return n.Live || j.presence[n.Name] == health.Isolated })
+	out := make(map[ipam.Key]Result, len(s.Services))
+	for i := range s.Services {
+		out[s.Services[i].Key] = j.service(&s.Services[i])
+	}
+	return out
+}
+
+// finding is the report on one address.
+type finding struct {
+	status metav1.ConditionStatus
+	reason string
+	text   string // with addrs in the place of the addresses
+}
+
+// addrs stands for addresses in a text.
+const addrs = "\x00"
+
+// service returns the report on a Service: that on the worst of its addresses, with all
+// others that share it.
+func (j *judge) service(svc *announce.Service) Result {
+	found := make([]finding, len(svc.Addrs))
+	all := make([]netip.Addr, len(svc.Addrs))
+	worst := finding{status: metav1.ConditionTrue, reason: v1beta1.ReasonAnnounced}
+	for i, a := range svc.Addrs {
+		found[i], all[i] = j.address(svc, a), a.Addr
+		if badness(found[i].status) > badness(worst.status) {
+			worst = found[i]
+		}
+	}
+	out := Result{Addrs: all, Status: worst.status, Reason: worst.reason}
+	var parts []string
+	for i, f := range found {
+		if f.status != worst.status || f.reason != worst.reason || slices.Contains(found[:i], f) {
+			continue
+		}
+		var about []netip.Addr
+		for k := range found {
+			if found[k] == f {
+				about = append(about, all[k])
+			}
+		}
+		parts = append(parts, strings.ReplaceAll(f.text, addrs, intent.Join(about)))
+	}
+	out.Message = strings.Join(parts, "; ")
+	return out
+}
+
+func badness(s metav1.ConditionStatus) int {
+	return slices.Index([]metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionUnknown, metav1.ConditionFalse}, s)
+}
+
+// address returns the report on one address of svc.
+func (j *judge) address(svc *announce.Service, a announce.Address) finding {
+	claim := j.claims[a.Addr]
+	if text, ok := conflict(claim); ok {
+		return finding{metav1.ConditionFalse, v1beta1.ReasonAddressConflict, text}
+	}
+	answers, said := j.answers(claim)
+	routes := j.routes(svc, a)
+	var ways []string
+	if answers == health.Alive {
+		ways = append(ways, "on the local network")
+	}
+	if routes.up {
+		ways = append(ways, "by BGP")
+	}
+	switch {
+	case len(ways) > 0:
+		return finding{metav1.ConditionTrue, v1beta1.ReasonAnnounced, addrs + " " + strings.Join(ways, " and ")}
+	case said && answers == health.Unknown || routes.last != "":
+		who := routes.last
+		if said && answers == health.Unknown {
+			who = claim.Spec.Node
+		}
+		return finding{metav1.ConditionUnknown, v1beta1.ReasonNodeNotLive, "node " + who + " announced " + addrs + " when its speaker was last heard of, and may still"}
+	}
+	return j.silent(svc, a, routes)
+}
+
+// conflict returns what a claim reports of a foreign host that has the address.
+func conflict(c *v1beta1.L2Claim) (text string, is bool) {
+	if c == nil {
+		return "", false
+	}
+	if x := health.Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
+		return x.Message, true
+	}
+	return "", false
+}
+
+// answers returns the presence of the node that says, in the claim, that it answers; and
+// whether one does.
+func (j *judge) answers(c *v1beta1.L2Claim) (_ health.PresenceState, said bool) {
+	if c == nil || c.Status.Node == "" || c.Status.Node != c.Spec.Node {
+		return health.Never, false
+	}
+	if health.Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status != metav1.ConditionTrue {
+		return health.Never, false
+	}
+	return j.presence[c.Spec.Node], true
+}
+
+// routes is what becomes of the routes for an address.
+type routes struct {
+	up    bool   // a session that carries one is up
+	last  string // a node whose speaker is not heard of had such a session; "": none
+	all   int    // how many sessions are to carry one
+	cause string // of one that is down; "": not known
+}
+
+// routes returns what becomes of the routes for an address of svc.
+func (j *judge) routes(svc *announce.Service, a announce.Address) (out routes) {
+	for node, peer := range j.forecast.Sessions(svc, a) {
+		out.all++
+		switch x := j.sessions[session{node, peer}]; {
+		case x == nil && out.cause == "":
+			out.cause = fmt.Sprintf("%s to %s: the node's speaker has not reported it", node, peer)
+		case x == nil:
+		case x.State == health.Established:
+			return routes{up: true}
+		case x.LastError != "" && out.cause == "":
+			out.cause = fmt.Sprintf("%s to %s: %s", node, peer, x.LastError)
+		}
+	}
+	if _, covered := j.forecast.Covered(svc, a); covered {
+		if i := slices.IndexFunc(j.lost, func(node string) bool { return !svc.Local || svc.ReadyOn[node] }); i >= 0 {
+			out.last = j.lost[i]
+		}
+	}
+	return out
+}

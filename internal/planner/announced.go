@@ -1,0 +1,107 @@
+package planner
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+)
+
+// Announced is what is to be told of Services' announcements. It does not change.
+type Announced struct {
+	Of  map[types.UID]*Told // Services whose condition is to change
+	Not map[string]int      // how many Services with addresses are not known to be announced, by reason
+}
+
+// Told is what is to be told of a Service that shows these addresses.
+type Told struct {
+	Addrs     []netip.Addr
+	Condition metav1.Condition
+}
+
+// told returns what is to be told of svc; nil: what its condition says.
+func (a *Announced) told(svc *corev1.Service) *Told {
+	if a == nil || len(a.Of) == 0 { // as a rule
+		return nil
+	}
+	return a.Of[svc.UID]
+}
+
+// same reports whether two are the same.
+func (t *Told) same(u *Told) bool {
+	if t == nil || u == nil {
+		return t == u
+	}
+	return t.Condition == u.Condition && slices.Equal(t.Addrs, u.Addrs)
+}
+
+// announce adds to c what is to be told of the announcement of svc, and reports whether
+// that differs from what it shows. When it gets an address, or has none, that follows from
+// c itself, and costs no write of its own.
+func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
+	if a == nil {
+		return false
+	}
+	want := metav1.Condition{Type: v1beta1.ConditionServiceAnnounced}
+	told := a.told(svc)
+	switch {
+	case len(c.Addrs) == 0:
+		want.Status, want.Reason, want.Message = metav1.ConditionFalse, v1beta1.ReasonNotAllocated, "it has no address: see the condition "+v1beta1.ConditionAllocated
+	case len(c.gains) > 0:
+		want.Status, want.Reason, want.Message = metav1.ConditionUnknown, v1beta1.ReasonPending, "no node has said yet that it announces "+intent.Join(c.gains)
+	case told != nil && slices.Equal(told.Addrs, c.Addrs):
+		want = told.Condition
+	default:
+		return false
+	}
+	before := meta.FindStatusCondition(svc.Status.Conditions, want.Type)
+	c.Announced = want
+	intent.SetCondition(&c.Conditions, want)
+	return before == nil || !sameWords(*before, want)
+}
+
+// unannounced returns the event that an address is not announced, if c is the first to
+// tell it of svc, which shows what was before.
+func (c Change) unannounced(svc *corev1.Service) []Event {
+	now, before := c.Announced, meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
+	switch {
+	case now.Status != metav1.ConditionFalse || now.Reason == v1beta1.ReasonNotAllocated:
+	case before == nil || before.Status != now.Status || before.Reason != now.Reason:
+		return []Event{{corev1.EventTypeWarning, "Announce", now.Reason, now.Message}}
+	}
+	return nil
+}
+
+// atOnce is how many writes of conditions Announced alone are under way at once: they
+// give way to those of addresses.
+const atOnce = 16
+
+// begin adds as many of these writes as may begin now.
+func (s *Step) begin(late []Write, underWay map[types.UID]Attempt) {
+	n := min(len(late), room(s.Writes, underWay))
+	s.Writes, s.Awaits = append(s.Writes, late[:n]...), s.Awaits || n < len(late)
+}
+
+// room returns how many more such writes may begin, beside those that begin and are under
+// way.
+func room(begin []Write, underWay map[types.UID]Attempt) int {
+	have, most := 0, atOnce
+	if len(begin) > 0 {
+		most = 1
+	}
+	for _, a := range underWay {
+		switch {
+		case a.inFlight && a.change.AnnouncedOnly:
+			have++
+		case a.inFlight:
+			most = 1
+		}
+	}
+	return max(0, most-have)
+}

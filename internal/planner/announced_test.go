@@ -1,0 +1,137 @@
+package planner
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+func announcedAs(status metav1.ConditionStatus, reason string) metav1.Condition {
+	return metav1.Condition{Type: v1beta1.ConditionServiceAnnounced, Status: status, Reason: reason}
+}
+
+func TestWhatIsToldOfAnnouncementsTravelsWithTheAddress(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		edit    func(*corev1.Service, *ipam.Grant)
+		told    string // the reason that is to be told; "": nothing is
+		reason  string // that the change gives
+		alone   bool   // it is written for this alone
+		differs bool
+		event   bool
+	}{
+		{name: "nothing is known of it", edit: func(*corev1.Service, *ipam.Grant) {}},
+		{name: "a new address is announced by nobody yet", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, reason: "Pending", differs: true},
+		{name: "whatever was to be told of the old one", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, told: "NoLinkUp", reason: "Pending", differs: true},
+		{name: "a refusal tells of both", edit: func(s *corev1.Service, g *ipam.Grant) {
+			*g = ipam.Grant{Reason: ipam.PoolExhausted}
+		}, reason: "NotAllocated", differs: true},
+		{name: "alone", edit: func(*corev1.Service, *ipam.Grant) {}, told: "NoLinkUp", reason: "NoLinkUp", alone: true, differs: true, event: true},
+		{name: "with another change", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations = nil }, told: "NoLinkUp", reason: "NoLinkUp", differs: true, event: true},
+		{name: "what it says already", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			s.Status.Conditions = append(s.Status.Conditions, announcedAs("False", "NoLinkUp"))
+		}, told: "NoLinkUp", reason: "NoLinkUp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			svc, g := settledService()
+			svc.UID = "u"
+			all := &Announced{Of: map[types.UID]*Told{}}
+			if c.told != "" {
+				all.Of[svc.UID] = &Told{Addrs: slices.Clone(g.Addrs), Condition: announcedAs("False", c.told)}
+			}
+			c.edit(svc, &g)
+			p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, config: parsed(intent.Objects{L2: []v1beta1.L2Advertisement{{}}}), announced: all}
+			have, differs := p.changeFor(0)
+			if differs != c.differs || have.AnnouncedOnly != c.alone || have.ConditionsOnly != c.alone || have.Announced.Reason != c.reason {
+				t.Errorf("differs: %t, alone: %t, reason %q", differs, have.AnnouncedOnly, have.Announced.Reason)
+			}
+			if c.reason != "" && meta.FindStatusCondition(have.Conditions, v1beta1.ConditionServiceAnnounced).Reason != c.reason {
+				t.Errorf("it is not in %v", have.Conditions)
+			}
+			warned := slices.ContainsFunc(have.events(svc), func(e Event) bool { return e.Type == corev1.EventTypeWarning && e.Reason == c.reason })
+			if warned != c.event {
+				t.Errorf("its events are %v", have.events(svc))
+			}
+		})
+	}
+}
+
+func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
+	alone, address := Attempt{inFlight: true, change: Change{AnnouncedOnly: true}}, Attempt{inFlight: true}
+	for _, c := range []struct {
+		name     string
+		begin    int
+		underWay map[types.UID]Attempt
+		want     int
+	}{
+		{"nothing else is written", 0, nil, atOnce},
+		{"some are under way", 0, map[types.UID]Attempt{"a": alone, "b": alone}, atOnce - 2},
+		{"an address is to be written", 1, nil, 1},
+		{"an address is under way", 0, map[types.UID]Attempt{"a": address}, 1},
+		{"and one of these", 0, map[types.UID]Attempt{"a": address, "b": alone}, 0},
+		{"a write has failed", 0, map[types.UID]Attempt{"a": {}}, atOnce},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if have := room(make([]Write, c.begin), c.underWay); have != c.want {
+				t.Errorf("%d may begin, want %d", have, c.want)
+			}
+		})
+	}
+}
+
+func TestManyAnnouncementsAreToldSomeAtATime(t *testing.T) {
+	all := &Announced{Of: map[types.UID]*Told{}}
+	var state State
+	var services []*corev1.Service
+	pools := intent.Objects{Pools: []v1beta1.IPAddressPool{*fixedPool("p", "10.0.0.0/24")}}
+	in := Input{Now: time.Unix(1, 0), Configured: intent.Configured{Objects: pools, Config: parsed(pools)}, Namespaces: map[string]map[string]string{"n": nil}, Announced: all}
+	for i := range 3 * atOnce {
+		services = append(services, aService(string(rune('a'+i%26))+string(rune('a'+i/26)), int64(i)))
+	}
+	in.Services = services
+	_, sends, _ := state.Pass(in)
+	if len(sends) != len(services) {
+		t.Fatalf("%d addresses are written, want %d", len(sends), len(services))
+	}
+	for i, x := range sends {
+		after := x.Service.DeepCopy()
+		x.Change.Apply(after, Finalizer{})
+		after.ResourceVersion = "2"
+		state.Done(x.Write, Answer{Service: after, Now: in.Now})
+		services[i] = after
+		all.Of[after.UID] = &Told{Addrs: x.Change.Addrs, Condition: announcedAs("True", "Announced")}
+	}
+	told := 0
+	for range 3 {
+		_, sends, _ = state.Pass(in)
+		if len(sends) != atOnce {
+			t.Fatalf("after %d: %d are written at once, want %d", told, len(sends), atOnce)
+		}
+		for _, x := range sends {
+			if !x.Change.AnnouncedOnly {
+				t.Errorf("more is written than what is told: %+v", x.Change)
+			}
+			told++
+			after := x.Service.DeepCopy()
+			x.Change.Apply(after, Finalizer{})
+			after.ResourceVersion = "3"
+			out := state.Done(x.Write, Answer{Service: after, Now: in.Now})
+			if told == 1 && !out.Due {
+				t.Error("no pass is due for those that wait")
+			}
+			services[slices.IndexFunc(services, func(s *corev1.Service) bool { return s.UID == after.UID })] = after
+		}
+	}
+	if _, sends, _ = state.Pass(in); len(sends) > 0 {
+		t.Errorf("%d are written again", len(sends))
+	}
+}
