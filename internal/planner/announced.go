@@ -66,12 +66,12 @@ func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
 	return before == nil || !sameWords(*before, want)
 }
 
-// unannounced returns the event that an address is not announced, if c is the first to
-// tell it of svc, which shows what was before.
+// unannounced returns the event that an address is not known to be announced, if c is the
+// first to tell it of svc, which shows what was before. What waits for a moment is no event.
 func (c Change) unannounced(svc *corev1.Service) []Event {
 	now, before := c.Announced, meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
 	switch {
-	case now.Status != metav1.ConditionFalse || now.Reason == v1beta1.ReasonNotAllocated:
+	case now.Status == "" || now.Status == metav1.ConditionTrue || now.Reason == v1beta1.ReasonNotAllocated || now.Reason == v1beta1.ReasonPending:
 	case before == nil || before.Status != now.Status || before.Reason != now.Reason:
 		return []Event{{corev1.EventTypeWarning, "Announce", now.Reason, now.Message}}
 	}
