@@ -36,12 +36,12 @@ func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []strin
 		}
 		gauge = func(o outcome) bool { return o.err == nil }
 	}
-	s.until(ts, patience, []string{"kubectl", "get", "service", name, "-o", condition}, matches("^"+status+" "+reason+"$"))
-	s.until(ts, patience, []string{"curl", "control", at, "/metrics"}, gauge)
-	s.until(ts, patience, []string{"curl", "control", at, "/"}, page)
-	s.until(ts, patience, []string{"steelyard", "explain", "svc/" + name}, matches(explained))
+	s.until(ts, timeout, []string{"kubectl", "get", "service", name, "-o", condition}, matches("^"+status+" "+reason+"$"))
+	s.until(ts, timeout, []string{"curl", "control", at, "/metrics"}, gauge)
+	s.until(ts, timeout, []string{"curl", "control", at, "/"}, page)
+	s.until(ts, timeout, []string{"steelyard", "explain", "svc/" + name}, matches(explained))
 	if status != "True" {
-		s.until(ts, patience, []string{"events", name}, matches("(?m)^"+reason+" "))
+		s.until(ts, timeout, []string{"events", name}, matches("(?m)^"+reason+" "))
 	}
 }
 

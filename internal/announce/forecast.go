@@ -10,8 +10,7 @@ import (
 )
 
 // NotCarried is the reason of a node that would offer a route in sessions none of which
-// carries its family. Decide does not give it: whether a session carries a route is told
-// when it is sent.
+// carries its family. Decide does not give it: the session decides that when it sends.
 const NotCarried Reason = "NotCarried"
 
 // Reasons are the reasons for which nodes do not announce an address, in the order of
@@ -22,8 +21,8 @@ func Reasons() []Reason {
 	}
 }
 
-// Forecast tells of every address which nodes may announce it, and why the others may
-// not. It agrees with Decide as each of the nodes, and takes a fraction of the time:
+// Forecast tells of every address which nodes may announce it, and for which
+// reason the others may not. It agrees with Decide as each of the nodes, and takes a fraction of the time:
 // nodes are looked at once for all addresses that are alike.
 type Forecast struct {
 	s        Snapshot
@@ -39,7 +38,7 @@ type Forecast struct {
 
 // offering is what a node offers for addresses that are alike, whether or not it serves them.
 type offering struct {
-	reason Reason // Announced, or why nothing
+	reason Reason // Announced, or that of the node's silence
 	peers  []string
 }
 
@@ -118,7 +117,7 @@ func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 	}
 }
 
-// BGP counts the nodes by why they offer no route for an address of svc; Announced: they
+// BGP counts the nodes by the reason for which they offer no route for an address of svc; Announced: they
 // offer one.
 func (o *Forecast) BGP(svc *Service, a Address) map[Reason]int {
 	out := map[Reason]int{}
@@ -162,9 +161,9 @@ func (o *Forecast) offering(i int, ads []int, family ipam.Family) offering {
 	}
 	for _, j := range ads {
 		ad := &o.s.BGP[j]
-		why := ad.excludes(n, true)
-		if why != "" {
-			out.reason = furthest(out.reason, why)
+		excluded := ad.excludes(n, true)
+		if excluded != "" {
+			out.reason = furthest(out.reason, excluded)
 			continue
 		}
 		out.reason = furthest(out.reason, NoPeer)
@@ -184,7 +183,7 @@ func (o *Forecast) offering(i int, ads []int, family ipam.Family) offering {
 	return out
 }
 
-// Layer2 counts the nodes by why they can't answer for an address of svc on the local
+// Layer2 counts the nodes by the reason for which they can't answer for an address of svc on the local
 // network; Announced: they may.
 func (o *Forecast) Layer2(svc *Service, a Address) map[Reason]int {
 	if o.holders == nil {
@@ -212,7 +211,7 @@ func (o *Forecast) Layer2(svc *Service, a Address) map[Reason]int {
 }
 
 // mayAnswer returns Announced if the i-th node may answer for all of these uses of an
-// address, by what excludes it from each whatever its endpoints; else why not.
+// address, by what excludes it from each whatever its endpoints; else the reason.
 func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason {
 	for j, u := range sharing {
 		switch {
@@ -226,8 +225,8 @@ func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason
 	return Announced
 }
 
-// excluded returns why each node can't answer for a use of an address, whatever its
-// endpoints; "": it may.
+// excluded returns the reason for which each node can't answer for a use of an address,
+// whatever its endpoints; "": it may.
 func (o *Forecast) excluded(u holder) []Reason {
 	alike := fmt.Sprint(u.pool == "")
 	for _, ad := range u.ads {
