@@ -17,7 +17,7 @@ import (
 
 const (
 	// firstPause, LongestPause and LongestRefusedPause lie between attempts at one Service. One
-	// that is refused waits for somebody to change a policy; one whose answer
+	// that is refused waits for a user to change a policy; one whose answer
 	// was lost waits for the API server only.
 	firstPause          = 500 * time.Millisecond
 	LongestPause        = 2 * time.Second
@@ -32,7 +32,7 @@ type Attempt struct {
 	change    Change
 	inFlight  bool         // under way; else it has failed
 	overtaken bool         // a later version was seen: what it shows is what came of all writes to the one before
-	maybe     []netip.Addr // targets of writes to this version that may have arrived: nobody knows
+	maybe     []netip.Addr // targets of writes to this version that may have arrived: the answers are unknown
 	cleared   bool         // one of these writes was to take all addresses away
 	Failures  int          // in a row
 	refused   bool         // the last one was refused
@@ -86,7 +86,7 @@ func (a Attempt) explains(shows []netip.Addr) bool {
 // do for svc, as far as is known: the write was made for this very version of
 // it, and of what is to be written now.
 //
-// Of a later version it is not known whether our write or somebody else's made
+// Of a later version it is not known whether our write or another client's made
 // it. If ours came first, it is overwritten, and no event will tell it.
 func (a Attempt) settles(svc *corev1.Service, want *Change) bool {
 	return want != nil && svc.ResourceVersion == a.base.ResourceVersion && want.same(a.change)

@@ -38,12 +38,12 @@ func (s *sim) says(name string) string {
 
 // Two load balancers that serve one Service write its status in turns, as fast as
 // they can, unless one of them backs off.
-func TestARivalIsToldAndNotFoughtForEver(t *testing.T) {
+func TestAnotherControllerIsReportedAndNotFoughtForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := quietly(1)
 		s.create("a")
 		s.live(time.Minute)
-		s.rival["a"] = true
+		s.overwriter["a"] = true
 		s.overwrite("a", "203.0.113.1")
 		s.live(time.Minute)
 		if said := s.says("a"); !strings.HasPrefix(said, `field manager "k3s\x1b[2J" overwrites`) || !strings.Contains(said, "10.0.0.1") {
@@ -52,24 +52,24 @@ func TestARivalIsToldAndNotFoughtForEver(t *testing.T) {
 		s.create("b") // younger, and after a free address
 		s.live(time.Hour)
 		if s.shows("a") != "203.0.113.1" || s.shows("b") != "10.0.0.2" {
-			t.Errorf("a shows %s, and b %s: nobody else may get what is a's", s.shows("a"), s.shows("b"))
+			t.Errorf("a shows %s, and b %s: no other Service may get a's address", s.shows("a"), s.shows("b"))
 		}
 		if n := s.writes["a"]; n < 10 || n > 40 {
 			t.Errorf("in an hour it was written %d times", n)
 		}
-		told := 0
+		warnings := 0
 		for _, n := range s.notes {
 			if n.Type == corev1.EventTypeWarning {
-				told++
+				warnings++
 			}
 		}
-		if told != 1 || len(s.notes) > 5 { // and two addresses, that of a perhaps again for each of the first slips
-			t.Errorf("there are %d warnings among %+v", told, s.notes)
+		if warnings != 1 || len(s.notes) > 5 { // and two addresses, that of a perhaps again for each of the first slips
+			t.Errorf("there are %d warnings among %+v", warnings, s.notes)
 		}
-		clear(s.rival)
+		clear(s.overwriter)
 		s.live(LongestContestPause + time.Minute)
 		if s.shows("a") != "10.0.0.1" || s.says("a") == "" {
-			t.Errorf("when the rival has gone, a shows %s, and says %q", s.shows("a"), s.says("a"))
+			t.Errorf("when the other controller has stopped, a shows %s, and says %q", s.shows("a"), s.says("a"))
 		}
 		s.live(Quiet)
 		if said := s.says("a"); said != "" {
@@ -81,8 +81,8 @@ func TestARivalIsToldAndNotFoughtForEver(t *testing.T) {
 	})
 }
 
-// A rival that writes without end, whatever we do, is no reason to write more often.
-func TestARivalThatNeverStopsCostsLittle(t *testing.T) {
+// Another controller that never stops writing is no reason to write more often.
+func TestAControllerThatNeverStopsCostsLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := quietly(2)
 		s.create("a")
@@ -97,7 +97,7 @@ func TestARivalThatNeverStopsCostsLittle(t *testing.T) {
 	})
 }
 
-// What somebody writes once is undone at once, and is nothing to tell.
+// A single foreign write is undone at once, without an event.
 func TestASlipIsUndone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := quietly(3)
@@ -107,7 +107,7 @@ func TestASlipIsUndone(t *testing.T) {
 		s.overwrite("a", "10.0.0.2") // b's
 		s.live(10 * time.Second)
 		if s.shows("a") != "10.0.0.1" || s.shows("b") != "10.0.0.2" || s.says("a") != "" || len(s.notes) != 2 {
-			t.Errorf("a shows %s, b %s, and this was told: %+v", s.shows("a"), s.shows("b"), s.notes)
+			t.Errorf("a shows %s, b %s, and these events were recorded: %+v", s.shows("a"), s.shows("b"), s.notes)
 		}
 	})
 }
@@ -115,7 +115,7 @@ func TestASlipIsUndone(t *testing.T) {
 // Who is deleted is let go even while we back off.
 
 // A machine can stand still together with its clock: then a former leader takes itself for
-// the leader for a moment. What the present one wrote is no rival's.
+// the leader for a moment. What the present one wrote is no foreign write.
 func TestWhatAnotherReplicaWroteIsNotFought(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := quietly(1)

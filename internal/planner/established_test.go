@@ -30,7 +30,7 @@ func TestEstablished(t *testing.T) {
 		{"most of those that are down say the same", []v1beta1.BGPSession{
 			session("a", "Active", "Bad Peer AS"), session("b", "Active", refused), up("c"), session("d", "Idle", refused),
 		}, metav1.ConditionFalse, "SessionsDown: 1 of 4 are up; on b, d: " + refused},
-		{"of reasons that are equally common the first by name is told", []v1beta1.BGPSession{
+		{"of equally common reasons the first by name is reported", []v1beta1.BGPSession{
 			session("a", "Active", refused), session("b", "Active", "Bad Peer AS"),
 		}, metav1.ConditionFalse, "SessionsDown: 0 of 2 are up; on b: Bad Peer AS"},
 	} {

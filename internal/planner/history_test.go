@@ -56,7 +56,7 @@ func TestHistories(t *testing.T) {
 	t.Log(seen)
 	for _, d := range deeds() {
 		if n >= 20 && seen[d.name] == 0 {
-			t.Errorf("nobody did this: %s", d.name)
+			t.Errorf("no history did this: %s", d.name)
 		}
 	}
 }
@@ -73,20 +73,20 @@ func (s *sim) act(seen map[string]int) error {
 		}
 		d := all[s.rnd.IntN(len(all))]
 		name := fmt.Sprint("s", s.rnd.IntN(6))
-		s.say("%s %s", d.name, name)
+		s.logf("%s %s", d.name, name)
 		seen[d.name]++
 		d.do(s, name)
 		s.in(s.upTo(2*time.Second), next)
 	}
 	s.faulty = true
-	s.promises.anew()
+	s.promises.again()
 	s.wake()
 	next()
 	s.run(end)
-	s.say("peace")
+	s.logf("peace")
 	s.faulty = false
 	clear(s.refuses)
-	clear(s.rival)
+	clear(s.overwriter)
 	s.run(end.Add(time.Hour))
 	if s.broken != nil {
 		return s.broken
@@ -94,7 +94,7 @@ func (s *sim) act(seen map[string]int) error {
 	return s.atRest()
 }
 
-// deed is what somebody does to a Service.
+// deed is a change that a user makes to a Service.
 type deed struct {
 	name string
 	do   func(s *sim, name string)
@@ -138,8 +138,8 @@ func deeds() []deed {
 			}
 		}},
 		{"overwrite all that we write for a while", func(s *sim, name string) {
-			s.rival[name] = true
-			s.in(s.upTo(20*time.Second), func() { delete(s.rival, name) })
+			s.overwriter[name] = true
+			s.in(s.upTo(20*time.Second), func() { delete(s.overwriter, name) })
 		}},
 		{"clear the status", func(s *sim, name string) { s.overwrite(name, "") }},
 		{"write an address of ours", func(s *sim, name string) { s.overwrite(name, fmt.Sprint("10.0.0.", 1+s.rnd.IntN(3))) }},
@@ -173,7 +173,7 @@ func deeds() []deed {
 	}
 }
 
-// overwrite has somebody else write a status.
+// overwrite has another client write a status.
 func (s *sim) overwrite(name, address string) {
 	s.edit(name, func(svc *corev1.Service) {
 		if svc.Status.LoadBalancer.Ingress = nil; address != "" {
@@ -184,7 +184,7 @@ func (s *sim) overwrite(name, address string) {
 		}
 		svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "k3s\x1b[2J"}}
 		s.foreign[svc.UID] = true
-		s.say("    somebody writes %q to %s", address, name)
+		s.logf("    another client writes %q to %s", address, name)
 	})
 }
 

@@ -24,8 +24,8 @@ func TestIgnores(t *testing.T) {
 	pool := func(generation int64, label, version string) *v1beta1.IPAddressPool {
 		return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: generation, Labels: map[string]string{"l": label}, ResourceVersion: version}}
 	}
-	anew := pool(1, "a", "2")
-	anew.UID = "another"
+	again := pool(1, "a", "2")
+	again.UID = "another"
 	for _, c := range []struct {
 		name          string
 		before, after metav1.Object
@@ -47,7 +47,7 @@ func TestIgnores(t *testing.T) {
 		{"a changed pool is looked at", pool(1, "a", "1"), pool(2, "a", "2"), false},
 		{"a pool with another label is looked at", pool(1, "a", "1"), pool(1, "b", "2"), false},
 		{"a pool with another status is not", pool(1, "a", "1"), pool(1, "a", "2"), true},
-		{"a pool that was made anew while the watch was broken is looked at", pool(1, "a", "1"), anew, false},
+		{"a pool that was created again while the watch was broken is not ignored", pool(1, "a", "1"), again, false},
 		{"a deleted pool is looked at", pool(1, "a", "1"), nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

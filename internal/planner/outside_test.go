@@ -39,9 +39,9 @@ func TestWhoLooksFromOutsideComesToTheSameGrants(t *testing.T) {
 		if len(s.Namespaces) < 2 {
 			continue // the controller waits for the Namespace
 		}
-		thought := seenFromOutside(s).Evaluate()
+		evaluation := seenFromOutside(s).Evaluate()
 		for k, want := range grants(s) {
-			if have := thought.Grant(k); !sameGrant(want, have) {
+			if have := evaluation.Grant(k); !sameGrant(want, have) {
 				t.Fatalf("step %d: %s: the controller grants %+v, from outside it is %+v", step, k, want, have)
 			}
 		}

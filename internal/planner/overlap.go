@@ -35,11 +35,11 @@ func overlap(sessions []v1beta1.BGPSession) intent.Finding {
 	if len(nodes) == 0 {
 		return intent.Finding{}
 	}
-	var told []string
+	var found []string
 	for _, older := range slices.Sorted(maps.Keys(nodes)) {
-		told = append(told, fmt.Sprintf("on %s the older BGPPeer %q is for the same router", some(nodes[older]), older))
+		found = append(found, fmt.Sprintf("on %s the older BGPPeer %q is for the same router", some(nodes[older]), older))
 	}
-	return intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: strings.Join(told, "; ") + "; no session is held for this one there: delete one of them, or give them different nodeSelectors"}
+	return intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: strings.Join(found, "; ") + "; no session is held for this one there: delete one of them, or give them different nodeSelectors"}
 }
 
 // some names a few nodes, and counts the rest.

@@ -11,9 +11,9 @@ func TestOverlap(t *testing.T) {
 	session := func(node, peer, older string) v1beta1.BGPSession {
 		return v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: node, Peer: peer, DuplicateOf: older}}
 	}
-	var many []v1beta1.BGPSession
+	var sessions []v1beta1.BGPSession
 	for i := range 5 {
-		many = append(many, session(fmt.Sprintf("node%d", 5-i), "young", "old"))
+		sessions = append(sessions, session(fmt.Sprintf("node%d", 5-i), "young", "old"))
 	}
 	const remedy = "; no session is held for this one there: delete one of them, or give them different nodeSelectors"
 	for _, c := range []struct {
@@ -27,7 +27,7 @@ func TestOverlap(t *testing.T) {
 			"Overlaps", `on node2 the older BGPPeer "old" is for the same router` + remedy},
 		{"to two peers", []v1beta1.BGPSession{session("node2", "young", "old"), session("node1", "young", "elder")},
 			"Overlaps", `on node1 the older BGPPeer "elder" is for the same router; on node2 the older BGPPeer "old" is for the same router` + remedy},
-		{"on many nodes", many, "Overlaps", `on node1, node2, node3 and 2 more nodes the older BGPPeer "old" is for the same router` + remedy},
+		{"on many nodes", sessions, "Overlaps", `on node1, node2, node3 and 2 more nodes the older BGPPeer "old" is for the same router` + remedy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := overlap(byPeer(c.sessions)["young"]); got.Reason != c.reason || got.Message != c.message {

@@ -67,7 +67,7 @@ func TestChangeOf(t *testing.T) {
 		{name: "another status of the condition is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Status = metav1.ConditionFalse }, differs: true, event: true},
 		{name: "another reason is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Reason = "Other" }, differs: true, event: true},
 		{name: "another message is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Message = "other" }, differs: true, event: true},
-		{name: "a slip in a request is told though the address stays", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Message = "words" }, differs: true, event: true},
+		{name: "an error in a request is reported although the address stays", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Message = "words" }, differs: true, event: true},
 		{name: "a refusal takes everything away", edit: func(_ *corev1.Service, g *ipam.Grant) { *g = refused }, differs: true, event: true},
 		{name: "a refusal of a new Service is written and told", edit: func(s *corev1.Service, g *ipam.Grant) {
 			*g, s.Status, s.Annotations = refused, corev1.ServiceStatus{}, nil
@@ -210,7 +210,7 @@ func TestUsageCountsASharedAddressOnce(t *testing.T) {
 }
 
 // What a planner remembers saves time and changes nothing.
-func TestAThinkerThatRemembersThinksLikeANewOne(t *testing.T) {
+func TestAPlannerWithMemoryPlansLikeANewOne(t *testing.T) {
 	for _, seed := range []uint64{1, 2, 3, 1595087796337010991} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { thinksLikeANewOne(t, rand.New(rand.NewPCG(seed, 0))) })
 	}

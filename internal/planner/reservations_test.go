@@ -24,9 +24,9 @@ import (
 // replica is a controller that writes what it plans at once.
 type replica struct {
 	Planner
-	keeper Reservations
-	again  time.Duration
-	awaits bool
+	reservations Reservations
+	again        time.Duration
+	awaits       bool
 }
 
 // plan makes a pass at a time, and writes to the Services. It returns what they
@@ -34,7 +34,7 @@ type replica struct {
 func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]*corev1.Service) map[string]string {
 	s := Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}}
 	s.Namespaces = map[string]map[string]string{"n": nil, "m": nil}
-	s.Services, s.Reservations = *services, &r.keeper
+	s.Services, s.Reservations = *services, &r.reservations
 	p := r.Plan(s)
 	step := p.Step(s)
 	r.again, r.awaits = step.Again, step.Awaits
@@ -64,21 +64,21 @@ func (c *Change) message(svc *corev1.Service) string {
 }
 
 func (r *replica) watch(at time.Time, pools []v1beta1.IPAddressPool, services []*corev1.Service) {
-	r.Watch(Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}, Services: services}, &r.keeper)
+	r.Watch(Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}, Services: services}, &r.reservations)
 }
 
 func (r *replica) lead() {
 	r.Reset()
-	r.keeper.Forget()
+	r.reservations.Forget()
 }
 
-func stranger(name string) *corev1.Service {
+func another(name string) *corev1.Service {
 	svc := aService(name, 1)
 	svc.Namespace = "m"
 	return svc
 }
 
-func anew(name, uid string) *corev1.Service {
+func again(name, uid string) *corev1.Service {
 	svc := aService(name, 50)
 	svc.UID = types.UID(uid)
 	return svc
@@ -103,12 +103,12 @@ var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 // deletes it.
 func (r *replica) deleted(grace string) ([]v1beta1.IPAddressPool, []*corev1.Service) {
 	pools := []v1beta1.IPAddressPool{graced("p", grace, "10.0.0.1")}
-	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	services := []*corev1.Service{aService("web", 0), another("old")}
 	r.plan(noon, pools, &services)
 	return pools, services[1:]
 }
 
-func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
+func TestAnAddressIsKeptForAServiceThatIsCreatedAgain(t *testing.T) {
 	var r replica
 	pools, services := r.deleted("1m") // and no pass has seen what it was given
 	got := r.plan(noon.Add(time.Hour), pools, &services)
@@ -116,7 +116,7 @@ func TestAnAddressIsKeptForWhoIsMadeAnew(t *testing.T) {
 	if r.again != time.Minute {
 		t.Errorf("looks again after %s", r.again)
 	}
-	services = append(services, anew("web", "2"))
+	services = append(services, again("web", "2"))
 	got = r.plan(noon.Add(time.Hour+59*time.Second), pools, &services)
 	want(t, got["web"], `10.0.0.1 10.0.0.1 of IPAddressPool "p"`)
 	if !r.awaits {
@@ -152,7 +152,7 @@ func TestWhatWasNeverWrittenIsNotKept(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := New(nil, Finalizer{})
-			in.Services = []*corev1.Service{stranger("next")}
+			in.Services = []*corev1.Service{another("next")}
 			if c.holder {
 				in.Services = append(in.Services, holder)
 			}
@@ -224,7 +224,7 @@ func TestAShorterGraceTimeCountsAtOnce(t *testing.T) {
 
 func TestOthersKnowWhatIsKept(t *testing.T) {
 	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
-	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	services := []*corev1.Service{aService("web", 0), another("old")}
 	var leader, standby replica
 	leader.plan(noon, pools, &services)
 	standby.watch(noon, pools, services)
@@ -265,7 +265,7 @@ func TestOthersKnowWhatIsKept(t *testing.T) {
 func TestAServiceThatWaitsForUsIsKeptItsAddress(t *testing.T) {
 	r := replica{Planner: Planner{Finalizer: Finalizer{Wanted: true}}}
 	pools := []v1beta1.IPAddressPool{graced("p", "1m", "10.0.0.1")}
-	services := []*corev1.Service{aService("web", 0), stranger("old")}
+	services := []*corev1.Service{aService("web", 0), another("old")}
 	r.plan(noon, pools, &services)
 	leaving := services[0].DeepCopy()
 	at := metav1.NewTime(noon)
@@ -274,7 +274,7 @@ func TestAServiceThatWaitsForUsIsKeptItsAddress(t *testing.T) {
 	want(t, r.plan(noon, pools, &services)["old"], "every")
 	services = services[1:]
 	want(t, r.plan(noon, pools, &services)["old"], "every")
-	services = append(services, anew("web", "2"))
+	services = append(services, again("web", "2"))
 	want(t, r.plan(noon, pools, &services)["web"], "10.0.0.1")
 }
 
@@ -330,11 +330,11 @@ func TestAStandbyKeepsNothingThatTheLeaderHasTakenAway(t *testing.T) {
 	standby.watch(noon.Add(time.Second), pools, services)
 	got := leader.plan(noon.Add(time.Second), pools, &services)
 	want(t, got["web"], "no IPAddressPool holds 10.0.0.9")
-	services = append(services, stranger("other"))
+	services = append(services, another("other"))
 	got = leader.plan(noon.Add(2*time.Second), pools, &services)
 	want(t, got["other"], "10.0.0.1")
 	standby.watch(noon.Add(2*time.Second), pools, services)
-	services[slices.IndexFunc(services, func(svc *corev1.Service) bool { return svc.Name == "web" })] = anew("web", "2")
+	services[slices.IndexFunc(services, func(svc *corev1.Service) bool { return svc.Name == "web" })] = again("web", "2")
 	standby.lead()
 	standby.plan(noon.Add(3*time.Second), pools, &services)
 	if len(pools[0].Status.Kept) > 0 {

@@ -34,13 +34,13 @@ type sim struct {
 	log   []string
 
 	// The API server.
-	version int
-	there   map[string]*corev1.Service // by name
-	foreign map[types.UID]bool         // what it shows was written by somebody else
-	refuses map[string]bool            // whose status a policy does not let us write
-	rival   map[string]bool            // whose status somebody overwrites as soon as we write it
-	faulty  bool                       // answers get lost, and take long
-	shown   time.Time                  // when the last of them arrives: a watch keeps the order
+	version    int
+	there      map[string]*corev1.Service // by name
+	foreign    map[types.UID]bool         // what it shows was written by another client
+	refuses    map[string]bool            // whose status a policy does not let us write
+	overwriter map[string]bool            // whose status another client overwrites as soon as we write it
+	faulty     bool                       // answers get lost, and take long
+	shown      time.Time                  // when the last of them arrives: a watch keeps the order
 
 	// The controller.
 	state        *State
@@ -55,7 +55,7 @@ type sim struct {
 	promises     promises
 	reports      int // of what pools keep
 	resized      int
-	unanswered   int                     // writes that are still to arrive, and whose answers nobody hears
+	unanswered   int                     // writes that are still to arrive, and whose answers are lost
 	pools        []v1beta1.IPAddressPool // as they were made
 }
 
@@ -65,11 +65,11 @@ const writeTime = 5 * time.Second
 func newSim(seed uint64) *sim {
 	s := &sim{
 		rnd: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), faulty: true,
-		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, rival: map[string]bool{},
+		there: map[string]*corev1.Service{}, foreign: map[types.UID]bool{}, refuses: map[string]bool{}, overwriter: map[string]bool{},
 		cache: map[string]*corev1.Service{}, writes: map[string]int{},
 	}
 	s.promises.checked = map[string]int{}
-	s.promises.anew()
+	s.promises.again()
 	s.config.Namespaces = map[string]map[string]string{}
 	for _, name := range []string{"a", "b", "s0", "s1", "s2", "s3", "s4", "s5"} {
 		s.config.Namespaces[name] = nil // of the Service of that name
@@ -125,7 +125,7 @@ func (s *sim) upTo(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * s.rnd.Float64() * s.rnd.Float64() * s.rnd.Float64())
 }
 
-func (s *sim) say(format string, args ...any) {
+func (s *sim) logf(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf("%9.3f ", time.Since(s.start).Seconds())+fmt.Sprintf(format, args...))
 }
 
@@ -240,23 +240,23 @@ func (s *sim) send(w Write) {
 	if !s.faulty {
 		chance = 19
 	}
-	land := func(out *corev1.Service, err error) {
-		s.say("    answer for %s: %v", svc.Name, err)
+	done := func(out *corev1.Service, err error) {
+		s.logf("    answer for %s: %v", svc.Name, err)
 		s.underway--
 		next := s.state.Done(w, Answer{out, err, time.Now()})
 		if s.notes = append(s.notes, next.Events...); next.Due {
 			s.wake()
 		}
 	}
-	s.say("    write %v to %s@%s", c.Addrs, svc.Name, svc.ResourceVersion)
+	s.logf("    write %v to %s@%s", c.Addrs, svc.Name, svc.ResourceVersion)
 	switch {
 	case chance == 0: // it never arrives
-		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTime, func() { done(nil, context.DeadlineExceeded) })
 	case chance == 1: // it arrives, the answer doesn't
 		s.arriveIn(there, svc, c)
-		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
-	case chance == 2: // it arrives when nobody waits for it any more
-		s.in(writeTime, func() { land(nil, context.DeadlineExceeded) })
+		s.in(writeTime, func() { done(nil, context.DeadlineExceeded) })
+	case chance == 2: // it arrives when the writer no longer waits for it
+		s.in(writeTime, func() { done(nil, context.DeadlineExceeded) })
 		s.arriveIn(writeTime+s.upTo(10*time.Second), svc, c)
 	default:
 		if chance < 6 {
@@ -264,7 +264,7 @@ func (s *sim) send(w Write) {
 		}
 		s.in(there, func() {
 			out, err := s.arrive(svc, c)
-			s.in(back, func() { land(out, err) })
+			s.in(back, func() { done(out, err) })
 		})
 	}
 }
@@ -300,13 +300,13 @@ func (s *sim) arrive(svc *corev1.Service, c Change) (*corev1.Service, error) {
 	if !c.ConditionsOnly {
 		out.ManagedFields = nil
 	}
-	// What somebody else wrote and we took over stays theirs.
+	// What another client wrote and we adopted stays theirs.
 	s.foreign[svc.UID] = s.foreign[svc.UID] && slices.Equal(c.Addrs, intent.Holds(now))
 	s.put(svc.Name, out)
-	if s.rival[svc.Name] {
+	if s.overwriter[svc.Name] {
 		s.in(s.upTo(50*time.Millisecond), func() { s.overwrite(svc.Name, "203.0.113.1") })
 	}
-	s.say("    %s@%s shows %v", svc.Name, out.ResourceVersion, c.Addrs)
+	s.logf("    %s@%s shows %v", svc.Name, out.ResourceVersion, c.Addrs)
 	return out, nil
 }
 
@@ -345,7 +345,7 @@ func (s *sim) atRest() error {
 	return nil
 }
 
-// edit changes a Service as somebody else does.
+// edit changes a Service as a user does.
 func (s *sim) edit(name string, change func(*corev1.Service)) {
 	if now := s.there[name]; now != nil {
 		svc := now.DeepCopy()

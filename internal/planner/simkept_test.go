@@ -14,7 +14,7 @@ import (
 )
 
 // promises is what the sim knows of addresses that are kept, without a look at the
-// controller: to whom each must not be given, and what whoever is made anew must get.
+// controller: which Services must not get each address, and which address a Service that is created again must get.
 // It forgets what is in doubt.
 type promises struct {
 	grace   time.Duration
@@ -22,7 +22,7 @@ type promises struct {
 	doubt   bool // pools have changed: who has what is not known until all is at rest
 	kept    map[netip.Addr]promise
 	back    map[types.UID]promise
-	tainted map[netip.Addr]bool // somebody else wrote it into a status
+	tainted map[netip.Addr]bool // another client wrote it into a status
 	checked map[string]int
 }
 
@@ -32,8 +32,8 @@ type promise struct {
 	until time.Time
 }
 
-// anew has no promises; addresses are tainted by what others write from now on.
-func (p *promises) anew() {
+// again has no promises; addresses are tainted by what others write from now on.
+func (p *promises) again() {
 	p.doubt = false
 	p.kept, p.back, p.tainted = map[netip.Addr]promise{}, map[types.UID]promise{}, map[netip.Addr]bool{}
 }
@@ -82,7 +82,7 @@ func (p *promises) broken(svc *corev1.Service, addrs []netip.Addr) string {
 		return ""
 	}
 	if p.checked["got back"]++; !slices.Contains(gains, x.addr) {
-		return fmt.Sprintf("%s had %s before it was made anew, and gets %v", svc.Name, x.addr, gains)
+		return fmt.Sprintf("%s had %s before it was created again, and gets %v", svc.Name, x.addr, gains)
 	}
 	return ""
 }
@@ -103,7 +103,7 @@ func (s *sim) report(p Plan) {
 	})
 }
 
-// arriveIn has a write arrive later, whose answer nobody hears.
+// arriveIn has a write arrive later, whose answer is lost.
 func (s *sim) arriveIn(d time.Duration, svc *corev1.Service, c Change) {
 	s.unanswered++
 	s.in(d, func() {
@@ -123,7 +123,7 @@ func (s *sim) restart() {
 		s.in(200*time.Millisecond, s.restart)
 		return
 	}
-	s.say("restart")
+	s.logf("restart")
 	s.checkedPromises("restart")
 	s.reports++ // what was to be reported is not any more
 	said := map[netip.Addr]bool{}
@@ -149,7 +149,7 @@ func (s *sim) controller() {
 }
 
 // replacePools takes all pools away for a while. A controller that has not read their
-// statuses yet can't know what they kept: nobody does any more.
+// statuses yet can't know what they kept: no replica does any more.
 func (s *sim) replacePools() {
 	if s.promises.blind {
 		clear(s.promises.kept)

@@ -13,7 +13,7 @@ import (
 type Usage struct {
 	Family             ipam.Family
 	capacity, Assigned *big.Int
-	Kept               *big.Int // waits for Services that were deleted, and nobody has it
+	Kept               *big.Int // waits for Services that were deleted, and no Service has it
 }
 
 func (u Usage) Available() *big.Int {
@@ -44,7 +44,7 @@ func (p Plan) waiting() map[ipam.Reason]int {
 	return out
 }
 
-// contested counts the Services whose status somebody else overwrites.
+// contested counts the Services whose status another client overwrites.
 func (p Plan) contested() int {
 	n := 0
 	for _, c := range p.Contests {

@@ -130,7 +130,7 @@ func (w *world) makeBalanced(_ Fault, svc *corev1.Service) {
 	svc.Spec.Type = corev1.ServiceTypeLoadBalancer
 }
 
-// overwrite has somebody else write the status of a Service, some times in a row.
+// overwrite has another client write the status of a Service, some times in a row.
 func (w *world) overwrite(f Fault, times int) {
 	svc := w.service(f.Nodes[0])
 	if times == 0 || svc == nil || svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
@@ -170,7 +170,7 @@ func (w *world) resize(f Fault) {
 	w.editPool(f, func(p *v1beta1.IPAddressPool) { p.Spec.Addresses = w.ranges(p.Name, size) })
 }
 
-// takePool deletes a pool, and restorePool makes it anew.
+// takePool deletes a pool, and restorePool creates it again.
 func (w *world) takePool(f Fault) {
 	if o := w.api.get(pools, poolName(f)); o != nil {
 		w.taken[poolName(f)] = o.value.(poolValue).IPAddressPool
@@ -184,11 +184,11 @@ func (w *world) restorePool(f Fault) {
 	if delete(w.taken, name); p == nil || w.api.get(pools, name) != nil {
 		return
 	}
-	w.putPool(anew(p, name))
+	w.putPool(copyOf(p, name))
 }
 
-// anew returns a pool as a person makes it from another one.
-func anew(p *v1beta1.IPAddressPool, name string) *v1beta1.IPAddressPool {
+// copyOf returns a new pool as a user makes it from another one.
+func copyOf(p *v1beta1.IPAddressPool, name string) *v1beta1.IPAddressPool {
 	return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: *p.Spec.DeepCopy()}
 }
 
@@ -203,7 +203,7 @@ func (w *world) renamePool(f Fault) {
 	if o == nil {
 		return
 	}
-	p := anew(o.value.(poolValue).IPAddressPool, other)
+	p := copyOf(o.value.(poolValue).IPAddressPool, other)
 	if f.Number%2 == 0 {
 		w.dropPool(name)
 		w.after(w.within(0, time.Second), func() {
@@ -227,7 +227,7 @@ func (w *world) remakePool(f Fault) {
 	if o == nil {
 		return
 	}
-	p := anew(o.value.(poolValue).IPAddressPool, poolName(f))
+	p := copyOf(o.value.(poolValue).IPAddressPool, poolName(f))
 	p.Spec.Addresses = w.ranges(p.Name, 1+f.Number%6)
 	w.dropPool(p.Name)
 	w.putPool(p)

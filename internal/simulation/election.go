@@ -23,7 +23,7 @@ type election struct {
 	*controller
 	version int       // of the Lease, as it was last seen
 	changed time.Time // when that was seen
-	foreign time.Time // when somebody else was last seen to hold it
+	foreign time.Time // when another replica was last seen to hold it
 	term    int       // counts the terms; 0: none yet
 	held    bool
 	renewed time.Time // when the last renewal was sent
@@ -85,7 +85,7 @@ func (e *election) look() {
 	})
 }
 
-// take takes a Lease that nobody holds any more.
+// take takes a Lease that no replica holds any more.
 func (e *election) take(version int, failed func()) {
 	sent := e.clock()
 	e.askWithin(renewDeadline/2, func() (any, error) {
@@ -106,13 +106,13 @@ func (e *election) take(version int, failed func()) {
 	})
 }
 
-// renew renews the Lease, or ends the term when it has lapsed, or is somebody else's.
+// renew renews the Lease, or ends the term when it has expired, or another replica has it.
 func (e *election) renew() {
 	if e.stopping {
 		return
 	}
 	if !e.clock().Before(e.until()) || e.clock().Sub(e.good) > renewPeriod+retryPeriod+renewDeadline {
-		e.lapse("it could not renew the Lease")
+		e.expire("it could not renew the Lease")
 		return
 	}
 	sent := e.clock()
@@ -140,9 +140,9 @@ func (e *election) reread() {
 		}
 		switch {
 		case err == nil && o == nil:
-			e.lapse("the Lease is gone")
+			e.expire("the Lease is gone")
 		case err == nil && o.value.(leaseValue).holder != e.id:
-			e.lapse("another has the Lease")
+			e.expire("another has the Lease")
 		case err == nil:
 			e.version = o.version
 			e.renew()
@@ -152,17 +152,17 @@ func (e *election) reread() {
 	})
 }
 
-func (e *election) lapse(why string) {
+func (e *election) expire(reason string) {
 	if e.mutation.controller.endless {
 		return
 	}
 	e.held = false
-	e.say("    %s leads no more: %s", e.id, why)
+	e.say("    %s leads no more: %s", e.id, reason)
 	e.wake()
 	e.in(e.soon(), e.look)
 }
 
-// release gives the Lease to whoever looks next, if it is still held.
+// release releases the Lease, if it is still held.
 func (e *election) release(then func()) {
 	if !e.held || !e.clock().Before(e.until()) {
 		then()

@@ -38,7 +38,7 @@ type faultKind struct {
 }
 
 // letter stands before a place.
-func (k faultKind) letter() byte { return cmp.Or(k.on, 'n') }
+func (k faultKind) initial() byte { return cmp.Or(k.on, 'n') }
 
 // count has a flag of the first node hold for as long as the fault does.
 func count(flag func(*node) *int) faultKind {
@@ -207,7 +207,7 @@ func block(by int, both bool) func(*world, Fault, []*node) {
 	}
 }
 
-// split has some nodes reach nobody but one another.
+// split has some nodes reach only one another.
 func split(side int) func(*world, Fault, []*node) {
 	return func(w *world, _ Fault, all []*node) {
 		for _, n := range all {
@@ -277,11 +277,11 @@ func (w *world) join(_ Fault, all []*node) {
 // enroll makes the Node object.
 func (w *world) enroll(n *node) {
 	n.there = true
-	why := ""
+	label := ""
 	if n.excluded > 0 {
-		why = "label"
+		label = "label"
 	}
-	w.write(nodes, n.name, nodeValue{n.addr, why, map[string]string{"place": strconv.Itoa(n.place + 1)}})
+	w.write(nodes, n.name, nodeValue{n.addr, label, map[string]string{"place": strconv.Itoa(n.place + 1)}})
 }
 
 // rename has a node leave, and come back under another name at once. The Node of its former

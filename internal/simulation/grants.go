@@ -25,7 +25,7 @@ const (
 	settled = 20 * time.Second
 	// rounding is by how much a time that is kept to may differ from what was promised.
 	rounding = 2 * time.Second
-	// witnessed is how long a replica must have seen who has an address to know it.
+	// witnessed is how long a replica must have seen the holder of an address to know it.
 	witnessed = 300 * time.Millisecond
 )
 
@@ -36,7 +36,7 @@ type grants struct {
 	ranges   map[netip.Addr]string        // the pool that holds an address
 	dropped  map[netip.Addr]dropped       // the pool of an address was deleted
 	grace    map[netip.Addr]time.Duration // of the last pool of an address
-	rivals   map[netip.Addr]bool          // somebody else has written it into a status
+	rivals   map[netip.Addr]bool          // another client has written it into a status
 	promises map[netip.Addr][]*promise
 	blind    time.Time // until when a controller of another version may forget what is kept
 	checked  map[string]int
@@ -46,9 +46,9 @@ type grants struct {
 type tenant struct {
 	svc     *corev1.Service
 	given   map[netip.Addr]time.Time // when a controller last wrote that it has this
-	edited  time.Time                // when somebody else last changed what it asks for
-	foreign bool                     // somebody else wrote the status that it shows
-	back    []*promise               // it was made anew, and has had nothing yet
+	edited  time.Time                // when a user last changed what it requests
+	foreign bool                     // another client wrote the status that it shows
+	back    []*promise               // it was created again, and has had nothing yet
 }
 
 // edits is when the pool of an address was last edited, and before.
@@ -128,7 +128,7 @@ func (g *grants) change(w *world, name string, after *corev1.Service, by *contro
 	t.svc = after
 }
 
-// edit takes in what somebody else makes of a Service.
+// edit records a user's change of a Service.
 func (g *grants) edit(w *world, name string, t *tenant, after *corev1.Service) {
 	before := t.svc
 	switch {
@@ -191,7 +191,7 @@ func (g *grants) judge(w *world, name string, t *tenant, after *corev1.Service, 
 	}
 	for _, a := range had {
 		if g.checked["keeps"]++; !slices.Contains(has, a) && !g.explains(w, t, a) {
-			w.violate(HoldersKeep, "%s takes %s from %s, which nobody has edited", by.id, a, name)
+			w.violate(HoldersKeep, "%s takes %s from %s, which no user has edited", by.id, a, name)
 		}
 	}
 }
@@ -326,7 +326,7 @@ func (w *world) overlaps(pool string) bool {
 	return w.api.get(pools, pool+"x") != nil || w.api.get(pools, strings.TrimSuffix(pool, "x")) != nil && strings.HasSuffix(pool, "x")
 }
 
-// grantsAtRest checks that who can have an address has one, and nobody another's.
+// grantsAtRest checks that each Service that can have an address has one, and none has another's.
 func (w *world) grantsAtRest() {
 	all := w.grants.of
 	for _, name := range sortedKeys(all) {

@@ -105,7 +105,7 @@ func (f Fault) String() string {
 	fmt.Fprintf(&b, "at %s for %s: %s", f.At, f.For, f.Kind)
 	kind, _ := kindOf(f.Kind)
 	for _, n := range f.Nodes {
-		fmt.Fprintf(&b, " %c%d", kind.letter(), n+1)
+		fmt.Fprintf(&b, " %c%d", kind.initial(), n+1)
 	}
 	if f.Number != 0 {
 		fmt.Fprintf(&b, " of %d", f.Number)

@@ -44,7 +44,7 @@ func (h *host) receives() bool { return h.alive() && h.unplugged == 0 && h.noRec
 
 func (n *node) prefix() netip.Prefix { return netip.PrefixFrom(n.addr, 24).Masked() }
 
-// link is how the node's only link that can speak layer 2 is told.
+// link is the node's only link for layer 2, as its Speaker reports it.
 func (n *node) link(up bool) announce.Link {
 	return announce.Link{Name: "eth0", Up: up, MAC: n.mac, Prefixes: []netip.Prefix{n.prefix()}}
 }

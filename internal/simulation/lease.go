@@ -23,7 +23,7 @@ type heartbeat struct {
 	turn    int
 }
 
-// resync has the speaker count as not connected until it has read anew.
+// resync has the speaker count as not connected until it has read again.
 func (h *heartbeat) resync() {
 	h.tracker.Restart()
 	if h.beating {

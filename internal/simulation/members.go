@@ -131,8 +131,8 @@ func (s *group) mail(l membership.Packet) {
 	})
 }
 
-// patience is how long a host has to answer.
-const patience = 80 * time.Millisecond
+// replyTimeout is how long a host has to answer.
+const replyTimeout = 80 * time.Millisecond
 
 // questionFirst does the same on the nodes' first links, where nothing but the nodes fails
 // in a world with second ones.
@@ -144,7 +144,7 @@ func (s *group) questionFirst(q membership.Target, answer func(time.Duration, me
 	case q == "", n == nil:
 		answer(0, membership.Inconclusive)
 	default:
-		answer(patience, membership.Unanswered)
+		answer(replyTimeout, membership.Unanswered)
 	}
 }
 
@@ -177,7 +177,7 @@ func (s *group) question(q membership.Target) {
 		if s.lan.talk(s.node.place, host) && !silent {
 			answer(0, membership.Answered)
 		} else {
-			answer(patience, membership.Unanswered)
+			answer(replyTimeout, membership.Unanswered)
 		}
 	})
 }

@@ -22,7 +22,7 @@ var broken = flag.Uint64("broken", 2000, "within how many histories a mutation m
 // mutations break what the speakers decide, each in one way.
 func mutations() []mutation {
 	return []mutation{
-		{name: "answers though it hears nobody", seed: 21, needs: "lan split unplug", before: func(_ *speaker, f *failover.Facts) { f.Members.Isolated = false }},
+		{name: "answers though it is isolated", seed: 21, needs: "lan split unplug", before: func(_ *speaker, f *failover.Facts) { f.Members.Isolated = false }},
 		{name: "answers though it stood still", seed: 33, needs: "freeze suspend", steady: true},
 		{name: "takes who restarts for dead", seed: 93, needs: "restart rolling", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Restarting, membership.Dead) }},
 		{name: "takes the dead for alive", seed: 2, needs: "power lan", before: func(_ *speaker, f *failover.Facts) { standings(f, membership.Dead, membership.Alive) }},
@@ -54,11 +54,11 @@ func mutations() []mutation {
 		{name: "does not read what it has missed", seed: 1539, needs: "freeze suspend lan split", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Resync = false }},
 		{name: "believes that the API server always answers", seed: 33, needs: "api", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = f.API.WasSynced, f.API.WasSynced }},
 		{name: "believes that the API server is away", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = false, false }},
-		{name: "gives to those who say that they hear nobody", history: "isolated-but-leased", needs: "lan split unplug cut-receive mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},
+		{name: "gives to nodes that report that they are isolated", history: "isolated-but-leased", needs: "lan split unplug cut-receive mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},
 		{name: "believes a Lease for ever", seed: 112, needs: "others power crash", before: func(_ *speaker, f *failover.Facts) { expired(f, false) }},
 		{name: "believes no Lease", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { expired(f, true) }},
 		{name: "trusts who was lost as soon as it renews", seed: 26, needs: "", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 0 }},
-		{name: "trusts nobody again who was lost", seed: 503, needs: "pair oneway split", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 1000 }},
+		{name: "never trusts a node again that was lost", seed: 503, needs: "pair oneway split", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 1000 }},
 		{name: "forgets what it did", seed: 6, needs: "", before: func(s *speaker, _ *failover.Facts) { s.failover = failover.New(s.failover.Options) }},
 		{name: "believes L2Claims as they were 5 s ago", seed: 26, needs: "", before: func(s *speaker, f *failover.Facts) {
 			old, _ := s.notes.([]dated)

@@ -117,7 +117,7 @@ func (g *grants) wanted(namespace string) int {
 	return n
 }
 
-// returns takes in that a Service is made anew: it gets back what is kept for it, unless
+// returns records that a Service is created again: it gets back what is kept for it, unless
 // it asks for something else.
 func (g *grants) returns(w *world, name string, t *tenant, svc *corev1.Service) {
 	t.back = nil
@@ -186,7 +186,7 @@ func (g *grants) judgeKept(w *world, name string, a netip.Addr, by *controller) 
 	g.promises[a] = slices.DeleteFunc(g.promises[a], func(p *promise) bool { return true })
 }
 
-// judgeBack checks that a Service that was made anew gets back what was kept for it.
+// judgeBack checks that a Service that was created again gets back what was kept for it.
 func (g *grants) judgeBack(w *world, name string, t *tenant, has []netip.Addr, by *controller) {
 	back := t.back
 	t.back = nil

@@ -29,7 +29,7 @@ func RandomGrants(seed uint64) History {
 	h := History{Seed: seed, Subnets: 1, Services: 2 + rnd.IntN(4), Controllers: 2 + rnd.IntN(2), Finalizers: rnd.IntN(6) == 0}
 	kinds := []map[string]faultKind{editKinds(), editKinds(), controllerKinds()}
 	some := []string{"api", "lost", "slow"}
-	if rnd.IntN(8) == 0 { // how nodes fare when all of that comes together is told by Random
+	if rnd.IntN(8) == 0 { // Random covers combinations of all of these
 		h.Nodes, h.Gateway = 3+rnd.IntN(3), true
 		some = []string{"crash", "power", "exclude", "move", "join"}
 	}

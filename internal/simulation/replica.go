@@ -16,7 +16,7 @@ import (
 type replica struct {
 	place   int
 	name    string
-	stopped int           // nobody starts its controller
+	stopped int           // its controller is not started
 	still   int           // the process stands still
 	paused  time.Duration // for how long the machine stood still without its clock
 	cut     int           // it does not reach the API server
@@ -85,7 +85,7 @@ func (w *world) launch(r *replica) {
 	})
 }
 
-// deadAfter is for how long a kernel repeats what nobody acknowledges.
+// deadAfter is for how long a kernel repeats what is not acknowledged.
 const deadAfter = 4 * time.Second
 
 // end ends a controller without a word.

@@ -16,7 +16,7 @@ func controllerKinds() map[string]faultKind {
 		"stop-controller":   of((*world).stopController, (*world).startController),
 		"freeze-controller": of((*world).freezeController, (*world).thawController),
 		"pause-controller": of((*world).freezeController, func(w *world, f Fault, r *replica) {
-			r.paused += f.For // the clock stood still, too
+			r.paused += f.For // the clock also stood still
 			w.thawController(f, r)
 		}),
 		"cut-controller":  of(func(_ *world, _ Fault, r *replica) { r.cut++ }, func(_ *world, _ Fault, r *replica) { r.cut-- }),

@@ -125,7 +125,7 @@ func (r *reporter) reportClaim(c announce.Claim, done func(error)) {
 	})
 }
 
-// farewell says that this speaker stopped by itself.
+// stopped reports that this speaker was stopped.
 func (r *reporter) farewell() {
 	if r.cache == nil {
 		return

@@ -122,7 +122,7 @@ func (w *world) endow() {
 func (w *world) strike(f Fault) {
 	kind, _ := kindOf(f.Kind)
 	var all []*node
-	if kind.letter() == 'n' {
+	if kind.initial() == 'n' {
 		for _, place := range f.Nodes {
 			all = append(all, w.nodes[place])
 		}

@@ -43,10 +43,10 @@ func Random(seed uint64) History {
 }
 
 // storm adds faults of any kind, one after the other or at the same time.
-func (g *generator) storm(many int, pause time.Duration) {
+func (g *generator) storm(count int, pause time.Duration) {
 	all := sortedKeys(kindsOfFaults())
 	var at time.Duration
-	for range many {
+	for range count {
 		f := g.fault(all[g.IntN(len(all))], at)
 		g.Faults = append(g.Faults, f)
 		if pause > 0 {

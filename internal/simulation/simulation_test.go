@@ -29,7 +29,7 @@ func late(t *testing.T, start time.Time) bool {
 	return ok && time.Until(end) < end.Sub(start)/2
 }
 
-// TestHistories runs the histories of many seeds. One that breaks a rule is told as
+// TestHistories runs the histories of many seeds. One that breaks a rule is printed as
 // short as can be: as a file for testdata.
 func TestHistories(t *testing.T) { runAll(t, Random, *seeds) }
 
@@ -83,7 +83,7 @@ func runAll(t *testing.T, random func(uint64) History, seeds uint64) {
 
 var tell = flag.String("tell", "", "a file with a history to tell of, step by step")
 
-// TestTell tells what happens in a history, for whoever looks for a fault.
+// TestTell prints what happens in a history, to find a fault.
 func TestTell(t *testing.T) {
 	if *tell == "" {
 		t.Skip("-tell names no file")

@@ -18,7 +18,7 @@ const (
 	retryReport = 2 * time.Second
 )
 
-// statuses writes what pools keep, removes the L2Claims of addresses that nobody has,
+// statuses writes what pools keep, removes the L2Claims of addresses that no Service has,
 // and takes the controller's words off Services that are its own no more.
 type statuses struct {
 	*controller

@@ -10,7 +10,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// trial is how long an address that nobody has announced yet is probed.
+// trial is how long an address that no node has announced yet is probed.
 const trial = 500 * time.Millisecond
 
 // entry is an address that a speaker answers for.

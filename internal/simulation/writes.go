@@ -83,7 +83,7 @@ func (c *controller) patch(x planner.Write) (*corev1.Service, error) {
 }
 
 // putService stores a version of a Service, for a controller or, if that is nil, for
-// somebody else.
+// another client.
 func (w *world) putService(svc *corev1.Service, by *controller) *corev1.Service {
 	name := keyName(svc)
 	if svc.DeletionTimestamp != nil && len(svc.Finalizers) == 0 {
