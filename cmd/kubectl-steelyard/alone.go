@@ -12,18 +12,18 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
-// onlyOn returns, as text, the addresses that node announces, and that no other node would
-// announce without it.
-func onlyOn(w *world.Snapshot, node string) []string {
+// onlyOn returns, as text, the addresses that are announced, and that no node would
+// announce without these nodes.
+func onlyOn(w *world.Snapshot, nodes ...string) []string {
 	t := w.Evaluate()
 	s := t.Shown()
-	if w.Presence(node).State == health.Unknown { // it may be there
-		s.Nodes = slices.Clone(s.Nodes)
-		for i := range s.Nodes {
-			s.Nodes[i].Live = s.Nodes[i].Live || s.Nodes[i].Name == node
-		}
+	s.Nodes = slices.Clone(s.Nodes)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		unknown := slices.Contains(nodes, n.Name) && w.Presence(n.Name).State == health.Unknown
+		n.Live = n.Live || unknown // it may be there
 	}
-	before, after := announcedIn(t, s), announcedIn(t, excluded(s, node))
+	before, after := announcedIn(t, s), announcedIn(t, excluded(s, nodes))
 	var out []string
 	for _, a := range slices.SortedFunc(maps.Keys(before), netip.Addr.Compare) {
 		switch now := after[a]; {
@@ -37,11 +37,11 @@ func onlyOn(w *world.Snapshot, node string) []string {
 	return out
 }
 
-// excluded returns s with a node that must not announce anything.
-func excluded(s announce.Snapshot, node string) announce.Snapshot {
+// excluded returns s with nodes that must not announce anything.
+func excluded(s announce.Snapshot, nodes []string) announce.Snapshot {
 	s.Nodes = slices.Clone(s.Nodes)
 	for i := range s.Nodes {
-		if s.Nodes[i].Name == node {
+		if slices.Contains(nodes, s.Nodes[i].Name) {
 			s.Nodes[i].Excluded = "label"
 		}
 	}

@@ -87,6 +87,8 @@ func claimOf(c *v1beta1.L2Claim) claim {
 	return out
 }
 
+func (claimList) kind() string { return "ClaimReport" }
+
 func (a claimList) clean() bool {
 	return !slices.ContainsFunc(a.Claims, func(c claim) bool { return !c.Announced || c.Conflict })
 }

@@ -64,6 +64,8 @@ It reads, and changes nothing. Exit code 2 says that it found a warning or a fau
 	})
 }
 
+func (examined) kind() string { return "DoctorReport" }
+
 func (e examined) clean() bool {
 	return !slices.ContainsFunc(e.Findings, func(f doctor.Finding) bool { return f.Result == doctor.Warning || f.Result == doctor.Fault })
 }

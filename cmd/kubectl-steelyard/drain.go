@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // annotationDrain on a Node says that drain was there, and what it found: the
@@ -26,14 +29,30 @@ const (
 	drainFoundLabel = "label-was-there"
 )
 
-// drained is what drain and undrain answer.
+// drains is what drain and undrain answer.
+type drains struct {
+	DryRun bool      `json:"dryRun,omitempty"`
+	Nodes  []drained `json:"nodes"`
+}
+
+func (drains) kind() string { return "Drain" }
+
+func (d drains) clean() bool {
+	return !slices.ContainsFunc(d.Nodes, func(n drained) bool { return len(n.Remaining) > 0 })
+}
+
+func (d drains) draw(p *printer) {
+	for _, n := range d.Nodes {
+		n.draw(p)
+	}
+}
+
+// drained is what became of one node.
 type drained struct {
 	Node      string   `json:"node"`
 	Actions   []string `json:"actions"`
 	Remaining []string `json:"remaining,omitempty"` // what the node still announces, or no node does any more
 }
-
-func (d drained) clean() bool { return len(d.Remaining) == 0 }
 
 func (d drained) draw(p *printer) {
 	for _, s := range d.Actions {
@@ -84,37 +103,76 @@ func (w waiting) until(ctx context.Context, t *tool, done func(context.Context) 
 	}
 }
 
+// draining are the flags and arguments of drain.
+type draining struct {
+	waiting
+	nodes    []string
+	selector string
+	force    bool
+	dryRun   bool
+}
+
 func drain(t *tool) *cobra.Command {
-	var w waiting
-	var force bool
+	var d draining
 	c := t.command(&cobra.Command{
-		Use:   "drain NODE",
-		Short: "Move everything that a node announces to others, and keep it from announcing",
-		Long: `Move everything that a node announces to others, and keep it from announcing.
+		Use:   "drain NODE… | -l SELECTOR",
+		Short: "Move everything that nodes announce to others, and keep them from announcing",
+		Long: `Move everything that nodes announce to others, and keep them from announcing.
 
 It sets the label ` + v1beta1.LabelExcludeNode + `, as does
 "kubectl label"; other load balancers and cloud providers also use it. Pods stay where they are;
 "kubectl drain" moves those. Addresses on the local network
-move without a gap; BGP routes are first made the last choice (RFC 8326).
+move without a gap; BGP routes are first made the last choice (RFC 8326). Of several
+nodes one is drained after the other.
 
 It refuses if no other node can announce some address, unless --force is given; exit
-code 2 says that such an address is left.`,
-		Args:              cobra.ExactArgs(1),
+code 2 says that such an address is left. --dry-run changes nothing: it says what
+would move, and what would be left.`,
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: t.names(corev1Kind("Node"), ""),
-	}, func(ctx context.Context, args []string) (answer, error) { return t.drain(ctx, args[0], force, w) })
-	c.Flags().BoolVar(&force, "force", false, "drain also if no other node can announce some address")
-	w.addFlags(c, 2*time.Minute)
+	}, func(ctx context.Context, args []string) (answer, error) {
+		d.nodes = args
+		return t.drain(ctx, d)
+	})
+	c.Flags().StringVarP(&d.selector, "selector", "l", "", "drain the nodes with these labels")
+	c.Flags().BoolVar(&d.force, "force", false, "drain also if no other node can announce some address")
+	c.Flags().BoolVar(&d.dryRun, "dry-run", false, "change nothing, and tell what would be")
+	d.addFlags(c, 2*time.Minute)
 	return c
 }
 
-func undrain(t *tool) *cobra.Command {
-	return t.command(&cobra.Command{
-		Use:               "undrain NODE",
-		Short:             "Let a node announce again that was drained",
-		Long:              "Let a node announce again that was drained.\n\nRoutes come back by themselves. Addresses on the local network stay where they are:\n\"kubectl steelyard rebalance\" spreads them again.",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: t.names(corev1Kind("Node"), ""),
-	}, func(ctx context.Context, args []string) (answer, error) { return t.undrain(ctx, args[0]) })
+// chosenNodes returns the nodes of these names, or with the labels that a selector asks for.
+func (t *tool) chosenNodes(ctx context.Context, c client.Reader, names []string, selector string) ([]*corev1.Node, error) {
+	var out []*corev1.Node
+	switch {
+	case (len(names) == 0) == (selector == ""):
+		return nil, errors.New("name the nodes, or select them by their labels with -l")
+	case selector == "":
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			n, err := t.node(ctx, c, name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, n)
+		}
+		return out, nil
+	}
+	by, err := labels.Parse(selector)
+	if err != nil {
+		return nil, fmt.Errorf("-l %s: %w", selector, err)
+	}
+	var list corev1.NodeList
+	if err := c.List(ctx, &list, client.MatchingLabelsSelector{Selector: by}); err != nil {
+		return nil, fmt.Errorf("list Nodes: %w", err)
+	}
+	for i := range list.Items {
+		out = append(out, &list.Items[i])
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no node has the labels %s", selector)
+	}
+	return out, nil
 }
 
 func (t *tool) node(ctx context.Context, c client.Reader, name string) (*corev1.Node, error) {
@@ -140,12 +198,12 @@ func nodeNames(nodes []corev1.Node) []string {
 	return out
 }
 
-func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (answer, error) {
+func (t *tool) drain(ctx context.Context, o draining) (answer, error) {
 	c, err := t.connect()
 	if err != nil {
 		return nil, err
 	}
-	node, err := t.node(ctx, c, name)
+	nodes, err := t.chosenNodes(ctx, c, o.nodes, o.selector)
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +211,48 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 	if err != nil {
 		return nil, err
 	}
-	if alone := onlyOn(seen, name); len(alone) > 0 && !force {
-		return nil, fmt.Errorf("no node but %s can announce %s; kubectl steelyard explain tells why; drain --force does it nevertheless", name, strings.Join(alone, ", "))
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
 	}
-	before := node.DeepCopy()
+	alone := onlyOn(seen, names...)
+	if o.dryRun {
+		return wouldDrain(ctx, c, names, alone)
+	}
+	if len(alone) > 0 && !o.force {
+		return nil, fmt.Errorf("no node but %s can announce %s; kubectl steelyard explain tells why; drain --force does it nevertheless", strings.Join(names, ", "), strings.Join(alone, ", "))
+	}
+	var out drains
+	for _, n := range nodes {
+		d, err := t.drainNode(ctx, c, n, seen, o.waiting)
+		if err != nil {
+			return nil, errors.Join(t.print(out), err)
+		}
+		out.Nodes = append(out.Nodes, d)
+	}
+	return out, nil
+}
+
+// wouldDrain tells what a drain of these nodes would move, and which addresses no other node
+// could announce then.
+func wouldDrain(ctx context.Context, c client.Reader, names, alone []string) (answer, error) {
+	out := drains{DryRun: true}
+	for _, name := range names {
+		has, err := announcedFrom(ctx, c, name)
+		if err != nil {
+			return nil, err
+		}
+		out.Nodes = append(out.Nodes, drained{Node: name, Actions: []string{fmt.Sprintf("node %s would be excluded; it announces %d addresses and %d routes", name, len(has.addresses), has.routes)}})
+	}
+	for _, a := range alone {
+		last := &out.Nodes[len(out.Nodes)-1]
+		last.Remaining = append(last.Remaining, "no other node can announce "+a)
+	}
+	return out, nil
+}
+
+func (t *tool) drainNode(ctx context.Context, c client.WithWatch, node *corev1.Node, seen *world.Snapshot, w waiting) (drained, error) {
+	before, name := node.DeepCopy(), node.Name
 	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
 	d := drained{Node: name}
 	switch {
@@ -171,7 +267,7 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 		d.Actions = append(d.Actions, "node "+name+" is excluded")
 	}
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return nil, fmt.Errorf("label Node %q: %w", name, err)
+		return d, fmt.Errorf("label Node %q: %w", name, err)
 	}
 	switch there := seen.Presence(name); {
 	case !w.wait:
@@ -186,7 +282,7 @@ func (t *tool) drain(ctx context.Context, name string, force bool, w waiting) (a
 }
 
 // awaitDrained waits until nothing is announced from a node.
-func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w waiting) (answer, error) {
+func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w waiting) (drained, error) {
 	var last announced
 	ok, err := w.until(ctx, t, func(ctx context.Context) (string, bool, error) {
 		var err error
@@ -195,7 +291,7 @@ func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w w
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return d, err
 	case ok:
 		d.Actions = append(d.Actions, "nothing is announced from it")
 	default:
@@ -213,7 +309,7 @@ func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w w
 // awaitTaken waits until other nodes have taken over the addresses of a node whose
 // speaker is not heard of, and does not hear that it is drained. Of its routes
 // only the routers know.
-func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w waiting) (answer, error) {
+func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w waiting) (drained, error) {
 	var last announced
 	_, err := w.until(ctx, t, func(ctx context.Context) (string, bool, error) {
 		var err error
@@ -221,11 +317,11 @@ func (t *tool) awaitTaken(ctx context.Context, c client.Reader, d drained, w wai
 		return fmt.Sprintf("%d addresses of %s are not taken over yet", len(last.addresses), d.Node), len(last.addresses) == 0, err
 	})
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	seen, err := t.look(ctx, c)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	switch there := seen.Presence(d.Node); there.State {
 	case health.Unknown:
@@ -275,37 +371,6 @@ func announcedFrom(ctx context.Context, c client.Reader, node string) (announced
 		}
 	}
 	return out, nil
-}
-
-func (t *tool) undrain(ctx context.Context, name string) (answer, error) {
-	c, err := t.connect()
-	if err != nil {
-		return nil, err
-	}
-	node, err := t.node(ctx, c, name)
-	if err != nil {
-		return nil, err
-	}
-	before := node.DeepCopy()
-	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
-	d := drained{Node: name}
-	switch was := node.Annotations[annotationDrain]; {
-	case was == "" && labeled:
-		return nil, fmt.Errorf("node %s is excluded, but not by drain: to let it announce, kubectl label node %s %s-", name, name, v1beta1.LabelExcludeNode)
-	case was == "":
-		d.Actions = append(d.Actions, "node "+name+" was not drained")
-		return d, nil
-	case was == drainFoundLabel && labeled:
-		d.Actions = append(d.Actions, "node "+name+" stays excluded, as it was before the drain")
-	default:
-		delete(node.Labels, v1beta1.LabelExcludeNode)
-		d.Actions = append(d.Actions, "node "+name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
-	}
-	delete(node.Annotations, annotationDrain)
-	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return nil, fmt.Errorf("take the label off Node %q: %w", name, err)
-	}
-	return d, nil
 }
 
 func set(m *map[string]string, key, value string) {

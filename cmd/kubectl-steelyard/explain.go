@@ -51,7 +51,7 @@ type endpointFact struct {
 
 func explain(t *tool) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "explain SERVICE|ADDRESS",
+		Use:   "explain [NAMESPACE/]SERVICE|ADDRESS",
 		Short: "Explain why a Service has its address and who announces it, or why not",
 		Long: `Explain why a Service has its address and who announces it, or why not.
 
@@ -64,6 +64,7 @@ differences are shown.
 Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 		Example: `  kubectl steelyard explain svc/web
   kubectl steelyard explain -n shop web
+  kubectl steelyard explain shop/web
   kubectl steelyard explain 192.0.2.100`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: t.names(corev1Kind("Service"), "svc/"),
@@ -81,8 +82,8 @@ Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 	})
 }
 
-// serviceOf finds the Service that the arguments name: as svc/NAME, svc NAME,
-// NAME, or by an address that it has.
+// serviceOf finds the Service that the arguments name: as svc/NAME, svc NAME, NAME,
+// NAMESPACE/NAME, or by an address that it has. A namespace called svc is named by -n.
 func (t *tool) serviceOf(w *world.Snapshot, args []string) (ipam.Key, error) {
 	text := strings.Join(args, "/")
 	if addr, err := netip.ParseAddr(text); err == nil {
@@ -98,31 +99,42 @@ func (t *tool) serviceOf(w *world.Snapshot, args []string) (ipam.Key, error) {
 		}
 		return ipam.Key{}, fmt.Errorf("no Service has address %s", addr)
 	}
-	kind, name, slash := strings.Cut(text, "/")
-	if !slash {
-		kind, name = "svc", text
-	}
-	if !slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(kind)) || strings.Contains(name, "/") {
-		return ipam.Key{}, fmt.Errorf("%q is not a Service: write svc/NAME, and its namespace with -n", text)
-	}
-	ns, err := t.namespace()
+	key, err := t.serviceNamed(text)
 	if err != nil {
-		return ipam.Key{}, err
+		return key, err
 	}
-	key := ipam.Key{Namespace: ns, Name: name}
 	if w.Service(key) != nil {
 		return key, nil
 	}
 	var elsewhere []string
 	for i := range w.Services {
-		if k := intent.KeyOf(&w.Services[i]); k.Name == name {
+		if k := intent.KeyOf(&w.Services[i]); k.Name == key.Name {
 			elsewhere = append(elsewhere, k.Namespace)
 		}
 	}
 	if len(elsewhere) > 0 {
-		return key, fmt.Errorf("there is no Service %q in namespace %q; there is one in %s: use -n", name, ns, strings.Join(elsewhere, ", "))
+		return key, fmt.Errorf("there is no Service %q in namespace %q; there is one in %s: use -n", key.Name, key.Namespace, strings.Join(elsewhere, ", "))
 	}
-	return key, fmt.Errorf("there is no Service %q in namespace %q", name, ns)
+	return key, fmt.Errorf("there is no Service %q in namespace %q", key.Name, key.Namespace)
+}
+
+// serviceNamed reads svc/NAME, NAME, NAMESPACE/NAME or svc/NAMESPACE/NAME.
+func (t *tool) serviceNamed(text string) (ipam.Key, error) {
+	namespace, err := t.namespace()
+	if err != nil {
+		return ipam.Key{}, err
+	}
+	parts := strings.Split(text, "/")
+	if len(parts) > 1 && slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(parts[0])) {
+		parts = parts[1:]
+	}
+	if len(parts) == 2 {
+		namespace, parts = parts[0], parts[1:]
+	}
+	if len(parts) != 1 || parts[0] == "" {
+		return ipam.Key{}, fmt.Errorf("%q is not a Service: write svc/NAME, or NAMESPACE/NAME", text)
+	}
+	return ipam.Key{Namespace: namespace, Name: parts[0]}, nil
 }
 
 // explanationOf explains the Service of that name, which is there.

@@ -11,6 +11,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
+func (explanation) kind() string { return "Explanation" }
+
 func (e explanation) clean() bool { return e.Reason == "" }
 
 func (e explanation) draw(p *printer) {

@@ -15,13 +15,15 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/migrate"
 	"github.com/steelyard-lb/steelyard/internal/schema"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
 // report is what is wrong with files.
 type report struct {
-	Objects  int      `json:"objects"` // that were checked
+	Objects  int      `json:"objects"`           // that were checked
+	Unknown  []string `json:"unknown,omitempty"` // kinds of the objects that were not
 	Findings []remark `json:"findings"`
 }
 
@@ -60,7 +62,7 @@ func lint(t *tool) *cobra.Command {
 		Short: "Check files without a cluster",
 		Long: `Check files without a cluster: what the API server would refuse, fields that it
 would drop, objects that would not be in force, Services that ask for what can't be
-read or had, and annotations that mean nothing.
+read or had, annotations that mean nothing, and objects of other load balancers.
 
 All files are checked together, as if they were the whole configuration: an object
 that they name and do not hold is reported as not found. Secrets are taken for
@@ -112,6 +114,7 @@ func (t *tool) lintAll(docs []document) (answer, error) {
 		l.one(i, d)
 	}
 	l.together()
+	l.unchecked()
 	slices.SortStableFunc(l.report.Findings, func(a, b remark) int {
 		return cmp.Or(cmp.Compare(a.order[0], b.order[0]), cmp.Compare(a.order[1], b.order[1]))
 	})
@@ -151,9 +154,16 @@ func (l *linter) one(i int, d document) {
 		l.report.Objects++
 		l.find(i, "kind", refusedBy, reasonUnknownKind, "there is no kind %s in %s", gvk.Kind, d.GetAPIVersion())
 		return
+	case migrate.ProductOf(gvk) != "":
+		from := migrate.ProductOf(gvk)
+		l.find(i, "apiVersion", notProgrammed, reasonUnknownKind,
+			"%s is an object of %s, which Steelyard does not read: kubectl steelyard migrate --from %s -f … converts it", d.GetAPIVersion(), from, from)
+		return
 	case gvk.Kind == "Service" && d.GetAPIVersion() == "v1":
 		l.report.Objects++
 		l.service(i, d)
+	case !slices.Contains(read, gvk.Kind):
+		l.report.Unknown = append(l.report.Unknown, gvk.Kind)
 	}
 	name := d.GetKind() + " " + d.GetNamespace() + "/" + d.GetName()
 	if first, twice := l.docs[name]; twice {
@@ -162,6 +172,18 @@ func (l *linter) one(i int, d document) {
 	l.docs[name] = i
 	if _, err := l.world.Apply(d.Unstructured); err != nil && !l.refused[i] {
 		l.find(i, "", refusedBy, reasonRefused, "%v", err)
+	}
+}
+
+// read are kinds that lint does not check, and that it needs to check others.
+var read = []string{"Namespace", "Node", "Secret"}
+
+// unchecked reports which kinds of objects were not checked; that none was is a finding.
+func (l *linter) unchecked() {
+	slices.Sort(l.report.Unknown)
+	l.report.Unknown = slices.Compact(l.report.Unknown)
+	if l.report.Objects == 0 && len(l.report.Findings) == 0 && len(l.all) > 0 {
+		l.find(0, "kind", notProgrammed, reasonUnknownKind, "these files hold no object that lint checks: neither one of %s nor a Service", v1beta1.Group)
 	}
 }
 
@@ -232,6 +254,8 @@ func (t *tool) annotationPrefixes() (intent.AnnotationPrefixes, error) {
 	return d, nil
 }
 
+func (report) kind() string { return "LintReport" }
+
 func (r report) clean() bool { return len(r.Findings) == 0 }
 
 func (r report) draw(p *printer) {
@@ -242,9 +266,12 @@ func (r report) draw(p *printer) {
 		}
 		p.line(bold(f.File), plain(": "), cell{string(f.Severity), style}, plainf(": %s: %s ", f.Object, f.Message), dimmed("["+f.Reason+"]"))
 	}
-	if len(r.Findings) == 0 {
-		p.line(plainf("%s checked: ", counted(r.Objects, "object")), good("nothing to say"))
-		return
+	found := good("nothing to say")
+	if len(r.Findings) > 0 {
+		found = bad(counted(len(r.Findings), "finding"))
 	}
-	p.line(plainf("%s checked: ", counted(r.Objects, "object")), bad(counted(len(r.Findings), "finding")))
+	p.line(plainf("%s checked: ", counted(r.Objects, "object")), found)
+	if len(r.Unknown) > 0 {
+		p.line(dimmed("not checked: objects of kind " + strings.Join(r.Unknown, ", ")))
+	}
 }

@@ -101,7 +101,10 @@ func (t *tool) root() *cobra.Command {
 		Long: `See what Steelyard does with your Services, and why.
 
 Exit codes: 0 all is well, or nothing would change; 1 the command failed;
-2 it found something to look at.`,
+2 it found something to look at.
+
+With -o json or yaml each answer is an object of ` + answersVersion + `:
+its kind tells the command, and its verdict is OK (exit code 0) or Attention (2).`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl steelyard"},
 		SilenceErrors: true,
 		SilenceUsage:  true,

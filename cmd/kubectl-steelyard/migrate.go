@@ -77,6 +77,8 @@ type plan struct {
 	text string
 }
 
+func (plan) kind() string { return "MigrationPlan" }
+
 func (p plan) clean() bool { return p.Count(migrate.Blocking) == 0 }
 
 func (p plan) draw(to *printer) { to.WriteString(p.text) }
@@ -208,6 +210,8 @@ type annotated struct {
 	Blocking []string `json:"blocking,omitempty"`
 	Refused  bool     `json:"refused,omitempty"` // for what breaks nothing was annotated
 }
+
+func (annotated) kind() string { return "Annotated" }
 
 func (a annotated) clean() bool { return len(a.Blocking) == 0 }
 

@@ -24,10 +24,12 @@ type moved struct {
 	Address string `json:"address"`
 	From    string `json:"from"`
 	To      string `json:"to"`
-	Done    bool   `json:"done"`              // To announces it
+	Done    bool   `json:"done"`              // To announces it, or would
 	Skipped bool   `json:"skipped,omitempty"` // it was not moved, because it has moved since it was read
 	Message string `json:"message"`
 }
+
+func (moved) kind() string { return "Move" }
 
 func (m moved) clean() bool { return m.Done }
 
@@ -41,6 +43,7 @@ func (m moved) draw(p *printer) {
 
 func move(t *tool) *cobra.Command {
 	var w waiting
+	var dryRun bool
 	c := t.command(&cobra.Command{
 		Use:   "move ADDRESS NODE",
 		Short: "Have another node answer for an address on the local network",
@@ -51,10 +54,13 @@ the address: the new node begins before the old one ends. New connections notice
 nothing; those that are open may end, for it is a node that keeps track of them.
 
 A node that can't announce the address, or to which another is preferred, is
-refused, with the reason.`,
+refused, with the reason. --dry-run changes nothing, and tells whether it would be.`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: t.moveArguments(),
-	}, func(ctx context.Context, args []string) (answer, error) { return t.move(ctx, args[0], args[1], w) })
+	}, func(ctx context.Context, args []string) (answer, error) {
+		return t.move(ctx, args[0], args[1], dryRun, w)
+	})
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, and tell what would be")
 	w.addFlags(c, 30*time.Second)
 	return c
 }
@@ -82,7 +88,7 @@ func (t *tool) moveArguments() cobra.CompletionFunc {
 	}
 }
 
-func (t *tool) move(ctx context.Context, address, node string, w waiting) (answer, error) {
+func (t *tool) move(ctx context.Context, address, node string, dryRun bool, w waiting) (answer, error) {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no address", address)
@@ -102,6 +108,10 @@ func (t *tool) move(ctx context.Context, address, node string, w waiting) (answe
 	m := moved{Address: addr.String(), From: claim.Spec.Node, To: node}
 	if x := claimOf(claim); x.Answers == node && x.Node == node {
 		m.Done, m.Message = true, fmt.Sprintf("%s answers for %s already", node, addr)
+		return m, nil
+	}
+	if dryRun {
+		m.Done, m.Message = true, fmt.Sprintf("%s would answer for %s; now it is %s", node, addr, m.From)
 		return m, nil
 	}
 	return t.carry(ctx, c, m, w)

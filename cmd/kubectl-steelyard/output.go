@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,13 +12,50 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// answer is what a command found. With -o json or yaml it is encoded as it is.
+// answer is what a command found. With -o json or yaml it is encoded, an object, with an
+// envelope in front.
 type answer interface {
 	draw(*printer)
 	clean() bool // there is nothing to look at
+	kind() string
+}
+
+// envelope is what encoded answers have in common.
+type envelope struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Result     string `json:"verdict"`
+}
+
+// answersVersion is the apiVersion of encoded answers. It changes when a field changes
+// its meaning or goes, not when one comes.
+const answersVersion = "plugin." + v1beta1.Group + "/v1beta1"
+
+// The results, under the key verdict: those of the exit codes 0 and 2.
+const (
+	resultOK        = "OK"
+	resultAttention = "Attention"
+)
+
+// encode encodes a in its envelope.
+func encode(a answer) ([]byte, error) {
+	e := envelope{answersVersion, a.kind(), resultOK}
+	if !a.clean() {
+		e.Result = resultAttention
+	}
+	head, err0 := json.Marshal(e)
+	body, err1 := json.Marshal(a)
+	if err := errors.Join(err0, err1); err != nil {
+		return nil, err
+	}
+	if string(body) == "{}" {
+		return head, nil
+	}
+	return slices.Concat(head[:len(head)-1], []byte(","), body[1:]), nil
 }
 
 func formats() []string { return []string{"table", "json", "yaml"} }
@@ -29,7 +68,9 @@ func (t *tool) print(a answer) error {
 	case "json":
 		text, err = asJSON(a, pairEscape)
 	case "yaml":
-		text, err = yaml.Marshal(a) // which fails of some controls, and leaves others as they are
+		if text, err = encode(a); err == nil {
+			text, err = yaml.JSONToYAML(text) // which fails of some controls, and leaves others as they are
+		}
 		if err != nil || !canBeSeen(text) {
 			text, err = asJSON(a, longEscape)
 		}
@@ -49,8 +90,15 @@ func (t *tool) print(a answer) error {
 
 // asJSON encodes a, with all that can't be seen escaped.
 func asJSON(a answer, beyond func(rune) string) ([]byte, error) {
-	text, err := json.MarshalIndent(a, "", "  ")
-	return append(escaped(text, beyond), '\n'), err
+	text, err := encode(a)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, text, "", "  "); err != nil {
+		return nil, err
+	}
+	return append(escaped(out.Bytes(), beyond), '\n'), nil
 }
 
 // style is how a piece of text is meant.

@@ -104,6 +104,8 @@ func loads(holdings []announce.Placement, moves []moved) []nodeLoad {
 	return out
 }
 
+func (rebalanced) kind() string { return "Rebalance" }
+
 // clean reports whether nothing is left to be moved.
 func (r rebalanced) clean() bool {
 	return !slices.ContainsFunc(r.Moves, func(m moved) bool { return !m.Done })

@@ -106,6 +106,8 @@ func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 	return out
 }
 
+func (sessionList) kind() string { return "SessionReport" }
+
 func (a sessionList) clean() bool {
 	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != health.Established })
 }

@@ -198,6 +198,8 @@ func (t *tool) settle(d document) error {
 	return err
 }
 
+func (forecast) kind() string { return "Simulation" }
+
 func (o forecast) clean() bool { return len(o.Services)+len(o.Objects) == 0 }
 
 func (o forecast) draw(p *printer) {

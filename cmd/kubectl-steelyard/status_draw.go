@@ -7,6 +7,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
+func (overview) kind() string { return "StatusReport" }
+
 func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.Problems) == 0 }
 
 func (o overview) draw(p *printer) {

@@ -21,6 +21,8 @@ type foreignAnswer struct {
 	Text string `json:"text"`
 }
 
+func (a foreignAnswer) kind() string { return "Foreign" }
+
 func (a foreignAnswer) clean() bool { return true }
 
 func (a foreignAnswer) draw(p *printer) {

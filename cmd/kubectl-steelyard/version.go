@@ -41,6 +41,8 @@ func versions(t *tool) *cobra.Command {
 	})
 }
 
+func (versionsAnswer) kind() string { return "VersionReport" }
+
 func (a versionsAnswer) clean() bool { return true }
 
 func (a versionsAnswer) draw(p *printer) {

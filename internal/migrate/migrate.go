@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -138,6 +139,20 @@ func converters() map[Product]converter {
 // Resources returns what to read for a product, beside Services and Namespaces. Of
 // several versions of a resource the first one that the cluster serves is enough.
 func (p Product) Resources() []schema.GroupVersionResource { return converters()[p].kinds }
+
+// ProductOf returns the product that a kind belongs to, which Convert converts; empty:
+// none, as for the kinds of Kubernetes.
+func ProductOf(gvk schema.GroupVersionKind) Product {
+	resource, _ := meta.UnsafeGuessKindToResource(gvk)
+	for _, p := range Products() {
+		if slices.ContainsFunc(p.Resources(), func(r schema.GroupVersionResource) bool {
+			return strings.Contains(r.Group, ".") && r.GroupResource() == resource.GroupResource()
+		}) {
+			return p
+		}
+	}
+	return ""
+}
 
 // Convert converts s. It fails if the product or its namespace is not known.
 func Convert(p Product, s Source) (Plan, error) {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+)
+
+func undrain(t *tool) *cobra.Command {
+	var selector string
+	c := t.command(&cobra.Command{
+		Use:               "undrain NODE… | -l SELECTOR",
+		Short:             "Let nodes announce again that were drained",
+		Long:              "Let nodes announce again that were drained.\n\nRoutes come back by themselves. Addresses on the local network stay where they are:\n\"kubectl steelyard rebalance\" spreads them again.",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: t.names(corev1Kind("Node"), ""),
+	}, func(ctx context.Context, args []string) (answer, error) {
+		c, err := t.connect()
+		if err != nil {
+			return nil, err
+		}
+		nodes, err := t.chosenNodes(ctx, c, args, selector)
+		if err != nil {
+			return nil, err
+		}
+		var out drains
+		for _, n := range nodes {
+			d, err := undrainNode(ctx, c, n)
+			if err != nil {
+				return nil, errors.Join(t.print(out), err)
+			}
+			out.Nodes = append(out.Nodes, d)
+		}
+		return out, nil
+	})
+	c.Flags().StringVarP(&selector, "selector", "l", "", "undrain the nodes with these labels")
+	return c
+}
+
+func undrainNode(ctx context.Context, c client.Writer, node *corev1.Node) (drained, error) {
+	before, name := node.DeepCopy(), node.Name
+	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
+	d := drained{Node: name}
+	switch was := node.Annotations[annotationDrain]; {
+	case was == "" && labeled:
+		return d, fmt.Errorf("node %s is excluded, but not by drain: to let it announce, kubectl label node %s %s-", name, name, v1beta1.LabelExcludeNode)
+	case was == "":
+		d.Actions = append(d.Actions, "node "+name+" was not drained")
+		return d, nil
+	case was == drainFoundLabel && labeled:
+		d.Actions = append(d.Actions, "node "+name+" stays excluded, as it was before the drain")
+	default:
+		delete(node.Labels, v1beta1.LabelExcludeNode)
+		d.Actions = append(d.Actions, "node "+name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
+	}
+	delete(node.Annotations, annotationDrain)
+	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return d, fmt.Errorf("take the label off Node %q: %w", name, err)
+	}
+	return d, nil
+}
