@@ -12,7 +12,7 @@ ifeq ($(findstring grpcnotrace,$(GOFLAGS)),)
 export GOFLAGS := $(shell go env GOFLAGS) -trimpath -buildvcs=false -gcflags=all=-dwarf=false -tags=grpcnotrace
 endif
 export CGO_ENABLED := 0
-RACE := CGO_ENABLED=1 go test -vet=off -race
+RACE := -vet=off -race
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Without symbol table and DWARF; stack traces and profiles need neither. The
 # version is stamped, and nothing else of the repository: equal sources of one
@@ -37,6 +37,12 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 # Each Go module with code of ours.
 MODULES := . charts config/images e2e
 
+# Tests of racks and wires share two cores with much else, and are late now and then. One
+# that fails runs once more at the end, with no other beside it, and what it said first
+# stays in the report. More than 12 failures (a story makes four: it, and the tests around
+# it) are no accident: then none runs again.
+AGAIN := $$(go -C $(CURDIR)/tools tool -n gotestsum) --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures 12
+
 # Its machine must be busy with nothing else.
 ALONE := TestSessionsHoldUnderLoad
 # They start no goroutines: the race detector would only slow down their many random cases.
@@ -45,7 +51,7 @@ PURE := ./internal/announce ./internal/intent ./internal/ipam ./internal/migrate
 # The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test
 test: test-packages build ## run every test: unit, race, wire, the API's rules on a real API server, stories on racks
-	$(RACE) -run $(ALONE) ./internal/bfd
+	CGO_ENABLED=1 go test $(RACE) -run $(ALONE) ./internal/bfd
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 stories rest
 
 SEEDS ?= 100000
@@ -55,20 +61,16 @@ FIRST ?= 0
 simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each that breaks a rule
 	go test -vet=off -v -timeout 24h -run 'TestHistories$$|TestGrants' ./internal/simulation -seeds $(SEEDS) -grants $(SEEDS) -first $(FIRST)
 
-# Racks that share two cores are late now and then. A story that fails runs once
-# more on a new rack, with no other story beside it, and what it said the first time
-# stays in the report. More than 12 failures (a story makes four: it, and the tests
-# around it) are no accident: then none runs again.
 .PHONY: stories
 stories:
 	bin/rack build traefik
-	cd e2e && $$(go -C ../tools tool -n gotestsum) --format testname --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures 12 --packages . -- -vet=off -parallel 32 -timeout 40m
+	cd e2e && $(AGAIN) --format testname --packages . -- -vet=off -parallel 32 -timeout 40m
 
 .PHONY: rest
 rest: lint
 	go test -vet=off $(PURE)
-	$(RACE) -skip $(ALONE) -timeout 20m $$(go list ./... | grep -vxFf <(go list $(PURE)))
-	cd e2e && $(RACE) -timeout 20m $$(go list ./... | grep -vxF $$(go list .))
+	CGO_ENABLED=1 $(AGAIN) --format pkgname --rerun-fails-abort-on-data-race --packages "$$(go list ./... | grep -vxFf <(go list $(PURE)) | tr '\n' ' ')" -- $(RACE) -skip $(ALONE) -timeout 20m
+	cd e2e && CGO_ENABLED=1 go test $(RACE) -timeout 20m $$(go list ./... | grep -vxF $$(go list .))
 	cd config/images && go test -timeout 10m ./...
 	cd charts && go test -timeout 10m ./...
 
