@@ -52,7 +52,7 @@ func mutations() []mutation {
 		{name: "takes without asking", seed: 32, needs: "api freeze suspend lan split", before: func(s *speaker, f *failover.Facts) { asked(s, f, membership.Unanswered) }},
 		{name: "asks, and hears no answer", seed: 23, needs: "api freeze suspend lan split", before: func(s *speaker, f *failover.Facts) { f.Probes = nil }},
 		{name: "does not read what it has missed", seed: 1539, needs: "freeze suspend lan split", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Resync = false }},
-		{name: "believes that the API server always answers", seed: 33, needs: "api", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = f.API.WasSynced, f.API.WasSynced }},
+		{name: "believes that the API server always answers", seed: 719, needs: "api", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = f.API.WasSynced, f.API.WasSynced }},
 		{name: "believes that the API server is away", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = false, false }},
 		{name: "gives to nodes that report that they are isolated", history: "isolated-but-leased", needs: "lan split unplug cut-receive mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},
 		{name: "believes a Lease for ever", seed: 112, needs: "others power crash", before: func(_ *speaker, f *failover.Facts) { expired(f, false) }},
@@ -68,13 +68,13 @@ func mutations() []mutation {
 			}
 			s.notes, f.Claims = old, old[0].claims
 		}},
-		{name: "does not yield without the API server", seed: 674, needs: "api", before: func(_ *speaker, f *failover.Facts) {
+		{name: "does not yield without the API server", seed: 719, needs: "api", before: func(_ *speaker, f *failover.Facts) {
 			if !f.API.Reachable {
 				f.Conflicts = nil
 			}
 		}},
-		{name: "never looks again", needs: "", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Wake = 0 }},
-		{name: "never announces again", needs: "split lan", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
+		{name: "never looks again", seed: 726, needs: "", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Wake = 0 }},
+		{name: "never announces again", seed: 187, needs: "split lan", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
 			for i := range o.Plan.Claims {
 				o.Plan.Claims[i].Generation = 0
 			}
