@@ -23,7 +23,7 @@ type Conflict struct {
 	First, Last time.Time // of what was heard without a pause of ConflictMemory
 }
 
-// Opponent is a node that has an address of this one, too.
+// Opponent is a node that also has an address of this one.
 type Opponent struct {
 	Node        string
 	MAC         [6]byte // zero: the L2Claim told of it

@@ -18,8 +18,8 @@ func TestConflicts(t *testing.T) {
 	if announce.Rank(low, addr) > announce.Rank(high, addr) {
 		low, high = high, low
 	}
-	t.Run("the opponent is the first that was heard, and no MAC of this node's own or of nobody's", func(t *testing.T) {
-		d := newDesk()
+	t.Run("the opponent is the first that was heard, and no MAC of this node or an unknown one", func(t *testing.T) {
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: self, addr2: self})
 		d.Facts.Conflicts = []Conflict{
 			{addr, macOf("x"), d.Now.Add(time.Second), d.Now.Add(time.Second)}, {addr, macOf("y"), d.Now, d.Now.Add(time.Second)},
@@ -31,7 +31,7 @@ func TestConflicts(t *testing.T) {
 		}
 	})
 	t.Run("of several the one that it was taken over from gets it back at once", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: "x", addr2: self})
 		d.step(0)
 		d.away()
@@ -57,7 +57,7 @@ func TestConflicts(t *testing.T) {
 		{"sooner, if the opponent ranks higher", false, yieldSoon, high == self},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk()
+			d := newFixture()
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.step(0)
 			first := d.Now
@@ -72,7 +72,7 @@ func TestConflicts(t *testing.T) {
 		})
 	}
 	t.Run("who is heard is alive, and what is given up to it is not answered for any longer", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 		d.step(0)
 		d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
@@ -84,8 +84,8 @@ func TestConflicts(t *testing.T) {
 			t.Error("who was heard counts as dead")
 		}
 	})
-	t.Run("who is dead for its watchers and for the API server is not heard, whoever speaks in its name", func(t *testing.T) {
-		d := newDesk()
+	t.Run("who is dead for its watchers and for the API server is ignored, whichever host uses its name", func(t *testing.T) {
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 		d.step(0)
 		d.dead("x")
@@ -98,7 +98,7 @@ func TestConflicts(t *testing.T) {
 		}
 	})
 	t.Run("what was left to an opponent stays with it, also when no more is heard of it", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: "x", addr2: "x"})
 		d.step(0)
 		d.dead("x")
@@ -120,11 +120,11 @@ func TestConflicts(t *testing.T) {
 		}
 		d.dead("y")
 		if !d.step(0).Claimed[mine[0]] {
-			t.Error("it does not take it when the opponent is dead, too")
+			t.Error("it does not take it when the opponent is also dead")
 		}
 	})
 	t.Run("an owner named while the API server was away was alive", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: "y", addr2: "y"})
 		d.away()
 		d.step(0)
@@ -132,7 +132,7 @@ func TestConflicts(t *testing.T) {
 		d.dead("x")
 		d.back()
 		if o := d.step(time.Second); o.Claimed[addr] || o.Conflicts[addr].Node != "x" {
-			t.Errorf("it takes what x was given: %s", told(o))
+			t.Errorf("it takes what x was given: %s", summary(o))
 		}
 		d.step(ConflictMemory)
 		if o := d.step(0); o.Conflicts[addr].Node != "" || len(d.superseded) > 0 {

@@ -1,25 +1,25 @@
 // Package failover decides which layer-2 addresses this node may answer for at
-// this moment. Package announce says what the node should have, if the cluster is
-// as its cache shows it; this package knows what the cache can't: which speakers
-// are alive, who was heard on the wire, what this node may have missed.
+// this moment. Package announce decides which addresses the node should have if its
+// cache is up to date. This package adds what the cache cannot show: which speakers
+// are alive, what was heard on the wire, what this node may have missed.
 //
 // Step is a pure function of its State and of Facts: it reads no clock, opens no
-// socket and starts no goroutine. It does not decide who is alive (package
-// membership does) nor send anything (package layer2 does).
+// socket and starts no goroutine. It does not decide which members are alive (package
+// membership does), and sends nothing (package layer2 does).
 //
 // A node is in one of five phases:
 //
 //	Starting ──API server heard──▶ Synced ◀──heard all since──┐
 //	    │                            │                        │
-//	    │         hears nobody, no gateway answers            │
-//	    ├──────────────────▶ Isolated ──hears somebody──▶ Resyncing
+//	    │      reaches no member, no gateway answers          │
+//	    ├──────────────────▶ Isolated ──reaches a member─▶ Resyncing
 //	    │                                                     ▲
-//	    └──process stood still──▶ Stalled ──API server heard,─┘
+//	    └──process stalled──────▶ Stalled ──API server heard,─┘
 //	                                        or 3 s later
 //
 // Isolated and Stalled can be entered from every phase, and Isolated counts
-// first. In both the node answers for nothing. In Resyncing it takes only what
-// nobody answers for when it probes.
+// first. In both the node answers for nothing. In Resyncing it takes only addresses
+// for which no host answers its probes.
 package failover
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// Facts are all that a Step depends on, but for the State.
+// Facts are all that a Step depends on, besides the State.
 type Facts struct {
 	Now time.Time // the only clock
 	// Cluster is what the cache shows. Step enters who is alive, who answers for a
@@ -38,14 +38,14 @@ type Facts struct {
 	Cluster   announce.Snapshot
 	Claims    []Claim              // the L2Claims
 	Speakers  map[string]bool      // nodes that have a Speaker object
-	Isolated  map[string]bool      // those of them that say that they hear nobody
+	Isolated  map[string]bool      // those of them that report that they are isolated
 	MACs      map[[6]byte]string   // the node of each MAC that a Speaker object names
-	Members   membership.View      // who is alive, as the speakers find out among themselves, and whose links are
+	Members   membership.View      // which members are alive, and which of their links work
 	Leases    map[string]Lease     // by node whose speaker holds one
 	API       API                  // how well the API server is heard
 	Conflicts []Conflict           // other speakers that were heard to have an address of this node
 	Probes    map[netip.Addr]Probe // the newest result for each address that was asked for
-	Stalls    uint64               // how often this process stood still for too long
+	Stalls    uint64               // how often this process has stalled for too long
 }
 
 // Claim is what an L2Claim says. Node is the owner that it names.
@@ -62,12 +62,12 @@ type Lease struct {
 
 // API says how well the API server is heard.
 type API struct {
-	Reachable bool // an own renewal came back so lately that nobody takes this node for dead
-	Synced    bool // and so many in a row that what others wrote has arrived, too
+	Reachable bool // an own renewal came back so recently that no speaker takes this node for dead
+	Synced    bool // and so many in a row that the others' writes have also arrived
 	WasSynced bool // it was Synced once
 }
 
-// Output is all that must be true after a Step. Nobody changes it.
+// Output is the state that a Step requires. It must not be changed.
 type Output struct {
 	// Plan is what announce.Decide made of the corrected facts, less the claims
 	// that this node may not answer for yet.
@@ -76,8 +76,8 @@ type Output struct {
 	Probe       map[netip.Addr]ProbeRequest // ask for these, again and again
 	Unconfirmed map[netip.Addr]bool         // claimed, and not to be written into the L2Claim yet
 	Watch       map[string]bool             // the speakers to watch and be watched by, this one too; true: its Lease has expired
-	Join        bool                        // others may count on this node
-	Resync      bool                        // read past the cache who has what
+	Join        bool                        // others may rely on this node
+	Resync      bool                        // read the L2Claims past the cache
 	Wake        time.Duration               // step again after this, if nothing happens before; 0: no need
 	Events      []Event
 	Phase       Phase
@@ -88,15 +88,15 @@ type Output struct {
 	Conflicts map[netip.Addr]Opponent // who else has an address of this node
 }
 
-// Kind is what an Event tells.
+// Kind is the kind of an Event.
 type Kind string
 
 // The kinds of events.
 const (
-	AddressClaimed   Kind = "AddressClaimed"   // this node begins to answer for Addr
-	AddressReleased  Kind = "AddressReleased"  // it gives Addr up
-	AddressTakenOver Kind = "AddressTakenOver" // it begins to answer for Addr, which From had
-	ProcessStalled   Kind = "ProcessStalled"   // the process stood still; it gives everything up
+	AddressClaimed   Kind = "AddressClaimed"   // this node starts to answer for Addr
+	AddressReleased  Kind = "AddressReleased"  // it stops answering for Addr
+	AddressTakenOver Kind = "AddressTakenOver" // it starts to answer for Addr, which From had
+	ProcessStalled   Kind = "ProcessStalled"   // the process stalled; it releases all addresses
 )
 
 // Event is something for the log and for counters.
@@ -129,7 +129,7 @@ type State struct {
 	resyncAt time.Time
 	// syncedAt is when the node last came to have missed nothing, at all or on a segment.
 	syncedAt time.Time
-	// missedOn has an entry for each segment on which this node heard nobody since it
+	// missedOn has an entry for each segment on which this node reached no member since it
 	// last was Synced with the API server: until when.
 	missedOn map[netip.Prefix]time.Time
 	// before is what the last Step came to; nil before the first.
@@ -180,7 +180,7 @@ type pass struct {
 	stalled   bool                  // since the last Step
 }
 
-// Step takes in the facts and says what must be true now.
+// Step records the facts, and returns the state that they require.
 func (s *State) Step(f Facts) Output {
 	p := &pass{State: s, Facts: f, last: s.before, answering: make(map[netip.Addr]string, len(f.Claims))}
 	if p.last == nil {
@@ -196,7 +196,7 @@ func (s *State) Step(f Facts) Output {
 	p.take()
 	p.announceAgain()
 	p.proxy()
-	p.tell()
+	p.addEvents()
 	p.Wake = p.wake()
 	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
 	s.before, s.reached, s.worked = &out, p.API.Reachable, p.up
@@ -206,8 +206,8 @@ func (s *State) Step(f Facts) Output {
 // answers reports whether this node may answer for anything at all.
 func (p *pass) answers() bool { return !p.Members.Isolated && !p.stalled }
 
-// tell says what has changed.
-func (p *pass) tell() {
+// addEvents adds an event for each change.
+func (p *pass) addEvents() {
 	if p.stalled {
 		p.Events = append(p.Events, Event{Kind: ProcessStalled})
 	}
@@ -223,7 +223,7 @@ func (p *pass) tell() {
 	}
 }
 
-// wake returns when to look again if nothing happens before; 0: never.
+// wake returns after which time to step again if nothing changes before; 0: never.
 func (p *pass) wake() time.Duration {
 	var soonest time.Duration
 	within := func(d time.Duration) {

@@ -16,75 +16,75 @@ import (
 func TestTake(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		facts func(*desk)
+		facts func(*fixture)
 		want  string
 	}{
-		{"what its L2Claim says is its own", func(d *desk) { d.claim(map[netip.Addr]string{addr: self, addr2: "y"}) }, "answers 192.0.2.1, Synced"},
-		{"nothing that a living node has", func(d *desk) { d.claim(map[netip.Addr]string{addr: "x", addr2: "y"}) }, "Synced"},
-		{"what a dead node had, with the API server", func(d *desk) {
+		{"what its L2Claim says is its own", func(d *fixture) { d.claim(map[netip.Addr]string{addr: self, addr2: "y"}) }, "answers 192.0.2.1, Synced"},
+		{"nothing that a living node has", func(d *fixture) { d.claim(map[netip.Addr]string{addr: "x", addr2: "y"}) }, "Synced"},
+		{"what a dead node had, with the API server", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			d.dead("x")
 			d.dead("y")
 		}, "answers 192.0.2.1, answers 192.0.2.2, Synced"},
-		{"what a dead node had, without the API server, which it can't tell it yet", func(d *desk) {
+		{"what a dead node had, without the API server, which it can't tell it yet", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			d.dead("x")
 			d.dead("y")
 			d.away()
 		}, "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, Synced"},
-		{"what a node had that was dead before this one knew all, if a probe finds nobody", func(d *desk) {
+		{"what a node had that was dead before this one knew all, if a probe finds no host", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			d.dead("x")
 			d.syncedAt = d.Now
 		}, "probes 192.0.2.1, Synced"},
-		{"what a dead node had, while this one starts, if a probe finds nobody", func(d *desk) {
+		{"what a dead node had, while this one starts, if a probe finds no host", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			d.dead("x")
 			d.API = API{Reachable: true}
 		}, "probes 192.0.2.1, Starting"},
-		{"nothing of a node that Kubernetes alone has lost, before it knows the others", func(d *desk) {
+		{"nothing of a node that Kubernetes alone has lost, before it knows the others", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {
 				d.Members.Standing[n], d.Leases[n] = membership.Unknown, Lease{Expired: true}
 			}
 			d.API = API{Reachable: true}
 		}, "Starting"},
-		{"that, when it knows them, if a probe finds nobody", func(d *desk) {
+		{"that, when it knows them, if a probe finds no host", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			for _, n := range []string{"x", "y"} {
 				d.Members.Standing[n], d.Leases[n] = membership.Unknown, Lease{Expired: true}
 			}
 		}, "probes 192.0.2.1, probes 192.0.2.2, Synced"},
-		{"its own, without the API server, if a probe finds nobody", func(d *desk) {
+		{"its own, without the API server, if a probe finds no host", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.away()
 		}, "probes 192.0.2.1, Synced"},
-		{"which it did", func(d *desk) {
+		{"which it did", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.away()
 			d.probed(addr, "")
 		}, "answers 192.0.2.1, Synced"},
-		{"not what a probe found elsewhere", func(d *desk) {
+		{"not what a probe found elsewhere", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.away()
 			d.probed(addr, "x")
 		}, "probes 192.0.2.1, Synced"},
-		{"nor what somebody unknown has", func(d *desk) {
+		{"nor what an unknown host has", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.away()
 			d.probed(addr, "zebra")
 		}, "probes 192.0.2.1, Synced"},
-		{"nothing while it is isolated", func(d *desk) {
+		{"nothing while it is isolated", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.Members.Isolated = true
 		}, "Isolated"},
-		{"nothing after its process stood still", func(d *desk) {
+		{"nothing after its process stood still", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.Stalls = 1
 		}, "Stalled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk()
+			d := newFixture()
 			c.facts(d)
 			expect(t, "it takes", d.step(0), c.want)
 		})
@@ -96,7 +96,7 @@ func TestTake(t *testing.T) {
 func TestPhases(t *testing.T) {
 	mine := map[netip.Addr]string{addr: self, addr2: "y"}
 	t.Run("isolated, then back with the API server", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(mine)
 		expect(t, "at first", d.step(0), "answers 192.0.2.1, Synced")
 		d.Members.Isolated = true
@@ -113,7 +113,7 @@ func TestPhases(t *testing.T) {
 		expect(t, "all was heard", d.step(time.Second), "answers 192.0.2.1, Synced")
 	})
 	t.Run("isolated, then back without the API server: it probes all that it might come to have", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(mine)
 		d.step(0)
 		d.away()
@@ -129,14 +129,14 @@ func TestPhases(t *testing.T) {
 		expect(t, "it does not", d.step(time.Millisecond), "probes 192.0.2.1, probes 192.0.2.2, Resyncing")
 		d.probed(addr, "")
 		d.probed(addr2, "y")
-		expect(t, "nobody has the one", d.step(0), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
+		expect(t, "no host has the one", d.step(0), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
 		d.Now = d.Now.Add(time.Second)
 		d.dead("x") // so that this node is to have it
 		d.dead("y")
 		expect(t, "who had the other is dead", d.step(0), "answers 192.0.2.1, answers 192.0.2.2 unconfirmed, Resyncing")
 	})
 	t.Run("stalled", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(mine)
 		d.step(0)
 		d.Stalls++
@@ -155,10 +155,10 @@ func TestPhases(t *testing.T) {
 		d.probed(addr, "")
 		d.dead("x")
 		d.dead("y")
-		expect(t, "then it takes what nobody has, and not what a dead node had", d.step(time.Millisecond), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
+		expect(t, "then it takes what no host has, and not what a dead node had", d.step(time.Millisecond), "answers 192.0.2.1, probes 192.0.2.2, Resyncing")
 	})
-	t.Run("stalled, and the API server is heard anew", func(t *testing.T) {
-		d := newDesk()
+	t.Run("stalled, and the API server is reachable again", func(t *testing.T) {
+		d := newFixture()
 		d.claim(mine)
 		d.step(0)
 		d.Stalls++
@@ -171,7 +171,7 @@ func TestPhases(t *testing.T) {
 		expect(t, "another one", d.step(time.Millisecond), "Stalled")
 	})
 	t.Run("what was probed before is void", func(t *testing.T) {
-		d := newDesk()
+		d := newFixture()
 		d.claim(mine)
 		d.away()
 		d.probed(addr, "")
@@ -188,8 +188,8 @@ func TestPhases(t *testing.T) {
 // What a probe says, and for how long.
 func TestProbes(t *testing.T) {
 	// missing has the API server away, and addr2 of x, which this node must probe.
-	missing := func() *desk {
-		d := newDesk()
+	missing := func() *fixture {
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: "y", addr2: "x"})
 		d.away()
 		d.Members.Isolated = true
@@ -202,26 +202,26 @@ func TestProbes(t *testing.T) {
 	takes := func(o Output) bool { return o.Claimed[addr2] }
 	for _, c := range []struct {
 		name string
-		then func(*desk)
+		then func(*fixture)
 		want bool
 	}{
-		{"it answered long before it died", func(d *desk) { d.probed(addr2, "x"); d.step(terminationDelay + time.Millisecond) }, true},
-		{"it answered just before", func(d *desk) { d.probed(addr2, "x"); d.step(terminationDelay - time.Millisecond) }, false},
-		{"too long ago", func(d *desk) { d.probed(addr2, "x"); d.step(probeValid) }, false},
-		{"nobody could be asked", func(d *desk) { d.Probes[addr2] = Probe{Asked: d.Now, Done: d.Now, Links: []string{"eth0"}} }, false},
-		{"asked on another link", func(d *desk) {
+		{"it answered long before it died", func(d *fixture) { d.probed(addr2, "x"); d.step(terminationDelay + time.Millisecond) }, true},
+		{"it answered just before", func(d *fixture) { d.probed(addr2, "x"); d.step(terminationDelay - time.Millisecond) }, false},
+		{"too long ago", func(d *fixture) { d.probed(addr2, "x"); d.step(probeValid) }, false},
+		{"the probe was inconclusive", func(d *fixture) { d.Probes[addr2] = Probe{Asked: d.Now, Done: d.Now, Links: []string{"eth0"}} }, false},
+		{"asked on another link", func(d *fixture) {
 			d.probed(addr2, "x")
 			p := d.Probes[addr2]
 			p.Links = []string{"eth1"}
 			d.Probes[addr2] = p
 			d.step(time.Second)
 		}, false},
-		{"it was back in between", func(d *desk) {
+		{"it was back in between", func(d *fixture) {
 			d.probed(addr2, "x")
 			d.step(time.Second / 2)
 			d.dead("x")
 			d.dead("y")
-			d.exclude("somebody excludes it, so that it takes nothing meanwhile")
+			d.exclude("an administrator excludes it, so that it takes nothing meanwhile")
 			d.step(0)
 			d.alive("x")
 			d.step(time.Millisecond)
@@ -245,15 +245,15 @@ func TestProbes(t *testing.T) {
 func TestATakeoverWithoutTheAPIServer(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		has  string // who answers for it, too
+		has  string // the node that also answers for it
 		want string
 	}{
-		{"when nobody else has it, it is told", "", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
-		{"a third one has it, too: they will settle it", "y", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"when no other node has it, it is written", "", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
+		{"a third node also has it: they will settle it", "y", "answers 192.0.2.1, answers 192.0.2.2, Synced"},
 		{"the former owner has it still: it is left to that one", "x", "answers 192.0.2.2, Synced"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk()
+			d := newFixture()
 			d.claim(map[netip.Addr]string{addr: "x", addr2: self})
 			d.step(0)
 			d.dead("x")
@@ -277,7 +277,7 @@ func TestATakeoverWithoutTheAPIServer(t *testing.T) {
 }
 
 func TestHandover(t *testing.T) {
-	d := newDesk()
+	d := newFixture()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 	d.step(0)
 	d.Claims[slices.IndexFunc(d.Claims, func(c Claim) bool { return c.Addr == addr })].Node = "x" // an administrator moves it
@@ -289,13 +289,13 @@ func TestHandover(t *testing.T) {
 	expect(t, "x does not, yet", d.step(handoverTimeout), "proxies 192.0.2.1 as 73, Synced")
 	expect(t, "for so long", d.step(time.Millisecond), "Synced")
 
-	d = newDesk()
+	d = newFixture()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 	d.step(0)
 	d.claim(map[netip.Addr]string{addr: "x", addr2: "y"}) // and x says that it answers
 	expect(t, "x answers", d.step(time.Second), "Synced")
 
-	d = newDesk()
+	d = newFixture()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 	d.step(0)
 	d.Claims[slices.IndexFunc(d.Claims, func(c Claim) bool { return c.Addr == addr })].Node = "x"
@@ -307,7 +307,7 @@ func TestHandover(t *testing.T) {
 // A State remembers what the last Step came to, and nothing of what it was given: a
 // speaker with thousands of Services steps many times a second, for months.
 func TestFactsAreForgotten(t *testing.T) {
-	d := newDesk()
+	d := newFixture()
 	services := d.Cluster.Services
 	var given []weak.Pointer[announce.Service]
 	for range 3 {

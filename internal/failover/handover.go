@@ -25,7 +25,7 @@ func (p *pass) proxy() {
 		clear(p.handovers)
 		return
 	}
-	p.Proxy = append(slices.Clone(p.Plan.Backups), p.linger()...)
+	p.Proxy = append(slices.Clone(p.Plan.Backups), p.inHandover()...)
 }
 
 // proxyReplies returns the own links that an address is still answered for on.
@@ -38,9 +38,9 @@ func (p *pass) proxyReplies(h handover) (out []announce.ProxyReply) {
 	return out
 }
 
-// linger returns claims on the addresses that this node gives up to others which
-// do not say yet that they answer (make before break).
-func (p *pass) linger() []announce.Claim {
+// inHandover returns claims on the addresses in handover to nodes that do not report yet that
+// they answer (make before break).
+func (p *pass) inHandover() []announce.Claim {
 	for _, c := range p.last.Plan.Claims {
 		if _, known := p.handovers[c.Addr]; !known && !p.Claimed[c.Addr] {
 			p.handovers[c.Addr] = handover{p.Now, c.Links}

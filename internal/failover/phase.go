@@ -68,7 +68,7 @@ func (p *pass) transition() {
 	p.missSegments()
 }
 
-// missSegments takes in on which segments this node hears nobody.
+// missSegments records the segments on which this node reaches no member.
 func (p *pass) missSegments() {
 	for segment, v := range p.Members.Segments {
 		if v.Isolated {

@@ -19,7 +19,7 @@ type renewals struct {
 	// counted: there were enough of them once, and the Lease has not expired since.
 	// So the holder is alive somewhere, or was before the outage.
 	counted bool
-	denied  bool // the Lease has expired, or the holder says itself that it hears nobody
+	denied  bool // the Lease has expired, or its holder reports that it is isolated
 }
 
 // presence enters who is alive, which links work, and whom to watch.
@@ -30,7 +30,7 @@ func (p *pass) presence() {
 		n := &nodes[i]
 		n.Live = n.Name == p.Node || p.counts(n.Name)
 		n.Links = p.links(n)
-		n.Backups = p.standIns(n)
+		n.Backups = p.backups(n)
 	}
 	p.Cluster.Nodes = nodes
 	// Others count on a speaker that they hear of: not before it may claim something.
@@ -47,18 +47,18 @@ func (p *pass) presence() {
 	}
 }
 
-// standIns is how many nodes may answer in the place of one that restarts.
-const standIns = 6
+// backups is how many backups may answer for a node that restarts.
+const backups = 6
 
-// standIns returns which may, in order: those with a link in one of its subnets.
-func (p *pass) standIns(of *announce.Node) []string {
+// backups returns the backups of a node, in order: nodes with a link in one of its subnets.
+func (p *pass) backups(of *announce.Node) []string {
 	var out []string
 	for _, name := range p.Members.Watchers[of.Name] {
 		i := slices.IndexFunc(p.Cluster.Nodes, func(n announce.Node) bool { return n.Name == name })
 		if i >= 0 && sharesSubnet(of, &p.Cluster.Nodes[i]) {
 			out = append(out, name)
 		}
-		if len(out) == standIns {
+		if len(out) == backups {
 			break
 		}
 	}
@@ -73,15 +73,17 @@ func sharesSubnet(a, b *announce.Node) bool {
 	})
 }
 
-// counts reports whether a node's speaker can be counted on. What was found on
-// the wire counts for more than a Lease, which the API server may be slow to
-// tell of. The Lease counts for those whom nobody has heard, and for those that
-// go on renewing it although their watchers lost them: speakers that can't hear
-// one another but all reach the API server would else take one address from each
-// other for ever. It does not count for one that says that it hears nobody: that
-// one answers for nothing, however well it reaches the API server. While this node
-// can't ask the API server, nobody whom the watchers lost counts by its Lease: each
-// half of a network then goes on by itself.
+// counts reports whether a node's speaker counts as alive.
+//
+//   - The members' observation takes precedence over the Lease, which may arrive late.
+//   - The Lease decides for a speaker that no member has reached yet.
+//   - The Lease also decides for a speaker that its watchers have lost and that still
+//     renews it. Otherwise speakers that reach the API server, but not each other, would
+//     take addresses from each other for ever.
+//   - It does not decide for a speaker that reports that it is isolated: that one answers
+//     for nothing.
+//   - While the API server is unreachable, no Lease counts for a speaker that its watchers
+//     have lost: each half of a network then continues alone.
 func (p *pass) counts(node string) bool {
 	standing, known := p.Members.Standing[node]
 	lease, leased := p.Leases[node]

@@ -31,7 +31,7 @@ func TestWhoIsAlive(t *testing.T) {
 		{"gone for its watchers, though its Lease has not expired", true, false, membership.Dead, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk()
+			d := newFixture()
 			delete(d.Leases, "x")
 			delete(d.Members.Standing, "x")
 			if c.leased {
@@ -49,7 +49,7 @@ func TestWhoIsAlive(t *testing.T) {
 
 // Speakers that can't hear one another, and all reach the API server.
 func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
-	d := newDesk()
+	d := newFixture()
 	d.Cluster.Nodes = d.Cluster.Nodes[:1]
 	names := []string{"alive", "dead", "early", "late"}
 	for _, n := range names {
@@ -91,14 +91,14 @@ func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
 }
 
 func TestWhoIsToBeWatched(t *testing.T) {
-	d := newDesk()
+	d := newFixture()
 	d.Leases = map[string]Lease{"heard": {Expired: true}, "new": {}, "cut": {}, "off": {Expired: true}}
 	d.Members.Standing = map[string]membership.Standing{"heard": membership.Alive, "cut": membership.Dead, "off": membership.Dead}
 	want := map[string]bool{"cut": false, "heard": true, "new": false, self: false}
 	if diff := cmp.Diff(want, d.step(0).Watch); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
-	d = newDesk()
+	d = newFixture()
 	d.API = API{}
 	if d.step(0).Join {
 		t.Error("others may count on a speaker that has not heard the API server")
@@ -114,10 +114,10 @@ func TestWhoIsToBeWatched(t *testing.T) {
 // The network has split, and both halves reach the API server, which then goes away:
 // this node knows x as alive by its Lease only, and can't ask any more.
 func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
-	split := func(t *testing.T) *desk {
-		d := newDesk()
+	split := func(t *testing.T) *fixture {
+		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: "x", addr2: "x"})
-		d.exclude("somebody excludes it, so that it takes nothing at first")
+		d.exclude("an administrator excludes it, so that it takes nothing at first")
 		d.dead("x")
 		d.dead("y")
 		delete(d.Leases, "y")
@@ -129,7 +129,7 @@ func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
 		expect(t, "the API server says that x lives", d.step(0), "Synced")
 		return d
 	}
-	away := func(t *testing.T) *desk {
+	away := func(t *testing.T) *fixture {
 		d := split(t)
 		d.away()
 		expect(t, "the API server is away: x may answer here", d.step(time.Second), "probes 192.0.2.1, probes 192.0.2.2, Synced")
@@ -142,7 +142,7 @@ func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
 	t.Run("back, and x has not renewed yet", func(t *testing.T) {
 		d := away(t)
 		d.probed(addr, "")
-		expect(t, "nobody is silent meanwhile", d.step(time.Second), "answers 192.0.2.1 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced")
+		expect(t, "no address is released meanwhile", d.step(time.Second), "answers 192.0.2.1 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced")
 	})
 	t.Run("back, and x renews its Lease", func(t *testing.T) {
 		d := away(t)
@@ -157,7 +157,7 @@ func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {
 		d.Leases["x"] = Lease{Renewed: d.Leases["x"].Renewed, Expired: true}
 		expect(t, "x is dead everywhere", d.step(time.Second), "answers 192.0.2.1, answers 192.0.2.2, Synced")
 	})
-	t.Run("x says that it hears nobody", func(t *testing.T) {
+	t.Run("x reports that it is isolated", func(t *testing.T) {
 		d := split(t)
 		d.Facts.Isolated = map[string]bool{"x": true}
 		expect(t, "it answers for nothing", d.step(time.Second), "answers 192.0.2.1, answers 192.0.2.2, Synced")
@@ -186,8 +186,8 @@ func TestWhoStandsInForANodeThatRestarts(t *testing.T) {
 		{"one that shares one of several", linked("of", a, b), []announce.Node{linked("x", b), linked("y", b, a)}, []string{"x", "y"}, []string{"x", "y"}},
 		{"none with a wider prefix only", linked("of", a), []announce.Node{linked("x", wide)}, []string{"x"}, nil},
 		{"none without links", linked("of", a), []announce.Node{linked("x")}, []string{"x"}, nil},
-		{"nobody, where its own links are not told", linked("of"), []announce.Node{linked("x", a)}, []string{"x"}, nil},
-		{"nobody whose Node is gone", linked("of", a), nil, []string{"x"}, nil},
+		{"none, if its own links are unknown", linked("of"), []announce.Node{linked("x", a)}, []string{"x"}, nil},
+		{"no node whose Node object is deleted", linked("of", a), nil, []string{"x"}, nil},
 		{"the first six", linked("of", a), []announce.Node{linked("1", a), linked("2", a), linked("3", a), linked("4", a), linked("5", a), linked("6", a), linked("7", a)},
 			[]string{"1", "2", "3", "4", "5", "6", "7"}, []string{"1", "2", "3", "4", "5", "6"}},
 	} {
@@ -195,7 +195,7 @@ func TestWhoStandsInForANodeThatRestarts(t *testing.T) {
 			p := &pass{}
 			p.Cluster.Nodes = append([]announce.Node{c.of}, c.others...)
 			p.Members.Watchers = map[string][]string{"of": c.watchers}
-			if diff := cmp.Diff(c.want, p.standIns(&c.of)); diff != "" {
+			if diff := cmp.Diff(c.want, p.backups(&c.of)); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}
 		})

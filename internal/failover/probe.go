@@ -13,7 +13,7 @@ const (
 	// probeValid is how long the result of a probe counts.
 	probeValid = 2 * time.Second
 	// terminationDelay is how long before a node is found to be dead its last answers were.
-	// Who answers later is not dead.
+	// A node that answers later is not dead.
 	terminationDelay = 100 * time.Millisecond
 )
 
@@ -82,8 +82,8 @@ func (p *pass) result(a netip.Addr) (Probe, bool) {
 	return r, !r.Done.IsZero() && !r.Asked.Before(p.probeAfter(a))
 }
 
-// free reports whether nobody had a on these links a moment ago: nobody answered,
-// or a node that is dead since. Who answers is alive, whatever else is known of it.
+// free reports whether no host had a on these links a moment ago: none answered, or only
+// a node that has died since. A node that answers is alive, whatever else is known of it.
 func (p *pass) free(a netip.Addr, links []string) bool {
 	r, ok := p.result(a)
 	if !ok || slices.ContainsFunc(links, func(l string) bool { return !slices.Contains(r.Links, l) }) {
@@ -101,8 +101,8 @@ func (p *pass) free(a netip.Addr, links []string) bool {
 	}
 }
 
-// heldBy returns the node that was found to have a a moment ago, "" for nobody
-// that is known; asked is false if that is not known.
+// heldBy returns the node that a probe found to have a a moment ago; "": no known node.
+// asked is false without a valid result.
 func (p *pass) heldBy(a netip.Addr) (node string, asked bool) {
 	r, ok := p.result(a)
 	if !ok || p.Now.Sub(r.Done) >= probeValid {

@@ -13,7 +13,7 @@ import (
 )
 
 // change makes one thing else than before, at random.
-func (d *desk) change(r *rand.Rand) {
+func (d *fixture) change(r *rand.Rand) {
 	node := []string{"x", "y"}[r.IntN(2)]
 	a := []netip.Addr{addr, addr2}[r.IntN(2)]
 	switch r.IntN(12) {
@@ -65,7 +65,7 @@ func shuffled(f Facts, r *rand.Rand) Facts {
 func TestStepUnderAnyHistory(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		d, twin := newDesk(), newDesk()
+		d, twin := newFixture(), newFixture()
 		stalls := uint64(0)
 		for range 60 {
 			d.Now = d.Now.Add(time.Duration(r.IntN(1500)) * time.Millisecond)
@@ -75,11 +75,11 @@ func TestStepUnderAnyHistory(t *testing.T) {
 				t.Fatalf("seed %d: the order of facts decides:\n%+v\n%+v", seed, o, other)
 			}
 			if (d.Members.Isolated || d.Stalls != stalls) && len(o.Plan.Claims)+len(o.Proxy)+len(o.Probe) > 0 {
-				t.Fatalf("seed %d: isolated %t, stalled %t, and %s", seed, d.Members.Isolated, d.Stalls != stalls, told(o))
+				t.Fatalf("seed %d: isolated %t, stalled %t, and %s", seed, d.Members.Isolated, d.Stalls != stalls, summary(o))
 			}
 			stalls = d.Stalls
 			for _, c := range o.Plan.Claims {
-				if !slices.ContainsFunc(verdicts(o.Plan, c.Addr), func(v announce.Ownership) bool { return v.Owner == self }) {
+				if !slices.ContainsFunc(results(o.Plan, c.Addr), func(v announce.Ownership) bool { return v.Owner == self }) {
 					t.Fatalf("seed %d: it answers for %s, which the plan gives to others", seed, c.Addr)
 				}
 			}
@@ -94,7 +94,7 @@ func TestStepUnderAnyHistory(t *testing.T) {
 	}
 }
 
-func verdicts(p announce.Plan, a netip.Addr) []announce.Ownership {
+func results(p announce.Plan, a netip.Addr) []announce.Ownership {
 	var out []announce.Ownership
 	for _, v := range p.Results {
 		out = append(out, v.Of(a))

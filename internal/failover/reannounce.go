@@ -11,8 +11,8 @@ import (
 
 const (
 	// settleDelay is how long an opponent must have been heard, or a node have been
-	// back, before this node announces again: whoever is about to give up an
-	// address, as it moves, is silent by then, and so is this one if it is to.
+	// back, before this node announces again. By then a node that is about to
+	// release an address has stopped announcing it, and so has this one.
 	settleDelay = 250 * time.Millisecond
 	// conflictInterval is the least pause between two announcements against an opponent.
 	conflictInterval = time.Second
@@ -47,7 +47,7 @@ func (p *pass) announceAgain() {
 		r.unsaid = cmp.Or(r.unsaid, p.Now)
 	}
 	if !r.unsaid.IsZero() && !p.Now.Before(r.unsaid.Add(pause(p.API.Reachable))) {
-		r.tellUnsaid(p.Now, p.Plan.Claims, p.taken)
+		r.announceUnsaid(p.Now, p.Plan.Claims, p.taken)
 	}
 	if p.API.Reachable {
 		r.contradict(p.Now, p.Plan.Claims, p.opponents)
@@ -78,10 +78,10 @@ func (r *reannouncements) healed(now time.Time, back, reachable bool) {
 	}
 }
 
-// tellUnsaid has the addresses announced again that this node took over, and could not
+// announceUnsaid has the addresses announced again that this node took over, and could not
 // say so: the node that had them may be among those that are back. They are few, and do
 // not wait for reannounceInterval.
-func (r *reannouncements) tellUnsaid(now time.Time, claims []announce.Claim, taken map[netip.Addr]takeover) {
+func (r *reannouncements) announceUnsaid(now time.Time, claims []announce.Claim, taken map[netip.Addr]takeover) {
 	r.unsaid = time.Time{}
 	for _, c := range claims {
 		if _, ok := taken[c.Addr]; ok {

@@ -89,7 +89,7 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	step("what is on its way has settled", 2*time.Second+settleDelay, alive, true, 1)
 	step("a node is added", 3*time.Second, map[place]bool{{node: self}: true, {node: "b"}: true, {node: "c"}: true}, true, 1)
 	step("it is lost again", 4*time.Second, lost, true, 1)
-	step("and back, too soon", 5*time.Second, alive, true, 1)
+	step("and back too soon", 5*time.Second, alive, true, 1)
 	next(true, 2*time.Second+settleDelay+reannounceInterval)
 	step("later", 2*time.Second+settleDelay+reannounceInterval, alive, true, 2)
 	if _, ok := r.next(nil, nil, true); ok {
@@ -99,12 +99,12 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	step("who can't ask the API server lets others speak first", time.Hour+time.Second, alive, false, 2)
 	next(false, time.Hour+time.Second+yieldLate)
 	next(true, time.Hour+time.Second+settleDelay)
-	step("and then announces, too", time.Hour+time.Second+yieldLate, alive, false, 3)
+	step("and then also announces", time.Hour+time.Second+yieldLate, alive, false, 3)
 }
 
 // What Step makes of it.
 func TestGenerations(t *testing.T) {
-	d := newDesk()
+	d := newFixture()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 	generation := func(o Output) uint64 { return o.Plan.Claims[0].Generation }
 	d.step(0)

@@ -35,7 +35,7 @@ func (p *pass) lost() map[place]bool {
 	return out
 }
 
-// denies reports whether a node says itself that it hears nobody: at all, or on its link
+// denies reports whether a node itself reports that it reaches no member: at all, or on its link
 // in a segment, which it then tells as down.
 func (p *pass) denies(at place) bool {
 	if !at.segment.IsValid() {

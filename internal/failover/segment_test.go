@@ -14,10 +14,10 @@ var (
 	dmzAddr = netip.MustParseAddr("198.51.100.1")
 )
 
-// newSegmentDesk returns a desk whose nodes have a second link, with an address there
+// newSegmentFixture returns a fixture whose nodes have a second link, with an address there
 // that node x has.
-func newSegmentDesk() *desk {
-	d := newDesk()
+func newSegmentFixture() *fixture {
+	d := newFixture()
 	v := membership.View{Standing: map[string]membership.Standing{}}
 	for i := range d.Cluster.Nodes {
 		n := &d.Cluster.Nodes[i]
@@ -36,8 +36,8 @@ func newSegmentDesk() *desk {
 	return d
 }
 
-func (d *desk) linkDead(node string) { d.Members.Segments[dmz].Standing[node] = membership.Dead }
-func (d *desk) linkTold(node string, up bool) {
+func (d *fixture) linkDead(node string) { d.Members.Segments[dmz].Standing[node] = membership.Dead }
+func (d *fixture) linkReported(node string, up bool) {
 	for i := range d.Cluster.Nodes {
 		if d.Cluster.Nodes[i].Name == node {
 			d.Cluster.Nodes[i].Links[1].Up = up
@@ -46,7 +46,7 @@ func (d *desk) linkTold(node string, up bool) {
 }
 
 // renew has the Lease of x renewed, as seen by a Step a second later.
-func (d *desk) renew() Output {
+func (d *fixture) renew() Output {
 	d.Leases["x"] = Lease{Renewed: d.Leases["x"].Renewed.Add(time.Second)}
 	return d.step(time.Second)
 }
@@ -54,25 +54,25 @@ func (d *desk) renew() Output {
 func TestALinkThatIsDead(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		before func(*desk)
-		then   func(*desk)
+		before func(*fixture)
+		then   func(*fixture)
 		takes  bool
 	}{
-		{"works", func(*desk) {}, func(*desk) {}, false},
-		{"is dead", func(*desk) {}, func(d *desk) { d.linkDead("x") }, true},
-		{"is dead, and the API server is away", (*desk).away, func(d *desk) { d.linkDead("x") }, true},
-		{"is not heard of, and told as down", func(*desk) {}, func(d *desk) {
+		{"works", func(*fixture) {}, func(*fixture) {}, false},
+		{"is dead", func(*fixture) {}, func(d *fixture) { d.linkDead("x") }, true},
+		{"is dead, and the API server is away", (*fixture).away, func(d *fixture) { d.linkDead("x") }, true},
+		{"is not reached, and reported as down", func(*fixture) {}, func(d *fixture) {
 			d.Members.Segments[dmz].Standing["x"] = membership.Unknown
-			d.linkTold("x", false)
+			d.linkReported("x", false)
 		}, true},
-		{"is heard, and was told as down", func(*desk) {}, func(d *desk) { d.linkTold("x", false) }, false},
-		{"is dead, and so is that of this node", func(*desk) {}, func(d *desk) {
+		{"is reached, and had been reported as down", func(*fixture) {}, func(d *fixture) { d.linkReported("x", false) }, false},
+		{"is dead, and so is that of this node", func(*fixture) {}, func(d *fixture) {
 			d.linkDead("x")
 			v := d.Members.Segments[dmz]
 			v.Isolated = true
 			d.Members.Segments[dmz] = v
 		}, false},
-		{"is dead, and its node is heard to announce by it", func(*desk) {}, func(d *desk) {
+		{"is dead, and its node is heard to announce by it", func(*fixture) {}, func(d *fixture) {
 			d.linkDead("x")
 			mac := macOf("x")
 			mac[4] = 1
@@ -80,7 +80,7 @@ func TestALinkThatIsDead(t *testing.T) {
 		}, false},
 	} {
 		t.Run("the link "+c.name, func(t *testing.T) {
-			d := newSegmentDesk()
+			d := newSegmentFixture()
 			d.step(0)
 			c.before(d)
 			d.step(0)
@@ -95,7 +95,7 @@ func TestALinkThatIsDead(t *testing.T) {
 // Halves of a segment, all of whose nodes reach the API server: each takes the other's
 // links for dead.
 func TestALinkThatIsDeadForOneHalfAlone(t *testing.T) {
-	d := newSegmentDesk()
+	d := newSegmentFixture()
 	d.step(0)
 	d.linkDead("x")
 	if !d.step(0).Claimed[dmzAddr] {
@@ -109,7 +109,7 @@ func TestALinkThatIsDeadForOneHalfAlone(t *testing.T) {
 	if d.renew().Claimed[dmzAddr] {
 		t.Error("keeps the address that x goes on to have")
 	}
-	d.linkTold("x", false)
+	d.linkReported("x", false)
 	if !d.renew().Claimed[dmzAddr] {
 		t.Error("x says that its link is dead, and this node does not take the address")
 	}
@@ -117,7 +117,7 @@ func TestALinkThatIsDeadForOneHalfAlone(t *testing.T) {
 
 // A node with a dead link is counted on for all else.
 func TestALinkThatIsDeadIsNoDeadNode(t *testing.T) {
-	d := newSegmentDesk()
+	d := newSegmentFixture()
 	d.Cluster.Services[0].Addrs = append(d.Cluster.Services[0].Addrs, announce.Address{Addr: addr, Pool: "lan"})
 	d.claim(map[netip.Addr]string{dmzAddr: "x", addr: "x"})
 	d.step(0)
@@ -137,7 +137,7 @@ func TestALinkThatIsDeadIsNoDeadNode(t *testing.T) {
 // This node's link was dead while the API server was away, so it has missed who took its
 // address over: it asks, and takes the address at once when that one's link is dead.
 func TestWhatWasMissedOnASegment(t *testing.T) {
-	d := newSegmentDesk()
+	d := newSegmentFixture()
 	d.claim(map[netip.Addr]string{dmzAddr: self})
 	d.step(0)
 	d.away()
@@ -173,7 +173,7 @@ func TestWhatWasMissedOnASegment(t *testing.T) {
 
 // This node's own link is dead: it gives its address there up.
 func TestTheOwnLinkIsDead(t *testing.T) {
-	d := newSegmentDesk()
+	d := newSegmentFixture()
 	d.claim(map[netip.Addr]string{dmzAddr: self})
 	if !d.step(0).Claimed[dmzAddr] {
 		t.Fatal("does not have its address")

@@ -11,7 +11,7 @@ import (
 // takeover is an address that this node took over, and whose L2Claim does not say
 // so yet.
 type takeover struct {
-	from string // whom the L2Claim named then; empty: nobody
+	from string // the node that the L2Claim named then; empty: none
 	// unconfirmed: the API server was out of reach since. Then from may have been
 	// alive and well in another half of the network: this node probes once more
 	// before it writes its own name over it.
@@ -23,7 +23,7 @@ func (p *pass) take() {
 	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, make(map[netip.Addr]bool, len(p.Plan.Claims))
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
-	if !p.answers() { // that nobody answers means nothing now, and meant nothing just before
+	if !p.answers() { // missing answers mean nothing now, and meant nothing just before
 		p.probes.after = p.Now
 		p.Plan.Claims = nil
 		p.recordTakeovers()
@@ -59,7 +59,7 @@ type permission uint8
 const (
 	no permission = iota
 	yes
-	ifFree // if a probe finds that nobody has it
+	ifFree // if a probe finds that no host has it
 )
 
 // mayTake says whether this node may begin to answer for an address that the plan
@@ -69,13 +69,13 @@ const (
 //   - Its owner is dead, as its watchers say, or its link in the address's segment
 //     is, and this node has missed nothing: yes, with or without the API server. If its Lease said otherwise before the
 //     API server was out of reach, or they had lost it before this node was Synced:
-//     if a probe finds nobody. Who took the address over meanwhile may not be able to
+//     if a probe finds no host. The node that took the address over meanwhile may not be able to
 //     write it into the L2Claim yet.
 //   - Its owner is not known to be alive: only once this node knows the others; and if
-//     its Lease alone says that it is dead, if a probe finds nobody.
+//     its Lease alone says that it is dead, if a probe finds no host.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node.
-//   - Otherwise the cache may be old: if a probe finds nobody.
+//   - Otherwise the cache may be outdated: if a probe finds no host.
 func (p *pass) mayTake(a netip.Addr) permission {
 	owner := p.Owners[a]
 	lost, dead := p.lostFor(a, owner)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Who signs as a speaker and is no member is told of, once in a while, and no more when it is
+// A sender with a speaker's signature that is no member is reported once in a while, and no longer when it is
 // one.
 func TestACallerIsToldOf(t *testing.T) {
 	now := time.Unix(100, 0)

@@ -18,7 +18,7 @@ type clock struct {
 var (
 	ownClocks = [...]clock{
 		{(*State).repeatDue, (*State).sendAgain},
-		{(*State).isolationDue, (*State).probeAnybody},
+		{(*State).isolationDue, (*State).probeHosts},
 		{(*State).refuteDue, (*State).refuteLate},
 		{(*State).gossipDue, (*State).gossip},
 	}

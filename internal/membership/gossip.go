@@ -111,11 +111,11 @@ func (s *State) gossip(now time.Time, _ string) {
 	s.send(s.unknownMembers(), Message{Ping: true, Updates: []update{s.own()}})
 }
 
-// recent is what neighbors are told again and again.
+// recent are the updates that are sent to neighbors repeatedly.
 func (s *State) recent(now time.Time) []update {
 	var out []update
 	for name, k := range s.known {
-		if k.Standing != Alive || now.Before(k.tell) {
+		if k.Standing != Alive || now.Before(k.sendUntil) {
 			out = append(out, s.asSent(now, name))
 		}
 	}
@@ -141,7 +141,7 @@ func (s *State) unknownMembers() []string {
 	return out
 }
 
-// asSent is what is known of a member, as others are told it now.
+// asSent is the state of a member as it is sent to others now.
 func (s *State) asSent(now time.Time, name string) update {
 	k := s.known[name]
 	u := k.update

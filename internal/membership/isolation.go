@@ -7,7 +7,7 @@ import (
 )
 
 // healDelay is how long a speaker that was isolated waits for its sessions when
-// somebody else answers again.
+// another host answers again.
 const healDelay = 3 * time.Second
 
 // admission is for how long it counts that a member said that it is dead. An isolated
@@ -27,8 +27,8 @@ func (s *State) probe(t Target) {
 	}
 }
 
-// probeAnswered takes in whether somebody who is no member answers. If so this node
-// is not cut off, and those whom nobody sees are dead. If nobody does, it is.
+// probeAnswered records whether a host that is no member answers. If so this node
+// is not cut off, and the members that no other sees are dead. If none answers, it is.
 func (s *State) probeAnswered(now time.Time, r Reply) {
 	if s.hears("") {
 		return
@@ -54,7 +54,7 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 	}
 }
 
-// isCut reports whether a reply says that this node is cut off. Where there is nobody
+// isCut reports whether a reply says that this node is cut off. Where there is no host
 // to ask, one of two nodes can't tell, and rather answers twice than not at all.
 func (s *State) isCut(now time.Time, r Reply) bool {
 	switch {
@@ -99,7 +99,7 @@ func (s *State) allSilent(now time.Time) bool {
 	return len(s.observed) > 0
 }
 
-// isolationDue is when to ask whether anybody answers.
+// isolationDue is when to probe whether any host answers.
 func (s *State) isolationDue(string) (time.Time, bool) {
 	again := s.probed.Add(probeInterval)
 	if s.isolated {
@@ -112,8 +112,8 @@ func (s *State) isolationDue(string) (time.Time, bool) {
 	return again, ok
 }
 
-// aloneFrom returns from when on this speaker is to ask whether anybody answers though
-// it has lost nobody, or others see those whom it lost: none of its sessions is Up, and
+// aloneFrom returns from when on this speaker must probe whether any host answers although
+// it has lost no member, or others see those that it lost: none of its sessions is Up, and
 // some neighbor says that it does not hear this speaker, or none was ever heard, though
 // Kubernetes hears one; or on a segment all were lost, and some are alive as they say by
 // another way. ok is false if there is no reason to.
@@ -159,13 +159,13 @@ func (s *State) expectsDead() bool {
 	return false
 }
 
-func (s *State) probeAnybody(now time.Time, _ string) {
+func (s *State) probeHosts(now time.Time, _ string) {
 	s.probed = now
 	s.probe("")
 }
 
-// isolate takes in whether this speaker hears nobody. Then it says that it is dead,
-// and begins another incarnation when it hears somebody again.
+// isolate records whether this speaker reaches no other. Then it reports itself as dead,
+// and starts another incarnation when it reaches a member again.
 func (s *State) isolate(now time.Time, is bool) {
 	if s.isolated == is {
 		return

@@ -5,9 +5,9 @@
 //
 // The words are SWIM's. A speaker whose session with a neighbor expires suspects it,
 // and asks its other neighbors. It is confirmed as dead when more of them have lost it
-// than see it, and all are told in one datagram each. A speaker that is suspected and
+// than see it, and each member gets one datagram about it. A speaker that is suspected and
 // lives refutes, with a higher incarnation. One that restarts says so, and stays: its
-// node still forwards what its neighbors on the link send there. One that hears nobody,
+// node still forwards what its neighbors on the link send there. One that reaches no member,
 // and whom no gateway answers, knows that it is isolated.
 //
 // State is the protocol, in the shape of raft's state machine: Step, Tick and other
@@ -46,10 +46,10 @@ type Member struct {
 	Silent bool
 }
 
-// Config is what a Group is to do. The zero Config watches nobody.
+// Config is the configuration of a Group. The zero Config has no members.
 type Config struct {
 	Members    []Member      // with this speaker itself
-	Keys       [][]byte      // the first signs, any may have signed what arrives; none: watch nobody
+	Keys       [][]byte      // the first signs, any may have signed what arrives; none: no members
 	Interval   time.Duration // between BFD packets
 	Multiplier uint8         // packets missed until a session is lost
 	Port       uint16        // of the BFD sessions
@@ -57,7 +57,7 @@ type Config struct {
 }
 
 // Segment is a subnet on a link of this node, other than that of its node address, to
-// which other nodes have a link, too. Who is alive on it is found there, by
+// which other nodes also have a link. Which members are alive on it is found there, by
 // sessions between the addresses that the nodes have in it. What speakers say about
 // it goes from node address to node address, so that it also gets to those whose link
 // there is down.
@@ -68,13 +68,13 @@ type Segment struct {
 	Members []string   // the nodes with a link in it, this one too; of Config.Members
 }
 
-// View is who is alive. The zero View knows nobody.
+// View is the state of the members. The zero View has none.
 type View struct {
 	Standing map[string]Standing // of each member
 	// Watchers are, for each member that restarts, those that are Alive, in the
 	// order in which they are to stand in for it.
 	Watchers map[string][]string
-	// Isolated: this speaker hears no other, and nobody else either.
+	// Isolated: this speaker reaches no other speaker and no other host.
 	Isolated bool
 	// Sessions are the own ones, and Up how many of them are Up. Down are the members
 	// with which one is not, sorted.
@@ -132,7 +132,7 @@ type Reply uint8
 
 // The replies.
 const (
-	Inconclusive Reply = iota // there is nobody to ask, or no way to
+	Inconclusive Reply = iota // there is no host to ask, or no way to
 	Unanswered
 	Answered
 )
@@ -140,7 +140,7 @@ const (
 // Prober asks hosts on this node's links for a sign of life that needs no
 // speaker there: ARP or NDP.
 type Prober interface {
-	// Probe asks addr, or with the zero Addr somebody who is no member: a gateway, in
+	// Probe asks addr, or with the zero Addr a host that is no member: a gateway, in
 	// the given subnet unless that is zero.
 	Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) Reply
 }
@@ -200,7 +200,7 @@ func (g *Group) Set(c Config) {
 // View returns who is alive now. It must not be changed.
 func (g *Group) View() View { return *g.view.Load() }
 
-// Reachable reports whether other speakers hear this one: those are told when it
+// Reachable reports whether other speakers reach this one: they get a datagram when it
 // restarts.
 func (g *Group) Reachable() bool { return g.View().Up > 0 }
 
@@ -208,7 +208,7 @@ func (g *Group) Reachable() bool { return g.View().Up > 0 }
 func (g *Group) Changed() <-chan struct{} { return g.changed }
 
 // Discarded counts the datagrams that were not signed with a key, had been received
-// before, were of nobody who should be there, or could not be read.
+// before, came from an unknown sender, or could not be parsed.
 func (g *Group) Discarded() uint64 { return g.discarded.Load() }
 
 // signed returns a message as it is sent, with a number of its own.

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// soon is the longest time from a silent loss to everybody's knowing of it: the
+// soon is the longest time from a silent loss until all members know of it: the
 // detection time of the slowest watchers, and what the others need to hear.
 const soon = 600 * time.Millisecond
 
@@ -32,8 +32,8 @@ func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
 				w.plug("n2", false)
 				w.agree(soon, " n2 Dead", "n2")
 				w.stays(5*time.Second, " n2 Dead", "n2")
-				if told := w.told("n2"); told != " isolated" {
-					t.Errorf("n2 tells %q", told)
+				if shown := w.shown("n2"); shown != " isolated" {
+					t.Errorf("n2 shows %q", shown)
 				}
 				w.plug("n2", true)
 				w.agree(4*time.Second, "")
@@ -44,7 +44,7 @@ func TestALostNodeIsGoneForAllAndKnowsIt(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
-	t.Run("whom the gateway answers takes the other for gone", func(t *testing.T) {
+	t.Run("the node that reaches the gateway takes the other for dead", func(t *testing.T) {
 		in(t, 2, func(w *world) {
 			w.plug("n2", false)
 			w.agree(2*soon, " n2 Dead", "n2")
@@ -53,7 +53,7 @@ func TestTwoNodes(t *testing.T) {
 			w.agree(5*time.Second, "")
 		})
 	})
-	t.Run("without a gateway each takes the other for gone", func(t *testing.T) {
+	t.Run("without a gateway each takes the other for dead", func(t *testing.T) {
 		in(t, 2, func(w *world) {
 			w.noGateway()
 			w.plug("n2", false)
@@ -226,7 +226,7 @@ func TestAllHearOfAll(t *testing.T) {
 	})
 }
 
-func TestStrangersAreNotHeard(t *testing.T) {
+func TestUnknownSendersAreIgnored(t *testing.T) {
 	in(t, 3, func(w *world) {
 		m := Message{From: "n2", Updates: []update{{Member: "n1", Incarnation: 1 << 60, Standing: Dead}}}
 		b, err := m.sign([]byte("another key"))

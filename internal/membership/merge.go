@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// remember is for how long neighbors are told that a member is back.
+	// remember is how long neighbors get the update that a member is back.
 	remember = time.Minute
 	// suspicionTimeout is how long a member that this speaker sees has to refute, when
 	// others say that it is dead.
@@ -57,7 +57,7 @@ func (s *State) merge(now time.Time, u update) {
 		s.reincarnated(now, u.Member)
 	}
 	if before != Alive && u.Standing == Alive {
-		fresh.tell = now.Add(remember)
+		fresh.sendUntil = now.Add(remember)
 	}
 	s.known[u.Member] = fresh
 	s.changed = s.changed || before != u.Standing
@@ -81,14 +81,14 @@ func (s *State) reincarnated(now time.Time, name string) {
 	o, k := s.observed[name], s.known[name]
 	restarted := k != nil && k.Standing == Restarting
 	if o != nil && (!o.up || restarted && !o.since.After(k.learned)) {
-		*o = observation{former: true, lingers: o.up, ups: o.ups, worked: o.worked, down: now}
+		*o = observation{former: true, stillUp: o.up, ups: o.ups, worked: o.worked, down: now}
 		s.accompanied(now)
 	}
 }
 
 // deferSuspicion reports that an update is not to be believed yet: others say that a
 // member is dead that this speaker sees. They may have been cut off, and it alive and
-// well; so it is told first, and refutes if it lives.
+// well; so it gets the update first, and refutes it if it is alive.
 func (s *State) deferSuspicion(now time.Time, u update) bool {
 	k, o := s.known[u.Member], s.observed[u.Member]
 	if u.Standing != Dead || o == nil || !o.up || k != nil && !u.supersedes(k.update) {
@@ -113,7 +113,7 @@ func (s *State) suspicionDue(name string) (time.Time, bool) {
 func (s *State) endSuspicion(now time.Time, name string) { s.merge(now, s.suspicions[name].update) }
 
 // warnSuspect tells a member that it was declared dead, if there is reason to think
-// that it is alive: its session here is Up, or the news comes from somebody who does
+// that it is alive: its session here is Up, or the update comes from a member whose session is
 // not watch it, so that it may be old. The living refute.
 func (s *State) warnSuspect(from string, u update) {
 	k, o := s.known[u.Member], s.observed[u.Member]
@@ -126,7 +126,7 @@ func (s *State) warnSuspect(from string, u update) {
 	}
 }
 
-// suspected takes in that somebody says that this speaker restarts or is dead. Its
+// suspected records that a member reports this speaker as restarting or dead. Its
 // incarnation grows, and it says so once it is in touch. One that is cut off on a segment
 // hears that too, since messages go another way, and its sessions need not have expired
 // yet: so it waits for as long as that takes.
@@ -171,8 +171,8 @@ func (s *State) announce() {
 	s.send(nil, Message{Updates: []update{s.own()}})
 }
 
-// own is what is told of this speaker. One that is isolated says that it is dead:
-// perhaps it can be heard, though it hears nobody.
+// own is the update about this speaker. An isolated one reports itself as dead:
+// perhaps others receive from it, although it receives nothing.
 func (s *State) own() update {
 	u := update{Member: s.self, Incarnation: s.incarnation}
 	if s.isolated {

@@ -10,7 +10,7 @@ const (
 	// Answers is how long the other watchers have to say what they see.
 	Answers = 100 * time.Millisecond
 	// probeInterval is how often the node of a restarting speaker is asked whether it
-	// is there, and how often a speaker that hears nobody asks again.
+	// is there, and how often a speaker that reaches no other asks again.
 	probeInterval = 100 * time.Millisecond
 	// misses is how many times a node may not answer.
 	misses = 4
@@ -37,10 +37,10 @@ func (x Session) lost() bool { return !x.Up && x.Ups > 0 && !x.Heard && !x.Ended
 type observation struct {
 	up      bool
 	lost    time.Time // when it expired; zero: it is Up, was never Up, or its end was no sign of loss
-	healing bool      // it was lost while nobody was heard: it may come Up again in a moment
+	healing bool      // it was lost while no member was reachable: it may come Up again in a moment
 	decided bool      // the time for answers is over
 	former  bool      // it is of an earlier incarnation, until it comes Up, or for longer than that could last
-	lingers bool      // of former: it is Up still
+	stillUp bool      // of former: it is Up still
 	ups     uint64    // how often it has come Up
 	since   time.Time // when it last did; zero unless it is Up
 
@@ -77,7 +77,7 @@ func (s *State) observe(now time.Time, name string, x Session) {
 	}
 	defer func() { o.refused = x.Refused && !x.Up }()
 	if o.former && (!x.Up || o.ups == x.Ups) {
-		o.lingers = x.Up
+		o.stillUp = x.Up
 		return
 	}
 	x.Ended = x.Ended || s.stalled(now)
@@ -115,13 +115,13 @@ func (s *State) cameUp(now time.Time, name string) {
 // suspect asks the other watchers of a member whether they see it. What they saw
 // before may be over as well.
 func (s *State) suspect(now time.Time, name string) {
-	maps.DeleteFunc(s.votes[name], func(_ string, sees bool) bool { return sees })
+	maps.DeleteFunc(s.votes[name], func(_ string, observes bool) bool { return observes })
 	s.multicast(now, s.otherWatchers(name), Message{Suspect: s.present(name)})
 	s.judge(now, name)
 }
 
-// suspectAgain asks again about the members that were lost while nobody was heard:
-// that nobody said anything of them means something only now. They need not take this
+// suspectAgain asks again about the members that were lost while no member was reachable:
+// only now does it mean something that none reports on them. They need not take this
 // speaker for a member yet, if it was cut off for long: so their sessions have more time.
 func (s *State) suspectAgain(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(s.observed)) {
@@ -146,23 +146,23 @@ func (s *State) otherWatchers(name string) []string {
 
 // count takes in what another watcher of a member sees, unless that was in an
 // earlier incarnation.
-func (s *State) count(now time.Time, from string, about update, sees bool) {
+func (s *State) count(now time.Time, from string, about update, observes bool) {
 	if !slices.Contains(s.ring.neighbors(about.Member), from) || about.Incarnation < s.present(about.Member).Incarnation {
 		return
 	}
 	if s.votes[about.Member] == nil {
 		s.votes[about.Member] = map[string]bool{}
 	}
-	s.votes[about.Member][from] = sees
+	s.votes[about.Member][from] = observes
 	s.judge(now, about.Member)
 }
 
-// tally counts the watchers of a member that have lost it, with this one, and those
+// countVotes counts the watchers of a member that have lost it, with this one, and those
 // that see it.
-func (s *State) tally(name string) (lost, seen int) {
+func (s *State) countVotes(name string) (lost, seen int) {
 	lost = 1
-	for _, sees := range s.votes[name] {
-		if sees {
+	for _, observes := range s.votes[name] {
+		if observes {
 			seen++
 		} else {
 			lost++
@@ -172,18 +172,18 @@ func (s *State) tally(name string) (lost, seen int) {
 }
 
 // judge decides whether a member whose session has expired is dead: if more
-// watchers have lost it than see it, and at least two have. If nobody else says
-// anything, it is this node that may be cut off: then somebody else must answer.
+// watchers have lost it than see it, and at least two have. If no other watcher
+// reports, this node may be cut off: then a host that is no member must answer.
 func (s *State) judge(now time.Time, name string) {
 	o := s.observed[name]
 	if o == nil || o.up || o.lost.IsZero() || s.standing(name) == Dead || s.isHeld(now, name) {
 		return
 	}
-	if s.isolated { // that this speaker hears nobody says nothing of one of them
+	if s.isolated { // that this speaker reaches no member says nothing about one of them
 		o.decided = true
 		return
 	}
-	lost, seen := s.tally(name)
+	lost, seen := s.countVotes(name)
 	switch {
 	case lost > 1 && 2*lost > len(s.ring.neighbors(name)) && !o.healing:
 		s.confirm(now, name)
@@ -226,16 +226,16 @@ func (s *State) hears(name string) bool {
 	return false
 }
 
-// asksPatience reports whether a member restarts, and its node was not found to be
+// asksHold reports whether a member restarts, and its node was not found to be
 // silent.
-func (s *State) asksPatience(name string) bool {
+func (s *State) asksHold(name string) bool {
 	k := s.known[name]
 	return k != nil && k.Standing == Restarting && k.missed < misses
 }
 
-// isHeld says that a member has asked for patience, and gives no cause to doubt.
+// isHeld says that a member has announced a restart, and there is no reason to doubt it.
 func (s *State) isHeld(now time.Time, name string) bool {
-	return s.asksPatience(name) && now.Before(s.known[name].until)
+	return s.asksHold(name) && now.Before(s.known[name].until)
 }
 
 // vouches reports whether a member restarts, and its node answered this one's last
@@ -245,13 +245,13 @@ func (s *State) vouches(now time.Time, name string) bool {
 }
 
 func (s *State) holdDue(name string) (time.Time, bool) {
-	if s.observed[name] == nil || !s.asksPatience(name) {
+	if s.observed[name] == nil || !s.asksHold(name) {
 		return time.Time{}, false
 	}
 	return s.known[name].until, true
 }
 
-// endHold treats a member that asked for patience as lost.
+// endHold treats a member that announced a restart as lost.
 func (s *State) endHold(now time.Time, name string) {
 	s.known[name].missed = misses
 	if o := s.observed[name]; o != nil && !o.up {
@@ -261,7 +261,7 @@ func (s *State) endHold(now time.Time, name string) {
 }
 
 func (s *State) probeDue(name string) (time.Time, bool) {
-	if o := s.observed[name]; o == nil || o.up || !s.asksPatience(name) {
+	if o := s.observed[name]; o == nil || o.up || !s.asksHold(name) {
 		return time.Time{}, false
 	}
 	return s.known[name].probed.Add(probeInterval), true
@@ -288,7 +288,7 @@ func (s *State) memberAnswered(now time.Time, name string, r Reply) {
 
 func (s *State) answersDue(name string) (time.Time, bool) {
 	o := s.observed[name]
-	if o == nil || o.lost.IsZero() || o.decided || s.asksPatience(name) || s.standing(name) == Dead {
+	if o == nil || o.lost.IsZero() || o.decided || s.asksHold(name) || s.standing(name) == Dead {
 		return time.Time{}, false
 	}
 	return o.answersBy(), true
@@ -314,7 +314,7 @@ func (s *State) loseDoubted(now time.Time, name string) {
 // still, must be of the present one: the other would have expired.
 func (s *State) adoptDue(name string) (time.Time, bool) {
 	o := s.observed[name]
-	if o == nil || !o.former || !o.lingers {
+	if o == nil || !o.former || !o.stillUp {
 		return time.Time{}, false
 	}
 	return o.down.Add(s.detect + Answers), true

@@ -9,7 +9,7 @@ import (
 )
 
 // Each message bears the start of its sender, a time, and a number of its own since
-// then, so that none counts twice, whoever recorded it. (What it says could be old.)
+// then, so that none counts twice, even if it was recorded. (What it says could be old.)
 // A clock may have been set back over a restart: then others know a later start of
 // this speaker, and tell it, and it goes on from that.
 
@@ -38,7 +38,7 @@ func (n *numbers) follow(known uint64) {
 type window struct {
 	start, top uint64
 	seen       uint64    // bit i: number top-i
-	told       time.Time // when the sender was last told that a later start is known
+	reminded   time.Time // when the sender last got a reply that a later start is known
 }
 
 // replays are the windows of the senders. The zero value is ready.
@@ -48,7 +48,7 @@ type replays struct {
 	callers map[string]time.Time // who are no members: when one was heard last
 }
 
-// remindAfter is the least pause between two times that a sender is told that a later
+// remindAfter is the least pause between two replies to a sender that a later
 // start of it is known.
 const remindAfter = time.Second
 
@@ -76,19 +76,19 @@ func (r *replays) fresh(now time.Time, m Message, members []Member) (ok bool, kn
 		r.of[m.From] = &window{start: m.Start, top: m.Number, seen: 1}
 		return true, 0
 	case m.Start < w.start:
-		if now.Sub(w.told) < remindAfter {
+		if now.Sub(w.reminded) < remindAfter {
 			return false, 0
 		}
-		w.told = now
+		w.reminded = now
 		return false, w.start
 	}
 	return w.mark(m.Number), 0
 }
 
-// callInterval is how often it counts that somebody who is no member is heard.
+// callInterval is how often a message of a sender that is no member counts.
 const callInterval = time.Second
 
-// calls reports whether a message of somebody who is no member counts: one in a while.
+// calls reports whether a message of a sender that is no member counts: one in callInterval.
 // Their number is bounded, for all are signed.
 func (r *replays) calls(now time.Time, name string) bool {
 	r.mu.Lock()

@@ -30,14 +30,14 @@ func TestReplaysAreRefused(t *testing.T) {
 		{m: Message{From: "n2", Start: 4, Number: 1 << 42}, want: false}, // told just now
 		{m: Message{From: "n2", Start: 6, Number: 1}, want: true},        // it has restarted
 		{m: Message{From: "n2", Start: 5, Number: 1 << 43}, want: false, known: 6},
-		{m: Message{From: "n9", Start: 5, Number: 1}, want: false}, // of nobody
+		{m: Message{From: "n9", Start: 5, Number: 1}, want: false}, // of an unknown sender
 	} {
 		if got, known := r.fresh(now, c.m, members); got != c.want || known != c.known {
 			t.Errorf("message %d, %+v: %t, %d; want %t, %d", i, c.m, got, known, c.want, c.known)
 		}
 	}
 	if _, known := r.fresh(now.Add(remindAfter), Message{From: "n2", Start: 5, Number: 9}, members); known != 6 {
-		t.Errorf("a second later it is told of %d, want 6", known)
+		t.Errorf("a second later the reply has %d, want 6", known)
 	}
 	if r.fresh(now, Message{From: "n2", Start: 7, Number: 1}, members[:2]); len(r.of) != 2 {
 		t.Errorf("%d windows", len(r.of))
@@ -47,7 +47,7 @@ func TestReplaysAreRefused(t *testing.T) {
 	}
 }
 
-// Whoever records what speakers tell one another, and sends it again, makes nobody
+// A host that records the speakers' datagrams, and sends them again, makes no member
 // send or believe anything.
 func TestReplayedDatagramsCostNothing(t *testing.T) {
 	in(t, 4, func(w *world) {
@@ -56,7 +56,7 @@ func TestReplayedDatagramsCostNothing(t *testing.T) {
 		w.agree(5*time.Second, " n2 Dead", "n2")
 		w.plug("n2", true)
 		w.agree(20*time.Second, "")
-		time.Sleep(2 * time.Minute) // nothing is told any more
+		time.Sleep(2 * time.Minute) // nothing is sent any more
 		recorded := w.record()
 		if len(recorded) < 10 {
 			t.Fatalf("%d datagrams were recorded", len(recorded))
@@ -75,7 +75,7 @@ func TestReplayedDatagramsCostNothing(t *testing.T) {
 	})
 }
 
-// recorded is a datagram that somebody recorded, and whom it was for.
+// recorded is a recorded datagram, and its receiver.
 type recorded struct {
 	to string
 	b  []byte

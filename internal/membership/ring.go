@@ -85,7 +85,7 @@ func (r ring) following(name string) []string {
 }
 
 // neighbors returns those with whom name has a session, those that follow it first;
-// none if name is no member. If a is a neighbor of b, b is one of a. Nobody changes what
+// none if name is no member. If a is a neighbor of b, b is one of a. Callers must not change what
 // it returns.
 func (r ring) neighbors(name string) []string {
 	out, known := r.asked[name]

@@ -18,9 +18,9 @@ import (
 type watch struct {
 	*State
 	Segment
-	addrs       map[string]netip.Addr // of the members, where sessions lead; of a segment, as far as they told
-	stale, news bool                  // the view is to be shown; that is more than a count
-	told        string                // of the View, in the log
+	addrs        map[string]netip.Addr // of the members, where sessions lead; of a segment, as far as they told
+	stale, isNew bool                  // the view is to be shown; that is more than a count
+	logged       string                // of the View, in the log
 }
 
 // ends are the addresses of a session.
@@ -236,7 +236,7 @@ func (r *running) act(ctx context.Context) {
 				}
 			}()
 		}
-		w.stale, w.news = w.stale || o.Stale, w.news || o.Changed
+		w.stale, w.isNew = w.stale || o.Stale, w.isNew || o.Changed
 		stale = stale || w.stale
 	}
 	if stale && len(r.inbox) == 0 { // or wait for what comes at once
@@ -246,7 +246,7 @@ func (r *running) act(ctx context.Context) {
 
 // show brings the View up to date.
 func (r *running) show() {
-	view, news := r.watches[0].View(), false
+	view, isNew := r.watches[0].View(), false
 	for _, w := range r.watches[1:] {
 		if view.Segments == nil {
 			view.Segments = map[netip.Prefix]View{}
@@ -257,21 +257,21 @@ func (r *running) show() {
 	}
 	r.view.Store(&view)
 	for i, w := range r.watches {
-		if v := view; w.news {
+		if v := view; w.isNew {
 			log := r.log
 			if i > 0 {
 				v, log = view.Segments[w.Prefix], log.With("segment", w.Prefix)
 			}
 			dead, restarting := named(v, Dead), named(v, Restarting)
-			if told := fmt.Sprint(dead, restarting, v.Isolated); told != w.told {
+			if logged := fmt.Sprint(dead, restarting, v.Isolated); logged != w.logged {
 				log.Info("membership changed", "dead", dead, "restarting", restarting, "isolated", v.Isolated)
-				w.told = told
+				w.logged = logged
 			}
 		}
-		news = news || w.news
-		w.stale, w.news = false, false
+		isNew = isNew || w.isNew
+		w.stale, w.isNew = false, false
 	}
-	if news {
+	if isNew {
 		wait.Signal(r.changed)
 	}
 }

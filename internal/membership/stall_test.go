@@ -57,7 +57,7 @@ func TestWhatALostSessionSays(t *testing.T) {
 			w.loses("a")
 			w.runs(doubt + time.Second)
 		}, Dead},
-		{"nobody else was heard then, and the other one is asked when it is", func(w *watching) {
+		{"no other member was reachable then, and the other one is asked when it is", func(w *watching) {
 			w.loses("b")
 			w.loses("a")
 			w.runs(150 * time.Millisecond)
@@ -116,7 +116,7 @@ func TestWhoHearsANodeVouchesForIt(t *testing.T) {
 	}
 }
 
-// When to ask whether anybody answers, though no session was lost just now.
+// When to probe whether any host answers, although no session was lost just now.
 func TestAloneFrom(t *testing.T) {
 	at := time.Unix(2000, 0)
 	for _, c := range []struct {
@@ -124,11 +124,11 @@ func TestAloneFrom(t *testing.T) {
 		then func(*watching)
 		want time.Duration // after at; 0: never
 	}{
-		{"somebody is heard", func(*watching) {}, 0},
-		{"nobody is, of those that were", func(w *watching) { w.down(at, true, false) }, 0},
+		{"a member is reachable", func(*watching) {}, 0},
+		{"none is, of those that were", func(w *watching) { w.down(at, true, false) }, 0},
 		{"one of them says that it does not hear this speaker", func(w *watching) { w.down(at, true, true) }, Answers},
-		{"nobody ever was", func(w *watching) { w.down(at, false, false) }, healDelay},
-		{"nobody ever was, and Kubernetes hears nobody", func(w *watching) {
+		{"none ever was", func(w *watching) { w.down(at, false, false) }, healDelay},
+		{"none ever was, and no Lease is renewed", func(w *watching) {
 			w.down(at, false, false)
 			w.silent = map[string]bool{"a": true, "b": true}
 		}, 0},
@@ -137,7 +137,7 @@ func TestAloneFrom(t *testing.T) {
 			w.known["a"].Standing, w.known["b"].Standing = Dead, Dead
 			w.silent = map[string]bool{"a": true}
 		}, healDelay},
-		{"nobody ever was, and others came and went", func(w *watching) {
+		{"none ever was, and others came and went", func(w *watching) {
 			w.down(at, false, false)
 			w.SetMembers(at.Add(2*time.Second), []Member{{Name: "self"}, {Name: "a"}, {Name: "c"}}, 400*time.Millisecond)
 		}, healDelay},

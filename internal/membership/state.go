@@ -29,12 +29,12 @@ type State struct {
 	votes      map[string]map[string]bool // by member, by voter: whether the voter sees the member; of its present incarnation
 
 	isolated  bool
-	alone     time.Time       // since when there are neighbors and none of their sessions is Up, whoever they are; zero: one is
+	alone     time.Time       // since when there are neighbors and none of their sessions is Up, whichever they are; zero: one is
 	linkDown  bool            // the own link has no carrier
-	probed    time.Time       // when it was last asked whether anybody answers
-	answered  time.Time       // since when somebody does again
+	probed    time.Time       // when it last probed whether any host answers
+	answered  time.Time       // since when one does again
 	probing   map[Target]bool // no reply yet
-	refuting  bool            // somebody says that this speaker is dead, and was not told otherwise yet
+	refuting  bool            // a member reports that this speaker is dead, and has not got the refutation yet
 	indirect  bool            // messages don't go the way that sessions watch
 	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
 	gossiped  time.Time
@@ -47,17 +47,17 @@ type State struct {
 // record is the newest update about a member, and what follows from it here.
 type record struct {
 	update
-	until    time.Time // end of the hold
-	learned  time.Time
-	tell     time.Time // neighbors are told of an Alive until then
-	probed   time.Time
-	missed   int
-	answered time.Time // of a Restarting: when its node last did
-	warned   bool      // of a Dead: the member was told
-	admitted time.Time // of a Dead: when the member last said so itself; zero: it does not
+	until     time.Time // end of the hold
+	learned   time.Time
+	sendUntil time.Time // an Alive is sent to neighbors until then
+	probed    time.Time
+	missed    int
+	answered  time.Time // of a Restarting: when its node last did
+	warned    bool      // of a Dead: the member got a warning
+	admitted  time.Time // of a Dead: when the member last said so itself; zero: it does not
 }
 
-// NewState returns the State of a member that knows nobody yet. incarnation must be
+// NewState returns the State of a member that knows no other yet. incarnation must be
 // greater than at its last start.
 func NewState(self string, incarnation uint64) *State {
 	return &State{
@@ -67,7 +67,7 @@ func NewState(self string, incarnation uint64) *State {
 }
 
 // NewSegmentState returns the same for a segment, whose members' messages don't go the way
-// that their sessions watch: they get to those, too, whose link there is dead.
+// that their sessions watch: they also reach those whose link there is dead.
 func NewSegmentState(self string, incarnation uint64) *State {
 	s := NewState(self, incarnation)
 	s.indirect = true
@@ -99,7 +99,7 @@ func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration
 		s.announce()
 	}
 	if len(s.observed) == 0 {
-		s.isolate(now, false) // there is nobody to hear
+		s.isolate(now, false) // there is no other member
 	}
 	for _, name := range s.members { // some that had a vote may be gone
 		s.judge(now, name)
@@ -132,7 +132,7 @@ func (s *State) isMember(name string) bool {
 	return ok
 }
 
-// Neighbors returns the members with whom this one is to have a session. Nobody changes
+// Neighbors returns the members with whom this one is to have a session. Callers must not change
 // the slice.
 func (s *State) Neighbors() []string { return s.ring.neighbors(s.self) }
 
@@ -143,7 +143,7 @@ func (s *State) Session(now time.Time, neighbor string, x Session) {
 	s.observe(now, neighbor, x)
 }
 
-// SetLink takes in whether the own link has a carrier: without, the others are told at
+// SetLink takes in whether the own link has a carrier: without, it reports that to the others at
 // once.
 func (s *State) SetLink(now time.Time, up bool) {
 	defer s.schedule()
@@ -195,7 +195,7 @@ func (s *State) Step(now time.Time, m Message) {
 	s.count(now, m.From, *m.Suspect, false)
 }
 
-// called takes in that somebody is heard who is no member.
+// called records that a sender is heard that is no member.
 func (s *State) called(now time.Time, name string) {
 	if now.Sub(s.callers[name]) >= callInterval {
 		s.callers[name], s.stale = now, true

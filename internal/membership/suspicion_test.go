@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// One that was cut off has held all others for gone. When it is back they don't
+// A member that was cut off has taken all others for dead. When it is back they don't
 // believe that of one another.
 func TestWhatOneThatWasCutOffBelievedIsNotBelieved(t *testing.T) {
 	for _, n := range []int{3, 7} {
@@ -33,8 +33,8 @@ func TestWhatOneThatWasCutOffBelievedIsNotBelieved(t *testing.T) {
 					for start := time.Now(); time.Since(start) < 4*time.Second; time.Sleep(5 * time.Millisecond) {
 						synctest.Wait()
 						for _, name := range names[1:] {
-							if told := w.told(name); told != "" && told != " n1 Dead" {
-								t.Fatalf("%v after the reunion %s tells %q", time.Since(start), name, told)
+							if shown := w.shown(name); shown != "" && shown != " n1 Dead" {
+								t.Fatalf("%v after the partition healed %s shows %q", time.Since(start), name, shown)
 							}
 						}
 					}

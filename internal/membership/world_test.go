@@ -27,16 +27,16 @@ type world struct {
 	nodes     map[string]*node
 	byAddr    map[netip.Addr]*node
 
-	mu      sync.RWMutex
-	cut     map[string]bool    // whose cable is out
-	dmz     map[string]bool    // whose path on the second link is dead
-	deaf    map[[2]string]bool // pairs that can't reach each other
-	mute    map[string]bool    // whose BFD packets are lost
-	loss    float64            // of the datagrams
-	gateway bool               // there is one
-	source  netip.Addr         // what the kernels send from unless they are told; zero: the nodes' addresses
-	clock   time.Duration      // how much the wall clock was set ahead
-	dice    *rand.Rand
+	mu        sync.RWMutex
+	cut       map[string]bool    // whose cable is out
+	dmz       map[string]bool    // whose path on the second link is dead
+	separated map[[2]string]bool // pairs that can't reach each other
+	mute      map[string]bool    // whose BFD packets are lost
+	loss      float64            // of the datagrams
+	gateway   bool               // there is one
+	source    netip.Addr         // what the kernels send from by default; zero: the nodes' addresses
+	clock     time.Duration      // how much the wall clock was set ahead
+	dice      *rand.Rand
 
 	recorded []recorded // datagrams since record was called
 }
@@ -54,7 +54,7 @@ type node struct {
 
 func newWorld(t *testing.T, n int) *world {
 	w := &world{
-		T: t, unplugged: map[string]bool{}, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, dmz: map[string]bool{}, deaf: map[[2]string]bool{}, mute: map[string]bool{},
+		T: t, unplugged: map[string]bool{}, nodes: map[string]*node{}, byAddr: map[netip.Addr]*node{}, cut: map[string]bool{}, dmz: map[string]bool{}, separated: map[[2]string]bool{}, mute: map[string]bool{},
 		gateway: true, dice: rand.New(rand.NewPCG(1, 2)),
 		config: Config{Keys: [][]byte{[]byte("key")}, Interval: 100 * time.Millisecond, Multiplier: 4, Port: 7480},
 	}
@@ -160,7 +160,7 @@ func (w *world) plug(name string, in bool) {
 func (w *world) part(a, b string, parted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.deaf[[2]string{a, b}], w.deaf[[2]string{b, a}] = parted, parted
+	w.separated[[2]string{a, b}], w.separated[[2]string{b, a}] = parted, parted
 }
 
 // lose has a part of all datagrams lost.
@@ -180,7 +180,7 @@ func (w *world) noGateway() {
 func (w *world) reaches(a, b string) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return !w.cut[a] && !w.cut[b] && !w.deaf[[2]string{a, b}]
+	return !w.cut[a] && !w.cut[b] && !w.separated[[2]string{a, b}]
 }
 
 func (w *world) hush(name string, mute bool) {
@@ -314,18 +314,18 @@ func (n *node) Probe(ctx context.Context, subnet netip.Prefix, addr netip.Addr) 
 }
 
 // told is what a node sees that is not as it should be.
-func (w *world) told(name string) string {
+func (w *world) shown(name string) string {
 	v := w.nodes[name].View()
-	out := tell(v)
+	out := summary(v)
 	for segment, v := range v.Segments {
-		if told := tell(v); told != "" {
-			out += fmt.Sprintf(" on %s%s", segment, told)
+		if shown := summary(v); shown != "" {
+			out += fmt.Sprintf(" on %s%s", segment, shown)
 		}
 	}
 	return out
 }
 
-func tell(v View) string {
+func summary(v View) string {
 	out := ""
 	var bad []string
 	for member, s := range v.Standing {
@@ -351,8 +351,8 @@ func (w *world) agree(within time.Duration, want string, except ...string) time.
 		synctest.Wait()
 		wrong = ""
 		for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
-			if told := w.told(name); told != want && !slices.Contains(except, name) {
-				wrong = fmt.Sprintf("%s tells %q", name, told)
+			if shown := w.shown(name); shown != want && !slices.Contains(except, name) {
+				wrong = fmt.Sprintf("%s shows %q", name, shown)
 				break
 			}
 		}

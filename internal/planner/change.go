@@ -163,7 +163,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone
 		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", printable.List(slips))
 	}
 	if intent.ForeignFinalizer(svc) {
-		c.Message += fmt.Sprintf("; the finalizer %s was not set by Steelyard: the Service can't be deleted until whoever set it, such as a cloud provider or another load balancer, takes it off", v1beta1.FinalizerCleanup)
+		c.Message += fmt.Sprintf("; the finalizer %s was not set by Steelyard: the Service can't be deleted until its owner, such as a cloud provider or another load balancer, takes it off", v1beta1.FinalizerCleanup)
 	}
 	c.Message = printable.Message(c.Message) // as SetCondition writes it, and noteOf tells it
 	return c

@@ -25,7 +25,7 @@ type Summary struct {
 	Kept      map[string][]ipam.Kept // by pool
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
-	Contested int                    // Services whose status somebody else overwrites
+	Contested int                    // Services whose status another client overwrites
 	// Unannounced counts the Services with addresses that are not known to be announced, by
 	// reason; nil: that is not known.
 	Unannounced map[string]int
@@ -59,16 +59,16 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 	for _, p := range c.Config.Pools {
 		accepted[p.Name] = p.Accepted
 	}
-	peers, verdicts := byPeer(sessions), maps.Clone(c.Config.Validations)
+	peers, validations := byPeer(sessions), maps.Clone(c.Config.Validations)
 	for name, of := range peers {
 		ref := intent.Ref{Kind: "BGPPeer", Name: name}
-		if v, told := verdicts[ref], overlap(of); told.Reason != "" && v.Accepted.Reason == "" {
-			v.Accepted = told
-			verdicts[ref] = v
+		if v, found := validations[ref], overlap(of); found.Reason != "" && v.Accepted.Reason == "" {
+			v.Accepted = found
+			validations[ref] = v
 		}
 	}
 	return slices.Concat(
-		changed(verdicts, c.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+		changed(validations, c.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
@@ -81,16 +81,16 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 			}
 			return &o.Status.Conditions
 		}),
-		changed(verdicts, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
+		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
 			sessions := peers[o.Name]
 			o.Status.Sessions = countSessions(sessions)
 			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions))
 			return &o.Status.Conditions
 		}),
-		changed(verdicts, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(verdicts, c.Objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(verdicts, c.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(verdicts, c.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
+		changed(validations, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		changed(validations, c.Objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
+		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
+		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
 	)
 }
 
@@ -100,13 +100,13 @@ func changed[T any, P interface {
 	*T
 	Object
 	DeepCopy() *T
-}](verdicts map[intent.Ref]intent.Validation, objects []T, status func(P) *[]metav1.Condition) []StatusChange {
+}](validations map[intent.Ref]intent.Validation, objects []T, status func(P) *[]metav1.Condition) []StatusChange {
 	kind := reflect.TypeFor[T]().Name()
 	var out []StatusChange
 	for i := range objects {
 		before := P(&objects[i])
 		after := P(before.DeepCopy())
-		setConditions(status(after), kind, verdicts[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
+		setConditions(status(after), kind, validations[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
 		if !equality.Semantic.DeepEqual(before, after) {
 			out = append(out, StatusChange{kind, before, after})
 		}
@@ -114,7 +114,7 @@ func changed[T any, P interface {
 	return out
 }
 
-// setConditions sets the conditions that follow from the verdict on an object, and takes off
+// setConditions sets the conditions that follow from the validation of an object, and takes off
 // those that a former version set.
 func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validation, generation int64) {
 	set := func(of string, f intent.Finding, good string) {

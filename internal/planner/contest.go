@@ -19,20 +19,20 @@ import (
 
 const (
 	// contestedAfter is how often what we wrote to a Service must have been
-	// overwritten until that is told, and the next write waits. Before, it may
-	// have been somebody's slip.
+	// overwritten until it counts as contested, and the next write waits. Before, it may
+	// have been a user's mistake.
 	contestedAfter = 3
 	// firstContest and LongestContestPause are the pauses before the next write: each is
 	// twice as long as the one before.
 	firstContest        = time.Second
 	LongestContestPause = 5 * time.Minute
 	// Quiet is how long what we wrote must stand until a contest is over. It is
-	// longer than the pauses: in one of them nobody has anything to overwrite.
+	// longer than the pauses: in one of them there is nothing to overwrite.
 	Quiet = 2 * LongestContestPause
 )
 
-// Contest is what is known of a Service whose status somebody else overwrites.
-// Until it is written again the Service keeps what it was assigned: nobody else
+// Contest is the state of a Service whose status another client overwrites.
+// Until it is written again the Service keeps what it was assigned: no other Service
 // gets that.
 type Contest struct {
 	ours      []netip.Addr // what it was assigned
@@ -49,7 +49,7 @@ func (c Contest) waits(now time.Time) bool {
 }
 
 // holds returns what the Service is to count as having, which shows those
-// addresses: what it was assigned; and what it shows, too, where that stays so.
+// addresses: what it was assigned, and also what it shows if that stays so.
 func (c Contest) holds(shows []netip.Addr, stays bool) []netip.Addr {
 	switch {
 	case !c.overwritten():
@@ -65,13 +65,13 @@ func (c Contest) same(d Contest) bool {
 	return c.stands == d.stands && c.reported() == d.reported() && (!c.reported() || c.message() == d.message()) && (c.times == 0) == (d.times == 0)
 }
 
-// overwritten reports whether the Service shows what somebody else wrote.
+// overwritten reports whether the Service shows what another client wrote.
 func (c Contest) overwritten() bool { return c.times > 0 && !c.stands }
 
 // reported reports whether people are to know of it.
 func (c Contest) reported() bool { return c.times >= contestedAfter }
 
-// lost notes that somebody else was faster, or has overwritten what stood.
+// lost records that another client was faster, or has overwritten the status.
 func (c *Contest) lost(now time.Time) {
 	c.times++
 	c.stands, c.since, c.notBefore = false, now, now
@@ -116,8 +116,8 @@ func (c *contests) write(uid types.UID, addrs []netip.Addr, now time.Time) {
 	c.wrote[uid] = addrs
 }
 
-// conflict notes that somebody else was faster than a write to a Service that is
-// overwritten already. Without a rival's name it may as well be that the cache is behind.
+// conflict records that another client was faster than a write to a Service that is
+// overwritten already. Without the other client's name the cache may just be behind.
 func (c *contests) conflict(uid types.UID, now time.Time) {
 	if x, ok := c.open[uid]; ok && !x.stands && x.by != "" {
 		x.lost(now)
@@ -125,7 +125,7 @@ func (c *contests) conflict(uid types.UID, now time.Time) {
 	}
 }
 
-// see finds out whether somebody has overwritten what a Service showed.
+// see finds out whether another client has overwritten what a Service showed.
 func (c *contests) see(v Arrival, a Attempt, now time.Time) {
 	uid, shows := v.svc.UID, intent.Holds(v.svc)
 	x, open := c.open[uid]
@@ -144,7 +144,7 @@ func (c *contests) see(v Arrival, a Attempt, now time.Time) {
 			c.write(uid, ours, now)
 		}
 	case open && !x.stands: // that is known
-	case len(shows) > 0 && writersOf(v.svc) == "": // another replica of ours leads, or did: no rival, and nothing to contradict
+	case len(shows) > 0 && writersOf(v.svc) == "": // another replica of ours leads, or did: no other client, and nothing to contradict
 	default:
 		x.ours, x.by = ours, writersOf(v.svc)
 		x.lost(now)
@@ -181,7 +181,7 @@ func writersOf(svc *corev1.Service) string {
 
 // message is what the condition and the event say.
 func (c Contest) message() string {
-	who := "somebody, whose field manager is not known,"
+	who := "a client, whose field manager is not known,"
 	if c.by != "" {
 		who = "field manager " + c.by
 	}

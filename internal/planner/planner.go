@@ -207,7 +207,7 @@ func differing(before, after map[string]map[string]string) map[string]bool {
 	return out
 }
 
-// forget has all that follows for x from more than itself worked out anew.
+// forget has all that follows for x from more than itself computed again.
 func (t *Planner) forget(x *Service) {
 	_, known := t.namespaces[x.Object.Namespace]
 	x.early, x.judged, x.allowed, x.orphans = !known, false, nil, nil
@@ -239,7 +239,7 @@ func (t *Planner) Reset() {
 	t.known, t.byKey, t.byAge = nil, nil, nil
 }
 
-// Watch takes in the Services while somebody else leads: k is to know those that are
+// Watch records the Services while another replica leads: k is to know those that are
 // deleted meanwhile.
 func (t *Planner) Watch(s Snapshot, k *Reservations) {
 	_, _, departed := t.observe(s.Services)

@@ -14,9 +14,9 @@ import (
 )
 
 // Reservations remembers which addresses are kept for Services that were deleted. Every
-// replica has one, so that a new leader knows what went while nobody led; the
-// statuses of pools remember it for those that start. The zero Keeper is ready for
-// use. It reads no clock, and has no lock: whoever calls Plan and Watch does.
+// replica has one, so that a new leader knows what was deleted while no replica led; the
+// statuses of pools remember it for those that start. The zero value is ready to
+// use. It reads no clock, and has no lock: the caller of Plan and Watch has both.
 type Reservations struct {
 	kept   map[keptKey]ipam.Kept
 	graces map[string]time.Duration // of pools, those that are gone included

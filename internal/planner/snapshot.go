@@ -19,7 +19,7 @@ type Snapshot struct {
 	Namespaces map[string]map[string]string // labels by name
 	Announced  *Announced                   // what is to be told of announcements; nil: that is not known
 	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
-	Contests   map[types.UID]Contest        // Services whose status somebody else overwrites
+	Contests   map[types.UID]Contest        // Services whose status another client overwrites
 
 	Kept   []ipam.Kept              // addresses that wait for Services that were deleted
 	Graces map[string]time.Duration // how long pools keep addresses, also those that are gone

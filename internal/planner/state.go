@@ -20,9 +20,9 @@ import (
 )
 
 // State is a controller without its API server: all that it remembers from one pass
-// to the next. Somebody reads the cluster, calls Pass, sends the writes that it
+// to the next. The caller reads the cluster, calls Pass, sends the writes that it
 // returns, and calls Done with each answer. It reads no clock, and has no lock:
-// whoever calls its methods holds one (for Ignores nobody needs it).
+// its caller holds one (which Ignores does not need).
 type State struct {
 	planner      Planner
 	reservations Reservations
@@ -31,8 +31,8 @@ type State struct {
 }
 
 // New returns the state of a controller that knows nothing yet.
-func New(dialect intent.AnnotationPrefixes, finalizer Finalizer) *State {
-	return &State{planner: Planner{Prefixes: dialect, Finalizer: finalizer}}
+func New(prefixes intent.AnnotationPrefixes, finalizer Finalizer) *State {
+	return &State{planner: Planner{Prefixes: prefixes, Finalizer: finalizer}}
 }
 
 // Input is what a pass reads.
@@ -122,7 +122,7 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 	if _, ok := after.(*corev1.Namespace); ok {
 		return maps.Equal(before.GetLabels(), after.GetLabels())
 	}
-	// A watch that was broken tells of one that was made anew as of a change.
+	// A watch that was broken reports an object that was created again as a change.
 	return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
 }
 
@@ -175,7 +175,7 @@ func (s *State) Done(w Write, answer Answer) (out Outcome) {
 		s.planner.notWritten(w, a.maybe)
 	}
 	if err := answer.Err; err == nil || errors.Is(err, ErrUnsent) || a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return out // somebody was faster, and the cache will show it; or it was told the first time
+		return out // another client was faster, and the cache will show it; or it was reported the first time
 	}
 	out.Warn = true
 	if Refused(answer.Err) {

@@ -14,7 +14,7 @@ import (
 type Step struct {
 	Writes  []Write       // writes to begin, in this order
 	Forgets []types.UID   // attempts that are not wanted any more
-	Agreed  []Write       // Services that show what they shall, though somebody else wrote that
+	Agreed  []Write       // Services that show what they shall, although another client wrote that
 	Awaits  bool          // a pass is due when a write lands
 	Again   time.Duration // when to look again if nothing happens before; 0: never
 }
@@ -81,7 +81,7 @@ func (p Plan) rest(i int, a Attempt, tried bool, out *Step) {
 	case tried: // what it shows is right, if that is what it shows: the answer tells
 		c, _ := p.changeFor(i)
 		out.Writes = append(out.Writes, Write{x.Object, c})
-	case p.Contests[x.Object.UID].overwritten(): // whoever wrote that
+	case p.Contests[x.Object.UID].overwritten(): // another client wrote that
 		out.Agreed = append(out.Agreed, Write{x.Object, Change{Addrs: p.Grants[i].Addrs}})
 		out.Again = sooner(out.Again, Quiet)
 	}
@@ -148,7 +148,7 @@ func (p Plan) deadlocked(blocked []int, showing map[netip.Addr][]int) (int, bool
 			waits := slices.ContainsFunc(p.Services[i].Change.gains, func(a netip.Addr) bool {
 				return slices.ContainsFunc(showing[a], func(holder int) bool { return without[holder] })
 			})
-			if !waits { // whoever has it is about to give it back
+			if !waits { // its holder is about to release it
 				delete(without, i)
 				again = true
 			}

@@ -101,7 +101,7 @@ func (w *world) lookForHalves(a netip.Addr, x *watched, n, m *node) {
 }
 
 // lookForIntruders checks that none of the nodes that answer has begun to while another
-// one, which it can hear, has the address; and that none goes on that hears nobody.
+// one, which it can hear, has the address; and that none answers for long that reaches no other.
 func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 	for place := range x.began {
 		if !slices.Contains(all, w.nodes[place]) {
@@ -110,7 +110,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 	}
 	for _, n := range all {
 		if cut := w.rules.states[n.place].cut; !cut.IsZero() && w.now.Sub(maxTime(cut, w.lastEvent())) > noticing && w.cutOff(n) {
-			w.violate(OneAnswer, "%s answers for %s, and has heard nobody since %s", n.name, a, w.now.Sub(cut))
+			w.violate(OneAnswer, "%s answers for %s, and has reached no other since %s", n.name, a, w.now.Sub(cut))
 		}
 		if _, known := x.began[n.place]; known {
 			continue
@@ -125,7 +125,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 	}
 }
 
-// cutOff reports whether a node that hears nobody can know that others do: there is a
+// cutOff reports whether a node that reaches no other can know that others do: there is a
 // gateway that does not answer to it, and others have run for a while, and did when it
 // last heard of them. One of two nodes is not asked that much: its only peer may say of
 // itself that it is dead, and then this node is the last one, whatever its gateway answers

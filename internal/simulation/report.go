@@ -125,8 +125,8 @@ func (r *reporter) reportClaim(c announce.Claim, done func(error)) {
 	})
 }
 
-// stopped reports that this speaker was stopped.
-func (r *reporter) farewell() {
+// reportStop reports that this speaker was stopped.
+func (r *reporter) reportStop() {
 	if r.cache == nil {
 		return
 	}

@@ -53,7 +53,7 @@ const (
 	// lonely is the same when most nodes have gone at once, so that only Kubernetes
 	// knows of it: three renewals of 1 s are missed, after three own ones have come back
 	// to a node that has just started, and what was found is written. A client whose
-	// entry two halves have changed asks anew after as long.
+	// entry two halves have changed asks again after as long.
 	lonely = 10 * time.Second
 	// mesh is up to how many nodes each has a session with all others. In a bigger cluster the
 	// network may split so that a node reaches other nodes, and none that it has a session
@@ -76,7 +76,7 @@ const (
 	// the API server, and the same client: each must miss the other, and then see three
 	// renewals of its Lease.
 	parted = 12 * time.Second
-	// noticing is for how long a node may answer that hears nobody: one that has just
+	// noticing is how long a node may answer that reaches no other: one that has just
 	// started waits 3 s for the others.
 	noticing = 5 * time.Second
 	// informed is how long a speaker that starts needs the API server: three own renewals
@@ -119,8 +119,8 @@ type state struct {
 	informed  bool
 	unready   time.Time // since when it can't take anything up; zero: it can
 	late      time.Time // when that had lasted for as long as others wait for one that restarts, or the API server was away
-	company   time.Time // since when a candidate hears anybody; zero: it does not
-	cut       time.Time // since when a speaker that runs hears nobody; zero: it does
+	company   time.Time // since when a candidate reaches another; zero: it does not
+	cut       time.Time // since when a running speaker reaches no other; zero: it does
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
@@ -129,7 +129,7 @@ type watched struct {
 	claim   string               // the name of its L2Claim
 	since   time.Time            // it was granted
 	looked  time.Time            // when it was last looked at
-	silent  time.Time            // since when nobody answers
+	silent  time.Time            // since when no node answers
 	lost    time.Time            // since when the client sends to a machine that can't be reached
 	cache   *node                // where the client sends
 	both    map[[2]int]time.Time // since when two answer that can hear each other
@@ -189,7 +189,7 @@ func (w *world) look() {
 		w.lookForMoves(a, x)
 	}
 	for a, x := range r.addrs {
-		if x.looked != w.now { // nobody has it any more
+		if x.looked != w.now { // no node has it any more
 			delete(r.addrs, a)
 		}
 	}
@@ -263,7 +263,7 @@ func (w *world) elsewhere(n *node) bool {
 	return false
 }
 
-// company reports whether a node hears anybody.
+// company reports whether a node reaches another.
 func (w *world) company(n *node) bool {
 	if w.Gateway && w.lan.silent == 0 && w.lan.talk(n.place, w.lan.router()) {
 		return true
@@ -343,7 +343,7 @@ func (w *world) weakened(n *node) bool {
 
 // disputed reports whether another node may have come to answer too while the network
 // was disturbed, and may have got the address: for the API server could not be asked, or
-// nobody could tell which of them was cut off.
+// none could know which of them was cut off.
 func (w *world) disputed(was *node) bool {
 	heard := w.rules.states[was.place].heardAPI
 	return heard.IsZero() || w.now.Sub(heard) < recent || !w.Gateway || w.SecondLink

@@ -24,10 +24,10 @@ func (w *world) lookForSilence(a netip.Addr, x *watched) {
 	gone := x.cache == nil || !w.lan.talk(client, x.cache.place)
 	since(&x.silent, m == nil, w.now)
 	since(&x.lost, gone, w.now)
-	w.checkSilence(a, x, silence{since: x.silent, able: able, alone: alone, what: "nobody answers for"})
+	w.checkSilence(a, x, silence{since: x.silent, able: able, alone: alone, what: "no node answers for"})
 	w.checkSilence(a, x, silence{since: x.lost, able: able, alone: alone, lost: true, what: "the client sends to a machine that can't be reached for"})
 	if gone && m != nil && w.now.Sub(x.lost) > 9*time.Second {
-		x.cache = nil // the kernel asks anew
+		x.cache = nil // the kernel asks again
 	}
 }
 
@@ -70,29 +70,29 @@ func (w *world) checkSilence(a netip.Addr, x *watched, s silence) {
 		return
 	}
 	from := maxTime(maxTime(s.since, s.able), x.since)
-	bound, why := w.bound(from, x, s)
+	bound, reason := w.bound(from, x, s)
 	if bound >= several {
 		from = maxTime(from, w.lastEvent())
 	}
 	if d := w.now.Sub(from); d > bound {
-		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", s.what, a, d.Round(time.Millisecond), why, bound)
+		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", s.what, a, d.Round(time.Millisecond), reason, bound)
 	}
 }
 
 // bound returns how long a silence may last that counts from then, and why.
 func (w *world) bound(from time.Time, x *watched, s silence) (time.Duration, string) {
-	bound, why := w.cost(from, x)
+	bound, reason := w.cost(from, x)
 	switch {
 	case bound >= lonely:
 	case s.lost && w.now.Sub(x.doubled) < recent:
-		bound, why = lonely, "two answered the client that could not hear each other; its kernel asks anew"
+		bound, reason = lonely, "two answered the client that could not hear each other; its kernel asks again"
 	case s.alone || w.onlyKubernetes():
-		bound, why = lonely, "only Kubernetes can tell"
+		bound, reason = lonely, "only Kubernetes can tell"
 		if w.ManyLeases { // they are read from the next own renewal on, and missing ones counted from there
 			bound += interval
 		}
 	}
-	return bound, why
+	return bound, reason
 }
 
 // onlyKubernetes reports whether nodes may be unable to tell by themselves which of them

@@ -34,7 +34,7 @@ type speaker struct {
 	failover *failover.State
 	beat     *heartbeat
 	peers    map[string]*node   // of the members, by name
-	names    map[*node][]string // the same the other way round; a node may be known by a former name, too
+	names    map[*node][]string // the same the other way round; a node may also be known by a former name
 	others   []*node            // the same but for this one, by name
 	stopping bool
 	since    time.Time // when it began to stand still
@@ -49,7 +49,7 @@ type speaker struct {
 	prober  prober
 	digest  digest
 	overlay map[string]written // L2Claims as the API server last returned them
-	gone    map[int]bool       // those of whose end the cache was told, by UID
+	gone    map[int]bool       // those whose deletion the cache has seen, by UID
 	plan    *failover.Output
 	report  reporter
 	phase   failover.Phase // that was last told
@@ -115,7 +115,7 @@ func (s *speaker) stop() {
 			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
 		}, func(any, error) {})
 	}
-	s.report.farewell()
+	s.report.reportStop()
 	s.first.act()
 	s.second.act()
 	s.in(150*time.Millisecond, s.end)

@@ -72,12 +72,12 @@ func (r *statuses) write() {
 
 // write sends one of the writes.
 func (r *statuses) send(done func(error), do func() (any, error)) {
-	patience := r.patience()
-	if patience == 0 {
+	timeLeft := r.timeLeft()
+	if timeLeft == 0 {
 		return
 	}
 	r.busy++
-	r.askWithin(patience, do, func(_ any, err error) { done(err) })
+	r.askWithin(timeLeft, do, func(_ any, err error) { done(err) })
 }
 
 // configuration writes the statuses of pools and advertisements.

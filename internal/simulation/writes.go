@@ -17,9 +17,9 @@ import (
 // writeTimeout is how long one write may take.
 const writeTimeout = 5 * time.Second
 
-// patience returns for how long a write may take that begins now: it ends with the
+// timeLeft returns for how long a write may take that begins now: it ends with the
 // term at the latest. 0: it must not begin.
-func (c *controller) patience() time.Duration {
+func (c *controller) timeLeft() time.Duration {
 	if c.mutation.controller.endless {
 		return writeTimeout
 	}
@@ -40,15 +40,15 @@ func (c *controller) send(term int, x planner.Write) {
 		}
 	}
 	c.in(c.within(0, 500*time.Microsecond), func() {
-		patience := c.patience()
-		if patience == 0 || c.lease.term != term {
+		timeLeft := c.timeLeft()
+		if timeLeft == 0 || c.lease.term != term {
 			done(nil, planner.ErrUnsent)
 			return
 		}
 		if c.log != nil {
 			c.say("    %s writes %v to %s@%s: %s", c.id, x.Change.Addrs, x.Service.Name, x.Service.ResourceVersion, x.Change.Allocated.Message)
 		}
-		c.askWithin(patience, func() (any, error) { return c.patch(x) }, func(v any, err error) {
+		c.askWithin(timeLeft, func() (any, error) { return c.patch(x) }, func(v any, err error) {
 			if errors.Is(err, errTimeout) {
 				err = context.DeadlineExceeded
 			}

@@ -25,15 +25,15 @@ var (
 
 func macOf(node string) [6]byte { return [6]byte{2, 0, 0, 0, 0, node[0]} }
 
-// desk is a node whose facts a test changes between Steps. At first three nodes
-// are alive, the API server is heard and was for a while, and nobody has the addresses.
-type desk struct {
+// fixture is a node whose facts a test changes between Steps. At first three nodes
+// are alive, the API server is heard and was for a while, and no node has the addresses.
+type fixture struct {
 	*State
 	Facts
 }
 
-func newDesk() *desk {
-	d := &desk{State: New(Options{Node: self, Heartbeat: time.Second, Misses: 3})}
+func newFixture() *fixture {
+	d := &fixture{State: New(Options{Node: self, Heartbeat: time.Second, Misses: 3})}
 	d.Now = time.Unix(1000, 0)
 	d.State.phase, d.State.syncedAt = Synced, d.Now.Add(-time.Second)
 	d.API = API{true, true, true}
@@ -54,21 +54,21 @@ func newDesk() *desk {
 }
 
 // claim has the L2Claims name these owners, who answer.
-func (d *desk) claim(owners map[netip.Addr]string) {
+func (d *fixture) claim(owners map[netip.Addr]string) {
 	d.Claims = nil
 	for a, n := range owners {
 		d.Claims = append(d.Claims, Claim{announce.HeldClaim{Addr: a, Node: n}, n})
 	}
 }
 
-func (d *desk) dead(node string)   { d.Members.Standing[node] = membership.Dead }
-func (d *desk) alive(node string)  { d.Members.Standing[node] = membership.Alive }
-func (d *desk) exclude(why string) { d.Cluster.Nodes[0].Excluded = why }
-func (d *desk) away()              { d.API = API{WasSynced: true} }
-func (d *desk) back()              { d.API = API{true, true, true} }
+func (d *fixture) dead(node string)      { d.Members.Standing[node] = membership.Dead }
+func (d *fixture) alive(node string)     { d.Members.Standing[node] = membership.Alive }
+func (d *fixture) exclude(reason string) { d.Cluster.Nodes[0].Excluded = reason }
+func (d *fixture) away()                 { d.API = API{WasSynced: true} }
+func (d *fixture) back()                 { d.API = API{true, true, true} }
 
-// probed has a probe of a find a node, or "" for nobody.
-func (d *desk) probed(a netip.Addr, node string) {
+// probed has a probe of a find a node, or "" for none.
+func (d *fixture) probed(a netip.Addr, node string) {
 	p := Probe{Reply: membership.Unanswered, Asked: d.Now, Done: d.Now, Links: []string{"eth0"}}
 	if node != "" {
 		p.Reply, p.MAC, p.Answered = membership.Answered, macOf(node), d.Now
@@ -76,18 +76,18 @@ func (d *desk) probed(a netip.Addr, node string) {
 	d.Probes[a] = p
 }
 
-func (d *desk) heard(a netip.Addr, node string, first time.Time) {
+func (d *fixture) heard(a netip.Addr, node string, first time.Time) {
 	d.Facts.Conflicts = []Conflict{{Addr: a, MAC: macOf(node), First: first, Last: d.Now}}
 }
 
 // step makes one after a pause.
-func (d *desk) step(after time.Duration) Output {
+func (d *fixture) step(after time.Duration) Output {
 	d.Now = d.Now.Add(after)
 	return d.Step(d.Facts)
 }
 
 // told puts what matters of an Output into words.
-func told(o Output) string {
+func summary(o Output) string {
 	var out []string
 	for _, c := range o.Plan.Claims {
 		text := "answers " + c.Addr.String()
@@ -107,7 +107,7 @@ func told(o Output) string {
 
 func expect(t *testing.T, what string, o Output, want string) {
 	t.Helper()
-	if diff := cmp.Diff(want, told(o)); diff != "" {
+	if diff := cmp.Diff(want, summary(o)); diff != "" {
 		t.Errorf("%s: want -, have +:\n%s", what, diff)
 	}
 }
