@@ -3,6 +3,7 @@ package announce
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -87,7 +88,8 @@ func (o *Forecast) Covered(svc *Service, a Address) (layer2, bgp bool) {
 }
 
 // Sessions yields the nodes that offer a route for an address of svc, and the peers that
-// they offer it to, in sessions that carry its family.
+// they offer it to, in sessions that carry its family; also the nodes whose speakers are
+// not there, which would. The order is always the same.
 func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 	return func(yield func(node, peer string) bool) {
 		all := o.offerings(svc, a)
@@ -101,7 +103,7 @@ func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 		}
 		on, local := o.served[a.Addr]
 		if local { // as a rule on few nodes
-			for node := range on {
+			for _, node := range slices.Sorted(maps.Keys(on)) {
 				i, there := o.s.index(node)
 				if there && all != nil && !each(i) {
 					return
@@ -156,9 +158,6 @@ func (o *Forecast) offerings(svc *Service, a Address) []offering {
 func (o *Forecast) offering(i int, ads []int, family ipam.Family) offering {
 	n := &o.s.Nodes[i]
 	out := offering{reason: NotAdvertised}
-	if !o.sends[i] {
-		return offering{reason: NodeNotLive}
-	}
 	for _, j := range ads {
 		ad := &o.s.BGP[j]
 		excluded := ad.excludes(n, true)
@@ -177,7 +176,10 @@ func (o *Forecast) offering(i int, ads []int, family ipam.Family) offering {
 			}
 		}
 	}
-	if out.reason == Announced && len(out.peers) == 0 {
+	switch {
+	case !o.sends[i]:
+		out.reason = NodeNotLive
+	case out.reason == Announced && len(out.peers) == 0:
 		out.reason = NotCarried
 	}
 	return out

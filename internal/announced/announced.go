@@ -58,7 +58,6 @@ type judge struct {
 	presence map[string]health.PresenceState
 	claims   map[netip.Addr]*v1beta1.L2Claim
 	sessions map[session]*v1beta1.BGPSessionStatus
-	lost     []string // nodes whose speakers offered routes when last heard of
 }
 
 // session names a node's session to a peer.
@@ -82,12 +81,8 @@ func Evaluate(s announce.Snapshot, o *health.Objects) map[ipam.Key]Result {
 	for i := range o.Sessions {
 		x := &o.Sessions[i].Status
 		j.sessions[session{x.Node, x.Peer}] = x
-		if j.presence[x.Node] == health.Unknown && x.State == health.Established && x.Prefixes != nil && x.Prefixes.Advertised > 0 {
-			j.lost = append(j.lost, x.Node)
-		}
 	}
-	slices.Sort(j.lost)
-	j.forecast = s.Forecast(func(n announce.Node) bool { return n.Live || j.presence[n.Name] == health.Isolated })
+	j.forecast = s.Forecast(func(n announce.Node) bool { return sends(j.presence[n.Name]) })
 	out := make(map[ipam.Key]Result, len(s.Services))
 	for i := range s.Services {
 		out[s.Services[i].Key] = j.service(&s.Services[i])
@@ -201,8 +196,15 @@ type routes struct {
 // routes returns what becomes of the routes for an address of svc.
 func (j *judge) routes(svc *announce.Service, a announce.Address) (out routes) {
 	for node, peer := range j.forecast.Sessions(svc, a) {
+		x, state := j.sessions[session{node, peer}], j.presence[node]
+		if state == health.Unknown && x != nil && x.State == health.Established && out.last == "" {
+			out.last = node
+		}
+		if !sends(state) {
+			continue
+		}
 		out.all++
-		switch x := j.sessions[session{node, peer}]; {
+		switch {
 		case x == nil && out.cause == "":
 			out.cause = fmt.Sprintf("%s to %s: the node's speaker has not reported it", node, peer)
 		case x == nil:
@@ -212,10 +214,9 @@ func (j *judge) routes(svc *announce.Service, a announce.Address) (out routes) {
 			out.cause = fmt.Sprintf("%s to %s: %s", node, peer, x.LastError)
 		}
 	}
-	if _, covered := j.forecast.Covered(svc, a); covered {
-		if i := slices.IndexFunc(j.lost, func(node string) bool { return !svc.Local || svc.ReadyOn[node] }); i >= 0 {
-			out.last = j.lost[i]
-		}
-	}
 	return out
 }
+
+// sends reports whether a speaker advertises routes. An isolated one does: it stops
+// answering on the local network only.
+func sends(state health.PresenceState) bool { return state == health.Alive || state == health.Isolated }
