@@ -225,7 +225,11 @@ func sessionUses(w *world.Snapshot) []sessionUse {
 			continue // it is about to be deleted
 		}
 		u.Total++
-		if s.State == health.Established {
+		switch {
+		case w.Outdated(s.Node):
+			u.Down = append(u.Down, fmt.Sprintf("node %s: Unknown: %s", s.Node, w.Absent(s.Node)))
+			continue
+		case w.Up(s):
 			u.Established++
 			continue
 		}
