@@ -89,7 +89,7 @@ type IPAddressPoolSpec struct {
 	GraceTime Duration `json:"graceTime,omitempty"`
 
 	// serviceAllocation restricts which Services the pool serves, and sets the order in
-	// which pools are tried. Without it the pool serves all.
+	// which pools are tried. Without it the pool serves all Services, and is tried last.
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
 }
@@ -107,7 +107,8 @@ const (
 // preferred, for the Services that it selects, to a pool without.
 type ServiceAllocation struct {
 	// priority is the order in which pools are tried: the lowest number first, 0 last.
-	// Pools with equal numbers are tried by name.
+	// Pools with equal numbers are tried by name. Pools that select Services (by any
+	// selector below) come before all others, whatever their numbers.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
