@@ -40,9 +40,10 @@ const (
 )
 
 // conflicts enters who else has an address of this node: of several the one that this
-// node took it over from, which so gets it back from all at once; else the first that was
-// heard. Who has a MAC of this node is no opponent. Those who still answer for what this
-// node took over from them, and could not ask about, are.
+// node took it over from, which so gets it back from all at once; else the one that was
+// heard for longest, for another one may have left the address to it. Who has a MAC of this
+// node is no opponent. Those who still answer for what this node took over from them, and
+// could not ask about, are.
 func (p *pass) conflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {
@@ -51,6 +52,7 @@ func (p *pass) conflicts() {
 			continue
 		}
 		o := Opponent{node, c.MAC, c.First, c.Last}
+		p.announcers = append(p.announcers, o)
 		if before, ok := p.opponents[c.Addr]; !ok || o.precedes(before, p.taken[c.Addr].from) {
 			p.opponents[c.Addr] = o
 		}
@@ -70,6 +72,9 @@ func (o Opponent) precedes(other Opponent, from string) bool {
 	if (o.Node == from) != (other.Node == from) {
 		return o.Node == from
 	}
+	if a, b := o.Last.Sub(o.First), other.Last.Sub(other.First); a != b {
+		return a > b
+	}
 	return o.First.Before(other.First)
 }
 
@@ -79,21 +84,29 @@ func (p *pass) surelyDead(node string) bool {
 	return p.API.Reachable && p.Members.Standing[node] == membership.Dead && p.Leases[node].Expired
 }
 
+// yield is an address that was left to an opponent without the API server.
+type yield struct {
+	to string
+	at time.Time
+}
+
 // yields reports whether this node, which can't ask the API server, leaves an
 // address to an opponent that goes on announcing it: perhaps that one can ask.
-// The node that ranks higher yields later.
-func (o Opponent) yields(self string, addr netip.Addr) bool {
+// The node that ranks higher yields later. An opponent that is not heard any more may
+// have left the address to another one.
+func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	after := yieldSoon
-	if announce.Rank(self, addr) > announce.Rank(o.Node, addr) {
+	if announce.Rank(p.Node, addr) > announce.Rank(o.Node, addr) {
 		after = yieldLate
 	}
-	return o.Last.Sub(o.First) >= after
+	return o.Last.Sub(o.First) >= after && p.Now.Sub(o.Last) < yieldSoon
 }
 
 // holders enters who holds which address.
 func (p *pass) holders() {
-	maps.DeleteFunc(p.yielded, func(a netip.Addr, to string) bool {
-		return p.API.Reachable || !p.counts(to) && p.opponents[a].Node != to // who is heard is alive
+	maps.DeleteFunc(p.yielded, func(a netip.Addr, y yield) bool {
+		gone := !p.counts(y.to) && p.opponents[a].Node != y.to // who is heard is alive
+		return p.API.Reachable || gone || p.free(a, p.upLinks(announce.Links{}))
 	})
 	p.Owners = make(map[netip.Addr]string, len(p.Claims))
 	p.Cluster.Claims = make([]announce.HeldClaim, 0, len(p.Claims))
@@ -110,17 +123,19 @@ func (p *pass) holders() {
 // back, unless it never stopped answering: this node hears it do so, or its Lease says
 // that it is in another half of the network. This node leaves an address to an
 // opponent if it can't ask whose it is, for as long as it can't and that one is
-// alive: else it would take it back as soon as it hears no more of the opponent.
+// alive: else it would take it back as soon as it hears no more of the opponent. It goes
+// on probing the address: that one may have left it to this node at the same time, or to a
+// third one that left it to this one. Then nobody has it.
 func (p *pass) holder(a netip.Addr, named string) string {
-	if to := p.yielded[a]; to != "" {
-		return to
+	if y, ok := p.yielded[a]; ok {
+		return y.to
 	}
 	o := p.opponents[a]
 	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.renewsFor(a, named)) {
 		named = p.Node
 	}
-	if o.Node != "" && named == p.Node && !p.API.Reachable && o.yields(p.Node, a) {
-		p.yielded[a] = o.Node
+	if o.Node != "" && named == p.Node && !p.API.Reachable && p.yields(o, a) {
+		p.yielded[a] = yield{o.Node, p.Now}
 		return o.Node
 	}
 	return named
@@ -138,20 +153,32 @@ func (p *pass) supersede() {
 		}
 	}
 	for a, o := range p.superseded {
+		if p.Now.Sub(o.Last) >= ConflictMemory && p.proves(o) {
+			o.Last = p.Now
+			p.superseded[a] = o
+		}
 		if p.Now.Sub(o.Last) >= ConflictMemory {
 			delete(p.superseded, a)
 		} else if _, heard := p.opponents[a]; !heard {
 			p.opponents[a] = o
 		}
 	}
-	p.proveAlive(p.opponents)
-	p.proveAlive(p.superseded) // also of an address for which another opponent was heard
+	// Also those for whose address another opponent counts.
+	p.proveAlive(slices.AppendSeq(slices.AppendSeq(p.announcers, maps.Values(p.opponents)), maps.Values(p.superseded)))
 	p.Alive = p.alive()
+}
+
+// proves reports whether an opponent that an L2Claim told of goes on renewing its Lease,
+// and has not done so for long enough to count by that.
+func (p *pass) proves(o Opponent) bool {
+	at := place{node: o.Node}
+	seen := p.renewals[at]
+	return o.MAC == [6]byte{} && seen.n > 0 && !seen.denied && !p.renews(at)
 }
 
 // proveAlive enters that opponents are alive, and the links up that they were heard
 // with.
-func (p *pass) proveAlive(opponents map[netip.Addr]Opponent) {
+func (p *pass) proveAlive(opponents []Opponent) {
 	heard := map[string]map[[6]byte]bool{}
 	for _, o := range opponents {
 		if heard[o.Node] == nil {

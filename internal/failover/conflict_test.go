@@ -71,6 +71,34 @@ func TestConflicts(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what was left to an opponent, and nobody has, is taken back", func(t *testing.T) {
+		d := newFixture()
+		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+		d.step(0)
+		d.away()
+		d.heard(addr, "x", d.Now.Add(-yieldLate))
+		if o := d.step(0); o.Claimed[addr] || len(o.Probe[addr].Links) == 0 {
+			t.Fatalf("it keeps it: %t, and probes %v", o.Claimed[addr], o.Probe)
+		}
+		d.Facts.Conflicts = nil
+		for _, has := range []string{"x", ""} {
+			d.Now = d.Now.Add(time.Second)
+			d.probed(addr, has)
+			if got := d.step(0).Claimed[addr]; got != (has == "") {
+				t.Errorf("%q has it: taken back: %t", has, got)
+			}
+		}
+	})
+	t.Run("an opponent that is not heard any more gets nothing", func(t *testing.T) {
+		d := newFixture()
+		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+		d.step(0)
+		d.away()
+		d.heard(addr, "x", d.Now.Add(-yieldLate))
+		if !d.step(yieldSoon).Claimed[addr] {
+			t.Error("it leaves it")
+		}
+	})
 	t.Run("who is heard is alive, and what is given up to it is not answered for any longer", func(t *testing.T) {
 		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})

@@ -138,6 +138,12 @@ type State struct {
 	worked map[place]bool
 	// reached is whether the API server was reachable at the end of the last Step.
 	reached bool
+	// met is when a node, or a link, that was dead was last back.
+	met time.Time
+	// heard is when the API server was last reachable.
+	heard time.Time
+	// callers has when each speaker was last heard that nobody watched; each for callMemory.
+	callers map[string]time.Time
 	// renewals has an entry for each node that holds a Lease and is Dead for its
 	// watchers, and for each of its links that is.
 	renewals map[place]renewals
@@ -150,9 +156,9 @@ type State struct {
 	// superseded has the owners that an L2Claim came to name while this node could
 	// not hear of it, or that were found to have never stopped; each for conflictMemory.
 	superseded map[netip.Addr]Opponent
-	// yielded has the opponent to which an address was left without the API server;
-	// it is empty while that is reachable.
-	yielded    map[netip.Addr]string
+	// yielded has the opponent to which an address was left without the API server,
+	// unless a probe found since that nobody has it; it is empty while that is reachable.
+	yielded    map[netip.Addr]yield
 	probes     probes
 	reannounce reannouncements
 }
@@ -161,7 +167,7 @@ type State struct {
 func New(o Options) *State {
 	return &State{
 		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{},
-		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]string{},
+		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{},
 		probes: probes{dead: map[place]time.Time{}, back: map[place]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}
 }
@@ -171,13 +177,15 @@ type pass struct {
 	*State
 	Facts
 	Output
-	opponents map[netip.Addr]Opponent
-	answering map[netip.Addr]string // the node that each L2Claim says answers
-	gone      map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
-	up        map[place]bool        // which links of nodes in segments work; not before announceAgain
-	last      *Output               // of the Step before; empty before the first
-	withheld  bool                  // some claims were left out
-	stalled   bool                  // since the last Step
+	opponents  map[netip.Addr]Opponent
+	announcers []Opponent            // all whom Facts.Conflicts tell of
+	answering  map[netip.Addr]string // the node that each L2Claim says answers
+	gone       map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
+	up         map[place]bool        // which links of nodes in segments work; not before announceAgain
+	back       bool                  // a node, or a link, that its watchers had lost is heard again
+	last       *Output               // of the Step before; empty before the first
+	withheld   bool                  // some claims were left out
+	stalled    bool                  // since the last Step
 }
 
 // Step records the facts, and returns the state that they require.
@@ -232,7 +240,8 @@ func (p *pass) wake() time.Duration {
 		}
 	}
 	at := func(t time.Time) { within(max(t.Sub(p.Now), 0) + time.Millisecond) }
-	if p.withheld || len(p.renewals) > 0 { // renewals alone cause no Step
+	// Renewals alone cause no Step, nor does it that the API server is silent.
+	if p.withheld || len(p.renewals) > 0 || len(p.taken) > 0 {
 		within(p.Heartbeat)
 	}
 	for _, h := range p.handovers {

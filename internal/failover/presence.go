@@ -13,7 +13,7 @@ import (
 // renewals are those of a Lease that were seen, without an outage of the API server,
 // since its holder, or a link of it, is Dead for its watchers.
 type renewals struct {
-	since time.Time // when the watchers had lost it
+	since time.Time // when the watchers had lost it; zero: this node does not know
 	last  time.Time
 	n     int
 	// counted: there were enough of them once, and the Lease has not expired since.
@@ -34,14 +34,17 @@ func (p *pass) presence() {
 	}
 	p.Cluster.Nodes = nodes
 	// Others count on a speaker that they hear of: not before it may claim something.
-	p.joined = p.joined || p.API.Reachable
+	if p.API.Reachable {
+		p.joined, p.heard = true, p.Now
+	}
 	p.Join = p.joined
 	// A cable may have come loose just now: who is Dead stays watched while its
 	// Lease is renewed.
 	p.Watch = make(map[string]bool, len(p.Leases)+1)
 	p.Watch[p.Node] = p.Leases[p.Node].Expired
+	p.answerCallers()
 	for node, lease := range p.Leases {
-		if !lease.Expired || p.counts(node) {
+		if !lease.Expired || p.counts(node) || !p.callers[node].IsZero() {
 			p.Watch[node] = lease.Expired
 		}
 	}
@@ -49,6 +52,19 @@ func (p *pass) presence() {
 
 // backups is how many backups may answer for a node that restarts.
 const backups = 6
+
+// callMemory is for how long a speaker that called, and that no member watched, is watched. If
+// it is there, it is heard by then.
+const callMemory = 5 * time.Second
+
+// answerCallers records which speakers call that are watched no longer: their Leases had
+// expired, and may not show yet that they are back.
+func (p *pass) answerCallers() {
+	for node, when := range p.Members.Callers {
+		p.callers[node] = when
+	}
+	maps.DeleteFunc(p.callers, func(_ string, when time.Time) bool { return p.Now.Sub(when) >= callMemory })
+}
 
 // backups returns the backups of a node, in order: nodes with a link in one of its subnets.
 func (p *pass) backups(of *announce.Node) []string {
@@ -83,7 +99,8 @@ func sharesSubnet(a, b *announce.Node) bool {
 //   - It does not decide for a speaker that reports that it is isolated: that one answers
 //     for nothing.
 //   - While the API server is unreachable, no Lease counts for a speaker that its watchers
-//     have lost: each half of a network then continues alone.
+//     have lost: each half of a network then continues alone. Nor does one count for a speaker
+//     that no member has reached: it may not have come so far that it can take anything.
 func (p *pass) counts(node string) bool {
 	standing, known := p.Members.Standing[node]
 	lease, leased := p.Leases[node]
@@ -94,6 +111,8 @@ func (p *pass) counts(node string) bool {
 		return p.renews(place{node: node})
 	case known && standing != membership.Unknown:
 		return true
+	case known && !p.API.Reachable:
+		return false
 	default:
 		return !lease.Expired && !p.Isolated[node]
 	}
@@ -103,13 +122,18 @@ func (p *pass) counts(node string) bool {
 // watchers, or whose link in a segment is.
 func (p *pass) countRenewals() {
 	lost := p.lost()
-	maps.DeleteFunc(p.renewals, func(at place, _ renewals) bool { return !lost[at] })
+	maps.DeleteFunc(p.renewals, func(at place, _ renewals) bool {
+		p.back = p.back || !lost[at] && p.hears(at)
+		return !lost[at]
+	})
 	for at := range lost {
 		lease := p.Leases[at.node]
 		seen, known := p.renewals[at]
 		switch {
 		case !known:
-			seen.since, seen.last = p.Now, lease.Renewed
+			if seen.last = lease.Renewed; p.before == nil || p.counted(at) {
+				seen.since = p.Now // else it did not count before: others may have known
+			}
 		case seen.last.IsZero():
 			seen.last = lease.Renewed
 		case !seen.last.Equal(lease.Renewed):
@@ -122,6 +146,22 @@ func (p *pass) countRenewals() {
 		seen.counted = (seen.counted || seen.n >= p.Misses) && !seen.denied
 		p.renewals[at] = seen
 	}
+}
+
+// hears reports whether a node, or its link in a segment, is found alive on the wire. One that
+// a Lease alone says is alive is in another half of the network, whose hosts do not hear this
+// node either.
+func (p *pass) hears(at place) bool {
+	standing, known := p.watching(at).Standing[at.node]
+	return known && standing != membership.Dead && standing != membership.Unknown
+}
+
+// counted reports whether a node was alive at the end of the last Step, or its link worked.
+func (p *pass) counted(at place) bool {
+	if at.segment.IsValid() {
+		return p.worked[at]
+	}
+	return p.last.Alive[at.node]
 }
 
 // lostBefore reports whether the watchers of a node, or of a link, had lost it by then.

@@ -66,6 +66,9 @@ func (p *pass) observeDeaths() {
 // probeAfter is before when a result for a does not count.
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after
+	if y := p.yielded[a]; y.at.After(after) {
+		after = y.at
+	}
 	if r, ok := p.Probes[a]; ok && r.Reply == membership.Answered {
 		for _, at := range p.places(a, p.MACs[r.MAC]) {
 			if back := p.probes.back[at]; back.After(after) {
@@ -112,7 +115,8 @@ func (p *pass) heldBy(a netip.Addr) (node string, asked bool) {
 }
 
 // requests returns what to probe: what this node would take; if it can't hear who
-// has what, all that it might come to have; and what it has and is unsure of.
+// has what, all that it might come to have; what it left to others; and what it has and is
+// unsure of.
 func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 	out := map[netip.Addr]ProbeRequest{}
 	ask := func(a netip.Addr, on announce.Links, notify bool) {
@@ -127,11 +131,14 @@ func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 			}
 		}
 	}
+	for a := range p.yielded {
+		ask(a, announce.Links{}, true)
+	}
 	for _, c := range take {
 		ask(c.Addr, c.Links, true)
 	}
 	for _, c := range p.Plan.Claims {
-		if p.Unconfirmed[c.Addr] && p.API.Reachable {
+		if p.Unconfirmed[c.Addr] && (p.API.Reachable || p.Alive[p.taken[c.Addr].from]) {
 			ask(c.Addr, c.Links, true)
 		}
 	}

@@ -41,8 +41,11 @@ type again struct {
 func (p *pass) announceAgain() {
 	r := &p.reannounce
 	p.up = p.linksUp()
-	back := returned(p.last.Alive, p.Alive) || returned(p.worked, p.up)
+	back := p.back || returned(p.last.Alive, p.Alive) || returned(p.worked, p.up)
 	r.healed(p.Now, back, p.API.Reachable)
+	if back {
+		p.met = p.Now
+	}
 	if back && len(p.taken) > 0 {
 		r.unsaid = cmp.Or(r.unsaid, p.Now)
 	}

@@ -35,6 +35,18 @@ func (p *pass) lost() map[place]bool {
 	return out
 }
 
+// hearsDead reports whether this node hears another one, or its link in a segment, that most
+// watchers have lost.
+func (p *pass) hearsDead(at place) bool { return slices.Contains(p.watching(at).StillUp, at.node) }
+
+// watching returns who is alive where a place is: among the nodes, or on a segment.
+func (p *pass) watching(at place) membership.View {
+	if at.segment.IsValid() {
+		return p.Members.Segments[at.segment]
+	}
+	return p.Members
+}
+
 // denies reports whether a node itself reports that it reaches no member: at all, or on its link
 // in a segment, which it then tells as down.
 func (p *pass) denies(at place) bool {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
@@ -98,9 +99,19 @@ func (p *pass) mayTake(a netip.Addr) permission {
 
 // mayBeTaken reports whether an address of a node, or a link, that is dead may have another
 // owner whom the L2Claim does not name: it was lost while this node missed what others did,
-// or its Lease said that it is alive.
+// or others that were lost, too, did something meanwhile that they could not write; or its
+// Lease said that it is alive. Or it has the address still: this node hears it.
 func (p *pass) mayBeTaken(a netip.Addr, lost place) bool {
-	return p.elsewhere(lost) || !p.missed(a) && (p.Phase == Starting || p.lostBefore(lost, p.syncedAt))
+	return p.elsewhere(lost) || p.hearsDead(lost) || !p.missed(a) && (p.Phase == Starting || p.metUnwritten() || p.lostBefore(lost, p.syncedAt))
+}
+
+// writeTime is how long a speaker needs to write what it took over.
+const writeTime = 5 * time.Second
+
+// metUnwritten reports whether a node, or a link, that was dead came back so late before the
+// API server went away, or after, that what it did meanwhile could not be written.
+func (p *pass) metUnwritten() bool {
+	return !p.API.Reachable && !p.met.IsZero() && p.met.After(p.heard.Add(-writeTime))
 }
 
 // mayTakeExpired is mayTake for an owner that is dead by its Lease alone. One that has no

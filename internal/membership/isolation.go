@@ -55,15 +55,47 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 }
 
 // isCut reports whether a reply says that this node is cut off. Where there is no host
-// to ask, one of two nodes can't tell, and rather answers twice than not at all.
+// to ask, one of two nodes can't tell, and rather answers twice than not at all. One that
+// hears that it is dead, and whose refutation does not arrive, is.
 func (s *State) isCut(now time.Time, r Reply) bool {
 	switch {
-	case len(s.observed) == 0 || s.allSilent(now):
+	case len(s.observed) == 0 || s.allSilent(now) || s.meets(now):
 		return false
 	case r == Inconclusive:
-		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.allRefuse(now))
+		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.refuting || s.allRefuse(now))
 	}
 	return r == Unanswered
+}
+
+// strangers is how many members that are no neighbors are pinged by a speaker none of whose
+// sessions is Up.
+const strangers = 3
+
+// pingOthers asks some members that are no neighbors, others each time, whether they are
+// heard: where there are many, a speaker may have lost all whom it has sessions with.
+func (s *State) pingOthers() {
+	if s.alone.IsZero() || s.indirect {
+		return
+	}
+	var to []string
+	for range s.members {
+		s.pinged = (s.pinged + 1) % len(s.members)
+		name := s.members[s.pinged]
+		if name != s.self && s.observed[name] == nil && s.standing(name) == Alive {
+			to = append(to, name)
+		}
+		if len(to) == strangers {
+			break
+		}
+	}
+	if len(to) > 0 {
+		s.send(to, Message{Ping: true, Updates: []update{s.own()}})
+	}
+}
+
+// meets reports whether a member that is no neighbor was heard since no session is Up.
+func (s *State) meets(now time.Time) bool {
+	return !s.alone.IsZero() && s.met.After(s.alone) && now.Before(s.met.Add(2*gossipInterval))
 }
 
 // hasLost reports whether a session that worked is lost.
@@ -76,23 +108,24 @@ func (s *State) hasLost() bool {
 	return false
 }
 
-// allRefuse reports whether all neighbors say that they do not hear this speaker: then
-// it can hear, and nothing that it sends gets anywhere. Of one whose session has never
-// worked that counts after a time only: both sides say so while it comes Up.
+// allRefuse reports whether all neighbors show that they do not hear this speaker: then
+// it can hear, and nothing that it sends gets anywhere. Unless one says that of a session that
+// has worked, it counts after a time only: both sides may say so while a session comes Up.
 func (s *State) allRefuse(now time.Time) bool {
 	for _, o := range s.observed {
-		if !o.refused || !o.worked && now.Before(o.down.Add(healDelay)) {
+		if says := o.refused && o.worked; !says && !(o.oneWay && !now.Before(o.down.Add(healDelay))) {
 			return false
 		}
 	}
 	return true
 }
 
-// allSilent reports whether all that this node watches are dead, as is known from
-// elsewhere: their Leases have expired, or they go on saying so themselves.
+// allSilent reports whether all other members are dead, as is known from elsewhere: their
+// Leases have expired, or they go on saying so themselves.
 func (s *State) allSilent(now time.Time) bool {
-	for name := range s.observed {
-		if k := s.known[name]; !s.silent[name] && (k == nil || !now.Before(k.admitted.Add(admission))) {
+	for _, name := range s.members {
+		k := s.known[name]
+		if name != s.self && !s.silent[name] && (k == nil || !now.Before(k.admitted.Add(admission))) {
 			return false
 		}
 	}
@@ -113,23 +146,23 @@ func (s *State) isolationDue(string) (time.Time, bool) {
 }
 
 // aloneFrom returns from when on this speaker must probe whether any host answers although
-// it has lost no member, or others see those that it lost: none of its sessions is Up, and
-// some neighbor says that it does not hear this speaker, or none was ever heard, though
-// Kubernetes hears one; or on a segment all were lost, and some are alive as they say by
-// another way. ok is false if there is no reason to.
+// it has lost no member, or others saw those that it lost: none of its sessions is Up, and
+// some neighbor says that it does not hear this speaker, or was lost and counts as alive;
+// or on a segment all were lost, and some are alive as they say by another way; or for long,
+// though Kubernetes hears a neighbor. ok is false if there is no reason to.
 func (s *State) aloneFrom() (from time.Time, ok bool) {
 	if s.alone.IsZero() {
 		return from, false
 	}
-	refused, heard, there := false, false, false
+	doubted, there := false, false
 	for name, o := range s.observed {
 		expected := s.isExpected(name, Alive)
-		refused, heard, there = refused || expected && o.refused, heard || expected && o.worked, there || expected
+		doubted, there = doubted || expected && (o.refused || o.decided), there || expected
 	}
 	switch {
-	case refused, s.indirect && there && s.hasLost():
+	case doubted, s.indirect && there && s.hasLost():
 		return s.alone.Add(Answers), true
-	case there && !heard, !there && s.expectsDead():
+	case there || s.expectsDead():
 		return s.alone.Add(healDelay), true
 	}
 	return from, false
@@ -141,6 +174,7 @@ func (s *State) accompanied(now time.Time) {
 		s.alone = time.Time{}
 	} else if s.alone.IsZero() {
 		s.alone = now
+		s.pingOthers()
 	}
 }
 

@@ -79,7 +79,13 @@ type View struct {
 	// Sessions are the own ones, and Up how many of them are Up. Down are the members
 	// with which one is not, sorted.
 	Sessions, Up int
-	Down         []string
+	// Reachable: others hear this speaker. Its sessions need not have come Up yet, if it has
+	// just started and heard another one.
+	Reachable bool
+	Down      []string
+	// StillUp are the Dead members with which a session is Up all the same: most of their
+	// watchers have lost them, and this speaker has not.
+	StillUp []string
 	// Callers are those who are no members, and sign as speakers; with when they were heard
 	// last, to a second. Kubernetes may know of them by now.
 	Callers map[string]time.Time
@@ -202,7 +208,7 @@ func (g *Group) View() View { return *g.view.Load() }
 
 // Reachable reports whether other speakers reach this one: they get a datagram when it
 // restarts.
-func (g *Group) Reachable() bool { return g.View().Up > 0 }
+func (g *Group) Reachable() bool { return g.View().Reachable }
 
 // Changed gets a value after the View has changed.
 func (g *Group) Changed() <-chan struct{} { return g.changed }

@@ -13,8 +13,9 @@ const (
 	suspicionTimeout = 200 * time.Millisecond
 )
 
-// suspicion is an update that is not believed yet: others say that a member is dead
-// that this speaker sees (SWIM has a member Suspected before it is confirmed as dead).
+// suspicion is an update that is not believed yet: others say that a member is dead that
+// this speaker sees, or other watchers do (SWIM has a member Suspected before it is
+// confirmed as dead).
 type suspicion struct {
 	update
 	until time.Time
@@ -52,7 +53,7 @@ func (s *State) merge(now time.Time, u update) {
 	}
 	delete(s.suspicions, u.Member)
 	before := s.standing(u.Member)
-	fresh := &record{update: u, until: now.Add(u.Hold), learned: now}
+	fresh := &record{update: u, until: now.Add(u.Hold), learned: now, slow: s.isDown(u.Member)}
 	if k == nil || k.Incarnation != u.Incarnation {
 		s.reincarnated(now, u.Member)
 	}
@@ -73,6 +74,12 @@ func (s *State) merge(now time.Time, u update) {
 	}
 }
 
+// isDown reports whether a member is a neighbor, and the session with it is not Up.
+func (s *State) isDown(name string) bool {
+	o := s.observed[name]
+	return o != nil && !o.up
+}
+
 // reincarnated forgets what was observed and voted of a member's former incarnation. One
 // that has restarted within the detection time leaves a session behind that is Up
 // still, and will expire.
@@ -81,17 +88,27 @@ func (s *State) reincarnated(now time.Time, name string) {
 	o, k := s.observed[name], s.known[name]
 	restarted := k != nil && k.Standing == Restarting
 	if o != nil && (!o.up || restarted && !o.since.After(k.learned)) {
-		*o = observation{former: true, stillUp: o.up, ups: o.ups, worked: o.worked, down: now}
+		down := o.down
+		if k != nil {
+			down = now
+		}
+		*o = observation{former: true, stillUp: o.up, slow: restarted && k.slow, ups: o.ups, worked: o.worked, oneWay: o.oneWay, down: down}
 		s.accompanied(now)
 	}
 }
 
 // deferSuspicion reports that an update is not to be believed yet: others say that a
 // member is dead that this speaker sees. They may have been cut off, and it alive and
-// well; so it gets the update first, and refutes it if it is alive.
+// well; so it gets the update first, and refutes it if it is alive. If this speaker has a
+// bad path to the member, and other watchers see it, they get the update: they hear what it
+// refutes.
 func (s *State) deferSuspicion(now time.Time, u update) bool {
 	k, o := s.known[u.Member], s.observed[u.Member]
-	if u.Standing != Dead || o == nil || !o.up || k != nil && !u.supersedes(k.update) {
+	if u.Standing != Dead || o == nil || k != nil && !u.supersedes(k.update) {
+		return false
+	}
+	lost, seen := s.countVotes(u.Member)
+	if !o.up && (seen == 0 || seen < lost) {
 		return false
 	}
 	if s.suspicions[u.Member].update != u {
@@ -100,7 +117,11 @@ func (s *State) deferSuspicion(now time.Time, u update) bool {
 			timeout += s.detect
 		}
 		s.suspicions[u.Member] = suspicion{u, now.Add(timeout)}
-		s.send([]string{u.Member}, Message{Updates: []update{u}})
+		if m := (Message{Updates: []update{u}}); o.up {
+			s.send([]string{u.Member}, m)
+		} else {
+			s.multicast(now, s.otherWatchers(u.Member), m)
+		}
 	}
 	return true
 }

@@ -15,8 +15,15 @@ const (
 	// misses is how many times a node may not answer.
 	misses = 4
 	// doubt is how long a member that says it is alive, and whose session has
-	// worked before or whose Lease has expired, may be without a session that is Up.
+	// worked before, may be without a session that is Up.
 	doubt = 5 * time.Second
+	// doubtSilent is the same of a member whose Lease has expired, too: each side of a session
+	// that is not Up sends once a second.
+	doubtSilent = 2 * time.Second
+	// doubtRestarted is the same of a member that has restarted, and whose session was not Up
+	// when it stopped: nothing from another process counts for twice the detection time, which
+	// is 4 s then (RFC 5880 sections 6.8.1 and 6.8.3).
+	doubtRestarted = 9 * time.Second
 )
 
 // Session is what an own BFD session shows.
@@ -41,10 +48,12 @@ type observation struct {
 	decided bool      // the time for answers is over
 	former  bool      // it is of an earlier incarnation, until it comes Up, or for longer than that could last
 	stillUp bool      // of former: it is Up still
+	slow    bool      // of former: it was not Up any more when that incarnation ended
 	ups     uint64    // how often it has come Up
 	since   time.Time // when it last did; zero unless it is Up
 
 	refused bool      // the neighbor does not hear this speaker
+	oneWay  bool      // it is heard, and the session is not Up: if that lasts, the same
 	worked  bool      // it has been Up some time
 	down    time.Time // since when it is not Up
 	doubted bool      // it is lost for it did not come Up in time
@@ -69,13 +78,18 @@ func (o *observation) take(now time.Time, x Session) {
 	}
 }
 
+// listen takes over whether the neighbor hears this speaker.
+func (o *observation) listen(x Session) {
+	o.refused, o.oneWay = x.Refused && !x.Up, x.Heard && !x.Up && !x.Ended
+}
+
 // observe takes over what the session with a neighbor shows.
 func (s *State) observe(now time.Time, name string, x Session) {
 	o := s.observed[name]
 	if o == nil {
 		return
 	}
-	defer func() { o.refused = x.Refused && !x.Up }()
+	defer func() { o.listen(x) }()
 	if o.former && (!x.Up || o.ups == x.Ups) {
 		o.stillUp = x.Up
 		return
@@ -84,15 +98,23 @@ func (s *State) observe(now time.Time, name string, x Session) {
 	was := *o
 	o.take(now, x)
 	s.accompanied(now)
-	s.stale = s.stale || was.up != x.Up
-	if u, ok := s.suspicions[name]; ok && !x.Up {
-		s.merge(now, u.update)
+	if was.up != x.Up {
+		s.turned(now, name, x.Up)
 	}
 	switch {
 	case x.Up && !was.up:
 		s.cameUp(now, name)
 	case !o.lost.IsZero() && was.lost.IsZero() && s.standing(name) == Alive:
 		s.suspect(now, name)
+	}
+}
+
+// turned takes in that the session with a neighbor came Up, or is so no more.
+func (s *State) turned(now time.Time, name string, up bool) {
+	s.stale = true
+	s.changed = s.changed || s.standing(name) == Dead
+	if u, ok := s.suspicions[name]; ok && !up {
+		s.merge(now, u.update)
 	}
 }
 
@@ -300,6 +322,12 @@ func (s *State) doubtDue(name string) (time.Time, bool) {
 	o, k := s.observed[name], s.known[name]
 	if o == nil || o.up || !o.lost.IsZero() || k == nil || k.Standing != Alive || !o.worked && !s.silent[name] {
 		return time.Time{}, false
+	}
+	switch {
+	case s.silent[name]:
+		return o.down.Add(doubtSilent), true
+	case o.former && o.slow:
+		return o.down.Add(doubtRestarted), true
 	}
 	return o.down.Add(doubt), true
 }

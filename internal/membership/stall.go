@@ -7,11 +7,13 @@ import "time"
 // that is dead all the same has no session that comes Up, which is noticed as well.
 
 // resume takes in that there is an input. If the next deadline passed long ago, this
-// speaker stood still; before the first one is done it has not begun.
+// speaker stood still; before the first one is done it has not begun. What was due already
+// at the input before says nothing: it became so by that input.
 func (s *State) resume(now time.Time) {
-	if !s.gossiped.IsZero() && now.Sub(s.deadlines[0].at) > s.detect {
+	if !s.gossiped.IsZero() && now.Sub(s.deadlines[0].at) > s.detect && now.Sub(s.input) > s.detect {
 		s.resumed = now
 	}
+	s.input = now
 }
 
 // stalled reports whether this speaker stood still, up to a moment ago.

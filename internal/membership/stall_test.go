@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -90,6 +91,49 @@ func TestWhatALostSessionSays(t *testing.T) {
 	}
 }
 
+// What a restart makes due at once says nothing of a stall: what is lost then is lost.
+func TestARestartIsNoStall(t *testing.T) {
+	w := newWatching("a", "b")
+	w.Step(w.now, Message{From: "b", Updates: []update{{Member: "b", Incarnation: 1, Standing: Restarting, Hold: Hold}}})
+	w.loses("b")
+	w.runs(20 * time.Millisecond)
+	w.Ready()
+	w.loses("a")
+	w.runs(time.Second)
+	if probes := w.Ready().Probe; !slices.Contains(probes, "") {
+		t.Errorf("it does not ask whether it is cut off: %v", probes)
+	}
+}
+
+// A speaker that has lost all its neighbors, of many members, is not cut off if it hears
+// another one.
+func TestWhoHearsAnotherMemberIsNotCutOff(t *testing.T) {
+	for _, hears := range []bool{false, true} {
+		w := newWatching("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l")
+		for name := range w.observed {
+			w.loses(name)
+		}
+		var asked []string
+		for _, p := range w.Ready().Send {
+			if p.Message.Ping {
+				asked = p.To
+			}
+		}
+		if len(asked) != strangers || w.observed[asked[0]] != nil {
+			t.Fatalf("it asks %v", asked)
+		}
+		w.runs(50 * time.Millisecond)
+		if hears {
+			w.Step(w.now, Message{From: asked[0], Updates: []update{{Member: asked[0], Incarnation: 1}}})
+		}
+		w.runs(100 * time.Millisecond)
+		w.Answer(w.now, "", Unanswered)
+		if got := w.View().Isolated; got == hears {
+			t.Errorf("heard: %t, isolated: %t", hears, got)
+		}
+	}
+}
+
 // A speaker restarts, and only one of its watchers can hear its node.
 func TestWhoHearsANodeVouchesForIt(t *testing.T) {
 	for _, c := range []struct {
@@ -125,7 +169,11 @@ func TestAloneFrom(t *testing.T) {
 		want time.Duration // after at; 0: never
 	}{
 		{"a member is reachable", func(*watching) {}, 0},
-		{"none is, of those that were", func(w *watching) { w.down(at, true, false) }, 0},
+		{"none is, of those that were", func(w *watching) { w.down(at, true, false) }, healDelay},
+		{"none is, and others saw one that was lost", func(w *watching) {
+			w.down(at, true, false)
+			w.observed["a"].decided = true
+		}, Answers},
 		{"one of them says that it does not hear this speaker", func(w *watching) { w.down(at, true, true) }, Answers},
 		{"none ever was", func(w *watching) { w.down(at, false, false) }, healDelay},
 		{"none ever was, and no Lease is renewed", func(w *watching) {

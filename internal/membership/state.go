@@ -30,6 +30,7 @@ type State struct {
 
 	isolated  bool
 	alone     time.Time       // since when there are neighbors and none of their sessions is Up, whichever they are; zero: one is
+	met       time.Time       // when a member that is no neighbor was heard last
 	linkDown  bool            // the own link has no carrier
 	probed    time.Time       // when it last probed whether any host answers
 	answered  time.Time       // since when one does again
@@ -39,6 +40,7 @@ type State struct {
 	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
 	gossiped  time.Time
 	pinged    int       // the place among the members of the one that was pinged last
+	input     time.Time // when there was one last
 	resumed   time.Time // when there was an input again after this speaker had stood still
 	deadlines deadlines
 	outbox
@@ -53,6 +55,7 @@ type record struct {
 	probed    time.Time
 	missed    int
 	answered  time.Time // of a Restarting: when its node last did
+	slow      bool      // the session with it was not Up when this was learned
 	warned    bool      // of a Dead: the member got a warning
 	admitted  time.Time // of a Dead: when the member last said so itself; zero: it does not
 }
@@ -177,6 +180,9 @@ func (s *State) Step(now time.Time, m Message) {
 		s.called(now, m.From)
 		return
 	}
+	if s.observed[m.From] == nil && !s.indirect {
+		s.met = now
+	}
 	for _, u := range m.Updates {
 		s.hear(now, m.From, u)
 	}
@@ -198,7 +204,8 @@ func (s *State) Step(now time.Time, m Message) {
 // called records that a sender is heard that is no member.
 func (s *State) called(now time.Time, name string) {
 	if now.Sub(s.callers[name]) >= callInterval {
-		s.callers[name], s.stale = now, true
+		_, known := s.callers[name]
+		s.callers[name], s.stale, s.changed = now, true, s.changed || !known
 	}
 }
 
@@ -243,7 +250,7 @@ func (s *State) present(name string) *update {
 
 // View returns who is alive.
 func (s *State) View() View {
-	v := View{Isolated: s.isolated, Standing: make(map[string]Standing, len(s.members)), Watchers: map[string][]string{}}
+	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Watchers: map[string][]string{}}
 	for _, name := range s.members {
 		standing := Alive
 		if k := s.known[name]; k != nil {
@@ -262,12 +269,29 @@ func (s *State) View() View {
 		} else {
 			v.Down = append(v.Down, name)
 		}
+		if o.up && s.standing(name) == Dead {
+			v.StillUp = append(v.StillUp, name)
+		}
 	}
 	slices.Sort(v.Down)
+	slices.Sort(v.StillUp)
 	if len(s.callers) > 0 {
 		v.Callers = maps.Clone(s.callers)
 	}
 	return v
+}
+
+// reachable reports whether others hear this speaker, as far as it knows.
+func (s *State) reachable() bool {
+	if s.hears("") {
+		return true
+	}
+	for _, o := range s.observed {
+		if o.worked {
+			return false
+		}
+	}
+	return slices.ContainsFunc(s.members, func(name string) bool { return s.known[name] != nil && s.standing(name) == Alive })
 }
 
 // watchers returns the members after name that are Alive.
