@@ -120,3 +120,54 @@ func (h *Heartbeat) leases(ctx context.Context, nodes []string, singly int) ([]R
 	err := group.Wait()
 	return renewalsOf(found), err
 }
+
+// look observes the Leases.
+func (h *Heartbeat) look(ctx context.Context) {
+	if err := h.observe(ctx); err != nil {
+		h.Log.Warn("can't read the other speakers' Leases", "err", err)
+	}
+}
+
+// observe records this speaker's own renewal if it came back, and then counts the others'
+// unless the L2Claims must be read first.
+func (h *Heartbeat) observe(ctx context.Context) error {
+	renewals, err := h.renewals(ctx)
+	if err != nil {
+		return err
+	}
+	var own time.Time
+	for _, r := range renewals {
+		if r.Node == h.Node {
+			own = r.Renewed
+		}
+	}
+	h.mu.Lock()
+	fresh, resync := h.tracker.Echo(own, time.Now())
+	h.mu.Unlock()
+	if resync {
+		h.fallBehind(ctx)
+	}
+	h.late = !fresh
+	if !fresh || h.behind {
+		return nil
+	}
+	return h.count(ctx)
+}
+
+// count counts the renewals that the other speakers have missed, now that one of this
+// speaker's came back.
+func (h *Heartbeat) count(ctx context.Context) error {
+	if !h.watching.all {
+		h.check(ctx)
+		return nil
+	}
+	renewals, err := h.renewals(ctx)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	changes, changed := h.tracker.Observe(renewals, time.Now())
+	h.mu.Unlock()
+	h.report(changes, changed)
+	return nil
+}

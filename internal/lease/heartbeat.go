@@ -62,6 +62,11 @@ type readout struct {
 	err  error
 }
 
+// lookAgain is after which part of the interval a Heartbeat looks again for an own renewal that
+// the API server has answered, and that the watch does not show yet. Of two
+// renewals that are seen at one look only the second counts.
+const lookAgain = 10
+
 // Heartbeat renews this speaker's Lease, and reads the others'.
 type Heartbeat struct {
 	Options
@@ -70,6 +75,7 @@ type Heartbeat struct {
 	begin   chan struct{} // closed by Begin
 	once    sync.Once
 	failing bool // the last renewal failed
+	late    bool // the watch did not show the last renewal yet
 
 	// behind: others may have written L2Claims that this node has not read. Until it has,
 	// their Leases do not count. reading: a read is under way. again: another must follow.
@@ -179,6 +185,10 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 			next = now.Add(h.Interval / 4) // until the first renewal comes back
 		}
 		h.renewAndObserve(ctx)
+		wake := next
+		if h.late {
+			wake = now.Add(h.Interval / lookAgain)
+		}
 		for due := false; !due; {
 			h.catchUp(ctx)
 			select {
@@ -195,8 +205,11 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 				h.checked(r)
 			case <-h.resync:
 				h.again, due, h.readAt = h.reading, true, time.Time{}
-			case <-time.After(time.Until(next)):
-				due = true
+			case <-time.After(time.Until(wake)):
+				if due = !wake.Before(next); !due {
+					wake = next
+					h.look(ctx)
+				}
 			}
 		}
 	}
@@ -229,6 +242,7 @@ func (h *Heartbeat) caughtUp(ctx context.Context, err error) {
 
 // renewAndObserve renews this speaker's Lease, and reads the others'.
 func (h *Heartbeat) renewAndObserve(ctx context.Context) {
+	h.late = false
 	if err := h.renew(ctx); err != nil {
 		if !h.failing {
 			h.Log.Warn("can't renew the speaker's Lease; the last plan stays in force", "err", err)
@@ -241,9 +255,7 @@ func (h *Heartbeat) renewAndObserve(ctx context.Context) {
 		h.fallBehind(ctx)
 	}
 	h.failing = false
-	if err := h.observe(ctx); err != nil {
-		h.Log.Warn("can't read the other speakers' Leases", "err", err)
-	}
+	h.look(ctx)
 }
 
 // own returns this speaker's Lease with nothing but its name.
@@ -270,49 +282,6 @@ func (h *Heartbeat) renew(ctx context.Context) error {
 	}
 	lease.OwnerReferences = []metav1.OwnerReference{cluster.OwnedBy(&node)}
 	return h.Client.Create(ctx, lease)
-}
-
-// observe records this speaker's own renewal if it came back, and then counts the others'
-// unless the L2Claims must be read first.
-func (h *Heartbeat) observe(ctx context.Context) error {
-	renewals, err := h.renewals(ctx)
-	if err != nil {
-		return err
-	}
-	var own time.Time
-	for _, r := range renewals {
-		if r.Node == h.Node {
-			own = r.Renewed
-		}
-	}
-	h.mu.Lock()
-	fresh, resync := h.tracker.Echo(own, time.Now())
-	h.mu.Unlock()
-	if resync {
-		h.fallBehind(ctx)
-	}
-	if !fresh || h.behind {
-		return nil
-	}
-	return h.count(ctx)
-}
-
-// count counts the renewals that the other speakers have missed, now that one of this
-// speaker's came back.
-func (h *Heartbeat) count(ctx context.Context) error {
-	if !h.watching.all {
-		h.check(ctx)
-		return nil
-	}
-	renewals, err := h.renewals(ctx)
-	if err != nil {
-		return err
-	}
-	h.mu.Lock()
-	changes, changed := h.tracker.Observe(renewals, time.Now())
-	h.mu.Unlock()
-	h.report(changes, changed)
-	return nil
 }
 
 func (h *Heartbeat) report(changes []Change, changed bool) {

@@ -89,8 +89,20 @@ func (h *heartbeat) renew(then func(error)) {
 }
 
 // observe counts the renewals that the other speakers missed since the last own
-// renewal that came back.
+// renewal that came back. It looks again soon if that has not come yet.
 func (h *heartbeat) observe(done func()) {
+	turn, nothing := h.turn, func() {}
+	h.look(func() {
+		h.in(interval/10, func() {
+			if h.turn == turn {
+				h.look(nothing, nothing)
+			}
+		})
+		done()
+	}, done)
+}
+
+func (h *heartbeat) look(late, done func()) {
 	var own time.Time
 	renewals := h.renewals()
 	for _, r := range renewals {
@@ -111,7 +123,7 @@ func (h *heartbeat) observe(done func()) {
 	}
 	switch {
 	case !fresh:
-		done()
+		late()
 	case resync:
 		h.readClaims(func(err error) {
 			if err != nil {
