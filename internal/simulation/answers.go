@@ -118,7 +118,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 		x.began[n.place] = w.now
 		for _, m := range all {
 			since, known := x.began[m.place]
-			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, n) && !w.toldLate(n) {
+			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, x, n) && !w.unaware(n, m) {
 				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
 			}
 		}
@@ -127,23 +127,37 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 
 // cutOff reports whether a node that reaches no other can know that others do: there is a
 // gateway that does not answer to it, and others have run for a while, and did when it
-// last heard of them. One of two nodes is not asked that much: its only peer may say of
+// last heard of them; or, if it reaches the API server for long enough to know, others do
+// still: the last one that does answers. Others do not count that say that they are cut off,
+// too. One of two nodes is not asked that much: its only peer may say of
 // itself that it is dead, and then this node is the last one, whatever its gateway answers
 // (what it sends gets nowhere if it is cut off). Nor is a node with a second link that
 // works, or one that the API server answers late.
 func (w *world) cutOff(n *node) bool {
+	of := &w.rules.states[n.place]
+	knows := !of.heardAPI.IsZero() && w.now.Sub(of.heardAPI) > expires
 	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
-		of, runs := &w.rules.states[n.place], w.rules.states[m.place].runs
-		return m != n && m.speaker != nil && w.rules.states[m.place].informed && w.now.Sub(runs) > noticing && (runs.Before(of.cut) || !of.heardAPI.IsZero())
+		other := &w.rules.states[m.place]
+		there := other.runs.Before(of.cut)
+		if knows {
+			there = !other.heardAPI.IsZero()
+		}
+		says := !other.cut.IsZero() && w.lan.reaches(m.place, n.place)
+		return m != n && m.speaker != nil && other.informed && w.now.Sub(other.runs) > noticing && there && !says
 	})
 }
 
 // entitled reports whether a node may take an address that another one has: its L2Claim
-// names it, and the API server can be asked; or it is preferred.
-func (w *world) entitled(a netip.Addr, n *node) bool {
+// names it, or did until a moment ago, and the API server can be asked; or it is preferred.
+func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
 	o := w.api.get(claims, intent.ClaimName(a))
-	return n.place+1 == w.Prefers || w.api.away == 0 && (o == nil || o.value.(claimValue).owner == n.name)
+	named := o == nil || o.value.(claimValue).owner == n.name || x.named == n.name || x.formerly == n.name && w.now.Sub(x.names) < glimpse
+	return n.place+1 == w.Prefers || w.api.away == 0 && named
 }
+
+// unaware reports whether a node that takes an address was told late that another one has
+// it, or that one that it is excluded.
+func (w *world) unaware(n, m *node) bool { return w.toldLate(n) || m.excluded > 0 && w.toldLate(m) }
 
 // toldLate reports whether the API server told a node late of what others did.
 func (w *world) toldLate(n *node) bool {

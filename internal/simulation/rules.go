@@ -79,6 +79,11 @@ const (
 	// noticing is how long a node may answer that reaches no other: one that has just
 	// started waits 3 s for the others.
 	noticing = 5 * time.Second
+	// finding is how long two speakers need to find each other.
+	finding = 3 * time.Second
+	// expires is how long a node that reaches the API server needs to see that others' Leases
+	// have: three own renewals.
+	expires = 3 * interval
 	// informed is how long a speaker that starts needs the API server: three own renewals
 	// that come back, and a list that is made again after 2 s.
 	informed = 6 * time.Second
@@ -117,31 +122,33 @@ type state struct {
 	answered  time.Time // since when it does, and no answer got lost
 	joined    bool      // it has reached the API server since the speaker started: others count on it
 	informed  bool
+	missed    bool      // an answer to what it asked at its start got lost, which may take as long as hindered says
 	unready   time.Time // since when it can't take anything up; zero: it can
 	late      time.Time // when that had lasted for as long as others wait for one that restarts, or the API server was away
 	company   time.Time // since when a candidate reaches another; zero: it does not
-	cut       time.Time // since when a running speaker reaches no other; zero: it does
+	cut       time.Time // since when a running speaker that has read of others reaches none; zero: it does
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
 // watched is what was seen of an address.
 type watched struct {
-	claim   string               // the name of its L2Claim
-	since   time.Time            // it was granted
-	looked  time.Time            // when it was last looked at
-	silent  time.Time            // since when no node answers
-	lost    time.Time            // since when the client sends to a machine that can't be reached
-	cache   *node                // where the client sends
-	both    map[[2]int]time.Time // since when two answer that can hear each other
-	apart   map[[2]int]time.Time // since when two answer that can't, and a client hears both
-	began   map[int]time.Time    // since when a node answers
-	doubled time.Time            // when two last answered that could not hear each other
-	alone   *node                // answers alone
-	alike   time.Time
-	owner   *node // answered alone for long
-	edited  time.Time
-	named   string    // by the L2Claim
-	names   time.Time // since when
+	claim    string               // the name of its L2Claim
+	since    time.Time            // it was granted
+	looked   time.Time            // when it was last looked at
+	silent   time.Time            // since when no node answers
+	lost     time.Time            // since when the client sends to a machine that can't be reached
+	cache    *node                // where the client sends
+	both     map[[2]int]time.Time // since when two answer that can hear each other
+	apart    map[[2]int]time.Time // since when two answer that can't, and a client hears both
+	began    map[int]time.Time    // since when a node answers
+	doubled  time.Time            // when two last answered that could not hear each other
+	alone    *node                // answers alone
+	alike    time.Time
+	owner    *node // answered alone for long
+	edited   time.Time
+	named    string    // by the L2Claim
+	names    time.Time // since when
+	formerly string    // who was named before
 }
 
 func (w *world) violate(rule, format string, args ...any) {
@@ -198,25 +205,33 @@ func (w *world) look() {
 // lookAt takes in what can be expected of a node.
 func (w *world) lookAt(st *state, n *node) {
 	s := n.speaker
-	if since(&st.unready, !st.informed, w.now); w.overdue(st) {
+	if since(&st.unready, !st.informed || st.missed, w.now); w.overdue(st) {
 		st.late = w.now
 	}
 	if s == nil || !n.there {
-		*st = state{unready: st.unready, late: st.late}
+		*st = st.next(0)
 		return
 	}
 	if st.instance != s.instance {
-		*st = state{instance: s.instance, unready: st.unready, late: st.late}
+		*st = st.next(s.instance)
 	}
 	w.lookAtServer(st, n)
-	runs, company := s.frozen == 0 && !s.stopping, w.company(n)
+	runs, company := s.runs(), w.company(n)
 	reached := w.lan.talk(n.place, w.lan.client(n.subnet)) && (company || w.lostAll(n, st))
 	able := runs && reached && st.informed && n.excluded == 0 && !w.elsewhere(n)
 	since(&st.runs, runs, w.now)
 	since(&st.candidate, able, w.now)
 	since(&st.company, able && company, w.now)
-	since(&st.cut, runs && !company, w.now)
+	since(&st.cut, runs && s.cache != nil && !company, w.now)
 }
+
+// next is what counts still when another instance of the speaker runs.
+func (st *state) next(instance int) state {
+	return state{instance: instance, unready: st.unready, late: st.late, missed: st.missed}
+}
+
+// runs reports whether a speaker does, and neither stands still nor ends.
+func (s *speaker) runs() bool { return s.frozen == 0 && !s.stopping }
 
 // overdue reports whether a node can't take anything up, and others wait for it no more if
 // it restarts, or the API server is away.
@@ -230,6 +245,7 @@ func (w *world) lookAtServer(st *state, n *node) {
 	st.joined = st.joined || !st.heardAPI.IsZero()
 	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0, w.now)
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
+	st.missed = (st.missed || !st.informed && w.api.loses > 0) && !(st.informed && w.now.Sub(st.answered) >= hindered)
 }
 
 // since keeps when something began to be so; zero: it is not.
@@ -285,7 +301,7 @@ func (w *world) lastEvent() time.Time {
 // lookForMoves checks that an address moves for a reason only.
 func (w *world) lookForMoves(a netip.Addr, x *watched) {
 	if o := w.api.get(claims, x.claim); o != nil && o.value.(claimValue).owner != x.named {
-		x.named, x.names = o.value.(claimValue).owner, w.now
+		x.formerly, x.named, x.names = x.named, o.value.(claimValue).owner, w.now
 	}
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {
 		return

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -64,6 +65,31 @@ func (w *world) replier(a netip.Addr) *node {
 	return nil
 }
 
+// keptUnmet reports whether a node that nobody reaches has an address, and nobody can know
+// it: there is no gateway that the node could ask, it renews its Lease, and it has never met
+// any of the others: of each two the later speaker started when the node was cut off, or so
+// late before that they had not found each other. To itself it is like a node whose peers
+// are all behind a firewall; those go by their Leases, and by the L2Claim (docs/limits.md).
+func (w *world) keptUnmet(a netip.Addr) bool {
+	return !w.Gateway && slices.ContainsFunc(w.lan.subnets[subnetOf(a)], func(n *node) bool {
+		cut := w.rules.states[n.place].cut
+		if cut.IsZero() || !w.reachesServer(n) {
+			return false
+		}
+		_, own, ok := n.speaker.answers(a)
+		return ok && own && !slices.ContainsFunc(w.nodes, func(m *node) bool { return m != n && w.met(n, m, cut) })
+	})
+}
+
+// met reports whether two nodes had time to find each other before one was cut off, or it
+// hears the other one still.
+func (w *world) met(n, m *node, cut time.Time) bool {
+	if m.speaker == nil {
+		return false
+	}
+	return w.lan.reaches(m.place, n.place) || maxTime(m.speaker.started, n.speaker.started).Add(finding).Before(cut)
+}
+
 // checkSilence checks that a silence does not last for too long.
 func (w *world) checkSilence(a netip.Addr, x *watched, s silence) {
 	if s.since.IsZero() || s.able.IsZero() {
@@ -74,7 +100,7 @@ func (w *world) checkSilence(a netip.Addr, x *watched, s silence) {
 	if bound >= several {
 		from = maxTime(from, w.lastEvent())
 	}
-	if d := w.now.Sub(from); d > bound {
+	if d := w.now.Sub(from); d > bound && !w.keptUnmet(a) {
 		w.violate(NoSilence, "%s %s since %s (%s: %s at most)", s.what, a, d.Round(time.Millisecond), reason, bound)
 	}
 }
