@@ -125,7 +125,7 @@ func (p *pass) holders() {
 // opponent if it can't ask whose it is, for as long as it can't and that one is
 // alive: else it would take it back as soon as it hears no more of the opponent. It goes
 // on probing the address: that one may have left it to this node at the same time, or to a
-// third one that left it to this one. Then nobody has it.
+// third one that left it to this one. Then no node has it.
 func (p *pass) holder(a netip.Addr, named string) string {
 	if y, ok := p.yielded[a]; ok {
 		return y.to

@@ -71,7 +71,7 @@ func TestConflicts(t *testing.T) {
 			}
 		})
 	}
-	t.Run("what was left to an opponent, and nobody has, is taken back", func(t *testing.T) {
+	t.Run("what was left to an opponent, and no node has, is taken back", func(t *testing.T) {
 		d := newFixture()
 		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 		d.step(0)

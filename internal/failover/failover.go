@@ -142,7 +142,7 @@ type State struct {
 	met time.Time
 	// heard is when the API server was last reachable.
 	heard time.Time
-	// callers has when each speaker was last heard that nobody watched; each for callMemory.
+	// callers has when each speaker was last heard that was watched no longer; each for callMemory.
 	callers map[string]time.Time
 	// renewals has an entry for each node that holds a Lease and is Dead for its
 	// watchers, and for each of its links that is.
@@ -157,7 +157,7 @@ type State struct {
 	// not hear of it, or that were found to have never stopped; each for conflictMemory.
 	superseded map[netip.Addr]Opponent
 	// yielded has the opponent to which an address was left without the API server,
-	// unless a probe found since that nobody has it; it is empty while that is reachable.
+	// unless a probe found since that no host has it; it is empty while that is reachable.
 	yielded    map[netip.Addr]yield
 	probes     probes
 	reannounce reannouncements

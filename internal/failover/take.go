@@ -99,7 +99,7 @@ func (p *pass) mayTake(a netip.Addr) permission {
 
 // mayBeTaken reports whether an address of a node, or a link, that is dead may have another
 // owner whom the L2Claim does not name: it was lost while this node missed what others did,
-// or others that were lost, too, did something meanwhile that they could not write; or its
+// or others that were lost did something meanwhile that they could not write; or its
 // Lease said that it is alive. Or it has the address still: this node hears it.
 func (p *pass) mayBeTaken(a netip.Addr, lost place) bool {
 	return p.elsewhere(lost) || p.hearsDead(lost) || !p.missed(a) && (p.Phase == Starting || p.metUnwritten() || p.lostBefore(lost, p.syncedAt))

@@ -67,9 +67,9 @@ func (s *State) isCut(now time.Time, r Reply) bool {
 	return r == Unanswered
 }
 
-// strangers is how many members that are no neighbors are pinged by a speaker none of whose
+// othersPinged is how many members that are no neighbors are pinged by a speaker none of whose
 // sessions is Up.
-const strangers = 3
+const othersPinged = 3
 
 // pingOthers asks some members that are no neighbors, others each time, whether they are
 // heard: where there are many, a speaker may have lost all whom it has sessions with.
@@ -84,7 +84,7 @@ func (s *State) pingOthers() {
 		if name != s.self && s.observed[name] == nil && s.standing(name) == Alive {
 			to = append(to, name)
 		}
-		if len(to) == strangers {
+		if len(to) == othersPinged {
 			break
 		}
 	}

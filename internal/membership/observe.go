@@ -17,7 +17,7 @@ const (
 	// doubt is how long a member that says it is alive, and whose session has
 	// worked before, may be without a session that is Up.
 	doubt = 5 * time.Second
-	// doubtSilent is the same of a member whose Lease has expired, too: each side of a session
+	// doubtSilent is the same of a member whose Lease has also expired: each side of a session
 	// that is not Up sends once a second.
 	doubtSilent = 2 * time.Second
 	// doubtRestarted is the same of a member that has restarted, and whose session was not Up

@@ -119,7 +119,7 @@ func TestWhoHearsAnotherMemberIsNotCutOff(t *testing.T) {
 				asked = p.To
 			}
 		}
-		if len(asked) != strangers || w.observed[asked[0]] != nil {
+		if len(asked) != othersPinged || w.observed[asked[0]] != nil {
 			t.Fatalf("it asks %v", asked)
 		}
 		w.runs(50 * time.Millisecond)

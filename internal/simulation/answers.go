@@ -128,8 +128,8 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 // cutOff reports whether a node that reaches no other can know that others do: there is a
 // gateway that does not answer to it, and others have run for a while, and did when it
 // last heard of them; or, if it reaches the API server for long enough to know, others do
-// still: the last one that does answers. Others do not count that say that they are cut off,
-// too. One of two nodes is not asked that much: its only peer may say of
+// still: the last one that does answers. Others do not count that say that they are cut off
+// themselves. One of two nodes is not asked that much: its only peer may say of
 // itself that it is dead, and then this node is the last one, whatever its gateway answers
 // (what it sends gets nowhere if it is cut off). Nor is a node with a second link that
 // works, or one that the API server answers late.
@@ -155,7 +155,7 @@ func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
 	return n.place+1 == w.Prefers || w.api.away == 0 && named
 }
 
-// unaware reports whether a node that takes an address was told late that another one has
+// unaware reports whether a node that takes an address learned late that another one has
 // it, or that one that it is excluded.
 func (w *world) unaware(n, m *node) bool { return w.toldLate(n) || m.excluded > 0 && w.toldLate(m) }
 

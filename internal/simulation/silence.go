@@ -65,7 +65,7 @@ func (w *world) replier(a netip.Addr) *node {
 	return nil
 }
 
-// keptUnmet reports whether a node that nobody reaches has an address, and nobody can know
+// keptUnmet reports whether a node that no other reaches has an address, and none can know
 // it: there is no gateway that the node could ask, it renews its Lease, and it has never met
 // any of the others: of each two the later speaker started when the node was cut off, or so
 // late before that they had not found each other. To itself it is like a node whose peers
