@@ -223,7 +223,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		options: o, log: logger, adapters: wire,
 		sources: sources{
 			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
-			claims: claims, heartbeat: heartbeat,
+			claimOverlay: claims, heartbeat: heartbeat,
 		},
 		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		routes:   bgpDrain{time: o.drain},
@@ -234,7 +234,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	}
 	rep := status.New(status.Options{
 		Client: mgr.GetClient(), Record: events.Record, Log: logger, Node: o.node,
-		Cached: r.held, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: host, Plan: &r.plan, Trigger: r.report,
+		Cached: r.cachedClaims, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: host, Plan: &r.plan, Trigger: r.report,
 	})
 	if err := expose(mgr, r); err != nil {
 		return err
@@ -291,7 +291,7 @@ func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		Kinds:     append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
 		Ignore: func(before, after client.Object) bool {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
-				r.claims.RecordDelete(claim.UID, time.Now())
+				r.claimOverlay.RecordDelete(claim.UID, time.Now())
 			}
 			return ignorable(before, after)
 		},
@@ -316,7 +316,7 @@ func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	for _, x := range []struct {
 		of   *toolscache.Store
 		kind client.Object
-	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.held, &v1beta1.L2Claim{}}} {
+	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.cachedClaims, &v1beta1.L2Claim{}}} {
 		if *x.of, err = cluster.Store(ctx, c, x.kind, cache.BlockUntilSynced(false)); err != nil {
 			return err
 		}

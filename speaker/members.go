@@ -21,9 +21,9 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
-// gather sets the members that the group monitors, and keeps the kernel's neighbor entries
+// setMembership sets the members that the group monitors, and keeps the kernel's neighbor entries
 // for them on all links.
-func (r *reconciler) gather(s snapshot, out failover.Output) {
+func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 	if r.membershipPort == 0 || !out.Join {
 		return
 	}
@@ -62,8 +62,8 @@ func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// segments returns the subnets on this node's links in which other members have a link
-// besides. It omits those in which all of them have their node address: these are monitored
+// segments returns the subnets on this node's links in which other members also have a
+// link. It omits those in which all of them have their node address: these are monitored
 // anyway. On a link with both families IPv4 is enough. Of several links in one subnet the
 // one that is up counts.
 func segments(own []layer2.Link, nodes []announce.Node, members []membership.Member) []membership.Segment {

@@ -65,14 +65,15 @@ type reconciler struct {
 	lastPass    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
 }
 
-// sources are the parts of Kubernetes that a pass reads.
+// sources are the parts of Kubernetes that a pass reads. A pass also restarts the heartbeat,
+// and begins it.
 type sources struct {
 	reader        client.Reader
 	configuration *cluster.Configuration
-	services      toolscache.Store // the cache's, like endpoints and held
+	services      toolscache.Store // the cache's, like endpoints and cachedClaims
 	endpoints     toolscache.Store
-	held          toolscache.Store // the L2Claims
-	claims        *overlay.Objects[*v1beta1.L2Claim]
+	cachedClaims  toolscache.Store // the L2Claims
+	claimOverlay  *overlay.Objects[*v1beta1.L2Claim]
 	heartbeat     *lease.Heartbeat
 }
 

@@ -14,6 +14,8 @@ import (
 // listing is the pause before checking again whether the links were listed.
 const listing = 20 * time.Millisecond
 
+// reconcile is one pass: it reads the facts, steps failover's State, and hands the result to
+// the adapters. It returns after which time to run again if nothing happens before; 0: never.
 func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	if !r.links.Listed() {
 		return listing, nil // without its links this node would lose its addresses
@@ -42,7 +44,13 @@ func soonest(waits ...time.Duration) time.Duration {
 // idleFor returns the time since the last pass.
 func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.lastPass.Load())) }
 
-// apply hands the plan to the adapters.
+// apply hands the plan to the adapters. No call waits for its effect. The order matters:
+//
+//   - A Resync comes first: from then on the API server counts as not heard.
+//   - The speakers' keys and MACs come before the claims, so that no speaker is taken for a
+//     foreign host.
+//   - Null routes come before the sessions, whose routes draw traffic.
+//   - Sessions are set only once kube-proxy is ready.
 func (r *reconciler) apply(s snapshot, out failover.Output) {
 	if out.Resync {
 		r.heartbeat.Restart()
@@ -67,7 +75,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 		r.sessions.Set(out.Plan.Peerings)
 	}
 	r.prober.Set(out.Probe)
-	r.gather(s, out)
+	r.setMembership(s, out)
 	for _, e := range out.Events {
 		r.logEvent(e)
 	}

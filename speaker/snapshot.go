@@ -30,7 +30,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
-	s.API = r.heartbeat.API(s.Now) // first: it says how complete the following reads are
+	s.API = r.heartbeat.API(s.Now) // before claims and Leases: it must not promise more than they show
 	r.readClaims(&s)
 	if s.keys, err = r.keys(ctx); err != nil {
 		return s, err
@@ -45,8 +45,8 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	return s, nil
 }
 
-// announceable returns the Services with addresses, and after which time to read them again
-// if nothing changes before; 0: never.
+// announceable returns the Services with addresses, and how long to wait before reading
+// them again if nothing changes; 0: for ever.
 func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
 		return !intent.Announceable(svc, r.class)
@@ -73,7 +73,7 @@ func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []ann
 	return out, again
 }
 
-// readNodes reads the Nodes and the MACs of their links. Other nodes' links come from their
+// readNodes reads the Nodes, the Speakers, and the MACs of the nodes' links. Other nodes' links come from their
 // Speaker objects, this node's from the kernel.
 func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	var nodes corev1.NodeList
@@ -127,7 +127,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 
 // readClaims reads the L2Claims.
 func (r *reconciler) readClaims(s *snapshot) {
-	claims := cluster.Claims(r.held, r.claims, s.Now)
+	claims := cluster.Claims(r.cachedClaims, r.claimOverlay, s.Now)
 	s.Claims = make([]failover.Claim, 0, len(claims))
 	for _, c := range claims {
 		if held, ok := intent.HeldClaim(c); ok {
