@@ -80,7 +80,7 @@ const (
 const (
 	// ReasonAssigned: the Service has its addresses.
 	ReasonAssigned = "Assigned"
-	// ReasonNoPool: no pool serves this Service on its own accord.
+	// ReasonNoPool: no pool serves this Service without being asked.
 	//
 	// Remedy: make an IPAddressPool, or have one serve this namespace and these labels
 	// (serviceAllocation) without being asked (autoAssign).

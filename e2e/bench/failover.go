@@ -158,7 +158,7 @@ func (f *failover) back(ctx context.Context) error {
 	return fmt.Errorf("the API server is back, and %s is not said to answer for %s", f.owner, address)
 }
 
-// named returns the node that the claim names; "": none.
+// named returns the node that the claim names, or "".
 func (f *failover) named(ctx context.Context) string {
 	out, err := f.Command(ctx, "control", "kubectl", "get", "l2claims.steelyard.dev", address, "-o", "jsonpath={.status.node}").Output()
 	if err != nil {

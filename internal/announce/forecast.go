@@ -102,7 +102,7 @@ func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 			return true
 		}
 		on, local := o.served[a.Addr]
-		if local { // as a rule on few nodes
+		if local { // usually on few nodes
 			for _, node := range slices.Sorted(maps.Keys(on)) {
 				i, there := o.s.index(node)
 				if there && all != nil && !each(i) {

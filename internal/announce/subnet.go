@@ -35,7 +35,7 @@ func (s Snapshot) subnets() []*subnet {
 	return all
 }
 
-// containing returns those of all subnets that an address is in: one as a rule, which is no
+// containing returns those of all subnets that an address is in: usually one, which is no
 // slice of its own.
 func containing(all []*subnet, a netip.Addr) (out []*subnet) {
 	for i, in := range all {

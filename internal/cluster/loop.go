@@ -29,16 +29,15 @@ type Loop struct {
 	// has come (before is nil) or gone (after is nil). If Ignore is nil none is skipped.
 	Ignore func(before, after client.Object) bool
 	// MinInterval returns how long to pause after a run that took so long, however much
-	// happens meanwhile; nil: not at all. The first event of a quiet time
-	// finds the pause over.
+	// happens meanwhile; nil: not at all. An event after a quiet time runs at once.
 	MinInterval func(took time.Duration) time.Duration
 	// Used returns the processor time that this process has used. A run counts as no longer
 	// than that: on a busy machine most of its time is others'. nil: its time counts.
 	Used func() time.Duration
-	// Burst is how much of the pauses may be put off, so that single events find
-	// none; those of a stream that goes on do, and in the long run all are made.
+	// Burst is how much of the pauses may be put off. So single events run at once, a steady
+	// stream is paced, and in the long run all pauses are made.
 	Burst time.Duration
-	// Priority is a signal that ends a rest; nil: there is none.
+	// Priority is a signal that ends a rest, or nil.
 	Priority <-chan struct{}
 }
 
@@ -132,7 +131,7 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			rested = rested.Add(took + l.MinInterval(took))
 			l.rest(ctx, time.Until(rested.Add(-l.Burst)), due)
 			if most := time.Now().Add(l.Burst); most.Before(rested) {
-				rested = most // what was urgent is not to be made up for
+				rested = most // later runs do not pay for urgent ones
 			}
 		}
 		var timer <-chan time.Time

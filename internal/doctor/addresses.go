@@ -64,7 +64,7 @@ func (p *cluster) inUse() outcome {
 	return found(Fault, evidence, "take them out of spec.addresses, or into spec.exclude, of the pool: a Service that is given one breaks what has it now")
 }
 
-// holding returns the pool with an address of r; "": none.
+// holding returns the pool with an address of r, or "".
 func (p *cluster) holding(r ipam.Range) string {
 	for _, pool := range p.Checked.Pools {
 		if _, both := ipam.Overlap(pool.Ranges, []ipam.Range{r}); both {

@@ -224,7 +224,7 @@ func (w *Objects) Controller() (name, absent string) {
 	return "", fmt.Sprintf("no controller runs: no replica holds Lease %s in namespace %s", LeaseController, w.Namespace)
 }
 
-// Speaker returns the Speaker object of a node; nil: there is none.
+// Speaker returns the Speaker object of a node, or nil.
 func (w *Objects) Speaker(node string) *v1beta1.Speaker {
 	for i := range w.Speakers {
 		if w.Speakers[i].Name == node {

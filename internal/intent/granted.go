@@ -15,8 +15,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// What an address that may be shared was granted for stands in a condition of the
-// Service, for a tenant who may edit Services may not write their status. A Service
+// A condition of the Service records what an address that may be shared was granted for,
+// because a tenant who may edit Services may not write their status. A Service
 // whose request differs from that gives way to those whose request does not.
 
 // Granted returns the condition that says for which request an address was granted;

@@ -47,9 +47,9 @@ func Announceable(svc *corev1.Service, class string) bool {
 	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
 }
 
-// Same reports whether an update is no reason to think again: a change of what is not read. Of some kinds the
-// cache has only what matters. Of an object that was made again while the watch was broken
-// it counts as an update.
+// Same reports that an update changed no field that is read. Of some kinds the cache has
+// only such fields. An object that was recreated while the watch was broken appears as an
+// update.
 func Same(before, after metav1.Object) bool {
 	if before == nil || after == nil {
 		return false

@@ -14,10 +14,10 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
-// Of which pool an address was given stands in the condition Allocated: a tenant who
-// may edit Services may also write the annotation that says so, but no status. It
-// tells what a Service keeps when its pool is gone, until when, and what is kept for
-// the Service itself when it is deleted.
+// The condition Allocated records which pool an address came from. An annotation says so
+// too, but a tenant who may edit Services may write that; he may not write the status.
+// The condition decides what a Service keeps when its pool is gone, until when, and what
+// is kept for the Service itself when it is deleted.
 
 // Origin is an address that a Service was given, and its pool.
 type Origin struct {

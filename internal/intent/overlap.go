@@ -228,7 +228,7 @@ func (h *claimHeap) Pop() any {
 // places says for each address which pool it is of, by the pool's place.
 type places struct {
 	held           owners // by the pools that have it
-	overlapping    owners // by those that would, but for an overlap
+	overlapping    owners // by those that lost them to an overlap
 	overlappingAny owners // as overlapping, without the pools that avoid buggy addresses
 }
 
@@ -244,7 +244,7 @@ func placed(pools []Pool) places {
 	return places{settle(held), settle(overlapping), settle(overlappingAny)}
 }
 
-// PoolOf returns the name of the pool that holds a, or would but for an overlap;
+// PoolOf returns the name of the pool that holds a, or that lost it to an overlap;
 // "": there is none.
 func (c Config) PoolOf(a netip.Addr) string {
 	if p := c.poolOf(a); p != nil {

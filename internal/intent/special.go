@@ -25,7 +25,7 @@ func special() []struct{ first, last, what string } {
 
 const linkLocal = "link-local addresses"
 
-// specialIn says what special addresses r holds, and which; "": none.
+// specialIn says what special addresses r holds, and which, or "".
 func specialIn(r ipam.Range) (what string, both ipam.Range) {
 	for _, x := range special() {
 		s := ipam.Range{First: netip.MustParseAddr(x.first), Last: netip.MustParseAddr(x.last)}

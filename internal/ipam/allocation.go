@@ -79,7 +79,7 @@ func (b *allocation) owner(other, r *Request) string {
 }
 
 // mayKeep returns the pool that r may keep a in, or the reason for none. If the
-// pool that holds a does not allow it, one that holds it but for an overlap may.
+// pool that holds a does not allow it, one that lost a to an overlap may.
 func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, reason string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {

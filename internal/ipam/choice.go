@@ -19,7 +19,7 @@ type ChoiceReason string
 // The reasons, in the order of the checks: the first that applies is returned.
 const (
 	Chosen        ChoiceReason = "Chosen"
-	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is at fault: it assigns no new address
+	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is not accepted: it assigns no new address
 	SelectsOthers ChoiceReason = "SelectsOthers" // its selectors do not let it serve the Service
 	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it

@@ -52,8 +52,8 @@ func (b *allocation) reasonFor(r *Request, kept holding) refusal {
 	return no
 }
 
-// check says whether what r asks for by name forbids itself: the pool, and the
-// addresses beyond what it kept.
+// check says whether what r asks for by name, the pool and the addresses beyond what
+// it kept, rules itself out.
 func (b *allocation) check(r *Request, kept holding) refusal {
 	if r.Pool != "" {
 		switch s := b.named(r.Pool); {
@@ -118,7 +118,7 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 		if len(b.pools) == 0 {
 			return refuse(NoPool, "there is no IPAddressPool")
 		}
-		return refuse(NoPool, "no IPAddressPool serves this Service on its own accord: %s", b.describePools(r))
+		return refuse(NoPool, "no IPAddressPool serves this Service without being asked: %s", b.describePools(r))
 	}
 	var all, with []string
 	for _, p := range pools {

@@ -80,7 +80,7 @@ type Request struct {
 	Share        Share
 	Invalid      string                // a request that can't be read, in words: nothing new is granted
 	Contradicts  bool                  // Invalid, for two of its requests contradict each other
-	Changed      bool                  // it was granted what it Has for other Ports, or for another Share: it gives way to those for whom that is not so
+	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
@@ -88,7 +88,7 @@ type Request struct {
 // Reason is the reason for which nothing is granted. Its text is part of the API.
 type Reason string
 
-// The reasons. Every Grant without addresses has one of them, but for those of
+// The reasons. Every Grant without addresses has one of them, except those of
 // Services whose status is locked.
 const (
 	NoPool              Reason = "NoPool"
@@ -114,14 +114,14 @@ func Reasons() []Reason {
 type Grant struct {
 	Addrs   []netip.Addr // in the order of Request.Families.Want
 	Pools   []string     // the pool of each address
-	Reason  Reason       // empty if and only if Addrs is not, but for those with a locked status
+	Reason  Reason       // empty if and only if Addrs is not, except for Services whose status is locked
 	Message string       // what to look at, for people; with addresses: which request is not met, or empty
 	Moved   string       // the reason for which a held address was taken away; empty: none was
 }
 
-// attempts is the number of those in which Services give up what they have only when they are
-// refused, so that a pass ends soon. Chains that are longer must be
-// made on purpose.
+// attempts bounds the work of a pass. In so many attempts a Service gives up its addresses
+// only when it is refused. After them, any Service that lacks a required address gives up its
+// own at once, so the loop ends soon. Only a chain of Services made on purpose takes more.
 const attempts = 8
 
 // Assign answers every request: grants[i] is for requests[i]. The order of requests does
@@ -134,11 +134,11 @@ const attempts = 8
 //     Service has it that may not share it.
 //  3. The others are served by age, then name.
 //
-// A Service whose status is locked keeps what it shows, but for an address that another
-// Service keeps which may not share it and is not locked, or is an older locked one. It
-// is given nothing new, and no other Service gets what it shows and may not share. Its
-// Grant has what it keeps, without a reason. The pool of an address that no pool has or
-// had is "".
+// A Service whose status is locked is given nothing new and keeps what it shows. Exception:
+// it loses an address that it may not share to a Service that keeps it and is not locked,
+// or to an older locked one. Even then it goes on showing the address, so no further Service
+// gets it that may not share it. The Grant of a locked Service has what it keeps, and no reason. The pool of an
+// address that no pool has or had is "".
 //
 // Other Services get a kept address when the caller leaves it out of kept. They get one
 // that is kept weakly when nothing else is left.
@@ -156,7 +156,7 @@ type Allocator struct {
 	holders holders
 }
 
-// Assign is like the function of that name, but for the grants: they hold until
+// Assign is like the function of that name, except that its grants are valid only until
 // the next call.
 func (d *Allocator) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
 	p := d.decide(pools, requests, kept)
@@ -222,10 +222,10 @@ type waiter struct {
 	part    bool // it keeps what it has, and lacks what it must have
 }
 
-// attempt reports whether all is decided. A Service that can't be given all that
-// it must have enters givesUp, and the attempt counts for nothing: next time older
-// waiters come before it, and it keeps what is left of its own when it is
-// served. An urgent attempt has all give up who lack something that they must have.
+// attempt reports whether all is decided. If a Service can't be given all that it must
+// have, the attempt counts for nothing: it is rerun with that Service giving up its
+// addresses. Then older waiters come before it, and it keeps what they leave of its own.
+// In an urgent attempt all Services that lack something they must have give up theirs.
 func (p *pass) attempt(urgent bool) (done bool) {
 	p.waiting, p.locked = p.waiting[:0], p.locked[:0]
 	p.keepAll()
@@ -339,7 +339,7 @@ func Older(r, s *Request) int {
 
 // holding is what a Service has so far.
 type holding struct {
-	at    [2]pooledAddr // by slot of the family
+	at    [2]pooledAddr // by familyIndex
 	moved string        // the reason for which something it held was not kept
 }
 

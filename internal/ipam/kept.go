@@ -31,10 +31,10 @@ func (k Kept) String() string {
 
 // reserve is what is kept for Services, as far as pools hold it.
 //
-// A namespace can lock no more than twice the addresses that it wanted at one time:
+// A namespace can tie up no more than twice the addresses that it wanted at one time:
 // what its Services want now and what is firmly kept for them are together at most
 // that many. The rest is kept weakly: others get it when nothing else is left, or when
-// they ask for it. So a user with a quota cannot lock a pool by making and deleting
+// they ask for it. So a user with a quota cannot tie up a pool by making and deleting
 // Services, and a user who makes Services again, among new ones, gets all addresses back.
 type reserve struct {
 	entries []reserved // longest first
@@ -62,7 +62,7 @@ func newReserve(g *poolIndex, requests []*Request, kept []Kept) reserve {
 	if len(kept) == 0 {
 		return out
 	}
-	known := make(map[Kept]bool, len(kept)) // but for their ends and peaks
+	known := make(map[Kept]bool, len(kept)) // ignoring their ends and peaks
 	for _, k := range slices.SortedFunc(slices.Values(kept), Kept.Compare) {
 		same := Kept{Addr: k.Addr, For: k.For}
 		if s := g.find(k.Addr); s != nil && !known[same] { // without a pool it waits for one that holds it
@@ -157,10 +157,10 @@ func (v *reserve) holds(a netip.Addr) bool {
 	return slices.ContainsFunc(v.of[a], func(e *reserved) bool { return !e.void })
 }
 
-// against returns what keeps a from r; nil: nothing does. What r has is its own.
+// against returns what keeps a from r, or nil. What r has is its own.
 func (v *reserve) against(a netip.Addr, r *Request) *reserved {
 	var first *reserved
-	for _, e := range v.of[a] { // none, as a rule
+	for _, e := range v.of[a] { // none, usually
 		switch {
 		case e.void:
 		case e.For == r.Service:
@@ -211,7 +211,7 @@ func (p *pass) reclaim() {
 	if len(p.reserve.entries) == 0 {
 		return
 	}
-	complete := map[Key]bool{} // the owners, but for those that wait
+	complete := map[Key]bool{} // the owners, except those that wait
 	for k := range p.reserve.owners {
 		complete[k] = true
 	}
@@ -283,7 +283,7 @@ func (b *allocation) count() map[inPool]firm {
 }
 
 // keptNext tells which of the addresses that are kept in pools is kept for the
-// shortest time; "": none is.
+// shortest time, or "".
 func (b *allocation) keptNext(f Family, pools []*poolState) string {
 	if len(b.reserve.entries) == 0 {
 		return ""

@@ -14,7 +14,7 @@ type Pool struct {
 	Overlapping []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
 	AutoAssign  bool           // false: only on request
 	AvoidBuggy  bool           // never an IPv4 address that ends in .0 or .255
-	Frozen      bool           // at fault: what is held stays, nothing new is given
+	Frozen      bool           // what is held stays, nothing new is given: so for pools that are not accepted, unless they overlap and had addresses
 	Pinned      bool           // it selects Services; preferred to pools that take all
 	Priority    int            // lower first; 0: last
 	Across      bool           // Services of different namespaces may come to share its addresses
@@ -32,7 +32,7 @@ func (p *Pool) Holds(a netip.Addr) bool {
 	return !(p.AvoidBuggy && buggy(a)) && within(p.Ranges, a)
 }
 
-// Overlaps reports whether a would be p's but for a pool that overlaps.
+// Overlaps reports whether a would be p's if no other pool overlapped.
 func (p *Pool) Overlaps(a netip.Addr) bool {
 	return !(p.AvoidBuggy && buggy(a)) && within(p.Overlapping, a)
 }
@@ -47,7 +47,7 @@ func preferred(p, q *Pool) int {
 	return cmp.Or(p.tier().compare(q.tier()), cmp.Compare(p.Name, q.Name))
 }
 
-// tier is what makes pools equal but for their names.
+// tier is a pool's preference, ignoring its name.
 type tier struct {
 	open     bool
 	last     bool

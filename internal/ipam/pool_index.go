@@ -18,7 +18,7 @@ type poolIndex struct {
 type poolState struct {
 	*Pool
 	names   []string   // its name, twice
-	cursors [2]*cursor // by slot of the family
+	cursors [2]*cursor // by familyIndex
 	asked   *Request   // the last it was asked about, and the answer
 	answer  bool
 }
@@ -65,8 +65,8 @@ func (g *poolIndex) find(a netip.Addr) *poolState {
 	return g.spans[low].pool
 }
 
-// overlappingPool returns a pool which would hold a but for an overlap, and which r may
-// therefore go on holding a of; nil: there is none.
+// overlappingPool returns a pool that would hold a if no other pool overlapped, so that r
+// may go on holding a from it, or nil.
 func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 	for _, s := range g.overlapping {
 		if s.Overlaps(a) && s.suits(r) {
@@ -76,8 +76,7 @@ func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 	return nil
 }
 
-// gone returns the pool that r has a of although it is not there any more; nil: there
-// is none. It assigns nothing.
+// gone returns the deleted pool that r got a from, or nil. That pool assigns nothing.
 func (g *poolIndex) gone(r *Request, a netip.Addr) *poolState {
 	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {
@@ -93,7 +92,7 @@ func (g *poolIndex) gone(r *Request, a netip.Addr) *poolState {
 	return s
 }
 
-// overlappedBy returns a pool that lists a, and lost it to an overlap; nil: there is none.
+// overlappedBy returns a pool that lists a and lost it to an overlap, or nil.
 func (g *poolIndex) overlappedBy(a netip.Addr) *poolState {
 	for _, s := range g.overlapping {
 		if s.Overlaps(a) {
@@ -130,8 +129,8 @@ func (s *poolState) suits(r *Request) bool {
 	return (r.Pool == "" || r.Pool == s.Name) && s.serves(r)
 }
 
-// offers reports whether s gives addresses to r of its own accord, if it serves
-// r at all: that is costly to find out, so others ask it last.
+// offers reports whether s gives addresses to r without being asked for one of them, if it
+// serves r at all: that is costly to find out, so callers check it last.
 func (s *poolState) offers(r *Request) bool {
 	return !s.Frozen && (r.Pool == s.Name || r.Pool == "" && s.AutoAssign)
 }

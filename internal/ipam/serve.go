@@ -6,7 +6,7 @@ import "slices"
 // it takes nothing yet. If r can't have what it must have, ok is false.
 func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
 	if r.Invalid != "" {
-		return kept, kept.count() > 0 // nothing that is held is lost to a slip of the pen
+		return kept, kept.count() > 0 // nothing that is held is lost to a typo
 	}
 	if no := b.check(r, kept); no.reason != "" {
 		return kept, keepsPart(r, kept)
@@ -40,7 +40,7 @@ func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
 
 // keepsPart reports whether r, which must have addresses of two families and can't
 // have both, keeps the one that it has: a working address is not taken away
-// because the other one is missing. Who has none is given none.
+// because the other one is missing. A Service with none gets none.
 func keepsPart(r *Request, kept holding) bool {
 	return r.Families.All && len(r.Families.Want) == 2 &&
 		slices.ContainsFunc(kept.at[:], func(x pooledAddr) bool { return x.pool != nil && r.has(x.addr) })
@@ -62,8 +62,8 @@ func (b *allocation) best(r *Request, f Family) pooledAddr {
 	return pooledAddr{}
 }
 
-// unite returns more, of one pool that is as preferred as the pools in it and
-// that what is held already is of, if there is one.
+// unite tries to take all of more from one pool that is as preferred as the pools in it,
+// and that what r holds already comes from. Without such a pool it returns more.
 func (b *allocation) unite(r *Request, h, more holding) holding {
 	for _, s := range b.pools {
 		one, fits := more, s.offers(r)

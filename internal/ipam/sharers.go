@@ -6,16 +6,16 @@ import (
 	"net/netip"
 )
 
-// sharers are who hold an address together, so that who refuses to share it with
-// another is found without a look at each.
+// sharers are the Services that hold an address together, grouped so that those which
+// refuse to share it with another one are found without a look at each.
 type sharers struct {
 	kinds  map[sharerKind]int32 // the oldest of each
 	oldest int32
 	other  int32 // the oldest whose Pods are not those of the oldest; -1: there is none
 }
 
-// sharerKind is what holders have in common who refuse the same requests, but for their
-// ports and, if their traffic is not Local, their Pods.
+// sharerKind is what holders have in common that refuse the same requests, apart from
+// their ports and, if their traffic is not Local, their Pods.
 type sharerKind struct {
 	key       string
 	namespace string // "" where the pool lets all share

@@ -157,7 +157,7 @@ func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 	}
 	lenders := slices.DeleteFunc(slices.Clone(w.pools), func(p ipam.Pool) bool { return !slices.Contains(overlappingOf(p), a) || !allows(p, r) })
 	if len(lenders) == 0 {
-		return r.GonePools[a] // "" as a rule
+		return r.GonePools[a] // "" usually
 	}
 	return slices.MinFunc(lenders, func(p, q ipam.Pool) int { return cmp.Or(rank(p)-rank(q), strings.Compare(p.Name, q.Name)) }).Name
 }
@@ -287,7 +287,7 @@ func rank(p ipam.Pool) int {
 	return n
 }
 
-// lowest is the address of family f that p gives r of its own accord: one that
+// lowest is the address of family f that p gives r without being asked: one that
 // r can share, else the lowest that no Service uses and that is not kept, else one that is.
 func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bool) {
 	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {

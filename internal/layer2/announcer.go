@@ -30,7 +30,8 @@ type Options struct {
 	Ignore []string // links never to use: globs of their names (path.Match)
 	Defend bool     // announce an address again when a foreign host claims it (RFC 5227 section 2.4 c)
 	// StallLimit is the longest stall of this process after which its addresses are
-	// certainly still its own; 0: any stall is.
+	// certainly still its own. A longer one may have cost it its addresses. 0: stalls are
+	// not detected.
 	StallLimit time.Duration
 	// Rate limits the announcements and probes that this node sends on a link, in frames
 	// a second for ARP and the same for NDP. Answers count and are always sent. 0: no limit.
@@ -103,8 +104,8 @@ func (a *Announcer) Set(claims []announce.Claim) {
 	wait.Signal(a.wake)
 }
 
-// SetSpeakers tells the MACs of all nodes' links: who has one of them is no
-// isForeign. This node's own need not be among them.
+// SetSpeakers sets the MACs of all nodes' links: a host with one of them is not foreign.
+// This node's own MACs need not be among them.
 func (a *Announcer) SetSpeakers(macs [][6]byte) {
 	known := map[[6]byte]bool{}
 	for _, m := range macs {

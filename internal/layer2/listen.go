@@ -51,7 +51,7 @@ func (w *worker) read(frame []byte) (neighbor.Message, bool) {
 	return m, !bytes.Equal(m.Sender, w.self.MAC)
 }
 
-// reply returns the answer to a message; nil: none is due.
+// reply returns the answer to a message, or nil.
 func (w *worker) reply(m neighbor.Message, limiter *neighbor.Limiter) []byte {
 	t := w.claims.Load()
 	h := t.Claimed(m.Asks, w.role.link)

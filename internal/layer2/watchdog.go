@@ -7,7 +7,7 @@ import (
 )
 
 // watchdog counts the stalls of this process: a signal stopped it, or its machine
-// stood still. A process that goes on after a stall finds requests that waited, and
+// stalled. A process that goes on after a stall finds requests that waited, and
 // announcements that are due, for addresses that other nodes may have by now. Make
 // one with newWatchdog.
 type watchdog struct {

@@ -245,7 +245,7 @@ func (h *Heartbeat) renewAndObserve(ctx context.Context) {
 	h.late = false
 	if err := h.renew(ctx); err != nil {
 		if !h.failing {
-			h.Log.Warn("can't renew the speaker's Lease; the last plan stays in force", "err", err)
+			h.Log.Warn("can't renew the speaker's Lease; this node keeps its addresses", "err", err)
 		}
 		h.failing = true
 		return
@@ -293,8 +293,8 @@ func (h *Heartbeat) report(changes []Change, changed bool) {
 	}
 }
 
-// fallBehind has the L2Claims read past the cache, because the API server was unreachable,
-// perhaps for all speakers. Therefore each waits for a random part of the time that all
+// fallBehind schedules an uncached read of the L2Claims, because the API server was
+// unreachable, perhaps for all speakers. Therefore each waits for a random part of the time that all
 // their lists take. A speaker that has just started, or that was stalled and so answers
 // for nothing, does not wait.
 func (h *Heartbeat) fallBehind(ctx context.Context) {

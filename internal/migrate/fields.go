@@ -28,7 +28,7 @@ func (f fields) at(name string) string {
 	return f.path + "." + name
 }
 
-// take removes and returns a field; nil: there is none.
+// take removes and returns a field, or nil.
 func (f fields) take(name string) any {
 	v := f.left[name]
 	delete(f.left, name)

@@ -176,7 +176,7 @@ func (d *draft) sharing(svc *corev1.Service) string {
 }
 
 // kubeVIPEnv returns the environment of the containers of a DaemonSet or Pod that run
-// kube-vip; nil: none does.
+// kube-vip, or nil.
 func kubeVIPEnv(object map[string]any) map[string]any {
 	within := func(m map[string]any, name string) map[string]any {
 		out, _ := m[name].(map[string]any)

@@ -55,7 +55,7 @@ func (l *Limiter) Allow(m Message, now time.Time, burst, perSecond int) bool {
 }
 
 // account returns the station's account, or a new one in that of its sets where more
-// are free; nil: none is.
+// are free, or nil.
 func (l *Limiter) account(of requester, now int64) *account {
 	h := maphash.Comparable(l.seed, of)
 	var found *account

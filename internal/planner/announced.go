@@ -27,7 +27,7 @@ type Told struct {
 
 // told returns what is to be told of svc; nil: what its condition says.
 func (a *Announced) told(svc *corev1.Service) *Told {
-	if a == nil || len(a.Of) == 0 { // as a rule
+	if a == nil || len(a.Of) == 0 { // usually
 		return nil
 	}
 	return a.Of[svc.UID]

@@ -64,7 +64,7 @@ func (a Attempt) shows() []netip.Addr {
 
 // origins returns what the Service may have got by now, and of which pools.
 func (a Attempt) origins() []intent.Origin {
-	if len(a.change.Addrs) == 0 { // as a rule
+	if len(a.change.Addrs) == 0 { // usually
 		return nil
 	}
 	var out []intent.Origin

@@ -15,8 +15,8 @@ import (
 
 // Reservations remembers which addresses are kept for Services that were deleted. Every
 // replica has one, so that a new leader knows what was deleted while no replica led; the
-// statuses of pools remember it for those that start. The zero value is ready to
-// use. It reads no clock, and has no lock: the caller of Plan and Watch has both.
+// statuses of pools remember it for those that start. The zero Reservations is ready
+// for use. It reads no clock, and has no lock: the caller of Plan and Watch has both.
 type Reservations struct {
 	kept   map[keptKey]ipam.Kept
 	graces map[string]time.Duration // of pools, those that are gone included
@@ -53,8 +53,8 @@ func (k *Reservations) keep(now time.Time, c intent.Configured, departed []remov
 	}
 }
 
-// grace is how long an address is kept: as the pool says that holds it, or the one
-// that it was of.
+// grace is how long an address is kept: the graceTime of the pool that holds it, or else
+// of the pool that it came from.
 func (k *Reservations) grace(c *intent.Config, o intent.Origin) time.Duration {
 	grace, known := k.graces[cmp.Or(c.PoolOf(o.Addr), o.Pool)]
 	if !known {
@@ -63,8 +63,8 @@ func (k *Reservations) grace(c *intent.Config, o intent.Origin) time.Duration {
 	return grace
 }
 
-// Forget has what the statuses of pools say be read again: a new term begins. What
-// was seen to depart stays known.
+// Forget makes the next pass reread pool statuses: a new term begins. Removals that
+// this replica saw stay known.
 func (k *Reservations) Forget() { k.read = false }
 
 // due returns what is kept now, in no order, as far as it can be remembered.
@@ -125,7 +125,7 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 			left = append(left, x)
 		}
 	}
-	if len(left) == 0 { // as a rule
+	if len(left) == 0 { // usually
 		return nil
 	}
 	for _, x := range left {
@@ -258,7 +258,7 @@ func goneOf(origins []intent.Origin) (out gone) {
 }
 
 // keepUntil returns until when a Service keeps what it has of pools that are gone, if it
-// is not said on it yet: as long as the pool said that says the shortest time.
+// is not said on it yet: for the shortest graceTime among those pools.
 func keepUntil(now time.Time, graces map[string]time.Duration, g gone) time.Time {
 	grace := intent.DefaultGrace()
 	first := true

@@ -34,7 +34,7 @@ type Snapshot struct {
 
 // contest returns the contest of svc; the zero contest: there is none.
 func (s *Snapshot) contest(svc *corev1.Service) Contest {
-	if len(s.Contests) == 0 { // as a rule
+	if len(s.Contests) == 0 { // usually
 		return Contest{}
 	}
 	return s.Contests[svc.UID]

@@ -263,7 +263,7 @@ func (t *Evaluation) RouteDifferences(announced Announcements, k ipam.Key) []str
 	return out
 }
 
-// Claim returns the L2Claim of an address; nil: there is none.
+// Claim returns the L2Claim of an address, or nil.
 func (w *Snapshot) Claim(a netip.Addr) *v1beta1.L2Claim {
 	for i := range w.Claims {
 		if w.Claims[i].Name == intent.ClaimName(a) {

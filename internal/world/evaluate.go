@@ -100,7 +100,7 @@ func (w *Snapshot) objects() intent.Objects {
 	return o
 }
 
-// Service returns the Service with that key, of any type; nil: there is none.
+// Service returns the Service with that key, of any type, or nil.
 func (w *Snapshot) Service(k ipam.Key) *corev1.Service {
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.KeyOf(svc) == k {

@@ -52,7 +52,7 @@ func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot 
 	return s
 }
 
-// Node returns the Node with that name; nil: there is none.
+// Node returns the Node with that name, or nil.
 func (w *Snapshot) Node(name string) *corev1.Node {
 	for i := range w.Nodes {
 		if w.Nodes[i].Name == name {
