@@ -58,10 +58,10 @@ func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 
 func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	out := Pool{Labels: obj.Labels, Grace: graceTime(obj.Spec.GraceTime), Pool: ipam.Pool{
-		Name:       obj.Name,
-		AutoAssign: obj.Spec.AutoAssign == nil || *obj.Spec.AutoAssign,
-		AvoidBuggy: obj.Spec.AvoidBuggyIPs,
-		Across:     obj.Spec.Sharing == v1beta1.SharingCluster,
+		Name:           obj.Name,
+		AutoAssign:     obj.Spec.AutoAssign == nil || *obj.Spec.AutoAssign,
+		AvoidBuggy:     obj.Spec.AvoidBuggyIPs,
+		CrossNamespace: obj.Spec.Sharing == v1beta1.SharingCluster,
 	}}
 	invalid := func(err error) {
 		if err != nil {
@@ -89,7 +89,7 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		out.Priority = int(a.Priority)
 		out.Selects, err = selects(a)
 		invalid(err)
-		out.Pinned = out.Selects != nil
+		out.Selective = out.Selects != nil
 	}
 	return out
 }

@@ -182,7 +182,7 @@ func poolText(p ipam.Pool) string {
 	for _, f := range []struct {
 		word string
 		set  bool
-	}{{"manual", !p.AutoAssign}, {"avoid-buggy", p.AvoidBuggy}, {"frozen", p.Frozen}, {"pinned", p.Pinned}, {"across", p.Across}} {
+	}{{"manual", !p.AutoAssign}, {"avoid-buggy", p.AvoidBuggy}, {"frozen", p.Frozen}, {"pinned", p.Selective}, {"across", p.CrossNamespace}} {
 		if f.set {
 			out = append(out, f.word)
 		}

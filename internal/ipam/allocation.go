@@ -45,15 +45,15 @@ func (b *allocation) clear() {
 
 func (b *allocation) request(rank int32) *Request { return b.requests[b.order[rank]] }
 
-// keep returns what r holds and may go on holding.
-func (b *allocation) keep(r *Request) holding {
+// retain returns what r holds and may go on holding.
+func (b *allocation) retain(r *Request) holding {
 	var h holding
 	for _, a := range r.Has {
 		x := &h.at[familyIndex(FamilyOf(a))]
 		if x.pool != nil {
 			continue
 		}
-		s, reason := b.mayKeep(r, a)
+		s, reason := b.mayRetain(r, a)
 		if reason == "" && b.blocked(a, r) {
 			other, _ := b.blocker(a, r)
 			reason = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
@@ -72,15 +72,15 @@ func (b *allocation) keep(r *Request) holding {
 
 // owner names other as r sees it.
 func (b *allocation) owner(other, r *Request) string {
-	if Older(other, r) < 0 {
+	if CompareAge(other, r) < 0 {
 		return "the older Service " + other.Service.String()
 	}
 	return "Service " + other.Service.String()
 }
 
-// mayKeep returns the pool that r may keep a in, or the reason for none. If the
+// mayRetain returns the pool that r may keep a in, or the reason for none. If the
 // pool that holds a does not allow it, one that lost a to an overlap may.
-func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, reason string) {
+func (b *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
@@ -97,8 +97,8 @@ func (b *allocation) mayKeep(r *Request, a netip.Addr) (s *poolState, reason str
 			s = b.overlappingPool(r, a)
 		}
 		return s, ""
-	case s == nil && b.gone(r, a) != nil:
-		return b.gone(r, a), ""
+	case s == nil && b.deletedPool(r, a) != nil:
+		return b.deletedPool(r, a), ""
 	case s == nil:
 		return nil, fmt.Sprintf("no IPAddressPool holds %s any more", a)
 	case r.Pool != "" && r.Pool != s.Name:
@@ -117,7 +117,7 @@ func (b *allocation) enterLocked(rank int32) Grant {
 		}
 		s, name, taken := b.find(a), "", b.blocked(a, r)
 		if s == nil {
-			s = b.gone(r, a)
+			s = b.deletedPool(r, a)
 		}
 		if s != nil {
 			name = s.Name
@@ -149,7 +149,7 @@ func (b *allocation) enter(rank int32, x pooledAddr) {
 		u := b.request(first.rank)
 		first.local = first.local || r.Share.Local
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
-		first.across = first.across || r.Service.Namespace != u.Service.Namespace
+		first.crossNamespace = first.crossNamespace || r.Service.Namespace != u.Service.Namespace
 		first.fresh = first.fresh || !r.has(x.addr)
 		b.addSharer(first.rank, rank, x.addr)
 	}
@@ -171,7 +171,7 @@ func (b *allocation) enter(rank int32, x pooledAddr) {
 // one that is kept for r, else the lowest that r can share, else the lowest that
 // no Service has and that is kept for none, else the lowest that is kept weakly.
 func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	if x := b.keptFor(r, f); x.pool == s {
+	if x := b.reservedFor(r, f); x.pool == s {
 		return x.addr, true
 	}
 	if r.Share.Key != "" {
@@ -180,10 +180,10 @@ func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, b
 		}
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
-		return b.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.holds(a)
+		return b.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.has(a)
 	})
 	if !ok && len(b.reserve.unused) > 0 {
-		return b.weaklyKept(s, f, r)
+		return b.weaklyReserved(s, f, r)
 	}
 	return a, ok
 }

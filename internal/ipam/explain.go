@@ -19,8 +19,8 @@ func refuse(reason Reason, format string, args ...any) refusal {
 	return refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// reasonFor says what stands in the way of r beyond what it kept. The refused kept nothing.
-func (b *allocation) reasonFor(r *Request, kept holding) refusal {
+// reasonFor says what stands in the way of r beyond what it retained. The refused retained nothing.
+func (b *allocation) reasonFor(r *Request, retained holding) refusal {
 	if r.Invalid != "" {
 		reason := InvalidRequest
 		if r.Contradicts {
@@ -28,10 +28,10 @@ func (b *allocation) reasonFor(r *Request, kept holding) refusal {
 		}
 		return refusal{reason, r.Invalid}
 	}
-	if !keepsPart(r, kept) {
-		kept = holding{}
+	if !retainsPart(r, retained) {
+		retained = holding{}
 	}
-	no := b.check(r, kept)
+	no := b.check(r, retained)
 	if no.reason != "" {
 		return no
 	}
@@ -42,7 +42,7 @@ func (b *allocation) reasonFor(r *Request, kept holding) refusal {
 	pools := b.servingPools(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-		if _, has := kept.of(f); has || asked || b.best(r, f).pool != nil {
+		if _, has := retained.of(f); has || asked || b.best(r, f).pool != nil {
 			continue
 		}
 		if also := b.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
@@ -53,11 +53,11 @@ func (b *allocation) reasonFor(r *Request, kept holding) refusal {
 }
 
 // check says whether what r asks for by name, the pool and the addresses beyond what
-// it kept, rules itself out.
-func (b *allocation) check(r *Request, kept holding) refusal {
+// it retained, rules itself out.
+func (b *allocation) check(r *Request, retained holding) refusal {
 	if r.Pool != "" {
 		switch s := b.named(r.Pool); {
-		case s == nil && kept.isOf(r.Pool): // it is gone, and r keeps what it has of it
+		case s == nil && retained.isOf(r.Pool): // it is gone, and r keeps what it has of it
 		case s == nil:
 			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.otherPools())
 		case !s.serves(r):
@@ -65,7 +65,7 @@ func (b *allocation) check(r *Request, kept holding) refusal {
 		}
 	}
 	for _, a := range r.Want {
-		if kept.at[familyIndex(FamilyOf(a))].addr == a {
+		if retained.at[familyIndex(FamilyOf(a))].addr == a {
 			continue
 		}
 		if no := b.checkAddr(r, a); no.reason != "" {
@@ -73,12 +73,12 @@ func (b *allocation) check(r *Request, kept holding) refusal {
 		}
 	}
 	for _, a := range r.Want {
-		if kept.at[familyIndex(FamilyOf(a))].addr == a || !b.blocked(a, r) {
+		if retained.at[familyIndex(FamilyOf(a))].addr == a || !b.blocked(a, r) {
 			continue
 		}
 		other, cause := b.blocker(a, r)
 		if other == nil {
-			return refuse(AddressInUse, "%s", b.reserve.against(a, r).Kept)
+			return refuse(AddressInUse, "%s", b.reserve.blocking(a, r).Kept)
 		}
 		reason := AddressInUse
 		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
@@ -130,7 +130,7 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, limited(all, len(all)))
 	}
-	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, limited(with, len(with)), b.keptNext(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, limited(with, len(with)), b.nextReserved(f, pools))
 }
 
 // servingPools are the pools that serve r without being asked for an address.

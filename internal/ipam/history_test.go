@@ -200,7 +200,7 @@ func (w *world) editPool(i int) edit {
 		p.Name = w.unused(p.Name)
 		return edit{what: "rename", takes: true}
 	case 9:
-		p.Across = !p.Across
+		p.CrossNamespace = !p.CrossNamespace
 		return edit{what: "sharing"}
 	case 10:
 		q := *p

@@ -11,14 +11,14 @@ type holders struct {
 // holder is a Service that has an address. What is below next is set in the first
 // holder of an address and tells of all.
 type holder struct {
-	addr        netip.Addr
-	rank        int32
-	next        int32 // index in all of another holder of the same address; 0: there is none
-	local       bool  // of some holder externalTrafficPolicy is Local
-	mixed       bool  // not all have the same Pods
-	across      bool  // not all are of one namespace
-	fresh       bool  // some holder did not have it before
-	conflicting bool  // the status of one is locked, and it may not share the address with the rest
+	addr           netip.Addr
+	rank           int32
+	next           int32 // index in all of another holder of the same address; 0: there is none
+	local          bool  // of some holder externalTrafficPolicy is Local
+	mixed          bool  // not all have the same Pods
+	crossNamespace bool  // not all are of one namespace
+	fresh          bool  // some holder did not have it before
+	conflicting    bool  // the status of one is locked, and it may not share the address with the rest
 }
 
 // reset forgets all holders, and makes room for n.

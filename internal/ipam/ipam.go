@@ -175,10 +175,10 @@ func (d *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass 
 	for i, r := range requests {
 		d.order[i] = int32(i)
 		most += max(len(r.Has), len(r.Families.Want))
-		sorted = sorted && (i == 0 || Older(requests[i-1], r) < 0)
+		sorted = sorted && (i == 0 || CompareAge(requests[i-1], r) < 0)
 	}
 	if !sorted {
-		slices.SortFunc(d.order, func(i, j int32) int { return Older(requests[i], requests[j]) })
+		slices.SortFunc(d.order, func(i, j int32) int { return CompareAge(requests[i], requests[j]) })
 	}
 	d.holders.reset(most)
 	p := &d.pass
@@ -216,10 +216,10 @@ type pass struct {
 
 // waiter is a Service that lacks something.
 type waiter struct {
-	rank    int32
-	kept    holding
-	refused bool
-	part    bool // it keeps what it has, and lacks what it must have
+	rank     int32
+	retained holding
+	refused  bool
+	part     bool // it keeps what it has, and lacks what it must have
 }
 
 // attempt reports whether all is decided. If a Service can't be given all that it must
@@ -228,7 +228,7 @@ type waiter struct {
 // In an urgent attempt all Services that lack something they must have give up theirs.
 func (p *pass) attempt(urgent bool) (done bool) {
 	p.waiting, p.locked = p.waiting[:0], p.locked[:0]
-	p.keepAll()
+	p.retainAll()
 	p.reclaim()
 	done = true
 	for i := range p.waiting {
@@ -241,10 +241,10 @@ func (p *pass) attempt(urgent bool) (done bool) {
 	return done
 }
 
-// keepAll lets each Service keep what it may: first those who ask for what they
+// retainAll lets each Service keep what it may: first those who ask for what they
 // were granted, by age; then what locked ones show is entered; then come those whose
 // request has changed. So no Service loses an address by the edit of another.
-func (p *pass) keepAll() {
+func (p *pass) retainAll() {
 	changed := false
 	for i := range p.order {
 		switch rank := int32(i); {
@@ -253,7 +253,7 @@ func (p *pass) keepAll() {
 		case p.request(rank).Changed:
 			changed = true
 		default:
-			p.keepOwn(rank)
+			p.retainOwn(rank)
 		}
 	}
 	for _, rank := range p.locked {
@@ -264,42 +264,42 @@ func (p *pass) keepAll() {
 	}
 	for i := range p.order {
 		if r := p.request(int32(i)); r.Changed && !r.StatusLocked {
-			p.keepOwn(int32(i))
+			p.retainOwn(int32(i))
 		}
 	}
 	slices.SortFunc(p.waiting, func(a, b waiter) int { return cmp.Compare(a.rank, b.rank) })
 }
 
-// keepOwn lets a Service that is not locked keep what it may, unless it gives up.
-func (p *pass) keepOwn(rank int32) {
+// retainOwn lets a Service that is not locked keep what it may, unless it gives up.
+func (p *pass) retainOwn(rank int32) {
 	r := p.request(rank)
 	if p.givesUp[rank] {
 		p.waiting = append(p.waiting, waiter{rank: rank})
 		return
 	}
-	h := p.keep(r)
+	h := p.retain(r)
 	p.enterAll(rank, h, holding{})
 	if h.complete(r) {
 		p.grant(r, &h, &p.grants[p.order[rank]])
 	} else {
-		p.waiting = append(p.waiting, waiter{rank: rank, kept: h})
+		p.waiting = append(p.waiting, waiter{rank: rank, retained: h})
 	}
 }
 
 // answer serves a waiter, and reports whether that is final.
 func (p *pass) answer(w *waiter, urgent bool) bool {
-	r, taken := p.request(w.rank), w.kept
+	r, taken := p.request(w.rank), w.retained
 	if p.givesUp[w.rank] {
-		w.kept, taken = p.keep(r), holding{}
+		w.retained, taken = p.retain(r), holding{}
 	}
-	h, ok := p.serve(r, w.kept)
+	h, ok := p.serve(r, w.retained)
 	w.refused = !ok
 	if ok {
 		p.enterAll(w.rank, h, taken)
 		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
-	gains := h.count() > w.kept.count()
-	w.part = ok && r.Invalid == "" && !gains && keepsPart(r, w.kept)
+	gains := h.count() > w.retained.count()
+	w.part = ok && r.Invalid == "" && !gains && retainsPart(r, w.retained)
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
 	if taken.count() > 0 && (!ok || urgent && must && gains) {
 		p.givesUp[w.rank] = true
@@ -316,21 +316,21 @@ func (p *pass) explain() {
 		if !w.refused && !w.part {
 			continue
 		}
-		no := p.reasonFor(p.request(w.rank), w.kept)
+		no := p.reasonFor(p.request(w.rank), w.retained)
 		if w.part {
 			p.grants[p.order[w.rank]].Message = "ipFamilyPolicy RequireDualStack is not met: " + no.message
 			continue
 		}
-		g := Grant{Reason: no.reason, Message: no.message, Moved: w.kept.moved}
-		if w.kept.count() > 0 {
+		g := Grant{Reason: no.reason, Message: no.message, Moved: w.retained.moved}
+		if w.retained.count() > 0 {
 			g.Moved = g.Message
 		}
 		p.grants[p.order[w.rank]] = g
 	}
 }
 
-// Older orders requests by the age of their Services, then by name.
-func Older(r, s *Request) int {
+// CompareAge orders requests by the age of their Services, then by name.
+func CompareAge(r, s *Request) int {
 	if c := r.Created.Compare(s.Created); c != 0 {
 		return c
 	}
@@ -340,7 +340,7 @@ func Older(r, s *Request) int {
 // holding is what a Service has so far.
 type holding struct {
 	at    [2]pooledAddr // by familyIndex
-	moved string        // the reason for which something it held was not kept
+	moved string        // the reason for which something it held was not retained
 }
 
 // pooledAddr is an address and the pool that it is in. The zero pooledAddr is none.

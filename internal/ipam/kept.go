@@ -37,13 +37,13 @@ func (k Kept) String() string {
 // they ask for it. So a user with a quota cannot tie up a pool by making and deleting
 // Services, and a user who makes Services again, among new ones, gets all addresses back.
 type reserve struct {
-	entries []reserved // longest first
-	of      map[netip.Addr][]*reserved
-	owners  map[Key][]*reserved
-	peak    map[string]int              // by namespace
-	weak    map[*poolState][]netip.Addr // that are kept weakly, lowest first
-	unused  map[*poolState][]netip.Addr // the same, less what is known to be in use
-	firm    map[inPool]firm             // when all is given; nil: not counted yet
+	entries    []reserved // longest first
+	of         map[netip.Addr][]*reserved
+	owners     map[Key][]*reserved
+	peak       map[string]int              // by namespace
+	weak       map[*poolState][]netip.Addr // that are kept weakly, lowest first
+	unused     map[*poolState][]netip.Addr // the same, less what is known to be in use
+	firmCounts map[inPool]firmCount        // when all is given; nil: not counted yet
 }
 
 // reserved is something that is kept.
@@ -148,17 +148,17 @@ func (v *reserve) rewind() {
 	for i := range v.entries {
 		v.entries[i].void = false
 	}
-	v.firm = nil
+	v.firmCounts = nil
 	v.unused = maps.Clone(v.weak)
 }
 
-// holds reports whether a is kept for any Service.
-func (v *reserve) holds(a netip.Addr) bool {
+// has reports whether a is reserved for any Service.
+func (v *reserve) has(a netip.Addr) bool {
 	return slices.ContainsFunc(v.of[a], func(e *reserved) bool { return !e.void })
 }
 
-// against returns what keeps a from r, or nil. What r has is its own.
-func (v *reserve) against(a netip.Addr, r *Request) *reserved {
+// blocking returns the reservation that keeps a from r, or nil. What r has is its own.
+func (v *reserve) blocking(a netip.Addr, r *Request) *reserved {
 	var first *reserved
 	for _, e := range v.of[a] { // none, usually
 		switch {
@@ -175,8 +175,8 @@ func (v *reserve) against(a netip.Addr, r *Request) *reserved {
 	return first
 }
 
-// keptFor returns the address of family f that is kept for r and that it can have now.
-func (b *allocation) keptFor(r *Request, f Family) pooledAddr {
+// reservedFor returns the address of family f that is kept for r and that it can have now.
+func (b *allocation) reservedFor(r *Request, f Family) pooledAddr {
 	for _, e := range b.reserve.owners[r.Service] {
 		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !b.blocked(e.Addr, r) {
 			return pooledAddr{e.Addr, e.pool}
@@ -185,9 +185,9 @@ func (b *allocation) keptFor(r *Request, f Family) pooledAddr {
 	return pooledAddr{}
 }
 
-// weaklyKept returns the lowest address of family f of s that is kept, but only weakly,
+// weaklyReserved returns the lowest address of family f of s that is kept, but only weakly,
 // and that r may have.
-func (b *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr, bool) {
+func (b *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.Addr, bool) {
 	unused := b.reserve.unused[s]
 	for len(unused) > 0 && b.firstHolder(unused[0]) != nil {
 		unused = unused[1:]
@@ -200,8 +200,8 @@ func (b *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr,
 	return unused[i], true
 }
 
-// isKeptFor reports whether a is kept for r.
-func (b *allocation) isKeptFor(a netip.Addr, r *Request) bool {
+// isReservedFor reports whether a is kept for r.
+func (b *allocation) isReservedFor(a netip.Addr, r *Request) bool {
 	return slices.ContainsFunc(b.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
 }
 
@@ -233,14 +233,14 @@ func (p *pass) reclaim() {
 // retake gives a waiter what is kept for it, unless it gives up, and reports whether it
 // needs nothing more.
 func (p *pass) retake(w *waiter) bool {
-	r, before, yields := p.request(w.rank), w.kept, p.givesUp[w.rank]
+	r, before, yields := p.request(w.rank), w.retained, p.givesUp[w.rank]
 	for _, f := range r.Families.Want {
-		x, held := w.kept.of(f)
+		x, held := w.retained.of(f)
 		if !held {
-			x = p.keptFor(r, f)
+			x = p.reservedFor(r, f)
 		}
 		if !yields {
-			w.kept.at[familyIndex(f)] = x
+			w.retained.at[familyIndex(f)] = x
 		}
 		for _, e := range p.reserve.owners[r.Service] {
 			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
@@ -249,51 +249,51 @@ func (p *pass) retake(w *waiter) bool {
 			}
 		}
 	}
-	p.enterAll(w.rank, w.kept, before)
-	if !w.kept.complete(r) {
+	p.enterAll(w.rank, w.retained, before)
+	if !w.retained.complete(r) {
 		return false
 	}
-	p.grant(r, &w.kept, &p.grants[p.order[w.rank]])
+	p.grant(r, &w.retained, &p.grants[p.order[w.rank]])
 	return true
 }
 
-// firm is what is kept firmly in a pool, of one family, and no Service has: how much, and
+// firmCount is what is kept firmly in a pool, of one family, and no Service has: how much, and
 // what is kept for the shortest time.
-type firm struct {
+type firmCount struct {
 	n    int
 	next *reserved
 }
 
-// inPool identifies what firm counts.
+// inPool identifies what a firmCount counts.
 type inPool struct {
 	pool   *poolState
 	family Family
 }
 
 // count finds what is kept in all pools once everything is given: several callers may ask.
-func (b *allocation) count() map[inPool]firm {
-	out := map[inPool]firm{}
+func (b *allocation) count() map[inPool]firmCount {
+	out := map[inPool]firmCount{}
 	for i := range b.reserve.entries { // the longest first
 		e := &b.reserve.entries[i]
 		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && b.firstHolder(e.Addr) == nil {
-			out[at] = firm{out[at].n + 1, e}
+			out[at] = firmCount{out[at].n + 1, e}
 		}
 	}
 	return out
 }
 
-// keptNext tells which of the addresses that are kept in pools is kept for the
+// nextReserved tells which of the addresses that are kept in pools is kept for the
 // shortest time, or "".
-func (b *allocation) keptNext(f Family, pools []*poolState) string {
+func (b *allocation) nextReserved(f Family, pools []*poolState) string {
 	if len(b.reserve.entries) == 0 {
 		return ""
 	}
-	if b.reserve.firm == nil {
-		b.reserve.firm = b.count()
+	if b.reserve.firmCounts == nil {
+		b.reserve.firmCounts = b.count()
 	}
-	var all firm
+	var all firmCount
 	for _, s := range pools {
-		x := b.reserve.firm[inPool{s, f}]
+		x := b.reserve.firmCounts[inPool{s, f}]
 		if all.n += x.n; all.next == nil || x.next != nil && x.next.Compare(all.next.Kept) > 0 {
 			all.next = x.next
 		}

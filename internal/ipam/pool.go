@@ -9,16 +9,16 @@ import (
 
 // Pool is a set of addresses and the rules for giving them out.
 type Pool struct {
-	Name        string
-	Ranges      []Range        // sorted and disjoint; what is excluded is not in them
-	Overlapping []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
-	AutoAssign  bool           // false: only on request
-	AvoidBuggy  bool           // never an IPv4 address that ends in .0 or .255
-	Frozen      bool           // what is held stays, nothing new is given: so for pools that are not accepted, unless they overlap and had addresses
-	Pinned      bool           // it selects Services; preferred to pools that take all
-	Priority    int            // lower first; 0: last
-	Across      bool           // Services of different namespaces may come to share its addresses
-	Allows      func(Key) bool // which Services it serves; nil: all
+	Name           string
+	Ranges         []Range        // sorted and disjoint; what is excluded is not in them
+	Overlapping    []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
+	AutoAssign     bool           // false: only on request
+	AvoidBuggy     bool           // never an IPv4 address that ends in .0 or .255
+	Frozen         bool           // what is held stays, nothing new is given: so for pools that are not accepted, unless they overlap and had addresses
+	Selective      bool           // it selects Services; preferred to pools that take all
+	Priority       int            // lower first; 0: last
+	CrossNamespace bool           // Services of different namespaces may come to share its addresses
+	Allows         func(Key) bool // which Services it serves; nil: all
 }
 
 // Pools are all pools. No address may lie in two of them.
@@ -54,7 +54,9 @@ type tier struct {
 	priority int
 }
 
-func (p *Pool) tier() tier { return tier{open: !p.Pinned, last: p.Priority == 0, priority: p.Priority} }
+func (p *Pool) tier() tier {
+	return tier{open: !p.Selective, last: p.Priority == 0, priority: p.Priority}
+}
 
 func (t tier) compare(u tier) int {
 	return cmp.Or(compareBool(t.open, u.open), compareBool(t.last, u.last), cmp.Compare(t.priority, u.priority))

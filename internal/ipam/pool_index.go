@@ -76,8 +76,8 @@ func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 	return nil
 }
 
-// gone returns the deleted pool that r got a from, or nil. That pool assigns nothing.
-func (g *poolIndex) gone(r *Request, a netip.Addr) *poolState {
+// deletedPool returns the deleted pool that r got a from, or nil. That pool assigns nothing.
+func (g *poolIndex) deletedPool(r *Request, a netip.Addr) *poolState {
 	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {
 		return nil

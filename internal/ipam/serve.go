@@ -2,16 +2,16 @@ package ipam
 
 import "slices"
 
-// serve returns what r has when it is given what it lacks beyond what it kept;
+// serve returns what r has when it is given what it lacks beyond what it retained;
 // it takes nothing yet. If r can't have what it must have, ok is false.
-func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
+func (b *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	if r.Invalid != "" {
-		return kept, kept.count() > 0 // nothing that is held is lost to a typo
+		return retained, retained.count() > 0 // nothing that is held is lost to a typo
 	}
-	if no := b.check(r, kept); no.reason != "" {
-		return kept, keepsPart(r, kept)
+	if no := b.check(r, retained); no.reason != "" {
+		return retained, retainsPart(r, retained)
 	}
-	h = kept
+	h = retained
 	for _, a := range r.Want {
 		if x := &h.at[familyIndex(FamilyOf(a))]; x.addr != a {
 			*x = pooledAddr{a, b.find(a)}
@@ -25,7 +25,7 @@ func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
 	}
 	n := h.count() + more.count()
 	if n == 0 || r.Families.All && n < len(r.Families.Want) {
-		return kept, keepsPart(r, kept)
+		return retained, retainsPart(r, retained)
 	}
 	if n == 2 {
 		more = b.unite(r, h, more)
@@ -38,17 +38,17 @@ func (b *allocation) serve(r *Request, kept holding) (h holding, ok bool) {
 	return h, true
 }
 
-// keepsPart reports whether r, which must have addresses of two families and can't
+// retainsPart reports whether r, which must have addresses of two families and can't
 // have both, keeps the one that it has: a working address is not taken away
 // because the other one is missing. A Service with none gets none.
-func keepsPart(r *Request, kept holding) bool {
+func retainsPart(r *Request, retained holding) bool {
 	return r.Families.All && len(r.Families.Want) == 2 &&
-		slices.ContainsFunc(kept.at[:], func(x pooledAddr) bool { return x.pool != nil && r.has(x.addr) })
+		slices.ContainsFunc(retained.at[:], func(x pooledAddr) bool { return x.pool != nil && r.has(x.addr) })
 }
 
 // best returns the address of family f that r gets if that is all it lacks.
 func (b *allocation) best(r *Request, f Family) pooledAddr {
-	if x := b.keptFor(r, f); x.pool != nil {
+	if x := b.reservedFor(r, f); x.pool != nil {
 		return x
 	}
 	for _, s := range b.pools {
@@ -72,7 +72,7 @@ func (b *allocation) unite(r *Request, h, more holding) holding {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isKeptFor(x.addr, r))
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isReservedFor(x.addr, r))
 				if fits && x.pool != s {
 					x.pool = s
 					x.addr, fits = b.nextFree(s, FamilyOf(x.addr), r)

@@ -50,7 +50,7 @@ func (b *allocation) addSharer(first, rank int32, a netip.Addr) {
 func (b *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
 	r := b.request(rank)
 	k := sharerKind{key: r.Share.Key, namespace: r.Service.Namespace, local: r.Share.Local, had: r.has(a)}
-	if b.across(a) {
+	if b.crossNamespace(a) {
 		k.namespace = ""
 	}
 	if k.local {

@@ -13,7 +13,7 @@ func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
 	for seed := range int64(2000) {
 		rng := rand.New(rand.NewSource(seed))
-		pools := Pools{{Name: "p", Ranges: []Range{{a, a}}, Across: rng.Intn(2) == 0}}
+		pools := Pools{{Name: "p", Ranges: []Range{{a, a}}, CrossNamespace: rng.Intn(2) == 0}}
 		requests, order := make([]*Request, 12), make([]int32, 12)
 		for i := range requests {
 			r := &Request{Service: Key{fmt.Sprint("n", rng.Intn(2)), fmt.Sprintf("%02d", i)}, Created: time.Unix(int64(i), 0), Families: Families{Want: []Family{IPv4}}}
@@ -45,7 +45,7 @@ func agreeAbout(b *allocation, a netip.Addr, r *Request) error {
 	want, reason := (*Request)(nil), ""
 	for rank := range b.holdersOf(a) {
 		u := b.request(rank)
-		if no := b.refuses(a, u, r); no != "" && (want == nil || Older(u, want) < 0) {
+		if no := b.refuses(a, u, r); no != "" && (want == nil || CompareAge(u, want) < 0) {
 			want, reason = u, no
 		}
 	}

@@ -22,7 +22,7 @@ type sharingKey struct {
 }
 
 func sharingKeyOf(r *Request, s *poolState, f Family) sharingKey {
-	if s.Across {
+	if s.CrossNamespace {
 		return sharingKey{r.Share.Key, "", s, f}
 	}
 	return sharingKey{r.Share.Key, r.Service.Namespace, s, f}
@@ -88,7 +88,7 @@ func (b *allocation) listens(a netip.Addr, r *Request) bool {
 // blocked reports whether a holder of a may not share it with r, or a is kept
 // for others. It does not look at every holder, since there can be thousands.
 func (b *allocation) blocked(a netip.Addr, r *Request) bool {
-	if b.reserve.against(a, r) != nil {
+	if b.reserve.blocking(a, r) != nil {
 		return true
 	}
 	first := b.firstHolder(a)
@@ -96,9 +96,9 @@ func (b *allocation) blocked(a netip.Addr, r *Request) bool {
 		return false
 	}
 	u := b.request(first.rank)
-	across := first.across || u.Service.Namespace != r.Service.Namespace
+	across := first.crossNamespace || u.Service.Namespace != r.Service.Namespace
 	switch {
-	case r.Share.Key == "" || r.Share.Key != u.Share.Key, across && !b.across(a) && !r.has(a):
+	case r.Share.Key == "" || r.Share.Key != u.Share.Key, across && !b.crossNamespace(a) && !r.has(a):
 		return true
 	case first.conflicting, first.fresh && across:
 		other, _ := b.blocker(a, r)
@@ -109,10 +109,10 @@ func (b *allocation) blocked(a netip.Addr, r *Request) bool {
 	return b.listens(a, r)
 }
 
-// across reports whether Services of different namespaces may come to share a.
-func (b *allocation) across(a netip.Addr) bool {
+// crossNamespace reports whether Services of different namespaces may come to share a.
+func (b *allocation) crossNamespace(a netip.Addr) bool {
 	s := b.find(a)
-	return s != nil && s.Across
+	return s != nil && s.CrossNamespace
 }
 
 // has reports whether r has a now.
@@ -137,7 +137,7 @@ func (b *allocation) refuses(a netip.Addr, u, r *Request) string {
 		return keysDiffer(u, r)
 	}
 	switch {
-	case u.Service.Namespace != r.Service.Namespace && !b.across(a) && !(u.has(a) && r.has(a)):
+	case u.Service.Namespace != r.Service.Namespace && !b.crossNamespace(a) && !(u.has(a) && r.has(a)):
 		if s := b.find(a); s != nil {
 			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace", s.Name)
 		}

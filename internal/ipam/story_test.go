@@ -172,9 +172,9 @@ func parsePool(words []string) (ipam.Pool, error) {
 		case "frozen":
 			p.Frozen = true
 		case "across":
-			p.Across = true
+			p.CrossNamespace = true
 		case "pinned":
-			p.Pinned = true
+			p.Selective = true
 		case "overlapping":
 			p.Overlapping = parseRanges(value)
 		case "except":
@@ -183,7 +183,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.Priority, _ = strconv.Atoi(value)
 		case "only":
 			names := strings.Split(value, ",")
-			p.Pinned, p.Allows = true, func(k ipam.Key) bool { return slices.Contains(names, k.Name) }
+			p.Selective, p.Allows = true, func(k ipam.Key) bool { return slices.Contains(names, k.Name) }
 		default:
 			return p, fmt.Errorf("pool %s: can't read %q", p.Name, word)
 		}

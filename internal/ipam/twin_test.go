@@ -89,7 +89,7 @@ func (w twin) free(a netip.Addr, r ipam.Request) bool {
 // have it go on sharing it; others come to share it only where its pool says so.
 func (w twin) mayShare(a netip.Addr, u, r ipam.Request) bool {
 	across := slices.Contains(u.Has, a) && slices.Contains(r.Has, a)
-	if p := w.poolOf(a); p != nil && p.Across {
+	if p := w.poolOf(a); p != nil && p.CrossNamespace {
 		across = true
 	}
 	if u.Service.Namespace != r.Service.Namespace && !across {
@@ -281,7 +281,7 @@ func rank(p ipam.Pool) int {
 	if n == 0 {
 		n = 1000
 	}
-	if !p.Pinned {
+	if !p.Selective {
 		n += 10000
 	}
 	return n

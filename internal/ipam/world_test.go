@@ -90,7 +90,7 @@ func (w *world) newPools() {
 		}
 		p := ipam.Pool{
 			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
-			Frozen: w.chance(10), Priority: w.rng.Intn(3), Across: w.chance(50),
+			Frozen: w.chance(10), Priority: w.rng.Intn(3), CrossNamespace: w.chance(50),
 		}
 		w.pick(&p, 30)
 		if w.chance(15) {
@@ -103,10 +103,10 @@ func (w *world) newPools() {
 
 // pick lets p select Services, or, more often than not, all.
 func (w *world) pick(p *ipam.Pool, percent int) {
-	p.Pinned, p.Allows = false, nil
+	p.Selective, p.Allows = false, nil
 	if w.chance(percent) {
 		parity := w.rng.Intn(2)
-		p.Pinned = true
+		p.Selective = true
 		p.Allows = func(k ipam.Key) bool { return int(k.Name[len(k.Name)-1])%2 == parity }
 	}
 }

@@ -64,7 +64,7 @@ func sameWords(a, b metav1.Condition) bool {
 // changeTo returns the change that brings about what svc is granted, and whether
 // that differs from what it shows. No advertisement covers the addresses in silent; some
 // may be of pools that are gone.
-func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone) (c Change, differs bool) {
+func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned) (c Change, differs bool) {
 	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent, of), pools: strings.Join(g.Pools, ",")}
 	held := intent.Holds(svc)
 	if len(held) > 0 && g.Moved != "" {
@@ -141,7 +141,7 @@ func without(a, b []netip.Addr) []netip.Addr {
 }
 
 // conditionOf puts a grant into the words of the Allocated condition.
-func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone) metav1.Condition {
+func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned) metav1.Condition {
 	c := metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: string(g.Reason), Message: g.Message}
 	if len(g.Addrs) > 0 {
 		c.Status, c.Reason = metav1.ConditionTrue, v1beta1.ReasonAssigned
@@ -171,7 +171,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of gone
 
 // stepDown is the part of a change that takes addresses away, for a Service that
 // can't get others until their holders have given them back.
-func stepDown(svc *corev1.Service, g ipam.Grant, of gone) Change {
+func stepDown(svc *corev1.Service, g ipam.Grant, of orphaned) Change {
 	var kept ipam.Grant
 	held := intent.Holds(svc)
 	for i, a := range g.Addrs {

@@ -96,7 +96,7 @@ type Arrival struct {
 
 // after adds what the version before showed, if it is of the same Service.
 func (v Arrival) after(x *Service) Arrival {
-	if x != nil && x.Object.UID == v.svc.UID && x.judged && (x.Change == nil || x.Change.AnnouncedOnly) && !x.early && !x.leaves {
+	if x != nil && x.Object.UID == v.svc.UID && x.judged && (x.Change == nil || x.Change.AnnouncedOnly) && !x.early && !x.releasing {
 		v.agreed = intent.Holds(x.Object)
 		v.settled = slices.Equal(v.agreed, x.grant.Addrs)
 	}

@@ -71,10 +71,10 @@ func withoutFinalizer(finalizers []string) []string {
 	return slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == v1beta1.FinalizerCleanup })
 }
 
-// lets reports whether svc is being deleted and either waits for us, or has no
+// isReleasing reports whether svc is being deleted and either waits for us, or has no
 // address: nothing is given to it any more. Others that are being deleted keep
 // what they have until they are gone.
-func (f Finalizer) lets(svc *corev1.Service) bool {
+func (f Finalizer) isReleasing(svc *corev1.Service) bool {
 	return svc.DeletionTimestamp != nil && (f.Ours(svc) || len(intent.Holds(svc)) == 0)
 }
 
@@ -93,10 +93,10 @@ func (f Finalizer) release(svc *corev1.Service) (Change, bool) {
 // differs from what it shows.
 func (p Plan) changeFor(i int) (c Change, differs bool) {
 	svc, g := p.Services[i].Object, p.Grants[i]
-	if p.Services[i].leaves {
+	if p.Services[i].releasing {
 		return p.finalizer.release(svc)
 	}
-	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools), p.Services[i].gone)
+	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools), p.Services[i].orphaned)
 	differs = c.remember(svc, &p.Services[i].request) || differs
 	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
 	differs = c.contest(svc, p.Contests[svc.UID]) || differs || c.cleanup != leaveFinalizer

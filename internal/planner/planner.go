@@ -44,18 +44,18 @@ type Service struct {
 	request ipam.Request
 	round   uint64
 
-	judged  bool            // early, allowed and change hold
-	early   bool            // its Namespace is not known yet, so that it can't be known who serves it
-	allowed map[int]bool    // which pools serve it, by their place, of those that were asked
-	leaves  bool            // it is being deleted, and is given nothing any more
-	grant   ipam.Grant      // the last answer
-	gone    gone            // what it has of pools that are not there any more
-	orphans []intent.Origin // the same, as far as its status tells
-	origins []intent.Origin // as its status tells
-	Change  *Change         // to be written; nil: nothing is
-	contest Contest         // that change takes into account
-	told    *Told           // likewise
-	sent    []netip.Addr    // that writes to this version were to give it: one may have arrived
+	judged    bool            // early, allowed and change hold
+	early     bool            // its Namespace is not known yet, so that it can't be known who serves it
+	allowed   map[int]bool    // which pools serve it, by their place, of those that were asked
+	releasing bool            // it is being deleted, and is given nothing any more
+	grant     ipam.Grant      // the last answer
+	orphaned  orphaned        // what it has of pools that are not there any more
+	orphans   []intent.Origin // the same, as far as its status tells
+	origins   []intent.Origin // as its status tells
+	Change    *Change         // to be written; nil: nothing is
+	contest   Contest         // that change takes into account
+	told      *Told           // likewise
+	sent      []netip.Addr    // that writes to this version were to give it: one may have arrived
 }
 
 // Planner turns snapshots into plans. It remembers what it worked out for each
@@ -83,7 +83,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
 	arrived, gone, departed := t.observe(s.Services)
 	if s.Reservations != nil {
-		s.Reservations.keep(s.Now, s.Configured, departed)
+		s.Reservations.record(s.Now, s.Configured, departed)
 		s.Kept, s.Graces = s.Reservations.due(s.Now, s.Configured), s.Reservations.graces
 	}
 	if s.Review != nil {
@@ -114,13 +114,13 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 		t.asked[i] = &x.request
 		a, tried := s.Attempts[x.Object.UID]
 		c := s.contest(x.Object)
-		keeps := t.keeps(x, a, s)
-		if tried || c.times > 0 || x.early || x.leaves || keeps { // few are
+		keeps := t.retains(x, a, s)
+		if tried || c.times > 0 || x.early || x.releasing || keeps { // few are
 			t.asked[i] = x.asks(a, c, s.Now)
 		}
 		if keeps {
-			ends = append(ends, x.gone.until)
-			t.asked[i].GonePools = x.gone.pools
+			ends = append(ends, x.orphaned.until)
+			t.asked[i].GonePools = x.orphaned.pools
 		}
 	}
 	return ends
@@ -135,7 +135,7 @@ func (x *Service) asks(a Attempt, c Contest, now time.Time) *ipam.Request {
 		r.StatusLocked = now.Before(a.notBefore) || c.waits(now)
 		r.Has = c.holds(r.Has, r.StatusLocked)
 	}
-	r.StatusLocked = r.StatusLocked || x.early || x.leaves
+	r.StatusLocked = r.StatusLocked || x.early || x.releasing
 	return &r
 }
 
@@ -152,18 +152,18 @@ func (p *Plan) judge(s Snapshot) {
 	}
 }
 
-// keeps reports whether x keeps what it has of pools that are gone.
-func (t *Planner) keeps(x *Service, a Attempt, s Snapshot) bool {
-	x.gone = gone{}
+// retains reports whether x keeps what it has of pools that are gone.
+func (t *Planner) retains(x *Service, a Attempt, s Snapshot) bool {
+	x.orphaned = orphaned{}
 	origins := slices.Concat(x.orphans, t.config.Gone(a.origins())) // what was granted before the pool went may not be seen yet
 	if len(origins) == 0 {
 		return false
 	}
-	x.gone = goneOf(origins)
-	if x.gone.until.IsZero() {
-		x.gone.until = keepUntil(s.Now, s.Graces, x.gone)
+	x.orphaned = orphanedOf(origins)
+	if x.orphaned.until.IsZero() {
+		x.orphaned.until = retainUntil(s.Now, s.Graces, x.orphaned)
 	}
-	return s.Now.Before(x.gone.until)
+	return s.Now.Before(x.orphaned.until)
 }
 
 // configure takes in the configuration and the namespaces. What is known of
@@ -244,7 +244,7 @@ func (t *Planner) Reset() {
 func (t *Planner) Watch(s Snapshot, k *Reservations) {
 	_, _, departed := t.observe(s.Services)
 	t.Released = nil // a leader looks for them when its term begins
-	k.keep(s.Now, s.Configured, departed)
+	k.record(s.Now, s.Configured, departed)
 	k.settle(k.due(s.Now, s.Configured))
 }
 
@@ -272,7 +272,7 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 	}
 	entered, old := fresh, t.byAge
 	var dropped []*Service
-	slices.SortFunc(fresh, older)
+	slices.SortFunc(fresh, compareAge)
 	t.byAge = make([]*Service, 0, len(services))
 	for _, x := range old {
 		if x.round != t.round {
@@ -281,7 +281,7 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 			dropped = append(dropped, x)
 			continue
 		}
-		for len(fresh) > 0 && older(fresh[0], x) < 0 {
+		for len(fresh) > 0 && compareAge(fresh[0], x) < 0 {
 			t.byAge, fresh = append(t.byAge, fresh[0]), fresh[1:]
 		}
 		t.byAge = append(t.byAge, x)
@@ -307,14 +307,14 @@ func (t *Planner) observe(services []*corev1.Service) (arrived []Arrival, gone [
 
 // service returns what follows from one version of a Service alone.
 func (t *Planner) service(svc *corev1.Service) *Service {
-	x := &Service{Object: svc, request: t.Prefixes.Request(svc), origins: intent.Origins(svc), leaves: t.Finalizer.lets(svc)}
-	if x.leaves {
+	x := &Service{Object: svc, request: t.Prefixes.Request(svc), origins: intent.Origins(svc), releasing: t.Finalizer.isReleasing(svc)}
+	if x.releasing {
 		x.request.Has, x.request.StatusLocked = nil, true
 	}
 	return x
 }
 
-func older(a, b *Service) int { return ipam.Older(&a.request, &b.request) }
+func compareAge(a, b *Service) int { return ipam.CompareAge(&a.request, &b.request) }
 
 func sameGrant(a, b ipam.Grant) bool {
 	return a.Reason == b.Reason && a.Message == b.Message && a.Moved == b.Moved &&

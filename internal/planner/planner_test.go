@@ -81,7 +81,7 @@ func TestChangeOf(t *testing.T) {
 			svc, g := settledService()
 			c.edit(svc, &g)
 			before := svc.DeepCopy()
-			change, differs := changeTo(svc, g, nil, gone{})
+			change, differs := changeTo(svc, g, nil, orphaned{})
 			if differs != c.differs || change.Event != c.event {
 				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.Event)
 			}
@@ -91,7 +91,7 @@ func TestChangeOf(t *testing.T) {
 			if differs {
 				change.Apply(svc, Finalizer{})
 			}
-			if again, differs := changeTo(svc, g, nil, gone{}); differs || again.Event {
+			if again, differs := changeTo(svc, g, nil, orphaned{}); differs || again.Event {
 				t.Errorf("once written it differs still: %+v", again)
 			}
 		})
@@ -104,7 +104,7 @@ func sameChange(a, b *Change) bool {
 
 func TestForeignConditionsAreKept(t *testing.T) {
 	svc, _ := settledService()
-	change, _ := changeTo(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil, gone{})
+	change, _ := changeTo(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil, orphaned{})
 	if len(change.Conditions) != 2 || !cmp.Equal(change.Conditions[0], svc.Status.Conditions[0]) {
 		t.Errorf("have %+v", change.Conditions)
 	}
@@ -116,7 +116,7 @@ func TestForeignConditionsAreKept(t *testing.T) {
 func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
 	svc, g := settledService()
 	g.Message = "words"
-	change, _ := changeTo(svc, g, nil, gone{})
+	change, _ := changeTo(svc, g, nil, orphaned{})
 	if have := change.Conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
 		t.Errorf("the status is as before, and its time is now %s", have)
 	}
@@ -177,14 +177,14 @@ func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 func TestThinkingTwiceWritesOnce(t *testing.T) {
 	s := world()
 	for _, svc := range s.Services {
-		change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, gone{})
+		change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{})
 		if !differs {
 			t.Errorf("%s: nothing is written at first", svc.Name)
 		}
 		change.Apply(svc, Finalizer{})
 	}
 	for _, svc := range s.Services {
-		if change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, gone{}); differs {
+		if change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{}); differs {
 			t.Errorf("%s: written again: %+v", svc.Name, change)
 		}
 	}

@@ -35,8 +35,8 @@ type removal struct {
 	wanted  int // how many addresses its namespace wanted when it was there
 }
 
-// keep takes in the pools and what has departed.
-func (k *Reservations) keep(now time.Time, c intent.Configured, departed []removal) {
+// record takes in the pools and the removals.
+func (k *Reservations) record(now time.Time, c intent.Configured, departed []removal) {
 	if k.kept == nil {
 		k.kept, k.graces = map[keptKey]ipam.Kept{}, map[string]time.Duration{}
 	}
@@ -121,7 +121,7 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 		}
 	}
 	for _, x := range entered {
-		if x.leaves && len(x.had()) > 0 {
+		if x.releasing && len(x.had()) > 0 {
 			left = append(left, x)
 		}
 	}
@@ -147,7 +147,7 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 // perhaps nil. Of one that was of another type for a moment only the addresses are gone;
 // of one from which the leader has taken them the condition says so.
 func (x *Service) leftBy(now *Service) bool {
-	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.leaves && !now.refused()
+	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.releasing && !now.refused()
 }
 
 // refused reports whether x has no address since a leader has decided so.
@@ -163,7 +163,7 @@ func (x *Service) refused() bool {
 //     another address, and have taken that back since;
 //   - what its condition says, if nothing was decided.
 func (x *Service) had() []intent.Origin {
-	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.leaves {
+	if undecided := len(x.grant.Addrs) == 0 && x.grant.Reason == ""; undecided || x.releasing {
 		return x.origins
 	}
 	var out []intent.Origin
@@ -226,8 +226,8 @@ func (p Plan) keptIn() map[string][]ipam.Kept {
 	return out
 }
 
-// keepsAgain returns when the first thing ends that is kept for a time; 0: nothing is.
-func (p Plan) keepsAgain(now time.Time) time.Duration {
+// nextEnd returns when the first thing ends that is kept for a time; 0: nothing is.
+func (p Plan) nextEnd(now time.Time) time.Duration {
 	first := time.Duration(0)
 	ends := slices.Clone(p.goneUntil)
 	for _, k := range p.Kept {
@@ -239,14 +239,14 @@ func (p Plan) keepsAgain(now time.Time) time.Duration {
 	return first
 }
 
-// gone is what a Service has of pools that are not there any more.
-type gone struct {
+// orphaned is what a Service has of pools that are not there any more.
+type orphaned struct {
 	pools map[netip.Addr]string
 	until time.Time // zero: nothing is said yet
 }
 
-// goneOf sums up origins, whose pools are gone.
-func goneOf(origins []intent.Origin) (out gone) {
+// orphanedOf sums up origins, whose pools are gone.
+func orphanedOf(origins []intent.Origin) (out orphaned) {
 	out.pools = make(map[netip.Addr]string, len(origins))
 	for _, o := range origins {
 		out.pools[o.Addr] = o.Pool
@@ -257,9 +257,9 @@ func goneOf(origins []intent.Origin) (out gone) {
 	return out
 }
 
-// keepUntil returns until when a Service keeps what it has of pools that are gone, if it
+// retainUntil returns until when a Service keeps what it has of pools that are gone, if it
 // is not said on it yet: for the shortest graceTime among those pools.
-func keepUntil(now time.Time, graces map[string]time.Duration, g gone) time.Time {
+func retainUntil(now time.Time, graces map[string]time.Duration, g orphaned) time.Time {
 	grace := intent.DefaultGrace()
 	first := true
 	for _, pool := range g.pools {

@@ -31,7 +31,7 @@ type Write struct {
 // otherwise a watch could see it on both.
 func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
-	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.keepsAgain(s.Now))}
+	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.nextEnd(s.Now))}
 	var blocked []int
 	var late []Write
 	for i, x := range p.Services {
@@ -40,7 +40,7 @@ func (p Plan) Step(s Snapshot) Step {
 		case tried && a.inFlight:
 			out.Awaits = out.Awaits || !a.settles(x.Object, x.Change)
 		case tried && s.Now.Before(a.notBefore):
-		case p.Contests[x.Object.UID].waits(s.Now) && !x.leaves:
+		case p.Contests[x.Object.UID].waits(s.Now) && !x.releasing:
 			if c, differs := conditionsOf(x.Object, p.Contests[x.Object.UID]); differs {
 				out.Writes = append(out.Writes, Write{x.Object, c})
 			}
@@ -67,7 +67,7 @@ func (p Plan) free(blocked []int, showing map[netip.Addr][]int) []Write {
 	if !ok {
 		return nil
 	}
-	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].gone)
+	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].orphaned)
 	c.announce(p.Services[i].Object, p.announced)
 	return []Write{{p.Services[i].Object, c}}
 }

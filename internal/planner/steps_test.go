@@ -18,7 +18,7 @@ import (
 func TestADeletedServiceDoesNotWaitForTheEndOfAContest(t *testing.T) {
 	svc := aService("a", 1)
 	c := Contest{times: 9, notBefore: time.Unix(100, 0)}
-	p := Plan{Services: []*Service{{Object: svc, leaves: true, Change: &Change{}}}, Grants: make([]ipam.Grant, 1), Contests: map[types.UID]Contest{svc.UID: c}}
+	p := Plan{Services: []*Service{{Object: svc, releasing: true, Change: &Change{}}}, Grants: make([]ipam.Grant, 1), Contests: map[types.UID]Contest{svc.UID: c}}
 	if next := p.Step(Snapshot{Now: time.Unix(1, 0)}); len(next.Writes) != 1 || next.Writes[0].Change.ConditionsOnly {
 		t.Errorf("it comes to %+v", next)
 	}
@@ -29,7 +29,7 @@ func TestManySlipsAreCounted(t *testing.T) {
 	for i := range 3000 {
 		svc.Annotations[v1beta1.Group+"/"+strings.Repeat("x", i%60+1)+strings.Repeat("y", i/60+1)] = ""
 	}
-	words := conditionOf(svc, g, nil, gone{}).Message
+	words := conditionOf(svc, g, nil, orphaned{}).Message
 	if !strings.Contains(words, " and 2990 more means nothing: known are") || len(words) > printable.MaxMessage {
 		t.Errorf("%d bytes: %s", len(words), words)
 	}
@@ -39,11 +39,11 @@ func TestAForeignFinalizerIsTold(t *testing.T) {
 	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pools: []string{"p"}}
 	svc := aService("a", 1)
 	svc.Finalizers = []string{v1beta1.FinalizerCleanup}
-	if c := conditionOf(svc, g, nil, gone{}); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
+	if c := conditionOf(svc, g, nil, orphaned{}); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
 		t.Errorf("it says %+v", c)
 	}
 	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: Finalizer{}.Mark()}
-	if c := conditionOf(svc, g, nil, gone{}); strings.Contains(c.Message, "finalizer") {
+	if c := conditionOf(svc, g, nil, orphaned{}); strings.Contains(c.Message, "finalizer") {
 		t.Errorf("of our own it says %+v", c)
 	}
 }

@@ -41,7 +41,7 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(i, j int) int { return ipam.Older(t.Requests[i], t.Requests[j]) })
+	slices.SortFunc(order, func(i, j int) int { return ipam.CompareAge(t.Requests[i], t.Requests[j]) })
 	t.Served, t.Requests = permuted(t.Served, order), permuted(t.Requests, order)
 	subjects := make([]intent.Consumer, len(t.Served))
 	for i, svc := range t.Served {
