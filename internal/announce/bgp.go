@@ -46,8 +46,8 @@ func (o offer) compare(p offer) int {
 }
 
 // bgp decides the routes that s.Self advertises to each of its peers, and adds them to
-// peerings. It returns the result for each Service, and the conflicts of advertisements.
-func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
+// peerings. It returns the result for each Service, and the clashes of advertisements.
+func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash) {
 	self := *s.self()
 	leaving := s.Leaving && self.Excluded != ""
 	if leaving {
@@ -72,18 +72,18 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []Conflict) {
 	}
 	slices.SortFunc(all, offer.compare)
 	all = slices.Compact(all)
-	conflicts := map[Conflict]bool{}
+	clashes := map[AttributeClash]bool{}
 	made := map[string][]Route{} // by the advertisements that apply: peers with the same ones share a list
 	for i, p := range peerings {
 		who := s.applying(p)
 		routes, known := made[who]
 		if !known {
-			routes = s.routes(all, who, leaving, conflicts)
+			routes = s.routes(all, who, leaving, clashes)
 			made[who] = routes
 		}
 		peerings[i].Routes = routes
 	}
-	return offered, slices.SortedFunc(maps.Keys(conflicts), func(a, b Conflict) int {
+	return offered, slices.SortedFunc(maps.Keys(clashes), func(a, b AttributeClash) int {
 		return cmp.Or(cmp.Compare(a.Loser, b.Loser), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Winner, b.Winner))
 	})
 }
@@ -106,7 +106,7 @@ func (s Snapshot) applying(p Peering) string {
 }
 
 // routes makes routes of the offers of the advertisements that apply, as applying returns them.
-func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Conflict]bool) []Route {
+func (s Snapshot) routes(all []offer, who string, leaving bool, clashes map[AttributeClash]bool) []Route {
 	var out []Route
 	var by []int // the advertisements that offer the next prefix
 	for i, o := range all {
@@ -117,7 +117,7 @@ func (s Snapshot) routes(all []offer, who string, leaving bool, conflicts map[Co
 			if out == nil {
 				out = make([]Route, 0, len(all)-i)
 			}
-			route := s.merge(o.prefix, by, conflicts)
+			route := s.merge(o.prefix, by, clashes)
 			route.Leaving = leaving
 			out, by = append(out, route), by[:0]
 		}
@@ -208,7 +208,7 @@ func (ad *BGPAdvertisement) prefix(a Address, local bool) netip.Prefix {
 // merge returns the route of a prefix that several advertisements announce. It has the
 // communities of all. Of each other attribute it has the value from the advertisement with the
 // smallest name that sets it.
-func (s Snapshot) merge(prefix netip.Prefix, ads []int, conflicts map[Conflict]bool) Route {
+func (s Snapshot) merge(prefix netip.Prefix, ads []int, clashes map[AttributeClash]bool) Route {
 	r := s.BGP[ads[0]].Attributes
 	r.Prefix = prefix
 	if len(ads) == 1 {
@@ -232,7 +232,7 @@ func (s Snapshot) merge(prefix netip.Prefix, ads []int, conflicts map[Conflict]b
 			case winner == "":
 				winner = ad.Name
 			case !f.same(ad.Attributes, r):
-				conflicts[Conflict{Loser: ad.Name, Winner: winner, Field: f.field}] = true
+				clashes[AttributeClash{Loser: ad.Name, Winner: winner, Field: f.field}] = true
 			}
 		}
 	}

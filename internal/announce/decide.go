@@ -146,11 +146,11 @@ type Snapshot struct {
 
 // Plan is all that the node announces. The zero Plan announces nothing.
 type Plan struct {
-	Claims     []Claim      // sorted by address
-	Backups    []Claim      // for nodes that restart; sorted by address
-	Peerings   []Peering    // sorted by the peer's name
-	Superseded []Superseded // sorted by the peer's name
-	Conflicts  []Conflict   // sorted
+	Claims     []Claim          // sorted by address
+	Backups    []Claim          // for nodes that restart; sorted by address
+	Peerings   []Peering        // sorted by the peer's name
+	Superseded []Superseded     // sorted by the peer's name
+	Clashes    []AttributeClash // sorted
 	Results    map[ipam.Key]Result
 }
 
@@ -158,9 +158,9 @@ type Plan struct {
 // address.
 type Superseded struct{ Peer, By string }
 
-// Conflict is two advertisements that announce the same prefix to the same peer with different
+// AttributeClash is two advertisements that announce the same prefix to the same peer with different
 // values of one field. The loser's value is not sent.
-type Conflict struct{ Loser, Winner, Field string }
+type AttributeClash struct{ Loser, Winner, Field string }
 
 // Result is what this node announces for one Service, and why it announces no more.
 type Result struct {
@@ -212,8 +212,8 @@ func Decide(s Snapshot) Plan {
 	var plan Plan
 	plan.Claims, plan.Backups = s.layer2(holders, owned)
 	plan.Peerings, plan.Superseded = s.peerings()
-	offered, conflicts := s.bgp(plan.Peerings)
-	plan.Conflicts = conflicts
+	offered, clashes := s.bgp(plan.Peerings)
+	plan.Clashes = clashes
 	plan.Results = make(map[ipam.Key]Result, len(s.Services))
 	for i := range s.Services {
 		svc := &s.Services[i]

@@ -27,16 +27,16 @@ func TestRoutesAgreeWithTheTwin(t *testing.T) {
 			for _, x := range p.Superseded {
 				have[x.Peer] = []string{"superseded by " + x.By}
 			}
-			want, conflicts := twinRoutes(s, n)
+			want, clashes := twinRoutes(s, n)
 			if diff := gocmp.Diff(want, have); diff != "" {
 				t.Errorf("%s: the twin -, Decide +\n%s", name, diff)
 			}
-			reported := map[announce.Conflict]bool{}
-			for _, c := range p.Conflicts {
+			reported := map[announce.AttributeClash]bool{}
+			for _, c := range p.Clashes {
 				reported[c] = true
 			}
-			if diff := gocmp.Diff(conflicts, reported); diff != "" || len(reported) != len(p.Conflicts) {
-				t.Errorf("%s: conflicts by the twin -, by Decide +\n%s", name, diff)
+			if diff := gocmp.Diff(clashes, reported); diff != "" || len(reported) != len(p.Clashes) {
+				t.Errorf("%s: clashes by the twin -, by Decide +\n%s", name, diff)
 			}
 		}
 	})
@@ -71,10 +71,10 @@ func twinServed(s announce.Snapshot, n announce.Node, addr netip.Addr) (local, s
 	return local, served
 }
 
-// twinRoutes returns the routes that n advertises to each peer, and the conflicts of
+// twinRoutes returns the routes that n advertises to each peer, and the clashes of
 // advertisements. For every prefix it goes through all advertisements by name.
-func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[announce.Conflict]bool) {
-	out, conflicts := map[string][]string{}, map[announce.Conflict]bool{}
+func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[announce.AttributeClash]bool) {
+	out, clashes := map[string][]string{}, map[announce.AttributeClash]bool{}
 	for _, peer := range s.Neighbors {
 		if peer.Nodes != nil && !peer.Nodes(n.Labels) {
 			continue
@@ -112,7 +112,7 @@ func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[
 							return true
 						}
 						if set && !same {
-							conflicts[announce.Conflict{Loser: ad.Name, Winner: by, Field: name}] = true
+							clashes[announce.AttributeClash{Loser: ad.Name, Winner: by, Field: name}] = true
 						}
 						return false
 					}
@@ -144,5 +144,5 @@ func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[
 		}
 		out[peer.Peer.Name] = names
 	}
-	return out, conflicts
+	return out, clashes
 }

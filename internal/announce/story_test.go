@@ -80,7 +80,7 @@ func outcome(s announce.Snapshot, results bool) string {
 		for _, x := range plan.Superseded {
 			fmt.Fprintf(&b, "%s skips %s for %s\n", name, x.Peer, x.By)
 		}
-		for _, x := range plan.Conflicts {
+		for _, x := range plan.Clashes {
 			fmt.Fprintf(&b, "%s ignores %s of %s for that of %s\n", name, x.Field, x.Loser, x.Winner)
 		}
 		if results {

@@ -192,24 +192,24 @@ func (r *Reporter) peerEvent(ctx context.Context, session *v1beta1.BGPSession, n
 	r.Record(cluster.Event{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
 }
 
-// reportConflicts records an event, once, for each advertisement that contradicts another on
+// reportClashes records an event, once, for each advertisement that contradicts another on
 // this node.
-func (r *Reporter) reportConflicts(ctx context.Context, conflicts []announce.Conflict) {
-	for _, c := range conflicts {
-		if r.conflicts[c] {
+func (r *Reporter) reportClashes(ctx context.Context, clashes []announce.AttributeClash) {
+	for _, c := range clashes {
+		if r.clashes[c] {
 			continue
 		}
 		var loser v1beta1.BGPAdvertisement
 		if err := r.Client.Get(ctx, client.ObjectKey{Name: c.Loser}, &loser); err != nil {
-			continue // deleted meanwhile: there is no conflict any more
+			continue // deleted meanwhile: there is no clash any more
 		}
 		r.Record(cluster.Event{
 			About: cluster.About(&loser), Type: corev1.EventTypeWarning, Reason: v1beta1.ReasonConflicts, Action: "Announce", Detail: c.Field + " " + c.Winner,
 			Message: fmt.Sprintf("node %s: spec.%s gives way to that of BGPAdvertisement %q, which announces the same prefix to the same peer", r.Node, c.Field, c.Winner),
 		})
 	}
-	r.conflicts = map[announce.Conflict]bool{}
-	for _, c := range conflicts {
-		r.conflicts[c] = true
+	r.clashes = map[announce.AttributeClash]bool{}
+	for _, c := range clashes {
+		r.clashes[c] = true
 	}
 }

@@ -81,8 +81,8 @@ type Reporter struct {
 	since time.Time // when it was made
 
 	// What events have reported.
-	reported  map[string]bgp.State // by name of the peer
-	conflicts map[announce.Conflict]bool
+	reported map[string]bgp.State // by name of the peer
+	clashes  map[announce.AttributeClash]bool
 
 	yield   yield
 	written map[netip.Addr]written // L2Claims that need no write
@@ -138,7 +138,7 @@ func (r *Reporter) report(ctx context.Context, d *Applied) error {
 		return errors.Join(r.reportSpeaker(ctx, &node, d, nil), r.reportClaims(ctx, d))
 	}
 	states := withSuperseded(r.Sessions.States(), d.Plan.Superseded)
-	r.reportConflicts(ctx, d.Plan.Conflicts)
+	r.reportClashes(ctx, d.Plan.Clashes)
 	// The Speaker first: others need its links to choose this node as an owner.
 	return errors.Join(r.reportSpeaker(ctx, &node, d, states), r.reportClaims(ctx, d), r.reportSessions(ctx, &node, states, d.Plan.Superseded))
 }
