@@ -11,8 +11,8 @@ import (
 )
 
 // Two nodes may answer for one address: when the halves of a network meet again,
-// say. Each hears the other announce it. Who is heard is alive, whatever else is
-// known of it, so both decide as always: by the L2Claim, then by the hash. The
+// say. Each hears the other announce it. A node that is heard is alive, whatever else
+// is known of it, so both decide as always: by the L2Claim, then by the hash. The
 // loser stops at once, the winner announces the address again. A node that can't
 // ask the API server lets the others speak first.
 
@@ -39,11 +39,14 @@ const (
 	yieldSoon, yieldLate = 500 * time.Millisecond, 2 * time.Second
 )
 
-// conflicts enters who else has an address of this node: of several the one that this
-// node took it over from, which so gets it back from all at once; else the one that was
-// heard for longest, for another one may have left the address to it. Who has a MAC of this
-// node is no opponent. Those who still answer for what this node took over from them, and
-// could not ask about, are.
+// conflicts records which other node has an address of this one. Of several opponents it
+// is, in this order:
+//
+//   - the node from which this one took the address over: so all give it back to that at once;
+//   - the one that was heard for longest: the others may have left the address to it.
+//
+// A host with one of this node's MACs is not an opponent. A node that still answers for
+// what this one took over from it, without being able to ask, is one.
 func (p *pass) conflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {
@@ -102,10 +105,10 @@ func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	return o.Last.Sub(o.First) >= after && p.Now.Sub(o.Last) < yieldSoon
 }
 
-// holders enters who holds which address.
+// holders records who holds which address.
 func (p *pass) holders() {
 	maps.DeleteFunc(p.yielded, func(a netip.Addr, y yield) bool {
-		gone := !p.counts(y.to) && p.opponents[a].Node != y.to // who is heard is alive
+		gone := !p.counts(y.to) && p.opponents[a].Node != y.to // a node that is heard is alive
 		return p.API.Reachable || gone || p.free(a, p.upLinks(announce.Links{}))
 	})
 	p.Owners = make(map[netip.Addr]string, len(p.Claims))

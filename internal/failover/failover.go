@@ -3,7 +3,7 @@
 // cache is up to date. This package adds what the cache cannot show: which speakers
 // are alive, what was heard on the wire, what this node may have missed.
 //
-// Step is a pure function of its State and of Facts: it reads no clock, opens no
+// Step is deterministic: it depends on Facts and on its State, which it updates. It reads no clock, opens no
 // socket and starts no goroutine. It does not decide which members are alive (package
 // membership does), and sends nothing (package layer2 does).
 //
@@ -18,7 +18,7 @@
 //	                                        or 3 s later
 //
 // Isolated and Stalled can be entered from every phase, and Isolated counts
-// first. In both the node answers for nothing. In Resyncing it takes only addresses
+// first. In both the node owns nothing. In Resyncing it takes only addresses
 // for which no host answers its probes.
 package failover
 
@@ -154,7 +154,7 @@ type State struct {
 	// answers for.
 	handovers map[netip.Addr]handover
 	// superseded has the owners that an L2Claim came to name while this node could
-	// not hear of it, or that were found to have never stopped; each for conflictMemory.
+	// not hear of it, or that were found to have never stopped; each for ConflictMemory.
 	superseded map[netip.Addr]Opponent
 	// yielded has the opponent to which an address was left without the API server,
 	// unless a probe found since that no host has it; it is empty while that is reachable.

@@ -15,7 +15,7 @@ const (
 	Starting  Phase = "Starting"  // the API server was not heard for long enough yet
 	Synced    Phase = "Synced"    // nothing was missed
 	Isolated  Phase = "Isolated"  // this node hears no other speaker, and no gateway
-	Stalled   Phase = "Stalled"   // this process stood still for so long that others may have what it had
+	Stalled   Phase = "Stalled"   // this process stalled for so long that others may have what it had
 	Resyncing Phase = "Resyncing" // it was Isolated or Stalled, and has not heard all since
 )
 

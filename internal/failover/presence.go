@@ -22,7 +22,7 @@ type renewals struct {
 	denied  bool // the Lease has expired, or its holder reports that it is isolated
 }
 
-// presence enters who is alive, which links work, and whom to watch.
+// presence records who is alive, which links work, and whom to watch.
 func (p *pass) presence() {
 	p.countRenewals()
 	nodes := slices.Clone(p.Cluster.Nodes)

@@ -63,7 +63,7 @@ func (p *pass) observeDeaths() {
 	}
 }
 
-// probeAfter is before when a result for a does not count.
+// probeAfter returns the time before which results for an address are void.
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after
 	if y := p.yielded[a]; y.at.After(after) {

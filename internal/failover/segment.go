@@ -48,7 +48,7 @@ func (p *pass) watching(at place) membership.View {
 }
 
 // denies reports whether a node itself reports that it reaches no member: at all, or on its link
-// in a segment, which it then tells as down.
+// in a segment, which it then reports as down.
 func (p *pass) denies(at place) bool {
 	if !at.segment.IsValid() {
 		return p.Isolated[at.node]
@@ -65,8 +65,8 @@ func linkIn(nodes []announce.Node, at place) bool {
 }
 
 // links returns a node's links, each up if it works. What was found on the wire counts
-// for more than what the node's Speaker object says, which may be late; and of this
-// node's own links for as much.
+// for more than what the node's Speaker object says, which may be late. Of this node's
+// own links both the wire and the kernel must say that it works.
 func (p *pass) links(n *announce.Node) []announce.Link {
 	if len(p.Members.Segments) == 0 {
 		return n.Links
@@ -78,8 +78,9 @@ func (p *pass) links(n *announce.Node) []announce.Link {
 	return out
 }
 
-// works reports whether a link works. One that its watchers have lost may, if the node's
-// Lease goes on being renewed, for the same reason as counts has.
+// works reports whether a link works. A link that its watchers have lost works if it is up
+// and the node's Lease goes on being renewed: else speakers that do not hear each other on
+// it would take addresses from each other for ever (see counts).
 func (p *pass) works(node string, l announce.Link) bool {
 	heard := false
 	for _, segment := range l.Prefixes {

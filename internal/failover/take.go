@@ -24,7 +24,7 @@ func (p *pass) take() {
 	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, make(map[netip.Addr]bool, len(p.Plan.Claims))
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
-	if !p.answers() { // missing answers mean nothing now, and meant nothing just before
+	if !p.answers() { // while cut off or stalled, missing answers prove nothing
 		p.probes.after = p.Now
 		p.Plan.Claims = nil
 		p.recordTakeovers()
@@ -60,7 +60,7 @@ type permission uint8
 const (
 	no permission = iota
 	yes
-	ifFree // if a probe finds that no host has it
+	ifProbeFindsNoHost // if a probe finds that no host has it
 )
 
 // mayTake says whether this node may begin to answer for an address that the plan
@@ -70,21 +70,23 @@ const (
 //   - Its owner is dead, as its watchers say, or its link in the address's segment
 //     is, and this node has missed nothing: yes, with or without the API server. If its Lease said otherwise before the
 //     API server was out of reach, or they had lost it before this node was Synced:
-//     if a probe finds no host. The node that took the address over meanwhile may not be able to
-//     write it into the L2Claim yet.
-//   - Its owner is not known to be alive: only once this node knows the others; and if
-//     its Lease alone says that it is dead, if a probe finds no host.
+//     if a probe finds no host. Another node may have taken the address over and not
+//     yet recorded that in the L2Claim.
+//   - Its owner is not known to be alive: only once this node knows the others. Then yes
+//     if there is no owner, or its Node is deleted. If its Lease alone says that it is dead:
+//     if a probe finds no host.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node.
-//   - Otherwise the cache may be outdated: if a probe finds no host.
+//   - The cache may be outdated, and this node was Synced once: if a probe finds no host.
+//   - This node was never Synced: no.
 func (p *pass) mayTake(a netip.Addr) permission {
 	owner := p.Owners[a]
 	lost, dead := p.lostFor(a, owner)
 	switch {
 	case p.Phase == Stalled:
 		return no
-	case dead && p.mayBeTaken(a, lost):
-		return ifFree
+	case dead && p.mayHaveAnotherOwner(a, lost):
+		return ifProbeFindsNoHost
 	case dead && !p.missed(a):
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
@@ -92,16 +94,16 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	case p.API.Reachable && !p.missed(a):
 		return yes
 	case p.API.WasSynced:
-		return ifFree
+		return ifProbeFindsNoHost
 	}
 	return no
 }
 
-// mayBeTaken reports whether an address of a node, or a link, that is dead may have another
+// mayHaveAnotherOwner reports whether an address of a node, or a link, that is dead may have another
 // owner whom the L2Claim does not name: it was lost while this node missed what others did,
 // or others that were lost did something meanwhile that they could not write; or its
 // Lease said that it is alive. Or it has the address still: this node hears it.
-func (p *pass) mayBeTaken(a netip.Addr, lost place) bool {
+func (p *pass) mayHaveAnotherOwner(a netip.Addr, lost place) bool {
 	return p.elsewhere(lost) || p.hearsDead(lost) || !p.missed(a) && (p.Phase == Starting || p.metUnwritten() || p.lostBefore(lost, p.syncedAt))
 }
 
@@ -114,8 +116,8 @@ func (p *pass) metUnwritten() bool {
 	return !p.API.Reachable && !p.met.IsZero() && p.met.After(p.heard.Add(-writeTime))
 }
 
-// mayTakeExpired is mayTake for an owner that is dead by its Lease alone. One that has no
-// Node any more was removed on purpose: nothing waits for it.
+// mayTakeExpired is mayTake for an owner that is dead by its Lease alone. A Node that was
+// deleted is gone on purpose, and a new address has no owner: for these nothing waits.
 func (p *pass) mayTakeExpired(owner string) permission {
 	_, there := p.Alive[owner]
 	switch {
@@ -124,10 +126,10 @@ func (p *pass) mayTakeExpired(owner string) permission {
 	case !there:
 		return yes
 	}
-	return ifFree
+	return ifProbeFindsNoHost
 }
 
-// recordTakeovers takes in what this node answers for now, and did not before.
+// recordTakeovers records what this node answers for now, and did not before.
 func (p *pass) recordTakeovers() {
 	for _, c := range p.Plan.Claims {
 		p.Claimed[c.Addr] = true
