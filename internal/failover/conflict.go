@@ -46,7 +46,7 @@ const (
 //   - the one that was heard for longest: the others may have left the address to it.
 //
 // A host with one of this node's MACs is not an opponent. A node that still answers for
-// what this one took over from it, without being able to ask, is one.
+// what this one took over from it while the API server was away is one.
 func (p *pass) conflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {

@@ -3,8 +3,8 @@
 // cache is up to date. This package adds what the cache cannot show: which speakers
 // are alive, what was heard on the wire, what this node may have missed.
 //
-// Step is deterministic: it depends on Facts and on its State, which it updates. It reads no clock, opens no
-// socket and starts no goroutine. It does not decide which members are alive (package
+// Step is deterministic: it depends on Facts and on its State, which it updates. It reads
+// no clock, opens no socket and starts no goroutine. It does not decide which members are alive (package
 // membership does), and sends nothing (package layer2 does).
 //
 // A node is in one of five phases:

@@ -11,8 +11,8 @@ import (
 const healDelay = 3 * time.Second
 
 // admission is for how long it counts that a member said that it is dead. An isolated
-// speaker repeats it every gossipInterval to those who can hear it: who hears it no more
-// may be cut off itself.
+// speaker repeats it every gossipInterval to those who can hear it: a speaker that no longer
+// hears it may be cut off itself.
 const admission = 3 * gossipInterval
 
 // Target is whom to probe: the node of a member, or with "" any neighbor of this

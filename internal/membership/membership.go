@@ -1,6 +1,6 @@
 // Package membership tells within a fraction of a second which speakers are alive.
 // Kubernetes says who should be there. The speakers find out among themselves who is:
-// each holds BFD sessions with its neighbors on a ring, six as a rule and at most
+// each holds BFD sessions with its neighbors on a ring, usually six and at most
 // eight whatever the number of speakers.
 //
 // The words are SWIM's. A speaker whose session with a neighbor expires suspects it,
@@ -8,7 +8,7 @@
 // than see it, and each member gets one datagram about it. A speaker that is suspected and
 // lives refutes, with a higher incarnation. One that restarts says so, and stays: its
 // node still forwards what its neighbors on the link send there. One that reaches no member,
-// and whom no gateway answers, knows that it is isolated.
+// and gets no answer from a gateway, knows that it is isolated.
 //
 // State is the protocol, in the shape of raft's state machine: Step, Tick and other
 // inputs, and after each of them Ready. Group gives it sockets, a clock and a goroutine.

@@ -195,7 +195,8 @@ func (s *State) countVotes(name string) (lost, seen int) {
 
 // judge decides whether a member whose session has expired is dead: if more
 // watchers have lost it than see it, and at least two have. If no other watcher
-// reports, this node may be cut off: then a host that is no member must answer.
+// reports, this node may be cut off: then it decides alone only if it still hears another
+// member, or a host that is no member answers.
 func (s *State) judge(now time.Time, name string) {
 	o := s.observed[name]
 	if o == nil || o.up || o.lost.IsZero() || s.standing(name) == Dead || s.isHeld(now, name) {
