@@ -40,8 +40,9 @@ func effects() map[string]struct {
 	}
 	arg := func(object, want string) effect { return effect{object, container + "args+", want} }
 	return map[string]c{
-		"loadBalancerClass": {"example.org/edge", []effect{arg(deployment, "--load-balancer-class=example.org/edge"), arg(daemonSet, "--load-balancer-class=example.org/edge")}},
-		"logLevel":          {"DEBUG", []effect{arg(deployment, "--log-level=DEBUG"), arg(daemonSet, "--log-level=DEBUG")}},
+		"ignoreExcludeLabel": {"true", []effect{arg(deployment, "--ignore-exclude-label"), arg(daemonSet, "--ignore-exclude-label")}},
+		"loadBalancerClass":  {"example.org/edge", []effect{arg(deployment, "--load-balancer-class=example.org/edge"), arg(daemonSet, "--load-balancer-class=example.org/edge")}},
+		"logLevel":           {"DEBUG", []effect{arg(deployment, "--log-level=DEBUG"), arg(daemonSet, "--log-level=DEBUG")}},
 		"image.registry": {"registry.example.org/net", []effect{
 			{deployment, container + "image", "registry.example.org/net/steelyard-controller:dev"}, {daemonSet, container + "image", "registry.example.org/net/steelyard-speaker:dev"}}},
 		"image.tag":        {"v9.9.9", []effect{{deployment, container + "image", "steelyard-controller:v9.9.9"}, {daemonSet, container + "image", "steelyard-speaker:v9.9.9"}}},

@@ -50,6 +50,7 @@ type announcer struct {
 	log           *slog.Logger
 	namespace     string
 	class         string
+	exclusion     intent.Exclusion
 
 	found   atomic.Pointer[planner.Announced] // nil: not known yet
 	changed chan struct{}                     // buffered 1: found asks for writes
@@ -67,7 +68,7 @@ type announcer struct {
 func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
 	a := &announcer{
 		client: r.client, direct: r.direct, cached: cached, configuration: r.configuration, services: r.services,
-		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, changed: make(chan struct{}, 1),
+		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, exclusion: o.exclusion, changed: make(chan struct{}, 1),
 	}
 	r.announced = a.found.Load
 	return a
@@ -216,7 +217,7 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 		return nil, err
 	}
 	endpoints := intent.ByService(cluster.All[*discoveryv1.EndpointSlice](slices))
-	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o)}
+	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
 	var out []announcedService
 	for _, svc := range services {
 		if intent.Announceable(svc, a.class) {

@@ -34,9 +34,9 @@ type audit struct {
 
 // shown is what a Service shows.
 type shown struct {
-	addrs     []string
-	allocated bool // the condition is True
-	writes    int  // how often it was written since it was made
+	addrs   []string
+	settled bool // Allocated is True, and Announced is final
+	writes  int  // how often it was written since it was made
 }
 
 func newAudit() *audit {
@@ -49,8 +49,8 @@ func (a *audit) put(name string, svc *corev1.Service) {
 	defer a.mu.Unlock()
 	before, known := a.services[name]
 	now := shown{
-		allocated: meta.IsStatusConditionTrue(svc.Status.Conditions, "steelyard.dev/Allocated"),
-		writes:    before.writes,
+		settled: settled(svc.Status.Conditions),
+		writes:  before.writes,
 	}
 	if known {
 		now.writes++
@@ -86,15 +86,22 @@ func (a *audit) release(name string, before, now []string) {
 	}
 }
 
-// served counts the Services of a namespace that have an address and say so;
-// waiting names some that don't.
+// settled reports whether conditions say that a Service has its address, and whether it
+// is announced, which takes a further write some seconds later.
+func settled(conditions []metav1.Condition) bool {
+	announced := meta.FindStatusCondition(conditions, "steelyard.dev/Announced")
+	return meta.IsStatusConditionTrue(conditions, "steelyard.dev/Allocated") && announced != nil && announced.Reason != "Pending"
+}
+
+// served counts the Services of a namespace that have an address, and whose conditions
+// say all; waiting names some that don't.
 func (a *audit) served(namespace string) (n int, waiting []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name, s := range a.services {
 		switch {
 		case !strings.HasPrefix(name, namespace+"/"):
-		case len(s.addrs) > 0 && s.allocated:
+		case len(s.addrs) > 0 && s.settled:
 			n++
 		default:
 			waiting = append(waiting, name)
@@ -212,7 +219,9 @@ func TestAudit(t *testing.T) {
 		svc := &corev1.Service{}
 		for _, ip := range addrs {
 			svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
-			svc.Status.Conditions = []metav1.Condition{{Type: "steelyard.dev/Allocated", Status: metav1.ConditionTrue}}
+			svc.Status.Conditions = []metav1.Condition{
+				{Type: "steelyard.dev/Allocated", Status: metav1.ConditionTrue}, {Type: "steelyard.dev/Announced", Status: metav1.ConditionTrue, Reason: "Announced"},
+			}
 		}
 		a.put("ns/"+name, svc)
 	}

@@ -12,6 +12,7 @@ import (
 // with GRACEFUL_SHUTDOWN, so that routers switch to others first (RFC 8326).
 type bgpDrain struct {
 	time  time.Duration
+	rule  intent.Exclusion
 	here  bool // the node was not excluded at the last call
 	until time.Time
 }
@@ -21,7 +22,7 @@ type bgpDrain struct {
 // started, has nothing to drain.
 func (d *bgpDrain) remaining(n *corev1.Node, now time.Time) time.Duration {
 	switch {
-	case intent.Excluded(n) == "":
+	case d.rule.Reason(n) == "":
 		d.here, d.until = true, time.Time{}
 	case intent.Unreachable(n):
 		d.here, d.until = false, time.Time{}

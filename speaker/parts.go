@@ -13,6 +13,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/lease"
@@ -25,6 +26,7 @@ import (
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
 type options struct {
+	exclusion         intent.Exclusion
 	node              string
 	namespace         string
 	class             string

@@ -95,7 +95,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n)}
+		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Addr: intent.NodeAddress(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.drains = r.routes.remaining(n, s.Now)

@@ -34,6 +34,11 @@ const (
 	// matter. It is a well-known label of Kubernetes: kubeadm, Talos and kind set it on
 	// control planes, and kubectl steelyard drain sets it.
 	LabelExcludeNode = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+	// LabelExclude keeps a node from announcing anything, whatever its value, and has no
+	// meaning for other load balancers and cloud providers. It also counts with
+	// --ignore-exclude-label; kubectl steelyard drain sets it then.
+	LabelExclude = Group + "/exclude"
 )
 
 // Taints on a Node.

@@ -26,6 +26,7 @@ const annotationDrain = v1beta1.Group + "/drain"
 // The values of annotationDrain.
 const (
 	drainPutLabel   = "label-added"
+	drainPutOwn     = "own-label-added" // v1beta1.LabelExclude, where the other one is ignored
 	drainFoundLabel = "label-was-there"
 )
 
@@ -120,7 +121,8 @@ func drain(t *tool) *cobra.Command {
 		Long: `Move everything that nodes announce to others, and keep them from announcing.
 
 It sets the label ` + v1beta1.LabelExcludeNode + `, as does
-"kubectl label"; other load balancers and cloud providers also use it. Pods stay where they are;
+"kubectl label"; other load balancers and cloud providers also use it. (Where that
+label is ignored, it sets ` + v1beta1.LabelExclude + `.) Pods stay where they are;
 "kubectl drain" moves those. Addresses on the local network
 move without a gap; BGP routes are first made the last choice (RFC 8326). Of several
 nodes one is drained after the other.
@@ -253,7 +255,11 @@ func wouldDrain(ctx context.Context, c client.Reader, names, alone []string) (an
 
 func (t *tool) drainNode(ctx context.Context, c client.WithWatch, node *corev1.Node, seen *world.Snapshot, w waiting) (drained, error) {
 	before, name := node.DeepCopy(), node.Name
-	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
+	label, mark := v1beta1.LabelExcludeNode, drainPutLabel
+	if seen.Exclusion.IgnoreLabel {
+		label, mark = v1beta1.LabelExclude, drainPutOwn
+	}
+	_, labeled := node.Labels[label]
 	d := drained{Node: name}
 	switch {
 	case node.Annotations[annotationDrain] != "" && labeled:
@@ -262,8 +268,8 @@ func (t *tool) drainNode(ctx context.Context, c client.WithWatch, node *corev1.N
 		set(&node.Annotations, annotationDrain, drainFoundLabel)
 		d.Actions = append(d.Actions, "node "+name+" was excluded already; undrain will leave it so")
 	default:
-		set(&node.Annotations, annotationDrain, drainPutLabel)
-		set(&node.Labels, v1beta1.LabelExcludeNode, "")
+		set(&node.Annotations, annotationDrain, mark)
+		set(&node.Labels, label, "")
 		d.Actions = append(d.Actions, "node "+name+" is excluded")
 	}
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {

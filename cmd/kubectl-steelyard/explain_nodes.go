@@ -150,7 +150,7 @@ func whySilent(t *world.Evaluation, node string, reason announce.Reason) string 
 		return t.Absent(node)
 	case announce.NodeExcluded:
 		if n := t.Node(node); n != nil {
-			return intent.Excluded(n)
+			return t.Exclusion.Reason(n)
 		}
 	case announce.NodeNotSelected:
 		return "the nodeSelectors of the advertisements do not match its labels"

@@ -158,7 +158,7 @@ func ofConfiguration(t *world.Evaluation) []problem {
 func expected(w *world.Snapshot, p health.Problem) bool {
 	n := w.Node(p.Name)
 	away := p.Reason == string(health.Unknown) || p.Reason == string(health.Stopped)
-	return n != nil && (!away || intent.Excluded(n) == "")
+	return n != nil && (!away || w.Exclusion.Reason(n) == "")
 }
 
 func poolUses(t *world.Evaluation) []poolUse {
@@ -187,7 +187,7 @@ func poolUses(t *world.Evaluation) []poolUse {
 
 func nodeUseOf(w *world.Snapshot, node string) nodeUse {
 	there := w.Presence(node)
-	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Message, Excluded: intent.Excluded(w.Node(node))}
+	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Message, Excluded: w.Exclusion.Reason(w.Node(node))}
 	for i := range w.Speakers {
 		s := &w.Speakers[i]
 		if s.Name != node {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 func undrain(t *tool) *cobra.Command {
@@ -29,9 +31,13 @@ func undrain(t *tool) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
+		seen, err := t.look(ctx, c)
+		if err != nil {
+			return nil, err
+		}
 		var out drains
 		for _, n := range nodes {
-			d, err := undrainNode(ctx, c, n)
+			d, err := undrainNode(ctx, c, n, seen.Exclusion)
 			if err != nil {
 				return nil, errors.Join(t.print(out), err)
 			}
@@ -43,25 +49,30 @@ func undrain(t *tool) *cobra.Command {
 	return c
 }
 
-func undrainNode(ctx context.Context, c client.Writer, node *corev1.Node) (drained, error) {
-	before, name := node.DeepCopy(), node.Name
-	_, labeled := node.Labels[v1beta1.LabelExcludeNode]
-	d := drained{Node: name}
-	switch was := node.Annotations[annotationDrain]; {
-	case was == "" && labeled:
-		return d, fmt.Errorf("node %s is excluded, but not by drain: to let it announce, kubectl label node %s %s-", name, name, v1beta1.LabelExcludeNode)
-	case was == "":
-		d.Actions = append(d.Actions, "node "+name+" was not drained")
-		return d, nil
-	case was == drainFoundLabel && labeled:
-		d.Actions = append(d.Actions, "node "+name+" stays excluded, as it was before the drain")
-	default:
+func undrainNode(ctx context.Context, c client.Writer, node *corev1.Node, rule intent.Exclusion) (drained, error) {
+	before, d := node.DeepCopy(), drained{Node: node.Name}
+	was := node.Annotations[annotationDrain]
+	switch was {
+	case drainPutLabel:
 		delete(node.Labels, v1beta1.LabelExcludeNode)
-		d.Actions = append(d.Actions, "node "+name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
+	case drainPutOwn:
+		delete(node.Labels, v1beta1.LabelExclude)
+	}
+	label, labeled := strings.CutPrefix(rule.Reason(node), "label ")
+	switch {
+	case was == "" && labeled:
+		return d, fmt.Errorf("node %s is excluded, but not by drain: to let it announce, kubectl label node %s %s-", node.Name, node.Name, label)
+	case was == "":
+		d.Actions = append(d.Actions, "node "+node.Name+" was not drained")
+		return d, nil
+	case labeled:
+		d.Actions = append(d.Actions, "node "+node.Name+" stays excluded, as it was before the drain")
+	default:
+		d.Actions = append(d.Actions, "node "+node.Name+" may announce again; addresses on the local network stay where they are: see kubectl steelyard rebalance")
 	}
 	delete(node.Annotations, annotationDrain)
 	if err := c.Patch(ctx, node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return d, fmt.Errorf("take the label off Node %q: %w", name, err)
+		return d, fmt.Errorf("take the label off Node %q: %w", node.Name, err)
 	}
 	return d, nil
 }

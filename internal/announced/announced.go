@@ -35,7 +35,7 @@ func (r Result) Condition() metav1.Condition {
 }
 
 // Nodes returns the nodes as the speakers see them, as far as the objects tell.
-func Nodes(nodes []corev1.Node, o *health.Objects) []announce.Node {
+func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []announce.Node {
 	links := map[string][]announce.Link{}
 	for i := range o.Speakers {
 		links[o.Speakers[i].Name] = intent.Links(&o.Speakers[i])
@@ -45,7 +45,7 @@ func Nodes(nodes []corev1.Node, o *health.Objects) []announce.Node {
 		n := &nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: o.Presence(n.Name).State == health.Alive, Excluded: intent.Excluded(n), Addr: intent.NodeAddress(n),
+			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Addr: intent.NodeAddress(n),
 		}
 	}
 	return out

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // nodeChecks returns the checks of nodes, mostly from the reports of their speakers.
@@ -32,7 +31,7 @@ func (p *cluster) excluded() outcome {
 	var all, reporting []string
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		reason := intent.Excluded(n)
+		reason := p.Exclusion.Reason(n)
 		if reason == "" {
 			continue
 		}
@@ -43,7 +42,7 @@ func (p *cluster) excluded() outcome {
 	}
 	switch {
 	case len(all) > 0 && len(all) == len(p.Nodes):
-		return outcome{Fault, all, "no node may announce anything: kubectl label node NAME " + v1beta1.LabelExcludeNode + "- (kubeadm sets it on control planes; where these are the only nodes it must go)"}
+		return outcome{Fault, all, "no node may announce anything: kubectl label node NAME " + v1beta1.LabelExcludeNode + "- (kubeadm sets it on control planes), or run controller and speakers with --ignore-exclude-label (ignoreExcludeLabel in the chart)"}
 	case len(reporting) > 0:
 		return outcome{Warning, reporting, "if that was for maintenance that is over: kubectl steelyard undrain NODE"}
 	}

@@ -281,9 +281,23 @@ func EndpointsOn(node string, endpoints []*discoveryv1.EndpointSlice) (ready, se
 	return ready, serving
 }
 
-// Excluded returns the reason for which a node must not announce anything, or "".
-func Excluded(n *corev1.Node) string {
-	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok {
+// IgnoreExcludeLabelUsage says what the flag --ignore-exclude-label does, which controller and
+// speakers must have alike.
+const IgnoreExcludeLabelUsage = "let nodes announce that have the label " + v1beta1.LabelExcludeNode + ", which kubeadm and others set on control planes; the label " + v1beta1.LabelExclude + " keeps a node from announcing also then. Controller and speakers need the same value"
+
+// Exclusion decides which nodes must not announce anything.
+type Exclusion struct {
+	// IgnoreLabel is the flag --ignore-exclude-label: nodes that have the label
+	// v1beta1.LabelExcludeNode announce.
+	IgnoreLabel bool
+}
+
+// Reason returns the reason for which a node must not announce anything, or "".
+func (e Exclusion) Reason(n *corev1.Node) string {
+	if _, ok := n.Labels[v1beta1.LabelExclude]; ok {
+		return "label " + v1beta1.LabelExclude
+	}
+	if _, ok := n.Labels[v1beta1.LabelExcludeNode]; ok && !e.IgnoreLabel {
 		return "label " + v1beta1.LabelExcludeNode
 	}
 	if Unreachable(n) {

@@ -165,7 +165,10 @@ func TestAnnounced(t *testing.T) {
 }
 
 func TestExcluded(t *testing.T) {
-	for _, c := range []struct{ name, node, want string }{
+	for _, c := range []struct {
+		name, node, want string
+		ignore           bool
+	}{
 		{name: "a plain node may announce", node: `{}`},
 		{name: "a label excludes it, whatever its value", node: `metadata: {labels: {node.kubernetes.io/exclude-from-external-load-balancers: "false"}}`,
 			want: "label node.kubernetes.io/exclude-from-external-load-balancers"},
@@ -176,10 +179,13 @@ func TestExcluded(t *testing.T) {
 			want: "it is shutting down"},
 		{name: "the taint out-of-service excludes it", node: `spec: {taints: [{key: other, effect: NoSchedule}, {key: node.kubernetes.io/out-of-service, effect: NoExecute}]}`,
 			want: "taint node.kubernetes.io/out-of-service"},
+		{name: "the label of others can be ignored", ignore: true, node: `metadata: {labels: {node.kubernetes.io/exclude-from-external-load-balancers: ""}}`},
+		{name: "ours can't", ignore: true, node: `metadata: {labels: {steelyard.dev/exclude: "false"}}`, want: "label steelyard.dev/exclude"},
+		{name: "nor can what else excludes", ignore: true, node: `status: {conditions: [{type: NetworkUnavailable, status: "True"}]}`, want: "condition NetworkUnavailable"},
 		{name: "cordon alone does not exclude", node: `spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if have := intent.Excluded(read[corev1.Node](t, c.node)); have != c.want {
+			if have := (intent.Exclusion{IgnoreLabel: c.ignore}).Reason(read[corev1.Node](t, c.node)); have != c.want {
 				t.Errorf("want %q, have %q", c.want, have)
 			}
 		})

@@ -26,7 +26,7 @@ func (t *Evaluation) Granted() announce.Snapshot {
 }
 
 func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
-	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: announced.Nodes(t.Nodes, &t.Objects)}
+	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: announced.Nodes(t.Nodes, &t.Objects, t.Exclusion)}
 	slices := make([]*discoveryv1.EndpointSlice, len(t.Endpoints))
 	for i := range t.Endpoints {
 		slices[i] = &t.Endpoints[i]

@@ -35,4 +35,5 @@ type Settings struct {
 	Class              string // the class that Steelyard serves; empty: Services that name no class
 	Guessed            bool   // Class could not be read, and the user did not set it
 	AnnotationPrefixes intent.AnnotationPrefixes
+	Exclusion          intent.Exclusion
 }

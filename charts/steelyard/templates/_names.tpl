@@ -15,6 +15,9 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* Flags that both programs have. */}}
 {{- define "steelyard.flags" -}}
+{{- if .Values.ignoreExcludeLabel }}
+- --ignore-exclude-label
+{{- end }}
 {{- with .Values.loadBalancerClass }}
 - --load-balancer-class={{ . }}
 {{- end }}

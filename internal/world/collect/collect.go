@@ -93,6 +93,8 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 				switch name {
 				case "load-balancer-class":
 					s.Class = value
+				case "ignore-exclude-label":
+					s.Exclusion.IgnoreLabel = !given || value == "true"
 				case "compat-annotations":
 					s.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(value)
 				}
