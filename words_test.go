@@ -231,7 +231,7 @@ func readLeft(t *testing.T) map[string]map[string]bool {
 func writeLeft(t *testing.T, left map[string]map[string]bool) {
 	t.Helper()
 	text := "# Retired words that are left, by folder. This list only shrinks: go test -run TestRetiredWords . -shrink\n" +
-		"# internal/bgp/fsm: the type of that name is gobgp's. The others are names in code that changes at present.\n"
+		"# internal/bgp/fsm: the type of that name is gobgp's.\n"
 	for _, dir := range slices.Sorted(maps.Keys(left)) {
 		if len(left[dir]) == 0 {
 			continue

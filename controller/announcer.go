@@ -235,13 +235,13 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 // settled returns what the conditions are to say now, and when that may change if nothing happens.
 func (a *announcer) settled(now time.Time, services []announcedService) (*planner.Announced, time.Duration) {
 	a.settler.Begin()
-	out := &planner.Announced{Of: map[types.UID]*planner.Told{}, Not: map[string]int{}}
+	out := &planner.Announced{Of: map[types.UID]*planner.Announcement{}, Not: map[string]int{}}
 	var first time.Duration
 	for _, x := range services {
 		shown := health.Condition(x.svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
 		due, again := a.settler.Settle(now, x.svc.UID, shown, x.report.Condition())
 		if due.Status != shown.Status || due.Reason != shown.Reason || due.Message != shown.Message {
-			out.Of[x.svc.UID] = &planner.Told{Addrs: x.report.Addrs, Condition: due}
+			out.Of[x.svc.UID] = &planner.Announcement{Addrs: x.report.Addrs, Condition: due}
 		}
 		if due.Status != "" && due.Status != metav1.ConditionTrue {
 			out.Not[due.Reason]++

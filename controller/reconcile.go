@@ -28,7 +28,7 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
-	announced     func() *planner.Announced // what is to be told of announcements; nil: that is not known yet
+	announced     func() *planner.Announced // what the conditions Announced are to be; nil: that is not known yet
 	planned       chan struct{}             // buffered 1: gets a value after every pass
 	observePass   func(time.Duration)       // gets the duration of every pass
 

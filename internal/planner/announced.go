@@ -13,20 +13,20 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
-// Announced is what is to be told of Services' announcements. It does not change.
+// Announced is what the conditions Announced of Services are to be. It does not change.
 type Announced struct {
-	Of  map[types.UID]*Told // Services whose condition is to change
-	Not map[string]int      // how many Services with addresses are not known to be announced, by reason
+	Of  map[types.UID]*Announcement // Services whose condition is to change
+	Not map[string]int              // how many Services with addresses are not known to be announced, by reason
 }
 
-// Told is what is to be told of a Service that shows these addresses.
-type Told struct {
+// Announcement is the condition Announced that is due for a Service that shows these addresses.
+type Announcement struct {
 	Addrs     []netip.Addr
 	Condition metav1.Condition
 }
 
-// told returns what is to be told of svc; nil: what its condition says.
-func (a *Announced) told(svc *corev1.Service) *Told {
+// find returns what the condition of svc is to be; nil: what it is.
+func (a *Announced) find(svc *corev1.Service) *Announcement {
 	if a == nil || len(a.Of) == 0 { // usually
 		return nil
 	}
@@ -34,14 +34,14 @@ func (a *Announced) told(svc *corev1.Service) *Told {
 }
 
 // same reports whether two are the same.
-func (t *Told) same(u *Told) bool {
+func (t *Announcement) same(u *Announcement) bool {
 	if t == nil || u == nil {
 		return t == u
 	}
 	return t.Condition == u.Condition && slices.Equal(t.Addrs, u.Addrs)
 }
 
-// announce adds to c what is to be told of the announcement of svc, and reports whether
+// announce adds to c the condition Announced of svc, and reports whether
 // that differs from what it shows. When it gets an address, or has none, that follows from
 // c itself, and costs no write of its own.
 func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
@@ -49,14 +49,14 @@ func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
 		return false
 	}
 	want := metav1.Condition{Type: v1beta1.ConditionServiceAnnounced}
-	told := a.told(svc)
+	found := a.find(svc)
 	switch {
 	case len(c.Addrs) == 0:
 		want.Status, want.Reason, want.Message = metav1.ConditionFalse, v1beta1.ReasonNotAllocated, "it has no address: see the condition "+v1beta1.ConditionAllocated
 	case len(c.gains) > 0:
 		want.Status, want.Reason, want.Message = metav1.ConditionUnknown, v1beta1.ReasonPending, "no node has said yet that it announces "+intent.Join(c.gains)
-	case told != nil && slices.Equal(told.Addrs, c.Addrs):
-		want = told.Condition
+	case found != nil && slices.Equal(found.Addrs, c.Addrs):
+		want = found.Condition
 	default:
 		return false
 	}
@@ -67,7 +67,7 @@ func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
 }
 
 // unannounced returns the event that an address is not known to be announced, if c is the
-// first to tell it of svc, which shows what was before. What waits for a moment is no event.
+// first to report it on svc, which shows what was before. What waits for a moment is no event.
 func (c Change) unannounced(svc *corev1.Service) []Event {
 	now, before := c.Announced, meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
 	switch {

@@ -19,34 +19,34 @@ func announcedAs(status metav1.ConditionStatus, reason string) metav1.Condition 
 	return metav1.Condition{Type: v1beta1.ConditionServiceAnnounced, Status: status, Reason: reason}
 }
 
-func TestWhatIsToldOfAnnouncementsTravelsWithTheAddress(t *testing.T) {
+func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		edit    func(*corev1.Service, *ipam.Grant)
-		told    string // the reason that is to be told; "": nothing is
+		due     string // the reason of the condition that is due; "": none is
 		reason  string // that the change gives
 		alone   bool   // it is written for this alone
 		differs bool
 		event   bool
 	}{
 		{name: "nothing is known of it", edit: func(*corev1.Service, *ipam.Grant) {}},
-		{name: "a new address is announced by nobody yet", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, reason: "Pending", differs: true},
-		{name: "whatever was to be told of the old one", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, told: "NoLinkUp", reason: "Pending", differs: true},
-		{name: "a refusal tells of both", edit: func(s *corev1.Service, g *ipam.Grant) {
+		{name: "a new address is not announced yet", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, reason: "Pending", differs: true},
+		{name: "what was due for the old one is dropped", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, due: "NoLinkUp", reason: "Pending", differs: true},
+		{name: "a refusal changes both", edit: func(s *corev1.Service, g *ipam.Grant) {
 			*g = ipam.Grant{Reason: ipam.PoolExhausted}
 		}, reason: "NotAllocated", differs: true},
-		{name: "alone", edit: func(*corev1.Service, *ipam.Grant) {}, told: "NoLinkUp", reason: "NoLinkUp", alone: true, differs: true, event: true},
-		{name: "with another change", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations = nil }, told: "NoLinkUp", reason: "NoLinkUp", differs: true, event: true},
+		{name: "alone", edit: func(*corev1.Service, *ipam.Grant) {}, due: "NoLinkUp", reason: "NoLinkUp", alone: true, differs: true, event: true},
+		{name: "with another change", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations = nil }, due: "NoLinkUp", reason: "NoLinkUp", differs: true, event: true},
 		{name: "what it says already", edit: func(s *corev1.Service, _ *ipam.Grant) {
 			s.Status.Conditions = append(s.Status.Conditions, announcedAs("False", "NoLinkUp"))
-		}, told: "NoLinkUp", reason: "NoLinkUp"},
+		}, due: "NoLinkUp", reason: "NoLinkUp"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			svc, g := settledService()
 			svc.UID = "u"
-			all := &Announced{Of: map[types.UID]*Told{}}
-			if c.told != "" {
-				all.Of[svc.UID] = &Told{Addrs: slices.Clone(g.Addrs), Condition: announcedAs("False", c.told)}
+			all := &Announced{Of: map[types.UID]*Announcement{}}
+			if c.due != "" {
+				all.Of[svc.UID] = &Announcement{Addrs: slices.Clone(g.Addrs), Condition: announcedAs("False", c.due)}
 			}
 			c.edit(svc, &g)
 			p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, config: parsed(intent.Objects{L2: []v1beta1.L2Advertisement{{}}}), announced: all}
@@ -88,8 +88,8 @@ func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 	}
 }
 
-func TestManyAnnouncementsAreToldSomeAtATime(t *testing.T) {
-	all := &Announced{Of: map[types.UID]*Told{}}
+func TestManyAnnouncementsAreWrittenSomeAtATime(t *testing.T) {
+	all := &Announced{Of: map[types.UID]*Announcement{}}
 	var state State
 	var services []*corev1.Service
 	pools := intent.Objects{Pools: []v1beta1.IPAddressPool{*fixedPool("p", "10.0.0.0/24")}}
@@ -108,24 +108,24 @@ func TestManyAnnouncementsAreToldSomeAtATime(t *testing.T) {
 		after.ResourceVersion = "2"
 		state.Done(x.Write, Answer{Service: after, Now: in.Now})
 		services[i] = after
-		all.Of[after.UID] = &Told{Addrs: x.Change.Addrs, Condition: announcedAs("True", "Announced")}
+		all.Of[after.UID] = &Announcement{Addrs: x.Change.Addrs, Condition: announcedAs("True", "Announced")}
 	}
-	told := 0
+	written := 0
 	for range 3 {
 		_, sends, _ = state.Pass(in)
 		if len(sends) != atOnce {
-			t.Fatalf("after %d: %d are written at once, want %d", told, len(sends), atOnce)
+			t.Fatalf("after %d: %d are written at once, want %d", written, len(sends), atOnce)
 		}
 		for _, x := range sends {
 			if !x.Change.AnnouncedOnly {
-				t.Errorf("more is written than what is told: %+v", x.Change)
+				t.Errorf("more is written than the condition: %+v", x.Change)
 			}
-			told++
+			written++
 			after := x.Service.DeepCopy()
 			x.Change.Apply(after, Finalizer{})
 			after.ResourceVersion = "3"
 			out := state.Done(x.Write, Answer{Service: after, Now: in.Now})
-			if told == 1 && !out.Due {
+			if written == 1 && !out.Due {
 				t.Error("no pass is due for those that wait")
 			}
 			services[slices.IndexFunc(services, func(s *corev1.Service) bool { return s.UID == after.UID })] = after

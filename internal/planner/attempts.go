@@ -87,7 +87,7 @@ func (a Attempt) explains(shows []netip.Addr) bool {
 // it, and of what is to be written now.
 //
 // Of a later version it is not known whether our write or another client's made
-// it. If ours came first, it is overwritten, and no event will tell it.
+// it. If ours came first, it is overwritten, and no event will show it.
 func (a Attempt) settles(svc *corev1.Service, want *Change) bool {
 	return want != nil && svc.ResourceVersion == a.base.ResourceVersion && want.same(a.change)
 }

@@ -107,7 +107,7 @@ func WithoutOurs(conditions []metav1.Condition) []metav1.Condition {
 	})
 }
 
-// contest adds to c what is to be told of a contest of svc, and reports whether
+// contest adds to c the condition Contested of svc, and reports whether
 // that changes anything.
 func (c *Change) contest(svc *corev1.Service, with Contest) (differs bool) {
 	if with.reported() {

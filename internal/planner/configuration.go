@@ -18,7 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
-// Summary is what others than the Services tell of a plan: statuses and metrics.
+// Summary is what statuses of other objects and metrics report of a plan.
 type Summary struct {
 	Services  int
 	Usage     map[string][]Usage     // by pool

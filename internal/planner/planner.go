@@ -3,7 +3,7 @@
 // now, and what is known of those whose answers are still to come. It is pure: it
 // reads no clock, does no I/O, and starts no goroutine. State is the whole of it: the
 // controller reads an Input, has State.Pass come to a Plan and to the writes to send,
-// sends these, and tells State.Done how each ended.
+// sends these, and reports to State.Done how each ended.
 package planner
 
 import (
@@ -54,7 +54,7 @@ type Service struct {
 	origins   []intent.Origin // as its status tells
 	Change    *Change         // to be written; nil: nothing is
 	contest   Contest         // that change takes into account
-	told      *Told           // likewise
+	announced *Announcement   // likewise
 	sent      []netip.Addr    // that writes to this version were to give it: one may have arrived
 }
 
@@ -142,9 +142,9 @@ func (x *Service) asks(a Attempt, c Contest, now time.Time) *ipam.Request {
 // judge works out what is to be written to each Service, where that may have changed.
 func (p *Plan) judge(s Snapshot) {
 	for i, x := range p.Services {
-		g, c, told := p.Grants[i], s.contest(x.Object), s.Announced.told(x.Object)
-		if !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) || !told.same(x.told) {
-			x.judged, x.grant, x.contest, x.told, x.Change = true, g, c, told, nil
+		g, c, announced := p.Grants[i], s.contest(x.Object), s.Announced.find(x.Object)
+		if !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) || !announced.same(x.announced) {
+			x.judged, x.grant, x.contest, x.announced, x.Change = true, g, c, announced, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
 				x.Change = &c
 			}

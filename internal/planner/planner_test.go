@@ -51,8 +51,8 @@ func TestChangeOf(t *testing.T) {
 		{name: "nothing is written when nothing differs", edit: func(*corev1.Service, *ipam.Grant) {}},
 		{name: "nothing is written for an object of another version", edit: func(s *corev1.Service, _ *ipam.Grant) { s.ResourceVersion = "8" }},
 		{name: "an address that was moved before is no reason to write", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Moved = "of old" }},
-		{name: "another address is written and told", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Addrs[0] = netip.MustParseAddr("10.0.0.2") }, differs: true, event: true},
-		{name: "another order of the addresses is written and told", edit: func(s *corev1.Service, _ *ipam.Grant) {
+		{name: "another address is written, with an event", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Addrs[0] = netip.MustParseAddr("10.0.0.2") }, differs: true, event: true},
+		{name: "another order of the addresses is written, with an event", edit: func(s *corev1.Service, _ *ipam.Grant) {
 			in := s.Status.LoadBalancer.Ingress
 			in[0], in[1] = in[1], in[0]
 		}, differs: true, event: true},
@@ -61,15 +61,15 @@ func TestChangeOf(t *testing.T) {
 		}, differs: true, event: true},
 		{name: "another ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = &proxy }, differs: true, event: true},
 		{name: "a missing ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = nil }, differs: true, event: true},
-		{name: "a lost annotation is written and not told", edit: func(s *corev1.Service, _ *ipam.Grant) { delete(s.Annotations, v1beta1.AnnotationPool) }, differs: true},
-		{name: "an edited annotation is put right and not told", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations[v1beta1.AnnotationPool] = "mine" }, differs: true},
-		{name: "a lost condition is written and told", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions = s.Status.Conditions[:1] }, differs: true, event: true},
+		{name: "a lost annotation is written, without an event", edit: func(s *corev1.Service, _ *ipam.Grant) { delete(s.Annotations, v1beta1.AnnotationPool) }, differs: true},
+		{name: "an edited annotation is put right, without an event", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations[v1beta1.AnnotationPool] = "mine" }, differs: true},
+		{name: "a lost condition is written, with an event", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions = s.Status.Conditions[:1] }, differs: true, event: true},
 		{name: "another status of the condition is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Status = metav1.ConditionFalse }, differs: true, event: true},
 		{name: "another reason is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Reason = "Other" }, differs: true, event: true},
 		{name: "another message is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.Conditions[1].Message = "other" }, differs: true, event: true},
 		{name: "an error in a request is reported although the address stays", edit: func(_ *corev1.Service, g *ipam.Grant) { g.Message = "words" }, differs: true, event: true},
 		{name: "a refusal takes everything away", edit: func(_ *corev1.Service, g *ipam.Grant) { *g = refused }, differs: true, event: true},
-		{name: "a refusal of a new Service is written and told", edit: func(s *corev1.Service, g *ipam.Grant) {
+		{name: "a refusal of a new Service is written, with an event", edit: func(s *corev1.Service, g *ipam.Grant) {
 			*g, s.Status, s.Annotations = refused, corev1.ServiceStatus{}, nil
 		}, differs: true, event: true},
 		{name: "a refusal that stands is not written again", edit: func(s *corev1.Service, g *ipam.Grant) {

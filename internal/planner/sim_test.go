@@ -129,7 +129,7 @@ func (s *sim) logf(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf("%9.3f ", time.Since(s.start).Seconds())+fmt.Sprintf(format, args...))
 }
 
-// put stores a version of a Service, and has the watch tell it; svc nil: it is gone.
+// put stores a version of a Service, and has the watch show it; svc nil: it is gone.
 func (s *sim) put(name string, svc *corev1.Service) {
 	s.version++
 	s.promises.change(name, s.there[name], svc, s.config.Config)

@@ -41,11 +41,11 @@ type Input struct {
 	intent.Configured
 	Services   []*corev1.Service            // as the cache shows them, in no order; also others' than ours
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
-	Announced  *Announced                   // what is to be told of announcements; nil: that is not known
+	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 }
 
-// Send is a write that is to be sent now. Its answer, or that there is none, is
-// told to Done.
+// Send is a write that is to be sent now. Its answer, or that there is none,
+// goes to Done.
 type Send struct {
 	Write
 	Again bool // the last one to this Service failed
@@ -155,7 +155,7 @@ type Outcome struct {
 	Warn   bool    // the error is to be logged
 }
 
-// Event is what is to be told on a Service.
+// Event is to be recorded on a Service.
 type Event struct{ Type, Action, Reason, Message string }
 
 // Done takes in the answer to a write that Pass returned.
@@ -188,7 +188,7 @@ func warning(reason, message string) Event {
 	return Event{corev1.EventTypeWarning, "Allocate", reason, message}
 }
 
-// events returns what is to be told when c is written to svc, which shows what was before.
+// events returns the events when c is written to svc, which shows what was before.
 func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Event {
 		e := Event{corev1.EventTypeNormal, "Allocate", c.Allocated.Reason, c.Allocated.Message}

@@ -157,10 +157,12 @@ func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
 
 // unaware reports whether a node that takes an address learned late that another one has
 // it, or that one that it is excluded.
-func (w *world) unaware(n, m *node) bool { return w.toldLate(n) || m.excluded > 0 && w.toldLate(m) }
+func (w *world) unaware(n, m *node) bool {
+	return w.learnedLate(n) || m.excluded > 0 && w.learnedLate(m)
+}
 
-// toldLate reports whether the API server told a node late of what others did.
-func (w *world) toldLate(n *node) bool {
+// learnedLate reports whether the API server told a node late of what others did.
+func (w *world) learnedLate(n *node) bool {
 	return slices.ContainsFunc(w.rules.events, func(e event) bool { return w.delays(e) && slices.Contains(e.nodes, n) })
 }
 

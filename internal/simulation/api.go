@@ -110,7 +110,7 @@ var (
 	errTimeout  = errors.New("no answer in time")
 )
 
-// write stores a version of an object, and has the watches tell of it.
+// write stores a version of an object, and sends it to the watches.
 func (w *world) write(k kind, name string, value any) *object {
 	s := &w.api
 	s.version++
@@ -124,16 +124,16 @@ func (w *world) write(k kind, name string, value any) *object {
 	if k != leases && k != locks {
 		s.writes++
 	}
-	if k == locks { // nobody watches it
+	if k == locks { // no program watches it
 		return o
 	}
-	told := o
+	sent := o
 	if !shown(o) {
-		told = &object{kind: k, name: name, uid: o.uid, version: o.version}
+		sent = &object{kind: k, name: name, uid: o.uid, version: o.version}
 	}
 	for _, c := range s.watchers {
-		if c.selects(told) {
-			c.tell(told)
+		if c.selects(sent) {
+			c.deliver(sent)
 		}
 	}
 	return o
@@ -212,7 +212,7 @@ func maxTime(a, b time.Time) time.Time {
 
 // askWithin has the API server do something, and the program go on with what it
 // answers, or with an error when no answer has come in time.
-func (c *client) askWithin(patience time.Duration, do func() (any, error), then func(any, error)) {
+func (c *client) askWithin(timeout time.Duration, do func() (any, error), then func(any, error)) {
 	over := false
 	answer := func(v any, err error) {
 		if !over {
@@ -220,7 +220,7 @@ func (c *client) askWithin(patience time.Duration, do func() (any, error), then 
 			then(v, err)
 		}
 	}
-	c.in(patience, func() { answer(nil, errTimeout) })
+	c.in(timeout, func() { answer(nil, errTimeout) })
 	there, back := c.delay(), c.delay()
 	lost := c.api.loses > 0 && c.rnd.IntN(4) == 0
 	if c.hold != nil {
@@ -255,15 +255,15 @@ func (w *world) delay() time.Duration {
 }
 
 // cache is what a program sees of the API server's objects, by a watch for each
-// kind, which keeps the order and lags.
+// kind, which keeps the order and may be behind.
 type cache struct {
 	table
 	*client
-	lag    time.Duration
+	behind time.Duration    // how much longer an event may take
 	counts [kinds]int       // the changes of each that were shown
 	shown  [kinds]time.Time // when the last event of each arrives
-	broken [kinds]bool      // it is to be listed anew
-	watch  [kinds]int       // counts the watches: what an earlier one tells late counts no more
+	broken [kinds]bool      // it is to be listed again
+	watch  [kinds]int       // counts the watches: what an earlier one brings late counts no more
 	event  func(before, after *object)
 }
 
@@ -292,14 +292,14 @@ func (c *client) follow(event func(before, after *object), then func(*cache)) {
 	begin()
 }
 
-// tell brings a version, after all others of its kind.
-func (c *cache) tell(o *object) {
+// deliver shows a version, after all others of its kind.
+func (c *cache) deliver(o *object) {
 	if c.dead {
 		return
 	}
 	d := c.delay()
-	if c.lag > 0 {
-		d += c.within(0, c.lag)
+	if c.behind > 0 {
+		d += c.within(0, c.behind)
 	}
 	at := c.now.Add(d)
 	if !at.After(c.shown[o.kind]) {
@@ -319,7 +319,7 @@ func (c *cache) tell(o *object) {
 	}})
 }
 
-// relist lists a kind anew as soon as that can be.
+// relist lists a kind again as soon as that can be.
 func (c *cache) relist(k kind) {
 	c.after(c.within(100*time.Millisecond, time.Second), func() {
 		if c.dead {

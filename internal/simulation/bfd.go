@@ -29,7 +29,7 @@ type session struct {
 	peer     *node
 	status   status
 	remote   status
-	instance int // of the peer's process; 0: unheard
+	instance int // of the peer's process; 0: none is heard
 	ups      uint64
 	ended    bool // by the peer, on purpose
 	expired  bool // the last outage came of the detection time
@@ -72,7 +72,7 @@ func (s *group) setSessions(names []string) {
 		for _, x := range wanted {
 			still = still || x == old
 		}
-		if !still && old.instance != 0 { // the peer is told
+		if !still && old.instance != 0 { // the peer hears of it
 			old.status = adminDown
 			s.world.carry([]frame{s.frame(old)})
 		}

@@ -37,8 +37,8 @@ func editKinds() map[string]faultKind {
 		"label": service(edit(func(w *world, _ Fault, svc *corev1.Service) {
 			svc.Labels = map[string]string{"l": fmt.Sprint(w.api.version)}
 		}), nil),
-		"rival":  service(func(w *world, f Fault) { w.overwrite(f, 1+f.Number%4) }, nil),
-		"resize": ofPool((*world).resize, nil),
+		"rewrite": service(func(w *world, f Fault) { w.overwrite(f, 1+f.Number%4) }, nil),
+		"resize":  ofPool((*world).resize, nil),
 		"grace": ofPool(func(w *world, f Fault) {
 			w.editPool(f, func(p *v1beta1.IPAddressPool) {
 				p.Spec.GraceTime = []v1beta1.Duration{"0s", "4s", "10m"}[f.Number%3]
@@ -141,7 +141,7 @@ func (w *world) overwrite(f Fault, times int) {
 	if addr != "" {
 		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
 	}
-	svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "rival"}}
+	svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "another"}}
 	w.putService(svc, nil)
 	w.after(w.within(0, 800*time.Millisecond), func() { w.person(func() { w.overwrite(f, times-1) }) })
 }

@@ -100,7 +100,7 @@ func (e *election) take(version int, failed func()) {
 		}
 		e.version, e.held, e.renewed, e.good = v.(*object).version, true, sent, e.clock()
 		e.term++
-		e.say("    %s leads", e.id)
+		e.logf("    %s leads", e.id)
 		e.wake()
 		e.in(renewPeriod+e.within(0, retryPeriod), e.renew)
 	})
@@ -157,7 +157,7 @@ func (e *election) expire(reason string) {
 		return
 	}
 	e.held = false
-	e.say("    %s leads no more: %s", e.id, reason)
+	e.logf("    %s leads no more: %s", e.id, reason)
 	e.wake()
 	e.in(e.soon(), e.look)
 }

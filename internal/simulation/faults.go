@@ -240,7 +240,7 @@ func (w *world) move(f Fault, all []*node) {
 			return
 		}
 		v := o.value.(claimValue)
-		w.say("    %s of %s goes to %s", a, v.owner, all[0].name)
+		w.logf("    %s of %s goes to %s", a, v.owner, all[0].name)
 		v.owner = all[0].name
 		w.write(claims, o.name, v)
 		w.rules.edited(a, w.now)
@@ -304,9 +304,9 @@ func (w *world) rename(f Fault, all []*node) {
 
 // lagging has the watches of a node's speaker lag.
 func lagging(n *node, by time.Duration) {
-	n.lag = by
+	n.behind = by
 	if s := n.speaker; s != nil && s.cache != nil {
-		s.cache.lag = by
+		s.cache.behind = by
 	}
 }
 

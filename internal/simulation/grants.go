@@ -25,21 +25,21 @@ const (
 	settled = 20 * time.Second
 	// rounding is by how much a time that is kept to may differ from what was promised.
 	rounding = 2 * time.Second
-	// witnessed is how long a replica must have seen the holder of an address to know it.
-	witnessed = 300 * time.Millisecond
+	// seenFor is how long a replica must have seen the holder of an address to know it.
+	seenFor = 300 * time.Millisecond
 )
 
 // grants is what was seen of the Services, the pools, and who has what.
 type grants struct {
-	of       map[string]*tenant           // by the Service's name
-	affected map[netip.Addr]edits         // of its pool
-	ranges   map[netip.Addr]string        // the pool that holds an address
-	dropped  map[netip.Addr]dropped       // the pool of an address was deleted
-	grace    map[netip.Addr]time.Duration // of the last pool of an address
-	rivals   map[netip.Addr]bool          // another client has written it into a status
-	promises map[netip.Addr][]*promise
-	blind    time.Time // until when a controller of another version may forget what is kept
-	checked  map[string]int
+	of          map[string]*tenant           // by the Service's name
+	affected    map[netip.Addr]edits         // of its pool
+	ranges      map[netip.Addr]string        // the pool that holds an address
+	dropped     map[netip.Addr]dropped       // the pool of an address was deleted
+	grace       map[netip.Addr]time.Duration // of the last pool of an address
+	overwritten map[netip.Addr]bool          // another client has written it into a status
+	promises    map[netip.Addr][]*promise
+	blind       time.Time // until when a controller of another version may forget what is kept
+	checked     map[string]int
 }
 
 // tenant is what was seen of a Service.
@@ -69,14 +69,14 @@ type promise struct {
 	addr            netip.Addr
 	until           time.Time
 	peak            int
-	witnesses       map[*controller]bool
-	told            time.Time // when the status of a pool said so
+	knownBy         map[*controller]bool
+	reported        time.Time // when the status of a pool said so
 }
 
 func newGrants() *grants {
 	return &grants{
 		of: map[string]*tenant{}, affected: map[netip.Addr]edits{}, ranges: map[netip.Addr]string{}, dropped: map[netip.Addr]dropped{},
-		grace: map[netip.Addr]time.Duration{}, rivals: map[netip.Addr]bool{}, promises: map[netip.Addr][]*promise{}, checked: map[string]int{},
+		grace: map[netip.Addr]time.Duration{}, overwritten: map[netip.Addr]bool{}, promises: map[netip.Addr][]*promise{}, checked: map[string]int{},
 	}
 }
 
@@ -146,7 +146,7 @@ func (g *grants) edit(w *world, name string, t *tenant, after *corev1.Service) {
 		t.foreign = true
 		g.forget(name)
 		for _, a := range shows {
-			g.rivals[a] = true
+			g.overwritten[a] = true
 		}
 	}
 	if request(before) != request(after) {
@@ -155,7 +155,7 @@ func (g *grants) edit(w *world, name string, t *tenant, after *corev1.Service) {
 	}
 }
 
-// request tells what a Service asks for.
+// request returns what a Service asks for.
 func request(svc *corev1.Service) string {
 	out := ""
 	for _, key := range []string{v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP} {
@@ -224,7 +224,7 @@ func shareable(a, b *corev1.Service) bool {
 func (g *grants) explains(w *world, t *tenant, a netip.Addr) bool {
 	given, known := t.given[a]
 	switch {
-	case !known || t.foreign || g.rivals[a] || t.edited.After(given) || t.svc.DeletionTimestamp != nil:
+	case !known || t.foreign || g.overwritten[a] || t.edited.After(given) || t.svc.DeletionTimestamp != nil:
 		return true
 	case g.yields(t, a):
 		return true
@@ -264,7 +264,7 @@ func (g *grants) repool(w *world) {
 		there[o.name] = true
 		d, _ := time.ParseDuration(string(p.Spec.GraceTime))
 		for _, k := range p.Status.Kept {
-			g.told(w, k.Address, k.Service)
+			g.reported(w, k.Address, k.Service)
 		}
 		for _, r := range p.Spec.Addresses {
 			for a := range addresses(r) {
@@ -313,7 +313,7 @@ func (g *grants) expected(w *world) []netip.Addr {
 	}
 	for _, t := range g.of {
 		for _, a := range intent.Holds(t.svc) {
-			if b := a.As4(); b[0] == 10 && int(b[2]) < w.Subnets && !t.foreign && !g.rivals[a] && g.ranges[a] != "" && t.svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
+			if b := a.As4(); b[0] == 10 && int(b[2]) < w.Subnets && !t.foreign && !g.overwritten[a] && g.ranges[a] != "" && t.svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 				out = append(out, a)
 			}
 		}

@@ -76,7 +76,7 @@ type trait struct {
 	has  *bool
 }
 
-// String tells a History in a form that Parse reads.
+// String writes a History in a form that Parse reads.
 func (h History) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nnodes %d\nsubnets %d\nservices %d\n", h.Seed, h.Nodes, h.Subnets, h.Services)

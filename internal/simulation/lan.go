@@ -26,7 +26,7 @@ type node struct {
 	stopped  int           // the kubelet does not start the speaker
 	frozen   int           // the speaker stands still
 	excluded int           // by a label
-	lag      time.Duration // of the speaker's watches
+	behind   time.Duration // of the speaker's watches
 }
 
 // host is something with a cable to the local network.

@@ -15,42 +15,42 @@ const interval = time.Second
 // lease.Heartbeat does.
 type heartbeat struct {
 	*speaker
-	tracker *lease.Tracker
-	begun   bool
-	failing bool
-	beating bool
-	again   bool // at once
-	turn    int
+	tracker    *lease.Tracker
+	begun      bool
+	failing    bool
+	inProgress bool // a tick has not ended
+	again      bool // at once
+	ticks      int
 }
 
 // resync has the speaker count as not connected until it has read again.
 func (h *heartbeat) resync() {
 	h.tracker.Restart()
-	if h.beating {
+	if h.inProgress {
 		h.again = true
 		return
 	}
-	h.beat()
+	h.tick()
 }
 
-// beat renews the own Lease and looks at the others'.
-func (h *heartbeat) beat() {
-	h.turn++
-	h.beating = true
-	turn, next := h.turn, h.now.Add(interval)
+// tick renews the own Lease and looks at the others'.
+func (h *heartbeat) tick() {
+	h.ticks++
+	h.inProgress = true
+	tick, next := h.ticks, h.now.Add(interval)
 	if !h.tracker.Reachable(h.now) {
 		next = h.now.Add(interval / 4)
 	}
 	done := func() {
-		h.beating = false
+		h.inProgress = false
 		if h.again {
 			h.again = false
-			h.beat()
+			h.tick()
 			return
 		}
 		h.at(next, func() {
-			if h.turn == turn && !h.beating {
-				h.beat()
+			if h.ticks == tick && !h.inProgress {
+				h.tick()
 			}
 		})
 	}
@@ -91,10 +91,10 @@ func (h *heartbeat) renew(then func(error)) {
 // observe counts the renewals that the other speakers missed since the last own
 // renewal that came back. It looks again soon if that has not come yet.
 func (h *heartbeat) observe(done func()) {
-	turn, nothing := h.turn, func() {}
+	tick, nothing := h.ticks, func() {}
 	h.look(func() {
 		h.in(interval/10, func() {
-			if h.turn == turn {
+			if h.ticks == tick {
 				h.look(nothing, nothing)
 			}
 		})

@@ -45,7 +45,7 @@ func (w *world) shutDown(f Fault, all []*node) {
 			s.end()
 		}
 		w.rules.events = append(w.rules.events, event{w.now, hard, all, false, false})
-		w.say("    %s is off", all[0].name)
+		w.logf("    %s is off", all[0].name)
 	})
 }
 

@@ -90,7 +90,7 @@ func (s *group) act() {
 	s.stale = s.stale || o.Stale
 	if o.Changed {
 		if s.log != nil {
-			s.say("    %s: members %v, isolated %v, segment %v", s.node.name, s.view().Standing, s.view().Isolated, s.segment)
+			s.logf("    %s: members %v, isolated %v, segment %v", s.node.name, s.view().Standing, s.view().Isolated, s.segment)
 		}
 		s.wake()
 	}

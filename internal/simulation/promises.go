@@ -36,14 +36,14 @@ func (g *grants) leaves(w *world, name string, t *tenant) {
 		if !g.keeps(w, t, a) || g.shared(name, a) {
 			continue
 		}
-		p := &promise{name: name, namespace: t.svc.Namespace, addr: a, until: w.now.Add(g.grace[a] - rounding), peak: g.wanted(t.svc.Namespace), witnesses: map[*controller]bool{}}
+		p := &promise{name: name, namespace: t.svc.Namespace, addr: a, until: w.now.Add(g.grace[a] - rounding), peak: g.wanted(t.svc.Namespace), knownBy: map[*controller]bool{}}
 		for _, r := range w.replicas {
 			if c := r.process; c != nil && c.knew(w, name, a) {
-				p.witnesses[c] = true
+				p.knownBy[c] = true
 			}
 		}
 		g.promises[a] = append(g.promises[a], p)
-		w.expectTold(p)
+		w.expectReported(p)
 	}
 }
 
@@ -51,7 +51,7 @@ func (g *grants) leaves(w *world, name string, t *tenant) {
 // gave it, nothing was edited since, and its pool has a grace time.
 func (g *grants) keeps(w *world, t *tenant, a netip.Addr) bool {
 	given, known := t.given[a]
-	return known && !g.rivals[a] && !t.edited.After(given) && g.ranges[a] != "" && g.grace[a] > 0 && w.now.Sub(g.affected[a].last) >= settled
+	return known && !g.overwritten[a] && !t.edited.After(given) && g.ranges[a] != "" && g.grace[a] > 0 && w.now.Sub(g.affected[a].last) >= settled
 }
 
 // shared reports whether another Service shows an address of one.
@@ -64,18 +64,18 @@ func (g *grants) shared(name string, a netip.Addr) bool {
 	return false
 }
 
-// expectTold counts a promise as told a while later if there is a leader who knows of
-// it, and who has the time to write that down.
-func (w *world) expectTold(p *promise) {
+// expectReported counts a promise as reported a while later, if there is a leader that knows
+// of it, and that has the time to write it down.
+func (w *world) expectReported(p *promise) {
 	for _, r := range w.replicas {
 		c := r.process
-		if c == nil || !p.witnesses[c] || !c.ready() || c.client.frozen > 0 {
+		if c == nil || !p.knownBy[c] || !c.ready() || c.client.frozen > 0 {
 			continue
 		}
 		term := c.caughtUp
 		w.after(4*time.Second, func() {
-			if w.prompt(c) && !c.dead && c.lease.leading() == term && p.told.IsZero() {
-				p.told = w.now
+			if w.prompt(c) && !c.dead && c.lease.leading() == term && p.reported.IsZero() {
+				p.reported = w.now
 			}
 		})
 	}
@@ -89,7 +89,7 @@ func (c *controller) ready() bool {
 
 // prompt reports whether nothing delays what a controller reads and writes.
 func (w *world) prompt(c *controller) bool {
-	return w.api.away == 0 && w.api.loses == 0 && w.api.slow == 0 && c.lag == 0 && c.client.frozen == 0 && c.cut == 0
+	return w.api.away == 0 && w.api.loses == 0 && w.api.slow == 0 && c.behind == 0 && c.client.frozen == 0 && c.cut == 0
 }
 
 // knew reports whether a controller has seen for a while who has an address.
@@ -103,7 +103,7 @@ func (c *controller) knew(w *world, name string, a netip.Addr) bool {
 		until = c.since
 	}
 	since, known := c.seen[seenKey(o, a)]
-	return known && until.Sub(since) > witnessed
+	return known && until.Sub(since) > seenFor
 }
 
 // wanted counts the addresses that the Services of a namespace want.
@@ -144,15 +144,15 @@ func (g *grants) forget(name string) {
 	}
 }
 
-// told notes that the status of a pool says what is kept.
-func (g *grants) told(w *world, addr, service string) {
+// reported notes that the status of a pool says what is kept.
+func (g *grants) reported(w *world, addr, service string) {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
 		return
 	}
 	for _, p := range g.promises[a] {
-		if p.name == service && p.told.IsZero() {
-			p.told = w.now
+		if p.name == service && p.reported.IsZero() {
+			p.reported = w.now
 		}
 	}
 }
@@ -173,7 +173,7 @@ func (g *grants) binds(w *world, p *promise, by *controller) bool {
 	if firm > 2*p.peak-1 { // more than a namespace may lock
 		return false
 	}
-	return p.witnesses[by] || !p.told.IsZero() && by.began.After(p.told)
+	return p.knownBy[by] || !p.reported.IsZero() && by.began.After(p.reported)
 }
 
 // judgeKept checks that an address which a Service is given is not kept for another.

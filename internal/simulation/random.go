@@ -62,7 +62,7 @@ func (h *History) anything(rnd *rand.Rand, kinds []map[string]faultKind) {
 		}
 	}
 	if rnd.IntN(3) == 0 {
-		h.lag(rnd, at)
+		h.behind(rnd, at)
 	}
 }
 
@@ -83,7 +83,7 @@ func (h *History) trouble(rnd *rand.Rand) {
 	}
 }
 
-// losses is edits while answers get lost, and caches lag.
+// losses is edits while answers get lost, and caches are behind.
 func (h *History) losses(rnd *rand.Rand) {
 	long := 10*time.Second + upTo(rnd, 10*time.Second)
 	h.Faults = append(h.Faults, Fault{For: long, Kind: "lost"})
@@ -132,8 +132,8 @@ func (h *History) edits(rnd *rand.Rand, at, while time.Duration) {
 	}
 }
 
-// lag has all controllers be behind for so long.
-func (h *History) lag(rnd *rand.Rand, long time.Duration) {
+// behind has all controllers be behind for so long.
+func (h *History) behind(rnd *rand.Rand, long time.Duration) {
 	for c := range h.Controllers {
 		h.Faults = append(h.Faults, Fault{For: long, Kind: "lag-controller", Nodes: []int{c}, Value: upTo(rnd, 8*time.Second)})
 	}

@@ -21,7 +21,7 @@ type replica struct {
 	paused  time.Duration // for how long the machine stood still without its clock
 	cut     int           // it does not reach the API server
 	held    time.Time     // until when what it sends gets no further
-	lag     time.Duration // of its watches
+	behind  time.Duration // of its watches
 	old     bool          // its version keeps no addresses
 	process *controller   // nil: none
 }
@@ -37,14 +37,14 @@ type controller struct {
 	seen  map[string]time.Time // since when the cache shows an address on a Service
 	since time.Time            // it stands still
 
-	due      bool
-	passing  bool // a pass, or catching up, has not ended
-	rested   time.Time
-	turn     int
-	caughtUp int // the term in which the cache shows what others wrote
-	began    time.Time
-	busy     int // writes under way
-	stopping bool
+	due       bool
+	passing   bool // a pass, or catching up, has not ended
+	rested    time.Time
+	decisions int
+	caughtUp  int // the term in which the cache shows what others wrote
+	began     time.Time
+	busy      int // writes under way
+	stopping  bool
 
 	plan   *planner.Summary // of the present term
 	report statuses
@@ -71,11 +71,11 @@ func (w *world) launch(r *replica) {
 	}
 	c.lease.controller, c.report.controller = c, c
 	r.process = c
-	w.say("    controller %s starts", c.id)
+	w.logf("    controller %s starts", c.id)
 	c.in(w.within(20*time.Millisecond, 200*time.Millisecond), func() {
 		c.follow(c.event, func(all *cache) {
 			c.cache = all
-			all.lag = r.lag
+			all.behind = r.behind
 			for _, o := range all.table[services] {
 				c.shows(o)
 			}
@@ -131,7 +131,7 @@ func (c *controller) thaw() {
 }
 
 // drain does one thing after the other of what has come while the process stood still;
-// what comes now waits for its turn.
+// what comes now waits behind it.
 func (c *controller) drain() {
 	switch {
 	case c.client.frozen > 0 || len(c.backlog) == 0:
@@ -164,7 +164,7 @@ func metaOf(o *object) metav1.Object {
 	return nil
 }
 
-// event takes in what a watch tells.
+// event takes in an event of a watch.
 func (c *controller) event(before, after *object) {
 	k := services
 	if after != nil {
@@ -258,7 +258,7 @@ func (c *controller) passed(again bool) {
 
 // decide makes a plan, and sends what is to be written.
 func (c *controller) decide(term int) {
-	c.turn++
+	c.decisions++
 	in := c.input()
 	if before := c.mutation.controller.before; before != nil {
 		before(c, &in)
@@ -270,9 +270,9 @@ func (c *controller) decide(term int) {
 	}
 	c.report.wake()
 	if again > 0 {
-		turn := c.turn
+		decision := c.decisions
 		c.in(again, func() {
-			if c.turn == turn {
+			if c.decisions == decision {
 				c.wake()
 			}
 		})

@@ -24,9 +24,9 @@ func controllerKinds() map[string]faultKind {
 		"lag-controller":  of(func(_ *world, f Fault, r *replica) { r.lagging(f.Value) }, func(_ *world, _ Fault, r *replica) { r.lagging(0) }),
 		"old-controller":  of(func(w *world, f Fault, r *replica) { w.replaceController(f, r, true) }, func(w *world, f Fault, r *replica) { w.replaceController(f, r, false) }),
 	}
-	lag := out["lag-controller"]
-	lag.value = 5 * time.Second
-	out["lag-controller"] = lag
+	behind := out["lag-controller"]
+	behind.value = 5 * time.Second
+	out["lag-controller"] = behind
 	all := func(do func(*world, Fault, *replica)) func(*world, Fault, []*node) {
 		return func(w *world, f Fault, _ []*node) {
 			for _, r := range w.replicas {
@@ -107,9 +107,9 @@ func (w *world) thawController(_ Fault, r *replica) {
 }
 
 func (r *replica) lagging(by time.Duration) {
-	r.lag = by
+	r.behind = by
 	if c := r.process; c != nil && c.cache != nil {
-		c.cache.lag = by
+		c.cache.behind = by
 	}
 }
 

@@ -332,7 +332,7 @@ func (w *world) explained(x *watched, was *node) bool {
 		}
 	}
 	// What was taken from a node could not be written, and it is back.
-	return w.weakened(was) || late && back || hit && w.disputed(was) || w.partial(was)
+	return w.weakened(was) || late && back || hit && w.duplicated(was) || w.partial(was)
 }
 
 // lately yields the events that explain what happens now.
@@ -357,10 +357,10 @@ func (w *world) weakened(n *node) bool {
 	return false
 }
 
-// disputed reports whether another node may have come to answer too while the network
+// duplicated reports whether another node may have come to answer too while the network
 // was disturbed, and may have got the address: for the API server could not be asked, or
 // none could know which of them was cut off.
-func (w *world) disputed(was *node) bool {
+func (w *world) duplicated(was *node) bool {
 	heard := w.rules.states[was.place].heardAPI
 	return heard.IsZero() || w.now.Sub(heard) < recent || !w.Gateway || w.SecondLink
 }

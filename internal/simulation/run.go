@@ -22,8 +22,8 @@ import (
 // nil: none is.
 func Run(h History) *Violation { return h.run(mutation{}, nil) }
 
-// Tell does the same, and returns what happened.
-func Tell(h History) (*Violation, []string) {
+// Trace does the same, and returns what happened.
+func Trace(h History) (*Violation, []string) {
 	var log []string
 	v := h.run(mutation{}, &log)
 	return v, log
@@ -128,7 +128,7 @@ func (w *world) strike(f Fault) {
 		}
 	}
 	if kind.edits && w.api.away > 0 {
-		return // nobody can
+		return // the API server takes no edits
 	}
 	touched := all
 	switch f.Kind {
@@ -143,11 +143,11 @@ func (w *world) strike(f Fault) {
 		w.rules.fresh = true
 	}
 	note()
-	w.say("%s", f)
+	w.logf("%s", f)
 	kind.begin(w, f, all)
 	w.after(f.For, func() {
 		note()
-		w.say("%s ends", f)
+		w.logf("%s ends", f)
 		kind.end(w, f, all)
 	})
 }
@@ -160,7 +160,7 @@ func names(all []*node) []string {
 	return out
 }
 
-func (w *world) say(format string, args ...any) {
+func (w *world) logf(format string, args ...any) {
 	if w.log != nil {
 		*w.log = append(*w.log, fmt.Sprintf("%9.3f ", (w.now.Sub(epoch)-warmUp).Seconds())+fmt.Sprintf(format, args...))
 	}

@@ -5,8 +5,8 @@
 // events: there is no goroutine, no clock, and no order of a map decides.
 //
 // Rules that know nothing of the code look at every instant, from what users are
-// promised. A History that breaks one is made as short as it can be, and told as
-// text.
+// promised. A History that breaks one is made as short as it can be, and printed
+// as text.
 //
 // It decides nothing, and no program may import it.
 package simulation
@@ -115,7 +115,7 @@ type world struct {
 	now   time.Time
 	queue timeline
 	rnd   *rand.Rand
-	log   *[]string // nil: nobody wants to read it
+	log   *[]string // nil: nothing is logged
 
 	nodes    []*node
 	byAddr   map[netip.Addr]*node

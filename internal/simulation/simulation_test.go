@@ -81,16 +81,16 @@ func runAll(t *testing.T, random func(uint64) History, seeds uint64) {
 	}
 }
 
-var tell = flag.String("tell", "", "a file with a history to tell of, step by step")
+var historyFile = flag.String("history", "", "the file whose history TestTrace prints, step by step")
 
-// TestTell prints what happens in a history, to find a fault.
-func TestTell(t *testing.T) {
-	if *tell == "" {
-		t.Skip("-tell names no file")
+// TestTrace prints what happens in a history, to find a fault.
+func TestTrace(t *testing.T) {
+	if *historyFile == "" {
+		t.Skip("-history names no file")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
-	h := read(t, *tell)
-	v, log := Tell(h)
+	h := read(t, *historyFile)
+	v, log := Trace(h)
 	t.Logf("%s\n%s\n%v", h, strings.Join(log, "\n"), v)
 }
 
@@ -104,7 +104,7 @@ func TestStories(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			if v, log := Tell(read(t, file)); v != nil {
+			if v, log := Trace(read(t, file)); v != nil {
 				t.Errorf("%s\n%s", v, strings.Join(log, "\n"))
 			}
 		})
@@ -177,8 +177,8 @@ func TestHistoriesAsText(t *testing.T) {
 // One seed, one history.
 func TestHistoriesRepeat(t *testing.T) {
 	for seed := range uint64(5) {
-		_, a := Tell(Random(seed))
-		_, b := Tell(Random(seed))
+		_, a := Trace(Random(seed))
+		_, b := Trace(Random(seed))
 		for i := range a {
 			if a[i] != b[i] {
 				t.Fatalf("seed %d: line %d is\n%s\nand then\n%s", seed, i, a[i], b[i])

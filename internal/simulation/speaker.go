@@ -18,42 +18,42 @@ const (
 	// rest is between two passes, at least; in a big cluster each of them takes longer, and
 	// passes use at most a tenth of a core.
 	rest, restForNode = 10 * time.Millisecond, 30 * time.Microsecond
-	// bounce is for how long a lost carrier is not told.
+	// bounce is for how long a lost carrier goes unreported.
 	bounce = 100 * time.Millisecond
 )
 
 // speaker is the process of one node.
 type speaker struct {
 	*client
-	node     *node
-	instance int
-	started  time.Time
-	cache    *cache // nil before all is listed
-	first    group  // of the members
-	second   group  // in a world with second links
-	failover *failover.State
-	beat     *heartbeat
-	peers    map[string]*node   // of the members, by name
-	names    map[*node][]string // the same the other way round; a node may also be known by a former name
-	others   []*node            // the same but for this one, by name
-	stopping bool
-	since    time.Time // when it began to stand still
-	stalls   uint64
+	node      *node
+	instance  int
+	started   time.Time
+	cache     *cache // nil before all is listed
+	first     group  // of the members
+	second    group  // in a world with second links
+	failover  *failover.State
+	heartbeat *heartbeat
+	peers     map[string]*node   // of the members, by name
+	names     map[*node][]string // the same the other way round; a node may also be known by a former name
+	others    []*node            // the same but for this one, by name
+	stopping  bool
+	since     time.Time // when it began to stand still
+	stalls    uint64
 
-	due    bool
-	rested time.Time
-	turn   int
+	due       bool
+	rested    time.Time
+	decisions int
 
-	entries map[netip.Addr]*entry
-	rivals  []rival
-	prober  prober
-	digest  digest
-	overlay map[string]written // L2Claims as the API server last returned them
-	gone    map[int]bool       // those whose deletion the cache has seen, by UID
-	plan    *failover.Output
-	report  reporter
-	phase   failover.Phase // that was last told
-	notes   any            // of a mutation
+	entries    map[netip.Addr]*entry
+	duplicates []duplicate
+	prober     prober
+	digest     digest
+	overlay    map[string]written // L2Claims as the API server last returned them
+	gone       map[int]bool       // those whose deletion the cache has seen, by UID
+	plan       *failover.Output
+	report     reporter
+	phase      failover.Phase // that was last logged
+	notes      any            // of a mutation
 }
 
 func (w *world) reachesServer(n *node) bool {
@@ -78,15 +78,15 @@ func (w *world) start(n *node) {
 	if w.ManyLeases {
 		s.lease = intent.LeaseName(n.name)
 	}
-	s.beat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
+	s.heartbeat = &heartbeat{speaker: s, tracker: lease.NewTracker(n.name, interval)}
 	s.report.speaker, s.prober.speaker = s, s
 	s.first, s.second = s.newGroup(false), s.newGroup(true)
 	n.speaker, w.rules.fresh = s, true
-	w.say("    speaker of %s starts", n.name)
+	w.logf("    speaker of %s starts", n.name)
 	s.in(w.within(20*time.Millisecond, 200*time.Millisecond), func() {
 		s.follow(s.event, func(c *cache) {
 			s.cache = c
-			c.lag = n.lag
+			c.behind = n.behind
 			s.wake()
 		})
 	})
@@ -110,7 +110,7 @@ func (s *speaker) stop() {
 	clear(s.entries)
 	s.first.members.Restart(s.now)
 	s.second.members.Restart(s.now)
-	if s.beat.begun && !s.first.view().Reachable {
+	if s.heartbeat.begun && !s.first.view().Reachable {
 		s.askWithin(time.Second, func() (any, error) {
 			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
 		}, func(any, error) {})
@@ -144,7 +144,7 @@ func (s *speaker) thaw() {
 	}
 }
 
-// event takes in what a watch tells.
+// event takes in an event of a watch.
 func (s *speaker) event(before, after *object) {
 	if after == nil && before != nil && before.kind == claims {
 		s.gone[before.uid] = true
@@ -187,14 +187,14 @@ func (s *speaker) pass() {
 	out := s.failover.Step(f)
 	s.mutation.output(s, &f, &out)
 	s.apply(out)
-	if !s.beat.begun {
-		s.beat.begun = true
-		s.beat.beat()
+	if !s.heartbeat.begun {
+		s.heartbeat.begun = true
+		s.heartbeat.tick()
 	}
-	if s.turn++; out.Wake > 0 {
-		turn := s.turn
+	if s.decisions++; out.Wake > 0 {
+		decision := s.decisions
 		s.in(out.Wake, func() {
-			if s.turn == turn {
+			if s.decisions == decision {
 				s.wake()
 			}
 		})
@@ -204,7 +204,7 @@ func (s *speaker) pass() {
 func (s *speaker) facts() failover.Facts {
 	f := failover.Facts{
 		Now: s.now, Members: s.view(),
-		Leases: s.beat.held(), API: s.beat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
+		Leases: s.heartbeat.held(), API: s.heartbeat.tracker.API(s.now), Stalls: s.stalls, Conflicts: s.conflicts(), Probes: s.prober.results(),
 	}
 	if s.Controllers > 0 {
 		config := s.configured(&s.cache.table, false).Config
@@ -270,13 +270,13 @@ func (s *speaker) claims() []*object {
 
 func (s *speaker) apply(out failover.Output) {
 	if out.Resync {
-		s.beat.resync()
+		s.heartbeat.resync()
 	}
 	s.setClaims(slices.Concat(out.Plan.Claims, out.Proxy))
 	s.prober.set(out.Probe)
 	s.gather(out)
 	s.plan = &out
-	s.tell(out)
+	s.logOutput(out)
 	s.report.wake()
 }
 
@@ -320,15 +320,15 @@ func (s *speaker) gather(out failover.Output) {
 	}
 }
 
-func (s *speaker) tell(out failover.Output) {
+func (s *speaker) logOutput(out failover.Output) {
 	if s.log == nil {
 		return
 	}
 	for _, e := range out.Events {
-		s.say("    %s: %s %s %s", s.node.name, e.Kind, e.Addr, e.From)
+		s.logf("    %s: %s %s %s", s.node.name, e.Kind, e.Addr, e.From)
 	}
 	if out.Phase != s.phase {
-		s.say("    %s: %s", s.node.name, out.Phase)
+		s.logf("    %s: %s", s.node.name, out.Phase)
 		s.phase = out.Phase
 	}
 }

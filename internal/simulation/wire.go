@@ -129,11 +129,11 @@ func (s *speaker) heard(a netip.Addr) {
 	}
 }
 
-// rival is another speaker that was heard to have an address of this node.
-type rival struct {
-	addr              netip.Addr
-	mac               [6]byte
-	first, last, told time.Time
+// duplicate is another speaker that was heard to have an address of this node.
+type duplicate struct {
+	addr                  netip.Addr
+	mac                   [6]byte
+	first, last, notified time.Time
 }
 
 // contest takes in that another speaker says that it has an address.
@@ -141,24 +141,24 @@ func (s *speaker) contest(a netip.Addr, mac [6]byte) {
 	if e := s.entries[a]; e == nil || !e.own || mac == s.node.mac {
 		return
 	}
-	i := slices.IndexFunc(s.rivals, func(r rival) bool { return r.addr == a && r.mac == mac })
+	i := slices.IndexFunc(s.duplicates, func(r duplicate) bool { return r.addr == a && r.mac == mac })
 	if i < 0 {
-		s.rivals = append(s.rivals, rival{addr: a, mac: mac, first: s.now})
-		i = len(s.rivals) - 1
+		s.duplicates = append(s.duplicates, duplicate{addr: a, mac: mac, first: s.now})
+		i = len(s.duplicates) - 1
 	}
-	r := &s.rivals[i]
+	r := &s.duplicates[i]
 	if s.now.Sub(r.last) >= failover.ConflictMemory {
 		r.first = s.now
 	}
-	if r.last = s.now; s.now.Sub(r.told) >= 200*time.Millisecond {
-		r.told = s.now
+	if r.last = s.now; s.now.Sub(r.notified) >= 200*time.Millisecond {
+		r.notified = s.now
 		s.wake()
 	}
 }
 
 func (s *speaker) conflicts() []failover.Conflict {
 	var out []failover.Conflict
-	for _, r := range s.rivals {
+	for _, r := range s.duplicates {
 		if s.now.Sub(r.last) < failover.ConflictMemory {
 			out = append(out, failover.Conflict{Addr: r.addr, MAC: r.mac, First: r.first, Last: r.last})
 		}

@@ -33,7 +33,7 @@ func (c *controller) send(term int, x planner.Write) {
 	done := func(out *corev1.Service, err error) {
 		c.busy--
 		if c.log != nil {
-			c.say("    %s hears of its write to %s: %v", c.id, x.Service.Name, err)
+			c.logf("    %s hears of its write to %s: %v", c.id, x.Service.Name, err)
 		}
 		if state.Done(x, planner.Answer{Service: out, Err: err, Now: c.now}).Due {
 			c.wake()
@@ -46,7 +46,7 @@ func (c *controller) send(term int, x planner.Write) {
 			return
 		}
 		if c.log != nil {
-			c.say("    %s writes %v to %s@%s: %s", c.id, x.Change.Addrs, x.Service.Name, x.Service.ResourceVersion, x.Change.Allocated.Message)
+			c.logf("    %s writes %v to %s@%s: %s", c.id, x.Change.Addrs, x.Service.Name, x.Service.ResourceVersion, x.Change.Allocated.Message)
 		}
 		c.askWithin(timeLeft, func() (any, error) { return c.patch(x) }, func(v any, err error) {
 			if errors.Is(err, errTimeout) {
@@ -94,7 +94,7 @@ func (w *world) putService(svc *corev1.Service, by *controller) *corev1.Service 
 	w.grants.change(w, name, svc, by)
 	w.write(services, name, serviceValue{svc})
 	if w.log != nil {
-		w.say("    %s@%s shows %v", name, svc.ResourceVersion, intent.Holds(svc))
+		w.logf("    %s@%s shows %v", name, svc.ResourceVersion, intent.Holds(svc))
 	}
 	return svc
 }
@@ -102,7 +102,7 @@ func (w *world) putService(svc *corev1.Service, by *controller) *corev1.Service 
 func (w *world) dropService(name string) {
 	w.grants.change(w, name, nil, nil)
 	w.remove(services, name)
-	w.say("    %s is gone", name)
+	w.logf("    %s is gone", name)
 }
 
 func keyName(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
