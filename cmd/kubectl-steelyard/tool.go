@@ -15,6 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/world"
@@ -30,10 +31,11 @@ type tool struct {
 	color   bool   // output may have colors
 	folder  string // that the names of files are relative to; "": the current one
 
-	format string // -o
-	system string // Steelyard's own namespace; "": to be found
-	class  string // "\x00": as the controller's Deployment says
-	compat string // likewise
+	format      string // -o
+	system      string // Steelyard's own namespace; "": to be found
+	class       string // "\x00": as the controller's Deployment says
+	compat      string // likewise
+	ignoreLabel bool   // v1beta1.LabelExcludeNode has no effect, whatever the Deployment says
 }
 
 // unset is the value of a flag that was not given, where "" means something.
@@ -51,7 +53,8 @@ func (t *tool) addFlags(root *cobra.Command) {
 	flags.StringVar(&t.system, "steelyard-namespace", "", "namespace of Steelyard itself (default: where its controller is)")
 	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
 	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations the controller also honors: metallb.io (default: as its Deployment says)")
-	for _, name := range []string{"load-balancer-class", "compat-annotations"} {
+	flags.BoolVar(&t.ignoreLabel, "ignore-exclude-label", false, "nodes with the label "+v1beta1.LabelExcludeNode+" announce (default: as the controller's Deployment says)")
+	for _, name := range []string{"load-balancer-class", "compat-annotations", "ignore-exclude-label"} {
 		flags.Lookup(name).DefValue = ""
 	}
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -161,6 +164,7 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, erro
 	if t.class != unset {
 		w.Class, w.Guessed = t.class, false
 	}
+	w.Exclusion.IgnoreLabel = w.Exclusion.IgnoreLabel || t.ignoreLabel
 	if t.compat != unset {
 		if w.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(t.compat); err != nil {
 			return nil, fmt.Errorf("--compat-annotations: %w", err)
