@@ -9,14 +9,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // babble listens as a hostile BGP router on a host: it sends nonsense to each client, in
@@ -28,15 +25,7 @@ func babble(ctx context.Context, l *line) error {
 	if err != nil {
 		return err
 	}
-	r, err := lab.Open(*l.name)
-	if err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	return become(r.Command(ctx, words[0], append([]string{self, "babbler", "--for", length.String(), "--malformed=" + strconv.FormatBool(*malformed), "--"}, addresses...)...))
+	return l.becomeOn(ctx, words[0], append([]string{"babbler", "--for", length.String(), "--malformed=" + strconv.FormatBool(*malformed), "--"}, addresses...)...)
 }
 
 // babbler is the part of babble that runs on the host.

@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"time"
 
 	"golang.org/x/net/ipv4"
-
-	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
 
 // flood sends forged datagrams from a host, as fast as it can or as it may.
@@ -25,15 +22,7 @@ func flood(ctx context.Context, l *line) error {
 	if err != nil {
 		return err
 	}
-	r, err := lab.Open(*l.name)
-	if err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	return become(r.Command(ctx, words[0], append([]string{self, "flooder", "--for", length.String(), "--rate", strconv.Itoa(*rate), "--as", *as, "--"}, addresses...)...))
+	return l.becomeOn(ctx, words[0], append([]string{"flooder", "--for", length.String(), "--rate", strconv.Itoa(*rate), "--as", *as, "--"}, addresses...)...)
 }
 
 // batch is how many datagrams go to the kernel at a time, and between two looks at the clock.

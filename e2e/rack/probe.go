@@ -31,6 +31,11 @@ func probe(ctx context.Context, l *line) error {
 	if _, err := netip.ParseAddrPort(words[1]); err != nil {
 		return fmt.Errorf("%q: want ADDRESS:PORT such as 192.0.2.100:80 or [2001:db8:2::100]:80", words[1])
 	}
+	return l.becomeOn(ctx, words[0], "dial", "--for", length.String(), "--every", every.String(), "--timeout", timeout.String(), words[1])
+}
+
+// becomeOn replaces this process by another command of this program, on a host of the rack.
+func (l *line) becomeOn(ctx context.Context, host string, args ...string) error {
 	r, err := lab.Open(*l.name)
 	if err != nil {
 		return err
@@ -39,7 +44,7 @@ func probe(ctx context.Context, l *line) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return become(r.Command(ctx, words[0], self, "dial", "--for", length.String(), "--every", every.String(), "--timeout", timeout.String(), words[1]))
+	return become(r.Command(ctx, host, append([]string{self}, args...)...))
 }
 
 // dial is the part of probe that runs on the host.
