@@ -110,11 +110,12 @@ func (j *judge) remedy(reason announce.Reason) string {
 		if n := len(by[cause]) - 1; n > 0 {
 			out = strings.Replace(out, by[cause][0]+" has", fmt.Sprintf("%s and %d more have", by[cause][0], n), 1)
 		}
-		if cause == "label "+v1beta1.LabelExclude {
-			out += fmt.Sprintf(" (kubectl label node %s %s- takes it off)", by[cause][0], v1beta1.LabelExclude)
-		}
-		if cause == "label "+v1beta1.LabelExcludeNode {
-			out += fmt.Sprintf(" (kubectl label node %s %s- takes it off; with --ignore-exclude-label it has no effect)", by[cause][0], v1beta1.LabelExcludeNode)
+		if label, ok := strings.CutPrefix(cause, "label "); ok {
+			ignorable := ""
+			if label == v1beta1.LabelExcludeNode {
+				ignorable = "; with --ignore-exclude-label it has no effect"
+			}
+			out += fmt.Sprintf(" (kubectl label node %s %s- takes it off%s)", by[cause][0], label, ignorable)
 		}
 	}
 	return out
