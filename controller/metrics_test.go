@@ -47,8 +47,10 @@ func gauges(t *testing.T, from prometheus.Gatherer) map[string]float64 {
 
 func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		large := poolOf("large", "10.0.0.1", "2001:db8::/64")
-		b := newRig(t, large, poolOf("small", "10.0.1.1"), waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
+		large, small := poolOf("large", "10.0.0.1", "2001:db8::/64"), poolOf("small", "10.0.1.1")
+		small.Spec.AutoAssign = new(bool)
+		b := newRig(t, large, small, waiting("a", 1), waiting("b", 2), waiting("c", 3), waiting("d", 4))
+		b.annotate(t, "b", v1beta1.AnnotationAddressPool, "small")
 		b.annotate(t, "d", v1beta1.AnnotationAddressPool, "none")
 		registry := prometheus.NewRegistry()
 		counted := report.NewCounters()
@@ -71,6 +73,7 @@ func TestMetricsTellTheStateAtTheTimeOfTheScrape(t *testing.T) {
 			"steelyard_pool_addresses IPv6 large available": 1 << 64,
 			"steelyard_pool_addresses IPv4 small assigned":  1,
 			"steelyard_pool_addresses IPv4 small available": 0,
+			"steelyard_pool_on_request large":               0, "steelyard_pool_on_request small": 1,
 		}
 		if diff := cmp.Diff(want, gauges(t, registry)); diff != "" {
 			t.Errorf("want -, have +:\n%s", diff)

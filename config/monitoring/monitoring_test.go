@@ -160,6 +160,11 @@ func TestPromtoolCanReadAllQueriesOfTheDashboard(t *testing.T) {
 	write(t, "queries.yaml", groups, func(file string) { promtool(t, "check", "rules", file) })
 }
 
+// runbooks is the page of the runbooks, of the release that runs: rules_test.yaml tries both.
+const runbooks = "https://github.com/steelyard-lb/steelyard/blob/" +
+	`{{ with query (printf ` + "`" + `steelyard_build_info{cluster=%q, version=~"v[0-9.]+"}` + "`" + ` $labels.cluster) }}{{ . | first | label "version" }}{{ else }}main{{ end }}` +
+	"/docs/troubleshooting/alerts.md"
+
 func TestEveryAlertSaysWhatToDoAndIsTried(t *testing.T) {
 	var tests struct {
 		Tests []struct {
@@ -197,7 +202,7 @@ func TestEveryAlertSaysWhatToDoAndIsTried(t *testing.T) {
 			t.Errorf("%s lacks a summary, a description or a severity", r.Alert)
 		}
 		url, anchor, _ := strings.Cut(r.Annotations["runbook_url"], "#")
-		if url != "https://github.com/steelyard-lb/steelyard/blob/main/docs/troubleshooting/alerts.md" || anchor != strings.ToLower(r.Alert) {
+		if url != runbooks || anchor != strings.ToLower(r.Alert) {
 			t.Errorf("%s: its runbook is %s", r.Alert, r.Annotations["runbook_url"])
 		}
 		if _, chapter, ok := bytes.Cut(page, []byte("\n## "+r.Alert+"\n")); !ok || len(bytes.TrimSpace(chapter)) < 100 {
@@ -268,7 +273,7 @@ func documented(t *testing.T) map[string][]string {
 func fault(expr string, documented map[string][]string) string {
 	// Of Prometheus itself, of the libraries in use, and from the scrape.
 	foreign := []string{"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
-	scraped := []string{"job", "instance", "node"}
+	scraped := []string{"job", "instance", "node", "cluster"}
 	named := regexp.MustCompile(`\b((?:steelyard|process)_\w+|up)\b(?:\{([^}]*)\})?`).FindAllStringSubmatch(regexp.MustCompile(`="[^"]*"|=~"[^"]*"|!="[^"]*"`).ReplaceAllString(expr, "="), -1)
 	if len(named) == 0 {
 		return "it names no metric"

@@ -143,14 +143,16 @@ func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem
 	return out
 }
 
-// OfPool returns a problem for each family of a pool without a free address.
+// OfPool returns a problem for each family of a pool without a free address. A pool of one
+// address that Services ask for is meant to be full.
 func OfPool(p *v1beta1.IPAddressPool) []Problem {
+	onRequest := p.Spec.AutoAssign != nil && !*p.Spec.AutoAssign
 	var out []Problem
 	for _, f := range []struct {
 		name  string
 		usage *v1beta1.PoolUsage
 	}{{"IPv4", p.Status.IPv4}, {"IPv6", p.Status.IPv6}} {
-		if f.usage != nil && f.usage.Available == "0" && f.usage.Capacity != "0" {
+		if f.usage != nil && f.usage.Available == "0" && f.usage.Capacity != "0" && !(onRequest && f.usage.Capacity == "1") {
 			out = append(out, Problem{"IPAddressPool", p.Name, Waiting, "Full", "every " + f.name + " address is assigned: the next Service that needs one waits", "SteelyardPoolExhausted"})
 		}
 	}

@@ -85,6 +85,20 @@ func rest() []Problem {
 	)
 }
 
+func TestAPoolOfOneAddressThatServicesAskForIsMeantToBeFull(t *testing.T) {
+	for _, c := range []struct {
+		capacity   string
+		autoAssign bool
+		problems   int
+	}{{"1", false, 0}, {"1", true, 1}, {"2", false, 1}} {
+		p := &v1beta1.IPAddressPool{Spec: v1beta1.IPAddressPoolSpec{AutoAssign: &c.autoAssign}}
+		p.Status.IPv4 = &v1beta1.PoolUsage{Capacity: c.capacity, Assigned: c.capacity, Available: "0"}
+		if found := OfPool(p); len(found) != c.problems {
+			t.Errorf("of %s addresses, autoAssign %t: %v, want %d problems", c.capacity, c.autoAssign, found, c.problems)
+		}
+	}
+}
+
 func TestProblems(t *testing.T) {
 	var got []string
 	for _, p := range append(troubled().Problems(), rest()...) {

@@ -22,6 +22,7 @@ import (
 type Summary struct {
 	Services  int
 	Usage     map[string][]Usage     // by pool
+	OnRequest map[string]bool        // by pool: only Services that ask for it get its addresses
 	Kept      map[string][]ipam.Kept // by pool
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
@@ -34,6 +35,10 @@ type Summary struct {
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
 	out := &Summary{Services: len(p.Services), Usage: p.usage(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out.OnRequest = make(map[string]bool, len(p.pools))
+	for i := range p.pools {
+		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
+	}
 	if p.announced != nil {
 		out.Unannounced = p.announced.Not
 	}

@@ -69,6 +69,8 @@ var (
 	leaderDesc = prometheus.NewDesc("steelyard_leader", "1 on the replica that holds the Lease and assigns addresses, 0 on the others.", nil, nil)
 	poolDesc   = prometheus.NewDesc("steelyard_pool_addresses",
 		"Addresses of an IPAddressPool by family and state: assigned, kept (for a Service that was deleted: spec.graceTime) or available. Told by the leader.", []string{"pool", "family", "state"}, nil)
+	onRequestDesc = prometheus.NewDesc("steelyard_pool_on_request",
+		"1 if only Services that ask for the IPAddressPool get its addresses (spec.autoAssign is false), else 0. Told by the leader.", []string{"pool"}, nil)
 	pendingDesc = prometheus.NewDesc("steelyard_services_pending",
 		"Services of type LoadBalancer without an address, by the reason of their condition Allocated; StatusRefused: the API server, or a policy, refuses their status. Told by the leader.", []string{"reason"}, nil)
 	contestedDesc = prometheus.NewDesc("steelyard_services_contested",
@@ -86,7 +88,7 @@ type planMetrics struct {
 
 // Describe implements prometheus.Collector.
 func (m planMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, pendingDesc, contestedDesc, unannouncedDesc, servicesDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, onRequestDesc, pendingDesc, contestedDesc, unannouncedDesc, servicesDesc} {
 		to <- d
 	}
 }
@@ -112,6 +114,9 @@ func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 			gauge(poolDesc, number(u.Kept), pool, u.Family.String(), "kept")
 			gauge(poolDesc, number(u.Available()), pool, u.Family.String(), "available")
 		}
+	}
+	for pool, only := range plan.OnRequest {
+		gauge(onRequestDesc, truth(only), pool)
 	}
 	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
 		gauge(pendingDesc, float64(plan.Pending[reason]), string(reason))
@@ -171,6 +176,14 @@ func (v *objectMetrics) Collect(to chan<- prometheus.Metric) {
 	for x, n := range v.count {
 		to <- prometheus.MustNewConstMetric(configDesc(), prometheus.GaugeValue, float64(n), x.kind, x.reason)
 	}
+}
+
+// truth is a boolean as metrics have it.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // number converts n to what a metric can hold.
