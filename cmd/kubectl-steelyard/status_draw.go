@@ -13,6 +13,7 @@ func (o overview) clean() bool { return len(o.Problems) == 0 && len(o.Services.P
 
 func (o overview) draw(p *printer) {
 	o.drawHealth(p)
+	o.drawProblems(p)
 	o.drawPools(p)
 	o.drawNodes(p)
 	if len(o.Sessions) > 0 {
@@ -27,7 +28,6 @@ func (o overview) draw(p *printer) {
 		p.heading("BGP sessions")
 		p.table("  ", rows...)
 	}
-	o.drawProblems(p)
 	drawList(p, "Not known", o.Unread)
 }
 
@@ -130,8 +130,8 @@ func (o overview) drawProblems(p *printer) {
 		title    string
 		problems []problem
 	}{
-		{"Problems", o.Problems},
 		{"Services with a problem (kubectl steelyard explain tells more)", o.Services.Problems},
+		{"Problems", o.Problems},
 	} {
 		if len(part.problems) == 0 {
 			continue

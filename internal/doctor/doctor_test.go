@@ -249,8 +249,8 @@ func wireHarms() []harm {
 			[]string{"membership Unknown: no speaker tells whom it hears"}},
 		{"a session is down", func(p *cluster) {
 			p.Sessions[0].Status.State, p.Sessions[0].Status.BFD, p.Sessions[0].Status.LastError = "Active", "Down", "dial: i/o timeout"
-		}, []string{"bgp-sessions Fault: node node1 to tor is Active: dial: i/o timeout"}},
-		{"BFD is down", func(p *cluster) { p.Sessions[0].Status.BFD = "Down" }, []string{"bfd Warning: node node1 to tor: Down"}},
+		}, []string{"bgp-sessions Fault: BGPPeer tor: down on 1 of 2 nodes (node1): dial: i/o timeout"}},
+		{"BFD is down", func(p *cluster) { p.Sessions[0].Status.BFD = "Down" }, []string{"bfd Warning: BGPPeer tor: on 1 of 2 nodes (node1): Down"}},
 		{"a foreign host", func(p *cluster) {
 			p.Claims[0].Status.Conditions = append(p.Claims[0].Status.Conditions, condition(v1beta1.ConditionConflict, "02:00:00:00:00:09 has it"))
 		}, []string{"address-conflicts Fault: 192.0.2.100: 02:00:00:00:00:09 has it"}},

@@ -52,9 +52,10 @@ func (p *cluster) membership() outcome {
 	return found(result, evidence, "open UDP 7480 and 7481 (--membership-port) between the nodes, in firewalls on the nodes and between them, 7480 also on each further subnet that speakers report, and see that each node has the InternalIP that its Node reports: without it a failed node is noticed in seconds instead of half a second")
 }
 
-// problems returns those of package health that belong to one alert.
-func (p *cluster) problems(alert string) []health.Problem {
-	return slices.DeleteFunc(p.Problems(), func(x health.Problem) bool { return x.Alert != alert })
+// problems returns those of package health that objects of one kind have, for a reason; "":
+// for any.
+func (p *cluster) problems(kind, reason string) []health.Problem {
+	return slices.DeleteFunc(p.Problems(), func(x health.Problem) bool { return x.Kind != kind || reason != "" && x.Reason != reason })
 }
 
 func (p *cluster) sessions() outcome {
@@ -65,8 +66,8 @@ func (p *cluster) sessions() outcome {
 			up++
 		}
 	}
-	for _, x := range p.problems("SteelyardBGPSessionDown") {
-		evidence = append(evidence, fmt.Sprintf("node %s is %s: %s", x.Name, x.Reason, x.Message))
+	for _, x := range p.problems("BGPPeer", v1beta1.ReasonSessionsDown) {
+		evidence = append(evidence, fmt.Sprintf("BGPPeer %s: down %s", x.Name, x.Message))
 		for _, word := range []string{"timeout", "timed out", "refused", "no route", "unreachable"} {
 			blocked = blocked || strings.Contains(x.Message, word)
 		}
@@ -84,15 +85,15 @@ func (p *cluster) sessions() outcome {
 
 func (p *cluster) bfd() outcome {
 	var evidence []string
-	for _, x := range p.problems("SteelyardBFDDown") {
-		evidence = append(evidence, fmt.Sprintf("node %s: %s", x.Name, x.Message))
+	for _, x := range p.problems("BGPPeer", health.BFDDown) {
+		evidence = append(evidence, fmt.Sprintf("BGPPeer %s: %s", x.Name, x.Message))
 	}
 	return found(Warning, evidence, "see that the router runs BFD for the node, in the same hop mode (spec.hopMode of the BFDProfile), and that no firewall stops UDP 3784 (4784 over several hops)")
 }
 
 func (p *cluster) conflicts() outcome {
 	var evidence []string
-	for _, x := range p.problems("SteelyardAddressConflict") {
+	for _, x := range p.problems("L2Claim", "") {
 		evidence = append(evidence, x.Name+": "+x.Message)
 	}
 	return found(Fault, evidence, "find that machine (see its MAC) and give it another address, or take this one out of the pool")

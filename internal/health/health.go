@@ -41,7 +41,7 @@ const (
 
 // Problem is something that needs attention.
 type Problem struct {
-	Kind, Name string // of the object that reports it; a session's name is "NODE to PEER"
+	Kind, Name string // of the object that has it
 	Severity   Severity
 	Reason     string // one word, as in a condition
 	Message    string
@@ -58,9 +58,7 @@ func (w *Objects) Problems() []Problem {
 	for i := range w.Speakers {
 		out = append(out, w.ofSpeaker(&w.Speakers[i])...)
 	}
-	for i := range w.Sessions {
-		out = append(out, w.ofSession(&w.Sessions[i].Status)...)
-	}
+	out = append(out, w.ofSessions()...)
 	for i := range w.Claims {
 		c := &w.Claims[i]
 		if x := Condition(c.Status.Conditions, v1beta1.ConditionConflict); x.Status == metav1.ConditionTrue {
@@ -71,6 +69,13 @@ func (w *Objects) Problems() []Problem {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// CompareKinds orders kinds by name, but for Services, which come first: they are what
+// clients notice.
+func CompareKinds(a, b string) int {
+	of := func(kind string) string { return strings.TrimPrefix(kind, "Service") }
+	return strings.Compare(of(a), of(b))
 }
 
 // ofSpeaker returns the problems of a node's speaker. If the API server has lost the
@@ -102,31 +107,10 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	return out
 }
 
-// Established is the state of a BGP session that is up (RFC 4271 section 8.2.2).
-const Established = "Established"
-
-// Up reports whether a BGP session is up, as far as is known. The report of a speaker
-// that the API server has lost does not count.
-func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
-	return s.State == Established && !w.Outdated(s.Node)
-}
-
 // Outdated reports whether the last report of a node's speaker may be wrong by now.
 func (w *Objects) Outdated(node string) bool {
 	state := w.Presence(node).State
 	return state == Unknown || state == Stopped || state == Never
-}
-
-func (w *Objects) ofSession(s *v1beta1.BGPSessionStatus) []Problem {
-	name := s.Node + " to " + s.Peer
-	switch {
-	case w.Outdated(s.Node): // the problem of its speaker says enough
-	case s.State != Established:
-		return []Problem{{"BGPSession", name, Fault, cmp.Or(s.State, "Unknown"), cmp.Or(s.LastError, "the session is not up yet"), "SteelyardBGPSessionDown"}}
-	case s.BFD != "" && s.BFD != "Up":
-		return []Problem{{"BGPSession", name, Fault, "BFDDown", s.BFD, "SteelyardBFDDown"}}
-	}
-	return nil
 }
 
 // OfConfiguration returns the problems of a configuration object, by its conditions.

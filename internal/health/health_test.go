@@ -105,9 +105,8 @@ func TestProblems(t *testing.T) {
 		got = append(got, fmt.Sprintf("%d %s %s %s: %.24s (%s)", p.Severity, p.Kind, p.Name, p.Reason, p.Message, p.Alert))
 	}
 	want := []string{
-		"0 BGPSession alone to tor Unknown: the session is not up ye (SteelyardBGPSessionDown)",
-		"0 BGPSession down to tor Active: refused (SteelyardBGPSessionDown)",
-		"0 BGPSession loud to tor BFDDown: Down: silent (SteelyardBFDDown)",
+		"0 BGPPeer tor SessionsDown: on 2 of 4 nodes (alone,  (SteelyardNodeWithoutSession)",
+		"0 BGPPeer tor BFDDown: on 1 of 4 nodes (loud):  (SteelyardBFDDown)",
 		"0 Controller  NotRunning: no controller runs: no r (SteelyardNoLeader)",
 		"0 L2Claim 192.0.2.1 AddressConflict: machine 02:… (SteelyardAddressConflict)",
 		"1 Speaker again Restarting: its node keeps its addre ()",

@@ -133,17 +133,17 @@ func TestProblemsAreNamedWorstFirst(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s %s: %.30s", p.Mark.Class, p.Mark.Text, p.Kind, p.Name, p.Message))
 	}
 	want := []string{
+		`bad PoolExhausted Service shop/queue: every address of IPAddressPool`,
+		`bad SessionsDown BGPPeer tor-b: on node-1: the router sent NOT`,
 		`bad NotFound BGPPeer tor-b: no Secret "tor-b" in namespace`,
-		`bad Active BGPSession node-1 to tor-b: the router sent NOTIFICATION "`,
 		`bad Overlaps IPAddressPool spare: 192.0.2.0/28 is in IPAddressPo`,
 		`bad AddressConflict L2Claim 192.0.2.20: 02:42:ac:11:00:02 on link eth0`,
-		`bad PoolExhausted Service shop/queue: every address of IPAddressPool`,
 		`bad Isolated Speaker node-3: its speaker has cut itself off`,
 		`bad Stopped Speaker node-5: its speaker has stopped`,
-		`wait UnsupportedField BFDProfile fast: accepted, but without any effe`,
-		`wait Full IPAddressPool edge: every IPv4 address is assigned`,
 		`wait Incomplete Service shop/cart: no node announces 192.0.2.20: `,
 		`wait Pending Service shop/fresh: the controller has not said an`,
+		`wait UnsupportedField BFDProfile fast: accepted, but without any effe`,
+		`wait Full IPAddressPool edge: every IPv4 address is assigned`,
 		`wait LinkDown Speaker node-2: link eth0 is down, or has no c`,
 		`wait Restarting Speaker node-4: its node keeps its addresses m`,
 	}

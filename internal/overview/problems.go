@@ -8,8 +8,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
 
-// problemsOf returns what needs attention: faults before what waits, then by kind and
-// name.
+// problemsOf returns what needs attention: faults before what waits, Services before all
+// else, then by kind and name.
 func problemsOf(o *Objects) table[problem] {
 	var out []problem
 	if o.Away != "" {
@@ -36,7 +36,7 @@ func problemsOf(o *Objects) table[problem] {
 		add(health.OfService(svc))
 	}
 	slices.SortStableFunc(out, func(a, b problem) int {
-		return cmp.Or(strings.Compare(a.Mark.Class, b.Mark.Class), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+		return cmp.Or(strings.Compare(a.Mark.Class, b.Mark.Class), health.CompareKinds(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return tableOf("events", out)
 }

@@ -1,10 +1,7 @@
 package planner
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -37,23 +34,18 @@ func established(sessions []v1beta1.BGPSession, n *v1beta1.SessionCount) metav1.
 			c.Message = "the only one"
 		}
 	default:
-		reason, nodes := commonest(sessions)
-		c.Message = fmt.Sprintf("%d of %d are up; on %s: %s", n.Established, n.Total, some(nodes), reason)
+		c.Message = health.Failures(failures(sessions), int(n.Total))
 	}
 	return c
 }
 
-// commonest returns why most of the sessions that are not up are not, and on which nodes.
-func commonest(sessions []v1beta1.BGPSession) (reason string, nodes []string) {
-	by := map[string][]string{}
+// failures returns why those of the sessions are not up that are not.
+func failures(sessions []v1beta1.BGPSession) []health.Failure {
+	var out []health.Failure
 	for i := range sessions {
 		if s := &sessions[i].Status; s.State != health.Established {
-			reason := cmp.Or(s.LastError, "the session is not up yet")
-			by[reason] = append(by[reason], s.Node)
+			out = append(out, health.FailureOf(s))
 		}
 	}
-	reason = slices.MinFunc(slices.Collect(maps.Keys(by)), func(a, b string) int {
-		return cmp.Or(-cmp.Compare(len(by[a]), len(by[b])), cmp.Compare(a, b))
-	})
-	return reason, by[reason]
+	return out
 }

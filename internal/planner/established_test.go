@@ -26,13 +26,13 @@ func TestEstablished(t *testing.T) {
 		{"all are up", []v1beta1.BGPSession{up("a"), up("b")}, metav1.ConditionTrue, "Established: all 2"},
 		{"there is one, and it is up", []v1beta1.BGPSession{up("a")}, metav1.ConditionTrue, "Established: the only one"},
 		{"one of two was never up", []v1beta1.BGPSession{up("a"), session("b", "Connect", "")}, metav1.ConditionFalse,
-			"SessionsDown: 1 of 2 are up; on b: the session is not up yet"},
-		{"most of those that are down say the same", []v1beta1.BGPSession{
+			"SessionsDown: on 1 of 2 nodes (b): the session is not up yet"},
+		{"those that are down have several causes", []v1beta1.BGPSession{
 			session("a", "Active", "Bad Peer AS"), session("b", "Active", refused), up("c"), session("d", "Idle", refused),
-		}, metav1.ConditionFalse, "SessionsDown: 1 of 4 are up; on b, d: " + refused},
-		{"of equally common reasons the first by name is reported", []v1beta1.BGPSession{
+		}, metav1.ConditionFalse, "SessionsDown: on 3 of 4 nodes (a, b, d): on 2 " + refused + "; on 1 Bad Peer AS"},
+		{"equally common causes come by name", []v1beta1.BGPSession{
 			session("a", "Active", refused), session("b", "Active", "Bad Peer AS"),
-		}, metav1.ConditionFalse, "SessionsDown: 0 of 2 are up; on b: Bad Peer AS"},
+		}, metav1.ConditionFalse, "SessionsDown: on 2 of 2 nodes: on 1 Bad Peer AS; on 1 " + refused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := established(c.sessions, countSessions(c.sessions))
