@@ -13,7 +13,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="PeerASN",type=integer,JSONPath=`.spec.peerASN`
 // +kubebuilder:printcolumn:name="Established",type=integer,JSONPath=`.status.sessions.established`
 // +kubebuilder:printcolumn:name="Sessions",type=integer,JSONPath=`.status.sessions.total`
-// +kubebuilder:printcolumn:name="Why",type=string,priority=1,JSONPath=`.status.conditions[?(@.status=="False")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.conditions[?(@.status=="False")].message`
 type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -15,7 +15,11 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="BFD",type=string,JSONPath=`.status.bfd`
 // +kubebuilder:printcolumn:name="Advertised",type=integer,JSONPath=`.status.prefixes.advertised`
 // +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Last-Error",type=string,JSONPath=`.status.lastError`
+// +kubebuilder:selectablefield:JSONPath=`.status.node`
+// +kubebuilder:selectablefield:JSONPath=`.status.peer`
+// +kubebuilder:selectablefield:JSONPath=`.status.state`
 type BGPSession struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -13,6 +13,12 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Links",type=string,JSONPath=`.status.links[*].name`
 // +kubebuilder:printcolumn:name="Services",type=string,JSONPath=`.status.services`
 // +kubebuilder:printcolumn:name="Since",type=date,JSONPath=`.status.since`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.conditions[?(@.message!="")].message`
+// +kubebuilder:selectablefield:JSONPath=`.spec.node`
+// +kubebuilder:selectablefield:JSONPath=`.status.node`
+// +kubebuilder:selectablefield:JSONPath=`.status.pool`
+// +kubebuilder:selectablefield:JSONPath=`.status.service`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.address.startsWith(':') ? (self.spec.address.endsWith(':') ? '0' + self.spec.address.replace(':', '-') + '0' : '0' + self.spec.address.replace(':', '-')) : (self.spec.address.endsWith(':') ? self.spec.address.replace(':', '-') + '0' : self.spec.address.replace(':', '-')))",message="the name must be the address, with - in the place of each colon, and 0 before or after a - at either end"
 type L2Claim struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -50,6 +56,14 @@ type L2ClaimStatus struct {
 	// +listType=map
 	// +listMapKey=name
 	Links []ClaimLink `json:"links,omitempty"`
+	// pool is the IPAddressPool that the address is from.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool,omitempty"`
+	// service is the first of services, for field selectors, which read no lists.
+	// +optional
+	// +kubebuilder:validation:MaxLength=127
+	Service string `json:"service,omitempty"`
 	// services that use the address, as namespace/name; of more than 256 the first
 	// by name.
 	// +optional

@@ -89,7 +89,7 @@ controller's page, metrics and logs. Messages name the objects and fields at fau
 
 ` + "```text" + `
 kubectl get events -A --field-selector reason=PoolExhausted
-kubectl get ipaddresspools.steelyard.dev,bgppeers.steelyard.dev -o wide
+kubectl get ipaddresspools.steelyard.dev,bgppeers.steelyard.dev
 kubectl wait --for=condition=Programmed ipaddresspools.steelyard.dev/lan
 ` + "```" + `
 

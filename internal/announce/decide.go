@@ -182,6 +182,7 @@ func (v Result) Of(a netip.Addr) Ownership {
 // Ownership is the owner of an address on the local network.
 type Ownership struct {
 	Addr   netip.Addr
+	Pool   string // that Addr is from
 	Owner  string // the node; empty if none can
 	Reason Reason // of this node
 }

@@ -56,7 +56,7 @@ func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups [
 			default:
 				reason = NotOwner
 			}
-			owned[u.place] = Ownership{Addr: addr, Owner: owner, Reason: reason}
+			owned[u.place] = Ownership{Addr: addr, Pool: u.pool, Owner: owner, Reason: reason}
 		}
 		switch {
 		case owner == "":

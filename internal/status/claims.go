@@ -71,7 +71,7 @@ type written struct {
 }
 
 func (w written) equal(x written) bool {
-	return w.version == x.version && reflect.DeepEqual(w.standing, x.standing) && slices.Equal(w.want.Links, x.want.Links) && slices.Equal(w.want.Services, x.want.Services)
+	return w.version == x.version && reflect.DeepEqual(w.standing, x.standing) && w.want.Pool == x.want.Pool && slices.Equal(w.want.Links, x.want.Links) && slices.Equal(w.want.Services, x.want.Services)
 }
 
 // reportClaims enters this node in the L2Claims of the addresses that it answers for. In
@@ -153,7 +153,7 @@ func (r *Reporter) writeClaims(ctx context.Context, begin time.Time, claims []an
 
 // due returns a function that returns what to write into the claim for c, and whether
 // anything must be written. claim is nil if there is none.
-func (r *Reporter) due(d *Applied, users map[netip.Addr][]ipam.Key) func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
+func (r *Reporter) due(d *Applied, users map[netip.Addr]users) func(c announce.Claim, claim *v1beta1.L2Claim) (written, bool) {
 	links := r.Links.Links()
 	standings := map[netip.Addr]layer2.AddressStatus{}
 	for _, s := range r.Links.Addresses() {
@@ -180,31 +180,40 @@ func joinErrors(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// usersOf returns the Services of each address, by name.
-func usersOf(d *Applied) map[netip.Addr][]ipam.Key {
-	out := map[netip.Addr][]ipam.Key{}
+// users are the Services of an address, by name, and the pool that it is from.
+type users struct {
+	keys []ipam.Key
+	pool string
+}
+
+// usersOf returns the users of each address.
+func usersOf(d *Applied) map[netip.Addr]users {
+	out := map[netip.Addr]users{}
 	for key, v := range d.Plan.Results {
 		for _, o := range v.Layer2 {
-			out[o.Addr] = append(out[o.Addr], key)
+			out[o.Addr] = users{append(out[o.Addr].keys, key), o.Pool}
 		}
 	}
-	for _, keys := range out {
-		slices.SortFunc(keys, ipam.Key.Compare)
+	for _, u := range out {
+		slices.SortFunc(u.keys, ipam.Key.Compare)
 	}
 	return out
 }
 
 // claimStatus returns the status of a claim without Since and the conditions.
-func (r *Reporter) claimStatus(standing layer2.AddressStatus, users []ipam.Key, links []layer2.Link) v1beta1.L2ClaimStatus {
-	s := v1beta1.L2ClaimStatus{Node: r.Node}
+func (r *Reporter) claimStatus(standing layer2.AddressStatus, u users, links []layer2.Link) v1beta1.L2ClaimStatus {
+	s := v1beta1.L2ClaimStatus{Node: r.Node, Pool: u.pool}
 	for _, l := range links {
 		if slices.Contains(standing.Links, l.Name) {
 			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
 		}
 	}
 	s.Links = first(maxLinks, s.Links)
-	for _, key := range first(maxServices, users) {
+	for _, key := range first(maxServices, u.keys) {
 		s.Services = append(s.Services, key.String())
+	}
+	if len(s.Services) > 0 {
+		s.Service = s.Services[0]
 	}
 	return s
 }
@@ -297,12 +306,12 @@ func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
 
 // reportUnannounced writes into a claim that names this node why it does not answer for the
 // address, if no other node does either.
-func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d *Applied, users map[netip.Addr][]ipam.Key) error {
+func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d *Applied, users map[netip.Addr]users) error {
 	addr, err := netip.ParseAddr(string(c.Spec.Address))
-	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr]) == 0 {
+	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr].keys) == 0 {
 		return nil // another node reports it, or the controller is about to delete it
 	}
-	o := d.Plan.Results[users[addr][0]].Of(addr)
+	o := d.Plan.Results[users[addr].keys[0]].Of(addr)
 	if o.Owner != "" {
 		return nil // the owner will report it
 	}

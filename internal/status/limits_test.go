@@ -40,9 +40,9 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 		}
 		links = append(links, l)
 	}
-	var users []ipam.Key
+	var keys []ipam.Key
 	for i := range 5000 {
-		users = append(users, ipam.Key{Namespace: strings.Repeat("s", 63), Name: fmt.Sprintf("%063d", i)})
+		keys = append(keys, ipam.Key{Namespace: strings.Repeat("s", 63), Name: fmt.Sprintf("%063d", i)})
 	}
 	proc, standing := t.TempDir(), map[string]membership.Standing{}
 	for i := range 2000 {
@@ -73,7 +73,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	for _, l := range links {
 		all.Links = append(all.Links, l.Name)
 	}
-	claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: node}, Status: r.claimStatus(all, users, links)}
+	claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: node}, Status: r.claimStatus(all, users{keys: keys, pool: "lan"}, links)}
 	for _, c := range []string{v1beta1.ConditionAnnounced, v1beta1.ConditionConflict} {
 		intent.SetCondition(&claim.Status.Conditions, condition(c))
 	}
