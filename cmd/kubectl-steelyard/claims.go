@@ -21,11 +21,18 @@ type claim struct {
 	Node      string       `json:"node"`          // that is to have it
 	Answers   string       `json:"answers"`       // the node that does; empty: none
 	Detail    string       `json:"why,omitempty"` // it does not, or is not alone
-	Links     []string     `json:"links,omitempty"`
+	Links     []claimLink  `json:"links,omitempty"`
 	Services  []string     `json:"services,omitempty"`
 	Since     *metav1.Time `json:"since,omitempty"`
 	Announced bool         `json:"announced"`
 	Conflict  bool         `json:"conflict,omitempty"`
+	object    string       // its name
+}
+
+// claimLink is a link on which a node answers.
+type claimLink struct {
+	Name string `json:"name"`
+	MAC  string `json:"mac"` // in the answers
 }
 
 // claimList is what the command claims answers.
@@ -64,9 +71,9 @@ func compareAddresses(a, b string) int {
 }
 
 func claimOf(c *v1beta1.L2Claim) claim {
-	out := claim{Address: string(c.Spec.Address), Node: c.Spec.Node, Services: c.Status.Services, Since: c.Status.Since}
+	out := claim{Address: string(c.Spec.Address), Node: c.Spec.Node, Services: c.Status.Services, Since: c.Status.Since, object: c.Name}
 	for _, l := range c.Status.Links {
-		out.Links = append(out.Links, l.Name)
+		out.Links = append(out.Links, claimLink{l.Name, l.MAC})
 	}
 	announced := meta.FindStatusCondition(c.Status.Conditions, v1beta1.ConditionAnnounced)
 	switch {
@@ -93,6 +100,14 @@ func (a claimList) clean() bool {
 	return !slices.ContainsFunc(a.Claims, func(c claim) bool { return !c.Announced || c.Conflict })
 }
 
+func (a claimList) names() []string {
+	var out []string
+	for _, c := range a.Claims {
+		out = append(out, "l2claim.steelyard.dev/"+c.object)
+	}
+	return out
+}
+
 func (a claimList) draw(p *printer) {
 	if len(a.Claims) == 0 {
 		p.line(plain("no address is claimed on the local network"))
@@ -106,7 +121,14 @@ func (a claimList) draw(p *printer) {
 		} else if !c.Announced {
 			state = bad("no")
 		}
-		rows = append(rows, []cell{plain(c.Address), plain(c.Node), state, plain(strings.Join(c.Links, ",")),
+		var links []string
+		for _, l := range c.Links {
+			if p.wide {
+				l.Name += "=" + l.MAC
+			}
+			links = append(links, l.Name)
+		}
+		rows = append(rows, []cell{plain(c.Address), plain(c.Node), state, plain(strings.Join(links, ",")),
 			dimmed(since(c.Since, a.now)), plain(strings.Join(c.Services, ",")), plain(c.Detail)})
 	}
 	p.table("", rows...)

@@ -24,6 +24,9 @@ type answer interface {
 	kind() string
 }
 
+// named is an answer that lists objects, for -o name.
+type named interface{ names() []string }
+
 // envelope is what encoded answers have in common.
 type envelope struct {
 	APIVersion string `json:"apiVersion"`
@@ -58,13 +61,36 @@ func encode(a answer) ([]byte, error) {
 	return slices.Concat(head[:len(head)-1], []byte(","), body[1:]), nil
 }
 
-func formats() []string { return []string{"table", "json", "yaml"} }
+func formats() []string { return []string{"table", "wide", "name", "json", "yaml"} }
 
 // print writes a in the format that -o asks for.
 func (t *tool) print(a answer) error {
+	if _, printed := a.(silent); printed {
+		return nil
+	}
+	text, err := t.format(a)
+	if err != nil {
+		return err
+	}
+	if _, err := t.Out.Write(text); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// format returns a in the format that -o asks for.
+func (t *tool) format(a answer) ([]byte, error) {
 	var text []byte
 	var err error
-	switch t.format {
+	switch t.output {
+	case "name":
+		list, ok := a.(named)
+		if !ok {
+			return nil, errors.New("-o name: this command lists no objects; claims, services and sessions do")
+		}
+		for _, name := range list.names() {
+			text = append(text, printable.Line(name)+"\n"...)
+		}
 	case "json":
 		text, err = asJSON(a, pairEscape)
 	case "yaml":
@@ -75,17 +101,14 @@ func (t *tool) print(a answer) error {
 			text, err = asJSON(a, longEscape)
 		}
 	default:
-		p := printer{color: t.color}
+		p := printer{color: t.color, wide: t.output == "wide"}
 		a.draw(&p)
 		text = []byte(p.String())
 	}
 	if err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
+		return nil, fmt.Errorf("encode the answer: %w", err)
 	}
-	if _, err := t.Out.Write(text); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	return nil
+	return text, nil
 }
 
 // asJSON encodes a, with all that can't be seen escaped.
@@ -137,6 +160,7 @@ func plainf(format string, args ...any) cell { return plain(fmt.Sprintf(format, 
 type printer struct {
 	strings.Builder
 	color bool
+	wide  bool // all columns
 }
 
 // line draws pieces, one after the other, and ends the line.

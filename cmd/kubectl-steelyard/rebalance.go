@@ -28,21 +28,22 @@ type nodeLoad struct {
 
 func rebalance(t *tool) *cobra.Command {
 	var w waiting
-	var apply, planOnly bool
+	var apply, planOnly, dryRun bool
 	c := t.command(&cobra.Command{
-		Use:   "rebalance [--plan | --apply]",
+		Use:   "rebalance [--dry-run | --apply]",
 		Short: "Spread the addresses of the local network evenly over the nodes, with few moves",
 		Long: `Spread the addresses of the local network evenly over the nodes, with few moves.
 
 An address only goes to a node that can announce it and is not less preferred. With
---plan, which is the default, nothing is changed: exit code 2 says that there is
+--dry-run, which is the default, nothing is changed: exit code 2 says that there is
 something to move. --apply moves the addresses one after the other, and stops at the
 first that does not arrive. An address that has moved meanwhile is not moved again.`,
 		Args: noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) { return t.rebalance(ctx, apply, w) })
-	c.Flags().BoolVar(&planOnly, "plan", false, "tell what would be moved (the default)")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, and tell what would be moved (the default)")
+	c.Flags().BoolVar(&planOnly, "plan", false, "the same as --dry-run")
 	c.Flags().BoolVar(&apply, "apply", false, "move it")
-	c.MarkFlagsMutuallyExclusive("plan", "apply")
+	c.MarkFlagsMutuallyExclusive("plan", "dry-run", "apply")
 	w.addFlags(c, 30*time.Second)
 	return c
 }

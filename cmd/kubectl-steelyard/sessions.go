@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -22,6 +23,8 @@ type session struct {
 	Router string       `json:"router"` // address or interface
 	State  string       `json:"state"`
 	BFD    string       `json:"bfd,omitempty"`
+	MyASN  int64        `json:"myASN,omitempty"`
+	ASN    int64        `json:"peerASN,omitempty"`
 	Routes int32        `json:"routes"` // that are advertised
 	Since  *metav1.Time `json:"since,omitempty"`
 	Detail string       `json:"why,omitempty"` // it is not up, or last went down
@@ -50,7 +53,7 @@ func sessions(t *tool) *cobra.Command {
 		}
 		a := sessionList{Sessions: []session{}, now: w.Now, some: node+peer != ""}
 		for i := range w.Sessions {
-			s := sessionOf(&w.Sessions[i], w.Config.Peers)
+			s := reported(w, &w.Sessions[i])
 			if (node == "" || s.Node == node) && (peer == "" || s.Peer == peer) {
 				a.Sessions = append(a.Sessions, s)
 			}
@@ -93,6 +96,15 @@ func namesSessions(w *world.Snapshot, node, peer string) error {
 	return nil
 }
 
+// reported is a session as it is known: a speaker that is not heard of may have lost it.
+func reported(w *world.Snapshot, of *v1beta1.BGPSession) session {
+	s := sessionOf(of, w.Config.Peers)
+	if w.Outdated(s.Node) {
+		s.State, s.Detail = "Unknown", fmt.Sprintf("it was %s when last heard of; %s", s.State, w.Absent(s.Node))
+	}
+	return s
+}
+
 func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Detail: s.Status.LastError}
 	if s.Status.Prefixes != nil {
@@ -100,6 +112,7 @@ func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 	}
 	for i := range peers {
 		if peers[i].Name == out.Peer {
+			out.MyASN, out.ASN = peers[i].Spec.MyASN, peers[i].Spec.PeerASN
 			out.Router = cmp.Or(string(peers[i].Spec.PeerAddress), peers[i].Spec.Interface)
 		}
 	}
@@ -112,6 +125,14 @@ func (a sessionList) clean() bool {
 	return !slices.ContainsFunc(a.Sessions, func(s session) bool { return s.State != health.Established })
 }
 
+func (a sessionList) names() []string {
+	var out []string
+	for _, s := range a.Sessions {
+		out = append(out, "bgpsession.steelyard.dev/"+s.Node+"."+s.Peer)
+	}
+	return out
+}
+
 func (a sessionList) draw(p *printer) {
 	if len(a.Sessions) == 0 {
 		text := "there is no BGP session"
@@ -121,8 +142,19 @@ func (a sessionList) draw(p *printer) {
 		p.line(plain(text))
 		return
 	}
-	rows := [][]cell{header("NODE", "PEER", "ROUTER", "STATE", "BFD", "ROUTES", "SINCE", "WHY")}
-	for _, s := range a.Sessions {
+	drawSessions(p, "", a.Sessions, a.now)
+}
+
+// drawSessions draws sessions, at a time.
+func drawSessions(p *printer, indent string, of []session, now time.Time) {
+	show := func(row []cell) []cell {
+		if p.wide {
+			return row
+		}
+		return slices.Delete(slices.Clone(row), 3, 5)
+	}
+	rows := [][]cell{show(header("NODE", "PEER", "ROUTER", "MY-ASN", "PEER-ASN", "STATE", "BFD", "ROUTES", "SINCE", "WHY"))}
+	for _, s := range of {
 		state := bad(s.State)
 		if s.State == health.Established {
 			state = good(s.State)
@@ -131,8 +163,8 @@ func (a sessionList) draw(p *printer) {
 		if s.BFD == "Up" {
 			bfd = good(s.BFD)
 		}
-		rows = append(rows, []cell{plain(s.Node), plain(s.Peer), plain(s.Router), state, bfd,
-			plain(strconv.Itoa(int(s.Routes))), dimmed(since(s.Since, a.now)), plain(s.Detail)})
+		rows = append(rows, show([]cell{plain(s.Node), plain(s.Peer), plain(s.Router), plainf("%d", s.MyASN), plainf("%d", s.ASN), state, bfd,
+			plain(strconv.Itoa(int(s.Routes))), dimmed(since(s.Since, now)), plain(s.Detail)}))
 	}
-	p.table("", rows...)
+	p.table(indent, rows...)
 }

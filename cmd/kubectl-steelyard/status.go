@@ -83,7 +83,7 @@ type serviceCounts struct {
 }
 
 func status(t *tool) *cobra.Command {
-	return t.command(&cobra.Command{
+	return t.watchable(&cobra.Command{
 		Use:   "status",
 		Short: "Show the health of Steelyard on one screen",
 		Long: `Show the health of Steelyard on one screen: its controller, pools and how much
@@ -245,15 +245,12 @@ func sessionUses(w *world.Snapshot) []sessionUse {
 }
 
 func countServices(t *world.Evaluation) serviceCounts {
-	said := t.Announcements(t.Shown())
 	c := serviceCounts{Total: len(t.Served)}
-	for _, svc := range t.Served {
-		k := intent.KeyOf(svc)
-		if d := t.Diagnose(k, said.Of[k]); d.Reason != "" {
-			c.Problems = append(c.Problems, problem{k.String(), d.Reason, d.Text})
+	for _, s := range servicesOf(t) {
+		if s.Reason != "" {
+			c.Problems = append(c.Problems, problem{s.Namespace + "/" + s.Name, s.Reason, s.Summary})
 		}
 	}
-	slices.SortFunc(c.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
 	c.Fine = c.Total - len(c.Problems)
 	return c
 }

@@ -25,6 +25,8 @@ func (a foreignAnswer) kind() string { return "Foreign" }
 
 func (a foreignAnswer) clean() bool { return true }
 
+func (a foreignAnswer) names() []string { return []string{a.Text} }
+
 func (a foreignAnswer) draw(p *printer) {
 	p.heading(a.Text)
 	p.line(bad(a.Text), plain(" end"))
@@ -36,7 +38,7 @@ func (a foreignAnswer) draw(p *printer) {
 func printed(t *testing.T, format, text string, color bool) string {
 	t.Helper()
 	var out bytes.Buffer
-	p := &tool{IOStreams: genericiooptions.IOStreams{Out: terminal{&out}, ErrOut: terminal{&out}}, format: format, color: color}
+	p := &tool{IOStreams: genericiooptions.IOStreams{Out: terminal{&out}, ErrOut: terminal{&out}}, output: format, color: color}
 	if err := p.print(foreignAnswer{text}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ type tool struct {
 	color   bool   // output may have colors
 	folder  string // that the names of files are relative to; "": the current one
 
-	format      string // -o
+	output      string // -o
 	system      string // Steelyard's own namespace; "": to be found
 	class       string // "\x00": as the controller's Deployment says
 	compat      string // likewise
@@ -49,7 +49,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		f.Hidden = !slices.Contains([]string{"kubeconfig", "context", "namespace"}, f.Name)
 	})
-	flags.StringVarP(&t.format, "output", "o", "table", "table, json or yaml")
+	flags.StringVarP(&t.output, "output", "o", "table", "table, wide, name, json or yaml")
 	flags.StringVar(&t.system, "steelyard-namespace", "", "namespace of Steelyard itself (default: where its controller is)")
 	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
 	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations the controller also honors: metallb.io (default: as its Deployment says)")
@@ -58,8 +58,8 @@ func (t *tool) addFlags(root *cobra.Command) {
 		flags.Lookup(name).DefValue = ""
 	}
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if !slices.Contains(formats(), t.format) {
-			return fmt.Errorf("-o %s: there are %s", t.format, strings.Join(formats(), ", "))
+		if !slices.Contains(formats(), t.output) {
+			return fmt.Errorf("-o %s: there are %s", t.output, strings.Join(formats(), ", "))
 		}
 		return nil
 	}

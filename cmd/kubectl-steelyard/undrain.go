@@ -8,10 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
 func undrain(t *tool) *cobra.Command {
@@ -31,13 +33,13 @@ func undrain(t *tool) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		seen, err := t.look(ctx, c)
+		rule, err := t.exclusion(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		var out drains
 		for _, n := range nodes {
-			d, err := undrainNode(ctx, c, n, seen.Exclusion)
+			d, err := undrainNode(ctx, c, n, rule)
 			if err != nil {
 				return nil, errors.Join(t.print(out), err)
 			}
@@ -47,6 +49,21 @@ func undrain(t *tool) *cobra.Command {
 	})
 	c.Flags().StringVarP(&selector, "selector", "l", "", "undrain the nodes with these labels")
 	return c
+}
+
+// exclusion returns what keeps nodes from announcing, by the flags of the controller.
+func (t *tool) exclusion(ctx context.Context, c client.Reader) (intent.Exclusion, error) {
+	if t.ignoreLabel {
+		return intent.Exclusion{IgnoreLabel: true}, nil
+	}
+	if _, err := t.findHome(ctx, c); err != nil {
+		return intent.Exclusion{}, err
+	}
+	s, err := collect.Settings(ctx, c, t.system)
+	if apierrors.IsForbidden(err) {
+		return intent.Exclusion{}, nil // as by default; --ignore-exclude-label tells otherwise
+	}
+	return s.Exclusion, err
 }
 
 func undrainNode(ctx context.Context, c client.Writer, node *corev1.Node, rule intent.Exclusion) (drained, error) {

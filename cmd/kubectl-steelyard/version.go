@@ -3,26 +3,35 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/version"
 	"github.com/steelyard-lb/steelyard/internal/world/collect"
 )
 
-// versionsAnswer tells which programs are of which version.
+// versionsAnswer is the version of each program.
 type versionsAnswer struct {
-	Plugin   string            `json:"plugin"`
-	Speakers map[string]string `json:"speakers,omitempty"` // by node
+	Plugin     string            `json:"plugin"`
+	Controller string            `json:"controller,omitempty"` // of the replica that leads; empty: not known
+	Replica    string            `json:"replica,omitempty"`    // that leads
+	Speakers   map[string]string `json:"speakers,omitempty"`   // by node
+	Unread     []string          `json:"unread,omitempty"`     // what could not be read
 }
 
 func versions(t *tool) *cobra.Command {
 	return t.command(&cobra.Command{
 		Use:   "version",
-		Short: "Print the versions of this plugin and of the speakers",
+		Short: "Print the versions of this plugin, of the controller and of the speakers",
 		Args:  noArguments,
 	}, func(ctx context.Context, _ []string) (answer, error) {
 		a := versionsAnswer{Plugin: version.String(), Speakers: map[string]string{}}
@@ -30,6 +39,9 @@ func versions(t *tool) *cobra.Command {
 		c, err := t.connect()
 		if err == nil {
 			err = collect.Read(ctx, c, &list)
+		}
+		if err == nil {
+			err = t.controllerVersion(ctx, c, &a)
 		}
 		if err != nil {
 			return nil, errors.Join(t.print(a), err) // that of the plugin is known
@@ -41,12 +53,40 @@ func versions(t *tool) *cobra.Command {
 	})
 }
 
+// controllerVersion enters the version of the controller, which its Lease tells.
+func (t *tool) controllerVersion(ctx context.Context, c client.Reader, a *versionsAnswer) error {
+	if _, err := t.findHome(ctx, c); err != nil {
+		return err
+	}
+	var lease coordinationv1.Lease
+	switch err := c.Get(ctx, client.ObjectKey{Namespace: t.system, Name: health.LeaseController}, &lease); {
+	case apierrors.IsNotFound(err):
+		a.Unread = append(a.Unread, "no controller has ever run in namespace "+t.system+" (--steelyard-namespace names another)")
+		return nil
+	case apierrors.IsForbidden(err):
+		a.Unread = append(a.Unread, "you may not get the Lease "+health.LeaseController+" in namespace "+t.system+", which has the controller's version")
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the controller's Lease: %w", err)
+	}
+	o := health.Objects{Leases: []coordinationv1.Lease{lease}}
+	a.Controller = o.ControllerVersion()
+	a.Replica, _, _ = strings.Cut(intent.LeaseHolder(&lease), "_")
+	if a.Controller == "" {
+		a.Unread = append(a.Unread, "the controller's Lease does not tell its version: none runs, or one of an older version")
+	}
+	return nil
+}
+
 func (versionsAnswer) kind() string { return "VersionReport" }
 
 func (a versionsAnswer) clean() bool { return true }
 
 func (a versionsAnswer) draw(p *printer) {
 	rows := [][]cell{{plain("plugin"), plain(a.Plugin)}}
+	if a.Controller != "" {
+		rows = append(rows, []cell{plain("controller"), plain(a.Controller), dimmed(a.Replica)})
+	}
 	nodes := map[string][]string{}
 	for node, v := range a.Speakers {
 		nodes[v] = append(nodes[v], node)
@@ -61,4 +101,5 @@ func (a versionsAnswer) draw(p *printer) {
 		rows = append(rows, []cell{plain("speakers"), plain(v), dimmed(strings.Join(nodes[v], ", "))})
 	}
 	p.table("", rows...)
+	drawList(p, "Not known", a.Unread)
 }

@@ -106,8 +106,8 @@ type Finding struct {
 	Check    string   `json:"check"`
 	Asks     string   `json:"asks"` // the question that it answers
 	Result   Result   `json:"result"`
-	Evidence []string `json:"evidence,omitempty"`
-	Remedy   string   `json:"remedy,omitempty"` // empty if the result is OK
+	Evidence []string `json:"evidence,omitempty"` // if the result is OK: what was looked at
+	Remedy   string   `json:"remedy,omitempty"`   // empty if the result is OK
 }
 
 // check is one check. It returns what is wrong, with the worst result.
@@ -160,6 +160,9 @@ func Examine(w *world.Snapshot, a Environment, names ...string) []Finding {
 		f := Finding{Check: x.name, Asks: x.asks, Result: v.result, Evidence: limited(v.evidence), Remedy: v.remedy}
 		if f.Result == "" || f.Result == OK {
 			f.Result, f.Remedy = OK, ""
+			if text := p.examined(x.name); len(f.Evidence) == 0 && text != "" {
+				f.Evidence = []string{text}
+			}
 		}
 		out = append(out, f)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/doctor"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/stories"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
@@ -92,8 +93,8 @@ func sick(t *testing.T, p *cluster) []string {
 	out := []string{}
 	for _, f := range findings {
 		if f.Result == doctor.OK {
-			if f.Remedy != "" {
-				t.Errorf("%s is OK, and has a remedy", f.Check)
+			if f.Remedy != "" || len(f.Evidence) == 0 {
+				t.Errorf("%s is OK, and has a remedy, or no evidence: %+v", f.Check, f)
 			}
 			continue
 		}
@@ -111,6 +112,19 @@ func TestAHealthyClusterHasNothing(t *testing.T) {
 	}
 	if n := len(doctor.Examine(healthy().Snapshot, doctor.Environment{}, "clocks", "bfd")); n != 2 {
 		t.Errorf("two checks were asked for, %d were made", n)
+	}
+}
+
+func TestAControllerOfAnotherVersionThanTheSpeakers(t *testing.T) {
+	for version, want := range map[string][]string{
+		"v1.0.0": {}, "": {},
+		"v1.1.0": {`versions Warning: speakers of version "v1.0.0" run on node1, node2; the controller is of version "v1.1.0"`},
+	} {
+		p := healthy()
+		p.Leases[0].Labels = map[string]string{intent.LabelVersion: version}
+		if diff := cmp.Diff(want, sick(t, p)); diff != "" {
+			t.Errorf("%q: %s", version, diff)
+		}
 	}
 }
 

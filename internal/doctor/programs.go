@@ -11,6 +11,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // programChecks returns the checks of Steelyard itself.
@@ -71,18 +72,30 @@ func (p *cluster) speakers() outcome {
 	return v
 }
 
-func (p *cluster) versions() outcome {
+// differing returns the versions of the running programs, if they are not of one.
+func (p *cluster) differing() []string {
 	nodes := map[string][]string{}
+	controller, differ := p.ControllerVersion(), false
 	for i := range p.Speakers {
 		s := &p.Speakers[i]
 		nodes[s.Status.Version] = append(nodes[s.Status.Version], s.Name)
+		differ = differ || controller != "" && version.Label(s.Status.Version) != controller
 	}
-	var evidence []string
-	if len(nodes) > 1 {
-		for _, v := range slices.Sorted(maps.Keys(nodes)) {
-			evidence = append(evidence, fmt.Sprintf("speakers of version %q run on %s", v, joined(nodes[v])))
-		}
+	if len(nodes) <= 1 && !differ {
+		return nil
 	}
+	var out []string
+	for _, v := range slices.Sorted(maps.Keys(nodes)) {
+		out = append(out, fmt.Sprintf("speakers of version %q run on %s", v, joined(nodes[v])))
+	}
+	if controller != "" {
+		out = append(out, fmt.Sprintf("the controller is of version %q", controller))
+	}
+	return out
+}
+
+func (p *cluster) versions() outcome {
+	evidence := p.differing()
 	images := map[string]string{} // the tag by program
 	for _, w := range p.Workloads {
 		for _, image := range w.Images {

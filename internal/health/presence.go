@@ -224,6 +224,17 @@ func (w *Objects) Controller() (name, absent string) {
 	return "", fmt.Sprintf("no controller runs: no replica holds Lease %s in namespace %s", LeaseController, w.Namespace)
 }
 
+// ControllerVersion returns the version of the active controller, as its Lease tells it; "":
+// it is not known.
+func (w *Objects) ControllerVersion() string {
+	for i := range w.Leases {
+		if l := &w.Leases[i]; l.Name == LeaseController && intent.LeaseHolder(l) != "" {
+			return l.Labels[intent.LabelVersion]
+		}
+	}
+	return ""
+}
+
 // Speaker returns the Speaker object of a node, or nil.
 func (w *Objects) Speaker(node string) *v1beta1.Speaker {
 	for i := range w.Speakers {

@@ -20,6 +20,9 @@ const (
 // LeaseName returns the name of the Lease of a node's speaker.
 func LeaseName(node string) string { return "speaker-" + node }
 
+// LabelVersion is the label of the controller's Lease with the version of its holder.
+const LabelVersion = "app.kubernetes.io/version"
+
 // LeaseHolder returns who holds the Lease; "" if it was released.
 func LeaseHolder(l *coordinationv1.Lease) string {
 	if l.Spec.HolderIdentity == nil {

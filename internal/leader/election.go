@@ -27,6 +27,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/version"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
@@ -97,6 +98,7 @@ func New(cfg *rest.Config, namespace, host string, log *slog.Logger) (*Election,
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
 		Client:     client,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+		Labels:     map[string]string{intent.LabelVersion: version.Label(version.String())},
 	}
 	return &Election{lease: &lease{Interface: lock, log: log}, log: log, Changed: make(chan struct{}, 1)}, nil
 }

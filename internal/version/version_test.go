@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // A program that "make build" makes says the version that it was given.
@@ -61,4 +63,16 @@ func overlay(t *testing.T, dir, file string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestAVersionFitsIntoALabel(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.2.3": "v1.2.3", "v1.2.3-4-gabc-dirty": "v1.2.3-4-gabc-dirty", "v0.0.0+dirty": "v0.0.0_dirty", "(devel)": "devel", "": "",
+		strings.Repeat("x", 62) + "++": strings.Repeat("x", 62),
+	} {
+		got := Label(version)
+		if faults := validation.IsValidLabelValue(got); got != want || len(faults) > 0 {
+			t.Errorf("%q becomes %q, want %q; %v", version, got, want, faults)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/world"
@@ -69,6 +70,15 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	w.Settings, err = settings(deployments.Items)
 	w.Guessed = x.unread["Deployment"] != ""
 	return w, err
+}
+
+// Settings reads the flags of the controller in a namespace, and nothing else.
+func Settings(ctx context.Context, r client.Reader, namespace string) (world.Settings, error) {
+	var deployments appsv1.DeploymentList
+	if err := cluster.List(ctx, r, &deployments, client.InNamespace(namespace)); err != nil {
+		return world.Settings{}, err
+	}
+	return settings(deployments.Items)
 }
 
 // settings reads the controller's flags from its Deployment.
