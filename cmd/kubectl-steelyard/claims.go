@@ -113,8 +113,13 @@ func (a claimList) draw(p *printer) {
 		p.line(plain("no address is claimed on the local network"))
 		return
 	}
+	drawClaims(p, "", a.Claims, a.now)
+}
+
+// drawClaims draws claims, at a time.
+func drawClaims(p *printer, indent string, of []claim, now time.Time) {
 	rows := [][]cell{header("ADDRESS", "NODE", "ANNOUNCED", "LINKS", "SINCE", "SERVICES", "WHY")}
-	for _, c := range a.Claims {
+	for _, c := range of {
 		state := good("yes")
 		if c.Conflict {
 			state = bad("conflict")
@@ -129,9 +134,9 @@ func (a claimList) draw(p *printer) {
 			links = append(links, l.Name)
 		}
 		rows = append(rows, []cell{plain(c.Address), plain(c.Node), state, plain(strings.Join(links, ",")),
-			dimmed(since(c.Since, a.now)), plain(strings.Join(c.Services, ",")), plain(c.Detail)})
+			dimmed(since(c.Since, now)), plain(strings.Join(c.Services, ",")), plain(c.Detail)})
 	}
-	p.table("", rows...)
+	p.table(indent, rows...)
 }
 
 // since says how long ago something was; "" if it never was.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/world"
@@ -20,7 +21,8 @@ type explanation struct {
 	Service     string        `json:"service"`
 	Reason      string        `json:"reason,omitempty"` // empty: all is well
 	Summary     string        `json:"summary"`
-	Request     []property    `json:"request,omitempty"`
+	Degraded    string        `json:"degraded,omitempty"` // what does not work beside what does
+	Request     *request      `json:"request,omitempty"`
 	Pools       []poolFact    `json:"pools,omitempty"`
 	Addresses   []addressFact `json:"addresses,omitempty"`
 	Endpoints   *endpointFact `json:"endpoints,omitempty"`
@@ -28,7 +30,27 @@ type explanation struct {
 	Unread      []string      `json:"unread,omitempty"` // what could not be read
 }
 
-// fact is one thing that a Service asks for.
+// request is what a Service asks for.
+type request struct {
+	Addresses   []string   `json:"addresses,omitempty"` // by number
+	Families    []string   `json:"families"`            // in the order of preference
+	AllFamilies bool       `json:"allFamilies"`         // or else the first that there is
+	Pool        string     `json:"pool,omitempty"`      // empty: any
+	Invalid     string     `json:"invalid,omitempty"`   // what can't be read of it
+	Unknown     []string   `json:"unknownAnnotations,omitempty"`
+	Ports       []portFact `json:"ports,omitempty"`
+	Policy      string     `json:"externalTrafficPolicy"`
+	SharingKey  string     `json:"sharingKey,omitempty"`
+	SharedWith  []string   `json:"sharedWith,omitempty"` // Services with one of its addresses
+}
+
+// portFact is a port of a Service.
+type portFact struct {
+	Port     int    `json:"port"`
+	Protocol string `json:"protocol"`
+}
+
+// property is something that is said of an object, in words.
 type property struct {
 	Field string `json:"field"`
 	Says  string `json:"says"`
@@ -51,9 +73,10 @@ type endpointFact struct {
 
 func explain(t *tool) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "explain [NAMESPACE/]SERVICE|ADDRESS",
+		Use:   "explain [NAMESPACE/]SERVICE|ADDRESS|KIND/NAME",
 		Short: "Explain why a Service has its address and who announces it, or why not",
-		Long: `Explain why a Service has its address and who announces it, or why not.
+		Long: `Explain why a Service has its address and who announces it, or why not. It also
+explains an address, a pool, a BGPPeer, an advertisement and a node.
 
 The whole chain, with evidence: what the Service asks for, each pool and why it
 was chosen or not, the address, each node and why it does or does not announce
@@ -61,11 +84,16 @@ it, each BGP peer and its routes, the endpoints. The answer is computed from the
 objects, and compared with what the controller and the speakers report;
 differences are shown.
 
+A KIND is named as kubectl takes it: svc, ipaddresspool (or pool), bgppeer (or peer),
+l2advertisement, bgpadvertisement, node.
+
 Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 		Example: `  kubectl steelyard explain svc/web
   kubectl steelyard explain -n shop web
   kubectl steelyard explain shop/web
-  kubectl steelyard explain 192.0.2.100`,
+  kubectl steelyard explain 192.0.2.100
+  kubectl steelyard explain pool/lan
+  kubectl steelyard explain bgppeer tor`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: t.names(corev1Kind("Service"), "svc/"),
 	}
@@ -74,37 +102,36 @@ Exit code 0: clients reach it; 2: the first line says what is wrong.`,
 		if err != nil {
 			return nil, err
 		}
-		key, err := t.serviceOf(w, args)
-		if err != nil {
-			return nil, err
-		}
-		return explanationOf(w, key), nil
+		return t.explain(w, strings.Join(args, "/"))
 	})
 }
 
-// serviceOf finds the Service that the arguments name: as svc/NAME, svc NAME, NAME,
-// NAMESPACE/NAME, or by an address that it has. A namespace called svc is named by -n.
-func (t *tool) serviceOf(w *world.Snapshot, args []string) (ipam.Key, error) {
-	text := strings.Join(args, "/")
+// explain explains what a user names: an address, KIND/NAME, svc/NAME, NAME or
+// NAMESPACE/NAME. A namespace that has the name of a kind is named by -n.
+func (t *tool) explain(w *world.Snapshot, text string) (answer, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		for i := range w.Services {
 			if slices.Contains(intent.Holds(&w.Services[i]), addr) {
-				return intent.KeyOf(&w.Services[i]), nil
+				return explanationOf(w, intent.KeyOf(&w.Services[i])), nil
 			}
 		}
-		for _, k := range intent.Kept(w.Config.Pools, w.Now) {
-			if k.Addr == addr {
-				return ipam.Key{}, fmt.Errorf("no Service has address %s: %s", addr, k)
-			}
-		}
-		return ipam.Key{}, fmt.Errorf("no Service has address %s", addr)
+		return explainAddress(w, addr), nil
 	}
-	key, err := t.serviceNamed(text)
+	if kind, name, both := strings.Cut(text, "/"); both && kindNamed(kind) != "" {
+		return explainObject(w, kindNamed(kind), name)
+	}
+	key, err := t.serviceOf(w, text)
 	if err != nil {
-		return key, err
+		return nil, err
 	}
-	if w.Service(key) != nil {
-		return key, nil
+	return explanationOf(w, key), nil
+}
+
+// serviceOf finds the Service of that name.
+func (t *tool) serviceOf(w *world.Snapshot, text string) (ipam.Key, error) {
+	key, err := t.serviceNamed(text)
+	if err != nil || w.Service(key) != nil {
+		return key, err
 	}
 	var elsewhere []string
 	for i := range w.Services {
@@ -149,7 +176,8 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 		return e
 	}
 	svc, r := evaluation.Served[place], evaluation.Requests[place]
-	e.Request = requestProperties(svc, r)
+	e.Request = requestOf(evaluation, svc, r)
+	e.Degraded = sessionsLost(evaluation, said.Of[key])
 	e.Pools = poolFacts(evaluation, key)
 	addrs := intent.Holds(svc)
 	about := shown.About(addrs)
@@ -162,45 +190,59 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 	return e
 }
 
-func requestProperties(svc *corev1.Service, r *ipam.Request) []property {
-	families := make([]string, len(r.Families.Want))
-	for i, f := range r.Families.Want {
-		families[i] = f.String()
+func requestOf(t *world.Evaluation, svc *corev1.Service, r *ipam.Request) *request {
+	out := &request{AllFamilies: r.Families.All, Pool: r.Pool, Invalid: r.Invalid, Unknown: intent.UnknownAnnotations(svc), Policy: "Cluster", SharingKey: r.Share.Key}
+	for _, a := range r.Want {
+		out.Addresses = append(out.Addresses, a.String())
 	}
-	what := "an " + families[0] + " address"
-	if len(families) == 2 && r.Families.All {
-		what += " and an " + families[1] + " address"
-	} else if len(families) == 2 {
-		what += " and, if there is one, an " + families[1] + " address"
+	for _, f := range r.Families.Want {
+		out.Families = append(out.Families, f.String())
 	}
-	if len(r.Want) > 0 {
-		what = intent.Join(r.Want)
+	for _, p := range r.Ports {
+		out.Ports = append(out.Ports, portFact{int(p.Number), string(p.Protocol)})
 	}
-	from := ", of any pool"
-	if r.Pool != "" {
-		from = fmt.Sprintf(", of IPAddressPool %q", r.Pool)
-	}
-	out := []property{{"asks for", what + from}}
-	if r.Invalid != "" {
-		out = append(out, property{"can't be read", r.Invalid})
-	}
-	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
-		out = append(out, property{"means nothing", strings.Join(slips, ", ")})
-	}
-	ports := make([]string, len(r.Ports))
-	for i, p := range r.Ports {
-		ports[i] = fmt.Sprintf("%d/%s", p.Number, p.Protocol)
-	}
-	out = append(out, property{"ports", strings.Join(ports, ", ")})
-	policy := "Cluster: any node may announce it"
 	if r.Share.Local {
-		policy = "Local: only nodes with a ready endpoint announce it"
+		out.Policy = "Local"
 	}
-	out = append(out, property{"traffic policy", policy})
-	if r.Share.Key != "" {
-		out = append(out, property{"shares", fmt.Sprintf("with Services of key %q and other ports", r.Share.Key)})
+	for _, other := range t.Served {
+		if other != svc && slices.ContainsFunc(intent.Holds(other), func(a netip.Addr) bool { return slices.Contains(intent.Holds(svc), a) }) {
+			out.SharedWith = append(out.SharedWith, intent.KeyOf(other).String())
+		}
 	}
+	slices.Sort(out.SharedWith)
 	return out
+}
+
+// sessionsLost says which of the sessions are down that are to offer the addresses of a
+// Service which others offer; "": none.
+func sessionsLost(t *world.Evaluation, of *world.Announcement) string {
+	if of == nil {
+		return ""
+	}
+	var lost []string
+	sessions := map[world.PeerOnNode]bool{}
+	for a, nodes := range of.Offers {
+		for i := range t.Sessions {
+			s := &t.Sessions[i].Status
+			key := world.PeerOnNode{Node: s.Node, Peer: s.Peer}
+			if sessions[key] || !slices.Contains(nodes, s.Node) || !t.Carries(s.Peer, a) {
+				continue
+			}
+			sessions[key] = true
+			if s.State != health.Established {
+				lost = append(lost, strings.TrimSuffix(fmt.Sprintf("%s to %s: %s", s.Node, s.Peer, s.LastError), ": "))
+			}
+		}
+	}
+	if len(lost) == 0 {
+		return ""
+	}
+	slices.Sort(lost)
+	text := fmt.Sprintf("%d of %s down: %s", len(lost), counted(len(sessions), "BGP session"), lost[0])
+	if more := len(lost) - 1; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 func poolFacts(t *world.Evaluation, key ipam.Key) []poolFact {

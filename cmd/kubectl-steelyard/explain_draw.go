@@ -20,15 +20,15 @@ func (e explanation) draw(p *printer) {
 	if e.Reason != "" {
 		result = bad(e.Reason)
 	}
-	p.line(bold(e.Service), plain("  "), result)
+	first := []cell{bold(e.Service), plain("  "), result}
+	if e.Degraded != "" {
+		first = append(first, plain("  "), warn(e.Degraded))
+	}
+	p.line(first...)
 	p.line(plain(e.Summary))
-	if len(e.Request) > 0 {
+	if e.Request != nil {
 		p.heading("Request")
-		var rows [][]cell
-		for _, f := range e.Request {
-			rows = append(rows, []cell{plain(f.Field), plain(f.Says)})
-		}
-		p.table("  ", rows...)
+		e.Request.draw(p)
 		e.drawPools(p)
 	}
 	for _, a := range e.Addresses {
@@ -48,6 +48,42 @@ func (e explanation) draw(p *printer) {
 	}
 	drawList(p, "What the programs say differs", e.Differences)
 	drawList(p, "Not known", e.Unread)
+}
+
+func (r *request) draw(p *printer) {
+	var rows [][]cell
+	row := func(field, text string) {
+		if text != "" {
+			rows = append(rows, []cell{plain(field), plain(text)})
+		}
+	}
+	what := "an " + r.Families[0] + " address"
+	if len(r.Families) == 2 && r.AllFamilies {
+		what += " and an " + r.Families[1] + " address"
+	} else if len(r.Families) == 2 {
+		what += " and, if there is one, an " + r.Families[1] + " address"
+	}
+	if len(r.Addresses) > 0 {
+		what = strings.Join(r.Addresses, ", ")
+	}
+	from := ", of any pool"
+	if r.Pool != "" {
+		from = fmt.Sprintf(", of IPAddressPool %q", r.Pool)
+	}
+	row("asks for", what+from)
+	row("can't be read", r.Invalid)
+	row("means nothing", strings.Join(r.Unknown, ", "))
+	ports := make([]string, len(r.Ports))
+	for i, x := range r.Ports {
+		ports[i] = fmt.Sprintf("%d/%s", x.Port, x.Protocol)
+	}
+	row("ports", strings.Join(ports, ", "))
+	row("traffic policy", map[string]string{"Cluster": "Cluster: any node may announce it", "Local": "Local: only nodes with a ready endpoint announce it"}[r.Policy])
+	if r.SharingKey != "" {
+		row("shares", fmt.Sprintf("with Services of key %q and other ports", r.SharingKey))
+	}
+	row("shared with", strings.Join(r.SharedWith, ", "))
+	p.table("  ", rows...)
 }
 
 // drawList draws lines under a title, if there are any.

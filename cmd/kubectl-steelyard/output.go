@@ -68,10 +68,16 @@ func (t *tool) print(a answer) error {
 	if _, printed := a.(silent); printed {
 		return nil
 	}
+	return t.printAfter("", a)
+}
+
+// printAfter writes a after a text of our own.
+func (t *tool) printAfter(before string, a answer) error {
 	text, err := t.format(a)
 	if err != nil {
 		return err
 	}
+	text = append([]byte(before), text...)
 	if _, err := t.Out.Write(text); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}

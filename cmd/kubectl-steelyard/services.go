@@ -117,13 +117,13 @@ func (a serviceList) draw(p *printer) {
 		}
 		p.line(plain(text))
 	} else {
-		drawServices(p, a.Services, a.all)
+		drawServices(p, "", a.Services, a.all)
 	}
 	drawList(p, "Not known", a.Unread)
 }
 
 // drawServices draws Services; with their namespaces, if they are of several.
-func drawServices(p *printer, of []service, namespaces bool) {
+func drawServices(p *printer, indent string, of []service, namespaces bool) {
 	title := header("NAMESPACE", "SERVICE", "STATE", "ADDRESSES", "POOLS", "POLICY", "ENDPOINTS", "WHY")
 	show := func(row []cell) []cell {
 		if !p.wide {
@@ -145,5 +145,5 @@ func drawServices(p *printer, of []service, namespaces bool) {
 		rows = append(rows, show([]cell{plain(s.Namespace), plain(s.Name), state, plain(strings.Join(s.Addresses, ",")), plain(strings.Join(s.Pools, ",")),
 			plain(s.Policy), plainf("%d/%d", s.Endpoints.Ready, s.Endpoints.Total), detail}))
 	}
-	p.table("", withoutEmpty(rows)...)
+	p.table(indent, withoutEmpty(rows)...)
 }

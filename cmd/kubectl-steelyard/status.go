@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"slices"
@@ -9,7 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/duration"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
@@ -21,13 +23,21 @@ import (
 // overview is the whole of Steelyard on one screen.
 type overview struct {
 	Problems   []problem     `json:"problems,omitempty"` // of all but Services
-	Controller string        `json:"controller"`
+	Controller controllerUse `json:"controller"`
 	Pools      []poolUse     `json:"pools,omitempty"`
 	Kept       []keptUse     `json:"kept,omitempty"`
 	Nodes      []nodeUse     `json:"nodes,omitempty"`
 	Sessions   []sessionUse  `json:"sessions,omitempty"`
 	Services   serviceCounts `json:"services"`
 	Unread     []string      `json:"unread,omitempty"` // what could not be read
+	now        time.Time
+}
+
+// controllerUse is the replica of the controller that leads.
+type controllerUse struct {
+	Replica string `json:"replica,omitempty"`
+	Version string `json:"version,omitempty"` // empty: not known
+	Absent  string `json:"absent,omitempty"`  // why none leads
 }
 
 // problem is what is wrong with an object.
@@ -37,21 +47,22 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-// poolUse is how much of one family a pool has given out, in decimal.
+// poolUse is how much of one family a pool has given out. Of IPv6 the numbers may be
+// greater than a program can count that takes them for floating point.
 type poolUse struct {
-	Pool     string `json:"pool"`
-	Family   string `json:"family"`
-	Accepted bool   `json:"accepted"`
-	Used     string `json:"used"`
-	Capacity string `json:"capacity"`
-	Percent  int    `json:"percent"` // rounded down, at least 1 if any is used
+	Pool     string      `json:"pool"`
+	Family   string      `json:"family"`
+	Accepted bool        `json:"accepted"`
+	Used     json.Number `json:"used"`
+	Capacity json.Number `json:"capacity"`
+	Percent  int         `json:"percent"` // rounded down, at least 1 if any is used
 }
 
 // keptUse is an address that waits for a Service that was deleted.
 type keptUse struct {
-	Address string `json:"address"`
-	Service string `json:"service"`
-	Until   string `json:"until"`
+	Address string      `json:"address"`
+	Service string      `json:"service"`
+	Until   metav1.Time `json:"until"`
 }
 
 // nodeUse is what a node's speaker does.
@@ -60,19 +71,38 @@ type nodeUse struct {
 	Speaker   health.PresenceState `json:"speaker"`
 	Absent    string               `json:"absent,omitempty"`   // why its speaker can't be counted on
 	Excluded  string               `json:"excluded,omitempty"` // why it must not announce
-	Links     string               `json:"links"`
-	Addresses int                  `json:"addresses"` // of layer 2
-	Sessions  string               `json:"sessions"`  // established/all
-	Version   string               `json:"version"`
-	Age       string               `json:"age"` // of the process
+	Links     []nodeLink           `json:"links,omitempty"`
+	Addresses int                  `json:"addresses"`          // of layer 2
+	Sessions  *sessionCount        `json:"sessions,omitempty"` // none: it holds none
+	Version   string               `json:"version,omitempty"`
+	Since     *metav1.Time         `json:"since,omitempty"` // the process runs
+}
+
+// nodeLink is a link of a node.
+type nodeLink struct {
+	Name string `json:"name"`
+	Up   bool   `json:"up"`
+}
+
+// sessionCount counts BGP sessions.
+type sessionCount struct {
+	Established int `json:"established"`
+	Total       int `json:"total"`
 }
 
 // sessionUse is a peer and the nodes' sessions to it.
 type sessionUse struct {
-	Peer        string   `json:"peer"`
-	Established int      `json:"established"`
-	Total       int      `json:"total"`
-	Down        []string `json:"down,omitempty"` // nodes, each with its last error
+	Peer        string        `json:"peer"`
+	Established int           `json:"established"`
+	Total       int           `json:"total"`
+	Down        []sessionDown `json:"down,omitempty"`
+}
+
+// sessionDown is a session that is not up, or not known to be.
+type sessionDown struct {
+	Node   string `json:"node"`
+	State  string `json:"state"`
+	Detail string `json:"why,omitempty"`
 }
 
 // serviceCounts are the Services that Steelyard serves.
@@ -103,32 +133,39 @@ Exit code 0: all is well; 2: something is not.`,
 
 func overviewOf(w *world.Snapshot) overview {
 	evaluation := w.Evaluate()
-	o := overview{Pools: poolUses(evaluation), Sessions: sessionUses(w), Services: countServices(evaluation), Unread: w.Unread}
+	o := overview{
+		Pools: poolUses(evaluation), Sessions: sessionUses(w), Services: countServices(evaluation), Problems: problemsOf(evaluation), Unread: w.Unread, now: w.Now,
+	}
 	for _, k := range slices.SortedFunc(slices.Values(evaluation.Kept), ipam.Kept.Compare) {
-		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), k.Until.UTC().Format(time.RFC3339)})
+		o.Kept = append(o.Kept, keptUse{k.Addr.String(), k.For.String(), metav1.NewTime(k.Until)})
 	}
-	var absent string
-	if o.Controller, absent = w.Controller(); absent != "" {
-		o.Controller = absent
-	}
+	o.Controller.Replica, o.Controller.Absent = w.Controller()
+	o.Controller.Version = w.ControllerVersion()
 	for i := range w.Nodes {
 		o.Nodes = append(o.Nodes, nodeUseOf(w, w.Nodes[i].Name))
 	}
 	slices.SortFunc(o.Nodes, func(a, b nodeUse) int { return strings.Compare(a.Node, b.Node) })
-	for _, n := range o.Nodes {
-		if n.Speaker == health.Never && n.Excluded == "" {
-			o.Problems = append(o.Problems, problem{"node " + n.Node, string(n.Speaker), n.Absent})
+	return o
+}
+
+// problemsOf returns what is wrong with all but Services.
+func problemsOf(t *world.Evaluation) []problem {
+	var out []problem
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		if there := t.Presence(n.Name); there.State == health.Never && t.Exclusion.Reason(n) == "" {
+			out = append(out, problem{"node " + n.Name, string(there.State), there.Message})
 		}
 	}
-	for _, p := range w.Problems() {
-		if p.Kind == "Speaker" && !expected(w, p) {
+	for _, p := range t.Problems() {
+		if p.Kind == "Speaker" && !expected(t.Snapshot, p) {
 			continue
 		}
-		o.Problems = append(o.Problems, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
+		out = append(out, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
 	}
-	o.Problems = append(o.Problems, ofConfiguration(evaluation)...)
-	slices.SortStableFunc(o.Problems, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
-	return o
+	out = append(out, ofConfiguration(t)...)
+	slices.SortStableFunc(out, func(a, b problem) int { return strings.Compare(a.Object, b.Object) })
+	return out
 }
 
 // ofConfiguration tells what is not well with the configuration objects: as of now, whatever
@@ -174,7 +211,7 @@ func poolUses(t *world.Evaluation) []poolUse {
 			}
 			used := usage[i][f]
 			percent := new(big.Int).Div(new(big.Int).Mul(big.NewInt(used), big.NewInt(100)), capacity)
-			u := poolUse{p.Name, f.String(), accepted, fmt.Sprint(used), capacity.String(), int(percent.Int64())}
+			u := poolUse{p.Name, f.String(), accepted, json.Number(fmt.Sprint(used)), json.Number(capacity.String()), int(percent.Int64())}
 			if used > 0 {
 				u.Percent = max(1, u.Percent)
 			}
@@ -193,20 +230,12 @@ func nodeUseOf(w *world.Snapshot, node string) nodeUse {
 		if s.Name != node {
 			continue
 		}
-		var links []string
 		for _, l := range s.Status.Links {
-			name := l.Name
-			if !l.Up {
-				name += " (down)"
-			}
-			links = append(links, name)
+			u.Links = append(u.Links, nodeLink{l.Name, l.Up})
 		}
-		u.Links, u.Addresses, u.Version = strings.Join(links, ", "), int(s.Status.Addresses), s.Status.Version
+		u.Addresses, u.Version, u.Since = int(s.Status.Addresses), s.Status.Version, s.Status.Since
 		if c := s.Status.Sessions; c != nil && c.Total > 0 {
-			u.Sessions = fmt.Sprintf("%d/%d", c.Established, c.Total)
-		}
-		if s.Status.Since != nil {
-			u.Age = duration.HumanDuration(w.Now.Sub(s.Status.Since.Time))
+			u.Sessions = &sessionCount{int(c.Established), int(c.Total)}
 		}
 	}
 	return u
@@ -227,17 +256,17 @@ func sessionUses(w *world.Snapshot) []sessionUse {
 		u.Total++
 		switch {
 		case w.Outdated(s.Node):
-			u.Down = append(u.Down, fmt.Sprintf("node %s: Unknown: %s", s.Node, w.Absent(s.Node)))
+			u.Down = append(u.Down, sessionDown{s.Node, string(health.Unknown), w.Absent(s.Node)})
 			continue
 		case w.Up(s):
 			u.Established++
 			continue
 		}
-		u.Down = append(u.Down, strings.TrimSuffix(fmt.Sprintf("node %s: %s: %s", s.Node, s.State, s.LastError), ": "))
+		u.Down = append(u.Down, sessionDown{s.Node, cmp.Or(s.State, string(health.Unknown)), s.LastError})
 	}
 	var out []sessionUse
 	for _, u := range uses {
-		slices.Sort(u.Down)
+		slices.SortFunc(u.Down, func(a, b sessionDown) int { return strings.Compare(a.Node, b.Node) })
 		out = append(out, *u)
 	}
 	slices.SortFunc(out, func(a, b sessionUse) int { return strings.Compare(a.Peer, b.Peer) })

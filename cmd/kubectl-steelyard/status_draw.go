@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/health"
 )
@@ -31,13 +33,31 @@ func (o overview) draw(p *printer) {
 	drawList(p, "Not known", o.Unread)
 }
 
+// linkNames lists links, and which are down.
+func linkNames(of []nodeLink) string {
+	names := make([]string, len(of))
+	for i, l := range of {
+		if names[i] = l.Name; !l.Up {
+			names[i] += " (down)"
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func (n nodeUse) sessions() string {
+	if n.Sessions == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", n.Sessions.Established, n.Sessions.Total)
+}
+
 func (o overview) drawHealth(p *printer) {
 	health := good("healthy")
 	if n := len(o.Problems) + len(o.Services.Problems); n > 0 {
 		health = bad(counted(n, "problem"))
 	}
 	p.line(bold("Steelyard"), plain("  "), health)
-	p.line(plainf("%s, %d fine; controller: %s", counted(o.Services.Total, "Service"), o.Services.Fine, o.Controller))
+	p.line(plainf("%s, %d fine; controller: %s", counted(o.Services.Total, "Service"), o.Services.Fine, cmp.Or(o.Controller.Absent, o.Controller.Replica)))
 }
 
 // counted counts things whose plural ends in s.
@@ -56,8 +76,14 @@ func (o overview) drawPools(p *printer) {
 		p.heading("Pools: there is none, so that no Service gets an address")
 		return
 	}
+	p.heading("Pools")
+	drawUsage(p, o.Pools)
+	o.drawKept(p)
+}
+
+func drawUsage(p *printer, pools []poolUse) {
 	rows := [][]cell{header("POOL", "FAMILY", "ACCEPTED", "USED", "", "")}
-	for _, u := range o.Pools {
+	for _, u := range pools {
 		accepted, color := good("yes"), goodOne
 		if !u.Accepted {
 			accepted = bad("no")
@@ -70,11 +96,9 @@ func (o overview) drawPools(p *printer) {
 		}
 		full := min(barWidth, (u.Percent*barWidth+99)/100)
 		bar := cell{"[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]", color}
-		rows = append(rows, []cell{plain(u.Pool), plain(u.Family), accepted, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity))})
+		rows = append(rows, []cell{plain(u.Pool), plain(u.Family), accepted, bar, plainf("%3d%%", u.Percent), plainf("%s of %s", u.Used, short(u.Capacity.String()))})
 	}
-	p.heading("Pools")
 	p.table("  ", rows...)
-	o.drawKept(p)
 }
 
 // mostKept is how many kept addresses are drawn.
@@ -86,7 +110,7 @@ func (o overview) drawKept(p *printer) {
 	}
 	rows := [][]cell{header("ADDRESS", "SERVICE", "UNTIL")}
 	for _, k := range o.Kept[:min(mostKept, len(o.Kept))] {
-		rows = append(rows, []cell{plain(k.Address), plain(k.Service), plain(k.Until)})
+		rows = append(rows, []cell{plain(k.Address), plain(k.Service), plain(k.Until.UTC().Format(time.RFC3339))})
 	}
 	p.heading("Kept for Services that were deleted")
 	p.table("  ", rows...)
@@ -119,7 +143,7 @@ func (o overview) drawNodes(p *printer) {
 		case n.Excluded != "":
 			state = warn("excluded")
 		}
-		rows = append(rows, []cell{plain(n.Node), state, plain(n.Links), plainf("%d", n.Addresses), plain(n.Sessions), plain(n.Version), plain(n.Age)})
+		rows = append(rows, []cell{plain(n.Node), state, plain(linkNames(n.Links)), plainf("%d", n.Addresses), plain(n.sessions()), plain(n.Version), plain(since(n.Since, o.now))})
 	}
 	p.heading("Nodes")
 	p.table("  ", withoutEmpty(rows)...)
@@ -137,10 +161,14 @@ func (o overview) drawProblems(p *printer) {
 			continue
 		}
 		p.heading(part.title)
-		var rows [][]cell
-		for _, x := range part.problems {
-			rows = append(rows, []cell{plain(x.Object), bad(x.Reason), plain(x.Message)})
-		}
-		p.table("  ", rows...)
+		drawProblems(p, part.problems)
 	}
+}
+
+func drawProblems(p *printer, of []problem) {
+	var rows [][]cell
+	for _, x := range of {
+		rows = append(rows, []cell{plain(x.Object), bad(x.Reason), plain(x.Message)})
+	}
+	p.table("  ", rows...)
 }

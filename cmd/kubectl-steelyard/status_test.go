@@ -30,7 +30,7 @@ func TestSessionsOfSpeakersThatAreNotHeardOfAreNotUp(t *testing.T) {
 		w.Sessions = append(w.Sessions, v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: name, Peer: "tor", State: health.Established}})
 	}
 	uses := sessionUses(w)
-	if len(uses) != 1 || uses[0].Established != 1 || uses[0].Total != 2 || len(uses[0].Down) != 1 || !strings.HasPrefix(uses[0].Down[0], "node silent: Unknown: the API server has not heard of its speaker") {
+	if len(uses) != 1 || uses[0].Established != 1 || uses[0].Total != 2 || len(uses[0].Down) != 1 || uses[0].Down[0].Node != "silent" || uses[0].Down[0].State != "Unknown" || !strings.HasPrefix(uses[0].Down[0].Detail, "the API server has not heard of its speaker") {
 		t.Errorf("the sessions are %+v, want one of two up", uses)
 	}
 }

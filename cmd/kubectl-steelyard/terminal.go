@@ -15,14 +15,19 @@ import (
 const maxLines = 20
 
 // terminal is where a command prints to. Of controls it lets line ends, tabs and
-// our own colors through, and escapes all others: what is printed was in part
-// written by others, and a terminal obeys it.
+// our own colors through, and clearScreen at the beginning, and escapes all others: what is
+// printed was in part written by others, and a terminal obeys it.
 type terminal struct{ to io.Writer }
 
 // Write is of io.Writer.
 func (t terminal) Write(text []byte) (int, error) {
 	var b bytes.Buffer
-	for i := 0; i < len(text); {
+	from := 0
+	if bytes.HasPrefix(text, []byte(clearScreen)) {
+		from = len(clearScreen)
+		b.WriteString(clearScreen)
+	}
+	for i := from; i < len(text); {
 		if n := colorAt(text[i:]); n > 0 {
 			b.Write(text[i : i+n])
 			i += n

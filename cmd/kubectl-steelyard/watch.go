@@ -54,21 +54,16 @@ func (t *tool) printNew(a answer, said []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch screen, isTerminal := t.Out.(terminal); {
-	case t.color && isTerminal && t.output != "json" && t.output != "yaml":
-		if _, err := screen.to.Write([]byte(clearScreen)); err != nil {
-			return nil, err
-		}
+	before := ""
+	switch data := t.output == "json" || t.output == "yaml"; {
+	case t.color && !data:
+		before = clearScreen
 	case bytes.Equal(says, said):
 		return said, nil
 	case said != nil && t.output == "yaml":
-		if _, err := t.Out.Write([]byte("---\n")); err != nil {
-			return nil, err
-		}
-	case said != nil && t.output != "json":
-		if _, err := t.Out.Write([]byte("\n")); err != nil {
-			return nil, err
-		}
+		before = "---\n"
+	case said != nil && !data:
+		before = "\n"
 	}
-	return says, t.print(a)
+	return says, t.printAfter(before, a)
 }

@@ -152,15 +152,19 @@ func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.
 	return fmt.Sprintf("%s; %d of %d endpoints ready", strings.Join(parts, ", "), serving, all)
 }
 
+// Carries reports whether sessions to a peer carry the family of a.
+func (t *Evaluation) Carries(peer string, a netip.Addr) bool {
+	return slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
+		return n.Peer.Name == peer && n.Peer.Carries(ipam.FamilyOf(a))
+	})
+}
+
 // Established counts the sessions of these nodes that carry the family of a: those
 // that are up, and all.
 func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int) {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
-		carries := slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
-			return n.Peer.Name == s.Peer && n.Peer.Carries(ipam.FamilyOf(a))
-		})
-		if !carries || !slices.Contains(nodes, s.Node) {
+		if !slices.Contains(nodes, s.Node) || !t.Carries(s.Peer, a) {
 			continue
 		}
 		all++

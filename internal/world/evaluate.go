@@ -30,6 +30,7 @@ type Evaluation struct {
 // class, as the controller would with no write in flight.
 func (w *Snapshot) Evaluate() *Evaluation {
 	t := &Evaluation{Snapshot: w, Checked: intent.Parse(w.objects()), index: map[ipam.Key]int{}}
+	w.quoteSecrets(t.Checked.Validations)
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
 			r := w.AnnotationPrefixes.Request(svc)
