@@ -207,9 +207,11 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	events := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	wire := newAdapters(o, events.Record, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
+	var r *reconciler
+	restarts := func() bool { return r.restarts() }
 	heartbeat := lease.New(lease.Options{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Log: logger, Node: o.node, Namespace: o.namespace, Interval: o.heartbeatInterval,
-		Claims: claims, Restarts: wire.group.Reachable,
+		Claims: claims, Restarts: restarts,
 		Watch: func(ctx context.Context, all bool, changed func()) (client.Reader, error) {
 			name := intent.LeaseName(o.node)
 			if all {
@@ -220,7 +222,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
 	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger))
-	r := &reconciler{
+	r = &reconciler{
 		options: o, log: logger, adapters: wire,
 		sources: sources{
 			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
@@ -236,6 +238,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 	rep := status.New(status.Options{
 		Client: mgr.GetClient(), Record: events.Record, Log: logger, Node: o.node,
 		Cached: r.cachedClaims, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: host, Plan: &r.plan, Trigger: r.report,
+		Restarts: restarts,
 	})
 	if err := expose(mgr, r); err != nil {
 		return err

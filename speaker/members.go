@@ -49,6 +49,14 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 	r.neighbors.Set(addrs)
 }
 
+// restarts reports whether the other speakers wait for this one when it stops, so that its
+// node keeps its addresses: it tells them so, or it has not told them anything since it started,
+// and they wait still for the process before it.
+func (r *reconciler) restarts() bool {
+	d := r.plan.Load()
+	return r.group.Reachable() || r.membershipPort != 0 && (d == nil || !d.Join)
+}
+
 // subnetOf returns the subnet, among those of a node's links, that addr is in; the zero
 // Prefix if none is known.
 func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {

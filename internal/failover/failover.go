@@ -118,8 +118,12 @@ type State struct {
 	Options
 
 	phase Phase
-	// joined is true once the API server has been heard, and stays so.
+	// joined is true once this node may claim addresses, and stays so.
 	joined bool
+	// former has the addresses that the L2Claims gave this node when it started, and that it
+	// has not had since: while the API server was away another node may have taken them
+	// over, which has not written that yet. It is nil before the first Step.
+	former map[netip.Addr]bool
 	// stalls is Facts.Stalls of the last Step.
 	stalls uint64
 	// stalledAt is when the process was last found to have stood still; zero once
@@ -202,6 +206,7 @@ func (s *State) Step(f Facts) Output {
 	p.Plan = announce.Decide(p.Cluster)
 	p.transition()
 	p.take()
+	p.join()
 	p.announceAgain()
 	p.proxy()
 	p.addEvents()

@@ -276,6 +276,63 @@ func TestATakeoverWithoutTheAPIServer(t *testing.T) {
 	}
 }
 
+// A node that starts asks who has what its L2Claims still give it: another node may have
+// taken it over without the API server. Others count on it once it knows.
+func TestWhatANodeHadBeforeItStarted(t *testing.T) {
+	starts := func() *fixture {
+		d := newFixture()
+		d.State = New(d.Options)
+		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+		d.API = API{}
+		expect(t, "it starts", d.step(0), "Starting")
+		d.API = API{Reachable: true}
+		return d
+	}
+	for _, c := range []struct {
+		name string
+		has  string // the node that answers for it
+		want string
+		join bool
+	}{
+		{"no host has it", "", "answers 192.0.2.1, Starting", true},
+		{"another node has it", "x", "probes 192.0.2.1, Starting", true},
+		{"an unknown host has it, which is a conflict", "zebra", "answers 192.0.2.1, Starting", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := starts()
+			o := d.step(0)
+			expect(t, "the API server is heard", o, "probes 192.0.2.1, Starting")
+			if o.Join {
+				t.Error("others count on it, and it does not answer")
+			}
+			d.probed(addr, c.has)
+			o = d.step(0)
+			expect(t, "it knows", o, c.want)
+			if o.Join != c.join {
+				t.Errorf("join: %t", o.Join)
+			}
+		})
+	}
+	t.Run("the other one has written it", func(t *testing.T) {
+		d := starts()
+		d.probed(addr, "x")
+		d.step(0)
+		d.back()
+		expect(t, "not yet, and this node knows all", d.step(time.Second), "probes 192.0.2.1, Synced")
+		d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+		expect(t, "now", d.step(time.Second), "Synced")
+		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+		expect(t, "an administrator moves it here", d.step(time.Second), "answers 192.0.2.1, Synced")
+	})
+	t.Run("there is no other speaker", func(t *testing.T) {
+		d := newFixture()
+		d.State = New(d.Options)
+		d.claim(map[netip.Addr]string{addr: self})
+		d.API, d.Speakers = API{Reachable: true}, map[string]bool{self: true}
+		expect(t, "no node to ask", d.step(0), "answers 192.0.2.1, Starting")
+	})
+}
+
 func TestHandover(t *testing.T) {
 	d := newFixture()
 	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})

@@ -35,7 +35,7 @@ type fixture struct {
 func newFixture() *fixture {
 	d := &fixture{State: New(Options{Node: self, Heartbeat: time.Second, Misses: 3})}
 	d.Now = time.Unix(1000, 0)
-	d.State.phase, d.State.syncedAt = Synced, d.Now.Add(-time.Second)
+	d.State.phase, d.State.syncedAt, d.State.former = Synced, d.Now.Add(-time.Second), map[netip.Addr]bool{}
 	d.API = API{true, true, true}
 	d.MACs, d.Leases, d.Speakers = map[[6]byte]string{}, map[string]Lease{}, map[string]bool{}
 	d.Members.Standing = map[string]membership.Standing{}

@@ -33,11 +33,9 @@ func (p *pass) presence() {
 		n.Backups = p.backups(n)
 	}
 	p.Cluster.Nodes = nodes
-	// Others count on a speaker that they hear of: not before it may claim something.
 	if p.API.Reachable {
-		p.joined, p.heard = true, p.Now
+		p.heard = p.Now
 	}
-	p.Join = p.joined
 	// A cable may have come loose just now: who is Dead stays watched while its
 	// Lease is renewed.
 	p.Watch = make(map[string]bool, len(p.Leases)+1)
@@ -48,6 +46,14 @@ func (p *pass) presence() {
 			p.Watch[node] = lease.Expired
 		}
 	}
+}
+
+// join says whether others may count on this node, as they do when they hear of it: not before
+// it may claim something, and has asked once who has the addresses that it had before it
+// started. Until then its backups answer for it.
+func (p *pass) join() {
+	p.joined = p.joined || p.API.Reachable && !p.asksForFormer()
+	p.Join = p.joined
 }
 
 // backups is how many backups may answer for a node that restarts.

@@ -22,6 +22,7 @@ type takeover struct {
 // take leaves out of the plan what this node may not begin to answer for yet.
 func (p *pass) take() {
 	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, make(map[netip.Addr]bool, len(p.Plan.Claims))
+	p.recordFormer()
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
 	if !p.answers() { // while cut off or stalled, missing answers prove nothing
@@ -76,7 +77,8 @@ const (
 //     if there is no owner, or its Node is deleted. If its Lease alone says that it is dead:
 //     if a probe finds no host.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
-//     it up to this node.
+//     it up to this node. If this node had it before it started: unless a probe finds another
+//     node. That one may have taken the address over and not yet recorded that in the L2Claim.
 //   - The cache may be outdated, and this node was Synced once: if a probe finds no host.
 //   - This node was never Synced: no.
 func (p *pass) mayTake(a netip.Addr) permission {
@@ -92,7 +94,7 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	case !dead && owner != p.Node && !p.Alive[owner]:
 		return p.mayTakeExpired(owner)
 	case p.API.Reachable && !p.missed(a):
-		return yes
+		return p.mayTakeBack(a)
 	case p.API.WasSynced:
 		return ifProbeFindsNoHost
 	}
@@ -127,6 +129,42 @@ func (p *pass) mayTakeExpired(owner string) permission {
 		return yes
 	}
 	return ifProbeFindsNoHost
+}
+
+// mayTakeBack is mayTake for what the L2Claim gives this node. A foreign host that answers
+// does not keep this node from it: that is a conflict, which package layer2 reports.
+func (p *pass) mayTakeBack(a netip.Addr) permission {
+	if node, asked := p.heldBy(a); !p.former[a] || asked && node == "" {
+		return yes
+	}
+	return ifProbeFindsNoHost
+}
+
+// recordFormer records which addresses this node had before it started. Where there is no
+// other speaker, no other node can have taken them over.
+func (p *pass) recordFormer() {
+	if p.former == nil {
+		p.former = map[netip.Addr]bool{}
+		for a, owner := range p.Owners {
+			if owner == p.Node && len(p.Speakers) > 1 {
+				p.former[a] = true
+			}
+		}
+	}
+	maps.DeleteFunc(p.former, func(a netip.Addr, _ bool) bool { return p.Owners[a] != p.Node || p.last.Claimed[a] })
+}
+
+// asksForFormer reports whether this node has not found out yet who has an address that it
+// had before it started.
+func (p *pass) asksForFormer() bool {
+	for a := range p.former {
+		if _, probes := p.Probe[a]; probes {
+			if _, asked := p.result(a); !asked {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // recordTakeovers records what this node answers for now, and did not before.

@@ -38,7 +38,7 @@ type Options struct {
 	Namespace string        // of the Leases
 	Interval  time.Duration // between two renewals
 	Claims    *overlay.Objects[*v1beta1.L2Claim]
-	Restarts  func() bool // whether membership announces that this speaker restarts, so that its Lease need not be released
+	Restarts  func() bool // whether the others wait for this speaker when it stops, so that its Lease need not be released
 	// Watch starts a watch of all speakers' Leases, or of this speaker's alone, which ends with
 	// ctx. It returns when the Leases can be read. changed is called when a Lease changes its
 	// holder.

@@ -109,6 +109,11 @@ func (s *State) gossip(now time.Time, _ string) {
 		s.send(to, Message{Updates: updates})
 	}
 	s.pingOthers()
+	s.pingUnknown()
+}
+
+// pingUnknown pings members that have not been heard yet.
+func (s *State) pingUnknown() {
 	s.send(s.unknownMembers(), Message{Ping: true, Updates: []update{s.own()}})
 }
 

@@ -100,6 +100,7 @@ func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration
 	s.forget(now)
 	if !slices.Contains(before, s.self) && s.isMember(s.self) {
 		s.announce()
+		s.pingUnknown() // who replies has heard that this speaker is back
 	}
 	if len(s.observed) == 0 {
 		s.isolate(now, false) // there is no other member

@@ -122,6 +122,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
 			}
 		}
+		x.has[n.place] = n.speaker.instance
 	}
 }
 
@@ -149,10 +150,12 @@ func (w *world) cutOff(n *node) bool {
 
 // entitled reports whether a node may take an address that another one has: its L2Claim
 // names it, or did until a moment ago, and the API server can be asked; or it is preferred.
+// That an L2Claim named it before its speaker started does not count: it finds out first.
 func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
 	o := w.api.get(claims, intent.ClaimName(a))
 	named := o == nil || o.value.(claimValue).owner == n.name || x.named == n.name || x.formerly == n.name && w.now.Sub(x.names) < glimpse
-	return n.place+1 == w.Prefers || w.api.away == 0 && named
+	old := o != nil && x.has[n.place] != n.speaker.instance && x.names.Before(n.speaker.started)
+	return n.place+1 == w.Prefers || w.api.away == 0 && named && !old
 }
 
 // unaware reports whether a node that takes an address learned late that another one has

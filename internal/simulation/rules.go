@@ -141,6 +141,7 @@ type watched struct {
 	both     map[[2]int]time.Time // since when two answer that can hear each other
 	apart    map[[2]int]time.Time // since when two answer that can't, and a client hears both
 	began    map[int]time.Time    // since when a node answers
+	has      map[int]int          // the instance of each node's speaker that answered last
 	doubled  time.Time            // when two last answered that could not hear each other
 	alone    *node                // answers alone
 	alike    time.Time
@@ -162,7 +163,7 @@ func (r *rules) edited(a netip.Addr, now time.Time) { r.of(a, now).edited = now 
 func (r *rules) of(a netip.Addr, now time.Time) *watched {
 	x := r.addrs[a]
 	if x == nil {
-		x = &watched{since: now, claim: intent.ClaimName(a), both: map[[2]int]time.Time{}, apart: map[[2]int]time.Time{}, began: map[int]time.Time{}}
+		x = &watched{since: now, claim: intent.ClaimName(a), both: map[[2]int]time.Time{}, apart: map[[2]int]time.Time{}, began: map[int]time.Time{}, has: map[int]int{}}
 		r.addrs[a] = x
 	}
 	return x

@@ -110,7 +110,7 @@ func (s *speaker) stop() {
 	clear(s.entries)
 	s.first.members.Restart(s.now)
 	s.second.members.Restart(s.now)
-	if s.heartbeat.begun && !s.first.view().Reachable {
+	if s.heartbeat.begun && !s.first.view().Reachable && s.plan.Join {
 		s.askWithin(time.Second, func() (any, error) {
 			return s.update(leases, intent.LeaseName(s.node.name), 0, leaseValue{})
 		}, func(any, error) {})

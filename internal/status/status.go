@@ -72,6 +72,7 @@ type Options struct {
 	Host     *Host
 	Plan     *atomic.Pointer[Applied] // the plan in force; it holds nil before the first
 	Trigger  <-chan struct{}          // signaled when Plan has changed
+	Restarts func() bool              // whether the others wait for this speaker when it stops
 }
 
 // Reporter writes L2Claims, BGPSessions and the Speaker object of this node, after the
@@ -154,7 +155,7 @@ func (r *Reporter) stopped() error {
 	after := have.DeepCopy()
 	intent.SetCondition(&after.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonStopped})
 	after.Status.Sessions = nil
-	if r.Group.Reachable() {
+	if r.Restarts() {
 		intent.SetCondition(&after.Status.Conditions, metav1.Condition{
 			Type: v1beta1.ConditionRestarting, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRestarting,
 			Message: fmt.Sprintf("the node keeps its addresses for %s; meanwhile another speaker answers for them", membership.Hold),
