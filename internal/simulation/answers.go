@@ -118,7 +118,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 		x.began[n.place] = w.now
 		for _, m := range all {
 			since, known := x.began[m.place]
-			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, x, n) && !w.unaware(n, m) {
+			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, x, n) && !w.unaware(x, n, m) {
 				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
 			}
 		}
@@ -144,7 +144,7 @@ func (w *world) cutOff(n *node) bool {
 			there = !other.heardAPI.IsZero()
 		}
 		says := !other.cut.IsZero() && w.lan.reaches(m.place, n.place)
-		return m != n && m.speaker != nil && other.informed && w.now.Sub(other.runs) > noticing && there && !says
+		return m != n && other.informed && !other.runs.IsZero() && w.now.Sub(other.runs) > noticing && there && !says
 	})
 }
 
@@ -159,9 +159,11 @@ func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
 }
 
 // unaware reports whether a node that takes an address learned late that another one has
-// it, or that one that it is excluded.
-func (w *world) unaware(n, m *node) bool {
-	return w.learnedLate(n) || m.excluded > 0 && w.learnedLate(m)
+// it, or that one that it is excluded. What the L2Claim said before the node was last away is
+// no news: it reads that when it is back.
+func (w *world) unaware(x *watched, n, m *node) bool {
+	read := x.named == m.name && x.names.Before(w.rules.states[n.place].returned)
+	return !read && w.learnedLate(n) || m.excluded > 0 && w.learnedLate(m)
 }
 
 // learnedLate reports whether the API server told a node late of what others did.

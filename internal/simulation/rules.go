@@ -84,6 +84,9 @@ const (
 	// expires is how long a node that reaches the API server needs to see that others' Leases
 	// have: three own renewals.
 	expires = 3 * interval
+	// joins is how long a speaker that starts needs the API server until the others hear of it:
+	// a list, an own renewal that comes back, and the probes for the addresses that it had.
+	joins = time.Second
 	// informed is how long a speaker that starts needs the API server: three own renewals
 	// that come back, and a list that is made again after 2 s.
 	informed = 6 * time.Second
@@ -120,13 +123,15 @@ type state struct {
 	runs      time.Time // since when the speaker does, and stands not still
 	heardAPI  time.Time // since when it reaches the API server
 	answered  time.Time // since when it does, and no answer got lost
-	joined    bool      // it has reached the API server since the speaker started: others count on it
+	joined    bool      // it has reached the API server for long enough since the speaker started: others count on it
 	informed  bool
 	missed    bool      // an answer to what it asked at its start got lost, which may take as long as hindered says
 	unready   time.Time // since when it can't take anything up; zero: it can
 	late      time.Time // when that had lasted for as long as others wait for one that restarts, or the API server was away
 	company   time.Time // since when a candidate reaches another; zero: it does not
 	cut       time.Time // since when a running speaker that has read of others reaches none; zero: it does
+	away      [3]time.Time
+	returned  time.Time // when it last started, or was back after it had been away for long enough to notice: it has read what was written until then
 	candidate time.Time // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
@@ -215,6 +220,7 @@ func (w *world) lookAt(st *state, n *node) {
 	}
 	if st.instance != s.instance {
 		*st = st.next(s.instance)
+		st.returned = s.started
 	}
 	w.lookAtServer(st, n)
 	runs, company := s.runs(), w.company(n)
@@ -224,6 +230,12 @@ func (w *world) lookAt(st *state, n *node) {
 	since(&st.candidate, able, w.now)
 	since(&st.company, able && company, w.now)
 	since(&st.cut, runs && s.cache != nil && !company, w.now)
+	for i, away := range []bool{s.frozen > 0, !company, st.heardAPI.IsZero()} {
+		if t := st.away[i]; !away && !t.IsZero() && w.now.Sub(t) > noticing {
+			st.returned = w.now
+		}
+		since(&st.away[i], away, w.now)
+	}
 }
 
 // next is what counts still when another instance of the speaker runs.
@@ -243,7 +255,7 @@ func (w *world) overdue(st *state) bool {
 // lookAtServer takes in what a node can know from the API server.
 func (w *world) lookAtServer(st *state, n *node) {
 	since(&st.heardAPI, w.reachesServer(n) && w.api.away == 0, w.now)
-	st.joined = st.joined || !st.heardAPI.IsZero()
+	st.joined = st.joined || !st.heardAPI.IsZero() && w.now.Sub(maxTime(st.heardAPI, n.speaker.started)) >= joins
 	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0, w.now)
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	st.missed = (st.missed || !st.informed && w.api.loses > 0) && !(st.informed && w.now.Sub(st.answered) >= hindered)
