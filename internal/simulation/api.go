@@ -175,6 +175,7 @@ type client struct {
 	backlog []func()
 	reach   func() bool                  // whether packets pass to the API server and back
 	hold    func() (time.Duration, bool) // nil, or how long what is sent waits on its way, and whether it arrives
+	lost    time.Time                    // when an answer to it last got lost
 	lease   string                       // the only Lease that it watches; empty: it watches all
 }
 
@@ -235,6 +236,7 @@ func (c *client) askWithin(timeout time.Duration, do func() (any, error), then f
 		}
 		v, err := do()
 		if lost {
+			c.lost = c.now
 			return
 		}
 		c.after(back, func() {
