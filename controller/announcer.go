@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -212,16 +213,20 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 	if err != nil {
 		return nil, err
 	}
-	slices, err := cluster.Store(ctx, a.cached, &discoveryv1.EndpointSlice{})
-	if err != nil {
-		return nil, err
+	var endpoints []*discoveryv1.EndpointSlice
+	if slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
+		stored, err := cluster.Store(ctx, a.cached, &discoveryv1.EndpointSlice{})
+		if err != nil {
+			return nil, err
+		}
+		endpoints = cluster.All[*discoveryv1.EndpointSlice](stored)
 	}
-	endpoints := intent.ByService(cluster.All[*discoveryv1.EndpointSlice](slices))
+	of := intent.ByService(endpoints)
 	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
 	var out []announcedService
 	for _, svc := range services {
 		if intent.Announceable(svc, a.class) {
-			s.Services = append(s.Services, read.Config.Announced(svc, endpoints[intent.KeyOf(svc)]))
+			s.Services = append(s.Services, read.Config.Announced(svc, of[intent.KeyOf(svc)]))
 			out = append(out, announcedService{svc: svc})
 		}
 	}

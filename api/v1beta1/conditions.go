@@ -27,7 +27,8 @@ const (
 	// ConditionServiceAnnounced is True while every address of the Service is announced by
 	// some node, False while one is not, or while a foreign host has it too, and Unknown
 	// while that is not known. The controller writes it by what the speakers report, and
-	// False only if that has been so for 3 seconds.
+	// False only if that has been so for 3 seconds, or at once with a new address that no
+	// advertisement covers.
 	ConditionServiceAnnounced = Group + "/Announced"
 	// ConditionSharing is True on a Service that may share its address. Its message is a
 	// fingerprint of the sharing key, ports, traffic policy and selector that the

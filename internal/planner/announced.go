@@ -3,6 +3,7 @@ package planner
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -42,9 +43,9 @@ func (t *Announcement) same(u *Announcement) bool {
 }
 
 // announce adds to c the condition Announced of svc, and reports whether
-// that differs from what it shows. When it gets an address, or has none, that follows from
-// c itself, and costs no write of its own.
-func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
+// that differs from what it shows. When it gets an address, has none, or no advertisement
+// covers those in silent, that follows from c itself, and costs no write of its own.
+func (c *Change) announce(svc *corev1.Service, a *Announced, silent []netip.Addr) (differs bool) {
 	if a == nil {
 		return false
 	}
@@ -53,6 +54,8 @@ func (c *Change) announce(svc *corev1.Service, a *Announced) (differs bool) {
 	switch {
 	case len(c.Addrs) == 0:
 		want.Status, want.Reason, want.Message = metav1.ConditionFalse, v1beta1.ReasonNotAllocated, "it has no address: see the condition "+v1beta1.ConditionAllocated
+	case len(c.gains) > 0 && len(silent) > 0:
+		want.Status, want.Reason, want.Message = metav1.ConditionFalse, v1beta1.ReasonNotAdvertised, uncovered(silent)
 	case len(c.gains) > 0:
 		want.Status, want.Reason, want.Message = metav1.ConditionUnknown, v1beta1.ReasonPending, "no node has said yet that it announces "+intent.Join(c.gains)
 	case found != nil && slices.Equal(found.Addrs, c.Addrs):
@@ -78,30 +81,53 @@ func (c Change) unannounced(svc *corev1.Service) []Event {
 	return nil
 }
 
-// atOnce is how many writes of conditions Announced alone are under way at once: they
-// give way to those of addresses.
-const atOnce = 16
+const (
+	// atOnce is how many writes of conditions Announced alone are under way at once.
+	atOnce = 16
+	// They wait until no address has been written for calm, but no longer than longestHeld:
+	// then one at a time is under way.
+	calm        = 300 * time.Millisecond
+	longestHeld = 5 * time.Second
+)
 
-// begin adds as many of these writes as may begin now.
-func (s *Step) begin(late []Write, underWay map[types.UID]Attempt) {
-	n := min(len(late), room(s.Writes, underWay))
-	s.Writes, s.Awaits = append(s.Writes, late[:n]...), s.Awaits || n < len(late)
+// pacer has writes of conditions Announced alone give way to those of addresses.
+type pacer struct {
+	since, last time.Time // of the time in which addresses are written without a pause of calm: its begin, and so far its end
 }
 
-// room returns how many more such writes may begin, beside those that begin and are under
-// way.
-func room(begin []Write, underWay map[types.UID]Attempt) int {
-	have, most := 0, atOnce
-	if len(begin) > 0 {
-		most = 1
+// busy notes that an address is being written.
+func (t *pacer) busy(now time.Time) {
+	if now.Sub(t.last) > calm {
+		t.since = now
 	}
+	t.last = now
+}
+
+// begin adds as many of the writes that are late as may begin now.
+func (t *pacer) begin(s *Step, underWay map[types.UID]Attempt, now time.Time) {
+	if len(s.Writes) > 0 {
+		t.busy(now)
+	}
+	have := 0
 	for _, a := range underWay {
 		switch {
 		case a.inFlight && a.change.AnnouncedOnly:
 			have++
 		case a.inFlight:
-			most = 1
+			t.busy(now)
 		}
 	}
-	return max(0, most-have)
+	most, again := atOnce, time.Duration(0)
+	if quiet := t.last.Add(calm).Sub(now); quiet > 0 {
+		most, again = 1, quiet
+		if held := t.since.Add(longestHeld).Sub(now); held > 0 {
+			most, again = 0, min(quiet, held)
+		}
+	}
+	n := max(0, min(len(s.Late), most-have))
+	s.Writes = append(s.Writes, s.Late[:n]...)
+	if n < len(s.Late) {
+		s.Awaits = s.Awaits || have+n > 0
+		s.Again = sooner(s.Again, again)
+	}
 }

@@ -23,6 +23,7 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		edit    func(*corev1.Service, *ipam.Grant)
+		bare    bool   // there is no advertisement
 		due     string // the reason of the condition that is due; "": none is
 		reason  string // that the change gives
 		alone   bool   // it is written for this alone
@@ -35,6 +36,7 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 		{name: "a refusal changes both", edit: func(s *corev1.Service, g *ipam.Grant) {
 			*g = ipam.Grant{Reason: ipam.PoolExhausted}
 		}, reason: "NotAllocated", differs: true},
+		{name: "no advertisement covers a new address", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, bare: true, reason: "NotAdvertised", differs: true, event: true},
 		{name: "alone", edit: func(*corev1.Service, *ipam.Grant) {}, due: "NoLinkUp", reason: "NoLinkUp", alone: true, differs: true, event: true},
 		{name: "with another change", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations = nil }, due: "NoLinkUp", reason: "NoLinkUp", differs: true, event: true},
 		{name: "what it says already", edit: func(s *corev1.Service, _ *ipam.Grant) {
@@ -49,7 +51,11 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 				all.Of[svc.UID] = &Announcement{Addrs: slices.Clone(g.Addrs), Condition: announcedAs("False", c.due)}
 			}
 			c.edit(svc, &g)
-			p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, config: parsed(intent.Objects{L2: []v1beta1.L2Advertisement{{}}}), announced: all}
+			objects := intent.Objects{L2: []v1beta1.L2Advertisement{{}}}
+			if c.bare {
+				objects.L2 = nil
+			}
+			p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, config: parsed(objects), announced: all}
 			have, differs := p.changeFor(0)
 			if differs != c.differs || have.AnnouncedOnly != c.alone || have.ConditionsOnly != c.alone || have.Announced.Reason != c.reason {
 				t.Errorf("differs: %t, alone: %t, reason %q", differs, have.AnnouncedOnly, have.Announced.Reason)
@@ -67,22 +73,36 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 
 func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 	alone, address := Attempt{inFlight: true, change: Change{AnnouncedOnly: true}}, Attempt{inFlight: true}
+	now := time.Unix(100, 0)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	for _, c := range []struct {
-		name     string
-		begin    int
-		underWay map[types.UID]Attempt
-		want     int
+		name        string
+		since, last time.Time // of the addresses written before
+		begin       int
+		underWay    map[types.UID]Attempt
+		want        int
+		again       time.Duration
 	}{
-		{"nothing else is written", 0, nil, atOnce},
-		{"some are under way", 0, map[types.UID]Attempt{"a": alone, "b": alone}, atOnce - 2},
-		{"an address is to be written", 1, nil, 1},
-		{"an address is under way", 0, map[types.UID]Attempt{"a": address}, 1},
-		{"and one of these", 0, map[types.UID]Attempt{"a": address, "b": alone}, 0},
-		{"a write has failed", 0, map[types.UID]Attempt{"a": {}}, atOnce},
+		{name: "nothing else is written", want: atOnce},
+		{name: "some are under way", underWay: map[types.UID]Attempt{"a": alone, "b": alone}, want: atOnce - 2},
+		{name: "an address is to be written", begin: 1, again: calm},
+		{name: "an address is under way", underWay: map[types.UID]Attempt{"a": address}, again: calm},
+		{name: "one was written a moment ago", since: ago(calm / 3), last: ago(calm / 3), again: calm - calm/3},
+		{name: "one was written a while ago", since: ago(calm), last: ago(calm), want: atOnce},
+		{name: "addresses have been written for long", since: ago(longestHeld), last: ago(1), begin: 1, want: 1, again: calm},
+		{name: "and one of these is under way", since: ago(longestHeld), last: ago(1), begin: 1, underWay: map[types.UID]Attempt{"b": alone}, again: calm},
+		{name: "for almost as long", since: ago(longestHeld - 1), last: ago(1), begin: 1, again: 1},
+		{name: "addresses were written for long, some time ago", since: ago(2 * longestHeld), last: ago(longestHeld), begin: 1, again: calm},
+		{name: "a write has failed", underWay: map[types.UID]Attempt{"a": {}}, want: atOnce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if have := room(make([]Write, c.begin), c.underWay); have != c.want {
+			s, pace := Step{Writes: make([]Write, c.begin), Late: make([]Write, 2*atOnce)}, pacer{c.since, c.last}
+			pace.begin(&s, c.underWay, now)
+			if have := len(s.Writes) - c.begin; have != c.want {
 				t.Errorf("%d may begin, want %d", have, c.want)
+			}
+			if s.Again != c.again || c.again == 0 && !s.Awaits {
+				t.Errorf("the next pass is due in %s, or when a write lands: %t; want %s", s.Again, s.Awaits, c.again)
 			}
 		})
 	}
@@ -110,6 +130,11 @@ func TestManyAnnouncementsAreWrittenSomeAtATime(t *testing.T) {
 		services[i] = after
 		all.Of[after.UID] = &Announcement{Addrs: x.Change.Addrs, Condition: announcedAs("True", "Announced")}
 	}
+	_, sends, again := state.Pass(in)
+	if len(sends) > 0 || again != calm {
+		t.Fatalf("right after the addresses %d conditions are written; the next pass is due in %s", len(sends), again)
+	}
+	in.Now = in.Now.Add(again)
 	written := 0
 	for range 3 {
 		_, sends, _ = state.Pass(in)

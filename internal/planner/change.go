@@ -153,7 +153,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orph
 		}
 		c.Message = intent.OriginsText(origins)
 		if len(silent) > 0 {
-			c.Message += fmt.Sprintf("; no node announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
+			c.Message += "; " + uncovered(silent)
 		}
 		if g.Message != "" {
 			c.Message += "; " + g.Message
@@ -167,6 +167,12 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orph
 	}
 	c.Message = printable.Message(c.Message) // as SetCondition writes it, and noteOf tells it
 	return c
+}
+
+// uncovered says why addresses are not announced that no advertisement covers, in the words
+// of package announced.
+func uncovered(silent []netip.Addr) string {
+	return fmt.Sprintf("no node announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
 }
 
 // stepDown is the part of a change that takes addresses away, for a Service that

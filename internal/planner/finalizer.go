@@ -96,11 +96,12 @@ func (p Plan) changeFor(i int) (c Change, differs bool) {
 	if p.Services[i].releasing {
 		return p.finalizer.release(svc)
 	}
-	c, differs = changeTo(svc, g, p.config.Unadvertised(svc, g.Addrs, g.Pools), p.Services[i].orphaned)
+	silent := p.config.Unadvertised(svc, g.Addrs, g.Pools)
+	c, differs = changeTo(svc, g, silent, p.Services[i].orphaned)
 	differs = c.remember(svc, &p.Services[i].request) || differs
 	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
 	differs = c.contest(svc, p.Contests[svc.UID]) || differs || c.cleanup != leaveFinalizer
-	c.AnnouncedOnly = c.announce(svc, p.announced) && !differs
+	c.AnnouncedOnly = c.announce(svc, p.announced, silent) && !differs
 	c.ConditionsOnly = c.AnnouncedOnly
 	return c, differs || c.AnnouncedOnly
 }

@@ -27,6 +27,7 @@ type State struct {
 	planner      Planner
 	reservations Reservations
 	attempts     Attempts
+	pacer        pacer
 	written      overlay.Objects[*corev1.Service] // the Services as the API server returned them
 }
 
@@ -62,6 +63,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	}
 	p = s.planner.Plan(snap)
 	next := p.Step(snap)
+	s.pacer.begin(&next, snap.Attempts, in.Now)
 	for _, w := range next.Writes {
 		if failures, started := s.attempts.Start(w.Service, w.Change); started {
 			sends = append(sends, Send{w, failures > 0})
@@ -160,6 +162,9 @@ type Event struct{ Type, Action, Reason, Message string }
 
 // Done takes in the answer to a write that Pass returned.
 func (s *State) Done(w Write, answer Answer) (out Outcome) {
+	if !w.Change.AnnouncedOnly {
+		s.pacer.busy(answer.Now)
+	}
 	if answer.Err == nil {
 		s.written.RecordWrite(answer.Service)
 		out.Events = w.Change.events(w.Service)

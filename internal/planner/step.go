@@ -13,6 +13,7 @@ import (
 // Step is what a pass comes to.
 type Step struct {
 	Writes  []Write       // writes to begin, in this order
+	Late    []Write       // writes of conditions Announced alone, which give way to the others
 	Forgets []types.UID   // attempts that are not wanted any more
 	Agreed  []Write       // Services that show what they shall, although another client wrote that
 	Awaits  bool          // a pass is due when a write lands
@@ -33,7 +34,6 @@ func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
 	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.nextEnd(s.Now))}
 	var blocked []int
-	var late []Write
 	for i, x := range p.Services {
 		a, tried := s.Attempts[x.Object.UID]
 		switch {
@@ -49,13 +49,12 @@ func (p Plan) Step(s Snapshot) Step {
 		case slices.ContainsFunc(x.Change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
 		case x.Change.AnnouncedOnly:
-			late = append(late, Write{x.Object, *x.Change})
+			out.Late = append(out.Late, Write{x.Object, *x.Change})
 		default:
 			out.Writes = append(out.Writes, Write{x.Object, *x.Change})
 		}
 	}
 	out.Writes = append(out.Writes, p.free(blocked, showing)...)
-	out.begin(late, s.Attempts)
 	out.Awaits = out.Awaits || len(blocked) > 0 || p.returns
 	return out
 }
@@ -68,7 +67,7 @@ func (p Plan) free(blocked []int, showing map[netip.Addr][]int) []Write {
 		return nil
 	}
 	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].orphaned)
-	c.announce(p.Services[i].Object, p.announced)
+	c.announce(p.Services[i].Object, p.announced, nil)
 	return []Write{{p.Services[i].Object, c}}
 }
 
