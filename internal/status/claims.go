@@ -218,8 +218,9 @@ func (r *Reporter) claimStatus(standing layer2.AddressStatus, u users, links []l
 	return s
 }
 
-// reportClaim writes one claim, and reports whether that was necessary. When this node
-// starts to answer, or a foreign host has the address, it records an event on each Service.
+// reportClaim writes one claim, and reports whether that was necessary. When an address has
+// moved to this node, or could not be announced before, it records an event on each Service.
+// The controller has an event for a new address, and one for an address that is not announced.
 func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want v1beta1.L2ClaimStatus, standing layer2.AddressStatus) (wrote bool, err error) {
 	claim, wrote, err := r.nameNode(ctx, have, standing.Addr)
 	if err != nil || standing.State == layer2.Probing {
@@ -237,17 +238,13 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		want.Links = nil
 		announced.Status, announced.Reason, announced.Message = metav1.ConditionFalse, v1beta1.ReasonAddressConflict, conflict
 	}
-	isNew := standing.State == layer2.Announced && (before.Node != r.Node || intent.NeedsDAD(claim))
-	was := meta.FindStatusCondition(before.Conditions, v1beta1.ConditionConflict)
+	starts := standing.State == layer2.Announced && before.Node != "" && (before.Node != r.Node || intent.NeedsDAD(claim))
 	said, err := r.writeClaim(ctx, claim, want, announced, conflict)
 	if err != nil || !said {
 		return wrote, err
 	}
-	if isNew {
-		r.serviceEvents(ctx, claim, corev1.EventTypeNormal, v1beta1.ReasonAnnounced, answersFor(r.Node, claim, before.Node))
-	}
-	if conflict != "" && (was == nil || was.Message != conflict) {
-		r.serviceEvents(ctx, claim, corev1.EventTypeWarning, v1beta1.ReasonAddressConflict, conflict)
+	if starts {
+		r.serviceEvents(ctx, claim, answersFor(r.Node, claim, before.Node))
 	}
 	return true, nil
 }
@@ -318,12 +315,9 @@ func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d 
 	want := *c.Status.DeepCopy()
 	want.Links = nil
 	message := "no node can announce the address; this is the reason of node " + r.Node
-	wrote, err := r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
+	_, err = r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
 		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: message,
 	}, "")
-	if err == nil && wrote {
-		r.serviceEvents(ctx, c, corev1.EventTypeWarning, string(o.Reason), string(c.Spec.Address)+": "+message)
-	}
 	return err
 }
 
@@ -356,14 +350,14 @@ func (r *Reporter) writeClaim(ctx context.Context, claim *v1beta1.L2Claim, want 
 	return true, nil
 }
 
-// serviceEvents records an event on each Service of a claim's address.
-func (r *Reporter) serviceEvents(ctx context.Context, of *v1beta1.L2Claim, kind, reason, note string) {
+// serviceEvents records on each Service of a claim's address that this node answers for it.
+func (r *Reporter) serviceEvents(ctx context.Context, of *v1beta1.L2Claim, note string) {
 	for _, name := range of.Status.Services {
 		ns, n, _ := strings.Cut(name, "/")
 		svc := &corev1.Service{}
 		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: ns, Name: n}, svc); err != nil {
 			continue // deleted meanwhile
 		}
-		r.Record(cluster.Event{About: cluster.About(svc), Type: kind, Reason: reason, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
+		r.Record(cluster.Event{About: cluster.About(svc), Type: corev1.EventTypeNormal, Reason: v1beta1.ReasonAnnounced, Action: "Announce", Detail: string(of.Spec.Address), Message: note})
 	}
 }

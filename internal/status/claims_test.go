@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
@@ -118,4 +121,57 @@ func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 			t.Errorf("after %s %d were written, the first of them %v; more: %v", took, len(wrote), wrote[:parallel], r.more)
 		}
 	})
+}
+
+// Of a new address, and of one that is not announced, the controller has an event: one of
+// the speaker would say the same again.
+func TestASpeakerHasEventsOfMovesAlone(t *testing.T) {
+	scheme, err := cluster.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	announcedBy := func(node string) v1beta1.L2ClaimStatus {
+		return v1beta1.L2ClaimStatus{Node: node, Conditions: []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}}}
+	}
+	conflict := announcedBy("a")
+	conflict.Conditions = []metav1.Condition{
+		{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonAddressConflict},
+		{Type: v1beta1.ConditionConflict, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAddressConflict},
+	}
+	foreign := []layer2.Foreign{{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Link: "eth0"}}
+	for _, c := range []struct {
+		name   string
+		before *v1beta1.L2ClaimStatus // nil: there is no claim
+		now    layer2.AddressStatus
+		event  string // "": none
+	}{
+		{name: "a new address", now: layer2.AddressStatus{State: layer2.Announced}},
+		{name: "its claim was written while it was probed", before: &v1beta1.L2ClaimStatus{}, now: layer2.AddressStatus{State: layer2.Announced}},
+		{name: "it moves here", before: new(announcedBy("b")), now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1, after node b"},
+		{name: "a foreign host has it", before: new(announcedBy("a")), now: layer2.AddressStatus{State: layer2.Announced, Foreign: foreign}},
+		{name: "so that it is not announced", now: layer2.AddressStatus{State: layer2.Conflict, Foreign: foreign}},
+		{name: "the foreign host is gone", before: &conflict, now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			api := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.L2Claim{}).
+				WithObjects(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "web"}}).Build()
+			var have *v1beta1.L2Claim
+			if c.before != nil {
+				have = &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: "a"}, Status: *c.before}
+				if err := api.Create(t.Context(), have); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var events []string
+			r := New(Options{Node: "a", Client: api, Claims: new(overlay.Objects[*v1beta1.L2Claim]), Record: func(e cluster.Event) { events = append(events, e.Message) }})
+			c.now.Addr = netip.MustParseAddr("192.0.2.1")
+			wrote, err := r.reportClaim(t.Context(), have, v1beta1.L2ClaimStatus{Node: "a", Services: []string{"n/web"}}, c.now)
+			if err != nil || !wrote {
+				t.Fatalf("it wrote: %t, %v", wrote, err)
+			}
+			if got := strings.Join(events, "; "); got != c.event {
+				t.Errorf("its events are %q, want %q", got, c.event)
+			}
+		})
+	}
 }
