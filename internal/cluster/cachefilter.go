@@ -22,7 +22,7 @@ func ControllerFields() func(client.Object) {
 	w := new(interner)
 	return func(obj client.Object) {
 		switch obj.(type) {
-		case *discoveryv1.EndpointSlice, *corev1.Node:
+		case *discoveryv1.EndpointSlice, *corev1.Node, *v1beta1.L2Claim:
 			w.stripFields(obj)
 		}
 	}
