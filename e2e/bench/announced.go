@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/steelyard-lb/steelyard/e2e/lab"
 )
@@ -51,7 +55,11 @@ type arrivals struct {
 	*bench
 	nodes []string
 	heard *record // of the client's tcpdump, or of the router's kernel
+	rest  counted // what the programs use while nothing happens for atRest
 }
+
+// atRest is for how long the programs are watched at rest.
+const atRest = 10 * time.Second
 
 // announcedBursts measures bursts of new Services whose addresses are announced,
 // against the bare client's, whose addresses are not: what announcing costs those
@@ -85,6 +93,21 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 	if err := kubectl(ctx, r, manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}
+	if err := a.settle(ctx); err != nil {
+		return err
+	}
+	start, err := a.counts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, atRest); err != nil {
+		return err
+	}
+	end, err := a.counts(ctx)
+	if err != nil {
+		return err
+	}
+	a.rest = end.since(start, counted{})
 	for _, size := range []struct{ n, rounds int }{{500, o.rounds}, {2_000, o.rounds}, {full, 1}} {
 		if err := a.sized(ctx, how, b.scaled(size.n), size.rounds); err != nil {
 			return err
@@ -123,7 +146,7 @@ type arrival struct {
 	burst
 	creating time.Duration   // from the first creation to the last answer
 	heard    []time.Duration // from each creation to the first announcement
-	cpu      []time.Duration // of each node's speaker
+	cpu      []time.Duration // of each node's speaker, without what it uses at rest
 	writes   map[string]int  // by resource, without the creations
 }
 
@@ -157,6 +180,7 @@ func (a *arrivals) arrive(ctx context.Context, n int, w spec) (m arrival, err er
 	if err != nil {
 		return m, err
 	}
+	profiled := a.profiling(ctx, w)
 	b, of, err := a.burst(ctx, n, w)
 	if err != nil {
 		return m, err
@@ -167,23 +191,50 @@ func (a *arrivals) arrive(ctx context.Context, n int, w spec) (m arrival, err er
 			return m, err
 		}
 	}
-	if err := a.settle(ctx); err != nil {
+	if err := errors.Join(profiled(), a.settle(ctx)); err != nil {
 		return m, err
 	}
 	after, err := a.counts(ctx)
 	if err != nil {
 		return m, err
 	}
-	for i := range a.nodes {
-		m.cpu = append(m.cpu, after.speakers[i]-before.speakers[i])
-	}
-	m.used, m.writes = after.controller-before.controller, map[string]int{}
-	for resource, count := range after.writes {
-		if d := count - before.writes[resource]; d*100 > n {
-			m.writes[resource] = d
+	took := after.since(before, a.rest)
+	m.cpu, m.used, m.writes = took.speakers, took.controller, map[string]int{}
+	for resource, count := range took.writes {
+		if count*100 > n {
+			m.writes[resource] = count
 		}
 	}
 	return m, a.remove(ctx, of.entries)
+}
+
+// Where the programs serve their profiles, if they are asked for.
+const (
+	controllerPprof = "127.0.0.1:7478"
+	speakerPprof    = "127.0.0.1:7479"
+)
+
+// profiling has the programs take profiles of their processor time, from now on, if it is
+// Steelyard's turn and they are wanted. It returns what waits for these.
+func (a *arrivals) profiling(ctx context.Context, w spec) (wait func() error) {
+	if a.profile == "" || w.class != "" {
+		return func() error { return nil }
+	}
+	var all errgroup.Group
+	for _, host := range append([]string{"control"}, a.nodes...) {
+		at, file := speakerPprof, filepath.Join(a.profile, fmt.Sprintf("%s-%d.pprof", host, a.made))
+		if host == "control" {
+			at = controllerPprof
+		}
+		all.Go(func() error {
+			url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", at, a.seconds.Seconds())
+			if out, err := a.rack.Command(ctx, host, "curl", "-sSf", "-o", file, url).CombinedOutput(); err != nil {
+				return fmt.Errorf("take the profile of %s: %w: %s", host, err, out)
+			}
+			return nil
+		})
+	}
+	return all.Wait
 }
 
 // announcedAt returns how long after its creation each Service's address was heard of.
@@ -201,12 +252,35 @@ func (a *arrivals) announcedAt(ctx context.Context, of *batch) (heard []time.Dur
 
 // counted is what the programs have used and written so far.
 type counted struct {
+	at         time.Time
 	speakers   []time.Duration
 	controller time.Duration
 	writes     map[string]int
 }
 
+// since returns what was used and written since before, without the processor time that
+// the programs use at rest.
+func (c counted) since(before, rest counted) counted {
+	share := float64(c.at.Sub(before.at)) / float64(atRest)
+	used := func(now, before, rest time.Duration) time.Duration {
+		return max(0, now-before-time.Duration(share*float64(rest)))
+	}
+	out := counted{controller: used(c.controller, before.controller, rest.controller), writes: map[string]int{}}
+	for i := range c.speakers {
+		var idle time.Duration
+		if rest.speakers != nil {
+			idle = rest.speakers[i]
+		}
+		out.speakers = append(out.speakers, used(c.speakers[i], before.speakers[i], idle))
+	}
+	for resource, count := range c.writes {
+		out.writes[resource] = count - before.writes[resource]
+	}
+	return out
+}
+
 func (a *arrivals) counts(ctx context.Context) (c counted, err error) {
+	c.at = time.Now()
 	all, err := a.rack.Processes()
 	if err != nil {
 		return c, err

@@ -27,6 +27,8 @@ type options struct {
 	run      string // parts, by comma; empty: all
 	services int
 	rounds   int
+	profile  string // folder for profiles; "": none
+	seconds  time.Duration
 }
 
 func main() {
@@ -35,6 +37,8 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "measure only these, a comma list of: "+strings.Join(partNames(), ", "))
 	flag.IntVar(&o.services, "services", full, "how many Services the large cluster has; all other numbers of Services are in proportion")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often a figure is measured, where one measurement is quick")
+	flag.StringVar(&o.profile, "profile", "", "a folder, which must be there, for profiles of speakers and controller during each burst that is announced; empty: none")
+	flag.DurationVar(&o.seconds, "profile-for", 10*time.Second, "how long each profile is taken")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,7 +85,8 @@ func aparts() []apart {
 	return []apart{
 		{name: "neighbors", nodes: 1, routers: []string{"none"}, do: neighbors},
 		{name: "addresses", nodes: 3, routers: []string{"none"}, do: holding},
-		{name: "burst", nodes: 3, routers: []string{"none", "bird"}, do: announcedBursts, flags: []string{"--endpoint-wait=0"}},
+		{name: "burst-layer2", nodes: 3, routers: []string{"none"}, do: announcedBursts, flags: []string{"--endpoint-wait=0"}},
+		{name: "burst-bgp", nodes: 3, routers: []string{"bird"}, do: announcedBursts, flags: []string{"--endpoint-wait=0"}},
 		{name: "outage", nodes: 3, routers: []string{"none"}, do: outages},
 		{name: "failover", nodes: 3, routers: []string{"none"}, do: failovers},
 		{name: "failover-pools", nodes: 3, routers: []string{"none"}, do: failoversAmongPools},
@@ -164,7 +169,11 @@ func run(ctx context.Context, o options) error {
 // run measures a with each of its routers, on a rack of its own each time.
 func (a apart) run(ctx context.Context, o options) error {
 	for _, router := range a.routers {
-		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router, SpeakerFlags: a.flags}
+		rack := lab.Options{Name: o.name, Nodes: a.nodes, Router: router, SpeakerFlags: slices.Clone(a.flags)}
+		if o.profile != "" {
+			rack.SpeakerFlags = append(rack.SpeakerFlags, "--pprof-bind-address", speakerPprof)
+			rack.ControllerFlags = []string{"--pprof-bind-address", controllerPprof}
+		}
 		if err := onRack(ctx, rack, func(r *lab.Rack) error { return a.do(ctx, r, o) }); err != nil {
 			return err
 		}
