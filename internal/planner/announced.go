@@ -84,20 +84,20 @@ func (c Change) unannounced(svc *corev1.Service) []Event {
 const (
 	// atOnce is how many writes of conditions Announced alone are under way at once.
 	atOnce = 16
-	// They wait until no address has been written for calm, but no longer than longestHeld:
+	// They wait until no address has been written for quietFor, but no longer than longestHeld:
 	// then one at a time is under way.
-	calm        = 300 * time.Millisecond
+	quietFor    = 300 * time.Millisecond
 	longestHeld = 5 * time.Second
 )
 
 // pacer has writes of conditions Announced alone give way to those of addresses.
 type pacer struct {
-	since, last time.Time // of the time in which addresses are written without a pause of calm: its begin, and so far its end
+	since, last time.Time // of the time in which addresses are written without a pause of quietFor: its begin, and so far its end
 }
 
 // busy notes that an address is being written.
 func (t *pacer) busy(now time.Time) {
-	if now.Sub(t.last) > calm {
+	if now.Sub(t.last) > quietFor {
 		t.since = now
 	}
 	t.last = now
@@ -118,7 +118,7 @@ func (t *pacer) begin(s *Step, underWay map[types.UID]Attempt, now time.Time) {
 		}
 	}
 	most, again := atOnce, time.Duration(0)
-	if quiet := t.last.Add(calm).Sub(now); quiet > 0 {
+	if quiet := t.last.Add(quietFor).Sub(now); quiet > 0 {
 		most, again = 1, quiet
 		if held := t.since.Add(longestHeld).Sub(now); held > 0 {
 			most, again = 0, min(quiet, held)

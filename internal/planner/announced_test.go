@@ -21,14 +21,14 @@ func announcedAs(status metav1.ConditionStatus, reason string) metav1.Condition 
 
 func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		edit    func(*corev1.Service, *ipam.Grant)
-		bare    bool   // there is no advertisement
-		due     string // the reason of the condition that is due; "": none is
-		reason  string // that the change gives
-		alone   bool   // it is written for this alone
-		differs bool
-		event   bool
+		name      string
+		edit      func(*corev1.Service, *ipam.Grant)
+		uncovered bool   // there is no advertisement
+		due       string // the reason of the condition that is due; "": none is
+		reason    string // that the change gives
+		alone     bool   // it is written for this alone
+		differs   bool
+		event     bool
 	}{
 		{name: "nothing is known of it", edit: func(*corev1.Service, *ipam.Grant) {}},
 		{name: "a new address is not announced yet", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, reason: "Pending", differs: true},
@@ -36,7 +36,7 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 		{name: "a refusal changes both", edit: func(s *corev1.Service, g *ipam.Grant) {
 			*g = ipam.Grant{Reason: ipam.PoolExhausted}
 		}, reason: "NotAllocated", differs: true},
-		{name: "no advertisement covers a new address", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, bare: true, reason: "NotAdvertised", differs: true, event: true},
+		{name: "no advertisement covers a new address", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status = corev1.ServiceStatus{} }, uncovered: true, reason: "NotAdvertised", differs: true, event: true},
 		{name: "alone", edit: func(*corev1.Service, *ipam.Grant) {}, due: "NoLinkUp", reason: "NoLinkUp", alone: true, differs: true, event: true},
 		{name: "with another change", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Annotations = nil }, due: "NoLinkUp", reason: "NoLinkUp", differs: true, event: true},
 		{name: "what it says already", edit: func(s *corev1.Service, _ *ipam.Grant) {
@@ -52,7 +52,7 @@ func TestAConditionAnnouncedTravelsWithTheAddress(t *testing.T) {
 			}
 			c.edit(svc, &g)
 			objects := intent.Objects{L2: []v1beta1.L2Advertisement{{}}}
-			if c.bare {
+			if c.uncovered {
 				objects.L2 = nil
 			}
 			p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, config: parsed(objects), announced: all}
@@ -85,14 +85,14 @@ func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 	}{
 		{name: "nothing else is written", want: atOnce},
 		{name: "some are under way", underWay: map[types.UID]Attempt{"a": alone, "b": alone}, want: atOnce - 2},
-		{name: "an address is to be written", begin: 1, again: calm},
-		{name: "an address is under way", underWay: map[types.UID]Attempt{"a": address}, again: calm},
-		{name: "one was written a moment ago", since: ago(calm / 3), last: ago(calm / 3), again: calm - calm/3},
-		{name: "one was written a while ago", since: ago(calm), last: ago(calm), want: atOnce},
-		{name: "addresses have been written for long", since: ago(longestHeld), last: ago(1), begin: 1, want: 1, again: calm},
-		{name: "and one of these is under way", since: ago(longestHeld), last: ago(1), begin: 1, underWay: map[types.UID]Attempt{"b": alone}, again: calm},
+		{name: "an address is to be written", begin: 1, again: quietFor},
+		{name: "an address is under way", underWay: map[types.UID]Attempt{"a": address}, again: quietFor},
+		{name: "one was written a moment ago", since: ago(quietFor / 3), last: ago(quietFor / 3), again: quietFor - quietFor/3},
+		{name: "one was written a while ago", since: ago(quietFor), last: ago(quietFor), want: atOnce},
+		{name: "addresses have been written for long", since: ago(longestHeld), last: ago(1), begin: 1, want: 1, again: quietFor},
+		{name: "and one of these is under way", since: ago(longestHeld), last: ago(1), begin: 1, underWay: map[types.UID]Attempt{"b": alone}, again: quietFor},
 		{name: "for almost as long", since: ago(longestHeld - 1), last: ago(1), begin: 1, again: 1},
-		{name: "addresses were written for long, some time ago", since: ago(2 * longestHeld), last: ago(longestHeld), begin: 1, again: calm},
+		{name: "addresses were written for long, some time ago", since: ago(2 * longestHeld), last: ago(longestHeld), begin: 1, again: quietFor},
 		{name: "a write has failed", underWay: map[types.UID]Attempt{"a": {}}, want: atOnce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestManyAnnouncementsAreWrittenSomeAtATime(t *testing.T) {
 		all.Of[after.UID] = &Announcement{Addrs: x.Change.Addrs, Condition: announcedAs("True", "Announced")}
 	}
 	_, sends, again := state.Pass(in)
-	if len(sends) > 0 || again != calm {
+	if len(sends) > 0 || again != quietFor {
 		t.Fatalf("right after the addresses %d conditions are written; the next pass is due in %s", len(sends), again)
 	}
 	in.Now = in.Now.Add(again)
