@@ -90,7 +90,7 @@ generate: build ## regenerate what is derived: deep copies, CRDs, manifests from
 	$$(go -C tools tool -n controller-gen) object crd paths=./api/... output:crd:dir=config/crd
 	cd charts && go run ./generate
 	go run ./docs/generate
-	go test -p 1 -count 1 -run TestTheReference ./controller ./internal/status ./config/monitoring -args -update
+	go test -p 1 -count 1 -run TestTheReference ./controller ./internal/status ./config/monitoring ./cmd/kubectl-steelyard -args -update
 
 .PHONY: lint
 lint: ## check formatting, vet and staticcheck

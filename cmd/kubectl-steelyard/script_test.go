@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,14 +51,25 @@ import (
 // What the plugin prints is what stdout, stderr and cmp look at; "env COLOR=1"
 // has it drawn as on a terminal. STEELYARD_UPDATE=1 writes what cmp compares with
 // again.
+//
+// The answer of each command that changes nothing is also asked for as data, and checked
+// against the schema; that of others where the script asks for it.
 func TestScripts(t *testing.T) {
+	var kinds sync.Map
+	t.Cleanup(func() { // after the scripts, which run beside one another
+		for _, x := range answers() {
+			if _, checked := kinds.Load(x.answer.kind()); !checked && !t.Failed() && flag.Lookup("test.run").Value.String() == "" {
+				t.Errorf("no script has an answer of kind %s as data", x.answer.kind())
+			}
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
 		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "without": setMissing, "unreachable": setUnreachable, "meanwhile": setMeanwhile},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
-			e.Values[stageKey{}] = &stage{WithWatch: c}
+			e.Values[stageKey{}], e.Values[kindsKey{}] = &stage{WithWatch: c}, &kinds
 			e.Setenv("KUBECONFIG", "none")
 			return errors.Join(err, os.CopyFS(e.WorkDir, os.DirFS("testdata/clusters")))
 		},
@@ -155,6 +168,9 @@ func (s *stage) refuse(kind schema.GroupVersionKind) error {
 }
 
 type stageKey struct{}
+
+// kindsKey is of the kinds of answers that were checked, of all scripts.
+type kindsKey struct{}
 
 func newCluster(objects ...client.Object) (client.WithWatch, error) {
 	scheme, err := clusterScheme()
@@ -275,9 +291,30 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	if ts.Value(stageKey{}).(*stage).real {
 		t.connect = t.dial
 	}
+	var out bytes.Buffer
+	t.Out = io.MultiWriter(ts.Stdout(), &out)
 	if have := t.run(context.Background(), args); have != want {
 		ts.Fatalf("ended with exit code %d, want %d", have, want)
 	}
+	if want == exitFailed || len(args) == 0 || strings.HasPrefix(args[0], "_") || slices.Contains(args, "--help") {
+		return
+	}
+	switch format := slices.Index(args, "json"); {
+	case format > 0 && args[format-1] == "-o":
+	case slices.Contains([]string{"status", "explain", "services", "claims", "sessions", "doctor", "version", "simulate", "lint"}, args[0]), slices.Contains(args, "--dry-run"), slices.Contains(args, "--plan"):
+		out.Reset()
+		t.In, t.Out, t.ErrOut = strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), &out, io.Discard
+		if have := t.run(context.Background(), append(slices.Clone(args), "-o", "json")); have != want {
+			ts.Fatalf("as data it ended with exit code %d, want %d", have, want)
+		}
+	default:
+		return // once more it would do something else
+	}
+	kind, err := check(out.Bytes())
+	if err != nil {
+		ts.Fatalf("the answer is not as docs/reference/plugin-answers.schema.json says: %v\n%s", err, &out)
+	}
+	ts.Value(kindsKey{}).(*sync.Map).Store(kind, true)
 }
 
 func TestTheSamplesHaveNothingToSayOf(t *testing.T) {

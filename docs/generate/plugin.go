@@ -27,6 +27,7 @@ func pluginPage(program string) (string, error) {
 
 Made by "make generate" from the plugin's own help; don't edit it. Put ` + "`kubectl-steelyard`" + ` into your PATH and call it as
 ` + "`kubectl steelyard`" + `. Exit codes: 0 all is well, 1 the command failed, 2 there is something to look at.
+[What it answers as data](plugin-answers.md) has a schema.
 `)
 	_, global, _ := strings.Cut(root, "\nFlags:\n")
 	global, _, _ = strings.Cut(global, "\n\n")

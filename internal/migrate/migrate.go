@@ -174,8 +174,10 @@ func Convert(p Product, s Source) (Plan, error) {
 	return d.finish(), nil
 }
 
-// finish sorts the notes.
+// finish sorts the notes. What there is none of is empty, and not null where it is encoded.
 func (d *draft) finish() Plan {
+	d.plan.Objects, d.plan.Edits = append([]Object{}, d.plan.Objects...), append([]Edit{}, d.plan.Edits...)
+	d.plan.Notes, d.plan.Steps = append([]Note{}, d.plan.Notes...), append([]string{}, d.plan.Steps...)
 	slices.SortStableFunc(d.plan.Notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
 	})
