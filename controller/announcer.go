@@ -53,8 +53,10 @@ type announcer struct {
 	class         string
 	exclusion     intent.Exclusion
 
-	found   atomic.Pointer[planner.Announced] // nil: not known yet
-	changed chan struct{}                     // buffered 1: found asks for writes
+	found    atomic.Pointer[planner.Announced] // nil: not known yet
+	changed  chan struct{}                     // buffered 1: found asks for writes
+	speakers atomic.Pointer[planner.Presences] // nil: not known yet
+	heard    chan struct{}                     // buffered 1: speakers are others, or in another state
 
 	dirty    atomic.Bool // something has happened since the last look
 	relist   atomic.Bool // so have speakers, whose Leases are to be read
@@ -69,7 +71,7 @@ type announcer struct {
 func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
 	a := &announcer{
 		client: r.client, direct: r.direct, cached: cached, configuration: r.configuration, services: r.services,
-		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, exclusion: o.exclusion, changed: make(chan struct{}, 1),
+		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, exclusion: o.exclusion, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 	}
 	r.announced = a.found.Load
 	return a
@@ -121,11 +123,13 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	t := a.leading()
 	if t == nil {
 		a.found.Store(nil)
+		a.speakers.Store(nil)
 		return leasesEvery, nil // perhaps it leads by then
 	}
 	if a.term != t {
 		a.term, a.settler, a.read = t, announced.Settler{}, time.Time{}
 		a.found.Store(nil)
+		a.speakers.Store(nil)
 	}
 	now := time.Now()
 	happened := a.dirty.Swap(false)
@@ -136,6 +140,7 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	}
 	next := a.read.Add(a.leaseInterval()).Sub(now)
 	presence := presences(o)
+	a.publish(o, presence)
 	if last := a.found.Load(); !happened && last != nil && len(last.Of) == 0 && reflect.DeepEqual(presence, a.presence) {
 		return next, nil
 	}
@@ -159,6 +164,29 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 
 func (a *announcer) leaseInterval() time.Duration {
 	return leasesEvery + time.Duration(len(a.leases))*time.Second/leasesPerSecond
+}
+
+// publish has the reporter see the states of the speakers.
+func (a *announcer) publish(o *health.Objects, states map[string]health.PresenceState) {
+	last := a.speakers.Load()
+	changed := last == nil || len(*last) != len(states)
+	out := make(planner.Presences, len(states))
+	for node, state := range states {
+		out[node] = planner.Presence{State: state, Heard: o.Heard(node)}
+		changed = changed || (*last)[node].State != state
+	}
+	a.speakers.Store(&out)
+	if changed {
+		wait.Signal(a.heard)
+	}
+}
+
+// presencesFor returns the states of the speakers for the reporter; nil: they are not known.
+func (a *announcer) presencesFor() planner.Presences {
+	if p := a.speakers.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // presences returns the states of all speakers.

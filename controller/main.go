@@ -138,9 +138,11 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	r.configuration = cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace))
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
+	announcer := newAnnouncer(r, mgr.GetCache(), o)
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
 		Leading: r.leading, Plan: r.summary, Released: r.released, Planned: r.planned, Count: counted.Patch,
+		Presences: announcer.presencesFor, Heard: announcer.heard,
 	})
 	for _, c := range rep.Collectors(counted) {
 		if err := metrics.Registry.Register(c); err != nil {
@@ -159,7 +161,6 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	announcer := newAnnouncer(r, mgr.GetCache(), o)
 	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, announcer.changed), announcer.loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err

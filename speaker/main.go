@@ -53,6 +53,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/version"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 func main() {
@@ -297,6 +298,7 @@ func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 				r.claimOverlay.RecordDelete(claim.UID, time.Now())
 			}
+			r.reportAgain(after)
 			return ignorable(before, after)
 		},
 		MinInterval: cluster.Share(20, 100*time.Millisecond),
@@ -309,10 +311,21 @@ func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
 		return err
 	}
 	// BGPSessions are read, but do not trigger a pass: they are this speaker's own report.
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false)); err != nil {
+	sessions, err := mgr.GetCache().GetInformer(ctx, &v1beta1.BGPSession{}, cache.BlockUntilSynced(false))
+	if err == nil {
+		_, err = sessions.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(_, after any) { r.reportAgain(after) }})
+	}
+	if err != nil {
 		return fmt.Errorf("watch BGPSessions: %w", err)
 	}
 	return nil
+}
+
+// reportAgain has the speaker report if the controller has taken it for dead.
+func (r *reconciler) reportAgain(after any) {
+	if o, ok := after.(client.Object); ok && status.Doubted(o, r.node) {
+		wait.Signal(r.report)
+	}
 }
 
 // open finds the cache's stores of the kinds with many objects.

@@ -3,7 +3,7 @@ package v1beta1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // BGPSession is the state of one node's session to one BGPPeer. The node's
-// speaker writes it; it is deleted with the Node, or when the node should no
+// speaker writes it, and the controller while the speaker is dead; it is deleted with the Node, or when the node should no
 // longer hold the session.
 //
 // +kubebuilder:object:root=true
@@ -39,7 +39,8 @@ type BGPSessionStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Peer string `json:"peer,omitempty"`
 	// state by the names of RFC 4271 section 8.2.2: Idle, Connect, Active,
-	// OpenSent, OpenConfirm, Established.
+	// OpenSent, OpenConfirm, Established. Unknown: the node's speaker is not heard of, as
+	// the controller finds by its Lease, or has stopped; the other fields are its last report.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	State string `json:"state,omitempty"`
@@ -64,6 +65,9 @@ type BGPSessionStatus struct {
 	// +kubebuilder:validation:MaxLength=1024
 	LastError string `json:"lastError,omitempty"`
 }
+
+// SessionUnknown is the state of a session whose speaker is dead.
+const SessionUnknown = "Unknown"
 
 // PrefixCount counts the routes of a session.
 type PrefixCount struct {

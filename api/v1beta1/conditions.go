@@ -42,7 +42,9 @@ const (
 
 // Conditions of an L2Claim.
 const (
-	// ConditionAnnounced is True while the claim's node answers for the address.
+	// ConditionAnnounced is True while the claim's node answers for the address. The
+	// controller writes Unknown while it does not hear of that node's speaker, and False if the
+	// speaker has stopped or the Node is deleted, unless another node takes the address over.
 	ConditionAnnounced = "Announced"
 	// ConditionConflict is True while a foreign host also answers for the address; else
 	// the L2Claim does not have it.
@@ -51,7 +53,8 @@ const (
 
 // Conditions of a Speaker.
 const (
-	// ConditionReady is True while the node's speaker runs.
+	// ConditionReady is True while the node's speaker runs. The controller writes Unknown
+	// when the speaker's Lease has expired; the speaker's own report replaces that.
 	ConditionReady = "Ready"
 	// ConditionIsolated is True while the node hears neither another speaker nor a
 	// gateway, and so answers for nothing on the local network; else the Speaker does

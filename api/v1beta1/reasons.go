@@ -235,6 +235,13 @@ const (
 	//
 	// Remedy: none is needed while its Pod is replaced; else see the DaemonSet.
 	ReasonStopped = "Stopped"
+	// ReasonLeaseExpired: the speaker does not renew its Lease. It may announce still, if it
+	// has lost the API server only. The status is Unknown; the speaker's BGPSessions and
+	// L2Claims show the same.
+	//
+	// Remedy: see the speaker's Pod on the node, and whether the node runs and reaches the
+	// API server.
+	ReasonLeaseExpired = "LeaseExpired"
 	// ReasonRestarting: the speaker restarts, and its node keeps its addresses meanwhile.
 	ReasonRestarting = "Restarting"
 	// ReasonIsolated: the node hears neither another speaker nor a gateway on the network

@@ -2,7 +2,8 @@ package v1beta1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Speaker is the state of one node's speaker. The speaker writes it, on change only; its
+// Speaker is the state of one node's speaker. The speaker writes it, on change only, and
+// the controller its condition Ready while the speaker is dead; its
 // name is the node's, and it is deleted with the Node.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -99,7 +99,7 @@ func namesSessions(w *world.Snapshot, node, peer string) error {
 // reported is a session as it is known: a speaker that is not heard of may have lost it.
 func reported(w *world.Snapshot, of *v1beta1.BGPSession) session {
 	s := sessionOf(of, w.Config.Peers)
-	if w.Outdated(s.Node) {
+	if w.Outdated(s.Node) && s.State != v1beta1.SessionUnknown {
 		s.State, s.Detail = "Unknown", fmt.Sprintf("it was %s when last heard of; %s", s.State, w.Absent(s.Node))
 	}
 	return s

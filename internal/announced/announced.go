@@ -179,10 +179,16 @@ func (j *judge) answers(c *v1beta1.L2Claim) (_ health.PresenceState, said bool) 
 	if c == nil || c.Status.Node == "" || c.Status.Node != c.Spec.Node {
 		return health.Never, false
 	}
-	if health.Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status != metav1.ConditionTrue {
-		return health.Never, false
+	state := j.presence[c.Spec.Node]
+	switch health.Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status {
+	case metav1.ConditionTrue:
+		return state, true
+	case metav1.ConditionUnknown: // the controller wrote that over what the speaker reported last
+		if state == health.Unknown {
+			return state, true
+		}
 	}
-	return j.presence[c.Spec.Node], true
+	return health.Never, false
 }
 
 // routes is what becomes of the routes for an address.
@@ -197,7 +203,7 @@ type routes struct {
 func (j *judge) routes(svc *announce.Service, a announce.Address) (out routes) {
 	for node, peer := range j.forecast.Sessions(svc, a) {
 		x, state := j.sessions[session{node, peer}], j.presence[node]
-		if state == health.Unknown && x != nil && x.State == health.Established && out.last == "" {
+		if state == health.Unknown && x != nil && health.WasUp(x) && out.last == "" {
 			out.last = node
 		}
 		if !sends(state) {

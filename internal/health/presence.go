@@ -26,6 +26,10 @@ type Presence struct {
 	Message string // why the speaker does not count, as a sentence; "": it does
 }
 
+// Heard returns when the speaker of a node last renewed its Lease; the zero time: it holds
+// none.
+func (w *Objects) Heard(node string) time.Time { return w.renewals(node).renewed }
+
 // PresenceState is whether a node's speaker counts.
 type PresenceState string
 
@@ -61,6 +65,8 @@ func (w *Objects) Presence(node string) Presence {
 		return Presence{Stopped, "its speaker has stopped, and has not come back"}
 	case Condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionFalse, lease.released:
 		return Presence{Stopped, "its speaker has stopped"}
+	case w.Leases == nil && Condition(speaker.Status.Conditions, v1beta1.ConditionReady).Status == metav1.ConditionUnknown:
+		return Presence{Unknown, "the controller does not hear of its speaker" + w.lastKnown(speaker)}
 	case w.Leases != nil && lease.renewed.IsZero():
 		return Presence{Unknown, "its speaker holds no Lease" + w.lastKnown(speaker)}
 	case w.Leases != nil && newest.Sub(lease.renewed) > lease.length+grace:
@@ -97,12 +103,14 @@ func (w *Objects) lastKnown(of *v1beta1.Speaker) string {
 }
 
 // Kept returns the addresses that a node reported to answer for, and that no other
-// node has taken over.
+// node has taken over. The controller marks those of a node that it does not hear of as
+// Unknown.
 func (w *Objects) Kept(node string) []string {
 	var out []string
 	for i := range w.Claims {
 		c := &w.Claims[i]
-		if c.Spec.Node == node && c.Status.Node == node && Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status == metav1.ConditionTrue {
+		status := Condition(c.Status.Conditions, v1beta1.ConditionAnnounced).Status
+		if c.Spec.Node == node && c.Status.Node == node && (status == metav1.ConditionTrue || status == metav1.ConditionUnknown) {
 			out = append(out, string(c.Spec.Address))
 		}
 	}

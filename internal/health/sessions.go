@@ -22,14 +22,20 @@ func (w *Objects) Up(s *v1beta1.BGPSessionStatus) bool {
 	return s.State == Established && !w.Outdated(s.Node)
 }
 
+// WasUp reports whether a BGP session was up when its speaker was last heard of. The
+// controller writes v1beta1.SessionUnknown over the state of a session whose speaker is dead.
+func WasUp(s *v1beta1.BGPSessionStatus) bool {
+	return s.State == Established || s.State == v1beta1.SessionUnknown && s.Prefixes != nil && s.Prefixes.Advertised > 0
+}
+
 // ofSessions returns the problems of BGP sessions: one for each peer, however many nodes
 // have it. Speakers that the API server has lost have a problem of their own.
 func (w *Objects) ofSessions() []Problem {
 	peers, nodes := map[string][]*v1beta1.BGPSessionStatus{}, map[string]int{} // nodes: how many sessions are up
 	for i := range w.Sessions {
 		s := &w.Sessions[i].Status
-		if w.Outdated(s.Node) {
-			continue
+		if w.Outdated(s.Node) || s.State == v1beta1.SessionUnknown {
+			continue // in the second case the speaker is about to report again
 		}
 		peers[s.Peer] = append(peers[s.Peer], s)
 		if s.State == Established {
@@ -73,6 +79,9 @@ type Failure struct{ Node, Cause string }
 
 // FailureOf returns why a session is not up.
 func FailureOf(s *v1beta1.BGPSessionStatus) Failure {
+	if s.State == v1beta1.SessionUnknown {
+		return Failure{s.Node, "the node's speaker is not heard of, or has stopped"}
+	}
 	return Failure{s.Node, cmp.Or(s.LastError, "the session is not up yet")}
 }
 

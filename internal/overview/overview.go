@@ -135,7 +135,7 @@ type speaker struct {
 func pageOf(o Objects, scene Scene) page {
 	p := page{Scene: scene, Now: o.Now, Services: len(o.Services)}
 	p.Pools = poolsOf(o.Pools)
-	p.Claims = claimsOf(o.Claims)
+	p.Claims = claimsOf(&o)
 	p.Sessions = sessionsOf(&o)
 	p.Speakers = speakersOf(&o)
 	p.Problems = problemsOf(&o)
@@ -151,18 +151,23 @@ func pageOf(o Objects, scene Scene) page {
 	return p
 }
 
-func claimsOf(claims []v1beta1.L2Claim) table[claim] {
-	sorted := make([]*v1beta1.L2Claim, len(claims))
-	for i := range claims {
-		sorted[i] = &claims[i]
+func claimsOf(o *Objects) table[claim] {
+	sorted := make([]*v1beta1.L2Claim, len(o.Claims))
+	for i := range o.Claims {
+		sorted[i] = &o.Claims[i]
 	}
 	slices.SortFunc(sorted, func(a, b *v1beta1.L2Claim) int {
 		return byAddress(string(a.Spec.Address), string(b.Spec.Address))
 	})
-	rows := make([]claim, len(sorted))
+	rows, states := make([]claim, len(sorted)), map[string]health.PresenceState{}
 	for i, c := range sorted {
+		state, known := states[c.Status.Node]
+		if !known {
+			state = o.Presence(c.Status.Node).State
+			states[c.Status.Node] = state
+		}
 		rows[i] = claim{
-			Address: string(c.Spec.Address), Node: c.Spec.Node, Services: c.Status.Services, Since: c.Status.Since, Mark: markOfClaim(c),
+			Address: string(c.Spec.Address), Node: c.Spec.Node, Services: c.Status.Services, Since: c.Status.Since, Mark: markOfClaim(c, state),
 		}
 		for _, l := range c.Status.Links {
 			rows[i].Links = append(rows[i].Links, l.Name)
@@ -171,11 +176,14 @@ func claimsOf(claims []v1beta1.L2Claim) table[claim] {
 	return tableOf("l2claims.steelyard.dev", rows)
 }
 
-func markOfClaim(c *v1beta1.L2Claim) Mark {
+// markOfClaim returns the state of an address, whose node's speaker is in that state.
+func markOfClaim(c *v1beta1.L2Claim, speaker health.PresenceState) Mark {
 	switch {
 	case meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionConflict):
 		return bad("Conflict")
-	case meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionAnnounced):
+	case speaker == health.Unknown:
+		return wait("Unknown")
+	case speaker == health.Alive && meta.IsStatusConditionTrue(c.Status.Conditions, v1beta1.ConditionAnnounced):
 		return good("Announced")
 	}
 	return wait("Not announced")
@@ -200,7 +208,10 @@ func sessionsOf(o *Objects) table[session] {
 		}
 		switch {
 		case o.Outdated(s.Status.Node):
-			rows[i].Mark, rows[i].Error = wait("Unknown"), "the node's speaker is not heard of; what it said last was "+cmp.Or(s.Status.State, "nothing")
+			rows[i].Mark = wait("Unknown")
+			if s.Status.State != v1beta1.SessionUnknown { // the controller is about to write so
+				rows[i].Error = "the node's speaker is not heard of; what it said last was " + cmp.Or(s.Status.State, "nothing")
+			}
 		case o.Up(&s.Status):
 			rows[i].Mark = good(s.Status.State)
 		}

@@ -223,7 +223,8 @@ func TestNumbersCanBeReadAtAGlance(t *testing.T) {
 
 func TestAddressesAreInTheirOrder(t *testing.T) {
 	var got []string
-	for _, c := range claimsOf(trouble().Claims).Rows {
+	o := trouble()
+	for _, c := range claimsOf(&o).Rows {
 		got = append(got, c.Address+" "+c.Mark.Text)
 	}
 	want := []string{"192.0.2.20 Conflict", "192.0.2.21 Not announced", "192.0.2.100 Announced", "2001:db8::a Announced"}

@@ -51,10 +51,12 @@ type Object interface {
 	runtime.Object
 }
 
-// StatusChange is a configuration object whose status is to be written.
+// StatusChange is an object whose status is to be written.
 type StatusChange struct {
 	Kind          string
 	Before, After Object
+	// Locked: only if the object is still Before. Another write counts, and is no failure.
+	Locked bool
 }
 
 // Statuses returns the configuration objects whose status is not what follows from
@@ -113,7 +115,7 @@ func changed[T any, P interface {
 		after := P(before.DeepCopy())
 		setConditions(status(after), kind, validations[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
 		if !equality.Semantic.DeepEqual(before, after) {
-			out = append(out, StatusChange{kind, before, after})
+			out = append(out, StatusChange{Kind: kind, Before: before, After: after})
 		}
 	}
 	return out

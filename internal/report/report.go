@@ -1,7 +1,8 @@
 // Package report writes the statuses of configuration objects, as package planner
 // decides them. It also deletes L2Claims of addresses that no Service has, removes
 // the controller's marks from Services that it no longer serves, and exports metrics.
-// It runs beside the passes of the controller, which do not wait for it.
+// It also marks what dead speakers have reported. It runs beside the passes of the
+// controller, which do not wait for it.
 package report
 
 import (
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,6 +50,8 @@ type Options struct {
 	Plan          func(*leader.Term) *planner.Summary // of the term's last pass; nil: there was none yet
 	Released      func() []types.NamespacedName       // Services that are no longer ours, since the last call
 	Planned       <-chan struct{}                     // signals a new plan
+	Presences     func() planner.Presences            // of the speakers; nil: not known
+	Heard         <-chan struct{}                     // signals other Presences
 	Count         func(kind string, err error)        // called for every patch
 }
 
@@ -57,6 +61,7 @@ type Reporter struct {
 	objects *objectMetrics
 
 	term     *leader.Term           // of the fields below
+	stale    planner.Stale          // what dead speakers have reported
 	released []types.NamespacedName // Services to remove our marks from
 	swept    bool                   // the Services that left without a leader have been searched for
 	page     client.Continue        // where the search continues
@@ -70,7 +75,7 @@ func New(o Options) *Reporter {
 // Loop returns when to report.
 func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
-		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned},
+		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned, r.Heard},
 		MinInterval: func(time.Duration) time.Duration { return rest },
 		Kinds:       append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
 	}
@@ -83,9 +88,9 @@ func (r *Reporter) Report(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	}
 	if r.term != t {
-		r.term, r.released, r.swept = t, nil, false
+		r.term, r.released, r.swept, r.stale = t, nil, false, planner.Stale{}
 	}
-	writes, planned, err := r.due(ctx, t)
+	writes, again, planned, err := r.due(ctx, t)
 	if err != nil || !planned {
 		return 0, err
 	}
@@ -97,29 +102,25 @@ func (r *Reporter) Report(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	if !good || len(r.released) > 0 {
-		return retryAfter, nil
+		again = retryAfter
 	}
-	return 0, nil
+	return again, nil
 }
 
-// due reads the input of a report, and returns the writes that it needs; planned:
-// there is a plan.
-func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, planned bool, _ error) {
+// due reads the input of a report, and returns the writes that it needs, and after how long
+// others are due; planned: there is a plan.
+func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, again time.Duration, planned bool, _ error) {
 	read, err := r.Configuration.Read(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	var sessions v1beta1.BGPSessionList
-	if err := cluster.List(ctx, r.Client, &sessions); err != nil {
-		return nil, false, err
-	}
-	var claims v1beta1.L2ClaimList
-	if err := cluster.List(ctx, r.Client, &claims); err != nil {
-		return nil, false, err
+	reports, err := r.reports(ctx)
+	if err != nil {
+		return nil, 0, false, err
 	}
 	services, err := r.Services(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	shown := map[netip.Addr]bool{}
 	for _, svc := range services {
@@ -129,23 +130,54 @@ func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, planned 
 	}
 	plan := r.Plan(t)
 	if plan == nil {
-		return nil, false, nil
+		return nil, 0, false, nil
 	}
 	r.objects.set(t, read)
 	r.released = append(r.released, r.Released()...)
-	return slices.Concat(r.statuses(planner.Statuses(read, sessions.Items, plan)), r.orphans(plan.Orphans(claims.Items, shown)), r.cleanup()), true, nil
+	stale, again := r.stale.Due(time.Now(), reports)
+	changes := slices.Concat(planner.Statuses(read, reports.Sessions, plan), stale)
+	return slices.Concat(r.statuses(changes), r.orphans(plan.Orphans(reports.Claims, shown)), r.cleanup()), again, true, nil
+}
+
+// reports returns what the speakers report.
+func (r *Reporter) reports(ctx context.Context) (planner.Reports, error) {
+	var nodes corev1.NodeList
+	var speakers v1beta1.SpeakerList
+	var sessions v1beta1.BGPSessionList
+	var claims v1beta1.L2ClaimList
+	for _, list := range []client.ObjectList{&nodes, &speakers, &sessions, &claims} {
+		if err := cluster.List(ctx, r.Client, list); err != nil {
+			return planner.Reports{}, err
+		}
+	}
+	there := make(map[string]bool, len(nodes.Items))
+	for i := range nodes.Items {
+		there[nodes.Items[i].Name] = true
+	}
+	return planner.Reports{Presences: r.Presences(), Nodes: there, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
 }
 
 // statuses returns the writes of statuses.
 func (r *Reporter) statuses(changes []planner.StatusChange) []write {
 	out := make([]write, len(changes))
 	for i, c := range changes {
+		patch := client.MergeFrom(c.Before)
+		if c.Locked {
+			patch = client.MergeFromWithOptions(c.Before, client.MergeFromWithOptimisticLock{})
+		}
 		out[i] = write{
 			kind: c.Kind,
 			what: fmt.Sprintf("write the status of %s %q", c.Kind, c.After.GetName()),
 			do: func(ctx context.Context) error {
-				return r.Client.Status().Patch(ctx, c.After, client.MergeFrom(c.Before))
+				err := r.Client.Status().Patch(ctx, c.After, patch)
+				if c.Locked && apierrors.IsConflict(err) {
+					return nil // its speaker has written meanwhile
+				}
+				return err
 			},
+		}
+		if c.Locked {
+			out[i].failed = func() { r.stale.Failed(c.Before.GetUID()) }
 		}
 	}
 	return out

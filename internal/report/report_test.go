@@ -42,6 +42,8 @@ type bench struct {
 	plan     *planner.Summary
 	gone     []types.NamespacedName // what Released returns next
 
+	presences planner.Presences
+
 	mu       sync.Mutex
 	requests []string
 	counted  []string         // by kind, and whether it failed
@@ -117,8 +119,9 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 		}}),
 		Configuration: cluster.NewConfiguration(cluster.Listed(b.api, "steelyard-system")), Services: listed,
 		Leading: func() *leader.Term { return b.term }, Plan: func(*leader.Term) *planner.Summary { return b.plan },
-		Released: func() []types.NamespacedName { out := b.gone; b.gone = nil; return out },
-		Count:    func(kind string, err error) { b.note(&b.counted, fmt.Sprintf("%s %v", kind, err == nil)) },
+		Presences: func() planner.Presences { return b.presences },
+		Released:  func() []types.NamespacedName { out := b.gone; b.gone = nil; return out },
+		Count:     func(kind string, err error) { b.note(&b.counted, fmt.Sprintf("%s %v", kind, err == nil)) },
 	})
 	return b
 }

@@ -135,7 +135,9 @@ func noReply(by *bfd.State) string {
 }
 
 // down reports whether a session's state is known and not Established.
-func down(state string) bool { return state != "" && state != string(bgp.Established) }
+func down(state string) bool {
+	return state != "" && state != string(bgp.Established) && state != v1beta1.SessionUnknown
+}
 
 // note is an event on a BGPPeer.
 type note struct{ kind, reason, text string }

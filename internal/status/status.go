@@ -169,6 +169,19 @@ func (r *Reporter) stopped() error {
 	return nil
 }
 
+// Doubted reports whether the controller has written into an object what it says of a node
+// whose speaker is dead. This speaker, if it is that node's, is to report again.
+func Doubted(o client.Object, node string) bool {
+	switch x := o.(type) {
+	case *v1beta1.BGPSession:
+		return x.Status.Node == node && x.Status.State == v1beta1.SessionUnknown
+	case *v1beta1.L2Claim:
+		c := meta.FindStatusCondition(x.Status.Conditions, v1beta1.ConditionAnnounced)
+		return x.Status.Node == node && c != nil && c.Reason == v1beta1.ReasonNodeNotLive
+	}
+	return false
+}
+
 // existing returns a copy of the cache's object, or a new object of that name.
 func existing[T any, P interface {
 	*T

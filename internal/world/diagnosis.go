@@ -168,7 +168,7 @@ func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int) {
 			continue
 		}
 		all++
-		if s.State == health.Established {
+		if t.Up(s) {
 			up++
 		}
 	}
