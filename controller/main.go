@@ -151,7 +151,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	if o.page && o.metrics.Address != "0" {
 		pages, err := page.New(page.Options{
-			Cached: r.client, Direct: r.direct, Configuration: r.configuration, Services: r.services, Class: o.class, Namespace: o.namespace,
+			Cached: r.client, Direct: r.direct, Configuration: r.configuration, Services: r.services, Class: o.class, Namespace: o.namespace, Exclusion: o.exclusion,
 			Replica: host, Leads: func() bool { return r.leading() != nil }, Log: logger,
 		})
 		if err != nil {

@@ -103,7 +103,7 @@ func (e *explainer) conditions(of []metav1.Condition) {
 func (e *explainer) problems(kind, name string) {
 	names := []string{kind + " " + name}
 	if kind == "Node" {
-		names = []string{"node " + name, "Speaker " + name}
+		names = append(names, "Speaker "+name)
 	}
 	for _, p := range problemsOf(e.Evaluation) {
 		if slices.Contains(names, p.Object) {

@@ -151,16 +151,7 @@ func overviewOf(w *world.Snapshot) overview {
 // problemsOf returns what is wrong with all but Services.
 func problemsOf(t *world.Evaluation) []problem {
 	var out []problem
-	for i := range t.Nodes {
-		n := &t.Nodes[i]
-		if there := t.Presence(n.Name); there.State == health.Never && t.Exclusion.Reason(n) == "" {
-			out = append(out, problem{"node " + n.Name, string(there.State), there.Message})
-		}
-	}
 	for _, p := range t.Problems() {
-		if p.Kind == "Speaker" && !expected(t.Snapshot, p) {
-			continue
-		}
 		out = append(out, problem{strings.TrimSpace(p.Kind + " " + p.Name), p.Reason, p.Message})
 	}
 	out = append(out, ofConfiguration(t)...)
@@ -188,14 +179,6 @@ func ofConfiguration(t *world.Evaluation) []problem {
 		}
 	}
 	return out
-}
-
-// expected reports whether a speaker should be as its problem says that it is not:
-// of a node that must not announce it may be away.
-func expected(w *world.Snapshot, p health.Problem) bool {
-	n := w.Node(p.Name)
-	away := p.Reason == string(health.Unknown) || p.Reason == string(health.Stopped)
-	return n != nil && (!away || w.Exclusion.Reason(n) == "")
 }
 
 func poolUses(t *world.Evaluation) []poolUse {

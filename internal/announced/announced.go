@@ -48,6 +48,7 @@ func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []anno
 			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Addr: intent.NodeAddress(n),
 		}
 	}
+	slices.SortFunc(out, func(a, b announce.Node) int { return strings.Compare(a.Name, b.Name) }) // so that messages do not depend on the order
 	return out
 }
 

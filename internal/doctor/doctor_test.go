@@ -71,6 +71,7 @@ func healthy() *cluster {
 	claim := v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.100"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.100", Node: "node1"}}
 	claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue}}
 	w.Claims = []v1beta1.L2Claim{claim}
+	w.Claims[0].Status.Node, w.Services[0].Annotations = "node1", map[string]string{v1beta1.AnnotationPool: "lan"}
 	return &cluster{w, doctor.Environment{
 		System: "steelyard-system", Policy: true, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
 		Workloads: []doctor.Workload{
@@ -81,7 +82,9 @@ func healthy() *cluster {
 }
 
 // sick returns the findings that are not OK, one a line. It checks that each has a
-// remedy and evidence, and that the order of the input does not matter.
+// remedy and evidence, and that the order of the input does not matter. It leaves out the
+// check reachable where another one finds the cause: that it tells of the Services that the
+// same harm keeps clients from is held by the plugin's TestAllPlacesAgree.
 func sick(t *testing.T, p *cluster) []string {
 	t.Helper()
 	findings := doctor.Examine(p.Snapshot, p.Environment)
@@ -103,10 +106,17 @@ func sick(t *testing.T, p *cluster) []string {
 		}
 		out = append(out, f.Check+" "+string(f.Result)+": "+strings.Join(f.Evidence, "; "))
 	}
+	if len(out) > 1 {
+		out = slices.DeleteFunc(out, func(f string) bool { return strings.HasPrefix(f, "reachable ") })
+	}
 	return out
 }
 
 func TestAHealthyClusterHasNothing(t *testing.T) {
+	h := healthy()
+	if f := doctor.Examine(h.Snapshot, h.Environment, "reachable")[0]; f.Result != doctor.OK {
+		t.Errorf("%+v", f)
+	}
 	if diff := cmp.Diff([]string{}, sick(t, healthy())); diff != "" {
 		t.Error(diff)
 	}
@@ -235,7 +245,7 @@ func addressHarms() []harm {
 		{"a Service can't be deleted", func(p *cluster) { p.Services[0].Finalizers = []string{v1beta1.FinalizerCleanup} },
 			[]string{"contested Warning: Service n/web has the finalizer service.kubernetes.io/load-balancer-cleanup, which Steelyard did not set"}},
 		{"our own finalizer is no fault", func(p *cluster) {
-			p.Services[0].Finalizers, p.Services[0].Annotations = []string{v1beta1.FinalizerCleanup}, map[string]string{v1beta1.AnnotationFinalizer: "class="}
+			p.Services[0].Finalizers, p.Services[0].Annotations = []string{v1beta1.FinalizerCleanup}, map[string]string{v1beta1.AnnotationPool: "lan", v1beta1.AnnotationFinalizer: "class="}
 		}, []string{}},
 		{"a pool is in no subnet", func(p *cluster) {
 			p.Config.Pools = append(p.Config.Pools, v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []v1beta1.AddressRange{"203.0.113.9"}}})
@@ -272,6 +282,8 @@ func wireHarms() []harm {
 			p.Services[0].Status.LoadBalancer.Ingress = nil
 			p.Services[0].Spec.LoadBalancerIP = "203.0.113.1"
 		}, []string{"waiting Warning: Service n/web: AddressOutsidePools: no IPAddressPool holds 203.0.113.1"}},
+		{"no node says that it answers", func(p *cluster) { p.Claims[0].Status.Conditions = nil },
+			[]string{"reachable Warning: Service n/web: Disagreement: node node1 should answer for 192.0.2.100, and says that it does not: "}},
 		{"Local without an endpoint", func(p *cluster) { p.Endpoints = nil },
 			[]string{"local-endpoints Warning: Service n/web: 0 of 0 endpoints ready"}},
 		{"a slip in an annotation", func(p *cluster) {

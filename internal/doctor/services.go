@@ -12,6 +12,7 @@ import (
 func serviceChecks() []check {
 	return []check{
 		{"waiting", "Has every Service an address?", known((*cluster).waiting), nil},
+		{"reachable", "Is every address announced, and is there an endpoint behind it?", known((*cluster).reachable), nil},
 		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", known((*cluster).local), nil},
 		{"annotations", "Does every annotation of ours mean something?", known((*cluster).annotations), nil},
 	}

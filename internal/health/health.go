@@ -27,6 +27,9 @@ type Objects struct {
 	Speakers  []v1beta1.Speaker
 	Claims    []v1beta1.L2Claim
 	Sessions  []v1beta1.BGPSession
+	// Excluded is why each node must not announce; "": it may. A speaker of such a node may
+	// be away, and that of a node that is gone is about to be deleted. nil: not known.
+	Excluded map[string]string
 
 	index *leaseIndex // of Leases; nil: not built yet
 }
@@ -55,8 +58,15 @@ func (w *Objects) Problems() []Problem {
 	if _, absent := w.Controller(); absent != "" {
 		out = append(out, Problem{"Controller", "", Fault, "NotRunning", absent, "SteelyardNoLeader"})
 	}
+	for node, excluded := range w.Excluded {
+		if there := w.Presence(node); there.State == Never && excluded == "" {
+			out = append(out, Problem{"Node", node, Fault, string(Never), there.Message, ""})
+		}
+	}
 	for i := range w.Speakers {
-		out = append(out, w.ofSpeaker(&w.Speakers[i])...)
+		if w.matters(w.Speakers[i].Name) {
+			out = append(out, w.ofSpeaker(&w.Speakers[i])...)
+		}
 	}
 	out = append(out, w.ofSessions()...)
 	for i := range w.Claims {
@@ -69,6 +79,18 @@ func (w *Objects) Problems() []Problem {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// matters reports whether what is wrong with the speaker of a node needs attention.
+func (w *Objects) matters(node string) bool {
+	excluded, there := w.Excluded[node]
+	switch state := w.Presence(node).State; {
+	case w.Excluded == nil:
+		return true
+	case state == Unknown || state == Stopped:
+		return there && excluded == ""
+	}
+	return there
 }
 
 // CompareKinds orders kinds by name, but for Services, which come first: they are what

@@ -292,6 +292,15 @@ type Exclusion struct {
 	IgnoreLabel bool
 }
 
+// Reasons returns the reason for each node; "": it may announce.
+func (e Exclusion) Reasons(nodes []corev1.Node) map[string]string {
+	out := make(map[string]string, len(nodes))
+	for i := range nodes {
+		out[nodes[i].Name] = e.Reason(&nodes[i])
+	}
+	return out
+}
+
 // Reason returns the reason for which a node must not announce anything, or "".
 func (e Exclusion) Reason(n *corev1.Node) string {
 	if _, ok := n.Labels[v1beta1.LabelExclude]; ok {

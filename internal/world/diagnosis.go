@@ -28,11 +28,11 @@ type Diagnosis struct {
 // The reasons of a Diagnosis, beside those of an ipam.Grant of a Service without an
 // address, and those of the condition Announced.
 const (
-	NotServed    = "NotServed"    // another load balancer, or none, serves it
-	NotWritten   = "NotWritten"   // its status is not what the controller should write
-	Contested    = "Contested"    // another controller overwrites its status
-	Disagreement = "Disagreement" // what the speakers report differs from what follows from the objects
-	NoEndpoints  = "NoEndpoints"  // no endpoint is ready
+	NotServed    = "NotServed"                     // another load balancer, or none, serves it
+	NotWritten   = "NotWritten"                    // its status is not what the controller should write
+	Contested    = v1beta1.ReasonStatusOverwritten // another controller overwrites its status
+	Disagreement = "Disagreement"                  // what the speakers report differs from what follows from the objects
+	NoEndpoints  = "NoEndpoints"                   // no endpoint is ready
 )
 
 // Diagnose returns the first thing that keeps clients from the Service k, which must
@@ -88,6 +88,13 @@ func (t *Evaluation) notAnnounced(k ipam.Key, not ...string) Diagnosis {
 		return Diagnosis{x.Reason, x.Message}
 	}
 	return Diagnosis{}
+}
+
+// Reported returns what the condition Announced of the Service k is to say; the zero Result if
+// it has no address.
+func (t *Evaluation) Reported(k ipam.Key) announced.Result {
+	t.notAnnounced(k)
+	return t.reach[k]
 }
 
 // disagreement returns the first difference between what the speakers say and

@@ -9,6 +9,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/announced"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -50,6 +51,13 @@ func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot 
 		}
 	}
 	return s
+}
+
+// Problems returns the problems of all but Services and configuration.
+func (w *Snapshot) Problems() []health.Problem {
+	o := w.Objects
+	o.Excluded = w.Exclusion.Reasons(w.Nodes)
+	return o.Problems()
 }
 
 // Node returns the Node with that name, or nil.

@@ -48,7 +48,8 @@ type Options struct {
 	Configuration *cluster.Configuration
 	Services      func(context.Context) ([]*corev1.Service, error)
 	Class         string
-	Namespace     string      // Steelyard's own
+	Namespace     string // Steelyard's own
+	Exclusion     intent.Exclusion
 	Replica       string      // the name of this replica
 	Leads         func() bool // this replica assigns addresses
 	Log           *slog.Logger
@@ -81,9 +82,10 @@ func New(o Options) (*Pages, error) {
 // AddTo makes mgr serve the page beside the metrics, for requests to one of these
 // host names.
 func (p *Pages) AddTo(ctx context.Context, mgr manager.Manager, hosts []string) error {
-	// The rest of the controller does not read Speakers.
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1beta1.Speaker{}, cache.BlockUntilSynced(false)); err != nil {
-		return fmt.Errorf("watch Speakers: %w", err)
+	for _, kind := range []client.Object{&v1beta1.Speaker{}, &corev1.Node{}} { // also on a replica that does not lead
+		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch for the page: %w", err)
+		}
 	}
 	if err := mgr.AddMetricsServerExtraHandler(pattern, serving.OnlyFor(hosts, p)); err != nil {
 		return fmt.Errorf("serve the page: %w", err)
@@ -107,12 +109,14 @@ func (p *Pages) read(ctx context.Context, now time.Time) (overview.Objects, erro
 	var claims v1beta1.L2ClaimList
 	var sessions v1beta1.BGPSessionList
 	var speakers v1beta1.SpeakerList
-	for _, list := range []client.ObjectList{&claims, &sessions, &speakers} {
+	var nodes corev1.NodeList
+	for _, list := range []client.ObjectList{&claims, &sessions, &speakers, &nodes} {
 		if err := cluster.List(ctx, p.Cached, list); err != nil {
 			return out, err
 		}
 	}
 	out.Claims, out.Sessions, out.Speakers = claims.Items, sessions.Items, speakers.Items
+	out.Excluded = p.Exclusion.Reasons(nodes.Items)
 	services, err := p.Services(ctx)
 	if err != nil {
 		return out, err
