@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/version"
@@ -58,22 +58,23 @@ func (t *tool) controllerVersion(ctx context.Context, c client.Reader, a *versio
 	if _, err := t.findHome(ctx, c); err != nil {
 		return err
 	}
-	var lease coordinationv1.Lease
-	switch err := c.Get(ctx, client.ObjectKey{Namespace: t.system, Name: health.LeaseController}, &lease); {
-	case apierrors.IsNotFound(err):
-		a.Unread = append(a.Unread, "no controller has ever run in namespace "+t.system+" (--steelyard-namespace names another)")
-		return nil
+	var leases coordinationv1.LeaseList
+	switch err := cluster.List(ctx, c, &leases, client.InNamespace(t.system)); {
 	case apierrors.IsForbidden(err):
-		a.Unread = append(a.Unread, "you may not get the Lease "+health.LeaseController+" in namespace "+t.system+", which has the controller's version")
+		a.Unread = append(a.Unread, "you may not list leases.coordination.k8s.io in namespace "+t.system+", one of which has the controller's version")
 		return nil
 	case err != nil:
-		return fmt.Errorf("read the controller's Lease: %w", err)
+		return err
 	}
-	o := health.Objects{Leases: []coordinationv1.Lease{lease}}
+	o := health.Objects{Leases: leases.Items}
 	a.Controller = o.ControllerVersion()
-	a.Replica, _, _ = strings.Cut(intent.LeaseHolder(&lease), "_")
+	for i := range leases.Items {
+		if leases.Items[i].Name == health.LeaseController {
+			a.Replica, _, _ = strings.Cut(intent.LeaseHolder(&leases.Items[i]), "_")
+		}
+	}
 	if a.Controller == "" {
-		a.Unread = append(a.Unread, "the controller's Lease does not tell its version: none runs, or one of an older version")
+		a.Unread = append(a.Unread, "no Lease in namespace "+t.system+" tells the controller's version: none runs, or one of an older version (--steelyard-namespace names another)")
 	}
 	return nil
 }
