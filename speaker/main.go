@@ -288,23 +288,17 @@ func (a adapters) tasks(o options) []manager.RunnableFunc {
 
 // addLoop has mgr run r whenever the cluster, the links or the members change.
 func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
-	ignorable := intent.Ignorable(r.node, r.class, r.service)
+	ignore, late := r.ignores()
 	loop := cluster.Loop{
-		Name:      "speaker",
-		Reconcile: r.reconcile,
-		Log:       r.log,
-		Kinds:     append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
-		Ignore: func(before, after client.Object) bool {
-			if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
-				r.claimOverlay.RecordDelete(claim.UID, time.Now())
-			}
-			r.reportAgain(after)
-			return ignorable(before, after)
-		},
+		Name:        "speaker",
+		Reconcile:   r.reconcile,
+		Log:         r.log,
+		Kinds:       append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
+		Ignore:      ignore,
 		MinInterval: cluster.Share(20, 100*time.Millisecond),
 		Used:        cluster.Used,
 		Burst:       200 * time.Millisecond,
-		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed},
+		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, late},
 		Priority:    r.group.Changed(),
 	}
 	if err := loop.AddTo(ctx, mgr); err != nil {

@@ -39,12 +39,13 @@ func (u holder) local() bool { return len(u.in) > 0 }
 // holders. It returns the claims of s.Self: its own, and those as a backup for others.
 func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups []Claim) {
 	self := s.self()
+	var last candidates
 	for len(holders) > 0 {
 		sharing := first(holders)
 		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		before, ok := s.held(addr)
-		owner := s.owner(addr, sharing, before.Node)
+		owner := s.owner(addr, sharing, before.Node, &last)
 		for _, u := range sharing {
 			reason := u.excludes(self)
 			switch {
@@ -187,16 +188,20 @@ func (l Link) sharesSubnet(o Link) bool {
 // candidate and none is strictly preferred. Otherwise, of the most preferred candidates, the
 // winner by rendezvous hash gets it. So an address stays where it is when a node returns, and
 // nodes agree without communication. A shared address goes to a node that may announce all of
-// its Services.
-func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
+// its Services. The zero candidates are right for last; it saves time.
+func (s Snapshot) owner(addr netip.Addr, holders []holder, held string, last *candidates) string {
 	if !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
 		if _, ok := weightOf(holders, s.node(held)); ok {
 			return held
 		}
 	}
+	all := last.of(s, holders)
+	if len(all) == 1 { // its rank does not matter
+		return all[0].Name
+	}
 	best, restarts := "", false
 	var score uint64
-	for _, n := range s.preferred(holders) {
+	for _, n := range all {
 		if n.Name == held {
 			return held
 		}
@@ -208,6 +213,24 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string) string {
 		}
 	}
 	return best
+}
+
+// candidates are those for an address: the next one has mostly the same.
+type candidates struct {
+	alike holder // its address: of one Service, which any node may serve
+	nodes []*Node
+}
+
+// of returns what preferred does.
+func (c *candidates) of(s Snapshot, holders []holder) []*Node {
+	u := holders[0]
+	if len(holders) > 1 || u.svc.Local {
+		return s.preferred(holders)
+	}
+	if c.alike.svc == nil || (u.pool == "") != (c.alike.pool == "") || !slices.Equal(u.ads, c.alike.ads) || !slices.Equal(u.in, c.alike.in) {
+		*c = candidates{u, s.preferred(holders)}
+	}
+	return c.nodes
 }
 
 // preferred returns the candidates to which no other is strictly preferred, by name.
