@@ -118,7 +118,7 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 
 // sized measures the floor and Steelyard by turns.
 func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
-	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "writes an address"}}
+	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "memory", "writes an address"}}
 	var created, p50, p99 []float64
 	for round := range rounds {
 		fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
@@ -147,6 +147,7 @@ type arrival struct {
 	creating time.Duration   // from the first creation to the last answer
 	heard    []time.Duration // from each creation to the first announcement
 	cpu      []time.Duration // of each node's speaker, without what it uses at rest
+	memory   string          // of the first node's speaker, and of the controller, with all addresses there
 	writes   map[string]int  // by resource, without the creations
 }
 
@@ -167,7 +168,7 @@ func (m arrival) row(who string) []string {
 		writes = append(writes, fmt.Sprintf("%s %.2f", resource, float64(count)/float64(n)))
 	}
 	slices.Sort(writes)
-	return append(row, strings.Join(writes, ", "))
+	return append(row, m.memory, strings.Join(writes, ", "))
 }
 
 // arrive measures n new Services in a cluster that is idle, and removes them.
@@ -196,6 +197,9 @@ func (a *arrivals) arrive(ctx context.Context, n int, w spec) (m arrival, err er
 	}
 	after, err := a.counts(ctx)
 	if err != nil {
+		return m, err
+	}
+	if m.memory, err = a.memory(); err != nil {
 		return m, err
 	}
 	took := after.since(before, a.rest)
@@ -248,6 +252,27 @@ func (a *arrivals) announcedAt(ctx context.Context, of *batch) (heard []time.Dur
 		heard = append(heard, took)
 	}
 	return heard, nil
+}
+
+// memory returns what the first node's speaker and the controller have.
+func (a *arrivals) memory() (string, error) {
+	all, err := a.rack.Processes()
+	if err != nil {
+		return "", err
+	}
+	var out []string
+	for _, p := range all {
+		if p.State() == "dead" || p.Host != a.nodes[0] && p.Host != "control" || p.Name != "speaker" && !slices.Contains(a.rack.Controllers(), p.Name) {
+			continue
+		}
+		now, peak, err := resident(p.PID)
+		if err != nil {
+			return "", err
+		}
+		out = append(out, fmt.Sprintf("%s %s, at most %s", p.Name, now, peak))
+	}
+	slices.Sort(out)
+	return strings.Join(out, "; "), nil
 }
 
 // counted is what the programs have used and written so far.
