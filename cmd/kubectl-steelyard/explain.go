@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -177,7 +178,9 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 	}
 	svc, r := evaluation.Served[place], evaluation.Requests[place]
 	e.Request = requestOf(evaluation, svc, r)
-	e.Degraded = sessionsLost(evaluation, said.Of[key])
+	if e.Reason != v1beta1.ReasonSessionsDown { // which says it
+		e.Degraded = sessionsLost(evaluation, said.Of[key])
+	}
 	e.Pools = poolFacts(evaluation, key)
 	addrs := intent.Holds(svc)
 	about := shown.About(addrs)

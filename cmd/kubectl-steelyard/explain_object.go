@@ -251,7 +251,7 @@ func (e *explainer) node(name string) {
 	}
 	slices.SortFunc(e.out.Claims, func(a, b claim) int { return compareAddresses(a.Address, b.Address) })
 	e.sessions(func(s *session) bool { return s.Node == name })
-	e.out.Summary = fmt.Sprintf("it answers for %d addresses on the local network, and holds %s", len(e.out.Claims), counted(len(e.out.Sessions), "BGP session"))
+	e.out.Summary = fmt.Sprintf("addresses on the local network that it answers for: %d; BGP sessions: %d", len(e.out.Claims), len(e.out.Sessions))
 	if use.Excluded != "" {
 		e.out.Summary = "it must not announce anything: " + use.Excluded
 	}
