@@ -76,6 +76,9 @@ func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 		BFD: printable.Message(bfdStatus(state.BFD)), DuplicateOf: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
 	}
+	if before := s.Status.Prefixes; before != nil {
+		status.Prefixes.Advertised = r.count(state.Peer, before.Advertised, status.Prefixes.Advertised)
+	}
 	if down(s.Status.State) && down(status.State) {
 		status.State, status.Since = s.Status.State, s.Status.Since
 	}

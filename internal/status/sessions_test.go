@@ -217,3 +217,34 @@ func TestBFDStatus(t *testing.T) {
 		})
 	}
 }
+
+// In a burst each new address is one more route of each session of each node.
+func TestTheNumberOfRoutesIsWrittenNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Node: "n"})
+		var s v1beta1.BGPSession
+		changes, last := 0, int32(0)
+		state := bgp.State{Peer: "p", Session: bgp.Established, Since: time.Now()}
+		for range 100 { // ten seconds
+			state.Advertised++
+			r.recount = false
+			if r.enter(&s, state, ""); s.Status.Prefixes.Advertised != last {
+				changes, last = changes+1, s.Status.Prefixes.Advertised
+			} else if !r.recount {
+				t.Errorf("it says %d of %d routes, and that stays", last, state.Advertised)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if changes < 5 || changes > 7 {
+			t.Errorf("it changed %d times", changes)
+		}
+		time.Sleep(counting)
+		if r.enter(&s, state, ""); s.Status.Prefixes.Advertised != 100 {
+			t.Errorf("in the end it says %d", s.Status.Prefixes.Advertised)
+		}
+		state.Advertised = 0
+		if r.enter(&s, state, ""); s.Status.Prefixes.Advertised != 0 {
+			t.Errorf("without a route it says %d", s.Status.Prefixes.Advertised)
+		}
+	})
+}

@@ -54,7 +54,8 @@ const (
 	// took, up to longestRest. So the more addresses there are, the more changes share a report.
 	restingShare = 19
 	longestRest  = time.Second
-	// counting is the pause between two writes of this node's number of addresses.
+	// counting is the pause between two writes of a number: of this node's addresses, or of
+	// the routes of a session.
 	counting = 2 * time.Second
 )
 
@@ -87,15 +88,15 @@ type Reporter struct {
 
 	yield   yield
 	written map[netip.Addr]written // L2Claims that need no write
-	counted time.Time              // when the Speaker's count of addresses was last written
-	recount bool                   // the count must be written later
+	counted map[string]time.Time   // when numbers were last written, by session; "": the Speaker's
+	recount bool                   // a number must be written later
 	looked  time.Duration          // how long the last report took to find the claims to write
 	more    bool                   // the last report left claims to the next
 }
 
 // New returns a Reporter.
 func New(o Options) *Reporter {
-	return &Reporter{Options: o, since: time.Now()}
+	return &Reporter{Options: o, since: time.Now(), counted: map[string]time.Time{}}
 }
 
 // Run reports changes until ctx ends; then it reports that this speaker stopped.
@@ -260,13 +261,7 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 	}
 	return r.put(ctx, node, existing(have, r.Node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
-		if status.Addresses != s.Status.Addresses && s.Status.Addresses != 0 && status.Addresses != 0 {
-			if r.recount = time.Since(r.counted) < counting; r.recount {
-				status.Addresses = s.Status.Addresses
-			} else {
-				r.counted = time.Now()
-			}
-		}
+		status.Addresses = r.count("", s.Status.Addresses, status.Addresses)
 		status.Conditions = slices.Clone(s.Status.Conditions)
 		for _, c := range []metav1.Condition{
 			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: kernelAnswers},
@@ -283,6 +278,20 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 		intent.SetCondition(&status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})
 		s.Status = status
 	})
+}
+
+// count returns the number that an object is to say, which says before: at once if one of
+// the two is 0, else once in counting.
+func (r *Reporter) count(of string, before, now int32) int32 {
+	if before == now || before == 0 || now == 0 {
+		return now
+	}
+	if time.Since(r.counted[of]) < counting {
+		r.recount = true
+		return before
+	}
+	r.counted[of] = time.Now()
+	return now
 }
 
 // put writes the status of an object that this node's speaker owns, if it differs, and
