@@ -85,14 +85,16 @@ const (
 	// atOnce is how many writes of conditions Announced alone are under way at once.
 	atOnce = 16
 	// They wait until no address has been written for quietFor, but no longer than longestHeld:
-	// then one at a time is under way.
-	quietFor    = 300 * time.Millisecond
-	longestHeld = 5 * time.Second
+	// then betweenAddresses of them begin in each quietFor.
+	betweenAddresses = 4
+	quietFor         = 300 * time.Millisecond
+	longestHeld      = 5 * time.Second
 )
 
 // pacer has writes of conditions Announced alone give way to those of addresses.
 type pacer struct {
 	since, last time.Time // of the time in which addresses are written without a pause of quietFor: its begin, and so far its end
+	between     time.Time // when conditions last began in that time
 }
 
 // busy notes that an address is being written.
@@ -118,16 +120,19 @@ func (t *pacer) begin(s *Step, underWay map[types.UID]Attempt, now time.Time) {
 		}
 	}
 	most, again := atOnce, time.Duration(0)
-	if quiet := t.last.Add(quietFor).Sub(now); quiet > 0 {
-		most, again = 1, quiet
-		if held := t.since.Add(longestHeld).Sub(now); held > 0 {
-			most, again = 0, min(quiet, held)
+	if rest := t.last.Add(quietFor).Sub(now); rest > 0 {
+		most, again = betweenAddresses, quietFor
+		if held := max(t.since.Add(longestHeld).Sub(now), t.between.Add(quietFor).Sub(now)); held > 0 {
+			most, again = 0, min(rest, held)
 		}
 	}
 	n := max(0, min(len(s.Late), most-have))
 	s.Writes = append(s.Writes, s.Late[:n]...)
+	if again > 0 && n > 0 {
+		t.between = now
+	}
 	if n < len(s.Late) {
-		s.Awaits = s.Awaits || have+n > 0
+		s.Awaits = s.Awaits || again == 0 // a pass for each that lands would take time from the addresses
 		s.Again = sooner(s.Again, again)
 	}
 }

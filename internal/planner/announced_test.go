@@ -78,6 +78,7 @@ func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		since, last time.Time // of the addresses written before
+		between     time.Time // of conditions among them
 		begin       int
 		underWay    map[types.UID]Attempt
 		want        int
@@ -89,19 +90,20 @@ func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 		{name: "an address is under way", underWay: map[types.UID]Attempt{"a": address}, again: quietFor},
 		{name: "one was written a moment ago", since: ago(quietFor / 3), last: ago(quietFor / 3), again: quietFor - quietFor/3},
 		{name: "one was written a while ago", since: ago(quietFor), last: ago(quietFor), want: atOnce},
-		{name: "addresses have been written for long", since: ago(longestHeld), last: ago(1), begin: 1, want: 1, again: quietFor},
-		{name: "and one of these is under way", since: ago(longestHeld), last: ago(1), begin: 1, underWay: map[types.UID]Attempt{"b": alone}, again: quietFor},
+		{name: "addresses have been written for long", since: ago(longestHeld), last: ago(1), begin: 1, want: betweenAddresses, again: quietFor},
+		{name: "and one of these is under way", since: ago(longestHeld), last: ago(1), begin: 1, underWay: map[types.UID]Attempt{"b": alone}, want: betweenAddresses - 1, again: quietFor},
+		{name: "and some began a moment ago", since: ago(longestHeld), last: ago(1), between: ago(quietFor / 3), begin: 1, again: quietFor - quietFor/3},
 		{name: "for almost as long", since: ago(longestHeld - 1), last: ago(1), begin: 1, again: 1},
 		{name: "addresses were written for long, some time ago", since: ago(2 * longestHeld), last: ago(longestHeld), begin: 1, again: quietFor},
 		{name: "a write has failed", underWay: map[types.UID]Attempt{"a": {}}, want: atOnce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, pace := Step{Writes: make([]Write, c.begin), Late: make([]Write, 2*atOnce)}, pacer{c.since, c.last}
+			s, pace := Step{Writes: make([]Write, c.begin), Late: make([]Write, 2*atOnce)}, pacer{c.since, c.last, c.between}
 			pace.begin(&s, c.underWay, now)
 			if have := len(s.Writes) - c.begin; have != c.want {
 				t.Errorf("%d may begin, want %d", have, c.want)
 			}
-			if s.Again != c.again || c.again == 0 && !s.Awaits {
+			if s.Again != c.again || s.Awaits != (c.again == 0) {
 				t.Errorf("the next pass is due in %s, or when a write lands: %t; want %s", s.Again, s.Awaits, c.again)
 			}
 		})
