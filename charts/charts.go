@@ -60,6 +60,7 @@ func made() map[string]string {
 		"rbac/controller.yaml":          "controller/rbac.yaml",
 		"rbac/speaker.yaml":             "speaker/rbac.yaml",
 		"rbac/policy.yaml":              "speaker/policy.yaml",
+		"rbac/deletion.yaml":            "controller/policy.yaml",
 		"controller/deployment.yaml":    "controller/deployment.yaml",
 		"controller/disruption.yaml":    "controller/disruption.yaml",
 		"controller/networkpolicy.yaml": "controller/networkpolicy.yaml",

@@ -104,6 +104,8 @@ func effects() map[string]struct {
 		"speaker.capabilities":         {"[NET_RAW]", []effect{{daemonSet, container + "securityContext.capabilities.add", []any{"NET_RAW"}}}},
 		"speaker.runAsRoot": {"true", []effect{
 			{daemonSet, pod + "securityContext.runAsUser", 0.0}, {daemonSet, pod + "securityContext.runAsNonRoot", nil}, {daemonSet, container + "securityContext.allowPrivilegeEscalation", false}}},
+		"controller.deletionWarning": {"false", []effect{
+			{"ValidatingAdmissionPolicy /steelyard-pool-in-use", "", nil}, {"ValidatingAdmissionPolicyBinding /steelyard-pool-in-use", "", nil}}},
 		"speaker.admissionPolicy": {"false", []effect{
 			{"ValidatingAdmissionPolicy /steelyard-speaker", "", nil}, {"ValidatingAdmissionPolicyBinding /steelyard-speaker", "", nil}}},
 		"speaker.priorityClassName": {"mine", []effect{{daemonSet, pod + "priorityClassName", "mine"}}},

@@ -124,7 +124,7 @@ func (b *rig) reporter() *report.Reporter {
 		Client: b.client, Direct: b.direct, Log: b.log, Finalizer: b.state.Finalizer(), Configuration: b.configuration,
 		Services: func(ctx context.Context) ([]*corev1.Service, error) { return b.services(ctx) },
 		Leading:  b.leading, Plan: b.summary, Released: b.released, Planned: b.planned, Count: func(string, error) {},
-		Presences: func() planner.Presences { return nil },
+		Presences: func() planner.Presences { return nil }, Record: func(cluster.Event) {},
 	})
 }
 

@@ -110,7 +110,7 @@ kind: IPAddressPool
 metadata: {name: twice}
 spec: {addresses: [192.0.2.150-192.0.2.160]}
 YAML
-await 30 sh -c "rack kubectl get ipaddresspools.steelyard.dev twice -o 'jsonpath={.status.conditions[0].reason}' | grep -q Overlaps"
+await 30 sh -c "rack kubectl get ipaddresspools.steelyard.dev twice -o 'jsonpath={.status.conditions[?(@.type==\"Accepted\")].reason}' | grep -q Overlaps"
 show rack kubectl get ipaddresspools.steelyard.dev -o wide
 printf '%s$ %s%s\n' "$dim" "echo '… addresses: [192.0.2.77/24]' | bin/rack kubectl apply -f -" "$plain"
 kubectl apply -f - 2>&1 <<'YAML' || true

@@ -11,7 +11,7 @@ const (
 	// names. Advertisements and BGPPeers have it.
 	ConditionResolvedRefs = "ResolvedRefs"
 	// ConditionProgrammed is True if all that the object asks for is in force. It is the
-	// one to wait for.
+	// one to wait for. Of a BGPPeer it takes one session that is up.
 	ConditionProgrammed = "Programmed"
 	// ConditionEstablished of a BGPPeer is True while the session of every node that
 	// should hold one is up. Its message counts those that are not, and tells why

@@ -57,19 +57,30 @@ const (
 	//
 	// Remedy: take the fields that the message names out, or live without them.
 	ReasonUnsupportedField = "UnsupportedField"
-	// ReasonNoSessions: no node holds a session to the BGPPeer. The condition Established
-	// has the same reason.
+	// ReasonNoNodeSelected: spec.nodeSelectors of the BGPPeer, or of the advertisement, select
+	// no node. The condition Established of a BGPPeer has the same reason.
 	//
-	// Remedy: see that spec.nodeSelectors select nodes on which speakers run.
+	// Remedy: compare spec.nodeSelectors with kubectl get nodes --show-labels.
+	ReasonNoNodeSelected = "NoNodeSelected"
+	// ReasonNoSessions: no node that the BGPPeer selects holds a session to it. The condition
+	// Established has the same reason.
+	//
+	// Remedy: see whether speakers run on these nodes: kubectl get speakers.steelyard.dev.
 	ReasonNoSessions = "NoSessions"
+	// ReasonNoSessionEstablished: no session to the BGPPeer is up. The condition Established
+	// has the same reason; while some are up, and others are not, it has SessionsDown, and
+	// Programmed is True.
+	//
+	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
+	ReasonNoSessionEstablished = "NoSessionEstablished"
 )
 
 // Reasons of the condition Established of a BGPPeer.
 const (
 	// ReasonEstablished: the session of every node is up.
 	ReasonEstablished = "Established"
-	// ReasonSessionsDown: sessions of some nodes, or of all, are not up. The message
-	// tells how many, and what most of them suffer from.
+	// ReasonSessionsDown: sessions of some nodes are not up. The message tells how many, and
+	// what most of them suffer from.
 	//
 	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
 	ReasonSessionsDown = "SessionsDown"
@@ -80,6 +91,13 @@ const (
 const (
 	// ReasonAssigned: the Service has its addresses.
 	ReasonAssigned = "Assigned"
+	// ReasonPoolDeleted: the IPAddressPool is deleted that an address of the Service is from. The
+	// Service keeps the address for the pool's graceTime. Only an event and the page have this
+	// reason; the condition is True, Assigned, and says until when.
+	//
+	// Remedy: create the pool again, or another one with the address; else the Service gets
+	// an address of another pool then, or none.
+	ReasonPoolDeleted = "PoolDeleted"
 	// ReasonNoPool: no pool serves this Service without being asked.
 	//
 	// Remedy: make an IPAddressPool, or have one serve this namespace and these labels

@@ -91,7 +91,11 @@ func written(w *world.Snapshot) {
 			meta.SetStatusCondition(&svc.Status.Conditions, e.Reported(intent.KeyOf(svc)).Condition())
 		}
 	}
-	for _, change := range planner.Statuses(intent.Configured{Objects: w.Config, Config: &e.Checked}, w.Sessions, &planner.Summary{}) {
+	reports := planner.Reports{Sessions: w.Sessions, Nodes: map[string]map[string]string{}}
+	for i := range w.Nodes {
+		reports.Nodes[w.Nodes[i].Name] = w.Nodes[i].Labels
+	}
+	for _, change := range planner.Statuses(intent.Configured{Objects: w.Config, Config: &e.Checked}, reports, &planner.Summary{}) {
 		switch after := change.After.(type) {
 		case *v1beta1.IPAddressPool:
 			put(w.Config.Pools, *after)

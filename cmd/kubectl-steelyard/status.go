@@ -169,7 +169,7 @@ func ofConfiguration(t *world.Evaluation) []problem {
 		}
 	}
 	for _, x := range t.Config.Described() { // what follows from more than the objects
-		if c := health.Condition(x.Conditions, v1beta1.ConditionProgrammed); c.Reason == v1beta1.ReasonNoSessions {
+		if c := health.Condition(x.Conditions, v1beta1.ConditionProgrammed); c.Reason == v1beta1.ReasonNoSessions || c.Reason == v1beta1.ReasonNoNodeSelected {
 			out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
@@ -143,7 +144,8 @@ func OfConfiguration(kind, name string, conditions []metav1.Condition) []Problem
 			out = append(out, Problem{kind, name, Fault, c.Reason, c.Message, "SteelyardConfigRefused"})
 		}
 	}
-	if c := Condition(conditions, v1beta1.ConditionProgrammed); len(out) == 0 && c.Status == metav1.ConditionFalse {
+	// The problem of its sessions has more to say of a peer without one.
+	if c := Condition(conditions, v1beta1.ConditionProgrammed); len(out) == 0 && c.Status == metav1.ConditionFalse && c.Reason != v1beta1.ReasonNoSessionEstablished {
 		out = append(out, Problem{kind, name, Waiting, c.Reason, c.Message, ""})
 	}
 	return out
@@ -179,6 +181,9 @@ func OfService(svc *corev1.Service) []Problem {
 	case metav1.ConditionTrue:
 		if out := notAnnounced(svc); out != nil {
 			return out
+		}
+		if intent.PoolDeleted(svc) {
+			return problem(Waiting, v1beta1.ReasonPoolDeleted, c.Message, "")
 		}
 		if _, reservation, has := strings.Cut(c.Message, "; "); has {
 			return problem(Waiting, "Incomplete", reservation, "")

@@ -20,22 +20,21 @@ func (p *parser) l2(in []v1beta1.L2Advertisement, pools *catalog) []announce.L2A
 		ref := Ref{"L2Advertisement", obj.Name}
 		p.accept(ref)
 		ad := announce.L2Advertisement{Name: obj.Name}
-		var err error
-		if ad.Links.Only, err = globs("spec.interfaces", obj.Spec.Interfaces); err == nil {
-			ad.Links.Except, err = globs("spec.excludeInterfaces", obj.Spec.ExcludeInterfaces)
-		}
-		if err == nil {
-			ad.Prefer, err = preferences(obj.Spec.PreferredNodeSelectors)
-		}
-		if err != nil {
-			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
-			continue
+		var faults [3]error
+		ad.Links.Only, faults[0] = globs("spec.interfaces", obj.Spec.Interfaces)
+		ad.Links.Except, faults[1] = globs("spec.excludeInterfaces", obj.Spec.ExcludeInterfaces)
+		ad.Prefer, faults[2] = preferences(obj.Spec.PreferredNodeSelectors)
+		usable := true
+		for _, err := range faults {
+			if err != nil {
+				p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
+				usable = false
+			}
 		}
 		var ok bool
-		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); !ok {
-			continue
+		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); ok && usable {
+			out = append(out, ad)
 		}
-		out = append(out, ad)
 	}
 	return out
 }
@@ -76,18 +75,17 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		byLabel, err := selector("spec.peerSelectors", obj.Spec.PeerSelectors)
 		if err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
-			continue
 		}
+		usable := err == nil
 		ad := announce.BGPAdvertisement{Name: obj.Name, Length4: length(obj.Spec.AggregationLength, 32), Length6: length(obj.Spec.AggregationLengthV6, 128)}
 		if ad.Attributes, err = attributes(obj.Spec, aliases); err != nil {
 			// To announce without a community such as no-export could do harm.
 			p.unresolved(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
-			continue
+			usable = false
 		}
 		var ok bool
-		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); !ok {
-			continue
-		}
+		ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools)
+		usable = usable && ok
 		var missing []string
 		ad.Peers, missing = peers.resolve(obj.Spec.Peers, byLabel)
 		if len(missing) > 0 {
@@ -96,8 +94,10 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		if err := pools.unaligned(ad.Pools, ad.Length4, ad.Length6); err != nil {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v", err)
 		}
-		out = append(out, ad)
-		specs[ad.Name] = obj.Spec
+		if usable {
+			out = append(out, ad)
+			specs[ad.Name] = obj.Spec
+		}
 	}
 	p.contradictions(out, specs, pools)
 	return out

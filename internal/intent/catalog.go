@@ -29,16 +29,17 @@ func newCatalog(pools []Pool) *catalog {
 // selection checks what both kinds of advertisement have in common.
 func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (announce.Selection, bool) {
 	var out announce.Selection
-	byLabel, err := selector("spec.ipAddressPoolSelectors", in.IPAddressPoolSelectors)
-	if err == nil {
-		out.Nodes, err = selector("spec.nodeSelectors", in.NodeSelectors)
-	}
-	if err == nil {
-		out.Services, err = selector("spec.serviceSelectors", in.ServiceSelectors)
-	}
-	if err != nil {
-		p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
-		return out, false
+	var faults [3]error
+	var byLabel announce.Selector
+	byLabel, faults[0] = selector("spec.ipAddressPoolSelectors", in.IPAddressPoolSelectors)
+	out.Nodes, faults[1] = selector("spec.nodeSelectors", in.NodeSelectors)
+	out.Services, faults[2] = selector("spec.serviceSelectors", in.ServiceSelectors)
+	usable := true
+	for _, err := range faults {
+		if err != nil {
+			p.fault(ref, v1beta1.ReasonInvalid, "%v; nothing is announced by it", err)
+			usable = false
+		}
 	}
 	var missing []string
 	out.Pools, missing = pools.resolve(in.IPAddressPools, byLabel)
@@ -48,7 +49,7 @@ func (p *parser) selection(ref Ref, in v1beta1.Selection, pools *catalog) (annou
 	if len(missing) > 0 {
 		p.unresolved(ref, v1beta1.ReasonNotFound, "spec.ipAddressPools: there is no IPAddressPool %s; the others that it names are announced", printable.Quotes(missing))
 	}
-	return out, true
+	return out, usable
 }
 
 // unaligned says of which pool some prefix of these lengths holds addresses from

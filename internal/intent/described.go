@@ -27,6 +27,25 @@ func (o *Objects) Described() []Described {
 	)
 }
 
+// ConditionsOf returns the conditions of a configuration object; of another one none.
+func ConditionsOf(o any) []metav1.Condition {
+	switch x := o.(type) {
+	case *v1beta1.IPAddressPool:
+		return x.Status.Conditions
+	case *v1beta1.L2Advertisement:
+		return x.Status.Conditions
+	case *v1beta1.BGPAdvertisement:
+		return x.Status.Conditions
+	case *v1beta1.BGPPeer:
+		return x.Status.Conditions
+	case *v1beta1.BFDProfile:
+		return x.Status.Conditions
+	case *v1beta1.Community:
+		return x.Status.Conditions
+	}
+	return nil
+}
+
 func described[T any, P interface {
 	*T
 	metav1.Object

@@ -73,7 +73,7 @@ func (v Validation) Faults() []Finding {
 
 // Parse checks everything and keeps what is good.
 func Parse(o Objects) Config {
-	p := parser{validations: map[Ref]Validation{}}
+	p := parser{validations: map[Ref]Validation{}, found: map[foundIn]int{}}
 	pools := p.pools(o.Pools)
 	known := newCatalog(pools)
 	aliases := p.communities(o.Communities)
@@ -94,24 +94,47 @@ func Parse(o Objects) Config {
 	}
 }
 
-// parser collects the validations.
-type parser struct{ validations map[Ref]Validation }
+// maxFindings is how many findings a condition names; of more it says that there are others.
+const maxFindings = 5
 
-// fault reports that ref, or a part of it, is not accepted; the first such fault of an
-// object is the one that is reported.
-func (p *parser) fault(ref Ref, reason, format string, args ...any) {
-	if v := p.validations[ref]; v.Accepted.Reason == "" {
-		v.Accepted = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
-		p.validations[ref] = v
-	}
+// parser collects the validations.
+type parser struct {
+	validations map[Ref]Validation
+	found       map[foundIn]int
 }
 
-// unresolved reports that ref names what is not there, or can't be used; the first
-// such fault of an object is the one that is reported.
+// foundIn is a condition of an object.
+type foundIn struct {
+	Ref
+	condition string
+}
+
+// fault reports that ref, or a part of it, is not accepted. The first such fault gives the
+// reason, and the message names the others as well.
+func (p *parser) fault(ref Ref, reason, format string, args ...any) {
+	v := p.validations[ref]
+	p.add(foundIn{ref, v1beta1.ConditionAccepted}, &v.Accepted, reason, format, args)
+	p.validations[ref] = v
+}
+
+// unresolved reports that ref names what is not there, or can't be used. The first such
+// fault gives the reason, and the message names the others as well.
 func (p *parser) unresolved(ref Ref, reason, format string, args ...any) {
-	if v := p.validations[ref]; v.Refs.Reason == "" {
-		v.Refs = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
-		p.validations[ref] = v
+	v := p.validations[ref]
+	p.add(foundIn{ref, v1beta1.ConditionResolvedRefs}, &v.Refs, reason, format, args)
+	p.validations[ref] = v
+}
+
+// add adds a fault to what was found before.
+func (p *parser) add(in foundIn, f *Finding, reason, format string, args []any) {
+	p.found[in]++
+	switch n := p.found[in]; {
+	case n == 1:
+		*f = Finding{reason, printable.Message(fmt.Sprintf(format, args...))}
+	case n <= maxFindings:
+		f.Message = printable.Message(f.Message + "; " + fmt.Sprintf(format, args...))
+	case n == maxFindings+1:
+		f.Message = printable.Message(f.Message + "; and others")
 	}
 }
 

@@ -69,6 +69,11 @@ func Origins(svc *corev1.Service) []Origin {
 	}
 }
 
+// PoolDeleted reports whether svc has an address whose pool is deleted, by its condition.
+func PoolDeleted(svc *corev1.Service) bool {
+	return slices.ContainsFunc(Origins(svc), func(o Origin) bool { return !o.Until.IsZero() })
+}
+
 // originText is one origin at the start of a message, and the comma before the next.
 var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-]+)"(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,30 +23,32 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 	for _, obj := range byAge(o.Peers) {
 		ref := Ref{"BGPPeer", obj.Name}
 		p.accept(ref)
+		usable := true
 		nodes, err := selector("spec.nodeSelectors", obj.Spec.NodeSelectors)
-		if err != nil {
-			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
-			continue
+		peer, faults := peer(obj)
+		for _, err := range append(faults, err) {
+			if err != nil {
+				p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
+				usable = false
+			}
 		}
 		password, reason, err := password(obj.Spec, o.Secrets)
 		if err != nil {
 			p.unresolved(ref, reason, "%v; no session is held", err)
-			continue
+			usable = false
 		}
-		peer, err := peer(obj)
-		if err != nil {
-			p.fault(ref, v1beta1.ReasonInvalid, "%v; no session is held", err)
+		profile, there := profiles[obj.Spec.BFDProfile]
+		if name := obj.Spec.BFDProfile; name != "" && !there {
+			p.unresolved(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
+		}
+		if !usable {
 			continue
 		}
 		if older, shadowed := taken.supersedes(routerOf(obj.Spec), len(out)); shadowed {
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
-		if name := obj.Spec.BFDProfile; name != "" {
-			if profile, ok := profiles[name]; ok {
-				peer.BFD = watching(profile, peer)
-			} else {
-				p.unresolved(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
-			}
+		if obj.Spec.BFDProfile != "" && there {
+			peer.BFD = watching(profile, peer)
 		}
 		peer.Password = password
 		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes, Created: obj.CreationTimestamp.Time})
@@ -112,7 +115,8 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 	return value, "", nil
 }
 
-func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
+// peer returns the parameters of the session, and what is wrong with any.
+func peer(obj *v1beta1.BGPPeer) (announce.Peer, []error) {
 	spec := obj.Spec
 	out := announce.Peer{
 		Name:      obj.Name,
@@ -133,9 +137,7 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 		// RFC 5082 section 3: a router n hops away sends 255 and is heard with 256 - n.
 		out.MinTTL = uint8(256 - spec.TTLSecurity)
 	}
-	if err := addresses(spec, &out); err != nil {
-		return out, err
-	}
+	faults := addresses(spec, &out)
 	for _, f := range []struct {
 		name string
 		in   v1beta1.Duration
@@ -150,17 +152,17 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, error) {
 		}
 		d, err := time.ParseDuration(string(f.in))
 		if err != nil {
-			return out, fmt.Errorf("%s: %s is not a duration such as 90s", f.name, printable.Quote(string(f.in)))
+			faults = append(faults, fmt.Errorf("%s: %s is not a duration such as 90s", f.name, printable.Quote(string(f.in))))
 		}
 		*f.out = d
 	}
 	out.HoldTime = cmp.Or(out.HoldTime, defaultHoldTime)
 	out.KeepaliveTime = cmp.Or(out.KeepaliveTime, out.HoldTime/3)
-	return out, nil
+	return out, faults
 }
 
-// addresses enters those of the session.
-func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) error {
+// addresses enters those of the session, and returns what is wrong with any.
+func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) (faults []error) {
 	for _, f := range []struct {
 		name string
 		in   string
@@ -178,9 +180,25 @@ func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) error {
 			err = hostAddr(a)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			faults = append(faults, fmt.Errorf("%s: %w", f.name, err))
 		}
 		*f.out = a
 	}
-	return nil
+	return faults
+}
+
+// Selected counts the nodes, of which these are the labels by name, that an accepted
+// BGPPeer selects; -1: no accepted one has that name.
+func (c Config) Selected(peer string, nodes map[string]map[string]string) int {
+	i := slices.IndexFunc(c.Neighbors, func(n announce.Neighbor) bool { return n.Peer.Name == peer })
+	if i < 0 {
+		return -1
+	}
+	count := 0
+	for _, labels := range nodes {
+		if of := c.Neighbors[i].Nodes; of == nil || of(labels) {
+			count++
+		}
+	}
+	return count
 }

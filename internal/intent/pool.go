@@ -63,17 +63,17 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		AvoidBuggy:     obj.Spec.AvoidBuggyIPs,
 		CrossNamespace: obj.Spec.Sharing == v1beta1.SharingCluster,
 	}}
-	invalid := func(err error) {
-		if err != nil {
+	invalid := func(faults ...error) {
+		for _, err := range faults {
 			p.fault(ref, v1beta1.ReasonInvalid, "%v", err)
 			out.Frozen = true
 		}
 	}
-	whole, err := ranges("spec.addresses", obj.Spec.Addresses, reachable)
-	invalid(err)
-	except, err := ranges("spec.exclude", obj.Spec.Exclude, func(ipam.Range) error { return nil })
-	invalid(err)
-	if err != nil {
+	whole, faults := ranges("spec.addresses", obj.Spec.Addresses, reachable)
+	invalid(faults...)
+	except, faults := ranges("spec.exclude", obj.Spec.Exclude, func(ipam.Range) error { return nil })
+	invalid(faults...)
+	if len(faults) > 0 {
 		except = nil // it is not known which Services were meant: each holder keeps its address
 	}
 	out.Whole = ipam.Merge(whole, nil)
@@ -87,30 +87,30 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	out.Ranges = ipam.Merge(whole, except)
 	if a := obj.Spec.ServiceAllocation; a != nil {
 		out.Priority = int(a.Priority)
-		out.Selects, err = selects(a)
-		invalid(err)
+		var err error
+		if out.Selects, err = selects(a); err != nil {
+			invalid(err)
+		}
 		out.Selective = out.Selects != nil
 	}
 	return out
 }
 
-// ranges parses all that can be parsed, and tells the first fault. A range with
+// ranges parses all that can be parsed, and returns the faults of the rest. A range with
 // its ends in the wrong order still says what was meant: who holds an address
 // of it shall keep that. Ranges that can be parsed are checked as well.
-func ranges(field string, in []v1beta1.AddressRange, check func(ipam.Range) error) ([]ipam.Range, error) {
-	var out []ipam.Range
-	var first error
+func ranges(field string, in []v1beta1.AddressRange, check func(ipam.Range) error) (out []ipam.Range, faults []error) {
 	for i, s := range in {
 		r, err := parseRange(string(s))
 		if r.First.IsValid() {
 			out = append(out, r)
 			err = cmp.Or(err, check(r))
 		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("%s[%d]: %w", field, i, err)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s[%d]: %w", field, i, err))
 		}
 	}
-	return out, first
+	return out, faults
 }
 
 // parseRange reads a CIDR, a range first-last or a single address. Beside the

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -60,13 +62,13 @@ type StatusChange struct {
 }
 
 // Statuses returns the configuration objects whose status is not what follows from
-// the configuration, the speakers' sessions and the plan.
-func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary) []StatusChange {
+// the configuration, the speakers' reports and the plan.
+func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 	accepted := make(map[string][]ipam.Range, len(c.Config.Pools))
 	for _, p := range c.Config.Pools {
 		accepted[p.Name] = p.Accepted
 	}
-	peers, validations := byPeer(sessions), maps.Clone(c.Config.Validations)
+	peers, validations := byPeer(r.Sessions), maps.Clone(c.Config.Validations)
 	for name, of := range peers {
 		ref := intent.Ref{Kind: "BGPPeer", Name: name}
 		if v, found := validations[ref], overlap(of); found.Reason != "" && v.Accepted.Reason == "" {
@@ -91,7 +93,7 @@ func Statuses(c intent.Configured, sessions []v1beta1.BGPSession, plan *Summary)
 		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
 			sessions := peers[o.Name]
 			o.Status.Sessions = countSessions(sessions)
-			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions))
+			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions, c.Config.Selected(o.Name, r.Nodes), len(r.Nodes)))
 			return &o.Status.Conditions
 		}),
 		changed(validations, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
@@ -139,11 +141,38 @@ func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validat
 		set(v1beta1.ConditionResolvedRefs, v.Refs, v1beta1.ReasonResolvedRefs)
 	}
 	set(v1beta1.ConditionProgrammed, programmed(v, *conditions), v1beta1.ReasonProgrammed)
-	// Of those that are False the first one is the cause; the column WHY shows it.
-	order := []string{v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionProgrammed, v1beta1.ConditionEstablished}
+	// The column WHY shows the message of the first that is False: that of Programmed names all causes.
+	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished}
 	slices.SortStableFunc(*conditions, func(a, b metav1.Condition) int {
 		return cmp.Compare(slices.Index(order, a.Type), slices.Index(order, b.Type))
 	})
+}
+
+// Turned are the events of a status that is written: one for each condition that turns, with
+// its reason. That an object is good from the start is one event; what Programmed repeats of
+// the other conditions is none.
+func (c StatusChange) Turned() (out []Event) {
+	before, after := intent.ConditionsOf(c.Before), intent.ConditionsOf(c.After)
+	for _, now := range after {
+		was := health.Condition(before, now.Type)
+		good := now.Status == metav1.ConditionTrue
+		switch {
+		case was.Status == now.Status && was.Reason == now.Reason:
+		case now.Reason == v1beta1.ReasonNotAccepted || now.Reason == v1beta1.ReasonRefsNotResolved:
+		case good && was.Status == "" && now.Type != v1beta1.ConditionProgrammed:
+		case !good && now.Type == v1beta1.ConditionProgrammed && health.Condition(after, v1beta1.ConditionEstablished).Reason == now.Reason:
+		default:
+			e := Event{corev1.EventTypeNormal, "Configure", now.Reason, now.Message}
+			if !good {
+				e.Type = corev1.EventTypeWarning
+			}
+			if e.Message == "" {
+				e.Message = "the condition " + now.Type + " is " + string(now.Status)
+			}
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // refers reports whether objects of a kind name others.
@@ -151,19 +180,29 @@ func refers(kind string) bool {
 	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer"}, kind)
 }
 
-// programmed tells why not all is in force that an object asks for.
-func programmed(v intent.Validation, conditions []metav1.Condition) intent.Finding {
-	switch c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); {
-	case v.Accepted.Reason != "":
-		return intent.Finding{Reason: v1beta1.ReasonNotAccepted, Message: "see the condition " + v1beta1.ConditionAccepted}
-	case v.Refs.Reason != "":
-		return intent.Finding{Reason: v1beta1.ReasonRefsNotResolved, Message: "see the condition " + v1beta1.ConditionResolvedRefs}
-	case len(v.NoEffect) > 0:
-		return intent.Finding{Reason: v1beta1.ReasonUnsupportedField, Message: "accepted, but without any effect in this version: " + strings.Join(v.NoEffect, ", ")}
-	case c != nil && c.Reason == v1beta1.ReasonNoSessions:
-		return intent.Finding{Reason: c.Reason, Message: c.Message}
+// programmed tells why not all is in force that an object asks for: the reason of the first
+// cause, and each of them in words.
+func programmed(v intent.Validation, conditions []metav1.Condition) (out intent.Finding) {
+	add := func(reason, message string) {
+		if out.Reason == "" {
+			out = intent.Finding{Reason: reason, Message: message}
+		} else {
+			out.Message += "; " + message
+		}
 	}
-	return intent.Finding{}
+	if v.Accepted.Reason != "" {
+		add(v1beta1.ReasonNotAccepted, v.Accepted.Message)
+	}
+	if v.Refs.Reason != "" {
+		add(v1beta1.ReasonRefsNotResolved, v.Refs.Message)
+	}
+	if len(v.NoEffect) > 0 {
+		add(v1beta1.ReasonUnsupportedField, "accepted, but without any effect in this version: "+strings.Join(v.NoEffect, ", "))
+	}
+	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1beta1.ReasonSessionsDown {
+		add(c.Reason, c.Message)
+	}
+	return out
 }
 
 // Orphans returns the claims of addresses that no Service has, by the plan or by what

@@ -36,7 +36,7 @@ func TestStatuses(t *testing.T) {
 	}
 	plan := new(Planner).Plan(Snapshot{Configured: c}).Summary()
 	have := map[string]string{}
-	for _, x := range Statuses(c, sessions, plan) {
+	for _, x := range Statuses(c, Reports{Sessions: sessions}, plan) {
 		switch o := x.After.(type) {
 		case *v1beta1.IPAddressPool:
 			have[o.Name] = reasonsOf(o.Status.Conditions)
@@ -48,16 +48,16 @@ func TestStatuses(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"lan": "Accepted Programmed, of 4", "late": "Overlaps NotAccepted",
-		"tor":   "Accepted ResolvedRefs Programmed SessionsDown, 1 of 2",
-		"young": "Overlaps ResolvedRefs NotAccepted SessionsDown, 0 of 1",
+		"lan": "Programmed Accepted, of 4", "late": "NotAccepted Overlaps",
+		"tor":   "Programmed Accepted ResolvedRefs SessionsDown, 1 of 2",
+		"young": "NotAccepted Overlaps ResolvedRefs NoSessionEstablished, 0 of 1",
 	}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	// It comes to rest: the second time it is said who had an address before.
 	for range 2 {
-		for _, x := range Statuses(c, sessions, plan) {
+		for _, x := range Statuses(c, Reports{Sessions: sessions}, plan) {
 			for i := range c.Objects.Pools {
 				if o, is := x.After.(*v1beta1.IPAddressPool); is && c.Objects.Pools[i].Name == o.Name {
 					c.Objects.Pools[i] = *o
@@ -71,7 +71,7 @@ func TestStatuses(t *testing.T) {
 		}
 		c = readyMade(c.Objects)
 	}
-	if again := Statuses(c, sessions, plan); len(again) > 0 {
+	if again := Statuses(c, Reports{Sessions: sessions}, plan); len(again) > 0 {
 		t.Errorf("%d objects are written again:\n%s", len(again), cmp.Diff(again[0].Before, again[0].After))
 	}
 }
@@ -90,5 +90,47 @@ func TestOrphans(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"10.0.0.3", "nonsense"}, have); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A configuration object has an event for each condition that turns.
+func TestTurned(t *testing.T) {
+	peer := func(conditions ...metav1.Condition) *v1beta1.BGPPeer {
+		return &v1beta1.BGPPeer{Status: v1beta1.BGPPeerStatus{Conditions: conditions}}
+	}
+	is := func(kind, reason string) metav1.Condition {
+		status := metav1.ConditionFalse
+		if kind == reason {
+			status = metav1.ConditionTrue
+		}
+		return metav1.Condition{Type: kind, Status: status, Reason: reason}
+	}
+	good := []metav1.Condition{is("Programmed", "Programmed"), is("Accepted", "Accepted"), is("ResolvedRefs", "ResolvedRefs"), is("Established", "Established")}
+	bad := []metav1.Condition{is("Programmed", "NotAccepted"), is("Accepted", "Invalid"), is("ResolvedRefs", "NotFound"), is("Established", "NoSessions")}
+	down := []metav1.Condition{is("Programmed", "NoSessionEstablished"), is("Accepted", "Accepted"), is("ResolvedRefs", "ResolvedRefs"), is("Established", "NoSessionEstablished")}
+	for _, c := range []struct {
+		name          string
+		before, after []metav1.Condition
+		want          string
+	}{
+		{"a new one that is good", nil, good, "Normal Programmed"},
+		{"a new one that is not", nil, bad, "Warning Invalid, Warning NotFound, Warning NoSessions"},
+		{"no session is up any more", good, down, "Warning NoSessionEstablished"},
+		{"all are up again", down, good, "Normal Programmed, Normal Established"},
+		{"it is mended", bad, good, "Normal Programmed, Normal Accepted, Normal ResolvedRefs, Normal Established"},
+		{"nothing turns", good, good, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, e := range (StatusChange{Before: peer(c.before...), After: peer(c.after...)}).Turned() {
+				got = append(got, e.Type+" "+e.Reason)
+				if e.Message == "" {
+					t.Errorf("an event %s without a message", e.Reason)
+				}
+			}
+			if text := strings.Join(got, ", "); text != c.want {
+				t.Errorf("%s, want %s", text, c.want)
+			}
+		})
 	}
 }

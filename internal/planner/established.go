@@ -22,17 +22,23 @@ func countSessions(sessions []v1beta1.BGPSession) *v1beta1.SessionCount {
 }
 
 // established returns the condition of a peer that tells of its sessions, which are
-// counted.
-func established(sessions []v1beta1.BGPSession, n *v1beta1.SessionCount) metav1.Condition {
+// counted. The peer selects so many of all nodes; -1: it is not accepted.
+func established(sessions []v1beta1.BGPSession, n *v1beta1.SessionCount, selected, all int) metav1.Condition {
 	c := metav1.Condition{Type: v1beta1.ConditionEstablished, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonSessionsDown}
 	switch {
-	case n.Total == 0:
+	case n.Total == 0 && selected == 0:
+		c.Reason, c.Message = v1beta1.ReasonNoNodeSelected, fmt.Sprintf("spec.nodeSelectors select none of %d nodes", all)
+	case n.Total == 0 && selected < 0:
 		c.Reason, c.Message = v1beta1.ReasonNoSessions, "no node holds a session to it"
+	case n.Total == 0:
+		c.Reason, c.Message = v1beta1.ReasonNoSessions, fmt.Sprintf("none of the %d nodes that it selects holds a session to it: see whether speakers run there", selected)
 	case n.Established == n.Total:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1beta1.ReasonEstablished, fmt.Sprintf("all %d", n.Total)
 		if n.Total == 1 {
 			c.Message = "the only one"
 		}
+	case n.Established == 0:
+		c.Reason, c.Message = v1beta1.ReasonNoSessionEstablished, fmt.Sprintf("0 of %d sessions are up, %s", n.Total, health.Failures(failures(sessions), int(n.Total)))
 	default:
 		c.Message = health.Failures(failures(sessions), int(n.Total))
 	}

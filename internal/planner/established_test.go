@@ -19,23 +19,26 @@ func TestEstablished(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		sessions []v1beta1.BGPSession
+		selected int
 		status   metav1.ConditionStatus
 		want     string
 	}{
-		{"no node holds one", nil, metav1.ConditionFalse, "NoSessions: no node holds a session to it"},
-		{"all are up", []v1beta1.BGPSession{up("a"), up("b")}, metav1.ConditionTrue, "Established: all 2"},
-		{"there is one, and it is up", []v1beta1.BGPSession{up("a")}, metav1.ConditionTrue, "Established: the only one"},
-		{"one of two was never up", []v1beta1.BGPSession{up("a"), session("b", "Connect", "")}, metav1.ConditionFalse,
+		{"no node holds one", nil, 3, metav1.ConditionFalse, "NoSessions: none of the 3 nodes that it selects holds a session to it: see whether speakers run there"},
+		{"it selects no node", nil, 0, metav1.ConditionFalse, "NoNodeSelected: spec.nodeSelectors select none of 4 nodes"},
+		{"it is not accepted", nil, -1, metav1.ConditionFalse, "NoSessions: no node holds a session to it"},
+		{"all are up", []v1beta1.BGPSession{up("a"), up("b")}, 4, metav1.ConditionTrue, "Established: all 2"},
+		{"there is one, and it is up", []v1beta1.BGPSession{up("a")}, 4, metav1.ConditionTrue, "Established: the only one"},
+		{"one of two was never up", []v1beta1.BGPSession{up("a"), session("b", "Connect", "")}, 4, metav1.ConditionFalse,
 			"SessionsDown: on 1 of 2 nodes (b): the session is not up yet"},
 		{"those that are down have several causes", []v1beta1.BGPSession{
 			session("a", "Active", "Bad Peer AS"), session("b", "Active", refused), up("c"), session("d", "Idle", refused),
-		}, metav1.ConditionFalse, "SessionsDown: on 3 of 4 nodes (a, b, d): on 2 " + refused + "; on 1 Bad Peer AS"},
+		}, 4, metav1.ConditionFalse, "SessionsDown: on 3 of 4 nodes (a, b, d): on 2 " + refused + "; on 1 Bad Peer AS"},
 		{"equally common causes come by name", []v1beta1.BGPSession{
 			session("a", "Active", refused), session("b", "Active", "Bad Peer AS"),
-		}, metav1.ConditionFalse, "SessionsDown: on 2 of 2 nodes: on 1 Bad Peer AS; on 1 " + refused},
+		}, 4, metav1.ConditionFalse, "NoSessionEstablished: 0 of 2 sessions are up, on 2 of 2 nodes: on 1 Bad Peer AS; on 1 " + refused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := established(c.sessions, countSessions(c.sessions))
+			got := established(c.sessions, countSessions(c.sessions), c.selected, 4)
 			if text := got.Reason + ": " + got.Message; got.Status != c.status || text != c.want {
 				t.Errorf("%s %s", got.Status, text)
 			}
@@ -46,7 +49,7 @@ func TestEstablished(t *testing.T) {
 // What a former version set in its own words goes, and what others set stays.
 func TestConditionsOfAFormerVersion(t *testing.T) {
 	for kind, want := range map[string]string{
-		"BFDProfile": "Theirs Accepted UnsupportedField", "IPAddressPool": "Theirs Accepted UnsupportedField", "BGPPeer": "Theirs Accepted ResolvedRefs UnsupportedField",
+		"BFDProfile": "Theirs UnsupportedField Accepted", "IPAddressPool": "Theirs UnsupportedField Accepted", "BGPPeer": "Theirs UnsupportedField Accepted ResolvedRefs",
 	} {
 		conditions := []metav1.Condition{
 			{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Accepted"}, {Type: "InEffect", Status: metav1.ConditionFalse, Reason: "NoEffectYet"},
@@ -66,8 +69,11 @@ func TestFaultsOfSeveralConditions(t *testing.T) {
 		Accepted: intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: "an older one"},
 		Refs:     intent.Finding{Reason: v1beta1.ReasonNotFound, Message: "no BFDProfile"},
 	}, 1)
-	if got := reasonsOf(conditions); got != "Overlaps NotFound NotAccepted" {
+	if got := reasonsOf(conditions); got != "NotAccepted Overlaps NotFound" {
 		t.Error(got)
+	}
+	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionProgrammed); c.Message != "an older one; no BFDProfile" {
+		t.Error(c)
 	}
 	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionResolvedRefs); c.Status != metav1.ConditionFalse || c.Message != "no BFDProfile" {
 		t.Error(c)

@@ -37,8 +37,8 @@ type Presence struct {
 
 // Reports are what the speakers report.
 type Reports struct {
-	Presences Presences // nil: not known
-	Nodes     map[string]bool
+	Presences Presences                    // nil: not known
+	Nodes     map[string]map[string]string // their labels, by name
 	Speakers  []v1beta1.Speaker
 	Sessions  []v1beta1.BGPSession
 	Claims    []v1beta1.L2Claim
@@ -111,7 +111,8 @@ func (s *Stale) observe(now time.Time, r Reports) {
 		if !known {
 			p.State = health.Never
 		}
-		gone := !r.Nodes[node]
+		_, there := r.Nodes[node]
+		gone := !there
 		if _, done := s.nodes[node]; done || !gone && (p.State == health.Alive || p.State == health.Isolated) {
 			return
 		}

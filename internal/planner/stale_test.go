@@ -25,9 +25,9 @@ var staleStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // aWorld has a speaker, a session and a claim on each node; all are alive.
 func aWorld(nodes ...string) *staleWorld {
-	w := &staleWorld{now: staleStart, Reports: Reports{Presences: Presences{}, Nodes: map[string]bool{}}}
+	w := &staleWorld{now: staleStart, Reports: Reports{Presences: Presences{}, Nodes: map[string]map[string]string{}}}
 	for i, n := range nodes {
-		w.Nodes[n] = true
+		w.Nodes[n] = map[string]string{}
 		w.Presences[n] = Presence{State: health.Alive, Heard: staleStart}
 		s := v1beta1.Speaker{ObjectMeta: metav1.ObjectMeta{Name: n, UID: types.UID("speaker " + n)}}
 		intent.SetCondition(&s.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonRunning})

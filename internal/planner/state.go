@@ -193,12 +193,23 @@ func warning(reason, message string) Event {
 	return Event{corev1.EventTypeWarning, "Allocate", reason, message}
 }
 
+// deleted reports whether c is the first to say of svc that a pool of its addresses is
+// deleted.
+func (c Change) deleted(svc *corev1.Service) bool {
+	after := &corev1.Service{Status: corev1.ServiceStatus{Conditions: []metav1.Condition{c.Allocated}}}
+	return !intent.PoolDeleted(svc) && intent.PoolDeleted(after)
+}
+
 // events returns the events when c is written to svc, which shows what was before.
 func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Event {
 		e := Event{corev1.EventTypeNormal, "Allocate", c.Allocated.Reason, c.Allocated.Message}
 		if c.Allocated.Status == metav1.ConditionFalse {
 			e.Type = corev1.EventTypeWarning
+		}
+		if c.deleted(svc) {
+			e.Type, e.Reason = corev1.EventTypeWarning, v1beta1.ReasonPoolDeleted
+			e.Message += "; then it gets an address of another pool, or none: create the pool again, or another one with the address"
 		}
 		if c.Moved != "" {
 			e.Message = fmt.Sprintf("%s (%s)", e.Message, c.Moved)

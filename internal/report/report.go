@@ -52,6 +52,7 @@ type Options struct {
 	Planned       <-chan struct{}                     // signals a new plan
 	Presences     func() planner.Presences            // of the speakers; nil: not known
 	Heard         <-chan struct{}                     // signals other Presences
+	Record        func(cluster.Event)                 // sends an event
 	Count         func(kind string, err error)        // called for every patch
 }
 
@@ -77,7 +78,11 @@ func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
 		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned, r.Heard},
 		MinInterval: func(time.Duration) time.Duration { return rest },
-		Kinds:       append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}),
+		Kinds:       append(cluster.Kinds(), &v1beta1.BGPSession{}, &v1beta1.L2Claim{}, &corev1.Node{}),
+		Ignore: func(before, after client.Object) bool {
+			_, node := after.(*corev1.Node)
+			return node && intent.Same(before, after) // kubelets' heartbeats
+		},
 	}
 }
 
@@ -135,7 +140,7 @@ func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, again ti
 	r.objects.set(t, read)
 	r.released = append(r.released, r.Released()...)
 	stale, again := r.stale.Due(time.Now(), reports)
-	changes := slices.Concat(planner.Statuses(read, reports.Sessions, plan), stale)
+	changes := slices.Concat(planner.Statuses(read, reports, plan), stale)
 	return slices.Concat(r.statuses(changes), r.orphans(plan.Orphans(reports.Claims, shown)), r.cleanup()), again, true, nil
 }
 
@@ -150,11 +155,11 @@ func (r *Reporter) reports(ctx context.Context) (planner.Reports, error) {
 			return planner.Reports{}, err
 		}
 	}
-	there := make(map[string]bool, len(nodes.Items))
+	labels := make(map[string]map[string]string, len(nodes.Items))
 	for i := range nodes.Items {
-		there[nodes.Items[i].Name] = true
+		labels[nodes.Items[i].Name] = nodes.Items[i].Labels
 	}
-	return planner.Reports{Presences: r.Presences(), Nodes: there, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
+	return planner.Reports{Presences: r.Presences(), Nodes: labels, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
 }
 
 // statuses returns the writes of statuses.
@@ -169,11 +174,18 @@ func (r *Reporter) statuses(changes []planner.StatusChange) []write {
 			kind: c.Kind,
 			what: fmt.Sprintf("write the status of %s %q", c.Kind, c.After.GetName()),
 			do: func(ctx context.Context) error {
+				turned := c.Turned() // the answer replaces After
 				err := r.Client.Status().Patch(ctx, c.After, patch)
 				if c.Locked && apierrors.IsConflict(err) {
 					return nil // its speaker has written meanwhile
 				}
-				return err
+				if err != nil {
+					return err
+				}
+				for _, e := range turned {
+					r.Record(cluster.Event{About: cluster.About(c.After), Type: e.Type, Reason: e.Reason, Action: e.Action, Message: e.Message})
+				}
+				return nil
 			},
 		}
 		if c.Locked {

@@ -43,6 +43,7 @@ type bench struct {
 	gone     []types.NamespacedName // what Released returns next
 
 	presences planner.Presences
+	events    []string
 
 	mu       sync.Mutex
 	requests []string
@@ -120,6 +121,7 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 		Configuration: cluster.NewConfiguration(cluster.Listed(b.api, "steelyard-system")), Services: listed,
 		Leading: func() *leader.Term { return b.term }, Plan: func(*leader.Term) *planner.Summary { return b.plan },
 		Presences: func() planner.Presences { return b.presences },
+		Record:    func(e cluster.Event) { b.events = append(b.events, e.Type+" "+e.About.Name+" "+e.Reason) },
 		Released:  func() []types.NamespacedName { out := b.gone; b.gone = nil; return out },
 		Count:     func(kind string, err error) { b.note(&b.counted, fmt.Sprintf("%s %v", kind, err == nil)) },
 	})

@@ -82,7 +82,7 @@ func (r *statuses) send(done func(error), do func() (any, error)) {
 
 // configuration writes the statuses of pools and advertisements.
 func (r *statuses) configuration(done func(error)) {
-	for _, x := range planner.Statuses(r.configured(), nil, r.plan) {
+	for _, x := range planner.Statuses(r.configured(), planner.Reports{}, r.plan) {
 		switch after := x.After.(type) {
 		case *v1beta1.IPAddressPool:
 			before := x.Before.(*v1beta1.IPAddressPool)
