@@ -244,7 +244,7 @@ func wouldDrain(ctx context.Context, c client.Reader, names, alone []string) (an
 		if err != nil {
 			return nil, err
 		}
-		out.Nodes = append(out.Nodes, drained{Node: name, Actions: []string{fmt.Sprintf("node %s would be excluded; it announces %d addresses and %d routes", name, len(has.addresses), has.routes)}})
+		out.Nodes = append(out.Nodes, drained{Node: name, Actions: []string{fmt.Sprintf("node %s would be excluded; it announces %s and %s", name, counted(len(has.addresses), "address"), counted(has.routes, "route"))}})
 	}
 	for _, a := range alone {
 		last := &out.Nodes[len(out.Nodes)-1]
@@ -293,7 +293,7 @@ func (t *tool) awaitDrained(ctx context.Context, c client.Reader, d drained, w w
 	ok, err := w.until(ctx, t, func(ctx context.Context) (string, bool, error) {
 		var err error
 		last, err = announcedFrom(ctx, c, d.Node)
-		return fmt.Sprintf("%s still announces %d addresses and %d routes", d.Node, len(last.addresses), last.routes), len(last.addresses) == 0 && last.routes == 0, err
+		return fmt.Sprintf("%s still announces %s and %s", d.Node, counted(len(last.addresses), "address"), counted(last.routes, "route")), len(last.addresses) == 0 && last.routes == 0, err
 	})
 	switch {
 	case err != nil:

@@ -60,10 +60,13 @@ func (o overview) drawHealth(p *printer) {
 	p.line(plainf("%s, %d fine; controller: %s", counted(o.Services.Total, "Service"), o.Services.Fine, cmp.Or(o.Controller.Absent, o.Controller.Replica)))
 }
 
-// counted counts things whose plural ends in s.
+// counted counts things whose plural ends in s, or in es after an s.
 func counted(n int, thing string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + thing
+	case strings.HasSuffix(thing, "s"):
+		thing += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
