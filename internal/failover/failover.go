@@ -258,7 +258,7 @@ func (p *pass) wake() time.Duration {
 	if until, asks := p.asksForAll(); asks && until.After(p.Now) {
 		at(until)
 	}
-	if t, ok := p.reannounce.next(p.opponents, p.Claimed, p.API.Reachable); ok {
+	if t, ok := p.reannounce.next(p.opponents, p.refuted(), p.Claimed, p.API.Reachable); ok {
 		at(t)
 	}
 	return soonest

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 const (
@@ -52,9 +53,7 @@ func (p *pass) announceAgain() {
 	if !r.unsaid.IsZero() && !p.Now.Before(r.unsaid.Add(pause(p.API.Reachable))) {
 		r.announceUnsaid(p.Now, p.Plan.Claims, p.taken)
 	}
-	if p.API.Reachable {
-		r.contradict(p.Now, p.Plan.Claims, p.opponents)
-	}
+	r.contradict(p.Now, p.Plan.Claims, p.refuted())
 	for i := range p.Plan.Claims {
 		p.Plan.Claims[i].Generation = r.generation(p.Plan.Claims[i].Addr)
 	}
@@ -119,8 +118,22 @@ func (r *reannouncements) due(reachable bool) time.Time {
 	return at
 }
 
-// contradict takes in the opponents for addresses that this node keeps, having
-// asked the API server.
+// refuted returns the opponents against which this node announces what it keeps: all, if it
+// has asked the API server. Without it those that have died since: clients still send to them.
+func (p *pass) refuted() map[netip.Addr]Opponent {
+	if p.API.Reachable {
+		return p.opponents
+	}
+	out := map[netip.Addr]Opponent{}
+	for a, o := range p.opponents {
+		if p.Members.Standing[o.Node] == membership.Dead {
+			out[a] = o
+		}
+	}
+	return out
+}
+
+// contradict takes in the opponents against which this node announces what it keeps.
 func (r *reannouncements) contradict(now time.Time, keeps []announce.Claim, opponents map[netip.Addr]Opponent) {
 	if len(opponents) == 0 {
 		return
@@ -148,7 +161,7 @@ func (r *reannouncements) generation(a netip.Addr) uint64 { return r.all + r.one
 
 // next returns when there may be something to announce, or an opponent is to be
 // forgotten; false: never.
-func (r *reannouncements) next(opponents map[netip.Addr]Opponent, claimed map[netip.Addr]bool, reachable bool) (time.Time, bool) {
+func (r *reannouncements) next(opponents, refuted map[netip.Addr]Opponent, claimed map[netip.Addr]bool, reachable bool) (time.Time, bool) {
 	var times []time.Time
 	if !r.pending.IsZero() {
 		times = append(times, r.due(reachable))
@@ -156,9 +169,11 @@ func (r *reannouncements) next(opponents map[netip.Addr]Opponent, claimed map[ne
 	if !r.unsaid.IsZero() {
 		times = append(times, r.unsaid.Add(pause(reachable)))
 	}
-	for addr, o := range opponents {
+	for _, o := range opponents {
 		times = append(times, o.Last.Add(ConflictMemory))
-		if a := r.one[addr]; reachable && claimed[addr] && o.Last.After(a.last) {
+	}
+	for addr, o := range refuted {
+		if a := r.one[addr]; claimed[addr] && o.Last.After(a.last) {
 			times = append(times, a.next(o))
 		}
 	}

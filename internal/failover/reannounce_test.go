@@ -34,7 +34,7 @@ func tellGenerations(heard []time.Duration) []string {
 		opponents[addr] = o
 		pass(at)
 		for {
-			next, ok := r.next(opponents, map[netip.Addr]bool{addr: true}, true)
+			next, ok := r.next(opponents, opponents, map[netip.Addr]bool{addr: true}, true)
 			if !ok || !next.Before(o.Last.Add(ConflictMemory)) || i+1 < len(heard) && !next.Before(start.Add(heard[i+1])) {
 				break
 			}
@@ -77,7 +77,7 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	}
 	next := func(reachable bool, want time.Duration) {
 		t.Helper()
-		if at, ok := r.next(nil, nil, reachable); !ok || !at.Equal(start.Add(want)) {
+		if at, ok := r.next(nil, nil, nil, reachable); !ok || !at.Equal(start.Add(want)) {
 			t.Errorf("next at %v, %t; want %v", at.Sub(start), ok, want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	step("and back too soon", 5*time.Second, alive, true, 1)
 	next(true, 2*time.Second+settleDelay+reannounceInterval)
 	step("later", 2*time.Second+settleDelay+reannounceInterval, alive, true, 2)
-	if _, ok := r.next(nil, nil, true); ok {
+	if _, ok := r.next(nil, nil, nil, true); ok {
 		t.Error("there is something left to do")
 	}
 	step("it is lost a third time", time.Hour, lost, true, 2)
@@ -116,5 +116,23 @@ func TestGenerations(t *testing.T) {
 	d.Facts.Conflicts[0].Last = d.Now.Add(time.Millisecond)
 	if got := generation(d.step(o.Wake)); got != 1 {
 		t.Errorf("generation %d", got)
+	}
+}
+
+// Without the API server a node that keeps an address lets an opponent speak. If that one dies,
+// clients still send to it.
+func TestADeadOpponentIsContradicted(t *testing.T) {
+	d := newFixture()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.step(0)
+	d.away()
+	d.heard(addr, "x", d.Now)
+	generation := func(after time.Duration) uint64 { return d.step(after).Plan.Claims[0].Generation }
+	if got := generation(settleDelay); got != 0 {
+		t.Errorf("generation %d while it lives", got)
+	}
+	d.dead("x")
+	if got := generation(time.Millisecond); got != 1 {
+		t.Errorf("generation %d when it is dead", got)
 	}
 }
