@@ -148,13 +148,17 @@ func (p *pass) holder(a netip.Addr, named string) string {
 // node could not hear of it: a node that could write that was alive, whatever was
 // found out meanwhile. It also enters what opponents prove: that they are alive.
 func (p *pass) supersede() {
-	if p.before != nil && !p.reached {
-		for a, node := range p.Owners {
-			if was, known := p.before.Owners[a]; known && was != node && node != p.Node {
-				p.superseded[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
-			}
+	for a, node := range p.Owners {
+		was, known := p.last.Owners[a]
+		switch {
+		case !known || was == node || node == p.Node:
+		case !p.reached:
+			p.superseded[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
+		case was == p.Node && p.from[a] == node:
+			p.writers[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		}
 	}
+	p.hearWriters()
 	for a, o := range p.superseded {
 		if p.Now.Sub(o.Last) >= ConflictMemory && p.proves(o) {
 			o.Last = p.Now
@@ -169,6 +173,26 @@ func (p *pass) supersede() {
 	// Also those for whose address another opponent counts.
 	p.proveAlive(slices.AppendSeq(slices.AppendSeq(p.announcers, maps.Values(p.opponents)), maps.Values(p.superseded)))
 	p.Alive = p.alive()
+}
+
+// denialTime is how long a node that is cut off may still write, until it has found that out and
+// reported it.
+const denialTime = time.Second
+
+// hearWriters enters as opponents the writers that do not deny that they are alive. Otherwise two
+// halves of a network that reach the API server would write over each other's names until
+// their Leases tell them that both are alive.
+func (p *pass) hearWriters() {
+	for a, o := range p.writers {
+		late := p.Now.Sub(o.First) >= denialTime
+		if late && !p.Isolated[o.Node] && !p.Leases[o.Node].Expired {
+			o.Last = p.Now
+			p.superseded[a] = o
+		}
+		if late || p.Owners[a] != o.Node || !p.last.Claimed[a] {
+			delete(p.writers, a)
+		}
+	}
 }
 
 // proves reports whether an opponent that an L2Claim told of goes on renewing its Lease,

@@ -89,6 +89,9 @@ const (
 	// informed is how long a speaker that starts needs the API server: three own renewals
 	// that come back, and a list that is made again after 2 s.
 	informed = 6 * time.Second
+	// changes is how often an L2Claim may change its owner without a pause of a second: for each
+	// of two halves of a network that both reach the API server, and for a user's edits.
+	changes = 6
 	// owns is for how long a node must answer alone to count as the one that does, and
 	// keeps for how long to have an address for good.
 	owns, keeps = 1500 * time.Millisecond, 1500 * time.Millisecond
@@ -136,6 +139,7 @@ type watched struct {
 	named    string    // by the L2Claim
 	names    time.Time // since when
 	formerly string    // who was named before
+	changes  int       // how often that changed without a pause of a second
 }
 
 func (w *world) violate(rule, format string, args ...any) {
@@ -200,6 +204,12 @@ func (w *world) lastEvent() time.Time {
 // lookForMoves checks that an address moves for a reason only.
 func (w *world) lookForMoves(a netip.Addr, x *watched) {
 	if o := w.api.get(claims, x.claim); o != nil && o.value.(claimValue).owner != x.named {
+		if w.now.Sub(x.names) > time.Second {
+			x.changes = 0
+		}
+		if x.changes++; x.changes > changes {
+			w.violate(Rest, "the L2Claim of %s goes to and fro between %s and %s", a, x.named, o.value.(claimValue).owner)
+		}
 		x.formerly, x.named, x.names = x.named, o.value.(claimValue).owner, w.now
 	}
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {
