@@ -154,7 +154,7 @@ func (p *pass) supersede() {
 		case !known || was == node || node == p.Node:
 		case !p.reached:
 			p.superseded[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
-		case was == p.Node && p.from[a] == node:
+		case was == p.Node && p.tookOver[a]:
 			p.writers[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		}
 	}
@@ -184,12 +184,15 @@ const denialTime = time.Second
 // their Leases tell them that both are alive.
 func (p *pass) hearWriters() {
 	for a, o := range p.writers {
+		o.Node = p.Owners[a] // a third node may have written since
+		p.writers[a] = o
+		goes := o.Node != "" && o.Node != p.Node && p.last.Claimed[a]
 		late := p.Now.Sub(o.First) >= denialTime
-		if late && !p.Isolated[o.Node] && !p.Leases[o.Node].Expired {
+		if goes && late && !p.Isolated[o.Node] && !p.Leases[o.Node].Expired {
 			o.Last = p.Now
 			p.superseded[a] = o
 		}
-		if late || p.Owners[a] != o.Node || !p.last.Claimed[a] {
+		if !goes || late {
 			delete(p.writers, a)
 		}
 	}

@@ -154,10 +154,10 @@ type State struct {
 	// taken has an entry for each claimed address whose L2Claim does not name this
 	// node yet.
 	taken map[netip.Addr]takeover
-	// from is the node that had each claimed address that this node took over.
-	from map[netip.Addr]string
+	// tookOver has the claimed addresses that this node took over.
+	tookOver map[netip.Addr]bool
 	// writers has the nodes that wrote their names over that of this node, which had taken the
-	// address over from them; each until it is superseded, or denies that it is alive.
+	// address over; each until it is superseded, or denies that it is alive.
 	writers map[netip.Addr]Opponent
 	// handovers has an entry for each address that this node gave up and still
 	// answers for.
@@ -175,7 +175,7 @@ type State struct {
 // New returns the State of a node that has just started.
 func New(o Options) *State {
 	return &State{
-		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{}, from: map[netip.Addr]string{}, writers: map[netip.Addr]Opponent{},
+		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
 		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{},
 		probes: probes{dead: map[place]time.Time{}, back: map[place]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}

@@ -175,19 +175,19 @@ func (p *pass) recordTakeovers() {
 		if p.last.Claimed[c.Addr] || owner == p.Node {
 			continue
 		}
-		p.taken[c.Addr], p.from[c.Addr] = takeover{from: owner}, owner
+		p.taken[c.Addr], p.tookOver[c.Addr] = takeover{from: owner}, true
 		if owner != "" {
 			p.Events = append(p.Events, Event{Kind: AddressTakenOver, Addr: c.Addr, From: owner})
 		}
 	}
-	maps.DeleteFunc(p.from, func(a netip.Addr, _ string) bool { return !p.Claimed[a] })
+	maps.DeleteFunc(p.tookOver, func(a netip.Addr, _ bool) bool { return !p.Claimed[a] })
 	maps.DeleteFunc(p.taken, func(a netip.Addr, t takeover) bool { return !p.Claimed[a] || p.Owners[a] != t.from })
 }
 
 // confirm marks the addresses whose takeover must not be written into the L2Claim
 // yet: those that were taken over without the API server, until a probe finds that
 // the former owner does not have them, and its Lease does not say that it may have
-// them elsewhere; and those over which the former owner wrote its name again.
+// them elsewhere; and those over which another node wrote its name.
 func (p *pass) confirm() {
 	for a := range p.writers {
 		p.Unconfirmed[a] = true

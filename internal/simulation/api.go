@@ -261,12 +261,14 @@ func (w *world) delay() time.Duration {
 type cache struct {
 	table
 	*client
-	behind time.Duration    // how much longer an event may take
-	counts [kinds]int       // the changes of each that were shown
-	shown  [kinds]time.Time // when the last event of each arrives
-	broken [kinds]bool      // it is to be listed again
-	watch  [kinds]int       // counts the watches: what an earlier one brings late counts no more
-	event  func(before, after *object)
+	behind time.Duration // how much longer an event may take
+	// claimsBehind is how much longer an event of an L2Claim takes; nil: none does.
+	claimsBehind *time.Duration
+	counts       [kinds]int       // the changes of each that were shown
+	shown        [kinds]time.Time // when the last event of each arrives
+	broken       [kinds]bool      // it is to be listed again
+	watch        [kinds]int       // counts the watches: what an earlier one brings late counts no more
+	event        func(before, after *object)
 }
 
 // follow begins to watch the API server. then runs when all is listed.
@@ -302,6 +304,9 @@ func (c *cache) deliver(o *object) {
 	d := c.delay()
 	if c.behind > 0 {
 		d += c.within(0, c.behind)
+	}
+	if o.kind == claims && c.claimsBehind != nil {
+		d += *c.claimsBehind
 	}
 	at := c.now.Add(d)
 	if !at.After(c.shown[o.kind]) {

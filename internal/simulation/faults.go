@@ -89,6 +89,16 @@ func kindsOfFaults() map[string]faultKind {
 	return out
 }
 
+// kindsByName returns the faults that chance does not choose.
+func kindsByName() map[string]faultKind {
+	return map[string]faultKind{
+		// The API server's watch of L2Claims is late, and that of Leases is not.
+		"lag-claims": {nodes: 1, weight: delay, spares: true,
+			begin: func(_ *world, f Fault, all []*node) { all[0].claimsBehind += f.Value },
+			end:   func(_ *world, f Fault, all []*node) { all[0].claimsBehind -= f.Value }},
+	}
+}
+
 func nothing(*world, Fault, []*node) {}
 
 // cutOff has nothing get to a node or from it, though its cable is in.

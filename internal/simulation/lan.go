@@ -27,6 +27,8 @@ type node struct {
 	frozen   int           // the speaker stands still
 	excluded int           // by a label
 	behind   time.Duration // of the speaker's watches
+
+	claimsBehind time.Duration // of its watch of L2Claims, exactly
 }
 
 // host is something with a cable to the local network.

@@ -19,6 +19,9 @@ func kindOf(name string) (faultKind, bool) {
 	if !known {
 		k, known = kindsWithControllers()[name]
 	}
+	if !known {
+		k, known = kindsByName()[name]
+	}
 	return k, known
 }
 

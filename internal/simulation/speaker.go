@@ -86,7 +86,7 @@ func (w *world) start(n *node) {
 	s.in(w.within(20*time.Millisecond, 200*time.Millisecond), func() {
 		s.follow(s.event, func(c *cache) {
 			s.cache = c
-			c.behind = n.behind
+			c.behind, c.claimsBehind = n.behind, &n.claimsBehind
 			s.wake()
 		})
 	})
