@@ -325,6 +325,12 @@ func TestWhatANodeHadBeforeItStarted(t *testing.T) {
 		d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 		expect(t, "an administrator moves it here", d.step(time.Second), "answers 192.0.2.1, Synced")
 	})
+	t.Run("the other one hands it over", func(t *testing.T) {
+		d := starts()
+		d.Claims[slices.IndexFunc(d.Claims, func(c Claim) bool { return c.Addr == addr })].Answering = "x"
+		d.probed(addr, "x")
+		expect(t, "as the L2Claim says", d.step(0), "answers 192.0.2.1, Starting")
+	})
 	t.Run("there is no other speaker", func(t *testing.T) {
 		d := newFixture()
 		d.State = New(d.Options)

@@ -132,9 +132,10 @@ func (p *pass) mayTakeExpired(owner string) permission {
 }
 
 // mayTakeBack is mayTake for what the L2Claim gives this node. A foreign host that answers
-// does not keep this node from it: that is a conflict, which package layer2 reports.
+// does not keep this node from it: that is a conflict, which package layer2 reports. Nor does the
+// node that answers as the L2Claim says: it hands the address over to this one.
 func (p *pass) mayTakeBack(a netip.Addr) permission {
-	if node, asked := p.heldBy(a); !p.former[a] || asked && node == "" {
+	if node, asked := p.heldBy(a); !p.former[a] || asked && (node == "" || node == p.answering[a]) {
 		return yes
 	}
 	return ifProbeFindsNoHost
