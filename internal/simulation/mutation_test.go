@@ -34,7 +34,7 @@ func mutations() []mutation {
 			}
 		}},
 		{name: "does not look at L2Claims", seed: 23, needs: "power move", before: func(_ *speaker, f *failover.Facts) { f.Claims = nil }},
-		{name: "believes L2Claims as they were at first", seed: 23, needs: "power move", before: func(s *speaker, f *failover.Facts) {
+		{name: "believes L2Claims as they were at first", seed: 53, needs: "power move", before: func(s *speaker, f *failover.Facts) {
 			if first, known := s.notes.([]failover.Claim); known {
 				f.Claims = first
 			} else if f.API.Synced && len(f.Claims) > 0 {
@@ -42,7 +42,7 @@ func mutations() []mutation {
 			}
 		}},
 		{name: "takes for alive only whom it hears", seed: 10, needs: "crash power", before: func(_ *speaker, f *failover.Facts) { f.Leases = nil }},
-		{name: "hears no other speaker announce", seed: 187, needs: "split api", before: func(_ *speaker, f *failover.Facts) { f.Conflicts = nil }},
+		{name: "hears no other speaker announce", seed: 719, needs: "split api", before: func(_ *speaker, f *failover.Facts) { f.Conflicts = nil }},
 		{name: "does not answer for one that restarts", seed: 15, needs: "restart rolling", after: func(s *speaker, _ *failover.Facts, o *failover.Output) {
 			o.Proxy = slices.DeleteFunc(o.Proxy, func(c announce.Claim) bool { return c.ProxyReplies[0].MAC != s.node.mac })
 		}},
@@ -58,7 +58,7 @@ func mutations() []mutation {
 		{name: "believes a Lease for ever", seed: 112, needs: "others power crash", before: func(_ *speaker, f *failover.Facts) { expired(f, false) }},
 		{name: "believes no Lease", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { expired(f, true) }},
 		{name: "trusts who was lost as soon as it renews", seed: 26, needs: "", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 0 }},
-		{name: "never trusts a node again that was lost", seed: 503, needs: "pair oneway split", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 1000 }},
+		{name: "never trusts a node again that was lost", seed: 554, needs: "pair oneway split", before: func(s *speaker, _ *failover.Facts) { s.failover.Misses = 1000 }},
 		{name: "forgets what it did", seed: 6, needs: "", before: func(s *speaker, _ *failover.Facts) { s.failover = failover.New(s.failover.Options) }},
 		{name: "believes L2Claims as they were 5 s ago", seed: 26, needs: "", before: func(s *speaker, f *failover.Facts) {
 			old, _ := s.notes.([]dated)
@@ -73,8 +73,8 @@ func mutations() []mutation {
 				f.Conflicts = nil
 			}
 		}},
-		{name: "never looks again", seed: 726, needs: "", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Wake = 0 }},
-		{name: "never announces again", seed: 187, needs: "split lan", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
+		{name: "never looks again", seed: 953, needs: "", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) { o.Wake = 0 }},
+		{name: "never announces again", history: "announces-against-one-that-dies", needs: "split lan", after: func(_ *speaker, _ *failover.Facts, o *failover.Output) {
 			for i := range o.Plan.Claims {
 				o.Plan.Claims[i].Generation = 0
 			}
