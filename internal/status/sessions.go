@@ -54,7 +54,7 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 			failed = append(failed, err)
 		}
 		for _, n := range notes(r.reported[state.Peer], state) {
-			r.peerEvent(ctx, session, n, state.Failure)
+			r.sessionEvent(session, n, state.Failure)
 		}
 		reported[state.Peer] = state
 	}
@@ -142,7 +142,7 @@ func down(state string) bool {
 	return state != "" && state != string(bgp.Established) && state != v1beta1.SessionUnknown
 }
 
-// note is an event on a BGPPeer.
+// note is an event on a BGPSession.
 type note struct{ kind, reason, text string }
 
 // notes returns the events of a session since the state that was reported last, which is the
@@ -188,13 +188,10 @@ func worse(before, now bgp.State) bool {
 	}
 }
 
-// peerEvent records an event on the peer.
-func (r *Reporter) peerEvent(ctx context.Context, session *v1beta1.BGPSession, n note, class bgp.Failure) {
-	peer := &v1beta1.BGPPeer{}
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: session.Status.Peer}, peer); err != nil {
-		return // deleted meanwhile
-	}
-	r.Record(cluster.Event{About: cluster.About(peer), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
+// sessionEvent records an event on the session. The leader's events on the peer sum up those
+// of all nodes: a dead router has as many sessions as there are nodes.
+func (r *Reporter) sessionEvent(session *v1beta1.BGPSession, n note, class bgp.Failure) {
+	r.Record(cluster.Event{About: cluster.About(session), Type: n.kind, Reason: n.reason, Action: "HoldSession", Kind: string(class), Message: fmt.Sprintf("node %s: %s", r.Node, n.text)})
 }
 
 // reportClashes records an event, once, for each advertisement that contradicts another on

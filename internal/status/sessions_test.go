@@ -23,6 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/wait"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A session's error may quote text from the router.
@@ -130,7 +131,7 @@ func TestDeadRoutersCauseFewEvents(t *testing.T) {
 								now := c.state(attempt)
 								now.Peer, now.Since = peer, start
 								for _, n := range notes(last[now.Peer], now) {
-									r.peerEvent(ctx, &v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Peer: now.Peer}}, n, now.Failure)
+									r.sessionEvent(&v1beta1.BGPSession{ObjectMeta: metav1.ObjectMeta{Name: node + "." + now.Peer}}, n, now.Failure)
 								}
 								last[now.Peer] = now
 							}
