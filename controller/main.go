@@ -161,7 +161,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, announcer.changed), announcer.loop(), rep.Loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, announcer.changed, r.clusterIPs.Changed), announcer.loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.Run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run, clusterIPs.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
@@ -190,6 +190,7 @@ func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
+			&corev1.Node{}, &v1beta1.Speaker{}, // they tell which addresses nodes have
 		},
 	}
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,6 +30,7 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
+	clusterIPs    func() []netip.Prefix     // the cluster's ranges of ClusterIPs
 	announced     func() *planner.Announced // what the conditions Announced are to be; nil: that is not known yet
 	planned       chan struct{}             // buffered 1: gets a value after every pass
 	observePass   func(time.Duration)       // gets the duration of every pass
@@ -43,6 +46,7 @@ type reconciler struct {
 func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
 	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1)}
 	r.announced = func() *planner.Announced { return nil }
+	r.clusterIPs = func() []netip.Prefix { return nil }
 	w.finalizer, w.answered = s.Finalizer(), r.answered
 	return r
 }
@@ -168,7 +172,12 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	for _, n := range namespaces.Items {
 		s.Namespaces[n.Name] = n.Labels
 	}
-	return s, nil
+	s.Others.ClusterIPs = r.clusterIPs()
+	var nodes corev1.NodeList
+	var speakers v1beta1.SpeakerList
+	err := cmp.Or(cluster.List(ctx, r.client, &nodes), cluster.List(ctx, r.client, &speakers))
+	s.Others.Nodes, s.Others.Speakers = nodes.Items, speakers.Items
+	return s, err
 }
 
 // readCached sets the configuration and the Services of s from the cache.

@@ -191,7 +191,11 @@ type PoolUsage struct {
 	// none.
 	// +optional
 	Kept string `json:"kept,omitempty"`
-	// available is capacity minus assigned minus kept.
+	// unusable is how many are never chosen for a Service, and none has: they are addresses
+	// of nodes, routers or the cluster, as the condition Accepted tells; absent: none.
+	// +optional
+	Unusable string `json:"unusable,omitempty"`
+	// available is capacity minus assigned minus kept minus unusable.
 	Available string `json:"available"`
 }
 

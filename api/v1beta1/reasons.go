@@ -128,6 +128,12 @@ const (
 	// Remedy: ask for another address, or have both Services share this one (annotation
 	// steelyard.dev/allow-shared-ip with the same key on both).
 	ReasonAddressInUse = "AddressInUse"
+	// ReasonAddressOccupied: the address that the Service asks for belongs to a router, to
+	// the cluster itself, to a subnet as a whole, or to a Service that another load balancer
+	// serves. The message names which.
+	//
+	// Remedy: ask for another address, and exclude this one from the pool.
+	ReasonAddressOccupied = "AddressOccupied"
 	// ReasonSharingRefused: a Service has the address that may not share it with this one.
 	//
 	// Remedy: give both the same key in steelyard.dev/allow-shared-ip, different ports,
@@ -220,6 +226,11 @@ const (
 	// Remedy: kubectl label node NODE
 	// node.kubernetes.io/exclude-from-external-load-balancers- for the label.
 	ReasonNodeExcluded = "NodeExcluded"
+	// ReasonAddressOfNode: the Service asked for an address that was a node's own. That node
+	// alone announces it, since another one that did would cut it off the network.
+	//
+	// Remedy: see why that node does not announce it, or ask for another address.
+	ReasonAddressOfNode = "AddressOfNode"
 	// ReasonNodeNotSelected: no advertisement that covers the address selects the node.
 	//
 	// Remedy: see nodeSelectors of the advertisements.

@@ -93,6 +93,20 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=15
 	// +listType=set
 	StrictReversePath []string `json:"strictReversePath,omitempty"`
+	// addresses are the node's own addresses, on which links they are; of more than 64 the
+	// first. No pool chooses one of them for a Service.
+	// +optional
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=address
+	Addresses []HostAddress `json:"addresses,omitempty"`
+	// gateways are the gateways of the node's default routes; of more than 16 the first. No
+	// pool chooses one of them for a Service.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=45
+	// +listType=set
+	Gateways []string `json:"gateways,omitempty"`
 	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this
 	// speaker has never reached on the wire; of more than 256 the first by name.
 	// +optional
@@ -108,6 +122,16 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=320
 	// +listType=set
 	SessionsDown []string `json:"sessionsDown,omitempty"`
+}
+
+// HostAddress is an address of a node.
+type HostAddress struct {
+	// address is an IPv4 or IPv6 address.
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// link is the interface that has it.
+	// +kubebuilder:validation:MaxLength=15
+	Link string `json:"link"`
 }
 
 // SpeakerLink is a network interface of a node.

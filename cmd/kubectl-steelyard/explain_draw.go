@@ -179,7 +179,7 @@ func decisionCell(r announce.Reason) cell {
 	switch r {
 	case announce.Announced:
 		return good(string(r))
-	case announce.NotOwner, announce.NodeNotSelected, announce.NotCarried:
+	case announce.NotOwner, announce.AddressOfNode, announce.NodeNotSelected, announce.NotCarried:
 		return plain(string(r))
 	}
 	return warn(string(r))

@@ -152,6 +152,8 @@ func whySilent(t *world.Evaluation, node string, reason announce.Reason) string 
 		if n := t.Node(node); n != nil {
 			return t.Exclusion.Reason(n)
 		}
+	case announce.AddressOfNode:
+		return "the address is another node's own"
 	case announce.NodeNotSelected:
 		return "the nodeSelectors of the advertisements do not match its labels"
 	case announce.NoLocalEndpoints:

@@ -155,7 +155,7 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
-		if reason := ad.excludes(self, here || !local); reason != "" {
+		if reason := ad.excludes(self, a, here || !local); reason != "" {
 			best = furthest(best, reason)
 			continue
 		}
@@ -167,12 +167,14 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 	return best, all
 }
 
-// excludes returns why node n may not announce; "": it may.
-func (ad *BGPAdvertisement) excludes(n *Node, served bool) Reason {
+// excludes returns why node n may not announce a; "": it may.
+func (ad *BGPAdvertisement) excludes(n *Node, a Address, served bool) Reason {
 	// The node's speaker is alive: it is the one that decides.
 	switch {
 	case n.Excluded != "":
 		return NodeExcluded
+	case othersOwn(a.Node, n):
+		return AddressOfNode
 	case !ad.Nodes.selects(n.Labels):
 		return NodeNotSelected
 	case !served:
@@ -183,7 +185,7 @@ func (ad *BGPAdvertisement) excludes(n *Node, served bool) Reason {
 
 // furthest returns the reason that is later in the order of the checks.
 func furthest(a, b Reason) Reason {
-	order := []Reason{AddressOutsidePools, NotAdvertised, NodeExcluded, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
+	order := []Reason{AddressOutsidePools, NotAdvertised, NodeExcluded, AddressOfNode, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
 	if slices.Index(order, a) > slices.Index(order, b) {
 		return a
 	}

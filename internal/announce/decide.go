@@ -79,7 +79,12 @@ type Address struct {
 	// Bits is the length of the shortest prefix around it that has no address from outside
 	// the pool: no shorter one is advertised. 0: no limit.
 	Bits int
+	// Node is the node whose own address it is, which alone announces it; "": any node may.
+	Node string
 }
+
+// othersOwn reports whether an address that is the own one of the node owner ("": of none) is not n's.
+func othersOwn(owner string, n *Node) bool { return owner != "" && owner != n.Name }
 
 // HeldClaim is the present owner of an address on the local network.
 type HeldClaim struct {
@@ -197,6 +202,7 @@ const (
 	NotAdvertised       Reason = "NotAdvertised"       // no advertisement covers the address
 	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not alive
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
+	AddressOfNode       Reason = "AddressOfNode"       // the address is another node's own
 	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
 	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any node's is, is up
 	NoLocalEndpoints    Reason = "NoLocalEndpoints"    // externalTrafficPolicy is Local

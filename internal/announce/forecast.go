@@ -18,7 +18,7 @@ const NotCarried Reason = "NotCarried"
 // the checks: of two nodes the one with the later reason came further.
 func Reasons() []Reason {
 	return []Reason{
-		AddressOutsidePools, NotAdvertised, NodeNotLive, NodeExcluded, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
+		AddressOutsidePools, NotAdvertised, NodeNotLive, NodeExcluded, AddressOfNode, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
 	}
 }
 
@@ -142,25 +142,25 @@ func (o *Forecast) offerings(svc *Service, a Address) []offering {
 		return nil
 	}
 	family := ipam.FamilyOf(a.Addr)
-	alike := fmt.Sprint(ads, family)
+	alike := fmt.Sprint(ads, family, a.Node)
 	all, known := o.routes[alike]
 	if !known {
 		all = make([]offering, len(o.s.Nodes))
 		for i := range o.s.Nodes {
-			all[i] = o.offering(i, ads, family)
+			all[i] = o.offering(i, ads, a)
 		}
 		o.routes[alike] = all
 	}
 	return all
 }
 
-// offering returns what the i-th node offers by those advertisements.
-func (o *Forecast) offering(i int, ads []int, family ipam.Family) offering {
-	n := &o.s.Nodes[i]
+// offering returns what the i-th node offers by those advertisements for addresses like a.
+func (o *Forecast) offering(i int, ads []int, a Address) offering {
+	n, family := &o.s.Nodes[i], ipam.FamilyOf(a.Addr)
 	out := offering{reason: NotAdvertised}
 	for _, j := range ads {
 		ad := &o.s.BGP[j]
-		excluded := ad.excludes(n, true)
+		excluded := ad.excludes(n, a, true)
 		if excluded != "" {
 			out.reason = furthest(out.reason, excluded)
 			continue
@@ -230,7 +230,7 @@ func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason
 // excluded returns the reason for which each node can't answer for a use of an address,
 // whatever its endpoints; "": it may.
 func (o *Forecast) excluded(u holder) []Reason {
-	alike := fmt.Sprint(u.pool == "")
+	alike := fmt.Sprint(u.pool == "", u.node)
 	for _, ad := range u.ads {
 		alike += " " + ad.Name
 	}

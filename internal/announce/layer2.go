@@ -27,6 +27,7 @@ type holder struct {
 	addr  netip.Addr
 	svc   *Service
 	pool  string
+	node  string // whose own address it is; "": none's
 	ads   []*L2Advertisement
 	in    []*subnet // those of some nodes' links that the address is in
 	place int       // its index among all holders, in the order of the Services
@@ -90,7 +91,7 @@ func (s Snapshot) holders() []holder {
 			if !slices.Equal(ads, before) { // most have the same as the one before
 				before = slices.Clone(ads)
 			}
-			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, ads: before, in: containing(subnets, a.Addr), place: len(out)})
+			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, node: a.Node, ads: before, in: containing(subnets, a.Addr), place: len(out)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b holder) int { return a.addr.Compare(b.addr) })
@@ -277,6 +278,8 @@ func (u holder) excludes(n *Node) Reason {
 		return NodeNotLive
 	case n.Excluded != "":
 		return NodeExcluded
+	case othersOwn(u.node, n):
+		return AddressOfNode
 	case !slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return ad.Nodes.selects(n.Labels) }):
 		return NodeNotSelected
 	case !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) }):

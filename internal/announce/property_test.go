@@ -126,7 +126,7 @@ func (r random) service(name string) announce.Service {
 	}
 	for _, a := range addresses() {
 		if r.chance(40) {
-			s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: []string{"p", "p", "q", ""}[r.Intn(4)]})
+			s.Addrs = append(s.Addrs, announce.Address{Addr: a, Pool: []string{"p", "p", "q", ""}[r.Intn(4)], Node: []string{"", "", "", "", "node1", "node9"}[r.Intn(6)]})
 		}
 	}
 	return s
@@ -193,6 +193,7 @@ func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 						continue
 					}
 					covered = true
+					able = able && (addr.Node == "" || addr.Node == n.Name)
 					if ad.Nodes != nil && !ad.Nodes(n.Labels) {
 						continue
 					}

@@ -92,7 +92,7 @@ func twinRoutes(s announce.Snapshot, n announce.Node) (map[string][]string, map[
 			for _, svc := range s.Services {
 				for _, a := range svc.Addrs {
 					local, served := twinServed(s, n, a.Addr)
-					if !selects(ad.Selection, svc, a) || !served {
+					if !selects(ad.Selection, svc, a) || !served || a.Node != "" && a.Node != n.Name {
 						continue
 					}
 					length := map[bool]int{true: ad.Length4, false: ad.Length6}[a.Addr.Is4()]

@@ -22,7 +22,7 @@ import (
 // and each node's plan. LABELS are k=v, one pair.
 //
 //	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX][/down], ...] [restarts BACKUPS]
-//	svc NAME ADDR@POOL[/BITS],... [labels LABELS] [local NODES]
+//	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
 //	bgp NAME [pools NAMES] [nodes LABELS] [services LABELS] [peers NAMES] [length N] [length6 N]
@@ -278,9 +278,10 @@ func (o options) service(name string) announce.Service {
 	s := announce.Service{Key: ipam.Key{Namespace: "n", Name: name}, Labels: o.labels("labels")}
 	for part := range strings.SplitSeq(o.first, ",") {
 		addr, pool, _ := strings.Cut(part, "@")
+		pool, own, _ := strings.Cut(pool, "!")
 		pool, within, _ := strings.Cut(pool, "/")
 		bits, _ := strconv.Atoi(within) // 0: any
-		s.Addrs = append(s.Addrs, announce.Address{Addr: netip.MustParseAddr(addr), Pool: pool, Bits: bits})
+		s.Addrs = append(s.Addrs, announce.Address{Addr: netip.MustParseAddr(addr), Pool: pool, Bits: bits, Node: own})
 	}
 	if ready := o.set("local"); ready != nil {
 		s.Local, s.ReadyOn = true, ready

@@ -23,6 +23,7 @@ import (
 type Origin struct {
 	Addr  netip.Addr
 	Pool  string
+	Node  string    // the node whose own address it was when the Service got it, which alone announces it; "": none's
 	Until time.Time // the pool is gone, and the Service keeps the address until then; zero: that is not said
 }
 
@@ -32,6 +33,9 @@ func OriginsText(origins []Origin) string {
 	parts := make([]string, len(origins))
 	for i, o := range origins {
 		parts[i] = fmt.Sprintf("%s of IPAddressPool \"%s\"", o.Addr, o.Pool)
+		if o.Node != "" {
+			parts[i] += fmt.Sprintf(" (an address of node %s, which alone announces it)", o.Node)
+		}
 		if !o.Until.IsZero() {
 			parts[i] += fmt.Sprintf(" (which is gone: kept until %s)", o.Until.UTC().Format(time.RFC3339))
 		}
@@ -56,13 +60,14 @@ func Origins(svc *corev1.Service) []Origin {
 		if o.Addr, err = parseAddr(m[1]); err != nil {
 			return out
 		}
-		if m[3] != "" {
-			if o.Until, err = time.Parse(time.RFC3339, m[3]); err != nil {
+		o.Node = m[3]
+		if m[4] != "" {
+			if o.Until, err = time.Parse(time.RFC3339, m[4]); err != nil {
 				return out
 			}
 		}
 		out = append(out, o)
-		if m[4] == "" {
+		if m[5] == "" {
 			return out
 		}
 		text = text[len(m[0]):]
@@ -74,8 +79,18 @@ func PoolDeleted(svc *corev1.Service) bool {
 	return slices.ContainsFunc(Origins(svc), func(o Origin) bool { return !o.Until.IsZero() })
 }
 
+// OwnAddressOf returns the node whose own address a was when svc got it; "": none's.
+func OwnAddressOf(svc *corev1.Service, a netip.Addr) string {
+	for _, o := range Origins(svc) {
+		if o.Addr == a {
+			return o.Node
+		}
+	}
+	return ""
+}
+
 // originText is one origin at the start of a message, and the comma before the next.
-var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-]+)"(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
+var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-]+)"(?: \(an address of node ([a-z0-9.-]+), which alone announces it\))?(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
 
 // Gone returns those of origins whose pool is not there any more, and that no other
 // one holds.

@@ -283,5 +283,6 @@ func (c Config) AddressOf(svc *corev1.Service, a netip.Addr) announce.Address {
 	default:
 		out.Bits = a.BitLen() // it is not known what lies beside
 	}
+	out.Node = OwnAddressOf(svc, a)
 	return out
 }

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"math/big"
 	"net/netip"
 	"slices"
 	"strings"
@@ -106,6 +107,10 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	case s.Frozen:
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, s.Name)
 	}
+	if s.refuses(a) {
+		by, _ := s.Occupied.Of(a)
+		return refuse(AddressOccupied, "%s is %s: ask for another address", a, by.Name)
+	}
 	return refusal{}
 }
 
@@ -130,7 +135,19 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, limited(all, len(all)))
 	}
-	return refuse(PoolExhausted, "every %s address is taken: IPAddressPools %s%s", f, limited(with, len(with)), b.nextReserved(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s", f, unusable(f, pools), limited(with, len(with)), b.nextReserved(f, pools))
+}
+
+// unusable tells how many addresses of pools are occupied.
+func unusable(f Family, pools []*poolState) string {
+	n := new(big.Int)
+	for _, s := range pools {
+		n.Add(n, s.Unusable(f))
+	}
+	if n.Sign() == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" or occupied (%s are, by nodes, routers or the cluster: see the condition Accepted of the pools)", n)
 }
 
 // servingPools are the pools that serve r without being asked for an address.

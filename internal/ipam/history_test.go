@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 23 {
-		t.Errorf("there are 23 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 24 {
+		t.Errorf("there are 24 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -168,7 +168,7 @@ func (w *world) sharers(i int) []ipam.Key {
 // editPool changes the ith pool, and others if they are part of the change.
 func (w *world) editPool(i int) edit {
 	p := &w.pools[i]
-	switch w.rng.Intn(12) {
+	switch w.rng.Intn(13) {
 	case 0:
 		p.AutoAssign = !p.AutoAssign
 		return edit{what: "autoAssign"}
@@ -210,6 +210,9 @@ func (w *world) editPool(i int) edit {
 			w.pools = append(w.pools, q)
 		}
 		return edit{what: "split", takes: true}
+	case 11:
+		w.occupy()
+		return edit{what: "occupied by others"}
 	}
 	p.AvoidBuggy = w.chance(50)
 	w.pick(p, 40)

@@ -97,6 +97,7 @@ const (
 	PoolExhausted       Reason = "PoolExhausted"
 	AddressOutsidePools Reason = "AddressOutsidePools"
 	AddressInUse        Reason = "AddressInUse"
+	AddressOccupied     Reason = "AddressOccupied"
 	SharingRefused      Reason = "SharingRefused"
 	FamilyUnavailable   Reason = "FamilyUnavailable"
 	RequestConflict     Reason = "RequestConflict"
@@ -106,7 +107,7 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, AddressOutsidePools,
-		AddressInUse, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
+		AddressInUse, AddressOccupied, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
 }
 
 // Grant is the answer to a Request: addresses, or the reason why there are none.

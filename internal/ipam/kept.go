@@ -113,6 +113,8 @@ func (e *reserved) fits(r *Request) bool {
 		return false
 	case !asks && slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f }):
 		return false
+	case !asks && !e.pool.chooses(e.Addr), asks && e.pool.refuses(e.Addr):
+		return false
 	}
 	return (asks || e.pool.AutoAssign || r.Pool == e.pool.Name) && e.pool.suits(r)
 }
@@ -193,7 +195,9 @@ func (b *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.A
 		unused = unused[1:]
 	}
 	b.reserve.unused[s] = unused
-	i := slices.IndexFunc(unused, func(a netip.Addr) bool { return FamilyOf(a) == f && b.firstHolder(a) == nil && !b.blocked(a, r) })
+	i := slices.IndexFunc(unused, func(a netip.Addr) bool {
+		return FamilyOf(a) == f && b.firstHolder(a) == nil && s.chooses(a) && !b.blocked(a, r)
+	})
 	if i < 0 {
 		return netip.Addr{}, false
 	}

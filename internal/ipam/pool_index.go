@@ -19,6 +19,7 @@ type poolState struct {
 	*Pool
 	names   []string   // its name, twice
 	cursors [2]*cursor // by familyIndex
+	free    []Range    // those of its ranges that are not occupied
 	asked   *Request   // the last it was asked about, and the answer
 	answer  bool
 }
@@ -32,7 +33,7 @@ type poolRange struct {
 func newPoolIndex(pools Pools) poolIndex {
 	g := poolIndex{pairs: map[[2]*poolState][]string{}, gonePools: map[string]*poolState{}}
 	for i := range pools {
-		s := &poolState{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}}
+		s := &poolState{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}, free: pools[i].choosable()}
 		s.rewind()
 		g.pools = append(g.pools, s)
 		for _, r := range s.Ranges {
@@ -180,7 +181,7 @@ type cursor struct {
 // rewind sets the cursors to the start.
 func (s *poolState) rewind() {
 	s.cursors = [2]*cursor{{}, {}}
-	for _, r := range s.Ranges {
+	for _, r := range s.free {
 		c := s.cursors[familyIndex(FamilyOf(r.First))]
 		if c.ranges = append(c.ranges, r); len(c.ranges) == 1 {
 			c.next = r.First

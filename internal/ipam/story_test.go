@@ -27,6 +27,7 @@ import (
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
 //	svc [NAMESPACE/]NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P] [invalid WORD] [stuck] [gone POOL]
+//	occupied ADDR [NODE [alone]]
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
 // What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
@@ -132,6 +133,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 }
 
 func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, err error) {
+	occupied := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {
@@ -148,9 +150,18 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 			until := time.Unix(int64(60*(10-len(kept))), 0)
 			kept = append(kept, ipam.Kept{Addr: netip.MustParseAddr(words[1]), For: keyOf(words[3]), Peak: peak, Until: until})
 			err = errors.Join(err, bad)
+		case words[0] == "occupied" && len(words) >= 2:
+			by := ipam.Occupant{Name: "a router's", Alone: slices.Contains(words, "alone")}
+			if len(words) > 2 {
+				by.Name, by.Node = "node "+words[2]+"'s", words[2]
+			}
+			occupied.Addrs[netip.MustParseAddr(words[1])] = by
 		default:
 			return nil, nil, nil, fmt.Errorf("can't read %q", line)
 		}
+	}
+	for i := range pools {
+		pools[i].Occupied = occupied
 	}
 	return pools, requests, kept, err
 }

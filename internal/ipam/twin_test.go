@@ -113,6 +113,18 @@ func of(p ipam.Pool) []netip.Addr {
 	return out
 }
 
+// chooses reports whether p may give a to a Service that does not ask for it.
+func chooses(p ipam.Pool, a netip.Addr) bool {
+	by, is := p.Occupied.Of(a)
+	return !is || by.Alone
+}
+
+// refuses reports whether no Service gets a of p.
+func refuses(p ipam.Pool, a netip.Addr) bool {
+	by, is := p.Occupied.Of(a)
+	return is && by.Node == ""
+}
+
 func (w twin) poolOf(a netip.Addr) *ipam.Pool {
 	for i, p := range w.pools {
 		if slices.Contains(of(p), a) {
@@ -203,7 +215,7 @@ func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) 
 	for _, a := range r.Want {
 		switch {
 		case slices.Contains(have, a):
-		case !w.suits(a, r) || w.poolOf(a).Frozen || !w.free(a, r):
+		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a) || !w.free(a, r):
 			return kept, part
 		default:
 			have = append(have, a)
@@ -295,8 +307,8 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bo
 	}
 	for _, pick := range []func(netip.Addr) bool{
 		func(a netip.Addr) bool { return len(w.users[a]) > 0 },
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.reserved(a) },
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.reserved(a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.reserved(a) && chooses(p, a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.reserved(a) && chooses(p, a) },
 	} {
 		for _, a := range of(p) {
 			if ipam.FamilyOf(a) == f && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {

@@ -37,7 +37,9 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 		e := &out[i]
 		if e.owner != nil {
 			asks := slices.Contains(e.owner.Want, e.Addr) || e.owner.Pool != "" || w.poolOf(e.Addr).AutoAssign
-			e.void = !w.suits(e.Addr, *e.owner) || !asks
+			p := w.poolOf(e.Addr)
+			e.void = !w.suits(e.Addr, *e.owner) || !asks ||
+				refuses(*p, e.Addr) || !slices.Contains(e.owner.Want, e.Addr) && !chooses(*p, e.Addr)
 			continue
 		}
 		peak, locked, counted := 0, 0, []netip.Addr{}

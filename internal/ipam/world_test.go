@@ -98,7 +98,37 @@ func (w *world) newPools() {
 		}
 		w.pools = append(w.pools, p)
 	}
+	w.occupy()
 	w.rng.Shuffle(len(w.pools), func(i, j int) { w.pools[i], w.pools[j] = w.pools[j], w.pools[i] })
+}
+
+// occupy has something other than Services have some addresses, in one of three worlds.
+func (w *world) occupy() {
+	var o *ipam.Occupied
+	if w.chance(33) {
+		o = w.occupied()
+	}
+	for i := range w.pools {
+		w.pools[i].Occupied = o
+	}
+}
+
+func (w *world) occupied() *ipam.Occupied {
+	o := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
+	all := universe()
+	for _, a := range all {
+		switch w.rng.Intn(10) {
+		case 0:
+			o.Addrs[a] = ipam.Occupant{Name: "a router"}
+		case 1:
+			o.Addrs[a] = ipam.Occupant{Name: "a node", Node: "n", Alone: w.chance(50)}
+		}
+	}
+	if w.chance(30) {
+		i := w.rng.Intn(len(all) / 2)
+		o.Ranges = append(o.Ranges, ipam.OccupiedRange{Range: ipam.Range{First: all[i], Last: all[min(i+2, len(all)/2-1)]}, By: ipam.Occupant{Name: "the Pods"}})
+	}
+	return o
 }
 
 // pick lets p select Services, or, more often than not, all.

@@ -64,8 +64,8 @@ func sameWords(a, b metav1.Condition) bool {
 // changeTo returns the change that brings about what svc is granted, and whether
 // that differs from what it shows. No advertisement covers the addresses in silent; some
 // may be of pools that are gone.
-func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned) (c Change, differs bool) {
-	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent, of), pools: strings.Join(g.Pools, ",")}
+func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned, occupied *ipam.Occupied) (c Change, differs bool) {
+	c = Change{Addrs: g.Addrs, Allocated: conditionOf(svc, g, silent, of, occupied), pools: strings.Join(g.Pools, ",")}
 	held := intent.Holds(svc)
 	if len(held) > 0 && g.Moved != "" {
 		c.Moved = fmt.Sprintf("held %s before: %s", intent.Join(held), g.Moved)
@@ -141,7 +141,7 @@ func without(a, b []netip.Addr) []netip.Addr {
 }
 
 // conditionOf puts a grant into the words of the Allocated condition.
-func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned) metav1.Condition {
+func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphaned, occupied *ipam.Occupied) metav1.Condition {
 	c := metav1.Condition{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionFalse, Reason: string(g.Reason), Message: g.Message}
 	if len(g.Addrs) > 0 {
 		c.Status, c.Reason = metav1.ConditionTrue, v1beta1.ReasonAssigned
@@ -150,6 +150,7 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orph
 			if origins[i] = (intent.Origin{Addr: a, Pool: g.Pools[i]}); of.pools[a] == g.Pools[i] {
 				origins[i].Until = of.until
 			}
+			origins[i].Node = nodeOf(svc, a, occupied)
 		}
 		c.Message = intent.OriginsText(origins)
 		if len(silent) > 0 {
@@ -175,9 +176,19 @@ func uncovered(silent []netip.Addr) string {
 	return fmt.Sprintf("no node announces %s: no L2Advertisement or BGPAdvertisement covers it", intent.Join(silent))
 }
 
+// nodeOf returns the node whose own address a is, which svc has or is to get. Who has an
+// address already was given it by other knowledge: what a node reports later takes nothing away.
+func nodeOf(svc *corev1.Service, a netip.Addr, occupied *ipam.Occupied) string {
+	if slices.Contains(intent.Holds(svc), a) {
+		return occupied.NodeOf(a, intent.OwnAddressOf(svc, a))
+	}
+	by, _ := occupied.Of(a)
+	return by.Node
+}
+
 // stepDown is the part of a change that takes addresses away, for a Service that
 // can't get others until their holders have given them back.
-func stepDown(svc *corev1.Service, g ipam.Grant, of orphaned) Change {
+func stepDown(svc *corev1.Service, g ipam.Grant, of orphaned, occupied *ipam.Occupied) Change {
 	var kept ipam.Grant
 	held := intent.Holds(svc)
 	for i, a := range g.Addrs {
@@ -190,6 +201,6 @@ func stepDown(svc *corev1.Service, g ipam.Grant, of orphaned) Change {
 		kept.Message = fmt.Sprintf("%s comes as soon as the Service that has it now has given it back", intent.Join(g.Addrs))
 	}
 	kept.Moved = g.Moved
-	c, _ := changeTo(svc, kept, nil, of)
+	c, _ := changeTo(svc, kept, nil, of, occupied)
 	return c
 }

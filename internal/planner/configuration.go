@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Summary is what statuses of other objects and metrics report of a plan.
@@ -26,6 +27,7 @@ type Summary struct {
 	Usage     map[string][]Usage     // by pool
 	OnRequest map[string]bool        // by pool: only Services that ask for it get its addresses
 	Kept      map[string][]ipam.Kept // by pool
+	Occupied  map[string]string      // by pool: what others have of its addresses, as a sentence
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
 	Contested int                    // Services whose status another client overwrites
@@ -36,7 +38,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -78,6 +80,9 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 	}
 	return slices.Concat(
 		changed(validations, c.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+			if text := plan.Occupied[o.Name]; text != "" {
+				note(validations, intent.Ref{Kind: "IPAddressPool", Name: o.Name}, text)
+			}
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
@@ -101,6 +106,16 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
 		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
 	)
+}
+
+// note has the condition Accepted of an object say what else there is to know.
+func note(validations map[intent.Ref]intent.Validation, ref intent.Ref, text string) {
+	v := validations[ref]
+	if v.Accepted.Message != "" {
+		text = v.Accepted.Message + "; " + text
+	}
+	v.Accepted.Message = printable.Message(text)
+	validations[ref] = v
 }
 
 // changed returns the objects of one kind whose status differs. The function status

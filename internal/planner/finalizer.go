@@ -97,7 +97,7 @@ func (p Plan) changeFor(i int) (c Change, differs bool) {
 		return p.finalizer.release(svc)
 	}
 	silent := p.config.Unadvertised(svc, g.Addrs, g.Pools)
-	c, differs = changeTo(svc, g, silent, p.Services[i].orphaned)
+	c, differs = changeTo(svc, g, silent, p.Services[i].orphaned, p.occupied)
 	differs = c.remember(svc, &p.Services[i].request) || differs
 	c.cleanup = p.finalizer.Cleanup(svc, len(g.Addrs) > 0)
 	differs = c.contest(svc, p.Contests[svc.UID]) || differs || c.cleanup != leaveFinalizer

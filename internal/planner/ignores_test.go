@@ -9,6 +9,24 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 )
 
+func showing(svc *corev1.Service) *corev1.Service {
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.150"}}
+	return svc
+}
+
+func nodeAt(address, version string) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", ResourceVersion: version}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+	return n
+}
+
+func speakerAt(link string, sessions int32) *v1beta1.Speaker {
+	return &v1beta1.Speaker{Status: v1beta1.SpeakerStatus{
+		Sessions: &v1beta1.SessionCount{Total: sessions},
+		Host:     &v1beta1.SpeakerHost{Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: link}}},
+	}}
+}
+
 func TestIgnores(t *testing.T) {
 	service := func(version, class string) *corev1.Service {
 		svc := aService("s", 1)
@@ -40,6 +58,12 @@ func TestIgnores(t *testing.T) {
 		{"a Service that becomes another's is looked at", service("1", ""), service("2", "other/lb"), false},
 		{"a Service that becomes ours is looked at", service("1", "other/lb"), service("2", ""), false},
 		{"a Service that stays another's is not", service("1", "other/lb"), service("2", "other/lb"), true},
+		{"one that shows an address now is looked at", service("1", "other/lb"), showing(service("2", "other/lb")), false},
+		{"one that shows an address and is deleted is looked at", showing(service("2", "other/lb")), nil, false},
+		{"a node with another address is looked at", nodeAt("192.0.2.11", "1"), nodeAt("192.0.2.12", "2"), false},
+		{"a node with another status is not", nodeAt("192.0.2.11", "1"), nodeAt("192.0.2.11", "2"), true},
+		{"a speaker that counts other sessions is not", speakerAt("eth0", 1), speakerAt("eth0", 2), true},
+		{"a speaker with an address on another link is looked at", speakerAt("eth0", 1), speakerAt("eth1", 1), false},
 		{"a new Namespace is looked at", nil, namespace(nil, ""), false},
 		{"a Namespace with other labels is looked at", namespace(nil, ""), namespace(map[string]string{"a": "b"}, ""), false},
 		{"a Namespace that has changed otherwise is not", namespace(nil, ""), namespace(nil, "f"), true},

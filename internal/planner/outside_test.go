@@ -15,7 +15,7 @@ import (
 
 // seenFromOutside is a snapshot as a tool sees it that reads the cluster once.
 func seenFromOutside(s Snapshot) *outside.Snapshot {
-	w := &outside.Snapshot{Objects: health.Objects{Now: s.Now}, Config: s.Objects}
+	w := &outside.Snapshot{Objects: health.Objects{Now: s.Now}, Config: s.Objects, Nodes: othersAt(s.Now).Nodes}
 	for _, svc := range s.Services {
 		ours := *svc
 		ours.Spec.Type = corev1.ServiceTypeLoadBalancer

@@ -9,6 +9,7 @@ package planner
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -33,6 +34,7 @@ type Plan struct {
 	Graces    map[string]time.Duration
 	pending   []ipam.Kept // what still is
 	returns   bool        // a Service is being given what is kept for it: when it shows that, it is not kept any more
+	occupied  *ipam.Occupied
 	goneUntil []time.Time // when Services lose what they have of pools that are gone
 }
 
@@ -66,6 +68,7 @@ type Planner struct {
 	Finalizer  Finalizer
 	namespaces map[string]map[string]string
 	config     *intent.Config
+	occupied   *ipam.Occupied
 	pools      ipam.Pools
 
 	known     map[*corev1.Service]*Service
@@ -81,6 +84,7 @@ type Planner struct {
 // Plan returns the plan for a snapshot. The plan holds until the next call.
 func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
+	t.occupy(s.Occupied)
 	arrived, gone, departed := t.observe(s.Services)
 	if s.Reservations != nil {
 		s.Reservations.record(s.Now, s.Configured, departed)
@@ -92,7 +96,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), goneUntil: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, goneUntil: ends,
 	}
 	if s.Reservations != nil {
 		s.Reservations.settle(p.pending)
@@ -188,6 +192,19 @@ func (t *Planner) configure(s Snapshot) {
 		if concerns(x) {
 			t.forget(x)
 		}
+	}
+}
+
+// occupy takes in what others have of the pools' addresses.
+func (t *Planner) occupy(by *ipam.Occupied) {
+	if !reflect.DeepEqual(t.occupied, by) {
+		t.occupied = by
+		for _, x := range t.byAge {
+			x.judged = false
+		}
+	}
+	for i := range t.pools {
+		t.pools[i].Occupied = t.occupied
 	}
 }
 

@@ -81,7 +81,7 @@ func TestChangeOf(t *testing.T) {
 			svc, g := settledService()
 			c.edit(svc, &g)
 			before := svc.DeepCopy()
-			change, differs := changeTo(svc, g, nil, orphaned{})
+			change, differs := changeTo(svc, g, nil, orphaned{}, nil)
 			if differs != c.differs || change.Event != c.event {
 				t.Errorf("want a write %v and an event %v, have %v and %v", c.differs, c.event, differs, change.Event)
 			}
@@ -91,7 +91,7 @@ func TestChangeOf(t *testing.T) {
 			if differs {
 				change.Apply(svc, Finalizer{})
 			}
-			if again, differs := changeTo(svc, g, nil, orphaned{}); differs || again.Event {
+			if again, differs := changeTo(svc, g, nil, orphaned{}, nil); differs || again.Event {
 				t.Errorf("once written it differs still: %+v", again)
 			}
 		})
@@ -104,7 +104,7 @@ func sameChange(a, b *Change) bool {
 
 func TestForeignConditionsAreKept(t *testing.T) {
 	svc, _ := settledService()
-	change, _ := changeTo(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil, orphaned{})
+	change, _ := changeTo(svc, ipam.Grant{Reason: ipam.NoPool, Message: "none"}, nil, orphaned{}, nil)
 	if len(change.Conditions) != 2 || !cmp.Equal(change.Conditions[0], svc.Status.Conditions[0]) {
 		t.Errorf("have %+v", change.Conditions)
 	}
@@ -116,7 +116,7 @@ func TestForeignConditionsAreKept(t *testing.T) {
 func TestTheTimeOfAConditionIsThatOfItsStatus(t *testing.T) {
 	svc, g := settledService()
 	g.Message = "words"
-	change, _ := changeTo(svc, g, nil, orphaned{})
+	change, _ := changeTo(svc, g, nil, orphaned{}, nil)
 	if have := change.Conditions[1].LastTransitionTime; !have.Equal(&svc.Status.Conditions[1].LastTransitionTime) {
 		t.Errorf("the status is as before, and its time is now %s", have)
 	}
@@ -177,14 +177,14 @@ func TestThinkGrantsByTheLabelsOfServicesAndNamespaces(t *testing.T) {
 func TestThinkingTwiceWritesOnce(t *testing.T) {
 	s := world()
 	for _, svc := range s.Services {
-		change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{})
+		change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{}, nil)
 		if !differs {
 			t.Errorf("%s: nothing is written at first", svc.Name)
 		}
 		change.Apply(svc, Finalizer{})
 	}
 	for _, svc := range s.Services {
-		if change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{}); differs {
+		if change, differs := changeTo(svc, grants(s)[ipam.Key{Namespace: svc.Namespace, Name: svc.Name}], nil, orphaned{}, nil); differs {
 			t.Errorf("%s: written again: %+v", svc.Name, change)
 		}
 	}
@@ -243,9 +243,23 @@ func thinksLikeANewOne(t *testing.T, rnd *rand.Rand) {
 	}
 }
 
+// othersAt returns the nodes at a time: they change now and then.
+func othersAt(now time.Time) intent.Others {
+	rnd := rand.New(rand.NewPCG(uint64(now.Unix()/40), 0))
+	var out intent.Others
+	for i := range rnd.IntN(4) {
+		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node", i)}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.0.%d.%d", 1+rnd.IntN(2), 1+rnd.IntN(12))}}
+		n.Spec.PodCIDRs = []string{fmt.Sprintf("10.0.%d.%d/30", 1+rnd.IntN(2), 4*rnd.IntN(4))}
+		out.Nodes = append(out.Nodes, n)
+	}
+	return out
+}
+
 // edit changes one thing in a snapshot, without touching an object that is in it.
 func edit(rnd *rand.Rand, s *Snapshot, step int) {
 	s.Now = time.Unix(int64(step), 0)
+	defer func() { s.Occupied = s.Config.Occupied(othersAt(s.Now), s.Services, "") }()
 	i := rnd.IntN(len(s.Services))
 	changed := func() *corev1.Service {
 		svc := s.Services[i].DeepCopy()

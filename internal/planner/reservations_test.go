@@ -199,7 +199,7 @@ func TestWhatAServiceStillShowsIsKept(t *testing.T) {
 // holding returns svc as it shows an address of pool p.
 func holding(svc *corev1.Service, address string) *corev1.Service {
 	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr(address)}, Pools: []string{"p"}}
-	c, _ := changeTo(svc, g, nil, orphaned{})
+	c, _ := changeTo(svc, g, nil, orphaned{}, nil)
 	c.Apply(svc, Finalizer{})
 	return svc
 }

@@ -42,6 +42,7 @@ type Input struct {
 	intent.Configured
 	Services   []*corev1.Service            // as the cache shows them, in no order; also others' than ours
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
+	Others     intent.Others                // which addresses nodes and the cluster have; Watch needs none
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 }
 
@@ -58,6 +59,7 @@ type Send struct {
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
 	snap.Namespaces, snap.Reservations, snap.Announced = in.Namespaces, &s.reservations, in.Announced
+	snap.Occupied = in.Config.Occupied(in.Others, in.Services, s.planner.Finalizer.Class)
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
@@ -116,12 +118,15 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 		class := s.planner.Finalizer.Class
 		old, updated := before.(*corev1.Service)
 		ours := intent.Ours(svc, class) || updated && intent.Ours(old, class)
-		return !ours || after != nil && s.written.Recorded(svc)
+		return !ours && !intent.Occupies(before, after) || after != nil && s.written.Recorded(svc)
 	}
 	if before == nil || after == nil {
 		return false
 	}
-	if _, ok := after.(*corev1.Namespace); ok {
+	switch after.(type) {
+	case *corev1.Node, *v1beta1.Speaker:
+		return intent.SameOthers(before, after)
+	case *corev1.Namespace:
 		return maps.Equal(before.GetLabels(), after.GetLabels())
 	}
 	// A watch that was broken reports an object that was created again as a change.

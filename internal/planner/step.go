@@ -66,7 +66,7 @@ func (p Plan) free(blocked []int, showing map[netip.Addr][]int) []Write {
 	if !ok {
 		return nil
 	}
-	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].orphaned)
+	c := stepDown(p.Services[i].Object, p.Grants[i], p.Services[i].orphaned, p.occupied)
 	c.announce(p.Services[i].Object, p.announced, nil)
 	return []Write{{p.Services[i].Object, c}}
 }

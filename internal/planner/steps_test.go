@@ -29,7 +29,7 @@ func TestManySlipsAreCounted(t *testing.T) {
 	for i := range 3000 {
 		svc.Annotations[v1beta1.Group+"/"+strings.Repeat("x", i%60+1)+strings.Repeat("y", i/60+1)] = ""
 	}
-	words := conditionOf(svc, g, nil, orphaned{}).Message
+	words := conditionOf(svc, g, nil, orphaned{}, nil).Message
 	if !strings.Contains(words, " and 2990 more means nothing: known are") || len(words) > printable.MaxMessage {
 		t.Errorf("%d bytes: %s", len(words), words)
 	}
@@ -39,11 +39,11 @@ func TestAForeignFinalizerIsTold(t *testing.T) {
 	g := ipam.Grant{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pools: []string{"p"}}
 	svc := aService("a", 1)
 	svc.Finalizers = []string{v1beta1.FinalizerCleanup}
-	if c := conditionOf(svc, g, nil, orphaned{}); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
+	if c := conditionOf(svc, g, nil, orphaned{}, nil); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
 		t.Errorf("it says %+v", c)
 	}
 	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: Finalizer{}.Mark()}
-	if c := conditionOf(svc, g, nil, orphaned{}); strings.Contains(c.Message, "finalizer") {
+	if c := conditionOf(svc, g, nil, orphaned{}, nil); strings.Contains(c.Message, "finalizer") {
 		t.Errorf("of our own it says %+v", c)
 	}
 }

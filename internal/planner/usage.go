@@ -13,11 +13,13 @@ import (
 type Usage struct {
 	Family             ipam.Family
 	capacity, Assigned *big.Int
+	unusable           *big.Int // what others have of it, and no Service: it is never chosen
 	Kept               *big.Int // waits for Services that were deleted, and no Service has it
 }
 
 func (u Usage) Available() *big.Int {
 	taken := new(big.Int).Add(u.Assigned, u.Kept)
+	taken.Add(taken, u.unusable)
 	return taken.Sub(u.capacity, taken)
 }
 
@@ -26,6 +28,9 @@ func (u Usage) Status() *v1beta1.PoolUsage {
 	out := &v1beta1.PoolUsage{Capacity: u.capacity.String(), Assigned: u.Assigned.String(), Available: u.Available().String()}
 	if u.Kept.Sign() > 0 {
 		out.Kept = u.Kept.String()
+	}
+	if u.unusable.Sign() > 0 {
+		out.Unusable = u.unusable.String()
 	}
 	return out
 }
@@ -55,13 +60,31 @@ func (p Plan) contested() int {
 	return n
 }
 
+// unusable tells, for each pool, which of its addresses it never chooses.
+func (p Plan) unusable() map[string]string {
+	out := map[string]string{}
+	for i := range p.pools {
+		if text := p.pools[i].OccupiedText(); text != "" {
+			out[p.pools[i].Name] = text
+		}
+	}
+	return out
+}
+
 // usage counts the addresses of each pool, of the families that it has.
 func (p Plan) usage() map[string][]Usage {
 	type place struct {
 		pool   string
 		family ipam.Family
 	}
-	taken, kept := map[place]int64{}, map[place]int64{}
+	taken, kept, occupied := map[place]int64{}, map[place]int64{}, map[place]int64{}
+	count := func(of map[place]int64, pool string, a netip.Addr) {
+		at := place{pool, ipam.FamilyOf(a)}
+		of[at]++
+		if by, is := p.occupied.Of(a); is && !by.Alone {
+			occupied[at]++
+		}
+	}
 	shared := map[netip.Addr]bool{}
 	for i, g := range p.Grants {
 		for j, a := range g.Addrs {
@@ -71,7 +94,7 @@ func (p Plan) usage() map[string][]Usage {
 				}
 				shared[a] = true
 			}
-			taken[place{g.Pools[j], ipam.FamilyOf(a)}]++
+			count(taken, g.Pools[j], a)
 		}
 	}
 	if len(p.pending) > 0 {
@@ -79,7 +102,7 @@ func (p Plan) usage() map[string][]Usage {
 		for _, k := range p.pending {
 			if !counted[k.Addr] {
 				counted[k.Addr] = true
-				kept[place{p.config.PoolOf(k.Addr), ipam.FamilyOf(k.Addr)}]++
+				count(kept, p.config.PoolOf(k.Addr), k.Addr)
 			}
 		}
 	}
@@ -88,7 +111,12 @@ func (p Plan) usage() map[string][]Usage {
 		pool := &p.pools[i]
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
 			if capacity := pool.Capacity(f); capacity.Sign() > 0 {
-				out[pool.Name] = append(out[pool.Name], Usage{f, capacity, big.NewInt(taken[place{pool.Name, f}]), big.NewInt(kept[place{pool.Name, f}])})
+				at := place{pool.Name, f}
+				unusable := pool.Unusable(f)
+				out[pool.Name] = append(out[pool.Name], Usage{
+					Family: f, capacity: capacity, Assigned: big.NewInt(taken[at]), Kept: big.NewInt(kept[at]),
+					unusable: unusable.Sub(unusable, big.NewInt(occupied[at])),
+				})
 			}
 		}
 	}

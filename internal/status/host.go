@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
@@ -30,6 +33,7 @@ type Host struct {
 	view    func() membership.View
 	nulls   func() string                // why null routes are not in force
 	token   func(context.Context) string // why the API server can't confine the speaker to its node's objects
+	network func() (Network, error)
 	facts   atomic.Pointer[v1beta1.SpeakerHost]
 	changed chan struct{} // buffered 1
 
@@ -37,10 +41,25 @@ type Host struct {
 	down    map[string]bool // the speakers with a session that was not Up then
 }
 
+// Network is what a node has on its links of addresses that no Service may have.
+type Network struct {
+	Addrs    []link.HostAddress
+	Gateways []netip.Addr
+}
+
+// ReadNetwork returns the Network of this node.
+func ReadNetwork() (out Network, err error) {
+	if out.Addrs, err = link.HostAddresses(); err != nil {
+		return out, err
+	}
+	out.Gateways, err = network.Gateways()
+	return out, err
+}
+
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
 // is as Token returns it.
 func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string) *Host {
-	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, changed: make(chan struct{}, 1)}
+	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: ReadNetwork, changed: make(chan struct{}, 1)}
 }
 
 // Run checks the node once in checkInterval until ctx ends.
@@ -69,6 +88,18 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 		SessionsDown:        first(maxUnreachable, h.sessionsDown()),
 		NullRouteError:      printable.Message(h.nulls()),
 		TokenError:          h.token(ctx),
+	}
+	if before := h.facts.Load(); before != nil {
+		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known
+	}
+	if n, err := h.network(); err == nil {
+		facts.Addresses, facts.Gateways = nil, nil
+		for _, a := range first(maxHostAddresses, n.Addrs) {
+			facts.Addresses = append(facts.Addresses, v1beta1.HostAddress{Address: a.Addr.String(), Link: a.Link})
+		}
+		for _, a := range first(maxGateways, n.Gateways) {
+			facts.Gateways = append(facts.Gateways, a.WithZone("").String())
+		}
 	}
 	if err := h.ready(ctx); err != nil {
 		facts.ProxyError = printable.Message(err.Error())

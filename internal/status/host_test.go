@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -40,7 +41,7 @@ func TestHostReportsItsNode(t *testing.T) {
 	defer proxy.Close()
 	standing := map[string]membership.Standing{"a": membership.Unknown, "b": membership.Alive, "c": membership.Unknown}
 	down := []string{"b", "c"}
-	var notReady error
+	var notReady, noNetwork error
 	noNulls, noNode := "", ""
 	h := &Host{
 		proc: proc, proxy: proxy.URL,
@@ -51,6 +52,9 @@ func TestHostReportsItsNode(t *testing.T) {
 		},
 		nulls: func() string { return noNulls },
 		token: func(context.Context) string { return noNode },
+		network: func() (Network, error) {
+			return Network{[]link.HostAddress{{Addr: netip.MustParseAddr("192.0.2.11"), Link: "eth0"}}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, noNetwork
+		},
 	}
 	see := func(want v1beta1.SpeakerHost) {
 		t.Helper()
@@ -58,7 +62,8 @@ func TestHostReportsItsNode(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"}}
+	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"},
+		Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, Gateways: []string{"192.0.2.1"}}
 	see(usual) // a speaker that is unreachable at the first check may only not be known yet
 
 	down = []string{"c", "d"}
@@ -82,6 +87,6 @@ func TestHostReportsItsNode(t *testing.T) {
 	// Nothing can be read: all fields are empty.
 	h.proc = filepath.Join(proc, "nowhere")
 	proxy.Close()
-	down = nil
+	down, noNetwork = nil, errors.New("no netlink")
 	see(v1beta1.SpeakerHost{SessionsDown: []string{"b on 198.51.100.0/24"}})
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -56,6 +57,14 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	h := &Host{
 		proc: proc, ready: func(context.Context) error { return errors.New(long) }, nulls: func() string { return long },
 		view: func() membership.View { return membership.View{Standing: standing} }, token: func(context.Context) string { return "" },
+		network: func() (Network, error) {
+			var n Network
+			for i := range 300 {
+				a := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+				n.Addrs, n.Gateways = append(n.Addrs, link.HostAddress{Addr: a, Link: "eth0"}), append(n.Gateways, a)
+			}
+			return n, nil
+		},
 	}
 	h.check(t.Context())
 	facts := h.check(t.Context()) // speakers that are unreachable twice are reported

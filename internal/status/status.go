@@ -212,6 +212,9 @@ const (
 	maxPrefixes = 32 // of one link
 	maxServices = 256
 	maxStrict   = 1024
+
+	maxHostAddresses = 64
+	maxGateways      = 16
 	// maxUnreachable is for unreachableSpeakers and sessionsDown.
 	maxUnreachable = 256
 )

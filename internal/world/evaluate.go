@@ -19,6 +19,7 @@ type Evaluation struct {
 	Pools    ipam.Pools
 	Served   []*corev1.Service // those of our class, oldest first
 	Requests []*ipam.Request   // of Served
+	Occupied *ipam.Occupied    // addresses of the pools that others than ours have
 	Kept     []ipam.Kept       // addresses kept for Services that were deleted
 	Grants   []ipam.Grant      // of Served
 
@@ -53,6 +54,14 @@ func (w *Snapshot) Evaluate() *Evaluation {
 		i, ours := t.index[k]
 		return ours && t.Checked.Pools.Serves(pool, subjects[i])
 	})
+	all := make([]*corev1.Service, len(w.Services))
+	for i := range w.Services {
+		all[i] = &w.Services[i]
+	}
+	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs}, all, w.Class)
+	for i := range t.Pools {
+		t.Pools[i].Occupied = t.Occupied
+	}
 	if !w.IgnoreKept {
 		t.Kept = intent.Kept(w.Config.Pools, w.Now)
 	}

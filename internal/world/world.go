@@ -9,6 +9,8 @@
 package world
 
 import (
+	"net/netip"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
@@ -26,8 +28,9 @@ type Snapshot struct {
 	Namespaces []corev1.Namespace
 	Nodes      []corev1.Node
 	Endpoints  []discoveryv1.EndpointSlice
-	IgnoreKept bool     // evaluate as if no address were kept for a deleted Service or after its pool is gone
-	Unread     []string // what could not be read, as sentences; what depends on it is a guess
+	ClusterIPs []netip.Prefix // the cluster's ranges of ClusterIPs; none: not known
+	IgnoreKept bool           // evaluate as if no address were kept for a deleted Service or after its pool is gone
+	Unread     []string       // what could not be read, as sentences; what depends on it is a guess
 }
 
 // Settings are the flags of the controller and the speakers that matter to decisions.

@@ -170,6 +170,18 @@ func carries(link *net.Interface) bool {
 	return link.Flags&net.FlagUp != 0 && link.Flags&net.FlagRunning != 0
 }
 
+// Gateways returns the gateways of this node's default routes, each once.
+func Gateways() ([]netip.Addr, error) {
+	targets, err := gateways(netip.Prefix{})
+	var out []netip.Addr
+	for _, t := range targets {
+		if !slices.Contains(out, t.addr) {
+			out = append(out, t.addr)
+		}
+	}
+	return out, err
+}
+
 // gateways returns the gateways of the default routes, of both families; or, if subnet is not
 // zero, the gateways of any routes that are in subnet.
 func gateways(subnet netip.Prefix) ([]target, error) {

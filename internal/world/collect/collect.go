@@ -67,6 +67,9 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
+	if w.ClusterIPs, err = cluster.ClusterIPRanges(ctx, r); err != nil {
+		return nil, err
+	}
 	w.Settings, err = settings(deployments.Items)
 	w.Guessed = x.unread["Deployment"] != ""
 	return w, err

@@ -1,0 +1,216 @@
+package intent
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
+)
+
+// Others are the objects that tell which addresses something other than a Service of ours has.
+// The zero Others tells of none.
+type Others struct {
+	Nodes      []corev1.Node
+	Speakers   []v1beta1.Speaker
+	ClusterIPs []netip.Prefix // the ranges that Services have their ClusterIPs of; none: not known, each Service's counts
+}
+
+// reportedMost bounds how many addresses, and how many subnets, of one node count: a speaker's
+// report may be that of a thief.
+const reportedMost = 64
+
+// Occupied returns which addresses of the pools something other than a Service of ours has.
+// Services are those of all types and classes; those of class are ours.
+func (c Config) Occupied(others Others, services []*corev1.Service, class string) *ipam.Occupied {
+	o := &occupancy{config: c, out: &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}, Known: map[string]bool{}}}
+	for i := range others.Nodes {
+		o.node(&others.Nodes[i])
+	}
+	for i := range others.Speakers {
+		o.speaker(&others.Speakers[i])
+	}
+	for a, by := range o.out.Addrs {
+		by.Alone = len(others.Nodes) == 1
+		o.out.Addrs[a] = by
+	}
+	for i := range others.Speakers {
+		o.network(&others.Speakers[i])
+	}
+	for _, n := range c.Neighbors {
+		o.add(n.Peer.Addr, fmt.Sprintf("the address of BGPPeer %q", n.Peer.Name))
+	}
+	for _, p := range others.ClusterIPs {
+		o.span(p, "in "+p.String()+", the cluster's range of ClusterIPs")
+	}
+	for _, svc := range services {
+		o.service(svc, Ours(svc, class), len(others.ClusterIPs) == 0)
+	}
+	return o.out
+}
+
+// occupancy is an Occupied in the making.
+type occupancy struct {
+	config Config
+	out    *ipam.Occupied
+}
+
+// add enters an address that no Service may have. The first entry of an address stays, unless it
+// is a node's own address.
+func (o *occupancy) add(a netip.Addr, name string) {
+	if by, known := o.out.Addrs[a]; (!known || by.Node != "") && o.holds(a) {
+		o.out.Addrs[a] = ipam.Occupant{Name: name}
+	}
+}
+
+// own enters an address of a node.
+func (o *occupancy) own(text, node, name string) {
+	a, err := parseAddr(text)
+	if _, known := o.out.Addrs[a]; err == nil && !known && o.holds(a) {
+		o.out.Addrs[a] = ipam.Occupant{Name: name, Node: node}
+	}
+}
+
+// span enters a whole range.
+func (o *occupancy) span(p netip.Prefix, name string) {
+	r := ipam.RangeOf(p)
+	for i := range o.config.Pools {
+		if _, meets := ipam.Overlap(o.config.Pools[i].Ranges, []ipam.Range{r}); meets {
+			o.out.Ranges = append(o.out.Ranges, ipam.OccupiedRange{Range: r, By: ipam.Occupant{Name: name}})
+			return
+		}
+	}
+}
+
+// holds reports whether a pool holds a.
+func (o *occupancy) holds(a netip.Addr) bool { return o.config.poolOf(a) != nil }
+
+// node enters what a Node object tells.
+func (o *occupancy) node(n *corev1.Node) {
+	o.out.Known[n.Name] = false
+	for _, a := range n.Status.Addresses[:min(reportedMost, len(n.Status.Addresses))] {
+		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+			o.own(a.Address, n.Name, fmt.Sprintf("the address of node %s", n.Name))
+		}
+	}
+	for _, text := range n.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			o.span(p.Masked(), "in "+p.Masked().String()+", the range of Pods of node "+n.Name)
+		}
+	}
+}
+
+// speaker enters the addresses that a node's own links have.
+func (o *occupancy) speaker(s *v1beta1.Speaker) {
+	if _, there := o.out.Known[s.Name]; !there || s.Status.Host == nil {
+		return
+	}
+	o.out.Known[s.Name] = true
+	for _, a := range s.Status.Host.Addresses[:min(reportedMost, len(s.Status.Host.Addresses))] {
+		o.own(a.Address, s.Name, fmt.Sprintf("an address of node %s on its link %s", s.Name, a.Link))
+	}
+}
+
+// network enters what belongs to a node's subnets and routes.
+func (o *occupancy) network(s *v1beta1.Speaker) {
+	if h := s.Status.Host; h != nil {
+		for _, text := range h.Gateways {
+			if a, err := parseAddr(text); err == nil {
+				o.add(a, "a default gateway of node "+s.Name)
+			}
+		}
+	}
+	n := 0
+	for _, l := range Links(s) {
+		for _, p := range l.Prefixes {
+			if n++; n > reportedMost {
+				return
+			}
+			o.subnet(p, s.Name)
+		}
+	}
+}
+
+// subnet enters the network and broadcast addresses of an IPv4 subnet, and an IPv6 subnet's
+// router anycast address (RFC 4291 section 2.6.1). Subnets of two addresses have none (RFC 3021,
+// RFC 6164).
+func (o *occupancy) subnet(p netip.Prefix, node string) {
+	if p.Addr().BitLen()-p.Bits() < 2 {
+		return
+	}
+	r := ipam.RangeOf(p)
+	of := fmt.Sprintf(" of %s, a subnet of node %s", p, node)
+	if p.Addr().Is4() {
+		o.add(r.First, "the network address"+of)
+		o.add(r.Last, "the broadcast address"+of)
+		return
+	}
+	o.add(r.First, "the routers' anycast address"+of)
+}
+
+// service enters what a Service has that is not an address of ours.
+func (o *occupancy) service(svc *corev1.Service, ours, clusterIPs bool) {
+	if clusterIPs {
+		for _, text := range svc.Spec.ClusterIPs {
+			if a, err := parseAddr(text); err == nil {
+				o.add(a, "the ClusterIP of Service "+KeyOf(svc).String())
+			}
+		}
+	}
+	for _, text := range svc.Spec.ExternalIPs {
+		if a, err := parseAddr(text); err == nil {
+			o.add(a, "in spec.externalIPs of Service "+KeyOf(svc).String())
+		}
+	}
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && !ours {
+		for _, a := range Holds(svc) {
+			o.add(a, "an address of Service "+KeyOf(svc).String()+", which another load balancer serves")
+		}
+	}
+}
+
+// SameOthers reports whether two versions of an object tell the same of addresses that others have.
+func SameOthers(before, after any) bool {
+	switch a := after.(type) {
+	case *corev1.Node:
+		b, ok := before.(*corev1.Node)
+		return ok && slices.Equal(a.Status.Addresses, b.Status.Addresses) && slices.Equal(a.Spec.PodCIDRs, b.Spec.PodCIDRs)
+	case *v1beta1.Speaker:
+		b, ok := before.(*v1beta1.Speaker)
+		return ok && equal(network(a), network(b))
+	}
+	return false
+}
+
+// Occupies reports whether an event of a Service that is not ours may change which addresses
+// others have. Its ClusterIP is seen in time.
+func Occupies(before, after any) bool {
+	has := func(o any) (externalIPs []string, shown []corev1.LoadBalancerIngress) {
+		svc, ok := o.(*corev1.Service)
+		switch {
+		case !ok || svc == nil:
+			return nil, nil
+		case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
+			return svc.Spec.ExternalIPs, nil
+		}
+		return svc.Spec.ExternalIPs, svc.Status.LoadBalancer.Ingress
+	}
+	externalIPs, shown := has(before)
+	later, shownLater := has(after)
+	return !slices.Equal(externalIPs, later) || !equal(shown, shownLater)
+}
+
+// network returns the parts of a Speaker that Occupied reads.
+func network(s *v1beta1.Speaker) *v1beta1.SpeakerStatus {
+	out := &v1beta1.SpeakerStatus{Links: slices.Clone(s.Status.Links), Host: &v1beta1.SpeakerHost{}}
+	for i := range out.Links {
+		out.Links[i].Up = false
+	}
+	if h := s.Status.Host; h != nil {
+		out.Host.Addresses, out.Host.Gateways = h.Addresses, h.Gateways
+	}
+	return out
+}

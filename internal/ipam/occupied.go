@@ -1,0 +1,134 @@
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Occupied are addresses that something other than a Service has: nodes, routers, the
+// cluster itself. A pool may hold some, and never chooses them. The zero Occupied is none.
+type Occupied struct {
+	Addrs  map[netip.Addr]Occupant
+	Ranges []OccupiedRange // in no order; no node's own address counts that is in one
+	// Known are the nodes, each with whether all of its addresses are known.
+	Known map[string]bool
+}
+
+// NodeOf returns the node whose own address a is; "": none's. Before was the answer when a
+// Service got the address: it stays while it can't be refuted.
+func (o *Occupied) NodeOf(a netip.Addr, before string) string {
+	if o == nil {
+		return before
+	}
+	if known, there := o.Known[before]; there && !known {
+		return before
+	}
+	if by := o.Addrs[a].Node; by == before {
+		return before
+	}
+	return ""
+}
+
+// Occupant is what has an address.
+type Occupant struct {
+	Name string // as in "the gateway of node1"
+	// Node is the node whose own address it is. A Service that asks for the address gets it,
+	// and that node alone announces it. "": no Service gets the address.
+	Node string
+	// Alone: no other node could announce the address, so that it may be chosen.
+	Alone bool
+}
+
+// OccupiedRange is a range that is occupied as a whole.
+type OccupiedRange struct {
+	Range
+	By Occupant
+}
+
+// Of returns what has a, if something has.
+func (o *Occupied) Of(a netip.Addr) (by Occupant, is bool) {
+	if o == nil {
+		return Occupant{}, false
+	}
+	if by, is = o.Addrs[a]; is && by.Node == "" {
+		return by, true
+	}
+	for i := range o.Ranges {
+		if o.Ranges[i].Contains(a) {
+			return o.Ranges[i].By, true
+		}
+	}
+	return by, is
+}
+
+// in returns what is occupied of ranges, which are sorted and disjoint.
+func (o *Occupied) in(ranges []Range) []Range {
+	if o == nil {
+		return nil
+	}
+	var out []Range
+	for a, by := range o.Addrs {
+		if !by.Alone && within(ranges, a) {
+			out = append(out, Range{a, a})
+		}
+	}
+	for _, r := range o.Ranges {
+		if _, meets := Overlap(ranges, []Range{r.Range}); meets && !r.By.Alone {
+			out = append(out, r.Range)
+		}
+	}
+	return out
+}
+
+// choosable are the ranges that p chooses from.
+func (p *Pool) choosable() []Range {
+	if taken := p.Occupied.in(p.Ranges); len(taken) > 0 {
+		return Merge(p.Ranges, taken)
+	}
+	return p.Ranges
+}
+
+// Unusable returns how many addresses of family f the pool holds and never chooses.
+func (p *Pool) Unusable(f Family) *big.Int {
+	left := *p
+	left.Ranges = p.choosable()
+	return new(big.Int).Sub(p.Capacity(f), left.Capacity(f))
+}
+
+// chooses reports whether p gives a, which it holds, to a Service that does not ask for it.
+func (p *Pool) chooses(a netip.Addr) bool {
+	by, occupied := p.Occupied.Of(a)
+	return !occupied || by.Alone
+}
+
+// refuses reports whether p gives a to no Service, not even to one that asks for it.
+func (p *Pool) refuses(a netip.Addr) bool {
+	by, occupied := p.Occupied.Of(a)
+	return occupied && by.Node == ""
+}
+
+// OccupiedText tells how many addresses p never chooses, and what has the first; "": there are none.
+func (p *Pool) OccupiedText() string {
+	n := new(big.Int).Add(p.Unusable(IPv4), p.Unusable(IPv6))
+	if n.Sign() == 0 {
+		return ""
+	}
+	var parts []string
+	taken := p.Occupied.in(p.Ranges)
+	slices.SortFunc(taken, func(r, s Range) int { return cmp.Or(r.First.Compare(s.First), r.Last.Compare(s.Last)) })
+	for _, r := range taken {
+		inside, _ := Overlap(p.Ranges, []Range{r})
+		a := inside.First
+		if by, is := p.Occupied.Of(a); is && p.Holds(a) && len(parts) < messageLimit {
+			parts = append(parts, fmt.Sprintf("%s is %s", a, by.Name))
+		}
+	}
+	if n.Cmp(big.NewInt(int64(len(parts)))) > 0 {
+		parts = append(parts, "and so on")
+	}
+	return fmt.Sprintf("%s of its addresses are never chosen: %s", n, strings.Join(parts, ", "))
+}
