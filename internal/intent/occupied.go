@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,6 +50,9 @@ func (c Config) Occupied(others Others, services []*corev1.Service, class string
 	for _, svc := range services {
 		o.service(svc, Ours(svc, class), len(others.ClusterIPs) == 0)
 	}
+	slices.SortFunc(o.out.Ranges, func(r, s ipam.OccupiedRange) int {
+		return cmp.Or(r.First.Compare(s.First), r.Last.Compare(s.Last), cmp.Compare(r.By.Name, s.By.Name))
+	})
 	return o.out
 }
 
@@ -58,10 +62,10 @@ type occupancy struct {
 	out    *ipam.Occupied
 }
 
-// add enters an address that no Service may have. The first entry of an address stays, unless it
-// is a node's own address.
+// add enters an address that no Service may have. It counts before a node's own address; of two
+// the smaller name stays, so that no order of the objects matters.
 func (o *occupancy) add(a netip.Addr, name string) {
-	if by, known := o.out.Addrs[a]; (!known || by.Node != "") && o.holds(a) {
+	if by, known := o.out.Addrs[a]; (!known || by.Node != "" || name < by.Name) && o.holds(a) {
 		o.out.Addrs[a] = ipam.Occupant{Name: name}
 	}
 }
@@ -69,7 +73,7 @@ func (o *occupancy) add(a netip.Addr, name string) {
 // own enters an address of a node.
 func (o *occupancy) own(text, node, name string) {
 	a, err := parseAddr(text)
-	if _, known := o.out.Addrs[a]; err == nil && !known && o.holds(a) {
+	if by, known := o.out.Addrs[a]; err == nil && (!known || by.Node != "" && name > by.Name) && o.holds(a) {
 		o.out.Addrs[a] = ipam.Occupant{Name: name, Node: node}
 	}
 }

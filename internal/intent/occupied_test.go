@@ -2,9 +2,11 @@ package intent_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -89,8 +91,21 @@ func TestOccupied(t *testing.T) {
 			t.Errorf("%s: %+v, want %q of %q", test.addr, by, test.want, test.node)
 		}
 	}
-	if diff := cmp.Diff(map[string]bool{"node1": true, "node2": false}, o.Known); diff != "" {
+	if diff := gocmp.Diff(map[string]bool{"node1": true, "node2": false}, o.Known); diff != "" {
 		t.Error(diff)
+	}
+	// The order of the objects does not matter.
+	reversed := twoNodes()
+	extra := reversed.Speakers[0].DeepCopy()
+	extra.Name, extra.Status.Host = "node2", &v1beta1.SpeakerHost{Gateways: []string{"192.0.2.1"}, Addresses: extra.Status.Host.Addresses[1:2]}
+	reversed.Speakers = append(reversed.Speakers, *extra)
+	first := c.Occupied(reversed, services, "")
+	slices.Reverse(reversed.Nodes)
+	slices.Reverse(reversed.Speakers)
+	slices.Reverse(reversed.ClusterIPs)
+	slices.Reverse(services)
+	if diff := gocmp.Diff(first, c.Occupied(reversed, services, ""), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("in another order:\n%s", diff)
 	}
 	// Where the ranges of ClusterIPs are not known, each Service's counts.
 	others := twoNodes()
