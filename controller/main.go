@@ -174,7 +174,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.Run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run, clusterIPs.Run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run, r.clusterIPs.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}

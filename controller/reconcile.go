@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -30,7 +29,7 @@ type reconciler struct {
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
 	log           *slog.Logger
-	clusterIPs    func() []netip.Prefix     // the cluster's ranges of ClusterIPs
+	clusterIPs    *cluster.ClusterIPs
 	announced     func() *planner.Announced // what the conditions Announced are to be; nil: that is not known yet
 	planned       chan struct{}             // buffered 1: gets a value after every pass
 	observePass   func(time.Duration)       // gets the duration of every pass
@@ -44,9 +43,8 @@ type reconciler struct {
 
 // newReconciler returns a reconciler. Its caller sets services, configuration and leading.
 func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
-	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1)}
+	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), clusterIPs: cluster.NewClusterIPs(direct, w.log)}
 	r.announced = func() *planner.Announced { return nil }
-	r.clusterIPs = func() []netip.Prefix { return nil }
 	w.finalizer, w.answered = s.Finalizer(), r.answered
 	return r
 }
@@ -172,7 +170,7 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	for _, n := range namespaces.Items {
 		s.Namespaces[n.Name] = n.Labels
 	}
-	s.Others.ClusterIPs = r.clusterIPs()
+	s.Others.ClusterIPs = r.clusterIPs.Ranges()
 	var nodes corev1.NodeList
 	var speakers v1beta1.SpeakerList
 	err := cmp.Or(cluster.List(ctx, r.client, &nodes), cluster.List(ctx, r.client, &speakers))

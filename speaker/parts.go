@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
+	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
@@ -100,4 +101,17 @@ type snapshot struct {
 	drains time.Duration
 	// nextEndpoint is the time until the next terminating endpoint must be checked again.
 	nextEndpoint time.Duration
+}
+
+// readNetwork returns which addresses this node itself has, and its gateways.
+func readNetwork() (out status.Network, err error) {
+	addrs, err := link.HostAddresses()
+	if err != nil {
+		return out, err
+	}
+	for _, a := range addrs {
+		out.Addrs = append(out.Addrs, v1beta1.HostAddress{Address: a.Addr.String(), Link: a.Link})
+	}
+	out.Gateways, err = network.Gateways()
+	return out, err
 }

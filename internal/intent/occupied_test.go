@@ -83,7 +83,7 @@ func TestOccupied(t *testing.T) {
 		{"192.0.2.151", "an address of Service n/theirs, which another load balancer serves", ""},
 		{"192.0.2.152", "", ""},
 		{"192.0.2.153", "in spec.externalIPs of Service n/external", ""},
-		{"192.0.2.12", "in spec.externalIPs of Service n/external", ""}, // also a node's: nobody gets it
+		{"192.0.2.12", "in spec.externalIPs of Service n/external", ""}, // also a node's: no Service gets it
 		{"192.0.2.154", "", ""}, // the ranges of ClusterIPs are known
 	} {
 		by, is := o.Of(netip.MustParseAddr(test.addr))
@@ -148,7 +148,7 @@ func TestWhoHasAnAddressHasItWhateverANodeReports(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.11")
 	o := configOf("192.0.2.0/24").Occupied(twoNodes(), nil, "")
 	for _, test := range []struct{ before, want string }{
-		{"", ""},           // it was nobody's when the Service got it
+		{"", ""},           // it was no node's when the Service got it
 		{"node1", "node1"}, // it still is
 		{"node2", "node2"}, // node2's speaker has not said what it has
 		{"node3", ""},      // that node is gone

@@ -14,9 +14,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
-	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
-	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
@@ -43,23 +41,14 @@ type Host struct {
 
 // Network is what a node has on its links of addresses that no Service may have.
 type Network struct {
-	Addrs    []link.HostAddress
+	Addrs    []v1beta1.HostAddress
 	Gateways []netip.Addr
 }
 
-// ReadNetwork returns the Network of this node.
-func ReadNetwork() (out Network, err error) {
-	if out.Addrs, err = link.HostAddresses(); err != nil {
-		return out, err
-	}
-	out.Gateways, err = network.Gateways()
-	return out, err
-}
-
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
-// is as Token returns it.
-func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string) *Host {
-	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: ReadNetwork, changed: make(chan struct{}, 1)}
+// is as Token returns it. network reads the node's links.
+func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error)) *Host {
+	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
 }
 
 // Run checks the node once in checkInterval until ctx ends.
@@ -93,10 +82,7 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known
 	}
 	if n, err := h.network(); err == nil {
-		facts.Addresses, facts.Gateways = nil, nil
-		for _, a := range first(maxHostAddresses, n.Addrs) {
-			facts.Addresses = append(facts.Addresses, v1beta1.HostAddress{Address: a.Addr.String(), Link: a.Link})
-		}
+		facts.Addresses, facts.Gateways = first(maxHostAddresses, n.Addrs), nil
 		for _, a := range first(maxGateways, n.Gateways) {
 			facts.Gateways = append(facts.Gateways, a.WithZone("").String())
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -53,7 +52,7 @@ func TestHostReportsItsNode(t *testing.T) {
 		nulls: func() string { return noNulls },
 		token: func(context.Context) string { return noNode },
 		network: func() (Network, error) {
-			return Network{[]link.HostAddress{{Addr: netip.MustParseAddr("192.0.2.11"), Link: "eth0"}}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, noNetwork
+			return Network{[]v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, noNetwork
 		},
 	}
 	see := func(want v1beta1.SpeakerHost) {

@@ -26,7 +26,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
-	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -61,7 +60,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 			var n Network
 			for i := range 300 {
 				a := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
-				n.Addrs, n.Gateways = append(n.Addrs, link.HostAddress{Addr: a, Link: "eth0"}), append(n.Gateways, a)
+				n.Addrs, n.Gateways = append(n.Addrs, v1beta1.HostAddress{Address: a.String(), Link: "eth0"}), append(n.Gateways, a)
 			}
 			return n, nil
 		},
