@@ -218,14 +218,14 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string, last *ca
 
 // candidates are those for an address: the next one has mostly the same.
 type candidates struct {
-	alike holder // its address: of one Service, which any node may serve
+	alike holder // its address: of one Service, which any node may serve, and no node's own
 	nodes []*Node
 }
 
 // of returns what preferred does.
 func (c *candidates) of(s Snapshot, holders []holder) []*Node {
 	u := holders[0]
-	if len(holders) > 1 || u.svc.Local {
+	if len(holders) > 1 || u.svc.Local || u.node != "" {
 		return s.preferred(holders)
 	}
 	if c.alike.svc == nil || (u.pool == "") != (c.alike.pool == "") || !slices.Equal(u.ads, c.alike.ads) || !slices.Equal(u.in, c.alike.in) {
