@@ -10,15 +10,15 @@ import (
 
 // toldEverywhere waits until all places say of a Service why it is not announced.
 func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: told SERVICE REASON")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: told SERVICE REASON [REASON of the condition Allocated]")
 	}
 	r := s.rack(ts)
 	leader, err := r.ActiveController(context.Background())
 	ts.Check(err)
-	name, reason, at := args[0], args[1], r.MetricsAddress(leader)
+	name, reason, event, at := args[0], args[1], args[1], r.MetricsAddress(leader)
 	full := s.namespace + "/" + name
-	status, explained := "(False|Unknown)", "(?m)^"+regexp.QuoteMeta(full)+"  "+reason+"$"
+	status, explained := "(False|Unknown)", "(?m)^"+regexp.QuoteMeta(full)+"  "+reason+`\b`
 	problem := regexp.MustCompile(`Service\s+` + regexp.QuoteMeta(full) + `\s[^/]*` + reason)
 	if reason == "Announced" {
 		status, explained = "True", "(?m)^"+regexp.QuoteMeta(full)+"  OK$"
@@ -30,6 +30,13 @@ func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []strin
 	}
 	page := func(o outcome) bool { return o.err == nil && problem.MatchString(text(o.stdout)) }
 	gauge := matches(fmt.Sprintf(`(?m)^steelyard_services_unannounced\{reason="%s"\} [1-9]`, reason))
+	if len(args) == 3 { // the other places have the cause
+		cause := args[2]
+		explained = "(?m)^" + regexp.QuoteMeta(full) + "  " + cause + `\b`
+		problem = regexp.MustCompile(`Service\s+` + regexp.QuoteMeta(full) + `\s[^/]*` + cause)
+		gauge = matches(fmt.Sprintf(`(?m)^steelyard_services_pending\{reason="%s"\} [1-9]`, cause))
+		event = cause
+	}
 	if reason == "Announced" {
 		page = func(o outcome) bool {
 			return o.err == nil && !regexp.MustCompile(`Service\s+`+regexp.QuoteMeta(full)+`\s`).MatchString(text(o.stdout))
@@ -41,7 +48,7 @@ func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []strin
 	s.until(ts, timeout, []string{"curl", "control", at, "/"}, page)
 	s.until(ts, timeout, []string{"steelyard", "explain", "svc/" + name}, matches(explained))
 	if status != "True" {
-		s.until(ts, timeout, []string{"events", name}, matches("(?m)^"+reason+" "))
+		s.until(ts, timeout, []string{"events", name}, matches("(?m)^"+event+" "))
 	}
 }
 
