@@ -64,7 +64,7 @@ func TestAPoolTellsWhatItNeverChooses(t *testing.T) {
 	s.Occupied.Addrs[netip.MustParseAddr("10.0.1.1")] = ipam.Occupant{Name: "a default gateway of node node1"}
 	plan := new(Planner).Plan(s).Summary()
 	var pool *v1beta1.IPAddressPool
-	for _, change := range Statuses(s.Configured, nil, plan) {
+	for _, change := range Statuses(s.Configured, Reports{}, plan) {
 		if p, is := change.After.(*v1beta1.IPAddressPool); is && p.Name == "front" {
 			pool = p
 		}
