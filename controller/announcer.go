@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -44,9 +43,9 @@ const (
 type announcer struct {
 	client        client.Client
 	direct        client.Reader // past the cache
-	cached        cache.Cache
 	configuration *cluster.Configuration
 	services      func(context.Context) ([]*corev1.Service, error)
+	endpoints     func(context.Context) ([]*discoveryv1.EndpointSlice, error)
 	leading       func() *leader.Term
 	log           *slog.Logger
 	namespace     string
@@ -70,8 +69,15 @@ type announcer struct {
 // newAnnouncer returns the announcer of r, which reads what r does.
 func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
 	a := &announcer{
-		client: r.client, direct: r.direct, cached: cached, configuration: r.configuration, services: r.services,
+		client: r.client, direct: r.direct, configuration: r.configuration, services: r.services,
 		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, exclusion: o.exclusion, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
+	}
+	a.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) {
+		stored, err := cluster.Store(ctx, cached, &discoveryv1.EndpointSlice{})
+		if err != nil {
+			return nil, err
+		}
+		return cluster.All[*discoveryv1.EndpointSlice](stored), nil
 	}
 	r.announced = a.found.Load
 	return a
@@ -79,20 +85,10 @@ func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
 
 // loop returns the loop that runs the announcer.
 func (a *announcer) loop() cluster.Loop {
-	local := func(o client.Object) bool {
-		s, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok {
-			return true
-		}
-		svc := &corev1.Service{}
-		key := intent.ServiceOf(s)
-		err := a.client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
-		return err == nil && intent.Local(svc)
-	}
 	return cluster.Loop{
 		Name: "announcer", Log: a.log, Reconcile: a.look,
 		Ignore: func(before, after client.Object) bool {
-			ignored := before != nil && after != nil && !matters(before, after) || after != nil && !local(after)
+			ignored := a.ignores(before, after)
 			if !ignored {
 				a.dirty.Store(true)
 			}
@@ -107,6 +103,26 @@ func (a *announcer) loop() cluster.Loop {
 			&v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{},
 		},
 	}
+}
+
+// ignores reports whether an event changes no condition. Endpoints of a Service with
+// externalTrafficPolicy Cluster matter only for the ports that they have.
+func (a *announcer) ignores(before, after client.Object) bool {
+	update := before != nil && after != nil
+	if update && !matters(before, after) {
+		return true
+	}
+	s, is := cmp.Or(after, before).(*discoveryv1.EndpointSlice)
+	if !is {
+		return false
+	}
+	svc, key := &corev1.Service{}, intent.ServiceOf(s)
+	err := a.client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
+	if err != nil || !intent.Announceable(svc, a.class) {
+		return true // when that changes, the Service's own event counts
+	}
+	was, ok := before.(*discoveryv1.EndpointSlice)
+	return update && ok && !intent.Local(svc) && intent.SamePorts(was, s)
 }
 
 // matters reports whether an update may change a condition.
@@ -241,24 +257,23 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 	if err != nil {
 		return nil, err
 	}
-	var endpoints []*discoveryv1.EndpointSlice
-	if slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
-		stored, err := cluster.Store(ctx, a.cached, &discoveryv1.EndpointSlice{})
-		if err != nil {
-			return nil, err
-		}
-		endpoints = cluster.All[*discoveryv1.EndpointSlice](stored)
+	endpoints, err := a.endpoints(ctx)
+	if err != nil {
+		return nil, err
 	}
 	of := intent.ByService(endpoints)
 	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
 	var out []announcedService
+	where, backends := intent.PlacementOf(nodes.Items), announced.Backends{}
 	for _, svc := range services {
 		if intent.Announceable(svc, a.class) {
-			s.Services = append(s.Services, read.Config.Announced(svc, of[intent.KeyOf(svc)]))
+			key := intent.KeyOf(svc)
+			s.Services = append(s.Services, read.Config.Announced(svc, of[key], where))
+			backends[key] = intent.BackendsOf(svc, of[key], where)
 			out = append(out, announcedService{svc: svc})
 		}
 	}
-	results := announced.Evaluate(s, o)
+	results := announced.Evaluate(s, backends, o)
 	for i := range out {
 		out[i].report = results[intent.KeyOf(out[i].svc)]
 	}
@@ -276,8 +291,11 @@ func (a *announcer) settled(now time.Time, services []announcedService) (*planne
 		if due.Status != shown.Status || due.Reason != shown.Reason || due.Message != shown.Message {
 			out.Of[x.svc.UID] = &planner.Announcement{Addrs: x.report.Addrs, Condition: due}
 		}
-		if due.Status != "" && due.Status != metav1.ConditionTrue {
+		switch {
+		case due.Status != "" && due.Status != metav1.ConditionTrue:
 			out.Not[due.Reason]++
+		case due.Status != "" && due.Reason != v1beta1.ReasonAnnounced:
+			out.Unserved++
 		}
 		if again > 0 && (first == 0 || again < first) {
 			first = again

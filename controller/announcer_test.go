@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +40,7 @@ func newCounted(t *testing.T, objects ...client.Object) *counted {
 	c := &counted{rig: newRig(t, append(objects, lease, speaker, node)...), lease: lease}
 	c.writer.count = func(string, error) { c.patches.Add(1) }
 	c.announcer = newAnnouncer(c.reconciler, nil, options{namespace: "steelyard-system"})
+	c.endpoints = func(context.Context) ([]*discoveryv1.EndpointSlice, error) { return nil, nil }
 	return c
 }
 

@@ -8,10 +8,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// toldEverywhere waits until all places say of a Service why it is not announced.
+// toldEverywhere waits until all places say of a Service why it is not announced; negated,
+// why clients are refused although it is.
 func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: told SERVICE REASON [REASON of the condition Allocated]")
+	if len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: [!] told SERVICE REASON [REASON of the condition Allocated]")
 	}
 	r := s.rack(ts)
 	leader, err := r.ActiveController(context.Background())
@@ -37,6 +38,9 @@ func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []strin
 		gauge = matches(fmt.Sprintf(`(?m)^steelyard_services_pending\{reason="%s"\} [1-9]`, cause))
 		event = cause
 	}
+	if neg { // it is announced, and clients are refused all the same
+		status, gauge = "True", matches(`(?m)^steelyard_services_unserved [1-9]`)
+	}
 	if reason == "Announced" {
 		page = func(o outcome) bool {
 			return o.err == nil && !regexp.MustCompile(`Service\s+`+regexp.QuoteMeta(full)+`\s`).MatchString(text(o.stdout))
@@ -47,7 +51,7 @@ func (s *story) toldEverywhere(ts *testscript.TestScript, neg bool, args []strin
 	s.until(ts, timeout, []string{"curl", "control", at, "/metrics"}, gauge)
 	s.until(ts, timeout, []string{"curl", "control", at, "/"}, page)
 	s.until(ts, timeout, []string{"steelyard", "explain", "svc/" + name}, matches(explained))
-	if status != "True" {
+	if reason != "Announced" {
 		s.until(ts, timeout, []string{"events", name}, matches("(?m)^"+event+" "))
 	}
 }

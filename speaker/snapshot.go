@@ -26,10 +26,10 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	}
 	config, c := read.Config, &s.Cluster
 	c.L2, c.BGP, c.Neighbors = config.L2, config.BGP, config.Neighbors
-	c.Services, s.nextEndpoint = r.announceable(s.Now, config)
 	if err = r.readNodes(ctx, &s); err != nil {
 		return s, err
 	}
+	c.Services, s.nextEndpoint = r.announceable(&s, config)
 	s.API = r.heartbeat.API(s.Now) // before claims and Leases: it must not promise more than they show
 	r.readClaims(&s)
 	if s.keys, err = r.keys(ctx); err != nil {
@@ -47,26 +47,27 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 
 // announceable returns the Services with addresses, and how long to wait before reading
 // them again if nothing changes; 0: for ever.
-func (r *reconciler) announceable(now time.Time, config *intent.Config) (_ []announce.Service, again time.Duration) {
+func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []announce.Service, again time.Duration) {
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
 		return !intent.Announceable(svc, r.class)
 	})
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
+	var where *intent.Placement
 	if slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
-		of = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints))
+		of, where = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints)), intent.PlacementOf(s.nodes)
 	}
 	here := make(map[ipam.Key]kubeproxy.Endpoint, len(services))
 	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
-		announced := config.Announced(svc, of[intent.KeyOf(svc)])
+		announced := config.Announced(svc, of[intent.KeyOf(svc)], where)
 		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy also sends to endpoints on other nodes
 		if announced.Local {
-			ready, serving := intent.EndpointsOn(r.node, of[announced.Key])
+			ready, serving := intent.EndpointsOn(r.node, svc, of[announced.Key], where)
 			here[announced.Key] = kubeproxy.Endpoint{Port: uint16(svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving}
 		}
 		out = append(out, announced)
 	}
-	states, again := r.arrivals.Follow(now, here)
+	states, again := r.arrivals.Follow(s.Now, here)
 	for i := range out {
 		out[i].EndpointState = states[out[i].Key]
 	}

@@ -171,6 +171,13 @@ const (
 	// Remedy: if it stays so, see the log of the nodes' speakers; kubectl steelyard explain
 	// names the node.
 	ReasonPending = "Pending"
+	// ReasonNoEndpointsForPort: no endpoint has a port of the Service, while there are
+	// endpoints: clients are refused at that port. The status is True while a node announces
+	// the address, and False if externalTrafficPolicy is Local and no endpoint has any port.
+	//
+	// Remedy: let targetPort name a port of the Pods' containers, or be its number; give an
+	// EndpointSlice that is made by hand the name and protocol of the Service's port.
+	ReasonNoEndpointsForPort = "NoEndpointsForPort"
 	// ReasonNotCarried: nodes offer the address to BGP peers none of whose sessions
 	// carries its family.
 	//
@@ -242,9 +249,11 @@ const (
 	// in kubectl get speakers.steelyard.dev.
 	ReasonNoLinkUp = "NoLinkUp"
 	// ReasonNoLocalEndpoints: the Service's externalTrafficPolicy is Local, and no
-	// endpoint of it is ready on the node.
+	// endpoint of it is ready on the node. An endpoint that names no node counts for the
+	// node whose own address it has, or whose podCIDRs hold its address.
 	//
-	// Remedy: see why no Pod of the Service is ready, or set the policy Cluster.
+	// Remedy: see why no Pod of the Service is ready, name the nodes in an EndpointSlice
+	// that is made by hand (nodeName), or set the policy Cluster.
 	ReasonNoLocalEndpoints = "NoLocalEndpoints"
 	// ReasonNotOwner: another node answers for the address. No condition has this reason.
 	ReasonNotOwner = "NotOwner"

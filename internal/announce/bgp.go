@@ -134,10 +134,9 @@ func (s Snapshot) servedHere() map[netip.Addr]bool {
 		if !svc.Local {
 			continue
 		}
-		here := svc.routes(s.Self)
 		for _, a := range svc.Addrs {
 			others, known := out[a.Addr]
-			out[a.Addr] = here && (others || !known)
+			out[a.Addr] = svc.routes(s.Self, a.Addr) && (others || !known)
 		}
 	}
 	return out

@@ -43,7 +43,8 @@ type Service struct {
 	Labels        map[string]string
 	Addrs         []Address
 	Local         bool            // externalTrafficPolicy is Local: only nodes with an endpoint take traffic
-	ReadyOn       map[string]bool // nodes with an endpoint that serves; used if Local
+	ReadyOn4      map[string]bool // nodes with an IPv4 endpoint that serves one of its ports; used if Local
+	ReadyOn6      map[string]bool // the same for IPv6
 	EndpointState EndpointState   // of the endpoints on Self; used if Local, for routes only
 }
 
@@ -60,15 +61,23 @@ const (
 	Terminating EndpointState = "terminating"
 )
 
-// routes reports whether a node may attract the Service's traffic.
-func (s *Service) routes(node string) bool {
+// ReadyOn returns the nodes with an endpoint of a's family that serves; used if Local.
+func (s *Service) ReadyOn(a netip.Addr) map[string]bool {
+	if a.Is4() {
+		return s.ReadyOn4
+	}
+	return s.ReadyOn6
+}
+
+// routes reports whether a node may attract the Service's traffic at a.
+func (s *Service) routes(node string, a netip.Addr) bool {
 	switch {
 	case !s.Local || s.EndpointState == Terminating:
 		return true
 	case s.EndpointState == Arriving:
 		return false
 	}
-	return s.ReadyOn[node]
+	return s.ReadyOn(a)[node]
 }
 
 // Address is an address of a Service and the pool that holds it; with Pool

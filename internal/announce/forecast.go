@@ -70,7 +70,7 @@ func (s Snapshot) servedOn() map[netip.Addr]map[string]bool {
 		for _, a := range svc.Addrs {
 			here := map[string]bool{}
 			others, known := out[a.Addr]
-			for node, ready := range svc.ReadyOn {
+			for node, ready := range svc.ReadyOn(a.Addr) {
 				if ready && (!known || others[node]) {
 					here[node] = true
 				}
@@ -220,7 +220,7 @@ func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason
 		case excluded[j] == nil:
 		case excluded[j][i] != "":
 			return excluded[j][i]
-		case u.svc.Local && !u.svc.ReadyOn[s.Nodes[i].Name]:
+		case u.svc.Local && !u.svc.ReadyOn(u.addr)[s.Nodes[i].Name]:
 			return NoLocalEndpoints
 		}
 	}

@@ -284,7 +284,7 @@ func (u holder) excludes(n *Node) Reason {
 		return NodeNotSelected
 	case !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) }):
 		return NoLinkUp
-	case u.svc.Local && !u.svc.ReadyOn[n.Name]:
+	case u.svc.Local && !u.svc.ReadyOn(u.addr)[n.Name]:
 		return NoLocalEndpoints
 	}
 	return ""

@@ -120,9 +120,9 @@ func (r random) node(name string) announce.Node {
 }
 
 func (r random) service(name string) announce.Service {
-	s := announce.Service{Key: ipam.Key{Namespace: "n", Name: name}, Labels: r.labels(), Local: r.chance(30), ReadyOn: map[string]bool{}}
+	s := announce.Service{Key: ipam.Key{Namespace: "n", Name: name}, Labels: r.labels(), Local: r.chance(30), ReadyOn4: map[string]bool{}, ReadyOn6: map[string]bool{}}
 	for i := range 5 {
-		s.ReadyOn[fmt.Sprintf("node%d", i)] = r.chance(60)
+		s.ReadyOn4[fmt.Sprintf("node%d", i)], s.ReadyOn6[fmt.Sprintf("node%d", i)] = r.chance(60), r.chance(60)
 	}
 	for _, a := range addresses() {
 		if r.chance(40) {
@@ -209,7 +209,7 @@ func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 				}
 			}
 			advertised = advertised || covered
-			able = able && (!covered || selected && link && (!svc.Local || svc.ReadyOn[n.Name]))
+			able = able && (!covered || selected && link && (!svc.Local || svc.ReadyOn(a)[n.Name]))
 		}
 		if !able || !advertised || weight < top {
 			continue

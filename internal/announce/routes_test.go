@@ -64,7 +64,7 @@ func twinServed(s announce.Snapshot, n announce.Node, addr netip.Addr) (local, s
 	for _, svc := range s.Services {
 		for _, a := range svc.Addrs {
 			if a.Addr == addr && svc.Local {
-				local, served = true, served && svc.ReadyOn[n.Name]
+				local, served = true, served && svc.ReadyOn(addr)[n.Name]
 			}
 		}
 	}

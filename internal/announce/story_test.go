@@ -284,7 +284,7 @@ func (o options) service(name string) announce.Service {
 		s.Addrs = append(s.Addrs, announce.Address{Addr: netip.MustParseAddr(addr), Pool: pool, Bits: bits, Node: own})
 	}
 	if ready := o.set("local"); ready != nil {
-		s.Local, s.ReadyOn = true, ready
+		s.Local, s.ReadyOn4, s.ReadyOn6 = true, ready, ready
 	}
 	state, _ := o.take("endpoints")
 	s.EndpointState = announce.EndpointState(state)

@@ -25,9 +25,12 @@ import (
 type Result struct {
 	Addrs   []netip.Addr           // those that it is about
 	Status  metav1.ConditionStatus // True: some node announces every address
-	Reason  string
+	Reason  string                 // with status True another than Announced: clients are refused
 	Message string
 }
+
+// Fine reports whether clients reach the Service, as far as announcing goes.
+func (r Result) Fine() bool { return r.Reason == v1beta1.ReasonAnnounced }
 
 // Condition returns r as a condition.
 func (r Result) Condition() metav1.Condition {
@@ -52,28 +55,35 @@ func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []anno
 	return out
 }
 
+// Backends is what keeps traffic from the endpoints of each Service.
+type Backends map[ipam.Key]intent.Backends
+
 // judge is one evaluation.
 type judge struct {
 	s        announce.Snapshot
+	backends Backends
 	forecast *announce.Forecast
 	presence map[string]health.PresenceState
-	claims   map[netip.Addr]*v1beta1.L2Claim
-	sessions map[session]*v1beta1.BGPSessionStatus
+	// kubeProxy: it runs on some node.
+	kubeProxy bool
+	claims    map[netip.Addr]*v1beta1.L2Claim
+	sessions  map[session]*v1beta1.BGPSessionStatus
 }
 
 // session names a node's session to a peer.
 type session struct{ node, peer string }
 
-// Evaluate returns the report on each Service of s, which has addresses. What the
-// speakers report is o.
-func Evaluate(s announce.Snapshot, o *health.Objects) map[ipam.Key]Result {
+// Evaluate returns the report on each Service of s, which has addresses, and the backends
+// of its own. What the speakers report is o.
+func Evaluate(s announce.Snapshot, backends Backends, o *health.Objects) map[ipam.Key]Result {
 	j := &judge{
-		s: s, presence: make(map[string]health.PresenceState, len(s.Nodes)),
+		s: s, backends: backends, presence: make(map[string]health.PresenceState, len(s.Nodes)),
 		claims: make(map[netip.Addr]*v1beta1.L2Claim, len(o.Claims)), sessions: make(map[session]*v1beta1.BGPSessionStatus, len(o.Sessions)),
 	}
 	for i := range s.Nodes {
 		j.presence[s.Nodes[i].Name] = o.Presence(s.Nodes[i].Name).State
 	}
+	j.kubeProxy = slices.ContainsFunc(o.Speakers, func(s v1beta1.Speaker) bool { return s.Status.Host != nil && s.Status.Host.ProxyMode != "" })
 	for i := range o.Claims {
 		if a, err := netip.ParseAddr(string(o.Claims[i].Spec.Address)); err == nil {
 			j.claims[a] = &o.Claims[i]
@@ -109,7 +119,7 @@ func (j *judge) service(svc *announce.Service) Result {
 	worst := finding{status: metav1.ConditionTrue, reason: v1beta1.ReasonAnnounced}
 	for i, a := range svc.Addrs {
 		found[i], all[i] = j.address(svc, a), a.Addr
-		if badness(found[i].status) > badness(worst.status) {
+		if badness(found[i]) > badness(worst) {
 			worst = found[i]
 		}
 	}
@@ -131,8 +141,11 @@ func (j *judge) service(svc *announce.Service) Result {
 	return out
 }
 
-func badness(s metav1.ConditionStatus) int {
-	return slices.Index([]metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionUnknown, metav1.ConditionFalse}, s)
+func badness(f finding) int {
+	if f.status == metav1.ConditionTrue && f.reason == v1beta1.ReasonAnnounced {
+		return -1
+	}
+	return slices.Index([]metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionUnknown, metav1.ConditionFalse}, f.status)
 }
 
 // address returns the report on one address of svc.
@@ -152,7 +165,7 @@ func (j *judge) address(svc *announce.Service, a announce.Address) finding {
 	}
 	switch {
 	case len(ways) > 0:
-		return finding{metav1.ConditionTrue, v1beta1.ReasonAnnounced, addrs + " " + strings.Join(ways, " and ")}
+		return j.served(svc, a, addrs+" "+strings.Join(ways, " and "))
 	case said && answers == health.Unknown || routes.last != "":
 		who := routes.last
 		if said && answers == health.Unknown {

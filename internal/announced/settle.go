@@ -1,6 +1,7 @@
 package announced
 
 import (
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,8 +39,8 @@ func (s *Settler) Begin() { s.last, s.next = s.next, make(map[types.UID]differen
 // zero condition: there is none), if it were best to say want; and when that may change
 // if nothing happens; 0: never.
 func (s *Settler) Settle(now time.Time, uid types.UID, shown, want metav1.Condition) (due metav1.Condition, again time.Duration) {
-	pending := func(c metav1.Condition) bool {
-		return c.Status == metav1.ConditionUnknown && c.Reason == v1beta1.ReasonPending
+	if want.Status == metav1.ConditionTrue && shown.Status != metav1.ConditionTrue && !fine(want) {
+		return plain(want), settle // that it is announced waits for nothing
 	}
 	var after time.Duration
 	switch {
@@ -48,11 +49,11 @@ func (s *Settler) Settle(now time.Time, uid types.UID, shown, want metav1.Condit
 			return shown, 0
 		}
 		after = rewording
-	case want.Status != metav1.ConditionTrue:
+	case !fine(want):
 		after = settle
 	}
 	since := now
-	if was, known := s.last[uid]; known && was.to.Status == want.Status && (after == settle || was.to == want) {
+	if was, known := s.last[uid]; known && (was.to == want || after == settle && alike(was.to, want)) {
 		since = was.since
 	}
 	s.next[uid] = difference{want, since} // also what is due: it takes a while until the condition says it
@@ -60,4 +61,21 @@ func (s *Settler) Settle(now time.Time, uid types.UID, shown, want metav1.Condit
 		return shown, wait
 	}
 	return want, 0
+}
+
+func pending(c metav1.Condition) bool {
+	return c.Status == metav1.ConditionUnknown && c.Reason == v1beta1.ReasonPending
+}
+
+// alike reports whether two conditions say as much of whether clients reach the Service.
+func alike(a, b metav1.Condition) bool { return a.Status == b.Status && fine(a) == fine(b) }
+
+// fine reports whether c says that clients reach the Service.
+func fine(c metav1.Condition) bool { return c.Reason == v1beta1.ReasonAnnounced }
+
+// plain returns what c says without what keeps clients out of what is announced.
+func plain(c metav1.Condition) metav1.Condition {
+	c.Message, _, _ = strings.Cut(c.Message, but)
+	c.Reason = v1beta1.ReasonAnnounced
+	return c
 }

@@ -16,6 +16,7 @@ func says(status metav1.ConditionStatus, reason, message string) metav1.Conditio
 func TestSettle(t *testing.T) {
 	yes, pending := says("True", "Announced", "on the local network"), says("Unknown", "Pending", "none")
 	no, other, more := says("False", "NoLinkUp", "1 node"), says("False", "NodeExcluded", "1 node"), says("False", "NoLinkUp", "2 nodes")
+	refused := says("True", "NoEndpointsForPort", "on the local network; but no endpoint has port 80/TCP")
 	type look struct {
 		at   time.Duration
 		want metav1.Condition
@@ -27,6 +28,10 @@ func TestSettle(t *testing.T) {
 		looks []look
 	}{
 		{"it is announced at once", pending, []look{{0, yes, true}}},
+		{"a port without endpoints counts when it has been so", yes, []look{{0, refused, false}, {settle - 1, refused, false}, {settle, refused, true}}},
+		{"which a rolling update is not", yes, []look{{0, refused, false}, {time.Second, yes, true}, {settle, refused, false}}},
+		{"that it has endpoints counts at once", refused, []look{{0, yes, true}}},
+		{"that it is not announced counts later", refused, []look{{0, no, false}, {settle, no, true}}},
 		{"a Service of a former version", metav1.Condition{}, []look{{0, yes, true}}},
 		{"one that never was announced", pending, []look{{0, no, false}, {settle - 1, no, false}, {settle, no, true}}},
 		{"its address moves", yes, []look{{0, no, false}, {time.Second, pending, false}, {2 * time.Second, yes, true}, {4 * time.Second, no, false}}},
@@ -45,7 +50,7 @@ func TestSettle(t *testing.T) {
 				if due := now == l.want; due != l.due {
 					t.Errorf("after %s: %v is due: %t, want %t", l.at, l.want, due, l.due)
 				}
-				if now != l.want && now != shown {
+				if now != l.want && now != shown && now != plain(l.want) {
 					t.Errorf("after %s: it says %v, which is neither what it said nor what it should say", l.at, now)
 				}
 				if now == l.want && again != 0 {
@@ -53,5 +58,16 @@ func TestSettle(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// That an address is announced waits for nothing, also if no endpoint has a port.
+func TestAnnouncedComesBeforeWhatKeepsClientsOut(t *testing.T) {
+	var s Settler
+	s.Begin()
+	refused := says("True", "NoEndpointsForPort", "on the local network; but no endpoint has port 80/TCP")
+	have, again := s.Settle(time.Unix(0, 0), "u", says("Unknown", "Pending", "none"), refused)
+	if have != says("True", "Announced", "on the local network") || again != settle {
+		t.Errorf("%v, again in %s", have, again)
 	}
 }

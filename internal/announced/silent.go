@@ -16,7 +16,7 @@ import (
 // Reasons are those of a Service with addresses that are not announced, or of which
 // the state is not known.
 func Reasons() []string {
-	out := []string{v1beta1.ReasonAddressConflict, v1beta1.ReasonSessionsDown, v1beta1.ReasonPending}
+	out := []string{v1beta1.ReasonAddressConflict, v1beta1.ReasonSessionsDown, v1beta1.ReasonPending, v1beta1.ReasonNoEndpointsForPort}
 	for _, r := range announce.Reasons() {
 		out = append(out, string(r))
 	}
@@ -29,6 +29,7 @@ func (j *judge) silent(svc *announce.Service, a announce.Address, r routes) find
 		return finding{metav1.ConditionFalse, string(reason), j.beginning() + " " + addrs + ": " + cause}
 	}
 	onLink, byBGP := j.forecast.Covered(svc, a)
+	without, cause, none := j.withoutEndpoints(svc, a)
 	switch {
 	case a.Pool == "":
 		return not(announce.AddressOutsidePools, "no IPAddressPool holds it")
@@ -36,8 +37,8 @@ func (j *judge) silent(svc *announce.Service, a announce.Address, r routes) find
 		return not(announce.NotAdvertised, "no L2Advertisement or BGPAdvertisement covers it")
 	case len(j.s.Nodes) == 0:
 		return not(announce.NodeNotLive, "there is no node")
-	case svc.Local && !anywhere(svc):
-		return not(announce.NoLocalEndpoints, "its externalTrafficPolicy is Local, and no endpoint of it is ready on any node")
+	case none:
+		return not(without, cause)
 	}
 	var layer2, bgp map[announce.Reason]int
 	if onLink {
@@ -57,17 +58,7 @@ func (j *judge) silent(svc *announce.Service, a announce.Address, r routes) find
 		return finding{metav1.ConditionFalse, v1beta1.ReasonSessionsDown, text}
 	}
 	reason := furthest(layer2, bgp)
-	return not(reason, Counts(layer2, bgp)+j.remedy(reason))
-}
-
-// anywhere reports whether an endpoint of svc is ready on any node.
-func anywhere(svc *announce.Service) bool {
-	for _, ready := range svc.ReadyOn {
-		if ready {
-			return true
-		}
-	}
-	return false
+	return not(reason, Counts(layer2, bgp)+j.remedy(reason, svc, a))
 }
 
 // beginning is the beginning of a sentence. It does not claim more than is known: a speaker
@@ -93,11 +84,19 @@ func furthest(counts ...map[announce.Reason]int) announce.Reason {
 	return order[at]
 }
 
-// remedy names what excludes nodes, and how that ends, if that is the reason.
-func (j *judge) remedy(reason announce.Reason) string {
-	if reason != announce.NodeExcluded {
-		return ""
+// remedy says what to do about the reason for which no node announces an address of svc.
+func (j *judge) remedy(reason announce.Reason, svc *announce.Service, a announce.Address) string {
+	switch reason {
+	case announce.NodeExcluded:
+		return j.exclusions()
+	case announce.NoLocalEndpoints:
+		return "; its endpoints are on " + nodesOf(svc, a)
 	}
+	return ""
+}
+
+// exclusions names what excludes nodes, and how that ends.
+func (j *judge) exclusions() string {
 	by := map[string][]string{}
 	for i := range j.s.Nodes {
 		if n := &j.s.Nodes[i]; n.Excluded != "" && n.Live {

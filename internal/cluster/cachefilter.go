@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,7 +60,7 @@ func (w *interner) stripFields(obj client.Object) {
 	case *corev1.Service:
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, LoadBalancerClass: o.Spec.LoadBalancerClass,
-			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort,
+			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort, Ports: w.comparedPorts(o),
 		}
 		o.Status.Conditions = originsOnly(o)
 		stripMetadata(o)
@@ -94,19 +95,52 @@ func stripMetadata(obj client.Object) {
 	obj.SetGenerateName("")
 }
 
+// comparedPorts returns of the ports of svc what EndpointSlices are compared with, if that
+// decides who announces it.
+func (w *interner) comparedPorts(svc *corev1.Service) []corev1.ServicePort {
+	if !intent.Local(svc) {
+		return nil
+	}
+	out := make([]corev1.ServicePort, len(svc.Spec.Ports))
+	for i, p := range svc.Spec.Ports {
+		out[i] = corev1.ServicePort{Name: w.intern(p.Name), Protocol: corev1.Protocol(w.intern(string(p.Protocol)))}
+	}
+	return out
+}
+
+// stripPorts leaves of the ports of an EndpointSlice what those of Services are compared with.
+func (w *interner) stripPorts(ports []discoveryv1.EndpointPort) {
+	some := new(int32)
+	for i, p := range ports {
+		ports[i] = discoveryv1.EndpointPort{}
+		if p.Name != nil {
+			name := w.intern(*p.Name)
+			ports[i].Name = &name
+		}
+		if p.Protocol != nil {
+			protocol := corev1.Protocol(w.intern(string(*p.Protocol)))
+			ports[i].Protocol = &protocol
+		}
+		if p.Port != nil {
+			ports[i].Port = some
+		}
+	}
+}
+
 // stripEndpoints leaves of all endpoints on a node that are in one state a single
 // one: how many there are, and which, is kube-proxy's concern.
 func (w *interner) stripEndpoints(o *discoveryv1.EndpointSlice) {
 	service := o.Labels[discoveryv1.LabelServiceName]
 	*o = discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion},
-		Endpoints:  o.Endpoints,
+		ObjectMeta:  metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion},
+		AddressType: o.AddressType, Ports: o.Ports, Endpoints: o.Endpoints,
 	}
+	w.stripPorts(o.Ports)
 	if service != "" {
 		o.Labels = map[string]string{discoveryv1.LabelServiceName: service}
 	}
 	type state struct {
-		node           string
+		node, address  string // address: only of one that names no node, which is found by it
 		ready, serving bool
 	}
 	yes, no := true, false
@@ -119,14 +153,18 @@ func (w *interner) stripEndpoints(o *discoveryv1.EndpointSlice) {
 	seen := map[state]bool{}
 	var out []discoveryv1.Endpoint
 	for _, e := range o.Endpoints {
-		if e.NodeName == nil {
-			continue // of no use to a node
+		s := state{ready: e.Conditions.Ready == nil || *e.Conditions.Ready, serving: e.Conditions.Serving != nil && *e.Conditions.Serving}
+		kept := discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: pointer(s.ready), Serving: pointer(s.serving)}}
+		if e.NodeName != nil {
+			s.node = w.intern(*e.NodeName)
+			kept.NodeName = &s.node
+		} else {
+			kept.Addresses = e.Addresses[:min(1, len(e.Addresses))]
+			s.address = strings.Join(kept.Addresses, "")
 		}
-		node := w.intern(*e.NodeName)
-		s := state{node, e.Conditions.Ready == nil || *e.Conditions.Ready, e.Conditions.Serving != nil && *e.Conditions.Serving}
 		if !seen[s] {
 			seen[s] = true
-			out = append(out, discoveryv1.Endpoint{NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: pointer(s.ready), Serving: pointer(s.serving)}})
+			out = append(out, kept)
 		}
 	}
 	o.Endpoints = out

@@ -30,7 +30,7 @@ func metaOf(name string) metav1.ObjectMeta {
 func randomService(rng *rand.Rand) (*corev1.Service, []*discoveryv1.EndpointSlice) {
 	class := "other"
 	svc := &corev1.Service{ObjectMeta: metaOf("svc"), Spec: corev1.ServiceSpec{
-		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}},
+		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, Ports: randomPorts(rng),
 		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster, HealthCheckNodePort: 30000, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 	}}
 	svc.Status.Conditions = []metav1.Condition{{Type: "Other"}, {Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAssigned, Message: []string{
@@ -52,10 +52,17 @@ func randomService(rng *rand.Rand) (*corev1.Service, []*discoveryv1.EndpointSlic
 	}
 	var slices []*discoveryv1.EndpointSlice
 	for i := range rng.IntN(3) {
-		s := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(fmt.Sprint("slice", i)), AddressType: discoveryv1.AddressTypeIPv4}
+		s := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(fmt.Sprint("slice", i)), AddressType: []discoveryv1.AddressType{"IPv4", "IPv4", "IPv6", "FQDN"}[rng.IntN(4)]}
+		for _, p := range randomPorts(rng) {
+			port := discoveryv1.EndpointPort{Name: &p.Name, Protocol: &p.Protocol, Port: &p.Port}
+			if rng.IntN(8) == 0 {
+				port.Port = nil
+			}
+			s.Ports = append(s.Ports, port)
+		}
 		s.Labels[discoveryv1.LabelServiceName] = "svc"
 		for range rng.IntN(8) {
-			e := discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(), Serving: maybe(), Terminating: maybe()}}
+			e := discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.0.%d.1", rng.IntN(5)), "10.0.9.9"}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(), Serving: maybe(), Terminating: maybe()}}
 			if node := fmt.Sprint("n", rng.IntN(3)); rng.IntN(5) > 0 {
 				e.NodeName = &node
 			}
@@ -66,6 +73,26 @@ func randomService(rng *rand.Rand) (*corev1.Service, []*discoveryv1.EndpointSlic
 	return svc, slices
 }
 
+// randomPorts are one or two of three ports; one has no name.
+func randomPorts(rng *rand.Rand) []corev1.ServicePort {
+	all := []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}, {Name: "http", Protocol: corev1.ProtocolUDP, Port: 80}, {Protocol: corev1.ProtocolTCP, Port: 81}}
+	from := rng.IntN(3)
+	return all[from:min(3, from+1+rng.IntN(2))]
+}
+
+// nodes are n0 to n2. Pods of the first two have addresses of 10.0.0.0/23; the third is 10.0.2.1.
+func nodes() []corev1.Node {
+	out := make([]corev1.Node, 3)
+	for i := range out {
+		out[i].Name = fmt.Sprint("n", i)
+		if i < 2 {
+			out[i].Spec.PodCIDRs = []string{fmt.Sprintf("10.0.%d.0/24", i), fmt.Sprintf("2001:db8:%d::/64", i)}
+		}
+	}
+	out[2].Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.2.1"}}
+	return out
+}
+
 // read is all that a pass makes of a Service.
 func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 	out := struct {
@@ -74,9 +101,12 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Port        int32
 		Here, Where []bool
 		About       corev1.ObjectReference
-	}{Announced: intent.Config{}.Announced(svc, endpoints), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc)}
+	}{Announced: intent.Config{}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc)}
 	for node := range 3 {
-		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), intent.ByService(endpoints)[intent.KeyOf(svc)])
+		if !intent.Local(svc) {
+			break // EndpointsOn is for Local alone
+		}
+		ready, serving := intent.EndpointsOn(fmt.Sprint("n", node), svc, intent.ByService(endpoints)[intent.KeyOf(svc)], intent.PlacementOf(nodes()))
 		out.Here, out.Where = append(out.Here, ready), append(out.Where, serving)
 	}
 	return out
@@ -95,11 +125,11 @@ func TestNoProgramReadsWhatIsDropped(t *testing.T) {
 		if diff := cmp.Diff(want, read(svc, endpoints), same); diff != "" {
 			t.Fatalf("seed %d: want -, have +:\n%s", seed, diff)
 		}
-		if svc.Annotations != nil || svc.Spec.Selector != nil || svc.Spec.Ports != nil || len(svc.Status.Conditions) > 1 || len(svc.Status.Conditions) == 1 && svc.Status.Conditions[0].Reason != "" {
+		if svc.Annotations != nil || svc.Spec.Selector != nil || svc.Spec.Ports != nil && !intent.Local(svc) || len(svc.Status.Conditions) > 1 || len(svc.Status.Conditions) == 1 && svc.Status.Conditions[0].Reason != "" {
 			t.Fatalf("a Service that is kept whole: %v", svc)
 		}
 		for _, s := range endpoints {
-			if len(s.Endpoints) > 12 || s.Annotations != nil || len(s.Labels) != 1 {
+			if len(s.Endpoints) > 12+20 || s.Annotations != nil || len(s.Labels) != 1 {
 				t.Fatalf("an EndpointSlice that is kept whole: %v", s)
 			}
 		}
@@ -116,6 +146,59 @@ func TestNoProgramReadsWhatIsDropped(t *testing.T) {
 	}
 	if node.Annotations != nil || node.Status.Capacity != nil {
 		t.Error("a Node is kept whole")
+	}
+}
+
+// What the controller forecasts and what the plugin explains follows from the same as what
+// each speaker decides, and a node on which kube-proxy is asked for its endpoints is one that counts.
+func TestControllerSpeakersAndPluginSeeTheSameEndpoints(t *testing.T) {
+	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	counted := map[string]int{}
+	for seed := range uint64(2000) {
+		make := func() (*corev1.Service, []*discoveryv1.EndpointSlice) {
+			return randomService(rand.New(rand.NewPCG(seed, 1)))
+		}
+		where := func() *intent.Placement { return intent.PlacementOf(nodes()) }
+		svc, plain := make()
+		_, controllers := make()
+		speakers, stripped := make()
+		filter, strip := ControllerFields(), SpeakerFields()
+		for i := range plain {
+			filter(controllers[i])
+			strip(stripped[i])
+		}
+		strip(speakers)
+		want := intent.Config{}.Announced(svc, plain, where())
+		for who, have := range map[string]announce.Service{
+			"controller": intent.Config{}.Announced(svc, controllers, where()), "speaker": intent.Config{}.Announced(speakers, stripped, where()),
+		} {
+			if diff := cmp.Diff(want, have, same); diff != "" {
+				t.Fatalf("seed %d: plugin -, %s +:\n%s", seed, who, diff)
+			}
+		}
+		if diff := cmp.Diff(intent.BackendsOf(svc, plain, where()), intent.BackendsOf(svc, controllers, where())); diff != "" {
+			t.Fatalf("seed %d: plugin -, controller +:\n%s", seed, diff)
+		}
+		for _, n := range nodes() {
+			ready, serving := intent.EndpointsOn(n.Name, speakers, stripped, where())
+			counts := want.ReadyOn4[n.Name] || want.ReadyOn6[n.Name]
+			if want.Local && (counts && !serving || ready && !counts) {
+				t.Fatalf("seed %d: on %s ready %t, serving %t; it counts: %t", seed, n.Name, ready, serving, counts)
+			}
+			if counts {
+				counted[n.Name]++
+			}
+		}
+		for i := range plain {
+			twin := plain[i].DeepCopy()
+			filter(twin)
+			if !intent.SamePorts(controllers[i], twin) {
+				t.Fatalf("seed %d: an EndpointSlice differs from itself", seed)
+			}
+		}
+	}
+	if len(counted) != 3 {
+		t.Errorf("nodes that counted: %v", counted)
 	}
 }
 

@@ -60,11 +60,13 @@ func healthy() *cluster {
 		w.Sessions = append(w.Sessions, v1beta1.BGPSession{Status: v1beta1.BGPSessionStatus{Node: name, Peer: "tor", State: "Established", BFD: "Up"}})
 	}
 	web := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "web"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ClusterIPs: []string{"10.96.0.7"}}}
+	web.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}
 	web.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	web.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.100"}}
 	w.Services = []corev1.Service{web}
-	node := "node1"
+	node, port := "node1", int32(8080)
 	w.Endpoints = []discoveryv1.EndpointSlice{{
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}},
 		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
 		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node, Addresses: []string{"10.1.1.2"}}},
 	}}
@@ -286,6 +288,8 @@ func wireHarms() []harm {
 			[]string{"reachable Warning: Service n/web: Disagreement: node node1 should answer for 192.0.2.100, and says that it does not: "}},
 		{"Local without an endpoint", func(p *cluster) { p.Endpoints = nil },
 			[]string{"local-endpoints Warning: Service n/web: 0 of 0 endpoints ready"}},
+		{"a targetPort that no container has", func(p *cluster) { p.Endpoints[0].Ports = nil },
+			[]string{"reachable Fault: Service n/web: NoEndpointsForPort: 192.0.2.100 on the local network; but no endpoint has port 80/TCP, so that clients are refused there: let its targetPort name a port of the Pods' containers, or an EndpointSlice made by hand the Service's port"}},
 		{"a slip in an annotation", func(p *cluster) {
 			p.Services[0].Annotations = map[string]string{"steelyard.dev/adress-pool": "x"}
 		}, []string{"annotations Warning: Service n/web: steelyard.dev/adress-pool"}},

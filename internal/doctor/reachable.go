@@ -24,7 +24,7 @@ func (p *cluster) reachable() outcome {
 		if d.Reason == "" {
 			continue
 		}
-		if d.Reason == world.NoEndpoints || d.Reason == world.Contested || p.Reported(k).Status == metav1.ConditionFalse {
+		if d.Reason == world.NoEndpoints || d.Reason == world.Contested || !p.Reported(k).Fine() && p.Reported(k).Status != metav1.ConditionUnknown {
 			result = Fault
 		}
 		evidence = append(evidence, fmt.Sprintf("Service %s: %s: %s", k, d.Reason, d.Text))

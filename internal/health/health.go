@@ -194,17 +194,20 @@ func OfService(svc *corev1.Service) []Problem {
 	}
 }
 
-// notAnnounced returns that no node is known to announce an address of a Service.
+// notAnnounced returns that no node is known to announce an address of a Service, or that
+// clients are refused there.
 func notAnnounced(svc *corev1.Service) []Problem {
 	c := Condition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
-	severity := Fault
-	switch c.Status {
-	case "", metav1.ConditionTrue:
+	severity, alert := Fault, "SteelyardServicesUnannounced"
+	switch {
+	case c.Status == "" || c.Reason == v1beta1.ReasonAnnounced:
 		return nil
-	case metav1.ConditionUnknown:
+	case c.Status == metav1.ConditionUnknown:
 		severity = Waiting
+	case c.Status == metav1.ConditionTrue:
+		alert = "SteelyardServicesUnserved"
 	}
-	return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, c.Reason, printable.Message(c.Message), "SteelyardServicesUnannounced"}}
+	return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, c.Reason, printable.Message(c.Message), alert}}
 }
 
 // Condition returns the condition of that type; the zero value if there is none.

@@ -57,7 +57,7 @@ func Same(before, after metav1.Object) bool {
 	switch a := after.(type) {
 	case *discoveryv1.EndpointSlice:
 		return alike(a, before, func(a, b *discoveryv1.EndpointSlice) bool {
-			return equal(a.Endpoints, b.Endpoints) && equal(a.Labels, b.Labels)
+			return a.AddressType == b.AddressType && equal(a.Ports, b.Ports) && equal(a.Endpoints, b.Endpoints) && equal(a.Labels, b.Labels)
 		})
 	case *corev1.Service:
 		return alike(a, before, sameService)
@@ -72,6 +72,11 @@ func Same(before, after metav1.Object) bool {
 		return sameSpec(before, after)
 	}
 	return false
+}
+
+// SamePorts reports whether two versions of an EndpointSlice serve the same ports.
+func SamePorts(a, b *discoveryv1.EndpointSlice) bool {
+	return a.AddressType == b.AddressType && equal(a.Ports, b.Ports) && equal(a.Labels, b.Labels) && serves(a) == serves(b) && placeholder(a) == placeholder(b)
 }
 
 // alike reports whether before is of the type of after, and the same by that function.

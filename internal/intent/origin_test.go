@@ -79,7 +79,7 @@ func TestAnAddressOfAPoolThatIsGoneIsAnnouncedAsBefore(t *testing.T) {
 		},
 	})
 	var got []string
-	for _, a := range c.Announced(svc, nil).Addrs {
+	for _, a := range c.Announced(svc, nil, nil).Addrs {
 		line := fmt.Sprintf("%s of %q:", a.Addr, a.Pool)
 		for _, ad := range c.L2 {
 			if ad.Covers(a.Pool, nil) {

@@ -214,7 +214,7 @@ func addressList(field, text string) ([]netip.Addr, error) {
 
 // Announced returns svc as the decision about announcing sees it. The
 // endpoints are the EndpointSlices of svc.
-func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) announce.Service {
+func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice, where *Placement) announce.Service {
 	s := announce.Service{
 		Key:    KeyOf(svc),
 		Labels: svc.Labels,
@@ -224,7 +224,7 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
 	}
 	if s.Local {
-		s.ReadyOn = servingNodes(endpoints)
+		s.ReadyOn4, s.ReadyOn6 = servingNodes(svc, ipam.IPv4, endpoints, where), servingNodes(svc, ipam.IPv6, endpoints, where)
 	}
 	return s
 }
@@ -240,45 +240,6 @@ func (c Config) Unadvertised(svc *corev1.Service, addrs []netip.Addr, pools []st
 		}
 	}
 	return out
-}
-
-// servingNodes returns the nodes with an endpoint that is ready. If there is
-// none at all, it returns those with one that is terminating and still serves:
-// kube-proxy sends to such ones too, but only while there are no others.
-func servingNodes(endpoints []*discoveryv1.EndpointSlice) map[string]bool {
-	ready, serving := map[string]bool{}, map[string]bool{}
-	yes := func(b *bool) bool { return b == nil || *b } // as the API has it
-	for _, slice := range endpoints {
-		for _, e := range slice.Endpoints {
-			switch {
-			case e.NodeName == nil:
-			case yes(e.Conditions.Ready):
-				ready[*e.NodeName] = true
-			case e.Conditions.Serving != nil && *e.Conditions.Serving:
-				serving[*e.NodeName] = true
-			}
-		}
-	}
-	if len(ready) == 0 {
-		return serving
-	}
-	return ready
-}
-
-// EndpointsOn reports whether a Service has, on one node, an endpoint that is ready,
-// and one that serves though it may be terminating.
-func EndpointsOn(node string, endpoints []*discoveryv1.EndpointSlice) (ready, serving bool) {
-	for _, slice := range endpoints {
-		for _, e := range slice.Endpoints {
-			if e.NodeName == nil || *e.NodeName != node {
-				continue
-			}
-			isReady := e.Conditions.Ready == nil || *e.Conditions.Ready // as the API has it
-			ready = ready || isReady
-			serving = serving || isReady || e.Conditions.Serving != nil && *e.Conditions.Serving
-		}
-	}
-	return ready, serving
 }
 
 // IgnoreExcludeLabelUsage says what the flag --ignore-exclude-label does, which controller and

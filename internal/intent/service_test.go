@@ -9,11 +9,9 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -126,44 +124,6 @@ func TestPodsOfDifferentNamespacesDiffer(t *testing.T) {
 	}
 }
 
-func TestAnnounced(t *testing.T) {
-	config := intent.Parse(parse(t, `IPAddressPool p {addresses: [10.0.0.1-10.0.0.9]}`))
-	svc := read[corev1.Service](t, `{metadata: {namespace: "n", name: s, labels: {a: b}},
-		spec: {externalTrafficPolicy: Local}, status: {loadBalancer: {ingress: [{ip: 10.0.0.1}, {ip: 192.0.2.1}]}}}`)
-	slices := []*discoveryv1.EndpointSlice{read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
-		{addresses: [10.1.0.1], nodeName: ready, conditions: {ready: true, serving: true}},
-		{addresses: [10.1.0.2], nodeName: says-nothing},
-		{addresses: [10.1.0.3], nodeName: ready-of-old, conditions: {ready: true}},
-		{addresses: [10.1.0.4], nodeName: terminating, conditions: {ready: false, serving: true, terminating: true}},
-		{addresses: [10.1.0.5], nodeName: unready, conditions: {ready: false, serving: false}},
-		{addresses: [10.1.0.6], nodeName: unready-of-old, conditions: {ready: false}},
-		{addresses: [10.1.0.7], conditions: {ready: true}}]}`),
-		read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
-		{addresses: [10.1.0.8], nodeName: unready, conditions: {ready: false, serving: false}},
-		{addresses: [10.1.0.9], nodeName: second-slice, conditions: {ready: true}}]}`)}
-	want := announce.Service{
-		Key: ipam.Key{Namespace: "n", Name: "s"}, Labels: map[string]string{"a": "b"}, Local: true,
-		Addrs:   []announce.Address{{Addr: netip.MustParseAddr("10.0.0.1"), Pool: "p"}, {Addr: netip.MustParseAddr("192.0.2.1")}},
-		ReadyOn: map[string]bool{"ready": true, "says-nothing": true, "ready-of-old": true, "second-slice": true},
-	}
-	if diff := gocmp.Diff(want, config.Announced(svc, slices), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-		t.Errorf("with Local traffic, want -, have +:\n%s", diff)
-	}
-	last := read[discoveryv1.EndpointSlice](t, `{addressType: IPv4, endpoints: [
-		{addresses: [10.1.0.4], nodeName: terminating, conditions: {ready: false, serving: true, terminating: true}},
-		{addresses: [10.1.0.5], nodeName: gone, conditions: {ready: false, serving: false, terminating: true}},
-		{addresses: [10.1.0.6], nodeName: unready, conditions: {ready: false}}]}`)
-	have := config.Announced(svc, []*discoveryv1.EndpointSlice{last}).ReadyOn
-	if diff := gocmp.Diff(map[string]bool{"terminating": true}, have); diff != "" {
-		t.Errorf("with none but terminating endpoints, want -, have +:\n%s", diff)
-	}
-	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
-	want.Local, want.ReadyOn = false, nil
-	if diff := gocmp.Diff(want, config.Announced(svc, slices), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-		t.Errorf("with Cluster traffic, want -, have +:\n%s", diff)
-	}
-}
-
 func TestExcluded(t *testing.T) {
 	for _, c := range []struct {
 		name, node, want string
@@ -232,32 +192,5 @@ func TestUnknownAnnotations(t *testing.T) {
 	svc := read[corev1.Service](t, `metadata: {annotations: {steelyard.dev/loadbalancerips: "", steelyard.dev/adress-pool: "", steelyard.dev/address-pool: "", steelyard.dev/ip-allocated-from-pool: "", metallb.io/x: ""}}`)
 	if diff := gocmp.Diff([]string{"steelyard.dev/adress-pool", "steelyard.dev/loadbalancerips"}, intent.UnknownAnnotations(svc)); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestEndpointsOn(t *testing.T) {
-	yes, no, here, there := true, false, "here", "there"
-	endpoint := func(node *string, ready, serving *bool) discoveryv1.Endpoint {
-		return discoveryv1.Endpoint{NodeName: node, Conditions: discoveryv1.EndpointConditions{Ready: ready, Serving: serving}}
-	}
-	for _, c := range []struct {
-		name           string
-		endpoints      []discoveryv1.Endpoint
-		ready, serving bool
-	}{
-		{"none", nil, false, false},
-		{"one elsewhere, and one that is nowhere", []discoveryv1.Endpoint{endpoint(&there, &yes, &yes), endpoint(nil, &yes, &yes)}, false, false},
-		{"one that is ready", []discoveryv1.Endpoint{endpoint(&here, &yes, &yes)}, true, true},
-		{"one of which nothing is said", []discoveryv1.Endpoint{endpoint(&here, nil, nil)}, true, true},
-		{"one that ends and serves", []discoveryv1.Endpoint{endpoint(&here, &no, &yes)}, false, true},
-		{"one that does not serve", []discoveryv1.Endpoint{endpoint(&here, &no, &no), endpoint(&here, &no, nil)}, false, false},
-		{"one that ends and one that is ready", []discoveryv1.Endpoint{endpoint(&here, &no, &yes), endpoint(&here, &yes, &yes)}, true, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			ready, serving := intent.EndpointsOn("here", []*discoveryv1.EndpointSlice{{}, {Endpoints: c.endpoints}})
-			if ready != c.ready || serving != c.serving {
-				t.Errorf("ready %t, serving %t", ready, serving)
-			}
-		})
 	}
 }

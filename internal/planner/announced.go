@@ -16,8 +16,9 @@ import (
 
 // Announced is what the conditions Announced of Services are to be. It does not change.
 type Announced struct {
-	Of  map[types.UID]*Announcement // Services whose condition is to change
-	Not map[string]int              // how many Services with addresses are not known to be announced, by reason
+	Of       map[types.UID]*Announcement // Services whose condition is to change
+	Not      map[string]int              // how many Services with addresses are not known to be announced, by reason
+	Unserved int                         // how many are announced, and clients are refused all the same
 }
 
 // Announcement is the condition Announced that is due for a Service that shows these addresses.
@@ -69,12 +70,12 @@ func (c *Change) announce(svc *corev1.Service, a *Announced, silent []netip.Addr
 	return before == nil || !sameWords(*before, want)
 }
 
-// unannounced returns the event that an address is not known to be announced, if c is the
-// first to report it on svc, which shows what was before. What waits for a moment is no event.
+// unannounced returns the event that an address is not known to be announced, or has a port
+// at which clients are refused, if c is the first to report it on svc, which shows what was before. What waits for a moment is no event.
 func (c Change) unannounced(svc *corev1.Service) []Event {
 	now, before := c.Announced, meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
 	switch {
-	case now.Status == "" || now.Status == metav1.ConditionTrue || now.Reason == v1beta1.ReasonNotAllocated || now.Reason == v1beta1.ReasonPending:
+	case now.Status == "" || now.Reason == v1beta1.ReasonAnnounced || now.Reason == v1beta1.ReasonNotAllocated || now.Reason == v1beta1.ReasonPending:
 	case before == nil || before.Status != now.Status || before.Reason != now.Reason:
 		return []Event{{corev1.EventTypeWarning, "Announce", now.Reason, now.Message}}
 	}

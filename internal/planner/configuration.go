@@ -34,6 +34,7 @@ type Summary struct {
 	// Unannounced counts the Services with addresses that are not known to be announced, by
 	// reason; nil: that is not known.
 	Unannounced map[string]int
+	Unserved    int // Services that are announced, and whose clients are refused all the same
 }
 
 // Summary sums up the plan, which holds until the next pass.
@@ -44,7 +45,7 @@ func (p Plan) Summary() *Summary {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
 	}
 	if p.announced != nil {
-		out.Unannounced = p.announced.Not
+		out.Unannounced, out.Unserved = p.announced.Not, p.announced.Unserved
 	}
 	return out
 }

@@ -77,6 +77,8 @@ var (
 		"Services whose status another client overwrites again and again: their condition Contested names the field manager. Only the leader has this metric.", nil, nil)
 	unannouncedDesc = prometheus.NewDesc("steelyard_services_unannounced",
 		"Services with an address that no node is known to announce, by the reason of their condition Announced. Only the leader has this metric.", []string{"reason"}, nil)
+	unservedDesc = prometheus.NewDesc("steelyard_services_unserved",
+		"Services that are announced, and whose clients are refused all the same, most often at a port that no endpoint has: their condition Announced is True, with another reason. Only the leader has this metric.", nil, nil)
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
@@ -88,7 +90,7 @@ type planMetrics struct {
 
 // Describe implements prometheus.Collector.
 func (m planMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, onRequestDesc, pendingDesc, contestedDesc, unannouncedDesc, servicesDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, onRequestDesc, pendingDesc, contestedDesc, unannouncedDesc, unservedDesc, servicesDesc} {
 		to <- d
 	}
 }
@@ -125,6 +127,7 @@ func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 		for _, reason := range announced.Reasons() {
 			gauge(unannouncedDesc, float64(plan.Unannounced[reason]), reason)
 		}
+		gauge(unservedDesc, float64(plan.Unserved))
 	}
 	gauge(contestedDesc, float64(plan.Contested))
 	gauge(servicesDesc, float64(plan.Services))

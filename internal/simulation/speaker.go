@@ -209,7 +209,7 @@ func (s *speaker) facts() failover.Facts {
 	if s.Controllers > 0 {
 		config := s.configured(&s.cache.table, false).Config
 		f.Cluster.L2 = config.L2
-		f.Cluster.Services = servicesOf(s.cache, func(v serviceValue) announce.Service { return config.Announced(v.Service, nil) })
+		f.Cluster.Services = servicesOf(s.cache, func(v serviceValue) announce.Service { return config.Announced(v.Service, nil, nil) })
 	} else {
 		f.Cluster.L2, f.Cluster.Services = s.advertised, s.digest.announced(s)
 	}

@@ -56,7 +56,7 @@ status: {loadBalancer: {ingress: [{ip: 198.51.100.1}]}}
 	if ip := s.Status.LoadBalancer.Ingress[0].IP; ip != "192.0.2.1" {
 		t.Errorf("the status was written: %s", ip)
 	}
-	if before := w.Services[0]; before.Labels["new"] != "" || len(before.Spec.Ports) != 0 {
+	if before := w.Services[0]; before.Labels["new"] != "" || before.Spec.Ports[0].Name != "http" {
 		t.Error("the world before was changed as well")
 	}
 }

@@ -78,13 +78,10 @@ func (t *Evaluation) statusProblem(svc *corev1.Service, g ipam.Grant) Diagnosis 
 	return Diagnosis{}
 }
 
-// notAnnounced returns why no node is known to announce one of the addresses, in the
-// words of the condition Announced; not for those reasons.
+// notAnnounced returns why no node is known to announce one of the addresses, or why
+// clients are refused there, in the words of the condition Announced; not for those reasons.
 func (t *Evaluation) notAnnounced(k ipam.Key, not ...string) Diagnosis {
-	if t.reach == nil {
-		t.reach = announced.Evaluate(t.Shown(), &t.Objects)
-	}
-	if x := t.reach[k]; x.Status != metav1.ConditionTrue && !slices.Contains(not, x.Reason) {
+	if x := t.Reported(k); !x.Fine() && !slices.Contains(not, x.Reason) {
 		return Diagnosis{x.Reason, x.Message}
 	}
 	return Diagnosis{}
@@ -93,7 +90,9 @@ func (t *Evaluation) notAnnounced(k ipam.Key, not ...string) Diagnosis {
 // Reported returns what the condition Announced of the Service k is to say; the zero Result if
 // it has no address.
 func (t *Evaluation) Reported(k ipam.Key) announced.Result {
-	t.notAnnounced(k)
+	if t.reach == nil {
+		t.reach = announced.Evaluate(t.Shown(), t.backends(), &t.Objects)
+	}
 	return t.reach[k]
 }
 

@@ -1,6 +1,7 @@
 package world_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -161,6 +163,10 @@ func addService(w *world.Snapshot, meta metav1.ObjectMeta, o words) {
 	if kind := o.after("type"); kind != "" {
 		svc.Spec.Type = corev1.ServiceType(kind)
 	}
+	svc.Spec.Ports = []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromString("web")}}
+	if o.has("two") {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt(53)})
+	}
 	if class := o.after("class"); class != "" {
 		svc.Spec.LoadBalancerClass = &class
 	}
@@ -175,11 +181,31 @@ func addService(w *world.Snapshot, meta metav1.ObjectMeta, o words) {
 		svc.Annotations = map[string]string{v1beta1.AnnotationPool: "lan"}
 	}
 	w.Services = append(w.Services, svc)
-	slice := discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name}}}
+	slice := discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, ObjectMeta: metav1.ObjectMeta{Namespace: "n", Labels: map[string]string{discoveryv1.LabelServiceName: svc.Name}}}
+	if o.has("six") {
+		slice.AddressType = discoveryv1.AddressTypeIPv6
+	}
+	slice.Ports = endpointPorts(o.after("listing"))
 	for node := range strings.FieldsFuncSeq(o.after("on"), func(r rune) bool { return r == ',' }) {
-		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{NodeName: &node, Addresses: []string{fmt.Sprintf("10.0.0.%d", len(slice.Endpoints))}})
+		e := discoveryv1.Endpoint{NodeName: &node, Addresses: []string{fmt.Sprintf("10.0.0.%d", len(slice.Endpoints))}}
+		if node == "nowhere" {
+			e.NodeName = nil
+		}
+		slice.Endpoints = append(slice.Endpoints, e)
 	}
 	w.Endpoints = append(w.Endpoints, slice)
+}
+
+// endpointPorts returns these ports, such as "http,dns"; "": http; "-": none.
+func endpointPorts(names string) []discoveryv1.EndpointPort {
+	number, protocols := int32(8080), map[string]corev1.Protocol{"http": corev1.ProtocolTCP, "dns": corev1.ProtocolUDP}
+	var out []discoveryv1.EndpointPort
+	for name := range strings.SplitSeq(cmp.Or(names, "http"), ",") {
+		if protocol, known := protocols[name]; known {
+			out = append(out, discoveryv1.EndpointPort{Name: &name, Protocol: &protocol, Port: &number})
+		}
+	}
+	return out
 }
 
 func claim(o words) v1beta1.L2Claim {

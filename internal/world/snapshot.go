@@ -28,17 +28,13 @@ func (t *Evaluation) Granted() announce.Snapshot {
 
 func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: announced.Nodes(t.Nodes, &t.Objects, t.Exclusion)}
-	slices := make([]*discoveryv1.EndpointSlice, len(t.Endpoints))
-	for i := range t.Endpoints {
-		slices[i] = &t.Endpoints[i]
-	}
-	endpoints := intent.ByService(slices)
+	endpoints, where := t.endpoints(), intent.PlacementOf(t.Nodes)
 	for i, svc := range t.Served {
 		has := addrs(i)
 		if len(has) == 0 {
 			continue
 		}
-		out := t.Checked.Announced(svc, endpoints[intent.KeyOf(svc)])
+		out := t.Checked.Announced(svc, endpoints[intent.KeyOf(svc)], where)
 		out.Addrs = nil
 		for _, a := range has {
 			out.Addrs = append(out.Addrs, t.Checked.AddressOf(svc, a))
@@ -58,6 +54,25 @@ func (w *Snapshot) Problems() []health.Problem {
 	o := w.Objects
 	o.Excluded = w.Exclusion.Reasons(w.Nodes)
 	return o.Problems()
+}
+
+func (w *Snapshot) endpoints() map[ipam.Key][]*discoveryv1.EndpointSlice {
+	slices := make([]*discoveryv1.EndpointSlice, len(w.Endpoints))
+	for i := range w.Endpoints {
+		slices[i] = &w.Endpoints[i]
+	}
+	return intent.ByService(slices)
+}
+
+// backends returns what keeps traffic from the endpoints of each Service.
+func (t *Evaluation) backends() announced.Backends {
+	endpoints, where := t.endpoints(), intent.PlacementOf(t.Nodes)
+	out := make(announced.Backends, len(t.Served))
+	for _, svc := range t.Served {
+		key := intent.KeyOf(svc)
+		out[key] = intent.BackendsOf(svc, endpoints[key], where)
+	}
+	return out
 }
 
 // Node returns the Node with that name, or nil.
