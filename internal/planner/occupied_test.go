@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -72,7 +73,7 @@ func TestAPoolTellsWhatItNeverChooses(t *testing.T) {
 	if u := pool.Status.IPv4; u.Unusable != "2" || u.Capacity != "9" || u.Available != "7" {
 		t.Errorf("usage %+v", u)
 	}
-	c := pool.Status.Conditions[0]
+	c := meta.FindStatusCondition(pool.Status.Conditions, v1beta1.ConditionAccepted)
 	if c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "2 of its addresses are never chosen: 10.0.1.1 is a default gateway of node node1, 10.0.1.3 is the address of node node1") {
 		t.Errorf("%s: %s", c.Type, c.Message)
 	}
