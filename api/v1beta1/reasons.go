@@ -98,6 +98,13 @@ const (
 	// Remedy: create the pool again, or another one with the address; else the Service gets
 	// an address of another pool then, or none.
 	ReasonPoolDeleted = "PoolDeleted"
+	// ReasonUnknownAnnotation: an annotation of the Service means nothing, and looks like one of
+	// Steelyard's. Only an event and the page have this reason; the message of the condition,
+	// whatever its reason, names the annotation.
+	//
+	// Remedy: correct the annotation, or take it off; the message names the one that is most
+	// likely meant.
+	ReasonUnknownAnnotation = "UnknownAnnotation"
 	// ReasonNoPool: no pool serves this Service without being asked.
 	//
 	// Remedy: make an IPAddressPool, or have one serve this namespace and these labels

@@ -33,16 +33,17 @@ type explanation struct {
 
 // request is what a Service asks for.
 type request struct {
-	Addresses   []string   `json:"addresses,omitempty"` // by number
-	Families    []string   `json:"families"`            // in the order of preference
-	AllFamilies bool       `json:"allFamilies"`         // or else the first that there is
-	Pool        string     `json:"pool,omitempty"`      // empty: any
-	Invalid     string     `json:"invalid,omitempty"`   // what can't be read of it
-	Unknown     []string   `json:"unknownAnnotations,omitempty"`
-	Ports       []portFact `json:"ports,omitempty"`
-	Policy      string     `json:"externalTrafficPolicy"`
-	SharingKey  string     `json:"sharingKey,omitempty"`
-	SharedWith  []string   `json:"sharedWith,omitempty"` // Services with one of its addresses
+	Addresses   []string         `json:"addresses,omitempty"`          // by number
+	Families    []string         `json:"families"`                     // in the order of preference
+	AllFamilies bool             `json:"allFamilies"`                  // or else the first that there is
+	Pool        string           `json:"pool,omitempty"`               // empty: any
+	Invalid     string           `json:"invalid,omitempty"`            // what can't be read of it
+	Unknown     []string         `json:"unknownAnnotations,omitempty"` // most likely misspelled ones of ours
+	Ignored     []intent.Ignored `json:"ignoredAnnotations,omitempty"` // of other load balancers
+	Ports       []portFact       `json:"ports,omitempty"`
+	Policy      string           `json:"externalTrafficPolicy"`
+	SharingKey  string           `json:"sharingKey,omitempty"`
+	SharedWith  []string         `json:"sharedWith,omitempty"` // Services with one of its addresses
 }
 
 // portFact is a port of a Service.
@@ -194,7 +195,7 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 }
 
 func requestOf(t *world.Evaluation, svc *corev1.Service, r *ipam.Request) *request {
-	out := &request{AllFamilies: r.Families.All, Pool: r.Pool, Invalid: r.Invalid, Unknown: intent.UnknownAnnotations(svc), Policy: "Cluster", SharingKey: r.Share.Key}
+	out := &request{AllFamilies: r.Families.All, Pool: r.Pool, Invalid: r.Invalid, Unknown: intent.UnknownAnnotations(svc), Ignored: t.AnnotationPrefixes.Ignored(svc), Policy: "Cluster", SharingKey: r.Share.Key}
 	for _, a := range r.Want {
 		out.Addresses = append(out.Addresses, a.String())
 	}

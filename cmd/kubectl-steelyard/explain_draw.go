@@ -8,6 +8,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
@@ -72,7 +73,8 @@ func (r *request) draw(p *printer) {
 	}
 	row("asks for", what+from)
 	row("can't be read", r.Invalid)
-	row("means nothing", strings.Join(r.Unknown, ", "))
+	row("a slip", intent.SlipsText(r.Unknown))
+	row("not read", intent.IgnoredText(r.Ignored))
 	ports := make([]string, len(r.Ports))
 	for i, x := range r.Ports {
 		ports[i] = fmt.Sprintf("%d/%s", x.Port, x.Protocol)

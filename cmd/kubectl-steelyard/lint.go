@@ -52,7 +52,6 @@ const (
 	reasonRefused      = "Refused"      // by the schema or a rule of its kind
 	reasonUnknownField = "UnknownField" // the API server would drop it
 	reasonUnknownKind  = "UnknownKind"
-	reasonSlip         = "UnknownAnnotation"
 )
 
 func lint(t *tool) *cobra.Command {
@@ -195,21 +194,15 @@ func (l *linter) service(i int, d document) {
 		return
 	}
 	for _, name := range intent.UnknownAnnotations(&svc) {
-		l.find(i, "metadata.annotations["+name+"]", notProgrammed, reasonSlip, "annotation %s means nothing: %s", name, suggestion(name))
+		l.find(i, "metadata.annotations["+name+"]", notProgrammed, v1beta1.ReasonUnknownAnnotation, "annotation %s means nothing: %s", name, intent.Suggestion(name))
 	}
-	for name := range svc.Annotations {
-		prefix, _, _ := strings.Cut(name, "/")
-		if isForeign(prefix) && !slices.Contains(l.world.AnnotationPrefixes, prefix) {
-			l.find(i, "metadata.annotations["+name+"]", notProgrammed, reasonSlip,
-				"annotation %s counts only if the controller runs with --compat-annotations=metallb.io (then give lint the same flag)", name)
+	for _, x := range l.world.AnnotationPrefixes.Ignored(&svc) {
+		remedy := ""
+		if x.Flag != "" {
+			remedy = " (then give lint the same flag)"
 		}
+		l.find(i, "metadata.annotations["+x.Name+"]", notProgrammed, v1beta1.ReasonUnknownAnnotation, "%s%s", x, remedy)
 	}
-}
-
-// isForeign reports whether a prefix is MetalLB's.
-func isForeign(prefix string) bool {
-	known, err := intent.ParseAnnotationPrefixes("metallb.io")
-	return err == nil && slices.Contains(known, prefix)
 }
 
 // together checks what depends on several objects.

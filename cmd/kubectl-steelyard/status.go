@@ -259,10 +259,17 @@ func sessionUses(w *world.Snapshot) []sessionUse {
 func countServices(t *world.Evaluation) serviceCounts {
 	c := serviceCounts{Total: len(t.Served)}
 	for _, s := range servicesOf(t) {
+		name := s.Namespace + "/" + s.Name
+		found := len(c.Problems)
 		if s.Reason != "" {
-			c.Problems = append(c.Problems, problem{s.Namespace + "/" + s.Name, s.Reason, s.Summary})
+			c.Problems = append(c.Problems, problem{name, s.Reason, s.Summary})
+		}
+		for _, x := range health.OfAnnotations(t.Service(ipam.Key{Namespace: s.Namespace, Name: s.Name})) {
+			c.Problems = append(c.Problems, problem{name, x.Reason, x.Message})
+		}
+		if len(c.Problems) == found {
+			c.Fine++
 		}
 	}
-	c.Fine = c.Total - len(c.Problems)
 	return c
 }

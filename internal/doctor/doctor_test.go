@@ -292,7 +292,10 @@ func wireHarms() []harm {
 			[]string{"reachable Fault: Service n/web: NoEndpointsForPort: 192.0.2.100 on the local network; but no endpoint has port 80/TCP, so that clients are refused there: let its targetPort name a port of the Pods' containers, or an EndpointSlice made by hand the Service's port"}},
 		{"a slip in an annotation", func(p *cluster) {
 			p.Services[0].Annotations = map[string]string{"steelyard.dev/adress-pool": "x"}
-		}, []string{"annotations Warning: Service n/web: steelyard.dev/adress-pool"}},
+		}, []string{"annotations Warning: Service n/web: annotation steelyard.dev/adress-pool means nothing: do you mean steelyard.dev/address-pool?"}},
+		{"an annotation of another load balancer", func(p *cluster) {
+			p.Services[0].Annotations = map[string]string{"metallb.io/address-pool": "x"}
+		}, []string{"annotations Warning: Service n/web: annotation metallb.io/address-pool does nothing here: use steelyard.dev/address-pool, or run the controller with --compat-annotations=metallb.io"}},
 	}
 }
 

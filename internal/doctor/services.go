@@ -14,7 +14,7 @@ func serviceChecks() []check {
 		{"waiting", "Has every Service an address?", known((*cluster).waiting), nil},
 		{"reachable", "Is every address announced, and is there an endpoint behind it?", known((*cluster).reachable), nil},
 		{"local-endpoints", "Has every Service with externalTrafficPolicy Local an endpoint that is ready?", known((*cluster).local), nil},
-		{"annotations", "Does every annotation of ours mean something?", known((*cluster).annotations), nil},
+		{"annotations", "Does every annotation that asks for something have an effect?", known((*cluster).annotations), nil},
 	}
 }
 
@@ -66,9 +66,12 @@ func (p *cluster) local() outcome {
 func (p *cluster) annotations() outcome {
 	var evidence []string
 	for _, svc := range p.Served {
-		for _, name := range intent.UnknownAnnotations(svc) {
-			evidence = append(evidence, fmt.Sprintf("Service %s/%s: %s", svc.Namespace, svc.Name, name))
+		slips, ignored := intent.SlipsText(intent.UnknownAnnotations(svc)), intent.IgnoredText(p.AnnotationPrefixes.Ignored(svc))
+		for _, text := range []string{slips, ignored} {
+			if text != "" {
+				evidence = append(evidence, fmt.Sprintf("Service %s/%s: %s", svc.Namespace, svc.Name, text))
+			}
 		}
 	}
-	return found(Warning, evidence, "most likely a slip: the annotations are steelyard.dev/loadBalancerIPs, steelyard.dev/address-pool and steelyard.dev/allow-shared-ip")
+	return found(Warning, evidence, "correct them: the annotations are steelyard.dev/loadBalancerIPs, steelyard.dev/address-pool and steelyard.dev/allow-shared-ip")
 }

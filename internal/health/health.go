@@ -167,8 +167,24 @@ func OfPool(p *v1beta1.IPAddressPool) []Problem {
 	return out
 }
 
-// OfService returns the problems of a Service, by its conditions.
+// OfService returns the problems of a Service, by its conditions and its annotations.
 func OfService(svc *corev1.Service) []Problem {
+	slips := OfAnnotations(svc)
+	return append(byConditions(svc, slips), slips...)
+}
+
+// OfAnnotations returns the problem that annotations of a Service are most likely slips.
+func OfAnnotations(svc *corev1.Service) []Problem {
+	text := intent.SlipsText(intent.UnknownAnnotations(svc))
+	if text == "" {
+		return nil
+	}
+	return []Problem{{"Service", svc.Namespace + "/" + svc.Name, Waiting, v1beta1.ReasonUnknownAnnotation, text, ""}}
+}
+
+// byConditions returns the problems of a Service that its conditions tell of, but for slips
+// in annotations, which are problems of their own.
+func byConditions(svc *corev1.Service, slips []Problem) []Problem {
 	problem := func(severity Severity, reason, message, alert string) []Problem {
 		return []Problem{{"Service", svc.Namespace + "/" + svc.Name, severity, reason, printable.Message(message), alert}}
 	}
@@ -185,7 +201,11 @@ func OfService(svc *corev1.Service) []Problem {
 		if intent.PoolDeleted(svc) {
 			return problem(Waiting, v1beta1.ReasonPoolDeleted, c.Message, "")
 		}
-		if _, reservation, has := strings.Cut(c.Message, "; "); has {
+		message := c.Message
+		for _, s := range slips {
+			message = strings.Replace(message, "; "+s.Message, "", 1)
+		}
+		if _, reservation, has := strings.Cut(message, "; "); has {
 			return problem(Waiting, "Incomplete", reservation, "")
 		}
 		return nil

@@ -66,6 +66,14 @@ func troubled() *Objects {
 	}
 }
 
+// slip is what is said of a Service that is misspelled.
+const slip = "annotation steelyard.io/address-pool means nothing: do you mean steelyard.dev/address-pool?"
+
+func misspelled(svc *corev1.Service) *corev1.Service {
+	svc.Annotations = map[string]string{"steelyard.io/address-pool": "lan"}
+	return svc
+}
+
 // rest are the problems of objects that tell of themselves alone.
 func rest() []Problem {
 	service := func(conditions ...metav1.Condition) *corev1.Service {
@@ -80,6 +88,8 @@ func rest() []Problem {
 		OfService(service()),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\""))),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\"; no node announces it"))),
+		OfService(misspelled(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\"; "+slip)))),
+		OfService(misspelled(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1 of IPAddressPool \"lan\"; no node announces it; "+slip)))),
 		OfService(service(is("-"+v1beta1.ConditionAllocated, "PoolExhausted", "every address is taken"))),
 		OfService(service(is(v1beta1.ConditionAllocated, "Assigned", "192.0.2.1"), is(v1beta1.ConditionContested, "StatusOverwritten", "\x1b[2J overwrites"))),
 	)
@@ -120,6 +130,9 @@ func TestProblems(t *testing.T) {
 		"1 IPAddressPool lan Full: every IPv4 address is as (SteelyardPoolExhausted)",
 		"1 Service shop/web Pending: the controller has not s ()",
 		"1 Service shop/web Incomplete: no node announces it ()",
+		"1 Service shop/web UnknownAnnotation: annotation steelyard.io/ ()",
+		"1 Service shop/web Incomplete: no node announces it ()",
+		"1 Service shop/web UnknownAnnotation: annotation steelyard.io/ ()",
 		"0 Service shop/web PoolExhausted: every address is taken (SteelyardServicesPending)",
 		`0 Service shop/web StatusOverwritten: \x1b[2J overwrites (SteelyardServiceContested)`,
 	}

@@ -71,23 +71,6 @@ func (d AnnotationPrefixes) find(svc *corev1.Service, own string) (name, value s
 	return own, ""
 }
 
-// UnknownAnnotations returns those annotations of svc under our own prefix that
-// mean nothing, sorted: most likely a slip.
-func UnknownAnnotations(svc *corev1.Service) []string {
-	var out []string
-	for name := range svc.Annotations {
-		switch name {
-		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool, v1beta1.AnnotationFinalizer:
-		default:
-			if strings.HasPrefix(name, v1beta1.Group+"/") {
-				out = append(out, name)
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // Request returns what svc holds and asks for.
 func (d AnnotationPrefixes) Request(svc *corev1.Service) ipam.Request {
 	r := ipam.Request{

@@ -187,10 +187,3 @@ func TestAnErrorInACompatibleAnnotationNamesIt(t *testing.T) {
 		t.Errorf("want %s\nhave %s", want, have)
 	}
 }
-
-func TestUnknownAnnotations(t *testing.T) {
-	svc := read[corev1.Service](t, `metadata: {annotations: {steelyard.dev/loadbalancerips: "", steelyard.dev/adress-pool: "", steelyard.dev/address-pool: "", steelyard.dev/ip-allocated-from-pool: "", metallb.io/x: ""}}`)
-	if diff := gocmp.Diff([]string{"steelyard.dev/adress-pool", "steelyard.dev/loadbalancerips"}, intent.UnknownAnnotations(svc)); diff != "" {
-		t.Error(diff)
-	}
-}

@@ -51,23 +51,12 @@ func cilium() converter {
 			d.each("CiliumBGPAdvertisement", both, func(e entry) { d.ciliumBGP(e, peers) })
 		},
 		asks: func(_ *draft, svc *corev1.Service) request {
-			get := func(names ...string) string {
-				var out string
-				for _, n := range names {
-					out = cmp.Or(out, svc.Annotations[n])
-				}
-				return out
-			}
-			w := request{
-				ours:      true,
-				addresses: get("lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"),
-				share:     get("lbipam.cilium.io/sharing-key", "io.cilium/lb-ipam-sharing-key"),
-				prefixes:  []string{"lbipam.cilium.io/", "io.cilium/lb-ipam-"},
-				known:     []string{"ips", "sharing-key", "sharing-cross-namespace"},
-			}
+			w := requestOf(svc, Cilium)
+			w.prefixes = []string{"lbipam.cilium.io/", "io.cilium/lb-ipam-"}
+			w.known = []string{"ips", "sharing-key", "sharing-cross-namespace"}
 			// There a key is of one namespace, unless Services of two namespaces
 			// agree on each other.
-			if w.share != "" && get("lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace") == "" {
+			if w.share != "" && cmp.Or(svc.Annotations["lbipam.cilium.io/sharing-cross-namespace"], svc.Annotations["io.cilium/lb-ipam-sharing-cross-namespace"]) == "" {
 				w.share = svc.Namespace + "." + w.share
 			}
 			return w

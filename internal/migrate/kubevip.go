@@ -39,18 +39,14 @@ func kubeVIP() converter {
 			d.each("Pod", []string{"v1"}, d.kubeVIPDaemons)
 		},
 		asks: func(d *draft, svc *corev1.Service) request {
-			asked := svc.Annotations["kube-vip.io/loadbalancerIPs"]
-			ip := svc.Spec.LoadBalancerIP
-			w := request{
-				ours: true, addresses: asked,
-				// With two addresses kube-vip's provider writes one of them
-				// there. 0.0.0.0 means DHCP.
-				clearIP:  ip == "0.0.0.0" || ip == "::" || asked != "" && asked != ip,
-				share:    d.sharing(svc),
-				prefixes: []string{"kube-vip.io/"},
-				known:    []string{"loadbalancerIPs", "requestedIP", "hwaddr", "vipHost", "active-endpoint", "active-endpoint-ipv6", "egress-nftables-table"},
-				said:     kubeVIPReasons(),
-			}
+			w := requestOf(svc, KubeVIP)
+			asked, ip := w.addresses, svc.Spec.LoadBalancerIP
+			// With two addresses kube-vip's provider writes one of them there. 0.0.0.0 means DHCP.
+			w.clearIP = ip == "0.0.0.0" || ip == "::" || asked != "" && asked != ip
+			w.share = d.sharing(svc)
+			w.prefixes = []string{"kube-vip.io/"}
+			w.known = []string{"loadbalancerIPs", "requestedIP", "hwaddr", "vipHost", "active-endpoint", "active-endpoint-ipv6", "egress-nftables-table"}
+			w.said = kubeVIPReasons()
 			if asked == "" && (ip == "0.0.0.0" || ip == "::") || strings.Contains(asked, "0.0.0.0") {
 				d.note(Note{Severity: Changed, Object: serviceName(svc), Value: fmt.Sprint(intent.Holds(svc)), Reason: "its address was leased by DHCP; no program renews that here: reserve the address at the DHCP server"})
 			}

@@ -48,12 +48,7 @@ func metalLB() converter {
 			d.each("Community", v1, d.metalLBCommunity)
 		},
 		asks: func(_ *draft, svc *corev1.Service) request {
-			w := request{ours: true}
-			for _, prefix := range []string{"metallb.universe.tf", "metallb.io"} { // the newer one takes precedence
-				w.addresses = cmp.Or(svc.Annotations[prefix+"/loadBalancerIPs"], w.addresses)
-				w.pool = cmp.Or(svc.Annotations[prefix+"/address-pool"], w.pool)
-				w.share = cmp.Or(svc.Annotations[prefix+"/allow-shared-ip"], w.share)
-			}
+			w := requestOf(svc, MetalLB)
 			w.known = []string{"loadBalancerIPs", "address-pool", "allow-shared-ip", "ip-allocated-from-pool"}
 			w.prefixes = []string{"metallb.io/", "metallb.universe.tf/"}
 			return w

@@ -43,18 +43,16 @@ func openELB() converter {
 			if slices.Contains(svc.Finalizers, openELBFinalizer) {
 				d.facts["finalizer "+svc.Namespace+"/"+svc.Name] = true
 			}
-			return request{
-				ours:      svc.Annotations[openELBMark] == "openelb",
-				addresses: svc.Annotations["eip.openelb.kubesphere.io/v1alpha1"],
-				pool:      cmp.Or(svc.Annotations["eip.openelb.kubesphere.io/v1alpha2"], svc.Labels["eip.openelb.kubesphere.io/v1alpha2"]),
-				prefixes:  []string{"lb.kubesphere.io/", "eip.openelb.kubesphere.io/", "protocol.openelb.kubesphere.io/", "layer2.openelb.kubesphere.io/", "node-proxy.openelb.kubesphere.io/"},
-				known:     []string{"v1alpha1", "v1alpha2"},
-				said: map[string]string{
-					"type":        "OpenELB's NodeProxy mode has no equal: an address here is announced, not a node's own",
-					"external-ip": "OpenELB's NodeProxy mode has no equal",
-					"internal-ip": "OpenELB's NodeProxy mode has no equal",
-				},
+			w := requestOf(svc, OpenELB)
+			w.pool = cmp.Or(w.pool, svc.Labels["eip.openelb.kubesphere.io/v1alpha2"])
+			w.prefixes = []string{"lb.kubesphere.io/", "eip.openelb.kubesphere.io/", "protocol.openelb.kubesphere.io/", "layer2.openelb.kubesphere.io/", "node-proxy.openelb.kubesphere.io/"}
+			w.known = []string{"v1alpha1", "v1alpha2"}
+			w.said = map[string]string{
+				"type":        "OpenELB's NodeProxy mode has no equal: an address here is announced, not a node's own",
+				"external-ip": "OpenELB's NodeProxy mode has no equal",
+				"internal-ip": "OpenELB's NodeProxy mode has no equal",
 			}
+			return w
 		},
 		steps: openELBSteps,
 	}

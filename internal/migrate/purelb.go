@@ -37,18 +37,16 @@ func pureLB() converter {
 			d.pureLBAdvertisements()
 		},
 		asks: func(_ *draft, svc *corev1.Service) request {
-			get := func(name string) string { return svc.Annotations["purelb.io/"+name] }
-			return request{
-				ours: true, addresses: get("addresses"), pool: get("service-group"), share: get("allow-shared-ip"),
-				prefixes: []string{"purelb.io/"},
-				known:    []string{"addresses", "service-group", "allow-shared-ip", "allocated-by", "allocated-from", "pool-type", "announcing-IPv4", "announcing-IPv6", "announcing", "skip-ipv6-dad"},
-				said: map[string]string{
-					"allow-local":   "+externalTrafficPolicy Local works here on the local network too: a node with an endpoint answers",
-					"re-evaluate":   "+every change is looked at here as it comes",
-					"multi-pool":    "a Service has at most one address of each family here",
-					"node-affinity": "externalTrafficPolicy Local does that here",
-				},
+			w := requestOf(svc, PureLB)
+			w.prefixes = []string{"purelb.io/"}
+			w.known = []string{"addresses", "service-group", "allow-shared-ip", "allocated-by", "allocated-from", "pool-type", "announcing-IPv4", "announcing-IPv6", "announcing", "skip-ipv6-dad"}
+			w.said = map[string]string{
+				"allow-local":   "+externalTrafficPolicy Local works here on the local network too: a node with an endpoint answers",
+				"re-evaluate":   "+every change is looked at here as it comes",
+				"multi-pool":    "a Service has at most one address of each family here",
+				"node-affinity": "externalTrafficPolicy Local does that here",
 			}
+			return w
 		},
 		steps: func(d *draft) []string {
 			namespace := d.namespace("purelb-system")

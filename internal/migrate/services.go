@@ -18,7 +18,6 @@ import (
 
 // request is what a Service requests from its load balancer.
 type request struct {
-	ours      bool   // the product serves it, as far as that is known
 	addresses string // comma-separated
 	pool      string // their pool
 	share     string // the sharing key
@@ -28,6 +27,13 @@ type request struct {
 	prefixes []string
 	known    []string
 	said     map[string]string
+}
+
+// requestOf returns what svc requests from a product, by those of its annotations that
+// have an equal among ours.
+func requestOf(svc *corev1.Service, of Product) request {
+	theirs := func(ours string) string { return intent.Theirs(svc, string(of), ours) }
+	return request{addresses: theirs(v1beta1.AnnotationLoadBalancerIPs), pool: theirs(v1beta1.AnnotationAddressPool), share: theirs(v1beta1.AnnotationAllowSharedIP)}
 }
 
 // serviceName returns the name of a Service in notes.

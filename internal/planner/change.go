@@ -160,8 +160,8 @@ func conditionOf(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orph
 			c.Message += "; " + g.Message
 		}
 	}
-	if slips := intent.UnknownAnnotations(svc); len(slips) > 0 {
-		c.Message += fmt.Sprintf("; annotation %s means nothing: known are loadBalancerIPs, address-pool and allow-shared-ip", printable.List(slips))
+	if slips := intent.SlipsText(intent.UnknownAnnotations(svc)); slips != "" {
+		c.Message += "; " + slips
 	}
 	if intent.ForeignFinalizer(svc) {
 		c.Message += fmt.Sprintf("; the finalizer %s was not set by Steelyard: the Service can't be deleted until its owner, such as a cloud provider or another load balancer, takes it off", v1beta1.FinalizerCleanup)

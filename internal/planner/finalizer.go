@@ -2,11 +2,13 @@ package planner
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // Finalizer says whether Services that have an address get the finalizer (the
@@ -89,10 +91,20 @@ func (f Finalizer) release(svc *corev1.Service) (Change, bool) {
 	}, f.Ours(svc)
 }
 
+// granted returns what is granted to the i-th Service; its message also names what the Service
+// asks another load balancer for.
+func (p Plan) granted(i int) ipam.Grant {
+	g := p.Grants[i]
+	if ignored := intent.IgnoredText(p.prefixes.Ignored(p.Services[i].Object)); ignored != "" {
+		g.Message = strings.TrimPrefix(g.Message+"; "+ignored, "; ")
+	}
+	return g
+}
+
 // changeFor returns what is to be written to the i-th Service, and whether that
 // differs from what it shows.
 func (p Plan) changeFor(i int) (c Change, differs bool) {
-	svc, g := p.Services[i].Object, p.Grants[i]
+	svc, g := p.Services[i].Object, p.granted(i)
 	if p.Services[i].releasing {
 		return p.finalizer.release(svc)
 	}

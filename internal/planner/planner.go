@@ -30,6 +30,7 @@ type Plan struct {
 	Contests  map[types.UID]Contest
 	announced *Announced
 	finalizer Finalizer
+	prefixes  intent.AnnotationPrefixes
 	Kept      []ipam.Kept // what was kept for Services that were deleted
 	Graces    map[string]time.Duration
 	pending   []ipam.Kept // what still is
@@ -96,7 +97,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, goneUntil: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, goneUntil: ends,
 	}
 	if s.Reservations != nil {
 		s.Reservations.settle(p.pending)

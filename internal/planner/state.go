@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -205,6 +206,19 @@ func (c Change) deleted(svc *corev1.Service) bool {
 	return !intent.PoolDeleted(svc) && intent.PoolDeleted(after)
 }
 
+// misspelled returns the event that annotations of svc mean nothing, if c is the first to say so.
+func (c Change) misspelled(svc *corev1.Service) []Event {
+	if !c.Event {
+		return nil
+	}
+	text := intent.SlipsText(intent.UnknownAnnotations(svc))
+	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
+	if text == "" || before != nil && strings.Contains(before.Message, text) {
+		return nil
+	}
+	return []Event{warning(v1beta1.ReasonUnknownAnnotation, text)}
+}
+
 // events returns the events when c is written to svc, which shows what was before.
 func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Event {
@@ -224,5 +238,6 @@ func (c Change) events(svc *corev1.Service) (out []Event) {
 	if c.Contested != "" && meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionContested) == nil {
 		out = append(out, warning(v1beta1.ReasonStatusOverwritten, c.Contested))
 	}
+	out = append(out, c.misspelled(svc)...)
 	return append(out, c.unannounced(svc)...)
 }

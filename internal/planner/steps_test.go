@@ -2,6 +2,7 @@ package planner
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
@@ -30,8 +32,46 @@ func TestManySlipsAreCounted(t *testing.T) {
 		svc.Annotations[v1beta1.Group+"/"+strings.Repeat("x", i%60+1)+strings.Repeat("y", i/60+1)] = ""
 	}
 	words := conditionOf(svc, g, nil, orphaned{}, nil).Message
-	if !strings.Contains(words, " and 2990 more means nothing: known are") || len(words) > printable.MaxMessage {
+	if !strings.Contains(words, " and 2990 more mean nothing: there are") || len(words) > printable.MaxMessage {
 		t.Errorf("%d bytes: %s", len(words), words)
+	}
+}
+
+// TestASlipIsAnEventOnce has a Service whose annotation is misspelled change twice.
+func TestASlipIsAnEventOnce(t *testing.T) {
+	svc, g := settledService()
+	svc.Annotations["steelyard.io/adress-pool"] = "lan"
+	want := []Event{warning(v1beta1.ReasonUnknownAnnotation, "annotation steelyard.io/adress-pool means nothing: do you mean steelyard.dev/address-pool?")}
+	for _, again := range []bool{false, true} {
+		c, differs := changeTo(svc, g, nil, orphaned{}, nil)
+		if events := c.misspelled(svc); !differs || again != (len(events) == 0) || !again && !slices.Equal(events, want) || !strings.HasSuffix(c.Allocated.Message, want[0].Message) {
+			t.Errorf("a second change %t: written %t, events %+v, %q", again, differs, events, c.Allocated.Message)
+		}
+		c.Apply(svc, Finalizer{})
+		if c, differs := changeTo(svc, g, nil, orphaned{}, nil); differs || len(c.misspelled(svc)) > 0 {
+			t.Errorf("once written it differs still: %+v", c)
+		}
+		g.Message = "words"
+	}
+}
+
+// TestARequestToAnotherLoadBalancerIsTold has a Service bear an annotation of MetalLB's.
+func TestARequestToAnotherLoadBalancerIsTold(t *testing.T) {
+	const said = "annotation metallb.io/address-pool does nothing here: use steelyard.dev/address-pool, or run the controller with --compat-annotations=metallb.io"
+	for _, c := range []struct {
+		prefixes intent.AnnotationPrefixes
+		refused  bool
+		want     string
+	}{{nil, false, said}, {nil, true, "none; " + said}, {intent.AnnotationPrefixes{"metallb.io"}, false, ""}} {
+		svc, g := settledService()
+		if c.refused {
+			g = ipam.Grant{Reason: ipam.NoPool, Message: "none"}
+		}
+		svc.Annotations["metallb.io/address-pool"] = "lan"
+		p := Plan{Services: []*Service{{Object: svc}}, Grants: []ipam.Grant{g}, prefixes: c.prefixes}
+		if got := p.granted(0).Message; got != c.want {
+			t.Errorf("with %v it says %q, want %q", c.prefixes, got, c.want)
+		}
 	}
 }
 
