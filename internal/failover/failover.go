@@ -148,6 +148,9 @@ type State struct {
 	heard time.Time
 	// callers has when each speaker was last heard that was watched no longer; each for callMemory.
 	callers map[string]time.Time
+	// revived has the speakers that were heard, and when last, after their Leases had expired;
+	// each until its Lease is back, or this node, Synced, sees that it is not.
+	revived map[string]time.Time
 	// renewals has an entry for each node that holds a Lease and is Dead for its
 	// watchers, and for each of its links that is.
 	renewals map[place]renewals
@@ -176,7 +179,7 @@ type State struct {
 func New(o Options) *State {
 	return &State{
 		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
-		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{},
+		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{}, revived: map[string]time.Time{},
 		probes: probes{dead: map[place]time.Time{}, back: map[place]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}
 }

@@ -41,11 +41,29 @@ func (p *pass) presence() {
 	p.Watch = make(map[string]bool, len(p.Leases)+1)
 	p.Watch[p.Node] = p.Leases[p.Node].Expired
 	p.answerCallers()
+	p.revive()
 	for node, lease := range p.Leases {
-		if !lease.Expired || p.counts(node) || !p.callers[node].IsZero() {
-			p.Watch[node] = lease.Expired
+		_, revived := p.revived[node]
+		if !lease.Expired || revived || p.counts(node) || !p.callers[node].IsZero() {
+			p.Watch[node] = lease.Expired && !revived
 		}
 	}
+}
+
+// revive records which speakers are heard whose Leases have expired: the API server may go
+// away before they show that those are back, and then they say nothing of who is dead.
+func (p *pass) revive() {
+	for node, lease := range p.Leases {
+		switch when := p.revived[node]; {
+		case !lease.Expired:
+			delete(p.revived, node)
+		case p.Members.Up > 0 && p.Members.Heard(node):
+			p.revived[node] = p.Now
+		case p.API.Synced && p.Now.Sub(when) >= time.Duration(p.Misses)*p.Heartbeat:
+			delete(p.revived, node)
+		}
+	}
+	maps.DeleteFunc(p.revived, func(node string, _ time.Time) bool { _, leased := p.Leases[node]; return !leased })
 }
 
 // join says whether others may count on this node, as they do when they hear of it: not before
@@ -103,7 +121,8 @@ func sharesSubnet(a, b *announce.Node) bool {
 //     renews it. Otherwise speakers that reach the API server, but not each other, would
 //     take addresses from each other for ever.
 //   - It does not decide for a speaker that reports that it is isolated: that one answers
-//     for nothing.
+//     for nothing. Nor does what that one told the members before, if this node has no session
+//     with it that is Up: one that never came Up can't show that it is lost.
 //   - While the API server is unreachable, no Lease counts for a speaker that its watchers
 //     have lost: each half of a network then continues alone. Nor does one count for a speaker
 //     that no member has reached: it may not have come so far that it can take anything.
@@ -116,7 +135,7 @@ func (p *pass) counts(node string) bool {
 	case standing == membership.Dead:
 		return p.renews(place{node: node})
 	case known && standing != membership.Unknown:
-		return true
+		return standing != membership.Alive || !p.API.Reachable || !p.Isolated[node] || !slices.Contains(p.Members.Down, node)
 	case known && !p.API.Reachable:
 		return false
 	default:

@@ -47,6 +47,31 @@ func TestWhoIsAlive(t *testing.T) {
 	}
 }
 
+// A speaker said that it is alive, no session with it has come Up, and it reports that it is isolated.
+func TestWhoReportsThatItIsIsolatedIsNotAlive(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		down     []string
+		standing membership.Standing
+		api      bool
+		want     bool
+	}{
+		{"no session is Up", []string{"x"}, membership.Alive, true, false},
+		{"its session is Up: the report is old", []string{"y"}, membership.Alive, true, true},
+		{"the report may be old: the API server is away", []string{"x"}, membership.Alive, false, true},
+		{"it restarts", []string{"x"}, membership.Restarting, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newFixture()
+			d.Isolated = map[string]bool{"x": true}
+			d.Members.Down, d.Members.Standing["x"], d.API.Reachable = c.down, c.standing, c.api
+			if got := d.step(0).Alive["x"]; got != c.want {
+				t.Errorf("alive: %t", got)
+			}
+		})
+	}
+}
+
 // Speakers that can't hear one another, and all reach the API server.
 func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
 	d := newFixture()
@@ -109,6 +134,36 @@ func TestWhoIsToBeWatched(t *testing.T) {
 	if !d.step(0).Join {
 		t.Error("it leaves when the API server is away")
 	}
+}
+
+// What a Lease says of a speaker that was heard after it had expired counts when this node has asked
+// the API server since.
+func TestWhoWasHeardIsNotSilent(t *testing.T) {
+	d := newFixture()
+	expect := func(what string, want bool) {
+		t.Helper()
+		if silent, watched := d.step(time.Second).Watch["x"]; !watched || silent != want {
+			t.Errorf("%s: watched %t, silent %t", what, watched, silent)
+		}
+	}
+	d.Leases["x"] = Lease{Expired: true}
+	expect("it is not heard", true)
+	d.Members.Up = 1
+	expect("it is heard", false)
+	d.Members.Up = 0
+	d.away()
+	for range 10 {
+		expect("all are lost, and the API server is away", false)
+	}
+	d.back()
+	expect("the Lease has not come back", true)
+	d.Members.Up = 1
+	expect("it is heard again", false)
+	d.Leases["x"] = Lease{}
+	expect("its Lease is back", false)
+	d.Members.Up = 0
+	d.Leases["x"] = Lease{Expired: true}
+	expect("its Lease has expired again", true)
 }
 
 // The network has split, and both halves reach the API server, which then goes away:
