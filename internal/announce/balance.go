@@ -23,7 +23,7 @@ func (s Snapshot) Placements() []Placement {
 		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		held, _ := s.held(addr)
-		h := Placement{Addr: addr, Node: s.owner(addr, sharing, held.Node, new(candidates))}
+		h := Placement{Addr: addr, Node: s.owner(addr, sharing, held, new(candidates))}
 		for _, n := range s.preferred(sharing) {
 			h.May = append(h.May, n.Name)
 		}

@@ -45,7 +45,7 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 		holders = advertised // the others do not matter
 	}
 	held, _ := s.held(addr)
-	owner := s.owner(addr, holders, held.Node, new(candidates))
+	owner := s.owner(addr, holders, held, new(candidates))
 	out := make([]Candidate, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]

@@ -100,6 +100,7 @@ type HeldClaim struct {
 	Addr     netip.Addr
 	Node     string
 	NeedsDAD bool // no node has announced it yet, or a foreign host had it when last seen
+	Unsaid   bool // the others do not know yet that Node has it: a node that is preferred waits
 }
 
 // Selection is what an advertisement selects. Nil fields select all.

@@ -46,7 +46,7 @@ func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups [
 		holders = holders[len(sharing):]
 		addr := sharing[0].addr
 		before, ok := s.held(addr)
-		owner := s.owner(addr, sharing, before.Node, &last)
+		owner := s.owner(addr, sharing, before, &last)
 		for _, u := range sharing {
 			reason := u.excludes(self)
 			switch {
@@ -190,10 +190,10 @@ func (l Link) sharesSubnet(o Link) bool {
 // winner by rendezvous hash gets it. So an address stays where it is when a node returns, and
 // nodes agree without communication. A shared address goes to a node that may announce all of
 // its Services. The zero candidates are right for last; it saves time.
-func (s Snapshot) owner(addr netip.Addr, holders []holder, held string, last *candidates) string {
-	if !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
-		if _, ok := weightOf(holders, s.node(held)); ok {
-			return held
+func (s Snapshot) owner(addr netip.Addr, holders []holder, held HeldClaim, last *candidates) string {
+	if held.Unsaid || !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
+		if _, ok := weightOf(holders, s.node(held.Node)); ok {
+			return held.Node
 		}
 	}
 	all := last.of(s, holders)
@@ -203,8 +203,8 @@ func (s Snapshot) owner(addr netip.Addr, holders []holder, held string, last *ca
 	best, restarts := "", false
 	var score uint64
 	for _, n := range all {
-		if n.Name == held {
-			return held
+		if n.Name == held.Node {
+			return held.Node
 		}
 		// A node that restarts keeps its addresses, but cannot announce new ones.
 		h, does := Rank(n.Name, addr), len(n.Backups) > 0

@@ -105,7 +105,10 @@ func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	return o.Last.Sub(o.First) >= after && p.Now.Sub(o.Last) < yieldSoon
 }
 
-// holders records who holds which address.
+// holders records who holds which address. One that this node took over, and is about to write
+// into the L2Claim, does not go to a preferred node before: that one had it when the API server
+// went away, finds that another has it now, and does not take it from a node of which the
+// L2Claim does not say that it answers.
 func (p *pass) holders() {
 	maps.DeleteFunc(p.yielded, func(a netip.Addr, y yield) bool {
 		gone := !p.counts(y.to) && p.opponents[a].Node != y.to // a node that is heard is alive
@@ -116,6 +119,7 @@ func (p *pass) holders() {
 	for _, c := range p.Claims {
 		p.Owners[c.Addr], p.answering[c.Addr] = c.Node, c.Answering
 		c.Node = p.holder(c.Addr, c.Node)
+		c.Unsaid = c.Node == p.Node && p.Owners[c.Addr] != p.Node && p.API.Reachable
 		p.Cluster.Claims = append(p.Cluster.Claims, c.HeldClaim)
 	}
 }

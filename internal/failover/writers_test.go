@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/announce"
 )
 
 // Two halves of a network that both reach the API server do not write over each other's names.
@@ -38,4 +40,28 @@ func TestTheFormerOwnerWritesItsNameAgain(t *testing.T) {
 			expect(t, "a while later", d.step(time.Millisecond), strings.Replace(c.want, "Synced", "answers 192.0.2.2, Synced", 1))
 		})
 	}
+}
+
+// A preferred node that is back gets its address when the L2Claim says who has it now: before, it
+// finds that another host has it, and does not take it.
+func TestAPreferredNodeWaitsForWhatIsUnsaid(t *testing.T) {
+	d := newFixture()
+	d.Cluster.Nodes[1].Labels = map[string]string{"node": "x"}
+	d.Cluster.L2[0].Prefer = []announce.Preference{{Weight: 1, Nodes: func(labels map[string]string) bool { return labels["node"] == "x" }}}
+	d.claim(map[netip.Addr]string{addr: "x", addr2: "x"})
+	d.step(0)
+	d.dead("x")
+	d.dead("y")
+	d.away()
+	expect(t, "taken over", d.step(time.Second), "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, Synced")
+	d.back()
+	d.step(time.Second)
+	d.alive("x")
+	const unsaid = "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced"
+	expect(t, "x is back", d.step(0), unsaid)
+	d.probed(addr, "")
+	d.probed(addr2, "")
+	expect(t, "it may be written", d.step(0), "answers 192.0.2.1, answers 192.0.2.2, Synced")
+	d.claim(map[netip.Addr]string{addr: self, addr2: self})
+	expect(t, "it is written", d.step(0), "proxies 192.0.2.1 as 73, proxies 192.0.2.2 as 73, Synced")
 }

@@ -102,6 +102,7 @@ type rules struct {
 	broken    *Violation
 	looked    time.Time
 	lookedAt  time.Time // the nodes
+	away      time.Time // when the API server last was
 	fresh     bool      // something has happened to nodes since
 	events    []event
 	addrs     map[netip.Addr]*watched
@@ -135,6 +136,7 @@ type watched struct {
 	alone    *node                // answers alone
 	alike    time.Time
 	owner    *node // answered alone for long
+	said     bool  // the L2Claim has named it since
 	edited   time.Time
 	named    string    // by the L2Claim
 	names    time.Time // since when
@@ -173,6 +175,9 @@ func (w *world) look() {
 		return
 	}
 	r.looked = w.now
+	if w.api.away > 0 {
+		r.away = w.now
+	}
 	if r.fresh || w.now.Sub(r.lookedAt) >= 100*time.Millisecond { // nodes change by faults, and by the clock
 		r.lookedAt, r.fresh = w.now, false
 		for i, n := range w.nodes {
@@ -212,12 +217,13 @@ func (w *world) lookForMoves(a netip.Addr, x *watched) {
 		}
 		x.formerly, x.named, x.names = x.named, o.value.(claimValue).owner, w.now
 	}
+	x.said = x.said || x.owner != nil && x.named == x.owner.name
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {
 		return
 	}
-	was := x.owner
-	x.owner = x.alone
-	if was != nil && !w.explained(x, was) {
+	was, forgotten := x.owner, w.forgotten(x)
+	x.owner, x.said = x.alone, x.named == x.alone.name
+	if was != nil && !forgotten && !w.explained(x, was) {
 		w.violate(NoNeedlessMove, "%s has gone from %s to %s, and nothing has happened to %s", a, was.name, x.owner.name, was.name)
 	}
 }
@@ -242,6 +248,19 @@ func (w *world) explained(x *watched, was *node) bool {
 	}
 	// What was taken from a node could not be written, and it is back.
 	return w.weakened(was) || late && back || hit && w.duplicated(was) || w.partial(was)
+}
+
+// forgotten reports whether no other node could know that the owner had an address when another
+// one came to answer alone: it took it over while the API server was away, and its speaker has
+// ended before it could write that. To the others the address is that of the dead node that the
+// L2Claim names. The backups of the owner answer for what L2Claims give it, so not for this: the
+// next one takes it, and no client waits.
+func (w *world) forgotten(x *watched) bool {
+	if x.owner == nil || x.said || x.alike.Sub(w.rules.away) > joins {
+		return false
+	}
+	s := x.owner.speaker
+	return s == nil || s.stopping || s.instance != x.has[x.owner.place]
 }
 
 // lately yields the events that explain what happens now.
