@@ -12,7 +12,7 @@ type state struct {
 	instance  int
 	runs      time.Time // since when the speaker does, and stands not still
 	heardAPI  time.Time // since when it reaches the API server
-	answered  time.Time // since when it does, and no answer got lost
+	answered  time.Time // since when it does, and no answer got lost, or may have come after the 2 s for which the speaker waits
 	joined    bool      // it has reached the API server for long enough since the speaker started: others count on it
 	informed  bool
 	lost      time.Time    // when an answer to what it asked at its start last got lost
@@ -78,7 +78,7 @@ func (w *world) overdue(st *state) bool {
 func (w *world) lookAtServer(st *state, n *node) {
 	since(&st.heardAPI, w.reachesServer(n) && w.api.away == 0, w.now)
 	st.joined = st.joined || !st.heardAPI.IsZero() && w.now.Sub(maxTime(st.heardAPI, n.speaker.started)) >= joins
-	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0, w.now)
+	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0 && w.api.slow < interval, w.now)
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	if !st.informed {
 		st.lost = maxTime(st.lost, n.speaker.lost)
