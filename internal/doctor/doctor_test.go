@@ -283,7 +283,7 @@ func wireHarms() []harm {
 		{"a Service waits", func(p *cluster) {
 			p.Services[0].Status.LoadBalancer.Ingress = nil
 			p.Services[0].Spec.LoadBalancerIP = "203.0.113.1"
-		}, []string{"waiting Warning: Service n/web: AddressOutsidePools: no IPAddressPool holds 203.0.113.1"}},
+		}, []string{"waiting Warning: Service n/web: AddressOutsidePools: no IPAddressPool holds 203.0.113.1; the nearest range is 192.0.2.100-192.0.2.120 of IPAddressPool \"lan\""}},
 		{"no node says that it answers", func(p *cluster) { p.Claims[0].Status.Conditions = nil },
 			[]string{"reachable Warning: Service n/web: Disagreement: node node1 should answer for 192.0.2.100, and says that it does not: "}},
 		{"Local without an endpoint", func(p *cluster) { p.Endpoints = nil },

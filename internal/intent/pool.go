@@ -91,7 +91,9 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		if out.Selects, err = selects(a); err != nil {
 			invalid(err)
 		}
-		out.Selective = out.Selects != nil
+		if out.Selective = out.Selects != nil; out.Selective {
+			out.Only = servesOnly(a)
+		}
 	}
 	return out
 }
@@ -124,7 +126,7 @@ func parseRange(s string) (ipam.Range, error) {
 		b, err := parseAddr(last)
 		switch {
 		case err != nil:
-			return ipam.Range{}, err
+			return ipam.Range{}, cmp.Or(shortRange(s, a, last), err)
 		case a.BitLen() != b.BitLen():
 			return ipam.Range{}, fmt.Errorf("%s mixes IPv4 and IPv6", printable.Quote(s))
 		case b.Less(a):
@@ -144,6 +146,17 @@ func parseRange(s string) (ipam.Range, error) {
 		return ipam.Range{}, fmt.Errorf("%s has host bits set: write %q", printable.Quote(s), p.Masked())
 	}
 	return ipam.RangeOf(p), nil
+}
+
+// shortRange returns what is wrong with a range of which last is the end only of its last
+// address, as in 192.0.2.100-110; nil: s is none.
+func shortRange(s string, a netip.Addr, last string) error {
+	start := a.String()
+	b, err := parseAddr(start[:strings.LastIndexAny(start, ".:")+1] + strings.TrimSpace(last))
+	if err != nil {
+		return nil
+	}
+	return fmt.Errorf("%s is a short range: write \"%s-%s\"", printable.Quote(s), a, b)
 }
 
 func parseAddr(s string) (netip.Addr, error) {

@@ -62,7 +62,7 @@ func (b *allocation) check(r *Request, retained holding) refusal {
 		case s == nil:
 			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.otherPools())
 		case !s.serves(r):
-			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: see its spec.serviceAllocation", r.Pool)
+			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: it %s (spec.serviceAllocation)", r.Pool, s.servesOnly())
 		}
 	}
 	for _, a := range r.Want {
@@ -95,15 +95,15 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	s := b.find(a)
 	switch {
 	case !slices.Contains(r.Families.Want, FamilyOf(a)):
-		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s", a, families(r))
+		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s: set spec.ipFamilyPolicy and spec.ipFamilies for both families, or ask for no such address", a, families(r))
 	case s == nil && b.overlappedBy(a) != nil:
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, b.overlappedBy(a).Name)
 	case s == nil:
-		return refuse(AddressOutsidePools, "no IPAddressPool holds %s", a)
+		return refuse(AddressOutsidePools, "%s", b.outside(a))
 	case r.Pool != "" && s.Name != r.Pool:
-		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q", a, s.Name, r.Pool)
+		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q: take one of the two out", a, s.Name, r.Pool)
 	case !s.serves(r):
-		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: see its spec.serviceAllocation", a, s.Name)
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: it %s (spec.serviceAllocation)", a, s.Name, s.servesOnly())
 	case s.Frozen:
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, s.Name)
 	}
@@ -121,7 +121,7 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 			return refuse(PoolNotAllowed, "IPAddressPool %q is not accepted", r.Pool)
 		}
 		if len(b.pools) == 0 {
-			return refuse(NoPool, "there is no IPAddressPool")
+			return refuse(NoPool, "there is no IPAddressPool: make one")
 		}
 		return refuse(NoPool, "no IPAddressPool serves this Service without being asked: %s", b.describePools(r))
 	}
@@ -133,9 +133,9 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 		}
 	}
 	if len(with) == 0 {
-		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s", f, limited(all, len(all)))
+		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s; add some to spec.addresses of one, or leave %s out of the Service's spec.ipFamilies", f, limited(all, len(all)), f)
 	}
-	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s", f, unusable(f, pools), limited(with, len(with)), b.nextReserved(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), b.nextReserved(f, pools))
 }
 
 // unusable tells how many addresses of pools are occupied.
@@ -170,11 +170,52 @@ func (b *allocation) describePools(r *Request) string {
 		case s.Frozen:
 			cause = "is not accepted"
 		case !s.serves(r):
-			cause = "selects other Services"
+			cause = s.servesOnly()
 		}
 		out = append(out, fmt.Sprintf("%q %s", s.Name, cause))
 	}
 	return limited(out, len(b.pools))
+}
+
+// servesOnly says what s serves, of which a Service is not.
+func (s *poolState) servesOnly() string {
+	if s.Only == "" {
+		return "serves other Services"
+	}
+	return "serves only " + s.Only
+}
+
+// outside says that no pool gives out a, and which range is nearest to it.
+func (b *allocation) outside(a netip.Addr) string {
+	i, _ := slices.BinarySearchFunc(b.spans, a, func(x poolRange, a netip.Addr) int { return x.Last.Compare(a) })
+	if i < len(b.spans) && b.spans[i].Contains(a) {
+		return fmt.Sprintf("IPAddressPool %q does not give out %s, which ends in .0 or .255 (spec.avoidBuggyIPs)", b.spans[i].pool.Name, a)
+	}
+	var best *poolRange
+	for _, j := range []int{i - 1, i} {
+		if j < 0 || j >= len(b.spans) || FamilyOf(b.spans[j].First) != FamilyOf(a) {
+			continue
+		}
+		if x := &b.spans[j]; best == nil || gap(a, x.Range).Cmp(gap(a, best.Range)) < 0 {
+			best = x
+		}
+	}
+	if best == nil {
+		return fmt.Sprintf("no IPAddressPool holds %s, nor any other %s address", a, FamilyOf(a))
+	}
+	if best.First == best.Last {
+		return fmt.Sprintf("no IPAddressPool holds %s; the nearest address is %s of IPAddressPool %q", a, best.First, best.pool.Name)
+	}
+	return fmt.Sprintf("no IPAddressPool holds %s; the nearest range is %s-%s of IPAddressPool %q", a, best.First, best.Last, best.pool.Name)
+}
+
+// gap returns how far a is from r, in which it does not lie.
+func gap(a netip.Addr, r Range) *big.Int {
+	number := func(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
+	if a.Less(r.First) {
+		return new(big.Int).Sub(number(r.First), number(a))
+	}
+	return new(big.Int).Sub(number(a), number(r.Last))
 }
 
 // otherPools names the pools that are there, in place of one that is not.

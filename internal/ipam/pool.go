@@ -19,6 +19,7 @@ type Pool struct {
 	Priority       int            // lower first; 0: last
 	CrossNamespace bool           // Services of different namespaces may come to share its addresses
 	Allows         func(Key) bool // which Services it serves; nil: all
+	Only           string         // the same in words, for messages
 	Occupied       *Occupied      // what others have of its addresses; nil: nothing
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // endpoint is a port of an address.
@@ -118,16 +120,21 @@ func (b *allocation) crossNamespace(a netip.Addr) bool {
 // has reports whether r has a now.
 func (r *Request) has(a netip.Addr) bool { return slices.Contains(r.Has, a) }
 
-// keysDiffer returns the reason for which the sharing keys of two Services do not let them
-// share an address.
+// sharingAnnotation is v1beta1.AnnotationAllowSharedIP, for messages.
+const sharingAnnotation = "steelyard.dev/allow-shared-ip"
+
+// keysDiffer returns the reason for which the sharing keys of two Services do not let r
+// share an address that u has.
 func keysDiffer(u, r *Request) string {
 	switch {
 	case u.Share.Key == r.Share.Key:
-		return "neither of them asks to share it"
-	case u.Share.Key == "" || r.Share.Key == "":
-		return "only one of them asks to share it"
+		return "neither of them asks to share it, with the same key in the annotation " + sharingAnnotation + " of both"
+	case u.Share.Key == "":
+		return fmt.Sprintf("it does not ask to share it, with the key %s in the annotation %s", printable.Quote(r.Share.Key), sharingAnnotation)
+	case r.Share.Key == "":
+		return "it shares it only with Services that have its key in the annotation " + sharingAnnotation
 	}
-	return "their sharing keys differ"
+	return "their sharing keys (annotation " + sharingAnnotation + ") differ"
 }
 
 // refuses returns the reason for which two Services may not share a, or "". Those of different
@@ -139,11 +146,11 @@ func (b *allocation) refuses(a netip.Addr, u, r *Request) string {
 	switch {
 	case u.Service.Namespace != r.Service.Namespace && !b.crossNamespace(a) && !(u.has(a) && r.has(a)):
 		if s := b.find(a); s != nil {
-			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace", s.Name)
+			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace, not Cluster", s.Name)
 		}
 		return "they are of different namespaces"
 	case (u.Share.Local || r.Share.Local) && u.Share.Pods != r.Share.Pods:
-		return "externalTrafficPolicy is Local and they select different Pods"
+		return "externalTrafficPolicy is Local and they select different Pods: both need the policy Cluster, or the same selector"
 	}
 	for _, p := range u.Ports {
 		if slices.Contains(r.Ports, p) {

@@ -194,7 +194,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.Priority, _ = strconv.Atoi(value)
 		case "only":
 			names := strings.Split(value, ",")
-			p.Selective, p.Allows = true, func(k ipam.Key) bool { return slices.Contains(names, k.Name) }
+			p.Selective, p.Only, p.Allows = true, "Services named "+value, func(k ipam.Key) bool { return slices.Contains(names, k.Name) }
 		default:
 			return p, fmt.Errorf("pool %s: can't read %q", p.Name, word)
 		}
