@@ -262,7 +262,7 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 		return nil, err
 	}
 	of := intent.ByService(endpoints)
-	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
+	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Unusable: read.Config.Unusable(), Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
 	var out []announcedService
 	where, backends := intent.PlacementOf(nodes.Items), announced.Backends{}
 	for _, svc := range services {

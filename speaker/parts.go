@@ -99,6 +99,8 @@ type snapshot struct {
 	keys  [][]byte // of the membership
 	// drains is how long this node, being excluded, must still advertise its routes.
 	drains time.Duration
+	// excluded is why this node must not announce anything, with the remedy; "": it may.
+	excluded string
 	// nextEndpoint is the time until the next terminating endpoint must be checked again.
 	nextEndpoint time.Duration
 }

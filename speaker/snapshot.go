@@ -99,6 +99,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Addr: intent.NodeAddress(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
+			s.excluded = r.routes.rule.Explain(n)
 			s.drains = r.routes.remaining(n, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}

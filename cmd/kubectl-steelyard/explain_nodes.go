@@ -64,8 +64,7 @@ func addressFactOf(t *world.Evaluation, s announce.Snapshot, svc *corev1.Service
 	}
 	if covered("BGPAdvertisement") {
 		for _, n := range s.Nodes {
-			s.Self = n.Name
-			out.BGP = append(out.BGP, offerFacts(t, announce.Decide(s), svc, n, a)...)
+			out.BGP = append(out.BGP, offerFacts(t, s, svc, n, a)...)
 		}
 	}
 	return out
@@ -150,7 +149,7 @@ func whySilent(t *world.Evaluation, node string, reason announce.Reason) string 
 		return t.Absent(node)
 	case announce.NodeExcluded:
 		if n := t.Node(node); n != nil {
-			return t.Exclusion.Reason(n)
+			return t.Exclusion.Explain(n)
 		}
 	case announce.AddressOfNode:
 		return "the address is another node's own"
@@ -223,7 +222,9 @@ func whyLinks(links []announce.LinkResult) string {
 }
 
 // offerFacts says what node n offers of an address to each of its peers.
-func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
+func offerFacts(t *world.Evaluation, s announce.Snapshot, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
+	s.Self = n.Name
+	plan := announce.Decide(s)
 	reason := plan.Results[intent.KeyOf(svc)].BGP
 	sends := t.SendsRoutes(n)
 	if !sends {
@@ -231,6 +232,9 @@ func offerFacts(t *world.Evaluation, plan announce.Plan, svc *corev1.Service, n 
 	}
 	if reason != announce.Announced {
 		detail := whySilent(t, n.Name, reason)
+		if reason == announce.NoPeer {
+			detail = cmp.Or(announce.UnusableText(s.UnusableFor(t.Checked.PoolOf(a), svc.Labels, &n)), detail)
+		}
 		if p := covering(plan, a); sends && p.IsValid() {
 			detail = strings.TrimPrefix(detail+"; ", "; ") + fmt.Sprintf("it offers %s for others, which brings it this address's traffic while no node offers %s", p, netip.PrefixFrom(a, a.BitLen()))
 		}

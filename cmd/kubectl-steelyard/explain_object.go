@@ -253,7 +253,7 @@ func (e *explainer) node(name string) {
 	e.sessions(func(s *session) bool { return s.Node == name })
 	e.out.Summary = fmt.Sprintf("addresses on the local network that it answers for: %d; BGP sessions: %d", len(e.out.Claims), len(e.out.Sessions))
 	if use.Excluded != "" {
-		e.out.Summary = "it must not announce anything: " + use.Excluded
+		e.out.Summary = "it must not announce anything: " + e.Exclusion.Explain(e.Snapshot.Node(name))
 	}
 }
 

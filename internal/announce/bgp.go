@@ -2,9 +2,11 @@ package announce
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -91,6 +93,36 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash)
 // appliesTo reports whether the advertisement selects a peer.
 func (ad *BGPAdvertisement) appliesTo(p Peering) bool {
 	return ad.Peers == nil || ad.Peers[p.Peer.Name]
+}
+
+// maxPeers is how many peers that can't be used Unusable names.
+const maxPeers = 3
+
+// UnusableText says why peers can't be used; "" if there are none.
+func UnusableText(peers []UnusablePeer) string {
+	var parts []string
+	for i, p := range peers {
+		if i == maxPeers {
+			parts = append(parts, fmt.Sprintf("nor can %d more", len(peers)-i))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("BGPPeer %q can't be used: %s", p.Name, p.Cause))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// UnusableFor returns the peers that can't be used and that an advertisement selects which covers
+// an address of that pool, of a Service with these labels: those for node n; nil: for any node.
+func (s Snapshot) UnusableFor(pool string, labels map[string]string, n *Node) []UnusablePeer {
+	var out []UnusablePeer
+	for _, p := range s.Unusable {
+		if (n == nil || p.Nodes.selects(n.Labels)) && slices.ContainsFunc(s.BGP, func(ad BGPAdvertisement) bool {
+			return ad.Covers(pool, labels) && ad.appliesTo(Peering{Peer: Peer{Name: p.Name}})
+		}) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // applying returns a byte for each advertisement: 1 if it selects a peer, or 0.

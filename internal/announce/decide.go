@@ -157,6 +157,13 @@ type Snapshot struct {
 	L2        []L2Advertisement
 	BGP       []BGPAdvertisement
 	Neighbors []Neighbor
+	Unusable  []UnusablePeer // for explanations only
+}
+
+// UnusablePeer is a BGPPeer to which no node holds a session, for its configuration.
+type UnusablePeer struct {
+	Name, Cause string
+	Nodes       Selector
 }
 
 // Plan is all that the node announces. The zero Plan announces nothing.

@@ -11,6 +11,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 // Reasons are those of a Service with addresses that are not announced, or of which
@@ -91,6 +92,10 @@ func (j *judge) remedy(reason announce.Reason, svc *announce.Service, a announce
 		return j.exclusions()
 	case announce.NoLocalEndpoints:
 		return "; its endpoints are on " + nodesOf(svc, a)
+	case announce.NoPeer:
+		if text := announce.UnusableText(j.s.UnusableFor(a.Pool, svc.Labels, nil)); text != "" {
+			return "; " + text
+		}
 	}
 	return ""
 }
@@ -109,12 +114,8 @@ func (j *judge) exclusions() string {
 		if n := len(by[cause]) - 1; n > 0 {
 			out = strings.Replace(out, by[cause][0]+" has", fmt.Sprintf("%s and %d more have", by[cause][0], n), 1)
 		}
-		if label, ok := strings.CutPrefix(cause, "label "); ok {
-			ignorable := ""
-			if label == v1beta1.LabelExcludeNode {
-				ignorable = "; with --ignore-exclude-label it has no effect"
-			}
-			out += fmt.Sprintf(" (kubectl label node %s %s- takes it off%s)", by[cause][0], label, ignorable)
+		if remedy := intent.Readmit(by[cause][0], cause); remedy != "" {
+			out += " (" + remedy + ")"
 		}
 	}
 	return out

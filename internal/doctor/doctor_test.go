@@ -196,7 +196,7 @@ func nodeHarms() []harm {
 	exclude := func(n *corev1.Node) { n.Labels = map[string]string{v1beta1.LabelExcludeNode: ""} }
 	return []harm{
 		{"a node is excluded", func(p *cluster) { exclude(&p.Nodes[1]) },
-			[]string{"excluded-nodes Warning: node2: by label " + v1beta1.LabelExcludeNode}},
+			[]string{"excluded-nodes Warning: node2: by label " + v1beta1.LabelExcludeNode + " (kubectl label node node2 " + v1beta1.LabelExcludeNode + "- takes it off; with --ignore-exclude-label it has no effect)"}},
 		{"a control plane is excluded, as it should", func(p *cluster) {
 			exclude(&p.Nodes[1])
 			p.Nodes[1].Labels["node-role.kubernetes.io/control-plane"] = ""
@@ -206,7 +206,7 @@ func nodeHarms() []harm {
 				exclude(&p.Nodes[i])
 				p.Nodes[i].Labels["node-role.kubernetes.io/control-plane"] = ""
 			}
-		}, []string{"excluded-nodes Fault: node1: by label " + v1beta1.LabelExcludeNode + "; node2: by label " + v1beta1.LabelExcludeNode}},
+		}, []string{"excluded-nodes Fault: node1: by label " + v1beta1.LabelExcludeNode + " (kubectl label node node1 " + v1beta1.LabelExcludeNode + "- takes it off; with --ignore-exclude-label it has no effect); node2: by label " + v1beta1.LabelExcludeNode + " (kubectl label node node2 " + v1beta1.LabelExcludeNode + "- takes it off; with --ignore-exclude-label it has no effect)"}},
 		{"a kernel answers", func(p *cluster) {
 			p.Speakers[0].Status.Conditions = append(p.Speakers[0].Status.Conditions, condition(v1beta1.ConditionKernelAnswers, "arp_ignore is 0"))
 		}, []string{"strict-arp Fault: node1: arp_ignore is 0"}},

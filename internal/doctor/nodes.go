@@ -31,7 +31,7 @@ func (p *cluster) excluded() outcome {
 	var all, reporting []string
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		reason := p.Exclusion.Reason(n)
+		reason := p.Exclusion.Explain(n)
 		if reason == "" {
 			continue
 		}

@@ -40,6 +40,7 @@ type Config struct {
 	Validations map[Ref]Validation // one for each object
 	places      places
 	named       map[string]int // the pools' places, by their names
+	unusable    []announce.UnusablePeer
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
 }
@@ -88,6 +89,7 @@ func Parse(o Objects) Config {
 			return ad.Length4 < 32 || ad.Length6 < 128
 		}),
 		Neighbors:   neighbors,
+		unusable:    p.unusable,
 		Validations: p.validations,
 		places:      placed(pools),
 		named:       known.places,
@@ -101,6 +103,7 @@ const maxFindings = 5
 type parser struct {
 	validations map[Ref]Validation
 	found       map[foundIn]int
+	unusable    []announce.UnusablePeer
 }
 
 // foundIn is a condition of an object.

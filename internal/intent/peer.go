@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			p.unresolved(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
 		}
 		if !usable {
+			p.unusable = append(p.unusable, announce.UnusablePeer{Name: obj.Name, Nodes: nodes})
 			continue
 		}
 		if older, shadowed := taken.supersedes(routerOf(obj.Spec), len(out)); shadowed {
@@ -185,6 +187,19 @@ func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) (faults []error) {
 		*f.out = a
 	}
 	return faults
+}
+
+// Unusable returns the BGPPeers to which no node holds a session, with what was found of each.
+func (c Config) Unusable() []announce.UnusablePeer {
+	out := slices.Clone(c.unusable)
+	for i := range out {
+		var causes []string
+		for _, f := range c.Validations[Ref{"BGPPeer", out[i].Name}].Faults() {
+			causes = append(causes, f.Message)
+		}
+		out[i].Cause = strings.Join(causes, "; ")
+	}
+	return out
 }
 
 // Selected counts the nodes, of which these are the labels by name, that an accepted

@@ -267,6 +267,29 @@ func (e Exclusion) Reason(n *corev1.Node) string {
 	return ""
 }
 
+// Explain returns the reason for which a node must not announce anything, with the command that
+// ends that, if there is one; "": it may.
+func (e Exclusion) Explain(n *corev1.Node) string {
+	reason := e.Reason(n)
+	if remedy := Readmit(n.Name, reason); remedy != "" {
+		reason += " (" + remedy + ")"
+	}
+	return reason
+}
+
+// Readmit names the command that ends what Reason says of a node; "": there is none.
+func Readmit(node, reason string) string {
+	what, key, _ := strings.Cut(reason, " ")
+	if what != "label" && what != "taint" {
+		return ""
+	}
+	out := fmt.Sprintf("kubectl %s node %s %s- takes it off", what, node, key)
+	if key == v1beta1.LabelExcludeNode {
+		out += "; with --ignore-exclude-label it has no effect"
+	}
+	return out
+}
+
 // shutsDown reports whether the kubelet knows that the machine shuts down, and
 // holds that up until its Pods have ended (graceful node shutdown). It says so in
 // these words only, among others if there are more reasons for not being ready.

@@ -315,6 +315,9 @@ func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d 
 	want := *c.Status.DeepCopy()
 	want.Links = nil
 	message := "no node can announce the address; this is the reason of node " + r.Node
+	if o.Reason == announce.NodeExcluded && d.Excluded != "" {
+		message += ": " + d.Excluded
+	}
 	_, err = r.writeClaim(ctx, c.DeepCopy(), want, metav1.Condition{
 		Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: string(o.Reason), Message: message,
 	}, "")

@@ -43,6 +43,8 @@ type Applied struct {
 	Missing int  // how many nodes with a Speaker object have a speaker that is not alive
 	Present int  // how many have one that is alive
 	Offers  bool // Plan.Peerings are in force
+	// Excluded says why this node must not announce anything, with the remedy; "": it may.
+	Excluded string
 }
 
 const (

@@ -30,7 +30,7 @@ import (
 //	pool NAME RANGE
 //	l2 NAME
 //	bgp NAME
-//	peer NAME ADDRESS
+//	peer NAME ADDRESS [unusable]
 //	node NAME [excluded] [down] [absent|stopped|late|isolated]
 //	svc NAME [has ADDRESS] [class C] [local] [on NODES] [type T] [wants ADDRESS] [six]
 //	claim ADDRESS NODE [by NODE] [reason REASON] [conflict]
@@ -105,6 +105,11 @@ func add(t *testing.T, w *world.Snapshot, o words) {
 		w.Config.BGP = append(w.Config.BGP, v1beta1.BGPAdvertisement{ObjectMeta: meta})
 	case "peer":
 		w.Config.Peers = append(w.Config.Peers, v1beta1.BGPPeer{ObjectMeta: meta, Spec: v1beta1.BGPPeerSpec{MyASN: 64512, PeerASN: 64513, PeerAddress: v1beta1.IPAddress(o.rest[1])}})
+		if o.has("unusable") {
+			p := &w.Config.Peers[len(w.Config.Peers)-1]
+			p.Spec.PasswordSecret = &v1beta1.SecretName{Name: "password"}
+			p.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionResolvedRefs, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonNotFound, Message: "spec.passwordSecret: there is no such Secret; no session is held"}}
+		}
 	case "node":
 		addNode(w, meta, o)
 	case "svc":

@@ -27,7 +27,7 @@ func (t *Evaluation) Granted() announce.Snapshot {
 }
 
 func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
-	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Nodes: announced.Nodes(t.Nodes, &t.Objects, t.Exclusion)}
+	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Unusable: t.Checked.Unusable(), Nodes: announced.Nodes(t.Nodes, &t.Objects, t.Exclusion)}
 	endpoints, where := t.endpoints(), intent.PlacementOf(t.Nodes)
 	for i, svc := range t.Served {
 		has := addrs(i)
