@@ -250,7 +250,7 @@ func TestNotes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers.steelyard.dev", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds"} {
+	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers.steelyard.dev", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds", "pod-security.kubernetes.io/enforce=privileged"} {
 		if !strings.Contains(rendered["NOTES.txt"], want) {
 			t.Errorf("want %q in\n%s", want, rendered["NOTES.txt"])
 		}
