@@ -228,10 +228,7 @@ func backendOf(svc *corev1.Service, f ipam.Family, all []*discoveryv1.EndpointSl
 	served := make([]bool, len(svc.Spec.Ports))
 	out.Ports = len(served)
 	for _, s := range all {
-		if !isOf(s, f) {
-			continue
-		}
-		if !serves(s) {
+		if !isOf(s, f) || !serves(s) {
 			continue
 		}
 		out.Unnamed = out.Unnamed || !out.Serves

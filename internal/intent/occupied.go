@@ -42,7 +42,9 @@ func (c Config) Occupied(others Others, services []*corev1.Service, class string
 		o.network(&others.Speakers[i])
 	}
 	for _, n := range c.Neighbors {
-		o.add(n.Peer.Addr, fmt.Sprintf("the address of BGPPeer %q", n.Peer.Name))
+		if o.holds(n.Peer.Addr) {
+			o.add(n.Peer.Addr, fmt.Sprintf("the address of BGPPeer %q", n.Peer.Name))
+		}
 	}
 	for _, p := range others.ClusterIPs {
 		o.span(p, "in "+p.String()+", the cluster's range of ClusterIPs")
@@ -62,18 +64,17 @@ type occupancy struct {
 	out    *ipam.Occupied
 }
 
-// add enters an address that no Service may have. It counts before a node's own address; of two
+// add enters an address of a pool that no Service may have. It counts before a node's own address; of two
 // the smaller name stays, so that no order of the objects matters.
 func (o *occupancy) add(a netip.Addr, name string) {
-	if by, known := o.out.Addrs[a]; (!known || by.Node != "" || name < by.Name) && o.holds(a) {
+	if by, known := o.out.Addrs[a]; !known || by.Node != "" || name < by.Name {
 		o.out.Addrs[a] = ipam.Occupant{Name: name}
 	}
 }
 
-// own enters an address of a node.
-func (o *occupancy) own(text, node, name string) {
-	a, err := parseAddr(text)
-	if by, known := o.out.Addrs[a]; err == nil && (!known || by.Node != "" && name > by.Name) && o.holds(a) {
+// own enters an address of a pool that is a node's.
+func (o *occupancy) own(a netip.Addr, node, name string) {
+	if by, known := o.out.Addrs[a]; !known || by.Node != "" && name > by.Name {
 		o.out.Addrs[a] = ipam.Occupant{Name: name, Node: node}
 	}
 }
@@ -92,12 +93,19 @@ func (o *occupancy) span(p netip.Prefix, name string) {
 // holds reports whether a pool holds a.
 func (o *occupancy) holds(a netip.Addr) bool { return o.config.poolOf(a) != nil }
 
+// held reads an address; ok is false if no pool holds it, as is so for most: what has it
+// need not be put in words.
+func (o *occupancy) held(text string) (a netip.Addr, ok bool) {
+	a, err := parseAddr(text)
+	return a, err == nil && o.holds(a)
+}
+
 // node enters what a Node object tells.
 func (o *occupancy) node(n *corev1.Node) {
 	o.out.Known[n.Name] = false
 	for _, a := range n.Status.Addresses[:min(reportedMost, len(n.Status.Addresses))] {
-		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
-			o.own(a.Address, n.Name, fmt.Sprintf("the address of node %s", n.Name))
+		if addr, ok := o.held(a.Address); ok && (a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP) {
+			o.own(addr, n.Name, "the address of node "+n.Name)
 		}
 	}
 	for _, text := range n.Spec.PodCIDRs {
@@ -114,7 +122,9 @@ func (o *occupancy) speaker(s *v1beta1.Speaker) {
 	}
 	o.out.Known[s.Name] = true
 	for _, a := range s.Status.Host.Addresses[:min(reportedMost, len(s.Status.Host.Addresses))] {
-		o.own(a.Address, s.Name, fmt.Sprintf("an address of node %s on its link %s", s.Name, a.Link))
+		if addr, ok := o.held(a.Address); ok {
+			o.own(addr, s.Name, fmt.Sprintf("an address of node %s on its link %s", s.Name, a.Link))
+		}
 	}
 }
 
@@ -122,7 +132,7 @@ func (o *occupancy) speaker(s *v1beta1.Speaker) {
 func (o *occupancy) network(s *v1beta1.Speaker) {
 	if h := s.Status.Host; h != nil {
 		for _, text := range h.Gateways {
-			if a, err := parseAddr(text); err == nil {
+			if a, ok := o.held(text); ok {
 				o.add(a, "a default gateway of node "+s.Name)
 			}
 		}
@@ -145,32 +155,36 @@ func (o *occupancy) subnet(p netip.Prefix, node string) {
 	if p.Addr().BitLen()-p.Bits() < 2 {
 		return
 	}
+	enter := func(a netip.Addr, what string) {
+		if o.holds(a) {
+			o.add(a, fmt.Sprintf("the %s address of %s, a subnet of node %s", what, p, node))
+		}
+	}
 	r := ipam.RangeOf(p)
-	of := fmt.Sprintf(" of %s, a subnet of node %s", p, node)
 	if p.Addr().Is4() {
-		o.add(r.First, "the network address"+of)
-		o.add(r.Last, "the broadcast address"+of)
+		enter(r.First, "network")
+		enter(r.Last, "broadcast")
 		return
 	}
-	o.add(r.First, "the routers' anycast address"+of)
+	enter(r.First, "routers' anycast")
 }
 
 // service enters what a Service has that is not an address of ours.
 func (o *occupancy) service(svc *corev1.Service, ours, clusterIPs bool) {
 	if clusterIPs {
 		for _, text := range svc.Spec.ClusterIPs {
-			if a, err := parseAddr(text); err == nil {
+			if a, ok := o.held(text); ok {
 				o.add(a, "the ClusterIP of Service "+KeyOf(svc).String())
 			}
 		}
 	}
 	for _, text := range svc.Spec.ExternalIPs {
-		if a, err := parseAddr(text); err == nil {
+		if a, ok := o.held(text); ok {
 			o.add(a, "in spec.externalIPs of Service "+KeyOf(svc).String())
 		}
 	}
 	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && !ours {
-		for _, a := range Holds(svc) {
+		for _, a := range slices.DeleteFunc(Holds(svc), func(a netip.Addr) bool { return !o.holds(a) }) {
 			o.add(a, "an address of Service "+KeyOf(svc).String()+", which another load balancer serves")
 		}
 	}

@@ -77,7 +77,7 @@ func (o *Occupied) in(ranges []Range) []Range {
 		}
 	}
 	for _, r := range o.Ranges {
-		if _, meets := Overlap(ranges, []Range{r.Range}); meets && !r.By.Alone {
+		if _, meets := Overlap(ranges, []Range{r.Range}); meets {
 			out = append(out, r.Range)
 		}
 	}
