@@ -208,8 +208,8 @@ func (r *Reporter) claimStatus(standing layer2.AddressStatus, u users, links []l
 			s.Links = append(s.Links, v1beta1.ClaimLink{Name: l.Name, MAC: l.MAC.String()})
 		}
 	}
-	s.Links = first(maxLinks, s.Links)
-	for _, key := range first(maxServices, u.keys) {
+	s.Links = first(maxLinks, s.Links, func(l v1beta1.ClaimLink) string { return l.Name })
+	for _, key := range first(maxServices, u.keys, itself) {
 		s.Services = append(s.Services, key.String())
 	}
 	if len(s.Services) > 0 {

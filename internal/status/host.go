@@ -72,9 +72,9 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:              h.setting("kernel/osrelease"),
 		ProxyMode:           kubeproxy.ProxyMode(ctx, h.proxy),
-		StrictReversePath:   first(maxStrict, h.strict()),
-		UnreachableSpeakers: first(maxUnreachable, h.unreachable()),
-		SessionsDown:        first(maxUnreachable, h.sessionsDown()),
+		StrictReversePath:   first(maxStrict, h.strict(), itself),
+		UnreachableSpeakers: first(maxUnreachable, h.unreachable(), itself),
+		SessionsDown:        first(maxUnreachable, h.sessionsDown(), itself),
 		NullRouteError:      printable.Message(h.nulls()),
 		TokenError:          h.token(ctx),
 	}
@@ -82,9 +82,9 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known
 	}
 	if n, err := h.network(); err == nil {
-		facts.Addresses, facts.Gateways = first(maxHostAddresses, n.Addrs), nil
-		for _, a := range first(maxGateways, n.Gateways) {
-			facts.Gateways = append(facts.Gateways, a.WithZone("").String())
+		facts.Addresses, facts.Gateways = first(maxHostAddresses, n.Addrs, addressOf), nil
+		for _, a := range first(maxGateways, n.Gateways, withoutZone) {
+			facts.Gateways = append(facts.Gateways, withoutZone(a).String())
 		}
 	}
 	if err := h.ready(ctx); err != nil {
@@ -92,6 +92,9 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	}
 	return facts
 }
+
+func addressOf(a v1beta1.HostAddress) string { return a.Address }
+func withoutZone(a netip.Addr) netip.Addr    { return a.WithZone("") }
 
 // setting reads a setting of the kernel; "" if that fails.
 func (h *Host) setting(name string) string {

@@ -8,11 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -100,6 +103,36 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	}
 }
 
+// A network plugin gives all its links one address (kindnet, for one), a link may have two
+// addresses in a subnet, and a router often has one link-local address on each of its links.
+// The API server takes nothing twice in a list that is a set or a map.
+func TestNoReportSaysAnythingTwice(t *testing.T) {
+	subnet, gateway := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("fe80::1")
+	h := &Host{
+		proc: t.TempDir(), ready: func(context.Context) error { return nil }, nulls: func() string { return "" },
+		view: func() membership.View { return membership.View{} }, token: func(context.Context) string { return "" },
+		network: func() (Network, error) {
+			return Network{
+				Addrs: []v1beta1.HostAddress{
+					{Address: "10.244.2.1", Link: "veth1"}, {Address: "192.0.2.11", Link: "eth0"},
+					{Address: "10.244.2.1", Link: "veth2"}, {Address: "192.0.2.11", Link: "eth1"},
+				},
+				Gateways: []netip.Addr{gateway.WithZone("eth0"), gateway.WithZone("eth1")},
+			}, nil
+		},
+	}
+	facts := h.check(t.Context())
+	links := linksOf([]layer2.Link{{Name: "eth0", Prefixes: []netip.Prefix{subnet, subnet}}}, nil)
+	speaker := &v1beta1.Speaker{Status: v1beta1.SpeakerStatus{Links: links, Host: &facts}}
+	if refused := refusedStatus(t, "speakers", speaker); len(refused) > 0 {
+		t.Error(refused.ToAggregate())
+	}
+	want := []v1beta1.HostAddress{{Address: "10.244.2.1", Link: "veth1"}, {Address: "192.0.2.11", Link: "eth0"}}
+	if !slices.Equal(facts.Addresses, want) || !slices.Equal(facts.Gateways, []string{"fe80::1"}) {
+		t.Errorf("reported %v and gateways %v", facts.Addresses, facts.Gateways)
+	}
+}
+
 // refusedStatus returns the API server's errors for an object's status.
 func refusedStatus(t *testing.T, plural string, o any) field.ErrorList {
 	t.Helper()
@@ -122,5 +155,9 @@ func refusedStatus(t *testing.T, plural string, o any) field.ErrorList {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return validation.ValidateCustomResource(nil, fields, validator)
+	structural, err := schema.NewStructural(&props)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(validation.ValidateCustomResource(nil, fields, validator), listtype.ValidateListSetsAndMaps(nil, structural, fields)...)
 }

@@ -221,17 +221,33 @@ const (
 	maxUnreachable = 256
 )
 
-// first returns at most n of a list.
-func first[T any](n int, in []T) []T { return in[:min(n, len(in))] }
+// first returns at most n of a list, and of several with one key the first: the API server
+// refuses a status with too many, or with one twice.
+func first[T any, K comparable](n int, in []T, key func(T) K) []T {
+	var out []T
+	seen := map[K]bool{}
+	for _, x := range in {
+		if len(out) == n {
+			break
+		}
+		if k := key(x); !seen[k] {
+			seen[k], out = true, append(out, x)
+		}
+	}
+	return out
+}
+
+// itself is the key of what is its own key.
+func itself[T any](x T) T { return x }
 
 // linksOf returns this node's links. A link on which this node reaches no member of its
 // segment is down.
 func linksOf(links []layer2.Link, segments map[netip.Prefix]membership.View) []v1beta1.SpeakerLink {
 	var out []v1beta1.SpeakerLink
-	for _, l := range first(maxLinks, links) {
+	for _, l := range first(maxLinks, links, func(l layer2.Link) string { return l.Name }) {
 		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
 		link.Up = l.Up && !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return segments[p].Isolated })
-		for _, p := range first(maxPrefixes, l.Prefixes) {
+		for _, p := range first(maxPrefixes, l.Prefixes, itself) {
 			link.Prefixes = append(link.Prefixes, p.String())
 		}
 		out = append(out, link)
