@@ -32,9 +32,9 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 	}
 	for i := range s.nodes {
 		n := &s.nodes[i]
-		expired, watched := out.Watch[n.Name]
+		w, watched := out.Watched[n.Name]
 		if addr := intent.NodeAddress(n); watched && addr.IsValid() {
-			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: expired, Subnet: subnetOf(s.Cluster.Nodes[i].Links, addr)})
+			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: w.LeaseExpired, Subnet: subnetOf(s.Cluster.Nodes[i].Links, addr)})
 		}
 	}
 	config.Segments = segments(r.links.Links(), s.Cluster.Nodes, config.Members)

@@ -97,10 +97,10 @@ func othersOwn(owner string, n *Node) bool { return owner != "" && owner != n.Na
 
 // HeldClaim is the present owner of an address on the local network.
 type HeldClaim struct {
-	Addr     netip.Addr
-	Node     string
-	NeedsDAD bool // no node has announced it yet, or a foreign host had it when last seen
-	Unsaid   bool // the others do not know yet that Node has it: a node that is preferred waits
+	Addr      netip.Addr
+	Node      string
+	NeedsDAD  bool // no node has announced it yet, or a foreign host had it when last seen
+	Unwritten bool // the others do not know yet that Node has it: a node that is preferred waits
 }
 
 // Selection is what an advertisement selects. Nil fields select all.

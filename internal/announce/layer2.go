@@ -191,7 +191,7 @@ func (l Link) sharesSubnet(o Link) bool {
 // nodes agree without communication. A shared address goes to a node that may announce all of
 // its Services. The zero candidates are right for last; it saves time.
 func (s Snapshot) owner(addr netip.Addr, holders []holder, held HeldClaim, last *candidates) string {
-	if held.Unsaid || !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
+	if held.Unwritten || !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
 		if _, ok := weightOf(holders, s.node(held.Node)); ok {
 			return held.Node
 		}

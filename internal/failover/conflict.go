@@ -14,7 +14,7 @@ import (
 // say. Each hears the other announce it. A node that is heard is alive, whatever else
 // is known of it, so both decide as always: by the L2Claim, then by the hash. The
 // loser stops at once, the winner announces the address again. A node that can't
-// ask the API server lets the others speak first.
+// ask the API server lets the others announce first.
 
 // Conflict is another speaker that was heard to have an address of this node.
 type Conflict struct {
@@ -26,44 +26,44 @@ type Conflict struct {
 // Opponent is a node that also has an address of this one.
 type Opponent struct {
 	Node        string
-	MAC         [6]byte // zero: the L2Claim told of it
+	MAC         [6]byte // zero: the L2Claim names it, and no frame of it was heard
 	First, Last time.Time
 }
 
 const (
 	// ConflictMemory is for how long after it was last heard a conflict counts.
 	ConflictMemory = 3 * time.Second
-	// yieldSoon and yieldLate are how long an opponent must go on until this node,
-	// which can't ask the API server, takes its word for it. They differ so that of
-	// two that can't ask one stays.
+	// yieldSoon and yieldLate are how long an opponent must go on announcing until this node,
+	// which can't ask the API server, yields to it. They differ so that of two that can't
+	// ask one stays.
 	yieldSoon, yieldLate = 500 * time.Millisecond, 2 * time.Second
 )
 
-// conflicts records which other node has an address of this one. Of several opponents it
+// recordConflicts records which other node has an address of this one. Of several opponents it
 // is, in this order:
 //
 //   - the node from which this one took the address over: so all give it back to that at once;
-//   - the one that was heard for longest: the others may have left the address to it.
+//   - the opponent that was heard for longest: the others may have left the address to it.
 //
 // A host with one of this node's MACs is not an opponent. A node that still answers for
-// what this one took over from it while the API server was away is one.
-func (p *pass) conflicts() {
+// what this one took over from it while the API server was away is an opponent.
+func (p *pass) recordConflicts() {
 	p.opponents = map[netip.Addr]Opponent{}
 	for _, c := range p.Facts.Conflicts {
 		node, known := p.MACs[c.MAC]
-		if !known || node == p.Node || p.surelyDead(node) {
+		if !known || node == p.Node || p.lostAndExpired(node) {
 			continue
 		}
 		o := Opponent{node, c.MAC, c.First, c.Last}
 		p.announcers = append(p.announcers, o)
-		if before, ok := p.opponents[c.Addr]; !ok || o.precedes(before, p.taken[c.Addr].from) {
+		if before, ok := p.opponents[c.Addr]; !ok || o.precedes(before, p.unwritten[c.Addr].from) {
 			p.opponents[c.Addr] = o
 		}
 	}
-	for a, t := range p.taken {
-		if other, asked := p.heldBy(a); t.unconfirmed && asked && other == t.from && !p.surelyDead(other) {
+	for a, t := range p.unwritten {
+		if other, asked := p.probeFound(a); t.unconfirmed && asked && other == t.from && !p.lostAndExpired(other) {
 			o := Opponent{Node: other, MAC: p.Probes[a].MAC, First: p.Now, Last: p.Now}
-			p.superseded[a], p.opponents[a] = o, o
+			p.otherOwners[a], p.opponents[a] = o, o
 		}
 	}
 	p.Output.Conflicts = p.opponents
@@ -81,9 +81,9 @@ func (o Opponent) precedes(other Opponent, from string) bool {
 	return o.First.Before(other.First)
 }
 
-// surelyDead reports whether a node is dead, as its watchers say, and this node, which
-// hears the API server, sees its Lease expired. Whatever is heard in its name is not it.
-func (p *pass) surelyDead(node string) bool {
+// lostAndExpired reports whether a node is lost, and this node, which hears the API server, sees
+// its Lease expired. Another host then sends what is heard in its name.
+func (p *pass) lostAndExpired(node string) bool {
 	return p.API.Reachable && p.Members.Standing[node] == membership.Dead && p.Leases[node].Expired
 }
 
@@ -93,10 +93,9 @@ type yield struct {
 	at time.Time
 }
 
-// yields reports whether this node, which can't ask the API server, leaves an
-// address to an opponent that goes on announcing it: perhaps that one can ask.
-// The node that ranks higher yields later. An opponent that is not heard any more may
-// have left the address to another one.
+// yields reports whether this node, which can't ask the API server, leaves an address to an
+// opponent that goes on announcing it: perhaps the opponent can ask. The node that ranks higher
+// yields later. An opponent that is not heard any more may have left the address to a third node.
 func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	after := yieldSoon
 	if announce.Rank(p.Node, addr) > announce.Rank(o.Node, addr) {
@@ -105,40 +104,43 @@ func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	return o.Last.Sub(o.First) >= after && p.Now.Sub(o.Last) < yieldSoon
 }
 
-// holders records who holds which address. One that this node took over, and is about to write
-// into the L2Claim, does not go to a preferred node before: that one had it when the API server
-// went away, finds that another has it now, and does not take it from a node of which the
-// L2Claim does not say that it answers.
-func (p *pass) holders() {
+// recordOwners records who owns which address: in Owners as the L2Claims say, and in
+// Cluster.Claims as this node decides. What this node took over, and is about to write into the
+// L2Claim, does not go to a preferred node before. That node had the address when the API server
+// went away. It finds that another node has it now, and takes it only from a node of which the
+// L2Claim says that it answers.
+func (p *pass) recordOwners() {
 	maps.DeleteFunc(p.yielded, func(a netip.Addr, y yield) bool {
-		gone := !p.counts(y.to) && p.opponents[a].Node != y.to // a node that is heard is alive
+		gone := !p.isAlive(y.to) && p.opponents[a].Node != y.to // a node that is heard is alive
 		return p.API.Reachable || gone || p.free(a, p.upLinks(announce.Links{}))
 	})
 	p.Owners = make(map[netip.Addr]string, len(p.Claims))
 	p.Cluster.Claims = make([]announce.HeldClaim, 0, len(p.Claims))
 	for _, c := range p.Claims {
 		p.Owners[c.Addr], p.answering[c.Addr] = c.Node, c.Answering
-		c.Node = p.holder(c.Addr, c.Node)
-		c.Unsaid = c.Node == p.Node && p.Owners[c.Addr] != p.Node && p.API.Reachable
+		c.Node = p.owner(c.Addr, c.Node)
+		c.Unwritten = c.Node == p.Node && p.Owners[c.Addr] != p.Node && p.API.Reachable
 		p.Cluster.Claims = append(p.Cluster.Claims, c.HeldClaim)
 	}
 }
 
-// holder returns who counts as the holder of an address whose L2Claim names a
-// node. It is this one if it has taken the address over and could not yet say so:
-// a former holder that comes back while the API server is away does not get it
-// back, unless it never stopped answering: this node hears it do so, or its Lease says
-// that it is in another half of the network. This node leaves an address to an
-// opponent if it can't ask whose it is, for as long as it can't and that one is
-// alive: else it would take it back as soon as it hears no more of the opponent. It goes
-// on probing the address: that one may have left it to this node at the same time, or to a
-// third one that left it to this one. Then no node has it.
-func (p *pass) holder(a netip.Addr, named string) string {
+// owner returns who counts as the owner of an address whose L2Claim names a node.
+//
+//   - This node, if it has taken the address over and that is unwritten. A former owner that comes
+//     back while the API server is away does not get it back. Exception: it never stopped
+//     answering, since this node hears it do so, or it is alive by its Lease.
+//   - An opponent to which this node yielded, because it can't ask the API server, for as long as
+//     it can't and the opponent is alive. Otherwise this node would take the address back as
+//     soon as it no longer hears the opponent. It goes on probing the address: the opponent may
+//     have left it to this node at the same time, or to a third node that left it to this
+//     one. Then no node has it.
+//   - Otherwise the node that the L2Claim names.
+func (p *pass) owner(a netip.Addr, named string) string {
 	if y, ok := p.yielded[a]; ok {
 		return y.to
 	}
 	o := p.opponents[a]
-	if t, taken := p.taken[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.renewsFor(a, named)) {
+	if t, taken := p.unwritten[a]; taken && t.from == named && o.Node != t.from && !(t.unconfirmed && p.ownerAliveByLease(a, named)) {
 		named = p.Node
 	}
 	if o.Node != "" && named == p.Node && !p.API.Reachable && p.yields(o, a) {
@@ -148,45 +150,45 @@ func (p *pass) holder(a netip.Addr, named string) string {
 	return named
 }
 
-// supersede enters as opponents the nodes that L2Claims came to name while this
+// recordOtherOwners adds to the opponents the nodes that L2Claims came to name while this
 // node could not hear of it: a node that could write that was alive, whatever was
-// found out meanwhile. It also enters what opponents prove: that they are alive.
-func (p *pass) supersede() {
+// found out meanwhile. Then it marks all opponents as alive.
+func (p *pass) recordOtherOwners() {
 	for a, node := range p.Owners {
 		was, known := p.last.Owners[a]
 		switch {
 		case !known || was == node || node == p.Node:
-		case !p.reached:
-			p.superseded[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
+		case !p.wasReachable:
+			p.otherOwners[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		case was == p.Node && p.tookOver[a]:
 			p.writers[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		}
 	}
-	p.hearWriters()
-	for a, o := range p.superseded {
-		if p.Now.Sub(o.Last) >= ConflictMemory && p.proves(o) {
+	p.opposeWriters()
+	for a, o := range p.otherOwners {
+		if p.Now.Sub(o.Last) >= ConflictMemory && p.beginsToRenew(o) {
 			o.Last = p.Now
-			p.superseded[a] = o
+			p.otherOwners[a] = o
 		}
 		if p.Now.Sub(o.Last) >= ConflictMemory {
-			delete(p.superseded, a)
+			delete(p.otherOwners, a)
 		} else if _, heard := p.opponents[a]; !heard {
 			p.opponents[a] = o
 		}
 	}
 	// Also those for whose address another opponent counts.
-	p.proveAlive(slices.AppendSeq(slices.AppendSeq(p.announcers, maps.Values(p.opponents)), maps.Values(p.superseded)))
-	p.Alive = p.alive()
+	p.markAlive(slices.AppendSeq(slices.AppendSeq(p.announcers, maps.Values(p.opponents)), maps.Values(p.otherOwners)))
+	p.Alive = p.aliveNodes()
 }
 
 // denialTime is how long a node that is cut off may still write, until it has found that out and
 // reported it.
 const denialTime = time.Second
 
-// hearWriters enters as opponents the writers that do not deny that they are alive. Otherwise two
+// opposeWriters makes opponents of the writers that do not deny that they are alive. Otherwise two
 // halves of a network that reach the API server would write over each other's names until
-// their Leases tell them that both are alive.
-func (p *pass) hearWriters() {
+// both are alive by their Leases.
+func (p *pass) opposeWriters() {
 	for a, o := range p.writers {
 		o.Node = p.Owners[a] // a third node may have written since
 		p.writers[a] = o
@@ -194,7 +196,7 @@ func (p *pass) hearWriters() {
 		late := p.Now.Sub(o.First) >= denialTime
 		if goes && late && !p.Isolated[o.Node] && !p.Leases[o.Node].Expired {
 			o.Last = p.Now
-			p.superseded[a] = o
+			p.otherOwners[a] = o
 		}
 		if !goes || late {
 			delete(p.writers, a)
@@ -202,17 +204,16 @@ func (p *pass) hearWriters() {
 	}
 }
 
-// proves reports whether an opponent that an L2Claim told of goes on renewing its Lease,
-// and has not done so for long enough to count by that.
-func (p *pass) proves(o Opponent) bool {
-	at := place{node: o.Node}
-	seen := p.renewals[at]
-	return o.MAC == [6]byte{} && seen.n > 0 && !seen.denied && !p.renews(at)
+// beginsToRenew reports whether an opponent that an L2Claim names goes on renewing its Lease, and
+// has not done so for long enough to be alive by it.
+func (p *pass) beginsToRenew(o Opponent) bool {
+	nl := nodeOrLink{node: o.Node}
+	seen := p.renewals[nl]
+	return o.MAC == [6]byte{} && seen.n > 0 && !seen.denied && !p.aliveByLease(nl)
 }
 
-// proveAlive enters that opponents are alive, and the links up that they were heard
-// with.
-func (p *pass) proveAlive(opponents []Opponent) {
+// markAlive marks opponents as alive, and the links as up that they were heard with.
+func (p *pass) markAlive(opponents []Opponent) {
 	heard := map[string]map[[6]byte]bool{}
 	for _, o := range opponents {
 		if heard[o.Node] == nil {

@@ -163,7 +163,7 @@ func TestConflicts(t *testing.T) {
 			t.Errorf("it takes what x was given: %s", summary(o))
 		}
 		d.step(ConflictMemory)
-		if o := d.step(0); o.Conflicts[addr].Node != "" || len(d.superseded) > 0 {
+		if o := d.step(0); o.Conflicts[addr].Node != "" || len(d.otherOwners) > 0 {
 			t.Errorf("it is remembered: %v", o.Conflicts)
 		}
 	})

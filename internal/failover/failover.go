@@ -20,6 +20,23 @@
 // Isolated and Stalled can be entered from every phase, and Isolated counts
 // first. In both the node owns nothing. In Resyncing it takes only addresses
 // for which no host answers its probes.
+//
+// These words have one meaning each here:
+//
+//   - lost: a node, or its link in a segment, that package membership says is Dead. Its
+//     watchers on the wire do not hear it.
+//   - dead: lost, and nothing proves that it is alive: neither its Lease, nor a frame.
+//   - alive: a node that is not lost, or is alive by its Lease, or was heard to announce.
+//   - alive by its Lease: lost, and its Lease was renewed often enough since. It is in another
+//     half of the network.
+//   - expired: a Lease that misses renewals. It decides only about a speaker that was never
+//     found on the wire.
+//   - owner: the node that an L2Claim names. An opponent is another node that also has an
+//     address of this one.
+//   - taken over: claimed by this node while the L2Claim names another one. Such an address
+//     is unwritten until the L2Claim names this node, and unconfirmed while that must not
+//     be written yet.
+//   - missed: others may have decided something that this node could not hear.
 package failover
 
 import (
@@ -33,8 +50,8 @@ import (
 // Facts are all that a Step depends on, besides the State.
 type Facts struct {
 	Now time.Time // the only clock
-	// Cluster is what the cache shows. Step enters who is alive, who answers for a
-	// node that restarts, and who holds which address: those fields are not read.
+	// Cluster is what the cache shows. Step sets which nodes are alive, which answer for a
+	// node that restarts, and who owns which address: those fields are not read.
 	Cluster   announce.Snapshot
 	Claims    []Claim              // the L2Claims
 	Speakers  map[string]bool      // nodes that have a Speaker object
@@ -75,7 +92,7 @@ type Output struct {
 	Proxy       []announce.Claim            // answer, but announce nothing: for nodes that restart, and until a handover is done
 	Probe       map[netip.Addr]ProbeRequest // ask for these, again and again
 	Unconfirmed map[netip.Addr]bool         // claimed, and not to be written into the L2Claim yet
-	Watch       map[string]bool             // the speakers to watch and be watched by, this one too; true: its Lease has expired
+	Watched     map[string]Watched          // the speakers to watch and be watched by; this one too
 	Join        bool                        // others may rely on this node
 	Resync      bool                        // read the L2Claims past the cache
 	Wake        time.Duration               // step again after this, if nothing happens before; 0: no need
@@ -84,8 +101,13 @@ type Output struct {
 
 	Claimed   map[netip.Addr]bool     // the addresses of Plan.Claims
 	Owners    map[netip.Addr]string   // the node that each L2Claim names
-	Alive     map[string]bool         // nodes whose speakers can be counted on; false: the others
+	Alive     map[string]bool         // true: the nodes that are alive; false: the other nodes
 	Conflicts map[netip.Addr]Opponent // who else has an address of this node
+}
+
+// Watched is what other members are to know of a speaker that they watch.
+type Watched struct {
+	LeaseExpired bool // so Kubernetes does not hear of it either
 }
 
 // Kind is the kind of an Event.
@@ -138,25 +160,25 @@ type State struct {
 	missedOn map[netip.Prefix]time.Time
 	// before is what the last Step came to; nil before the first.
 	before *Output
-	// worked is which links of nodes in segments worked at the end of the last Step.
-	worked map[place]bool
-	// reached is whether the API server was reachable at the end of the last Step.
-	reached bool
-	// met is when a node, or a link, that was dead was last back.
-	met time.Time
-	// heard is when the API server was last reachable.
-	heard time.Time
+	// worked has which links of nodes in segments worked at the end of the last Step.
+	worked map[nodeOrLink]bool
+	// wasReachable is whether the API server was reachable at the end of the last Step.
+	wasReachable bool
+	// lastReturn is when a node, or a link, that was lost last came back.
+	lastReturn time.Time
+	// reachableAt is when the API server was last reachable.
+	reachableAt time.Time
 	// callers has when each speaker was last heard that was watched no longer; each for callMemory.
 	callers map[string]time.Time
-	// revived has the speakers that were heard, and when last, after their Leases had expired;
+	// heardExpired has the speakers that were heard, and when last, after their Leases had expired;
 	// each until its Lease is back, or this node, Synced, sees that it is not.
-	revived map[string]time.Time
-	// renewals has an entry for each node that holds a Lease and is Dead for its
-	// watchers, and for each of its links that is.
-	renewals map[place]renewals
-	// taken has an entry for each claimed address whose L2Claim does not name this
+	heardExpired map[string]time.Time
+	// renewals has an entry for each node that holds a Lease and is lost, and for each of
+	// its links that is.
+	renewals map[nodeOrLink]renewals
+	// unwritten has an entry for each claimed address whose L2Claim does not name this
 	// node yet.
-	taken map[netip.Addr]takeover
+	unwritten map[netip.Addr]takeover
 	// tookOver has the claimed addresses that this node took over.
 	tookOver map[netip.Addr]bool
 	// writers has the nodes that wrote their names over that of this node, which had taken the
@@ -165,9 +187,10 @@ type State struct {
 	// handovers has an entry for each address that this node gave up and still
 	// answers for.
 	handovers map[netip.Addr]handover
-	// superseded has the owners that an L2Claim came to name while this node could
-	// not hear of it, or that were found to have never stopped; each for ConflictMemory.
-	superseded map[netip.Addr]Opponent
+	// otherOwners has the opponents of which this node knows without having heard them announce: the
+	// owners that an L2Claim came to name while this node could not hear of it, and those that
+	// were found to have never stopped. Each stays for ConflictMemory.
+	otherOwners map[netip.Addr]Opponent
 	// yielded has the opponent to which an address was left without the API server,
 	// unless a probe found since that no host has it; it is empty while that is reachable.
 	yielded    map[netip.Addr]yield
@@ -178,9 +201,9 @@ type State struct {
 // New returns the State of a node that has just started.
 func New(o Options) *State {
 	return &State{
-		Options: o, phase: Starting, renewals: map[place]renewals{}, taken: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
-		handovers: map[netip.Addr]handover{}, superseded: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{}, revived: map[string]time.Time{},
-		probes: probes{dead: map[place]time.Time{}, back: map[place]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
+		Options: o, phase: Starting, renewals: map[nodeOrLink]renewals{}, unwritten: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
+		handovers: map[netip.Addr]handover{}, otherOwners: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{}, heardExpired: map[string]time.Time{},
+		probes: probes{deadSince: map[nodeOrLink]time.Time{}, backSince: map[nodeOrLink]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}
 }
 
@@ -190,11 +213,11 @@ type pass struct {
 	Facts
 	Output
 	opponents  map[netip.Addr]Opponent
-	announcers []Opponent            // all whom Facts.Conflicts tell of
+	announcers []Opponent            // all that Facts.Conflicts name
 	answering  map[netip.Addr]string // the node that each L2Claim says answers
-	gone       map[place]bool        // nodes and links that are dead, and nothing proves otherwise; not before take
-	up         map[place]bool        // which links of nodes in segments work; not before announceAgain
-	back       bool                  // a node, or a link, that its watchers had lost is heard again
+	dead       map[nodeOrLink]bool   // nodes and links that are dead; not before take
+	working    map[nodeOrLink]bool   // which links of nodes in segments work; not before announceAgain
+	heardAgain bool                  // a node, or a link, that was lost is found on the wire again
 	last       *Output               // of the Step before; empty before the first
 	withheld   bool                  // some claims were left out
 	stalled    bool                  // since the last Step
@@ -207,25 +230,25 @@ func (s *State) Step(f Facts) Output {
 		p.last = &Output{}
 	}
 	p.Cluster.Self = p.Node
-	p.presence()
-	p.conflicts()
-	p.holders()
-	p.supersede()
+	p.recordPresence()
+	p.recordConflicts()
+	p.recordOwners()
+	p.recordOtherOwners()
 	p.Plan = announce.Decide(p.Cluster)
 	p.transition()
 	p.take()
 	p.join()
 	p.announceAgain()
-	p.proxy()
+	p.addProxies()
 	p.addEvents()
 	p.Wake = p.wake()
 	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
-	s.before, s.reached, s.worked = &out, p.API.Reachable, p.up
+	s.before, s.wasReachable, s.worked = &out, p.API.Reachable, p.working
 	return out
 }
 
-// answers reports whether this node may answer for anything at all.
-func (p *pass) answers() bool { return !p.Members.Isolated && !p.stalled }
+// mayAnswer reports whether this node may answer for anything at all.
+func (p *pass) mayAnswer() bool { return !p.Members.Isolated && !p.stalled }
 
 // addEvents adds an event for each change.
 func (p *pass) addEvents() {
@@ -254,7 +277,7 @@ func (p *pass) wake() time.Duration {
 	}
 	at := func(t time.Time) { within(max(t.Sub(p.Now), 0) + time.Millisecond) }
 	// Renewals alone cause no Step, nor does it that the API server is silent.
-	if p.withheld || len(p.renewals) > 0 || len(p.taken) > 0 {
+	if p.withheld || len(p.renewals) > 0 || len(p.unwritten) > 0 {
 		within(p.Heartbeat)
 	}
 	for _, h := range p.handovers {
@@ -269,14 +292,14 @@ func (p *pass) wake() time.Duration {
 	if until, asks := p.asksForAll(); asks && until.After(p.Now) {
 		at(until)
 	}
-	if t, ok := p.reannounce.next(p.opponents, p.refuted(), p.Claimed, p.API.Reachable); ok {
+	if t, ok := p.reannounce.next(p.opponents, p.losing(), p.Claimed, p.API.Reachable); ok {
 		at(t)
 	}
 	return soonest
 }
 
-// alive enters in the Output who can be counted on.
-func (p *pass) alive() map[string]bool {
+// aliveNodes returns which nodes are alive.
+func (p *pass) aliveNodes() map[string]bool {
 	out := make(map[string]bool, len(p.Cluster.Nodes))
 	for i := range p.Cluster.Nodes {
 		out[p.Cluster.Nodes[i].Name] = p.Cluster.Nodes[i].Live

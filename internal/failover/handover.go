@@ -18,10 +18,10 @@ type handover struct {
 	links announce.Links
 }
 
-// proxy enters what this node answers for without announcing it: in the place of
+// addProxies sets what this node answers for without announcing it: in the place of
 // nodes that restart, and until handovers are done.
-func (p *pass) proxy() {
-	if !p.answers() {
+func (p *pass) addProxies() {
+	if !p.mayAnswer() {
 		clear(p.handovers)
 		return
 	}

@@ -110,7 +110,7 @@ func TestWhoGoesOnRenewingIsAliveAfterAll(t *testing.T) {
 	}
 	d.alive("alive")
 	d.step(0)
-	if _, known := d.renewals[place{node: "alive"}]; known {
+	if _, known := d.renewals[nodeOrLink{node: "alive"}]; known {
 		t.Error("who is back is remembered as gone")
 	}
 }
@@ -119,8 +119,8 @@ func TestWhoIsToBeWatched(t *testing.T) {
 	d := newFixture()
 	d.Leases = map[string]Lease{"heard": {Expired: true}, "new": {}, "cut": {}, "off": {Expired: true}}
 	d.Members.Standing = map[string]membership.Standing{"heard": membership.Alive, "cut": membership.Dead, "off": membership.Dead}
-	want := map[string]bool{"cut": false, "heard": true, "new": false, self: false}
-	if diff := cmp.Diff(want, d.step(0).Watch); diff != "" {
+	want := map[string]Watched{"cut": {}, "heard": {LeaseExpired: true}, "new": {}, self: {}}
+	if diff := cmp.Diff(want, d.step(0).Watched); diff != "" {
 		t.Errorf("want -, have +:\n%s", diff)
 	}
 	d = newFixture()
@@ -142,8 +142,8 @@ func TestWhoWasHeardIsNotSilent(t *testing.T) {
 	d := newFixture()
 	expect := func(what string, want bool) {
 		t.Helper()
-		if silent, watched := d.step(time.Second).Watch["x"]; !watched || silent != want {
-			t.Errorf("%s: watched %t, silent %t", what, watched, silent)
+		if w, watched := d.step(time.Second).Watched["x"]; !watched || w.LeaseExpired != want {
+			t.Errorf("%s: watched %t, its Lease expired %t", what, watched, w.LeaseExpired)
 		}
 	}
 	d.Leases["x"] = Lease{Expired: true}
@@ -249,7 +249,7 @@ func TestWhoStandsInForANodeThatRestarts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := &pass{}
 			p.Cluster.Nodes = append([]announce.Node{c.of}, c.others...)
-			p.Members.Watchers = map[string][]string{"of": c.watchers}
+			p.Members.Backups = map[string][]string{"of": c.watchers}
 			if diff := cmp.Diff(c.want, p.backups(&c.of)); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}

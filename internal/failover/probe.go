@@ -37,28 +37,28 @@ type Probe struct {
 
 // probes is what is known of results beside the results themselves.
 type probes struct {
-	after time.Time           // the node was Isolated or Stalled until then: older results are void
-	dead  map[place]time.Time // by node, or link, that is dead: since when
-	back  map[place]time.Time // by one that was dead: when it was back, without what it had
+	after     time.Time                // the node was Isolated or Stalled until then: older results are void
+	deadSince map[nodeOrLink]time.Time // of each node and link that is dead
+	backSince map[nodeOrLink]time.Time // of each that was dead: when it was back, without what it had; for probeValid
 }
 
-// observeDeaths takes in who is dead and who is back.
+// observeDeaths records which nodes and links are dead, and which are back.
 func (p *pass) observeDeaths() {
-	for at, when := range p.probes.back {
+	for nl, when := range p.probes.backSince {
 		if p.Now.Sub(when) > probeValid {
-			delete(p.probes.back, at)
+			delete(p.probes.backSince, nl)
 		}
 	}
-	p.gone = p.deadPlaces()
-	for at := range p.probes.dead {
-		if !p.gone[at] {
-			delete(p.probes.dead, at)
-			p.probes.back[at] = p.Now
+	p.dead = p.findDead()
+	for nl := range p.probes.deadSince {
+		if !p.dead[nl] {
+			delete(p.probes.deadSince, nl)
+			p.probes.backSince[nl] = p.Now
 		}
 	}
-	for at := range p.gone {
-		if _, known := p.probes.dead[at]; !known {
-			p.probes.dead[at] = p.Now
+	for nl := range p.dead {
+		if _, known := p.probes.deadSince[nl]; !known {
+			p.probes.deadSince[nl] = p.Now
 		}
 	}
 }
@@ -70,8 +70,8 @@ func (p *pass) probeAfter(a netip.Addr) time.Time {
 		after = y.at
 	}
 	if r, ok := p.Probes[a]; ok && r.Reply == membership.Answered {
-		for _, at := range p.places(a, p.MACs[r.MAC]) {
-			if back := p.probes.back[at]; back.After(after) {
+		for _, nl := range p.nodeAndLinks(a, p.MACs[r.MAC]) {
+			if back := p.probes.backSince[nl]; back.After(after) {
 				after = back
 			}
 		}
@@ -96,17 +96,17 @@ func (p *pass) free(a netip.Addr, links []string) bool {
 	case membership.Unanswered:
 		return p.Now.Sub(r.Done) < probeValid
 	case membership.Answered:
-		at, _ := p.lostFor(a, p.MACs[r.MAC])
-		since, dead := p.probes.dead[at]
+		nl, _ := p.deadFor(a, p.MACs[r.MAC])
+		since, dead := p.probes.deadSince[nl]
 		return dead && r.Answered.Add(terminationDelay).Before(since) && p.Now.Sub(r.Answered) < probeValid
 	default:
 		return false
 	}
 }
 
-// heldBy returns the node that a probe found to have a a moment ago; "": no known node.
+// probeFound returns the node that a probe found to have a a moment ago; "": no known node.
 // asked is false without a valid result.
-func (p *pass) heldBy(a netip.Addr) (node string, asked bool) {
+func (p *pass) probeFound(a netip.Addr) (node string, asked bool) {
 	r, ok := p.result(a)
 	if !ok || p.Now.Sub(r.Done) >= probeValid {
 		return "", false
@@ -138,7 +138,7 @@ func (p *pass) requests(take []announce.Claim) map[netip.Addr]ProbeRequest {
 		ask(c.Addr, c.Links, true)
 	}
 	for _, c := range p.Plan.Claims {
-		if p.Unconfirmed[c.Addr] && (p.API.Reachable || p.Alive[p.taken[c.Addr].from]) {
+		if p.Unconfirmed[c.Addr] && (p.API.Reachable || p.Alive[p.unwritten[c.Addr].from]) {
 			ask(c.Addr, c.Links, true)
 		}
 	}

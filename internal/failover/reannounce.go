@@ -24,11 +24,11 @@ const (
 // reannouncements says which addresses this node announces again although it goes
 // on having them. The zero value is ready.
 type reannouncements struct {
-	all     uint64               // how often all were announced again
-	allAt   time.Time            // when they last were
-	pending time.Time            // since when they are to be, again; zero: they are not
-	unsaid  time.Time            // the same of those whose takeover no L2Claim tells of yet
-	one     map[netip.Addr]again // those against an opponent
+	all            uint64               // how often all were announced again
+	allAt          time.Time            // when they last were
+	pending        time.Time            // since when they are to be, again; zero: they are not
+	unwrittenSince time.Time            // since when the unwritten ones are to be; zero: they are not
+	one            map[netip.Addr]again // those against an opponent
 }
 
 // again is how often an address was announced against an opponent, and when last.
@@ -41,35 +41,35 @@ type again struct {
 // is announced again.
 func (p *pass) announceAgain() {
 	r := &p.reannounce
-	p.up = p.linksUp()
-	back := p.back || returned(p.last.Alive, p.Alive) || returned(p.worked, p.up)
+	p.working = p.workingLinks()
+	back := p.heardAgain || returned(p.last.Alive, p.Alive) || returned(p.worked, p.working)
 	r.healed(p.Now, back, p.API.Reachable)
 	if back {
-		p.met = p.Now
+		p.lastReturn = p.Now
 	}
-	if back && len(p.taken) > 0 {
-		r.unsaid = cmp.Or(r.unsaid, p.Now)
+	if back && len(p.unwritten) > 0 {
+		r.unwrittenSince = cmp.Or(r.unwrittenSince, p.Now)
 	}
-	if !r.unsaid.IsZero() && !p.Now.Before(r.unsaid.Add(pause(p.API.Reachable))) {
-		r.announceUnsaid(p.Now, p.Plan.Claims, p.taken)
+	if !r.unwrittenSince.IsZero() && !p.Now.Before(r.unwrittenSince.Add(pause(p.API.Reachable))) {
+		r.announceUnwritten(p.Now, p.Plan.Claims, p.unwritten)
 	}
-	r.contradict(p.Now, p.Plan.Claims, p.refuted())
+	r.announceAgainst(p.Now, p.Plan.Claims, p.losing())
 	for i := range p.Plan.Claims {
 		p.Plan.Claims[i].Generation = r.generation(p.Plan.Claims[i].Addr)
 	}
 }
 
-// returned reports whether a node is alive, or a link works, that did not before.
+// returned reports whether a node is alive, or a link works, that was not or did not before.
 func returned[K comparable](before, now map[K]bool) bool {
-	for at, was := range before {
-		if !was && now[at] {
+	for k, was := range before {
+		if !was && now[k] {
 			return true
 		}
 	}
 	return false
 }
 
-// healed takes in whether a node is back. Neighbors that were out of reach together with
+// healed records whether a node is back. Neighbors that were out of reach together with
 // that node may have missed who has what.
 func (r *reannouncements) healed(now time.Time, back, reachable bool) {
 	if back {
@@ -80,11 +80,10 @@ func (r *reannouncements) healed(now time.Time, back, reachable bool) {
 	}
 }
 
-// announceUnsaid has the addresses announced again that this node took over, and could not
-// say so: the node that had them may be among those that are back. They are few, and do
-// not wait for reannounceInterval.
-func (r *reannouncements) announceUnsaid(now time.Time, claims []announce.Claim, taken map[netip.Addr]takeover) {
-	r.unsaid = time.Time{}
+// announceUnwritten has the unwritten addresses announced again: the node that had them may be
+// among those that are back. They are few, and do not wait for reannounceInterval.
+func (r *reannouncements) announceUnwritten(now time.Time, claims []announce.Claim, taken map[netip.Addr]takeover) {
+	r.unwrittenSince = time.Time{}
 	for _, c := range claims {
 		if _, ok := taken[c.Addr]; ok {
 			r.again(c.Addr, now)
@@ -100,8 +99,8 @@ func (r *reannouncements) again(a netip.Addr, now time.Time) {
 	r.one[a] = again{r.one[a].times + 1, now}
 }
 
-// pause is how long a node must have been back before this node announces again. One
-// that can't ask the API server lets the others speak first.
+// pause is how long a node must have been back before this node announces again. A node
+// that can't ask the API server lets the others announce first.
 func pause(reachable bool) time.Duration {
 	if reachable {
 		return settleDelay
@@ -118,9 +117,9 @@ func (r *reannouncements) due(reachable bool) time.Time {
 	return at
 }
 
-// refuted returns the opponents against which this node announces what it keeps: all, if it
-// has asked the API server. Without it those that have died since: clients still send to them.
-func (p *pass) refuted() map[netip.Addr]Opponent {
+// losing returns the opponents against which this node announces what it keeps: all, if it
+// has asked the API server. Without it those that were lost since: clients still send to them.
+func (p *pass) losing() map[netip.Addr]Opponent {
 	if p.API.Reachable {
 		return p.opponents
 	}
@@ -133,8 +132,8 @@ func (p *pass) refuted() map[netip.Addr]Opponent {
 	return out
 }
 
-// contradict takes in the opponents against which this node announces what it keeps.
-func (r *reannouncements) contradict(now time.Time, keeps []announce.Claim, opponents map[netip.Addr]Opponent) {
+// announceAgainst announces what this node keeps against its opponents.
+func (r *reannouncements) announceAgainst(now time.Time, keeps []announce.Claim, opponents map[netip.Addr]Opponent) {
 	if len(opponents) == 0 {
 		return
 	}
@@ -161,18 +160,18 @@ func (r *reannouncements) generation(a netip.Addr) uint64 { return r.all + r.one
 
 // next returns when there may be something to announce, or an opponent is to be
 // forgotten; false: never.
-func (r *reannouncements) next(opponents, refuted map[netip.Addr]Opponent, claimed map[netip.Addr]bool, reachable bool) (time.Time, bool) {
+func (r *reannouncements) next(opponents, losing map[netip.Addr]Opponent, claimed map[netip.Addr]bool, reachable bool) (time.Time, bool) {
 	var times []time.Time
 	if !r.pending.IsZero() {
 		times = append(times, r.due(reachable))
 	}
-	if !r.unsaid.IsZero() {
-		times = append(times, r.unsaid.Add(pause(reachable)))
+	if !r.unwrittenSince.IsZero() {
+		times = append(times, r.unwrittenSince.Add(pause(reachable)))
 	}
 	for _, o := range opponents {
 		times = append(times, o.Last.Add(ConflictMemory))
 	}
-	for addr, o := range refuted {
+	for addr, o := range losing {
 		if a := r.one[addr]; claimed[addr] && o.Last.After(a.last) {
 			times = append(times, a.next(o))
 		}

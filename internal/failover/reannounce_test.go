@@ -20,7 +20,7 @@ func tellGenerations(heard []time.Duration) []string {
 	opponents := map[netip.Addr]Opponent{}
 	pass := func(at time.Duration) {
 		before := r.generation(addr)
-		r.contradict(start.Add(at), keeps, opponents)
+		r.announceAgainst(start.Add(at), keeps, opponents)
 		if now := r.generation(addr); now != before {
 			out = append(out, fmt.Sprintf("%v: %d", at, now))
 		}
@@ -65,9 +65,9 @@ func TestAnOpponentIsContradicted(t *testing.T) {
 func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 	start := time.Unix(1000, 0)
 	var r reannouncements
-	alive := map[place]bool{{node: self}: true, {node: "b"}: true}
-	var before map[place]bool
-	step := func(name string, at time.Duration, now map[place]bool, reachable bool, want uint64) {
+	alive := map[nodeOrLink]bool{{node: self}: true, {node: "b"}: true}
+	var before map[nodeOrLink]bool
+	step := func(name string, at time.Duration, now map[nodeOrLink]bool, reachable bool, want uint64) {
 		t.Helper()
 		r.healed(start.Add(at), returned(before, now), reachable)
 		before = now
@@ -81,13 +81,13 @@ func TestAllIsAnnouncedAgainWhenANodeIsBack(t *testing.T) {
 			t.Errorf("next at %v, %t; want %v", at.Sub(start), ok, want)
 		}
 	}
-	lost := map[place]bool{{node: self}: true, {node: "b"}: false}
+	lost := map[nodeOrLink]bool{{node: self}: true, {node: "b"}: false}
 	step("at the start", 0, alive, true, 0)
 	step("a node is lost", time.Second, lost, true, 0)
 	step("it is back", 2*time.Second, alive, true, 0)
 	next(true, 2*time.Second+settleDelay)
 	step("what is on its way has settled", 2*time.Second+settleDelay, alive, true, 1)
-	step("a node is added", 3*time.Second, map[place]bool{{node: self}: true, {node: "b"}: true, {node: "c"}: true}, true, 1)
+	step("a node is added", 3*time.Second, map[nodeOrLink]bool{{node: self}: true, {node: "b"}: true, {node: "c"}: true}, true, 1)
 	step("it is lost again", 4*time.Second, lost, true, 1)
 	step("and back too soon", 5*time.Second, alive, true, 1)
 	next(true, 2*time.Second+settleDelay+reannounceInterval)

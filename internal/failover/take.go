@@ -25,7 +25,7 @@ func (p *pass) take() {
 	p.recordFormer()
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
-	if !p.answers() { // while cut off or stalled, missing answers prove nothing
+	if !p.mayAnswer() { // while cut off or stalled, missing answers prove nothing
 		p.probes.after = p.Now
 		p.Plan.Claims = nil
 		p.recordTakeovers()
@@ -68,14 +68,14 @@ const (
 // gives it. In order:
 //
 //   - Stalled: no.
-//   - Its owner is dead, as its watchers say, or its link in the address's segment
-//     is, and this node has missed nothing: yes, with or without the API server. If its Lease said otherwise before the
-//     API server was out of reach, or they had lost it before this node was Synced:
-//     if a probe finds no host. Another node may have taken the address over and not
-//     yet recorded that in the L2Claim.
+//   - Its owner is dead, or its link in the address's segment is, and this node has missed
+//     nothing: yes, with or without the API server. If the owner was alive by its Lease before
+//     the API server was out of reach, or was lost before this node was Synced: if a probe
+//     finds no host. Another node may have taken the address over and not yet recorded that
+//     in the L2Claim.
 //   - Its owner is not known to be alive: only once this node knows the others. Then yes
-//     if there is no owner, or its Node is deleted. If its Lease alone says that it is dead:
-//     if a probe finds no host.
+//     if there is no owner, or its Node is deleted. If only its Lease has expired: if a
+//     probe finds no host.
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node. If this node had it before it started: unless a probe finds another
 //     node. That one may have taken the address over and not yet recorded that in the L2Claim.
@@ -83,11 +83,11 @@ const (
 //   - This node was never Synced: no.
 func (p *pass) mayTake(a netip.Addr) permission {
 	owner := p.Owners[a]
-	lost, dead := p.lostFor(a, owner)
+	what, dead := p.deadFor(a, owner)
 	switch {
 	case p.Phase == Stalled:
 		return no
-	case dead && p.mayHaveAnotherOwner(a, lost):
+	case dead && p.mayHaveAnotherOwner(a, what):
 		return ifProbeFindsNoHost
 	case dead && !p.missed(a):
 		return yes
@@ -102,23 +102,27 @@ func (p *pass) mayTake(a netip.Addr) permission {
 }
 
 // mayHaveAnotherOwner reports whether an address of a node, or a link, that is dead may have another
-// owner whom the L2Claim does not name: it was lost while this node missed what others did,
-// or others that were lost did something meanwhile that they could not write; or its
-// Lease said that it is alive. Or it has the address still: this node hears it.
-func (p *pass) mayHaveAnotherOwner(a netip.Addr, lost place) bool {
-	return p.elsewhere(lost) || p.hearsDead(lost) || !p.missed(a) && (p.Phase == Starting || p.metUnwritten() || p.lostBefore(lost, p.syncedAt))
+// owner, which the L2Claim does not name:
+//
+//   - it was lost while this node missed what others did;
+//   - others that were lost did something meanwhile that they could not write;
+//   - it was alive by its Lease.
+//
+// Or it has the address still: this node hears it.
+func (p *pass) mayHaveAnotherOwner(a netip.Addr, dead nodeOrLink) bool {
+	return p.mayBeAcrossPartition(dead) || p.hearsLost(dead) || !p.missed(a) && (p.Phase == Starting || p.returnedUnwritten() || p.lostBefore(dead, p.syncedAt))
 }
 
 // writeTime is how long a speaker needs to write what it took over.
 const writeTime = 5 * time.Second
 
-// metUnwritten reports whether a node, or a link, that was dead came back so late before the
+// returnedUnwritten reports whether a node, or a link, that was lost came back so late before the
 // API server went away, or after, that what it did meanwhile could not be written.
-func (p *pass) metUnwritten() bool {
-	return !p.API.Reachable && !p.met.IsZero() && p.met.After(p.heard.Add(-writeTime))
+func (p *pass) returnedUnwritten() bool {
+	return !p.API.Reachable && !p.lastReturn.IsZero() && p.lastReturn.After(p.reachableAt.Add(-writeTime))
 }
 
-// mayTakeExpired is mayTake for an owner that is dead by its Lease alone. A Node that was
+// mayTakeExpired is mayTake for an owner whose Lease alone has expired. A Node that was
 // deleted is gone on purpose, and a new address has no owner: for these nothing waits.
 func (p *pass) mayTakeExpired(owner string) permission {
 	_, there := p.Alive[owner]
@@ -133,9 +137,9 @@ func (p *pass) mayTakeExpired(owner string) permission {
 
 // mayTakeBack is mayTake for what the L2Claim gives this node. A foreign host that answers
 // does not keep this node from it: that is a conflict, which package layer2 reports. Nor does the
-// node that answers as the L2Claim says: it hands the address over to this one.
+// node that answers according to the L2Claim: it hands the address over to this one.
 func (p *pass) mayTakeBack(a netip.Addr) permission {
-	if node, asked := p.heldBy(a); !p.former[a] || asked && (node == "" || node == p.answering[a]) {
+	if node, asked := p.probeFound(a); !p.former[a] || asked && (node == "" || node == p.answering[a]) {
 		return yes
 	}
 	return ifProbeFindsNoHost
@@ -176,32 +180,32 @@ func (p *pass) recordTakeovers() {
 		if p.last.Claimed[c.Addr] || owner == p.Node {
 			continue
 		}
-		p.taken[c.Addr], p.tookOver[c.Addr] = takeover{from: owner}, true
+		p.unwritten[c.Addr], p.tookOver[c.Addr] = takeover{from: owner}, true
 		if owner != "" {
 			p.Events = append(p.Events, Event{Kind: AddressTakenOver, Addr: c.Addr, From: owner})
 		}
 	}
 	maps.DeleteFunc(p.tookOver, func(a netip.Addr, _ bool) bool { return !p.Claimed[a] })
-	maps.DeleteFunc(p.taken, func(a netip.Addr, t takeover) bool { return !p.Claimed[a] || p.Owners[a] != t.from })
+	maps.DeleteFunc(p.unwritten, func(a netip.Addr, t takeover) bool { return !p.Claimed[a] || p.Owners[a] != t.from })
 }
 
 // confirm marks the addresses whose takeover must not be written into the L2Claim
 // yet: those that were taken over without the API server, until a probe finds that
-// the former owner does not have them, and its Lease does not say that it may have
-// them elsewhere; and those over which another node wrote its name.
+// the former owner does not have them, and it can't be alive by its Lease; and those over
+// which another node wrote its name.
 func (p *pass) confirm() {
 	for a := range p.writers {
 		p.Unconfirmed[a] = true
 	}
-	for a, t := range p.taken {
-		other, asked := p.heldBy(a)
+	for a, t := range p.unwritten {
+		other, asked := p.probeFound(a)
 		switch {
 		case !p.API.Reachable:
 			t.unconfirmed = t.unconfirmed || t.from != ""
-		case asked && other != t.from && !p.lostElsewhere(a, t.from):
+		case asked && other != t.from && !p.ownerMayBeAcrossPartition(a, t.from):
 			t.unconfirmed = false
 		}
-		p.taken[a] = t
+		p.unwritten[a] = t
 		if t.unconfirmed {
 			p.Unconfirmed[a] = true
 		}

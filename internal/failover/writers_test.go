@@ -44,7 +44,7 @@ func TestTheFormerOwnerWritesItsNameAgain(t *testing.T) {
 
 // A preferred node that is back gets its address when the L2Claim says who has it now: before, it
 // finds that another host has it, and does not take it.
-func TestAPreferredNodeWaitsForWhatIsUnsaid(t *testing.T) {
+func TestAPreferredNodeWaitsForWhatIsUnwritten(t *testing.T) {
 	d := newFixture()
 	d.Cluster.Nodes[1].Labels = map[string]string{"node": "x"}
 	d.Cluster.L2[0].Prefer = []announce.Preference{{Weight: 1, Nodes: func(labels map[string]string) bool { return labels["node"] == "x" }}}
@@ -57,8 +57,8 @@ func TestAPreferredNodeWaitsForWhatIsUnsaid(t *testing.T) {
 	d.back()
 	d.step(time.Second)
 	d.alive("x")
-	const unsaid = "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced"
-	expect(t, "x is back", d.step(0), unsaid)
+	const unwritten = "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced"
+	expect(t, "x is back", d.step(0), unwritten)
 	d.probed(addr, "")
 	d.probed(addr2, "")
 	expect(t, "it may be written", d.step(0), "answers 192.0.2.1, answers 192.0.2.2, Synced")

@@ -23,40 +23,40 @@ type allocation struct {
 	sharers map[netip.Addr]*sharers      // of addresses with several holders
 }
 
-func newAllocation(g poolIndex, requests []*Request, order []int32, u *holders) *allocation {
+func newAllocation(ix poolIndex, requests []*Request, order []int32, hs *holders) *allocation {
 	return &allocation{
-		poolIndex: g, requests: requests, order: order,
-		holders: u, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{},
+		poolIndex: ix, requests: requests, order: order,
+		holders: hs, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{},
 	}
 }
 
-// clear makes b as if it were new.
-func (b *allocation) clear() {
-	b.holders.clear()
-	clear(b.ports)
-	clear(b.groups)
-	clear(b.groupOf)
-	clear(b.sharers)
-	b.reserve.rewind()
-	for _, s := range b.pools {
+// clear makes the allocation as if it were new.
+func (al *allocation) clear() {
+	al.holders.clear()
+	clear(al.ports)
+	clear(al.groups)
+	clear(al.groupOf)
+	clear(al.sharers)
+	al.reserve.rewind()
+	for _, s := range al.pools {
 		s.rewind()
 	}
 }
 
-func (b *allocation) request(rank int32) *Request { return b.requests[b.order[rank]] }
+func (al *allocation) request(rank int32) *Request { return al.requests[al.order[rank]] }
 
 // retain returns what r holds and may go on holding.
-func (b *allocation) retain(r *Request) holding {
+func (al *allocation) retain(r *Request) holding {
 	var h holding
 	for _, a := range r.Has {
 		x := &h.at[familyIndex(FamilyOf(a))]
 		if x.pool != nil {
 			continue
 		}
-		s, reason := b.mayRetain(r, a)
-		if reason == "" && b.blocked(a, r) {
-			other, _ := b.blocker(a, r)
-			reason = fmt.Sprintf("%s belongs to %s", a, b.owner(other, r))
+		s, reason := al.mayRetain(r, a)
+		if reason == "" && al.blocked(a, r) {
+			other, _ := al.blocker(a, r)
+			reason = fmt.Sprintf("%s belongs to %s", a, al.owner(other, r))
 			if r.Changed && !other.Changed {
 				reason += ", and this Service has changed its sharing key, ports, externalTrafficPolicy or selector since it got it"
 			}
@@ -71,7 +71,7 @@ func (b *allocation) retain(r *Request) holding {
 }
 
 // owner names other as r sees it.
-func (b *allocation) owner(other, r *Request) string {
+func (al *allocation) owner(other, r *Request) string {
 	if CompareAge(other, r) < 0 {
 		return "the older Service " + other.Service.String()
 	}
@@ -80,7 +80,7 @@ func (b *allocation) owner(other, r *Request) string {
 
 // mayRetain returns the pool that r may keep a in, or the reason for none. If the
 // pool that holds a does not allow it, one that lost a to an overlap may.
-func (b *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason string) {
+func (al *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
@@ -88,17 +88,17 @@ func (b *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason s
 	if !slices.Contains(r.Want, a) && slices.ContainsFunc(r.Want, func(w netip.Addr) bool { return FamilyOf(w) == f }) {
 		return nil, fmt.Sprintf("the Service asks for another address than %s", a)
 	}
-	s = b.find(a)
+	s = al.find(a)
 	switch {
 	case s != nil && s.suits(r):
 		return s, ""
-	case b.overlappingPool(r, a) != nil:
+	case al.overlappingPool(r, a) != nil:
 		if s == nil {
-			s = b.overlappingPool(r, a)
+			s = al.overlappingPool(r, a)
 		}
 		return s, ""
-	case s == nil && b.deletedPool(r, a) != nil:
-		return b.deletedPool(r, a), ""
+	case s == nil && al.deletedPool(r, a) != nil:
+		return al.deletedPool(r, a), ""
 	case s == nil:
 		return nil, fmt.Sprintf("no IPAddressPool holds %s any more", a)
 	case r.Pool != "" && r.Pool != s.Name:
@@ -108,23 +108,23 @@ func (b *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason s
 }
 
 // enterLocked enters what a Service has whose status is locked, and tells what of it it keeps.
-func (b *allocation) enterLocked(rank int32) Grant {
-	r := b.request(rank)
+func (al *allocation) enterLocked(rank int32) Grant {
+	r := al.request(rank)
 	var g Grant
 	for i, a := range r.Has {
 		if slices.Contains(r.Has[:i], a) {
 			continue
 		}
-		s, name, taken := b.find(a), "", b.blocked(a, r)
+		s, name, taken := al.find(a), "", al.blocked(a, r)
 		if s == nil {
-			s = b.deletedPool(r, a)
+			s = al.deletedPool(r, a)
 		}
 		if s != nil {
 			name = s.Name
 		}
-		b.enter(rank, pooledAddr{a, s})
+		al.enter(rank, pooledAddr{a, s})
 		if taken {
-			b.firstHolder(a).conflicting = true
+			al.firstHolder(a).conflicting = true
 			continue
 		}
 		g.Addrs, g.Pools = append(g.Addrs, a), append(g.Pools, name)
@@ -133,57 +133,57 @@ func (b *allocation) enterLocked(rank int32) Grant {
 }
 
 // enterAll enters a Service as a holder of what is in h and not in taken.
-func (b *allocation) enterAll(rank int32, h, taken holding) {
+func (al *allocation) enterAll(rank int32, h, taken holding) {
 	for i := range h.at {
 		if h.at[i].pool != nil && taken.at[i].pool == nil {
-			b.enter(rank, h.at[i])
+			al.enter(rank, h.at[i])
 		}
 	}
 }
 
 // enter makes a Service a holder of x.
-func (b *allocation) enter(rank int32, x pooledAddr) {
-	r := b.request(rank)
-	first := b.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
+func (al *allocation) enter(rank int32, x pooledAddr) {
+	r := al.request(rank)
+	first := al.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
 	if first.rank != rank {
-		u := b.request(first.rank)
+		u := al.request(first.rank)
 		first.local = first.local || r.Share.Local
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
 		first.crossNamespace = first.crossNamespace || r.Service.Namespace != u.Service.Namespace
 		first.fresh = first.fresh || !r.has(x.addr)
-		b.addSharer(first.rank, rank, x.addr)
+		al.addSharer(first.rank, rank, x.addr)
 	}
 	if r.Share.Key == "" {
 		return
 	}
 	if first.rank == rank && x.pool != nil {
 		k := sharingKeyOf(r, x.pool, FamilyOf(x.addr))
-		if b.groups[k] == nil {
-			b.groups[k] = &sharingGroup{candidates: map[string]*candidates{}, listeners: map[Port]int{}}
+		if al.groups[k] == nil {
+			al.groups[k] = &sharingGroup{candidates: map[string]*candidates{}, listeners: map[Port]int{}}
 		}
-		b.groups[k].addrs = append(b.groups[k].addrs, x.addr)
-		b.groupOf[x.addr] = b.groups[k]
+		al.groups[k].addrs = append(al.groups[k].addrs, x.addr)
+		al.groupOf[x.addr] = al.groups[k]
 	}
-	b.addPorts(rank, x.addr)
+	al.addPorts(rank, x.addr)
 }
 
 // nextFree returns the address of family f that s would give r, without taking it: the
 // one that is kept for r, else the lowest that r can share, else the lowest that
 // no Service has and that is kept for none, else the lowest that is kept weakly.
-func (b *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	if x := b.reservedFor(r, f); x.pool == s {
+func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
+	if x := al.reservedFor(r, f); x.pool == s {
 		return x.addr, true
 	}
 	if r.Share.Key != "" {
-		if a, ok := b.lowestShared(b.groups[sharingKeyOf(r, s, f)], r); ok {
+		if a, ok := al.lowestShared(al.groups[sharingKeyOf(r, s, f)], r); ok {
 			return a, true
 		}
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
-		return b.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !b.reserve.has(a)
+		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.reserve.has(a)
 	})
-	if !ok && len(b.reserve.unused) > 0 {
-		return b.weaklyReserved(s, f, r)
+	if !ok && len(al.reserve.unused) > 0 {
+		return al.weaklyReserved(s, f, r)
 	}
 	return a, ok
 }

@@ -52,20 +52,20 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 }
 
 // choice says how s stands with r, which was granted g.
-func (b *allocation) choice(s *poolState, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
+func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
 	has := slices.IndexFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	if has >= 0 && g.Pools[has] == s.Name {
 		return Chosen, g.Addrs[has]
 	}
-	if reason := b.notAsked(s, f, r); reason != "" {
+	if reason := al.notAsked(s, f, r); reason != "" {
 		return reason, netip.Addr{}
 	}
 	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	inIt := want >= 0 && s.Holds(r.Want[want])
-	switch _, free := b.nextFree(s, f, r); {
+	switch _, free := al.nextFree(s, f, r); {
 	case has >= 0:
 		return NotNeeded, netip.Addr{}
-	case inIt && b.blocked(r.Want[want], r), !inIt && !free:
+	case inIt && al.blocked(r.Want[want], r), !inIt && !free:
 		return Exhausted, netip.Addr{}
 	}
 	return Withheld, netip.Addr{}
@@ -73,7 +73,7 @@ func (b *allocation) choice(s *poolState, f Family, r *Request, g Grant) (Choice
 
 // notAsked returns the reason for which s is not asked for an address of family f for r;
 // "": it is.
-func (b *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
+func (al *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
 	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 	inIt := want >= 0 && s.Holds(r.Want[want])
 	switch {

@@ -21,7 +21,7 @@ func refuse(reason Reason, format string, args ...any) refusal {
 }
 
 // reasonFor says what stands in the way of r beyond what it retained. The refused retained nothing.
-func (b *allocation) reasonFor(r *Request, retained holding) refusal {
+func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 	if r.Invalid != "" {
 		reason := InvalidRequest
 		if r.Contradicts {
@@ -32,7 +32,7 @@ func (b *allocation) reasonFor(r *Request, retained holding) refusal {
 	if !retainsPart(r, retained) {
 		retained = holding{}
 	}
-	no := b.check(r, retained)
+	no := al.check(r, retained)
 	if no.reason != "" {
 		return no
 	}
@@ -40,13 +40,13 @@ func (b *allocation) reasonFor(r *Request, retained holding) refusal {
 	if !r.Families.All {
 		lesser = FamilyUnavailable // the other family suffices
 	}
-	pools := b.servingPools(r)
+	pools := al.servingPools(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-		if _, has := retained.of(f); has || asked || b.best(r, f).pool != nil {
+		if _, has := retained.of(f); has || asked || al.best(r, f).pool != nil {
 			continue
 		}
-		if also := b.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
+		if also := al.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
 			no = also
 		}
 	}
@@ -55,12 +55,12 @@ func (b *allocation) reasonFor(r *Request, retained holding) refusal {
 
 // check says whether what r asks for by name, the pool and the addresses beyond what
 // it retained, rules itself out.
-func (b *allocation) check(r *Request, retained holding) refusal {
+func (al *allocation) check(r *Request, retained holding) refusal {
 	if r.Pool != "" {
-		switch s := b.named(r.Pool); {
+		switch s := al.named(r.Pool); {
 		case s == nil && retained.isOf(r.Pool): // it is gone, and r keeps what it has of it
 		case s == nil:
-			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), b.otherPools())
+			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), al.otherPools())
 		case !s.serves(r):
 			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: it %s (spec.serviceAllocation)", r.Pool, s.servesOnly())
 		}
@@ -69,17 +69,17 @@ func (b *allocation) check(r *Request, retained holding) refusal {
 		if retained.at[familyIndex(FamilyOf(a))].addr == a {
 			continue
 		}
-		if no := b.checkAddr(r, a); no.reason != "" {
+		if no := al.checkAddr(r, a); no.reason != "" {
 			return no
 		}
 	}
 	for _, a := range r.Want {
-		if retained.at[familyIndex(FamilyOf(a))].addr == a || !b.blocked(a, r) {
+		if retained.at[familyIndex(FamilyOf(a))].addr == a || !al.blocked(a, r) {
 			continue
 		}
-		other, cause := b.blocker(a, r)
+		other, cause := al.blocker(a, r)
 		if other == nil {
-			return refuse(AddressInUse, "%s", b.reserve.blocking(a, r).Kept)
+			return refuse(AddressInUse, "%s", al.reserve.blocking(a, r).Kept)
 		}
 		reason := AddressInUse
 		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
@@ -91,15 +91,15 @@ func (b *allocation) check(r *Request, retained holding) refusal {
 }
 
 // checkAddr checks an address that r asks for, whether or not another Service has it.
-func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
-	s := b.find(a)
+func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
+	s := al.find(a)
 	switch {
 	case !slices.Contains(r.Families.Want, FamilyOf(a)):
 		return refuse(RequestConflict, "the Service asks for %s, but its spec.ipFamilies is %s: set spec.ipFamilyPolicy and spec.ipFamilies for both families, or ask for no such address", a, families(r))
-	case s == nil && b.overlappedBy(a) != nil:
-		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, b.overlappedBy(a).Name)
+	case s == nil && al.overlappedBy(a) != nil:
+		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, al.overlappedBy(a).Name)
 	case s == nil:
-		return refuse(AddressOutsidePools, "%s", b.outside(a))
+		return refuse(AddressOutsidePools, "%s", al.outside(a))
 	case r.Pool != "" && s.Name != r.Pool:
 		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q: take one of the two out", a, s.Name, r.Pool)
 	case !s.serves(r):
@@ -115,15 +115,15 @@ func (b *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 }
 
 // lacking returns the reason for which none of pools, which serve r, gives it an address of family f.
-func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
+func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(pools) == 0 {
 		if r.Pool != "" {
 			return refuse(PoolNotAllowed, "IPAddressPool %q is not accepted", r.Pool)
 		}
-		if len(b.pools) == 0 {
+		if len(al.pools) == 0 {
 			return refuse(NoPool, "there is no IPAddressPool: make one")
 		}
-		return refuse(NoPool, "no IPAddressPool serves this Service without being asked: %s", b.describePools(r))
+		return refuse(NoPool, "no IPAddressPool serves this Service without being asked: %s", al.describePools(r))
 	}
 	var all, with []string
 	for _, p := range pools {
@@ -135,7 +135,7 @@ func (b *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s; add some to spec.addresses of one, or leave %s out of the Service's spec.ipFamilies", f, limited(all, len(all)), f)
 	}
-	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), b.nextReserved(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), al.nextReserved(f, pools))
 }
 
 // unusable tells how many addresses of pools are occupied.
@@ -151,9 +151,9 @@ func unusable(f Family, pools []*poolState) string {
 }
 
 // servingPools are the pools that serve r without being asked for an address.
-func (b *allocation) servingPools(r *Request) []*poolState {
+func (al *allocation) servingPools(r *Request) []*poolState {
 	var out []*poolState
-	for _, s := range b.pools {
+	for _, s := range al.pools {
 		if s.offers(r) && s.serves(r) {
 			out = append(out, s)
 		}
@@ -162,9 +162,9 @@ func (b *allocation) servingPools(r *Request) []*poolState {
 }
 
 // describePools returns, for each pool, the reason for which it gives r nothing by itself.
-func (b *allocation) describePools(r *Request) string {
+func (al *allocation) describePools(r *Request) string {
 	var out []string
-	for _, s := range b.pools[:min(messageLimit, len(b.pools))] {
+	for _, s := range al.pools[:min(messageLimit, len(al.pools))] {
 		cause := "has autoAssign false"
 		switch {
 		case s.Frozen:
@@ -174,7 +174,7 @@ func (b *allocation) describePools(r *Request) string {
 		}
 		out = append(out, fmt.Sprintf("%q %s", s.Name, cause))
 	}
-	return limited(out, len(b.pools))
+	return limited(out, len(al.pools))
 }
 
 // servesOnly says what s serves, of which a Service is not.
@@ -186,17 +186,17 @@ func (s *poolState) servesOnly() string {
 }
 
 // outside says that no pool gives out a, and which range is nearest to it.
-func (b *allocation) outside(a netip.Addr) string {
-	i, _ := slices.BinarySearchFunc(b.spans, a, func(x poolRange, a netip.Addr) int { return x.Last.Compare(a) })
-	if i < len(b.spans) && b.spans[i].Contains(a) {
-		return fmt.Sprintf("IPAddressPool %q does not give out %s, which ends in .0 or .255 (spec.avoidBuggyIPs)", b.spans[i].pool.Name, a)
+func (al *allocation) outside(a netip.Addr) string {
+	i, _ := slices.BinarySearchFunc(al.spans, a, func(x poolRange, a netip.Addr) int { return x.Last.Compare(a) })
+	if i < len(al.spans) && al.spans[i].Contains(a) {
+		return fmt.Sprintf("IPAddressPool %q does not give out %s, which ends in .0 or .255 (spec.avoidBuggyIPs)", al.spans[i].pool.Name, a)
 	}
 	var best *poolRange
 	for _, j := range []int{i - 1, i} {
-		if j < 0 || j >= len(b.spans) || FamilyOf(b.spans[j].First) != FamilyOf(a) {
+		if j < 0 || j >= len(al.spans) || FamilyOf(al.spans[j].First) != FamilyOf(a) {
 			continue
 		}
-		if x := &b.spans[j]; best == nil || gap(a, x.Range).Cmp(gap(a, best.Range)) < 0 {
+		if x := &al.spans[j]; best == nil || gap(a, x.Range).Cmp(gap(a, best.Range)) < 0 {
 			best = x
 		}
 	}
@@ -219,9 +219,9 @@ func gap(a netip.Addr, r Range) *big.Int {
 }
 
 // otherPools names the pools that are there, in place of one that is not.
-func (b *allocation) otherPools() string {
+func (al *allocation) otherPools() string {
 	var out []string
-	for _, s := range b.pools {
+	for _, s := range al.pools {
 		out = append(out, s.Name)
 	}
 	if len(out) == 0 {

@@ -22,44 +22,44 @@ type holder struct {
 }
 
 // reset forgets all holders, and makes room for n.
-func (u *holders) reset(n int) {
-	if u.all = zeroed(u.all, n)[:0]; u.first == nil {
-		u.first = make(map[netip.Addr]int32, n)
+func (hs *holders) reset(n int) {
+	if hs.all = zeroed(hs.all, n)[:0]; hs.first == nil {
+		hs.first = make(map[netip.Addr]int32, n)
 	}
-	clear(u.first)
+	clear(hs.first)
 }
 
-func (u *holders) clear() {
-	clear(u.first)
-	u.all = u.all[:0]
+func (hs *holders) clear() {
+	clear(hs.first)
+	hs.all = hs.all[:0]
 }
 
 // firstHolder returns the first holder of a, or nil.
-func (u *holders) firstHolder(a netip.Addr) *holder {
-	if i, held := u.first[a]; held {
-		return &u.all[i]
+func (hs *holders) firstHolder(a netip.Addr) *holder {
+	if i, held := hs.first[a]; held {
+		return &hs.all[i]
 	}
 	return nil
 }
 
 // nextHolder returns another holder of the address of x, or nil after the last one.
-func (u *holders) nextHolder(x *holder) *holder {
+func (hs *holders) nextHolder(x *holder) *holder {
 	if x.next == 0 {
 		return nil
 	}
-	return &u.all[x.next]
+	return &hs.all[x.next]
 }
 
 // addHolder enters x and returns the first holder of its address, which may be x itself.
-func (u *holders) addHolder(x holder) *holder {
-	n := int32(len(u.all))
-	u.all = append(u.all, x)
-	i, held := u.first[x.addr]
+func (hs *holders) addHolder(x holder) *holder {
+	n := int32(len(hs.all))
+	hs.all = append(hs.all, x)
+	i, held := hs.first[x.addr]
 	if !held {
-		u.first[x.addr] = n
-		return &u.all[n]
+		hs.first[x.addr] = n
+		return &hs.all[n]
 	}
-	first := &u.all[i]
-	u.all[n].next, first.next = first.next, n
+	first := &hs.all[i]
+	hs.all[n].next, first.next = first.next, n
 	return first
 }

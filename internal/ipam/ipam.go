@@ -159,32 +159,32 @@ type Allocator struct {
 
 // Assign is like the function of that name, except that its grants are valid only until
 // the next call.
-func (d *Allocator) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
-	p := d.decide(pools, requests, kept)
-	d.pending = p.reserve.pending(&p.poolIndex, kept)
+func (a *Allocator) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
+	p := a.decide(pools, requests, kept)
+	a.pending = p.reserve.pending(&p.poolIndex, kept)
 	p.allocation = nil // it is the caller's memory that it looks into
 	return p.grants
 }
 
 // Pending returns what the function of that name does of the last Assign.
-func (d *Allocator) Pending() []Kept { return d.pending }
+func (a *Allocator) Pending() []Kept { return a.pending }
 
 // decide decides all grants, and returns the allocation that they stand in.
-func (d *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass {
-	d.order = zeroed(d.order, len(requests))
+func (a *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass {
+	a.order = zeroed(a.order, len(requests))
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
-		d.order[i] = int32(i)
+		a.order[i] = int32(i)
 		most += max(len(r.Has), len(r.Families.Want))
 		sorted = sorted && (i == 0 || CompareAge(requests[i-1], r) < 0)
 	}
 	if !sorted {
-		slices.SortFunc(d.order, func(i, j int32) int { return CompareAge(requests[i], requests[j]) })
+		slices.SortFunc(a.order, func(i, j int32) int { return CompareAge(requests[i], requests[j]) })
 	}
-	d.holders.reset(most)
-	p := &d.pass
+	a.holders.reset(most)
+	p := &a.pass
 	*p = pass{
-		allocation: newAllocation(newPoolIndex(pools), requests, d.order, &d.holders),
+		allocation: newAllocation(newPoolIndex(pools), requests, a.order, &a.holders),
 		grants:     zeroed(p.grants, len(requests)),
 		givesUp:    zeroed(p.givesUp, len(requests)),
 		waiting:    zeroed(p.waiting, 0),

@@ -57,7 +57,7 @@ type reserved struct {
 }
 
 // newReserve prepares what is kept.
-func newReserve(g *poolIndex, requests []*Request, kept []Kept) reserve {
+func newReserve(ix *poolIndex, requests []*Request, kept []Kept) reserve {
 	var out reserve
 	if len(kept) == 0 {
 		return out
@@ -65,7 +65,7 @@ func newReserve(g *poolIndex, requests []*Request, kept []Kept) reserve {
 	known := make(map[Kept]bool, len(kept)) // ignoring their ends and peaks
 	for _, k := range slices.SortedFunc(slices.Values(kept), Kept.Compare) {
 		same := Kept{Addr: k.Addr, For: k.For}
-		if s := g.find(k.Addr); s != nil && !known[same] { // without a pool it waits for one that holds it
+		if s := ix.find(k.Addr); s != nil && !known[same] { // without a pool it waits for one that holds it
 			known[same] = true
 			out.entries = append(out.entries, reserved{Kept: k, pool: s})
 		}
@@ -120,49 +120,49 @@ func (e *reserved) fits(r *Request) bool {
 }
 
 // bound finds what is kept weakly.
-func (v *reserve) bound(wanted map[string]int) {
-	v.weak = map[*poolState][]netip.Addr{}
+func (rs *reserve) bound(wanted map[string]int) {
+	rs.weak = map[*poolState][]netip.Addr{}
 	firm := map[string]int{}
 	counted := map[Kept]bool{}
-	for i := range v.entries {
-		e := &v.entries[i]
+	for i := range rs.entries {
+		e := &rs.entries[i]
 		ns := e.For.Namespace
 		once := Kept{Addr: e.Addr, For: Key{Namespace: ns}} // however many of the namespace shared it
 		if e.owner != nil || counted[once] {
 			continue
 		}
-		if firm[ns]+wanted[ns] < 2*v.peak[ns] {
+		if firm[ns]+wanted[ns] < 2*rs.peak[ns] {
 			firm[ns]++
 			counted[once] = true
 			continue
 		}
 		e.weak = true
-		v.weak[e.pool] = append(v.weak[e.pool], e.Addr)
+		rs.weak[e.pool] = append(rs.weak[e.pool], e.Addr)
 	}
-	for _, addrs := range v.weak {
+	for _, addrs := range rs.weak {
 		slices.SortFunc(addrs, netip.Addr.Compare)
 	}
-	v.unused = maps.Clone(v.weak)
+	rs.unused = maps.Clone(rs.weak)
 }
 
-// rewind makes v as if nothing had been given yet.
-func (v *reserve) rewind() {
-	for i := range v.entries {
-		v.entries[i].void = false
+// rewind makes the reserve as if nothing had been given yet.
+func (rs *reserve) rewind() {
+	for i := range rs.entries {
+		rs.entries[i].void = false
 	}
-	v.firmCounts = nil
-	v.unused = maps.Clone(v.weak)
+	rs.firmCounts = nil
+	rs.unused = maps.Clone(rs.weak)
 }
 
 // has reports whether a is reserved for any Service.
-func (v *reserve) has(a netip.Addr) bool {
-	return slices.ContainsFunc(v.of[a], func(e *reserved) bool { return !e.void })
+func (rs *reserve) has(a netip.Addr) bool {
+	return slices.ContainsFunc(rs.of[a], func(e *reserved) bool { return !e.void })
 }
 
 // blocking returns the reservation that keeps a from r, or nil. What r has is its own.
-func (v *reserve) blocking(a netip.Addr, r *Request) *reserved {
+func (rs *reserve) blocking(a netip.Addr, r *Request) *reserved {
 	var first *reserved
-	for _, e := range v.of[a] { // none, usually
+	for _, e := range rs.of[a] { // none, usually
 		switch {
 		case e.void:
 		case e.For == r.Service:
@@ -178,9 +178,9 @@ func (v *reserve) blocking(a netip.Addr, r *Request) *reserved {
 }
 
 // reservedFor returns the address of family f that is kept for r and that it can have now.
-func (b *allocation) reservedFor(r *Request, f Family) pooledAddr {
-	for _, e := range b.reserve.owners[r.Service] {
-		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !b.blocked(e.Addr, r) {
+func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
+	for _, e := range al.reserve.owners[r.Service] {
+		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.blocked(e.Addr, r) {
 			return pooledAddr{e.Addr, e.pool}
 		}
 	}
@@ -189,14 +189,14 @@ func (b *allocation) reservedFor(r *Request, f Family) pooledAddr {
 
 // weaklyReserved returns the lowest address of family f of s that is kept, but only weakly,
 // and that r may have.
-func (b *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	unused := b.reserve.unused[s]
-	for len(unused) > 0 && b.firstHolder(unused[0]) != nil {
+func (al *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.Addr, bool) {
+	unused := al.reserve.unused[s]
+	for len(unused) > 0 && al.firstHolder(unused[0]) != nil {
 		unused = unused[1:]
 	}
-	b.reserve.unused[s] = unused
+	al.reserve.unused[s] = unused
 	i := slices.IndexFunc(unused, func(a netip.Addr) bool {
-		return FamilyOf(a) == f && b.firstHolder(a) == nil && s.chooses(a) && !b.blocked(a, r)
+		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a) && !al.blocked(a, r)
 	})
 	if i < 0 {
 		return netip.Addr{}, false
@@ -205,8 +205,8 @@ func (b *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.A
 }
 
 // isReservedFor reports whether a is kept for r.
-func (b *allocation) isReservedFor(a netip.Addr, r *Request) bool {
-	return slices.ContainsFunc(b.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
+func (al *allocation) isReservedFor(a netip.Addr, r *Request) bool {
+	return slices.ContainsFunc(al.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
 }
 
 // reclaim gives Services that were made again what is kept for them, before others
@@ -275,11 +275,11 @@ type inPool struct {
 }
 
 // count finds what is kept in all pools once everything is given: several callers may ask.
-func (b *allocation) count() map[inPool]firmCount {
+func (al *allocation) count() map[inPool]firmCount {
 	out := map[inPool]firmCount{}
-	for i := range b.reserve.entries { // the longest first
-		e := &b.reserve.entries[i]
-		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && b.firstHolder(e.Addr) == nil {
+	for i := range al.reserve.entries { // the longest first
+		e := &al.reserve.entries[i]
+		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && al.firstHolder(e.Addr) == nil {
 			out[at] = firmCount{out[at].n + 1, e}
 		}
 	}
@@ -288,16 +288,16 @@ func (b *allocation) count() map[inPool]firmCount {
 
 // nextReserved tells which of the addresses that are kept in pools is kept for the
 // shortest time, or "".
-func (b *allocation) nextReserved(f Family, pools []*poolState) string {
-	if len(b.reserve.entries) == 0 {
+func (al *allocation) nextReserved(f Family, pools []*poolState) string {
+	if len(al.reserve.entries) == 0 {
 		return ""
 	}
-	if b.reserve.firmCounts == nil {
-		b.reserve.firmCounts = b.count()
+	if al.reserve.firmCounts == nil {
+		al.reserve.firmCounts = al.count()
 	}
 	var all firmCount
 	for _, s := range pools {
-		x := b.reserve.firmCounts[inPool{s, f}]
+		x := al.reserve.firmCounts[inPool{s, f}]
 		if all.n += x.n; all.next == nil || x.next != nil && x.next.Compare(all.next.Kept) > 0 {
 			all.next = x.next
 		}
@@ -321,19 +321,19 @@ func Pending(pools Pools, requests []*Request, kept []Kept) []Kept {
 }
 
 // pending returns those of kept that are not void.
-func (v *reserve) pending(g *poolIndex, kept []Kept) []Kept {
+func (rs *reserve) pending(ix *poolIndex, kept []Kept) []Kept {
 	var out []Kept
 	for _, k := range kept {
-		if g.find(k.Addr) == nil {
+		if ix.find(k.Addr) == nil {
 			out = append(out, k)
 		}
 	}
-	for i := range v.entries {
-		e := &v.entries[i]
+	for i := range rs.entries {
+		e := &rs.entries[i]
 		f := FamilyOf(e.Addr)
 		if e.owner == nil || e.waits && !slices.ContainsFunc(e.owner.Has, func(a netip.Addr) bool { return FamilyOf(a) == f }) {
 			k := e.Kept
-			k.Peak = v.peak[k.For.Namespace] // also of those that are left out
+			k.Peak = rs.peak[k.For.Namespace] // also of those that are left out
 			out = append(out, k)
 		}
 	}

@@ -51,25 +51,25 @@ func newPoolIndex(pools Pools) poolIndex {
 }
 
 // find returns the pool that holds a, or nil.
-func (g *poolIndex) find(a netip.Addr) *poolState {
-	low, high := 0, len(g.spans) // the first span that ends at or after a
+func (ix *poolIndex) find(a netip.Addr) *poolState {
+	low, high := 0, len(ix.spans) // the first span that ends at or after a
 	for low < high {
-		if mid := (low + high) / 2; g.spans[mid].Last.Less(a) {
+		if mid := (low + high) / 2; ix.spans[mid].Last.Less(a) {
 			low = mid + 1
 		} else {
 			high = mid
 		}
 	}
-	if low == len(g.spans) || !g.spans[low].Contains(a) || g.spans[low].pool.AvoidBuggy && buggy(a) {
+	if low == len(ix.spans) || !ix.spans[low].Contains(a) || ix.spans[low].pool.AvoidBuggy && buggy(a) {
 		return nil
 	}
-	return g.spans[low].pool
+	return ix.spans[low].pool
 }
 
 // overlappingPool returns a pool that would hold a if no other pool overlapped, so that r
 // may go on holding a from it, or nil.
-func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
-	for _, s := range g.overlapping {
+func (ix *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
+	for _, s := range ix.overlapping {
 		if s.Overlaps(a) && s.suits(r) {
 			return s
 		}
@@ -78,24 +78,24 @@ func (g *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 }
 
 // deletedPool returns the deleted pool that r got a from, or nil. That pool assigns nothing.
-func (g *poolIndex) deletedPool(r *Request, a netip.Addr) *poolState {
+func (ix *poolIndex) deletedPool(r *Request, a netip.Addr) *poolState {
 	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {
 		return nil
 	}
-	s, known := g.gonePools[name]
+	s, known := ix.gonePools[name]
 	if !known {
-		if g.named(name) == nil {
+		if ix.named(name) == nil {
 			s = &poolState{Pool: &Pool{Name: name, Frozen: true}, names: []string{name, name}}
 		}
-		g.gonePools[name] = s
+		ix.gonePools[name] = s
 	}
 	return s
 }
 
 // overlappedBy returns a pool that lists a and lost it to an overlap, or nil.
-func (g *poolIndex) overlappedBy(a netip.Addr) *poolState {
-	for _, s := range g.overlapping {
+func (ix *poolIndex) overlappedBy(a netip.Addr) *poolState {
+	for _, s := range ix.overlapping {
 		if s.Overlaps(a) {
 			return s
 		}
@@ -104,8 +104,8 @@ func (g *poolIndex) overlappedBy(a netip.Addr) *poolState {
 }
 
 // named returns the pool of that name, or nil.
-func (g *poolIndex) named(name string) *poolState {
-	for _, s := range g.pools {
+func (ix *poolIndex) named(name string) *poolState {
+	for _, s := range ix.pools {
 		if s.Name == name {
 			return s
 		}
@@ -138,7 +138,7 @@ func (s *poolState) offers(r *Request) bool {
 
 // grant turns what is held into the answer, in the order of the families. It
 // does not touch more memory than needs to be.
-func (g *poolIndex) grant(r *Request, h *holding, out *Grant) {
+func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
 		out.Message = "kept although a request can't be read: " + r.Invalid
 	}
@@ -165,10 +165,10 @@ func (g *poolIndex) grant(r *Request, h *holding, out *Grant) {
 		return
 	}
 	pair := [2]*poolState{held[0].pool, held[1].pool}
-	if g.pairs[pair] == nil {
-		g.pairs[pair] = []string{pair[0].Name, pair[1].Name}
+	if ix.pairs[pair] == nil {
+		ix.pairs[pair] = []string{pair[0].Name, pair[1].Name}
 	}
-	out.Pools = g.pairs[pair]
+	out.Pools = ix.pairs[pair]
 }
 
 // cursor finds free addresses of one pool and family from the lowest upwards.

@@ -4,23 +4,23 @@ import "slices"
 
 // serve returns what r has when it is given what it lacks beyond what it retained;
 // it takes nothing yet. If r can't have what it must have, ok is false.
-func (b *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
+func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	if r.Invalid != "" {
 		return retained, retained.count() > 0 // nothing that is held is lost to a typo
 	}
-	if no := b.check(r, retained); no.reason != "" {
+	if no := al.check(r, retained); no.reason != "" {
 		return retained, retainsPart(r, retained)
 	}
 	h = retained
 	for _, a := range r.Want {
 		if x := &h.at[familyIndex(FamilyOf(a))]; x.addr != a {
-			*x = pooledAddr{a, b.find(a)}
+			*x = pooledAddr{a, al.find(a)}
 		}
 	}
 	var more holding
 	for _, f := range r.Families.Want {
 		if _, held := h.of(f); !held {
-			more.at[familyIndex(f)] = b.best(r, f)
+			more.at[familyIndex(f)] = al.best(r, f)
 		}
 	}
 	n := h.count() + more.count()
@@ -28,7 +28,7 @@ func (b *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 		return retained, retainsPart(r, retained)
 	}
 	if n == 2 {
-		more = b.unite(r, h, more)
+		more = al.unite(r, h, more)
 	}
 	for i, x := range more.at {
 		if x.pool != nil {
@@ -47,15 +47,15 @@ func retainsPart(r *Request, retained holding) bool {
 }
 
 // best returns the address of family f that r gets if that is all it lacks.
-func (b *allocation) best(r *Request, f Family) pooledAddr {
-	if x := b.reservedFor(r, f); x.pool != nil {
+func (al *allocation) best(r *Request, f Family) pooledAddr {
+	if x := al.reservedFor(r, f); x.pool != nil {
 		return x
 	}
-	for _, s := range b.pools {
+	for _, s := range al.pools {
 		if !s.offers(r) {
 			continue
 		}
-		if a, ok := b.nextFree(s, f, r); ok && s.serves(r) {
+		if a, ok := al.nextFree(s, f, r); ok && s.serves(r) {
 			return pooledAddr{a, s}
 		}
 	}
@@ -64,18 +64,18 @@ func (b *allocation) best(r *Request, f Family) pooledAddr {
 
 // unite tries to take all of more from one pool that is as preferred as the pools in it,
 // and that what r holds already comes from. Without such a pool it returns more.
-func (b *allocation) unite(r *Request, h, more holding) holding {
-	for _, s := range b.pools {
+func (al *allocation) unite(r *Request, h, more holding) holding {
+	for _, s := range al.pools {
 		one, fits := more, s.offers(r)
 		for i := range one.at {
 			if held := h.at[i].pool; held != nil && held != s {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !b.isReservedFor(x.addr, r))
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isReservedFor(x.addr, r))
 				if fits && x.pool != s {
 					x.pool = s
-					x.addr, fits = b.nextFree(s, FamilyOf(x.addr), r)
+					x.addr, fits = al.nextFree(s, FamilyOf(x.addr), r)
 				}
 			}
 		}

@@ -25,18 +25,18 @@ type sharerKind struct {
 }
 
 // addSharer enters a further holder of a, whose first one is given.
-func (b *allocation) addSharer(first, rank int32, a netip.Addr) {
-	c := b.sharers[a]
+func (al *allocation) addSharer(first, rank int32, a netip.Addr) {
+	c := al.sharers[a]
 	if c == nil {
 		c = &sharers{kinds: map[sharerKind]int32{}, oldest: first, other: -1}
-		c.kinds[b.kindOf(first, a)] = first
-		b.sharers[a] = c
+		c.kinds[al.kindOf(first, a)] = first
+		al.sharers[a] = c
 	}
-	k := b.kindOf(rank, a)
+	k := al.kindOf(rank, a)
 	if old, there := c.kinds[k]; !there || rank < old {
 		c.kinds[k] = rank
 	}
-	differs := b.request(rank).Share.Pods != b.request(c.oldest).Share.Pods
+	differs := al.request(rank).Share.Pods != al.request(c.oldest).Share.Pods
 	switch {
 	case rank < c.oldest && differs:
 		c.oldest, c.other = rank, c.oldest
@@ -47,10 +47,10 @@ func (b *allocation) addSharer(first, rank int32, a netip.Addr) {
 	}
 }
 
-func (b *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
-	r := b.request(rank)
+func (al *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
+	r := al.request(rank)
 	k := sharerKind{key: r.Share.Key, namespace: r.Service.Namespace, local: r.Share.Local, had: r.has(a)}
-	if b.crossNamespace(a) {
+	if al.crossNamespace(a) {
 		k.namespace = ""
 	}
 	if k.local {
@@ -60,26 +60,26 @@ func (b *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
 }
 
 // addPorts enters the ports of a holder of a.
-func (b *allocation) addPorts(rank int32, a netip.Addr) {
-	c := b.groupOf[a]
-	for _, p := range b.request(rank).Ports {
+func (al *allocation) addPorts(rank int32, a netip.Addr) {
+	c := al.groupOf[a]
+	for _, p := range al.request(rank).Ports {
 		s := endpoint{a, p}
-		old, taken := b.ports[s]
+		old, taken := al.ports[s]
 		if !taken && c != nil {
 			c.listeners[p]++
 		}
 		if !taken || rank < old {
-			b.ports[s] = rank
+			al.ports[s] = rank
 		}
 	}
 }
 
 // blocker returns the oldest holder of a that may not share it with r, and the reason.
-func (b *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason string) {
-	oldest := int32(len(b.order))
-	for rank := range b.possibleBlockers(a, r) {
+func (al *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason string) {
+	oldest := int32(len(al.order))
+	for rank := range al.possibleBlockers(a, r) {
 		if rank < oldest {
-			if no := b.refuses(a, b.request(rank), r); no != "" {
+			if no := al.refuses(a, al.request(rank), r); no != "" {
 				oldest, reason = rank, no
 			}
 		}
@@ -87,19 +87,19 @@ func (b *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason s
 	if reason == "" {
 		return nil, ""
 	}
-	return b.request(oldest), reason
+	return al.request(oldest), reason
 }
 
 // possibleBlockers yields holders of a, among them the oldest who refuses to share it
 // with r.
-func (b *allocation) possibleBlockers(a netip.Addr, r *Request) iter.Seq[int32] {
-	first, c := b.firstHolder(a), b.sharers[a]
+func (al *allocation) possibleBlockers(a netip.Addr, r *Request) iter.Seq[int32] {
+	first, c := al.firstHolder(a), al.sharers[a]
 	if first == nil || c == nil || first.conflicting {
-		return b.holdersOf(a)
+		return al.holdersOf(a)
 	}
 	return func(yield func(int32) bool) {
 		for _, p := range r.Ports {
-			if rank, taken := b.ports[endpoint{a, p}]; taken && !yield(rank) {
+			if rank, taken := al.ports[endpoint{a, p}]; taken && !yield(rank) {
 				return
 			}
 		}
@@ -111,9 +111,9 @@ func (b *allocation) possibleBlockers(a netip.Addr, r *Request) iter.Seq[int32] 
 }
 
 // holdersOf yields all holders of a.
-func (b *allocation) holdersOf(a netip.Addr) iter.Seq[int32] {
+func (al *allocation) holdersOf(a netip.Addr) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
-		for x := b.firstHolder(a); x != nil; x = b.nextHolder(x) {
+		for x := al.firstHolder(a); x != nil; x = al.nextHolder(x) {
 			if !yield(x.rank) {
 				return
 			}

@@ -41,18 +41,18 @@ func TestWhoRefusesToShareIsFoundWithoutALookAtEach(t *testing.T) {
 }
 
 // agreeAbout compares blocker and blocked with a look at each user.
-func agreeAbout(b *allocation, a netip.Addr, r *Request) error {
+func agreeAbout(al *allocation, a netip.Addr, r *Request) error {
 	want, reason := (*Request)(nil), ""
-	for rank := range b.holdersOf(a) {
-		u := b.request(rank)
-		if no := b.refuses(a, u, r); no != "" && (want == nil || CompareAge(u, want) < 0) {
+	for rank := range al.holdersOf(a) {
+		u := al.request(rank)
+		if no := al.refuses(a, u, r); no != "" && (want == nil || CompareAge(u, want) < 0) {
 			want, reason = u, no
 		}
 	}
-	if have, words := b.blocker(a, r); have != want || words != reason {
+	if have, words := al.blocker(a, r); have != want || words != reason {
 		return fmt.Errorf("%v: want %v for %q, have %v for %q", r, want, reason, have, words)
 	}
-	if have := b.blocked(a, r); have != (want != nil) {
+	if have := al.blocked(a, r); have != (want != nil) {
 		return fmt.Errorf("%v: blocked is %t", r, have)
 	}
 	return nil

@@ -37,9 +37,9 @@ type sharingGroup struct {
 	listeners  map[Port]int           // on how many of the addresses a Service has it
 }
 
-// full reports whether at every address of c some holder listens on a port of r.
-func (c *sharingGroup) full(r *Request) bool {
-	return slices.ContainsFunc(r.Ports, func(p Port) bool { return c.listeners[p] == len(c.addrs) })
+// full reports whether at every address of the group some holder listens on a port of r.
+func (g *sharingGroup) full(r *Request) bool {
+	return slices.ContainsFunc(r.Ports, func(p Port) bool { return g.listeners[p] == len(g.addrs) })
 }
 
 // candidates are the addresses of a group, from the lowest upwards, without those
@@ -49,30 +49,30 @@ type candidates struct {
 	addrs []netip.Addr
 }
 
-// lowestShared returns the lowest address of c that r can share. In nil there is none.
-func (b *allocation) lowestShared(c *sharingGroup, r *Request) (netip.Addr, bool) {
-	if c == nil || c.full(r) {
+// lowestShared returns the lowest address of g that r can share. In nil there is none.
+func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, bool) {
+	if g == nil || g.full(r) {
 		return netip.Addr{}, false
 	}
 	var ports []byte
 	for _, p := range r.Ports {
 		ports = binary.BigEndian.AppendUint16(append(ports, p.Protocol...), p.Number)
 	}
-	o := c.candidates[string(ports)]
+	o := g.candidates[string(ports)]
 	if o == nil {
-		o = &candidates{len(c.addrs), slices.Clone(c.addrs)}
+		o = &candidates{len(g.addrs), slices.Clone(g.addrs)}
 		slices.SortFunc(o.addrs, netip.Addr.Compare)
-		c.candidates[string(ports)] = o
+		g.candidates[string(ports)] = o
 	}
-	for _, a := range c.addrs[o.seen:] {
+	for _, a := range g.addrs[o.seen:] {
 		i, _ := slices.BinarySearchFunc(o.addrs, a, netip.Addr.Compare)
 		o.addrs = slices.Insert(o.addrs, i, a)
 	}
-	o.seen = len(c.addrs)
-	for len(o.addrs) > 0 && b.listens(o.addrs[0], r) {
+	o.seen = len(g.addrs)
+	for len(o.addrs) > 0 && al.listens(o.addrs[0], r) {
 		o.addrs = o.addrs[1:]
 	}
-	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !b.blocked(a, r) })
+	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) })
 	if i < 0 {
 		return netip.Addr{}, false
 	}
@@ -80,40 +80,40 @@ func (b *allocation) lowestShared(c *sharingGroup, r *Request) (netip.Addr, bool
 }
 
 // listens reports whether a holder of a listens on a port of r.
-func (b *allocation) listens(a netip.Addr, r *Request) bool {
+func (al *allocation) listens(a netip.Addr, r *Request) bool {
 	return slices.ContainsFunc(r.Ports, func(p Port) bool {
-		_, taken := b.ports[endpoint{a, p}]
+		_, taken := al.ports[endpoint{a, p}]
 		return taken
 	})
 }
 
 // blocked reports whether a holder of a may not share it with r, or a is kept
 // for others. It does not look at every holder, since there can be thousands.
-func (b *allocation) blocked(a netip.Addr, r *Request) bool {
-	if b.reserve.blocking(a, r) != nil {
+func (al *allocation) blocked(a netip.Addr, r *Request) bool {
+	if al.reserve.blocking(a, r) != nil {
 		return true
 	}
-	first := b.firstHolder(a)
+	first := al.firstHolder(a)
 	if first == nil {
 		return false
 	}
-	u := b.request(first.rank)
+	u := al.request(first.rank)
 	across := first.crossNamespace || u.Service.Namespace != r.Service.Namespace
 	switch {
-	case r.Share.Key == "" || r.Share.Key != u.Share.Key, across && !b.crossNamespace(a) && !r.has(a):
+	case r.Share.Key == "" || r.Share.Key != u.Share.Key, across && !al.crossNamespace(a) && !r.has(a):
 		return true
 	case first.conflicting, first.fresh && across:
-		other, _ := b.blocker(a, r)
+		other, _ := al.blocker(a, r)
 		return other != nil
 	case (r.Share.Local || first.local) && u.Share.Pods != r.Share.Pods, r.Share.Local && first.mixed:
 		return true
 	}
-	return b.listens(a, r)
+	return al.listens(a, r)
 }
 
 // crossNamespace reports whether Services of different namespaces may come to share a.
-func (b *allocation) crossNamespace(a netip.Addr) bool {
-	s := b.find(a)
+func (al *allocation) crossNamespace(a netip.Addr) bool {
+	s := al.find(a)
 	return s != nil && s.CrossNamespace
 }
 
@@ -139,13 +139,13 @@ func keysDiffer(u, r *Request) string {
 
 // refuses returns the reason for which two Services may not share a, or "". Those of different
 // namespaces that both have it go on sharing it, whatever has become of its pool.
-func (b *allocation) refuses(a netip.Addr, u, r *Request) string {
+func (al *allocation) refuses(a netip.Addr, u, r *Request) string {
 	if u.Share.Key != r.Share.Key || u.Share.Key == "" {
 		return keysDiffer(u, r)
 	}
 	switch {
-	case u.Service.Namespace != r.Service.Namespace && !b.crossNamespace(a) && !(u.has(a) && r.has(a)):
-		if s := b.find(a); s != nil {
+	case u.Service.Namespace != r.Service.Namespace && !al.crossNamespace(a) && !(u.has(a) && r.has(a)):
+		if s := al.find(a); s != nil {
 			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace, not Cluster", s.Name)
 		}
 		return "they are of different namespaces"

@@ -71,9 +71,9 @@ type Segment struct {
 // View is the state of the members. The zero View has none.
 type View struct {
 	Standing map[string]Standing // of each member
-	// Watchers are, for each member that restarts, those that are Alive, in the
-	// order in which they are to stand in for it.
-	Watchers map[string][]string
+	// Backups are, for each member that restarts, those that are Alive, in the
+	// order in which they answer in its place.
+	Backups map[string][]string
 	// Isolated: this speaker reaches no other speaker and no other host.
 	Isolated bool
 	// Sessions are the own ones, and Up how many of them are Up. Down are the members

@@ -125,7 +125,7 @@ func TestARestartIsNoLoss(t *testing.T) {
 		w.agree(50*time.Millisecond, " n3 Restarting", "n3")
 		w.stays(5*time.Second, " n3 Restarting", "n3")
 		want := newRing(namesOf(w), nil).after("n3", 9)
-		if diff := cmp.Diff(want, w.nodes["n1"].View().Watchers["n3"]); diff != "" {
+		if diff := cmp.Diff(want, w.nodes["n1"].View().Backups["n3"]); diff != "" {
 			t.Errorf("who stands in for n3: want -, have +:\n%s", diff)
 		}
 		w.again("n3")

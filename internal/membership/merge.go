@@ -181,13 +181,13 @@ func (s *State) refute() {
 		}
 	}
 	if s.refuting && up > 0 && 2*up >= len(s.observed) {
-		s.announce()
+		s.broadcastAlive()
 	}
 }
 
-// announce tells all that this speaker is alive. Who misses it and believes
+// broadcastAlive tells all that this speaker is alive. Who misses it and believes
 // otherwise will say so.
-func (s *State) announce() {
+func (s *State) broadcastAlive() {
 	s.refuting = false
 	s.send(nil, Message{Updates: []update{s.own()}})
 }

@@ -126,7 +126,7 @@ func (r *running) configure() {
 		maps.DeleteFunc(w.addrs, func(name string, _ netip.Addr) bool { return !w.isMember(name) })
 		w.SetLink(now, s.Up)
 		if moved {
-			w.Announce(now)
+			w.BroadcastAlive(now)
 		}
 		watches = append(watches, w)
 	}

@@ -99,7 +99,7 @@ func (s *State) SetMembers(now time.Time, members []Member, detect time.Duration
 	s.ring = newRing(s.members, s.subnets)
 	s.forget(now)
 	if !slices.Contains(before, s.self) && s.isMember(s.self) {
-		s.announce()
+		s.broadcastAlive()
 		s.pingUnknown() // who replies has heard that this speaker is back
 	}
 	if len(s.observed) == 0 {
@@ -164,8 +164,8 @@ func (s *State) SetLink(now time.Time, up bool) {
 	}
 }
 
-// Announce tells all once more that this speaker is alive.
-func (s *State) Announce(now time.Time) {
+// BroadcastAlive tells all once more that this speaker is alive.
+func (s *State) BroadcastAlive(now time.Time) {
 	defer s.schedule()
 	s.broadcast(now, Message{Updates: []update{s.own()}})
 }
@@ -251,7 +251,7 @@ func (s *State) present(name string) *update {
 
 // View returns who is alive.
 func (s *State) View() View {
-	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Watchers: map[string][]string{}}
+	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Backups: map[string][]string{}}
 	for _, name := range s.members {
 		standing := Alive
 		if k := s.known[name]; k != nil {
@@ -260,7 +260,7 @@ func (s *State) View() View {
 			standing = Unknown
 		}
 		if v.Standing[name] = standing; standing == Restarting {
-			v.Watchers[name] = s.watchers(name)
+			v.Backups[name] = s.backups(name)
 		}
 	}
 	for name, o := range s.observed {
@@ -295,8 +295,8 @@ func (s *State) reachable() bool {
 	return slices.ContainsFunc(s.members, func(name string) bool { return s.known[name] != nil && s.standing(name) == Alive })
 }
 
-// watchers returns the members after name that are Alive.
-func (s *State) watchers(name string) []string {
+// backups returns the members after name that are Alive.
+func (s *State) backups(name string) []string {
 	var out []string
 	for _, n := range s.ring.after(name, len(s.members)) {
 		if s.standing(n) == Alive {

@@ -288,8 +288,8 @@ func (s *speaker) gather(out failover.Output) {
 	config := make([]membership.Member, 0, len(s.first.config))
 	var segment []membership.Member
 	for _, m := range s.digest.members {
-		if expired, watched := out.Watch[m.Name]; watched {
-			m.Silent = expired
+		if w, watched := out.Watched[m.Name]; watched {
+			m.Silent = w.LeaseExpired
 			if m.Subnet == s.node.prefix() {
 				segment = append(segment, m)
 			}
