@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,7 +102,7 @@ type surroundings struct {
 	sets        appsv1.StatefulSetList
 	pods        corev1.PodList // of kube-system, where static ones are
 	configs     corev1.ConfigMapList
-	cidrs       networkingv1.ServiceCIDRList
+	events      corev1.EventList
 	kinds       unstructured.UnstructuredList
 	policies    admissionv1.ValidatingAdmissionPolicyList
 	bindings    admissionv1.ValidatingAdmissionPolicyBindingList
@@ -124,7 +122,7 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Environme
 		{&s.deployments, doctor.Gap{Resource: "deployments.apps"}}, {&s.daemons, doctor.Gap{Resource: "daemonsets.apps"}},
 		{&s.sets, doctor.Gap{Resource: "statefulsets.apps"}}, {&s.pods, doctor.Gap{Resource: "pods", Namespace: kubeSystem}},
 		{&s.configs, doctor.Gap{Resource: "configmaps", Namespace: kubeSystem}},
-		{&s.cidrs, doctor.Gap{Resource: "servicecidrs.networking.k8s.io"}}, {&s.kinds, doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}},
+		{&s.events, doctor.Gap{Resource: "events", Namespace: t.system}}, {&s.kinds, doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}},
 		{&s.policies, doctor.Gap{Resource: "validatingadmissionpolicies.admissionregistration.k8s.io"}},
 		{&s.bindings, doctor.Gap{Resource: "validatingadmissionpolicybindings.admissionregistration.k8s.io"}},
 	} {
@@ -140,13 +138,6 @@ func (t *tool) around(ctx context.Context, c client.WithWatch) (doctor.Environme
 	for _, m := range s.configs.Items {
 		if m.Name == "kube-proxy" {
 			a.ProxyConfigs = append(a.ProxyConfigs, slices.Collect(maps.Values(m.Data))...)
-		}
-	}
-	for _, x := range s.cidrs.Items {
-		for _, text := range x.Spec.CIDRs {
-			if p, err := netip.ParsePrefix(text); err == nil {
-				a.ServiceCIDRs = append(a.ServiceCIDRs, p)
-			}
 		}
 	}
 	for i := range s.kinds.Items {
@@ -184,10 +175,19 @@ func (s *surroundings) workloads() []doctor.Workload {
 	}
 	var out []doctor.Workload
 	for _, d := range s.deployments.Items {
-		out = append(out, workload("Deployment", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
+		w := workload("Deployment", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas))
+		w.Current = d.Status.Replicas
+		for _, c := range d.Status.Conditions {
+			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+				w.Refused = c.Message
+			}
+		}
+		out = append(out, w)
 	}
 	for _, d := range s.daemons.Items {
-		out = append(out, workload("DaemonSet", &d, d.Spec.Template.Spec, d.Status.DesiredNumberScheduled))
+		w := workload("DaemonSet", &d, d.Spec.Template.Spec, d.Status.DesiredNumberScheduled)
+		w.Current, w.Refused = d.Status.CurrentNumberScheduled, s.failure(&d)
+		out = append(out, w)
 	}
 	for _, d := range s.sets.Items {
 		out = append(out, workload("StatefulSet", &d, d.Spec.Template.Spec, wanted(d.Spec.Replicas)))
@@ -198,6 +198,19 @@ func (s *surroundings) workloads() []doctor.Workload {
 		}
 	}
 	return out
+}
+
+// failure returns why Pods of a DaemonSet could not be made the last time, by its events; "": they
+// do not tell.
+func (s *surroundings) failure(d *appsv1.DaemonSet) string {
+	var message string
+	var last metav1.Time
+	for _, e := range s.events.Items {
+		if e.Reason == "FailedCreate" && e.InvolvedObject.UID == d.UID && !e.LastTimestamp.Before(&last) {
+			message, last = e.Message, e.LastTimestamp
+		}
+	}
+	return message
 }
 
 // workload is what doctor needs of one.

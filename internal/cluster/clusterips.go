@@ -22,7 +22,7 @@ import (
 func ClusterIPRanges(ctx context.Context, r client.Reader) ([]netip.Prefix, error) {
 	var list networkingv1.ServiceCIDRList
 	switch err := List(ctx, r, &list); {
-	case meta.IsNoMatchError(err), apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
 		return nil, err

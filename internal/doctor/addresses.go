@@ -13,7 +13,7 @@ import (
 // addressChecks returns the checks of pools, and of other owners of their addresses.
 func addressChecks() []check {
 	return []check{
-		{"addresses-in-use", "Does a pool hold addresses of nodes, routers, Pods or ClusterIPs?", (*cluster).inUse, []string{serviceCIDRs}},
+		{"addresses-in-use", "Does no Service have an address of a router, a Pod, the cluster or another load balancer?", (*cluster).inUse, []string{serviceCIDRs}},
 		{"advertised", "Does an advertisement cover each pool?", (*cluster).advertised, nil},
 		{"subnets", "Is each pool of the local network in a subnet of the nodes?", (*cluster).subnets, nil},
 		{"contested", "Does another program overwrite the addresses of a Service, or keep it from being deleted?", (*cluster).contested, nil},
@@ -21,57 +21,26 @@ func addressChecks() []check {
 	}
 }
 
-// inUse finds addresses in pools that no Service may get.
+// inUse finds Services with addresses that something else has: the controller never chooses
+// such an address, but a Service can have got it before the other did.
 func (p *cluster) inUse() outcome {
-	var evidence []string
-	one := func(text, whose string) {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return
-		}
-		if pool := p.holding(ipam.Range{First: a, Last: a}); pool != "" {
-			evidence = append(evidence, fmt.Sprintf("IPAddressPool %s holds %s, %s", pool, a, whose))
-		}
-	}
-	whole := func(prefix netip.Prefix, whose string) {
-		if pool := p.holding(ipam.RangeOf(prefix)); pool != "" {
-			evidence = append(evidence, fmt.Sprintf("IPAddressPool %s holds addresses of %s, %s", pool, prefix, whose))
-		}
-	}
-	for i := range p.Nodes {
-		n := &p.Nodes[i]
-		for _, a := range addressesOf(n) {
-			one(a, "an address of node "+n.Name)
-		}
-		for _, text := range append(slices.Clone(n.Spec.PodCIDRs), n.Spec.PodCIDR) {
-			if prefix, err := netip.ParsePrefix(text); err == nil {
-				whole(prefix, "the Pods of node "+n.Name)
+	var held, unused []string
+	for i, g := range p.Grants {
+		for _, a := range g.Addrs {
+			if by, is := p.Occupied.Of(a); is && by.Node == "" {
+				held = append(held, fmt.Sprintf("Service %s has %s, which is %s", intent.KeyOf(p.Served[i]), a, by.Name))
 			}
 		}
 	}
-	for _, peer := range p.Config.Peers {
-		one(string(peer.Spec.PeerAddress), "the router of BGPPeer "+peer.Name)
-	}
-	for _, prefix := range p.ServiceCIDRs {
-		whole(prefix, "the ClusterIPs")
-	}
-	for i := range p.Services {
-		svc := &p.Services[i]
-		for _, a := range svc.Spec.ClusterIPs {
-			one(a, "the ClusterIP of Service "+svc.Namespace+"/"+svc.Name)
+	for i := range p.Pools {
+		if text := p.Pools[i].OccupiedText(); text != "" {
+			unused = append(unused, "IPAddressPool "+p.Pools[i].Name+": "+text)
 		}
 	}
-	return found(Fault, evidence, "take them out of spec.addresses, or into spec.exclude, of the pool: a Service that is given one breaks what has it now")
-}
-
-// holding returns the pool with an address of r, or "".
-func (p *cluster) holding(r ipam.Range) string {
-	for _, pool := range p.Checked.Pools {
-		if _, both := ipam.Overlap(pool.Ranges, []ipam.Range{r}); both {
-			return pool.Name
-		}
+	if len(held) > 0 {
+		return outcome{Fault, slices.Concat(held, unused), "take the address out of spec.addresses, or into spec.exclude, of the pool, so that the Service gets another: it breaks what has this one"}
 	}
-	return ""
+	return outcome{evidence: unused}
 }
 
 // covers reports which kinds of advertisement select a pool.

@@ -7,7 +7,6 @@ package doctor
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,14 +15,13 @@ import (
 
 // Environment is what a cluster has beside Steelyard.
 type Environment struct {
-	System       string         // Steelyard's own namespace
-	Workloads    []Workload     // of all namespaces
-	Foreign      []Foreign      // objects of other load balancers
-	ProxyConfigs []string       // of kube-proxy, as texts
-	ServiceCIDRs []netip.Prefix // of ClusterIPs
-	OldKinds     []string       // what OldKind returns for our kinds
-	Policy       bool           // the policy for what speakers may write is in force
-	Forbidden    []Gap          // what the user may not list of all this
+	System       string     // Steelyard's own namespace
+	Workloads    []Workload // of all namespaces
+	Foreign      []Foreign  // objects of other load balancers
+	ProxyConfigs []string   // of kube-proxy, as texts
+	OldKinds     []string   // what OldKind returns for our kinds
+	Policy       bool       // the policy for what speakers may write is in force
+	Forbidden    []Gap      // what the user may not list of all this
 }
 
 // Gap is a resource that the user may not list.
@@ -62,6 +60,7 @@ const (
 	daemonSets   = "daemonsets.apps"
 	statefulSets = "statefulsets.apps"
 	pods         = "pods"
+	events       = "events"
 	configMaps   = "configmaps"
 	leases       = "leases.coordination.k8s.io"
 	serviceCIDRs = "servicecidrs.networking.k8s.io"
@@ -78,7 +77,8 @@ type Workload struct {
 	Images                []string
 	Settings              []string // arguments, and the environment as NAME=VALUE
 	Replicas              int32    // wanted
-	Ready                 int32
+	Current               int32    // there are so many Pods of them, ready or not
+	Refused               string   // why Pods could not be made, as Kubernetes tells; "": it does not tell
 }
 
 func (w Workload) String() string {
@@ -148,8 +148,12 @@ func Checks() []string {
 // Examine runs the checks with these names; none: all checks.
 func Examine(w *world.Snapshot, a Environment, names ...string) []Finding {
 	p := &cluster{Evaluation: w.Evaluate(), Environment: a}
+	p.Environment.Forbidden = slices.Clone(a.Forbidden)
 	if w.Leases == nil {
-		p.Environment.Forbidden = append(slices.Clone(a.Forbidden), Gap{leases, a.System})
+		p.Environment.Forbidden = append(p.Environment.Forbidden, Gap{leases, a.System})
+	}
+	if w.ClusterIPsUnread {
+		p.Environment.Forbidden = append(p.Environment.Forbidden, Gap{Resource: serviceCIDRs})
 	}
 	var out []Finding
 	for _, x := range checks() {

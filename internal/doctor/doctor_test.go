@@ -74,11 +74,12 @@ func healthy() *cluster {
 	claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue}}
 	w.Claims = []v1beta1.L2Claim{claim}
 	w.Claims[0].Status.Node, w.Services[0].Annotations = "node1", map[string]string{v1beta1.AnnotationPool: "lan"}
+	w.ClusterIPs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
 	return &cluster{w, doctor.Environment{
-		System: "steelyard-system", Policy: true, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, ProxyConfigs: []string{"mode: \"\"\n"},
+		System: "steelyard-system", Policy: true, ProxyConfigs: []string{"mode: \"\"\n"},
 		Workloads: []doctor.Workload{
-			{Kind: "Deployment", Namespace: "steelyard-system", Name: "c", Images: []string{"r.example/steelyard-controller:v1"}, Replicas: 2},
-			{Kind: "DaemonSet", Namespace: "steelyard-system", Name: "s", Images: []string{"r.example/steelyard-speaker:v1"}, Replicas: 2},
+			{Kind: "Deployment", Namespace: "steelyard-system", Name: "c", Images: []string{"r.example/steelyard-controller:v1"}, Replicas: 2, Current: 2},
+			{Kind: "DaemonSet", Namespace: "steelyard-system", Name: "s", Images: []string{"r.example/steelyard-speaker:v1"}, Replicas: 2, Current: 2},
 		},
 	}}
 }
@@ -178,6 +179,21 @@ func programHarms() []harm {
 			[]string{"controller Unknown: " + noLeases, "speakers Warning: node2: no speaker has ever run there; " + noLeases, "clocks Unknown: " + noLeases}},
 		{"a speaker is missing", func(p *cluster) { p.Speakers = p.Speakers[:1] },
 			[]string{"speakers Warning: node2: no speaker has ever run there"}},
+		{"Pod security refuses the speakers", func(p *cluster) {
+			p.Speakers, p.Leases = nil, p.Leases[:1]
+			p.Workloads[1].Current, p.Workloads[1].Refused = 0, `pods "s-x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)`
+		}, []string{`speakers Fault: DaemonSet steelyard-system/s has 0 of 2 Pods: FailedCreate: pods "s-x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true); ` +
+			"node1: no speaker has ever run there; node2: no speaker has ever run there",
+			"subnets Unknown: no speaker tells of a subnet", "membership Unknown: no speaker tells whom it hears"}},
+		{"speakers can't be made, and events can't be read", func(p *cluster) {
+			p.Workloads[1].Current, p.Forbidden = 1, []doctor.Gap{{Resource: "events", Namespace: "steelyard-system"}}
+		}, []string{"speakers Warning: DaemonSet steelyard-system/s has 1 of 2 Pods; you may not list events in namespace steelyard-system, which tell why"}},
+		{"a quota refuses the controller", func(p *cluster) {
+			p.Leases = p.Leases[1:]
+			p.Workloads[0].Current, p.Workloads[0].Refused = 0, "exceeded quota"
+		}, []string{"controller Fault: Deployment steelyard-system/c has 0 of 2 Pods: FailedCreate: exceeded quota; there is no Lease steelyard-controller in namespace steelyard-system: no controller has ever run"}},
+		{"a quota refuses the second controller", func(p *cluster) { p.Workloads[0].Current = 1 },
+			[]string{"controller Warning: Deployment steelyard-system/c has 1 of 2 Pods"}},
 		{"two versions", func(p *cluster) {
 			p.Speakers[0].Status.Version = "v0.9.0"
 			p.Workloads[0].Images[0] = "localhost:5000/steelyard-controller:v2"
@@ -233,10 +249,9 @@ func addressHarms() []harm {
 	pool := func(p *cluster, ranges ...v1beta1.AddressRange) { p.Config.Pools[0].Spec.Addresses = ranges }
 	return []harm{
 		{"a pool holds what others have", func(p *cluster) { pool(p, "192.0.2.0/24", "10.1.1.200-10.1.1.201", "10.96.0.0/28") },
-			[]string{"addresses-in-use Fault: IPAddressPool lan holds 10.96.0.7, the ClusterIP of Service n/web; IPAddressPool lan holds 192.0.2.1, the router of BGPPeer tor; " +
-				"IPAddressPool lan holds 192.0.2.11, an address of node node1; IPAddressPool lan holds 192.0.2.12, an address of node node2; " +
-				"IPAddressPool lan holds addresses of 10.1.1.0/24, the Pods of node node1; IPAddressPool lan holds addresses of 10.96.0.0/16, the ClusterIPs",
-				"subnets Warning: IPAddressPool lan: 10.1.1.200-10.1.1.201 is in no subnet of any node; IPAddressPool lan: 10.96.0.0-10.96.0.15 is in no subnet of any node"}},
+			[]string{"subnets Warning: IPAddressPool lan: 10.1.1.200-10.1.1.201 is in no subnet of any node; IPAddressPool lan: 10.96.0.0-10.96.0.15 is in no subnet of any node"}},
+		{"a Service has what another has by now", func(p *cluster) { p.Config.Peers[0].Spec.PeerAddress = "192.0.2.100" },
+			[]string{`addresses-in-use Fault: IPAddressPool lan: 1 of its addresses are never chosen: 192.0.2.100 is the address of BGPPeer "tor"; Service n/web has 192.0.2.100, which is the address of BGPPeer "tor"`}},
 		{"what is excluded is not held", func(p *cluster) {
 			pool(p, "192.0.2.0/24")
 			p.Config.Pools[0].Spec.Exclude = []v1beta1.AddressRange{"192.0.2.0-192.0.2.99"}

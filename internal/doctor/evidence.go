@@ -62,8 +62,8 @@ func (p *cluster) examinedVersions() string {
 }
 
 func (p *cluster) examinedAddresses() string {
-	cidrs := make([]string, len(p.ServiceCIDRs))
-	for i, c := range p.ServiceCIDRs {
+	cidrs := make([]string, len(p.ClusterIPs))
+	for i, c := range p.ClusterIPs {
 		cidrs[i] = c.String()
 	}
 	text := fmt.Sprintf("%s against %s, %s and %s", p.pools(), plural(len(p.Nodes), "node"), plural(len(p.Config.Peers), "BGPPeer"), plural(len(p.Services), "Service"))

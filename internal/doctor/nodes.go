@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -149,15 +148,4 @@ func (p *cluster) reversePath() outcome {
 		}
 	}
 	return found(Warning, evidence, "with several links a client may come by one and be answered by another: set net.ipv4.conf.all.rp_filter to 2 (loose), unless every client's way back is the way it came")
-}
-
-// addressesOf returns a node's own addresses.
-func addressesOf(n *corev1.Node) []string {
-	var out []string
-	for _, a := range n.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
-			out = append(out, a.Address)
-		}
-	}
-	return out
 }

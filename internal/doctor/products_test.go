@@ -60,7 +60,6 @@ func TestWhatCantBeSeenIsNotWell(t *testing.T) {
 		{doctor.Gap{Resource: "statefulsets.apps"}, []string{"other-load-balancers Unknown: you may not list statefulsets.apps in all namespaces"}},
 		{doctor.Gap{Resource: "pods", Namespace: "kube-system"}, []string{"other-load-balancers Unknown: you may not list pods in namespace kube-system"}},
 		{doctor.Gap{Resource: "ciliumloadbalancerippools.cilium.io"}, []string{"other-load-balancers Unknown: you may not list ciliumloadbalancerippools.cilium.io"}},
-		{doctor.Gap{Resource: "servicecidrs.networking.k8s.io"}, []string{"addresses-in-use Unknown: you may not list servicecidrs.networking.k8s.io"}},
 		{doctor.Gap{Resource: "customresourcedefinitions.apiextensions.k8s.io"}, []string{"versions Unknown: you may not list customresourcedefinitions.apiextensions.k8s.io"}},
 		{doctor.Gap{Resource: "configmaps", Namespace: "kube-system"}, []string{}}, // every speaker tells kube-proxy's mode
 	} {
@@ -71,6 +70,11 @@ func TestWhatCantBeSeenIsNotWell(t *testing.T) {
 		}
 	}
 	p := healthy()
+	p.ClusterIPs, p.ClusterIPsUnread = nil, true
+	if diff := cmp.Diff([]string{"addresses-in-use Unknown: you may not list servicecidrs.networking.k8s.io"}, sick(t, p)); diff != "" {
+		t.Error(diff)
+	}
+	p = healthy()
 	p.Forbidden, p.Speakers[0].Status.Host.ProxyMode = []doctor.Gap{{Resource: "configmaps", Namespace: "kube-system"}}, ""
 	if diff := cmp.Diff([]string{"strict-arp Unknown: you may not list configmaps in namespace kube-system"}, sick(t, p)); diff != "" {
 		t.Error(diff)

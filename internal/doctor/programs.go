@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
@@ -36,19 +38,24 @@ func (p *cluster) lease(name string) *coordinationv1.Lease {
 }
 
 func (p *cluster) controller() outcome {
-	remedy := "see kubectl get pods -n " + p.System + ", and the controller's log; without it no Service gets an address"
 	if p.Leases == nil {
 		return outcome{}
 	}
+	refused, remedy := p.refused(imageController)
+	remedy = cmp.Or(remedy, "see kubectl get pods -n "+p.System+", and the controller's log; without it no Service gets an address")
+	fault := func(text string) outcome { return outcome{Fault, append(refused, text), remedy} }
 	l := p.lease(health.LeaseController)
 	switch {
 	case l == nil:
-		return outcome{Fault, []string{"there is no Lease " + health.LeaseController + " in namespace " + p.System + ": no controller has ever run"}, remedy}
+		return fault("there is no Lease " + health.LeaseController + " in namespace " + p.System + ": no controller has ever run")
 	case intent.LeaseHolder(l) == "" || l.Spec.RenewTime == nil:
-		return outcome{Fault, []string{"the Lease " + health.LeaseController + " was released: no controller is active"}, remedy}
+		return fault("the Lease " + health.LeaseController + " was released: no controller is active")
 	}
 	if _, absent := p.Controller(); absent != "" {
-		return outcome{Fault, []string{fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent)}, remedy}
+		return fault(fmt.Sprintf("%s holds the Lease; %s", intent.LeaseHolder(l), absent))
+	}
+	if len(refused) > 0 { // of several replicas
+		return outcome{Warning, refused, remedy}
 	}
 	return outcome{evidence: []string{intent.LeaseHolder(l) + " is active"}}
 }
@@ -61,8 +68,11 @@ func (p *cluster) speakers() outcome {
 			missing = append(missing, name+": "+reason)
 		}
 	}
-	remedy := "see kubectl get pods -n " + p.System + " -o wide, whether the DaemonSet tolerates the nodes' taints, and whether the node reaches the API server; a speaker that lost only that goes on with what it knew last (on the node: curl 127.0.0.1:7476/debug/announcements)"
-	if len(p.Nodes) > 0 && len(missing) == len(p.Nodes) {
+	refused, remedy := p.refused(imageSpeaker)
+	nodes := len(missing)
+	missing = append(missing, refused...)
+	remedy = cmp.Or(remedy, "see kubectl get pods -n "+p.System+" -o wide, whether the DaemonSet tolerates the nodes' taints, and whether the node reaches the API server; a speaker that lost only that goes on with what it knew last (on the node: curl 127.0.0.1:7476/debug/announcements)")
+	if len(p.Nodes) > 0 && nodes == len(p.Nodes) {
 		return outcome{Fault, missing, remedy}
 	}
 	v := found(Warning, missing, remedy)
@@ -70,6 +80,53 @@ func (p *cluster) speakers() outcome {
 		v.evidence = []string{"on " + plural(len(p.Nodes), "node")}
 	}
 	return v
+}
+
+// refused finds workloads of a program that have fewer Pods than they should have. The remedy
+// is "" where it is not known.
+func (p *cluster) refused(image string) (evidence []string, remedy string) {
+	for _, w := range p.Workloads {
+		if w.Current >= w.Replicas || !slices.ContainsFunc(w.of(p.System), func(i programImage) bool { return i.name == image }) {
+			continue
+		}
+		text := fmt.Sprintf("%s has %d of %s", w, w.Current, plural(int(w.Replicas), "Pod"))
+		unread := slices.IndexFunc(p.Forbidden, func(g Gap) bool { return g.Resource == events })
+		switch {
+		case w.Refused != "":
+			text += ": FailedCreate: " + printable.Message(w.Refused)
+		case unread >= 0:
+			text += "; " + p.Forbidden[unread].String() + ", which tell why"
+		}
+		evidence = append(evidence, text)
+		if strings.Contains(w.Refused, "PodSecurity") {
+			remedy = "let the namespace have Pods that use the nodes' network: kubectl label namespace " + p.System + " pod-security.kubernetes.io/enforce=privileged"
+		}
+	}
+	if len(evidence) > 0 {
+		remedy = cmp.Or(remedy, "see kubectl describe on it: quotas, webhooks and Pod security can refuse Pods")
+	}
+	return evidence, remedy
+}
+
+// The images of Steelyard's programs.
+const (
+	imageController = "steelyard-controller"
+	imageSpeaker    = "steelyard-speaker"
+)
+
+// programImage is the image of one of Steelyard's programs, without its registry.
+type programImage struct{ name, tag string }
+
+// of returns the images of Steelyard's programs in a workload of its namespace.
+func (w Workload) of(system string) []programImage {
+	var out []programImage
+	for _, image := range w.Images {
+		name, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+		if w.Namespace == system && (name == imageController || name == imageSpeaker) {
+			out = append(out, programImage{name, tag})
+		}
+	}
+	return out
 }
 
 // differing returns the versions of the running programs, if they are not of one.
@@ -98,14 +155,11 @@ func (p *cluster) versions() outcome {
 	evidence := p.differing()
 	images := map[string]string{} // the tag by program
 	for _, w := range p.Workloads {
-		for _, image := range w.Images {
-			program, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-			if w.Namespace == p.System && (program == "steelyard-controller" || program == "steelyard-speaker") {
-				images[program] = tag
-			}
+		for _, i := range w.of(p.System) {
+			images[i.name] = i.tag
 		}
 	}
-	if c, s := images["steelyard-controller"], images["steelyard-speaker"]; c != "" && s != "" && c != s {
+	if c, s := images[imageController], images[imageSpeaker]; c != "" && s != "" && c != s {
 		evidence = append(evidence, fmt.Sprintf("the controller's image is %s, the speakers' %s", c, s))
 	}
 	for _, k := range p.OldKinds {

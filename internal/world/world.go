@@ -29,8 +29,10 @@ type Snapshot struct {
 	Nodes      []corev1.Node
 	Endpoints  []discoveryv1.EndpointSlice
 	ClusterIPs []netip.Prefix // the cluster's ranges of ClusterIPs; none: not known
-	IgnoreKept bool           // evaluate as if no address were kept for a deleted Service or after its pool is gone
-	Unread     []string       // what could not be read, as sentences; what depends on it is a guess
+	// ClusterIPsUnread: the user may not read those ranges.
+	ClusterIPsUnread bool
+	IgnoreKept       bool     // evaluate as if no address were kept for a deleted Service or after its pool is gone
+	Unread           []string // what could not be read, as sentences; what depends on it is a guess
 }
 
 // Settings are the flags of the controller and the speakers that matter to decisions.

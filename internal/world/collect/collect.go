@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -67,7 +68,8 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
-	if w.ClusterIPs, err = cluster.ClusterIPRanges(ctx, r); err != nil {
+	w.ClusterIPs, err = cluster.ClusterIPRanges(ctx, r)
+	if w.ClusterIPsUnread = apierrors.IsForbidden(err); err != nil && !w.ClusterIPsUnread {
 		return nil, err
 	}
 	w.Settings, err = settings(deployments.Items)
