@@ -222,7 +222,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		},
 		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
-	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), readNetwork)
+	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), wire.network)
 	r = &reconciler{
 		options: o, log: logger, adapters: wire,
 		sources: sources{

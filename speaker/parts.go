@@ -105,8 +105,14 @@ type snapshot struct {
 	nextEndpoint time.Duration
 }
 
-// readNetwork returns which addresses this node itself has, and its gateways.
-func readNetwork() (out status.Network, err error) {
+// network returns which addresses this node itself has, its gateways, and its links without
+// addresses.
+func (a adapters) network() (out status.Network, err error) {
+	for _, l := range a.links.Links() {
+		if l.Unnumbered {
+			out.Unnumbered = append(out.Unnumbered, l.Name)
+		}
+	}
 	addrs, err := link.HostAddresses()
 	if err != nil {
 		return out, err

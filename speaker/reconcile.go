@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -63,6 +64,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 			d.Missing++
 		}
 	}
+	r.links.SetNamed(r.namedLinks(s.Cluster))
 	r.links.SetKeys(s.keys)
 	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
 	claims := slices.Concat(out.Plan.Claims, out.Proxy)
@@ -81,6 +83,21 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	}
 	r.plan.Store(d)
 	wait.Signal(r.report)
+}
+
+// namedLinks returns the names of links that the L2Advertisements for this node give in full:
+// those are used also without an address.
+func (r *reconciler) namedLinks(c announce.Snapshot) []string {
+	var out []string
+	for i := range c.Nodes {
+		for _, ad := range c.L2 {
+			if c.Nodes[i].Name == r.node && ad.Nodes.Selects(c.Nodes[i].Labels) {
+				out = append(out, ad.Links.Named()...)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // logEvent logs a change of this node's addresses, and counts takeovers.

@@ -122,7 +122,7 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 	}
 	links[r.node] = nil
 	for _, l := range r.links.Links() {
-		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes})
+		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes, Unnumbered: l.Unnumbered})
 	}
 	return links, macs
 }

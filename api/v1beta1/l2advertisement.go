@@ -37,7 +37,9 @@ type L2AdvertisementSpec struct {
 	Selection `json:",inline"`
 
 	// interfaces to announce on, by name or glob; empty: all that support ARP and NDP. A node
-	// with no such interface up is no candidate.
+	// with no such interface up is no candidate. An interface without an address of its own
+	// counts only if its exact name is here. If some of the interfaces are in the address's
+	// subnet, on any node, the others do not announce it.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64

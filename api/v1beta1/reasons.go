@@ -249,11 +249,12 @@ const (
 	//
 	// Remedy: see nodeSelectors of the advertisements.
 	ReasonNodeNotSelected = "NodeNotSelected"
-	// ReasonNoLinkUp: no link is up that the advertisements select and that is in the
-	// address's subnet, if any node has such a link.
+	// ReasonNoLinkUp: no link is up that the advertisements select. If some link that they
+	// select is in the address's subnet, on any node, only such links count.
 	//
 	// Remedy: see interfaces and excludeInterfaces of the L2Advertisement, and the links
-	// in kubectl get speakers.steelyard.dev.
+	// in kubectl get speakers.steelyard.dev. A link without an address of its own must be
+	// in interfaces by its exact name.
 	ReasonNoLinkUp = "NoLinkUp"
 	// ReasonNoLocalEndpoints: the Service's externalTrafficPolicy is Local, and no
 	// endpoint of it is ready on the node. An endpoint that names no node counts for the

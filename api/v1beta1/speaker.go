@@ -86,8 +86,8 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:MaxLength=1024
 	TokenError string `json:"tokenError,omitempty"`
 	// strictReversePath are the links on which the kernel drops packets from an address
-	// that it would reach by another link (rp_filter 1, RFC 3704 section 2.2); of more
-	// than 1024 the first by name.
+	// that it would reach by another link (rp_filter 1, RFC 3704 section 2.2; on an unnumbered
+	// link also 2); of more than 1024 the first by name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=15
@@ -152,6 +152,10 @@ type SpeakerLink struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=set
 	Prefixes []string `json:"prefixes,omitempty"`
+	// unnumbered is true if the link has no address of its own. Only L2Advertisements with
+	// its exact name in interfaces announce on it.
+	// +optional
+	Unnumbered bool `json:"unnumbered,omitempty"`
 }
 
 // SpeakerList is a list of speakers.

@@ -133,7 +133,7 @@ func whyNode(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []anno
 		}
 		return fmt.Sprintf("it could; the lot (rendezvous hash) fell on %s", owner.Node)
 	case announce.NoLinkUp:
-		return whyLinks(c.Links)
+		return announce.LinksText(c.Links)
 	case announce.NodeNotSelected:
 		return "the nodeSelectors of the advertisements do not match its labels"
 	case announce.NoLocalEndpoints:
@@ -201,24 +201,6 @@ func whyOwner(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []ann
 		detail += " for " + duration.HumanDuration(t.Now.Sub(claim.Status.Since.Time))
 	}
 	return detail
-}
-
-func whyLinks(links []announce.LinkResult) string {
-	if len(links) == 0 {
-		return "it has no link that can speak layer 2"
-	}
-	var parts []string
-	for _, l := range links {
-		switch l.Reason {
-		case announce.LinkDown:
-			parts = append(parts, l.Name+" is down")
-		case announce.LinkNotInSubnet:
-			parts = append(parts, l.Name+" is not in the address's subnet")
-		case announce.LinkNotSelected:
-			parts = append(parts, l.Name+" is not selected by an advertisement")
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 // offerFacts says what node n offers of an address to each of its peers.

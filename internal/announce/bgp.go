@@ -18,7 +18,7 @@ type Key = ipam.Key
 // holds none because of an older peer.
 func (s Snapshot) peerings() (held []Peering, superseded []Superseded) {
 	self := s.self()
-	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.selects(self.Labels) })
+	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.Selects(self.Labels) })
 	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
 	first := map[sessionKey]string{}
 	for _, n := range byAge {
@@ -116,7 +116,7 @@ func UnusableText(peers []UnusablePeer) string {
 func (s Snapshot) UnusableFor(pool string, labels map[string]string, n *Node) []UnusablePeer {
 	var out []UnusablePeer
 	for _, p := range s.Unusable {
-		if (n == nil || p.Nodes.selects(n.Labels)) && slices.ContainsFunc(s.BGP, func(ad BGPAdvertisement) bool {
+		if (n == nil || p.Nodes.Selects(n.Labels)) && slices.ContainsFunc(s.BGP, func(ad BGPAdvertisement) bool {
 			return ad.Covers(pool, labels) && ad.appliesTo(Peering{Peer: Peer{Name: p.Name}})
 		}) {
 			out = append(out, p)
@@ -206,7 +206,7 @@ func (ad *BGPAdvertisement) excludes(n *Node, a Address, served bool) Reason {
 		return NodeExcluded
 	case othersOwn(a.Node, n):
 		return AddressOfNode
-	case !ad.Nodes.selects(n.Labels):
+	case !ad.Nodes.Selects(n.Labels):
 		return NodeNotSelected
 	case !served:
 		return NoLocalEndpoints

@@ -1,8 +1,10 @@
 package announce
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Candidate is one node's result for one address on the local network, in more detail than
@@ -20,6 +22,10 @@ type Candidate struct {
 type LinkResult struct {
 	Name   string
 	Reason LinkReason
+	// Subnet, if the reason is LinkNotInSubnet, is that of the address, and Inside a link that
+	// is in it: of the same node by its name, else with its node.
+	Subnet netip.Prefix
+	Inside string
 }
 
 // LinkReason is why an address is announced on a link, or is not.
@@ -27,8 +33,9 @@ type LinkReason string
 
 // The reasons, in the order of the checks.
 const (
+	LinkUnnumbered  LinkReason = "LinkUnnumbered"  // selected, but not by its exact name, and it has no address
 	LinkNotSelected LinkReason = "LinkNotSelected" // by no advertisement that selects the node
-	LinkNotInSubnet LinkReason = "LinkNotInSubnet" // some node's link is in the address's subnet, and this one is not
+	LinkNotInSubnet LinkReason = "LinkNotInSubnet" // some other link that is selected is in the address's subnet
 	LinkDown        LinkReason = "LinkDown"
 	LinkUsable      LinkReason = "LinkUsable"
 )
@@ -60,18 +67,76 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 		if n.Name == owner {
 			c.Reason = Announced
 		}
-		for _, l := range sortedBy(n.Links, byName) {
-			c.Links = append(c.Links, LinkResult{l.Name, standing(shown, n, l)})
-		}
+		c.Links = results(shown, n)
 		out[i] = c
 	}
 	return out
 }
 
+// results returns the results of the links of n for holders, by name.
+func results(holders []holder, n *Node) []LinkResult {
+	var out []LinkResult
+	for _, l := range sortedBy(n.Links, byName) {
+		r := LinkResult{Name: l.Name, Reason: standing(holders, n, l)}
+		if r.Reason == LinkNotInSubnet {
+			i := slices.IndexFunc(holders, func(u holder) bool { return u.selected(n, l) && u.local() })
+			r.Subnet, r.Inside = holders[i].inside(n)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// inside returns a subnet of the address, and a link in it: one of n, or of another node.
+func (u holder) inside(n *Node) (netip.Prefix, string) {
+	for _, in := range u.in {
+		for _, other := range slices.Concat([]*Node{n}, in.nodes) {
+			for _, l := range sortedBy(other.Links, byName) {
+				switch {
+				case !u.selected(other, l) || !slices.Contains(l.Prefixes, in.Prefix):
+				case other == n:
+					return in.Prefix, l.Name
+				default:
+					return in.Prefix, l.Name + " of " + other.Name
+				}
+			}
+		}
+	}
+	return netip.Prefix{}, ""
+}
+
+// LinksText says why an address is not announced on links.
+func LinksText(links []LinkResult) string {
+	if len(links) == 0 {
+		return "it has no link that can speak layer 2"
+	}
+	var parts []string
+	for _, l := range links {
+		switch l.Reason {
+		case LinkDown:
+			parts = append(parts, l.Name+" is down")
+		case LinkNotInSubnet:
+			parts = append(parts, fmt.Sprintf("%s is not in %s, %s is", l.Name, l.Subnet, l.Inside))
+		case LinkNotSelected:
+			parts = append(parts, l.Name+" is not selected by an advertisement")
+		case LinkUnnumbered:
+			parts = append(parts, l.Name+" has no address, and interfaces does not have its exact name")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // standing returns the result of a link of n for holders.
 func standing(holders []holder, n *Node, l Link) LinkReason {
+	numbered := l
+	numbered.Unnumbered = false
+	selects := func(l Link) bool {
+		return slices.ContainsFunc(holders, func(u holder) bool { return u.selected(n, l) })
+	}
 	switch {
-	case !slices.ContainsFunc(holders, func(u holder) bool { return u.selected(n, l) }):
+	case !selects(l) && selects(numbered):
+		return LinkUnnumbered
+	case !selects(l):
 		return LinkNotSelected
 	case !slices.ContainsFunc(holders, func(u holder) bool { return u.announcedOn(n, l) }):
 		return LinkNotInSubnet

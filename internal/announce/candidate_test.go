@@ -39,6 +39,9 @@ func TestCandidates(t *testing.T) {
 				for _, l := range c.Links {
 					fmt.Fprintf(&b, ", %s %s", l.Name, l.Reason)
 				}
+				if text := announce.LinksText(c.Links); c.Reason == announce.NoLinkUp && strings.Contains(text, " not in ") {
+					fmt.Fprintf(&b, " (%s)", text)
+				}
 				b.WriteString("\n")
 			}
 		}

@@ -12,7 +12,8 @@ import (
 // Selector reports whether an object with these labels is selected; nil selects all.
 type Selector func(labels map[string]string) bool
 
-func (s Selector) selects(labels map[string]string) bool { return s == nil || s(labels) }
+// Selects reports whether an object with these labels is selected.
+func (s Selector) Selects(labels map[string]string) bool { return s == nil || s(labels) }
 
 // Node is a node of the cluster.
 type Node struct {
@@ -35,6 +36,9 @@ type Link struct {
 	Up       bool // set up, and with carrier
 	MAC      [6]byte
 	Prefixes []netip.Prefix // its subnets
+	// Unnumbered: it has no address of its own. Only an advertisement that gives its exact
+	// name selects it.
+	Unnumbered bool
 }
 
 // Service is a Service with addresses.
@@ -113,7 +117,7 @@ type Selection struct {
 // Covers reports whether an advertisement with this selection covers an address from that pool
 // of a Service with these labels.
 func (s Selection) Covers(pool string, labels map[string]string) bool {
-	return pool != "" && (s.Pools == nil || s.Pools[pool]) && s.Services.selects(labels)
+	return pool != "" && (s.Pools == nil || s.Pools[pool]) && s.Services.Selects(labels)
 }
 
 // L2Advertisement has addresses announced by ARP and NDP.
@@ -221,7 +225,7 @@ const (
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
 	AddressOfNode       Reason = "AddressOfNode"       // the address is another node's own
 	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
-	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any node's is, is up
+	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any of those is, is up
 	NoLocalEndpoints    Reason = "NoLocalEndpoints"    // externalTrafficPolicy is Local
 	NotOwner            Reason = "NotOwner"            // another node answers
 	NoPeer              Reason = "NoPeer"              // the node holds no session that the advertisements select

@@ -185,18 +185,23 @@ func (o *Forecast) offering(i int, ads []int, a Address) offering {
 	return out
 }
 
+// LinksText says why no link of a node announces an address of svc, for the first node by name
+// whose reason is NoLinkUp; "": it is no node's.
+func (o *Forecast) LinksText(svc *Service, a Address) string {
+	for _, u := range o.sharing(a.Addr) {
+		for i, reason := range o.excluded(u) {
+			if n := &o.s.Nodes[i]; u.svc.Key == svc.Key && reason == NoLinkUp {
+				return n.Name + ": " + LinksText(results([]holder{u}, n))
+			}
+		}
+	}
+	return ""
+}
+
 // Layer2 counts the nodes by the reason for which they can't answer for an address of svc on the local
 // network; Announced: they may.
 func (o *Forecast) Layer2(svc *Service, a Address) map[Reason]int {
-	if o.holders == nil {
-		o.holders = map[netip.Addr][]holder{}
-		for all := o.s.holders(); len(all) > 0; {
-			sharing := first(all)
-			o.holders[sharing[0].addr] = sharing
-			all = all[len(sharing):]
-		}
-	}
-	sharing := slices.Clone(o.holders[a.Addr])
+	sharing := slices.Clone(o.sharing(a.Addr))
 	// First its own reason, then those of others that share the address and take part.
 	slices.SortStableFunc(sharing, func(u, v holder) int { return compareBool(u.svc.Key != svc.Key, v.svc.Key != svc.Key) })
 	out := map[Reason]int{}
@@ -210,6 +215,19 @@ func (o *Forecast) Layer2(svc *Service, a Address) map[Reason]int {
 		out[o.s.mayAnswer(i, sharing, excluded)]++
 	}
 	return out
+}
+
+// sharing returns the holders of an address.
+func (o *Forecast) sharing(a netip.Addr) []holder {
+	if o.holders == nil {
+		o.holders = map[netip.Addr][]holder{}
+		for all := o.s.holders(); len(all) > 0; {
+			of := first(all)
+			o.holders[of[0].addr] = of
+			all = all[len(of):]
+		}
+	}
+	return o.holders[a]
 }
 
 // mayAnswer returns Announced if the i-th node may answer for all of these uses of an

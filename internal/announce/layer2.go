@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 )
 
 // Match reports whether the interface is selected.
@@ -22,6 +23,17 @@ func (l Links) Match(name string) bool {
 	return (len(l.Only) == 0 || slices.ContainsFunc(l.Only, matches)) && !slices.ContainsFunc(l.Except, matches)
 }
 
+// Selects reports whether the link is selected: also one without an address of its own, if
+// Only has its exact name.
+func (l Links) Selects(link Link) bool {
+	return l.Match(link.Name) && (!link.Unnumbered || slices.Contains(l.Only, link.Name))
+}
+
+// Named returns the names in Only that are no globs.
+func (l Links) Named() []string {
+	return slices.DeleteFunc(slices.Clone(l.Only), func(name string) bool { return strings.ContainsAny(name, `*?[\`) })
+}
+
 // holder is a Service that has an address, and the advertisements that cover it.
 type holder struct {
 	addr  netip.Addr
@@ -29,11 +41,11 @@ type holder struct {
 	pool  string
 	node  string // whose own address it is; "": none's
 	ads   []*L2Advertisement
-	in    []*subnet // those of some nodes' links that the address is in
+	in    []*subnet // those of the links that ads select, of any node, that the address is in
 	place int       // its index among all holders, in the order of the Services
 }
 
-// local reports whether some node has a link in the address's subnet.
+// local reports whether ads select a link in the address's subnet, on any node.
 func (u holder) local() bool { return len(u.in) > 0 }
 
 // layer2 decides the owner of each address, and enters it in owned at the places of its
@@ -77,7 +89,8 @@ func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups [
 func (s Snapshot) holders() []holder {
 	out := make([]holder, 0, len(s.Services))
 	var ads, before []*L2Advertisement
-	subnets := s.subnets()
+	var in []*subnet
+	subnets := map[string][]*subnet{} // by the advertisements that cover the address
 	covering := s.covering(len(s.L2), func(i int) map[string]bool { return s.L2[i].Pools })
 	for i := range s.Services {
 		svc := &s.Services[i]
@@ -90,8 +103,9 @@ func (s Snapshot) holders() []holder {
 			}
 			if !slices.Equal(ads, before) { // most have the same as the one before
 				before = slices.Clone(ads)
+				in = s.subnets(before, subnets)
 			}
-			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, node: a.Node, ads: before, in: containing(subnets, a.Addr), place: len(out)})
+			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, node: a.Node, ads: before, in: containing(in, a.Addr), place: len(out)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b holder) int { return a.addr.Compare(b.addr) })
@@ -163,7 +177,7 @@ func (s Snapshot) proxyReplies(owner *Node, holders []holder) []ProxyReply {
 		}
 		var as []ProxyReply
 		for _, l := range sortedBy(n.Links, byName) {
-			i := slices.IndexFunc(theirs, func(o Link) bool { return o.Up && links.Match(o.Name) && l.sharesSubnet(o) })
+			i := slices.IndexFunc(theirs, func(o Link) bool { return o.Up && links.Selects(o) && l.sharesSubnet(o) })
 			if l.Up && i >= 0 {
 				as = append(as, ProxyReply{l.Name, theirs[i].MAC})
 			}
@@ -280,7 +294,7 @@ func (u holder) excludes(n *Node) Reason {
 		return NodeExcluded
 	case othersOwn(u.node, n):
 		return AddressOfNode
-	case !slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return ad.Nodes.selects(n.Labels) }):
+	case !slices.ContainsFunc(u.ads, func(ad *L2Advertisement) bool { return ad.Nodes.Selects(n.Labels) }):
 		return NodeNotSelected
 	case !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Up && u.announcedOn(n, l) }):
 		return NoLinkUp
@@ -305,15 +319,15 @@ func exclusion(holders []holder, n *Node) Reason {
 func (u holder) selecting(n *Node) iter.Seq[*L2Advertisement] {
 	return func(yield func(*L2Advertisement) bool) {
 		for _, ad := range u.ads {
-			if ad.Nodes.selects(n.Labels) && !yield(ad) {
+			if ad.Nodes.Selects(n.Labels) && !yield(ad) {
 				return
 			}
 		}
 	}
 }
 
-// announcedOn reports whether a link of n is selected, and in the address's
-// subnet, if any node has one that is.
+// announcedOn reports whether a link of n is selected, and in the address's subnet, if any
+// link that is selected is.
 func (u holder) announcedOn(n *Node, link Link) bool {
 	return (!u.local() || slices.ContainsFunc(link.Prefixes, func(p netip.Prefix) bool { return p.Contains(u.addr) })) && u.selected(n, link)
 }
@@ -321,7 +335,7 @@ func (u holder) announcedOn(n *Node, link Link) bool {
 // selected reports whether an advertisement selects a link of n.
 func (u holder) selected(n *Node, link Link) bool {
 	for ad := range u.selecting(n) {
-		if ad.Links.Match(link.Name) {
+		if ad.Links.Selects(link) {
 			return true
 		}
 	}
@@ -337,7 +351,7 @@ func (u holder) weight(n *Node) int {
 	sum := 0
 	for ad := range u.selecting(n) {
 		for _, p := range ad.Prefer {
-			if p.Nodes.selects(n.Labels) {
+			if p.Nodes.Selects(n.Labels) {
 				sum += p.Weight
 			}
 		}

@@ -113,7 +113,7 @@ func (r random) node(name string) announce.Node {
 	}
 	for _, link := range []string{"eth0", "eth1", "wifi"} {
 		if r.chance(70) {
-			n.Links = append(n.Links, announce.Link{Name: link, Up: r.chance(80)})
+			n.Links = append(n.Links, announce.Link{Name: link, Up: r.chance(80), Unnumbered: r.chance(20)})
 		}
 	}
 	return n

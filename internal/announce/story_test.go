@@ -21,7 +21,7 @@ import (
 // TestStories runs the stories of testdata. A story is its name after "#", the snapshot, "=>"
 // and each node's plan. LABELS are k=v, one pair.
 //
-//	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX][/down], ...] [restarts BACKUPS]
+//	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX|=none][/down], ...] [restarts BACKUPS]
 //	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
@@ -266,7 +266,9 @@ func (o options) node(name string) announce.Node {
 		link, prefixes, _ := strings.Cut(link, "=")
 		to := announce.Link{Name: link, Up: !down, MAC: [6]byte{name[0], link[len(link)-1]}}
 		for prefix := range strings.FieldsFuncSeq(prefixes, func(r rune) bool { return r == '+' }) {
-			to.Prefixes = append(to.Prefixes, netip.MustParsePrefix(prefix))
+			if to.Unnumbered = prefix == "none"; !to.Unnumbered {
+				to.Prefixes = append(to.Prefixes, netip.MustParsePrefix(prefix))
+			}
 		}
 		n.Links = append(n.Links, to)
 	}

@@ -5,21 +5,40 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
-// subnet is one of a link of some node, with all nodes that have a link there, in order.
+// subnet is one of a link that is selected, with all nodes that have such a link there, in order.
 type subnet struct {
 	netip.Prefix
 	nodes []*Node
 }
 
-// subnets returns the subnets of all nodes' links.
-func (s Snapshot) subnets() []*subnet {
+// subnets returns the subnets of the links that some of these advertisements select, of all
+// nodes. It keeps them in known, by the names of the advertisements.
+func (s Snapshot) subnets(ads []*L2Advertisement, known map[string][]*subnet) []*subnet {
+	var names strings.Builder
+	for _, ad := range ads {
+		names.WriteString(ad.Name + " ")
+	}
+	all, ok := known[names.String()]
+	if !ok {
+		all = s.subnetsOf(holder{ads: ads})
+		known[names.String()] = all
+	}
+	return all
+}
+
+// subnetsOf returns the subnets of the links that the advertisements of a holder select.
+func (s Snapshot) subnetsOf(u holder) []*subnet {
 	var all []*subnet
 	known := map[netip.Prefix]*subnet{}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		for _, l := range n.Links {
+			if !u.selected(n, l) {
+				continue
+			}
 			for _, p := range l.Prefixes {
 				in := known[p]
 				if in == nil {
@@ -50,8 +69,8 @@ func containing(all []*subnet, a netip.Addr) (out []*subnet) {
 	return out
 }
 
-// near yields the nodes that may be candidates for an address, by name: where some node has
-// a link in its subnet, those that have, which are few of many nodes in many subnets.
+// near yields the nodes that may be candidates for an address, by name: where selected links
+// are in its subnet, the nodes that have them, which are few of many nodes in many subnets.
 func (s Snapshot) near(u holder) iter.Seq[*Node] {
 	if !u.local() {
 		return func(yield func(*Node) bool) {

@@ -92,6 +92,10 @@ func (j *judge) remedy(reason announce.Reason, svc *announce.Service, a announce
 		return j.exclusions()
 	case announce.NoLocalEndpoints:
 		return "; its endpoints are on " + nodesOf(svc, a)
+	case announce.NoLinkUp:
+		if text := j.forecast.LinksText(svc, a); text != "" {
+			return "; " + text
+		}
 	case announce.NoPeer:
 		if text := announce.UnusableText(j.s.UnusableFor(a.Pool, svc.Labels, nil)); text != "" {
 			return "; " + text

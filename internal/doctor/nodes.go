@@ -147,5 +147,5 @@ func (p *cluster) reversePath() outcome {
 			evidence = append(evidence, fmt.Sprintf("%s: strict on %s, and it has %s", s.Name, joined(strict), plural(len(up), "link")))
 		}
 	}
-	return found(Warning, evidence, "with several links a client may come by one and be answered by another: set net.ipv4.conf.all.rp_filter to 2 (loose), unless every client's way back is the way it came")
+	return found(Warning, evidence, "with several links a client may come by one and be answered by another: set net.ipv4.conf.all.rp_filter to 2 (loose; for a link without an address 0, also that of the link), unless every client's way back is the way it came")
 }

@@ -31,7 +31,7 @@ func (p *pass) addProxies() {
 // proxyReplies returns the own links that an address is still answered for on.
 func (p *pass) proxyReplies(h handover) (out []announce.ProxyReply) {
 	for _, l := range p.ownLinks() {
-		if l.Up && h.links.Match(l.Name) {
+		if l.Up && h.links.Selects(l) {
 			out = append(out, announce.ProxyReply{Link: l.Name, MAC: l.MAC})
 		}
 	}

@@ -166,7 +166,7 @@ func (p *pass) asksForAll() (from time.Time, asks bool) {
 func (p *pass) upLinks(of announce.Links) []string {
 	var out []string
 	for _, l := range p.ownLinks() {
-		if l.Up && of.Match(l.Name) {
+		if l.Up && of.Selects(l) {
 			out = append(out, l.Name)
 		}
 	}

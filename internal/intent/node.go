@@ -19,7 +19,7 @@ import (
 func Links(s *v1beta1.Speaker) []announce.Link {
 	var out []announce.Link
 	for _, l := range s.Status.Links {
-		link := announce.Link{Name: l.Name, Up: l.Up}
+		link := announce.Link{Name: l.Name, Up: l.Up, Unnumbered: l.Unnumbered}
 		if mac, err := hex.DecodeString(strings.ReplaceAll(l.MAC, ":", "")); err == nil && len(mac) == len(link.MAC) {
 			link.MAC = [6]byte(mac)
 		}

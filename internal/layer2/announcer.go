@@ -57,6 +57,7 @@ type Announcer struct {
 	listed       atomic.Bool            // links is what the kernel has
 	ledger       ledger
 
+	watch          *link.Watcher
 	watchdog       *watchdog
 	duplicates     duplicateOwners
 	duplicateHeard chan struct{} // buffered 1: another speaker announced an address of this node
@@ -80,6 +81,7 @@ func New(log *slog.Logger, o Options) *Announcer {
 		Options: o, log: log, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), stateChanged: make(chan struct{}, 1), duplicateHeard: make(chan struct{}, 1),
 		reports: rate.NewLimiter(reportsPerSecond, reportBurst),
 	}
+	a.watch = link.NewWatcher(log, o.Ignore)
 	a.watchdog = newWatchdog(o.StallLimit)
 	a.claims.Store(newTable(nil, nil, 0))
 	a.links.Store(&[]Link{})
@@ -121,6 +123,10 @@ func (a *Announcer) SetSpeakers(macs [][6]byte) {
 		}
 	}
 }
+
+// SetNamed sets the names of the links that are used though they have no address, by claims
+// that name them.
+func (a *Announcer) SetNamed(names []string) { a.watch.SetNamed(names) }
 
 // isForeign reports whether no speaker has that MAC.
 func (a *Announcer) isForeign(mac net.HardwareAddr) bool {
@@ -171,8 +177,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before the wait: deferred calls run last first
 
-	watch := link.NewWatcher(a.log, a.Ignore)
-	wg.Go(func() { watch.Run(ctx) })
+	wg.Go(func() { a.watch.Run(ctx) })
 	wg.Go(func() { a.watchdog.Run(ctx) })
 
 	var devices []link.Device
@@ -185,7 +190,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case devices = <-watch.Devices():
+		case devices = <-a.watch.Devices():
 			a.askKernel()
 			known = true
 		case <-a.wake:

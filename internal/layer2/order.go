@@ -13,10 +13,19 @@ import (
 // can change without a change of links.
 const routesInterval = 5 * time.Second
 
-// order decides which of several links in one subnet answers. links are the devices
-// as they are published. It returns when to look again, at the latest after next.
+// order tells the table of claims which of several links in one subnet answers, and which
+// links have no address. links are the devices as they are published. It returns when to
+// look again, at the latest after next.
 func (a *Announcer) order(devices []link.Device, links []Link, next time.Duration) time.Duration {
-	var before map[string][]string
+	var facts linkFacts
+	for _, l := range links {
+		if l.Unnumbered {
+			if facts.unnumbered == nil {
+				facts.unnumbered = map[string]bool{}
+			}
+			facts.unnumbered[l.Name] = true
+		}
+	}
 	if link.Shared(devices) {
 		next = min(next, routesInterval)
 		routes, err := link.Routes()
@@ -27,18 +36,18 @@ func (a *Announcer) order(devices []link.Device, links []Link, next time.Duratio
 		for i := range devices {
 			devices[i].Link = links[i] // a short cut moves nothing
 		}
-		before = link.Before(devices, routes)
+		facts.before = link.Before(devices, routes)
 	}
 	a.setting.Lock()
 	defer a.setting.Unlock()
 	t := a.claims.Load()
-	if maps.EqualFunc(t.before, before, slices.Equal) {
+	if maps.EqualFunc(t.facts.before, facts.before, slices.Equal) && maps.Equal(t.facts.unnumbered, facts.unnumbered) {
 		return next
 	}
-	for name, others := range before {
+	for name, others := range facts.before {
 		a.log.Info("another link in the same subnet answers instead of this one", "link", name, "instead", others)
 	}
-	a.claims.Store(t.with(before))
+	a.claims.Store(t.with(facts))
 	wait.Signal(a.stateChanged) // an L2Claim names the links
 	return next
 }

@@ -14,7 +14,7 @@ import (
 
 func TestOneOfSeveralLinksAnswers(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.100")
-	before := map[string][]string{"eth1": {"eth0"}}
+	before := linkFacts{before: map[string][]string{"eth1": {"eth0"}}}
 	for _, c := range []struct {
 		name  string
 		links announce.Links
@@ -38,6 +38,31 @@ func TestOneOfSeveralLinksAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A claim on all links is not answered on a link without an address; one that names it is,
+// and so is what is asked there about both families.
+func TestWireLinkWithoutAddress(t *testing.T) {
+	onWire(t, func(w *rig) {
+		run(w, "ip", "link", "add", "v0", "type", "veth", "peer", "name", "cv0", "netns", w.client)
+		run(w, "ip", "link", "set", "v0", "up")
+		w.onClient("ip", "link", "set", "cv0", "up")
+		asked := func() string { return w.onClient("sh", "-c", "arping -c 2 -w 2 -I cv0 -s 0.0.0.0 "+vip4+" || true") }
+		w.Set(append(claimsFor(vip6), announce.Claim{Addr: netip.MustParseAddr(vip4)}))
+		w.until("n0 is up", func() bool { return w.up("n0") })
+		if w.up("v0") {
+			t.Error("v0 is listed, and nobody named it")
+		}
+		w.SetNamed([]string{"v0"})
+		w.until("v0 is listed when it is named", func() bool { return w.up("v0") })
+		if got := asked(); strings.Contains(got, "Unicast reply") {
+			t.Errorf("a claim on all links is answered on v0: %s", got)
+		}
+		w.Set([]announce.Claim{{Addr: netip.MustParseAddr(vip4), Links: announce.Links{Only: []string{"v0"}}}})
+		w.until("a claim that names it is answered", func() bool { return strings.Contains(asked(), "Unicast reply") })
+		w.SetNamed(nil)
+		w.until("v0 is not listed when it is no longer named", func() bool { return !w.up("v0") })
+	})
 }
 
 // Of two links in one subnet the one answers by which the kernel sends, so that a

@@ -11,8 +11,8 @@ import (
 // table holds the claims by address. A table never changes; the holdings in it do.
 // The nil table is empty.
 type table struct {
-	before  map[string][]string // by link: the links that come before it (link.Before)
-	entries []*entry            // sorted by address, none twice
+	facts   linkFacts
+	entries []*entry // sorted by address, none twice
 	of      map[netip.Addr]*entry
 }
 
@@ -22,9 +22,15 @@ type entry struct {
 	Holding    *holding
 	Generation uint64 // of the claim
 
-	before  map[string][]string // of the table
+	facts   linkFacts // of the table
 	links   []announce.Links
 	proxies map[string]net.HardwareAddr // by link: the MAC of the node in whose place this one answers
+}
+
+// linkFacts is what the table knows of links. It never changes.
+type linkFacts struct {
+	before     map[string][]string // by link: the links that come before it (link.Before)
+	unnumbered map[string]bool     // links without an address of their own
 }
 
 // newTable returns a table of claims. Addresses that stay keep their holding of the
@@ -33,7 +39,7 @@ type entry struct {
 func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 	t := &table{of: make(map[netip.Addr]*entry, len(claims))}
 	if before != nil {
-		t.before = before.before
+		t.facts = before.facts
 	}
 	for _, c := range claims {
 		addr := c.Addr.Unmap()
@@ -42,7 +48,7 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 		}
 		e, ok := t.of[addr]
 		if !ok {
-			e = &entry{Addr: addr, Holding: before.holding(addr), before: t.before}
+			e = &entry{Addr: addr, Holding: before.holding(addr), facts: t.facts}
 			if e.Holding == nil {
 				e.Holding = newHolding(c.NeedsDAD, stalls)
 			}
@@ -64,12 +70,12 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 	return t
 }
 
-// with returns the table with another order of links.
-func (t *table) with(before map[string][]string) *table {
-	out := &table{before: before, of: make(map[netip.Addr]*entry, len(t.entries))}
+// with returns the table with other facts about links.
+func (t *table) with(facts linkFacts) *table {
+	out := &table{facts: facts, of: make(map[netip.Addr]*entry, len(t.entries))}
 	for _, e := range t.entries {
 		e := *e
-		e.before = before
+		e.facts = facts
 		out.entries = append(out.entries, &e)
 		out.of[e.Addr] = &e
 	}
@@ -112,11 +118,12 @@ func (e *entry) On(name string) bool { return e.Own(name) || e.proxies[name] != 
 // Own reports whether this node owns the address on the named link: it is claimed
 // there, and on no link that comes before it.
 func (e *entry) Own(name string) bool {
-	return e.claimed(name) && !slices.ContainsFunc(e.before[name], e.claimed)
+	return e.claimed(name) && !slices.ContainsFunc(e.facts.before[name], e.claimed)
 }
 
 func (e *entry) claimed(name string) bool {
-	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Match(name) })
+	of := announce.Link{Name: name, Unnumbered: e.facts.unnumbered[name]}
+	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Selects(of) })
 }
 
 // ProxyOnly reports whether this node answers for the address only in another node's place.

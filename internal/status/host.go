@@ -39,10 +39,11 @@ type Host struct {
 	down    map[string]bool // the speakers with a session that was not Up then
 }
 
-// Network is what a node has on its links of addresses that no Service may have.
+// Network is what a node has on its links, among it the addresses that no Service may have.
 type Network struct {
-	Addrs    []v1beta1.HostAddress
-	Gateways []netip.Addr
+	Addrs      []v1beta1.HostAddress
+	Gateways   []netip.Addr
+	Unnumbered []string // links without an address on which addresses are announced
 }
 
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
@@ -72,7 +73,6 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	facts := v1beta1.SpeakerHost{
 		Kernel:              h.setting("kernel/osrelease"),
 		ProxyMode:           kubeproxy.ProxyMode(ctx, h.proxy),
-		StrictReversePath:   first(maxStrict, h.strict(), itself),
 		UnreachableSpeakers: first(maxUnreachable, h.unreachable(), itself),
 		SessionsDown:        first(maxUnreachable, h.sessionsDown(), itself),
 		NullRouteError:      printable.Message(h.nulls()),
@@ -81,7 +81,9 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	if before := h.facts.Load(); before != nil {
 		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known
 	}
-	if n, err := h.network(); err == nil {
+	n, err := h.network()
+	facts.StrictReversePath = first(maxStrict, h.strict(n.Unnumbered), itself)
+	if err == nil {
 		facts.Addresses, facts.Gateways = first(maxHostAddresses, n.Addrs, addressOf), nil
 		for _, a := range first(maxGateways, n.Gateways, withoutZone) {
 			facts.Gateways = append(facts.Gateways, withoutZone(a).String())
@@ -106,8 +108,9 @@ func (h *Host) setting(name string) string {
 }
 
 // strict returns the links with strict reverse-path filtering, which is 1. The greater of the
-// link's setting and of the one for all links applies.
-func (h *Host) strict() []string {
+// link's setting and of the one for all links applies. On an unnumbered link the kernel does
+// the same at 2, which is loose elsewhere.
+func (h *Host) strict(unnumbered []string) []string {
 	const folder = "net/ipv4/conf"
 	links, err := os.ReadDir(filepath.Join(h.proc, folder))
 	if err != nil {
@@ -117,7 +120,9 @@ func (h *Host) strict() []string {
 	all := of("all")
 	var out []string
 	for _, l := range links {
-		if name := l.Name(); name != "all" && name != "default" && name != "lo" && max(of(name), all) == "1" {
+		name := l.Name()
+		setting := max(of(name), all)
+		if name != "all" && name != "default" && name != "lo" && (setting == "1" || setting == "2" && slices.Contains(unnumbered, name)) {
 			out = append(out, name)
 		}
 	}

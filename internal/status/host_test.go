@@ -40,6 +40,7 @@ func TestHostReportsItsNode(t *testing.T) {
 	defer proxy.Close()
 	standing := map[string]membership.Standing{"a": membership.Unknown, "b": membership.Alive, "c": membership.Unknown}
 	down := []string{"b", "c"}
+	var unnumbered []string
 	var notReady, noNetwork error
 	noNulls, noNode := "", ""
 	h := &Host{
@@ -52,7 +53,7 @@ func TestHostReportsItsNode(t *testing.T) {
 		nulls: func() string { return noNulls },
 		token: func(context.Context) string { return noNode },
 		network: func() (Network, error) {
-			return Network{[]v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, noNetwork
+			return Network{[]v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}, unnumbered}, noNetwork
 		},
 	}
 	see := func(want v1beta1.SpeakerHost) {
@@ -82,6 +83,12 @@ func TestHostReportsItsNode(t *testing.T) {
 	loose := usual
 	loose.StrictReversePath, loose.SessionsDown = nil, []string{"b on 198.51.100.0/24", "c", "d"}
 	see(loose)
+
+	// On a link without an address the kernel does at 2 what it does at 1 on others.
+	unnumbered = []string{"eth0"}
+	loose.StrictReversePath = []string{"eth0"}
+	see(loose)
+	unnumbered = nil
 
 	// Nothing can be read: all fields are empty.
 	h.proc = filepath.Join(proc, "nowhere")

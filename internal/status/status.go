@@ -245,7 +245,7 @@ func itself[T any](x T) T { return x }
 func linksOf(links []layer2.Link, segments map[netip.Prefix]membership.View) []v1beta1.SpeakerLink {
 	var out []v1beta1.SpeakerLink
 	for _, l := range first(maxLinks, links, func(l layer2.Link) string { return l.Name }) {
-		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up}
+		link := v1beta1.SpeakerLink{Name: l.Name, MAC: l.MAC.String(), Up: l.Up, Unnumbered: l.Unnumbered}
 		link.Up = l.Up && !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return segments[p].Isolated })
 		for _, p := range first(maxPrefixes, l.Prefixes, itself) {
 			link.Prefixes = append(link.Prefixes, p.String())

@@ -19,19 +19,21 @@ import (
 
 // Link is a network interface on which addresses can be announced: it carries
 // Ethernet frames, can broadcast, is no member of a bridge or bond, belongs to no
-// container and no overlay network, and has an address.
+// container and no overlay network, and has an address or is asked for by its name.
 type Link struct {
 	Name     string
 	MAC      net.HardwareAddr // 6 bytes
 	Up       bool             // administratively up, and with carrier
 	Prefixes []netip.Prefix   // its subnets (host bits zero), sorted; no link-local ones
 	Addrs    []netip.Addr     // in each subnet the address that others should use, sorted
+	// Unnumbered: it has no address, and is here because it was asked for by its name.
+	Unnumbered bool
 }
 
 // Equal reports whether all fields are equal.
 func (l Link) Equal(m Link) bool {
 	return l.Name == m.Name && l.Up == m.Up && slices.Equal(l.MAC, m.MAC) && slices.Equal(l.Prefixes, m.Prefixes) &&
-		slices.Equal(l.Addrs, m.Addrs)
+		slices.Equal(l.Addrs, m.Addrs) && l.Unnumbered == m.Unnumbered
 }
 
 // Device is a Link with what the kernel knows of it.
@@ -96,13 +98,19 @@ func (a *addresses) add(n *net.IPNet, flags int) {
 	}
 }
 
+// choice says by their names which interfaces to use.
+type choice struct {
+	ignored []string // globs: never these
+	named   []string // also these if they have no address
+}
+
 // linkOf returns the Link for an interface; false: no address can be announced on it.
-// An interface without an address reaches no host. The node's ends of the Pods' veth
-// pairs have none, or one without a subnet.
-func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
+// An interface without an address reaches no host, unless somebody says otherwise. The
+// node's ends of the Pods' veth pairs have none, or one without a subnet.
+func linkOf(l netlink.Link, a addresses, c choice) (Link, bool) {
 	attrs := l.Attrs()
 	leads := a.global && (l.Type() != "veth" || len(a.prefixes) > 0)
-	if !leads || !ethernet(attrs) || foreign(l.Type()) || matches(ignored, attrs.Name) {
+	if !leads && !slices.Contains(c.named, attrs.Name) || !ethernet(attrs) || foreign(l.Type()) || matches(c.ignored, attrs.Name) {
 		return Link{}, false
 	}
 	// The state follows the carrier up to 1 s late; the flag doesn't.
@@ -119,6 +127,8 @@ func linkOf(l netlink.Link, a addresses, ignored []string) (Link, bool) {
 		Up:       attrs.RawFlags&carrier == carrier && running,
 		Prefixes: slices.Compact(prefixes),
 		Addrs:    addrs,
+
+		Unnumbered: !leads,
 	}, true
 }
 

@@ -25,12 +25,22 @@ func TestLinkOf(t *testing.T) {
 	kind := func(name string) func(*netlink.GenericLink) {
 		return func(l *netlink.GenericLink) { l.LinkType = name }
 	}
+	named := func(of string) func(*netlink.GenericLink) {
+		return func(l *netlink.GenericLink) { l.LinkType, l.Name = of, "v0" }
+	}
+	unnumbered := &Link{Name: "v0", MAC: mac(nodeMAC), Up: true, Unnumbered: true}
 	cases := []struct {
 		name string
 		edit func(*netlink.GenericLink)
 		addr addresses
 		want *Link // nil: doesn't qualify
 	}{
+		{"a link without an address that is named qualifies", named("vlan"), addresses{}, unnumbered},
+		{"so does a veth with a host address", named("veth"), addresses{global: true}, unnumbered},
+		{"a link with a subnet is not the less for being named", func(l *netlink.GenericLink) { l.Name = "v0" }, lan, func() *Link { l := *qualifies(true); l.Name = "v0"; return &l }()},
+		{"a tunnel that is named doesn't qualify", named("wireguard"), addresses{}, nil},
+		{"nor does one whose name is ignored", func(l *netlink.GenericLink) { l.Name = "cni1" }, addresses{}, nil},
+
 		{"an Ethernet link with a subnet qualifies", kind("device"), lan, qualifies(true)},
 		{"a bond qualifies", kind("bond"), lan, qualifies(true)},
 		{"a bridge qualifies", kind("bridge"), lan, qualifies(true)},
@@ -66,7 +76,7 @@ func TestLinkOf(t *testing.T) {
 			l.LinkAttrs = netlink.LinkAttrs{Name: "eth0", HardwareAddr: mac(nodeMAC), RawFlags: ordinary, OperState: netlink.OperUp}
 			c.edit(&l)
 			var got *Link
-			if l, ok := linkOf(&l, c.addr, Ignored()); ok {
+			if l, ok := linkOf(&l, c.addr, choice{Ignored(), []string{"v0", "cni1"}}); ok {
 				got = &l
 			}
 			if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -27,13 +28,27 @@ const (
 type Watcher struct {
 	log     *slog.Logger
 	ignored []string
+	named   atomic.Pointer[[]string]
+	changed chan struct{} // buffered 1: list again
 	devices chan []Device
 }
 
 // NewWatcher returns a Watcher that leaves out the links of these names
 // (globs). It starts nothing.
 func NewWatcher(log *slog.Logger, ignored []string) *Watcher {
-	return &Watcher{log: log, ignored: ignored, devices: make(chan []Device)}
+	w := &Watcher{log: log, ignored: ignored, changed: make(chan struct{}, 1), devices: make(chan []Device)}
+	w.named.Store(new([]string))
+	return w
+}
+
+// SetNamed sets the names of the links that are listed though they have no address. Others
+// count only with one. Links that are left out stay so.
+func (w *Watcher) SetNamed(names []string) {
+	if slices.Equal(names, *w.named.Load()) {
+		return
+	}
+	w.named.Store(&names)
+	wait.Signal(w.changed)
 }
 
 // Devices returns the channel that gets all links, sorted by name, at first and
@@ -64,18 +79,17 @@ func (w *Watcher) follow(ctx context.Context) error {
 	defer wg.Wait()
 	defer sub.Close() // ends the receiver
 	defer cancel(nil)
-	changed := make(chan struct{}, 1)
-	wait.Signal(changed) // list once, now that no change can be missed
-	wg.Go(func() { cancel(receive(sub, changed)) })
+	wait.Signal(w.changed) // list once, now that no change can be missed
+	wg.Go(func() { cancel(receive(sub, w.changed)) })
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-changed:
+		case <-w.changed:
 		}
-		devices, err := list(w.ignored)
+		devices, err := list(choice{w.ignored, *w.named.Load()})
 		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			wait.Signal(changed)
+			wait.Signal(w.changed)
 		} else if err != nil {
 			return err
 		} else {
@@ -100,7 +114,7 @@ func receive(sub *nl.NetlinkSocket, changed chan<- struct{}) error {
 
 // list reads links and addresses from the kernel. It returns those that can
 // speak layer 2, sorted by name.
-func list(ignored []string) ([]Device, error) {
+func list(c choice) ([]Device, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	links, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
@@ -124,7 +138,7 @@ func list(ignored []string) ([]Device, error) {
 			return nil, fmt.Errorf("read a listed link: %w", err)
 		}
 		index := l.Attrs().Index
-		if link, ok := linkOf(l, of[index], ignored); ok {
+		if link, ok := linkOf(l, of[index], c); ok {
 			d := Device{Link: link, Index: index, vrf: l.Attrs().MasterIndex}
 			d.readMessage(m)
 			devices = append(devices, d)
