@@ -199,7 +199,7 @@ func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 					}
 					selected = true
 					for _, l := range n.Links {
-						link = link || l.Up && (len(ad.Links.Only) == 0 || l.Name != "wifi") && (len(ad.Links.Except) == 0 || l.Name != "eth1")
+						link = link || l.Up && !l.Unnumbered && (len(ad.Links.Only) == 0 || l.Name != "wifi") && (len(ad.Links.Except) == 0 || l.Name != "eth1")
 					}
 					for _, p := range ad.Prefer {
 						if p.Nodes(n.Labels) {
