@@ -51,7 +51,7 @@ func TestWireLinkWithoutAddress(t *testing.T) {
 		w.Set(append(claimsFor(vip6), announce.Claim{Addr: netip.MustParseAddr(vip4)}))
 		w.until("n0 is up", func() bool { return w.up("n0") })
 		if w.up("v0") {
-			t.Error("v0 is listed, and nobody named it")
+			t.Error("v0 is listed, and no claim named it")
 		}
 		w.SetNamed([]string{"v0"})
 		w.until("v0 is listed when it is named", func() bool { return w.up("v0") })

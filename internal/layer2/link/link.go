@@ -105,7 +105,7 @@ type choice struct {
 }
 
 // linkOf returns the Link for an interface; false: no address can be announced on it.
-// An interface without an address reaches no host, unless somebody says otherwise. The
+// An interface without an address reaches no host, unless its name is asked for. The
 // node's ends of the Pods' veth pairs have none, or one without a subnet.
 func linkOf(l netlink.Link, a addresses, c choice) (Link, bool) {
 	attrs := l.Attrs()
