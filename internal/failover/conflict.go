@@ -105,8 +105,8 @@ func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 }
 
 // recordOwners records who owns which address: in Owners as the L2Claims say, and in
-// Cluster.Claims as this node decides. What this node took over, and is about to write into the
-// L2Claim, does not go to a preferred node before. That node had the address when the API server
+// Cluster.Claims as this node decides. What this node took over does not go to a preferred node
+// before that is written into the L2Claim. The preferred node had the address when the API server
 // went away. It finds that another node has it now, and takes it only from a node of which the
 // L2Claim says that it answers.
 func (p *pass) recordOwners() {
@@ -119,7 +119,7 @@ func (p *pass) recordOwners() {
 	for _, c := range p.Claims {
 		p.Owners[c.Addr], p.answering[c.Addr] = c.Node, c.Answering
 		c.Node = p.owner(c.Addr, c.Node)
-		c.Unwritten = c.Node == p.Node && p.Owners[c.Addr] != p.Node && p.API.Reachable
+		c.Unwritten = c.Node == p.Node && p.Owners[c.Addr] != p.Node
 		p.Cluster.Claims = append(p.Cluster.Claims, c.HeldClaim)
 	}
 }

@@ -203,7 +203,7 @@ func New(o Options) *State {
 	return &State{
 		Options: o, phase: Starting, renewals: map[nodeOrLink]renewals{}, unwritten: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
 		handovers: map[netip.Addr]handover{}, otherOwners: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{}, heardExpired: map[string]time.Time{},
-		probes: probes{deadSince: map[nodeOrLink]time.Time{}, backSince: map[nodeOrLink]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
+		probes: probes{deadSince: map[nodeOrLink]time.Time{}, backSince: map[nodeOrLink]time.Time{}, restarted: map[string]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}
 }
 

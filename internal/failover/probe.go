@@ -40,6 +40,7 @@ type probes struct {
 	after     time.Time                // the node was Isolated or Stalled until then: older results are void
 	deadSince map[nodeOrLink]time.Time // of each node and link that is dead
 	backSince map[nodeOrLink]time.Time // of each that was dead: when it was back, without what it had; for probeValid
+	restarted map[string]time.Time     // of each node that restarts: since when
 }
 
 // observeDeaths records which nodes and links are dead, and which are back.
@@ -61,15 +62,26 @@ func (p *pass) observeDeaths() {
 			p.probes.deadSince[nl] = p.Now
 		}
 	}
+	for node, standing := range p.Members.Standing {
+		if _, known := p.probes.restarted[node]; standing != membership.Restarting {
+			delete(p.probes.restarted, node)
+		} else if !known {
+			p.probes.restarted[node] = p.Now
+		}
+	}
 }
 
-// probeAfter returns the time before which results for an address are void.
+// probeAfter returns the time before which results for an address are void. That a node answered
+// before it restarted is void: its backups answer only for what L2Claims give it.
 func (p *pass) probeAfter(a netip.Addr) time.Time {
 	after := p.probes.after
 	if y := p.yielded[a]; y.at.After(after) {
 		after = y.at
 	}
 	if r, ok := p.Probes[a]; ok && r.Reply == membership.Answered {
+		if restarted := p.probes.restarted[p.MACs[r.MAC]]; restarted.After(after) {
+			after = restarted
+		}
 		for _, nl := range p.nodeAndLinks(a, p.MACs[r.MAC]) {
 			if back := p.probes.backSince[nl]; back.After(after) {
 				after = back

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // Two halves of a network that both reach the API server do not write over each other's names.
@@ -54,6 +55,9 @@ func TestAPreferredNodeWaitsForWhatIsUnwritten(t *testing.T) {
 	d.dead("y")
 	d.away()
 	expect(t, "taken over", d.step(time.Second), "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, Synced")
+	d.alive("x")
+	expect(t, "x is back before the API server", d.step(0), "answers 192.0.2.1 unconfirmed, answers 192.0.2.2 unconfirmed, probes 192.0.2.1, probes 192.0.2.2, Synced")
+	d.dead("x")
 	d.back()
 	d.step(time.Second)
 	d.alive("x")
@@ -64,4 +68,23 @@ func TestAPreferredNodeWaitsForWhatIsUnwritten(t *testing.T) {
 	expect(t, "it may be written", d.step(0), "answers 192.0.2.1, answers 192.0.2.2, Synced")
 	d.claim(map[netip.Addr]string{addr: self, addr2: self})
 	expect(t, "it is written", d.step(0), "proxies 192.0.2.1 as 73, proxies 192.0.2.2 as 73, Synced")
+}
+
+// A node that restarts may have been the only one that knew that it had taken an address over.
+func TestWhoRestartsHasNotWhatItAnsweredFor(t *testing.T) {
+	d := newFixture()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.State.former = nil
+	d.probed(addr, "x")
+	expect(t, "x has it", d.step(0), "probes 192.0.2.1, Synced")
+	d.Members.Standing["x"] = membership.Restarting
+	o := d.step(time.Second)
+	expect(t, "x restarts", o, "probes 192.0.2.1, Synced")
+	if after := o.Probe[addr].After; !after.Equal(d.Now) {
+		t.Errorf("what was asked after %v counts, at %v", after, d.Now)
+	}
+	d.probed(addr, "x") // a backup of x answers
+	expect(t, "it has it all the same", d.step(time.Second), "probes 192.0.2.1, Synced")
+	d.probed(addr, "")
+	expect(t, "it has not", d.step(0), "answers 192.0.2.1, Synced")
 }
