@@ -286,22 +286,9 @@ func (a adapters) tasks(o options) []manager.RunnableFunc {
 	return out
 }
 
-// addLoop has mgr run r whenever the cluster, the links or the members change.
+// addLoop has mgr run r.
 func addLoop(ctx context.Context, mgr manager.Manager, r *reconciler) error {
-	ignore, late := r.ignores()
-	loop := cluster.Loop{
-		Name:        "speaker",
-		Reconcile:   r.reconcile,
-		Log:         r.log,
-		Kinds:       append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
-		Ignore:      ignore,
-		MinInterval: cluster.Share(20, 100*time.Millisecond),
-		Used:        cluster.Used,
-		Burst:       200 * time.Millisecond,
-		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, late},
-		Priority:    r.group.Changed(),
-	}
-	if err := loop.AddTo(ctx, mgr); err != nil {
+	if err := r.loop().AddTo(ctx, mgr); err != nil {
 		return err
 	}
 	// BGPSessions are read, but do not trigger a pass: they are this speaker's own report.

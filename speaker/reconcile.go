@@ -6,7 +6,12 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -14,6 +19,24 @@ import (
 
 // listing is the pause before checking again whether the links were listed.
 const listing = 20 * time.Millisecond
+
+// loop runs a pass whenever the cluster, the links or the members change. What the members
+// find comes first: it does not wait for the pause between two passes.
+func (r *reconciler) loop() cluster.Loop {
+	ignore, late := r.ignores()
+	return cluster.Loop{
+		Name:        "speaker",
+		Reconcile:   r.reconcile,
+		Log:         r.log,
+		Kinds:       append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
+		Ignore:      ignore,
+		MinInterval: cluster.Share(20, 100*time.Millisecond),
+		Used:        cluster.Used,
+		Burst:       200 * time.Millisecond,
+		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, late},
+		Priority:    r.group.Changed(),
+	}
+}
 
 // reconcile is one pass: it reads the facts, steps failover's State, and hands the result to
 // the adapters. It returns after which time to run again if nothing happens before; 0: never.
@@ -31,6 +54,35 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.lastPass.Store(time.Now().UnixNano())
 	r.heartbeat.Begin() // after its first plan the others may rely on this speaker
 	return soonest(out.Wake, s.drains, s.nextEndpoint), nil
+}
+
+// read collects the facts. The API's state comes before L2Claims and Leases: it must not promise
+// more than they show.
+func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
+	s.Now = time.Now()
+	read, err := r.configuration.Read(ctx)
+	if err != nil {
+		return s, err
+	}
+	config, c := read.Config, &s.Cluster
+	c.L2, c.BGP, c.Neighbors = config.L2, config.BGP, config.Neighbors
+	if err = r.readNodes(ctx, &s); err != nil {
+		return s, err
+	}
+	c.Services, s.nextEndpoint = r.announceable(&s, config)
+	s.API = r.heartbeat.API(s.Now)
+	r.readClaims(&s)
+	if s.keys, err = r.keys(ctx); err != nil {
+		return s, err
+	}
+	if s.Leases, err = r.heartbeat.Leases(ctx); err != nil {
+		return s, err
+	}
+	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
+	for _, h := range r.links.DuplicateOwners(s.Now) {
+		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
+	}
+	return s, nil
 }
 
 // soonest returns the shortest of waits; 0 means never.

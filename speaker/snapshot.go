@@ -18,33 +18,6 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 )
 
-func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
-	s.Now = time.Now()
-	read, err := r.configuration.Read(ctx)
-	if err != nil {
-		return s, err
-	}
-	config, c := read.Config, &s.Cluster
-	c.L2, c.BGP, c.Neighbors = config.L2, config.BGP, config.Neighbors
-	if err = r.readNodes(ctx, &s); err != nil {
-		return s, err
-	}
-	c.Services, s.nextEndpoint = r.announceable(&s, config)
-	s.API = r.heartbeat.API(s.Now) // before claims and Leases: it must not promise more than they show
-	r.readClaims(&s)
-	if s.keys, err = r.keys(ctx); err != nil {
-		return s, err
-	}
-	if s.Leases, err = r.heartbeat.Leases(ctx); err != nil {
-		return s, err
-	}
-	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
-	for _, h := range r.links.DuplicateOwners(s.Now) {
-		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
-	}
-	return s, nil
-}
-
 // announceable returns the Services with addresses, and how long to wait before reading
 // them again if nothing changes; 0: for ever.
 func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []announce.Service, again time.Duration) {

@@ -104,20 +104,18 @@ func (p *pass) yields(o Opponent, addr netip.Addr) bool {
 	return o.Last.Sub(o.First) >= after && p.Now.Sub(o.Last) < yieldSoon
 }
 
-// recordOwners records who owns which address: in Owners as the L2Claims say, and in
-// Cluster.Claims as this node decides. What this node took over does not go to a preferred node
+// decideOwners sets in Cluster.Claims which node owns which address: as the L2Claims say, but for
+// what this node took over and what it yielded. What it took over does not go to a preferred node
 // before that is written into the L2Claim. The preferred node had the address when the API server
 // went away. It finds that another node has it now, and takes it only from a node of which the
 // L2Claim says that it answers.
-func (p *pass) recordOwners() {
+func (p *pass) decideOwners() {
 	maps.DeleteFunc(p.yielded, func(a netip.Addr, y yield) bool {
 		gone := !p.isAlive(y.to) && p.opponents[a].Node != y.to // a node that is heard is alive
 		return p.API.Reachable || gone || p.free(a, p.upLinks(announce.Links{}))
 	})
-	p.Owners = make(map[netip.Addr]string, len(p.Claims))
 	p.Cluster.Claims = make([]announce.HeldClaim, 0, len(p.Claims))
 	for _, c := range p.Claims {
-		p.Owners[c.Addr], p.answering[c.Addr] = c.Node, c.Answering
 		c.Node = p.owner(c.Addr, c.Node)
 		c.Unwritten = c.Node == p.Node && p.Owners[c.Addr] != p.Node
 		p.Cluster.Claims = append(p.Cluster.Claims, c.HeldClaim)

@@ -40,6 +40,7 @@
 package failover
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -82,50 +83,6 @@ type API struct {
 	Reachable bool // an own renewal came back so recently that no speaker takes this node for dead
 	Synced    bool // and so many in a row that the others' writes have also arrived
 	WasSynced bool // it was Synced once
-}
-
-// Output is the state that a Step requires. It must not be changed.
-type Output struct {
-	// Plan is what announce.Decide made of the corrected facts, less the claims
-	// that this node may not answer for yet.
-	Plan        announce.Plan
-	Proxy       []announce.Claim            // answer, but announce nothing: for nodes that restart, and until a handover is done
-	Probe       map[netip.Addr]ProbeRequest // ask for these, again and again
-	Unconfirmed map[netip.Addr]bool         // claimed, and not to be written into the L2Claim yet
-	Watched     map[string]Watched          // the speakers to watch and be watched by; this one too
-	Join        bool                        // others may rely on this node
-	Resync      bool                        // read the L2Claims past the cache
-	Wake        time.Duration               // step again after this, if nothing happens before; 0: no need
-	Events      []Event
-	Phase       Phase
-
-	Claimed   map[netip.Addr]bool     // the addresses of Plan.Claims
-	Owners    map[netip.Addr]string   // the node that each L2Claim names
-	Alive     map[string]bool         // true: the nodes that are alive; false: the other nodes
-	Conflicts map[netip.Addr]Opponent // who else has an address of this node
-}
-
-// Watched is what other members are to know of a speaker that they watch.
-type Watched struct {
-	LeaseExpired bool // so Kubernetes does not hear of it either
-}
-
-// Kind is the kind of an Event.
-type Kind string
-
-// The kinds of events.
-const (
-	AddressClaimed   Kind = "AddressClaimed"   // this node starts to answer for Addr
-	AddressReleased  Kind = "AddressReleased"  // it stops answering for Addr
-	AddressTakenOver Kind = "AddressTakenOver" // it starts to answer for Addr, which From had
-	ProcessStalled   Kind = "ProcessStalled"   // the process stalled; it releases all addresses
-)
-
-// Event is something for the log and for counters.
-type Event struct {
-	Kind Kind
-	Addr netip.Addr
-	From string
 }
 
 // Options are what an administrator has chosen.
@@ -230,9 +187,10 @@ func (s *State) Step(f Facts) Output {
 		p.last = &Output{}
 	}
 	p.Cluster.Self = p.Node
+	p.readClaims()
 	p.recordPresence()
 	p.recordConflicts()
-	p.recordOwners()
+	p.decideOwners()
 	p.recordOtherOwners()
 	p.Plan = announce.Decide(p.Cluster)
 	p.transition()
@@ -247,62 +205,104 @@ func (s *State) Step(f Facts) Output {
 	return out
 }
 
+// readClaims records which node each L2Claim names as the owner, and which node says in it that it
+// answers.
+func (p *pass) readClaims() {
+	p.Owners = make(map[netip.Addr]string, len(p.Claims))
+	for _, c := range p.Claims {
+		p.Owners[c.Addr], p.answering[c.Addr] = c.Node, c.Answering
+	}
+}
+
 // mayAnswer reports whether this node may answer for anything at all.
 func (p *pass) mayAnswer() bool { return !p.Members.Isolated && !p.stalled }
 
-// addEvents adds an event for each change.
-func (p *pass) addEvents() {
-	if p.stalled {
-		p.Events = append(p.Events, Event{Kind: ProcessStalled})
+// Phase says how much of the others' decisions this node knows. The package
+// documentation has the diagram.
+type Phase string
+
+// The phases.
+const (
+	Starting  Phase = "Starting"  // the API server was not heard for long enough yet
+	Synced    Phase = "Synced"    // nothing was missed
+	Isolated  Phase = "Isolated"  // this node hears no other speaker, and no gateway
+	Stalled   Phase = "Stalled"   // this process stalled for so long that others may have what it had
+	Resyncing Phase = "Resyncing" // it was Isolated or Stalled, and has not heard all since
+)
+
+const (
+	// stallRecovery is how long after a stall the others have had time to take
+	// this node's addresses over, if they held it for dead.
+	stallRecovery = 3 * time.Second
+	// probeAllAfter is how long the API server may take, after this node was
+	// Isolated or Stalled, until the node probes all that it might come to have.
+	probeAllAfter = 2 * time.Second
+)
+
+// missed reports whether others may have decided something that this node has
+// not heard.
+func (p Phase) missed() bool { return p == Isolated || p == Stalled || p == Resyncing }
+
+// transition sets the phase of this Step. What happened while the node was
+// Isolated or Stalled is to be read past the cache: until then the API server
+// counts as not heard.
+func (p *pass) transition() {
+	p.stalled = p.Stalls != p.stalls
+	p.stalls = p.Stalls
+	switch {
+	case p.stalled:
+		p.stalledAt = p.Now
+	case p.API.Reachable || p.Now.Sub(p.stalledAt) >= stallRecovery:
+		p.stalledAt = time.Time{}
 	}
-	for _, c := range p.Plan.Claims {
-		if !p.last.Claimed[c.Addr] {
-			p.Events = append(p.Events, Event{Kind: AddressClaimed, Addr: c.Addr})
-		}
+	was := p.State.phase
+	if p.stalled || was == Isolated && !p.Members.Isolated {
+		p.resyncAt, p.Resync = p.Now, true
+		p.API = API{WasSynced: p.API.WasSynced}
 	}
-	for _, c := range p.last.Plan.Claims {
-		if !p.Claimed[c.Addr] {
-			p.Events = append(p.Events, Event{Kind: AddressReleased, Addr: c.Addr})
-		}
+	switch {
+	case p.Members.Isolated:
+		p.Phase = Isolated
+	case !p.stalledAt.IsZero():
+		p.Phase = Stalled
+	case was.missed() && !p.API.Synced:
+		p.Phase = Resyncing
+	case !p.API.WasSynced:
+		p.Phase = Starting
+	default:
+		p.Phase = Synced
 	}
+	if p.Phase == Synced && was != Synced {
+		p.syncedAt = p.Now
+	}
+	p.State.phase = p.Phase
+	p.missSegments()
 }
 
-// wake returns after which time to step again if nothing changes before; 0: never.
-func (p *pass) wake() time.Duration {
-	var soonest time.Duration
-	within := func(d time.Duration) {
-		if soonest == 0 || d < soonest {
-			soonest = d
+// missSegments records the segments on which this node reaches no member.
+func (p *pass) missSegments() {
+	for segment, v := range p.Members.Segments {
+		if v.Isolated {
+			p.missedOn[segment] = p.Now
 		}
 	}
-	at := func(t time.Time) { within(max(t.Sub(p.Now), 0) + time.Millisecond) }
-	// Renewals alone cause no Step, nor does it that the API server is silent.
-	if p.withheld || len(p.renewals) > 0 || len(p.unwritten) > 0 {
-		within(p.Heartbeat)
-	}
-	for _, h := range p.handovers {
-		at(h.since.Add(handoverTimeout))
-	}
-	for _, o := range p.writers {
-		at(o.First.Add(denialTime))
-	}
-	if !p.stalledAt.IsZero() {
-		within(p.Heartbeat / 4)
-	}
-	if until, asks := p.asksForAll(); asks && until.After(p.Now) {
-		at(until)
-	}
-	if t, ok := p.reannounce.next(p.opponents, p.losing(), p.Claimed, p.API.Reachable); ok {
-		at(t)
-	}
-	return soonest
+	maps.DeleteFunc(p.missedOn, func(segment netip.Prefix, _ time.Time) bool {
+		v, watched := p.Members.Segments[segment]
+		heard := !watched || !v.Isolated && p.API.Synced
+		if heard {
+			p.syncedAt = p.Now
+		}
+		return heard
+	})
 }
 
-// aliveNodes returns which nodes are alive.
-func (p *pass) aliveNodes() map[string]bool {
-	out := make(map[string]bool, len(p.Cluster.Nodes))
-	for i := range p.Cluster.Nodes {
-		out[p.Cluster.Nodes[i].Name] = p.Cluster.Nodes[i].Live
+// missed reports whether others may have decided something about an address that this
+// node has not heard: at all, or because its link in the address's segment was dead.
+func (p *pass) missed(a netip.Addr) bool {
+	for segment := range p.missedOn {
+		if segment.Contains(a) {
+			return true
+		}
 	}
-	return out
+	return p.Phase.missed()
 }

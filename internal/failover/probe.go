@@ -43,14 +43,13 @@ type probes struct {
 	restarted map[string]time.Time     // of each node that restarts: since when
 }
 
-// observeDeaths records which nodes and links are dead, and which are back.
+// observeDeaths records since when nodes and links are dead, back, or restarting.
 func (p *pass) observeDeaths() {
 	for nl, when := range p.probes.backSince {
 		if p.Now.Sub(when) > probeValid {
 			delete(p.probes.backSince, nl)
 		}
 	}
-	p.dead = p.findDead()
 	for nl := range p.probes.deadSince {
 		if !p.dead[nl] {
 			delete(p.probes.deadSince, nl)

@@ -23,6 +23,7 @@ type takeover struct {
 func (p *pass) take() {
 	p.Unconfirmed, p.Claimed = map[netip.Addr]bool{}, make(map[netip.Addr]bool, len(p.Plan.Claims))
 	p.recordFormer()
+	p.dead = p.findDead()
 	p.observeDeaths()
 	all := len(p.Plan.Claims)
 	if !p.mayAnswer() { // while cut off or stalled, missing answers prove nothing

@@ -227,46 +227,6 @@ func (g *Group) signed(config *Config, m Message) ([]byte, bool) {
 	return b, err == nil
 }
 
-// receive reads a datagram. One that finds the inbox full is lost, and one that was
-// received before counts for nothing. Of one who is no member it counts only that there was
-// one.
-func (g *Group) receive(b []byte) {
-	config, now := g.config.Load(), time.Now()
-	m, err := verify(config.Keys, b)
-	if err != nil {
-		g.discarded.Add(1)
-		return
-	}
-	if !slices.ContainsFunc(config.Members, func(o Member) bool { return o.Name == m.From }) {
-		g.discarded.Add(1)
-		if g.replays.calls(now, m.From) {
-			g.enter(Message{From: m.From})
-		}
-		return
-	}
-	ok, known := g.replays.fresh(now, m, config.Members)
-	if known > 0 {
-		g.remind(config, m.From, known)
-	}
-	if !ok {
-		g.discarded.Add(1)
-		return
-	}
-	if m.Known > 0 {
-		g.numbers.follow(m.Known)
-	}
-	g.enter(m)
-}
-
-// enter puts a message into the inbox, if there is room.
-func (g *Group) enter(m Message) {
-	select {
-	case g.inbox <- m:
-	default:
-		g.discarded.Add(1)
-	}
-}
-
 // remind tells a member that a later start of it is known.
 func (g *Group) remind(config *Config, name string, known uint64) {
 	var self, to netip.Addr

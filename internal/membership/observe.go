@@ -239,6 +239,82 @@ func (s *State) confirm(now time.Time, name string) {
 	s.broadcast(now, Message{Updates: []update{u}})
 }
 
+// merge records an update, if it says more than is known: so a member becomes Dead here.
+func (s *State) merge(now time.Time, u update) {
+	k := s.known[u.Member]
+	if u.Member == s.self || !s.isMember(u.Member) || k != nil && !u.supersedes(k.update) {
+		return
+	}
+	delete(s.suspicions, u.Member)
+	before := s.standing(u.Member)
+	fresh := &record{update: u, until: now.Add(u.Hold), learned: now, slow: s.isDown(u.Member)}
+	if k == nil || k.Incarnation != u.Incarnation {
+		s.reincarnated(now, u.Member)
+	}
+	if before != Alive && u.Standing == Alive {
+		fresh.sendUntil = now.Add(remember)
+	}
+	s.known[u.Member] = fresh
+	s.changed = s.changed || before != u.Standing
+	s.stale = s.stale || k == nil
+	if u.Standing != Dead {
+		return
+	}
+	for _, votes := range s.votes { // the dead have no vote
+		delete(votes, u.Member)
+	}
+	for _, name := range s.members {
+		s.judge(now, name)
+	}
+}
+
+// hear records an update that another member sends.
+func (s *State) hear(now time.Time, from string, u update) {
+	if u.Member == s.self {
+		s.suspected(now, u)
+		return
+	}
+	if k := s.known[u.Member]; k != nil && k.supersedes(u) {
+		s.send([]string{from}, Message{Updates: []update{s.asSent(now, u.Member)}})
+	}
+	switch {
+	case u.Member == from: // it knows
+		s.merge(now, u)
+		if k := s.known[from]; k != nil && k.update == u {
+			k.admitted = time.Time{}
+			if u.Standing == Dead {
+				k.admitted = now
+			}
+		}
+	case !s.deferSuspicion(now, u):
+		s.merge(now, u)
+		s.warnSuspect(from, u)
+	}
+}
+
+// isDown reports whether a member is a neighbor, and the session with it is not Up.
+func (s *State) isDown(name string) bool {
+	o := s.observed[name]
+	return o != nil && !o.up
+}
+
+// reincarnated forgets what was observed and voted of a member's former incarnation. One
+// that has restarted within the detection time leaves a session behind that is Up
+// still, and will expire.
+func (s *State) reincarnated(now time.Time, name string) {
+	delete(s.votes, name)
+	o, k := s.observed[name], s.known[name]
+	restarted := k != nil && k.Standing == Restarting
+	if o != nil && (!o.up || restarted && !o.since.After(k.learned)) {
+		down := o.down
+		if k != nil {
+			down = now
+		}
+		*o = observation{former: true, stillUp: o.up, slow: restarted && k.slow, ups: o.ups, worked: o.worked, oneWay: o.oneWay, down: down}
+		s.accompanied(now)
+	}
+}
+
 // hears says that some session other than that with name is Up.
 func (s *State) hears(name string) bool {
 	for n, o := range s.observed {
@@ -247,66 +323,6 @@ func (s *State) hears(name string) bool {
 		}
 	}
 	return false
-}
-
-// asksHold reports whether a member restarts, and its node was not found to be
-// silent.
-func (s *State) asksHold(name string) bool {
-	k := s.known[name]
-	return k != nil && k.Standing == Restarting && k.missed < misses
-}
-
-// isHeld says that a member has announced a restart, and there is no reason to doubt it.
-func (s *State) isHeld(now time.Time, name string) bool {
-	return s.asksHold(name) && now.Before(s.known[name].until)
-}
-
-// vouches reports whether a member restarts, and its node answered this one's last
-// probes: another watcher that has lost it has a bad path only.
-func (s *State) vouches(now time.Time, name string) bool {
-	return s.isHeld(now, name) && now.Before(s.known[name].answered.Add(misses*probeInterval))
-}
-
-func (s *State) holdDue(name string) (time.Time, bool) {
-	if s.observed[name] == nil || !s.asksHold(name) {
-		return time.Time{}, false
-	}
-	return s.known[name].until, true
-}
-
-// endHold treats a member that announced a restart as lost.
-func (s *State) endHold(now time.Time, name string) {
-	s.known[name].missed = misses
-	if o := s.observed[name]; o != nil && !o.up {
-		*o = observation{worked: o.worked, down: o.down, lost: now, doubted: true}
-		s.suspect(now, name)
-	}
-}
-
-func (s *State) probeDue(name string) (time.Time, bool) {
-	if o := s.observed[name]; o == nil || o.up || !s.asksHold(name) {
-		return time.Time{}, false
-	}
-	return s.known[name].probed.Add(probeInterval), true
-}
-
-func (s *State) probeMember(now time.Time, name string) {
-	s.known[name].probed = now
-	s.probe(Target(name))
-}
-
-// memberAnswered takes in whether the node of a restarting speaker answers.
-func (s *State) memberAnswered(now time.Time, name string, r Reply) {
-	k := s.known[name]
-	switch {
-	case k == nil || k.Standing != Restarting:
-	case r == Answered:
-		k.missed, k.answered = 0, now
-	case r == Unanswered:
-		if k.missed++; k.missed == misses {
-			s.endHold(now, name)
-		}
-	}
 }
 
 func (s *State) answersDue(name string) (time.Time, bool) {
