@@ -21,8 +21,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/damper"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -61,6 +63,7 @@ type announcer struct {
 	relist   atomic.Bool // so have speakers, whose Leases are to be read
 	term     *leader.Term
 	settler  announced.Settler
+	damper   damper.Damper
 	leases   []coordinationv1.Lease
 	read     time.Time // when the Leases were
 	presence map[string]health.PresenceState
@@ -143,7 +146,7 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 		return leasesEvery, nil // perhaps it leads by then
 	}
 	if a.term != t {
-		a.term, a.settler, a.read = t, announced.Settler{}, time.Time{}
+		a.term, a.settler, a.damper, a.read = t, announced.Settler{}, damper.Damper{}, time.Time{}
 		a.found.Store(nil)
 		a.speakers.Store(nil)
 	}
@@ -161,7 +164,7 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 		return next, nil
 	}
 	a.presence = presence
-	services, err := a.evaluate(ctx, o)
+	services, held, err := a.evaluate(ctx, now, o)
 	if err != nil {
 		a.dirty.Store(true)
 		return 0, err
@@ -170,6 +173,9 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	a.found.Store(found)
 	if len(found.Of) > 0 {
 		wait.Signal(a.changed)
+	}
+	if again == 0 || held > 0 && held < again {
+		again = held
 	}
 	if again > 0 {
 		a.dirty.Store(true)
@@ -243,23 +249,24 @@ type announcedService struct {
 	report announced.Result
 }
 
-// evaluate returns the report on each Service with addresses.
-func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announcedService, error) {
+// evaluate returns the report on each Service with addresses, and when it may be another one
+// if nothing happens; 0: never.
+func (a *announcer) evaluate(ctx context.Context, now time.Time, o *health.Objects) ([]announcedService, time.Duration, error) {
 	read, err := a.configuration.Read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var nodes corev1.NodeList
 	if err := cluster.List(ctx, a.client, &nodes); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	services, err := a.services(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	endpoints, err := a.endpoints(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	of := intent.ByService(endpoints)
 	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Unusable: read.Config.Unusable(), Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
@@ -273,11 +280,28 @@ func (a *announcer) evaluate(ctx context.Context, o *health.Objects) ([]announce
 			out = append(out, announcedService{svc: svc})
 		}
 	}
+	again := a.damp(now, s.Services, read.Config.Withdraws)
 	results := announced.Evaluate(s, backends, o)
 	for i := range out {
 		out[i].report = results[intent.KeyOf(out[i].svc)]
 	}
-	return out, nil
+	return out, again, nil
+}
+
+// damp marks the Services whose endpoints come and go, as the speakers do. It returns when that
+// changes if nothing happens; 0: never.
+func (a *announcer) damp(now time.Time, services []announce.Service, withdraws bool) time.Duration {
+	serves := map[ipam.Key]bool{}
+	for i := range services {
+		if svc := &services[i]; withdraws && !svc.Local {
+			serves[svc.Key] = !svc.NoEndpoints4 || !svc.NoEndpoints6
+		}
+	}
+	held, again := a.damper.Follow(now, serves)
+	for i := range services {
+		services[i].Unstable = held[services[i].Key]
+	}
+	return again
 }
 
 // settled returns what the conditions are to say now, and when that may change if nothing happens.

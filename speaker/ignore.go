@@ -19,7 +19,7 @@ const longestWait = time.Second
 // ignores returns what reports of a change that it starts no pass, and the channel that gets
 // a value when those that may wait have waited.
 func (r *reconciler) ignores() (ignore func(before, after client.Object) bool, late <-chan struct{}) {
-	ignorable, delayed := intent.Ignorable(r.node, r.class, r.service), newDelayed(longestWait)
+	ignorable, delayed := intent.Ignorable(r.node, r.class, r.service, r.withdraws.Load), newDelayed(longestWait)
 	return func(before, after client.Object) bool {
 		if claim, ok := before.(*v1beta1.L2Claim); ok && after == nil {
 			r.claimOverlay.RecordDelete(claim.UID, time.Now())

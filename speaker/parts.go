@@ -12,6 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/damper"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
@@ -61,6 +62,8 @@ type reconciler struct {
 	adapters
 	failover    *failover.State
 	routes      bgpDrain
+	damper      damper.Damper
+	withdraws   atomic.Bool                    // intent.Config.Withdraws, at the last pass
 	plan        atomic.Pointer[status.Applied] // the plan in force; nil before the first
 	takeovers   atomic.Uint64                  // how many addresses were taken over from other nodes
 	report      chan struct{}                  // signaled after every pass

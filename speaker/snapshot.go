@@ -26,25 +26,33 @@ func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []annou
 	})
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
 	var where *intent.Placement
-	if slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
+	r.withdraws.Store(config.Withdraws)
+	if config.Withdraws || slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
 		of, where = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints)), intent.PlacementOf(s.nodes)
 	}
 	here := make(map[ipam.Key]kubeproxy.Endpoint, len(services))
+	serves := map[ipam.Key]bool{} // of those whose addresses may be withdrawn
 	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
 		announced := config.Announced(svc, of[intent.KeyOf(svc)], where)
 		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy also sends to endpoints on other nodes
-		if announced.Local {
+		switch {
+		case config.Withdraws && !announced.Local:
+			is := !announced.NoEndpoints4 || !announced.NoEndpoints6
+			serves[announced.Key] = is
+			here[announced.Key] = kubeproxy.Endpoint{Dial: intent.Dial(svc), Ready: is, Serving: is, Anywhere: true}
+		case announced.Local:
 			ready, serving := intent.EndpointsOn(r.node, svc, of[announced.Key], where)
 			here[announced.Key] = kubeproxy.Endpoint{Port: uint16(svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving}
 		}
 		out = append(out, announced)
 	}
 	states, again := r.arrivals.Follow(s.Now, here)
+	held, later := r.damper.Follow(s.Now, serves)
 	for i := range out {
-		out[i].EndpointState = states[out[i].Key]
+		out[i].EndpointState, out[i].Unstable = states[out[i].Key], held[out[i].Key]
 	}
-	return out, again
+	return out, soonest(again, later)
 }
 
 // readNodes reads the Nodes, the Speakers, and the MACs of the nodes' links. Other nodes' links come from their

@@ -99,6 +99,15 @@ type BGPAdvertisementSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	PeerSelectors []metav1.LabelSelector `json:"peerSelectors,omitempty"`
+
+	// withdrawWithoutEndpoints withdraws the address of a Service with
+	// externalTrafficPolicy Cluster while no endpoint of it serves. The address is announced again
+	// when kube-proxy sends to an endpoint; one that came and went three times within 20
+	// minutes must first have served for 10 s, after each further time for twice as long, up
+	// to 80 s. If false, the address is announced also then, and clients are refused at once. A
+	// Service with externalTrafficPolicy Local is never announced without endpoints.
+	// +optional
+	WithdrawWithoutEndpoints bool `json:"withdrawWithoutEndpoints,omitempty"`
 }
 
 // BGPAdvertisementList is a list of BGP advertisements.

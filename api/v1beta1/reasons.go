@@ -228,6 +228,17 @@ const (
 	// Remedy: make an L2Advertisement or a BGPAdvertisement that selects the pool and the
 	// Service.
 	ReasonNotAdvertised = "NotAdvertised"
+	// ReasonNoEndpoints: no endpoint of the Service serves, and the advertisements withdraw its
+	// addresses then (withdrawWithoutEndpoints).
+	//
+	// Remedy: see why no Pod of the Service is ready.
+	ReasonNoEndpoints = "NoEndpoints"
+	// ReasonEndpointsUnstable: endpoints of the Service came and went several times lately, and
+	// the advertisements withdraw its addresses without endpoints. The message says for how long one
+	// must have served.
+	//
+	// Remedy: see why its Pods crash, or are ready for moments only.
+	ReasonEndpointsUnstable = "EndpointsUnstable"
 	// ReasonNodeNotLive: the node's speaker does not run, or is not heard of.
 	//
 	// Remedy: see its Pod; kubectl steelyard status tells since when.

@@ -151,6 +151,10 @@ func whySilent(t *world.Evaluation, node string, reason announce.Reason) string 
 		if n := t.Node(node); n != nil {
 			return t.Exclusion.Explain(n)
 		}
+	case announce.NoEndpoints:
+		return "no endpoint of the Service serves, and withdrawWithoutEndpoints is set"
+	case announce.EndpointsUnstable:
+		return "its endpoints come and go, and withdrawWithoutEndpoints is set"
 	case announce.AddressOfNode:
 		return "the address is another node's own"
 	case announce.NodeNotSelected:

@@ -186,7 +186,11 @@ func (s Snapshot) offer(self *Node, svc *Service, a Address, served map[netip.Ad
 		if !ad.Covers(a.Pool, svc.Labels) {
 			continue
 		}
-		if reason := ad.excludes(self, a, here || !local); reason != "" {
+		reason := ad.excludes(self, a, here || !local)
+		if ad.Withdraws {
+			reason = cmp.Or(svc.withdrawn(a.Addr), reason)
+		}
+		if reason != "" {
 			best = furthest(best, reason)
 			continue
 		}
@@ -216,7 +220,7 @@ func (ad *BGPAdvertisement) excludes(n *Node, a Address, served bool) Reason {
 
 // furthest returns the reason that is later in the order of the checks.
 func furthest(a, b Reason) Reason {
-	order := []Reason{AddressOutsidePools, NotAdvertised, NodeExcluded, AddressOfNode, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
+	order := []Reason{AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeExcluded, AddressOfNode, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
 	if slices.Index(order, a) > slices.Index(order, b) {
 		return a
 	}

@@ -50,6 +50,12 @@ type Service struct {
 	ReadyOn4      map[string]bool // nodes with an IPv4 endpoint that serves one of its ports; used if Local
 	ReadyOn6      map[string]bool // the same for IPv6
 	EndpointState EndpointState   // of the endpoints on Self; used if Local, for routes only
+	// No endpoint of a family serves: advertisements that withdraw then do not announce its
+	// addresses. Used if not Local.
+	NoEndpoints4, NoEndpoints6 bool
+	// Unstable, if not empty, says that its endpoints came and went too often lately, so that
+	// the same holds for a while although one serves.
+	Unstable string
 }
 
 // EndpointState is a recent change of a Service's endpoints on a node. The zero value means
@@ -71,6 +77,24 @@ func (s *Service) ReadyOn(a netip.Addr) map[string]bool {
 		return s.ReadyOn4
 	}
 	return s.ReadyOn6
+}
+
+// withdrawn returns the reason for which an advertisement that withdraws without endpoints
+// does not announce a; "": it does.
+func (s *Service) withdrawn(a netip.Addr) Reason {
+	none := s.NoEndpoints6
+	if a.Is4() {
+		none = s.NoEndpoints4
+	}
+	switch {
+	case s.Local:
+		return ""
+	case none || s.EndpointState == Arriving:
+		return NoEndpoints
+	case s.Unstable != "":
+		return EndpointsUnstable
+	}
+	return ""
 }
 
 // routes reports whether a node may attract the Service's traffic at a.
@@ -112,6 +136,8 @@ type Selection struct {
 	Pools    map[string]bool
 	Nodes    Selector
 	Services Selector
+	// Withdraws: it does not announce an address of a Service without endpoints.
+	Withdraws bool
 }
 
 // Covers reports whether an advertisement with this selection covers an address from that pool
@@ -221,6 +247,8 @@ const (
 	Announced           Reason = "Announced"
 	AddressOutsidePools Reason = "AddressOutsidePools" // no pool holds the address
 	NotAdvertised       Reason = "NotAdvertised"       // no advertisement covers the address
+	NoEndpoints         Reason = "NoEndpoints"         // the Service has none, and the advertisements withdraw then
+	EndpointsUnstable   Reason = "EndpointsUnstable"   // they come and go, and the advertisements withdraw without endpoints
 	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not alive
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
 	AddressOfNode       Reason = "AddressOfNode"       // the address is another node's own

@@ -18,7 +18,7 @@ const NotCarried Reason = "NotCarried"
 // the checks: of two nodes the one with the later reason came further.
 func Reasons() []Reason {
 	return []Reason{
-		AddressOutsidePools, NotAdvertised, NodeNotLive, NodeExcluded, AddressOfNode, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
+		AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeNotLive, NodeExcluded, AddressOfNode, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
 	}
 }
 
@@ -141,7 +141,13 @@ func (o *Forecast) offerings(svc *Service, a Address) []offering {
 	if len(ads) == 0 {
 		return nil
 	}
-	family := ipam.FamilyOf(a.Addr)
+	gone, family := svc.withdrawn(a.Addr), ipam.FamilyOf(a.Addr)
+	if gone != "" {
+		ads = slices.DeleteFunc(ads, func(i int) bool { return o.s.BGP[i].Withdraws })
+	}
+	if len(ads) == 0 {
+		return slices.Repeat([]offering{{reason: gone}}, len(o.s.Nodes))
+	}
 	alike := fmt.Sprint(ads, family, a.Node)
 	all, known := o.routes[alike]
 	if !known {
@@ -248,7 +254,7 @@ func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason
 // excluded returns the reason for which each node can't answer for a use of an address,
 // whatever its endpoints; "": it may.
 func (o *Forecast) excluded(u holder) []Reason {
-	alike := fmt.Sprint(u.pool == "", u.node)
+	alike := fmt.Sprint(u.pool == "", u.node, u.gone)
 	for _, ad := range u.ads {
 		alike += " " + ad.Name
 	}

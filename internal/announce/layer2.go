@@ -39,10 +39,11 @@ type holder struct {
 	addr  netip.Addr
 	svc   *Service
 	pool  string
-	node  string // whose own address it is; "": none's
-	ads   []*L2Advertisement
-	in    []*subnet // those of the links that ads select, of any node, that the address is in
-	place int       // its index among all holders, in the order of the Services
+	node  string             // whose own address it is; "": none's
+	ads   []*L2Advertisement // that cover the address, and do not withdraw it
+	gone  Reason             // why ads is empty though some cover the address; "": they don't
+	in    []*subnet          // those of the links that ads select, of any node, that the address is in
+	place int                // its index among all holders, in the order of the Services
 }
 
 // local reports whether ads select a link in the address's subnet, on any node.
@@ -96,16 +97,21 @@ func (s Snapshot) holders() []holder {
 		svc := &s.Services[i]
 		for _, a := range svc.Addrs {
 			ads = ads[:0]
+			var gone Reason
 			for _, j := range covering[a.Pool] {
-				if s.L2[j].Covers(a.Pool, svc.Labels) {
-					ads = append(ads, &s.L2[j])
+				switch ad := &s.L2[j]; {
+				case !ad.Covers(a.Pool, svc.Labels):
+				case ad.Withdraws && svc.withdrawn(a.Addr) != "":
+					gone = svc.withdrawn(a.Addr)
+				default:
+					ads = append(ads, ad)
 				}
 			}
 			if !slices.Equal(ads, before) { // most have the same as the one before
 				before = slices.Clone(ads)
 				in = s.subnets(before, subnets)
 			}
-			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, node: a.Node, ads: before, in: containing(in, a.Addr), place: len(out)})
+			out = append(out, holder{addr: a.Addr, svc: svc, pool: a.Pool, node: a.Node, ads: before, gone: gone, in: containing(in, a.Addr), place: len(out)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b holder) int { return a.addr.Compare(b.addr) })
@@ -242,7 +248,7 @@ func (c *candidates) of(s Snapshot, holders []holder) []*Node {
 	if len(holders) > 1 || u.svc.Local || u.node != "" {
 		return s.preferred(holders)
 	}
-	if c.alike.svc == nil || (u.pool == "") != (c.alike.pool == "") || !slices.Equal(u.ads, c.alike.ads) || !slices.Equal(u.in, c.alike.in) {
+	if c.alike.svc == nil || (u.pool == "") != (c.alike.pool == "") || !slices.Equal(u.ads, c.alike.ads) || u.gone != c.alike.gone || !slices.Equal(u.in, c.alike.in) {
 		*c = candidates{u, s.preferred(holders)}
 	}
 	return c.nodes
@@ -287,7 +293,7 @@ func (u holder) excludes(n *Node) Reason {
 	case u.pool == "":
 		return AddressOutsidePools
 	case len(u.ads) == 0:
-		return NotAdvertised
+		return cmp.Or(u.gone, NotAdvertised)
 	case !n.Live:
 		return NodeNotLive
 	case n.Excluded != "":

@@ -99,7 +99,7 @@ func (r random) selector(percent int) announce.Selector {
 }
 
 func (r random) selection() announce.Selection {
-	out := announce.Selection{Nodes: r.selector(30), Services: r.selector(30)}
+	out := announce.Selection{Nodes: r.selector(30), Services: r.selector(30), Withdraws: r.chance(30)}
 	if r.chance(30) {
 		out.Pools = map[string]bool{"p": true}
 	}
@@ -121,6 +121,10 @@ func (r random) node(name string) announce.Node {
 
 func (r random) service(name string) announce.Service {
 	s := announce.Service{Key: ipam.Key{Namespace: "n", Name: name}, Labels: r.labels(), Local: r.chance(30), ReadyOn4: map[string]bool{}, ReadyOn6: map[string]bool{}}
+	s.NoEndpoints4, s.NoEndpoints6 = r.chance(30), r.chance(30)
+	if r.chance(10) {
+		s.Unstable = "it comes and goes"
+	}
 	for i := range 5 {
 		s.ReadyOn4[fmt.Sprintf("node%d", i)], s.ReadyOn6[fmt.Sprintf("node%d", i)] = r.chance(60), r.chance(60)
 	}
@@ -223,6 +227,10 @@ func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 }
 
 func selects(sel announce.Selection, svc announce.Service, a announce.Address) bool {
+	gone := svc.Unstable != "" || svc.NoEndpoints4 && a.Addr.Is4() || svc.NoEndpoints6 && a.Addr.Is6()
+	if sel.Withdraws && !svc.Local && gone {
+		return false
+	}
 	return a.Pool != "" && (sel.Pools == nil || sel.Pools[a.Pool]) && (sel.Services == nil || sel.Services(svc.Labels))
 }
 

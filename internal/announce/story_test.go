@@ -22,11 +22,11 @@ import (
 // and each node's plan. LABELS are k=v, one pair.
 //
 //	node NAME [labels LABELS] [gone] [excluded] [links NAME[=PREFIX+PREFIX|=none][/down], ...] [restarts BACKUPS]
-//	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES]
+//	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES] [endpoints STATE|none|unstable]
 //	claim ADDR NODE
-//	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...]
+//	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...] [withdraws yes]
 //	bgp NAME [pools NAMES] [nodes LABELS] [services LABELS] [peers NAMES] [length N] [length6 N]
-//	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...]
+//	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...] [withdraws yes]
 //	peer NAME [nodes LABELS] [at ADDR] [age N]
 //
 //	leaving true
@@ -289,7 +289,14 @@ func (o options) service(name string) announce.Service {
 		s.Local, s.ReadyOn4, s.ReadyOn6 = true, ready, ready
 	}
 	state, _ := o.take("endpoints")
-	s.EndpointState = announce.EndpointState(state)
+	switch state {
+	case "none":
+		s.NoEndpoints4, s.NoEndpoints6 = true, true
+	case "unstable":
+		s.Unstable = "they come and go"
+	default:
+		s.EndpointState = announce.EndpointState(state)
+	}
 	return s
 }
 
@@ -306,7 +313,8 @@ func (o options) peer(name string, before int) announce.Neighbor {
 }
 
 func (o options) selection() announce.Selection {
-	return announce.Selection{Pools: o.set("pools"), Nodes: o.selector("nodes"), Services: o.selector("services")}
+	_, withdraws := o.take("withdraws")
+	return announce.Selection{Pools: o.set("pools"), Nodes: o.selector("nodes"), Services: o.selector("services"), Withdraws: withdraws}
 }
 
 func (o options) l2(name string) announce.L2Advertisement {

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
@@ -56,6 +58,32 @@ func (j *judge) withoutEndpoints(svc *announce.Service, a announce.Address) (rea
 		return announce.NoLocalEndpoints, local + "its endpoints that are ready name no node (nodeName), and their addresses are neither a node's nor of its Pods (podCIDRs): name the nodes, or set the policy Cluster", true
 	}
 	return announce.NoLocalEndpoints, local + "no endpoint of it is ready on any node", true
+}
+
+// withdrawn returns the reason for which no node announces an address of svc that some
+// advertisement withdraws without endpoints; ok is false if one goes on announcing it.
+func (j *judge) withdrawn(svc *announce.Service, layer2, bgp map[announce.Reason]int) (reason announce.Reason, text string, ok bool) {
+	for reason, text := range map[announce.Reason]string{
+		announce.NoEndpoints:       "no endpoint of it serves, and withdrawWithoutEndpoints is set",
+		announce.EndpointsUnstable: svc.Unstable,
+	} {
+		here := func(of map[announce.Reason]int) bool { return of[reason] > 0 || only(of, announce.NotAdvertised) }
+		if layer2[reason]+bgp[reason] > 0 && here(layer2) && here(bgp) {
+			return reason, text, true
+		}
+	}
+	return "", "", false
+}
+
+// Unstable returns what the controller says of a Service whose endpoints come and go; "": they
+// do not. Those who look once can't know it otherwise.
+func Unstable(svc *corev1.Service) string {
+	c := health.Condition(svc.Status.Conditions, v1beta1.ConditionServiceAnnounced)
+	if c.Reason != v1beta1.ReasonEndpointsUnstable {
+		return ""
+	}
+	_, text, _ := strings.Cut(c.Message, ": ")
+	return text
 }
 
 // nodesOf names nodes with endpoints of svc, whose traffic policy is Local: none of them

@@ -48,6 +48,9 @@ func (j *judge) silent(svc *announce.Service, a announce.Address, r routes) find
 	if byBGP {
 		bgp = j.forecast.BGP(svc, a)
 	}
+	if reason, text, is := j.withdrawn(svc, layer2, bgp); is {
+		return not(reason, text)
+	}
 	switch may := layer2[announce.Announced]; {
 	case may > 0:
 		return finding{metav1.ConditionUnknown, v1beta1.ReasonPending, addrs + " may be announced by " + nodeCount(may) + ", none of which has said yet that it answers"}

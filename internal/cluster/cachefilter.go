@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 
@@ -34,6 +35,7 @@ func ControllerFields() func(client.Object) {
 type interner struct {
 	mu    sync.Mutex
 	known map[string]string
+	ports map[string][]corev1.ServicePort
 }
 
 // maxInterned bounds how many strings are known: beyond, they are interned again.
@@ -61,6 +63,7 @@ func (w *interner) stripFields(obj client.Object) {
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, LoadBalancerClass: o.Spec.LoadBalancerClass,
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort, Ports: w.comparedPorts(o),
+			ClusterIP: o.Spec.ClusterIP,
 		}
 		o.Status.Conditions = originsOnly(o)
 		stripMetadata(o)
@@ -95,16 +98,23 @@ func stripMetadata(obj client.Object) {
 	obj.SetGenerateName("")
 }
 
-// comparedPorts returns of the ports of svc what EndpointSlices are compared with, if that
-// decides who announces it.
+// comparedPorts returns of the ports of svc what EndpointSlices are compared with, and where
+// it can be dialed. Services with the same ports share one list.
 func (w *interner) comparedPorts(svc *corev1.Service) []corev1.ServicePort {
-	if !intent.Local(svc) {
-		return nil
-	}
 	out := make([]corev1.ServicePort, len(svc.Spec.Ports))
 	for i, p := range svc.Spec.Ports {
-		out[i] = corev1.ServicePort{Name: w.intern(p.Name), Protocol: corev1.Protocol(w.intern(string(p.Protocol)))}
+		out[i] = corev1.ServicePort{Name: w.intern(p.Name), Protocol: corev1.Protocol(w.intern(string(p.Protocol))), Port: p.Port}
 	}
+	key := fmt.Sprint(out)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if same, ok := w.ports[key]; ok {
+		return same
+	}
+	if w.ports == nil || len(w.ports) >= maxInterned {
+		w.ports = map[string][]corev1.ServicePort{}
+	}
+	w.ports[key] = out
 	return out
 }
 

@@ -31,7 +31,7 @@ func randomService(rng *rand.Rand) (*corev1.Service, []*discoveryv1.EndpointSlic
 	class := "other"
 	svc := &corev1.Service{ObjectMeta: metaOf("svc"), Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, Ports: randomPorts(rng),
-		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster, HealthCheckNodePort: 30000, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster, HealthCheckNodePort: 30000, ClusterIP: "10.96.0.9", IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 	}}
 	svc.Status.Conditions = []metav1.Condition{{Type: "Other"}, {Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAssigned, Message: []string{
 		"words", `192.0.2.1 of IPAddressPool "gone"; more`, `192.0.2.1 of IPAddressPool "p", 2001:db8::1 of IPAddressPool "q" (which is gone: kept until 2030-01-01T00:00:00Z)`,
@@ -100,8 +100,9 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Ours        bool
 		Port        int32
 		Here, Where []bool
+		Dial        netip.AddrPort
 		About       corev1.ObjectReference
-	}{Announced: intent.Config{}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc)}
+	}{Announced: intent.Config{Withdraws: true}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc), Dial: intent.Dial(svc)}
 	for node := range 3 {
 		if !intent.Local(svc) {
 			break // EndpointsOn is for Local alone
@@ -125,7 +126,7 @@ func TestNoProgramReadsWhatIsDropped(t *testing.T) {
 		if diff := cmp.Diff(want, read(svc, endpoints), same); diff != "" {
 			t.Fatalf("seed %d: want -, have +:\n%s", seed, diff)
 		}
-		if svc.Annotations != nil || svc.Spec.Selector != nil || svc.Spec.Ports != nil && !intent.Local(svc) || len(svc.Status.Conditions) > 1 || len(svc.Status.Conditions) == 1 && svc.Status.Conditions[0].Reason != "" {
+		if svc.Annotations != nil || svc.Spec.Selector != nil || len(svc.Status.Conditions) > 1 || len(svc.Status.Conditions) == 1 && svc.Status.Conditions[0].Reason != "" {
 			t.Fatalf("a Service that is kept whole: %v", svc)
 		}
 		for _, s := range endpoints {
@@ -168,9 +169,9 @@ func TestControllerSpeakersAndPluginSeeTheSameEndpoints(t *testing.T) {
 			strip(stripped[i])
 		}
 		strip(speakers)
-		want := intent.Config{}.Announced(svc, plain, where())
+		want := intent.Config{Withdraws: true}.Announced(svc, plain, where())
 		for who, have := range map[string]announce.Service{
-			"controller": intent.Config{}.Announced(svc, controllers, where()), "speaker": intent.Config{}.Announced(speakers, stripped, where()),
+			"controller": intent.Config{Withdraws: true}.Announced(svc, controllers, where()), "speaker": intent.Config{Withdraws: true}.Announced(speakers, stripped, where()),
 		} {
 			if diff := cmp.Diff(want, have, same); diff != "" {
 				t.Fatalf("seed %d: plugin -, %s +:\n%s", seed, who, diff)

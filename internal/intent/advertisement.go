@@ -32,7 +32,9 @@ func (p *parser) l2(in []v1beta1.L2Advertisement, pools *catalog) []announce.L2A
 			}
 		}
 		var ok bool
-		if ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools); ok && usable {
+		ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools)
+		ad.Withdraws = obj.Spec.WithdrawWithoutEndpoints
+		if ok && usable {
 			out = append(out, ad)
 		}
 	}
@@ -85,6 +87,7 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 		}
 		var ok bool
 		ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools)
+		ad.Withdraws = obj.Spec.WithdrawWithoutEndpoints
 		usable = usable && ok
 		var missing []string
 		ad.Peers, missing = peers.resolve(obj.Spec.Peers, byLabel)

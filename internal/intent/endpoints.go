@@ -155,6 +155,14 @@ func serves(s *discoveryv1.EndpointSlice) bool {
 	return false
 }
 
+// served reports whether an endpoint of a family takes traffic for some port of svc, on
+// whichever node.
+func served(svc *corev1.Service, f ipam.Family, all []*discoveryv1.EndpointSlice) bool {
+	return slices.ContainsFunc(all, func(s *discoveryv1.EndpointSlice) bool {
+		return isOf(s, f) && (listsAny(s, svc) || placeholder(s)) && serves(s)
+	})
+}
+
 // counting returns the endpoints of one family, for one of svc's ports, that count for a
 // node. Those that name no node count only where none that serves names one: kube-proxy
 // sends to no such endpoint while externalTrafficPolicy is Local.

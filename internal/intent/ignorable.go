@@ -19,11 +19,12 @@ import (
 //   - an update in which no relevant field changed (Same),
 //   - an event of a Service without an address of ours,
 //   - an EndpointSlice of a Service with externalTrafficPolicy Cluster, or of no Service
-//     of ours. When that changes, the Service's own event starts a pass.
+//     of ours. When that changes, the Service's own event starts a pass. If withdraws
+//     returns true, one counts that changes which ports are served.
 //
 // service returns the Service of a key: nil if there is none, an error if that is not
 // known.
-func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, error)) func(before, after metav1.Object) bool {
+func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, error), withdraws func() bool) func(before, after metav1.Object) bool {
 	announced := func(o metav1.Object) bool {
 		svc, ok := o.(*corev1.Service)
 		return ok && Announceable(svc, class)
@@ -34,6 +35,10 @@ func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, erro
 			return !announced(before) && !announced(after) || Same(before, after)
 		case *discoveryv1.EndpointSlice:
 			svc, err := service(ServiceOf(o))
+			if err == nil && svc != nil && !Local(svc) && Announceable(svc, class) && withdraws() {
+				old, known := before.(*discoveryv1.EndpointSlice)
+				return known && after != nil && SamePorts(old, o)
+			}
 			return err == nil && (svc == nil || !Local(svc)) || Same(before, after)
 		case *v1beta1.Speaker:
 			return o.Name != node && Same(before, after) // another program's write to our own Speaker is corrected

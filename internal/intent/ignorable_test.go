@@ -33,6 +33,9 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}}
 		services[KeyOf(svc)] = svc
 	}
+	shown := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "shown"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
+	shown.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.9"}}
+	services[KeyOf(shown)] = shown
 	slice := func(of, node string) *discoveryv1.EndpointSlice {
 		return &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{discoveryv1.LabelServiceName: of}},
@@ -63,29 +66,35 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		name          string
 		before, after metav1.Object
 		idle          bool
+		withdraws     bool
 	}{
-		{"an endpoint of a Local Service moves", slice("local", "a"), slice("local", "b"), false},
-		{"a Local Service's endpoints come", nil, slice("local", "a"), false},
-		{"a Local Service's endpoints go", slice("local", "a"), nil, false},
-		{"nothing of note changes", slice("local", "a"), slice("local", "a"), true},
-		{"an endpoint of another Service moves", slice("cluster", "a"), slice("cluster", "b"), true},
-		{"an endpoint of what is no load balancer comes", nil, slice("web", "a"), true},
-		{"a Service comes that has no address yet", nil, service("", ""), true},
-		{"a Service comes that has one", nil, service("", "192.0.2.1"), false},
-		{"it is given one", service("", ""), service("", "192.0.2.1"), false},
-		{"it loses it", service("", "192.0.2.1"), service("", ""), false},
-		{"it goes", service("", "192.0.2.1"), nil, false},
-		{"nothing of note in it changes", service("", "192.0.2.1"), service("", "192.0.2.1"), true},
-		{"another load balancer's is given one", service("other", ""), service("other", "192.0.2.1"), true},
-		{"another load balancer takes ours", service("", "192.0.2.1"), service("other", "192.0.2.1"), false},
-		{"the kubelet renews what it says of its Node", node("", 1), node("", 2), true},
-		{"it says that the network is unavailable", node("", 1), node(corev1.ConditionTrue, 2), false},
-		{"another speaker counts again", speakerOf("b", 1, true), speakerOf("b", 2, true), true},
-		{"another speaker's link goes down", speakerOf("b", 1, true), speakerOf("b", 1, false), false},
-		{"some object counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false},
+		{"endpoints of a Cluster Service come, and an advertisement withdraws without", nil, slice("shown", "a"), false, true},
+		{"they go", slice("shown", "a"), nil, false, true},
+		{"they move", slice("shown", "a"), slice("shown", "b"), true, true},
+		{"they come, and no advertisement withdraws", nil, slice("shown", "a"), true, false},
+		{"endpoints of a Service without addresses come", nil, slice("cluster", "a"), true, true},
+		{"an endpoint of a Local Service moves", slice("local", "a"), slice("local", "b"), false, false},
+		{"a Local Service's endpoints come", nil, slice("local", "a"), false, false},
+		{"a Local Service's endpoints go", slice("local", "a"), nil, false, false},
+		{"nothing of note changes", slice("local", "a"), slice("local", "a"), true, false},
+		{"an endpoint of another Service moves", slice("cluster", "a"), slice("cluster", "b"), true, false},
+		{"an endpoint of what is no load balancer comes", nil, slice("web", "a"), true, false},
+		{"a Service comes that has no address yet", nil, service("", ""), true, false},
+		{"a Service comes that has one", nil, service("", "192.0.2.1"), false, false},
+		{"it is given one", service("", ""), service("", "192.0.2.1"), false, false},
+		{"it loses it", service("", "192.0.2.1"), service("", ""), false, false},
+		{"it goes", service("", "192.0.2.1"), nil, false, false},
+		{"nothing of note in it changes", service("", "192.0.2.1"), service("", "192.0.2.1"), true, false},
+		{"another load balancer's is given one", service("other", ""), service("other", "192.0.2.1"), true, false},
+		{"another load balancer takes ours", service("", "192.0.2.1"), service("other", "192.0.2.1"), false, false},
+		{"the kubelet renews what it says of its Node", node("", 1), node("", 2), true, false},
+		{"it says that the network is unavailable", node("", 1), node(corev1.ConditionTrue, 2), false, false},
+		{"another speaker counts again", speakerOf("b", 1, true), speakerOf("b", 2, true), true, false},
+		{"another speaker's link goes down", speakerOf("b", 1, true), speakerOf("b", 1, false), false, false},
+		{"some object counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := Ignorable("a", "", func(k ipam.Key) (*corev1.Service, error) { return services[k], nil })(c.before, c.after); got != c.idle {
+			if got := Ignorable("a", "", func(k ipam.Key) (*corev1.Service, error) { return services[k], nil }, func() bool { return c.withdraws })(c.before, c.after); got != c.idle {
 				t.Errorf("idle is %v", got)
 			}
 		})

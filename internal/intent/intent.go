@@ -43,6 +43,8 @@ type Config struct {
 	unusable    []announce.UnusablePeer
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
+	// Withdraws: some advertisement withdraws addresses of Services without endpoints.
+	Withdraws bool
 }
 
 // Ref names an object of this API group.
@@ -88,6 +90,8 @@ func Parse(o Objects) Config {
 		aggregates: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool {
 			return ad.Length4 < 32 || ad.Length6 < 128
 		}),
+		Withdraws: slices.ContainsFunc(l2, func(ad announce.L2Advertisement) bool { return ad.Withdraws }) ||
+			slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Withdraws }),
 		Neighbors:   neighbors,
 		unusable:    p.unusable,
 		Validations: p.validations,

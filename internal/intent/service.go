@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -206,10 +207,23 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 	for _, a := range Holds(svc) {
 		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
 	}
-	if s.Local {
+	switch {
+	case c.Withdraws && !s.Local:
+		s.NoEndpoints4, s.NoEndpoints6 = !served(svc, ipam.IPv4, endpoints), !served(svc, ipam.IPv6, endpoints)
+	case s.Local:
 		s.ReadyOn4, s.ReadyOn6 = servingNodes(svc, ipam.IPv4, endpoints, where), servingNodes(svc, ipam.IPv6, endpoints, where)
 	}
 	return s
+}
+
+// Dial returns where kube-proxy answers TCP for svc on every node; zero: nowhere.
+func Dial(svc *corev1.Service) netip.AddrPort {
+	addr, err := netip.ParseAddr(svc.Spec.ClusterIP)
+	i := slices.IndexFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return cmp.Or(p.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP })
+	if err != nil || i < 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr, uint16(svc.Spec.Ports[i].Port))
 }
 
 // Unadvertised returns the addresses of svc that no advertisement covers, so that

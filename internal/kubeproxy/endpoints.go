@@ -3,6 +3,7 @@ package kubeproxy
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ const (
 	endpointTimeout = 100 * time.Millisecond
 )
 
-// Endpoints follows the endpoints on this node of Services with externalTrafficPolicy Local.
+// Endpoints follows the endpoints on this node of Services with externalTrafficPolicy Local,
+// and those on all nodes of Services whose addresses are withdrawn without endpoints.
 //
 // A new endpoint counts only when kube-proxy sends to it, which may be a second after the
 // API shows it as ready. kube-proxy reports that at the Service's health check port. An
@@ -28,6 +30,7 @@ const (
 type Endpoints struct {
 	limit   time.Duration // the longest wait for one endpoint; 0: none are followed
 	ask     func(ctx context.Context, at netip.AddrPort) bool
+	dial    func(ctx context.Context, at netip.AddrPort) bool
 	Changed chan struct{} // buffered 1
 	wake    chan struct{} // buffered 1: signaled when there is an endpoint to ask about
 
@@ -38,30 +41,33 @@ type Endpoints struct {
 
 // endpoint is the state of a Service's endpoints on this node.
 type endpoint struct {
-	port     uint16 // for health checks
-	here     bool   // one of them is ready
+	port     uint16         // for health checks
+	dial     netip.AddrPort // of the Service; used if port is 0
+	here     bool           // one of them is ready
 	since    time.Time
 	forwards bool // kube-proxy sends to it, or limit has passed
 }
 
 // Endpoint is the state in the API of a Service's endpoints on this node.
 type Endpoint struct {
-	Port           uint16 // for health checks; 0: none
+	Port           uint16         // for health checks; 0: none
+	Dial           netip.AddrPort // where the Service answers TCP, if it has no such port; zero: unknown
 	Ready, Serving bool
+	Anywhere       bool // of all nodes: kube-proxy here sends to them
 }
 
 // NewEndpoints returns Endpoints that wait for each endpoint for at most limit; 0: they
 // follow none.
 func NewEndpoints(limit time.Duration) *Endpoints {
-	return &Endpoints{limit: limit, ask: healthy, Changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &Endpoints{limit: limit, ask: healthy, dial: connects, Changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
 // Follow records the API's state of all Services' endpoints here. It returns the state of
 // each that is arriving or terminating, and after which time to call it again if nothing
 // else changes (0: never).
 //
-// Services with traffic policy Cluster count as having endpoints here, so that an edit to
-// Local is no arrival. Endpoints at the first call count as long present: a speaker that
+// Other Services with traffic policy Cluster count as having endpoints here, so that an edit
+// to Local is no arrival. Endpoints at the first call count as long present: a speaker that
 // restarts must not withdraw its routes.
 func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.EndpointState, again time.Duration) {
 	if t.limit == 0 {
@@ -77,7 +83,7 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 		if s == nil {
 			continue
 		}
-		s.port, known[key] = f.Port, s
+		s.port, s.dial, known[key] = f.Port, f.Dial, s
 		switch {
 		case !s.here:
 			out[key] = announce.Terminating
@@ -98,7 +104,7 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Duration) *endpoint {
 	switch {
 	case f.Ready && (s == nil || !s.here):
-		return &endpoint{here: true, since: now, forwards: first || f.Port == 0}
+		return &endpoint{here: true, since: now, forwards: first || f.Port == 0 && !f.Anywhere}
 	case f.Ready:
 		return s
 	case s == nil || !s.forwards || !f.Serving:
@@ -135,18 +141,18 @@ func (t *Endpoints) Run(ctx context.Context) error {
 // again.
 func (t *Endpoints) round(ctx context.Context) bool {
 	t.mu.Lock()
-	node, asked := t.node, map[*endpoint]uint16{}
+	node, asked := t.node, map[*endpoint]endpoint{}
 	for _, s := range t.known {
 		if s.here && !s.forwards {
-			asked[s] = s.port
+			asked[s] = *s
 		}
 	}
 	t.mu.Unlock()
 	open := len(asked)
-	for s, port := range asked {
-		answer := time.Since(s.since) >= t.limit
-		for i := 0; i < len(node) && !answer; i++ {
-			answer = t.ask(ctx, netip.AddrPortFrom(node[i], port))
+	for s, is := range asked {
+		answer := time.Since(is.since) >= t.limit || is.dial.IsValid() && is.port == 0 && t.dial(ctx, is.dial)
+		for i := 0; i < len(node) && !answer && is.port != 0; i++ {
+			answer = t.ask(ctx, netip.AddrPortFrom(node[i], is.port))
 		}
 		if answer {
 			open--
@@ -164,4 +170,18 @@ func (t *Endpoints) round(ctx context.Context) bool {
 func healthy(ctx context.Context, at netip.AddrPort) bool {
 	_, err := get(ctx, fmt.Sprintf("http://%s/healthz", at), endpointTimeout)
 	return err == nil
+}
+
+// connects reports whether a Service takes connections: kube-proxy refuses them while it
+// knows no endpoint. The endpoint gets one that is reset at once, without data.
+func connects(ctx context.Context, at netip.AddrPort) bool {
+	conn, err := (&net.Dialer{Timeout: endpointTimeout}).DialContext(ctx, "tcp", at.String())
+	if err != nil {
+		return false
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // the answer is known
+	}
+	_ = conn.Close()
+	return true
 }

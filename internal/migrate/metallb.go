@@ -103,7 +103,7 @@ func selection(s fields) v1beta1.Selection {
 func (d *draft) metalLBL2(e entry) {
 	s := e.spec
 	d.facts["layer2"] = true
-	spec := v1beta1.L2AdvertisementSpec{Selection: selection(s)}
+	spec := v1beta1.L2AdvertisementSpec{Selection: selection(s), WithdrawWithoutEndpoints: true} // as MetalLB does
 	for _, name := range s.texts("interfaces") {
 		spec.Interfaces = append(spec.Interfaces, v1beta1.InterfacePattern(name))
 	}
@@ -119,6 +119,8 @@ func (d *draft) metalLBBGP(e entry) {
 		AggregationLength:   length(s, "aggregationLength"),
 		AggregationLengthV6: length(s, "aggregationLengthV6"),
 		Peers:               s.texts("peers"),
+
+		WithdrawWithoutEndpoints: true, // as MetalLB does
 	}
 	spec.LocalPref, _ = s.number("localPref")
 	for _, c := range s.texts("communities") {

@@ -35,6 +35,7 @@ func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot 
 			continue
 		}
 		out := t.Checked.Announced(svc, endpoints[intent.KeyOf(svc)], where)
+		out.Unstable = announced.Unstable(svc)
 		out.Addrs = nil
 		for _, a := range has {
 			out.Addrs = append(out.Addrs, t.Checked.AddressOf(svc, a))
