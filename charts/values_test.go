@@ -40,6 +40,7 @@ func effects() map[string]struct {
 	}
 	arg := func(object, want string) effect { return effect{object, container + "args+", want} }
 	return map[string]c{
+		"unschedulable":      {"drain", []effect{arg(deployment, "--unschedulable=drain"), arg(daemonSet, "--unschedulable=drain")}},
 		"ignoreExcludeLabel": {"true", []effect{arg(deployment, "--ignore-exclude-label"), arg(daemonSet, "--ignore-exclude-label")}},
 		"loadBalancerClass":  {"example.org/edge", []effect{arg(deployment, "--load-balancer-class=example.org/edge"), arg(daemonSet, "--load-balancer-class=example.org/edge")}},
 		"logLevel":           {"DEBUG", []effect{arg(deployment, "--log-level=DEBUG"), arg(daemonSet, "--log-level=DEBUG")}},

@@ -64,6 +64,7 @@ func main() {
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honor the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
 	flag.BoolVar(&o.exclusion.IgnoreLabel, "ignore-exclude-label", false, intent.IgnoreExcludeLabelUsage)
+	flag.TextVar(&o.exclusion.Unschedulable, "unschedulable", intent.UnschedulableIgnore, intent.UnschedulableUsage)
 	flag.BoolVar(&o.finalize, "cleanup-finalizer", false, "set the finalizer service.kubernetes.io/load-balancer-cleanup on Services that have an address, so that a deletion waits until the controller has taken it back; without the flag it is taken off again where the controller had set it. Run without it before you uninstall")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()

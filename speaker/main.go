@@ -69,6 +69,7 @@ func main() {
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another host claims it, at most once in 10 s (RFC 5227 section 2.4)")
 	flag.UintVar(&o.rate, "announce-rate", 0, "limit of the ARP frames, and of the NDP frames, that this speaker sends unasked per second and link, for switches that shut a port above a rate (dynamic ARP inspection: 15 a second by default). Answers count, but are always sent. A node that takes over more addresses at once needs longer to announce them. 0: no limit")
 	flag.BoolVar(&o.exclusion.IgnoreLabel, "ignore-exclude-label", false, intent.IgnoreExcludeLabelUsage)
+	flag.TextVar(&o.exclusion.Unschedulable, "unschedulable", intent.UnschedulableIgnore, intent.UnschedulableUsage)
 	flag.DurationVar(&o.heartbeatInterval, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; a speaker that misses three renewals counts as dead")
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded keeps advertising its BGP routes, with GRACEFUL_SHUTDOWN (RFC 8326), before it withdraws them, so that routers switch to others first; 0: it withdraws them at once")
 	flag.DurationVar(&o.endpointWait, "endpoint-wait", 2*time.Second, "for Services with externalTrafficPolicy Local: the longest time for which BGP routes wait until kube-proxy reports, at the Service's health check port, that it sends to a new endpoint on this node, and how long they stay for a terminating endpoint that still serves. 0 disables both")

@@ -77,11 +77,11 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Addr: intent.NodeAddress(n)}
+		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Addr: intent.NodeAddress(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.excluded = r.routes.rule.Explain(n)
-			s.drains = r.routes.remaining(n, s.Now)
+			s.drains = r.routes.remaining(n, nodes.Items, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}
 	}

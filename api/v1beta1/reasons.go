@@ -256,6 +256,11 @@ const (
 	//
 	// Remedy: see why that node does not announce it, or ask for another address.
 	ReasonAddressOfNode = "AddressOfNode"
+	// ReasonNodeUnschedulable: the node is unschedulable, the speakers have
+	// --unschedulable=drain, and another node offers the route.
+	//
+	// Remedy: kubectl uncordon NODE, if its maintenance is over.
+	ReasonNodeUnschedulable = "NodeUnschedulable"
 	// ReasonNodeNotSelected: no advertisement that covers the address selects the node.
 	//
 	// Remedy: see nodeSelectors of the advertisements.

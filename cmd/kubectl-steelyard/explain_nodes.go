@@ -126,6 +126,8 @@ func whyNode(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []anno
 		switch {
 		case owner == nil:
 			return "it could"
+		case c.Yields && !owner.Yields:
+			return fmt.Sprintf("it could; it is unschedulable, and gives way to %s (--unschedulable=drain)", owner.Node)
 		case owner.Weight > c.Weight:
 			return fmt.Sprintf("it could; %s is preferred (weight %d, here %d)", owner.Node, owner.Weight, c.Weight)
 		case owner.Holds:
@@ -155,6 +157,8 @@ func whySilent(t *world.Evaluation, node string, reason announce.Reason) string 
 		return "no endpoint of the Service serves, and withdrawWithoutEndpoints is set"
 	case announce.EndpointsUnstable:
 		return "its endpoints come and go, and withdrawWithoutEndpoints is set"
+	case announce.NodeUnschedulable:
+		return "it is unschedulable, and another node offers the route (--unschedulable=drain)"
 	case announce.AddressOfNode:
 		return "the address is another node's own"
 	case announce.NodeNotSelected:

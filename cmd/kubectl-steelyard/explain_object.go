@@ -243,6 +243,9 @@ func (e *explainer) node(name string) {
 	use := nodeUseOf(e.Snapshot, name)
 	e.property("speaker", "%s", cmp.Or(use.Absent, string(use.Speaker)+", version "+use.Version))
 	e.property("excluded", "%s", use.Excluded)
+	if use.Yields {
+		e.property("unschedulable", "it announces only what no other node can")
+	}
 	e.property("links", "%s", linkNames(use.Links))
 	for i := range e.Claims {
 		if c := claimOf(&e.Evaluation.Claims[i]); c.Node == name || c.Answers == name {

@@ -71,6 +71,7 @@ type nodeUse struct {
 	Speaker   health.PresenceState `json:"speaker"`
 	Absent    string               `json:"absent,omitempty"`   // why its speaker can't be counted on
 	Excluded  string               `json:"excluded,omitempty"` // why it must not announce
+	Yields    bool                 `json:"yields,omitempty"`   // it announces only what no other node can: it is unschedulable
 	Links     []nodeLink           `json:"links,omitempty"`
 	Addresses int                  `json:"addresses"`          // of layer 2
 	Sessions  *sessionCount        `json:"sessions,omitempty"` // none: it holds none
@@ -207,7 +208,7 @@ func poolUses(t *world.Evaluation) []poolUse {
 
 func nodeUseOf(w *world.Snapshot, node string) nodeUse {
 	there := w.Presence(node)
-	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Message, Excluded: w.Exclusion.Reason(w.Node(node))}
+	u := nodeUse{Node: node, Speaker: there.State, Absent: there.Message, Excluded: w.Exclusion.Reason(w.Node(node)), Yields: w.Exclusion.Yields(w.Node(node))}
 	for i := range w.Speakers {
 		s := &w.Speakers[i]
 		if s.Name != node {

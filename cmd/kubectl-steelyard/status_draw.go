@@ -145,6 +145,8 @@ func (o overview) drawNodes(p *printer) {
 			state = bad("absent")
 		case n.Excluded != "":
 			state = warn("excluded")
+		case n.Yields:
+			state = warn("unschedulable")
 		}
 		rows = append(rows, []cell{plain(n.Node), state, plain(linkNames(n.Links)), plainf("%d", n.Addresses), plain(n.sessions()), plain(n.Version), plain(since(n.Since, o.now))})
 	}

@@ -31,11 +31,12 @@ type tool struct {
 	color   bool   // output may have colors
 	folder  string // that the names of files are relative to; "": the current one
 
-	output      string // -o
-	system      string // Steelyard's own namespace; "": to be found
-	class       string // "\x00": as the controller's Deployment says
-	compat      string // likewise
-	ignoreLabel bool   // v1beta1.LabelExcludeNode has no effect, whatever the Deployment says
+	output        string // -o
+	system        string // Steelyard's own namespace; "": to be found
+	class         string // "\x00": as the controller's Deployment says
+	compat        string // likewise
+	unschedulable string // likewise
+	ignoreLabel   bool   // v1beta1.LabelExcludeNode has no effect, whatever the Deployment says
 }
 
 // unset is the value of a flag that was not given, where "" means something.
@@ -54,7 +55,8 @@ func (t *tool) addFlags(root *cobra.Command) {
 	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
 	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations the controller also honors: metallb.io (default: as its Deployment says)")
 	flags.BoolVar(&t.ignoreLabel, "ignore-exclude-label", false, "nodes with the label "+v1beta1.LabelExcludeNode+" announce (default: as the controller's Deployment says)")
-	for _, name := range []string{"load-balancer-class", "compat-annotations", "ignore-exclude-label"} {
+	flags.StringVar(&t.unschedulable, "unschedulable", unset, "what unschedulable nodes do: ignore or drain (default: as the controller's Deployment says)")
+	for _, name := range []string{"load-balancer-class", "compat-annotations", "ignore-exclude-label", "unschedulable"} {
 		flags.Lookup(name).DefValue = ""
 	}
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -69,6 +71,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 	for name, complete := range map[string]cobra.CompletionFunc{
 		"output":              fixed(formats()...),
 		"compat-annotations":  fixed("metallb.io"),
+		"unschedulable":       fixed(string(intent.UnschedulableIgnore), string(intent.UnschedulableDrain)),
 		"namespace":           t.names(corev1Kind("Namespace"), ""),
 		"steelyard-namespace": t.names(corev1Kind("Namespace"), ""),
 	} {
@@ -165,6 +168,11 @@ func (t *tool) look(ctx context.Context, c client.Reader) (*world.Snapshot, erro
 		w.Class, w.Guessed = t.class, false
 	}
 	w.Exclusion.IgnoreLabel = w.Exclusion.IgnoreLabel || t.ignoreLabel
+	if t.unschedulable != unset {
+		if err = w.Exclusion.Unschedulable.UnmarshalText([]byte(t.unschedulable)); err != nil {
+			return nil, fmt.Errorf("--unschedulable: %w", err)
+		}
+	}
 	if t.compat != unset {
 		if w.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(t.compat); err != nil {
 			return nil, fmt.Errorf("--compat-annotations: %w", err)

@@ -51,9 +51,13 @@ func (o offer) compare(p offer) int {
 // peerings. It returns the result for each Service, and the clashes of advertisements.
 func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash) {
 	self := *s.self()
-	leaving := s.Leaving && self.Excluded != ""
+	leaving := s.Leaving && (self.Excluded != "" || self.Yields)
 	if leaving {
-		self.Excluded = ""
+		self.Excluded, self.Yields = "", false
+	}
+	var others *Forecast // which offer what this node would
+	if self.Yields {
+		others = s.Forecast(func(Node) bool { return true })
 	}
 	heard := make([]bool, len(s.BGP)) // whether it applies to some peer
 	for i := range s.BGP {
@@ -68,7 +72,11 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash)
 		offered[i] = AddressOutsidePools
 		for _, a := range svc.Addrs {
 			var best Reason
+			before := len(all)
 			best, all = s.offer(&self, svc, a, served, covering[a.Pool], heard, all)
+			if others != nil && slices.Contains(orderedAfterYields(), best) && others.yielded(svc, a) {
+				best, all = NodeUnschedulable, all[:before]
+			}
 			offered[i] = furthest(offered[i], best)
 		}
 	}
@@ -220,7 +228,7 @@ func (ad *BGPAdvertisement) excludes(n *Node, a Address, served bool) Reason {
 
 // furthest returns the reason that is later in the order of the checks.
 func furthest(a, b Reason) Reason {
-	order := []Reason{AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeExcluded, AddressOfNode, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
+	order := []Reason{AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeExcluded, NodeUnschedulable, AddressOfNode, NodeNotSelected, NoLocalEndpoints, NoPeer, Announced}
 	if slices.Index(order, a) > slices.Index(order, b) {
 		return a
 	}

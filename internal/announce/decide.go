@@ -22,6 +22,8 @@ type Node struct {
 	Live     bool   // its speaker is alive
 	Excluded string // why it must not announce anything; empty: it may
 	Links    []Link // those that can speak layer 2
+	// Yields: it announces only what no other node can, because it is unschedulable.
+	Yields bool
 	// Addr is the address at which other nodes reach it. If it is IPv4, it is the BGP
 	// identifier where the peer sets none. The zero Addr: unknown.
 	Addr netip.Addr
@@ -180,7 +182,7 @@ type Neighbor struct {
 // Snapshot is all that the decision depends on. Order never matters.
 type Snapshot struct {
 	Self      string
-	Leaving   bool // if Self is excluded, its routes are not withdrawn yet
+	Leaving   bool // if Self is excluded or yields, its routes are not withdrawn yet
 	Nodes     []Node
 	Services  []Service
 	Claims    []HeldClaim
@@ -251,6 +253,7 @@ const (
 	EndpointsUnstable   Reason = "EndpointsUnstable"   // they come and go, and the advertisements withdraw without endpoints
 	NodeNotLive         Reason = "NodeNotLive"         // the node's speaker is not alive
 	NodeExcluded        Reason = "NodeExcluded"        // by label, condition or taint
+	NodeUnschedulable   Reason = "NodeUnschedulable"   // and another node can
 	AddressOfNode       Reason = "AddressOfNode"       // the address is another node's own
 	NodeNotSelected     Reason = "NodeNotSelected"     // by no advertisement that covers the address
 	NoLinkUp            Reason = "NoLinkUp"            // no link that the advertisements select, and that is in the address's subnet if any of those is, is up

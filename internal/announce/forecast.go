@@ -18,7 +18,7 @@ const NotCarried Reason = "NotCarried"
 // the checks: of two nodes the one with the later reason came further.
 func Reasons() []Reason {
 	return []Reason{
-		AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeNotLive, NodeExcluded, AddressOfNode, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
+		AddressOutsidePools, NotAdvertised, NoEndpoints, EndpointsUnstable, NodeNotLive, NodeExcluded, NodeUnschedulable, AddressOfNode, NodeNotSelected, NoLinkUp, NoLocalEndpoints, NoPeer, NotCarried,
 	}
 }
 
@@ -27,6 +27,7 @@ func Reasons() []Reason {
 // nodes are looked at once for all addresses that are alike.
 type Forecast struct {
 	s        Snapshot
+	yields   bool   // some node yields
 	sends    []bool // by node: its speaker offers routes to its peers, if there is reason to
 	sessions [][]Peering
 	served   map[netip.Addr]map[string]bool // which nodes serve all Local Services on an address
@@ -48,6 +49,7 @@ type offering struct {
 func (s Snapshot) Forecast(sends func(Node) bool) *Forecast {
 	o := &Forecast{s: s.sorted(), routes: map[string][]offering{}, layer2: map[string][]Reason{}}
 	for _, n := range o.s.Nodes {
+		o.yields = o.yields || n.Yields
 		at := o.s
 		at.Self = n.Name
 		held, _ := at.peerings()
@@ -92,8 +94,11 @@ func (o *Forecast) Covered(svc *Service, a Address) (layer2, bgp bool) {
 // not there, which would. The order is always the same.
 func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 	return func(yield func(node, peer string) bool) {
-		all := o.offerings(svc, a)
+		all, yielded := o.offerings(svc, a), o.yielded(svc, a)
 		each := func(i int) bool {
+			if yielded && o.s.Nodes[i].Yields {
+				return true
+			}
 			for _, peer := range all[i].peers {
 				if !yield(o.s.Nodes[i].Name, peer) {
 					return false
@@ -124,7 +129,11 @@ func (o *Forecast) Sessions(svc *Service, a Address) iter.Seq2[string, string] {
 func (o *Forecast) BGP(svc *Service, a Address) map[Reason]int {
 	out := map[Reason]int{}
 	on, local := o.served[a.Addr]
+	yielded := o.yielded(svc, a)
 	for i, x := range o.offerings(svc, a) {
+		if yielded && o.s.Nodes[i].Yields && slices.Contains(orderedAfterYields(), x.reason) {
+			x.reason = NodeUnschedulable
+		}
 		reached := slices.Contains([]Reason{NoPeer, NotCarried, Announced}, x.reason)
 		if local && reached && !on[o.s.Nodes[i].Name] {
 			x.reason = NoLocalEndpoints
@@ -132,6 +141,26 @@ func (o *Forecast) BGP(svc *Service, a Address) map[Reason]int {
 		out[x.reason]++
 	}
 	return out
+}
+
+// orderedAfterYields are the reasons of checks that come after NodeUnschedulable.
+func orderedAfterYields() []Reason {
+	all := Reasons()
+	return append(all[slices.Index(all, NodeUnschedulable)+1:], Announced)
+}
+
+// yielded reports whether a node that lives and does not yield offers a route for an address of svc.
+func (o *Forecast) yielded(svc *Service, a Address) bool {
+	if !o.yields {
+		return false
+	}
+	on, local := o.served[a.Addr]
+	for i, x := range o.offerings(svc, a) {
+		if n := &o.s.Nodes[i]; n.Live && !n.Yields && x.reason == Announced && (!local || on[n.Name]) {
+			return true
+		}
+	}
+	return false
 }
 
 // offerings returns what each node offers for an address of svc, whether or not it serves it; nil:

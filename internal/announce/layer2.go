@@ -212,8 +212,10 @@ func (l Link) sharesSubnet(o Link) bool {
 // its Services. The zero candidates are right for last; it saves time.
 func (s Snapshot) owner(addr netip.Addr, holders []holder, held HeldClaim, last *candidates) string {
 	if held.Unwritten || !slices.ContainsFunc(holders, holder.prefers) { // the usual case: the other nodes do not matter
-		if _, ok := weightOf(holders, s.node(held.Node)); ok {
-			return held.Node
+		if n := s.node(held.Node); held.Unwritten || !n.Yields {
+			if _, ok := weightOf(holders, n); ok {
+				return held.Node
+			}
 		}
 	}
 	all := last.of(s, holders)
@@ -271,9 +273,15 @@ func (s Snapshot) preferred(holders []holder) []*Node {
 	return out
 }
 
+// yielding is what a node that yields weighs less than others: more than all preferences together.
+const yielding = 1 << 30
+
 // weightOf returns the sum of the preferences for n, and whether n may answer for the address
 // of holders. A holder that no advertisement covers does not matter.
 func weightOf(holders []holder, n *Node) (weight int, ok bool) {
+	if n.Yields {
+		weight = -yielding
+	}
 	for _, u := range holders {
 		if len(u.ads) == 0 {
 			continue

@@ -111,6 +111,7 @@ func (r random) node(name string) announce.Node {
 	if r.chance(10) {
 		n.Excluded = "label"
 	}
+	n.Yields = r.chance(15)
 	for _, link := range []string{"eth0", "eth1", "wifi"} {
 		if r.chance(70) {
 			n.Links = append(n.Links, announce.Link{Name: link, Up: r.chance(80), Unnumbered: r.chance(20)})
@@ -186,9 +187,12 @@ func TestExactlyOneOfTheBestCandidatesClaimsAnAddress(t *testing.T) {
 // docs/design/ownership.md.
 func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 	var best []string
-	top := -1
+	top := -2000
 	for _, n := range s.Nodes {
 		weight, advertised, able := 0, false, n.Live && n.Excluded == ""
+		if n.Yields {
+			weight = -1000
+		}
 		for _, svc := range s.Services {
 			covered, selected, link := false, false, false
 			for _, addr := range svc.Addrs {
@@ -238,6 +242,9 @@ func TestANodeThatLeavesMovesOnlyItsOwnAndItsReturnMovesNone(t *testing.T) {
 	forSnapshots(t, func(t *testing.T, s announce.Snapshot, rng *rand.Rand) {
 		for i := range s.L2 {
 			s.L2[i].Prefer = nil // a preferred node takes its addresses back
+		}
+		for i := range s.Nodes {
+			s.Nodes[i].Yields = false // so does one from a node that yields
 		}
 		before := decideAll(s)
 		i := rng.Intn(len(s.Nodes))

@@ -48,7 +48,7 @@ func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []anno
 		n := &nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
-			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Addr: intent.NodeAddress(n),
+			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Yields: rule.Yields(n), Addr: intent.NodeAddress(n),
 		}
 	}
 	slices.SortFunc(out, func(a, b announce.Node) int { return strings.Compare(a.Name, b.Name) }) // so that messages do not depend on the order

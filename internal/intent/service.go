@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Ours reports whether svc is for a load balancer of that class; the empty
@@ -248,6 +249,38 @@ type Exclusion struct {
 	// IgnoreLabel is the flag --ignore-exclude-label: nodes that have the label
 	// v1beta1.LabelExcludeNode announce.
 	IgnoreLabel bool
+	// Unschedulable is the flag --unschedulable.
+	Unschedulable Unschedulable
+}
+
+// Unschedulable says what a node does that is unschedulable (kubectl cordon).
+type Unschedulable string
+
+// The values of --unschedulable.
+const (
+	UnschedulableIgnore Unschedulable = "ignore"
+	UnschedulableDrain  Unschedulable = "drain"
+)
+
+// UnschedulableUsage says what the flag --unschedulable does, which controller and speakers
+// must have alike.
+const UnschedulableUsage = "what an unschedulable node (kubectl cordon) does: ignore, or drain: it gives its addresses to nodes that can have them, and keeps those that no other node can. Controller and speakers need the same value"
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (u *Unschedulable) UnmarshalText(text []byte) error {
+	*u = Unschedulable(text)
+	if *u != UnschedulableIgnore && *u != UnschedulableDrain {
+		return fmt.Errorf("%s: it must be %s or %s", printable.Quote(string(text)), UnschedulableIgnore, UnschedulableDrain)
+	}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (u Unschedulable) MarshalText() ([]byte, error) { return []byte(u), nil }
+
+// Yields reports whether a node announces only what no other node can.
+func (e Exclusion) Yields(n *corev1.Node) bool {
+	return e.Unschedulable == UnschedulableDrain && n.Spec.Unschedulable
 }
 
 // Reasons returns the reason for each node; "": it may announce.

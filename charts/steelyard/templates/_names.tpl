@@ -18,6 +18,9 @@ app.kubernetes.io/component: {{ . }}
 {{- if .Values.ignoreExcludeLabel }}
 - --ignore-exclude-label
 {{- end }}
+{{- if ne .Values.unschedulable "ignore" }}
+- --unschedulable={{ .Values.unschedulable }}
+{{- end }}
 {{- with .Values.loadBalancerClass }}
 - --load-balancer-class={{ . }}
 {{- end }}

@@ -110,6 +110,8 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 					s.Class = value
 				case "ignore-exclude-label":
 					s.Exclusion.IgnoreLabel = !given || value == "true"
+				case "unschedulable":
+					err = s.Exclusion.Unschedulable.UnmarshalText([]byte(value))
 				case "compat-annotations":
 					s.AnnotationPrefixes, err = intent.ParseAnnotationPrefixes(value)
 				}
