@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 )
@@ -41,6 +42,29 @@ type ProxyReply struct {
 type Links struct {
 	Only   []string // empty: all
 	Except []string // wins over Only
+}
+
+// Match reports whether the interface is selected.
+func (l Links) Match(name string) bool {
+	matches := func(pattern string) bool {
+		if pattern == name { // the usual case, without parsing a glob
+			return true
+		}
+		ok, err := path.Match(pattern, name)
+		return err == nil && ok
+	}
+	return (len(l.Only) == 0 || slices.ContainsFunc(l.Only, matches)) && !slices.ContainsFunc(l.Except, matches)
+}
+
+// Selects reports whether the link is selected: also one without an address of its own, if
+// Only has its exact name.
+func (l Links) Selects(link Link) bool {
+	return l.Match(link.Name) && (!link.Unnumbered || slices.Contains(l.Only, link.Name))
+}
+
+// Named returns the names in Only that are no globs.
+func (l Links) Named() []string {
+	return slices.DeleteFunc(slices.Clone(l.Only), func(name string) bool { return strings.ContainsAny(name, `*?[\`) })
 }
 
 // Peering is one BGP session to hold, with all the routes to advertise in it.

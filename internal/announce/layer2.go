@@ -6,33 +6,8 @@ import (
 	"encoding/binary"
 	"iter"
 	"net/netip"
-	"path"
 	"slices"
-	"strings"
 )
-
-// Match reports whether the interface is selected.
-func (l Links) Match(name string) bool {
-	matches := func(pattern string) bool {
-		if pattern == name { // the usual case, without parsing a glob
-			return true
-		}
-		ok, err := path.Match(pattern, name)
-		return err == nil && ok
-	}
-	return (len(l.Only) == 0 || slices.ContainsFunc(l.Only, matches)) && !slices.ContainsFunc(l.Except, matches)
-}
-
-// Selects reports whether the link is selected: also one without an address of its own, if
-// Only has its exact name.
-func (l Links) Selects(link Link) bool {
-	return l.Match(link.Name) && (!link.Unnumbered || slices.Contains(l.Only, link.Name))
-}
-
-// Named returns the names in Only that are no globs.
-func (l Links) Named() []string {
-	return slices.DeleteFunc(slices.Clone(l.Only), func(name string) bool { return strings.ContainsAny(name, `*?[\`) })
-}
 
 // holder is a Service that has an address, and the advertisements that cover it.
 type holder struct {

@@ -100,9 +100,9 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Ours        bool
 		Port        int32
 		Here, Where []bool
-		Dial        netip.AddrPort
+		Dial        string
 		About       corev1.ObjectReference
-	}{Announced: intent.Config{Withdraws: true}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc), Dial: intent.Dial(svc)}
+	}{Announced: intent.Config{Withdraws: true}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc), Dial: intent.Dial(svc).String()}
 	for node := range 3 {
 		if !intent.Local(svc) {
 			break // EndpointsOn is for Local alone

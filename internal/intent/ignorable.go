@@ -35,16 +35,25 @@ func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, erro
 			return !announced(before) && !announced(after) || Same(before, after)
 		case *discoveryv1.EndpointSlice:
 			svc, err := service(ServiceOf(o))
-			if err == nil && svc != nil && !Local(svc) && Announceable(svc, class) && withdraws() {
-				old, known := before.(*discoveryv1.EndpointSlice)
-				return known && after != nil && SamePorts(old, o)
+			switch {
+			case err != nil || svc != nil && Local(svc):
+				return Same(before, after)
+			case svc == nil || !announced(svc) || !withdraws():
+				return true
 			}
-			return err == nil && (svc == nil || !Local(svc)) || Same(before, after)
+			return servesAlike(before, after)
 		case *v1beta1.Speaker:
 			return o.Name != node && Same(before, after) // another program's write to our own Speaker is corrected
 		}
 		return Same(before, after)
 	}
+}
+
+// servesAlike reports whether two versions of an EndpointSlice serve the same ports.
+func servesAlike(before, after metav1.Object) bool {
+	b, is := before.(*discoveryv1.EndpointSlice)
+	a, too := after.(*discoveryv1.EndpointSlice)
+	return is && too && SamePorts(b, a)
 }
 
 // Announceable reports whether svc is ours, and has addresses.

@@ -173,15 +173,12 @@ func healthy(ctx context.Context, at netip.AddrPort) bool {
 }
 
 // connects reports whether a Service takes connections: kube-proxy refuses them while it
-// knows no endpoint. The endpoint gets one that is reset at once, without data.
+// knows no endpoint. The endpoint gets one without data.
 func connects(ctx context.Context, at netip.AddrPort) bool {
 	conn, err := (&net.Dialer{Timeout: endpointTimeout}).DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return false
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // the answer is known
-	}
-	_ = conn.Close()
+	_ = conn.Close() // the answer is known
 	return true
 }
