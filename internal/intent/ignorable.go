@@ -52,8 +52,8 @@ func Ignorable(node, class string, service func(ipam.Key) (*corev1.Service, erro
 // servesAlike reports whether two versions of an EndpointSlice serve the same ports.
 func servesAlike(before, after metav1.Object) bool {
 	b, is := before.(*discoveryv1.EndpointSlice)
-	a, too := after.(*discoveryv1.EndpointSlice)
-	return is && too && SamePorts(b, a)
+	a, also := after.(*discoveryv1.EndpointSlice)
+	return is && also && SamePorts(b, a)
 }
 
 // Announceable reports whether svc is ours, and has addresses.
