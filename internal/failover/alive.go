@@ -19,6 +19,7 @@ type renewals struct {
 	// provedAlive: there were enough of them once, and the Lease has not expired since.
 	// So the node is alive by its Lease, or was before the API server went away.
 	provedAlive bool
+	found       bool // it was found alive on the wire just before: this node knows when it was lost
 	denied      bool // the Lease has expired, or its node reports that it is isolated
 }
 
@@ -149,7 +150,7 @@ func (p *pass) isAlive(node string) bool {
 func (p *pass) countRenewals() {
 	lost := p.lost()
 	maps.DeleteFunc(p.renewals, func(nl nodeOrLink, _ renewals) bool {
-		p.heardAgain = p.heardAgain || !lost[nl] && p.foundAlive(nl)
+		p.heardAgain = p.heardAgain || !lost[nl] && found(p.Members, nl)
 		return !lost[nl]
 	})
 	for nl := range lost {
@@ -157,6 +158,7 @@ func (p *pass) countRenewals() {
 		seen, known := p.renewals[nl]
 		switch {
 		case !known:
+			seen.found = found(p.State.members, nl)
 			if seen.last = lease.Renewed; p.before == nil || p.wasAlive(nl) {
 				seen.since = p.Now // else it was not alive before: others may have known
 			}
@@ -174,12 +176,18 @@ func (p *pass) countRenewals() {
 	}
 }
 
-// foundAlive reports whether a node, or its link in a segment, is found alive on the wire. A node
-// that is alive by its Lease is in another half of the network, whose hosts do not hear this
-// node either.
-func (p *pass) foundAlive(nl nodeOrLink) bool {
-	standing, known := p.viewOf(nl).Standing[nl.node]
+// found reports whether a node, or its link in a segment, is alive on the wire. A node that is alive
+// by its Lease is in another half of the network, whose hosts do not hear this node either.
+func found(v membership.View, nl nodeOrLink) bool {
+	standing, known := viewOf(v, nl).Standing[nl.node]
 	return known && standing != membership.Dead && standing != membership.Unknown
+}
+
+// undecided reports whether a node, or a link, that is dead may be alive by its Lease: it was lost
+// before this node had found it, so that this node has yet to see whether the Lease is renewed.
+func (p *pass) undecided(nl nodeOrLink) bool {
+	seen, leased := p.renewals[nl]
+	return leased && p.API.Reachable && !seen.found && !seen.denied
 }
 
 // wasAlive reports whether a node was alive at the end of the last Step, or its link worked.
@@ -236,14 +244,16 @@ func (p *pass) lost() map[nodeOrLink]bool {
 
 // hearsLost reports whether this node itself hears a node, or its link in a segment, that is lost
 // by what most of its watchers say.
-func (p *pass) hearsLost(nl nodeOrLink) bool { return slices.Contains(p.viewOf(nl).StillUp, nl.node) }
+func (p *pass) hearsLost(nl nodeOrLink) bool {
+	return slices.Contains(viewOf(p.Members, nl).StillUp, nl.node)
+}
 
 // viewOf returns the View that a nodeOrLink is in: of the nodes, or of a segment.
-func (p *pass) viewOf(nl nodeOrLink) membership.View {
+func viewOf(v membership.View, nl nodeOrLink) membership.View {
 	if nl.segment.IsValid() {
-		return p.Members.Segments[nl.segment]
+		return v.Segments[nl.segment]
 	}
-	return p.Members
+	return v
 }
 
 // denies reports whether a node itself reports that it reaches no member: at all, or on its link

@@ -40,6 +40,7 @@ func newFixture() *fixture {
 	d.MACs, d.Leases, d.Speakers = map[[6]byte]string{}, map[string]Lease{}, map[string]bool{}
 	d.Members.Standing = map[string]membership.Standing{}
 	d.Probes = map[netip.Addr]Probe{}
+	d.State.members.Standing = map[string]membership.Standing{self: membership.Alive, "x": membership.Alive, "y": membership.Alive}
 	for _, n := range []string{self, "x", "y"} {
 		d.MACs[macOf(n)], d.Leases[n], d.Speakers[n], d.Members.Standing[n] = n, Lease{Renewed: d.Now}, true, membership.Alive
 		d.Cluster.Nodes = append(d.Cluster.Nodes, announce.Node{Name: n, Links: []announce.Link{{Name: "eth0", Up: true, MAC: macOf(n)}}})
@@ -83,7 +84,13 @@ func (d *fixture) heard(a netip.Addr, node string, first time.Time) {
 // step makes one after a pause.
 func (d *fixture) step(after time.Duration) Output {
 	d.Now = d.Now.Add(after)
-	return d.Step(d.Facts)
+	f := d.Facts // a View is never changed, and the tests change theirs
+	f.Members.Standing, f.Members.Segments = maps.Clone(f.Members.Standing), maps.Clone(f.Members.Segments)
+	for segment, v := range f.Members.Segments {
+		v.Standing = maps.Clone(v.Standing)
+		f.Members.Segments[segment] = v
+	}
+	return d.Step(f)
 }
 
 // told puts what matters of an Output into words.

@@ -69,8 +69,10 @@ const (
 // gives it. In order:
 //
 //   - Stalled: no.
-//   - Its owner is dead, or its link in the address's segment is, and this node has missed
-//     nothing: yes, with or without the API server. If the owner was alive by its Lease before
+//   - Its owner is dead, or its link in the address's segment is, and this node never found it
+//     alive: no, until its Lease says that it is alive, or has expired.
+//   - Its owner is dead otherwise, or its link, and this node has missed nothing: yes, with
+//     or without the API server. If the owner was alive by its Lease before
 //     the API server was out of reach, or was lost before this node was Synced: if a probe
 //     finds no host. Another node may have taken the address over and not yet recorded that
 //     in the L2Claim.
@@ -87,6 +89,8 @@ func (p *pass) mayTake(a netip.Addr) permission {
 	what, dead := p.deadFor(a, owner)
 	switch {
 	case p.Phase == Stalled:
+		return no
+	case dead && p.undecided(what):
 		return no
 	case dead && p.mayHaveAnotherOwner(a, what):
 		return ifProbeFindsNoHost

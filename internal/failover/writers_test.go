@@ -88,3 +88,38 @@ func TestWhoRestartsHasNotWhatItAnsweredFor(t *testing.T) {
 	d.probed(addr, "")
 	expect(t, "it has not", d.step(0), "answers 192.0.2.1, Synced")
 }
+
+// A node that starts does not know whether another one that is lost is in another half of the
+// network, before it has seen whether that one renews its Lease.
+func TestWhoWasLostBeforeThisNodeStarted(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*fixture)
+		want string
+	}{
+		{"its Lease is renewed", func(d *fixture) {
+			for i := range 4 {
+				d.Leases["x"] = Lease{Renewed: d.Now.Add(time.Duration(i))}
+				d.step(time.Second)
+			}
+		}, "probes 192.0.2.2, Synced"},
+		{"its Lease expires", func(d *fixture) { d.Leases["x"] = Lease{Expired: true} }, "answers 192.0.2.1, probes 192.0.2.2, Synced"},
+		{"it reports that it is isolated", func(d *fixture) { d.Isolated = map[string]bool{"x": true} }, "answers 192.0.2.1, probes 192.0.2.2, Synced"},
+		{"its Lease is deleted", func(d *fixture) { delete(d.Leases, "x") }, "answers 192.0.2.1, probes 192.0.2.2, Synced"},
+		{"the API server goes away", (*fixture).away, "answers 192.0.2.1 unconfirmed, probes 192.0.2.2, Synced"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newFixture()
+			d.State = New(d.Options)
+			d.exclude("")
+			d.Cluster.Nodes[2].Excluded = "so that this node gets what x had"
+			d.claim(map[netip.Addr]string{addr: "x", addr2: self})
+			d.Members.Standing["x"] = membership.Unknown
+			d.step(0)
+			d.dead("x")
+			expect(t, "x is lost", d.step(time.Second), "probes 192.0.2.2, Synced")
+			c.then(d)
+			expect(t, "later", d.step(time.Second), c.want)
+		})
+	}
+}

@@ -266,6 +266,7 @@ func (s *State) merge(now time.Time, u update) {
 	for _, name := range s.members {
 		s.judge(now, name)
 	}
+	s.refute()
 }
 
 // hear records an update that another member sends.

@@ -95,16 +95,19 @@ func (s *State) refuteLate(time.Time, string) {
 	s.refute()
 }
 
-// refute contradicts those who say that this speaker is dead, unless most of its
-// sessions are down.
+// refute contradicts those who say that this speaker is dead, unless most of its sessions with
+// neighbors that are not dead are down.
 func (s *State) refute() {
-	up := 0
-	for _, o := range s.observed {
+	up, there := 0, 0
+	for name, o := range s.observed {
 		if o.up {
 			up++
 		}
+		if o.up || s.standing(name) != Dead {
+			there++
+		}
 	}
-	if s.refuting && up > 0 && 2*up >= len(s.observed) {
+	if s.refuting && up > 0 && 2*up >= there {
 		s.broadcastAlive()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,5 +133,39 @@ func TestTicksLeaveNothingDue(t *testing.T) {
 				t.Fatalf("seed %d, step %d: %+v is due still", seed, step, s.deadlines[0])
 			}
 		}
+	}
+}
+
+// A member that is said to be dead refutes while it is in touch with most of those that live: also
+// in the smaller half of a network, and also if it finds the others dead only later.
+func TestWhoIsInTouchRefutes(t *testing.T) {
+	all := []string{"a", "b", "c", "d", "e", "f"}
+	for _, c := range []struct {
+		name       string
+		lost, dead []string
+		want       bool
+	}{
+		{"with all", nil, nil, true},
+		{"with half of them", all[:3], nil, true},
+		{"with two of six", all[:4], nil, false},
+		{"with two of six, of whom one is dead", all[:4], all[:1], false},
+		{"with two of six, and the others are dead", all[:4], all[:4], true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWatching(all...)
+			for _, name := range c.lost {
+				w.Session(w.now, name, Session{Ups: 1, Heard: true})
+			}
+			w.Step(w.now, Message{From: "f", Updates: []update{{Member: "self", Incarnation: 1, Standing: Dead}}})
+			for _, name := range c.dead {
+				w.Step(w.now, Message{From: "f", Updates: []update{{Member: name, Incarnation: 1, Standing: Dead}}})
+			}
+			refutes := slices.ContainsFunc(w.Ready().Send, func(p Packet) bool {
+				return p.To == nil && slices.Equal(p.Message.Updates, []update{{Member: "self", Incarnation: 2}})
+			})
+			if refutes != c.want {
+				t.Errorf("refutes: %t", refutes)
+			}
+		})
 	}
 }

@@ -231,11 +231,23 @@ func (g *grants) explains(w *world, t *tenant, a netip.Addr) bool {
 	case g.graced(w, a):
 		return false
 	}
-	e := g.affected[a]
-	if e.added && given.After(e.last) && w.now.Sub(e.before) > settled && g.ranges[a] != "" {
+	return g.affected[a].explain(w.now, given) || g.ranges[a] == ""
+}
+
+// explain reports whether edits of the pool of an address may have cost a Service the address that
+// it was given.
+func (e edits) explain(now, given time.Time) bool {
+	lost := e.last // by a pool
+	if e.added {
+		lost = e.before
+	}
+	switch {
+	case given.Sub(lost) < settled && now.Sub(given) < settled:
+		return true // the controller that gave it may not have seen that, and has as long to see it
+	case e.added && given.After(e.last) && now.Sub(e.before) > settled:
 		return false // a controller knew the pool already
 	}
-	return w.now.Sub(e.last) < settled || e.last.After(given) || g.ranges[a] == ""
+	return now.Sub(e.last) < settled || e.last.After(given)
 }
 
 // yields reports whether a Service may have to give way to another that shows the same

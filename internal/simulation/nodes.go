@@ -22,15 +22,14 @@ type state struct {
 	cut       time.Time    // since when a running speaker that has read of others reaches none; zero: it does
 	away      [3]time.Time // since when the speaker stands still, reaches no other, or does not reach the API server
 	returned  time.Time    // when it last started, or was back after it had been away for long enough to notice: it has read what was written until then
+	excluded  bool         // it is, or could not hear yet that it is no more
 	candidate time.Time    // since when it could answer for the addresses of its subnet; zero: it can't
 }
 
 // lookAt takes in what can be expected of a node.
 func (w *world) lookAt(st *state, n *node) {
 	s := n.speaker
-	if since(&st.unready, !st.informed || w.now.Sub(st.lost) < hindered, w.now); w.overdue(st) {
-		st.late = w.now
-	}
+	w.lookAtReadiness(st, n)
 	if s == nil || !n.there {
 		*st = st.next(0)
 		return
@@ -40,14 +39,23 @@ func (w *world) lookAt(st *state, n *node) {
 		st.returned = s.started
 	}
 	w.lookAtServer(st, n)
+	st.excluded = n.excluded > 0 || st.excluded && st.heardAPI.IsZero()
 	runs, company := s.runs(), w.company(n)
 	reached := w.lan.talk(n.place, w.lan.client(n.subnet)) && (company || w.lostAll(n, st))
-	able := runs && reached && st.informed && n.excluded == 0 && !w.elsewhere(n)
+	able := runs && reached && st.informed && !st.excluded && !w.elsewhere(n)
 	since(&st.runs, runs, w.now)
 	since(&st.candidate, able, w.now)
 	since(&st.company, able && company, w.now)
 	since(&st.cut, runs && s.cache != nil && !company, w.now)
 	st.returns([...]bool{s.frozen > 0, !company, st.heardAPI.IsZero()}, w.now)
+}
+
+// lookAtReadiness records since when a node can't take anything up, and whether others wait for it no more.
+func (w *world) lookAtReadiness(st *state, n *node) {
+	since(&st.unready, !st.informed || w.now.Sub(st.lost) < hindered, w.now)
+	if w.overdue(n, st) {
+		st.late = w.now
+	}
 }
 
 // returns takes in how a speaker is away now.
@@ -69,16 +77,23 @@ func (st *state) next(instance int) state {
 func (s *speaker) runs() bool { return s.frozen == 0 && !s.stopping }
 
 // overdue reports whether a node can't take anything up, and others wait for it no more if
-// it restarts, or the API server is away.
-func (w *world) overdue(st *state) bool {
-	return !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && w.api.away > 0
+// it restarts, or the API server is away, or no other has joined that could have heard that it restarts.
+func (w *world) overdue(n *node, st *state) bool {
+	return !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && (w.api.away > 0 || !w.othersJoined(n))
+}
+
+// othersJoined reports whether a speaker runs, on another node, that others count on.
+func (w *world) othersJoined(n *node) bool {
+	return slices.ContainsFunc(w.nodes, func(other *node) bool {
+		return other != n && other.speaker != nil && other.speaker.runs() && w.rules.states[other.place].joined
+	})
 }
 
 // lookAtServer takes in what a node can know from the API server.
 func (w *world) lookAtServer(st *state, n *node) {
 	since(&st.heardAPI, w.reachesServer(n) && w.api.away == 0, w.now)
-	st.joined = st.joined || !st.heardAPI.IsZero() && w.now.Sub(maxTime(st.heardAPI, n.speaker.started)) >= joins
 	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0 && w.api.slow < interval, w.now)
+	st.joined = st.joined || !st.answered.IsZero() && w.now.Sub(maxTime(st.answered, n.speaker.started)) >= joins
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	if !st.informed {
 		st.lost = maxTime(st.lost, n.speaker.lost)
