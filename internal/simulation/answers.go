@@ -127,7 +127,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 }
 
 // cutOff reports whether a node that reaches no other can know that others do: there is a
-// gateway that does not answer to it, and others have run for a while, and did when it
+// gateway that does not answer to it, and others have run for a while, and did when it, or the API server,
 // last heard of them; or, if it reaches the API server for long enough to know, others do
 // still: the last one that does answers. Others do not count that say that they are cut off
 // themselves. One of two nodes is not asked that much: its only peer may say of
@@ -139,7 +139,7 @@ func (w *world) cutOff(n *node) bool {
 	knows := !of.heardAPI.IsZero() && w.now.Sub(of.heardAPI) > expires
 	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
 		other := &w.rules.states[m.place]
-		there := other.runs.Before(of.cut)
+		there := other.runs.Before(of.cut) && !of.expired[m.place]
 		if knows {
 			there = !other.heardAPI.IsZero()
 		}

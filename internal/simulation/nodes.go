@@ -21,6 +21,7 @@ type state struct {
 	company   time.Time    // since when a candidate reaches another; zero: it does not
 	cut       time.Time    // since when a running speaker that has read of others reaches none; zero: it does
 	away      [3]time.Time // since when the speaker stands still, reaches no other, or does not reach the API server
+	expired   map[int]bool // the nodes of which it has heard, when it last reached the API server, that they do not
 	returned  time.Time    // when it last started, or was back after it had been away for long enough to notice: it has read what was written until then
 	excluded  bool         // it is, or could not hear yet that it is no more
 	candidate time.Time    // since when it could answer for the addresses of its subnet; zero: it can't
@@ -48,6 +49,7 @@ func (w *world) lookAt(st *state, n *node) {
 	since(&st.company, able && company, w.now)
 	since(&st.cut, runs && s.cache != nil && !company, w.now)
 	st.returns([...]bool{s.frozen > 0, !company, st.heardAPI.IsZero()}, w.now)
+	w.lookForExpired(st, n)
 }
 
 // lookAtReadiness records since when a node can't take anything up, and whether others wait for it no more.
@@ -97,6 +99,20 @@ func (w *world) lookAtServer(st *state, n *node) {
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	if !st.informed {
 		st.lost = maxTime(st.lost, n.speaker.lost)
+	}
+}
+
+// lookForExpired records which nodes do not reach the API server, as one that does must have heard.
+func (w *world) lookForExpired(st *state, n *node) {
+	if st.heardAPI.IsZero() || w.now.Sub(st.heardAPI) <= expires {
+		return
+	}
+	if st.expired == nil {
+		st.expired = map[int]bool{}
+	}
+	for i := range w.rules.states {
+		away := w.rules.states[i].away[2]
+		st.expired[i] = i != n.place && !away.IsZero() && w.now.Sub(away) > expires
 	}
 }
 
