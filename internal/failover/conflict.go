@@ -158,7 +158,7 @@ func (p *pass) recordOtherOwners() {
 		case !known || was == node || node == p.Node:
 		case !p.wasReachable:
 			p.otherOwners[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
-		case was == p.Node && p.tookOver[a]:
+		case was == p.Node && p.last.Claimed[a]:
 			p.writers[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		}
 	}
@@ -192,7 +192,8 @@ func (p *pass) opposeWriters() {
 		p.writers[a] = o
 		goes := o.Node != "" && o.Node != p.Node && p.last.Claimed[a]
 		late := p.Now.Sub(o.First) >= denialTime
-		if goes && late && !p.Isolated[o.Node] && !p.Leases[o.Node].Expired {
+		lease, leased := p.Leases[o.Node]
+		if goes && late && !p.Isolated[o.Node] && leased && !lease.Expired {
 			o.Last = p.Now
 			p.otherOwners[a] = o
 		}

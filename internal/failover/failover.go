@@ -138,10 +138,8 @@ type State struct {
 	// unwritten has an entry for each claimed address whose L2Claim does not name this
 	// node yet.
 	unwritten map[netip.Addr]takeover
-	// tookOver has the claimed addresses that this node took over.
-	tookOver map[netip.Addr]bool
-	// writers has the nodes that wrote their names over that of this node, which had taken the
-	// address over; each until it is superseded, or denies that it is alive.
+	// writers has the nodes whose names came into L2Claims over that of this node, which has the
+	// address and keeps it; each for denialTime.
 	writers map[netip.Addr]Opponent
 	// handovers has an entry for each address that this node gave up and still
 	// answers for.
@@ -160,7 +158,7 @@ type State struct {
 // New returns the State of a node that has just started.
 func New(o Options) *State {
 	return &State{
-		Options: o, phase: Starting, renewals: map[nodeOrLink]renewals{}, unwritten: map[netip.Addr]takeover{}, tookOver: map[netip.Addr]bool{}, writers: map[netip.Addr]Opponent{},
+		Options: o, phase: Starting, renewals: map[nodeOrLink]renewals{}, unwritten: map[netip.Addr]takeover{}, writers: map[netip.Addr]Opponent{},
 		handovers: map[netip.Addr]handover{}, otherOwners: map[netip.Addr]Opponent{}, yielded: map[netip.Addr]yield{}, callers: map[string]time.Time{}, heardExpired: map[string]time.Time{},
 		probes: probes{deadSince: map[nodeOrLink]time.Time{}, backSince: map[nodeOrLink]time.Time{}, restarted: map[string]time.Time{}}, missedOn: map[netip.Prefix]time.Time{},
 	}

@@ -185,12 +185,11 @@ func (p *pass) recordTakeovers() {
 		if p.last.Claimed[c.Addr] || owner == p.Node {
 			continue
 		}
-		p.unwritten[c.Addr], p.tookOver[c.Addr] = takeover{from: owner}, true
+		p.unwritten[c.Addr] = takeover{from: owner}
 		if owner != "" {
 			p.Events = append(p.Events, Event{Kind: AddressTakenOver, Addr: c.Addr, From: owner})
 		}
 	}
-	maps.DeleteFunc(p.tookOver, func(a netip.Addr, _ bool) bool { return !p.Claimed[a] })
 	maps.DeleteFunc(p.unwritten, func(a netip.Addr, t takeover) bool { return !p.Claimed[a] || p.Owners[a] != t.from })
 }
 

@@ -123,3 +123,30 @@ func TestWhoWasLostBeforeThisNodeStarted(t *testing.T) {
 		})
 	}
 }
+
+// An owner over whose name a node wrote that it takes for dead does not write its own at once.
+func TestAnOwnerIsOverwritten(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*fixture)
+		want string
+	}{
+		{"the writer is alive: it gets the address", func(*fixture) {}, "Synced"},
+		{"the writer's Lease has expired", func(d *fixture) { d.Leases["x"] = Lease{Expired: true} }, "answers 192.0.2.1, Synced"},
+		{"no speaker runs on the node that the L2Claim names", func(d *fixture) { delete(d.Leases, "x") }, "answers 192.0.2.1, Synced"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newFixture()
+			d.Cluster.Nodes[2].Excluded = "so that this node gets what x loses"
+			d.claim(map[netip.Addr]string{addr: self})
+			d.Cluster.Services = d.Cluster.Services[:1]
+			expect(t, "it has the address", d.step(0), "answers 192.0.2.1, Synced")
+			d.dead("x")
+			d.step(time.Second)
+			d.claim(map[netip.Addr]string{addr: "x"})
+			expect(t, "x writes its name", d.step(time.Second), "answers 192.0.2.1 unconfirmed, probes 192.0.2.1, Synced")
+			c.then(d)
+			expect(t, "later", d.step(denialTime), c.want)
+		})
+	}
+}
