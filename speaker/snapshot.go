@@ -77,7 +77,7 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Addr: intent.NodeAddress(n)}
+		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.excluded = r.routes.rule.Explain(n)

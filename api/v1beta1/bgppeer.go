@@ -1,6 +1,9 @@
 package v1beta1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // BGPPeer is a router to which every selected node holds a BGP session.
 //
@@ -39,15 +42,18 @@ type IPAddress string
 
 // BGPPeerSpec says where the router is and how the session is held.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.peerASN) != has(self.dynamicASN)",message="exactly one of peerASN and dynamicASN must be set"
-// +kubebuilder:validation:XValidation:rule="has(self.peerAddress) != has(self.interface)",message="exactly one of peerAddress and interface must be set"
+// +kubebuilder:validation:XValidation:rule="[has(self.peerASN), has(self.dynamicASN), has(self.peerASNFrom)].filter(x, x).size() == 1",message="exactly one of peerASN, dynamicASN and peerASNFrom must be set"
+// +kubebuilder:validation:XValidation:rule="has(self.peerAddress) && has(self.interface) ? !isIP(self.peerAddress) || ip(self.peerAddress).isLinkLocalUnicast() && !has(self.peerAddressFrom) : [has(self.peerAddress), has(self.interface), has(self.peerAddressFrom)].filter(x, x).size() == 1",message="exactly one of peerAddress, peerAddressFrom and interface must be set; a link-local peerAddress and its interface together"
+// +kubebuilder:validation:XValidation:rule="!(has(self.localASN) && has(self.localASNFrom))",message="at most one of localASN and localASNFrom may be set"
+// +kubebuilder:validation:XValidation:rule="!(has(self.routerID) && has(self.routerIDFrom))",message="at most one of routerID and routerIDFrom may be set"
+// +kubebuilder:validation:XValidation:rule="[has(self.sourceAddress), has(self.sourceAddressFrom), has(self.sourceInterface) || has(self.sourcePrefix)].filter(x, x).size() <= 1",message="sourceAddress, sourceAddressFrom and sourceInterface with sourcePrefix exclude each other"
 // +kubebuilder:validation:XValidation:rule="!(has(self.password) && has(self.passwordSecret))",message="at most one of password and passwordSecret may be set"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || [self.keepaliveTime, has(self.holdTime) ? self.holdTime : '90s'].exists(d, !d.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$')) || duration(self.keepaliveTime) <= duration(has(self.holdTime) ? self.holdTime : '90s')",message="keepaliveTime must not be longer than holdTime (90s unless set)"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ttlSecurity) && has(self.ebgpMultiHop) && self.ebgpMultiHop)",message="ttlSecurity and ebgpMultiHop exclude each other"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ebgpMultiHop) && self.ebgpMultiHop) || ((!has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)) && (!has(self.dynamicASN) || self.dynamicASN != 'internal'))",message="ebgpMultiHop is for a peer of another AS number; internal sessions cross several hops without it"
 // +kubebuilder:validation:XValidation:rule="!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",message="sourceAddress and peerAddress must be of one family"
 // +kubebuilder:validation:XValidation:rule="!has(self.interface) || !(has(self.password) || has(self.passwordSecret))",message="interface excludes password and passwordSecret: TCP MD5 signatures do not work with link-local addresses"
-// +kubebuilder:validation:XValidation:rule="!has(self.interface) || !(has(self.sourceAddress) || has(self.vrf) || (has(self.ebgpMultiHop) && self.ebgpMultiHop))",message="interface excludes sourceAddress, vrf and ebgpMultiHop: the session is with the router on that link"
+// +kubebuilder:validation:XValidation:rule="!has(self.interface) || !(has(self.sourceAddress) || has(self.sourceAddressFrom) || has(self.sourceInterface) || has(self.sourcePrefix) || has(self.vrf) || (has(self.ebgpMultiHop) && self.ebgpMultiHop))",message="interface excludes sourceAddress, sourceAddressFrom, sourceInterface, sourcePrefix, vrf and ebgpMultiHop: the session is with the router on that link"
 type BGPPeerSpec struct {
 	// myASN is the AS number of the nodes.
 	// +required
@@ -61,11 +67,19 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	LocalASN int64 `json:"localASN,omitempty"`
 
+	// localASNFrom is where each node finds its localASN.
+	// +optional
+	LocalASNFrom *NodeSource `json:"localASNFrom,omitempty"`
+
 	// peerASN is the AS number of the router.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4294967295
 	PeerASN int64 `json:"peerASN,omitempty"`
+
+	// peerASNFrom is where each node finds the AS number of its router.
+	// +optional
+	PeerASNFrom *NodeSource `json:"peerASNFrom,omitempty"`
 
 	// dynamicASN accepts any AS number of a kind: internal means the nodes' own, external
 	// means any other.
@@ -73,10 +87,16 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Enum=internal;external
 	DynamicASN string `json:"dynamicASN,omitempty"`
 
-	// peerAddress is the router's address.
+	// peerAddress is the router's address. A link-local one of IPv6 needs interface too.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	PeerAddress IPAddress `json:"peerAddress,omitempty"`
+
+	// peerAddressFrom is where each node finds its router's address. So one BGPPeer serves
+	// racks that each have a router. A node that does not find it holds no session, and its
+	// BGPSession says so.
+	// +optional
+	PeerAddressFrom *RouterSource `json:"peerAddressFrom,omitempty"`
 
 	// interface is the link on which to discover the router, by its router advertisements
 	// (unnumbered BGP, RFC 4861). The node also sends router advertisements, so that the
@@ -99,6 +119,24 @@ type BGPPeerSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!isIP(self) || (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()) && !self.matches('^(0|2[45][0-9])[.]')",messageExpression="'\"' + self + '\" is unspecified, loopback, multicast or reserved: no host on a network has it'",message="is unspecified, loopback, multicast or reserved: no host on a network has it"
 	SourceAddress IPAddress `json:"sourceAddress,omitempty"`
+
+	// sourceAddressFrom is where each node finds its sourceAddress.
+	// +optional
+	SourceAddressFrom *NodeSource `json:"sourceAddressFrom,omitempty"`
+
+	// sourceInterface is the link whose first address, of the router's family, is the local
+	// address of the session; with sourcePrefix, the first in that.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	SourceInterface string `json:"sourceInterface,omitempty"`
+
+	// sourcePrefix is the subnet in which the node's first address is the local address of
+	// the session.
+	// +optional
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="sourcePrefix must be a subnet, such as 192.0.2.0/24"
+	SourcePrefix string `json:"sourcePrefix,omitempty"`
 
 	// holdTime after which a session without messages ends; at least 3s.
 	// +optional
@@ -123,6 +161,21 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'",message="routerID must have the form of an IPv4 address, and not be 0.0.0.0 (RFC 6286 section 2.1)"
 	RouterID string `json:"routerID,omitempty"`
+
+	// routerIDFrom is where each node finds its routerID.
+	// +optional
+	RouterIDFrom *NodeSource `json:"routerIDFrom,omitempty"`
+
+	// nextHop is the next hop of IPv4 routes; absent: the session's own address, or in a session
+	// of IPv6 the Node's address on its link.
+	// +optional
+	NextHop IPAddress `json:"nextHop,omitempty"`
+
+	// nextHopV6 is the next hop of IPv6 routes; absent: the session's own address, or in a
+	// session of IPv4 the Node's address on its link.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!isIP(self) || ip(self).family() == 6",message="nextHopV6 must be an IPv6 address"
+	NextHopV6 IPAddress `json:"nextHopV6,omitempty"`
 
 	// nodeSelectors select the nodes that hold a session; empty: all.
 	// +optional
@@ -161,7 +214,7 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=254
 	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
 
-	// enableGracefulRestart asks the router to keep the routes for up to two minutes
+	// enableGracefulRestart asks the router to keep the routes for restartTime
 	// while a speaker restarts (RFC 4724). A speaker that stops then sends no
 	// NOTIFICATION: to withdraw a node's routes, delete the peer or exclude the node.
 	// +optional
@@ -175,10 +228,65 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=15
 	VRF string `json:"vrf,omitempty"`
 
+	// restartTime is how long the router keeps the routes of a speaker that restarts, with
+	// enableGracefulRestart; in whole seconds.
+	// +optional
+	// +kubebuilder:default="120s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('4095s')",message="restartTime must be a length of time from 1s to 4095s, such as 120s (RFC 4724 section 3)"
+	RestartTime Duration `json:"restartTime,omitempty"`
+
 	// dualStackAddressFamily announces IPv4 and IPv6 routes in this one session
 	// (RFC 4760); otherwise a session carries the family of its own addresses.
 	// +optional
 	DualStackAddressFamily bool `json:"dualStackAddressFamily,omitempty"`
+}
+
+// NodeSource is a place on the Node object where a node finds a value of its own.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.label) != has(self.annotation)",message="exactly one of label and annotation must be set"
+type NodeSource struct {
+	// label is the key of a label of the Node. (No label's value has a colon: an IPv6
+	// address has to be an annotation.)
+	// +optional
+	Label NodeKey `json:"label,omitempty"`
+	// annotation is the key of an annotation of the Node.
+	// +optional
+	Annotation NodeKey `json:"annotation,omitempty"`
+}
+
+// NodeKey is the key of a label or an annotation.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=317
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",messageExpression="'\"' + self + '\" is no key of a label or an annotation, such as example.com/router'",message="is no key of a label or an annotation, such as example.com/router"
+type NodeKey string
+
+// RouterSource is where a node finds the address of its router.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.label), has(self.annotation), has(self.gateway)].filter(x, x).size() == 1",message="exactly one of label, annotation and gateway must be set"
+type RouterSource struct {
+	// label is the key of a label of the Node.
+	// +optional
+	Label NodeKey `json:"label,omitempty"`
+	// annotation is the key of an annotation of the Node.
+	// +optional
+	Annotation NodeKey `json:"annotation,omitempty"`
+	// gateway takes the gateway of the node's default route.
+	// +optional
+	Gateway *Gateway `json:"gateway,omitempty"`
+}
+
+// Gateway is which default route counts. Of several the one with the least metric does.
+type Gateway struct {
+	// interface is the link of the route; empty: any.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface,omitempty"`
+	// ipFamily is the family of the route.
+	// +optional
+	// +kubebuilder:default=IPv4
+	// +kubebuilder:validation:Enum=IPv4;IPv6
+	IPFamily corev1.IPFamily `json:"ipFamily,omitempty"`
 }
 
 // SecretName names a Secret in Steelyard's own namespace.

@@ -229,7 +229,7 @@ func sessionsLost(t *world.Evaluation, of *world.Announcement) string {
 		for i := range t.Sessions {
 			s := &t.Sessions[i].Status
 			key := world.PeerOnNode{Node: s.Node, Peer: s.Peer}
-			if sessions[key] || !slices.Contains(nodes, s.Node) || !t.Carries(s.Peer, a) {
+			if sessions[key] || !slices.Contains(nodes, s.Node) || !t.Carries(s, a) {
 				continue
 			}
 			sessions[key] = true

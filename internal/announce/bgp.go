@@ -21,16 +21,22 @@ func (s Snapshot) peerings() (held []Peering, superseded []Superseded) {
 	byAge := slices.DeleteFunc(slices.Clone(s.Neighbors), func(n Neighbor) bool { return !n.Nodes.Selects(self.Labels) })
 	slices.SortStableFunc(byAge, func(a, b Neighbor) int { return a.Created.Compare(b.Created) }) // they are sorted by name
 	first := map[sessionKey]string{}
-	for _, n := range byAge {
-		if by, taken := first[n.Peer.sessionKey()]; taken {
-			superseded = append(superseded, Superseded{Peer: n.Peer.Name, By: by})
-			continue
+	for i := range byAge {
+		p := byAge[i].On(self.Labels, self.Annotations)
+		if p.Problem == "" {
+			if by, taken := first[p.sessionKey()]; taken {
+				superseded = append(superseded, Superseded{Peer: p.Name, By: by})
+				continue
+			}
+			first[p.sessionKey()] = p.Name
 		}
-		first[n.Peer.sessionKey()] = n.Peer.Name
-		if !n.Peer.RouterID.IsValid() && self.Addr.Is4() {
-			n.Peer.RouterID = self.Addr
+		if self.Addr.Is4() {
+			p.NodeV4 = self.Addr
 		}
-		held = append(held, Peering{Peer: n.Peer})
+		if p.NodeV6 = self.AddrV6; !p.RouterID.IsValid() {
+			p.RouterID = p.NodeV4
+		}
+		held = append(held, Peering{Peer: p})
 	}
 	slices.SortFunc(held, func(a, b Peering) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
 	slices.SortFunc(superseded, func(a, b Superseded) int { return cmp.Compare(a.Peer, b.Peer) })

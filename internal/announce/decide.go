@@ -17,16 +17,20 @@ func (s Selector) Selects(labels map[string]string) bool { return s == nil || s(
 
 // Node is a node of the cluster.
 type Node struct {
-	Name     string
-	Labels   map[string]string
-	Live     bool   // its speaker is alive
-	Excluded string // why it must not announce anything; empty: it may
-	Links    []Link // those that can speak layer 2
+	Name   string
+	Labels map[string]string
+	// Annotations are read for BGP peers only.
+	Annotations map[string]string
+	Live        bool   // its speaker is alive
+	Excluded    string // why it must not announce anything; empty: it may
+	Links       []Link // those that can speak layer 2
 	// Yields: it announces only what no other node can, because it is unschedulable.
 	Yields bool
 	// Addr is the address at which other nodes reach it. If it is IPv4, it is the BGP
 	// identifier where the peer sets none. The zero Addr: unknown.
 	Addr netip.Addr
+	// AddrV6 is its internal address of IPv6; the zero Addr: it has none.
+	AddrV6 netip.Addr
 	// Backups are the nodes that answer in the place of this one, which restarts,
 	// the first that can; empty: it answers itself.
 	Backups []string
@@ -175,8 +179,17 @@ type BGPAdvertisement struct {
 // Neighbor is a configured BGP peer and the nodes that hold a session to it.
 type Neighbor struct {
 	Peer    Peer
+	PerNode func(labels, annotations map[string]string) Peer // what Peer is on a node; nil: the same on each
 	Nodes   Selector
 	Created time.Time // of two peers with one address the older one has the session
+}
+
+// On returns what the peer is on a node with these labels and annotations.
+func (n *Neighbor) On(labels, annotations map[string]string) Peer {
+	if n.PerNode == nil {
+		return n.Peer
+	}
+	return n.PerNode(labels, annotations)
 }
 
 // Snapshot is all that the decision depends on. Order never matters.

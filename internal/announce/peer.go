@@ -16,9 +16,15 @@ type Peer struct {
 	LocalASN      uint32     // the AS number of this side
 	PeerASN       uint32     // 0: decided by ASN
 	ASN           ASNRule    // used when PeerASN is 0
-	SourceAddr    netip.Addr // local address of the session; invalid: the kernel chooses
+	SourceAddr    netip.Addr // local address of the session; invalid: Source
+	Source        Source     // where to look for SourceAddr; the zero Source: the kernel chooses
+	Gateway       Gateway    // the router is that of a default route; the zero Gateway: Addr or Interface
 	Device        string     // the interface to bind the session to, such as a VRF's; "": none
 	RouterID      netip.Addr // IPv4; invalid: the node's address, if that is one
+	NextHopV4     netip.Addr // of routes of IPv4, also an IPv6 one; invalid: this node's own
+	NextHopV6     netip.Addr // of routes of IPv6; invalid: this node's own
+	NodeV4        netip.Addr // the Node's internal address of IPv4, the best of its own next hops; invalid: none
+	NodeV6        netip.Addr // the same of IPv6
 	HoldTime      time.Duration
 	KeepaliveTime time.Duration
 	ConnectTime   time.Duration // longest pause between attempts; 0: the adapter's default
@@ -27,8 +33,27 @@ type Peer struct {
 	MinTTL        uint8         // lowest TTL accepted (GTSM, RFC 5082); 0: off
 	DualStack     bool          // advertise routes of both families in this session
 	Graceful      bool          // ask the router to keep the routes during a restart (RFC 4724)
+	RestartTime   time.Duration // how long it should; 0: the adapter's default
 	BFD           BFD           // how to monitor the router; a change does not affect the BGP session
+	Problem       string        // why this node can hold no session, whatever the router does; "": it can
 }
+
+// Source is which of the node's own addresses a session has: the first, of the router's
+// family, that is on Link, if that is set, and in Prefix, if that is valid.
+type Source struct {
+	Link   string
+	Prefix netip.Prefix
+}
+
+// Gateway is which default route's gateway a router is: of that family, and of that link
+// unless it is empty.
+type Gateway struct {
+	Link   string
+	Family ipam.Family
+}
+
+// Is6 reports whether it is of IPv6.
+func (g Gateway) Is6() bool { return g.Family == ipam.IPv6 }
 
 // BFD holds the parameters of a BFD session (RFC 5880). The zero BFD: none.
 type BFD struct {
@@ -67,12 +92,14 @@ func (p Peer) Changes(q Peer) []string {
 		name    string
 		differs bool
 	}{
-		{"peerAddress", p.Addr != q.Addr},
+		{"peerAddress", p.Addr != q.Addr || p.Problem != q.Problem},
+		{"peerAddressFrom", p.Gateway != q.Gateway},
 		{"interface", p.Interface != q.Interface},
 		{"peerPort", p.Port != q.Port},
 		{"myASN or localASN", p.LocalASN != q.LocalASN},
 		{"peerASN or dynamicASN", p.PeerASN != q.PeerASN || p.ASN != q.ASN},
 		{"sourceAddress", p.SourceAddr != q.SourceAddr},
+		{"sourceInterface or sourcePrefix", p.Source != q.Source},
 		{"vrf", p.Device != q.Device},
 		{"routerID", p.RouterID != q.RouterID},
 		{"holdTime", p.HoldTime != q.HoldTime},
@@ -82,6 +109,7 @@ func (p Peer) Changes(q Peer) []string {
 		{"ttlSecurity", p.MinTTL != q.MinTTL},
 		{"dualStackAddressFamily", p.DualStack != q.DualStack},
 		{"enableGracefulRestart", p.Graceful != q.Graceful},
+		{"restartTime", p.RestartTime != q.RestartTime && p.Graceful},
 	} {
 		if f.differs {
 			out = append(out, f.name)
@@ -93,7 +121,7 @@ func (p Peer) Changes(q Peer) []string {
 // Carries reports whether the session is to carry routes of family f. The router may still
 // refuse them.
 func (p Peer) Carries(f ipam.Family) bool {
-	return p.DualStack || p.Addr.IsValid() && ipam.FamilyOf(p.Addr) == f
+	return p.DualStack || p.Addr.IsValid() && ipam.FamilyOf(p.Addr) == f || p.Gateway.Family == f
 }
 
 // sessionKey is the remote end of a session. A node holds one session for each.
@@ -101,6 +129,9 @@ type sessionKey struct {
 	addr         netip.Addr
 	port         uint16
 	link, device string
+	gateway      Gateway
 }
 
-func (p Peer) sessionKey() sessionKey { return sessionKey{p.Addr, p.Port, p.Interface, p.Device} }
+func (p Peer) sessionKey() sessionKey {
+	return sessionKey{p.Addr, p.Port, p.Interface, p.Device, p.Gateway}
+}

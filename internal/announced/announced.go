@@ -47,7 +47,7 @@ func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []anno
 	for i := range nodes {
 		n := &nodes[i]
 		out[i] = announce.Node{
-			Name: n.Name, Labels: n.Labels, Links: links[n.Name],
+			Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name],
 			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Yields: rule.Yields(n), Addr: intent.NodeAddress(n),
 		}
 	}

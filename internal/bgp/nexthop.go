@@ -13,12 +13,29 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bgp/fsm"
 )
 
-// nextHops returns the next hops for routes to p: this node's own addresses. The
+// nextHops returns the next hops for routes to p: those that p has, else this node's own
+// addresses.
+func nextHops(p announce.Peer, capabilities fsm.Capabilities) (fsm.NextHops, string) {
+	var own fsm.NextHops
+	var problem string
+	if !p.DualStack || !p.NextHopV4.IsValid() || !p.NextHopV6.IsValid() {
+		own, problem = ownNextHops(p)
+	}
+	if p.NextHopV4.IsValid() && (p.Addr.Is4() || p.DualStack) {
+		own.V4 = p.NextHopV4
+	}
+	if p.NextHopV6.IsValid() && (p.Addr.Is6() || p.DualStack) {
+		own.V6 = p.NextHopV6
+	}
+	return agreed(p, own, capabilities, problem)
+}
+
+// ownNextHops returns this node's addresses for routes to p. The
 // session's own address serves its family. For the other family the node needs an
 // address on the same interface. IPv4 routes can do without one if the router accepts
 // an IPv6 next hop for them (RFC 8950); an unnumbered link has nothing else. problem
 // says what is missing; "": nothing.
-func nextHops(p announce.Peer, capabilities fsm.Capabilities) (h fsm.NextHops, problem string) {
+func ownNextHops(p announce.Peer) (h fsm.NextHops, problem string) {
 	own4 := p.Addr.Is4()
 	if own4 {
 		h.V4 = netip.IPv4Unspecified()
@@ -27,6 +44,7 @@ func nextHops(p announce.Peer, capabilities fsm.Capabilities) (h fsm.NextHops, p
 	}
 	switch {
 	case !p.DualStack:
+	case own4 && p.NextHopV6.IsValid() || !own4 && p.NextHopV4.IsValid():
 	case p.Interface != "":
 		h.V4 = h.V6
 	default:
@@ -42,7 +60,7 @@ func nextHops(p announce.Peer, capabilities fsm.Capabilities) (h fsm.NextHops, p
 			h.V4 = other
 		}
 	}
-	return agreed(p, h, capabilities, problem)
+	return h, problem
 }
 
 // agreed removes what the router does not accept, as far as that is known.
@@ -73,34 +91,29 @@ func agreed(p announce.Peer, h fsm.NextHops, capabilities fsm.Capabilities, prob
 }
 
 // otherAddress finds an address of the family that the session does not use, on the
-// session's interface.
+// session's interface: the Node's own address if that is there, else the best.
 func otherAddress(p announce.Peer) (netip.Addr, error) {
-	local, err := localAddress(p)
+	session, err := localAddress(p)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	links, err := net.Interfaces()
+	own, err := ownAddresses()
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list interfaces: %w", err)
+		return netip.Addr{}, err
 	}
-	for _, link := range links {
-		if local.Zone() != "" && local.Zone() != link.Name {
-			continue
+	link := session.Zone()
+	for _, o := range own {
+		if link == "" && o.addr == session {
+			link = o.link
 		}
-		addrs, err := link.Addrs()
-		if err != nil {
-			continue // the interface has just been removed
-		}
-		on := addresses(addrs)
-		if !contains(on, local) {
-			continue
-		}
-		if other := pickOther(on, local); other.IsValid() {
-			return other, nil
-		}
-		return netip.Addr{}, fmt.Errorf("interface %s of the session has no address for them", link.Name)
 	}
-	return netip.Addr{}, fmt.Errorf("no interface has the session's address %s", local)
+	if link == "" {
+		return netip.Addr{}, fmt.Errorf("no interface has the session's address %s", session)
+	}
+	if other := pickOther(own, link, session, p); other.IsValid() {
+		return other, nil
+	}
+	return netip.Addr{}, fmt.Errorf("interface %s of the session has no address for them", link)
 }
 
 // localAddress returns the session's address on this side: the configured one, or the
@@ -132,34 +145,18 @@ func bindTo(device string) func(network, address string, c syscall.RawConn) erro
 	}
 }
 
-func addresses(addrs []net.Addr) []netip.Addr {
-	var list []netip.Addr
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			list = append(list, p.Addr().Unmap())
+// pickOther returns the address on a link, of the family that the session does not use, that
+// serves best as a next hop; invalid: there is none.
+func pickOther(own []ownAddress, link string, session netip.Addr, p announce.Peer) (best netip.Addr) {
+	for _, o := range own {
+		if o.link != link || o.addr.Is4() == session.Is4() || o.rank == local {
+			continue
 		}
-	}
-	return list
-}
-
-// contains reports whether list has a, without its zone: the addresses of an
-// interface have none.
-func contains(list []netip.Addr, a netip.Addr) bool {
-	for _, b := range list {
-		if b == a.WithZone("") {
-			return true
+		if o.addr == p.NodeV4 || o.addr == p.NodeV6 {
+			return o.addr
 		}
-	}
-	return false
-}
-
-// pickOther returns the lowest address of the other family that a router can use as a
-// next hop; invalid: there is none.
-func pickOther(list []netip.Addr, session netip.Addr) netip.Addr {
-	var best netip.Addr
-	for _, a := range list {
-		if a.Is4() != session.Is4() && a.IsGlobalUnicast() && (!best.IsValid() || a.Less(best)) {
-			best = a
+		if !best.IsValid() {
+			best = o.addr
 		}
 	}
 	return best

@@ -135,11 +135,14 @@ func (s *session) end() {
 // step brings the session closer to what is wanted, and returns when to call it again
 // if nothing happens before (0: never).
 func (s *session) step(want announce.Peering) time.Duration {
-	var ok bool
-	if want.Peer, ok = s.resolvePeer(want.Peer); !ok {
+	var problem sessionError
+	if want.Peer, problem = s.resolvePeer(want.Peer); problem != (sessionError{}) {
 		s.close(fsm.OtherConfigurationChange)
 		s.watch.set(s, announce.Peer{})
-		return 0 // the search sends a signal when it has a result
+		if problem.text != "" {
+			s.status.fail(problem.class, problem.text)
+		}
+		return repairPause // a search also sends a signal when it has a result
 	}
 	if s.open != nil {
 		s.checkSession(want.Peer)
@@ -160,8 +163,8 @@ func (s *session) step(want announce.Peering) time.Duration {
 		s.offer(want)
 	}
 	wait := soonest(s.status.settle(time.Now()), watch)
-	if s.problem != "" {
-		return soonest(repairPause, wait) // check again whether there is a next hop
+	if s.problem != "" || want.Peer.DualStack {
+		return soonest(repairPause, wait) // look again which next hop there is
 	}
 	return wait
 }
@@ -189,25 +192,36 @@ func (s *session) watchRouter(p announce.Peer) time.Duration {
 	return max(0, wait)
 }
 
-// resolvePeer returns the peer with the address of its router. An unnumbered peer has
-// none until its router is found.
-func (s *session) resolvePeer(p announce.Peer) (_ announce.Peer, ok bool) {
+// resolvePeer returns the peer with the addresses of its router and of this side, or why one
+// is not known. The text is empty as long as the router of an unnumbered peer is looked for.
+func (s *session) resolvePeer(p announce.Peer) (announce.Peer, sessionError) {
 	if s.search.on() != p.Interface {
 		s.search.stop()
 		s.search = newSearch(s.ctx, p.Interface, s.wake)
 	}
-	if p.Interface == "" {
-		return p, true
+	if p.Problem != "" {
+		return p, sessionError{Unsuitable, p.Problem}
 	}
-	if s.open != nil && s.status.seen().session == Established {
-		p.Addr = s.peer.Addr // as long as the session lasts
-		return p, true
+	if s.open != nil && s.status.seen().session == Established && s.peer.Gateway == p.Gateway && s.peer.Source == p.Source {
+		if p.Interface != "" || p.Gateway != (announce.Gateway{}) { // as long as the session lasts
+			p.Addr = s.peer.Addr
+		}
+		if p.Source != (announce.Source{}) {
+			p.SourceAddr = s.peer.SourceAddr
+		}
+		return p, sessionError{}
 	}
-	var problem string
-	if p.Addr, problem = s.search.router(); problem != "" {
-		s.status.fail(Unreachable, problem)
+	if p.Interface != "" {
+		var problem string
+		if p.Addr, problem = s.search.router(); !p.Addr.IsValid() {
+			return p, sessionError{Unreachable, problem}
+		}
 	}
-	return p, p.Addr.IsValid()
+	p, err := resolveAddresses(p)
+	if err != nil {
+		return p, sessionError{Unsuitable, err.Error()}
+	}
+	return p, sessionError{}
 }
 
 // checkSession ends the session if it is broken, or does not fit the peer as it is

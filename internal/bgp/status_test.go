@@ -133,26 +133,6 @@ func TestStatesBeforeRunAreIdleAndSorted(t *testing.T) {
 	}
 }
 
-func TestPickOther(t *testing.T) {
-	var all []netip.Addr
-	for _, a := range []string{"192.0.2.2", "fe80::2", "fd09::3", "fd09::2", "127.0.0.1"} {
-		all = append(all, netip.MustParseAddr(a))
-	}
-	for _, c := range []struct{ name, session, want string }{
-		{"an IPv4 session takes the lowest global IPv6 address", "192.0.2.2", "fd09::2"},
-		{"an IPv6 session takes the IPv4 address that is no loopback", "fd09::2", "192.0.2.2"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := pickOther(all, netip.MustParseAddr(c.session)); got.String() != c.want {
-				t.Errorf("got %s", got)
-			}
-		})
-	}
-	if got := pickOther(all[:2], all[0]); got.IsValid() {
-		t.Errorf("a link-local address was taken: %s", got)
-	}
-}
-
 func TestALossByBFDIsCountedOnce(t *testing.T) {
 	s := newStatus()
 	r := s.begin(announce.Peer{Name: "p"})

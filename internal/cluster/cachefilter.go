@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -38,6 +39,10 @@ type interner struct {
 	ports map[string][]corev1.ServicePort
 }
 
+// maxAnnotation bounds the annotations of Nodes that are kept: BGPPeers read addresses and AS
+// numbers there.
+const maxAnnotation = 64
+
 // maxInterned bounds how many strings are known: beyond, they are interned again.
 const maxInterned = 1 << 12
 
@@ -73,7 +78,7 @@ func (w *interner) stripFields(obj client.Object) {
 		w.stripEndpoints(o)
 	case *corev1.Node:
 		o.Status = corev1.NodeStatus{Conditions: o.Status.Conditions, Addresses: o.Status.Addresses}
-		o.Annotations = nil
+		maps.DeleteFunc(o.Annotations, func(_, value string) bool { return len(value) > maxAnnotation })
 	case *v1beta1.L2Claim:
 		w.internClaim(o)
 	}

@@ -31,6 +31,15 @@ func NodeAddress(n *corev1.Node) netip.Addr {
 	return all[0]
 }
 
+// NodeAddressV6 returns the first internal IPv6 address of n; invalid: it has none.
+func NodeAddressV6(n *corev1.Node) netip.Addr {
+	all := NodeAddresses(n)
+	if i := slices.IndexFunc(all, netip.Addr.Is6); i >= 0 {
+		return all[i]
+	}
+	return netip.Addr{}
+}
+
 // Join lists addresses, in words.
 func Join(addrs []netip.Addr) string {
 	out := make([]string, len(addrs))

@@ -115,7 +115,7 @@ func sameSpeaker(a, b *v1beta1.Speaker) bool {
 }
 
 func sameNode(a, b *corev1.Node) bool {
-	return maps.Equal(a.Labels, b.Labels) && equal(a.Spec, b.Spec) &&
+	return maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && equal(a.Spec, b.Spec) &&
 		slices.Equal(a.Status.Addresses, b.Status.Addresses) && slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, sameCondition)
 }
 

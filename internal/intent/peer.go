@@ -49,11 +49,12 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 		if older, shadowed := taken.supersedes(routerOf(obj.Spec), len(out)); shadowed {
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
-		if obj.Spec.BFDProfile != "" && there {
-			peer.BFD = watching(profile, peer)
-		}
 		peer.Password = password
-		out = append(out, announce.Neighbor{Peer: peer, Nodes: nodes, Created: obj.CreationTimestamp.Time})
+		var watch *v1beta1.BFDProfileSpec
+		if obj.Spec.BFDProfile != "" && there {
+			watch, peer.BFD = &profile, watching(profile, peer)
+		}
+		out = append(out, announce.Neighbor{Peer: peer, PerNode: perNode(obj.Spec, peer, watch), Nodes: nodes, Created: obj.CreationTimestamp.Time})
 	}
 	return out
 }
@@ -62,6 +63,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 // without looking at nodes.
 type router struct {
 	address, link, vrf string
+	from               string // where each node finds the address
 	port               int32
 	nodes              string // the selectors; "": all nodes
 }
@@ -70,6 +72,11 @@ func routerOf(s v1beta1.BGPPeerSpec) router {
 	r := router{address: string(s.PeerAddress), link: s.Interface, vrf: s.VRF, port: cmp.Or(s.PeerPort, 179)}
 	if a, err := parseAddr(r.address); err == nil {
 		r.address = a.String()
+	}
+	if from := s.PeerAddressFrom; from != nil && from.Gateway != nil {
+		r.from = fmt.Sprint("gateway ", *from.Gateway)
+	} else if from != nil {
+		r.from = fmt.Sprintf("%q", []v1beta1.NodeKey{from.Label, from.Annotation})
 	}
 	if len(s.NodeSelectors) > 0 {
 		r.nodes = fmt.Sprintf("%q", s.NodeSelectors)
@@ -85,7 +92,7 @@ type routers map[router]int
 // older and younger meet on some nodes only, those nodes say so.
 func (rs routers) supersedes(r router, place int) (older int, superseded bool) {
 	older = place
-	for _, x := range []router{{r.address, r.link, r.vrf, r.port, ""}, r} {
+	for _, x := range []router{{r.address, r.link, r.vrf, r.from, r.port, ""}, r} {
 		if i, taken := rs[x]; taken {
 			older = min(older, i)
 		}
@@ -111,6 +118,9 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: Secret %q is of type %s, not %q", name, printable.Quote(string(s.Type)), corev1.SecretTypeBasicAuth)
 	}
 	value := string(s.Data[corev1.BasicAuthPasswordKey])
+	if strings.HasSuffix(value, "\n") || strings.HasSuffix(value, "\r") {
+		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q ends with a line break, which the router's password does not have: make the Secret with --from-literal, or from a file without it", corev1.BasicAuthPasswordKey, name)
+	}
 	if n := len(value); n == 0 || n > 80 {
 		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
 	}
@@ -129,7 +139,7 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, []error) {
 		Interface: spec.Interface,
 		Device:    spec.VRF,
 		// The addresses of an unnumbered session are of no family that matters.
-		DualStack: spec.DualStackAddressFamily || spec.Interface != "",
+		DualStack: spec.DualStackAddressFamily || spec.Interface != "" && spec.PeerAddress == "",
 		Graceful:  spec.EnableGracefulRestart,
 	}
 	if spec.EBGPMultiHop {
@@ -140,6 +150,9 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, []error) {
 		out.MinTTL = uint8(256 - spec.TTLSecurity)
 	}
 	faults := addresses(spec, &out)
+	if err := source(spec, &out); err != nil {
+		faults = append(faults, err)
+	}
 	for _, f := range []struct {
 		name string
 		in   v1beta1.Duration
@@ -148,6 +161,7 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, []error) {
 		{"spec.holdTime", spec.HoldTime, &out.HoldTime},
 		{"spec.keepaliveTime", spec.KeepaliveTime, &out.KeepaliveTime},
 		{"spec.connectTime", spec.ConnectTime, &out.ConnectTime},
+		{"spec.restartTime", spec.RestartTime, &out.RestartTime},
 	} {
 		if f.in == "" {
 			continue
@@ -173,6 +187,8 @@ func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) (faults []error) {
 		{"spec.peerAddress", string(spec.PeerAddress), &out.Addr},
 		{"spec.sourceAddress", string(spec.SourceAddress), &out.SourceAddr},
 		{"spec.routerID", spec.RouterID, &out.RouterID},
+		{"spec.nextHop", string(spec.NextHop), &out.NextHopV4},
+		{"spec.nextHopV6", string(spec.NextHopV6), &out.NextHopV6},
 	} {
 		if f.in == "" {
 			continue
@@ -185,6 +201,14 @@ func addresses(spec v1beta1.BGPPeerSpec, out *announce.Peer) (faults []error) {
 			faults = append(faults, fmt.Errorf("%s: %w", f.name, err))
 		}
 		*f.out = a
+	}
+	switch {
+	case out.Interface != "" && out.Addr.IsValid(): // a link-local address of that link
+		out.Addr, out.Interface = out.Addr.WithZone(out.Interface), ""
+	case out.Addr.IsValid() && out.Device == "":
+		if err := numbered(out.Addr); err != nil {
+			faults = append(faults, fmt.Errorf("spec.peerAddress: %w", err))
+		}
 	}
 	return faults
 }

@@ -36,6 +36,12 @@ BGPPeer zz-peer {myASN: 64512, peerASN: 64513, peerAddress: 198.51.100.1}
 BGPAdvertisement zz-bgp {ipAddressPools: [zz-pool], peers: [zz-peer], communities: [zz-alias], aggregationLength: 24}
 `
 
+// The labels and annotations of the Node "full"; the Node "empty" has none.
+var (
+	fullLabels      = map[string]string{"example.com/router": "10.9.0.7", "example.com/asn": "64607", "example.com/word": "left"}
+	fullAnnotations = map[string]string{"example.com/router": "2001:db8::7", "example.com/id": "10.0.0.7", "example.com/far": "224.0.0.1", "example.com/near": "fe80::1"}
+)
+
 func report(t *testing.T, reported, want string) {
 	objects := parse(t, reported)
 	if diff := gocmp.Diff(want, outcome(intent.Parse(objects))); diff != "" {
@@ -157,6 +163,9 @@ func outcome(c intent.Config) string {
 	}
 	for _, n := range c.Neighbors {
 		lines = append(lines, "peer "+n.Peer.Name+" "+peerText(n.Peer))
+		if n.PerNode != nil {
+			lines = append(lines, "peer "+n.Peer.Name+" on full "+peerText(n.On(fullLabels, fullAnnotations)), "peer "+n.Peer.Name+" on empty "+peerText(n.On(nil, nil)))
+		}
 	}
 	slices.Sort(lines)
 	var said []string
@@ -231,7 +240,9 @@ func peerText(p announce.Peer) string {
 		{"router-id", p.RouterID.IsValid(), p.RouterID}, {"password", p.Password != "", p.Password},
 		{"ttl", p.MultiHopTTL != 0, p.MultiHopTTL}, {"min-ttl", p.MinTTL != 0, p.MinTTL}, {"dual-stack", p.DualStack, ""},
 		{"interface", p.Interface != "", p.Interface}, {"device", p.Device != "", p.Device}, {"graceful", p.Graceful, ""},
-		{"bfd", p.BFD != announce.BFD{}, p.BFD},
+		{"bfd", p.BFD != announce.BFD{}, p.BFD}, {"restart", p.RestartTime != 0, p.RestartTime}, {"gateway", p.Gateway != announce.Gateway{}, p.Gateway},
+		{"from", p.Source != announce.Source{}, p.Source}, {"next-hop", p.NextHopV4.IsValid(), p.NextHopV4}, {"next-hop6", p.NextHopV6.IsValid(), p.NextHopV6},
+		{"problem:", p.Problem != "", p.Problem},
 	} {
 		if f.set {
 			out += strings.TrimRight(fmt.Sprintf(" %s %v", f.word, f.is), " ")

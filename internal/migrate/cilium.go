@@ -39,7 +39,7 @@ func cilium() converter {
 		classes: []string{"io.cilium/bgp-control-plane", "io.cilium/l2-announcer"},
 		foreign: map[string]string{
 			"CiliumBGPPeeringPolicy":      "Cilium itself gave this kind up: go to CiliumBGPClusterConfig first",
-			"CiliumBGPNodeConfigOverride": "settings of single nodes have no equal: write a BGPPeer with nodeSelectors, routerID and sourceAddress for each node",
+			"CiliumBGPNodeConfigOverride": "settings of single nodes come from labels or annotations of the Nodes here: set routerIDFrom, sourceAddressFrom and localASNFrom of the BGPPeer",
 			"CiliumBGPNodeConfig":         "it is a report of Cilium's",
 		},
 		convert: func(d *draft) {

@@ -158,11 +158,17 @@ func (t *Evaluation) success(k ipam.Key, announced *Announcement, addrs []netip.
 	return fmt.Sprintf("%s; %d of %d endpoints ready", strings.Join(parts, ", "), serving, all)
 }
 
-// Carries reports whether sessions to a peer carry the family of a.
-func (t *Evaluation) Carries(peer string, a netip.Addr) bool {
-	return slices.ContainsFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool {
-		return n.Peer.Name == peer && n.Peer.Carries(ipam.FamilyOf(a))
-	})
+// Carries reports whether a session carries the family of a.
+func (t *Evaluation) Carries(s *v1beta1.BGPSessionStatus, a netip.Addr) bool {
+	i := slices.IndexFunc(t.Checked.Neighbors, func(n announce.Neighbor) bool { return n.Peer.Name == s.Peer })
+	if i < 0 {
+		return false
+	}
+	var labels, annotations map[string]string
+	if node := t.Node(s.Node); node != nil {
+		labels, annotations = node.Labels, node.Annotations
+	}
+	return t.Checked.Neighbors[i].On(labels, annotations).Carries(ipam.FamilyOf(a))
 }
 
 // Established counts the sessions of these nodes that carry the family of a: those
@@ -170,7 +176,7 @@ func (t *Evaluation) Carries(peer string, a netip.Addr) bool {
 func (t *Evaluation) Established(nodes []string, a netip.Addr) (up, all int) {
 	for i := range t.Sessions {
 		s := &t.Sessions[i].Status
-		if !slices.Contains(nodes, s.Node) || !t.Carries(s.Peer, a) {
+		if !slices.Contains(nodes, s.Node) || !t.Carries(s, a) {
 			continue
 		}
 		all++

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -32,7 +33,7 @@ func ourOpen(p announce.Peer, routerID netip.Addr) ([]byte, error) {
 	}
 	caps = append(caps, bgp.NewCapFourOctetASNumber(p.LocalASN))
 	if p.Graceful { // RFC 4724 section 3
-		caps = append(caps, bgp.NewCapGracefulRestart(true, false, uint16(restartTime/time.Second), tuples))
+		caps = append(caps, bgp.NewCapGracefulRestart(true, false, uint16(min(cmp.Or(p.RestartTime, defaultRestartTime), maxRestartTime)/time.Second), tuples))
 	}
 	asn := uint16(asTrans)
 	if p.LocalASN <= math.MaxUint16 {

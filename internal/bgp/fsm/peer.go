@@ -20,9 +20,10 @@ const (
 	minHoldTime        = 3 * time.Second  // RFC 4271 section 4.2
 	maxPassword        = 80               // bytes, TCP_MD5SIG_MAXKEYLEN
 
-	// restartTime is how long a router should keep the routes of a speaker that
+	// defaultRestartTime is how long a router should keep the routes of a speaker that
 	// restarts (RFC 4724 section 3).
-	restartTime = 120 * time.Second
+	defaultRestartTime = 120 * time.Second
+	maxRestartTime     = 4095 * time.Second // 12 bits
 )
 
 // Check returns why no session with p is possible; nil: one is.
