@@ -106,6 +106,15 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	b.log, b.observePass = log, func(time.Duration) {}
 	b.leading = func() *leader.Term { return b.leader }
 	b.configuration = cluster.NewConfiguration(cluster.Listed(api, "steelyard-system"))
+	b.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) {
+		var list v1beta1.L2ClaimList
+		err := api.List(ctx, &list)
+		var out []*v1beta1.L2Claim
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+		return out, err
+	}
 	b.services = func(ctx context.Context) ([]*corev1.Service, error) {
 		var list corev1.ServiceList
 		err := api.List(ctx, &list)

@@ -135,8 +135,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	writes := newWriter(mgr.GetClient(), logger, tells.Record, counted.Patch)
 	tells.IdleFor = writes.idleFor // events wait for writes of addresses
 	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.prefixes, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
-	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, mgr.GetCache()) }
-	r.configuration = cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace))
+	r.readFrom(mgr.GetCache(), o.namespace)
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
 	announcer := newAnnouncer(r, mgr.GetCache(), o)
@@ -192,6 +191,7 @@ func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
 			&corev1.Node{}, &v1beta1.Speaker{}, // they tell which addresses nodes have
+			&v1beta1.L2Claim{}, // they tell which ones foreign hosts have
 		},
 	}
 }

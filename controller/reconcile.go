@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -25,6 +26,7 @@ type reconciler struct {
 	client        client.Client
 	direct        client.Reader // past the cache
 	services      func(context.Context) ([]*corev1.Service, error)
+	claims        func(context.Context) ([]*v1beta1.L2Claim, error)
 	configuration *cluster.Configuration
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
@@ -41,12 +43,19 @@ type reconciler struct {
 	last  *result // of the present term; nil: none yet
 }
 
-// newReconciler returns a reconciler. Its caller sets services, configuration and leading.
+// newReconciler returns a reconciler. Its caller sets leading, and what it reads (readFrom).
 func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
 	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), clusterIPs: cluster.NewClusterIPs(direct, w.log)}
 	r.announced = func() *planner.Announced { return nil }
 	w.finalizer, w.answered = s.Finalizer(), r.answered
 	return r
+}
+
+// readFrom has r read from a cache, of Secrets those of namespace.
+func (r *reconciler) readFrom(c cache.Cache, namespace string) {
+	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, c) }
+	r.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) { return cluster.AllClaims(ctx, c) }
+	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace))
 }
 
 // result is a plan and the term that it was made in.
@@ -175,6 +184,10 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	var speakers v1beta1.SpeakerList
 	err := cmp.Or(cluster.List(ctx, r.client, &nodes), cluster.List(ctx, r.client, &speakers))
 	s.Others.Nodes, s.Others.Speakers = nodes.Items, speakers.Items
+	if err != nil {
+		return s, err
+	}
+	s.Claims, err = r.claims(ctx)
 	return s, err
 }
 

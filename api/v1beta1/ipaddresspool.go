@@ -147,6 +147,9 @@ const MaxKept = 512
 // MaxAccepted is how many ranges of accepted addresses a status holds.
 const MaxAccepted = 512
 
+// MaxConflicts is how many addresses of foreign hosts a status holds.
+const MaxConflicts = 64
+
 // IPAddressPoolStatus is the pool's use and health.
 type IPAddressPoolStatus struct {
 	// ipv4 counts the pool's IPv4 addresses.
@@ -171,6 +174,14 @@ type IPAddressPoolStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	Kept []KeptAddress `json:"kept,omitempty"`
+	// conflicts are addresses that machines outside the cluster have, as speakers found out
+	// before they announced them. They are not chosen for a Service until the time that each
+	// says; at most 64.
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=64
+	Conflicts []AddressConflict `json:"conflicts,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps) and Programmed. While a pool is not
 	// Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.
@@ -192,7 +203,7 @@ type PoolUsage struct {
 	// +optional
 	Kept string `json:"kept,omitempty"`
 	// unusable is how many are never chosen for a Service, and none has: they are addresses
-	// of nodes, routers or the cluster, as the condition Accepted tells; absent: none.
+	// of nodes, routers, other hosts or the cluster, as the condition Accepted tells; absent: none.
 	// +optional
 	Unusable string `json:"unusable,omitempty"`
 	// available is capacity minus assigned minus kept minus unusable.
@@ -213,6 +224,27 @@ type KeptAddress struct {
 	// requested at one time. At most twice that number is unavailable to others,
 	// including what they request now.
 	Wanted int32 `json:"wanted"`
+}
+
+// AddressConflict is an address that a machine outside the cluster has.
+type AddressConflict struct {
+	// address that it has.
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// mac is the machine's link-layer address.
+	// +kubebuilder:validation:MaxLength=59
+	MAC string `json:"mac"`
+	// link that it was seen on, of node.
+	// +kubebuilder:validation:MaxLength=15
+	Link string `json:"link"`
+	// node whose speaker has seen it.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+	// since when it is known.
+	Since metav1.Time `json:"since"`
+	// until when the address is not chosen. The first time that is an hour; each time that
+	// the machine is found again it is as long again as it is known, at most 24h.
+	Until metav1.Time `json:"until"`
 }
 
 // IPAddressPoolList is a list of pools.

@@ -52,6 +52,17 @@ type L2AdvertisementSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	ExcludeInterfaces []InterfacePattern `json:"excludeInterfaces,omitempty"`
 
+	// conflictPolicy is what becomes of an address at which another machine answers when it is
+	// about to be announced. Wait: it is not announced until that machine has gone; a
+	// Service that did not ask for that very address gets another one. Ignore: it is
+	// announced, and the machine is not reported. Ignore is for networks with a router that
+	// answers for every address (proxy ARP); elsewhere it lets two machines have one address.
+	// On a link that several advertisements of an address select, Ignore wins.
+	// +optional
+	// +kubebuilder:default=Wait
+	// +kubebuilder:validation:Enum=Wait;Ignore
+	ConflictPolicy ConflictPolicy `json:"conflictPolicy,omitempty"`
+
 	// preferredNodeSelectors give nodes weights. Of the candidates the one with the
 	// greatest sum of weights announces the address.
 	// +optional
@@ -68,6 +79,15 @@ type L2AdvertisementSpec struct {
 	// +optional
 	WithdrawWithoutEndpoints bool `json:"withdrawWithoutEndpoints,omitempty"`
 }
+
+// ConflictPolicy is what becomes of an address at which another machine answers.
+type ConflictPolicy string
+
+// The policies. The empty value is ConflictWait.
+const (
+	ConflictWait   ConflictPolicy = "Wait"
+	ConflictIgnore ConflictPolicy = "Ignore"
+)
 
 // PreferredNodes prefers some nodes to others.
 type PreferredNodes struct {

@@ -221,7 +221,8 @@ const (
 	// address (RFC 5227). If it had the address first, the address is not announced.
 	//
 	// Remedy: find the machine by the MAC in the message, and take the address from it or
-	// out of the pool (spec.exclude).
+	// out of the pool (spec.exclude); where a router answers for every address, set
+	// spec.conflictPolicy of the L2Advertisement to Ignore.
 	ReasonAddressConflict = "AddressConflict"
 	// ReasonNotAdvertised: no advertisement covers the address.
 	//

@@ -266,9 +266,12 @@ func explainAddress(w *world.Snapshot, a netip.Addr) objectExplanation {
 	out := objectExplanation{Object: "address " + a.String(), Unread: w.Unread, now: w.Now}
 	pool := t.Checked.PoolOf(a)
 	kept := slices.IndexFunc(intent.Kept(w.Config.Pools, w.Now), func(k ipam.Kept) bool { return k.Addr == a })
+	by, is := t.Occupied.Of(a)
 	switch {
 	case kept >= 0:
 		out.Summary = "no Service has it: " + intent.Kept(w.Config.Pools, w.Now)[kept].String()
+	case pool != "" && is && !by.Alone:
+		out.Reason, out.Summary = v1beta1.ReasonAddressOccupied, fmt.Sprintf("no Service has it, and IPAddressPool %s does not choose it: it is %s", pool, by.Name)
 	case pool != "":
 		out.Summary = fmt.Sprintf("no Service has it: it is free, in IPAddressPool %s", pool)
 	default:

@@ -22,6 +22,8 @@ type Claim struct {
 	Addr     netip.Addr
 	Links    Links
 	NeedsDAD bool // no node is known to have announced it: probe first whether a foreign host has it
+	// Ignore are links on which foreign hosts that answer for the address are ignored.
+	Ignore []Links
 	// ProxyReplies, if not empty, has the node answer for another one that restarts: on these
 	// links only, with that node's MAC, and without announcements.
 	ProxyReplies []ProxyReply

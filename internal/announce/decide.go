@@ -158,6 +158,8 @@ type L2Advertisement struct {
 	Selection
 	Links  Links
 	Prefer []Preference
+	// IgnoresConflicts: a foreign host that answers for an address is no reason not to announce it.
+	IgnoresConflicts bool
 }
 
 // Preference adds weight to the nodes that it selects.

@@ -9,6 +9,10 @@ import (
 	"slices"
 )
 
+func (l Links) equal(m Links) bool {
+	return slices.Equal(l.Only, m.Only) && slices.Equal(l.Except, m.Except)
+}
+
 // holder is a Service that has an address, and the advertisements that cover it.
 type holder struct {
 	addr  netip.Addr
@@ -51,7 +55,7 @@ func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups [
 		switch {
 		case owner == "":
 		case owner == s.Self:
-			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), NeedsDAD: !ok || before.NeedsDAD})
+			claims = append(claims, Claim{Addr: addr, Links: linksOf(sharing, self), NeedsDAD: !ok || before.NeedsDAD, Ignore: ignoring(sharing, self)})
 		default:
 			if as := s.proxyReplies(s.node(owner), sharing); len(as) > 0 {
 				backups = append(backups, Claim{Addr: addr, ProxyReplies: as})
@@ -366,6 +370,21 @@ func linksOf(holders []holder, n *Node) Links {
 	}
 	slices.Sort(names)
 	return Links{Only: names}
+}
+
+// ignoring returns the links of n on which foreign hosts are ignored that answer for an address.
+func ignoring(holders []holder, n *Node) (out []Links) {
+	for _, u := range holders {
+		for ad := range u.selecting(n) {
+			if ad.IgnoresConflicts && !slices.ContainsFunc(out, ad.Links.equal) {
+				out = append(out, ad.Links)
+			}
+		}
+	}
+	slices.SortFunc(out, func(l, m Links) int {
+		return cmp.Or(slices.Compare(l.Only, m.Only), slices.Compare(l.Except, m.Except))
+	})
+	return out
 }
 
 // Rank returns the weight of a node for an address (rendezvous, or highest-random-weight,

@@ -25,6 +25,7 @@ import (
 //	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES] [endpoints STATE|none|unstable]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...] [withdraws yes]
+//	         [policy ignore]
 //	bgp NAME [pools NAMES] [nodes LABELS] [services LABELS] [peers NAMES] [length N] [length6 N]
 //	         [localpref N] [med N] [prepend N] [communities N,...] [large N,...] [withdraws yes]
 //	peer NAME [nodes LABELS] [at ADDR] [age N]
@@ -64,6 +65,9 @@ func outcome(s announce.Snapshot, results bool) string {
 		plan := announce.Decide(s)
 		for _, c := range plan.Claims {
 			fmt.Fprintf(&b, "%s claims %s%s\n", name, c.Addr, onLinks(c.Links))
+			for _, l := range c.Ignore {
+				fmt.Fprintf(&b, "%s ignores foreign hosts that have %s%s\n", name, c.Addr, onLinks(l))
+			}
 		}
 		for _, c := range plan.Backups {
 			for _, as := range c.ProxyReplies {
@@ -319,7 +323,7 @@ func (o options) selection() announce.Selection {
 }
 
 func (o options) l2(name string) announce.L2Advertisement {
-	ad := announce.L2Advertisement{Name: name, Selection: o.selection(), Links: announce.Links{Only: o.list("only"), Except: o.list("except")}}
+	ad := announce.L2Advertisement{Name: name, Selection: o.selection(), Links: announce.Links{Only: o.list("only"), Except: o.list("except")}, IgnoresConflicts: slices.Equal(o.list("policy"), []string{"ignore"})}
 	for _, p := range o.list("prefer") {
 		weight, labels, _ := strings.Cut(p, ":")
 		n, _ := strconv.Atoi(weight)

@@ -171,6 +171,15 @@ func Services(ctx context.Context, c cache.Cache) ([]*corev1.Service, error) {
 	return All[*corev1.Service](store), nil
 }
 
+// AllClaims returns the L2Claims of the cache: the cache's own, in no order.
+func AllClaims(ctx context.Context, c cache.Cache) ([]*v1beta1.L2Claim, error) {
+	store, err := Store(ctx, c, &v1beta1.L2Claim{})
+	if err != nil {
+		return nil, err
+	}
+	return All[*v1beta1.L2Claim](store), nil
+}
+
 // All returns what a Store holds, in no order: the cache's own objects.
 func All[T client.Object](from toolscache.Store) []T {
 	all := from.List()

@@ -18,7 +18,7 @@ func wireChecks() []check {
 		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*cluster).membership, nil},
 		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*cluster).sessions, nil},
 		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*cluster).bfd, nil},
-		{"address-conflicts", "Does a foreign host answer for an address of a Service?", (*cluster).conflicts, nil},
+		{"address-conflicts", "Does a foreign host, or another node's own link, answer for an address of a Service?", (*cluster).conflicts, nil},
 	}
 }
 
@@ -96,5 +96,5 @@ func (p *cluster) conflicts() outcome {
 	for _, x := range p.problems("L2Claim", "") {
 		evidence = append(evidence, x.Name+": "+x.Message)
 	}
-	return found(Fault, evidence, "find that machine (see its MAC) and give it another address, or take this one out of the pool")
+	return found(Fault, evidence, "find that machine (see its MAC, or its node and link) and give it another address, or take this one out of the pool; where a router answers for every address (proxy ARP), set spec.conflictPolicy of the L2Advertisement to Ignore")
 }

@@ -76,9 +76,32 @@ func (w *Objects) Problems() []Problem {
 			out = append(out, Problem{"L2Claim", string(c.Spec.Address), Fault, x.Reason, x.Message, "SteelyardAddressConflict"})
 		}
 	}
+	out = append(out, w.leftovers()...)
 	slices.SortStableFunc(out, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
+	return out
+}
+
+// leftovers returns the addresses that a node's own link has and another node announces: a former
+// load balancer, or a hand, has left them there, and both nodes answer.
+func (w *Objects) leftovers() (out []Problem) {
+	owner := make(map[string]string, len(w.Claims))
+	for i := range w.Claims {
+		owner[string(w.Claims[i].Spec.Address)] = w.Claims[i].Spec.Node
+	}
+	for i := range w.Speakers {
+		s := &w.Speakers[i]
+		if s.Status.Host == nil || w.Outdated(s.Name) {
+			continue
+		}
+		for _, a := range s.Status.Host.Addresses {
+			if node := owner[a.Address]; node != "" && node != s.Name {
+				out = append(out, Problem{"L2Claim", a.Address, Fault, "LeftoverAddress", fmt.Sprintf(
+					"node %s has it on its own link %s, and node %s announces it: both answer; on %s take it off that link: ip address del %s dev %s", s.Name, a.Link, node, s.Name, a.Address, a.Link), ""})
+			}
+		}
+	}
 	return out
 }
 

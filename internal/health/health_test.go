@@ -47,6 +47,10 @@ func session(node, state, bfd, failure string) v1beta1.BGPSession {
 func troubled() *Objects {
 	down := speaker("down")
 	down.Status.Links[0].Up = false
+	down.Status.Host = &v1beta1.SpeakerHost{Addresses: []v1beta1.HostAddress{{Address: "192.0.2.2", Link: "eth0"}, {Address: "192.0.2.3", Link: "eth0"}}}
+	claim := func(address, node string, conditions ...metav1.Condition) v1beta1.L2Claim {
+		return v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(address), Node: node}, Status: v1beta1.L2ClaimStatus{Conditions: conditions}}
+	}
 	return &Objects{
 		Now: noon, Namespace: "steelyard-system",
 		Leases: []coordinationv1.Lease{
@@ -62,7 +66,10 @@ func troubled() *Objects {
 			session("fine", "Established", "Up", ""), session("lost", "Active", "", "refused"), session("down", "Active", "", "refused"),
 			session("loud", "Established", "Down: silent", ""), session("alone", "", "", ""),
 		},
-		Claims: []v1beta1.L2Claim{{Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1"}, Status: v1beta1.L2ClaimStatus{Conditions: []metav1.Condition{is(v1beta1.ConditionConflict, "AddressConflict", "machine 02:…")}}}},
+		Claims: []v1beta1.L2Claim{
+			claim("192.0.2.1", "", is(v1beta1.ConditionConflict, "AddressConflict", "machine 02:…")),
+			claim("192.0.2.2", "fine"), claim("192.0.2.3", "down"), // which may announce its own
+		},
 	}
 }
 
@@ -119,6 +126,7 @@ func TestProblems(t *testing.T) {
 		"0 BGPPeer tor BFDDown: on 1 of 4 nodes (loud):  (SteelyardBFDDown)",
 		"0 Controller  NotRunning: no controller runs: no r (SteelyardNoLeader)",
 		"0 L2Claim 192.0.2.1 AddressConflict: machine 02:… (SteelyardAddressConflict)",
+		"0 L2Claim 192.0.2.2 LeftoverAddress: node down has it on its  ()",
 		"1 Speaker again Restarting: its node keeps its addre ()",
 		"0 Speaker alone Isolated: its speaker has cut itse (SteelyardSpeakerIsolated)",
 		"1 Speaker down LinkDown: link eth0 is down, or ha ()",

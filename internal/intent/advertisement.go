@@ -19,7 +19,7 @@ func (p *parser) l2(in []v1beta1.L2Advertisement, pools *catalog) []announce.L2A
 	for _, obj := range byAge(in) {
 		ref := Ref{"L2Advertisement", obj.Name}
 		p.accept(ref)
-		ad := announce.L2Advertisement{Name: obj.Name}
+		ad := announce.L2Advertisement{Name: obj.Name, IgnoresConflicts: obj.Spec.ConflictPolicy == v1beta1.ConflictIgnore}
 		var faults [3]error
 		ad.Links.Only, faults[0] = globs("spec.interfaces", obj.Spec.Interfaces)
 		ad.Links.Except, faults[1] = globs("spec.excludeInterfaces", obj.Spec.ExcludeInterfaces)

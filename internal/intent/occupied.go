@@ -18,6 +18,7 @@ type Others struct {
 	Nodes      []corev1.Node
 	Speakers   []v1beta1.Speaker
 	ClusterIPs []netip.Prefix // the ranges that Services have their ClusterIPs of; none: not known, each Service's counts
+	Conflicts  []Conflict     // what foreign hosts have
 }
 
 // reportedMost bounds how many addresses, and how many subnets, of one node count: a speaker's
@@ -51,6 +52,11 @@ func (c Config) Occupied(others Others, services []*corev1.Service, class string
 	}
 	for _, svc := range services {
 		o.service(svc, Ours(svc, class), len(others.ClusterIPs) == 0)
+	}
+	for _, x := range others.Conflicts {
+		if _, known := o.out.Of(x.Addr); !known && o.holds(x.Addr) {
+			o.out.Addrs[x.Addr] = ipam.Occupant{Name: fmt.Sprintf("an address of host %s, seen on link %s of node %s", x.Host, x.Link, x.Node), Foreign: true}
+		}
 	}
 	slices.SortFunc(o.out.Ranges, func(r, s ipam.OccupiedRange) int {
 		return cmp.Or(r.First.Compare(s.First), r.Last.Compare(s.Last), cmp.Compare(r.By.Name, s.By.Name))

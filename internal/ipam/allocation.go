@@ -61,6 +61,10 @@ func (al *allocation) retain(r *Request) holding {
 				reason += ", and this Service has changed its sharing key, ports, externalTrafficPolicy or selector since it got it"
 			}
 		}
+		if reason == "" && al.leaves(r, a) {
+			by, _ := s.Occupied.Of(a)
+			reason = fmt.Sprintf("%s is %s", a, by.Name)
+		}
 		if reason != "" {
 			h.moved = reason
 			continue
@@ -68,6 +72,27 @@ func (al *allocation) retain(r *Request) holding {
 		*x = pooledAddr{a, s}
 	}
 	return h
+}
+
+// leaves reports whether r gives a, which it has, up if there is another one for it: only where
+// it can have it back if there is none.
+func (al *allocation) leaves(r *Request, a netip.Addr) bool {
+	if r.Invalid != "" || !slices.Contains(r.Leaves, a) || slices.Contains(r.Want, a) { // usually
+		return false
+	}
+	_, refusal := al.mayRetain(r, a)
+	s := al.find(a)
+	return refusal == "" && s != nil && s.suits(r)
+}
+
+// stays returns the address of family f that r leaves, and that is left to it; none: there is none.
+func (al *allocation) stays(r *Request, f Family) pooledAddr {
+	for _, a := range r.Has {
+		if FamilyOf(a) == f && al.leaves(r, a) && !al.blocked(a, r) {
+			return pooledAddr{a, al.find(a)}
+		}
+	}
+	return pooledAddr{}
 }
 
 // owner names other as r sees it.

@@ -147,7 +147,7 @@ func unusable(f Family, pools []*poolState) string {
 	if n.Sign() == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" or occupied (%s are, by nodes, routers or the cluster: see the condition Accepted of the pools)", n)
+	return fmt.Sprintf(" or occupied (%s are, by nodes, routers, other hosts or the cluster: see the condition Accepted of the pools)", n)
 }
 
 // servingPools are the pools that serve r without being asked for an address.

@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 24 {
-		t.Errorf("there are 24 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 25 {
+		t.Errorf("there are 25 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -60,7 +60,7 @@ func (w *world) live() (what string, edited *world, err error) {
 			if e.takes {
 				return onlyPoolsTake(w, grants)
 			}
-			return stays(before, grants, e.touched...)
+			return stays(before, grants, append(w.leavers(), e.touched...)...)
 		},
 		func() error {
 			w.settle(grants)
@@ -119,7 +119,7 @@ func (w *world) editRequest(i int) edit {
 	r := &w.requests[i]
 	other, before := *r, *r
 	w.ask(&other)
-	switch w.rng.Intn(6) {
+	switch w.rng.Intn(7) {
 	case 0:
 		e.what, r.StatusLocked, e.touched = "stuck or not", !r.StatusLocked, w.sharers(i)
 	case 1:
@@ -130,6 +130,9 @@ func (w *world) editRequest(i int) edit {
 		e.what, r.Share = "other sharing", other.Share
 	case 4:
 		e.what, r.Want, r.Pool = "other wishes", other.Want, other.Pool
+	case 5:
+		e.what = "foreign hosts"
+		w.meet(r, 80)
 	default:
 		e.what, *r = "other request", other
 	}

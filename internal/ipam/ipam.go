@@ -82,6 +82,7 @@ type Request struct {
 	Contradicts  bool                  // Invalid, for two of its requests contradict each other
 	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
+	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
@@ -133,7 +134,8 @@ const attempts = 8
 //     whose request has not changed keeps it, then the older, then the smaller name.
 //  2. A deleted Service that was made again gets the address kept for it, unless another
 //     Service has it that may not share it.
-//  3. The others are served by age, then name.
+//  3. The others are served by age, then name. One that leaves an address is served as if it
+//     did not have it. It keeps it if no other is left.
 //
 // A Service whose status is locked is given nothing new and keeps what it shows. Exception:
 // it loses an address that it may not share to a Service that keeps it and is not locked,
@@ -300,7 +302,9 @@ func (p *pass) answer(w *waiter, urgent bool) bool {
 		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
 	gains := h.count() > w.retained.count()
-	w.part = ok && r.Invalid == "" && !gains && retainsPart(r, w.retained)
+	if w.part = ok && r.Invalid == "" && r.Families.All && h.count() < len(r.Families.Want); w.part {
+		w.retained = h
+	}
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
 	if taken.count() > 0 && (!ok || urgent && must && gains) {
 		p.givesUp[w.rank] = true
@@ -367,6 +371,11 @@ func (h *holding) of(f Family) (pooledAddr, bool) {
 // isOf reports whether something of the pool of that name is held.
 func (h *holding) isOf(pool string) bool {
 	return slices.ContainsFunc(h.at[:], func(x pooledAddr) bool { return x.pool != nil && x.pool.Name == pool })
+}
+
+// lacks reports whether some of addrs are not in h.
+func (h *holding) lacks(addrs []netip.Addr) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return h.at[familyIndex(FamilyOf(a))].addr != a })
 }
 
 func (h *holding) count() (n int) {

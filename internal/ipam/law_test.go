@@ -168,6 +168,17 @@ func stays(before, after map[ipam.Key]ipam.Grant, touched ...ipam.Key) error {
 	return nil
 }
 
+// leavers are the Services that have an address of a foreign host: they move when they can.
+func (w *world) leavers() []ipam.Key {
+	var out []ipam.Key
+	for _, r := range w.requests {
+		if len(r.Leaves) > 0 {
+			out = append(out, r.Service)
+		}
+	}
+	return out
+}
+
 // onlyPoolsTake fails if a Service loses an address that some pool still holds
 // and allows it, unless it had to give up another.
 func onlyPoolsTake(w *world, after map[ipam.Key]ipam.Grant) error {
@@ -175,7 +186,7 @@ func onlyPoolsTake(w *world, after map[ipam.Key]ipam.Grant) error {
 	for _, r := range w.requests {
 		all := !slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !tw.suited(a, r) })
 		for _, a := range r.Has {
-			if all && !r.StatusLocked && !slices.Contains(after[r.Service].Addrs, a) {
+			if all && !r.StatusLocked && len(r.Leaves) == 0 && !slices.Contains(after[r.Service].Addrs, a) {
 				return fmt.Errorf("%v had %v, which the pools still allow, and has %+v", r.Service, r.Has, after[r.Service])
 			}
 		}

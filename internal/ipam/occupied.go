@@ -10,7 +10,7 @@ import (
 )
 
 // Occupied are addresses that something other than a Service has: nodes, routers, the
-// cluster itself. A pool may hold some, and never chooses them. The zero Occupied is none.
+// cluster itself, foreign hosts. A pool may hold some, and never chooses them. The zero Occupied is none.
 type Occupied struct {
 	Addrs  map[netip.Addr]Occupant
 	Ranges []OccupiedRange // in no order; no node's own address counts that is in one
@@ -39,6 +39,9 @@ type Occupant struct {
 	// Node is the node whose own address it is. A Service that asks for the address gets it,
 	// and that node alone announces it. "": no Service gets the address.
 	Node string
+	// Foreign: a host outside of the cluster has it, as a speaker found out. A Service that asks
+	// for the address gets it: the host may leave.
+	Foreign bool
 	// Alone: no other node could announce the address, so that it may be chosen.
 	Alone bool
 }
@@ -108,7 +111,7 @@ func (p *Pool) chooses(a netip.Addr) bool {
 // refuses reports whether p gives a to no Service, not even to one that asks for it.
 func (p *Pool) refuses(a netip.Addr) bool {
 	by, occupied := p.Occupied.Of(a)
-	return occupied && by.Node == ""
+	return occupied && by.Node == "" && !by.Foreign
 }
 
 // OccupiedText tells how many addresses p never chooses, and what has the first; "": there are none.

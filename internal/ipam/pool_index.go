@@ -142,9 +142,6 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
 		out.Message = "kept although a request can't be read: " + r.Invalid
 	}
-	if h.moved != "" {
-		out.Moved = h.moved
-	}
 	var held [2]pooledAddr
 	n := 0
 	for _, f := range r.Families.Want {
@@ -152,6 +149,9 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 			held[n] = x
 			n++
 		}
+	}
+	if h.moved != "" && h.lacks(r.Has) {
+		out.Moved = h.moved
 	}
 	if len(r.Has) == n && r.Has[0] == held[0].addr && (n == 1 || r.Has[1] == held[1].addr) {
 		out.Addrs = r.Has[:n:n]

@@ -9,7 +9,7 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 		return retained, retained.count() > 0 // nothing that is held is lost to a typo
 	}
 	if no := al.check(r, retained); no.reason != "" {
-		return retained, retainsPart(r, retained)
+		return al.part(r, retained)
 	}
 	h = retained
 	for _, a := range r.Want {
@@ -25,7 +25,7 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	}
 	n := h.count() + more.count()
 	if n == 0 || r.Families.All && n < len(r.Families.Want) {
-		return retained, retainsPart(r, retained)
+		return al.part(r, retained)
 	}
 	if n == 2 {
 		more = al.unite(r, h, more)
@@ -36,6 +36,17 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 		}
 	}
 	return h, true
+}
+
+// part returns what r, which can't have all that it must have, keeps: also what it leaves.
+func (al *allocation) part(r *Request, retained holding) (h holding, ok bool) {
+	h = retained
+	for _, f := range r.Families.Want {
+		if _, held := h.of(f); !held {
+			h.at[familyIndex(f)] = al.stays(r, f)
+		}
+	}
+	return h, retainsPart(r, h)
 }
 
 // retainsPart reports whether r, which must have addresses of two families and can't
@@ -59,7 +70,7 @@ func (al *allocation) best(r *Request, f Family) pooledAddr {
 			return pooledAddr{a, s}
 		}
 	}
-	return pooledAddr{}
+	return al.stays(r, f)
 }
 
 // unite tries to take all of more from one pool that is as preferred as the pools in it,

@@ -72,11 +72,17 @@ func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, boo
 	for len(o.addrs) > 0 && al.listens(o.addrs[0], r) {
 		o.addrs = o.addrs[1:]
 	}
-	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) })
+	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) && !al.foreign(a) })
 	if i < 0 {
 		return netip.Addr{}, false
 	}
 	return o.addrs[i], true
+}
+
+// foreign reports whether a foreign host has a, which a pool holds: no Service comes to share it unasked.
+func (al *allocation) foreign(a netip.Addr) bool {
+	by, _ := al.find(a).Occupied.Of(a)
+	return by.Foreign
 }
 
 // listens reports whether a holder of a listens on a port of r.

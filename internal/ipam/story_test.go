@@ -25,9 +25,9 @@ import (
 // to the youngest.
 //
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
-//	svc [NAMESPACE/]NAME [has ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
+//	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P] [invalid WORD] [stuck] [gone POOL]
-//	occupied ADDR [NODE [alone]]
+//	occupied ADDR [NODE [alone]|by foreign]
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
 // What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
@@ -152,7 +152,10 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 			err = errors.Join(err, bad)
 		case words[0] == "occupied" && len(words) >= 2:
 			by := ipam.Occupant{Name: "a router's", Alone: slices.Contains(words, "alone")}
-			if len(words) > 2 {
+			switch {
+			case slices.Contains(words, "foreign"):
+				by.Name, by.Foreign = "a printer's", true
+			case len(words) > 2:
 				by.Name, by.Node = "node "+words[2]+"'s", words[2]
 			}
 			occupied.Addrs[netip.MustParseAddr(words[1])] = by
@@ -227,6 +230,8 @@ func parseRequest(words []string) (ipam.Request, error) {
 		switch word {
 		case "has":
 			r.Has = parseAddrs(value)
+		case "leaves":
+			r.Leaves = parseAddrs(value)
 		case "wants":
 			r.Want = parseAddrs(value)
 		case "pool":

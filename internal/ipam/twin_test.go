@@ -122,7 +122,22 @@ func chooses(p ipam.Pool, a netip.Addr) bool {
 // refuses reports whether no Service gets a of p.
 func refuses(p ipam.Pool, a netip.Addr) bool {
 	by, is := p.Occupied.Of(a)
-	return is && by.Node == ""
+	return is && by.Node == "" && !by.Foreign
+}
+
+// leaves reports whether r gives a up for another address.
+func (w twin) leaves(a netip.Addr, r ipam.Request) bool {
+	return r.Invalid == "" && slices.Contains(r.Leaves, a) && !slices.Contains(r.Want, a) && w.suits(a, r)
+}
+
+// stays is the address of family f that r leaves and that is left to it.
+func (w twin) stays(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+	for _, a := range r.Has {
+		if ipam.FamilyOf(a) == f && w.leaves(a, r) && w.free(a, r) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 func (w twin) poolOf(a netip.Addr) *ipam.Pool {
@@ -177,7 +192,7 @@ func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 func (w twin) keeps(r ipam.Request) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range r.Has {
-		if w.suited(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
+		if w.suited(a, r) && !w.leaves(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
 			out = append(out, a)
 		}
 	}
@@ -205,25 +220,35 @@ func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) 
 	if r.Invalid != "" {
 		return kept, true
 	}
-	had := slices.ContainsFunc(kept, func(a netip.Addr) bool { return slices.Contains(r.Has, a) })
-	part := r.Families.All && len(r.Families.Want) == 2 && had // keeps what it has
+	for _, f := range r.Families.Want {
+		if a, own := w.stays(f, r); own && r.Families.All && len(r.Families.Want) == 2 && !hasFamily(kept, f) {
+			return w.completesAll(r, kept, inOrder(append(slices.Clone(kept), a), r))
+		}
+	}
+	return w.completesAll(r, kept, kept)
+}
+
+// completesAll is completes for a Service that keeps part if it can't have all.
+func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Addr, bool) {
+	had := slices.ContainsFunc(part, func(a netip.Addr) bool { return slices.Contains(r.Has, a) })
+	keeps := r.Families.All && len(r.Families.Want) == 2 && had // what it has
 	gone := slices.ContainsFunc(kept, func(a netip.Addr) bool { return w.poolFor(a, r) == r.Pool })
 	if p := w.named(r.Pool); r.Pool != "" && !(p == nil && gone) && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
-		return kept, part
+		return part, keeps
 	}
 	have := slices.Clone(kept)
 	for _, a := range r.Want {
 		switch {
 		case slices.Contains(have, a):
 		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a) || !w.free(a, r):
-			return kept, part
+			return part, keeps
 		default:
 			have = append(have, a)
 		}
 	}
 	have = append(have, w.rest(r, have)...)
 	if len(have) == 0 || r.Families.All && len(have) < len(r.Families.Want) {
-		return kept, part
+		return part, keeps
 	}
 	return inOrder(have, r), true
 }
@@ -259,6 +284,9 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 				clear(byPool)
 			}
 			best, byPool[p.Name] = rank(p), a
+		}
+		if a, own := w.stays(f, r); own && len(byPool) == 0 {
+			byPool[w.poolOf(a).Name] = a
 		}
 		if len(byPool) > 0 {
 			choices[f] = byPool
@@ -306,7 +334,10 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bo
 		return netip.Addr{}, false
 	}
 	for _, pick := range []func(netip.Addr) bool{
-		func(a netip.Addr) bool { return len(w.users[a]) > 0 },
+		func(a netip.Addr) bool {
+			by, _ := p.Occupied.Of(a)
+			return len(w.users[a]) > 0 && !by.Foreign
+		},
 		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.reserved(a) && chooses(p, a) },
 		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.reserved(a) && chooses(p, a) },
 	} {

@@ -30,6 +30,7 @@ func newWorld(seed int64) *world {
 			r.Has = w.someAddrs()
 			r.StatusLocked, r.Changed = w.chance(20), w.chance(30)
 			w.orphan(r, 30)
+			w.meet(r, 50)
 		}
 	}
 	for range w.rng.Intn(4) {
@@ -55,6 +56,19 @@ func (w *world) orphan(r *ipam.Request, percent int) {
 	for _, a := range r.Has {
 		if w.chance(percent) && (twin{pools: w.pools}).poolOf(a) == nil {
 			r.GonePools = map[netip.Addr]string{a: w.unused("none")}
+		}
+	}
+}
+
+// meet has foreign hosts be found at the addresses that r has.
+func (w *world) meet(r *ipam.Request, percent int) {
+	r.Leaves = nil
+	for _, a := range r.Has {
+		if len(w.pools) == 0 {
+			return
+		}
+		if by, _ := w.pools[0].Occupied.Of(a); by.Foreign && w.chance(percent) {
+			r.Leaves = append(r.Leaves, a)
 		}
 	}
 }
@@ -111,6 +125,10 @@ func (w *world) occupy() {
 	for i := range w.pools {
 		w.pools[i].Occupied = o
 	}
+	w.requests = slices.Clone(w.requests)
+	for i := range w.requests {
+		w.meet(&w.requests[i], 50)
+	}
 }
 
 func (w *world) occupied() *ipam.Occupied {
@@ -122,6 +140,8 @@ func (w *world) occupied() *ipam.Occupied {
 			o.Addrs[a] = ipam.Occupant{Name: "a router"}
 		case 1:
 			o.Addrs[a] = ipam.Occupant{Name: "a node", Node: "n", Alone: w.chance(50)}
+		case 2:
+			o.Addrs[a] = ipam.Occupant{Name: "a printer", Foreign: true}
 		}
 	}
 	if w.chance(30) {
@@ -153,7 +173,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()

@@ -91,13 +91,16 @@ const speakerRequestsPerSecond = 20_000
 func (w *worker) watch(conn wire, m neighbor.Message) error {
 	t := w.claims.Load()
 	if h := t.Claimed(m.Holds, w.role.link); h != nil {
-		if !w.isForeign(m.Sender) {
+		switch {
+		case !w.isForeign(m.Sender):
 			w.duplicateOwner(m)
+			return nil
+		case t.Of(m.Holds).Ignores(w.role.link):
 			return nil
 		}
 		return w.conflict(conn, h, m)
 	}
-	if h := t.Claimed(m.Asks, w.role.link); h != nil && m.IsProbe() && w.isForeign(m.Sender) && h.ProbeHeard(time.Now(), trialPause()) {
+	if h := t.Claimed(m.Asks, w.role.link); h != nil && m.IsProbe() && w.isForeign(m.Sender) && !t.Of(m.Asks).Ignores(w.role.link) && h.ProbeHeard(time.Now(), trialPause()) {
 		if w.mayReport() {
 			w.log.Info("another host probes for an address of ours; probing again later", "addr", m.Asks, "mac", m.Sender.String())
 		}

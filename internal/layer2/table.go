@@ -24,6 +24,7 @@ type entry struct {
 
 	facts   linkFacts // of the table
 	links   []announce.Links
+	ignore  []announce.Links            // on these foreign hosts are ignored
 	proxies map[string]net.HardwareAddr // by link: the MAC of the node in whose place this one answers
 }
 
@@ -56,6 +57,7 @@ func newTable(claims []announce.Claim, before *table, stalls uint64) *table {
 			t.entries = append(t.entries, e)
 		}
 		e.Generation = max(e.Generation, c.Generation)
+		e.ignore = append(e.ignore, c.Ignore...)
 		if len(c.ProxyReplies) == 0 {
 			e.links = append(e.links, c.Links)
 		}
@@ -124,6 +126,11 @@ func (e *entry) Own(name string) bool {
 func (e *entry) claimed(name string) bool {
 	of := announce.Link{Name: name, Unnumbered: e.facts.unnumbered[name]}
 	return slices.ContainsFunc(e.links, func(l announce.Links) bool { return l.Selects(of) })
+}
+
+// Ignores reports whether foreign hosts that answer for the address on the named link are ignored.
+func (e *entry) Ignores(name string) bool {
+	return slices.ContainsFunc(e.ignore, func(l announce.Links) bool { return l.Match(name) })
 }
 
 // ProxyOnly reports whether this node answers for the address only in another node's place.

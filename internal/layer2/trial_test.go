@@ -253,6 +253,33 @@ func TestWhoIsAForeignHostInATrial(t *testing.T) {
 	}
 }
 
+// Where foreign hosts are ignored, as a router with proxy ARP (RFC 1027) is to be, the address is
+// announced as if none answered; on other links they count.
+func TestForeignHostsThatAreIgnored(t *testing.T) {
+	for links, want := range map[string]string{"n*": vip4 + " Announced", "n1": vip4 + " Conflict " + foreignMAC + " n0"} {
+		t.Run(links, func(t *testing.T) {
+			onFake(t, Options{Defend: true}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
+				f.hear = func(sent []byte) {
+					if strings.HasSuffix(describe(sent), arpProbe) {
+						go func() { f.in <- question{mac: foreignMAC, source: vip4, target: "0.0.0.0", edit: set(21, 2)}.arp() }()
+					}
+				}
+				claims := newClaims(vip4)
+				claims[0].Ignore = []announce.Links{{Only: []string{links}}}
+				a.Set(claims)
+				f.lately(10 * time.Millisecond)
+				f.in <- question{mac: foreignMAC, source: "0.0.0.0"}.arp()
+				f.lately(5 * time.Second)
+				f.in <- foreignSays(vip4)
+				f.lately(time.Second)
+				if got := standing(a); got != want {
+					t.Errorf("standing: %s, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 func TestConflictLater(t *testing.T) {
 	for _, defend := range []bool{false, true} {
 		t.Run(fmt.Sprintf("defend=%t", defend), func(t *testing.T) {

@@ -28,6 +28,7 @@ type Summary struct {
 	OnRequest map[string]bool        // by pool: only Services that ask for it get its addresses
 	Kept      map[string][]ipam.Kept // by pool
 	Occupied  map[string]string      // by pool: what others have of its addresses, as a sentence
+	Conflicts intent.Conflicts       // addresses that foreign hosts have
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
 	Contested int                    // Services whose status another client overwrites
@@ -39,7 +40,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -86,6 +87,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			}
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
+			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range plan.Usage[o.Name] {
 				if u.Family == ipam.IPv4 {

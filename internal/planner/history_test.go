@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,6 +89,9 @@ func (s *sim) act(seen map[string]int) error {
 	clear(s.refuses)
 	clear(s.overwriter)
 	s.run(end.Add(time.Hour))
+	for n := 0; s.due && n < 3; n++ { // an address of a foreign host may just be looked at again
+		s.run(time.Now().Add(time.Second))
+	}
 	if s.broken != nil {
 		return s.broken
 	}
@@ -164,6 +168,11 @@ func deeds() []deed {
 				s.in(s.upTo(8*time.Second), func() { create(s, name) })
 			}
 		}},
+		{"a foreign host has its address for a while", func(s *sim, name string) {
+			if svc := s.there[name]; svc != nil {
+				s.meet(intent.Holds(svc))
+			}
+		}},
 		{"resize the pools", func(s *sim, _ string) {
 			s.resize()
 			s.wake()
@@ -186,6 +195,29 @@ func (s *sim) overwrite(name, address string) {
 		s.foreign[svc.UID] = true
 		s.logf("    another client writes %q to %s", address, name)
 	})
+}
+
+// meet has a foreign host answer at addresses, as the speakers say, until it leaves.
+func (s *sim) meet(addrs []netip.Addr) {
+	for _, a := range addrs {
+		if slices.ContainsFunc(s.config.Claims, func(c *v1beta1.L2Claim) bool { return string(c.Spec.Address) == a.String() }) {
+			continue
+		}
+		claim := &v1beta1.L2Claim{Spec: v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(a.String())}}
+		claim.Status.Conditions = []metav1.Condition{{
+			Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonAddressConflict,
+			Message: intent.ConflictText("02:00:00:00:00:01", "eth0", "node1", a),
+		}}
+		s.config.Claims = append(slices.Clone(s.config.Claims), claim)
+		s.promises.tainted[a] = true
+		s.logf("    a foreign host has %s", a)
+		s.wake()
+		s.in(s.upTo(20*time.Second), func() {
+			s.config.Claims = slices.DeleteFunc(slices.Clone(s.config.Claims), func(c *v1beta1.L2Claim) bool { return c == claim })
+			s.promises.tainted[a] = true
+			s.wake()
+		})
+	}
 }
 
 // resize makes pools with a few addresses.

@@ -36,6 +36,7 @@ type Plan struct {
 	pending   []ipam.Kept // what still is
 	returns   bool        // a Service is being given what is kept for it: when it shows that, it is not kept any more
 	occupied  *ipam.Occupied
+	conflicts intent.Conflicts
 	goneUntil []time.Time // when Services lose what they have of pools that are gone
 }
 
@@ -97,7 +98,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, goneUntil: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, goneUntil: ends,
 	}
 	if s.Reservations != nil {
 		s.Reservations.settle(p.pending)
@@ -115,6 +116,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
+	leaving := t.config.Leaving(s.Conflicts, t.holdings)
 	for i, x := range t.byAge {
 		t.asked[i] = &x.request
 		a, tried := s.Attempts[x.Object.UID]
@@ -127,8 +129,21 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 			ends = append(ends, x.orphaned.until)
 			t.asked[i].GonePools = x.orphaned.pools
 		}
+		if leaves := intent.Leaves(t.asked[i], leaving); len(leaves) > 0 {
+			r := *t.asked[i]
+			r.Leaves, t.asked[i] = leaves, &r
+		}
 	}
 	return ends
+}
+
+// holdings yields all Services with what they have and ask for.
+func (t *Planner) holdings(yield func(intent.Holding) bool) {
+	for _, x := range t.byAge {
+		if !yield(intent.Holding{Service: x.Object, Request: &x.request}) {
+			return
+		}
+	}
 }
 
 // asks returns the request of x, given what is known of writes to it.

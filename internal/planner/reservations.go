@@ -230,6 +230,9 @@ func (p Plan) keptIn() map[string][]ipam.Kept {
 func (p Plan) nextEnd(now time.Time) time.Duration {
 	first := time.Duration(0)
 	ends := slices.Clone(p.goneUntil)
+	if next := p.conflicts.NextLook(now); !next.IsZero() {
+		ends = append(ends, next)
+	}
 	for _, k := range p.Kept {
 		ends = append(ends, k.Until)
 	}

@@ -198,7 +198,7 @@ func (s *sim) pass() {
 	p, sends, again := s.state.Pass(in)
 	s.report(p)
 	s.promises.blind = false
-	afresh := Snapshot{Now: in.Now, Configured: in.Configured, Namespaces: in.Namespaces, Attempts: p.attempts, Contests: p.Contests, Kept: p.Kept, Graces: p.Graces}
+	afresh := Snapshot{Now: in.Now, Configured: in.Configured, Namespaces: in.Namespaces, Attempts: p.attempts, Contests: p.Contests, Kept: p.Kept, Graces: p.Graces, Conflicts: p.conflicts, Occupied: p.occupied}
 	for _, x := range p.Services {
 		afresh.Services = append(afresh.Services, x.Object)
 	}
@@ -313,7 +313,8 @@ func (s *sim) arrive(svc *corev1.Service, c Change) (*corev1.Service, error) {
 // atRest tells what is wrong when nothing happens any more: every Service must
 // show exactly what a new planner gives it.
 func (s *sim) atRest() error {
-	snap := Snapshot{Now: time.Now(), Configured: s.config.Configured, Namespaces: s.config.Namespaces}
+	snap := Snapshot{Now: time.Now(), Configured: s.config.Configured, Namespaces: s.config.Namespaces, Conflicts: s.state.review(Input{Now: time.Now(), Configured: s.config.Configured, Claims: s.config.Claims})}
+	snap.Occupied = s.config.Config.Occupied(intent.Others{Conflicts: snap.Conflicts.Occupying(snap.Now)}, nil, "")
 	for _, svc := range s.sorted(s.there) {
 		if intent.Ours(svc, "") {
 			snap.Services = append(snap.Services, svc)

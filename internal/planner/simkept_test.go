@@ -98,6 +98,7 @@ func (s *sim) report(p Plan) {
 		pools := slices.Clone(s.config.Objects.Pools)
 		for i := range pools {
 			pools[i].Status.Kept = intent.KeptStatus(kept[pools[i].Name])
+			pools[i].Status.Conflicts = p.conflicts.Status(func(a netip.Addr) bool { return p.config.PoolOf(a) == pools[i].Name })
 		}
 		s.config.Objects.Pools = pools
 	})

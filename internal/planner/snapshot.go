@@ -18,6 +18,7 @@ type Snapshot struct {
 	Services   []*corev1.Service            // ours, and not about to vanish; in no order
 	Namespaces map[string]map[string]string // labels by name
 	Occupied   *ipam.Occupied               // addresses of the pools that others than ours have; nil: none
+	Conflicts  intent.Conflicts             // those of the pools' addresses that foreign hosts have
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
 	Contests   map[types.UID]Contest        // Services whose status another client overwrites

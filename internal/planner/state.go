@@ -29,6 +29,7 @@ type State struct {
 	reservations Reservations
 	attempts     Attempts
 	pacer        pacer
+	conflicts    *intent.Conflicts                // addresses of pools that foreign hosts have; nil: the pools' statuses have not been read in this term
 	written      overlay.Objects[*corev1.Service] // the Services as the API server returned them
 }
 
@@ -44,6 +45,7 @@ type Input struct {
 	Services   []*corev1.Service            // as the cache shows them, in no order; also others' than ours
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
 	Others     intent.Others                // which addresses nodes and the cluster have; Watch needs none
+	Claims     []*v1beta1.L2Claim           // they tell at which addresses foreign hosts answer; Watch needs none
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 }
 
@@ -60,6 +62,8 @@ type Send struct {
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
 	snap.Namespaces, snap.Reservations, snap.Announced = in.Namespaces, &s.reservations, in.Announced
+	snap.Conflicts = s.review(in)
+	in.Others.Conflicts = snap.Conflicts.Occupying(in.Now)
 	snap.Occupied = in.Config.Occupied(in.Others, in.Services, s.planner.Finalizer.Class)
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
 		return s.attempts.Review(arrived, gone, in.Now)
@@ -85,6 +89,16 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	return p, sends, next.Again
 }
 
+// review brings up to date at which addresses foreign hosts answer.
+func (s *State) review(in Input) intent.Conflicts {
+	if s.conflicts == nil {
+		remembered := intent.RememberedConflicts(in.Objects.Pools)
+		s.conflicts = &remembered
+	}
+	*s.conflicts = in.Config.Conflicts(*s.conflicts, in.Claims, in.Now)
+	return *s.conflicts
+}
+
 // Watch has this replica know what is deleted while another one leads.
 func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.reservations) }
 
@@ -94,6 +108,7 @@ func (s *State) Reset() {
 	s.attempts.Reset()
 	s.planner.Reset()
 	s.reservations.Forget()
+	s.conflicts = nil
 }
 
 // snapshot returns ours of the Services, as of the cache or later. One that is being
@@ -120,6 +135,9 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 		old, updated := before.(*corev1.Service)
 		ours := intent.Ours(svc, class) || updated && intent.Ours(old, class)
 		return !ours && !intent.Occupies(before, after) || after != nil && s.written.Recorded(svc)
+	}
+	if _, ok := cmp.Or(after, before).(*v1beta1.L2Claim); ok {
+		return intent.SameConflict(before, after)
 	}
 	if before == nil || after == nil {
 		return false

@@ -280,7 +280,7 @@ func conflictOf(s layer2.AddressStatus, node string) string {
 		return ""
 	}
 	first := s.Foreign[0]
-	text := fmt.Sprintf("host %s on link %s of node %s has %s", first.MAC, first.Link, node, s.Addr)
+	text := intent.ConflictText(first.MAC.String(), first.Link, node, s.Addr)
 	for i, f := range s.Foreign[1:] {
 		text += [...]string{" (and so have ", ", "}[min(i, 1)] + f.MAC.String()
 	}

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announced"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -58,7 +59,8 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range w.Services {
 		all[i] = &w.Services[i]
 	}
-	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs}, all, w.Class)
+	conflicts := t.conflicts()
+	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now)}, all, w.Class)
 	for i := range t.Pools {
 		t.Pools[i].Occupied = t.Occupied
 	}
@@ -67,6 +69,27 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	}
 	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
 	return t
+}
+
+// conflicts returns at which addresses foreign hosts answer, and has Services leave those that
+// they leave.
+func (t *Evaluation) conflicts() intent.Conflicts {
+	claims := make([]*v1beta1.L2Claim, len(t.Claims))
+	for i := range t.Claims {
+		claims[i] = &t.Claims[i]
+	}
+	out := t.Checked.Conflicts(intent.RememberedConflicts(t.Config.Pools), claims, t.Now)
+	leaving := t.Checked.Leaving(out, func(yield func(intent.Holding) bool) {
+		for i, svc := range t.Served {
+			if !yield(intent.Holding{Service: svc, Request: t.Requests[i]}) {
+				return
+			}
+		}
+	})
+	for _, r := range t.Requests {
+		r.Leaves = intent.Leaves(r, leaving)
+	}
+	return out
 }
 
 // removedPools returns the addresses of svc whose pool no longer exists and whose
