@@ -108,7 +108,7 @@ func (s *State) gossip(now time.Time, _ string) {
 	if len(updates) > 0 && len(to) > 0 {
 		s.send(to, Message{Updates: updates})
 	}
-	s.pingOthers()
+	s.pingOthers(now)
 	s.pingUnknown()
 }
 

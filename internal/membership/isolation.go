@@ -73,7 +73,7 @@ const othersPinged = 3
 
 // pingOthers asks some members that are no neighbors, others each time, whether they are
 // heard: where there are many, a speaker may have lost all whom it has sessions with.
-func (s *State) pingOthers() {
+func (s *State) pingOthers(now time.Time) {
 	if s.alone.IsZero() || s.indirect {
 		return
 	}
@@ -88,12 +88,17 @@ func (s *State) pingOthers() {
 			break
 		}
 	}
+	maps.DeleteFunc(s.asked, func(_ string, at time.Time) bool { return now.Sub(at) >= gossipInterval })
+	for _, name := range to {
+		s.asked[name] = now
+	}
 	if len(to) > 0 {
 		s.send(to, Message{Ping: true, Updates: []update{s.own()}})
 	}
 }
 
-// meets reports whether a member that is no neighbor was heard since no session is Up.
+// meets reports whether a member that is no neighbor has replied since no session is Up. That one is
+// heard proves nothing: perhaps what this speaker sends gets nowhere.
 func (s *State) meets(now time.Time) bool {
 	return !s.alone.IsZero() && s.met.After(s.alone) && now.Before(s.met.Add(2*gossipInterval))
 }
@@ -174,7 +179,7 @@ func (s *State) accompanied(now time.Time) {
 		s.alone = time.Time{}
 	} else if s.alone.IsZero() {
 		s.alone = now
-		s.pingOthers()
+		s.pingOthers(now)
 	}
 }
 

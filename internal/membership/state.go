@@ -30,7 +30,7 @@ type State struct {
 
 	isolated  bool
 	alone     time.Time       // since when there are neighbors and none of their sessions is Up, whichever they are; zero: one is
-	met       time.Time       // when a member that is no neighbor was heard last
+	met       time.Time       // when a member that is no neighbor last replied
 	linkDown  bool            // the own link has no carrier
 	probed    time.Time       // when it last probed whether any host answers
 	answered  time.Time       // since when one does again
@@ -39,9 +39,10 @@ type State struct {
 	indirect  bool            // messages don't go the way that sessions watch
 	refuteAt  time.Time       // when to refute, if sessions are Up then; zero: need not
 	gossiped  time.Time
-	pinged    int       // the place among the members of the one that was pinged last
-	input     time.Time // when there was one last
-	resumed   time.Time // when there was an input again after this speaker had stood still
+	asked     map[string]time.Time // members that are no neighbors and were pinged lately: when last
+	pinged    int                  // the place among the members of the one that was pinged last
+	input     time.Time            // when there was one last
+	resumed   time.Time            // when there was an input again after this speaker had stood still
 	deadlines deadlines
 	outbox
 }
@@ -65,7 +66,7 @@ type record struct {
 func NewState(self string, incarnation uint64) *State {
 	return &State{
 		self: self, incarnation: incarnation, known: map[string]*record{}, callers: map[string]time.Time{}, suspicions: map[string]suspicion{},
-		observed: map[string]*observation{}, votes: map[string]map[string]bool{}, probing: map[Target]bool{},
+		observed: map[string]*observation{}, votes: map[string]map[string]bool{}, probing: map[Target]bool{}, asked: map[string]time.Time{},
 	}
 }
 
@@ -181,7 +182,7 @@ func (s *State) Step(now time.Time, m Message) {
 		s.called(now, m.From)
 		return
 	}
-	if s.observed[m.From] == nil && !s.indirect {
+	if asked := s.asked[m.From]; now.Sub(asked) < gossipInterval {
 		s.met = now
 	}
 	for _, u := range m.Updates {
