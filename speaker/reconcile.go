@@ -108,7 +108,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	if out.Resync {
 		r.heartbeat.Restart()
 	}
-	d := &status.Applied{Output: out, Offers: r.forwards.Ready(), Excluded: s.excluded}
+	d := &status.Applied{Output: out, Offers: r.forwards.Ready(), NotForwarding: r.forwards.Waiting(), Excluded: s.excluded}
 	for node := range s.Speakers {
 		if out.Alive[node] {
 			d.Present++

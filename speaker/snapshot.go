@@ -67,17 +67,20 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	links, macs := r.linksOf(speakers.Items)
+	unready := map[string]bool{}
 	s.nodes, s.MACs, s.Speakers, s.Isolated = nodes.Items, macs, make(map[string]bool, len(speakers.Items)), map[string]bool{}
 	for i := range speakers.Items {
 		s.Speakers[speakers.Items[i].Name] = true
 		if meta.IsStatusConditionTrue(speakers.Items[i].Status.Conditions, v1beta1.ConditionIsolated) {
 			s.Isolated[speakers.Items[i].Name] = true
 		}
+		unready[speakers.Items[i].Name] = meta.IsStatusConditionTrue(speakers.Items[i].Status.Conditions, v1beta1.ConditionNotForwarding)
 	}
+	unready[r.node] = !r.forwards.Ready()
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
+		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Unready: unready[n.Name], Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.excluded = r.routes.rule.Explain(n)

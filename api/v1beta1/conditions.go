@@ -63,6 +63,10 @@ const (
 	// ConditionKernelAnswers is True while the node's kernel answers ARP for every
 	// Service's address, also for those that other nodes own; else the Speaker does not have it.
 	ConditionKernelAnswers = "KernelAnswers"
+	// ConditionNotForwarding is True while a speaker waits for kube-proxy on its node
+	// (--ready-check): the node takes no address that another node can have; else the Speaker does
+	// not have it.
+	ConditionNotForwarding = "NotForwarding"
 	// ConditionRestarting is True while the node keeps its addresses for a speaker that
 	// restarts; else the Speaker does not have it.
 	ConditionRestarting = "Restarting"

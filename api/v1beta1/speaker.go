@@ -49,7 +49,7 @@ type SpeakerStatus struct {
 	// host is what the speaker found out about its node; it checks every 10 s.
 	// +optional
 	Host *SpeakerHost `json:"host,omitempty"`
-	// conditions: Ready, Isolated, Restarting, KernelAnswers.
+	// conditions: Ready, Isolated, Restarting, KernelAnswers, NotForwarding.
 	// +optional
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map

@@ -128,6 +128,8 @@ func whyNode(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []anno
 			return "it could"
 		case c.Yields && !owner.Yields:
 			return fmt.Sprintf("it could; it is unschedulable, and gives way to %s (--unschedulable=drain)", owner.Node)
+		case c.Unready && !owner.Unready:
+			return fmt.Sprintf("it could; kube-proxy there does not forward yet, and %s has the address meanwhile", owner.Node)
 		case owner.Weight > c.Weight:
 			return fmt.Sprintf("it could; %s is preferred (weight %d, here %d)", owner.Node, owner.Weight, c.Weight)
 		case owner.Holds:

@@ -15,6 +15,7 @@ type Candidate struct {
 	Service Key          // the Service whose check gave the reason; the address may be shared
 	Weight  int          // the sum of the preferences for the node; the greatest comes first
 	Yields  bool         // it is unschedulable: another node comes first, whatever the weights
+	Unready bool         // kube-proxy does not forward there: likewise, but for what it holds
 	Holds   bool         // the L2Claim names it
 	Links   []LinkResult // for Service if the reason excludes the node, else for any Service that shares the address
 }
@@ -57,7 +58,7 @@ func (s Snapshot) Candidates(addr netip.Addr) []Candidate {
 	out := make([]Candidate, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		c := Candidate{Node: n.Name, Reason: NotOwner, Yields: n.Yields, Holds: n.Name == held.Node, Service: holders[0].svc.Key}
+		c := Candidate{Node: n.Name, Reason: NotOwner, Yields: n.Yields, Unready: n.Unready, Holds: n.Name == held.Node, Service: holders[0].svc.Key}
 		shown := holders // those for which the links are checked
 		for i, u := range holders {
 			c.Weight += u.weight(n)

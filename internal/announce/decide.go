@@ -26,6 +26,9 @@ type Node struct {
 	Links       []Link // those that can speak layer 2
 	// Yields: it announces only what no other node can, because it is unschedulable.
 	Yields bool
+	// Unready: kube-proxy does not forward there yet. The node keeps what it has, and takes
+	// only what no other node can.
+	Unready bool
 	// Addr is the address at which other nodes reach it. If it is IPv4, it is the BGP
 	// identifier where the peer sets none. The zero Addr: unknown.
 	Addr netip.Addr

@@ -111,7 +111,7 @@ func (r random) node(name string) announce.Node {
 	if r.chance(10) {
 		n.Excluded = "label"
 	}
-	n.Yields = r.chance(15)
+	n.Yields, n.Unready = r.chance(15), r.chance(15)
 	for _, link := range []string{"eth0", "eth1", "wifi"} {
 		if r.chance(70) {
 			n.Links = append(n.Links, announce.Link{Name: link, Up: r.chance(80), Unnumbered: r.chance(20)})
@@ -187,10 +187,16 @@ func TestExactlyOneOfTheBestCandidatesClaimsAnAddress(t *testing.T) {
 // docs/design/ownership.md.
 func twinCandidates(s announce.Snapshot, a netip.Addr) []string {
 	var best []string
+	held := ""
+	for _, c := range s.Claims {
+		if c.Addr == a {
+			held = c.Node
+		}
+	}
 	top := -2000
 	for _, n := range s.Nodes {
 		weight, advertised, able := 0, false, n.Live && n.Excluded == ""
-		if n.Yields {
+		if n.Yields || n.Unready && n.Name != held {
 			weight = -1000
 		}
 		for _, svc := range s.Services {
@@ -244,7 +250,7 @@ func TestANodeThatLeavesMovesOnlyItsOwnAndItsReturnMovesNone(t *testing.T) {
 			s.L2[i].Prefer = nil // a preferred node takes its addresses back
 		}
 		for i := range s.Nodes {
-			s.Nodes[i].Yields = false // so does one from a node that yields
+			s.Nodes[i].Yields, s.Nodes[i].Unready = false, false // so does one from a node that yields
 		}
 		before := decideAll(s)
 		i := rng.Intn(len(s.Nodes))

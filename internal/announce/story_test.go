@@ -21,7 +21,7 @@ import (
 // TestStories runs the stories of testdata. A story is its name after "#", the snapshot, "=>"
 // and each node's plan. LABELS are k=v, one pair.
 //
-//	node NAME [labels LABELS] [gone] [excluded] [yields] [links NAME[=PREFIX+PREFIX|=none][/down], ...] [restarts BACKUPS]
+//	node NAME [labels LABELS] [gone] [excluded] [yields] [unready] [links NAME[=PREFIX+PREFIX|=none][/down], ...] [restarts BACKUPS]
 //	svc NAME ADDR@POOL[/BITS][!NODE],... [labels LABELS] [local NODES] [endpoints STATE|none|unstable]
 //	claim ADDR NODE
 //	l2 NAME [pools NAMES] [nodes LABELS] [services LABELS] [only GLOBS] [except GLOBS] [prefer WEIGHT:LABELS,...] [withdraws yes]
@@ -155,7 +155,7 @@ func parseSnapshot(text string) (announce.Snapshot, error) {
 			o.first, rest = rest[0], rest[1:]
 		}
 		for len(rest) > 0 {
-			if rest[0] == "gone" || rest[0] == "excluded" || rest[0] == "yields" {
+			if rest[0] == "gone" || rest[0] == "excluded" || rest[0] == "yields" || rest[0] == "unready" {
 				o.words[rest[0]], rest = "yes", rest[1:]
 				continue
 			}
@@ -261,7 +261,8 @@ func (o options) node(name string) announce.Node {
 	_, gone := o.take("gone")
 	excluded, _ := o.take("excluded")
 	_, yields := o.take("yields")
-	n := announce.Node{Name: name, Yields: yields, Live: !gone, Excluded: excluded, Labels: o.labels("labels")}
+	_, unready := o.take("unready")
+	n := announce.Node{Name: name, Yields: yields, Unready: unready, Live: !gone, Excluded: excluded, Labels: o.labels("labels")}
 	links := o.list("links")
 	if links == nil {
 		links = []string{"eth0"}

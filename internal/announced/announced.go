@@ -39,8 +39,9 @@ func (r Result) Condition() metav1.Condition {
 
 // Nodes returns the nodes as the speakers see them, as far as the objects tell.
 func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []announce.Node {
-	links := map[string][]announce.Link{}
+	links, unready := map[string][]announce.Link{}, map[string]bool{}
 	for i := range o.Speakers {
+		unready[o.Speakers[i].Name] = health.Condition(o.Speakers[i].Status.Conditions, v1beta1.ConditionNotForwarding).Status == metav1.ConditionTrue
 		links[o.Speakers[i].Name] = intent.Links(&o.Speakers[i])
 	}
 	out := make([]announce.Node, len(nodes))
@@ -48,7 +49,7 @@ func Nodes(nodes []corev1.Node, o *health.Objects, rule intent.Exclusion) []anno
 		n := &nodes[i]
 		out[i] = announce.Node{
 			Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name],
-			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Yields: rule.Yields(n), Addr: intent.NodeAddress(n),
+			Live: o.Presence(n.Name).State == health.Alive, Excluded: rule.Reason(n), Yields: rule.Yields(n), Unready: unready[n.Name], Addr: intent.NodeAddress(n),
 		}
 	}
 	slices.SortFunc(out, func(a, b announce.Node) int { return strings.Compare(a.Name, b.Name) }) // so that messages do not depend on the order

@@ -172,6 +172,7 @@ type pass struct {
 	opponents  map[netip.Addr]Opponent
 	announcers []Opponent            // all that Facts.Conflicts name
 	answering  map[netip.Addr]string // the node that each L2Claim says answers
+	arriving   map[netip.Addr]bool   // what arrives reports; nil: not asked yet
 	dead       map[nodeOrLink]bool   // nodes and links that are dead; not before take
 	working    map[nodeOrLink]bool   // which links of nodes in segments work; not before announceAgain
 	heardAgain bool                  // a node, or a link, that was lost is found on the wire again

@@ -79,6 +79,8 @@ const (
 //   - Its owner is not known to be alive: only once this node knows the others. Then yes
 //     if there is no owner, or its Node is deleted. If only its Lease has expired: if a
 //     probe finds no host.
+//   - Its owner is alive, and kube-proxy here does not send to the endpoint yet for which this
+//     node is to have it: no. The owner goes on answering meanwhile (handover).
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
 //     it up to this node. If this node had it before it started: unless a probe finds another
 //     node. That one may have taken the address over and not yet recorded that in the L2Claim.
@@ -98,12 +100,30 @@ func (p *pass) mayTake(a netip.Addr) permission {
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
 		return p.mayTakeExpired(owner)
+	case owner != p.Node && p.Alive[owner] && p.arrives(a):
+		return no
 	case p.API.Reachable && !p.missed(a):
 		return p.mayTakeBack(a)
 	case p.API.WasSynced:
 		return ifProbeFindsNoHost
 	}
 	return no
+}
+
+// arrives reports whether kube-proxy does not send yet to the endpoints on this node of a
+// Service with externalTrafficPolicy Local that has the address.
+func (p *pass) arrives(a netip.Addr) bool {
+	if p.arriving == nil {
+		p.arriving = map[netip.Addr]bool{}
+		for i := range p.Cluster.Services {
+			if svc := &p.Cluster.Services[i]; svc.Local && svc.EndpointState == announce.Arriving {
+				for _, x := range svc.Addrs {
+					p.arriving[x.Addr] = true
+				}
+			}
+		}
+	}
+	return p.arriving[a]
 }
 
 // mayHaveAnotherOwner reports whether an address of a node, or a link, that is dead may have another

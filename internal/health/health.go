@@ -142,6 +142,9 @@ func (w *Objects) ofSpeaker(s *v1beta1.Speaker) []Problem {
 	if c := Condition(s.Status.Conditions, v1beta1.ConditionKernelAnswers); c.Status == metav1.ConditionTrue {
 		out = append(out, problem(Fault, v1beta1.ConditionKernelAnswers, c.Message, "SteelyardKernelAnswers"))
 	}
+	if c := Condition(s.Status.Conditions, v1beta1.ConditionNotForwarding); c.Status == metav1.ConditionTrue {
+		out = append(out, problem(Waiting, v1beta1.ConditionNotForwarding, c.Message, ""))
+	}
 	if meta.IsStatusConditionTrue(s.Status.Conditions, v1beta1.ConditionRestarting) {
 		out = append(out, problem(Waiting, v1beta1.ConditionRestarting, "its node keeps its addresses meanwhile", ""))
 	}

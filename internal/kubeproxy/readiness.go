@@ -44,6 +44,7 @@ type Readiness struct {
 	log     *slog.Logger
 	Changed chan struct{} // buffered 1
 	yes     atomic.Bool
+	no      atomic.Bool // it has said so, or not answered
 }
 
 // NewReadiness returns a Readiness that asks at url until this node forwards. With an empty
@@ -56,6 +57,9 @@ func NewReadiness(url, node string, record func(cluster.Event), log *slog.Logger
 
 // Ready reports whether this node forwards, or the wait for that has ended.
 func (f *Readiness) Ready() bool { return f.yes.Load() }
+
+// Waiting reports whether this node was asked, and does not forward yet.
+func (f *Readiness) Waiting() bool { return f.no.Load() && !f.Ready() }
 
 // Run asks until the node is ready, the wait ends, or ctx does.
 func (f *Readiness) Run(ctx context.Context) error {
@@ -78,6 +82,8 @@ func (f *Readiness) Run(ctx context.Context) error {
 		}
 		if !reported {
 			reported = true
+			f.no.Store(true)
+			wait.Signal(f.Changed)
 			f.report(corev1.EventTypeWarning, v1beta1.ReasonNotForwarding, fmt.Sprintf("no BGP routes are offered before this node forwards, for %s at most: %v", pollTimeout, err))
 		}
 		if !wait.Sleep(ctx, pollInterval) {

@@ -43,6 +43,8 @@ type Applied struct {
 	Missing int  // how many nodes with a Speaker object have a speaker that is not alive
 	Present int  // how many have one that is alive
 	Offers  bool // Plan.Peerings are in force
+	// NotForwarding: kube-proxy was asked, and does not report that it forwards.
+	NotForwarding bool
 	// Excluded says why this node must not announce anything, with the remedy; "": it may.
 	Excluded string
 }
@@ -280,6 +282,10 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 	if r.Group.View().Isolated {
 		isolated = "it hears no other speaker, and no gateway answers; so it answers for nothing"
 	}
+	notForwarding := ""
+	if d.NotForwarding {
+		notForwarding = "kube-proxy on the node does not report that it forwards: the node keeps its addresses, and takes those that no other node can"
+	}
 	return r.put(ctx, node, existing(have, r.Node), func(o client.Object) {
 		s := o.(*v1beta1.Speaker)
 		status.Addresses = r.count("", s.Status.Addresses, status.Addresses)
@@ -287,6 +293,7 @@ func (r *Reporter) reportSpeaker(ctx context.Context, node *corev1.Node, d *Appl
 		for _, c := range []metav1.Condition{
 			{Type: v1beta1.ConditionKernelAnswers, Reason: v1beta1.ReasonNoStrictARP, Message: kernelAnswers},
 			{Type: v1beta1.ConditionIsolated, Reason: v1beta1.ReasonIsolated, Message: isolated},
+			{Type: v1beta1.ConditionNotForwarding, Reason: v1beta1.ReasonNotForwarding, Message: notForwarding},
 			{Type: v1beta1.ConditionRestarting},
 		} {
 			if c.Message == "" {
