@@ -74,21 +74,6 @@ func TestTake(t *testing.T) {
 			d.away()
 			d.probed(addr, "zebra")
 		}, "probes 192.0.2.1, Synced"},
-		{"nothing of a living node for an endpoint that kube-proxy does not send to yet", func(d *fixture) {
-			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
-			d.Cluster.Services[0].Local, d.Cluster.Services[0].ReadyOn4 = true, map[string]bool{self: true}
-			d.Cluster.Services[0].EndpointState = announce.Arriving
-		}, "Synced"},
-		{"which it does then", func(d *fixture) {
-			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
-			d.Cluster.Services[0].Local, d.Cluster.Services[0].ReadyOn4 = true, map[string]bool{self: true}
-		}, "answers 192.0.2.1, Synced"},
-		{"for such an endpoint what a dead node had", func(d *fixture) {
-			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
-			d.Cluster.Services[0].Local, d.Cluster.Services[0].ReadyOn4 = true, map[string]bool{self: true}
-			d.Cluster.Services[0].EndpointState = announce.Arriving
-			d.dead("x")
-		}, "answers 192.0.2.1, Synced"},
 		{"nothing while it is isolated", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
 			d.Members.Isolated = true

@@ -100,8 +100,6 @@ func (p *pass) mayTake(a netip.Addr) permission {
 		return yes
 	case !dead && owner != p.Node && !p.Alive[owner]:
 		return p.mayTakeExpired(owner)
-	case owner != p.Node && p.Alive[owner] && p.arrives(a):
-		return no
 	case p.API.Reachable && !p.missed(a):
 		return p.mayTakeBack(a)
 	case p.API.WasSynced:
@@ -160,10 +158,13 @@ func (p *pass) mayTakeExpired(owner string) permission {
 	return ifProbeFindsNoHost
 }
 
-// mayTakeBack is mayTake for what the L2Claim gives this node. A foreign host that answers
+// mayTakeBack is mayTake for what a living node gives up, or the L2Claim gives this node. A foreign host that answers
 // does not keep this node from it: that is a conflict, which package layer2 reports. Nor does the
 // node that answers according to the L2Claim: it hands the address over to this one.
 func (p *pass) mayTakeBack(a netip.Addr) permission {
+	if owner := p.Owners[a]; owner != p.Node && p.Alive[owner] && p.arrives(a) {
+		return no
+	}
 	if node, asked := p.probeFound(a); !p.former[a] || asked && (node == "" || node == p.answering[a]) {
 		return yes
 	}
