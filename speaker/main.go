@@ -186,6 +186,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
+	o, o.portsTaken = o.withoutTaken(ctx, portPatience, logger)
 	mgr, err := newManager(ctx, o, logger)
 	if err != nil {
 		return err
@@ -223,7 +224,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		},
 		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
-	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), wire.network)
+	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), wire.network, o.portsTaken)
 	r = &reconciler{
 		options: o, log: logger, adapters: wire,
 		sources: sources{

@@ -48,6 +48,8 @@ type options struct {
 	ready        string
 	nulls        uint
 
+	portsTaken []string // no flag: what other programs have of these ports
+
 	membershipPort       uint
 	membershipInterval   time.Duration
 	membershipMultiplier uint

@@ -107,6 +107,14 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=45
 	// +listType=set
 	Gateways []string `json:"gateways,omitempty"`
+	// portsTaken are the ports that the speaker wants and another program has, each with that
+	// program if it can be seen. The speaker goes on without the part that needs the port, until
+	// it is restarted.
+	// +optional
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	PortsTaken []string `json:"portsTaken,omitempty"`
 	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this
 	// speaker has never reached on the wire; of more than 256 the first by name.
 	// +optional

@@ -19,6 +19,7 @@ func nodeChecks() []check {
 		{"strict-arp", "Do kernels keep quiet about addresses of Services (kube-proxy in mode ipvs)?", (*cluster).strictARP, []string{configMaps}},
 		{"kube-proxy", "Does every node forward, and in the same way?", (*cluster).kubeProxy, nil},
 		{"null-routes", "Do nodes keep what no Service takes from going in circles?", (*cluster).nullRoutes, nil},
+		{"ports", "Do speakers have the ports that they need?", (*cluster).ports, nil},
 		{"reverse-path", "Do nodes take in packets that they would answer by another link (rp_filter)?", (*cluster).reversePath, nil},
 	}
 }
@@ -127,6 +128,18 @@ func (p *cluster) nullRoutes() outcome {
 		}
 	}
 	return found(Warning, evidence, "mend what it says, or set the speaker's --null-route-table to 0; until then one packet for a port without a Service may cross the node's link up to 255 times")
+}
+
+func (p *cluster) ports() outcome {
+	var evidence []string
+	for i := range p.Speakers {
+		if h := p.Speakers[i].Status.Host; h != nil {
+			for _, port := range h.PortsTaken {
+				evidence = append(evidence, p.Speakers[i].Name+": "+port)
+			}
+		}
+	}
+	return found(Warning, evidence, "stop the other program, or give one of the two another port; then restart the speaker (kubectl -n "+p.Namespace+" delete pod of that node). Without UDP 7480 and 7481 speakers find a dead node by its Lease alone, in 3 s")
 }
 
 func (p *cluster) reversePath() outcome {

@@ -32,6 +32,7 @@ type Host struct {
 	nulls   func() string                // why null routes are not in force
 	token   func(context.Context) string // why the API server can't confine the speaker to its node's objects
 	network func() (Network, error)
+	ports   []string // that other programs have
 	facts   atomic.Pointer[v1beta1.SpeakerHost]
 	changed chan struct{} // buffered 1
 
@@ -47,9 +48,9 @@ type Network struct {
 }
 
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
-// is as Token returns it. network reads the node's links.
-func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error)) *Host {
-	return &Host{proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
+// is as Token returns it. network reads the node's links. ports are those that other programs have.
+func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error), ports []string) *Host {
+	return &Host{ports: first(maxPorts, ports, itself), proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
 }
 
 // Run checks the node once in checkInterval until ctx ends.
@@ -77,6 +78,7 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 		SessionsDown:        first(maxUnreachable, h.sessionsDown(), itself),
 		NullRouteError:      printable.Message(h.nulls()),
 		TokenError:          h.token(ctx),
+		PortsTaken:          h.ports,
 	}
 	if before := h.facts.Load(); before != nil {
 		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known

@@ -218,6 +218,7 @@ const (
 	maxStrict   = 1024
 
 	maxHostAddresses = 64
+	maxPorts         = 8
 	maxGateways      = 16
 	// maxUnreachable is for unreachableSpeakers and sessionsDown.
 	maxUnreachable = 256

@@ -1,0 +1,131 @@
+// Package ports finds out which of the ports that a program wants another program on this
+// machine has, and which program that is. It decides nothing.
+package ports
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Port is a port to listen on.
+type Port struct {
+	Network string // tcp or udp
+	Address string // host:port, as net.Listen takes it
+}
+
+// String returns it as in TCP 7474.
+func (p Port) String() string {
+	_, port, _ := net.SplitHostPort(p.Address)
+	return strings.ToUpper(p.Network) + " " + port
+}
+
+// Taken tries to listen, for at most patience, since the process before this one may be about
+// to end. It returns which program has the port; "": the port is free, or the reason is
+// another one, which whoever listens there reports.
+func (p Port) Taken(ctx context.Context, patience time.Duration) string {
+	for end := time.Now().Add(patience); ; {
+		err := p.listen(ctx)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return ""
+		}
+		if ctx.Err() != nil || !time.Now().Before(end) {
+			return p.holder("/proc")
+		}
+		time.Sleep(pause)
+	}
+}
+
+const pause = 250 * time.Millisecond
+
+func (p Port) listen(ctx context.Context) error {
+	var config net.ListenConfig
+	if p.Network == "udp" {
+		c, err := config.ListenPacket(ctx, "udp", p.Address)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", p, err)
+		}
+		return c.Close()
+	}
+	l, err := config.Listen(ctx, "tcp", p.Address)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", p, err)
+	}
+	return l.Close()
+}
+
+// holder names the program that has the port, by the kernel's tables. In a container the
+// programs of others can't be seen: then it says whose they are.
+func (p Port) holder(proc string) string {
+	_, text, _ := net.SplitHostPort(p.Address)
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return unseen
+	}
+	for _, table := range []string{p.Network, p.Network + "6"} {
+		inode, user := socketOf(filepath.Join(proc, "net", table), p.Network, uint16(port))
+		switch name := programOf(proc, inode); {
+		case inode == "":
+		case name != "":
+			return name
+		default:
+			return fmt.Sprintf("a program of user %s; on the node, ss -lntup names it", user)
+		}
+	}
+	return unseen
+}
+
+const unseen = "another program; on the node, ss -lntup names it"
+
+// listening is the state of a listening TCP socket in the kernel's tables; one of UDP that is
+// not connected has the state of a closed one.
+var listening = map[string]string{"tcp": "0A", "udp": "07"}
+
+// socketOf returns the inode and the user of the socket that listens on the port.
+func socketOf(table, network string, port uint16) (inode, user string) {
+	file, err := os.Open(table)
+	if err != nil {
+		return "", ""
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == listening[network] {
+			return f[9], f[7]
+		}
+	}
+	return "", ""
+}
+
+// programOf returns the program that has the socket, and its process; "": it can't be seen.
+func programOf(proc, inode string) string {
+	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*"))
+	if err != nil || inode == "" {
+		return ""
+	}
+	for _, l := range links {
+		if to, err := os.Readlink(l); err != nil || to != "socket:["+inode+"]" {
+			continue
+		}
+		of := filepath.Dir(filepath.Dir(l))
+		name, err := os.ReadFile(filepath.Join(of, "comm"))
+		if err == nil {
+			return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(of))
+		}
+	}
+	return ""
+}
+
+// OfUDP returns the UDP port of that number on all addresses.
+func OfUDP(port uint16) Port {
+	return Port{"udp", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String()}
+}
