@@ -1225,6 +1225,11 @@ func (in *SpeakerHost) DeepCopyInto(out *SpeakerHost) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.PortsTaken != nil {
+		in, out := &in.PortsTaken, &out.PortsTaken
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.UnreachableSpeakers != nil {
 		in, out := &in.UnreachableSpeakers, &out.UnreachableSpeakers
 		*out = make([]string, len(*in))
