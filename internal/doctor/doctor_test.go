@@ -233,6 +233,10 @@ func nodeHarms() []harm {
 			p.Speakers[0].Status.Host.ProxyError = "connection refused"
 			p.Speakers[1].Status.Host.ProxyMode = "iptables"
 		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
+		{"another program has a port", func(p *cluster) {
+			p.Speakers[1].Status.Host.PortsTaken = []string{"TCP 7474 (metrics): nginx (process 7)"}
+		},
+			[]string{"ports Warning: node2: TCP 7474 (metrics): nginx (process 7)"}},
 		{"null routes can't be made", func(p *cluster) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
 			[]string{"null-routes Warning: node2: the table is taken"}},
 		{"a token tells no node", func(p *cluster) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },

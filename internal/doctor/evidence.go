@@ -18,6 +18,7 @@ func (p *cluster) examined(check string) string {
 		"strict-arp":           func() string { return p.reports("reports that its kernel answers") },
 		"kube-proxy":           func() string { return p.reports("reports a fault") },
 		"null-routes":          func() string { return p.reports("reports a fault") },
+		"ports":                func() string { return p.reports("misses a port") },
 		"reverse-path":         func() string { return p.reports("has several links of which one is strict") },
 		"addresses-in-use":     p.examinedAddresses,
 		"advertised":           func() string { return p.pools() + ", each covered" },
