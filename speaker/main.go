@@ -186,7 +186,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
-	o, o.portsTaken = o.withoutTaken(ctx, portPatience, logger)
+	o, o.portsTaken = o.withoutTaken(ctx, portTimeout, logger)
 	mgr, err := newManager(ctx, o, logger)
 	if err != nil {
 		return err

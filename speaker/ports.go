@@ -9,19 +9,19 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ports"
 )
 
-// portPatience is how long to wait for a port: the process before this one may still have it.
-const portPatience = 5 * time.Second
+// portTimeout is how long to wait for a port: the process before this one may still have it.
+const portTimeout = 5 * time.Second
 
 // withoutTaken returns the options without the parts whose ports another program has, and a
 // sentence for each: a speaker that can't serve metrics announces all the same.
-func (o options) withoutTaken(ctx context.Context, patience time.Duration, log *slog.Logger) (options, []string) {
+func (o options) withoutTaken(ctx context.Context, timeout time.Duration, log *slog.Logger) (options, []string) {
 	var out []string
 	taken := func(part string, p ports.Port) bool {
-		by := p.Taken(ctx, patience)
+		by := p.Taken(ctx, timeout)
 		if by == "" {
 			return false
 		}
-		patience = 0 // it has been waited for
+		timeout = 0 // it has been waited for
 		log.Error("a port is taken, going on without it", "port", p.String(), "part", part, "by", by)
 		out = append(out, p.String()+" ("+part+"): "+by)
 		return true

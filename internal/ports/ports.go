@@ -29,11 +29,11 @@ func (p Port) String() string {
 	return strings.ToUpper(p.Network) + " " + port
 }
 
-// Taken tries to listen, for at most patience, since the process before this one may be about
+// Taken tries to listen, for at most timeout, since the process before this one may be about
 // to end. It returns which program has the port; "": the port is free, or the reason is
-// another one, which whoever listens there reports.
-func (p Port) Taken(ctx context.Context, patience time.Duration) string {
-	for end := time.Now().Add(patience); ; {
+// another one, and the part that listens there reports it.
+func (p Port) Taken(ctx context.Context, timeout time.Duration) string {
+	for end := time.Now().Add(timeout); ; {
 		err := p.listen(ctx)
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return ""
