@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -99,9 +100,12 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			return &o.Status.Conditions
 		}),
 		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
-			sessions := peers[o.Name]
+			sessions, selected := peers[o.Name], c.Config.Selected(o.Name, r.Nodes)
+			if o.Spec.RouterID != "" && selected > 1 {
+				note(validations, intent.Ref{Kind: "BGPPeer", Name: o.Name}, sharedRouterID(selected))
+			}
 			o.Status.Sessions = countSessions(sessions)
-			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions, c.Config.Selected(o.Name, r.Nodes), len(r.Nodes)))
+			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions, selected, len(r.Nodes)))
 			return &o.Status.Conditions
 		}),
 		changed(validations, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
@@ -109,6 +113,11 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
 		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
 	)
+}
+
+// sharedRouterID says what a router ID does that several nodes have (RFC 6286 section 2.1).
+func sharedRouterID(nodes int) string {
+	return fmt.Sprintf("%d nodes have the routerID of spec: it must be unique in an AS, and routers may hold a session with one of them alone; leave it out, or set routerIDFrom", nodes)
 }
 
 // note has the condition Accepted of an object say what else there is to know.

@@ -1,12 +1,14 @@
 package planner
 
 import (
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
@@ -43,6 +45,26 @@ func TestEstablished(t *testing.T) {
 				t.Errorf("%s %s", got.Status, text)
 			}
 		})
+	}
+}
+
+func TestARouterIDOfSeveralNodes(t *testing.T) {
+	peer := func(name string, id string) v1beta1.BGPPeer {
+		return v1beta1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1beta1.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1", PeerPort: int32(len(name)), RouterID: id}}
+	}
+	objects := intent.Objects{Peers: []v1beta1.BGPPeer{peer("own", ""), peer("shared", "10.0.0.1")}}
+	config := intent.Parse(objects)
+	for nodes, want := range map[string]string{"a": "", "a b": sharedRouterID(2)} {
+		r := Reports{Nodes: map[string]map[string]string{}}
+		for _, n := range strings.Fields(nodes) {
+			r.Nodes[n] = nil
+		}
+		for _, c := range Statuses(intent.Configured{Objects: objects, Config: &config}, r, &Summary{}) {
+			got := health.Condition(intent.ConditionsOf(c.After), v1beta1.ConditionAccepted)
+			if own := c.After.GetName() == "own"; own && got.Message != "" || !own && got.Message != want || got.Status != metav1.ConditionTrue {
+				t.Errorf("%s on nodes %s: %s %q", c.After.GetName(), nodes, got.Status, got.Message)
+			}
+		}
 	}
 }
 
