@@ -174,7 +174,7 @@ kind-engine: packages build
 e2e-kind: kind-engine images ## stories on a kind cluster: real kubelets and containers (KEEP=1 keeps it; ARGS="--images built" pulls nothing)
 	@[ -n '$(KEEP)' ] || trap 'bin/kind-rack down' EXIT; bin/kind-rack up $(ARGS); \
 	  (cd e2e && go test -v -count 1 -timeout 20m ./kind -cluster); \
-	  bin/kind-rack install; cd e2e && go test -v -count 1 -timeout 50m -run TestKind . -kind
+	  bin/kind-rack install; (cd e2e && go test -v -count 1 -timeout 50m -run TestKind . -kind)
 
 .PHONY: packages
 packages: ## install the Debian packages that racks need
