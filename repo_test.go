@@ -66,7 +66,7 @@ func laws() map[string]law {
 		"internal/layer2":       {own: []string{"internal/announce", "internal/layer2/link", "internal/neighbor"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
 		"internal/neighbor":     {never: protocol, neverStd: pure[:1], reason: "frames in, frames out"},
 		"internal/layer2/*":     {own: []string{"internal/announce"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
-		"internal/bgp":          {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
+		"internal/bgp":          {own: []string{"internal/announce", "internal/bfd", "internal/bgp/*", "internal/ports"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
 		"internal/bgp/*":        {own: []string{"internal/announce"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},
 		"internal/bfd":          {onlyStd: true, reason: "others can use it, with sockets of their own"},
 		"internal/bfd/*":        {own: []string{"internal/bfd"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},

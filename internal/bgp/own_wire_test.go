@@ -137,3 +137,56 @@ protocol bgp uplink {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A network plugin's session with the same router goes first: a dial of ours could end it.
+func TestBesideAnothersSession(t *testing.T) {
+	if !inRack(t) {
+		return
+	}
+	router := startBird(t, `
+protocol bgp plugin { local as 64601; neighbor 10.9.0.2 as 64512; passive; graceful restart; ipv4 { import all; export none; }; }
+protocol bgp ours { local as 64601; neighbor 10.9.0.3 as 64512; passive; ipv4 { import all; export none; }; }
+`)
+	dir := t.TempDir()
+	config := "router id 10.9.0.2;\nprotocol device {}\nprotocol bgp { local 10.9.0.2 as 64512; neighbor 10.9.0.1 as 64601; connect delay time 1; ipv4 { import none; export none; }; }\n"
+	if err := os.WriteFile(dir+"/bird.conf", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plugin := exec.Command("bird", "-f", "-c", dir+"/bird.conf", "-s", dir+"/ctl") // in the node's namespace, as this test is
+	if err := plugin.Start(); err != nil {
+		t.Fatal(err)
+	}
+	up := func(protocol string) {
+		t.Helper()
+		eventually(t, protocol+" is up", func() error {
+			out, err := router.ask("show", "protocols", protocol)
+			if err == nil && !strings.Contains(out, "Established") {
+				err = fmt.Errorf("in\n%s", out)
+			}
+			return err
+		})
+	}
+	up("plugin")
+	s, _ := startSessions(t)
+	p := peer("p", "10.9.0.1")
+	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32")}})
+	fails(t, s, "p", "another program of this node has a BGP session with 10.9.0.1 from 10.9.0.2", "bird (process ", "sourceAddressFrom")
+	before, err := router.ask("show", "protocols", "plugin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := p
+	own.SourceAddr = netip.MustParseAddr("10.9.0.3") // what makes it work
+	s.Set([]announce.Peering{{Peer: own, Routes: routes("198.51.100.1/32")}})
+	router.shows(t, "ours", "198.51.100.1/32")
+	if after, err := router.ask("show", "protocols", "plugin"); err != nil || after != before {
+		t.Errorf("the plugin's session changed: %v\n%s\n%s", err, before, after)
+	}
+	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32")}})
+	fails(t, s, "p", "another program of this node")
+	if err := plugin.Process.Kill(); err != nil { // the plugin is gone: the router is ours
+		t.Fatal(err)
+	}
+	_ = plugin.Wait()
+	router.shows(t, "plugin", "198.51.100.1/32")
+}

@@ -289,6 +289,9 @@ func (s *session) start(want announce.Peering) error {
 	if err := fsm.Check(want.Peer); err != nil {
 		return err
 	}
+	if err := beside(want.Peer); err != nil {
+		return err
+	}
 	s.open, s.peer = fsm.New(s.log, want.Peer, fsm.RouterID(want.Peer, s.node), run), want.Peer
 	s.offer(want)
 	s.open.Open(time.Until(s.ended.Add(redialPause)))

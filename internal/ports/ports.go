@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -108,21 +109,30 @@ func socketOf(table, network string, port uint16) (inode, user string) {
 
 // programOf returns the program that has the socket, and its process; "": it can't be seen.
 func programOf(proc, inode string) string {
-	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*"))
+	processes, err := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	if err != nil || inode == "" {
 		return ""
 	}
-	for _, l := range links {
-		if to, err := os.Readlink(l); err != nil || to != "socket:["+inode+"]" {
+	for _, of := range processes {
+		if !holds(of, inode) {
 			continue
 		}
-		of := filepath.Dir(filepath.Dir(l))
 		name, err := os.ReadFile(filepath.Join(of, "comm"))
 		if err == nil {
 			return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(of))
 		}
 	}
 	return ""
+}
+
+// holds reports whether a process has a socket. Of a process that can't be looked at it
+// reports false.
+func holds(process, inode string) bool {
+	links, err := filepath.Glob(filepath.Join(process, "fd", "*"))
+	return err == nil && slices.ContainsFunc(links, func(l string) bool {
+		to, err := os.Readlink(l)
+		return err == nil && to == "socket:["+inode+"]"
+	})
 }
 
 // OfUDP returns the UDP port of that number on all addresses.
