@@ -54,16 +54,18 @@ type announcer struct {
 	class         string
 	exclusion     intent.Exclusion
 
-	found    atomic.Pointer[planner.Announced] // nil: not known yet
-	changed  chan struct{}                     // buffered 1: found asks for writes
-	speakers atomic.Pointer[planner.Presences] // nil: not known yet
-	heard    chan struct{}                     // buffered 1: speakers are others, or in another state
+	found    atomic.Pointer[planner.Announced]    // nil: not known yet
+	changed  chan struct{}                        // buffered 1: found asks for writes
+	speakers atomic.Pointer[planner.Presences]    // nil: not known yet
+	counted  atomic.Pointer[announced.Programmed] // counts of advertisements that are to be written; nil: none
+	heard    chan struct{}                        // buffered 1: speakers are others, or in another state, or counts are due
 
 	dirty    atomic.Bool // something has happened since the last look
 	relist   atomic.Bool // so have speakers, whose Leases are to be read
 	term     *leader.Term
 	settler  announced.Settler
 	damper   damper.Damper
+	counts   announced.CountSettler
 	leases   []coordinationv1.Lease
 	read     time.Time // when the Leases were
 	presence map[string]health.PresenceState
@@ -141,14 +143,12 @@ func matters(before, after client.Object) bool {
 func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	t := a.leading()
 	if t == nil {
-		a.found.Store(nil)
-		a.speakers.Store(nil)
+		a.forget()
 		return leasesEvery, nil // perhaps it leads by then
 	}
 	if a.term != t {
-		a.term, a.settler, a.damper, a.read = t, announced.Settler{}, damper.Damper{}, time.Time{}
-		a.found.Store(nil)
-		a.speakers.Store(nil)
+		a.term, a.settler, a.damper, a.counts, a.read = t, announced.Settler{}, damper.Damper{}, nil, time.Time{}
+		a.forget()
 	}
 	now := time.Now()
 	happened := a.dirty.Swap(false)
@@ -174,14 +174,43 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	if len(found.Of) > 0 {
 		wait.Signal(a.changed)
 	}
-	if again == 0 || held > 0 && held < again {
-		again = held
-	}
-	if again > 0 {
+	if again = sooner(again, held); again > 0 {
 		a.dirty.Store(true)
 		next = min(next, again)
 	}
 	return max(next, time.Millisecond), nil
+}
+
+// forget forgets what was found: this replica does not lead, or not yet.
+func (a *announcer) forget() {
+	a.found.Store(nil)
+	a.speakers.Store(nil)
+	a.counted.Store(nil)
+}
+
+// count has the reporter write the counts of advertisements that are due, and returns when others may be.
+func (a *announcer) count(now time.Time, c intent.Configured, p announced.Programmed) time.Duration {
+	shown := map[intent.Ref]*v1beta1.AdvertisementCount{}
+	for i := range c.Objects.L2 {
+		shown[intent.Ref{Kind: "L2Advertisement", Name: c.Objects.L2[i].Name}] = c.Objects.L2[i].Status.Announced
+	}
+	for i := range c.Objects.BGP {
+		shown[intent.Ref{Kind: "BGPAdvertisement", Name: c.Objects.BGP[i].Name}] = c.Objects.BGP[i].Status.Announced
+	}
+	due, again := a.counts.Due(now, shown, p)
+	a.counted.Store(&due)
+	if len(due) > 0 {
+		wait.Signal(a.heard)
+	}
+	return again
+}
+
+// programmedFor returns the counts of advertisements that are to be written.
+func (a *announcer) programmedFor() map[intent.Ref]v1beta1.AdvertisementCount {
+	if p := a.counted.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 func (a *announcer) leaseInterval() time.Duration {
@@ -281,11 +310,11 @@ func (a *announcer) evaluate(ctx context.Context, now time.Time, o *health.Objec
 		}
 	}
 	again := a.damp(now, s.Services, read.Config.Withdraws)
-	results := announced.Evaluate(s, backends, o)
+	results, programmed := announced.Evaluate(s, backends, o)
 	for i := range out {
 		out[i].report = results[intent.KeyOf(out[i].svc)]
 	}
-	return out, again, nil
+	return out, sooner(again, a.count(now, read, programmed)), nil
 }
 
 // damp marks the Services whose endpoints come and go, as the speakers do. It returns when that
@@ -302,6 +331,14 @@ func (a *announcer) damp(now time.Time, services []announce.Service, withdraws b
 		services[i].Unstable = held[services[i].Key]
 	}
 	return again
+}
+
+// sooner returns the shorter of two durations of which 0 means never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // settled returns what the conditions are to say now, and when that may change if nothing happens.

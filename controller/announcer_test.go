@@ -161,3 +161,38 @@ func TestConditionsAnnouncedComeAfterTheAddressesOfABurst(t *testing.T) {
 		}
 	})
 }
+
+// An advertisement's count is written once it stands: one that grows with a burst is not written for each address.
+func TestWhatAnAdvertisementComesToIsWrittenOnceItStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounted(t, poolOf("p", "10.0.0.0/24"))
+		c.advertise(t, true)
+		c.run(t, 2*time.Second)
+		all := intent.Ref{Kind: "L2Advertisement", Name: "all"}
+		if have, is := c.programmedFor()[all]; !is || have != (v1beta1.AdvertisementCount{}) {
+			t.Errorf("before there is a Service: %v, %t", have, is)
+		}
+		for i := range 9 {
+			svc := waiting(string(rune('a'+i)), 1)
+			if err := c.rig.client.Create(t.Context(), svc); err != nil {
+				t.Fatal(err)
+			}
+			c.run(t, 300*time.Millisecond)
+			claim := &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: c.addresses(t)[svc.Name]}}
+			claim.Spec = v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(claim.Name), Node: "node1"}
+			claim.Status.Node = "node1"
+			claim.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}}
+			if err := c.rig.client.Create(t.Context(), claim); err != nil {
+				t.Fatal(err)
+			}
+			c.run(t, 300*time.Millisecond)
+			if have := c.programmedFor()[all]; have.Addresses > 0 {
+				t.Fatalf("after %d addresses: %v", i+1, have)
+			}
+		}
+		c.run(t, 2*time.Second)
+		if have, want := c.programmedFor()[all], (v1beta1.AdvertisementCount{Addresses: 9, Nodes: 1}); have != want {
+			t.Errorf("%v, want %v", have, want)
+		}
+	})
+}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/report"
@@ -133,7 +134,7 @@ func (b *rig) reporter() *report.Reporter {
 		Client: b.client, Direct: b.direct, Log: b.log, Finalizer: b.state.Finalizer(), Configuration: b.configuration,
 		Services: func(ctx context.Context) ([]*corev1.Service, error) { return b.services(ctx) },
 		Leading:  b.leading, Plan: b.summary, Released: b.released, Planned: b.planned, Count: func(string, error) {},
-		Presences: func() planner.Presences { return nil }, Record: func(cluster.Event) {},
+		Presences: func() planner.Presences { return nil }, Programmed: func() map[intent.Ref]v1beta1.AdvertisementCount { return nil }, Record: func(cluster.Event) {},
 	})
 }
 

@@ -142,7 +142,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
 		Leading: r.leading, Plan: r.summary, Released: r.released, Planned: r.planned, Count: counted.Patch,
-		Presences: announcer.presencesFor, Heard: announcer.heard, Record: tells.Record,
+		Presences: announcer.presencesFor, Programmed: announcer.programmedFor, Heard: announcer.heard, Record: tells.Record,
 	})
 	for _, c := range rep.Collectors(counted) {
 		if err := metrics.Registry.Register(c); err != nil {

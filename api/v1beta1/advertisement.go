@@ -41,4 +41,19 @@ type AdvertisementStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// announced is what the advertisement comes to; absent: that is not known yet.
+	// +optional
+	Announced *AdvertisementCount `json:"announced,omitempty"`
+}
+
+// AdvertisementCount counts what is announced because of an advertisement.
+type AdvertisementCount struct {
+	// addresses are those of Services that a node answers for, or offers in a session that is up.
+	// An address counts for every advertisement that covers it.
+	// +required
+	Addresses int32 `json:"addresses"`
+	// nodes are those that do.
+	// +required
+	Nodes int32 `json:"nodes"`
 }

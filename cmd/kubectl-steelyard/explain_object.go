@@ -217,12 +217,14 @@ func (e *explainer) advertisement(name string) {
 		if e.Config.L2[i].Name == name && kind == "L2Advertisement" {
 			pools = e.Config.L2[i].Spec.IPAddressPools
 			e.property("on links", "%s", cmp.Or(joinAny(e.Config.L2[i].Spec.Interfaces), "all"))
+			e.comesTo(e.Config.L2[i].Status)
 		}
 	}
 	for i := range e.Config.BGP {
 		if e.Config.BGP[i].Name == name && kind == "BGPAdvertisement" {
 			pools, peers = e.Config.BGP[i].Spec.IPAddressPools, e.Config.BGP[i].Spec.Peers
 			e.property("to peers", "%s", cmp.Or(strings.Join(peers, ", "), "all"))
+			e.comesTo(e.Config.BGP[i].Status)
 		}
 	}
 	e.property("of pools", "%s", cmp.Or(strings.Join(pools, ", "), "all, unless ipAddressPoolSelectors select some"))
@@ -237,6 +239,13 @@ func (e *explainer) advertisement(name string) {
 		return false
 	})
 	e.out.Summary = "it announces the addresses of " + counted(len(e.out.Services), "Service")
+}
+
+// comesTo enters what the controller counts of an advertisement.
+func (e *explainer) comesTo(s v1beta1.AdvertisementStatus) {
+	if s.Announced != nil {
+		e.property("comes to", "%s", intent.CountText(*s.Announced))
+	}
 }
 
 func (e *explainer) node(name string) {

@@ -34,6 +34,9 @@ type Forecast struct {
 	covering map[string][]int
 	routes   map[string][]offering // by advertisements and family, by node
 
+	offered   map[string]map[string][]string // by advertisements and family: what OfferedBy returns
+	answering map[[2]int]bool                // by node and L2Advertisement
+
 	holders map[netip.Addr][]holder // nil: not looked for yet
 	layer2  map[string][]Reason     // by advertisements and subnets, by node
 }
@@ -47,7 +50,7 @@ type offering struct {
 // Forecast returns the forecast of s. The function sends reports whether a node's speaker
 // is there for its BGP peers, which one may be that answers for nothing.
 func (s Snapshot) Forecast(sends func(Node) bool) *Forecast {
-	o := &Forecast{s: s.sorted(), routes: map[string][]offering{}, layer2: map[string][]Reason{}}
+	o := &Forecast{s: s.sorted(), routes: map[string][]offering{}, layer2: map[string][]Reason{}, offered: map[string]map[string][]string{}, answering: map[[2]int]bool{}}
 	for _, n := range o.s.Nodes {
 		o.yields = o.yields || n.Yields
 		at := o.s
@@ -166,7 +169,7 @@ func (o *Forecast) yielded(svc *Service, a Address) bool {
 // offerings returns what each node offers for an address of svc, whether or not it serves it; nil:
 // no BGPAdvertisement covers it.
 func (o *Forecast) offerings(svc *Service, a Address) []offering {
-	ads := slices.DeleteFunc(slices.Clone(o.covering[a.Pool]), func(i int) bool { return !o.s.BGP[i].Covers(a.Pool, svc.Labels) })
+	ads := o.adsOf(svc, a)
 	if len(ads) == 0 {
 		return nil
 	}

@@ -21,6 +21,7 @@ func TestTheForecastAgreesWithTheDecisionOfEachNode(t *testing.T) {
 			svc := &s.Services[i]
 			for _, a := range svc.Addrs {
 				compareLayer2(t, plans, forecast, svc, a)
+				compareAdvertisements(t, s, plans, forecast, svc, a)
 			}
 			if len(svc.Addrs) == 1 { // Decide tells of all together
 				compareRoutes(t, plans, forecast, svc)
@@ -40,6 +41,30 @@ func compareLayer2(t *testing.T, plans map[string]announce.Plan, forecast *annou
 	takesPart := want[announce.AddressOutsidePools]+want[announce.NotAdvertised]+want[announce.NoEndpoints]+want[announce.EndpointsUnstable] == 0
 	if owner != "" && takesPart && have[announce.Announced] == 0 || (owner == "" || !takesPart) && !maps.Equal(want, have) {
 		t.Errorf("%s of %s: %q owns it, for %v; the forecast is %v", a.Addr, svc.Key, owner, want, have)
+	}
+}
+
+// compareAdvertisements holds that a node announces an address by some advertisement.
+func compareAdvertisements(t *testing.T, s announce.Snapshot, plans map[string]announce.Plan, forecast *announce.Forecast, svc *announce.Service, a announce.Address) {
+	t.Helper()
+	onLink, _ := forecast.Covered(svc, a)
+	if node := owner(plans, a.Addr); onLink && node != "" && plans[node].Results[svc.Key].Of(a.Addr).Reason == announce.Announced && len(forecast.AnsweredBy(svc, a, node)) == 0 {
+		t.Errorf("%s of %s: node %s answers for it, by no L2Advertisement", a.Addr, svc.Key, node)
+	}
+	want, have := map[string]bool{}, map[string]bool{}
+	for node := range forecast.Sessions(svc, a) {
+		want[node] = true
+	}
+	for _, nodes := range forecast.OfferedBy(svc, a, func(string, string) bool { return true }) {
+		for _, n := range nodes {
+			have[n] = true
+		}
+	}
+	if slices.ContainsFunc(s.BGP, func(ad announce.BGPAdvertisement) bool { return ad.Withdraws }) {
+		maps.DeleteFunc(want, func(node string, _ bool) bool { return !have[node] }) // others may withdraw it
+	}
+	if !maps.Equal(want, have) {
+		t.Errorf("%s of %s: %v offer it, by advertisements %v do", a.Addr, svc.Key, want, have)
 	}
 }
 

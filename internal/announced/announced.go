@@ -69,17 +69,19 @@ type judge struct {
 	kubeProxy bool
 	claims    map[netip.Addr]*v1beta1.L2Claim
 	sessions  map[session]*v1beta1.BGPSessionStatus
+	programs  programs
 }
 
 // session names a node's session to a peer.
 type session struct{ node, peer string }
 
 // Evaluate returns the report on each Service of s, which has addresses, and the backends
-// of its own. What the speakers report is o.
-func Evaluate(s announce.Snapshot, backends Backends, o *health.Objects) map[ipam.Key]Result {
+// of its own, and what the advertisements of s come to. What the speakers report is o.
+func Evaluate(s announce.Snapshot, backends Backends, o *health.Objects) (map[ipam.Key]Result, Programmed) {
 	j := &judge{
 		s: s, backends: backends, presence: make(map[string]health.PresenceState, len(s.Nodes)),
 		claims: make(map[netip.Addr]*v1beta1.L2Claim, len(o.Claims)), sessions: make(map[session]*v1beta1.BGPSessionStatus, len(o.Sessions)),
+		programs: programs{map[intent.Ref]map[netip.Addr]bool{}, map[intent.Ref]map[string]bool{}},
 	}
 	for i := range s.Nodes {
 		j.presence[s.Nodes[i].Name] = o.Presence(s.Nodes[i].Name).State
@@ -97,9 +99,13 @@ func Evaluate(s announce.Snapshot, backends Backends, o *health.Objects) map[ipa
 	j.forecast = s.Forecast(func(n announce.Node) bool { return sends(j.presence[n.Name]) })
 	out := make(map[ipam.Key]Result, len(s.Services))
 	for i := range s.Services {
-		out[s.Services[i].Key] = j.service(&s.Services[i])
+		svc := &s.Services[i]
+		out[svc.Key] = j.service(svc)
+		for _, a := range svc.Addrs {
+			j.program(svc, a)
+		}
 	}
-	return out
+	return out, j.programmed()
 }
 
 // finding is the report on one address.

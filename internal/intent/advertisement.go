@@ -211,3 +211,17 @@ func (p *parser) communities(in []v1beta1.Community) map[string]string {
 	}
 	return out
 }
+
+// CountText puts in words what an advertisement comes to.
+func CountText(c v1beta1.AdvertisementCount) string {
+	plural := func(n int32, one, more string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return fmt.Sprintf("%d %s", n, more)
+	}
+	if c.Addresses == 0 {
+		return "no address is announced because of it"
+	}
+	return plural(c.Addresses, "address is", "addresses are") + " announced because of it, by " + plural(c.Nodes, "node", "nodes")
+}

@@ -82,7 +82,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		}
 	}
 	return slices.Concat(
-		changed(validations, c.Objects.Pools, func(o *v1beta1.IPAddressPool) *[]metav1.Condition {
+		changed(validations, c.Objects.Pools, func(o *v1beta1.IPAddressPool) (*[]metav1.Condition, string) {
 			if text := plan.Occupied[o.Name]; text != "" {
 				note(validations, intent.Ref{Kind: "IPAddressPool", Name: o.Name}, text)
 			}
@@ -97,27 +97,43 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 					o.Status.IPv6 = u.Status()
 				}
 			}
-			return &o.Status.Conditions
+			return &o.Status.Conditions, ""
 		}),
-		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) *[]metav1.Condition {
+		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) (*[]metav1.Condition, string) {
 			sessions, selected := peers[o.Name], c.Config.Selected(o.Name, r.Nodes)
 			if o.Spec.RouterID != "" && selected > 1 {
 				note(validations, intent.Ref{Kind: "BGPPeer", Name: o.Name}, sharedRouterID(selected))
 			}
 			o.Status.Sessions = countSessions(sessions)
 			intent.SetCondition(&o.Status.Conditions, established(sessions, o.Status.Sessions, selected, len(r.Nodes)))
-			return &o.Status.Conditions
+			return &o.Status.Conditions, ""
 		}),
-		changed(validations, c.Objects.L2, func(o *v1beta1.L2Advertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(validations, c.Objects.BGP, func(o *v1beta1.BGPAdvertisement) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) *[]metav1.Condition { return &o.Status.Conditions }),
-		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) *[]metav1.Condition { return &o.Status.Conditions }),
+		changed(validations, c.Objects.L2, func(o *v1beta1.L2Advertisement) (*[]metav1.Condition, string) {
+			return &o.Status.Conditions, r.count("L2Advertisement", o.Name, &o.Status)
+		}),
+		changed(validations, c.Objects.BGP, func(o *v1beta1.BGPAdvertisement) (*[]metav1.Condition, string) {
+			return &o.Status.Conditions, r.count("BGPAdvertisement", o.Name, &o.Status)
+		}),
+		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
+		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
 	)
 }
 
 // sharedRouterID says what a router ID does that several nodes have (RFC 6286 section 2.1).
 func sharedRouterID(nodes int) string {
 	return fmt.Sprintf("%d nodes have the routerID of spec: it must be unique in an AS, and routers may hold a session with one of them alone; leave it out, or set routerIDFrom", nodes)
+}
+
+// count has the status of an advertisement show the count that is due, if one is, and returns what it
+// shows as words.
+func (r Reports) count(kind, name string, s *v1beta1.AdvertisementStatus) string {
+	if due, is := r.Programmed[intent.Ref{Kind: kind, Name: name}]; is {
+		s.Announced = &due
+	}
+	if s.Announced == nil {
+		return ""
+	}
+	return intent.CountText(*s.Announced)
 }
 
 // note has the condition Accepted of an object say what else there is to know.
@@ -131,18 +147,20 @@ func note(validations map[intent.Ref]intent.Validation, ref intent.Ref, text str
 }
 
 // changed returns the objects of one kind whose status differs. The function status
-// fills in what is not a condition, and returns the conditions.
+// fills in what is not a condition, and returns the conditions, and what the condition Programmed is to
+// say while it is True.
 func changed[T any, P interface {
 	*T
 	Object
 	DeepCopy() *T
-}](validations map[intent.Ref]intent.Validation, objects []T, status func(P) *[]metav1.Condition) []StatusChange {
+}](validations map[intent.Ref]intent.Validation, objects []T, status func(P) (*[]metav1.Condition, string)) []StatusChange {
 	kind := reflect.TypeFor[T]().Name()
 	var out []StatusChange
 	for i := range objects {
 		before := P(&objects[i])
 		after := P(before.DeepCopy())
-		setConditions(status(after), kind, validations[intent.Ref{Kind: kind, Name: after.GetName()}], after.GetGeneration())
+		conditions, text := status(after)
+		setConditions(conditions, kind, validations[intent.Ref{Kind: kind, Name: after.GetName()}], text, after.GetGeneration())
 		if !equality.Semantic.DeepEqual(before, after) {
 			out = append(out, StatusChange{Kind: kind, Before: before, After: after})
 		}
@@ -151,8 +169,8 @@ func changed[T any, P interface {
 }
 
 // setConditions sets the conditions that follow from the validation of an object, and takes off
-// those that a former version set.
-func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validation, generation int64) {
+// those that a former version set. Programmed says text while it is True.
+func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validation, text string, generation int64) {
 	set := func(of string, f intent.Finding, good string) {
 		c := metav1.Condition{Type: of, Status: metav1.ConditionTrue, Reason: good, Message: f.Message, ObservedGeneration: generation}
 		if f.Reason != "" {
@@ -167,7 +185,11 @@ func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validat
 	if refers(kind) {
 		set(v1beta1.ConditionResolvedRefs, v.Refs, v1beta1.ReasonResolvedRefs)
 	}
-	set(v1beta1.ConditionProgrammed, programmed(v, *conditions), v1beta1.ReasonProgrammed)
+	cause := programmed(v, *conditions)
+	if cause.Reason == "" {
+		cause.Message = text
+	}
+	set(v1beta1.ConditionProgrammed, cause, v1beta1.ReasonProgrammed)
 	// The column WHY shows the message of the first that is False: that of Programmed names all causes.
 	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished}
 	slices.SortStableFunc(*conditions, func(a, b metav1.Condition) int {

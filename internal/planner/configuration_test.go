@@ -76,6 +76,33 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+func TestAnAdvertisementTellsWhatItComesTo(t *testing.T) {
+	c := readyMade(intent.Objects{
+		L2:  []v1beta1.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "lan"}}, {ObjectMeta: metav1.ObjectMeta{Name: "known"}, Status: v1beta1.AdvertisementStatus{Announced: &v1beta1.AdvertisementCount{}}}},
+		BGP: []v1beta1.BGPAdvertisement{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta1.BGPAdvertisementSpec{Selection: v1beta1.Selection{IPAddressPools: []string{"none"}}}}},
+	})
+	r := Reports{Programmed: map[intent.Ref]v1beta1.AdvertisementCount{{Kind: "L2Advertisement", Name: "lan"}: {Addresses: 3, Nodes: 1}, {Kind: "BGPAdvertisement", Name: "tor"}: {Addresses: 1, Nodes: 2}}}
+	have := map[string]string{}
+	for _, x := range Statuses(c, r, &Summary{}) {
+		s := v1beta1.AdvertisementStatus{}
+		switch o := x.After.(type) {
+		case *v1beta1.L2Advertisement:
+			s = o.Status
+		case *v1beta1.BGPAdvertisement:
+			s = o.Status
+		}
+		have[x.After.GetName()] = fmt.Sprintf("%d/%d %s: %s", s.Announced.Addresses, s.Announced.Nodes, s.Conditions[0].Reason, s.Conditions[0].Message)
+	}
+	want := map[string]string{
+		"lan":   "3/1 Programmed: 3 addresses are announced because of it, by 1 node",
+		"known": "0/0 Programmed: no address is announced because of it",
+		"tor":   `1/2 RefsNotResolved: spec.ipAddressPools: there is no IPAddressPool "none"; the others that it names are announced`,
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
+	}
+}
+
 func TestOrphans(t *testing.T) {
 	claim := func(address string) v1beta1.L2Claim {
 		return v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: address}, Spec: v1beta1.L2ClaimSpec{Address: v1beta1.IPAddress(address)}}

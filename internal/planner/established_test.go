@@ -77,7 +77,7 @@ func TestConditionsOfAFormerVersion(t *testing.T) {
 			{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Accepted"}, {Type: "InEffect", Status: metav1.ConditionFalse, Reason: "NoEffectYet"},
 			{Type: "example.com/Other", Status: metav1.ConditionTrue, Reason: "Theirs"},
 		}
-		setConditions(&conditions, kind, intent.Validation{NoEffect: []string{"spec.echoMode"}}, 1)
+		setConditions(&conditions, kind, intent.Validation{NoEffect: []string{"spec.echoMode"}}, "", 1)
 		if got := reasonsOf(conditions); got != want {
 			t.Errorf("%s: %s", kind, got)
 		}
@@ -90,7 +90,7 @@ func TestFaultsOfSeveralConditions(t *testing.T) {
 	setConditions(&conditions, "BGPPeer", intent.Validation{
 		Accepted: intent.Finding{Reason: v1beta1.ReasonOverlaps, Message: "an older one"},
 		Refs:     intent.Finding{Reason: v1beta1.ReasonNotFound, Message: "no BFDProfile"},
-	}, 1)
+	}, "", 1)
 	if got := reasonsOf(conditions); got != "NotAccepted Overlaps NotFound" {
 		t.Error(got)
 	}

@@ -42,6 +42,8 @@ type Reports struct {
 	Speakers  []v1beta1.Speaker
 	Sessions  []v1beta1.BGPSession
 	Claims    []v1beta1.L2Claim
+	// Programmed are the counts of advertisements whose statuses are to show others.
+	Programmed map[intent.Ref]v1beta1.AdvertisementCount
 }
 
 // Stale finds the reports of dead speakers that still read as if these were alive: Speakers

@@ -46,14 +46,15 @@ type Options struct {
 	Finalizer     planner.Finalizer
 	Configuration *cluster.Configuration
 	Services      func(context.Context) ([]*corev1.Service, error)
-	Leading       func() *leader.Term                 // nil: this replica does not lead
-	Plan          func(*leader.Term) *planner.Summary // of the term's last pass; nil: there was none yet
-	Released      func() []types.NamespacedName       // Services that are no longer ours, since the last call
-	Planned       <-chan struct{}                     // signals a new plan
-	Presences     func() planner.Presences            // of the speakers; nil: not known
-	Heard         <-chan struct{}                     // signals other Presences
-	Record        func(cluster.Event)                 // sends an event
-	Count         func(kind string, err error)        // called for every patch
+	Leading       func() *leader.Term                              // nil: this replica does not lead
+	Plan          func(*leader.Term) *planner.Summary              // of the term's last pass; nil: there was none yet
+	Released      func() []types.NamespacedName                    // Services that are no longer ours, since the last call
+	Planned       <-chan struct{}                                  // signals a new plan
+	Presences     func() planner.Presences                         // of the speakers; nil: not known
+	Programmed    func() map[intent.Ref]v1beta1.AdvertisementCount // of advertisements whose statuses are to show others
+	Heard         <-chan struct{}                                  // signals other Presences, or counts
+	Record        func(cluster.Event)                              // sends an event
+	Count         func(kind string, err error)                     // called for every patch
 }
 
 // Reporter writes reports. Make one with New.
@@ -159,7 +160,7 @@ func (r *Reporter) reports(ctx context.Context) (planner.Reports, error) {
 	for i := range nodes.Items {
 		labels[nodes.Items[i].Name] = nodes.Items[i].Labels
 	}
-	return planner.Reports{Presences: r.Presences(), Nodes: labels, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
+	return planner.Reports{Presences: r.Presences(), Programmed: r.Programmed(), Nodes: labels, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
 }
 
 // statuses returns the writes of statuses.

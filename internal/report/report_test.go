@@ -28,6 +28,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 )
@@ -120,10 +121,10 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 		}}),
 		Configuration: cluster.NewConfiguration(cluster.Listed(b.api, "steelyard-system")), Services: listed,
 		Leading: func() *leader.Term { return b.term }, Plan: func(*leader.Term) *planner.Summary { return b.plan },
-		Presences: func() planner.Presences { return b.presences },
-		Record:    func(e cluster.Event) { b.events = append(b.events, e.Type+" "+e.About.Name+" "+e.Reason) },
-		Released:  func() []types.NamespacedName { out := b.gone; b.gone = nil; return out },
-		Count:     func(kind string, err error) { b.note(&b.counted, fmt.Sprintf("%s %v", kind, err == nil)) },
+		Presences: func() planner.Presences { return b.presences }, Programmed: func() map[intent.Ref]v1beta1.AdvertisementCount { return nil },
+		Record:   func(e cluster.Event) { b.events = append(b.events, e.Type+" "+e.About.Name+" "+e.Reason) },
+		Released: func() []types.NamespacedName { out := b.gone; b.gone = nil; return out },
+		Count:    func(kind string, err error) { b.note(&b.counted, fmt.Sprintf("%s %v", kind, err == nil)) },
 	})
 	return b
 }

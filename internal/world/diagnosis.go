@@ -91,7 +91,7 @@ func (t *Evaluation) notAnnounced(k ipam.Key, not ...string) Diagnosis {
 // it has no address.
 func (t *Evaluation) Reported(k ipam.Key) announced.Result {
 	if t.reach == nil {
-		t.reach = announced.Evaluate(t.Shown(), t.backends(), &t.Objects)
+		t.reach, _ = announced.Evaluate(t.Shown(), t.backends(), &t.Objects)
 	}
 	return t.reach[k]
 }
