@@ -44,6 +44,7 @@ func effects() map[string]struct {
 		"ignoreExcludeLabel": {"true", []effect{arg(deployment, "--ignore-exclude-label"), arg(daemonSet, "--ignore-exclude-label")}},
 		"loadBalancerClass":  {"example.org/edge", []effect{arg(deployment, "--load-balancer-class=example.org/edge"), arg(daemonSet, "--load-balancer-class=example.org/edge")}},
 		"logLevel":           {"DEBUG", []effect{arg(deployment, "--log-level=DEBUG"), arg(daemonSet, "--log-level=DEBUG")}},
+		"logFormat":          {"json", []effect{arg(deployment, "--log-format=json"), arg(daemonSet, "--log-format=json")}},
 		"image.registry": {"registry.example.org/net", []effect{
 			{deployment, container + "image", "registry.example.org/net/steelyard-controller:dev"}, {daemonSet, container + "image", "registry.example.org/net/steelyard-speaker:dev"}}},
 		"image.tag":        {"v9.9.9", []effect{{deployment, container + "image", "steelyard-controller:v9.9.9"}, {daemonSet, container + "image", "steelyard-speaker:v9.9.9"}}},

@@ -79,13 +79,14 @@ func main() {
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often to send a BFD packet to the speakers that monitor this one; at least 50ms")
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "after how many missed BFD packets a speaker is suspected, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	flag.TextVar(&o.logFormat, "log-format", cluster.LogText, "text, or json: one JSON object a line")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
 	if o.version {
 		fmt.Println(version.String())
 		return
 	}
-	logger := cluster.NewLogger(os.Stderr, o.logLevel)
+	logger := cluster.NewLogger(os.Stderr, o.logLevel, o.logFormat)
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
 		os.Exit(1)

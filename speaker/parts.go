@@ -41,6 +41,7 @@ type options struct {
 	defend            bool
 	rate              uint
 	logLevel          slog.Level
+	logFormat         cluster.LogFormat
 	version           bool
 
 	drain        time.Duration

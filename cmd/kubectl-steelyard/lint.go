@@ -201,7 +201,11 @@ func (l *linter) service(i int, d document) {
 		if x.Flag != "" {
 			remedy = " (then give lint the same flag)"
 		}
-		l.find(i, "metadata.annotations["+x.Name+"]", notProgrammed, v1beta1.ReasonUnknownAnnotation, "%s%s", x, remedy)
+		field := "metadata.annotations"
+		if x.Label {
+			field = "metadata.labels"
+		}
+		l.find(i, field+"["+x.Name+"]", notProgrammed, v1beta1.ReasonUnknownAnnotation, "%s%s", x, remedy)
 	}
 }
 

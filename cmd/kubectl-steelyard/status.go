@@ -17,6 +17,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -265,8 +266,15 @@ func countServices(t *world.Evaluation) serviceCounts {
 		if s.Reason != "" {
 			c.Problems = append(c.Problems, problem{name, s.Reason, s.Summary})
 		}
-		for _, x := range health.OfAnnotations(t.Service(ipam.Key{Namespace: s.Namespace, Name: s.Name})) {
+		svc := t.Service(ipam.Key{Namespace: s.Namespace, Name: s.Name})
+		if intent.PoolDeleted(svc) {
+			c.Problems = append(c.Problems, problem{name, v1beta1.ReasonPoolDeleted, printable.Message(health.Condition(svc.Status.Conditions, v1beta1.ConditionAllocated).Message)})
+		}
+		for _, x := range health.OfAnnotations(svc) {
 			c.Problems = append(c.Problems, problem{name, x.Reason, x.Message})
+		}
+		if text := intent.IgnoredText(t.AnnotationPrefixes.Ignored(svc)); text != "" {
+			c.Problems = append(c.Problems, problem{name, health.Incomplete, text})
 		}
 		if len(c.Problems) == found {
 			c.Fine++

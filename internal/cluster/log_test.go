@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,14 +43,19 @@ func TestALogLineIsShortAndCanBeShown(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var out bytes.Buffer
-			log(NewLogger(&out, slog.LevelInfo), long)
-			line := strings.TrimSuffix(out.String(), "\n")
-			if !printable.Is(line) {
-				t.Errorf("it can't be shown: %.200q", line)
-			}
-			if n := len(line); n > 8*printable.MaxMessage || n < 50 {
-				t.Errorf("it has %d bytes", n)
+			for _, format := range []LogFormat{LogText, LogJSON} {
+				var out bytes.Buffer
+				log(NewLogger(&out, slog.LevelInfo, format), long)
+				line := strings.TrimSuffix(out.String(), "\n")
+				if !printable.Is(line) {
+					t.Errorf("%s: it can't be shown: %.200q", format, line)
+				}
+				if n := len(line); n > 8*printable.MaxMessage || n < 50 {
+					t.Errorf("%s: it has %d bytes", format, n)
+				}
+				if format == LogJSON && !json.Valid([]byte(line)) {
+					t.Errorf("no JSON: %.200q", line)
+				}
 			}
 		})
 	}
@@ -70,7 +76,7 @@ func TestNothingElseChangesInTheLog(t *testing.T) {
 		return a
 	}
 	write(slog.New(slog.NewTextHandler(&want, &slog.HandlerOptions{ReplaceAttr: noTime})))
-	write(NewLogger(&have, slog.LevelInfo))
+	write(NewLogger(&have, slog.LevelInfo, LogText))
 	_, line, _ := strings.Cut(have.String(), " ")
 	if line != want.String() {
 		t.Errorf("have %swant %s", line, want.String())
@@ -80,3 +86,22 @@ func TestNothingElseChangesInTheLog(t *testing.T) {
 type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
+
+func TestALogHasLevelsAndNumbersAsJSON(t *testing.T) {
+	var format LogFormat
+	if err := format.UnmarshalText([]byte("xml")); err == nil {
+		t.Error("xml is a format")
+	}
+	if err := format.UnmarshalText([]byte("json")); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	NewLogger(&out, slog.LevelInfo, format).Warn("can't send", "peer", "tor", "routes", 3)
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["level"] != "WARN" || line["msg"] != "can't send" || line["peer"] != "tor" || line["routes"] != 3.0 || line["time"] == nil {
+		t.Errorf("%v", line)
+	}
+}

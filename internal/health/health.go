@@ -193,6 +193,9 @@ func OfPool(p *v1beta1.IPAddressPool) []Problem {
 	return out
 }
 
+// Incomplete is the reason of a Service that has addresses, with a reservation.
+const Incomplete = "Incomplete"
+
 // OfService returns the problems of a Service, by its conditions and its annotations.
 func OfService(svc *corev1.Service) []Problem {
 	slips := OfAnnotations(svc)
@@ -232,7 +235,7 @@ func byConditions(svc *corev1.Service, slips []Problem) []Problem {
 			message = strings.Replace(message, "; "+s.Message, "", 1)
 		}
 		if _, reservation, has := strings.Cut(message, "; "); has {
-			return problem(Waiting, "Incomplete", reservation, "")
+			return problem(Waiting, Incomplete, reservation, "")
 		}
 		return nil
 	default:

@@ -88,6 +88,7 @@ func TestOthersAnnotationsAreNamed(t *testing.T) {
 		{"beside one of MetalLB's that counts", []string{"metallb.io/loadBalancerIPs", "lbipam.cilium.io/ips", "purelb.io/service-group"}, compat, []string{"purelb.io/service-group"}},
 		{"beside ours", []string{"steelyard.dev/address-pool", "purelb.io/service-group", "kube-vip.io/loadbalancerIPs"}, nil, []string{"kube-vip.io/loadbalancerIPs"}},
 		{"reports", []string{"metallb.io/ip-allocated-from-pool", "purelb.io/allocated-by"}, nil, nil},
+		{"of what has no equal", []string{"protocol.openelb.kubesphere.io/v1alpha1", "kube-vip.io/ignore"}, nil, []string{"protocol.openelb.kubesphere.io/v1alpha1", "kube-vip.io/ignore"}},
 	} {
 		var got []string
 		for _, x := range c.prefixes.Ignored(annotated(c.annotations...)) {
@@ -99,7 +100,19 @@ func TestOthersAnnotationsAreNamed(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
-	svc := annotated("kube-vip.io/loadbalancerIPs")
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"eip.openelb.kubesphere.io/v1alpha2": "x"}}}
+	want := "label eip.openelb.kubesphere.io/v1alpha2 does nothing here: use steelyard.dev/address-pool"
+	if text := IgnoredText(compat.Ignored(svc)); text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
+	want = "annotation kube-vip.io/egress does nothing here: there is nothing that gives the packets that Pods send the address of their Service"
+	if text := IgnoredText(compat.Ignored(annotated("kube-vip.io/egress"))); text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
+	if off := (&corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"kube-vip.io/ignore": "false"}}}); len(compat.Ignored(off)) > 0 {
+		t.Error("it asks for nothing")
+	}
+	svc = annotated("kube-vip.io/loadbalancerIPs")
 	if svc.Spec.LoadBalancerIP = "x"; len(compat.Ignored(svc)) > 0 {
 		t.Error("the field asks for the same address, and counts")
 	}

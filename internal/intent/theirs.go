@@ -33,6 +33,19 @@ var equivalents = []equivalent{
 	{"openelb", "eip.openelb.kubesphere.io/v1alpha2", v1beta1.AnnotationAddressPool, ""},
 }
 
+// labelOpenELBPool is the label by which OpenELB remembers the pool of a Service.
+const labelOpenELBPool = "eip.openelb.kubesphere.io/v1alpha2"
+
+// withoutEquivalent are the annotations of other load balancers that ask for what no annotation of
+// ours can ask for, and what to do instead.
+var withoutEquivalent = []struct{ theirs, instead string }{
+	{"protocol.openelb.kubesphere.io/v1alpha1", "whether an address is announced on the local network or by BGP is for an L2Advertisement or a BGPAdvertisement to say"},
+	{"kube-vip.io/serviceInterface", "name the link in spec.interfaces of an L2Advertisement"},
+	{"kube-vip.io/ignore", "a Service with another spec.loadBalancerClass is left alone"},
+	{"kube-vip.io/egress", "there is nothing that gives the packets that Pods send the address of their Service"},
+	{"kube-vip.io/loadbalancerHostname", "there is nothing that writes a host name into the status"},
+}
+
 // compatMetalLB has the controller read MetalLB's annotations.
 const compatMetalLB = "--compat-annotations=metallb.io"
 
@@ -49,13 +62,22 @@ func Theirs(svc *corev1.Service, product, ours string) string {
 
 // Ignored is an annotation of another load balancer that has no effect.
 type Ignored struct {
-	Name string `json:"name"`
-	Use  string `json:"use"`            // the annotation of ours that does the same
-	Flag string `json:"flag,omitempty"` // with it the controller reads this one; empty: there is none
+	Name    string `json:"name"`
+	Label   bool   `json:"label,omitempty"`   // it is a label
+	Use     string `json:"use,omitempty"`     // the annotation of ours that does the same; empty: none does
+	Flag    string `json:"flag,omitempty"`    // with it the controller reads this one; empty: there is none
+	Instead string `json:"instead,omitempty"` // what to do where no annotation does the same
 }
 
 func (x Ignored) String() string {
-	text := fmt.Sprintf("annotation %s does nothing here: use %s", x.Name, x.Use)
+	kind, remedy := "annotation", x.Instead
+	if x.Label {
+		kind = "label"
+	}
+	if x.Use != "" {
+		remedy = "use " + x.Use
+	}
+	text := fmt.Sprintf("%s %s does nothing here: %s", kind, x.Name, remedy)
 	if x.Flag != "" {
 		text += ", or run the controller with " + x.Flag
 	}
@@ -65,21 +87,35 @@ func (x Ignored) String() string {
 // Ignored returns the annotations of other load balancers by which svc asks for what
 // nothing that counts asks for.
 func (d AnnotationPrefixes) Ignored(svc *corev1.Service) []Ignored {
-	if len(svc.Annotations) == 0 {
-		return nil
-	}
 	var out []Ignored
+	if svc.Labels[labelOpenELBPool] != "" && svc.Annotations[labelOpenELBPool] == "" && !d.asks(svc, v1beta1.AnnotationAddressPool) {
+		out = append(out, Ignored{Name: labelOpenELBPool, Label: true, Use: v1beta1.AnnotationAddressPool})
+	}
+	if len(svc.Annotations) == 0 {
+		return out
+	}
 	for _, x := range equivalents {
 		v := svc.Annotations[x.theirs]
 		if v == "" || x.ours == v1beta1.AnnotationLoadBalancerIPs && v == svc.Spec.LoadBalancerIP {
 			continue
 		}
-		name, _ := d.find(svc, x.ours)
-		if _, counts := svc.Annotations[name]; !counts {
-			out = append(out, Ignored{x.theirs, x.ours, x.flag})
+		if !d.asks(svc, x.ours) {
+			out = append(out, Ignored{Name: x.theirs, Use: x.ours, Flag: x.flag})
+		}
+	}
+	for _, x := range withoutEquivalent {
+		if v := svc.Annotations[x.theirs]; v != "" && v != "false" {
+			out = append(out, Ignored{Name: x.theirs, Instead: x.instead})
 		}
 	}
 	return out
+}
+
+// asks reports whether svc has that annotation of ours, or one that counts for it.
+func (d AnnotationPrefixes) asks(svc *corev1.Service, ours string) bool {
+	name, _ := d.find(svc, ours)
+	_, counts := svc.Annotations[name]
+	return counts
 }
 
 // IgnoredText puts what Ignored returns in words; "": it returns nothing.

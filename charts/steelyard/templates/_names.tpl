@@ -27,6 +27,9 @@ app.kubernetes.io/component: {{ . }}
 {{- if ne .Values.logLevel "INFO" }}
 - --log-level={{ .Values.logLevel }}
 {{- end }}
+{{- if ne .Values.logFormat "text" }}
+- --log-format={{ .Values.logFormat }}
+{{- end }}
 {{- if .Values.metrics.secure }}
 - --metrics-secure
 {{- if .Values.metrics.certSecret }}
