@@ -71,15 +71,32 @@ func changeTo(svc *corev1.Service, g ipam.Grant, silent []netip.Addr, of orphane
 		c.Moved = fmt.Sprintf("held %s before: %s", intent.Join(held), g.Moved)
 	}
 	c.loses, c.gains = without(held, g.Addrs), without(g.Addrs, held)
-	vip := corev1.LoadBalancerIPModeVIP
-	for _, a := range g.Addrs {
-		c.ingress = append(c.ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
-	}
+	c.ingress = ingressOf(svc, g.Addrs)
 	before := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated)
 	c.Event = before == nil || !sameWords(*before, c.Allocated) || !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, c.ingress)
 	c.Conditions = slices.Clone(svc.Status.Conditions)
 	intent.SetCondition(&c.Conditions, c.Allocated)
 	return c, c.Event || svc.Annotations[v1beta1.AnnotationPool] != c.pools
+}
+
+// ingressOf returns what svc is to show that has these addresses. What other controllers wrote that
+// is no address stays: names, and ports of an address.
+func ingressOf(svc *corev1.Service, addrs []netip.Addr) (out []corev1.LoadBalancerIngress) {
+	vip := corev1.LoadBalancerIPModeVIP
+	shown := svc.Status.LoadBalancer.Ingress
+	for _, a := range addrs {
+		in := corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip}
+		if i := slices.IndexFunc(shown, func(x corev1.LoadBalancerIngress) bool { return x.IP == in.IP }); i >= 0 {
+			in.Hostname, in.Ports = shown[i].Hostname, shown[i].Ports
+		}
+		out = append(out, in)
+	}
+	for _, x := range shown {
+		if x.IP == "" && x.Hostname != "" {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // remember has c say for which request an address that may be shared is granted,

@@ -57,7 +57,16 @@ func TestChangeOf(t *testing.T) {
 			in[0], in[1] = in[1], in[0]
 		}, differs: true, event: true},
 		{name: "an address too much is taken away", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: "203.0.113.9"})
+		}, differs: true, event: true},
+		{name: "another controller's name stays", edit: func(s *corev1.Service, _ *ipam.Grant) {
 			s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{Hostname: "x.example"})
+		}},
+		{name: "another controller's name and ports of an address stay", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			s.Status.LoadBalancer.Ingress[0].Hostname, s.Status.LoadBalancer.Ingress[0].Ports = "x.example", []corev1.PortStatus{{Port: 80, Protocol: "TCP"}}
+		}},
+		{name: "a name before the addresses comes after them", edit: func(s *corev1.Service, _ *ipam.Grant) {
+			s.Status.LoadBalancer.Ingress = append([]corev1.LoadBalancerIngress{{Hostname: "x.example"}}, s.Status.LoadBalancer.Ingress...)
 		}, differs: true, event: true},
 		{name: "another ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = &proxy }, differs: true, event: true},
 		{name: "a missing ipMode is put right", edit: func(s *corev1.Service, _ *ipam.Grant) { s.Status.LoadBalancer.Ingress[0].IPMode = nil }, differs: true, event: true},
