@@ -179,7 +179,7 @@ func TestFlagsAreThere(t *testing.T) {
 		}
 		for _, a := range args {
 			name := regexp.MustCompile(`^--([a-z-]+)`).FindStringSubmatch(a.(string))
-			if name == nil || !strings.Contains(string(source), `, "`+name[1]+`", `) {
+			if name == nil || !strings.Contains(string(source), `"`+name[1]+`", `) {
 				t.Errorf("%s has no flag %s", program, a)
 			}
 		}

@@ -258,3 +258,20 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+// A list of classes is a flag for each; the empty one stands for Services without a class.
+func TestSeveralClasses(t *testing.T) {
+	rendered, err := Render("steelyard", map[string]any{"loadBalancerClass": []any{"example.org/edge", ""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range rendered {
+		program := strings.HasSuffix(file, "/deployment.yaml") || strings.HasSuffix(file, "/daemonset.yaml")
+		if two := strings.Contains(text, "- --load-balancer-class=example.org/edge\n") && strings.Contains(text, "- --load-balancer-class=\n"); two != program {
+			t.Errorf("%s has both classes: %t\n%s", file, two, text)
+		}
+	}
+	if notes := rendered["NOTES.txt"]; !strings.Contains(notes, `"example.org/edge" ""`) {
+		t.Errorf("the notes: %s", notes)
+	}
+}

@@ -166,8 +166,8 @@ func TestAnAddressIsGivenOnWhenItsHolderHasGivenItBack(t *testing.T) {
 
 func TestAFinalizerThatSomeClientRemovedIsSetAgain(t *testing.T) {
 	svc := waiting("a", 1)
-	f := planner.Finalizer{Wanted: true, Class: "example.org/edge"}
-	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: f.Mark()}
+	f := planner.Finalizer{Wanted: true, Class: "example.org/edge,"}
+	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: f.Mark(svc)}
 	theirs := with(svc, "example.org/theirs")
 	f.Apply(theirs, f.Cleanup(theirs, true))
 	if diff := cmp.Diff([]string{"example.org/theirs", v1beta1.FinalizerCleanup}, theirs.Finalizers); diff != "" {

@@ -56,7 +56,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
-	flag.StringVar(&o.class, "load-balancer-class", "", "serve Services of this spec.loadBalancerClass; empty: those without one")
+	flag.Func("load-balancer-class", "serve "+intent.ClassUsage, intent.AddClass(&o.class))
 	o.metrics.AddFlags(flag.CommandLine)
 	flag.BoolVar(&o.page, "page", true, "serve GET / beside the metrics: a page of pools, addresses, sessions and Services with a problem, for clients that can reach that port and, with --metrics-secure, may get /")
 	flag.StringVar(&o.hosts, "page-hosts", "", "names, by commas, beside localhost and addresses, that the page may be asked for by, as a browser sends them: such as steelyard.example.org, for a page behind a proxy. Other names get 421, so that no foreign site can read the page by leading its own name here")

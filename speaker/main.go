@@ -60,7 +60,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the Node that this speaker runs on; default: the environment variable NODE_NAME")
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
-	flag.StringVar(&o.class, "load-balancer-class", "", "announce Services of this spec.loadBalancerClass; empty: those without one")
+	flag.Func("load-balancer-class", "announce "+intent.ClassUsage, intent.AddClass(&o.class))
 	o.metrics.AddFlags(flag.CommandLine)
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")

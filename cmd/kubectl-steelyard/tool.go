@@ -52,7 +52,7 @@ func (t *tool) addFlags(root *cobra.Command) {
 	})
 	flags.StringVarP(&t.output, "output", "o", "table", "table, wide, name, json or yaml")
 	flags.StringVar(&t.system, "steelyard-namespace", "", "namespace of Steelyard itself (default: where its controller is)")
-	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves (default: what its controller's Deployment says)")
+	flags.StringVar(&t.class, "load-balancer-class", unset, "spec.loadBalancerClass of the Services that Steelyard serves, several by commas (default: what its controller's Deployment says)")
 	flags.StringVar(&t.compat, "compat-annotations", unset, "whose annotations the controller also honors: metallb.io (default: as its Deployment says)")
 	flags.BoolVar(&t.ignoreLabel, "ignore-exclude-label", false, "nodes with the label "+v1beta1.LabelExcludeNode+" announce (default: as the controller's Deployment says)")
 	flags.StringVar(&t.unschedulable, "unschedulable", unset, "what unschedulable nodes do: ignore or drain (default: as the controller's Deployment says)")

@@ -63,11 +63,7 @@ func (p *cluster) others() outcome {
 			}
 		}
 	}
-	class := "without spec.loadBalancerClass"
-	if p.Class != "" {
-		class = "of class " + p.Class
-	}
-	return found(Fault, evidence, "two load balancers take the Services "+class+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
+	return found(Fault, evidence, "two load balancers take "+intent.ClassesText(p.Class)+" from each other: remove one (kubectl steelyard migrate tells how), or give each a class of its own")
 }
 
 // contested finds Services of ours that another program changes.
@@ -90,8 +86,9 @@ func (p *cluster) contested() outcome {
 	return found(Warning, finalized, "such a Service can't be deleted until the program that set the finalizer, such as a cloud provider or another load balancer, takes it off: where that does not run any more, take it off by hand")
 }
 
-// serves reports whether a workload of the product serves Services of that class.
-func (r product) serves(w Workload, class string) bool {
+// serves reports whether a workload of the product serves Services of one of these classes, by
+// commas.
+func (r product) serves(w Workload, classes string) bool {
 	of := "" // these alone
 	settings := map[string]string{}
 	for _, x := range w.Settings {
@@ -114,9 +111,9 @@ func (r product) serves(w Workload, class string) bool {
 		}
 	}
 	if of != "" {
-		return of == class
+		return intent.ServesClass(classes, of)
 	}
-	return class == "" || slices.Contains(r.classes, class)
+	return intent.ServesClass(classes, "") || slices.ContainsFunc(r.classes, func(class string) bool { return intent.ServesClass(classes, class) })
 }
 
 // isOf reports whether an image has one of these names, in any registry.

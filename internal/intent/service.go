@@ -18,16 +18,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// Ours reports whether svc is for a load balancer of that class; the empty
+// Ours reports whether svc is for a load balancer of these classes, by commas; the empty
 // class is for Services that name none.
-func Ours(svc *corev1.Service, class string) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return false
-	}
-	if svc.Spec.LoadBalancerClass == nil {
-		return class == ""
-	}
-	return class != "" && *svc.Spec.LoadBalancerClass == class
+func Ours(svc *corev1.Service, classes string) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && ServesClass(classes, ClassOf(svc))
 }
 
 // Local reports whether a node must have an endpoint of svc to announce it.

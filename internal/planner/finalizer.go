@@ -16,7 +16,7 @@ import (
 // finalizer sets none, and takes off those that it had set.
 type Finalizer struct {
 	Wanted bool
-	Class  string
+	Class  string // classes, by commas
 }
 
 // cleanup is what becomes of the finalizer on a Service.
@@ -28,14 +28,15 @@ const (
 	dropFinalizer
 )
 
-// Mark is the annotation's value beside a finalizer of ours. Another Steelyard
+// Mark is the annotation's value beside a finalizer of ours on svc. Another Steelyard
 // works for another class.
-func (f Finalizer) Mark() string { return "class=" + f.Class }
+func (f Finalizer) Mark(svc *corev1.Service) string { return "class=" + intent.ClassOf(svc) }
 
 // Ours reports whether the finalizer on svc, if it is there, is ours. Another load
 // balancer may have set the same one: that is not touched, nor set a second time.
 func (f Finalizer) Ours(svc *corev1.Service) bool {
-	return svc.Annotations[v1beta1.AnnotationFinalizer] == f.Mark()
+	class, marked := strings.CutPrefix(svc.Annotations[v1beta1.AnnotationFinalizer], "class=")
+	return marked && intent.ServesClass(f.Class, class)
 }
 
 // Cleanup returns what is to become of the finalizer on svc, which has addresses or not.
@@ -55,7 +56,7 @@ func (f Finalizer) Apply(svc *corev1.Service, c cleanup) {
 	switch c {
 	case setFinalizer:
 		svc.Finalizers = append(svc.Finalizers, v1beta1.FinalizerCleanup)
-		svc.Annotations[v1beta1.AnnotationFinalizer] = f.Mark()
+		svc.Annotations[v1beta1.AnnotationFinalizer] = f.Mark(svc)
 	case dropFinalizer:
 		f.Remove(svc)
 	}

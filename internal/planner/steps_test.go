@@ -82,7 +82,7 @@ func TestAForeignFinalizerIsTold(t *testing.T) {
 	if c := conditionOf(svc, g, nil, orphaned{}, nil); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "the finalizer service.kubernetes.io/load-balancer-cleanup was not set by Steelyard") {
 		t.Errorf("it says %+v", c)
 	}
-	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: Finalizer{}.Mark()}
+	svc.Annotations = map[string]string{v1beta1.AnnotationFinalizer: Finalizer{}.Mark(svc)}
 	if c := conditionOf(svc, g, nil, orphaned{}, nil); strings.Contains(c.Message, "finalizer") {
 		t.Errorf("of our own it says %+v", c)
 	}

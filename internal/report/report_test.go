@@ -187,7 +187,7 @@ func claim(address string) *v1beta1.L2Claim {
 func service(name string, kind corev1.ServiceType, marked bool) *corev1.Service {
 	out := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Spec: corev1.ServiceSpec{Type: kind}}
 	if marked {
-		out.Annotations = map[string]string{v1beta1.AnnotationPool: "lan", v1beta1.AnnotationFinalizer: planner.Finalizer{}.Mark(), "example.org/theirs": "stays"}
+		out.Annotations = map[string]string{v1beta1.AnnotationPool: "lan", v1beta1.AnnotationFinalizer: planner.Finalizer{}.Mark(out), "example.org/theirs": "stays"}
 		out.Finalizers = []string{v1beta1.FinalizerCleanup, "example.org/theirs"}
 		out.Status.Conditions = []metav1.Condition{{Type: v1beta1.ConditionAllocated, Status: metav1.ConditionTrue}, {Type: "example.org/theirs", Status: metav1.ConditionTrue}}
 	}

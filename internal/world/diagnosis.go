@@ -126,19 +126,13 @@ func (w *Snapshot) noNodeAnnounces() string {
 
 // notOurs explains why Steelyard does not serve svc.
 func (t *Evaluation) notOurs(svc *corev1.Service) string {
-	named := func(class string) string {
-		if class == "" {
-			return "Services that name no class"
-		}
-		return "class " + class
-	}
 	switch class := svc.Spec.LoadBalancerClass; {
 	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
 		return fmt.Sprintf("it is of type %s: only those of type LoadBalancer get an address", svc.Spec.Type)
 	case class != nil:
-		return fmt.Sprintf("it is for load balancer class %s; Steelyard serves %s", *class, named(t.Class))
+		return fmt.Sprintf("it is for load balancer class %s; Steelyard serves %s", *class, intent.ClassesText(t.Class))
 	}
-	return "it names no loadBalancerClass; Steelyard serves " + named(t.Class)
+	return "it names no loadBalancerClass; Steelyard serves " + intent.ClassesText(t.Class)
 }
 
 // success describes how clients reach the Service.

@@ -37,7 +37,7 @@ type Snapshot struct {
 
 // Settings are the flags of the controller and the speakers that matter to decisions.
 type Settings struct {
-	Class              string // the class that Steelyard serves; empty: Services that name no class
+	Class              string // the classes that Steelyard serves, by commas; an empty one: Services that name none
 	Guessed            bool   // Class could not be read, and the user did not set it
 	AnnotationPrefixes intent.AnnotationPrefixes
 	Exclusion          intent.Exclusion

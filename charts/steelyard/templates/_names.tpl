@@ -21,8 +21,12 @@ app.kubernetes.io/component: {{ . }}
 {{- if ne .Values.unschedulable "ignore" }}
 - --unschedulable={{ .Values.unschedulable }}
 {{- end }}
-{{- with .Values.loadBalancerClass }}
+{{- if kindIs "slice" .Values.loadBalancerClass }}
+{{- range .Values.loadBalancerClass }}
 - --load-balancer-class={{ . }}
+{{- end }}
+{{- else if .Values.loadBalancerClass }}
+- --load-balancer-class={{ .Values.loadBalancerClass }}
 {{- end }}
 {{- if ne .Values.logLevel "INFO" }}
 - --log-level={{ .Values.logLevel }}

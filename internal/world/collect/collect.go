@@ -98,7 +98,7 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 			if c.Name != "controller" {
 				continue
 			}
-			args := slices.Concat(c.Command, c.Args)
+			args, addClass := slices.Concat(c.Command, c.Args), intent.AddClass(&s.Class)
 			for i, arg := range args {
 				name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 				if !given && i+1 < len(args) {
@@ -107,7 +107,7 @@ func settings(deployments []appsv1.Deployment) (world.Settings, error) {
 				var err error
 				switch name {
 				case "load-balancer-class":
-					s.Class = value
+					err = addClass(value)
 				case "ignore-exclude-label":
 					s.Exclusion.IgnoreLabel = !given || value == "true"
 				case "unschedulable":
