@@ -12,7 +12,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -20,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
@@ -121,6 +124,46 @@ func TestAReportOfManyClaimsEndsAfterAWhile(t *testing.T) {
 			t.Errorf("after %s %d were written, the first of them %v; more: %v", took, len(wrote), wrote[:parallel], r.more)
 		}
 	})
+}
+
+// The claim of a node that must not announce names the command that ends that, on this node
+// alone: of another reason there is none.
+func TestAnExcludedNodesClaimNamesTheRemedy(t *testing.T) {
+	addr, key := netip.MustParseAddr("192.0.2.1"), ipam.Key{Namespace: "shop", Name: "web"}
+	const short = "no node can announce the address; this is the reason of node a"
+	for _, c := range []struct {
+		name     string
+		reason   announce.Reason
+		excluded string
+		want     string
+	}{
+		{"a label", announce.NodeExcluded, "label x (kubectl label node a x- takes it off)", short + ": label x (kubectl label node a x- takes it off)"},
+		{"the exclusion has just ended", announce.NodeExcluded, "", short},
+		{"another reason", announce.NoLinkUp, "label x", short},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			claim := &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: "a"}, Status: v1beta1.L2ClaimStatus{Node: "a"}}
+			scheme := runtime.NewScheme()
+			if err := v1beta1.AddToScheme(scheme); err != nil {
+				t.Fatal(err)
+			}
+			api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(claim).WithStatusSubresource(claim).Build()
+			r := New(Options{Node: "a", Claims: new(overlay.Objects[*v1beta1.L2Claim]), Client: api})
+			d := &Applied{Excluded: c.excluded}
+			d.Plan.Results = map[ipam.Key]announce.Result{key: {Layer2: []announce.Ownership{{Addr: addr, Reason: c.reason}}}}
+			if err := r.reportUnannounced(t.Context(), claim, d, map[netip.Addr]users{addr: {keys: []ipam.Key{key}}}); err != nil {
+				t.Fatal(err)
+			}
+			var now v1beta1.L2Claim
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(claim), &now); err != nil {
+				t.Fatal(err)
+			}
+			got := meta.FindStatusCondition(now.Status.Conditions, v1beta1.ConditionAnnounced)
+			if got == nil || got.Status != metav1.ConditionFalse || got.Reason != string(c.reason) || got.Message != c.want {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
 }
 
 // Of a new address, and of one that is not announced, the controller has an event: one of
