@@ -21,11 +21,7 @@ func beside(p announce.Peer) error {
 	if err != nil {
 		return nil //nolint:nilerr // dialing tells why the router can't be reached
 	}
-	program, err := ports.Connected(netip.AddrPortFrom(p.Addr, cmp.Or(p.Port, 179)), local)
-	if err != nil {
-		return err
-	}
-	if program != "" {
+	if program := ports.Connected(netip.AddrPortFrom(p.Addr, cmp.Or(p.Port, 179)), local); program != "" {
 		return fmt.Errorf("another program of this node has a BGP session with %s from %s, and a router has one with each address: %s; "+
 			"give this session an address of its own (sourceAddressFrom, sourcePrefix)", p.Addr, local, program)
 	}

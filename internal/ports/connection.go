@@ -1,54 +1,57 @@
 package ports
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
-
-	"github.com/prometheus/procfs"
+	"strings"
 )
 
 // established is the state of a TCP connection that is up, in the kernel's tables.
-const established = 1
+const established = "01"
 
 // Connected returns which other program of this machine has a TCP connection with the port of
-// a host, or has its own port of that number connected with the host; "": none has. The
-// program's end of the connection has the address local, unless that is invalid.
-func Connected(host netip.AddrPort, local netip.Addr) (string, error) {
-	return connected("/proc", host, local)
+// a host, or has its own port of that number connected with the host; "": none has, or none
+// can be seen. The program's end of the connection has the address local, unless that is
+// invalid.
+func Connected(host netip.AddrPort, local netip.Addr) string { return connected("/proc", host, local) }
+
+func connected(proc string, host netip.AddrPort, local netip.Addr) string {
+	for _, table := range []string{"tcp", "tcp6"} {
+		for s := range sockets(filepath.Join(proc, "net", table)) {
+			ours, known := endOf(s.local)
+			theirs, alsoKnown := endOf(s.remote)
+			if !known || !alsoKnown || s.state != established || s.inode == "0" || theirs.Addr() != host.Addr().WithZone("") ||
+				theirs.Port() != host.Port() && ours.Port() != host.Port() || local.IsValid() && ours.Addr() != local.WithZone("") {
+				continue // without an inode: no program has taken it yet
+			}
+			if holds(filepath.Join(proc, "self"), s.inode) {
+				continue
+			}
+			if name := programOf(proc, s.inode); name != "" {
+				return name
+			}
+			return fmt.Sprintf("a program of user %s; on the node, ss -tnp names it", s.user)
+		}
+	}
+	return ""
 }
 
-func connected(proc string, host netip.AddrPort, local netip.Addr) (string, error) {
-	fs, err := procfs.NewFS(proc)
-	if err != nil {
-		return "", fmt.Errorf("read the kernel's tables: %w", err)
+// endOf reads an end of a connection: an address of one or four words, each in the byte order
+// of the machine, and a port.
+func endOf(text string) (netip.AddrPort, bool) {
+	addr, port, _ := strings.Cut(text, ":")
+	words, err := hex.DecodeString(addr)
+	n, portErr := strconv.ParseUint(port, 16, 16)
+	if err != nil || portErr != nil || len(words)%4 != 0 {
+		return netip.AddrPort{}, false
 	}
-	four, err := fs.NetTCP()
-	if err != nil {
-		return "", fmt.Errorf("read the kernel's connections: %w", err)
+	for i := 0; i < len(words); i += 4 {
+		binary.NativeEndian.PutUint32(words[i:], binary.BigEndian.Uint32(words[i:]))
 	}
-	six, err := fs.NetTCP6()
-	if err != nil && !os.IsNotExist(err) { // without IPv6 there is no such table
-		return "", fmt.Errorf("read the kernel's connections: %w", err)
-	}
-	for _, c := range append(four, six...) { // without an inode: no program has taken it yet
-		theirs, _ := netip.AddrFromSlice(c.RemAddr)
-		ours, _ := netip.AddrFromSlice(c.LocalAddr)
-		port := uint64(host.Port())
-		if c.St != established || c.Inode == 0 || theirs.Unmap() != host.Addr().WithZone("") || c.RemPort != port && c.LocalPort != port ||
-			local.IsValid() && ours.Unmap() != local.WithZone("") {
-			continue
-		}
-		inode := strconv.FormatUint(c.Inode, 10)
-		if holds(filepath.Join(proc, "self"), inode) {
-			continue
-		}
-		if name := programOf(proc, inode); name != "" {
-			return name, nil
-		}
-		return fmt.Sprintf("a program of user %d; on the node, ss -tnp names it", c.UID), nil
-	}
-	return "", nil
+	a, ok := netip.AddrFromSlice(words)
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), ok
 }

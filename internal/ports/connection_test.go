@@ -52,9 +52,9 @@ func TestConnected(t *testing.T) {
 			if c.local != "" {
 				local = netip.MustParseAddr(c.local)
 			}
-			got, err := connected(tables(t, c.four, c.six), c.host, local)
-			if err != nil || (got != "") != c.connected || c.connected && !strings.HasPrefix(got, "a program of user 472;") {
-				t.Errorf("%q, %v", got, err)
+			got := connected(tables(t, c.four, c.six), c.host, local)
+			if (got != "") != c.connected || c.connected && !strings.HasPrefix(got, "a program of user 472;") {
+				t.Errorf("%q", got)
 			}
 		})
 	}
@@ -72,7 +72,7 @@ func TestOwnConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if got, err := Connected(l.Addr().(*net.TCPAddr).AddrPort(), netip.Addr{}); got != "" || err != nil {
-		t.Errorf("%q, %v", got, err)
+	if got := Connected(l.Addr().(*net.TCPAddr).AddrPort(), netip.Addr{}); got != "" {
+		t.Errorf("%q", got)
 	}
 }

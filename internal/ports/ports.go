@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
@@ -93,18 +94,32 @@ var listening = map[string]string{"tcp": "0A", "udp": "07"}
 
 // socketOf returns the inode and the user of the socket that listens on the port.
 func socketOf(table, network string, port uint16) (inode, user string) {
-	file, err := os.Open(table)
-	if err != nil {
-		return "", ""
-	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		f := strings.Fields(lines.Text())
-		if len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == listening[network] {
-			return f[9], f[7]
+	for s := range sockets(table) {
+		if strings.HasSuffix(s.local, fmt.Sprintf(":%04X", port)) && s.state == listening[network] {
+			return s.inode, s.user
 		}
 	}
 	return "", ""
+}
+
+// socket is a line of the kernel's tables of sockets (proc_pid_net(5)).
+type socket struct{ local, remote, state, user, inode string }
+
+// sockets yields those of a table; without one there are none.
+func sockets(table string) iter.Seq[socket] {
+	return func(yield func(socket) bool) {
+		file, err := os.Open(table)
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		for lines := bufio.NewScanner(file); lines.Scan(); {
+			f := strings.Fields(lines.Text())
+			if len(f) > 9 && !yield(socket{f[1], f[2], f[3], f[7], f[9]}) {
+				return
+			}
+		}
+	}
 }
 
 // programOf returns the program that has the socket, and its process; "": it can't be seen.
