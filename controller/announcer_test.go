@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announcer"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
@@ -23,7 +24,7 @@ import (
 // written to Services.
 type counted struct {
 	*rig
-	*announcer
+	*announcer.Announcer
 	lease   *coordinationv1.Lease // the speaker's
 	patches atomic.Int64
 }
@@ -39,8 +40,8 @@ func newCounted(t *testing.T, objects ...client.Object) *counted {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}}
 	c := &counted{rig: newRig(t, append(objects, lease, speaker, node)...), lease: lease}
 	c.writer.count = func(string, error) { c.patches.Add(1) }
-	c.announcer = newAnnouncer(c.reconciler, nil, options{namespace: "steelyard-system"})
-	c.endpoints = func(context.Context) ([]*discoveryv1.EndpointSlice, error) { return nil, nil }
+	c.Announcer = newAnnouncer(c.reconciler, nil, options{namespace: "steelyard-system"})
+	c.Endpoints = func(context.Context) ([]*discoveryv1.EndpointSlice, error) { return nil, nil }
 	return c
 }
 
@@ -54,8 +55,8 @@ func (c *counted) run(t *testing.T, d time.Duration) int64 {
 		if err := c.rig.client.Update(t.Context(), c.lease); err != nil {
 			t.Fatal(err)
 		}
-		c.dirty.Store(true)
-		if _, err := c.look(t.Context()); err != nil {
+		c.Happened()
+		if _, err := c.Look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		c.pass(t)
@@ -169,7 +170,7 @@ func TestWhatAnAdvertisementComesToIsWrittenOnceItStands(t *testing.T) {
 		c.advertise(t, true)
 		c.run(t, 2*time.Second)
 		all := intent.Ref{Kind: "L2Advertisement", Name: "all"}
-		if have, is := c.programmedFor()[all]; !is || have != (v1beta1.AdvertisementCount{}) {
+		if have, is := c.Programmed()[all]; !is || have != (v1beta1.AdvertisementCount{}) {
 			t.Errorf("before there is a Service: %v, %t", have, is)
 		}
 		for i := range 9 {
@@ -186,12 +187,12 @@ func TestWhatAnAdvertisementComesToIsWrittenOnceItStands(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.run(t, 300*time.Millisecond)
-			if have := c.programmedFor()[all]; have.Addresses > 0 {
+			if have := c.Programmed()[all]; have.Addresses > 0 {
 				t.Fatalf("after %d addresses: %v", i+1, have)
 			}
 		}
 		c.run(t, 2*time.Second)
-		if have, want := c.programmedFor()[all], (v1beta1.AdvertisementCount{Addresses: 9, Nodes: 1}); have != want {
+		if have, want := c.Programmed()[all], (v1beta1.AdvertisementCount{Addresses: 9, Nodes: 1}); have != want {
 			t.Errorf("%v, want %v", have, want)
 		}
 	})

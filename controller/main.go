@@ -15,9 +15,11 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -26,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announcer"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
@@ -140,11 +143,11 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	r.readFrom(mgr.GetCache(), o.namespace)
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
-	announcer := newAnnouncer(r, mgr.GetCache(), o)
+	finds := newAnnouncer(r, mgr.GetCache(), o)
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
 		Leading: r.leading, Plan: r.summary, Released: r.released, Planned: r.planned, Count: counted.Patch,
-		Presences: announcer.presencesFor, Programmed: announcer.programmedFor, Heard: announcer.heard, Record: tells.Record,
+		Presences: finds.Presences, Programmed: finds.Programmed, Heard: finds.Heard, Record: tells.Record,
 	})
 	for _, c := range rep.Collectors(counted) {
 		if err := metrics.Registry.Register(c); err != nil {
@@ -163,7 +166,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, announcer.changed, r.clusterIPs.Changed), announcer.loop(), rep.Loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, finds.Changed, r.clusterIPs.Changed), finds.Loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -220,4 +223,21 @@ func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manag
 		return nil, fmt.Errorf("set up /readyz: %w", err)
 	}
 	return mgr, nil
+}
+
+// newAnnouncer returns the announcer of r, which reads what r does.
+func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer.Announcer {
+	a := announcer.New(announcer.Options{
+		Client: r.client, Direct: r.direct, Configuration: r.configuration, Services: r.services, Leading: r.leading, Log: r.log,
+		Namespace: o.namespace, Class: o.class, Exclusion: o.exclusion,
+		Endpoints: func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) {
+			stored, err := cluster.Store(ctx, cached, &discoveryv1.EndpointSlice{})
+			if err != nil {
+				return nil, err
+			}
+			return cluster.All[*discoveryv1.EndpointSlice](stored), nil
+		},
+	})
+	r.announced = a.Found
+	return a
 }

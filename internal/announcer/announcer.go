@@ -1,4 +1,8 @@
-package main
+// Package announcer finds out for the controller whether Services are announced: it reads what
+// the speakers report and whether they live, has package announced judge it, and waits until
+// what it finds stands. It writes nothing: the reconciler's passes write conditions, package
+// report writes the states of speakers and the counts of advertisements.
+package announcer
 
 import (
 	"cmp"
@@ -14,7 +18,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -38,27 +41,34 @@ const (
 	// them a second longer: a watch would receive every renewal.
 	leasesEvery     = 2 * time.Second
 	leasesPerSecond = 100
+	// readTimeout is how long the Leases may take: longer, and the next look asks again.
+	readTimeout = 5 * time.Second
 )
 
-// announcer finds out what the Services' conditions Announced are to say. It writes
-// nothing: the passes of the reconciler do, with what else they write to a Service.
-type announcer struct {
-	client        client.Client
-	direct        client.Reader // past the cache
-	configuration *cluster.Configuration
-	services      func(context.Context) ([]*corev1.Service, error)
-	endpoints     func(context.Context) ([]*discoveryv1.EndpointSlice, error)
-	leading       func() *leader.Term
-	log           *slog.Logger
-	namespace     string
-	class         string
-	exclusion     intent.Exclusion
+// Options are what an Announcer needs.
+type Options struct {
+	Client        client.Client
+	Direct        client.Reader // past the cache
+	Configuration *cluster.Configuration
+	Services      func(context.Context) ([]*corev1.Service, error)
+	Endpoints     func(context.Context) ([]*discoveryv1.EndpointSlice, error)
+	Leading       func() *leader.Term // nil: this replica does not lead
+	Log           *slog.Logger
+	Namespace     string // of the speakers' Leases
+	Class         string
+	Exclusion     intent.Exclusion
+}
+
+// Announcer finds out what the Services' conditions Announced are to say. Make one with New.
+type Announcer struct {
+	Options
+	// Changed and Heard ask for writes: of conditions, and of what the reporter writes. Both have a
+	// buffer of 1.
+	Changed, Heard chan struct{}
 
 	found    atomic.Pointer[planner.Announced]    // nil: not known yet
-	changed  chan struct{}                        // buffered 1: found asks for writes
 	speakers atomic.Pointer[planner.Presences]    // nil: not known yet
 	counted  atomic.Pointer[announced.Programmed] // counts of advertisements that are to be written; nil: none
-	heard    chan struct{}                        // buffered 1: speakers are others, or in another state, or counts are due
 
 	dirty    atomic.Bool // something has happened since the last look
 	relist   atomic.Bool // so have speakers, whose Leases are to be read
@@ -71,27 +81,15 @@ type announcer struct {
 	presence map[string]health.PresenceState
 }
 
-// newAnnouncer returns the announcer of r, which reads what r does.
-func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer {
-	a := &announcer{
-		client: r.client, direct: r.direct, configuration: r.configuration, services: r.services,
-		leading: r.leading, log: r.log, namespace: o.namespace, class: o.class, exclusion: o.exclusion, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
-	}
-	a.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) {
-		stored, err := cluster.Store(ctx, cached, &discoveryv1.EndpointSlice{})
-		if err != nil {
-			return nil, err
-		}
-		return cluster.All[*discoveryv1.EndpointSlice](stored), nil
-	}
-	r.announced = a.found.Load
-	return a
+// New returns an Announcer. Its Loop runs it.
+func New(o Options) *Announcer {
+	return &Announcer{Options: o, Changed: make(chan struct{}, 1), Heard: make(chan struct{}, 1)}
 }
 
-// loop returns the loop that runs the announcer.
-func (a *announcer) loop() cluster.Loop {
+// Loop returns the loop that runs the Announcer.
+func (a *Announcer) Loop() cluster.Loop {
 	return cluster.Loop{
-		Name: "announcer", Log: a.log, Reconcile: a.look,
+		Name: "announcer", Log: a.Log, Reconcile: a.Look,
 		Ignore: func(before, after client.Object) bool {
 			ignored := a.ignores(before, after)
 			if !ignored {
@@ -112,7 +110,7 @@ func (a *announcer) loop() cluster.Loop {
 
 // ignores reports whether an event changes no condition. Endpoints of a Service with
 // externalTrafficPolicy Cluster matter only for the ports that they have.
-func (a *announcer) ignores(before, after client.Object) bool {
+func (a *Announcer) ignores(before, after client.Object) bool {
 	update := before != nil && after != nil
 	if update && !matters(before, after) {
 		return true
@@ -122,8 +120,8 @@ func (a *announcer) ignores(before, after client.Object) bool {
 		return false
 	}
 	svc, key := &corev1.Service{}, intent.ServiceOf(s)
-	err := a.client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
-	if err != nil || !intent.Announceable(svc, a.class) {
+	err := a.Client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
+	if err != nil || !intent.Announceable(svc, a.Class) {
 		return true // when that changes, the Service's own event counts
 	}
 	was, ok := before.(*discoveryv1.EndpointSlice)
@@ -139,9 +137,9 @@ func matters(before, after client.Object) bool {
 	return !intent.Same(before, after)
 }
 
-// look finds out what the conditions are to say. It returns when to look again if nothing happens.
-func (a *announcer) look(ctx context.Context) (time.Duration, error) {
-	t := a.leading()
+// Look finds out what the conditions are to say. It returns when to look again if nothing happens.
+func (a *Announcer) Look(ctx context.Context) (time.Duration, error) {
+	t := a.Leading()
 	if t == nil {
 		a.forget()
 		return leasesEvery, nil // perhaps it leads by then
@@ -172,7 +170,7 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	found, again := a.settled(now, services)
 	a.found.Store(found)
 	if len(found.Of) > 0 {
-		wait.Signal(a.changed)
+		wait.Signal(a.Changed)
 	}
 	if again = sooner(again, held); again > 0 {
 		a.dirty.Store(true)
@@ -181,15 +179,21 @@ func (a *announcer) look(ctx context.Context) (time.Duration, error) {
 	return max(next, time.Millisecond), nil
 }
 
+// Found returns what the conditions are to say; nil: that is not known yet.
+func (a *Announcer) Found() *planner.Announced { return a.found.Load() }
+
+// Happened has the next look judge everything again.
+func (a *Announcer) Happened() { a.dirty.Store(true) }
+
 // forget forgets what was found: this replica does not lead, or not yet.
-func (a *announcer) forget() {
+func (a *Announcer) forget() {
 	a.found.Store(nil)
 	a.speakers.Store(nil)
 	a.counted.Store(nil)
 }
 
 // count has the reporter write the counts of advertisements that are due, and returns when others may be.
-func (a *announcer) count(now time.Time, c intent.Configured, p announced.Programmed) time.Duration {
+func (a *Announcer) count(now time.Time, c intent.Configured, p announced.Programmed) time.Duration {
 	shown := map[intent.Ref]*v1beta1.AdvertisementCount{}
 	for i := range c.Objects.L2 {
 		shown[intent.Ref{Kind: "L2Advertisement", Name: c.Objects.L2[i].Name}] = c.Objects.L2[i].Status.Announced
@@ -200,25 +204,25 @@ func (a *announcer) count(now time.Time, c intent.Configured, p announced.Progra
 	due, again := a.counts.Due(now, shown, p)
 	a.counted.Store(&due)
 	if len(due) > 0 {
-		wait.Signal(a.heard)
+		wait.Signal(a.Heard)
 	}
 	return again
 }
 
-// programmedFor returns the counts of advertisements that are to be written.
-func (a *announcer) programmedFor() map[intent.Ref]v1beta1.AdvertisementCount {
+// Programmed returns the counts of advertisements that are to be written.
+func (a *Announcer) Programmed() map[intent.Ref]v1beta1.AdvertisementCount {
 	if p := a.counted.Load(); p != nil {
 		return *p
 	}
 	return nil
 }
 
-func (a *announcer) leaseInterval() time.Duration {
+func (a *Announcer) leaseInterval() time.Duration {
 	return leasesEvery + time.Duration(len(a.leases))*time.Second/leasesPerSecond
 }
 
 // publish has the reporter see the states of the speakers.
-func (a *announcer) publish(o *health.Objects, states map[string]health.PresenceState) {
+func (a *Announcer) publish(o *health.Objects, states map[string]health.PresenceState) {
 	last := a.speakers.Load()
 	changed := last == nil || len(*last) != len(states)
 	out := make(planner.Presences, len(states))
@@ -228,12 +232,12 @@ func (a *announcer) publish(o *health.Objects, states map[string]health.Presence
 	}
 	a.speakers.Store(&out)
 	if changed {
-		wait.Signal(a.heard)
+		wait.Signal(a.Heard)
 	}
 }
 
-// presencesFor returns the states of the speakers for the reporter; nil: they are not known.
-func (a *announcer) presencesFor() planner.Presences {
+// Presences returns the states of the speakers for the reporter; nil: they are not known.
+func (a *Announcer) Presences() planner.Presences {
 	if p := a.speakers.Load(); p != nil {
 		return *p
 	}
@@ -250,13 +254,13 @@ func presences(o *health.Objects) map[string]health.PresenceState {
 }
 
 // reports returns what the speakers report.
-func (a *announcer) reports(ctx context.Context, now time.Time) (*health.Objects, error) {
+func (a *Announcer) reports(ctx context.Context, now time.Time) (*health.Objects, error) {
 	if a.relist.Swap(false) || now.Sub(a.read) >= a.leaseInterval() {
 		var leases coordinationv1.LeaseList
-		asking, cancel := context.WithTimeout(ctx, writeTimeout)
+		asking, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
 		// The API server's own cache will do.
-		if err := a.direct.List(asking, &leases, client.InNamespace(a.namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
+		if err := a.Direct.List(asking, &leases, client.InNamespace(a.Namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
 			return nil, fmt.Errorf("list the speakers' Leases: %w", err)
 		}
 		a.leases, a.read = append([]coordinationv1.Lease{}, leases.Items...), now
@@ -265,11 +269,11 @@ func (a *announcer) reports(ctx context.Context, now time.Time) (*health.Objects
 	var sessions v1beta1.BGPSessionList
 	var speakers v1beta1.SpeakerList
 	for _, list := range []client.ObjectList{&claims, &sessions, &speakers} {
-		if err := cluster.List(ctx, a.client, list); err != nil {
+		if err := cluster.List(ctx, a.Client, list); err != nil {
 			return nil, err
 		}
 	}
-	return &health.Objects{Now: a.read, Namespace: a.namespace, Leases: a.leases, Claims: claims.Items, Sessions: sessions.Items, Speakers: speakers.Items}, nil
+	return &health.Objects{Now: a.read, Namespace: a.Namespace, Leases: a.leases, Claims: claims.Items, Sessions: sessions.Items, Speakers: speakers.Items}, nil
 }
 
 // announcedService is a Service with addresses, and the report on it.
@@ -280,29 +284,29 @@ type announcedService struct {
 
 // evaluate returns the report on each Service with addresses, and when it may be another one
 // if nothing happens; 0: never.
-func (a *announcer) evaluate(ctx context.Context, now time.Time, o *health.Objects) ([]announcedService, time.Duration, error) {
-	read, err := a.configuration.Read(ctx)
+func (a *Announcer) evaluate(ctx context.Context, now time.Time, o *health.Objects) ([]announcedService, time.Duration, error) {
+	read, err := a.Configuration.Read(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	var nodes corev1.NodeList
-	if err := cluster.List(ctx, a.client, &nodes); err != nil {
+	if err := cluster.List(ctx, a.Client, &nodes); err != nil {
 		return nil, 0, err
 	}
-	services, err := a.services(ctx)
+	services, err := a.Services(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	endpoints, err := a.endpoints(ctx)
+	endpoints, err := a.Endpoints(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	of := intent.ByService(endpoints)
-	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Unusable: read.Config.Unusable(), Nodes: announced.Nodes(nodes.Items, o, a.exclusion)}
+	s := announce.Snapshot{L2: read.Config.L2, BGP: read.Config.BGP, Neighbors: read.Config.Neighbors, Unusable: read.Config.Unusable(), Nodes: announced.Nodes(nodes.Items, o, a.Exclusion)}
 	var out []announcedService
 	where, backends := intent.PlacementOf(nodes.Items), announced.Backends{}
 	for _, svc := range services {
-		if intent.Announceable(svc, a.class) {
+		if intent.Announceable(svc, a.Class) {
 			key := intent.KeyOf(svc)
 			s.Services = append(s.Services, read.Config.Announced(svc, of[key], where))
 			backends[key] = intent.BackendsOf(svc, of[key], where)
@@ -319,7 +323,7 @@ func (a *announcer) evaluate(ctx context.Context, now time.Time, o *health.Objec
 
 // damp marks the Services whose endpoints come and go, as the speakers do. It returns when that
 // changes if nothing happens; 0: never.
-func (a *announcer) damp(now time.Time, services []announce.Service, withdraws bool) time.Duration {
+func (a *Announcer) damp(now time.Time, services []announce.Service, withdraws bool) time.Duration {
 	serves := map[ipam.Key]bool{}
 	for i := range services {
 		if svc := &services[i]; withdraws && !svc.Local {
@@ -342,7 +346,7 @@ func sooner(a, b time.Duration) time.Duration {
 }
 
 // settled returns what the conditions are to say now, and when that may change if nothing happens.
-func (a *announcer) settled(now time.Time, services []announcedService) (*planner.Announced, time.Duration) {
+func (a *Announcer) settled(now time.Time, services []announcedService) (*planner.Announced, time.Duration) {
 	a.settler.Begin()
 	out := &planner.Announced{Of: map[types.UID]*planner.Announcement{}, Not: map[string]int{}}
 	var first time.Duration
