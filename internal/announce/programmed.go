@@ -29,7 +29,7 @@ func (o *Forecast) selects(i, j int) bool {
 	is, known := o.answering[of]
 	if !known {
 		n, ad := &o.s.Nodes[i], &o.s.L2[j]
-		is = ad.Nodes.Selects(n.Labels) && slices.ContainsFunc(n.Links, func(l Link) bool { return ad.Links.Match(l.Name) })
+		is = ad.Nodes.Selects(n.Labels) && slices.ContainsFunc(n.Links, ad.Links.Selects)
 		o.answering[of] = is
 	}
 	return is
