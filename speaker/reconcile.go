@@ -53,7 +53,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	r.observePass(time.Since(s.Now))
 	r.lastPass.Store(time.Now().UnixNano())
 	r.heartbeat.Begin() // after its first plan the others may rely on this speaker
-	return soonest(out.Wake, s.drains, s.nextEndpoint), nil
+	return wait.Soonest(out.Wake, s.drains, s.nextEndpoint), nil
 }
 
 // read collects the facts. The API's state comes before L2Claims and Leases: it must not promise
@@ -83,15 +83,6 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
 	}
 	return s, nil
-}
-
-// soonest returns the shortest of waits; 0 means never.
-func soonest(waits ...time.Duration) time.Duration {
-	waits = slices.DeleteFunc(waits, func(d time.Duration) bool { return d <= 0 })
-	if len(waits) == 0 {
-		return 0
-	}
-	return slices.Min(waits)
 }
 
 // idleFor returns the time since the last pass.

@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // announceable returns the Services with addresses, and how long to wait before reading
@@ -52,7 +53,7 @@ func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []annou
 	for i := range out {
 		out[i].EndpointState, out[i].Unstable = states[out[i].Key], held[out[i].Key]
 	}
-	return out, soonest(again, later)
+	return out, wait.Soonest(again, later)
 }
 
 // readNodes reads the Nodes, the Speakers, and the MACs of the nodes' links. Other nodes' links come from their

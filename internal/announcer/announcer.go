@@ -172,7 +172,7 @@ func (a *Announcer) Look(ctx context.Context) (time.Duration, error) {
 	if len(found.Of) > 0 {
 		wait.Signal(a.Changed)
 	}
-	if again = sooner(again, held); again > 0 {
+	if again = wait.Soonest(again, held); again > 0 {
 		a.dirty.Store(true)
 		next = min(next, again)
 	}
@@ -318,7 +318,7 @@ func (a *Announcer) evaluate(ctx context.Context, now time.Time, o *health.Objec
 	for i := range out {
 		out[i].report = results[intent.KeyOf(out[i].svc)]
 	}
-	return out, sooner(again, a.count(now, read, programmed)), nil
+	return out, wait.Soonest(again, a.count(now, read, programmed)), nil
 }
 
 // damp marks the Services whose endpoints come and go, as the speakers do. It returns when that
@@ -335,14 +335,6 @@ func (a *Announcer) damp(now time.Time, services []announce.Service, withdraws b
 		services[i].Unstable = held[services[i].Key]
 	}
 	return again
-}
-
-// sooner returns the shorter of two durations of which 0 means never.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b > 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // settled returns what the conditions are to say now, and when that may change if nothing happens.
@@ -362,9 +354,7 @@ func (a *Announcer) settled(now time.Time, services []announcedService) (*planne
 		case due.Status != "" && due.Reason != v1beta1.ReasonAnnounced:
 			out.Unserved++
 		}
-		if again > 0 && (first == 0 || again < first) {
-			first = again
-		}
+		first = wait.Soonest(first, again)
 	}
 	return out, first
 }

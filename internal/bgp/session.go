@@ -152,8 +152,8 @@ func (s *session) step(want announce.Peering) time.Duration {
 		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
 			s.pauseTo, s.fails, s.capabilities = time.Time{}, 0, fsm.Capabilities{}
 		}
-		if wait := time.Until(s.pauseTo); wait > 0 {
-			return soonest(wait, watch)
+		if left := time.Until(s.pauseTo); left > 0 {
+			return wait.Soonest(left, watch)
 		}
 		if err := s.start(want); err != nil {
 			s.stopFor(repairPause, err.Error())
@@ -162,19 +162,11 @@ func (s *session) step(want announce.Peering) time.Duration {
 	} else {
 		s.offer(want)
 	}
-	wait := soonest(s.status.settle(time.Now()), watch)
+	next := wait.Soonest(s.status.settle(time.Now()), watch)
 	if s.problem != "" || want.Peer.DualStack {
-		return soonest(repairPause, wait) // look again which next hop there is
+		return wait.Soonest(repairPause, next) // look again which next hop there is
 	}
-	return wait
-}
-
-// soonest returns the shorter of two waits, of which 0 means never.
-func soonest(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
+	return next
 }
 
 // watchRouter starts or ends BFD with the router of p, and returns when to call it

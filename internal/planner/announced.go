@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Announced is what the conditions Announced of Services are to be. It does not change.
@@ -134,6 +135,6 @@ func (t *pacer) begin(s *Step, underWay map[types.UID]Attempt, now time.Time) {
 	}
 	if n < len(s.Late) {
 		s.Awaits = s.Awaits || again == 0 // a pass for each that lands would take time from the addresses
-		s.Again = sooner(s.Again, again)
+		s.Again = wait.Soonest(s.Again, again)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // Reservations remembers which addresses are kept for Services that were deleted. Every
@@ -237,7 +238,7 @@ func (p Plan) nextEnd(now time.Time) time.Duration {
 		ends = append(ends, k.Until)
 	}
 	for _, end := range ends {
-		first = sooner(first, max(end.Sub(now), time.Millisecond))
+		first = wait.Soonest(first, max(end.Sub(now), time.Millisecond))
 	}
 	return first
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -150,13 +151,13 @@ type marking struct {
 func (m *marking) add(kind string, before Object, dead deadNode, due time.Time, after func() Object) {
 	uid := before.GetUID()
 	heard, done := m.before[uid]
-	switch wait := due.Sub(m.now); {
+	switch left := due.Sub(m.now); {
 	case done && heard.Equal(dead.Heard): // its speaker has written since
 		m.kept[uid] = heard
-	case wait > 0:
-		m.again = sooner(m.again, wait)
+	case left > 0:
+		m.again = wait.Soonest(m.again, left)
 	case len(m.changes) == MaxStale:
-		m.again = sooner(m.again, time.Millisecond)
+		m.again = wait.Soonest(m.again, time.Millisecond)
 	default:
 		m.kept[uid] = dead.Heard
 		m.changes = append(m.changes, StatusChange{Kind: kind, Before: before, After: after(), Locked: true})

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"github.com/steelyard-lb/steelyard/internal/wait"
 	"maps"
 	"net/netip"
 	"slices"
@@ -32,7 +33,7 @@ type Write struct {
 // otherwise a watch could see it on both.
 func (p Plan) Step(s Snapshot) Step {
 	showing := p.showing(s.Attempts)
-	out := Step{Again: sooner(sooner(s.again(), p.again(s.Now)), p.nextEnd(s.Now))}
+	out := Step{Again: wait.Soonest(s.again(), p.again(s.Now), p.nextEnd(s.Now))}
 	var blocked []int
 	for i, x := range p.Services {
 		a, tried := s.Attempts[x.Object.UID]
@@ -82,7 +83,7 @@ func (p Plan) rest(i int, a Attempt, tried bool, out *Step) {
 		out.Writes = append(out.Writes, Write{x.Object, c})
 	case p.Contests[x.Object.UID].overwritten(): // another client wrote that
 		out.Agreed = append(out.Agreed, Write{x.Object, Change{Addrs: p.Grants[i].Addrs}})
-		out.Again = sooner(out.Again, Quiet)
+		out.Again = wait.Soonest(out.Again, Quiet)
 	}
 }
 
@@ -90,25 +91,17 @@ func (p Plan) rest(i int, a Attempt, tried bool, out *Step) {
 func (p Plan) again(now time.Time) time.Duration {
 	first := time.Duration(0)
 	for _, c := range p.Contests {
-		first = sooner(first, c.again(now))
+		first = wait.Soonest(first, c.again(now))
 	}
 	return first
-}
-
-// sooner returns the shorter of two times to wait, of which 0 is for ever.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b > 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // again returns when the first of what failed is to be tried again; 0: nothing is.
 func (s Snapshot) again() time.Duration {
 	first := time.Duration(0)
 	for _, a := range s.Attempts {
-		if wait := a.notBefore.Sub(s.Now); !a.inFlight && wait > 0 {
-			first = sooner(first, wait)
+		if left := a.notBefore.Sub(s.Now); !a.inFlight && left > 0 {
+			first = wait.Soonest(first, left)
 		}
 	}
 	return first

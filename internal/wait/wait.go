@@ -1,5 +1,5 @@
-// Package wait holds the two smallest parts of waiting: a pause that ends with its
-// context, and a signal that never blocks.
+// Package wait holds the smallest parts of waiting: a pause that ends with its context, a
+// signal that never blocks, and which of several waits ends first.
 package wait
 
 import (
@@ -25,4 +25,14 @@ func Signal(c chan<- struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// Soonest returns the shortest of waits that are longer than 0, which means never; 0: none is.
+func Soonest(waits ...time.Duration) (first time.Duration) {
+	for _, d := range waits {
+		if d > 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	return first
 }

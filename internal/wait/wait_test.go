@@ -29,3 +29,16 @@ func TestSignalsMerge(t *testing.T) {
 		t.Error("a second signal is left")
 	}
 }
+
+func TestSoonest(t *testing.T) {
+	for _, c := range []struct {
+		waits []time.Duration
+		want  time.Duration
+	}{
+		{nil, 0}, {[]time.Duration{0, 0}, 0}, {[]time.Duration{0, 3}, 3}, {[]time.Duration{3, 0}, 3}, {[]time.Duration{3, 2, 5}, 2}, {[]time.Duration{-1, 4}, 4},
+	} {
+		if got := Soonest(c.waits...); got != c.want {
+			t.Errorf("of %v: %d, want %d", c.waits, got, c.want)
+		}
+	}
+}
