@@ -25,6 +25,8 @@ func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []annou
 	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
 		return !intent.Announceable(svc, r.class)
 	})
+	// The decision wants them in this order, and would sort what is larger.
+	slices.SortFunc(services, func(a, b *corev1.Service) int { return intent.KeyOf(a).Compare(intent.KeyOf(b)) })
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
 	var where *intent.Placement
 	r.withdraws.Store(config.Withdraws)

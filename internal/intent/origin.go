@@ -27,6 +27,9 @@ type Origin struct {
 	Until time.Time // the pool is gone, and the Service keeps the address until then; zero: that is not said
 }
 
+// ownAddress is how a message begins to say that an address is a node's own.
+const ownAddress = " (an address of node "
+
 // OriginsText puts origins into the words with which the message of the condition
 // Allocated begins.
 func OriginsText(origins []Origin) string {
@@ -34,7 +37,7 @@ func OriginsText(origins []Origin) string {
 	for i, o := range origins {
 		parts[i] = fmt.Sprintf("%s of IPAddressPool \"%s\"", o.Addr, o.Pool)
 		if o.Node != "" {
-			parts[i] += fmt.Sprintf(" (an address of node %s, which alone announces it)", o.Node)
+			parts[i] += fmt.Sprintf(ownAddress+"%s, which alone announces it)", o.Node)
 		}
 		if !o.Until.IsZero() {
 			parts[i] += fmt.Sprintf(" (which is gone: kept until %s)", o.Until.UTC().Format(time.RFC3339))
@@ -81,6 +84,9 @@ func PoolDeleted(svc *corev1.Service) bool {
 
 // OwnAddressOf returns the node whose own address a was when svc got it; "": none's.
 func OwnAddressOf(svc *corev1.Service, a netip.Addr) string {
+	if c := meta.FindStatusCondition(svc.Status.Conditions, v1beta1.ConditionAllocated); c == nil || !strings.Contains(c.Message, ownAddress) {
+		return "" // as of nearly all Services, each of which is asked in every pass
+	}
 	for _, o := range Origins(svc) {
 		if o.Addr == a {
 			return o.Node
