@@ -137,7 +137,8 @@ func (p *pass) isAlive(node string) bool {
 	case standing == membership.Dead:
 		return p.aliveByLease(nodeOrLink{node: node})
 	case known && standing != membership.Unknown:
-		return standing != membership.Alive || !p.API.Reachable || !p.Isolated[node] || !slices.Contains(p.Members.Down, node)
+		_, down := p.Members.Down[node]
+		return standing != membership.Alive || !p.API.Reachable || !p.Isolated[node] || !down
 	case known && !p.API.Reachable:
 		return false
 	default:
@@ -160,7 +161,7 @@ func (p *pass) countRenewals() {
 		case !known:
 			seen.found = found(p.State.members, nl)
 			if seen.last = lease.Renewed; p.before == nil || p.wasAlive(nl) {
-				seen.since = p.Now // else it was not alive before: others may have known
+				seen.since = p.heardUntil(nl) // else it was not alive before: others may have known
 			}
 		case seen.last.IsZero():
 			seen.last = lease.Renewed
@@ -174,6 +175,15 @@ func (p *pass) countRenewals() {
 		seen.provedAlive = (seen.provedAlive || seen.n >= p.Misses) && !seen.denied
 		p.renewals[nl] = seen
 	}
+}
+
+// heardUntil returns until when this node has heard a node that is lost, or its link: while
+// the session with it was Up, or until now, if others heard it in place of this node.
+func (p *pass) heardUntil(nl nodeOrLink) time.Time {
+	if down, neighbor := viewOf(p.Members, nl).Down[nl.node]; neighbor && down.Before(p.Now) {
+		return down
+	}
+	return p.Now
 }
 
 // found reports whether a node, or its link in a segment, is alive on the wire. A node that is alive

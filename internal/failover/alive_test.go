@@ -51,20 +51,20 @@ func TestWhoIsAlive(t *testing.T) {
 func TestWhoReportsThatItIsIsolatedIsNotAlive(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		down     []string
+		down     string
 		standing membership.Standing
 		api      bool
 		want     bool
 	}{
-		{"no session is Up", []string{"x"}, membership.Alive, true, false},
-		{"its session is Up: the report is old", []string{"y"}, membership.Alive, true, true},
-		{"the report may be old: the API server is away", []string{"x"}, membership.Alive, false, true},
-		{"it restarts", []string{"x"}, membership.Restarting, true, true},
+		{"no session is Up", "x", membership.Alive, true, false},
+		{"its session is Up: the report is old", "y", membership.Alive, true, true},
+		{"the report may be old: the API server is away", "x", membership.Alive, false, true},
+		{"it restarts", "x", membership.Restarting, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newFixture()
 			d.Isolated = map[string]bool{"x": true}
-			d.Members.Down, d.Members.Standing["x"], d.API.Reachable = c.down, c.standing, c.api
+			d.Members.Down, d.Members.Standing["x"], d.API.Reachable = map[string]time.Time{c.down: d.Now}, c.standing, c.api
 			if got := d.step(0).Alive["x"]; got != c.want {
 				t.Errorf("alive: %t", got)
 			}

@@ -37,6 +37,12 @@ func TestTake(t *testing.T) {
 			d.dead("x")
 			d.syncedAt = d.Now
 		}, "probes 192.0.2.1, Synced"},
+		{"what a node had with which it has had no session since before it knew all, if a probe finds no host", func(d *fixture) {
+			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+			d.dead("x")
+			d.dead("y")
+			d.Members.Down = map[string]time.Time{"x": d.syncedAt, "y": d.syncedAt.Add(1)}
+		}, "answers 192.0.2.2, probes 192.0.2.1, Synced"},
 		{"what a dead node had, while this one starts, if a probe finds no host", func(d *fixture) {
 			d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
 			d.dead("x")

@@ -73,7 +73,7 @@ const (
 //     alive: no, until its Lease says that it is alive, or has expired.
 //   - Its owner is dead otherwise, or its link, and this node has missed nothing: yes, with
 //     or without the API server. If the owner was alive by its Lease before
-//     the API server was out of reach, or was lost before this node was Synced: if a probe
+//     the API server was out of reach, or was last heard before this node was Synced: if a probe
 //     finds no host. Another node may have taken the address over and not yet recorded that
 //     in the L2Claim.
 //   - Its owner is not known to be alive: only once this node knows the others. Then yes
@@ -127,7 +127,7 @@ func (p *pass) arrives(a netip.Addr) bool {
 // mayHaveAnotherOwner reports whether an address of a node, or a link, that is dead may have another
 // owner, which the L2Claim does not name:
 //
-//   - it was lost while this node missed what others did;
+//   - it was lost, or last heard by this node, while this node missed what others did;
 //   - others that were lost did something meanwhile that they could not write;
 //   - it was alive by its Lease.
 //

@@ -37,7 +37,7 @@ func TestHeard(t *testing.T) {
 	segment := netip.MustParsePrefix("203.0.113.0/24")
 	v := View{
 		Standing: map[string]Standing{"alive": Alive, "restarts": Restarting, "dead": Dead, "unknown": Unknown, "down": Alive, "apart": Alive},
-		Down:     []string{"dead", "down"},
+		Down:     map[string]time.Time{"dead": {}, "down": {}},
 		Segments: map[netip.Prefix]View{segment: {Standing: map[string]Standing{"alive": Alive, "apart": Dead}}},
 	}
 	for name, want := range map[string]bool{"alive": true, "restarts": true, "dead": false, "unknown": false, "down": false, "apart": false, "other": false} {

@@ -76,13 +76,13 @@ type View struct {
 	Backups map[string][]string
 	// Isolated: this speaker reaches no other speaker and no other host.
 	Isolated bool
-	// Sessions are the own ones, and Up how many of them are Up. Down are the members
-	// with which one is not, sorted.
+	// Sessions are the own ones, and Up how many of them are Up.
 	Sessions, Up int
 	// Reachable: others hear this speaker. Its sessions need not have come Up yet, if it has
 	// just started and heard another one.
 	Reachable bool
-	Down      []string
+	// Down has the members with which a session is not Up: since when.
+	Down map[string]time.Time
 	// StillUp are the Dead members with which a session is Up all the same: most of their
 	// watchers have lost them, and this speaker has not.
 	StillUp []string
@@ -100,7 +100,7 @@ type View struct {
 // Heard reports whether a member is found alive, and on each segment its link, so that what
 // Kubernetes says of it decides nothing.
 func (v View) Heard(name string) bool {
-	if _, down := slices.BinarySearch(v.Down, name); down {
+	if _, down := v.Down[name]; down {
 		return false
 	}
 	standing, known := v.Standing[name]

@@ -252,7 +252,7 @@ func (s *State) present(name string) *update {
 
 // View returns who is alive.
 func (s *State) View() View {
-	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Backups: map[string][]string{}}
+	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Backups: map[string][]string{}, Down: map[string]time.Time{}}
 	for _, name := range s.members {
 		standing := Alive
 		if k := s.known[name]; k != nil {
@@ -269,13 +269,12 @@ func (s *State) View() View {
 		if o.up {
 			v.Up++
 		} else {
-			v.Down = append(v.Down, name)
+			v.Down[name] = o.down
 		}
 		if o.up && s.standing(name) == Dead {
 			v.StillUp = append(v.StillUp, name)
 		}
 	}
-	slices.Sort(v.Down)
 	slices.Sort(v.StillUp)
 	if len(s.callers) > 0 {
 		v.Callers = maps.Clone(s.callers)

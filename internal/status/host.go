@@ -149,11 +149,11 @@ func (h *Host) unreachable() []string {
 // previous one.
 func (h *Host) sessionsDown() []string {
 	down, view := map[string]bool{}, h.view()
-	for _, name := range view.Down {
+	for name := range view.Down {
 		down[name] = true
 	}
 	for segment, v := range view.Segments {
-		for _, name := range v.Down {
+		for name := range v.Down {
 			down[name+" on "+segment.String()] = true
 		}
 	}

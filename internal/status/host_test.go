@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -39,7 +40,7 @@ func TestHostReportsItsNode(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("nftables")) }))
 	defer proxy.Close()
 	standing := map[string]membership.Standing{"a": membership.Unknown, "b": membership.Alive, "c": membership.Unknown}
-	down := []string{"b", "c"}
+	down := map[string]time.Time{"b": {}, "c": {}}
 	var unnumbered []string
 	var notReady, noNetwork error
 	noNulls, noNode := "", ""
@@ -47,7 +48,7 @@ func TestHostReportsItsNode(t *testing.T) {
 		proc: proc, proxy: proxy.URL,
 		ready: func(context.Context) error { return notReady },
 		view: func() membership.View {
-			dmz := map[netip.Prefix]membership.View{netip.MustParsePrefix("198.51.100.0/24"): {Down: []string{"b"}}}
+			dmz := map[netip.Prefix]membership.View{netip.MustParsePrefix("198.51.100.0/24"): {Down: map[string]time.Time{"b": {}}}}
 			return membership.View{Standing: standing, Down: down, Segments: dmz}
 		},
 		nulls: func() string { return noNulls },
@@ -66,7 +67,7 @@ func TestHostReportsItsNode(t *testing.T) {
 		Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, Gateways: []string{"192.0.2.1"}}
 	see(usual) // a speaker that is unreachable at the first check may only not be known yet
 
-	down = []string{"c", "d"}
+	down = map[string]time.Time{"c": {}, "d": {}}
 	standing["c"], notReady = membership.Alive, errors.New("refused")
 	noNulls, noNode = "not permitted", "tells no node"
 	later := usual
