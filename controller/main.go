@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -143,7 +142,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	r.readFrom(mgr.GetCache(), o.namespace)
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain = r.drain
-	finds := newAnnouncer(r, mgr.GetCache(), o)
+	finds := newAnnouncer(r, o)
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
 		Leading: r.leading, Plan: r.summary, Released: r.released, Planned: r.planned, Count: counted.Patch,
@@ -190,13 +189,14 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 // loop returns the loop that runs the reconciler.
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
-		Name: "controller", Log: r.log, Reconcile: r.reconcile, Ignore: func(before, after client.Object) bool { return r.state.Ignores(before, after) }, Triggers: signals,
+		Name: "controller", Log: r.log, Reconcile: r.reconcile, Ignore: r.ignores, Triggers: signals,
 		MinInterval: cluster.Share(4, 20*time.Millisecond), Used: cluster.Used, Burst: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},
 			&corev1.Node{}, &v1beta1.Speaker{}, // they tell which addresses nodes have
-			&v1beta1.L2Claim{}, // they tell which ones foreign hosts have
+			&v1beta1.L2Claim{},           // they tell which ones foreign hosts have
+			&discoveryv1.EndpointSlice{}, // they tell which Services can share
 		},
 	}
 }
@@ -226,17 +226,11 @@ func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manag
 }
 
 // newAnnouncer returns the announcer of r, which reads what r does.
-func newAnnouncer(r *reconciler, cached cache.Cache, o options) *announcer.Announcer {
+func newAnnouncer(r *reconciler, o options) *announcer.Announcer {
 	a := announcer.New(announcer.Options{
 		Client: r.client, Direct: r.direct, Configuration: r.configuration, Services: r.services, Leading: r.leading, Log: r.log,
 		Namespace: o.namespace, Class: o.class, Exclusion: o.exclusion,
-		Endpoints: func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) {
-			stored, err := cluster.Store(ctx, cached, &discoveryv1.EndpointSlice{})
-			if err != nil {
-				return nil, err
-			}
-			return cluster.All[*discoveryv1.EndpointSlice](stored), nil
-		},
+		Endpoints: r.endpoints,
 	})
 	r.announced = a.Found
 	return a

@@ -5,16 +5,20 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -27,6 +31,7 @@ type reconciler struct {
 	direct        client.Reader // past the cache
 	services      func(context.Context) ([]*corev1.Service, error)
 	claims        func(context.Context) ([]*v1beta1.L2Claim, error)
+	endpoints     func(context.Context) ([]*discoveryv1.EndpointSlice, error)
 	configuration *cluster.Configuration
 	leading       func() *leader.Term // nil: not now
 	writer        *writer
@@ -55,6 +60,7 @@ func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.
 func (r *reconciler) readFrom(c cache.Cache, namespace string) {
 	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, c) }
 	r.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) { return cluster.AllClaims(ctx, c) }
+	r.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) { return cluster.Endpoints(ctx, c) }
 	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace))
 }
 
@@ -187,8 +193,23 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Claims, err = r.claims(ctx)
+	if s.Claims, err = r.claims(ctx); err != nil || !slices.ContainsFunc(s.Services, r.state.NeedsEndpoints) {
+		return s, err
+	}
+	endpoints, err := r.endpoints(ctx)
+	s.Endpoints = intent.ByService(endpoints)
 	return s, err
+}
+
+// ignores reports whether an event concerns no allocation.
+func (r *reconciler) ignores(before, after client.Object) bool {
+	s, is := cmp.Or(after, before).(*discoveryv1.EndpointSlice)
+	if !is {
+		return r.state.Ignores(before, after)
+	}
+	svc, key := &corev1.Service{}, intent.ServiceOf(s)
+	err := r.client.Get(context.Background(), client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, svc, client.UnsafeDisableDeepCopy)
+	return apierrors.IsNotFound(err) || err == nil && !r.state.NeedsEndpoints(svc) || intent.Same(before, after)
 }
 
 // readCached sets the configuration and the Services of s from the cache.

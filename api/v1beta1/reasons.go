@@ -144,7 +144,7 @@ const (
 	// ReasonSharingRefused: a Service has the address that may not share it with this one.
 	//
 	// Remedy: give both the same key in steelyard.dev/allow-shared-ip, different ports,
-	// and the traffic policy Cluster or the same selector; see the pool's sharing for
+	// and the traffic policy Cluster, the same selector, or a node with endpoints of each; see the pool's sharing for
 	// Services of other namespaces.
 	ReasonSharingRefused = "SharingRefused"
 	// ReasonFamilyUnavailable: no pool that fits holds addresses of a family that the

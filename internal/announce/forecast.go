@@ -268,6 +268,16 @@ func (o *Forecast) sharing(a netip.Addr) []holder {
 	return o.holders[a]
 }
 
+// LocalSharers returns the other Services that share an address of svc, and whose traffic is Local.
+func (o *Forecast) LocalSharers(svc *Service, a Address) (out []*Service) {
+	for _, u := range o.sharing(a.Addr) {
+		if u.svc.Key != svc.Key && u.svc.Local {
+			out = append(out, u.svc)
+		}
+	}
+	return out
+}
+
 // mayAnswer returns Announced if the i-th node may answer for all of these uses of an
 // address, by what excludes it from each whatever its endpoints; else the reason.
 func (s Snapshot) mayAnswer(i int, sharing []holder, excluded [][]Reason) Reason {

@@ -1,6 +1,7 @@
 package announced
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // Reasons are those of a Service with addresses that are not announced, or of which
@@ -94,7 +96,7 @@ func (j *judge) remedy(reason announce.Reason, svc *announce.Service, a announce
 	case announce.NodeExcluded:
 		return j.exclusions()
 	case announce.NoLocalEndpoints:
-		return "; its endpoints are on " + nodesOf(svc, a)
+		return "; its endpoints are on " + nodesOf(svc, a) + j.apart(svc, a)
 	case announce.NoLinkUp:
 		if text := j.forecast.LinksText(svc, a); text != "" {
 			return "; " + text
@@ -105,6 +107,18 @@ func (j *judge) remedy(reason announce.Reason, svc *announce.Service, a announce
 		}
 	}
 	return ""
+}
+
+// apart names the Services that share an address of svc, and whose endpoints are not on its nodes.
+func (j *judge) apart(svc *announce.Service, a announce.Address) string {
+	var others []string
+	for _, u := range j.forecast.LocalSharers(svc, a) {
+		others = append(others, fmt.Sprintf("%s on %s", u.Key, cmp.Or(nodesOf(u, a), "no node")))
+	}
+	if len(others) == 0 {
+		return ""
+	}
+	return ", of Services that share the address " + printable.List(others) + ": only a node with endpoints of all announces it"
 }
 
 // exclusions names what excludes nodes, and how that ends.

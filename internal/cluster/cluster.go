@@ -22,6 +22,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -164,20 +165,25 @@ func Store(ctx context.Context, c cache.Cache, kind client.Object, opts ...cache
 
 // Services returns the Services of the cache: the cache's own, in no order.
 func Services(ctx context.Context, c cache.Cache) ([]*corev1.Service, error) {
-	store, err := Store(ctx, c, &corev1.Service{})
-	if err != nil {
-		return nil, err
-	}
-	return All[*corev1.Service](store), nil
+	return stored(ctx, c, &corev1.Service{})
 }
 
 // AllClaims returns the L2Claims of the cache: the cache's own, in no order.
 func AllClaims(ctx context.Context, c cache.Cache) ([]*v1beta1.L2Claim, error) {
-	store, err := Store(ctx, c, &v1beta1.L2Claim{})
+	return stored(ctx, c, &v1beta1.L2Claim{})
+}
+
+// Endpoints returns the EndpointSlices of the cache: the cache's own, in no order.
+func Endpoints(ctx context.Context, c cache.Cache) ([]*discoveryv1.EndpointSlice, error) {
+	return stored(ctx, c, &discoveryv1.EndpointSlice{})
+}
+
+func stored[T client.Object](ctx context.Context, c cache.Cache, kind T) ([]T, error) {
+	store, err := Store(ctx, c, kind)
 	if err != nil {
 		return nil, err
 	}
-	return All[*v1beta1.L2Claim](store), nil
+	return All[T](store), nil
 }
 
 // All returns what a Store holds, in no order: the cache's own objects.

@@ -134,6 +134,27 @@ func (d AnnotationPrefixes) share(svc *corev1.Service) ipam.Share {
 	}
 }
 
+// SharesLocally reports whether svc asks to share an address that only nodes with an endpoint
+// of it announce: then Locate has to tell which nodes these are.
+func (d AnnotationPrefixes) SharesLocally(svc *corev1.Service) bool {
+	_, key := d.find(svc, v1beta1.AnnotationAllowSharedIP)
+	return key != "" && Local(svc)
+}
+
+// Locate enters in the request of svc the nodes with endpoints that serve.
+func Locate(r *ipam.Request, svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice, where *Placement) {
+	sorted := func(f ipam.Family) (out []string) {
+		for node := range servingNodes(svc, f, endpoints, where) {
+			if node != "" {
+				out = append(out, node)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	r.On4, r.On6 = sorted(ipam.IPv4), sorted(ipam.IPv6)
+}
+
 // maxRequest is how many bytes a request for addresses may have. Two addresses with
 // spaces around need far less.
 const maxRequest = 1024

@@ -21,12 +21,13 @@ type allocation struct {
 	groups  map[sharingKey]*sharingGroup
 	groupOf map[netip.Addr]*sharingGroup // by the addresses in them
 	sharers map[netip.Addr]*sharers      // of addresses with several holders
+	serving map[netip.Addr][]string      // nodes that serve all holders whose traffic is Local; none of those: no entry
 }
 
 func newAllocation(ix poolIndex, requests []*Request, order []int32, hs *holders) *allocation {
 	return &allocation{
 		poolIndex: ix, requests: requests, order: order,
-		holders: hs, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{},
+		holders: hs, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{}, serving: map[netip.Addr][]string{},
 	}
 }
 
@@ -37,6 +38,7 @@ func (al *allocation) clear() {
 	clear(al.groups)
 	clear(al.groupOf)
 	clear(al.sharers)
+	clear(al.serving)
 	al.reserve.rewind()
 	for _, s := range al.pools {
 		s.rewind()
@@ -169,17 +171,21 @@ func (al *allocation) enterAll(rank int32, h, taken holding) {
 // enter makes a Service a holder of x.
 func (al *allocation) enter(rank int32, x pooledAddr) {
 	r := al.request(rank)
-	first := al.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr)})
+	first := al.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr), changed: r.Changed})
 	if first.rank != rank {
 		u := al.request(first.rank)
 		first.local = first.local || r.Share.Local
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
 		first.crossNamespace = first.crossNamespace || r.Service.Namespace != u.Service.Namespace
 		first.fresh = first.fresh || !r.has(x.addr)
+		first.changed = first.changed || r.Changed
 		al.addSharer(first.rank, rank, x.addr)
 	}
 	if r.Share.Key == "" {
 		return
+	}
+	if r.Share.Local {
+		al.serving[x.addr] = al.servingWith(x.addr, r)
 	}
 	if first.rank == rank && x.pool != nil {
 		k := sharingKeyOf(r, x.pool, FamilyOf(x.addr))

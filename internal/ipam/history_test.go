@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 25 {
-		t.Errorf("there are 25 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 26 {
+		t.Errorf("there are 26 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -119,7 +119,7 @@ func (w *world) editRequest(i int) edit {
 	r := &w.requests[i]
 	other, before := *r, *r
 	w.ask(&other)
-	switch w.rng.Intn(7) {
+	switch w.rng.Intn(8) {
 	case 0:
 		e.what, r.StatusLocked, e.touched = "stuck or not", !r.StatusLocked, w.sharers(i)
 	case 1:
@@ -127,12 +127,15 @@ func (w *world) editRequest(i int) edit {
 	case 2:
 		e.what, r.Families = "other families", other.Families
 	case 3:
-		e.what, r.Share = "other sharing", other.Share
+		e.what, r.Share, r.On4, r.On6 = "other sharing", other.Share, other.On4, other.On6
 	case 4:
 		e.what, r.Want, r.Pool = "other wishes", other.Want, other.Pool
 	case 5:
 		e.what = "foreign hosts"
 		w.meet(r, 80)
+	case 6: // no Service loses an address by that
+		e.what, e.touched = "its Pods move", e.touched[1:]
+		w.place(r)
 	default:
 		e.what, *r = "other request", other
 	}

@@ -18,6 +18,7 @@ type holder struct {
 	mixed          bool  // not all have the same Pods
 	crossNamespace bool  // not all are of one namespace
 	fresh          bool  // some holder did not have it before
+	changed        bool  // the request of some holder has changed
 	conflicting    bool  // the status of one is locked, and it may not share the address with the rest
 }
 

@@ -64,7 +64,7 @@ type Port struct {
 type Share struct {
 	Key   string // Services with the same key may share; empty: none may
 	Local bool   // externalTrafficPolicy is Local
-	Pods  string // names the set of Pods; Services with equal Pods have the same ones
+	Pods  string // names the set of Pods, of one namespace; Services with equal Pods have the same ones
 }
 
 // Request is what one Service holds and asks for. It is a view of the Service
@@ -78,6 +78,7 @@ type Request struct {
 	Families     Families
 	Ports        []Port
 	Share        Share
+	On4, On6     []string              // nodes with endpoints of each family that serve, sorted; used if Share.Local
 	Invalid      string                // a request that can't be read, in words: nothing new is granted
 	Contradicts  bool                  // Invalid, for two of its requests contradict each other
 	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
@@ -131,7 +132,8 @@ const attempts = 8
 //
 //  1. Services keep the addresses that they have as long as the pools and their own
 //     requests allow it. Of two that have an address which they may not share, the one
-//     whose request has not changed keeps it, then the older, then the smaller name.
+//     whose request has not changed keeps it, then the older, then the smaller name. That no
+//     node serves all that share an address any more takes it from none.
 //  2. A deleted Service that was made again gets the address kept for it, unless another
 //     Service has it that may not share it.
 //  3. The others are served by age, then name. One that leaves an address is served as if it

@@ -11,15 +11,14 @@ import (
 type sharers struct {
 	kinds  map[sharerKind]int32 // the oldest of each
 	oldest int32
-	other  int32 // the oldest whose Pods are not those of the oldest; -1: there is none
+	other  int32 // the oldest that is not of the namespace of the oldest; -1: there is none
 }
 
 // sharerKind is what holders have in common that refuse the same requests, apart from
-// their ports and, if their traffic is not Local, their Pods.
+// their ports.
 type sharerKind struct {
 	key       string
-	namespace string // "" where the pool lets all share
-	pods      string // "" unless local
+	namespace string // "" where the pool lets all share, unless local
 	local     bool
 	had       bool // they had the address before
 }
@@ -36,7 +35,7 @@ func (al *allocation) addSharer(first, rank int32, a netip.Addr) {
 	if old, there := c.kinds[k]; !there || rank < old {
 		c.kinds[k] = rank
 	}
-	differs := al.request(rank).Share.Pods != al.request(c.oldest).Share.Pods
+	differs := al.request(rank).Service.Namespace != al.request(c.oldest).Service.Namespace
 	switch {
 	case rank < c.oldest && differs:
 		c.oldest, c.other = rank, c.oldest
@@ -50,11 +49,8 @@ func (al *allocation) addSharer(first, rank int32, a netip.Addr) {
 func (al *allocation) kindOf(rank int32, a netip.Addr) sharerKind {
 	r := al.request(rank)
 	k := sharerKind{key: r.Share.Key, namespace: r.Service.Namespace, local: r.Share.Local, had: r.has(a)}
-	if al.crossNamespace(a) {
+	if al.crossNamespace(a) && !k.local {
 		k.namespace = ""
-	}
-	if k.local {
-		k.pods = r.Share.Pods
 	}
 	return k
 }
@@ -74,7 +70,8 @@ func (al *allocation) addPorts(rank int32, a netip.Addr) {
 	}
 }
 
-// blocker returns the oldest holder of a that may not share it with r, and the reason.
+// blocker returns the oldest holder of a that may not share it with r, and the reason. If each
+// may, but no node would serve all, it returns the oldest of all.
 func (al *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason string) {
 	oldest := int32(len(al.order))
 	for rank := range al.possibleBlockers(a, r) {
@@ -84,10 +81,16 @@ func (al *allocation) blocker(a netip.Addr, r *Request) (other *Request, reason 
 			}
 		}
 	}
-	if reason == "" {
+	switch {
+	case reason != "":
+		return al.request(oldest), reason
+	case !al.apart(a, r):
 		return nil, ""
 	}
-	return al.request(oldest), reason
+	for rank := range al.holdersOf(a) {
+		oldest = min(oldest, rank)
+	}
+	return al.request(oldest), al.apartText(a, r)
 }
 
 // possibleBlockers yields holders of a, among them the oldest who refuses to share it

@@ -111,10 +111,10 @@ func (al *allocation) blocked(a netip.Addr, r *Request) bool {
 	case first.conflicting, first.fresh && across:
 		other, _ := al.blocker(a, r)
 		return other != nil
-	case (r.Share.Local || first.local) && u.Share.Pods != r.Share.Pods, r.Share.Local && first.mixed:
+	case (r.Share.Local || first.local) && across:
 		return true
 	}
-	return al.listens(a, r)
+	return al.listens(a, r) || al.apart(a, r)
 }
 
 // crossNamespace reports whether Services of different namespaces may come to share a.
@@ -155,8 +155,8 @@ func (al *allocation) refuses(a netip.Addr, u, r *Request) string {
 			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace, not Cluster", s.Name)
 		}
 		return "they are of different namespaces"
-	case (u.Share.Local || r.Share.Local) && u.Share.Pods != r.Share.Pods:
-		return "externalTrafficPolicy is Local and they select different Pods: both need the policy Cluster, or the same selector"
+	case (u.Share.Local || r.Share.Local) && u.Service.Namespace != r.Service.Namespace:
+		return "externalTrafficPolicy is Local and they are of different namespaces: both need the policy Cluster"
 	}
 	for _, p := range u.Ports {
 		if slices.Contains(r.Ports, p) {

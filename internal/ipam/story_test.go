@@ -26,7 +26,7 @@ import (
 //
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
 //	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
-//	         [share KEY] [local] [pods P] [invalid WORD] [stuck] [gone POOL]
+//	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
 //	occupied ADDR [NODE [alone]|by foreign]
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
@@ -248,7 +248,10 @@ func parseRequest(words []string) (ipam.Request, error) {
 		case "share":
 			r.Share.Key = value
 		case "pods":
-			r.Share.Pods = value
+			r.Share.Pods = r.Service.Namespace + value
+		case "on":
+			r.On4 = strings.Split(value, ",")
+			r.On6 = r.On4
 		case "invalid", "contradicts":
 			r.Invalid, r.Contradicts = value, word == "contradicts"
 		default:

@@ -82,7 +82,38 @@ func (w twin) free(a netip.Addr, r ipam.Request) bool {
 			return false
 		}
 	}
-	return !w.withheld(a, r)
+	return !w.withheld(a, r) && !w.apart(a, r)
+}
+
+// apart reports whether no node would serve r and all who use a, though that matters.
+func (w twin) apart(a netip.Addr, r ipam.Request) bool {
+	all := slices.DeleteFunc(slices.Clone(w.users[a]), func(u ipam.Request) bool { return u.Service == r.Service })
+	if len(all) == 0 {
+		return false
+	}
+	all = append(all, r)
+	nodes, local, samePods, asGranted := []string{"1", "2", "3"}, false, true, true
+	for _, u := range all {
+		on := u.On4
+		if a.Is6() {
+			on = u.On6
+		}
+		samePods = samePods && u.Share.Pods == r.Share.Pods
+		asGranted = asGranted && slices.Contains(u.Has, a) && !u.Changed
+		if u.Share.Local {
+			local = true
+			nodes = slices.DeleteFunc(nodes, func(n string) bool { return !slices.Contains(on, n) })
+		}
+		if u.Service == r.Service && r.Share.Local && len(on) == 0 && (slices.Contains(r.Has, a) || w.owns(a, r)) {
+			return false
+		}
+	}
+	return local && !samePods && !asGranted && len(nodes) == 0
+}
+
+// owns reports whether a is kept for r, which may have it.
+func (w twin) owns(a netip.Addr, r ipam.Request) bool {
+	return slices.ContainsFunc(w.kept, func(e twinKept) bool { return e.owner != nil && e.For == r.Service && e.Addr == a && !e.void })
 }
 
 // mayShare reports whether two may share a. Those of different namespaces that
@@ -96,7 +127,7 @@ func (w twin) mayShare(a netip.Addr, u, r ipam.Request) bool {
 		return false
 	}
 	local := u.Share.Local || r.Share.Local
-	return u.Share.Key != "" && u.Share.Key == r.Share.Key && (!local || u.Share.Pods == r.Share.Pods) &&
+	return u.Share.Key != "" && u.Share.Key == r.Share.Key && (!local || u.Service.Namespace == r.Service.Namespace) &&
 		!slices.ContainsFunc(u.Ports, func(p ipam.Port) bool { return slices.Contains(r.Ports, p) })
 }
 

@@ -182,7 +182,8 @@ func (w *world) ask(r *ipam.Request) {
 		r.Pool = poolNames()[w.rng.Intn(4)]
 	}
 	if w.chance(50) {
-		r.Share = ipam.Share{Key: "k", Local: w.chance(20), Pods: []string{"x", "y"}[w.rng.Intn(2)]}
+		r.Share = ipam.Share{Key: "k", Local: w.chance(30), Pods: r.Service.Namespace + []string{"x", "y", "z"}[w.rng.Intn(3)]}
+		w.place(r)
 	}
 	for number := range uint16(4) {
 		if w.chance(30) {
@@ -191,6 +192,19 @@ func (w *world) ask(r *ipam.Request) {
 	}
 	if w.chance(5) {
 		r.Want, r.Invalid = nil, "words"
+	}
+}
+
+// place has r be served by other nodes.
+func (w *world) place(r *ipam.Request) {
+	r.On4, r.On6 = nil, nil
+	for _, node := range []string{"1", "2", "3"} {
+		if w.chance(40) {
+			r.On4 = append(r.On4, node)
+		}
+		if w.chance(40) {
+			r.On6 = append(r.On6, node)
+		}
 	}
 }
 

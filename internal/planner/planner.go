@@ -129,6 +129,11 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 			ends = append(ends, x.orphaned.until)
 			t.asked[i].GonePools = x.orphaned.pools
 		}
+		if x.request.Share.Local && x.request.Share.Key != "" {
+			r := *t.asked[i]
+			intent.Locate(&r, x.Object, s.Endpoints[r.Service], s.Where)
+			t.asked[i] = &r
+		}
 		if leaves := intent.Leaves(t.asked[i], leaving); len(leaves) > 0 {
 			r := *t.asked[i]
 			r.Leaves, t.asked[i] = leaves, &r

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
@@ -19,6 +20,8 @@ type Snapshot struct {
 	Namespaces map[string]map[string]string // labels by name
 	Occupied   *ipam.Occupied               // addresses of the pools that others than ours have; nil: none
 	Conflicts  intent.Conflicts             // those of the pools' addresses that foreign hosts have
+	Endpoints  Endpoints                    // of Services that share addresses by externalTrafficPolicy Local
+	Where      *intent.Placement            // finds the nodes of endpoints that name none
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
 	Contests   map[types.UID]Contest        // Services whose status another client overwrites
@@ -33,6 +36,9 @@ type Snapshot struct {
 	// and what is gone; nil: contests are known.
 	Review func([]Arrival, []types.UID) map[types.UID]Contest
 }
+
+// Endpoints are EndpointSlices by the Service that they are of.
+type Endpoints = map[ipam.Key][]*discoveryv1.EndpointSlice
 
 // contest returns the contest of svc; the zero contest: there is none.
 func (s *Snapshot) contest(svc *corev1.Service) Contest {

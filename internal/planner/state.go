@@ -46,6 +46,7 @@ type Input struct {
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
 	Others     intent.Others                // which addresses nodes and the cluster have; Watch needs none
 	Claims     []*v1beta1.L2Claim           // they tell at which addresses foreign hosts answer; Watch needs none
+	Endpoints  Endpoints                    // of Services of which NeedsEndpoints says so; Watch needs none
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 }
 
@@ -62,6 +63,7 @@ type Send struct {
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
 	snap.Namespaces, snap.Reservations, snap.Announced = in.Namespaces, &s.reservations, in.Announced
+	snap.Endpoints, snap.Where = in.Endpoints, intent.PlacementOf(in.Others.Nodes)
 	snap.Conflicts = s.review(in)
 	in.Others.Conflicts = snap.Conflicts.Occupying(in.Now)
 	snap.Occupied = in.Config.Occupied(in.Others, in.Services, s.planner.Finalizer.Class)
@@ -150,6 +152,12 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 	}
 	// A watch that was broken reports an object that was created again as a change.
 	return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+}
+
+// NeedsEndpoints reports whether it depends on the endpoints of svc which address it gets. It
+// may be called at any time.
+func (s *State) NeedsEndpoints(svc *corev1.Service) bool {
+	return intent.Ours(svc, s.planner.Finalizer.Class) && s.planner.Prefixes.SharesLocally(svc)
 }
 
 // Released returns the Services that are gone, or not ours any more, since the

@@ -33,10 +33,14 @@ type Evaluation struct {
 func (w *Snapshot) Evaluate() *Evaluation {
 	t := &Evaluation{Snapshot: w, Checked: intent.Parse(w.objects()), index: map[ipam.Key]int{}}
 	w.quoteSecrets(t.Checked.Validations)
+	endpoints, where := w.endpoints(), intent.PlacementOf(w.Nodes)
 	for i := range w.Services {
 		if svc := &w.Services[i]; intent.Ours(svc, w.Class) {
 			r := w.AnnotationPrefixes.Request(svc)
 			r.GonePools = w.removedPools(t.Checked, svc)
+			if w.AnnotationPrefixes.SharesLocally(svc) {
+				intent.Locate(&r, svc, endpoints[r.Service], where)
+			}
 			t.Served, t.Requests = append(t.Served, svc), append(t.Requests, &r)
 		}
 	}
