@@ -51,6 +51,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/rollout"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/version"
 	"github.com/steelyard-lb/steelyard/internal/wait"
@@ -234,6 +235,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 		},
 		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		routes:   bgpDrain{time: o.drain, rule: o.exclusion},
+		rollouts: map[string]*rollout.Rollout{},
 		report:   make(chan struct{}, 1),
 	}
 	if err = r.open(ctx, mgr.GetCache()); err != nil {
@@ -317,7 +319,7 @@ func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	for _, x := range []struct {
 		of   *toolscache.Store
 		kind client.Object
-	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.cachedClaims, &v1beta1.L2Claim{}}} {
+	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.cachedClaims, &v1beta1.L2Claim{}}, {&s.reported, &v1beta1.BGPSession{}}} {
 		if *x.of, err = cluster.Store(ctx, c, x.kind, cache.BlockUntilSynced(false)); err != nil {
 			return err
 		}

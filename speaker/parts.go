@@ -23,6 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/rollout"
 	"github.com/steelyard-lb/steelyard/internal/status"
 )
 
@@ -66,6 +67,7 @@ type reconciler struct {
 	failover    *failover.State
 	routes      bgpDrain
 	damper      damper.Damper
+	rollouts    map[string]*rollout.Rollout    // of the sessions that wait for other nodes', by peer
 	withdraws   atomic.Bool                    // intent.Config.Withdraws, at the last pass
 	plan        atomic.Pointer[status.Applied] // the plan in force; nil before the first
 	takeovers   atomic.Uint64                  // how many addresses were taken over from other nodes
@@ -82,6 +84,7 @@ type sources struct {
 	services      toolscache.Store // the cache's, like endpoints and cachedClaims
 	endpoints     toolscache.Store
 	cachedClaims  toolscache.Store // the L2Claims
+	reported      toolscache.Store // the BGPSessions
 	claimOverlay  *overlay.Objects[*v1beta1.L2Claim]
 	heartbeat     *lease.Heartbeat
 }

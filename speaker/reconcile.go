@@ -33,7 +33,7 @@ func (r *reconciler) loop() cluster.Loop {
 		MinInterval: cluster.Share(20, 100*time.Millisecond),
 		Used:        cluster.Used,
 		Burst:       200 * time.Millisecond,
-		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, late},
+		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, r.sessions.Waiting(), late},
 		Priority:    r.group.Changed(),
 	}
 }
@@ -49,11 +49,11 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	out := r.failover.Step(s.Facts)
-	r.apply(s, out)
+	rollOut := r.apply(s, out)
 	r.observePass(time.Since(s.Now))
 	r.lastPass.Store(time.Now().UnixNano())
 	r.heartbeat.Begin() // after its first plan the others may rely on this speaker
-	return wait.Soonest(out.Wake, s.drains, s.nextEndpoint), nil
+	return wait.Soonest(out.Wake, s.drains, s.nextEndpoint, rollOut), nil
 }
 
 // read collects the facts. The API's state comes before L2Claims and Leases: it must not promise
@@ -88,14 +88,15 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 // idleFor returns the time since the last pass.
 func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.lastPass.Load())) }
 
-// apply hands the plan to the adapters. No call waits for its effect. The order matters:
+// apply hands the plan to the adapters, and returns when to do so again although nothing has
+// changed (0: never). No call waits for its effect. The order matters:
 //
 //   - A Resync comes first: from then on the API server counts as not heard.
 //   - The speakers' keys and MACs come before the claims, so that no speaker is taken for a
 //     foreign host.
 //   - Null routes come before the sessions, whose routes draw traffic.
 //   - Sessions are set only once kube-proxy is ready.
-func (r *reconciler) apply(s snapshot, out failover.Output) {
+func (r *reconciler) apply(s snapshot, out failover.Output) (again time.Duration) {
 	if out.Resync {
 		r.heartbeat.Restart()
 	}
@@ -117,7 +118,9 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	r.nullRoutes.Set(out.Plan.Destinations())
 	r.links.Set(claims)
 	if d.Offers {
-		r.sessions.Set(out.Plan.Peerings)
+		var peerings []announce.Peering
+		peerings, again = r.inOrder(s.Now, out.Plan.Peerings)
+		r.sessions.Set(peerings)
 	}
 	r.prober.Set(out.Probe)
 	r.setMembership(s, out)
@@ -126,6 +129,7 @@ func (r *reconciler) apply(s snapshot, out failover.Output) {
 	}
 	r.plan.Store(d)
 	wait.Signal(r.report)
+	return again
 }
 
 // namedLinks returns the names of links that the L2Advertisements for this node give in full:

@@ -138,7 +138,9 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="sourcePrefix must be a subnet, such as 192.0.2.0/24"
 	SourcePrefix string `json:"sourcePrefix,omitempty"`
 
-	// holdTime after which a session without messages ends; at least 3s.
+	// holdTime after which a session without messages ends; at least 3s. A change of timers
+	// alone is for the next session, or with enableGracefulRestart restarts this one without a
+	// loss of routes.
 	// +optional
 	// +kubebuilder:default="90s"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('3s') && duration(self) <= duration('65535s')",message="holdTime must be a length of time from 3s to 65535s, such as 90s or 1m30s (RFC 4271 section 4.2)"

@@ -60,11 +60,39 @@ type BGPSessionStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	DuplicateOf string `json:"duplicateOf,omitempty"`
+	// peerRevision is which version of the BGPPeer is in force: its generation, and the version
+	// of the Secret with its password.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	PeerRevision string `json:"peerRevision,omitempty"`
+	// pending are changes of the BGPPeer that are not in force yet.
+	// +optional
+	Pending *PendingChanges `json:"pending,omitempty"`
 	// lastError is why the session is not up, or why it last went down.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	LastError string `json:"lastError,omitempty"`
 }
+
+// PendingChanges are changes of a BGPPeer that are not in force yet on a node.
+type PendingChanges struct {
+	// fields that have changed.
+	// +kubebuilder:validation:MaxLength=256
+	Fields string `json:"fields"`
+	// until: NextSession where the session goes on with the old values, which the next one
+	// will not have; OtherNodes where it restarts when other nodes' sessions have.
+	// +kubebuilder:validation:Enum=NextSession;OtherNodes
+	Until PendingUntil `json:"until"`
+}
+
+// PendingUntil is what pending changes wait for.
+type PendingUntil string
+
+// The values of PendingUntil.
+const (
+	UntilNextSession PendingUntil = "NextSession"
+	UntilOtherNodes  PendingUntil = "OtherNodes"
+)
 
 // SessionUnknown is the state of a session whose speaker is dead.
 const SessionUnknown = "Unknown"

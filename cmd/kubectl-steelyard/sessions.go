@@ -27,7 +27,7 @@ type session struct {
 	ASN    int64        `json:"peerASN,omitempty"`
 	Routes int32        `json:"routes"` // that are advertised
 	Since  *metav1.Time `json:"since,omitempty"`
-	Detail string       `json:"why,omitempty"` // it is not up, or last went down
+	Detail string       `json:"why,omitempty"` // it is not up, or last went down, or goes on for a peer that has changed
 }
 
 // sessionList is what the command sessions answers.
@@ -106,7 +106,7 @@ func reported(w *world.Snapshot, of *v1beta1.BGPSession) session {
 }
 
 func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
-	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Detail: s.Status.LastError}
+	out := session{Node: s.Status.Node, Peer: s.Status.Peer, State: cmp.Or(s.Status.State, "unknown"), BFD: s.Status.BFD, Since: s.Status.Since, Detail: cmp.Or(s.Status.LastError, pending(s.Status.Pending))}
 	if s.Status.Prefixes != nil {
 		out.Routes = s.Status.Prefixes.Advertised
 	}
@@ -117,6 +117,17 @@ func sessionOf(s *v1beta1.BGPSession, peers []v1beta1.BGPPeer) session {
 		}
 	}
 	return out
+}
+
+// pending says what the session goes on without.
+func pending(p *v1beta1.PendingChanges) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Until == v1beta1.UntilOtherNodes:
+		return p.Fields + ": changed; the session restarts when those of other nodes have"
+	}
+	return p.Fields + ": changed; in force from the next session on"
 }
 
 func (sessionList) kind() string { return "SessionReport" }

@@ -73,6 +73,7 @@ func (l Links) Named() []string {
 type Peering struct {
 	Peer   Peer
 	Routes []Route // sorted by prefix; no prefix twice; peerings may share one list
+	Waits  bool    // a session that is up must not be reset yet, whatever has changed
 }
 
 // Route is one prefix with its final path attributes (RFC 4271 section 5).

@@ -36,6 +36,7 @@ type Peer struct {
 	RestartTime   time.Duration // how long it should; 0: the adapter's default
 	BFD           BFD           // how to monitor the router; a change does not affect the BGP session
 	Problem       string        // why this node can hold no session, whatever the router does; "": it can
+	Revision      string        // changes with the configuration that the peer is made of, and says nothing else
 }
 
 // Source is which of the node's own addresses a session has: the first, of the router's
@@ -84,36 +85,61 @@ const (
 	InternalASN ASNRule = "internal" // the local one
 )
 
-// Changes returns the fields of a BGPPeer that differ between p and q, and whose change needs
-// a new session.
-func (p Peer) Changes(q Peer) []string {
-	var out []string
+// Need is what a change of a peer needs before it is in force. The greatest of several counts.
+type Need int
+
+// The needs. A change that is in force at once has none.
+const (
+	NextSession Need = iota // the next session, whenever that begins: it concerns timers
+	Restart                 // a new session with what is the same neighbor to the router
+	Reset                   // a new session with what may be another neighbor
+)
+
+// Change is a change of a field of a BGPPeer.
+type Change struct {
+	Field string
+	Need  Need
+}
+
+// Changes returns the changes from p to q that are not in force at once.
+func (p Peer) Changes(q Peer) []Change {
+	var out []Change
 	for _, f := range []struct {
 		name    string
+		need    Need
 		differs bool
 	}{
-		{"peerAddress", p.Addr != q.Addr || p.Problem != q.Problem},
-		{"peerAddressFrom", p.Gateway != q.Gateway},
-		{"interface", p.Interface != q.Interface},
-		{"peerPort", p.Port != q.Port},
-		{"myASN or localASN", p.LocalASN != q.LocalASN},
-		{"peerASN or dynamicASN", p.PeerASN != q.PeerASN || p.ASN != q.ASN},
-		{"sourceAddress", p.SourceAddr != q.SourceAddr},
-		{"sourceInterface or sourcePrefix", p.Source != q.Source},
-		{"vrf", p.Device != q.Device},
-		{"routerID", p.RouterID != q.RouterID},
-		{"holdTime", p.HoldTime != q.HoldTime},
-		{"keepaliveTime", p.KeepaliveTime != q.KeepaliveTime},
-		{"password", p.Password != q.Password},
-		{"ebgpMultiHop", p.MultiHopTTL != q.MultiHopTTL},
-		{"ttlSecurity", p.MinTTL != q.MinTTL},
-		{"dualStackAddressFamily", p.DualStack != q.DualStack},
-		{"enableGracefulRestart", p.Graceful != q.Graceful},
-		{"restartTime", p.RestartTime != q.RestartTime && p.Graceful},
+		{"peerAddress", Reset, p.Addr != q.Addr || p.Problem != q.Problem},
+		{"peerAddressFrom", Reset, p.Gateway != q.Gateway},
+		{"interface", Reset, p.Interface != q.Interface},
+		{"peerPort", Reset, p.Port != q.Port},
+		{"myASN or localASN", Reset, p.LocalASN != q.LocalASN},
+		{"peerASN or dynamicASN", Reset, p.PeerASN != q.PeerASN || p.ASN != q.ASN},
+		{"sourceAddress", Reset, p.SourceAddr != q.SourceAddr},
+		{"sourceInterface or sourcePrefix", Reset, p.Source != q.Source},
+		{"vrf", Reset, p.Device != q.Device},
+		{"routerID", Reset, p.RouterID != q.RouterID},
+		{"holdTime", NextSession, p.HoldTime != q.HoldTime},
+		{"keepaliveTime", NextSession, p.KeepaliveTime != q.KeepaliveTime},
+		{"password", Restart, p.Password != q.Password},
+		{"ebgpMultiHop", Restart, p.MultiHopTTL != q.MultiHopTTL},
+		{"ttlSecurity", Restart, p.MinTTL != q.MinTTL},
+		{"dualStackAddressFamily", Restart, p.DualStack != q.DualStack},
+		{"enableGracefulRestart", Reset, p.Graceful != q.Graceful},
+		{"restartTime", NextSession, p.RestartTime != q.RestartTime && p.Graceful},
 	} {
 		if f.differs {
-			out = append(out, f.name)
+			out = append(out, Change{f.name, f.need})
 		}
+	}
+	return out
+}
+
+// FieldsOf returns the fields of changes.
+func FieldsOf(changes []Change) []string {
+	var out []string
+	for _, c := range changes {
+		out = append(out, c.Field)
 	}
 	return out
 }

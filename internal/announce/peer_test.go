@@ -11,7 +11,7 @@ import (
 
 // TestChanges changes each field alone: some need no new session.
 func TestChanges(t *testing.T) {
-	free := []string{"Name", "ConnectTime", "BFD", "NextHopV4", "NextHopV6", "NodeV4", "NodeV6", "RestartTime"}
+	free := []string{"Name", "ConnectTime", "BFD", "NextHopV4", "NextHopV6", "NodeV4", "NodeV6", "RestartTime", "Revision"}
 	fields := reflect.TypeFor[announce.Peer]()
 	for i := range fields.NumField() {
 		name := fields.Field(i).Name
@@ -55,7 +55,7 @@ func TestChanges(t *testing.T) {
 // Without graceful restart the router does not learn of the restart time.
 func TestARestartTimeChangesWhatTheRouterLearned(t *testing.T) {
 	p, q := announce.Peer{Graceful: true, RestartTime: 1}, announce.Peer{Graceful: true, RestartTime: 2}
-	if got := p.Changes(q); !slices.Equal(got, []string{"restartTime"}) {
+	if got := p.Changes(q); !slices.Equal(got, []announce.Change{{Field: "restartTime", Need: announce.NextSession}}) {
 		t.Errorf("changes %v", got)
 	}
 }

@@ -71,7 +71,15 @@ type State struct {
 	Withdrawn  int           // routes withdrawn in the session
 	Resets     int           // how often the session was reset because fields of the peer changed
 	Changed    string        // these fields, the last time
+	Revision   string        // Peer.Revision as it is in force
+	Pending    Pending       // changes that are not in force
 	BFD        *bfd.State    // nil: BFD is not wanted
+}
+
+// Pending are changes of a peer that are not in force yet. The zero Pending: none.
+type Pending struct {
+	Fields string // of the BGPPeer
+	Waits  bool   // the session restarts for them when Peering.Waits allows it; else they are for the next session
 }
 
 // Sessions holds BGP sessions. Make one with New.
@@ -82,6 +90,7 @@ type Sessions struct {
 	left    atomic.Bool   // a session was left to the end of the process
 	changed chan struct{} // buffered 1
 	wake    chan struct{} // buffered 1: want has changed
+	waiting chan struct{} // buffered 1
 
 	mu   sync.Mutex // held briefly, never across a call into package fsm
 	want []announce.Peering
@@ -98,6 +107,7 @@ func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 		watch:   &watch{engine: engine, want: make(map[*session]watched)},
 		changed: make(chan struct{}, 1),
 		wake:    make(chan struct{}, 1),
+		waiting: make(chan struct{}, 1),
 		open:    make(map[string]*session),
 	}
 }
@@ -105,8 +115,8 @@ func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 // Set sets the sessions to hold and the routes to advertise. It returns at once; Run
 // does the work. The session of a missing peer ends with a Cease, so nil ends all.
 // Changed routes of a peer are sent as a difference. A changed peer resets its
-// session if Peer.Changes says so. Equal input sends nothing. The caller must not
-// change what it passed in.
+// session if Peer.Changes says so, and Peering.Waits does not forbid it. Equal input
+// sends nothing. The caller must not change what it passed in.
 func (s *Sessions) Set(want []announce.Peering) {
 	s.mu.Lock()
 	s.want = slices.Clone(want)
@@ -211,6 +221,9 @@ func (s *Sessions) States() []State {
 	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.Peer, b.Peer) })
 	return states
 }
+
+// Waiting signals that a session has begun to wait because of Peering.Waits.
+func (s *Sessions) Waiting() <-chan struct{} { return s.waiting }
 
 // Changed signals that States has changed. Signals merge until one is received.
 func (s *Sessions) Changed() <-chan struct{} { return s.changed }

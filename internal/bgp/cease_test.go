@@ -48,7 +48,7 @@ func TestTheRouterHearsWhy(t *testing.T) {
 	}{
 		{"the peer goes", func(s *Sessions, _ func(), _ announce.Peer) { s.Set(nil) }, []byte{6, 3}},
 		{"the peer changes", func(s *Sessions, _ func(), p announce.Peer) {
-			p.HoldTime = 30 * time.Second
+			p.RouterID = netip.MustParseAddr("10.9.9.9")
 			s.Set([]announce.Peering{{Peer: p}})
 		}, []byte{6, 6}},
 		{"the speaker ends", func(_ *Sessions, stop func(), _ announce.Peer) { stop() }, append([]byte{6, 2, 24}, "Steelyard's speaker ends"...)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,7 @@ type session struct {
 	asked        bool             // the capabilities of this run are known
 	problem      string           // reason not all routes are advertised
 	tried        announce.Peer    // the peer of the last attempt
+	restarting   bool             // the last session was ended with Restart, and no other has been up or failed since
 	fails        int              // how many connections have failed in a row
 	pauseTo      time.Time        // no attempt before then, unless the peer changes
 }
@@ -69,7 +71,7 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 		done:  make(chan struct{}),
 		made:  time.Now(),
 	}
-	n.status = &status{log: s.log, wake: n.wake, changes: s.changed, peer: p.Peer}
+	n.status = &status{log: s.log, wake: n.wake, changes: s.changed, waiting: s.waiting, peer: p.Peer}
 	n.status.end()
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.want.Store(&p)
@@ -145,7 +147,7 @@ func (s *session) step(want announce.Peering) time.Duration {
 		return repairPause // a search also sends a signal when it has a result
 	}
 	if s.open != nil {
-		s.checkSession(want.Peer)
+		s.checkSession(want)
 	}
 	watch := s.watchRouter(want.Peer)
 	if s.open == nil {
@@ -174,8 +176,8 @@ func (s *session) step(want announce.Peering) time.Duration {
 func (s *session) watchRouter(p announce.Peer) time.Duration {
 	now := s.status.seen()
 	wait := time.Until(watchFrom(p, now, s.made))
-	if p.BFD.Multiplier == 0 || now.session == Established && s.watch.has(s) {
-		wait = 0 // BFD is not wanted, or runs already: a session that comes up must not end it
+	if p.BFD.Multiplier == 0 || (now.session == Established || s.restarting) && s.watch.has(s) {
+		wait = 0 // BFD is not wanted, or runs already: a session that comes up must not end it, nor one that restarts
 	}
 	if wait > 0 {
 		p.BFD = announce.BFD{}
@@ -218,12 +220,11 @@ func (s *session) resolvePeer(p announce.Peer) (announce.Peer, sessionError) {
 
 // checkSession ends the session if it is broken, or does not fit the peer as it is
 // now.
-func (s *session) checkSession(peer announce.Peer) {
+func (s *session) checkSession(want announce.Peering) {
 	now := s.status.seen()
 	if now.session == Established && !s.asked {
-		s.capabilities, s.asked = s.open.Capabilities(), true
+		s.capabilities, s.asked, s.restarting = s.open.Capabilities(), true, false
 	}
-	changes := s.peer.Changes(peer)
 	by, watched := s.watch.states()[s]
 	switch {
 	case now.broken:
@@ -235,14 +236,54 @@ func (s *session) checkSession(peer announce.Peer) {
 			s.close(fsm.BFDDown)
 			s.lost(up)
 		}
-	case len(changes) > 0:
-		s.status.reset(changes)
-		s.close(fsm.OtherConfigurationChange)
-	case s.peer.ConnectTime != peer.ConnectTime && now.session != Established:
-		s.close(fsm.OtherConfigurationChange)
+	case now.session == Established:
+		s.edit(want)
 	default:
-		s.peer = peer
+		changes := s.peer.Changes(want.Peer)
+		if len(changes) > 0 {
+			s.status.reset(announce.FieldsOf(changes))
+		}
+		if len(changes) > 0 || s.peer.ConnectTime != want.Peer.ConnectTime {
+			s.close(fsm.OtherConfigurationChange)
+			return
+		}
+		s.adopt(want.Peer, Pending{})
 	}
+}
+
+// edit puts the changes of a peer into force whose session is up: without a loss of routes
+// where the router keeps them, else once no other session waits for this one. Timers alone
+// are not worth a loss: the next session has them.
+func (s *session) edit(want announce.Peering) {
+	changes := s.tried.Changes(want.Peer) // it is open with what was tried last
+	need := announce.NextSession
+	for _, c := range changes {
+		need = max(need, c.Need)
+	}
+	keeps := need < announce.Reset && s.peer.Graceful && s.capabilities.Restart
+	fields := announce.FieldsOf(changes)
+	switch {
+	case len(changes) == 0:
+		s.adopt(want.Peer, Pending{})
+	case need == announce.NextSession && !keeps:
+		s.adopt(want.Peer, Pending{Fields: strings.Join(fields, ", ")})
+	case want.Waits:
+		s.status.adopt(s.peer.Revision, Pending{strings.Join(fields, ", "), true})
+	case keeps:
+		s.status.reset(fields)
+		s.open.Restart()
+		s.over()
+		s.restarting = true
+	default:
+		s.status.reset(fields)
+		s.close(fsm.OtherConfigurationChange)
+	}
+}
+
+// adopt has the session go on for the peer as it is now.
+func (s *session) adopt(p announce.Peer, still Pending) {
+	s.peer = p
+	s.status.adopt(p.Revision, still)
 }
 
 // lost handles a failed connection, whose session was up for that long, or never. It
@@ -266,6 +307,7 @@ func backOff(fails int, first time.Duration) time.Duration {
 
 // stopFor ends the session for a while, and records the reason unless it is empty.
 func (s *session) stopFor(pause time.Duration, reason string) {
+	s.restarting = false
 	s.close(fsm.AdministrativeReset) // usually it has ended already
 	s.pauseTo = time.Now().Add(pause)
 	if reason != "" {
@@ -303,6 +345,13 @@ func (s *session) offer(want announce.Peering) {
 func (s *session) close(reason fsm.Cease) {
 	if s.open != nil {
 		s.open.Stop(reason)
+	}
+	s.over()
+}
+
+// over records that the session has ended.
+func (s *session) over() {
+	if s.open != nil {
 		s.open, s.ended = nil, time.Now()
 	}
 	s.status.end()

@@ -28,6 +28,7 @@ type status struct {
 	log     *slog.Logger
 	wake    chan struct{} // the session's own
 	changes chan struct{} // signaled when the report has changed
+	waiting chan struct{} // signaled when the session begins to wait
 
 	mu                   sync.Mutex
 	peer                 announce.Peer
@@ -44,6 +45,8 @@ type status struct {
 	announced, withdrawn int           // routes, from the time when it comes up
 	resets               int           // how often it was reset for a change of the peer
 	changed              string        // the fields of the last such change
+	revision             string        // Peer.Revision in force
+	pending              Pending
 }
 
 // view is what the session's goroutine reads about its run.
@@ -73,6 +76,7 @@ func (s *status) begin(peer announce.Peer) run {
 	s.peer = peer
 	s.run++
 	s.problem = ""
+	s.revision, s.pending = peer.Revision, Pending{}
 	s.now = view{session: s.now.session}
 	s.enter(Idle)
 	return run{s, s.run}
@@ -86,6 +90,20 @@ func (s *status) reset(fields []string) {
 	peer, changed := s.peer, s.changed
 	s.mu.Unlock()
 	s.log.Info("session reset", "peer", peer.Name, "addr", peer.Addr, "changed", changed)
+	wait.Signal(s.changes)
+}
+
+// adopt records which revision of the peer is in force, and which changes are not.
+func (s *status) adopt(revision string, still Pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revision == revision && s.pending == still {
+		return
+	}
+	if still.Waits && !s.pending.Waits {
+		wait.Signal(s.waiting)
+	}
+	s.revision, s.pending = revision, still
 	wait.Signal(s.changes)
 }
 
@@ -274,6 +292,7 @@ func (s *status) report() State {
 	state := State{
 		Peer: s.peer.Name, Addr: s.peer.Addr, Session: s.now.session, Since: s.since, Failure: s.failure.class, LastError: s.failure.text,
 		DropsBy: maps.Clone(s.drops), Resets: s.resets, Changed: s.changed, Announced: s.announced, Withdrawn: s.withdrawn,
+		Revision: s.revision, Pending: s.pending,
 	}
 	for _, n := range s.drops {
 		state.Drops += n

@@ -158,7 +158,7 @@ func TestPeersComeAndGoAlone(t *testing.T) {
 	establish(t, s, "b")
 	router.counts(t, "r6", 1)
 
-	pb.Peer.HoldTime = 40 * time.Second
+	pb.Peer.HoldTime, pb.Peer.RouterID = 40*time.Second, netip.MustParseAddr("10.9.9.9") // timers alone wait for the next session
 	before := establish(t, s, "b")
 	s.Set([]announce.Peering{pa, pb})
 	router.says(t, "r6", "/40\n") // the hold timer; 30 would be the keepalive timer of 90

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 		if older, shadowed := taken.supersedes(routerOf(obj.Spec), len(out)); shadowed {
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
-		peer.Password = password
+		peer.Password, peer.Revision = password, revision(obj, o.Secrets)
 		var watch *v1beta1.BFDProfileSpec
 		if obj.Spec.BFDProfile != "" && there {
 			watch, peer.BFD = &profile, watching(profile, peer)
@@ -125,6 +126,15 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
 	}
 	return value, "", nil
+}
+
+// revision returns the version of a BGPPeer, and of the Secret with its password.
+func revision(obj *v1beta1.BGPPeer, secrets map[string]*corev1.Secret) string {
+	out := strconv.FormatInt(obj.Generation, 10)
+	if of := obj.Spec.PasswordSecret; of != nil && secrets[of.Name] != nil {
+		out += "/" + secrets[of.Name].ResourceVersion
+	}
+	return out
 }
 
 // peer returns the parameters of the session, and what is wrong with any.

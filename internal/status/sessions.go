@@ -75,6 +75,7 @@ func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 		Node: r.Node, Peer: state.Peer, State: string(state.Session), LastError: printable.Message(state.LastError),
 		BFD: printable.Message(bfdStatus(state.BFD)), DuplicateOf: older,
 		Since: timeOf(state.Since), Prefixes: &v1beta1.PrefixCount{Advertised: int32(state.Advertised)},
+		PeerRevision: state.Revision, Pending: pending(state.Pending),
 	}
 	if before := s.Status.Prefixes; before != nil {
 		status.Prefixes.Advertised = r.count(state.Peer, before.Advertised, status.Prefixes.Advertised)
@@ -83,6 +84,17 @@ func (r *Reporter) enter(s *v1beta1.BGPSession, state bgp.State, older string) {
 		status.State, status.Since = s.Status.State, s.Status.Since
 	}
 	s.Status = status
+}
+
+// pending returns what a BGPSession is to say of changes that are not in force.
+func pending(p bgp.Pending) *v1beta1.PendingChanges {
+	switch {
+	case p.Fields == "":
+		return nil
+	case p.Waits:
+		return &v1beta1.PendingChanges{Fields: p.Fields, Until: v1beta1.UntilOtherNodes}
+	}
+	return &v1beta1.PendingChanges{Fields: p.Fields, Until: v1beta1.UntilNextSession}
 }
 
 // bfdStatus returns the state of the BFD session of a BGP session, and what to do about it.

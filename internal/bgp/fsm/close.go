@@ -41,6 +41,8 @@ func (c *connection) end(reason error) {
 	var bye Cease
 	var bad *fault
 	switch {
+	case errors.Is(reason, errRestart):
+		return
 	case errors.As(reason, &bye):
 		c.notify(notification{cease, uint8(bye)}, bye.data())
 		c.drain()

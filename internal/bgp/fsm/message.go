@@ -131,6 +131,7 @@ type Capabilities struct {
 	Extended bool          // it accepts IPv4 routes with IPv6 next hops (RFC 8950)
 	FourByte bool          // it supports AS numbers of four bytes (RFC 6793)
 	Refresh  bool          // it may ask for all routes again (RFC 2918)
+	Restart  bool          // it keeps the routes of a peer that restarts (RFC 4724)
 }
 
 // open is a router's OPEN.
@@ -145,6 +146,7 @@ const (
 	multiprotocol   = 1  // RFC 4760
 	routeRefresh    = 2  // RFC 2918
 	extendedNextHop = 5  // RFC 8950
+	gracefulRestart = 64 // RFC 4724
 	fourByteASN     = 65 // RFC 6793
 )
 
@@ -222,15 +224,11 @@ func field(b []byte, wide bool) (kind uint8, value, rest []byte, ok bool) {
 func (o *open) capability(code uint8, v []byte) (family bool) {
 	switch code {
 	case multiprotocol:
-		if len(v) != 4 {
-			return false
-		}
-		afi := binary.BigEndian.Uint16(v)
-		o.IPv4 = o.IPv4 || afi == afiIPv4 && v[3] == safiUnicast
-		o.IPv6 = o.IPv6 || afi == afiIPv6 && v[3] == safiUnicast
-		return true
+		return o.family(v)
 	case routeRefresh:
 		o.Refresh = true
+	case gracefulRestart:
+		o.Restart = true
 	case extendedNextHop:
 		for ; len(v) >= 6; v = v[6:] {
 			afi, safi, hop := binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v[2:]), binary.BigEndian.Uint16(v[4:])
@@ -242,6 +240,17 @@ func (o *open) capability(code uint8, v []byte) (family bool) {
 		}
 	}
 	return false
+}
+
+// family records a family that the peer takes.
+func (o *open) family(v []byte) bool {
+	if len(v) != 4 {
+		return false
+	}
+	afi := binary.BigEndian.Uint16(v)
+	o.IPv4 = o.IPv4 || afi == afiIPv4 && v[3] == safiUnicast
+	o.IPv6 = o.IPv6 || afi == afiIPv6 && v[3] == safiUnicast
+	return true
 }
 
 // parseNotification parses the body of a NOTIFICATION, and the text that the router

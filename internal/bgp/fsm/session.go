@@ -13,6 +13,7 @@ package fsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -133,7 +134,17 @@ func Recover(f func()) (err error) {
 
 // Stop sends a Cease to the peer, which then removes the routes at once, and ends the
 // session. The listener receives no more events.
-func (s *Session) Stop(reason Cease) {
+func (s *Session) Stop(reason Cease) { s.stop(reason) }
+
+// Restart ends the session without a NOTIFICATION: a peer that supports graceful restart
+// keeps the routes, and waits for the next session (RFC 4724 section 4.2). The listener
+// receives no more events.
+func (s *Session) Restart() { s.stop(errRestart) }
+
+// errRestart ends a session that starts again.
+var errRestart = errors.New("the session starts again")
+
+func (s *Session) stop(reason error) {
 	s.unsubscribed.Store(true)
 	s.cancel(reason)
 	if !s.opened.Load() {
