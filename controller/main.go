@@ -110,11 +110,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return fmt.Errorf("wait for the API server: %w", err)
 	}
-	mgr, err := newManager(cfg, o, logger)
+	revisions := new(cluster.Revisions)
+	mgr, err := newManager(cfg, o, revisions, logger)
 	if err != nil {
 		return err
 	}
-	if err := assemble(ctx, mgr, cfg, o, logger); err != nil {
+	if err := assemble(ctx, mgr, cfg, o, revisions, logger); err != nil {
 		return err
 	}
 	logger.Info("started", "version", version.String(), "namespace", o.namespace, "loadBalancerClass", o.class)
@@ -125,7 +126,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 }
 
 // assemble makes the parts and has mgr run them.
-func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o options, logger *slog.Logger) error {
+func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o options, revisions *cluster.Revisions, logger *slog.Logger) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this replica: %w", err)
@@ -141,7 +142,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.prefixes, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
 	r.readFrom(mgr.GetCache(), o.namespace)
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
-	elect.Drain = r.drain
+	elect.Drain, revisions.Restored = r.drain, r.restored(elect)
 	finds := newAnnouncer(r, o)
 	rep := report.New(report.Options{
 		Client: r.client, Direct: r.direct, Log: logger, Class: o.class, Finalizer: r.state.Finalizer(), Configuration: r.configuration, Services: r.services,
@@ -201,14 +202,14 @@ func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	}
 }
 
-func newManager(cfg *rest.Config, o options, logger *slog.Logger) (manager.Manager, error) {
+func newManager(cfg *rest.Config, o options, revisions *cluster.Revisions, logger *slog.Logger) (manager.Manager, error) {
 	scheme, err := cluster.Scheme()
 	if err != nil {
 		return nil, err
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace, cluster.ControllerFields()),
+		Cache:                  cluster.CacheOptions(o.namespace, cluster.ControllerFields(), revisions),
 		Metrics:                o.metrics.Options(cfg, logger),
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

@@ -130,6 +130,14 @@ func (r *reconciler) drain() {
 	r.writer.drain()
 }
 
+// restored returns what to do when the API server has gone back to an earlier state.
+func (r *reconciler) restored(e *leader.Election) func() {
+	return func() {
+		r.state.Restored()
+		e.Abandon()
+	}
+}
+
 // catchUp waits until the cache shows what a former leader may have written
 // and decided upon.
 func (r *reconciler) catchUp(t *leader.Term) error {

@@ -189,11 +189,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
 	o, o.portsTaken = o.withoutTaken(ctx, portTimeout, logger)
-	mgr, err := newManager(ctx, o, logger)
+	revisions := new(cluster.Revisions)
+	mgr, err := newManager(ctx, o, revisions, logger)
 	if err != nil {
 		return err
 	}
-	if err := assemble(ctx, mgr, o, logger); err != nil {
+	if err := assemble(ctx, mgr, o, revisions, logger); err != nil {
 		return err
 	}
 	logger.Info("started", "version", version.String(), "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
@@ -204,7 +205,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 }
 
 // assemble makes the parts and has mgr run them.
-func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.Logger) error {
+func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cluster.Revisions, logger *slog.Logger) error {
 	speakers, err := cluster.Store(ctx, mgr.GetCache(), &v1beta1.Speaker{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
@@ -222,10 +223,14 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, logger *slog.
 			if all {
 				name = ""
 			}
-			return cluster.WatchLeases(ctx, mgr, o.namespace, name, changed)
+			return revisions.WatchLeases(ctx, mgr, o.namespace, name, changed)
 		},
 		Peers: func() ([]lease.Peer, bool) { return peers(speakers, wire.group.View(), o.membershipPort != 0) },
 	})
+	revisions.Restored = func() {
+		claims.Reset()
+		heartbeat.Restart()
+	}
 	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), wire.network, o.portsTaken)
 	r = &reconciler{
 		options: o, log: logger, adapters: wire,
@@ -350,7 +355,7 @@ func expose(mgr manager.Manager, r *reconciler) error {
 	return nil
 }
 
-func newManager(ctx context.Context, o options, logger *slog.Logger) (manager.Manager, error) {
+func newManager(ctx context.Context, o options, revisions *cluster.Revisions, logger *slog.Logger) (manager.Manager, error) {
 	cfg, err := config.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server (run in a cluster, or set --kubeconfig): %w", err)
@@ -365,7 +370,7 @@ func newManager(ctx context.Context, o options, logger *slog.Logger) (manager.Ma
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace, cluster.SpeakerFields()),
+		Cache:                  cluster.CacheOptions(o.namespace, cluster.SpeakerFields(), revisions),
 		Metrics:                o.metrics.Options(cfg, logger),
 		HealthProbeBindAddress: o.probes,
 		PprofBindAddress:       o.pprof,

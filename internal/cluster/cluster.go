@@ -83,8 +83,8 @@ func Connect(cfg *rest.Config, manager string) *rest.Config {
 // CacheOptions limits the cache to what the programs read: Services of type
 // LoadBalancer, Secrets of their own namespace, and of every object only the
 // fields in use. drop takes out of an object what this program alone does not
-// read; nil: nothing.
-func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
+// read; nil: nothing. All caches of a program share its Revisions.
+func CacheOptions(namespace string, drop func(client.Object), revisions *Revisions) cache.Options {
 	return cache.Options{
 		DefaultTransform: func(in any) (any, error) {
 			out, err := strip(in)
@@ -93,7 +93,7 @@ func CacheOptions(namespace string, drop func(client.Object)) cache.Options {
 			}
 			return out, err
 		},
-		NewInformer:                 newInformer,
+		NewInformer:                 revisions.newInformer,
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {Field: loadBalancers()},

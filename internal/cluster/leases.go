@@ -20,7 +20,7 @@ import (
 // until ctx ends, and returns them when they are there. It calls changed when one comes,
 // goes, or gets another holder. It uses the connection of mgr, and a cache of its own,
 // which can end before mgr does.
-func WatchLeases(ctx context.Context, mgr manager.Manager, namespace, name string, changed func()) (client.Reader, error) {
+func (r *Revisions) WatchLeases(ctx context.Context, mgr manager.Manager, namespace, name string, changed func()) (client.Reader, error) {
 	which := cache.ByObject{Namespaces: map[string]cache.Config{namespace: {}}}
 	if name == "" {
 		which.Label = labels.SelectorFromSet(labels.Set{LabelLease: "speaker"})
@@ -29,7 +29,7 @@ func WatchLeases(ctx context.Context, mgr manager.Manager, namespace, name strin
 	}
 	leases, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
-		DefaultTransform: strip, NewInformer: newInformer, ReaderFailOnMissingInformer: true,
+		DefaultTransform: strip, NewInformer: r.newInformer, ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{&coordinationv1.Lease{}: which},
 	})
 	if err != nil {

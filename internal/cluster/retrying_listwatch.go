@@ -22,17 +22,19 @@ import (
 )
 
 // newInformer makes an informer that finds the API server again within about a
-// second, however long that was away. By itself an informer pauses for longer
-// after each attempt that fails, up to half a minute.
-func newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-	return toolscache.NewSharedIndexInformer(retryingListWatch{lw, toolscache.ToListerWatcherWithContext(lw)}, example, resync, indexers)
+// second, however long that was away, and whatever version it has then. By itself an
+// informer pauses for longer after each attempt that fails, up to half a minute.
+func (r *Revisions) newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	inner := toolscache.ToListerWatcherWithContext(lw)
+	return toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: versionOf(inner.ListWithContext)}}, example, resync, indexers)
 }
 
 // retryingListWatch is a ListerWatcher that waits for the API server instead of failing
 // for want of it.
 type retryingListWatch struct {
 	toolscache.ListerWatcher
-	inner toolscache.ListerWatcherWithContext
+	inner   toolscache.ListerWatcherWithContext
+	listing listing
 }
 
 // The pauses between attempts to reach the API server.
@@ -41,16 +43,30 @@ const (
 	lastAttempt  = time.Second
 )
 
-func (p retryingListWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	return waitForCRD(ctx, func() (runtime.Object, error) { return p.inner.ListWithContext(ctx, o) })
+func (p *retryingListWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	return waitForCRD(ctx, func() (runtime.Object, error) {
+		if err := p.listing.from(ctx, o.ResourceVersion); err != nil {
+			return nil, err
+		}
+		return p.inner.ListWithContext(ctx, o)
+	})
 }
 
-func (p retryingListWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	return waitForCRD(ctx, func() (watch.Interface, error) { return p.inner.WatchWithContext(ctx, o) })
+func (p *retryingListWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return waitForCRD(ctx, func() (watch.Interface, error) {
+		if err := p.listing.from(ctx, o.ResourceVersion); err != nil {
+			return nil, err
+		}
+		w, err := p.inner.WatchWithContext(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return p.listing.watched(w), nil
+	})
 }
 
 // IsWatchListSemanticsUnSupported passes on what client-go asks of the client.
-func (p retryingListWatch) IsWatchListSemanticsUnSupported() bool {
+func (p *retryingListWatch) IsWatchListSemanticsUnSupported() bool {
 	return watchlist.DoesClientNotSupportWatchListSemantics(p.ListerWatcher)
 }
 

@@ -150,6 +150,14 @@ func (e *Election) Run(ctx context.Context) error {
 	return nil
 }
 
+// Abandon ends the present term, if there is one, without releasing the lease. The replica
+// goes on taking part in the election.
+func (e *Election) Abandon() {
+	e.lease.mu.Lock()
+	defer e.lease.mu.Unlock()
+	e.lease.expire()
+}
+
 func (e *Election) start(ctx context.Context) {
 	e.current.Store(NewTerm(ctx, e.lease.until))
 	e.log.Info("leading", "lease", leaseName, "identity", e.lease.Identity())

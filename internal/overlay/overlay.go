@@ -54,6 +54,13 @@ func (o *Objects[T]) RecordDelete(uid types.UID, now time.Time) {
 	o.gone[uid] = now
 }
 
+// Reset forgets everything: what the API server returned is no later than what it returns now.
+func (o *Objects[T]) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.newer, o.gone = nil, nil
+}
+
 // record remembers x, unless a later version of the object is remembered already, or
 // its end.
 func (o *Objects[T]) record(x seen[T]) {

@@ -109,9 +109,14 @@ func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.reservation
 func (s *State) Reset() {
 	s.attempts.Reset()
 	s.planner.Reset()
+	s.written.Reset()
 	s.reservations.Forget()
 	s.conflicts = nil
 }
+
+// Restored forgets what was written: the API server has gone back to an earlier state. The
+// rest is forgotten by Reset, when the next term begins.
+func (s *State) Restored() { s.written.Reset() }
 
 // snapshot returns ours of the Services, as of the cache or later. One that is being
 // deleted keeps its address until it is gone, for as long kube-proxy may still serve
