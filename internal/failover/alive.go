@@ -13,7 +13,7 @@ import (
 // renewals are those of a Lease that were seen, without an outage of the API server,
 // since its node, or a link of it, was lost.
 type renewals struct {
-	since time.Time // when it was lost; zero: this node does not know
+	since time.Time // when this node last heard it; zero: it does not know
 	last  time.Time
 	n     int
 	// provedAlive: there were enough of them once, and the Lease has not expired since.
@@ -208,8 +208,8 @@ func (p *pass) wasAlive(nl nodeOrLink) bool {
 	return p.last.Alive[nl.node]
 }
 
-// lostBefore reports whether a node, or a link, was lost by then.
-func (p *pass) lostBefore(nl nodeOrLink, then time.Time) bool {
+// lastHeardBefore reports whether a node, or a link, that is lost was last heard by then.
+func (p *pass) lastHeardBefore(nl nodeOrLink, then time.Time) bool {
 	seen, lost := p.renewals[nl]
 	return lost && !seen.since.After(then)
 }

@@ -133,7 +133,7 @@ func (p *pass) arrives(a netip.Addr) bool {
 //
 // Or it has the address still: this node hears it.
 func (p *pass) mayHaveAnotherOwner(a netip.Addr, dead nodeOrLink) bool {
-	return p.mayBeAcrossPartition(dead) || p.hearsLost(dead) || !p.missed(a) && (p.Phase == Starting || p.returnedUnwritten() || p.lostBefore(dead, p.syncedAt))
+	return p.mayBeAcrossPartition(dead) || p.hearsLost(dead) || !p.missed(a) && (p.Phase == Starting || p.returnedUnwritten() || p.lastHeardBefore(dead, p.syncedAt))
 }
 
 // writeTime is how long a speaker needs to write what it took over.

@@ -167,9 +167,13 @@ func (s *State) otherWatchers(name string) []string {
 }
 
 // count takes in what another watcher of a member sees, unless that was in an
-// earlier incarnation.
+// earlier incarnation. One that stops may be gone before it notices a loss: that it sees
+// the member still means nothing.
 func (s *State) count(now time.Time, from string, about update, observes bool) {
 	if !slices.Contains(s.ring.neighbors(about.Member), from) || about.Incarnation < s.present(about.Member).Incarnation {
+		return
+	}
+	if observes && s.standing(from) == Restarting {
 		return
 	}
 	if s.votes[about.Member] == nil {
@@ -257,16 +261,24 @@ func (s *State) merge(now time.Time, u update) {
 	s.known[u.Member] = fresh
 	s.changed = s.changed || before != u.Standing
 	s.stale = s.stale || k == nil
+	s.dropVotes(now, u)
 	if u.Standing != Dead {
 		return
-	}
-	for _, votes := range s.votes { // the dead have no vote
-		delete(votes, u.Member)
 	}
 	for _, name := range s.members {
 		s.judge(now, name)
 	}
 	s.refute()
+}
+
+// dropVotes drops the votes of a member that is dead. Of one that stops it drops those on losses that
+// it has had no time to notice.
+func (s *State) dropVotes(now time.Time, u update) {
+	for name, votes := range s.votes {
+		if _, answersDue := s.answersDue(name); u.Standing == Dead || u.Standing == Restarting && answersDue {
+			delete(votes, u.Member)
+		}
+	}
 }
 
 // hear records an update that another member sends.

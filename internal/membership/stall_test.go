@@ -39,6 +39,8 @@ func (w *watching) runs(d time.Duration) {
 func (w *watching) loses(name string) { w.Session(w.now, name, Session{Ups: 1}) }
 
 func TestWhatALostSessionSays(t *testing.T) {
+	seesA := Message{From: "b", Alive: &update{Member: "a", Incarnation: 1}}
+	stops := Message{From: "b", Updates: []update{{Member: "b", Incarnation: 1, Standing: Restarting, Hold: Hold}}}
 	for _, c := range []struct {
 		name string
 		then func(*watching)
@@ -77,8 +79,27 @@ func TestWhatALostSessionSays(t *testing.T) {
 			w.loses("a")
 			w.runs(150 * time.Millisecond)
 			w.Session(w.now, "b", Session{Up: true, Ups: 2, Heard: true})
-			w.Step(w.now, Message{From: "b", Alive: &update{Member: "a", Incarnation: 1}})
+			w.Step(w.now, seesA)
 			w.runs(healDelay + time.Second)
+		}, Alive},
+		{"another one sees a, and stops before it could notice a loss", func(w *watching) {
+			w.loses("a")
+			w.Step(w.now, seesA)
+			w.Step(w.now, stops)
+			w.runs(time.Second)
+		}, Dead},
+		{"another one sees a, which stopped before the loss", func(w *watching) {
+			w.Step(w.now, stops)
+			w.loses("a")
+			w.Step(w.now, seesA)
+			w.runs(time.Second)
+		}, Dead},
+		{"another one saw a after the loss, and stops later", func(w *watching) {
+			w.loses("a")
+			w.Step(w.now, seesA)
+			w.runs(2 * Answers)
+			w.Step(w.now, stops)
+			w.runs(time.Second)
 		}, Alive},
 	} {
 		t.Run(c.name, func(t *testing.T) {
