@@ -149,14 +149,14 @@ func (p *pass) owner(a netip.Addr, named string) string {
 }
 
 // recordOtherOwners adds to the opponents the nodes that L2Claims came to name while this
-// node could not hear of it: a node that could write that was alive, whatever was
-// found out meanwhile. Then it marks all opponents as alive.
+// node could not hear of it, or has not read all that it missed: a node that could write that was
+// alive, whatever was found out meanwhile. Then it marks all opponents as alive.
 func (p *pass) recordOtherOwners() {
 	for a, node := range p.Owners {
 		was, known := p.last.Owners[a]
 		switch {
 		case !known || was == node || node == p.Node:
-		case !p.wasReachable:
+		case !p.wasReachable || p.missed(a):
 			p.otherOwners[a] = Opponent{Node: node, First: p.Now, Last: p.Now}
 		case was == p.Node && p.last.Claimed[a]:
 			p.writers[a] = Opponent{Node: node, First: p.Now, Last: p.Now}

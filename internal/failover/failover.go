@@ -145,7 +145,7 @@ type State struct {
 	// answers for.
 	handovers map[netip.Addr]handover
 	// otherOwners has the opponents of which this node knows without having heard them announce: the
-	// owners that an L2Claim came to name while this node could not hear of it, and those that
+	// owners that an L2Claim came to name while this node could not hear of all, and those that
 	// were found to have never stopped. Each stays for ConflictMemory.
 	otherOwners map[netip.Addr]Opponent
 	// yielded has the opponent to which an address was left without the API server,
@@ -188,6 +188,7 @@ func (s *State) Step(f Facts) Output {
 		p.last = &Output{}
 	}
 	p.Cluster.Self = p.Node
+	p.Phase = s.phase // until transition
 	p.readClaims()
 	p.recordPresence()
 	p.recordConflicts()

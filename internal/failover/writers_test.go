@@ -124,6 +124,27 @@ func TestWhoWasLostBeforeThisNodeStarted(t *testing.T) {
 	}
 }
 
+// A node that is back, and reads what it missed, leaves an address to a node that writes its name
+// meanwhile, although it does not hear that one.
+func TestWhoWritesWhileANodeReads(t *testing.T) {
+	d := newFixture()
+	d.claim(map[netip.Addr]string{addr: self, addr2: "y"})
+	d.step(0)
+	d.dead("x")
+	d.Members.Isolated = true
+	d.step(time.Second)
+	d.Members.Isolated = false
+	d.API = API{Reachable: true, WasSynced: true}
+	d.step(time.Second)
+	expect(t, "the API server is heard", d.step(time.Second), "probes 192.0.2.1, Resyncing")
+	d.probed(addr, "")
+	d.claim(map[netip.Addr]string{addr: "x", addr2: "y"})
+	expect(t, "it leaves the address to that node", d.step(0), "Resyncing")
+	d.Leases["x"] = Lease{Expired: true}
+	d.back()
+	expect(t, "which dies", d.step(ConflictMemory), "probes 192.0.2.1, Synced")
+}
+
 // An owner over whose name a node wrote that it takes for dead does not write its own at once.
 func TestAnOwnerIsOverwritten(t *testing.T) {
 	for _, c := range []struct {
