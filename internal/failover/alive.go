@@ -19,7 +19,6 @@ type renewals struct {
 	// provedAlive: there were enough of them once, and the Lease has not expired since.
 	// So the node is alive by its Lease, or was before the API server went away.
 	provedAlive bool
-	found       bool // it was found alive on the wire just before: this node knows when it was lost
 	denied      bool // the Lease has expired, or its node reports that it is isolated
 }
 
@@ -159,7 +158,6 @@ func (p *pass) countRenewals() {
 		seen, known := p.renewals[nl]
 		switch {
 		case !known:
-			seen.found = found(p.State.members, nl)
 			if seen.last = lease.Renewed; p.before == nil || p.wasAlive(nl) {
 				seen.since = p.heardUntil(nl) // else it was not alive before: others may have known
 			}
@@ -197,7 +195,7 @@ func found(v membership.View, nl nodeOrLink) bool {
 // before this node had found it, so that this node has yet to see whether the Lease is renewed.
 func (p *pass) undecided(nl nodeOrLink) bool {
 	seen, leased := p.renewals[nl]
-	return leased && p.API.Reachable && !seen.found && !seen.denied
+	return leased && p.API.Reachable && viewOf(p.Members, nl).NeverMet[nl.node] && !seen.denied
 }
 
 // wasAlive reports whether a node was alive at the end of the last Step, or its link worked.

@@ -119,8 +119,6 @@ type State struct {
 	before *Output
 	// worked has which links of nodes in segments worked at the end of the last Step.
 	worked map[nodeOrLink]bool
-	// members is Facts.Members of the last Step.
-	members membership.View
 	// wasReachable is whether the API server was reachable at the end of the last Step.
 	wasReachable bool
 	// lastReturn is when a node, or a link, that was lost last came back.
@@ -203,7 +201,7 @@ func (s *State) Step(f Facts) Output {
 	p.addEvents()
 	p.Wake = p.wake()
 	out := p.Output // alone: a pointer into p would keep the Facts, and the Step before, and so all
-	s.before, s.wasReachable, s.worked, s.members = &out, p.API.Reachable, p.working, p.Facts.Members
+	s.before, s.wasReachable, s.worked = &out, p.API.Reachable, p.working
 	return out
 }
 

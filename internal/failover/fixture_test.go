@@ -40,7 +40,6 @@ func newFixture() *fixture {
 	d.MACs, d.Leases, d.Speakers = map[[6]byte]string{}, map[string]Lease{}, map[string]bool{}
 	d.Members.Standing = map[string]membership.Standing{}
 	d.Probes = map[netip.Addr]Probe{}
-	d.State.members.Standing = map[string]membership.Standing{self: membership.Alive, "x": membership.Alive, "y": membership.Alive}
 	for _, n := range []string{self, "x", "y"} {
 		d.MACs[macOf(n)], d.Leases[n], d.Speakers[n], d.Members.Standing[n] = n, Lease{Renewed: d.Now}, true, membership.Alive
 		d.Cluster.Nodes = append(d.Cluster.Nodes, announce.Node{Name: n, Links: []announce.Link{{Name: "eth0", Up: true, MAC: macOf(n)}}})

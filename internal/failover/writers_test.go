@@ -117,6 +117,7 @@ func TestWhoWasLostBeforeThisNodeStarted(t *testing.T) {
 			d.Members.Standing["x"] = membership.Unknown
 			d.step(0)
 			d.dead("x")
+			d.Members.NeverMet = map[string]bool{"x": true}
 			expect(t, "x is lost", d.step(time.Second), "probes 192.0.2.2, Synced")
 			c.then(d)
 			expect(t, "later", d.step(time.Second), c.want)

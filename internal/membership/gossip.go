@@ -117,6 +117,16 @@ func (s *State) pingUnknown() {
 	s.send(s.unknownMembers(), Message{Ping: true, Updates: []update{s.own()}})
 }
 
+// reply answers a ping. A neighbor gets at once what gossip would tell it later: it may have just
+// started, and must know who restarts before it hears who is dead.
+func (s *State) reply(now time.Time, to string) {
+	updates := []update{s.own()}
+	if s.observed[to] != nil {
+		updates = append(updates, s.recent(now)...)
+	}
+	s.send([]string{to}, Message{Updates: updates})
+}
+
 // recent are the updates that are sent to neighbors repeatedly.
 func (s *State) recent(now time.Time) []update {
 	var out []update

@@ -86,6 +86,8 @@ type View struct {
 	// StillUp are the Dead members with which a session is Up all the same: most of their
 	// watchers have lost them, and this speaker has not.
 	StillUp []string
+	// NeverMet are the Dead members of which this speaker never knew otherwise.
+	NeverMet map[string]bool
 	// Callers are those who are no members, and sign as speakers; with when they were heard
 	// last, to a second. Kubernetes may know of them by now.
 	Callers map[string]time.Time

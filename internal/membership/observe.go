@@ -251,7 +251,7 @@ func (s *State) merge(now time.Time, u update) {
 	}
 	delete(s.suspicions, u.Member)
 	before := s.standing(u.Member)
-	fresh := &record{update: u, until: now.Add(u.Hold), learned: now, slow: s.isDown(u.Member)}
+	fresh := &record{update: u, until: now.Add(u.Hold), learned: now, slow: s.isDown(u.Member), neverMet: u.Standing == Dead && (k == nil || k.neverMet)}
 	if k == nil || k.Incarnation != u.Incarnation {
 		s.reincarnated(now, u.Member)
 	}

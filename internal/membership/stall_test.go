@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -109,6 +110,39 @@ func TestWhatALostSessionSays(t *testing.T) {
 				t.Errorf("a is %s", got)
 			}
 		})
+	}
+}
+
+// A speaker that starts hears from a neighbor at once who restarts. It has met those, and not who was
+// dead before.
+func TestWhatASpeakerThatStartsIsTold(t *testing.T) {
+	old := newWatching("a", "b", "c", "d")
+	for name, standing := range map[string]Standing{"b": Restarting, "c": Dead} {
+		old.Step(old.now, Message{From: name, Updates: []update{{Member: name, Incarnation: 1, Standing: standing, Hold: Hold}}})
+	}
+	old.Ready()
+	old.Step(old.now, Message{From: "a", Ping: true, Updates: []update{{Member: "a", Incarnation: 2}}})
+	sent := old.Ready().Send
+	if len(sent) == 0 {
+		t.Fatal("a gets no reply")
+	}
+	a := NewState("a", 2)
+	a.SetMembers(old.now, []Member{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}, {Name: "self"}}, 400*time.Millisecond)
+	a.Step(old.now, sent[0].Message)
+	v := a.View()
+	if want := map[string]Standing{"a": Alive, "b": Restarting, "c": Dead, "d": Unknown, "self": Alive}; !maps.Equal(v.Standing, want) {
+		t.Errorf("a knows %v", v.Standing)
+	}
+	for _, name := range []string{"b", "d"} {
+		a.Step(old.now, Message{From: "self", Updates: []update{{Member: name, Incarnation: 1, Standing: Dead}}})
+	}
+	if v := a.View(); !maps.Equal(v.NeverMet, map[string]bool{"c": true, "d": true}) {
+		t.Errorf("a never met %v", v.NeverMet)
+	}
+	a.Step(old.now, Message{From: "c", Updates: []update{{Member: "c", Incarnation: 2}}})
+	a.Step(old.now, Message{From: "self", Updates: []update{{Member: "c", Incarnation: 2, Standing: Dead}}})
+	if v := a.View(); v.NeverMet["c"] || v.Standing["c"] != Dead {
+		t.Errorf("c was back, and is %s; never met: %v", v.Standing["c"], v.NeverMet)
 	}
 }
 

@@ -58,6 +58,7 @@ type record struct {
 	answered  time.Time // of a Restarting: when its node last did
 	slow      bool      // the session with it was not Up when this was learned
 	warned    bool      // of a Dead: the member got a warning
+	neverMet  bool      // of a Dead: nothing else was ever known of the member
 	admitted  time.Time // of a Dead: when the member last said so itself; zero: it does not
 }
 
@@ -189,7 +190,7 @@ func (s *State) Step(now time.Time, m Message) {
 		s.hear(now, m.From, u)
 	}
 	if m.Ping && !s.stopped {
-		s.send([]string{m.From}, Message{Updates: []update{s.own()}})
+		s.reply(now, m.From)
 	}
 	if m.Alive != nil {
 		s.count(now, m.From, *m.Alive, true)
@@ -252,11 +253,13 @@ func (s *State) present(name string) *update {
 
 // View returns who is alive.
 func (s *State) View() View {
-	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Backups: map[string][]string{}, Down: map[string]time.Time{}}
+	v := View{Isolated: s.isolated, Reachable: s.reachable(), Standing: make(map[string]Standing, len(s.members)), Backups: map[string][]string{}, Down: map[string]time.Time{}, NeverMet: map[string]bool{}}
 	for _, name := range s.members {
 		standing := Alive
 		if k := s.known[name]; k != nil {
-			standing = k.Standing
+			if standing = k.Standing; k.neverMet {
+				v.NeverMet[name] = true
+			}
 		} else if name != s.self {
 			standing = Unknown
 		}
