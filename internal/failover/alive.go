@@ -36,35 +36,7 @@ func (p *pass) recordPresence() {
 	if p.API.Reachable {
 		p.reachableAt = p.Now
 	}
-	// A cable may have come loose just now: a lost speaker stays watched while its
-	// Lease is renewed.
-	p.Watched = make(map[string]Watched, len(p.Leases)+1)
-	p.Watched[p.Node] = Watched{p.Leases[p.Node].Expired}
-	p.recordCallers()
-	p.recordHeardExpired()
-	for node, lease := range p.Leases {
-		_, revived := p.heardExpired[node]
-		if !lease.Expired || revived || p.isAlive(node) || !p.callers[node].IsZero() {
-			p.Watched[node] = Watched{lease.Expired && !revived}
-		}
-	}
-}
-
-// recordHeardExpired records which speakers are heard although their Leases have expired. The
-// API server may go away before the Leases show that their speakers are back. Then an old Lease
-// proves nothing.
-func (p *pass) recordHeardExpired() {
-	for node, lease := range p.Leases {
-		switch when := p.heardExpired[node]; {
-		case !lease.Expired:
-			delete(p.heardExpired, node)
-		case p.Members.Up > 0 && p.Members.Heard(node):
-			p.heardExpired[node] = p.Now
-		case p.API.Synced && p.Now.Sub(when) >= time.Duration(p.Misses)*p.Heartbeat:
-			delete(p.heardExpired, node)
-		}
-	}
-	maps.DeleteFunc(p.heardExpired, func(node string, _ time.Time) bool { _, leased := p.Leases[node]; return !leased })
+	p.recordWatched()
 }
 
 // join sets whether others may count on this node, as they do when they hear it: not before
@@ -77,19 +49,6 @@ func (p *pass) join() {
 
 // backups is how many backups may answer for a node that restarts.
 const backups = 6
-
-// callMemory is for how long a speaker that called, and that no member watched, is watched. If
-// it is there, it is heard by then.
-const callMemory = 5 * time.Second
-
-// recordCallers records the speakers that call and are no longer watched: their Leases had
-// expired, and may not show yet that they are back.
-func (p *pass) recordCallers() {
-	for node, when := range p.Members.Callers {
-		p.callers[node] = when
-	}
-	maps.DeleteFunc(p.callers, func(_ string, when time.Time) bool { return p.Now.Sub(when) >= callMemory })
-}
 
 // backups returns the backups of a node, in order: nodes with a link in one of its subnets.
 func (p *pass) backups(of *announce.Node) []string {

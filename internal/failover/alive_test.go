@@ -166,6 +166,52 @@ func TestWhoWasHeardIsNotSilent(t *testing.T) {
 	expect("its Lease has expired again", true)
 }
 
+// What a node remembers of a speaker whose Lease has expired ends although nothing else happens.
+func TestWhoIsHeardNoMoreIsForgotten(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		standing membership.Standing
+		heard    func(*fixture, bool)
+		before   string
+		after    string
+	}{
+		{"it called", membership.Unknown, func(d *fixture, is bool) {
+			d.Members.Callers = nil
+			if is {
+				d.Members.Callers = map[string]time.Time{"x": d.Now}
+			}
+		}, "true, its Lease expired true", "false, its Lease expired false"},
+		{"it was heard", membership.Alive, func(d *fixture, is bool) {
+			d.Members.Up = 0
+			if is {
+				d.Members.Up = 1
+			}
+		}, "true, its Lease expired false", "true, its Lease expired true"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newFixture()
+			d.claim(map[netip.Addr]string{addr: "y", addr2: "y"})
+			d.Leases["x"], d.Members.Standing["x"] = Lease{Expired: true}, c.standing
+			see := func(what string, o Output, want string) {
+				t.Helper()
+				w, watched := o.Watched["x"]
+				if got := fmt.Sprintf("%t, its Lease expired %t", watched, w.LeaseExpired); got != want {
+					t.Errorf("%s: watched %s", what, got)
+				}
+			}
+			c.heard(d, true)
+			see("it is heard", d.step(0), c.before)
+			c.heard(d, false)
+			o := d.step(time.Second)
+			see("it is heard no more", o, c.before)
+			if o.Wake == 0 {
+				t.Fatal("nothing causes another Step")
+			}
+			see("later", d.step(o.Wake), c.after)
+		})
+	}
+}
+
 // The network has split, and both halves reach the API server, which then goes away:
 // this node knows x as alive by its Lease only, and can't ask any more.
 func TestAnotherHalfWhenTheAPIServerGoesAway(t *testing.T) {

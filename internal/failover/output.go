@@ -81,6 +81,9 @@ func (p *pass) wake() time.Duration {
 	if p.withheld || len(p.renewals) > 0 || len(p.unwritten) > 0 {
 		within(p.Heartbeat)
 	}
+	for _, t := range p.forgets() {
+		at(t)
+	}
 	for _, h := range p.handovers {
 		at(h.since.Add(handoverTimeout))
 	}
