@@ -143,7 +143,8 @@ func (w *world) crash(_ Fault, all []*node) {
 
 func (w *world) restart(_ Fault, all []*node) {
 	all[0].stopped++
-	if s := all[0].speaker; s != nil && !s.stopping {
+	if s := all[0].speaker; s != nil && !s.terminated {
+		s.terminated = true
 		s.run(s.stop)
 	}
 }
@@ -161,7 +162,7 @@ func (w *world) revive(n *node) {
 	case n.stopped > 0 || n.off > 0 || !n.there:
 	case n.speaker == nil:
 		w.start(n)
-	case n.speaker.stopping:
+	case n.speaker.terminated: // its container has not ended yet
 		w.after(100*time.Millisecond, func() { w.revive(n) })
 	}
 }

@@ -37,8 +37,10 @@ type speaker struct {
 	names     map[*node][]string // the same the other way round; a node may also be known by a former name
 	others    []*node            // the same but for this one, by name
 	stopping  bool
-	since     time.Time // when it began to stand still
-	stalls    uint64
+	// terminated: it was sent SIGTERM, which it does not get while it stands still.
+	terminated bool
+	since      time.Time // when it began to stand still
+	stalls     uint64
 
 	due       bool
 	rested    time.Time
