@@ -110,11 +110,30 @@ func (s *State) gossip(now time.Time, _ string) {
 	}
 	s.pingOthers(now)
 	s.pingUnknown()
+	s.pingNeighbors()
 }
 
 // pingUnknown pings members that have not been heard yet.
-func (s *State) pingUnknown() {
-	s.send(s.unknownMembers(), Message{Ping: true, Updates: []update{s.own()}})
+func (s *State) pingUnknown() { s.ping(s.unknownMembers()) }
+
+// pingNeighbors pings neighbors that are alive, and with which no session is Up: they may have dropped
+// this speaker, and take it for a member again when they hear it.
+func (s *State) pingNeighbors() {
+	var to []string
+	for name, o := range s.observed {
+		if !o.up && s.known[name] != nil && s.standing(name) == Alive {
+			to = append(to, name)
+		}
+	}
+	slices.Sort(to)
+	s.ping(to)
+}
+
+// ping asks members to reply with what they say of themselves.
+func (s *State) ping(to []string) {
+	if len(to) > 0 {
+		s.send(to, Message{Ping: true, Updates: []update{s.own()}})
+	}
 }
 
 // reply answers a ping. A neighbor gets at once what gossip would tell it later: it may have just
@@ -141,7 +160,7 @@ func (s *State) recent(now time.Time) []update {
 
 // unknownMembers returns some members that have not been heard yet, others each time.
 func (s *State) unknownMembers() []string {
-	out := []string{}
+	var out []string
 	if s.isMember(s.self) && len(s.known) == len(s.members)-1 { // as a rule: none is left
 		return out
 	}

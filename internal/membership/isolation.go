@@ -92,9 +92,7 @@ func (s *State) pingOthers(now time.Time) {
 	for _, name := range to {
 		s.asked[name] = now
 	}
-	if len(to) > 0 {
-		s.send(to, Message{Ping: true, Updates: []update{s.own()}})
-	}
+	s.ping(to)
 }
 
 // meets reports whether a member that is no neighbor has replied since no session is Up. That one is

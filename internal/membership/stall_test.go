@@ -3,6 +3,7 @@ package membership
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -110,6 +111,32 @@ func TestWhatALostSessionSays(t *testing.T) {
 				t.Errorf("a is %s", got)
 			}
 		})
+	}
+}
+
+// A speaker that is alive, and with which no session is Up, may have dropped this one: it is called.
+func TestWhoIsCalled(t *testing.T) {
+	w := newWatching("a", "b", "c")
+	w.Step(w.now, Message{From: "c", Updates: []update{{Member: "c", Incarnation: 1, Standing: Dead}}})
+	called := func() string {
+		w.Ready()
+		w.runs(gossipInterval)
+		var out []string
+		for _, p := range w.Ready().Send {
+			if p.Message.Ping {
+				out = append(out, p.To...)
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	if got := called(); got != "" {
+		t.Errorf("all sessions are Up, and it calls %s", got)
+	}
+	w.loses("a")
+	w.loses("c")
+	w.Step(w.now, Message{From: "b", Alive: &update{Member: "a", Incarnation: 1}})
+	if got := called(); got != "a" {
+		t.Errorf("it has lost a, which b sees, and calls %q", got)
 	}
 }
 
