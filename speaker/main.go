@@ -60,6 +60,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the Node that this speaker runs on; default: the environment variable NODE_NAME")
+	flag.StringVar(&o.pod, "pod-name", os.Getenv("POD_NAME"), "name of the Pod that this speaker runs in, which it reads when it is asked to stop: one that is not deleted ends with its machine, and no router is to keep the routes; default: the environment variable POD_NAME. Empty: that is not known")
 	flag.StringVar(&o.namespace, "namespace", "steelyard-system", "namespace of Steelyard itself: of its Secrets and Leases")
 	flag.Func("load-balancer-class", "announce "+intent.ClassUsage, intent.AddClass(&o.class))
 	o.metrics.AddFlags(flag.CommandLine)
@@ -194,21 +195,22 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := assemble(ctx, mgr, o, revisions, logger); err != nil {
+	r, err := assemble(ctx, mgr, o, revisions, logger)
+	if err != nil {
 		return err
 	}
 	logger.Info("started", "version", version.String(), "node", o.node, "namespace", o.namespace, "loadBalancerClass", o.class)
-	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	if err := mgr.Start(r.stopping(ctx, mgr.GetAPIReader())); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
 }
 
-// assemble makes the parts and has mgr run them.
-func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cluster.Revisions, logger *slog.Logger) error {
+// assemble makes the parts and has mgr run them. It returns the one that decides.
+func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cluster.Revisions, logger *slog.Logger) (*reconciler, error) {
 	speakers, err := cluster.Store(ctx, mgr.GetCache(), &v1beta1.Speaker{}, cache.BlockUntilSynced(false))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	events := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
 	wire := newAdapters(o, events.Record, logger)
@@ -244,7 +246,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 		report:   make(chan struct{}, 1),
 	}
 	if err = r.open(ctx, mgr.GetCache()); err != nil {
-		return err
+		return nil, err
 	}
 	rep := status.New(status.Options{
 		Client: mgr.GetClient(), Record: events.Record, Log: logger, Node: o.node,
@@ -252,18 +254,18 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 		Restarts: restarts,
 	})
 	if err := expose(mgr, r); err != nil {
-		return err
+		return nil, err
 	}
 	if err := addLoop(ctx, mgr, r); err != nil {
-		return err
+		return nil, err
 	}
 	tasks := []manager.RunnableFunc{heartbeat.Run, rep.Run, events.Run, host.Run, cluster.ReleaseMemory(r.idleFor)}
 	for _, task := range slices.Concat(tasks, wire.tasks(o)) {
 		if err := mgr.Add(task); err != nil {
-			return fmt.Errorf("set up: %w", err)
+			return nil, fmt.Errorf("set up: %w", err)
 		}
 	}
-	return nil
+	return r, nil
 }
 
 // newAdapters makes the parts that use the network, the kernel or kube-proxy.

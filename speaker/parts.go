@@ -32,6 +32,7 @@ type options struct {
 	exclusion         intent.Exclusion
 	node              string
 	namespace         string
+	pod               string
 	class             string
 	metrics           cluster.Metrics
 	probes            string

@@ -88,6 +88,7 @@ type Sessions struct {
 	node    string
 	watch   *watch
 	left    atomic.Bool   // a session was left to the end of the process
+	final   atomic.Bool   // no other process takes the sessions up
 	changed chan struct{} // buffered 1
 	wake    chan struct{} // buffered 1: want has changed
 	waiting chan struct{} // buffered 1
@@ -127,8 +128,8 @@ func (s *Sessions) Set(want []announce.Peering) {
 // Run holds the sessions until ctx ends. Then it sends a Cease (RFC 4486) to every
 // peer, and returns nil when all sessions have ended. Call it once.
 //
-// It leaves the sessions of graceful peers open until the process ends, so that their
-// routers wait for the next speaker (RFC 4724). BFD keeps running as well in this
+// Unless Finish was called, it leaves the sessions of graceful peers open until the process
+// ends, so that their routers wait for the next speaker (RFC 4724). BFD keeps running as well in this
 // case: to a router that saw BFD end first, the path would look broken.
 func (s *Sessions) Run(ctx context.Context) error {
 	var running sync.WaitGroup
@@ -159,6 +160,10 @@ func (s *Sessions) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Finish has the end of Run be no restart: graceful peers get a Cease as well, so that their
+// routers do not keep the routes.
+func (s *Sessions) Finish() { s.final.Store(true) }
 
 // reconcile passes its peering to every session, ends those that are no longer
 // wanted, and returns the new ones, which the caller must run.

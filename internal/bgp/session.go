@@ -38,6 +38,7 @@ type session struct {
 	log    *slog.Logger
 	watch  *watch
 	left   *atomic.Bool // of Sessions
+	final  *atomic.Bool // of Sessions
 	status *status
 	want   atomic.Pointer[announce.Peering] // the latest one wins
 	wake   chan struct{}                    // buffered 1
@@ -67,6 +68,7 @@ func newSession(ctx context.Context, s *Sessions, p announce.Peering) *session {
 		log:   s.log,
 		watch: s.watch,
 		left:  &s.left,
+		final: &s.final,
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
 		made:  time.Now(),
@@ -122,7 +124,7 @@ func (s *session) recovered(step func(announce.Peering) time.Duration) (wait tim
 func (s *session) end() {
 	s.search.stop()
 	unwanted := errors.Is(context.Cause(s.ctx), errUnwanted)
-	if s.open != nil && s.peer.Graceful && !unwanted && s.status.seen().session == Established {
+	if s.open != nil && s.peer.Graceful && !unwanted && !s.final.Load() && s.status.seen().session == Established {
 		s.open.Leave()
 		s.open = nil
 		s.left.Store(true)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,4 +74,24 @@ func ByService(endpoints []*discoveryv1.EndpointSlice) map[ipam.Key][]*discovery
 // ServiceOf names the Service that an EndpointSlice is of.
 func ServiceOf(s *discoveryv1.EndpointSlice) ipam.Key {
 	return ipam.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+}
+
+// shuttingDown is in the message of a Node's condition Ready while the kubelet ends all Pods
+// because the machine shuts down (KEP-2000).
+const shuttingDown = "node is shutting down"
+
+// GoesDown reports whether a node whose speaker is asked to stop goes down with it, or leaves
+// the cluster. A nil Node: it was deleted. A nil Pod, the speaker's own: nothing is known of
+// it; else it tells a restart, which deletes the Pod, from the end of the machine, which does
+// not.
+func GoesDown(n *corev1.Node, pod *corev1.Pod) bool {
+	if n == nil || n.DeletionTimestamp != nil {
+		return true
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue && strings.Contains(c.Message, shuttingDown) {
+			return true
+		}
+	}
+	return pod != nil && pod.DeletionTimestamp == nil
 }

@@ -6,6 +6,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
@@ -77,5 +78,35 @@ func TestHeldClaim(t *testing.T) {
 	c.Spec.Address = "nonsense"
 	if held, ok := intent.HeldClaim(c); ok {
 		t.Errorf("an address that can't be read gives %+v", held)
+	}
+}
+
+func TestGoesDown(t *testing.T) {
+	now := metav1.Now()
+	ready := func(status corev1.ConditionStatus, message string) *corev1.Node {
+		n := new(corev1.Node)
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, Message: message}}
+		return n
+	}
+	deleted, leaving := new(corev1.Pod), ready(corev1.ConditionTrue, "")
+	deleted.DeletionTimestamp, leaving.DeletionTimestamp = &now, &now
+	for _, c := range []struct {
+		name string
+		node *corev1.Node
+		pod  *corev1.Pod
+		want bool
+	}{
+		{"the DaemonSet replaces the Pod", ready(corev1.ConditionTrue, ""), deleted, false},
+		{"the machine's init ends the container", ready(corev1.ConditionTrue, ""), new(corev1.Pod), true},
+		{"the kubelet shuts down, and says so", ready(corev1.ConditionFalse, "node is shutting down"), nil, true},
+		{"beside another reason", ready(corev1.ConditionFalse, "[container runtime is down, node is shutting down]"), deleted, true},
+		{"a kubelet in trouble is none that shuts down", ready(corev1.ConditionFalse, "container runtime is down"), deleted, false},
+		{"nothing is known of the Pod", ready(corev1.ConditionTrue, ""), nil, false},
+		{"the Node was deleted", nil, deleted, true},
+		{"the Node is being deleted", leaving, deleted, true},
+	} {
+		if got := intent.GoesDown(c.node, c.pod); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
 	}
 }
