@@ -79,9 +79,10 @@ func (st *state) next(instance int) state {
 func (s *speaker) runs() bool { return s.frozen == 0 && !s.stopping }
 
 // overdue reports whether a node can't take anything up, and others wait for it no more if
-// it restarts, or the API server is away, or no other has joined that could have heard that it restarts.
+// it restarts, or the API server is away; or whether others do not count on it, and none has
+// joined that could have heard that it restarts, and tell those that start.
 func (w *world) overdue(n *node, st *state) bool {
-	return !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && (w.api.away > 0 || !w.othersJoined(n))
+	return !st.unready.IsZero() && w.now.Sub(st.unready) > membership.Hold-time.Second || !st.informed && w.api.away > 0 || !st.joined && !w.othersJoined(n)
 }
 
 // othersJoined reports whether a speaker runs, on another node, that others count on.
@@ -95,15 +96,26 @@ func (w *world) othersJoined(n *node) bool {
 func (w *world) lookAtServer(st *state, n *node) {
 	since(&st.heardAPI, w.reachesServer(n) && w.api.away == 0, w.now)
 	since(&st.answered, !st.heardAPI.IsZero() && w.api.loses == 0 && w.api.slow < interval, w.now)
-	st.joined = st.joined || !st.answered.IsZero() && w.now.Sub(maxTime(st.answered, n.speaker.started)) >= joins
+	st.joined = st.joined || w.lasts(st.answered, n.speaker, joins) || w.lasts(st.heardAPI, n.speaker, hindered)
 	st.informed = st.informed || !st.answered.IsZero() && w.now.Sub(st.answered) >= informed
 	if !st.informed {
 		st.lost = maxTime(st.lost, n.speaker.lost)
 	}
 }
 
-// lookForExpired records which nodes do not reach the API server, as one that does must have heard.
+// lasts reports whether something is so for long enough since the speaker started.
+func (w *world) lasts(since time.Time, s *speaker, long time.Duration) bool {
+	return !since.IsZero() && w.now.Sub(maxTime(since, s.started)) >= long
+}
+
+// lookForExpired records which nodes do not reach the API server, as one that does must have heard,
+// and that it has not heard itself since.
 func (w *world) lookForExpired(st *state, n *node) {
+	for i := range st.expired {
+		other := w.nodes[i].speaker
+		stable := w.now.Sub(w.lastEvent()) > finding
+		st.expired[i] = st.expired[i] && !(stable && other != nil && other.runs() && w.rules.states[i].joined && w.lan.talk(n.place, i))
+	}
 	if st.heardAPI.IsZero() || w.now.Sub(st.heardAPI) <= expires {
 		return
 	}
