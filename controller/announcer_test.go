@@ -39,7 +39,7 @@ func newCounted(t *testing.T, objects ...client.Object) *counted {
 	speaker.Status.Links = []v1beta1.SpeakerLink{{Name: "eth0", Up: true, Prefixes: []string{"10.0.0.0/24"}}}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}}
 	c := &counted{rig: newRig(t, append(objects, lease, speaker, node)...), lease: lease}
-	c.writer.count = func(string, error) { c.patches.Add(1) }
+	c.writer.Count = func(string, error) { c.patches.Add(1) }
 	c.Announcer = newAnnouncer(c.reconciler, options{namespace: "steelyard-system"})
 	c.Endpoints = func(context.Context) ([]*discoveryv1.EndpointSlice, error) { return nil, nil }
 	return c

@@ -28,6 +28,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/report"
+	"github.com/steelyard-lb/steelyard/internal/writer"
 )
 
 // waiting is a Service of type LoadBalancer, created at second at.
@@ -98,11 +99,11 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		}}).Build()
 	log := slog.New(slog.DiscardHandler)
 	var mu sync.Mutex
-	w := newWriter(api, log, func(n cluster.Event) {
+	w := writer.New(writer.Options{Client: api, Log: log, Record: func(n cluster.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		b.notes = append(b.notes, n)
-	}, func(string, error) {})
+	}, Count: func(string, error) {}})
 	b.reconciler = newReconciler(api, api, w, planner.New(nil, planner.Finalizer{}))
 	b.log, b.observePass = log, func(time.Duration) {}
 	b.leading = func() *leader.Term { return b.leader }
@@ -153,7 +154,7 @@ func (b *rig) pass(t *testing.T) time.Duration {
 	}
 	synctest.Wait()
 	select {
-	case <-b.writer.written:
+	case <-b.writer.Written:
 		return time.Nanosecond
 	default:
 		return again

@@ -35,7 +35,7 @@ func TestWordsThatChangeDuringAWriteAreWrittenAfterIt(t *testing.T) {
 		b.advertise(t, true)
 		b.pass(t)
 		time.Sleep(2 * time.Second)
-		if len(b.writer.written) == 0 {
+		if len(b.writer.Written) == 0 {
 			t.Error("no pass is due when the write has landed")
 		}
 		b.settle(t)
@@ -56,7 +56,7 @@ func TestAForeignWriteBeforeOurAnswerIsUndone(t *testing.T) {
 		b.overwrite(t, "a", "203.0.113.9")
 		b.pass(t)
 		time.Sleep(2 * time.Second)
-		if len(b.writer.written) == 0 {
+		if len(b.writer.Written) == 0 {
 			t.Error("no pass is due when the answer has come")
 		}
 		for range 3 {

@@ -35,6 +35,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/report"
 	"github.com/steelyard-lb/steelyard/internal/version"
+	"github.com/steelyard-lb/steelyard/internal/writer"
 )
 
 // options are the flags. (The flag --kubeconfig is controller-runtime's.)
@@ -137,8 +138,8 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	}
 	counted := report.NewCounters()
 	tells := cluster.NewEventRecorder(mgr.GetClient(), logger, cluster.ManagerController, host)
-	writes := newWriter(mgr.GetClient(), logger, tells.Record, counted.Patch)
-	tells.IdleFor = writes.idleFor // events wait for writes of addresses
+	writes := writer.New(writer.Options{Client: mgr.GetClient(), Log: logger, Record: tells.Record, Count: counted.Patch})
+	tells.IdleFor = writes.IdleFor // events wait for writes of addresses
 	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.prefixes, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
 	r.readFrom(mgr.GetCache(), o.namespace)
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
@@ -166,7 +167,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.written, finds.Changed, r.clusterIPs.Changed), finds.Loop(), rep.Loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.Written, finds.Changed, r.clusterIPs.Changed), finds.Loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 		}
 		return elect.Run(ctx)
 	}
-	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.idleFor), key.Run, r.clusterIPs.Run} {
+	for _, task := range []manager.RunnableFunc{candidate, tells.Run, cluster.ReleaseMemory(writes.IdleFor), key.Run, r.clusterIPs.Run} {
 		if err := mgr.Add(task); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}

@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/steelyard-lb/steelyard/internal/writer"
 )
 
 // What is compared to make a patch is less than the Service, and the patch is the same.
@@ -34,7 +36,7 @@ func TestAPatchIsThatOfTheWholeService(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				have, err := encode(s.Write, b.state.Finalizer())
+				have, err := writer.Patch(s.Write, b.state.Finalizer())
 				if err != nil {
 					t.Fatal(err)
 				}

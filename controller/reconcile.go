@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/wait"
+	"github.com/steelyard-lb/steelyard/internal/writer"
 )
 
 // reconciler reads a snapshot, plans, and starts the writes. No decision depends on its
@@ -34,7 +35,7 @@ type reconciler struct {
 	endpoints     func(context.Context) ([]*discoveryv1.EndpointSlice, error)
 	configuration *cluster.Configuration
 	leading       func() *leader.Term // nil: not now
-	writer        *writer
+	writer        *writer.Writer
 	log           *slog.Logger
 	clusterIPs    *cluster.ClusterIPs
 	announced     func() *planner.Announced // what the conditions Announced are to be; nil: that is not known yet
@@ -49,10 +50,10 @@ type reconciler struct {
 }
 
 // newReconciler returns a reconciler. Its caller sets leading, and what it reads (readFrom).
-func newReconciler(c client.Client, direct client.Reader, w *writer, s *planner.State) *reconciler {
-	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), clusterIPs: cluster.NewClusterIPs(direct, w.log)}
+func newReconciler(c client.Client, direct client.Reader, w *writer.Writer, s *planner.State) *reconciler {
+	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), clusterIPs: cluster.NewClusterIPs(direct, w.Log)}
 	r.announced = func() *planner.Announced { return nil }
-	w.finalizer, w.answered = s.Finalizer(), r.answered
+	w.Finalizer, w.Answered = s.Finalizer(), r.answered
 	return r
 }
 
@@ -112,7 +113,7 @@ func (r *reconciler) act(t *leader.Term, s planner.Input) time.Duration {
 	defer r.mu.Unlock()
 	p, sends, again := r.state.Pass(s)
 	r.last = &result{p, t} // it holds until the next pass
-	r.writer.send(t, sends)
+	r.writer.Send(t, sends)
 	return again
 }
 
@@ -127,7 +128,7 @@ func (r *reconciler) answered(w planner.Write, a planner.Answer) planner.Outcome
 // second. The term must have ended.
 func (r *reconciler) drain() {
 	r.publish(nil) // waits for the pass that had begun
-	r.writer.drain()
+	r.writer.Drain()
 }
 
 // restored returns what to do when the API server has gone back to an earlier state.
@@ -142,7 +143,7 @@ func (r *reconciler) restored(e *leader.Election) func() {
 // and decided upon.
 func (r *reconciler) catchUp(t *leader.Term) error {
 	start := time.Now()
-	if err := r.writer.await(t); err != nil {
+	if err := r.writer.Await(t); err != nil {
 		return err
 	}
 	r.mu.Lock()

@@ -1,4 +1,6 @@
-package main
+// Package writer writes the statuses of Services, as package planner decides them: many at once,
+// and none after the leader's term has ended.
+package writer
 
 import (
 	"fmt"
@@ -30,15 +32,21 @@ const (
 	writeTimeout = 5 * time.Second
 )
 
-// writer writes the status of Services, many at once. No Service waits for another.
-type writer struct {
-	client    client.Client
-	log       *slog.Logger
-	finalizer planner.Finalizer
-	answered  func(planner.Write, planner.Answer) planner.Outcome
-	written   chan struct{} // buffered 1: a write is done that a pass waits for
-	record    func(cluster.Event)
-	count     func(kind string, err error)
+// Options are what a Writer needs.
+type Options struct {
+	Client    client.Client
+	Log       *slog.Logger
+	Finalizer planner.Finalizer
+	Answered  func(planner.Write, planner.Answer) planner.Outcome // called with each answer: what follows from it
+	Record    func(cluster.Event)                                 // sends an event
+	Count     func(kind string, err error)                        // called for every patch
+}
+
+// Writer writes the status of Services, many at once. No Service waits for another.
+type Writer struct {
+	Options
+	// Written gets a value when a write is done that a pass waits for.
+	Written chan struct{} // buffered 1
 
 	first, again *semaphore.Weighted
 
@@ -47,15 +55,16 @@ type writer struct {
 	quiet time.Time // when the last one ended
 }
 
-func newWriter(c client.Client, log *slog.Logger, record func(cluster.Event), count func(string, error)) *writer {
-	return &writer{
-		client: c, log: log, record: record, count: count, written: make(chan struct{}, 1),
+// New returns a Writer.
+func New(o Options) *Writer {
+	return &Writer{
+		Options: o, Written: make(chan struct{}, 1),
 		first: semaphore.NewWeighted(parallel), again: semaphore.NewWeighted(parallelAgain),
 	}
 }
 
-// send starts writes.
-func (w *writer) send(t *leader.Term, sends []planner.Send) {
+// Send starts writes.
+func (w *Writer) Send(t *leader.Term, sends []planner.Send) {
 	w.mu.Lock()
 	w.busy += len(sends)
 	w.mu.Unlock()
@@ -71,8 +80,8 @@ func (w *writer) send(t *leader.Term, sends []planner.Send) {
 	}
 }
 
-// idleFor returns for how long nothing has been written.
-func (w *writer) idleFor() time.Duration {
+// IdleFor returns for how long nothing has been written.
+func (w *Writer) IdleFor() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.busy > 0 {
@@ -81,16 +90,16 @@ func (w *writer) idleFor() time.Duration {
 	return time.Since(w.quiet)
 }
 
-// drain returns when no write is under way, or after a second.
-func (w *writer) drain() {
-	for end := time.Now().Add(time.Second); w.idleFor() == 0 && time.Now().Before(end); {
+// Drain returns when no write is under way, or after a second.
+func (w *Writer) Drain() {
+	for end := time.Now().Add(time.Second); w.IdleFor() == 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// await returns when all writes of former terms are done.
-func (w *writer) await(t *leader.Term) error {
-	for w.idleFor() == 0 {
+// Await returns when all writes of former terms are done.
+func (w *Writer) Await(t *leader.Term) error {
+	for w.IdleFor() == 0 {
 		if !wait.Sleep(t, time.Millisecond) {
 			return t.Err()
 		}
@@ -101,7 +110,7 @@ func (w *writer) await(t *leader.Term) error {
 // patch writes a change: status, condition and annotation in one patch, which holds
 // only for the version of the Service that the plan was made from, and only
 // within the term. So a stalled leader that goes on after its term changes nothing.
-func (w *writer) patch(t *leader.Term, sem *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
+func (w *Writer) patch(t *leader.Term, sem *semaphore.Weighted, x planner.Write) (*corev1.Service, error) {
 	if sem.Acquire(t, 1) != nil {
 		return nil, planner.ErrUnsent
 	}
@@ -111,20 +120,20 @@ func (w *writer) patch(t *leader.Term, sem *semaphore.Weighted, x planner.Write)
 	if ctx.Err() != nil {
 		return nil, planner.ErrUnsent
 	}
-	patch, err := encode(x, w.finalizer)
+	patch, err := Patch(x, w.Finalizer)
 	if err != nil {
 		return nil, fmt.Errorf("encode the patch: %w", err)
 	}
 	out := &corev1.Service{}
 	out.Namespace, out.Name = x.Service.Namespace, x.Service.Name
-	err = w.client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
-	w.count("Service", err)
+	err = w.Client.Status().Patch(ctx, out, client.RawPatch(types.MergePatchType, patch))
+	w.Count("Service", err)
 	return cluster.Stripped(out), err
 }
 
-// encode returns a write as a merge patch. Only what a change may concern is copied and
+// Patch returns a write as a merge patch. Only what a change may concern is copied and
 // compared.
-func encode(x planner.Write, f planner.Finalizer) ([]byte, error) {
+func Patch(x planner.Write, f planner.Finalizer) ([]byte, error) {
 	before := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{ResourceVersion: x.Service.ResourceVersion, Annotations: x.Service.Annotations, Finalizers: x.Service.Finalizers},
 		Status:     x.Service.Status,
@@ -135,25 +144,25 @@ func encode(x planner.Write, f planner.Finalizer) ([]byte, error) {
 }
 
 // done records the answer to a write.
-func (w *writer) done(x planner.Write, out *corev1.Service, err error) {
+func (w *Writer) done(x planner.Write, out *corev1.Service, err error) {
 	now := time.Now()
-	next := w.answered(x, planner.Answer{Service: out, Err: err, Now: now})
+	next := w.Answered(x, planner.Answer{Service: out, Err: err, Now: now})
 	w.mu.Lock()
 	w.busy--
 	w.quiet = now
 	w.mu.Unlock()
 	if next.Warn {
-		w.log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(x.Service), "err", err)
+		w.Log.Warn("can't write the status of a Service; trying again", "service", intent.KeyOf(x.Service), "err", err)
 	}
 	about := x.Service
 	if err == nil {
 		about = out
 	}
 	for _, e := range next.Events {
-		w.log.Info("Service changed", "action", e.Action, "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
-		w.record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: e.Action, Message: e.Message})
+		w.Log.Info("Service changed", "action", e.Action, "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
+		w.Record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: e.Action, Message: e.Message})
 	}
 	if next.Due {
-		wait.Signal(w.written)
+		wait.Signal(w.Written)
 	}
 }
