@@ -75,7 +75,7 @@ func main() {
 	flag.DurationVar(&o.heartbeatInterval, "heartbeat", time.Second, "how often to renew this speaker's Lease, 100ms to 10s; a speaker that misses three renewals counts as dead")
 	flag.DurationVar(&o.drain, "drain-time", 5*time.Second, "how long a node that becomes excluded keeps advertising its BGP routes, with GRACEFUL_SHUTDOWN (RFC 8326), before it withdraws them, so that routers switch to others first; 0: it withdraws them at once")
 	flag.DurationVar(&o.endpointWait, "endpoint-wait", 2*time.Second, "for Services with externalTrafficPolicy Local: the longest time for which BGP routes wait until kube-proxy reports, at the Service's health check port, that it sends to a new endpoint on this node, and how long they stay for a terminating endpoint that still serves. 0 disables both")
-	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are advertised; the speaker waits for at most a minute. Empty: it does not wait")
+	flag.StringVar(&o.ready, "ready-check", "http://127.0.0.1:10256/healthz", "URL, by default of kube-proxy on this node, that must answer 200 before the first BGP routes are advertised; the speaker waits for at most a minute. Where nothing listens there, Cilium, Calico or kube-router is asked at its own health port instead. Empty: it does not wait")
 	flag.UintVar(&o.nulls, "null-route-table", nullroute.DefaultTable, "number of the routing table, which no other program may use, for unreachable routes. Without them, packets for an announced address or aggregate that no Service takes would follow the default route back to the router, and loop until their TTL ends. 0: no such routes")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers monitor one another by BFD; they also use the next port. 0 disables BFD: speaker liveness then comes from Leases only")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often to send a BFD packet to the speakers that monitor this one; at least 50ms")
@@ -213,7 +213,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 		return nil, err
 	}
 	events := cluster.NewEventRecorder(mgr.GetClient(), logger, "steelyard-speaker", o.node)
-	wire := newAdapters(o, events.Record, logger)
+	wire := newAdapters(o, func() string { return formerForwarder(speakers, o.node) }, events.Record, logger)
 	claims := new(overlay.Objects[*v1beta1.L2Claim])
 	var r *reconciler
 	restarts := func() bool { return r.restarts() }
@@ -269,7 +269,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 }
 
 // newAdapters makes the parts that use the network, the kernel or kube-proxy.
-func newAdapters(o options, record func(cluster.Event), logger *slog.Logger) adapters {
+func newAdapters(o options, former func() string, record func(cluster.Event), logger *slog.Logger) adapters {
 	prober := network.NewHostProber(logger, o.silence())
 	prober.Limit(int(o.rate))
 	signed := udp.New()
@@ -283,7 +283,7 @@ func newAdapters(o options, record func(cluster.Event), logger *slog.Logger) ada
 		),
 		neighbors:  network.NewNeighbors(logger),
 		prober:     network.NewProber(prober.Has),
-		forwards:   kubeproxy.NewReadiness(o.ready, o.node, record, logger),
+		forwards:   kubeproxy.NewReadiness(o.ready, o.node, former, record, logger),
 		arrivals:   kubeproxy.NewEndpoints(o.endpointWait),
 		nullRoutes: nullroute.New(logger, int(o.nulls)),
 	}

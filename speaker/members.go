@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -137,4 +138,15 @@ func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// formerForwarder returns which program forwarded on a node before, by the Speakers.
+func formerForwarder(speakers toolscache.Store, node string) string {
+	reported := map[string]string{}
+	for _, s := range cluster.All[*v1beta1.Speaker](speakers) {
+		if s.Status.Host != nil {
+			reported[s.Name] = s.Status.Host.Forwarder
+		}
+	}
+	return kubeproxy.Former(node, reported)
 }

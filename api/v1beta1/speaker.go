@@ -57,6 +57,15 @@ type SpeakerStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// Which program forwards packets for Services on a node (status.host.forwarder).
+const (
+	ForwarderReadyCheck = "ReadyCheck"
+	ForwarderCilium     = "Cilium"
+	ForwarderCalico     = "Calico"
+	ForwarderKubeRouter = "KubeRouter"
+	ForwarderNone       = "None"
+)
+
 // SpeakerHost is what matters of a node to those who reach Services there, and
 // can only be seen on it.
 type SpeakerHost struct {
@@ -69,8 +78,15 @@ type SpeakerHost struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	ProxyMode string `json:"proxyMode,omitempty"`
-	// proxyError is why the speaker's --ready-check does not confirm that the node
-	// forwards; empty: it does, or there is no check.
+	// forwarder is the program that forwards packets for Services on the node: ReadyCheck, what
+	// answers at the speaker's --ready-check, by default kube-proxy. Where nothing listens there,
+	// for a minute if something did before: Cilium, Calico or KubeRouter, by the port at which it
+	// says that it is well; None: none of these. Empty: not known yet, or there is no check.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Forwarder string `json:"forwarder,omitempty"`
+	// proxyError is why the forwarder does not confirm that the node forwards; empty: it
+	// does, or there is no check.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ProxyError string `json:"proxyError,omitempty"`

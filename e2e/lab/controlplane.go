@@ -85,13 +85,32 @@ func (r *Rack) clusterProcesses() []hosts.Process {
 	for _, n := range r.nodes() {
 		proxy := append([]string{
 			r.kube("kube-proxy"), "--kubeconfig", r.path("kube-proxy.kubeconfig"),
-			"--hostname-override", n.Name, "--proxy-mode", r.Proxy, "--cluster-cidr", podsV4 + "," + podsV6,
+			"--hostname-override", n.Name, "--proxy-mode", r.proxyMode(), "--cluster-cidr", podsV4 + "," + podsV6,
 			// These sysctls are the machine's, not the node's: leave them alone.
 			"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0",
 		}, fast...)
+		if r.Proxy == "other" {
+			proxy = append(proxy, "--healthz-bind-address", r.proxyHealth(), "--metrics-bind-address", "127.0.0.1:20245")
+		}
 		all = append(all, hosts.Process{Host: n.Name, Name: "kube-proxy", Argv: proxy})
 	}
 	return all
+}
+
+// proxyMode is kube-proxy's mode.
+func (o Options) proxyMode() string {
+	if o.Proxy == "other" {
+		return "nftables"
+	}
+	return o.Proxy
+}
+
+// proxyHealth is where kube-proxy says on its node whether it is well.
+func (o Options) proxyHealth() string {
+	if o.Proxy == "other" {
+		return "127.0.0.1:20244" // kube-router's
+	}
+	return "127.0.0.1:10256"
 }
 
 // kubeletNodes are the nodes as the kubelet wants them.
@@ -174,7 +193,7 @@ func (r *Rack) waitCluster(ctx context.Context, log func(string, ...any)) error 
 	log("nodes, controllers and the scheduler are ready")
 	for _, n := range r.nodes() {
 		err = r.table().Until(ctx, "kube-proxy on "+n.Name, func(ctx context.Context) error {
-			return get(ctx, r.ns(n.Name), "http://127.0.0.1:10256/healthz")
+			return get(ctx, r.ns(n.Name), "http://"+r.proxyHealth()+"/healthz")
 		})
 		if err != nil {
 			return err

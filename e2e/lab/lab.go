@@ -42,7 +42,8 @@ type Options struct {
 	// means bird. With none the host still forwards.
 	Router string `json:"router"`
 	// Proxy is the mode of kube-proxy: nftables or iptables; empty means
-	// nftables.
+	// nftables. Other is nftables as well, but what forwards answers only where kube-router
+	// does: it looks like a cluster without kube-proxy.
 	Proxy string `json:"proxy"`
 	// NoSteelyard leaves the cluster without CRDs, controller and speakers.
 	NoSteelyard bool `json:"noSteelyard"`
@@ -102,8 +103,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, maxNodes)
 	case !slices.Contains([]string{"bird", "frr", "none"}, o.Router):
 		return o, fmt.Errorf("router %q: want bird, frr or none", o.Router)
-	case !slices.Contains([]string{"nftables", "iptables"}, o.Proxy):
-		return o, fmt.Errorf("proxy %q: want nftables or iptables", o.Proxy)
+	case !slices.Contains([]string{"nftables", "iptables", "other"}, o.Proxy):
+		return o, fmt.Errorf("proxy %q: want nftables, iptables or other", o.Proxy)
 	case o.Controllers < 1 || o.Controllers > maxControllers:
 		return o, fmt.Errorf("%d controllers: want 1 to %d", o.Controllers, maxControllers)
 	}

@@ -23,7 +23,7 @@ func TestOptions(t *testing.T) {
 		{name: "nine characters are too many", in: Options{Name: "abcdefghi"}, refused: "rack name"},
 		{name: "the ninetieth node would be in the pool of addresses", in: Options{Nodes: 90}, refused: "1 to 89"},
 		{name: "an unknown router is answered with the known ones", in: Options{Router: "quagga"}, refused: "bird, frr or none"},
-		{name: "an unknown proxy is answered with the known ones", in: Options{Proxy: "ipvs"}, refused: "nftables or iptables"},
+		{name: "an unknown proxy is answered with the known ones", in: Options{Proxy: "ipvs"}, refused: "nftables, iptables or other"},
 		{name: "ten controllers are too many", in: Options{Controllers: 10}, refused: "1 to 9"},
 	}
 	for _, c := range cases {

@@ -69,7 +69,7 @@ func (r *Rack) checkMachine() error {
 	case "frr":
 		need[frrFolder+"/bgpd"] = "frr"
 	}
-	need[map[string]string{"nftables": "nft", "iptables": "iptables"}[r.Proxy]] = r.Proxy
+	need[map[string]string{"nftables": "nft", "iptables": "iptables"}[r.proxyMode()]] = r.proxyMode()
 	var programs, packages []string
 	for program, pkg := range need {
 		if _, err := exec.LookPath(program); err != nil {

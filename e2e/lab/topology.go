@@ -134,7 +134,7 @@ func (r *Rack) buildNetwork(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("give the hosts their addresses: %w", err)
 	}
-	probe := map[string][]string{"nftables": {"nft", "list", "tables"}, "iptables": {"iptables", "-t", "nat", "-S"}}[r.Proxy]
+	probe := map[string][]string{"nftables": {"nft", "list", "tables"}, "iptables": {"iptables", "-t", "nat", "-S"}}[r.proxyMode()]
 	if out, err := r.Command(ctx, "node1", probe...).CombinedOutput(); err != nil {
 		return fmt.Errorf("this kernel cannot run kube-proxy in %s mode: %s: %w: %s", r.Proxy, strings.Join(probe, " "), err, bytes.TrimSpace(out))
 	}

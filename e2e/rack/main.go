@@ -21,7 +21,7 @@ import (
 
 const usage = `rack: a Kubernetes cluster on this machine, each host a network namespace
 
-  rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables] [--no-steelyard]
+  rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables|other] [--no-steelyard]
           [--controllers 1] [--controller-flag FLAG]… [--speaker-flag FLAG]… [--relay]
           [--node-ports 20000-32767]
                                       build a rack; returns when it is ready, and it stays

@@ -232,7 +232,7 @@ func nodeHarms() []harm {
 		{"kube-proxy does not answer, and modes differ", func(p *cluster) {
 			p.Speakers[0].Status.Host.ProxyError = "connection refused"
 			p.Speakers[1].Status.Host.ProxyMode = "iptables"
-		}, []string{"kube-proxy Warning: kube-proxy runs in mode iptables on node2; kube-proxy runs in mode nftables on node1; node1: connection refused"}},
+		}, []string{"kube-proxy Warning: kube-proxy in mode iptables forwards on node2; kube-proxy in mode nftables forwards on node1; node1: connection refused"}},
 		{"another program has a port", func(p *cluster) {
 			p.Speakers[1].Status.Host.PortsTaken = []string{"TCP 7474 (metrics): nginx (process 7)"}
 		},

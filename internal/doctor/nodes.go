@@ -95,7 +95,7 @@ func setting(text, name string) string {
 
 func (p *cluster) kubeProxy() outcome {
 	var evidence []string
-	modes := map[string][]string{}
+	modes, names := map[string][]string{}, map[string]string{}
 	for i := range p.Speakers {
 		s := &p.Speakers[i]
 		h := s.Status.Host
@@ -105,19 +105,21 @@ func (p *cluster) kubeProxy() outcome {
 		if h.ProxyError != "" {
 			evidence = append(evidence, s.Name+": "+h.ProxyError)
 		}
-		if h.ProxyMode != "" {
-			modes[h.ProxyMode] = append(modes[h.ProxyMode], s.Name)
+		if other := !slices.Contains([]string{"", v1beta1.ForwarderReadyCheck, v1beta1.ForwarderNone}, h.Forwarder); other {
+			modes[h.Forwarder], names[h.Forwarder] = append(modes[h.Forwarder], s.Name), h.Forwarder
+		} else if h.ProxyMode != "" {
+			modes[h.ProxyMode], names[h.ProxyMode] = append(modes[h.ProxyMode], s.Name), "kube-proxy in mode "+h.ProxyMode
 		}
 	}
 	if len(modes) > 1 {
 		for _, m := range slices.Sorted(maps.Keys(modes)) {
-			evidence = append(evidence, fmt.Sprintf("kube-proxy runs in mode %s on %s", m, joined(modes[m])))
+			evidence = append(evidence, fmt.Sprintf("%s forwards on %s", names[m], joined(modes[m])))
 		}
 	}
 	if len(evidence) == 0 {
 		return outcome{evidence: slices.Sorted(maps.Keys(modes))}
 	}
-	return outcome{Warning, evidence, "see that kube-proxy runs on the node, in one mode everywhere; where another program forwards, set the speaker's --ready-check to what that answers, or to nothing"}
+	return outcome{Warning, evidence, "see that kube-proxy, or what forwards in its place, runs on the node, and the same everywhere; where another program than Cilium, Calico or kube-router forwards, set the speaker's --ready-check to what that answers, or to nothing"}
 }
 
 func (p *cluster) nullRoutes() outcome {

@@ -51,7 +51,7 @@ func askAll(t *testing.T) {
 	if answer, err := http.Get(url); err != nil || answer.StatusCode != http.StatusBadGateway {
 		t.Fatalf("the environment's proxy is not in force: %v", err)
 	}
-	if err := (&Readiness{url: url}).Ask(t.Context()); err != nil {
+	if _, err := NewReadiness(url, "", nothing, nil, nil).Check(t.Context()); err != nil {
 		t.Errorf("whether it forwards: %v", err)
 	}
 	if mode := ProxyMode(t.Context(), url); mode != "iptables" {

@@ -1,6 +1,7 @@
 // Package kubeproxy asks kube-proxy on this node whether it forwards at all (/healthz), in
 // which mode it works (/proxyMode), and whether it sends to a Service's endpoints here (the
-// Service's health check port).
+// Service's health check port). Where there is no kube-proxy it finds the program that forwards
+// in its place, and asks that.
 //
 // It decides when to stop waiting for kube-proxy. It does not decide which routes are
 // advertised meanwhile: the speaker does.
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,12 +47,18 @@ type Readiness struct {
 	Changed chan struct{} // buffered 1
 	yes     atomic.Bool
 	no      atomic.Bool // it has said so, or not answered
+
+	former func() string // which program forwarded on this node before: as Former returns it
+	begin  sync.Once
+	mu     sync.Mutex
+	by     forwarder
 }
 
-// NewReadiness returns a Readiness that asks at url until this node forwards. With an empty
-// url it is ready at once.
-func NewReadiness(url, node string, record func(cluster.Event), log *slog.Logger) *Readiness {
-	f := &Readiness{url: url, node: node, record: record, log: log, Changed: make(chan struct{}, 1)}
+// NewReadiness returns a Readiness that asks at url until this node forwards, or, where nothing
+// listens there, the program that forwards in place of kube-proxy. With an empty url it is
+// ready at once. former is called once, by the first Check.
+func NewReadiness(url, node string, former func() string, record func(cluster.Event), log *slog.Logger) *Readiness {
+	f := &Readiness{url: url, node: node, former: former, by: forwarder{known: known()}, record: record, log: log, Changed: make(chan struct{}, 1)}
 	f.yes.Store(url == "")
 	return f
 }
@@ -72,11 +80,11 @@ func (f *Readiness) Run(ctx context.Context) error {
 	}
 	start := time.Now()
 	for reported := false; ; {
-		err := f.Ask(ctx)
+		by, err := f.Check(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if waited := time.Since(start); settled(err, waited, time.Duration(up.Uptime)*time.Second+waited) {
+		if waited := time.Since(start); settled(by, err, waited, time.Duration(up.Uptime)*time.Second+waited) {
 			f.finish(err, waited, reported)
 			return nil
 		}
@@ -92,11 +100,12 @@ func (f *Readiness) Run(ctx context.Context) error {
 	}
 }
 
-// settled reports whether to stop asking: the answer is yes, pollTimeout has passed, or
-// nothing listens and the node has been up for some time. Because of the last, speakers in
-// a cluster without kube-proxy do not wait at each restart.
-func settled(err error, waited, up time.Duration) bool {
-	return err == nil || waited >= pollTimeout || errors.Is(err, syscall.ECONNREFUSED) && up >= booting
+// settled reports whether to stop asking the program that forwards: the answer is yes,
+// pollTimeout has passed, or there is no such program. Nothing listens where kube-proxy should
+// on a node that has been up for some time: then it is not waited for at each restart either.
+func settled(by string, err error, waited, up time.Duration) bool {
+	away := errors.Is(err, syscall.ECONNREFUSED) && by == v1beta1.ForwarderReadyCheck && up >= booting
+	return err == nil || waited >= pollTimeout || away || by == v1beta1.ForwarderNone
 }
 
 // finish marks the node as ready.
@@ -120,11 +129,23 @@ func (f *Readiness) report(kind, reason, text string) {
 	})
 }
 
-// Ask returns nil if the answer is yes, or there is no URL to ask at.
-func (f *Readiness) Ask(ctx context.Context) error {
+// Check returns which program forwards on this node, "" if that is not known yet or there is no
+// URL to ask at, and nil if it says that it does.
+func (f *Readiness) Check(ctx context.Context) (by string, err error) {
 	if f.url == "" {
-		return nil
+		return "", nil
 	}
-	_, err := get(ctx, f.url, time.Second)
-	return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begin.Do(func() { f.by.name = f.former() })
+	if _, err = get(ctx, f.url, time.Second); !absent(err) {
+		f.by.answered()
+		return f.by.name, err
+	}
+	var up unix.Sysinfo_t
+	if err := unix.Sysinfo(&up); err != nil {
+		return "", fmt.Errorf("read this node's uptime: %w", err)
+	}
+	err = f.by.instead(ctx, err, time.Now(), time.Duration(up.Uptime)*time.Second >= booting)
+	return f.by.name, err
 }

@@ -189,7 +189,7 @@ func (d *draft) ciliumL2(e entry) {
 
 func ciliumSteps(d *draft) []string {
 	return d.usual(usual{
-		before: []string{"Cilium stays as the network of the Pods. With its kube-proxy replacement set Steelyard's --ready-check to the address that Cilium answers at (kubeProxyReplacementHealthzBindAddr), or to nothing.",
+		before: []string{"Cilium stays as the network of the Pods. Its kube-proxy replacement is found by its health port (docs/how-to/without-kube-proxy.md).",
 			"Let every Service ask for the address that it has, in case Cilium empties a status as it goes: run this again with --pin."},
 		stopController: "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set enableLBIPAM=false",
 		stopSpeakers:   "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set l2announcements.enabled=false --set bgpControlPlane.enabled=false",

@@ -27,7 +27,7 @@ const checkInterval = 10 * time.Second
 type Host struct {
 	proc    string // the directory of the kernel's settings
 	proxy   string // URL
-	ready   func(context.Context) error
+	ready   func(context.Context) (by string, err error)
 	view    func() membership.View
 	nulls   func() string                // why null routes are not in force
 	token   func(context.Context) string // why the API server can't confine the speaker to its node's objects
@@ -50,7 +50,7 @@ type Network struct {
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
 // is as Token returns it. network reads the node's links. ports are those that other programs have.
 func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error), ports []string) *Host {
-	return &Host{ports: first(maxPorts, ports, itself), proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Ask, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
+	return &Host{ports: first(maxPorts, ports, itself), proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Check, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
 }
 
 // Run checks the node once in checkInterval until ctx ends.
@@ -91,7 +91,9 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 			facts.Gateways = append(facts.Gateways, withoutZone(a).String())
 		}
 	}
-	if err := h.ready(ctx); err != nil {
+	by, err := h.ready(ctx)
+	facts.Forwarder = by
+	if err != nil {
 		facts.ProxyError = printable.Message(err.Error())
 	}
 	return facts

@@ -46,7 +46,7 @@ func TestHostReportsItsNode(t *testing.T) {
 	noNulls, noNode := "", ""
 	h := &Host{
 		proc: proc, proxy: proxy.URL,
-		ready: func(context.Context) error { return notReady },
+		ready: func(context.Context) (string, error) { return v1beta1.ForwarderReadyCheck, notReady },
 		view: func() membership.View {
 			dmz := map[netip.Prefix]membership.View{netip.MustParsePrefix("198.51.100.0/24"): {Down: map[string]time.Time{"b": {}}}}
 			return membership.View{Standing: standing, Down: down, Segments: dmz}
@@ -63,7 +63,7 @@ func TestHostReportsItsNode(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", StrictReversePath: []string{"eth0"},
+	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", Forwarder: "ReadyCheck", StrictReversePath: []string{"eth0"},
 		Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, Gateways: []string{"192.0.2.1"}}
 	see(usual) // a speaker that is unreachable at the first check may only not be known yet
 
@@ -95,5 +95,5 @@ func TestHostReportsItsNode(t *testing.T) {
 	h.proc = filepath.Join(proc, "nowhere")
 	proxy.Close()
 	down, noNetwork = nil, errors.New("no netlink")
-	see(v1beta1.SpeakerHost{SessionsDown: []string{"b on 198.51.100.0/24"}})
+	see(v1beta1.SpeakerHost{Forwarder: "ReadyCheck", SessionsDown: []string{"b on 198.51.100.0/24"}})
 }

@@ -57,7 +57,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	}
 	r := &Reporter{Options: Options{Node: node}}
 	h := &Host{
-		proc: proc, ready: func(context.Context) error { return errors.New(long) }, nulls: func() string { return long },
+		proc: proc, ready: func(context.Context) (string, error) { return "", errors.New(long) }, nulls: func() string { return long },
 		view: func() membership.View { return membership.View{Standing: standing} }, token: func(context.Context) string { return "" },
 		network: func() (Network, error) {
 			var n Network
@@ -109,7 +109,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 func TestNoReportSaysAnythingTwice(t *testing.T) {
 	subnet, gateway := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("fe80::1")
 	h := &Host{
-		proc: t.TempDir(), ready: func(context.Context) error { return nil }, nulls: func() string { return "" },
+		proc: t.TempDir(), ready: func(context.Context) (string, error) { return "", nil }, nulls: func() string { return "" },
 		view: func() membership.View { return membership.View{} }, token: func(context.Context) string { return "" },
 		network: func() (Network, error) {
 			return Network{
