@@ -2,8 +2,7 @@
 // links, by BGP to its peers. It reads the cluster, has package failover decide, and hands
 // the plan to packages layer2 and bgp.
 //
-// It decides when the node drains, and when it is ready. It does not decide which node
-// announces an address: packages failover and announce do.
+// It does not decide which node announces an address: packages failover and announce do.
 package main
 
 import (
@@ -14,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -51,6 +51,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/readiness"
 	"github.com/steelyard-lb/steelyard/internal/rollout"
 	"github.com/steelyard-lb/steelyard/internal/status"
 	"github.com/steelyard-lb/steelyard/internal/version"
@@ -241,7 +242,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 			claimOverlay: claims, heartbeat: heartbeat,
 		},
 		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
-		routes:   bgpDrain{time: o.drain, rule: o.exclusion},
+		routes:   intent.RouteDrain{Time: o.drain, Rule: o.exclusion},
 		rollouts: map[string]*rollout.Rollout{},
 		report:   make(chan struct{}, 1),
 	}
@@ -344,8 +345,8 @@ func expose(mgr manager.Manager, r *reconciler) error {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	ready := &readiness{settled: func() bool { return r.heartbeat.API(time.Now()).WasSynced }, offers: r.mayOffer, states: r.sessions.States, clock: time.Now}
-	if err := mgr.AddReadyzCheck("announces", ready.check); err != nil {
+	ready := &readiness.Check{Settled: func() bool { return r.heartbeat.API(time.Now()).WasSynced }, Offers: r.mayOffer, Sessions: r.sessions.States, Clock: time.Now}
+	if err := mgr.AddReadyzCheck("announces", func(*http.Request) error { return ready.Ready() }); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}
 	if r.debug == "0" {

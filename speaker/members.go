@@ -1,15 +1,10 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
@@ -113,31 +108,6 @@ func peers(speakers toolscache.Store, view membership.View, wire bool) (out []le
 		out = append(out, lease.Peer{Node: s.Name, Heard: view.Heard(s.Name), Called: view.Callers[s.Name]})
 	}
 	return out, wire && len(out) > lease.Largest
-}
-
-// keys returns the Secret's values. The one named "key" comes first: it signs. The others
-// are also accepted, so that keys can be rotated in two steps.
-func (r *reconciler) keys(ctx context.Context) ([][]byte, error) {
-	if r.membershipPort == 0 {
-		return nil, nil
-	}
-	var secret corev1.Secret
-	if err := r.reader.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: cluster.SecretMembership}, &secret); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return nil, nil // the controller has not created it yet
-		}
-		return nil, fmt.Errorf("read the speakers' key: %w", err)
-	}
-	var out [][]byte
-	if key := secret.Data[cluster.MembershipKey]; len(key) > 0 {
-		out = append(out, key)
-	}
-	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
-		if name != cluster.MembershipKey && len(secret.Data[name]) > 0 {
-			out = append(out, secret.Data[name])
-		}
-	}
-	return out, nil
 }
 
 // formerForwarder returns which program forwarded on a node before, by the Speakers.

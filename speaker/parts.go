@@ -66,7 +66,7 @@ type reconciler struct {
 	sources
 	adapters
 	failover    *failover.State
-	routes      bgpDrain
+	routes      intent.RouteDrain
 	damper      damper.Damper
 	rollouts    map[string]*rollout.Rollout    // of the sessions that wait for other nodes', by peer
 	withdraws   atomic.Bool                    // intent.Config.Withdraws, at the last pass
@@ -132,4 +132,10 @@ func (a adapters) network() (out status.Network, err error) {
 	}
 	out.Gateways, err = network.Gateways()
 	return out, err
+}
+
+// mayOffer reports whether the plan's BGP sessions, if it has any, may be opened.
+func (r *reconciler) mayOffer() bool {
+	d := r.plan.Load()
+	return d != nil && (d.Offers || len(d.Plan.Peerings) == 0)
 }

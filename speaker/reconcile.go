@@ -72,8 +72,10 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	c.Services, s.nextEndpoint = r.announceable(&s, config)
 	s.API = r.heartbeat.API(s.Now)
 	r.readClaims(&s)
-	if s.keys, err = r.keys(ctx); err != nil {
-		return s, err
+	if r.membershipPort != 0 {
+		if s.keys, err = cluster.MembershipKeys(ctx, r.reader, r.namespace); err != nil {
+			return s, err
+		}
 	}
 	if s.Leases, err = r.heartbeat.Leases(ctx); err != nil {
 		return s, err

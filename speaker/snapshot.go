@@ -83,11 +83,11 @@ func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
 	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.rule.Reason(n), Yields: r.routes.rule.Yields(n), Unready: unready[n.Name], Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
+		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.Rule.Reason(n), Yields: r.routes.Rule.Yields(n), Unready: unready[n.Name], Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
-			s.excluded = r.routes.rule.Explain(n)
-			s.drains = r.routes.remaining(n, nodes.Items, s.Now)
+			s.excluded = r.routes.Rule.Explain(n)
+			s.drains = r.routes.Remaining(n, nodes.Items, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,4 +64,27 @@ func (k MembershipSecret) ensure(ctx context.Context) error {
 		return fmt.Errorf("create Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}
 	return nil
+}
+
+// MembershipKeys returns the keys of the speakers' messages that the Secret in a namespace has; none if
+// the controller has not created it yet. The one named "key" comes first: it signs. The others
+// are also accepted, so that keys can be rotated in two steps.
+func MembershipKeys(ctx context.Context, c client.Reader, namespace string) ([][]byte, error) {
+	var secret corev1.Secret
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: SecretMembership}, &secret); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read the speakers' key: %w", err)
+	}
+	var out [][]byte
+	if key := secret.Data[MembershipKey]; len(key) > 0 {
+		out = append(out, key)
+	}
+	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
+		if name != MembershipKey && len(secret.Data[name]) > 0 {
+			out = append(out, secret.Data[name])
+		}
+	}
+	return out, nil
 }

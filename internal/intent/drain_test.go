@@ -1,4 +1,4 @@
-package main
+package intent
 
 import (
 	"testing"
@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 func TestDrain(t *testing.T) {
@@ -38,18 +37,18 @@ func TestDrain(t *testing.T) {
 		{"a drain ends when the network fails", []look{{0, in, 0}, {10, out, 5}, {11, broken, 0}, {12, out, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := bgpDrain{time: 5 * time.Second, rule: intent.Exclusion{Unschedulable: intent.UnschedulableDrain}}
+			d := RouteDrain{Time: 5 * time.Second, Rule: Exclusion{Unschedulable: UnschedulableDrain}}
 			for _, l := range c.looks {
-				if got := d.remaining(l.node, others, time.Unix(int64(l.at), 0)); got != time.Duration(l.want)*time.Second {
+				if got := d.Remaining(l.node, others, time.Unix(int64(l.at), 0)); got != time.Duration(l.want)*time.Second {
 					t.Errorf("after %d s: %s left, want %d s", l.at, got, l.want)
 				}
 			}
 		})
 	}
 	others[1].Spec.Unschedulable = false
-	d := bgpDrain{time: 5 * time.Second, rule: intent.Exclusion{Unschedulable: intent.UnschedulableDrain}}
-	d.remaining(in, others, time.Unix(0, 0))
-	if left := d.remaining(cordoned, others, time.Unix(1, 0)); left != 5*time.Second {
+	d := RouteDrain{Time: 5 * time.Second, Rule: Exclusion{Unschedulable: UnschedulableDrain}}
+	d.Remaining(in, others, time.Unix(0, 0))
+	if left := d.Remaining(cordoned, others, time.Unix(1, 0)); left != 5*time.Second {
 		t.Errorf("a cordoned node drains for %s", left)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package readiness
 
 import (
 	"testing"
@@ -41,13 +41,13 @@ func TestReadiness(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			now := time.Unix(0, 0)
 			var s step
-			r := &readiness{
-				settled: func() bool { return s.settled }, offers: func() bool { return s.offers },
-				states: func() []bgp.State { return s.sessions }, clock: func() time.Time { return now },
+			r := &Check{
+				Settled: func() bool { return s.settled }, Offers: func() bool { return s.offers },
+				Sessions: func() []bgp.State { return s.sessions }, Clock: func() time.Time { return now },
 			}
 			for i, next := range c.steps {
 				s, now = next, now.Add(next.later)
-				if err := r.check(nil); (err == nil) != s.ready {
+				if err := r.Ready(); (err == nil) != s.ready {
 					t.Errorf("step %d: want ready %v, have %v", i+1, s.ready, err)
 				}
 			}
