@@ -38,6 +38,9 @@ func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []annou
 	out := make([]announce.Service, 0, len(services))
 	for _, svc := range services {
 		announced := config.Announced(svc, of[intent.KeyOf(svc)], where)
+		if len(announced.Addrs) == 0 { // of spec.externalIPs nothing is announced
+			continue
+		}
 		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy also sends to endpoints on other nodes
 		switch {
 		case config.Withdraws && !announced.Local:

@@ -78,6 +78,16 @@ type IPAddressPoolSpec struct {
 	// +kubebuilder:validation:Enum=Namespace;Cluster
 	Sharing Sharing `json:"sharing,omitempty"`
 
+	// announceExternalIPs true has addresses of the pool announced that Services of any type
+	// have in spec.externalIPs: by the same advertisements as other addresses of the pool,
+	// for Services that it serves (serviceAllocation), unless a node, a router or another
+	// Service has the address. A user who may edit a Service in a namespace that the pool
+	// serves can then draw traffic for a free address of the pool to it. status.externalIPs
+	// tells what is announced. Otherwise such addresses are not announced, and in either case
+	// not assigned.
+	// +optional
+	AnnounceExternalIPs bool `json:"announceExternalIPs,omitempty"`
+
 	// graceTime is how long the address of a deleted Service, or of one that is no longer
 	// a load balancer, is kept: if the Service is created again under its name it gets
 	// the address back. Other Services get other addresses meanwhile, or wait. graceTime
@@ -150,6 +160,9 @@ const MaxAccepted = 512
 // MaxConflicts is how many addresses of foreign hosts a status holds.
 const MaxConflicts = 64
 
+// MaxExternalIPs is how many addresses of spec.externalIPs a status holds.
+const MaxExternalIPs = 512
+
 // IPAddressPoolStatus is the pool's use and health.
 type IPAddressPoolStatus struct {
 	// ipv4 counts the pool's IPv4 addresses.
@@ -182,6 +195,13 @@ type IPAddressPoolStatus struct {
 	// +listMapKey=address
 	// +kubebuilder:validation:MaxItems=64
 	Conflicts []AddressConflict `json:"conflicts,omitempty"`
+	// externalIPs are addresses of the pool in spec.externalIPs of Services, if
+	// spec.announceExternalIPs is set. Speakers announce those that are not refused. Those come
+	// first; at most 512.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=512
+	ExternalIPs []ExternalIP `json:"externalIPs,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps) and Programmed. While a pool is not
 	// Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.
@@ -224,6 +244,20 @@ type KeptAddress struct {
 	// requested at one time. At most twice that number is unavailable to others,
 	// including what they request now.
 	Wanted int32 `json:"wanted"`
+}
+
+// ExternalIP is an address in spec.externalIPs of a Service.
+type ExternalIP struct {
+	// address in spec.externalIPs.
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// service that has it there, as namespace/name.
+	// +kubebuilder:validation:MaxLength=127
+	Service string `json:"service"`
+	// refused says why no node announces it; absent: nodes may.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Refused string `json:"refused,omitempty"`
 }
 
 // AddressConflict is an address that a machine outside the cluster has.

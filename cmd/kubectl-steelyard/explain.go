@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
@@ -117,6 +118,11 @@ func (t *tool) explain(w *world.Snapshot, text string) (answer, error) {
 				return explanationOf(w, intent.KeyOf(&w.Services[i])), nil
 			}
 		}
+		for _, x := range w.Evaluate().Externals {
+			if x.Addr == addr {
+				return explanationOf(w, x.Service), nil
+			}
+		}
 		return explainAddress(w, addr), nil
 	}
 	if kind, name, both := strings.Cut(text, "/"); both && kindNamed(kind) != "" {
@@ -175,6 +181,7 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 	e := explanation{Service: key.String(), Reason: d.Reason, Summary: d.Text, Unread: w.Unread}
 	place, ours := evaluation.Index(key)
 	if !ours {
+		e.explainExternals(evaluation, shown)
 		return e
 	}
 	svc, r := evaluation.Served[place], evaluation.Requests[place]
@@ -183,7 +190,7 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 		e.Degraded = sessionsLost(evaluation, said.Of[key])
 	}
 	e.Pools = poolFacts(evaluation, key)
-	addrs := intent.Holds(svc)
+	addrs := slices.Concat(intent.Holds(svc), evaluation.Checked.Externals(svc))
 	about := shown.About(addrs)
 	for _, a := range addrs {
 		e.Addresses = append(e.Addresses, addressFactOf(evaluation, about, svc, a))
@@ -192,6 +199,20 @@ func explanationOf(w *world.Snapshot, key ipam.Key) explanation {
 	e.Endpoints = &endpointFact{ready, total, w.ReadyOn(key)}
 	e.Differences = slices.Concat(evaluation.Differences(key, said.Of[key]), evaluation.RouteDifferences(said, key))
 	return e
+}
+
+// explainExternals explains the addresses in spec.externalIPs of a Service that is not ours.
+func (e *explanation) explainExternals(t *world.Evaluation, shown announce.Snapshot) {
+	for i := range t.Services {
+		svc := &t.Services[i]
+		if key := intent.KeyOf(svc); key.String() == e.Service {
+			addrs := t.Checked.Externals(svc)
+			about := shown.About(addrs)
+			for _, a := range addrs {
+				e.Addresses = append(e.Addresses, addressFactOf(t, about, svc, a))
+			}
+		}
+	}
 }
 
 func requestOf(t *world.Evaluation, svc *corev1.Service, r *ipam.Request) *request {

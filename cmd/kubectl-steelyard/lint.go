@@ -228,6 +228,7 @@ func (l *linter) together() {
 			l.find(i, field, notProgrammed, v1beta1.ReasonUnsupportedField, "%s does nothing in this version", field)
 		}
 	}
+	l.externals(evaluation.Externals)
 	for place, g := range evaluation.Grants {
 		r := evaluation.Requests[place]
 		depends := g.Reason != ipam.InvalidRequest && g.Reason != ipam.RequestConflict
@@ -236,6 +237,15 @@ func (l *linter) together() {
 			continue
 		}
 		l.find(i, "metadata.name", notProgrammed, string(g.Reason), "%s", g.Message)
+	}
+}
+
+// externals checks what Services have in spec.externalIPs of pools that announce such.
+func (l *linter) externals(all []intent.External) {
+	for _, x := range all {
+		if i, ok := l.docs["Service "+x.Service.String()]; ok && x.Refused != "" {
+			l.find(i, "spec.externalIPs", notProgrammed, world.ExternalIPRefused, "%s is of IPAddressPool %s, and no node would announce it: %s", x.Addr, x.Pool, x.Refused)
+		}
 	}
 }
 

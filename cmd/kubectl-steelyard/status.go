@@ -175,6 +175,11 @@ func ofConfiguration(t *world.Evaluation) []problem {
 			out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
 		}
 	}
+	for _, x := range t.Externals {
+		if x.Refused != "" {
+			out = append(out, problem{"Service " + x.Service.String(), world.ExternalIPRefused, fmt.Sprintf("%s in spec.externalIPs is of IPAddressPool %s, and no node announces it: %s", x.Addr, x.Pool, x.Refused)})
+		}
+	}
 	for i := range t.Config.Pools {
 		for _, p := range health.OfPool(&t.Config.Pools[i]) {
 			out = append(out, problem{p.Kind + " " + p.Name, p.Reason, p.Message})

@@ -308,9 +308,15 @@ func (a *Announcer) evaluate(ctx context.Context, now time.Time, o *health.Objec
 	for _, svc := range services {
 		if intent.Announceable(svc, a.Class) {
 			key := intent.KeyOf(svc)
-			s.Services = append(s.Services, read.Config.Announced(svc, of[key], where))
+			x := read.Config.Announced(svc, of[key], where)
+			if len(x.Addrs) == 0 { // of spec.externalIPs nothing is announced
+				continue
+			}
+			s.Services = append(s.Services, x)
 			backends[key] = intent.BackendsOf(svc, of[key], where)
-			out = append(out, announcedService{svc: svc})
+			if intent.Ours(svc, a.Class) { // others have no condition
+				out = append(out, announcedService{svc: svc})
+			}
 		}
 	}
 	again := a.damp(now, s.Services, read.Config.Withdraws)

@@ -68,7 +68,7 @@ func (w *interner) stripFields(obj client.Object) {
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, LoadBalancerClass: o.Spec.LoadBalancerClass,
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, HealthCheckNodePort: o.Spec.HealthCheckNodePort, Ports: w.comparedPorts(o),
-			ClusterIP: o.Spec.ClusterIP,
+			ClusterIP: o.Spec.ClusterIP, ExternalIPs: o.Spec.ExternalIPs,
 		}
 		o.Status.Conditions = originsOnly(o)
 		stripMetadata(o)

@@ -80,8 +80,7 @@ func Connect(cfg *rest.Config, manager string) *rest.Config {
 	return out
 }
 
-// CacheOptions limits the cache to what the programs read: Services of type
-// LoadBalancer, Secrets of their own namespace, and of every object only the
+// CacheOptions limits the cache to what the programs read: Services that are relevant, Secrets of their own namespace, and of every object only the
 // fields in use. drop takes out of an object what this program alone does not
 // read; nil: nothing. All caches of a program share its Revisions.
 func CacheOptions(namespace string, drop func(client.Object), revisions *Revisions) cache.Options {
@@ -96,8 +95,7 @@ func CacheOptions(namespace string, drop func(client.Object), revisions *Revisio
 		NewInformer:                 revisions.newInformer,
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Service{}: {Field: loadBalancers()},
-			&corev1.Secret{}:  {Namespaces: map[string]cache.Config{namespace: {}}},
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
 		},
 	}
 }

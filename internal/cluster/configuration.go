@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -154,11 +155,21 @@ func values[T any](all []any) []T {
 }
 
 // sameObjects reports whether two configurations are equal, whatever the
-// order of their objects. What is in a status does not count.
+// order of their objects. What is in a status does not count, but for what is announced of
+// spec.externalIPs.
 func sameObjects(a, b intent.Objects) bool {
-	return sameKind(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
+	return sameKind(a.Pools, b.Pools) && sameExternals(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
 		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) &&
 		sameSecrets(a.Secrets, b.Secrets)
+}
+
+// sameExternals reports whether the statuses of pools say the same of spec.externalIPs.
+func sameExternals(a, b []v1beta1.IPAddressPool) bool {
+	by := map[string][]v1beta1.ExternalIP{}
+	for i := range a {
+		by[a[i].Name] = a[i].Status.ExternalIPs
+	}
+	return !slices.ContainsFunc(b, func(p v1beta1.IPAddressPool) bool { return !slices.Equal(by[p.Name], p.Status.ExternalIPs) })
 }
 
 func sameSecrets(a, b map[string]*corev1.Secret) bool {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,6 +27,9 @@ import (
 // informer pauses for longer after each attempt that fails, up to half a minute.
 func (r *Revisions) newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	inner := toolscache.ToListerWatcherWithContext(lw)
+	if _, is := example.(*corev1.Service); is {
+		inner = relevantServices{inner}
+	}
 	return toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: versionOf(inner.ListWithContext)}}, example, resync, indexers)
 }
 

@@ -56,9 +56,9 @@ func servesAlike(before, after metav1.Object) bool {
 	return is && also && SamePorts(b, a)
 }
 
-// Announceable reports whether svc is ours, and has addresses.
+// Announceable reports whether svc is ours and has addresses, or has some in spec.externalIPs.
 func Announceable(svc *corev1.Service, class string) bool {
-	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0
+	return Ours(svc, class) && len(svc.Status.LoadBalancer.Ingress) > 0 || len(svc.Spec.ExternalIPs) > 0
 }
 
 // Same reports that an update changed no field that is read. Of some kinds the cache has
@@ -81,7 +81,11 @@ func Same(before, after metav1.Object) bool {
 		return alike(a, before, sameSpeaker)
 	case *v1beta1.L2Claim:
 		return alike(a, before, func(a, b *v1beta1.L2Claim) bool { return a.Status.Node == b.Status.Node && sameSpec(a, b) })
-	case *v1beta1.IPAddressPool, *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
+	case *v1beta1.IPAddressPool:
+		return alike(a, before, func(a, b *v1beta1.IPAddressPool) bool {
+			return slices.Equal(a.Status.ExternalIPs, b.Status.ExternalIPs) && sameSpec(a, b)
+		})
+	case *v1beta1.L2Advertisement, *v1beta1.BGPAdvertisement, *v1beta1.BGPPeer,
 		*v1beta1.BFDProfile, *v1beta1.Community:
 		return sameSpec(before, after)
 	}

@@ -9,6 +9,7 @@ package intent
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
@@ -41,6 +43,7 @@ type Config struct {
 	places      places
 	named       map[string]int // the pools' places, by their names
 	unusable    []announce.UnusablePeer
+	external    map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
 	// Withdraws: some advertisement withdraws addresses of Services without endpoints.
@@ -83,7 +86,7 @@ func Parse(o Objects) Config {
 	profiles := p.profiles(o.Profiles)
 	neighbors := p.peers(o, profiles)
 	l2, bgp := p.l2(o.L2, known), p.bgp(o, known, aliases)
-	return Config{
+	config := Config{
 		Pools: pools,
 		L2:    l2,
 		BGP:   bgp,
@@ -98,6 +101,7 @@ func Parse(o Objects) Config {
 		places:      placed(pools),
 		named:       known.places,
 	}
+	return config.Announcing(announcedExternals(o.Pools))
 }
 
 // maxFindings is how many findings a condition names; of more it says that there are others.

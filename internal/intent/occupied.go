@@ -3,6 +3,7 @@ package intent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -53,6 +54,11 @@ func (c Config) Occupied(others Others, services []*corev1.Service, class string
 	for _, svc := range services {
 		o.service(svc, Ours(svc, class), len(others.ClusterIPs) == 0)
 	}
+	for _, svc := range services { // after all that else has an address
+		for _, a := range slices.DeleteFunc(externalIPs(svc), func(a netip.Addr) bool { return !o.holds(a) }) {
+			o.external(a, "in spec.externalIPs of Service "+KeyOf(svc).String())
+		}
+	}
 	for _, x := range others.Conflicts {
 		if _, known := o.out.Of(x.Addr); !known && o.holds(x.Addr) {
 			o.out.Addrs[x.Addr] = ipam.Occupant{Name: fmt.Sprintf("an address of host %s, seen on link %s of node %s", x.Host, x.Link, x.Node), Foreign: true}
@@ -82,6 +88,17 @@ func (o *occupancy) add(a netip.Addr, name string) {
 func (o *occupancy) own(a netip.Addr, node, name string) {
 	if by, known := o.out.Addrs[a]; !known || by.Node != "" && name > by.Name {
 		o.out.Addrs[a] = ipam.Occupant{Name: name, Node: node}
+	}
+}
+
+// external enters an address of a pool that a Service has in spec.externalIPs. A node's own stays
+// the node's, and no Service gets it.
+func (o *occupancy) external(a netip.Addr, name string) {
+	switch by, known := o.out.Of(a); {
+	case !known, by.External && name < by.Name:
+		o.out.Addrs[a] = ipam.Occupant{Name: name, External: true}
+	case by.Node != "":
+		o.out.Addrs[a] = ipam.Occupant{Name: by.Name + ", and " + name}
 	}
 }
 
@@ -184,11 +201,6 @@ func (o *occupancy) service(svc *corev1.Service, ours, clusterIPs bool) {
 			}
 		}
 	}
-	for _, text := range svc.Spec.ExternalIPs {
-		if a, ok := o.held(text); ok {
-			o.add(a, "in spec.externalIPs of Service "+KeyOf(svc).String())
-		}
-	}
 	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && !ours {
 		for _, a := range slices.DeleteFunc(Holds(svc), func(a netip.Addr) bool { return !o.holds(a) }) {
 			o.add(a, "an address of Service "+KeyOf(svc).String()+", which another load balancer serves")
@@ -222,9 +234,16 @@ func Occupies(before, after any) bool {
 		}
 		return svc.Spec.ExternalIPs, svc.Status.LoadBalancer.Ingress
 	}
-	externalIPs, shown := has(before)
+	external, shown := has(before)
 	later, shownLater := has(after)
-	return !slices.Equal(externalIPs, later) || !equal(shown, shownLater)
+	return !slices.Equal(external, later) || !equal(shown, shownLater) || len(later) > 0 && !sameLabels(before, after)
+}
+
+// sameLabels reports whether two objects have the same labels.
+func sameLabels(before, after any) bool {
+	b, ok := before.(*corev1.Service)
+	a, also := after.(*corev1.Service)
+	return ok && also && maps.Equal(a.Labels, b.Labels)
 }
 
 // network returns the parts of a Speaker that Occupied reads.

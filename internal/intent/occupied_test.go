@@ -83,7 +83,7 @@ func TestOccupied(t *testing.T) {
 		{"192.0.2.151", "an address of Service n/theirs, which another load balancer serves", ""},
 		{"192.0.2.152", "", ""},
 		{"192.0.2.153", "in spec.externalIPs of Service n/external", ""},
-		{"192.0.2.12", "in spec.externalIPs of Service n/external", ""}, // also a node's: no Service gets it
+		{"192.0.2.12", "the address of node node2, and in spec.externalIPs of Service n/external", ""}, // also a node's: no Service gets it
 		{"192.0.2.154", "", ""}, // the ranges of ClusterIPs are known
 	} {
 		by, is := o.Of(netip.MustParseAddr(test.addr))

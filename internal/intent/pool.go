@@ -18,7 +18,9 @@ type Pool struct {
 	Labels  map[string]string
 	Whole   []ipam.Range // the ranges before anything is excluded
 	Selects func(Consumer) bool
-	Grace   time.Duration // how long an address is kept for a Service that is deleted; 0: it is not
+	// External: addresses of it that Services have in spec.externalIPs are announced.
+	External bool
+	Grace    time.Duration // how long an address is kept for a Service that is deleted; 0: it is not
 	// Accepted is what stays this pool's when another one is edited to overlap.
 	Accepted []ipam.Range
 	whole4   int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
@@ -57,7 +59,7 @@ func (ps Pools) Bind(allows func(k ipam.Key, pool int) bool) ipam.Pools {
 }
 
 func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
-	out := Pool{Labels: obj.Labels, Grace: graceTime(obj.Spec.GraceTime), Pool: ipam.Pool{
+	out := Pool{Labels: obj.Labels, Grace: graceTime(obj.Spec.GraceTime), External: obj.Spec.AnnounceExternalIPs, Pool: ipam.Pool{
 		Name:           obj.Name,
 		AutoAssign:     obj.Spec.AutoAssign == nil || *obj.Spec.AutoAssign,
 		AvoidBuggy:     obj.Spec.AvoidBuggyIPs,

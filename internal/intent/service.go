@@ -223,6 +223,9 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 	for _, a := range Holds(svc) {
 		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
 	}
+	for _, a := range c.Externals(svc) {
+		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
+	}
 	switch {
 	case c.Withdraws && !s.Local:
 		s.NoEndpoints4, s.NoEndpoints6 = !served(svc, ipam.IPv4, endpoints), !served(svc, ipam.IPv6, endpoints)

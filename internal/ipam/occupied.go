@@ -42,6 +42,8 @@ type Occupant struct {
 	// Foreign: a host outside of the cluster has it, as a speaker found out. A Service that asks
 	// for the address gets it: the host may leave.
 	Foreign bool
+	// External: a Service has it in spec.externalIPs, and nothing else does.
+	External bool
 	// Alone: no other node could announce the address, so that it may be chosen.
 	Alone bool
 }

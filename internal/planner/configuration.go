@@ -30,6 +30,7 @@ type Summary struct {
 	Kept      map[string][]ipam.Kept // by pool
 	Occupied  map[string]string      // by pool: what others have of its addresses, as a sentence
 	Conflicts intent.Conflicts       // addresses that foreign hosts have
+	Externals []intent.External      // addresses in spec.externalIPs, of pools that announce such
 	Holders   map[netip.Addr]bool    // addresses that Services have
 	Pending   map[ipam.Reason]int    // Services without an address
 	Contested int                    // Services whose status another client overwrites
@@ -41,7 +42,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -89,6 +90,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
 			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
+			o.Status.ExternalIPs = intent.ExternalStatus(plan.Externals, o.Name)
 			o.Status.IPv4, o.Status.IPv6 = nil, nil
 			for _, u := range plan.Usage[o.Name] {
 				if u.Family == ipam.IPv4 {
@@ -261,7 +263,8 @@ func (s *Summary) Orphans(claims []v1beta1.L2Claim, shown map[netip.Addr]bool) [
 	for i := range claims {
 		c := &claims[i]
 		a, err := netip.ParseAddr(string(c.Spec.Address))
-		if held := err == nil && (s.Holders[a] || shown[a]); !held && c.DeletionTimestamp == nil {
+		external := slices.ContainsFunc(s.Externals, func(x intent.External) bool { return x.Addr == a && x.Refused == "" })
+		if held := err == nil && (s.Holders[a] || shown[a] || external); !held && c.DeletionTimestamp == nil {
 			out = append(out, c)
 		}
 	}

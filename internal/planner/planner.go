@@ -37,6 +37,7 @@ type Plan struct {
 	returns   bool        // a Service is being given what is kept for it: when it shows that, it is not kept any more
 	occupied  *ipam.Occupied
 	conflicts intent.Conflicts
+	externals []intent.External
 	goneUntil []time.Time // when Services lose what they have of pools that are gone
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 )
 
@@ -71,6 +73,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
 	p = s.planner.Plan(snap)
+	p.externals = s.externals(in, p)
 	next := p.Step(snap)
 	s.pacer.begin(&next, snap.Attempts, in.Now)
 	for _, w := range next.Writes {
@@ -89,6 +92,28 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 		s.attempts.Await()
 	}
 	return p, sends, next.Again
+}
+
+// externals decides which addresses in spec.externalIPs are announced.
+func (s *State) externals(in Input, p Plan) []intent.External {
+	if !in.Config.AnnouncesExternals() { // usually
+		return nil
+	}
+	holders := map[netip.Addr]ipam.Key{}
+	for _, svc := range in.Services {
+		for _, a := range intent.Holds(svc) {
+			holders[a] = intent.KeyOf(svc)
+		}
+	}
+	for i, g := range p.Grants {
+		for _, a := range g.Addrs {
+			holders[a] = p.Services[i].request.Service
+		}
+	}
+	serves := func(pool int, svc *corev1.Service) bool {
+		return in.Config.Pools.Serves(pool, intent.Consumer{Namespace: svc.Namespace, NamespaceLabels: in.Namespaces[svc.Namespace], Labels: svc.Labels})
+	}
+	return in.Config.ExternalIPs(in.Services, serves, p.occupied, holders)
 }
 
 // review brings up to date at which addresses foreign hosts answer.
@@ -124,7 +149,7 @@ func (s *State) Restored() { s.written.Reset() }
 func (s *State) snapshot(in Input) Snapshot {
 	out := Snapshot{Now: in.Now, Configured: in.Configured, Attempts: s.attempts.Pending(in.Services, in.Now)}
 	all := s.written.Apply(in.Services, in.Now)
-	out.Services = all[:0]
+	out.Services = make([]*corev1.Service, 0, len(all)) // all may be what was read, which is read on
 	for _, svc := range all {
 		if intent.Ours(svc, s.planner.Finalizer.Class) {
 			out.Services = append(out.Services, svc)

@@ -47,11 +47,13 @@ func (t *Evaluation) Compare(after *Evaluation) []Difference {
 	announcedBefore, announcedAfter := t.Announcements(t.Granted()), after.Announcements(after.Granted())
 	all := maps.Clone(t.index)
 	maps.Copy(all, after.index)
+	for _, x := range slices.Concat(t.Externals, after.Externals) {
+		all[x.Service] = 0
+	}
 	var out []Difference
 	for _, k := range slices.SortedFunc(maps.Keys(all), ipam.Key.Compare) {
 		d := Difference{Service: k, Before: t.stateOf(k, announcedBefore), After: after.stateOf(k, announcedAfter)}
-		_, was := t.index[k]
-		_, is := after.index[k]
+		was, is := t.concerns(k), after.concerns(k)
 		if d.Effect = d.effect(was, is); d.Effect != Unchanged {
 			d.Reason = after.reason(d, announcedAfter)
 			out = append(out, d)
@@ -62,12 +64,22 @@ func (t *Evaluation) Compare(after *Evaluation) []Difference {
 
 func (t *Evaluation) stateOf(k ipam.Key, announced Announcements) ServiceState {
 	s := ServiceState{Addrs: t.Grant(k).Addrs}
+	if svc := t.Service(k); svc != nil {
+		s.Addrs = slices.Concat(s.Addrs, t.Checked.Externals(svc))
+	}
 	if of := announced.Of[k]; of != nil {
 		for _, a := range s.Addrs {
 			s.Owner, s.BGP = append(s.Owner, of.Owner[a]), append(s.BGP, of.Offers[a])
 		}
 	}
 	return s
+}
+
+// concerns reports whether the Service k is ours, or has addresses in spec.externalIPs of a pool
+// that announces such.
+func (t *Evaluation) concerns(k ipam.Key) bool {
+	_, ours := t.index[k]
+	return ours || len(t.ExternalsOf(k)) > 0
 }
 
 // effect classifies the change of a Service that this load balancer served before
@@ -112,7 +124,9 @@ func (s ServiceState) notAnnouncedCount() (n int) {
 // reason explains an effect that is not what the user asked for; "": it is.
 func (t *Evaluation) reason(d Difference, announced Announcements) string {
 	g := t.Grant(d.Service)
-	switch {
+	switch externals := t.ExternalsOf(d.Service); {
+	case (d.Effect == Loses || d.Effect == Refused) && g.Reason == "" && len(externals) > 0:
+		return fmt.Sprintf("%s: %s: %s", ExternalIPRefused, externals[0].Addr, externals[0].Refused)
 	case d.Effect == Loses || d.Effect == Refused:
 		return fmt.Sprintf("%s: %s", g.Reason, g.Message)
 	case d.Effect == Vanishes:

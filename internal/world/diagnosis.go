@@ -32,7 +32,9 @@ const (
 	NotWritten   = "NotWritten"                    // its status is not what the controller should write
 	Contested    = v1beta1.ReasonStatusOverwritten // another controller overwrites its status
 	Disagreement = "Disagreement"                  // what the speakers report differs from what follows from the objects
-	NoEndpoints  = "NoEndpoints"                   // no endpoint is ready
+	// ExternalIPRefused: an address in spec.externalIPs is of a pool that announces such, and no node announces it.
+	ExternalIPRefused = "ExternalIPRefused"
+	NoEndpoints       = "NoEndpoints" // no endpoint is ready
 )
 
 // Diagnose returns the first thing that keeps clients from the Service k, which must
@@ -40,6 +42,9 @@ const (
 func (t *Evaluation) Diagnose(k ipam.Key, said *Announcement) Diagnosis {
 	svc := t.Service(k)
 	i, ours := t.Index(k)
+	if externals := t.ExternalsOf(k); !ours && len(externals) > 0 {
+		return t.diagnoseExternals(k, said, externals)
+	}
 	if !ours {
 		return Diagnosis{NotServed, t.notOurs(svc)}
 	}
@@ -56,6 +61,26 @@ func (t *Evaluation) Diagnose(k ipam.Key, said *Announcement) Diagnosis {
 		}
 	}
 	return Diagnosis{Text: t.success(k, said, shown)}
+}
+
+// diagnoseExternals is Diagnose for a Service that has addresses in spec.externalIPs alone.
+func (t *Evaluation) diagnoseExternals(k ipam.Key, said *Announcement, all []intent.External) Diagnosis {
+	var addrs []netip.Addr
+	for _, x := range all {
+		if x.Refused != "" {
+			return Diagnosis{ExternalIPRefused, fmt.Sprintf("%s in spec.externalIPs is of IPAddressPool %s, and no node announces it: %s", x.Addr, x.Pool, x.Refused)}
+		}
+		addrs = append(addrs, x.Addr)
+	}
+	for _, diagnose := range []func() Diagnosis{
+		func() Diagnosis { return t.notAnnounced(k) },
+		func() Diagnosis { return t.noEndpoints(k, addrs) },
+	} {
+		if d := diagnose(); d.Reason != "" {
+			return d
+		}
+	}
+	return Diagnosis{Text: t.success(k, said, addrs)}
 }
 
 // statusProblem returns why the status of svc does not show the addresses that the

@@ -16,13 +16,14 @@ import (
 // controller should assign to each.
 type Evaluation struct {
 	*Snapshot
-	Checked  intent.Config
-	Pools    ipam.Pools
-	Served   []*corev1.Service // those of our class, oldest first
-	Requests []*ipam.Request   // of Served
-	Occupied *ipam.Occupied    // addresses of the pools that others than ours have
-	Kept     []ipam.Kept       // addresses kept for Services that were deleted
-	Grants   []ipam.Grant      // of Served
+	Checked   intent.Config
+	Pools     ipam.Pools
+	Served    []*corev1.Service // those of our class, oldest first
+	Requests  []*ipam.Request   // of Served
+	Occupied  *ipam.Occupied    // addresses of the pools that others than ours have
+	Kept      []ipam.Kept       // addresses kept for Services that were deleted
+	Grants    []ipam.Grant      // of Served
+	Externals []intent.External // addresses in spec.externalIPs, of pools that announce such
 
 	index map[ipam.Key]int              // position in Served
 	reach map[ipam.Key]announced.Result // nil: not worked out yet
@@ -72,6 +73,8 @@ func (w *Snapshot) Evaluate() *Evaluation {
 		t.Kept = intent.Kept(w.Config.Pools, w.Now)
 	}
 	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
+	t.Externals = t.externals(all)
+	t.Checked = t.Checked.Announcing(t.Externals)
 	return t
 }
 
@@ -179,4 +182,26 @@ func (t *Evaluation) Usage() []map[ipam.Family]int64 {
 		}
 	}
 	return out
+}
+
+// externals decides which addresses in spec.externalIPs of all Services are announced.
+func (t *Evaluation) externals(all []*corev1.Service) []intent.External {
+	holders := map[netip.Addr]ipam.Key{}
+	for _, svc := range all {
+		for _, a := range intent.Holds(svc) {
+			holders[a] = intent.KeyOf(svc)
+		}
+	}
+	for i, g := range t.Grants {
+		for _, a := range g.Addrs {
+			holders[a] = t.Requests[i].Service
+		}
+	}
+	serves := func(pool int, svc *corev1.Service) bool { return t.Checked.Pools.Serves(pool, t.Subject(svc)) }
+	return t.Checked.ExternalIPs(all, serves, t.Occupied, holders)
+}
+
+// ExternalsOf returns what is decided about the addresses in spec.externalIPs of the Service k.
+func (t *Evaluation) ExternalsOf(k ipam.Key) []intent.External {
+	return slices.DeleteFunc(slices.Clone(t.Externals), func(x intent.External) bool { return x.Service != k })
 }

@@ -2,6 +2,7 @@ package world
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,10 +30,9 @@ func (t *Evaluation) Granted() announce.Snapshot {
 func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot {
 	s := announce.Snapshot{L2: t.Checked.L2, BGP: t.Checked.BGP, Neighbors: t.Checked.Neighbors, Unusable: t.Checked.Unusable(), Nodes: announced.Nodes(t.Nodes, &t.Objects, t.Exclusion)}
 	endpoints, where := t.endpoints(), intent.PlacementOf(t.Nodes)
-	for i, svc := range t.Served {
-		has := addrs(i)
-		if len(has) == 0 {
-			continue
+	add := func(svc *corev1.Service, has []netip.Addr) {
+		if has = slices.Concat(has, t.Checked.Externals(svc)); len(has) == 0 {
+			return
 		}
 		out := t.Checked.Announced(svc, endpoints[intent.KeyOf(svc)], where)
 		out.Unstable = announced.Unstable(svc)
@@ -42,12 +42,30 @@ func (t *Evaluation) snapshot(addrs func(i int) []netip.Addr) announce.Snapshot 
 		}
 		s.Services = append(s.Services, out)
 	}
+	for i, svc := range t.Served {
+		add(svc, addrs(i))
+	}
+	for _, svc := range t.externalOnly() {
+		add(svc, nil)
+	}
 	for i := range t.Claims {
 		if held, ok := intent.HeldClaim(&t.Claims[i]); ok {
 			s.Claims = append(s.Claims, held)
 		}
 	}
 	return s
+}
+
+// externalOnly returns the Services that are not ours, and have addresses announced that are in
+// their spec.externalIPs.
+func (t *Evaluation) externalOnly() []*corev1.Service {
+	var out []*corev1.Service
+	for i := range t.Services {
+		if _, ours := t.Index(intent.KeyOf(&t.Services[i])); !ours && len(t.Checked.Externals(&t.Services[i])) > 0 {
+			out = append(out, &t.Services[i])
+		}
+	}
+	return out
 }
 
 // Problems returns the problems of all but Services and configuration.
@@ -58,18 +76,18 @@ func (w *Snapshot) Problems() []health.Problem {
 }
 
 func (w *Snapshot) endpoints() map[ipam.Key][]*discoveryv1.EndpointSlice {
-	slices := make([]*discoveryv1.EndpointSlice, len(w.Endpoints))
+	all := make([]*discoveryv1.EndpointSlice, len(w.Endpoints))
 	for i := range w.Endpoints {
-		slices[i] = &w.Endpoints[i]
+		all[i] = &w.Endpoints[i]
 	}
-	return intent.ByService(slices)
+	return intent.ByService(all)
 }
 
 // backends returns what keeps traffic from the endpoints of each Service.
 func (t *Evaluation) backends() announced.Backends {
 	endpoints, where := t.endpoints(), intent.PlacementOf(t.Nodes)
 	out := make(announced.Backends, len(t.Served))
-	for _, svc := range t.Served {
+	for _, svc := range slices.Concat(t.Served, t.externalOnly()) {
 		key := intent.KeyOf(svc)
 		out[key] = intent.BackendsOf(svc, endpoints[key], where)
 	}
