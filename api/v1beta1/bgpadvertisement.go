@@ -88,6 +88,13 @@ type BGPAdvertisementSpec struct {
 	// +kubebuilder:validation:MaxItems=63
 	Communities []CommunityName `json:"communities,omitempty"`
 
+	// linkBandwidth has routers that know the link bandwidth extended community
+	// (draft-ietf-idr-link-bandwidth) send each node a share of the connections that is
+	// proportional to it; absent: not sent, and all nodes get the same. A router weighs only
+	// if all paths of a prefix have it.
+	// +optional
+	LinkBandwidth *LinkBandwidth `json:"linkBandwidth,omitempty"`
+
 	// peers to announce to, by the names of BGPPeer objects. With peerSelectors
 	// empty too: all peers.
 	// +optional
@@ -110,6 +117,28 @@ type BGPAdvertisementSpec struct {
 	// Service with externalTrafficPolicy Local is never announced without endpoints.
 	// +optional
 	WithdrawWithoutEndpoints bool `json:"withdrawWithoutEndpoints,omitempty"`
+}
+
+// LinkBandwidth says which link bandwidth a node's routes have, in Mbit/s.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.perEndpoint), has(self.nodeLabel), has(self.fixed)].filter(x, x).size() == 1",message="exactly one of perEndpoint, nodeLabel and fixed must be set"
+type LinkBandwidth struct {
+	// perEndpoint is for each ready endpoint that the node has of the Service, if its
+	// externalTrafficPolicy is Local. For other Services none is sent: each node serves them
+	// with all endpoints.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=30000
+	PerEndpoint int32 `json:"perEndpoint,omitempty"`
+	// nodeLabel is the key of the label of the Node with its number, from 1 to 30000. A node
+	// without, or with another value, sends none.
+	// +optional
+	NodeLabel NodeKey `json:"nodeLabel,omitempty"`
+	// fixed is the same number for all nodes that the advertisement selects.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=30000
+	Fixed int32 `json:"fixed,omitempty"`
 }
 
 // BGPAdvertisementList is a list of BGP advertisements.

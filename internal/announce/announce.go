@@ -82,6 +82,7 @@ type Route struct {
 	LocalPref   uint32           // LOCAL_PREF; 0: not sent; only internal peers see it
 	MED         uint32           // MULTI_EXIT_DISC; meaningful if HasMED
 	HasMED      bool             //
+	Bandwidth   uint32           // link bandwidth in Mbit/s (draft-ietf-idr-link-bandwidth); 0: not sent
 	Prepend     int              // how often the local AS number is prepended beyond once
 	Communities []uint32         // RFC 1997; sorted
 	Large       []LargeCommunity // RFC 8092; sorted
@@ -102,7 +103,7 @@ func (c LargeCommunity) String() string {
 
 // Equal reports whether r and s would be sent as the same UPDATE.
 func (r Route) Equal(s Route) bool {
-	return r.Prefix == s.Prefix && r.LocalPref == s.LocalPref && r.MED == s.MED && r.HasMED == s.HasMED &&
+	return r.Prefix == s.Prefix && r.LocalPref == s.LocalPref && r.MED == s.MED && r.HasMED == s.HasMED && r.Bandwidth == s.Bandwidth &&
 		r.Prepend == s.Prepend && r.Leaving == s.Leaving && slices.Equal(r.Communities, s.Communities) && slices.Equal(r.Large, s.Large)
 }
 
@@ -117,6 +118,9 @@ func (r Route) String() string {
 	}
 	if r.Prepend != 0 {
 		fmt.Fprintf(&b, " prepend %d", r.Prepend)
+	}
+	if r.Bandwidth != 0 {
+		fmt.Fprintf(&b, " bandwidth %d", r.Bandwidth)
 	}
 	for _, c := range r.Communities {
 		fmt.Fprintf(&b, " %d:%d", c>>16, c&0xffff)

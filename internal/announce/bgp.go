@@ -89,12 +89,13 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash)
 	slices.SortFunc(all, offer.compare)
 	all = slices.Compact(all)
 	clashes := map[AttributeClash]bool{}
+	bandwidths := s.bandwidths(&self)
 	made := map[string][]Route{} // by the advertisements that apply: peers with the same ones share a list
 	for i, p := range peerings {
 		who := s.applying(p)
 		routes, known := made[who]
 		if !known {
-			routes = s.routes(all, who, leaving, clashes)
+			routes = bandwidths.routes(all, who, leaving, clashes)
 			made[who] = routes
 		}
 		peerings[i].Routes = routes
@@ -152,7 +153,7 @@ func (s Snapshot) applying(p Peering) string {
 }
 
 // routes makes routes of the offers of the advertisements that apply, as applying returns them.
-func (s Snapshot) routes(all []offer, who string, leaving bool, clashes map[AttributeClash]bool) []Route {
+func (b bandwidths) routes(all []offer, who string, leaving bool, clashes map[AttributeClash]bool) []Route {
 	var out []Route
 	var by []int // the advertisements that offer the next prefix
 	for i, o := range all {
@@ -163,7 +164,7 @@ func (s Snapshot) routes(all []offer, who string, leaving bool, clashes map[Attr
 			if out == nil {
 				out = make([]Route, 0, len(all)-i)
 			}
-			route := s.merge(o.prefix, by, clashes)
+			route := b.merge(o.prefix, by, clashes)
 			route.Leaving = leaving
 			out, by = append(out, route), by[:0]
 		}
@@ -259,15 +260,15 @@ func (ad *BGPAdvertisement) prefix(a Address, local bool) netip.Prefix {
 // merge returns the route of a prefix that several advertisements announce. It has the
 // communities of all. Of each other attribute it has the value from the advertisement with the
 // smallest name that sets it.
-func (s Snapshot) merge(prefix netip.Prefix, ads []int, clashes map[AttributeClash]bool) Route {
-	r := s.BGP[ads[0]].Attributes
+func (b bandwidths) merge(prefix netip.Prefix, ads []int, clashes map[AttributeClash]bool) Route {
+	r := b.attributes(ads[0], prefix)
 	r.Prefix = prefix
 	if len(ads) == 1 {
 		return r
 	}
 	for _, i := range ads[1:] {
-		a := s.BGP[i].Attributes
-		r.LocalPref, r.Prepend = cmp.Or(r.LocalPref, a.LocalPref), cmp.Or(r.Prepend, a.Prepend)
+		a := b.attributes(i, prefix)
+		r.LocalPref, r.Prepend, r.Bandwidth = cmp.Or(r.LocalPref, a.LocalPref), cmp.Or(r.Prepend, a.Prepend), cmp.Or(r.Bandwidth, a.Bandwidth)
 		if !r.HasMED {
 			r.MED, r.HasMED = a.MED, a.HasMED
 		}
@@ -277,13 +278,13 @@ func (s Snapshot) merge(prefix netip.Prefix, ads []int, clashes map[AttributeCla
 	for _, f := range attributes() {
 		winner := ""
 		for _, i := range ads {
-			ad := &s.BGP[i]
+			name, a := b.ads[i].Name, b.attributes(i, prefix)
 			switch {
-			case !f.set(ad.Attributes):
+			case !f.set(a):
 			case winner == "":
-				winner = ad.Name
-			case !f.same(ad.Attributes, r):
-				clashes[AttributeClash{Loser: ad.Name, Winner: winner, Field: f.field}] = true
+				winner = name
+			case !f.same(a, r):
+				clashes[AttributeClash{Loser: name, Winner: winner, Field: f.field}] = true
 			}
 		}
 	}
@@ -302,6 +303,7 @@ func attributes() []attribute {
 		{"localPref", func(r Route) bool { return r.LocalPref != 0 }, func(a, b Route) bool { return a.LocalPref == b.LocalPref }},
 		{"med", func(r Route) bool { return r.HasMED }, func(a, b Route) bool { return a.MED == b.MED }},
 		{"asPathPrepend", func(r Route) bool { return r.Prepend != 0 }, func(a, b Route) bool { return a.Prepend == b.Prepend }},
+		{"linkBandwidth", func(r Route) bool { return r.Bandwidth != 0 }, func(a, b Route) bool { return a.Bandwidth == b.Bandwidth }},
 	}
 }
 

@@ -58,6 +58,8 @@ type Service struct {
 	Local         bool            // externalTrafficPolicy is Local: only nodes with an endpoint take traffic
 	ReadyOn4      map[string]bool // nodes with an IPv4 endpoint that serves one of its ports; used if Local
 	ReadyOn6      map[string]bool // the same for IPv6
+	Endpoints4    map[string]int  // how many endpoints of ReadyOn4 each node has; only while a Bandwidth asks
+	Endpoints6    map[string]int  // the same for IPv6
 	EndpointState EndpointState   // of the endpoints on Self; used if Local, for routes only
 	// No endpoint of a family serves: advertisements that withdraw then do not announce its
 	// addresses. Used if not Local.
@@ -179,6 +181,7 @@ type BGPAdvertisement struct {
 	Length4    int             // of IPv4 prefixes
 	Length6    int             // of IPv6 prefixes
 	Attributes Route           // its Prefix is not used
+	Bandwidth  Bandwidth       // what it is on each node; the zero Bandwidth: that of Attributes
 }
 
 // Neighbor is a configured BGP peer and the nodes that hold a session to it.

@@ -94,6 +94,7 @@ type path struct {
 	ASPath    struct{ String string }
 	Community struct{ String string }
 	Large     struct{ String string } `json:"largeCommunity"`
+	Extended  struct{ String string } `json:"extendedCommunity"`
 	Nexthops  []struct {
 		IP         string
 		Scope      string
@@ -175,23 +176,28 @@ func TestFRRTakesEveryKindOfPeer(t *testing.T) {
 	signed.Password, signed.MinTTL, signed.SourceAddr = "s3cret", 255, netip.MustParseAddr("10.9.0.3")
 	inside.LocalASN, inside.PeerASN, inside.ASN, inside.SourceAddr = 64601, 0, announce.InternalASN, netip.MustParseAddr("10.9.0.4")
 	full := routes("198.51.100.1/32")[0]
-	full.LocalPref, full.MED, full.HasMED, full.Prepend = 77, 5, true, 1
+	full.LocalPref, full.MED, full.HasMED, full.Prepend, full.Bandwidth = 77, 5, true, 1, 100
+	six2 := routes("2001:db8::2/128")[0]
+	six2.Bandwidth = 30_000
 	full.Communities, full.Large = []uint32{64512<<16 | 7, 0xFFFFFF01}, []announce.LargeCommunity{{Global: 1, Data1: 2, Data2: 3}}
 	s.Set([]announce.Peering{
 		{Peer: plain, Routes: append(routes("2001:db8::1/128"), full)},
-		{Peer: six, Routes: routes("198.51.100.2/32", "2001:db8::2/128")},
+		{Peer: six, Routes: append(routes("198.51.100.2/32"), six2)},
 		{Peer: signed, Routes: routes("198.51.100.3/32")},
 		{Peer: inside, Routes: []announce.Route{{Prefix: netip.MustParsePrefix("198.51.100.4/32"), LocalPref: 200, Prepend: 3}}},
 	})
 	p := router.path(t, "ipv4", "198.51.100.1/32")
 	if p.ASPath.String != "64512 64512" || p.Metric != 5 || p.Nexthops[0].IP != "10.9.0.2" ||
-		p.Community.String != "64512:7 no-export" || p.Large.String != "1:2:3" {
+		p.Community.String != "64512:7 no-export" || p.Large.String != "1:2:3" || p.Extended.String != "LB:64512:12500000 (100.000 Mbps)" {
 		t.Errorf("%+v", p)
 	}
 	for prefix, hop := range map[string]string{"2001:db8::1/128": "fd09::2", "2001:db8::2/128": "fd09::2"} {
 		if p := router.path(t, "ipv6", prefix); p.Nexthops[0].IP != hop {
 			t.Errorf("%s: %+v", prefix, p)
 		}
+	}
+	if p := router.path(t, "ipv6", "2001:db8::2/128"); p.Extended.String != "LB:64513:3750000128 (30.000 Gbps)" {
+		t.Errorf("link bandwidth: %+v", p)
 	}
 	if p := router.path(t, "ipv4", "198.51.100.2/32"); p.ASPath.String != "64513" || p.Nexthops[0].IP != "10.9.0.2" {
 		t.Errorf("another local AS number: %+v", p)

@@ -43,10 +43,11 @@ func TestRoutesReachTheRouterWithTheirAttributes(t *testing.T) {
 	router := startBird(t, birdFour)
 	s, _ := startSessions(t)
 	r := announce.Route{
-		Prefix: routes("198.51.100.1/32")[0].Prefix, LocalPref: 77, MED: 0, HasMED: true, Prepend: 2,
+		Prefix: routes("198.51.100.1/32")[0].Prefix, LocalPref: 77, MED: 0, HasMED: true, Prepend: 2, Bandwidth: 100,
 		Communities: []uint32{64512<<16 | 7, 0xFFFF0000}, Large: []announce.LargeCommunity{{Global: 64512, Data1: 1, Data2: 2}},
 	}
 	six := routes("2001:db8::1/128")[0]
+	six.Bandwidth = announce.MaxBandwidth
 	dual4, dual6, md5, inside := peer("dual4", "10.9.0.1"), peer("dual6", "fd09::1"), peer("md5", "10.9.0.11"), peer("inside", "10.9.0.12")
 	dual4.DualStack, dual6.DualStack = true, true
 	md5.Password, md5.MinTTL = "right", 255
@@ -57,12 +58,13 @@ func TestRoutesReachTheRouterWithTheirAttributes(t *testing.T) {
 		{Peer: dual4, Routes: both}, {Peer: dual6, Routes: both}, {Peer: md5, Routes: both}, {Peer: inside, Routes: both},
 	})
 
-	attrs := []string{"BGP.med: 0", "BGP.community: (64512,7) (65535,0)", "BGP.large_community: (64512, 1, 2)", "BGP.origin: IGP"}
+	attrs := []string{"BGP.med: 0", "BGP.community: (64512,7) (65535,0)", "BGP.large_community: (64512, 1, 2)", "BGP.origin: IGP",
+		"BGP.ext_community: (unknown 0x4004, 64512, 1262402592)"} // 12,500,000 as a float
 	external := append([]string{"BGP.as_path: 64512 64512 64512\n"}, attrs...)
 	router.shows(t, "r4", "198.51.100.1/32", append(external, "BGP.next_hop: 10.9.0.2\n")...)
 	router.shows(t, "r4", "2001:db8::1/128", "BGP.as_path: 64512\n", "BGP.next_hop: fd09::2")
 	router.shows(t, "r6", "198.51.100.1/32", append(external, "BGP.next_hop: 10.9.0.2\n")...)
-	router.shows(t, "r6", "2001:db8::1/128", "BGP.next_hop: fd09::2")
+	router.shows(t, "r6", "2001:db8::1/128", "BGP.next_hop: fd09::2", "BGP.ext_community: (unknown 0x4004, 64512, 1331659894)")
 	for _, where := range []struct {
 		table, protocol string
 		lines           []string

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -165,22 +166,30 @@ func (w *interner) stripEndpoints(o *discoveryv1.EndpointSlice) {
 		}
 		return &no
 	}
-	seen := map[state]bool{}
-	var out []discoveryv1.Endpoint
+	count := map[state]int{}
+	var order []state
+	kept := map[state]discoveryv1.Endpoint{}
 	for _, e := range o.Endpoints {
 		s := state{ready: e.Conditions.Ready == nil || *e.Conditions.Ready, serving: e.Conditions.Serving != nil && *e.Conditions.Serving}
-		kept := discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: pointer(s.ready), Serving: pointer(s.serving)}}
+		one := discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: pointer(s.ready), Serving: pointer(s.serving)}}
 		if e.NodeName != nil {
 			s.node = w.intern(*e.NodeName)
-			kept.NodeName = &s.node
+			one.NodeName = &s.node
 		} else {
-			kept.Addresses = e.Addresses[:min(1, len(e.Addresses))]
-			s.address = strings.Join(kept.Addresses, "")
+			one.Addresses = e.Addresses[:min(1, len(e.Addresses))]
+			s.address = strings.Join(one.Addresses, "")
 		}
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, kept)
+		if count[s]++; count[s] == 1 {
+			kept[s], order = one, append(order, s)
 		}
+	}
+	out := make([]discoveryv1.Endpoint, 0, len(order))
+	for _, s := range order {
+		e := kept[s]
+		if count[s] > 1 {
+			e.DeprecatedTopology = map[string]string{intent.CountKey: w.intern(strconv.Itoa(count[s]))}
+		}
+		out = append(out, e)
 	}
 	o.Endpoints = out
 }

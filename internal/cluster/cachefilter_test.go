@@ -104,7 +104,7 @@ func read(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) any {
 		Here, Where []bool
 		Dial        string
 		About       corev1.ObjectReference
-	}{Announced: intent.Config{Withdraws: true}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc), Dial: intent.Dial(svc).String()}
+	}{Announced: intent.Config{Withdraws: true, CountsEndpoints: true}.Announced(svc, endpoints, intent.PlacementOf(nodes())), Ours: intent.Ours(svc, ""), Port: svc.Spec.HealthCheckNodePort, About: About(svc), Dial: intent.Dial(svc).String()}
 	for node := range 3 {
 		if !intent.Local(svc) {
 			break // EndpointsOn is for Local alone
@@ -172,9 +172,9 @@ func TestControllerSpeakersAndPluginSeeTheSameEndpoints(t *testing.T) {
 			strip(stripped[i])
 		}
 		strip(speakers)
-		want := intent.Config{Withdraws: true}.Announced(svc, plain, where())
+		want := intent.Config{Withdraws: true, CountsEndpoints: true}.Announced(svc, plain, where())
 		for who, have := range map[string]announce.Service{
-			"controller": intent.Config{Withdraws: true}.Announced(svc, controllers, where()), "speaker": intent.Config{Withdraws: true}.Announced(speakers, stripped, where()),
+			"controller": intent.Config{Withdraws: true, CountsEndpoints: true}.Announced(svc, controllers, where()), "speaker": intent.Config{Withdraws: true, CountsEndpoints: true}.Announced(speakers, stripped, where()),
 		} {
 			if diff := cmp.Diff(want, have, same); diff != "" {
 				t.Fatalf("seed %d: plugin -, %s +:\n%s", seed, who, diff)

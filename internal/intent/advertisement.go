@@ -85,6 +85,10 @@ func (p *parser) bgp(o Objects, pools *catalog, aliases map[string]string) []ann
 			p.unresolved(ref, v1beta1.ReasonNotFound, "%v; nothing is announced by it", err)
 			usable = false
 		}
+		if b := obj.Spec.LinkBandwidth; b != nil {
+			ad.Attributes.Bandwidth = uint32(b.Fixed)
+			ad.Bandwidth = announce.Bandwidth{NodeLabel: string(b.NodeLabel), PerEndpoint: uint32(b.PerEndpoint)}
+		}
 		var ok bool
 		ad.Selection, ok = p.selection(ref, obj.Spec.Selection, pools)
 		ad.Withdraws = obj.Spec.WithdrawWithoutEndpoints

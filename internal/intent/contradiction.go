@@ -54,9 +54,12 @@ type values struct {
 	localPref, med uint32
 	hasMED         bool
 	prepend        int
+	bandwidth      uint32
 }
 
-func valuesOf(r announce.Route) values { return values{r.LocalPref, r.MED, r.HasMED, r.Prepend} }
+func valuesOf(r announce.Route) values {
+	return values{r.LocalPref, r.MED, r.HasMED, r.Prepend, r.Bandwidth}
+}
 
 // meet reports whether a and b announce a prefix of one pool to one peer.
 func meet(a, b *announce.BGPAdvertisement, pools *catalog) bool {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -81,7 +82,12 @@ type endpoint struct {
 	node           string // "": not known
 	named          bool   // it names its node; else that is known by its address
 	ready, serving bool   // serving: also if it terminates
+	count          int    // how many it stands for
 }
+
+// CountKey is the key, in an Endpoint's deprecated topology, of how many endpoints of one node
+// and state it stands for. A speaker's cache keeps one of these.
+const CountKey = "steelyard.dev/count"
 
 // ciliumPlaceholder is the address that Cilium writes into the EndpointSlices of its
 // Gateway and Ingress. Cilium takes their traffic itself, at any port.
@@ -131,7 +137,10 @@ func endpointsIn(s *discoveryv1.EndpointSlice, where *Placement) iter.Seq[endpoi
 	return func(yield func(endpoint) bool) {
 		for i := range s.Endpoints {
 			e := &s.Endpoints[i]
-			x := endpoint{ready: e.Conditions.Ready == nil || *e.Conditions.Ready} // as the API has it
+			x := endpoint{ready: e.Conditions.Ready == nil || *e.Conditions.Ready, count: 1} // as the API has it
+			if n, err := strconv.Atoi(e.DeprecatedTopology[CountKey]); err == nil {
+				x.count = n
+			}
 			x.serving = x.ready || e.Conditions.Serving != nil && *e.Conditions.Serving
 			if e.NodeName != nil {
 				x.node, x.named = *e.NodeName, true
@@ -205,6 +214,17 @@ func servingNodes(svc *corev1.Service, f ipam.Family, all []*discoveryv1.Endpoin
 		return serving
 	}
 	return ready
+}
+
+// readyCount returns how many ready endpoints that count each node has.
+func readyCount(svc *corev1.Service, f ipam.Family, all []*discoveryv1.EndpointSlice, where *Placement) map[string]int {
+	out := map[string]int{}
+	for _, x := range counting(svc, f, all, where) {
+		if x.ready {
+			out[x.node] += x.count
+		}
+	}
+	return out
 }
 
 // Backends is what keeps traffic from the endpoints of a Service, by family.

@@ -48,6 +48,8 @@ type Config struct {
 	aggregates bool
 	// Withdraws: some advertisement withdraws addresses of Services without endpoints.
 	Withdraws bool
+	// CountsEndpoints: the link bandwidth of some routes is that of a node's endpoints.
+	CountsEndpoints bool
 }
 
 // Ref names an object of this API group.
@@ -95,11 +97,12 @@ func Parse(o Objects) Config {
 		}),
 		Withdraws: slices.ContainsFunc(l2, func(ad announce.L2Advertisement) bool { return ad.Withdraws }) ||
 			slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Withdraws }),
-		Neighbors:   neighbors,
-		unusable:    p.unusable,
-		Validations: p.validations,
-		places:      placed(pools),
-		named:       known.places,
+		CountsEndpoints: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Bandwidth.PerEndpoint != 0 }),
+		Neighbors:       neighbors,
+		unusable:        p.unusable,
+		Validations:     p.validations,
+		places:          placed(pools),
+		named:           known.places,
 	}
 	return config.Announcing(announcedExternals(o.Pools))
 }

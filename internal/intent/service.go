@@ -231,6 +231,9 @@ func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.Endpoint
 		s.NoEndpoints4, s.NoEndpoints6 = !served(svc, ipam.IPv4, endpoints), !served(svc, ipam.IPv6, endpoints)
 	case s.Local:
 		s.ReadyOn4, s.ReadyOn6 = servingNodes(svc, ipam.IPv4, endpoints, where), servingNodes(svc, ipam.IPv6, endpoints, where)
+		if c.CountsEndpoints {
+			s.Endpoints4, s.Endpoints6 = readyCount(svc, ipam.IPv4, endpoints, where), readyCount(svc, ipam.IPv6, endpoints, where)
+		}
 	}
 	return s
 }

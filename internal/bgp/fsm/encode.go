@@ -202,6 +202,14 @@ func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttribu
 	if len(r.Communities) > 0 {
 		out = append(out, bgp.NewPathAttributeCommunities(r.Communities))
 	}
+	if r.Bandwidth > 0 {
+		as := uint16(asTrans)
+		if e.asn <= math.MaxUint16 {
+			as = uint16(e.asn)
+		}
+		const bytes = 1e6 / 8 // in a Mbit
+		out = append(out, bgp.NewPathAttributeExtendedCommunities([]bgp.ExtendedCommunityInterface{bgp.NewLinkBandwidthExtended(as, bytes*float32(r.Bandwidth))}))
+	}
 	if len(r.Large) > 0 {
 		large := make([]*bgp.LargeCommunity, 0, len(r.Large))
 		for _, c := range r.Large {

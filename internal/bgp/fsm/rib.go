@@ -30,7 +30,7 @@ func (p Path) sharesAttributes(q Path) bool {
 func (p Path) attributesKey() string {
 	r := p.Route
 	r.Prefix = netip.Prefix{}
-	return fmt.Sprint(p.Route.Prefix.Addr().Is4(), p.NextHop, r.LocalPref, r.MED, r.HasMED, r.Prepend, r.Leaving, r.Communities, r.Large)
+	return fmt.Sprint(p.Route.Prefix.Addr().Is4(), p.NextHop, r.LocalPref, r.MED, r.HasMED, r.Bandwidth, r.Prepend, r.Leaving, r.Communities, r.Large)
 }
 
 // Change is a path to advertise, which replaces an earlier one of its prefix, or a
