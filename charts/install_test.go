@@ -107,11 +107,15 @@ func older(t *testing.T) string {
 	return dir
 }
 
-// everyValueFile has each value as in effects, but for a kind that is not there.
+// everyValueFile has each value as in effects, but for a kind that is not there, and for what a
+// Job of another image would apply.
 func everyValueFile(t *testing.T) string {
 	t.Helper()
 	values := everyValue(t)
 	values["podMonitor"] = map[string]any{"enabled": false}
+	for _, applied := range []string{"pools", "advertisements", "peers", "bfdProfiles", "communities"} {
+		delete(values, applied)
+	}
 	text, err := yaml.Marshal(values)
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +125,60 @@ func everyValueFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// Pools in the values of one installation, on an API server that does not know their kind.
+func TestConfigurationFromValues(t *testing.T) {
+	c := newCluster(t)
+	pools := func() string {
+		return c.must("kubectl", "get", "ipaddresspools,l2advertisements", "-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.spec.addresses}{"\n"}{end}`)
+	}
+	const lan, other = `pools.lan={"addresses":["192.0.2.100-192.0.2.200"]}`, `pools.other={"addresses":["198.51.100.0/28"]}`
+	want := func(step, want string) {
+		t.Helper()
+		if have := pools(); have != want {
+			t.Errorf("%s: want\n%s, have\n%s", step, want, have)
+		}
+	}
+	if out, err := c.install("install", "steelyard", "--create-namespace", "--set-json", lan, "--set-json", other, "--set-json", `advertisements.layer2.lan={}`); err != nil {
+		t.Fatalf("install: %v\n%s\n%s", err, out, c.must("kubectl", "get", "pods,jobs,events", "-n", Namespace, "-o", "wide"))
+	}
+	want("install", "IPAddressPool lan [\"192.0.2.100-192.0.2.200\"]\nIPAddressPool other [\"198.51.100.0/28\"]\nL2Advertisement lan \n")
+	uid := c.must("kubectl", "get", "ipaddresspool", "lan", "-o", "jsonpath={.metadata.uid}")
+	byHand := filepath.Join(t.TempDir(), "hand.yaml")
+	text := "apiVersion: steelyard.dev/v1beta1\nkind: IPAddressPool\nmetadata: {name: hand}\nspec: {addresses: [203.0.113.0/24]}\n"
+	if err := os.WriteFile(byHand, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.must("kubectl", "apply", "-f", byHand)
+
+	// An upgrade changes a pool in place, deletes what is no longer in the values, and no other.
+	if out, err := c.install("upgrade", "steelyard", "--set-json", `pools.lan={"addresses":["192.0.2.100-192.0.2.220"]}`); err != nil {
+		t.Fatalf("upgrade: %v\n%s", err, out)
+	}
+	want("upgrade", "IPAddressPool hand [\"203.0.113.0/24\"]\nIPAddressPool lan [\"192.0.2.100-192.0.2.220\"]\n")
+	if now := c.must("kubectl", "get", "ipaddresspool", "lan", "-o", "jsonpath={.metadata.uid}"); now != uid {
+		t.Error("the upgrade has made the pool again")
+	}
+
+	// What another client made is not taken over.
+	if out, err := c.install("upgrade", "steelyard", "--timeout", "20s", "--set-json", lan, "--set-json", `pools.hand={"addresses":["203.0.113.0/25"]}`); err == nil {
+		t.Errorf("a pool that was made by hand was changed: %s", out)
+	}
+	want("refused", "IPAddressPool hand [\"203.0.113.0/24\"]\nIPAddressPool lan [\"192.0.2.100-192.0.2.200\"]\n")
+
+	if out, err := c.install("upgrade", "steelyard"); err != nil {
+		t.Fatalf("upgrade without pools: %v\n%s", err, out)
+	}
+	want("without values", "IPAddressPool hand [\"203.0.113.0/24\"]\n")
+
+	// Without Helm's hooks, on a cluster without the kinds.
+	c.must("sh", "-c", c.helm+" uninstall steelyard --namespace "+Namespace+` && kubectl get customresourcedefinitions -o name | grep '\.steelyard\.dev$' | xargs kubectl delete`)
+	template := c.helm + " template steelyard steelyard --namespace " + Namespace + " --set controller.replicas=0 --set speaker.nodeSelector.rack=none --set-json '" + lan + "' | kubectl apply --namespace " + Namespace + " -f -"
+	c.must("kubectl", "delete", "job", "--namespace", Namespace, "--all")
+	c.must("sh", "-c", template)
+	c.must("kubectl", "wait", "job", "--namespace", Namespace, "--all", "--for=condition=Complete", "--timeout=60s")
+	want("helm template", "IPAddressPool lan [\"192.0.2.100-192.0.2.200\"]\n")
 }
 
 // What docs/how-to/upgrade.md and uninstall.md say of Helm, on a real API server.

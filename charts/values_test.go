@@ -15,6 +15,7 @@ const (
 	daemonSet  = "DaemonSet " + Namespace + "/steelyard-speaker"
 	budget     = "PodDisruptionBudget " + Namespace + "/steelyard-controller"
 	policy     = "NetworkPolicy " + Namespace + "/steelyard-controller"
+	job        = "Job " + Namespace + "/steelyard-values"
 	monitor    = "PodMonitor " + Namespace + "/steelyard"
 	container  = "spec.template.spec.containers.0."
 	pod        = "spec.template.spec."
@@ -38,6 +39,7 @@ func effects() map[string]struct {
 		value   string
 		effects []effect
 	}
+	made := func(object string) []effect { return []effect{{job, container + "args+", object}} }
 	arg := func(object, want string) effect { return effect{object, container + "args+", want} }
 	return map[string]c{
 		"unschedulable":      {"drain", []effect{arg(deployment, "--unschedulable=drain"), arg(daemonSet, "--unschedulable=drain")}},
@@ -52,6 +54,12 @@ func effects() map[string]struct {
 		"image.pullSecrets": {"[mine]", []effect{
 			{deployment, pod + "imagePullSecrets.0.name", "mine"}, {daemonSet, pod + "imagePullSecrets.0.name", "mine"}}},
 		"crds.install":                 {"false", []effect{{"CustomResourceDefinition /l2claims.steelyard.dev", "", nil}}},
+		"pools":                        {`{lan: {addresses: ["192.0.2.100-192.0.2.200"]}}`, made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"IPAddressPool","metadata":{"name":"lan"},"spec":{"addresses":["192.0.2.100-192.0.2.200"]}}`)},
+		"advertisements.layer2":        {"{lan: {ipAddressPools: [lan]}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"L2Advertisement","metadata":{"name":"lan"},"spec":{"ipAddressPools":["lan"]}}`)},
+		"advertisements.bgp":           {"{all: null}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"BGPAdvertisement","metadata":{"name":"all"},"spec":{}}`)},
+		"peers":                        {"{router: {peerASN: 64601, myASN: 64512, peerAddress: 192.0.2.1}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"BGPPeer","metadata":{"name":"router"},"spec":{"myASN":64512,"peerASN":64601,"peerAddress":"192.0.2.1"}}`)},
+		"bfdProfiles":                  {"{fast: {detectMultiplier: 3}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"BFDProfile","metadata":{"name":"fast"},"spec":{"detectMultiplier":3}}`)},
+		"communities":                  {"{names: {communities: [{name: a, value: \"64512:1\"}]}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"Community","metadata":{"name":"names"},"spec":{"communities":[{"name":"a","value":"64512:1"}]}}`)},
 		"networkPolicy.enabled":        {"false", []effect{{policy, "", nil}}},
 		"networkPolicy.metricsFrom":    {"[{podSelector: {}}]", []effect{{policy, "spec.ingress.0.from.0.podSelector", map[string]any{}}}},
 		"networkPolicy.apiServerPorts": {"[6443]", []effect{{policy, "spec.policyTypes+", "Egress"}, {policy, "spec.egress.0.ports.0.port", 6443.0}}},

@@ -53,6 +53,7 @@ type options struct {
 	page      bool
 	hosts     string
 	finalize  bool
+	apply     bool
 	exclusion intent.Exclusion
 }
 
@@ -71,6 +72,7 @@ func main() {
 	flag.BoolVar(&o.exclusion.IgnoreLabel, "ignore-exclude-label", false, intent.IgnoreExcludeLabelUsage)
 	flag.TextVar(&o.exclusion.Unschedulable, "unschedulable", intent.UnschedulableIgnore, intent.UnschedulableUsage)
 	flag.BoolVar(&o.finalize, "cleanup-finalizer", false, "set the finalizer service.kubernetes.io/load-balancer-cleanup on Services that have an address, so that a deletion waits until the controller has taken it back; without the flag it is taken off again where the controller had set it. Run without it before you uninstall")
+	flag.BoolVar(&o.apply, "apply", false, "apply the pools, peers and advertisements that are the arguments, each as JSON, delete those that were applied so before and are not among them, and exit; the chart's Job does it")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
 	if o.version {
@@ -91,7 +93,7 @@ func (o options) pageHosts() []string {
 
 // run works until ctx ends.
 func run(ctx context.Context, o options, logger *slog.Logger) error {
-	if flag.NArg() > 0 {
+	if flag.NArg() > 0 && !o.apply {
 		return fmt.Errorf("unknown argument %q: see -help", flag.Arg(0))
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
@@ -112,6 +114,13 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("wait for the API server: %w", err)
 	}
 	revisions := new(cluster.Revisions)
+	if o.apply {
+		c, err := client.New(cfg, client.Options{})
+		if err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+		return applyValues(ctx, c, flag.Args(), logger)
+	}
 	mgr, err := newManager(cfg, o, revisions, logger)
 	if err != nil {
 		return err

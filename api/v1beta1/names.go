@@ -28,6 +28,13 @@ const (
 	FinalizerCleanup = "service.kubernetes.io/load-balancer-cleanup"
 )
 
+// Labels on pools, peers and advertisements.
+const (
+	// LabelManagedBy has the value steelyard-values on objects that are made from the values of
+	// Steelyard's chart: an upgrade changes them, and deletes those that the values no longer have.
+	LabelManagedBy = Group + "/managed-by"
+)
+
 // Labels on a Node.
 const (
 	// LabelExcludeNode keeps a node from announcing anything. Its value does not

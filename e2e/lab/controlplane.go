@@ -139,6 +139,7 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	images["steelyard-controller"] = filepath.Join(r.Bin, "controller") // for the Job of the chart
 	return kubelet.Run(ctx, kubelet.Config{
 		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"), Programs: images,
 		Server: netip.AddrPortFrom(netip.MustParsePrefix(servicesV4).Addr().Next(), 443), CA: r.path("ca.crt"),

@@ -94,6 +94,9 @@ func (p *pod) loop(ctx context.Context) {
 		case <-p.grace:
 			p.signal(syscall.SIGKILL)
 		case <-p.exited:
+			if p.ended(ctx) {
+				return
+			}
 			p.cmd, p.exited, p.accepting, p.reason = nil, nil, false, "it ended"
 			p.pid.Store(0)
 			p.retry = time.After(time.Second)
@@ -104,12 +107,20 @@ func (p *pod) loop(ctx context.Context) {
 		case <-soon:
 			p.accepting = p.accepting || p.accepts(ctx)
 		}
-		if p.obj.DeletionTimestamp != nil && p.cmd == nil {
-			p.tearDown()
-			p.remove(ctx)
+		if p.deleted(ctx) {
 			return
 		}
 	}
+}
+
+// deleted removes a Pod that is to be deleted and whose process has ended, and reports that.
+func (p *pod) deleted(ctx context.Context) bool {
+	if p.obj.DeletionTimestamp == nil || p.cmd != nil {
+		return false
+	}
+	p.tearDown()
+	p.remove(ctx)
+	return true
 }
 
 // terminate asks the process to end, once, if the Pod is being deleted.
@@ -252,7 +263,7 @@ func (p *pod) startProcess(ctx context.Context) error {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		_ = cmd.Wait() // however it ended, it is started again
+		_ = cmd.Wait() // loop looks at how it ended
 	}()
 	p.cmd, p.exited = cmd, exited
 	p.pid.Store(int64(cmd.Process.Pid))

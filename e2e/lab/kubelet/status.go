@@ -86,6 +86,23 @@ func (p *pod) condition(t corev1.PodConditionType, is bool) corev1.PodCondition 
 	return c
 }
 
+// ended ends the Pod if its process is not to be started again, and reports that.
+func (p *pod) ended(ctx context.Context) bool {
+	policy, done := p.obj.Spec.RestartPolicy, p.cmd.ProcessState.Success()
+	if policy == corev1.RestartPolicyAlways || policy == corev1.RestartPolicyOnFailure && !done {
+		return false
+	}
+	p.tearDown()
+	if !done {
+		p.fail(ctx, "Error", "its process has failed")
+		return true
+	}
+	if err := p.patch(ctx, corev1.PodStatus{Phase: corev1.PodSucceeded}); err != nil {
+		p.Log.Error("could not write a Pod's status", "pod", p.obj.Name, "err", err)
+	}
+	return true
+}
+
 // fail ends a Pod that a rack cannot run.
 func (p *pod) fail(ctx context.Context, reason, message string) {
 	p.Log.Error("cannot run a Pod", "pod", p.obj.Name, "reason", reason, "message", message)
