@@ -4,6 +4,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -75,4 +77,25 @@ func complexity(fn *ast.FuncDecl) int {
 		return true
 	})
 	return n
+}
+
+// TestNoLargeFileIsCommitted keeps built programs out of the repository.
+func TestNoLargeFileIsCommitted(t *testing.T) {
+	const most = 1 << 20
+	if _, err := os.Stat(".git"); err != nil {
+		t.Skip("this is no checkout: git does not say which files are committed")
+	}
+	out, err := exec.Command("git", "ls-files", "-z").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		info, err := os.Lstat(path)
+		if err != nil {
+			continue // deleted, and not committed yet
+		}
+		if info.Size() > most {
+			t.Errorf("%s has %d bytes; %d are the most", path, info.Size(), most)
+		}
+	}
 }

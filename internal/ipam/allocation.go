@@ -16,7 +16,7 @@ type allocation struct {
 	requests []*Request
 	order    []int32 // requests by age; the index is the rank of a Service
 	*holders
-	reserve reserve
+	kept    keptSet
 	ports   map[endpoint]int32 // in use on addresses that are shared: the oldest who listens
 	groups  map[sharingKey]*sharingGroup
 	groupOf map[netip.Addr]*sharingGroup // by the addresses in them
@@ -39,7 +39,7 @@ func (al *allocation) clear() {
 	clear(al.groupOf)
 	clear(al.sharers)
 	clear(al.serving)
-	al.reserve.rewind()
+	al.kept.rewind()
 	for _, s := range al.pools {
 		s.rewind()
 	}
@@ -202,7 +202,7 @@ func (al *allocation) enter(rank int32, x pooledAddr) {
 // one that is kept for r, else the lowest that r can share, else the lowest that
 // no Service has and that is kept for none, else the lowest that is kept weakly.
 func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	if x := al.reservedFor(r, f); x.pool == s {
+	if x := al.keptFor(r, f); x.pool == s {
 		return x.addr, true
 	}
 	if r.Share.Key != "" {
@@ -211,10 +211,10 @@ func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, 
 		}
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
-		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.reserve.has(a)
+		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a)
 	})
-	if !ok && len(al.reserve.unused) > 0 {
-		return al.weaklyReserved(s, f, r)
+	if !ok && len(al.kept.unused) > 0 {
+		return al.weaklyKept(s, f, r)
 	}
 	return a, ok
 }

@@ -34,7 +34,7 @@ func (al *allocation) apart(a netip.Addr, r *Request) bool {
 		return false
 	case r.has(a) && !r.Changed && !first.fresh && !first.changed:
 		return false
-	case r.Share.Local && len(on) == 0 && (r.has(a) || al.isReservedFor(a, r)):
+	case r.Share.Local && len(on) == 0 && (r.has(a) || al.isKeptFor(a, r)):
 		return false
 	}
 	return len(al.servingWith(a, r)) == 0

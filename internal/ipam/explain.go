@@ -79,7 +79,7 @@ func (al *allocation) check(r *Request, retained holding) refusal {
 		}
 		other, cause := al.blocker(a, r)
 		if other == nil {
-			return refuse(AddressInUse, "%s", al.reserve.blocking(a, r).Kept)
+			return refuse(AddressInUse, "%s", al.kept.blocking(a, r).Kept)
 		}
 		reason := AddressInUse
 		if r.Share.Key != "" && r.Share.Key == other.Share.Key {
@@ -135,7 +135,7 @@ func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal 
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s; add some to spec.addresses of one, or leave %s out of the Service's spec.ipFamilies", f, limited(all, len(all)), f)
 	}
-	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), al.nextReserved(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), al.nextKept(f, pools))
 }
 
 // unusable tells how many addresses of pools are occupied.

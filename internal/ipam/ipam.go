@@ -165,7 +165,7 @@ type Allocator struct {
 // the next call.
 func (a *Allocator) Assign(pools Pools, requests []*Request, kept []Kept) []Grant {
 	p := a.decide(pools, requests, kept)
-	a.pending = p.reserve.pending(&p.poolIndex, kept)
+	a.pending = p.kept.pending(&p.poolIndex, kept)
 	p.allocation = nil // it is the caller's memory that it looks into
 	return p.grants
 }
@@ -194,7 +194,7 @@ func (a *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass 
 		waiting:    zeroed(p.waiting, 0),
 		locked:     p.locked,
 	}
-	p.reserve = newReserve(&p.poolIndex, requests, kept)
+	p.kept = newKeptSet(&p.poolIndex, requests, kept)
 	for n := 1; !p.attempt(n > attempts); n++ {
 		p.clear()
 		clear(p.grants)

@@ -29,25 +29,25 @@ func (k Kept) String() string {
 	return fmt.Sprintf("%s is kept for Service %s, which had it, until %s", k.Addr, k.For, k.Until.UTC().Format(time.RFC3339))
 }
 
-// reserve is what is kept for Services, as far as pools hold it.
+// keptSet is what is kept for Services, as far as pools hold it.
 //
 // A namespace can tie up no more than twice the addresses that it wanted at one time:
 // what its Services want now and what is firmly kept for them are together at most
 // that many. The rest is kept weakly: others get it when nothing else is left, or when
 // they ask for it. So a user with a quota cannot tie up a pool by making and deleting
 // Services, and a user who makes Services again, among new ones, gets all addresses back.
-type reserve struct {
-	entries    []reserved // longest first
-	of         map[netip.Addr][]*reserved
-	owners     map[Key][]*reserved
+type keptSet struct {
+	entries    []keptEntry // longest first
+	of         map[netip.Addr][]*keptEntry
+	owners     map[Key][]*keptEntry
 	peak       map[string]int              // by namespace
 	weak       map[*poolState][]netip.Addr // that are kept weakly, lowest first
 	unused     map[*poolState][]netip.Addr // the same, less what is known to be in use
 	firmCounts map[inPool]firmCount        // when all is given; nil: not counted yet
 }
 
-// reserved is something that is kept.
-type reserved struct {
+// keptEntry is an address that is kept.
+type keptEntry struct {
 	Kept
 	pool  *poolState
 	owner *Request // of the Service made again; nil: it is not there, or can't be given anything
@@ -56,9 +56,9 @@ type reserved struct {
 	void  bool // in this attempt it binds no other Service: the owner has an address, or can't have this one
 }
 
-// newReserve prepares what is kept.
-func newReserve(ix *poolIndex, requests []*Request, kept []Kept) reserve {
-	var out reserve
+// newKeptSet prepares what is kept.
+func newKeptSet(ix *poolIndex, requests []*Request, kept []Kept) keptSet {
+	var out keptSet
 	if len(kept) == 0 {
 		return out
 	}
@@ -67,10 +67,10 @@ func newReserve(ix *poolIndex, requests []*Request, kept []Kept) reserve {
 		same := Kept{Addr: k.Addr, For: k.For}
 		if s := ix.find(k.Addr); s != nil && !known[same] { // without a pool it waits for one that holds it
 			known[same] = true
-			out.entries = append(out.entries, reserved{Kept: k, pool: s})
+			out.entries = append(out.entries, keptEntry{Kept: k, pool: s})
 		}
 	}
-	out.of, out.owners = map[netip.Addr][]*reserved{}, map[Key][]*reserved{}
+	out.of, out.owners = map[netip.Addr][]*keptEntry{}, map[Key][]*keptEntry{}
 	peak, wanted := map[string]int{}, map[string]int{}
 	out.peak = peak
 	for i := range out.entries {
@@ -105,7 +105,7 @@ func (r *Request) Wants() int {
 
 // fits reports whether r, which was made again, may be given the address, as far as it
 // and the pool go.
-func (e *reserved) fits(r *Request) bool {
+func (e *keptEntry) fits(r *Request) bool {
 	f := FamilyOf(e.Addr)
 	asks := slices.Contains(r.Want, e.Addr)
 	switch {
@@ -120,7 +120,7 @@ func (e *reserved) fits(r *Request) bool {
 }
 
 // bound finds what is kept weakly.
-func (rs *reserve) bound(wanted map[string]int) {
+func (rs *keptSet) bound(wanted map[string]int) {
 	rs.weak = map[*poolState][]netip.Addr{}
 	firm := map[string]int{}
 	counted := map[Kept]bool{}
@@ -145,8 +145,8 @@ func (rs *reserve) bound(wanted map[string]int) {
 	rs.unused = maps.Clone(rs.weak)
 }
 
-// rewind makes the reserve as if nothing had been given yet.
-func (rs *reserve) rewind() {
+// rewind makes the set as if nothing had been given yet.
+func (rs *keptSet) rewind() {
 	for i := range rs.entries {
 		rs.entries[i].void = false
 	}
@@ -154,14 +154,14 @@ func (rs *reserve) rewind() {
 	rs.unused = maps.Clone(rs.weak)
 }
 
-// has reports whether a is reserved for any Service.
-func (rs *reserve) has(a netip.Addr) bool {
-	return slices.ContainsFunc(rs.of[a], func(e *reserved) bool { return !e.void })
+// has reports whether a is kept for any Service.
+func (rs *keptSet) has(a netip.Addr) bool {
+	return slices.ContainsFunc(rs.of[a], func(e *keptEntry) bool { return !e.void })
 }
 
-// blocking returns the reservation that keeps a from r, or nil. What r has is its own.
-func (rs *reserve) blocking(a netip.Addr, r *Request) *reserved {
-	var first *reserved
+// blocking returns the entry that keeps a from r, or nil. What r has is its own.
+func (rs *keptSet) blocking(a netip.Addr, r *Request) *keptEntry {
+	var first *keptEntry
 	for _, e := range rs.of[a] { // none, usually
 		switch {
 		case e.void:
@@ -177,9 +177,9 @@ func (rs *reserve) blocking(a netip.Addr, r *Request) *reserved {
 	return first
 }
 
-// reservedFor returns the address of family f that is kept for r and that it can have now.
-func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
-	for _, e := range al.reserve.owners[r.Service] {
+// keptFor returns the address of family f that is kept for r and that it can have now.
+func (al *allocation) keptFor(r *Request, f Family) pooledAddr {
+	for _, e := range al.kept.owners[r.Service] {
 		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.blocked(e.Addr, r) {
 			return pooledAddr{e.Addr, e.pool}
 		}
@@ -187,14 +187,14 @@ func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
 	return pooledAddr{}
 }
 
-// weaklyReserved returns the lowest address of family f of s that is kept, but only weakly,
+// weaklyKept returns the lowest address of family f of s that is kept, but only weakly,
 // and that r may have.
-func (al *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.Addr, bool) {
-	unused := al.reserve.unused[s]
+func (al *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr, bool) {
+	unused := al.kept.unused[s]
 	for len(unused) > 0 && al.firstHolder(unused[0]) != nil {
 		unused = unused[1:]
 	}
-	al.reserve.unused[s] = unused
+	al.kept.unused[s] = unused
 	i := slices.IndexFunc(unused, func(a netip.Addr) bool {
 		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a) && !al.blocked(a, r)
 	})
@@ -204,32 +204,32 @@ func (al *allocation) weaklyReserved(s *poolState, f Family, r *Request) (netip.
 	return unused[i], true
 }
 
-// isReservedFor reports whether a is kept for r.
-func (al *allocation) isReservedFor(a netip.Addr, r *Request) bool {
-	return slices.ContainsFunc(al.reserve.owners[r.Service], func(e *reserved) bool { return e.Addr == a && e.waits && !e.void })
+// isKeptFor reports whether a is kept for r.
+func (al *allocation) isKeptFor(a netip.Addr, r *Request) bool {
+	return slices.ContainsFunc(al.kept.owners[r.Service], func(e *keptEntry) bool { return e.Addr == a && e.waits && !e.void })
 }
 
 // reclaim gives Services that were made again what is kept for them, before others
 // are given anything. What an owner no longer takes binds no other Service.
 func (p *pass) reclaim() {
-	if len(p.reserve.entries) == 0 {
+	if len(p.kept.entries) == 0 {
 		return
 	}
 	complete := map[Key]bool{} // the owners, except those that wait
-	for k := range p.reserve.owners {
+	for k := range p.kept.owners {
 		complete[k] = true
 	}
 	waiting := p.waiting[:0]
 	for _, w := range p.waiting {
 		r := p.request(w.rank)
 		delete(complete, r.Service)
-		if len(p.reserve.owners[r.Service]) == 0 || r.Invalid != "" || !p.retake(&w) {
+		if len(p.kept.owners[r.Service]) == 0 || r.Invalid != "" || !p.retake(&w) {
 			waiting = append(waiting, w)
 		}
 	}
 	p.waiting = waiting
-	for i := range p.reserve.entries {
-		e := &p.reserve.entries[i]
+	for i := range p.kept.entries {
+		e := &p.kept.entries[i]
 		e.void = e.void || e.owner != nil && (!e.waits || complete[e.For])
 	}
 }
@@ -241,12 +241,12 @@ func (p *pass) retake(w *waiter) bool {
 	for _, f := range r.Families.Want {
 		x, held := w.retained.of(f)
 		if !held {
-			x = p.reservedFor(r, f)
+			x = p.keptFor(r, f)
 		}
 		if !yields {
 			w.retained.at[familyIndex(f)] = x
 		}
-		for _, e := range p.reserve.owners[r.Service] {
+		for _, e := range p.kept.owners[r.Service] {
 			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
 			if FamilyOf(e.Addr) == f && !waits { // it has one, or cannot have this one: another Service uses it
 				e.void = true
@@ -265,7 +265,7 @@ func (p *pass) retake(w *waiter) bool {
 // what is kept for the shortest time.
 type firmCount struct {
 	n    int
-	next *reserved
+	next *keptEntry
 }
 
 // inPool identifies what a firmCount counts.
@@ -277,8 +277,8 @@ type inPool struct {
 // count finds what is kept in all pools once everything is given: several callers may ask.
 func (al *allocation) count() map[inPool]firmCount {
 	out := map[inPool]firmCount{}
-	for i := range al.reserve.entries { // the longest first
-		e := &al.reserve.entries[i]
+	for i := range al.kept.entries { // the longest first
+		e := &al.kept.entries[i]
 		if at := (inPool{e.pool, FamilyOf(e.Addr)}); !e.void && !e.weak && al.firstHolder(e.Addr) == nil {
 			out[at] = firmCount{out[at].n + 1, e}
 		}
@@ -286,18 +286,18 @@ func (al *allocation) count() map[inPool]firmCount {
 	return out
 }
 
-// nextReserved tells which of the addresses that are kept in pools is kept for the
+// nextKept tells which of the addresses that are kept in pools is kept for the
 // shortest time, or "".
-func (al *allocation) nextReserved(f Family, pools []*poolState) string {
-	if len(al.reserve.entries) == 0 {
+func (al *allocation) nextKept(f Family, pools []*poolState) string {
+	if len(al.kept.entries) == 0 {
 		return ""
 	}
-	if al.reserve.firmCounts == nil {
-		al.reserve.firmCounts = al.count()
+	if al.kept.firmCounts == nil {
+		al.kept.firmCounts = al.count()
 	}
 	var all firmCount
 	for _, s := range pools {
-		x := al.reserve.firmCounts[inPool{s, f}]
+		x := al.kept.firmCounts[inPool{s, f}]
 		if all.n += x.n; all.next == nil || x.next != nil && x.next.Compare(all.next.Kept) > 0 {
 			all.next = x.next
 		}
@@ -321,7 +321,7 @@ func Pending(pools Pools, requests []*Request, kept []Kept) []Kept {
 }
 
 // pending returns those of kept that are not void.
-func (rs *reserve) pending(ix *poolIndex, kept []Kept) []Kept {
+func (rs *keptSet) pending(ix *poolIndex, kept []Kept) []Kept {
 	var out []Kept
 	for _, k := range kept {
 		if ix.find(k.Addr) == nil {

@@ -59,7 +59,7 @@ func retainsPart(r *Request, retained holding) bool {
 
 // best returns the address of family f that r gets if that is all it lacks.
 func (al *allocation) best(r *Request, f Family) pooledAddr {
-	if x := al.reservedFor(r, f); x.pool != nil {
+	if x := al.keptFor(r, f); x.pool != nil {
 		return x
 	}
 	for _, s := range al.pools {
@@ -83,7 +83,7 @@ func (al *allocation) unite(r *Request, h, more holding) holding {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isReservedFor(x.addr, r))
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isKeptFor(x.addr, r))
 				if fits && x.pool != s {
 					x.pool = s
 					x.addr, fits = al.nextFree(s, FamilyOf(x.addr), r)

@@ -96,7 +96,7 @@ func (al *allocation) listens(a netip.Addr, r *Request) bool {
 // blocked reports whether a holder of a may not share it with r, or a is kept
 // for others. It does not look at every holder, since there can be thousands.
 func (al *allocation) blocked(a netip.Addr, r *Request) bool {
-	if al.reserve.blocking(a, r) != nil {
+	if al.kept.blocking(a, r) != nil {
 		return true
 	}
 	first := al.firstHolder(a)

@@ -17,14 +17,14 @@ type twin struct {
 	kept  []twinKept
 }
 
-func twinAssign(pools ipam.Pools, requests []ipam.Request, reserved []ipam.Kept) map[ipam.Key][]netip.Addr {
+func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) map[ipam.Key][]netip.Addr {
 	sorted := slices.Clone(requests)
 	slices.SortFunc(sorted, func(a, b ipam.Request) int {
 		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
 	})
 	yields := map[ipam.Key]bool{}
 	for attempt := 1; ; attempt++ {
-		w := twin{pools, map[netip.Addr][]ipam.Request{}, keptOf(pools, sorted, reserved)}
+		w := twin{pools, map[netip.Addr][]ipam.Request{}, keptOf(pools, sorted, waiting)}
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
 		keep := func(changed bool) {
 			for _, r := range sorted {
@@ -369,8 +369,8 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bo
 			by, _ := p.Occupied.Of(a)
 			return len(w.users[a]) > 0 && !by.Foreign
 		},
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.reserved(a) && chooses(p, a) },
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.reserved(a) && chooses(p, a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a) },
 	} {
 		for _, a := range of(p) {
 			if ipam.FamilyOf(a) == f && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {

@@ -64,8 +64,8 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 	return out
 }
 
-// reserved reports whether a is kept for any Service.
-func (w twin) reserved(a netip.Addr) bool {
+// isKept reports whether a is kept for any Service.
+func (w twin) isKept(a netip.Addr) bool {
 	return slices.ContainsFunc(w.kept, func(e twinKept) bool { return e.Addr == a && !e.void })
 }
 

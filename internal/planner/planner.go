@@ -89,9 +89,9 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	t.configure(s)
 	t.occupy(s.Occupied)
 	arrived, gone, departed := t.observe(s.Services)
-	if s.Reservations != nil {
-		s.Reservations.record(s.Now, s.Configured, departed)
-		s.Kept, s.Graces = s.Reservations.due(s.Now, s.Configured), s.Reservations.graces
+	if s.Memory != nil {
+		s.Memory.record(s.Now, s.Configured, departed)
+		s.Kept, s.Graces = s.Memory.due(s.Now, s.Configured), s.Memory.graces
 	}
 	if s.Review != nil {
 		s.Contests = s.Review(arrived, gone)
@@ -101,8 +101,8 @@ func (t *Planner) Plan(s Snapshot) Plan {
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
 		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, goneUntil: ends,
 	}
-	if s.Reservations != nil {
-		s.Reservations.settle(p.pending)
+	if s.Memory != nil {
+		s.Memory.settle(p.pending)
 	}
 	p.judge(s)
 	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
@@ -280,7 +280,7 @@ func (t *Planner) Reset() {
 
 // Watch records the Services while another replica leads: k is to know those that are
 // deleted meanwhile.
-func (t *Planner) Watch(s Snapshot, k *Reservations) {
+func (t *Planner) Watch(s Snapshot, k *KeptAddresses) {
 	_, _, departed := t.observe(s.Services)
 	t.Released = nil // a leader looks for them when its term begins
 	k.record(s.Now, s.Configured, departed)

@@ -29,9 +29,9 @@ type Snapshot struct {
 	Kept   []ipam.Kept              // addresses that wait for Services that were deleted
 	Graces map[string]time.Duration // how long pools keep addresses, also those that are gone
 
-	// Reservations remembers Kept and Graces, and takes in what a pass finds to be gone; nil:
+	// Memory remembers Kept and Graces, and takes in what a pass finds to be gone; nil:
 	// they are known.
-	Reservations *Reservations
+	Memory *KeptAddresses
 	// Review returns the contests when a pass knows what it sees for the first time,
 	// and what is gone; nil: contests are known.
 	Review func([]Arrival, []types.UID) map[types.UID]Contest

@@ -27,12 +27,12 @@ import (
 // returns, and calls Done with each answer. It reads no clock, and has no lock:
 // its caller holds one (which Ignores does not need).
 type State struct {
-	planner      Planner
-	reservations Reservations
-	attempts     Attempts
-	pacer        pacer
-	conflicts    *intent.Conflicts                // addresses of pools that foreign hosts have; nil: the pools' statuses have not been read in this term
-	written      overlay.Objects[*corev1.Service] // the Services as the API server returned them
+	planner   Planner
+	memory    KeptAddresses
+	attempts  Attempts
+	pacer     pacer
+	conflicts *intent.Conflicts                // addresses of pools that foreign hosts have; nil: the pools' statuses have not been read in this term
+	written   overlay.Objects[*corev1.Service] // the Services as the API server returned them
 }
 
 // New returns the state of a controller that knows nothing yet.
@@ -64,7 +64,7 @@ type Send struct {
 // happens before; 0: never.
 func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap := s.snapshot(in)
-	snap.Namespaces, snap.Reservations, snap.Announced = in.Namespaces, &s.reservations, in.Announced
+	snap.Namespaces, snap.Memory, snap.Announced = in.Namespaces, &s.memory, in.Announced
 	snap.Endpoints, snap.Where = in.Endpoints, intent.PlacementOf(in.Others.Nodes)
 	snap.Conflicts = s.review(in)
 	in.Others.Conflicts = snap.Conflicts.Occupying(in.Now)
@@ -127,7 +127,7 @@ func (s *State) review(in Input) intent.Conflicts {
 }
 
 // Watch has this replica know what is deleted while another one leads.
-func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.reservations) }
+func (s *State) Watch(in Input) { s.planner.Watch(s.snapshot(in), &s.memory) }
 
 // Reset begins a term: others may have written since the last one. No write of the
 // last one may be under way any more.
@@ -135,7 +135,7 @@ func (s *State) Reset() {
 	s.attempts.Reset()
 	s.planner.Reset()
 	s.written.Reset()
-	s.reservations.Forget()
+	s.memory.Forget()
 	s.conflicts = nil
 }
 

@@ -14,11 +14,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// Reservations remembers which addresses are kept for Services that were deleted. Every
+// KeptAddresses remembers which addresses are kept for Services that were deleted. Every
 // replica has one, so that a new leader knows what was deleted while no replica led; the
-// statuses of pools remember it for those that start. The zero Reservations is ready
+// statuses of pools remember it for those that start. The zero KeptAddresses is ready
 // for use. It reads no clock, and has no lock: the caller of Plan and Watch has both.
-type Reservations struct {
+type KeptAddresses struct {
 	kept   map[keptKey]ipam.Kept
 	graces map[string]time.Duration // of pools, those that are gone included
 	read   bool                     // kept has what the statuses of pools say
@@ -37,7 +37,7 @@ type removal struct {
 }
 
 // record takes in the pools and the removals.
-func (k *Reservations) record(now time.Time, c intent.Configured, departed []removal) {
+func (k *KeptAddresses) record(now time.Time, c intent.Configured, departed []removal) {
 	if k.kept == nil {
 		k.kept, k.graces = map[keptKey]ipam.Kept{}, map[string]time.Duration{}
 	}
@@ -56,7 +56,7 @@ func (k *Reservations) record(now time.Time, c intent.Configured, departed []rem
 
 // grace is how long an address is kept: the graceTime of the pool that holds it, or else
 // of the pool that it came from.
-func (k *Reservations) grace(c *intent.Config, o intent.Origin) time.Duration {
+func (k *KeptAddresses) grace(c *intent.Config, o intent.Origin) time.Duration {
 	grace, known := k.graces[cmp.Or(c.PoolOf(o.Addr), o.Pool)]
 	if !known {
 		return intent.DefaultGrace()
@@ -66,10 +66,10 @@ func (k *Reservations) grace(c *intent.Config, o intent.Origin) time.Duration {
 
 // Forget makes the next pass reread pool statuses: a new term begins. Removals that
 // this replica saw stay known.
-func (k *Reservations) Forget() { k.read = false }
+func (k *KeptAddresses) Forget() { k.read = false }
 
 // due returns what is kept now, in no order, as far as it can be remembered.
-func (k *Reservations) due(now time.Time, c intent.Configured) []ipam.Kept {
+func (k *KeptAddresses) due(now time.Time, c intent.Configured) []ipam.Kept {
 	if !k.read {
 		k.read = true
 		for _, x := range intent.Kept(c.Objects.Pools, now) {
@@ -100,7 +100,7 @@ func (k *Reservations) due(now time.Time, c intent.Configured) []ipam.Kept {
 }
 
 // settle forgets all but what Services may still come back for.
-func (k *Reservations) settle(pending []ipam.Kept) {
+func (k *KeptAddresses) settle(pending []ipam.Kept) {
 	clear(k.kept)
 	for _, x := range pending {
 		k.kept[keptKey{x.Addr, x.For}] = x

@@ -24,9 +24,9 @@ import (
 // replica is a controller that writes what it plans at once.
 type replica struct {
 	Planner
-	reservations Reservations
-	again        time.Duration
-	awaits       bool
+	memory KeptAddresses
+	again  time.Duration
+	awaits bool
 }
 
 // plan makes a pass at a time, and writes to the Services. It returns what they
@@ -34,7 +34,7 @@ type replica struct {
 func (r *replica) plan(at time.Time, pools []v1beta1.IPAddressPool, services *[]*corev1.Service) map[string]string {
 	s := Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}}
 	s.Namespaces = map[string]map[string]string{"n": nil, "m": nil}
-	s.Services, s.Reservations = *services, &r.reservations
+	s.Services, s.Memory = *services, &r.memory
 	p := r.Plan(s)
 	step := p.Step(s)
 	r.again, r.awaits = step.Again, step.Awaits
@@ -64,12 +64,12 @@ func (c *Change) message(svc *corev1.Service) string {
 }
 
 func (r *replica) watch(at time.Time, pools []v1beta1.IPAddressPool, services []*corev1.Service) {
-	r.Watch(Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}, Services: services}, &r.reservations)
+	r.Watch(Snapshot{Now: at, Configured: intent.Configured{Objects: intent.Objects{Pools: pools}, Config: parsed(intent.Objects{Pools: pools})}, Services: services}, &r.memory)
 }
 
 func (r *replica) lead() {
 	r.Reset()
-	r.reservations.Forget()
+	r.memory.Forget()
 }
 
 func another(name string) *corev1.Service {
