@@ -62,7 +62,7 @@ func (r *reconciler) readFrom(c cache.Cache, namespace string) {
 	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, c) }
 	r.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) { return cluster.AllClaims(ctx, c) }
 	r.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) { return cluster.Endpoints(ctx, c) }
-	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace))
+	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace)).WithReservations()
 }
 
 // result is a plan and the term that it was made in.

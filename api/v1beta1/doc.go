@@ -31,6 +31,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&BGPPeer{}, &BGPPeerList{},
 		&BFDProfile{}, &BFDProfileList{},
 		&Community{}, &CommunityList{},
+		&AddressReservation{}, &AddressReservationList{},
 		&L2Claim{}, &L2ClaimList{},
 		&BGPSession{}, &BGPSessionList{},
 		&Speaker{}, &SpeakerList{},

@@ -226,7 +226,10 @@ type PoolUsage struct {
 	// of nodes, routers, other hosts or the cluster, as the condition Accepted tells; absent: none.
 	// +optional
 	Unusable string `json:"unusable,omitempty"`
-	// available is capacity minus assigned minus kept minus unusable.
+	// reserved is how many AddressReservations have, and no Service; absent: none.
+	// +optional
+	Reserved string `json:"reserved,omitempty"`
+	// available is capacity minus assigned minus kept minus unusable minus reserved.
 	Available string `json:"available"`
 }
 

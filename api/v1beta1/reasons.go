@@ -16,6 +16,10 @@ const (
 	// Remedy: take the addresses out of one of the two pools; delete one of the two
 	// peers, or give them nodeSelectors that exclude each other.
 	ReasonOverlaps = "Overlaps"
+	// ReasonExpired: the AddressReservation has ended (spec.expires): any Service may get its addresses.
+	//
+	// Remedy: delete it, or set a later spec.expires.
+	ReasonExpired = "Expired"
 	// ReasonConflicts: another BGPAdvertisement announces the same prefixes to the same
 	// peers with another localPref, med or asPathPrepend. That of the smaller name counts.
 	//
@@ -141,6 +145,11 @@ const (
 	//
 	// Remedy: ask for another address, and exclude this one from the pool.
 	ReasonAddressOccupied = "AddressOccupied"
+	// ReasonAddressReserved: an AddressReservation has the address that the Service asks for,
+	// and does not name the Service. The message tells which.
+	//
+	// Remedy: ask for another address, or have the AddressReservation name this Service.
+	ReasonAddressReserved = "AddressReserved"
 	// ReasonSharingRefused: a Service has the address that may not share it with this one.
 	//
 	// Remedy: give both the same key in steelyard.dev/allow-shared-ip, different ports,

@@ -45,7 +45,7 @@ func commands(t *tool) []group {
 	return []group{
 		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), doctors(t), versions(t)}},
 		{"Try what would be", []*cobra.Command{simulate(t), lint(t), migrates(t)}},
-		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t)}},
+		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t), reserve(t), pin(t), release(t)}},
 	}
 }
 

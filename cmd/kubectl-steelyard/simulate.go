@@ -132,7 +132,7 @@ func kindOf(name string) (version, kind string) {
 	own := v1beta1.GroupVersion().String()
 	name = strings.TrimSuffix(name, "."+v1beta1.Group)
 	for kind, version := range map[string]string{
-		"IPAddressPool": own, "L2Advertisement": own, "BGPAdvertisement": own, "BGPPeer": own, "BFDProfile": own, "L2Claim": own,
+		"IPAddressPool": own, "L2Advertisement": own, "BGPAdvertisement": own, "BGPPeer": own, "BFDProfile": own, "L2Claim": own, "AddressReservation": own,
 		"Service": "v1", "Namespace": "v1", "Node": "v1",
 	} {
 		if lower := strings.ToLower(kind); slices.Contains([]string{lower, lower + "s"}, strings.ToLower(name)) {
@@ -142,6 +142,8 @@ func kindOf(name string) (version, kind string) {
 	switch strings.ToLower(name) {
 	case "sypool":
 		return own, "IPAddressPool"
+	case "syres":
+		return own, "AddressReservation"
 	case "community", "communities":
 		return own, "Community"
 	case "svc":

@@ -23,7 +23,8 @@ import (
 // Configuration reads the configuration from the cache, and parses it only when
 // it has changed.
 type Configuration struct {
-	list Lister
+	list         Lister
+	reservations bool
 
 	mu   sync.Mutex // of what follows
 	seen map[any]bool
@@ -36,6 +37,12 @@ type Lister func(ctx context.Context, kind client.Object, list client.ObjectList
 
 // NewConfiguration returns the configuration among what list lists.
 func NewConfiguration(list Lister) *Configuration { return &Configuration{list: list} }
+
+// WithReservations has c read AddressReservations as well, and returns it.
+func (c *Configuration) WithReservations() *Configuration {
+	c.reservations = true
+	return c
+}
 
 // Cached lists from the stores of a cache. Its Secrets are those of namespace.
 func Cached(c cache.Cache, namespace string) Lister {
@@ -80,16 +87,21 @@ func Listed(r client.Reader, namespace string) Lister {
 // Read returns the configuration as the cache shows it now. It compares which
 // objects are there, and looks into them only if others are than at the last time.
 func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
-	var all [7][]any
-	for i, x := range []struct {
+	type listed struct {
 		kind client.Object
 		list client.ObjectList
-	}{
+	}
+	kinds := []listed{
 		{&v1beta1.IPAddressPool{}, &v1beta1.IPAddressPoolList{}}, {&v1beta1.L2Advertisement{}, &v1beta1.L2AdvertisementList{}},
 		{&v1beta1.BGPAdvertisement{}, &v1beta1.BGPAdvertisementList{}}, {&v1beta1.BGPPeer{}, &v1beta1.BGPPeerList{}},
 		{&v1beta1.BFDProfile{}, &v1beta1.BFDProfileList{}}, {&v1beta1.Community{}, &v1beta1.CommunityList{}},
 		{&corev1.Secret{}, &corev1.SecretList{}},
-	} {
+	}
+	if c.reservations {
+		kinds = append(kinds, listed{&v1beta1.AddressReservation{}, &v1beta1.AddressReservationList{}})
+	}
+	all := make([][]any, 8)
+	for i, x := range kinds {
 		var err error
 		if all[i], err = c.list(ctx, x.kind, x.list); err != nil {
 			return intent.Configured{}, fmt.Errorf("read the configuration: %w", err)
@@ -101,14 +113,15 @@ func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 			secrets[s.Name] = s
 		}
 	}
+	all[6] = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last.Config == nil || !c.shows(all[:6]) || !sameSecrets(c.last.Objects.Secrets, secrets) {
+	if c.last.Config == nil || !c.shows(all) || !sameSecrets(c.last.Objects.Secrets, secrets) {
 		c.take(intent.Objects{
 			Pools: values[v1beta1.IPAddressPool](all[0]), L2: values[v1beta1.L2Advertisement](all[1]), BGP: values[v1beta1.BGPAdvertisement](all[2]),
 			Peers: values[v1beta1.BGPPeer](all[3]), Profiles: values[v1beta1.BFDProfile](all[4]), Communities: values[v1beta1.Community](all[5]),
-			Secrets: secrets,
-		}, all[:6])
+			Reservations: values[v1beta1.AddressReservation](all[7]), Secrets: secrets,
+		}, all)
 	}
 	return c.last, nil
 }
@@ -159,7 +172,7 @@ func values[T any](all []any) []T {
 // spec.externalIPs.
 func sameObjects(a, b intent.Objects) bool {
 	return sameKind(a.Pools, b.Pools) && sameExternals(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
-		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) &&
+		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) && sameKind(a.Reservations, b.Reservations) &&
 		sameSecrets(a.Secrets, b.Secrets)
 }
 

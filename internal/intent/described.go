@@ -24,6 +24,7 @@ func (o *Objects) Described() []Described {
 		described(o.Peers, func(x *v1beta1.BGPPeer) []metav1.Condition { return x.Status.Conditions }),
 		described(o.Profiles, func(x *v1beta1.BFDProfile) []metav1.Condition { return x.Status.Conditions }),
 		described(o.Communities, func(x *v1beta1.Community) []metav1.Condition { return x.Status.Conditions }),
+		described(o.Reservations, func(x *v1beta1.AddressReservation) []metav1.Condition { return x.Status.Conditions }),
 	)
 }
 
@@ -41,6 +42,8 @@ func ConditionsOf(o any) []metav1.Condition {
 	case *v1beta1.BFDProfile:
 		return x.Status.Conditions
 	case *v1beta1.Community:
+		return x.Status.Conditions
+	case *v1beta1.AddressReservation:
 		return x.Status.Conditions
 	}
 	return nil

@@ -30,7 +30,9 @@ type Objects struct {
 	Peers       []v1beta1.BGPPeer
 	Profiles    []v1beta1.BFDProfile
 	Communities []v1beta1.Community
-	Secrets     map[string]*corev1.Secret // of Steelyard's own namespace, by name
+	// Reservations matter to the controller alone: speakers do not read them.
+	Reservations []v1beta1.AddressReservation
+	Secrets      map[string]*corev1.Secret // of Steelyard's own namespace, by name
 }
 
 // Config is the configuration, checked.
@@ -40,10 +42,13 @@ type Config struct {
 	BGP         []announce.BGPAdvertisement
 	Neighbors   []announce.Neighbor
 	Validations map[Ref]Validation // one for each object
-	places      places
-	named       map[string]int // the pools' places, by their names
-	unusable    []announce.UnusablePeer
-	external    map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
+	// Reservations are those that are valid, the oldest first.
+	Reservations []Reservation
+	reservedIn   map[string][]int // places in Reservations, by namespace
+	places       places
+	named        map[string]int // the pools' places, by their names
+	unusable     []announce.UnusablePeer
+	external     map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
 	// Withdraws: some advertisement withdraws addresses of Services without endpoints.
@@ -83,6 +88,7 @@ func (v Validation) Faults() []Finding {
 func Parse(o Objects) Config {
 	p := parser{validations: map[Ref]Validation{}, found: map[foundIn]int{}}
 	pools := p.pools(o.Pools)
+	reservations := p.reservations(o.Reservations)
 	known := newCatalog(pools)
 	aliases := p.communities(o.Communities)
 	profiles := p.profiles(o.Profiles)
@@ -99,6 +105,8 @@ func Parse(o Objects) Config {
 			slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Withdraws }),
 		CountsEndpoints: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Bandwidth.PerEndpoint != 0 }),
 		Neighbors:       neighbors,
+		Reservations:    reservations,
+		reservedIn:      reservedIn(reservations),
 		unusable:        p.unusable,
 		Validations:     p.validations,
 		places:          placed(pools),

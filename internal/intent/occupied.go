@@ -20,6 +20,7 @@ type Others struct {
 	Speakers   []v1beta1.Speaker
 	ClusterIPs []netip.Prefix // the ranges that Services have their ClusterIPs of; none: not known, each Service's counts
 	Conflicts  []Conflict     // what foreign hosts have
+	Reserved   Reserved       // what is reserved for Services
 }
 
 // reportedMost bounds how many addresses, and how many subnets, of one node count: a speaker's
@@ -64,6 +65,7 @@ func (c Config) Occupied(others Others, services []*corev1.Service, class string
 			o.out.Addrs[x.Addr] = ipam.Occupant{Name: fmt.Sprintf("an address of host %s, seen on link %s of node %s", x.Host, x.Link, x.Node), Foreign: true}
 		}
 	}
+	o.reserved(others.Reserved)
 	slices.SortFunc(o.out.Ranges, func(r, s ipam.OccupiedRange) int {
 		return cmp.Or(r.First.Compare(s.First), r.Last.Compare(s.Last), cmp.Compare(r.By.Name, s.By.Name))
 	})

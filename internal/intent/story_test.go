@@ -122,6 +122,10 @@ func parse(t *testing.T, text string) intent.Objects {
 			x := v1beta1.Community{ObjectMeta: m}
 			read(&x.Spec)
 			o.Communities = append(o.Communities, x)
+		case "AddressReservation":
+			x := v1beta1.AddressReservation{ObjectMeta: m}
+			read(&x.Spec)
+			o.Reservations = append(o.Reservations, x)
 		case "Secret":
 			x := corev1.Secret{}
 			read(&x)
@@ -145,6 +149,7 @@ func shuffled(o intent.Objects) intent.Objects {
 	o.Peers = stories.Shuffle(o.Peers, rng)
 	o.Profiles = stories.Shuffle(o.Profiles, rng)
 	o.Communities = stories.Shuffle(o.Communities, rng)
+	o.Reservations = stories.Shuffle(o.Reservations, rng)
 	return o
 }
 
@@ -166,6 +171,9 @@ func outcome(c intent.Config) string {
 		if n.PerNode != nil {
 			lines = append(lines, "peer "+n.Peer.Name+" on full "+peerText(n.On(fullLabels, fullAnnotations)), "peer "+n.Peer.Name+" on empty "+peerText(n.On(nil, nil)))
 		}
+	}
+	for _, r := range c.Reservations {
+		lines = append(lines, fmt.Sprintf("reserved by %s %v", r.Name, r.Addrs))
 	}
 	slices.Sort(lines)
 	var said []string

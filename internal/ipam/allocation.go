@@ -199,10 +199,13 @@ func (al *allocation) enter(rank int32, x pooledAddr) {
 }
 
 // nextFree returns the address of family f that s would give r, without taking it: the
-// one that is kept for r, else the lowest that r can share, else the lowest that
+// one that is kept or reserved for r, else the lowest that r can share, else the lowest that
 // no Service has and that is kept for none, else the lowest that is kept weakly.
 func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
 	if x := al.keptFor(r, f); x.pool == s {
+		return x.addr, true
+	}
+	if x := al.reservedFor(r, f); x.pool == s {
 		return x.addr, true
 	}
 	if r.Share.Key != "" {

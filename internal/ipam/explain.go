@@ -107,9 +107,11 @@ func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	case s.Frozen:
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, s.Name)
 	}
-	if s.refuses(a) {
-		by, _ := s.Occupied.Of(a)
+	switch by, _ := s.Occupied.Of(a); {
+	case by.lost():
 		return refuse(AddressOccupied, "%s is %s: ask for another address", a, by.Name)
+	case !by.admits(a, r):
+		return refuse(AddressReserved, "AddressReservation %q has %s for other Services: ask for another address", by.Reserved, a)
 	}
 	return refusal{}
 }
@@ -135,7 +137,7 @@ func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal 
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s; add some to spec.addresses of one, or leave %s out of the Service's spec.ipFamilies", f, limited(all, len(all)), f)
 	}
-	return refuse(PoolExhausted, "every %s address is taken%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), limited(with, len(with)), al.nextKept(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), reserved(f, pools), limited(with, len(with)), al.nextKept(f, pools))
 }
 
 // unusable tells how many addresses of pools are occupied.
@@ -148,6 +150,18 @@ func unusable(f Family, pools []*poolState) string {
 		return ""
 	}
 	return fmt.Sprintf(" or occupied (%s are, by nodes, routers, other hosts or the cluster: see the condition Accepted of the pools)", n)
+}
+
+// reserved tells how many addresses of pools are reserved.
+func reserved(f Family, pools []*poolState) string {
+	n := int64(0)
+	for _, s := range pools {
+		n += s.Reserved(f)
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" or reserved (%d are: see kubectl get addressreservations.steelyard.dev)", n)
 }
 
 // servingPools are the pools that serve r without being asked for an address.

@@ -84,6 +84,7 @@ type Request struct {
 	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
 	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
+	Reserved     []netip.Addr          // reserved for it: it gets the first that it can have before any other address
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
@@ -100,6 +101,7 @@ const (
 	AddressOutsidePools Reason = "AddressOutsidePools"
 	AddressInUse        Reason = "AddressInUse"
 	AddressOccupied     Reason = "AddressOccupied"
+	AddressReserved     Reason = "AddressReserved"
 	SharingRefused      Reason = "SharingRefused"
 	FamilyUnavailable   Reason = "FamilyUnavailable"
 	RequestConflict     Reason = "RequestConflict"
@@ -109,7 +111,7 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, AddressOutsidePools,
-		AddressInUse, AddressOccupied, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
+		AddressInUse, AddressOccupied, AddressReserved, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
 }
 
 // Grant is the answer to a Request: addresses, or the reason why there are none.

@@ -113,7 +113,7 @@ func (e *keptEntry) fits(r *Request) bool {
 		return false
 	case !asks && slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f }):
 		return false
-	case !asks && !e.pool.chooses(e.Addr), asks && e.pool.refuses(e.Addr):
+	case !asks && !e.pool.chooses(e.Addr, r), asks && e.pool.refuses(e.Addr, r):
 		return false
 	}
 	return (asks || e.pool.AutoAssign || r.Pool == e.pool.Name) && e.pool.suits(r)
@@ -159,7 +159,8 @@ func (rs *keptSet) has(a netip.Addr) bool {
 	return slices.ContainsFunc(rs.of[a], func(e *keptEntry) bool { return !e.void })
 }
 
-// blocking returns the entry that keeps a from r, or nil. What r has is its own.
+// blocking returns the entry that keeps a from r, or nil. What r has is its own, and what is
+// reserved for r waits for no other Service.
 func (rs *keptSet) blocking(a netip.Addr, r *Request) *keptEntry {
 	var first *keptEntry
 	for _, e := range rs.of[a] { // none, usually
@@ -171,7 +172,7 @@ func (rs *keptSet) blocking(a netip.Addr, r *Request) *keptEntry {
 			first = e
 		}
 	}
-	if first != nil && r.has(a) {
+	if first != nil && (r.has(a) || slices.Contains(r.Reserved, a)) {
 		return nil
 	}
 	return first
@@ -196,7 +197,7 @@ func (al *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr
 	}
 	al.kept.unused[s] = unused
 	i := slices.IndexFunc(unused, func(a netip.Addr) bool {
-		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a) && !al.blocked(a, r)
+		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a, r) && !al.blocked(a, r)
 	})
 	if i < 0 {
 		return netip.Addr{}, false

@@ -62,9 +62,11 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 		case slices.Contains(r.Has, a):
 		case !tw.suits(a, r):
 			return fmt.Errorf("%v got %s, which it might only have kept", r.Service, a)
+		case !admits(occupant(*p, a), a, r):
+			return fmt.Errorf("%v got %s, which is reserved for others", r.Service, a)
 		case p.Frozen:
 			return fmt.Errorf("%v got %s of the frozen pool %s", r.Service, a, p.Name)
-		case !slices.Contains(r.Want, a) && r.Pool == "" && !p.AutoAssign:
+		case !slices.Contains(r.Want, a) && r.Pool == "" && !p.AutoAssign && !slices.Contains(r.Reserved, a):
 			return fmt.Errorf("%v got %s of %s, which gives nothing by itself", r.Service, a, p.Name)
 		}
 	}

@@ -35,7 +35,10 @@ func (o *Occupied) NodeOf(a netip.Addr, before string) string {
 
 // Occupant is what has an address.
 type Occupant struct {
-	Name string // as in "the gateway of node1"
+	Name string // as in "the gateway of node1"; "": nothing has it, and it is Reserved
+	// Reserved is the AddressReservation that the address belongs to: only Services get it that
+	// have it in Request.Reserved. "": none.
+	Reserved string
 	// Node is the node whose own address it is. A Service that asks for the address gets it,
 	// and that node alone announces it. "": no Service gets the address.
 	Node string
@@ -77,7 +80,7 @@ func (o *Occupied) in(ranges []Range) []Range {
 	}
 	var out []Range
 	for a, by := range o.Addrs {
-		if !by.Alone && within(ranges, a) {
+		if !by.Choosable() && within(ranges, a) {
 			out = append(out, Range{a, a})
 		}
 	}
@@ -97,24 +100,54 @@ func (p *Pool) choosable() []Range {
 	return p.Ranges
 }
 
-// Unusable returns how many addresses of family f the pool holds and never chooses.
+// Unusable returns how many addresses of family f the pool holds and chooses for no Service.
 func (p *Pool) Unusable(f Family) *big.Int {
 	left := *p
 	left.Ranges = p.choosable()
-	return new(big.Int).Sub(p.Capacity(f), left.Capacity(f))
+	n := new(big.Int).Sub(p.Capacity(f), left.Capacity(f))
+	return n.Sub(n, big.NewInt(p.Reserved(f)))
 }
 
-// chooses reports whether p gives a, which it holds, to a Service that does not ask for it.
-func (p *Pool) chooses(a netip.Addr) bool {
-	by, occupied := p.Occupied.Of(a)
-	return !occupied || by.Alone
+// Reserved returns how many addresses of family f the pool holds that reservations have, and
+// nothing else.
+func (p *Pool) Reserved(f Family) (n int64) {
+	if p.Occupied == nil {
+		return 0
+	}
+	for a, by := range p.Occupied.Addrs {
+		if by.OnlyReserved() && FamilyOf(a) == f && p.Holds(a) {
+			n++
+		}
+	}
+	return n
 }
 
-// refuses reports whether p gives a to no Service, not even to one that asks for it.
-func (p *Pool) refuses(a netip.Addr) bool {
-	by, occupied := p.Occupied.Of(a)
-	return occupied && by.Node == "" && !by.Foreign
+// admits reports whether r may have a, which this occupant has, as far as reservations go.
+func (by Occupant) admits(a netip.Addr, r *Request) bool {
+	return by.Reserved == "" || slices.Contains(r.Reserved, a)
 }
+
+// chooses reports whether p gives a, which it holds, to r, which does not ask for it.
+func (p *Pool) chooses(a netip.Addr, r *Request) bool {
+	by, occupied := p.Occupied.Of(a)
+	return !occupied || (by.Alone || by.Name == "") && by.admits(a, r)
+}
+
+// refuses reports whether p does not give a, which it holds, to r, even if it asks for it.
+func (p *Pool) refuses(a netip.Addr, r *Request) bool {
+	by, occupied := p.Occupied.Of(a)
+	return occupied && (by.lost() || !by.admits(a, r))
+}
+
+// OnlyReserved reports whether nothing has the address, and a reservation does.
+func (by Occupant) OnlyReserved() bool { return by.Name == "" && by.Reserved != "" }
+
+// Choosable reports whether any Service may get the address without asking for it. The zero
+// Occupant has none.
+func (by Occupant) Choosable() bool { return by.Reserved == "" && (by.Name == "" || by.Alone) }
+
+// lost reports whether no Service gets what this occupant has.
+func (by Occupant) lost() bool { return by.Name != "" && by.Node == "" && !by.Foreign }
 
 // OccupiedText tells how many addresses p never chooses, and what has the first; "": there are none.
 func (p *Pool) OccupiedText() string {
@@ -128,7 +161,7 @@ func (p *Pool) OccupiedText() string {
 	for _, r := range taken {
 		inside, _ := Overlap(p.Ranges, []Range{r})
 		a := inside.First
-		if by, is := p.Occupied.Of(a); is && p.Holds(a) && len(parts) < messageLimit {
+		if by, is := p.Occupied.Of(a); is && by.Name != "" && p.Holds(a) && len(parts) < messageLimit {
 			parts = append(parts, fmt.Sprintf("%s is %s", a, by.Name))
 		}
 	}

@@ -62,6 +62,9 @@ func (al *allocation) best(r *Request, f Family) pooledAddr {
 	if x := al.keptFor(r, f); x.pool != nil {
 		return x
 	}
+	if x := al.reservedFor(r, f); x.pool != nil {
+		return x
+	}
 	for _, s := range al.pools {
 		if !s.offers(r) {
 			continue
@@ -71,6 +74,16 @@ func (al *allocation) best(r *Request, f Family) pooledAddr {
 		}
 	}
 	return al.stays(r, f)
+}
+
+// reservedFor returns the first address of family f that is reserved for r and that it can have now.
+func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
+	for _, a := range r.Reserved {
+		if s := al.find(a); FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.blocked(a, r) {
+			return pooledAddr{a, s}
+		}
+	}
+	return pooledAddr{}
 }
 
 // unite tries to take all of more from one pool that is as preferred as the pools in it,
@@ -83,7 +96,7 @@ func (al *allocation) unite(r *Request, h, more holding) holding {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isKeptFor(x.addr, r))
+				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isKeptFor(x.addr, r) && !slices.Contains(r.Reserved, x.addr))
 				if fits && x.pool != s {
 					x.pool = s
 					x.addr, fits = al.nextFree(s, FamilyOf(x.addr), r)

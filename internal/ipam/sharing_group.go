@@ -72,17 +72,18 @@ func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, boo
 	for len(o.addrs) > 0 && al.listens(o.addrs[0], r) {
 		o.addrs = o.addrs[1:]
 	}
-	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) && !al.foreign(a) })
+	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) && !al.unjoinable(a, r) })
 	if i < 0 {
 		return netip.Addr{}, false
 	}
 	return o.addrs[i], true
 }
 
-// foreign reports whether a foreign host has a, which a pool holds: no Service comes to share it unasked.
-func (al *allocation) foreign(a netip.Addr) bool {
+// unjoinable reports whether r does not come to share a, which a pool holds, unasked: a foreign
+// host has it, or it is reserved for others.
+func (al *allocation) unjoinable(a netip.Addr, r *Request) bool {
 	by, _ := al.find(a).Occupied.Of(a)
-	return by.Foreign
+	return by.Foreign || !by.admits(a, r)
 }
 
 // listens reports whether a holder of a listens on a port of r.

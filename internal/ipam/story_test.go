@@ -28,6 +28,7 @@ import (
 //	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
 //	occupied ADDR [NODE [alone]|by foreign]
+//	reserved ADDR for SERVICES
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
 // What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
@@ -134,6 +135,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 
 func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, err error) {
 	occupied := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
+	var reserved []reservation
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {
@@ -159,6 +161,12 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 				by.Name, by.Node = "node "+words[2]+"'s", words[2]
 			}
 			occupied.Addrs[netip.MustParseAddr(words[1])] = by
+		case words[0] == "reserved" && len(words) == 4 && words[2] == "for":
+			a := netip.MustParseAddr(words[1])
+			by := occupied.Addrs[a]
+			by.Reserved = "office"
+			occupied.Addrs[a] = by
+			reserved = append(reserved, reservation{a, strings.Split(words[3], ",")})
 		default:
 			return nil, nil, nil, fmt.Errorf("can't read %q", line)
 		}
@@ -166,7 +174,20 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 	for i := range pools {
 		pools[i].Occupied = occupied
 	}
+	for i := range requests {
+		for _, x := range reserved {
+			if slices.Contains(x.services, strings.TrimPrefix(requests[i].Service.String(), "n/")) {
+				requests[i].Reserved = append(requests[i].Reserved, x.addr)
+			}
+		}
+	}
 	return pools, requests, kept, err
+}
+
+// reservation is an address that is reserved for Services.
+type reservation struct {
+	addr     netip.Addr
+	services []string
 }
 
 func parsePool(words []string) (ipam.Pool, error) {

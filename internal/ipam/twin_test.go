@@ -145,15 +145,26 @@ func of(p ipam.Pool) []netip.Addr {
 }
 
 // chooses reports whether p may give a to a Service that does not ask for it.
-func chooses(p ipam.Pool, a netip.Addr) bool {
+func chooses(p ipam.Pool, a netip.Addr, r ipam.Request) bool {
 	by, is := p.Occupied.Of(a)
-	return !is || by.Alone
+	return !is || (by.Alone || by.Name == "") && admits(by, a, r)
 }
 
-// refuses reports whether no Service gets a of p.
-func refuses(p ipam.Pool, a netip.Addr) bool {
+// occupant is what has an address of p.
+func occupant(p ipam.Pool, a netip.Addr) ipam.Occupant {
+	by, _ := p.Occupied.Of(a)
+	return by
+}
+
+// admits reports whether no reservation for others than r has a.
+func admits(by ipam.Occupant, a netip.Addr, r ipam.Request) bool {
+	return by.Reserved == "" || slices.Contains(r.Reserved, a)
+}
+
+// refuses reports whether r does not get a of p, even if it asks for it.
+func refuses(p ipam.Pool, a netip.Addr, r ipam.Request) bool {
 	by, is := p.Occupied.Of(a)
-	return is && by.Node == "" && !by.Foreign
+	return is && (by.Node == "" && !by.Foreign && by.Name != "" || !admits(by, a, r))
 }
 
 // leaves reports whether r gives a up for another address.
@@ -271,7 +282,7 @@ func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Add
 	for _, a := range r.Want {
 		switch {
 		case slices.Contains(have, a):
-		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a) || !w.free(a, r):
+		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a, r) || !w.free(a, r):
 			return part, keeps
 		default:
 			have = append(have, a)
@@ -302,6 +313,10 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 			continue
 		}
 		if a, own := w.own(f, r); own {
+			choices[f] = map[string]netip.Addr{w.poolOf(a).Name: a}
+			continue
+		}
+		if a, is := w.reservedFor(f, r); is {
 			choices[f] = map[string]netip.Addr{w.poolOf(a).Name: a}
 			continue
 		}
@@ -346,6 +361,16 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 	return out
 }
 
+// reservedFor is the first address of family f that is reserved for r and that it can have.
+func (w twin) reservedFor(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+	for _, a := range r.Reserved {
+		if p := w.poolOf(a); ipam.FamilyOf(a) == f && p != nil && !p.Frozen && allows(*p, r) && chooses(*p, a, r) && w.free(a, r) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
 // rank is lower for pools that are tried sooner, and never 0.
 func rank(p ipam.Pool) int {
 	n := p.Priority
@@ -367,10 +392,10 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bo
 	for _, pick := range []func(netip.Addr) bool{
 		func(a netip.Addr) bool {
 			by, _ := p.Occupied.Of(a)
-			return len(w.users[a]) > 0 && !by.Foreign
+			return len(w.users[a]) > 0 && !by.Foreign && admits(by, a, r)
 		},
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a) },
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a, r) },
+		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a, r) },
 	} {
 		for _, a := range of(p) {
 			if ipam.FamilyOf(a) == f && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {

@@ -39,7 +39,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 			asks := slices.Contains(e.owner.Want, e.Addr) || e.owner.Pool != "" || w.poolOf(e.Addr).AutoAssign
 			p := w.poolOf(e.Addr)
 			e.void = !w.suits(e.Addr, *e.owner) || !asks ||
-				refuses(*p, e.Addr) || !slices.Contains(e.owner.Want, e.Addr) && !chooses(*p, e.Addr)
+				refuses(*p, e.Addr, *e.owner) || !slices.Contains(e.owner.Want, e.Addr) && !chooses(*p, e.Addr, *e.owner)
 			continue
 		}
 		peak, locked, counted := 0, 0, []netip.Addr{}
@@ -81,7 +81,7 @@ func (w twin) withheld(a netip.Addr, r ipam.Request) bool {
 			others = others || !e.weak
 		}
 	}
-	return others && !slices.Contains(r.Has, a)
+	return others && !slices.Contains(r.Has, a) && !slices.Contains(r.Reserved, a)
 }
 
 // own is the address of family f that is kept for r and that it can have.

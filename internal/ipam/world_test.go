@@ -31,6 +31,7 @@ func newWorld(seed int64) *world {
 			r.StatusLocked, r.Changed = w.chance(20), w.chance(30)
 			w.orphan(r, 30)
 			w.meet(r, 50)
+			w.reserve(r, 20)
 		}
 	}
 	for range w.rng.Intn(4) {
@@ -128,7 +129,22 @@ func (w *world) occupy() {
 	w.requests = slices.Clone(w.requests)
 	for i := range w.requests {
 		w.meet(&w.requests[i], 50)
+		w.reserve(&w.requests[i], 20)
 	}
+}
+
+// reserve has r be one of those that reservations name.
+func (w *world) reserve(r *ipam.Request, percent int) {
+	r.Reserved = nil
+	for _, a := range universe() {
+		if len(w.pools) == 0 {
+			return
+		}
+		if by, _ := w.pools[0].Occupied.Of(a); by.Reserved != "" && w.chance(percent) {
+			r.Reserved = append(r.Reserved, a)
+		}
+	}
+	w.rng.Shuffle(len(r.Reserved), func(i, j int) { r.Reserved[i], r.Reserved[j] = r.Reserved[j], r.Reserved[i] })
 }
 
 func (w *world) occupied() *ipam.Occupied {
@@ -142,6 +158,10 @@ func (w *world) occupied() *ipam.Occupied {
 			o.Addrs[a] = ipam.Occupant{Name: "a node", Node: "n", Alone: w.chance(50)}
 		case 2:
 			o.Addrs[a] = ipam.Occupant{Name: "a printer", Foreign: true}
+		}
+		if by, had := o.Addrs[a]; w.chance(15) && (!had || w.chance(30)) {
+			by.Reserved = "a reservation"
+			o.Addrs[a] = by
 		}
 	}
 	if w.chance(30) {
@@ -166,6 +186,7 @@ func (w *world) create() ipam.Key {
 	r := ipam.Request{Service: ipam.Key{Namespace: []string{"n", "n", "m"}[w.rng.Intn(3)], Name: fmt.Sprintf("s%d", w.born)}, Created: time.Unix(int64(w.born/2), 0)}
 	w.born++
 	w.ask(&r)
+	w.reserve(&r, 20)
 	w.requests = append(w.requests, r)
 	return r.Service
 }
@@ -173,7 +194,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.someAddrs()

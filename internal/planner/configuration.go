@@ -25,15 +25,16 @@ import (
 // Summary is what statuses of other objects and metrics report of a plan.
 type Summary struct {
 	Services  int
-	Usage     map[string][]Usage     // by pool
-	OnRequest map[string]bool        // by pool: only Services that ask for it get its addresses
-	Kept      map[string][]ipam.Kept // by pool
-	Occupied  map[string]string      // by pool: what others have of its addresses, as a sentence
-	Conflicts intent.Conflicts       // addresses that foreign hosts have
-	Externals []intent.External      // addresses in spec.externalIPs, of pools that announce such
-	Holders   map[netip.Addr]bool    // addresses that Services have
-	Pending   map[ipam.Reason]int    // Services without an address
-	Contested int                    // Services whose status another client overwrites
+	Usage     map[string][]Usage               // by pool
+	OnRequest map[string]bool                  // by pool: only Services that ask for it get its addresses
+	Kept      map[string][]ipam.Kept           // by pool
+	Occupied  map[string]string                // by pool: what others have of its addresses, as a sentence
+	Uses      map[string]intent.ReservationUse // by AddressReservation
+	Conflicts intent.Conflicts                 // addresses that foreign hosts have
+	Holders   map[netip.Addr]bool              // addresses that Services have
+	Pending   map[ipam.Reason]int              // Services without an address
+	Contested int                              // Services whose status another client overwrites
+	Externals []intent.External                // addresses in spec.externalIPs, of pools that announce such
 	// Unannounced counts the Services with addresses that are not known to be announced, by
 	// reason; nil: that is not known.
 	Unannounced map[string]int
@@ -42,7 +43,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.uses, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -118,6 +119,15 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		}),
 		changed(validations, c.Objects.Profiles, func(o *v1beta1.BFDProfile) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
 		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
+		changed(validations, c.Objects.Reservations, func(o *v1beta1.AddressReservation) (*[]metav1.Condition, string) {
+			use, ref := plan.Uses[o.Name], intent.Ref{Kind: "AddressReservation", Name: o.Name}
+			o.Status.Reserved, o.Status.Used = use.Reserved, use.Used
+			if v := validations[ref]; v.Accepted.Reason == "" {
+				v.Accepted = use.Accepted
+				validations[ref] = v
+			}
+			return &o.Status.Conditions, ""
+		}),
 	)
 }
 

@@ -230,7 +230,7 @@ func (p Plan) keptIn() map[string][]ipam.Kept {
 // nextEnd returns when the first thing ends that is kept for a time; 0: nothing is.
 func (p Plan) nextEnd(now time.Time) time.Duration {
 	first := time.Duration(0)
-	ends := slices.Clone(p.goneUntil)
+	ends := slices.Clone(p.ends)
 	if next := p.conflicts.NextLook(now); !next.IsZero() {
 		ends = append(ends, next)
 	}

@@ -38,7 +38,9 @@ type Plan struct {
 	occupied  *ipam.Occupied
 	conflicts intent.Conflicts
 	externals []intent.External
-	goneUntil []time.Time // when Services lose what they have of pools that are gone
+	reserved  intent.Reserved
+	uses      map[string]intent.ReservationUse // by reservation
+	ends      []time.Time                      // when Services lose what they have of pools that are gone, and when a reservation ends
 }
 
 // Service is a Service and what follows from it. It belongs to one version of
@@ -49,18 +51,19 @@ type Service struct {
 	request ipam.Request
 	round   uint64
 
-	judged    bool            // early, allowed and change hold
-	early     bool            // its Namespace is not known yet, so that it can't be known who serves it
-	allowed   map[int]bool    // which pools serve it, by their place, of those that were asked
-	releasing bool            // it is being deleted, and is given nothing any more
-	grant     ipam.Grant      // the last answer
-	orphaned  orphaned        // what it has of pools that are not there any more
-	orphans   []intent.Origin // the same, as far as its status tells
-	origins   []intent.Origin // as its status tells
-	Change    *Change         // to be written; nil: nothing is
-	contest   Contest         // that change takes into account
-	announced *Announcement   // likewise
-	sent      []netip.Addr    // that writes to this version were to give it: one may have arrived
+	judged    bool                  // early, allowed and change hold
+	early     bool                  // its Namespace is not known yet, so that it can't be known who serves it
+	allowed   map[int]bool          // which pools serve it, by their place, of those that were asked
+	releasing bool                  // it is being deleted, and is given nothing any more
+	grant     ipam.Grant            // the last answer
+	orphaned  orphaned              // what it has of pools that are not there any more
+	orphans   []intent.Origin       // the same, as far as its status tells
+	origins   []intent.Origin       // as its status tells
+	reserved  []*intent.Reservation // those that name it
+	Change    *Change               // to be written; nil: nothing is
+	contest   Contest               // that change takes into account
+	announced *Announcement         // likewise
+	sent      []netip.Addr          // that writes to this version were to give it: one may have arrived
 }
 
 // Planner turns snapshots into plans. It remembers what it worked out for each
@@ -99,12 +102,13 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, goneUntil: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, reserved: s.Reserved, ends: ends,
 	}
 	if s.Memory != nil {
 		s.Memory.settle(p.pending)
 	}
 	p.judge(s)
+	p.uses = t.config.Uses(s.Now, s.Reserved, p.users())
 	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
 		x := t.byKey[k.For]
 		return x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
@@ -113,7 +117,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 }
 
 // ask makes the requests of all Services, and returns when some lose what they have of
-// pools that are gone.
+// pools that are gone, and when the next reservation ends.
 func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
@@ -125,6 +129,10 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 		keeps := t.retains(x, a, s)
 		if tried || c.times > 0 || x.early || x.releasing || keeps { // few are
 			t.asked[i] = x.asks(a, c, s.Now)
+		}
+		if reserved := s.Reserved.Of(x.reserved); len(reserved) > 0 {
+			r := *t.asked[i]
+			r.Reserved, t.asked[i] = reserved, &r
 		}
 		if keeps {
 			ends = append(ends, x.orphaned.until)
@@ -140,7 +148,25 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 			r.Leaves, t.asked[i] = leaves, &r
 		}
 	}
+	if next := t.config.ReservationsEnd(s.Now); !next.IsZero() {
+		ends = append(ends, next)
+	}
 	return ends
+}
+
+// users returns a function that returns the Services which have a reserved address by the plan.
+func (p Plan) users() func(netip.Addr) []*corev1.Service {
+	of := map[netip.Addr][]*corev1.Service{}
+	if len(p.reserved) > 0 {
+		for i, g := range p.Grants {
+			for _, a := range g.Addrs {
+				if _, is := p.reserved[a]; is {
+					of[a] = append(of[a], p.Services[i].Object)
+				}
+			}
+		}
+	}
+	return func(a netip.Addr) []*corev1.Service { return slices.Clone(of[a]) }
 }
 
 // holdings yields all Services with what they have and ask for.
@@ -249,9 +275,9 @@ func differing(before, after map[string]map[string]string) map[string]bool {
 // forget has all that follows for x from more than itself computed again.
 func (t *Planner) forget(x *Service) {
 	_, known := t.namespaces[x.Object.Namespace]
-	x.early, x.judged, x.allowed, x.orphans = !known, false, nil, nil
+	x.early, x.judged, x.allowed, x.orphans, x.reserved = !known, false, nil, nil, nil
 	if t.config != nil {
-		x.orphans = t.config.Gone(x.origins)
+		x.orphans, x.reserved = t.config.Gone(x.origins), t.config.ReservationsFor(x.Object)
 	}
 }
 

@@ -14,12 +14,13 @@ type Usage struct {
 	Family             ipam.Family
 	capacity, Assigned *big.Int
 	unusable           *big.Int // what others have of it, and no Service: it is never chosen
+	reserved           *big.Int // what AddressReservations have of it, and no Service
 	Kept               *big.Int // waits for Services that were deleted, and no Service has it
 }
 
 func (u Usage) Available() *big.Int {
 	taken := new(big.Int).Add(u.Assigned, u.Kept)
-	taken.Add(taken, u.unusable)
+	taken.Add(taken.Add(taken, u.unusable), u.reserved)
 	return taken.Sub(u.capacity, taken)
 }
 
@@ -31,6 +32,9 @@ func (u Usage) Status() *v1beta1.PoolUsage {
 	}
 	if u.unusable.Sign() > 0 {
 		out.Unusable = u.unusable.String()
+	}
+	if u.reserved.Sign() > 0 {
+		out.Reserved = u.reserved.String()
 	}
 	return out
 }
@@ -77,11 +81,14 @@ func (p Plan) usage() map[string][]Usage {
 		pool   string
 		family ipam.Family
 	}
-	taken, kept, occupied := map[place]int64{}, map[place]int64{}, map[place]int64{}
+	taken, kept, occupied, reserved := map[place]int64{}, map[place]int64{}, map[place]int64{}, map[place]int64{}
 	count := func(of map[place]int64, pool string, a netip.Addr) {
 		at := place{pool, ipam.FamilyOf(a)}
 		of[at]++
-		if by, is := p.occupied.Of(a); is && !by.Alone {
+		switch by, _ := p.occupied.Of(a); {
+		case by.OnlyReserved():
+			reserved[at]++
+		case !by.Choosable():
 			occupied[at]++
 		}
 	}
@@ -115,7 +122,7 @@ func (p Plan) usage() map[string][]Usage {
 				unusable := pool.Unusable(f)
 				out[pool.Name] = append(out[pool.Name], Usage{
 					Family: f, capacity: capacity, Assigned: big.NewInt(taken[at]), Kept: big.NewInt(kept[at]),
-					unusable: unusable.Sub(unusable, big.NewInt(occupied[at])),
+					unusable: unusable.Sub(unusable, big.NewInt(occupied[at])), reserved: big.NewInt(pool.Reserved(f) - reserved[at]),
 				})
 			}
 		}

@@ -64,8 +64,11 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range w.Services {
 		all[i] = &w.Services[i]
 	}
-	conflicts := t.conflicts()
-	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now)}, all, w.Class)
+	conflicts, reserved := t.conflicts(), t.Checked.Reserved(w.Now)
+	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now), Reserved: reserved}, all, w.Class)
+	for i, r := range t.Requests {
+		r.Reserved = reserved.Of(t.Checked.ReservationsFor(t.Served[i]))
+	}
 	for i := range t.Pools {
 		t.Pools[i].Occupied = t.Occupied
 	}

@@ -38,6 +38,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 		peers       v1beta1.BGPPeerList
 		profiles    v1beta1.BFDProfileList
 		communities v1beta1.CommunityList
+		reserved    v1beta1.AddressReservationList
 		services    corev1.ServiceList
 		namespaces  corev1.NamespaceList
 		nodes       corev1.NodeList
@@ -51,7 +52,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	own := client.InNamespace(namespace)
 	x := reading{reader: r}
 	for _, list := range []client.ObjectList{
-		&pools, &l2, &bgp, &peers, &profiles, &communities, &services, &namespaces, &nodes, &endpoints, &speakers, &claims, &sessions,
+		&pools, &l2, &bgp, &peers, &profiles, &communities, &reserved, &services, &namespaces, &nodes, &endpoints, &speakers, &claims, &sessions,
 	} {
 		x.list(ctx, list, "")
 	}
@@ -64,7 +65,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	if x.unread["Lease"] == "" && leases.Items == nil {
 		leases.Items = []coordinationv1.Lease{} // nil would mean that they could not be read
 	}
-	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items}
+	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items, Reservations: reserved.Items}
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error

@@ -1,0 +1,88 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// AddressReservation reserves addresses of pools for Services, also for some that do not exist
+// yet: no other Service gets them. A Service that it names gets the first of them that is free
+// before any other address. A Service that has one of them, and is not named, keeps it.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=syres,categories=steelyard
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.namespace`
+// +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.reserved`
+// +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.used`
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name="Expires",type=date,JSONPath=`.spec.expires`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.conditions[?(@.status=="False")].message`
+type AddressReservation struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec AddressReservationSpec `json:"spec"`
+	// +optional
+	Status AddressReservationStatus `json:"status,omitempty"`
+}
+
+// MaxReserved is how many addresses one AddressReservation may have.
+const MaxReserved = 256
+
+// AddressReservationSpec says which addresses are reserved, and for which Services.
+type AddressReservationSpec struct {
+	// addresses that are reserved, in the order in which Services get them; at most 256. An
+	// address that no pool holds is reserved as soon as one does.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Addresses []AddressRange `json:"addresses"`
+
+	// namespace of the Services.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+
+	// services are named. Without services and serviceSelector all Services of the
+	// namespace are.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=63
+	Services []string `json:"services,omitempty"`
+
+	// serviceSelector selects further Services of the namespace by their labels.
+	// +optional
+	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
+
+	// expires is when the reservation ends; absent: never. A Service that has one of the
+	// addresses keeps it.
+	// +optional
+	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// AddressReservationStatus is what a reservation comes to.
+type AddressReservationStatus struct {
+	// reserved is how many addresses of pools it has.
+	// +optional
+	Reserved int32 `json:"reserved,omitempty"`
+	// used is how many of them named Services have.
+	// +optional
+	Used int32 `json:"used,omitempty"`
+	// conditions: Accepted (False: Invalid, Overlaps, Expired) and Programmed.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// AddressReservationList is a list of reservations.
+//
+// +kubebuilder:object:root=true
+type AddressReservationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []AddressReservation `json:"items"`
+}

@@ -1,0 +1,225 @@
+package intent
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/announce"
+)
+
+// Reservation is an AddressReservation that is valid.
+type Reservation struct {
+	Name      string
+	Addrs     []netip.Addr // in the order in which Services get them; none twice
+	Until     time.Time    // zero: for ever
+	namespace string
+	services  map[string]bool
+	selects   announce.Selector // nil: none
+}
+
+// InForce reports whether the reservation has not ended.
+func (r *Reservation) InForce(now time.Time) bool { return r.Until.IsZero() || now.Before(r.Until) }
+
+// Names reports whether the reservation is for svc.
+func (r *Reservation) Names(svc *corev1.Service) bool {
+	switch {
+	case svc.Namespace != r.namespace:
+		return false
+	case len(r.services) == 0 && r.selects == nil:
+		return true
+	}
+	return r.services[svc.Name] || r.selects != nil && r.selects(svc.Labels)
+}
+
+// reservations checks each AddressReservation by itself. Whether two have one address depends on
+// whether both are in force.
+func (p *parser) reservations(in []v1beta1.AddressReservation) []Reservation {
+	var out []Reservation
+	for _, obj := range byAge(in) {
+		ref := Ref{"AddressReservation", obj.Name}
+		p.accept(ref)
+		if r, valid := p.reservation(ref, obj); valid {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (p *parser) reservation(ref Ref, obj *v1beta1.AddressReservation) (_ Reservation, valid bool) {
+	out := Reservation{Name: obj.Name, namespace: obj.Spec.Namespace, services: map[string]bool{}}
+	for _, name := range obj.Spec.Services {
+		out.services[name] = true
+	}
+	if obj.Spec.Expires != nil {
+		out.Until = obj.Spec.Expires.Time
+	}
+	all, faults := ranges("spec.addresses", obj.Spec.Addresses, reachable)
+	if obj.Spec.ServiceSelector != nil {
+		var err error
+		if out.selects, err = selector("spec.serviceSelector", []metav1.LabelSelector{*obj.Spec.ServiceSelector}); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	seen := map[netip.Addr]bool{}
+	for _, r := range all {
+		for a := r.First; a.IsValid() && a.Compare(r.Last) <= 0 && len(out.Addrs) <= v1beta1.MaxReserved; a = a.Next() {
+			if !seen[a] {
+				seen[a], out.Addrs = true, append(out.Addrs, a)
+			}
+		}
+	}
+	if len(out.Addrs) > v1beta1.MaxReserved {
+		faults = append(faults, fmt.Errorf("spec.addresses has more than %d addresses: make several AddressReservations, or an IPAddressPool with serviceAllocation", v1beta1.MaxReserved))
+	}
+	for _, err := range faults {
+		p.fault(ref, v1beta1.ReasonInvalid, "%v", err)
+	}
+	return out, len(faults) == 0
+}
+
+// ReservationsFor returns those that are for svc, in force or not: first those that name it, then
+// those that select it; of each kind the oldest first.
+func (c *Config) ReservationsFor(svc *corev1.Service) []*Reservation {
+	var out []*Reservation
+	for _, i := range c.reservedIn[svc.Namespace] {
+		if r := &c.Reservations[i]; r.Names(svc) {
+			out = append(out, r)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Reservation) int { return -cmp.Compare(rank(a, svc), rank(b, svc)) })
+	return out
+}
+
+// rank is higher for a reservation that names svc than for one that selects it.
+func rank(r *Reservation, svc *corev1.Service) int {
+	if r.services[svc.Name] {
+		return 1
+	}
+	return 0
+}
+
+// Reserved are the addresses that reservations in force have, each with the name of the oldest
+// that has it.
+type Reserved map[netip.Addr]string
+
+// Reserved returns what is reserved at that time.
+func (c *Config) Reserved(now time.Time) Reserved {
+	if len(c.Reservations) == 0 { // usually
+		return nil
+	}
+	out := Reserved{}
+	for i := range c.Reservations {
+		if r := &c.Reservations[i]; r.InForce(now) {
+			for _, a := range r.Addrs {
+				if _, taken := out[a]; !taken {
+					out[a] = r.Name
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Of returns the addresses that those reservations have, in their order.
+func (x Reserved) Of(reservations []*Reservation) (out []netip.Addr) {
+	for _, r := range reservations {
+		for _, a := range r.Addrs {
+			if x[a] == r.Name {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// ReservationsEnd returns when the next reservation ends after now; zero: none does.
+func (c *Config) ReservationsEnd(now time.Time) (next time.Time) {
+	for i := range c.Reservations {
+		if until := c.Reservations[i].Until; now.Before(until) && (next.IsZero() || until.Before(next)) {
+			next = until
+		}
+	}
+	return next
+}
+
+// ReservationUse is what becomes of a reservation at one time.
+type ReservationUse struct {
+	Reserved, Used int32   // addresses of pools that it has, and those of them that Services have which it names
+	Accepted       Finding // beside that of its Validation
+}
+
+// Uses tells what becomes of each reservation, by its name. The function users returns the Services that
+// have an address.
+func (c *Config) Uses(now time.Time, reserved Reserved, users func(netip.Addr) []*corev1.Service) map[string]ReservationUse {
+	if len(c.Reservations) == 0 {
+		return nil
+	}
+	out := make(map[string]ReservationUse, len(c.Reservations))
+	for i := range c.Reservations {
+		r := &c.Reservations[i]
+		out[r.Name] = c.use(r, now, reserved, users)
+	}
+	return out
+}
+
+func (c *Config) use(r *Reservation, now time.Time, reserved Reserved, users func(netip.Addr) []*corev1.Service) (out ReservationUse) {
+	if !r.InForce(now) {
+		out.Accepted = Finding{v1beta1.ReasonExpired, fmt.Sprintf("spec.expires was %s: delete it, or set a later time", r.Until.UTC().Format(time.RFC3339))}
+		return out
+	}
+	var p parser
+	p.found = map[foundIn]int{}
+	note := func(reason, format string, args ...any) {
+		p.add(foundIn{}, &out.Accepted, cmp.Or(reason, out.Accepted.Reason), format, args)
+	}
+	for _, a := range r.Addrs { // the faults first: the first gives the reason
+		if by := reserved[a]; by != r.Name {
+			note(v1beta1.ReasonOverlaps, "%s is reserved by AddressReservation %q, which is older: take it out of one of the two", a, by)
+		}
+	}
+	for _, a := range r.Addrs {
+		switch {
+		case reserved[a] != r.Name:
+			continue
+		case c.poolOf(a) == nil:
+			note("", "no IPAddressPool holds %s", a)
+			continue
+		}
+		out.Reserved++
+		others := slices.DeleteFunc(users(a), r.Names)
+		switch {
+		case len(others) > 0:
+			note("", "Service %s has %s, is not named, and keeps it", KeyOf(others[0]), a)
+		case len(users(a)) > 0:
+			out.Used++
+		}
+	}
+	return out
+}
+
+// reservedIn finds reservations by the namespaces of their Services.
+func reservedIn(all []Reservation) map[string][]int {
+	out := map[string][]int{}
+	for i := range all {
+		out[all[i].namespace] = append(out[all[i].namespace], i)
+	}
+	return out
+}
+
+// reserved enters what reservations have of the pools' addresses.
+func (o *occupancy) reserved(x Reserved) {
+	for a, name := range x {
+		if o.holds(a) {
+			by, _ := o.out.Of(a)
+			by.Reserved = name
+			o.out.Addrs[a] = by
+		}
+	}
+}
