@@ -10,8 +10,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:scope=Cluster,shortName=syres,categories=steelyard
 // +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.namespace`
-// +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.reserved`
-// +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.used`
+// +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.addresses.reserved`
+// +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.addresses.used`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
 // +kubebuilder:printcolumn:name="Expires",type=date,JSONPath=`.spec.expires`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -65,17 +65,22 @@ type AddressReservationSpec struct {
 
 // AddressReservationStatus is what a reservation comes to.
 type AddressReservationStatus struct {
-	// reserved is how many addresses of pools it has.
+	// addresses counts those of pools that the reservation has.
 	// +optional
-	Reserved int32 `json:"reserved,omitempty"`
-	// used is how many of them named Services have.
-	// +optional
-	Used int32 `json:"used,omitempty"`
+	Addresses *ReservationCount `json:"addresses,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps, Expired) and Programmed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ReservationCount counts the addresses of a reservation.
+type ReservationCount struct {
+	// reserved is how many addresses of pools it has.
+	Reserved int32 `json:"reserved"`
+	// used is how many of them named Services have.
+	Used int32 `json:"used"`
 }
 
 // AddressReservationList is a list of reservations.

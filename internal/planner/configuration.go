@@ -121,7 +121,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
 		changed(validations, c.Objects.Reservations, func(o *v1beta1.AddressReservation) (*[]metav1.Condition, string) {
 			use, ref := plan.Uses[o.Name], intent.Ref{Kind: "AddressReservation", Name: o.Name}
-			o.Status.Reserved, o.Status.Used = use.Reserved, use.Used
+			o.Status.Addresses = &v1beta1.ReservationCount{Reserved: use.Reserved, Used: use.Used}
 			if v := validations[ref]; v.Accepted.Reason == "" {
 				v.Accepted = use.Accepted
 				validations[ref] = v

@@ -48,7 +48,7 @@ func TestAReservationHoldsUntilItEnds(t *testing.T) {
 	}
 	i := slices.IndexFunc(Statuses(in.Configured, Reports{}, summary), func(c StatusChange) bool { return c.Kind == "AddressReservation" })
 	r := Statuses(in.Configured, Reports{}, summary)[i].After.(*v1beta1.AddressReservation)
-	if c := meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionAccepted); r.Status.Reserved != 1 || r.Status.Used != 0 || c.Status != metav1.ConditionTrue {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionAccepted); *r.Status.Addresses != (v1beta1.ReservationCount{Reserved: 1}) || c.Status != metav1.ConditionTrue {
 		t.Errorf("status %+v", r.Status)
 	}
 	if _, got, _ = pass(end.Add(-time.Second), a, b, aService("mail", 2)); got["mail"] != "192.0.2.10" {
