@@ -118,7 +118,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 		x.began[n.place] = w.now
 		for _, m := range all {
 			since, known := x.began[m.place]
-			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, x, n) && !w.unaware(x, n, m) {
+			if known && w.now.Sub(maxTime(since, w.lastEvent())) > keeps && w.lan.talk(n.place, m.place) && !w.entitled(a, x, n, m) && !w.unaware(x, n, m) {
 				w.violate(OneAnswer, "%s begins to answer for %s, which %s has", n.name, a, m.name)
 			}
 		}
@@ -150,11 +150,13 @@ func (w *world) cutOff(n *node) bool {
 
 // entitled reports whether a node may take an address that another one has: its L2Claim
 // names it, or did until a moment ago, and the API server can be asked; or it is preferred.
-// That an L2Claim named it before its speaker started does not count: it finds out first.
-func (w *world) entitled(a netip.Addr, x *watched, n *node) bool {
+// That an L2Claim named it before its speaker started does not count: it finds out first. It does
+// count if the L2Claim says that the other node answers, as it then knows of that one, which is
+// to hand the address over, and may not have heard of that yet.
+func (w *world) entitled(a netip.Addr, x *watched, n, from *node) bool {
 	o := w.api.get(claims, intent.ClaimName(a))
 	named := o == nil || o.value.(claimValue).owner == n.name || x.named == n.name || x.formerly == n.name && w.now.Sub(x.names) < glimpse
-	old := o != nil && x.has[n.place] != n.speaker.instance && x.names.Before(n.speaker.started)
+	old := o != nil && x.has[n.place] != n.speaker.instance && x.names.Before(n.speaker.started) && x.answers != from.name
 	return n.place+1 == w.Prefers || w.api.away == 0 && named && !old
 }
 

@@ -139,6 +139,7 @@ type watched struct {
 	said     bool  // the L2Claim has named it since
 	edited   time.Time
 	named    string    // by the L2Claim
+	answers  string    // the node that answers, as the L2Claim said when this was last looked at
 	names    time.Time // since when
 	formerly string    // who was named before
 	changes  int       // how often that changed without a pause of a second
@@ -206,17 +207,28 @@ func (w *world) lastEvent() time.Time {
 	return epoch
 }
 
+// lookAtClaim takes in what the L2Claim of an address says.
+func (w *world) lookAtClaim(a netip.Addr, x *watched) {
+	o := w.api.get(claims, x.claim)
+	if o == nil {
+		return
+	}
+	v := o.value.(claimValue)
+	if x.answers = v.answering; v.owner == x.named {
+		return
+	}
+	if w.now.Sub(x.names) > time.Second {
+		x.changes = 0
+	}
+	if x.changes++; x.changes > changes {
+		w.violate(Rest, "the L2Claim of %s goes to and fro between %s and %s", a, x.named, v.owner)
+	}
+	x.formerly, x.named, x.names = x.named, v.owner, w.now
+}
+
 // lookForMoves checks that an address moves for a reason only.
 func (w *world) lookForMoves(a netip.Addr, x *watched) {
-	if o := w.api.get(claims, x.claim); o != nil && o.value.(claimValue).owner != x.named {
-		if w.now.Sub(x.names) > time.Second {
-			x.changes = 0
-		}
-		if x.changes++; x.changes > changes {
-			w.violate(Rest, "the L2Claim of %s goes to and fro between %s and %s", a, x.named, o.value.(claimValue).owner)
-		}
-		x.formerly, x.named, x.names = x.named, o.value.(claimValue).owner, w.now
-	}
+	w.lookAtClaim(a, x)
 	x.said = x.said || x.owner != nil && x.named == x.owner.name
 	if x.alone == nil || w.now.Sub(x.alike) < owns || x.owner == x.alone {
 		return
