@@ -99,6 +99,7 @@ func effects() map[string]struct {
 		"speaker.debugPort":            {"0", []effect{arg(daemonSet, "--debug-bind-address=0")}},
 		"speaker.membershipPort":       {"0", []effect{arg(daemonSet, "--membership-port=0")}},
 		"speaker.membershipInterval":   {"50ms", []effect{arg(daemonSet, "--membership-interval=50ms")}},
+		"speaker.isolation":            {"never", []effect{arg(daemonSet, "--isolation=never")}},
 		"speaker.membershipMultiplier": {"3", []effect{arg(daemonSet, "--membership-multiplier=3")}},
 		"speaker.heartbeat":            {"5s", []effect{arg(daemonSet, "--heartbeat=5s")}},
 		"speaker.ignoreLinks":          {"[cni*, wlan0]", []effect{arg(daemonSet, "--ignore-links=cni*,wlan0")}},

@@ -80,6 +80,7 @@ func main() {
 	flag.UintVar(&o.nulls, "null-route-table", nullroute.DefaultTable, "number of the routing table, which no other program may use, for unreachable routes. Without them, packets for an announced address or aggregate that no Service takes would follow the default route back to the router, and loop until their TTL ends. 0: no such routes")
 	flag.UintVar(&o.membershipPort, "membership-port", 7480, "UDP port at which the speakers monitor one another by BFD; they also use the next port. 0 disables BFD: speaker liveness then comes from Leases only")
 	flag.DurationVar(&o.membershipInterval, "membership-interval", 100*time.Millisecond, "how often to send a BFD packet to the speakers that monitor this one; at least 50ms")
+	flag.TextVar(&o.isolation, "isolation", membership.ByGateway, membership.IsolationUsage)
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "after how many missed BFD packets a speaker is suspected, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.TextVar(&o.logFormat, "log-format", cluster.LogText, "text, or json: one JSON object a line")

@@ -24,7 +24,7 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 		return
 	}
 	config := membership.Config{
-		Keys: s.keys, Interval: r.membershipInterval, Multiplier: uint8(r.membershipMultiplier), Port: uint16(r.membershipPort),
+		Keys: s.keys, Interval: r.membershipInterval, Multiplier: uint8(r.membershipMultiplier), Port: uint16(r.membershipPort), Isolation: r.isolation,
 	}
 	for i := range s.nodes {
 		n := &s.nodes[i]

@@ -56,6 +56,7 @@ type options struct {
 	membershipPort       uint
 	membershipInterval   time.Duration
 	membershipMultiplier uint
+	isolation            membership.Isolation
 }
 
 // reconciler reads a snapshot, has package failover decide, and sets the adapters. It does

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,36 @@ const healDelay = 3 * time.Second
 // speaker repeats it every gossipInterval to those who can hear it: a speaker that no longer
 // hears it may be cut off itself.
 const admission = 3 * gossipInterval
+
+// Isolation is what shows a speaker that reaches no other that its node is cut off. Whichever
+// it is, a link without a carrier does. The zero value is ByGateway.
+type Isolation string
+
+// The values of Isolation.
+const (
+	// ByGateway: no gateway answers. Where there is none, ByPeers counts.
+	ByGateway Isolation = "gateway"
+	// ByPeers: sessions that worked are lost, whatever a gateway answers: every switch may
+	// have that of its own. One of two nodes can't tell, and answers.
+	ByPeers Isolation = "peers"
+	// Never: it is not. The other speakers are dead to it.
+	Never Isolation = "never"
+)
+
+// IsolationUsage says what the flag --isolation does.
+const IsolationUsage = "when a node that reaches no other speaker counts as cut off, and answers for no address: gateway: no default gateway answers it (without one: as peers); peers: it has lost the others, whatever a gateway answers, until their Leases expire; never: it answers, and so may another node. A link without a carrier is cut off in any case. All speakers need the same value"
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (i *Isolation) UnmarshalText(text []byte) error {
+	*i = Isolation(text)
+	if *i != ByGateway && *i != ByPeers && *i != Never {
+		return fmt.Errorf("%q: it must be %s, %s or %s", text, ByGateway, ByPeers, Never)
+	}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (i Isolation) MarshalText() ([]byte, error) { return []byte(i), nil }
 
 // Target is whom to probe: the node of a member, or with "" any neighbor of this
 // node that is no member.
@@ -59,9 +90,9 @@ func (s *State) probeAnswered(now time.Time, r Reply) {
 // hears that it is dead, and whose refutation does not arrive, is.
 func (s *State) isCut(now time.Time, r Reply) bool {
 	switch {
-	case len(s.observed) == 0 || s.allSilent(now) || s.meets(now):
+	case len(s.observed) == 0 || s.allSilent(now) || s.meets(now) || s.Isolation == Never:
 		return false
-	case r == Inconclusive:
+	case r == Inconclusive || s.Isolation == ByPeers:
 		return len(s.observed) > 1 && (s.isolated || s.hasLost() || s.refuting || s.allRefuse(now))
 	}
 	return r == Unanswered

@@ -54,6 +54,7 @@ type Config struct {
 	Multiplier uint8         // packets missed until a session is lost
 	Port       uint16        // of the BFD sessions
 	Segments   []Segment     // subnets that are watched beside
+	Isolation  Isolation     // what shows that this node is cut off
 }
 
 // Segment is a subnet on a link of this node, other than that of its node address, to

@@ -108,6 +108,7 @@ func (r *running) configure() {
 		r.nodes[m.Name], silent[m.Name] = m.Addr, m.Silent
 	}
 	main := r.watches[0]
+	main.Isolation = config.Isolation
 	main.SetMembers(now, members, detect)
 	main.Segment.Addr, main.addrs = r.nodes[r.self], r.nodes
 	watches := []*watch{main}
@@ -115,6 +116,7 @@ func (r *running) configure() {
 		w := r.watch(s.Prefix)
 		if w == nil { // its incarnation must be later than of one that was before
 			w = &watch{State: NewSegmentState(r.self, max(r.incarnation, uint64(now.UnixMilli()))), addrs: map[string]netip.Addr{}}
+			w.Isolation = config.Isolation
 		}
 		moved := w.Segment.Addr.IsValid() && w.Segment.Addr != s.Addr
 		w.Segment = s

@@ -13,6 +13,7 @@ import (
 // Answer, Restart and Tick. After each of them Ready says what is to be done, and Next
 // when to call Tick if nothing else happens.
 type State struct {
+	Isolation   Isolation // what shows that this node is cut off; set before the first input
 	self        string
 	incarnation uint64
 	stopped     bool // this speaker is restarting

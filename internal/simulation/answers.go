@@ -137,7 +137,7 @@ func (w *world) lookForIntruders(a netip.Addr, x *watched, all []*node) {
 func (w *world) cutOff(n *node) bool {
 	of := &w.rules.states[n.place]
 	knows := !of.heardAPI.IsZero() && w.now.Sub(of.heardAPI) > expires
-	return w.Gateway && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
+	return w.tells() && !w.SecondLink && w.Nodes > 2 && !w.hindered() && slices.ContainsFunc(w.nodes, func(m *node) bool {
 		other := &w.rules.states[m.place]
 		there := other.runs.Before(of.cut) && !of.expired[m.place]
 		if knows {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
 // History says what a world is made of, and what is done to it. Equal Histories
@@ -18,8 +20,10 @@ type History struct {
 	Subnets  int  // the nodes are in by turns
 	Services int  // with an address each, of the subnets by turns
 	Gateway  bool // there is one
-	Prefers  int  // the node that the advertisement prefers, counted from 1; 0: none
-	SpareNIC bool // the nodes reach the API server by a network of its own
+	// NoGatewayCounts and NeverIsolated: the speakers have --isolation=peers, or never.
+	NoGatewayCounts, NeverIsolated bool
+	Prefers                        int  // the node that the advertisement prefers, counted from 1; 0: none
+	SpareNIC                       bool // the nodes reach the API server by a network of its own
 	// SecondLink: the subnets are on further links of the nodes, and faults of the network
 	// are there. The nodes' own addresses, and the API server, are on a link that works.
 	SecondLink bool
@@ -66,9 +70,23 @@ func (h History) end() time.Duration {
 	return end
 }
 
+// isolation is what shows a node that it is cut off.
+func (h *History) isolation() membership.Isolation {
+	switch {
+	case h.NeverIsolated:
+		return membership.Never
+	case h.NoGatewayCounts:
+		return membership.ByPeers
+	}
+	return membership.ByGateway
+}
+
+// tells reports whether there is a gateway that tells a node whether it is cut off.
+func (h *History) tells() bool { return h.Gateway && h.isolation() == membership.ByGateway }
+
 // traits are what a world is or is not, by their names.
 func (h *History) traits() []trait {
-	return []trait{{"gateway", &h.Gateway}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"many-leases", &h.ManyLeases}, {"finalizers", &h.Finalizers}}
+	return []trait{{"gateway", &h.Gateway}, {"isolation-peers", &h.NoGatewayCounts}, {"isolation-never", &h.NeverIsolated}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"many-leases", &h.ManyLeases}, {"finalizers", &h.Finalizers}}
 }
 
 type trait struct {

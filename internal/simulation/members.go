@@ -32,7 +32,9 @@ func (s *speaker) newGroup(segment bool) group {
 	if segment {
 		state = membership.NewSegmentState
 	}
-	return group{speaker: s, segment: segment, members: state(s.node.name, uint64(s.now.Add(s.node.skew).UnixMilli()))}
+	members := state(s.node.name, uint64(s.now.Add(s.node.skew).UnixMilli()))
+	members.Isolation = s.isolation()
+	return group{speaker: s, segment: segment, members: members}
 }
 
 func (s *speaker) group(segment bool) *group {

@@ -161,7 +161,7 @@ func (w *world) elsewhere(n *node) bool {
 
 // company reports whether a node reaches another.
 func (w *world) company(n *node) bool {
-	if w.Gateway && w.lan.silent == 0 && w.lan.talk(n.place, w.lan.router()) {
+	if w.Gateway && !w.NoGatewayCounts && w.lan.silent == 0 && w.lan.talk(n.place, w.lan.router()) {
 		return true
 	}
 	return slices.ContainsFunc(w.nodes, func(other *node) bool {

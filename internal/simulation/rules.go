@@ -302,7 +302,7 @@ func (w *world) weakened(n *node) bool {
 // none could know which of them was cut off.
 func (w *world) duplicated(was *node) bool {
 	heard := w.rules.states[was.place].heardAPI
-	return heard.IsZero() || w.now.Sub(heard) < recent || !w.Gateway || w.SecondLink
+	return heard.IsZero() || w.now.Sub(heard) < recent || !w.tells() || w.SecondLink
 }
 
 // partial reports whether so few nodes are left that one bad path parts them: of those

@@ -69,15 +69,16 @@ func (w *world) replier(a netip.Addr) *node {
 // it: there is no gateway that the node could ask, it renews its Lease, and it has never met
 // any of the others: of each two the later speaker started when the node was cut off, or so
 // late before that they had not found each other. To itself it is like a node whose peers
-// are all behind a firewall; those go by their Leases, and by the L2Claim (docs/limits.md).
+// are all behind a firewall; those go by their Leases, and by the L2Claim (docs/limits.md). So does
+// every node with --isolation=never: that is its price.
 func (w *world) keptUnmet(a netip.Addr) bool {
-	return !w.Gateway && slices.ContainsFunc(w.lan.subnets[subnetOf(a)], func(n *node) bool {
+	return !w.tells() && slices.ContainsFunc(w.lan.subnets[subnetOf(a)], func(n *node) bool {
 		cut := w.rules.states[n.place].cut
 		if cut.IsZero() || !w.reachesServer(n) {
 			return false
 		}
 		_, own, ok := n.speaker.answers(a)
-		return ok && own && !slices.ContainsFunc(w.nodes, func(m *node) bool { return m != n && w.met(n, m, cut) })
+		return ok && own && (w.NeverIsolated || !slices.ContainsFunc(w.nodes, func(m *node) bool { return m != n && w.met(n, m, cut) }))
 	})
 }
 
@@ -110,6 +111,8 @@ func (w *world) bound(from time.Time, x *watched, s silence) (time.Duration, str
 	bound, reason := w.cost(from, x)
 	switch {
 	case bound >= lonely:
+	case w.NeverIsolated && bound == takeover:
+		bound, reason = several, "a node that is cut off does not say so"
 	case s.lost && w.now.Sub(x.doubled) < recent:
 		bound, reason = lonely, "two answered the client that could not hear each other; its kernel asks again"
 	case s.alone || w.onlyKubernetes():
@@ -124,7 +127,7 @@ func (w *world) bound(from time.Time, x *watched, s silence) (time.Duration, str
 // onlyKubernetes reports whether nodes may be unable to tell by themselves which of them
 // are dead.
 func (w *world) onlyKubernetes() bool {
-	return 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.Gateway && w.Nodes > mesh
+	return 2*w.running() <= w.Nodes || w.SecondLink && w.Nodes == 2 || !w.tells() && w.Nodes > mesh
 }
 
 // machine returns the node with a MAC.

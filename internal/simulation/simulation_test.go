@@ -42,6 +42,15 @@ func TestManyLeases(t *testing.T) {
 	}, *seeds/4)
 }
 
+// TestIsolation has the speakers of some of them take themselves for cut off by other signs.
+func TestIsolation(t *testing.T) {
+	runAll(t, func(seed uint64) History {
+		h := Random(seed)
+		h.NoGatewayCounts, h.NeverIsolated = seed%2 == 0, seed%2 == 1
+		return h
+	}, *seeds/4)
+}
+
 func runAll(t *testing.T, random func(uint64) History, seeds uint64) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories leave much behind
 	start := time.Now()
