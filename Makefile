@@ -115,8 +115,9 @@ bench: packages build ## measure on racks, each beside a floor: bursts, growth, 
 pictures: test-packages build ## draw the pictures of docs/pictures that show running programs, from a rack (1 min)
 	go build -C e2e -o ../bin/pictures ./pictures && bin/pictures $(ARGS)
 
-# What images are made for (a release: ARCHES="amd64 arm64"), their tag, and what
-# they say of their sources. With PUSH=registry.example.org/net they are pushed there.
+# What images are made for (a release: RELEASE_ARCHES), their tag, and what they say
+# of their sources. With PUSH=registry.example.org/net they are pushed there.
+RELEASE_ARCHES = amd64 arm64 armv7 ppc64le s390x riscv64
 ARCHES ?= $(shell go env GOARCH)
 TAG ?= dev
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -127,7 +128,7 @@ space := $(subst ,, )
 .PHONY: images
 images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
-	  GOOS=linux GOARCH=$$arch go build $(LINK) -o bin/$$arch/ ./controller ./speaker; done
+	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker || exit 1; done
 	go build -C config/images -o ../../bin/pack-images . && bin/pack-images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
 
 # What the plugin is built for.
@@ -148,7 +149,7 @@ notes:
 	@[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
 
 .PHONY: release
-release: ARCHES = amd64 arm64
+release: ARCHES = $(RELEASE_ARCHES)
 release: notes images plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
 	rm -rf dist/_chart && mkdir dist/_chart && cp -rL charts/steelyard dist/_chart/
 	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/_chart/steelyard/values.yaml

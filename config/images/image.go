@@ -54,7 +54,8 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 		return nil, fmt.Errorf("read the image's configuration: %w", err)
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Created = "linux", arch, v1.Time{Time: o.created}
+	runs := platform(arch)
+	config.OS, config.Architecture, config.Variant, config.Created = runs.OS, runs.Architecture, runs.Variant, v1.Time{Time: o.created}
 	config.Config.Entrypoint = []string{"/" + p.name}
 	config.Config.User = user
 	config.Config.Labels = map[string]string{

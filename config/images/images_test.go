@@ -28,12 +28,12 @@ import (
 )
 
 // made has the smallest of programs in place of the real ones, and says that it
-// is built for two architectures.
+// is built for the architectures of a release.
 func made(t *testing.T) options {
 	t.Helper()
 	dir := t.TempDir()
 	o := options{
-		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), arches: []string{"amd64", "arm64"},
+		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), arches: released(t),
 		tag: "v1.2.3", version: "v1.2.3", revision: "abc", created: time.Unix(1700000000, 0).UTC(),
 	}
 	source, small := filepath.Join(dir, "main.go"), filepath.Join(dir, "small")
@@ -58,6 +58,21 @@ func made(t *testing.T) options {
 		}
 	}
 	return o
+}
+
+// released are the architectures of a release, by the Makefile.
+func released(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\nRELEASE_ARCHES = ")
+	list, _, found := strings.Cut(rest, "\n")
+	if !found || !strings.Contains(string(text), "\nrelease: ARCHES = $(RELEASE_ARCHES)\n") {
+		t.Fatal("the Makefile does not say what a release is made for")
+	}
+	return strings.Fields(list)
 }
 
 // sums returns the SHA-256 of each file under a folder.
@@ -125,7 +140,7 @@ func TestImage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if config.Architecture != arch || config.Config.User != "65532:65532" || !config.Created.Equal(o.created) ||
+			if config.Platform().String() != "linux/"+strings.Replace(arch, "armv7", "arm/v7", 1) || config.Config.User != "65532:65532" || !config.Created.Equal(o.created) ||
 				config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" || config.Config.Labels["org.opencontainers.image.revision"] != "abc" {
 				t.Errorf("%s for %s: %+v", p.name, arch, config)
 			}
@@ -194,7 +209,7 @@ func TestPush(t *testing.T) {
 	for _, m := range manifest.Manifests {
 		have = append(have, m.Platform.String())
 	}
-	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, have); diff != "" {
+	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/s390x", "linux/riscv64"}, have); diff != "" {
 		t.Errorf("-want +have\n%s", diff)
 	}
 }

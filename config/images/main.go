@@ -41,7 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs, those of an architecture in a folder of its name")
 	flag.StringVar(&o.out, "out", "dist", "folder for what is written")
-	arches := flag.String("arches", "amd64,arm64", "comma list of architectures")
+	arches := flag.String("arches", "amd64,arm64", "comma list of architectures, as Go names them, and armv7")
 	flag.StringVar(&o.tag, "tag", "dev", "tag of the images")
 	flag.StringVar(&o.version, "version", "", "version of the programs, for the images' labels")
 	flag.StringVar(&o.revision, "revision", "", "commit of the sources, likewise")
@@ -75,7 +75,7 @@ func (o options) write(p program) error {
 			return err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+			Add: image, Descriptor: v1.Descriptor{Platform: platform(arch)},
 		})
 	}
 	folder := filepath.Join(o.out, "oci", "steelyard-"+p.name)
@@ -102,6 +102,14 @@ func (o options) write(p program) error {
 	}
 	fmt.Printf("pushed %s@%s\n", ref, digest)
 	return nil
+}
+
+// platform is an architecture as OCI's image index names it.
+func platform(arch string) *v1.Platform {
+	if of, variant, is := strings.Cut(arch, "v"); is && of == "arm" {
+		return &v1.Platform{OS: "linux", Architecture: of, Variant: "v" + variant}
+	}
+	return &v1.Platform{OS: "linux", Architecture: arch}
 }
 
 // archive writes the archive of one image and reads it back to check it.
