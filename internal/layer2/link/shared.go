@@ -14,7 +14,7 @@ import (
 type Route struct {
 	Prefix netip.Prefix
 	Index  int // of the interface
-	Metric int
+	Metric uint32
 }
 
 // Before returns, for each link that shares a subnet with others that are up, which of
@@ -26,13 +26,16 @@ type Route struct {
 // one of the lowest metric, then the first. Of links without a route it is the one of
 // the lowest index. Routes are in the kernel's order.
 func Before(devices []Device, routes []Route) map[string][]string {
-	type place struct{ metric, route, index int }
+	type place struct {
+		metric       uint64
+		route, index int
+	}
 	places := map[string]place{}
 	for _, d := range devices {
 		p := place{metric: 1 << 32, index: d.Index}
 		for i, r := range routes {
-			if r.Index == d.Index && slices.Contains(d.Prefixes, r.Prefix) && r.Metric < p.metric {
-				p.metric, p.route = r.Metric, i
+			if r.Index == d.Index && slices.Contains(d.Prefixes, r.Prefix) && uint64(r.Metric) < p.metric {
+				p.metric, p.route = uint64(r.Metric), i
 			}
 		}
 		places[d.Name] = p
@@ -81,7 +84,7 @@ func Routes() ([]Route, error) {
 			}
 			if addr, ok := netip.AddrFromSlice(r.Dst.IP); ok {
 				bits, _ := r.Dst.Mask.Size()
-				out = append(out, Route{netip.PrefixFrom(addr.Unmap(), bits), r.LinkIndex, r.Priority})
+				out = append(out, Route{netip.PrefixFrom(addr.Unmap(), bits), r.LinkIndex, uint32(r.Priority)})
 			}
 		}
 	}
