@@ -107,13 +107,13 @@ func older(t *testing.T) string {
 	return dir
 }
 
-// everyValueFile has each value as in effects, but for a kind that is not there, and for what a
+// everyValueFile has each value as in effects, but for kinds that are not there, and for what a
 // Job of another image would apply.
 func everyValueFile(t *testing.T) string {
 	t.Helper()
 	values := everyValue(t)
 	values["podMonitor"] = map[string]any{"enabled": false}
-	for _, applied := range []string{"pools", "advertisements", "peers", "bfdProfiles", "communities"} {
+	for _, applied := range []string{"pools", "advertisements", "peers", "bfdProfiles", "communities", "openshift"} {
 		delete(values, applied)
 	}
 	text, err := yaml.Marshal(values)

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	deployment = "Deployment " + Namespace + "/steelyard-controller"
-	daemonSet  = "DaemonSet " + Namespace + "/steelyard-speaker"
-	budget     = "PodDisruptionBudget " + Namespace + "/steelyard-controller"
-	policy     = "NetworkPolicy " + Namespace + "/steelyard-controller"
-	job        = "Job " + Namespace + "/steelyard-values"
-	monitor    = "PodMonitor " + Namespace + "/steelyard"
-	container  = "spec.template.spec.containers.0."
-	pod        = "spec.template.spec."
+	deployment  = "Deployment " + Namespace + "/steelyard-controller"
+	daemonSet   = "DaemonSet " + Namespace + "/steelyard-speaker"
+	budget      = "PodDisruptionBudget " + Namespace + "/steelyard-controller"
+	policy      = "NetworkPolicy " + Namespace + "/steelyard-controller"
+	constraints = "SecurityContextConstraints /steelyard-speaker"
+	job         = "Job " + Namespace + "/steelyard-values"
+	monitor     = "PodMonitor " + Namespace + "/steelyard"
+	container   = "spec.template.spec.containers.0."
+	pod         = "spec.template.spec."
 )
 
 // effect says what a value other than the default does to an object. "" as
@@ -60,6 +61,7 @@ func effects() map[string]struct {
 		"peers":                        {"{router: {peerASN: 64601, myASN: 64512, peerAddress: 192.0.2.1}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"BGPPeer","metadata":{"name":"router"},"spec":{"myASN":64512,"peerASN":64601,"peerAddress":"192.0.2.1"}}`)},
 		"bfdProfiles":                  {"{fast: {detectMultiplier: 3}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"BFDProfile","metadata":{"name":"fast"},"spec":{"detectMultiplier":3}}`)},
 		"communities":                  {"{names: {communities: [{name: a, value: \"64512:1\"}]}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"Community","metadata":{"name":"names"},"spec":{"communities":[{"name":"a","value":"64512:1"}]}}`)},
+		"openshift.scc":                {"true", []effect{{constraints, "users.0", "system:serviceaccount:" + Namespace + ":steelyard-speaker"}}},
 		"networkPolicy.enabled":        {"false", []effect{{policy, "", nil}}},
 		"networkPolicy.metricsFrom":    {"[{podSelector: {}}]", []effect{{policy, "spec.ingress.0.from.0.podSelector", map[string]any{}}}},
 		"networkPolicy.apiServerPorts": {"[6443]", []effect{{policy, "spec.policyTypes+", "Egress"}, {policy, "spec.egress.0.ports.0.port", 6443.0}}},
@@ -84,6 +86,8 @@ func effects() map[string]struct {
 		"controller.probePort":           {"9473", []effect{arg(deployment, "--health-probe-bind-address=:9473"), {deployment, container + "ports.1.containerPort", 9473.0}}},
 		"controller.pageHosts":           {"[a.example.org, b]", []effect{arg(deployment, "--page-hosts=a.example.org,b")}},
 		"controller.extraArgs":           {"[--pprof-bind-address=0]", []effect{arg(deployment, "--pprof-bind-address=0")}},
+		"controller.user":                {"1000", []effect{{deployment, pod + "securityContext.runAsUser", 1000.0}, {deployment, pod + "securityContext.runAsGroup", 1000.0}}},
+		"speaker.user":                   {"1000", []effect{{daemonSet, pod + "securityContext.runAsUser", 1000.0}}},
 		"controller.priorityClassName":   {"mine", []effect{{deployment, pod + "priorityClassName", "mine"}}},
 		"controller.resources":           {"{limits: {memory: 1Gi}}", []effect{{deployment, container + "resources.limits.memory", "1Gi"}}},
 		"controller.nodeSelector":        {"{role: edge}", []effect{{deployment, pod + "nodeSelector.role", "edge"}}},
@@ -228,6 +232,32 @@ func find(all objects, e effect) any {
 		return nil
 	}
 	return have
+}
+
+// On OpenShift the controller leaves its user to the platform, and the speakers' constraints
+// allow what their DaemonSet asks for.
+func TestOpenShift(t *testing.T) {
+	values := map[string]any{"openshift": map[string]any{"scc": true}, "controller": map[string]any{"user": 0}, "pools": map[string]any{"lan": map[string]any{}}}
+	helm := byHelm(t, values)
+	for _, o := range []string{deployment, job} {
+		if context, ok := at(helm[o], pod+"securityContext").(map[string]any); !ok || context["runAsUser"] != nil || context["runAsNonRoot"] != true {
+			t.Errorf("%s: want a user that the platform chooses, and not root, have %v", o, context)
+		}
+	}
+	scc := helm[constraints]
+	for path, asks := range map[string]string{
+		"allowedCapabilities": container + "securityContext.capabilities.add", "allowHostNetwork": pod + "hostNetwork",
+		"allowPrivilegeEscalation": container + "securityContext.allowPrivilegeEscalation", "readOnlyRootFilesystem": container + "securityContext.readOnlyRootFilesystem",
+	} {
+		if diff := cmp.Diff(at(helm[daemonSet], asks), at(scc, path)); diff != "" {
+			t.Errorf("%s: -asked for +allowed\n%s", path, diff)
+		}
+	}
+	for _, never := range []string{"allowPrivilegedContainer", "allowHostPID", "allowHostIPC", "allowHostDirVolumePlugin"} {
+		if at(scc, never) != false {
+			t.Errorf("%s is %v", never, at(scc, never))
+		}
+	}
 }
 
 // The schema refuses what could only be a mistake.
