@@ -139,7 +139,7 @@ func (a sessionList) clean() bool {
 func (a sessionList) names() []string {
 	var out []string
 	for _, s := range a.Sessions {
-		out = append(out, "bgpsession.steelyard.dev/"+s.Node+"."+s.Peer)
+		out = append(out, "bgpsession.steelyard.dev/"+v1beta1.SessionName(s.Node, s.Peer))
 	}
 	return out
 }

@@ -147,7 +147,7 @@ func TestTheRoutersGoodbyeIsHeardInOurFlood(t *testing.T) {
 		if err := until(conn, packet.BGP_MSG_UPDATE); err != nil {
 			return err
 		}
-		return send(conn, packet.NewBGPNotificationMessage(6, 1, nil))
+		return send(conn, packet.NewBGPNotificationMessage(6, 1, []byte{0, 1, 1, 0, 0, 0x27, 0x10}))
 	})
 	s, _ := startSessions(t)
 	s.Set([]announce.Peering{{Peer: p, Routes: manyRoutes}})
@@ -157,7 +157,7 @@ func TestTheRoutersGoodbyeIsHeardInOurFlood(t *testing.T) {
 		}
 		return nil
 	})
-	if st := state(s, "p"); !strings.Contains(st.LastError, "maximum number of prefixes reached") || st.Failure != Failure("NotificationReceived") {
+	if st := state(s, "p"); !strings.Contains(st.LastError, `"maximum number of prefixes reached": 10000 of IPv4`) || st.Failure != Failure("PrefixLimit") {
 		t.Errorf("%s: %s", st.Failure, st.LastError)
 	}
 }

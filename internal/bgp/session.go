@@ -18,6 +18,9 @@ const (
 	// administrator, must change something first. It is also the longest pause of a
 	// session that keeps failing.
 	retryPause = 30 * time.Second
+	// fullPause is the time until a router is dialed again that takes no more routes, unless
+	// there are fewer before.
+	fullPause = 5 * time.Minute
 	// repairPause is the time between two attempts when this node may mend the
 	// problem.
 	repairPause = 5 * time.Second
@@ -59,6 +62,8 @@ type session struct {
 	tried        announce.Peer    // the peer of the last attempt
 	restarting   bool             // the last session was ended with Restart, and no other has been up or failed since
 	fails        int              // how many connections have failed in a row
+	offered      int              // how many routes were offered last
+	refused      int              // how many routes were too many for the router; 0: none were
 	pauseTo      time.Time        // no attempt before then, unless the peer changes
 }
 
@@ -153,6 +158,9 @@ func (s *session) step(want announce.Peering) time.Duration {
 	}
 	watch := s.watchRouter(want.Peer)
 	if s.open == nil {
+		if len(want.Routes) < s.refused { // perhaps it takes these
+			s.pauseTo, s.refused = time.Time{}, 0
+		}
 		if len(want.Peer.Changes(s.tried)) > 0 || want.Peer.ConnectTime != s.tried.ConnectTime {
 			s.pauseTo, s.fails, s.capabilities = time.Time{}, 0, fsm.Capabilities{}
 		}
@@ -233,6 +241,10 @@ func (s *session) checkSession(want announce.Peering) {
 		s.stopFor(repairPause, "")
 	case now.lost:
 		s.lost(now.up)
+		if now.full {
+			s.refused = s.offered
+			s.pauseTo = time.Now().Add(fullPause)
+		}
 	case watched && now.session == Established && by.LastOutage.At.After(now.since) && pathLost(by) != "":
 		if up, was := s.status.lose(pathLost(by)); was {
 			s.close(fsm.BFDDown)
@@ -339,7 +351,7 @@ func (s *session) offer(want announce.Peering) {
 	hops, problem := nextHops(want.Peer, s.capabilities)
 	offering := fsm.AdjRIBOut{Routes: want.Routes, NextHops: hops}
 	s.open.Advertise(offering)
-	s.problem = problem
+	s.problem, s.offered = problem, len(want.Routes)
 	s.status.offers(offering.Len(), problem)
 }
 

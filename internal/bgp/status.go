@@ -57,6 +57,7 @@ type view struct {
 	broken  bool          // the run cannot go on
 	lost    bool          // a connection to the peer has failed
 	up      time.Duration // how long the session was up until it was lost
+	full    bool          // it was lost because the router takes no more routes
 }
 
 // run is one fsm.Session. Events of an earlier run are ignored.
@@ -144,6 +145,7 @@ func (r run) StateChanged(state SessionState, asn uint32) {
 		if was == Established {
 			s.now.up = time.Since(s.since)
 			s.drop(cmp.Or(s.cause, fsm.Unknown))
+			s.now.full = s.cause == fsm.PrefixLimit
 		}
 	}
 	if state == Established && was != Established {

@@ -47,7 +47,7 @@ func (r *Reporter) reportSessions(ctx context.Context, node *corev1.Node, states
 	reported := map[string]bgp.State{}
 	var failed []error
 	for _, state := range states {
-		name := r.Node + "." + state.Peer
+		name := v1beta1.SessionName(r.Node, state.Peer)
 		session := existing(have[name], name)
 		delete(have, name)
 		if err := r.put(ctx, node, session, func(o client.Object) { r.enter(o.(*v1beta1.BGPSession), state, older[state.Peer]) }); err != nil {

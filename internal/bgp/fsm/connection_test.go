@@ -170,8 +170,8 @@ func TestSessionsEnd(t *testing.T) {
 		hears   string // the router, at last
 	}{
 		{"another AS number", [][]byte{rawOpen(64602, 9, four)}, 0, `failed: sent NOTIFICATION "bad peer AS": the router's AS number is 64602, not 64601 (NotificationSent)`, "0s NOTIFICATION bad peer AS"},
-		{"a KEEPALIVE before its OPEN", [][]byte{raw(keepaliveMessage)}, 0, `failed: sent NOTIFICATION "state machine error, subcode 1": it sent a KEEPALIVE in the state OpenSent (NotificationSent)`, "0s NOTIFICATION state machine error, subcode 1"},
-		{"two OPENs", [][]byte{rawOpen(64601, 9, four), rawOpen(64601, 9, four)}, 0, `failed: sent NOTIFICATION "state machine error, subcode 2": it sent an OPEN in the state OpenConfirm (NotificationSent)`, "0s NOTIFICATION state machine error, subcode 2"},
+		{"a KEEPALIVE before its OPEN", [][]byte{raw(keepaliveMessage)}, 0, `failed: sent NOTIFICATION "unexpected message in the state OpenSent": it sent a KEEPALIVE in the state OpenSent (NotificationSent)`, "0s NOTIFICATION unexpected message in the state OpenSent"},
+		{"two OPENs", [][]byte{rawOpen(64601, 9, four), rawOpen(64601, 9, four)}, 0, `failed: sent NOTIFICATION "unexpected message in the state OpenConfirm": it sent an OPEN in the state OpenConfirm (NotificationSent)`, "0s NOTIFICATION unexpected message in the state OpenConfirm"},
 		{"19 bytes before any OPEN that are no message", [][]byte{raw(9)}, 0, `failed: sent NOTIFICATION "bad message type" to the router (NotificationSent)`, "0s NOTIFICATION bad message type"},
 		{"a NOTIFICATION before its OPEN", [][]byte{raw(notificationMessage, 2, 2)}, 0, `failed: the router sent NOTIFICATION "bad peer AS": it does not expect our AS number 64512 (its own should be 64601) (NotificationReceived)`, "0s an OPEN"},
 		{"no OPEN", nil, openTimeout + lateTimeout, "failed: hold timer expired: 192.0.2.1 took the connection but sent no OPEN (HoldTimerExpired)", "60s NOTIFICATION hold timer expired"},

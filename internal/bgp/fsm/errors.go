@@ -22,13 +22,14 @@ const (
 	HoldTimerExpired     Cause = "HoldTimerExpired"
 	NotificationReceived Cause = "NotificationReceived"
 	NotificationSent     Cause = "NotificationSent"
+	PrefixLimit          Cause = "PrefixLimit"    // the router takes no more routes (RFC 4486)
 	ConnectionLost       Cause = "ConnectionLost" // without a NOTIFICATION
 	Unknown              Cause = "Unknown"
 )
 
 // Causes returns all causes.
 func Causes() []Cause {
-	return []Cause{PathLost, HoldTimerExpired, NotificationReceived, NotificationSent, ConnectionLost, Unknown}
+	return []Cause{PathLost, HoldTimerExpired, NotificationReceived, NotificationSent, PrefixLimit, ConnectionLost, Unknown}
 }
 
 // describe explains why the session ends, and returns the cause of the loss if it was
@@ -48,6 +49,8 @@ func (c *connection) describe(reason error) (text string, cause Cause, unreached
 			text = fmt.Sprintf("sent NOTIFICATION %q: %s", bad.notification, bad.text)
 		}
 		return text, NotificationSent, false
+	case errors.As(reason, &said) && said.notification == prefixLimit:
+		return describeNotification(c.peer, said.notification, "") + said.said, PrefixLimit, false
 	case errors.As(reason, &said):
 		return describeNotification(c.peer, said.notification, said.said), NotificationReceived, false
 	case errors.As(reason, &write):
@@ -112,9 +115,11 @@ type notification struct{ code, subcode uint8 }
 const (
 	headerError      = 1
 	openError        = 2
+	updateError      = 3
 	holdTimerExpired = 4
 	stateError       = 5
 	cease            = 6
+	refreshError     = 7 // RFC 7313
 
 	notSynchronized = 1 // of headerError
 	badLength       = 2
@@ -151,7 +156,11 @@ func (g Cease) data() []byte {
 	return append([]byte{byte(len(text))}, text...)
 }
 
-var badPeerAS = notification{openError, 2}
+var (
+	badPeerAS   = notification{openError, 2}
+	prefixLimit = notification{cease, 1}
+	hardReset   = notification{cease, 9} // RFC 8538: its data is the NOTIFICATION that it stands for
+)
 
 func (n notification) String() string {
 	kinds := []string{"", "message header error", "OPEN message error", "UPDATE message error",
@@ -162,6 +171,12 @@ func (n notification) String() string {
 		openError: {"", "unsupported version number", "bad peer AS", "bad BGP identifier",
 			"unsupported optional parameter", "", "unacceptable hold time", "unsupported capability", "", "", "",
 			"role mismatch"},
+		// RFC 4271 section 6.3
+		updateError: {"", "malformed attribute list", "unrecognized well-known attribute", "missing well-known attribute",
+			"attribute flags error", "attribute length error", "invalid ORIGIN attribute", "AS routing loop", "invalid NEXT_HOP attribute",
+			"optional attribute error", "invalid network field", "malformed AS_PATH"},
+		stateError:   {"", "unexpected message in the state OpenSent", "unexpected message in the state OpenConfirm", "unexpected message in the state Established"}, // RFC 6608
+		refreshError: {"", "invalid length of a ROUTE-REFRESH message"},                                                                                              // RFC 7313
 		// RFC 4486, RFC 8538, RFC 9384
 		cease: {"", "maximum number of prefixes reached", "administrative shutdown",
 			"peer deconfigured", "administrative reset", "connection rejected", "other configuration change",

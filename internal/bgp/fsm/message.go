@@ -253,18 +253,39 @@ func (o *open) family(v []byte) bool {
 	return true
 }
 
-// parseNotification parses the body of a NOTIFICATION, and the text that the router
-// sends with it (RFC 9003), which may be anything.
+// parseNotification parses the body of a NOTIFICATION, and what the router sends with it: a
+// text for people (RFC 9003), which may be anything, or its limit of prefixes. A hard reset is
+// the NOTIFICATION that it has inside (RFC 8538 section 3).
 func parseNotification(b []byte) (n notification, said string) {
 	n = notification{b[0], b[1]}
 	data := b[2:]
-	if reason := Cease(n.subcode); n.code != cease || reason != AdministrativeShutdown && reason != AdministrativeReset || len(data) == 0 {
+	if n == hardReset && len(data) >= 2 && (notification{data[0], data[1]}) != hardReset {
+		return parseNotification(data)
+	}
+	switch {
+	case n == prefixLimit:
+		return n, limitText(data)
+	case n.code != cease || Cease(n.subcode) != AdministrativeShutdown && Cease(n.subcode) != AdministrativeReset || len(data) == 0:
 		return n, ""
 	}
 	if size := int(data[0]); size > 0 && size < len(data) {
 		return n, string(data[1 : 1+size])
 	}
 	return n, ""
+}
+
+// limitText puts in words which limit a router has (RFC 4486 section 4); "": it does not say.
+func limitText(data []byte) string {
+	if len(data) < 7 || data[2] != safiUnicast {
+		return ""
+	}
+	switch limit := binary.BigEndian.Uint32(data[3:]); binary.BigEndian.Uint16(data) {
+	case afiIPv4:
+		return fmt.Sprintf(": %d of IPv4", limit)
+	case afiIPv6:
+		return fmt.Sprintf(": %d of IPv6", limit)
+	}
+	return ""
 }
 
 // kindName returns the name of a type of message, with its article.

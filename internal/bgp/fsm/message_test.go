@@ -92,6 +92,7 @@ func TestParseOpen(t *testing.T) {
 		{"an IPv6 next hop for IPv4 (RFC 8950 4)", rawOpen(64601, 9, four, extended(2)), Capabilities{IPv4: true, Extended: true}, 64601},
 		{"an IPv4 next hop is nothing new", rawOpen(64601, 9, four, extended(1)), Capabilities{IPv4: true}, 64601},
 		{"a long AS number (RFC 6793)", rawOpen(23456, 9, four, []byte{65, 0, 1, 0, 0}), Capabilities{IPv4: true, FourByte: true}, 65536},
+		{"it keeps the routes of a peer that restarts (RFC 4724)", rawOpen(64601, 9, four, []byte{64, 0, 120}), Capabilities{IPv4: true, Restart: true}, 64601},
 		{"what is not known is left out (RFC 5492 3)", rawOpen(64601, 9, four, []byte{200, 1, 2, 3}, []byte{2}), Capabilities{IPv4: true, Refresh: true}, 64601},
 		{"so is what has another length than its own", rawOpen(64601, 9, four, []byte{65, 0, 1}, []byte{1, 0, 2, 0}), Capabilities{IPv4: true}, 64601},
 	} {
@@ -146,6 +147,12 @@ func TestParseNotification(t *testing.T) {
 		{"a code and a subcode", []byte{2, 2}, badPeerAS, ""},
 		{"words (RFC 9003)", append([]byte{6, 2, 9}, "back at 8"...), notification{cease, 2}, "back at 8"},
 		{"words that are shorter than they say", append([]byte{6, 2, 200}, "back"...), notification{cease, 2}, ""},
+		{"a hard reset is what it is for (RFC 8538 3)", append([]byte{6, 9, 6, 4, 9}, "back at 8"...), notification{cease, 4}, "back at 8"},
+		{"one that says nothing", []byte{6, 9}, hardReset, ""},
+		{"one for another hard reset", []byte{6, 9, 6, 9, 6, 2}, hardReset, ""},
+		{"a limit of prefixes (RFC 4486 4)", []byte{6, 1, 0, 2, 1, 0, 0, 0, 10}, prefixLimit, ": 10 of IPv6"},
+		{"a limit of another family", []byte{6, 1, 0, 2, 2, 0, 0, 0, 10}, prefixLimit, ""},
+		{"a limit that is not said", []byte{6, 1}, prefixLimit, ""},
 		{"data of another error is no word", append([]byte{6, 5, 4}, "back"...), notification{cease, 5}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
