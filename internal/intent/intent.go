@@ -44,11 +44,11 @@ type Config struct {
 	Validations map[Ref]Validation // one for each object
 	// Reservations are those that are valid, the oldest first.
 	Reservations []Reservation
-	reservedIn   map[string][]int // places in Reservations, by namespace
-	places       places
-	named        map[string]int // the pools' places, by their names
-	unusable     []announce.UnusablePeer
-	external     map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
+	reservationIndex
+	places   places
+	named    map[string]int // the pools' places, by their names
+	unusable []announce.UnusablePeer
+	external map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
 	aggregates bool
 	// Withdraws: some advertisement withdraws addresses of Services without endpoints.
@@ -103,14 +103,14 @@ func Parse(o Objects) Config {
 		}),
 		Withdraws: slices.ContainsFunc(l2, func(ad announce.L2Advertisement) bool { return ad.Withdraws }) ||
 			slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Withdraws }),
-		CountsEndpoints: slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Bandwidth.PerEndpoint != 0 }),
-		Neighbors:       neighbors,
-		Reservations:    reservations,
-		reservedIn:      reservedIn(reservations),
-		unusable:        p.unusable,
-		Validations:     p.validations,
-		places:          placed(pools),
-		named:           known.places,
+		CountsEndpoints:  slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Bandwidth.PerEndpoint != 0 }),
+		Neighbors:        neighbors,
+		Reservations:     reservations,
+		reservationIndex: indexOf(reservations),
+		unusable:         p.unusable,
+		Validations:      p.validations,
+		places:           placed(pools),
+		named:            known.places,
 	}
 	return config.Announcing(announcedExternals(o.Pools))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
+	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
 // Reservation is an AddressReservation that is valid.
@@ -88,21 +89,15 @@ func (p *parser) reservation(ref Ref, obj *v1beta1.AddressReservation) (_ Reserv
 // those that select it; of each kind the oldest first.
 func (c *Config) ReservationsFor(svc *corev1.Service) []*Reservation {
 	var out []*Reservation
+	for _, i := range c.reservedFor[KeyOf(svc)] {
+		out = append(out, &c.Reservations[i])
+	}
 	for _, i := range c.reservedIn[svc.Namespace] {
-		if r := &c.Reservations[i]; r.Names(svc) {
+		if r := &c.Reservations[i]; !r.services[svc.Name] && r.Names(svc) {
 			out = append(out, r)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *Reservation) int { return -cmp.Compare(rank(a, svc), rank(b, svc)) })
 	return out
-}
-
-// rank is higher for a reservation that names svc than for one that selects it.
-func rank(r *Reservation, svc *corev1.Service) int {
-	if r.services[svc.Name] {
-		return 1
-	}
-	return 0
 }
 
 // Reserved are the addresses that reservations in force have, each with the name of the oldest
@@ -204,11 +199,24 @@ func (c *Config) use(r *Reservation, now time.Time, reserved Reserved, users fun
 	return out
 }
 
-// reservedIn finds reservations by the namespaces of their Services.
-func reservedIn(all []Reservation) map[string][]int {
-	out := map[string][]int{}
+// reservationIndex finds reservations by the Services that they name, and, if they name others as
+// well, by their namespaces.
+type reservationIndex struct {
+	reservedFor map[ipam.Key][]int
+	reservedIn  map[string][]int
+}
+
+func indexOf(all []Reservation) reservationIndex {
+	out := reservationIndex{map[ipam.Key][]int{}, map[string][]int{}}
 	for i := range all {
-		out[all[i].namespace] = append(out[all[i].namespace], i)
+		r := &all[i]
+		for name := range r.services {
+			k := ipam.Key{Namespace: r.namespace, Name: name}
+			out.reservedFor[k] = append(out.reservedFor[k], i)
+		}
+		if len(r.services) == 0 || r.selects != nil {
+			out.reservedIn[r.namespace] = append(out.reservedIn[r.namespace], i)
+		}
 	}
 	return out
 }

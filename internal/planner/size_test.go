@@ -30,6 +30,20 @@ func sizes() []growth.Work {
 			t, s := populated(n, n)
 			return func() { t.Plan(s) }
 		}},
+		{Name: "10,000 Services of one namespace, 2,000 of them named by reservations", Items: 10000, Prepare: func(n int) func() {
+			t, s := populated(n, 1)
+			for i := range n / 5 {
+				s.Objects.Reservations = append(s.Objects.Reservations, v1beta1.AddressReservation{
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("r", i)},
+					Spec:       v1beta1.AddressReservationSpec{Namespace: "n0", Services: []string{fmt.Sprint("s", i)}, Addresses: []v1beta1.AddressRange{v1beta1.AddressRange(fmt.Sprintf("10.1.%d.%d", i/256, i%256))}},
+				})
+			}
+			return func() {
+				s.Config = parsed(s.Objects)
+				s.Reserved = s.Config.Reserved(s.Now)
+				t.Plan(s)
+			}
+		}},
 		{Name: "10,000 Services, 1,000 pools, an edit of a pool", Items: 10000, Prepare: func(n int) func() {
 			t, s := populated(n, n/10)
 			return func() {
@@ -44,9 +58,12 @@ func sizes() []growth.Work {
 // pools, each of which serves one namespace by its labels, and who has thought
 // about it.
 func populated(n, pools int) (*Planner, Snapshot) {
-	s := Snapshot{Namespaces: map[string]map[string]string{}}
+	s, bits := Snapshot{Namespaces: map[string]map[string]string{}}, 28
+	if pools == 1 {
+		bits = 8
+	}
 	for i := range pools {
-		pool := aPool(fmt.Sprint("p", i), v1beta1.AddressRange(fmt.Sprintf("10.%d.%d.0/28", i/256, i%256)))
+		pool := aPool(fmt.Sprint("p", i), v1beta1.AddressRange(fmt.Sprintf("10.%d.%d.0/%d", i/256, i%256, bits)))
 		pool.Spec.ServiceAllocation = &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"team": fmt.Sprint(i)}}}}
 		s.Objects.Pools = append(s.Objects.Pools, *pool)
 		s.Namespaces[fmt.Sprint("n", i)] = map[string]string{"team": fmt.Sprint(i)}
@@ -55,7 +72,7 @@ func populated(n, pools int) (*Planner, Snapshot) {
 	for i := range n {
 		svc := aService(fmt.Sprint("s", i), int64(i))
 		svc.Namespace = fmt.Sprint("n", i%pools)
-		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.%d.%d.%d", i%pools/256, i%pools%256, i/pools)}}
+		svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("10.%d.%d.%d", i%pools/256, i%pools%256+i/pools/256, i/pools%256)}}
 		s.Services = append(s.Services, svc)
 	}
 	t := &Planner{}
