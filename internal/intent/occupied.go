@@ -20,7 +20,7 @@ type Others struct {
 	Speakers   []v1beta1.Speaker
 	ClusterIPs []netip.Prefix // the ranges that Services have their ClusterIPs of; none: not known, each Service's counts
 	Conflicts  []Conflict     // what foreign hosts have
-	Reserved   Reserved       // what is reserved for Services
+	Reserved   *Reserved      // what is reserved for Services
 }
 
 // reportedMost bounds how many addresses, and how many subnets, of one node count: a speaker's

@@ -101,20 +101,43 @@ func (c *Config) ReservationsFor(svc *corev1.Service) []*Reservation {
 }
 
 // Reserved are the addresses that reservations in force have, each with the name of the oldest
-// that has it.
-type Reserved map[netip.Addr]string
+// that has it. Nil has none.
+type Reserved struct {
+	by     map[netip.Addr]string
+	config *Config
+	until  time.Time // when the next reservation ends; zero: none does
+}
 
-// Reserved returns what is reserved at that time.
-func (c *Config) Reserved(now time.Time) Reserved {
-	if len(c.Reservations) == 0 { // usually
-		return nil
+// By returns the name of the reservation that has a; "": none has.
+func (x *Reserved) By(a netip.Addr) string {
+	if x == nil {
+		return ""
 	}
-	out := Reserved{}
+	return x.by[a]
+}
+
+// Ends returns when the next reservation ends; zero: none does.
+func (x *Reserved) Ends() time.Time {
+	if x == nil {
+		return time.Time{}
+	}
+	return x.until
+}
+
+// Reserved returns what is reserved at that time: before, if that is still so.
+func (c *Config) Reserved(now time.Time, before *Reserved) *Reserved {
+	switch {
+	case len(c.Reservations) == 0: // usually
+		return nil
+	case before != nil && before.config == c && (before.until.IsZero() || now.Before(before.until)):
+		return before
+	}
+	out := &Reserved{map[netip.Addr]string{}, c, c.reservationsEnd(now)}
 	for i := range c.Reservations {
 		if r := &c.Reservations[i]; r.InForce(now) {
 			for _, a := range r.Addrs {
-				if _, taken := out[a]; !taken {
-					out[a] = r.Name
+				if _, taken := out.by[a]; !taken {
+					out.by[a] = r.Name
 				}
 			}
 		}
@@ -123,10 +146,10 @@ func (c *Config) Reserved(now time.Time) Reserved {
 }
 
 // Of returns the addresses that those reservations have, in their order.
-func (x Reserved) Of(reservations []*Reservation) (out []netip.Addr) {
+func (x *Reserved) Of(reservations []*Reservation) (out []netip.Addr) {
 	for _, r := range reservations {
 		for _, a := range r.Addrs {
-			if x[a] == r.Name {
+			if x.By(a) == r.Name {
 				out = append(out, a)
 			}
 		}
@@ -134,8 +157,8 @@ func (x Reserved) Of(reservations []*Reservation) (out []netip.Addr) {
 	return out
 }
 
-// ReservationsEnd returns when the next reservation ends after now; zero: none does.
-func (c *Config) ReservationsEnd(now time.Time) (next time.Time) {
+// reservationsEnd returns when the next reservation ends after now; zero: none does.
+func (c *Config) reservationsEnd(now time.Time) (next time.Time) {
 	for i := range c.Reservations {
 		if until := c.Reservations[i].Until; now.Before(until) && (next.IsZero() || until.Before(next)) {
 			next = until
@@ -152,7 +175,7 @@ type ReservationUse struct {
 
 // Uses tells what becomes of each reservation, by its name. The function users returns the Services that
 // have an address.
-func (c *Config) Uses(now time.Time, reserved Reserved, users func(netip.Addr) []*corev1.Service) map[string]ReservationUse {
+func (c *Config) Uses(now time.Time, reserved *Reserved, users func(netip.Addr) []*corev1.Service) map[string]ReservationUse {
 	if len(c.Reservations) == 0 {
 		return nil
 	}
@@ -164,7 +187,7 @@ func (c *Config) Uses(now time.Time, reserved Reserved, users func(netip.Addr) [
 	return out
 }
 
-func (c *Config) use(r *Reservation, now time.Time, reserved Reserved, users func(netip.Addr) []*corev1.Service) (out ReservationUse) {
+func (c *Config) use(r *Reservation, now time.Time, reserved *Reserved, users func(netip.Addr) []*corev1.Service) (out ReservationUse) {
 	if !r.InForce(now) {
 		out.Accepted = Finding{v1beta1.ReasonExpired, fmt.Sprintf("spec.expires was %s: delete it, or set a later time", r.Until.UTC().Format(time.RFC3339))}
 		return out
@@ -175,24 +198,24 @@ func (c *Config) use(r *Reservation, now time.Time, reserved Reserved, users fun
 		p.add(foundIn{}, &out.Accepted, cmp.Or(reason, out.Accepted.Reason), format, args)
 	}
 	for _, a := range r.Addrs { // the faults first: the first gives the reason
-		if by := reserved[a]; by != r.Name {
+		if by := reserved.By(a); by != r.Name {
 			note(v1beta1.ReasonOverlaps, "%s is reserved by AddressReservation %q, which is older: take it out of one of the two", a, by)
 		}
 	}
 	for _, a := range r.Addrs {
 		switch {
-		case reserved[a] != r.Name:
+		case reserved.By(a) != r.Name:
 			continue
 		case c.poolOf(a) == nil:
 			note("", "no IPAddressPool holds %s", a)
 			continue
 		}
 		out.Reserved++
-		others := slices.DeleteFunc(users(a), r.Names)
-		switch {
-		case len(others) > 0:
-			note("", "Service %s has %s, is not named, and keeps it", KeyOf(others[0]), a)
-		case len(users(a)) > 0:
+		has := users(a)
+		switch i := slices.IndexFunc(has, func(svc *corev1.Service) bool { return !r.Names(svc) }); {
+		case i >= 0:
+			note("", "Service %s has %s, is not named, and keeps it", KeyOf(has[i]), a)
+		case len(has) > 0:
 			out.Used++
 		}
 	}
@@ -222,8 +245,11 @@ func indexOf(all []Reservation) reservationIndex {
 }
 
 // reserved enters what reservations have of the pools' addresses.
-func (o *occupancy) reserved(x Reserved) {
-	for a, name := range x {
+func (o *occupancy) reserved(x *Reserved) {
+	if x == nil {
+		return
+	}
+	for a, name := range x.by {
 		if o.holds(a) {
 			by, _ := o.out.Of(a)
 			by.Reserved = name

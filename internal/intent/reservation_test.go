@@ -30,10 +30,10 @@ func service(namespace, name string, labels map[string]string) *corev1.Service {
 func TestReservedFor(t *testing.T) {
 	c := intent.Parse(parse(t, reserving))
 	end := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	if next := c.ReservationsEnd(end.Add(-time.Second)); !next.Equal(end) {
+	if next := c.Reserved(end.Add(-time.Second), nil).Ends(); !next.Equal(end) {
 		t.Errorf("the next reservation ends at %s", next)
 	}
-	if next := c.ReservationsEnd(end); !next.IsZero() {
+	if next := c.Reserved(end, nil).Ends(); !next.IsZero() {
 		t.Errorf("a reservation ends at %s", next)
 	}
 	front := map[string]string{"tier": "front"}
@@ -53,7 +53,7 @@ func TestReservedFor(t *testing.T) {
 		for _, s := range strings.Fields(x.want) {
 			want = append(want, netip.MustParseAddr(s))
 		}
-		if have := c.Reserved(x.at).Of(c.ReservationsFor(x.svc)); !slices.Equal(have, want) {
+		if have := c.Reserved(x.at, nil).Of(c.ReservationsFor(x.svc)); !slices.Equal(have, want) {
 			t.Errorf("%s: %v, want %v", x.name, have, want)
 		}
 	}
@@ -63,7 +63,7 @@ func TestUsesOfReservations(t *testing.T) {
 	c := intent.Parse(parse(t, reserving))
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	holders := map[string]*corev1.Service{"192.0.2.10": service("shop", "web", nil), "192.0.2.11": service("shop", "db", nil)}
-	uses := c.Uses(now, c.Reserved(now), func(a netip.Addr) []*corev1.Service {
+	uses := c.Uses(now, c.Reserved(now, nil), func(a netip.Addr) []*corev1.Service {
 		if svc := holders[a.String()]; svc != nil {
 			return []*corev1.Service{svc}
 		}

@@ -214,7 +214,7 @@ func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, 
 		}
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
-		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a)
+		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a) && !s.Occupied.reserved(a)
 	})
 	if !ok && len(al.kept.unused) > 0 {
 		return al.weaklyKept(s, f, r)

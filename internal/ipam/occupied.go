@@ -80,7 +80,7 @@ func (o *Occupied) in(ranges []Range) []Range {
 	}
 	var out []Range
 	for a, by := range o.Addrs {
-		if !by.Choosable() && within(ranges, a) {
+		if !by.Choosable() && !by.OnlyReserved() && within(ranges, a) {
 			out = append(out, Range{a, a})
 		}
 	}
@@ -92,7 +92,10 @@ func (o *Occupied) in(ranges []Range) []Range {
 	return out
 }
 
-// choosable are the ranges that p chooses from.
+// reserved reports whether a reservation alone has a.
+func (o *Occupied) reserved(a netip.Addr) bool { return o != nil && o.Addrs[a].OnlyReserved() }
+
+// choosable are the ranges that p chooses from, but for what reservations alone have.
 func (p *Pool) choosable() []Range {
 	if taken := p.Occupied.in(p.Ranges); len(taken) > 0 {
 		return Merge(p.Ranges, taken)
@@ -104,8 +107,7 @@ func (p *Pool) choosable() []Range {
 func (p *Pool) Unusable(f Family) *big.Int {
 	left := *p
 	left.Ranges = p.choosable()
-	n := new(big.Int).Sub(p.Capacity(f), left.Capacity(f))
-	return n.Sub(n, big.NewInt(p.Reserved(f)))
+	return new(big.Int).Sub(p.Capacity(f), left.Capacity(f))
 }
 
 // Reserved returns how many addresses of family f the pool holds that reservations have, and
@@ -161,7 +163,7 @@ func (p *Pool) OccupiedText() string {
 	for _, r := range taken {
 		inside, _ := Overlap(p.Ranges, []Range{r})
 		a := inside.First
-		if by, is := p.Occupied.Of(a); is && by.Name != "" && p.Holds(a) && len(parts) < messageLimit {
+		if by, is := p.Occupied.Of(a); is && p.Holds(a) && len(parts) < messageLimit {
 			parts = append(parts, fmt.Sprintf("%s is %s", a, by.Name))
 		}
 	}

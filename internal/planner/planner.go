@@ -38,7 +38,7 @@ type Plan struct {
 	occupied  *ipam.Occupied
 	conflicts intent.Conflicts
 	externals []intent.External
-	reserved  intent.Reserved
+	reserved  *intent.Reserved
 	uses      map[string]intent.ReservationUse // by reservation
 	ends      []time.Time                      // when Services lose what they have of pools that are gone, and when a reservation ends
 }
@@ -51,19 +51,18 @@ type Service struct {
 	request ipam.Request
 	round   uint64
 
-	judged    bool                  // early, allowed and change hold
-	early     bool                  // its Namespace is not known yet, so that it can't be known who serves it
-	allowed   map[int]bool          // which pools serve it, by their place, of those that were asked
-	releasing bool                  // it is being deleted, and is given nothing any more
-	grant     ipam.Grant            // the last answer
-	orphaned  orphaned              // what it has of pools that are not there any more
-	orphans   []intent.Origin       // the same, as far as its status tells
-	origins   []intent.Origin       // as its status tells
-	reserved  []*intent.Reservation // those that name it
-	Change    *Change               // to be written; nil: nothing is
-	contest   Contest               // that change takes into account
-	announced *Announcement         // likewise
-	sent      []netip.Addr          // that writes to this version were to give it: one may have arrived
+	judged    bool            // early, allowed and change hold
+	early     bool            // its Namespace is not known yet, so that it can't be known who serves it
+	allowed   map[int]bool    // which pools serve it, by their place, of those that were asked
+	releasing bool            // it is being deleted, and is given nothing any more
+	grant     ipam.Grant      // the last answer
+	orphaned  orphaned        // what it has of pools that are not there any more
+	orphans   []intent.Origin // the same, as far as its status tells
+	origins   []intent.Origin // as its status tells
+	Change    *Change         // to be written; nil: nothing is
+	contest   Contest         // that change takes into account
+	announced *Announcement   // likewise
+	sent      []netip.Addr    // that writes to this version were to give it: one may have arrived
 }
 
 // Planner turns snapshots into plans. It remembers what it worked out for each
@@ -75,6 +74,7 @@ type Planner struct {
 	namespaces map[string]map[string]string
 	config     *intent.Config
 	occupied   *ipam.Occupied
+	reserved   *intent.Reserved
 	pools      ipam.Pools
 
 	known     map[*corev1.Service]*Service
@@ -89,6 +89,7 @@ type Planner struct {
 
 // Plan returns the plan for a snapshot. The plan holds until the next call.
 func (t *Planner) Plan(s Snapshot) Plan {
+	t.reserve(s)
 	t.configure(s)
 	t.occupy(s.Occupied)
 	arrived, gone, departed := t.observe(s.Services)
@@ -130,10 +131,6 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 		if tried || c.times > 0 || x.early || x.releasing || keeps { // few are
 			t.asked[i] = x.asks(a, c, s.Now)
 		}
-		if reserved := s.Reserved.Of(x.reserved); len(reserved) > 0 {
-			r := *t.asked[i]
-			r.Reserved, t.asked[i] = reserved, &r
-		}
 		if keeps {
 			ends = append(ends, x.orphaned.until)
 			t.asked[i].GonePools = x.orphaned.pools
@@ -148,7 +145,7 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 			r.Leaves, t.asked[i] = leaves, &r
 		}
 	}
-	if next := t.config.ReservationsEnd(s.Now); !next.IsZero() {
+	if next := s.Reserved.Ends(); !next.IsZero() {
 		ends = append(ends, next)
 	}
 	return ends
@@ -157,16 +154,16 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 // users returns a function that returns the Services which have a reserved address by the plan.
 func (p Plan) users() func(netip.Addr) []*corev1.Service {
 	of := map[netip.Addr][]*corev1.Service{}
-	if len(p.reserved) > 0 {
+	if p.reserved != nil {
 		for i, g := range p.Grants {
 			for _, a := range g.Addrs {
-				if _, is := p.reserved[a]; is {
+				if p.reserved.By(a) != "" {
 					of[a] = append(of[a], p.Services[i].Object)
 				}
 			}
 		}
 	}
-	return func(a netip.Addr) []*corev1.Service { return slices.Clone(of[a]) }
+	return func(a netip.Addr) []*corev1.Service { return of[a] }
 }
 
 // holdings yields all Services with what they have and ask for.
@@ -243,6 +240,19 @@ func (t *Planner) configure(s Snapshot) {
 	}
 }
 
+// reserve takes in what is reserved, and for whom. With another configuration configure does.
+func (t *Planner) reserve(s Snapshot) {
+	if t.reserved == s.Reserved {
+		return
+	}
+	t.reserved = s.Reserved
+	for _, x := range t.byAge {
+		if t.config == s.Config {
+			x.request.Reserved = t.reserved.Of(t.config.ReservationsFor(x.Object))
+		}
+	}
+}
+
 // occupy takes in what others have of the pools' addresses.
 func (t *Planner) occupy(by *ipam.Occupied) {
 	if !reflect.DeepEqual(t.occupied, by) {
@@ -275,9 +285,9 @@ func differing(before, after map[string]map[string]string) map[string]bool {
 // forget has all that follows for x from more than itself computed again.
 func (t *Planner) forget(x *Service) {
 	_, known := t.namespaces[x.Object.Namespace]
-	x.early, x.judged, x.allowed, x.orphans, x.reserved = !known, false, nil, nil, nil
+	x.early, x.judged, x.allowed, x.orphans = !known, false, nil, nil
 	if t.config != nil {
-		x.orphans, x.reserved = t.config.Gone(x.origins), t.config.ReservationsFor(x.Object)
+		x.orphans, x.request.Reserved = t.config.Gone(x.origins), t.reserved.Of(t.config.ReservationsFor(x.Object))
 	}
 }
 

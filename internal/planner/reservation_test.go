@@ -61,7 +61,7 @@ func TestAReservationHoldsUntilItEnds(t *testing.T) {
 	if use := plan.Summary().Uses["office"]; use.Accepted.Reason != v1beta1.ReasonExpired {
 		t.Errorf("when it has ended: %+v", use)
 	}
-	if p := netip.MustParseAddr("192.0.2.10"); plan.reserved[p] != "" {
+	if p := netip.MustParseAddr("192.0.2.10"); plan.reserved.By(p) != "" {
 		t.Errorf("%s is reserved still", p)
 	}
 }

@@ -40,7 +40,7 @@ func sizes() []growth.Work {
 			}
 			return func() {
 				s.Config = parsed(s.Objects)
-				s.Reserved = s.Config.Reserved(s.Now)
+				s.Reserved = s.Config.Reserved(s.Now, nil)
 				t.Plan(s)
 			}
 		}},

@@ -22,7 +22,7 @@ type Snapshot struct {
 	Conflicts  intent.Conflicts             // those of the pools' addresses that foreign hosts have
 	Endpoints  Endpoints                    // of Services that share addresses by externalTrafficPolicy Local
 	Where      *intent.Placement            // finds the nodes of endpoints that name none
-	Reserved   intent.Reserved              // what AddressReservations have
+	Reserved   *intent.Reserved             // what AddressReservations have
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
 	Contests   map[types.UID]Contest        // Services whose status another client overwrites

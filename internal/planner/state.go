@@ -67,7 +67,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap.Namespaces, snap.Memory, snap.Announced = in.Namespaces, &s.memory, in.Announced
 	snap.Endpoints, snap.Where = in.Endpoints, intent.PlacementOf(in.Others.Nodes)
 	snap.Conflicts = s.review(in)
-	snap.Reserved = in.Config.Reserved(in.Now)
+	snap.Reserved = in.Config.Reserved(in.Now, s.planner.reserved)
 	in.Others.Conflicts, in.Others.Reserved = snap.Conflicts.Occupying(in.Now), snap.Reserved
 	snap.Occupied = in.Config.Occupied(in.Others, in.Services, s.planner.Finalizer.Class)
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {

@@ -64,7 +64,7 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range w.Services {
 		all[i] = &w.Services[i]
 	}
-	conflicts, reserved := t.conflicts(), t.Checked.Reserved(w.Now)
+	conflicts, reserved := t.conflicts(), t.Checked.Reserved(w.Now, nil)
 	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now), Reserved: reserved}, all, w.Class)
 	for i, r := range t.Requests {
 		r.Reserved = reserved.Of(t.Checked.ReservationsFor(t.Served[i]))
