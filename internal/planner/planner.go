@@ -151,21 +151,6 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	return ends
 }
 
-// users returns a function that returns the Services which have a reserved address by the plan.
-func (p Plan) users() func(netip.Addr) []*corev1.Service {
-	of := map[netip.Addr][]*corev1.Service{}
-	if p.reserved != nil {
-		for i, g := range p.Grants {
-			for _, a := range g.Addrs {
-				if p.reserved.By(a) != "" {
-					of[a] = append(of[a], p.Services[i].Object)
-				}
-			}
-		}
-	}
-	return func(a netip.Addr) []*corev1.Service { return of[a] }
-}
-
 // holdings yields all Services with what they have and ask for.
 func (t *Planner) holdings(yield func(intent.Holding) bool) {
 	for _, x := range t.byAge {
@@ -236,19 +221,6 @@ func (t *Planner) configure(s Snapshot) {
 	for _, x := range t.byAge {
 		if concerns(x) {
 			t.forget(x)
-		}
-	}
-}
-
-// reserve takes in what is reserved, and for whom. With another configuration configure does.
-func (t *Planner) reserve(s Snapshot) {
-	if t.reserved == s.Reserved {
-		return
-	}
-	t.reserved = s.Reserved
-	for _, x := range t.byAge {
-		if t.config == s.Config {
-			x.request.Reserved = t.reserved.Of(t.config.ReservationsFor(x.Object))
 		}
 	}
 }
