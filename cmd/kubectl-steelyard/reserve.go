@@ -160,7 +160,7 @@ func (t *tool) pinned(ctx context.Context, names []string, everywhere bool, unti
 		found[svc.Name] = true
 		addrs := intent.Holds(svc)
 		if len(addrs) == 0 && len(names) > 0 {
-			return nil, fmt.Errorf("Service %s/%s has no address: see kubectl steelyard explain svc/%s", ns, svc.Name, svc.Name)
+			return nil, fmt.Errorf("svc/%s in namespace %s has no address: see kubectl steelyard explain svc/%s", svc.Name, ns, svc.Name)
 		}
 		if len(addrs) > 0 {
 			out = append(out, pinOf(svc, addrs, until))

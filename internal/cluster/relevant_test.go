@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -22,10 +23,10 @@ func TestTheCacheKeepsServicesThatAreRelevant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := watch.NewFake()
 		informer := new(Revisions).newInformer(listThenWatch{&toolscache.ListWatch{
-			ListFunc: func(metav1.ListOptions) (runtime.Object, error) {
+			ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
 				return &corev1.ServiceList{Items: []corev1.Service{*service("a", lb), *service("b", internal), *service("c", internal, "192.0.2.1")}}, nil
 			},
-			WatchFunc: func(metav1.ListOptions) (watch.Interface, error) { return events, nil },
+			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return events, nil },
 		}}, &corev1.Service{}, 0, nil)
 		stop := make(chan struct{})
 		go informer.Run(stop)
