@@ -68,7 +68,7 @@ stories:
 
 .PHONY: rest
 rest: lint
-	go test -vet=off $(PURE)
+	go test -vet=off -timeout 20m $(PURE)
 	CGO_ENABLED=1 $(AGAIN) --format pkgname --rerun-fails-abort-on-data-race --packages "$$(go list ./... | grep -vxFf <(go list $(PURE)) | tr '\n' ' ')" -- $(RACE) -skip $(ALONE) -timeout 20m
 	cd e2e && CGO_ENABLED=1 go test $(RACE) -timeout 20m $$(go list ./... | grep -vxF $$(go list .))
 	cd config/images && go test -timeout 10m ./...

@@ -27,10 +27,11 @@ import (
 // informer pauses for longer after each attempt that fails, up to half a minute.
 func (r *Revisions) newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	inner := toolscache.ToListerWatcherWithContext(lw)
+	version := versionOf(inner.ListWithContext)
 	if _, is := example.(*corev1.Service); is {
-		inner = relevantServices{inner}
+		inner = &relevantServices{ListerWatcherWithContext: inner}
 	}
-	return toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: versionOf(inner.ListWithContext)}}, example, resync, indexers)
+	return toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: version}}, example, resync, indexers)
 }
 
 // retryingListWatch is a ListerWatcher that waits for the API server instead of failing
