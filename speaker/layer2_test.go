@@ -1,17 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"log/slog"
-	"net/http/httptest"
-	"net/netip"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 )
@@ -28,26 +23,6 @@ func TestOptionsOfLayer2(t *testing.T) {
 		if err := o.validateLayer2(); (err == nil) != c.good {
 			t.Errorf("--debug-bind-address %q --ignore-links %q: %v", c.debug, c.ignore, err)
 		}
-	}
-}
-
-func TestDebugAnnouncements(t *testing.T) {
-	links := layer2.New(slog.New(slog.DiscardHandler), layer2.Options{})
-	answer := func() (got []announcement) {
-		w := httptest.NewRecorder()
-		debugServer{links: links, log: slog.New(slog.DiscardHandler)}.announcements(w, nil)
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	if got := answer(); got == nil || len(got) != 0 {
-		t.Errorf("without claims: %v, want an empty list", got)
-	}
-	links.Set([]announce.Claim{{Addr: netip.MustParseAddr("2001:db8::1"), NeedsDAD: true}, {Addr: netip.MustParseAddr("192.0.2.1")}})
-	want := []announcement{{Address: "192.0.2.1", State: layer2.Announced, Links: []string{}}, {Address: "2001:db8::1", State: layer2.Probing, Links: []string{}}}
-	if diff := cmp.Diff(want, answer()); diff != "" {
-		t.Errorf("announcements (-want +got):\n%s", diff)
 	}
 }
 

@@ -41,6 +41,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/debug"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
@@ -51,6 +52,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/privileges"
 	"github.com/steelyard-lb/steelyard/internal/readiness"
 	"github.com/steelyard-lb/steelyard/internal/rollout"
 	"github.com/steelyard-lb/steelyard/internal/status"
@@ -185,7 +187,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	if err := checkPrivileges(logger); err != nil {
+	if err := privileges.Check(logger); err != nil {
 		return err
 	}
 	log.SetLogger(logr.FromSlogHandler(logger.Handler()))
@@ -353,7 +355,7 @@ func expose(mgr manager.Manager, r *reconciler) error {
 	if r.debug == "0" {
 		return nil
 	}
-	if err := mgr.Add(manager.RunnableFunc(debugServer{r.debug, r.links, r.log}.run)); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(debug.Server{Addr: r.debug, Links: r.links, Log: r.log}.Run)); err != nil {
 		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil

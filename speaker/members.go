@@ -2,17 +2,14 @@ package main
 
 import (
 	"net/netip"
-	"slices"
 
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
-	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
@@ -30,10 +27,14 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 		n := &s.nodes[i]
 		w, watched := out.Watched[n.Name]
 		if addr := intent.NodeAddress(n); watched && addr.IsValid() {
-			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: w.LeaseExpired, Subnet: subnetOf(s.Cluster.Nodes[i].Links, addr)})
+			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: w.LeaseExpired, Subnet: failover.SubnetOf(s.Cluster.Nodes[i].Links, addr)})
 		}
 	}
-	config.Segments = segments(r.links.Links(), s.Cluster.Nodes, config.Members)
+	var own []failover.OwnLink
+	for _, l := range r.links.Links() {
+		own = append(own, failover.OwnLink{Up: l.Up, Prefixes: l.Prefixes, Addrs: l.Addrs})
+	}
+	config.Segments = failover.Segments(own, s.Cluster.Nodes, config.Members)
 	r.group.Set(config)
 	var addrs []netip.Addr
 	for _, m := range config.Members {
@@ -51,54 +52,6 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 func (r *reconciler) restarts() bool {
 	d := r.plan.Load()
 	return r.group.Reachable() || r.membershipPort != 0 && (d == nil || !d.Join)
-}
-
-// subnetOf returns the subnet, among those of a node's links, that addr is in; the zero
-// Prefix if none is known.
-func subnetOf(links []announce.Link, addr netip.Addr) netip.Prefix {
-	for _, l := range links {
-		for _, p := range l.Prefixes {
-			if p.Contains(addr) {
-				return p
-			}
-		}
-	}
-	return netip.Prefix{}
-}
-
-// segments returns the subnets on this node's links in which other members also have a
-// link. It omits those in which all of them have their node address: these are monitored
-// anyway. On a link with both families IPv4 is enough. Of several links in one subnet the
-// one that is up counts.
-func segments(own []layer2.Link, nodes []announce.Node, members []membership.Member) []membership.Segment {
-	has := map[string][]announce.Link{}
-	for _, n := range nodes {
-		has[n.Name] = n.Links
-	}
-	var out []membership.Segment
-	for _, l := range own {
-		for _, p := range l.Prefixes {
-			at := slices.IndexFunc(l.Addrs, p.Contains)
-			if at < 0 || p.Addr().Is6() && slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
-				continue
-			}
-			s, beside := membership.Segment{Prefix: p, Addr: l.Addrs[at], Up: l.Up}, false
-			for _, m := range members {
-				if slices.ContainsFunc(has[m.Name], func(l announce.Link) bool { return slices.Contains(l.Prefixes, p) }) {
-					s.Members, beside = append(s.Members, m.Name), beside || !p.Contains(m.Addr)
-				}
-			}
-			same := slices.IndexFunc(out, func(o membership.Segment) bool { return o.Prefix == p })
-			switch {
-			case !beside || len(s.Members) < 2:
-			case same < 0:
-				out = append(out, s)
-			case !out[same].Up:
-				out[same] = s
-			}
-		}
-	}
-	return out
 }
 
 // peers returns the nodes with a Speaker object, and whether each is reachable; large: they

@@ -1,4 +1,5 @@
-package main
+// Package debug serves the addresses that a node announces to tools on that node.
+package debug
 
 import (
 	"context"
@@ -14,12 +15,11 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/serving"
 )
 
-// debugServer serves the addresses that this node announces to tools on the node. It works
-// without the API server.
-type debugServer struct {
-	addr  string // loopback
-	links *layer2.Announcer
-	log   *slog.Logger
+// Server serves the addresses that this node announces. It works without the API server.
+type Server struct {
+	Addr  string // loopback
+	Links *layer2.Announcer
+	Log   *slog.Logger
 }
 
 // announcement is one address in the answer.
@@ -36,8 +36,9 @@ type foreign struct {
 	Link string `json:"link"`
 }
 
-func (d debugServer) run(ctx context.Context) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.addr)
+// Run serves until ctx ends.
+func (d Server) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.Addr)
 	if err != nil {
 		return fmt.Errorf("listen for --debug-bind-address: %w", err)
 	}
@@ -47,14 +48,14 @@ func (d debugServer) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve returns the error
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", d.addr, err)
+		return fmt.Errorf("serve %s: %w", d.Addr, err)
 	}
 	return nil
 }
 
-func (d debugServer) announcements(w http.ResponseWriter, _ *http.Request) {
+func (d Server) announcements(w http.ResponseWriter, _ *http.Request) {
 	out := []announcement{}
-	for _, s := range d.links.Addresses() {
+	for _, s := range d.Links.Addresses() {
 		a := announcement{Address: s.Addr.String(), State: s.State, Links: append([]string{}, s.Links...)}
 		for _, f := range s.Foreign {
 			a.Foreign = append(a.Foreign, foreign{MAC: f.MAC.String(), Link: f.Link})
@@ -63,6 +64,6 @@ func (d debugServer) announcements(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(out); err != nil {
-		d.log.Debug("can't answer /debug/announcements", "err", err)
+		d.Log.Debug("can't answer /debug/announcements", "err", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package failover
 
 import (
 	"net/netip"
@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
-	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 )
 
@@ -40,31 +39,31 @@ func TestSegments(t *testing.T) {
 		{Name: "a", Addr: addrs("192.0.2.1")[0]}, {Name: "b", Addr: addrs("192.0.2.2")[0]}, {Name: "c", Addr: addrs("192.0.2.3")[0]},
 		{Name: "d", Addr: addrs("10.0.0.4")[0]},
 	}
-	first := layer2.Link{Name: "eth0", Up: true, Prefixes: prefixes(lan, lan6), Addrs: addrs("192.0.2.1", "2001:db8::1")}
+	first := OwnLink{Up: true, Prefixes: prefixes(lan, lan6), Addrs: addrs("192.0.2.1", "2001:db8::1")}
 	for _, c := range []struct {
 		name string
-		own  []layer2.Link
+		own  []OwnLink
 		want []membership.Segment
 	}{
-		{"the subnet of the node addresses is monitored anyway", []layer2.Link{{Name: "eth0", Up: true, Prefixes: prefixes(lan), Addrs: addrs("192.0.2.1")}}, nil},
-		{"a second link, by IPv4 alone, with the members only", []layer2.Link{{Name: "eth1", Prefixes: prefixes(dmz, dmz6), Addrs: addrs("198.51.100.1", "2001:db8:1::1")}},
+		{"the subnet of the node addresses is monitored anyway", []OwnLink{{Up: true, Prefixes: prefixes(lan), Addrs: addrs("192.0.2.1")}}, nil},
+		{"a second link, by IPv4 alone, with the members only", []OwnLink{{Prefixes: prefixes(dmz, dmz6), Addrs: addrs("198.51.100.1", "2001:db8:1::1")}},
 			[]membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.1")[0], Members: []string{"a", "b"}}}},
-		{"one with IPv6 alone", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz6), Addrs: addrs("2001:db8:1::1")}},
+		{"one with IPv6 alone", []OwnLink{{Up: true, Prefixes: prefixes(dmz6), Addrs: addrs("2001:db8:1::1")}},
 			[]membership.Segment{{Prefix: prefixes(dmz6)[0], Addr: addrs("2001:db8:1::1")[0], Up: true, Members: []string{"a", "c"}}}},
-		{"the node address of one, and the second link of another", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(rack), Addrs: addrs("10.0.0.3")}},
+		{"the node address of one, and the second link of another", []OwnLink{{Up: true, Prefixes: prefixes(rack), Addrs: addrs("10.0.0.3")}},
 			[]membership.Segment{{Prefix: prefixes(rack)[0], Addr: addrs("10.0.0.3")[0], Up: true, Members: []string{"c", "d"}}}},
-		{"a subnet without other members", []layer2.Link{{Name: "eth2", Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
-		{"of two links in one subnet the one that is up", []layer2.Link{
-			{Name: "eth1", Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.1")}, {Name: "eth2", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.7")},
-			{Name: "eth3", Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.8")},
+		{"a subnet without other members", []OwnLink{{Up: true, Prefixes: prefixes("10.9.0.0/24"), Addrs: addrs("10.9.0.1")}}, nil},
+		{"of two links in one subnet the one that is up", []OwnLink{
+			{Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.1")}, {Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.7")},
+			{Up: true, Prefixes: prefixes(dmz), Addrs: addrs("198.51.100.8")},
 		}, []membership.Segment{{Prefix: prefixes(dmz)[0], Addr: addrs("198.51.100.7")[0], Up: true, Members: []string{"a", "b"}}}},
-		{"no address that others may use yet", []layer2.Link{{Name: "eth1", Up: true, Prefixes: prefixes(dmz)}}, nil},
+		{"no address that others may use yet", []OwnLink{{Up: true, Prefixes: prefixes(dmz)}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			own := append([]layer2.Link{first}, c.own...)
+			own := append([]OwnLink{first}, c.own...)
 			same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 			sameAddr := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
-			if diff := cmp.Diff(c.want, segments(own, nodes, members), same, sameAddr); diff != "" {
+			if diff := cmp.Diff(c.want, Segments(own, nodes, members), same, sameAddr); diff != "" {
 				t.Errorf("want -, have +:\n%s", diff)
 			}
 		})
@@ -91,7 +90,7 @@ func TestSubnetOf(t *testing.T) {
 		{"none without links", nil, "192.0.2.1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := subnetOf(c.links, netip.MustParseAddr(c.addr))
+			got := SubnetOf(c.links, netip.MustParseAddr(c.addr))
 			if got.IsValid() != (c.want != "") || got.IsValid() && got.String() != c.want {
 				t.Errorf("%s", got)
 			}

@@ -1,4 +1,6 @@
-package main
+// Package privileges checks that the speaker has the capabilities (capabilities(7)) that it
+// needs. It gives up none, and asks for none.
+package privileges
 
 import (
 	"fmt"
@@ -22,9 +24,9 @@ var privileges = []privilege{
 	{"NET_ADMIN", unix.CAP_NET_ADMIN, "to restore neighbor entries that the kernel drops when a link goes down, to prevent routing loops between router and node, and to queue more BFD packets than an ordinary socket may", false},
 }
 
-// checkPrivileges returns an error if the speaker lacks a capability without which it cannot
+// Check returns an error if the speaker lacks a capability without which it cannot
 // work, and logs the others that it lacks.
-func checkPrivileges(log *slog.Logger) error {
+func Check(log *slog.Logger) error {
 	var sets [2]unix.CapUserData
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&header, &sets[0]); err != nil {

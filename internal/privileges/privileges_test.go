@@ -1,4 +1,4 @@
-package main
+package privileges
 
 import (
 	"bytes"
@@ -123,7 +123,7 @@ func TestEachPrivilegeIsNeeded(t *testing.T) {
 					t.Errorf("watch the neighbors: want success with any capabilities, have %v", err)
 				}
 				var logged bytes.Buffer
-				err := checkPrivileges(slog.New(slog.NewTextHandler(&logged, nil)))
+				err := Check(slog.New(slog.NewTextHandler(&logged, nil)))
 				if (err == nil) != c.starts || err != nil && !strings.Contains(err.Error(), "NET_RAW") {
 					t.Errorf("check: want success %v, have %v", c.starts, err)
 				}
@@ -137,7 +137,7 @@ func TestEachPrivilegeIsNeeded(t *testing.T) {
 
 // The installation gives the speaker the capabilities that it needs, and no others.
 func TestTheInstallationGivesTheseCapabilities(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "config", "speaker", "daemonset.yaml"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "speaker", "daemonset.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
