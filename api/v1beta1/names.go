@@ -1,11 +1,5 @@
 package v1beta1
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"strings"
-)
-
 // Annotations on a Service.
 const (
 	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
@@ -60,18 +54,3 @@ const (
 	// of Kubernetes, which an administrator sets on a node that is known to be off.
 	TaintOutOfService = "node.kubernetes.io/out-of-service"
 )
-
-// maxName is the longest name of an object.
-const maxName = 253
-
-// SessionName returns the name of the BGPSession of a node and a BGPPeer. A long one ends with
-// a hash of the whole.
-func SessionName(node, peer string) string {
-	name := node + "." + peer
-	if len(name) <= maxName {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	hash := hex.EncodeToString(sum[:8])
-	return strings.TrimRight(name[:maxName-1-len(hash)], ".-") + "-" + hash
-}
