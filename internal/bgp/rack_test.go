@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -202,10 +203,33 @@ func eventually(t *testing.T, what string, check func() error) {
 	t.Fatalf("not so within 30s: %s: %v", what, err)
 }
 
+// output is a test's, until it ends: BFD goes on after Run where the router is graceful.
+type output struct {
+	mu sync.Mutex
+	t  *testing.T // nil: it has ended
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.t == nil {
+		return len(b), nil
+	}
+	return o.t.Output().Write(b)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.t = nil
+}
+
 // startSessions runs Sessions until the test ends.
 func startSessions(t *testing.T) (*Sessions, context.CancelFunc) {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	out := &output{t: t}
+	t.Cleanup(out.end)
+	log := slog.New(slog.NewTextHandler(out, nil))
 	s := New(log, "node1", bfd.New(udp.New(), log))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -91,10 +91,12 @@ func TestCachesFollowAnAPIServerWhoseVersionGoesBack(t *testing.T) {
 		changed, quiet := &etcd{version: 10, names: []string{"a"}}, &etcd{version: 10, names: []string{"q"}}
 		first, second := changed.cached(t, r), quiet.cached(t, r)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		for _, name := range []string{"b", "c", "d"} {
 			changed.create(name)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if n := len(first.ListKeys()); n != 4 {
 			t.Fatalf("it shows %d objects, want 4", n)
 		}
@@ -102,6 +104,7 @@ func TestCachesFollowAnAPIServerWhoseVersionGoesBack(t *testing.T) {
 		changed.restart(13, changed.names...) // an API server that restarts
 		quiet.restart(13, "q")
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if restored != 0 || len(changed.watches) != 2 || len(quiet.watches) != 2 {
 			t.Errorf("restored %d times, with %d and %d watches, want 0, with 2 and 2", restored, len(changed.watches), len(quiet.watches))
 		}
@@ -109,8 +112,10 @@ func TestCachesFollowAnAPIServerWhoseVersionGoesBack(t *testing.T) {
 		changed.restart(11, "a", "b")
 		quiet.restart(11, "q", "p") // which it had not shown yet, and its watch would show only later
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		changed.create("e")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if keys := first.ListKeys(); len(keys) != 3 {
 			t.Errorf("after the restore it shows %v, want a, b and e", keys)
 		}
