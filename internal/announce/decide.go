@@ -312,23 +312,12 @@ func (s Snapshot) sorted() Snapshot {
 	s.Nodes = sortedBy(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	s.Services = sortedBy(s.Services, func(a, b Service) int { return a.Key.Compare(b.Key) })
 	s.Claims = sortedBy(s.Claims, func(a, b HeldClaim) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node), compareBool(a.NeedsDAD, b.NeedsDAD))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Node, b.Node), ipam.CompareBool(a.NeedsDAD, b.NeedsDAD))
 	})
 	s.L2 = sortedBy(s.L2, func(a, b L2Advertisement) int { return cmp.Compare(a.Name, b.Name) })
 	s.BGP = sortedBy(s.BGP, func(a, b BGPAdvertisement) int { return cmp.Compare(a.Name, b.Name) })
 	s.Neighbors = sortedBy(s.Neighbors, func(a, b Neighbor) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
 	return s
-}
-
-// compareBool orders false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // sortedBy returns in itself if it is sorted, which is safe because it is never changed.

@@ -241,7 +241,7 @@ func (o *Forecast) LinksText(svc *Service, a Address) string {
 func (o *Forecast) Layer2(svc *Service, a Address) map[Reason]int {
 	sharing := slices.Clone(o.sharing(a.Addr))
 	// First its own reason, then those of others that share the address and take part.
-	slices.SortStableFunc(sharing, func(u, v holder) int { return compareBool(u.svc.Key != svc.Key, v.svc.Key != svc.Key) })
+	slices.SortStableFunc(sharing, func(u, v holder) int { return ipam.CompareBool(u.svc.Key != svc.Key, v.svc.Key != svc.Key) })
 	out := map[Reason]int{}
 	excluded := make([][]Reason, len(sharing))
 	for j, u := range sharing {

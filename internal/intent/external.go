@@ -70,22 +70,12 @@ func (c Config) ExternalIPs(services []*corev1.Service, serves func(pool int, sv
 			out = append(out, x)
 		}
 	}
-	slices.SortStableFunc(out, func(x, y External) int { return compareBool(x.Refused != "", y.Refused != "") })
+	slices.SortStableFunc(out, func(x, y External) int { return ipam.CompareBool(x.Refused != "", y.Refused != "") })
 	count := map[string]int{}
 	return slices.DeleteFunc(out, func(x External) bool {
 		count[x.Pool]++
 		return count[x.Pool] > v1beta1.MaxExternalIPs
 	})
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // externalIPs reads spec.externalIPs, each address once.

@@ -61,10 +61,11 @@ func (p *Pool) tier() tier {
 }
 
 func (t tier) compare(u tier) int {
-	return cmp.Or(compareBool(t.open, u.open), compareBool(t.last, u.last), cmp.Compare(t.priority, u.priority))
+	return cmp.Or(CompareBool(t.open, u.open), CompareBool(t.last, u.last), cmp.Compare(t.priority, u.priority))
 }
 
-func compareBool(a, b bool) int {
+// CompareBool orders false before true.
+func CompareBool(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
