@@ -46,7 +46,7 @@ AGAIN := $$(go -C $(CURDIR)/tools tool -n gotestsum) --hide-summary skipped --re
 # Its machine must be busy with nothing else.
 ALONE := TestSessionsHoldUnderLoad
 # They start no goroutines: the race detector would only slow down their many random cases.
-PURE := ./internal/announce ./internal/intent ./internal/ipam ./internal/migrate ./internal/simulation ./internal/world
+PURE := ./internal/announce ./internal/announced ./internal/failover ./internal/health ./internal/intent ./internal/ipam ./internal/migrate ./internal/planner ./internal/rollout ./internal/simulation ./internal/world
 
 # The stories mostly wait; what is left of the cores meanwhile is for the rest.
 .PHONY: test

@@ -120,11 +120,15 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
 	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "memory", "writes an address"}}
 	var created, p50, p99 []float64
+	like := map[string]string{"layer 2": likeLayer2Class, "BGP": likeBGPClass}[how]
 	for round := range rounds {
 		fmt.Printf("  burst of %d, round %d of %d\n", n, round+1, rounds)
-		var floor, our arrival
+		var floor, writes, our arrival
 		err := a.besideFloor(ctx, func(ctx context.Context) (err error) {
-			floor, err = a.arrive(ctx, n, spec{class: floorClass})
+			if floor, err = a.arrive(ctx, n, spec{class: floorClass}); err != nil {
+				return err
+			}
+			writes, err = a.arrive(ctx, n, spec{class: like})
 			return err
 		})
 		if err != nil {
@@ -133,7 +137,7 @@ func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
 		if our, err = a.arrive(ctx, n, spec{}); err != nil {
 			return err
 		}
-		rows = append(rows, floor.row("bare client"), our.row("Steelyard"))
+		rows = append(rows, floor.row("bare client"), writes.row("as many writes"), our.row("Steelyard"))
 		created = append(created, ratio(floor.creating, our.creating))
 		p50 = append(p50, ratio(at(our.waits, 0.5), at(floor.waits, 0.5)))
 		p99 = append(p99, ratio(at(our.waits, 0.99), at(floor.waits, 0.99)))
