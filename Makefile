@@ -111,6 +111,10 @@ vuln: ## look for known vulnerabilities that the code can reach, where their dat
 bench: packages build ## measure on racks, each beside a floor: bursts, growth, restarts, deletions, outages, BFD (40 min; ARGS="-run burst" or "-services 2000" for less)
 	go build -C e2e -o ../bin/bench ./bench && bin/bench $(ARGS)
 
+.PHONY: site
+site: ## make the website of the documents, dist/site
+	go run ./docs/site
+
 .PHONY: pictures
 pictures: test-packages build ## draw the pictures of docs/pictures that show running programs, from a rack (1 min)
 	go build -C e2e -o ../bin/pictures ./pictures && bin/pictures $(ARGS)

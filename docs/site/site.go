@@ -152,18 +152,19 @@ func (s *site) sorted() []*page {
 
 // makeMenu makes the menu from the lists of the contents, and adds what is about the project.
 func (s *site) makeMenu() {
-	home, of := s.pages[contents], map[string]bool{}
-	s.menu = []section{{Title: "Start", Pages: []*page{s.pages["README.md"], home}}}
-	for n := home.root.FirstChild(); n != nil; n = n.NextSibling() {
+	front, of := s.pages[contents], map[string]bool{}
+	s.menu = []section{{Title: "Start", Pages: []*page{s.pages["README.md"], front}}}
+	for n := front.root.FirstChild(); n != nil; n = n.NextSibling() {
 		if h, is := n.(*ast.Heading); is && h.Level == 2 {
-			s.menu = append(s.menu, section{Title: words(h, home.source)})
+			s.menu = append(s.menu, section{Title: words(h, front.source)})
 		}
 		if _, is := n.(*ast.List); !is {
 			continue
 		}
 		last := &s.menu[len(s.menu)-1]
 		for l := range nodes[*ast.Link](n) {
-			if p := s.pages[path.Join(path.Dir(contents), string(l.Destination))]; p != nil && !of[p.path] {
+			at, _ := inside(front, string(l.Destination))
+			if p := s.pages[at]; p != nil && !of[p.path] {
 				last.Pages = append(last.Pages, p)
 				of[p.path] = true
 			}
@@ -171,7 +172,7 @@ func (s *site) makeMenu() {
 	}
 	project := section{Title: "Project"}
 	for _, p := range s.sorted() {
-		if !of[p.path] && p != home && p.path != "README.md" {
+		if !of[p.path] && p != front && p.path != "README.md" {
 			project.Pages = append(project.Pages, p)
 		}
 	}

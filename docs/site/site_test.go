@@ -113,7 +113,7 @@ func TestChromiumShowsTheSite(t *testing.T) {
 					t.Errorf("%s, %s, %d wide: the page is %d wide, and has to be scrolled sideways", p.path, scheme, width, wide)
 				}
 			}
-			if colors := browser.Contrasts(t, tab); len(colors.Faint) > 0 || colors.Colors < 3 {
+			if colors := browser.Contrasts(t, tab); len(colors.Faint) > 0 || colors.Colors < 2 {
 				t.Errorf("%s, %s: %d colors; hard to read: %v", p.path, scheme, colors.Colors, colors.Faint)
 			}
 			browser.Do(t, tab, chromedp.WaitReady("body"))
