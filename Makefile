@@ -119,6 +119,9 @@ site: ## make the website of the documents, dist/site
 pictures: test-packages build ## draw the pictures of docs/pictures that show running programs, from a rack (1 min)
 	go build -C e2e -o ../bin/pictures ./pictures && bin/pictures $(ARGS)
 
+# Where images, plugin and release are written.
+DIST ?= dist
+
 # What images are made for (a release: RELEASE_ARCHES), their tag, and what they say
 # of their sources. With PUSH=registry.example.org/net they are pushed there.
 RELEASE_ARCHES = amd64 arm64 armv7 ppc64le s390x riscv64
@@ -133,7 +136,7 @@ space := $(subst ,, )
 images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
 	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker || exit 1; done
-	go build -C config/images -o ../../bin/pack-images . && bin/pack-images -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+	go build -C config/images -o ../../bin/pack-images . && bin/pack-images -out '$(DIST)' -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
 
 # What the plugin is built for.
 PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
@@ -142,25 +145,24 @@ PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
 plugin: ## pack the kubectl plugin for people, dist/kubectl-steelyard-*.tar.gz, with krew's manifest: TAG=v1.2.3
 	@for p in $(PLATFORMS); do echo "build the plugin for $$p"; \
 	  GOOS=$${p%-*} GOARCH=$${p#*-} go build $(LINK) -o bin/$$p/ ./cmd/kubectl-steelyard || exit 1; done
-	go run ./config/plugin -platforms '$(subst $(space),$(comma),$(strip $(PLATFORMS)))' -tag '$(TAG)' -created '$(CREATED)'
+	go run ./config/plugin -out '$(DIST)' -platforms '$(subst $(space),$(comma),$(strip $(PLATFORMS)))' -tag '$(TAG)' -created '$(CREATED)'
 
 RELEASE := $(patsubst v%,%,$(TAG))
 
 .PHONY: notes
 notes:
 	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
-	@mkdir -p dist && awk '/^## /{on = index($$0, "$(RELEASE)") > 0} on' CHANGELOG.md > dist/notes.md
-	@[ -s dist/notes.md ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
+	@mkdir -p '$(DIST)' && awk '/^## /{on = $$2 == "$(RELEASE)"} on' CHANGELOG.md > '$(DIST)/notes.md'
+	@[ -s '$(DIST)/notes.md' ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
+
+# What a release has, and publishes, but for the images and the chart in the registry.
+RELEASED = *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml crds.yaml images.txt krew.yaml
 
 .PHONY: release
 release: ARCHES = $(RELEASE_ARCHES)
 release: notes images plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
-	rm -rf dist/_chart && mkdir dist/_chart && cp -rL charts/steelyard dist/_chart/
-	sed -i 's|^  registry: ""$$|  registry: $(PUSH)|' dist/_chart/steelyard/values.yaml
-	cd charts && go tool helm package ../dist/_chart/steelyard --version '$(RELEASE)' --app-version '$(TAG)' --destination ../dist
-	{ cat config/rbac/namespace.yaml; echo ---; cd charts; go tool helm template steelyard '../dist/steelyard-$(RELEASE).tgz' --namespace steelyard-system; } > dist/steelyard.yaml
-	rm -rf dist/_chart
-	cd dist && sha256sum *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml krew.yaml > SHA256SUMS
+	go run -C charts ./release -out '$(abspath $(DIST))' -tag '$(TAG)' -created '$(CREATED)'
+	cd '$(DIST)' && sha256sum $(RELEASED) > SHA256SUMS
 
 # What the images of a kind cluster are built with.
 KIND_PACKAGES := mmdebstrap libseccomp-dev

@@ -30,17 +30,28 @@ func Render(folder string, values map[string]any) (map[string]string, error) {
 }
 
 // RenderFor is Render for a cluster with the capabilities caps; nil: for no
-// particular cluster.
+// particular cluster. The objects are those of no release of Helm's.
 func RenderFor(caps *common.Capabilities, folder string, values map[string]any) (map[string]string, error) {
-	chart, err := loader.LoadDir(folder)
+	return render(folder, values, caps, "")
+}
+
+// RenderRelease is Render by Helm: the objects have the labels of a release.
+func RenderRelease(folder string, values map[string]any) (map[string]string, error) {
+	return render(folder, values, nil, "Helm")
+}
+
+// render renders a chart in a folder or an archive. service is what installs it.
+func render(path string, values map[string]any, caps *common.Capabilities, service string) (map[string]string, error) {
+	chart, err := loader.Load(path)
 	if err != nil {
-		return nil, fmt.Errorf("load the chart %s: %w", folder, err)
+		return nil, fmt.Errorf("load the chart %s: %w", path, err)
 	}
 	release := common.ReleaseOptions{Name: "steelyard", Namespace: Namespace, Revision: 1, IsInstall: true}
 	complete, err := util.ToRenderValues(chart, values, release, caps)
 	if err != nil {
 		return nil, fmt.Errorf("complete the values: %w", err)
 	}
+	complete["Release"].(map[string]any)["Service"] = service
 	rendered, err := engine.Engine{Strict: true}.RenderWithContext(context.Background(), chart, complete)
 	if err != nil {
 		return nil, fmt.Errorf("render the chart: %w", err)

@@ -43,6 +43,17 @@ func (c cluster) install(verb, chart string, more ...string) (string, error) {
 		"--set", "controller.replicas=0", "--set", "speaker.nodeSelector.rack=none"}, more...)...)
 }
 
+// mustInstall is install, which must succeed, also where the namespace is not there yet.
+func (c cluster) mustInstall(verb, chart string, more ...string) {
+	c.t.Helper()
+	if out, err := c.install(verb, chart, append(more, "--create-namespace")...); err != nil {
+		c.t.Fatalf("%s: %v\n%s", verb, err, out)
+	}
+}
+
+// removeKinds is what docs/how-to/uninstall.md says, for a shell.
+const removeKinds = `kubectl get customresourcedefinitions -o name | grep '\.steelyard\.dev$' | xargs kubectl delete`
+
 // left lists what there is of Steelyard but its kinds and what is in them.
 func (c cluster) left() string {
 	var found []string
@@ -112,7 +123,9 @@ func older(t *testing.T) string {
 func everyValueFile(t *testing.T) string {
 	t.Helper()
 	values := everyValue(t)
-	values["podMonitor"] = map[string]any{"enabled": false}
+	for _, ofOthers := range []string{"podMonitor", "serviceMonitor", "prometheusRule"} {
+		delete(values, ofOthers)
+	}
 	for _, applied := range []string{"pools", "advertisements", "peers", "bfdProfiles", "communities", "openshift"} {
 		delete(values, applied)
 	}
@@ -173,7 +186,7 @@ func TestConfigurationFromValues(t *testing.T) {
 	want("without values", "IPAddressPool hand [\"203.0.113.0/24\"]\n")
 
 	// Without Helm's hooks, on a cluster without the kinds.
-	c.must("sh", "-c", c.helm+" uninstall steelyard --namespace "+Namespace+` && kubectl get customresourcedefinitions -o name | grep '\.steelyard\.dev$' | xargs kubectl delete`)
+	c.must("sh", "-c", c.helm+" uninstall steelyard --namespace "+Namespace+" && "+removeKinds)
 	template := c.helm + " template steelyard steelyard --namespace " + Namespace + " --set controller.replicas=0 --set speaker.nodeSelector.rack=none --set-json '" + lan + "' | kubectl apply --namespace " + Namespace + " -f -"
 	c.must("kubectl", "delete", "job", "--namespace", Namespace, "--all")
 	c.must("sh", "-c", template)
@@ -228,13 +241,24 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 	}
 
 	// A new installation carries on with them.
-	if out, err := c.install("install", "steelyard"); err != nil {
-		t.Fatalf("install again: %v\n%s", err, out)
-	}
-	c.must("sh", "-c", c.helm+" uninstall steelyard --namespace "+Namespace+` && kubectl get customresourcedefinitions -o name | grep '\.steelyard\.dev$' | xargs kubectl delete && kubectl delete namespace `+Namespace)
+	c.mustInstall("install", "steelyard")
+	c.must("sh", "-c", c.helm+" uninstall steelyard --namespace "+Namespace+" && "+removeKinds+" && kubectl delete namespace "+Namespace)
 	if c.kinds() != 0 || c.left() != "" {
 		t.Errorf("want nothing left, have %d kinds and %s", c.kinds(), c.left())
 	}
+
+	// Under another name, in another namespace, the kinds that the former release left are taken over with one flag.
+	c.mustInstall("install", "steelyard")
+	c.must(c.helm, "uninstall", "steelyard", "--namespace", Namespace)
+	elsewhere := []string{c.helm, "install", "edge", "steelyard", "--namespace", "edge", "--create-namespace", "--set", "controller.replicas=0", "--set", "speaker.nodeSelector.rack=none"}
+	if out, err := c.do(elsewhere...); err == nil || !strings.Contains(out, "release-name") {
+		t.Errorf("want a refusal that names the former release, have %v\n%s", err, out)
+	}
+	c.must(append(elsewhere, "--take-ownership")...)
+	if c.kinds() != kinds || !strings.Contains(c.must("kubectl", "get", "clusterrolebinding", "steelyard-controller", "-o", "yaml"), "namespace: edge") {
+		t.Errorf("want Steelyard in the namespace edge with %d kinds, have %d", kinds, c.kinds())
+	}
+	c.must("sh", "-c", c.helm+" uninstall edge --namespace edge && "+removeKinds+" && kubectl delete namespace edge "+Namespace)
 
 	// Kinds that others applied are taken over when told so.
 	config, err := filepath.Abs("../config/crd")

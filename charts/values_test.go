@@ -18,6 +18,10 @@ const (
 	constraints = "SecurityContextConstraints /steelyard-speaker"
 	job         = "Job " + Namespace + "/steelyard-values"
 	monitor     = "PodMonitor " + Namespace + "/steelyard"
+	byService   = "ServiceMonitor " + Namespace + "/steelyard"
+	alerts      = "PrometheusRule " + Namespace + "/steelyard"
+	dashboard   = "ConfigMap " + Namespace + "/steelyard-dashboard"
+	digest      = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	container   = "spec.template.spec.containers.0."
 	pod         = "spec.template.spec."
 )
@@ -54,6 +58,11 @@ func effects() map[string]struct {
 		"image.pullPolicy": {"Never", []effect{{deployment, container + "imagePullPolicy", "Never"}, {daemonSet, container + "imagePullPolicy", "Never"}}},
 		"image.pullSecrets": {"[mine]", []effect{
 			{deployment, pod + "imagePullSecrets.0.name", "mine"}, {daemonSet, pod + "imagePullSecrets.0.name", "mine"}}},
+		"image.controllerDigest": {digest, []effect{{deployment, container + "image", "steelyard-controller:dev@" + digest}}},
+		"image.speakerDigest":    {digest, []effect{{daemonSet, container + "image", "steelyard-speaker:dev@" + digest}}},
+		"commonLabels": {"{cost: net}", []effect{
+			{deployment, "metadata.labels.cost", "net"}, {deployment, "spec.template.metadata.labels.cost", "net"}, {daemonSet, "spec.template.metadata.labels.cost", "net"},
+			{policy, "metadata.labels.cost", "net"}, {"CustomResourceDefinition /l2claims.steelyard.dev", "metadata.labels.cost", "net"}, {deployment, "spec.selector.matchLabels.cost", nil}}},
 		"crds.install":                 {"false", []effect{{"CustomResourceDefinition /l2claims.steelyard.dev", "", nil}}},
 		"pools":                        {`{lan: {addresses: ["192.0.2.100-192.0.2.200"]}}`, made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"IPAddressPool","metadata":{"name":"lan"},"spec":{"addresses":["192.0.2.100-192.0.2.200"]}}`)},
 		"advertisements.layer2":        {"{lan: {ipAddressPools: [lan]}}", made(`{"apiVersion":"steelyard.dev/v1beta1","kind":"L2Advertisement","metadata":{"name":"lan"},"spec":{"ipAddressPools":["lan"]}}`)},
@@ -77,6 +86,17 @@ func effects() map[string]struct {
 		"podMonitor.labels":        {"{release: prom}", []effect{{monitor, "metadata.labels.release", "prom"}}},
 		"podMonitor.interval":      {"10s", []effect{{monitor, "spec.podMetricsEndpoints.0.interval", "10s"}}},
 
+		"serviceMonitor.enabled":       {"true", []effect{{byService, "spec.endpoints.0.port", "metrics"}, {"Service " + Namespace + "/steelyard-metrics", "spec.clusterIP", "None"}}},
+		"serviceMonitor.labels":        {"{release: prom}", []effect{{byService, "metadata.labels.release", "prom"}}},
+		"serviceMonitor.interval":      {"10s", []effect{{byService, "spec.endpoints.0.interval", "10s"}}},
+		"serviceMonitor.tlsConfig":     {"{serverName: metrics}", []effect{{byService, "spec.endpoints.0.tlsConfig.serverName", "metrics"}, {byService, "spec.endpoints.0.scheme", "https"}}},
+		"serviceMonitor.authorization": {"{credentials: {name: a, key: token}}", []effect{{byService, "spec.endpoints.0.authorization.credentials.name", "a"}}},
+		"prometheusRule.enabled":       {"true", []effect{{alerts, "spec.groups.0.name", "steelyard-addresses"}}},
+		"prometheusRule.labels":        {"{release: prom}", []effect{{alerts, "metadata.labels.release", "prom"}}},
+		"dashboard.enabled":            {"true", []effect{{dashboard, "metadata.labels.grafana_dashboard", "1"}}},
+		"dashboard.labels":             {"{folder: net}", []effect{{dashboard, "metadata.labels.folder", "net"}}},
+		"dashboard.annotations":        {"{grafana_folder: Network}", []effect{{dashboard, "metadata.annotations.grafana_folder", "Network"}}},
+
 		"controller.image":               {"mirror.example.org/c@sha256:12", []effect{{deployment, container + "image", "mirror.example.org/c@sha256:12"}}},
 		"controller.replicas":            {"3", []effect{{deployment, "spec.replicas", 3.0}}},
 		"controller.podDisruptionBudget": {"false", []effect{{budget, "", nil}}},
@@ -96,6 +116,16 @@ func effects() map[string]struct {
 			{deployment, pod + "affinity.nodeAffinity", map[string]any{}}, {deployment, pod + "affinity.podAntiAffinity", nil}}},
 		"controller.podLabels":      {"{team: net}", []effect{{deployment, "spec.template.metadata.labels.team", "net"}, {deployment, "spec.selector.matchLabels.team", nil}}},
 		"controller.podAnnotations": {"{note: x}", []effect{{deployment, "spec.template.metadata.annotations.note", "x"}}},
+
+		"controller.podSecurityContext":        {"{runAsUser: 7}", []effect{{deployment, pod + "securityContext.runAsUser", 7.0}, {deployment, pod + "securityContext.seccompProfile", nil}}},
+		"controller.securityContext":           {"false", []effect{{deployment, container + "securityContext", nil}}},
+		"controller.extraEnv":                  {"[{name: GOGC, value: \"50\"}]", []effect{{deployment, container + "env+", map[string]any{"name": "GOGC", "value": "50"}}}},
+		"controller.extraVolumes":              {"[{name: a, emptyDir: {}}]", []effect{{deployment, pod + "volumes+", map[string]any{"name": "a", "emptyDir": map[string]any{}}}}},
+		"controller.extraVolumeMounts":         {"[{name: a, mountPath: /a}]", []effect{{deployment, container + "volumeMounts+", map[string]any{"name": "a", "mountPath": "/a"}}}},
+		"controller.runtimeClassName":          {"mine", []effect{{deployment, pod + "runtimeClassName", "mine"}}},
+		"controller.serviceAccountAnnotations": {"{note: x}", []effect{{"ServiceAccount " + Namespace + "/steelyard-controller", "metadata.annotations.note", "x"}}},
+		"controller.topologySpreadConstraints": {"[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]", []effect{{deployment, pod + "topologySpreadConstraints.0.topologyKey", "zone"}}},
+		"controller.updateStrategy":            {"{type: Recreate}", []effect{{deployment, "spec.strategy.type", "Recreate"}, {deployment, "spec.strategy.rollingUpdate", nil}}},
 
 		"speaker.image":                {"mirror.example.org/s:1", []effect{{daemonSet, container + "image", "mirror.example.org/s:1"}}},
 		"speaker.metricsAddress":       {`"127.0.0.1:9474"`, []effect{arg(daemonSet, "--metrics-bind-address=127.0.0.1:9474"), {daemonSet, container + "ports.0.containerPort", 9474.0}}},
@@ -129,6 +159,15 @@ func effects() map[string]struct {
 		"speaker.tolerations":       {"[{key: a}]", []effect{{daemonSet, pod + "tolerations.0.key", "a"}}},
 		"speaker.podLabels":         {"{team: net}", []effect{{daemonSet, "spec.template.metadata.labels.team", "net"}, {daemonSet, "spec.selector.matchLabels.team", nil}}},
 		"speaker.podAnnotations":    {"{note: x}", []effect{{daemonSet, "spec.template.metadata.annotations.note", "x"}}},
+
+		"speaker.podSecurityContext":        {"{runAsUser: 7}", []effect{{daemonSet, pod + "securityContext.runAsUser", 7.0}, {daemonSet, pod + "securityContext.seccompProfile", nil}}},
+		"speaker.securityContext":           {"false", []effect{{daemonSet, container + "securityContext", nil}}},
+		"speaker.extraEnv":                  {"[{name: GOGC, value: \"50\"}]", []effect{{daemonSet, container + "env+", map[string]any{"name": "GOGC", "value": "50"}}}},
+		"speaker.extraVolumes":              {"[{name: a, emptyDir: {}}]", []effect{{daemonSet, pod + "volumes+", map[string]any{"name": "a", "emptyDir": map[string]any{}}}}},
+		"speaker.extraVolumeMounts":         {"[{name: a, mountPath: /a}]", []effect{{daemonSet, container + "volumeMounts+", map[string]any{"name": "a", "mountPath": "/a"}}}},
+		"speaker.runtimeClassName":          {"mine", []effect{{daemonSet, pod + "runtimeClassName", "mine"}}},
+		"speaker.serviceAccountAnnotations": {"{note: x}", []effect{{"ServiceAccount " + Namespace + "/steelyard-speaker", "metadata.annotations.note", "x"}}},
+		"speaker.updateStrategy":            {"{type: OnDelete}", []effect{{daemonSet, "spec.updateStrategy.type", "OnDelete"}, {daemonSet, "spec.updateStrategy.rollingUpdate", nil}}},
 	}
 }
 
@@ -148,10 +187,10 @@ func set(t *testing.T, into map[string]any, path, value string) map[string]any {
 		into[group] = map[string]any{}
 	}
 	into[group].(map[string]any)[name] = v
-	if group == "podMonitor" {
+	if slices.Contains([]string{"podMonitor", "serviceMonitor", "prometheusRule", "dashboard"}, group) {
 		into[group].(map[string]any)["enabled"] = true
 	}
-	if slices.Contains([]string{"metrics.certSecret", "podMonitor.tlsConfig", "podMonitor.authorization"}, path) {
+	if path == "metrics.certSecret" || name == "tlsConfig" || name == "authorization" {
 		set(t, into, "metrics.secure", "true")
 	}
 	return into
@@ -203,7 +242,7 @@ func TestEachValueHasItsEffect(t *testing.T) {
 			if diff := cmp.Diff(e.want, have); diff != "" {
 				t.Errorf("%s: %s: %s at %s: -want +have\n%s", v.Path, c.value, e.object, e.path, diff)
 			}
-			negative := strings.HasSuffix(e.path, "selector.matchLabels.team") // which must not change
+			negative := strings.Contains(e.path, "selector.matchLabels.") // which must not change
 			if cmp.Equal(have, before) && !negative {
 				t.Errorf("%s: %s at %s is %v by default as well", v.Path, e.object, e.path, have)
 			}
@@ -226,7 +265,7 @@ func find(all objects, e effect) any {
 	path, inList := strings.CutSuffix(e.path, "+")
 	have := at(o, path)
 	if list, ok := have.([]any); ok && inList {
-		if slices.Contains(list, e.want) {
+		if slices.ContainsFunc(list, func(each any) bool { return cmp.Equal(each, e.want) }) {
 			return e.want
 		}
 		return nil
@@ -274,6 +313,8 @@ func TestSchemaRefuses(t *testing.T) {
 		{"capabilities without NET_RAW", "speaker.capabilities", "[NET_ADMIN]", "speaker/capabilities"},
 		{"an image without tag or digest", "speaker.image", "mirror.example.org/speaker", "speaker/image"},
 		{"a name that no Secret has", "metrics.certSecret", "My_Cert", "metrics/certSecret"},
+		{"a digest that is none", "image.speakerDigest", "sha256:12", "image/speakerDigest"},
+		{"a context that is no object", "speaker.securityContext", "true", "speaker/securityContext"},
 		{"unknown annotation prefixes", "controller.compatAnnotations", "purelb", "controller/compatAnnotations"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -291,7 +332,7 @@ func TestNotes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers.steelyard.dev", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds", "pod-security.kubernetes.io/enforce=privileged"} {
+	for _, want := range []string{"namespace " + Namespace, "kubectl get speakers.steelyard.dev", "kind: IPAddressPool", "spec.loadBalancerClass: example.org/edge", "keeps the kinds", "blob/main/docs/how-to/uninstall.md", "the chart of a checkout", "pod-security.kubernetes.io/enforce=privileged"} {
 		if !strings.Contains(rendered["NOTES.txt"], want) {
 			t.Errorf("want %q in\n%s", want, rendered["NOTES.txt"])
 		}

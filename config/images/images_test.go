@@ -127,10 +127,10 @@ func TestTwoBuildsAreEqual(t *testing.T) {
 
 func TestImage(t *testing.T) {
 	o := made(t)
+	if err := o.writeAll(); err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range programs() {
-		if err := o.write(p); err != nil {
-			t.Fatal(err)
-		}
 		for _, arch := range o.arches {
 			image, err := tarball.ImageFromPath(filepath.Join(o.out, "steelyard-"+p.name+"-"+arch+".tar"), nil)
 			if err != nil {
@@ -189,11 +189,18 @@ func TestPush(t *testing.T) {
 	defer server.Close()
 	o := made(t)
 	o.push = strings.TrimPrefix(server.URL, "http://") + "/net"
-	p := programs()[0]
-	if err := o.write(p); err != nil {
+	if err := o.writeAll(); err != nil {
 		t.Fatal(err)
 	}
-	ref, err := name.ParseReference(o.push + "/steelyard-" + p.name + ":v1.2.3")
+	list, err := os.ReadFile(filepath.Join(o.out, "images.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed := strings.Fields(string(list))
+	if len(pushed) != len(programs()) || !strings.HasPrefix(pushed[0], o.push+"/steelyard-controller:v1.2.3@sha256:") || !strings.HasPrefix(pushed[1], o.push+"/steelyard-speaker:v1.2.3@sha256:") {
+		t.Fatalf("images.txt lists %q", pushed)
+	}
+	ref, err := name.ParseReference(pushed[0])
 	if err != nil {
 		t.Fatal(err)
 	}

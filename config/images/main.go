@@ -2,8 +2,9 @@
 // container engine: for each program and architecture an archive, which docker,
 // podman, containerd (ctr images import) and kind can load, and a bill of
 // materials (CycloneDX); for each program an OCI image layout with all
-// architectures, or an image in a registry. An image holds one static program,
-// and equal programs give equal images.
+// architectures, or an image in a registry, whose references, with digests, are
+// in images.txt. An image holds one static program, and equal programs give equal
+// images.
 package main
 
 import (
@@ -49,30 +50,50 @@ func main() {
 	flag.StringVar(&o.push, "push", "", "registry and path to push the images to, as ghcr.io/steelyard-lb; the credentials are those of docker login. Empty: push nothing")
 	flag.Parse()
 	o.arches, o.created = strings.Split(*arches, ","), time.Unix(*created, 0).UTC()
-	for _, p := range programs() {
-		if err := o.write(p); err != nil {
-			fmt.Fprintln(os.Stderr, "images:", err)
-			os.Exit(1)
-		}
+	if err := o.writeAll(); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
 	}
 }
 
-// write makes all that there is of one program.
-func (o options) write(p program) error {
+// writeAll makes the images of all programs, and the list of those that were pushed.
+func (o options) writeAll() error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return fmt.Errorf("make the folder of the images: %w", err)
 	}
+	var pushed strings.Builder
+	for _, p := range programs() {
+		reference, err := o.write(p)
+		if err != nil {
+			return err
+		}
+		if reference != "" {
+			fmt.Fprintln(&pushed, reference)
+		}
+	}
+	if o.push == "" {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(o.out, "images.txt"), []byte(pushed.String()), 0o644); err != nil {
+		return fmt.Errorf("list the images: %w", err)
+	}
+	return nil
+}
+
+// write makes all that there is of one program. It returns what was pushed, as
+// REGISTRY/NAME:TAG@DIGEST; "": nothing was.
+func (o options) write(p program) (string, error) {
 	index := v1.ImageIndex(empty.Index)
 	for _, arch := range o.arches {
 		image, err := o.image(p, arch)
 		if err != nil {
-			return fmt.Errorf("make the image of %s for %s: %w", p.name, arch, err)
+			return "", fmt.Errorf("make the image of %s for %s: %w", p.name, arch, err)
 		}
 		if err := o.archive(image, p, arch); err != nil {
-			return err
+			return "", err
 		}
 		if err := o.bill(p, arch); err != nil {
-			return err
+			return "", err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: platform(arch)},
@@ -80,28 +101,29 @@ func (o options) write(p program) error {
 	}
 	folder := filepath.Join(o.out, "oci", "steelyard-"+p.name)
 	if err := os.RemoveAll(folder); err != nil {
-		return fmt.Errorf("remove the old layout: %w", err)
+		return "", fmt.Errorf("remove the old layout: %w", err)
 	}
 	if _, err := layout.Write(folder, index); err != nil {
-		return fmt.Errorf("write the layout %s: %w", folder, err)
+		return "", fmt.Errorf("write the layout %s: %w", folder, err)
 	}
 	digest, err := index.Digest()
 	if err != nil {
-		return fmt.Errorf("sum up the image of %s: %w", p.name, err)
+		return "", fmt.Errorf("sum up the image of %s: %w", p.name, err)
 	}
 	fmt.Printf("%s   %s, all architectures\n", folder, digest)
 	if o.push == "" {
-		return nil
+		return "", nil
 	}
 	ref, err := name.NewTag(strings.TrimSuffix(o.push, "/") + "/steelyard-" + p.name + ":" + o.tag)
 	if err != nil {
-		return fmt.Errorf("registry %q, tag %q: %w", o.push, o.tag, err)
+		return "", fmt.Errorf("registry %q, tag %q: %w", o.push, o.tag, err)
 	}
 	if err := remote.WriteIndex(ref, index, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
-		return fmt.Errorf("push %s: %w", ref, err)
+		return "", fmt.Errorf("push %s: %w", ref, err)
 	}
-	fmt.Printf("pushed %s@%s\n", ref, digest)
-	return nil
+	reference := fmt.Sprintf("%s@%s", ref, digest)
+	fmt.Println("pushed " + reference)
+	return reference, nil
 }
 
 // platform is an architecture as OCI's image index names it.

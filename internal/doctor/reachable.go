@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
+	"github.com/steelyard-lb/steelyard/internal/version"
 	"github.com/steelyard-lb/steelyard/internal/world"
 )
 
@@ -29,7 +30,7 @@ func (p *cluster) reachable() outcome {
 		}
 		evidence = append(evidence, fmt.Sprintf("Service %s: %s: %s", k, d.Reason, d.Text))
 	}
-	v := found(result, evidence, "kubectl steelyard explain svc/NAME tells more of each; docs/troubleshooting/unreachable.md has the remedy of each reason")
+	v := found(result, evidence, "kubectl steelyard explain svc/NAME tells more of each; "+version.Page("docs/troubleshooting/unreachable.md")+" has the remedy of each reason")
 	if v.result == "" {
 		v.evidence = []string{plural(len(p.Served), "Service") + " looked at"}
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // Labels by which Cilium selects Services by namespace and name.
@@ -189,7 +190,7 @@ func (d *draft) ciliumL2(e entry) {
 
 func ciliumSteps(d *draft) []string {
 	return d.usual(usual{
-		before: []string{"Cilium stays as the network of the Pods. Its kube-proxy replacement is found by its health port (docs/how-to/without-kube-proxy.md).",
+		before: []string{"Cilium stays as the network of the Pods. Its kube-proxy replacement is found by its health port (" + version.Page("docs/how-to/without-kube-proxy.md") + ").",
 			"Let every Service ask for the address that it has, in case Cilium empties a status as it goes: run this again with --pin."},
 		stopController: "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set enableLBIPAM=false",
 		stopSpeakers:   "helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set l2announcements.enabled=false --set bgpControlPlane.enabled=false",

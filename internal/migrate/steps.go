@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // namespace returns the namespace of the product's objects, or its usual one, as a
@@ -54,7 +55,7 @@ func (d *draft) usual(u usual) []string {
 	steps = append(steps, u.before...)
 	steps = append(steps,
 		"Install Steelyard's kinds, nothing else yet, and apply this file. No program acts on it yet.\n"+
-			d.makeNamespace()+"kubectl apply -k config/crd && kubectl apply -f THIS-FILE")
+			d.makeNamespace()+"kubectl apply -f "+version.File("crds.yaml")+" && kubectl apply -f THIS-FILE")
 	if cmds := d.secretCommands(); len(cmds) > 0 {
 		steps = append(steps, "Copy the passwords of BGP sessions; Steelyard reads Secrets in its own namespace only.\n"+strings.Join(cmds, "\n"))
 	}
@@ -70,7 +71,7 @@ func (d *draft) usual(u usual) []string {
 	if d.plan.Class != "" {
 		install += fmt.Sprintf("\nGive both programs the flag --load-balancer-class=%s, the class of these Services.", printable.Shell(d.plan.Class))
 	}
-	install += "\nkubectl apply -k config/default"
+	install += "\nkubectl apply -f " + version.File("steelyard.yaml")
 	stop := "Stop what announces addresses now."
 	switch {
 	case u.stopSpeakers == "":

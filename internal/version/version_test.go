@@ -76,3 +76,20 @@ func TestAVersionFitsIntoALabel(t *testing.T) {
 		}
 	}
 }
+
+// A release names its own documents and files. "-dirty" is git's word, and no release.
+func TestAVersionHasAddresses(t *testing.T) {
+	const at = "https://github.com/steelyard-lb/steelyard/"
+	for version, want := range map[string][2]string{
+		"v1.2.3":           {"blob/v1.2.3/docs/limits.md", "releases/download/v1.2.3/crds.yaml"},
+		"v1.2.3-rc.1":      {"blob/v1.2.3-rc.1/docs/limits.md", "releases/download/v1.2.3-rc.1/crds.yaml"},
+		"v1.2.3-dirty":     {"blob/main/docs/limits.md", "releases/latest/download/crds.yaml"},
+		"v1.2.3-4-gabcdef": {"blob/main/docs/limits.md", "releases/latest/download/crds.yaml"},
+		"abcdef0":          {"blob/main/docs/limits.md", "releases/latest/download/crds.yaml"},
+		"unknown":          {"blob/main/docs/limits.md", "releases/latest/download/crds.yaml"},
+	} {
+		if got := [2]string{page(version, "docs/limits.md"), file(version, "crds.yaml")}; got != [2]string{at + want[0], at + want[1]} {
+			t.Errorf("%s: %q", version, got)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // Read reads one list. Its errors tell the user what to do.
@@ -71,16 +72,16 @@ func (x *reading) wait() error {
 	x.group.Wait()
 	slices.Sort(x.missing)
 	slices.Sort(x.forbidden)
-	version := v1beta1.GroupVersion().String()
+	group := v1beta1.GroupVersion().String()
 	switch {
 	case len(x.errs) > 0:
 		return x.errs[0] // the others most likely fail for the same reason
 	case len(x.missing) > 0 && x.known == 0:
-		return fmt.Errorf("there is no Steelyard in this cluster: it has none of its kinds (%s); is it the right cluster (--context)?", version)
+		return fmt.Errorf("there is no Steelyard in this cluster: it has none of its kinds (%s); is it the right cluster (--context)?", group)
 	case len(x.missing) > 0:
-		return fmt.Errorf("this cluster does not have the kinds %s of %s: those of Steelyard are older than this plugin", strings.Join(x.missing, ", "), version)
+		return fmt.Errorf("this cluster does not have the kinds %s of %s: those of Steelyard are older than this plugin", strings.Join(x.missing, ", "), group)
 	case len(x.forbidden) > 0:
-		return fmt.Errorf("you may not list %s: ask for the right to (docs/concepts/security.md has a ClusterRole for those who look)", strings.Join(x.forbidden, ", "))
+		return fmt.Errorf("you may not list %s: ask for the right to (%s has a ClusterRole for those who look)", strings.Join(x.forbidden, ", "), version.Page("docs/concepts/security.md"))
 	}
 	return nil
 }
