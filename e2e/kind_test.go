@@ -3,13 +3,9 @@ package e2e
 import (
 	"flag"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 var onKind = flag.Bool("kind", false, "tell the stories that are for kind's cluster (TestKind), and with -upstream run Kubernetes' own tests there: bin/kind-rack has made it and installed Steelyard")
@@ -71,28 +67,6 @@ func enough(t *testing.T, k *kindStage) {
 		}
 		for _, m := range lacking.FindAllString(logs, -1) {
 			t.Errorf("%s: a role lacks a verb: %s", program, m)
-		}
-	}
-}
-
-// previous builds the images of the commit before and loads them into the nodes.
-func (s *story) previous(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: previous")
-	}
-	sources := filepath.Join(ts.Getenv("WORK"), "previous")
-	ts.Defer(func() {
-		if out, err := exec.Command("git", "worktree", "remove", "--force", sources).CombinedOutput(); err != nil {
-			ts.Logf("remove the sources of the commit before: %v\n%s", err, out)
-		}
-	})
-	for _, line := range [][]string{
-		{"git", "worktree", "add", "--detach", sources, "HEAD~1"},
-		{"make", "-C", sources, "images", "TAG=previous", "VERSION=previous"},
-		s.line("load", filepath.Join(sources, "dist", "steelyard-controller-"+runtime.GOARCH+".tar"), filepath.Join(sources, "dist", "steelyard-speaker-"+runtime.GOARCH+".tar")),
-	} {
-		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
-			ts.Fatalf("%s: %v\n%s", strings.Join(line, " "), err, out)
 		}
 	}
 }

@@ -38,7 +38,8 @@ import (
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
-//	previous                  load the images of the commit before into kind's nodes, with the tag previous
+//	releases                  make the releases $FROM and $TO, in $RELEASES, and serve them at $REGISTRY, for kind's nodes
+//	helm ARGS…                the real Helm, on kind's cluster
 //	told SERVICE REASON       wait until all who tell of a Service's announcement give that reason (condition, event, metric,
 //	                          page, plugin); Announced: until all say that it is announced
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
@@ -62,7 +63,7 @@ const timeout = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "previous": s.previous}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "releases": s.releases, "helm": s.helm}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).handovers)
 	all["crossings"] = s.crossings
 	all["told"] = s.toldEverywhere

@@ -139,7 +139,9 @@ func RunKubelet(ctx context.Context, name string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	images["steelyard-controller"] = filepath.Join(r.Bin, "controller") // for the Job of the chart
+	for _, program := range []string{"controller", "speaker"} { // for what a chart or a manifest installs
+		images["steelyard-"+program] = filepath.Join(r.Bin, program)
+	}
 	return kubelet.Run(ctx, kubelet.Config{
 		API: api, Log: log, Table: r.table(), Nodes: r.kubeletNodes(), Agnhost: r.kube("agnhost"), Programs: images,
 		Server: netip.AddrPortFrom(netip.MustParsePrefix(servicesV4).Addr().Next(), 443), CA: r.path("ca.crt"),

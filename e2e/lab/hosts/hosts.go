@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,7 +56,8 @@ func Dial(ctx context.Context, ns, network, addr string) (net.Conn, error) {
 	return within(ns, func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, addr) })
 }
 
-// Listen listens inside a network namespace, on one literal address.
+// Listen listens inside a network namespace, on one literal address. The namespace is
+// one of this machine's by name, or by the path of its file, as /proc/1/ns/net.
 func Listen(ctx context.Context, ns, network, addr string) (net.Listener, error) {
 	return within(ns, func() (net.Listener, error) { return new(net.ListenConfig).Listen(ctx, network, addr) })
 }
@@ -71,7 +73,11 @@ func within[S any](ns string, open func() (S, error)) (S, error) {
 		return none, fmt.Errorf("find the own namespace: %w", err)
 	}
 	defer original.Close()
-	there, err := netns.GetFromName(ns)
+	path := ns
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, ns)
+	}
+	there, err := netns.GetFromPath(path)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return none, fmt.Errorf("open namespace %s: %w", ns, err)
@@ -86,6 +92,21 @@ func within[S any](ns string, open func() (S, error)) (S, error) {
 		runtime.UnlockOSThread()
 	} // else the thread stays locked, and ends with its goroutine
 	return socket, err
+}
+
+// KillMarked kills every process that has a variable in its environment, as NAME=VALUE.
+func KillMarked(variable string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err == nil && slices.Contains(strings.Split(string(environment), "\x00"), variable) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // fails when it has just ended
+		}
+	}
 }
 
 // Remove deletes the namespaces with a prefix and kills what is in them.

@@ -32,7 +32,9 @@ func (p *pod) accountFolder() string { return filepath.Join(p.Table.Folder, "acc
 // for a year, the authority of the API server, and the name of the namespace.
 func (p *pod) writeAccount(ctx context.Context) (folder string, err error) {
 	year := int64(365 * 24 * 3600)
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year}}
+	// It is bound to the Pod, and so names the Pod's node.
+	bound := &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.obj.Name, UID: p.obj.UID}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year, BoundObjectRef: bound}}
 	name := p.obj.Spec.ServiceAccountName
 	token, err := p.API.CoreV1().ServiceAccounts(p.obj.Namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
 	if err != nil {

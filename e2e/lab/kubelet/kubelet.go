@@ -1,5 +1,5 @@
 // Package kubelet runs the Pods of all nodes of a rack: each Pod is a network
-// namespace with a cable to its node, and one process in it. There are no images (the
+// namespace with a cable to its node, or the node's own, and one process in it. There are no images (the
 // name of one stands for a program), one container for each Pod, and no volumes but
 // that of a Pod's own ServiceAccount. It decides when a Pod is ready; what runs
 // where is the scheduler's business.
@@ -85,6 +85,9 @@ type nodeAddresses struct {
 	used map[int]bool
 }
 
+// hostNetworkMark is a variable of the processes of Pods on their node's network.
+const hostNetworkMark = "RACK_HOST_NETWORK="
+
 // Run serves the nodes until ctx ends; Pods then go on without it. At its start
 // it ends what a former kubelet left running, and starts the same Pods again, with
 // the same addresses.
@@ -92,6 +95,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := hosts.Remove(c.Table.Prefix + "pod-"); err != nil {
 		return fmt.Errorf("remove the Pods of a former kubelet: %w", err)
 	}
+	hosts.KillMarked(hostNetworkMark + c.Table.Prefix)
 	k := &kubelet{Config: c, nodes: map[string]*nodeAddresses{}, pods: map[types.UID]*pod{}}
 	for _, n := range c.Nodes {
 		if err := k.register(ctx, n); err != nil {

@@ -69,10 +69,23 @@ func TestWhatAPodRuns(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			obj := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: c.image, Command: c.command, Args: c.args}}}}
-			p := &pod{kubelet: &kubelet{Config: Config{Agnhost: "/bin/agnhost", Programs: map[string]string{"traefik": "/bin/traefik"}}}, obj: obj}
+			p := &pod{kubelet: &kubelet{Config: Config{Agnhost: "/bin/agnhost", Programs: map[string]string{"traefik": "/bin/traefik"}}}, node: &nodeAddresses{}, obj: obj}
 			if d := cmp.Diff(c.want, p.argv()); d != "" {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestArgumentsNameVariables(t *testing.T) {
+	field := func(path string) *corev1.EnvVarSource {
+		return &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}
+	}
+	p := &pod{node: &nodeAddresses{Node: Node{Name: "node1"}}, obj: &corev1.Pod{Spec: corev1.PodSpec{NodeName: "node1", Containers: []corev1.Container{{
+		Env: []corev1.EnvVar{{Name: "PLAIN", Value: "x"}, {Name: "NODE_NAME", ValueFrom: field("spec.nodeName")}},
+	}}}}}
+	got := p.expanded([]string{"--a=$(NODE_NAME)/$(PLAIN)", "$$(PLAIN)", "$(OTHER) $PLAIN $("})
+	if d := cmp.Diff([]string{"--a=node1/x", "$(PLAIN)", "$(OTHER) $PLAIN $("}, got); d != "" {
+		t.Error(d)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -28,8 +27,8 @@ const ReadyAnnotation = "rack.steelyard.dev/ready"
 // the kubelet leaves alone.
 const ProcessAnnotation = "rack.steelyard.dev/process"
 
-// pod is one Pod: a namespace, a cable to its node, and one process. Only its
-// goroutine uses what stands below the channels.
+// pod is one Pod: a namespace, a cable to its node, and one process; or, on the node's
+// network, the process alone. Only its goroutine uses what stands below the channels.
 type pod struct {
 	*kubelet
 	node *nodeAddresses
@@ -55,10 +54,6 @@ type pod struct {
 
 // run lives as long as the Pod, or until ctx ends, when the process goes on alone.
 func (p *pod) run(ctx context.Context) {
-	if p.obj.Spec.HostNetwork {
-		p.fail(ctx, "HostNetworkNotSupported", "a rack's Pods have a network of their own")
-		return
-	}
 	for err := p.setUp(ctx); err != nil; err = p.setUp(ctx) {
 		// As with a real kubelet the Pod stays Pending; a Failed one would be
 		// replaced by its ReplicaSet at once, without end.
@@ -140,6 +135,14 @@ func graceOf(obj *corev1.Pod) time.Duration {
 
 func (p *pod) host() string { return podHost(p.obj.UID) }
 
+// network is the namespace that the process is in.
+func (p *pod) network() string {
+	if p.obj.Spec.HostNetwork {
+		return p.Table.Prefix + p.node.Name
+	}
+	return p.Table.Prefix + p.host()
+}
+
 // link is the node's end of the cable.
 func (p *pod) link() string { return "p" + p.host()[len("pod-"):] }
 
@@ -147,6 +150,10 @@ func (p *pod) link() string { return "p" + p.host()[len("pod-"):] }
 // address that is the same on every such link; routes to the one address of the
 // Pod do the rest, so there is no link of several Pods.
 func (p *pod) setUp(ctx context.Context) error {
+	if p.obj.Spec.HostNetwork {
+		p.v4, p.v6 = p.node.V4, p.node.V6
+		return nil
+	}
 	number, kept := p.node.number(p.obj.Status.PodIP)
 	if kept {
 		p.node.keep(p.obj.Status.PodIP)
@@ -158,7 +165,7 @@ func (p *pod) setUp(ctx context.Context) error {
 	}
 	p.number = number
 	p.v4, p.v6 = p.node.pod(number)
-	ns, node := p.Table.Prefix+p.host(), p.Table.Prefix+p.node.Name
+	ns, node := p.network(), p.Table.Prefix+p.node.Name
 	// No generated link-local address: it would wait for duplicate detection.
 	if err := hosts.IP(ctx, "", fmt.Sprintf("netns add %s\nlink add name eth0 netns %[1]s type veth peer name %s netns %s\n", ns, p.link(), node)); err != nil {
 		return err
@@ -185,6 +192,9 @@ route add default via fe80::1 dev eth0
 
 // tearDown kills what runs in the Pod, removes its namespace, and with that its cable.
 func (p *pod) tearDown() {
+	if p.obj.Spec.HostNetwork {
+		p.signal(syscall.SIGKILL)
+	}
 	if err := hosts.Remove(p.Table.Prefix + p.host()); err != nil {
 		p.Log.Error("could not remove a Pod's namespace", "pod", p.obj.Name, "err", err)
 	}
@@ -194,28 +204,6 @@ func (p *pod) tearDown() {
 	if p.number != 0 {
 		p.node.free(p.number)
 	}
-}
-
-// argv is the process of the Pod's first container. There are no images: it is
-// the program that is built for the image's name, else agnhost, or a program of
-// this machine if the container names a command.
-func (p *pod) argv() []string {
-	c := p.obj.Spec.Containers[0]
-	argv := append(append([]string{}, c.Command...), c.Args...)
-	image := programs.ImageName(c.Image)
-	own, built := p.Programs[image]
-	if !built {
-		image, own = "agnhost", p.Agnhost
-	}
-	switch {
-	case len(argv) == 0 && !built:
-		return []string{own, "netexec", "--http-port=8080", "--udp-port=8080"}
-	case len(c.Command) == 0:
-		return append([]string{own}, argv...)
-	case path.Base(argv[0]) == image:
-		argv[0] = own
-	}
-	return argv
 }
 
 // start starts the process, or sees to it that it is tried again.
@@ -248,14 +236,15 @@ func (p *pod) startProcess(ctx context.Context) error {
 		enter = mountAccount + enter
 	}
 	hostname := cmp.Or(p.obj.Spec.Hostname, p.name)
-	argv := append([]string{"netns", "exec", p.Table.Prefix + p.host(), "unshare", "--uts", "sh", "-c", enter, hostname, account}, program...)
+	argv := append([]string{"netns", "exec", p.network(), "unshare", "--uts", "sh", "-c", enter, hostname, account}, program...)
 	cmd := exec.Command("ip", argv...)
 	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+hostname,
 		"KUBERNETES_SERVICE_HOST="+p.Server.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", p.Server.Port()))
-	for _, e := range p.obj.Spec.Containers[0].Env {
-		if e.ValueFrom == nil {
-			cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
-		}
+	for name, value := range p.env() {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	if p.obj.Spec.HostNetwork {
+		cmd.Env = append(cmd.Env, hostNetworkMark+p.Table.Prefix)
 	}
 	if err := p.Table.Detach(cmd, "pods", p.logName()); err != nil {
 		return err
@@ -307,7 +296,7 @@ func (p *pod) accepts(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := hosts.Dial(ctx, p.Table.Prefix+p.host(), "tcp", netip.AddrPortFrom(p.v4, uint16(port)).String())
+	conn, err := hosts.Dial(ctx, p.network(), "tcp", netip.AddrPortFrom(p.v4, uint16(port)).String())
 	if err != nil {
 		return false
 	}

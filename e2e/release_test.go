@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
+	"github.com/steelyard-lb/steelyard/e2e/lab/kubelet"
+)
+
+// releases makes releases by "make release", and publishes them as the release
+// workflow does, in a registry on the loopback of this machine and of the cluster's
+// hosts: $TO of this checkout, of the version that CHANGELOG.md begins with; and, on
+// kind's cluster, $FROM of the tag before, or, where there is none, of the commit
+// before, as a candidate for $TO. $RELEASES holds their files, in folders of these
+// names; $REGISTRY is where images and charts are. A rack's nodes pull nothing: it gets
+// the programs of the images unpacked.
+func (s *story) releases(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: releases")
+	}
+	root, err := filepath.Abs("..")
+	ts.Check(err)
+	to := nextVersion(ts, root)
+	r := publisher{ts: ts, root: root, folder: filepath.Join(ts.Getenv("WORK"), "releases")}
+	switch stage := s.stage.(type) {
+	case *kindStage:
+		r.serve(namespacesOf(stage)...)
+		tag, commit := to+"-rc.1", "HEAD~1"
+		tags := output(ts, "git", "-C", root, "tag", "--sort=-v:refname", "--merged", "HEAD", "v[0-9]*")
+		if newest, _, _ := strings.Cut(tags, "\n"); newest != "" && newest != to {
+			tag, commit = newest, newest
+		}
+		r.publish(tag, r.sourcesOf(commit))
+		ts.Setenv("FROM", tag)
+		r.publish(to, root)
+	case rackStage:
+		rack := s.rack(ts)
+		r.serve(rack.Name + "-control")
+		for _, image := range strings.Fields(r.publish(to, root)) {
+			r.unpack(image, kubelet.Unpacked("/run/steelyard-rack/"+rack.Name, image))
+		}
+	}
+	for name, value := range map[string]string{"TO": to, "RELEASES": r.folder, "REGISTRY": r.at} {
+		ts.Setenv(name, value)
+	}
+}
+
+// publisher makes releases and puts them into a registry of its own.
+type publisher struct {
+	ts           *testscript.TestScript
+	root, folder string // the sources; where the files of releases go
+	at           string // registry and path
+}
+
+// sourcesOf checks a commit out.
+func (r *publisher) sourcesOf(commit string) string {
+	dir := filepath.Join(r.ts.Getenv("WORK"), "from")
+	output(r.ts, "git", "-C", r.root, "worktree", "add", "--detach", dir, commit)
+	r.ts.Defer(func() {
+		if out, err := exec.Command("git", "-C", r.root, "worktree", "remove", "--force", dir).CombinedOutput(); err != nil {
+			r.ts.Logf("remove the sources of %s: %v\n%s", commit, err, out)
+		}
+	})
+	return dir
+}
+
+// publish makes a release of sources. It returns the list of its images.
+func (r *publisher) publish(tag, sources string) string {
+	dist := filepath.Join(r.folder, tag)
+	// The machine's architecture alone: the others take minutes.
+	output(r.ts, "make", "-C", sources, "release", "TAG="+tag, "VERSION="+tag, "PUSH="+r.at, "DIST="+dist, "RELEASE_ARCHES="+runtime.GOARCH, "PLATFORMS=linux-"+runtime.GOARCH)
+	chart := filepath.Join(dist, "steelyard-"+strings.TrimPrefix(tag, "v")+".tgz")
+	output(r.ts, helmProgram(r.ts), "push", chart, "oci://"+r.at+"/charts", "--plain-http")
+	images, err := os.ReadFile(filepath.Join(dist, "images.txt"))
+	r.ts.Check(err)
+	return string(images)
+}
+
+// unpack pulls an image of one program, and writes that, for a link to lead there.
+func (r *publisher) unpack(image, link string) {
+	reference, err := name.ParseReference(image)
+	r.ts.Check(err)
+	pulled, err := remote.Image(reference, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+	r.ts.Check(err)
+	files := tar.NewReader(mutate.Extract(pulled))
+	_, err = files.Next()
+	r.ts.Check(err)
+	text, err := io.ReadAll(files)
+	program := filepath.Join(r.folder, "unpacked", filepath.Base(link))
+	r.ts.Check(errors.Join(err, os.MkdirAll(filepath.Dir(program), 0o755), os.MkdirAll(filepath.Dir(link), 0o755)))
+	r.ts.Check(errors.Join(os.WriteFile(program, text, 0o755), os.Symlink(program, link)))
+}
+
+// namespacesOf are the networks of a cluster's nodes.
+func namespacesOf(k *kindStage) []string {
+	var out []string
+	for _, node := range []string{"node1", "node2", "node3"} {
+		out = append(out, "/proc/"+k.processes[node]+"/ns/net")
+	}
+	return out
+}
+
+// serve serves an empty registry at one address of loopback, here and in other
+// network namespaces, until the story ends.
+func (r *publisher) serve(namespaces ...string) {
+	own, err := net.Listen("tcp", "127.0.0.1:0")
+	r.ts.Check(err)
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	r.ts.Defer(func() { _ = server.Close() })
+	listeners := []net.Listener{own}
+	for _, ns := range namespaces {
+		l, err := hosts.Listen(context.Background(), ns, "tcp", own.Addr().String())
+		r.ts.Check(err)
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners {
+		go func() { _ = server.Serve(l) }() // ends when the server is closed
+	}
+	r.at = own.Addr().String() + "/steelyard-lb"
+}
+
+// nextVersion returns the version that CHANGELOG.md begins with.
+func nextVersion(ts *testscript.TestScript, root string) string {
+	text, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
+	ts.Check(err)
+	m := regexp.MustCompile(`(?m)^## (\d+\.\d+\.\d+)\b`).FindSubmatch(text)
+	if m == nil {
+		ts.Fatalf("CHANGELOG.md does not begin with a version")
+	}
+	return "v" + string(m[1])
+}
+
+// output runs a command of this machine, which must succeed.
+func output(ts *testscript.TestScript, argv ...string) string {
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		ts.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+	return string(out)
+}
+
+// helmProgram is the Helm that the chart is tested with.
+func helmProgram(ts *testscript.TestScript) string {
+	return strings.TrimSpace(output(ts, "go", "-C", filepath.Join("..", "charts"), "tool", "-n", "helm"))
+}
+
+// helm runs Helm as the cluster's administrator.
+func (s *story) helm(ts *testscript.TestScript, neg bool, args []string) {
+	line := s.line("exec", slices.Concat([]string{"control", "--", helmProgram(ts)}, args)...)
+	if k, ok := s.stage.(*kindStage); ok {
+		line = slices.Concat([]string{helmProgram(ts), "--kubeconfig", k.kubeconfig}, args)
+	}
+	out, err := exec.Command(line[0], line[1:]...).CombinedOutput()
+	fmt.Fprint(ts.Stdout(), string(out))
+	if (err == nil) == neg {
+		ts.Fatalf("helm %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
