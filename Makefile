@@ -23,6 +23,8 @@ PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nft
 TEST_PACKAGES := chromium-headless-shell prometheus $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 # What the image of Kubernetes' own tests has.
 UPSTREAM_PACKAGES := netcat-openbsd wget
+# What network plugins run.
+PLUGIN_PACKAGES := ipset
 
 .PHONY: help
 help: ## list the targets
@@ -78,6 +80,12 @@ rest: lint
 .PHONY: e2e-upstream
 e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
 	cd e2e && go test -v -parallel 16 -timeout 60m -run TestUpstream . -upstream $(ARGS)
+
+.PHONY: e2e-plugins
+e2e-plugins: packages build ## run the stories beside network plugins that speak BGP: kube-router (1 min; builds it once, 5 min)
+	@$(call install,$(PLUGIN_PACKAGES))
+	bin/rack build kube-router
+	cd e2e && go test -vet=off -v -timeout 15m -run 'TestStories/.*/.*/130' .
 
 .PHONY: build
 build: ## build all programs into bin/

@@ -295,9 +295,12 @@ func runStory(t *testing.T, on stage, file, name string) {
 			if rack, ok := on.(rackStage); ok {
 				e.Vars = append(e.Vars, "RACK="+string(rack))
 			}
-			return errors.Join(err, rewrite(on, e.WorkDir))
+			plugin, err1 := builtProgram("kube-router")
+			e.Vars = append(e.Vars, "KUBE_ROUTER="+plugin)
+			return errors.Join(err, err1, rewrite(on, e.WorkDir))
 		},
-		Cmds: s.commands(),
+		Condition: isBuilt,
+		Cmds:      s.commands(),
 	})
 }
 

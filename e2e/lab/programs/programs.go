@@ -101,6 +101,9 @@ func images() map[string]Set {
 		"traefik": {"traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/pkg/version.Version", []program{
 			{name: "traefik", pkg: "github.com/traefik/traefik/v3/cmd/traefik", time: "5 min"},
 		}},
+		"kube-router": {"kuberouter", "github.com/cloudnativelabs/kube-router/v2", "github.com/cloudnativelabs/kube-router/v2/pkg/version.Version", []program{
+			{name: "kube-router", pkg: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", time: "5 min"},
+		}},
 	}
 }
 
