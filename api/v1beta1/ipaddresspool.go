@@ -150,6 +150,9 @@ type ServiceAllocation struct {
 // DefaultGraceTime is the graceTime of a pool that names none.
 const DefaultGraceTime Duration = "5m"
 
+// MaxAddresses is how many addresses of one family a Service may have.
+const MaxAddresses = 8
+
 // MaxKept is how many kept addresses a status holds. Of a namespace that has more than
 // others those that end first are left out.
 const MaxKept = 512

@@ -3,10 +3,13 @@ package v1beta1
 // Annotations on a Service.
 const (
 	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
-	// most one of each family.
+	// most 8 of each family. The Service gets all of them or none.
 	AnnotationLoadBalancerIPs = Group + "/loadBalancerIPs"
 	// AnnotationAddressPool asks for addresses of that IPAddressPool and no other.
 	AnnotationAddressPool = Group + "/address-pool"
+	// AnnotationAddressCount asks for so many addresses of each family of the Service, from 1, the
+	// default, to 8. Where there are fewer, the Service gets those that there are.
+	AnnotationAddressCount = Group + "/address-count"
 	// AnnotationAllowSharedIP is a sharing key: Services with the same key and
 	// disjoint ports may share an address.
 	AnnotationAllowSharedIP = Group + "/allow-shared-ip"

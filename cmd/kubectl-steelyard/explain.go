@@ -282,7 +282,7 @@ func poolFacts(t *world.Evaluation, key ipam.Key) []poolFact {
 func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 	switch c.Reason {
 	case ipam.Chosen:
-		return c.Addr.String()
+		return intent.Join(c.Addrs)
 	case ipam.NotAccepted:
 		return t.Checked.Validations[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Accepted.Message
 	case ipam.SelectsOthers:

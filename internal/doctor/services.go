@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -73,5 +74,5 @@ func (p *cluster) annotations() outcome {
 			}
 		}
 	}
-	return found(Warning, evidence, "correct them: the annotations are steelyard.dev/loadBalancerIPs, steelyard.dev/address-pool and steelyard.dev/allow-shared-ip")
+	return found(Warning, evidence, "correct them: the annotations are "+strings.Join(intent.Requests(), ", "))
 }

@@ -35,7 +35,11 @@ const ownAddress = " (an address of node "
 func OriginsText(origins []Origin) string {
 	parts := make([]string, len(origins))
 	for i, o := range origins {
-		parts[i] = fmt.Sprintf("%s of IPAddressPool \"%s\"", o.Addr, o.Pool)
+		parts[i] = o.Addr.String()
+		if i+1 < len(origins) && o.sameSource(origins[i+1]) {
+			continue
+		}
+		parts[i] += fmt.Sprintf(" of IPAddressPool \"%s\"", o.Pool)
 		if o.Node != "" {
 			parts[i] += fmt.Sprintf(ownAddress+"%s, which alone announces it)", o.Node)
 		}
@@ -44,6 +48,12 @@ func OriginsText(origins []Origin) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// sameSource reports whether one text tells of o and of the next one, so that the message has room for
+// all addresses that a Service may have.
+func (o Origin) sameSource(next Origin) bool {
+	return o.Addr.Is4() == next.Addr.Is4() && o.Pool == next.Pool && o.Node == next.Node && o.Until.Equal(next.Until)
 }
 
 // Origins reads what OriginsText has written on svc.
@@ -60,16 +70,18 @@ func Origins(svc *corev1.Service) []Origin {
 		}
 		o := Origin{Pool: m[2]}
 		var err error
-		if o.Addr, err = parseAddr(m[1]); err != nil {
-			return out
-		}
 		o.Node = m[3]
 		if m[4] != "" {
 			if o.Until, err = time.Parse(time.RFC3339, m[4]); err != nil {
 				return out
 			}
 		}
-		out = append(out, o)
+		for addr := range strings.SplitSeq(m[1], ", ") {
+			if o.Addr, err = parseAddr(addr); err != nil {
+				return out
+			}
+			out = append(out, o)
+		}
 		if m[5] == "" {
 			return out
 		}
@@ -95,8 +107,8 @@ func OwnAddressOf(svc *corev1.Service, a netip.Addr) string {
 	return ""
 }
 
-// originText is one origin at the start of a message, and the comma before the next.
-var originText = regexp.MustCompile(`^([0-9a-f:.]+) of IPAddressPool "([a-z0-9.-]+)"(?: \(an address of node ([a-z0-9.-]+), which alone announces it\))?(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
+// originText is the origin of some addresses at the start of a message, and the comma before the next.
+var originText = regexp.MustCompile(`^([0-9a-f:.]+(?:, [0-9a-f:.]+)*) of IPAddressPool "([a-z0-9.-]+)"(?: \(an address of node ([a-z0-9.-]+), which alone announces it\))?(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
 
 // Gone returns those of origins whose pool is not there any more, and that no other
 // one holds.

@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
 // saying is a Service whose condition Allocated says that.
@@ -33,14 +34,32 @@ func TestOriginsAreReadAsTheyWereWritten(t *testing.T) {
 		{{Addr: four, Pool: "p"}, {Addr: six, Pool: "with.dots-and-9"}},
 		{{Addr: six, Pool: "p", Until: until}, {Addr: four, Pool: "q"}},
 		{{Addr: six, Pool: "p", Until: until}, {Addr: four, Pool: "p", Until: until}},
+		{{Addr: four, Pool: "p"}, {Addr: four.Next(), Pool: "p"}, {Addr: six, Pool: "p"}, {Addr: six.Next(), Pool: "p"}},
+		{{Addr: four, Pool: "p", Until: until}, {Addr: four.Next(), Pool: "p", Until: until}, {Addr: four.Prev(), Pool: "p"}},
+		{{Addr: four, Pool: "p", Node: "a"}, {Addr: four.Next(), Pool: "p", Node: "b"}, {Addr: four.Prev(), Pool: "q", Node: "b"}},
+		most(),
 	} {
 		text := intent.OriginsText(want)
+		if len(text) > printable.MaxMessage {
+			t.Errorf("%d bytes are more than a condition has room for: %s", len(text), text)
+		}
 		for _, tail := range []string{"", "; no node announces it", "; annotation steelyard.dev/x means nothing", ", 10.6.6.6 of IPAddressPool evil"} {
 			if diff := cmp.Diff(want, intent.Origins(allocated(metav1.ConditionTrue, text+tail)), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s%s: want -, have +:\n%s", text, tail, diff)
 			}
 		}
 	}
+}
+
+// most are as many addresses as a Service may have, of a pool that is gone.
+func most() (out []intent.Origin) {
+	for _, a := range []netip.Addr{netip.MustParseAddr("192.168.100.200"), netip.MustParseAddr("2001:db8:1000:1000:1000:1000:1000:1000")} {
+		for range v1beta1.MaxAddresses {
+			out = append(out, intent.Origin{Addr: a, Pool: "a-pool-with-quite-a-long-name", Until: time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)})
+			a = a.Next()
+		}
+	}
+	return out
 }
 
 func TestWhatIsNoOriginIsNotTakenForOne(t *testing.T) {

@@ -81,7 +81,7 @@ func (d AnnotationPrefixes) Request(svc *corev1.Service) ipam.Request {
 		r.Ports = append(r.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
 	}
 	var err error
-	if r.Want, err = d.wanted(svc); err != nil {
+	if r.Want, r.Count, err = d.wanted(svc); err != nil {
 		r.Invalid = err.Error()
 		var c contradiction
 		r.Contradicts = errors.As(err, &c)
@@ -153,63 +153,6 @@ func Locate(r *ipam.Request, svc *corev1.Service, endpoints []*discoveryv1.Endpo
 		return out
 	}
 	r.On4, r.On6 = sorted(ipam.IPv4), sorted(ipam.IPv6)
-}
-
-// maxRequest is how many bytes a request for addresses may have. Two addresses with
-// spaces around need far less.
-const maxRequest = 1024
-
-// contradiction is the error of two requests that can't both be met.
-type contradiction string
-
-func (c contradiction) Error() string { return string(c) }
-
-// wanted returns the addresses that svc asks for by annotation and, deprecated, by
-// field. They are compared as addresses: the two may both be set if they agree.
-func (d AnnotationPrefixes) wanted(svc *corev1.Service) ([]netip.Addr, error) {
-	name, text := d.find(svc, v1beta1.AnnotationLoadBalancerIPs)
-	out, err := addressList("annotation "+name, text)
-	if err != nil {
-		return nil, err
-	}
-	field, err := addressList("spec.loadBalancerIP", svc.Spec.LoadBalancerIP)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range field {
-		i := slices.IndexFunc(out, func(b netip.Addr) bool { return a.Is4() == b.Is4() })
-		switch {
-		case i < 0:
-			out = append(out, a)
-		case out[i] != a:
-			return nil, contradiction(fmt.Sprintf("spec.loadBalancerIP is %q and annotation %s has %q: remove one of them", a.String(), name, out[i].String()))
-		}
-	}
-	return out, nil
-}
-
-// addressList reads a comma-separated list of addresses, at most one of each family.
-func addressList(field, text string) ([]netip.Addr, error) {
-	if len(text) > maxRequest {
-		return nil, fmt.Errorf("%s is %d bytes long; at most %d are read", field, len(text), maxRequest)
-	}
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
-	var out []netip.Addr
-	for part := range strings.SplitSeq(text, ",") {
-		a, err := parseAddr(part)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", field, err)
-		}
-		for _, b := range out {
-			if a.Is4() == b.Is4() {
-				return nil, fmt.Errorf("%s: %s and %s are of one family; at most one of each is possible", field, b, a)
-			}
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
 
 // Announced returns svc as the decision about announcing sees it. The

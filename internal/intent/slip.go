@@ -17,9 +17,9 @@ const (
 	maxWrongDomain = 5
 )
 
-// requests returns the annotations of ours by which a Service asks for something.
-func requests() []string {
-	return []string{v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP}
+// Requests returns the annotations of ours by which a Service asks for something.
+func Requests() []string {
+	return []string{v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAddressCount, v1beta1.AnnotationAllowSharedIP}
 }
 
 // UnknownAnnotations returns those annotations of svc that are most likely a slip, sorted:
@@ -28,8 +28,7 @@ func requests() []string {
 func UnknownAnnotations(svc *corev1.Service) []string {
 	var out []string
 	for name := range svc.Annotations {
-		switch name {
-		case v1beta1.AnnotationLoadBalancerIPs, v1beta1.AnnotationAddressPool, v1beta1.AnnotationAllowSharedIP, v1beta1.AnnotationPool, v1beta1.AnnotationFinalizer:
+		if slices.Contains(Requests(), name) || name == v1beta1.AnnotationPool || name == v1beta1.AnnotationFinalizer {
 			continue
 		}
 		domain, _, has := strings.Cut(name, "/")
@@ -63,7 +62,7 @@ func Suggestion(names ...string) string {
 		}
 	}
 	if len(out) == 0 {
-		return "there are " + strings.Join(requests(), ", ")
+		return "there are " + strings.Join(Requests(), ", ")
 	}
 	return "do you mean " + strings.Join(out, ", ") + "?"
 }
@@ -73,7 +72,7 @@ func Suggestion(names ...string) string {
 func meant(name string) string {
 	_, name, _ = strings.Cut(name, "/")
 	best, least := "", maxWrong
-	for _, k := range requests() {
+	for _, k := range Requests() {
 		if d := wrong(name, strings.TrimPrefix(k, v1beta1.Group+"/"), least); d < least {
 			best, least = k, d
 		}

@@ -18,7 +18,7 @@ func annotated(names ...string) *corev1.Service {
 }
 
 func TestSlips(t *testing.T) {
-	const known = "there are steelyard.dev/loadBalancerIPs, steelyard.dev/address-pool, steelyard.dev/allow-shared-ip"
+	const known = "there are steelyard.dev/loadBalancerIPs, steelyard.dev/address-pool, steelyard.dev/address-count, steelyard.dev/allow-shared-ip"
 	for _, c := range []struct{ name, want string }{
 		{"steelyard.dev/adress-pool", "do you mean steelyard.dev/address-pool?"},
 		{"steelyard.dev/loadbalancerips", "do you mean steelyard.dev/loadBalancerIPs?"},

@@ -18,6 +18,7 @@ type allocation struct {
 	*holders
 	kept    keptSet
 	ports   map[endpoint]int32 // in use on addresses that are shared: the oldest who listens
+	own     *holding           // what the Service that is being served gets, as far as that is not entered; nil: nothing
 	groups  map[sharingKey]*sharingGroup
 	groupOf map[netip.Addr]*sharingGroup // by the addresses in them
 	sharers map[netip.Addr]*sharers      // of addresses with several holders
@@ -51,11 +52,13 @@ func (al *allocation) request(rank int32) *Request { return al.requests[al.order
 func (al *allocation) retain(r *Request) holding {
 	var h holding
 	for _, a := range r.Has {
-		x := &h.at[familyIndex(FamilyOf(a))]
-		if x.pool != nil {
+		if h.has(a) {
 			continue
 		}
 		s, reason := al.mayRetain(r, a)
+		if reason == "" && !h.room(r, a) {
+			reason = fmt.Sprintf("the Service asks for fewer %s addresses than it had: %d", FamilyOf(a), r.number(FamilyOf(a)))
+		}
 		if reason == "" && al.blocked(a, r) {
 			other, _ := al.blocker(a, r)
 			reason = fmt.Sprintf("%s belongs to %s", a, al.owner(other, r))
@@ -71,7 +74,7 @@ func (al *allocation) retain(r *Request) holding {
 			h.moved = reason
 			continue
 		}
-		*x = pooledAddr{a, s}
+		h.add(pooledAddr{a, s})
 	}
 	return h
 }
@@ -90,7 +93,7 @@ func (al *allocation) leaves(r *Request, a netip.Addr) bool {
 // stays returns the address of family f that r leaves, and that is left to it; none: there is none.
 func (al *allocation) stays(r *Request, f Family) pooledAddr {
 	for _, a := range r.Has {
-		if FamilyOf(a) == f && al.leaves(r, a) && !al.blocked(a, r) {
+		if FamilyOf(a) == f && !al.own.has(a) && al.leaves(r, a) && !al.blocked(a, r) {
 			return pooledAddr{a, al.find(a)}
 		}
 	}
@@ -112,7 +115,7 @@ func (al *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason 
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
 	}
-	if !slices.Contains(r.Want, a) && slices.ContainsFunc(r.Want, func(w netip.Addr) bool { return FamilyOf(w) == f }) {
+	if r.asksForOthers(a) {
 		return nil, fmt.Sprintf("the Service asks for another address than %s", a)
 	}
 	s = al.find(a)
@@ -166,6 +169,11 @@ func (al *allocation) enterAll(rank int32, h, taken holding) {
 			al.enter(rank, h.at[i])
 		}
 	}
+	for _, x := range h.more {
+		if !taken.has(x.addr) {
+			al.enter(rank, x)
+		}
+	}
 }
 
 // enter makes a Service a holder of x.
@@ -214,7 +222,7 @@ func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, 
 		}
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
-		return al.firstHolder(a) == nil && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a) && !s.Occupied.reserved(a)
+		return al.firstHolder(a) == nil && !al.own.has(a) && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a) && !s.Occupied.reserved(a)
 	})
 	if !ok && len(al.kept.unused) > 0 {
 		return al.weaklyKept(s, f, r)

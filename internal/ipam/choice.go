@@ -10,7 +10,7 @@ type Choice struct {
 	Pool   string
 	Family Family
 	Reason ChoiceReason
-	Addr   netip.Addr // what the Service has of the pool; of Chosen only
+	Addrs  []netip.Addr // what the Service has of the pool; of Chosen only
 }
 
 // ChoiceReason is the reason for which a Service has an address of a pool, or none.
@@ -44,7 +44,7 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 	for _, s := range p.pools {
 		for _, f := range r.Families.Want {
 			c := Choice{Pool: s.Name, Family: f}
-			c.Reason, c.Addr = p.choice(s, f, r, p.grants[i])
+			c.Reason, c.Addrs = p.choice(s, f, r, p.grants[i])
 			out = append(out, c)
 		}
 	}
@@ -52,36 +52,44 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 }
 
 // choice says how s stands with r, which was granted g.
-func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (ChoiceReason, netip.Addr) {
-	has := slices.IndexFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f })
-	if has >= 0 && g.Pools[has] == s.Name {
-		return Chosen, g.Addrs[has]
+func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reason ChoiceReason, of []netip.Addr) {
+	for i, a := range g.Addrs {
+		if FamilyOf(a) == f && g.Pools[i] == s.Name {
+			of = append(of, a)
+		}
+	}
+	if len(of) > 0 {
+		return Chosen, of
 	}
 	if reason := al.notAsked(s, f, r); reason != "" {
-		return reason, netip.Addr{}
+		return reason, nil
 	}
-	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-	inIt := want >= 0 && s.Holds(r.Want[want])
+	has, inIt := numberOf(g.Addrs, f), s.isAsked(f, r)
+	taken := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f && s.Holds(a) && al.blocked(a, r) })
 	switch _, free := al.nextFree(s, f, r); {
-	case has >= 0:
-		return NotNeeded, netip.Addr{}
-	case inIt && al.blocked(r.Want[want], r), !inIt && !free:
-		return Exhausted, netip.Addr{}
+	case has >= r.number(f), has > 0 && free:
+		return NotNeeded, nil
+	case taken, !inIt && !free:
+		return Exhausted, nil
 	}
-	return Withheld, netip.Addr{}
+	return Withheld, nil
+}
+
+// isAsked reports whether r asks for an address of family f that s holds.
+func (s *poolState) isAsked(f Family, r *Request) bool {
+	return slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f && s.Holds(a) })
 }
 
 // notAsked returns the reason for which s is not asked for an address of family f for r;
 // "": it is.
 func (al *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason {
-	want := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-	inIt := want >= 0 && s.Holds(r.Want[want])
+	inIt := s.isAsked(f, r)
 	switch {
 	case s.Frozen:
 		return NotAccepted
 	case !s.serves(r):
 		return SelectsOthers
-	case r.Pool != "" && r.Pool != s.Name, want >= 0 && !inIt:
+	case r.Pool != "" && r.Pool != s.Name, r.choosesNone(f) && !inIt:
 		return NotAskedFor
 	case !s.AutoAssign && r.Pool != s.Name && !inIt:
 		return OnRequestOnly

@@ -23,8 +23,8 @@ func TestChoices(t *testing.T) {
 		var lines []string
 		for _, c := range choices(pools, requests, kept, requests[len(requests)-1].Service) {
 			line := fmt.Sprintf("%s %s %s", c.Pool, c.Family, c.Reason)
-			if c.Addr.IsValid() {
-				line += " " + c.Addr.String()
+			for _, a := range c.Addrs {
+				line += " " + a.String()
 			}
 			lines = append(lines, line)
 		}
@@ -47,9 +47,11 @@ func TestChoicesAgreeWithAssign(t *testing.T) {
 			for _, c := range choices(w.pools, w.requests, w.kept, r.Service) {
 				switch c.Reason {
 				case ipam.Chosen:
-					chosen++
-					if i := slices.Index(g.Addrs, c.Addr); i < 0 || g.Pools[i] != c.Pool {
-						t.Errorf("%v was granted %v of %v, and chose %v of %s", r.Service, g.Addrs, g.Pools, c.Addr, c.Pool)
+					chosen += len(c.Addrs)
+					for _, a := range c.Addrs {
+						if i := slices.Index(g.Addrs, a); i < 0 || g.Pools[i] != c.Pool {
+							t.Errorf("%v was granted %v of %v, and chose %v of %s", r.Service, g.Addrs, g.Pools, a, c.Pool)
+						}
 					}
 				case ipam.Withheld:
 					withheld++

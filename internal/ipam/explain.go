@@ -66,7 +66,7 @@ func (al *allocation) check(r *Request, retained holding) refusal {
 		}
 	}
 	for _, a := range r.Want {
-		if retained.at[familyIndex(FamilyOf(a))].addr == a {
+		if retained.has(a) {
 			continue
 		}
 		if no := al.checkAddr(r, a); no.reason != "" {
@@ -74,7 +74,7 @@ func (al *allocation) check(r *Request, retained holding) refusal {
 		}
 	}
 	for _, a := range r.Want {
-		if retained.at[familyIndex(FamilyOf(a))].addr == a || !al.blocked(a, r) {
+		if retained.has(a) || !al.blocked(a, r) {
 			continue
 		}
 		other, cause := al.blocker(a, r)
@@ -114,6 +114,12 @@ func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 		return refuse(AddressReserved, "AddressReservation %q has %s for other Services: ask for another address", by.Reserved, a)
 	}
 	return refusal{}
+}
+
+// lackText says why r has fewer addresses than its Count.
+func (al *allocation) lackText(r *Request, h holding) string {
+	f := h.lacking(r)
+	return fmt.Sprintf("it asks for %d %s addresses and has %d: %s", r.number(f), f, h.number(f), al.lacking(r, f, al.servingPools(r)).message)
 }
 
 // lacking returns the reason for which none of pools, which serve r, gives it an address of family f.

@@ -125,7 +125,7 @@ func (w *world) editRequest(i int) edit {
 	case 1:
 		e.what, r.Ports = "other ports", other.Ports
 	case 2:
-		e.what, r.Families = "other families", other.Families
+		e.what, r.Families, r.Count = "other families", other.Families, other.Count
 	case 3:
 		e.what, r.Share, r.On4, r.On6 = "other sharing", other.Share, other.On4, other.On6
 	case 4:

@@ -73,9 +73,10 @@ type Request struct {
 	Service      Key
 	Created      time.Time
 	Has          []netip.Addr // held now
-	Want         []netip.Addr // asked for by address, at most one of each family
+	Want         []netip.Addr // asked for by address, none twice
 	Pool         string       // asked for by pool; empty: any
 	Families     Families
+	Count        int // of each family it gets so many addresses if it can; 0 is 1. What it Wants counts, and may be more
 	Ports        []Port
 	Share        Share
 	On4, On6     []string              // nodes with endpoints of each family that serve, sorted; used if Share.Local
@@ -114,6 +115,9 @@ const attempts = 8
 //     Service has it that may not share it.
 //  3. The others are served by age, then name. One that leaves an address is served as if it
 //     did not have it. It keeps it if no other is left.
+//
+// A Service must have what it Wants, and one address of each family. Of further ones that its Count
+// asks for it gets those that there are.
 //
 // A Service whose status is locked is given nothing new and keeps what it shows. Exception:
 // it loses an address that it may not share to a Service that keeps it and is not locked,
@@ -155,7 +159,7 @@ func (a *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass 
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
 		a.order[i] = int32(i)
-		most += max(len(r.Has), len(r.Families.Want))
+		most += max(len(r.Has), r.Asks())
 		sorted = sorted && (i == 0 || CompareAge(requests[i-1], r) < 0)
 	}
 	if !sorted {
@@ -201,6 +205,7 @@ type waiter struct {
 	retained holding
 	refused  bool
 	part     bool // it keeps what it has, and lacks what it must have
+	lacks    bool // it has what it must have, and fewer addresses than its Count
 }
 
 // attempt reports whether all is decided. If a Service can't be given all that it must
@@ -279,16 +284,24 @@ func (p *pass) answer(w *waiter, urgent bool) bool {
 		p.enterAll(w.rank, h, taken)
 		p.grant(r, &h, &p.grants[p.order[w.rank]])
 	}
-	gains := h.count() > w.retained.count()
-	if w.part = ok && r.Invalid == "" && r.Families.All && h.count() < len(r.Families.Want); w.part {
-		w.retained = h
+	gains := h.count() > w.retained.count() || w.retained.lacks(r.Want)
+	if ok && r.Invalid == "" {
+		w.lack(r, h)
 	}
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
-	if taken.count() > 0 && (!ok || urgent && must && gains) {
+	if !taken.empty() && (!ok || urgent && must && gains) {
 		p.givesUp[w.rank] = true
 		return false
 	}
 	return true
+}
+
+// lack notes what r lacks still, which has h.
+func (w *waiter) lack(r *Request, h holding) {
+	w.part = r.Families.All && h.count() < len(r.Families.Want)
+	if w.lacks = !w.part && h.lacking(r) != 0; w.part || w.lacks {
+		w.retained = h
+	}
 }
 
 // explain tells those who lack something what stands in their way now that all are served,
@@ -296,16 +309,20 @@ func (p *pass) answer(w *waiter, urgent bool) bool {
 func (p *pass) explain() {
 	for i := range p.waiting {
 		w := &p.waiting[i]
+		r := p.request(w.rank)
+		if w.lacks {
+			p.grants[p.order[w.rank]].Message = p.lackText(r, w.retained)
+		}
 		if !w.refused && !w.part {
 			continue
 		}
-		no := p.reasonFor(p.request(w.rank), w.retained)
+		no := p.reasonFor(r, w.retained)
 		if w.part {
 			p.grants[p.order[w.rank]].Message = "ipFamilyPolicy RequireDualStack is not met: " + no.message
 			continue
 		}
 		g := Grant{Reason: no.reason, Message: no.message, Moved: w.retained.moved}
-		if w.retained.count() > 0 {
+		if !w.retained.empty() {
 			g.Moved = g.Message
 		}
 		p.grants[p.order[w.rank]] = g
@@ -318,59 +335,4 @@ func CompareAge(r, s *Request) int {
 		return c
 	}
 	return r.Service.Compare(s.Service)
-}
-
-// holding is what a Service has so far.
-type holding struct {
-	at    [2]pooledAddr // by familyIndex
-	moved string        // the reason for which something it held was not retained
-}
-
-// pooledAddr is an address and the pool that it is in. The zero pooledAddr is none.
-type pooledAddr struct {
-	addr netip.Addr
-	pool *poolState
-}
-
-// familyIndex is the index of a family.
-func familyIndex(f Family) int {
-	if f == IPv4 {
-		return 0
-	}
-	return 1
-}
-
-// of returns what is held of family f, and whether there is something.
-func (h *holding) of(f Family) (pooledAddr, bool) {
-	x := h.at[familyIndex(f)]
-	return x, x.pool != nil
-}
-
-// isOf reports whether something of the pool of that name is held.
-func (h *holding) isOf(pool string) bool {
-	return slices.ContainsFunc(h.at[:], func(x pooledAddr) bool { return x.pool != nil && x.pool.Name == pool })
-}
-
-// lacks reports whether some of addrs are not in h.
-func (h *holding) lacks(addrs []netip.Addr) bool {
-	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return h.at[familyIndex(FamilyOf(a))].addr != a })
-}
-
-func (h *holding) count() (n int) {
-	for i := range h.at {
-		if h.at[i].pool != nil {
-			n++
-		}
-	}
-	return n
-}
-
-// complete reports whether r needs nothing more.
-func (h *holding) complete(r *Request) bool {
-	for _, a := range r.Want {
-		if h.at[familyIndex(FamilyOf(a))].addr != a {
-			return false
-		}
-	}
-	return r.Invalid == "" && h.count() == len(r.Families.Want)
 }

@@ -100,7 +100,7 @@ func (r *Request) Wants() int {
 	if (r.StatusLocked || r.Invalid != "") && len(r.Has) == 0 {
 		return 0
 	}
-	return len(r.Families.Want)
+	return r.Asks()
 }
 
 // fits reports whether r, which was made again, may be given the address, as far as it
@@ -111,7 +111,7 @@ func (e *keptEntry) fits(r *Request) bool {
 	switch {
 	case !slices.Contains(r.Families.Want, f):
 		return false
-	case !asks && slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f }):
+	case r.asksForOthers(e.Addr):
 		return false
 	case !asks && !e.pool.chooses(e.Addr, r), asks && e.pool.refuses(e.Addr, r):
 		return false
@@ -181,7 +181,7 @@ func (rs *keptSet) blocking(a netip.Addr, r *Request) *keptEntry {
 // keptFor returns the address of family f that is kept for r and that it can have now.
 func (al *allocation) keptFor(r *Request, f Family) pooledAddr {
 	for _, e := range al.kept.owners[r.Service] {
-		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.blocked(e.Addr, r) {
+		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.own.has(e.Addr) && (al.own == nil || al.own.room(r, e.Addr)) && !al.blocked(e.Addr, r) {
 			return pooledAddr{e.Addr, e.pool}
 		}
 	}
@@ -197,7 +197,7 @@ func (al *allocation) weaklyKept(s *poolState, f Family, r *Request) (netip.Addr
 	}
 	al.kept.unused[s] = unused
 	i := slices.IndexFunc(unused, func(a netip.Addr) bool {
-		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a, r) && !al.blocked(a, r)
+		return FamilyOf(a) == f && al.firstHolder(a) == nil && s.chooses(a, r) && !al.own.has(a) && !al.blocked(a, r)
 	})
 	if i < 0 {
 		return netip.Addr{}, false
@@ -239,20 +239,22 @@ func (p *pass) reclaim() {
 // needs nothing more.
 func (p *pass) retake(w *waiter) bool {
 	r, before, yields := p.request(w.rank), w.retained, p.givesUp[w.rank]
+	h := w.retained
+	p.own = &h
 	for _, f := range r.Families.Want {
-		x, held := w.retained.of(f)
-		if !held {
-			x = p.keptFor(r, f)
+		for x := p.keptFor(r, f); x.pool != nil; x = p.keptFor(r, f) {
+			h.add(x)
 		}
-		if !yields {
-			w.retained.at[familyIndex(f)] = x
-		}
+		lacks := h.number(f) < r.number(f)
 		for _, e := range p.kept.owners[r.Service] {
-			waits := yields && e.Addr == x.addr || x.pool == nil && e.pool.Frozen
+			waits := yields && h.has(e.Addr) && !before.has(e.Addr) || lacks && e.pool.Frozen
 			if FamilyOf(e.Addr) == f && !waits { // it has one, or cannot have this one: another Service uses it
 				e.void = true
 			}
 		}
+	}
+	if p.own = nil; !yields {
+		w.retained = h
 	}
 	p.enterAll(w.rank, w.retained, before)
 	if !w.retained.complete(r) {
@@ -331,14 +333,18 @@ func (rs *keptSet) pending(ix *poolIndex, kept []Kept) []Kept {
 	}
 	for i := range rs.entries {
 		e := &rs.entries[i]
-		f := FamilyOf(e.Addr)
-		if e.owner == nil || e.waits && !slices.ContainsFunc(e.owner.Has, func(a netip.Addr) bool { return FamilyOf(a) == f }) {
+		if e.owner == nil || e.waits && e.owner.comesBackFor(e.Addr) {
 			k := e.Kept
 			k.Peak = rs.peak[k.For.Namespace] // also of those that are left out
 			out = append(out, k)
 		}
 	}
 	return out
+}
+
+// comesBackFor reports whether r does not have a, and lacks an address of its family.
+func (r *Request) comesBackFor(a netip.Addr) bool {
+	return !r.has(a) && numberOf(r.Has, FamilyOf(a)) < r.number(FamilyOf(a))
 }
 
 // Bounded returns at most n of kept. Of each namespace those that are kept longest

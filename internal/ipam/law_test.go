@@ -27,8 +27,8 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 		if err != nil {
 			return err
 		}
-		for _, a := range g.Addrs {
-			if !tw.free(a, r) {
+		for _, a := range g.Addrs { // that some node serves all is asked when one comes to share it: the twin knows the order
+			if slices.ContainsFunc(tw.users[a], func(u ipam.Request) bool { return !tw.mayShare(a, u, r) }) {
 				return fmt.Errorf("%v shares %s with one it may not share it with", r.Service, a)
 			}
 		}
@@ -44,14 +44,17 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 	if g.Reason != "" && g.Message == "" {
 		return fmt.Errorf("%v: a reason without words: %+v", r.Service, g)
 	}
-	if n := len(g.Addrs); r.Invalid == "" && r.Families.All && n != 0 && n != len(r.Families.Want) {
+	if n := len(firstOfEach(g.Addrs)); r.Invalid == "" && r.Families.All && n != 0 && n != len(r.Families.Want) {
 		had := func(a netip.Addr) bool { return slices.Contains(r.Has, a) }
-		if n != 1 || !had(g.Addrs[0]) || g.Message == "" { // it keeps what it has, with a message
+		if n != 1 || !slices.ContainsFunc(g.Addrs, had) || g.Message == "" { // it keeps what it has, and what was kept for it, with a message
 			return fmt.Errorf("%v wants all of %v and has %v, %q", r.Service, r.Families.Want, g.Addrs, g.Message)
 		}
 	}
 	if !slices.Equal(g.Addrs, inOrder(g.Addrs, r)) {
 		return fmt.Errorf("%v wants %v and has %v", r.Service, r.Families.Want, g.Addrs)
+	}
+	if err := lawfulNumber(r, g); err != nil {
+		return err
 	}
 	for i, a := range g.Addrs {
 		p := tw.poolOf(a)
@@ -73,6 +76,22 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 	lost := slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !slices.Contains(g.Addrs, a) })
 	if lost != (g.Moved != "") {
 		return fmt.Errorf("%v had %v, has %v, with the message %q", r.Service, r.Has, g.Addrs, g.Moved)
+	}
+	return nil
+}
+
+// lawfulNumber checks that r has none twice, no more than it asks for, and a message if it has fewer.
+func lawfulNumber(r ipam.Request, g ipam.Grant) error {
+	for i, a := range g.Addrs {
+		if slices.Contains(g.Addrs[:i], a) {
+			return fmt.Errorf("%v has %s twice", r.Service, a)
+		}
+	}
+	for _, f := range r.Families.Want {
+		n := numberOf(g.Addrs, f)
+		if n > countOf(r, f) || n > 0 && n < countOf(r, f) && r.Invalid == "" && g.Message == "" {
+			return fmt.Errorf("%v asks for %d %s addresses and has %v, %q", r.Service, countOf(r, f), f, g.Addrs, g.Message)
+		}
 	}
 	return nil
 }

@@ -142,6 +142,13 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 	if r.Invalid != "" {
 		out.Message = "kept although a request can't be read: " + r.Invalid
 	}
+	if h.moved != "" && h.lacks(r.Has) {
+		out.Moved = h.moved
+	}
+	if len(h.more) > 0 {
+		grantSeveral(r, h, out)
+		return
+	}
 	var held [2]pooledAddr
 	n := 0
 	for _, f := range r.Families.Want {
@@ -149,9 +156,6 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 			held[n] = x
 			n++
 		}
-	}
-	if h.moved != "" && h.lacks(r.Has) {
-		out.Moved = h.moved
 	}
 	if len(r.Has) == n && r.Has[0] == held[0].addr && (n == 1 || r.Has[1] == held[1].addr) {
 		out.Addrs = r.Has[:n:n]
@@ -169,6 +173,15 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 		ix.pairs[pair] = []string{pair[0].Name, pair[1].Name}
 	}
 	out.Pools = ix.pairs[pair]
+}
+
+// grantSeveral is grant for a Service that has several addresses of a family.
+func grantSeveral(r *Request, h *holding, out *Grant) {
+	for _, f := range r.Families.Want {
+		for x := range h.all(f) {
+			out.Addrs, out.Pools = append(out.Addrs, x.addr), append(out.Pools, x.pool.Name)
+		}
+	}
 }
 
 // cursor finds free addresses of one pool and family from the lowest upwards.

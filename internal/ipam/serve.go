@@ -13,8 +13,8 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	}
 	h = retained
 	for _, a := range r.Want {
-		if x := &h.at[familyIndex(FamilyOf(a))]; x.addr != a {
-			*x = pooledAddr{a, al.find(a)}
+		if !h.has(a) {
+			h.add(pooledAddr{a, al.find(a)})
 		}
 	}
 	var more holding
@@ -35,7 +35,30 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 			h.at[i] = x
 		}
 	}
-	return h, true
+	return al.further(r, h), true
+}
+
+// further adds to h, in which r has what it must have, what its Count asks for, as far as there is some.
+func (al *allocation) further(r *Request, h holding) holding {
+	if h.lacking(r) == 0 { // usually
+		return h
+	}
+	return al.addFurther(r, h)
+}
+
+func (al *allocation) addFurther(r *Request, h holding) holding {
+	al.own = &h
+	for _, f := range r.Families.Want {
+		for n := h.number(f); n > 0 && n < r.number(f); n++ {
+			x := al.best(r, f)
+			if x.pool == nil {
+				break
+			}
+			h.add(x)
+		}
+	}
+	al.own = nil
+	return h
 }
 
 // part returns what r, which can't have all that it must have, keeps: also what it leaves.
@@ -79,7 +102,7 @@ func (al *allocation) best(r *Request, f Family) pooledAddr {
 // reservedFor returns the first address of family f that is reserved for r and that it can have now.
 func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
 	for _, a := range r.Reserved {
-		if s := al.find(a); FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.blocked(a, r) {
+		if s := al.find(a); FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.own.has(a) && !al.blocked(a, r) {
 			return pooledAddr{a, s}
 		}
 	}

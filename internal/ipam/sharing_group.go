@@ -79,11 +79,11 @@ func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, boo
 	return o.addrs[i], true
 }
 
-// unjoinable reports whether r does not come to share a, which a pool holds, unasked: a foreign
+// unjoinable reports whether r does not come to share a, which a pool holds, unasked: it has it, a foreign
 // host has it, or it is reserved for others.
 func (al *allocation) unjoinable(a netip.Addr, r *Request) bool {
 	by, _ := al.find(a).Occupied.Of(a)
-	return by.Foreign || !by.admits(a, r)
+	return al.own.has(a) || by.Foreign || !by.admits(a, r)
 }
 
 // listens reports whether a holder of a listens on a port of r.

@@ -25,7 +25,7 @@ import (
 // to the youngest.
 //
 //	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
-//	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
+//	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [count N] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
 //	occupied ADDR [NODE [alone]|by foreign]
 //	reserved ADDR for SERVICES
@@ -255,6 +255,8 @@ func parseRequest(words []string) (ipam.Request, error) {
 			r.Leaves = parseAddrs(value)
 		case "wants":
 			r.Want = parseAddrs(value)
+		case "count":
+			r.Count, _ = strconv.Atoi(value)
 		case "pool":
 			r.Pool = value
 		case "single", "prefer", "require":

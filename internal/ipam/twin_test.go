@@ -52,13 +52,13 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 				kept[r.Service] = w.keeps(r)
 			}
 			addrs, ok := w.completes(r, kept[r.Service])
-			late := attempt > 8 && r.Invalid == "" && len(addrs) > len(kept[r.Service]) && (r.Families.All || len(r.Want) > 0)
+			late := attempt > 8 && r.Invalid == "" && mustHave(addrs, r) > mustHave(kept[r.Service], r) && (r.Families.All || len(r.Want) > 0)
 			if (!ok || late) && len(kept[r.Service]) > 0 {
 				yields[r.Service] = true
 			}
 			if ok {
 				w.enter(r, addrs)
-				got[r.Service] = addrs
+				got[r.Service] = inOrder(addrs, r)
 			}
 		}
 		if len(yields) == before {
@@ -150,9 +150,9 @@ func (w twin) leaves(a netip.Addr, r ipam.Request) bool {
 }
 
 // stays is the address of family f that r leaves and that is left to it.
-func (w twin) stays(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+func (w twin) stays(f ipam.Family, r ipam.Request, have ...netip.Addr) (netip.Addr, bool) {
 	for _, a := range r.Has {
-		if ipam.FamilyOf(a) == f && w.leaves(a, r) && w.free(a, r) {
+		if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && w.leaves(a, r) && w.free(a, r) {
 			return a, true
 		}
 	}
@@ -186,8 +186,8 @@ func allows(p ipam.Pool, r ipam.Request) bool {
 }
 
 func asksFor(a netip.Addr, r ipam.Request) bool {
-	named := slices.ContainsFunc(r.Want, func(x netip.Addr) bool { return x.Is4() == a.Is4() })
-	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (!named || slices.Contains(r.Want, a))
+	named := len(like(r.Want, a))
+	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (named == 0 || named < r.Count || slices.Contains(r.Want, a))
 }
 
 // overlappingOf returns the addresses that p would give out but for an overlap.
@@ -211,7 +211,7 @@ func (w twin) poolFor(a netip.Addr, r ipam.Request) string {
 func (w twin) keeps(r ipam.Request) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range r.Has {
-		if w.suited(a, r) && !w.leaves(a, r) && w.free(a, r) && !hasFamily(out, ipam.FamilyOf(a)) {
+		if w.suited(a, r) && !w.leaves(a, r) && w.free(a, r) && !slices.Contains(out, a) && hasRoom(out, a, r) {
 			out = append(out, a)
 		}
 	}
@@ -249,6 +249,7 @@ func (w twin) completes(r ipam.Request, kept []netip.Addr) ([]netip.Addr, bool) 
 
 // completesAll is completes for a Service that keeps part if it can't have all.
 func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Addr, bool) {
+	part = slices.Clone(part)
 	had := slices.ContainsFunc(part, func(a netip.Addr) bool { return slices.Contains(r.Has, a) })
 	keeps := r.Families.All && len(r.Families.Want) == 2 && had // what it has
 	gone := slices.ContainsFunc(kept, func(a netip.Addr) bool { return w.poolFor(a, r) == r.Pool })
@@ -266,10 +267,10 @@ func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Add
 		}
 	}
 	have = append(have, w.rest(r, have)...)
-	if len(have) == 0 || r.Families.All && len(have) < len(r.Families.Want) {
+	if len(have) == 0 || r.Families.All && len(firstOfEach(have)) < len(r.Families.Want) {
 		return part, keeps
 	}
-	return inOrder(have, r), true
+	return w.further(r, inOrder(have, r)), true
 }
 
 func (w twin) named(name string) *ipam.Pool {
@@ -289,29 +290,7 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 		if hasFamily(have, f) {
 			continue
 		}
-		if a, own := w.own(f, r); own {
-			choices[f] = map[string]netip.Addr{w.poolOf(a).Name: a}
-			continue
-		}
-		if a, is := w.reservedFor(f, r); is {
-			choices[f] = map[string]netip.Addr{w.poolOf(a).Name: a}
-			continue
-		}
-		best, byPool := 0, map[string]netip.Addr{}
-		for _, p := range w.pools {
-			a, ok := w.lowest(p, f, r)
-			if !ok || len(byPool) > 0 && rank(p) > best {
-				continue
-			}
-			if rank(p) < best {
-				clear(byPool)
-			}
-			best, byPool[p.Name] = rank(p), a
-		}
-		if a, own := w.stays(f, r); own && len(byPool) == 0 {
-			byPool[w.poolOf(a).Name] = a
-		}
-		if len(byPool) > 0 {
+		if byPool := w.choices(f, r, have); len(byPool) > 0 {
 			choices[f] = byPool
 		}
 	}
@@ -322,8 +301,9 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 				one = append(one, a)
 			}
 		}
-		elsewhere := slices.ContainsFunc(have, func(a netip.Addr) bool { return w.poolFor(a, r) != name })
-		if len(one) == len(choices) && !elsewhere && len(one)+len(have) == 2 {
+		firsts := firstOfEach(have)
+		elsewhere := slices.ContainsFunc(firsts, func(a netip.Addr) bool { return w.poolFor(a, r) != name })
+		if len(one) == len(choices) && !elsewhere && len(one)+len(firsts) == 2 {
 			return one
 		}
 	}
@@ -336,6 +316,31 @@ func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
 		out = append(out, byPool[slices.Min(names)])
 	}
 	return out
+}
+
+// choices are the addresses of family f that r may get beside what it has, by pool.
+func (w twin) choices(f ipam.Family, r ipam.Request, have []netip.Addr) map[string]netip.Addr {
+	if a, own := w.own(f, r, have); own {
+		return map[string]netip.Addr{w.poolOf(a).Name: a}
+	}
+	if a, is := w.reservedFor(f, r, have); is {
+		return map[string]netip.Addr{w.poolOf(a).Name: a}
+	}
+	best, byPool := 0, map[string]netip.Addr{}
+	for _, p := range w.pools {
+		a, ok := w.lowest(p, f, r, have)
+		if !ok || len(byPool) > 0 && rank(p) > best {
+			continue
+		}
+		if rank(p) < best {
+			clear(byPool)
+		}
+		best, byPool[p.Name] = rank(p), a
+	}
+	if a, own := w.stays(f, r, have...); own && len(byPool) == 0 {
+		byPool[w.poolOf(a).Name] = a
+	}
+	return byPool
 }
 
 // rank is lower for pools that are tried sooner, and never 0.
@@ -352,7 +357,7 @@ func rank(p ipam.Pool) int {
 
 // lowest is the address of family f that p gives r without being asked: one that
 // r can share, else the lowest that no Service uses and that is not kept, else one that is.
-func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr, bool) {
 	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
 		return netip.Addr{}, false
 	}
@@ -365,7 +370,7 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request) (netip.Addr, bo
 		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a, r) },
 	} {
 		for _, a := range of(p) {
-			if ipam.FamilyOf(a) == f && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {
+			if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {
 				return a, true
 			}
 		}

@@ -50,7 +50,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 		}
 		for _, r := range requests {
 			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(r.Has) == 0) {
-				locked += len(r.Families.Want)
+				locked += r.Asks()
 			}
 		}
 		for _, o := range out[:i] {
@@ -85,8 +85,11 @@ func (w twin) withheld(a netip.Addr, r ipam.Request) bool {
 }
 
 // own is the address of family f that is kept for r and that it can have.
-func (w twin) own(f ipam.Family, r ipam.Request) (netip.Addr, bool) {
+func (w twin) own(f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr, bool) {
 	for _, e := range w.kept {
+		if slices.Contains(have, e.Addr) || !hasRoom(have, e.Addr, r) {
+			continue
+		}
 		if e.owner != nil && e.For == r.Service && !e.void && ipam.FamilyOf(e.Addr) == f && !w.poolOf(e.Addr).Frozen && w.free(e.Addr, r) {
 			return e.Addr, true
 		}
@@ -101,18 +104,21 @@ func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yie
 			continue
 		}
 		for _, f := range r.Families.Want {
-			a, has := w.own(f, r)
-			held := hasFamily(kept[r.Service], f)
+			have := kept[r.Service]
+			var back []netip.Addr
+			for a, own := w.own(f, r, have); own; a, own = w.own(f, r, have) {
+				have, back = append(slices.Clone(have), a), append(back, a)
+			}
 			for i := range w.kept {
 				e := &w.kept[i]
-				waits := yields[r.Service] && !held && has && e.Addr == a || !held && !has && w.poolOf(e.Addr).Frozen
+				waits := yields[r.Service] && slices.Contains(back, e.Addr) || numberOf(have, f) < countOf(r, f) && w.poolOf(e.Addr).Frozen
 				if e.For == r.Service && ipam.FamilyOf(e.Addr) == f && !waits {
 					e.void = true
 				}
 			}
-			if has && !held && !yields[r.Service] {
-				kept[r.Service] = append(slices.Clone(kept[r.Service]), a)
-				w.enter(r, []netip.Addr{a})
+			if len(back) > 0 && !yields[r.Service] {
+				kept[r.Service] = have
+				w.enter(r, back)
 			}
 		}
 	}
@@ -125,7 +131,7 @@ func (w *twin) settle(all *world, grants map[ipam.Key]ipam.Grant) {
 	for i := range w.kept {
 		e := &w.kept[i]
 		e.weak = false
-		if e.owner != nil && (hasFamily(grants[e.For].Addrs, ipam.FamilyOf(e.Addr)) || !w.free(e.Addr, *e.owner)) {
+		if e.owner != nil && (numberOf(grants[e.For].Addrs, ipam.FamilyOf(e.Addr)) >= countOf(*e.owner, ipam.FamilyOf(e.Addr)) || !w.free(e.Addr, *e.owner)) {
 			e.void = true
 		}
 	}

@@ -27,7 +27,7 @@ func newWorld(seed int64) *world {
 	for range w.rng.Intn(9) {
 		w.create()
 		if r := &w.requests[len(w.requests)-1]; w.rng.Intn(2) == 0 {
-			r.Has = w.someAddrs()
+			r.Has = w.several()
 			r.StatusLocked, r.Changed = w.chance(20), w.chance(30)
 			w.orphan(r, 30)
 			w.meet(r, 50)
@@ -197,7 +197,10 @@ func (w *world) ask(r *ipam.Request) {
 	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
-		r.Want = w.someAddrs()
+		r.Want = w.several()
+	}
+	if w.chance(25) {
+		r.Count = 1 + w.rng.Intn(4)
 	}
 	if w.chance(20) {
 		r.Pool = poolNames()[w.rng.Intn(4)]
@@ -236,6 +239,19 @@ func (w *world) someAddrs() []netip.Addr {
 	for _, half := range [][]netip.Addr{all[:len(all)/2], all[len(all)/2:]} {
 		if w.chance(60) {
 			out = append(out, half[w.rng.Intn(len(half))])
+		}
+	}
+	return out
+}
+
+// several returns some addresses, now and then several of a family.
+func (w *world) several() []netip.Addr {
+	out := w.someAddrs()
+	for w.chance(25) {
+		for _, a := range w.someAddrs() {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
 		}
 	}
 	return out

@@ -130,7 +130,7 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 		return nil
 	}
 	for _, x := range left {
-		wanted[x.request.Service.Namespace] += len(x.request.Families.Want)
+		wanted[x.request.Service.Namespace] += x.request.Asks()
 	}
 	for _, x := range t.byAge {
 		if _, concerned := wanted[x.request.Service.Namespace]; concerned {
