@@ -102,6 +102,9 @@ func (h *holding) number(f Family) (n int) {
 // room reports whether there is room for a, which is not held, beside what is held and what r
 // asks for by address.
 func (h *holding) room(r *Request, a netip.Addr) bool {
+	if r.Invalid != "" {
+		return true // it is not known how many are meant
+	}
 	f, asked := FamilyOf(a), 0
 	for _, w := range r.Want {
 		if w == a {

@@ -97,7 +97,8 @@ func newKeptSet(ix *poolIndex, requests []*Request, kept []Kept) keptSet {
 // Wants is how many addresses r may have. One that has none and can't be given any, as
 // for example when it is being deleted, wants none.
 func (r *Request) Wants() int {
-	if (r.StatusLocked || r.Invalid != "") && len(r.Has) == 0 {
+	has := func(f Family) bool { return numberOf(r.Has, f) > 0 }
+	if (r.StatusLocked || r.Invalid != "") && !slices.ContainsFunc(r.Families.Want, has) {
 		return 0
 	}
 	return r.Asks()

@@ -89,7 +89,7 @@ func lawfulNumber(r ipam.Request, g ipam.Grant) error {
 	}
 	for _, f := range r.Families.Want {
 		n := numberOf(g.Addrs, f)
-		if n > countOf(r, f) || n > 0 && n < countOf(r, f) && r.Invalid == "" && g.Message == "" {
+		if r.Invalid == "" && n > countOf(r, f) || n > 0 && n < countOf(r, f) && r.Invalid == "" && g.Message == "" {
 			return fmt.Errorf("%v asks for %d %s addresses and has %v, %q", r.Service, countOf(r, f), f, g.Addrs, g.Message)
 		}
 	}

@@ -21,7 +21,7 @@ func countOf(r ipam.Request, f ipam.Family) int {
 // hasRoom reports whether r, which has some addresses, may have a as well.
 func hasRoom(have []netip.Addr, a netip.Addr, r ipam.Request) bool {
 	missing := slices.DeleteFunc(like(r.Want, a), func(b netip.Addr) bool { return slices.Contains(have, b) })
-	return slices.Contains(r.Want, a) || len(like(have, a))+len(missing) < countOf(r, ipam.FamilyOf(a))
+	return r.Invalid != "" || slices.Contains(r.Want, a) || len(like(have, a))+len(missing) < countOf(r, ipam.FamilyOf(a))
 }
 
 // firstOfEach are the first address of each family.

@@ -49,7 +49,7 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 			}
 		}
 		for _, r := range requests {
-			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(r.Has) == 0) {
+			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(inOrder(r.Has, r)) == 0) {
 				locked += r.Asks()
 			}
 		}
