@@ -68,7 +68,7 @@ func main() {
 	flag.Func("load-balancer-class", "announce "+intent.ClassUsage, intent.AddClass(&o.class))
 	o.metrics.AddFlags(flag.CommandLine)
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
-	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements on, such as 127.0.0.1:7476; 0: none")
+	flag.StringVar(&o.debug, "debug-bind-address", "0", "loopback address to serve GET /debug/announcements and /debug/routes on, such as 127.0.0.1:7476; 0: none. The plugin's command routes asks there")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7477; 0: none")
 	flag.StringVar(&o.ignore, "ignore-links", strings.Join(link.Ignored(), ","), "comma list of the names (globs) of network interfaces never to speak ARP and NDP on")
 	flag.BoolVar(&o.defend, "defend", false, "announce an address again when another host claims it, at most once in 10 s (RFC 5227 section 2.4)")
@@ -355,7 +355,7 @@ func expose(mgr manager.Manager, r *reconciler) error {
 	if r.debug == "0" {
 		return nil
 	}
-	if err := mgr.Add(manager.RunnableFunc(debug.Server{Addr: r.debug, Links: r.links, Log: r.log}.Run)); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(debug.Server{Addr: r.debug, Links: r.links, Sessions: r.sessions, Log: r.log}.Run)); err != nil {
 		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil

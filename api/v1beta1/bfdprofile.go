@@ -87,11 +87,57 @@ type BFDProfileSpec struct {
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60000
 	EchoInterval int32 `json:"echoInterval,omitempty"`
+	// authentication signs the packets of both sides (RFC 5880 section 6.7); unset: packets
+	// are not signed, and signed ones are refused. FRR and some other routers have none.
+	// +optional
+	Authentication *BFDAuthentication `json:"authentication,omitempty"`
+}
+
+// BFDAuthentication is how packets are signed. Keys can be exchanged without a loss: let
+// both sides have the new one as well, then change keyID on both, then remove the old one.
+type BFDAuthentication struct {
+	// type is KeyedSHA1 or MeticulousKeyedSHA1, where each packet has another sequence
+	// number, so that none can be replayed. The router must have the same.
+	// +optional
+	// +kubebuilder:default=MeticulousKeyedSHA1
+	Type BFDAuthenticationType `json:"type,omitempty"`
+	// keySecret is the Secret with the keys: of type Opaque, in Steelyard's namespace. Each
+	// of its keys is a key ID, 0 to 255, and the value a secret of 1 to 20 bytes. If it is
+	// missing, or one of them is no such value, sessions are held without BFD, and the
+	// condition ResolvedRefs says so.
+	// +required
+	KeySecret SecretName `json:"keySecret"`
+	// keyID is the key that the nodes sign with. The router may sign with any in the Secret.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	KeyID *int32 `json:"keyID,omitempty"`
+}
+
+// BFDAuthenticationType is a type of authentication (RFC 5880 section 4.1).
+//
+// +kubebuilder:validation:Enum=KeyedSHA1;MeticulousKeyedSHA1
+type BFDAuthenticationType string
+
+// The values of BFDAuthenticationType.
+const (
+	BFDKeyedSHA1           BFDAuthenticationType = "KeyedSHA1"
+	BFDMeticulousKeyedSHA1 BFDAuthenticationType = "MeticulousKeyedSHA1"
+)
+
+// SigningKeyID is the ID of the key that the nodes sign with.
+func (a *BFDAuthentication) SigningKeyID() int32 {
+	if a.KeyID == nil {
+		return 1
+	}
+	return *a.KeyID
 }
 
 // BFDProfileStatus is the profile's health.
 type BFDProfileStatus struct {
-	// conditions: Accepted, and Programmed (False: UnsupportedField).
+	// conditions: Accepted, ResolvedRefs (False: NotFound, InvalidSecret), and Programmed
+	// (False: UnsupportedField).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

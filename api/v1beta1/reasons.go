@@ -27,7 +27,7 @@ const (
 	ReasonConflicts = "Conflicts"
 )
 
-// Reasons of the condition ResolvedRefs of advertisements and BGPPeers.
+// Reasons of the condition ResolvedRefs of advertisements, BGPPeers and BFDProfiles.
 const (
 	// ReasonResolvedRefs: everything that the object names is there.
 	ReasonResolvedRefs = "ResolvedRefs"
@@ -37,10 +37,12 @@ const (
 	// Remedy: make the object that the message names, or take its name out.
 	ReasonNotFound = "NotFound"
 	// ReasonInvalidSecret: the Secret of passwordSecret is there, and holds no password of
-	// a BGP session. No session is held.
+	// a BGP session: no session is held. Or the keys of a BFDProfile's keySecret can't be
+	// used: sessions are held without BFD.
 	//
-	// Remedy: give the Secret the type kubernetes.io/basic-auth, and 1 to 80 bytes in its
-	// key password.
+	// Remedy: give the Secret of a password the type kubernetes.io/basic-auth, and 1 to 80
+	// bytes in its key password; that of BFD the type Opaque, and 1 to 20 bytes in each key,
+	// which is a number from 0 to 255.
 	ReasonInvalidSecret = "InvalidSecret"
 )
 

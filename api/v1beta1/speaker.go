@@ -131,6 +131,13 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	// +listType=set
 	PortsTaken []string `json:"portsTaken,omitempty"`
+	// bgpPrograms are the other programs of the node that speak BGP (TCP 179): those that
+	// listen, and those with a session. Of more than 16 the first by router. They are looked
+	// for every 30 s.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	BGPPrograms []BGPProgram `json:"bgpPrograms,omitempty"`
 	// unreachableSpeakers are the nodes whose speakers renew their Leases, and that this
 	// speaker has never reached on the wire; of more than 256 the first by name.
 	// +optional
@@ -146,6 +153,21 @@ type SpeakerHost struct {
 	// +kubebuilder:validation:items:MaxLength=320
 	// +listType=set
 	SessionsDown []string `json:"sessionsDown,omitempty"`
+}
+
+// BGPProgram is another program of a node that speaks BGP.
+type BGPProgram struct {
+	// program is its name and process, or whose it is where it can't be seen.
+	// +kubebuilder:validation:MaxLength=256
+	Program string `json:"program"`
+	// router that it has a session with; empty: it listens for sessions.
+	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	Router string `json:"router,omitempty"`
+	// address of the node in that session.
+	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address,omitempty"`
 }
 
 // HostAddress is an address of a node.

@@ -181,6 +181,7 @@ func (e *explainer) peer(name string) {
 			cmp.Or(strings.Trim(refs.Reason+": "+refs.Message, ": "), "nothing yet"))
 	}
 	e.property("BFD", "%s", cmp.Or(spec.BFDProfile, "none"))
+	e.authentication(spec.BFDProfile)
 	var by []string
 	for i := range e.Config.BGP {
 		ad := &e.Config.BGP[i].Spec
@@ -199,6 +200,17 @@ func (e *explainer) peer(name string) {
 		}
 	}
 	e.out.Summary = fmt.Sprintf("%d of %s up", up, counted(len(e.out.Sessions), "session"))
+}
+
+// authentication tells how the packets of BFD are signed with a profile, if they are.
+func (e *explainer) authentication(profile string) {
+	for _, p := range e.Config.Profiles {
+		if a := p.Spec.Authentication; p.Name == profile && a != nil {
+			refs := health.Condition(p.Status.Conditions, v1beta1.ConditionResolvedRefs)
+			e.property("BFD authentication", "%s by key %d of Secret %s, which this plugin does not read; the controller says: %s", cmp.Or(a.Type, v1beta1.BFDMeticulousKeyedSHA1),
+				a.SigningKeyID(), a.KeySecret.Name, cmp.Or(strings.Trim(refs.Reason+": "+refs.Message, ": "), "nothing yet"))
+		}
+	}
 }
 
 func (e *explainer) sessions(selected func(*session) bool) {

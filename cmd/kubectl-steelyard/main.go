@@ -43,7 +43,7 @@ type group struct {
 // commands are all subcommands, in the parts of the help text.
 func commands(t *tool) []group {
 	return []group{
-		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), doctors(t), versions(t)}},
+		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), routes(t), doctors(t), versions(t)}},
 		{"Try what would be", []*cobra.Command{simulate(t), lint(t), migrates(t)}},
 		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t), reserve(t), pin(t), release(t)}},
 	}
@@ -53,7 +53,7 @@ func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	t := &tool{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: time.Now}
 	t.color = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	t.connect = t.dial
+	t.connect, t.ask = t.dial, t.forward
 	klog.SetLogger(logr.Discard()) // the command prints errors, once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := t.run(ctx, os.Args[1:])

@@ -45,6 +45,7 @@ import (
 //	without KIND…         from here on the API server does not have these kinds
 //	unreachable           from here on the cluster is the one that the flags name
 //	meanwhile FILE        the objects of this file are changed before the next write
+//	speaker POD [FILE]    from here on the speaker in this Pod answers with the file, or not at all
 //	input FILE            from here on this is the plugin's standard input
 //	steelyard [-N] ARGS…  run the plugin on it; it must end with exit code N (0)
 //
@@ -66,10 +67,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: os.Getenv("STEELYARD_UPDATE") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "without": setMissing, "unreachable": setUnreachable, "meanwhile": setMeanwhile},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"cluster": setCluster, "steelyard": runPlugin, "input": setInput, "forbid": setForbidden, "without": setMissing, "unreachable": setUnreachable, "meanwhile": setMeanwhile, "speaker": setSpeaker},
 		Setup: func(e *testscript.Env) error {
 			c, err := newCluster()
-			e.Values[stageKey{}], e.Values[kindsKey{}] = &stage{WithWatch: c}, &kinds
+			e.Values[stageKey{}], e.Values[kindsKey{}] = &stage{WithWatch: c, spoken: map[string]string{}}, &kinds
 			e.Setenv("KUBECONFIG", "none")
 			return errors.Join(err, os.CopyFS(e.WorkDir, os.DirFS("testdata/clusters")))
 		},
@@ -79,11 +80,12 @@ func TestScripts(t *testing.T) {
 // stage is the cluster of one script.
 type stage struct {
 	client.WithWatch
-	stdin     string          // of the next commands
-	forbidden []string        // kinds
-	missing   []string        // kinds
-	real      bool            // dial
-	meanwhile []client.Object // to be changed before the next write
+	stdin     string            // of the next commands
+	forbidden []string          // kinds
+	missing   []string          // kinds
+	real      bool              // dial
+	meanwhile []client.Object   // to be changed before the next write
+	spoken    map[string]string // answers of speakers, by Pod
 }
 
 // RESTMapper knows what migrate looks for in this cluster.
@@ -212,6 +214,27 @@ func setMeanwhile(ts *testscript.TestScript, neg bool, files []string) {
 	ts.Value(stageKey{}).(*stage).meanwhile = objectsOf(ts, files)
 }
 
+func setSpeaker(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(stageKey{}).(*stage)
+	switch {
+	case !neg && len(args) == 2:
+		s.spoken[args[0]] = ts.ReadFile(args[1])
+	case !neg && len(args) == 1:
+		delete(s.spoken, args[0])
+	default:
+		ts.Fatalf("usage: speaker POD [FILE]")
+	}
+}
+
+// askSpeaker answers for the speaker in a Pod.
+func (s *stage) askSpeaker(_ context.Context, pod *corev1.Pod, port uint16, path string) ([]byte, error) {
+	text, answers := s.spoken[pod.Name]
+	if !answers || path != "/debug/routes" {
+		return nil, fmt.Errorf("nothing listens on port %d", port)
+	}
+	return []byte(text), nil
+}
+
 // objectsOf reads all objects of files.
 func objectsOf(ts *testscript.TestScript, files []string) []client.Object {
 	var objects []client.Object
@@ -284,6 +307,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 		IOStreams: genericiooptions.IOStreams{In: strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), Out: ts.Stdout(), ErrOut: ts.Stderr()},
 		flags:     genericclioptions.NewConfigFlags(true),
 		connect:   func() (client.WithWatch, error) { return ts.Value(stageKey{}).(*stage), nil },
+		ask:       ts.Value(stageKey{}).(*stage).askSpeaker,
 		now:       func() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) },
 		color:     ts.Getenv("COLOR") != "",
 		folder:    ts.Getenv("WORK"),
@@ -301,7 +325,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	switch format := slices.Index(args, "json"); {
 	case format > 0 && args[format-1] == "-o":
-	case slices.Contains([]string{"status", "explain", "services", "claims", "sessions", "doctor", "version", "simulate", "lint"}, args[0]), slices.Contains(args, "--dry-run"), slices.Contains(args, "--plan"):
+	case slices.Contains([]string{"status", "explain", "services", "claims", "sessions", "routes", "doctor", "version", "simulate", "lint"}, args[0]), slices.Contains(args, "--dry-run"), slices.Contains(args, "--plan"):
 		out.Reset()
 		t.In, t.Out, t.ErrOut = strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), &out, io.Discard
 		if have := t.run(context.Background(), append(slices.Clone(args), "-o", "json")); have != want {

@@ -65,15 +65,7 @@ func sessions(t *tool) *cobra.Command {
 	})
 	c.Flags().StringVar(&node, "node", "", "only those of this node")
 	c.Flags().StringVar(&peer, "peer", "", "only those to this BGPPeer")
-	for name, kind := range map[string]string{"node": "Node", "peer": "BGPPeer"} {
-		of := corev1Kind(kind)
-		if kind == "BGPPeer" {
-			of = v1beta1.GroupVersion().WithKind(kind)
-		}
-		if err := c.RegisterFlagCompletionFunc(name, t.names(of, "")); err != nil {
-			panic(err) // the flag is not there
-		}
-	}
+	t.completeNames(c, map[string]string{"node": "Node", "peer": "BGPPeer"})
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -26,7 +27,8 @@ import (
 type tool struct {
 	genericiooptions.IOStreams
 	flags   *genericclioptions.ConfigFlags
-	connect func() (client.WithWatch, error) // to the cluster that the flags name
+	connect func() (client.WithWatch, error)                                                     // to the cluster that the flags name
+	ask     func(ctx context.Context, pod *corev1.Pod, port uint16, path string) ([]byte, error) // a speaker
 	now     func() time.Time
 	color   bool   // output may have colors
 	folder  string // that the names of files are relative to; "": the current one

@@ -87,7 +87,10 @@ func (r *Rack) speakerPod(ctx context.Context, node string) (*authenticationv1.B
 	}
 	no, atOnce := false, int64(0)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "speaker-" + node, Annotations: map[string]string{kubelet.ProcessAnnotation: "speaker"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "speaker-" + node, Annotations: map[string]string{kubelet.ProcessAnnotation: "speaker"},
+			Labels: map[string]string{"app.kubernetes.io/name": "steelyard", "app.kubernetes.io/component": "speaker"},
+		},
 		Spec: corev1.PodSpec{
 			NodeName: node, HostNetwork: true, ServiceAccountName: "steelyard-speaker", AutomountServiceAccountToken: &no,
 			Containers:  []corev1.Container{{Name: "speaker", Image: "steelyard-speaker"}},

@@ -63,7 +63,15 @@ type BFD struct {
 	Multiplier uint8         // packets that may be missed; 0: no BFD
 	Passive    bool          // wait for the router's first packet
 	Hops       Hops
-	MinTTL     uint8 // lowest TTL accepted over several hops
+	MinTTL     uint8    // lowest TTL accepted over several hops
+	Keys       []BFDKey // the first signs, packets of the router may be signed with any; none: no authentication
+}
+
+// BFDKey is a key of SHA1 authentication (RFC 5880 section 6.7.4).
+type BFDKey struct {
+	ID         uint8
+	Secret     string // 1 to 20 bytes
+	Meticulous bool   // each packet has another sequence number
 }
 
 // Hops is how far away a router is for BFD.

@@ -36,7 +36,7 @@ func TestChanges(t *testing.T) {
 				f.SetInt(7)
 			}
 		}
-		if p == q {
+		if reflect.DeepEqual(p, q) {
 			t.Fatalf("%s was not changed", name)
 		}
 		want := 1

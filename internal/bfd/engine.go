@@ -1,9 +1,8 @@
 // Package bfd implements Bidirectional Forwarding Detection, which detects within a
 // fraction of a second that the path to a peer no longer works. It implements
 // asynchronous mode (RFC 5880) over one hop (RFC 5881) or several (RFC 5883), on the
-// standard ports or another, with optional Meticulous Keyed SHA1 authentication. It
-// sends no echo packets and does not ask for demand mode; it honors a peer's request
-// for demand mode.
+// standard ports or another, with optional authentication by SHA1. It sends no echo
+// packets and does not ask for demand mode; it honors a peer's request for demand mode.
 //
 // It decides the state of each session. It does not decide what follows from a session
 // that is Down: the callers do (bgp, membership).

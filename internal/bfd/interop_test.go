@@ -228,25 +228,44 @@ var scenarios = map[string]func(*meeting){
 		our, their := quick()
 		m.neighbors(our, their)
 	},
-	"authentication": func(m *meeting) {
-		if m.kind == "FRR" {
-			m.Skip("FRR does not support BFD authentication")
-		}
-		our, their := quick()
-		their.secret = "sesame"
+	"authentication": func(m *meeting) { m.authenticate("meticulous keyed sha1", bfd.MeticulousSHA1) },
+	"authentication whose sequence number need not grow": func(m *meeting) { m.authenticate("keyed sha1", bfd.KeyedSHA1) },
+}
+
+// authenticate has the router want authentication, and both exchange the key.
+func (m *meeting) authenticate(kind string, by bfd.AuthType) {
+	if m.kind == "FRR" {
+		m.Skip("FRR does not support BFD authentication")
+	}
+	our, their := quick()
+	holds := func(keys string) {
+		their.keys = fmt.Sprintf(" authentication %s; %s", kind, keys)
 		m.router.hold(m.T, m.paths, their)
-		for i, secret := range []string{"mustard", "sesame"} {
-			our.Keys = []bfd.Key{{ID: 1, Secret: secret}}
-			m.set(our)
-			if i == 0 {
-				m.ours("refused", func(s bfd.State) bool { return isDown(s) && s.LastDiscard == bfd.ErrAuthHash.Error() })
-				m.theirs("refused", func(v view) bool { return !v.up })
-			}
+	}
+	first, second := `password "sesame" { id 1; };`, `password "twenty octets of key" { id 2; };`
+	holds(first)
+	for i, secret := range []string{"mustard", "sesame"} {
+		our.Keys = []bfd.Key{{ID: 1, Secret: secret, Type: by}}
+		m.set(our)
+		if i == 0 {
+			m.ours("refused", func(s bfd.State) bool { return isDown(s) && s.LastDiscard == bfd.ErrAuthHash.Error()+" (key ID 1)" })
+			m.theirs("refused", func(v view) bool { return !v.up })
 		}
-		m.up()
-		time.Sleep(2 * time.Second) // the sequence numbers of many packets
-		m.unbroken()
-	},
+	}
+	m.up()
+	time.Sleep(2 * time.Second) // the sequence numbers of many packets
+	next := bfd.Key{ID: 2, Secret: "twenty octets of key", Type: by}
+	our.Keys = append(our.Keys, next) // accepted from now on
+	m.set(our)
+	holds(first + " " + second)
+	our.Keys = []bfd.Key{next, our.Keys[0]} // signs from now on
+	m.set(our)
+	holds(second)
+	our.Keys = []bfd.Key{next}
+	time.Sleep(time.Second)
+	m.set(our)
+	time.Sleep(2 * time.Second)
+	m.unbroken()
 }
 
 // neighbors has the router's BGP request the sessions. FRR replaces its first sessions by

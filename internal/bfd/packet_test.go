@@ -65,8 +65,15 @@ func TestAnIntervalBeyondTheLongestIsSentAsTheLongest(t *testing.T) {
 	}
 }
 
-func TestMeticulousKeyedSHA1(t *testing.T) {
-	key, other := Key{ID: 9, Secret: "sesame"}, Key{ID: 9, Secret: "mustard"}
+// TestSHA1 is of RFC 5880 §6.7.4.
+func TestSHA1(t *testing.T) {
+	for _, by := range []AuthType{MeticulousSHA1, KeyedSHA1} {
+		testSHA1(t, by)
+	}
+}
+
+func testSHA1(t *testing.T, by AuthType) {
+	key, other := Key{ID: 9, Secret: "sesame", Type: by}, Key{ID: 9, Secret: "mustard", Type: by}
 	signed := sign(bytes.Clone(down), key, 77)
 	p, auth, err := Parse(signed)
 	if err != nil || p.MyDiscr != 7 {
@@ -78,8 +85,11 @@ func TestMeticulousKeyedSHA1(t *testing.T) {
 	if _, err := verify(signed, auth, []Key{other}); !errors.Is(err, ErrAuthHash) {
 		t.Errorf("with another secret: %v", err)
 	}
-	if _, err := verify(signed, auth, []Key{{ID: 1, Secret: "sesame"}}); !errors.Is(err, ErrAuthKey) {
+	if _, err := verify(signed, auth, []Key{{ID: 1, Secret: "sesame", Type: by}}); !errors.Is(err, ErrAuthKey) {
 		t.Errorf("with another ID: %v", err)
+	}
+	if _, err := verify(signed, auth, []Key{{ID: 9, Secret: "sesame", Type: MeticulousSHA1 + KeyedSHA1 - by}}); !errors.Is(err, ErrAuthType) {
+		t.Errorf("with the other type: %v", err)
 	}
 	for i := range signed {
 		if i == offKeyID { // another key, tried above
@@ -97,11 +107,49 @@ func TestMeticulousKeyedSHA1(t *testing.T) {
 	}
 }
 
+// TestSequenceNumbers is of RFC 5880 §6.7.4: with Meticulous Keyed SHA1 a number must not
+// come again.
+func TestSequenceNumbers(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	for _, c := range []struct {
+		by      AuthType
+		numbers []uint32
+		last    error
+	}{
+		{MeticulousSHA1, []uint32{7, 8}, nil},
+		{MeticulousSHA1, []uint32{7, 7}, ErrAuthSequence},
+		{MeticulousSHA1, []uint32{7, 6}, ErrAuthSequence},
+		{MeticulousSHA1, []uint32{7, 17}, ErrAuthSequence},
+		{KeyedSHA1, []uint32{7, 8}, nil},
+		{KeyedSHA1, []uint32{7, 7}, nil},
+		{KeyedSHA1, []uint32{7, 6}, ErrAuthSequence},
+		{KeyedSHA1, []uint32{1<<32 - 1, 0}, nil},
+		{KeyedSHA1, []uint32{7, 16}, nil}, // three times the multiplier
+		{KeyedSHA1, []uint32{7, 17}, ErrAuthSequence},
+	} {
+		key := Key{ID: 1, Secret: "sesame", Type: c.by}
+		m := newMachine(now, Session{Keys: []Key{key}}, 1, 0)
+		var last error
+		for _, n := range c.numbers {
+			b := sign(bytes.Clone(down), key, n)
+			p, auth, err := Parse(b)
+			if err != nil || p.Multiplier != 3 {
+				t.Fatal(p, err)
+			}
+			last = m.receive(now, p, b, auth)
+		}
+		if !errors.Is(last, c.last) {
+			t.Errorf("type %d, numbers %d: %v, want %v", c.by, c.numbers, last, c.last)
+		}
+	}
+}
+
 // FuzzParse checks that Append writes what Parse has read, and that no packet makes a
 // machine send an invalid one.
 func FuzzParse(f *testing.F) {
 	f.Add(down)
 	f.Add(sign(bytes.Clone(down), Key{ID: 1, Secret: "s"}, 5))
+	f.Add(sign(bytes.Clone(down), Key{ID: 1, Secret: "s", Type: KeyedSHA1}, 5))
 	f.Add([]byte{0x20, 0xc6, 1, 26, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 2}) // an authentication section of two octets
 	now := time.Unix(1_000_000, 0)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -113,7 +161,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || again != p {
 			t.Fatalf("%+v became %+v: %v", p, again, err)
 		}
-		for _, keys := range [][]Key{nil, {{ID: 1, Secret: "s"}}} {
+		for _, keys := range [][]Key{nil, {{ID: 1, Secret: "s"}}, {{ID: 1, Secret: "s", Type: KeyedSHA1}}} {
 			m := newMachine(now, Session{Keys: keys}, 1, 0)
 			_ = m.receive(now, p, b, auth)
 			for range 3 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -100,23 +101,52 @@ var pairTests = map[string]func(*ends){
 		e.a.Set(nil)
 		e.wait("b knows", func() bool { return e.b.state().RemoteStatus == bfd.AdminDown })
 	},
-	"authentication": func(e *ends) {
-		right, wrong := []bfd.Key{{ID: 1, Secret: "sesame"}}, []bfd.Key{{ID: 1, Secret: "mustard"}}
-		e.set(bfd.Session{Keys: right})
+	"authentication": func(e *ends) { e.authenticate(bfd.MeticulousSHA1) },
+	"authentication whose sequence number need not grow": func(e *ends) { e.authenticate(bfd.KeyedSHA1) },
+	"a key is exchanged by another, and no packet is refused": func(e *ends) {
+		old, next := bfd.Key{ID: 1, Secret: "sesame"}, bfd.Key{ID: 2, Secret: "mustard"}
+		e.set(bfd.Session{Keys: []bfd.Key{old}})
 		e.up()
-		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: wrong}})
-		e.wait("both are Down", func() bool { return e.a.state().Status == bfd.Down && e.b.state().Status == bfd.Down })
-		if s := e.b.state(); s.Discarded == 0 || s.LastDiscard != bfd.ErrAuthHash.Error() {
-			e.Errorf("b discarded %d, the last because %q", s.Discarded, s.LastDiscard)
+		for _, keys := range [][2][]bfd.Key{{{old, next}, {old}}, {{old, next}, {old, next}}, {{next, old}, {old, next}}, {{next, old}, {next}}, {{next}, {next}}} {
+			e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: keys[0]}})
+			e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr}, Keys: keys[1]}})
+			before := e.b.state().Received
+			e.wait("packets of both", func() bool { return e.b.state().Received > before+5 })
 		}
-		e.set(bfd.Session{Keys: right})
 		e.up()
+		for _, s := range []bfd.State{e.a.state(), e.b.state()} {
+			if s.Discarded != 0 {
+				e.Errorf("%d packets discarded: %s", s.Discarded, s.LastDiscard)
+			}
+		}
+	},
+	"the peer has another type of authentication": func(e *ends) {
+		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: []bfd.Key{{ID: 1, Secret: "sesame", Type: bfd.KeyedSHA1}}}})
+		e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr}, Keys: []bfd.Key{{ID: 1, Secret: "sesame"}}}})
+		e.wait("b refuses", func() bool {
+			s := e.b.state()
+			return s.Discarded > 0 && strings.HasPrefix(s.LastDiscard, bfd.ErrAuthType.Error())
+		})
 	},
 	"several hops, on another port": func(e *ends) {
 		e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr, Hops: bfd.Multihop, Port: 7784}, MinTTL: 250}})
 		e.b.Set([]bfd.Session{{Path: bfd.Path{Peer: e.a.addr, Hops: bfd.Multihop, Port: 7784}, MinTTL: 250}})
 		e.up()
 	},
+}
+
+// authenticate has the ends agree on a key, differ, and agree again.
+func (e *ends) authenticate(by bfd.AuthType) {
+	right, wrong := []bfd.Key{{ID: 1, Secret: "sesame", Type: by}}, []bfd.Key{{ID: 1, Secret: "mustard", Type: by}}
+	e.set(bfd.Session{Keys: right})
+	e.up()
+	e.a.Set([]bfd.Session{{Path: bfd.Path{Peer: e.b.addr}, Keys: wrong}})
+	e.wait("both are Down", func() bool { return e.a.state().Status == bfd.Down && e.b.state().Status == bfd.Down })
+	if s := e.b.state(); s.Discarded == 0 || s.LastDiscard != bfd.ErrAuthHash.Error()+" (key ID 1)" {
+		e.Errorf("b discarded %d, the last because %q", s.Discarded, s.LastDiscard)
+	}
+	e.set(bfd.Session{Keys: right})
+	e.up()
 }
 
 // network is an in-memory wire for both ends.

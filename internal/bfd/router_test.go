@@ -35,7 +35,7 @@ type settings struct {
 	bgp                bool // a BGP neighbor requests the sessions; false: they are configured as such
 	passive            bool
 	down               bool   // by the administrator
-	secret             string // of Meticulous Keyed SHA1
+	keys               string // the options for authentication, as BIRD writes them
 }
 
 // view is a router's view of a session.
@@ -244,9 +244,7 @@ func (b *bird) hold(t *testing.T, paths []path, m settings) {
 	if m.passive {
 		options += " passive yes;"
 	}
-	if m.secret != "" {
-		options += fmt.Sprintf(" authentication meticulous keyed sha1; password %q { id 1; };", m.secret)
-	}
+	options += m.keys
 	sessions, neighbors := "", ""
 	for _, p := range paths {
 		ours, theirs := addrOf(p.ours), addrOf(p.theirs)

@@ -227,6 +227,21 @@ func (s *Sessions) States() []State {
 	return states
 }
 
+// Sent returns the routes that the router of a peer has received in the session that is up,
+// sorted by prefix; nil: there is none.
+func (s *Sessions) Sent(peer string) []announce.Sent {
+	s.mu.Lock()
+	open := s.open[peer]
+	s.mu.Unlock()
+	if open == nil || open.status.seen().session != Established {
+		return nil
+	}
+	if shown := open.shown.Load(); shown != nil {
+		return shown.Sent()
+	}
+	return nil
+}
+
 // Waiting signals that a session has begun to wait because of Peering.Waits.
 func (s *Sessions) Waiting() <-chan struct{} { return s.waiting }
 

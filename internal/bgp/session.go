@@ -50,6 +50,7 @@ type session struct {
 	ctx    context.Context                  // of the whole session; Run ends no later
 	cancel context.CancelCauseFunc
 	made   time.Time
+	shown  atomic.Pointer[fsm.Session] // open, for others to read
 
 	// Owned by the goroutine that runs.
 	search       *search      // for the router of an unnumbered peer; nil: none
@@ -341,6 +342,7 @@ func (s *session) start(want announce.Peering) error {
 		return err
 	}
 	s.open, s.peer = fsm.New(s.log, want.Peer, fsm.RouterID(want.Peer, s.node), run), want.Peer
+	s.shown.Store(s.open)
 	s.offer(want)
 	s.open.Open(time.Until(s.ended.Add(redialPause)))
 	return nil
@@ -367,6 +369,7 @@ func (s *session) close(reason fsm.Cease) {
 func (s *session) over() {
 	if s.open != nil {
 		s.open, s.ended = nil, time.Now()
+		s.shown.Store(nil)
 	}
 	s.status.end()
 }

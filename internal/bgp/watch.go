@@ -117,7 +117,7 @@ func (w *watch) has(s *session) bool {
 // equal reports whether x and y watch in the same way.
 func (x watched) equal(y watched) bool {
 	return x.name == y.name && x.hops == y.hops && x.Path == y.Path && x.Transmit == y.Transmit && x.Receive == y.Receive &&
-		x.Multiplier == y.Multiplier && x.MinTTL == y.MinTTL && x.Passive == y.Passive
+		x.Multiplier == y.Multiplier && x.MinTTL == y.MinTTL && x.Passive == y.Passive && slices.Equal(x.Keys, y.Keys)
 }
 
 // watching returns how to watch the router of a peer whose address is known.
@@ -126,6 +126,13 @@ func watching(p announce.Peer, before watched) watched {
 		Path:     bfd.Path{Peer: p.Addr, Local: p.SourceAddr, Device: p.Device},
 		Transmit: p.BFD.Transmit, Receive: p.BFD.Receive, Multiplier: p.BFD.Multiplier, Passive: p.BFD.Passive,
 	}}
+	for _, k := range p.BFD.Keys {
+		key := bfd.Key{ID: k.ID, Secret: k.Secret, Type: bfd.KeyedSHA1}
+		if k.Meticulous {
+			key.Type = bfd.MeticulousSHA1
+		}
+		out.Keys = append(out.Keys, key)
+	}
 	far := p.BFD.Hops == announce.MultiHop
 	if p.BFD.Hops == announce.HopsByNet {
 		// Determined once: a loose cable may remove the subnet.

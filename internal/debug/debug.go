@@ -1,4 +1,5 @@
-// Package debug serves the addresses that a node announces to tools on that node.
+// Package debug serves the addresses that a node announces, and the routes that it has sent,
+// to tools on that node.
 package debug
 
 import (
@@ -15,11 +16,12 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/serving"
 )
 
-// Server serves the addresses that this node announces. It works without the API server.
+// Server serves what this node announces. It works without the API server.
 type Server struct {
-	Addr  string // loopback
-	Links *layer2.Announcer
-	Log   *slog.Logger
+	Addr     string // loopback
+	Links    *layer2.Announcer
+	Sessions Sessions
+	Log      *slog.Logger
 }
 
 // announcement is one address in the answer.
@@ -44,6 +46,7 @@ func (d Server) Run(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/announcements", d.announcements)
+	mux.HandleFunc("GET /debug/routes", (&routes{Sessions: d.Sessions, log: d.Log}).ServeHTTP)
 	server := &http.Server{Handler: serving.OnlyFor(nil, mux), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve returns the error
 	defer stop()

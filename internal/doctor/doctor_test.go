@@ -237,6 +237,17 @@ func nodeHarms() []harm {
 			p.Speakers[1].Status.Host.PortsTaken = []string{"TCP 7474 (metrics): nginx (process 7)"}
 		},
 			[]string{"ports Warning: node2: TCP 7474 (metrics): nginx (process 7)"}},
+		{"another program of the node has the router", func(p *cluster) {
+			p.Speakers[0].Status.Host.BGPPrograms = []v1beta1.BGPProgram{{Program: "bird (process 7)"}, {Program: "bird (process 7)", Router: "192.0.2.1", Address: "192.0.2.11"}}
+			p.Sessions[0].Status.State, p.Sessions[0].Status.LastError = "Idle", "another program of this node has a BGP session with 192.0.2.1 from 192.0.2.11, and a router has one with each address: bird (process 7)"
+			p.Sessions[0].Status.BFD = ""
+		}, []string{
+			"bgp-sessions Fault: BGPPeer tor: down on 1 of 2 nodes (node1): another program of this node has a BGP session with 192.0.2.1 from 192.0.2.11, and a router has one with each address: bird (process 7)",
+			"bgp-programs Fault: node1: another program of this node has a BGP session with 192.0.2.1 from 192.0.2.11: bird (process 7)",
+		}},
+		{"another program of the node has another address", func(p *cluster) {
+			p.Speakers[0].Status.Host.BGPPrograms = []v1beta1.BGPProgram{{Program: "bird (process 7)", Router: "192.0.2.1", Address: "192.0.2.211"}}
+		}, []string{}},
 		{"null routes can't be made", func(p *cluster) { p.Speakers[1].Status.Host.NullRouteError = "the table is taken" },
 			[]string{"null-routes Warning: node2: the table is taken"}},
 		{"a token tells no node", func(p *cluster) { p.Speakers[0].Status.Host.TokenError = "it tells no node" },

@@ -28,6 +28,7 @@ func (p *cluster) examined(check string) string {
 		"membership":           func() string { return p.reports("misses another one") },
 		"bgp-sessions":         func() string { return "there is no BGPPeer that a node has a session to" },
 		"bfd":                  p.examinedBFD,
+		"bgp-programs":         func() string { return p.reports("sees another program that speaks BGP") },
 		"address-conflicts":    func() string { return "none of " + plural(len(p.Claims), "L2Claim") },
 		"local-endpoints":      p.examinedLocal,
 		"annotations":          func() string { return "those of " + plural(len(p.Served), "Service") },

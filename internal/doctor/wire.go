@@ -17,6 +17,7 @@ func wireChecks() []check {
 	return []check{
 		{"membership", "Do the speakers hear one another (UDP 7480 and 7481)?", (*cluster).membership, nil},
 		{"bgp-sessions", "Is every BGP session up (TCP 179)?", (*cluster).sessions, nil},
+		{"bgp-programs", "Do other programs of the nodes keep BGP sessions from coming up (TCP 179)?", (*cluster).bgpPrograms, nil},
 		{"bfd", "Does BFD work where it is asked for (UDP 3784 or 4784)?", (*cluster).bfd, nil},
 		{"address-conflicts", "Does a foreign host, or another node's own link, answer for an address of a Service?", (*cluster).conflicts, nil},
 	}
@@ -81,6 +82,46 @@ func (p *cluster) sessions() outcome {
 		v.evidence = []string{plural(up, "session") + " up"}
 	}
 	return v
+}
+
+// bgpPrograms tells which other programs of nodes speak BGP. One is in the way where this node
+// holds no session to its router.
+func (p *cluster) bgpPrograms() outcome {
+	var all, clashes []string
+	for i := range p.Speakers {
+		s := &p.Speakers[i]
+		if s.Status.Host == nil {
+			continue
+		}
+		for _, other := range s.Status.Host.BGPPrograms {
+			text := fmt.Sprintf("%s: another program of this node listens for BGP sessions: %s", s.Name, other.Program)
+			if other.Router != "" {
+				text = fmt.Sprintf("%s: another program of this node has a BGP session with %s from %s: %s", s.Name, other.Router, other.Address, other.Program)
+			}
+			all = append(all, text)
+			if p.inTheWay(s.Name, other) {
+				clashes = append(clashes, text)
+			}
+		}
+	}
+	if len(clashes) == 0 {
+		return outcome{evidence: all}
+	}
+	return outcome{Fault, clashes, "give the node's session an address of its own (sourceAddressFrom, sourcePrefix or sourceInterface of the BGPPeer), take another router, or let the other program announce the addresses; see the how-to \"BGP beside a network plugin\""}
+}
+
+// inTheWay reports whether a node holds no session to the router of another program.
+func (p *cluster) inTheWay(node string, other v1beta1.BGPProgram) bool {
+	if other.Router == "" || p.Absent(node) != "" {
+		return false
+	}
+	for i := range p.Sessions {
+		s := &p.Sessions[i].Status
+		if s.Node == node && !p.Up(s) && strings.Contains(s.LastError, fmt.Sprintf("a BGP session with %s from %s", other.Router, other.Address)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *cluster) bfd() outcome {

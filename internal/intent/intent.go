@@ -91,7 +91,7 @@ func Parse(o Objects) Config {
 	reservations := p.reservations(o.Reservations)
 	known := newCatalog(pools)
 	aliases := p.communities(o.Communities)
-	profiles := p.profiles(o.Profiles)
+	profiles := p.profiles(o.Profiles, o.Secrets)
 	neighbors := p.peers(o, profiles)
 	l2, bgp := p.l2(o.L2, known), p.bgp(o, known, aliases)
 	config := Config{

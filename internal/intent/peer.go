@@ -19,7 +19,7 @@ import (
 // defaultHoldTime is suggested by RFC 4271 section 10.
 const defaultHoldTime = 90 * time.Second
 
-func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []announce.Neighbor {
+func (p *parser) peers(o Objects, profiles map[string]profile) []announce.Neighbor {
 	var out []announce.Neighbor
 	taken := routers{}
 	for _, obj := range byAge(o.Peers) {
@@ -39,10 +39,7 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			p.unresolved(ref, reason, "%v; no session is held", err)
 			usable = false
 		}
-		profile, there := profiles[obj.Spec.BFDProfile]
-		if name := obj.Spec.BFDProfile; name != "" && !there {
-			p.unresolved(ref, v1beta1.ReasonNotFound, "spec.bfdProfile: there is no BFDProfile %s; the session is held without", printable.Quote(name))
-		}
+		watch := p.profileOf(ref, obj.Spec.BFDProfile, profiles)
 		if !usable {
 			p.unusable = append(p.unusable, announce.UnusablePeer{Name: obj.Name, Nodes: nodes})
 			continue
@@ -51,9 +48,8 @@ func (p *parser) peers(o Objects, profiles map[string]v1beta1.BFDProfileSpec) []
 			p.fault(ref, v1beta1.ReasonOverlaps, "the older BGPPeer %q is for the same router on all of these nodes; no session is held for this one", out[older].Peer.Name)
 		}
 		peer.Password, peer.Revision = password, revision(obj, o.Secrets)
-		var watch *v1beta1.BFDProfileSpec
-		if obj.Spec.BFDProfile != "" && there {
-			watch, peer.BFD = &profile, watching(profile, peer)
+		if watch != nil {
+			peer.BFD = watching(*watch, peer)
 		}
 		out = append(out, announce.Neighbor{Peer: peer, PerNode: perNode(obj.Spec, peer, watch), Nodes: nodes, Created: obj.CreationTimestamp.Time})
 	}
@@ -118,14 +114,23 @@ func password(spec v1beta1.BGPPeerSpec, secrets map[string]*corev1.Secret) (pass
 	case s.Type != corev1.SecretTypeBasicAuth:
 		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: Secret %q is of type %s, not %q", name, printable.Quote(string(s.Type)), corev1.SecretTypeBasicAuth)
 	}
-	value := string(s.Data[corev1.BasicAuthPasswordKey])
-	if strings.HasSuffix(value, "\n") || strings.HasSuffix(value, "\r") {
-		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q ends with a line break, which the router's password does not have: make the Secret with --from-literal, or from a file without it", corev1.BasicAuthPasswordKey, name)
-	}
-	if n := len(value); n == 0 || n > 80 {
-		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: key %q of Secret %q holds %d bytes; it must hold 1 to 80", corev1.BasicAuthPasswordKey, name, n)
+	value, err := secretValue(s.Data, name, corev1.BasicAuthPasswordKey, 80)
+	if err != nil {
+		return "", v1beta1.ReasonInvalidSecret, fmt.Errorf("spec.passwordSecret: %w", err)
 	}
 	return value, "", nil
+}
+
+// secretValue returns the value of a key of a Secret, which has 1 to that many bytes.
+func secretValue(data map[string][]byte, name, key string, most int) (string, error) {
+	value := string(data[key])
+	if strings.HasSuffix(value, "\n") || strings.HasSuffix(value, "\r") {
+		return "", fmt.Errorf("key %q of Secret %q ends with a line break, which the router's password does not have: make the Secret with --from-literal, or from a file without it", key, name)
+	}
+	if n := len(value); n == 0 || n > most {
+		return "", fmt.Errorf("key %q of Secret %q holds %d bytes; it must hold 1 to %d", key, name, n, most)
+	}
+	return value, nil
 }
 
 // revision returns the version of a BGPPeer, and of the Secret with its password.

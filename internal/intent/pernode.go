@@ -43,7 +43,7 @@ func nodeFields(spec v1beta1.BGPPeerSpec) (out []nodeField) {
 
 // perNode returns what peer p is on a node with these labels and annotations; nil: on each
 // the same. Without profile there is no BFD.
-func perNode(spec v1beta1.BGPPeerSpec, p announce.Peer, profile *v1beta1.BFDProfileSpec) func(labels, annotations map[string]string) announce.Peer {
+func perNode(spec v1beta1.BGPPeerSpec, p announce.Peer, profile *profile) func(labels, annotations map[string]string) announce.Peer {
 	fields := nodeFields(spec)
 	if len(fields) == 0 {
 		return nil

@@ -130,8 +130,9 @@ func parse(t *testing.T, text string) intent.Objects {
 			x := corev1.Secret{}
 			read(&x)
 			x.ObjectMeta = m
+			x.Data = map[string][]byte{}
 			for k, v := range x.StringData { // as the API server does
-				x.Data = map[string][]byte{k: []byte(v)}
+				x.Data[k] = []byte(v)
 			}
 			o.Secrets[name] = &x
 		default:
@@ -248,7 +249,7 @@ func peerText(p announce.Peer) string {
 		{"router-id", p.RouterID.IsValid(), p.RouterID}, {"password", p.Password != "", p.Password},
 		{"ttl", p.MultiHopTTL != 0, p.MultiHopTTL}, {"min-ttl", p.MinTTL != 0, p.MinTTL}, {"dual-stack", p.DualStack, ""},
 		{"interface", p.Interface != "", p.Interface}, {"device", p.Device != "", p.Device}, {"graceful", p.Graceful, ""},
-		{"bfd", p.BFD != announce.BFD{}, p.BFD}, {"restart", p.RestartTime != 0, p.RestartTime}, {"gateway", p.Gateway != announce.Gateway{}, p.Gateway},
+		{"bfd", p.BFD.Multiplier != 0, strings.Replace(fmt.Sprint(p.BFD), " []}", "}", 1)}, {"restart", p.RestartTime != 0, p.RestartTime}, {"gateway", p.Gateway != announce.Gateway{}, p.Gateway},
 		{"from", p.Source != announce.Source{}, p.Source}, {"next-hop", p.NextHopV4.IsValid(), p.NextHopV4}, {"next-hop6", p.NextHopV6.IsValid(), p.NextHopV6},
 		{"problem:", p.Problem != "", p.Problem},
 	} {

@@ -238,7 +238,7 @@ func (c StatusChange) Turned() (out []Event) {
 
 // refers reports whether objects of a kind name others.
 func refers(kind string) bool {
-	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer"}, kind)
+	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer", "BFDProfile"}, kind)
 }
 
 // programmed tells why not all is in force that an object asks for: the reason of the first

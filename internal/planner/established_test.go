@@ -71,7 +71,7 @@ func TestARouterIDOfSeveralNodes(t *testing.T) {
 // What a former version set in its own words goes, and what others set stays.
 func TestConditionsOfAFormerVersion(t *testing.T) {
 	for kind, want := range map[string]string{
-		"BFDProfile": "Theirs UnsupportedField Accepted", "IPAddressPool": "Theirs UnsupportedField Accepted", "BGPPeer": "Theirs UnsupportedField Accepted ResolvedRefs",
+		"BFDProfile": "Theirs UnsupportedField Accepted ResolvedRefs", "IPAddressPool": "Theirs UnsupportedField Accepted", "BGPPeer": "Theirs UnsupportedField Accepted ResolvedRefs",
 	} {
 		conditions := []metav1.Condition{
 			{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Accepted"}, {Type: "InEffect", Status: metav1.ConditionFalse, Reason: "NoEffectYet"},

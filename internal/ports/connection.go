@@ -1,11 +1,14 @@
 package ports
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,24 +23,78 @@ const established = "01"
 func Connected(host netip.AddrPort, local netip.Addr) string { return connected("/proc", host, local) }
 
 func connected(proc string, host netip.AddrPort, local netip.Addr) string {
-	for _, table := range []string{"tcp", "tcp6"} {
-		for s := range sockets(filepath.Join(proc, "net", table)) {
-			ours, known := endOf(s.local)
-			theirs, alsoKnown := endOf(s.remote)
-			if !known || !alsoKnown || s.state != established || s.inode == "0" || theirs.Addr() != host.Addr().WithZone("") ||
-				theirs.Port() != host.Port() && ours.Port() != host.Port() || local.IsValid() && ours.Addr() != local.WithZone("") {
-				continue // without an inode: no program has taken it yet
-			}
-			if holds(filepath.Join(proc, "self"), s.inode) {
-				continue
-			}
-			if name := programOf(proc, s.inode); name != "" {
-				return name
-			}
-			return fmt.Sprintf("a program of user %s; on the node, ss -tnp names it", s.user)
+	for c := range connections(proc, host.Port()) {
+		if c.state != established || c.theirs.Addr() != host.Addr().WithZone("") || local.IsValid() && c.ours.Addr() != local.WithZone("") {
+			continue
+		}
+		if name := c.other(proc); name != "" {
+			return name
 		}
 	}
 	return ""
+}
+
+// Use is another program's use of a TCP port.
+type Use struct {
+	Program string
+	Ours    netip.Addr // the end of its connection on this machine; invalid: it listens
+	Theirs  netip.Addr // the other end
+}
+
+// Uses returns how other programs of this machine use a TCP port: each that listens on it, and
+// each connection whose own end or other end has it.
+func Uses(port uint16) []Use { return uses("/proc", port) }
+
+func uses(proc string, port uint16) (out []Use) {
+	for c := range connections(proc, port) {
+		u := Use{Ours: c.ours.Addr(), Theirs: c.theirs.Addr()}
+		switch {
+		case c.state == listening["tcp"] && c.ours.Port() == port:
+			u.Ours, u.Theirs = netip.Addr{}, netip.Addr{}
+		case c.state != established:
+			continue
+		}
+		if u.Program = c.other(proc); u.Program != "" && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	slices.SortFunc(out, func(a, b Use) int {
+		return cmp.Or(a.Theirs.Compare(b.Theirs), a.Ours.Compare(b.Ours), cmp.Compare(a.Program, b.Program))
+	})
+	return out
+}
+
+// connection is a TCP socket and its ends.
+type connection struct {
+	socket
+	ours, theirs netip.AddrPort
+}
+
+// connections yields the TCP sockets of programs of which one end has the port. One without
+// an inode no program has taken yet.
+func connections(proc string, port uint16) iter.Seq[connection] {
+	return func(yield func(connection) bool) {
+		for _, table := range []string{"tcp", "tcp6"} {
+			for s := range sockets(filepath.Join(proc, "net", table)) {
+				ours, known := endOf(s.local)
+				theirs, alsoKnown := endOf(s.remote)
+				if known && alsoKnown && s.inode != "0" && (ours.Port() == port || theirs.Port() == port) && !yield(connection{s, ours, theirs}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// other returns the program that has the connection; "" if that is this one.
+func (c connection) other(proc string) string {
+	if holds(filepath.Join(proc, "self"), c.inode) {
+		return ""
+	}
+	if name := programOf(proc, c.inode); name != "" {
+		return name
+	}
+	return fmt.Sprintf("a program of user %s; on the node, ss -tnp names it", c.user)
 }
 
 // endOf reads an end of a connection: an address of one or four words, each in the byte order

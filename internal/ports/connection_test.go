@@ -26,6 +26,37 @@ func tables(t *testing.T, four, six string) (proc string) {
 	return proc
 }
 
+func TestUses(t *testing.T) {
+	const rest = " 00000000:00000000 00:00000000 00000000   472        0 4242 1\n"
+	for _, c := range []struct{ name, four, six, want string }{
+		{"no program does", "   0: 0B0200C0:9999 010200C0:00B4 01" + rest, "", ""},
+		{"it listens", "   0: 00000000:00B3 00000000:0000 0A" + rest, "", "listens"},
+		{"it listens on both", "   0: 00000000:00B3 00000000:0000 0A" + rest, "   0: 00000000000000000000000000000000:00B3 00000000000000000000000000000000:0000 0A" + rest, "listens"},
+		{"it dialed", "   0: 0B0200C0:9999 010200C0:00B3 01" + rest, "", "192.0.2.11>192.0.2.1"},
+		{"the router dialed", "   0: 0B0200C0:00B3 010200C0:9999 01" + rest, "", "192.0.2.11>192.0.2.1"},
+		{"it only tries", "   0: 0B0200C0:9999 010200C0:00B3 02" + rest, "", ""},
+		{"it listens elsewhere", "   0: 00000000:00B4 00000000:0000 0A" + rest, "", ""},
+		{"no program has taken it", "   0: 0B0200C0:9999 010200C0:00B3 01 00000000:00000000 00:00000000 00000000   472        0 0 1\n", "", ""},
+		{"two routers, one of them by IPv6", "   0: 0B0200C0:9999 010200C0:00B3 01" + rest,
+			"   0: B80D01200000000000000000" + "0B000000:9999 B80D01200000000000000000" + "01000000:00B3 01" + rest, "192.0.2.11>192.0.2.1 2001:db8::b>2001:db8::1"},
+	} {
+		var got []string
+		for _, u := range uses(tables(t, c.four, c.six), 179) {
+			if u.Program != "a program of user 472; on the node, ss -tnp names it" {
+				t.Errorf("%s: it is %q", c.name, u.Program)
+			}
+			if !u.Ours.IsValid() {
+				got = append(got, "listens")
+				continue
+			}
+			got = append(got, u.Ours.String()+">"+u.Theirs.String())
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestConnected(t *testing.T) {
 	const rest = " 00000000:00000000 00:00000000 00000000   472        0 4242 1\n"
 	router4, router6 := netip.MustParseAddrPort("192.0.2.1:179"), netip.MustParseAddrPort("[2001:db8::1]:179")

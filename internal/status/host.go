@@ -15,6 +15,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/ports"
 	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
@@ -33,12 +34,24 @@ type Host struct {
 	token   func(context.Context) string // why the API server can't confine the speaker to its node's objects
 	network func() (Network, error)
 	ports   []string // that other programs have
-	facts   atomic.Pointer[v1beta1.SpeakerHost]
-	changed chan struct{} // buffered 1
+	bgp     func() []ports.Use
+	asked   time.Time // when bgp was last called
+
+	programs []v1beta1.BGPProgram // what it returned then
+	facts    atomic.Pointer[v1beta1.SpeakerHost]
+	changed  chan struct{} // buffered 1
 
 	unknown map[string]bool // the speakers that were unreachable at the last check
 	down    map[string]bool // the speakers with a session that was not Up then
 }
+
+const (
+	// bgpPort is that of BGP (RFC 4271 section 8.2.1).
+	bgpPort = 179
+	// bgpInterval is the pause between two looks for who else uses it: the kernel's table may
+	// be long.
+	bgpInterval = 30 * time.Second
+)
 
 // Network is what a node has on its links, among it the addresses that no Service may have.
 type Network struct {
@@ -48,9 +61,9 @@ type Network struct {
 }
 
 // NewHost returns a Host. nulls returns why null routes are not in force; "": they are. token
-// is as Token returns it. network reads the node's links. ports are those that other programs have.
-func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error), ports []string) *Host {
-	return &Host{ports: first(maxPorts, ports, itself), proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Check, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
+// is as Token returns it. network reads the node's links. taken are the ports that other programs have.
+func NewHost(f *kubeproxy.Readiness, group *membership.Group, nulls func() string, token func(context.Context) string, network func() (Network, error), taken []string) *Host {
+	return &Host{ports: first(maxPorts, taken, itself), bgp: func() []ports.Use { return ports.Uses(bgpPort) }, proc: "/proc/sys", proxy: kubeproxy.ProxyModeURL, ready: f.Check, view: group.View, nulls: nulls, token: token, network: network, changed: make(chan struct{}, 1)}
 }
 
 // Run checks the node once in checkInterval until ctx ends.
@@ -83,6 +96,10 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 	if before := h.facts.Load(); before != nil {
 		facts.Addresses, facts.Gateways = before.Addresses, before.Gateways // until more is known
 	}
+	if now := time.Now(); now.Sub(h.asked) >= bgpInterval {
+		h.asked, h.programs = now, bgpPrograms(h.bgp())
+	}
+	facts.BGPPrograms = h.programs
 	n, err := h.network()
 	facts.StrictReversePath = first(maxStrict, h.strict(n.Unnumbered), itself)
 	if err == nil {
@@ -97,6 +114,18 @@ func (h *Host) check(ctx context.Context) v1beta1.SpeakerHost {
 		facts.ProxyError = printable.Message(err.Error())
 	}
 	return facts
+}
+
+// bgpPrograms returns how other programs use BGP's port.
+func bgpPrograms(uses []ports.Use) (out []v1beta1.BGPProgram) {
+	for _, u := range uses {
+		p := v1beta1.BGPProgram{Program: printable.Within(maxProgram, u.Program)}
+		if u.Theirs.IsValid() {
+			p.Router, p.Address = u.Theirs.WithZone("").String(), u.Ours.WithZone("").String()
+		}
+		out = append(out, p)
+	}
+	return out[:min(len(out), maxPrograms)]
 }
 
 func addressOf(a v1beta1.HostAddress) string { return a.Address }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/ports"
 )
 
 // TestHostReportsItsNode has a kernel's settings in files.
@@ -44,7 +46,9 @@ func TestHostReportsItsNode(t *testing.T) {
 	var unnumbered []string
 	var notReady, noNetwork error
 	noNulls, noNode := "", ""
+	others := []ports.Use{{Program: "bird (process 7)"}, {Program: "bird (process 7)", Ours: netip.MustParseAddr("192.0.2.11"), Theirs: netip.MustParseAddr("192.0.2.1")}}
 	h := &Host{
+		bgp:  func() []ports.Use { return others },
 		proc: proc, proxy: proxy.URL,
 		ready: func(context.Context) (string, error) { return v1beta1.ForwarderReadyCheck, notReady },
 		view: func() membership.View {
@@ -64,7 +68,7 @@ func TestHostReportsItsNode(t *testing.T) {
 		}
 	}
 	usual := v1beta1.SpeakerHost{Kernel: "6.1.0-13-amd64", ProxyMode: "nftables", Forwarder: "ReadyCheck", StrictReversePath: []string{"eth0"},
-		Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, Gateways: []string{"192.0.2.1"}}
+		Addresses: []v1beta1.HostAddress{{Address: "192.0.2.11", Link: "eth0"}}, Gateways: []string{"192.0.2.1"}, BGPPrograms: []v1beta1.BGPProgram{{Program: "bird (process 7)"}, {Program: "bird (process 7)", Router: "192.0.2.1", Address: "192.0.2.11"}}}
 	see(usual) // a speaker that is unreachable at the first check may only not be known yet
 
 	down = map[string]time.Time{"c": {}, "d": {}}
@@ -95,5 +99,18 @@ func TestHostReportsItsNode(t *testing.T) {
 	h.proc = filepath.Join(proc, "nowhere")
 	proxy.Close()
 	down, noNetwork = nil, errors.New("no netlink")
+	others, h.asked = nil, time.Time{}
 	see(v1beta1.SpeakerHost{Forwarder: "ReadyCheck", SessionsDown: []string{"b on 198.51.100.0/24"}})
+
+	// Who else speaks BGP is not looked for at each check; the first 16 are reported.
+	for i := range 20 {
+		others = append(others, ports.Use{Program: strings.Repeat("b", 300), Ours: netip.MustParseAddr("fe80::1%eth0"), Theirs: netip.AddrFrom4([4]byte{10, 9, 8, byte(i)})})
+	}
+	if none := h.check(t.Context()).BGPPrograms; none != nil {
+		t.Errorf("looked for again at once: %+v", none)
+	}
+	h.asked = time.Now().Add(-bgpInterval)
+	if got := h.check(t.Context()).BGPPrograms; len(got) != 16 || got[0].Router != "10.9.8.0" || got[0].Address != "fe80::1" || len(got[0].Program) > 256 {
+		t.Errorf("%d programs: %+v", len(got), got)
+	}
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
+	"github.com/steelyard-lb/steelyard/internal/ports"
 )
 
 // A node with too many of everything still gets its reports written.
@@ -57,6 +58,12 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 	}
 	r := &Reporter{Options: Options{Node: node}}
 	h := &Host{
+		bgp: func() (out []ports.Use) {
+			for i := range 300 {
+				out = append(out, ports.Use{Program: long, Ours: netip.AddrFrom4([4]byte{192, 0, 2, 1}), Theirs: netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})})
+			}
+			return out
+		},
 		proc: proc, ready: func(context.Context) (string, error) { return "", errors.New(long) }, nulls: func() string { return long },
 		view: func() membership.View { return membership.View{Standing: standing} }, token: func(context.Context) string { return "" },
 		network: func() (Network, error) {
@@ -109,6 +116,7 @@ func TestNoReportIsLargerThanItsSchemaAllows(t *testing.T) {
 func TestNoReportSaysAnythingTwice(t *testing.T) {
 	subnet, gateway := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("fe80::1")
 	h := &Host{
+		bgp:  func() []ports.Use { return nil },
 		proc: t.TempDir(), ready: func(context.Context) (string, error) { return "", nil }, nulls: func() string { return "" },
 		view: func() membership.View { return membership.View{} }, token: func(context.Context) string { return "" },
 		network: func() (Network, error) {

@@ -146,7 +146,11 @@ func noReply(by *bfd.State) string {
 	case by.Session.Passive:
 		return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s), which must send first because of passiveMode", by.Session.ListenPort(), mode)
 	}
-	return fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s)", by.Session.ListenPort(), mode)
+	text := fmt.Sprintf("the router has sent no packet yet to port %d (hopMode %s)", by.Session.ListenPort(), mode)
+	if len(by.Session.Keys) > 0 {
+		text += "; one that waits for the first packet refuses it unless it has the same authentication: type, key ID and secret"
+	}
+	return text
 }
 
 // down reports whether a session's state is known and not Established.

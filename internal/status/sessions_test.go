@@ -187,8 +187,8 @@ func TestSupersededPeersHaveASession(t *testing.T) {
 func TestBFDStatus(t *testing.T) {
 	far := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1"), Hops: bfd.Multihop}, MinTTL: 254}
 	near := bfd.Session{Path: bfd.Path{Peer: netip.MustParseAddr("192.0.2.1")}}
-	passive := near
-	passive.Passive = true
+	passive, signed := near, near
+	passive.Passive, signed.Keys = true, []bfd.Key{{ID: 1, Secret: "sesame"}}
 	for _, c := range []struct {
 		name string
 		by   *bfd.State
@@ -206,6 +206,8 @@ func TestBFDStatus(t *testing.T) {
 			"Down: the router's packets arrive with TTL 254, and the BFDProfile's hopMode single takes 255 alone: if the router is more than one hop away, set hopMode to multi, and likewise at the router"},
 		{"the router sends nothing", &bfd.State{Status: bfd.Down, Session: near}, "Down: the router has sent no packet yet to port 3784 (hopMode single)"},
 		{"a router several hops away sends nothing", &bfd.State{Status: bfd.Down, Session: far}, "Down: the router has sent no packet yet to port 4784 (hopMode multi)"},
+		{"a router that wants signatures sends nothing", &bfd.State{Status: bfd.Down, Session: signed}, "Down: the router has sent no packet yet to port 3784 (hopMode single); " +
+			"one that waits for the first packet refuses it unless it has the same authentication: type, key ID and secret"},
 		{"both wait", &bfd.State{Status: bfd.Down, Session: passive}, "Down: the router has sent no packet yet to port 3784 (hopMode single), which must send first because of passiveMode"},
 		{"the router's administrator has ended it", &bfd.State{Status: bfd.Down, Session: near, RemoteStatus: bfd.AdminDown, Received: 3}, "Down: it was ended at the router (AdminDown)"},
 		{"it has not started", &bfd.State{Status: bfd.Down, RemoteStatus: bfd.Down}, "Down"},

@@ -220,6 +220,8 @@ const (
 	maxHostAddresses = 64
 	maxPorts         = 8
 	maxGateways      = 16
+	maxPrograms      = 16
+	maxProgram       = 256 // bytes of one of their names
 	// maxUnreachable is for unreachableSpeakers and sessionsDown.
 	maxUnreachable = 256
 )

@@ -28,8 +28,8 @@ import (
 // Port is where the API server finds the kubelet of each node.
 const Port = 10250
 
-// serve answers the API server, at each node's address, for "kubectl exec" and
-// "kubectl logs". No other client is allowed.
+// serve answers the API server, at each node's address, for "kubectl exec",
+// "kubectl logs" and "kubectl port-forward". No other client is allowed.
 func (k *kubelet) serve(ctx context.Context) error {
 	pair, err := tls.LoadX509KeyPair(k.Certificate, k.Key)
 	if err != nil {
@@ -45,6 +45,7 @@ func (k *kubelet) serve(ctx context.Context) error {
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: trusted, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"http/1.1"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", k.exec)
+	mux.HandleFunc("/portForward/{namespace}/{pod}", k.forward)
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.logs)
 	// In most images wget is BusyBox's, which tries once; GNU's tries twenty times.
 	if err := os.WriteFile(k.wgetrc(), []byte("tries = 1\n"), 0o644); err != nil {

@@ -70,7 +70,7 @@ type connection struct {
 	late     bool      // the hold time has passed, and is extended by lateTimeout
 	broken   bool      // a message may have been sent in part: no other may follow
 	notified bool      // a NOTIFICATION was sent
-	sent     AdjRIBOut // what the peer has received
+	has      AdjRIBOut // what the peer has received
 
 	asked    [2]bool   // IPv4, IPv6: the peer wants all routes again, after refreshPause
 	repeated time.Time // when all routes were last sent again
@@ -244,7 +244,7 @@ func (c *connection) establish() error {
 // update sends what has changed to the peer.
 func (c *connection) update() error {
 	want := c.want.Load().agreed(c.peer, c.enc.capabilities)
-	return c.send(c.sent, want)
+	return c.send(c.has, want)
 }
 
 // refresh handles a ROUTE-REFRESH (RFC 2918): the peer wants all routes of one family
@@ -263,7 +263,7 @@ func (c *connection) refresh(body []byte) error {
 
 // repeat sends all routes of the families that the peer has asked for.
 func (c *connection) repeat() error {
-	all, want := c.sent, c.sent
+	all, want := c.has, c.has
 	if !c.asked[0] {
 		all.NextHops.V4 = NextHops{}.V4
 	}
@@ -274,8 +274,14 @@ func (c *connection) repeat() error {
 	if err := c.send(AdjRIBOut{}, all); err != nil {
 		return err
 	}
-	c.sent = want
+	c.received(want)
 	return nil
+}
+
+// received records what the peer has received.
+func (c *connection) received(o AdjRIBOut) {
+	c.has = o
+	c.sent.Store(&sent{o, c.enc})
 }
 
 // send sends the changes from have to want.
@@ -290,7 +296,7 @@ func (c *connection) send(have, want AdjRIBOut) error {
 			return err
 		}
 	}
-	c.sent = want
+	c.received(want)
 	withdrawn := 0
 	for i := range list {
 		if list[i].Withdraw {

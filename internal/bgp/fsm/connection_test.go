@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/steelyard-lb/steelyard/internal/announce"
 )
@@ -156,6 +157,39 @@ func TestASessionComesUp(t *testing.T) {
 		if kept < 10 || kept > 15 { // every 3 s, up to a quarter earlier
 			t.Errorf("%d keepalives in 30 s", kept)
 		}
+	})
+}
+
+func TestSentIsWhatThePeerHasReceived(t *testing.T) {
+	talk(t, nil, func(t *testing.T, r *far) {
+		prefix := netip.MustParsePrefix
+		at := netip.MustParseAddr("192.0.2.2")
+		plain := announce.Route{Prefix: prefix("198.51.100.1/32")}
+		rich := announce.Route{Prefix: prefix("198.51.100.2/32"), LocalPref: 77, MED: 5, HasMED: true, Prepend: 1, Bandwidth: 100, Communities: []uint32{7}, Large: []announce.LargeCommunity{{Global: 1}}}
+		leaving := rich
+		leaving.Prefix, leaving.Leaving = prefix("198.51.100.3/32"), true
+		other := announce.Route{Prefix: prefix("2001:db8::1/128")} // of a family that the session does not carry
+		has := func(want ...announce.Sent) {
+			t.Helper()
+			synctest.Wait()
+			if d := cmp.Diff(want, r.Session.Sent(), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				t.Errorf("sent (-want +got):\n%s", d)
+			}
+		}
+		r.Advertise(AdjRIBOut{Routes: []announce.Route{plain, rich, other}, NextHops: NextHops{V4: at, V6: netip.IPv6Unspecified()}})
+		has()
+		r.send(t, rawOpen(64601, 30, four), raw(keepaliveMessage))
+		one := announce.Sent{Prefix: plain.Prefix, NextHop: at, ASPath: []uint32{64512}, LocalPref: 100}
+		two := announce.Sent{Prefix: rich.Prefix, NextHop: at, ASPath: []uint32{64512, 64512}, LocalPref: 77, MED: 5, HasMED: true, Bandwidth: 100, Communities: []uint32{7}, Large: rich.Large}
+		has(one, two)
+		r.send(t, raw(refreshMessage, 0, 1, 0, 1)) // all again changes nothing
+		has(one, two)
+		r.Advertise(AdjRIBOut{Routes: []announce.Route{rich, leaving}, NextHops: NextHops{V4: at}})
+		three := two
+		three.Prefix, three.LocalPref, three.Communities = leaving.Prefix, 0, []uint32{7, gracefulShutdown}
+		has(two, three)
+		r.Advertise(AdjRIBOut{})
+		has()
 	})
 }
 

@@ -105,11 +105,9 @@ func (e encoder) updates(changes []Change) ([][]byte, error) {
 
 // announced encodes a group.
 func (e encoder) announced(g *group) ([][]byte, error) {
-	family, hop := familyOf(g.path.Route.Prefix), g.path.NextHop
-	if hop.IsUnspecified() {
-		hop = e.local
-	}
-	attributes, err := e.attributes(g.path.Route, hop)
+	sends := e.sends(g.path)
+	family, hop := familyOf(sends.Prefix), sends.NextHop
+	attributes, err := e.attributes(sends)
 	if err != nil {
 		return nil, err
 	}
@@ -177,26 +175,40 @@ func (e encoder) withdrawn(gone []netip.Prefix) ([][]byte, error) {
 	return out, nil
 }
 
+// sends returns what the peer is sent for a path.
+func (e encoder) sends(p Path) announce.Sent {
+	r := p.Route
+	out := announce.Sent{
+		Prefix: r.Prefix, NextHop: p.NextHop, MED: r.MED, HasMED: r.HasMED, Bandwidth: r.Bandwidth, Communities: r.Communities, Large: r.Large,
+		LocalPref: cmp.Or(r.LocalPref, 100), HasLocalPref: e.internal, // RFC 4271 section 5.1.5: it is for internal peers only
+	}
+	if out.NextHop.IsUnspecified() {
+		out.NextHop = e.local
+	}
+	if r.Leaving { // RFC 8326 section 4.2
+		out.LocalPref, out.Communities = 0, append(slices.Clone(r.Communities), gracefulShutdown)
+	}
+	if !e.internal { // RFC 4271 section 5.1.2
+		out.ASPath = slices.Repeat([]uint32{e.asn}, 1+r.Prepend)
+	}
+	return out
+}
+
 // attributes returns the path attributes of a route (RFC 4271 section 5), sorted by
 // type, without MP_REACH_NLRI.
-func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttributeInterface, error) {
-	out := append([]bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}, e.asPath(r.Prepend)...)
-	if r.Prefix.Addr().Is4() && hop.Is4() {
-		next, err := bgp.NewPathAttributeNextHop(hop)
+func (e encoder) attributes(r announce.Sent) ([]bgp.PathAttributeInterface, error) {
+	out := append([]bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}, e.asPath(r.ASPath)...)
+	if r.Prefix.Addr().Is4() && r.NextHop.Is4() {
+		next, err := bgp.NewPathAttributeNextHop(r.NextHop)
 		if err != nil {
-			return nil, fmt.Errorf("encode the next hop %s: %w", hop, err)
+			return nil, fmt.Errorf("encode the next hop %s: %w", r.NextHop, err)
 		}
 		out = append(out, next)
 	}
 	if r.HasMED {
 		out = append(out, bgp.NewPathAttributeMultiExitDisc(r.MED))
 	}
-	if r.Leaving { // RFC 8326 section 4.2
-		r.LocalPref, r.Communities = 0, append(slices.Clone(r.Communities), gracefulShutdown)
-	} else if r.LocalPref == 0 {
-		r.LocalPref = 100
-	}
-	if e.internal { // section 5.1.5: it is for internal peers only
+	if r.HasLocalPref {
 		out = append(out, bgp.NewPathAttributeLocalPref(r.LocalPref))
 	}
 	if len(r.Communities) > 0 {
@@ -220,14 +232,12 @@ func (e encoder) attributes(r announce.Route, hop netip.Addr) ([]bgp.PathAttribu
 	return ordered(out), nil
 }
 
-// asPath returns the AS_PATH: empty for an internal peer, else this side's AS number,
-// once more for each time it is prepended (RFC 4271 section 5.1.2). For a peer that
+// asPath returns the AS_PATH, which consists of this side's AS number. For a peer that
 // supports AS numbers of two bytes only, AS4_PATH has the real ones (RFC 6793).
-func (e encoder) asPath(prepend int) []bgp.PathAttributeInterface {
-	if e.internal {
+func (e encoder) asPath(path []uint32) []bgp.PathAttributeInterface {
+	if len(path) == 0 {
 		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath(nil)}
 	}
-	path := slices.Repeat([]uint32{e.asn}, 1+prepend)
 	four := bgp.NewAs4PathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, path)
 	if e.capabilities.FourByte {
 		return []bgp.PathAttributeInterface{bgp.NewPathAttributeAsPath([]bgp.AsPathParamInterface{four})}

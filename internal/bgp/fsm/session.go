@@ -71,6 +71,7 @@ type Session struct {
 	unsubscribed atomic.Bool   // the listener receives no more events
 	wake         chan struct{} // buffered 1: want has changed
 	want         atomic.Pointer[AdjRIBOut]
+	sent         atomic.Pointer[sent] // nil: nothing
 
 	updates atomic.Uint64 // UPDATEs received and discarded
 
@@ -165,6 +166,27 @@ func (s *Session) Leave() { s.unsubscribed.Store(true) }
 
 // Updates returns how many UPDATEs the peer has sent, all of them discarded.
 func (s *Session) Updates() uint64 { return s.updates.Load() }
+
+// sent is what a peer has received, and how it was encoded.
+type sent struct {
+	AdjRIBOut
+	encoder
+}
+
+// Sent returns the routes that the peer has received, as it was sent them, sorted by prefix.
+func (s *Session) Sent() []announce.Sent {
+	was := s.sent.Load()
+	if was == nil {
+		return nil
+	}
+	out := make([]announce.Sent, 0, len(was.Routes))
+	for i := range was.Routes {
+		if p, offered := was.at(i); offered {
+			out = append(out, was.sends(p))
+		}
+	}
+	return out
+}
 
 // Capabilities returns what the peer's OPEN offers.
 func (s *Session) Capabilities() Capabilities {
