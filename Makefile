@@ -160,7 +160,7 @@ RELEASE := $(patsubst v%,%,$(TAG))
 .PHONY: notes
 notes:
 	@[ -n '$(PUSH)' ] || { echo 'say where the images go: PUSH=registry.example.org/net'; exit 1; }
-	@mkdir -p '$(DIST)' && awk '/^## /{on = $$2 == "$(RELEASE)"} on' CHANGELOG.md > '$(DIST)/notes.md'
+	@mkdir -p '$(DIST)' && awk '/^## /{on = $$2 == "$(firstword $(subst -, ,$(RELEASE)))"} on' CHANGELOG.md > '$(DIST)/notes.md'
 	@[ -s '$(DIST)/notes.md' ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
 
 # What a release has, and publishes, but for the images and the chart in the registry.
