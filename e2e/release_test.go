@@ -30,40 +30,37 @@ import (
 
 // releases makes releases by "make release", and publishes them as the release
 // workflow does, in a registry on the loopback of this machine and of the cluster's
-// hosts: $TO of this checkout, of the version that CHANGELOG.md begins with; and, on
-// kind's cluster, $FROM of the tag before, or, where there is none, of the commit
-// before, as a candidate for $TO. $RELEASES holds their files, in folders of these
-// names; $REGISTRY is where images and charts are. A rack's nodes pull nothing: it gets
-// the programs of the images unpacked.
+// hosts: $TO of this checkout, of the version that CHANGELOG.md begins with; and, with
+// the word both, $FROM of the tag before, or, where there is none, of the commit before,
+// as a candidate for $TO. $TO_CHART and $FROM_CHART are the charts' versions. $RELEASES
+// holds their files, in folders of these names; $REGISTRY is where images and charts are.
+// A rack's nodes pull nothing: it gets the programs of the images unpacked.
 func (s *story) releases(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: releases")
+	both := slices.Equal(args, []string{"both"})
+	if neg || len(args) != 0 && !both {
+		ts.Fatalf("usage: releases [both]")
 	}
 	root, err := filepath.Abs("..")
 	ts.Check(err)
-	to := nextVersion(ts, root)
 	r := publisher{ts: ts, root: root, folder: filepath.Join(ts.Getenv("WORK"), "releases")}
-	switch stage := s.stage.(type) {
-	case *kindStage:
-		r.serve(namespacesOf(stage)...)
+	if k, ok := s.stage.(*kindStage); ok {
+		r.serve(namespacesOf(k)...)
+	} else {
+		r.rack = s.rack(ts).Name
+		r.serve(r.rack + "-control")
+	}
+	ts.Setenv("RELEASES", r.folder)
+	ts.Setenv("REGISTRY", r.at)
+	to := nextVersion(ts, root)
+	if both {
 		tag, commit := to+"-rc.1", "HEAD~1"
 		tags := output(ts, "git", "-C", root, "tag", "--sort=-v:refname", "--merged", "HEAD", "v[0-9]*")
 		if newest, _, _ := strings.Cut(tags, "\n"); newest != "" && newest != to {
 			tag, commit = newest, newest
 		}
-		r.publish(tag, r.sourcesOf(commit))
-		ts.Setenv("FROM", tag)
-		r.publish(to, root)
-	case rackStage:
-		rack := s.rack(ts)
-		r.serve(rack.Name + "-control")
-		for _, image := range strings.Fields(r.publish(to, root)) {
-			r.unpack(image, kubelet.Unpacked("/run/steelyard-rack/"+rack.Name, image))
-		}
+		r.publish("FROM", tag, r.sourcesOf(commit))
 	}
-	for name, value := range map[string]string{"TO": to, "RELEASES": r.folder, "REGISTRY": r.at} {
-		ts.Setenv(name, value)
-	}
+	r.publish("TO", to, root)
 }
 
 // publisher makes releases and puts them into a registry of its own.
@@ -71,6 +68,7 @@ type publisher struct {
 	ts           *testscript.TestScript
 	root, folder string // the sources; where the files of releases go
 	at           string // registry and path
+	rack         string // whose nodes run the images' programs; "": the nodes pull them
 }
 
 // sourcesOf checks a commit out.
@@ -85,16 +83,22 @@ func (r *publisher) sourcesOf(commit string) string {
 	return dir
 }
 
-// publish makes a release of sources. It returns the list of its images.
-func (r *publisher) publish(tag, sources string) string {
-	dist := filepath.Join(r.folder, tag)
+// publish makes a release of sources, and sets variables for it whose names begin
+// with name.
+func (r *publisher) publish(name, tag, sources string) {
+	dist, version := filepath.Join(r.folder, tag), strings.TrimPrefix(tag, "v")
 	// The machine's architecture alone: the others take minutes.
 	output(r.ts, "make", "-C", sources, "release", "TAG="+tag, "VERSION="+tag, "PUSH="+r.at, "DIST="+dist, "RELEASE_ARCHES="+runtime.GOARCH, "PLATFORMS=linux-"+runtime.GOARCH)
-	chart := filepath.Join(dist, "steelyard-"+strings.TrimPrefix(tag, "v")+".tgz")
-	output(r.ts, helmProgram(r.ts), "push", chart, "oci://"+r.at+"/charts", "--plain-http")
+	output(r.ts, helmProgram(r.ts), "push", filepath.Join(dist, "steelyard-"+version+".tgz"), "oci://"+r.at+"/charts", "--plain-http")
 	images, err := os.ReadFile(filepath.Join(dist, "images.txt"))
 	r.ts.Check(err)
-	return string(images)
+	for image := range strings.FieldsSeq(string(images)) {
+		if r.rack != "" {
+			r.unpack(image, kubelet.Unpacked("/run/steelyard-rack/"+r.rack, image))
+		}
+	}
+	r.ts.Setenv(name, tag)
+	r.ts.Setenv(name+"_CHART", version)
 }
 
 // unpack pulls an image of one program, and writes that, for a link to lead there.

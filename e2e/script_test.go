@@ -38,8 +38,8 @@ import (
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
-//	releases                  make the releases $FROM and $TO, in $RELEASES, and serve them at $REGISTRY, for kind's nodes
-//	helm ARGS…                the real Helm, on kind's cluster
+//	releases [both]           make the release $TO (and $FROM before it), in $RELEASES, and serve it at $REGISTRY
+//	helm ARGS…                the real Helm
 //	told SERVICE REASON       wait until all who tell of a Service's announcement give that reason (condition, event, metric,
 //	                          page, plugin); Announced: until all say that it is announced
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
