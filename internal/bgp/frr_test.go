@@ -26,8 +26,8 @@ const frrBFD = `bfd
 exit
 `
 
-// startFRR starts FRR with the configuration of its bgpd, and of its zebra.
-func startFRR(t *testing.T, ns, bgpd, zebra string) frr {
+// startFRR starts FRR with the configuration of its bgpd, and of its zebra, and with flags of bgpd.
+func startFRR(t *testing.T, ns, bgpd, zebra string, flags ...string) frr {
 	t.Helper()
 	const folder = "/usr/lib/frr"
 	if _, err := os.Stat(folder); err != nil {
@@ -56,6 +56,9 @@ func startFRR(t *testing.T, ns, bgpd, zebra string) frr {
 	for _, daemon := range []string{"zebra", "bfdd", "bgpd"} { // bgpd looks for the others when it starts
 		cmd := exec.Command("ip", "netns", "exec", ns, filepath.Join(folder, daemon), "-N", ns,
 			"-f", filepath.Join(etc, daemon+".conf"), "-i", filepath.Join(run, daemon+".pid"), "--log", "stdout")
+		if daemon == "bgpd" {
+			cmd.Args = append(cmd.Args, flags...)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatalf("start %s: %v", daemon, err)
 		}

@@ -2,7 +2,9 @@ package bgp
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,47 +14,55 @@ import (
 
 // A router that takes no more routes is left alone, instead of all going up and down, until
 // there are fewer.
-func TestALimitOfPrefixesIsNoFlap(t *testing.T) {
+
+func TestALimitOfPrefixesOfBIRD4(t *testing.T) { testLimitOfBIRD(t, "r4", "ipv4", ends4()) }
+func TestALimitOfPrefixesOfBIRD6(t *testing.T) { testLimitOfBIRD(t, "r6", "ipv6", ends6()) }
+func TestALimitOfPrefixesOfFRR4(t *testing.T)  { testLimitOfFRR(t, "ipv4", ends4()) }
+func TestALimitOfPrefixesOfFRR6(t *testing.T)  { testLimitOfFRR(t, "ipv6", ends6()) }
+
+func testLimitOfBIRD(t *testing.T, neighbor, family string, e ends) {
 	if !inRack(t) {
 		return
 	}
-	router := startBird(t, strings.ReplaceAll(birdFour, "ipv4 { import all;", "ipv4 { receive limit 2 action restart; import all;"))
-	waitsForFewer(t, func() {
-		if out, err := router.ask("restart", "r4"); err != nil { // without the time that BIRD waits after an error
+	router := startBird(t, strings.ReplaceAll(birdFour, family+" { import all;", family+" { receive limit 2 action restart; import all;"))
+	waitsForFewer(t, e, func() {
+		if out, err := router.ask("restart", neighbor); err != nil { // without the time that BIRD waits after an error
 			t.Fatal(out, err)
 		}
 	})
-	router.counts(t, "r4", 2)
+	router.counts(t, neighbor, 2)
 }
 
-func TestALimitOfPrefixesOfFRR(t *testing.T) {
+func testLimitOfFRR(t *testing.T, family string, e ends) {
 	if !inRack(t) {
 		return
 	}
-	router := startFRR(t, os.Getenv(routerNS), frrHead+`
- neighbor 10.9.0.2 remote-as 64512
- neighbor 10.9.0.2 passive
-`+activate("10.9.0.2")+` address-family ipv4 unicast
-  neighbor 10.9.0.2 maximum-prefix 2
+	router := startFRR(t, os.Getenv(routerNS), frrHead+fmt.Sprintf(`
+ neighbor %s remote-as 64512
+ neighbor %[1]s passive
+%s address-family %s unicast
+  neighbor %[1]s maximum-prefix 2
  exit-address-family
-`, "")
-	waitsForFewer(t, func() {
+`, e.plain, activate(e.plain), family), "")
+	waitsForFewer(t, e, func() {
 		if _, err := router.ask("clear bgp *"); err != nil {
 			t.Fatal(err)
 		}
 	})
-	router.path(t, "ipv4", "198.51.100.1/32")
+	router.path(t, family, e.prefixes[0])
 }
 
 // waitsForFewer offers more routes than the router takes, and then fewer.
-func waitsForFewer(t *testing.T, reset func()) {
+func waitsForFewer(t *testing.T, e ends, reset func()) {
 	t.Helper()
 	s, _ := startSessions(t)
-	p := peer("p", "10.9.0.1")
-	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32", "198.51.100.2/32")}})
+	p := peer("p", e.router)
+	p.SourceAddr = netip.MustParseAddr(e.plain)
+	two := e.prefixes[:2]
+	s.Set([]announce.Peering{{Peer: p, Routes: routes(two...)}})
 	establish(t, s, "p")
-	five := routes("198.51.100.1/32", "198.51.100.2/32", "198.51.100.3/32", "198.51.100.4/32", "198.51.100.5/32") // FRR looks at the count before each
-	s.Set([]announce.Peering{{Peer: p, Routes: five}})
+	five := append(slices.Clone(e.prefixes[:]), strings.Replace(e.prefixes[0], "1/", "5/", 1)) // FRR looks at the count before each
+	s.Set([]announce.Peering{{Peer: p, Routes: routes(five...)}})
 	fails(t, s, "p", `"maximum number of prefixes reached"`)
 	reset()
 	for range 50 { // a second is the pause after other losses
@@ -61,7 +71,7 @@ func waitsForFewer(t *testing.T, reset func()) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	s.Set([]announce.Peering{{Peer: p, Routes: routes("198.51.100.1/32", "198.51.100.2/32")}})
+	s.Set([]announce.Peering{{Peer: p, Routes: routes(two...)}})
 	eventually(t, "the session is back", func() error {
 		if st := state(s, "p"); st.Session != Established {
 			return fmt.Errorf("%+v", st)

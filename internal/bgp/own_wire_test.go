@@ -110,11 +110,7 @@ protocol bgp uplink {
   ipv6 { import all; export none; };
 }
 `)
-	out, err := exec.Command("ip", "-n", os.Getenv(routerNS), "-o", "-6", "addr", "show", "dev", "eth0", "scope", "link").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := strings.Cut(strings.Fields(string(out))[3], "/")
+	text := linkLocal(t, "-n", os.Getenv(routerNS))
 	addr := netip.MustParseAddr(text).WithZone("eth0")
 	s, _ := startSessions(t)
 	p := announce.Peer{Name: "p", Addr: addr, LocalASN: 64512, PeerASN: 64601, ConnectTime: 1e9, DualStack: true, Graceful: true, RestartTime: 300e9}
