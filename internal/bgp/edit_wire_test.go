@@ -128,6 +128,9 @@ func keepsRoutes(t *testing.T, count func(family string) (int, error), edited fu
 	s, _ := startSessions(t)
 	four, six := quick(peer("four", "10.9.0.1"), announce.SingleHop), quick(peer("six", "fd09::1"), announce.SingleHop)
 	four.Graceful, six.Graceful, four.SourceAddr = true, true, netip.MustParseAddr("10.9.0.2")
+	for _, p := range []*announce.Peer{&four, &six} { // a busy machine is no reason to end a session
+		p.BFD.Receive, p.BFD.Transmit = 300*time.Millisecond, 300*time.Millisecond
+	}
 	set := func() {
 		s.Set([]announce.Peering{{Peer: four, Routes: routes("198.51.100.1/32")}, {Peer: six, Routes: routes("2001:db8::1/128")}})
 	}
