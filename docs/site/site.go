@@ -93,9 +93,6 @@ func newSite(files fs.FS) (*site, error) {
 	for _, p := range s.sorted() {
 		errs = append(errs, s.resolve(p))
 	}
-	for _, p := range s.sorted() {
-		errs = append(errs, s.checkFragments(p))
-	}
 	return s, errors.Join(errs...)
 }
 
@@ -221,14 +218,15 @@ func inside(p *page, link string) (string, bool) {
 func (s *site) target(p *page, link string) (string, error) {
 	at, is := inside(p, link)
 	if !is {
+		if name, own := strings.CutPrefix(link, "#"); own {
+			return link, p.hasHeading(p, name)
+		}
 		return link, nil
 	}
-	_, fragment, has := strings.Cut(link, "#")
-	if has {
-		fragment = "#" + fragment
-	}
+	before, name, _ := strings.Cut(link, "#")
+	fragment := strings.TrimPrefix(link, before)
 	if to := s.pages[at]; to != nil {
-		return relative(p.path, to.path) + fragment, nil
+		return relative(p.path, to.path) + fragment, to.hasHeading(p, name)
 	}
 	found, err := fs.Stat(s.files, at)
 	switch {
@@ -240,25 +238,12 @@ func (s *site) target(p *page, link string) (string, error) {
 	return repository + "/blob/main/" + at + fragment, nil
 }
 
-// checkFragments looks for the headings that the resolved links of p name.
-func (s *site) checkFragments(p *page) error {
-	var errs []error
-	for l := range nodes[*ast.Link](p.root) {
-		u, err := url.Parse(string(l.Destination))
-		if err != nil || u.IsAbs() || u.Fragment == "" {
-			continue
-		}
-		to := p
-		for _, q := range s.pages {
-			if u.Path != "" && written(q.path) == path.Join(path.Dir(p.path), u.Path) {
-				to = q
-			}
-		}
-		if !slices.ContainsFunc(to.headings, func(h heading) bool { return h.ID == u.Fragment }) {
-			errs = append(errs, fmt.Errorf("%s: %s has no heading %q", p.path, to.path, u.Fragment))
-		}
+// hasHeading fails if p has no heading of the name that a link of another page gives; "": any.
+func (p *page) hasHeading(from *page, name string) error {
+	if name == "" || slices.ContainsFunc(p.headings, func(h heading) bool { return h.ID == name }) {
+		return nil
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf("%s: %s has no heading %q", from.path, p.path, name)
 }
 
 // written returns where the page of a path is written.

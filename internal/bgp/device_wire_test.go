@@ -34,8 +34,29 @@ func testPortAndDevice(t *testing.T, router, node, bits string, start func(t *te
 	if !inRack(t) {
 		return
 	}
+	secondCable(t, router, node, bits)
+	has := start(t, router, node)
+	s, _ := startSessions(t)
+	p := peer("p", router)
+	p.Port, p.Device = 1179, "blue"
+	prefix := "198.51.100.1/32"
+	if strings.Contains(router, ":") {
+		prefix = "2001:db8::1/128"
+	}
+	s.Set([]announce.Peering{{Peer: p, Routes: routes(prefix)}})
+	establish(t, s, "p")
+	has(prefix, node)
+	p.Port = 1180
+	s.Set([]announce.Peering{{Peer: p, Routes: routes(prefix)}})
+	fails(t, s, "p", "port 1180")
+}
+
+// secondCable lays a cable, blue, beside eth0. Both carry the same network on the node's side, and
+// the router is on the second one: only a binding leads there, and that needs a route too.
+func secondCable(t *testing.T, router, node, bits string) {
+	t.Helper()
 	near := os.Getenv(routerNS)
-	nodad := []string{}
+	var nodad []string
 	if strings.Contains(router, ":") {
 		nodad = []string{"nodad"}
 	}
@@ -47,21 +68,7 @@ func testPortAndDevice(t *testing.T, router, node, bits string, start func(t *te
 	ip(t, "-n", near, "link", "set", "blue", "up")
 	ip(t, append([]string{"-n", near, "addr", "add", router + bits, "dev", "blue"}, nodad...)...)
 	ip(t, "netns", "exec", near, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore")
-	ip(t, "route", "replace", netip.MustParsePrefix(router+bits).Masked().String(), "dev", "blue", "metric", "900") // the binding needs a route too
-	has := start(t, router, node)
-	s, _ := startSessions(t)
-	p := peer("p", router)
-	p.Port, p.Device = 1179, "blue"
-	prefix := "198.51.100.1/32"
-	if nodad != nil && strings.Contains(router, ":") {
-		prefix = "2001:db8::1/128"
-	}
-	s.Set([]announce.Peering{{Peer: p, Routes: routes(prefix)}})
-	establish(t, s, "p")
-	has(prefix, node)
-	p.Port = 1180
-	s.Set([]announce.Peering{{Peer: p, Routes: routes(prefix)}})
-	fails(t, s, "p", "port 1180")
+	ip(t, "route", "replace", netip.MustParsePrefix(router+bits).Masked().String(), "dev", "blue", "metric", "900")
 }
 
 func startDeviceBIRD(t *testing.T, router, node string) func(string, string) {

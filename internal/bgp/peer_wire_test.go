@@ -237,18 +237,7 @@ func TestASessionIsBoundToItsDevice(t *testing.T) {
 	if !inRack(t) {
 		return
 	}
-	// Both cables carry the same network on the node's side, and the router is on
-	// the second one: only the binding leads there.
-	router := os.Getenv(routerNS)
-	ip(t, "link", "add", "blue", "type", "veth", "peer", "name", "blue", "netns", router)
-	for _, link := range []string{"eth0", "blue"} {
-		ip(t, "addr", "add", "10.9.5.2/24", "dev", link)
-	}
-	ip(t, "link", "set", "blue", "up")
-	ip(t, "-n", router, "link", "set", "blue", "up")
-	ip(t, "-n", router, "addr", "add", "10.9.5.1/24", "dev", "blue")
-	ip(t, "netns", "exec", router, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore")
-	ip(t, "route", "replace", "10.9.5.0/24", "dev", "blue", "metric", "9") // the binding needs a route too
+	secondCable(t, "10.9.5.1", "10.9.5.2", "/24")
 	b := startBird(t, `protocol bgp r4 {
   local 10.9.5.1 as 64601; neighbor 10.9.5.2 as 64512; strict bind; passive;
   ipv4 { import all; export none; };
