@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
@@ -26,8 +25,7 @@ func (k *kubelet) forward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	const idle, creation = 4 * time.Hour, 30 * time.Second // as a real kubelet has them
-	portforward.ServePortForward(w, r, network(ns), r.PathValue("pod"), "", options, idle, creation, portforward.SupportedProtocols)
+	portforward.ServePortForward(w, r, network(ns), r.PathValue("pod"), "", options, idleTime, creationTime, portforward.SupportedProtocols)
 }
 
 // networkOf returns the network namespace of a Pod.

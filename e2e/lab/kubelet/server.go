@@ -96,6 +96,9 @@ func (k *kubelet) logs(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, file) // the client may have gone
 }
 
+// How long a stream may be idle, and its creation may take: as a real kubelet has them.
+const idleTime, creationTime = 4 * time.Hour, 30 * time.Second
+
 func (k *kubelet) exec(w http.ResponseWriter, r *http.Request) {
 	p := k.find(r)
 	if p == nil {
@@ -107,8 +110,7 @@ func (k *kubelet) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	const idle, creation = 4 * time.Hour, 30 * time.Second // as a real kubelet has them
-	remotecommand.ServeExec(w, r, p, p.name, "", r.PathValue("container"), r.URL.Query()["command"], options, idle, creation, remotecommand.SupportedStreamingProtocols)
+	remotecommand.ServeExec(w, r, p, p.name, "", r.PathValue("container"), r.URL.Query()["command"], options, idleTime, creationTime, remotecommand.SupportedStreamingProtocols)
 }
 
 // ExecInContainer runs a command where the Pod's process runs. There is no
