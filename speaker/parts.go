@@ -69,6 +69,7 @@ type reconciler struct {
 	failover    *failover.State
 	routes      intent.RouteDrain
 	damper      damper.Damper
+	known       knownServices
 	rollouts    map[string]*rollout.Rollout    // of the sessions that wait for other nodes', by peer
 	withdraws   atomic.Bool                    // intent.Config.Withdraws, at the last pass
 	plan        atomic.Pointer[status.Applied] // the plan in force; nil before the first

@@ -19,43 +19,42 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-// announceable returns the Services with addresses, and how long to wait before reading
-// them again if nothing changes; 0: for ever.
+// announceable returns the Services with addresses, sorted by name, and how long to wait before
+// reading them again if nothing changes; 0: for ever.
 func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []announce.Service, again time.Duration) {
-	services := slices.DeleteFunc(cluster.All[*corev1.Service](r.services), func(svc *corev1.Service) bool {
-		return !intent.Announceable(svc, r.class)
-	})
-	// The decision wants them in this order, and would sort what is larger.
-	slices.SortFunc(services, func(a, b *corev1.Service) int { return intent.KeyOf(a).Compare(intent.KeyOf(b)) })
+	services := r.known.update(cluster.All[*corev1.Service](r.services), r.class, config)
 	var of map[ipam.Key][]*discoveryv1.EndpointSlice
 	var where *intent.Placement
 	r.withdraws.Store(config.Withdraws)
-	if config.Withdraws || slices.ContainsFunc(services, intent.Local) { // other Services' endpoints do not matter
+	if config.Withdraws || slices.ContainsFunc(services, (*knownService).local) { // other Services' endpoints do not matter
 		of, where = intent.ByService(cluster.All[*discoveryv1.EndpointSlice](r.endpoints)), intent.PlacementOf(s.nodes)
 	}
-	here := make(map[ipam.Key]kubeproxy.Endpoint, len(services))
-	serves := map[ipam.Key]bool{} // of those whose addresses may be withdrawn
+	here := map[ipam.Key]kubeproxy.Endpoint{} // of those whose endpoints matter
+	serves := map[ipam.Key]bool{}             // of those whose addresses may be withdrawn
 	out := make([]announce.Service, 0, len(services))
-	for _, svc := range services {
-		announced := config.Announced(svc, of[intent.KeyOf(svc)], where)
-		if len(announced.Addrs) == 0 { // of spec.externalIPs nothing is announced
+	for _, k := range services {
+		if len(k.addrs) == 0 { // of spec.externalIPs nothing is announced
+			k.always = false
 			continue
 		}
-		here[announced.Key] = kubeproxy.Endpoint{Ready: true, Serving: true} // kube-proxy also sends to endpoints on other nodes
+		announced := config.AnnouncedAt(k.svc, k.addrs, of[k.key], where)
+		before := k.always
+		k.always = !announced.Local && !config.Withdraws
 		switch {
-		case config.Withdraws && !announced.Local:
-			is := !announced.NoEndpoints4 || !announced.NoEndpoints6
-			serves[announced.Key] = is
-			here[announced.Key] = kubeproxy.Endpoint{Dial: intent.Dial(svc), Ready: is, Serving: is, Anywhere: true}
+		case k.always:
 		case announced.Local:
-			ready, serving := intent.EndpointsOn(r.node, svc, of[announced.Key], where)
-			here[announced.Key] = kubeproxy.Endpoint{Port: uint16(svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving}
+			ready, serving := intent.EndpointsOn(r.node, k.svc, of[k.key], where)
+			here[k.key] = kubeproxy.Endpoint{Port: uint16(k.svc.Spec.HealthCheckNodePort), Ready: ready, Serving: serving, Before: before}
+		default:
+			is := !announced.NoEndpoints4 || !announced.NoEndpoints6
+			serves[k.key] = is
+			here[k.key] = kubeproxy.Endpoint{Dial: intent.Dial(k.svc), Ready: is, Serving: is, Anywhere: true, Before: before}
 		}
 		out = append(out, announced)
 	}
 	states, again := r.arrivals.Follow(s.Now, here)
 	held, later := r.damper.Follow(s.Now, serves)
-	for i := range out {
+	for i := 0; i < len(out) && len(states)+len(held) > 0; i++ {
 		out[i].EndpointState, out[i].Unstable = states[out[i].Key], held[out[i].Key]
 	}
 	return out, wait.Soonest(again, later)

@@ -217,7 +217,7 @@ func whyOwner(t *world.Evaluation, a netip.Addr, c announce.Candidate, all []ann
 func offerFacts(t *world.Evaluation, s announce.Snapshot, svc *corev1.Service, n announce.Node, a netip.Addr) []offerFact {
 	s.Self = n.Name
 	plan := announce.Decide(s)
-	reason := plan.Results[intent.KeyOf(svc)].BGP
+	reason := plan.Of(intent.KeyOf(svc)).BGP
 	sends := t.SendsRoutes(n)
 	if !sends {
 		reason = announce.NodeNotLive

@@ -70,6 +70,9 @@ func (s Snapshot) bgp(peerings []Peering) (offered []Reason, _ []AttributeClash)
 		heard[i] = slices.ContainsFunc(peerings, s.BGP[i].appliesTo)
 	}
 	var all []offer
+	if slices.Contains(heard, true) {
+		all = make([]offer, 0, len(s.Services))
+	}
 	served := s.servedHere()
 	covering := s.covering(len(s.BGP), func(i int) map[string]bool { return s.BGP[i].Pools })
 	offered = make([]Reason, len(s.Services))

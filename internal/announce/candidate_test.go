@@ -110,7 +110,7 @@ func TestAboutKeepsAllThatMatters(t *testing.T) {
 			if len(of) == 0 {
 				continue
 			}
-			if want, have := plan.Results[svc.Key], part[node].Results[svc.Key]; !reflect.DeepEqual(want, have) {
+			if want, have := plan.Of(svc.Key), part[node].Of(svc.Key); !reflect.DeepEqual(want, have) {
 				t.Errorf("%s on %s: want %v, have %v", svc.Key, node, want, have)
 			}
 			for i, p := range plan.Peerings {

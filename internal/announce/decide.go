@@ -226,7 +226,15 @@ type Plan struct {
 	Peerings   []Peering        // sorted by the peer's name
 	Superseded []Superseded     // sorted by the peer's name
 	Clashes    []AttributeClash // sorted
-	Results    map[ipam.Key]Result
+	Results    []Result         // of each Service; sorted by Key
+}
+
+// Of returns the result for a Service; the zero Result if the snapshot did not have it.
+func (p Plan) Of(key Key) Result {
+	if i, ok := slices.BinarySearchFunc(p.Results, key, func(r Result, key Key) int { return r.Key.Compare(key) }); ok {
+		return p.Results[i]
+	}
+	return Result{}
 }
 
 // Superseded is a peer to which this node holds no session because an older one has the same
@@ -239,6 +247,7 @@ type AttributeClash struct{ Loser, Winner, Field string }
 
 // Result is what this node announces for one Service, and why it announces no more.
 type Result struct {
+	Key    Key
 	Layer2 []Ownership // of each of its addresses; sorted by address
 	BGP    Reason      // Announced, or why this node offers no route
 }
@@ -287,21 +296,24 @@ const (
 // On one snapshot no two nodes claim the same address.
 func Decide(s Snapshot) Plan {
 	s = s.sorted()
-	holders := s.holders()
-	owned := make([]Ownership, len(holders)) // in the order of the Services
+	owned := s.unowned() // in the order of the Services
 	var plan Plan
-	plan.Claims, plan.Backups = s.layer2(holders, owned)
+	if len(s.L2) > 0 {
+		plan.Claims, plan.Backups = s.layer2(s.holders(), owned)
+	}
 	plan.Peerings, plan.Superseded = s.peerings()
 	offered, clashes := s.bgp(plan.Peerings)
 	plan.Clashes = clashes
-	plan.Results = make(map[ipam.Key]Result, len(s.Services))
+	plan.Results = make([]Result, len(s.Services))
 	for i := range s.Services {
 		svc := &s.Services[i]
 		n := len(svc.Addrs)
 		own := owned[:n:n]
-		slices.SortFunc(own, func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
-		own = slices.CompactFunc(own, func(a, b Ownership) bool { return a.Addr == b.Addr })
-		plan.Results[svc.Key] = Result{Layer2: own, BGP: offered[i]}
+		if n > 1 {
+			slices.SortFunc(own, func(a, b Ownership) int { return a.Addr.Compare(b.Addr) })
+			own = slices.CompactFunc(own, func(a, b Ownership) bool { return a.Addr == b.Addr })
+		}
+		plan.Results[i] = Result{Key: svc.Key, Layer2: own, BGP: offered[i]}
 		owned = owned[n:]
 	}
 	return plan

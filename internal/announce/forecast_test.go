@@ -34,7 +34,7 @@ func compareLayer2(t *testing.T, plans map[string]announce.Plan, forecast *annou
 	t.Helper()
 	want, have, owner := map[announce.Reason]int{}, forecast.Layer2(svc, a), ""
 	for _, p := range plans {
-		of := p.Results[svc.Key].Of(a.Addr)
+		of := p.Of(svc.Key).Of(a.Addr)
 		owner = of.Owner
 		want[of.Reason]++
 	}
@@ -48,7 +48,7 @@ func compareLayer2(t *testing.T, plans map[string]announce.Plan, forecast *annou
 func compareAdvertisements(t *testing.T, s announce.Snapshot, plans map[string]announce.Plan, forecast *announce.Forecast, svc *announce.Service, a announce.Address) {
 	t.Helper()
 	onLink, _ := forecast.Covered(svc, a)
-	if node := owner(plans, a.Addr); onLink && node != "" && plans[node].Results[svc.Key].Of(a.Addr).Reason == announce.Announced && len(forecast.AnsweredBy(svc, a, node)) == 0 {
+	if node := owner(plans, a.Addr); onLink && node != "" && plans[node].Of(svc.Key).Of(a.Addr).Reason == announce.Announced && len(forecast.AnsweredBy(svc, a, node)) == 0 {
 		t.Errorf("%s of %s: node %s answers for it, by no L2Advertisement", a.Addr, svc.Key, node)
 	}
 	want, have := map[string]bool{}, map[string]bool{}
@@ -73,7 +73,7 @@ func compareRoutes(t *testing.T, plans map[string]announce.Plan, forecast *annou
 	a := svc.Addrs[0]
 	want, have := map[announce.Reason]int{}, forecast.BGP(svc, a)
 	for _, p := range plans {
-		want[p.Results[svc.Key].BGP]++
+		want[p.Of(svc.Key).BGP]++
 	}
 	delete(want, announce.AddressOutsidePools) // of these no node has more to tell
 	delete(want, announce.NotAdvertised)

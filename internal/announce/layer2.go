@@ -28,6 +28,22 @@ type holder struct {
 // local reports whether ads select a link in the address's subnet, on any node.
 func (u holder) local() bool { return len(u.in) > 0 }
 
+// unowned returns the ownership of each address, Service by Service, where no advertisement
+// covers it.
+func (s Snapshot) unowned() []Ownership {
+	out := make([]Ownership, 0, len(s.Services))
+	for i := range s.Services {
+		for _, a := range s.Services[i].Addrs {
+			o := Ownership{Addr: a.Addr, Pool: a.Pool, Reason: NotAdvertised}
+			if a.Pool == "" {
+				o.Reason = AddressOutsidePools
+			}
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // layer2 decides the owner of each address, and enters it in owned at the places of its
 // holders. It returns the claims of s.Self: its own, and those as a backup for others.
 func (s Snapshot) layer2(holders []holder, owned []Ownership) (claims, backups []Claim) {

@@ -311,7 +311,7 @@ func TestResultsAgreeWithThePlan(t *testing.T) {
 		for name, p := range plans {
 			for _, svc := range s.Services {
 				for _, a := range svc.Addrs {
-					o := p.Results[svc.Key].Of(a.Addr)
+					o := p.Of(svc.Key).Of(a.Addr)
 					if o.Owner != owner(plans, a.Addr) || o.Reason == announce.Announced && o.Owner != name {
 						t.Errorf("%s has for %s %s: %+v; it is claimed by %q", name, svc.Key, a.Addr, o, owner(plans, a.Addr))
 					}

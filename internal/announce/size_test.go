@@ -44,7 +44,7 @@ func started(n int) func() {
 		})
 	}
 	return func() {
-		if plan := announce.Decide(s); plan.Results[s.Services[n-1].Key].Layer2[0].Owner == "" {
+		if plan := announce.Decide(s); plan.Of(s.Services[n-1].Key).Layer2[0].Owner == "" {
 			panic("an address has no owner")
 		}
 	}

@@ -107,13 +107,8 @@ func onLinks(l announce.Links) string {
 
 // says prints the results of one node.
 func says(b *strings.Builder, node string, plan announce.Plan) {
-	keys := []ipam.Key{}
-	for k := range plan.Results {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, ipam.Key.Compare)
-	for _, k := range keys {
-		v := plan.Results[k]
+	for _, v := range plan.Results {
+		k := v.Key
 		for _, o := range v.Layer2 {
 			fmt.Fprintf(b, "%s says %s %s layer2 %s, owner %q\n", node, k.Name, o.Addr, o.Reason, o.Owner)
 		}

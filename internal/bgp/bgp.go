@@ -120,9 +120,36 @@ func New(log *slog.Logger, node string, engine *bfd.Engine) *Sessions {
 // sends nothing. The caller must not change what it passed in.
 func (s *Sessions) Set(want []announce.Peering) {
 	s.mu.Lock()
-	s.want = slices.Clone(want)
+	s.want = keepLists(s.want, slices.Clone(want))
 	s.mu.Unlock()
 	wait.Signal(s.wake)
+}
+
+// keepLists gives peers the lists of routes that they have in before, where they are equal, and
+// returns want. So no session compares them again, and memory holds them once.
+func keepLists(before, want []announce.Peering) []announce.Peering {
+	had := make(map[string][]announce.Route, len(before))
+	for _, p := range before {
+		had[p.Peer.Name] = p.Routes
+	}
+	type pair struct{ was, is *announce.Route } // the first ones of two lists
+	equal := map[pair]bool{}
+	for i, p := range want {
+		was := had[p.Peer.Name]
+		if len(p.Routes) == 0 || len(was) != len(p.Routes) {
+			continue
+		}
+		lists := pair{&was[0], &p.Routes[0]}
+		same, known := equal[lists]
+		if !known {
+			same = slices.EqualFunc(was, p.Routes, announce.Route.Equal)
+			equal[lists] = same
+		}
+		if same {
+			want[i].Routes = was
+		}
+	}
+	return want
 }
 
 // Run holds the sessions until ctx ends. Then it sends a Cease (RFC 4486) to every

@@ -1,7 +1,6 @@
 package intent
 
 import (
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +25,12 @@ func AddClass(all *string) func(string) error {
 
 // ServesClass reports whether class ("": none) is among classes, by commas.
 func ServesClass(classes, class string) bool {
-	return slices.Contains(strings.Split(classes, ","), class)
+	for c := range strings.SplitSeq(classes, ",") {
+		if c == class {
+			return true
+		}
+	}
+	return false
 }
 
 // ClassOf returns the load balancer class that svc names; "": none.

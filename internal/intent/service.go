@@ -155,19 +155,30 @@ func Locate(r *ipam.Request, svc *corev1.Service, endpoints []*discoveryv1.Endpo
 	r.On4, r.On6 = sorted(ipam.IPv4), sorted(ipam.IPv6)
 }
 
+// Addresses returns the addresses of svc as the decision about announcing sees them.
+func (c Config) Addresses(svc *corev1.Service) (out []announce.Address) {
+	for _, a := range Holds(svc) {
+		out = append(out, c.AddressOf(svc, a))
+	}
+	for _, a := range c.Externals(svc) {
+		out = append(out, c.AddressOf(svc, a))
+	}
+	return out
+}
+
 // Announced returns svc as the decision about announcing sees it. The
 // endpoints are the EndpointSlices of svc.
 func (c Config) Announced(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice, where *Placement) announce.Service {
+	return c.AnnouncedAt(svc, c.Addresses(svc), endpoints, where)
+}
+
+// AnnouncedAt returns what Announced does; addrs are what Addresses returns.
+func (c Config) AnnouncedAt(svc *corev1.Service, addrs []announce.Address, endpoints []*discoveryv1.EndpointSlice, where *Placement) announce.Service {
 	s := announce.Service{
 		Key:    KeyOf(svc),
 		Labels: svc.Labels,
+		Addrs:  addrs,
 		Local:  Local(svc),
-	}
-	for _, a := range Holds(svc) {
-		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
-	}
-	for _, a := range c.Externals(svc) {
-		s.Addrs = append(s.Addrs, c.AddressOf(svc, a))
 	}
 	switch {
 	case c.Withdraws && !s.Local:

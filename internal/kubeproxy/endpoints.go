@@ -54,6 +54,9 @@ type Endpoint struct {
 	Dial           netip.AddrPort // where the Service answers TCP, if it has no such port; zero: unknown
 	Ready, Serving bool
 	Anywhere       bool // of all nodes: kube-proxy here sends to them
+	// Before: until now the Service was announced whether it had endpoints or not. So they
+	// count as long present: an edit, to Local for instance, is no arrival.
+	Before bool
 }
 
 // NewEndpoints returns Endpoints that wait for each endpoint for at most limit; 0: they
@@ -62,13 +65,10 @@ func NewEndpoints(limit time.Duration) *Endpoints {
 	return &Endpoints{limit: limit, ask: healthy, dial: connects, Changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
-// Follow records the API's state of all Services' endpoints here. It returns the state of
-// each that is arriving or terminating, and after which time to call it again if nothing
-// else changes (0: never).
-//
-// Other Services with traffic policy Cluster count as having endpoints here, so that an edit
-// to Local is no arrival. Endpoints at the first call count as long present: a speaker that
-// restarts must not withdraw its routes.
+// Follow records the API's state of the endpoints that decide whether a Service is announced
+// here. It returns the state of each that is arriving or terminating, and after which time to
+// call it again if nothing else changes (0: never). Endpoints at the first call count as long
+// present: a speaker that restarts must not withdraw its routes.
 func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[ipam.Key]announce.EndpointState, again time.Duration) {
 	if t.limit == 0 {
 		return nil, 0
@@ -102,6 +102,9 @@ func (t *Endpoints) Follow(now time.Time, found map[ipam.Key]Endpoint) (out map[
 // after returns the state that follows s, which may be nil, when the API shows f; nil: the
 // endpoint need not be followed. first: this is the first call of Follow.
 func (s *endpoint) after(f Endpoint, now time.Time, first bool, limit time.Duration) *endpoint {
+	if s == nil && f.Before {
+		s = &endpoint{here: true, since: now, forwards: true}
+	}
 	switch {
 	case f.Ready && (s == nil || !s.here):
 		return &endpoint{here: true, since: now, forwards: first || f.Port == 0 && !f.Anywhere}

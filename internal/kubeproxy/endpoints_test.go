@@ -20,7 +20,8 @@ func TestEndpointStates(t *testing.T) {
 	web := ipam.Key{Namespace: "n", Name: "web"}
 	start := time.Unix(1000, 0)
 	gone, ready, ending := Endpoint{}, Endpoint{Port: 30000, Ready: true, Serving: true}, Endpoint{Port: 30000, Serving: true}
-	everywhere := Endpoint{Ready: true, Serving: true}
+	edited, last := ready, ending
+	edited.Before, last.Before = true, true
 	portless := ready
 	portless.Port = 0
 	type step struct {
@@ -44,7 +45,8 @@ func TestEndpointStates(t *testing.T) {
 		{"a terminating endpoint that stops serving does not count", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &gone, false, "", 0}}},
 		{"a terminating endpoint that never had traffic does not count", []step{none, {1, &ready, false, announce.Arriving, 0}, {2, &ending, false, "", 0}}},
 		{"an endpoint that is ready again while terminating waits for kube-proxy", []step{{0, &ready, false, "", 0}, {1, &ending, false, announce.Terminating, limit}, {2, &ready, false, announce.Arriving, 0}}},
-		{"a change of the traffic policy to Local is no arrival", []step{none, {1, &everywhere, false, "", 0}, {2, &ready, false, "", 0}}},
+		{"a change of the traffic policy to Local is no arrival", []step{none, {1, &edited, false, "", 0}, {2, &ready, false, "", 0}}},
+		{"nor does it drop an endpoint that terminates", []step{none, {1, &last, false, announce.Terminating, limit}}},
 		{"the endpoint of a Service that is created again waits", []step{{0, &ready, false, "", 0}, none, {2, &ready, false, announce.Arriving, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

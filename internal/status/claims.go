@@ -189,13 +189,10 @@ type users struct {
 // usersOf returns the users of each address.
 func usersOf(d *Applied) map[netip.Addr]users {
 	out := map[netip.Addr]users{}
-	for key, v := range d.Plan.Results {
+	for _, v := range d.Plan.Results {
 		for _, o := range v.Layer2 {
-			out[o.Addr] = users{append(out[o.Addr].keys, key), o.Pool}
+			out[o.Addr] = users{append(out[o.Addr].keys, v.Key), o.Pool}
 		}
-	}
-	for _, u := range out {
-		slices.SortFunc(u.keys, ipam.Key.Compare)
 	}
 	return out
 }
@@ -308,7 +305,7 @@ func (r *Reporter) reportUnannounced(ctx context.Context, c *v1beta1.L2Claim, d 
 	if err != nil || c.Spec.Node != r.Node || c.Status.Node != r.Node || d.Claimed[addr] || len(users[addr].keys) == 0 {
 		return nil // another node reports it, or the controller is about to delete it
 	}
-	o := d.Plan.Results[users[addr].keys[0]].Of(addr)
+	o := d.Plan.Of(users[addr].keys[0]).Of(addr)
 	if o.Owner != "" {
 		return nil // the owner will report it
 	}

@@ -150,7 +150,7 @@ func TestAnExcludedNodesClaimNamesTheRemedy(t *testing.T) {
 			api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(claim).WithStatusSubresource(claim).Build()
 			r := New(Options{Node: "a", Claims: new(overlay.Objects[*v1beta1.L2Claim]), Client: api})
 			d := &Applied{Excluded: c.excluded}
-			d.Plan.Results = map[ipam.Key]announce.Result{key: {Layer2: []announce.Ownership{{Addr: addr, Reason: c.reason}}}}
+			d.Plan.Results = []announce.Result{{Key: key, Layer2: []announce.Ownership{{Addr: addr, Reason: c.reason}}}}
 			if err := r.reportUnannounced(t.Context(), claim, d, map[netip.Addr]users{addr: {keys: []ipam.Key{key}}}); err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func (t *Evaluation) Announcements(s announce.Snapshot) Announcements {
 		}
 		for i := range s.Services {
 			key := s.Services[i].Key
-			of, v := out.Of[key], plan.Results[key]
+			of, v := out.Of[key], plan.Of(key)
 			of.enter(v)
 			byBGP := v.BGP
 			if !t.SendsRoutes(n) && byBGP != announce.NotAdvertised && byBGP != announce.AddressOutsidePools {
