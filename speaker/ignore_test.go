@@ -47,7 +47,7 @@ func TestClaimsOfOthersStartNoPassAtOnce(t *testing.T) {
 		{name: "not a claim", after: &v1beta1.Speaker{}, plan: &failover.Output{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &reconciler{options: options{node: "a"}, sources: sources{claimOverlay: new(overlay.Objects[*v1beta1.L2Claim])}}
+			r := &reconciler{core: core{options: options{node: "a"}}, sources: sources{claimOverlay: new(overlay.Objects[*v1beta1.L2Claim])}}
 			if c.plan != nil {
 				r.plan.Store(&status.Applied{Output: *c.plan})
 			}

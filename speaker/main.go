@@ -25,6 +25,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -37,19 +38,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
-	"github.com/steelyard-lb/steelyard/internal/bfd"
-	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
-	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/debug"
 	"github.com/steelyard-lb/steelyard/internal/failover"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
-	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
-	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
 	"github.com/steelyard-lb/steelyard/internal/privileges"
@@ -86,6 +82,7 @@ func main() {
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "after how many missed BFD packets a speaker is suspected, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	flag.TextVar(&o.logFormat, "log-format", cluster.LogText, "text, or json: one JSON object a line")
+	flag.StringVar(&o.staticClaims, "static-claims", "", "file of addresses for the API server itself, which this speaker announces among the control-plane nodes that the file lists, in place of Services: it needs no API server. It is read again when it changes. Of the other flags those of Kubernetes (--kubeconfig, --namespace, classes, exclusion, drain, --heartbeat, --ready-check, --null-route-table) have no effect")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
 	if o.version {
@@ -194,6 +191,9 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	klog.SetSlogLogger(logger)
 	cluster.SaveMemory()
 	o, o.portsTaken = o.withoutTaken(ctx, portTimeout, logger)
+	if o.staticClaims != "" {
+		return runStatic(ctx, o, logger)
+	}
 	revisions := new(cluster.Revisions)
 	mgr, err := newManager(ctx, o, revisions, logger)
 	if err != nil {
@@ -239,12 +239,11 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 	}
 	host := status.NewHost(wire.forwards, wire.group, wire.nullRoutes.Problem, status.Token(mgr.GetClient(), o.node, logger), wire.network, o.portsTaken)
 	r = &reconciler{
-		options: o, log: logger, adapters: wire,
+		core: newCore(o, logger, wire, failover.Options{Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		sources: sources{
 			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
 			claimOverlay: claims, heartbeat: heartbeat,
 		},
-		failover: failover.New(failover.Options{Node: o.node, Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		routes:   intent.RouteDrain{Time: o.drain, Rule: o.exclusion},
 		rollouts: map[string]*rollout.Rollout{},
 		report:   make(chan struct{}, 1),
@@ -257,7 +256,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 		Cached: r.cachedClaims, Claims: claims, Links: wire.links, Sessions: wire.sessions, Group: wire.group, Host: host, Plan: &r.plan, Trigger: r.report,
 		Restarts: restarts,
 	})
-	if err := expose(mgr, r); err != nil {
+	if err := r.expose(mgr, r.heartbeat.API); err != nil {
 		return nil, err
 	}
 	if err := addLoop(ctx, mgr, r); err != nil {
@@ -274,31 +273,10 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 
 // newAdapters makes the parts that use the network, the kernel or kube-proxy.
 func newAdapters(o options, former func() string, record func(cluster.Event), logger *slog.Logger) adapters {
-	prober := network.NewHostProber(logger, o.silence())
-	prober.Limit(int(o.rate))
-	signed := udp.New()
-	signed.Authenticated = true
-	return adapters{
-		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed(), Rate: int(o.rate)}),
-		sessions: bgp.New(logger, o.node, bfd.New(udp.New(), logger)),
-		group: membership.New(
-			o.node, uint64(time.Now().UnixMilli()),
-			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), prober, logger,
-		),
-		neighbors:  network.NewNeighbors(logger),
-		prober:     network.NewProber(prober.Has),
-		forwards:   kubeproxy.NewReadiness(o.ready, o.node, former, record, logger),
-		arrivals:   kubeproxy.NewEndpoints(o.endpointWait),
-		nullRoutes: nullroute.New(logger, int(o.nulls)),
-	}
-}
-
-// tasks are the adapters' background tasks.
-func (a adapters) tasks(o options) []manager.RunnableFunc {
-	out := []manager.RunnableFunc{a.links.Run, a.sessions.Run, a.forwards.Run, a.arrivals.Run, a.prober.Run, a.nullRoutes.Run}
-	if o.membershipPort != 0 {
-		out = append(out, a.group.Run, a.neighbors.Run)
-	}
+	out := o.wire(logger)
+	out.forwards = kubeproxy.NewReadiness(o.ready, o.node, former, record, logger)
+	out.arrivals = kubeproxy.NewEndpoints(o.endpointWait)
+	out.nullRoutes = nullroute.New(logger, int(o.nulls))
 	return out
 }
 
@@ -338,24 +316,25 @@ func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	return nil
 }
 
-// expose registers the metrics, the readiness check and the debug server.
-func expose(mgr manager.Manager, r *reconciler) error {
-	self := status.NewSelfMetrics(func() bool { return r.heartbeat.API(time.Now()).Reachable }, r.links.KernelAnswers)
-	r.observePass = self.Pass
-	members := status.MemberMetrics{View: r.group.View, Discarded: r.group.Discarded, Takeovers: r.takeovers.Load, Plan: r.plan.Load}
-	for _, c := range status.Collectors(self, r.links, r.sessions.States, members) {
-		if err := metrics.Registry.Register(c); err != nil {
+// expose registers the metrics, the readiness check and the debug server. api returns how well the
+// API server is heard, or what stands in for it.
+func (c *core) expose(mgr manager.Manager, api func(time.Time) failover.API) error {
+	self := status.NewSelfMetrics(func() bool { return api(time.Now()).Reachable }, c.links.KernelAnswers)
+	c.observePass = self.Pass
+	members := status.MemberMetrics{View: c.group.View, Discarded: c.group.Discarded, Takeovers: c.takeovers.Load, Plan: c.plan.Load}
+	for _, m := range status.Collectors(self, c.links, c.sessions.States, members) {
+		if err := metrics.Registry.Register(m); err != nil {
 			return fmt.Errorf("set up metrics: %w", err)
 		}
 	}
-	ready := &readiness.Check{Settled: func() bool { return r.heartbeat.API(time.Now()).WasSynced }, Offers: r.mayOffer, Sessions: r.sessions.States, Clock: time.Now}
+	ready := &readiness.Check{Settled: func() bool { return api(time.Now()).WasSynced }, Offers: c.mayOffer, Sessions: c.sessions.States, Clock: time.Now}
 	if err := mgr.AddReadyzCheck("announces", func(*http.Request) error { return ready.Ready() }); err != nil {
 		return fmt.Errorf("set up /readyz: %w", err)
 	}
-	if r.debug == "0" {
+	if c.debug == "0" {
 		return nil
 	}
-	if err := mgr.Add(manager.RunnableFunc(debug.Server{Addr: r.debug, Links: r.links, Sessions: r.sessions, Log: r.log}.Run)); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(debug.Server{Addr: c.debug, Links: c.links, Sessions: c.sessions, Log: c.log}.Run)); err != nil {
 		return fmt.Errorf("set up --debug-bind-address: %w", err)
 	}
 	return nil
@@ -374,13 +353,13 @@ func newManager(ctx context.Context, o options, revisions *cluster.Revisions, lo
 	if err := cluster.AwaitAPI(ctx, cfg); err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:                 scheme,
-		Cache:                  cluster.CacheOptions(o.namespace, cluster.SpeakerFields(), revisions),
-		Metrics:                o.metrics.Options(cfg, logger),
-		HealthProbeBindAddress: o.probes,
-		PprofBindAddress:       o.pprof,
-	})
+	return o.manager(cfg, ctrl.Options{Scheme: scheme, Cache: cluster.CacheOptions(o.namespace, cluster.SpeakerFields(), revisions), Metrics: o.metrics.Options(cfg, logger)})
+}
+
+// manager makes the manager, which runs the tasks and serves probes, metrics and profiles.
+func (o options) manager(cfg *rest.Config, with ctrl.Options) (manager.Manager, error) {
+	with.HealthProbeBindAddress, with.PprofBindAddress = o.probes, o.pprof
+	mgr, err := ctrl.NewManager(cfg, with)
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/failover"
-	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/lease"
 	"github.com/steelyard-lb/steelyard/internal/membership"
@@ -16,26 +15,26 @@ import (
 
 // setMembership sets the members that the group monitors, and keeps the kernel's neighbor entries
 // for them on all links.
-func (r *reconciler) setMembership(s snapshot, out failover.Output) {
-	if r.membershipPort == 0 || !out.Join {
+func (c *core) setMembership(s snapshot, out failover.Output) {
+	if c.membershipPort == 0 || !out.Join {
 		return
 	}
 	config := membership.Config{
-		Keys: s.keys, Interval: r.membershipInterval, Multiplier: uint8(r.membershipMultiplier), Port: uint16(r.membershipPort), Isolation: r.isolation,
+		Keys: s.keys, Interval: c.membershipInterval, Multiplier: uint8(c.membershipMultiplier), Port: uint16(c.membershipPort), Isolation: c.isolation,
 	}
-	for i := range s.nodes {
-		n := &s.nodes[i]
+	for i := range s.Cluster.Nodes {
+		n := &s.Cluster.Nodes[i]
 		w, watched := out.Watched[n.Name]
-		if addr := intent.NodeAddress(n); watched && addr.IsValid() {
-			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: addr, Silent: w.LeaseExpired, Subnet: failover.SubnetOf(s.Cluster.Nodes[i].Links, addr)})
+		if (watched || s.fixed) && n.Addr.IsValid() {
+			config.Members = append(config.Members, membership.Member{Name: n.Name, Addr: n.Addr, Silent: w.LeaseExpired || !watched, Subnet: failover.SubnetOf(n.Links, n.Addr)})
 		}
 	}
 	var own []failover.OwnLink
-	for _, l := range r.links.Links() {
+	for _, l := range c.links.Links() {
 		own = append(own, failover.OwnLink{Up: l.Up, Prefixes: l.Prefixes, Addrs: l.Addrs})
 	}
 	config.Segments = failover.Segments(own, s.Cluster.Nodes, config.Members)
-	r.group.Set(config)
+	c.group.Set(config)
 	var addrs []netip.Addr
 	for _, m := range config.Members {
 		addrs = append(addrs, m.Addr)
@@ -43,7 +42,7 @@ func (r *reconciler) setMembership(s snapshot, out failover.Output) {
 	for _, v := range s.Members.Segments {
 		addrs = append(addrs, v.Addrs...)
 	}
-	r.neighbors.Set(addrs)
+	c.neighbors.Set(addrs)
 }
 
 // restarts reports whether the other speakers wait for this one when it stops, so that its

@@ -8,8 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/bfd"
+	"github.com/steelyard-lb/steelyard/internal/bfd/udp"
 	"github.com/steelyard-lb/steelyard/internal/bgp"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/damper"
@@ -45,6 +48,7 @@ type options struct {
 	logLevel          slog.Level
 	logFormat         cluster.LogFormat
 	version           bool
+	staticClaims      string
 
 	drain        time.Duration
 	endpointWait time.Duration
@@ -62,21 +66,27 @@ type options struct {
 // reconciler reads a snapshot, has package failover decide, and sets the adapters. It does
 // not write to the API server: the status reporter does, after the adapters have changed.
 type reconciler struct {
+	core
+	sources
+	routes    intent.RouteDrain
+	damper    damper.Damper
+	known     knownServices
+	rollouts  map[string]*rollout.Rollout // of the sessions that wait for other nodes', by peer
+	withdraws atomic.Bool                 // intent.Config.Withdraws, at the last pass
+	report    chan struct{}               // signaled after every pass
+	lastPass  atomic.Int64                // when the last pass ended, in nanoseconds since 1970
+}
+
+// core is what decides and announces, whether the facts come from Kubernetes or from a file of
+// static claims.
+type core struct {
 	options
 	log *slog.Logger
-	sources
 	adapters
 	failover    *failover.State
-	routes      intent.RouteDrain
-	damper      damper.Damper
-	known       knownServices
-	rollouts    map[string]*rollout.Rollout    // of the sessions that wait for other nodes', by peer
-	withdraws   atomic.Bool                    // intent.Config.Withdraws, at the last pass
 	plan        atomic.Pointer[status.Applied] // the plan in force; nil before the first
 	takeovers   atomic.Uint64                  // how many addresses were taken over from other nodes
-	report      chan struct{}                  // signaled after every pass
 	observePass func(time.Duration)            // called with the duration of every pass
-	lastPass    atomic.Int64                   // when the last pass ended, in nanoseconds since 1970
 }
 
 // sources are the parts of Kubernetes that a pass reads. A pass also restarts the heartbeat,
@@ -99,7 +109,7 @@ type adapters struct {
 	group      *membership.Group
 	neighbors  *network.Neighbors
 	prober     *network.Prober
-	forwards   *kubeproxy.Readiness
+	forwards   *kubeproxy.Readiness // nil with static claims, like arrivals and nullRoutes
 	arrivals   *kubeproxy.Endpoints
 	nullRoutes *nullroute.Routes
 }
@@ -109,6 +119,7 @@ type snapshot struct {
 	failover.Facts
 	nodes []corev1.Node
 	keys  [][]byte // of the membership
+	fixed bool     // all nodes stay members, also those whose reports are missing
 	// drains is how long this node, being excluded, must still advertise its routes.
 	drains time.Duration
 	// excluded is why this node must not announce anything, with the remedy; "": it may.
@@ -137,7 +148,42 @@ func (a adapters) network() (out status.Network, err error) {
 }
 
 // mayOffer reports whether the plan's BGP sessions, if it has any, may be opened.
-func (r *reconciler) mayOffer() bool {
-	d := r.plan.Load()
+func (c *core) mayOffer() bool {
+	d := c.plan.Load()
 	return d != nil && (d.Offers || len(d.Plan.Peerings) == 0)
+}
+
+func newCore(o options, logger *slog.Logger, a adapters, f failover.Options) core {
+	f.Node = o.node
+	return core{options: o, log: logger, adapters: a, failover: failover.New(f)}
+}
+
+// wire makes the parts that use the network.
+func (o options) wire(logger *slog.Logger) adapters {
+	prober := network.NewHostProber(logger, o.silence())
+	prober.Limit(int(o.rate))
+	signed := udp.New()
+	signed.Authenticated = true
+	return adapters{
+		links:    layer2.New(logger, layer2.Options{Ignore: o.ignored(), Defend: o.defend, StallLimit: o.noticed(), Rate: int(o.rate)}),
+		sessions: bgp.New(logger, o.node, bfd.New(udp.New(), logger)),
+		group: membership.New(
+			o.node, uint64(time.Now().UnixMilli()),
+			bfd.New(signed, logger), network.NewTransport(uint16(o.membershipPort)+1), prober, logger,
+		),
+		neighbors: network.NewNeighbors(logger),
+		prober:    network.NewProber(prober.Has),
+	}
+}
+
+// tasks are the adapters' background tasks.
+func (a adapters) tasks(o options) []manager.RunnableFunc {
+	out := []manager.RunnableFunc{a.links.Run, a.sessions.Run, a.prober.Run}
+	if a.forwards != nil {
+		out = append(out, a.forwards.Run, a.arrivals.Run, a.nullRoutes.Run)
+	}
+	if o.membershipPort != 0 {
+		out = append(out, a.group.Run, a.neighbors.Run)
+	}
+	return out
 }

@@ -80,11 +80,16 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	if s.Leases, err = r.heartbeat.Leases(ctx); err != nil {
 		return s, err
 	}
-	s.Members, s.Stalls, s.Probes = r.group.View(), r.links.Stalls(), r.prober.Results()
-	for _, h := range r.links.DuplicateOwners(s.Now) {
+	r.observe(&s)
+	return s, nil
+}
+
+// observe collects the facts that are observed on the wire.
+func (c *core) observe(s *snapshot) {
+	s.Members, s.Stalls, s.Probes = c.group.View(), c.links.Stalls(), c.prober.Results()
+	for _, h := range c.links.DuplicateOwners(s.Now) {
 		s.Conflicts = append(s.Conflicts, failover.Conflict{Addr: h.Addr, MAC: h.MAC, First: h.First, Last: h.Last})
 	}
-	return s, nil
 }
 
 // idleFor returns the time since the last pass.
@@ -94,15 +99,30 @@ func (r *reconciler) idleFor() time.Duration { return time.Since(time.Unix(0, r.
 // changed (0: never). No call waits for its effect. The order matters:
 //
 //   - A Resync comes first: from then on the API server counts as not heard.
-//   - The speakers' keys and MACs come before the claims, so that no speaker is taken for a
-//     foreign host.
 //   - Null routes come before the sessions, whose routes draw traffic.
 //   - Sessions are set only once kube-proxy is ready.
 func (r *reconciler) apply(s snapshot, out failover.Output) (again time.Duration) {
 	if out.Resync {
 		r.heartbeat.Restart()
 	}
-	d := &status.Applied{Output: out, Offers: r.forwards.Ready(), NotForwarding: r.forwards.Waiting(), Excluded: s.excluded}
+	d := applied(s, out)
+	d.Offers, d.NotForwarding = r.forwards.Ready(), r.forwards.Waiting()
+	r.nullRoutes.Set(out.Plan.Destinations())
+	r.answer(s, out)
+	if d.Offers {
+		var peerings []announce.Peering
+		peerings, again = r.inOrder(s.Now, out.Plan.Peerings)
+		r.sessions.Set(peerings)
+	}
+	r.watch(s, out)
+	r.plan.Store(d)
+	wait.Signal(r.report)
+	return again
+}
+
+// applied returns a plan as the reports see it.
+func applied(s snapshot, out failover.Output) *status.Applied {
+	d := &status.Applied{Output: out, Excluded: s.excluded}
 	for node := range s.Speakers {
 		if out.Alive[node] {
 			d.Present++
@@ -110,37 +130,38 @@ func (r *reconciler) apply(s snapshot, out failover.Output) (again time.Duration
 			d.Missing++
 		}
 	}
-	r.links.SetNamed(r.namedLinks(s.Cluster))
-	r.links.SetKeys(s.keys)
-	r.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
+	return d
+}
+
+// answer sets what is answered for. The speakers' keys and MACs come before the claims, so that no
+// speaker is taken for a foreign host.
+func (c *core) answer(s snapshot, out failover.Output) {
+	c.links.SetNamed(c.namedLinks(s.Cluster))
+	c.links.SetKeys(s.keys)
+	c.links.SetSpeakers(slices.Collect(maps.Keys(s.MACs)))
 	claims := slices.Concat(out.Plan.Claims, out.Proxy)
-	if r.links.Stalls() != s.Stalls {
+	if c.links.Stalls() != s.Stalls {
 		claims = nil // this process was stalled since the snapshot; the next pass, which is due, handles that
 	}
-	r.nullRoutes.Set(out.Plan.Destinations())
-	r.links.Set(claims)
-	if d.Offers {
-		var peerings []announce.Peering
-		peerings, again = r.inOrder(s.Now, out.Plan.Peerings)
-		r.sessions.Set(peerings)
-	}
-	r.prober.Set(out.Probe)
-	r.setMembership(s, out)
+	c.links.Set(claims)
+}
+
+// watch sets what is probed, and which members are monitored, and logs what has changed.
+func (c *core) watch(s snapshot, out failover.Output) {
+	c.prober.Set(out.Probe)
+	c.setMembership(s, out)
 	for _, e := range out.Events {
-		r.logEvent(e)
+		c.logEvent(e)
 	}
-	r.plan.Store(d)
-	wait.Signal(r.report)
-	return again
 }
 
 // namedLinks returns the names of links that the L2Advertisements for this node give in full:
 // those are used also without an address.
-func (r *reconciler) namedLinks(c announce.Snapshot) []string {
+func (c *core) namedLinks(of announce.Snapshot) []string {
 	var out []string
-	for i := range c.Nodes {
-		for _, ad := range c.L2 {
-			if c.Nodes[i].Name == r.node && ad.Nodes.Selects(c.Nodes[i].Labels) {
+	for i := range of.Nodes {
+		for _, ad := range of.L2 {
+			if of.Nodes[i].Name == c.node && ad.Nodes.Selects(of.Nodes[i].Labels) {
 				out = append(out, ad.Links.Named()...)
 			}
 		}
@@ -150,15 +171,15 @@ func (r *reconciler) namedLinks(c announce.Snapshot) []string {
 }
 
 // logEvent logs a change of this node's addresses, and counts takeovers.
-func (r *reconciler) logEvent(e failover.Event) {
+func (c *core) logEvent(e failover.Event) {
 	switch e.Kind {
 	case failover.AddressClaimed:
-		r.log.Info("claimed address", "addr", e.Addr)
+		c.log.Info("claimed address", "addr", e.Addr)
 	case failover.AddressReleased:
-		r.log.Info("released address", "addr", e.Addr)
+		c.log.Info("released address", "addr", e.Addr)
 	case failover.AddressTakenOver:
-		r.takeovers.Add(1)
+		c.takeovers.Add(1)
 	case failover.ProcessStalled:
-		r.log.Warn("process was stalled; releasing all addresses until their owners are known")
+		c.log.Warn("process was stalled; releasing all addresses until their owners are known")
 	}
 }

@@ -30,13 +30,18 @@ func (r *Rack) apiProcesses() []hosts.Process {
 	etcd := []string{
 		r.kube("etcd"), "--data-dir", r.path("etcd"), "--log-level", "warn",
 		"--unsafe-no-fsync", "--quota-backend-bytes", "4294967296",
-		"--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-client-urls", "http://" + r.etcdListens() + ":2379", "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
 		"--initial-cluster", "default=http://127.0.0.1:2380",
 	}
-	apiserver := []string{
-		r.kube("kube-apiserver"), "--etcd-servers", "http://127.0.0.1:2379",
-		"--advertise-address", "192.0.2.3", "--secure-port", "6443",
+	return []hosts.Process{{Host: "control", Name: "etcd", Argv: etcd}, r.apiServer("control", "192.0.2.3", "127.0.0.1")}
+}
+
+// apiServer is an API server on a host with that address, over the etcd at another.
+func (r *Rack) apiServer(host, address, etcd string) hosts.Process {
+	return hosts.Process{Host: host, Name: "kube-apiserver", Argv: []string{
+		r.kube("kube-apiserver"), "--etcd-servers", "http://" + etcd + ":2379",
+		"--advertise-address", address, "--secure-port", "6443",
 		"--tls-cert-file", r.path("server.crt"), "--tls-private-key-file", r.path("server.key"),
 		"--client-ca-file", r.path("ca.crt"), "--token-auth-file", r.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-account-issuer", "https://kubernetes.default.svc",
@@ -49,11 +54,7 @@ func (r *Rack) apiProcesses() []hosts.Process {
 		"--max-requests-inflight", "0", "--max-mutating-requests-inflight", "0",
 		// Its taint on a new Node would wait for the node lifecycle controller, which a rack does not run.
 		"--disable-admission-plugins", "TaintNodesByCondition",
-	}
-	return []hosts.Process{
-		{Host: "control", Name: "etcd", Argv: etcd},
-		{Host: "control", Name: "kube-apiserver", Argv: apiserver},
-	}
+	}}
 }
 
 // clusterProcesses are the programs that need the API server. They are started

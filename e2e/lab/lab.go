@@ -49,6 +49,9 @@ type Options struct {
 	NoSteelyard bool `json:"noSteelyard"`
 	// Controllers is how many replicas of the controller run, 1 to 9; 0 means 1.
 	Controllers int `json:"controllers"`
+	// ControlPlanes is how many of the nodes, from node1 on, have an API server too, over the one etcd, and a
+	// speaker that announces 192.0.2.10 for them (--static-claims); 0: none.
+	ControlPlanes int `json:"controlPlanes,omitempty"`
 	// Relay puts a process between the controllers and the API server that can
 	// slow down what passes between them: see Delay.
 	Relay bool `json:"relay"`
@@ -108,7 +111,7 @@ func (o Options) complete() (Options, error) {
 	case o.Controllers < 1 || o.Controllers > maxControllers:
 		return o, fmt.Errorf("%d controllers: want 1 to %d", o.Controllers, maxControllers)
 	}
-	return o, nil
+	return o, o.checkControlPlanes()
 }
 
 // Up builds a rack and returns when it is ready for use. Lines about each step
@@ -200,6 +203,9 @@ func (r *Rack) build(ctx context.Context, log func(string, ...any)) error {
 	}
 	log("started etcd, the API server and the router (%s)", r.Router)
 	if err := r.waitAPI(ctx, log); err != nil {
+		return err
+	}
+	if err := r.startControlPlanes(); err != nil {
 		return err
 	}
 	if err := r.table().SpawnAll(r.clusterProcesses()); err != nil {

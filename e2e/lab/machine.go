@@ -41,6 +41,8 @@ func (r *Rack) binFolder() (string, error) {
 	need := []string{"rack"} // it is also the rack's kubelet
 	if !r.NoSteelyard {
 		need = append(need, "controller", "speaker")
+	} else if r.ControlPlanes > 0 {
+		need = append(need, "speaker")
 	}
 	dir := filepath.Join(r.Root, "bin")
 	if self, err := os.Executable(); err == nil && filepath.Base(self) == "rack" {

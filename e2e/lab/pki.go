@@ -60,6 +60,12 @@ func (r *Rack) writeIdentities() error {
 			net.ParseIP("10.96.0.1"), net.ParseIP("fd00:10:96::1"),
 		},
 	}
+	for _, n := range r.controlPlanes() {
+		server.IPAddresses = append(server.IPAddresses, net.IP(n.V4.Addr().AsSlice()), net.IP(n.V6.Addr().AsSlice()))
+	}
+	for _, a := range staticAddresses {
+		server.IPAddresses = append(server.IPAddresses, net.ParseIP(a))
+	}
 	serverKey, err := r.writeKey("server")
 	if err != nil {
 		return err
@@ -81,6 +87,11 @@ func (r *Rack) writeIdentities() error {
 		tokens = fmt.Appendf(tokens, "%s,%s,%d,%q\n", hex.EncodeToString(token), id.user, i, id.group)
 		if err := r.writeKubeconfig(id.file, apiAddress, hex.EncodeToString(token)); err != nil {
 			return err
+		}
+		if id.file == "admin" && r.ControlPlanes > 0 {
+			if err := r.writeKubeconfig("static", net.JoinHostPort(staticAddresses[0], "6443"), hex.EncodeToString(token)); err != nil {
+				return err
+			}
 		}
 	}
 	return writeFile(r.path("tokens.csv"), tokens)

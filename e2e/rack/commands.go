@@ -25,6 +25,7 @@ func up(ctx context.Context, l *line) error {
 	l.flags.StringVar(&o.Proxy, "proxy", "nftables", "")
 	l.flags.BoolVar(&o.NoSteelyard, "no-steelyard", false, "")
 	l.flags.IntVar(&o.Controllers, "controllers", 1, "")
+	l.flags.IntVar(&o.ControlPlanes, "control-planes", 0, "")
 	l.flags.BoolVar(&o.Relay, "relay", false, "")
 	l.flags.StringVar(&o.NodePorts, "node-ports", "", "")
 	l.flags.Func("controller-flag", "", func(flag string) error {

@@ -23,7 +23,7 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
 
   rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables|other] [--no-steelyard]
           [--controllers 1] [--controller-flag FLAG]… [--speaker-flag FLAG]… [--relay]
-          [--node-ports 20000-32767]
+          [--node-ports 20000-32767] [--control-planes 0]
                                       build a rack; returns when it is ready, and it stays
   rack exec HOST -- COMMAND…          run a command on a host, with kubectl at hand
   rack kubectl ARGS…                  the real kubectl
@@ -52,6 +52,8 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
 
 Each takes --name NAME, by default $RACK or else "rack"; racks of different names run side by side.
 Hosts: switch, router, client, control, node1, node2, …, and outside, behind the router.
+With --control-planes 3, node1 to node3 have a kube-apiserver each, and a process static, which announces 192.0.2.10 for them
+(static.kubeconfig beside the administrator's leads there).
 Replicas of the controller are controller, controller-2, … on host control, with metrics on 127.0.0.1:7472, :7473, ….
 
 Example:

@@ -63,6 +63,9 @@ type Message struct {
 	Suspect *update `json:"lost,omitempty"`
 	// Alive names a member whose session with the sender is Up: the answer to Suspect.
 	Alive *update `json:"sees,omitempty"`
+	// Report is what a speaker without an API server reports (see Reports). Such a message says
+	// nothing else.
+	Report json.RawMessage `json:"report,omitempty"`
 }
 
 // A speaker that knows no segments must not take what is said about one for what is
@@ -70,6 +73,7 @@ type Message struct {
 const (
 	version        = 1
 	segmentVersion = 2
+	reportVersion  = 3
 	// most is how many updates fit into one.
 	most = 8
 )
@@ -80,7 +84,10 @@ var (
 )
 
 func (m Message) version() int {
-	if m.Segment.IsValid() {
+	switch {
+	case m.Report != nil:
+		return reportVersion
+	case m.Segment.IsValid():
 		return segmentVersion
 	}
 	return version
