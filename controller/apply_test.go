@@ -107,7 +107,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	b.reconciler = newReconciler(api, api, w, planner.New(nil, planner.Finalizer{}))
 	b.log, b.observePass = log, func(time.Duration) {}
 	b.leading = func() *leader.Term { return b.leader }
-	b.configuration = cluster.NewConfiguration(cluster.Listed(api, "steelyard-system")).WithReservations()
+	b.configuration = cluster.NewConfiguration(cluster.Listed(api, "steelyard-system")).Allocating()
 	b.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) {
 		var list v1beta1.L2ClaimList
 		err := api.List(ctx, &list)

@@ -62,7 +62,7 @@ func (r *reconciler) readFrom(c cache.Cache, namespace string) {
 	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, c) }
 	r.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) { return cluster.AllClaims(ctx, c) }
 	r.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) { return cluster.Endpoints(ctx, c) }
-	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace)).WithReservations()
+	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace)).Allocating()
 }
 
 // result is a plan and the term that it was made in.
@@ -150,7 +150,8 @@ func (r *reconciler) catchUp(t *leader.Term) error {
 	r.state.Reset()
 	r.mu.Unlock()
 	err := cluster.CatchUp(t, r.direct, r.client, &corev1.ServiceList{}, &corev1.NamespaceList{}, &v1beta1.IPAddressPoolList{},
-		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{})
+		&v1beta1.L2AdvertisementList{}, &v1beta1.BGPAdvertisementList{}, &v1beta1.BGPPeerList{}, &v1beta1.CommunityList{},
+		&v1beta1.AddressReservationList{}, &v1beta1.AddressQuotaList{})
 	if err == nil {
 		r.log.Info("caught up with the former leader", "took", time.Since(start).Round(time.Millisecond))
 	}

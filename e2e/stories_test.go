@@ -337,7 +337,7 @@ func tidy(t *testing.T, on stage, namespace string) {
 	keepNothing(t, on)
 	_, err0 := kubectlOn(on, "", "delete", "deployments,services,pods", "--all", "--namespace", namespace, "--grace-period=1", "--timeout=60s")
 	_, err1 := kubectlOn(on, "", "delete", "namespace", namespace, "--wait=false")
-	_, err2 := kubectlOn(on, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev,addressreservations.steelyard.dev", "--all", "--timeout=30s")
+	_, err2 := kubectlOn(on, "", "delete", "ipaddresspools.steelyard.dev,l2advertisements.steelyard.dev,bgpadvertisements.steelyard.dev,bgppeers.steelyard.dev,bfdprofiles.steelyard.dev,communities.steelyard.dev,addressreservations.steelyard.dev,addressquotas.steelyard.dev", "--all", "--timeout=30s")
 	_, err4 := kubectlOn(on, "", "delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", "--selector", "app.kubernetes.io/name!=steelyard", "--timeout=30s")
 	_, err3 := kubectlOn(on, "", "label", "nodes", "--all", "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {

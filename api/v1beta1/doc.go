@@ -32,6 +32,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&BFDProfile{}, &BFDProfileList{},
 		&Community{}, &CommunityList{},
 		&AddressReservation{}, &AddressReservationList{},
+		&AddressQuota{}, &AddressQuotaList{},
 		&L2Claim{}, &L2ClaimList{},
 		&BGPSession{}, &BGPSessionList{},
 		&Speaker{}, &SpeakerList{},

@@ -152,6 +152,13 @@ const (
 	//
 	// Remedy: ask for another address, or have the AddressReservation name this Service.
 	ReasonAddressReserved = "AddressReserved"
+	// ReasonQuotaExceeded: with another address the namespace of the Service would have more than
+	// an AddressQuota allows. The message tells which, and the numbers.
+	//
+	// Remedy: delete a Service of the namespace that has an address, share one (annotation
+	// steelyard.dev/allow-shared-ip), or have spec.hard of the AddressQuota raised. The Service
+	// gets an address as soon as there is room.
+	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonSharingRefused: a Service has the address that may not share it with this one.
 	//
 	// Remedy: give both the same key in steelyard.dev/allow-shared-ip, different ports,

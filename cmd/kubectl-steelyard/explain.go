@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -300,6 +301,8 @@ func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 		return "it holds no " + c.Family.String() + " address"
 	case ipam.Exhausted:
 		return "every address that the Service could have of it is taken, or kept for another"
+	case ipam.OverQuota:
+		return cmp.Or(t.Grant(key).Message, "an AddressQuota lets its namespace have no more of it")
 	case ipam.NotNeeded:
 		return "the Service has an address of another"
 	case ipam.Withheld:

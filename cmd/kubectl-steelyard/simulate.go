@@ -132,7 +132,7 @@ func kindOf(name string) (version, kind string) {
 	own := v1beta1.GroupVersion().String()
 	name = strings.TrimSuffix(name, "."+v1beta1.Group)
 	for kind, version := range map[string]string{
-		"IPAddressPool": own, "L2Advertisement": own, "BGPAdvertisement": own, "BGPPeer": own, "BFDProfile": own, "L2Claim": own, "AddressReservation": own,
+		"IPAddressPool": own, "L2Advertisement": own, "BGPAdvertisement": own, "BGPPeer": own, "BFDProfile": own, "L2Claim": own, "AddressReservation": own, "AddressQuota": own,
 		"Service": "v1", "Namespace": "v1", "Node": "v1",
 	} {
 		if lower := strings.ToLower(kind); slices.Contains([]string{lower, lower + "s"}, strings.ToLower(name)) {
@@ -144,6 +144,8 @@ func kindOf(name string) (version, kind string) {
 		return own, "IPAddressPool"
 	case "syres":
 		return own, "AddressReservation"
+	case "syquota":
+		return own, "AddressQuota"
 	case "community", "communities":
 		return own, "Community"
 	case "svc":

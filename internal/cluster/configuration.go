@@ -23,8 +23,8 @@ import (
 // Configuration reads the configuration from the cache, and parses it only when
 // it has changed.
 type Configuration struct {
-	list         Lister
-	reservations bool
+	list      Lister
+	allocates bool
 
 	mu   sync.Mutex // of what follows
 	seen map[any]bool
@@ -38,9 +38,9 @@ type Lister func(ctx context.Context, kind client.Object, list client.ObjectList
 // NewConfiguration returns the configuration among what list lists.
 func NewConfiguration(list Lister) *Configuration { return &Configuration{list: list} }
 
-// WithReservations has c read AddressReservations as well, and returns it.
-func (c *Configuration) WithReservations() *Configuration {
-	c.reservations = true
+// Allocating has c read AddressReservations and AddressQuotas as well, and returns it.
+func (c *Configuration) Allocating() *Configuration {
+	c.allocates = true
 	return c
 }
 
@@ -97,10 +97,10 @@ func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 		{&v1beta1.BFDProfile{}, &v1beta1.BFDProfileList{}}, {&v1beta1.Community{}, &v1beta1.CommunityList{}},
 		{&corev1.Secret{}, &corev1.SecretList{}},
 	}
-	if c.reservations {
-		kinds = append(kinds, listed{&v1beta1.AddressReservation{}, &v1beta1.AddressReservationList{}})
+	if c.allocates {
+		kinds = append(kinds, listed{&v1beta1.AddressReservation{}, &v1beta1.AddressReservationList{}}, listed{&v1beta1.AddressQuota{}, &v1beta1.AddressQuotaList{}})
 	}
-	all := make([][]any, 8)
+	all := make([][]any, 9)
 	for i, x := range kinds {
 		var err error
 		if all[i], err = c.list(ctx, x.kind, x.list); err != nil {
@@ -120,7 +120,7 @@ func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 		c.take(intent.Objects{
 			Pools: values[v1beta1.IPAddressPool](all[0]), L2: values[v1beta1.L2Advertisement](all[1]), BGP: values[v1beta1.BGPAdvertisement](all[2]),
 			Peers: values[v1beta1.BGPPeer](all[3]), Profiles: values[v1beta1.BFDProfile](all[4]), Communities: values[v1beta1.Community](all[5]),
-			Reservations: values[v1beta1.AddressReservation](all[7]), Secrets: secrets,
+			Reservations: values[v1beta1.AddressReservation](all[7]), Quotas: values[v1beta1.AddressQuota](all[8]), Secrets: secrets,
 		}, all)
 	}
 	return c.last, nil
@@ -173,6 +173,7 @@ func values[T any](all []any) []T {
 func sameObjects(a, b intent.Objects) bool {
 	return sameKind(a.Pools, b.Pools) && sameExternals(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
 		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) && sameKind(a.Reservations, b.Reservations) &&
+		sameKind(a.Quotas, b.Quotas) &&
 		sameSecrets(a.Secrets, b.Secrets)
 }
 

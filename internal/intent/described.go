@@ -25,6 +25,7 @@ func (o *Objects) Described() []Described {
 		described(o.Profiles, func(x *v1beta1.BFDProfile) []metav1.Condition { return x.Status.Conditions }),
 		described(o.Communities, func(x *v1beta1.Community) []metav1.Condition { return x.Status.Conditions }),
 		described(o.Reservations, func(x *v1beta1.AddressReservation) []metav1.Condition { return x.Status.Conditions }),
+		described(o.Quotas, func(x *v1beta1.AddressQuota) []metav1.Condition { return x.Status.Conditions }),
 	)
 }
 
@@ -44,6 +45,8 @@ func ConditionsOf(o any) []metav1.Condition {
 	case *v1beta1.Community:
 		return x.Status.Conditions
 	case *v1beta1.AddressReservation:
+		return x.Status.Conditions
+	case *v1beta1.AddressQuota:
 		return x.Status.Conditions
 	}
 	return nil

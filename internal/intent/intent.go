@@ -32,6 +32,7 @@ type Objects struct {
 	Communities []v1beta1.Community
 	// Reservations matter to the controller alone: speakers do not read them.
 	Reservations []v1beta1.AddressReservation
+	Quotas       []v1beta1.AddressQuota    // likewise
 	Secrets      map[string]*corev1.Secret // of Steelyard's own namespace, by name
 }
 
@@ -44,6 +45,7 @@ type Config struct {
 	Validations map[Ref]Validation // one for each object
 	// Reservations are those that are valid, the oldest first.
 	Reservations []Reservation
+	Quotas       []Quota // likewise
 	reservationIndex
 	places   places
 	named    map[string]int // the pools' places, by their names
@@ -90,6 +92,7 @@ func Parse(o Objects) Config {
 	pools := p.pools(o.Pools)
 	reservations := p.reservations(o.Reservations)
 	known := newCatalog(pools)
+	quotas := p.quotas(o.Quotas, known)
 	aliases := p.communities(o.Communities)
 	profiles := p.profiles(o.Profiles, o.Secrets)
 	neighbors := p.peers(o, profiles)
@@ -106,6 +109,7 @@ func Parse(o Objects) Config {
 		CountsEndpoints:  slices.ContainsFunc(bgp, func(ad announce.BGPAdvertisement) bool { return ad.Bandwidth.PerEndpoint != 0 }),
 		Neighbors:        neighbors,
 		Reservations:     reservations,
+		Quotas:           quotas,
 		reservationIndex: indexOf(reservations),
 		unusable:         p.unusable,
 		Validations:      p.validations,

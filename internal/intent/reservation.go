@@ -103,17 +103,17 @@ func (c *Config) ReservationsFor(svc *corev1.Service) []*Reservation {
 // Reserved are the addresses that reservations in force have, each with the name of the oldest
 // that has it. Nil has none.
 type Reserved struct {
-	by     map[netip.Addr]string
+	by     map[netip.Addr]*Reservation
 	config *Config
 	until  time.Time // when the next reservation ends; zero: none does
 }
 
 // By returns the name of the reservation that has a; "": none has.
 func (x *Reserved) By(a netip.Addr) string {
-	if x == nil {
+	if x == nil || x.by[a] == nil {
 		return ""
 	}
-	return x.by[a]
+	return x.by[a].Name
 }
 
 // Ends returns when the next reservation ends; zero: none does.
@@ -132,12 +132,12 @@ func (c *Config) Reserved(now time.Time, before *Reserved) *Reserved {
 	case before != nil && before.config == c && (before.until.IsZero() || now.Before(before.until)):
 		return before
 	}
-	out := &Reserved{map[netip.Addr]string{}, c, c.reservationsEnd(now)}
+	out := &Reserved{map[netip.Addr]*Reservation{}, c, c.reservationsEnd(now)}
 	for i := range c.Reservations {
 		if r := &c.Reservations[i]; r.InForce(now) {
 			for _, a := range r.Addrs {
-				if _, taken := out.by[a]; !taken {
-					out.by[a] = r.Name
+				if out.by[a] == nil {
+					out.by[a] = r
 				}
 			}
 		}
@@ -249,10 +249,10 @@ func (o *occupancy) reserved(x *Reserved) {
 	if x == nil {
 		return
 	}
-	for a, name := range x.by {
+	for a, r := range x.by {
 		if o.holds(a) {
 			by, _ := o.out.Of(a)
-			by.Reserved = name
+			by.Reserved, by.ReservedIn = r.Name, r.namespace
 			o.out.Addrs[a] = by
 		}
 	}

@@ -3,6 +3,7 @@ package intent_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand"
 	"slices"
 	"strings"
@@ -126,6 +127,10 @@ func parse(t *testing.T, text string) intent.Objects {
 			x := v1beta1.AddressReservation{ObjectMeta: m}
 			read(&x.Spec)
 			o.Reservations = append(o.Reservations, x)
+		case "AddressQuota":
+			x := v1beta1.AddressQuota{ObjectMeta: m}
+			read(&x.Spec)
+			o.Quotas = append(o.Quotas, x)
 		case "Secret":
 			x := corev1.Secret{}
 			read(&x)
@@ -151,6 +156,7 @@ func shuffled(o intent.Objects) intent.Objects {
 	o.Profiles = stories.Shuffle(o.Profiles, rng)
 	o.Communities = stories.Shuffle(o.Communities, rng)
 	o.Reservations = stories.Shuffle(o.Reservations, rng)
+	o.Quotas = stories.Shuffle(o.Quotas, rng)
 	return o
 }
 
@@ -175,6 +181,13 @@ func outcome(c intent.Config) string {
 	}
 	for _, r := range c.Reservations {
 		lines = append(lines, fmt.Sprintf("reserved by %s %v", r.Name, r.Addrs))
+	}
+	namespaces := map[string]map[string]string{"shop": {"tenant": "shop"}, "shop-test": {"tenant": "shop"}, "mail": nil}
+	bound := c.BindQuotas(namespaces, c.Reserved(time.Time{}, nil))
+	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
+		for _, q := range bound.Of(ns) {
+			lines = append(lines, fmt.Sprintf("quota %s in %s: %s, %d reserved", q.Name, ns, q.Text, q.Reserved))
+		}
 	}
 	slices.Sort(lines)
 	var said []string

@@ -23,12 +23,14 @@ type allocation struct {
 	groupOf map[netip.Addr]*sharingGroup // by the addresses in them
 	sharers map[netip.Addr]*sharers      // of addresses with several holders
 	serving map[netip.Addr][]string      // nodes that serve all holders whose traffic is Local; none of those: no entry
+	ledger
 }
 
 func newAllocation(ix poolIndex, requests []*Request, order []int32, hs *holders) *allocation {
 	return &allocation{
 		poolIndex: ix, requests: requests, order: order,
 		holders: hs, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{}, serving: map[netip.Addr][]string{},
+		ledger: ledger{also: map[nameAt]bool{}},
 	}
 }
 
@@ -40,6 +42,7 @@ func (al *allocation) clear() {
 	clear(al.groupOf)
 	clear(al.sharers)
 	clear(al.serving)
+	al.ledger.clear()
 	al.kept.rewind()
 	for _, s := range al.pools {
 		s.rewind()
@@ -93,11 +96,16 @@ func (al *allocation) leaves(r *Request, a netip.Addr) bool {
 // stays returns the address of family f that r leaves, and that is left to it; none: there is none.
 func (al *allocation) stays(r *Request, f Family) pooledAddr {
 	for _, a := range r.Has {
-		if FamilyOf(a) == f && !al.own.has(a) && al.leaves(r, a) && !al.blocked(a, r) {
-			return pooledAddr{a, al.find(a)}
+		if x := (pooledAddr{a, al.find(a)}); al.mayStay(r, f, x) {
+			return x
 		}
 	}
 	return pooledAddr{}
+}
+
+// mayStay reports whether r, which leaves x, can have it all the same now for family f.
+func (al *allocation) mayStay(r *Request, f Family, x pooledAddr) bool {
+	return FamilyOf(x.addr) == f && !al.own.has(x.addr) && al.leaves(r, x.addr) && !al.blocked(x.addr, r) && al.exceeded(r, x) == nil
 }
 
 // owner names other as r sees it.
@@ -180,11 +188,14 @@ func (al *allocation) enterAll(rank int32, h, taken holding) {
 func (al *allocation) enter(rank int32, x pooledAddr) {
 	r := al.request(rank)
 	first := al.addHolder(holder{addr: x.addr, rank: rank, local: r.Share.Local, fresh: !r.has(x.addr), changed: r.Changed})
+	al.chargeHolder(rank, x, first)
 	if first.rank != rank {
 		u := al.request(first.rank)
 		first.local = first.local || r.Share.Local
 		first.mixed = first.mixed || r.Share.Pods != u.Share.Pods
-		first.crossNamespace = first.crossNamespace || r.Service.Namespace != u.Service.Namespace
+		if r.Service.Namespace != u.Service.Namespace {
+			first.crossNamespace, al.also[nameAt{r.Service.Namespace, x.addr}] = true, true
+		}
 		first.fresh = first.fresh || !r.has(x.addr)
 		first.changed = first.changed || r.Changed
 		al.addSharer(first.rank, rank, x.addr)
@@ -220,6 +231,9 @@ func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, 
 		if a, ok := al.lowestShared(al.groups[sharingKeyOf(r, s, f)], r); ok {
 			return a, true
 		}
+	}
+	if !al.room(s, f, r) {
+		return netip.Addr{}, false
 	}
 	a, ok := s.cursors[familyIndex(f)].free(func(a netip.Addr) bool {
 		return al.firstHolder(a) == nil && !al.own.has(a) && !(s.AvoidBuggy && buggy(a)) && !al.kept.has(a) && !s.Occupied.reserved(a)

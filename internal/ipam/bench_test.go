@@ -3,6 +3,7 @@ package ipam_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,6 +47,30 @@ func pool(name, ranges string) ipam.Pool {
 	return ipam.Pool{Name: name, AutoAssign: true, Ranges: parseRanges(ranges)}
 }
 
+// limitedBy200 gives requests quotas, one for each of 200 namespaces, and every fifth a reserved address.
+func limitedBy200(pools ipam.Pools, requests []*ipam.Request) (ipam.Pools, []*ipam.Request) {
+	quotas := make([]*ipam.Quota, 200)
+	for i := range quotas {
+		quotas[i] = &ipam.Quota{Index: i, Name: fmt.Sprint("q", i), Limit: len(requests)}
+	}
+	occupied := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
+	a := netip.MustParseAddr("10.8.0.0")
+	each(requests, func(i int, r *ipam.Request) {
+		r.Service.Namespace = fmt.Sprint("n", i%len(quotas))
+		if r.Quotas = []*ipam.Quota{quotas[i%len(quotas)]}; i%5 == 0 {
+			r.Reserved = []netip.Addr{a}
+			r.Quotas[0].Reserved++
+			occupied.Addrs[a] = ipam.Occupant{Reserved: fmt.Sprint("r", i), ReservedIn: r.Service.Namespace}
+			a = a.Next()
+		}
+	})
+	pools = slices.Clone(pools)
+	for i := range pools {
+		pools[i].Occupied = occupied
+	}
+	return pools, requests
+}
+
 type race struct {
 	name     string
 	pools    ipam.Pools
@@ -66,6 +91,7 @@ func usual(n int) []race {
 			a = a.Next().Next()
 		}), services(n, f)[n-1])
 	}
+	quotaPools, limited := limitedBy200(v4, services(n, ipam.IPv4))
 	mixed := held(v4, single)
 	for i, j := range []int{n / 3, n / 2, n - 1} {
 		mixed[i], mixed[j] = mixed[j], mixed[i]
@@ -74,7 +100,9 @@ func usual(n int) []race {
 		{"all hold but one", v4, append(held(v4, single)[:n-1:n-1], single[n-1])},
 		{"all hold but one, out of order", v4, mixed},
 		{"all hold two but one", both, append(held(both, dual)[:n-1:n-1], dual[n-1])},
+		{"all hold but one, 200 quotas and every fifth reserved", quotaPools, append(held(quotaPools, limited)[:n-1:n-1], limited[n-1])},
 		{"all wait", v4, single},
+		{"all wait, 200 quotas and every fifth reserved", quotaPools, limited},
 		{"all wait for two", both, dual},
 		{"each hundred shares", v4, keyed},
 		{"each hundred shares and holds", v4, held(v4, keyed)},

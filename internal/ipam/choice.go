@@ -25,6 +25,7 @@ const (
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
 	NoFamily      ChoiceReason = "NoFamily"      // it holds no address of the family
 	Exhausted     ChoiceReason = "Exhausted"     // all that the Service could have is taken
+	OverQuota     ChoiceReason = "OverQuota"     // it could serve, and an AddressQuota does not let the Service have more of it
 	NotNeeded     ChoiceReason = "NotNeeded"     // it could serve, and the Service has an address of another
 	Withheld      ChoiceReason = "Withheld"      // it could serve, and the Service is refused as a whole
 )
@@ -65,12 +66,18 @@ func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reaso
 		return reason, nil
 	}
 	has, inIt := numberOf(g.Addrs, f), s.isAsked(f, r)
-	taken := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f && s.Holds(a) && al.blocked(a, r) })
+	asks := func(refused func(netip.Addr) bool) bool {
+		return slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f && s.Holds(a) && refused(a) })
+	}
+	taken := asks(func(a netip.Addr) bool { return al.blocked(a, r) })
+	al.drawn = nil
 	switch _, free := al.nextFree(s, f, r); {
 	case has >= r.number(f), has > 0 && free:
 		return NotNeeded, nil
-	case taken, !inIt && !free:
+	case taken, !inIt && !free && !al.freeButFor(s, f, r):
 		return Exhausted, nil
+	case asks(func(a netip.Addr) bool { return al.exceeded(r, pooledAddr{a, s}) != nil }), !inIt && !free:
+		return OverQuota, nil
 	}
 	return Withheld, nil
 }

@@ -32,6 +32,7 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 	if !retainsPart(r, retained) {
 		retained = holding{}
 	}
+	al.drawn = nil
 	no := al.check(r, retained)
 	if no.reason != "" {
 		return no
@@ -43,7 +44,11 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 	pools := al.servingPools(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
-		if _, has := retained.of(f); has || asked || al.best(r, f).pool != nil {
+		if _, has := retained.of(f); has || asked {
+			continue
+		}
+		if x := al.best(r, f); x.pool != nil {
+			al.draw(x)
 			continue
 		}
 		if also := al.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
@@ -87,7 +92,7 @@ func (al *allocation) check(r *Request, retained holding) refusal {
 		}
 		return refuse(reason, "Service %s has %s: %s", other.Service, a, cause)
 	}
-	return refusal{}
+	return al.checkQuotas(r, retained)
 }
 
 // checkAddr checks an address that r asks for, whether or not another Service has it.
@@ -119,11 +124,16 @@ func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 // lackText says why r has fewer addresses than its Count.
 func (al *allocation) lackText(r *Request, h holding) string {
 	f := h.lacking(r)
+	al.own, al.drawn = &h, nil
+	defer func() { al.own = nil }()
 	return fmt.Sprintf("it asks for %d %s addresses and has %d: %s", r.number(f), f, h.number(f), al.lacking(r, f, al.servingPools(r)).message)
 }
 
 // lacking returns the reason for which none of pools, which serve r, gives it an address of family f.
 func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal {
+	if no := al.overQuota(r, f); no.reason != "" {
+		return no
+	}
 	if len(pools) == 0 {
 		if r.Pool != "" {
 			return refuse(PoolNotAllowed, "IPAddressPool %q is not accepted", r.Pool)

@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 26 {
-		t.Errorf("there are 26 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 27 {
+		t.Errorf("there are 27 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -44,6 +44,7 @@ func TestHistories(t *testing.T) {
 func (w *world) live() (what string, edited *world, err error) {
 	before := w.assign()
 	e := w.edit()
+	w.limit()
 	world := *w // what follows replaces the requests, and changes none
 	grants := w.assign()
 	for _, check := range []func() error{
@@ -102,6 +103,10 @@ func (w *world) edit() edit {
 	}
 	if w.chance(15) {
 		return w.later()
+	}
+	if w.chance(15) {
+		w.newQuotas()
+		return edit{what: "quotas"}
 	}
 	w.pools = slices.Clone(w.pools)
 	if len(w.pools) == 0 || w.chance(5) {

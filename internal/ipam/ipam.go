@@ -86,6 +86,7 @@ type Request struct {
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
 	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
 	Reserved     []netip.Addr          // reserved for it: it gets the first that it can have before any other address
+	Quotas       []*Quota              // that count its addresses: those of its namespace
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
 
@@ -117,7 +118,8 @@ const attempts = 8
 //     did not have it. It keeps it if no other is left.
 //
 // A Service must have what it Wants, and one address of each family. Of further ones that its Count
-// asks for it gets those that there are.
+// asks for it gets those that there are. Quotas limit what Services are given in 2 and 3, but not what
+// they keep in 1.
 //
 // A Service whose status is locked is given nothing new and keeps what it shows. Exception:
 // it loses an address that it may not share to a Service that keeps it and is not locked,
@@ -204,8 +206,9 @@ type waiter struct {
 	rank     int32
 	retained holding
 	refused  bool
-	part     bool // it keeps what it has, and lacks what it must have
-	lacks    bool // it has what it must have, and fewer addresses than its Count
+	part     bool         // it keeps what it has, and lacks what it must have
+	lacks    bool         // it has what it must have, and fewer addresses than its Count
+	leaves   []pooledAddr // what it gives up, and counts for its quotas until it is served
 }
 
 // attempt reports whether all is decided. If a Service can't be given all that it must
@@ -268,17 +271,15 @@ func (p *pass) retainOwn(rank int32) {
 	if h.complete(r) {
 		p.grant(r, &h, &p.grants[p.order[rank]])
 	} else {
-		p.waiting = append(p.waiting, waiter{rank: rank, retained: h})
+		p.waiting = append(p.waiting, waiter{rank: rank, retained: h, leaves: p.leaving(r, h)})
 	}
 }
 
 // answer serves a waiter, and reports whether that is final.
 func (p *pass) answer(w *waiter, urgent bool) bool {
-	r, taken := p.request(w.rank), w.retained
-	if p.givesUp[w.rank] {
-		w.retained, taken = p.retain(r), holding{}
-	}
-	h, ok := p.serve(r, w.retained)
+	r := p.request(w.rank)
+	spent := p.spent(r)
+	h, taken, ok := p.serveWaiter(r, w)
 	w.refused = !ok
 	if ok {
 		p.enterAll(w.rank, h, taken)
@@ -289,11 +290,31 @@ func (p *pass) answer(w *waiter, urgent bool) bool {
 		w.lack(r, h)
 	}
 	must := r.Invalid == "" && (r.Families.All || len(r.Want) > 0)
-	if !taken.empty() && (!ok || urgent && must && gains) {
+	frees := len(w.leaves) > 0 && p.spent(r) < spent // others could not have the room
+	if !taken.empty() && (!ok || urgent && must && gains) || frees {
 		p.givesUp[w.rank] = true
 		return false
 	}
-	return true
+	return !ok || !p.abandon(r, h)
+}
+
+// serveWaiter returns what r has when it is served, and what of that it has already.
+func (p *pass) serveWaiter(r *Request, w *waiter) (h, taken holding, ok bool) {
+	for _, x := range w.leaves {
+		p.giveBack(r, x)
+	}
+	p.drawn = nil
+	if !p.givesUp[w.rank] {
+		h, ok = p.serve(r, w.retained)
+		return h, w.retained, ok
+	}
+	w.retained = p.affordable(r, p.retain(r))
+	h, ok = p.serve(r, w.retained)
+	if !ok && len(r.Quotas) > 0 && !w.retained.empty() { // what it asks for comes before what it has
+		w.retained, p.drawn = holding{moved: "the Service asks for others, and an AddressQuota has no room for both"}, nil
+		h, ok = p.serve(r, w.retained)
+	}
+	return h, holding{}, ok
 }
 
 // lack notes what r lacks still, which has h.

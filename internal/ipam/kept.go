@@ -54,6 +54,7 @@ type keptEntry struct {
 	waits bool     // the owner asks for an address, and may be given this one
 	weak  bool
 	void  bool // in this attempt it binds no other Service: the owner has an address, or can't have this one
+	given bool // the owner, whose quota had no room for it, has another one: it is void in all further attempts
 }
 
 // newKeptSet prepares what is kept.
@@ -149,7 +150,7 @@ func (rs *keptSet) bound(wanted map[string]int) {
 // rewind makes the set as if nothing had been given yet.
 func (rs *keptSet) rewind() {
 	for i := range rs.entries {
-		rs.entries[i].void = false
+		rs.entries[i].void = rs.entries[i].given
 	}
 	rs.firmCounts = nil
 	rs.unused = maps.Clone(rs.weak)
@@ -182,11 +183,17 @@ func (rs *keptSet) blocking(a netip.Addr, r *Request) *keptEntry {
 // keptFor returns the address of family f that is kept for r and that it can have now.
 func (al *allocation) keptFor(r *Request, f Family) pooledAddr {
 	for _, e := range al.kept.owners[r.Service] {
-		if e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.own.has(e.Addr) && (al.own == nil || al.own.room(r, e.Addr)) && !al.blocked(e.Addr, r) {
+		if al.mayRetake(r, f, e) {
 			return pooledAddr{e.Addr, e.pool}
 		}
 	}
 	return pooledAddr{}
+}
+
+// mayRetake reports whether r can have what e keeps for it now for family f.
+func (al *allocation) mayRetake(r *Request, f Family, e *keptEntry) bool {
+	return e.waits && !e.void && FamilyOf(e.Addr) == f && !e.pool.Frozen && !al.own.has(e.Addr) && (al.own == nil || al.own.room(r, e.Addr)) &&
+		!al.blocked(e.Addr, r) && al.exceeded(r, pooledAddr{e.Addr, e.pool}) == nil
 }
 
 // weaklyKept returns the lowest address of family f of s that is kept, but only weakly,
@@ -241,20 +248,27 @@ func (p *pass) reclaim() {
 func (p *pass) retake(w *waiter) bool {
 	r, before, yields := p.request(w.rank), w.retained, p.givesUp[w.rank]
 	h := w.retained
-	p.own = &h
+	p.own, p.drawn = &h, nil
 	for _, f := range r.Families.Want {
+		left := p.giveBackAll(r, w, f)
 		for x := p.keptFor(r, f); x.pool != nil; x = p.keptFor(r, f) {
 			h.add(x)
+			p.draw(x)
+			left = left[min(1, len(left)):]
 		}
+		for _, x := range left {
+			p.charge(r, x)
+		}
+		w.leaves = append(w.leaves, left...)
 		lacks := h.number(f) < r.number(f)
 		for _, e := range p.kept.owners[r.Service] {
-			waits := yields && h.has(e.Addr) && !before.has(e.Addr) || lacks && e.pool.Frozen
+			waits := yields && h.has(e.Addr) && !before.has(e.Addr) || lacks && !h.has(e.Addr) && (e.pool.Frozen || p.exceeded(r, pooledAddr{e.Addr, e.pool}) != nil)
 			if FamilyOf(e.Addr) == f && !waits { // it has one, or cannot have this one: another Service uses it
 				e.void = true
 			}
 		}
 	}
-	if p.own = nil; !yields {
+	if p.own, p.drawn = nil, nil; !yields {
 		w.retained = h
 	}
 	p.enterAll(w.rank, w.retained, before)
@@ -263,6 +277,20 @@ func (p *pass) retake(w *waiter) bool {
 	}
 	p.grant(r, &w.retained, &p.grants[p.order[w.rank]])
 	return true
+}
+
+// abandon has what is kept for r, and waited for room in its quotas, bind no other Service if h has
+// all of that family. It reports whether that is new: others could not have it till now.
+func (al *allocation) abandon(r *Request, h holding) (again bool) {
+	if len(r.Quotas) == 0 {
+		return false
+	}
+	for _, e := range al.kept.owners[r.Service] {
+		if f := FamilyOf(e.Addr); h.number(f) >= r.number(f) && !h.has(e.Addr) && !e.void && !e.pool.Frozen {
+			e.given, again = true, true
+		}
+	}
+	return again
 }
 
 // firmCount is what is kept firmly in a pool, of one family, and no Service has: how much, and

@@ -34,6 +34,9 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 		}
 		tw.enter(r, g.Addrs)
 	}
+	if err := lawfulQuotas(w, grants); err != nil {
+		return err
+	}
 	return noServiceGetsALockedAddress(w, grants)
 }
 
@@ -132,7 +135,7 @@ func noServiceGetsALockedAddress(w *world, grants map[ipam.Key]ipam.Grant) error
 // noServiceWaitsInVain fails if a Service that got nothing could have had what is
 // still free.
 func noServiceWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
-	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
+	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}, quota: newTwinQuota()}
 	for _, r := range w.requests {
 		tw.enter(r, grants[r.Service].Addrs)
 		if r.StatusLocked {
@@ -142,6 +145,7 @@ func noServiceWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
 	tw.settle(w, grants)
 	for _, r := range w.requests {
 		if len(grants[r.Service].Addrs) == 0 && r.Invalid == "" && !r.StatusLocked {
+			tw.quota.drawn = nil
 			if addrs, ok := tw.completes(r, nil); ok {
 				return fmt.Errorf("%v waits for %v, which is free: %+v", r.Service, addrs, grants[r.Service])
 			}

@@ -3,6 +3,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -16,6 +17,14 @@ type Occupied struct {
 	Ranges []OccupiedRange // in no order; no node's own address counts that is in one
 	// Known are the nodes, each with whether all of its addresses are known.
 	Known map[string]bool
+}
+
+// Equal reports whether o and p are the same, also in the order of their Ranges.
+func (o *Occupied) Equal(p *Occupied) bool {
+	if o == nil || p == nil {
+		return o == p
+	}
+	return maps.Equal(o.Addrs, p.Addrs) && slices.Equal(o.Ranges, p.Ranges) && maps.Equal(o.Known, p.Known)
 }
 
 // NodeOf returns the node whose own address a is; "": none's. Before was the answer when a
@@ -39,6 +48,8 @@ type Occupant struct {
 	// Reserved is the AddressReservation that the address belongs to: only Services get it that
 	// have it in Request.Reserved. "": none.
 	Reserved string
+	// ReservedIn is the namespace of those Services: for its quotas the address counts.
+	ReservedIn string
 	// Node is the node whose own address it is. A Service that asks for the address gets it,
 	// and that node alone announces it. "": no Service gets the address.
 	Node string

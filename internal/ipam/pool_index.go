@@ -22,6 +22,8 @@ type poolState struct {
 	free    []Range    // those of its ranges that are not occupied
 	asked   *Request   // the last it was asked about, and the answer
 	answer  bool
+
+	reserved *reservedFilter // nil: nothing is
 }
 
 // poolRange is a range and its pool.
@@ -32,8 +34,13 @@ type poolRange struct {
 
 func newPoolIndex(pools Pools) poolIndex {
 	g := poolIndex{pairs: map[[2]*poolState][]string{}, gonePools: map[string]*poolState{}}
+	filters := map[*Occupied]*reservedFilter{} // one, usually
 	for i := range pools {
 		s := &poolState{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}, free: pools[i].choosable()}
+		if o := s.Occupied; o != nil && filters[o] == nil {
+			filters[o] = &reservedFilter{of: o}
+		}
+		s.reserved = filters[s.Occupied]
 		s.rewind()
 		g.pools = append(g.pools, s)
 		for _, r := range s.Ranges {

@@ -14,6 +14,7 @@ const (
 	AddressInUse        Reason = "AddressInUse"
 	AddressOccupied     Reason = "AddressOccupied"
 	AddressReserved     Reason = "AddressReserved"
+	QuotaExceeded       Reason = "QuotaExceeded"
 	SharingRefused      Reason = "SharingRefused"
 	FamilyUnavailable   Reason = "FamilyUnavailable"
 	RequestConflict     Reason = "RequestConflict"
@@ -23,5 +24,5 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, AddressOutsidePools,
-		AddressInUse, AddressOccupied, AddressReserved, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
+		AddressInUse, AddressOccupied, AddressReserved, QuotaExceeded, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
 }

@@ -8,7 +8,9 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	if r.Invalid != "" {
 		return retained, retained.count() > 0 // nothing that is held is lost to a typo
 	}
+	start := al.drawn
 	if no := al.check(r, retained); no.reason != "" {
+		al.drawn = start
 		return al.part(r, retained)
 	}
 	h = retained
@@ -17,14 +19,10 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 			h.add(pooledAddr{a, al.find(a)})
 		}
 	}
-	var more holding
-	for _, f := range r.Families.Want {
-		if _, held := h.of(f); !held {
-			more.at[familyIndex(f)] = al.best(r, f)
-		}
-	}
+	more := al.firsts(r, h)
 	n := h.count() + more.count()
 	if n == 0 || r.Families.All && n < len(r.Families.Want) {
+		al.drawn = start
 		return al.part(r, retained)
 	}
 	if n == 2 {
@@ -33,9 +31,26 @@ func (al *allocation) serve(r *Request, retained holding) (h holding, ok bool) {
 	for i, x := range more.at {
 		if x.pool != nil {
 			h.at[i] = x
+			al.draw(x)
 		}
 	}
 	return al.further(r, h), true
+}
+
+// firsts returns an address of each family of which r has none in h, as far as there are some.
+func (al *allocation) firsts(r *Request, h holding) (more holding) {
+	asked := al.drawn
+	for _, f := range r.Families.Want {
+		if _, held := h.of(f); !held {
+			x := al.best(r, f)
+			more.at[familyIndex(f)] = x
+			al.draw(x)
+		}
+	}
+	if al.drawn = asked; h.empty() && more.count() == 1 && r.Families.All && len(r.Families.Want) == 2 && len(r.Quotas) > 0 {
+		more = al.pair(r)
+	}
+	return more
 }
 
 // further adds to h, in which r has what it must have, what its Count asks for, as far as there is some.
@@ -55,6 +70,7 @@ func (al *allocation) addFurther(r *Request, h holding) holding {
 				break
 			}
 			h.add(x)
+			al.draw(x)
 		}
 	}
 	al.own = nil
@@ -67,6 +83,7 @@ func (al *allocation) part(r *Request, retained holding) (h holding, ok bool) {
 	for _, f := range r.Families.Want {
 		if _, held := h.of(f); !held {
 			h.at[familyIndex(f)] = al.stays(r, f)
+			al.draw(h.at[familyIndex(f)])
 		}
 	}
 	return h, retainsPart(r, h)
@@ -82,6 +99,14 @@ func retainsPart(r *Request, retained holding) bool {
 
 // best returns the address of family f that r gets if that is all it lacks.
 func (al *allocation) best(r *Request, f Family) pooledAddr {
+	if x := al.another(r, f); x.pool != nil {
+		return x
+	}
+	return al.stays(r, f)
+}
+
+// another is best, but for what r leaves.
+func (al *allocation) another(r *Request, f Family) pooledAddr {
 	if x := al.keptFor(r, f); x.pool != nil {
 		return x
 	}
@@ -96,17 +121,23 @@ func (al *allocation) best(r *Request, f Family) pooledAddr {
 			return pooledAddr{a, s}
 		}
 	}
-	return al.stays(r, f)
+	return pooledAddr{}
 }
 
 // reservedFor returns the first address of family f that is reserved for r and that it can have now.
 func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
 	for _, a := range r.Reserved {
-		if s := al.find(a); FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.own.has(a) && !al.blocked(a, r) {
-			return pooledAddr{a, s}
+		if x := (pooledAddr{a, al.find(a)}); al.mayTakeReserved(r, f, x) {
+			return x
 		}
 	}
 	return pooledAddr{}
+}
+
+// mayTakeReserved reports whether r can have x, which is reserved for it, now for family f.
+func (al *allocation) mayTakeReserved(r *Request, f Family, x pooledAddr) bool {
+	a, s := x.addr, x.pool
+	return FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.own.has(a) && !al.blocked(a, r) && al.exceeded(r, x) == nil
 }
 
 // unite tries to take all of more from one pool that is as preferred as the pools in it,
@@ -126,7 +157,7 @@ func (al *allocation) unite(r *Request, h, more holding) holding {
 				}
 			}
 		}
-		if fits && s.serves(r) {
+		if fits && s.serves(r) && al.affords(r, one) {
 			return one
 		}
 	}

@@ -72,7 +72,9 @@ func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, boo
 	for len(o.addrs) > 0 && al.listens(o.addrs[0], r) {
 		o.addrs = o.addrs[1:]
 	}
-	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool { return !al.blocked(a, r) && !al.unjoinable(a, r) })
+	i := slices.IndexFunc(o.addrs, func(a netip.Addr) bool {
+		return !al.blocked(a, r) && !al.unjoinable(a, r) && al.exceeded(r, pooledAddr{a, al.find(a)}) == nil
+	})
 	if i < 0 {
 		return netip.Addr{}, false
 	}

@@ -29,6 +29,7 @@ import (
 //	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
 //	occupied ADDR [NODE [alone]|by foreign]
 //	reserved ADDR for SERVICES
+//	quota NAME LIMIT NAMESPACES [pools POOLS] [family v4|v6]
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
 // What is kept ends ten minutes after 1970 began, the next a minute earlier, and so on. A
@@ -136,6 +137,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, err error) {
 	occupied := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
 	var reserved []reservation
+	var quotas []worldQuota
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {
@@ -164,9 +166,12 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 		case words[0] == "reserved" && len(words) == 4 && words[2] == "for":
 			a := netip.MustParseAddr(words[1])
 			by := occupied.Addrs[a]
-			by.Reserved = "office"
+			by.Reserved, by.ReservedIn = "office", keyOf(strings.Split(words[3], ",")[0]).Namespace
 			occupied.Addrs[a] = by
 			reserved = append(reserved, reservation{a, strings.Split(words[3], ",")})
+		case words[0] == "quota" && len(words) >= 4:
+			q, bad := parseQuota(words[1:])
+			quotas, err = append(quotas, q), errors.Join(err, bad)
 		default:
 			return nil, nil, nil, fmt.Errorf("can't read %q", line)
 		}
@@ -181,7 +186,26 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 			}
 		}
 	}
-	return pools, requests, kept, err
+	w := world{pools: pools, requests: requests, quotas: quotas}
+	w.limit()
+	return pools, w.requests, kept, err
+}
+
+func parseQuota(words []string) (worldQuota, error) {
+	limit, err := strconv.Atoi(words[1])
+	q := worldQuota{ipam.Quota{Name: words[0], Limit: limit, Text: words[1] + " addresses in namespaces " + words[2]}, strings.Split(words[2], ",")}
+	for words = words[3:]; len(words) > 1; words = words[2:] {
+		switch words[0] {
+		case "pools":
+			q.Pools = map[string]bool{}
+			for name := range strings.SplitSeq(words[1], ",") {
+				q.Pools[name] = true
+			}
+		case "family":
+			q.Family = parseFamilies(words[1])[0]
+		}
+	}
+	return q, err
 }
 
 // reservation is an address that is reserved for Services.

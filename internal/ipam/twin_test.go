@@ -15,6 +15,7 @@ type twin struct {
 	pools ipam.Pools
 	users map[netip.Addr][]ipam.Request
 	kept  []twinKept
+	quota *twinQuota // nil: none counts
 }
 
 func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) map[ipam.Key][]netip.Addr {
@@ -22,15 +23,20 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 	slices.SortFunc(sorted, func(a, b ipam.Request) int {
 		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
 	})
-	yields := map[ipam.Key]bool{}
+	yields, abandoned := map[ipam.Key]bool{}, map[ipam.Kept]bool{}
 	for attempt := 1; ; attempt++ {
-		w := twin{pools, map[netip.Addr][]ipam.Request{}, keptOf(pools, sorted, waiting)}
+		again := false
+		w := twin{pools, map[netip.Addr][]ipam.Request{}, keptOf(pools, sorted, waiting), newTwinQuota()}
+		for i := range w.kept {
+			w.kept[i].void = w.kept[i].void || abandoned[w.kept[i].Kept]
+		}
 		kept, got := map[ipam.Key][]netip.Addr{}, map[ipam.Key][]netip.Addr{}
 		keep := func(changed bool) {
 			for _, r := range sorted {
 				if r.Changed == changed && !yields[r.Service] && !r.StatusLocked {
 					kept[r.Service] = w.keeps(r)
 					w.enter(r, kept[r.Service])
+					w.quota.leaves[r.Service] = w.leaving(r, kept[r.Service])
 				}
 			}
 		}
@@ -48,20 +54,38 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 			if r.StatusLocked {
 				continue
 			}
+			spent := w.spent(r)
+			leaves := w.quota.leaves[r.Service]
+			delete(w.quota.leaves, r.Service)
+			w.quota.drawn = nil
 			if yields[r.Service] {
-				kept[r.Service] = w.keeps(r)
+				kept[r.Service] = w.affordable(r, w.keeps(r))
 			}
 			addrs, ok := w.completes(r, kept[r.Service])
+			if !ok && yields[r.Service] && len(r.Quotas) > 0 && len(kept[r.Service]) > 0 {
+				kept[r.Service], w.quota.drawn = nil, nil
+				addrs, ok = w.completes(r, nil)
+			}
 			late := attempt > 8 && r.Invalid == "" && mustHave(addrs, r) > mustHave(kept[r.Service], r) && (r.Families.All || len(r.Want) > 0)
 			if (!ok || late) && len(kept[r.Service]) > 0 {
 				yields[r.Service] = true
 			}
+			w.quota.drawn = nil
 			if ok {
 				w.enter(r, addrs)
 				got[r.Service] = inOrder(addrs, r)
 			}
+			if len(leaves) > 0 && w.spent(r) < spent {
+				yields[r.Service] = true
+				continue
+			}
+			for _, e := range w.kept {
+				if ok && len(r.Quotas) > 0 && e.For == r.Service && !e.void && numberOf(addrs, ipam.FamilyOf(e.Addr)) >= countOf(r, ipam.FamilyOf(e.Addr)) && !slices.Contains(addrs, e.Addr) && !w.poolOf(e.Addr).Frozen {
+					abandoned[e.Kept], again = true, true
+				}
+			}
 		}
-		if len(yields) == before {
+		if len(yields) == before && !again {
 			return got
 		}
 	}
@@ -69,6 +93,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 
 func (w twin) enter(r ipam.Request, addrs []netip.Addr) {
 	for _, a := range addrs {
+		w.charge(a, r)
 		if !slices.ContainsFunc(w.users[a], func(u ipam.Request) bool { return u.Service == r.Service }) {
 			w.users[a] = append(w.users[a], r)
 		}
@@ -152,7 +177,7 @@ func (w twin) leaves(a netip.Addr, r ipam.Request) bool {
 // stays is the address of family f that r leaves and that is left to it.
 func (w twin) stays(f ipam.Family, r ipam.Request, have ...netip.Addr) (netip.Addr, bool) {
 	for _, a := range r.Has {
-		if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && w.leaves(a, r) && w.free(a, r) {
+		if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && w.leaves(a, r) && w.free(a, r) && w.affords(r, a) {
 			return a, true
 		}
 	}
@@ -260,13 +285,16 @@ func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Add
 	for _, a := range r.Want {
 		switch {
 		case slices.Contains(have, a):
-		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a, r) || !w.free(a, r):
+		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a, r) || !w.free(a, r) || !w.affords(r, a):
 			return part, keeps
 		default:
 			have = append(have, a)
+			w.draw(a)
 		}
 	}
-	have = append(have, w.rest(r, have)...)
+	rest := w.rest(r, have)
+	w.draw(rest...)
+	have = append(have, rest...)
 	if len(have) == 0 || r.Families.All && len(firstOfEach(have)) < len(r.Families.Want) {
 		return part, keeps
 	}
@@ -280,67 +308,6 @@ func (w twin) named(name string) *ipam.Pool {
 		}
 	}
 	return nil
-}
-
-// rest chooses the families that r lacks: for each the best rank of pools, and
-// within these ranks one pool for all, if there is one.
-func (w twin) rest(r ipam.Request, have []netip.Addr) []netip.Addr {
-	choices := map[ipam.Family]map[string]netip.Addr{} // by pool
-	for _, f := range r.Families.Want {
-		if hasFamily(have, f) {
-			continue
-		}
-		if byPool := w.choices(f, r, have); len(byPool) > 0 {
-			choices[f] = byPool
-		}
-	}
-	for _, name := range poolNames() {
-		one := []netip.Addr{}
-		for _, byPool := range choices {
-			if a, ok := byPool[name]; ok {
-				one = append(one, a)
-			}
-		}
-		firsts := firstOfEach(have)
-		elsewhere := slices.ContainsFunc(firsts, func(a netip.Addr) bool { return w.poolFor(a, r) != name })
-		if len(one) == len(choices) && !elsewhere && len(one)+len(firsts) == 2 {
-			return one
-		}
-	}
-	var out []netip.Addr
-	for _, byPool := range choices {
-		names := []string{}
-		for name := range byPool {
-			names = append(names, name)
-		}
-		out = append(out, byPool[slices.Min(names)])
-	}
-	return out
-}
-
-// choices are the addresses of family f that r may get beside what it has, by pool.
-func (w twin) choices(f ipam.Family, r ipam.Request, have []netip.Addr) map[string]netip.Addr {
-	if a, own := w.own(f, r, have); own {
-		return map[string]netip.Addr{w.poolOf(a).Name: a}
-	}
-	if a, is := w.reservedFor(f, r, have); is {
-		return map[string]netip.Addr{w.poolOf(a).Name: a}
-	}
-	best, byPool := 0, map[string]netip.Addr{}
-	for _, p := range w.pools {
-		a, ok := w.lowest(p, f, r, have)
-		if !ok || len(byPool) > 0 && rank(p) > best {
-			continue
-		}
-		if rank(p) < best {
-			clear(byPool)
-		}
-		best, byPool[p.Name] = rank(p), a
-	}
-	if a, own := w.stays(f, r, have...); own && len(byPool) == 0 {
-		byPool[w.poolOf(a).Name] = a
-	}
-	return byPool
 }
 
 // rank is lower for pools that are tried sooner, and never 0.
@@ -366,11 +333,15 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request, have []netip.Ad
 			by, _ := p.Occupied.Of(a)
 			return len(w.users[a]) > 0 && !by.Foreign && admits(by, a, r)
 		},
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a, r) },
-		func(a netip.Addr) bool { return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a, r) },
+		func(a netip.Addr) bool {
+			return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a, r) && w.hasRoom(p, f, r)
+		},
+		func(a netip.Addr) bool {
+			return len(w.users[a]) == 0 && w.isKept(a) && chooses(p, a, r) && w.hasRoom(p, f, r)
+		},
 	} {
 		for _, a := range of(p) {
-			if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) {
+			if ipam.FamilyOf(a) == f && !slices.Contains(have, a) && (r.Share.Key != "" || len(w.users[a]) == 0) && pick(a) && w.free(a, r) && w.affords(r, a) {
 				return a, true
 			}
 		}

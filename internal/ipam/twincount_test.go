@@ -49,15 +49,12 @@ func mustHave(addrs []netip.Addr, r ipam.Request) int {
 func (w twin) further(r ipam.Request, have []netip.Addr) []netip.Addr {
 	for _, f := range r.Families.Want {
 		for n := numberOf(have, f); n > 0 && n < countOf(r, f); n++ {
-			byPool := w.choices(f, r, have)
-			if len(byPool) == 0 {
+			a, ok := w.best(f, r, have)
+			if !ok {
 				break
 			}
-			names := []string{}
-			for name := range byPool {
-				names = append(names, name)
-			}
-			have = append(have, byPool[slices.Min(names)])
+			have = append(have, a)
+			w.draw(a)
 		}
 	}
 	return inOrder(have, r)

@@ -90,7 +90,7 @@ func (w twin) own(f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr,
 		if slices.Contains(have, e.Addr) || !hasRoom(have, e.Addr, r) {
 			continue
 		}
-		if e.owner != nil && e.For == r.Service && !e.void && ipam.FamilyOf(e.Addr) == f && !w.poolOf(e.Addr).Frozen && w.free(e.Addr, r) {
+		if e.owner != nil && e.For == r.Service && !e.void && ipam.FamilyOf(e.Addr) == f && !w.poolOf(e.Addr).Frozen && w.free(e.Addr, r) && w.affords(r, e.Addr) {
 			return e.Addr, true
 		}
 	}
@@ -103,15 +103,21 @@ func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yie
 		if r.StatusLocked || r.Invalid != "" {
 			continue
 		}
+		w.quota.drawn = nil
 		for _, f := range r.Families.Want {
 			have := kept[r.Service]
 			var back []netip.Addr
+			of := func(a netip.Addr) bool { return ipam.FamilyOf(a) == f }
+			left := slices.DeleteFunc(slices.Clone(w.quota.leaves[r.Service]), func(a netip.Addr) bool { return !of(a) })
+			w.quota.leaves[r.Service] = slices.DeleteFunc(slices.Clone(w.quota.leaves[r.Service]), of)
 			for a, own := w.own(f, r, have); own; a, own = w.own(f, r, have) {
-				have, back = append(slices.Clone(have), a), append(back, a)
+				have, back, left = append(slices.Clone(have), a), append(back, a), left[min(1, len(left)):]
+				w.draw(a)
 			}
+			w.quota.leaves[r.Service] = append(w.quota.leaves[r.Service], left...)
 			for i := range w.kept {
 				e := &w.kept[i]
-				waits := yields[r.Service] && slices.Contains(back, e.Addr) || numberOf(have, f) < countOf(r, f) && w.poolOf(e.Addr).Frozen
+				waits := yields[r.Service] && slices.Contains(back, e.Addr) || numberOf(have, f) < countOf(r, f) && !slices.Contains(have, e.Addr) && (w.poolOf(e.Addr).Frozen || !w.affords(r, e.Addr))
 				if e.For == r.Service && ipam.FamilyOf(e.Addr) == f && !waits {
 					e.void = true
 				}
@@ -122,6 +128,7 @@ func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yie
 			}
 		}
 	}
+	w.quota.drawn = nil
 }
 
 // settle has w see what is kept once everything is granted: it binds others as long

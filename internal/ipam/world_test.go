@@ -17,6 +17,7 @@ type world struct {
 	pools     ipam.Pools
 	requests  []ipam.Request
 	kept      []ipam.Kept
+	quotas    []worldQuota
 	allocator ipam.Allocator
 	born      int
 }
@@ -41,6 +42,7 @@ func newWorld(seed int64) *world {
 		}
 		w.keep(k, w.someAddrs(), w.rng.Intn(6))
 	}
+	w.newQuotas()
 	return w
 }
 
@@ -160,7 +162,7 @@ func (w *world) occupied() *ipam.Occupied {
 			o.Addrs[a] = ipam.Occupant{Name: "a printer", Foreign: true}
 		}
 		if by, had := o.Addrs[a]; w.chance(15) && (!had || w.chance(30)) {
-			by.Reserved = "a reservation"
+			by.Reserved, by.ReservedIn = "a reservation", []string{"n", "n", "m"}[w.rng.Intn(3)]
 			o.Addrs[a] = by
 		}
 	}
@@ -188,13 +190,14 @@ func (w *world) create() ipam.Key {
 	w.ask(&r)
 	w.reserve(&r, 20)
 	w.requests = append(w.requests, r)
+	w.limit()
 	return r.Service
 }
 
 // ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved, Quotas: r.Quotas}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.several()
@@ -282,6 +285,9 @@ func (w *world) String() string {
 	}
 	for _, r := range w.requests {
 		fmt.Fprintf(&b, "svc %+v\n", r)
+	}
+	for _, q := range w.quotas {
+		fmt.Fprintf(&b, "quota %+v\n", q)
 	}
 	for _, k := range w.kept {
 		fmt.Fprintf(&b, "%s, peak %d\n", k, k.Peak)

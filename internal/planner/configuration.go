@@ -30,6 +30,7 @@ type Summary struct {
 	Kept      map[string][]ipam.Kept           // by pool
 	Occupied  map[string]string                // by pool: what others have of its addresses, as a sentence
 	Uses      map[string]intent.ReservationUse // by AddressReservation
+	Quotas    map[string]intent.QuotaUse       // by AddressQuota
 	Conflicts intent.Conflicts                 // addresses that foreign hosts have
 	Holders   map[netip.Addr]bool              // addresses that Services have
 	Pending   map[ipam.Reason]int              // Services without an address
@@ -43,7 +44,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.uses, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -128,7 +129,18 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			}
 			return &o.Status.Conditions, ""
 		}),
+		quotas(c, validations, plan),
 	)
+}
+
+// quotas returns the quotas whose status differs.
+func quotas(c intent.Configured, validations map[intent.Ref]intent.Validation, plan *Summary) []StatusChange {
+	return changed(validations, c.Objects.Quotas, func(o *v1beta1.AddressQuota) (*[]metav1.Condition, string) {
+		status := plan.Quotas[o.Name].Status()
+		status.Conditions = o.Status.Conditions
+		o.Status = status
+		return &o.Status.Conditions, ""
+	})
 }
 
 // sharedRouterID says what a router ID does that several nodes have (RFC 6286 section 2.1).
@@ -238,7 +250,7 @@ func (c StatusChange) Turned() (out []Event) {
 
 // refers reports whether objects of a kind name others.
 func refers(kind string) bool {
-	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer", "BFDProfile"}, kind)
+	return slices.Contains([]string{"L2Advertisement", "BGPAdvertisement", "BGPPeer", "BFDProfile", "AddressQuota"}, kind)
 }
 
 // programmed tells why not all is in force that an object asks for: the reason of the first

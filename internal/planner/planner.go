@@ -9,7 +9,6 @@ package planner
 import (
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 
 // Plan is all that must be true.
 type Plan struct {
+	now       time.Time
 	config    *intent.Config
 	pools     ipam.Pools
 	Services  []*Service   // by age
@@ -39,8 +39,9 @@ type Plan struct {
 	conflicts intent.Conflicts
 	externals []intent.External
 	reserved  *intent.Reserved
-	uses      map[string]intent.ReservationUse // by reservation
-	ends      []time.Time                      // when Services lose what they have of pools that are gone, and when a reservation ends
+	quotas    *intent.Quotas
+	asked     []*ipam.Request // what is granted
+	ends      []time.Time     // when Services lose what they have of pools that are gone, and when a reservation ends
 }
 
 // Service is a Service and what follows from it. It belongs to one version of
@@ -75,6 +76,7 @@ type Planner struct {
 	config     *intent.Config
 	occupied   *ipam.Occupied
 	reserved   *intent.Reserved
+	quotas     *intent.Quotas
 	pools      ipam.Pools
 
 	known     map[*corev1.Service]*Service
@@ -89,8 +91,10 @@ type Planner struct {
 
 // Plan returns the plan for a snapshot. The plan holds until the next call.
 func (t *Planner) Plan(s Snapshot) Plan {
-	t.reserve(s)
-	t.configure(s)
+	reserves, configures := t.reserve(s), t.configure(s)
+	if reserves || configures {
+		t.limit()
+	}
 	t.occupy(s.Occupied)
 	arrived, gone, departed := t.observe(s.Services)
 	if s.Memory != nil {
@@ -103,13 +107,12 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, reserved: s.Reserved, ends: ends,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, now: s.Now, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, reserved: s.Reserved, ends: ends, quotas: t.quotas, asked: t.asked,
 	}
 	if s.Memory != nil {
 		s.Memory.settle(p.pending)
 	}
 	p.judge(s)
-	p.uses = t.config.Uses(s.Now, s.Reserved, p.users())
 	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
 		x := t.byKey[k.For]
 		return x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
@@ -201,13 +204,13 @@ func (t *Planner) retains(x *Service, a Attempt, s Snapshot) bool {
 }
 
 // configure takes in the configuration and the namespaces. What is known of
-// Services that a change does not concern stays known.
-func (t *Planner) configure(s Snapshot) {
+// Services that a change does not concern stays known. It reports whether there was a change.
+func (t *Planner) configure(s Snapshot) (changes bool) {
 	concerns := func(*Service) bool { return true }
 	if t.config == s.Config {
 		changed := differing(t.namespaces, s.Namespaces)
 		if len(changed) == 0 {
-			return
+			return false
 		}
 		concerns = func(x *Service) bool { return changed[x.Object.Namespace] }
 	} else {
@@ -223,11 +226,12 @@ func (t *Planner) configure(s Snapshot) {
 			t.forget(x)
 		}
 	}
+	return true
 }
 
 // occupy takes in what others have of the pools' addresses.
 func (t *Planner) occupy(by *ipam.Occupied) {
-	if !reflect.DeepEqual(t.occupied, by) {
+	if !t.occupied.Equal(by) {
 		t.occupied = by
 		for _, x := range t.byAge {
 			x.judged = false
@@ -260,6 +264,7 @@ func (t *Planner) forget(x *Service) {
 	x.early, x.judged, x.allowed, x.orphans = !known, false, nil, nil
 	if t.config != nil {
 		x.orphans, x.request.Reserved = t.config.Gone(x.origins), t.reserved.Of(t.config.ReservationsFor(x.Object))
+		x.request.Quotas = t.quotas.Of(x.Object.Namespace)
 	}
 }
 

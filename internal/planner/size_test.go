@@ -44,6 +44,19 @@ func sizes() []growth.Work {
 				t.Plan(s)
 			}
 		}},
+		{Name: "10,000 Services of 1,000 namespaces, each with a quota that is edited", Items: 10000, Prepare: func(n int) func() {
+			t, s := populated(n, n/10)
+			for i := range n / 10 {
+				s.Objects.Quotas = append(s.Objects.Quotas, v1beta1.AddressQuota{
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("q", i)},
+					Spec:       v1beta1.AddressQuotaSpec{Namespaces: []string{fmt.Sprint("n", i)}, Hard: []v1beta1.AddressLimit{{Addresses: 10}}},
+				})
+			}
+			return func() {
+				s.Config = parsed(s.Objects)
+				t.Plan(s).Summary()
+			}
+		}},
 		{Name: "10,000 Services, 1,000 pools, an edit of a pool", Items: 10000, Prepare: func(n int) func() {
 			t, s := populated(n, n/10)
 			return func() {

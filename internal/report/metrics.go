@@ -79,6 +79,8 @@ var (
 		"Services with an address that no node is known to announce, by the reason of their condition Announced. Only the leader has this metric.", []string{"reason"}, nil)
 	unservedDesc = prometheus.NewDesc("steelyard_services_unserved",
 		"Services that are announced, and whose clients are refused all the same, most often at a port that no endpoint has: their condition Announced is True, with another reason. Only the leader has this metric.", nil, nil)
+	quotaDesc = prometheus.NewDesc("steelyard_quota_addresses",
+		"Addresses that count for a limit of an AddressQuota, by the place of the limit in spec.hard and by state: used, or hard (what it allows). With counting PerNamespace used is that of the namespace that has most. Told by the leader.", []string{"quota", "limit", "state"}, nil)
 	servicesDesc = prometheus.NewDesc("steelyard_services", "Services that this load balancer serves, pending ones included. Told by the leader.", nil, nil)
 )
 
@@ -90,7 +92,7 @@ type planMetrics struct {
 
 // Describe implements prometheus.Collector.
 func (m planMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, onRequestDesc, pendingDesc, contestedDesc, unannouncedDesc, unservedDesc, servicesDesc} {
+	for _, d := range []*prometheus.Desc{leaderDesc, poolDesc, onRequestDesc, quotaDesc, pendingDesc, contestedDesc, unannouncedDesc, unservedDesc, servicesDesc} {
 		to <- d
 	}
 }
@@ -119,6 +121,12 @@ func (m planMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for pool, only := range plan.OnRequest {
 		gauge(onRequestDesc, truth(only), pool)
+	}
+	for name, use := range plan.Quotas {
+		for i := range use.Hard {
+			gauge(quotaDesc, float64(use.Used[i]), name, strconv.Itoa(i), "used")
+			gauge(quotaDesc, float64(use.Hard[i]), name, strconv.Itoa(i), "hard")
+		}
 	}
 	for _, reason := range append(ipam.Reasons(), v1beta1.ReasonStatusRefused) {
 		gauge(pendingDesc, float64(plan.Pending[reason]), string(reason))

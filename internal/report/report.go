@@ -79,7 +79,7 @@ func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
 		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned, r.Heard},
 		MinInterval: func(time.Duration) time.Duration { return rest },
-		Kinds:       append(cluster.Kinds(), &v1beta1.AddressReservation{}, &v1beta1.BGPSession{}, &v1beta1.L2Claim{}, &corev1.Node{}),
+		Kinds:       append(cluster.Kinds(), &v1beta1.AddressReservation{}, &v1beta1.AddressQuota{}, &v1beta1.BGPSession{}, &v1beta1.L2Claim{}, &corev1.Node{}),
 		Ignore: func(before, after client.Object) bool {
 			_, node := after.(*corev1.Node)
 			return node && intent.Same(before, after) // kubelets' heartbeats

@@ -23,7 +23,7 @@ func (w *Snapshot) Clone() *Snapshot {
 	c := &out.Config
 	c.Pools, c.L2, c.BGP = slices.Clone(c.Pools), slices.Clone(c.L2), slices.Clone(c.BGP)
 	c.Peers, c.Profiles, c.Communities = slices.Clone(c.Peers), slices.Clone(c.Profiles), slices.Clone(c.Communities)
-	c.Reservations = slices.Clone(c.Reservations)
+	c.Reservations, c.Quotas = slices.Clone(c.Reservations), slices.Clone(c.Quotas)
 	out.Services, out.Namespaces, out.Nodes, out.Endpoints = slices.Clone(w.Services), slices.Clone(w.Namespaces), slices.Clone(w.Nodes), slices.Clone(w.Endpoints)
 	out.Claims = slices.Clone(w.Claims)
 	return &out
@@ -60,6 +60,7 @@ func (w *Snapshot) edit(obj *unstructured.Unstructured, do func(list any) error)
 		v1beta1.GroupVersion().String() + " BFDProfile":         &w.Config.Profiles,
 		v1beta1.GroupVersion().String() + " Community":          &w.Config.Communities,
 		v1beta1.GroupVersion().String() + " AddressReservation": &w.Config.Reservations,
+		v1beta1.GroupVersion().String() + " AddressQuota":       &w.Config.Quotas,
 		v1beta1.GroupVersion().String() + " L2Claim":            &w.Claims,
 		"v1 Service":                        &w.Services,
 		"v1 Namespace":                      &w.Namespaces,

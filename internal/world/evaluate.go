@@ -66,8 +66,13 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	}
 	conflicts, reserved := t.conflicts(), t.Checked.Reserved(w.Now, nil)
 	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now), Reserved: reserved}, all, w.Class)
+	labels := make(map[string]map[string]string, len(w.Namespaces))
+	for i := range w.Namespaces {
+		labels[w.Namespaces[i].Name] = w.Namespaces[i].Labels
+	}
+	quotas := t.Checked.BindQuotas(labels, reserved)
 	for i, r := range t.Requests {
-		r.Reserved = reserved.Of(t.Checked.ReservationsFor(t.Served[i]))
+		r.Reserved, r.Quotas = reserved.Of(t.Checked.ReservationsFor(t.Served[i])), quotas.Of(r.Service.Namespace)
 	}
 	for i := range t.Pools {
 		t.Pools[i].Occupied = t.Occupied

@@ -39,6 +39,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 		profiles    v1beta1.BFDProfileList
 		communities v1beta1.CommunityList
 		reserved    v1beta1.AddressReservationList
+		quotas      v1beta1.AddressQuotaList
 		services    corev1.ServiceList
 		namespaces  corev1.NamespaceList
 		nodes       corev1.NodeList
@@ -52,7 +53,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	own := client.InNamespace(namespace)
 	x := reading{reader: r}
 	for _, list := range []client.ObjectList{
-		&pools, &l2, &bgp, &peers, &profiles, &communities, &reserved, &services, &namespaces, &nodes, &endpoints, &speakers, &claims, &sessions,
+		&pools, &l2, &bgp, &peers, &profiles, &communities, &reserved, &quotas, &services, &namespaces, &nodes, &endpoints, &speakers, &claims, &sessions,
 	} {
 		x.list(ctx, list, "")
 	}
@@ -65,7 +66,7 @@ func Snapshot(ctx context.Context, r client.Reader, namespace string) (*world.Sn
 	if x.unread["Lease"] == "" && leases.Items == nil {
 		leases.Items = []coordinationv1.Lease{} // nil would mean that they could not be read
 	}
-	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items, Reservations: reserved.Items}
+	w.Config = intent.Objects{Pools: pools.Items, L2: l2.Items, BGP: bgp.Items, Peers: peers.Items, Profiles: profiles.Items, Communities: communities.Items, Reservations: reserved.Items, Quotas: quotas.Items}
 	w.Services, w.Namespaces, w.Nodes, w.Endpoints = services.Items, namespaces.Items, nodes.Items, endpoints.Items
 	w.Leases, w.Speakers, w.Claims, w.Sessions = leases.Items, speakers.Items, claims.Items, sessions.Items
 	var err error
