@@ -303,12 +303,12 @@ func (r *reconciler) reportAgain(after any) {
 	}
 }
 
-// open finds the cache's stores of the kinds with many objects.
+// open finds the cache's stores.
 func (s *sources) open(ctx context.Context, c cache.Cache) (err error) {
 	for _, x := range []struct {
 		of   *toolscache.Store
 		kind client.Object
-	}{{&s.services, &corev1.Service{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.cachedClaims, &v1beta1.L2Claim{}}, {&s.reported, &v1beta1.BGPSession{}}} {
+	}{{&s.services, &corev1.Service{}}, {&s.nodes, &corev1.Node{}}, {&s.speakers, &v1beta1.Speaker{}}, {&s.endpoints, &discoveryv1.EndpointSlice{}}, {&s.cachedClaims, &v1beta1.L2Claim{}}, {&s.reported, &v1beta1.BGPSession{}}} {
 		if *x.of, err = cluster.Store(ctx, c, x.kind, cache.BlockUntilSynced(false)); err != nil {
 			return err
 		}

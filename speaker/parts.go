@@ -94,7 +94,9 @@ type core struct {
 type sources struct {
 	reader        client.Reader
 	configuration *cluster.Configuration
-	services      toolscache.Store // the cache's, like endpoints and cachedClaims
+	services      toolscache.Store // the cache's, like those that follow
+	nodes         toolscache.Store
+	speakers      toolscache.Store
 	endpoints     toolscache.Store
 	cachedClaims  toolscache.Store // the L2Claims
 	reported      toolscache.Store // the BGPSessions

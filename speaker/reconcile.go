@@ -66,9 +66,7 @@ func (r *reconciler) read(ctx context.Context) (s snapshot, err error) {
 	}
 	config, c := read.Config, &s.Cluster
 	c.L2, c.BGP, c.Neighbors = config.L2, config.BGP, config.Neighbors
-	if err = r.readNodes(ctx, &s); err != nil {
-		return s, err
-	}
+	r.readNodes(&s)
 	c.Services, s.nextEndpoint = r.announceable(&s, config)
 	s.API = r.heartbeat.API(s.Now)
 	r.readClaims(&s)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -62,38 +61,30 @@ func (r *reconciler) announceable(s *snapshot, config *intent.Config) (_ []annou
 
 // readNodes reads the Nodes, the Speakers, and the MACs of the nodes' links. Other nodes' links come from their
 // Speaker objects, this node's from the kernel.
-func (r *reconciler) readNodes(ctx context.Context, s *snapshot) error {
-	var nodes corev1.NodeList
-	if err := cluster.List(ctx, r.reader, &nodes); err != nil {
-		return err
-	}
-	var speakers v1beta1.SpeakerList
-	if err := cluster.List(ctx, r.reader, &speakers); err != nil {
-		return err
-	}
-	links, macs := r.linksOf(speakers.Items)
+func (r *reconciler) readNodes(s *snapshot) {
+	nodes, speakers := cluster.Values[corev1.Node](r.nodes.List()), cluster.Values[v1beta1.Speaker](r.speakers.List())
+	links, macs := r.linksOf(speakers)
 	unready := map[string]bool{}
-	s.nodes, s.MACs, s.Speakers, s.Isolated = nodes.Items, macs, make(map[string]bool, len(speakers.Items)), map[string]bool{}
-	for i := range speakers.Items {
-		s.Speakers[speakers.Items[i].Name] = true
-		if meta.IsStatusConditionTrue(speakers.Items[i].Status.Conditions, v1beta1.ConditionIsolated) {
-			s.Isolated[speakers.Items[i].Name] = true
+	s.nodes, s.MACs, s.Speakers, s.Isolated = nodes, macs, make(map[string]bool, len(speakers)), map[string]bool{}
+	for i := range speakers {
+		s.Speakers[speakers[i].Name] = true
+		if meta.IsStatusConditionTrue(speakers[i].Status.Conditions, v1beta1.ConditionIsolated) {
+			s.Isolated[speakers[i].Name] = true
 		}
-		unready[speakers.Items[i].Name] = meta.IsStatusConditionTrue(speakers.Items[i].Status.Conditions, v1beta1.ConditionNotForwarding)
+		unready[speakers[i].Name] = meta.IsStatusConditionTrue(speakers[i].Status.Conditions, v1beta1.ConditionNotForwarding)
 	}
 	unready[r.node] = !r.forwards.Ready()
-	s.Cluster.Nodes = make([]announce.Node, len(nodes.Items))
-	for i := range nodes.Items {
-		n := &nodes.Items[i]
+	s.Cluster.Nodes = make([]announce.Node, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
 		s.Cluster.Nodes[i] = announce.Node{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations, Links: links[n.Name], Excluded: r.routes.Rule.Reason(n), Yields: r.routes.Rule.Yields(n), Unready: unready[n.Name], Addr: intent.NodeAddress(n), AddrV6: intent.NodeAddressV6(n)}
 		if n.Name == r.node {
 			r.arrivals.SetNodeAddresses(intent.NodeAddresses(n))
 			s.excluded = r.routes.Rule.Explain(n)
-			s.drains = r.routes.Remaining(n, nodes.Items, s.Now)
+			s.drains = r.routes.Remaining(n, nodes, s.Now)
 			s.Cluster.Leaving = s.drains > 0
 		}
 	}
-	return nil
 }
 
 // linksOf returns the links of each node, and the node of each MAC. This node's links are

@@ -118,9 +118,9 @@ func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 	defer c.mu.Unlock()
 	if c.last.Config == nil || !c.shows(all) || !sameSecrets(c.last.Objects.Secrets, secrets) {
 		c.take(intent.Objects{
-			Pools: values[v1beta1.IPAddressPool](all[0]), L2: values[v1beta1.L2Advertisement](all[1]), BGP: values[v1beta1.BGPAdvertisement](all[2]),
-			Peers: values[v1beta1.BGPPeer](all[3]), Profiles: values[v1beta1.BFDProfile](all[4]), Communities: values[v1beta1.Community](all[5]),
-			Reservations: values[v1beta1.AddressReservation](all[7]), Quotas: values[v1beta1.AddressQuota](all[8]), Secrets: secrets,
+			Pools: Values[v1beta1.IPAddressPool](all[0]), L2: Values[v1beta1.L2Advertisement](all[1]), BGP: Values[v1beta1.BGPAdvertisement](all[2]),
+			Peers: Values[v1beta1.BGPPeer](all[3]), Profiles: Values[v1beta1.BFDProfile](all[4]), Communities: Values[v1beta1.Community](all[5]),
+			Reservations: Values[v1beta1.AddressReservation](all[7]), Quotas: Values[v1beta1.AddressQuota](all[8]), Secrets: secrets,
 		}, all)
 	}
 	return c.last, nil
@@ -156,8 +156,8 @@ func (c *Configuration) take(o intent.Objects, all [][]any) {
 	c.last.Objects = o
 }
 
-// values returns the objects of a kind as a list has them.
-func values[T any](all []any) []T {
+// Values returns objects of a kind, as a Store lists them, as a list has them.
+func Values[T any](all []any) []T {
 	out := make([]T, 0, len(all))
 	for _, o := range all {
 		if x, ok := o.(*T); ok {
