@@ -339,6 +339,17 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Who has pools in the values is not told to make one.
+func TestNotesWithPools(t *testing.T) {
+	rendered, err := Render("steelyard", map[string]any{"pools": map[string]any{"lan": map[string]any{"addresses": []any{"192.0.2.100-192.0.2.200"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if notes := rendered["NOTES.txt"]; strings.Contains(notes, "kind: IPAddressPool") || !strings.Contains(notes, "kubectl get speakers.steelyard.dev") {
+		t.Errorf("the notes: %s", notes)
+	}
+}
+
 // A list of classes is a flag for each; the empty one stands for Services without a class.
 func TestSeveralClasses(t *testing.T) {
 	rendered, err := Render("steelyard", map[string]any{"loadBalancerClass": []any{"example.org/edge", ""}})
