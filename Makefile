@@ -37,7 +37,7 @@ demo: packages build ## start a rack and show how a Service gets its address, an
 	@e2e/demo.sh
 
 # Each Go module with code of ours.
-MODULES := . charts config/images e2e
+MODULES := . charts config/images e2e tools
 
 # Tests of racks and wires share two cores with much else, and are late now and then. One
 # that fails runs once more at the end, with no other beside it, and what it said first
@@ -89,13 +89,14 @@ e2e-plugins: packages build ## run the stories beside network plugins that speak
 
 .PHONY: build
 build: ## build all programs into bin/
-	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard
+	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./cmd/ipam-file
 	go build -C e2e $(LINK) -o ../bin/ ./rack
 	go build -C e2e $(LINK) -o ../bin/kind-rack ./kind
 
 .PHONY: generate
 generate: build ## regenerate what is derived: deep copies, CRDs, manifests from the chart, docs/reference, the operator's alerts
 	$$(go -C tools tool -n controller-gen) object crd paths=./api/... output:crd:dir=config/crd
+	go -C tools run ./protogen ../api/ipam/v1 ipam.proto
 	cd charts && go run ./generate
 	go run ./docs/generate
 	go test -p 1 -count 1 -run TestTheReference ./controller ./internal/status ./config/monitoring ./cmd/kubectl-steelyard -args -update

@@ -41,12 +41,19 @@ func laws() map[string]law {
 	clients := []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"}
 	whole := []string{module + "internal/world"}
 	return map[string]law{
+		"api/ipam/*":        {reason: "it is generated from the proto beside it"},
 		"internal/ipam":     {onlyStd: true, neverStd: pure, reason: "it is a pure function"},
 		"internal/announce": {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, reason: "it is a pure function"},
 		"internal/announced": {own: []string{"api/v1beta1", "internal/announce", "internal/health", "internal/intent", "internal/ipam"}, never: clients, neverStd: pure,
 			reason: "it reports what others do, and reaches no API server"},
 		"internal/failover": {own: []string{"internal/announce", "internal/membership"}, never: protocol, neverStd: pure, reason: "it is a pure state machine"},
-		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "api/v1beta1"}, never: clients, neverStd: pure,
+		"internal/source":   {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, reason: "it is a pure state machine"},
+		"internal/source/client": {own: []string{"api/ipam/v1", "internal/ipam", "internal/leader", "internal/source"}, never: whole,
+			reason: "it makes the calls that are decided on, and decides nothing"},
+		"internal/source/ledger":   {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, reason: "it is a pure value"},
+		"internal/source/contract": {own: []string{"internal/ipam", "internal/source/ledger"}, onlyStd: true, reason: "tests of IPAMs use it"},
+		"cmd/ipam-file":            {own: []string{"api/ipam/v1", "internal/ipam", "internal/source/ledger", "internal/version"}, never: slices.Concat(protocol, whole), reason: "it knows the protocol, and nothing of Kubernetes"},
+		"internal/intent": {own: []string{"internal/ipam", "internal/announce", "internal/source", "api/v1beta1"}, never: clients, neverStd: pure,
 			reason: "it turns objects into values and reaches no API server"},
 		"internal/leader":    {own: []string{"internal/cluster", "internal/intent", "internal/version"}, reason: "it decides who leads, and nothing that a leader decides"},
 		"internal/lease":     {own: []string{"internal/overlay", "api/v1beta1", "internal/cluster", "internal/failover", "internal/intent"}, reason: "it decides which Leases have expired, and not what follows"},
@@ -55,9 +62,9 @@ func laws() map[string]law {
 		"internal/damper":    {own: []string{"internal/ipam"}, never: clients, neverStd: pure, reason: "it is a rule in time; who uses it reads the clock"},
 		"internal/kubeproxy": {own: []string{"api/v1beta1", "internal/announce", "internal/cluster", "internal/ipam"}, reason: "it asks one program of the node"},
 		"internal/status":    {own: []string{"internal/overlay", "api/v1beta1", "internal/announce", "internal/bfd", "internal/bgp", "internal/cluster", "internal/failover", "internal/intent", "internal/ipam", "internal/kubeproxy", "internal/layer2", "internal/membership", "internal/ports", "internal/version"}, reason: "it tells what was done, and decides nothing"},
-		"internal/simulation": {own: []string{"internal/announce", "internal/failover", "internal/intent", "internal/ipam", "internal/lease", "internal/membership", "internal/planner", "api/v1beta1"},
+		"internal/simulation": {own: []string{"internal/announce", "internal/failover", "internal/intent", "internal/ipam", "internal/lease", "internal/membership", "internal/planner", "internal/source", "internal/source/ledger", "api/v1beta1"},
 			reason: "it is for tests: it drives what decides, and no protocol"},
-		"internal/planner": {own: []string{"api/v1beta1", "internal/health", "internal/intent", "internal/ipam", "internal/overlay", "internal/printable"}, never: clients, neverStd: pure,
+		"internal/planner": {own: []string{"api/v1beta1", "internal/health", "internal/intent", "internal/ipam", "internal/overlay", "internal/printable", "internal/source"}, never: clients, neverStd: pure,
 			reason: "it decides what is written, and writes nothing"},
 		"internal/overlay": {own: []string{"internal/intent"}, never: clients, neverStd: pure[:3], reason: "it compares versions of objects, and reaches no API server"},
 		"internal/doctor": {own: []string{"api/v1beta1", "internal/announce", "internal/health", "internal/intent", "internal/ipam", "internal/printable", "internal/version", "internal/world"}, never: clients, neverStd: pure,
@@ -101,7 +108,7 @@ func laws() map[string]law {
 		"internal/cluster":      {own: []string{"internal/overlay", "internal/intent", "internal/serving", "internal/version", "api/v1beta1"}, never: whole, reason: "it reads for the programs and decides nothing"},
 		"cmd/kubectl-steelyard": {own: []string{"internal/doctor", "internal/health", "internal/printable", "internal/migrate", "internal/intent", "internal/ipam", "internal/announce", "internal/world", "internal/world/*", "internal/cluster", "internal/schema", "internal/version", "api/v1beta1"}, reason: "it decides as the programs do, by the same packages"},
 		"api/v1beta1":           {never: clients, reason: "others import it"},
-		"controller":            {own: []string{"internal/announcer", "internal/ipam", "internal/intent", "internal/leader", "internal/planner", "internal/cluster", "internal/overview/page", "internal/report", "internal/version", "internal/writer", "api/v1beta1"}, never: whole, reason: "it announces nothing, and is no tool that looks at a whole cluster"},
+		"controller":            {own: []string{"internal/announcer", "internal/ipam", "internal/intent", "internal/leader", "internal/planner", "internal/cluster", "internal/overview/page", "internal/report", "internal/source", "internal/source/client", "internal/version", "internal/writer", "api/v1beta1"}, never: whole, reason: "it announces nothing, and is no tool that looks at a whole cluster"},
 		"speaker":               {own: []string{"internal/damper", "internal/debug", "internal/privileges", "internal/rollout", "internal/ports", "internal/overlay", "internal/readiness", "internal/intent", "internal/ipam", "internal/announce", "internal/cluster", "internal/layer2", "internal/layer2/link", "internal/bgp", "internal/bfd", "internal/bfd/*", "internal/failover", "internal/kubeproxy", "internal/lease", "internal/membership", "internal/membership/*", "internal/nullroute", "internal/static", "internal/static/*", "internal/status", "internal/version", "api/v1beta1"}, never: whole, reason: "it is wiring, and no tool that looks at a whole cluster"},
 		"e2e":                   {own: []string{"e2e/lab"}, reason: "it tries the built programs from outside"},
 		"e2e/lab":               {own: []string{"e2e/lab/*"}, reason: "the rack knows the built programs only"},
@@ -246,7 +253,7 @@ func goFiles(t *testing.T) []string {
 			return err
 		case d.IsDir() && (d.Name() == "bin" || path != "." && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
-		case strings.HasSuffix(path, ".go") && !strings.HasPrefix(d.Name(), "zz_generated"):
+		case strings.HasSuffix(path, ".go") && !strings.HasPrefix(d.Name(), "zz_generated") && !strings.HasSuffix(path, ".pb.go"):
 			out = append(out, path)
 		}
 		return nil
@@ -299,6 +306,19 @@ func TestGeneratedFilesAreFresh(t *testing.T) {
 		t.Errorf("config/crd holds %d kinds, the API has %d: %v", len(committed), len(crds), err)
 	}
 	same(filepath.Join(dir, "object", "zz_generated.deepcopy.go"), "api/v1beta1/zz_generated.deepcopy.go")
+	proto, err := os.ReadFile("api/ipam/v1/ipam.proto")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ipam.proto"), proto, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "-C", "tools", "run", "./protogen", dir, "ipam.proto").CombinedOutput(); err != nil {
+		t.Fatalf("generate the protocol: %v\n%s", err, out)
+	}
+	for _, name := range []string{"ipam.pb.go", "ipam_grpc.pb.go"} {
+		same(filepath.Join(dir, name), filepath.Join("api/ipam/v1", name))
+	}
 }
 
 // gobgp v3 parses what a router sends, and panics over it: no package may use it. Of v4 the

@@ -273,7 +273,7 @@ func writtenFiles(t *testing.T) []string {
 			return err
 		case slices.Contains(skipped, name) && d.IsDir():
 			return filepath.SkipDir
-		case d.IsDir() || slices.Contains(skipped, name) || strings.HasPrefix(d.Name(), "zz_generated") || strings.HasPrefix(name, "config/crd/steelyard.dev_"):
+		case d.IsDir() || slices.Contains(skipped, name) || strings.HasPrefix(d.Name(), "zz_generated") || strings.HasSuffix(name, ".pb.go") || strings.HasPrefix(name, "config/crd/steelyard.dev_"):
 		case slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(name, e) }):
 			out = append(out, path)
 		}

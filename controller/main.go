@@ -176,7 +176,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 			return err
 		}
 	}
-	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.Written, finds.Changed, r.clusterIPs.Changed), finds.Loop(), rep.Loop()} {
+	for _, loop := range []cluster.Loop{r.loop(elect.Changed, writes.Written, finds.Changed, r.clusterIPs.Changed, r.ipamAnswered), finds.Loop(), rep.Loop()} {
 		if err := loop.AddTo(ctx, mgr); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/source"
+	ipams "github.com/steelyard-lb/steelyard/internal/source/client"
 	"github.com/steelyard-lb/steelyard/internal/wait"
 	"github.com/steelyard-lb/steelyard/internal/writer"
 )
@@ -36,6 +39,8 @@ type reconciler struct {
 	configuration *cluster.Configuration
 	leading       func() *leader.Term // nil: not now
 	writer        *writer.Writer
+	ipams         *ipams.Client
+	ipamAnswered  chan struct{} // buffered 1: an IPAM has answered, or reports a change
 	log           *slog.Logger
 	clusterIPs    *cluster.ClusterIPs
 	announced     func() *planner.Announced // what the conditions Announced are to be; nil: that is not known yet
@@ -51,7 +56,11 @@ type reconciler struct {
 
 // newReconciler returns a reconciler. Its caller sets leading, and what it reads (readFrom).
 func newReconciler(c client.Client, direct client.Reader, w *writer.Writer, s *planner.State) *reconciler {
-	r := &reconciler{client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), clusterIPs: cluster.NewClusterIPs(direct, w.Log)}
+	r := &reconciler{
+		client: c, direct: direct, writer: w, state: s, planned: make(chan struct{}, 1), ipamAnswered: make(chan struct{}, 1),
+		clusterIPs: cluster.NewClusterIPs(direct, w.Log),
+	}
+	r.ipams = ipams.New(ipams.Options{Log: w.Log, Answered: r.asked, Changed: r.ipamChanged})
 	r.announced = func() *planner.Announced { return nil }
 	w.Finalizer, w.Answered = s.Finalizer(), r.answered
 	return r
@@ -75,6 +84,7 @@ func (r *reconciler) reconcile(ctx context.Context) (time.Duration, error) {
 	t := r.leading()
 	if t == nil {
 		r.publish(nil)
+		r.ipams.Close()
 		return 0, r.watch(ctx)
 	}
 	if r.caughtUp != t {
@@ -114,7 +124,30 @@ func (r *reconciler) act(t *leader.Term, s planner.Input) time.Duration {
 	p, sends, again := r.state.Pass(s)
 	r.last = &result{p, t} // it holds until the next pass
 	r.writer.Send(t, sends)
+	r.ipams.Keep(r.state.AsksIPAM)
+	r.ipams.Send(t, p.Calls)
 	return again
+}
+
+// asked records what an IPAM has answered.
+func (r *reconciler) asked(a source.Answer) {
+	r.mu.Lock()
+	due := r.state.Asked(a, time.Now())
+	r.mu.Unlock()
+	if due {
+		wait.Signal(r.ipamAnswered)
+	}
+	if a.Failure != 0 && a.Failure != source.Unsent && a.Failure != source.Exhausted {
+		r.log.Warn("a call to an IPAM failed", "call", a.Kind.String(), "pool", a.To.Pool, "service", a.Service.String(), "said", a.Text)
+	}
+}
+
+// ipamChanged has an IPAM be read again.
+func (r *reconciler) ipamChanged(endpoint string) {
+	r.mu.Lock()
+	r.state.IPAMChanged(endpoint)
+	r.mu.Unlock()
+	wait.Signal(r.ipamAnswered)
 }
 
 // answered records the answer to a write.
@@ -194,6 +227,9 @@ func (r *reconciler) snapshot(ctx context.Context) (planner.Input, error) {
 	s.Namespaces = make(map[string]map[string]string, len(namespaces.Items))
 	for _, n := range namespaces.Items {
 		s.Namespaces[n.Name] = n.Labels
+		if n.Name == metav1.NamespaceSystem {
+			s.Cluster = string(n.UID)
+		}
 	}
 	s.Others.ClusterIPs = r.clusterIPs.Ranges()
 	var nodes corev1.NodeList

@@ -17,6 +17,9 @@ const (
 	// should hold one is up. Its message counts those that are not, and tells why
 	// most of them are not.
 	ConditionEstablished = "Established"
+	// ConditionIPAMReady of an IPAddressPool with spec.source.external is True while its IPAM
+	// answers. While it is False no Service gets a new address of the pool; each keeps what it has.
+	ConditionIPAMReady = "IPAMReady"
 )
 
 // Conditions of a Service.

@@ -103,6 +103,11 @@ type IPAddressPoolSpec struct {
 	// which pools are tried. Without it the pool serves all Services, and is tried last.
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
+
+	// source says who chooses addresses of the pool for Services. Without it the controller
+	// does. Services keep their addresses when this changes.
+	// +optional
+	Source *PoolSource `json:"source,omitempty"`
 }
 
 // Sharing is how far a sharing key reaches.
@@ -205,8 +210,8 @@ type IPAddressPoolStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	ExternalIPs []ExternalIP `json:"externalIPs,omitempty"`
-	// conditions: Accepted (False: Invalid, Overlaps) and Programmed. While a pool is not
-	// Accepted its Services keep their addresses and no Service gets a new one from it.
+	// conditions: Accepted (False: Invalid, Overlaps), Programmed and, with spec.source.external,
+	// IPAMReady. While a pool is not Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.
 	// +optional
 	// +listType=map

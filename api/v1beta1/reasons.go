@@ -27,7 +27,7 @@ const (
 	ReasonConflicts = "Conflicts"
 )
 
-// Reasons of the condition ResolvedRefs of advertisements, BGPPeers and BFDProfiles.
+// Reasons of the condition ResolvedRefs of advertisements, BGPPeers and BFDProfiles, or of IPAMReady.
 const (
 	// ReasonResolvedRefs: everything that the object names is there.
 	ReasonResolvedRefs = "ResolvedRefs"
@@ -38,11 +38,12 @@ const (
 	ReasonNotFound = "NotFound"
 	// ReasonInvalidSecret: the Secret of passwordSecret is there, and holds no password of
 	// a BGP session: no session is held. Or the keys of a BFDProfile's keySecret can't be
-	// used: sessions are held without BFD.
+	// used: sessions are held without BFD. Or the Secret of a pool's spec.source.external.tls
+	// holds no certificates: no Service gets a new address of the pool.
 	//
 	// Remedy: give the Secret of a password the type kubernetes.io/basic-auth, and 1 to 80
 	// bytes in its key password; that of BFD the type Opaque, and 1 to 20 bytes in each key,
-	// which is a number from 0 to 255.
+	// which is a number from 0 to 255; that of a pool what the message names.
 	ReasonInvalidSecret = "InvalidSecret"
 )
 
@@ -79,6 +80,20 @@ const (
 	//
 	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
 	ReasonNoSessionEstablished = "NoSessionEstablished"
+)
+
+// Reasons of the condition IPAMReady of an IPAddressPool.
+const (
+	// ReasonIPAMReady: the IPAM answers.
+	ReasonIPAMReady = "IPAMReady"
+	// ReasonIPAMPending: the IPAM has not answered yet.
+	//
+	// Remedy: wait; if it lasts, see whether the IPAM runs.
+	ReasonIPAMPending = "IPAMPending"
+	// ReasonIPAMUnavailable: the IPAM can't be reached, or does not list what it holds.
+	//
+	// Remedy: that of what the message tells; see whether the IPAM runs, and spec.source.external.
+	ReasonIPAMUnavailable = "IPAMUnavailable"
 )
 
 // Reasons of the condition Established of a BGPPeer.
@@ -131,6 +146,16 @@ const (
 	// Remedy: add addresses to a pool, or delete Services; the first that waits gets what
 	// is freed.
 	ReasonPoolExhausted = "PoolExhausted"
+	// ReasonWaitingForIPAM: the IPAM that chooses the pool's addresses (spec.source) has not
+	// handed out one for this Service. The message has what it said.
+	//
+	// Remedy: wait, or that of what the IPAM says; see the condition IPAMReady of the pool.
+	ReasonWaitingForIPAM = "WaitingForIPAM"
+	// ReasonIPAMAddressRefused: the IPAM handed out an address that the Service can't have: outside
+	// of the pool, of the other family, another Service's, or occupied. It is asked again.
+	//
+	// Remedy: have the IPAM hand out the addresses that spec.addresses of the pool lists, each once.
+	ReasonIPAMAddressRefused = "IPAMAddressRefused"
 	// ReasonAddressOutsidePools: no pool holds the address.
 	//
 	// Remedy: ask for an address of a pool, or add this one to a pool.

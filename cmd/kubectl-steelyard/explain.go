@@ -301,6 +301,8 @@ func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 		return "it holds no " + c.Family.String() + " address"
 	case ipam.Exhausted:
 		return "every address that the Service could have of it is taken, or kept for another"
+	case ipam.AwaitsIPAM:
+		return "its IPAM has not handed out an address for the Service"
 	case ipam.OverQuota:
 		return cmp.Or(t.Grant(key).Message, "an AddressQuota lets its namespace have no more of it")
 	case ipam.NotNeeded:

@@ -113,7 +113,7 @@ func (e explanation) drawPools(p *printer) {
 			decision.style = goodOne
 		case ipam.NotAccepted:
 			decision.style = badOne
-		case ipam.Exhausted, ipam.OverQuota, ipam.Withheld:
+		case ipam.Exhausted, ipam.AwaitsIPAM, ipam.OverQuota, ipam.Withheld:
 			decision.style = warnOne
 		}
 		rows = append(rows, []cell{plain(f.Pool), plain(f.Family), decision, plain(f.Detail)})

@@ -90,6 +90,7 @@ func (v Validation) Faults() []Finding {
 func Parse(o Objects) Config {
 	p := parser{validations: map[Ref]Validation{}, found: map[foundIn]int{}}
 	pools := p.pools(o.Pools)
+	sourced(pools, o)
 	reservations := p.reservations(o.Reservations)
 	known := newCatalog(pools)
 	quotas := p.quotas(o.Quotas, known)

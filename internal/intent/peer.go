@@ -165,7 +165,7 @@ func peer(obj *v1beta1.BGPPeer) (announce.Peer, []error) {
 		out.MinTTL = uint8(256 - spec.TTLSecurity)
 	}
 	faults := addresses(spec, &out)
-	if err := source(spec, &out); err != nil {
+	if err := sourceAddress(spec, &out); err != nil {
 		faults = append(faults, err)
 	}
 	for _, f := range []struct {

@@ -119,9 +119,9 @@ func numbered(a netip.Addr) error {
 	return nil
 }
 
-// source enters where a node looks for the addresses of the session among its own links and
+// sourceAddress enters where a node looks for the addresses of the session among its own links and
 // routes, and returns what is wrong with it.
-func source(spec v1beta1.BGPPeerSpec, out *announce.Peer) error {
+func sourceAddress(spec v1beta1.BGPPeerSpec, out *announce.Peer) error {
 	if from := spec.PeerAddressFrom; from != nil && from.Gateway != nil {
 		out.Gateway = announce.Gateway{Link: from.Gateway.Interface, Family: ipam.IPv4}
 		if from.Gateway.IPFamily == corev1.IPv6Protocol {

@@ -10,6 +10,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/source"
 )
 
 // Pool is an IPAddressPool. Its Allows is not set: Bind does that.
@@ -21,6 +22,8 @@ type Pool struct {
 	// External: addresses of it that Services have in spec.externalIPs are announced.
 	External bool
 	Grace    time.Duration // how long an address is kept for a Service that is deleted; 0: it is not
+	// Source is the IPAM that chooses its addresses; nil: the controller does.
+	Source *source.Target
 	// Accepted is what stays this pool's when another one is edited to overlap.
 	Accepted []ipam.Range
 	whole4   int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none

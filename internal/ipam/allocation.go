@@ -218,7 +218,7 @@ func (al *allocation) enter(rank int32, x pooledAddr) {
 }
 
 // nextFree returns the address of family f that s would give r, without taking it: the
-// one that is kept or reserved for r, else the lowest that r can share, else the lowest that
+// one that is kept or reserved for r, else what its IPAM hands out; without an IPAM the lowest that r can share, else the lowest that
 // no Service has and that is kept for none, else the lowest that is kept weakly.
 func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, bool) {
 	if x := al.keptFor(r, f); x.pool == s {
@@ -226,6 +226,10 @@ func (al *allocation) nextFree(s *poolState, f Family, r *Request) (netip.Addr, 
 	}
 	if x := al.reservedFor(r, f); x.pool == s {
 		return x.addr, true
+	}
+	if s.IPAM != "" {
+		a, ok := al.offered(s, f, r)
+		return a, ok && al.exceeded(r, pooledAddr{a, s}) == nil
 	}
 	if r.Share.Key != "" {
 		if a, ok := al.lowestShared(al.groups[sharingKeyOf(r, s, f)], r); ok {

@@ -24,6 +24,7 @@ const (
 	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
 	NoFamily      ChoiceReason = "NoFamily"      // it holds no address of the family
+	AwaitsIPAM    ChoiceReason = "AwaitsIPAM"    // its IPAM has not handed out an address for the Service
 	Exhausted     ChoiceReason = "Exhausted"     // all that the Service could have is taken
 	OverQuota     ChoiceReason = "OverQuota"     // it could serve, and an AddressQuota does not let the Service have more of it
 	NotNeeded     ChoiceReason = "NotNeeded"     // it could serve, and the Service has an address of another
@@ -74,7 +75,9 @@ func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reaso
 	switch _, free := al.nextFree(s, f, r); {
 	case has >= r.number(f), has > 0 && free:
 		return NotNeeded, nil
-	case taken, !inIt && !free && !al.freeButFor(s, f, r):
+	case has == 0 && !free && s.awaits(f, r) && al.room(s, f, r):
+		return AwaitsIPAM, nil
+	case taken, !inIt && !free && !al.freeButFor(s, f, r) && !s.awaits(f, r):
 		return Exhausted, nil
 	case asks(func(a netip.Addr) bool { return al.exceeded(r, pooledAddr{a, s}) != nil }), !inIt && !free:
 		return OverQuota, nil

@@ -118,6 +118,9 @@ func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	case !by.admits(a, r):
 		return refuse(AddressReserved, "AddressReservation %q has %s for other Services: ask for another address", by.Reserved, a)
 	}
+	if given, fits := al.offered(s, FamilyOf(a), r); s.IPAM != "" && !al.blocked(a, r) && (given != a || !fits) {
+		return al.waitsFor(s, FamilyOf(a), r)
+	}
 	return refusal{}
 }
 
@@ -145,6 +148,9 @@ func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal 
 	}
 	var all, with []string
 	for _, p := range pools {
+		if p.awaits(f, r) {
+			return al.waitsFor(p, f, r)
+		}
 		all = append(all, p.Name)
 		if p.has(f) {
 			with = append(with, p.Name)
@@ -153,7 +159,17 @@ func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal 
 	if len(with) == 0 {
 		return refuse(FamilyUnavailable, "the Service wants %s, and none of its IPAddressPools holds any: %s; add some to spec.addresses of one, or leave %s out of the Service's spec.ipFamilies", f, limited(all, len(all)), f)
 	}
-	return refuse(PoolExhausted, "every %s address is taken%s%s: IPAddressPools %s%s; add some to spec.addresses of one", f, unusable(f, pools), reserved(f, pools), limited(with, len(with)), al.nextKept(f, pools))
+	return refuse(PoolExhausted, "every %s address is taken%s%s: IPAddressPools %s%s%s; add some to spec.addresses of one", f, unusable(f, pools), reserved(f, pools), limited(with, len(with)), exhausted(f, r, pools), al.nextKept(f, pools))
+}
+
+// exhausted tells what the first of the IPAMs says that have no address for r.
+func exhausted(f Family, r *Request, pools []*poolState) string {
+	for _, s := range pools {
+		if o := s.offer(f, r); s.IPAM != "" && o.Exhausted {
+			return fmt.Sprintf("; the IPAM of %q (%s) %s", s.Name, s.IPAM, o.Message)
+		}
+	}
+	return ""
 }
 
 // unusable tells how many addresses of pools are occupied.

@@ -86,6 +86,7 @@ type Request struct {
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
 	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
 	Reserved     []netip.Addr          // reserved for it: it gets the first that it can have before any other address
+	Offers       []Offer               // what IPAMs have said for it
 	Quotas       []*Quota              // that count its addresses: those of its namespace
 	StatusLocked bool                  // its status can't be written now: it shows what it Has, whatever is decided
 }
@@ -98,6 +99,7 @@ type Grant struct {
 	Reason  Reason       // empty if and only if Addrs is not, except for Services whose status is locked
 	Message string       // what to look at, for people; with addresses: which request is not met, or empty
 	Moved   string       // the reason for which a held address was taken away; empty: none was
+	Asks    []Ask        // what it needs from IPAMs
 }
 
 // attempts bounds the work of a pass. In so many attempts a Service gives up its addresses
@@ -226,6 +228,7 @@ func (p *pass) attempt(urgent bool) (done bool) {
 	}
 	if done {
 		p.explain()
+		p.needs()
 	}
 	return done
 }

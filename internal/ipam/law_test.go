@@ -20,7 +20,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 		if len(g.Addrs) != len(g.Pools) {
 			return fmt.Errorf("%v: not one pool for each address: %+v", r.Service, g)
 		}
-		err := lawfulGrant(tw, r, g)
+		err := lawfulGrant(w, tw, r, g)
 		if r.StatusLocked {
 			err = lawfulStuck(tw, r, g)
 		}
@@ -40,7 +40,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 	return noServiceGetsALockedAddress(w, grants)
 }
 
-func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
+func lawfulGrant(w *world, tw twin, r ipam.Request, g ipam.Grant) error {
 	if (g.Reason == "") != (len(g.Addrs) > 0) {
 		return fmt.Errorf("%v: neither addresses nor a reason, or both: %+v", r.Service, g)
 	}
@@ -61,6 +61,9 @@ func lawfulGrant(tw twin, r ipam.Request, g ipam.Grant) error {
 	}
 	for i, a := range g.Addrs {
 		p := tw.poolOf(a)
+		if p != nil && !slices.Contains(r.Has, a) && !given(*p, a, r) && !w.keepsFor(a, r) {
+			return fmt.Errorf("%v gets %s, which the IPAM of %s does not hand out for it", r.Service, a, p.Name)
+		}
 		if !tw.suited(a, r) || tw.poolFor(a, r) != g.Pools[i] {
 			return fmt.Errorf("%v must not have %s of %s", r.Service, a, g.Pools[i])
 		}

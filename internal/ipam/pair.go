@@ -41,6 +41,9 @@ func (al *allocation) options(r *Request, f Family) (out []pooledAddr) {
 		if a, ok := al.lowestCounted(s, f, r); ok {
 			out = append(out, pooledAddr{a, s})
 		}
+		if s.awaits(f, r) {
+			break
+		}
 	}
 	for _, a := range r.Has {
 		if x := (pooledAddr{a, al.find(a)}); al.mayStay(r, f, x) {
@@ -53,7 +56,7 @@ func (al *allocation) options(r *Request, f Family) (out []pooledAddr) {
 // lowestCounted returns the lowest address of family f of s that r can share and that counts for its namespace.
 func (al *allocation) lowestCounted(s *poolState, f Family, r *Request) (lowest netip.Addr, ok bool) {
 	g := al.groups[sharingKeyOf(r, s, f)]
-	if r.Share.Key == "" || g == nil {
+	if r.Share.Key == "" || s.IPAM != "" || g == nil {
 		return netip.Addr{}, false
 	}
 	for _, a := range g.addrs {

@@ -21,6 +21,7 @@ type Pool struct {
 	Allows         func(Key) bool // which Services it serves; nil: all
 	Only           string         // the same in words, for messages
 	Occupied       *Occupied      // what others have of its addresses; nil: nothing
+	IPAM           string         // where the IPAM is that chooses its addresses: a Service gets what its Offers have; "": Assign chooses
 }
 
 // Pools are all pools. No address may lie in two of them.

@@ -278,10 +278,15 @@ func (al *allocation) overQuota(r *Request, f Family) refusal {
 		return refusal{}
 	}
 	var x pooledAddr
-	if al.unlimited(func() { x = al.another(r, f) }); x.pool == nil {
-		return refusal{}
+	if al.unlimited(func() { x = al.another(r, f) }); x.pool != nil {
+		return al.quotaRefusal(r, x)
 	}
-	return al.quotaRefusal(r, x)
+	for _, s := range al.servingPools(r) { // its IPAM is not asked
+		if s.awaits(f, r) {
+			return al.refusalBy(al.full(s, f, r), r)
+		}
+	}
+	return refusal{}
 }
 
 // quotaRefusal says which quota does not let r have x; the zero refusal: all do.

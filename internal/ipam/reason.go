@@ -10,6 +10,8 @@ const (
 	PoolNotFound        Reason = "PoolNotFound"
 	PoolNotAllowed      Reason = "PoolNotAllowed"
 	PoolExhausted       Reason = "PoolExhausted"
+	WaitingForIPAM      Reason = "WaitingForIPAM"
+	IPAMAddressRefused  Reason = "IPAMAddressRefused"
 	AddressOutsidePools Reason = "AddressOutsidePools"
 	AddressInUse        Reason = "AddressInUse"
 	AddressOccupied     Reason = "AddressOccupied"
@@ -23,6 +25,6 @@ const (
 
 // Reasons returns all reasons.
 func Reasons() []Reason {
-	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, AddressOutsidePools,
+	return []Reason{NoPool, PoolNotFound, PoolNotAllowed, PoolExhausted, WaitingForIPAM, IPAMAddressRefused, AddressOutsidePools,
 		AddressInUse, AddressOccupied, AddressReserved, QuotaExceeded, SharingRefused, FamilyUnavailable, RequestConflict, InvalidRequest}
 }

@@ -120,6 +120,9 @@ func (al *allocation) another(r *Request, f Family) pooledAddr {
 		if a, ok := al.nextFree(s, f, r); ok && s.serves(r) {
 			return pooledAddr{a, s}
 		}
+		if s.awaits(f, r) {
+			break
+		}
 	}
 	return pooledAddr{}
 }
@@ -137,7 +140,14 @@ func (al *allocation) reservedFor(r *Request, f Family) pooledAddr {
 // mayTakeReserved reports whether r can have x, which is reserved for it, now for family f.
 func (al *allocation) mayTakeReserved(r *Request, f Family, x pooledAddr) bool {
 	a, s := x.addr, x.pool
-	return FamilyOf(a) == f && s != nil && !s.Frozen && s.suits(r) && s.chooses(a, r) && !al.own.has(a) && !al.blocked(a, r) && al.exceeded(r, x) == nil
+	if FamilyOf(a) != f || s == nil || s.Frozen || !s.suits(r) || !s.chooses(a, r) || al.own.has(a) || al.blocked(a, r) || al.exceeded(r, x) != nil {
+		return false
+	}
+	if s.IPAM == "" {
+		return true
+	}
+	given, fits := al.offered(s, f, r)
+	return fits && given == a
 }
 
 // unite tries to take all of more from one pool that is as preferred as the pools in it,

@@ -24,11 +24,12 @@ import (
 // the world, "=>" and what Assign answers. Services are listed from the oldest
 // to the youngest.
 //
-//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES]
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES] [ipam]
 //	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [count N] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
 //	occupied ADDR [NODE [alone]|by foreign]
 //	reserved ADDR for SERVICES
+//	offer POOL FAMILY for SERVICE ADDR|exhausted|WORD
 //	quota NAME LIMIT NAMESPACES [pools POOLS] [family v4|v6]
 //	kept ADDR for [NAMESPACE/]NAME peak N
 //
@@ -126,6 +127,16 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 		if g.Message != "" {
 			fmt.Fprintf(&b, ": %s", g.Message)
 		}
+		for _, k := range g.Asks {
+			fmt.Fprintf(&b, " (asks %s for %s", k.Pool, k.Family)
+			if k.Addr.IsValid() {
+				fmt.Fprintf(&b, " %s", k.Addr)
+			}
+			if k.Refused.IsValid() {
+				fmt.Fprintf(&b, ", not %s", k.Refused)
+			}
+			b.WriteString(")")
+		}
 		if g.Moved != "" && g.Moved != g.Message {
 			fmt.Fprintf(&b, " (moved: %s)", g.Moved)
 		}
@@ -137,6 +148,7 @@ func outcome(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) string {
 func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept, err error) {
 	occupied := &ipam.Occupied{Addrs: map[netip.Addr]ipam.Occupant{}}
 	var reserved []reservation
+	offers := map[string][]ipam.Offer{} // by Service
 	var quotas []worldQuota
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
@@ -163,6 +175,8 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 				by.Name, by.Node = "node "+words[2]+"'s", words[2]
 			}
 			occupied.Addrs[netip.MustParseAddr(words[1])] = by
+		case words[0] == "offer" && len(words) == 6 && words[3] == "for":
+			offers[words[4]] = append(offers[words[4]], parseOffer(words))
 		case words[0] == "reserved" && len(words) == 4 && words[2] == "for":
 			a := netip.MustParseAddr(words[1])
 			by := occupied.Addrs[a]
@@ -180,6 +194,7 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 		pools[i].Occupied = occupied
 	}
 	for i := range requests {
+		requests[i].Offers = offers[requests[i].Service.Name]
 		for _, x := range reserved {
 			if slices.Contains(x.services, strings.TrimPrefix(requests[i].Service.String(), "n/")) {
 				requests[i].Reserved = append(requests[i].Reserved, x.addr)
@@ -208,6 +223,16 @@ func parseQuota(words []string) (worldQuota, error) {
 	return q, err
 }
 
+func parseOffer(words []string) ipam.Offer {
+	o := ipam.Offer{Pool: words[1], Family: parseFamilies(words[2])[0]}
+	if a, err := netip.ParseAddr(words[5]); err == nil {
+		o.Addr = a
+		return o
+	}
+	o.Exhausted, o.Message = words[5] == "exhausted", "says: "+words[5]
+	return o
+}
+
 // reservation is an address that is reserved for Services.
 type reservation struct {
 	addr     netip.Addr
@@ -230,6 +255,8 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.AvoidBuggy = true
 		case "frozen":
 			p.Frozen = true
+		case "ipam":
+			p.IPAM = "ipam.example.org:9000"
 		case "across":
 			p.CrossNamespace = true
 		case "pinned":

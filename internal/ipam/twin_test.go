@@ -287,6 +287,8 @@ func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Add
 		case slices.Contains(have, a):
 		case !w.suits(a, r) || w.poolOf(a).Frozen || refuses(*w.poolOf(a), a, r) || !w.free(a, r) || !w.affords(r, a):
 			return part, keeps
+		case !w.handsOut(a, r):
+			return part, keeps
 		default:
 			have = append(have, a)
 			w.draw(a)
@@ -327,6 +329,10 @@ func rank(p ipam.Pool) int {
 func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr, bool) {
 	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
 		return netip.Addr{}, false
+	}
+	if p.IPAM != "" {
+		a, ok := w.offered(p, f, r)
+		return a, ok && !slices.Contains(have, a) && w.affords(r, a)
 	}
 	for _, pick := range []func(netip.Addr) bool{
 		func(a netip.Addr) bool {

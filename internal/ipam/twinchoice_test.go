@@ -71,6 +71,9 @@ func (w twin) options(f ipam.Family, r ipam.Request) (out []netip.Addr) {
 		for a, ok := w.lowest(p, f, r, have); ok; a, ok = w.lowest(p, f, r, have) {
 			have, out = append(have, a), append(out, a)
 		}
+		if w.awaits(p, f, r) {
+			break
+		}
 	}
 	for _, a := range r.Has {
 		if _, ok := w.stays(f, r, slices.DeleteFunc(slices.Clone(r.Has), func(b netip.Addr) bool { return a == b })...); ok {
@@ -133,6 +136,9 @@ func (w twin) best(f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr
 	for _, p := range w.byRank() {
 		if a, ok := w.lowest(p, f, r, have); ok {
 			return a, true
+		}
+		if w.awaits(p, f, r) {
+			break
 		}
 	}
 	return w.stays(f, r, have...)

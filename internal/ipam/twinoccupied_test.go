@@ -33,7 +33,7 @@ func refuses(p ipam.Pool, a netip.Addr, r ipam.Request) bool {
 // reservedFor is the first address of family f that is reserved for r and that it can have.
 func (w twin) reservedFor(f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr, bool) {
 	for _, a := range r.Reserved {
-		if p := w.poolOf(a); ipam.FamilyOf(a) == f && !slices.Contains(have, a) && p != nil && !p.Frozen && allows(*p, r) && chooses(*p, a, r) && w.free(a, r) && w.affords(r, a) {
+		if p := w.poolOf(a); ipam.FamilyOf(a) == f && !slices.Contains(have, a) && p != nil && !p.Frozen && allows(*p, r) && chooses(*p, a, r) && w.free(a, r) && w.handsOut(a, r) && w.affords(r, a) {
 			return a, true
 		}
 	}

@@ -63,6 +63,32 @@ func (w *world) orphan(r *ipam.Request, percent int) {
 	}
 }
 
+// keepsFor reports whether a is kept for r.
+func (w *world) keepsFor(a netip.Addr, r ipam.Request) bool {
+	return slices.ContainsFunc(w.kept, func(k ipam.Kept) bool { return k.Addr == a && k.For == r.Service })
+}
+
+// offer has the IPAMs of pools say something for r, or nothing.
+func (w *world) offer(r *ipam.Request) {
+	r.Offers = nil
+	for _, name := range poolNames()[:3] {
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			o := ipam.Offer{Pool: name, Family: f}
+			switch w.rng.Intn(6) {
+			case 0:
+				continue
+			case 1:
+				o.Exhausted, o.Message = true, "has no address"
+			case 2:
+				o.Message = "says: no"
+			default:
+				o.Addr = universe()[w.rng.Intn(len(universe()))]
+			}
+			r.Offers = append(r.Offers, o)
+		}
+	}
+}
+
 // meet has foreign hosts be found at the addresses that r has.
 func (w *world) meet(r *ipam.Request, percent int) {
 	r.Leaves = nil
@@ -108,6 +134,9 @@ func (w *world) newPools() {
 		p := ipam.Pool{
 			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
 			Frozen: w.chance(10), Priority: w.rng.Intn(3), CrossNamespace: w.chance(50),
+		}
+		if w.chance(20) {
+			p.IPAM = "ipam.example.org:9000"
 		}
 		w.pick(&p, 30)
 		if w.chance(15) {
@@ -189,6 +218,7 @@ func (w *world) create() ipam.Key {
 	w.born++
 	w.ask(&r)
 	w.reserve(&r, 20)
+	w.offer(&r)
 	w.requests = append(w.requests, r)
 	w.limit()
 	return r.Service
@@ -197,7 +227,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved, Quotas: r.Quotas}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved, Offers: r.Offers, Quotas: r.Quotas}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.several()

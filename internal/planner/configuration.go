@@ -20,6 +20,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/source"
 )
 
 // Summary is what statuses of other objects and metrics report of a plan.
@@ -30,6 +31,7 @@ type Summary struct {
 	Kept      map[string][]ipam.Kept           // by pool
 	Occupied  map[string]string                // by pool: what others have of its addresses, as a sentence
 	Uses      map[string]intent.ReservationUse // by AddressReservation
+	Sources   map[string]source.Health         // how the IPAMs of pools do, by pool
 	Quotas    map[string]intent.QuotaUse       // by AddressQuota
 	Conflicts intent.Conflicts                 // addresses that foreign hosts have
 	Holders   map[netip.Addr]bool              // addresses that Services have
@@ -44,7 +46,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Sources: p.health, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -93,14 +95,8 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
 			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
 			o.Status.ExternalIPs = intent.ExternalStatus(plan.Externals, o.Name)
-			o.Status.IPv4, o.Status.IPv6 = nil, nil
-			for _, u := range plan.Usage[o.Name] {
-				if u.Family == ipam.IPv4 {
-					o.Status.IPv4 = u.Status()
-				} else {
-					o.Status.IPv6 = u.Status()
-				}
-			}
+			setIPAMReady(o, plan.Sources)
+			setUsage(&o.Status, plan.Usage[o.Name])
 			return &o.Status.Conditions, ""
 		}),
 		changed(validations, c.Objects.Peers, func(o *v1beta1.BGPPeer) (*[]metav1.Condition, string) {
@@ -131,6 +127,18 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		}),
 		quotas(c, validations, plan),
 	)
+}
+
+// setUsage has the status of a pool show its usage.
+func setUsage(s *v1beta1.IPAddressPoolStatus, usage []Usage) {
+	s.IPv4, s.IPv6 = nil, nil
+	for _, u := range usage {
+		if u.Family == ipam.IPv4 {
+			s.IPv4 = u.Status()
+		} else {
+			s.IPv6 = u.Status()
+		}
+	}
 }
 
 // quotas returns the quotas whose status differs.
@@ -215,7 +223,7 @@ func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validat
 	}
 	set(v1beta1.ConditionProgrammed, cause, v1beta1.ReasonProgrammed)
 	// The column WHY shows the message of the first that is False: that of Programmed names all causes.
-	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished}
+	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished, v1beta1.ConditionIPAMReady}
 	slices.SortStableFunc(*conditions, func(a, b metav1.Condition) int {
 		return cmp.Compare(slices.Index(order, a.Type), slices.Index(order, b.Type))
 	})
@@ -230,10 +238,8 @@ func (c StatusChange) Turned() (out []Event) {
 		was := health.Condition(before, now.Type)
 		good := now.Status == metav1.ConditionTrue
 		switch {
-		case was.Status == now.Status && was.Reason == now.Reason:
-		case now.Reason == v1beta1.ReasonNotAccepted || now.Reason == v1beta1.ReasonRefsNotResolved:
+		case was.Status == now.Status && was.Reason == now.Reason || repeats(now, after):
 		case good && was.Status == "" && now.Type != v1beta1.ConditionProgrammed:
-		case !good && now.Type == v1beta1.ConditionProgrammed && health.Condition(after, v1beta1.ConditionEstablished).Reason == now.Reason:
 		default:
 			e := Event{corev1.EventTypeNormal, "Configure", now.Reason, now.Message}
 			if !good {
@@ -246,6 +252,17 @@ func (c StatusChange) Turned() (out []Event) {
 		}
 	}
 	return out
+}
+
+// repeats reports whether a condition says nothing of its own: another one of all says the same, or
+// it only says that it is not known yet.
+func repeats(c metav1.Condition, all []metav1.Condition) bool {
+	switch c.Reason {
+	case v1beta1.ReasonNotAccepted, v1beta1.ReasonRefsNotResolved, v1beta1.ReasonIPAMPending:
+		return true
+	}
+	return c.Type == v1beta1.ConditionProgrammed && c.Status != metav1.ConditionTrue &&
+		slices.ContainsFunc(all, func(x metav1.Condition) bool { return x.Type != c.Type && x.Reason == c.Reason })
 }
 
 // refers reports whether objects of a kind name others.
@@ -273,6 +290,9 @@ func programmed(v intent.Validation, conditions []metav1.Condition) (out intent.
 		add(v1beta1.ReasonUnsupportedField, "accepted, but without any effect in this version: "+strings.Join(v.NoEffect, ", "))
 	}
 	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1beta1.ReasonSessionsDown {
+		add(c.Reason, c.Message)
+	}
+	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionIPAMReady); c != nil && c.Status == metav1.ConditionFalse {
 		add(c.Reason, c.Message)
 	}
 	return out

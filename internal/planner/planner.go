@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/source"
 )
 
 // Plan is all that must be true.
@@ -39,6 +41,8 @@ type Plan struct {
 	conflicts intent.Conflicts
 	externals []intent.External
 	reserved  *intent.Reserved
+	Calls     []source.Call            // to IPAMs, to be made now; the answers go to State.Asked
+	health    map[string]source.Health // of IPAMs, by pool
 	quotas    *intent.Quotas
 	asked     []*ipam.Request // what is granted
 	ends      []time.Time     // when Services lose what they have of pools that are gone, and when a reservation ends
@@ -127,6 +131,9 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
 	leaving := t.config.Leaving(s.Conflicts, t.holdings)
 	for i, x := range t.byAge {
+		if x.request.Offers = nil; s.Offers != nil {
+			x.request.Offers = s.Offers(x.Object.UID)
+		}
 		t.asked[i] = &x.request
 		a, tried := s.Attempts[x.Object.UID]
 		c := s.contest(x.Object)
@@ -179,6 +186,9 @@ func (x *Service) asks(a Attempt, c Contest, now time.Time) *ipam.Request {
 // judge works out what is to be written to each Service, where that may have changed.
 func (p *Plan) judge(s Snapshot) {
 	for i, x := range p.Services {
+		if text := s.disagreeing(x.Object, p.Grants[i]); text != "" {
+			p.Grants[i].Message = strings.TrimPrefix(p.Grants[i].Message+"; "+text, "; ")
+		}
 		g, c, announced := p.Grants[i], s.contest(x.Object), s.Announced.find(x.Object)
 		if !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) || !announced.same(x.announced) {
 			x.judged, x.grant, x.contest, x.announced, x.Change = true, g, c, announced, nil

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/source"
 )
 
 // Snapshot is all that the decision depends on. Its objects belong to the
@@ -23,9 +25,12 @@ type Snapshot struct {
 	Endpoints  Endpoints                    // of Services that share addresses by externalTrafficPolicy Local
 	Where      *intent.Placement            // finds the nodes of endpoints that name none
 	Reserved   *intent.Reserved             // what AddressReservations have
-	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
-	Attempts   map[types.UID]Attempt        // writes whose outcome is not known, or was refused
-	Contests   map[types.UID]Contest        // Services whose status another client overwrites
+	Offers     func(types.UID) []ipam.Offer // what IPAMs have said for a Service; nil: there are none
+	// Disagreement returns what is to be said of an address whose IPAM does not hold it for its Service.
+	Disagreement func(pool string, k source.Key, a netip.Addr) string
+	Announced    *Announced            // what the conditions Announced are to be; nil: that is not known
+	Attempts     map[types.UID]Attempt // writes whose outcome is not known, or was refused
+	Contests     map[types.UID]Contest // Services whose status another client overwrites
 
 	Kept   []ipam.Kept              // addresses that wait for Services that were deleted
 	Graces map[string]time.Duration // how long pools keep addresses, also those that are gone

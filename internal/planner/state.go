@@ -20,6 +20,8 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
+	"github.com/steelyard-lb/steelyard/internal/source"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 // State is a controller without its API server: all that it remembers from one pass
@@ -32,6 +34,7 @@ type State struct {
 	attempts  Attempts
 	pacer     pacer
 	conflicts *intent.Conflicts                // addresses of pools that foreign hosts have; nil: the pools' statuses have not been read in this term
+	sources   source.State                     // what is known of IPAMs
 	written   overlay.Objects[*corev1.Service] // the Services as the API server returned them
 }
 
@@ -48,6 +51,7 @@ type Input struct {
 	Namespaces map[string]map[string]string // labels by name; Watch needs none
 	Others     intent.Others                // which addresses nodes and the cluster have; Watch needs none
 	Claims     []*v1beta1.L2Claim           // they tell at which addresses foreign hosts answer; Watch needs none
+	Cluster    string                       // the UID of the Namespace kube-system, by which IPAMs know the cluster; Watch needs none
 	Endpoints  Endpoints                    // of Services of which NeedsEndpoints says so; Watch needs none
 	Announced  *Announced                   // what the conditions Announced are to be; nil: that is not known
 }
@@ -73,6 +77,9 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
+	if snap.Offers = s.offers(in); snap.Offers != nil {
+		snap.Disagreement = s.sources.Disagreement
+	}
 	p = s.planner.Plan(snap)
 	p.externals = s.externals(in, p)
 	next := p.Step(snap)
@@ -92,7 +99,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	if next.Awaits {
 		s.attempts.Await()
 	}
-	return p, sends, next.Again
+	return p, sends, wait.Soonest(next.Again, s.ask(in, snap, &p))
 }
 
 // externals decides which addresses in spec.externalIPs are announced.
@@ -138,6 +145,7 @@ func (s *State) Reset() {
 	s.written.Reset()
 	s.memory.Forget()
 	s.conflicts = nil
+	s.sources.Reset()
 }
 
 // Restored forgets what was written: the API server has gone back to an earlier state. The

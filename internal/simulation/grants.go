@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -36,6 +37,7 @@ type grants struct {
 	ranges      map[netip.Addr]string        // the pool that holds an address
 	dropped     map[netip.Addr]dropped       // the pool of an address was deleted
 	grace       map[netip.Addr]time.Duration // of the last pool of an address
+	longest     map[netip.Addr]time.Duration // the grace of any pool that has had an address
 	overwritten map[netip.Addr]bool          // another client has written it into a status
 	promises    map[netip.Addr][]*promise
 	blind       time.Time // until when a controller of another version may forget what is kept
@@ -76,7 +78,7 @@ type promise struct {
 func newGrants() *grants {
 	return &grants{
 		of: map[string]*tenant{}, affected: map[netip.Addr]edits{}, ranges: map[netip.Addr]string{}, dropped: map[netip.Addr]dropped{},
-		grace: map[netip.Addr]time.Duration{}, overwritten: map[netip.Addr]bool{}, promises: map[netip.Addr][]*promise{}, checked: map[string]int{},
+		grace: map[netip.Addr]time.Duration{}, longest: map[netip.Addr]time.Duration{}, overwritten: map[netip.Addr]bool{}, promises: map[netip.Addr][]*promise{}, checked: map[string]int{},
 	}
 }
 
@@ -274,16 +276,14 @@ func (g *grants) repool(w *world) {
 	for _, o := range w.api.table[pools] {
 		p := o.value.(poolValue)
 		there[o.name] = true
-		d, _ := time.ParseDuration(string(p.Spec.GraceTime))
 		for _, k := range p.Status.Kept {
 			g.reported(w, k.Address, k.Service)
 		}
-		for _, r := range p.Spec.Addresses {
-			for a := range addresses(r) {
-				if ranges[a] == "" { // of two the older one has it; that is not looked at
-					ranges[a], grace[a] = o.name, d
-				}
+		for a, d := range p.graces() {
+			if ranges[a] == "" { // of two the older one has it; that is not looked at
+				ranges[a], grace[a] = o.name, d
 			}
+			g.longest[a] = max(g.longest[a], d)
 		}
 	}
 	for a, pool := range g.ranges {
@@ -306,6 +306,20 @@ func (g *grants) repool(w *world) {
 		g.grace[a] = grace[a]
 	}
 	g.ranges = ranges
+}
+
+// graces returns the addresses of a pool, and for how long each is kept.
+func (p poolValue) graces() iter.Seq2[netip.Addr, time.Duration] {
+	d, _ := time.ParseDuration(string(p.Spec.GraceTime))
+	return func(yield func(netip.Addr, time.Duration) bool) {
+		for _, r := range p.Spec.Addresses {
+			for a := range addresses(r) {
+				if !yield(a, d) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // disturb notes that a pool of an address was edited.
@@ -376,6 +390,9 @@ func (w *world) freeAddresses() int {
 		for _, k := range o.value.(poolValue).Status.Kept {
 			taken[netip.MustParseAddr(k.Address)] = true
 		}
+	}
+	for _, x := range w.ipam.held {
+		taken[x.Addr] = true // perhaps of one that is gone, until its grace time ends
 	}
 	free := 0
 	for a, pool := range w.grants.ranges {

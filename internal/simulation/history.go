@@ -36,6 +36,7 @@ type History struct {
 
 	Controllers int  // give the Services their addresses; 0: they have them
 	Finalizers  bool // set by the controllers
+	External    bool // an IPAM chooses the addresses of p1
 	Faults      []Fault
 	Expected    []Expectation
 }
@@ -54,6 +55,8 @@ const (
 	warmUp = 12 * time.Second
 	// settling is how long it has when the last has ended.
 	settling = 20 * time.Second
+	// listing is how long it has if there is an IPAM, which is asked again after a minute.
+	listing = 3 * time.Minute
 	// resting is for how long nothing must happen then.
 	resting = 6 * time.Second
 )
@@ -86,7 +89,7 @@ func (h *History) tells() bool { return h.Gateway && h.isolation() == membership
 
 // traits are what a world is or is not, by their names.
 func (h *History) traits() []trait {
-	return []trait{{"gateway", &h.Gateway}, {"isolation-peers", &h.NoGatewayCounts}, {"isolation-never", &h.NeverIsolated}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"many-leases", &h.ManyLeases}, {"finalizers", &h.Finalizers}}
+	return []trait{{"gateway", &h.Gateway}, {"isolation-peers", &h.NoGatewayCounts}, {"isolation-never", &h.NeverIsolated}, {"spare-nic", &h.SpareNIC}, {"second-link", &h.SecondLink}, {"rack", &h.Rack}, {"many-leases", &h.ManyLeases}, {"finalizers", &h.Finalizers}, {"external", &h.External}}
 }
 
 type trait struct {

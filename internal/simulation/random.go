@@ -10,6 +10,7 @@ import (
 func kindsWithControllers() map[string]faultKind {
 	out := editKinds()
 	maps.Copy(out, controllerKinds())
+	maps.Copy(out, ipamKinds())
 	return out
 }
 
@@ -50,7 +51,19 @@ func RandomGrants(seed uint64) History {
 	default:
 		h.anything(rnd, kinds)
 	}
+	if h.External = seed%4 == 3; h.External {
+		h.elsewhere(rnd)
+	}
 	return h
+}
+
+// elsewhere is an IPAM that is away, slow, or lies.
+func (h *History) elsewhere(rnd *rand.Rand) {
+	end := h.end()
+	for range rnd.IntN(4) {
+		kinds := sortedKeys(ipamKinds())
+		h.Faults = append(h.Faults, Fault{At: upTo(rnd, end+time.Second), For: upTo(rnd, 30*time.Second), Kind: kinds[rnd.IntN(len(kinds))]})
+	}
 }
 
 // anything is faults and edits of all kinds.

@@ -268,6 +268,9 @@ func (c *controller) decide(term int) {
 	for _, x := range sends {
 		c.send(term, x.Write)
 	}
+	for _, call := range p.Calls {
+		c.callIPAM(term, call)
+	}
 	c.report.wake()
 	if again > 0 {
 		decision := c.decisions
@@ -281,7 +284,7 @@ func (c *controller) decide(term int) {
 
 // input is what a pass reads.
 func (c *controller) input() planner.Input {
-	in := planner.Input{Now: c.now, Configured: c.configured(), Namespaces: map[string]map[string]string{}}
+	in := planner.Input{Now: c.now, Cluster: cluster, Configured: c.configured(), Namespaces: map[string]map[string]string{}}
 	for _, o := range c.cache.table[services] {
 		in.Services = append(in.Services, o.value.(serviceValue).Service)
 	}

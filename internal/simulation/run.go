@@ -67,6 +67,9 @@ func (h History) run(m mutation, log *[]string) *Violation {
 		w.queue.push(start.Add(s.At), moment{do: func() { w.expect(s) }})
 	}
 	rested := start.Add(h.end() + settling)
+	if h.External {
+		rested = rested.Add(listing)
+	}
 	w.run(rested)
 	w.api.writes, w.rules.announced, w.rules.probed = 0, 0, 0
 	w.run(rested.Add(resting))
@@ -213,6 +216,7 @@ func (w *world) judgeWrite(o *object) {
 func (w *world) atRest() {
 	if w.Controllers > 0 {
 		w.grantsAtRest()
+		w.ipamAtRest()
 	}
 	for _, a := range w.granted() {
 		w.addressAtRest(a)

@@ -131,6 +131,7 @@ type world struct {
 
 	replicas []*replica
 	grants   *grants
+	ipam     ipamServer
 	parsed   map[string]*intent.Config
 	taken    map[string]*v1beta1.IPAddressPool // pools that are to come back
 }

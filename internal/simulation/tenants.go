@@ -63,6 +63,9 @@ func (w *world) pool(name string, size int, grace string) *v1beta1.IPAddressPool
 	out := &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	out.Spec.Addresses = w.ranges(name, size)
 	out.Spec.GraceTime = v1beta1.Duration(grace)
+	if w.externally(name) {
+		out.Spec.Source = w.externalSource()
+	}
 	return out
 }
 

@@ -5,9 +5,11 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announced"
+	"github.com/steelyard-lb/steelyard/internal/health"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -81,9 +83,21 @@ func (w *Snapshot) Evaluate() *Evaluation {
 		t.Kept = intent.Kept(w.Config.Pools, w.Now)
 	}
 	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
+	t.quoteIPAMs()
 	t.Externals = t.externals(all)
 	t.Checked = t.Checked.Announcing(t.Externals)
 	return t
+}
+
+// quoteIPAMs has Services that wait for an IPAM, which a Snapshot can't ask, say what the controller
+// says of it.
+func (t *Evaluation) quoteIPAMs() {
+	for i := range t.Grants {
+		c := health.Condition(t.Served[i].Status.Conditions, v1beta1.ConditionAllocated)
+		if g := &t.Grants[i]; g.Reason == ipam.WaitingForIPAM && c.Status == metav1.ConditionFalse {
+			g.Reason, g.Message = ipam.Reason(c.Reason), c.Message
+		}
+	}
 }
 
 // conflicts returns at which addresses foreign hosts answer, and has Services leave those that
