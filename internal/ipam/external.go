@@ -105,6 +105,7 @@ func (p *pass) needs() {
 	if !slices.ContainsFunc(p.pools, func(s *poolState) bool { return s.IPAM != "" }) { // usually
 		return
 	}
+	p.drawn = nil
 	for _, w := range p.waiting {
 		r, g := p.request(w.rank), &p.grants[p.order[w.rank]]
 		if !slices.Contains([]Reason{"", WaitingForIPAM, IPAMAddressRefused, PoolExhausted}, g.Reason) {
