@@ -3,8 +3,7 @@ package v1beta1
 // Reasons of the condition Accepted of configuration objects. An event Conflicts on a
 // BGPAdvertisement names a node on which it meets the other.
 const (
-	// ReasonAccepted: nothing is wrong with the object. Its message, if it has one, tells
-	// what else there is to know.
+	// ReasonAccepted: nothing is wrong with the object. Its message, if it has one, tells what else there is to know.
 	ReasonAccepted = "Accepted"
 	// ReasonInvalid: a field has a value that can't be used.
 	//
@@ -75,8 +74,7 @@ const (
 	// Remedy: see whether speakers run on these nodes: kubectl get speakers.steelyard.dev.
 	ReasonNoSessions = "NoSessions"
 	// ReasonNoSessionEstablished: no session to the BGPPeer is up. The condition Established
-	// has the same reason; while some are up, and others are not, it has SessionsDown, and
-	// Programmed is True.
+	// has the same reason; while some are up, and others are not, it has SessionsDown, and Programmed is True.
 	//
 	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
 	ReasonNoSessionEstablished = "NoSessionEstablished"
@@ -123,8 +121,7 @@ const (
 	// Steelyard's. Only an event and the page have this reason; the message of the condition,
 	// whatever its reason, names the annotation.
 	//
-	// Remedy: correct the annotation, or take it off; the message names the one that is most
-	// likely meant.
+	// Remedy: correct the annotation, or take it off; the message names the one that is most likely meant.
 	ReasonUnknownAnnotation = "UnknownAnnotation"
 	// ReasonNoPool: no pool serves this Service without being asked.
 	//
@@ -140,11 +137,9 @@ const (
 	//
 	// Remedy: see the pool's serviceAllocation and conditions, or ask for another one.
 	ReasonPoolNotAllowed = "PoolNotAllowed"
-	// ReasonPoolExhausted: every address of every pool that fits is taken, or kept for a
-	// Service that was deleted.
+	// ReasonPoolExhausted: every address of every pool that fits is taken, or kept for a Service that was deleted.
 	//
-	// Remedy: add addresses to a pool, or delete Services; the first that waits gets what
-	// is freed.
+	// Remedy: add addresses to a pool, or delete Services; the first that waits gets what is freed.
 	ReasonPoolExhausted = "PoolExhausted"
 	// ReasonWaitingForIPAM: the IPAM that chooses the pool's addresses (spec.source) has not
 	// handed out one for this Service. The message has what it said.
@@ -190,11 +185,9 @@ const (
 	// and the traffic policy Cluster, the same selector, or a node with endpoints of each; see the pool's sharing for
 	// Services of other namespaces.
 	ReasonSharingRefused = "SharingRefused"
-	// ReasonFamilyUnavailable: no pool that fits holds addresses of a family that the
-	// Service needs.
+	// ReasonFamilyUnavailable: no pool that fits holds addresses of a family that the Service needs.
 	//
-	// Remedy: add such addresses to a pool, or ask for one family (ipFamilyPolicy,
-	// ipFamilies).
+	// Remedy: add such addresses to a pool, or ask for one family (ipFamilyPolicy, ipFamilies).
 	ReasonFamilyUnavailable = "FamilyUnavailable"
 	// ReasonRequestConflict: two requests of the Service contradict each other.
 	//
@@ -210,16 +203,14 @@ const (
 // those of an L2Claim as well, AddressOutsidePools, and SessionsDown; if nodes have
 // several, that of the nodes that came furthest.
 const (
-	// ReasonNotAllocated: the Service has no address. No event tells it beside that of the
-	// condition Allocated.
+	// ReasonNotAllocated: the Service has no address. No event tells it beside that of the condition Allocated.
 	//
 	// Remedy: that of the reason of the condition Allocated.
 	ReasonNotAllocated = "NotAllocated"
 	// ReasonPending: a node may announce the address, and none has said yet that it does.
 	// The status is Unknown. It is so for a moment after the Service got the address.
 	//
-	// Remedy: if it stays so, see the log of the nodes' speakers; kubectl steelyard explain
-	// names the node.
+	// Remedy: if it stays so, see the log of the nodes' speakers; kubectl steelyard explain names the node.
 	ReasonPending = "Pending"
 	// ReasonNoEndpointsForPort: no endpoint has a port of the Service, while there are
 	// endpoints: clients are refused at that port. The status is True while a node announces

@@ -66,7 +66,12 @@ func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reaso
 	if reason := al.notAsked(s, f, r); reason != "" {
 		return reason, nil
 	}
-	has, inIt := numberOf(g.Addrs, f), s.isAsked(f, r)
+	return al.undecided(s, f, r, numberOf(g.Addrs, f)), nil
+}
+
+// undecided says why r, which has so many addresses of family f, has none of s, which serves it.
+func (al *allocation) undecided(s *poolState, f Family, r *Request, has int) ChoiceReason {
+	inIt := s.isAsked(f, r)
 	asks := func(refused func(netip.Addr) bool) bool {
 		return slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f && s.Holds(a) && refused(a) })
 	}
@@ -74,15 +79,15 @@ func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reaso
 	al.drawn = nil
 	switch _, free := al.nextFree(s, f, r); {
 	case has >= r.number(f), has > 0 && free:
-		return NotNeeded, nil
+		return NotNeeded
 	case has == 0 && !free && s.awaits(f, r) && al.room(s, f, r):
-		return AwaitsIPAM, nil
+		return AwaitsIPAM
 	case taken, !inIt && !free && !al.freeButFor(s, f, r) && !s.awaits(f, r):
-		return Exhausted, nil
+		return Exhausted
 	case asks(func(a netip.Addr) bool { return al.exceeded(r, pooledAddr{a, s}) != nil }), !inIt && !free:
-		return OverQuota, nil
+		return OverQuota
 	}
-	return Withheld, nil
+	return Withheld
 }
 
 // isAsked reports whether r asks for an address of family f that s holds.

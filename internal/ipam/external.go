@@ -124,7 +124,7 @@ func (p *pass) needs() {
 func (al *allocation) asks(r *Request, f Family) (out []Ask) {
 	if i := slices.IndexFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f }); i >= 0 {
 		a := r.Want[i]
-		if s := al.find(a); s != nil && s.IPAM != "" && !s.Frozen && s.suits(r) && !s.refuses(a, r) && !al.blocked(a, r) && al.exceeded(r, pooledAddr{a, s}) == nil {
+		if s := al.find(a); s != nil && s.IPAM != "" && al.mayAsk(s, r, a) {
 			out = append(out, al.ask(s, f, r, a))
 		}
 		return out
@@ -148,6 +148,11 @@ func (al *allocation) asks(r *Request, f Family) (out []Ask) {
 		}
 	}
 	return out
+}
+
+// mayAsk reports whether r could have a, which s holds.
+func (al *allocation) mayAsk(s *poolState, r *Request, a netip.Addr) bool {
+	return !s.Frozen && s.suits(r) && !s.refuses(a, r) && !al.blocked(a, r) && al.exceeded(r, pooledAddr{a, s}) == nil
 }
 
 // ask returns what r needs from s: a, or, if a is zero, any address, but first what is reserved for it.

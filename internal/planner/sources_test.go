@@ -32,7 +32,7 @@ func TestAnIPAMGetsBackAtOnceWhatNoServiceShows(t *testing.T) {
 		}
 		return p, sends
 	}
-	land := func(sends []Send) (due bool) {
+	written := func(sends []Send) (due bool) {
 		for _, x := range sends {
 			svc = svc.DeepCopy()
 			x.Change.Apply(svc, Finalizer{})
@@ -44,17 +44,17 @@ func TestAnIPAMGetsBackAtOnceWhatNoServiceShows(t *testing.T) {
 	}
 	configure("10.0.0.1-10.0.0.4")
 	p, sends := pass(source.List)
-	land(sends)
+	written(sends)
 	s.Asked(source.Answer{Call: p.Calls[0]}, in.Now)
 	p, _ = pass(source.Allocate)
 	s.Asked(source.Answer{Call: p.Calls[0], Given: netip.MustParseAddr("10.0.0.4"), Of: "lan"}, in.Now)
 	_, sends = pass(0)
-	land(sends)
+	written(sends)
 	configure("10.0.0.1-10.0.0.2")
 	if _, sends = pass(0); len(sends) != 1 || len(sends[0].Change.Addrs) > 0 {
 		t.Fatalf("it writes %+v, and does not take the address away", sends)
 	}
-	if !land(sends) {
+	if !written(sends) {
 		t.Error("no pass is due when no Service shows the address any more")
 	}
 	pass(source.Release)

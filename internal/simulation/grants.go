@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -306,20 +305,6 @@ func (g *grants) repool(w *world) {
 		g.grace[a] = grace[a]
 	}
 	g.ranges = ranges
-}
-
-// graces returns the addresses of a pool, and for how long each is kept.
-func (p poolValue) graces() iter.Seq2[netip.Addr, time.Duration] {
-	d, _ := time.ParseDuration(string(p.Spec.GraceTime))
-	return func(yield func(netip.Addr, time.Duration) bool) {
-		for _, r := range p.Spec.Addresses {
-			for a := range addresses(r) {
-				if !yield(a, d) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // disturb notes that a pool of an address was edited.

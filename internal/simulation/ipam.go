@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"net/netip"
 	"strings"
@@ -168,6 +169,20 @@ func (w *world) graces() map[netip.Addr]time.Duration {
 		}
 	}
 	return out
+}
+
+// graces returns the addresses of a pool, and for how long each is kept.
+func (p poolValue) graces() iter.Seq2[netip.Addr, time.Duration] {
+	d, _ := time.ParseDuration(string(p.Spec.GraceTime))
+	return func(yield func(netip.Addr, time.Duration) bool) {
+		for _, r := range p.Spec.Addresses {
+			for a := range addresses(r) {
+				if !yield(a, d) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // ipamAtRest checks what the IPAM holds in the end.

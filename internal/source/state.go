@@ -53,7 +53,7 @@ type allocation struct {
 	addr     netip.Addr // zero: nothing
 	pool     string     // that it was asked for
 	orphaned time.Time  // since when no Service claims it; zero: one does
-	leaving  bool       // the IPAM was told to take it back, and has not been heard to hold it since
+	leaving  bool       // a Release was sent, and nothing has shown since that the IPAM holds it still
 }
 
 // place is what is asked for: a Key may be of several pools.
