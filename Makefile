@@ -141,11 +141,14 @@ CREATED ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 comma := ,
 space := $(subst ,, )
 
+# Packs built programs into images; whose, its options say.
+PACK = bin/pack-images -out '$(DIST)' -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+
 .PHONY: images
 images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
 	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker || exit 1; done
-	go build -C config/images -o ../../bin/pack-images . && bin/pack-images -out '$(DIST)' -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
+	go build -C config/images -o ../../bin/pack-images . && $(PACK)
 
 # What the plugin is built for.
 PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
@@ -164,13 +167,27 @@ notes:
 	@mkdir -p '$(DIST)' && awk '/^## /{on = $$2 == "$(firstword $(subst -, ,$(RELEASE)))"} on' CHANGELOG.md > '$(DIST)/notes.md'
 	@[ -s '$(DIST)/notes.md' ] || { echo 'CHANGELOG.md says nothing of $(RELEASE)'; exit 1; }
 
+.PHONY: chart
+chart: notes images
+	go run -C charts ./release -out '$(abspath $(DIST))' -tag '$(TAG)' -created '$(CREATED)'
+
+.PHONY: bundle
+bundle: chart ## make the bundle for the Operator Lifecycle Manager, dist/bundle, and its images, with TAG, VERSION and PUSH as for a release
+	@for arch in $(ARCHES); do echo "build the operator for $$arch"; \
+	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build -C config/operator -ldflags='-s -w' -o ../../bin/$$arch/operator github.com/operator-framework/helm-operator-plugins || exit 1; done
+	rm -rf '$(DIST)/operator' && mkdir '$(DIST)/operator'
+	cp config/operator/watches.yaml '$(DIST)/operator/' && cp '$(DIST)/steelyard-$(RELEASE).tgz' '$(DIST)/operator/steelyard.tgz'
+	$(PACK) -append -programs operator -files '$(DIST)/operator'
+	go run -C charts ./bundle -out '$(abspath $(DIST))' -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -created '$(CREATED)'
+	$(PACK) -append -programs bundle -files '$(DIST)/bundle'
+	tar --sort=name --mtime='@$(CREATED)' --owner=0 --group=0 --numeric-owner -C '$(DIST)' -czf '$(DIST)/steelyard-bundle.tar.gz' bundle
+
 # What a release has, and publishes, but for the images and the chart in the registry.
 RELEASED = *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml crds.yaml images.txt krew.yaml
 
 .PHONY: release
 release: ARCHES = $(RELEASE_ARCHES)
-release: notes images plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
-	go run -C charts ./release -out '$(abspath $(DIST))' -tag '$(TAG)' -created '$(CREATED)'
+release: bundle plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
 	cd '$(DIST)' && sha256sum $(RELEASED) > SHA256SUMS
 
 # What the images of a kind cluster are built with.

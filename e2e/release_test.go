@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -87,8 +86,9 @@ func (r *publisher) sourcesOf(commit string) string {
 // with name.
 func (r *publisher) publish(name, tag, sources string) {
 	dist, version := filepath.Join(r.folder, tag), strings.TrimPrefix(tag, "v")
-	// The machine's architecture alone: the others take minutes.
-	output(r.ts, "make", "-C", sources, "release", "TAG="+tag, "VERSION="+tag, "PUSH="+r.at, "DIST="+dist, "RELEASE_ARCHES="+runtime.GOARCH, "PLATFORMS=linux-"+runtime.GOARCH)
+	// The machine's architecture alone: the others take minutes. One at a time: the programs
+	// are built into one place.
+	output(r.ts, "flock", sources, "make", "-C", sources, "release", "TAG="+tag, "VERSION="+tag, "PUSH="+r.at, "DIST="+dist, "RELEASE_ARCHES="+runtime.GOARCH, "PLATFORMS=linux-"+runtime.GOARCH)
 	output(r.ts, helmProgram(r.ts), "push", filepath.Join(dist, "steelyard-"+version+".tgz"), "oci://"+r.at+"/charts", "--plain-http")
 	images, err := os.ReadFile(filepath.Join(dist, "images.txt"))
 	r.ts.Check(err)
@@ -101,19 +101,43 @@ func (r *publisher) publish(name, tag, sources string) {
 	r.ts.Setenv(name+"_CHART", version)
 }
 
-// unpack pulls an image of one program, and writes that, for a link to lead there.
+// unpack pulls an image, and writes its files; a link leads to the first, its program.
 func (r *publisher) unpack(image, link string) {
+	folder := filepath.Join(r.folder, "unpacked", filepath.Base(link))
+	var program string
+	pulled(r.ts, image, func(h *tar.Header, text []byte) {
+		file := filepath.Join(folder, h.Name)
+		r.ts.Check(errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, h.FileInfo().Mode())))
+		if program == "" {
+			program = file
+		}
+	})
+	r.ts.Check(errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(program, link)))
+}
+
+// pulled pulls an image, and calls see with each of its files.
+func pulled(ts *testscript.TestScript, image string, see func(*tar.Header, []byte)) {
 	reference, err := name.ParseReference(image)
-	r.ts.Check(err)
+	ts.Check(err)
 	pulled, err := remote.Image(reference, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
-	r.ts.Check(err)
-	files := tar.NewReader(mutate.Extract(pulled))
-	_, err = files.Next()
-	r.ts.Check(err)
-	text, err := io.ReadAll(files)
-	program := filepath.Join(r.folder, "unpacked", filepath.Base(link))
-	r.ts.Check(errors.Join(err, os.MkdirAll(filepath.Dir(program), 0o755), os.MkdirAll(filepath.Dir(link), 0o755)))
-	r.ts.Check(errors.Join(os.WriteFile(program, text, 0o755), os.Symlink(program, link)))
+	ts.Check(err)
+	layers, err := pulled.Layers()
+	ts.Check(err)
+	for _, layer := range layers {
+		packed, err := layer.Uncompressed()
+		ts.Check(err)
+		for files := tar.NewReader(packed); ; {
+			h, err := files.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			ts.Check(err)
+			text, err := io.ReadAll(files)
+			ts.Check(err)
+			see(h, text)
+		}
+		ts.Check(packed.Close())
+	}
 }
 
 // namespacesOf are the networks of a cluster's nodes.

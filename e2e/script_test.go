@@ -40,6 +40,7 @@ import (
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	releases [both]           make the release $TO (and $FROM before it), in $RELEASES, and serve it at $REGISTRY
 //	helm ARGS…                the real Helm
+//	olm NAMESPACE             apply the bundle of the release $TO as OLM would; its examples are in examples.json
 //	told SERVICE REASON       wait until all who tell of a Service's announcement give that reason (condition, event, metric,
 //	                          page, plugin); Announced: until all say that it is announced
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
@@ -63,7 +64,7 @@ const timeout = 40 * time.Second
 type command = func(*testscript.TestScript, bool, []string)
 
 func (s *story) commands() map[string]command {
-	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "releases": s.releases, "helm": s.helm}
+	all := map[string]command{"eventually": s.eventually, "always": s.always, "address": s.address, "get": s.get, "active": s.active, "record": s.record, "traffic": s.begin, "answered": s.answered, "upgrade": s.upgrade, "releases": s.releases, "helm": s.helm, "olm": s.olm}
 	all["holders"], all["turns"] = s.heardOf((*capture).holders), s.heardOf((*capture).handovers)
 	all["crossings"] = s.crossings
 	all["told"] = s.toldEverywhere

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,12 +27,18 @@ type program struct {
 	// capabilities come with the file: a user other than root gets them when it
 	// runs it, if the container may have them.
 	capabilities []uint
+	// files tells that further files are in the image (option files).
+	files bool
+	// none tells that there is no program: the image only carries its files.
+	none bool
 }
 
 func programs() []program {
 	return []program{
 		{name: "controller", does: "allocates addresses to Services"},
 		{name: "speaker", does: "announces the addresses of Services by ARP, NDP and BGP", capabilities: []uint{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}},
+		{name: "operator", does: "installs Steelyard where the Operator Lifecycle Manager runs", files: true},
+		{name: "bundle", does: "what the Operator Lifecycle Manager installs it from", files: true, none: true},
 	}
 }
 
@@ -39,15 +48,31 @@ const user = "65532:65532"
 // image returns an image that holds and runs a program. What depends on the
 // time or the place of the build is not in it.
 func (o options) image(p program, arch string) (v1.Image, error) {
-	layer, err := layerOf(filepath.Join(o.bin, arch, p.name), p.capabilities)
-	if err != nil {
-		return nil, err
+	image := v1.Image(empty.Image)
+	add := func(comment string, files ...file) error {
+		layer, err := layerOf(files...)
+		if err != nil {
+			return err
+		}
+		history := v1.History{Created: v1.Time{Time: o.created}, CreatedBy: "make images", Comment: comment}
+		if image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: history}); err != nil {
+			return fmt.Errorf("add %s: %w", comment, err)
+		}
+		return nil
 	}
-	image, err := mutate.Append(empty.Image, mutate.Addendum{
-		Layer: layer, History: v1.History{Created: v1.Time{Time: o.created}, CreatedBy: "make images", Comment: "the program " + p.name},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("add the program: %w", err)
+	if !p.none {
+		if err := add("the program "+p.name, file{path: filepath.Join(o.bin, arch, p.name), name: p.name, mode: 0o755, capabilities: p.capabilities}); err != nil {
+			return nil, err
+		}
+	}
+	if p.files {
+		files, err := filesOf(o.files)
+		if err != nil {
+			return nil, err
+		}
+		if err := add("the files of "+p.name, files...); err != nil {
+			return nil, err
+		}
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -56,8 +81,6 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 	config = config.DeepCopy()
 	runs := platform(arch)
 	config.OS, config.Architecture, config.Variant, config.Created = runs.OS, runs.Architecture, runs.Variant, v1.Time{Time: o.created}
-	config.Config.Entrypoint = []string{"/" + p.name}
-	config.Config.User = user
 	config.Config.Labels = map[string]string{
 		"org.opencontainers.image.title":       "steelyard-" + p.name,
 		"org.opencontainers.image.description": "Steelyard, a LoadBalancer for Kubernetes on bare metal: " + p.does,
@@ -66,31 +89,81 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 		"org.opencontainers.image.version":     o.version,
 		"org.opencontainers.image.revision":    o.revision,
 	}
+	if p.none {
+		if err := o.label(config.Config.Labels); err != nil {
+			return nil, err
+		}
+	} else {
+		config.Config.Entrypoint, config.Config.User = []string{"/" + p.name}, user
+	}
 	return mutate.ConfigFile(image, config)
 }
 
-// layerOf returns a layer with one file, executable by all users.
-func layerOf(path string, capabilities []uint) (v1.Layer, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: run \"make images\", which builds it", err)
-	} else if err != nil {
-		return nil, err
+// label adds the labels that a bundle's own annotations ask for.
+func (o options) label(labels map[string]string) error {
+	text, err := os.ReadFile(filepath.Join(o.files, "metadata", "annotations.yaml"))
+	if err != nil {
+		return fmt.Errorf("read the bundle's annotations: %w", err)
 	}
-	header := &tar.Header{Name: filepath.Base(path), Mode: 0o755, Size: int64(len(text)), Format: tar.FormatPAX}
-	if len(capabilities) > 0 {
-		header.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": string(fileCapabilities(capabilities))}
+	var bundle struct{ Annotations map[string]string }
+	if err := yaml.Unmarshal(text, &bundle); err != nil {
+		return fmt.Errorf("read the bundle's annotations: %w", err)
 	}
+	maps.Copy(labels, bundle.Annotations)
+	return nil
+}
+
+// file is a file of an image, from one of this machine.
+type file struct {
+	path, name   string
+	mode         int64
+	capabilities []uint
+}
+
+// filesOf are those of a folder, by their paths in it.
+func filesOf(folder string) ([]file, error) {
+	var out []file
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		out = append(out, file{path: path, name: name, mode: 0o644})
+		return err
+	})
+	if err == nil && len(out) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the files of an image in %q: %w", folder, err)
+	}
+	return out, nil
+}
+
+// layerOf returns a layer with files that all users may read, and run what is a program.
+func layerOf(files ...file) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	if err := w.WriteHeader(header); err != nil {
-		return nil, fmt.Errorf("pack %s: %w", path, err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("pack %s: %w", path, err)
+	for _, f := range files {
+		text, err := os.ReadFile(f.path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%w: run \"make images\", which builds it", err)
+		} else if err != nil {
+			return nil, err
+		}
+		header := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(text)), Format: tar.FormatPAX}
+		if len(f.capabilities) > 0 {
+			header.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": string(fileCapabilities(f.capabilities))}
+		}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", f.path, err)
+		}
+		if _, err := w.Write(text); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", f.path, err)
+		}
 	}
 	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("pack %s: %w", path, err)
+		return nil, fmt.Errorf("pack a layer: %w", err)
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }
 	return tarball.LayerFromOpener(open, tarball.WithCompressedCaching)

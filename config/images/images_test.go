@@ -57,6 +57,14 @@ func made(t *testing.T) options {
 			}
 		}
 	}
+	for _, p := range programs() {
+		o.programs = append(o.programs, p.name)
+	}
+	o.files = filepath.Join(dir, "files")
+	annotations := filepath.Join(o.files, "metadata", "annotations.yaml")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(annotations), 0o755), os.WriteFile(annotations, []byte("annotations: {package: steelyard}\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	return o
 }
 
@@ -131,6 +139,9 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range programs() {
+		if p.none {
+			continue
+		}
 		for _, arch := range o.arches {
 			image, err := tarball.ImageFromPath(filepath.Join(o.out, "steelyard-"+p.name+"-"+arch+".tar"), nil)
 			if err != nil {
@@ -144,7 +155,11 @@ func TestImage(t *testing.T) {
 				config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" || config.Config.Labels["org.opencontainers.image.revision"] != "abc" {
 				t.Errorf("%s for %s: %+v", p.name, arch, config)
 			}
-			if diff := cmp.Diff([]string{p.name}, names(t, image)); diff != "" {
+			want := []string{p.name}
+			if p.files {
+				want = append(want, "metadata/annotations.yaml")
+			}
+			if diff := cmp.Diff(want, names(t, image)); diff != "" {
 				t.Errorf("files of %s: -want +have\n%s", p.name, diff)
 			}
 		}
@@ -180,6 +195,46 @@ func each(t *testing.T, image v1.Image, see func(*tar.Header, io.Reader)) {
 			}
 			see(h, r)
 		}
+	}
+}
+
+// A bundle has files and no program; its labels say where they are. What is packed
+// after others is listed after them.
+func TestTheBundleIsItsFiles(t *testing.T) {
+	server := httptest.NewServer(registry.New())
+	defer server.Close()
+	o := made(t)
+	o.push = strings.TrimPrefix(server.URL, "http://") + "/net"
+	all := o.programs
+	for _, o.programs = range [][]string{all[:1], {"bundle"}} {
+		if err := o.writeAll(); err != nil {
+			t.Fatal(err)
+		}
+		o.more = true
+	}
+	list, err := os.ReadFile(filepath.Join(o.out, "images.txt"))
+	pushed := strings.Fields(string(list))
+	if err != nil || len(pushed) != 2 || !strings.Contains(pushed[0], "/steelyard-controller:") || !strings.Contains(pushed[1], "/steelyard-bundle:") {
+		t.Fatalf("images.txt lists %q, %v", pushed, err)
+	}
+	ref, err := name.ParseReference(pushed[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil || config.Config.Labels["package"] != "steelyard" || len(config.Config.Entrypoint) > 0 {
+		t.Errorf("have %+v, %v", config, err)
+	}
+	if diff := cmp.Diff([]string{"metadata/annotations.yaml"}, names(t, image)); diff != "" {
+		t.Errorf("-want +have\n%s", diff)
+	}
+	o.programs = []string{"router"}
+	if err := o.writeAll(); err == nil || !strings.Contains(err.Error(), `"router"`) {
+		t.Errorf("want a refusal that names the program, have %v", err)
 	}
 }
 

@@ -4,14 +4,16 @@
 // materials (CycloneDX); for each program an OCI image layout with all
 // architectures, or an image in a registry, whose references, with digests, are
 // in images.txt. An image holds one static program, and equal programs give equal
-// images.
+// images. The operator's has files beside it, and a bundle's has nothing but files.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +31,10 @@ import (
 // options are the flags.
 type options struct {
 	bin      string
+	files    string
 	out      string
+	programs []string
+	more     bool
 	arches   []string
 	tag      string
 	version  string
@@ -41,6 +46,9 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs, those of an architecture in a folder of its name")
+	names := flag.String("programs", "controller,speaker", "comma list of what to pack: controller, speaker, operator, bundle")
+	flag.StringVar(&o.files, "files", "", "folder of the files that go into the image of operator or bundle")
+	flag.BoolVar(&o.more, "append", false, "add to images.txt, which has the images that were pushed before")
 	flag.StringVar(&o.out, "out", "dist", "folder for what is written")
 	arches := flag.String("arches", "amd64,arm64", "comma list of architectures, as Go names them, and armv7")
 	flag.StringVar(&o.tag, "tag", "dev", "tag of the images")
@@ -49,6 +57,7 @@ func main() {
 	created := flag.Int64("created", 0, "time that the images were created, in seconds since 1970: that of the commit, so that equal sources give equal images")
 	flag.StringVar(&o.push, "push", "", "registry and path to push the images to, as ghcr.io/steelyard-lb; the credentials are those of docker login. Empty: push nothing")
 	flag.Parse()
+	o.programs = strings.Split(*names, ",")
 	o.arches, o.created = strings.Split(*arches, ","), time.Unix(*created, 0).UTC()
 	if err := o.writeAll(); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
@@ -62,8 +71,12 @@ func (o options) writeAll() error {
 		return fmt.Errorf("make the folder of the images: %w", err)
 	}
 	var pushed strings.Builder
-	for _, p := range programs() {
-		reference, err := o.write(p)
+	for _, name := range o.programs {
+		i := slices.IndexFunc(programs(), func(p program) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("there is no program %q", name)
+		}
+		reference, err := o.write(programs()[i])
 		if err != nil {
 			return err
 		}
@@ -74,7 +87,16 @@ func (o options) writeAll() error {
 	if o.push == "" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(o.out, "images.txt"), []byte(pushed.String()), 0o644); err != nil {
+	how := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if o.more {
+		how = os.O_APPEND | os.O_WRONLY
+	}
+	list, err := os.OpenFile(filepath.Join(o.out, "images.txt"), how, 0o644)
+	if err != nil {
+		return fmt.Errorf("list the images: %w", err)
+	}
+	_, err = list.WriteString(pushed.String())
+	if err := errors.Join(err, list.Close()); err != nil {
 		return fmt.Errorf("list the images: %w", err)
 	}
 	return nil
@@ -89,11 +111,10 @@ func (o options) write(p program) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("make the image of %s for %s: %w", p.name, arch, err)
 		}
-		if err := o.archive(image, p, arch); err != nil {
-			return "", err
-		}
-		if err := o.bill(p, arch); err != nil {
-			return "", err
+		if !p.none {
+			if err := errors.Join(o.archive(image, p, arch), o.bill(p, arch)); err != nil {
+				return "", err
+			}
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: platform(arch)},

@@ -1,12 +1,17 @@
 package kubelet
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/steelyard-lb/steelyard/e2e/lab/hosts"
 )
 
 func TestPodAddressesAreUsedInTurn(t *testing.T) {
@@ -70,10 +75,26 @@ func TestWhatAPodRuns(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			obj := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: c.image, Command: c.command, Args: c.args}}}}
 			p := &pod{kubelet: &kubelet{Config: Config{Agnhost: "/bin/agnhost", Programs: map[string]string{"traefik": "/bin/traefik"}}}, node: &nodeAddresses{}, obj: obj}
-			if d := cmp.Diff(c.want, p.argv()); d != "" {
-				t.Error(d)
+			argv, folder := p.argv()
+			if d := cmp.Diff(c.want, argv); d != "" || folder != "" {
+				t.Errorf("in %q: %s", folder, d)
 			}
 		})
+	}
+}
+
+// An image that was unpacked for the rack runs beside its other files.
+func TestAnUnpackedImageRunsInItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	link := Unpacked(dir, "example.org/operator:v1")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink("/images/one/operator", link)); err != nil {
+		t.Fatal(err)
+	}
+	obj := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "example.org/operator:v1", Args: []string{"run"}}}}}
+	p := &pod{kubelet: &kubelet{Config: Config{Table: hosts.Table{Folder: dir}}}, node: &nodeAddresses{}, obj: obj}
+	argv, folder := p.argv()
+	if d := cmp.Diff([]string{"/images/one/operator", "run"}, argv); d != "" || folder != "/images/one" {
+		t.Errorf("in %q: %s", folder, d)
 	}
 }
 

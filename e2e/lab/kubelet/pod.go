@@ -219,7 +219,7 @@ func (p *pod) start(ctx context.Context) {
 // startProcess starts the process, with the Pod's host name and,
 // where client libraries look for it, the Pod's account.
 func (p *pod) startProcess(ctx context.Context) error {
-	program := p.argv()
+	program, folder := p.argv()
 	if _, err := exec.LookPath(program[0]); err != nil {
 		image := programs.ImageName(p.obj.Spec.Containers[0].Image)
 		if program[0] == p.Programs[image] {
@@ -238,6 +238,7 @@ func (p *pod) startProcess(ctx context.Context) error {
 	hostname := cmp.Or(p.obj.Spec.Hostname, p.name)
 	argv := append([]string{"netns", "exec", p.network(), "unshare", "--uts", "sh", "-c", enter, hostname, account}, program...)
 	cmd := exec.Command("ip", argv...)
+	cmd.Dir = folder
 	cmd.Env = append(slices.Clone(p.Table.Env), "HOSTNAME="+hostname,
 		"KUBERNETES_SERVICE_HOST="+p.Server.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", p.Server.Port()))
 	for name, value := range p.env() {

@@ -11,30 +11,31 @@ import (
 	"github.com/steelyard-lb/steelyard/e2e/lab/programs"
 )
 
-// argv is the process of the Pod's first container. There are no images but those of
-// one program that were unpacked for the rack (Unpacked): it is the image's, or the
+// argv is the process of the Pod's first container, and where it runs; "": anywhere.
+// There are no images but those of one program that were unpacked for the rack
+// (Unpacked), which runs beside the image's other files: it is the image's, or the
 // program that is built for the image's name, else agnhost, or a program of this
 // machine if the container names a command.
-func (p *pod) argv() []string {
+func (p *pod) argv() (argv []string, folder string) {
 	c := p.obj.Spec.Containers[0]
-	argv := slices.Concat(c.Command, p.expanded(c.Args))
+	argv = slices.Concat(c.Command, p.expanded(c.Args))
 	image := programs.ImageName(c.Image)
 	own, built := p.Programs[image]
 	if unpacked, err := os.Readlink(Unpacked(p.Table.Folder, c.Image)); err == nil {
-		own, built = unpacked, true
+		own, built, folder = unpacked, true, filepath.Dir(unpacked)
 	}
 	if !built {
 		image, own = "agnhost", p.Agnhost
 	}
 	switch {
 	case len(argv) == 0 && !built:
-		return []string{own, "netexec", "--http-port=8080", "--udp-port=8080"}
+		return []string{own, "netexec", "--http-port=8080", "--udp-port=8080"}, folder
 	case len(c.Command) == 0:
-		return append([]string{own}, argv...)
+		return append([]string{own}, argv...), folder
 	case path.Base(argv[0]) == image:
 		argv[0] = own
 	}
-	return argv
+	return argv, folder
 }
 
 // Unpacked is the link to the program of an image, by the image's whole reference, if
