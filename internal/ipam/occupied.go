@@ -21,7 +21,7 @@ type Occupied struct {
 
 // Equal reports whether o and p are the same, also in the order of their Ranges.
 func (o *Occupied) Equal(p *Occupied) bool {
-	if o == nil || p == nil {
+	if o == p || o == nil || p == nil {
 		return o == p
 	}
 	return maps.Equal(o.Addrs, p.Addrs) && slices.Equal(o.Ranges, p.Ranges) && maps.Equal(o.Known, p.Known)

@@ -24,6 +24,7 @@ type poolState struct {
 	answer  bool
 
 	reserved *reservedFilter // nil: nothing is
+	counting []answer        // whether its addresses count for quotas, by Quota.Index
 }
 
 // poolRange is a range and its pool.

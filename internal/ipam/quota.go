@@ -146,13 +146,42 @@ func (al *allocation) isHeldIn(namespace string, first *holder) bool {
 
 // charge has x, which does not count yet, count for the quotas of r.
 func (al *allocation) charge(r *Request, x pooledAddr) {
+	f, fresh := FamilyOf(x.addr), !r.has(x.addr)
 	for _, q := range r.Quotas {
-		if q.Counts(x.poolName(), FamilyOf(x.addr)) {
+		if x.pool.counts(q, f) {
 			u := al.use(q)
-			u.n, u.granted = u.n+1, u.granted || !r.has(x.addr)
+			u.n, u.granted = u.n+1, u.granted || fresh
 		}
 	}
 }
+
+// counts reports whether an address of family f of s counts for q; s is nil if no pool has the address. It is
+// asked about each address: it remembers.
+func (s *poolState) counts(q *Quota, f Family) bool {
+	if q.Pools == nil || s == nil {
+		return q.Counts("", f)
+	}
+	if q.Index >= len(s.counting) {
+		s.counting = append(s.counting, make([]answer, q.Index+1-len(s.counting))...)
+	}
+	if s.counting[q.Index] == unknown {
+		s.counting[q.Index] = no
+		if q.Pools[s.Name] {
+			s.counting[q.Index] = yes
+		}
+	}
+	return s.counting[q.Index] == yes && (q.Family == 0 || q.Family == f)
+}
+
+// answer is what is remembered of a question.
+type answer uint8
+
+// The answers.
+const (
+	unknown answer = iota
+	no
+	yes
+)
 
 // chargeHolder has x, of which a Service has become a holder, count for the quotas of its namespace,
 // unless it does already.
@@ -166,18 +195,10 @@ func (al *allocation) chargeHolder(rank int32, x pooledAddr, first *holder) {
 // giveBack has x, which r leaves, count no more.
 func (al *allocation) giveBack(r *Request, x pooledAddr) {
 	for _, q := range r.Quotas {
-		if x.pool != nil && q.Counts(x.pool.Name, FamilyOf(x.addr)) {
+		if x.pool != nil && x.pool.counts(q, FamilyOf(x.addr)) {
 			al.use(q).n--
 		}
 	}
-}
-
-// poolName is the name of the pool; "": it has none.
-func (x pooledAddr) poolName() string {
-	if x.pool == nil {
-		return ""
-	}
-	return x.pool.Name
 }
 
 // exceeded returns a quota that does not let r have x beside what is drawn for it; nil: all
@@ -187,7 +208,7 @@ func (al *allocation) exceeded(r *Request, x pooledAddr) *Quota {
 		return nil
 	}
 	for _, q := range r.Quotas {
-		if !q.Counts(x.poolName(), FamilyOf(x.addr)) {
+		if !x.pool.counts(q, FamilyOf(x.addr)) {
 			continue
 		}
 		drawn, fresh := al.drawnOf(q, r)
@@ -201,7 +222,7 @@ func (al *allocation) exceeded(r *Request, x pooledAddr) *Quota {
 // drawnOf is how much of what is drawn for r counts for q, and whether some of it is new.
 func (al *allocation) drawnOf(q *Quota, r *Request) (n int, fresh bool) {
 	for _, x := range al.drawn {
-		if q.Counts(x.pool.Name, FamilyOf(x.addr)) && !al.counted(r, x) {
+		if x.pool.counts(q, FamilyOf(x.addr)) && !al.counted(r, x) {
 			n, fresh = n+1, fresh || !r.has(x.addr)
 		}
 	}
@@ -246,7 +267,7 @@ func (al *allocation) room(s *poolState, f Family, r *Request) bool { return al.
 // full returns a quota of r that has no room for one more address of family f of s; nil: all have.
 func (al *allocation) full(s *poolState, f Family, r *Request) *Quota {
 	for _, q := range r.Quotas {
-		if al.off || !q.Counts(s.Name, f) {
+		if al.off || !s.counts(q, f) {
 			continue
 		}
 		if drawn, _ := al.drawnOf(q, r); q.Reserved+al.use(q).n+drawn >= q.Limit {
