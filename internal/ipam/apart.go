@@ -22,7 +22,7 @@ func (r *Request) on(f Family) []string {
 
 // apart reports whether no node would serve all holders of a and r. Those that have a, and ask
 // for what they were granted it for, keep it all the same; so does one that had it and has no
-// endpoint at the moment, as when its Pods are replaced.
+// endpoint at the moment, as when its Pods are replaced, beside others that can still be told so.
 func (al *allocation) apart(a netip.Addr, r *Request) bool {
 	first := al.firstHolder(a)
 	if first == nil || !first.local && !r.Share.Local {
@@ -35,9 +35,20 @@ func (al *allocation) apart(a netip.Addr, r *Request) bool {
 	case r.has(a) && !r.Changed && !first.fresh && !first.changed:
 		return false
 	case r.Share.Local && len(on) == 0 && (r.has(a) || al.isKeptFor(a, r)):
-		return false
+		return al.heldByLockedChange(a)
 	}
 	return len(al.servingWith(a, r)) == 0
+}
+
+// heldByLockedChange reports whether a holder of a has changed, and its status is locked: it would have to give
+// way to who comes to share a with it.
+func (al *allocation) heldByLockedChange(a netip.Addr) bool {
+	for x := al.firstHolder(a); x != nil; x = al.nextHolder(x) {
+		if u := al.request(x.rank); u.StatusLocked && u.Changed {
+			return true
+		}
+	}
+	return false
 }
 
 // servingWith returns the nodes that serve r and all holders of a, of those whose traffic is Local.

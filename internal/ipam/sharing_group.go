@@ -81,11 +81,10 @@ func (al *allocation) lowestShared(g *sharingGroup, r *Request) (netip.Addr, boo
 	return o.addrs[i], true
 }
 
-// unjoinable reports whether r does not come to share a, which a pool holds, unasked: it has it, a foreign
-// host has it, or it is reserved for others.
+// unjoinable reports whether r does not come to share a, which a pool holds, unasked: it has it, or the pool
+// would not choose it for r.
 func (al *allocation) unjoinable(a netip.Addr, r *Request) bool {
-	by, _ := al.find(a).Occupied.Of(a)
-	return al.own.has(a) || by.Foreign || !by.admits(a, r)
+	return al.own.has(a) || !al.find(a).chooses(a, r)
 }
 
 // listens reports whether a holder of a listens on a port of r.
@@ -152,19 +151,19 @@ func (al *allocation) refuses(a netip.Addr, u, r *Request) string {
 	if u.Share.Key != r.Share.Key || u.Share.Key == "" {
 		return keysDiffer(u, r)
 	}
-	switch {
+	for _, p := range u.Ports {
+		if slices.Contains(r.Ports, p) {
+			return fmt.Sprintf("both listen on port %d/%s", p.Number, p.Protocol)
+		}
+	}
+	switch { // what depends on who has a comes last: the reason for which one lost it stays the same afterwards
+	case (u.Share.Local || r.Share.Local) && u.Service.Namespace != r.Service.Namespace:
+		return "externalTrafficPolicy is Local and they are of different namespaces: both need the policy Cluster"
 	case u.Service.Namespace != r.Service.Namespace && !al.crossNamespace(a) && !(u.has(a) && r.has(a)):
 		if s := al.find(a); s != nil {
 			return fmt.Sprintf("they are of different namespaces, and spec.sharing of IPAddressPool %q is Namespace, not Cluster", s.Name)
 		}
 		return "they are of different namespaces"
-	case (u.Share.Local || r.Share.Local) && u.Service.Namespace != r.Service.Namespace:
-		return "externalTrafficPolicy is Local and they are of different namespaces: both need the policy Cluster"
-	}
-	for _, p := range u.Ports {
-		if slices.Contains(r.Ports, p) {
-			return fmt.Sprintf("both listen on port %d/%s", p.Number, p.Protocol)
-		}
 	}
 	return ""
 }

@@ -130,7 +130,7 @@ func (w twin) apart(a netip.Addr, r ipam.Request) bool {
 			nodes = slices.DeleteFunc(nodes, func(n string) bool { return !slices.Contains(on, n) })
 		}
 		if u.Service == r.Service && r.Share.Local && len(on) == 0 && (slices.Contains(r.Has, a) || w.owns(a, r)) {
-			return false
+			return slices.ContainsFunc(w.users[a], func(u ipam.Request) bool { return u.Service != r.Service && u.StatusLocked && u.Changed })
 		}
 	}
 	return local && !samePods && !asGranted && len(nodes) == 0
@@ -335,10 +335,7 @@ func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request, have []netip.Ad
 		return a, ok && !slices.Contains(have, a) && w.affords(r, a)
 	}
 	for _, pick := range []func(netip.Addr) bool{
-		func(a netip.Addr) bool {
-			by, _ := p.Occupied.Of(a)
-			return len(w.users[a]) > 0 && !by.Foreign && admits(by, a, r)
-		},
+		func(a netip.Addr) bool { return len(w.users[a]) > 0 && chooses(p, a, r) },
 		func(a netip.Addr) bool {
 			return len(w.users[a]) == 0 && !w.isKept(a) && chooses(p, a, r) && w.hasRoom(p, f, r)
 		},
