@@ -36,6 +36,8 @@ import (
 //	press HOST ADDRESS:PORT   connect 200 times a second, from now on, from a host that forgets its neighbors all the time
 //	pressed                   end that: how many connections were answered, and how many were not
 //	traffic HOST ADDRESS:PORT open a connection after the other from a host, from now on
+//	traffic HOST SERVICE:PORT for TIME
+//	                          the same to the first address in a Service's status, which the client uses for so long
 //	answered                  end all traffic: not one connection may have failed
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	releases [both]           make the release $TO (and $FROM before it), in $RELEASES, and serve it at $REGISTRY
@@ -54,6 +56,7 @@ type story struct {
 	heard     *capture // by record; nil before
 	pressing  *press   // by press; nil before
 	traffic   []*exec.Cmd
+	resolving []*resolving
 }
 
 // timeout is how long eventually waits by default. It is long

@@ -11,10 +11,15 @@ import (
 )
 
 // begin opens connections, one each 20 ms, until answered. The first SYN must be
-// answered: the second would follow after a second.
+// answered: the second would follow after a second. A client that is given a Service looks up
+// its address, which is the first in its status, and uses it for so long, before it looks again.
 func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
+	if !neg && len(args) == 4 && args[2] == "for" {
+		s.beginResolving(ts, args[0], args[1], args[3])
+		return
+	}
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: traffic HOST ADDRESS:PORT")
+		ts.Fatalf("usage: traffic HOST ADDRESS:PORT, or traffic HOST SERVICE:PORT for TIME")
 	}
 	probe := s.line("probe", append([]string{"--for", "10m", "--every", "20ms", "--timeout", "900ms"}, args...)...)
 	cmd := exec.Command(probe[0], probe[1:]...)
@@ -34,9 +39,13 @@ func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
 var summary = regexp.MustCompile(`([0-9]+) connections answered, ([0-9]+) not`)
 
 func (s *story) answered(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 || len(s.traffic) == 0 {
+	if neg || len(args) != 0 || len(s.traffic)+len(s.resolving) == 0 {
 		ts.Fatalf("usage: answered, after traffic")
 	}
+	for _, r := range s.resolving {
+		r.end(ts)
+	}
+	s.resolving = nil
 	for _, cmd := range s.traffic {
 		ts.Check(cmd.Process.Signal(syscall.SIGINT))
 		ts.Check(cmd.Wait())

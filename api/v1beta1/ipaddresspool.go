@@ -7,6 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sypool,categories=steelyard
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.replacedBy) || self.spec.replacedBy != self.metadata.name",message="spec.replacedBy must name another pool"
 // +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Auto",type=boolean,JSONPath=`.spec.autoAssign`
 // +kubebuilder:printcolumn:name="IPv4-Used",type=string,JSONPath=`.status.ipv4.assigned`
@@ -108,7 +109,57 @@ type IPAddressPoolSpec struct {
 	// does. Services keep their addresses when this changes.
 	// +optional
 	Source *PoolSource `json:"source,omitempty"`
+
+	// replacedBy names the pool that Services are to move to. By itself it changes nothing:
+	// spec.renumbering says how far that is, and kubectl steelyard renumber writes both.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	ReplacedBy string `json:"replacedBy,omitempty"`
+
+	// renumbering says how far Services have moved to the pool in replacedBy. Without it none has.
+	// +optional
+	Renumbering *Renumbering `json:"renumbering,omitempty"`
 }
+
+// Renumbering is how Services move from one pool to another.
+type Renumbering struct {
+	// phase is how far they are. Planned: nothing changes. Started: each Service has, beside each
+	// address of this pool, one of the other pool, with the same host part where it can; this pool
+	// gives no new addresses. Switched: the new addresses come first in the status of the Services.
+	// Finished: the addresses of this pool are withdrawn, where Services have new ones and do not
+	// ask for the old ones. Back from Started to Planned, and from Switched to Started, nothing is
+	// lost. A Service with the annotation steelyard.dev/renumbering: Switch has its old address
+	// alone until Switched, and then the new one alone.
+	// +optional
+	// +kubebuilder:default=Planned
+	// +kubebuilder:validation:Enum=Planned;Started;Switched;Finished
+	Phase RenumberingPhase `json:"phase,omitempty"`
+
+	// ttl is how long clients may use an address that they have looked up, such as the TTL of DNS
+	// records. kubectl steelyard renumber finish waits for so long before the next phase. The
+	// controller does not. At most 168h.
+	// +optional
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('168h')",message="ttl must be a length of time up to 168h, such as 5m"
+	TTL Duration `json:"ttl,omitempty"`
+}
+
+// RenumberingSwitch is the value of the annotation AnnotationRenumbering.
+const RenumberingSwitch = "Switch"
+
+// DefaultTTL is the ttl of a Renumbering that names none.
+const DefaultTTL Duration = "5m"
+
+// RenumberingPhase is how far Services have moved from one pool to another.
+type RenumberingPhase string
+
+// How far Services have moved. The empty value is RenumberingPlanned.
+const (
+	RenumberingPlanned  RenumberingPhase = "Planned"
+	RenumberingStarted  RenumberingPhase = "Started"
+	RenumberingSwitched RenumberingPhase = "Switched"
+	RenumberingFinished RenumberingPhase = "Finished"
+)
 
 // Sharing is how far a sharing key reaches.
 type Sharing string
@@ -210,6 +261,10 @@ type IPAddressPoolStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	ExternalIPs []ExternalIP `json:"externalIPs,omitempty"`
+	// renumbering tells how far the Services have moved to the pool in spec.replacedBy; absent: it
+	// has not started.
+	// +optional
+	Renumbering *RenumberingStatus `json:"renumbering,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps), Programmed and, with spec.source.external,
 	// IPAMReady. While a pool is not Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.
@@ -217,6 +272,19 @@ type IPAddressPoolStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// RenumberingStatus tells how far the Services of a pool have moved to another one.
+type RenumberingStatus struct {
+	// phase that this tells of.
+	Phase RenumberingPhase `json:"phase"`
+	// services is how many Services have addresses of the pool.
+	Services int32 `json:"services"`
+	// moved is how many of them have new addresses as well.
+	Moved int32 `json:"moved"`
+	// since when every Service shows what the phase gives it; absent: some do not yet.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
 }
 
 // PoolUsage counts addresses of one family as decimal strings, because an IPv6

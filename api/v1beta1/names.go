@@ -13,6 +13,9 @@ const (
 	// AnnotationAllowSharedIP is a sharing key: Services with the same key and
 	// disjoint ports may share an address.
 	AnnotationAllowSharedIP = Group + "/allow-shared-ip"
+	// AnnotationRenumbering with the value Switch has the Service keep its old address alone until its
+	// pool's renumbering is Switched, and then have the new one alone. Otherwise it has both meanwhile.
+	AnnotationRenumbering = Group + "/renumbering"
 	// AnnotationPool names the pool (or, comma-separated in the order of the
 	// addresses, the pools) that the Service's addresses come from. The controller
 	// writes it.

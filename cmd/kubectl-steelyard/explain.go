@@ -286,6 +286,8 @@ func whyPool(t *world.Evaluation, key ipam.Key, c ipam.Choice) string {
 		return intent.Join(c.Addrs)
 	case ipam.NotAccepted:
 		return t.Checked.Validations[intent.Ref{Kind: "IPAddressPool", Name: c.Pool}].Accepted.Message
+	case ipam.BeingReplaced:
+		return "another pool replaces it (spec.replacedBy), and it gives no new addresses"
 	case ipam.SelectsOthers:
 		for i := range t.Config.Pools {
 			if p := &t.Config.Pools[i]; p.Name == c.Pool {

@@ -45,7 +45,7 @@ func commands(t *tool) []group {
 	return []group{
 		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), routes(t), doctors(t), exports(t), versions(t)}},
 		{"Try what would be", []*cobra.Command{simulate(t), lint(t), migrates(t)}},
-		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t), reserve(t), pin(t), release(t)}},
+		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t), renumber(t), reserve(t), pin(t), release(t)}},
 	}
 }
 

@@ -44,7 +44,7 @@ func answers() []struct {
 		{"`status`", overview{}}, {"`explain` of a Service", explanation{}}, {"`explain` of another object or an address", objectExplanation{}},
 		{"`services`", serviceList{}}, {"`claims`", claimList{}}, {"`sessions`", sessionList{}}, {"`routes`", routeList{}}, {"`doctor`", examined{}}, {"`export`", export{}}, {"`version`", versionsAnswer{}},
 		{"`simulate`", forecast{}}, {"`lint`", report{}}, {"`migrate`", plan{}}, {"`migrate --annotate`", annotated{}},
-		{"`move`", moved{}}, {"`rebalance`", rebalanced{}}, {"`drain` and `undrain`", drains{}}, {"`reserve`, `pin` and `release`", reservations{}},
+		{"`move`", moved{}}, {"`rebalance`", rebalanced{}}, {"`drain` and `undrain`", drains{}}, {"`renumber`", renumbering{}}, {"`reserve`, `pin` and `release`", reservations{}},
 	}
 }
 

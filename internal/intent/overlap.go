@@ -60,6 +60,7 @@ func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 		}
 	}
 	p.warn(out, owners, settle(lost))
+	p.replacements(all, out)
 	return out
 }
 

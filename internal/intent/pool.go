@@ -26,8 +26,12 @@ type Pool struct {
 	Source *source.Target
 	// Accepted is what stays this pool's when another one is edited to overlap.
 	Accepted []ipam.Range
-	whole4   int // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
-	whole6   int
+	// Renumbering is how far its Services have moved to the pool SuccessorName; "": they stay.
+	Renumbering   v1beta1.RenumberingPhase
+	SuccessorName string
+	listed        []ipam.Range // spec.addresses, in their order, as far as they can be read
+	whole4        int          // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
+	whole6        int
 }
 
 // Consumer is what a pool's selectors look at: a Service and its namespace.
@@ -81,7 +85,7 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 	if len(faults) > 0 {
 		except = nil // it is not known which Services were meant: each holder keeps its address
 	}
-	out.Whole = ipam.Merge(whole, nil)
+	out.Whole, out.listed = ipam.Merge(whole, nil), whole
 	for _, r := range out.Whole {
 		if n := exactLength(r); r.First.Is4() {
 			out.whole4 = max(out.whole4, n)

@@ -28,7 +28,7 @@ func Requests() []string {
 func UnknownAnnotations(svc *corev1.Service) []string {
 	var out []string
 	for name := range svc.Annotations {
-		if slices.Contains(Requests(), name) || name == v1beta1.AnnotationPool || name == v1beta1.AnnotationFinalizer {
+		if slices.Contains(Requests(), name) || name == v1beta1.AnnotationPool || name == v1beta1.AnnotationRenumbering || name == v1beta1.AnnotationFinalizer {
 			continue
 		}
 		domain, _, has := strings.Cut(name, "/")

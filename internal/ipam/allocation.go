@@ -30,7 +30,7 @@ func newAllocation(ix poolIndex, requests []*Request, order []int32, hs *holders
 	return &allocation{
 		poolIndex: ix, requests: requests, order: order,
 		holders: hs, ports: map[endpoint]int32{}, groups: map[sharingKey]*sharingGroup{}, groupOf: map[netip.Addr]*sharingGroup{}, sharers: map[netip.Addr]*sharers{}, serving: map[netip.Addr][]string{},
-		ledger: ledger{also: map[nameAt]bool{}},
+		ledger: ledger{also: map[nameAt]bool{}, free: besideOf(requests)},
 	}
 }
 
@@ -59,9 +59,6 @@ func (al *allocation) retain(r *Request) holding {
 			continue
 		}
 		s, reason := al.mayRetain(r, a)
-		if reason == "" && !h.room(r, a) {
-			reason = fmt.Sprintf("the Service asks for fewer %s addresses than it had: %d", FamilyOf(a), r.number(FamilyOf(a)))
-		}
 		if reason == "" && al.blocked(a, r) {
 			other, _ := al.blocker(a, r)
 			reason = fmt.Sprintf("%s belongs to %s", a, al.owner(other, r))
@@ -70,8 +67,10 @@ func (al *allocation) retain(r *Request) holding {
 			}
 		}
 		if reason == "" && al.leaves(r, a) {
-			by, _ := s.Occupied.Of(a)
-			reason = fmt.Sprintf("%s is %s", a, by.Name)
+			reason = al.leavesFor(s, a)
+		}
+		if reason == "" && !h.room(r, a) {
+			reason = fmt.Sprintf("the Service asks for fewer %s addresses than it had: %d", FamilyOf(a), r.number(FamilyOf(a)))
 		}
 		if reason != "" {
 			h.moved = reason
@@ -91,6 +90,14 @@ func (al *allocation) leaves(r *Request, a netip.Addr) bool {
 	_, refusal := al.mayRetain(r, a)
 	s := al.find(a)
 	return refusal == "" && s != nil && s.suits(r)
+}
+
+// leavesFor says for what a Service leaves a, which s holds.
+func (al *allocation) leavesFor(s *poolState, a netip.Addr) string {
+	if by, _ := s.Occupied.Of(a); by.Foreign || !s.Closed {
+		return fmt.Sprintf("%s is %s", a, by.Name)
+	}
+	return fmt.Sprintf("IPAddressPool %q, which has %s, is replaced", s.Name, a)
 }
 
 // stays returns the address of family f that r leaves, and that is left to it; none: there is none.
@@ -118,7 +125,7 @@ func (al *allocation) owner(other, r *Request) string {
 
 // mayRetain returns the pool that r may keep a in, or the reason for none. If the
 // pool that holds a does not allow it, one that lost a to an overlap may.
-func (al *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason string) {
+func (ix *poolIndex) mayRetain(r *Request, a netip.Addr) (s *poolState, reason string) {
 	f := FamilyOf(a)
 	if !slices.Contains(r.Families.Want, f) {
 		return nil, fmt.Sprintf("the Service does not want %s any more", f)
@@ -126,20 +133,20 @@ func (al *allocation) mayRetain(r *Request, a netip.Addr) (s *poolState, reason 
 	if r.asksForOthers(a) {
 		return nil, fmt.Sprintf("the Service asks for another address than %s", a)
 	}
-	s = al.find(a)
+	s = ix.find(a)
 	switch {
 	case s != nil && s.suits(r):
 		return s, ""
-	case al.overlappingPool(r, a) != nil:
+	case ix.overlappingPool(r, a) != nil:
 		if s == nil {
-			s = al.overlappingPool(r, a)
+			s = ix.overlappingPool(r, a)
 		}
 		return s, ""
-	case s == nil && al.deletedPool(r, a) != nil:
-		return al.deletedPool(r, a), ""
+	case s == nil && ix.deletedPool(r, a) != nil:
+		return ix.deletedPool(r, a), ""
 	case s == nil:
 		return nil, fmt.Sprintf("no IPAddressPool holds %s any more", a)
-	case r.Pool != "" && r.Pool != s.Name:
+	case r.Pool != "" && !s.isAskedFor(r):
 		return nil, fmt.Sprintf("the Service asks for IPAddressPool %s, and %s is of %q", printable.Quote(r.Pool), a, s.Name)
 	}
 	return nil, fmt.Sprintf("IPAddressPool %q does not serve this Service any more", s.Name)

@@ -20,6 +20,7 @@ type ChoiceReason string
 const (
 	Chosen        ChoiceReason = "Chosen"
 	NotAccepted   ChoiceReason = "NotAccepted"   // the pool is not accepted: it assigns no new address
+	BeingReplaced ChoiceReason = "BeingReplaced" // another pool replaces it: it assigns no new address
 	SelectsOthers ChoiceReason = "SelectsOthers" // its selectors do not let it serve the Service
 	NotAskedFor   ChoiceReason = "NotAskedFor"   // the Service asks for another pool, or for an address of another
 	OnRequestOnly ChoiceReason = "OnRequestOnly" // autoAssign is false, and the Service does not ask for it
@@ -66,7 +67,7 @@ func (al *allocation) choice(s *poolState, f Family, r *Request, g Grant) (reaso
 	if reason := al.notAsked(s, f, r); reason != "" {
 		return reason, nil
 	}
-	return al.undecided(s, f, r, numberOf(g.Addrs, f)), nil
+	return al.undecided(s, f, r, numberOf(slices.DeleteFunc(slices.Clone(g.Addrs), r.beside), f)), nil
 }
 
 // undecided says why r, which has so many addresses of family f, has none of s, which serves it.
@@ -102,11 +103,13 @@ func (al *allocation) notAsked(s *poolState, f Family, r *Request) ChoiceReason 
 	switch {
 	case s.Frozen:
 		return NotAccepted
+	case s.Closed && !inIt && !s.offersFamily(r, f):
+		return BeingReplaced
 	case !s.serves(r):
 		return SelectsOthers
-	case r.Pool != "" && r.Pool != s.Name, r.choosesNone(f) && !inIt:
+	case len(r.Successors[f]) > 0 && !s.offersFamily(r, f) && !inIt, r.Pool != "" && !s.isAskedFor(r), r.choosesNone(f) && !inIt:
 		return NotAskedFor
-	case !s.AutoAssign && r.Pool != s.Name && !inIt:
+	case !s.offersFamily(r, f) && !inIt:
 		return OnRequestOnly
 	case !s.has(f):
 		return NoFamily

@@ -29,8 +29,9 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 		}
 		return refusal{reason, r.Invalid}
 	}
-	if !retainsPart(r, retained) {
-		retained = holding{}
+	if !retainsPart(r, retained) { // as for one that does not have what this one loses: the next pass says the same
+		without := *r
+		r, without.Has, retained = &without, nil, holding{}
 	}
 	al.drawn = nil
 	no := al.check(r, retained)
@@ -41,7 +42,6 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 	if !r.Families.All {
 		lesser = FamilyUnavailable // the other family suffices
 	}
-	pools := al.servingPools(r)
 	for _, f := range r.Families.Want {
 		asked := slices.ContainsFunc(r.Want, func(a netip.Addr) bool { return FamilyOf(a) == f })
 		if _, has := retained.of(f); has || asked {
@@ -51,7 +51,7 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 			al.draw(x)
 			continue
 		}
-		if also := al.lacking(r, f, pools); no.reason == "" || no.reason == lesser && also.reason != lesser {
+		if also := al.lacking(r, f, al.servingPools(r, f)); no.reason == "" || no.reason == lesser && also.reason != lesser {
 			no = also
 		}
 	}
@@ -61,12 +61,12 @@ func (al *allocation) reasonFor(r *Request, retained holding) refusal {
 // check says whether what r asks for by name, the pool and the addresses beyond what
 // it retained, rules itself out.
 func (al *allocation) check(r *Request, retained holding) refusal {
-	if r.Pool != "" {
+	if r.Pool != "" && !al.servesAsked(r) {
 		switch s := al.named(r.Pool); {
 		case s == nil && retained.isOf(r.Pool): // it is gone, and r keeps what it has of it
 		case s == nil:
 			return refuse(PoolNotFound, "there is no IPAddressPool %s, %s", printable.Quote(r.Pool), al.otherPools())
-		case !s.serves(r):
+		default:
 			return refuse(PoolNotAllowed, "IPAddressPool %q does not serve this Service: it %s (spec.serviceAllocation)", r.Pool, s.servesOnly())
 		}
 	}
@@ -95,6 +95,11 @@ func (al *allocation) check(r *Request, retained holding) refusal {
 	return al.checkQuotas(r, retained)
 }
 
+// servesAsked reports whether the pool that r asks for serves it, or one that replaces that.
+func (al *allocation) servesAsked(r *Request) bool {
+	return slices.ContainsFunc(al.pools, func(s *poolState) bool { return s.isAskedFor(r) && s.serves(r) })
+}
+
 // checkAddr checks an address that r asks for, whether or not another Service has it.
 func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 	s := al.find(a)
@@ -105,7 +110,7 @@ func (al *allocation) checkAddr(r *Request, a netip.Addr) refusal {
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which is not accepted", a, al.overlappedBy(a).Name)
 	case s == nil:
 		return refuse(AddressOutsidePools, "%s", al.outside(a))
-	case r.Pool != "" && s.Name != r.Pool:
+	case r.Pool != "" && !s.isAskedFor(r):
 		return refuse(RequestConflict, "the Service asks for %s, which is of IPAddressPool %q, and for IPAddressPool %q: take one of the two out", a, s.Name, r.Pool)
 	case !s.serves(r):
 		return refuse(PoolNotAllowed, "%s is of IPAddressPool %q, which does not serve this Service: it %s (spec.serviceAllocation)", a, s.Name, s.servesOnly())
@@ -129,7 +134,10 @@ func (al *allocation) lackText(r *Request, h holding) string {
 	f := h.lacking(r)
 	al.own, al.drawn = &h, nil
 	defer func() { al.own = nil }()
-	return fmt.Sprintf("it asks for %d %s addresses and has %d: %s", r.number(f), f, h.number(f), al.lacking(r, f, al.servingPools(r)).message)
+	if successors := r.Successors[f]; len(successors) > 0 {
+		return fmt.Sprintf("IPAddressPool %q is to replace one that the Service has an address of, and gives it none: %s", strings.Join(successors, ", "), al.lacking(r, f, al.servingPools(r, f)).message)
+	}
+	return fmt.Sprintf("it asks for %d %s addresses and has %d: %s", r.number(f), f, h.number(r, f), al.lacking(r, f, al.servingPools(r, f)).message)
 }
 
 // lacking returns the reason for which none of pools, which serve r, gives it an address of family f.
@@ -139,6 +147,9 @@ func (al *allocation) lacking(r *Request, f Family, pools []*poolState) refusal 
 	}
 	if len(pools) == 0 {
 		if r.Pool != "" {
+			if s := al.named(r.Pool); s != nil && s.Closed && !s.Frozen {
+				return refuse(PoolNotAllowed, "IPAddressPool %q is being replaced, and gives no new addresses", r.Pool)
+			}
 			return refuse(PoolNotAllowed, "IPAddressPool %q is not accepted", r.Pool)
 		}
 		if len(al.pools) == 0 {
@@ -196,11 +207,11 @@ func reserved(f Family, pools []*poolState) string {
 	return fmt.Sprintf(" or reserved (%d are: see kubectl get addressreservations.steelyard.dev)", n)
 }
 
-// servingPools are the pools that serve r without being asked for an address.
-func (al *allocation) servingPools(r *Request) []*poolState {
+// servingPools are the pools that serve r without being asked for an address of family f.
+func (al *allocation) servingPools(r *Request, f Family) []*poolState {
 	var out []*poolState
 	for _, s := range al.pools {
-		if s.offers(r) && s.serves(r) {
+		if s.offersFamily(r, f) && s.serves(r) {
 			out = append(out, s)
 		}
 	}
@@ -215,6 +226,8 @@ func (al *allocation) describePools(r *Request) string {
 		switch {
 		case s.Frozen:
 			cause = "is not accepted"
+		case s.Closed:
+			cause = "is being replaced"
 		case !s.serves(r):
 			cause = s.servesOnly()
 		}

@@ -112,7 +112,7 @@ func (p *pass) needs() {
 			continue
 		}
 		for _, f := range r.Families.Want {
-			if !slices.ContainsFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f }) {
+			if !slices.ContainsFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f && !r.beside(a) }) {
 				g.Asks = append(g.Asks, p.asks(r, f)...)
 			}
 		}
@@ -129,7 +129,7 @@ func (al *allocation) asks(r *Request, f Family) (out []Ask) {
 		}
 		return out
 	}
-	for _, s := range al.servingPools(r) {
+	for _, s := range al.servingPools(r, f) {
 		if s.IPAM == "" || !s.has(f) {
 			if _, ok := al.nextFree(s, f, r); ok {
 				break

@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 27 {
-		t.Errorf("there are 27 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 30 {
+		t.Errorf("there are 30 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -124,7 +124,10 @@ func (w *world) editRequest(i int) edit {
 	r := &w.requests[i]
 	other, before := *r, *r
 	w.ask(&other)
-	switch w.rng.Intn(8) {
+	switch w.rng.Intn(9) {
+	case 7:
+		e.what = "renumbering"
+		w.renumber(r)
 	case 0:
 		e.what, r.StatusLocked, e.touched = "stuck or not", !r.StatusLocked, w.sharers(i)
 	case 1:
@@ -179,7 +182,13 @@ func (w *world) sharers(i int) []ipam.Key {
 // editPool changes the ith pool, and others if they are part of the change.
 func (w *world) editPool(i int) edit {
 	p := &w.pools[i]
-	switch w.rng.Intn(13) {
+	switch w.rng.Intn(15) {
+	case 12:
+		p.Closed = !p.Closed
+		return edit{what: "replace"}
+	case 13:
+		p.Order = w.rng.Intn(3) - 1
+		return edit{what: "order"}
 	case 0:
 		p.AutoAssign = !p.AutoAssign
 		return edit{what: "autoAssign"}

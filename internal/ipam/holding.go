@@ -86,13 +86,13 @@ func (h *holding) count() (n int) {
 
 func (h *holding) empty() bool { return h.count() == 0 }
 
-// number is how many addresses of family f are held.
-func (h *holding) number(f Family) (n int) {
-	if _, held := h.of(f); held {
+// number is how many addresses of family f are held, but for what r keeps beside them.
+func (h *holding) number(r *Request, f Family) (n int) {
+	if x, held := h.of(f); held && !r.beside(x.addr) {
 		n++
 	}
 	for _, x := range h.more {
-		if FamilyOf(x.addr) == f {
+		if FamilyOf(x.addr) == f && !r.beside(x.addr) {
 			n++
 		}
 	}
@@ -106,6 +106,9 @@ func (h *holding) room(r *Request, a netip.Addr) bool {
 		return true // it is not known how many are meant
 	}
 	f, asked := FamilyOf(a), 0
+	if r.beside(a) {
+		return true
+	}
 	for _, w := range r.Want {
 		if w == a {
 			return true
@@ -114,7 +117,7 @@ func (h *holding) room(r *Request, a netip.Addr) bool {
 			asked++
 		}
 	}
-	return h.number(f)+asked < r.number(f)
+	return h.number(r, f)+asked < r.number(f)
 }
 
 // complete reports whether r needs nothing more.
@@ -125,11 +128,55 @@ func (h *holding) complete(r *Request) bool {
 // lacking returns the first family of which r has some addresses, and fewer than it asks for; 0: none.
 func (h *holding) lacking(r *Request) Family {
 	for _, f := range r.Families.Want {
-		if n := h.number(f); n > 0 && n < r.number(f) {
+		if _, some := h.of(f); some && h.number(r, f) < r.number(f) {
 			return f
 		}
 	}
 	return 0
+}
+
+// beside reports whether r keeps a, which it has, beside what it asks for.
+func (r *Request) beside(a netip.Addr) bool {
+	return slices.Contains(r.Beside, a) && !slices.Contains(r.Want, a)
+}
+
+// besideOf returns what Services keep beside other addresses, in their namespaces.
+func besideOf(requests []*Request) map[nameAt]bool {
+	var out map[nameAt]bool
+	for _, r := range requests {
+		for _, a := range r.Beside { // none, usually
+			if !r.beside(a) {
+				continue
+			}
+			if out == nil {
+				out = map[nameAt]bool{}
+			}
+			out[nameAt{r.Service.Namespace, a}] = false
+		}
+	}
+	return out
+}
+
+// wants is how many addresses r may have: none if it can't be given any, and keeps none.
+func (ix *poolIndex) wants(r *Request) int {
+	mayRetain := func(a netip.Addr) bool {
+		_, reason := ix.mayRetain(r, a)
+		return reason == ""
+	}
+	if r.Invalid != "" && !r.StatusLocked && !slices.ContainsFunc(r.Has, mayRetain) {
+		return 0
+	}
+	return r.Wants()
+}
+
+// Wants is how many addresses r may have. One that has none and can't be given any, as
+// for example when it is being deleted, wants none.
+func (r *Request) Wants() int {
+	has := func(f Family) bool { return numberOf(r.Has, f) > 0 }
+	if (r.StatusLocked || r.Invalid != "") && !slices.ContainsFunc(r.Families.Want, has) {
+		return 0
+	}
+	return r.Asks()
 }
 
 // number is how many addresses of family f, which it wants, r asks for.

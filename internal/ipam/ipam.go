@@ -85,6 +85,9 @@ type Request struct {
 	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
 	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
+	Beside       []netip.Addr          // of what it Has, addresses of pools that are being replaced: it keeps them beside as many others as it asks for
+	Successors   map[Family][]string   // of these families it gets addresses of the pools of these names alone, which replace those that it has some of
+	Prefers      []netip.Addr          // of pools in Successors: it gets the first that it can have before any other, but those that are kept or reserved for it
 	Reserved     []netip.Addr          // reserved for it: it gets the first that it can have before any other address
 	Offers       []Offer               // what IPAMs have said for it
 	Quotas       []*Quota              // that count its addresses: those of its namespace
@@ -163,7 +166,7 @@ func (a *Allocator) decide(pools Pools, requests []*Request, kept []Kept) *pass 
 	sorted, most := true, 0 // most addresses that all can have
 	for i, r := range requests {
 		a.order[i] = int32(i)
-		most += max(len(r.Has), r.Asks())
+		most += max(len(r.Has), r.Asks()+len(r.Beside))
 		sorted = sorted && (i == 0 || CompareAge(requests[i-1], r) < 0)
 	}
 	if !sorted {

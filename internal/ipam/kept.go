@@ -84,7 +84,7 @@ func newKeptSet(ix *poolIndex, requests []*Request, kept []Kept) keptSet {
 		if _, concerned := peak[r.Service.Namespace]; !concerned {
 			continue
 		}
-		wanted[r.Service.Namespace] += r.Wants()
+		wanted[r.Service.Namespace] += ix.wants(r)
 		for _, e := range out.owners[r.Service] {
 			if !r.StatusLocked && r.Invalid == "" {
 				e.owner, e.waits = r, e.fits(r)
@@ -93,16 +93,6 @@ func newKeptSet(ix *poolIndex, requests []*Request, kept []Kept) keptSet {
 	}
 	out.bound(wanted)
 	return out
-}
-
-// Wants is how many addresses r may have. One that has none and can't be given any, as
-// for example when it is being deleted, wants none.
-func (r *Request) Wants() int {
-	has := func(f Family) bool { return numberOf(r.Has, f) > 0 }
-	if (r.StatusLocked || r.Invalid != "") && !slices.ContainsFunc(r.Families.Want, has) {
-		return 0
-	}
-	return r.Asks()
 }
 
 // fits reports whether r, which was made again, may be given the address, as far as it
@@ -118,7 +108,7 @@ func (e *keptEntry) fits(r *Request) bool {
 	case !asks && !e.pool.chooses(e.Addr, r), asks && e.pool.refuses(e.Addr, r):
 		return false
 	}
-	return (asks || e.pool.AutoAssign || r.Pool == e.pool.Name) && e.pool.suits(r)
+	return (asks || e.pool.AutoAssign || r.Pool != "") && e.pool.suits(r)
 }
 
 // bound finds what is kept weakly.
@@ -260,7 +250,7 @@ func (p *pass) retake(w *waiter) bool {
 			p.charge(r, x)
 		}
 		w.leaves = append(w.leaves, left...)
-		lacks := h.number(f) < r.number(f)
+		lacks := h.number(r, f) < r.number(f)
 		for _, e := range p.kept.owners[r.Service] {
 			waits := yields && h.has(e.Addr) && !before.has(e.Addr) || lacks && !h.has(e.Addr) && (e.pool.Frozen || p.exceeded(r, pooledAddr{e.Addr, e.pool}) != nil)
 			if FamilyOf(e.Addr) == f && !waits { // it has one, or cannot have this one: another Service uses it
@@ -286,7 +276,7 @@ func (al *allocation) abandon(r *Request, h holding) (again bool) {
 		return false
 	}
 	for _, e := range al.kept.owners[r.Service] {
-		if f := FamilyOf(e.Addr); h.number(f) >= r.number(f) && !h.has(e.Addr) && !e.void && !e.pool.Frozen {
+		if f := FamilyOf(e.Addr); h.number(r, f) >= r.number(f) && !h.has(e.Addr) && !e.void && !e.pool.Frozen {
 			e.given, again = true, true
 		}
 	}
@@ -373,7 +363,8 @@ func (rs *keptSet) pending(ix *poolIndex, kept []Kept) []Kept {
 
 // comesBackFor reports whether r does not have a, and lacks an address of its family.
 func (r *Request) comesBackFor(a netip.Addr) bool {
-	return !r.has(a) && numberOf(r.Has, FamilyOf(a)) < r.number(FamilyOf(a))
+	others := slices.DeleteFunc(slices.Clone(r.Has), r.beside)
+	return !r.has(a) && numberOf(others, FamilyOf(a)) < r.number(FamilyOf(a))
 }
 
 // Bounded returns at most n of kept. Of each namespace those that are kept longest

@@ -75,7 +75,7 @@ func lawfulGrant(w *world, tw twin, r ipam.Request, g ipam.Grant) error {
 			return fmt.Errorf("%v got %s, which is reserved for others", r.Service, a)
 		case p.Frozen:
 			return fmt.Errorf("%v got %s of the frozen pool %s", r.Service, a, p.Name)
-		case !slices.Contains(r.Want, a) && r.Pool == "" && !p.AutoAssign && !slices.Contains(r.Reserved, a):
+		case !slices.Contains(r.Want, a) && r.Pool == "" && !p.AutoAssign && !slices.Contains(r.Reserved, a) && !slices.Contains(r.Successors[ipam.FamilyOf(a)], p.Name):
 			return fmt.Errorf("%v got %s of %s, which gives nothing by itself", r.Service, a, p.Name)
 		}
 	}
@@ -94,8 +94,8 @@ func lawfulNumber(r ipam.Request, g ipam.Grant) error {
 		}
 	}
 	for _, f := range r.Families.Want {
-		n := numberOf(g.Addrs, f)
-		if r.Invalid == "" && n > countOf(r, f) || n > 0 && n < countOf(r, f) && r.Invalid == "" && g.Message == "" {
+		n := numberOf(without(g.Addrs, r), f)
+		if r.Invalid == "" && n > countOf(r, f) || hasFamily(g.Addrs, f) && n < countOf(r, f) && r.Invalid == "" && g.Message == "" {
 			return fmt.Errorf("%v asks for %d %s addresses and has %v, %q", r.Service, countOf(r, f), f, g.Addrs, g.Message)
 		}
 	}

@@ -183,3 +183,46 @@ func (p *Pool) OccupiedText() string {
 	}
 	return fmt.Sprintf("%s of its addresses are never chosen: %s", n, strings.Join(parts, ", "))
 }
+
+// isReservedIn reports whether a is reserved for Services of that namespace.
+func (o *Occupied) isReservedIn(a netip.Addr, namespace string) bool {
+	if o == nil || len(o.Addrs) == 0 {
+		return false
+	}
+	by, is := o.Addrs[a]
+	return is && by.Reserved != "" && by.ReservedIn == namespace
+}
+
+// reservedFilter tells quickly of most addresses that none of an Occupied's reservations has them: it is asked
+// about each address of a Service that has quotas.
+type reservedFilter struct {
+	of   *Occupied
+	bits []uint64 // by the last bits of an address; nil: not known yet
+}
+
+// filterBits is how many of the last bits of an address tell apart.
+const filterBits = 16
+
+// mayHave reports whether a may be reserved.
+func (x *reservedFilter) mayHave(a netip.Addr) bool {
+	if x == nil {
+		return false
+	}
+	if x.bits == nil {
+		x.bits = make([]uint64, 1<<filterBits/64)
+		for b, by := range x.of.Addrs {
+			if by.Reserved != "" {
+				i := lastBits(b)
+				x.bits[i/64] |= 1 << (i % 64)
+			}
+		}
+	}
+	i := lastBits(a)
+	return x.bits[i/64]&(1<<(i%64)) != 0
+}
+
+// lastBits are the last filterBits bits of an address.
+func lastBits(a netip.Addr) uint16 {
+	b := a.As16()
+	return uint16(b[14])<<8 | uint16(b[15])
+}

@@ -31,8 +31,13 @@ func (al *allocation) options(r *Request, f Family) (out []pooledAddr) {
 			out = append(out, x)
 		}
 	}
+	for _, a := range r.Prefers {
+		if x := (pooledAddr{a, al.find(a)}); al.mayPrefer(r, f, x) {
+			out = append(out, x)
+		}
+	}
 	for _, s := range al.pools {
-		if !s.offers(r) || !s.serves(r) {
+		if !s.offersFamily(r, f) || !s.serves(r) {
 			continue
 		}
 		if a, ok := al.nextFree(s, f, r); ok {

@@ -14,6 +14,9 @@ type Pool struct {
 	Overlapping    []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
 	AutoAssign     bool           // false: only on request
 	AvoidBuggy     bool           // never an IPv4 address that ends in .0 or .255
+	Closed         bool           // it is being replaced: new addresses of it are given only to Services that ask for them, or come back for them
+	Order          int            // of a Service's addresses of one family those of pools of lower order come first
+	Replaces       []string       // names of pools that it replaces: a Service that asks for one of them gets its addresses
 	Frozen         bool           // what is held stays, nothing new is given: so for pools that are not accepted, unless they overlap and had addresses
 	Selective      bool           // it selects Services; preferred to pools that take all
 	Priority       int            // lower first; 0: last
@@ -38,6 +41,11 @@ func (p *Pool) Holds(a netip.Addr) bool {
 // Overlaps reports whether a would be p's if no other pool overlapped.
 func (p *Pool) Overlaps(a netip.Addr) bool {
 	return !(p.AvoidBuggy && buggy(a)) && within(p.Overlapping, a)
+}
+
+// isAskedFor reports whether r, which may ask for a pool, asks for p or for one that it replaces.
+func (p *Pool) isAskedFor(r *Request) bool {
+	return r.Pool == p.Name || slices.Contains(p.Replaces, r.Pool)
 }
 
 // has reports whether p has addresses of family f, free or not.

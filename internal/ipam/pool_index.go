@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -135,13 +136,22 @@ func (s *poolState) serves(r *Request) bool {
 
 // suits reports whether r may have addresses of s.
 func (s *poolState) suits(r *Request) bool {
-	return (r.Pool == "" || r.Pool == s.Name) && s.serves(r)
+	return (r.Pool == "" || s.isAskedFor(r)) && s.serves(r)
 }
 
 // offers reports whether s gives addresses to r without being asked for one of them, if it
 // serves r at all: that is costly to find out, so callers check it last.
 func (s *poolState) offers(r *Request) bool {
-	return !s.Frozen && (r.Pool == s.Name || r.Pool == "" && s.AutoAssign)
+	return !s.Frozen && !s.Closed && (s.isAskedFor(r) || r.Pool == "" && s.AutoAssign)
+}
+
+// offersFamily reports whether s gives addresses of family f to r without being asked for one of them, if it serves r
+// at all. Where r moves from one pool to another, only pools do that replace those that it has addresses of.
+func (s *poolState) offersFamily(r *Request, f Family) bool {
+	if successors := r.Successors[f]; len(successors) > 0 {
+		return slices.Contains(successors, s.Name) && !s.Frozen && (r.Pool == "" || s.isAskedFor(r))
+	}
+	return s.offers(r)
 }
 
 // grant turns what is held into the answer, in the order of the families. It
@@ -186,7 +196,8 @@ func (ix *poolIndex) grant(r *Request, h *holding, out *Grant) {
 // grantSeveral is grant for a Service that has several addresses of a family.
 func grantSeveral(r *Request, h *holding, out *Grant) {
 	for _, f := range r.Families.Want {
-		for x := range h.all(f) {
+		all := slices.SortedStableFunc(h.all(f), func(x, y pooledAddr) int { return cmp.Compare(x.pool.Order, y.pool.Order) })
+		for _, x := range all {
 			out.Addrs, out.Pools = append(out.Addrs, x.addr), append(out.Pools, x.pool.Name)
 		}
 	}

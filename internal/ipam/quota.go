@@ -8,7 +8,8 @@ import (
 
 // Quota limits how many addresses the Services of some namespaces have together: those whose
 // Request names it. An address that several Services of one namespace have counts once, and one
-// that is reserved for such a namespace counts, whether or not a Service has it.
+// that is reserved for such a namespace counts, whether or not a Service has it. What a Service keeps
+// beside other addresses, since its pool is being replaced, does not count.
 type Quota struct {
 	Index    int             // among all quotas, from 0: two are the same if theirs is
 	Name     string          // of the AddressQuota
@@ -35,7 +36,7 @@ func Used(o *Occupied, requests []*Request, grants []Grant) map[*Quota]map[strin
 	for i, r := range requests {
 		for j, a := range grants[i].Addrs {
 			by := had{a, r.Service.Namespace}
-			if len(r.Quotas) == 0 || o.isReservedIn(a, by.by) || seen[by] {
+			if len(r.Quotas) == 0 || o.isReservedIn(a, by.by) || seen[by] || r.beside(a) {
 				continue
 			}
 			seen[by] = true
@@ -52,53 +53,11 @@ func Used(o *Occupied, requests []*Request, grants []Grant) map[*Quota]map[strin
 	return out
 }
 
-// isReservedIn reports whether a is reserved for Services of that namespace.
-func (o *Occupied) isReservedIn(a netip.Addr, namespace string) bool {
-	if o == nil || len(o.Addrs) == 0 {
-		return false
-	}
-	by, is := o.Addrs[a]
-	return is && by.Reserved != "" && by.ReservedIn == namespace
-}
-
-// reservedFilter tells quickly of most addresses that none of an Occupied's reservations has them: it is asked
-// about each address of a Service that has quotas.
-type reservedFilter struct {
-	of   *Occupied
-	bits []uint64 // by the last bits of an address; nil: not known yet
-}
-
-// filterBits is how many of the last bits of an address tell apart.
-const filterBits = 16
-
-// mayHave reports whether a may be reserved.
-func (x *reservedFilter) mayHave(a netip.Addr) bool {
-	if x == nil {
-		return false
-	}
-	if x.bits == nil {
-		x.bits = make([]uint64, 1<<filterBits/64)
-		for b, by := range x.of.Addrs {
-			if by.Reserved != "" {
-				i := lastBits(b)
-				x.bits[i/64] |= 1 << (i % 64)
-			}
-		}
-	}
-	i := lastBits(a)
-	return x.bits[i/64]&(1<<(i%64)) != 0
-}
-
-// lastBits are the last filterBits bits of an address.
-func lastBits(a netip.Addr) uint16 {
-	b := a.As16()
-	return uint16(b[14])<<8 | uint16(b[15])
-}
-
 // ledger is what counts for the quotas so far.
 type ledger struct {
 	used  []quotaUse      // by Quota.Index; what is not there is zero
 	also  map[nameAt]bool // of addresses with holders of several namespaces those beside that of the first
+	free  map[nameAt]bool // what Services keep beside other addresses, and whether it counts all the same, for another Service
 	drawn []pooledAddr    // what is being chosen for a Service, and it does not have yet
 	off   bool            // quotas do not limit anything
 }
@@ -118,6 +77,9 @@ type nameAt struct {
 func (l *ledger) clear() {
 	clear(l.used)
 	clear(l.also)
+	for at := range l.free {
+		l.free[at] = false
+	}
 	l.drawn = nil
 }
 
@@ -129,8 +91,11 @@ func (l *ledger) use(q *Quota) *quotaUse {
 	return &l.used[q.Index]
 }
 
-// counted reports whether x counts for the namespace of r already.
+// counted reports whether x counts for the namespace of r already, or does not count for r.
 func (al *allocation) counted(r *Request, x pooledAddr) bool {
+	if counts, some := al.free[nameAt{r.Service.Namespace, x.addr}]; some {
+		return counts || r.beside(x.addr) || al.isReservedFor(r, x)
+	}
 	return al.isReservedFor(r, x) || al.isHeldIn(r.Service.Namespace, al.firstHolder(x.addr))
 }
 
@@ -187,7 +152,16 @@ const (
 // unless it does already.
 func (al *allocation) chargeHolder(rank int32, x pooledAddr, first *holder) {
 	r := al.request(rank)
-	if len(r.Quotas) > 0 && (first.rank == rank || !al.isHeldIn(r.Service.Namespace, first)) && !al.isReservedFor(r, x) {
+	if len(r.Quotas) == 0 || al.isReservedFor(r, x) {
+		return
+	}
+	at := nameAt{r.Service.Namespace, x.addr}
+	counts, some := al.free[at]
+	if some && !counts && !r.beside(x.addr) {
+		al.free[at] = true
+		al.charge(r, x)
+	}
+	if !some && (first.rank == rank || !al.isHeldIn(r.Service.Namespace, first)) {
 		al.charge(r, x)
 	}
 }
@@ -302,7 +276,7 @@ func (al *allocation) overQuota(r *Request, f Family) refusal {
 	if al.unlimited(func() { x = al.another(r, f) }); x.pool != nil {
 		return al.quotaRefusal(r, x)
 	}
-	for _, s := range al.servingPools(r) { // its IPAM is not asked
+	for _, s := range al.servingPools(r, f) { // its IPAM is not asked
 		if s.awaits(f, r) {
 			return al.refusalBy(al.full(s, f, r), r)
 		}
@@ -374,7 +348,7 @@ func (al *allocation) leaving(r *Request, retained holding) (out []pooledAddr) {
 		return nil
 	}
 	for i, a := range r.Has {
-		if x, f := (pooledAddr{a, al.find(a)}), FamilyOf(a); retained.number(f) < r.number(f) && al.leaves(r, a) && !retained.has(a) && !slices.Contains(r.Has[:i], a) {
+		if x, f := (pooledAddr{a, al.find(a)}), FamilyOf(a); retained.number(r, f) < r.number(f) && al.leaves(r, a) && !retained.has(a) && !slices.Contains(r.Has[:i], a) {
 			out = append(out, x)
 			al.charge(r, x)
 		}

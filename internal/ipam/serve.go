@@ -64,7 +64,7 @@ func (al *allocation) further(r *Request, h holding) holding {
 func (al *allocation) addFurther(r *Request, h holding) holding {
 	al.own = &h
 	for _, f := range r.Families.Want {
-		for n := h.number(f); n > 0 && n < r.number(f); n++ {
+		for _, some := h.of(f); some && h.number(r, f) < r.number(f); {
 			x := al.best(r, f)
 			if x.pool == nil {
 				break
@@ -113,8 +113,11 @@ func (al *allocation) another(r *Request, f Family) pooledAddr {
 	if x := al.reservedFor(r, f); x.pool != nil {
 		return x
 	}
+	if x := al.preferredFor(r, f); x.pool != nil {
+		return x
+	}
 	for _, s := range al.pools {
-		if !s.offers(r) {
+		if !s.offersFamily(r, f) {
 			continue
 		}
 		if a, ok := al.nextFree(s, f, r); ok && s.serves(r) {
@@ -150,18 +153,33 @@ func (al *allocation) mayTakeReserved(r *Request, f Family, x pooledAddr) bool {
 	return fits && given == a
 }
 
+// preferredFor returns the first address of family f that r, which moves to another pool, prefers and that it can
+// have now: none that is kept for others, even weakly.
+func (al *allocation) preferredFor(r *Request, f Family) pooledAddr {
+	for _, a := range r.Prefers {
+		if x := (pooledAddr{a, al.find(a)}); al.mayPrefer(r, f, x) {
+			return x
+		}
+	}
+	return pooledAddr{}
+}
+
+// mayPrefer reports whether r can have x, which it prefers, now for family f.
+func (al *allocation) mayPrefer(r *Request, f Family, x pooledAddr) bool {
+	return len(r.Successors[f]) > 0 && x.pool != nil && x.pool.IPAM == "" && x.pool.offersFamily(r, f) && !al.kept.has(x.addr) && al.mayTakeReserved(r, f, x)
+}
+
 // unite tries to take all of more from one pool that is as preferred as the pools in it,
 // and that what r holds already comes from. Without such a pool it returns more.
 func (al *allocation) unite(r *Request, h, more holding) holding {
 	for _, s := range al.pools {
-		one, fits := more, s.offers(r)
+		one, fits := more, true
 		for i := range one.at {
 			if held := h.at[i].pool; held != nil && held != s {
 				fits = false
 			}
 			if x := &one.at[i]; fits && x.pool != nil {
-				fits = s.tier() == x.pool.tier() && (x.pool == s || !al.isKeptFor(x.addr, r) && !slices.Contains(r.Reserved, x.addr))
-				if fits && x.pool != s {
+				if fits = al.mayUnite(s, r, *x); fits && x.pool != s {
 					x.pool = s
 					x.addr, fits = al.nextFree(s, FamilyOf(x.addr), r)
 				}
@@ -172,4 +190,14 @@ func (al *allocation) unite(r *Request, h, more holding) holding {
 		}
 	}
 	return more
+}
+
+// mayUnite reports whether s may give r an address in the place of x, or has x: what is kept or reserved for r, or
+// what it prefers, stays.
+func (al *allocation) mayUnite(s *poolState, r *Request, x pooledAddr) bool {
+	f := FamilyOf(x.addr)
+	if !s.offersFamily(r, f) || s.tier() != x.pool.tier() {
+		return false
+	}
+	return x.pool == s || !al.isKeptFor(x.addr, r) && !slices.Contains(r.Reserved, x.addr) && al.preferredFor(r, f) != x
 }

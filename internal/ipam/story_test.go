@@ -24,9 +24,10 @@ import (
 // the world, "=>" and what Assign answers. Services are listed from the oldest
 // to the youngest.
 //
-//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES] [ipam]
+//	pool NAME RANGES [except RANGES] [manual] [avoid-buggy] [frozen] [closed] [order N] [replaces POOL] [pinned] [priority N] [across] [only SERVICES] [overlapping RANGES] [ipam]
 //	svc [NAMESPACE/]NAME [has ADDRS] [leaves ADDRS] [wants ADDRS] [count N] [pool P] [single|prefer|require FAMILIES] [ports N/PROTOCOL,...]
 //	         [share KEY] [local] [pods P [on NODES]] [invalid WORD] [stuck] [gone POOL]
+//	         [beside ADDRS] [to POOLS] [prefers ADDRS]
 //	occupied ADDR [NODE [alone]|by foreign]
 //	reserved ADDR for SERVICES
 //	offer POOL FAMILY for SERVICE ADDR|exhausted|WORD
@@ -102,6 +103,8 @@ func holding(requests []ipam.Request, grants map[ipam.Key]ipam.Grant) []ipam.Req
 	for i := range out {
 		if !out[i].StatusLocked {
 			out[i].Has, out[i].Changed = grants[out[i].Service].Addrs, false
+			lost := func(a netip.Addr) bool { return !slices.Contains(out[i].Has, a) }
+			out[i].Beside = slices.DeleteFunc(slices.Clone(out[i].Beside), lost)
 		}
 	}
 	return out
@@ -245,7 +248,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 	for words = words[2:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if slices.Contains([]string{"except", "priority", "only", "overlapping"}, word) {
+		if slices.Contains([]string{"except", "priority", "only", "overlapping", "order", "replaces"}, word) {
 			value, words = words[0], words[1:]
 		}
 		switch word {
@@ -259,6 +262,12 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.IPAM = "ipam.example.org:9000"
 		case "across":
 			p.CrossNamespace = true
+		case "closed":
+			p.Closed = true
+		case "order":
+			p.Order, _ = strconv.Atoi(value)
+		case "replaces":
+			p.Replaces = strings.Split(value, ",")
 		case "pinned":
 			p.Selective = true
 		case "overlapping":
@@ -306,6 +315,13 @@ func parseRequest(words []string) (ipam.Request, error) {
 			r.Leaves = parseAddrs(value)
 		case "wants":
 			r.Want = parseAddrs(value)
+		case "beside":
+			r.Beside = parseAddrs(value)
+		case "to":
+			to := strings.Split(value, ",")
+			r.Successors = map[ipam.Family][]string{ipam.IPv4: to, ipam.IPv6: to}
+		case "prefers":
+			r.Prefers = parseAddrs(value)
 		case "count":
 			r.Count, _ = strconv.Atoi(value)
 		case "pool":

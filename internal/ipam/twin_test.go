@@ -73,14 +73,14 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 			w.quota.drawn = nil
 			if ok {
 				w.enter(r, addrs)
-				got[r.Service] = inOrder(addrs, r)
+				got[r.Service] = w.ordered(addrs, r)
 			}
 			if len(leaves) > 0 && w.spent(r) < spent {
 				yields[r.Service] = true
 				continue
 			}
 			for _, e := range w.kept {
-				if ok && len(r.Quotas) > 0 && e.For == r.Service && !e.void && numberOf(addrs, ipam.FamilyOf(e.Addr)) >= countOf(r, ipam.FamilyOf(e.Addr)) && !slices.Contains(addrs, e.Addr) && !w.poolOf(e.Addr).Frozen {
+				if ok && len(r.Quotas) > 0 && e.For == r.Service && !e.void && numberOf(without(addrs, r), ipam.FamilyOf(e.Addr)) >= countOf(r, ipam.FamilyOf(e.Addr)) && !slices.Contains(addrs, e.Addr) && !w.poolOf(e.Addr).Frozen {
 					abandoned[e.Kept], again = true, true
 				}
 			}
@@ -207,12 +207,12 @@ func (w twin) suited(a netip.Addr, r ipam.Request) bool {
 }
 
 func allows(p ipam.Pool, r ipam.Request) bool {
-	return (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == "" || r.Pool == p.Name)
+	return (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == "" || asksForPool(p, r))
 }
 
 func asksFor(a netip.Addr, r ipam.Request) bool {
 	named := len(like(r.Want, a))
-	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (named == 0 || named < r.Count || slices.Contains(r.Want, a))
+	return slices.Contains(r.Families.Want, ipam.FamilyOf(a)) && (named == 0 || named < countOf(r, ipam.FamilyOf(a)) || slices.Contains(r.Want, a))
 }
 
 // overlappingOf returns the addresses that p would give out but for an overlap.
@@ -278,7 +278,8 @@ func (w twin) completesAll(r ipam.Request, kept, part []netip.Addr) ([]netip.Add
 	had := slices.ContainsFunc(part, func(a netip.Addr) bool { return slices.Contains(r.Has, a) })
 	keeps := r.Families.All && len(r.Families.Want) == 2 && had // what it has
 	gone := slices.ContainsFunc(kept, func(a netip.Addr) bool { return w.poolFor(a, r) == r.Pool })
-	if p := w.named(r.Pool); r.Pool != "" && !(p == nil && gone) && (p == nil || p.Allows != nil && !p.Allows(r.Service)) {
+	served := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return asksForPool(p, r) && allows(p, r) })
+	if r.Pool != "" && !served && !(w.named(r.Pool) == nil && gone) {
 		return part, keeps
 	}
 	have := slices.Clone(kept)
@@ -327,7 +328,7 @@ func rank(p ipam.Pool) int {
 // lowest is the address of family f that p gives r without being asked: one that
 // r can share, else the lowest that no Service uses and that is not kept, else one that is.
 func (w twin) lowest(p ipam.Pool, f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr, bool) {
-	if p.Frozen || p.Allows != nil && !p.Allows(r.Service) || r.Pool != "" && r.Pool != p.Name || r.Pool == "" && !p.AutoAssign {
+	if !serves(p, f, r) {
 		return netip.Addr{}, false
 	}
 	if p.IPAM != "" {

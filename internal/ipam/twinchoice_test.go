@@ -66,6 +66,13 @@ func (w twin) options(f ipam.Family, r ipam.Request) (out []netip.Addr) {
 			out = append(out, a)
 		}
 	}
+	for _, a := range r.Prefers {
+		only := r
+		only.Prefers = []netip.Addr{a}
+		if _, ok := w.preferred(f, only, nil); ok {
+			out = append(out, a)
+		}
+	}
 	for _, p := range w.byRank() {
 		have := []netip.Addr{}
 		for a, ok := w.lowest(p, f, r, have); ok; a, ok = w.lowest(p, f, r, have) {
@@ -105,7 +112,8 @@ func (w twin) united(p ipam.Pool, r ipam.Request, have, chosen []netip.Addr) (on
 	for _, a := range chosen {
 		from := *w.poolOf(a)
 		if from.Name != p.Name {
-			if rank(from) != rank(p) || w.owns(a, r) || slices.Contains(r.Reserved, a) {
+			prefers, is := w.preferred(ipam.FamilyOf(a), r, have)
+			if rank(from) != rank(p) || w.owns(a, r) || slices.Contains(r.Reserved, a) || is && a == prefers {
 				return nil, false
 			}
 			if a, ok = w.next(p, ipam.FamilyOf(a), r, have); !ok {
@@ -131,6 +139,9 @@ func (w twin) best(f ipam.Family, r ipam.Request, have []netip.Addr) (netip.Addr
 		return a, true
 	}
 	if a, is := w.reservedFor(f, r, have); is {
+		return a, true
+	}
+	if a, is := w.preferred(f, r, have); is {
 		return a, true
 	}
 	for _, p := range w.byRank() {

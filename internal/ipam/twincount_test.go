@@ -21,7 +21,7 @@ func countOf(r ipam.Request, f ipam.Family) int {
 // hasRoom reports whether r, which has some addresses, may have a as well.
 func hasRoom(have []netip.Addr, a netip.Addr, r ipam.Request) bool {
 	missing := slices.DeleteFunc(like(r.Want, a), func(b netip.Addr) bool { return slices.Contains(have, b) })
-	return r.Invalid != "" || slices.Contains(r.Want, a) || len(like(have, a))+len(missing) < countOf(r, ipam.FamilyOf(a))
+	return r.Invalid != "" || slices.Contains(r.Want, a) || isBeside(a, r) || numberOf(without(have, r), ipam.FamilyOf(a))+len(missing) < countOf(r, ipam.FamilyOf(a))
 }
 
 // firstOfEach are the first address of each family.
@@ -48,7 +48,7 @@ func mustHave(addrs []netip.Addr, r ipam.Request) int {
 // further adds what r asks for beside what it must have, as far as there is some.
 func (w twin) further(r ipam.Request, have []netip.Addr) []netip.Addr {
 	for _, f := range r.Families.Want {
-		for n := numberOf(have, f); n > 0 && n < countOf(r, f); n++ {
+		for hasFamily(have, f) && numberOf(without(have, r), f) < countOf(r, f) {
 			a, ok := w.best(f, r, have)
 			if !ok {
 				break

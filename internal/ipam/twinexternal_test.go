@@ -29,10 +29,9 @@ func (w twin) handsOut(a netip.Addr, r ipam.Request) bool {
 // awaits reports whether the IPAM of p has not said that it has no address of family f for r, which p
 // serves unasked.
 func (w twin) awaits(p ipam.Pool, f ipam.Family, r ipam.Request) bool {
-	serves := !p.Frozen && (p.Allows == nil || p.Allows(r.Service)) && (r.Pool == p.Name || r.Pool == "" && p.AutoAssign)
 	has := slices.ContainsFunc(p.Ranges, func(x ipam.Range) bool { return ipam.FamilyOf(x.First) == f })
 	said := slices.ContainsFunc(r.Offers, func(o ipam.Offer) bool { return o.Pool == p.Name && o.Family == f && o.Exhausted })
-	return p.IPAM != "" && serves && has && !said
+	return p.IPAM != "" && serves(p, f, r) && has && !said
 }
 
 // given reports whether r may newly have a of a pool without asking or, if the pool has an IPAM, whether that

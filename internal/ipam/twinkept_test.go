@@ -49,7 +49,8 @@ func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinK
 			}
 		}
 		for _, r := range requests {
-			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(inOrder(r.Has, r)) == 0) {
+			lost := func(a netip.Addr) bool { return !r.StatusLocked && !w.suited(a, r) }
+			if r.Service.Namespace == e.For.Namespace && !((r.StatusLocked || r.Invalid != "") && len(inOrder(slices.DeleteFunc(slices.Clone(r.Has), lost), r)) == 0) {
 				locked += r.Asks()
 			}
 		}
@@ -117,7 +118,7 @@ func (w twin) reclaim(sorted []ipam.Request, kept map[ipam.Key][]netip.Addr, yie
 			w.quota.leaves[r.Service] = append(w.quota.leaves[r.Service], left...)
 			for i := range w.kept {
 				e := &w.kept[i]
-				waits := yields[r.Service] && slices.Contains(back, e.Addr) || numberOf(have, f) < countOf(r, f) && !slices.Contains(have, e.Addr) && (w.poolOf(e.Addr).Frozen || !w.affords(r, e.Addr))
+				waits := yields[r.Service] && slices.Contains(back, e.Addr) || numberOf(without(have, r), f) < countOf(r, f) && !slices.Contains(have, e.Addr) && (w.poolOf(e.Addr).Frozen || !w.affords(r, e.Addr))
 				if e.For == r.Service && ipam.FamilyOf(e.Addr) == f && !waits {
 					e.void = true
 				}
@@ -138,7 +139,7 @@ func (w *twin) settle(all *world, grants map[ipam.Key]ipam.Grant) {
 	for i := range w.kept {
 		e := &w.kept[i]
 		e.weak = false
-		if e.owner != nil && (numberOf(grants[e.For].Addrs, ipam.FamilyOf(e.Addr)) >= countOf(*e.owner, ipam.FamilyOf(e.Addr)) || !w.free(e.Addr, *e.owner)) {
+		if e.owner != nil && (numberOf(without(grants[e.For].Addrs, *e.owner), ipam.FamilyOf(e.Addr)) >= countOf(*e.owner, ipam.FamilyOf(e.Addr)) || !w.free(e.Addr, *e.owner)) {
 			e.void = true
 		}
 	}

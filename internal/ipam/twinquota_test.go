@@ -41,7 +41,7 @@ func (w twin) reservedIn(a netip.Addr, namespace string) bool {
 
 func (w twin) counted(a netip.Addr, r ipam.Request) bool {
 	_, has := w.quota.had[at{r.Service.Namespace, a}]
-	return has || w.reservedIn(a, r.Service.Namespace)
+	return has || w.reservedIn(a, r.Service.Namespace) || isBeside(a, r)
 }
 
 // charge has a count for the namespace of r.
@@ -142,7 +142,7 @@ func (w twin) affordable(r ipam.Request, addrs []netip.Addr) []netip.Addr {
 func (w twin) leaving(r ipam.Request, kept []netip.Addr) (out []netip.Addr) {
 	w.quota.of[r.Service] = r.Quotas
 	for _, a := range r.Has {
-		if f := ipam.FamilyOf(a); len(r.Quotas) > 0 && numberOf(kept, f) < countOf(r, f) && w.leaves(a, r) && !slices.Contains(kept, a) && !slices.Contains(out, a) {
+		if f := ipam.FamilyOf(a); len(r.Quotas) > 0 && numberOf(without(kept, r), f) < countOf(r, f) && w.leaves(a, r) && !slices.Contains(kept, a) && !slices.Contains(out, a) {
 			out = append(out, a)
 		}
 	}

@@ -33,6 +33,7 @@ func newWorld(seed int64) *world {
 			w.orphan(r, 30)
 			w.meet(r, 50)
 			w.reserve(r, 20)
+			w.renumber(r)
 		}
 	}
 	for range w.rng.Intn(4) {
@@ -89,6 +90,30 @@ func (w *world) offer(r *ipam.Request) {
 	}
 }
 
+// renumber has r keep some addresses beside others, and get addresses of some pools alone, or not.
+func (w *world) renumber(r *ipam.Request) {
+	r.Beside, r.Successors, r.Prefers = nil, nil, nil
+	if w.chance(70) {
+		return
+	}
+	for _, a := range r.Has {
+		if w.chance(50) {
+			r.Beside = append(r.Beside, a)
+		}
+	}
+	for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+		if w.chance(40) {
+			r.Successors = map[ipam.Family][]string{f: poolNames()[w.rng.Intn(4):][:1]}
+		}
+		if w.chance(20) {
+			r.Successors = map[ipam.Family][]string{f: poolNames()[w.rng.Intn(3):][:2]}
+		}
+	}
+	if w.chance(70) {
+		r.Prefers = w.several()
+	}
+}
+
 // meet has foreign hosts be found at the addresses that r has.
 func (w *world) meet(r *ipam.Request, percent int) {
 	r.Leaves = nil
@@ -133,12 +158,15 @@ func (w *world) newPools() {
 		}
 		p := ipam.Pool{
 			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
-			Frozen: w.chance(10), Priority: w.rng.Intn(3), CrossNamespace: w.chance(50),
+			Closed: w.chance(10), Order: w.rng.Intn(3) - 1, Frozen: w.chance(10), Priority: w.rng.Intn(3), CrossNamespace: w.chance(50),
 		}
 		if w.chance(20) {
 			p.IPAM = "ipam.example.org:9000"
 		}
 		w.pick(&p, 30)
+		if w.chance(15) {
+			p.Replaces = []string{poolNames()[w.rng.Intn(4)]}
+		}
 		if w.chance(15) {
 			p.Frozen, p.Overlapping = true, ipam.Merge(homes[poolNames()[w.rng.Intn(3)]], p.Ranges)
 		}
@@ -227,7 +255,7 @@ func (w *world) create() ipam.Key {
 // ask makes all that r asks for again.
 func (w *world) ask(r *ipam.Request) {
 	both := [][]ipam.Family{{ipam.IPv4}, {ipam.IPv6}, {ipam.IPv4, ipam.IPv6}, {ipam.IPv6, ipam.IPv4}}
-	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved, Offers: r.Offers, Quotas: r.Quotas}
+	*r = ipam.Request{Service: r.Service, Created: r.Created, Has: r.Has, StatusLocked: r.StatusLocked, Changed: r.Changed, GonePools: r.GonePools, Leaves: r.Leaves, Reserved: r.Reserved, Offers: r.Offers, Quotas: r.Quotas, Beside: r.Beside, Successors: r.Successors, Prefers: r.Prefers}
 	r.Families = ipam.Families{Want: both[w.rng.Intn(4)], All: w.chance(50)}
 	if w.chance(20) {
 		r.Want = w.several()

@@ -26,18 +26,19 @@ import (
 // Summary is what statuses of other objects and metrics report of a plan.
 type Summary struct {
 	Services  int
-	Usage     map[string][]Usage               // by pool
-	OnRequest map[string]bool                  // by pool: only Services that ask for it get its addresses
-	Kept      map[string][]ipam.Kept           // by pool
-	Occupied  map[string]string                // by pool: what others have of its addresses, as a sentence
-	Uses      map[string]intent.ReservationUse // by AddressReservation
-	Sources   map[string]source.Health         // how the IPAMs of pools do, by pool
-	Quotas    map[string]intent.QuotaUse       // by AddressQuota
-	Conflicts intent.Conflicts                 // addresses that foreign hosts have
-	Holders   map[netip.Addr]bool              // addresses that Services have
-	Pending   map[ipam.Reason]int              // Services without an address
-	Contested int                              // Services whose status another client overwrites
-	Externals []intent.External                // addresses in spec.externalIPs, of pools that announce such
+	Usage     map[string][]Usage                    // by pool
+	OnRequest map[string]bool                       // by pool: only Services that ask for it get its addresses
+	Kept      map[string][]ipam.Kept                // by pool
+	Occupied  map[string]string                     // by pool: what others have of its addresses, as a sentence
+	Uses      map[string]intent.ReservationUse      // by AddressReservation
+	Quotas    map[string]intent.QuotaUse            // by AddressQuota
+	Moves     map[string]*v1beta1.RenumberingStatus // by pool that is being replaced
+	Sources   map[string]source.Health              // how the IPAMs of pools do, by pool
+	Conflicts intent.Conflicts                      // addresses that foreign hosts have
+	Holders   map[netip.Addr]bool                   // addresses that Services have
+	Pending   map[ipam.Reason]int                   // Services without an address
+	Contested int                                   // Services whose status another client overwrites
+	Externals []intent.External                     // addresses in spec.externalIPs, of pools that announce such
 	// Unannounced counts the Services with addresses that are not known to be announced, by
 	// reason; nil: that is not known.
 	Unannounced map[string]int
@@ -46,7 +47,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Sources: p.health, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Moves: p.moves, Sources: p.health, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -94,7 +95,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
 			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
 			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
-			o.Status.ExternalIPs = intent.ExternalStatus(plan.Externals, o.Name)
+			o.Status.ExternalIPs, o.Status.Renumbering = intent.ExternalStatus(plan.Externals, o.Name), plan.Moves[o.Name]
 			setIPAMReady(o, plan.Sources)
 			setUsage(&o.Status, plan.Usage[o.Name])
 			return &o.Status.Conditions, ""

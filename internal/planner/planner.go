@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/source"
@@ -44,8 +45,9 @@ type Plan struct {
 	Calls     []source.Call            // to IPAMs, to be made now; the answers go to State.Asked
 	health    map[string]source.Health // of IPAMs, by pool
 	quotas    *intent.Quotas
-	asked     []*ipam.Request // what is granted
-	ends      []time.Time     // when Services lose what they have of pools that are gone, and when a reservation ends
+	asked     []*ipam.Request                       // what is granted
+	moves     map[string]*v1beta1.RenumberingStatus // by pool that is being replaced
+	ends      []time.Time                           // when Services lose what they have of pools that are gone, and when a reservation ends
 }
 
 // Service is a Service and what follows from it. It belongs to one version of
@@ -117,6 +119,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 		s.Memory.settle(p.pending)
 	}
 	p.judge(s)
+	p.moves = p.renumbering(s)
 	p.returns = slices.ContainsFunc(p.pending, func(k ipam.Kept) bool {
 		x := t.byKey[k.For]
 		return x != nil && (slices.Contains(x.grant.Addrs, k.Addr) || s.Attempts[x.Object.UID].inFlight)
@@ -129,7 +132,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 	clear(t.asked) // or else it would keep what is gone
 	t.asked = slices.Grow(t.asked[:0], len(t.byAge))[:len(t.byAge)]
-	leaving := t.config.Leaving(s.Conflicts, t.holdings)
+	leaving, renumbers := t.config.Leaving(s.Conflicts, t.holdings), t.config.Renumbers()
 	for i, x := range t.byAge {
 		if x.request.Offers = nil; s.Offers != nil {
 			x.request.Offers = s.Offers(x.Object.UID)
@@ -153,6 +156,9 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 		if leaves := intent.Leaves(t.asked[i], leaving); len(leaves) > 0 {
 			r := *t.asked[i]
 			r.Leaves, t.asked[i] = leaves, &r
+		}
+		if renumbers {
+			t.asked[i] = t.config.Renumber(t.asked[i], x.Object)
 		}
 	}
 	if next := s.Reserved.Ends(); !next.IsZero() {

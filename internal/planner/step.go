@@ -56,9 +56,12 @@ func (p Plan) Step(s Snapshot) Step {
 		}
 	}
 	out.Writes = append(out.Writes, p.free(blocked, showing)...)
-	out.Awaits = out.Awaits || len(blocked) > 0 || p.returns
+	out.Awaits = out.Awaits || len(blocked) > 0 || p.awaits()
 	return out
 }
+
+// awaits reports whether a pass is due when a write lands, also one that nothing waits for.
+func (p Plan) awaits() bool { return p.returns || p.moving() }
 
 // free returns the write that frees those that wait for one another, as two that swap
 // addresses do; none: they do not.

@@ -75,6 +75,7 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	quotas := t.Checked.BindQuotas(labels, reserved)
 	for i, r := range t.Requests {
 		r.Reserved, r.Quotas = reserved.Of(t.Checked.ReservationsFor(t.Served[i])), quotas.Of(r.Service.Namespace)
+		t.Requests[i] = t.Checked.Renumber(r, t.Served[i])
 	}
 	for i := range t.Pools {
 		t.Pools[i].Occupied = t.Occupied
