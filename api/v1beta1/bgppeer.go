@@ -135,7 +135,7 @@ type BGPPeerSpec struct {
 	// the session.
 	// +optional
 	// +kubebuilder:validation:MaxLength=49
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="sourcePrefix must be a subnet, such as 192.0.2.0/24"
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self.substring(0, self.indexOf('/')) + (cidr(self).ip().family() == 4 ? '/32' : '/128')).containsIP(cidr(self).masked().ip())",message="sourcePrefix must be a subnet, such as 192.0.2.0/24"
 	SourcePrefix string `json:"sourcePrefix,omitempty"`
 
 	// holdTime after which a session without messages ends; at least 3s. A change of timers

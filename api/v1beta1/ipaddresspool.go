@@ -33,7 +33,7 @@ type IPAddressPool struct {
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=90
 // +kubebuilder:validation:XValidation:rule="isCIDR(self) || isIP(self) || (self.split('-').size() == 2 && self.split('-').all(a, isIP(a.trim())))",messageExpression="'\"' + self + '\" is ' + (self.matches('^[0-9]+([.][0-9]+){3} *- *(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2}) *$') && isIP(self.split('-')[0].trim()) ? 'a short range: write \"' + self.split('-')[0].trim() + '-' + self.substring(0, self.lastIndexOf('.') + 1) + self.split('-')[1].trim() + '\"' : 'none of: a CIDR like 192.0.2.0/24, a range like 192.0.2.10-192.0.2.20, one address like 192.0.2.10')",message="is none of: a CIDR like 192.0.2.0/24, a range like 192.0.2.10-192.0.2.20, one address like 192.0.2.10"
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",messageExpression="'\"%s\" has host bits set: write \"%s\"'.format([self, string(cidr(self).masked())])",message="has host bits set"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self.substring(0, self.indexOf('/')) + (cidr(self).ip().family() == 4 ? '/32' : '/128')).containsIP(cidr(self).masked().ip())",messageExpression="'\"%s\" has host bits set: write \"%s\"'.format([self, string(cidr(self).masked())])",message="has host bits set"
 // +kubebuilder:validation:XValidation:rule="!(self.split('-').size() == 2 && self.split('-').all(a, isIP(a.trim()))) || ip(self.split('-')[0].trim()).family() == ip(self.split('-')[1].trim()).family()",message="both ends of a range must be of one family"
 type AddressRange string
 
