@@ -1,7 +1,8 @@
 package v1beta1
 
 // Conditions of a configuration object: IPAddressPool, L2Advertisement,
-// BGPAdvertisement, BGPPeer, BFDProfile, Community. Their grammar is Gateway API's.
+// BGPAdvertisement, BGPPeer, BFDProfile, Community, AddressReservation, AddressQuota. Their
+// grammar is Gateway API's.
 const (
 	// ConditionAccepted is True if the object by itself, and beside the others of its
 	// kind, is good. While it is False the object, or the part of it that the message
