@@ -45,6 +45,9 @@ type Options struct {
 	// nftables. Other is nftables as well, but what forwards answers only where kube-router
 	// does: it looks like a cluster without kube-proxy.
 	Proxy string `json:"proxy"`
+	// Kubernetes is the version of the Kubernetes programs, with a minor version: programs.Oldest; empty means
+	// the newest.
+	Kubernetes string `json:"kubernetes,omitempty"`
 	// NoSteelyard leaves the cluster without CRDs, controller and speakers.
 	NoSteelyard bool `json:"noSteelyard"`
 	// Controllers is how many replicas of the controller run, 1 to 9; 0 means 1.
@@ -136,7 +139,11 @@ func Up(ctx context.Context, o Options, progress io.Writer) (*Rack, error) {
 	if r.Bin, err = r.binFolder(); err != nil {
 		return nil, err
 	}
-	if r.Kube, err = programs.Kubernetes().Build(ctx, filepath.Join(r.Root, "e2e"), log); err != nil {
+	kubernetes, err := programs.Kubernetes(r.Kubernetes)
+	if err != nil {
+		return nil, err
+	}
+	if r.Kube, err = kubernetes.Build(ctx, filepath.Join(r.Root, "e2e"), log); err != nil {
 		return nil, err
 	}
 	if err := r.claim(); err != nil {
@@ -180,7 +187,7 @@ func BuildTests(ctx context.Context, progress io.Writer) (string, error) {
 		return "", err
 	}
 	log := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
-	if _, err := programs.Kubernetes().Build(ctx, filepath.Join(root, "e2e"), log); err != nil {
+	if _, err := programs.Newest().Build(ctx, filepath.Join(root, "e2e"), log); err != nil {
 		return "", err
 	}
 	return programs.Tests().Build(ctx, filepath.Join(root, "e2e"), log)

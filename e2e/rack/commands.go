@@ -23,6 +23,7 @@ func up(ctx context.Context, l *line) error {
 	l.flags.IntVar(&o.Nodes, "nodes", 3, "")
 	l.flags.StringVar(&o.Router, "router", "bird", "")
 	l.flags.StringVar(&o.Proxy, "proxy", "nftables", "")
+	l.flags.StringVar(&o.Kubernetes, "kubernetes", "", "")
 	l.flags.BoolVar(&o.NoSteelyard, "no-steelyard", false, "")
 	l.flags.IntVar(&o.Controllers, "controllers", 1, "")
 	l.flags.IntVar(&o.ControlPlanes, "control-planes", 0, "")

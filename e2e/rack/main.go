@@ -23,7 +23,7 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
 
   rack up [--nodes 3] [--router bird|frr|none] [--proxy nftables|iptables|other] [--no-steelyard]
           [--controllers 1] [--controller-flag FLAG]… [--speaker-flag FLAG]… [--relay]
-          [--node-ports 20000-32767] [--control-planes 0]
+          [--node-ports 20000-32767] [--control-planes 0] [--kubernetes 1.31]
                                       build a rack; returns when it is ready, and it stays
   rack exec HOST -- COMMAND…          run a command on a host, with kubectl at hand
   rack kubectl ARGS…                  the real kubectl

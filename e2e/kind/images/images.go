@@ -94,13 +94,13 @@ func (b *Builder) openCache() error {
 
 // Programs builds kind and kubectl, which also who pulls images needs.
 func (b *Builder) Programs(ctx context.Context) error {
-	return b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &b.kube: programs.Kubernetes().Only("kubectl")})
+	return b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &b.kube: programs.Newest().Only("kubectl")})
 }
 
 // allPrograms builds everything that comes from Go modules.
 func (b *Builder) allPrograms(ctx context.Context) error {
 	var runtime string // the same folder as kind's
-	err := b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &runtime: programs.Runtime(), &b.kube: programs.Kubernetes(), &b.node: programs.Node()})
+	err := b.build(ctx, map[*string]programs.Set{&b.kind: programs.Kind(), &runtime: programs.Runtime(), &b.kube: programs.Newest(), &b.node: programs.Node()})
 	_, b.kubernetes, _ = strings.Cut(filepath.Base(b.node), "-")
 	b.version = sum(filepath.Base(b.node), filepath.Base(b.kind))
 	return err

@@ -36,9 +36,17 @@ type program struct {
 	c, test         bool
 }
 
-// Kubernetes is what every rack runs.
-func Kubernetes() Set {
-	return Set{"kube", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
+// Oldest is the oldest version of Kubernetes that Steelyard supports. A rack can run it as well as
+// the newest.
+const Oldest = "1.31"
+
+// Kubernetes is what every rack runs: the newest version, or Oldest.
+func Kubernetes(version string) (Set, error) {
+	folder, known := map[string]string{"": "kube", Oldest: "kube131"}[version]
+	if !known {
+		return Set{}, fmt.Errorf("no programs of Kubernetes %q: want %s, or none for the newest version", version, Oldest)
+	}
+	return Set{folder, "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
 		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", time: "3 min"},
 		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", time: "1 min"},
 		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", time: "10 s"},
@@ -46,7 +54,13 @@ func Kubernetes() Set {
 		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", time: "30 s"},
 		{name: "agnhost", pkg: "k8s.io/kubernetes/test/images/agnhost", time: "10 s"},
 		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", time: "10 s"},
-	}}
+	}}, nil
+}
+
+// Newest is Kubernetes in its newest version.
+func Newest() Set {
+	s, _ := Kubernetes("") // it is known
+	return s
 }
 
 // Tests are Kubernetes' own, for a cluster that is there.

@@ -11,7 +11,12 @@ const e2e = "../.."
 
 func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 	sets := images()
-	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"], sets["runtime"] = Kubernetes(), Tests(), Node(), Kind(), Runtime()
+	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"], sets["runtime"] = Newest(), Tests(), Node(), Kind(), Runtime()
+	oldest, err := Kubernetes(Oldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets["oldest"] = oldest
 	for name, set := range sets {
 		version, err := set.version(e2e)
 		if err != nil || strings.HasPrefix(version, "v") == (set.pin == "") || len(version) < 6 {
@@ -26,6 +31,19 @@ func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 				t.Errorf("%s/go.mod lists no tool %s", set.folder, p.pkg)
 			}
 		}
+	}
+}
+
+func TestKubernetesHasTheVersionsThatAreSupported(t *testing.T) {
+	oldest, err := Kubernetes(Oldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version, err := oldest.version(e2e); err != nil || !strings.HasPrefix(version, "v"+Oldest+".") {
+		t.Errorf("the oldest is %s, %v, want %s", version, err, Oldest)
+	}
+	if _, err := Kubernetes("1.30"); err == nil || !strings.Contains(err.Error(), Oldest) {
+		t.Errorf("%v does not say which there are", err)
 	}
 }
 
