@@ -25,7 +25,7 @@ import (
 
 var prefix = flag.String("racks", "t", "what the names of the racks begin with, so that two runs on one machine don't meet")
 
-var kubernetes = flag.String("kubernetes", "", "the version of Kubernetes on the racks, such as 1.31; empty: the newest")
+var ofKubernetes = flag.String("kubernetes", "", "the version of Kubernetes on the racks, such as 1.31; empty: the newest")
 
 var keep = flag.Bool("keep", false, "leave the racks up for a look; \"bin/rack down --all\" removes them")
 
@@ -168,7 +168,7 @@ func startRackFor(all, t *testing.T, name string, d description) {
 	t.Helper()
 	start := time.Now()
 	run(t, nil, "rack", "down", "--name", name) // what an aborted run left
-	out := run(t, nil, "rack", append([]string{"up", "--name", name, "--kubernetes", *kubernetes}, strings.Fields(string(d))...)...)
+	out := run(t, nil, "rack", append([]string{"up", "--name", name, "--kubernetes", *ofKubernetes}, strings.Fields(string(d))...)...)
 	t.Logf("rack %s is up after %.1fs", name, time.Since(start).Seconds())
 	if testing.Verbose() {
 		t.Log(out)
