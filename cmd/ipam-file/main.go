@@ -134,7 +134,7 @@ func run(ctx context.Context, o options, args []string, out io.Writer) error {
 	healthv1.RegisterHealthServer(server, healthy)
 	context.AfterFunc(ctx, server.Stop) // watches do not end by themselves
 	fmt.Fprintf(out, "ipam-file %s serves on %s from %s\n", version.String(), printable.Word(o.listen), printable.Word(o.file))
-	if err := server.Serve(l); err != nil {
+	if err := server.Serve(l); err != nil && (ctx.Err() == nil || !errors.Is(err, grpc.ErrServerStopped)) { // it may be stopped before it serves
 		return fmt.Errorf("serve on %s: %w", o.listen, err)
 	}
 	return nil
