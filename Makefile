@@ -66,7 +66,7 @@ simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each 
 .PHONY: stories
 stories:
 	bin/rack build traefik
-	cd e2e && $(AGAIN) --format testname --packages . -- -vet=off -parallel 32 -timeout 40m
+	cd e2e && $(AGAIN) --format testname --packages . -- -vet=off -timeout 40m
 
 .PHONY: rest
 rest: lint
@@ -79,14 +79,14 @@ rest: lint
 # Against another cluster: ARGS="-cluster KUBECONFIG -through 'nsenter --target PID --net'".
 .PHONY: e2e-upstream
 e2e-upstream: upstream-packages build ## run Kubernetes' own LoadBalancer tests, on a rack (12 min; builds them once, 4 min)
-	cd e2e && go test -v -parallel 16 -timeout 60m -run TestUpstream . -upstream $(ARGS)
+	cd e2e && go test -v -timeout 60m -run TestUpstream . -upstream $(ARGS)
 
 # Those whose answers depend on the API server: the kinds and their rules, statuses, tokens, policies, kube-proxy.
 OLDEST := 01|02|03|04|05|08|11|13|16|18|20|22|54|61|126
 
 .PHONY: e2e-oldest
 e2e-oldest: packages build ## run the core stories on a control plane of the oldest Kubernetes that is supported (15 min; builds it once, 6 min)
-	cd e2e && go test -vet=off -v -parallel 16 -timeout 40m -run 'TestStories/.*/.*/($(OLDEST))_' . -kubernetes 1.31 -racks o
+	cd e2e && go test -vet=off -v -timeout 40m -run 'TestStories/.*/.*/($(OLDEST))_' . -kubernetes 1.31 -racks o
 
 .PHONY: e2e-plugins
 e2e-plugins: packages build ## run the stories beside network plugins that speak BGP: kube-router (1 min; builds it once, 5 min)

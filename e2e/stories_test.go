@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,8 +43,17 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	if err := flag.Set("test.parallel", strconv.Itoa(places)); err != nil {
+		fmt.Println("FAIL:", err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
+
+// places is how many tests run in parallel, as go test -parallel has it. Each rack takes one while
+// it waits for a lane, and each story of a rack that has a lane needs one: with no more places
+// than racks all would wait for ever.
+const places = 128
 
 func programPath(name string) string {
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
@@ -122,6 +132,9 @@ func TestStories(t *testing.T) {
 			}
 			byRack[d] = append(byRack[d], s)
 		}
+	}
+	if len(order)+len(stories)/storiesOfARack > places/2 {
+		t.Fatalf("%d stories on %d kinds of racks: raise places", len(stories), len(order))
 	}
 	for _, d := range order {
 		// Too many for one rack run on several of one description.
