@@ -50,11 +50,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// places is how many tests run in parallel, as go test -parallel has it. Each rack takes one while
-// it waits for a lane, and each story of a rack that has a lane needs one: with no more places
-// than racks all would wait for ever.
-const places = 128
-
 func programPath(name string) string {
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
 	if err != nil {
@@ -99,20 +94,6 @@ func descriptionsOf(t *testing.T, story string) (racks []description, kind bool)
 		t.Fatalf("%s: the first line must describe the rack, as in %q, or be %q", story, "# rack: --router bird --proxy nftables", "# kind")
 	}
 	return racks, kind
-}
-
-// lanes is how many racks are busy at a time. Stories mostly wait, for
-// something to be noticed or to be sure that nothing happens: one rack leaves
-// most of two cores unused.
-var lanes = make(chan struct{}, 4)
-
-// inLane has the test wait for a lane, which is free again when the test, and
-// the rack that it started, have ended.
-func inLane(t *testing.T) {
-	t.Helper()
-	t.Parallel()
-	lanes <- struct{}{}
-	t.Cleanup(func() { <-lanes })
 }
 
 // TestStories runs every story, those of one rack one after the other.

@@ -25,7 +25,6 @@ type knownServices struct {
 type knownService struct {
 	svc    *corev1.Service
 	key    ipam.Key
-	may    bool   // it is for this load balancer, and has addresses
 	seen   uint64 // the last pass that saw it
 	addrs  []announce.Address
 	always bool // it was announced whether it had endpoints or not
@@ -46,9 +45,9 @@ func (s *knownServices) update(all []*corev1.Service, class string, config *inte
 	for _, svc := range all {
 		k := s.all[svc]
 		if k == nil {
-			k = &knownService{svc: svc, key: intent.KeyOf(svc), may: intent.Announceable(svc, class)}
+			k = &knownService{svc: svc, key: intent.KeyOf(svc)}
 			s.all[svc] = k
-			if k.may {
+			if intent.Announceable(svc, class) {
 				arrived = append(arrived, k)
 			}
 		}

@@ -100,11 +100,16 @@ func (r *reconciler) linksOf(speakers []v1beta1.Speaker) (links map[string][]ann
 		}
 		links[speakers[i].Name] = of
 	}
-	links[r.node] = nil
-	for _, l := range r.links.Links() {
-		links[r.node] = append(links[r.node], announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes, Unnumbered: l.Unnumbered})
-	}
+	links[r.node] = r.ownLinks()
 	return links, macs
+}
+
+// ownLinks returns this node's links, as the kernel has them.
+func (c *core) ownLinks() (out []announce.Link) {
+	for _, l := range c.links.Links() {
+		out = append(out, announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes, Unnumbered: l.Unnumbered})
+	}
+	return out
 }
 
 // readClaims reads the L2Claims.

@@ -104,7 +104,7 @@ func (r *staticReconciler) add(ctx context.Context, mgr manager.Manager) error {
 func (r *staticReconciler) api(now time.Time) failover.API {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.registry.Facts(now, *r.file.Config()).API
+	return r.registry.API(now)
 }
 
 // reconcile is one pass.
@@ -148,10 +148,7 @@ func (r *staticReconciler) read(c *static.Config) (s snapshot) {
 		}
 		others[name] = received
 	}
-	own := static.Local{Ready: r.apiserver.Ready(), Isolated: r.group.View().Isolated}
-	for _, l := range r.links.Links() {
-		own.Links = append(own.Links, announce.Link{Name: l.Name, Up: l.Up, MAC: [6]byte(l.MAC), Prefixes: l.Prefixes, Unnumbered: l.Unnumbered})
-	}
+	own := static.Local{Ready: r.apiserver.Ready(), Isolated: r.group.View().Isolated, Links: r.ownLinks()}
 	r.registry.Observe(now, *c, others, own)
 	s.Facts, s.keys, s.fixed = r.registry.Facts(now, *c), c.Keys, true
 	r.observe(&s)

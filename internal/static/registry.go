@@ -121,7 +121,7 @@ func (r *Registry) reachesMost(now time.Time, c Config) bool {
 	if !r.met {
 		return len(c.Nodes) == 1 || now.Sub(r.started) >= alone
 	}
-	return r.most(c, func(x Received) bool { return now.Sub(x.At) < heard && !x.At.Before(r.from) })
+	return r.most(c, func(x Received) bool { return r.hears(now, x) })
 }
 
 // most reports whether most nodes of the file, this one among them, have sent a report that counts, and hear
@@ -136,10 +136,9 @@ func (r *Registry) most(c Config, counts func(Received) bool) bool {
 	return 2*n > len(c.Nodes)
 }
 
-// hears reports whether a node's report counts as heard.
-func (r *Registry) hears(now time.Time, name string) bool {
-	x := r.reports[name]
-	return !x.At.IsZero() && now.Sub(x.At) < heard && !x.At.Before(r.from)
+// hears reports whether a report counts as heard.
+func (r *Registry) hears(now time.Time, x Received) bool {
+	return now.Sub(x.At) < heard && !x.At.Before(r.from)
 }
 
 func (r *Registry) isSynced(now time.Time) bool {
@@ -159,7 +158,7 @@ func (r *Registry) Report(now time.Time) ([]byte, error) {
 	own := r.reports[r.self].Report
 	own.Owners, own.Answers, own.Hears = r.owners, r.answers, nil
 	for _, name := range slices.Sorted(maps.Keys(r.reports)) {
-		if name != r.self && r.hears(now, name) {
+		if name != r.self && r.hears(now, r.reports[name]) {
 			own.Hears = append(own.Hears, name)
 		}
 	}
@@ -192,11 +191,16 @@ func (r *Registry) Record(now time.Time, c Config, out failover.Output) {
 	}
 }
 
+// API returns how well the others are heard, in terms of the API server.
+func (r *Registry) API(now time.Time) failover.API {
+	return failover.API{Reachable: !r.since.IsZero(), Synced: r.isSynced(now), WasSynced: r.synced}
+}
+
 // Facts returns what otherwise Kubernetes says: all but what is observed on the wire.
 func (r *Registry) Facts(now time.Time, c Config) failover.Facts {
 	f := failover.Facts{
 		Now: now, Cluster: r.snapshot(c), Speakers: map[string]bool{}, Isolated: map[string]bool{}, MACs: map[[6]byte]string{}, Leases: map[string]failover.Lease{},
-		API: failover.API{Reachable: !r.since.IsZero(), Synced: r.isSynced(now), WasSynced: r.synced},
+		API: r.API(now),
 	}
 	for _, n := range c.Nodes {
 		x, ever := r.reports[n.Name]
