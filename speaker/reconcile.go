@@ -30,7 +30,7 @@ func (r *reconciler) loop() cluster.Loop {
 		Log:         r.log,
 		Kinds:       append(cluster.Kinds(), &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}),
 		Ignore:      ignore,
-		MinInterval: cluster.Share(20, 100*time.Millisecond),
+		MinInterval: cluster.Share(20, 80*time.Millisecond),
 		Used:        cluster.Used,
 		Burst:       200 * time.Millisecond,
 		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, r.sessions.Waiting(), late},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -118,7 +119,7 @@ func announcedBursts(ctx context.Context, r *lab.Rack, o options) error {
 
 // sized measures the floor and Steelyard by turns.
 func (a *arrivals) sized(ctx context.Context, how string, n, rounds int) error {
-	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "memory", "writes an address"}}
+	rows := [][]string{{fmt.Sprintf("burst of %d, announced by %s", n, how), "created/s", "address p50", "p99", "announced p50", "p99", "node1's CPU", "node2's", "node3's", "controller's", "this program's", "memory", "writes an address"}}
 	var created, p50, p99 []float64
 	like := map[string]string{"layer 2": likeLayer2Class, "BGP": likeBGPClass}[how]
 	for round := range rounds {
@@ -151,6 +152,7 @@ type arrival struct {
 	creating time.Duration   // from the first creation to the last answer
 	heard    []time.Duration // from each creation to the first announcement
 	cpu      []time.Duration // of each node's speaker, without what it uses at rest
+	own      time.Duration   // of this program, which creates, and is the bare client
 	memory   string          // of the first node's speaker, and of the controller, with all addresses there
 	writes   map[string]int  // by resource, without the creations
 }
@@ -164,7 +166,7 @@ func (m arrival) row(who string) []string {
 	} else {
 		row = append(row, ms(at(m.heard, 0.5)), ms(at(m.heard, 0.99)))
 	}
-	for _, used := range append(m.cpu, m.used) {
+	for _, used := range append(m.cpu, m.used, m.own) {
 		row = append(row, fmt.Sprintf("%.2f ms", used.Seconds()*1000/float64(n)))
 	}
 	var writes []string
@@ -207,7 +209,7 @@ func (a *arrivals) arrive(ctx context.Context, n int, w spec) (m arrival, err er
 		return m, err
 	}
 	took := after.since(before, a.rest)
-	m.cpu, m.used, m.writes = took.speakers, took.controller, map[string]int{}
+	m.cpu, m.used, m.own, m.writes = took.speakers, took.controller, took.own, map[string]int{}
 	for resource, count := range took.writes {
 		if count*100 > n {
 			m.writes[resource] = count
@@ -284,6 +286,7 @@ type counted struct {
 	at         time.Time
 	speakers   []time.Duration
 	controller time.Duration
+	own        time.Duration // of this program
 	writes     map[string]int
 }
 
@@ -294,7 +297,7 @@ func (c counted) since(before, rest counted) counted {
 	used := func(now, before, rest time.Duration) time.Duration {
 		return max(0, now-before-time.Duration(share*float64(rest)))
 	}
-	out := counted{controller: used(c.controller, before.controller, rest.controller), writes: map[string]int{}}
+	out := counted{controller: used(c.controller, before.controller, rest.controller), own: used(c.own, before.own, rest.own), writes: map[string]int{}}
 	for i := range c.speakers {
 		var idle time.Duration
 		if rest.speakers != nil {
@@ -323,6 +326,9 @@ func (a *arrivals) counts(ctx context.Context) (c counted, err error) {
 		}
 	}
 	if c.controller, err = a.controllerUsed(); err != nil {
+		return c, err
+	}
+	if c.own, err = used(os.Getpid()); err != nil {
 		return c, err
 	}
 	c.writes, err = a.writes(ctx)

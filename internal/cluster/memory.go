@@ -16,8 +16,8 @@ const (
 	gcPercent = 30
 	// minGarbage is how much may gather at least, in bytes: a small heap would be
 	// collected again and again in a burst.
-	minGarbage = 16 << 20
-	// calm is for how long nothing must have been done before memory is given
+	minGarbage = 10 << 20
+	// quiet is for how long nothing must have been done before memory is given
 	// back that a burst has left.
 	quiet = 10 * time.Second
 )
@@ -30,14 +30,18 @@ func SaveMemory() {
 	}
 }
 
-// paceGC lets as much garbage gather as suits the heap, if that is not what is set.
-func paceGC(set int) int {
+// paceGC lets as much garbage gather as suits the heap, if that is not what is set. While
+// nothing is being done that is little, for little comes.
+func paceGC(set int, idle bool) int {
 	if os.Getenv("GOGC") != "" {
 		return set
 	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	want := garbage(live[0].Value.Uint64())
+	want := gcPercent
+	if !idle {
+		want = garbage(live[0].Value.Uint64())
+	}
 	if want*10 < set*9 || want*9 > set*10 {
 		debug.SetGCPercent(want)
 		return want
@@ -56,8 +60,8 @@ func ReleaseMemory(idleFor func() time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		given, percent := false, gcPercent
 		for wait.Sleep(ctx, quiet/10) {
-			percent = paceGC(percent)
 			idle := idleFor() >= quiet
+			percent = paceGC(percent, idle)
 			if idle && !given {
 				debug.FreeOSMemory()
 			}

@@ -73,7 +73,7 @@ func TestGarbage(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 200}, {1 * mib, 200}, {10 * mib, 160}, {32 * mib, 50}, {200 * mib, gcPercent}} {
+	}{{0, 200}, {1 * mib, 200}, {10 * mib, 100}, {20 * mib, 50}, {200 * mib, gcPercent}} {
 		if got := garbage(c.live); got != c.want {
 			t.Errorf("of %d MiB: %d %%, want %d %%", c.live/mib, got, c.want)
 		}

@@ -99,9 +99,9 @@ type State struct {
 	phase Phase
 	// joined is true once this node may claim addresses, and stays so.
 	joined bool
-	// former has the addresses that the L2Claims gave this node when it started, and that it
-	// has not had since: while the API server was away another node may have taken them
-	// over, which has not written that yet. It is nil before the first Step.
+	// former has the addresses that the L2Claims gave this node when it started, or missed what
+	// others decided, and that it has not had since: while the API server was away another node
+	// may have taken them over, which has not written that yet. It is nil before the first Step.
 	former map[netip.Addr]bool
 	// stalls is Facts.Stalls of the last Step.
 	stalls uint64

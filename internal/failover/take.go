@@ -82,8 +82,8 @@ const (
 //   - Its owner is alive, and kube-proxy here does not send to the endpoint yet for which this
 //     node is to have it: no. The owner goes on answering meanwhile (handover).
 //   - The API server is heard, and nothing was missed: yes. A living owner gives
-//     it up to this node. If this node had it before it started: unless a probe finds another
-//     node. That one may have taken the address over and not yet recorded that in the L2Claim.
+//     it up to this node. If this node had it before it started, or before it missed anything:
+//     unless a probe finds another node. That one may have taken the address over and not yet recorded that in the L2Claim.
 //   - The cache may be outdated, and this node was Synced once: if a probe finds no host.
 //   - This node was never Synced: no.
 func (p *pass) mayTake(a netip.Addr) permission {
@@ -171,11 +171,14 @@ func (p *pass) mayTakeBack(a netip.Addr) permission {
 	return ifProbeFindsNoHost
 }
 
-// recordFormer records which addresses this node had before it started. Where there is no
-// other speaker, no other node can have taken them over.
+// recordFormer records which addresses this node had before it started, or before it missed what
+// others decided. Where there is no other speaker, no other node can have taken them over.
 func (p *pass) recordFormer() {
-	if p.former == nil {
+	first := p.former == nil
+	if first {
 		p.former = map[netip.Addr]bool{}
+	}
+	if first || p.Phase.missed() {
 		for a, owner := range p.Owners {
 			if owner == p.Node && len(p.Speakers) > 1 {
 				p.former[a] = true
