@@ -150,7 +150,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 	writes := writer.New(writer.Options{Client: mgr.GetClient(), Log: logger, Record: tells.Record, Count: counted.Patch})
 	tells.IdleFor = writes.IdleFor // events wait for writes of addresses
 	r := newReconciler(mgr.GetClient(), mgr.GetAPIReader(), writes, planner.New(o.prefixes, planner.Finalizer{Wanted: o.finalize, Class: o.class}))
-	r.readFrom(mgr.GetCache(), o.namespace)
+	r.readFrom(mgr.GetCache())
 	r.log, r.leading, r.observePass = logger, elect.Leading, counted.Pass
 	elect.Drain, revisions.Restored = r.drain, r.restored(elect)
 	finds := newAnnouncer(r, o)

@@ -66,12 +66,12 @@ func newReconciler(c client.Client, direct client.Reader, w *writer.Writer, s *p
 	return r
 }
 
-// readFrom has r read from a cache, of Secrets those of namespace.
-func (r *reconciler) readFrom(c cache.Cache, namespace string) {
+// readFrom has r read from a cache.
+func (r *reconciler) readFrom(c cache.Cache) {
 	r.services = func(ctx context.Context) ([]*corev1.Service, error) { return cluster.Services(ctx, c) }
 	r.claims = func(ctx context.Context) ([]*v1beta1.L2Claim, error) { return cluster.AllClaims(ctx, c) }
 	r.endpoints = func(ctx context.Context) ([]*discoveryv1.EndpointSlice, error) { return cluster.Endpoints(ctx, c) }
-	r.configuration = cluster.NewConfiguration(cluster.Cached(c, namespace)).Allocating()
+	r.configuration = cluster.NewConfiguration(cluster.Cached(c)).Allocating()
 }
 
 // result is a plan and the term that it was made in.

@@ -241,7 +241,7 @@ func assemble(ctx context.Context, mgr manager.Manager, o options, revisions *cl
 	r = &reconciler{
 		core: newCore(o, logger, wire, failover.Options{Heartbeat: o.heartbeatInterval, Misses: intent.MissedHeartbeats}),
 		sources: sources{
-			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache(), o.namespace)),
+			reader: mgr.GetClient(), configuration: cluster.NewConfiguration(cluster.Cached(mgr.GetCache())),
 			claimOverlay: claims, heartbeat: heartbeat,
 		},
 		routes:   intent.RouteDrain{Time: o.drain, Rule: o.exclusion},

@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -94,8 +95,9 @@ func CacheOptions(namespace string, drop func(client.Object), revisions *Revisio
 		},
 		NewInformer:                 revisions.newInformer,
 		ReaderFailOnMissingInformer: true,
+		// By a field, and not as Namespaces, which make a cache without a Store. It asks within the namespace all the same.
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
+			&corev1.Secret{}: {Field: fields.OneTermEqualSelector("metadata.namespace", namespace)},
 		},
 	}
 }

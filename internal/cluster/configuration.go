@@ -44,14 +44,10 @@ func (c *Configuration) Allocating() *Configuration {
 	return c
 }
 
-// Cached lists from the stores of a cache. Its Secrets are those of namespace.
-func Cached(c cache.Cache, namespace string) Lister {
-	secrets := Listed(c, namespace)
+// Cached lists from the stores of a cache with CacheOptions.
+func Cached(c cache.Cache) Lister {
 	var stores sync.Map // by type: to find one takes longer than to list it
-	return func(ctx context.Context, kind client.Object, list client.ObjectList) ([]any, error) {
-		if _, ok := kind.(*corev1.Secret); ok {
-			return secrets(ctx, kind, list) // those of one namespace only have no Store
-		}
+	return func(ctx context.Context, kind client.Object, _ client.ObjectList) ([]any, error) {
 		of := reflect.TypeOf(kind)
 		if known, ok := stores.Load(of); ok {
 			return known.(toolscache.Store).List(), nil
@@ -107,16 +103,15 @@ func (c *Configuration) Read(ctx context.Context) (intent.Configured, error) {
 			return intent.Configured{}, fmt.Errorf("read the configuration: %w", err)
 		}
 	}
-	secrets := map[string]*corev1.Secret{}
-	for _, o := range all[6] {
-		if s, ok := o.(*corev1.Secret); ok {
-			secrets[s.Name] = s
-		}
-	}
-	all[6] = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last.Config == nil || !c.shows(all) || !sameSecrets(c.last.Objects.Secrets, secrets) {
+	if c.last.Config == nil || !c.shows(all) {
+		secrets := map[string]*corev1.Secret{}
+		for _, o := range all[6] {
+			if s, ok := o.(*corev1.Secret); ok {
+				secrets[s.Name] = s
+			}
+		}
 		c.take(intent.Objects{
 			Pools: Values[v1beta1.IPAddressPool](all[0]), L2: Values[v1beta1.L2Advertisement](all[1]), BGP: Values[v1beta1.BGPAdvertisement](all[2]),
 			Peers: Values[v1beta1.BGPPeer](all[3]), Profiles: Values[v1beta1.BFDProfile](all[4]), Communities: Values[v1beta1.Community](all[5]),

@@ -31,7 +31,29 @@ func (r *Revisions) newInformer(lw toolscache.ListerWatcher, example runtime.Obj
 	if _, is := example.(*corev1.Service); is {
 		inner = &relevantServices{ListerWatcherWithContext: inner}
 	}
-	return toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: version}}, example, resync, indexers)
+	informer := toolscache.NewSharedIndexInformer(&retryingListWatch{lw, inner, listing{of: r, now: version}}, example, resync, indexers)
+	if err := informer.SetWatchErrorHandlerWithContext(logFailures()); err != nil {
+		panic(err) // one that was made just now has not started
+	}
+	return informer
+}
+
+// failureEvery is how often one informer logs failures that have one reason.
+const failureEvery = time.Minute
+
+// logFailures returns what an informer calls when a list or a watch has failed. It begins
+// again by itself, so the log has one line a minute, and none for a watch that has run its time.
+func logFailures() toolscache.WatchErrorHandlerWithContext {
+	var last time.Time
+	var reason metav1.StatusReason
+	return func(ctx context.Context, r *toolscache.Reflector, err error) {
+		now, this := time.Now(), apierrors.ReasonForError(err)
+		if errors.Is(err, io.EOF) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || this == reason && now.Sub(last) < failureEvery {
+			return
+		}
+		last, reason = now, this
+		klog.FromContext(ctx).Error(err, "can't list or watch objects; trying again", "kind", r.TypeDescription())
+	}
 }
 
 // retryingListWatch is a ListerWatcher that waits for the API server instead of failing
