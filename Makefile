@@ -89,10 +89,10 @@ e2e-oldest: packages build ## run the core stories on a control plane of the old
 	cd e2e && go test -vet=off -v -timeout 40m -run 'TestStories/.*/.*/($(OLDEST))_' . -kubernetes 1.31 -racks o
 
 .PHONY: e2e-plugins
-e2e-plugins: packages build ## run the stories beside network plugins that speak BGP: kube-router (1 min; builds it once, 5 min)
+e2e-plugins: packages build ## run the stories beside network plugins: kube-router, Flannel (2 min; builds them once, 8 min)
 	@$(call install,$(PLUGIN_PACKAGES))
-	bin/rack build kube-router
-	cd e2e && go test -vet=off -v -timeout 15m -run 'TestStories/.*/.*/130' .
+	for plugin in kube-router flannel; do bin/rack build $$plugin; done
+	cd e2e && go test -vet=off -v -timeout 15m -run 'TestStories/.*/.*/13[01]_' .
 
 .PHONY: build
 build: ## build all programs into bin/

@@ -291,8 +291,8 @@ func runStory(t *testing.T, on stage, file, name string) {
 			if rack, ok := on.(rackStage); ok {
 				e.Vars = append(e.Vars, "RACK="+string(rack))
 			}
-			plugin, err1 := builtProgram("kube-router")
-			e.Vars = append(e.Vars, "KUBE_ROUTER="+plugin)
+			programs, err1 := builtVariables()
+			e.Vars = append(e.Vars, programs...)
 			return errors.Join(err, err1, rewrite(on, e.WorkDir))
 		},
 		Condition: isBuilt,

@@ -46,7 +46,8 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
                                       name of another host
   rack peers                          BGPPeer objects for the rack's router
   rack routes PREFIX                  what the router was offered for a prefix such as 203.0.113.10/32
-  rack build IMAGE                    build a program, once: traefik, which Pods of that image run (others run agnhost), or kube-router
+  rack build IMAGE                    build a program, once: traefik, which Pods of that image run (others run agnhost), or a
+                                      network plugin: kube-router, flannel
   rack list                           the racks of this machine
   rack down [--all]                   end a rack and leave nothing behind
 

@@ -118,6 +118,9 @@ func images() map[string]Set {
 		"kube-router": {"kuberouter", "github.com/cloudnativelabs/kube-router/v2", "github.com/cloudnativelabs/kube-router/v2/pkg/version.Version", []program{
 			{name: "kube-router", pkg: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", time: "5 min"},
 		}},
+		"flannel": {"flannel", "github.com/flannel-io/flannel", "github.com/flannel-io/flannel/pkg/version.Version", []program{
+			{name: "flannel", pkg: "github.com/flannel-io/flannel", time: "3 min", c: true},
+		}},
 	}
 }
 
