@@ -199,6 +199,9 @@ func (s *State) Step(now time.Time, m Message) {
 	if m.Suspect == nil {
 		return
 	}
+	if s.known[m.Suspect.Member] == nil {
+		s.merge(now, *m.Suspect) // an answer about no known incarnation would not count
+	}
 	if o := s.observed[m.Suspect.Member]; o != nil && (o.up || s.vouches(now, m.Suspect.Member)) {
 		s.send([]string{m.From}, Message{Alive: s.present(m.Suspect.Member)})
 	}

@@ -46,6 +46,26 @@ func TestWhatOneThatWasCutOffBelievedIsNotBelieved(t *testing.T) {
 	}
 }
 
+// A speaker that sees a member, and has not been told of its incarnation yet, answers for the one
+// that it is asked about.
+func TestAnAnswerAboutAMemberThatHasSaidNothing(t *testing.T) {
+	start := time.Unix(1000, 0)
+	a := NewState("a", 1)
+	a.SetMembers(start, []Member{{Name: "a"}, {Name: "b"}, {Name: "c"}}, time.Second)
+	a.Session(start, "c", Session{Up: true, Ups: 1, Heard: true})
+	a.Ready()
+	a.Step(start, Message{From: "b", Suspect: &update{Member: "c", Incarnation: 7}})
+	for _, p := range a.Ready().Send {
+		if p.Message.Alive != nil && slices.Equal(p.To, []string{"b"}) {
+			if want := (update{Member: "c", Incarnation: 7}); *p.Message.Alive != want {
+				t.Errorf("it says that it sees %+v, want %+v", *p.Message.Alive, want)
+			}
+			return
+		}
+	}
+	t.Error("it does not answer")
+}
+
 // A member that this speaker sees, and others say is dead, may refute first.
 func TestASuspicion(t *testing.T) {
 	start := time.Unix(1000, 0)
