@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func (s *story) beginResolving(ts *testscript.TestScript, host, target, ttl stri
 	s.until(ts, timeout, lookup, func(o outcome) bool { return o.err == nil && o.stdout != "" })
 	get := s.arguments(ts, lookup)
 	probe := func(addr string) []string {
-		return s.line("probe", "--for", ttl, "--every", "20ms", "--timeout", "900ms", host, addr+":"+port)
+		return s.line("probe", "--for", ttl, "--every", "20ms", "--timeout", "900ms", host, net.JoinHostPort(addr, port))
 	}
 	go func() {
 		defer close(r.done)

@@ -32,7 +32,8 @@ const MaxReserved = 256
 // AddressReservationSpec says which addresses are reserved, and for which Services.
 type AddressReservationSpec struct {
 	// addresses that are reserved, in the order in which Services get them; at most 256. An
-	// address that no pool holds is reserved as soon as one does.
+	// address that no pool holds is reserved as soon as one does. A host part of a pool with
+	// source.prefix is the address that it has under the prefix of now.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -21,6 +21,9 @@ const (
 	// ConditionIPAMReady of an IPAddressPool with spec.source.external is True while its IPAM
 	// answers. While it is False no Service gets a new address of the pool; each keeps what it has.
 	ConditionIPAMReady = "IPAMReady"
+	// ConditionPrefixKnown of an IPAddressPool with spec.source.prefix is True while the source has a
+	// prefix that can be used. While it is False the pool goes on with the last one, if there was one.
+	ConditionPrefixKnown = "PrefixKnown"
 )
 
 // Conditions of a Service.

@@ -15,6 +15,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="IPv6-Used",type=string,JSONPath=`.status.ipv6.assigned`
 // +kubebuilder:printcolumn:name="IPv6-Free",type=string,JSONPath=`.status.ipv6.available`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name="Prefix",type=string,JSONPath=`.status.prefix.current`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.conditions[?(@.status=="False")].message`
 type IPAddressPool struct {
@@ -38,6 +39,7 @@ type IPAddressPool struct {
 type AddressRange string
 
 // IPAddressPoolSpec is what people ask of a pool.
+// +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.source.prefix) || self.addresses.all(a, a.contains(':'))",message="with source.prefix each of addresses must be an IPv6 host part, such as ::1:0/112"
 type IPAddressPoolSpec struct {
 	// addresses of the pool; both families may mix. The API server refuses a CIDR with
 	// host bits set, a range of two families, and addresses at which no Service can be
@@ -105,8 +107,9 @@ type IPAddressPoolSpec struct {
 	// +optional
 	ServiceAllocation *ServiceAllocation `json:"serviceAllocation,omitempty"`
 
-	// source says who chooses addresses of the pool for Services. Without it the controller
-	// does. Services keep their addresses when this changes.
+	// source says who chooses addresses of the pool for Services, and whether they lie under a
+	// prefix that changes. Without it the controller chooses. Services keep the addresses that the
+	// pool still holds when this changes.
 	// +optional
 	Source *PoolSource `json:"source,omitempty"`
 
@@ -265,8 +268,12 @@ type IPAddressPoolStatus struct {
 	// has not started.
 	// +optional
 	Renumbering *RenumberingStatus `json:"renumbering,omitempty"`
+	// prefix is the prefix under which the pool's addresses lie, with spec.source.prefix; absent: it
+	// is not known yet.
+	// +optional
+	Prefix *PrefixStatus `json:"prefix,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps), Programmed and, with spec.source.external,
-	// IPAMReady. While a pool is not Accepted its Services keep their addresses and no Service gets a new one from it.
+	// IPAMReady, with spec.source.prefix PrefixKnown. While a pool is not Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.
 	// +optional
 	// +listType=map

@@ -3,7 +3,8 @@ package v1beta1
 // Annotations on a Service.
 const (
 	// AnnotationLoadBalancerIPs asks for addresses: a comma-separated list, at
-	// most 8 of each family. The Service gets all of them or none.
+	// most 8 of each family. The Service gets all of them or none. A host part of a pool with
+	// source.prefix, such as ::1:5, is the address that it has under the prefix of now.
 	AnnotationLoadBalancerIPs = Group + "/loadBalancerIPs"
 	// AnnotationAddressPool asks for addresses of that IPAddressPool and no other.
 	AnnotationAddressPool = Group + "/address-pool"

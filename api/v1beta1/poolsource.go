@@ -1,5 +1,7 @@
 package v1beta1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // SourceType says who chooses the addresses of a pool.
 type SourceType string
 
@@ -7,22 +9,103 @@ type SourceType string
 const (
 	SourceStatic   SourceType = "Static"
 	SourceExternal SourceType = "External"
+	SourcePrefix   SourceType = "Prefix"
 )
 
 // PoolSource says who chooses the addresses of a pool.
 // +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'External') == has(self.external)",message="external belongs to the type External: set both, or neither"
+// +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'Prefix') == has(self.prefix)",message="prefix belongs to the type Prefix: set both, or neither"
 type PoolSource struct {
 	// type Static: the controller chooses. External: an IPAM does (an address management
 	// program), which the controller asks by gRPC; spec.addresses then says which of its
-	// answers are accepted.
+	// answers are accepted. Prefix: the controller chooses, under an IPv6 prefix that changes;
+	// spec.addresses and spec.exclude then list host parts, such as ::1:0/112.
 	// +optional
 	// +kubebuilder:default=Static
-	// +kubebuilder:validation:Enum=Static;External
+	// +kubebuilder:validation:Enum=Static;External;Prefix
 	Type SourceType `json:"type,omitempty"`
 
 	// external says how the controller reaches the IPAM.
 	// +optional
 	External *ExternalSource `json:"external,omitempty"`
+
+	// prefix says where the prefix stands under which the pool's addresses lie.
+	// +optional
+	Prefix *PrefixSource `json:"prefix,omitempty"`
+}
+
+// PrefixSource is where the prefix of a pool is read: in a ConfigMap, or on a link of nodes. When it
+// changes, each Service gets the address with the same host part under the new prefix.
+// +kubebuilder:validation:XValidation:rule="has(self.configMap) != has(self.link)",message="exactly one of configMap and link must be set"
+type PrefixSource struct {
+	// configMap in Steelyard's namespace that has the prefix, such as 2001:db8:1::/56: for a
+	// DHCPv6 client, or a hook of a router, to write.
+	// +optional
+	ConfigMap *PrefixConfigMap `json:"configMap,omitempty"`
+
+	// link of nodes whose subnet is the prefix, as a router advertises it there.
+	// +optional
+	Link *PrefixLink `json:"link,omitempty"`
+
+	// overlap is how long Services keep their addresses of the prefix before, and nodes announce
+	// them, beside the new ones; 0s: not at all. A Service with the annotation
+	// steelyard.dev/renumbering: Switch has the new address alone at once. At most 168h.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('168h')",message="overlap must be a length of time up to 168h, such as 1h; 0s keeps no address of the prefix before"
+	Overlap Duration `json:"overlap,omitempty"`
+}
+
+// DefaultOverlap is the overlap of a PrefixSource that names none.
+const DefaultOverlap Duration = "1h"
+
+// PrefixConfigMap is an entry of a ConfigMap in Steelyard's namespace.
+type PrefixConfigMap struct {
+	// name of the ConfigMap.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// key of the entry.
+	// +optional
+	// +kubebuilder:default=prefix
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// DefaultPrefixKey is the key of a PrefixConfigMap that names none.
+const DefaultPrefixKey = "prefix"
+
+// DefaultWithin is the within of a PrefixLink that names none: IPv6's global unicast (RFC 4291
+// section 2.4, as IANA assigns it).
+const DefaultWithin = "2000::/3"
+
+// PrefixLink is a link that some nodes have.
+type PrefixLink struct {
+	// interface is the link's name. Of its IPv6 subnets those count that lie within and are not
+	// deprecated: the one that most nodes have; of several the one that is the pool's prefix
+	// already, else the lowest. Only nodes count whose speakers run.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/ ]+$')",message="interface must be the name of a link, such as eth0"
+	Interface string `json:"interface"`
+
+	// within is the prefix in which subnets count: that of one of several providers, or fd00::/8
+	// for unique local addresses. By default all global unicast addresses.
+	// +optional
+	// +kubebuilder:default="2000::/3"
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && self.contains(':')",message="within must be an IPv6 prefix, such as 2001:db8::/32"
+	Within string `json:"within,omitempty"`
+
+	// nodeSelectors restrict the nodes that count. A node that matches any of them counts.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	NodeSelectors []metav1.LabelSelector `json:"nodeSelectors,omitempty"`
 }
 
 // ExternalSource is an IPAM that speaks steelyard.ipam.v1 (api/ipam/v1/ipam.proto).
@@ -61,4 +144,31 @@ type ExternalTLS struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ServerName string `json:"serverName,omitempty"`
+}
+
+// MaxPreviousPrefixes is how many previous prefixes a status holds.
+const MaxPreviousPrefixes = 4
+
+// PrefixStatus is the prefix of a pool, and those before it.
+type PrefixStatus struct {
+	// current prefix, as a CIDR. It stays while its source has none, or one that can't be used.
+	// +kubebuilder:validation:MaxLength=43
+	Current string `json:"current"`
+	// since when it is the current one.
+	Since metav1.Time `json:"since"`
+	// previous are the prefixes before, whose addresses Services keep beside the new ones until
+	// the time that each says. The latest comes first; of more than 4 the first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=4
+	Previous []PreviousPrefix `json:"previous,omitempty"`
+}
+
+// PreviousPrefix is a prefix that another one has replaced.
+type PreviousPrefix struct {
+	// prefix, as a CIDR.
+	// +kubebuilder:validation:MaxLength=43
+	Prefix string `json:"prefix"`
+	// until when Services keep its addresses.
+	Until metav1.Time `json:"until"`
 }

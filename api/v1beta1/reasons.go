@@ -26,12 +26,12 @@ const (
 	ReasonConflicts = "Conflicts"
 )
 
-// Reasons of the condition ResolvedRefs of advertisements, BGPPeers and BFDProfiles, or of IPAMReady.
+// Reasons of the condition ResolvedRefs of advertisements, BGPPeers and BFDProfiles, or of IPAMReady or PrefixKnown.
 const (
 	// ReasonResolvedRefs: everything that the object names is there.
 	ReasonResolvedRefs = "ResolvedRefs"
 	// ReasonNotFound: the object names another one that is not there. The message tells
-	// what goes on without it, and what does not.
+	// what goes on without it, and what does not. Of PrefixKnown: its source has no prefix.
 	//
 	// Remedy: make the object that the message names, or take its name out.
 	ReasonNotFound = "NotFound"
@@ -78,20 +78,6 @@ const (
 	//
 	// Remedy: that of what the message tells; kubectl steelyard sessions has each of them.
 	ReasonNoSessionEstablished = "NoSessionEstablished"
-)
-
-// Reasons of the condition IPAMReady of an IPAddressPool.
-const (
-	// ReasonIPAMReady: the IPAM answers.
-	ReasonIPAMReady = "IPAMReady"
-	// ReasonIPAMPending: the IPAM has not answered yet.
-	//
-	// Remedy: wait; if it lasts, see whether the IPAM runs.
-	ReasonIPAMPending = "IPAMPending"
-	// ReasonIPAMUnavailable: the IPAM can't be reached, or does not list what it holds.
-	//
-	// Remedy: that of what the message tells; see whether the IPAM runs, and spec.source.external.
-	ReasonIPAMUnavailable = "IPAMUnavailable"
 )
 
 // Reasons of the condition Established of a BGPPeer.

@@ -198,6 +198,14 @@ type SpeakerLink struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=set
 	Prefixes []string `json:"prefixes,omitempty"`
+	// deprecated are those of prefixes in which the link has no address to begin connections from:
+	// each is deprecated (RFC 4862 section 5.5.4), as when a router advertises another prefix, or not
+	// checked yet. A pool does not take its prefix from these. Of more than 8 the first.
+	// +optional
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=43
+	// +listType=set
+	Deprecated []string `json:"deprecated,omitempty"`
 	// unnumbered is true if the link has no address of its own. Only L2Advertisements with
 	// its exact name in interfaces announce on it.
 	// +optional

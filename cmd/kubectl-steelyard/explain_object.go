@@ -126,6 +126,7 @@ func (e *explainer) pool(name string) {
 	spec := &e.Config.Pools[i].Spec
 	e.property("addresses", "%s", joinAny(spec.Addresses))
 	e.property("without", "%s", joinAny(spec.Exclude))
+	e.property("prefix", "%s", health.Condition(e.Config.Pools[i].Status.Conditions, v1beta1.ConditionPrefixKnown).Message)
 	serves := "any Service, without being asked"
 	if spec.AutoAssign != nil && !*spec.AutoAssign {
 		serves = "Services that ask for it (autoAssign is false)"

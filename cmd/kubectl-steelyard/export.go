@@ -109,7 +109,7 @@ func exportOf(t *world.Evaluation) export {
 		if left != "" {
 			out.Left = append(out.Left, left)
 		}
-		if left != "" || covered {
+		if left != "" || covered || t.Checked.OfFormerPrefix(a) {
 			continue
 		}
 		namespace, names := t.Served[holders[a][0]].Namespace, namesOf(t, holders[a])
@@ -122,7 +122,7 @@ func exportOf(t *world.Evaluation) export {
 			out.Objects = append(out.Objects, m)
 		}
 		spec := &out.Objects[of[key]].Spec
-		spec.Addresses = append(spec.Addresses, v1beta1.AddressRange(a.String()))
+		spec.Addresses = append(spec.Addresses, v1beta1.AddressRange(t.Checked.Lasting([]netip.Addr{a})[0].String()))
 	}
 	slices.SortFunc(out.Objects, func(x, y manifest) int { return strings.Compare(x.Metadata.Name, y.Metadata.Name) })
 	return out

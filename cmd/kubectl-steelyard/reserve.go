@@ -153,12 +153,13 @@ func (t *tool) pinned(ctx context.Context, names []string, everywhere bool, unti
 		wanted[strings.TrimPrefix(strings.TrimPrefix(name, "service/"), "svc/")] = true
 	}
 	found := map[string]bool{}
-	for _, svc := range w.Evaluate().Served {
+	evaluation := w.Evaluate()
+	for _, svc := range evaluation.Served {
 		if !everywhere && svc.Namespace != ns || len(names) > 0 && !wanted[svc.Name] {
 			continue
 		}
 		found[svc.Name] = true
-		addrs := intent.Holds(svc)
+		addrs := evaluation.Checked.Lasting(intent.Holds(svc))
 		if len(addrs) == 0 && len(names) > 0 {
 			return nil, fmt.Errorf("svc/%s in namespace %s has no address: see kubectl steelyard explain svc/%s", svc.Name, ns, svc.Name)
 		}

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,7 +82,7 @@ func Connect(cfg *rest.Config, manager string) *rest.Config {
 	return out
 }
 
-// CacheOptions limits the cache to what the programs read: Services that are relevant, Secrets of their own namespace, and of every object only the
+// CacheOptions limits the cache to what the programs read: Services that are relevant, Secrets and ConfigMaps of their own namespace, and of every object only the
 // fields in use. drop takes out of an object what this program alone does not
 // read; nil: nothing. All caches of a program share its Revisions.
 func CacheOptions(namespace string, drop func(client.Object), revisions *Revisions) cache.Options {
@@ -97,7 +98,8 @@ func CacheOptions(namespace string, drop func(client.Object), revisions *Revisio
 		ReaderFailOnMissingInformer: true,
 		// By a field, and not as Namespaces, which make a cache without a Store. It asks within the namespace all the same.
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Field: fields.OneTermEqualSelector("metadata.namespace", namespace)},
+			&corev1.Secret{}:    {Field: fields.OneTermEqualSelector("metadata.namespace", namespace)},
+			&corev1.ConfigMap{}: {Field: fields.OneTermEqualSelector("metadata.namespace", namespace)},
 		},
 	}
 }
@@ -117,9 +119,17 @@ func strip(in any) (any, error) {
 		o.Spec.ClusterIP, o.Spec.ClusterIPs, o.Spec.SessionAffinity, o.Spec.InternalTrafficPolicy = "", nil, "", nil
 	case *corev1.Node:
 		o.Status.Images = nil
+	case *corev1.ConfigMap: // of which the prefixes of pools are read
+		o.Annotations, o.BinaryData = nil, nil
+		for key, text := range o.Data {
+			o.Data[key] = strings.Clone(text[:min(len(text), maxEntry)])
+		}
 	}
 	return obj, nil
 }
+
+// maxEntry bounds how much of an entry of a ConfigMap is kept: more than any prefix has.
+const maxEntry = 256
 
 // otherManagers returns, of the managers of a Service's fields, those that wrote its
 // addresses and are none of ours: by name alone. As a rule there is none.

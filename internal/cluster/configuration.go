@@ -164,21 +164,28 @@ func Values[T any](all []any) []T {
 
 // sameObjects reports whether two configurations are equal, whatever the
 // order of their objects. What is in a status does not count, but for what is announced of
-// spec.externalIPs.
+// spec.externalIPs, and for the prefixes of pools.
 func sameObjects(a, b intent.Objects) bool {
-	return sameKind(a.Pools, b.Pools) && sameExternals(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
+	return sameKind(a.Pools, b.Pools) && sameDecided(a.Pools, b.Pools) && sameKind(a.L2, b.L2) && sameKind(a.BGP, b.BGP) &&
 		sameKind(a.Peers, b.Peers) && sameKind(a.Profiles, b.Profiles) && sameKind(a.Communities, b.Communities) && sameKind(a.Reservations, b.Reservations) &&
 		sameKind(a.Quotas, b.Quotas) &&
 		sameSecrets(a.Secrets, b.Secrets)
 }
 
-// sameExternals reports whether the statuses of pools say the same of spec.externalIPs.
-func sameExternals(a, b []v1beta1.IPAddressPool) bool {
-	by := map[string][]v1beta1.ExternalIP{}
+// sameDecided reports whether the statuses of pools, which are the same ones, say the same of spec.externalIPs, and have
+// the same prefixes.
+func sameDecided(a, b []v1beta1.IPAddressPool) bool {
+	by := make(map[string]*v1beta1.IPAddressPool, len(a))
 	for i := range a {
-		by[a[i].Name] = a[i].Status.ExternalIPs
+		by[a[i].Name] = &a[i]
 	}
-	return !slices.ContainsFunc(b, func(p v1beta1.IPAddressPool) bool { return !slices.Equal(by[p.Name], p.Status.ExternalIPs) })
+	for i := range b {
+		before := by[b[i].Name]
+		if !slices.Equal(before.Status.ExternalIPs, b[i].Status.ExternalIPs) || !intent.SamePrefix(before, &b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func sameSecrets(a, b map[string]*corev1.Secret) bool {

@@ -58,6 +58,8 @@ func TestTheConfigurationIsParsedWhenItHasChanged(t *testing.T) {
 	}{
 		{"when nothing has happened", objects, false},
 		{"when a status was written", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.ResourceVersion, p.Status.IPv4 = "2", &v1beta1.PoolUsage{} }), secret("1")}, false},
+		{"when a pool has another prefix", []client.Object{pool("a", func(p *v1beta1.IPAddressPool) { p.Status.Prefix = &v1beta1.PrefixStatus{Current: "2001:db8:1::/64"} }), secret("1")}, true},
+		{"when it has none any more", []client.Object{pool("a", nil), secret("1")}, true},
 		{"when the cache has read all again", []client.Object{pool("a", nil), secret("1")}, false},
 		{"when a Secret has changed", []client.Object{pool("a", nil), secret("2")}, true},
 		{"when a Secret is gone", []client.Object{pool("a", nil)}, true},

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,6 +40,10 @@ func TestStripDropsOnlyWhatNoProgramReads(t *testing.T) {
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 80}}},
 	}
 	if diff := cmp.Diff(stripped, Stripped(svc)); diff != "" {
+		t.Error(diff)
+	}
+	large := &corev1.ConfigMap{Data: map[string]string{"prefix": "2001:db8::/56", "large": strings.Repeat("x", 1<<20)}, BinaryData: map[string][]byte{"b": {1}}}
+	if diff := cmp.Diff(&corev1.ConfigMap{Data: map[string]string{"prefix": "2001:db8::/56", "large": strings.Repeat("x", 256)}}, Stripped(large)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -105,9 +105,9 @@ func alike[T metav1.Object](after T, before metav1.Object, same func(after, befo
 
 func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
 
-// sameSpec reports whether two versions differ in their status at most.
+// sameSpec reports whether two versions differ in their status at most, and not in the prefix of a pool.
 func sameSpec(a, b metav1.Object) bool {
-	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() && maps.Equal(a.GetLabels(), b.GetLabels())
+	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() && maps.Equal(a.GetLabels(), b.GetLabels()) && SamePrefix(a, b)
 }
 
 func sameService(a, b *corev1.Service) bool {

@@ -62,6 +62,9 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		s.Status.Addresses, s.Status.Links = addresses, []v1beta1.SpeakerLink{{Name: "eth0", Up: up}}
 		return s
 	}
+	under := func(prefix string, before ...v1beta1.PreviousPrefix) *v1beta1.IPAddressPool {
+		return &v1beta1.IPAddressPool{Status: v1beta1.IPAddressPoolStatus{Prefix: &v1beta1.PrefixStatus{Current: prefix, Previous: before}}}
+	}
 	for _, c := range []struct {
 		name          string
 		before, after metav1.Object
@@ -91,6 +94,10 @@ func TestEventsStartAPassOnlyIfTheyMatter(t *testing.T) {
 		{"it says that the network is unavailable", node("", 1), node(corev1.ConditionTrue, 2), false, false},
 		{"another speaker counts again", speakerOf("b", 1, true), speakerOf("b", 2, true), true, false},
 		{"another speaker's link goes down", speakerOf("b", 1, true), speakerOf("b", 1, false), false, false},
+		{"a pool gets a prefix", &v1beta1.IPAddressPool{}, under("2001:db8:1::/64"), false, false},
+		{"a pool has another prefix", under("2001:db8:1::/64"), under("2001:db8:2::/64"), false, false},
+		{"a prefix before ends", under("2001:db8:1::/64", v1beta1.PreviousPrefix{Prefix: "2001:db8:2::/64"}), under("2001:db8:1::/64"), false, false},
+		{"a pool stays under its prefix", under("2001:db8:1::/64"), under("2001:db8:1::/64"), true, false},
 		{"some object counts the own speaker's addresses otherwise", speakerOf("a", 1, true), speakerOf("a", 2, true), false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -49,6 +49,7 @@ type Config struct {
 	reservationIndex
 	places   places
 	named    map[string]int // the pools' places, by their names
+	renumber bool           // Services of some pool move: to another pool, or under another prefix
 	unusable []announce.UnusablePeer
 	external map[ipam.Key][]netip.Addr // of spec.externalIPs, what is announced
 	// aggregates: a BGPAdvertisement announces shorter prefixes than single addresses.
@@ -91,7 +92,7 @@ func Parse(o Objects) Config {
 	p := parser{validations: map[Ref]Validation{}, found: map[foundIn]int{}}
 	pools := p.pools(o.Pools)
 	sourced(pools, o)
-	reservations := p.reservations(o.Reservations)
+	reservations := p.reservations(o.Reservations, pools)
 	known := newCatalog(pools)
 	quotas := p.quotas(o.Quotas, known)
 	aliases := p.communities(o.Communities)
@@ -116,6 +117,7 @@ func Parse(o Objects) Config {
 		Validations:      p.validations,
 		places:           placed(pools),
 		named:            known.places,
+		renumber:         slices.ContainsFunc(pools, func(p Pool) bool { return p.Renumbering != "" || p.prefixes.hosts != nil }),
 	}
 	return config.Announcing(announcedExternals(o.Pools))
 }

@@ -110,14 +110,15 @@ func OwnAddressOf(svc *corev1.Service, a netip.Addr) string {
 // originText is the origin of some addresses at the start of a message, and the comma before the next.
 var originText = regexp.MustCompile(`^([0-9a-f:.]+(?:, [0-9a-f:.]+)*) of IPAddressPool "([a-z0-9.-]+)"(?: \(an address of node ([a-z0-9.-]+), which alone announces it\))?(?: \(which is gone: kept until ([0-9TZ:-]+)\))?(, )?`)
 
-// Gone returns those of origins whose pool is not there any more, and that no other
-// one holds.
+// Gone returns those of origins whose pool is not there any more, or has no addresses since its prefix is not
+// known yet, and that no other one holds.
 func (c Config) Gone(origins []Origin) []Origin {
 	if len(origins) == 0 {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(origins), func(o Origin) bool {
-		_, there := c.named[o.Pool]
+		i, there := c.named[o.Pool]
+		there = there && (c.Pools[i].prefixes.hosts == nil || c.Pools[i].prefixes.current.IsValid())
 		return there || c.PoolOf(o.Addr) != ""
 	})
 }

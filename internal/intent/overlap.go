@@ -60,6 +60,7 @@ func (p *parser) pools(in []v1beta1.IPAddressPool) []Pool {
 		}
 	}
 	p.warn(out, owners, settle(lost))
+	enterFormer(out, owners)
 	p.replacements(all, out)
 	return out
 }
@@ -231,22 +232,24 @@ type places struct {
 	held           owners // by the pools that have it
 	overlapping    owners // by those that lost them to an overlap
 	overlappingAny owners // as overlapping, without the pools that avoid buggy addresses
+	former         owners // by those that had them under a prefix before
 }
 
 func placed(pools []Pool) places {
-	var held, overlapping, overlappingAny []claim
+	var held, overlapping, overlappingAny, former []claim
 	for i := range pools {
 		pool := &pools[i]
 		held, overlapping = claimed(held, i, pool.Ranges), claimed(overlapping, i, pool.Overlapping)
+		former = claimed(former, i, pool.Former)
 		if !pool.AvoidBuggy {
 			overlappingAny = claimed(overlappingAny, i, pool.Overlapping)
 		}
 	}
-	return places{settle(held), settle(overlapping), settle(overlappingAny)}
+	return places{settle(held), settle(overlapping), settle(overlappingAny), settle(former)}
 }
 
-// PoolOf returns the name of the pool that holds a, or that lost it to an overlap;
-// "": there is none.
+// PoolOf returns the name of the pool that holds a, or held it under a prefix before, or lost it to an
+// overlap; "": there is none.
 func (c Config) PoolOf(a netip.Addr) string {
 	if p := c.poolOf(a); p != nil {
 		return p.Name
@@ -256,6 +259,9 @@ func (c Config) PoolOf(a netip.Addr) string {
 
 func (c Config) poolOf(a netip.Addr) *Pool {
 	if x := c.places.held.of(a); x != nil && c.Pools[x.by].Holds(a) {
+		return &c.Pools[x.by]
+	}
+	if x := c.places.former.of(a); x != nil {
 		return &c.Pools[x.by]
 	}
 	x := c.places.overlapping.of(a)

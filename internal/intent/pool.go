@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,8 @@ type Pool struct {
 	// Renumbering is how far its Services have moved to the pool SuccessorName; "": they stay.
 	Renumbering   v1beta1.RenumberingPhase
 	SuccessorName string
-	listed        []ipam.Range // spec.addresses, in their order, as far as they can be read
+	prefixes      prefixes
+	listed        []ipam.Range // spec.addresses, in their order, as far as they can be read; host parts under the current prefix
 	whole4        int          // the length of the shortest IPv4 prefixes that can hold its addresses and no others; 0: it has none
 	whole6        int
 }
@@ -78,14 +80,22 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 			out.Frozen = true
 		}
 	}
-	whole, faults := ranges("spec.addresses", obj.Spec.Addresses, reachable)
+	check := reachable
+	if FollowsPrefix(obj) {
+		out.prefixes = readPrefixes(obj.Status.Prefix)
+		check = hostPart(out.prefixes.current)
+	}
+	whole, faults := ranges("spec.addresses", obj.Spec.Addresses, check)
 	invalid(faults...)
 	except, faults := ranges("spec.exclude", obj.Spec.Exclude, func(ipam.Range) error { return nil })
 	invalid(faults...)
 	if len(faults) > 0 {
 		except = nil // it is not known which Services were meant: each holder keeps its address
 	}
-	out.Whole, out.listed = ipam.Merge(whole, nil), whole
+	if FollowsPrefix(obj) {
+		whole, except = out.layUnder(whole, except)
+	}
+	out.Whole, out.listed = ipam.Merge(slices.Concat(whole, out.Former), nil), whole
 	for _, r := range out.Whole {
 		if n := exactLength(r); r.First.Is4() {
 			out.whole4 = max(out.whole4, n)
@@ -105,6 +115,17 @@ func (p *parser) pool(ref Ref, obj *v1beta1.IPAddressPool) Pool {
 		}
 	}
 	return out
+}
+
+// layUnder has p, which follows a prefix, list these host parts without those of except. It returns the addresses that
+// they are under its current prefix; those under prefixes before are its Former.
+func (p *Pool) layUnder(hosts, except []ipam.Range) (whole, without []ipam.Range) {
+	p.prefixes.hosts = hosts
+	for _, before := range p.prefixes.former {
+		p.Former = append(p.Former, ipam.Merge(lay(before, hosts), lay(before, except))...)
+	}
+	p.Former = ipam.Merge(p.Former, nil)
+	return lay(p.prefixes.current, hosts), lay(p.prefixes.current, except)
 }
 
 // ranges parses all that can be parsed, and returns the faults of the rest. A range with

@@ -70,39 +70,69 @@ func (p *parser) remark(ref Ref, format string, args ...any) {
 	}
 }
 
-// Renumbers reports whether Services of some pool move to another one.
-func (c *Config) Renumbers() bool {
-	return slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Renumbering != "" })
-}
+// Renumbers reports whether Services of some pool move: to another pool, or under another prefix.
+func (c *Config) Renumbers() bool { return c.renumber }
 
-// Renumber returns the request of svc as it is while pools of its addresses are being replaced: r if none is.
-// What svc asks for by address, or is reserved for it, stays where it is.
+// Renumber returns the request of svc as it is while pools of its addresses are being replaced, or lie under another
+// prefix than before: r if none does. What svc asks for by address, or is reserved for it, stays where it is.
 func (c *Config) Renumber(r *ipam.Request, svc *corev1.Service) *ipam.Request {
-	out := r
+	if !c.renumber { // usually
+		return r
+	}
+	out, moved := c.askUnderPrefix(r, svc), false
 	for _, a := range r.Has {
 		from := c.poolOf(a)
-		if from == nil || from.Renumbering == "" || Stays(r, a) || SwitchesLater(svc, from.Renumbering) {
+		if from == nil || Stays(out, a) || !from.moves(a, svc) {
 			continue
 		}
-		if out == r {
-			cp := *r
-			out, cp.Leaves, cp.Successors = &cp, slices.Clip(r.Leaves), map[ipam.Family][]string{}
+		if !moved {
+			cp := *out
+			moved, out, cp.Leaves, cp.Successors = true, &cp, slices.Clip(r.Leaves), map[ipam.Family][]string{}
 		}
-		if f := ipam.FamilyOf(a); !slices.Contains(out.Successors[f], from.SuccessorName) {
-			out.Successors[f] = append(out.Successors[f], from.SuccessorName)
+		to := from.Name
+		if from.Renumbering != "" {
+			to = from.SuccessorName
 		}
-		if to := c.Successor(a); to.IsValid() {
-			out.Prefers = append(out.Prefers, to)
+		if f := ipam.FamilyOf(a); !slices.Contains(out.Successors[f], to) {
+			out.Successors[f] = append(out.Successors[f], to)
+		}
+		if next := c.next(from, a); next.IsValid() {
+			out.Prefers = append(out.Prefers, next)
 		}
 		switch {
 		case slices.Contains(r.Leaves, a): // a foreign host has it
-		case from.Renumbering == v1beta1.RenumberingFinished, svc.Annotations[v1beta1.AnnotationRenumbering] == v1beta1.RenumberingSwitch:
+		case from.Renumbering == v1beta1.RenumberingFinished, switches(svc):
 			out.Leaves = append(out.Leaves, a)
 		default:
 			out.Beside = append(out.Beside, a)
 		}
 	}
 	return out
+}
+
+// moves reports whether svc, which has a of p, gets another address in its place now.
+func (p *Pool) moves(a netip.Addr, svc *corev1.Service) bool {
+	return p.HeldBefore(a) || p.Renumbering != "" && !SwitchesLater(svc, p.Renumbering)
+}
+
+// next returns the address with the host part of a, which is of p and moves; invalid: there is none.
+func (c *Config) next(p *Pool, a netip.Addr) netip.Addr {
+	if !p.HeldBefore(a) {
+		return c.Successor(a)
+	}
+	now := p.prefixes.now(a)
+	switch {
+	case !now.IsValid() || !p.Holds(now):
+		return netip.Addr{}
+	case p.Renumbering != "":
+		return c.Successor(now)
+	}
+	return now
+}
+
+// switches reports whether svc must not show two addresses.
+func switches(svc *corev1.Service) bool {
+	return svc.Annotations[v1beta1.AnnotationRenumbering] == v1beta1.RenumberingSwitch
 }
 
 // Stays reports whether r keeps a, which it has, whatever replaces the pool of a.
@@ -112,7 +142,7 @@ func Stays(r *ipam.Request, a netip.Addr) bool {
 
 // SwitchesLater reports whether svc goes on having the old addresses alone in a phase.
 func SwitchesLater(svc *corev1.Service, phase v1beta1.RenumberingPhase) bool {
-	return phase == v1beta1.RenumberingStarted && svc.Annotations[v1beta1.AnnotationRenumbering] == v1beta1.RenumberingSwitch
+	return phase == v1beta1.RenumberingStarted && switches(svc)
 }
 
 // Successor returns the address with the host part of a in the pool that replaces, or is to replace, that of a:

@@ -41,19 +41,21 @@ func (r *Reservation) Names(svc *corev1.Service) bool {
 
 // reservations checks each AddressReservation by itself. Whether two have one address depends on
 // whether both are in force.
-func (p *parser) reservations(in []v1beta1.AddressReservation) []Reservation {
+func (p *parser) reservations(in []v1beta1.AddressReservation, pools []Pool) []Reservation {
 	var out []Reservation
+	following := slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.prefixes.hosts == nil })
 	for _, obj := range byAge(in) {
 		ref := Ref{"AddressReservation", obj.Name}
 		p.accept(ref)
-		if r, valid := p.reservation(ref, obj); valid {
+		if r, valid := p.reservation(ref, obj, following); valid {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-func (p *parser) reservation(ref Ref, obj *v1beta1.AddressReservation) (_ Reservation, valid bool) {
+// reservation reads one. Host parts of the pools in following, which follow a prefix, are addresses of these.
+func (p *parser) reservation(ref Ref, obj *v1beta1.AddressReservation, following []Pool) (_ Reservation, valid bool) {
 	out := Reservation{Name: obj.Name, namespace: obj.Spec.Namespace, services: map[string]bool{}}
 	for _, name := range obj.Spec.Services {
 		out.services[name] = true
@@ -72,7 +74,7 @@ func (p *parser) reservation(ref Ref, obj *v1beta1.AddressReservation) (_ Reserv
 	for _, r := range all {
 		for a := r.First; a.IsValid() && a.Compare(r.Last) <= 0 && len(out.Addrs) <= v1beta1.MaxReserved; a = a.Next() {
 			if !seen[a] {
-				seen[a], out.Addrs = true, append(out.Addrs, a)
+				seen[a], out.Addrs = true, append(out.Addrs, addressUnder(following, a))
 			}
 		}
 	}

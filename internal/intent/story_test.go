@@ -25,7 +25,8 @@ import (
 // TestStories runs the stories of testdata. A story is its name after "#",
 // objects, "=>", and what is made of them. An object is a line, the older
 // first: its kind, its name (and labels in brackets), its spec in YAML; of a
-// Secret the whole object. What a pool had before stands behind "had". Selectors are not printed; other tests try them.
+// Secret the whole object. What a pool had before stands behind "had", and its prefix, with those before it, behind
+// "under". Selectors are not printed; other tests try them.
 func TestStories(t *testing.T) { stories.Run(t, "testdata/stories/*.txt", report) }
 
 // neighbors are sound objects that live beside those of every story.
@@ -97,7 +98,10 @@ func parse(t *testing.T, text string) intent.Objects {
 		switch kind {
 		case "IPAddressPool":
 			x := v1beta1.IPAddressPool{ObjectMeta: m}
-			var had string
+			var had, under string
+			if spec, under, _ = strings.Cut(spec, " under "); under != "" {
+				x.Status.Prefix = prefixStatus(strings.Split(under, ", "))
+			}
 			if spec, had, _ = strings.Cut(spec, " had "); had != "" {
 				x.Status.Accepted = strings.Split(had, ", ")
 			}
@@ -147,6 +151,15 @@ func parse(t *testing.T, text string) intent.Objects {
 	return o
 }
 
+// prefixStatus has the first as the current prefix, and the others as previous ones.
+func prefixStatus(all []string) *v1beta1.PrefixStatus {
+	out := &v1beta1.PrefixStatus{Current: all[0]}
+	for _, p := range all[1:] {
+		out.Previous = append(out.Previous, v1beta1.PreviousPrefix{Prefix: p, Until: metav1.NewTime(time.Unix(9999, 0))})
+	}
+	return out
+}
+
 func shuffled(o intent.Objects) intent.Objects {
 	rng := rand.New(rand.NewSource(1))
 	o.Pools = stories.Shuffle(o.Pools, rng)
@@ -164,7 +177,7 @@ func shuffled(o intent.Objects) intent.Objects {
 func outcome(c intent.Config) string {
 	var lines []string
 	for _, p := range c.Pools {
-		lines = append(lines, "pool "+p.Name+" "+poolText(p.Pool))
+		lines = append(lines, strings.TrimSpace("pool "+p.Name+" "+poolText(p.Pool)))
 	}
 	for _, ad := range c.L2 {
 		lines = append(lines, fmt.Sprintf("l2 %s pools %s only %v except %v prefer %v", ad.Name, names(ad.Pools), ad.Links.Only, ad.Links.Except, weights(ad.Prefer)))
@@ -217,6 +230,9 @@ func poolText(p ipam.Pool) string {
 		if f.set {
 			out = append(out, f.word)
 		}
+	}
+	for _, r := range p.Former {
+		out = append(out, fmt.Sprintf("before %s-%s", r.First, r.Last))
 	}
 	for _, r := range p.Overlapping {
 		out = append(out, fmt.Sprintf("overlapping %s-%s", r.First, r.Last))

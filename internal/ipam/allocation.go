@@ -97,6 +97,9 @@ func (al *allocation) leavesFor(s *poolState, a netip.Addr) string {
 	if by, _ := s.Occupied.Of(a); by.Foreign || !s.Closed {
 		return fmt.Sprintf("%s is %s", a, by.Name)
 	}
+	if s.former {
+		return fmt.Sprintf("%s is of a prefix that IPAddressPool %q had before", a, s.Name)
+	}
 	return fmt.Sprintf("IPAddressPool %q, which has %s, is replaced", s.Name, a)
 }
 

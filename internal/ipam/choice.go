@@ -45,6 +45,9 @@ func Choices(pools Pools, requests []*Request, kept []Kept, k Key) []Choice {
 	p := new(Allocator).decide(pools, requests, kept)
 	var out []Choice
 	for _, s := range p.pools {
+		if s.former { // what the Service has of it counts for the pool
+			continue
+		}
 		for _, f := range r.Families.Want {
 			c := Choice{Pool: s.Name, Family: f}
 			c.Reason, c.Addrs = p.choice(s, f, r, p.grants[i])

@@ -221,7 +221,8 @@ func (al *allocation) servingPools(r *Request, f Family) []*poolState {
 // describePools returns, for each pool, the reason for which it gives r nothing by itself.
 func (al *allocation) describePools(r *Request) string {
 	var out []string
-	for _, s := range al.pools[:min(messageLimit, len(al.pools))] {
+	all := slices.DeleteFunc(slices.Clone(al.pools), func(s *poolState) bool { return s.former })
+	for _, s := range all[:min(messageLimit, len(all))] {
 		cause := "has autoAssign false"
 		switch {
 		case s.Frozen:
@@ -233,7 +234,7 @@ func (al *allocation) describePools(r *Request) string {
 		}
 		out = append(out, fmt.Sprintf("%q %s", s.Name, cause))
 	}
-	return limited(out, len(al.pools))
+	return limited(out, len(all))
 }
 
 // servesOnly says what s serves, of which a Service is not.
@@ -281,7 +282,9 @@ func gap(a netip.Addr, r Range) *big.Int {
 func (al *allocation) otherPools() string {
 	var out []string
 	for _, s := range al.pools {
-		out = append(out, s.Name)
+		if !s.former {
+			out = append(out, s.Name)
+		}
 	}
 	if len(out) == 0 {
 		return "nor any other"

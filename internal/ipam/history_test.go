@@ -34,8 +34,8 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	if n >= 20 && len(seen) != 30 {
-		t.Errorf("there are 30 kinds of edits, and this happened: %v", seen)
+	if n >= 20 && len(seen) != 32 {
+		t.Errorf("there are 32 kinds of edits, and this happened: %v", seen)
 	}
 }
 
@@ -182,13 +182,19 @@ func (w *world) sharers(i int) []ipam.Key {
 // editPool changes the ith pool, and others if they are part of the change.
 func (w *world) editPool(i int) edit {
 	p := &w.pools[i]
-	switch w.rng.Intn(15) {
+	switch w.rng.Intn(17) {
 	case 12:
 		p.Closed = !p.Closed
 		return edit{what: "replace"}
 	case 13:
 		p.Order = w.rng.Intn(3) - 1
 		return edit{what: "order"}
+	case 14:
+		p.Ranges, p.Former = p.Former, p.Ranges
+		return edit{what: "the prefix before is back"}
+	case 15:
+		p.Former = nil
+		return edit{what: "the prefix before ends", takes: true}
 	case 0:
 		p.AutoAssign = !p.AutoAssign
 		return edit{what: "autoAssign"}
@@ -224,7 +230,7 @@ func (w *world) editPool(i int) edit {
 		return edit{what: "sharing"}
 	case 10:
 		q := *p
-		q.Name, q.Ranges, q.Overlapping = w.unused(p.Name), w.half(p), nil
+		q.Name, q.Ranges, q.Overlapping, q.Former = w.unused(p.Name), w.half(p), nil, nil
 		if q.Name != p.Name {
 			p.Ranges = ipam.Merge(p.Ranges, q.Ranges)
 			w.pools = append(w.pools, q)
@@ -243,7 +249,7 @@ func (w *world) editPool(i int) edit {
 func (w *world) grow(p *ipam.Pool) {
 	for _, a := range universe() {
 		had := slices.ContainsFunc(w.requests, func(r ipam.Request) bool { return r.GonePools[a] != "" })
-		if !had && !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) }) {
+		if !had && !slices.ContainsFunc(w.pools, func(q ipam.Pool) bool { q.AvoidBuggy = false; return slices.Contains(of(q), a) || q.HeldBefore(a) }) {
 			p.Ranges = ipam.Merge(append(slices.Clone(p.Ranges), ipam.Range{First: a, Last: a}), nil)
 			return
 		}

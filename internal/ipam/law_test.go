@@ -14,7 +14,7 @@ func lawful(w *world, grants map[ipam.Key]ipam.Grant) error {
 	if len(grants) != len(w.requests) {
 		return fmt.Errorf("%d answers to %d requests", len(grants), len(w.requests))
 	}
-	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}}
+	tw := twin{pools: unfolded(w.pools), users: map[netip.Addr][]ipam.Request{}}
 	for _, r := range w.requests {
 		g := grants[r.Service]
 		if len(g.Addrs) != len(g.Pools) {
@@ -107,7 +107,7 @@ func lawfulStuck(tw twin, r ipam.Request, g ipam.Grant) error {
 		want := ""
 		if p := tw.poolOf(a); p != nil {
 			want = p.Name
-		} else if tw.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a]) {
+		} else if tw.absent(r.GonePools[a]) && (r.Pool == "" || r.Pool == r.GonePools[a]) {
 			want = r.GonePools[a]
 		}
 		if !slices.Contains(r.Has, a) || g.Pools[i] != want {
@@ -126,7 +126,7 @@ func noServiceGetsALockedAddress(w *world, grants map[ipam.Key]ipam.Grant) error
 	for _, s := range w.requests {
 		for _, r := range w.requests {
 			for _, a := range grants[r.Service].Addrs {
-				if s.StatusLocked && !r.StatusLocked && !slices.Contains(r.Has, a) && slices.Contains(s.Has, a) && !(twin{pools: w.pools}).mayShare(a, s, r) {
+				if s.StatusLocked && !r.StatusLocked && !slices.Contains(r.Has, a) && slices.Contains(s.Has, a) && !(twin{pools: unfolded(w.pools)}).mayShare(a, s, r) {
 					return fmt.Errorf("%v got %s, which %v is stuck with", r.Service, a, s.Service)
 				}
 			}
@@ -138,7 +138,7 @@ func noServiceGetsALockedAddress(w *world, grants map[ipam.Key]ipam.Grant) error
 // noServiceWaitsInVain fails if a Service that got nothing could have had what is
 // still free.
 func noServiceWaitsInVain(w *world, grants map[ipam.Key]ipam.Grant) error {
-	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}, quota: newTwinQuota()}
+	tw := twin{pools: unfolded(w.pools), users: map[netip.Addr][]ipam.Request{}, quota: newTwinQuota()}
 	for _, r := range w.requests {
 		tw.enter(r, grants[r.Service].Addrs)
 		if r.StatusLocked {
@@ -210,7 +210,7 @@ func (w *world) leavers() []ipam.Key {
 // onlyPoolsTake fails if a Service loses an address that some pool still holds
 // and allows it, unless it had to give up another.
 func onlyPoolsTake(w *world, after map[ipam.Key]ipam.Grant) error {
-	tw := twin{pools: w.pools}
+	tw := twin{pools: unfolded(w.pools)}
 	for _, r := range w.requests {
 		all := !slices.ContainsFunc(r.Has, func(a netip.Addr) bool { return !tw.suited(a, r) })
 		for _, a := range r.Has {

@@ -12,6 +12,7 @@ type Pool struct {
 	Name           string
 	Ranges         []Range        // sorted and disjoint; what is excluded is not in them
 	Overlapping    []Range        // lost to pools that overlap; as Ranges. Holders keep what is in them, if this pool allows it
+	Former         []Range        // of prefixes that it had before; as Ranges, and of no pool's. Holders keep what is in them, and no Service gets any
 	AutoAssign     bool           // false: only on request
 	AvoidBuggy     bool           // never an IPv4 address that ends in .0 or .255
 	Closed         bool           // it is being replaced: new addresses of it are given only to Services that ask for them, or come back for them
@@ -42,6 +43,19 @@ func (p *Pool) Holds(a netip.Addr) bool {
 func (p *Pool) Overlaps(a netip.Addr) bool {
 	return !(p.AvoidBuggy && buggy(a)) && within(p.Overlapping, a)
 }
+
+// HeldBefore reports whether a is of a prefix that p had before.
+func (p *Pool) HeldBefore(a netip.Addr) bool { return within(p.Former, a) }
+
+// before returns the pool that has the Former ranges of p: as one that is being replaced by p.
+func (p *Pool) before() *Pool {
+	out := *p
+	out.Ranges, out.Overlapping, out.Former, out.Closed, out.Order = p.Former, nil, nil, true, formerOrder
+	return &out
+}
+
+// formerOrder is the Order of what a pool had before: it comes last.
+const formerOrder = 2
 
 // isAskedFor reports whether r, which may ask for a pool, asks for p or for one that it replaces.
 func (p *Pool) isAskedFor(r *Request) bool {

@@ -18,6 +18,7 @@ type poolIndex struct {
 // poolState is a pool that addresses are taken from.
 type poolState struct {
 	*Pool
+	former  bool       // it has what the pool of its name held before
 	names   []string   // its name, twice
 	cursors [2]*cursor // by familyIndex
 	free    []Range    // those of its ranges that are not occupied
@@ -38,19 +39,15 @@ func newPoolIndex(pools Pools) poolIndex {
 	g := poolIndex{pairs: map[[2]*poolState][]string{}, gonePools: map[string]*poolState{}}
 	filters := map[*Occupied]*reservedFilter{} // one, usually
 	for i := range pools {
-		s := &poolState{Pool: &pools[i], names: []string{pools[i].Name, pools[i].Name}, free: pools[i].choosable()}
-		if o := s.Occupied; o != nil && filters[o] == nil {
-			filters[o] = &reservedFilter{of: o}
-		}
-		s.reserved = filters[s.Occupied]
-		s.rewind()
-		g.pools = append(g.pools, s)
-		for _, r := range s.Ranges {
-			g.spans = append(g.spans, poolRange{r, s})
+		g.add(&poolState{Pool: &pools[i]}, filters)
+		if len(pools[i].Former) > 0 {
+			g.add(&poolState{Pool: pools[i].before(), former: true}, filters)
 		}
 	}
 	slices.SortFunc(g.spans, func(x, y poolRange) int { return x.First.Compare(y.First) })
-	slices.SortFunc(g.pools, func(s, t *poolState) int { return preferred(s.Pool, t.Pool) })
+	slices.SortFunc(g.pools, func(s, t *poolState) int {
+		return cmp.Or(preferred(s.Pool, t.Pool), CompareBool(s.former, t.former))
+	})
 	for _, s := range g.pools {
 		if len(s.Overlapping) > 0 {
 			g.overlapping = append(g.overlapping, s)
@@ -59,7 +56,21 @@ func newPoolIndex(pools Pools) poolIndex {
 	return g
 }
 
-// find returns the pool that holds a, or nil.
+// add enters a pool of which nothing is known yet.
+func (ix *poolIndex) add(s *poolState, filters map[*Occupied]*reservedFilter) {
+	s.names, s.free = []string{s.Name, s.Name}, s.choosable()
+	if o := s.Occupied; o != nil && filters[o] == nil {
+		filters[o] = &reservedFilter{of: o}
+	}
+	s.reserved = filters[s.Occupied]
+	s.rewind()
+	ix.pools = append(ix.pools, s)
+	for _, r := range s.Ranges {
+		ix.spans = append(ix.spans, poolRange{r, s})
+	}
+}
+
+// find returns the pool that holds a, or held it before, or nil.
 func (ix *poolIndex) find(a netip.Addr) *poolState {
 	low, high := 0, len(ix.spans) // the first span that ends at or after a
 	for low < high {
@@ -86,7 +97,8 @@ func (ix *poolIndex) overlappingPool(r *Request, a netip.Addr) *poolState {
 	return nil
 }
 
-// deletedPool returns the deleted pool that r got a from, or nil. That pool assigns nothing.
+// deletedPool returns the pool that r got a from and that is deleted, or holds nothing yet, or nil. That pool
+// assigns nothing.
 func (ix *poolIndex) deletedPool(r *Request, a netip.Addr) *poolState {
 	name := r.GonePools[a]
 	if name == "" || r.Pool != "" && r.Pool != name {
@@ -94,7 +106,7 @@ func (ix *poolIndex) deletedPool(r *Request, a netip.Addr) *poolState {
 	}
 	s, known := ix.gonePools[name]
 	if !known {
-		if ix.named(name) == nil {
+		if p := ix.named(name); p == nil || p.holdsNothing() {
 			s = &poolState{Pool: &Pool{Name: name, Frozen: true}, names: []string{name, name}}
 		}
 		ix.gonePools[name] = s
@@ -112,10 +124,15 @@ func (ix *poolIndex) overlappedBy(a netip.Addr) *poolState {
 	return nil
 }
 
+// holdsNothing reports whether s has no addresses at all, as before its prefix is known.
+func (s *poolState) holdsNothing() bool {
+	return len(s.Ranges)+len(s.Overlapping)+len(s.Former) == 0
+}
+
 // named returns the pool of that name, or nil.
 func (ix *poolIndex) named(name string) *poolState {
 	for _, s := range ix.pools {
-		if s.Name == name {
+		if s.Name == name && !s.former {
 			return s
 		}
 	}
@@ -149,7 +166,7 @@ func (s *poolState) offers(r *Request) bool {
 // at all. Where r moves from one pool to another, only pools do that replace those that it has addresses of.
 func (s *poolState) offersFamily(r *Request, f Family) bool {
 	if successors := r.Successors[f]; len(successors) > 0 {
-		return slices.Contains(successors, s.Name) && !s.Frozen && (r.Pool == "" || s.isAskedFor(r))
+		return slices.Contains(successors, s.Name) && !s.Frozen && !s.former && (r.Pool == "" || s.isAskedFor(r))
 	}
 	return s.offers(r)
 }

@@ -248,7 +248,7 @@ func parsePool(words []string) (ipam.Pool, error) {
 	for words = words[2:]; len(words) > 0; {
 		word, value := words[0], ""
 		words = words[1:]
-		if slices.Contains([]string{"except", "priority", "only", "overlapping", "order", "replaces"}, word) {
+		if slices.Contains([]string{"except", "priority", "only", "overlapping", "order", "replaces", "before"}, word) {
 			value, words = words[0], words[1:]
 		}
 		switch word {
@@ -270,6 +270,8 @@ func parsePool(words []string) (ipam.Pool, error) {
 			p.Replaces = strings.Split(value, ",")
 		case "pinned":
 			p.Selective = true
+		case "before":
+			p.Former = parseRanges(value)
 		case "overlapping":
 			p.Overlapping = parseRanges(value)
 		case "except":

@@ -23,6 +23,7 @@ func twinAssign(pools ipam.Pools, requests []ipam.Request, waiting []ipam.Kept) 
 	slices.SortFunc(sorted, func(a, b ipam.Request) int {
 		return cmp.Or(a.Created.Compare(b.Created), a.Service.Compare(b.Service))
 	})
+	pools = unfolded(pools)
 	yields, abandoned := map[ipam.Key]bool{}, map[ipam.Kept]bool{}
 	for attempt := 1; ; attempt++ {
 		again := false
@@ -202,7 +203,7 @@ func (w twin) suits(a netip.Addr, r ipam.Request) bool {
 // suited reports whether r may keep a as far as r itself and the pools go.
 func (w twin) suited(a netip.Addr, r ipam.Request) bool {
 	lent := slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return slices.Contains(overlappingOf(p), a) && allows(p, r) })
-	gone := w.poolOf(a) == nil && r.GonePools[a] != "" && w.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a])
+	gone := w.poolOf(a) == nil && r.GonePools[a] != "" && w.absent(r.GonePools[a]) && (r.Pool == "" || r.Pool == r.GonePools[a])
 	return w.suits(a, r) || (lent || gone) && asksFor(a, r)
 }
 
@@ -311,6 +312,11 @@ func (w twin) named(name string) *ipam.Pool {
 		}
 	}
 	return nil
+}
+
+// absent reports whether no pool of that name has any addresses.
+func (w twin) absent(name string) bool {
+	return !slices.ContainsFunc(w.pools, func(p ipam.Pool) bool { return p.Name == name && len(p.Ranges)+len(p.Overlapping) > 0 })
 }
 
 // rank is lower for pools that are tried sooner, and never 0.

@@ -16,7 +16,7 @@ type twinKept struct {
 
 // keptOf reads what is kept: by its end, the latest first, then by address.
 func keptOf(pools ipam.Pools, requests []ipam.Request, kept []ipam.Kept) []twinKept {
-	w := twin{pools: pools}
+	w := twin{pools: unfolded(pools)}
 	sorted := slices.Clone(kept)
 	slices.SortFunc(sorted, ipam.Kept.Compare)
 	var out []twinKept

@@ -8,6 +8,25 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
 
+// unfolded returns pools without what they had before, and that in further pools of their names, which give nothing.
+func unfolded(pools ipam.Pools) ipam.Pools {
+	var out, before ipam.Pools
+	for _, p := range pools {
+		q := p
+		if p.Former = nil; len(q.Former) > 0 && !isFormer(q) {
+			q.Ranges, q.Overlapping, q.Closed = q.Former, nil, true
+			before = append(before, q)
+		} else if isFormer(q) {
+			p = q
+		}
+		out = append(out, p)
+	}
+	return append(out, before...)
+}
+
+// isFormer reports whether p, which unfolded has returned, is what a pool had before.
+func isFormer(p ipam.Pool) bool { return len(p.Former) > 0 && slices.Equal(p.Ranges, p.Former) }
+
 // asksForPool reports whether r asks for p, or for a pool that p replaces.
 func asksForPool(p ipam.Pool, r ipam.Request) bool {
 	return r.Pool == p.Name || slices.Contains(p.Replaces, r.Pool)
@@ -19,7 +38,7 @@ func serves(p ipam.Pool, f ipam.Family, r ipam.Request) bool {
 		return false
 	}
 	if successors := r.Successors[f]; len(successors) > 0 {
-		return slices.Contains(successors, p.Name)
+		return slices.Contains(successors, p.Name) && !isFormer(p)
 	}
 	return !p.Closed && (r.Pool != "" || p.AutoAssign)
 }
@@ -52,6 +71,9 @@ func without(addrs []netip.Addr, r ipam.Request) []netip.Addr {
 func (w twin) ordered(addrs []netip.Addr, r ipam.Request) []netip.Addr {
 	out := slices.Clone(addrs)
 	order := func(a netip.Addr) int {
+		if p := w.poolOf(a); p != nil && isFormer(*p) {
+			return 2 // last
+		}
 		if p := w.named(w.poolFor(a, r)); p != nil {
 			return p.Order
 		}

@@ -52,7 +52,7 @@ func (w twin) charge(a netip.Addr, r ipam.Request) {
 	pool := w.poolFor(a, r)
 	if p := w.poolOf(a); r.StatusLocked && p == nil {
 		pool = ""
-		if w.named(r.GonePools[a]) == nil && (r.Pool == "" || r.Pool == r.GonePools[a]) {
+		if w.absent(r.GonePools[a]) && (r.Pool == "" || r.Pool == r.GonePools[a]) {
 			pool = r.GonePools[a]
 		}
 	}
@@ -159,7 +159,7 @@ func (w twin) spent(r ipam.Request) (n int) {
 
 // lawfulQuotas fails if something new exceeds a quota.
 func lawfulQuotas(w *world, grants map[ipam.Key]ipam.Grant) error {
-	tw := twin{pools: w.pools, users: map[netip.Addr][]ipam.Request{}, quota: newTwinQuota()}
+	tw := twin{pools: unfolded(w.pools), users: map[netip.Addr][]ipam.Request{}, quota: newTwinQuota()}
 	had := map[at]bool{}
 	for _, r := range w.requests {
 		if r.StatusLocked {
@@ -217,7 +217,7 @@ func (w *world) occupants() map[netip.Addr]ipam.Occupant {
 
 // limit gives the requests the quotas of their namespaces.
 func (w *world) limit() {
-	tw := twin{pools: w.pools}
+	tw := twin{pools: unfolded(w.pools)}
 	of := map[string][]*ipam.Quota{}
 	for i, x := range w.quotas {
 		q := x.Quota

@@ -58,7 +58,7 @@ func (w *world) keep(k ipam.Key, addrs []netip.Addr, peak int) {
 func (w *world) orphan(r *ipam.Request, percent int) {
 	r.GonePools = nil
 	for _, a := range r.Has {
-		if w.chance(percent) && (twin{pools: w.pools}).poolOf(a) == nil {
+		if w.chance(percent) && (twin{pools: unfolded(w.pools)}).poolOf(a) == nil {
 			r.GonePools = map[netip.Addr]string{a: w.unused("none")}
 		}
 	}
@@ -146,10 +146,12 @@ func poolNames() []string { return []string{"a", "b", "c", "d"} }
 
 // newPools makes pools.
 func (w *world) newPools() {
-	homes := map[string][]ipam.Range{}
-	for _, a := range universe() {
+	homes, before := map[string][]ipam.Range{}, map[string][]ipam.Range{}
+	for i, a := range universe() {
 		if poolName := poolNames()[w.rng.Intn(3)]; w.chance(85) {
 			homes[poolName] = append(homes[poolName], ipam.Range{First: a, Last: a})
+		} else if i%4 != 0 {
+			before[poolName] = append(before[poolName], ipam.Range{First: a, Last: a})
 		}
 	}
 	for _, name := range poolNames()[:3] {
@@ -157,7 +159,7 @@ func (w *world) newPools() {
 			continue
 		}
 		p := ipam.Pool{
-			Name: name, Ranges: ipam.Merge(homes[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
+			Name: name, Ranges: ipam.Merge(homes[name], nil), Former: ipam.Merge(before[name], nil), AutoAssign: w.chance(80), AvoidBuggy: w.chance(30),
 			Closed: w.chance(10), Order: w.rng.Intn(3) - 1, Frozen: w.chance(10), Priority: w.rng.Intn(3), CrossNamespace: w.chance(50),
 		}
 		if w.chance(20) {

@@ -97,6 +97,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
 			o.Status.ExternalIPs, o.Status.Renumbering = intent.ExternalStatus(plan.Externals, o.Name), plan.Moves[o.Name]
 			setIPAMReady(o, plan.Sources)
+			setPrefix(o, c.Config, r)
 			setUsage(&o.Status, plan.Usage[o.Name])
 			return &o.Status.Conditions, ""
 		}),
@@ -224,7 +225,7 @@ func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validat
 	}
 	set(v1beta1.ConditionProgrammed, cause, v1beta1.ReasonProgrammed)
 	// The column WHY shows the message of the first that is False: that of Programmed names all causes.
-	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished, v1beta1.ConditionIPAMReady}
+	order := []string{v1beta1.ConditionProgrammed, v1beta1.ConditionAccepted, v1beta1.ConditionResolvedRefs, v1beta1.ConditionEstablished, v1beta1.ConditionIPAMReady, v1beta1.ConditionPrefixKnown}
 	slices.SortStableFunc(*conditions, func(a, b metav1.Condition) int {
 		return cmp.Compare(slices.Index(order, a.Type), slices.Index(order, b.Type))
 	})
@@ -234,6 +235,7 @@ func setConditions(conditions *[]metav1.Condition, kind string, v intent.Validat
 // its reason. That an object is good from the start is one event; what Programmed repeats of
 // the other conditions is none.
 func (c StatusChange) Turned() (out []Event) {
+	out = c.prefixChanged()
 	before, after := intent.ConditionsOf(c.Before), intent.ConditionsOf(c.After)
 	for _, now := range after {
 		was := health.Condition(before, now.Type)
@@ -293,8 +295,10 @@ func programmed(v intent.Validation, conditions []metav1.Condition) (out intent.
 	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionEstablished); c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1beta1.ReasonSessionsDown {
 		add(c.Reason, c.Message)
 	}
-	if c := meta.FindStatusCondition(conditions, v1beta1.ConditionIPAMReady); c != nil && c.Status == metav1.ConditionFalse {
-		add(c.Reason, c.Message)
+	for _, of := range []string{v1beta1.ConditionIPAMReady, v1beta1.ConditionPrefixKnown} {
+		if c := meta.FindStatusCondition(conditions, of); c != nil && c.Status == metav1.ConditionFalse {
+			add(c.Reason, c.Message)
+		}
 	}
 	return out
 }

@@ -42,6 +42,11 @@ func TestIgnores(t *testing.T) {
 	pool := func(generation int64, label, version string) *v1beta1.IPAddressPool {
 		return &v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Generation: generation, Labels: map[string]string{"l": label}, ResourceVersion: version}}
 	}
+	under := func(prefix string) *v1beta1.IPAddressPool {
+		p := pool(1, "a", "1")
+		p.Status.Prefix = &v1beta1.PrefixStatus{Current: prefix}
+		return p
+	}
 	again := pool(1, "a", "2")
 	again.UID = "another"
 	for _, c := range []struct {
@@ -71,6 +76,9 @@ func TestIgnores(t *testing.T) {
 		{"a changed pool is looked at", pool(1, "a", "1"), pool(2, "a", "2"), false},
 		{"a pool with another label is looked at", pool(1, "a", "1"), pool(1, "b", "2"), false},
 		{"a pool with another status is not", pool(1, "a", "1"), pool(1, "a", "2"), true},
+		{"a pool that gets a prefix is looked at", pool(1, "a", "1"), under("2001:db8:1::/64"), false},
+		{"a pool under another prefix is looked at", under("2001:db8:1::/64"), under("2001:db8:2::/64"), false},
+		{"a pool under the same prefix is not", under("2001:db8:1::/64"), under("2001:db8:1::/64"), true},
 		{"a pool that was created again while the watch was broken is not ignored", pool(1, "a", "1"), again, false},
 		{"a deleted pool is looked at", pool(1, "a", "1"), nil, false},
 	} {

@@ -22,6 +22,9 @@ func (p Plan) renumbering(s Snapshot) map[string]*v1beta1.RenumberingStatus {
 			out[pool.Name] = &v1beta1.RenumberingStatus{Phase: pool.Renumbering}
 		}
 	}
+	if len(out) == 0 {
+		return nil
+	}
 	for i, x := range p.Services {
 		shown := intent.Holds(x.Object)
 		settled := slices.Equal(shown, p.Grants[i].Addrs)

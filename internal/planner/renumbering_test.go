@@ -19,6 +19,7 @@ type moved struct {
 	pools    []v1beta1.IPAddressPool
 	services []*corev1.Service
 	now      time.Time
+	maps     []corev1.ConfigMap
 }
 
 // pass has a new controller, which remembers nothing, decide, and has its writes arrive. It returns what the Services
@@ -27,7 +28,7 @@ func (m *moved) pass() string {
 	objects := intent.Objects{Pools: slices.Clone(m.pools)}
 	in := Input{Now: m.now, Configured: intent.Configured{Objects: objects, Config: parsed(objects)}, Namespaces: map[string]map[string]string{"n": nil}, Services: m.services}
 	plan, sends, _ := New(nil, Finalizer{}).Pass(in)
-	for _, c := range Statuses(in.Configured, Reports{}, plan.Summary()) {
+	for _, c := range Statuses(in.Configured, Reports{Now: m.now, ConfigMaps: m.maps}, plan.Summary()) {
 		for i := range m.pools {
 			if p, is := c.After.(*v1beta1.IPAddressPool); is && p.Name == m.pools[i].Name {
 				m.pools[i] = *p

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,11 +39,13 @@ type Presence struct {
 
 // Reports are what the speakers report.
 type Reports struct {
-	Presences Presences                    // nil: not known
-	Nodes     map[string]map[string]string // their labels, by name
-	Speakers  []v1beta1.Speaker
-	Sessions  []v1beta1.BGPSession
-	Claims    []v1beta1.L2Claim
+	Now        time.Time
+	ConfigMaps []corev1.ConfigMap           // of Steelyard's own namespace
+	Presences  Presences                    // nil: not known
+	Nodes      map[string]map[string]string // their labels, by name
+	Speakers   []v1beta1.Speaker
+	Sessions   []v1beta1.BGPSession
+	Claims     []v1beta1.L2Claim
 	// Programmed are the counts of advertisements whose statuses are to show others.
 	Programmed map[intent.Ref]v1beta1.AdvertisementCount
 }

@@ -190,7 +190,7 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 		return maps.Equal(before.GetLabels(), after.GetLabels())
 	}
 	// A watch that was broken reports an object that was created again as a change.
-	return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels())
+	return before.GetUID() == after.GetUID() && before.GetGeneration() == after.GetGeneration() && maps.Equal(before.GetLabels(), after.GetLabels()) && intent.SamePrefix(before, after)
 }
 
 // NeedsEndpoints reports whether it depends on the endpoints of svc which address it gets. It

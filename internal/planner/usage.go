@@ -83,6 +83,9 @@ func (p Plan) usage() map[string][]Usage {
 	}
 	taken, kept, occupied, reserved := map[place]int64{}, map[place]int64{}, map[place]int64{}, map[place]int64{}
 	count := func(of map[place]int64, pool string, a netip.Addr) {
+		if p.config.OfFormerPrefix(a) {
+			return // its capacity does not count it
+		}
 		at := place{pool, ipam.FamilyOf(a)}
 		of[at]++
 		switch by, _ := p.occupied.Of(a); {

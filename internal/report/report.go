@@ -24,6 +24,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
+	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
 const (
@@ -79,10 +80,14 @@ func (r *Reporter) Loop() cluster.Loop {
 	return cluster.Loop{
 		Name: "reporter", Log: r.Log, Reconcile: r.Report, Triggers: []<-chan struct{}{r.Planned, r.Heard},
 		MinInterval: func(time.Duration) time.Duration { return rest },
-		Kinds:       append(cluster.Kinds(), &v1beta1.AddressReservation{}, &v1beta1.AddressQuota{}, &v1beta1.BGPSession{}, &v1beta1.L2Claim{}, &corev1.Node{}),
+		Kinds: append(cluster.Kinds(), &v1beta1.AddressReservation{}, &v1beta1.AddressQuota{}, &v1beta1.BGPSession{}, &v1beta1.L2Claim{},
+			&corev1.Node{}, &corev1.ConfigMap{}, &v1beta1.Speaker{}), // the last two have the prefixes of pools
 		Ignore: func(before, after client.Object) bool {
-			_, node := after.(*corev1.Node)
-			return node && intent.Same(before, after) // kubelets' heartbeats
+			switch after.(type) {
+			case *corev1.Node, *v1beta1.Speaker: // kubelets' heartbeats, and what nodes count
+				return intent.Same(before, after)
+			}
+			return false
 		},
 	}
 }
@@ -140,7 +145,10 @@ func (r *Reporter) due(ctx context.Context, t *leader.Term) (_ []write, again ti
 	}
 	r.objects.set(t, read)
 	r.released = append(r.released, r.Released()...)
-	stale, again := r.stale.Due(time.Now(), reports)
+	stale, again := r.stale.Due(reports.Now, reports)
+	if end := intent.PrefixesEnd(read.Objects.Pools); !end.IsZero() {
+		again = wait.Soonest(again, max(end.Sub(reports.Now), time.Millisecond))
+	}
 	changes := slices.Concat(planner.Statuses(read, reports, plan), stale)
 	return slices.Concat(r.statuses(changes), r.orphans(plan.Orphans(reports.Claims, shown)), r.cleanup()), again, true, nil
 }
@@ -151,7 +159,8 @@ func (r *Reporter) reports(ctx context.Context) (planner.Reports, error) {
 	var speakers v1beta1.SpeakerList
 	var sessions v1beta1.BGPSessionList
 	var claims v1beta1.L2ClaimList
-	for _, list := range []client.ObjectList{&nodes, &speakers, &sessions, &claims} {
+	var configMaps corev1.ConfigMapList
+	for _, list := range []client.ObjectList{&nodes, &speakers, &sessions, &claims, &configMaps} {
 		if err := cluster.List(ctx, r.Client, list); err != nil {
 			return planner.Reports{}, err
 		}
@@ -160,7 +169,7 @@ func (r *Reporter) reports(ctx context.Context) (planner.Reports, error) {
 	for i := range nodes.Items {
 		labels[nodes.Items[i].Name] = nodes.Items[i].Labels
 	}
-	return planner.Reports{Presences: r.Presences(), Programmed: r.Programmed(), Nodes: labels, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
+	return planner.Reports{Now: time.Now(), ConfigMaps: configMaps.Items, Presences: r.Presences(), Programmed: r.Programmed(), Nodes: labels, Speakers: speakers.Items, Sessions: sessions.Items, Claims: claims.Items}, nil
 }
 
 // statuses returns the writes of statuses.

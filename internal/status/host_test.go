@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/ports"
 )
@@ -112,5 +113,14 @@ func TestHostReportsItsNode(t *testing.T) {
 	h.asked = time.Now().Add(-bgpInterval)
 	if got := h.check(t.Context()).BGPPrograms; len(got) != 16 || got[0].Router != "10.9.8.0" || got[0].Address != "fe80::1" || len(got[0].Program) > 256 {
 		t.Errorf("%d programs: %+v", len(got), got)
+	}
+}
+
+// A subnet counts as deprecated when the link has no address there to begin connections from.
+func TestASubnetWhoseAddressesAreDeprecatedSaysSo(t *testing.T) {
+	old, now, v4 := netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParsePrefix("2001:db8:2::/64"), netip.MustParsePrefix("192.0.2.0/24")
+	links := linksOf([]layer2.Link{{Name: "eth0", Prefixes: []netip.Prefix{v4, old, now}, Addrs: []netip.Addr{netip.MustParseAddr("2001:db8:2::5")}}}, nil)
+	if diff := cmp.Diff([]string{"2001:db8:1::/64"}, links[0].Deprecated); diff != "" {
+		t.Errorf("want -, have +:\n%s", diff)
 	}
 }

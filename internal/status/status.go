@@ -214,8 +214,10 @@ func timeOf(t time.Time) *metav1.Time {
 const (
 	maxLinks    = 256
 	maxPrefixes = 32 // of one link
-	maxServices = 256
-	maxStrict   = 1024
+	// maxDeprecated is for those of them that are deprecated.
+	maxDeprecated = 8
+	maxServices   = 256
+	maxStrict     = 1024
 
 	maxHostAddresses = 64
 	maxPorts         = 8
@@ -254,6 +256,9 @@ func linksOf(links []layer2.Link, segments map[netip.Prefix]membership.View) []v
 		link.Up = l.Up && !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return segments[p].Isolated })
 		for _, p := range first(maxPrefixes, l.Prefixes, itself) {
 			link.Prefixes = append(link.Prefixes, p.String())
+			if p.Addr().Is6() && !slices.ContainsFunc(l.Addrs, p.Contains) && len(link.Deprecated) < maxDeprecated {
+				link.Deprecated = append(link.Deprecated, p.String())
+			}
 		}
 		out = append(out, link)
 	}

@@ -198,7 +198,7 @@ func (t *Evaluation) Usage() []map[ipam.Family]int64 {
 	seen := map[netip.Addr]bool{} // several Services may share an address
 	for _, g := range t.Grants {
 		for i, a := range g.Addrs {
-			if pool, ok := places[g.Pools[i]]; ok && !seen[a] {
+			if pool, ok := places[g.Pools[i]]; ok && !seen[a] && !t.Checked.OfFormerPrefix(a) {
 				seen[a] = true
 				out[pool][ipam.FamilyOf(a)]++
 			}
