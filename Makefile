@@ -19,8 +19,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # version give equal programs.
 LINK := -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
 PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
-# A browser for the controller's page, promtool, and a kernel with VLANs.
-TEST_PACKAGES := chromium-headless-shell prometheus $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
+# A browser for the controller's page, a DHCP server, promtool, and a kernel with VLANs.
+TEST_PACKAGES := chromium-headless-shell dnsmasq-base prometheus $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 # What the image of Kubernetes' own tests has.
 UPSTREAM_PACKAGES := netcat-openbsd wget
 # What network plugins run.
@@ -96,7 +96,7 @@ e2e-plugins: packages build ## run the stories beside network plugins: kube-rout
 
 .PHONY: build
 build: ## build all programs into bin/
-	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./cmd/ipam-file
+	go build $(LINK) -o bin/ ./controller ./speaker ./cmd/kubectl-steelyard ./cmd/ipam-file ./cmd/ipam-dhcp
 	go build -C e2e $(LINK) -o ../bin/ ./rack
 	go build -C e2e $(LINK) -o ../bin/kind-rack ./kind
 
@@ -156,6 +156,12 @@ images: ## pack controller and speaker into container images, dist/*.tar, with b
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
 	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker || exit 1; done
 	go build -C config/images -o ../../bin/pack-images . && $(PACK)
+
+.PHONY: ipam-images
+ipam-images: ## pack the adapter to DHCP servers into a container image, as "make images" does the programs
+	@for arch in $(ARCHES); do echo "build for $$arch"; \
+	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./cmd/ipam-dhcp || exit 1; done
+	go build -C config/images -o ../../bin/pack-images . && $(PACK) -out '$(DIST)/ipam' -programs ipam-dhcp
 
 # What the plugin is built for.
 PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64

@@ -31,6 +31,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/cluster"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
+	"github.com/steelyard-lb/steelyard/internal/logs"
 	"github.com/steelyard-lb/steelyard/internal/overview/page"
 	"github.com/steelyard-lb/steelyard/internal/planner"
 	"github.com/steelyard-lb/steelyard/internal/report"
@@ -46,7 +47,7 @@ type options struct {
 	probes    string
 	pprof     string
 	logLevel  slog.Level
-	logFormat cluster.LogFormat
+	logFormat logs.Format
 	version   bool
 	compat    string
 	prefixes  intent.AnnotationPrefixes
@@ -67,7 +68,7 @@ func main() {
 	flag.StringVar(&o.probes, "health-probe-bind-address", "0", "address to serve /healthz and /readyz on, such as :7473; 0: none")
 	flag.StringVar(&o.pprof, "pprof-bind-address", "0", "address to serve Go's profiles on, such as 127.0.0.1:7474; 0: none")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
-	flag.TextVar(&o.logFormat, "log-format", cluster.LogText, "text, or json: one JSON object a line")
+	flag.TextVar(&o.logFormat, "log-format", logs.Text, "text, or json: one JSON object a line")
 	flag.StringVar(&o.compat, "compat-annotations", "", "also honor the annotations of: metallb.io (metallb.io/ and metallb.universe.tf/ address-pool, loadBalancerIPs and allow-shared-ip)")
 	flag.BoolVar(&o.exclusion.IgnoreLabel, "ignore-exclude-label", false, intent.IgnoreExcludeLabelUsage)
 	flag.TextVar(&o.exclusion.Unschedulable, "unschedulable", intent.UnschedulableIgnore, intent.UnschedulableUsage)
@@ -79,7 +80,7 @@ func main() {
 		fmt.Println(version.String())
 		return
 	}
-	logger := cluster.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	logger := logs.New(os.Stderr, o.logLevel, o.logFormat)
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
 		os.Exit(1)

@@ -45,6 +45,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/kubeproxy"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/lease"
+	"github.com/steelyard-lb/steelyard/internal/logs"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
@@ -81,7 +82,7 @@ func main() {
 	flag.TextVar(&o.isolation, "isolation", membership.ByGateway, membership.IsolationUsage)
 	flag.UintVar(&o.membershipMultiplier, "membership-multiplier", 4, "after how many missed BFD packets a speaker is suspected, 3 to 50")
 	flag.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
-	flag.TextVar(&o.logFormat, "log-format", cluster.LogText, "text, or json: one JSON object a line")
+	flag.TextVar(&o.logFormat, "log-format", logs.Text, "text, or json: one JSON object a line")
 	flag.StringVar(&o.staticClaims, "static-claims", "", "file of addresses for the API server itself, which this speaker announces among the control-plane nodes that the file lists, in place of Services: it needs no API server. It is read again when it changes. Of the other flags those of Kubernetes (--kubeconfig, --namespace, classes, exclusion, drain, --heartbeat, --ready-check, --null-route-table) have no effect")
 	flag.BoolVar(&o.version, "version", false, "print the version and exit")
 	flag.Parse()
@@ -89,7 +90,7 @@ func main() {
 		fmt.Println(version.String())
 		return
 	}
-	logger := cluster.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	logger := logs.New(os.Stderr, o.logLevel, o.logFormat)
 	if err := run(ctrl.SetupSignalHandler(), o, logger); err != nil {
 		logger.Error("stopped", "err", err)
 		os.Exit(1)

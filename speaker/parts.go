@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/layer2"
 	"github.com/steelyard-lb/steelyard/internal/layer2/link"
 	"github.com/steelyard-lb/steelyard/internal/lease"
+	"github.com/steelyard-lb/steelyard/internal/logs"
 	"github.com/steelyard-lb/steelyard/internal/membership"
 	"github.com/steelyard-lb/steelyard/internal/membership/network"
 	"github.com/steelyard-lb/steelyard/internal/nullroute"
@@ -46,7 +47,7 @@ type options struct {
 	defend            bool
 	rate              uint
 	logLevel          slog.Level
-	logFormat         cluster.LogFormat
+	logFormat         logs.Format
 	version           bool
 	staticClaims      string
 

@@ -11,29 +11,24 @@ import (
 	"path/filepath"
 	"sync"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	ipamv1 "github.com/steelyard-lb/steelyard/api/ipam/v1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/source/adapter"
 	"github.com/steelyard-lb/steelyard/internal/source/ledger"
 )
 
-// server serves a ledger that a file keeps. What was answered is in the file.
+// server is a ledger that a file keeps. What was answered is in the file.
 type server struct {
-	ipamv1.UnimplementedIPAMServer
-	file  string
-	pools map[string][]ipam.Range
+	file    string
+	pools   map[string][]ipam.Range
+	changes adapter.Changes
 
-	mu      sync.Mutex
-	ledger  *ledger.Ledger
-	changed chan struct{} // closed with the next change
+	mu     sync.Mutex
+	ledger *ledger.Ledger
 }
 
 // open reads the file; one that is not there is empty.
 func open(file string, pools map[string][]ipam.Range) (*server, error) {
-	s := &server{file: file, pools: pools, changed: make(chan struct{})}
+	s := &server{file: file, pools: pools}
 	var held []ledger.Allocation
 	data, err := os.ReadFile(file)
 	if err == nil {
@@ -46,7 +41,7 @@ func open(file string, pools map[string][]ipam.Range) (*server, error) {
 	return s, nil
 }
 
-// keep writes the file, and tells those who watch. If that fails the ledger is again what the file has.
+// keep writes the file, and wakes those who watch. If that fails the ledger is again what the file has.
 func (s *server) keep(before []ledger.Allocation) error {
 	data, err := json.MarshalIndent(s.ledger.All(), "", "  ")
 	if err == nil {
@@ -54,10 +49,9 @@ func (s *server) keep(before []ledger.Allocation) error {
 	}
 	if err != nil {
 		s.ledger = ledger.New(s.pools, before)
-		return status.Errorf(codes.Internal, "write the file: %v", err)
+		return fmt.Errorf("write the file: %w", err)
 	}
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.changes.Notify()
 	return nil
 }
 
@@ -75,102 +69,37 @@ func replace(file string, data []byte) error {
 	return os.Rename(f.Name(), file)
 }
 
-// Allocate implements ipamv1.IPAMServer.
-func (s *server) Allocate(_ context.Context, in *ipamv1.AllocateRequest) (*ipamv1.AllocateResponse, error) {
-	r := ledger.Request{Cluster: in.GetCluster(), Pool: in.GetPool(), Replaces: in.GetReplaces()}
-	r.Holder = ledger.Holder{UID: in.GetHolder().GetUid(), Namespace: in.GetHolder().GetNamespace(), Name: in.GetHolder().GetName()}
-	switch in.GetFamily() {
-	case ipamv1.Family_FAMILY_IPV4:
-		r.Family = ipam.IPv4
-	case ipamv1.Family_FAMILY_IPV6:
-		r.Family = ipam.IPv6
-	default:
-		return nil, status.Error(codes.InvalidArgument, "family is neither IPv4 nor IPv6")
-	}
-	if text := in.GetAddress(); text != "" {
-		var err error
-		if r.Addr, err = netip.ParseAddr(text); err != nil {
-			return nil, status.Error(codes.InvalidArgument, err.Error())
-		}
-	}
+// Allocate implements adapter.IPAM.
+func (s *server) Allocate(_ context.Context, r ledger.Request) (ledger.Allocation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.ledger.All()
 	a, changed, err := s.ledger.Allocate(r)
-	if err != nil {
-		return nil, status.Error(codeOf(err), err.Error())
+	if err == nil && changed {
+		err = s.keep(before)
 	}
-	if changed {
-		if err := s.keep(before); err != nil {
-			return nil, err
-		}
-	}
-	return &ipamv1.AllocateResponse{Allocation: message(a)}, nil
+	return a, err
 }
 
-func codeOf(err error) codes.Code {
-	for is, code := range map[error]codes.Code{
-		ledger.ErrUnknownPool: codes.NotFound, ledger.ErrTaken: codes.AlreadyExists, ledger.ErrOutside: codes.FailedPrecondition,
-		ledger.ErrExhausted: codes.ResourceExhausted, ledger.ErrInvalid: codes.InvalidArgument,
-	} {
-		if errors.Is(err, is) {
-			return code
-		}
-	}
-	return codes.Internal
-}
-
-func message(a ledger.Allocation) *ipamv1.Allocation {
-	out := &ipamv1.Allocation{Holder: &ipamv1.Holder{Uid: a.UID, Namespace: a.Namespace, Name: a.Name}, Family: ipamv1.Family_FAMILY_IPV4, Address: a.Addr.String(), Pool: a.Pool}
-	if a.Addr.Is6() {
-		out.Family = ipamv1.Family_FAMILY_IPV6
-	}
-	return out
-}
-
-// Release implements ipamv1.IPAMServer.
-func (s *server) Release(_ context.Context, in *ipamv1.ReleaseRequest) (*ipamv1.ReleaseResponse, error) {
-	a, err := netip.ParseAddr(in.GetAddress())
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
+// Release implements adapter.IPAM.
+func (s *server) Release(cluster, uid string, a netip.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.ledger.All()
-	if s.ledger.Release(in.GetCluster(), in.GetUid(), a) {
-		if err := s.keep(before); err != nil {
-			return nil, err
-		}
+	if !s.ledger.Release(cluster, uid, a) {
+		return nil
 	}
-	return &ipamv1.ReleaseResponse{}, nil
+	return s.keep(before)
 }
 
-// List implements ipamv1.IPAMServer.
-func (s *server) List(in *ipamv1.ListRequest, out grpc.ServerStreamingServer[ipamv1.Allocation]) error {
+// List implements adapter.IPAM.
+func (s *server) List(cluster string) []ledger.Allocation {
 	s.mu.Lock()
-	all := s.ledger.List(in.GetCluster())
-	s.mu.Unlock()
-	for _, a := range all {
-		if err := out.Send(message(a)); err != nil {
-			return err
-		}
-	}
-	return nil
+	defer s.mu.Unlock()
+	return s.ledger.List(cluster)
 }
 
-// Watch implements ipamv1.IPAMServer.
-func (s *server) Watch(_ *ipamv1.WatchRequest, out grpc.ServerStreamingServer[ipamv1.WatchResponse]) error {
-	for {
-		s.mu.Lock()
-		changed := s.changed
-		s.mu.Unlock()
-		select {
-		case <-out.Context().Done():
-			return nil
-		case <-changed:
-		}
-		if err := out.Send(&ipamv1.WatchResponse{}); err != nil {
-			return err
-		}
-	}
+// Watch implements adapter.IPAM.
+func (s *server) Watch(ctx context.Context, _ string, changed func() error) error {
+	return s.changes.Follow(ctx, changed)
 }

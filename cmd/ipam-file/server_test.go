@@ -17,6 +17,7 @@ import (
 
 	ipamv1 "github.com/steelyard-lb/steelyard/api/ipam/v1"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
+	"github.com/steelyard-lb/steelyard/internal/source/adapter"
 	"github.com/steelyard-lb/steelyard/internal/source/contract"
 	"github.com/steelyard-lb/steelyard/internal/source/ledger"
 )
@@ -31,7 +32,7 @@ type process struct {
 
 func start(t *testing.T) *process {
 	dir := t.TempDir()
-	p := &process{t: t, o: options{listen: "unix://" + filepath.Join(dir, "s"), file: filepath.Join(dir, "data", "ipam.json"), pools: contract.Pools()}}
+	p := &process{t: t, o: options{Options: adapter.Options{Listen: "unix://" + filepath.Join(dir, "s")}, file: filepath.Join(dir, "data", "ipam.json"), pools: contract.Pools()}}
 	if err := os.Mkdir(filepath.Dir(p.o.file), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func (p *process) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, p.o, nil, io.Discard) }()
-	conn, err := grpc.NewClient(p.o.listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(p.o.Listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ func programs() []program {
 		{name: "controller", does: "allocates addresses to Services"},
 		{name: "speaker", does: "announces the addresses of Services by ARP, NDP and BGP", capabilities: []uint{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}},
 		{name: "operator", does: "installs Steelyard where the Operator Lifecycle Manager runs", files: true},
+		{name: "ipam-dhcp", does: "leases the addresses of Services from a DHCP server", capabilities: []uint{unix.CAP_NET_RAW}},
 		{name: "bundle", does: "what the Operator Lifecycle Manager installs it from", files: true, none: true},
 	}
 }

@@ -1,4 +1,6 @@
-package cluster
+// Package logs makes the logs of the programs: what they write can be shown, and is short, whatever
+// foreign text it holds.
+package logs
 
 import (
 	"encoding"
@@ -9,33 +11,33 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/printable"
 )
 
-// LogFormat is how a program writes its log: LogText or LogJSON.
-type LogFormat string
+// Format is how a program writes its log: Text or JSON.
+type Format string
 
 // The formats: one line, or one JSON object, for each message.
 const (
-	LogText LogFormat = "text"
-	LogJSON LogFormat = "json"
+	Text Format = "text"
+	JSON Format = "json"
 )
 
 // MarshalText implements encoding.TextMarshaler, for flags.
-func (f LogFormat) MarshalText() ([]byte, error) { return []byte(f), nil }
+func (f Format) MarshalText() ([]byte, error) { return []byte(f), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (f *LogFormat) UnmarshalText(text []byte) error {
-	switch got := LogFormat(text); got {
-	case LogText, LogJSON:
+func (f *Format) UnmarshalText(text []byte) error {
+	switch got := Format(text); got {
+	case Text, JSON:
 		*f = got
 		return nil
 	}
-	return fmt.Errorf("it is %s or %s", LogText, LogJSON)
+	return fmt.Errorf("it is %s or %s", Text, JSON)
 }
 
-// NewLogger returns the logger of a program. Every message, key and value that it
+// New returns the logger of a program. Every message, key and value that it
 // writes can be shown, and is short, whatever foreign text it holds.
-func NewLogger(w io.Writer, level slog.Leveler, format LogFormat) *slog.Logger {
+func New(w io.Writer, level slog.Leveler, format Format) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: shown}
-	if format == LogJSON {
+	if format == JSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))

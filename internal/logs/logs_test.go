@@ -1,4 +1,4 @@
-package cluster
+package logs
 
 import (
 	"bytes"
@@ -43,9 +43,9 @@ func TestALogLineIsShortAndCanBeShown(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, format := range []LogFormat{LogText, LogJSON} {
+			for _, format := range []Format{Text, JSON} {
 				var out bytes.Buffer
-				log(NewLogger(&out, slog.LevelInfo, format), long)
+				log(New(&out, slog.LevelInfo, format), long)
 				line := strings.TrimSuffix(out.String(), "\n")
 				if !printable.Is(line) {
 					t.Errorf("%s: it can't be shown: %.200q", format, line)
@@ -53,7 +53,7 @@ func TestALogLineIsShortAndCanBeShown(t *testing.T) {
 				if n := len(line); n > 8*printable.MaxMessage || n < 50 {
 					t.Errorf("%s: it has %d bytes", format, n)
 				}
-				if format == LogJSON && !json.Valid([]byte(line)) {
+				if format == JSON && !json.Valid([]byte(line)) {
 					t.Errorf("no JSON: %.200q", line)
 				}
 			}
@@ -76,7 +76,7 @@ func TestNothingElseChangesInTheLog(t *testing.T) {
 		return a
 	}
 	write(slog.New(slog.NewTextHandler(&want, &slog.HandlerOptions{ReplaceAttr: noTime})))
-	write(NewLogger(&have, slog.LevelInfo, LogText))
+	write(New(&have, slog.LevelInfo, Text))
 	_, line, _ := strings.Cut(have.String(), " ")
 	if line != want.String() {
 		t.Errorf("have %swant %s", line, want.String())
@@ -88,7 +88,7 @@ type nilError struct{ text string }
 func (e *nilError) Error() string { return e.text }
 
 func TestALogHasLevelsAndNumbersAsJSON(t *testing.T) {
-	var format LogFormat
+	var format Format
 	if err := format.UnmarshalText([]byte("xml")); err == nil {
 		t.Error("xml is a format")
 	}
@@ -96,7 +96,7 @@ func TestALogHasLevelsAndNumbersAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	NewLogger(&out, slog.LevelInfo, format).Warn("can't send", "peer", "tor", "routes", 3)
+	New(&out, slog.LevelInfo, format).Warn("can't send", "peer", "tor", "routes", 3)
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,108 @@
+// Package adapter serves an IPAM to Steelyard's controller: flags, socket, encryption, health, and
+// the messages of steelyard.ipam.v1 (api/ipam/v1). It decides nothing about addresses: what it
+// serves does.
+package adapter
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	ipamv1 "github.com/steelyard-lb/steelyard/api/ipam/v1"
+)
+
+// Options are where an adapter serves, and how it encrypts. The zero Options serve nowhere.
+type Options struct {
+	Listen    string // host:port, or unix:///path
+	Cert, Key string // files, PEM; empty: no encryption
+	ClientCA  string // file, PEM; empty: clients need no certificate
+}
+
+// Flags adds the options to the flags of a program. listen is the default of --listen.
+func (o *Options) Flags(f *flag.FlagSet, listen string) {
+	f.StringVar(&o.Listen, "listen", listen, "address to serve on: host:port, or unix:///path")
+	f.StringVar(&o.Cert, "tls-cert", "", "file with the certificate to show, PEM; empty: no encryption")
+	f.StringVar(&o.Key, "tls-key", "", "file with its key, PEM")
+	f.StringVar(&o.ClientCA, "client-ca", "", "file with the certificates, PEM, that those of clients must be signed by; empty: clients need none")
+}
+
+// Serve serves an IPAM until ctx ends. It calls ready when the socket is there.
+func Serve(ctx context.Context, o Options, ipam IPAM, ready func()) error {
+	opts, err := o.security()
+	if err != nil {
+		return err
+	}
+	l, err := listen(o.Listen)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer(opts...)
+	ipamv1.RegisterIPAMServer(server, service{ipam: ipam})
+	healthy := health.NewServer()
+	healthy.SetServingStatus(ipamv1.IPAM_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	healthv1.RegisterHealthServer(server, healthy)
+	context.AfterFunc(ctx, server.Stop) // watches do not end by themselves
+	ready()
+	if err := server.Serve(l); err != nil && (ctx.Err() == nil || !errors.Is(err, grpc.ErrServerStopped)) { // it may be stopped before it serves
+		return fmt.Errorf("serve on %s: %w", o.Listen, err)
+	}
+	return nil
+}
+
+// listen makes the socket. A Unix socket that a former process left behind is replaced; the group of
+// this process may connect to it.
+func listen(on string) (net.Listener, error) {
+	network, address := "tcp", on
+	path, unix := strings.CutPrefix(on, "unix://")
+	if unix {
+		network, address = "unix", path
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("replace the socket %s: %w", path, err)
+		}
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if unix {
+		if err := os.Chmod(path, 0o660); err != nil {
+			return nil, errors.Join(fmt.Errorf("let the group connect to %s: %w", path, err), l.Close())
+		}
+	}
+	return l, nil
+}
+
+// security is how the server encrypts.
+func (o Options) security() ([]grpc.ServerOption, error) {
+	if o.Cert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(o.Cert, o.Key)
+	if err != nil {
+		return nil, fmt.Errorf("read --tls-cert and --tls-key: %w", err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if o.ClientCA != "" {
+		pem, err := os.ReadFile(o.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("read --client-ca: %w", err)
+		}
+		if config.ClientCAs = x509.NewCertPool(); !config.ClientCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--client-ca: %s has no certificate", o.ClientCA)
+		}
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, nil
+}
