@@ -175,7 +175,8 @@ func (s *server) List(cluster string) []ledger.Allocation {
 	return s.state.List(cluster)
 }
 
-// Watch implements adapter.IPAM. While it runs, what the cluster has is renewed.
+// Watch implements adapter.IPAM. While it runs, what the cluster has is renewed. It begins with a
+// change: this program may have begun as well, and know nothing.
 func (s *server) Watch(ctx context.Context, cluster string, changed func() error) error {
 	watch := func(note func(cluster string)) {
 		s.mu.Lock()
@@ -185,5 +186,8 @@ func (s *server) Watch(ctx context.Context, cluster string, changed func() error
 	}
 	watch(s.state.Watch)
 	defer watch(s.state.Unwatch)
+	if err := changed(); err != nil {
+		return err
+	}
 	return s.listed.Follow(ctx, changed)
 }

@@ -145,6 +145,7 @@ func TestWatch(t *testing.T) {
 				return nil
 			})
 		}()
+		<-changes // the program has begun
 		a, err := allocate(t, s, request("u", ipam.IPv4))
 		if err != nil {
 			t.Fatal(err)

@@ -38,10 +38,11 @@ func (l *lease) message4() []byte {
 	m.SetBroadcast() // the hardware address is no link's
 	m.UpdateOption(dhcpv4.OptMessageType(kind))
 	m.UpdateOption(dhcpv4.OptClientIdentifier(l.id.clientID()))
+	// RFC 2131 table 5 has none in a RELEASE, but dnsmasq finds by it the range that the address is of.
+	m.UpdateOption(dhcpv4.OptRFC3004UserClass([]string{UserClass(l.Pool)}))
 	if kind == dhcpv4.MessageTypeRelease {
 		m.ClientIPAddr = l.Addr.AsSlice()
 	} else {
-		m.UpdateOption(dhcpv4.OptRFC3004UserClass([]string{UserClass(l.Pool)}))
 		m.UpdateOption(dhcpv4.OptMaxMessageSize(largest))
 		m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue))
 	}
