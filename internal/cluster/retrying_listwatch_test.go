@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/steelyard-lb/steelyard/internal/logs"
 )
 
 func TestAListerWaitsForTheAPIServerAndPassesOnWhatItSays(t *testing.T) {
@@ -73,7 +75,7 @@ func TestAnInformerLogsOneFailureAMinute(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
-				ctx := klog.NewContext(t.Context(), logr.FromSlogHandler(NewLogger(&out, slog.LevelInfo, LogText).Handler()))
+				ctx := klog.NewContext(t.Context(), logr.FromSlogHandler(logs.New(&out, slog.LevelInfo, logs.Text).Handler()))
 				reflector := toolscache.NewReflector(&toolscache.ListWatch{}, &corev1.Secret{}, toolscache.NewStore(toolscache.MetaNamespaceKeyFunc), 0)
 				failed := logFailures()
 				for _, err := range c.errs {
