@@ -123,6 +123,7 @@ func (r *reconciler) act(t *leader.Term, s planner.Input) time.Duration {
 	defer r.mu.Unlock()
 	p, sends, again := r.state.Pass(s)
 	r.last = &result{p, t} // it holds until the next pass
+	r.writer.Publish(p.Released)
 	r.writer.Send(t, sends)
 	r.ipams.Keep(r.state.AsksIPAM)
 	r.ipams.Send(t, p.Calls)

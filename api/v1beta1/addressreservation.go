@@ -13,6 +13,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.addresses.reserved`
 // +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.addresses.used`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name="Chosen",type=string,JSONPath=`.status.chosen`
 // +kubebuilder:printcolumn:name="Expires",type=date,JSONPath=`.spec.expires`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.conditions[?(@.status=="False")].message`
@@ -30,15 +31,22 @@ type AddressReservation struct {
 const MaxReserved = 256
 
 // AddressReservationSpec says which addresses are reserved, and for which Services.
+// +kubebuilder:validation:XValidation:rule="has(self.addresses) != has(self.size)",message="set either addresses or size"
 type AddressReservationSpec struct {
 	// addresses that are reserved, in the order in which Services get them; at most 256. An
 	// address that no pool holds is reserved as soon as one does. A host part of a pool with
 	// source.prefix is the address that it has under the prefix of now.
-	// +required
+	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	Addresses []AddressRange `json:"addresses"`
+	Addresses []AddressRange `json:"addresses,omitempty"`
+
+	// size reserves so many addresses of a pool in the place of addresses that are named. The
+	// controller chooses them: those that Services have which the reservation names, then the
+	// lowest that are free. They stay (status.chosen).
+	// +optional
+	Size *ReservationSize `json:"size,omitempty"`
 
 	// namespace of the Services.
 	// +required
@@ -58,10 +66,66 @@ type AddressReservationSpec struct {
 	// +optional
 	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
 
+	// alsoFor names Services of further namespaces, such as some that share an address with
+	// those above.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	AlsoFor []ReservedFor `json:"alsoFor,omitempty"`
+
 	// expires is when the reservation ends; absent: never. A Service that has one of the
 	// addresses keeps it.
 	// +optional
 	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// ReservationSize is how many addresses of a pool are reserved; of both families together at most 256.
+// +kubebuilder:validation:XValidation:rule="has(self.ipv4) || has(self.ipv6)",message="set ipv4, ipv6 or both"
+// +kubebuilder:validation:XValidation:rule="(has(self.ipv4) ? self.ipv4 : 0) + (has(self.ipv6) ? self.ipv6 : 0) <= 256",message="ipv4 and ipv6 are together at most 256: make several AddressReservations, or an IPAddressPool with serviceAllocation"
+type ReservationSize struct {
+	// pool is the IPAddressPool.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool"`
+
+	// ipv4 is how many IPv4 addresses.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	IPv4 int32 `json:"ipv4,omitempty"`
+
+	// ipv6 is how many IPv6 addresses.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	IPv6 int32 `json:"ipv6,omitempty"`
+}
+
+// ReservedFor names Services of a namespace.
+type ReservedFor struct {
+	// namespace of the Services.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+
+	// services are named. Without services and serviceSelector all Services of the
+	// namespace are.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=63
+	Services []string `json:"services,omitempty"`
+
+	// serviceSelector selects further Services of the namespace by their labels.
+	// +optional
+	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
+}
+
+// For returns the Services that the reservation names.
+func (s *AddressReservationSpec) For() []ReservedFor {
+	return append([]ReservedFor{{Namespace: s.Namespace, Services: s.Services, ServiceSelector: s.ServiceSelector}}, s.AlsoFor...)
 }
 
 // AddressReservationStatus is what a reservation comes to.
@@ -69,7 +133,13 @@ type AddressReservationStatus struct {
 	// addresses counts those of pools that the reservation has.
 	// +optional
 	Addresses *ReservationCount `json:"addresses,omitempty"`
-	// conditions: Accepted (False: Invalid, Overlaps, Expired) and Programmed.
+	// chosen are the addresses that were chosen for spec.size.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=45
+	Chosen []string `json:"chosen,omitempty"`
+	// conditions: Accepted (False: Invalid, Overlaps, Expired, TooFewAddresses) and Programmed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

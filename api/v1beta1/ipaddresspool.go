@@ -272,6 +272,12 @@ type IPAddressPoolStatus struct {
 	// is not known yet.
 	// +optional
 	Prefix *PrefixStatus `json:"prefix,omitempty"`
+	// history tells which Services got or lost addresses of the pool, newest first: at most 32
+	// changes, and 8 of one address. kubectl steelyard history reads it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	History []AddressChange `json:"history,omitempty"`
 	// conditions: Accepted (False: Invalid, Overlaps), Programmed and, with spec.source.external,
 	// IPAMReady, with spec.source.prefix PrefixKnown. While a pool is not Accepted its Services keep their addresses and no Service gets a new one from it.
 	// Exception: a pool that overlaps still assigns the addresses that it had before.

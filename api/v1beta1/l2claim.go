@@ -74,6 +74,12 @@ type L2ClaimStatus struct {
 	// since is when the node became the owner.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
+	// formerOwners are the nodes that answered before, newest first; at most 8. Each owner
+	// writes down the one before it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	FormerOwners []FormerOwner `json:"formerOwners,omitempty"`
 	// conditions: Announced, Conflict.
 	// +optional
 	// +kubebuilder:validation:MaxItems=8

@@ -19,6 +19,11 @@ const (
 	//
 	// Remedy: delete it, or set a later spec.expires.
 	ReasonExpired = "Expired"
+	// ReasonTooFewAddresses: the pool in spec.size of the AddressReservation has fewer free addresses than that. Those
+	// that it has are reserved, and the next that are free will be.
+	//
+	// Remedy: add addresses to the pool that the message names, or reserve fewer.
+	ReasonTooFewAddresses = "TooFewAddresses"
 	// ReasonConflicts: another BGPAdvertisement announces the same prefixes to the same
 	// peers with another localPref, med or asPathPrepend. That of the smaller name counts.
 	//
@@ -337,48 +342,4 @@ const (
 	//
 	// Remedy: set ipvs.strictARP to true in kube-proxy's configuration, and restart it.
 	ReasonNoStrictARP = "NoStrictARP"
-)
-
-// Reasons of events on a BGPPeer; each is about the session of one node.
-const (
-	// ReasonSessionUp: the session is established.
-	ReasonSessionUp = "SessionUp"
-	// ReasonSessionDown: the session was lost; the event says why.
-	//
-	// Remedy: see the router's log for the other side of it.
-	ReasonSessionDown = "SessionDown"
-	// ReasonSessionFailed: the session does not come up, or not for all routes; the event
-	// says why.
-	//
-	// Remedy: compare what the event names (AS number, password, address family, TTL) with
-	// the router's configuration.
-	ReasonSessionFailed = "SessionFailed"
-	// ReasonSessionReset: fields of the BGPPeer have changed that need a new session.
-	ReasonSessionReset = "SessionReset"
-	// ReasonSessionSkipped: an older BGPPeer is for the same router, and has the session.
-	//
-	// Remedy: delete one of the two, or give them nodeSelectors that exclude each other.
-	ReasonSessionSkipped = "SessionSkipped"
-	// ReasonBFDFailed: the BFD session beside it does not come up as things are
-	// configured; the event says why.
-	//
-	// Remedy: compare the BFDProfile's hopMode and minimumTtl with the router's.
-	ReasonBFDFailed = "BFDFailed"
-)
-
-// Reasons of events on a Node.
-const (
-	// ReasonNotForwarding: the node's speaker waits with BGP routes until kube-proxy is
-	// ready on the node.
-	//
-	// Remedy: see that kube-proxy runs there; where another program forwards, set the
-	// speaker's --ready-check.
-	ReasonNotForwarding = "NotForwarding"
-	// ReasonForwarding: kube-proxy is ready, and the speaker no longer waits.
-	ReasonForwarding = "Forwarding"
-	// ReasonForwardingUnknown: the speaker has stopped waiting, although kube-proxy has not reported
-	// that it is ready.
-	//
-	// Remedy: as for NotForwarding.
-	ReasonForwardingUnknown = "ForwardingUnknown"
 )

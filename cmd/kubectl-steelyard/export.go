@@ -112,13 +112,13 @@ func exportOf(t *world.Evaluation) export {
 		if left != "" || covered || t.Checked.OfFormerPrefix(a) {
 			continue
 		}
-		namespace, names := t.Served[holders[a][0]].Namespace, namesOf(t, holders[a])
-		key := namespace + "/" + strings.Join(names, ",")
+		by := reservedFor(t, holders[a])
+		key := textFor(by)
 		if _, there := of[key]; !there {
 			of[key] = len(out.Objects)
 			m := manifest{APIVersion: v1beta1.GroupVersion().String(), Kind: "AddressReservation"}
-			m.Metadata.Name = unused(taken, reservationName(namespace, names[0]))
-			m.Spec = v1beta1.AddressReservationSpec{Namespace: namespace, Services: names}
+			m.Metadata.Name = unused(taken, reservationName(by[0].Namespace, by[0].Services[0]))
+			m.Spec = v1beta1.AddressReservationSpec{Namespace: by[0].Namespace, Services: by[0].Services, AlsoFor: by[1:]}
 			out.Objects = append(out.Objects, m)
 		}
 		spec := &out.Objects[of[key]].Spec
@@ -132,6 +132,7 @@ func exportOf(t *world.Evaluation) export {
 // back to all of them; else it is covered by an AddressReservation.
 func leftOut(t *world.Evaluation, a netip.Addr, holders []int) (left string, covered bool) {
 	by, _ := t.Occupied.Of(a)
+	covers := by.Reserved != "" && !t.Checked.ChosenBy(by.Reserved)
 	for _, i := range holders {
 		svc, reserved := t.Served[i], t.Requests[i].Reserved
 		other := slices.IndexFunc(reserved, func(b netip.Addr) bool {
@@ -140,24 +141,29 @@ func leftOut(t *world.Evaluation, a netip.Addr, holders []int) (left string, cov
 		switch {
 		case by.Reserved != "" && !slices.Contains(reserved, a):
 			return fmt.Sprintf("Service %s has %s, which AddressReservation %q has for others: name the Service in it", intent.KeyOf(svc), a, by.Reserved), false
-		case by.Reserved == "" && svc.Namespace != t.Served[holders[0]].Namespace:
-			return fmt.Sprintf("Services of several namespaces share %s, and an AddressReservation is for one: have them ask for it (annotation %s), and restore them first",
-				a, v1beta1.AnnotationLoadBalancerIPs), false
 		case other >= 0:
 			return fmt.Sprintf("Service %s has %s, and could get %s, which is reserved for it as well: have it ask for its address (annotation %s)",
-				intent.KeyOf(svc), a, reserved[other], v1beta1.AnnotationLoadBalancerIPs), by.Reserved != ""
+				intent.KeyOf(svc), a, reserved[other], v1beta1.AnnotationLoadBalancerIPs), covers
 		}
 	}
-	return "", by.Reserved != ""
+	return "", covers
 }
 
-// namesOf returns the names of Services, given by their places, sorted.
-func namesOf(t *world.Evaluation, of []int) (names []string) {
-	for _, i := range of {
-		names = append(names, t.Served[i].Name)
+// reservedFor names Services, given by their places: by namespace, each sorted.
+func reservedFor(t *world.Evaluation, of []int) (out []v1beta1.ReservedFor) {
+	keys := make([]ipam.Key, len(of))
+	for i, place := range of {
+		keys[i] = intent.KeyOf(t.Served[place])
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(keys, ipam.Key.Compare)
+	for _, k := range keys {
+		if n := len(out); n == 0 || out[n-1].Namespace != k.Namespace {
+			out = append(out, v1beta1.ReservedFor{Namespace: k.Namespace})
+		}
+		last := &out[len(out)-1]
+		last.Services = append(last.Services, k.Name)
+	}
+	return out
 }
 
 // unused returns name, or name with a number that no object has, and takes it.

@@ -43,7 +43,7 @@ type group struct {
 // commands are all subcommands, in the parts of the help text.
 func commands(t *tool) []group {
 	return []group{
-		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), routes(t), doctors(t), exports(t), versions(t)}},
+		{"See what is", []*cobra.Command{status(t), explain(t), services(t), claims(t), sessions(t), routes(t), remembers(t), doctors(t), exports(t), versions(t)}},
 		{"Try what would be", []*cobra.Command{simulate(t), lint(t), migrates(t)}},
 		{"Change what is", []*cobra.Command{move(t), rebalance(t), drain(t), undrain(t), renumber(t), reserve(t), pin(t), release(t)}},
 	}

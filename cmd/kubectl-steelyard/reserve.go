@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,10 +28,11 @@ type reservations struct {
 
 // reservation is what became of one AddressReservation.
 type reservation struct {
-	Name      string   `json:"name"`
-	Action    string   `json:"action"` // created, updated, unchanged or deleted
-	Addresses []string `json:"addresses"`
-	For       string   `json:"for"` // namespace/name of its Service, or its namespace
+	Name      string                   `json:"name"`
+	Action    string                   `json:"action"` // created, updated, unchanged or deleted
+	Addresses []string                 `json:"addresses"`
+	Size      *v1beta1.ReservationSize `json:"size,omitempty"` // in the place of addresses
+	For       string                   `json:"for"`            // namespace/name of its Service, or its namespace; several with "and" between
 }
 
 func (reservations) kind() string { return "Reservations" }
@@ -46,8 +48,25 @@ func (r reservations) draw(p *printer) {
 		if r.DryRun && action != "unchanged" {
 			action = "would be " + action
 		}
-		p.line(plain(fmt.Sprintf("addressreservation/%s %s: %s for %s", x.Name, action, strings.Join(x.Addresses, ", "), x.For)))
+		p.line(plain(fmt.Sprintf("addressreservation/%s %s: %s for %s", x.Name, action, x.what(), x.For)))
 	}
+}
+
+// what tells what is reserved.
+func (r reservation) what() string {
+	if r.Size == nil {
+		return strings.Join(r.Addresses, ", ")
+	}
+	var of []string
+	for _, x := range []struct {
+		n      int32
+		family string
+	}{{r.Size.IPv4, "IPv4"}, {r.Size.IPv6, "IPv6"}} {
+		if x.n > 0 {
+			of = append(of, fmt.Sprintf("%d %s addresses", x.n, x.family))
+		}
+	}
+	return strings.Join(of, " and ") + " of IPAddressPool " + r.Size.Pool
 }
 
 // reserving are the flags of reserve and pin.
@@ -72,21 +91,35 @@ func (r *reserving) until(now time.Time) *metav1.Time {
 func reserve(t *tool) *cobra.Command {
 	var r reserving
 	var service, selector, name string
+	var size v1beta1.ReservationSize
 	c := t.command(&cobra.Command{
-		Use:   "reserve ADDRESS… [--service NAME | -l SELECTOR]",
+		Use:   "reserve ADDRESS… | --pool POOL [--ipv4 N] [--ipv6 N] [--service NAME | -l SELECTOR]",
 		Short: "Reserve addresses for Services of a namespace, also for some that do not exist yet",
-		Long: `Reserve addresses, ranges or CIDRs for Services of the namespace that kubectl's
-flags name, also for some that do not exist yet. It writes an AddressReservation.
+		Long: `Reserve addresses, ranges or CIDRs, or so many addresses of a pool, for Services of
+the namespace that kubectl's flags name, also for some that do not exist yet. It
+writes an AddressReservation.
 
 No other Service gets the addresses. One that has one of them keeps it.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  kubectl steelyard reserve 192.0.2.120 192.0.2.130-192.0.2.131 -n shop --service mail
+  kubectl steelyard reserve --pool lan --ipv4 3 -n shop`,
+		Args: cobra.ArbitraryArgs,
 	}, func(ctx context.Context, args []string) (answer, error) {
 		ns, err := t.namespace()
 		if err != nil {
 			return nil, err
 		}
+		sized := size != v1beta1.ReservationSize{}
+		switch {
+		case sized == (len(args) > 0):
+			return nil, errors.New("name addresses, or give --pool with --ipv4, --ipv6 or both")
+		case sized && (size.Pool == "" || size.IPv4 <= 0 && size.IPv6 <= 0 || size.IPv4 < 0 || size.IPv6 < 0):
+			return nil, errors.New("--pool POOL goes with --ipv4 N, --ipv6 N or both, each at least 1")
+		}
 		want := &v1beta1.AddressReservation{}
 		want.Spec = v1beta1.AddressReservationSpec{Namespace: ns, Expires: r.until(t.now())}
+		if sized {
+			want.Spec.Size = &size
+		}
 		for _, a := range args {
 			want.Spec.Addresses = append(want.Spec.Addresses, v1beta1.AddressRange(a))
 		}
@@ -104,6 +137,9 @@ No other Service gets the addresses. One that has one of them keeps it.`,
 		}
 		return t.writeReservations(ctx, []*v1beta1.AddressReservation{want}, r.dryRun)
 	})
+	c.Flags().StringVar(&size.Pool, "pool", "", "IPAddressPool that the addresses are chosen from")
+	c.Flags().Int32Var(&size.IPv4, "ipv4", 0, "how many IPv4 addresses of --pool")
+	c.Flags().Int32Var(&size.IPv6, "ipv6", 0, "how many IPv6 addresses of --pool")
 	c.Flags().StringVar(&service, "service", "", "name of the Service")
 	c.Flags().StringVarP(&selector, "selector", "l", "", "labels of the Services")
 	c.Flags().StringVar(&name, "name", "", "name of the AddressReservation (default: the namespace, and the Service)")
@@ -233,19 +269,26 @@ func writeReservation(ctx context.Context, c client.Client, want *v1beta1.Addres
 }
 
 func sameReservation(a, b v1beta1.AddressReservationSpec) bool {
-	return a.Namespace == b.Namespace && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Services, b.Services) &&
-		a.Expires.Equal(b.Expires) && metav1.FormatLabelSelector(a.ServiceSelector) == metav1.FormatLabelSelector(b.ServiceSelector)
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 func reservationOf(o *v1beta1.AddressReservation, action string) reservation {
-	out := reservation{Name: o.Name, Action: action, For: o.Spec.Namespace}
-	if len(o.Spec.Services) > 0 {
-		out.For += "/" + strings.Join(o.Spec.Services, ",")
-	}
+	out := reservation{Name: o.Name, Action: action, Addresses: []string{}, Size: o.Spec.Size, For: textFor(o.Spec.For())}
 	for _, a := range o.Spec.Addresses {
 		out.Addresses = append(out.Addresses, string(a))
 	}
 	return out
+}
+
+// textFor tells whom a reservation names.
+func textFor(all []v1beta1.ReservedFor) string {
+	out := make([]string, len(all))
+	for i, x := range all {
+		if out[i] = x.Namespace; len(x.Services) > 0 {
+			out[i] += "/" + strings.Join(x.Services, ",")
+		}
+	}
+	return strings.Join(out, " and ")
 }
 
 func release(t *tool) *cobra.Command {

@@ -42,7 +42,7 @@ func answers() []struct {
 		answer   answer
 	}{
 		{"`status`", overview{}}, {"`explain` of a Service", explanation{}}, {"`explain` of another object or an address", objectExplanation{}},
-		{"`services`", serviceList{}}, {"`claims`", claimList{}}, {"`sessions`", sessionList{}}, {"`routes`", routeList{}}, {"`doctor`", examined{}}, {"`export`", export{}}, {"`version`", versionsAnswer{}},
+		{"`services`", serviceList{}}, {"`claims`", claimList{}}, {"`sessions`", sessionList{}}, {"`routes`", routeList{}}, {"`history`", remembered{}}, {"`doctor`", examined{}}, {"`export`", export{}}, {"`version`", versionsAnswer{}},
 		{"`simulate`", forecast{}}, {"`lint`", report{}}, {"`migrate`", plan{}}, {"`migrate --annotate`", annotated{}},
 		{"`move`", moved{}}, {"`rebalance`", rebalanced{}}, {"`drain` and `undrain`", drains{}}, {"`renumber`", renumbering{}}, {"`reserve`, `pin` and `release`", reservations{}},
 	}

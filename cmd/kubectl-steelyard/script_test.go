@@ -179,7 +179,8 @@ func newCluster(objects ...client.Object) (client.WithWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(
+	sender := func(o client.Object) []string { return []string{o.(*corev1.Event).ReportingController} }
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithIndex(&corev1.Event{}, "reportingComponent", sender).WithStatusSubresource(
 		&corev1.Service{}, &corev1.Node{}, &v1beta1.L2Claim{}, &v1beta1.Speaker{}, &v1beta1.BGPSession{},
 	).Build(), nil
 }
@@ -325,7 +326,7 @@ func runPlugin(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	switch format := slices.Index(args, "json"); {
 	case format > 0 && args[format-1] == "-o":
-	case slices.Contains([]string{"status", "explain", "services", "claims", "sessions", "routes", "doctor", "version", "simulate", "lint"}, args[0]), slices.Contains(args, "--dry-run"), slices.Contains(args, "--plan"):
+	case slices.Contains([]string{"status", "explain", "services", "claims", "sessions", "routes", "history", "doctor", "version", "simulate", "lint"}, args[0]), slices.Contains(args, "--dry-run"), slices.Contains(args, "--plan"):
 		out.Reset()
 		t.In, t.Out, t.ErrOut = strings.NewReader(ts.Value(stageKey{}).(*stage).stdin), &out, io.Discard
 		if have := t.run(context.Background(), append(slices.Clone(args), "-o", "json")); have != want {

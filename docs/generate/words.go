@@ -95,7 +95,7 @@ kubectl wait --for=condition=Programmed ipaddresspools.steelyard.dev/lan
 
 Of one object and reason the first five events are sent, then fewer and fewer. Statuses show each change.
 `)
-	for _, f := range []struct{ name, word string }{{"conditions", "condition"}, {"reasons", "reason"}, {"poolreasons", "reason"}, {"names", "name"}} {
+	for _, f := range []struct{ name, word string }{{"conditions", "condition"}, {"reasons", "reason"}, {"poolreasons", "reason"}, {"eventreasons", "reason"}, {"names", "name"}} {
 		blocks, err := readWords(filepath.Join(dir, f.name+".go"))
 		if err != nil {
 			return "", err

@@ -17,7 +17,7 @@ import (
 func onThePage(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{}
-	for _, file := range []string{"conditions.go", "reasons.go", "poolreasons.go"} {
+	for _, file := range []string{"conditions.go", "reasons.go", "poolreasons.go", "eventreasons.go"} {
 		blocks, err := readWords(filepath.Join("../../api/v1beta1", file))
 		if err != nil {
 			t.Fatal(err)

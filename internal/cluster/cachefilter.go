@@ -74,7 +74,7 @@ func (w *interner) stripFields(obj client.Object) {
 		o.Status.Conditions = originsOnly(o)
 		stripMetadata(o)
 	case *v1beta1.IPAddressPool:
-		o.Status.Kept = nil
+		o.Status.Kept, o.Status.History = nil, nil
 	case *discoveryv1.EndpointSlice:
 		w.stripEndpoints(o)
 	case *corev1.Node:
@@ -203,6 +203,10 @@ func (w *interner) internClaim(o *v1beta1.L2Claim) {
 	for i := range o.Status.Links {
 		l := &o.Status.Links[i]
 		l.Name, l.MAC = w.intern(l.Name), w.intern(l.MAC)
+	}
+	for i := range o.Status.FormerOwners {
+		f := &o.Status.FormerOwners[i]
+		f.Node, f.Reason = w.intern(f.Node), w.intern(f.Reason)
 	}
 	for i := range o.Status.Conditions {
 		c := &o.Status.Conditions[i]

@@ -62,8 +62,12 @@ func Origins(svc *corev1.Service) []Origin {
 	if c == nil || c.Status != "True" {
 		return nil
 	}
-	var out []Origin
-	for text := c.Message; ; {
+	return OriginsIn(c.Message)
+}
+
+// OriginsIn reads what OriginsText has written at the start of a text.
+func OriginsIn(text string) (out []Origin) {
+	for {
 		m := originText.FindStringSubmatch(text)
 		if m == nil {
 			return out

@@ -162,16 +162,22 @@ func (c *Config) countReserved(x *Quotas, reserved *Reserved) {
 		if pool == nil || !c.Pools[pool.by].Holds(a) {
 			continue
 		}
-		for _, q := range x.of[r.namespace] {
-			if !q.Counts(c.Pools[pool.by].Name, ipam.FamilyOf(a)) {
-				continue
+		for _, ns := range r.namespaces() {
+			for _, q := range x.of[ns] {
+				if q.Counts(c.Pools[pool.by].Name, ipam.FamilyOf(a)) {
+					x.reserve(q, ns)
+				}
 			}
-			if q.Reserved++; x.reserved[q] == nil {
-				x.reserved[q] = map[string]int{}
-			}
-			x.reserved[q][r.namespace]++
 		}
 	}
+}
+
+// reserve has an address that is reserved in a namespace count for q.
+func (x *Quotas) reserve(q *ipam.Quota, namespace string) {
+	if q.Reserved++; x.reserved[q] == nil {
+		x.reserved[q] = map[string]int{}
+	}
+	x.reserved[q][namespace]++
 }
 
 // add has the limits of q be in force once more: for a namespace, or for all.

@@ -196,7 +196,7 @@ func outcome(c intent.Config) string {
 		lines = append(lines, fmt.Sprintf("reserved by %s %v", r.Name, r.Addrs))
 	}
 	namespaces := map[string]map[string]string{"shop": {"tenant": "shop"}, "shop-test": {"tenant": "shop"}, "mail": nil}
-	bound := c.BindQuotas(namespaces, c.Reserved(time.Time{}, nil))
+	bound := c.BindQuotas(namespaces, c.Reserved(time.Time{}, nil, intent.Choosing{}))
 	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
 		for _, q := range bound.Of(ns) {
 			lines = append(lines, fmt.Sprintf("quota %s in %s: %s, %d reserved", q.Name, ns, q.Text, q.Reserved))

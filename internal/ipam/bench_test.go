@@ -60,7 +60,7 @@ func limitedBy200(pools ipam.Pools, requests []*ipam.Request) (ipam.Pools, []*ip
 		if r.Quotas = []*ipam.Quota{quotas[i%len(quotas)]}; i%5 == 0 {
 			r.Reserved = []netip.Addr{a}
 			r.Quotas[0].Reserved++
-			occupied.Addrs[a] = ipam.Occupant{Reserved: fmt.Sprint("r", i), ReservedIn: r.Service.Namespace}
+			occupied.Addrs[a] = ipam.Occupant{Reserved: fmt.Sprint("r", i), ReservedIn: ipam.NamespaceSet(r.Service.Namespace)}
 			a = a.Next()
 		}
 	})

@@ -48,8 +48,8 @@ type Occupant struct {
 	// Reserved is the AddressReservation that the address belongs to: only Services get it that
 	// have it in Request.Reserved. "": none.
 	Reserved string
-	// ReservedIn is the namespace of those Services: for its quotas the address counts.
-	ReservedIn string
+	// ReservedIn are the namespaces of those Services: for their quotas the address counts.
+	ReservedIn NamespaceSet
 	// Node is the node whose own address it is. A Service that asks for the address gets it,
 	// and that node alone announces it. "": no Service gets the address.
 	Node string
@@ -60,6 +60,17 @@ type Occupant struct {
 	External bool
 	// Alone: no other node could announce the address, so that it may be chosen.
 	Alone bool
+}
+
+// NamespaceSet is a set of namespaces that can be compared: their names by commas. The zero value is empty.
+type NamespaceSet string
+
+// Namespaces returns the set of those namespaces, which are sorted, and none is there twice.
+func Namespaces(names []string) NamespaceSet { return NamespaceSet(strings.Join(names, ",")) }
+
+// Has reports whether a namespace is in the set.
+func (s NamespaceSet) Has(namespace string) bool {
+	return namespace != "" && (string(s) == namespace || slices.Contains(strings.Split(string(s), ","), namespace)) // usually there is one
 }
 
 // OccupiedRange is a range that is occupied as a whole.
@@ -112,6 +123,19 @@ func (p *Pool) choosable() []Range {
 		return Merge(p.Ranges, taken)
 	}
 	return p.Ranges
+}
+
+// Lowest returns the lowest addresses of family f that are free, at most n, of those that p chooses from, but for what
+// reservations have.
+func (p *Pool) Lowest(f Family, n int, free func(netip.Addr) bool) (out []netip.Addr) {
+	for _, r := range p.choosable() {
+		for a := r.First; FamilyOf(r.First) == f && len(out) < n && a.IsValid() && a.Compare(r.Last) <= 0; a = a.Next() {
+			if p.Holds(a) && !p.Occupied.reserved(a) && free(a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 // Unusable returns how many addresses of family f the pool holds and chooses for no Service.
@@ -190,7 +214,7 @@ func (o *Occupied) isReservedIn(a netip.Addr, namespace string) bool {
 		return false
 	}
 	by, is := o.Addrs[a]
-	return is && by.Reserved != "" && by.ReservedIn == namespace
+	return is && by.Reserved != "" && by.ReservedIn.Has(namespace)
 }
 
 // reservedFilter tells quickly of most addresses that none of an Occupied's reservations has them: it is asked

@@ -183,7 +183,7 @@ func parseWorld(text string) (pools ipam.Pools, requests []ipam.Request, kept []
 		case words[0] == "reserved" && len(words) == 4 && words[2] == "for":
 			a := netip.MustParseAddr(words[1])
 			by := occupied.Addrs[a]
-			by.Reserved, by.ReservedIn = "office", keyOf(strings.Split(words[3], ",")[0]).Namespace
+			by.Reserved, by.ReservedIn = "office", ipam.NamespaceSet(keyOf(strings.Split(words[3], ",")[0]).Namespace)
 			occupied.Addrs[a] = by
 			reserved = append(reserved, reservation{a, strings.Split(words[3], ",")})
 		case words[0] == "quota" && len(words) >= 4:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 )
@@ -36,7 +37,7 @@ func newTwinQuota() *twinQuota {
 // reservedIn reports whether a counts for a namespace since it is reserved there.
 func (w twin) reservedIn(a netip.Addr, namespace string) bool {
 	p := w.poolOf(a)
-	return p != nil && occupant(*p, a).Reserved != "" && occupant(*p, a).ReservedIn == namespace
+	return p != nil && occupant(*p, a).Reserved != "" && slices.Contains(strings.Split(string(occupant(*p, a).ReservedIn), ","), namespace)
 }
 
 func (w twin) counted(a netip.Addr, r ipam.Request) bool {

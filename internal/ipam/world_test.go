@@ -221,7 +221,7 @@ func (w *world) occupied() *ipam.Occupied {
 			o.Addrs[a] = ipam.Occupant{Name: "a printer", Foreign: true}
 		}
 		if by, had := o.Addrs[a]; w.chance(15) && (!had || w.chance(30)) {
-			by.Reserved, by.ReservedIn = "a reservation", []string{"n", "n", "m"}[w.rng.Intn(3)]
+			by.Reserved, by.ReservedIn = "a reservation", []ipam.NamespaceSet{"n", "n", "m", "m,n"}[w.rng.Intn(4)]
 			o.Addrs[a] = by
 		}
 	}

@@ -44,7 +44,7 @@ func namespaceOf(i int) string { return fmt.Sprint("n", i%200) }
 func benchmarkPasses(b *testing.B, n int, reservations []v1beta1.AddressReservation, quotas []v1beta1.AddressQuota) {
 	var s Snapshot
 	s.Config = parsed(intent.Objects{Pools: []v1beta1.IPAddressPool{*aPool("p", "10.0.0.0/8")}, Reservations: reservations, Quotas: quotas})
-	s.Reserved = s.Config.Reserved(s.Now, nil)
+	s.Reserved = s.Config.Reserved(s.Now, nil, intent.Choosing{})
 	s.Occupied = s.Config.Occupied(intent.Others{Reserved: s.Reserved}, nil, "")
 	s.Namespaces = map[string]map[string]string{}
 	for i := range n {

@@ -35,6 +35,7 @@ type Change struct {
 	Event          bool             // the outcome is another than before
 	Moved          string           // which addresses it had, and why one was taken away; empty: none was
 	loses, gains   []netip.Addr
+	history        []Changed // what it changes of who has which address, once it is being written
 }
 
 // Apply brings c about on svc, which is a copy of the one that c was made for.

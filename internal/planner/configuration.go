@@ -17,6 +17,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/health"
+	"github.com/steelyard-lb/steelyard/internal/history"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
@@ -39,6 +40,7 @@ type Summary struct {
 	Pending   map[ipam.Reason]int                   // Services without an address
 	Contested int                                   // Services whose status another client overwrites
 	Externals []intent.External                     // addresses in spec.externalIPs, of pools that announce such
+	History   history.Trail                         // who got and lost addresses of pools
 	// Unannounced counts the Services with addresses that are not known to be announced, by
 	// reason; nil: that is not known.
 	Unannounced map[string]int
@@ -47,7 +49,7 @@ type Summary struct {
 
 // Summary sums up the plan, which holds until the next pass.
 func (p Plan) Summary() *Summary {
-	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Moves: p.moves, Sources: p.health, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested()}
+	out := &Summary{Services: len(p.Services), Usage: p.usage(), Occupied: p.unusable(), Kept: p.keptIn(), Conflicts: p.conflicts, Externals: p.externals, Uses: p.config.Uses(p.now, p.reserved, p.users()), Quotas: p.quotas.Uses(p.occupied, p.asked, p.Grants), Moves: p.moves, Sources: p.health, Holders: p.holders(), Pending: p.waiting(), Contested: p.contested(), History: maps.Clone(p.trail)}
 	out.OnRequest = make(map[string]bool, len(p.pools))
 	for i := range p.pools {
 		out.OnRequest[p.pools[i].Name] = !p.pools[i].AutoAssign
@@ -93,7 +95,7 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 				note(validations, intent.Ref{Kind: "IPAddressPool", Name: o.Name}, text)
 			}
 			o.Status.Accepted = intent.Accepted(accepted[o.Name])
-			o.Status.Kept = intent.KeptStatus(plan.Kept[o.Name])
+			o.Status.Kept, o.Status.History = intent.KeptStatus(plan.Kept[o.Name]), plan.History[o.Name]
 			o.Status.Conflicts = plan.Conflicts.Status(func(a netip.Addr) bool { return c.Config.PoolOf(a) == o.Name })
 			o.Status.ExternalIPs, o.Status.Renumbering = intent.ExternalStatus(plan.Externals, o.Name), plan.Moves[o.Name]
 			setIPAMReady(o, plan.Sources)
@@ -120,7 +122,10 @@ func Statuses(c intent.Configured, r Reports, plan *Summary) []StatusChange {
 		changed(validations, c.Objects.Communities, func(o *v1beta1.Community) (*[]metav1.Condition, string) { return &o.Status.Conditions, "" }),
 		changed(validations, c.Objects.Reservations, func(o *v1beta1.AddressReservation) (*[]metav1.Condition, string) {
 			use, ref := plan.Uses[o.Name], intent.Ref{Kind: "AddressReservation", Name: o.Name}
-			o.Status.Addresses = &v1beta1.ReservationCount{Reserved: use.Reserved, Used: use.Used}
+			o.Status.Addresses, o.Status.Chosen = &v1beta1.ReservationCount{Reserved: use.Reserved, Used: use.Used}, nil
+			for _, a := range use.Chosen {
+				o.Status.Chosen = append(o.Status.Chosen, a.String())
+			}
 			if v := validations[ref]; v.Accepted.Reason == "" {
 				v.Accepted = use.Accepted
 				validations[ref] = v

@@ -33,7 +33,8 @@ type keptKey struct {
 type removal struct {
 	key     ipam.Key
 	origins []intent.Origin
-	wanted  int // how many addresses its namespace wanted when it was there
+	wanted  int             // how many addresses its namespace wanted when it was there
+	lost    []intent.Origin // those of origins that it is known to have lost
 }
 
 // record takes in the pools and the removals.
@@ -67,6 +68,20 @@ func (k *KeptAddresses) grace(c *intent.Config, o intent.Origin) time.Duration {
 // Forget makes the next pass reread pool statuses: a new term begins. Removals that
 // this replica saw stay known.
 func (k *KeptAddresses) Forget() { k.read = false }
+
+// addrs returns the addresses that are kept now, as far as that was known before this pass.
+func (k *KeptAddresses) addrs(in Input) map[netip.Addr]bool {
+	out := make(map[netip.Addr]bool, len(k.kept))
+	for at, x := range k.kept {
+		out[at.addr] = out[at.addr] || x.Until.After(in.Now)
+	}
+	if !k.read {
+		for _, x := range intent.Kept(in.Objects.Pools, in.Now) {
+			out[x.Addr] = true
+		}
+	}
+	return out
+}
 
 // due returns what is kept now, in no order, as far as it can be remembered.
 func (k *KeptAddresses) due(now time.Time, c intent.Configured) []ipam.Kept {
@@ -139,7 +154,7 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 	}
 	out := make([]removal, len(left))
 	for i, x := range left {
-		out[i] = removal{x.request.Service, x.had(), wanted[x.request.Service.Namespace]}
+		out[i] = removal{x.request.Service, x.had(), wanted[x.request.Service.Namespace], x.lostTo(t.byKey[x.request.Service])}
 	}
 	return out
 }
@@ -149,6 +164,19 @@ func (t *Planner) removals(before, entered []*Service) []removal {
 // of one from which the leader has taken them the condition says so.
 func (x *Service) leftBy(now *Service) bool {
 	return now == nil || now.Object.UID != x.Object.UID || len(now.request.Has) == 0 && !now.releasing && !now.refused()
+}
+
+// lostTo returns what x, whose key stands for now, has lost. What waits for us to take its address away loses it by
+// our write. Of one that is still there it is not known whether a write gave it what it does not show.
+func (x *Service) lostTo(now *Service) (out []intent.Origin) {
+	switch {
+	case x.releasing:
+		return nil
+	case now == nil || now.Object.UID != x.Object.UID:
+		return x.had()
+	}
+	shows := intent.Holds(x.Object)
+	return slices.DeleteFunc(slices.Clone(x.had()), func(o intent.Origin) bool { return !slices.Contains(shows, o.Addr) })
 }
 
 // refused reports whether x has no address since a leader has decided so.

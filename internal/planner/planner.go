@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/history"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/source"
@@ -48,6 +49,9 @@ type Plan struct {
 	asked     []*ipam.Request                       // what is granted
 	moves     map[string]*v1beta1.RenumberingStatus // by pool that is being replaced
 	ends      []time.Time                           // when Services lose what they have of pools that are gone, and when a reservation ends
+	departed  []removal
+	trail     history.Trail
+	Released  []Changed // the addresses of Services that are gone
 }
 
 // Service is a Service and what follows from it. It belongs to one version of
@@ -113,7 +117,7 @@ func (t *Planner) Plan(s Snapshot) Plan {
 	ends := t.ask(s)
 	p := Plan{
 		config: t.config, pools: t.pools, Services: t.byAge, Grants: t.allocator.Assign(t.pools, t.asked, s.Kept),
-		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, now: s.Now, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, reserved: s.Reserved, ends: ends, quotas: t.quotas, asked: t.asked,
+		attempts: s.Attempts, Contests: s.Contests, announced: s.Announced, finalizer: t.Finalizer, prefixes: t.Prefixes, now: s.Now, Kept: s.Kept, Graces: s.Graces, pending: t.pending(s), occupied: t.occupied, conflicts: s.Conflicts, reserved: s.Reserved, ends: ends, quotas: t.quotas, asked: t.asked, departed: departed,
 	}
 	if s.Memory != nil {
 		s.Memory.settle(p.pending)
@@ -387,15 +391,4 @@ func compareAge(a, b *Service) int { return ipam.CompareAge(&a.request, &b.reque
 func sameGrant(a, b ipam.Grant) bool {
 	return a.Reason == b.Reason && a.Message == b.Message && a.Moved == b.Moved &&
 		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Pools, b.Pools)
-}
-
-// holders returns the addresses that Services have by the plan.
-func (p Plan) holders() map[netip.Addr]bool {
-	out := make(map[netip.Addr]bool, len(p.Services))
-	for _, g := range p.Grants {
-		for _, a := range g.Addrs {
-			out[a] = true
-		}
-	}
-	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/growth"
+	"github.com/steelyard-lb/steelyard/internal/intent"
 )
 
 func TestSize(t *testing.T)      { growth.Test(t, sizes()) }
@@ -40,7 +41,7 @@ func sizes() []growth.Work {
 			}
 			return func() {
 				s.Config = parsed(s.Objects)
-				s.Reserved = s.Config.Reserved(s.Now, nil)
+				s.Reserved = s.Config.Reserved(s.Now, nil, intent.Choosing{})
 				t.Plan(s)
 			}
 		}},

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
+	"github.com/steelyard-lb/steelyard/internal/history"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/overlay"
@@ -36,6 +37,7 @@ type State struct {
 	conflicts *intent.Conflicts                // addresses of pools that foreign hosts have; nil: the pools' statuses have not been read in this term
 	sources   source.State                     // what is known of IPAMs
 	written   overlay.Objects[*corev1.Service] // the Services as the API server returned them
+	trail     history.Trail                    // who got and lost addresses; nil: the pools' statuses have not been read in this term
 }
 
 // New returns the state of a controller that knows nothing yet.
@@ -71,7 +73,7 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	snap.Namespaces, snap.Memory, snap.Announced = in.Namespaces, &s.memory, in.Announced
 	snap.Endpoints, snap.Where = in.Endpoints, intent.PlacementOf(in.Others.Nodes)
 	snap.Conflicts = s.review(in)
-	snap.Reserved = in.Config.Reserved(in.Now, s.planner.reserved)
+	snap.Reserved = in.Config.Reserved(in.Now, s.planner.reserved, s.choosing(in, snap))
 	in.Others.Conflicts, in.Others.Reserved = snap.Conflicts.Occupying(in.Now), snap.Reserved
 	snap.Occupied = in.Config.Occupied(in.Others, in.Services, s.planner.Finalizer.Class)
 	snap.Review = func(arrived []Arrival, gone []types.UID) map[types.UID]Contest {
@@ -82,10 +84,13 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 	}
 	p = s.planner.Plan(snap)
 	p.externals = s.externals(in, p)
+	changed := s.changesOf(in)
+	p.Released, p.trail = changed.departed(p.departed), s.trail
 	next := p.Step(snap)
 	s.pacer.begin(&next, snap.Attempts, in.Now)
 	for _, w := range next.Writes {
 		if failures, started := s.attempts.Start(w.Service, w.Change); started {
+			w.Change.history = changed.written(w)
 			sends = append(sends, Send{w, failures > 0})
 			s.planner.send(w)
 		}
@@ -144,7 +149,7 @@ func (s *State) Reset() {
 	s.planner.Reset()
 	s.written.Reset()
 	s.memory.Forget()
-	s.conflicts = nil
+	s.conflicts, s.trail, s.planner.reserved = nil, nil, nil
 	s.sources.Reset()
 }
 
@@ -223,9 +228,10 @@ type Answer struct {
 
 // Outcome is what follows from an answer.
 type Outcome struct {
-	Due    bool    // a pass is due
-	Events []Event // on the Service
-	Warn   bool    // the error is to be logged
+	Due     bool      // a pass is due
+	Events  []Event   // on the Service
+	Changed []Changed // of who has which address
+	Warn    bool      // the error is to be logged
 }
 
 // Event is to be recorded on a Service.
@@ -238,7 +244,7 @@ func (s *State) Done(w Write, answer Answer) (out Outcome) {
 	}
 	if answer.Err == nil {
 		s.written.RecordWrite(answer.Service)
-		out.Events = w.Change.events(w.Service)
+		out.Events, out.Changed = w.Change.events(w.Service), w.Change.history
 		// On its way it may be altered, by a webhook say.
 		out.Due = !w.Change.ConditionsOnly && !slices.Equal(intent.Holds(answer.Service), w.Change.Addrs)
 	}
@@ -247,8 +253,10 @@ func (s *State) Done(w Write, answer Answer) (out Outcome) {
 	switch err := answer.Err; {
 	case apierrors.IsNotFound(err):
 		s.planner.notWritten(w, nil)
+		s.forget(w)
 	case errors.Is(err, ErrUnsent), Refused(err):
 		s.planner.notWritten(w, a.maybe)
+		s.forget(w)
 	}
 	if err := answer.Err; err == nil || errors.Is(err, ErrUnsent) || a.Failures > 1 || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return out // another client was faster, and the cache will show it; or it was reported the first time

@@ -132,3 +132,14 @@ func (p Plan) usage() map[string][]Usage {
 	}
 	return out
 }
+
+// holders returns the addresses that Services have by the plan.
+func (p Plan) holders() map[netip.Addr]bool {
+	out := make(map[netip.Addr]bool, len(p.Services))
+	for _, g := range p.Grants {
+		for _, a := range g.Addrs {
+			out[a] = true
+		}
+	}
+	return out
+}

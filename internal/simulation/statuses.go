@@ -86,10 +86,12 @@ func (r *statuses) configuration(done func(error)) {
 		switch after := x.After.(type) {
 		case *v1beta1.IPAddressPool:
 			before := x.Before.(*v1beta1.IPAddressPool)
+			after.Status.History = before.Status.History // it decides nothing
 			if r.old || r.mutation.controller.silent {
-				if after.Status.Kept = before.Status.Kept; equality.Semantic.DeepEqual(before.Status, after.Status) {
-					continue
-				}
+				after.Status.Kept = before.Status.Kept
+			}
+			if equality.Semantic.DeepEqual(before.Status, after.Status) {
+				continue
 			}
 			r.send(done, func() (any, error) {
 				now := r.api.get(pools, after.Name)

@@ -22,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/announce"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/history"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/layer2"
@@ -79,6 +80,8 @@ func (w written) equal(x written) bool {
 func (r *Reporter) reportClaims(ctx context.Context, d *Applied) error {
 	begin := time.Now()
 	have := cluster.Claims(r.Cached, r.Claims, begin)
+	r.alive = d.Alive
+	r.successions.keep(d.Claimed)
 	named := func(c *v1beta1.L2Claim) bool { return c.Spec.Node == r.Node }
 	if len(d.Plan.Claims) == 0 && !slices.ContainsFunc(have, named) {
 		r.written, r.more, r.looked = nil, false, time.Since(begin)
@@ -224,11 +227,7 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 		return wrote, err // the result of probing is reported later
 	}
 	before := claim.Status.DeepCopy()
-	want.Since = before.Since
-	if before.Node != r.Node || want.Since == nil {
-		now := metav1.Now()
-		want.Since = &now
-	}
+	owned := r.succeed(&want, *before, standing.Addr)
 	announced := metav1.Condition{Type: v1beta1.ConditionAnnounced, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAnnounced}
 	conflict := conflictOf(standing, r.Node)
 	if standing.State == layer2.Conflict {
@@ -240,8 +239,12 @@ func (r *Reporter) reportClaim(ctx context.Context, have *v1beta1.L2Claim, want 
 	if err != nil || !said {
 		return wrote, err
 	}
+	if before.Node != r.Node {
+		r.successions.done(standing.Addr)
+		r.Log.Info(history.Message, owned.Log()...)
+	}
 	if starts {
-		r.serviceEvents(ctx, claim, answersFor(r.Node, claim, before.Node))
+		r.serviceEvents(ctx, claim, owned.OwnedText())
 	}
 	return true, nil
 }
@@ -268,6 +271,7 @@ func (r *Reporter) nameNode(ctx context.Context, have *v1beta1.L2Claim, addr net
 		return nil, false, fmt.Errorf("name this node in L2Claim %q: %w", claim.Name, err)
 	}
 	r.Claims.RecordCreate(claim.DeepCopy(), time.Now())
+	r.successions.named(addr, r.successionOf(before.Spec.Node))
 	return claim, true, nil
 }
 
@@ -288,14 +292,6 @@ func conflictOf(s layer2.AddressStatus, node string) string {
 		return text + ", so that it is not announced"
 	}
 	return text + " as well"
-}
-
-func answersFor(node string, claim *v1beta1.L2Claim, before string) string {
-	text := fmt.Sprintf("node %s answers for %s", node, claim.Spec.Address)
-	if before != "" && before != node {
-		text += ", after node " + before
-	}
-	return text
 }
 
 // reportUnannounced writes into a claim that names this node why it does not answer for the

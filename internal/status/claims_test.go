@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -186,11 +187,16 @@ func TestASpeakerHasEventsOfMovesAlone(t *testing.T) {
 		name   string
 		before *v1beta1.L2ClaimStatus // nil: there is no claim
 		now    layer2.AddressStatus
+		named  bool   // it names this node already
+		alive  bool   // the owner before is
 		event  string // "": none
+		former string // owner, and why it gave way; "": none
 	}{
 		{name: "a new address", now: layer2.AddressStatus{State: layer2.Announced}},
 		{name: "its claim was written while it was probed", before: &v1beta1.L2ClaimStatus{}, now: layer2.AddressStatus{State: layer2.Announced}},
-		{name: "it moves here", before: new(announcedBy("b")), now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1, after node b"},
+		{name: "it moves here", before: new(announcedBy("b")), now: layer2.AddressStatus{State: layer2.Announced}, alive: true, event: "node a answers for 192.0.2.1, after node b (Handover)", former: "b Handover"},
+		{name: "its owner is dead", before: new(announcedBy("b")), now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1, after node b (NodeNotLive)", former: "b NodeNotLive"},
+		{name: "an administrator names this node", before: new(announcedBy("b")), named: true, now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1, after node b (OwnerNamed)", former: "b OwnerNamed"},
 		{name: "a foreign host has it", before: new(announcedBy("a")), now: layer2.AddressStatus{State: layer2.Announced, Foreign: foreign}},
 		{name: "so that it is not announced", now: layer2.AddressStatus{State: layer2.Conflict, Foreign: foreign}},
 		{name: "the foreign host is gone", before: &conflict, now: layer2.AddressStatus{State: layer2.Announced}, event: "node a answers for 192.0.2.1"},
@@ -200,13 +206,18 @@ func TestASpeakerHasEventsOfMovesAlone(t *testing.T) {
 				WithObjects(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "web"}}).Build()
 			var have *v1beta1.L2Claim
 			if c.before != nil {
-				have = &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: "a"}, Status: *c.before}
+				have = &v1beta1.L2Claim{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: v1beta1.L2ClaimSpec{Address: "192.0.2.1", Node: c.before.Node}, Status: *c.before}
+				if c.named || have.Spec.Node == "" {
+					have.Spec.Node = "a"
+				}
 				if err := api.Create(t.Context(), have); err != nil {
 					t.Fatal(err)
 				}
 			}
 			var events []string
-			r := New(Options{Node: "a", Client: api, Claims: new(overlay.Objects[*v1beta1.L2Claim]), Record: func(e cluster.Event) { events = append(events, e.Message) }})
+			var log strings.Builder
+			r := New(Options{Node: "a", Client: api, Claims: new(overlay.Objects[*v1beta1.L2Claim]), Log: slog.New(slog.NewTextHandler(&log, nil)), Record: func(e cluster.Event) { events = append(events, e.Message) }})
+			r.alive = map[string]bool{"b": c.alive}
 			c.now.Addr = netip.MustParseAddr("192.0.2.1")
 			wrote, err := r.reportClaim(t.Context(), have, v1beta1.L2ClaimStatus{Node: "a", Services: []string{"n/web"}}, c.now)
 			if err != nil || !wrote {
@@ -214,6 +225,21 @@ func TestASpeakerHasEventsOfMovesAlone(t *testing.T) {
 			}
 			if got := strings.Join(events, "; "); got != c.event {
 				t.Errorf("its events are %q, want %q", got, c.event)
+			}
+			var claim v1beta1.L2Claim
+			if err := api.Get(t.Context(), client.ObjectKey{Name: "192.0.2.1"}, &claim); err != nil {
+				t.Fatal(err)
+			}
+			former := ""
+			for _, f := range claim.Status.FormerOwners {
+				former += f.Node + " " + f.Reason
+			}
+			if former != c.former {
+				t.Errorf("its former owners are %q, want %q", former, c.former)
+			}
+			isNew := c.before == nil || c.before.Node != "a"
+			if logs := strings.Contains(log.String(), `msg="address changed" address=192.0.2.1 change=Owned service=n/web was="" node=a`); logs != isNew {
+				t.Errorf("its log: %s", log.String())
 			}
 		})
 	}

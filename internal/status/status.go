@@ -96,6 +96,9 @@ type Reporter struct {
 	recount bool                   // a number must be written later
 	looked  time.Duration          // how long the last report took to find the claims to write
 	more    bool                   // the last report left claims to the next
+	alive   map[string]bool        // as in the plan that is reported
+
+	successions successions
 }
 
 // New returns a Reporter.

@@ -66,8 +66,14 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range w.Services {
 		all[i] = &w.Services[i]
 	}
-	conflicts, reserved := t.conflicts(), t.Checked.Reserved(w.Now, nil)
-	t.Occupied = t.Checked.Occupied(intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now), Reserved: reserved}, all, w.Class)
+	if !w.IgnoreKept {
+		t.Kept = intent.Kept(w.Config.Pools, w.Now)
+	}
+	conflicts := t.conflicts()
+	others := intent.Others{Nodes: w.Nodes, Speakers: w.Speakers, ClusterIPs: w.ClusterIPs, Conflicts: conflicts.Occupying(w.Now)}
+	reserved := t.Checked.Reserved(w.Now, nil, t.choosing(others, all))
+	others.Reserved = reserved
+	t.Occupied = t.Checked.Occupied(others, all, w.Class)
 	labels := make(map[string]map[string]string, len(w.Namespaces))
 	for i := range w.Namespaces {
 		labels[w.Namespaces[i].Name] = w.Namespaces[i].Labels
@@ -80,14 +86,29 @@ func (w *Snapshot) Evaluate() *Evaluation {
 	for i := range t.Pools {
 		t.Pools[i].Occupied = t.Occupied
 	}
-	if !w.IgnoreKept {
-		t.Kept = intent.Kept(w.Config.Pools, w.Now)
-	}
 	t.Grants = ipam.Assign(t.Pools, t.Requests, t.Kept)
 	t.quoteIPAMs()
 	t.Externals = t.externals(all)
 	t.Checked = t.Checked.Announcing(t.Externals)
 	return t
+}
+
+// choosing is what is known when the addresses are chosen of reservations that name a size of a pool.
+func (t *Evaluation) choosing(others intent.Others, all []*corev1.Service) intent.Choosing {
+	if !t.Checked.Sizes() { // usually
+		return intent.Choosing{}
+	}
+	var none *intent.Reserved
+	out := intent.Choosing{Before: none.Chosen(t.Config.Reservations), Users: map[netip.Addr][]*corev1.Service{}, Kept: map[netip.Addr]bool{}, Occupied: t.Checked.Occupied(others, all, t.Class)}
+	for _, svc := range t.Served {
+		for _, a := range intent.Holds(svc) {
+			out.Users[a] = append(out.Users[a], svc)
+		}
+	}
+	for _, k := range t.Kept {
+		out.Kept[k.Addr] = true
+	}
+	return out
 }
 
 // quoteIPAMs has Services that wait for an IPAM, which a Snapshot can't ask, say what the controller

@@ -14,7 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/steelyard-lb/steelyard/api/v1beta1"
 	"github.com/steelyard-lb/steelyard/internal/cluster"
+	"github.com/steelyard-lb/steelyard/internal/history"
 	"github.com/steelyard-lb/steelyard/internal/intent"
 	"github.com/steelyard-lb/steelyard/internal/leader"
 	"github.com/steelyard-lb/steelyard/internal/planner"
@@ -162,7 +164,19 @@ func (w *Writer) done(x planner.Write, out *corev1.Service, err error) {
 		w.Log.Info("Service changed", "action", e.Action, "service", intent.KeyOf(about), "reason", e.Reason, "message", e.Message)
 		w.Record(cluster.Event{About: cluster.About(about), Type: e.Type, Reason: e.Reason, Action: e.Action, Message: e.Message})
 	}
+	w.Publish(next.Changed)
 	if next.Due {
 		wait.Signal(w.Written)
+	}
+}
+
+// Publish logs changes of who has which address. Where a Service lost one it records an event on the pool, since the Service
+// may be gone: of a burst few are sent. A Service that got one has an event of its own.
+func (w *Writer) Publish(all []planner.Changed) {
+	for _, x := range all {
+		w.Log.Info(history.Message, x.Log()...)
+		if x.Change == v1beta1.ChangeReleased && x.Of != nil {
+			w.Record(cluster.Event{About: cluster.About(x.Of), Type: corev1.EventTypeNormal, Reason: v1beta1.ReasonReleased, Action: "Release", Message: x.ReleasedText()})
+		}
 	}
 }
