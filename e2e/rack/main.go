@@ -47,7 +47,7 @@ const usage = `rack: a Kubernetes cluster on this machine, each host a network n
   rack peers                          BGPPeer objects for the rack's router
   rack routes PREFIX                  what the router was offered for a prefix such as 203.0.113.10/32
   rack build IMAGE                    build a program, once: traefik, which Pods of that image run (others run agnhost), or a
-                                      network plugin: kube-router, flannel
+                                      network plugin: kube-router, flannel, calico-node
   rack list                           the racks of this machine
   rack down [--all]                   end a rack and leave nothing behind
 

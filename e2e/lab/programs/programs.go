@@ -121,6 +121,9 @@ func images() map[string]Set {
 		"flannel": {"flannel", "github.com/flannel-io/flannel", "github.com/flannel-io/flannel/pkg/version.Version", []program{
 			{name: "flannel", pkg: "github.com/flannel-io/flannel", time: "3 min", c: true},
 		}},
+		"calico-node": {"calico", "github.com/projectcalico/calico", "github.com/projectcalico/calico/node/buildinfo.GitVersion", []program{
+			{name: "calico-node", pkg: "github.com/projectcalico/calico/node/cmd/calico-node", time: "5 min"},
+		}},
 	}
 }
 

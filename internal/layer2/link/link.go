@@ -52,7 +52,7 @@ type Device struct {
 func Ignored() []string {
 	return []string{
 		"cni*", "cbr*", "docker*", "br-????????????", "podman*", "nerdctl*", "lxc*", "lxd*", "virbr*", "vnet*",
-		"cali*", "cilium*", "flannel*", "weave*", "antrea*", "ovn-k8s-*", "kube-*", "nodelocaldns",
+		"cali*", "vxlan*.calico", "cilium*", "flannel*", "weave*", "antrea*", "ovn-k8s-*", "kube-*", "nodelocaldns",
 	}
 }
 
