@@ -45,8 +45,8 @@ type Options struct {
 	// nftables. Other is nftables as well, but what forwards answers only where kube-router
 	// does: it looks like a cluster without kube-proxy.
 	Proxy string `json:"proxy"`
-	// Kubernetes is the version of the Kubernetes programs, with a minor version: programs.Oldest; empty means
-	// the newest.
+	// Kubernetes is the version of the Kubernetes programs, major and minor: one of programs.Versions; empty
+	// means that of e2e/kube.
 	Kubernetes string `json:"kubernetes,omitempty"`
 	// NoSteelyard leaves the cluster without CRDs, controller and speakers.
 	NoSteelyard bool `json:"noSteelyard"`

@@ -36,16 +36,16 @@ type program struct {
 	c, test         bool
 }
 
-// Oldest is the oldest version of Kubernetes that Steelyard supports. A rack can run it as well as
-// the newest.
-const Oldest = "1.31"
+// Versions are the versions of Kubernetes that a rack can run beside the one of e2e/kube. The first
+// is the oldest that Steelyard supports.
+func Versions() []string { return []string{"1.31", "1.37"} }
 
-// Kubernetes is what every rack runs: the newest version, or Oldest.
+// Kubernetes is what every rack runs: the version of e2e/kube, or one of Versions.
 func Kubernetes(version string) (Set, error) {
-	folder, known := map[string]string{"": "kube", Oldest: "kube131"}[version]
-	if !known {
-		return Set{}, fmt.Errorf("no programs of Kubernetes %q: want %s, or none for the newest version", version, Oldest)
+	if version != "" && !slices.Contains(Versions(), version) {
+		return Set{}, fmt.Errorf("no programs of Kubernetes %q: want %s, or none for the version of e2e/kube", version, strings.Join(Versions(), ", "))
 	}
+	folder := "kube" + strings.ReplaceAll(version, ".", "")
 	return Set{folder, "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion", []program{
 		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", time: "3 min"},
 		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", time: "1 min"},
@@ -57,7 +57,7 @@ func Kubernetes(version string) (Set, error) {
 	}}, nil
 }
 
-// Newest is Kubernetes in its newest version.
+// Newest is Kubernetes in the version of e2e/kube.
 func Newest() Set {
 	s, _ := Kubernetes("") // it is known
 	return s

@@ -12,11 +12,13 @@ const e2e = "../.."
 func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 	sets := images()
 	sets["kubernetes"], sets["tests"], sets["node"], sets["kind"], sets["runtime"] = Newest(), Tests(), Node(), Kind(), Runtime()
-	oldest, err := Kubernetes(Oldest)
-	if err != nil {
-		t.Fatal(err)
+	for _, version := range Versions() {
+		set, err := Kubernetes(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets[version] = set
 	}
-	sets["oldest"] = oldest
 	for name, set := range sets {
 		version, err := set.version(e2e)
 		if err != nil || strings.HasPrefix(version, "v") == (set.pin == "") || len(version) < 6 {
@@ -35,14 +37,16 @@ func TestVersionsAndToolsAreFoundInTheModules(t *testing.T) {
 }
 
 func TestKubernetesHasTheVersionsThatAreSupported(t *testing.T) {
-	oldest, err := Kubernetes(Oldest)
-	if err != nil {
-		t.Fatal(err)
+	for _, want := range Versions() {
+		set, err := Kubernetes(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version, err := set.version(e2e); err != nil || !strings.HasPrefix(version, "v"+want+".") {
+			t.Errorf("the programs of %s are of %s, %v", want, version, err)
+		}
 	}
-	if version, err := oldest.version(e2e); err != nil || !strings.HasPrefix(version, "v"+Oldest+".") {
-		t.Errorf("the oldest is %s, %v, want %s", version, err, Oldest)
-	}
-	if _, err := Kubernetes("1.30"); err == nil || !strings.Contains(err.Error(), Oldest) {
+	if _, err := Kubernetes("1.30"); err == nil || !strings.Contains(err.Error(), strings.Join(Versions(), ", ")) {
 		t.Errorf("%v does not say which there are", err)
 	}
 }
