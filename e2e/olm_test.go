@@ -3,16 +3,19 @@ package e2e
 import (
 	"archive/tar"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/yaml"
 )
 
@@ -24,6 +27,7 @@ type clusterServiceVersion struct {
 		Annotations map[string]string
 	}
 	Spec struct {
+		Version string
 		Install struct {
 			Spec struct {
 				ClusterPermissions, Permissions []granted
@@ -44,18 +48,36 @@ type granted struct {
 // item is an object for kubectl.
 type item = map[string]any
 
-// olm applies the bundle image of the release $TO to a namespace, in the way of the
+// olm applies the bundle image of a release to a namespace, in the way of the
 // Operator Lifecycle Manager: the kinds, and what the ClusterServiceVersion says of
-// accounts, roles and Deployments. Its examples are in examples.json.
+// accounts, roles and Deployments. Its examples are in examples.json. The bundle that the
+// story has applied before is replaced: its roles go.
 func (s *story) olm(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: olm NAMESPACE")
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: olm NAMESPACE RELEASE")
 	}
-	namespace := args[0]
-	text, err := os.ReadFile(filepath.Join(ts.Getenv("RELEASES"), ts.Getenv("TO"), "images.txt"))
-	ts.Check(err)
+	namespace, release := args[0], args[1]
+	csv, kinds := bundleOf(ts, release)
+	if s.bundle.Kind != "" {
+		ts.Check(csv.replaces(s.bundle))
+	}
 	all := []any{item{"apiVersion": "v1", "kind": "Namespace", "metadata": item{"name": namespace}}}
-	var csv clusterServiceVersion
+	s.applyAll(ts, slices.Concat(all, kinds, csv.objects(namespace)))
+	if s.bundle.Kind != "" {
+		for _, kinds := range []string{"clusterrolebindings,clusterroles", "rolebindings,roles"} {
+			_, err := kubectlOn(s.stage, "", "delete", kinds, s.bundle.Metadata.Name, "--namespace", namespace)
+			ts.Check(err)
+		}
+	}
+	s.bundle = csv
+	examples := fmt.Sprintf(`{"apiVersion": "v1", "kind": "List", "items": %s}`, csv.Metadata.Annotations["alm-examples"])
+	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "examples.json"), []byte(examples), 0o644))
+}
+
+// bundleOf pulls the bundle image of a release.
+func bundleOf(ts *testscript.TestScript, release string) (csv clusterServiceVersion, kinds []any) {
+	text, err := os.ReadFile(filepath.Join(ts.Getenv("RELEASES"), release, "images.txt"))
+	ts.Check(err)
 	for image := range strings.FieldsSeq(string(text)) {
 		if !strings.HasPrefix(path.Base(image), "steelyard-bundle:") {
 			continue
@@ -68,16 +90,32 @@ func (s *story) olm(ts *testscript.TestScript, neg bool, args []string) {
 			default:
 				var kind item
 				ts.Check(yaml.Unmarshal(text, &kind))
-				all = append(all, kind)
+				kinds = append(kinds, kind)
 			}
 		})
 	}
-	if csv.Kind == "" || len(all) < 2 {
+	if csv.Kind == "" || len(kinds) == 0 {
 		ts.Fatalf("the release has no bundle: %s", text)
 	}
-	s.applyAll(ts, append(all, csv.objects(namespace)...))
-	examples := fmt.Sprintf(`{"apiVersion": "v1", "kind": "List", "items": %s}`, csv.Metadata.Annotations["alm-examples"])
-	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "examples.json"), []byte(examples), 0o644))
+	return csv, kinds
+}
+
+// replaces returns why the Lifecycle Manager would not put c in the place of an installed
+// bundle: it does that within the range that c's annotation names.
+func (c clusterServiceVersion) replaces(installed clusterServiceVersion) error {
+	bound, ok := strings.CutPrefix(c.Metadata.Annotations["olm.skipRange"], "<")
+	if !ok {
+		return fmt.Errorf("%s has no range of versions that it replaces, as in <1.2.3", c.Metadata.Name)
+	}
+	below, err0 := version.ParseSemantic(bound)
+	from, err1 := version.ParseSemantic(installed.Spec.Version)
+	if err := errors.Join(err0, err1); err != nil {
+		return fmt.Errorf("compare the versions of %s and %s: %w", c.Metadata.Name, installed.Metadata.Name, err)
+	}
+	if !from.LessThan(below) {
+		return fmt.Errorf("%s replaces versions below %s, and not %s", c.Metadata.Name, bound, installed.Spec.Version)
+	}
+	return nil
 }
 
 // objects are the accounts, their rights, and the Deployments.

@@ -52,12 +52,8 @@ func (s *story) releases(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("REGISTRY", r.at)
 	to := nextVersion(ts, root)
 	if both {
-		tag, commit := to+"-rc.1", "HEAD~1"
-		tags := output(ts, "git", "-C", root, "tag", "--sort=-v:refname", "--merged", "HEAD", "v[0-9]*")
-		if newest, _, _ := strings.Cut(tags, "\n"); newest != "" && newest != to {
-			tag, commit = newest, newest
-		}
-		r.publish("FROM", tag, r.sourcesOf(commit))
+		tag, sources := r.before(to)
+		r.publish("FROM", tag, sources)
 	}
 	r.publish("TO", to, root)
 }
@@ -68,6 +64,25 @@ type publisher struct {
 	root, folder string // the sources; where the files of releases go
 	at           string // registry and path
 	rack         string // whose nodes run the images' programs; "": the nodes pull them
+}
+
+// before returns the tag and the sources of the release before: of the newest tag; where there
+// is none, of the commit before, and in a checkout without history of this one, as a candidate.
+func (r *publisher) before(to string) (tag, sources string) {
+	git := func(args ...string) string {
+		out, err := exec.Command("git", append([]string{"-C", r.root}, args...)...).Output()
+		if err != nil {
+			r.ts.Logf("git %s: %v", strings.Join(args, " "), err)
+		}
+		return string(out)
+	}
+	if newest, _, _ := strings.Cut(git("tag", "--sort=-v:refname", "--merged", "HEAD", "v[0-9]*"), "\n"); newest != "" && newest != to {
+		return newest, r.sourcesOf(newest)
+	}
+	if commit := strings.TrimSpace(git("rev-parse", "--quiet", "--verify", "HEAD~1")); commit != "" {
+		return to + "-rc.1", r.sourcesOf(commit)
+	}
+	return to + "-rc.1", r.root
 }
 
 // sourcesOf checks a commit out.

@@ -42,7 +42,8 @@ import (
 //	upgrade TIME              stop one speaker after the other, and start it a time later; wait for its sessions
 //	releases [both]           make the release $TO (and $FROM before it), in $RELEASES, and serve it at $REGISTRY
 //	helm ARGS…                the real Helm
-//	olm NAMESPACE             apply the bundle of the release $TO as OLM would; its examples are in examples.json
+//	olm NAMESPACE RELEASE     apply the bundle of a release as OLM would, in the place of the one before; its examples
+//	                          are in examples.json
 //	told SERVICE REASON       wait until all who tell of a Service's announcement give that reason (condition, event, metric,
 //	                          page, plugin); Announced: until all say that it is announced
 //	eventually [TIME] PATTERN COMMAND…    run one of the above until its output matches
@@ -57,6 +58,7 @@ type story struct {
 	pressing  *press   // by press; nil before
 	traffic   []*exec.Cmd
 	resolving []*resolving
+	bundle    clusterServiceVersion // by olm; zero before
 }
 
 // timeout is how long eventually waits by default. It is long
