@@ -64,6 +64,7 @@ func steps() []step {
 		{"burst", "bursts of new Services", (*bench).bursts},
 		{"memory", "memory of the controller", (*bench).memory},
 		{"edit", "an edit of a pool that no Service is of", (*bench).edit},
+		{"limits", "new Services beside many reservations and quotas", (*bench).limits},
 		{"restart", "a restart of the only controller", (*bench).restart},
 		{"leader", "a change of the active controller", (*bench).leader},
 		{"waiters", "a freed address in a large cluster", (*bench).manyWaiters},
