@@ -173,10 +173,6 @@ func (h *heartbeat) check(done func()) {
 
 // readClaims reads the L2Claims past the cache.
 func (h *heartbeat) readClaims(then func(error)) {
-	if h.mutation.unread {
-		then(nil)
-		return
-	}
 	h.askWithin(10*time.Second, func() (any, error) { return h.selected(claims), nil }, func(all any, err error) {
 		if err == nil {
 			for _, o := range all.([]*object) {

@@ -51,7 +51,6 @@ func mutations() []mutation {
 		}},
 		{name: "takes without asking", seed: 32, needs: "api freeze suspend lan split", before: func(s *speaker, f *failover.Facts) { asked(s, f, membership.Unanswered) }},
 		{name: "asks, and hears no answer", seed: 23, needs: "api freeze suspend lan split", before: func(s *speaker, f *failover.Facts) { f.Probes = nil }},
-		{name: "does not read what it has missed", history: "unread", needs: "freeze suspend lan split", unread: true},
 		{name: "believes that the API server always answers", seed: 719, needs: "api", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = f.API.WasSynced, f.API.WasSynced }},
 		{name: "believes that the API server is away", seed: 2, needs: "", before: func(_ *speaker, f *failover.Facts) { f.API.Reachable, f.API.Synced = false, false }},
 		{name: "gives to nodes that report that they are isolated", history: "isolated-but-leased", needs: "lan split unplug cut-receive mute", before: func(_ *speaker, f *failover.Facts) { f.Isolated = nil }},

@@ -37,7 +37,6 @@ type mutation struct {
 	history string // the same, if it is in testdata
 	needs   string // kinds of faults of which one must be there for it to show
 	steady  bool   // the process does not notice that it stood still
-	unread  bool   // it takes the L2Claims for read that it has not read
 	before  func(s *speaker, f *failover.Facts)
 	after   func(s *speaker, f *failover.Facts, o *failover.Output)
 
