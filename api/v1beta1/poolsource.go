@@ -129,7 +129,25 @@ type ExternalSource struct {
 	// tls encrypts the connection. Without it the endpoint must be a Unix socket or loopback.
 	// +optional
 	TLS *ExternalTLS `json:"tls,omitempty"`
+
+	// whenLost says what becomes of an address that a Service has and that is another's, as the
+	// IPAM says (ALREADY_EXISTS): a DHCP server has ended the lease, say. Keep: the Service keeps it, and its condition
+	// Allocated tells. Move: the IPAM is asked for another one, which the Service gets in its
+	// place; until there is one it keeps what it has. What a Service asks for by address stays.
+	// +optional
+	// +kubebuilder:default=Keep
+	// +kubebuilder:validation:Enum=Keep;Move
+	WhenLost WhenLost `json:"whenLost,omitempty"`
 }
+
+// WhenLost says what becomes of an address that the IPAM refuses to the Service that has it.
+type WhenLost string
+
+// What becomes of such an address. The empty value is LostKeep.
+const (
+	LostKeep WhenLost = "Keep"
+	LostMove WhenLost = "Move"
+)
 
 // ExternalTLS says by which certificates controller and IPAM know each other.
 type ExternalTLS struct {

@@ -70,7 +70,7 @@ func TestAnInformerLogsOneFailureAMinute(t *testing.T) {
 		{"the same again within a minute has none", []error{forbidden, forbidden, forbidden, forbidden, forbidden, forbidden}, 1},
 		{"after a minute it has another", slices.Repeat([]error{forbidden}, 7), 2},
 		{"another reason has its own", []error{forbidden, broken, broken}, 2},
-		{"a watch that ends is no failure", []error{io.EOF, apierrors.NewResourceExpired("too old"), apierrors.NewGone("gone")}, 0},
+		{"a watch that ends is no failure", []error{io.EOF, apierrors.NewResourceExpired("too old")}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -28,11 +28,11 @@ func sourceOf(obj *v1beta1.IPAddressPool, secrets map[string]*corev1.Secret) *so
 		return nil
 	}
 	x := in.External
-	out := &source.Target{Pool: obj.Name, Endpoint: x.Endpoint, Timeout: defaultSourceTimeout, Grace: graceTime(obj.Spec.GraceTime)}
+	out := &source.Target{Pool: obj.Name, Endpoint: x.Endpoint, Timeout: defaultSourceTimeout, Grace: graceTime(obj.Spec.GraceTime), MovesLost: x.WhenLost == v1beta1.LostMove}
 	if d, err := time.ParseDuration(string(x.Timeout)); err == nil && d > 0 {
 		out.Timeout = d
 	}
-	out.Revision = fmt.Sprintf("%q", []string{x.Endpoint, out.Timeout.String()})
+	out.Revision = fmt.Sprintf("%q", []string{x.Endpoint, out.Timeout.String(), string(x.WhenLost)})
 	if x.TLS == nil {
 		if !onThisMachine.MatchString(x.Endpoint) {
 			out.FaultReason, out.Fault = v1beta1.ReasonInvalid, "spec.source.external: without tls the endpoint must be a Unix socket or on this machine"

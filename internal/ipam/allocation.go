@@ -94,8 +94,12 @@ func (al *allocation) leaves(r *Request, a netip.Addr) bool {
 
 // leavesFor says for what a Service leaves a, which s holds.
 func (al *allocation) leavesFor(s *poolState, a netip.Addr) string {
-	if by, _ := s.Occupied.Of(a); by.Foreign || !s.Closed {
+	by, _ := s.Occupied.Of(a)
+	switch {
+	case by.Foreign || !s.Closed && by.Name != "":
 		return fmt.Sprintf("%s is %s", a, by.Name)
+	case s.IPAM != "" && !s.Closed:
+		return fmt.Sprintf("the IPAM of IPAddressPool %q (%s) refuses %s to this Service", s.Name, s.IPAM, a)
 	}
 	if s.former {
 		return fmt.Sprintf("%s is of a prefix that IPAddressPool %q had before", a, s.Name)

@@ -112,11 +112,21 @@ func (p *pass) needs() {
 			continue
 		}
 		for _, f := range r.Families.Want {
-			if !slices.ContainsFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f && !r.beside(a) }) {
+			if !slices.ContainsFunc(g.Addrs, func(a netip.Addr) bool { return FamilyOf(a) == f && !r.beside(a) && !p.refusedTo(r, a) }) {
 				g.Asks = append(g.Asks, p.asks(r, f)...)
 			}
 		}
 	}
+}
+
+// refusedTo reports whether r leaves a since its IPAM refuses it.
+func (al *allocation) refusedTo(r *Request, a netip.Addr) bool {
+	s := al.find(a)
+	if s == nil || s.IPAM == "" || !al.leaves(r, a) {
+		return false
+	}
+	by, _ := s.Occupied.Of(a)
+	return by.Name == ""
 }
 
 // asks returns what r needs of family f: the address that it asks for, or one of the pools that

@@ -84,7 +84,7 @@ type Request struct {
 	Contradicts  bool                  // Invalid, for two of its requests contradict each other
 	Changed      bool                  // its Ports or Share differ from those it was granted what it Has for: it gives way to Services that have not changed
 	GonePools    map[netip.Addr]string // of what it Has, addresses whose pool is gone, and its name: it keeps them
-	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced: it gives them up for others, unless it Wants them
+	Leaves       []netip.Addr          // of what it Has, addresses that a foreign host has (Occupied says so) and no node announced, or that its IPAM refuses: it gives them up for others, unless it Wants them
 	Beside       []netip.Addr          // of what it Has, addresses of pools that are being replaced: it keeps them beside as many others as it asks for
 	Successors   map[Family][]string   // of these families it gets addresses of the pools of these names alone, which replace those that it has some of
 	Prefers      []netip.Addr          // of pools in Successors: it gets the first that it can have before any other, but those that are kept or reserved for it

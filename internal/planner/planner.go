@@ -157,7 +157,7 @@ func (t *Planner) ask(s Snapshot) (ends []time.Time) {
 			intent.Locate(&r, x.Object, s.Endpoints[r.Service], s.Where)
 			t.asked[i] = &r
 		}
-		if leaves := intent.Leaves(t.asked[i], leaving); len(leaves) > 0 {
+		if leaves := append(intent.Leaves(t.asked[i], leaving), t.lost(t.asked[i], x.Object, s)...); len(leaves) > 0 {
 			r := *t.asked[i]
 			r.Leaves, t.asked[i] = leaves, &r
 		}

@@ -74,7 +74,9 @@ func (s *State) claims(p *Plan) (out []source.Claim) {
 			out = append(out, c)
 		}
 		for j, a := range g.Addrs {
-			if s.sources.Known(g.Pools[j]) {
+			asks := slices.ContainsFunc(g.Asks, func(k ipam.Ask) bool { return k.Pool == g.Pools[j] && k.Family == ipam.FamilyOf(a) })
+			lost := asks && s.sources.Lost(g.Pools[j], source.Key{UID: string(x.Object.UID), Family: ipam.FamilyOf(a)}, a) // it asks for another one
+			if s.sources.Known(g.Pools[j]) && !lost {
 				add(source.Claim{Key: source.Key{Family: ipam.FamilyOf(a)}, Pool: g.Pools[j], Addr: a, Held: true})
 			}
 		}
@@ -96,6 +98,19 @@ func (s *Snapshot) disagreeing(svc *corev1.Service, g ipam.Grant) string {
 		}
 	}
 	return ""
+}
+
+// lost returns those addresses of svc that it is to leave, since their IPAMs refuse them.
+func (t *Planner) lost(r *ipam.Request, svc *corev1.Service, s Snapshot) (out []netip.Addr) {
+	if s.Lost == nil { // usually
+		return nil
+	}
+	for _, a := range r.Has {
+		if s.Lost(t.config.PoolOf(a), source.Key{UID: string(svc.UID), Family: ipam.FamilyOf(a)}, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Asked takes in what an IPAM has answered to a call of a plan, and reports whether a pass is due.

@@ -23,7 +23,7 @@ func (s *State) Done(a Answer, now time.Time) (due bool) {
 		b.failed(e, a, now)
 		return true
 	}
-	e.exhausted, e.unfit, e.said = false, false, ""
+	e.exhausted, e.refused, e.unfit, e.said = false, false, false, ""
 	if a.Kind == Allocate {
 		if a.Replaces != "" {
 			b.set(Key{a.Replaces, a.Family}, allocation{})
@@ -53,6 +53,9 @@ func (b *server) failed(e *entry, a Answer, now time.Time) {
 		return
 	}
 	e.exhausted, e.unfit, e.said = a.Failure == Exhausted, false, a.Text
+	if a.Call.Held {
+		e.refused = a.Failure == Taken
+	}
 	if a.Failure == Unavailable {
 		b.down, b.relist = a.Text, now.Add(firstPause)
 		return

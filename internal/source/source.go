@@ -23,7 +23,9 @@ type Target struct {
 	Cert, Key  []byte // PEM: what is shown to it; nil: nothing is
 	Timeout    time.Duration
 	Grace      time.Duration // how long an address of a Service that is gone is kept
-	Fault      string        // why it can't be asked, as a sentence; "": it can
+	// MovesLost: a Service whose address the IPAM refuses to it gets another one.
+	MovesLost bool
+	Fault     string // why it can't be asked, as a sentence; "": it can
 	// FaultReason is a reason of the API for Fault.
 	FaultReason string
 	// Revision tells apart all that is said above.
@@ -79,6 +81,7 @@ const (
 	Unavailable Failure = iota + 1 // the IPAM can't be reached
 	Slow                           // no answer came in time: the call may have been done
 	Exhausted                      // no address is free
+	Taken                          // the address that was asked for is another's
 	Refused                        // anything else that it said
 	Unsent                         // the term is over
 )

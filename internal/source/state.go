@@ -70,6 +70,7 @@ type entry struct {
 	after     time.Time // no call before
 	said      string    // what it said to the last call, as a clause; "": it was good, or there was none
 	exhausted bool
+	refused   bool // it said of the address that the Service has that it is another's
 	unfit     bool // said tells what it handed out, and the Service can't have
 }
 
@@ -173,6 +174,17 @@ func (s *State) Disagreement(pool string, k Key, a netip.Addr) string {
 		return ""
 	}
 	return fmt.Sprintf("the IPAM of IPAddressPool %q (%s) does not hold %s for this Service, and %s", pool, t.Endpoint, a, e.said)
+}
+
+// Lost reports whether a Service is to leave an address of a pool: the IPAM refuses it, or
+// holds another one for the Service by now.
+func (s *State) Lost(pool string, k Key, a netip.Addr) bool {
+	b, t := s.target(pool)
+	if b == nil || !t.MovesLost || !b.listed || b.down != "" || t.Fault != "" || b.held[k].addr == a {
+		return false
+	}
+	e := b.entries[place{k, pool}]
+	return b.held[k].addr.IsValid() || e != nil && e.refused
 }
 
 // Health is how the IPAM of a pool does.

@@ -165,6 +165,8 @@ func failure(err error, call source.Call) (source.Failure, string) {
 		return source.Unavailable, "can't be reached: " + shown(err)
 	case codes.ResourceExhausted:
 		return source.Exhausted, "has no address: " + shown(err)
+	case codes.AlreadyExists:
+		return source.Taken, fmt.Sprintf("answers %s: %s", code, shown(err))
 	default:
 		return source.Refused, fmt.Sprintf("answers %s: %s", code, shown(err))
 	}

@@ -148,7 +148,7 @@ func TestAnswers(t *testing.T) {
 		"a mapped address":  {gives("::ffff:192.0.2.7"), source.Refused, `answers "::ffff:192.0.2.7", which is no address`, ""},
 		"a hostile answer":  {gives("\x1b[2J\u202e"), source.Refused, `answers "\x1b[2J\u202e", which is no address`, ""},
 		"exhausted":         {says(codes.ResourceExhausted, "full"), source.Exhausted, "has no address: full", ""},
-		"taken":             {says(codes.AlreadyExists, "mail has it"), source.Refused, "answers AlreadyExists: mail has it", ""},
+		"taken":             {says(codes.AlreadyExists, "mail has it"), source.Taken, "answers AlreadyExists: mail has it", ""},
 		"a hostile error":   {says(codes.Internal, "a\nb\x1b[2J"), source.Refused, `answers Internal: a\nb\x1b[2J`, ""},
 		"unavailable":       {says(codes.Unavailable, "later"), source.Unavailable, "can't be reached: later", ""},
 		"nothing in time":   {hang, source.Slow, "did not answer within 300ms", ""},
