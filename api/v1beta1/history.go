@@ -22,6 +22,9 @@ const (
 // AddressChange is that a Service got an address of a pool, or lost it.
 type AddressChange struct {
 	// at is when the controller decided it.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$`
 	At metav1.MicroTime `json:"at"`
 	// address that the Service got or lost.
 	// +kubebuilder:validation:MaxLength=45
@@ -52,6 +55,9 @@ type FormerOwner struct {
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 	// until is when the next owner took its place.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z$`
 	Until metav1.MicroTime `json:"until"`
 	// reason why the next owner did: NodeNotLive, Handover or OwnerNamed.
 	// +kubebuilder:validation:MaxLength=64
