@@ -124,10 +124,8 @@ func enterFormer(pools []Pool, owners owners) {
 
 // addressUnder returns the address for a host part, in the oldest of pools that lists it; any other address stays.
 func addressUnder(pools []Pool, host netip.Addr) netip.Addr {
-	for i := range pools {
-		if pools[i].prefixes.lists(host) {
-			return under(pools[i].prefixes.current, host)
-		}
+	if p := listing(pools, host, ""); p != nil {
+		return under(p.prefixes.current, host)
 	}
 	return host
 }
@@ -138,7 +136,7 @@ func addressUnder(pools []Pool, host netip.Addr) netip.Addr {
 func (c *Config) askUnderPrefix(r *ipam.Request, svc *corev1.Service) *ipam.Request {
 	out := r
 	for i, host := range r.Want {
-		pool := c.listing(host, r.Pool)
+		pool := listing(c.Pools, host, r.Pool)
 		if pool == nil {
 			continue
 		}
@@ -157,9 +155,9 @@ func (c *Config) askUnderPrefix(r *ipam.Request, svc *corev1.Service) *ipam.Requ
 }
 
 // listing returns the oldest pool of that name, or of any if it is empty, that lists a host part; nil: none does.
-func (c *Config) listing(host netip.Addr, name string) *Pool {
-	for i := range c.Pools {
-		if p := &c.Pools[i]; p.prefixes.lists(host) && (name == "" || name == p.Name) {
+func listing(pools []Pool, host netip.Addr, name string) *Pool {
+	for i := range pools {
+		if p := &pools[i]; p.prefixes.lists(host) && (name == "" || name == p.Name) {
 			return p
 		}
 	}

@@ -96,15 +96,21 @@ func (al *allocation) leaves(r *Request, a netip.Addr) bool {
 func (al *allocation) leavesFor(s *poolState, a netip.Addr) string {
 	by, _ := s.Occupied.Of(a)
 	switch {
-	case by.Foreign || !s.Closed && by.Name != "":
-		return fmt.Sprintf("%s is %s", a, by.Name)
-	case s.IPAM != "" && !s.Closed:
+	case s.refused(a):
 		return fmt.Sprintf("the IPAM of IPAddressPool %q (%s) refuses %s to this Service", s.Name, s.IPAM, a)
-	}
-	if s.former {
+	case by.Foreign || !s.Closed:
+		return fmt.Sprintf("%s is %s", a, by.Name)
+	case s.former:
 		return fmt.Sprintf("%s is of a prefix that IPAddressPool %q had before", a, s.Name)
 	}
 	return fmt.Sprintf("IPAddressPool %q, which has %s, is replaced", s.Name, a)
+}
+
+// refused reports whether a, which a Service leaves, is left since the IPAM of s refuses it: no other
+// reason is known, for it is not occupied and s is not being replaced.
+func (s *poolState) refused(a netip.Addr) bool {
+	by, _ := s.Occupied.Of(a)
+	return s.IPAM != "" && !s.Closed && by.Name == ""
 }
 
 // stays returns the address of family f that r leaves, and that is left to it; none: there is none.

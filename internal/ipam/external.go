@@ -121,12 +121,7 @@ func (p *pass) needs() {
 
 // refusedTo reports whether r leaves a since its IPAM refuses it.
 func (al *allocation) refusedTo(r *Request, a netip.Addr) bool {
-	s := al.find(a)
-	if s == nil || s.IPAM == "" || !al.leaves(r, a) {
-		return false
-	}
-	by, _ := s.Occupied.Of(a)
-	return by.Name == ""
+	return al.leaves(r, a) && al.find(a).refused(a)
 }
 
 // asks returns what r needs of family f: the address that it asks for, or one of the pools that

@@ -28,7 +28,7 @@ type Snapshot struct {
 	Offers     func(types.UID) []ipam.Offer // what IPAMs have said for a Service; nil: there are none
 	// Disagreement returns what is to be said of an address whose IPAM does not hold it for its Service.
 	Disagreement func(pool string, k source.Key, a netip.Addr) string
-	// Lost reports whether a Service is to leave an address, which its IPAM refuses.
+	// Lost reports whether a Service is to leave an address, which its IPAM refuses; nil: none is.
 	Lost      func(pool string, k source.Key, a netip.Addr) bool
 	Announced *Announced            // what the conditions Announced are to be; nil: that is not known
 	Attempts  map[types.UID]Attempt // writes whose outcome is not known, or was refused

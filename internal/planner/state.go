@@ -80,7 +80,10 @@ func (s *State) Pass(in Input) (p Plan, sends []Send, again time.Duration) {
 		return s.attempts.Review(arrived, gone, in.Now)
 	}
 	if snap.Offers = s.offers(in); snap.Offers != nil {
-		snap.Disagreement, snap.Lost = s.sources.Disagreement, s.sources.Lost
+		snap.Disagreement = s.sources.Disagreement
+		if slices.ContainsFunc(in.Config.Pools.Sources(), func(t *source.Target) bool { return t.MovesLost }) {
+			snap.Lost = s.sources.Lost
+		}
 	}
 	p = s.planner.Plan(snap)
 	p.externals = s.externals(in, p)

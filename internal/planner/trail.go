@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -28,8 +29,8 @@ type Changed struct {
 type changes struct {
 	Input
 	trail     history.Trail
-	pools     map[string]*v1beta1.IPAddressPool
-	answering map[string]string // the node that answers for each address, by the name of its L2Claim; nil: not read yet
+	pools     map[string]*v1beta1.IPAddressPool // by name; nil: not read yet, as most passes change nothing
+	answering map[string]string                 // the node that answers for each address, by the name of its L2Claim; nil: not read yet
 }
 
 // changesOf begins a pass: it reads what the statuses of pools remember, if that has not been read yet.
@@ -37,14 +38,22 @@ func (s *State) changesOf(in Input) *changes {
 	if s.trail == nil {
 		s.trail = history.Remembered(in.Objects.Pools)
 	}
-	c := &changes{Input: in, trail: s.trail, pools: make(map[string]*v1beta1.IPAddressPool, len(in.Objects.Pools))}
-	for i := range in.Objects.Pools {
-		c.pools[in.Objects.Pools[i].Name] = &in.Objects.Pools[i]
-	}
-	if len(s.trail) > len(c.pools) {
-		s.trail.Keep(func(pool string) bool { return c.pools[pool] != nil })
+	c := &changes{Input: in, trail: s.trail}
+	if len(s.trail) > len(in.Objects.Pools) {
+		s.trail.Keep(func(pool string) bool { return c.pool(pool) != nil })
 	}
 	return c
+}
+
+// pool returns the pool of that name; nil: it is gone.
+func (c *changes) pool(name string) *v1beta1.IPAddressPool {
+	if c.pools == nil {
+		c.pools = make(map[string]*v1beta1.IPAddressPool, len(c.Objects.Pools))
+		for i := range c.Objects.Pools {
+			c.pools[c.Objects.Pools[i].Name] = &c.Objects.Pools[i]
+		}
+	}
+	return c.pools[name]
 }
 
 // departed returns what Services had that are gone.
@@ -93,8 +102,8 @@ func (c Change) lossReason(svc *corev1.Service) string {
 // poolOf returns the pool to remember a change of a in: the one that it was given from, if that is
 // there, or else the one that holds it now.
 func (c *changes) poolOf(a netip.Addr, from string) string {
-	if now := c.Config.PoolOf(a); c.pools[from] == nil && now != "" {
-		return now
+	if c.pool(from) == nil {
+		return cmp.Or(c.Config.PoolOf(a), from)
 	}
 	return from
 }
@@ -105,7 +114,7 @@ func (c *changes) add(pool string, a netip.Addr, x v1beta1.AddressChange) Change
 	if x.Change == v1beta1.ChangeReleased {
 		x.Node = c.answers(a)
 	}
-	out := Changed{history.EntryOf(pool, x), c.pools[pool], x}
+	out := Changed{history.EntryOf(pool, x), c.pool(pool), x}
 	if x.Change == v1beta1.ChangeGranted {
 		out.Was = c.trail.Was(pool, x.Address, x.Service)
 	}
