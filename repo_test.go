@@ -53,7 +53,7 @@ func laws() map[string]law {
 			reason: "it makes the calls that are decided on, and decides nothing"},
 		"internal/source/ledger":   {own: []string{"internal/ipam"}, onlyStd: true, neverStd: pure, reason: "it is a pure value"},
 		"internal/source/contract": {own: []string{"internal/ipam", "internal/source/ledger"}, onlyStd: true, reason: "tests of IPAMs use it"},
-		"internal/source/adapter":  {own: []string{"api/ipam/v1", "internal/ipam", "internal/source/ledger"}, never: slices.Concat(protocol, whole), reason: "it speaks the protocol, and decides nothing"},
+		"internal/source/adapter":  {own: []string{"api/ipam/v1", "internal/ipam", "internal/source/ledger", "internal/version"}, never: slices.Concat(protocol, whole), reason: "it speaks the protocol, and decides nothing"},
 		"internal/dhcp":            {own: []string{"internal/ipam", "internal/source/ledger"}, never: protocol, neverStd: slices.DeleteFunc(slices.Clone(pure), func(p string) bool { return p == "net" }), reason: "it is a pure state machine; the packets' library has addresses of net"},
 		"internal/dhcp/fake":       {own: []string{"internal/dhcp", "internal/ipam"}, never: protocol, reason: "tests use it"},
 		"internal/dhcp/*":          {own: []string{"internal/ipam"}, never: protocol, reason: "a protocol knows nothing of Kubernetes"},

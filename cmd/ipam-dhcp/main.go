@@ -11,16 +11,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/steelyard-lb/steelyard/internal/logs"
-	"github.com/steelyard-lb/steelyard/internal/printable"
 	"github.com/steelyard-lb/steelyard/internal/source/adapter"
 	"github.com/steelyard-lb/steelyard/internal/version"
 )
@@ -28,27 +24,13 @@ import (
 // options are the flags.
 type options struct {
 	adapter.Options
-	links   map[string]string // by pool
-	version bool
+	links map[string]string // by pool
 }
 
 func main() {
 	o := options{links: map[string]string{}}
-	o.Flags(flag.CommandLine, "127.0.0.1:9000")
 	flag.Func("pool", "the network interface by which the DHCP server of a pool is reached, such as lan=eth0, or the subnet that it has an address in, such as lan=192.0.2.0/24; repeat it for further pools", o.addPool)
-	flag.BoolVar(&o.version, "version", false, "print the version and exit")
-	flag.Parse()
-	if o.version {
-		fmt.Println(version.String())
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, o, flag.Args(), os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ipam-dhcp:", printable.Line(err.Error()))
-		os.Exit(1)
-	}
+	o.Main("ipam-dhcp", func(ctx context.Context, args []string, out io.Writer) error { return run(ctx, o, args, out) })
 }
 
 // addPool reads a flag --pool.

@@ -11,10 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/steelyard-lb/steelyard/internal/ipam"
 	"github.com/steelyard-lb/steelyard/internal/printable"
@@ -25,29 +22,15 @@ import (
 // options are the flags.
 type options struct {
 	adapter.Options
-	file    string
-	pools   map[string][]ipam.Range
-	version bool
+	file  string
+	pools map[string][]ipam.Range
 }
 
 func main() {
 	o := options{pools: map[string][]ipam.Range{}}
-	o.Flags(flag.CommandLine, "127.0.0.1:9000")
 	flag.StringVar(&o.file, "file", "ipam.json", "file that keeps who has which address; its folder must be writable")
 	flag.Func("pool", "ranges of a pool, such as lan=192.0.2.100-192.0.2.109,2001:db8::/120; repeat it for further pools", o.addPool)
-	flag.BoolVar(&o.version, "version", false, "print the version and exit")
-	flag.Parse()
-	if o.version {
-		fmt.Println(version.String())
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, o, flag.Args(), os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ipam-file:", printable.Line(err.Error()))
-		os.Exit(1)
-	}
+	o.Main("ipam-file", func(ctx context.Context, args []string, out io.Writer) error { return run(ctx, o, args, out) })
 }
 
 // addPool reads a flag --pool.

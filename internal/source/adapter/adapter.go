@@ -10,10 +10,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -21,6 +24,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	ipamv1 "github.com/steelyard-lb/steelyard/api/ipam/v1"
+	"github.com/steelyard-lb/steelyard/internal/printable"
+	"github.com/steelyard-lb/steelyard/internal/version"
 )
 
 // Options are where an adapter serves, and how it encrypts. The zero Options serve nowhere.
@@ -30,9 +35,28 @@ type Options struct {
 	ClientCA  string // file, PEM; empty: clients need no certificate
 }
 
-// Flags adds the options to the flags of a program. listen is the default of --listen.
-func (o *Options) Flags(f *flag.FlagSet, listen string) {
-	f.StringVar(&o.Listen, "listen", listen, "address to serve on: host:port, or unix:///path")
+// Main runs an adapter of that name, whose further flags are defined: it reads the flags, and calls run
+// until a signal comes. It prints a failure in one line.
+func (o *Options) Main(name string, run func(ctx context.Context, args []string, out io.Writer) error) {
+	o.flags(flag.CommandLine)
+	only := flag.Bool("version", false, "print the version and exit")
+	flag.Parse()
+	if *only {
+		fmt.Println(version.String())
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, flag.Args(), os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", name, printable.Line(err.Error()))
+		os.Exit(1)
+	}
+}
+
+// flags adds the options to the flags of a program.
+func (o *Options) flags(f *flag.FlagSet) {
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:9000", "address to serve on: host:port, or unix:///path")
 	f.StringVar(&o.Cert, "tls-cert", "", "file with the certificate to show, PEM; empty: no encryption")
 	f.StringVar(&o.Key, "tls-key", "", "file with its key, PEM")
 	f.StringVar(&o.ClientCA, "client-ca", "", "file with the certificates, PEM, that those of clients must be signed by; empty: clients need none")
