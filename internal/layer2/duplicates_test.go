@@ -126,7 +126,7 @@ func TestAnnouncementsAreProven(t *testing.T) {
 		}
 		a.Set(claimsFor(vip4))
 		f.lately(5 * time.Second)
-		if all != 12 || proven != all {
+		if all != arpFrames || proven != all {
 			t.Errorf("%d of %d frames are proven", proven, all)
 		}
 	})

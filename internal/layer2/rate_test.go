@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/internal/neighbor"
 )
 
 // A node that takes over many addresses, where a switch allows few frames: each
@@ -63,12 +65,22 @@ func TestAnnouncementsKeepTheRate(t *testing.T) {
 	})
 }
 
-// Without a rate a takeover sends all at once.
+// Without a rate a takeover sends both forms at once, then one after the other, and
+// both again each minute.
 func TestTakeoverWithoutARate(t *testing.T) {
 	onFake(t, Options{}, ipv4, func(t *testing.T, a *Announcer, f *fakeWire) {
 		a.Set(claimsFor(vip4))
-		if got := f.lately(999 * time.Millisecond); len(got) != 6 {
-			t.Errorf("%d frames in the first second, want 6", len(got))
+		got := f.lately(999 * time.Millisecond)
+		if len(got) != 5 {
+			t.Errorf("%d frames in the first second, want 5", len(got))
+		}
+		got = append(got, f.lately(4*time.Second)...)
+		requests := strings.Count(strings.Join(got, "\n"), " request ")
+		if len(got) != arpFrames || 2*requests != arpFrames {
+			t.Errorf("%d frames in 5 s, %d of them requests, want %d, half of them requests:\n%s", len(got), requests, arpFrames, strings.Join(got, "\n"))
+		}
+		if got = f.lately(2 * neighbor.Refresh); len(got) != 4 {
+			t.Errorf("%d frames in the next 2 minutes, want 4: both forms each minute", len(got))
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestWireVLANIsAnotherLink(t *testing.T) {
 			only := announce.Links{Only: []string{"n0"}}
 			claims := []announce.Claim{{Addr: netip.MustParseAddr(vip4), Links: only}, {Addr: netip.MustParseAddr(vip6), Links: only}}
 			w.Set(claims)
-			w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3 })
+			w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == arpFrames && w.sum(ipv6).Announced == 3 })
 			for _, c := range []struct {
 				proto  neighbor.Protocol
 				vip    string

@@ -17,6 +17,9 @@ const (
 	announce2 = "ARP reply to ff:ff:ff:ff:ff:ff from 02:00:00:00:00:0a: 192.0.2.100 is at 02:00:00:00:00:0a; for 192.0.2.100 at 02:00:00:00:00:0a"
 )
 
+// arpFrames is how many frames announce a new address by ARP in its first 5 seconds.
+const arpFrames = 8
+
 // claimsFor claims addresses on all links.
 func claimsFor(addrs ...string) []announce.Claim {
 	var claims []announce.Claim
@@ -32,7 +35,7 @@ func TestWireExchanges(t *testing.T) {
 		w.Set(exchangeClaims())
 		// Announcements look like some of the answers, so let them pass.
 		w.until("all announcements are made", func() bool {
-			return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3
+			return w.sum(ipv4).Announced == arpFrames && w.sum(ipv6).Announced == 3
 		})
 		arpMark, ndpMark := question{source: "192.0.2.9"}.arp(), question{source: "2001:db8::9"}.ndp()
 		for _, c := range []struct {
@@ -144,7 +147,7 @@ func TestWireShortestCut(t *testing.T) {
 	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
-		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == arpFrames })
 		drain(tap)
 		w.onClient("bash", "-c", "ip link set c0 down; ip link set c0 up")
 		tap.expect("after a cut too short to be listed", announce1)
@@ -170,7 +173,7 @@ func TestWireMACChanged(t *testing.T) {
 	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4))
-		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == arpFrames })
 		drain(tap)
 		run(w, "ip", "link", "set", "n0", "address", "02:00:00:00:00:0b")
 		tap.expect("after the change", strings.ReplaceAll(announce1, nodeMAC, "02:00:00:00:00:0b"))
@@ -204,7 +207,7 @@ func TestWireWithdrawalIsImmediate(t *testing.T) {
 	onWire(t, func(w *rig) {
 		tap := w.tap("c0", neighbor.ARP())
 		w.Set(claimsFor(vip4, "192.0.2.110"))
-		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 24 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 2*arpFrames })
 		drain(tap)
 		// The withdrawn address first: an answer to it would come first too.
 		w.Set(claimsFor("192.0.2.110"))
@@ -218,7 +221,7 @@ func TestWireSetTwiceSendsNothing(t *testing.T) {
 	onWire(t, func(w *rig) {
 		arp, ndp := w.tap("c0", neighbor.ARP()), w.tap("c0", neighbor.NDP())
 		w.Set(claimsFor(vip4, vip6))
-		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == 12 && w.sum(ipv6).Announced == 3 })
+		w.until("all announcements are made", func() bool { return w.sum(ipv4).Announced == arpFrames && w.sum(ipv6).Announced == 3 })
 		drain(arp)
 		drain(ndp)
 		w.Set(claimsFor(vip6, vip4))

@@ -19,7 +19,10 @@ import (
 	"github.com/steelyard-lb/steelyard/internal/wait"
 )
 
-const retryPause = time.Second // before what failed is tried again
+const (
+	retryPause = time.Second // before what failed is tried again
+	wholeFirst = 2           // so many of the first announcements have both forms of ARP
+)
 
 // worker does what one role asks for: one socket, one reader, one announcer.
 type worker struct {
@@ -263,11 +266,13 @@ func (w *worker) sendBatch(conn wire, due []neighbor.Transmission) error {
 	return nil
 }
 
-// forms returns the frames of an announcement. Where their rate is limited, each
-// transmission has one form, and the next one the next: all addresses come first.
+// forms returns the frames of an announcement: first all of them, for neighbors know one
+// form or the other; then, while it is repeated in short order, one form, and the next time
+// the next. Where their rate is limited, that is so from the start: all addresses come first.
 func (w *worker) forms(t neighbor.Transmission) [][]byte {
 	all := w.announcement(t.Addr)
-	if !w.rate.Limited() {
+	repeated := t.Sent >= wholeFirst && t.Sent <= len(w.proto.Gaps)
+	if !repeated && !w.rate.Limited() {
 		return all
 	}
 	i := t.Sent % len(all)

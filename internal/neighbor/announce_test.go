@@ -202,6 +202,37 @@ func TestScheduleIsPaced(t *testing.T) {
 	}
 }
 
+// Addresses that came one after another are repeated together, each after its whole gap.
+func TestScheduleRepeatsTogether(t *testing.T) {
+	s := NewSchedule([]time.Duration{100 * ms}, Refresh)
+	var addrs []netip.Addr
+	var all []said
+	for a, at := addr4, time.Duration(0); at < 100*ms; a, at = a.Next(), at+6*ms {
+		addrs = append(addrs, a)
+		s.Set(start.Add(at), subjects(addrs...))
+		all = append(all, simulate(s, at, at+6*ms)...)
+	}
+	all = append(all, simulate(s, 102*ms, time.Second)...)
+	first, times := map[netip.Addr]time.Duration{}, map[time.Duration]bool{}
+	for _, e := range all {
+		at, again := first[e.Addr]
+		if !again {
+			first[e.Addr] = e.At
+			continue
+		}
+		times[e.At] = true
+		if gap := e.At - at; gap < 100*ms || gap >= 100*ms+grid {
+			t.Errorf("%v was repeated after %v, want 100 to %v", e.Addr, gap, 100*ms+grid)
+		}
+	}
+	if len(first) != len(addrs) || len(all) != 2*len(addrs) {
+		t.Errorf("%d announcements of %d addresses, want two of each of %d", len(all), len(first), len(addrs))
+	}
+	if len(times) > 11 {
+		t.Errorf("the repeats went out at %d times, want at most one each 10 ms", len(times))
+	}
+}
+
 // A trial's turns are counted, so that the third probe is known as such.
 func TestScheduleCountsTurns(t *testing.T) {
 	s := NewSchedule(ProbeGaps(), ProbeRefresh)
@@ -218,7 +249,7 @@ func TestScheduleCountsTurns(t *testing.T) {
 			got = append(got, sent{now, b.Sent})
 		}
 	}
-	want := []sent{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 4}, {30500 * ms, 4}}
+	want := []sent{{0, 0}, {150 * ms, 1}, {300 * ms, 2}, {500 * ms, 3}, {10500 * ms, 4}, {20500 * ms, 5}, {30500 * ms, 6}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("turns (-want +got):\n%s", diff)
 	}

@@ -17,18 +17,23 @@ const (
 	batchPause   = 5 * time.Millisecond
 )
 
+// grid is what repeats wait for: those of many addresses go out together, instead of
+// each waking the speaker for itself.
+const grid = 10 * time.Millisecond
+
 // Schedule decides when each address is announced, or probed. It reads no clock.
 type Schedule struct {
 	gaps   []time.Duration // gaps[i] lies between announcements i and i+1; the last one repeats
 	queues [][]*scheduled  // by how often they were sent; each sorted by time, as all in it wait the same gap
 	live   map[netip.Addr]*scheduled
 	quiet  time.Time // nothing before that
+	origin time.Time // the grid's first point, when the first targets came
 }
 
 // Transmission is an address to send now.
 type Transmission struct {
 	Addr netip.Addr
-	Sent int // how often it was sent before; it stops counting after the last gap
+	Sent int // how often it was sent before
 }
 
 // Target is an address that is to be sent again and again.
@@ -40,7 +45,8 @@ type Target struct {
 // scheduled is the next transmission of one address.
 type scheduled struct {
 	Target
-	at time.Time
+	at   time.Time
+	sent int
 }
 
 // NewSchedule returns an empty schedule: an address is sent with these gaps between, and
@@ -55,6 +61,9 @@ func NewSchedule(gaps []time.Duration, every time.Duration) *Schedule {
 // Set replaces all targets. New ones are due at once, the others keep their schedule,
 // and those that are left out are not sent again.
 func (s *Schedule) Set(now time.Time, subjects []Target) {
+	if s.origin.IsZero() {
+		s.origin = now
+	}
 	live := make(map[netip.Addr]*scheduled, len(subjects))
 	for _, subject := range subjects {
 		t, ok := s.live[subject.Addr]
@@ -109,11 +118,12 @@ func (s *Schedule) Take(now time.Time, most int) []Transmission {
 			if t == nil || t.at.After(now) {
 				break
 			}
-			batch = append(batch, Transmission{Addr: t.Addr, Sent: i})
+			batch = append(batch, Transmission{Addr: t.Addr, Sent: t.sent})
 			s.queues[i] = s.queues[i][1:]
+			t.sent++
 			// Counted from now, not from when it was due: a late announcement
 			// must not come too close to the next one.
-			t.at = now.Add(s.gaps[step-1])
+			t.at = s.onGrid(now.Add(s.gaps[step-1]))
 			s.queues[step] = append(s.queues[step], t)
 		}
 	}
@@ -121,6 +131,11 @@ func (s *Schedule) Take(now time.Time, most int) []Transmission {
 		s.quiet = now.Add(batchPause)
 	}
 	return batch
+}
+
+// onGrid returns the grid's first point that is not before t.
+func (s *Schedule) onGrid(t time.Time) time.Time {
+	return s.origin.Add((t.Sub(s.origin) + grid - 1) / grid * grid) // not Truncate: the monotonic clock stays
 }
 
 // head returns the first entry of a queue whose address is still a target.

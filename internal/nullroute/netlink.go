@@ -22,7 +22,14 @@ type netlinks struct {
 	handle *netlink.Handle
 }
 
-func newNetlink() netlinks { return netlinks{&netlink.Handle{}} }
+// newNetlink keeps one socket for all requests. Without it, each opens one.
+func newNetlink() netlinks {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return netlinks{&netlink.Handle{}} // the first request says why
+	}
+	return netlinks{h}
+}
 
 func families() []int { return []int{unix.AF_INET, unix.AF_INET6} }
 
