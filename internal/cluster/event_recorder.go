@@ -131,10 +131,8 @@ func (t *EventRecorder) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		for waited := time.Duration(0); waited < busyPace && t.IdleFor != nil && t.IdleFor() < busyPace; waited += paceInterval {
-			if !wait.Sleep(ctx, paceInterval) {
-				return nil
-			}
+		if !t.waitForIdle(ctx) {
+			return nil
 		}
 		start := time.Now()
 		if err := t.send(ctx, n); err != nil && ctx.Err() == nil {
@@ -144,6 +142,23 @@ func (t *EventRecorder) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// waitForIdle waits until no more urgent write has been under way for busyPace, but at most
+// for that long; false: ctx has ended.
+func (t *EventRecorder) waitForIdle(ctx context.Context) bool {
+	for left := busyPace; left > 0 && t.IdleFor != nil; {
+		idle := t.IdleFor()
+		if idle >= busyPace {
+			break
+		}
+		pause := min(left, busyPace-idle)
+		if !wait.Sleep(ctx, pause) {
+			return false
+		}
+		left -= pause
+	}
+	return true
 }
 
 // send sends one event, as soon as the API server is there. It has its name
