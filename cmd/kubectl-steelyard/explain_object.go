@@ -127,6 +127,7 @@ func (e *explainer) pool(name string) {
 	e.property("addresses", "%s", joinAny(spec.Addresses))
 	e.property("without", "%s", joinAny(spec.Exclude))
 	e.property("prefix", "%s", health.Condition(e.Config.Pools[i].Status.Conditions, v1beta1.ConditionPrefixKnown).Message)
+	e.property("IPAM", "%s", ipamOf(&e.Config.Pools[i]))
 	serves := "any Service, without being asked"
 	if spec.AutoAssign != nil && !*spec.AutoAssign {
 		serves = "Services that ask for it (autoAssign is false)"
@@ -159,6 +160,18 @@ func (e *explainer) pool(name string) {
 	}
 	e.serving(func(s service) bool { return slices.Contains(s.Pools, name) })
 	e.out.Summary = counted(len(e.out.Services), "Service") + " with an address of it"
+}
+
+// ipamOf returns where the IPAM of a pool is and how it does; "": the pool has none.
+func ipamOf(p *v1beta1.IPAddressPool) string {
+	if p.Spec.Source == nil || p.Spec.Source.External == nil {
+		return ""
+	}
+	text := p.Spec.Source.External.Endpoint
+	if m := health.Condition(p.Status.Conditions, v1beta1.ConditionIPAMReady).Message; m != "" {
+		text += "; " + m
+	}
+	return text
 }
 
 // serving enters the Services that are selected.

@@ -171,9 +171,10 @@ func ofConfiguration(t *world.Evaluation) []problem {
 		}
 	}
 	for _, x := range t.Config.Described() { // what follows from more than the objects
-		if c := health.Condition(x.Conditions, v1beta1.ConditionPrefixKnown); c.Status == metav1.ConditionFalse {
-			out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
-			continue
+		for _, of := range []string{v1beta1.ConditionPrefixKnown, v1beta1.ConditionIPAMReady} {
+			if c := health.Condition(x.Conditions, of); c.Status == metav1.ConditionFalse {
+				out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
+			}
 		}
 		if c := health.Condition(x.Conditions, v1beta1.ConditionProgrammed); c.Reason == v1beta1.ReasonNoSessions || c.Reason == v1beta1.ReasonNoNodeSelected {
 			out = append(out, problem{x.Kind + " " + x.Name, c.Reason, c.Message})
