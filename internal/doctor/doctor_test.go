@@ -200,6 +200,13 @@ func programHarms() []harm {
 			p.OldKinds = []string{"Speaker lacks status.host"}
 		}, []string{`versions Warning: speakers of version "v0.9.0" run on node1; speakers of version "v1.0.0" run on node2; ` +
 			"the controller's image is v2, the speakers' v1; the kind Speaker lacks status.host: it is of an older version than this program"}},
+		{"images of one release, by tag and digest", func(p *cluster) {
+			p.Workloads[0].Images[0] = "example.org/steelyard-controller:v1@sha256:01"
+			p.Workloads[1].Images[0] = "example.org/steelyard-speaker:v1@sha256:02"
+		}, []string{}},
+		{"images by digest alone, and a Pod is missing", func(p *cluster) {
+			p.Workloads[0].Images[0], p.Workloads[0].Current = "example.org/steelyard-controller@sha256:01", 1
+		}, []string{"controller Warning: Deployment steelyard-system/c has 1 of 2 Pods"}},
 		{"a clock is behind", func(p *cluster) { p.Leases[2].Spec.RenewTime.Time = now().Add(-20 * time.Second) },
 			[]string{"speakers Warning: node2: the API server has not heard of its speaker for 19s: it may announce still", "clocks Warning: the clock of node2 is off by -19s"}},
 		{"an object is wrong", func(p *cluster) {

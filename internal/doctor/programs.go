@@ -114,14 +114,15 @@ const (
 	imageSpeaker    = "steelyard-speaker"
 )
 
-// programImage is the image of one of Steelyard's programs, without its registry.
+// programImage is the image of one of Steelyard's programs, without registry and digest.
 type programImage struct{ name, tag string }
 
 // of returns the images of Steelyard's programs in a workload of its namespace.
 func (w Workload) of(system string) []programImage {
 	var out []programImage
 	for _, image := range w.Images {
-		name, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+		named, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], "@") // a digest is another one for each program
+		name, tag, _ := strings.Cut(named, ":")
 		if w.Namespace == system && (name == imageController || name == imageSpeaker) {
 			out = append(out, programImage{name, tag})
 		}
