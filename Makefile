@@ -18,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # version is stamped, and nothing else of the repository: equal sources of one
 # version give equal programs.
 LINK := -ldflags='-s -w -X github.com/steelyard-lb/steelyard/internal/version.stamped=$(VERSION)'
-PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables tcpdump
+PACKAGES := bird2 conntrack curl frr iproute2 iptables iputils-arping ndisc6 nftables openssl tcpdump
 # A browser for the controller's page, a DHCP server, promtool, and a kernel with VLANs.
 TEST_PACKAGES := chromium-headless-shell dnsmasq-base prometheus $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 # What the image of Kubernetes' own tests has.
@@ -164,16 +164,10 @@ space := $(subst ,, )
 PACK = bin/pack-images -out '$(DIST)' -arches '$(subst $(space),$(comma),$(strip $(ARCHES)))' -tag '$(TAG)' -version '$(VERSION)' -revision '$(REVISION)' -created '$(CREATED)' -push '$(PUSH)'
 
 .PHONY: images
-images: ## pack controller and speaker into container images, dist/*.tar, with bills of materials (no container engine needed)
+images: ## pack controller, speaker and the IPAM adapters into container images, dist/*.tar, with bills of materials (no container engine needed)
 	@for arch in $(ARCHES); do echo "build for $$arch"; \
-	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker || exit 1; done
+	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./controller ./speaker ./cmd/ipam-file ./cmd/ipam-dhcp || exit 1; done
 	go build -C config/images -o ../../bin/pack-images . && $(PACK)
-
-.PHONY: ipam-images
-ipam-images: ## pack the adapter to DHCP servers into a container image, as "make images" does the programs
-	@for arch in $(ARCHES); do echo "build for $$arch"; \
-	  GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build $(LINK) -o bin/$$arch/ ./cmd/ipam-dhcp || exit 1; done
-	go build -C config/images -o ../../bin/pack-images . && $(PACK) -out '$(DIST)/ipam' -programs ipam-dhcp
 
 # What the plugin is built for.
 PLATFORMS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
@@ -208,7 +202,7 @@ bundle: chart ## make the bundle for the Operator Lifecycle Manager, dist/bundle
 	tar --sort=name --mtime='@$(CREATED)' --owner=0 --group=0 --numeric-owner -C '$(DIST)' -czf '$(DIST)/steelyard-bundle.tar.gz' bundle
 
 # What a release has, and publishes, but for the images and the chart in the registry.
-RELEASED = *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml crds.yaml images.txt krew.yaml
+RELEASED = *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml crds.yaml ipam-dhcp.yaml ipam-file.yaml images.txt krew.yaml
 
 .PHONY: release
 release: ARCHES = $(RELEASE_ARCHES)

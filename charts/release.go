@@ -25,9 +25,13 @@ type Release struct {
 	Created time.Time
 }
 
+// adapters are the programs that a user installs beside the chart, if at all: each has a
+// manifest in config/ipam, in which the user writes the pools first.
+func adapters() []string { return []string{"ipam-dhcp", "ipam-file"} }
+
 // Write writes into the folder out the chart as an archive, and for kubectl
-// steelyard.yaml, which installs everything, and crds.yaml, which has the kinds alone.
-// The sources are in the folder root. Equal sources give equal files.
+// steelyard.yaml, which installs everything, crds.yaml, which has the kinds alone, and the
+// adapters' manifests. The sources are in the folder root. Equal sources give equal files.
 func (r Release) Write(root, out string) error {
 	c, err := loader.LoadDir(filepath.Join(root, "charts", "steelyard"))
 	if err != nil {
@@ -48,12 +52,38 @@ func (r Release) Write(root, out string) error {
 	if err != nil {
 		return fmt.Errorf("read the namespace: %w", err)
 	}
-	for file, text := range map[string]string{"crds.yaml": rendered["crds.yaml"], "steelyard.yaml": manifest(string(namespace), rendered)} {
+	files, err := r.ofAdapters(filepath.Join(root, "config", "ipam"))
+	if err != nil {
+		return err
+	}
+	files["crds.yaml"], files["steelyard.yaml"] = rendered["crds.yaml"], manifest(string(namespace), rendered)
+	for file, text := range files {
 		if err := os.WriteFile(filepath.Join(out, file), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("write the manifests: %w", err)
 		}
 	}
 	return nil
+}
+
+// ofAdapters returns the manifests of a folder, with the images of the release.
+func (r Release) ofAdapters(folder string) (map[string]string, error) {
+	found, err := r.images()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, name := range adapters() {
+		text, err := os.ReadFile(filepath.Join(folder, name+".yaml"))
+		if err != nil {
+			return nil, fmt.Errorf("read the manifest of an adapter: %w", err)
+		}
+		image := " steelyard-" + name + ":dev\n"
+		if strings.Count(string(text), image) != 1 {
+			return nil, fmt.Errorf("%s.yaml has the image%s not once", name, strings.TrimSuffix(image, "\n"))
+		}
+		out[name+".yaml"] = strings.Replace(string(text), image, " "+found.reference(name)+"\n", 1)
+	}
+	return out, nil
 }
 
 // manifest puts the programs after what they need.
@@ -83,17 +113,20 @@ func (r Release) stamp(c *chart.Chart) error {
 		c.Metadata.Annotations[name] = r.ofTag(text)
 	}
 	c.Metadata.Annotations["artifacthub.io/prerelease"] = fmt.Sprint(strings.Contains(version, "-"))
-	images, registry, digests, err := r.images()
+	found, err := r.images()
 	if err != nil {
 		return err
 	}
-	c.Metadata.Annotations["artifacthub.io/images"] = images
+	c.Metadata.Annotations["artifacthub.io/images"] = ""
+	for _, program := range []string{"controller", "speaker"} {
+		c.Metadata.Annotations["artifacthub.io/images"] += fmt.Sprintf("- name: %s\n  image: %s\n", program, found.reference(program))
+	}
 	i := slices.IndexFunc(c.Raw, func(f *common.File) bool { return f.Name == util.ValuesfileName })
 	if i < 0 {
 		return errors.New("the chart has no values")
 	}
 	text := string(c.Raw[i].Data)
-	for name, value := range map[string]string{"registry": registry, "controllerDigest": digests["controller"], "speakerDigest": digests["speaker"]} {
+	for name, value := range map[string]string{"registry": found.registry, "controllerDigest": found.digests["controller"], "speakerDigest": found.digests["speaker"]} {
 		empty := "\n  " + name + ": \"\"\n"
 		if strings.Count(text, empty) != 1 {
 			return fmt.Errorf("values.yaml has image.%s not once, and empty", name)
@@ -113,22 +146,33 @@ func (r Release) ofTag(text string) string {
 	return text
 }
 
-// images returns the images as Artifact Hub wants them listed, their registry, and the
-// digest of each program's.
-func (r Release) images() (listed, registry string, digests map[string]string, err error) {
-	digests = map[string]string{}
+// images are those of a release.
+type images struct {
+	tag, registry string
+	digests       map[string]string // by program
+}
+
+// reference is the image of a program by registry, tag and digest.
+func (i images) reference(program string) string {
+	return i.registry + "/steelyard-" + program + ":" + i.tag + "@" + i.digests[program]
+}
+
+// images reads the list of the images.
+func (r Release) images() (images, error) {
+	out := images{tag: r.Tag, digests: map[string]string{}}
 	for reference := range strings.FieldsSeq(r.Images) {
 		before, name := path.Split(reference)
 		before = strings.TrimSuffix(before, "/")
 		program, digest, named := strings.Cut(strings.TrimPrefix(name, "steelyard-"), ":"+r.Tag+"@")
-		if !named || registry != "" && registry != before {
-			return "", "", nil, fmt.Errorf("%q is not REGISTRY/steelyard-PROGRAM:%s@DIGEST, in the registry of the others", reference, r.Tag)
+		if !named || out.registry != "" && out.registry != before {
+			return out, fmt.Errorf("%q is not REGISTRY/steelyard-PROGRAM:%s@DIGEST, in the registry of the others", reference, r.Tag)
 		}
-		registry, digests[program] = before, digest
-		listed += fmt.Sprintf("- name: %s\n  image: %s\n", program, reference)
+		out.registry, out.digests[program] = before, digest
 	}
-	if digests["controller"] == "" || digests["speaker"] == "" {
-		return "", "", nil, fmt.Errorf("want the images of controller and speaker, have %q", r.Images)
+	for _, program := range append([]string{"controller", "speaker"}, adapters()...) {
+		if out.digests[program] == "" {
+			return out, fmt.Errorf("want the image of %s, have %q", program, r.Images)
+		}
 	}
-	return listed, registry, digests, nil
+	return out, nil
 }

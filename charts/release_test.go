@@ -15,13 +15,14 @@ import (
 const (
 	controllerImage = "registry.example.org/steelyard-lb/steelyard-controller:v1.2.3@" + digest
 	speakerImage    = "registry.example.org/steelyard-lb/steelyard-speaker:v1.2.3@sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+	adapterImages   = "registry.example.org/steelyard-lb/steelyard-ipam-file:v1.2.3@sha256:01 registry.example.org/steelyard-lb/steelyard-ipam-dhcp:v1.2.3@sha256:02"
 )
 
 // released makes the files of a release, and returns their folder.
 func released(t *testing.T) string {
 	t.Helper()
 	out := t.TempDir()
-	r := Release{Tag: "v1.2.3", Images: controllerImage + "\n" + speakerImage + "\n", Created: time.Unix(1700000000, 0).UTC()}
+	r := Release{Tag: "v1.2.3", Images: controllerImage + "\n" + speakerImage + "\n" + adapterImages + "\n", Created: time.Unix(1700000000, 0).UTC()}
 	if err := r.Write("..", out); err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +94,23 @@ func TestAReleaseNamesItsOwnImages(t *testing.T) {
 	}
 }
 
+// The adapters' manifests are those of config/ipam, but for the image.
+func TestAdaptersAreOfTheRelease(t *testing.T) {
+	dir := released(t)
+	files, err := filepath.Glob("../config/ipam/*.yaml")
+	if err != nil || len(files) != len(adapters()) {
+		t.Fatalf("%d adapters have the manifests %v, %v", len(adapters()), files, err)
+	}
+	for image := range strings.FieldsSeq(adapterImages) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(image), "steelyard-"), ":")
+		have := byFile(t, filepath.Join(dir, name+".yaml"))
+		want := strings.Replace(byFile(t, "../config/ipam/"+name+".yaml"), "image: steelyard-"+name+":dev\n", "image: "+image+"\n", 1)
+		if diff := cmp.Diff(want, have); diff != "" || !strings.Contains(have, image) {
+			t.Errorf("%s: -want +have\n%s", name, diff)
+		}
+	}
+}
+
 // The programs come after what they need, and the namespace before all.
 func TestTheManifestIsInOrder(t *testing.T) {
 	manifest := "\n" + byFile(t, filepath.Join(released(t), "steelyard.yaml"))
@@ -115,7 +133,7 @@ func byFile(t *testing.T, path string) string {
 
 func TestEqualSourcesGiveAnEqualRelease(t *testing.T) {
 	one, another := released(t), released(t)
-	for _, file := range []string{"steelyard-1.2.3.tgz", "steelyard.yaml", "crds.yaml"} {
+	for _, file := range []string{"steelyard-1.2.3.tgz", "steelyard.yaml", "crds.yaml", "ipam-dhcp.yaml", "ipam-file.yaml"} {
 		if byFile(t, filepath.Join(one, file)) != byFile(t, filepath.Join(another, file)) {
 			t.Errorf("%s differs", file)
 		}
@@ -125,7 +143,8 @@ func TestEqualSourcesGiveAnEqualRelease(t *testing.T) {
 func TestAReleaseWantsItsImages(t *testing.T) {
 	for _, c := range []struct{ name, tag, images, says string }{
 		{"a tag without v", "1.2.3", controllerImage + "\n" + speakerImage, "like v1.2.3"},
-		{"one image alone", "v1.2.3", controllerImage, "controller and speaker"},
+		{"one image alone", "v1.2.3", controllerImage, "the image of speaker"},
+		{"no adapters", "v1.2.3", controllerImage + "\n" + speakerImage, "the image of ipam-dhcp"},
 		{"an image of another tag", "v1.2.4", controllerImage + "\n" + speakerImage, "is not REGISTRY"},
 		{"images of two registries", "v1.2.3", controllerImage + "\n" + strings.Replace(speakerImage, "/steelyard-lb/", "/other/", 1), "of the others"},
 	} {

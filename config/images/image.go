@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -37,8 +39,9 @@ func programs() []program {
 	return []program{
 		{name: "controller", does: "allocates addresses to Services"},
 		{name: "speaker", does: "announces the addresses of Services by ARP, NDP and BGP", capabilities: []uint{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}},
-		{name: "operator", does: "installs Steelyard where the Operator Lifecycle Manager runs", files: true},
+		{name: "ipam-file", does: "manages the addresses of Services in a file, as the reference IPAM"},
 		{name: "ipam-dhcp", does: "leases the addresses of Services from a DHCP server", capabilities: []uint{unix.CAP_NET_RAW}},
+		{name: "operator", does: "installs Steelyard where the Operator Lifecycle Manager runs", files: true},
 		{name: "bundle", does: "what the Operator Lifecycle Manager installs it from", files: true, none: true},
 	}
 }
@@ -61,8 +64,11 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 		}
 		return nil
 	}
-	if !p.none {
-		if err := add("the program "+p.name, file{path: filepath.Join(o.bin, arch, p.name), name: p.name, mode: 0o755, capabilities: p.capabilities}); err != nil {
+	if path := filepath.Join(o.bin, arch, p.name); !p.none {
+		if err := runs(path, arch); err != nil {
+			return nil, err
+		}
+		if err := add("the program "+p.name, file{path: path, name: p.name, mode: 0o755, capabilities: p.capabilities}); err != nil {
 			return nil, err
 		}
 	}
@@ -80,8 +86,8 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 		return nil, fmt.Errorf("read the image's configuration: %w", err)
 	}
 	config = config.DeepCopy()
-	runs := platform(arch)
-	config.OS, config.Architecture, config.Variant, config.Created = runs.OS, runs.Architecture, runs.Variant, v1.Time{Time: o.created}
+	on := platform(arch)
+	config.OS, config.Architecture, config.Variant, config.Created = on.OS, on.Architecture, on.Variant, v1.Time{Time: o.created}
 	config.Config.Labels = map[string]string{
 		"org.opencontainers.image.title":       "steelyard-" + p.name,
 		"org.opencontainers.image.description": "Steelyard, a LoadBalancer for Kubernetes on bare metal: " + p.does,
@@ -98,6 +104,27 @@ func (o options) image(p program, arch string) (v1.Image, error) {
 		config.Config.Entrypoint, config.Config.User = []string{"/" + p.name}, user
 	}
 	return mutate.ConfigFile(image, config)
+}
+
+// runs returns why a program does not run on an architecture with nothing else in its image.
+func runs(path, arch string) error {
+	program, err := elf.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: run \"make images\", which builds it", err)
+	} else if err != nil {
+		return fmt.Errorf("read the program %s: %w", path, err)
+	}
+	defer func() { _ = program.Close() }() // it was only read
+	machine := map[string]elf.Machine{
+		"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "armv7": elf.EM_ARM, "ppc64le": elf.EM_PPC64, "s390x": elf.EM_S390, "riscv64": elf.EM_RISCV,
+	}[arch]
+	if program.Machine != machine || arch == "ppc64le" && program.Data != elf.ELFDATA2LSB {
+		return fmt.Errorf("%s is for %s, and not for %s", path, program.Machine, arch)
+	}
+	if slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return fmt.Errorf("%s needs libraries, which its image does not have: build it with CGO_ENABLED=0", path)
+	}
+	return nil
 }
 
 // label adds the labels that a bundle's own annotations ask for.
@@ -147,9 +174,7 @@ func layerOf(files ...file) (v1.Layer, error) {
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
 		text, err := os.ReadFile(f.path)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%w: run \"make images\", which builds it", err)
-		} else if err != nil {
+		if err != nil {
 			return nil, err
 		}
 		header := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(text)), Format: tar.FormatPAX}

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,30 +23,18 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"golang.org/x/sys/unix"
 )
 
-// made has the smallest of programs in place of the real ones, and says that it
-// is built for the architectures of a release.
-func made(t *testing.T) options {
+// made has the smallest of programs in place of the real ones.
+func made(t *testing.T, arches ...string) options {
 	t.Helper()
 	dir := t.TempDir()
 	o := options{
-		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), arches: released(t),
+		bin: filepath.Join(dir, "bin"), out: filepath.Join(dir, "dist"), arches: arches,
 		tag: "v1.2.3", version: "v1.2.3", revision: "abc", created: time.Unix(1700000000, 0).UTC(),
 	}
-	source, small := filepath.Join(dir, "main.go"), filepath.Join(dir, "small")
-	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", small, source).CombinedOutput(); err != nil {
-		t.Fatalf("build a program: %v\n%s", err, out)
-	}
-	text, err := os.ReadFile(small)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, arch := range o.arches {
+		text := built(t, arch, "func main() {}")
 		if err := os.MkdirAll(filepath.Join(o.bin, arch), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +121,7 @@ func TestTwoBuildsAreEqual(t *testing.T) {
 }
 
 func TestImage(t *testing.T) {
-	o := made(t)
+	o := made(t, released(t)...)
 	if err := o.writeAll(); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +190,7 @@ func each(t *testing.T, image v1.Image, see func(*tar.Header, io.Reader)) {
 func TestTheBundleIsItsFiles(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
-	o := made(t)
+	o := made(t, "amd64")
 	o.push = strings.TrimPrefix(server.URL, "http://") + "/net"
 	all := o.programs
 	for _, o.programs = range [][]string{all[:1], {"bundle"}} {
@@ -238,11 +225,29 @@ func TestTheBundleIsItsFiles(t *testing.T) {
 	}
 }
 
+// The release workflow signs each image, and attests where it comes from.
+func TestEachImageIsSigned(t *testing.T) {
+	text, err := os.ReadFile("../../.github/workflows/release.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs() {
+		for _, want := range []string{
+			`"$REGISTRY/steelyard-` + p.name + `@$`,
+			"subject-name: ${{ env.REGISTRY }}/steelyard-" + p.name + "\n        subject-digest: ${{ steps.pushed.outputs." + p.name + " }}\n",
+		} {
+			if strings.Count(string(text), want) != 1 {
+				t.Errorf("release.yaml has not once %q", want)
+			}
+		}
+	}
+}
+
 // A registry gets one image of all architectures.
 func TestPush(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
-	o := made(t)
+	o := made(t, released(t)...)
 	o.push = strings.TrimPrefix(server.URL, "http://") + "/net"
 	if err := o.writeAll(); err != nil {
 		t.Fatal(err)
@@ -278,7 +283,7 @@ func TestPush(t *testing.T) {
 
 // The bill names the modules that a program was linked from: here this test.
 func TestBill(t *testing.T) {
-	o := made(t)
+	o := made(t, "amd64")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -311,66 +316,5 @@ func TestBill(t *testing.T) {
 	}
 	if bom.Metadata.Component.Version != "v1.2.3" || bom.SpecVersion != cdx.SpecVersion1_6 {
 		t.Errorf("have %+v", bom.Metadata.Component)
-	}
-}
-
-// What is packed as the speaker has, run by a user other than root, the
-// capabilities of its file: always where the kernel may give new privileges,
-// and else where the container runtime has them until it runs the file. That is
-// why its manifest allows "privilege escalation".
-func TestTheFileBringsItsCapabilities(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user")
-	}
-	grep, err := exec.LookPath("grep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := made(t)
-	o.arches = []string{"amd64"}
-	text, err := os.ReadFile(grep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(o.bin, "amd64", "speaker"), text, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	image, err := o.image(programs()[1], "amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A container runtime unpacks it so.
-	dir, err := os.MkdirTemp("", "image")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	file := filepath.Join(dir, "speaker")
-	each(t, image, func(h *tar.Header, r io.Reader) {
-		packed, err := io.ReadAll(r)
-		err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(file, packed, 0o755), os.Chmod(file, 0o755))
-		if err == nil {
-			err = unix.Setxattr(file, "security.capability", []byte(h.PAXRecords["SCHILY.xattr.security.capability"]), 0)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	become := []string{"setpriv", "--reuid", "65532", "--regid", "65532", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all,+net_raw,+net_admin"}
-	for _, c := range []struct {
-		name, want string
-		argv       []string
-	}{
-		{"new privileges are allowed", "CapEff:\t0000000000003000", []string{"--", "env"}},
-		{"they are not, and the runtime has them (containerd, CRI-O)", "CapEff:\t0000000000003000", []string{"--no-new-privs", "--"}},
-		{"they are not, and the runtime has none (Docker)", "CapEff:\t0000000000000000", []string{"--", "setpriv", "--no-new-privs", "--"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			argv := slices.Concat(become, c.argv, []string{file, "CapEff", "/proc/self/status"})
-			out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
-			if err != nil || strings.TrimSpace(string(out)) != c.want {
-				t.Errorf("want %q, have %q, %v", c.want, out, err)
-			}
-		})
 	}
 }

@@ -46,7 +46,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs, those of an architecture in a folder of its name")
-	names := flag.String("programs", "controller,speaker", "comma list of what to pack: controller, speaker, operator, ipam-dhcp, bundle")
+	names := flag.String("programs", "controller,speaker,ipam-file,ipam-dhcp", "comma list of what to pack: controller, speaker, ipam-file, ipam-dhcp, operator, bundle")
 	flag.StringVar(&o.files, "files", "", "folder of the files that go into the image of operator or bundle")
 	flag.BoolVar(&o.more, "append", false, "add to images.txt, which has the images that were pushed before")
 	flag.StringVar(&o.out, "out", "dist", "folder for what is written")

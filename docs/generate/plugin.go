@@ -28,6 +28,13 @@ func pluginPage(program string) (string, error) {
 Made by "make generate" from the plugin's own help; don't edit it. Put ` + "`kubectl-steelyard`" + ` into your PATH and call it as
 ` + "`kubectl steelyard`" + `. Exit codes: 0 all is well, 1 the command failed, 2 there is something to look at.
 [What it answers as data](plugin-answers.md) has a schema.
+
+A release has it as an archive for Linux, macOS and Windows, with what completes its commands beside it; and ` + "`krew.yaml`" + `, for krew:
+
+` + "```" + `sh skip="nothing is published yet, and krew was not tried"
+$ curl -L https://github.com/steelyard-lb/steelyard/releases/latest/download/kubectl-steelyard-linux-amd64.tar.gz | tar -xzC /usr/local/bin kubectl-steelyard kubectl_complete-steelyard
+$ kubectl krew install --manifest-url=https://github.com/steelyard-lb/steelyard/releases/latest/download/krew.yaml
+` + "```" + `
 `)
 	_, global, _ := strings.Cut(root, "\nFlags:\n")
 	global, _, _ = strings.Cut(global, "\n\n")

@@ -108,16 +108,26 @@ func listen(on string) (net.Listener, error) {
 	return l, nil
 }
 
-// security is how the server encrypts.
+// security is how the server encrypts. The files are read again for each connection, since certificates
+// are renewed.
 func (o Options) security() ([]grpc.ServerOption, error) {
 	if o.Cert == "" {
 		return nil, nil
 	}
+	if _, err := o.encryption(); err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return o.encryption() }}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, nil
+}
+
+// encryption reads the files.
+func (o Options) encryption() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(o.Cert, o.Key)
 	if err != nil {
 		return nil, fmt.Errorf("read --tls-cert and --tls-key: %w", err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}} // gRPC wants HTTP/2
 	if o.ClientCA != "" {
 		pem, err := os.ReadFile(o.ClientCA)
 		if err != nil {
@@ -128,5 +138,5 @@ func (o Options) security() ([]grpc.ServerOption, error) {
 		}
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, nil
+	return config, nil
 }
