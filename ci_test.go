@@ -74,3 +74,47 @@ func TestActionsArePinned(t *testing.T) {
 		t.Errorf("only %d actions are used", found)
 	}
 }
+
+// TestEachKubernetesRunsSomewhere wants of each version of Kubernetes that e2e pins beside the newest that a workflow
+// runs it, and that the requirements say whether it was tried.
+func TestEachKubernetesRunsSomewhere(t *testing.T) {
+	read := func(file string) string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	var workflow struct {
+		Jobs struct {
+			Stories struct {
+				Strategy struct{ Matrix struct{ Version []string } }
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(".github/workflows/kubernetes.yaml")), &workflow); err != nil {
+		t.Fatal(err)
+	}
+	oldest := regexp.MustCompile(`(?m)^KUBE \?= (.+)$`).FindStringSubmatch(read("Makefile"))
+	if oldest == nil {
+		t.Fatal("the Makefile does not say what e2e-oldest runs: KUBE ?= VERSION")
+	}
+	run := append(workflow.Jobs.Stories.Strategy.Matrix.Version, oldest[1])
+	folders, err := filepath.Glob("e2e/kube1[0-9][0-9]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pinned []string
+	for _, folder := range folders {
+		version := strings.Replace(strings.TrimPrefix(folder, "e2e/kube"), "1", "1.", 1)
+		pinned = append(pinned, version)
+		row := regexp.MustCompile(`(?m)^\| [^|]*\b` + regexp.QuoteMeta(version) + `\b[^|]* \| (?:not )?tried`)
+		if !row.MatchString(read("docs/reference/requirements.md")) {
+			t.Errorf("docs/reference/requirements.md does not say whether Kubernetes %s was tried", version)
+		}
+	}
+	slices.Sort(run)
+	if !slices.Equal(run, pinned) {
+		t.Errorf("workflows run Kubernetes %q beside the newest, and e2e pins %q", run, pinned)
+	}
+}

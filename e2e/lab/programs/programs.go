@@ -38,7 +38,7 @@ type program struct {
 
 // Versions are the versions of Kubernetes that a rack can run beside the one of e2e/kube. The first
 // is the oldest that Steelyard supports.
-func Versions() []string { return []string{"1.31", "1.37"} }
+func Versions() []string { return []string{"1.31", "1.32", "1.33", "1.34", "1.35", "1.37"} }
 
 // Kubernetes is what every rack runs: the version of e2e/kube, or one of Versions.
 func Kubernetes(version string) (Set, error) {
