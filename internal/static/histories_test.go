@@ -60,6 +60,41 @@ func TestTheFirstNodeOfACluster(t *testing.T) {
 	w.wants("n1")
 }
 
+// The file lists nodes that do not exist yet: those that do are served, also while they are not most of them.
+func TestFewOfTheNodesExist(t *testing.T) {
+	for _, n := range []int{4, 5} {
+		for first := range 2 {
+			w := newWorld(t, n)
+			for _, m := range w.nodes[1:] {
+				m.running = false
+			}
+			w.harm("start", alone+Misses*Heartbeat+time.Second, nil)
+			w.do("the second", 10*time.Second, func() { w.run(w.nodes[1]) })
+			w.wants("n1")
+			m := w.nodes[first]
+			w.harm(m.name+" is lost with its API server", 10*time.Second, func() {
+				for _, x := range w.nodes[:2] { // etcd has no majority
+					x.ready = false
+				}
+				m.running, m.stopped = false, w.now.Add(-membership.Hold)
+			})
+			w.harm("it is back", 10*time.Second, func() {
+				w.run(m)
+				w.nodes[0].ready, w.nodes[1].ready = true, true
+			})
+			w.wants(w.owner)
+			w.do("the owner's speaker restarts", 500*time.Millisecond, func() { w.at(w.owner).running, w.at(w.owner).stopped = false, w.now })
+			w.do("it is back", 10*time.Second, func() { w.run(w.at(w.owner)) })
+			w.wants(w.owner)
+			owner := w.owner
+			for _, m := range w.nodes[2:] {
+				w.do("another one", 10*time.Second, func() { w.run(m) })
+			}
+			w.wants(owner)
+		}
+	}
+}
+
 // A network that is cut in two: each half serves itself, and what the half with most nodes has
 // decided counts in the end.
 func TestANetworkThatIsCutInTwo(t *testing.T) {

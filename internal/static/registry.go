@@ -22,8 +22,8 @@ const (
 	// heard is for how long a report counts as heard. It is shorter than what makes a speaker expire,
 	// so that a speaker knows first that it is cut off.
 	heard = (Misses-1)*Heartbeat + Heartbeat/2
-	// alone is how long a speaker that has heard no other since it started waits until it goes
-	// on without them: perhaps they are not there yet.
+	// alone is how long a speaker waits for others after its start, until it goes on without those
+	// that no speaker has heard: perhaps they do not exist yet.
 	alone = 3 * time.Second
 )
 
@@ -38,6 +38,7 @@ type Report struct {
 	Owners   map[netip.Addr]Held `json:"owners,omitempty"`  // that it knows
 	Answers  []netip.Addr        `json:"answers,omitempty"` // what it answers for, sorted
 	Hears    []string            `json:"hears,omitempty"`   // whose reports reach it, sorted
+	Lost     []string            `json:"lost,omitempty"`    // whose reports reached it since it started, and do not now, sorted
 }
 
 // Held is the owner of an address, as an L2Claim says it. The greatest Term counts.
@@ -66,12 +67,11 @@ type Local struct {
 }
 
 // Registry is what a speaker knows from all reports, its own among them. Most of the nodes that the
-// file lists stand in for the API server: while this node and they hear each other, it knows
-// what they do. It reads no clock, and has no lock. Make one with NewRegistry.
+// file lists, and that exist, stand in for the API server: while this node and they hear each other, it
+// knows what they do. It reads no clock, and has no lock. Make one with NewRegistry.
 type Registry struct {
 	self    string
 	started time.Time
-	met     bool                // another speaker was heard
 	from    time.Time           // reports from before do not count
 	since   time.Time           // since when this node hears most; zero: it does not
 	synced  bool                // it heard most for long enough once
@@ -97,7 +97,7 @@ func (r *Registry) Observe(now time.Time, c Config, others map[string]Received, 
 		if !ok || n.Name == r.self {
 			continue
 		}
-		r.reports[n.Name], r.met = x, true
+		r.reports[n.Name] = x
 		for a, h := range x.Owners {
 			if known := r.owners[a]; h.supersedes(known) {
 				r.owners[a] = h
@@ -115,25 +115,41 @@ func (r *Registry) Observe(now time.Time, c Config, others map[string]Received, 
 	r.synced = r.synced || r.isSynced(now)
 }
 
-// reachesMost reports whether most nodes of the file, this one among them, hear each other and this one;
-// or no other was ever heard, for long enough.
+// reachesMost reports whether most members, this node one of them, hear each other and this one.
 func (r *Registry) reachesMost(now time.Time, c Config) bool {
-	if !r.met {
-		return len(c.Nodes) == 1 || now.Sub(r.started) >= alone
-	}
-	return r.most(c, func(x Received) bool { return r.hears(now, x) })
+	return r.most(now, c, func(x Received) bool { return r.hears(now, x) })
 }
 
-// most reports whether most nodes of the file, this one among them, have sent a report that counts, and hear
-// this one.
-func (r *Registry) most(c Config, counts func(Received) bool) bool {
+// most reports whether most members, this node one of them, have sent a report that counts, and hear this one.
+func (r *Registry) most(now time.Time, c Config, counts func(Received) bool) bool {
 	n := 1
 	for name, x := range r.reports {
 		if name != r.self && counts(x) && slices.Contains(x.Hears, r.self) {
 			n++
 		}
 	}
-	return 2*n > len(c.Nodes)
+	return 2*n > r.members(now, c)
+}
+
+// members returns of how many nodes most count: all of the file; or, once this speaker has waited for them, those
+// that it has heard since it started, and those that these have.
+func (r *Registry) members(now time.Time, c Config) int {
+	if now.Sub(r.started) < alone {
+		return len(c.Nodes)
+	}
+	known := map[string]bool{r.self: true}
+	for name, x := range r.reports {
+		for _, n := range slices.Concat([]string{name}, x.Hears, x.Lost) {
+			known[n] = true
+		}
+	}
+	n := 0
+	for _, node := range c.Nodes {
+		if known[node.Name] {
+			n++
+		}
+	}
+	return n
 }
 
 // hears reports whether a report counts as heard.
@@ -156,10 +172,14 @@ func (r *Registry) Known(now time.Time, c Config) bool {
 // Report returns what to tell the others.
 func (r *Registry) Report(now time.Time) ([]byte, error) {
 	own := r.reports[r.self].Report
-	own.Owners, own.Answers, own.Hears = r.owners, r.answers, nil
+	own.Owners, own.Answers, own.Hears, own.Lost = r.owners, r.answers, nil, nil
 	for _, name := range slices.Sorted(maps.Keys(r.reports)) {
-		if name != r.self && r.hears(now, r.reports[name]) {
+		switch {
+		case name == r.self:
+		case r.hears(now, r.reports[name]):
 			own.Hears = append(own.Hears, name)
+		default:
+			own.Lost = append(own.Lost, name)
 		}
 	}
 	return json.Marshal(own)
@@ -184,7 +204,7 @@ func (r *Registry) Record(now time.Time, c Config, out failover.Output) {
 			since = now
 		}
 		r.claimed[a] = since
-		confirmed := !r.met || r.most(c, func(x Received) bool { return x.At.After(since) })
+		confirmed := r.most(now, c, func(x Received) bool { return x.At.After(since) })
 		if confirmed && h.Node == out.Owners[a] && !out.Unconfirmed[a] {
 			r.owners[a] = Held{r.self, h.Term + 1}
 		}
