@@ -86,7 +86,7 @@ KUBE ?= 1.31
 OLDEST := 01|02|03|04|05|08|11|13|16|18|20|22|54|61|126
 
 .PHONY: e2e-oldest
-e2e-oldest: packages build ## run the core stories and the API's rules on a control plane of the oldest Kubernetes that is supported (15 min; builds it once, 6 min), or of KUBE=1.37
+e2e-oldest: packages build ## run the core stories and the API's rules on a control plane of the oldest Kubernetes that is supported (4 min; builds it once, 6 to 9 min), or of KUBE=1.37
 	cd e2e && go test -vet=off -v -timeout 40m -run 'TestStories/.*/.*/^($(OLDEST))_|TestAPI|TestEachRule' . -kubernetes $(KUBE) -racks o
 
 .PHONY: e2e-plugins
