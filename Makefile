@@ -206,7 +206,7 @@ RELEASED = *.tar *.tar.gz *.cdx.json *.tgz steelyard.yaml crds.yaml ipam-dhcp.ya
 
 .PHONY: release
 release: ARCHES = $(RELEASE_ARCHES)
-release: bundle plugin ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
+release: plugin bundle ## make what a release has: TAG=v1.2.3 VERSION=v1.2.3 PUSH=registry.example.org/net
 	cd '$(DIST)' && sha256sum $(RELEASED) > SHA256SUMS
 
 # What the images of a kind cluster are built with.
