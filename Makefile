@@ -66,7 +66,7 @@ simulate: ## run SEEDS simulated histories from seed FIRST on, and tell of each 
 .PHONY: stories
 stories:
 	bin/rack build traefik
-	cd e2e && $(AGAIN) --format testname --packages . -- -vet=off -timeout 40m
+	cd e2e && $(AGAIN) --format testname --packages . -- -vet=off -timeout 60m
 
 .PHONY: rest
 rest: lint
