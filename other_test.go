@@ -3,9 +3,10 @@ package steelyard
 import (
 	"go/ast"
 	"go/parser"
-	"go/printer"
 	"go/token"
+	"go/types"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,30 +25,19 @@ func signatures(t *testing.T, path string) map[string]string {
 		if !ok {
 			continue
 		}
-		var types []string
+		var all []string
 		for _, fields := range []*ast.FieldList{f.Type.Params, f.Type.Results} {
-			for i := range fields.NumFields() {
-				var text strings.Builder
-				if err := printer.Fprint(&text, set, typeOf(fields, i)); err != nil {
-					t.Fatal(err)
-				}
-				types = append(types, text.String())
+			if fields == nil {
+				continue
 			}
-			types = append(types, ";")
+			for _, field := range fields.List {
+				all = append(all, slices.Repeat([]string{types.ExprString(field.Type)}, max(1, len(field.Names)))...) // several names may have one type
+			}
+			all = append(all, ";")
 		}
-		out[f.Name.Name] = strings.Join(types, " ")
+		out[f.Name.Name] = strings.Join(all, " ")
 	}
 	return out
-}
-
-// typeOf is the type of the field of that number; several names may have one type.
-func typeOf(fields *ast.FieldList, number int) ast.Expr {
-	for _, f := range fields.List {
-		if number -= max(1, len(f.Names)); number < 0 {
-			return f.Type
-		}
-	}
-	return nil
 }
 
 // TestOtherSystemsHaveTheSameFunctions compares each file that is built on other systems than
