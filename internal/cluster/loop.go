@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	toolscache "k8s.io/client-go/tools/cache"
@@ -37,9 +38,17 @@ type Loop struct {
 	// Burst is how much of the pauses may be put off. So single events run at once, a steady
 	// stream is paced, and in the long run all pauses are made.
 	Burst time.Duration
+	// Crowded is the least pause after a run that took in a crowd of events: of a burst each run
+	// takes in more then. 0: it is no longer than after others.
+	Crowded time.Duration
 	// Priority is a signal that ends a rest, or nil.
 	Priority <-chan struct{}
+
+	events *atomic.Int64 // since the last run began
 }
+
+// crowd is how many events make one.
+const crowd = 8
 
 // Share returns a MinInterval that lets runs use at most 1/n of one core. A pause is never
 // longer than a second. The least pause lets the events of a burst merge, however short
@@ -59,6 +68,7 @@ const (
 // AddTo has mgr run the loop.
 func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
 	due := make(chan struct{}, 1)
+	l.events = new(atomic.Int64)
 	synced := make([]toolscache.InformerSynced, len(l.Kinds))
 	for i, kind := range l.Kinds {
 		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
@@ -88,6 +98,7 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 		b, _ := before.(client.Object)
 		a, _ := after.(client.Object)
 		if known := b != nil || a != nil; l.Ignore == nil || !known || !l.Ignore(b, a) {
+			l.events.Add(1)
 			wait.Signal(due)
 		}
 	}
@@ -113,6 +124,7 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 		case <-due:
 		default:
 		}
+		crowded := l.events.Swap(0) >= crowd
 		again, err := l.Reconcile(ctx)
 		if err != nil && ctx.Err() == nil {
 			l.Log.Error("trying again", "loop", l.Name, "err", err, "after", retry)
@@ -128,7 +140,11 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 			if l.Used != nil {
 				took = min(took, l.used()-used)
 			}
-			rested = rested.Add(took + l.MinInterval(took))
+			pause := l.MinInterval(took)
+			if crowded {
+				pause = max(pause, l.Crowded)
+			}
+			rested = rested.Add(took + pause)
 			l.rest(ctx, time.Until(rested.Add(-l.Burst)), due)
 			if most := time.Now().Add(l.Burst); most.Before(rested) {
 				rested = most // later runs do not pay for urgent ones

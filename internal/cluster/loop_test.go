@@ -24,6 +24,9 @@ func runs(t *testing.T, l Loop, reconcile func() (time.Duration, error)) (chan<-
 	var mu sync.Mutex
 	var at []time.Duration
 	l.Log = slog.New(slog.DiscardHandler)
+	if l.events == nil {
+		l.events = new(atomic.Int64)
+	}
 	l.Reconcile = func(context.Context) (time.Duration, error) {
 		mu.Lock()
 		at = append(at, time.Since(start))
@@ -149,6 +152,29 @@ func TestALoopPutsOffRestsWithinItsCredit(t *testing.T) {
 					t.Errorf("%d runs, and the last one %s after its event; want %d to %d and at most %s", len(have), late, c.least, c.most, c.late)
 				}
 			})
+		})
+	}
+}
+
+// A run that takes in many events is followed by a longer rest, which lets the next take in more.
+func TestALoopRestsLongerAfterACrowd(t *testing.T) {
+	for _, c := range []struct {
+		each int // events in a millisecond
+		want []time.Duration
+	}{
+		{1, []time.Duration{0, 5 * time.Millisecond, 10 * time.Millisecond, 15 * time.Millisecond, 20 * time.Millisecond, 25 * time.Millisecond, 30 * time.Millisecond}},
+		{2, []time.Duration{0, 5 * time.Millisecond, 25 * time.Millisecond}}, // the second run takes in ten
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			events := new(atomic.Int64)
+			l := Loop{MinInterval: Share(1, 5*time.Millisecond), Crowded: 20 * time.Millisecond, events: events}
+			due, at := runs(t, l, func() (time.Duration, error) { return 0, nil })
+			for range 30 {
+				time.Sleep(time.Millisecond)
+				events.Add(int64(c.each))
+				wait.Signal(due)
+			}
+			expect(t, c.want, at())
 		})
 	}
 }
