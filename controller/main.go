@@ -202,7 +202,7 @@ func assemble(ctx context.Context, mgr manager.Manager, cfg *rest.Config, o opti
 func (r *reconciler) loop(signals ...<-chan struct{}) cluster.Loop {
 	return cluster.Loop{
 		Name: "controller", Log: r.log, Reconcile: r.reconcile, Ignore: r.ignores, Triggers: signals,
-		MinInterval: cluster.Share(5, 30*time.Millisecond), Used: cluster.Used, Burst: 50 * time.Millisecond,
+		MinInterval: cluster.Share(6, 30*time.Millisecond), Used: cluster.Used, Burst: 50 * time.Millisecond,
 		Kinds: []client.Object{
 			&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.AddressReservation{}, &v1beta1.AddressQuota{},
 			&v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BGPPeer{}, &v1beta1.Community{},

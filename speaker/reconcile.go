@@ -33,7 +33,7 @@ func (r *reconciler) loop() cluster.Loop {
 		MinInterval: cluster.Share(20, 80*time.Millisecond),
 		Used:        cluster.Used,
 		Burst:       200 * time.Millisecond,
-		Crowded:     240 * time.Millisecond,
+		Crowded:     300 * time.Millisecond,
 		Triggers:    []<-chan struct{}{r.links.Changed(), r.links.DuplicateOwnerHeard(), r.links.Stalled(), r.heartbeat.Changed, r.prober.Changed(), r.forwards.Changed, r.arrivals.Changed, r.sessions.Waiting(), late},
 		Priority:    r.group.Changed(),
 	}

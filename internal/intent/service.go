@@ -137,8 +137,11 @@ func (d AnnotationPrefixes) share(svc *corev1.Service) ipam.Share {
 // SharesLocally reports whether svc asks to share an address that only nodes with an endpoint
 // of it announce: then Locate has to tell which nodes these are.
 func (d AnnotationPrefixes) SharesLocally(svc *corev1.Service) bool {
+	if !Local(svc) { // usually
+		return false
+	}
 	_, key := d.find(svc, v1beta1.AnnotationAllowSharedIP)
-	return key != "" && Local(svc)
+	return key != ""
 }
 
 // Locate enters in the request of svc the nodes with endpoints that serve.

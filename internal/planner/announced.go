@@ -38,7 +38,7 @@ func (a *Announced) find(svc *corev1.Service) *Announcement {
 
 // same reports whether two are the same.
 func (t *Announcement) same(u *Announcement) bool {
-	if t == nil || u == nil {
+	if t == u || t == nil || u == nil {
 		return t == u
 	}
 	return t.Condition == u.Condition && slices.Equal(t.Addrs, u.Addrs)
@@ -129,7 +129,9 @@ func (t *pacer) begin(s *Step, underWay map[types.UID]Attempt, now time.Time) {
 		}
 	}
 	n := max(0, min(len(s.Late), most-have))
-	s.Writes = append(s.Writes, s.Late[:n]...)
+	for _, x := range s.Late[:n] {
+		s.Writes = append(s.Writes, Write{x.Object, *x.Change})
+	}
 	if again > 0 && n > 0 {
 		t.between = now
 	}

@@ -98,7 +98,7 @@ func TestWritesOfAnnouncementsGiveWay(t *testing.T) {
 		{name: "a write has failed", underWay: map[types.UID]Attempt{"a": {}}, want: atOnce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, pace := Step{Writes: make([]Write, c.begin), Late: make([]Write, 2*atOnce)}, pacer{c.since, c.last, c.between}
+			s, pace := Step{Writes: make([]Write, c.begin), Late: slices.Repeat([]*Service{{Change: new(Change)}}, 2*atOnce)}, pacer{c.since, c.last, c.between}
 			pace.begin(&s, c.underWay, now)
 			if have := len(s.Writes) - c.begin; have != c.want {
 				t.Errorf("%d may begin, want %d", have, c.want)

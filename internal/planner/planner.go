@@ -201,11 +201,12 @@ func (p *Plan) judge(s Snapshot) {
 		}
 		g, c, announced := p.Grants[i], s.contest(x.Object), s.Announced.find(x.Object)
 		if !x.judged || !sameGrant(x.grant, g) || !c.same(x.contest) || !announced.same(x.announced) {
-			x.judged, x.grant, x.contest, x.announced, x.Change = true, g, c, announced, nil
+			x.judged, x.grant, x.contest, x.Change = true, g, c, nil
 			if c, differs := p.changeFor(i); differs && !x.early {
 				x.Change = &c
 			}
 		}
+		x.announced = announced // the next comparison is with the same one
 	}
 }
 

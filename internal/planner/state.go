@@ -204,7 +204,7 @@ func (s *State) Ignores(before, after metav1.Object) bool {
 // NeedsEndpoints reports whether it depends on the endpoints of svc which address it gets. It
 // may be called at any time.
 func (s *State) NeedsEndpoints(svc *corev1.Service) bool {
-	return intent.Ours(svc, s.planner.Finalizer.Class) && s.planner.Prefixes.SharesLocally(svc)
+	return s.planner.Prefixes.SharesLocally(svc) && intent.Ours(svc, s.planner.Finalizer.Class)
 }
 
 // Released returns the Services that are gone, or not ours any more, since the

@@ -14,7 +14,7 @@ import (
 // Step is what a pass comes to.
 type Step struct {
 	Writes  []Write       // writes to begin, in this order
-	Late    []Write       // writes of conditions Announced alone, which give way to the others
+	Late    []*Service    // whose changes, of the condition Announced alone, give way to the others
 	Forgets []types.UID   // attempts that are not wanted any more
 	Agreed  []Write       // Services that show what they shall, although another client wrote that
 	Awaits  bool          // a pass is due when a write lands
@@ -50,7 +50,7 @@ func (p Plan) Step(s Snapshot) Step {
 		case slices.ContainsFunc(x.Change.gains, func(a netip.Addr) bool { return len(showing[a]) > 0 }):
 			blocked = append(blocked, i)
 		case x.Change.AnnouncedOnly:
-			out.Late = append(out.Late, Write{x.Object, *x.Change})
+			out.Late = append(out.Late, x)
 		default:
 			out.Writes = append(out.Writes, Write{x.Object, *x.Change})
 		}
