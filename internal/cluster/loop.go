@@ -43,8 +43,6 @@ type Loop struct {
 	Crowded time.Duration
 	// Priority is a signal that ends a rest, or nil.
 	Priority <-chan struct{}
-
-	events *atomic.Int64 // since the last run began
 }
 
 // crowd is how many events make one.
@@ -67,15 +65,14 @@ const (
 
 // AddTo has mgr run the loop.
 func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
-	due := make(chan struct{}, 1)
-	l.events = new(atomic.Int64)
+	due, events := make(chan struct{}, 1), new(atomic.Int64)
 	synced := make([]toolscache.InformerSynced, len(l.Kinds))
 	for i, kind := range l.Kinds {
 		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("loop %s: watch %T: %w", l.Name, kind, err)
 		}
-		handler, err := informer.AddEventHandler(l.handler(due))
+		handler, err := informer.AddEventHandler(l.handler(due, events))
 		if err != nil {
 			return fmt.Errorf("loop %s: watch %T: %w", l.Name, kind, err)
 		}
@@ -86,19 +83,19 @@ func (l Loop) AddTo(ctx context.Context, mgr manager.Manager) error {
 			go forward(ctx, signal, due)
 		}
 		if toolscache.WaitForCacheSync(ctx.Done(), synced...) {
-			l.run(ctx, due)
+			l.run(ctx, due, events)
 		}
 		return nil
 	}))
 }
 
-// handler makes the loop due at every event that is not skipped.
-func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
+// handler makes the loop due at every event that is not skipped, and counts these.
+func (l Loop) handler(due chan<- struct{}, events *atomic.Int64) toolscache.ResourceEventHandler {
 	event := func(before, after any) {
 		b, _ := before.(client.Object)
 		a, _ := after.(client.Object)
 		if known := b != nil || a != nil; l.Ignore == nil || !known || !l.Ignore(b, a) {
-			l.events.Add(1)
+			events.Add(1)
 			wait.Signal(due)
 		}
 	}
@@ -114,8 +111,8 @@ func (l Loop) handler(due chan<- struct{}) toolscache.ResourceEventHandler {
 	}
 }
 
-// run runs Reconcile until ctx ends, the first time at once.
-func (l Loop) run(ctx context.Context, due chan struct{}) {
+// run runs Reconcile until ctx ends, the first time at once. It takes in the events that were counted.
+func (l Loop) run(ctx context.Context, due chan struct{}, events *atomic.Int64) {
 	retry := firstRetry
 	var rested time.Time // when all pauses so far are made up for
 	for {
@@ -124,7 +121,7 @@ func (l Loop) run(ctx context.Context, due chan struct{}) {
 		case <-due:
 		default:
 		}
-		crowded := l.events.Swap(0) >= crowd
+		crowded := events.Swap(0) >= crowd
 		again, err := l.Reconcile(ctx)
 		if err != nil && ctx.Err() == nil {
 			l.Log.Error("trying again", "loop", l.Name, "err", err, "after", retry)

@@ -20,13 +20,16 @@ import (
 // of its runs so far.
 func runs(t *testing.T, l Loop, reconcile func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
 	t.Helper()
+	return runsOf(t, l, new(atomic.Int64), reconcile)
+}
+
+// runsOf is runs with the count of the events that a run takes in.
+func runsOf(t *testing.T, l Loop, events *atomic.Int64, reconcile func() (time.Duration, error)) (chan<- struct{}, func() []time.Duration) {
+	t.Helper()
 	start := time.Now()
 	var mu sync.Mutex
 	var at []time.Duration
 	l.Log = slog.New(slog.DiscardHandler)
-	if l.events == nil {
-		l.events = new(atomic.Int64)
-	}
 	l.Reconcile = func(context.Context) (time.Duration, error) {
 		mu.Lock()
 		at = append(at, time.Since(start))
@@ -36,7 +39,7 @@ func runs(t *testing.T, l Loop, reconcile func() (time.Duration, error)) (chan<-
 	due := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { l.run(ctx, due); close(done) }()
+	go func() { l.run(ctx, due, events); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return due, func() []time.Duration {
 		synctest.Wait()
@@ -167,8 +170,8 @@ func TestALoopRestsLongerAfterACrowd(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			events := new(atomic.Int64)
-			l := Loop{MinInterval: Share(1, 5*time.Millisecond), Crowded: 20 * time.Millisecond, events: events}
-			due, at := runs(t, l, func() (time.Duration, error) { return 0, nil })
+			l := Loop{MinInterval: Share(1, 5*time.Millisecond), Crowded: 20 * time.Millisecond}
+			due, at := runsOf(t, l, events, func() (time.Duration, error) { return 0, nil })
 			for range 30 {
 				time.Sleep(time.Millisecond)
 				events.Add(int64(c.each))
